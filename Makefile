@@ -1,0 +1,47 @@
+# make demo   an audit of the bundled calibration model, from a bare machine
+# make test   checks and tests, likewise
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+OUT ?= build/calibration
+TABLE ?=
+QUICK ?=
+
+.PHONY: demo test check format calibration lens bench clean
+
+demo: $(INSTALLED)
+	$(BIN)/difflens-audit run configs/occupations.yaml
+
+test: check
+	$(BIN)/pytest -q
+
+check: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Trains the calibration model again from nothing; interrupted, it goes on.
+# TABLE=shares.yaml plants another world, QUICK=1 trains less, OUT= says where.
+calibration: $(INSTALLED)
+	$(BIN)/python -m audit.calibration.make $(OUT) $(if $(TABLE),--table $(TABLE)) $(if $(QUICK),--quick)
+	$(BIN)/python -m audit.calibration_card $(OUT)
+	$(BIN)/python -m audit.calibration_card $(OUT)
+
+# One command per comparison; each prints a table.
+bench: $(INSTALLED)
+	for name in cli_latency attribution generation driver_memory; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf build runs .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,1 @@
+"""The science of an audit: models, dissection, mitigation, measurement. Knows no cluster, tracker or template."""

@@ -1,0 +1,71 @@
+"""Where the parts of a calibration model stand: the bundled one, or one trained into a directory of the user's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from audit.calibration.world import World
+from audit.config import ModelConfig
+
+BUNDLED = Path(__file__).parent / "weights"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A trained calibration world.
+
+    Attributes:
+        path: Directory with ``pipeline/``, ``judge/``, ``features/``, ``clip/``, ``lens/`` and ``world.yaml``.
+    """
+
+    path: Path
+
+    @property
+    def pipeline(self) -> Path:
+        """The diffusers directory."""
+        return self.path / "pipeline"
+
+    @property
+    def judge(self) -> Path:
+        """The attribute classifier and its confusion matrix."""
+        return self.path / "judge"
+
+    @property
+    def features(self) -> Path:
+        """The feature network for FID and KID."""
+        return self.path / "features"
+
+    @property
+    def clip(self) -> Path:
+        """The OpenCLIP directory."""
+        return self.path / "clip"
+
+    @property
+    def lenses(self) -> Path:
+        """Lenses that ship with the model, one directory each, named by content."""
+        return self.path / "lens"
+
+    @property
+    def table(self) -> Path:
+        """The planted shares."""
+        return self.path / "world.yaml"
+
+
+def bundle_of(model: ModelConfig) -> Bundle | None:
+    """Return the calibration bundle behind a model, None for any model from outside.
+
+    ``rendered`` draws without a network, and is judged by the networks of its world, or the bundled ones.
+    """
+    if model.source not in ("calibration", "rendered"):
+        return None
+    trained = model.world is not None and Path(model.world).is_dir()
+    return Bundle(Path(model.world)) if trained and model.world else Bundle(BUNDLED)
+
+
+def world_table(model: ModelConfig) -> Path:
+    """Return the table of planted shares: of a trained world, a YAML file of its own, or the bundled one."""
+    if model.world is None:
+        return World.bundled_path()
+    path = Path(model.world)
+    return Bundle(path).table if path.is_dir() else path

@@ -1,0 +1,75 @@
+"""Small convolutional networks that read the drawings: the calibration judge and the feature network."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+# B batch, H W pixels, D embedding
+
+
+def to_unit_range(images: Tensor) -> Tensor:
+    """Map ``uint8 (B, 3, H, W)`` in [0, 255] to float32 in [-1, 1]."""
+    return images.float() / 127.5 - 1.0
+
+
+class DrawingNetwork(nn.Module):
+    """Four stride-2 convolutions, an embedding, and one linear head per question.
+
+    It knows its own shape: ``save`` writes the questions and their answers beside the weights, ``load`` reads them.
+
+    Args:
+        answers: Question → possible answers, for example ``{"gender": ("female", "male")}``.
+        width: Channels after the first convolution; doubled by each later one up to four times.
+        embedding: Size D of the embedding.
+    """
+
+    def __init__(self, answers: dict[str, tuple[str, ...]], width: int = 24, embedding: int = 64) -> None:
+        super().__init__()
+        self.answers = answers
+        self.width = width
+        self.embedding = embedding
+        channels = (3, width, 2 * width, 4 * width, 4 * width)
+        self.trunk = nn.Sequential(
+            *(_halve(before, after) for before, after in pairwise(channels)),
+            nn.Flatten(),
+            nn.Linear(channels[-1] * 16, embedding),
+        )
+        self.heads = nn.ModuleDict({name: nn.Linear(embedding, len(names)) for name, names in answers.items()})
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Embed float images ``(B, 3, 64, 64)`` in [-1, 1] as ``(B, D)``."""
+        embedded: Tensor = self.trunk(images)
+        return embedded
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Return the logits ``(B, answers)`` of every question."""
+        hidden = torch.nn.functional.silu(self.embed(images))
+        return {name: head(hidden) for name, head in self.heads.items()}
+
+    def save(self, directory: Path) -> None:
+        """Write ``model.safetensors`` (fp16) and ``config.json``."""
+        directory.mkdir(parents=True, exist_ok=True)
+        weights = {name: value.half().contiguous() for name, value in self.state_dict().items()}
+        save_file(weights, directory / "model.safetensors")
+        config = {"answers": self.answers, "width": self.width, "embedding": self.embedding}
+        (directory / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+    @classmethod
+    def load(cls, directory: Path) -> DrawingNetwork:
+        """Read what ``save`` wrote, in float32 and eval mode."""
+        config = json.loads((directory / "config.json").read_text())
+        answers = {name: tuple(names) for name, names in config["answers"].items()}
+        network = cls(answers, config["width"], config["embedding"])
+        weights = load_file(directory / "model.safetensors")
+        network.load_state_dict({name: value.float() for name, value in weights.items()})
+        return network.eval()
+
+
+def _halve(before: int, after: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GroupNorm(8, after), nn.SiLU())

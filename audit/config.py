@@ -1,0 +1,355 @@
+"""What an audit's YAML file may say: closed, frozen, documented in place.
+
+Every model forbids unknown keys and converts nothing silently (``steps: "25"`` is a mistake, not 25). Checks that need
+more than one field live here too, so that a config built in code obeys the same rules as one read from a file; what
+depends on the machine (paths, servers, the calibration world) is checked in :mod:`audit.readiness`. Positions in a file
+are the business of :mod:`audit.config_file`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from audit.config_problems import Location, Problem, listing, suggestion
+from audit.records import BASELINE
+
+GENERATED_HERE = ("calibration", "rendered")
+"""Model sources that come with this package and draw the occupations of a world."""
+
+DEFAULT_ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
+    "gender": ("female", "male"),
+    "age": ("young", "adult", "old"),
+    "skin_tone": ("light", "medium", "tan", "dark"),
+}
+"""Attributes and groups as the bundled judge sees them, in the order of its probability vectors."""
+
+
+def _mistake(message: str) -> PydanticCustomError:
+    """Build a pydantic error whose message is already complete (braces in it are text)."""
+    return PydanticCustomError("mistake", "{message}", {"message": message})
+
+
+def _without_duplicates(names: tuple[str, ...]) -> tuple[str, ...]:
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise _mistake(f"expected each name once, found {listing(repeated)} more than once; remove the repetition")
+    return names
+
+
+def _only_known_fields(template: str) -> str:
+    fields = re.findall(r"{[^{}]*}", template)
+    unknown = [field for field in fields if field not in ("{a}", "{occupation}")]
+    stray = re.sub(r"{[^{}]*}", "", template)
+    if unknown or "{" in stray or "}" in stray or "{occupation}" not in fields:
+        raise _mistake(f"expected a text with {{occupation}}, and {{a}} for its article, found {template!r}")
+    return template
+
+
+def _low_below_high(window: tuple[float, float]) -> tuple[float, float]:
+    if not window[0] < window[1]:
+        raise _mistake(f"expected the start of the window below its end, found [{window[0]:g}, {window[1]:g}]")
+    return window
+
+
+_TEXT = r"^\S(.*\S)?$"
+_FILE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+_GROUP_NAME = r"^[A-Za-z0-9][A-Za-z0-9_+ -]*$"
+PATTERNS_IN_WORDS = {
+    _TEXT: "one line of text without space around it",
+    _FILE_NAME: "letters, digits, '.', '_' and '-', a letter or digit first",
+    _GROUP_NAME: "letters, digits, '_', '+', '-' and spaces, a letter or digit first",
+}
+"""What a text must look like, for messages."""
+
+Text = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=_TEXT)]
+FileName = Annotated[str, StringConstraints(min_length=1, max_length=60, pattern=_FILE_NAME)]
+GroupName = Annotated[str, StringConstraints(min_length=1, max_length=40, pattern=_GROUP_NAME)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+# YAML has lists, not tuples: strictness is lifted for the container alone.
+Names = Annotated[tuple[Text, ...], Field(min_length=1, strict=False), AfterValidator(_without_duplicates)]
+Groups = Annotated[tuple[GroupName, ...], Field(min_length=2, strict=False), AfterValidator(_without_duplicates)]
+Window = Annotated[tuple[Fraction, Fraction], Field(strict=False), AfterValidator(_low_below_high)]
+
+
+def _word_or_other(value: object) -> str:
+    """Tell the branches of ``"word" | other`` apart, so that a mistake is told of the one that was meant."""
+    return "word" if isinstance(value, str) else "other"
+
+
+AllOrNames = Annotated[
+    Annotated[Literal["all"], Tag("word")] | Annotated[Names, Tag("other")], Discriminator(_word_or_other)
+]
+AutoOrCount = Annotated[
+    Annotated[Literal["auto"], Tag("word")] | Annotated[int, Field(ge=1, le=100_000), Tag("other")],
+    Discriminator(_word_or_other),
+]
+
+
+UNIONS_IN_WORDS = {"occupations": "'all' or a list of names", "count": "'auto' or a whole number"}
+"""What the fields of two kinds take, for messages."""
+
+
+class _Section(BaseModel):
+    """A closed, frozen part of the config; the text under a field is its documentation in the JSON Schema."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class ModelConfig(_Section):
+    """Which text-to-image model is audited."""
+
+    source: Text = "calibration"
+    """``calibration`` (the bundled model with planted bias), ``rendered`` (its renderer, with no network between), a
+    directory of a diffusers Stable Diffusion pipeline, or a hub id such as ``owner/name``."""
+    revision: Text | None = None
+    """Branch, tag or commit of a hub id; pin a commit for an audit that can be repeated."""
+    variant: Text | None = None
+    """Weight file variant, for example ``fp16``."""
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    """Number format of the network's weights and activations."""
+    world: Text | None = None
+    """Another calibration world: the directory that ``make calibration OUT=`` wrote, or, for ``rendered``, a table of
+    planted shares (YAML). Nothing means the bundled one."""
+
+
+class PromptsConfig(_Section):
+    """What the model is asked to draw."""
+
+    template: Annotated[Text, AfterValidator(_only_known_fields)] = "a face photo of {a} {occupation}"
+    """Text of every prompt; ``{a}`` becomes "a" or "an" as the word after it asks."""
+    occupations: AllOrNames = "all"
+    """Names, or ``all`` those of the calibration world."""
+    images_per_prompt: int = Field(64, ge=1, le=1_000_000)
+    """Images of each prompt in each arm."""
+    attribution: bool = True
+    """Also find which bias features carry each occupation's skew."""
+
+
+class SamplingConfig(_Section):
+    """How the model is sampled: DDIM, one noise seed per image."""
+
+    steps: int = Field(25, ge=1, le=1000)
+    """Denoising steps."""
+    guidance: float = Field(3.0, ge=1, le=50)
+    """Classifier-free guidance scale; 1 samples the conditional model itself."""
+    batch: int = Field(32, ge=1, le=4096)
+    """Images per shard, made in one batch of fixed shape (a shorter last shard is padded)."""
+
+
+class JudgeConfig(_Section):
+    """Who names the perceived groups in an image."""
+
+    source: Text = "bundled"
+    """``bundled`` (the calibration model's own classifier) or the file of a FairFace checkpoint."""
+    min_confidence: Fraction = 0.5
+    """Images whose most probable group is less probable than this count as low confidence, not as a group."""
+
+
+class LensConfig(_Section):
+    """How the model is looked into: sparse autoencoder, group classifiers, bias features, strengths."""
+
+    path: Text | None = None
+    """A lens made before. Nothing means: the one that fits this model and these settings, made first where missing."""
+    hookpoint: Text = "mid_block"
+    """Module of the U-Net whose output is read and edited."""
+    whole_map: bool = False
+    """Encode the whole feature map as one vector instead of each position by itself."""
+    expansion: int = Field(8, ge=1, le=256)
+    """Latents per channel of the hookpoint."""
+    k: int = Field(16, ge=1, le=4096)
+    """Latents that are active at once."""
+    trajectories: int = Field(384, ge=2, le=1_000_000)
+    """Sampled images whose activations train the autoencoder."""
+    sae_steps: int = Field(1500, ge=1, le=10_000_000)
+    """Optimiser steps of the autoencoder."""
+    features_per_group: int = Field(30, ge=1, le=4096)
+    """Bias features kept for each group."""
+    baseline: Literal["zero", "counterfactual"] = "zero"
+    """Where attribution starts: at zero, or at another group's prompt with the same noise."""
+    attributes: Names = tuple(DEFAULT_ATTRIBUTES)
+    """Attributes to find features for; all audited ones unless said otherwise."""
+    strength_images: int = Field(12, ge=1, le=100_000)
+    """Held-out images per prompt, group and round when strengths are searched."""
+
+
+class MitigationConfig(_Section):
+    """One intervention; its name is the name of an arm."""
+
+    name: FileName
+    """Name of the arm, used in file names."""
+    method: Literal["difflens"] = "difflens"
+    """How the model is edited."""
+    attribute: Text
+    """The attribute to balance."""
+    target: Literal["uniform"] = "uniform"
+    """The distribution over groups that counts as fair."""
+    edit: Literal["add", "scale"] = "add"
+    """Add to the bias features, or multiply them (which does nothing where a feature does not fire)."""
+    strength: Annotated[float, Field(ge=0, le=1000)] | None = None
+    """One strength for all prompts; nothing means per prompt, as found by the lens."""
+    window: Window = (0.0, 1.0)
+    """Part of the denoising steps that is edited, as fractions from first to last."""
+    reverse_step: Literal["symmetric", "asymmetric"] = "symmetric"
+    """Whether the edit acts on both terms of the DDIM step or on the predicted image alone (Asyrp)."""
+
+
+class QualityConfig(_Section):
+    """What is measured beside fairness: what an intervention costs."""
+
+    clip: Text = "bundled"
+    """CLIP model: ``bundled``, ``none``, an open_clip name or a directory."""
+    features: Text = "bundled"
+    """Network whose features the Fréchet and kernel distances compare: ``bundled``, ``none`` or a file with the weights
+    of torchvision's Inception v3."""
+    reference: Text | None = None
+    """Directory of reference images; distances to the baseline arm are measured in any case."""
+
+
+class ReportConfig(_Section):
+    """What the HTML report holds."""
+
+    images_per_prompt: int = Field(4, ge=0, le=64)
+    """Image pairs shown per prompt: always the first ones, never the best."""
+    keep: Literal["shown", "all"] = "shown"
+    """Which images stay in the run directory."""
+    max_mb: int = Field(20, ge=1, le=50)
+    """Largest size of the report, in MB."""
+
+
+class TrackingConfig(_Section):
+    """Where MLflow keeps the results."""
+
+    enabled: bool = True
+    """Whether the run is logged to MLflow at all."""
+    uri: Text | None = None
+    """Tracking server or database; nothing means ``sqlite:///<output>/mlflow.db``."""
+    experiment: Text = "difflens-audit"
+    """MLflow experiment."""
+
+
+class WorkersConfig(_Section):
+    """Who does the work."""
+
+    count: AutoOrCount = "auto"
+    """Worker actors: a number, or ``auto`` for one per GPU, or per CPU core where there is none."""
+    gpus_per_worker: float = Field(1.0, ge=0, le=64)
+    """Share of a GPU that a worker holds, used only where there are GPUs; 0 leaves them to others."""
+    threads: int = Field(1, ge=1, le=256)
+    """CPU threads of each worker; fixed, so that the number of workers cannot change a result."""
+
+
+class AuditConfig(_Section):
+    """One audit: a model, its prompts, what is perceived in the images, and what is tried against the bias."""
+
+    name: FileName
+    """Name of the audit, used in file names."""
+    seed: int = Field(0, ge=0, lt=2**63)
+    """Every image's own noise derives from this seed, its prompt and its index."""
+    model: ModelConfig = ModelConfig()
+    prompts: PromptsConfig = PromptsConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    attributes: dict[GroupName, Groups] = Field(dict(DEFAULT_ATTRIBUTES), min_length=1)
+    """Attributes and their groups: perceived presentation as the judge sees it, never identity."""
+    judge: JudgeConfig = JudgeConfig()
+    lens: LensConfig = LensConfig()
+    mitigations: Annotated[tuple[MitigationConfig, ...], Field(strict=False)] = ()
+    """Interventions to try, each an arm of its own beside the baseline."""
+    quality: QualityConfig = QualityConfig()
+    report: ReportConfig = ReportConfig()
+    tracking: TrackingConfig = TrackingConfig()
+    workers: WorkersConfig = WorkersConfig()
+    output: Text = "runs"
+    """Directory in which each run gets a directory of its own."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lens_follows_attributes(cls, data: Any) -> Any:  # noqa: ANN401 (anything can stand in a file)
+        """Let ``lens.attributes`` default to the audited attributes where the config names its own."""
+        if not isinstance(data, dict) or not isinstance(data.get("attributes"), dict) or not data["attributes"]:
+            return data
+        lens = data.get("lens", {})
+        if not isinstance(lens, dict) or "attributes" in lens:
+            return data
+        return data | {"lens": lens | {"attributes": tuple(data["attributes"])}}
+
+    @model_validator(mode="after")
+    def _fields_agree(self) -> Self:
+        problems = tuple(_disagreements(self))
+        if problems:
+            raise ValidationError.from_exception_data(type(self).__name__, _line_errors(problems))
+        return self
+
+    @property
+    def tracking_uri(self) -> str:
+        """The MLflow URI in force: the configured one, or a SQLite file under ``output``."""
+        return self.tracking.uri or f"sqlite:///{self.output.rstrip('/')}/mlflow.db"
+
+
+def _line_errors(problems: Sequence[Problem]) -> list[InitErrorDetails]:
+    return [
+        InitErrorDetails(
+            type=PydanticCustomError("mistake", "{message}", {"message": problem.message, "reads": problem.reads}),
+            loc=problem.location,
+            input=None,
+        )
+        for problem in problems
+    ]
+
+
+def _disagreements(config: AuditConfig) -> Iterator[Problem]:
+    """Find what single fields cannot know: names that must exist elsewhere, shapes that must fit each other."""
+    yield from _unknown_lens_attributes(config)
+    yield from _unusable_arm_names(config)
+    for index, mitigation in enumerate(config.mitigations):
+        yield from _mitigation_disagreements(config, ("mitigations", index), mitigation)
+
+
+def _unknown_lens_attributes(config: AuditConfig) -> Iterator[Problem]:
+    if "attributes" not in config.lens.model_fields_set:
+        return
+    known = tuple(config.attributes)
+    for index, name in enumerate(config.lens.attributes):
+        if name not in known:
+            message = f"expected an audited attribute ({listing(known)}), found {name!r}{suggestion(name, known)}"
+            yield Problem(("lens", "attributes", index), message, reads=(("attributes",),))
+
+
+def _unusable_arm_names(config: AuditConfig) -> Iterator[Problem]:
+    seen: set[str] = set()
+    for index, mitigation in enumerate(config.mitigations):
+        location: Location = ("mitigations", index, "name")
+        if mitigation.name.lower() == BASELINE:
+            yield Problem(location, f"expected a name of its own, found {BASELINE!r}, the arm without intervention")
+        elif mitigation.name.lower() in seen:  # file systems may ignore case
+            yield Problem(location, f"expected a name of its own, found {mitigation.name!r} again; rename one")
+        seen.add(mitigation.name.lower())
+
+
+def _mitigation_disagreements(config: AuditConfig, at: Location, mitigation: MitigationConfig) -> Iterator[Problem]:
+    known, name = tuple(config.attributes), mitigation.attribute
+    if name not in known:
+        message = f"expected an audited attribute ({listing(known)}), found {name!r}{suggestion(name, known)}"
+        yield Problem((*at, "attribute"), message, reads=(("attributes",),))
+    elif name not in config.lens.attributes and set(config.lens.attributes) <= set(known):
+        message = f"expected an attribute of the lens ({listing(config.lens.attributes)}), found {name!r}; add it there"
+        yield Problem((*at, "attribute"), message, reads=(("attributes",), ("lens", "attributes")))
+    if config.model.source == "rendered":
+        message = "expected no mitigation for 'rendered', which has no network to edit, found one; remove it"
+        yield Problem(at, message, reads=(("model", "source"),))

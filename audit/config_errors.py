@@ -1,0 +1,47 @@
+"""Mistakes in a config, told as ``file:line:column: where: expected, found, what to do``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ConfigError:
+    """One mistake.
+
+    Attributes:
+        file: The file, or ``--set a.b`` where an override is mistaken.
+        line: Line in the file, from 1; None for an override, and for a file that cannot be read.
+        column: Column in the line, from 1; None likewise.
+        where: Path of the value, for example ``mitigations[0].window``; empty for the file as a whole.
+        message: What was expected, what was found, and what to do.
+    """
+
+    file: str
+    line: int | None
+    column: int | None
+    where: str
+    message: str
+
+    def __str__(self) -> str:
+        """Return ``file:line:column: where: message``."""
+        place = self.file if self.line is None else f"{self.file}:{self.line}:{self.column}"
+        return ": ".join(part for part in (place, self.where, self.message) if part)
+
+
+class ConfigErrors(Exception):
+    """Every mistake of a config.
+
+    Attributes:
+        errors: The mistakes, at least one, in file order and those of overrides last.
+    """
+
+    def __init__(self, errors: Sequence[ConfigError]) -> None:
+        """Order the errors and drop repetitions."""
+        self.errors = tuple(sorted(set(errors), key=_file_order))
+        super().__init__("\n".join(map(str, self.errors)))
+
+
+def _file_order(error: ConfigError) -> tuple[bool, int, int, str, str]:
+    return (error.line is None, error.line or 0, error.column or 0, f"{error.file} {error.where}", error.message)

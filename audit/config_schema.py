@@ -1,0 +1,41 @@
+"""The JSON Schema of a config: editors complete and check a YAML file with it, messages name its keys.
+
+``python -m audit.config_schema > configs/schema.json`` writes the committed copy.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from audit.config import AuditConfig
+from audit.config_problems import Location
+
+
+@cache
+def config_schema() -> Mapping[str, Any]:
+    """Return the JSON Schema of ``AuditConfig``."""
+    return AuditConfig.model_json_schema()
+
+
+def known_keys(location: Location) -> tuple[str, ...]:
+    """Return the keys that a config may have at a location.
+
+    Raises:
+        KeyError: If there is nothing with keys at this location.
+    """
+    schema = config_schema()
+    here: Mapping[str, Any] = schema
+    for step in location:
+        here = here["items"] if isinstance(step, int) else here["properties"][step]
+        if "$ref" in here:
+            here = schema["$defs"][here["$ref"].rsplit("/", 1)[-1]]
+    return tuple(here["properties"])
+
+
+if __name__ == "__main__":
+    json.dump(config_schema(), sys.stdout, indent=2, ensure_ascii=False)
+    sys.stdout.write("\n")

@@ -1,0 +1,245 @@
+"""A YAML text as a tree whose nodes know where they stand, so that a mistake can be shown at its line and column.
+
+YAML is read by its 1.2 core schema: ``no`` is a word and ``1e-3`` a number. Repeated keys and tags, which YAML allows
+and a config has no use for, are mistakes; aliases are expanded within limits, so that a few lines cannot fill memory.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import yaml
+
+from audit.config_errors import ConfigError, ConfigErrors
+from audit.config_problems import Location
+
+MAX_VALUES = 50_000
+"""Most values after aliases are expanded: nine nested aliases would make a billion."""
+MAX_DEPTH = 20
+"""Deepest nesting; the config itself needs four levels."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a key or value stands; ``line`` and ``column`` count from 1, None for what no file holds."""
+
+    file: str
+    line: int | None = None
+    column: int | None = None
+
+
+@dataclass
+class Node:
+    """A value: a scalar, a list of nodes, or a dict of nodes by key.
+
+    Attributes:
+        value: The value.
+        place: Where it stands.
+        location: Its path in the file; it stays the same when neighbours are taken out of the tree.
+        key_place: Where its key stands, for a value of a mapping.
+    """
+
+    value: Any
+    place: Place
+    location: Location
+    key_place: Place | None = None
+
+    @property
+    def where(self) -> str:
+        """The location as people write it: ``mitigations[0].window``."""
+        return where(self.location)
+
+    def plain(self) -> Any:  # noqa: ANN401 - whatever a file holds
+        """Return the value as plain data."""
+        if isinstance(self.value, dict):
+            return {key: node.plain() for key, node in self.value.items()}
+        if isinstance(self.value, list):
+            return [node.plain() for node in self.value]
+        return self.value
+
+    def child(self, step: str | int) -> Node | None:
+        """Return the node under a key or index, None where there is none."""
+        found: Node | None = None
+        if isinstance(self.value, dict):
+            found = self.value.get(step)
+        elif isinstance(self.value, list) and isinstance(step, int) and 0 <= step < len(self.value):
+            found = self.value[step]
+        return found
+
+    def trail(self, location: Location) -> tuple[Node, ...]:
+        """Return the nodes from here along a location; steps that no node answers to are passed over."""
+        nodes = [self]
+        for step in location:
+            child = nodes[-1].child(step)
+            if child is not None:
+                nodes.append(child)
+        return tuple(nodes)
+
+    def remove(self, node: Node) -> None:
+        """Take a direct child out, if it is still there."""
+        if isinstance(self.value, dict):
+            self.value = {key: child for key, child in self.value.items() if child is not node}
+        elif isinstance(self.value, list):
+            self.value = [child for child in self.value if child is not node]
+
+    def moved(self, place: Place, location: Location) -> Node:
+        """Return the same values at another place and location."""
+        value = self.value
+        if isinstance(value, dict):
+            value = {key: child.moved(place, (*location, key)) for key, child in value.items()}
+        elif isinstance(value, list):
+            value = [child.moved(place, (*location, index)) for index, child in enumerate(value)]
+        return replace(self, value=value, place=place, location=location, key_place=place)
+
+
+def where(location: Location) -> str:
+    """Write a location as ``mitigations[0].window``."""
+    steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in location)
+    return "".join(steps).removeprefix(".")
+
+
+def kind(value: object) -> str:
+    """Name a plain value in a message: itself where it is short, else what it is."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, dict):
+        return "keys and values"
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return repr(value) if len(repr(value)) <= 80 else repr(value)[:76] + " …"
+
+
+def parse(text: str, file: str) -> tuple[Node | None, tuple[ConfigError, ...]]:
+    """Parse one YAML document.
+
+    Args:
+        text: The document.
+        file: Its name, for messages.
+
+    Returns:
+        The tree, None for an empty document; and what YAML allows but a config does not.
+
+    Raises:
+        ConfigErrors: If the text is no YAML, or larger than any config needs to be.
+    """
+    try:
+        parsed = yaml.compose(text, Loader=_CoreLoader)
+    except yaml.YAMLError as error:
+        raise ConfigErrors([_syntax_error(error, text, file)]) from error
+    except RecursionError as error:
+        message = f"expected at most {MAX_DEPTH} levels, found hundreds; remove some nesting"
+        raise ConfigErrors([ConfigError(file, 1, 1, "", message)]) from error
+    if parsed is None:
+        return None, ()
+    planting = _Planting(file)
+    root = planting.grow(parsed, ())
+    return root, tuple(planting.errors)
+
+
+class _CoreLoader(yaml.SafeLoader):
+    """Resolves scalars by the core schema of YAML 1.2."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's own protocol
+
+
+_TAG = "tag:yaml.org,2002:"
+for _name, _pattern, _starts in (
+    ("null", r"~|null|Null|NULL|", [*"~nN", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", [*"tTfF"]),
+    (
+        "int",
+        r"[-+]?[0-9]{1,18}",
+        [*"-+0123456789"],
+    ),  # a longer one becomes a float, which is never taken for an integer
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", [*"-+.0123456789"]),
+):
+    _CoreLoader.add_implicit_resolver(_TAG + _name, re.compile(rf"^(?:{_pattern})$"), _starts)
+
+_READ_SCALAR: dict[str, Callable[[str], Any]] = {
+    _TAG + "null": lambda _text: None,
+    _TAG + "bool": lambda text: text.lower() == "true",
+    _TAG + "int": int,
+    _TAG + "float": float,
+    _TAG + "str": str,
+}
+
+
+def _syntax_error(error: yaml.YAMLError, text: str, file: str) -> ConfigError:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        reason = ", ".join(part for part in (error.context, error.problem) if part)
+        return ConfigError(file, mark.line + 1, mark.column + 1, "", f"expected YAML, found a mistake {reason}")
+    position = getattr(error, "position", 0)  # a ReaderError: a character that YAML does not allow
+    line_start = text.rfind("\n", 0, position) + 1
+    message = f"expected printable text, found the character U+{ord(text[position]):04X}; remove it"
+    return ConfigError(file, text.count("\n", 0, position) + 1, position - line_start + 1, "", message)
+
+
+@dataclass
+class _Planting:
+    """Turns PyYAML's nodes into a tree of our own, aliases expanded; collects what a config may not hold."""
+
+    file: str
+    errors: list[ConfigError] = field(default_factory=list)
+    values: int = 0
+
+    def grow(self, parsed: yaml.Node, location: Location) -> Node:
+        """Return the tree under ``parsed``.
+
+        Raises:
+            ConfigErrors: If it is larger or deeper, once expanded, than any config needs to be.
+        """
+        self.values += 1
+        if self.values > MAX_VALUES or len(location) > MAX_DEPTH:
+            message = (
+                f"expected at most {MAX_VALUES} values in {MAX_DEPTH} levels, found more with its aliases expanded"
+            )
+            raise ConfigErrors([self.error(parsed, location[:4], message + "; write less")])
+        if isinstance(parsed, yaml.ScalarNode):
+            value = self.scalar(parsed, location)
+        elif isinstance(parsed, yaml.SequenceNode):
+            value = [self.grow(item, (*location, index)) for index, item in enumerate(parsed.value)]
+        else:
+            value = dict(self.children(parsed, location))
+        if parsed.tag not in _READ_SCALAR and parsed.tag not in (_TAG + "map", _TAG + "seq"):
+            self.errors.append(self.error(parsed, location, f"expected no tag, found {parsed.tag!r}; remove it"))
+        return Node(value, self.place(parsed), location)
+
+    def scalar(self, parsed: yaml.ScalarNode, location: Location) -> Any:  # noqa: ANN401 - whatever a file holds
+        """Return the value of a scalar."""
+        try:
+            return _READ_SCALAR.get(parsed.tag, str)(parsed.value)
+        except ValueError:  # only a tag can promise what the text does not hold: !!int three
+            message = f"expected {parsed.tag.removeprefix(_TAG)}, found {kind(parsed.value)}; remove the tag"
+            self.errors.append(self.error(parsed, location, message))
+            return parsed.value
+
+    def children(self, parsed: yaml.Node, location: Location) -> Iterator[tuple[str, Node]]:
+        """Yield a mapping's nodes with their keys; a repeated key, or one that is no word, is a mistake."""
+        lines: dict[str, int] = {}
+        for key, value in parsed.value:
+            if not isinstance(key, yaml.ScalarNode):
+                message = "expected a word as key, found a list or mapping; quote a text that starts with a bracket"
+                self.errors.append(self.error(key, location, message))
+                continue
+            here = (*location, str(key.value))
+            if key.value in lines:
+                message = f"expected each key once, found {key.value!r} again after line {lines[key.value]}; keep one"
+                self.errors.append(self.error(key, here, message))
+                continue
+            lines[key.value] = key.start_mark.line + 1
+            yield key.value, replace(self.grow(value, here), key_place=self.place(key))
+
+    def error(self, parsed: yaml.Node, location: Location, message: str) -> ConfigError:
+        """Say that the text at ``parsed`` is mistaken."""
+        place = self.place(parsed)
+        return ConfigError(place.file, place.line, place.column, where(location), message)
+
+    def place(self, parsed: yaml.Node) -> Place:
+        """Return where a node of PyYAML starts."""
+        return Place(self.file, parsed.start_mark.line + 1, parsed.start_mark.column + 1)

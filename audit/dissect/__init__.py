@@ -1,0 +1,1 @@
+"""Looking inside a model: hooks, sparse autoencoder, group heads, attribution, lens."""

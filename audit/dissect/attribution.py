@@ -1,0 +1,213 @@
+"""Attribution of a group's probability to latents: integrated gradients in closed form.
+
+Decoder and head are affine, so the logits move on a straight line while the latents go from baseline to target. What is
+left of the path integral (Sundararajan et al. 2017, Eq. 1) is one small vector per sample that all latents share:
+
+    IG_j(c) = Δz_j · Σ_g A[j, g] / T · M[c, g],    M[c, g] = ∫₀¹ p_c(α) (δ_cg - p_g(α)) dα
+
+with A the effect of a latent on each logit, p = softmax(logits / T). What the autoencoder cannot reconstruct stays
+constant on the path, so p(1) is the probability of the true map.
+
+Shapes: B samples, P positions, N latents, k codes per position, G groups.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from audit.dissect.sae import SparseAutoencoder, SparseCodes
+
+QUADRATURE_NODES = 16
+"""Gauss-Legendre nodes for three groups and more; the completeness gap tells where they do not suffice."""
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """Attribution of every group's probability to the latents that differ from the baseline.
+
+    Attributes:
+        entries: (B, P, k, G) attribution of each code entry.
+        indices: (B, P, k) latent of each entry; a latent may come twice, its entries add.
+        n_latents: N.
+        completeness_gap: (B,) largest |Σ entries - (p(target) - p(baseline))| over the groups.
+    """
+
+    entries: Tensor
+    indices: Tensor
+    n_latents: int
+    completeness_gap: Tensor
+
+    def by_position(self) -> Tensor:
+        """Attribution (B, P, N, G)."""
+        return self._dense(self.entries, self.indices)
+
+    def by_sample(self) -> Tensor:
+        """Attribution (B, N, G), summed over positions."""
+        return self._dense(self.entries.flatten(1, 2), self.indices.flatten(1, 2))
+
+    def _dense(self, entries: Tensor, indices: Tensor) -> Tensor:
+        """Add entries (..., k, G) into latents (..., N, G)."""
+        total = entries.new_zeros(*entries.shape[:-2], self.n_latents, entries.shape[-1])
+        return total.scatter_add_(-2, indices.unsqueeze(-1).expand_as(entries), entries)
+
+
+@dataclass(frozen=True)
+class StreamingAttribution:
+    """Sums of attributions over samples and steps; parts merge by ``+`` in any order.
+
+    Attributes:
+        sums: (G, N) float64.
+        counts: (G,) float64, sample-steps behind each group's row.
+        gap: Largest completeness gap met.
+    """
+
+    sums: Tensor
+    counts: Tensor
+    gap: float
+
+    @classmethod
+    def of(cls, attribution: Attribution, members: Tensor | None = None) -> StreamingAttribution:
+        """Sum one attribution.
+
+        Args:
+            attribution: Of B samples at one step.
+            members: (B, G) weight of each sample in each group's row, for example 1 for the group an image shows as in
+                DiffLens; None counts every sample for every group.
+        """
+        batch, _, _, groups = attribution.entries.shape
+        weight = attribution.entries.new_ones(batch, groups) if members is None else members.to(attribution.entries)
+        weighted = (attribution.entries * weight[:, None, None, :]).flatten(0, 2).double()
+        sums = weighted.new_zeros(attribution.n_latents, groups).index_add_(0, attribution.indices.flatten(), weighted)
+        return cls(sums.T.cpu(), weight.double().sum(0).cpu(), float(attribution.completeness_gap.max()))
+
+    def __add__(self, other: StreamingAttribution) -> StreamingAttribution:
+        """Merge the sums of two disjoint sets of sample-steps."""
+        return StreamingAttribution(self.sums + other.sums, self.counts + other.counts, max(self.gap, other.gap))
+
+    def mean(self) -> Tensor:
+        """Mean attribution (G, N) over each group's sample-steps.
+
+        Raises:
+            ValueError: Where a group has none.
+        """
+        if bool((self.counts <= 0).any()):
+            empty = (self.counts <= 0).nonzero().flatten().tolist()
+            raise ValueError(f"expected samples for every group, groups {empty} have none; sample more group prompts")
+        return self.sums / self.counts[:, None]
+
+
+def latent_effects(sae: SparseAutoencoder, weight: Tensor, positions: int) -> Tensor:
+    """Effect A of each latent, at each position, on each logit of a head.
+
+    Depends only on the lens and the step: compute it once and keep it.
+
+    Args:
+        sae: The autoencoder.
+        weight: (G, C·H·W) of the head at one step.
+        positions: H·W of the map; ignored for a whole-map autoencoder, which has one.
+
+    Returns:
+        (P, N, G), the logit's change for a change of the latent by 1.
+    """
+    groups = weight.shape[0]
+    positions = 1 if sae.shape.whole_map else positions
+    if weight.shape[1] != sae.shape.d_in * positions:
+        raise ValueError(
+            f"expected a head over {sae.shape.d_in * positions} numbers ({sae.shape.d_in} x {positions} positions), "
+            f"found {weight.shape[1]}; heads and autoencoder must come from one lens"
+        )
+    by_position = weight.to(sae.decoder.dtype).reshape(groups, sae.shape.d_in, positions)
+    return torch.einsum("gcp,nc->png", by_position, sae.decoder.detach()) / sae.input_scale
+
+
+def code_change(target: SparseCodes, baseline: SparseCodes | None = None) -> SparseCodes:
+    """Δz = target - baseline as codes; None is the zero baseline. Entries of one latent add.
+
+    A counterfactual baseline is the code of another group's prompt from the same noise (DiffLens, section A).
+    """
+    if baseline is None:
+        return target
+    return SparseCodes(
+        torch.cat((target.values, -baseline.values), -1), torch.cat((target.indices, baseline.indices), -1)
+    )
+
+
+def integrated_gradients(
+    change: SparseCodes, effects: Tensor, logits: Tensor, temperature: float = 1.0, nodes: int = QUADRATURE_NODES
+) -> Attribution:
+    """Attribute each group's probability to the latents that change, exactly for two groups.
+
+    Args:
+        change: Δz (B, P, k), from ``code_change``.
+        effects: A (P, N, G), from ``latent_effects``.
+        logits: (B, G) of the target map, reconstruction error included.
+        temperature: T of the softmax; DiffLens uses 1000 for Stable Diffusion.
+        nodes: Gauss-Legendre nodes for three groups and more.
+
+    Raises:
+        ValueError: For an empty batch or a temperature that is not positive.
+    """
+    if not len(logits) or temperature <= 0:
+        raise ValueError(
+            f"expected at least one sample and a temperature above 0, found {len(logits)} samples, T={temperature}"
+        )
+    positions = torch.arange(effects.shape[0], device=effects.device)[:, None]
+    # Effect of each entry on the scaled logits, times how far the entry moves.
+    moves = effects[positions, change.indices] * (change.values / temperature).unsqueeze(-1)
+    end = logits / temperature
+    start = end - moves.sum((1, 2))
+    entries = moves @ _mean_softmax_jacobian(start, end, nodes).transpose(1, 2).unsqueeze(1)
+    gap = (entries.sum((1, 2)) - (end.softmax(-1) - start.softmax(-1))).abs().amax(-1)
+    return Attribution(entries, change.indices, effects.shape[1], gap)
+
+
+def rank_features(scores: Tensor, count: int) -> dict[int, list[int]]:
+    """Choose the ``count`` latents of largest positive score for each group (rows of ``scores``, (G, N)).
+
+    A latent belongs only to the group it favours most, so groups never share one; a group may get fewer than ``count``.
+    """
+    if count < 1:
+        raise ValueError(f"expected at least 1 feature per group, found {count}; raise lens.features_per_group")
+    owner = scores.argmax(0)
+    chosen: dict[int, list[int]] = {}
+    for group, row in enumerate(scores):
+        order = row.argsort(descending=True, stable=True)
+        fitting = order[(owner[order] == group) & (row[order] > 0)]
+        chosen[group] = fitting[:count].tolist()
+    return chosen
+
+
+def _mean_softmax_jacobian(start: Tensor, end: Tensor, nodes: int) -> Tensor:
+    """M (B, G, G): mean of the softmax's Jacobian on the straight line between two logit vectors (B, G)."""
+    if start.shape[1] == 2:
+        return _two_group_jacobian(start, end)
+    places, weights = _gauss_legendre(nodes)
+    at = torch.tensor(places, dtype=end.dtype, device=end.device)[:, None, None]
+    weight = torch.tensor(weights, dtype=end.dtype, device=end.device)[:, None, None]
+    p = torch.lerp(start, end, at).softmax(-1)
+    mean = (weight * p).sum(0)
+    return torch.diag_embed(mean) - torch.einsum("nbc,nbg->bcg", weight * p, p)
+
+
+def _two_group_jacobian(start: Tensor, end: Tensor) -> Tensor:
+    """Analytic M for two groups: the mean slope of the logistic function over an interval."""
+    low, high = start[:, 1] - start[:, 0], end[:, 1] - end[:, 0]
+    width = high - low
+    still = width.abs() < 1e-3  # the difference quotient loses its digits; the slope at the middle is off by width²/24
+    middle = ((low + high) / 2).sigmoid()
+    quotient = (high.sigmoid() - low.sigmoid()) / torch.where(still, torch.ones_like(width), width)
+    slope = torch.where(still, middle * (1 - middle), quotient)
+    sign = torch.tensor([[1.0, -1.0], [-1.0, 1.0]], dtype=end.dtype, device=end.device)
+    return slope[:, None, None] * sign
+
+
+@lru_cache
+def _gauss_legendre(nodes: int) -> tuple[list[float], list[float]]:
+    """Places and weights of the rule on [0, 1]."""
+    places, weights = np.polynomial.legendre.leggauss(nodes)
+    return ((places + 1) / 2).tolist(), (weights / 2).tolist()

@@ -1,0 +1,59 @@
+"""Watches the baseline arm of a shard: which latents carry each group's probability for this prompt."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from audit.dissect.attribution import StreamingAttribution, integrated_gradients, latent_effects
+from audit.dissect.lens import Lens
+from audit.dissect.sae import SparseCodes
+
+# B images, C H W the map, P positions, N latents, G groups
+
+
+class EffectTable:
+    """Effects of a lens's latents on its heads' logits, made once per attribute and step."""
+
+    def __init__(self, lens: Lens) -> None:
+        self._lens = lens
+        self._effects: dict[tuple[str, int], Tensor] = {}
+
+    def at(self, attribute: str, step: int, positions: int) -> Tensor:
+        """Effects ``(P, N, G)`` at one step."""
+        key = (attribute, step)
+        if key not in self._effects:
+            weight = self._lens.heads.weights[attribute][step]
+            self._effects[key] = latent_effects(self._lens.sae, weight, positions)
+        return self._effects[key]
+
+
+class AttributionObserver:
+    """Sums the closed-form attribution of every attribute over a shard's images and steps, from the zero baseline.
+
+    ``images`` limits the sums to the first rows of a batch: the rest is padding.
+    """
+
+    def __init__(self, lens: Lens, images: int, effects: EffectTable) -> None:
+        self._lens, self._images, self._effects = lens, images, effects
+        self._sums: dict[str, StreamingAttribution] = {}
+
+    def __call__(self, step: int, h: Tensor) -> None:
+        """Look at maps ``(B, C, H, W)`` of the conditional half."""
+        h = h[: self._images].float()
+        codes = self._lens.sae.codes_of_map(h)
+        for attribute in self._lens.groups:
+            self._add(attribute, step, h, codes)
+
+    def _add(self, attribute: str, step: int, h: Tensor, codes: SparseCodes) -> None:
+        effects = self._effects.at(attribute, step, h.shape[-2] * h.shape[-1])
+        logits = self._lens.heads.logits(attribute, step, h)
+        part = StreamingAttribution.of(integrated_gradients(codes, effects, logits))
+        self._sums[attribute] = self._sums[attribute] + part if attribute in self._sums else part
+
+    def result(self) -> dict[str, NDArray[np.float32]]:
+        """Arrays for the store: by attribute ``(G, N)``, mean over steps summed over images, and the image count."""
+        steps = self._lens.steps
+        arrays = {f"attribution/{a}": (s.sums / steps).float().numpy() for a, s in self._sums.items()}
+        return {**arrays, "images": np.array([self._images], dtype=np.float32)}

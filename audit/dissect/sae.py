@@ -1,0 +1,227 @@
+"""k-sparse autoencoder over a hookpoint's map.
+
+Shapes: B images, C channels, H·W the grid, P positions (H·W, or 1 for a whole-map autoencoder), N latents, k active.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+WEIGHTS_FILE = "sae.safetensors"
+SHAPE_FILE = "sae.json"
+
+
+@dataclass(frozen=True)
+class SaeShape:
+    """What an autoencoder knows about itself; a config never repeats it.
+
+    Attributes:
+        d_in: Width of one input vector: C, or C·H·W for a whole map.
+        n_latents: Size of the dictionary.
+        k: Latents that may fire for one vector.
+        whole_map: One code for the whole map instead of one for each position.
+        hookpoint: Module path whose output it was trained on.
+    """
+
+    d_in: int
+    n_latents: int
+    k: int
+    whole_map: bool = False
+    hookpoint: str = "mid_block"
+
+    def __post_init__(self) -> None:
+        """Refuse shapes that cannot exist."""
+        if not 1 <= self.k <= self.n_latents or self.d_in < 1:
+            raise ValueError(
+                f"an autoencoder needs d_in >= 1 and 1 <= k <= n_latents, found d_in={self.d_in}, k={self.k}, "
+                f"n_latents={self.n_latents}; lower k or raise the expansion"
+            )
+
+
+class SparseCodes(NamedTuple):
+    """The latents that may fire, for any leading shape: ``values`` (..., k) >= 0 and ``indices`` (..., k) in [0, N)."""
+
+    values: Tensor
+    indices: Tensor
+
+
+class SparseAutoencoder(nn.Module):
+    """z = TopK(ReLU(W_enc (s·x - b) + b_enc)), x̂ = (W_decᵀ z + b) / s.
+
+    k-sparse autoencoder (Makhzani & Frey 2013) in the form of Gao et al. 2024, section 2.3: shared pre-bias b, encoder
+    tied to the decoder at the start, unit-norm dictionary. ``input_scale`` s brings inputs to a mean norm of
+    sqrt(d_in), so that one learning rate suits every hookpoint.
+    """
+
+    input_scale: Tensor
+
+    def __init__(self, shape: SaeShape, generator: torch.Generator | None = None) -> None:
+        """Draw a random dictionary of ``shape``, encoder tied to it."""
+        super().__init__()
+        self.shape = shape
+        rows = torch.randn(shape.n_latents, shape.d_in, generator=generator)
+        self.decoder = nn.Parameter(F.normalize(rows, dim=1))
+        self.encoder = nn.Parameter(self.decoder.detach().clone())
+        self.encoder_bias = nn.Parameter(torch.zeros(shape.n_latents))
+        self.pre_bias = nn.Parameter(torch.zeros(shape.d_in))
+        self.register_buffer("input_scale", torch.ones(()))
+
+    @torch.no_grad()
+    def fit_inputs(self, vectors: Tensor) -> None:
+        """Set ``input_scale`` and ``pre_bias`` from a sample of inputs (n, d_in)."""
+        self._check_width(vectors)
+        mean_norm = vectors.float().norm(dim=1).mean()
+        if vectors.shape[0] == 0 or not bool(mean_norm > 0):
+            raise ValueError("expected a sample of inputs that are not all zero; check the hookpoint and its stream")
+        self.input_scale.copy_(math.sqrt(self.shape.d_in) / mean_norm)
+        self.pre_bias.copy_(self.normalise(vectors).mean(0))
+
+    def normalise(self, x: Tensor) -> Tensor:
+        """Bring inputs (..., d_in) to the scale the weights work in, in the weights' dtype."""
+        return x.to(self.decoder.dtype) * self.input_scale
+
+    def encode_sparse(self, x: Tensor) -> SparseCodes:
+        """Encode vectors (..., d_in) of any float dtype to the k largest latents of each, unsorted."""
+        self._check_width(x)
+        centred = (self.normalise(x) - self.pre_bias).reshape(-1, self.shape.d_in)
+        values, indices = _TopKLinear.apply(centred, self.encoder, self.encoder_bias, self.shape.k)
+        form = (*x.shape[:-1], self.shape.k)
+        return SparseCodes(F.relu(values).reshape(form), indices.reshape(form))
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Encode vectors (..., d_in) to dense latents (..., N), at most k of them non-zero."""
+        codes = self.encode_sparse(x)
+        latents = codes.values.new_zeros(*x.shape[:-1], self.shape.n_latents)
+        return latents.scatter(-1, codes.indices, codes.values)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Decode dense latents (..., N) to vectors (..., d_in)."""
+        return (latents.to(self.decoder.dtype) @ self.decoder + self.pre_bias) / self.input_scale
+
+    def decode_sparse(self, codes: SparseCodes) -> Tensor:
+        """Decode codes to vectors (..., d_in) by gathering k dictionary rows: the same as ``decode`` up to rounding."""
+        return (self.dictionary_sum(codes) + self.pre_bias) / self.input_scale
+
+    def dictionary_sum(self, codes: SparseCodes) -> Tensor:
+        """Sum the dictionary rows that ``codes`` (..., k) name, weighted: (..., d_in), in normalised units, no bias."""
+        width = codes.values.shape[-1]
+        flat = F.embedding_bag(
+            codes.indices.reshape(-1, width),
+            self.decoder,
+            per_sample_weights=codes.values.reshape(-1, width).to(self.decoder.dtype),
+            mode="sum",
+        )
+        return flat.reshape(*codes.values.shape[:-1], self.shape.d_in)
+
+    def vectors_of_map(self, maps: Tensor) -> Tensor:
+        """Cut maps (B, C, H, W) into input vectors (B, P, d_in)."""
+        vectors = maps.flatten(1).unsqueeze(1) if self.shape.whole_map else maps.flatten(2).transpose(1, 2)
+        self._check_width(vectors)
+        return vectors
+
+    def codes_of_map(self, maps: Tensor) -> SparseCodes:
+        """Encode maps (B, C, H, W) to codes (B, P, k)."""
+        return self.encode_sparse(self.vectors_of_map(maps))
+
+    def latents_of_map(self, maps: Tensor) -> Tensor:
+        """Encode maps (B, C, H, W) to dense latents (B, P, N)."""
+        return self.encode(self.vectors_of_map(maps))
+
+    def map_delta(self, delta: Tensor, shape: torch.Size | tuple[int, ...]) -> Tensor:
+        """Change of the map (B, C, H, W) that a change of latents (B, P, N) makes: linear, no bias, zero for zero.
+
+        The residual write-back of DiffLens (Shi et al. 2025, Eq. 9): h + W_decᵀ (z' - z) keeps what the autoencoder
+        cannot reconstruct.
+        """
+        vectors = (delta.to(self.decoder.dtype) @ self.decoder) / self.input_scale
+        if self.shape.whole_map:
+            return vectors.reshape(tuple(shape))
+        return vectors.transpose(1, 2).reshape(tuple(shape))
+
+    def save(self, directory: Path, dtype: torch.dtype = torch.float32) -> None:
+        """Write ``sae.safetensors`` in ``dtype`` and ``sae.json`` into ``directory``."""
+        directory.mkdir(parents=True, exist_ok=True)
+        tensors = {name: tensor.detach().cpu().to(dtype).contiguous() for name, tensor in self.state_dict().items()}
+        tensors["input_scale"] = self.input_scale.detach().cpu()  # 16 bits would bend every input
+        save_file(tensors, directory / WEIGHTS_FILE)
+        card = asdict(self.shape) | {"dtype": str(dtype).removeprefix("torch.")}
+        (directory / SHAPE_FILE).write_text(json.dumps(card, indent=2) + "\n")
+
+    @classmethod
+    def load(cls, directory: Path) -> SparseAutoencoder:
+        """Read an autoencoder back, in float32 whatever dtype it was saved in.
+
+        Raises:
+            FileNotFoundError: Where ``directory`` holds no autoencoder.
+            ValueError: Where weights and card disagree.
+        """
+        card: dict[str, Any] = json.loads((directory / SHAPE_FILE).read_text())
+        card.pop("dtype")
+        sae = cls(SaeShape(**card))
+        stored = {name: tensor.float() for name, tensor in load_file(directory / WEIGHTS_FILE).items()}
+        expected = {name: tuple(tensor.shape) for name, tensor in sae.state_dict().items()}
+        found = {name: tuple(tensor.shape) for name, tensor in stored.items()}
+        if expected != found:
+            raise ValueError(
+                f"{directory}: {SHAPE_FILE} expects tensors {expected}, {WEIGHTS_FILE} has {found}; "
+                "the two files are not of one lens: dissect the model again"
+            )
+        sae.load_state_dict(stored)
+        return sae
+
+    def _check_width(self, x: Tensor) -> None:
+        if x.shape[-1] != self.shape.d_in:
+            raise ValueError(
+                f"the autoencoder of {self.shape.hookpoint!r} expects vectors of width {self.shape.d_in}, "
+                f"found {x.shape[-1]}; it belongs to another model, hookpoint or image size"
+            )
+
+
+class _TopKLinear(torch.autograd.Function):
+    """k largest outputs of a linear layer, with a backward pass that touches only those k.
+
+    Autograd would send a dense (rows, N) gradient through a full matrix product; at N/k = 64 that is most of a step.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,  # noqa: ANN401 - torch's context object has no public type
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        k: int,
+    ) -> tuple[Tensor, Tensor]:
+        values, indices = F.linear(x, weight, bias).topk(k, dim=-1, sorted=False)
+        ctx.save_for_backward(x, weight, indices)
+        ctx.mark_non_differentiable(indices)
+        return values, indices
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any,  # noqa: ANN401
+        grad: Tensor,
+        _grad_indices: Tensor,
+    ) -> tuple[Tensor | None, Tensor, Tensor, None]:
+        x, weight, indices = cast("tuple[Tensor, Tensor, Tensor]", ctx.saved_tensors)
+        n_latents, flat = weight.shape[0], indices.flatten()
+        # Grouping the entries by latent makes the weight gradient a bag sum over input rows.
+        order = flat.argsort(stable=True)
+        counts = torch.bincount(flat, minlength=n_latents)
+        by_latent = grad.flatten()[order]
+        grad_weight = F.embedding_bag(
+            order // indices.shape[1], x, offsets=counts.cumsum(0) - counts, per_sample_weights=by_latent, mode="sum"
+        )
+        grad_bias = torch.zeros(n_latents, dtype=grad.dtype, device=grad.device).index_add_(0, flat, grad.flatten())
+        grad_x = F.embedding_bag(indices, weight, per_sample_weights=grad, mode="sum")
+        return grad_x, grad_weight, grad_bias, None

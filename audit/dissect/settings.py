@@ -1,0 +1,113 @@
+"""What to dissect and how: the part of a config that names a lens. Nothing here loads a network."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from audit.calibration.bundle import bundle_of, world_table
+from audit.calibration.world import World
+from audit.config import AuditConfig
+from audit.plan import prompt_text, prompts_of
+from audit.records import Prompt
+
+LENS_FORMAT = 1
+SEED = 0
+"""Seed of every draw of a dissection: not the audit's, so that audits of one model share a lens."""
+PHRASES = {"skin_tone": "{group} skinned"}
+"""How a group is put into a prompt, where its bare name is not how one says it."""
+WORD_ORDER = ("age", "gender", "skin_tone")
+"""Order of the groups in a prompt; attributes that are not listed come after these."""
+
+
+@dataclass(frozen=True)
+class Dissection:
+    """How a model is dissected; the part of a config that names a lens.
+
+    Attributes:
+        hookpoint: Module whose output is read.
+        whole_map: One code for the whole map.
+        expansion: Latents for each input dimension.
+        k: Latents active at once.
+        trajectories: Sampled images.
+        sae_steps: Optimiser steps of the autoencoder.
+        features_per_group: Bias features kept for each group.
+        baseline: Where attribution starts: all latents off, or the codes of the same noise under other groups' names.
+        steps: Sampler steps.
+        guidance: Guidance scale of the trajectories.
+        batch: Images in a batch.
+        seed: Of every draw.
+    """
+
+    hookpoint: str
+    whole_map: bool
+    expansion: int
+    k: int
+    trajectories: int
+    sae_steps: int
+    features_per_group: int
+    baseline: Literal["zero", "counterfactual"]
+    steps: int
+    guidance: float
+    batch: int
+    seed: int
+
+
+def dissection_of(config: AuditConfig) -> Dissection:
+    """Read the dissection from a config."""
+    lens, sampling = config.lens, config.sampling
+    return Dissection(
+        hookpoint=lens.hookpoint,
+        whole_map=lens.whole_map,
+        expansion=lens.expansion,
+        k=lens.k,
+        trajectories=lens.trajectories,
+        sae_steps=lens.sae_steps,
+        features_per_group=lens.features_per_group,
+        baseline=lens.baseline,
+        steps=sampling.steps,
+        guidance=sampling.guidance,
+        batch=sampling.batch,
+        seed=SEED,
+    )
+
+
+def dissected_groups(config: AuditConfig) -> dict[str, tuple[str, ...]]:
+    """Groups of the attributes that a config's lens knows."""
+    return {attribute: tuple(config.attributes[attribute]) for attribute in config.lens.attributes}
+
+
+def dissected_prompts(config: AuditConfig) -> tuple[Prompt, ...]:
+    """Prompts that a lens is made from: a calibration model's whole world, so that its audits share one lens."""
+    if bundle_of(config.model) is None:
+        return prompts_of(config, ())
+    occupations = World.load(world_table(config.model)).occupations
+    everything = config.prompts.model_copy(update={"occupations": "all"})
+    return prompts_of(config.model_copy(update={"prompts": everything}), occupations)
+
+
+def name_groups(template: str, prompt: Prompt, groups: Mapping[str, str]) -> str:
+    """Text of a prompt with groups named before the occupation: ``… of an old female tan skinned doctor``."""
+    order = sorted(groups, key=lambda a: WORD_ORDER.index(a) if a in WORD_ORDER else len(WORD_ORDER))
+    words = [PHRASES.get(attribute, "{group}").format(group=groups[attribute]) for attribute in order]
+    return prompt_text(template, " ".join([*words, prompt.occupation]))
+
+
+def lens_settings(config: AuditConfig) -> dict[str, Any]:
+    """All that decides a lens beside the model, as plain data."""
+    return {
+        **asdict(dissection_of(config)),
+        "groups": {attribute: list(names) for attribute, names in dissected_groups(config).items()},
+        "prompts": [prompt.text for prompt in dissected_prompts(config)],
+        "strength_images": config.lens.strength_images,
+        "judge": config.judge.source,
+    }
+
+
+def lens_name(model_fingerprint: str, settings: Mapping[str, Any]) -> str:
+    """Name a lens by content: the same model and settings are dissected once."""
+    text = json.dumps([LENS_FORMAT, model_fingerprint, settings], sort_keys=True)
+    return "lens-" + hashlib.sha256(text.encode()).hexdigest()[:16]

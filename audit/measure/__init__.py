@@ -1,0 +1,1 @@
+"""From images to numbers: perceived groups, embeddings, pure metrics, statistics."""

@@ -1,0 +1,168 @@
+"""Judges: from images to perceived groups, with a status for each image.
+
+Groups are always *perceived presentation* as one named classifier sees it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.nn import functional
+from torchvision.models import resnet34
+
+from audit.calibration.bundle import bundle_of
+from audit.calibration.networks import DrawingNetwork, to_unit_range
+from audit.config import JudgeConfig, ModelConfig
+from audit.records import Status
+
+FloatArray = NDArray[np.float32]
+
+FAIRFACE_LOGITS: dict[str, dict[str, tuple[int, ...]]] = {
+    "gender": {"male": (7,), "female": (8,)},
+    "age": {"young": (9, 10, 11), "adult": (12, 13, 14, 15), "old": (16, 17)},
+    "race": {"white": (0,), "black": (1,), "latino": (2,), "asian": (3, 4), "indian": (5,), "middle_eastern": (6,)},
+}
+"""Columns of FairFace's 18 logits (Kärkkäinen & Joo 2021): 0-6 race, 7-8 gender, 9-17 age; a group's probability is
+the sum of its columns, so no column is dropped and none is counted under another group's name. Ages: young 0-19,
+adult 20-59, old 60 and above."""
+FAIRFACE_BLOCKS = {"race": (0, 7), "gender": (7, 9), "age": (9, 18)}
+
+
+@dataclass(frozen=True)
+class Perceived:
+    """What a judge saw in a batch.
+
+    Attributes:
+        probabilities: Attribute → ``(n, groups)`` in the config's group order, rows sum to 1.
+        statuses: One per image.
+        prompt_shown: ``(n,)`` probability that the prompted occupation is shown, None where the judge cannot tell.
+    """
+
+    probabilities: dict[str, FloatArray]
+    statuses: list[Status]
+    prompt_shown: FloatArray | None
+
+
+class Judge(Protocol):
+    """Perceives groups in images."""
+
+    @property
+    def signature(self) -> str:
+        """Name and fingerprint of the classifier."""
+        ...
+
+    def perceive(self, images: Tensor, occupation: str) -> Perceived:
+        """Judge uint8 images ``(n, 3, H, W)`` of a prompt that names ``occupation``."""
+        ...
+
+
+class CalibrationJudge:
+    """The bundled classifier of drawings: attributes, occupation, and whether there is a face at all."""
+
+    def __init__(self, directory: Path, attributes: Mapping[str, Sequence[str]], min_confidence: float) -> None:
+        self._network = DrawingNetwork.load(directory)
+        self._columns = {name: _columns(self._network.answers, name, groups) for name, groups in attributes.items()}
+        self._min_confidence = min_confidence
+        self.signature = f"judge:calibration|min_confidence:{min_confidence}"
+
+    @torch.inference_mode()
+    def perceive(self, images: Tensor, occupation: str) -> Perceived:
+        """Judge drawings or generated pictures."""
+        logits = self._network(to_unit_range(images))
+        probabilities = {name: logits[name].softmax(1)[:, columns].numpy() for name, columns in self._columns.items()}
+        present = logits["face"].softmax(1)[:, 1].numpy() >= 0.5
+        statuses = [
+            Status.NO_FACE if not seen else status
+            for seen, status in zip(present, _confidence(probabilities, self._min_confidence), strict=True)
+        ]
+        known = self._network.answers["occupation"]
+        shown = logits["occupation"].softmax(1)[:, known.index(occupation)].numpy() if occupation in known else None
+        return Perceived(probabilities, statuses, shown)
+
+
+class FairFaceJudge:
+    """FairFace's ResNet-34 with 18 logits, on the whole image at 224 pixels with ImageNet normalisation.
+
+    It detects no faces: every image is judged, and only a low confidence is reported. Crop faces before the audit where
+    the model draws more than faces.
+    """
+
+    def __init__(self, checkpoint: Path, attributes: Mapping[str, Sequence[str]], min_confidence: float) -> None:
+        self._network = resnet34(num_classes=18)
+        self._network.load_state_dict(_read_weights(checkpoint))
+        self._network.eval()
+        self._attributes = {name: _fairface_groups(name, groups) for name, groups in attributes.items()}
+        self._min_confidence = min_confidence
+        self.signature = f"judge:fairface:{checkpoint.name}|resize:bilinear-aa-224|min_confidence:{min_confidence}"
+
+    @torch.inference_mode()
+    def perceive(self, images: Tensor, occupation: str) -> Perceived:
+        """Judge photographs or generated images of faces; FairFace knows no occupations."""
+        x = functional.interpolate(images.float() / 255, size=(224, 224), mode="bilinear", antialias=True)
+        mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+        logits = self._network((x - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1))
+        probabilities = {}
+        for name, groups in self._attributes.items():
+            start, stop = FAIRFACE_BLOCKS[name]
+            shares = logits[:, start:stop].softmax(1)
+            summed = torch.stack([shares[:, [c - start for c in columns]].sum(1) for columns in groups], 1)
+            probabilities[name] = (summed / summed.sum(1, keepdim=True)).numpy()
+        return Perceived(probabilities, _confidence(probabilities, self._min_confidence), None)
+
+
+def _columns(answers: Mapping[str, Sequence[str]], attribute: str, groups: Sequence[str]) -> list[int]:
+    known = answers.get(attribute)
+    if known is None or sorted(known) != sorted(groups):
+        raise ValueError(
+            f"the bundled judge tells {dict(answers).get(attribute, 'nothing')} for attribute {attribute!r}, the config"
+            f" names {list(groups)}; name the same groups"
+        )
+    return [list(known).index(group) for group in groups]
+
+
+def _fairface_groups(attribute: str, groups: Sequence[str]) -> list[tuple[int, ...]]:
+    known = FAIRFACE_LOGITS.get(attribute, {})
+    unknown = [group for group in groups if group not in known]
+    if unknown:
+        raise ValueError(
+            f"FairFace tells {attribute!r} as {sorted(known) or 'nothing'}, the config names {unknown}; "
+            f"known attributes: {sorted(FAIRFACE_LOGITS)}"
+        )
+    return [known[group] for group in groups]
+
+
+def _confidence(probabilities: Mapping[str, FloatArray], minimum: float) -> list[Status]:
+    least = np.min([p.max(axis=1) for p in probabilities.values()], axis=0)
+    return [Status.CLASSIFIED if top >= minimum else Status.LOW_CONFIDENCE for top in least]
+
+
+def _read_weights(checkpoint: Path) -> dict[str, Tensor]:
+    if checkpoint.suffix == ".safetensors":
+        stored: dict[str, Tensor] = load_file(checkpoint)
+    else:
+        stored = torch.load(checkpoint, weights_only=True, map_location="cpu")
+    return stored
+
+
+def load_judge(judge: JudgeConfig, model: ModelConfig, attributes: Mapping[str, Sequence[str]]) -> Judge:
+    """Load the judge that a config names; ``bundled`` is the one trained with the calibration model.
+
+    Raises:
+        ValueError: The judge does not know an attribute or a group, or no judge is bundled with this model.
+    """
+    if judge.source != "bundled":
+        return FairFaceJudge(Path(judge.source), attributes, judge.min_confidence)
+    bundle = bundle_of(model)
+    if bundle is None:
+        raise ValueError(
+            f"model {model.source!r} has no bundled judge; set judge.source to a FairFace checkpoint (ResNet-34)"
+        )
+    return CalibrationJudge(bundle.judge, attributes, judge.min_confidence)

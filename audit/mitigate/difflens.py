@@ -1,0 +1,110 @@
+"""DiffLens: steering a batch by its own bias features (Shi et al. 2025, section 4.3).
+
+The edit writes back only the change of the latents, h' = h + W_dec (z' − z) (Eq. 9), so what the autoencoder cannot
+reconstruct stays, and a neutral edit leaves the map bit-identical.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from audit.dissect.lens import Lens
+from audit.dissect.sae import SparseAutoencoder
+
+# B images, P positions, N latents, G groups, S steps, C H W the map
+
+EditKind = Literal["add", "scale"]
+
+
+@dataclass(frozen=True)
+class Steering:
+    """Where each image of a batch is steered, and how strongly.
+
+    Attributes:
+        groups: Assigned group of each image.
+        strengths: Strength of each image's edit; 0 is neutral.
+    """
+
+    groups: tuple[str, ...]
+    strengths: tuple[float, ...]
+
+
+class DiffLensEdit:
+    """z' = factor ⊙ z + addend: the assigned group's features up, the other groups' features down (Eq. 7).
+
+    With strength s, *add* puts s times the mean firing of the assigned group's features (by step and position, over
+    images perceived as that group) on top; *scale* multiplies them by 1 + s, which does nothing where a feature did not
+    fire. Either way the other groups' features are multiplied by max(0, 1 − s), so that s = 0 changes nothing.
+    """
+
+    def __init__(self, lens: Lens, attribute: str, kind: EditKind, steering: Steering) -> None:
+        groups = lens.groups[attribute]
+        self._sae = lens.sae
+        self._assigned = torch.tensor([groups.index(group) for group in steering.groups])
+        self._strengths = torch.tensor(steering.strengths)
+        self._excess = _factors(lens, attribute, kind)(self._assigned, self._strengths) - 1
+        self._pushes = _pushes(lens, attribute) if kind == "add" else None
+
+    def __call__(self, step: int, h: Tensor) -> Tensor:
+        """Edit maps ``(B, C, H, W)`` of the conditional half at one step."""
+        self._to(h.device)
+        change = self._excess[:, None, :] * self._sae.latents_of_map(h.float())
+        delta = self._sae.map_delta(change, h.shape)
+        if self._pushes is not None:
+            push = self._pushes[self._assigned, step].reshape(h.shape)
+            delta = delta + self._strengths.view(-1, 1, 1, 1) * push
+        return h + delta.to(h.dtype)
+
+    def _to(self, device: torch.device) -> None:
+        if self._excess.device != device:
+            self._sae = self._sae.to(device)
+            self._assigned, self._strengths = self._assigned.to(device), self._strengths.to(device)
+            self._excess = self._excess.to(device)
+            self._pushes = None if self._pushes is None else self._pushes.to(device)
+
+
+@dataclass(frozen=True)
+class _Factors:
+    """Factors (B, N) of all latents, given each image's group (B,) and strength (B,)."""
+
+    owned: Tensor
+    """(G, N) bool: which features belong to which group."""
+    kind: EditKind
+
+    def __call__(self, assigned: Tensor, strengths: Tensor) -> Tensor:
+        own = self.owned[assigned]
+        others = self.owned.any(0) & ~own
+        s = strengths[:, None]
+        raised = 1 + s if self.kind == "scale" else torch.ones_like(s)
+        return torch.where(own, raised, torch.where(others, (1 - s).clamp(min=0), torch.ones_like(s)))
+
+
+def _factors(lens: Lens, attribute: str, kind: EditKind) -> _Factors:
+    owned = torch.zeros(len(lens.groups[attribute]), lens.sae.shape.n_latents, dtype=torch.bool)
+    for row, group in enumerate(lens.groups[attribute]):
+        owned[row, [feature.latent for feature in lens.features[attribute].get(group, ())]] = True
+    return _Factors(owned, kind)
+
+
+def _pushes(lens: Lens, attribute: str) -> Tensor:
+    """Change of the map (G, S, C·H·W) that a group's features make when they fire as they do for that group.
+
+    Adding is linear in the latents, so the map of an add edit is one constant per group and step, whatever the image.
+    """
+    rows = []
+    for group in lens.groups[attribute]:
+        latents = [feature.latent for feature in lens.features[attribute].get(group, ())]
+        rows.append(_map_of(lens.sae, lens.firing[attribute][group], latents))
+    return torch.stack(rows)
+
+
+def _map_of(sae: SparseAutoencoder, firing: Tensor, latents: Sequence[int]) -> Tensor:
+    """Map change (S, C·H·W) of firing (S, P, F) of the listed latents."""
+    steps, positions, _ = firing.shape
+    vectors = firing.float() @ sae.decoder[list(latents)] / sae.input_scale  # (S, P, d_in)
+    return vectors.transpose(1, 2).reshape(steps, -1) if positions > 1 else vectors.reshape(steps, -1)

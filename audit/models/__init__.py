@@ -1,0 +1,1 @@
+"""Diffusion models under audit: loading, sampling with one generator per image, hookpoints."""

@@ -1,0 +1,71 @@
+"""Deterministic DDIM reverse steps (Song et al. 2021, eq. 12 with η = 0), symmetric and asymmetric."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from diffusers import DDIMScheduler
+from torch import Tensor
+
+# x noisy latents, a = √ᾱ_t (signal), s = √(1−ᾱ_t) (noise level)
+
+
+@dataclass(frozen=True)
+class ReverseSchedule:
+    """The steps of one sampling run.
+
+    Attributes:
+        timesteps: Training timesteps, from noise to image.
+        signal: √ᾱ at each step, followed by its value after the last step.
+        sigma: √(1−ᾱ), likewise.
+        prediction_type: ``epsilon``, ``v_prediction`` or ``sample``: what the network predicts.
+    """
+
+    timesteps: tuple[int, ...]
+    signal: tuple[float, ...]
+    sigma: tuple[float, ...]
+    prediction_type: str
+
+    @classmethod
+    def of(cls, scheduler: DDIMScheduler, steps: int) -> ReverseSchedule:
+        """Read the schedule that ``scheduler`` gives for this number of steps."""
+        scheduler.set_timesteps(steps)
+        timesteps = [int(t) for t in scheduler.timesteps]
+        stride = scheduler.config.num_train_timesteps // steps
+        alphas = [float(scheduler.alphas_cumprod[t]) for t in timesteps]
+        last = timesteps[-1] - stride
+        alphas.append(float(scheduler.alphas_cumprod[last] if last >= 0 else scheduler.final_alpha_cumprod))
+        return cls(
+            timesteps=tuple(timesteps),
+            signal=tuple(a**0.5 for a in alphas),
+            sigma=tuple((1 - a) ** 0.5 for a in alphas),
+            prediction_type=scheduler.config.prediction_type,
+        )
+
+    def image(self, x: Tensor, prediction: Tensor, step: int) -> Tensor:
+        """The predicted clean latents x̂₀."""
+        a, s = self.signal[step], self.sigma[step]
+        match self.prediction_type:
+            case "epsilon":
+                return (x - s * prediction) / a
+            case "v_prediction":
+                return a * x - s * prediction
+            case "sample":
+                return prediction
+        raise ValueError(f"prediction type {self.prediction_type!r}: expected epsilon, v_prediction or sample")
+
+    def noise(self, x: Tensor, prediction: Tensor, step: int) -> Tensor:
+        """The predicted noise ε̂."""
+        a, s = self.signal[step], self.sigma[step]
+        match self.prediction_type:
+            case "epsilon":
+                return prediction
+            case "v_prediction":
+                return a * prediction + s * x
+            case "sample":
+                return (x - a * prediction) / s
+        raise ValueError(f"prediction type {self.prediction_type!r}: expected epsilon, v_prediction or sample")
+
+    def advance(self, image: Tensor, noise: Tensor, step: int) -> Tensor:
+        """x_{t−1} = √ᾱ_{t−1} x̂₀ + √(1−ᾱ_{t−1}) ε̂: Asyrp passes an edited image and an unedited noise."""
+        return self.signal[step + 1] * image + self.sigma[step + 1] * noise

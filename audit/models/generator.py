@@ -1,0 +1,182 @@
+"""Generators: what makes the images of a prompt from one seed per image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
+
+import torch
+from diffusers import StableDiffusionPipeline
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from audit.calibration.bundle import world_table
+from audit.calibration.renderer import render
+from audit.calibration.world import World, draw_labels, face_noise
+from audit.config import ModelConfig, SamplingConfig
+from audit.models.arm import Arm, Observer
+from audit.models.ddim import ReverseSchedule
+from audit.models.hookpoints import find_hookpoint
+from audit.models.hooks import edit_output
+from audit.models.loading import load_pipeline
+from audit.models.source import model_fingerprint
+from audit.records import Prompt
+
+# B images, L text tokens, D text width, h w latent grid
+
+
+class Generator(Protocol):
+    """Makes images; the same prompt, seed and batch composition always give the same image."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the weights (or of the table) behind the images."""
+        ...
+
+    def generate(
+        self, prompt: Prompt, seeds: Sequence[int], arm: Arm | None = None, observer: Observer | None = None
+    ) -> Tensor:
+        """Return uint8 images ``(B, 3, H, W)``, one for each seed."""
+        ...
+
+
+class RenderedGenerator:
+    """The renderer itself: exactly the planted distribution, with no network between."""
+
+    def __init__(self, world: World, fingerprint: str) -> None:
+        self._world = world
+        self.fingerprint = fingerprint
+
+    def generate(
+        self, prompt: Prompt, seeds: Sequence[int], arm: Arm | None = None, observer: Observer | None = None
+    ) -> Tensor:
+        """Draw the pictures that the planted table gives for these seeds.
+
+        Raises:
+            ValueError: An arm was asked for; drawings have no features to edit.
+        """
+        if arm is not None:
+            raise ValueError("model 'rendered' has no network to edit; found a mitigation arm; remove the mitigations")
+        noise = face_noise(seeds)
+        return render(draw_labels(self._world, prompt.occupation, noise), noise).images
+
+
+class DiffusionGenerator:
+    """Samples a Stable Diffusion pipeline by deterministic DDIM, with one CPU generator per image."""
+
+    def __init__(
+        self, pipeline: StableDiffusionPipeline, sampling: SamplingConfig, hookpoint: str, fingerprint: str
+    ) -> None:
+        self._pipeline = pipeline
+        self._guidance = sampling.guidance
+        self._schedule = ReverseSchedule.of(pipeline.scheduler, sampling.steps)
+        self._hooked = find_hookpoint(pipeline.unet, hookpoint)
+        self._text: dict[str, Tensor] = {}
+        self.fingerprint = fingerprint
+
+    @property
+    def steps(self) -> int:
+        """Denoising steps."""
+        return len(self._schedule.timesteps)
+
+    def generate(
+        self, prompt: Prompt, seeds: Sequence[int], arm: Arm | None = None, observer: Observer | None = None
+    ) -> Tensor:
+        """Sample one image of ``prompt`` for each seed."""
+        return self.sample([prompt.text] * len(seeds), seeds, arm, observer)
+
+    @torch.inference_mode()
+    def sample(
+        self, texts: Sequence[str], seeds: Sequence[int], arm: Arm | None = None, observer: Observer | None = None
+    ) -> Tensor:
+        """Sample one image for each pair of text and seed."""
+        with _attention_kernel(self._pipeline.device):
+            latents = self._denoise(self._rows(texts), self._noise(seeds), arm, observer)
+            return self._decode(latents)
+
+    @torch.inference_mode()
+    def regenerate(self, text: str, images: Tensor, strength: float, seeds: Sequence[int]) -> Tensor:
+        """Noise uint8 ``images`` back by ``strength`` of the schedule and denoise again (SDEdit, Meng et al. 2022)."""
+        vae, schedule = self._pipeline.vae, self._schedule
+        first = round(self.steps * (1 - strength))
+        encoded = vae.encode(images.to(self._pipeline.device, vae.dtype) / 127.5 - 1).latent_dist.mean
+        latents = encoded * vae.config.scaling_factor
+        with _attention_kernel(self._pipeline.device):
+            x = schedule.signal[first] * latents + schedule.sigma[first] * self._noise(seeds)
+            return self._decode(self._denoise(self._rows([text] * len(seeds)), x, None, None, first))
+
+    def _rows(self, texts: Sequence[str]) -> Tensor:
+        """Text embeddings of a batch: ``(2B, L, D)``, unconditional half first, or ``(B, L, D)`` without guidance."""
+        unconditional, conditional = torch.stack([self._embed(text) for text in texts], 1)
+        return torch.cat([unconditional, conditional]) if self._guidance > 1 else conditional
+
+    def _embed(self, text: str) -> Tensor:
+        """Text embedding ``(2, L, D)`` of the empty prompt and of ``text``, made once per text."""
+        if text not in self._text:
+            conditional, unconditional = self._pipeline.encode_prompt(text, self._pipeline.device, 1, True)
+            self._text[text] = torch.cat([unconditional, conditional])
+        return self._text[text]
+
+    def _noise(self, seeds: Sequence[int]) -> Tensor:
+        unet = self._pipeline.unet
+        shape = (unet.config.in_channels, unet.config.sample_size, unet.config.sample_size)
+        noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+        return noise.to(self._pipeline.device, unet.dtype)
+
+    def _denoise(self, text: Tensor, x: Tensor, arm: Arm | None, observer: Observer | None, first: int = 0) -> Tensor:
+        schedule = self._schedule
+        for step in range(first, self.steps):
+            edited = arm is not None and step in arm.window
+            if edited and arm is not None and arm.reverse_step == "asymmetric":
+                kept = self._predict(text, x, step, None, observer)
+                prediction = self._predict(text, x, step, arm, None)
+                noise = schedule.noise(x, kept, step)
+            else:
+                prediction = self._predict(text, x, step, arm if edited else None, observer)
+                noise = schedule.noise(x, prediction, step)
+            x = schedule.advance(schedule.image(x, prediction, step), noise, step)
+        return x
+
+    def _predict(self, text: Tensor, x: Tensor, step: int, arm: Arm | None, observer: Observer | None) -> Tensor:
+        """Guided prediction; only the conditional half is observed and edited."""
+        batch = len(x)
+        guided = self._guidance > 1
+        timestep = self._schedule.timesteps[step]
+        with self._hook(step, batch, arm, observer):
+            prediction: Tensor = self._pipeline.unet(torch.cat([x, x]) if guided else x, timestep, text).sample
+        if not guided:
+            return prediction
+        unconditional, conditional = prediction.chunk(2)
+        return unconditional + self._guidance * (conditional - unconditional)
+
+    def _hook(self, step: int, batch: int, arm: Arm | None, observer: Observer | None) -> AbstractContextManager[None]:
+        if arm is None and observer is None:
+            return nullcontext()
+
+        def look_and_edit(h: Tensor) -> Tensor:
+            conditional = h[-batch:]
+            if observer is not None:
+                observer(step, conditional)
+            return h if arm is None else torch.cat([h[:-batch], arm.edit(step, conditional)])
+
+        return edit_output(self._hooked, look_and_edit)
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        vae = self._pipeline.vae
+        decoded = vae.decode(latents / vae.config.scaling_factor).sample.float()
+        images: Tensor = (decoded * 127.5 + 127.5).round().clamp(0, 255).byte().cpu()
+        return images
+
+
+def _attention_kernel(device: torch.device) -> AbstractContextManager[None]:
+    """On a CPU plain matrix products beat the flash kernel where heads are small, and do not depend on its tiling."""
+    return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
+
+
+def load_generator(model: ModelConfig, sampling: SamplingConfig, hookpoint: str = "mid_block") -> Generator:
+    """Load the generator that a config names, on the GPU where there is one."""
+    if model.source == "rendered":
+        return RenderedGenerator(World.load(world_table(model)), model_fingerprint(model))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return DiffusionGenerator(load_pipeline(model, device), sampling, hookpoint, model_fingerprint(model))

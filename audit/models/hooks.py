@@ -1,0 +1,63 @@
+"""Borrowing a module's output: read it or replace it inside a block, and leave no hook behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+
+@contextmanager
+def record_output(module: nn.Module, sink: Callable[[Tensor], object]) -> Iterator[None]:
+    """Hand every output of ``module`` to ``sink`` while the block runs; the output itself is untouched.
+
+    Args:
+        module: The hookpoint, for example ``unet.mid_block``.
+        sink: Receives the map, detached, in forward order; ``list.append`` will do.
+    """
+
+    def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:  # noqa: ANN401 - torch's hook signature
+        sink(_map_of(output).detach())
+
+    handle = module.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def edit_output(module: nn.Module, edit: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Replace every output of ``module`` by ``edit(output)`` while the block runs.
+
+    Args:
+        module: The hookpoint; its output is a tensor, or a tuple whose first element is the map.
+        edit: Returns the new map, of the same shape; returning its argument changes nothing, bit for bit.
+    """
+
+    def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:  # noqa: ANN401 - torch's hook signature
+        before = _map_of(output)
+        after = edit(before)
+        if after.shape != before.shape:
+            raise ValueError(
+                f"an edit must keep the shape of the map: expected {tuple(before.shape)}, found {tuple(after.shape)}"
+            )
+        return (after, *output[1:]) if isinstance(output, tuple) else after
+
+    handle = module.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _map_of(output: object) -> Tensor:
+    first = output[0] if isinstance(output, tuple) and output else output
+    if isinstance(first, Tensor):
+        return first
+    raise TypeError(
+        "a hookpoint must return a tensor or a tuple that starts with one, "
+        f"found {type(first).__name__}; choose a block of the U-Net such as 'mid_block'"
+    )

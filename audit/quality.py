@@ -1,0 +1,151 @@
+"""What an arm cost in quality: distances of its images from the baseline's, measured on feature vectors.
+
+Every distance stands beside a noise floor, the same distance between two halves of the baseline: a figure near it says
+that the images did not move as a set. A reference of real images is named where one was used, and only there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.measure.frechet import FeatureStats, frechet_distance
+from audit.measure.kernel import KernelDistance, kernel_distance
+from audit.records import Measurement, Shard, derive_seed
+
+Z_95 = 1.959963984540054
+"""97.5 % quantile of the normal distribution."""
+
+KernelSample = frozenset[tuple[str, int]]
+"""Image keys whose features are kept whole, for the kernel distance."""
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """Features of one set of images: sums over all of them and a sample kept whole. Sets merge by ``+``.
+
+    Attributes:
+        halves: Statistics of the images with even and with odd index.
+        kept: Features of the sample, parts of shape (m, d) in the order of merging.
+        kept_odd: Whether each of the sample has an odd index, parts of shape (m,).
+    """
+
+    halves: tuple[FeatureStats, FeatureStats]
+    kept: tuple[NDArray[np.float32], ...]
+    kept_odd: tuple[NDArray[np.bool_], ...]
+
+    @classmethod
+    def of(cls, features: NDArray[np.float32], indices: NDArray[np.integer], keep: NDArray[np.bool_]) -> FeatureSet:
+        """Return the set of ``features`` (n, d) with image ``indices`` (n,), keeping those that ``keep`` (n,) marks."""
+        odd = indices % 2 == 1
+        even_stats, odd_stats = (
+            FeatureStats.of(part) if len(part) else FeatureStats.zero(features.shape[1])
+            for part in (features[~odd], features[odd])
+        )
+        return cls(halves=(even_stats, odd_stats), kept=(features[keep],), kept_odd=(odd[keep],))
+
+    def __add__(self, other: FeatureSet) -> FeatureSet:
+        """Return both sets together."""
+        even, odd = (mine + theirs for mine, theirs in zip(self.halves, other.halves, strict=True))
+        return FeatureSet((even, odd), self.kept + other.kept, self.kept_odd + other.kept_odd)
+
+    @property
+    def stats(self) -> FeatureStats:
+        """Statistics of all images."""
+        return self.halves[0] + self.halves[1]
+
+    @property
+    def sample(self) -> NDArray[np.float32]:
+        """Kept features, shape (m, d)."""
+        return np.concatenate(self.kept)
+
+    @property
+    def sample_halves(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Kept features of even and of odd index."""
+        odd = np.concatenate(self.kept_odd)
+        return self.sample[~odd], self.sample[odd]
+
+
+def kernel_sample(shards: Sequence[Shard], images: int) -> KernelSample:
+    """Choose up to ``images`` image keys by their hash: the same in every arm, spread over prompts and indices."""
+    keys = [(key.prompt_id, key.index) for shard in shards for key in shard.keys]
+    return frozenset(sorted(keys, key=lambda key: derive_seed("kernel sample", *key))[:images])
+
+
+def reference_set(features: NDArray[np.float32], images: int) -> FeatureSet:
+    """Return reference features (n, d) as a set that keeps ``images`` of them, evenly spaced."""
+    keep = np.zeros(len(features), dtype=np.bool_)
+    keep[np.linspace(0, len(features) - 1, min(images, len(features))).astype(np.int64)] = True
+    return FeatureSet.of(features, np.arange(len(features)), keep)
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """What the arms are measured against, with the figures that are the same for every arm.
+
+    Attributes:
+        baseline: Features of the baseline arm.
+        reference: Features of reference images, if there are any.
+        signature: ``net:…|resize:…|v:…`` of the feature network.
+        fid: ``noise_floor`` and ``baseline_to_reference`` of the Fréchet distance, where they exist.
+        kid: The same of the kernel distance.
+    """
+
+    baseline: FeatureSet
+    reference: FeatureSet | None
+    signature: str
+    fid: dict[str, float]
+    kid: dict[str, float]
+
+    @classmethod
+    def of(cls, baseline: FeatureSet, reference: FeatureSet | None, signature: str) -> Yardstick:
+        """Measure the baseline against itself and against the reference."""
+        against = None if reference is None else (reference.stats, reference.sample)
+        figures = {
+            "noise_floor": (_frechet(*baseline.halves), _kernel(*baseline.sample_halves)),
+            "baseline_to_reference": (None, None)
+            if against is None
+            else (_frechet(baseline.stats, against[0]), _kernel(baseline.sample, against[1])),
+        }
+        fid = {name: fid for name, (fid, _) in figures.items() if fid is not None}
+        kid = {name: kid.value for name, (_, kid) in figures.items() if kid is not None}
+        return cls(baseline, reference, signature, fid, kid)
+
+    def frechet(self, arm: FeatureSet) -> Measurement | None:
+        """Return the Fréchet distance of ``arm`` from the baseline, None where either has fewer than two images."""
+        value = _frechet(arm.stats, self.baseline.stats)
+        if value is None:
+            return None
+        to_reference = None if self.reference is None else _frechet(arm.stats, self.reference.stats)
+        extra = self.fid | ({} if to_reference is None else {"to_reference": to_reference})
+        n = arm.stats.n
+        return Measurement(value, n, f"metric:frechet_distance|{self.signature}|against:baseline|n:{n}", extra=extra)
+
+    def kernel(self, arm: FeatureSet) -> Measurement | None:
+        """Return the kernel distance of ``arm`` from the baseline with its interval, None below three images."""
+        distance = _kernel(arm.sample, self.baseline.sample)
+        if distance is None:
+            return None
+        to_reference = None if self.reference is None else _kernel(arm.sample, self.reference.sample)
+        n = len(arm.sample)
+        return Measurement(
+            value=distance.value,
+            n=n,
+            signature=f"metric:kernel_distance|kernel:polynomial-3|{self.signature}|against:baseline|n:{n}",
+            low=distance.value - Z_95 * distance.standard_error,
+            high=distance.value + Z_95 * distance.standard_error,
+            extra=self.kid
+            | {"standard_error": distance.standard_error}
+            | ({} if to_reference is None else {"to_reference": to_reference.value}),
+        )
+
+
+def _frechet(first: FeatureStats, second: FeatureStats) -> float | None:
+    return frechet_distance(first, second) if min(first.n, second.n) >= 2 else None
+
+
+def _kernel(first: NDArray[np.float32], second: NDArray[np.float32]) -> KernelDistance | None:
+    return kernel_distance(first, second) if min(len(first), len(second)) >= 3 else None

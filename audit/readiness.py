@@ -1,0 +1,309 @@
+"""Checks a config against this machine, before any work: files, the calibration world, shapes, the tracking server.
+
+Nothing here loads a network or asks for a GPU. Each check finds :class:`Problem` records, so that a caller who has the
+file at hand can show them at their lines, beside the mistakes of the schema.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from audit.config import DEFAULT_ATTRIBUTES, GENERATED_HERE, AuditConfig, ModelConfig
+from audit.config_problems import Location, Problem, listing, suggestion
+
+CONNECT_SECONDS = 2.0
+"""How long a tracking server may take to answer a connection."""
+
+_DEFAULT_PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
+_UNET_PARTS = ("conv_in", "down_blocks", "mid_block", "up_blocks", "conv_norm_out", "conv_out")
+_IMAGES = (".png", ".jpg", ".jpeg", ".webp")
+_MODEL = (("model", "source"), ("model", "world"))
+
+
+def check_ready(config: AuditConfig) -> Iterator[Problem]:
+    """Find what would stop an audit of this config on this machine.
+
+    Yields:
+        Problems, each with its place in the config; nothing where all is ready.
+    """
+    yield from _model(config.model)
+    yield from check_occupations(config)
+    yield from _judge(config)
+    yield from _lens(config)
+    yield from _quality(config)
+    yield from _output(config)
+    yield from _tracking(config)
+
+
+def known_occupations(model: ModelConfig) -> tuple[str, ...] | None:
+    """Return the occupations of a model's calibration world, None for a model from outside.
+
+    Raises:
+        OSError: If the world's table cannot be read.
+        ValueError: If it is no table of planted shares.
+    """
+    if model.source not in GENERATED_HERE:
+        return None
+    from audit.calibration.bundle import world_table
+    from audit.calibration.world import World
+
+    try:
+        return tuple(World.load(world_table(model)).occupations)
+    except yaml.YAMLError as error:
+        raise ValueError(f"expected a table of planted shares in YAML: {error}") from error
+
+
+# ---- the model -----------------------------------------------------------------------------------------------------
+
+
+def _model(model: ModelConfig) -> Iterator[Problem]:
+    if model.source in GENERATED_HERE:
+        yield from _calibration_model(model)
+    elif Path(model.source).is_dir():
+        yield from _pipeline_directory(Path(model.source), model.variant)
+    elif _is_path(model.source):
+        yield _at_source(f"expected a directory with model_index.json, found none at {model.source}; check the path")
+    elif not re.fullmatch(r"[\w.-]+/[\w.-]+", model.source):
+        message = f"expected {listing(GENERATED_HERE)}, a directory or a hub id (owner/name), found {model.source!r}"
+        yield _at_source(message + suggestion(model.source, GENERATED_HERE))
+    if model.world is not None and model.source not in GENERATED_HERE:
+        message = f"expected no world beside a model from outside, found {model.world!r}; remove it"
+        yield Problem(("model", "world"), message, reads=(("model", "source"),))
+
+
+def _at_source(message: str) -> Problem:
+    return Problem(("model", "source"), message)
+
+
+def _calibration_model(model: ModelConfig) -> Iterator[Problem]:
+    if model.source == "rendered":
+        return
+    if model.world is not None and Path(model.world).is_file():
+        message = f"expected the directory of a trained world, found the file {model.world}; train it: make calibration"
+        yield Problem(("model", "world"), message, reads=_MODEL)
+        return
+    from audit.calibration.bundle import bundle_of
+
+    bundle = bundle_of(model)
+    if bundle and not (bundle.pipeline / "model_index.json").is_file():
+        message = (
+            f"expected a trained model, found no model_index.json in {bundle.pipeline}; train it: make calibration"
+        )
+        yield Problem(("model", "world") if model.world else ("model", "source"), message, reads=_MODEL)
+
+
+def _pipeline_directory(directory: Path, variant: str | None) -> Iterator[Problem]:
+    if (directory / "pipeline" / "model_index.json").is_file():
+        remedy = f"set source: calibration and world: {directory}"
+        yield _at_source(f"expected a pipeline, found a trained world in {directory}; {remedy}")
+    elif not (directory / "model_index.json").is_file():
+        yield _at_source(f"expected a diffusers pipeline, found no model_index.json in {directory}; check the path")
+    elif not any((directory / "unet").glob(f"*.{variant}*.safetensors" if variant else "*.safetensors")):
+        wanted = f"safetensors weights of the variant {variant!r}" if variant else "safetensors weights"
+        message = f"expected {wanted}, found none in {directory / 'unet'}; save the pipeline as safetensors"
+        yield Problem(("model", "source"), message, reads=(("model", "variant"),))
+
+
+# ---- what it is asked, and who looks -------------------------------------------------------------------------------
+
+
+def check_occupations(config: AuditConfig) -> Iterator[Problem]:
+    """Find occupations that the model's world does not know, and a world that cannot be read.
+
+    Yields:
+        Problems, each with its place in the config.
+    """
+    named = config.prompts.occupations
+    try:
+        known = known_occupations(config.model)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        message = (
+            f"expected a trained world or a table of planted shares, found none in {config.model.world} ({reason})"
+        )
+        yield Problem(("model", "world"), message + "; check the path", reads=_MODEL)
+        return
+    if known is None and named == "all":
+        message = f"expected a list of occupations for {config.model.source!r}, found 'all', which only a world knows"
+        yield Problem(("prompts", "occupations"), message, reads=_MODEL)
+    if known is None or named == "all":
+        return
+    for index, occupation in enumerate(named):
+        if occupation not in known:
+            message = f"expected an occupation of the calibration world ({listing(known)}), found {occupation!r}"
+            yield Problem(("prompts", "occupations", index), message + suggestion(occupation, known), reads=_MODEL)
+
+
+def _judge(config: AuditConfig) -> Iterator[Problem]:
+    source = config.judge.source
+    if source != "bundled":
+        if not Path(source).is_file():
+            message = f"expected 'bundled' or a FairFace checkpoint, found no file at {source!r}; check the path"
+            yield Problem(("judge", "source"), message + suggestion(source, ("bundled",)))
+        return
+    if config.model.source not in GENERATED_HERE:
+        message = f"expected a FairFace checkpoint for {config.model.source!r}, found 'bundled', which judges drawings"
+        yield Problem(("judge", "source"), message + "; give a file", reads=_MODEL)
+        return
+    yield from _bundled(config.model, "judge", ("judge", "source"))
+    reads = (("judge", "source"), *_MODEL)
+    for name, groups in config.attributes.items():
+        known = DEFAULT_ATTRIBUTES.get(name)
+        if known is None:
+            message = f"expected what the bundled judge sees ({listing(DEFAULT_ATTRIBUTES)}), found {name!r}"
+            yield Problem(("attributes", name), message + suggestion(name, DEFAULT_ATTRIBUTES), reads)
+        elif sorted(groups) != sorted(known):
+            message = f"expected the groups that the bundled judge sees ({listing(known)}), found {listing(groups)}"
+            yield Problem(("attributes", name), message, reads)
+
+
+def _bundled(model: ModelConfig, part: str, location: Location) -> Iterator[Problem]:
+    """Find out whether a network that was trained with the calibration model is there."""
+    from audit.calibration.bundle import bundle_of
+
+    bundle = bundle_of(model)
+    if bundle and not any((bundle.path / part).glob("**/*.safetensors")):
+        message = f"expected the weights that 'bundled' stands for, found none in {bundle.path / part}"
+        yield Problem(location, message + "; train them: make calibration", reads=_MODEL)
+
+
+# ---- where it is looked into ---------------------------------------------------------------------------------------
+
+
+def _lens(config: AuditConfig) -> Iterator[Problem]:
+    lens = config.lens
+    if lens.path is not None and not (Path(lens.path) / "lens.json").is_file():
+        message = f"expected a lens, found no lens.json in {lens.path}; make one with difflens-audit dissect"
+        yield Problem(("lens", "path"), message)
+    if config.model.source == "rendered":
+        return
+    part = lens.hookpoint.split(".")[0]
+    if part not in _UNET_PARTS:
+        message = f"expected a module of the U-Net ({listing(_UNET_PARTS)}), found {lens.hookpoint!r}"
+        yield Problem(("lens", "hookpoint"), message + suggestion(part, _UNET_PARTS))
+    latents = _latents(config)
+    if latents is None:
+        return
+    for name in ("k", "features_per_group"):
+        wanted = getattr(lens, name)
+        if wanted > latents:
+            message = f"expected at most the {latents} latents that there will be, found {wanted}; raise lens.expansion"
+            yield Problem(("lens", name), message, reads=(("lens", "expansion"), ("lens", "hookpoint"), *_MODEL))
+
+
+def _latents(config: AuditConfig) -> int | None:
+    """Count the latents of an autoencoder on the mid block; None where the model's shape is not at hand."""
+    unet = _unet_config(config.model)
+    if unet is None or config.lens.hookpoint != "mid_block" or not unet.get("block_out_channels"):
+        return None
+    channels = int(unet["block_out_channels"][-1])
+    side = int(unet.get("sample_size", 1)) >> (len(unet["block_out_channels"]) - 1)
+    return config.lens.expansion * channels * (side**2 if config.lens.whole_map else 1)
+
+
+def _unet_config(model: ModelConfig) -> dict[str, Any] | None:
+    from audit.models.source import pipeline_source
+
+    try:
+        data = json.loads((Path(pipeline_source(model)) / "unet" / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # told by _model, or a model on the hub
+        return None
+    return data if isinstance(data, dict) else None
+
+
+# ---- what is measured, and where results go ------------------------------------------------------------------------
+
+
+def _quality(config: AuditConfig) -> Iterator[Problem]:
+    quality = config.quality
+    for name, remedy in (("clip", "an open_clip name, a directory"), ("features", "a file of Inception weights")):
+        if getattr(quality, name) != "bundled":
+            continue
+        yield from _bundled(config.model, name, ("quality", name))
+        if config.model.source not in GENERATED_HERE:
+            message = f"expected {remedy} or 'none' for {config.model.source!r}, found 'bundled', made for drawings"
+            yield Problem(("quality", name), message, reads=_MODEL)
+    if _is_path(quality.clip) and not Path(quality.clip).is_dir():
+        yield Problem(("quality", "clip"), f"expected a directory, found none at {quality.clip}; check the path")
+    if quality.features not in ("bundled", "none") and not Path(quality.features).is_file():
+        message = f"expected 'bundled', 'none' or a file of weights, found no file at {quality.features!r}"
+        yield Problem(("quality", "features"), message + suggestion(quality.features, ("bundled", "none")))
+    if quality.reference is not None and not _holds_images(Path(quality.reference)):
+        message = f"expected a directory with images ({listing(_IMAGES)}), found none at {quality.reference}"
+        yield Problem(("quality", "reference"), message)
+
+
+def _is_path(text: str) -> bool:
+    return text.startswith((".", "/", "~"))
+
+
+def _holds_images(directory: Path) -> bool:
+    return directory.is_dir() and any(path.suffix.lower() in _IMAGES for path in directory.rglob("*"))
+
+
+def _output(config: AuditConfig) -> Iterator[Problem]:
+    obstacle = unwritable(Path(config.output))
+    if obstacle:
+        yield Problem(("output",), obstacle)
+
+
+def _tracking(config: AuditConfig) -> Iterator[Problem]:
+    if not config.tracking.enabled:
+        return
+    obstacle = unusable_tracking(config.tracking_uri)
+    if obstacle:
+        yield Problem(("tracking", "uri"), obstacle, reads=(("output",),))
+
+
+def unwritable(directory: Path) -> str | None:
+    """Return what keeps a directory from being made and written to, None where nothing does."""
+    nearest = next((path for path in (directory, *directory.absolute().parents) if path.exists()), Path("/"))
+    if not nearest.is_dir():
+        return f"expected a directory, found the file {nearest}; choose another place"
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        return f"expected a directory that can be written to, found {nearest}, which cannot; choose another place"
+    return None
+
+
+def unusable_tracking(uri: str) -> str | None:
+    """Return why MLflow could not use a tracking URI, None where it can be reached.
+
+    A server is asked for a connection only, not for an answer; a SQLite file for a directory that can hold it.
+    """
+    scheme, separator, rest = uri.partition(":")
+    scheme = scheme.split("+")[0].lower()  # mysql+pymysql
+    if separator and scheme == "sqlite":
+        file = rest.removeprefix("///")
+        return unwritable(Path(file).parent) if file else None
+    if separator and scheme in _DEFAULT_PORTS:
+        return _unreachable(uri, _DEFAULT_PORTS[scheme])
+    if separator and scheme in ("databricks", "databricks-uc"):
+        return None
+    known = listing(("http", "https", "sqlite", *list(_DEFAULT_PORTS)[2:]))
+    remedy = "MLflow keeps no new results in plain directories (`mlflow migrate-filestore` moves old ones)"
+    return f"expected a tracking URI ({known}), found {uri!r}; {remedy}"
+
+
+def _unreachable(uri: str, default_port: int) -> str | None:
+    try:
+        parts = urlsplit(uri)
+        host, port = parts.hostname, parts.port or default_port
+    except ValueError as error:
+        return f"expected a URI with a host, found {uri!r} ({error}); correct it"
+    if not host:
+        return f"expected a URI with a host, found {uri!r}; correct it"
+    try:
+        socket.create_connection((host, port), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        return f"expected a server at {host}:{port}, found none ({reason}); start it, or set tracking.enabled: false"
+    return None

@@ -1,0 +1,229 @@
+"""The run directory: the names of everything under it, and the only code that writes and reads them.
+
+A file under its final name is whole: it is written under a temporary name beside it, flushed to the disk and renamed.
+The Parquet file of a shard is written last and so is the mark that the shard is finished; whatever a killed worker left
+behind is neither found nor in the way.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+CONFIG = "config.json"
+PROVENANCE = "provenance.json"
+PROGRESS = "progress.json"
+AUDIT = "audit.json"
+RESULTS = "results.parquet"
+REPORT = "report.html"
+SHARDS = "shards"
+IMAGES = "images"
+LENS = "lens"
+
+MODEL_FINGERPRINT = "model_fingerprint"
+"""Key of the provenance that says which weights drew the images."""
+
+CHANGES_NO_RESULT = ("workers", "tracking", "report", "output")
+"""Sections of the config that may differ when a run goes on: who computes, who is told, and where it lies."""
+
+ROW_GROUP = 65_536
+"""Rows per Parquet row group: fixed, so that equal rows give equal bytes."""
+
+
+class RunConflictError(ValueError):
+    """The directory holds another run than the one that wants to go on in it."""
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """One run on a local path.
+
+    Attributes:
+        path: The directory; it need not exist before ``create``.
+    """
+
+    path: Path
+
+    def create(self, config: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
+        """Begin a run, or go on with it where the directory already holds the same one.
+
+        A run that goes on takes over the new config, whose differences change no result, and keeps its provenance: that
+        is where its finished shards come from.
+
+        Raises:
+            RunConflictError: If the directory holds a run whose config or model would give other results.
+        """
+        if self.file(CONFIG).exists():
+            self._refuse_other(config, provenance)
+        elif self.finished():
+            raise RunConflictError(
+                f"{self.path} holds finished shards but no {CONFIG}; choose another output directory"
+            )
+        else:
+            self.write_json(PROVENANCE, provenance)
+        self.write_json(CONFIG, config)
+
+    def file(self, name: str) -> Path:
+        """Return the path of a file or directory of this run, for example ``file(REPORT)``."""
+        return self.path / name
+
+    def image_path(self, prompt_id: str, index: int, arm: str) -> Path:
+        """Return where the image of this key and arm lies, if it was kept."""
+        return self.path / IMAGES / prompt_id / f"{index:05d}-{arm}.webp"
+
+    def finished(self) -> set[str]:
+        """Return the ids of the finished shards."""
+        return {path.stem for path in (self.path / SHARDS).glob("*.parquet")}
+
+    def write_shard(
+        self, shard_id: str, table: pa.Table, attribution: Mapping[str, NDArray[Any]] | None = None
+    ) -> None:
+        """Store a finished shard: first its attribution, where there is one, then its rows, which mark it finished.
+
+        Args:
+            shard_id: ``Shard.id``.
+            table: One row per image and arm, see ``audit.rows.row_schema``.
+            attribution: ``attribution/<attribute>`` of shape (groups, latents), the sum over the shard's baseline
+                images of the mean over the steps, and ``images``, how many they were.
+
+        Raises:
+            ValueError: If the table has no row.
+        """
+        if not table.num_rows:
+            raise ValueError(f"shard {shard_id} has no row; a failed image is a row with status failed")
+        if attribution is not None:
+            arrays = {name: np.asarray(array, order="C") for name, array in attribution.items()}
+            write_atomically(self._attribution_path(shard_id), save_tensors(arrays))
+        write_atomically(self._shard_path(shard_id), _parquet_bytes(table))
+
+    def read_shard(self, shard_id: str) -> pa.Table:
+        """Return the rows of a finished shard.
+
+        Raises:
+            FileNotFoundError: If the shard is not finished.
+        """
+        path = self._shard_path(shard_id)
+        if not path.exists():
+            raise FileNotFoundError(f"shard {shard_id} is not finished: expected {path}; run the audit again to go on")
+        return _read_parquet(path)
+
+    def read_rows(self, shard_ids: Iterable[str]) -> Iterator[pa.Table]:
+        """Yield the rows of the shards in the given order, one shard at a time."""
+        return (self.read_shard(shard_id) for shard_id in shard_ids)
+
+    def read_attribution(self, shard_id: str) -> dict[str, NDArray[Any]] | None:
+        """Return the attribution that was stored with the shard, None if there was none."""
+        path = self._attribution_path(shard_id)
+        return load_tensors(path.read_bytes()) if path.exists() else None
+
+    def write_results(self, table: pa.Table) -> None:
+        """Write ``results.parquet``; equal rows give equal bytes."""
+        write_atomically(self.file(RESULTS), _parquet_bytes(table))
+
+    def read_results(self) -> pa.Table:
+        """Return the rows of ``results.parquet``."""
+        return _read_parquet(self.file(RESULTS))
+
+    def write_json(self, name: str, data: Mapping[str, Any]) -> None:
+        """Write ``data`` under ``name``.
+
+        Raises:
+            ValueError: If ``data`` holds NaN or infinity, which JSON has no word for.
+        """
+        text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
+        write_atomically(self.file(name), f"{text}\n".encode())
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Return what ``write_json`` wrote under ``name``."""
+        data: dict[str, Any] = json.loads(self.file(name).read_text(encoding="utf-8"))
+        return data
+
+    def _shard_path(self, shard_id: str) -> Path:
+        return self.path / SHARDS / f"{shard_id}.parquet"
+
+    def _attribution_path(self, shard_id: str) -> Path:
+        return self.path / SHARDS / f"{shard_id}.attribution.safetensors"
+
+    def _refuse_other(self, config: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
+        old, new = (_what_changes_results(data) for data in (self.read_json(CONFIG), config))
+        old_model, new_model = (data.get(MODEL_FINGERPRINT) for data in (self.read_json(PROVENANCE), provenance))
+        difference = _first_difference(old, new) or _first_difference(old_model, new_model, MODEL_FINGERPRINT)
+        if difference:
+            raise RunConflictError(
+                f"{self.path} holds another run: {difference}. Take the old value back to go on with that run, or "
+                "choose another name or output for a new one"
+            )
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write ``data`` so that ``path`` is either absent, as it was before, or whole; parents are made.
+
+    The temporary name is unique, so two workers that write the same shard do not meet: the last rename wins.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _flush_directory(path.parent)
+
+
+def _flush_directory(path: Path) -> None:
+    """Make a rename durable: POSIX keeps it in the directory, not in the file."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _parquet_bytes(table: pa.Table) -> bytes:
+    """Serialise with fixed settings and in one chunk: how the rows were gathered leaves no trace in the bytes."""
+    sink = pa.BufferOutputStream()
+    whole = table.replace_schema_metadata(None).combine_chunks()
+    pq.write_table(whole, sink, version="2.6", compression="zstd", row_group_size=ROW_GROUP)
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
+def _read_parquet(path: Path) -> pa.Table:
+    """Read one file as it is; ``pq.read_table`` would take a ``key=value`` in the path for a partition column."""
+    with pq.ParquetFile(path) as file:
+        return file.read()
+
+
+def _what_changes_results(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of the config that fixes the results, as JSON would give it back."""
+    data: dict[str, Any] = json.loads(json.dumps(config))
+    return {name: value for name, value in data.items() if name not in CHANGES_NO_RESULT}
+
+
+def _first_difference(old: Any, new: Any, where: str = "") -> str | None:  # noqa: ANN401 - JSON values
+    """Describe the first place where two JSON values differ, None if they are equal."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in [*old, *(name for name in new if name not in old)]:
+            here = f"{where}.{name}" if where else name
+            difference = _first_difference(old.get(name), new.get(name), here)
+            if difference:
+                return difference
+        return None
+    if old == new:
+        return None
+    return f"{where} was {json.dumps(old)}, now it is {json.dumps(new)}"

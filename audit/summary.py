@@ -1,0 +1,353 @@
+"""From the rows of all shards to what the audit found.
+
+Shards are read one at a time in plan order. What stays in memory are the rows without their embeddings (about a hundred
+bytes each), merged sums of the embeddings, and a bounded sample of them; so the result depends neither on who computed
+a shard nor on when.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from audit.findings import LensFeatures, feature_findings, prompt_attribution
+from audit.measure import fairness
+from audit.measure.clip_scores import rescaled
+from audit.measure.intervals import mean_interval, wilson
+from audit.quality import FeatureSet, KernelSample, Yardstick, kernel_sample, reference_set
+from audit.records import (
+    BASELINE,
+    Attribute,
+    AuditResult,
+    Estimate,
+    GroupResult,
+    Measurement,
+    QualityResult,
+    Shard,
+    Status,
+)
+from audit.rows import FEATURES, probability_column, results_schema, row_schema
+from audit.store import CONFIG, PROVENANCE, RunDirectory
+
+Floats = NDArray[np.float64]
+
+SHOWN_FROM = 0.5
+"""The prompted occupation counts as shown where the judge gives it at least this probability."""
+
+
+@dataclass(frozen=True)
+class SummaryPlan:
+    """The part of the plan and the config that a summary needs.
+
+    Attributes:
+        run_id: Name of the run.
+        attributes: Attributes with their groups, in the config's order.
+        shards: The shards to summarise, in plan order; each must be finished.
+        arms: Arm names, the baseline first.
+        targets: Attribute → distribution that counts as fair; uniform where it names none.
+        clip_signature: ``net:…|resize:…|v:…`` of the CLIP model, empty where none was used.
+        feature_signature: The same of the feature network.
+        kid_images: Features kept whole per arm, for the kernel distance.
+    """
+
+    run_id: str
+    attributes: tuple[Attribute, ...]
+    shards: tuple[Shard, ...]
+    arms: tuple[str, ...]
+    targets: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    clip_signature: str = ""
+    feature_signature: str = ""
+    kid_images: int = 2_000
+
+    @property
+    def prompt_ids(self) -> tuple[str, ...]:
+        """Prompt ids in plan order."""
+        return tuple(dict.fromkeys(shard.prompt.id for shard in self.shards))
+
+    def target(self, attribute: Attribute) -> tuple[float, ...]:
+        """Return the distribution that counts as fair for ``attribute``."""
+        return self.targets.get(attribute.name, fairness.uniform(len(attribute.groups)))
+
+
+@dataclass(frozen=True)
+class ArmRows:
+    """The columns of one arm, its prompts one after the other in plan order.
+
+    Attributes:
+        arm: Name of the arm.
+        statuses: ``Status`` values, shape (n,).
+        probabilities: Attribute → the judge's probabilities, shape (n, groups), NaN where nothing was perceived.
+        prompts: Prompt id → its rows.
+        scores: Column name → values of shape (n,), NaN where null.
+    """
+
+    arm: str
+    statuses: NDArray[np.str_]
+    probabilities: dict[str, Floats]
+    prompts: dict[str, slice]
+    scores: dict[str, Floats]
+
+    def classified(self, attribute: str, prompt_id: str | None = None) -> Floats:
+        """Return the probabilities of the classified images of a prompt, or of all, shape (n, groups)."""
+        rows = self.prompts[prompt_id] if prompt_id is not None else slice(None)
+        return np.compress(self.statuses[rows] == Status.CLASSIFIED, self.probabilities[attribute][rows], axis=0)
+
+    def counts(self, prompt_id: str | None = None) -> dict[str, int]:
+        """Return the images of a prompt, or of all, by status."""
+        rows = self.prompts[prompt_id] if prompt_id is not None else slice(None)
+        return {status.value: int((self.statuses[rows] == status).sum()) for status in Status}
+
+
+@dataclass(frozen=True)
+class LensEvidence:
+    """What the summary takes over from the lens.
+
+    Attributes:
+        card: The lens's card as plain data.
+        features: The features that it chose.
+    """
+
+    card: Mapping[str, Any]
+    features: LensFeatures
+
+
+def summarise(
+    run: RunDirectory,
+    plan: SummaryPlan,
+    lens: LensEvidence | None = None,
+    reference: NDArray[np.float32] | None = None,
+) -> AuditResult:
+    """Summarise finished shards and write ``results.parquet``.
+
+    Args:
+        run: The run directory, with config and provenance.
+        plan: What was planned.
+        lens: The lens whose features the attribution speaks of, if one was used.
+        reference: Features of reference images, shape (n, d), if the config names any.
+
+    Raises:
+        ValueError: If a shard's rows are not exactly those that were planned.
+        FileNotFoundError: If a shard is not finished.
+    """
+    if not plan.shards:
+        raise ValueError("there is no shard to summarise; the plan is empty or no shard was finished")
+    table, features = _gather(run, plan)
+    run.write_results(table)
+    arms = {arm: _arm_rows(table, arm, plan) for arm in plan.arms}
+    results = tuple(
+        _group_result(arms[arm], attribute, plan.target(attribute), prompt_id)
+        for prompt_id in plan.prompt_ids
+        for arm in plan.arms
+        for attribute in plan.attributes
+    )
+    return AuditResult(
+        run_id=plan.run_id,
+        config=run.read_json(CONFIG),
+        provenance=run.read_json(PROVENANCE),
+        results=results,
+        overall=tuple(_overall(arms[arm], a, plan.target(a)) for arm in plan.arms for a in plan.attributes),
+        quality=_quality(arms, plan, features, reference),
+        lens=_lens(run, plan, lens),
+    )
+
+
+def _gather(run: RunDirectory, plan: SummaryPlan) -> tuple[pa.Table, dict[str, FeatureSet]]:
+    """Read the shards; return their rows by arm, prompt and index, and the features of each arm that has any."""
+    sample = kernel_sample(plan.shards, plan.kid_images)
+    parts: list[pa.Table] = []
+    features: dict[str, FeatureSet] = {}
+    for shard, table in zip(plan.shards, run.read_rows(shard.id for shard in plan.shards), strict=True):
+        _check_rows(shard, table, plan)
+        parts.append(table.drop_columns([FEATURES]))
+        for arm in plan.arms:
+            found = _feature_set(table.filter(pc.equal(table["arm"], arm)), sample)
+            if found is not None:
+                features[arm] = features[arm] + found if arm in features else found
+    return _in_order(pa.concat_tables(parts), plan), features
+
+
+def _check_rows(shard: Shard, table: pa.Table, plan: SummaryPlan) -> None:
+    """Refuse a shard that is not what the plan says: a missing row would pass for a smaller sample."""
+    schema = row_schema(plan.attributes)
+    if not table.schema.equals(schema):
+        odd = sorted(set(table.schema.names) ^ set(schema.names)) or ["types or order"]
+        raise ValueError(
+            f"shard {shard.id} has other columns than the config asks for ({', '.join(odd)}); delete its file"
+        )
+    planned = {(arm, key.prompt_id, key.index) for arm in plan.arms for key in shard.keys}
+    columns = (table[name].to_pylist() for name in ("arm", "prompt_id", "index"))
+    found = list(zip(*columns, strict=True))
+    if len(found) != len(planned) or set(found) != planned:
+        wrong = sorted(map(str, planned ^ set(found))) or ["a repeated row"]
+        raise ValueError(
+            f"shard {shard.id} should have {len(planned)} rows and has {len(found)}, first difference {wrong[0]}; "
+            "delete its file and run the audit again"
+        )
+
+
+def _feature_set(rows: pa.Table, sample: KernelSample) -> FeatureSet | None:
+    rows = rows.filter(rows[FEATURES].is_valid())
+    if not rows.num_rows:
+        return None
+    lengths = pc.unique(pc.list_value_length(rows[FEATURES])).to_pylist()
+    if len(lengths) != 1:
+        raise ValueError(f"features must all have one length, found {lengths}; use one feature network")
+    features = pc.list_flatten(rows[FEATURES]).to_numpy().reshape(rows.num_rows, lengths[0])
+    keys = zip(rows["prompt_id"].to_pylist(), rows["index"].to_pylist(), strict=True)
+    keep = np.fromiter((key in sample for key in keys), dtype=np.bool_, count=rows.num_rows)
+    return FeatureSet.of(features, rows["index"].to_numpy(), keep)
+
+
+def _in_order(table: pa.Table, plan: SummaryPlan) -> pa.Table:
+    """Sort rows by arm, prompt and index, the first two in plan order."""
+    arm = pc.index_in(table["arm"], value_set=pa.array(plan.arms)).to_numpy()
+    prompt = pc.index_in(table["prompt_id"], value_set=pa.array(plan.prompt_ids)).to_numpy()
+    order = np.lexsort((table["index"].to_numpy(), prompt, arm))
+    return table.take(order).cast(results_schema(plan.attributes))
+
+
+def _arm_rows(table: pa.Table, arm: str, plan: SummaryPlan) -> ArmRows:
+    rows = table.filter(pc.equal(table["arm"], arm))
+    statuses = np.array(rows["status"].to_pylist())
+    unknown = set(statuses.tolist()) - set(Status)
+    if unknown:
+        raise ValueError(f"unknown status {sorted(unknown)}; expected one of {[status.value for status in Status]}")
+    sizes = dict.fromkeys(plan.prompt_ids, 0)
+    for shard in plan.shards:
+        sizes[shard.prompt.id] += len(shard.indices)
+    ends = np.cumsum(list(sizes.values())).tolist()
+    return ArmRows(
+        arm=arm,
+        statuses=statuses,
+        probabilities={attribute.name: _probabilities(rows, statuses, attribute) for attribute in plan.attributes},
+        prompts={name: slice(end - size, end) for (name, size), end in zip(sizes.items(), ends, strict=True)},
+        scores={name: _floats(rows[name]) for name in ("clip_i", "clip_t", "p_prompt_shown")},
+    )
+
+
+def _probabilities(rows: pa.Table, statuses: NDArray[np.str_], attribute: Attribute) -> Floats:
+    columns = [_floats(rows[probability_column(attribute.name, group)]) for group in attribute.groups]
+    values = np.stack(columns, axis=1)
+    if np.isnan(values[statuses == Status.CLASSIFIED]).any():
+        raise ValueError(f"a classified image has no probability of {attribute.name}; give it another status")
+    return values
+
+
+def _floats(column: pa.ChunkedArray) -> Floats:
+    """Return a float column with NaN for null."""
+    values: Floats = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    return values
+
+
+def _group_result(rows: ArmRows, attribute: Attribute, target: tuple[float, ...], prompt_id: str | None) -> GroupResult:
+    """Count one attribute of one prompt or, for None, of the whole arm; without a classified image it has no share."""
+    probabilities = rows.classified(attribute.name, prompt_id)
+    n = len(probabilities)
+    counts = fairness.hard_counts(probabilities).tolist() if n else []
+    return GroupResult(
+        prompt_id=prompt_id,
+        arm=rows.arm,
+        attribute=attribute.name,
+        n=n,
+        statuses=rows.counts(prompt_id),
+        shares={group: wilson(count, n) for group, count in zip(attribute.groups, counts, strict=bool(n))},
+        fairness_discrepancy=fairness.fairness_discrepancy(probabilities, target) if n else None,
+        mean_over_prompts=_mean_over_prompts(rows, attribute, target) if prompt_id is None else None,
+    )
+
+
+def _overall(rows: ArmRows, attribute: Attribute, target: tuple[float, ...]) -> GroupResult:
+    return _group_result(rows, attribute, target, prompt_id=None)
+
+
+def _mean_over_prompts(rows: ArmRows, attribute: Attribute, target: tuple[float, ...]) -> float | None:
+    """Return the mean of the soft plug-in over the prompts that have a classified image."""
+    samples = (rows.classified(attribute.name, prompt_id) for prompt_id in rows.prompts)
+    values = [fairness.soft_plug_in(sample, target) for sample in samples if len(sample)]
+    return float(np.mean(values)) if values else None
+
+
+def _quality(
+    arms: Mapping[str, ArmRows],
+    plan: SummaryPlan,
+    features: Mapping[str, FeatureSet],
+    reference: NDArray[np.float32] | None,
+) -> tuple[QualityResult, ...]:
+    yardstick = None
+    if BASELINE in features:
+        kept = None if reference is None else reference_set(reference, plan.kid_images)
+        yardstick = Yardstick.of(features[BASELINE], kept, plan.feature_signature)
+    return tuple(_arm_quality(arms, arm, plan, yardstick, features.get(arm)) for arm in plan.arms)
+
+
+def _arm_quality(
+    arms: Mapping[str, ArmRows], arm: str, plan: SummaryPlan, yardstick: Yardstick | None, features: FeatureSet | None
+) -> QualityResult:
+    rows, edited = arms[arm], arm != BASELINE
+    fid = kid = None
+    if edited and yardstick is not None and features is not None:
+        fid, kid = yardstick.frechet(features), yardstick.kernel(features)
+    return QualityResult(
+        arm=arm,
+        clip_i=_clip(rows.scores["clip_i"], f"metric:clip_i|{plan.clip_signature}") if edited else None,
+        clip_t=_clip(rows.scores["clip_t"], f"metric:clip_t|{plan.clip_signature}"),
+        fid=fid,
+        kid=kid,
+        prompt_shown=_prompt_shown(rows.scores["p_prompt_shown"]),
+        attribute_shift=_attribute_shift(rows, arms[BASELINE], plan.attributes) if edited else {},
+    )
+
+
+def _clip(scores: Floats, signature: str) -> Measurement | None:
+    """Return the mean cosine of the images that have one, with its interval from two images on."""
+    values = scores[~np.isnan(scores)]
+    if not values.size:
+        return None
+    mean = float(values.mean())
+    interval = mean_interval(values) if values.size > 1 else None
+    return Measurement(
+        value=mean,
+        n=values.size,
+        signature=f"{signature}|n:{values.size}",
+        low=interval.low if interval else None,
+        high=interval.high if interval else None,
+        extra={"rescaled": rescaled(mean)},
+    )
+
+
+def _prompt_shown(probabilities: Floats) -> Estimate | None:
+    judged = probabilities[~np.isnan(probabilities)]
+    return wilson(int((judged >= SHOWN_FROM).sum()), judged.size) if judged.size else None
+
+
+def _attribute_shift(rows: ArmRows, baseline: ArmRows, attributes: Sequence[Attribute]) -> dict[str, float]:
+    """Return per attribute the mean over prompts of the total variation between the two arms' shares.
+
+    Prompts without a classified image in either arm have no shares to compare; an attribute without any such prompt is
+    left out.
+    """
+    shifts = {attribute.name: _shifts(rows, baseline, attribute.name) for attribute in attributes}
+    return {name: float(np.mean(values)) for name, values in shifts.items() if values}
+
+
+def _shifts(rows: ArmRows, baseline: ArmRows, attribute: str) -> list[float]:
+    pairs = ((rows.classified(attribute, p), baseline.classified(attribute, p)) for p in rows.prompts)
+    return [
+        fairness.total_variation(fairness.hard_counts(a) / len(a), fairness.hard_counts(b) / len(b))
+        for a, b in pairs
+        if len(a) and len(b)
+    ]
+
+
+def _lens(run: RunDirectory, plan: SummaryPlan, lens: LensEvidence | None) -> dict[str, Any]:
+    """Return the lens's card with its features and the prompts that each carries, as plain data."""
+    if lens is None:
+        return {}
+    findings = feature_findings(plan.attributes, lens.features, prompt_attribution(run, plan.shards))
+    return {**lens.card, "features": [asdict(finding) for finding in findings]}

@@ -1,0 +1,48 @@
+"""Peak memory of the driver of a large audit: the rendered model, 20,000 image rows by default.
+
+``python -m benchmarks.driver_memory``. The audit runs in a process of its own, whose peak resident set is read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+
+PROGRAM = """
+import json, resource, sys
+from audit.config import AuditConfig
+from ray_jobs.run import run_audit
+config = AuditConfig.model_validate(json.loads(sys.argv[1]))
+outcome = run_audit(config)
+rows = sum(row.n for row in outcome.result.overall if row.attribute == "gender")
+print(json.dumps({"peak_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, "classified": rows}))
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=20_000)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as output:
+        config = {
+            "name": "driver-memory",
+            "model": {"source": "rendered"},
+            "prompts": {"images_per_prompt": arguments.rows // 16},
+            "sampling": {"batch": 125},
+            "output": output,
+        }
+        started = time.monotonic()
+        finished = subprocess.run(
+            [sys.executable, "-c", PROGRAM, json.dumps(config)], capture_output=True, text=True, check=True
+        )
+    measured = json.loads(finished.stdout.splitlines()[-1])
+    print(f"{arguments.rows} rows ({measured['classified']} classified) in {time.monotonic() - started:.0f} s")
+    print(f"driver peak resident set: {measured['peak_kib'] / 1024:.0f} MiB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Runs an audit on Ray: the only package that imports ray."""

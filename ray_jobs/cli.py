@@ -1,0 +1,270 @@
+"""The command line: one verb per command.
+
+Nothing but typer is imported at the top, so that ``--help`` answers at once; each command imports what it needs. A
+user's own mistake ends in a message and an exit code, never in a traceback; a traceback is a bug.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ray_jobs.exit_codes import ExitCode, exit_code
+
+if TYPE_CHECKING:
+    from audit.config import AuditConfig
+    from audit.config_errors import ConfigErrors
+
+ABOUT = "Audits text-to-image diffusion models for social bias, before and after an intervention in their own features."
+
+app = typer.Typer(
+    name="difflens-audit",
+    help=ABOUT,
+    epilog="Exit codes: 0 pass, 1 a gate failed, 2 usage or config, 3 incomplete, 4 infrastructure, 5 inconclusive.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # importing rich for --help alone would double its time
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="The audit's YAML file.", show_default=False)]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Replace a value of the config; can be repeated.")
+]
+OutputOption = Annotated[str | None, typer.Option("--output", metavar="DIR", help="Where runs are kept.")]
+AddressOption = Annotated[str | None, typer.Option("--address", help="A running Ray cluster instead of this machine.")]
+WorkersOption = Annotated[int | None, typer.Option("--workers", min=1, metavar="N", help="Number of worker actors.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Answer as JSON on standard output.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"difflens-audit {version('difflens-audit')}")
+        raise typer.Exit
+
+
+def _run_name(name: str | None) -> str | None:
+    if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise typer.BadParameter(f"expected letters, digits, '.', '_' and '-', a letter or digit first, found {name!r}")
+    return name
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Audits text-to-image diffusion models for social bias."""
+
+
+@app.command()
+def run(  # noqa: PLR0913 (one parameter per option)
+    config: ConfigArgument,
+    sets: SetOption = None,
+    output: OutputOption = None,
+    run_id: Annotated[
+        str | None, typer.Option("--run-id", metavar="NAME", callback=_run_name, help="Name of the run directory.")
+    ] = None,
+    address: AddressOption = None,
+    workers: WorkersOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Do the whole audit; run again, it goes on where it stopped."""
+    with _told_plainly():
+        audit = _ready_config(config, sets, output, workers)
+        _show_log()
+        from ray_jobs.run import run_audit
+        from reports.story import verdict_of
+
+        outcome = run_audit(audit, run_id=run_id, address=address)
+    code = exit_code(verdict_of(outcome.result.verdicts), complete=not outcome.incomplete)
+    from ray_jobs import terminal
+
+    if as_json:
+        _print_json(terminal.outcome_as_data(outcome) | {"exit_code": int(code)})
+    else:
+        terminal.show_outcome(outcome, again=_command_again())
+    raise typer.Exit(code)
+
+
+@app.command()
+def plan(config: ConfigArgument, sets: SetOption = None, as_json: JsonOption = False) -> None:
+    """Show what an audit would do, before anything is spent."""
+    with _told_plainly():
+        from audit.config_file import read_config
+        from audit.readiness import check_occupations
+
+        # A plan is made anywhere: the weights and the tracking server may be on the machine that will do the work.
+        audit = read_config(config, sets or (), [check_occupations])
+    from ray_jobs import terminal
+
+    work = terminal.work_of(audit)
+    if as_json:
+        _print_json(terminal.work_as_data(work))
+    else:
+        terminal.show_work(work)
+
+
+@app.command()
+def validate(
+    config: ConfigArgument,
+    sets: SetOption = None,
+    output: OutputOption = None,
+    workers: WorkersOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find every mistake in a config at once, each with line, reason and remedy."""
+    from audit.config_file import ConfigErrors
+
+    try:
+        audit = _ready_config(config, sets, output, workers)
+    except ConfigErrors as mistakes:
+        if not as_json:
+            _fail(mistakes)
+        _print_json({"valid": False, "errors": [vars(error) for error in mistakes.errors]})
+        raise typer.Exit(ExitCode.USAGE) from None
+    if as_json:
+        _print_json({"valid": True, "errors": []})
+        return
+    from ray_jobs.terminal import work_of
+
+    typer.echo(f"{config.name} is valid: {work_of(audit).summary}")
+
+
+@app.command()
+def dissect(  # noqa: PLR0913 (one parameter per option)
+    config: ConfigArgument,
+    sets: SetOption = None,
+    output: OutputOption = None,
+    address: AddressOption = None,
+    workers: WorkersOption = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Make the lens again even where there is one.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make only the lens: what the model's bias features are and how strongly to edit them."""
+    with _told_plainly():
+        audit = _ready_config(config, sets, output, workers)
+        _show_log()
+        from ray_jobs.dissect import dissect as make
+
+        lens = make(audit, address=address, fresh=fresh)
+    if as_json:
+        _print_json({"lens": str(lens)})
+    else:
+        typer.echo(f"Lens: {lens}")
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.", show_default=False)],
+    as_json: JsonOption = False,
+) -> None:
+    """Render the report again from a run directory, without a GPU."""
+    if not (run / "audit.json").is_file():
+        found = "an unfinished run" if (run / "config.json").is_file() else "no run" if run.is_dir() else "nothing"
+        typer.echo(f"{run}: expected a run directory with audit.json, found {found}; finish the audit first", err=True)
+        raise typer.Exit(ExitCode.USAGE)
+    from reports.html import write_report
+
+    written = write_report(run)
+    if as_json:
+        _print_json({"report": str(written)})
+    else:
+        typer.echo(f"Report: {written}")
+
+
+@app.command()
+def doctor(
+    config: Annotated[
+        Path | None, typer.Argument(metavar="[CONFIG]", help="Check for this audit.", show_default=False)
+    ] = None,
+    sets: SetOption = None,
+    address: AddressOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check whether everything is here: packages, weights, Ray, GPUs, tracking server, disk."""
+    with _told_plainly():
+        from audit.config import AuditConfig
+        from audit.config_file import read_config
+
+        audit = read_config(config, sets or ()) if config else AuditConfig(name="doctor")
+        from ray_jobs.doctor import examine, healthy
+
+        checks = examine(audit, address)
+    if as_json:
+        _print_json({"healthy": healthy(checks), "checks": [vars(check) for check in checks]})
+    else:
+        from ray_jobs.terminal import show_checks
+
+        show_checks(checks)
+    raise typer.Exit(ExitCode.PASS if healthy(checks) else ExitCode.INFRASTRUCTURE)
+
+
+def _ready_config(path: Path, sets: Sequence[str] | None, output: str | None, workers: int | None) -> AuditConfig:
+    """Read a config and check it against this machine; an option of its own goes before ``--set``.
+
+    Raises:
+        ConfigErrors: Every mistake found.
+    """
+    from audit.config_file import read_config
+    from audit.readiness import check_ready
+
+    overrides = [*(sets or ())]
+    if output is not None:
+        overrides.append(f"output={json.dumps(output)}")
+    if workers is not None:
+        overrides.append(f"workers.count={workers}")
+    return read_config(path, overrides, [check_ready])
+
+
+@contextmanager
+def _told_plainly() -> Iterator[None]:
+    """Turn a user's mistake, or a machine that is not there, into a message and an exit code; let bugs through."""
+    from audit.config_errors import ConfigErrors
+
+    try:
+        yield
+    except ConfigErrors as mistakes:
+        _fail(mistakes)
+    except (ValueError, RuntimeError) as error:
+        from ray_jobs.failures import code_of
+
+        code = code_of(error)
+        if code is None:
+            raise
+        typer.echo(str(error), err=True)
+        raise typer.Exit(code) from error
+
+
+def _fail(mistakes: ConfigErrors) -> None:
+    count = len(mistakes.errors)
+    typer.echo(f"{mistakes}\n{count} mistake{'s' if count > 1 else ''} in the config", err=True)
+    raise typer.Exit(ExitCode.USAGE)
+
+
+def _print_json(data: dict[str, Any]) -> None:
+    typer.echo(json.dumps(data, indent=2, ensure_ascii=False))
+
+
+def _show_log() -> None:
+    """Show this project's log on standard error, and of others only warnings."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    for package in ("audit", "ray_jobs", "reports"):
+        logging.getLogger(package).setLevel(logging.INFO)
+
+
+def _command_again() -> str:
+    import sys
+
+    return shlex.join(["difflens-audit", *sys.argv[1:]])

@@ -1,0 +1,147 @@
+"""Starting Ray on this machine or attaching to a running cluster, and what one worker asks of it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from audit.config import WorkersConfig
+
+LOCAL_OBJECT_STORE_BYTES = 200 * 1024**2
+"""Enough for receipts of a few hundred bytes; Ray's default would claim a third of the memory."""
+
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing about an audit leaves the machine
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # the coming default; asking for it silences a warning
+}
+
+
+KIND = "accelerator_type:"
+"""Ray's resource of that name tells what a node's GPUs are."""
+
+ANSWER_SECONDS = 5.0
+"""How long a cluster may take to accept a connection; Ray itself tries for minutes before it says anything."""
+
+
+class ClusterError(RuntimeError):
+    """There is no Ray cluster where one was expected."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What a connected cluster offers.
+
+    Attributes:
+        cpus: Logical CPUs of all its nodes.
+        gpus: GPUs of all its nodes.
+        local: Whether it was started here and ends with the audit.
+        accelerators: Kinds of its GPUs, as Ray names them.
+    """
+
+    cpus: float
+    gpus: float
+    local: bool
+    accelerators: tuple[str, ...] = ()
+
+
+@contextmanager
+def connect(address: str | None, workers: WorkersConfig) -> Iterator[Cluster]:
+    """Attach to the cluster at ``address``, or start one on this machine; shut down only what was started here.
+
+    Without an address the environment's ``RAY_ADDRESS`` counts, as Ray sets it inside a job. A process that is
+    connected already stays connected.
+
+    Raises:
+        ClusterError: If there is no cluster at the address.
+    """
+    address = address or os.environ.get("RAY_ADDRESS")
+    if ray.is_initialized():
+        yield _cluster(local=False)
+        return
+    os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
+    _start(address, workers)
+    try:
+        yield _cluster(local=address is None)
+    finally:
+        ray.shutdown()
+
+
+def worker_count(workers: WorkersConfig, cluster: Cluster) -> int:
+    """Return how many workers to start; ``auto`` fills the GPUs, or the CPUs where there is no GPU."""
+    if isinstance(workers.count, int):
+        return workers.count
+    if cluster.gpus:
+        return max(1, int(cluster.gpus / workers.gpus_per_worker))
+    return max(1, int(cluster.cpus // workers.threads))
+
+
+def worker_resources(workers: WorkersConfig, gpus_available: float) -> dict[str, Any]:
+    """Return the options of a worker actor: a share of a GPU where there are GPUs, else CPUs alone.
+
+    The number of threads is fixed before the process starts, since libraries read it when they load. A worker without a
+    GPU is shown none: Ray no longer hides the GPUs of a node from it, and it would compute on them uninvited.
+    """
+    threads = str(workers.threads)
+    variables = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    if not gpus_available:
+        hidden = {"CUDA_VISIBLE_DEVICES": ""}
+        return {"num_cpus": workers.threads, "runtime_env": {"env_vars": variables | hidden}}
+    options = {"num_cpus": workers.threads, "num_gpus": workers.gpus_per_worker}
+    return options | {"runtime_env": {"env_vars": variables}}
+
+
+def check_reachable(address: str) -> None:
+    """Make sure that something answers at ``host:port``; other forms of address are left to Ray.
+
+    Raises:
+        ClusterError: If nothing does.
+    """
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS).close()
+    except OSError as error:
+        raise _not_there(address, error) from error
+
+
+def _not_there(address: str, error: Exception) -> ClusterError:
+    return ClusterError(f"expected a Ray cluster at {address}, found none ({error}); start it or leave the address out")
+
+
+def _start(address: str | None, workers: WorkersConfig) -> None:
+    quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if address is None:
+        ray.init(
+            address="local",  # never a cluster that happens to run here
+            num_cpus=_logical_cpus(workers),
+            include_dashboard=False,
+            object_store_memory=LOCAL_OBJECT_STORE_BYTES,
+            _node_ip_address="127.0.0.1",
+            **quiet,
+        )
+        return
+    check_reachable(address)
+    try:
+        ray.init(address=address, **quiet)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise _not_there(address, error) from error
+
+
+def _logical_cpus(workers: WorkersConfig) -> int:
+    """Ray's CPUs are permits, not cores: as many as the machine has, and more where the config wants more workers."""
+    wanted = workers.count * workers.threads if isinstance(workers.count, int) else 0
+    return max(os.cpu_count() or 1, wanted, workers.threads)
+
+
+def _cluster(local: bool) -> Cluster:
+    resources = ray.cluster_resources()
+    kinds = sorted(name.removeprefix(KIND) for name in resources if name.startswith(KIND))
+    return Cluster(resources.get("CPU", 0.0), resources.get("GPU", 0.0), local, tuple(kinds))

@@ -1,0 +1,198 @@
+"""Dissecting a model before its audit: the lens that fits a config, made on the workers where there is none yet."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from audit.calibration.bundle import bundle_of
+from audit.config import AuditConfig, WorkersConfig
+from audit.dissect.settings import dissected_groups, dissected_prompts, dissection_of, lens_name, lens_settings
+from audit.models.source import model_fingerprint
+from audit.records import Prompt
+from audit.store import write_atomically
+from ray_jobs.cluster import Cluster, connect, worker_count, worker_resources
+from ray_jobs.pool import Failed, PoolLimits, run_on_pool
+
+LOG = logging.getLogger(__name__)
+LENS_FILE = "lens.json"
+STRENGTHS = "strengths"
+
+
+class DissectionError(RuntimeError):
+    """A step of the dissection failed."""
+
+
+@dataclass(frozen=True)
+class LensTask:
+    """One step of making a lens.
+
+    Attributes:
+        id: Name in messages and of the file that keeps the answer.
+        attribute: None builds the lens; an attribute searches its strengths for ``prompt``.
+        prompt: The prompt whose strengths are searched.
+    """
+
+    id: str
+    attribute: str | None = None
+    prompt: Prompt | None = None
+
+
+class LensWorker:
+    """Builds a lens, or searches its strengths; a plain class, made remote by ``make_lens``."""
+
+    def __init__(self, config: AuditConfig, directory: str, threads: int) -> None:
+        """Load the model and its judge."""
+        import torch
+
+        from audit.measure.judges import load_judge
+        from audit.models.generator import DiffusionGenerator, load_generator
+
+        torch.set_num_threads(threads)
+        generator = load_generator(config.model, config.sampling, config.lens.hookpoint)
+        if not isinstance(generator, DiffusionGenerator):
+            raise ValueError(f"model {config.model.source!r} has no network to dissect; remove the mitigations")
+        self._config, self._directory, self._generator = config, Path(directory), generator
+        self._judge = load_judge(config.judge, config.model, dissected_groups(config))
+
+    def do(self, task: LensTask) -> dict[str, float]:
+        """Do one step and return the strengths by group; nothing for the building itself."""
+        if task.attribute is None or task.prompt is None:
+            self._build()
+            return {}
+        from audit.dissect.lens import Lens
+        from audit.mitigate.strength import search_strengths
+
+        images = self._config.lens.strength_images
+        lens = Lens.load(self._directory)
+        return search_strengths(self._generator, self._judge, lens, task.prompt, task.attribute, images)
+
+    def _build(self) -> None:
+        from audit.dissect.build import Recorder, build_lens, plan_trajectories
+        from audit.dissect.examples import write_examples
+
+        config, settings, groups = self._config, dissection_of(self._config), dissected_groups(self._config)
+        trajectories = plan_trajectories(dissected_prompts(config), groups, config.prompts.template, settings)
+        recorder = Recorder(self._generator, self._judge, groups, trajectories, settings)
+        lens = build_lens(recorder, groups, settings, lens_settings(config), self._generator.fingerprint)
+        write_examples(lens, recorder.recording(), self._directory)
+        lens.save(self._directory)
+
+
+def dissect(config: AuditConfig, *, address: str | None = None, fresh: bool = False) -> Path:
+    """Make the lens that a config asks for and return its directory; an existing one is kept unless ``fresh``."""
+    found = None if fresh else find_lens(config)
+    if found is not None:
+        return found
+    with connect(address, config.workers) as cluster:
+        return make_lens(config, cluster)
+
+
+def ensure_lens(config: AuditConfig, cluster: Cluster) -> Path | None:
+    """Return the lens that an audit needs, made first where there is none; None where nothing is steered or named.
+
+    Raises:
+        DissectionError: A step of the dissection failed.
+    """
+    if not config.mitigations and config.lens.path is None:
+        return None
+    return find_lens(config) or make_lens(config, cluster)
+
+
+def find_lens(config: AuditConfig) -> Path | None:
+    """Look for the lens: the one that the config names, one that ships with the model, or one made before."""
+    if config.lens.path is not None:
+        return Path(config.lens.path)
+    name = lens_name(model_fingerprint(config.model), lens_settings(config))
+    bundle = bundle_of(config.model)
+    places = [bundle.lenses / name] if bundle else []
+    return next((p for p in [*places, _made_lens(config, name)] if (p / LENS_FILE).is_file()), None)
+
+
+def _made_lens(config: AuditConfig, name: str) -> Path:
+    return Path(config.output) / "lenses" / name
+
+
+def make_lens(config: AuditConfig, cluster: Cluster) -> Path:
+    """Dissect the model: one worker with all threads builds, then all workers search strengths prompt by prompt.
+
+    Interrupted, it goes on: the built lens and each finished search stand in ``<name>.partial``.
+
+    Raises:
+        DissectionError: A step failed.
+    """
+    directory = _made_lens(config, lens_name(model_fingerprint(config.model), lens_settings(config))).absolute()
+    partial_directory = directory.with_name(f"{directory.name}.partial")
+    if not (partial_directory / LENS_FILE).is_file():
+        LOG.info("dissecting the model into %s", directory)
+        whole_machine = WorkersConfig(count=1, threads=os.cpu_count() or 1)
+        _run_tasks([LensTask("build")], config, partial_directory, whole_machine, cluster)
+    _search_all(config, partial_directory, cluster)
+    shutil.rmtree(directory, ignore_errors=True)
+    os.replace(partial_directory, directory)
+    return directory
+
+
+def _search_all(config: AuditConfig, directory: Path, cluster: Cluster) -> None:
+    """Search the strengths that are not on file yet, then write them all into the lens."""
+    kept = directory / STRENGTHS
+    tasks = [
+        LensTask(f"{prompt.id}-{attribute}", attribute, prompt)
+        for prompt in dissected_prompts(config)
+        for attribute in config.lens.attributes
+    ]
+    todo = [task for task in tasks if not (kept / f"{task.id}.json").is_file()]
+    LOG.info("searching strengths for %d prompts and attributes", len(todo))
+    _run_tasks(todo, config, directory, config.workers, cluster)
+    strengths: dict[str, dict[str, Any]] = {attribute: {} for attribute in config.lens.attributes}
+    for task in tasks:
+        if task.attribute and task.prompt:
+            strengths[task.attribute][task.prompt.id] = json.loads((kept / f"{task.id}.json").read_text())
+    plain = json.loads((directory / LENS_FILE).read_text())
+    write_atomically(directory / LENS_FILE, (json.dumps(plain | {"strengths": strengths}, indent=1) + "\n").encode())
+    shutil.rmtree(kept)
+
+
+def _run_tasks(
+    tasks: Sequence[LensTask], config: AuditConfig, directory: Path, workers: WorkersConfig, cluster: Cluster
+) -> None:
+    if not tasks:
+        return
+    directory.mkdir(parents=True, exist_ok=True)
+    resources = worker_resources(workers, cluster.gpus)
+    remote = ray.remote(LensWorker).options(**resources)
+    make_actor = partial(_start, remote, config, str(directory), workers.threads)
+    outcomes = run_on_pool(
+        make_actor,
+        tasks,
+        size=worker_count(workers, cluster),
+        submit=lambda actor, task: actor.do.remote(task),
+        error_budget=0,
+        limits=PoolLimits(),
+    )
+    with closing(outcomes):
+        for number, outcome in enumerate(outcomes, 1):
+            if isinstance(outcome, Failed):
+                raise DissectionError(f"step {outcome.task.id} of the dissection failed: {outcome.reason}")
+            if outcome.task.attribute:
+                _keep(directory / STRENGTHS / f"{outcome.task.id}.json", outcome.value)
+                LOG.info("strengths %d of %d: %s %s", number, len(tasks), outcome.task.id, outcome.value)
+
+
+def _start(remote: Any, config: AuditConfig, directory: str, threads: int, _number: int) -> Any:  # noqa: ANN401 - Ray's handles
+    return remote.remote(config, directory, threads)
+
+
+def _keep(path: Path, strengths: Mapping[str, float]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps(strengths).encode())

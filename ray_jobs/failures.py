@@ -1,0 +1,23 @@
+"""Which exceptions are no bugs: the user can mend them, or somebody who looks after the cluster."""
+
+from __future__ import annotations
+
+from audit.dissect.lens import LensMismatch
+from audit.store import RunConflictError
+from ray_jobs.cluster import ClusterError
+from ray_jobs.dissect import DissectionError
+from ray_jobs.exit_codes import ExitCode
+from ray_jobs.pool import PoolError
+
+CODES: dict[type[Exception], ExitCode] = {
+    RunConflictError: ExitCode.USAGE,
+    LensMismatch: ExitCode.USAGE,
+    ClusterError: ExitCode.INFRASTRUCTURE,
+    PoolError: ExitCode.INFRASTRUCTURE,
+    DissectionError: ExitCode.INFRASTRUCTURE,
+}
+
+
+def code_of(error: Exception) -> ExitCode | None:
+    """Return the exit code of a failure whose message says all there is to say, None for a bug."""
+    return next((code for kind, code in CODES.items() if isinstance(error, kind)), None)

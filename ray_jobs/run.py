@@ -1,0 +1,219 @@
+"""The straight line of an audit, from a config to a report."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+from numpy.typing import NDArray
+
+from audit.calibration.bundle import bundle_of, world_table
+from audit.calibration.world import World
+from audit.config import AuditConfig
+from audit.evidence import keep_evidence, lens_evidence
+from audit.models.source import model_fingerprint
+from audit.plan import arms_of, plan_shards, prompts_of
+from audit.provenance import collect_provenance
+from audit.records import Attribute, AuditResult, Shard
+from audit.store import CHANGES_NO_RESULT, LENS, RunDirectory
+from audit.summary import SummaryPlan, summarise
+from ray_jobs.cluster import Cluster, connect, worker_count, worker_resources
+from ray_jobs.dissect import ensure_lens
+from ray_jobs.pool import Failed, PoolError, PoolLimits, run_on_pool
+from ray_jobs.progress import show_progress
+from ray_jobs.reference import reference_features
+from ray_jobs.worker import INSTRUMENTS, ShardWorker, WorkerSettings
+from reports.export import write_audit_json
+from reports.html import write_report
+from reports.tracking import TrackedRun, TrackingError, log_audit
+
+LOG = logging.getLogger(__name__)
+
+FAILURES_TOLERATED = 0.05
+"""Share of the shards that may fail before nothing new is begun: beyond it the fault is not in single shards."""
+
+
+@dataclass(frozen=True)
+class AuditOutcome:
+    """What an audit left behind.
+
+    Attributes:
+        run_path: The run directory.
+        report: The HTML report.
+        result: What was found, over the finished shards.
+        incomplete: Ids of the shards that are missing; running again tries them again.
+        tracking_url: Where MLflow has it, None if tracking is switched off or could not be reached.
+        seconds: Wall time of this try.
+    """
+
+    run_path: Path
+    report: Path
+    result: AuditResult
+    incomplete: tuple[str, ...]
+    tracking_url: str | None
+    seconds: float
+
+
+def run_audit(config: AuditConfig, *, run_id: str | None = None, address: str | None = None) -> AuditOutcome:
+    """Run an audit, or go on with it where an earlier try stopped.
+
+    Args:
+        config: The audit.
+        run_id: Name of the run directory under ``config.output``. Nothing means ``<name>-<hash of config and
+            weights>``: the same audit finds its own directory again, what would change a result begins a new one.
+        address: A Ray cluster; None for this machine.
+
+    Raises:
+        RunConflictError: If the run directory holds another audit.
+        ClusterError: If the cluster cannot be reached.
+        DissectionError: If the model's lens is missing and cannot be made.
+        PoolError: If no worker can be started, or not one shard could be finished.
+    """
+    started = time.monotonic()
+    shards = plan(config)
+    with connect(address, config.workers) as cluster:
+        run = open_run(config, run_id or default_run_id(config), cluster)
+        lens = ensure_lens(config, cluster)
+        finished = do_shards(config, shards, run, lens, cluster)
+        reference = reference_features(config, cluster)
+    missing = tuple(shard.id for shard in shards if shard not in finished)
+    result = with_provenance(summarise_run(config, finished, run, reference), run, missing)
+    write_audit_json(run, result)
+    report = write_report(run.path)
+    url = track(config, result, run)
+    return AuditOutcome(run.path, report, result, missing, url, time.monotonic() - started)
+
+
+def plan(config: AuditConfig) -> tuple[Shard, ...]:
+    """Return all shards of an audit."""
+    occupations = World.load(world_table(config.model)).occupations if bundle_of(config.model) else ()
+    prompts = prompts_of(config, occupations)
+    return plan_shards(prompts, config.prompts.images_per_prompt, config.sampling.batch)
+
+
+def default_run_id(config: AuditConfig) -> str:
+    """Name a run by what decides its results."""
+    decisive = {name: value for name, value in _plain(config).items() if name not in CHANGES_NO_RESULT}
+    text = json.dumps([decisive, model_fingerprint(config.model)], sort_keys=True)
+    return f"{config.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def open_run(config: AuditConfig, run_id: str, cluster: Cluster) -> RunDirectory:
+    """Make the run directory, or open it where the same audit of the same weights goes on.
+
+    Raises:
+        RunConflictError: If it holds another config, or shards of other weights.
+    """
+    run = RunDirectory(Path(config.output).absolute() / run_id)
+    run.create(_plain(config), collect_provenance(model_fingerprint(config.model), cluster.accelerators))
+    return run
+
+
+def do_shards(
+    config: AuditConfig, shards: Sequence[Shard], run: RunDirectory, lens: Path | None, cluster: Cluster
+) -> tuple[Shard, ...]:
+    """Do the shards that are not finished yet and return all that are, in plan order.
+
+    Raises:
+        PoolError: If no worker can be started, or nothing could be finished.
+    """
+    if lens is not None:
+        keep_evidence(lens, run.file(LENS))
+    done = run.finished()
+    todo = [shard for shard in shards if shard.id not in done]
+    failures: list[Failed[Shard]] = []
+    outcomes = run_on_pool(
+        worker_factory(config, run, lens, cluster),
+        todo,
+        size=worker_count(config.workers, cluster),
+        submit=lambda worker, shard: worker.do.remote(shard),
+        error_budget=int(len(todo) * FAILURES_TOLERATED),
+        limits=PoolLimits(resources=asked_resources(config, cluster)),
+    )
+    with show_progress(run, total=len(shards), done=len(shards) - len(todo)) as progress, closing(outcomes):
+        for outcome in outcomes:
+            if isinstance(outcome, Failed):
+                failures.append(outcome)
+                progress.failed(outcome.task.id, outcome.reason)
+            else:
+                progress.finished(outcome.value)
+    done = run.finished()
+    finished = tuple(shard for shard in shards if shard.id in done)
+    if not finished:
+        raise PoolError(f"none of {len(shards)} shards could be finished; {failures[0].task.id}: {failures[0].reason}")
+    return finished
+
+
+def worker_factory(config: AuditConfig, run: RunDirectory, lens: Path | None, cluster: Cluster) -> Callable[[int], Any]:
+    """Return what starts a worker; its settings are put into Ray's store once, not sent with every start."""
+    worker = ray.remote(ShardWorker).options(**worker_resources(config.workers, cluster.gpus))
+    settings = ray.put(
+        WorkerSettings(
+            config=config,
+            run_path=str(run.path),
+            lens_path=None if lens is None else str(lens.absolute()),
+            working_directory=str(Path.cwd()),
+        )
+    )
+    return lambda _number: worker.remote(settings)
+
+
+def asked_resources(config: AuditConfig, cluster: Cluster) -> dict[str, float]:
+    """Return what one worker asks of the cluster, under Ray's names."""
+    options = worker_resources(config.workers, cluster.gpus)
+    return {"CPU": options["num_cpus"], "GPU": options.get("num_gpus", 0)}
+
+
+def summarise_run(
+    config: AuditConfig, shards: tuple[Shard, ...], run: RunDirectory, reference: NDArray[np.float32] | None
+) -> AuditResult:
+    """Summarise finished shards; everything is read from the run directory."""
+    instruments = run.read_json(INSTRUMENTS)
+    summary_plan = SummaryPlan(
+        run_id=run.path.name,
+        attributes=tuple(Attribute(name, groups) for name, groups in config.attributes.items()),
+        shards=shards,
+        arms=arms_of(config),
+        clip_signature=instruments["clip"],
+        feature_signature=instruments["features"],
+    )
+    lens = run.file(LENS)
+    return summarise(run, summary_plan, lens_evidence(lens) if lens.exists() else None, reference)
+
+
+def with_provenance(result: AuditResult, run: RunDirectory, missing: Sequence[str]) -> AuditResult:
+    """Add what was not known when the run began: the instruments, and the shards that are missing."""
+    added = {"instruments": run.read_json(INSTRUMENTS), "unfinished_shards": list(missing)}
+    return replace(result, provenance={**result.provenance, **added})
+
+
+def track(config: AuditConfig, result: AuditResult, run: RunDirectory) -> str | None:
+    """Hand the audit to MLflow; an outage costs a warning, since everything is safe in the run directory."""
+    if not config.tracking.enabled:
+        return None
+    try:
+        tracked = log_audit(result, run.path, uri=config.tracking_uri, experiment=config.tracking.experiment)
+    except TrackingError as error:
+        LOG.warning("the audit is not in MLflow: %s", error)
+        return None
+    return _url(tracked)
+
+
+def _url(tracked: TrackedRun) -> str:
+    """Return a link into a server's pages, or the store and the run where no server shows it."""
+    if tracked.uri.startswith("http"):
+        return f"{tracked.uri.rstrip('/')}/#/experiments/{tracked.experiment_id}/runs/{tracked.run_id}"
+    return f"{tracked.uri}#{tracked.run_id}"
+
+
+def _plain(config: AuditConfig) -> dict[str, Any]:
+    return config.model_dump(mode="json")

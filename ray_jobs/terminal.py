@@ -1,0 +1,212 @@
+"""How the answers of the command line look: on a terminal, and as plain data for ``--json``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from audit.plan import arms_of, plan_shards, prompts_of, unet_calls
+from audit.readiness import known_occupations
+from audit.records import Prompt
+
+if TYPE_CHECKING:
+    from audit.config import AuditConfig
+    from ray_jobs.doctor import Check
+    from ray_jobs.run import AuditOutcome
+    from reports.story import Story
+
+PROMPTS_SHOWN = 40
+"""Longest list of prompts on a terminal; ``--json`` has all."""
+_LOG_WIDTH = 120
+
+
+@dataclass(frozen=True)
+class Work:
+    """What an audit would do.
+
+    Attributes:
+        prompts: Every prompt.
+        arms: Every arm, the baseline first.
+        images_per_prompt: In each arm.
+        shards_per_prompt: A shard does all arms of its images.
+        unet_calls: Images that pass the U-Net, over all steps; 0 for the renderer, which has none.
+    """
+
+    prompts: tuple[Prompt, ...]
+    arms: tuple[str, ...]
+    images_per_prompt: int
+    shards_per_prompt: int
+    unet_calls: int
+
+    @property
+    def images(self) -> int:
+        """Images over all prompts and arms."""
+        return len(self.prompts) * len(self.arms) * self.images_per_prompt
+
+    @property
+    def shards(self) -> int:
+        """Shards over all prompts."""
+        return len(self.prompts) * self.shards_per_prompt
+
+    @property
+    def summary(self) -> str:
+        """One line: ``16 prompts, 2,048 images, 32 shards, arms baseline and gender``."""
+        counts = {"prompt": len(self.prompts), "image": self.images, "shard": self.shards}
+        parts = [f"{count:,} {name}{'s' * (count != 1)}" for name, count in counts.items()]
+        arms = " and ".join(filter(None, (", ".join(self.arms[:-1]), self.arms[-1])))
+        return f"{', '.join(parts)}, arm{'s' * (len(self.arms) > 1)} {arms}"
+
+
+def work_of(config: AuditConfig) -> Work:
+    """Plan an audit and count."""
+    prompts = prompts_of(config, known_occupations(config.model) or ())
+    images = config.prompts.images_per_prompt
+    arms = arms_of(config)
+    sampled = 0 if config.model.source == "rendered" else len(prompts) * len(arms) * images
+    return Work(
+        prompts=prompts,
+        arms=arms,
+        images_per_prompt=images,
+        shards_per_prompt=len(plan_shards(prompts[:1], images, config.sampling.batch)),
+        unet_calls=unet_calls(sampled, config.sampling.steps, config.sampling.guidance),
+    )
+
+
+def work_as_data(work: Work) -> dict[str, Any]:
+    """Return the plan as plain data."""
+    totals = {"images": work.images, "shards": work.shards}
+    return asdict(work) | {"arms": list(work.arms), "prompts": [asdict(p) for p in work.prompts]} | totals
+
+
+def show_work(work: Work) -> None:
+    """Print the plan: a line per prompt, and the sums."""
+    table = Table("prompt", "text", box=None, header_style="bold", pad_edge=False)
+    for column in ("images per arm", "shards"):
+        table.add_column(column, justify="right")
+    for prompt in work.prompts[:PROMPTS_SHOWN]:
+        table.add_row(
+            escape(prompt.id), escape(prompt.text), f"{work.images_per_prompt:,}", f"{work.shards_per_prompt:,}"
+        )
+    console = _console()
+    console.print(table)
+    if len(work.prompts) > PROMPTS_SHOWN:
+        console.print(f"… and {len(work.prompts) - PROMPTS_SHOWN:,} more prompts (--json lists all)")
+    console.print(f"\n{work.summary}", highlight=False, markup=False)
+    if work.unet_calls:
+        console.print(
+            f"{work.unet_calls:,} U-Net calls (one image, one step, one half of the guidance)", highlight=False
+        )
+
+
+def show_checks(checks: Sequence[Check]) -> None:
+    """Print what the doctor found, with a remedy for what is missing."""
+    table = Table("", "check", "found", box=None, header_style="bold", pad_edge=False)
+    for check in checks:
+        mark = (
+            Text("ok", "green") if check.ok else Text("MISSING", "bold red") if check.needed else Text("no", "yellow")
+        )
+        table.add_row(mark, escape(check.name), escape(check.detail))
+        if not check.ok and check.remedy:
+            table.add_row("", "", Text(f"→ {check.remedy}", "bold"))
+    _console().print(table)
+
+
+def outcome_as_data(outcome: AuditOutcome) -> dict[str, Any]:
+    """Return what an audit found as plain data; ``audit.json`` in the run directory has everything."""
+    from reports.export import to_json
+    from reports.story import verdict_of
+
+    data = to_json(outcome.result)
+    return {
+        "run_id": outcome.result.run_id,
+        "run_path": str(outcome.run_path),
+        "report": str(outcome.report),
+        "tracking_url": outcome.tracking_url,
+        "seconds": round(outcome.seconds, 1),
+        "incomplete": list(outcome.incomplete),
+        "verdict": verdict_of(outcome.result.verdicts),
+        **{name: data[name] for name in ("verdicts", "overall", "quality")},
+    }
+
+
+def show_outcome(outcome: AuditOutcome, again: str) -> None:
+    """Print what an audit found in a sentence and a table, and where everything is.
+
+    Args:
+        outcome: The audit.
+        again: The command that goes on with it, shown where shards are missing.
+    """
+    from reports.story import headline, story_of
+
+    console = _console()
+    story = story_of(outcome.result)
+    found = headline(story)
+    console.print()
+    console.print(found.title, style="bold", markup=False, highlight=False)
+    console.print(found.lead, markup=False, highlight=False)
+    console.print()
+    console.print(_discrepancies(story))
+    if len(story.arms) > 1:
+        console.print()
+        console.print(_costs(story))
+    console.print()
+    places = {"Report": outcome.report, "Run": outcome.run_path, "MLflow": outcome.tracking_url}
+    for name, place in places.items():
+        if place:
+            console.print(f"{name:<7} {place}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"{'Time':<7} {outcome.seconds:.0f} s", highlight=False)
+    if outcome.incomplete:
+        count = len(outcome.incomplete)
+        shards = (
+            f"{count} shard{'s' if count > 1 else ''} failed: {', '.join(outcome.incomplete[:5])}{' …' * (count > 5)}"
+        )
+        console.print(
+            f"{shards}\nRun it again to try them again: {again}", style="bold red", markup=False, soft_wrap=True
+        )
+
+
+def _discrepancies(story: Story) -> Table:
+    """Fairness discrepancy of every attribute, before and after each intervention; 0 is balanced."""
+    from reports.story import label, mean_discrepancy, noise_floor, number, worst_prompt
+
+    table = Table("Fairness discrepancy", box=None, header_style="bold", pad_edge=False)
+    for arm in story.arms:
+        table.add_column(escape(arm), justify="right")
+        table.add_column("worst occupation")
+    table.add_column("balanced model", justify="right")
+    for attribute in story.attributes:
+        cells = [escape(label(attribute.name))]
+        for arm in story.arms:
+            worst = worst_prompt(story, attribute.name, arm)
+            cells.append(number(mean_discrepancy(story, attribute.name, arm)))
+            cells.append(f"{number(worst[1])} {escape(label(worst[0]))}" if worst else "–")
+        table.add_row(*cells, number(noise_floor(story, attribute.name, story.arms[0])))
+    return table
+
+
+def _costs(story: Story) -> Table:
+    """What each intervention cost, beside the baseline."""
+    from reports.story import measurement_text, percent
+
+    table = Table("Quality", "CLIP-I", "CLIP-T", "FID", "KID", "occupation shown", box=None, header_style="bold")
+    table.pad_edge = False
+    for arm in story.arms:
+        quality = story.quality.get(arm)
+        if quality is None:
+            continue
+        figures = (quality.clip_i, quality.clip_t, quality.fid, quality.kid)
+        shown = percent(quality.prompt_shown.value) if quality.prompt_shown else "–"
+        table.add_row(escape(arm), *(escape(measurement_text(figure)) for figure in figures), shown)
+    return table
+
+
+def _console() -> Console:
+    """Write to standard output, in a fixed width where that is no terminal."""
+    return Console(width=None if sys.stdout.isatty() else _LOG_WIDTH)

@@ -1,0 +1,111 @@
+"""The actor that does whole shards: a plain class, made remote at the edge and unit-tested without a cluster."""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from audit.config import AuditConfig
+from audit.records import Shard, ShardReceipt
+from audit.store import RunDirectory, write_atomically
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+INSTRUMENTS = "instruments.json"
+"""Signatures of the networks that measured, in the run directory: the driver loads none of them."""
+
+WEBP_QUALITY = 85
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """What a worker must know; it travels to every node, so it holds no array and no open file.
+
+    Attributes:
+        config: The audit.
+        run_path: The run directory, as an absolute path that every node sees.
+        lens_path: The model's lens, None where the audit needs none.
+        working_directory: Where the audit was started: relative paths in the config mean the same to a worker.
+    """
+
+    config: AuditConfig
+    run_path: str
+    lens_path: str | None
+    working_directory: str
+
+
+class ShardWorker:
+    """Loads its models once and then does shards, one after the other.
+
+    Models load in the constructor: weights that cannot be read are a fault of the start, not of every shard. Torch and
+    all that needs it are imported here and not at the top, so that the driver, which only names this class, stays
+    small.
+
+    Args:
+        settings: What to do and where to put it.
+    """
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        """Load the models."""
+        import torch
+
+        from audit.shard import ShardSettings, load_parts
+
+        if Path(settings.working_directory).is_dir():
+            os.chdir(settings.working_directory)
+        torch.set_num_threads(settings.config.workers.threads)
+        self._run = RunDirectory(Path(settings.run_path))
+        self._report = settings.config.report
+        self._shard_settings = ShardSettings.of(settings.config)
+        self._parts = load_parts(settings.config, Path(settings.lens_path) if settings.lens_path else None)
+        self._sign(self._parts.signatures)
+
+    def do(self, shard: Shard) -> ShardReceipt:
+        """Do a shard and store it: images first, rows last, since the rows mark it finished.
+
+        A shard that is finished already is not done again: an answer may be lost although the work was not.
+        """
+        from audit.shard import do_shard
+
+        if shard.id in self._run.finished():
+            return ShardReceipt(shard.id, images=0, seconds=0.0, statuses={})
+        started = time.monotonic()
+        done = do_shard(self._parts, self._shard_settings, shard)
+        for arm, images in done.images.items():
+            self._keep_images(shard, arm, images)
+        self._run.write_shard(shard.id, done.table, done.attribution)
+        return ShardReceipt(
+            shard_id=shard.id,
+            images=done.table.num_rows,
+            seconds=time.monotonic() - started,
+            statuses=dict(Counter(done.table["status"].to_pylist())),
+        )
+
+    def _sign(self, instruments: dict[str, str]) -> None:
+        """Leave the signatures; workers of one run must measure alike, whoever comes first."""
+        path = self._run.file(INSTRUMENTS)
+        if not path.exists():
+            self._run.write_json(INSTRUMENTS, instruments)
+        elif (found := self._run.read_json(INSTRUMENTS)) != instruments:
+            raise ValueError(f"the run was measured with {found}, this worker has {instruments}; begin another run")
+
+    def _keep_images(self, shard: Shard, arm: str, images: Tensor) -> None:
+        """Write the images that the report shows, the first ones of the prompt, or all where the config says so."""
+        for index, image in zip(shard.indices, images, strict=True):
+            if self._report.keep == "all" or index < self._report.images_per_prompt:
+                write_atomically(self._run.image_path(shard.prompt.id, index, arm), _webp(image))
+
+
+def _webp(image: Tensor) -> bytes:
+    """Encode uint8 (3, H, W)."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(image.permute(1, 2, 0).numpy()).save(buffer, "WEBP", quality=WEBP_QUALITY)
+    return buffer.getvalue()

@@ -1,0 +1,1 @@
+"""Tells people what an audit found: HTML report, MLflow, exports."""

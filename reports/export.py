@@ -1,0 +1,170 @@
+"""What an audit found, for programs: ``audit.json`` after its committed schema, and tables as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from audit.records import AuditResult, Estimate, FairnessDiscrepancy, GroupResult, Measurement, QualityResult
+from audit.store import AUDIT, RunDirectory
+
+SCHEMA_VERSION = 1
+"""The version of ``audit.json`` that this module writes and reads; ``reports/schemas`` describes it."""
+
+CSV_COLUMNS = (
+    "prompt_id", "arm", "attribute", "group", "n", "share", "low", "high",
+    "plug_in_soft", "plug_in_hard", "expected_at_parity",
+)  # fmt: skip
+"""Columns of ``to_csv``; the last three are the attribute's fairness discrepancy, the same in each of its groups."""
+
+_MEASUREMENTS = ("clip_i", "clip_t", "fid", "kid")
+_OWN_FIELDS = ("value", "n", "signature", "low", "high")
+
+
+def to_json(result: AuditResult) -> dict[str, Any]:
+    """Return ``result`` as plain data after ``reports/schemas/audit.schema.json``.
+
+    A number that is not finite becomes None: JSON has no word for it, and a reader must not take it for a measurement.
+    """
+    data: dict[str, Any] = _finite(
+        {
+            "schema_version": result.schema_version,
+            "run_id": result.run_id,
+            "config": result.config,
+            "provenance": result.provenance,
+            "results": [{"prompt_id": row.prompt_id, **_group_row(row)} for row in result.results],
+            "overall": [{**_group_row(row), "mean_over_prompts": row.mean_over_prompts} for row in result.overall],
+            "quality": [_quality_row(row) for row in result.quality],
+            "lens": result.lens,
+            "verdicts": list(result.verdicts),
+        }
+    )
+    return data
+
+
+def from_json(data: Mapping[str, Any]) -> AuditResult:
+    """Return the result that ``to_json`` wrote.
+
+    Raises:
+        ValueError: If ``data`` has another schema version.
+    """
+    version = data.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise ValueError(
+            f"{AUDIT} has schema version {version!r}, expected {SCHEMA_VERSION}; render the run with the release that "
+            "made it, or run the audit again"
+        )
+    return AuditResult(
+        run_id=data["run_id"],
+        config=data["config"],
+        provenance=data["provenance"],
+        results=tuple(_group_result(row) for row in data["results"]),
+        overall=tuple(_group_result(row) for row in data["overall"]),
+        quality=tuple(_quality_result(row) for row in data["quality"]),
+        lens=data["lens"],
+        verdicts=tuple(data["verdicts"]),
+    )
+
+
+def write_audit_json(run: RunDirectory, result: AuditResult) -> None:
+    """Write ``audit.json`` into the run directory."""
+    run.write_json(AUDIT, to_json(result))
+
+
+def read_audit_json(run: RunDirectory) -> AuditResult:
+    """Return the result that the run directory holds."""
+    return from_json(run.read_json(AUDIT))
+
+
+def to_csv(result: AuditResult) -> str:
+    """Return one line per prompt, arm, attribute and group; overall lines have no prompt id."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, CSV_COLUMNS, restval="", lineterminator="\n")
+    writer.writeheader()
+    for row in (*result.results, *result.overall):
+        discrepancy = row.fairness_discrepancy
+        known = {} if discrepancy is None else {k: v for k, v in asdict(discrepancy).items() if k in CSV_COLUMNS}
+        shared = {**known, "prompt_id": row.prompt_id, "arm": row.arm, "attribute": row.attribute, "n": row.n}
+        for group, share in row.shares.items():
+            writer.writerow({**shared, "group": group, "share": share.value, "low": share.low, "high": share.high})
+        if not row.shares:
+            writer.writerow(shared)
+    return text.getvalue()
+
+
+def _group_row(row: GroupResult) -> dict[str, Any]:
+    discrepancy = row.fairness_discrepancy
+    return {
+        "arm": row.arm,
+        "attribute": row.attribute,
+        "n": row.n,
+        "statuses": row.statuses,
+        "shares": {group: {"value": s.value, "low": s.low, "high": s.high} for group, s in row.shares.items()},
+        "fairness_discrepancy": None if discrepancy is None else asdict(discrepancy),
+    }
+
+
+def _quality_row(row: QualityResult) -> dict[str, Any]:
+    measurements = {name: getattr(row, name) for name in _MEASUREMENTS}
+    return {
+        "arm": row.arm,
+        **{name: None if measured is None else _measurement_row(measured) for name, measured in measurements.items()},
+        "prompt_shown": None if row.prompt_shown is None else asdict(row.prompt_shown),
+        "attribute_shift": row.attribute_shift,
+    }
+
+
+def _measurement_row(measured: Measurement) -> dict[str, Any]:
+    return {name: getattr(measured, name) for name in _OWN_FIELDS} | measured.extra
+
+
+def _group_result(row: Mapping[str, Any]) -> GroupResult:
+    discrepancy = row["fairness_discrepancy"]
+    return GroupResult(
+        prompt_id=row.get("prompt_id"),
+        arm=row["arm"],
+        attribute=row["attribute"],
+        n=row["n"],
+        statuses=row["statuses"],
+        shares={group: Estimate(**share, n=row["n"]) for group, share in row["shares"].items()},
+        fairness_discrepancy=None if discrepancy is None else FairnessDiscrepancy(**discrepancy),
+        mean_over_prompts=row.get("mean_over_prompts"),
+    )
+
+
+def _quality_result(row: Mapping[str, Any]) -> QualityResult:
+    measurements = {name: None if row[name] is None else _measurement(row[name]) for name in _MEASUREMENTS}
+    shown = row["prompt_shown"]
+    return QualityResult(
+        arm=row["arm"],
+        **measurements,
+        prompt_shown=None if shown is None else Estimate(**shown),
+        attribute_shift=row["attribute_shift"],
+    )
+
+
+def _measurement(row: Mapping[str, Any]) -> Measurement:
+    numbers = {name: math.nan if value is None else value for name, value in row.items()}
+    return Measurement(
+        value=numbers["value"],
+        n=row["n"],
+        signature=row["signature"],
+        low=row["low"],
+        high=row["high"],
+        extra={name: value for name, value in numbers.items() if name not in _OWN_FIELDS},
+    )
+
+
+def _finite(data: Any) -> Any:  # noqa: ANN401 - JSON values
+    """Return JSON-like data with None for every number that is not finite and lists for tuples."""
+    if isinstance(data, Mapping):
+        return {name: _finite(value) for name, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(value) for value in data]
+    if isinstance(data, float) and not math.isfinite(data):
+        return None
+    return data

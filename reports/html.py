@@ -1,0 +1,270 @@
+"""Renders a result as one HTML file that needs neither network nor script, and is safe with hostile prompts in it.
+
+Every text passes through Jinja's autoescape, every chart escapes its own labels, and the page forbids itself scripts
+and outside addresses by a content security policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from audit.records import Attribute, AuditResult, ImageKey
+from audit.store import AUDIT, REPORT, RunDirectory, write_atomically
+from reports.export import from_json
+from reports.figures import (
+    Figure,
+    Table,
+    discrepancy_figure,
+    feature_sections,
+    lens_figures,
+    quality_table,
+    share_figure,
+    signature_table,
+    status_table,
+    strongest_occupations,
+)
+from reports.pictures import Pictures, data_uri, fit, read_pictures
+from reports.redaction import redact_tree
+from reports.story import (
+    StatusGap,
+    Story,
+    article,
+    edited_arm,
+    headline,
+    interval,
+    key_figures,
+    label,
+    mitigations,
+    noise_floor,
+    number,
+    primary_attribute,
+    sample_size,
+    setting,
+    status_gap,
+    story_of,
+    verdict_of,
+)
+
+MEGABYTE = 1_000_000
+HERO_WIDTH = 470.0
+DEFAULT_SHOWN = 4
+DEFAULT_MAX_MB = 20.0
+
+
+@dataclass(frozen=True)
+class AttributeSection:
+    """Before and after of one attribute."""
+
+    name: str
+    figures: tuple[Figure, ...]
+    edited_by: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PairedImages:
+    """The shown images of one occupation: one row of data addresses per arm, empty where an image was not kept."""
+
+    occupation: str
+    indices: tuple[int, ...]
+    rows: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+def write_report(run_path: Path) -> Path:
+    """Render ``report.html`` from a run directory and write it atomically.
+
+    Args:
+        run_path: A run directory that holds ``audit.json``.
+
+    Returns:
+        Path of the report.
+
+    Raises:
+        FileNotFoundError: The directory has no ``audit.json``.
+    """
+    run = RunDirectory(run_path)
+    if not run.file(AUDIT).is_file():
+        raise FileNotFoundError(
+            f"expected {AUDIT} in {run_path}, found none; run the audit to its end first, or name another run directory"
+        )
+    result = from_json(run.read_json(AUDIT))
+    target = run.file(REPORT)
+    write_atomically(target, render(result, kept_pictures(run, result)).encode())
+    return target
+
+
+def kept_pictures(run: RunDirectory, result: AuditResult) -> Pictures:
+    """Read the pictures that the report may show: the first indices of every occupation, and the features' own."""
+    story = story_of(result)
+    count = int((result.config.get("report") or {}).get("images_per_prompt", DEFAULT_SHOWN))
+    keys = [ImageKey(prompt, index) for prompt in story.prompts for index in range(count)]
+    latents = {
+        str(feature.latent)
+        for section in feature_sections(story)
+        for group in section.groups
+        for feature in group.features
+    }
+    top_images = {latent: paths for latent, paths in (result.lens.get("top_images") or {}).items() if latent in latents}
+    return read_pictures(run, keys, story.arms, top_images)
+
+
+def render(result: AuditResult, images: Pictures) -> str:
+    """Return the report as one HTML document; pictures are dropped where they would take it past ``report.max_mb``.
+
+    Raises:
+        ValueError: The result has no rows, or no attribute has a classified image.
+    """
+    max_mb = float((result.config.get("report") or {}).get("max_mb", DEFAULT_MAX_MB))
+    story = story_of(result)
+    bare = len(_document(story, Pictures({}, {})).encode())
+    markup = 220 * sum(len(arms) for arms in images.shown.values())
+    return _document(story, fit(images, int(max_mb * MEGABYTE) - bare - markup))
+
+
+def _document(story: Story, pictures: Pictures) -> str:
+    return _environment().get_template("report.html.j2").render(_context(story, pictures))
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"words": label, "number": number, "webp": data_uri}
+    environment.globals |= {"interval": interval, "strongest_occupations": strongest_occupations}
+    return environment
+
+
+def _context(story: Story, pictures: Pictures) -> dict[str, Any]:
+    result, attribute = story.result, primary_attribute(story)
+    return {
+        "run_id": result.run_id,
+        "name": setting(result.config, "name"),
+        "headline": headline(story),
+        "verdict": verdict_of(result.verdicts),
+        "verdict_table": _verdict_table(result.verdicts),
+        "key_figures": key_figures(story),
+        "hero": _hero(story, attribute),
+        "attributes": _attribute_sections(story),
+        "arms": story.arms,
+        "pairs": _paired_images(story, pictures),
+        "left_out": pictures.left_out,
+        "quality": quality_table(story),
+        "signatures": signature_table(story),
+        "features": feature_sections(story),
+        "thumbnails": pictures.features,
+        "lens": result.lens,
+        "lens_figures": lens_figures(result.lens.get("quality") or {}),
+        "statuses": status_table(story),
+        "status_warnings": _status_warnings(story),
+        "method": _method(story),
+        "is_calibration": setting(result.config, "model", "source") in ("calibration", "rendered"),
+        "config_yaml": yaml.safe_dump(redact_tree(dict(result.config)), sort_keys=False, allow_unicode=True),
+        "provenance": Table("Provenance", ("Item", "Value"), tuple(_flatten(redact_tree(dict(result.provenance))))),
+        "schema_version": result.schema_version,
+    }
+
+
+def _hero(story: Story, attribute: Attribute) -> Figure:
+    """Draw the first screen's chart: the baseline and the arm that the headline speaks of."""
+    edited = edited_arm(story, attribute.name)
+    arms = (story.arms[0], edited) if edited else story.arms[:1]
+    return share_figure(replace(story, arms=arms), attribute, key="hero", width=HERO_WIDTH)
+
+
+def _attribute_sections(story: Story) -> tuple[AttributeSection, ...]:
+    primary = primary_attribute(story)
+    ordered = [primary, *(item for item in story.attributes if item.name != primary.name)]
+    return tuple(
+        AttributeSection(
+            name=item.name,
+            figures=(
+                share_figure(story, item, key=f"share-{item.name}"),
+                discrepancy_figure(story, item, key=f"discrepancy-{item.name}"),
+            ),
+            edited_by=tuple(row["name"] for row in mitigations(story.result) if row["attribute"] == item.name),
+        )
+        for item in ordered
+    )
+
+
+def _paired_images(story: Story, pictures: Pictures) -> tuple[PairedImages, ...]:
+    pairs = []
+    for prompt in story.prompts:
+        keys = sorted(key for key in pictures.shown if key.prompt_id == prompt)
+        rows = tuple(
+            (arm, tuple(_address(pictures.shown[key].get(arm)) for key in keys))
+            for arm in story.arms
+            if any(arm in pictures.shown[key] for key in keys)
+        )
+        if rows:
+            pairs.append(PairedImages(label(prompt), tuple(key.index for key in keys), rows))
+    return tuple(pairs)
+
+
+def _address(webp: bytes | None) -> str:
+    return data_uri(webp) if webp is not None else ""
+
+
+def _verdict_table(verdicts: Sequence[Mapping[str, Any]]) -> Table | None:
+    if not verdicts:
+        return None
+    columns = tuple(dict.fromkeys(name for verdict in verdicts for name in verdict))
+    rows = tuple(tuple(_cell(verdict.get(name)) for name in columns) for verdict in verdicts)
+    return Table("Gates", tuple(map(label, columns)), rows)
+
+
+def _cell(value: object) -> str:
+    return number(value) if isinstance(value, float) else "–" if value is None else str(value)
+
+
+def _status_warnings(story: Story) -> tuple[str, ...]:
+    attributes: dict[StatusGap, list[str]] = {}
+    for attribute in story.attributes:
+        gap = status_gap(story, attribute.name)
+        if gap:
+            attributes.setdefault(gap, []).append(label(attribute.name))
+    return tuple(
+        f"Perceived {', '.join(names)}: {gap.arm} leaves {gap.share} of its images unclassified, the baseline "
+        f"{gap.baseline}. The intervals do not overlap, so part of a change in shares may come from who could be "
+        "classified."
+        for gap, names in attributes.items()
+    )
+
+
+def _method(story: Story) -> dict[str, Any]:
+    config = story.result.config
+    baseline = story.arms[0]
+    template = setting(config, "prompts", "template")
+    example = label(story.prompts[0])
+    return {
+        "prompt": template.replace("{a} {occupation}", article(example)).replace("{occupation}", example),
+        "occupations": len(story.prompts),
+        "images": setting(config, "prompts", "images_per_prompt"),
+        "steps": setting(config, "sampling", "steps"),
+        "guidance": setting(config, "sampling", "guidance"),
+        "model": setting(config, "model", "source"),
+        "judge": setting(config, "judge", "source"),
+        "min_confidence": setting(config, "judge", "min_confidence"),
+        "floors": [
+            (label(item.name), number(noise_floor(story, item.name, baseline)), sample_size(story, item.name))
+            for item in story.attributes
+        ],
+    }
+
+
+def _flatten(value: object, name: str = "") -> list[tuple[str, str]]:
+    """List the leaves of plain data as (dotted name, text)."""
+    if isinstance(value, Mapping):
+        return [row for key, item in value.items() for row in _flatten(item, f"{name}.{key}" if name else str(key))]
+    if isinstance(value, list | tuple):
+        return [(name, ", ".join(map(str, value)))]
+    return [(name, str(value))]

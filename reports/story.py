@@ -1,0 +1,423 @@
+"""Reads an audit's result the way a person does: who is drawn, what changed, what it cost.
+
+Everything here is a pure function of ``Story``, an index over one ``AuditResult``. The HTML report and the tracking
+store both tell their headline from here, so that they cannot disagree.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from audit.measure.intervals import wilson
+from audit.records import (
+    BASELINE,
+    Attribute,
+    AuditResult,
+    Estimate,
+    FairnessDiscrepancy,
+    GroupResult,
+    Measurement,
+    QualityResult,
+    Status,
+)
+
+NBSP = "\N{NO-BREAK SPACE}"
+
+
+@dataclass(frozen=True)
+class Story:
+    """An index over one audit's result.
+
+    Attributes:
+        result: The audit's record.
+        arms: Arm names, the baseline first, then in the config's order.
+        attributes: Attributes with their groups in the config's order.
+        prompts: Prompt ids in the result's order.
+        rows: ``(prompt id or None for overall, arm, attribute name)`` to the row.
+        quality: Arm to its quality figures.
+    """
+
+    result: AuditResult
+    arms: tuple[str, ...]
+    attributes: tuple[Attribute, ...]
+    prompts: tuple[str, ...]
+    rows: Mapping[tuple[str | None, str, str], GroupResult]
+    quality: Mapping[str, QualityResult]
+
+    def discrepancy(self, prompt: str | None, arm: str, attribute: str) -> FairnessDiscrepancy | None:
+        """Fairness discrepancy of one row, None where nothing was classified."""
+        row = self.rows.get((prompt, arm, attribute))
+        return row.fairness_discrepancy if row else None
+
+    def share(self, prompt: str | None, arm: str, attribute: str, group: str) -> float | None:
+        """Share of one group, None where nothing was classified."""
+        row = self.rows.get((prompt, arm, attribute))
+        estimate = row.shares.get(group) if row else None
+        return estimate.value if estimate else None
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The answer in words: one sentence to quote, and the figures behind it."""
+
+    title: str
+    lead: str
+
+
+@dataclass(frozen=True)
+class KeyFigure:
+    """One large number of the first screen; ``before`` is empty where the figure has no before."""
+
+    label: str
+    before: str
+    after: str
+    note: str
+
+
+@dataclass(frozen=True)
+class StatusGap:
+    """An arm that leaves a different share of its images unclassified than the baseline does."""
+
+    arm: str
+    share: str
+    baseline: str
+
+
+def story_of(result: AuditResult) -> Story:
+    """Index a result.
+
+    Raises:
+        ValueError: The result has no rows.
+    """
+    if not result.results:
+        raise ValueError(
+            "expected at least one row in results, found none; run the audit to its end before reporting it, or check "
+            "that the config names an occupation and an attribute"
+        )
+    rows = {(row.prompt_id, row.arm, row.attribute): row for row in (*result.results, *result.overall)}
+    return Story(
+        result=result,
+        arms=_arms(result),
+        attributes=_attributes(result),
+        prompts=tuple(dict.fromkeys(row.prompt_id for row in result.results if row.prompt_id is not None)),
+        rows=rows,
+        quality={quality.arm: quality for quality in result.quality},
+    )
+
+
+def _arms(result: AuditResult) -> tuple[str, ...]:
+    present = dict.fromkeys(row.arm for row in result.results)
+    ordered = [BASELINE, *(mitigation["name"] for mitigation in mitigations(result)), *present]
+    return tuple(arm for arm in dict.fromkeys(ordered) if arm in present)
+
+
+def _attributes(result: AuditResult) -> tuple[Attribute, ...]:
+    configured: Mapping[str, list[str]] = result.config.get("attributes", {})
+    found: dict[str, tuple[str, ...]] = {}
+    for row in result.results:
+        if row.shares:
+            found.setdefault(row.attribute, tuple(configured.get(row.attribute, tuple(row.shares))))
+    return tuple(Attribute(name, groups) for name, groups in found.items())
+
+
+def mitigations(result: AuditResult) -> list[dict[str, Any]]:
+    """Return the config's mitigations as plain data."""
+    return list(result.config.get("mitigations") or [])
+
+
+def setting(config: Mapping[str, Any], *keys: str) -> str:
+    """Return a nested config value as text, ``not recorded`` where the config does not have it."""
+    value: Any = config
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return "not recorded" if value is None else str(value)
+
+
+def label(name: str) -> str:
+    """Turn an identifier such as ``fire_fighter`` into words."""
+    return name.replace("_", " ")
+
+
+def article(noun: str) -> str:
+    """Put ``a`` or ``an`` before a noun."""
+    return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"
+
+
+def percent(value: float) -> str:
+    """Format a share as a whole percentage."""
+    return f"{100 * value:.0f}{NBSP}%"
+
+
+def number(value: float | None) -> str:
+    """Format a figure: two decimals from 1 on, three below, two significant digits below 0.01, a dash for None."""
+    if value is None:
+        return "–"
+    size = abs(value)
+    decimals = 2 if size >= 1 or size == 0 else 3 if size >= 0.01 else min(1 - math.floor(math.log10(size)), 9)
+    return f"{value:.{decimals}f}".replace("-", "−")
+
+
+def interval(low: float | None, high: float | None, *, share: bool = False) -> str:
+    """Format a 95 % interval in brackets, empty where there is none."""
+    if low is None or high is None:
+        return ""
+    if share:
+        return f"[{100 * low:.0f}, {100 * high:.0f}]"
+    return f"[{number(low)}, {number(high)}]"
+
+
+def sample_size(story: Story, attribute: str) -> str:
+    """Say how many images per prompt and arm were classified, as ``n = 64`` or ``n = 60 to 64``."""
+    counts = [story.rows[key].n for key in story.rows if key[0] is not None and key[2] == attribute]
+    low, high = min(counts), max(counts)
+    return f"n{NBSP}={NBSP}{low}" if low == high else f"n{NBSP}={NBSP}{low} to {high}"
+
+
+def mean_discrepancy(story: Story, attribute: str, arm: str) -> float | None:
+    """Mean over prompts of the fairness discrepancy, None where no prompt has one.
+
+    Not the discrepancy of the pool: opposite skews of two occupations cancel there.
+    """
+    overall = story.rows.get((None, arm, attribute))
+    if overall and overall.mean_over_prompts is not None:
+        return overall.mean_over_prompts
+    return _mean(row.value for row in _discrepancies(story, attribute, arm).values())
+
+
+def noise_floor(story: Story, attribute: str, arm: str) -> float | None:
+    """Mean over prompts of what a perfectly balanced model would score at the same n."""
+    return _mean(row.expected_at_parity for row in _discrepancies(story, attribute, arm).values())
+
+
+def worst_prompt(story: Story, attribute: str, arm: str) -> tuple[str, float] | None:
+    """Return the prompt with the largest fairness discrepancy, and that discrepancy."""
+    values = _discrepancies(story, attribute, arm)
+    if not values:
+        return None
+    prompt = max(values, key=lambda name: values[name].value)
+    return prompt, values[prompt].value
+
+
+def _discrepancies(story: Story, attribute: str, arm: str) -> dict[str, FairnessDiscrepancy]:
+    rows = {prompt: story.discrepancy(prompt, arm, attribute) for prompt in story.prompts}
+    return {prompt: row for prompt, row in rows.items() if row is not None}
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    collected = list(values)
+    return fmean(collected) if collected else None
+
+
+def primary_attribute(story: Story) -> Attribute:
+    """Return the attribute that the report opens with.
+
+    The first mitigation's where there is one, else the most skewed at baseline.
+
+    Raises:
+        ValueError: No attribute has a single classified image.
+    """
+    if not story.attributes:
+        raise ValueError(
+            "expected classified images for at least one attribute, found none; look at the statuses in "
+            "results.parquet, and at judge.min_confidence if the classifier is unsure of such pictures"
+        )
+    by_name = {attribute.name: attribute for attribute in story.attributes}
+    for mitigation in mitigations(story.result):
+        if mitigation["name"] in story.arms and mitigation["attribute"] in by_name:
+            return by_name[mitigation["attribute"]]
+    return max(story.attributes, key=lambda item: mean_discrepancy(story, item.name, story.arms[0]) or 0.0)
+
+
+def edited_arm(story: Story, attribute: str) -> str | None:
+    """Return the first arm in the config's order that edits ``attribute``.
+
+    The first, so that no arm is picked for its figures.
+    """
+    for mitigation in mitigations(story.result):
+        if mitigation["attribute"] == attribute and mitigation["name"] in story.arms:
+            return str(mitigation["name"])
+    return None
+
+
+def most_skewed(story: Story, attribute: Attribute, arm: str) -> list[tuple[str, str]]:
+    """Return up to two (prompt, group) pairs: the largest excess over the target, and the largest of another group."""
+    target = 1 / len(attribute.groups)
+    excess = {
+        (prompt, group): share - target
+        for prompt in story.prompts
+        for group in attribute.groups
+        if (share := story.share(prompt, arm, attribute.name, group)) is not None
+    }
+    ranked = sorted(excess, key=lambda pair: -excess[pair])
+    if not ranked:
+        return []
+    first = ranked[0]
+    others = [pair for pair in ranked if pair[1] != first[1] and pair[0] != first[0] and excess[pair] > 0]
+    return [first, *others[:1]]
+
+
+def _seen_as(attribute: str, group: str) -> str:
+    """Say how a person is drawn, for example ``as male`` or ``with skin tone light``."""
+    return f"as {label(group)}" if attribute in ("gender", "age") else f"with {label(attribute)} {label(group)}"
+
+
+def headline(story: Story) -> Headline:
+    """Answer the report's question in one sentence, with the figures behind it in a second."""
+    attribute = primary_attribute(story)
+    before, after = story.arms[0], edited_arm(story, attribute.name)
+    pairs = most_skewed(story, attribute, before)
+    shares = [percent(story.share(prompt, before, attribute.name, group) or 0.0) for prompt, group in pairs]
+    clauses = [
+        f"{article(label(prompt))} {_seen_as(attribute.name, group)} in {share}"
+        for (prompt, group), share in zip(pairs, shares, strict=True)
+    ]
+    title = f"The model draws {' and '.join(clauses)} of images."
+    if after:
+        shares = [percent(story.share(prompt, after, attribute.name, group) or 0.0) for prompt, group in pairs]
+        title += f" After the intervention: {' and '.join(shares)}."
+    return Headline(title=title, lead=_lead(story, attribute, after))
+
+
+def _lead(story: Story, attribute: Attribute, after: str | None) -> str:
+    before = story.arms[0]
+    off_target = _prompts_off_target(story, attribute, before)
+    sentences = [
+        f"With only an occupation named, {off_target} of {len(story.prompts)} occupations show a perceived "
+        f"{label(attribute.name)} share whose 95{NBSP}% interval excludes the target."
+    ]
+    floor = noise_floor(story, attribute.name, before)
+    parity = f"a perfectly balanced model would score {number(floor)} at {sample_size(story, attribute.name)}"
+    if after is None:
+        value = number(mean_discrepancy(story, attribute.name, before))
+        return " ".join([*sentences, f"Mean fairness discrepancy is {value}; {parity}."])
+    values = [number(mean_discrepancy(story, attribute.name, arm)) for arm in (before, after)]
+    sentences.append(f"{after} moved the mean fairness discrepancy from {values[0]} to {values[1]}; {parity}.")
+    return " ".join([*sentences, _cost_sentence(story, after)]).strip()
+
+
+def _prompts_off_target(story: Story, attribute: Attribute, arm: str) -> int:
+    target = 1 / len(attribute.groups)
+    rows = (story.rows.get((prompt, arm, attribute.name)) for prompt in story.prompts)
+    return sum(any(not share.low <= target <= share.high for share in row.shares.values()) for row in rows if row)
+
+
+def _cost_sentence(story: Story, arm: str) -> str:
+    quality = story.quality.get(arm)
+    parts = []
+    if quality and quality.clip_i:
+        parts.append(f"images keep a CLIP-I cosine of {number(quality.clip_i.value)} to their originals")
+    if quality and quality.prompt_shown:
+        parts.append(f"{percent(quality.prompt_shown.value)} still show the occupation")
+    return f"The cost: {' and '.join(parts)}." if parts else ""
+
+
+def key_figures(story: Story) -> tuple[KeyFigure, ...]:
+    """Return the three or four figures of the first screen, before and after where there is an intervention."""
+    attribute = primary_attribute(story)
+    arm = edited_arm(story, attribute.name)
+    return tuple(
+        figure
+        for figure in (
+            _mean_figure(story, attribute.name, arm),
+            _worst_figure(story, attribute.name, arm),
+            _shown_figure(story, arm),
+            _clip_figure(story, arm) if arm else _classified_figure(story, attribute.name),
+        )
+        if figure
+    )
+
+
+def _mean_figure(story: Story, attribute: str, arm: str | None) -> KeyFigure:
+    before = number(mean_discrepancy(story, attribute, story.arms[0]))
+    after = number(mean_discrepancy(story, attribute, arm)) if arm else before
+    floor = number(noise_floor(story, attribute, arm or story.arms[0]))
+    note = f"balanced model: {floor} at {sample_size(story, attribute)}"
+    return KeyFigure(f"Mean fairness discrepancy, {label(attribute)}", before if arm else "", after, note)
+
+
+def _worst_figure(story: Story, attribute: str, arm: str | None) -> KeyFigure | None:
+    before = worst_prompt(story, attribute, story.arms[0])
+    after = worst_prompt(story, attribute, arm) if arm else before
+    if before is None or after is None:
+        return None
+    names = label(after[0]) if not arm or before[0] == after[0] else f"{label(before[0])}, then {label(after[0])}"
+    return KeyFigure("Worst occupation", number(before[1]) if arm else "", number(after[1]), names)
+
+
+def _shown_figure(story: Story, arm: str | None) -> KeyFigure | None:
+    before = story.quality.get(story.arms[0])
+    after = story.quality.get(arm) if arm else before
+    if after is None or after.prompt_shown is None:
+        return None
+    shown = after.prompt_shown
+    first = percent(before.prompt_shown.value) if arm and before and before.prompt_shown else ""
+    note = _sized(shown.n, shown.low, shown.high, share=True)
+    return KeyFigure("Occupation still shown" if arm else "Occupation shown", first, percent(shown.value), note)
+
+
+def _clip_figure(story: Story, arm: str) -> KeyFigure | None:
+    quality = story.quality.get(arm)
+    if quality is None or quality.clip_i is None:
+        return None
+    figure = quality.clip_i
+    note = _sized(figure.n, figure.low, figure.high)
+    return KeyFigure("CLIP-I, cosine to the original", "", number(figure.value), note)
+
+
+def _classified_figure(story: Story, attribute: str) -> KeyFigure:
+    row = story.rows.get((None, story.arms[0], attribute))
+    counts = [row] if row else [story.rows[key] for key in story.rows if key[1:] == (story.arms[0], attribute)]
+    classified, total = sum(item.n for item in counts), sum(sum(item.statuses.values()) for item in counts)
+    return KeyFigure("Images classified", "", percent(classified / total if total else 0.0), f"{classified} of {total}")
+
+
+def _sized(n: int, low: float | None, high: float | None, *, share: bool = False) -> str:
+    return ", ".join(part for part in (interval(low, high, share=share), f"n{NBSP}={NBSP}{n}") if part)
+
+
+def status_gap(story: Story, attribute: str) -> StatusGap | None:
+    """Return the first arm whose unclassified share differs from the baseline's: their Wilson intervals do not meet."""
+    baseline = unclassified(story, attribute, story.arms[0])
+    for arm in story.arms[1:]:
+        own = unclassified(story, attribute, arm)
+        if own.low > baseline.high or baseline.low > own.high:
+            return StatusGap(arm, percent(own.value), percent(baseline.value))
+    return None
+
+
+def unclassified(story: Story, attribute: str, arm: str) -> Estimate:
+    """Share of an arm's images without a perceived group.
+
+    Raises:
+        ValueError: The arm has no images for this attribute.
+    """
+    counts = status_counts(story, attribute, arm)
+    total = sum(counts.values())
+    return wilson(total - counts.get(Status.CLASSIFIED, 0), total)
+
+
+def status_counts(story: Story, attribute: str, arm: str) -> dict[str, int]:
+    """Images by status, summed over the prompts of one arm."""
+    counts: dict[str, int] = {}
+    for prompt in story.prompts:
+        row = story.rows.get((prompt, arm, attribute))
+        for status, count in (row.statuses if row else {}).items():
+            counts[status] = counts.get(status, 0) + count
+    return counts
+
+
+def verdict_of(verdicts: Iterable[Mapping[str, Any]]) -> str:
+    """Combine gate verdicts: ``fail`` before ``inconclusive`` before ``pass``, ``none`` without gates."""
+    found = {str(verdict.get("verdict")) for verdict in verdicts}
+    return next((name for name in ("fail", "inconclusive", "pass") if name in found), "none")
+
+
+def measurement_text(figure: Measurement | None) -> str:
+    """Write a quality figure with its interval and n."""
+    if figure is None:
+        return "–"
+    return f"{number(figure.value)} {interval(figure.low, figure.high)}".strip()

@@ -1,0 +1,128 @@
+"""Dissecting: counterfactual pairs share their noise, and what a lens holds is what was seen at the hookpoint."""
+
+import numpy as np
+import pytest
+import torch
+
+from audit.config import ModelConfig, SamplingConfig
+from audit.dissect.build import Recorder, build_lens, plan_trajectories
+from audit.dissect.examples import mean_activity, write_examples
+from audit.dissect.lens import Lens
+from audit.dissect.settings import Dissection, name_groups
+from audit.measure.judges import Perceived
+from audit.models.generator import load_generator
+from audit.records import Prompt, Status
+
+STEPS, TRAJECTORIES = 3, 48
+GROUPS = {"tint": ("dark", "bright")}
+PROMPTS = [Prompt(name, f"a face photo of a {name}", name) for name in ("doctor", "nurse")]
+TEMPLATE = "a face photo of {a} {occupation}"
+
+
+class TintJudge:
+    """Sees a picture as bright where it is brighter than the middle of what the tiny model draws."""
+
+    signature = "judge:tint"
+
+    def perceive(self, images, occupation):
+        brightness = images.float().mean((1, 2, 3)).numpy()
+        bright = 1 / (1 + np.exp(-(brightness - np.median(brightness))))
+        return Perceived({"tint": np.stack([1 - bright, bright], 1)}, [Status.CLASSIFIED] * len(images), None)
+
+
+def settings(baseline="zero"):
+    return Dissection(
+        hookpoint="mid_block",
+        whole_map=False,
+        expansion=4,
+        k=4,
+        trajectories=TRAJECTORIES,
+        sae_steps=30,
+        features_per_group=3,
+        baseline=baseline,
+        steps=STEPS,
+        guidance=2.0,
+        batch=16,
+        seed=0,
+    )
+
+
+@pytest.fixture(scope="module")
+def generator(tiny_pipeline):
+    return load_generator(ModelConfig(source=str(tiny_pipeline)), SamplingConfig(steps=STEPS, guidance=2.0))
+
+
+def dissect(generator, baseline):
+    chosen = settings(baseline)
+    trajectories = plan_trajectories(PROMPTS, GROUPS, TEMPLATE, chosen)
+    recorder = Recorder(generator, TintJudge(), GROUPS, trajectories, chosen)
+    return build_lens(recorder, GROUPS, chosen, {"baseline": baseline}, "fingerprint"), recorder.recording()
+
+
+@pytest.fixture(scope="module")
+def dissected(generator):
+    return dissect(generator, "zero")
+
+
+def test_half_the_trajectories_name_groups_in_pairs_of_one_noise():
+    trajectories = plan_trajectories(PROMPTS, GROUPS, TEMPLATE, settings())
+    named = [t for t in trajectories if t.partner is not None]
+    assert len(trajectories) == TRAJECTORIES
+    assert len(named) == TRAJECTORIES // 2
+    for trajectory in named:
+        partner = trajectories[trajectory.partner]
+        assert partner.seed == trajectory.seed
+        assert partner.prompt.occupation == trajectory.prompt.occupation
+        assert partner.prompt.text != trajectory.prompt.text
+    assert len({t.seed for t in trajectories}) == TRAJECTORIES * 3 // 4
+
+
+def test_groups_are_named_in_the_order_in_which_one_says_them():
+    groups = {"gender": "female", "age": "old", "skin_tone": "tan"}
+    assert name_groups(TEMPLATE, PROMPTS[0], groups) == "a face photo of an old female tan skinned doctor"
+
+
+def test_the_recording_holds_every_trajectory_in_order(dissected):
+    _, recording = dissected
+    assert recording.maps.shape == (STEPS, TRAJECTORIES, 16 * 4 * 4)
+    assert recording.shape == (16, 4, 4)
+    assert len(recording.thumbnails) == len(recording.labels["tint"]) == TRAJECTORIES
+
+
+def test_what_is_recorded_is_what_the_hookpoint_shows(dissected, generator):
+    _, recording = dissected
+    trajectories = plan_trajectories(PROMPTS, GROUPS, TEMPLATE, settings())[:16]
+    seen = []
+    texts, seeds = [t.prompt.text for t in trajectories], [t.seed for t in trajectories]
+    generator.sample(texts, seeds, observer=lambda _step, h: seen.append(h))
+    assert torch.allclose(recording.at(1, torch.arange(16)), seen[1], atol=1e-2)
+
+
+@pytest.mark.parametrize("baseline", ["zero", "counterfactual"])
+def test_a_lens_has_features_firing_and_quality_for_every_group(generator, baseline):
+    lens, _ = dissect(generator, baseline)
+    for group, features in lens.features["tint"].items():
+        assert 1 <= len(features) <= 3
+        assert all(feature.score > 0 for feature in features)
+        assert lens.firing["tint"][group].shape == (STEPS, 16, len(features))
+    assert len(lens.quality["unexplained_variance"]) == STEPS
+    assert lens.quality["completeness_gap"] < 1e-4
+
+
+def test_a_lens_survives_its_directory(dissected, tmp_path):
+    lens, recording = dissected
+    lens.save(tmp_path)
+    write_examples(lens, recording, tmp_path)
+    again = Lens.load(tmp_path)
+    assert again.features == lens.features
+    assert torch.allclose(again.firing["tint"]["dark"], lens.firing["tint"]["dark"], atol=1e-2)
+    best = lens.features["tint"]["dark"][0].latent
+    assert (tmp_path / "examples" / f"{best}-0.webp").is_file()
+
+
+def test_the_first_example_is_the_picture_that_fires_most(dissected):
+    lens, recording = dissected
+    activity = mean_activity(lens, recording)
+    maps = recording.at(0, torch.arange(TRAJECTORIES))
+    assert activity.shape == (TRAJECTORIES, lens.sae.shape.n_latents)
+    assert torch.all(activity * STEPS >= lens.sae.latents_of_map(maps).mean(1) - 1e-5)

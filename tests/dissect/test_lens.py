@@ -1,0 +1,123 @@
+"""A lens on disk is whole or absent, says what it fits, and comes back as it went."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from audit.dissect.group_heads import GroupHeads
+from audit.dissect.lens import BiasFeature, Lens, LensMismatch, check_fits, lens_name
+from audit.dissect.sae import SaeShape, SparseAutoencoder
+
+GROUPS = {"gender": ("female", "male")}
+
+
+@pytest.fixture
+def lens():
+    generator = torch.Generator().manual_seed(0)
+    return Lens(
+        sae=SparseAutoencoder(SaeShape(6, 24, 3), generator).requires_grad_(False),
+        heads=GroupHeads(GROUPS, {"gender": torch.randn(2, 2, 24, generator=generator)}, {"gender": torch.zeros(2, 2)}),
+        features={"gender": {"female": (BiasFeature(3, 0.25, (1.5, 2.0)),), "male": ()}},
+        firing={"gender": {"female": torch.rand(2, 4, 1, generator=generator), "male": torch.zeros(2, 4, 0)}},
+        strengths={"gender": {"doctor": {"female": 1.25, "male": 0.5}}},
+        settings={"k": 3, "expansion": 4},
+        quality={
+            "unexplained_variance": [0.2, 0.1],
+            "dead_latents": 1,
+            "latents": 24,
+            "decoder_cosine_mean": 0.1,
+            "decoder_cosine_max": 0.6,
+            "head_accuracy": {"gender": [0.9, 1.0]},
+            "completeness_gap": 1e-7,
+        },
+        model_fingerprint="abc",
+        hookpoint="mid_block",
+        steps=2,
+        groups=GROUPS,
+    )
+
+
+def test_loads_what_it_saved(lens, tmp_path):
+    lens.save(tmp_path, torch.float32)
+    loaded = Lens.load(tmp_path)
+    plain = (
+        "features",
+        "strengths",
+        "settings",
+        "quality",
+        "model_fingerprint",
+        "hookpoint",
+        "steps",
+        "groups",
+        "name",
+    )
+    assert {name: getattr(loaded, name) for name in plain} == {name: getattr(lens, name) for name in plain}
+    assert torch.equal(loaded.sae.decoder, lens.sae.decoder)
+    torch.testing.assert_close(loaded.firing, lens.firing, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(loaded.heads.weights, lens.heads.weights, atol=1e-3, rtol=1e-3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "card.md",
+        "firing.safetensors",
+        "heads.json",
+        "heads.safetensors",
+        "lens.json",
+        "sae.json",
+        "sae.safetensors",
+    ]
+
+
+def test_saving_what_was_loaded_changes_no_byte(lens, tmp_path):
+    lens.save(tmp_path / "first")
+    Lens.load(tmp_path / "first").save(tmp_path / "second")
+    for path in (tmp_path / "first").iterdir():
+        assert path.read_bytes() == (tmp_path / "second" / path.name).read_bytes(), path.name
+
+
+def test_card_shows_the_figures(lens, tmp_path):
+    lens.save(tmp_path)
+    card = (tmp_path / "card.md").read_text()
+    assert "| unexplained variance, mean over steps | 0.150 |" in card
+    assert "| dead latents | 1 of 24 |" in card
+    assert "| gender | 0.950 | 0.900 | 0.900 | female 1, male 0 |" in card
+
+
+def test_an_interrupted_save_leaves_no_lens(lens, tmp_path):
+    lens.save(tmp_path)
+    unwritable = dataclasses.replace(lens, settings={"k": object()})
+    with pytest.raises(TypeError):
+        unwritable.save(tmp_path)
+    with pytest.raises(FileNotFoundError, match="dissect CONFIG"):
+        Lens.load(tmp_path)
+
+
+def test_a_later_format_is_refused(lens, tmp_path):
+    lens.save(tmp_path)
+    path = tmp_path / "lens.json"
+    path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 2'))
+    with pytest.raises(ValueError, match="expected format 1, found 2"):
+        Lens.load(tmp_path)
+
+
+def test_name_follows_the_content():
+    name = lens_name("abc", {"k": 3, "expansion": 4})
+    assert name == lens_name("abc", {"expansion": 4, "k": 3})
+    assert len({name, lens_name("abc", {"k": 4, "expansion": 4}), lens_name("abd", {"k": 3, "expansion": 4})}) == 3
+
+
+def test_a_lens_that_fits_is_accepted(lens):
+    check_fits(lens, "abc", 2, {"gender": ["female", "male"]})
+
+
+def test_every_misfit_is_named_at_once(lens):
+    with pytest.raises(LensMismatch) as caught:
+        check_fits(lens, "other", 25, {"gender": ["male", "female"], "age": ["young"]})
+    message = str(caught.value)
+    for part in (
+        "model: expected other, found abc",
+        "sampler steps: expected 25, found 2",
+        "groups of gender: expected ['male', 'female'], found ['female', 'male']",
+        "groups of age: expected ['young'], found none",
+        "difflens-audit dissect CONFIG",
+    ):
+        assert part in message

@@ -1,0 +1,97 @@
+"""Judges: groups by name and not by position, and a status for what is no face."""
+
+import numpy as np
+import pytest
+import torch
+from torchvision.models import resnet34
+
+from audit.calibration.labels import ATTRIBUTES, OCCUPATIONS, face_noise
+from audit.calibration.renderer import render
+from audit.calibration.train_readers import destroy_faces
+from audit.calibration.world import uniform_labels
+from audit.config import JudgeConfig, ModelConfig
+from audit.measure.judges import FAIRFACE_LOGITS, load_judge
+from audit.records import Status
+
+FAIRFACE_GROUPS = {
+    "gender": ("female", "male"),
+    "race": ("white", "black", "latino", "asian", "indian", "middle_eastern"),
+}
+
+
+@pytest.fixture(scope="module")
+def drawings():
+    noise = face_noise(range(200))
+    labels = uniform_labels(noise, OCCUPATIONS[:16])
+    return render(labels, noise).images, labels
+
+
+@pytest.fixture(scope="module")
+def judge():
+    return load_judge(JudgeConfig(min_confidence=0.0), ModelConfig(), ATTRIBUTES)
+
+
+def test_the_bundled_judge_sees_the_groups_that_were_drawn(judge, drawings):
+    images, labels = drawings
+    seen = judge.perceive(images, "doctor")
+    for attribute in ATTRIBUTES:
+        right = seen.probabilities[attribute].argmax(1) == getattr(labels, attribute)
+        assert right.mean() >= 0.9
+
+
+def test_groups_follow_the_config_s_order(drawings):
+    images, _ = drawings
+    straight = load_judge(JudgeConfig(), ModelConfig(), {"gender": ("female", "male")}).perceive(images, "doctor")
+    reversed_ = load_judge(JudgeConfig(), ModelConfig(), {"gender": ("male", "female")}).perceive(images, "doctor")
+    assert np.array_equal(straight.probabilities["gender"], reversed_.probabilities["gender"][:, ::-1])
+
+
+def test_the_prompted_occupation_is_recognised(judge, drawings):
+    images, labels = drawings
+    for index, occupation in enumerate(OCCUPATIONS[:4]):
+        shown = judge.perceive(images, occupation).prompt_shown
+        assert ((shown >= 0.5) == (labels.occupation == index)).mean() >= 0.9
+
+
+def test_a_picture_whose_face_was_destroyed_is_no_face(judge, drawings):
+    images, _ = drawings
+    x = destroy_faces(images.float() / 127.5 - 1, torch.Generator().manual_seed(0))
+    destroyed = ((x + 1) * 127.5).round().clamp(0, 255).byte()
+    missing = [status is Status.NO_FACE for status in judge.perceive(destroyed, "doctor").statuses]
+    kept = [status is Status.NO_FACE for status in judge.perceive(images, "doctor").statuses]
+    assert np.mean(missing) >= 0.9
+    assert np.mean(kept) <= 0.05
+
+
+def test_an_unsure_judge_says_so(drawings):
+    images, _ = drawings
+    strict = load_judge(JudgeConfig(min_confidence=1.0), ModelConfig(), ATTRIBUTES)
+    assert Status.LOW_CONFIDENCE in strict.perceive(images, "doctor").statuses
+
+
+def test_a_group_that_the_judge_does_not_know_is_refused():
+    with pytest.raises(ValueError, match="name the same groups"):
+        load_judge(JudgeConfig(), ModelConfig(), {"gender": ("female", "male", "other")})
+
+
+def test_fairface_sums_its_columns_into_groups_and_drops_none(tmp_path, drawings):
+    columns = sorted(c for by_group in FAIRFACE_LOGITS.values() for group in by_group.values() for c in group)
+    assert columns == list(range(18))
+    network = resnet34(num_classes=18)
+    torch.save(network.state_dict(), tmp_path / "fairface.pt")
+    config = JudgeConfig(source=str(tmp_path / "fairface.pt"), min_confidence=0.0)
+    seen = load_judge(config, ModelConfig(source="anything"), FAIRFACE_GROUPS).perceive(drawings[0][:2], "doctor")
+    for attribute, groups in FAIRFACE_GROUPS.items():
+        assert seen.probabilities[attribute].shape == (2, len(groups))
+        assert np.allclose(seen.probabilities[attribute].sum(1), 1, atol=1e-5)
+    assert seen.prompt_shown is None
+
+
+def test_fairface_refuses_attributes_that_it_has_not():
+    with pytest.raises(ValueError, match="FairFace tells"):
+        load_judge(JudgeConfig(source="x.pt"), ModelConfig(source="y"), {"skin_tone": ("light", "dark")})
+
+
+def test_a_model_from_outside_has_no_bundled_judge():
+    with pytest.raises(ValueError, match="has no bundled judge"):
+        load_judge(JudgeConfig(), ModelConfig(source="somebody/model"), ATTRIBUTES)

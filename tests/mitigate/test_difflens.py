@@ -1,0 +1,107 @@
+"""The DiffLens edit: neutral where it must be, and exactly Eq. 7 and 9 where it is not."""
+
+import pytest
+import torch
+
+from audit.config import MitigationConfig
+from audit.dissect.group_heads import GroupHeads
+from audit.dissect.lens import BiasFeature, Lens
+from audit.dissect.sae import SaeShape, SparseAutoencoder
+from audit.mitigate import build_arm, strength_of, window_of
+from audit.mitigate.difflens import DiffLensEdit, Steering
+from audit.records import ImageKey, Prompt
+
+STEPS, CHANNELS, SIDE, LATENTS = 3, 6, 2, 20
+GROUPS = {"gender": ("female", "male")}
+
+
+def a_lens(features=None, strengths=None):
+    generator = torch.Generator().manual_seed(0)
+    chosen = {"female": (1, 2), "male": (3,)} if features is None else features
+    width = CHANNELS * SIDE * SIDE
+    return Lens(
+        sae=SparseAutoencoder(SaeShape(CHANNELS, LATENTS, 4), generator).requires_grad_(False),
+        heads=GroupHeads(GROUPS, {"gender": torch.zeros(STEPS, 2, width)}, {"gender": torch.zeros(STEPS, 2)}),
+        features={
+            "gender": {g: tuple(BiasFeature(i, 1.0, (1.0,) * STEPS) for i in rows) for g, rows in chosen.items()}
+        },
+        firing={
+            "gender": {g: torch.rand(STEPS, SIDE * SIDE, len(rows), generator=generator) for g, rows in chosen.items()}
+        },
+        strengths={"gender": strengths or {}},
+        settings={},
+        quality={},
+        model_fingerprint="m",
+        hookpoint="mid_block",
+        steps=STEPS,
+        groups=GROUPS,
+    )
+
+
+@pytest.fixture
+def h():
+    return torch.randn(4, CHANNELS, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+
+
+def steering(*strengths):
+    return Steering(("female", "male", "female", "male"), strengths)
+
+
+@pytest.mark.parametrize("kind", ["add", "scale"])
+def test_strength_zero_changes_nothing(h, kind):
+    edit = DiffLensEdit(a_lens(), "gender", kind, steering(0.0, 0.0, 0.0, 0.0))
+    assert all(torch.equal(edit(step, h), h) for step in range(STEPS))
+
+
+@pytest.mark.parametrize("kind", ["add", "scale"])
+def test_a_lens_without_features_changes_nothing(h, kind):
+    lens = a_lens(features={"female": (), "male": ()})
+    assert torch.equal(DiffLensEdit(lens, "gender", kind, steering(2.0, 2.0, 2.0, 2.0))(0, h), h)
+
+
+@pytest.mark.parametrize("kind", ["add", "scale"])
+def test_the_edit_is_the_decoded_change_of_the_listed_latents(h, kind):
+    lens, s = a_lens(), (0.5, 1.5, 0.0, 1.0)
+    z = lens.sae.latents_of_map(h)
+    wanted = z.clone()
+    for image, (group, strength) in enumerate(zip(("female", "male", "female", "male"), s, strict=True)):
+        own, others = ((1, 2), (3,)) if group == "female" else ((3,), (1, 2))
+        for column, latent in enumerate(own):
+            if kind == "scale":
+                wanted[image, :, latent] *= 1 + strength
+            else:
+                wanted[image, :, latent] += strength * lens.firing["gender"][group][1, :, column]
+        for latent in others:
+            wanted[image, :, latent] *= max(0.0, 1 - strength)
+    expected = h + lens.sae.map_delta(wanted - z, h.shape)
+    assert torch.allclose(DiffLensEdit(lens, "gender", kind, steering(*s))(1, h), expected, atol=1e-5)
+
+
+def test_each_image_is_steered_by_itself(h):
+    edit = DiffLensEdit(a_lens(), "gender", "add", steering(0.0, 1.0, 0.0, 0.0))
+    changed = (edit(0, h) != h).flatten(1).any(1)
+    assert changed.tolist() == [False, True, False, False]
+
+
+def test_strengths_come_from_the_lens_prompt_by_prompt():
+    lens = a_lens(strengths={"nurse": {"female": 0.0, "male": 2.0}})
+    mitigation = MitigationConfig(name="m", method="difflens", attribute="gender")
+    keys = [ImageKey("nurse", i) for i in range(4)]
+    arm = build_arm(mitigation, lens, Prompt("nurse", "a nurse", "nurse"), keys, audit_seed=0)
+    assert sorted(arm.assigned) == ["female", "female", "male", "male"]
+    h = torch.randn(4, CHANNELS, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+    changed = (arm.edit(0, h) != h).flatten(1).any(1).tolist()
+    assert changed == [group == "male" for group in arm.assigned]
+
+
+def test_a_prompt_that_the_lens_never_saw_gets_the_median():
+    found = {"a": {"female": 0.0}, "b": {"female": 1.0}, "c": {"female": 2.0}}
+    assert strength_of(found, "d", "female") == 1.0
+    with pytest.raises(ValueError, match="no strengths"):
+        strength_of({}, "d", "female")
+
+
+def test_a_window_covers_every_step_that_it_touches():
+    assert window_of((0.0, 1.0), 25) == range(25)
+    assert window_of((0.0, 0.4), 25) == range(10)
+    assert window_of((0.5, 1.0), 25) == range(12, 25)

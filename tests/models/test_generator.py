@@ -1,0 +1,124 @@
+"""Sampling: what one seed per image, an observer, an edit and an asymmetric step do to the pictures."""
+
+import pytest
+import torch
+from diffusers import DDIMScheduler
+
+from audit.config import ModelConfig, SamplingConfig
+from audit.models.arm import Arm
+from audit.models.ddim import ReverseSchedule
+from audit.models.generator import DiffusionGenerator, RenderedGenerator, load_generator
+from audit.records import Prompt
+
+DOCTOR = Prompt("doctor", "a face photo of a doctor", "doctor")
+SEEDS = [11, 22, 33]
+
+
+@pytest.fixture(scope="module")
+def generator(tiny_pipeline):
+    return load_generator(ModelConfig(source=str(tiny_pipeline)), SamplingConfig(steps=4, guidance=3.0))
+
+
+def arm(edit, *, window=range(4), reverse_step="symmetric"):
+    return Arm(edit, window, reverse_step, (None, None, None))
+
+
+def shifted(_step, h):
+    return h + 1.0
+
+
+def test_the_same_seed_gives_the_same_picture_and_another_seed_another(generator):
+    first, again = generator.generate(DOCTOR, SEEDS), generator.generate(DOCTOR, SEEDS)
+    assert first.dtype == torch.uint8
+    assert first.shape == (3, 3, 16, 16)
+    assert torch.equal(first, again)
+    assert not torch.equal(first[0], first[1])
+
+
+def test_our_loop_gives_what_the_stock_pipeline_gives(generator, tiny_pipeline):
+    from diffusers import StableDiffusionPipeline
+
+    stock = StableDiffusionPipeline.from_pretrained(tiny_pipeline, safety_checker=None)
+    stock.scheduler = DDIMScheduler.from_config(stock.scheduler.config, clip_sample=False)
+    stock.set_progress_bar_config(disable=True)
+    generators = [torch.Generator().manual_seed(seed) for seed in SEEDS]
+    images = stock(
+        [DOCTOR.text] * 3, num_inference_steps=4, guidance_scale=3.0, generator=generators, output_type="pt"
+    ).images
+    ours = generator.generate(DOCTOR, SEEDS).float() / 255
+    assert torch.allclose(ours, images, atol=1.5 / 255)
+
+
+def test_a_neutral_edit_leaves_pictures_bit_identical(generator):
+    neutral = generator.generate(DOCTOR, SEEDS, arm(lambda _step, h: h + torch.zeros_like(h)))
+    assert torch.equal(neutral, generator.generate(DOCTOR, SEEDS))
+
+
+def test_a_neutral_asymmetric_edit_leaves_pictures_bit_identical(generator):
+    neutral = generator.generate(DOCTOR, SEEDS, arm(lambda _step, h: h, reverse_step="asymmetric"))
+    assert torch.equal(neutral, generator.generate(DOCTOR, SEEDS))
+
+
+def test_an_edit_changes_pictures_inside_its_window_alone(generator):
+    plain = generator.generate(DOCTOR, SEEDS)
+    assert not torch.equal(generator.generate(DOCTOR, SEEDS, arm(shifted)), plain)
+    assert torch.equal(generator.generate(DOCTOR, SEEDS, arm(shifted, window=range(0))), plain)
+
+
+def test_symmetric_and_asymmetric_steps_differ(generator):
+    symmetric = generator.generate(DOCTOR, SEEDS, arm(shifted))
+    asymmetric = generator.generate(DOCTOR, SEEDS, arm(shifted, reverse_step="asymmetric"))
+    assert not torch.equal(symmetric, asymmetric)
+
+
+def test_hooks_are_gone_after_an_edit_that_raises(generator):
+    def broken(_step, _h):
+        raise RuntimeError("edit failed")
+
+    plain = generator.generate(DOCTOR, SEEDS)
+    with pytest.raises(RuntimeError, match="edit failed"):
+        generator.generate(DOCTOR, SEEDS, arm(broken))
+    assert torch.equal(generator.generate(DOCTOR, SEEDS), plain)
+
+
+def test_the_observer_sees_the_conditional_half_at_every_step_and_changes_nothing(generator):
+    seen = []
+    watched = generator.generate(DOCTOR, SEEDS, observer=lambda step, h: seen.append((step, tuple(h.shape))))
+    assert [step for step, _ in seen] == [0, 1, 2, 3]
+    assert {shape for _, shape in seen} == {(3, 16, 4, 4)}
+    assert torch.equal(watched, generator.generate(DOCTOR, SEEDS))
+
+
+def test_guidance_of_one_runs_the_conditional_model_alone(tiny_pipeline):
+    unguided = load_generator(ModelConfig(source=str(tiny_pipeline)), SamplingConfig(steps=4, guidance=1.0))
+    assert isinstance(unguided, DiffusionGenerator)
+    seen = []
+    handle = unguided._pipeline.unet.register_forward_pre_hook(lambda _m, inputs: seen.append(len(inputs[0])))
+    unguided.generate(DOCTOR, SEEDS)
+    handle.remove()
+    assert seen == [3] * 4
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+def test_a_reverse_step_is_the_scheduler_s_own(prediction_type):
+    scheduler = DDIMScheduler(beta_schedule="scaled_linear", prediction_type=prediction_type, clip_sample=False)
+    schedule = ReverseSchedule.of(scheduler, 10)
+    x = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    prediction = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    for step, timestep in enumerate(schedule.timesteps):
+        expected = scheduler.step(prediction, timestep, x).prev_sample
+        ours = schedule.advance(schedule.image(x, prediction, step), schedule.noise(x, prediction, step), step)
+        assert torch.allclose(ours, expected, atol=1e-5)
+
+
+def test_an_unknown_hookpoint_is_refused_with_the_nearest_name(tiny_pipeline):
+    with pytest.raises(ValueError, match=r"mid_blok.*nearest: mid_block"):
+        load_generator(ModelConfig(source=str(tiny_pipeline)), SamplingConfig(steps=4), hookpoint="mid_blok")
+
+
+def test_drawings_have_no_features_to_edit():
+    generator = load_generator(ModelConfig(source="rendered"), SamplingConfig())
+    assert isinstance(generator, RenderedGenerator)
+    assert generator.generate(DOCTOR, SEEDS).shape == (3, 3, 64, 64)
+    with pytest.raises(ValueError, match="no network to edit"):
+        generator.generate(DOCTOR, SEEDS, arm(shifted))

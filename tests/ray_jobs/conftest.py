@@ -1,0 +1,65 @@
+"""One small Ray cluster for all tests that need one, and a world whose networks nobody trained.
+
+Starting Ray costs seconds, and two clusters on one machine compete. Weights of trained networks would add nothing here:
+what is tested is who computes, not what is found.
+"""
+
+import shutil
+from functools import partial
+
+import pytest
+import torch
+
+from audit.calibration.networks import DrawingNetwork
+from audit.calibration.world import ATTRIBUTES, OCCUPATIONS, World
+from audit.config import AuditConfig, WorkersConfig
+from ray_jobs.cluster import connect
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    with connect(None, WorkersConfig(count=3, threads=1)) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def untrained_world(tmp_path_factory):
+    """A calibration world: the bundled table, and a seeded judge and feature network that see a face everywhere."""
+    directory = tmp_path_factory.mktemp("world")
+    shutil.copy(World.bundled_path(), directory / "world.yaml")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = DrawingNetwork({**ATTRIBUTES, "occupation": OCCUPATIONS, "face": ("absent", "present")})
+    network.heads["face"].bias.data = torch.tensor([-50.0, 50.0])
+    network.save(directory / "judge")
+    network.save(directory / "features")
+    return directory
+
+
+@pytest.fixture(scope="session")
+def make_audit(untrained_world):
+    """Return a maker of small configs that draw with the renderer; keyword arguments replace sections."""
+
+    def make(output, **sections):
+        data = {
+            "name": "small",
+            "seed": 7,
+            "model": {"source": "rendered", "world": str(untrained_world)},
+            "prompts": {"occupations": ["doctor", "nurse"], "images_per_prompt": 10},
+            "sampling": {"batch": 4},
+            "judge": {"min_confidence": 0.0},
+            "quality": {"clip": "none"},
+            "report": {"images_per_prompt": 2},
+            "tracking": {"enabled": False},
+            "workers": {"count": 2},
+            "output": str(output / "runs"),
+        }
+        return AuditConfig(**{**data, **sections})
+
+    return make
+
+
+@pytest.fixture
+def audit(make_audit, tmp_path):
+    """The same with an output of its own."""
+    return partial(make_audit, tmp_path)

@@ -1,0 +1,220 @@
+"""The command line answers at once, says every mistake plainly, and its exit code tells a script what happened."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from audit.records import Prompt
+from ray_jobs.cli import app
+from ray_jobs.exit_codes import ExitCode, exit_code
+from ray_jobs.terminal import Work, outcome_as_data, show_outcome, show_work
+
+HEAVY = (
+    "torch",
+    "ray",
+    "mlflow",
+    "diffusers",
+    "transformers",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "pydantic",
+    "yaml",
+    "rich",
+)
+
+
+def call(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def config_file(tmp_path, audit):
+    """Write the small rendered audit to a file."""
+
+    def write(**sections):
+        path = tmp_path / "small.yaml"
+        path.write_text(yaml.safe_dump(audit(**sections).model_dump(mode="json")))
+        return path
+
+    return write
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys\nfrom ray_jobs.cli import app\n"
+        "try:\n    app(['--help'])\nexcept SystemExit as end:\n    assert not end.code\n"
+        f"print('loaded:', [name for name in {HEAVY} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("loaded: []\n")
+    assert all(verb in done.stdout for verb in ("run", "plan", "validate", "dissect", "report", "doctor"))
+
+
+def test_no_command_is_a_question_for_help():
+    answer = call()
+    assert (answer.exit_code, "Commands:" in answer.output) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["runn"], ["run"], ["run", "x.yaml", "--workers", "0"], ["run", "x", "--no-such"]]
+)
+def test_a_mistyped_command_is_a_usage_error_without_a_traceback(arguments):
+    answer = call(*arguments)
+    assert answer.exit_code == ExitCode.USAGE
+    assert "Traceback" not in answer.output
+
+
+def test_a_run_name_cannot_leave_the_output_directory(config_file):
+    answer = call("run", config_file(), "--run-id", "../elsewhere")
+    assert answer.exit_code == ExitCode.USAGE
+    assert "found '../elsewhere'" in answer.output
+
+
+@pytest.mark.parametrize("command", ["run", "plan", "validate", "dissect", "doctor"])
+def test_every_command_tells_all_mistakes_of_a_config(command, tmp_path):
+    path = tmp_path / "audit.yaml"
+    path.write_text("name: trial\nsampling:\n  stepz: 3\nseed: -1\n")
+    answer = call(command, path, "--set", "lens.k=0")
+    assert answer.exit_code == ExitCode.USAGE
+    assert [line.split(": expected")[0] for line in answer.stderr.splitlines()] == [
+        f"{path}:3:3: sampling.stepz",
+        f"{path}:4:7: seed",
+        "--set lens.k",
+        "3 mistakes in the config",
+    ]
+
+
+def test_a_mistaken_config_ends_a_real_process_with_code_2_and_no_traceback(tmp_path):
+    code = "from ray_jobs.cli import app; app()"
+    command = [sys.executable, "-c", code, "run", str(tmp_path / "absent.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[0].startswith(f"{tmp_path / 'absent.yaml'}: expected a readable YAML file")
+
+
+def test_validate_says_what_a_valid_config_would_do(config_file):
+    answer = call("validate", config_file())
+    assert answer.exit_code == ExitCode.PASS
+    assert answer.stdout == "small.yaml is valid: 2 prompts, 20 images, 6 shards, arm baseline\n"
+    assert json.loads(call("validate", config_file(), "--json").stdout) == {"valid": True, "errors": []}
+
+
+def test_validate_as_json_gives_places(tmp_path):
+    path = tmp_path / "audit.yaml"
+    path.write_text("name: trial\nseed: -1\n")
+    answer = call("validate", path, "--json", "--set", "model.source=rendered", "--set", "judge.source=x.pt")
+    errors = json.loads(answer.stdout)["errors"]
+    assert answer.exit_code == ExitCode.USAGE
+    assert errors[0] == {
+        "file": str(path),
+        "line": 2,
+        "column": 7,
+        "where": "seed",
+        "message": "expected at least 0, found -1",
+    }
+    assert (errors[1]["file"], errors[1]["line"]) == ("--set judge.source", None)
+
+
+def test_plan_counts_images_shards_and_calls(tmp_path):
+    path = tmp_path / "audit.yaml"
+    path.write_text(
+        "name: trial\nprompts: {occupations: [chef, artist], images_per_prompt: 70}\nmodel: {source: owner/name}\n"
+        "mitigations: [{name: m, attribute: age}]\n"
+    )
+    data = json.loads(call("plan", path, "--json").stdout)
+    assert data["prompts"][1] == {"id": "artist", "text": "a face photo of an artist", "occupation": "artist"}
+    assert (data["arms"], data["images"], data["shards"]) == (["baseline", "m"], 280, 6)
+    assert data["unet_calls"] == 280 * 25 * 2
+    answer = call("plan", path)
+    assert answer.exit_code == ExitCode.PASS
+    assert "2 prompts, 280 images, 6 shards, arms baseline and m" in answer.stdout
+
+
+def test_a_plan_of_many_prompts_stays_short(capsys):
+    prompts = tuple(Prompt(f"p{number}", "text", "occupation") for number in range(1000))
+    show_work(Work(prompts, ("baseline",), images_per_prompt=4, shards_per_prompt=1, unet_calls=8))
+    printed = capsys.readouterr().out
+    assert "… and 960 more prompts" in printed
+    assert len(printed.splitlines()) < 50
+
+
+def test_output_and_workers_go_before_the_file(config_file, tmp_path):
+    (tmp_path / "taken").touch()
+    answer = call("validate", config_file(), "--output", tmp_path / "taken", "--workers", 3)
+    assert answer.exit_code == ExitCode.USAGE
+    assert answer.stderr.startswith("--set output: expected a directory, found the file")
+
+
+@pytest.mark.parametrize(
+    ("made", "found"), [(None, "nothing"), ((), "no run"), (("config.json",), "an unfinished run")]
+)
+def test_a_report_needs_a_finished_run(made, found, tmp_path):
+    run = tmp_path / "run"
+    if made is not None:
+        run.mkdir()
+    for name in made or ():
+        (run / name).touch()
+    answer = call("report", run)
+    assert answer.exit_code == ExitCode.USAGE
+    assert f"found {found}" in answer.stderr
+
+
+def test_an_audit_is_told_on_the_terminal_and_again_as_json(cluster, config_file):
+    path = config_file()
+    told = call("run", path, "--run-id", "first")
+    assert told.exit_code == ExitCode.PASS, told.output
+    assert "Fairness discrepancy" in told.stdout
+    assert "Report" in told.stdout
+    again = call("run", path, "--run-id", "first", "--json")
+    data = json.loads(again.stdout)
+    assert (data["run_id"], data["verdict"], data["exit_code"], data["incomplete"]) == ("first", "none", 0, [])
+    assert {row["attribute"] for row in data["overall"]} == {"gender", "age", "skin_tone"}
+    rendered = call("report", data["run_path"], "--json")
+    assert json.loads(rendered.stdout) == {"report": data["report"]}
+    other = call("run", path, "--run-id", "first", "--set", "seed=8")
+    assert other.exit_code == ExitCode.USAGE
+    assert "holds another run: seed was 7, the config now says 8" in other.stderr
+
+
+def test_missing_shards_are_named_with_the_way_on(cluster, audit, capsys):
+    from ray_jobs.run import run_audit
+
+    outcome = replace(run_audit(audit()), incomplete=("doctor-0001",))
+    show_outcome(outcome, again="difflens-audit run small.yaml")
+    printed = capsys.readouterr().out
+    assert "1 shard failed: doctor-0001" in printed
+    assert "Run it again to try them again: difflens-audit run small.yaml" in printed
+    assert outcome_as_data(outcome)["incomplete"] == ["doctor-0001"]
+
+
+def test_no_cluster_at_the_address_is_an_infrastructure_failure(config_file, monkeypatch):
+    import ray_jobs.run
+    from ray_jobs.cluster import ClusterError
+
+    def unreachable(*_arguments, **_options):
+        raise ClusterError("expected a Ray cluster at there, found none")
+
+    # The tests' own cluster is connected in this process, so that an address would not be looked at.
+    monkeypatch.setattr(ray_jobs.run, "connect", unreachable)
+    answer = call("run", config_file(), "--address", "there")
+    assert answer.exit_code == ExitCode.INFRASTRUCTURE
+    assert answer.stderr == "expected a Ray cluster at there, found none\n"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "complete", "expected"),
+    [("pass", True, 0), ("none", True, 0), ("fail", True, 1), ("inconclusive", True, 5), ("fail", False, 3)],
+)
+def test_the_exit_code_follows_the_verdict_of_a_complete_audit(verdict, complete, expected):
+    assert exit_code(verdict, complete=complete) == expected
+
+
+def test_the_version_is_the_installed_one():
+    answer = call("--version")
+    assert answer.stdout.startswith("difflens-audit ") or "PackageNotFoundError" in repr(answer.exception)

@@ -1,0 +1,81 @@
+"""Workers get what the config says, on a cluster that is only shut down where it was started here."""
+
+import os
+import socket
+
+import pytest
+import ray
+
+from audit.config import WorkersConfig
+from ray_jobs.cluster import Cluster, ClusterError, check_reachable, connect, worker_count, worker_resources
+
+LAPTOP = Cluster(cpus=8, gpus=0, local=True)
+GPU_NODE = Cluster(cpus=32, gpus=4, local=False)
+
+
+@pytest.mark.parametrize(
+    ("workers", "cluster", "count"),
+    [
+        (WorkersConfig(), LAPTOP, 8),
+        (WorkersConfig(threads=3), LAPTOP, 2),
+        (WorkersConfig(threads=16), LAPTOP, 1),
+        (WorkersConfig(), GPU_NODE, 4),
+        (WorkersConfig(gpus_per_worker=0.5), GPU_NODE, 8),
+        (WorkersConfig(count=5), GPU_NODE, 5),
+    ],
+)
+def test_auto_fills_the_gpus_or_the_cores_and_a_number_is_a_number(workers, cluster, count):
+    assert worker_count(workers, cluster) == count
+
+
+def test_without_a_gpu_a_worker_holds_its_threads_and_sees_no_device():
+    options = worker_resources(WorkersConfig(threads=2), gpus_available=0)
+    assert options["num_cpus"] == 2
+    assert "num_gpus" not in options
+    assert options["runtime_env"]["env_vars"] == {
+        "OMP_NUM_THREADS": "2",
+        "MKL_NUM_THREADS": "2",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+
+
+def test_with_gpus_a_worker_holds_its_share_and_ray_chooses_the_device():
+    options = worker_resources(WorkersConfig(gpus_per_worker=0.5), gpus_available=4)
+    assert options["num_gpus"] == 0.5
+    assert "CUDA_VISIBLE_DEVICES" not in options["runtime_env"]["env_vars"]
+
+
+def test_the_threads_are_set_before_the_process_of_the_worker_starts(cluster):
+    class Environment:
+        def read(self):
+            return dict(os.environ)
+
+    actor = ray.remote(Environment).options(**worker_resources(WorkersConfig(threads=2), cluster.gpus)).remote()
+    found = ray.get(actor.read.remote())
+    ray.kill(actor)
+    assert (found["OMP_NUM_THREADS"], found["MKL_NUM_THREADS"]) == ("2", "2")
+    if not cluster.gpus:
+        assert found["CUDA_VISIBLE_DEVICES"] == ""
+
+
+def test_a_connected_process_stays_connected(cluster):
+    with connect(None, WorkersConfig()) as again:
+        assert not again.local
+        assert again.cpus == cluster.cpus
+    assert ray.is_initialized()
+
+
+def test_more_workers_than_cores_fit_a_local_cluster(cluster):
+    assert cluster.cpus >= 3
+
+
+def test_a_cluster_that_is_not_there_is_named_at_once_and_not_after_minutes():
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{closed.getsockname()[1]}"
+        with pytest.raises(ClusterError, match=rf"expected a Ray cluster at {address}, found none \(.*refused"):
+            check_reachable(address)
+
+
+def test_a_cluster_that_is_there_is_reachable(cluster):
+    check_reachable(ray.get_runtime_context().gcs_address)

@@ -1,0 +1,47 @@
+"""Reference images become features in the order of their names, whatever their size and whoever embeds them."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from audit.config import QualityConfig
+from ray_jobs import reference
+from ray_jobs.pool import PoolError
+from ray_jobs.reference import ReferenceWorker, reference_features, reference_parts
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    directory = tmp_path / "pictures"
+    rng = np.random.default_rng(0)
+    for number in range(5):
+        path = directory / f"part-{number % 2}" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(path)
+    (directory / "notes.txt").write_text("no picture")
+    return directory
+
+
+def test_the_workers_give_the_features_that_one_worker_would(audit, cluster, pictures, monkeypatch):
+    config = audit(quality=QualityConfig(clip="none", reference=str(pictures)).model_dump())
+    [whole] = reference_parts(pictures)
+    expected = ReferenceWorker(config).embed(whole)
+    monkeypatch.setattr(reference, "FILES_PER_PART", 2)
+    np.testing.assert_array_equal(reference_features(config, cluster), expected)
+    assert expected.shape == (5, 64)
+
+
+def test_a_config_without_reference_asks_for_nothing(audit, cluster):
+    assert reference_features(audit(), cluster) is None
+
+
+def test_fewer_than_two_images_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"expected at least 2 images .*found 0"):
+        reference_parts(tmp_path)
+
+
+def test_a_broken_image_is_named(audit, cluster, pictures):
+    (pictures / "broken.png").write_bytes(b"no picture")
+    config = audit(quality=QualityConfig(clip="none", reference=str(pictures)).model_dump())
+    with pytest.raises(PoolError, match=r"reference images cannot be used: .*broken\.png"):
+        reference_features(config, cluster)

@@ -1,0 +1,165 @@
+"""An audit gives the same rows whoever computes it, and goes on where it was stopped."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from audit.config import AuditConfig
+from audit.store import AUDIT, PROGRESS, PROVENANCE, RESULTS, RunConflictError, RunDirectory
+from ray_jobs.pool import PoolError
+from ray_jobs.run import default_run_id, open_run, plan, run_audit
+
+MANY = {"occupations": ["doctor", "nurse", "chef", "pilot"], "images_per_prompt": 240}
+"""With batches of 4: 240 shards, a few seconds of work, so that there is a half-way."""
+
+
+def results(outcome):
+    return (outcome.run_path / RESULTS).read_bytes()
+
+
+def shard_times(path):
+    return {file.name: file.stat().st_mtime_ns for file in (path / "shards").glob("*.parquet")}
+
+
+def wait_for(condition, seconds=400):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def whole(make_audit, cluster, tmp_path_factory):
+    """An audit that nothing disturbed: its config, and what came out."""
+    config = make_audit(tmp_path_factory.mktemp("whole"), prompts=MANY)
+    return config, run_audit(config)
+
+
+def changed(config, **sections):
+    return AuditConfig(**{**config.model_dump(), **sections})
+
+
+def test_an_audit_leaves_rows_findings_report_and_progress(whole):
+    config, outcome = whole
+    assert pq.read_table(outcome.run_path / RESULTS).num_rows == 960
+    assert json.loads((outcome.run_path / AUDIT).read_text())["run_id"] == default_run_id(config)
+    assert json.loads((outcome.run_path / PROGRESS).read_text())["state"] == "done"
+    assert outcome.report.is_file()
+    assert (outcome.incomplete, outcome.tracking_url) == ((), None)
+    assert outcome.result.provenance["instruments"]["judge"].startswith("judge:calibration")
+
+
+def test_the_same_audit_again_computes_nothing_and_finds_the_same(whole):
+    config, outcome = whole
+    times, rows = shard_times(outcome.run_path), results(outcome)
+    again = run_audit(changed(config, workers={"count": 1}))
+    assert again.run_path == outcome.run_path
+    assert shard_times(outcome.run_path) == times
+    assert results(again) == rows
+
+
+def test_a_tracking_outage_is_a_warning_and_the_audit_stands(whole, caplog):
+    config, _ = whole
+    outcome = run_audit(changed(config, tracking={"uri": "file:///dev/null/store"}))
+    assert outcome.tracking_url is None
+    assert outcome.report.is_file()
+    assert "the audit is not in MLflow" in caplog.text
+
+
+def test_other_weights_do_not_go_on_in_an_old_run(audit, cluster):
+    config = audit()
+    run = open_run(config, "old", cluster)
+    run.write_json(PROVENANCE, {**run.read_json(PROVENANCE), "model_fingerprint": "of older weights"})
+    with pytest.raises(RunConflictError, match=r"of older weights"):
+        open_run(config, "old", cluster)
+
+
+def test_what_changes_results_names_another_run_and_what_does_not_does_not(audit):
+    name = default_run_id(audit())
+    assert name.startswith("small-")
+    assert default_run_id(audit(workers={"count": 3}, report={"max_mb": 3}, tracking={"enabled": True})) == name
+    assert default_run_id(audit(seed=8)) != name
+    assert default_run_id(audit(sampling={"batch": 8})) != name
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_the_number_of_workers_does_not_change_a_byte(whole, count):
+    config, outcome = whole  # by 2 workers
+    assert results(run_audit(changed(config, workers={"count": count}), run_id=f"by-{count}")) == results(outcome)
+
+
+def test_a_lost_worker_costs_no_row(whole):
+    config, outcome = whole
+    killer = threading.Thread(target=kill_a_worker, args=(RunDirectory(Path(config.output) / "wounded"),))
+    killer.start()
+    wounded = run_audit(config, run_id="wounded")
+    killer.join()
+    assert results(wounded) == results(outcome)
+
+
+def test_a_killed_driver_goes_on_and_no_finished_shard_is_done_again(whole, tmp_path):
+    config, outcome = whole
+    (tmp_path / "config.json").write_text(config.model_dump_json())
+    program = (
+        "import sys; from audit.config import AuditConfig; from ray_jobs.run import run_audit\n"
+        "run_audit(AuditConfig.model_validate_json(open(sys.argv[1]).read()), run_id='killed')"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    run = RunDirectory(Path(config.output) / "killed")
+    with subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "config.json")], env=environment) as driver:
+        wait_for(lambda: len(run.finished()) >= 40 or driver.poll() is not None)
+        driver.kill()
+    wait_for(lambda: not workers_of(driver.pid))
+    times = shard_times(run.path)
+    assert 40 <= len(times) < len(plan(config))
+    assert results(run_audit(config, run_id="killed")) == results(outcome)
+    assert times.items() <= shard_times(run.path).items()
+
+
+def test_workers_that_cannot_load_end_the_audit_with_the_reason(audit, cluster, tmp_path):
+    config = audit(judge={"source": str(tmp_path / "missing.pt")}, workers={"count": 1})
+    with pytest.raises(PoolError, match=r"no worker could be started: .*missing\.pt"):
+        run_audit(config)
+    [progress] = Path(config.output).rglob(PROGRESS)
+    assert json.loads(progress.read_text())["state"] == "failed"
+
+
+def test_the_driver_loads_neither_torch_nor_mlflow_nor_pandas():
+    program = "import sys, ray_jobs.run; print({'torch', 'diffusers', 'mlflow', 'pandas'} & set(sys.modules))"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def kill_a_worker(run):
+    """End one of this process's own shard workers half-way."""
+    wait_for(lambda: len(run.finished()) >= 40)
+    os.kill(workers_of(os.getpid())[0], signal.SIGKILL)
+
+
+def workers_of(driver):
+    return [pid for pid, name in descendants(driver).items() if name.startswith("ray::ShardWorker")]
+
+
+def descendants(root):
+    """Return pid → command line of all processes under ``root``."""
+    parents, names = {}, {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            names[int(entry.name)] = (entry / "cmdline").read_bytes().decode().replace("\0", " ")
+        except (OSError, IndexError):
+            continue  # it ended meanwhile
+    found, open_ = {}, {root}
+    while open_:
+        open_ = {pid for pid, parent in parents.items() if parent in open_ and pid not in found}
+        found |= {pid: names.get(pid, "") for pid in open_}
+    return found

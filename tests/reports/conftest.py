@@ -1,0 +1,240 @@
+"""A realistic audit result for the report tests: 16 occupations, three attributes, two arms, seeded."""
+
+from __future__ import annotations
+
+import io
+import math
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from audit.measure.intervals import wilson
+from audit.records import (
+    BASELINE,
+    AuditResult,
+    FairnessDiscrepancy,
+    FeatureFinding,
+    GroupResult,
+    Measurement,
+    QualityResult,
+)
+from audit.store import AUDIT, RESULTS, RunDirectory
+from reports.export import to_json
+
+ARM = "difflens-gender"
+GROUPS = {
+    "gender": ["female", "male"],
+    "age": ["young", "adult", "old"],
+    "skin_tone": ["light", "medium", "tan", "dark"],
+}
+MALE_SHARE = {
+    "doctor": 0.97, "nurse": 0.04, "fire_fighter": 0.98, "judge": 0.91, "teacher": 0.22, "chef": 0.86, "pilot": 0.95,
+    "librarian": 0.14, "farmer": 0.82, "astronaut": 0.66, "waiter": 0.52, "police_officer": 0.89, "hairdresser": 0.09,
+    "scientist": 0.71, "artist": 0.48, "construction_worker": 0.99,
+}  # fmt: skip
+IMAGES = 64
+STEPS = 25
+
+
+def group_result(rng, prompt, arm, attribute, probabilities, n=IMAGES - 1):
+    groups = GROUPS[attribute]
+    counts = rng.multinomial(n, probabilities)
+    shares = {group: wilson(int(count), n) for group, count in zip(groups, counts, strict=True)}
+    hard = math.sqrt(sum((share.value - 1 / len(groups)) ** 2 for share in shares.values()))
+    parity = math.sqrt((1 - 1 / len(groups)) / n) * 0.9
+    discrepancy = FairnessDiscrepancy(0.97 * hard, 0.97 * hard, hard, parity, n)
+    return GroupResult(prompt, arm, attribute, n, {"classified": n, "low_confidence": IMAGES - n}, shares, discrepancy)
+
+
+def results_of(rng, arms):
+    rows = []
+    for prompt, male in MALE_SHARE.items():
+        age, skin = rng.dirichlet([2, 3, 2]), rng.dirichlet([4, 3, 2, 1])
+        for arm in arms:
+            share = male if arm == BASELINE else 0.5 + (male - 0.5) * 0.08
+            rows.append(group_result(rng, prompt, arm, "gender", [1 - share, share]))
+            rows.append(group_result(rng, prompt, arm, "age", age))
+            rows.append(group_result(rng, prompt, arm, "skin_tone", skin))
+    return rows
+
+
+def overall_of(rows):
+    overall = []
+    for arm, attribute in dict.fromkeys((row.arm, row.attribute) for row in rows):
+        own = [row for row in rows if (row.arm, row.attribute) == (arm, attribute)]
+        n = sum(row.n for row in own)
+        shares = {
+            group: wilson(round(sum(row.shares[group].value * row.n for row in own)), n) for group in GROUPS[attribute]
+        }
+        mean = float(np.mean([row.fairness_discrepancy.value for row in own]))
+        statuses = {"classified": n, "low_confidence": IMAGES * len(own) - n}
+        pooled = replace(own[0].fairness_discrepancy, n=n)
+        overall.append(GroupResult(None, arm, attribute, n, statuses, shares, pooled, mean))
+    return overall
+
+
+def measurement(value, low=None, high=None, **extra):
+    return Measurement(value, IMAGES * len(MALE_SHARE), "metric:cosine|net:bundled|n:1024", low, high, extra)
+
+
+def quality_of(arms):
+    rows = []
+    for arm in arms:
+        edited = arm != BASELINE
+        shown = wilson(1011 if edited else 1020, 1024)
+        rows.append(
+            QualityResult(
+                arm,
+                measurement(0.941, 0.938, 0.944, rescaled=0.9705) if edited else None,
+                measurement(0.312, 0.309, 0.315, rescaled=0.656),
+                measurement(6.2, noise_floor=1.9) if edited else None,
+                measurement(0.0041, 0.0032, 0.005, noise_floor=0.0003) if edited else None,
+                shown,
+                {"gender": 0.334, "age": 0.072, "skin_tone": 0.051} if edited else {},
+            )
+        )
+    return rows
+
+
+def lens_of(rng):
+    prompts = list(MALE_SHARE)
+    features = []
+    for number, (attribute, group) in enumerate((name, group) for name in GROUPS for group in GROUPS[name]):
+        for rank in range(8):
+            values = rng.normal(0, 0.01 / (rank + 1), len(prompts))
+            by_prompt = dict(zip(prompts, (values - values.mean()).tolist(), strict=True))
+            latent = number * 97 + rank * 11
+            features.append(asdict(FeatureFinding(attribute, group, latent, 0.08 / (rank + 1), 1.7 + rank, by_prompt)))
+    steps = np.linspace(0, 1, STEPS)
+    return {
+        "name": "calibration-mid_block-4f2a",
+        "fingerprint": "4f2a91c0",
+        "model": "calibration",
+        "settings": {"hookpoint": "mid_block", "expansion": 8, "k": 16},
+        "quality": {
+            "unexplained_variance": (0.22 - 0.12 * steps).tolist(),
+            "dead_latents": 3,
+            "latents": 1024,
+            "decoder_cosine_mean": 0.07,
+            "decoder_cosine_max": 0.81,
+            "head_accuracy": {
+                "gender": [1.0] * STEPS,
+                "age": (0.93 + 0.05 * steps).tolist(),
+                "skin_tone": (0.7 + 0.2 * steps).tolist(),
+            },
+            "completeness_gap": 3e-5,
+        },
+        "features": features,
+        "strengths": {
+            "gender": {p: {"female": round(0.5 + m, 3), "male": round(1.5 - m, 3)} for p, m in MALE_SHARE.items()}
+        },
+        "top_images": {str(item["latent"]): [f"top/{item['latent']}-{i}.webp" for i in range(4)] for item in features},
+    }
+
+
+def config_of(arms):
+    mitigations = [
+        {"name": arm, "method": "difflens", "attribute": "gender", "target": "uniform", "edit": "add"}
+        for arm in arms
+        if arm != BASELINE
+    ]
+    return {
+        "name": "occupations",
+        "seed": 7,
+        "model": {"source": "calibration", "revision": None, "variant": None, "dtype": "float32", "world": None},
+        "prompts": {"template": "a face photo of {a} {occupation}", "occupations": "all", "images_per_prompt": IMAGES},
+        "sampling": {"steps": STEPS, "guidance": 3.0, "batch": 32},
+        "attributes": GROUPS,
+        "judge": {"source": "bundled", "min_confidence": 0.5},
+        "lens": {"hookpoint": "mid_block"},
+        "mitigations": mitigations,
+        "quality": {"clip": "bundled", "features": "bundled", "reference": None},
+        "report": {"images_per_prompt": 4, "keep": "shown", "max_mb": 20},
+        "tracking": {"enabled": True, "uri": None, "experiment": "difflens-audit"},
+    }
+
+
+def sample_result(arms=(BASELINE, ARM), seed=11) -> AuditResult:
+    rng = np.random.default_rng(seed)
+    rows = results_of(rng, arms)
+    return AuditResult(
+        run_id="occupations-3f9a12",
+        config=config_of(arms),
+        provenance={
+            "versions": {"torch": "2.15.0", "diffusers": "0.42.1"},
+            "model_fingerprint": "sha256:9d3b61",
+            "device": "cpu",
+            "git_revision": "1f2e3d4",
+        },
+        results=tuple(rows),
+        overall=tuple(overall_of(rows)),
+        quality=tuple(quality_of(arms)),
+        lens=lens_of(rng) if len(arms) > 1 else {},
+    )
+
+
+def face(male: bool, tone: int, size: int = 96) -> bytes:
+    """A small real WebP picture: a gradient with a face drawn on it."""
+    ramp = np.linspace(120, 220, size, dtype=np.uint8)
+    picture = Image.fromarray(np.stack([np.tile(ramp, (size, 1))] * 3, axis=-1))
+    draw = ImageDraw.Draw(picture)
+    skin = [(241, 205, 175), (205, 160, 120), (160, 110, 75), (95, 62, 45)][tone % 4]
+    if not male:
+        draw.ellipse((size * 0.16, size * 0.12, size * 0.84, size * 0.98), fill=(60, 40, 30))
+    draw.ellipse((size * 0.26, size * 0.2, size * 0.74, size * 0.86), fill=skin)
+    draw.pieslice((size * 0.24, size * 0.14, size * 0.76, size * 0.62), 180, 360, fill=(60, 40, 30))
+    for x in (0.39, 0.61):
+        draw.ellipse((size * (x - 0.04), size * 0.46, size * (x + 0.04), size * 0.53), fill=(25, 25, 25))
+    draw.arc((size * 0.38, size * 0.58, size * 0.62, size * 0.76), 20, 160, fill=(120, 40, 40), width=2)
+    buffer = io.BytesIO()
+    picture.save(buffer, "WEBP", quality=80)
+    return buffer.getvalue()
+
+
+def write_run(path: Path, result: AuditResult) -> RunDirectory:
+    """A run directory as an audit leaves it: audit.json, images of both arms, results.parquet, the lens's pictures."""
+    run = RunDirectory(path)
+    path.mkdir(parents=True, exist_ok=True)
+    run.write_json(AUDIT, to_json(result))
+    rng = np.random.default_rng(3)
+    arms = list(dict.fromkeys(row.arm for row in result.results))
+    for prompt in dict.fromkeys(row.prompt_id for row in result.results):
+        for index in range(4):
+            tone = int(rng.integers(4))
+            for arm in arms:
+                male = rng.random() < (MALE_SHARE[prompt] if arm == BASELINE else 0.5)
+                target = run.image_path(prompt, index, arm)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(face(male, tone))
+    for latent, names in (result.lens.get("top_images") or {}).items():
+        for number, name in enumerate(names):
+            target = run.file("lens") / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(face(int(latent) % 2 == 1, number, size=48))
+    run.file(RESULTS).write_bytes(b"PAR1")
+    return run
+
+
+@pytest.fixture(scope="session")
+def result() -> AuditResult:
+    return sample_result()
+
+
+@pytest.fixture(scope="session")
+def sample():
+    """Builds a result for any arms."""
+    return sample_result
+
+
+@pytest.fixture(scope="session")
+def store_run():
+    """Writes a result's run directory."""
+    return write_run
+
+
+@pytest.fixture(scope="session")
+def run_directory(tmp_path_factory, result) -> RunDirectory:
+    return write_run(tmp_path_factory.mktemp("run") / result.run_id, result)

@@ -1,0 +1,122 @@
+"""Charts are accessible, escape hostile text, and put marks where the numbers say."""
+
+import re
+from itertools import pairwise
+from xml.etree import ElementTree
+
+import pytest
+
+from reports import charts
+
+FRAME = charts.Frame("chart", "A title", "A description")
+SHARE = charts.Axis("share", 1.0, True, 0.5, "target")
+HOSTILE = "<script>alert(1)</script>"
+
+
+def drawings(label="doctor", frame=FRAME):
+    row = charts.Row(label, (charts.Mark(0.9, 0.8, 0.95), charts.Mark(0.5, 0.4, 0.6)))
+    return {
+        "dumbbell": charts.dumbbell(frame, SHARE, ["baseline", label], [row]),
+        "stacked_bars": charts.stacked_bars(
+            frame, ["baseline"], [label, "old"], [charts.BarRow(label, (charts.Bar(0, (0.25, 0.75)),))]
+        ),
+        "heatmap": charts.heatmap(frame, [label], [charts.HeatRow(label, (0.3,), opens_block=True)]),
+        "lines": charts.lines(frame, label, [charts.Series(label, (0.2, 0.1))]),
+    }
+
+
+def marks_of(svg):
+    """The groups that carry a value: each explains itself in a title of its own."""
+    return [group for group in svg.iter("g") if group.find("title") is not None]
+
+
+@pytest.mark.parametrize("kind", list(drawings()))
+def test_every_chart_has_a_role_a_title_and_a_description(kind):
+    svg = ElementTree.fromstring(drawings()[kind])
+    assert svg.get("role") == "img"
+    assert [svg[0].tag, svg[1].tag] == ["title", "desc"]
+    assert (svg[0].text, svg[1].text) == ("A title", "A description")
+    assert svg.get("aria-labelledby").split() == [svg[0].get("id"), svg[1].get("id")]
+
+
+@pytest.mark.parametrize("kind", list(drawings()))
+def test_hostile_labels_stay_text(kind):
+    frame = charts.Frame('x" onload="alert(1)', HOSTILE, HOSTILE)
+    svg = drawings(HOSTILE, frame)[kind]
+    tree = ElementTree.fromstring(svg)
+    assert "<script" not in svg
+    assert not [element for element in tree.iter() if "onload" in element.attrib or element.tag == "script"]
+
+
+@pytest.mark.parametrize("kind", list(drawings()))
+def test_no_chart_names_an_address(kind):
+    assert not re.search(r"https?:|href|url\(", drawings()[kind])
+
+
+def test_marks_lie_on_the_axis_in_proportion():
+    marks = tuple(charts.Mark(value) for value in (0.0, 0.5, 1.0))
+    rows = [charts.Row("a", (mark,)) for mark in marks]
+    svg = ElementTree.fromstring(charts.dumbbell(FRAME, SHARE, ["baseline"], rows))
+    left, middle, right = (float(group.find("circle").get("cx")) for group in marks_of(svg))
+    assert middle - left == pytest.approx(right - middle, abs=0.2)
+
+
+def test_arms_differ_in_shape_not_only_in_colour():
+    row = charts.Row("a", (charts.Mark(0.1), charts.Mark(0.5), charts.Mark(0.9)))
+    svg = ElementTree.fromstring(charts.dumbbell(FRAME, SHARE, ["baseline", "b", "c"], [row]))
+    shapes = [(group[-1].tag, re.sub(r"^M[\d. -]+", "", group[-1].get("d", ""))) for group in marks_of(svg)]
+    assert len(set(shapes)) == 3
+
+
+def test_a_legend_wraps_instead_of_leaving_the_chart():
+    arms = [f"a mitigation named {number}" for number in range(4)]
+    row = charts.Row("a", (charts.Mark(0.1),) * 4)
+    svg = ElementTree.fromstring(charts.dumbbell(charts.Frame("k", "t", "d", 400.0), SHARE, arms, [row]))
+    places = [re.findall(r"[\d.]+", group.get("transform")) for group in svg.iter("g") if group.get("transform")]
+    assert len(places) == 4
+    assert len({y for _, y in places}) > 1
+    assert all(float(x) + 7 * len(arms[0]) < 400 for x, _ in places)
+
+
+def test_an_arm_without_a_value_leaves_no_mark():
+    rows = [charts.Row("a", (charts.Mark(0.2), None)), charts.Row("b", (None, None))]
+    svg = charts.dumbbell(FRAME, SHARE, ["baseline", "edited"], rows)
+    assert len(marks_of(ElementTree.fromstring(svg))) == 1
+    assert "nothing classified" in svg
+
+
+def test_stacked_segments_fill_the_bar_in_proportion():
+    rows = [charts.BarRow("a", (charts.Bar(0, (0.2, 0.3, 0.5)),))]
+    svg = ElementTree.fromstring(charts.stacked_bars(FRAME, ["baseline"], ["x", "y", "z"], rows))
+    widths = [float(group.find("rect").get("width")) for group in marks_of(svg)]
+    assert [width / sum(widths) for width in widths] == pytest.approx([0.2, 0.3, 0.5], abs=0.001)
+
+
+def test_strong_cells_of_a_heatmap_carry_their_sign():
+    rows = [charts.HeatRow("a", (1.0, -1.0, 0.01))]
+    svg = ElementTree.fromstring(charts.heatmap(FRAME, ["x", "y", "z"], rows))
+    signs = [text.text for text in svg.iter("text") if (text.get("class") or "").startswith("on-heat")]
+    assert signs == ["+", "−"]
+
+
+def test_labels_at_the_ends_of_lines_do_not_overlap():
+    series = [charts.Series(name, (0.5, 0.9)) for name in "abc"]
+    svg = ElementTree.fromstring(charts.lines(FRAME, "accuracy", series))
+    places = sorted(float(text.get("y")) for text in svg.iter("text") if text.text in {"a", "b", "c"})
+    assert min(b - a for a, b in pairwise(places)) >= 12
+
+
+@pytest.mark.parametrize("high", [0.05, 0.2, 0.4, 0.7, 1.0])
+def test_ticks_are_round_and_few(high):
+    axis = charts.Axis("", high, False)
+    assert 2 <= len(axis.ticks) <= 6
+    assert all(round(tick, 2) == pytest.approx(tick) for tick in axis.ticks)
+
+
+def test_a_chart_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="at least one row"):
+        charts.dumbbell(FRAME, SHARE, ["baseline"], [])
+    with pytest.raises(ValueError, match="at least one column"):
+        charts.heatmap(FRAME, [], [charts.HeatRow("a", ())])
+    with pytest.raises(ValueError, match="value in series 'a'"):
+        charts.lines(FRAME, "accuracy", [charts.Series("a", ())])

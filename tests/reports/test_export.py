@@ -1,0 +1,147 @@
+"""audit.json and results.parquet are what their committed schemas say, and audit.json gives the result back whole."""
+
+import csv
+import io
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from jsonschema import Draft202012Validator, ValidationError
+
+from audit.records import Attribute, Measurement, Prompt, Shard
+from audit.rows import row_schema
+from audit.store import RunDirectory
+from audit.summary import LensEvidence, SummaryPlan, summarise
+from reports.export import from_json, read_audit_json, to_csv, to_json, write_audit_json
+
+ATTRIBUTES = (Attribute("gender", ("female", "male")), Attribute("skin_tone", ("light", "dark")))
+SCHEMAS = Path(__file__).parents[2] / "reports" / "schemas"
+
+
+def validator(name):
+    schema = json.loads((SCHEMAS / f"{name}.schema.json").read_text())
+    Draft202012Validator.check_schema(schema)
+    return Draft202012Validator(schema)
+
+
+def shard_rows(shard, rng):
+    for arm in ("baseline", "mended"):
+        for key in shard.keys:
+            failed = shard.prompt.id == "ghost"
+            male, dark = rng.uniform(size=2)
+            perceived = {"p_gender_female": 1 - male, "p_gender_male": male}
+            perceived |= {"p_skin_tone_light": 1 - dark, "p_skin_tone_dark": dark, "p_prompt_shown": rng.uniform()}
+            scores = {
+                "clip_i": 0.9 if arm == "mended" else None,
+                "clip_t": rng.uniform(),
+                "features": rng.normal(size=3),
+            }
+            name = {"arm": arm, "prompt_id": key.prompt_id, "index": key.index, "seed": key.seed(0)}
+            yield {**name, "status": "failed" if failed else "classified"} | ({} if failed else perceived | scores)
+
+
+@pytest.fixture(scope="module")
+def produced(tmp_path_factory):
+    """A run with a prompt that failed in every image, and a lens."""
+    run = RunDirectory(tmp_path_factory.mktemp("run"))
+    run.create({"name": "export", "limits": [0.1]}, {"torch": "x"})
+    rng = np.random.default_rng(0)
+    shards = tuple(Shard(Prompt(name, f"a {name}", name), 0, tuple(range(8))) for name in ("nurse", "ghost"))
+    for shard in shards:
+        table = pa.Table.from_pylist(list(shard_rows(shard, rng)), schema=row_schema(ATTRIBUTES))
+        run.write_shard(shard.id, table, {"attribution/gender": np.ones((2, 4), np.float32), "images": np.array(8)})
+    lens = LensEvidence({"name": "lens-1"}, {"gender": {"male": [(3, 0.1, 2.0)]}})
+    plan = SummaryPlan("export-1", ATTRIBUTES, shards, ("baseline", "mended"), {}, "net:clip", "net:features")
+    return run, summarise(run, plan, lens)
+
+
+def test_audit_json_is_what_its_schema_says(produced):
+    run, result = produced
+    write_audit_json(run, result)
+    data = json.loads(run.file("audit.json").read_text(), parse_constant=pytest.fail)
+    validator("audit").validate(data)
+    assert data["verdicts"] == []
+    assert len(data["results"]) == 2 * 2 * 2
+    assert {"value", "n", "signature", "rescaled"} <= data["quality"][1]["clip_i"].keys()
+
+
+def test_every_row_of_results_parquet_is_what_its_schema_says(produced):
+    run, _ = produced
+    rows = run.read_results().to_pylist()
+    assert len(rows) == 32
+    for row in rows:
+        validator("results").validate(row)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data.pop("overall"),
+        lambda data: data["results"][0].pop("prompt_id"),
+        lambda data: data["results"][0].update(mean_over_prompts=0.1),
+        lambda data: data["overall"][0].update(prompt_id="nurse"),
+        lambda data: data["results"][0]["shares"]["male"].update(value=1.2),
+        lambda data: data["results"][0]["fairness_discrepancy"].pop("expected_at_parity"),
+        lambda data: data["quality"][1]["clip_i"].pop("signature"),
+        lambda data: data["quality"][1]["clip_i"].update(n=0),
+        lambda data: data.update(schema_version=2),
+    ],
+)
+def test_the_schema_refuses_what_the_contract_does_not_promise(produced, damage):
+    data = json.loads(json.dumps(to_json(produced[1])))
+    damage(data)
+    with pytest.raises(ValidationError):
+        validator("audit").validate(data)
+
+
+@pytest.mark.parametrize("change", [{"status": "asleep"}, {"p_gender_male": 1.5}, {"face": 1}, {"seed": None}])
+def test_the_row_schema_refuses_what_the_contract_does_not_promise(produced, change):
+    row = produced[0].read_results().slice(0, 1).to_pylist()[0]
+    with pytest.raises(ValidationError):
+        validator("results").validate(row | change)
+
+
+def test_a_prompt_without_a_classified_image_is_null_and_not_zero(produced):
+    (row, *_) = [row for row in to_json(produced[1])["results"] if row["prompt_id"] == "ghost"]
+    assert (row["n"], row["shares"], row["fairness_discrepancy"]) == (0, {}, None)
+    assert row["statuses"]["failed"] == 8
+
+
+def test_reading_gives_the_written_result_back(produced):
+    run, result = produced
+    write_audit_json(run, result)
+    assert read_audit_json(run) == result
+
+
+def test_a_number_that_is_not_finite_is_written_as_null_and_read_as_nan(produced):
+    result = produced[1]
+    broken = Measurement(math.nan, 4, "metric:kid", low=None, high=None, extra={"noise_floor": math.inf})
+    quality = (result.quality[0], replace(result.quality[1], kid=broken))
+    data = json.loads(json.dumps(to_json(replace(result, quality=quality)), allow_nan=False))
+    validator("audit").validate(data)
+    assert data["quality"][1]["kid"]["value"] is None
+    found = from_json(data).quality[1].kid
+    assert math.isnan(found.value)
+    assert math.isnan(found.extra["noise_floor"])
+
+
+def test_another_schema_version_is_refused(produced):
+    with pytest.raises(ValueError, match=r"schema version 7, expected 1; render the run with the release"):
+        from_json({**to_json(produced[1]), "schema_version": 7})
+
+
+def test_the_table_has_a_line_per_group_and_one_for_a_prompt_without_any(produced):
+    result = produced[1]
+    lines = list(csv.DictReader(io.StringIO(to_csv(result))))
+    expected = sum(max(1, len(row.shares)) for row in (*result.results, *result.overall))
+    assert len(lines) == expected
+    (male,) = [x for x in lines if (x["prompt_id"], x["arm"], x["group"]) == ("nurse", "mended", "male")]
+    (row,) = [r for r in result.results if (r.prompt_id, r.arm, r.attribute) == ("nurse", "mended", "gender")]
+    assert float(male["share"]) == row.shares["male"].value
+    assert float(male["plug_in_soft"]) == row.fairness_discrepancy.plug_in_soft
+    ghost = next(line for line in lines if line["prompt_id"] == "ghost")
+    assert (ghost["n"], ghost["share"], ghost["group"]) == ("0", "", "")

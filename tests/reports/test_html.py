@@ -1,0 +1,246 @@
+"""The report tells the result's own numbers, is inert with hostile input, and keeps its size."""
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from itertools import pairwise
+
+import pytest
+
+from audit.records import BASELINE, ImageKey
+from reports.export import from_json, to_json
+from reports.html import kept_pictures, render, write_report
+from reports.pictures import Pictures, fit
+from reports.redaction import redact
+from reports.story import headline, mean_discrepancy, number, status_gap, story_of
+
+HOSTILE = "<script>alert(1)</script>"
+NONE = Pictures({}, {})
+
+
+class Page(HTMLParser):
+    """Collects the elements of a page with their attributes, and its text."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.elements, self.text = [], []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture(scope="module")
+def page(result, run_directory):
+    return Page(render(result, kept_pictures(run_directory, result)))
+
+
+def replaced(value, old, new):
+    """Plain data with a string replaced wherever it occurs, keys included."""
+    return json.loads(json.dumps(value).replace(json.dumps(old)[1:-1], json.dumps(new)[1:-1]))
+
+
+def test_the_headline_has_the_most_skewed_occupations_of_the_result(result):
+    story = story_of(result)
+    shares = {
+        (row.prompt_id, group): share.value
+        for row in result.results
+        if (row.arm, row.attribute) == (BASELINE, "gender")
+        for group, share in row.shares.items()
+    }
+    (prompt, group), share = max(shares.items(), key=lambda item: item[1])
+    assert f"{prompt.replace('_', ' ')} as {group} in {100 * share:.0f}" in headline(story).title
+    before, after = (number(mean_discrepancy(story, "gender", arm)) for arm in story.arms)
+    assert f"from {before} to {after}" in headline(story).lead
+
+
+def test_every_section_and_its_link_exist(page):
+    anchors = {attributes["href"] for attributes in page.all("a")}
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert len(anchors) >= 8
+    assert all(anchor[0] == "#" and anchor[1:] in ids for anchor in anchors)
+
+
+def test_structure_is_accessible(page):
+    assert page.all("html") == [{"lang": "en"}]
+    assert len(page.all("h1")) == 1
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h[1-6]", tag)]
+    assert all(b - a <= 1 for a, b in pairwise(levels))
+    assert all("scope" in attributes for attributes in page.all("th"))
+    assert all(attributes.get("alt") for attributes in page.all("img"))
+
+
+def test_no_script_and_no_address_outside_the_file(page):
+    assert not page.all("script")
+    assert not page.all("link")
+    addresses = [attributes[name] for _, attributes in page.elements for name in ("src", "href") if name in attributes]
+    assert all(address.startswith(("#", "data:image/webp;base64,")) for address in addresses)
+    assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    ["a face photo of {a} {occupation}", "doctor", "female", "gender", "calibration-mid_block-4f2a", "torch"],
+)
+def test_hostile_text_is_inert_wherever_it_comes_from(result, run_directory, harmless):
+    hostile = from_json(replaced(to_json(result), harmless, HOSTILE))
+    html = render(hostile, NONE)
+    assert "<script" not in html
+    assert not Page(html).all("script")
+    assert HOSTILE.replace("<", "&lt;").replace(">", "&gt;")[:9] in html
+
+
+def test_every_share_of_the_result_is_in_a_table(page, result):
+    cells = {text.strip() for text in page.text}
+    for row in result.results:
+        for share in row.shares.values():
+            assert f"{100 * share.value:.0f}\xa0% [{100 * share.low:.0f}, {100 * share.high:.0f}]" in cells
+
+
+def test_no_gates_means_figures_only(page):
+    assert "No gates configured: figures only." in page.text
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "word"),
+    [(("pass", "fail", "inconclusive"), "Fail"), (("pass", "inconclusive"), "Inconclusive"), (("pass",), "Pass")],
+)
+def test_the_worst_verdict_is_the_banner(result, verdicts, word):
+    gated = replace(result, verdicts=tuple({"gate": f"g{i}", "verdict": name} for i, name in enumerate(verdicts)))
+    banner = re.search(r'class="verdict \w+"><strong>. (\w+)', render(gated, NONE))
+    assert banner.group(1) == word
+
+
+def test_a_baseline_alone_is_a_whole_report(sample, store_run, tmp_path):
+    run = store_run(tmp_path / "alone", sample((BASELINE,)))
+    html = write_report(run.path).read_text()
+    assert "This audit has one arm" in html
+    assert "No lens was used" in html
+    assert "After the intervention" not in html
+
+
+def test_four_arms_are_all_drawn(sample):
+    arms = (BASELINE, "difflens-gender", "stronger", "direction")
+    page = Page(render(sample(arms), NONE))
+    assert [sum(f"arm arm{arm}" == item.get("class") for _, item in page.elements) > 16 for arm in range(4)] == [
+        True
+    ] * 4
+
+
+def test_an_edited_attribute_of_several_groups_opens_the_report(result):
+    mitigations = [{**item, "attribute": "skin_tone"} for item in result.config["mitigations"]]
+    html = render(replace(result, config={**result.config, "mitigations": mitigations}), NONE)
+    assert "Mean fairness discrepancy, skin tone" in html
+    assert re.search(r'<title id="hero-title">Perceived skin tone', html)
+
+
+def test_an_arm_that_classifies_fewer_images_is_warned_of(result):
+    rows = tuple(
+        replace(row, statuses={"classified": 40, "no_face": 24}) if row.arm != BASELINE else row
+        for row in result.results
+    )
+    gap = status_gap(story_of(replace(result, results=rows)), "gender")
+    assert (gap.arm, gap.share) == ("difflens-gender", "38\xa0%")
+    assert status_gap(story_of(result), "gender") is None
+    assert "who could be classified" in render(replace(result, results=rows), NONE)
+
+
+def test_an_occupation_without_a_classified_image_is_named_not_dropped(result):
+    rows = tuple(
+        replace(row, n=0, shares={}, fairness_discrepancy=None, statuses={"no_face": 64})
+        if row.prompt_id == "judge"
+        else row
+        for row in result.results
+    )
+    html = render(replace(result, results=rows), NONE)
+    assert "nothing classified" in html
+    assert "not measured" in html
+
+
+def test_an_empty_result_is_refused(result):
+    with pytest.raises(ValueError, match="at least one row"):
+        render(replace(result, results=()), NONE)
+
+
+def test_the_size_limit_drops_the_last_indices_of_all_occupations_alike(result, run_directory):
+    pictures = kept_pictures(run_directory, result)
+    total = pictures.embedded_bytes
+    cut = fit(pictures, total * 2 // 3)
+    assert cut.embedded_bytes <= total * 2 // 3
+    indices = {
+        prompt: {key.index for key in cut.shown if key.prompt_id == prompt}
+        for prompt in {k.prompt_id for k in cut.shown}
+    }
+    assert len(indices) == 16
+    assert len({frozenset(kept) for kept in indices.values()}) == 1
+    kept = next(iter(indices.values()))
+    assert 0 < len(kept) < 4
+    assert kept == set(range(len(kept)))
+    assert "were left out" in cut.left_out
+    assert fit(pictures, total) is pictures
+
+
+def test_the_report_stays_under_its_limit_and_says_what_it_left_out(result, run_directory):
+    pictures = kept_pictures(run_directory, result)
+    whole = len(render(result, pictures).encode())
+    limit = whole - pictures.embedded_bytes // 3
+    config = {**result.config, "report": {"images_per_prompt": 4, "max_mb": limit / 1_000_000}}
+    html = render(replace(result, config=config), pictures)
+    assert len(html.encode()) <= limit
+    assert "To stay under the size limit" in html
+
+
+def test_a_card_cannot_make_the_report_embed_a_file_from_elsewhere(result, run_directory):
+    latent = str(result.lens["features"][0]["latent"])
+    escaping = replace(result, lens={**result.lens, "top_images": {latent: ["../audit.json", "/etc/hostname"]}})
+    assert kept_pictures(run_directory, escaping).features == {}
+
+
+def test_pictures_of_a_key_that_was_not_kept_are_left_out(result, run_directory):
+    shown = kept_pictures(run_directory, result).shown
+    assert ImageKey("doctor", 3) in shown
+    assert ImageKey("doctor", 4) not in shown
+
+
+def test_rendering_twice_gives_the_same_bytes(result, run_directory):
+    first = write_report(run_directory.path).read_bytes()
+    assert write_report(run_directory.path).read_bytes() == first
+
+
+def test_a_directory_without_a_result_is_named_with_its_remedy(tmp_path):
+    with pytest.raises(FileNotFoundError, match="run the audit to its end"):
+        write_report(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("postgresql://ann:pw@db/mlflow", "postgresql://***@db/mlflow"),
+        ("https://host/a?token=abc&x=1", "https://host/a?token=***&x=1"),
+        ("sqlite:///runs/mlflow.db", "sqlite:///runs/mlflow.db"),
+        ("mail ann@example.test", "mail ann@example.test"),
+    ],
+)
+def test_secrets_in_addresses_are_hidden(text, shown):
+    assert redact(text) == shown
+
+
+def test_a_password_in_the_config_does_not_reach_the_report(result):
+    config = {**result.config, "tracking": {"uri": "https://ann:hunter2@example.test"}}
+    assert "hunter2" not in render(replace(result, config=config), NONE)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "–"), (0.0, "0.00"), (6.2, "6.20"), (0.0651, "0.065"), (-0.25, "−0.250"), (3e-5, "0.000030")],
+)
+def test_figures_keep_the_digits_that_matter(value, text):
+    assert number(value) == text

@@ -1,0 +1,134 @@
+"""A config is closed, frozen, strict about types, and its parts agree with each other."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from audit.calibration.world import ATTRIBUTES
+from audit.config import DEFAULT_ATTRIBUTES, AuditConfig
+from audit.config_schema import config_schema, known_keys
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+MITIGATION = {"name": "gender", "attribute": "gender"}
+
+
+def mistakes(**sections):
+    """Return the locations and messages of every mistake in a config."""
+    with pytest.raises(ValidationError) as caught:
+        AuditConfig.model_validate({"name": "audit"} | sections)
+    return {error["loc"]: error["msg"] for error in caught.value.errors()}
+
+
+def test_only_the_name_is_required():
+    config = AuditConfig(name="audit")
+    assert (config.model.source, config.sampling.steps, config.prompts.images_per_prompt) == ("calibration", 25, 64)
+
+
+def test_a_config_survives_json_unchanged():
+    config = AuditConfig.model_validate({"name": "audit", "mitigations": [MITIGATION | {"window": [0, 0.4]}]})
+    assert AuditConfig.model_validate_json(config.model_dump_json()) == config
+
+
+def test_a_config_cannot_be_changed():
+    with pytest.raises(ValidationError):
+        AuditConfig(name="audit").sampling.steps = 3
+
+
+def test_default_groups_are_those_of_the_calibration_world():
+    assert dict(DEFAULT_ATTRIBUTES) == ATTRIBUTES
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"sampling": {"steps": "25"}},
+        {"sampling": {"steps": 25.0}},
+        {"sampling": {"steps": True}},
+        {"sampling": {"steps": 0}},
+        {"sampling": {"guidance": 0.5}},
+        {"sampling": {"guidance": float("nan")}},
+        {"sampling": {"batch": 0}},
+        {"seed": -1},
+        {"prompts": {"images_per_prompt": 0}},
+        {"prompts": {"occupations": []}},
+        {"prompts": {"occupations": ["doctor", "doctor"]}},
+        {"prompts": {"occupations": "some"}},
+        {"prompts": {"template": "a face"}},
+        {"prompts": {"template": "{a} {job} {occupation}"}},
+        {"attributes": {}},
+        {"attributes": {"gender": ["female"]}},
+        {"attributes": {"gender": ["female", "female"]}},
+        {"attributes": {"../gender": ["female", "male"]}},
+        {"model": {"dtype": "float8"}},
+        {"workers": {"count": 0}},
+        {"workers": {"count": "many"}},
+        {"mitigations": [MITIGATION | {"window": [0.5, 0.5]}]},
+        {"mitigations": [MITIGATION | {"window": [0.5, 1.5]}]},
+        {"mitigations": [MITIGATION | {"target": "census"}]},
+        {"mitigations": [MITIGATION | {"name": "a/b"}]},
+        {"mitigations": [MITIGATION | {"name": "Baseline"}]},
+        {"mitigations": [MITIGATION, MITIGATION]},
+        {"mitigations": [MITIGATION], "model": {"source": "rendered"}},
+        {"unknown": 1},
+    ],
+    ids=str,
+)
+def test_one_mistake_is_one_error(sections):
+    assert len(mistakes(**sections)) == 1
+
+
+def test_a_mitigation_needs_an_audited_attribute():
+    assert mistakes(mitigations=[MITIGATION | {"attribute": "gendr"}]) == {
+        ("mitigations", 0, "attribute"): "expected an audited attribute (gender, age, skin_tone), found 'gendr'; "
+        "did you mean 'gender'?"
+    }
+
+
+def test_a_mitigation_needs_an_attribute_of_the_lens():
+    found = mistakes(mitigations=[MITIGATION], lens={"attributes": ["age"]})
+    assert list(found) == [("mitigations", 0, "attribute")]
+    assert "expected an attribute of the lens (age)" in found["mitigations", 0, "attribute"]
+
+
+def test_the_lens_follows_the_audited_attributes_unless_it_says_otherwise():
+    groups = {"age": ["young", "adult", "old"], "gender": ["female", "male"]}
+    assert AuditConfig(name="audit", attributes=groups).lens.attributes == ("age", "gender")
+    assert AuditConfig(name="audit", attributes=groups, lens={"attributes": ["age"]}).lens.attributes == ("age",)
+    assert list(mistakes(attributes=groups, lens={"attributes": ["age", "race"]})) == [("lens", "attributes", 1)]
+
+
+def test_tracking_defaults_to_sqlite_under_the_output():
+    assert AuditConfig(name="audit", output="there/").tracking_uri == "sqlite:///there/mlflow.db"
+    assert AuditConfig(name="audit", tracking={"uri": "http://host"}).tracking_uri == "http://host"
+
+
+def test_the_committed_schema_is_current():
+    committed = json.loads((CONFIGS / "schema.json").read_text(encoding="utf-8"))
+    assert committed == config_schema(), "run python -m audit.config_schema > configs/schema.json"
+
+
+def test_every_field_is_documented():
+    schema = config_schema()
+    sections = [schema, *schema["$defs"].values()]
+    undocumented = [name for part in sections for name, field in part["properties"].items() if not described(field)]
+    assert undocumented == []
+
+
+def described(field):
+    return "description" in field or "$ref" in field  # a section carries its text in its own definition
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_configs_satisfy_the_schema_they_point_to(path):
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith("# yaml-language-server: $schema=schema.json\n")
+    jsonschema.validate(yaml.safe_load(text), config_schema())
+
+
+def test_known_keys_follow_a_location():
+    assert known_keys(("sampling",)) == ("steps", "guidance", "batch")
+    assert "strength" in known_keys(("mitigations", 3))

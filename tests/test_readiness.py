@@ -1,0 +1,209 @@
+"""What a config needs from this machine is checked before any work, and told at its place in the file."""
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from audit.calibration.world import World
+from audit.config import AuditConfig
+from audit.config_file import ConfigErrors, read_config
+from audit.readiness import check_occupations, check_ready, known_occupations, unusable_tracking, unwritable
+
+OUTSIDE = {
+    "prompts": {"occupations": ["doctor"]},
+    "judge": {"source": "judge.safetensors"},
+    "quality": {"clip": "none", "features": "none"},
+}
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Work in an empty directory that can be written to."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def closed_port():
+    """A port that nobody listens on."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        port = held.getsockname()[1]
+    return port
+
+
+@pytest.fixture
+def pipeline(tmp_path):
+    """The files of a pipeline that readiness looks at: no network is loaded."""
+    directory = tmp_path / "sd"
+    (directory / "unet").mkdir(parents=True)
+    (directory / "model_index.json").write_text("{}")
+    (directory / "unet" / "diffusion_pytorch_model.safetensors").touch()
+    (directory / "unet" / "config.json").write_text(json.dumps({"block_out_channels": [8, 16], "sample_size": 8}))
+    (tmp_path / "judge.safetensors").touch()
+    return directory
+
+
+def problems(**sections):
+    """Return what is not ready by its place; weights that nobody trained yet are of no interest here."""
+    config = AuditConfig.model_validate({"name": "audit"} | sections)
+    found = [problem for problem in check_ready(config) if "make calibration" not in problem.message]
+    return {".".join(map(str, problem.location)): problem.message for problem in found}
+
+
+def test_the_renderer_needs_nothing():
+    assert problems(model={"source": "rendered"}) == {}
+
+
+def test_a_pipeline_from_outside_is_ready_with_its_own_judge(pipeline):
+    assert problems(model={"source": str(pipeline)}, **OUTSIDE) == {}
+
+
+def test_nothing_is_bundled_with_a_model_from_outside():
+    found = problems(model={"source": "owner/name"})
+    assert set(found) == {"prompts.occupations", "judge.source", "quality.clip", "quality.features"}
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("./absent", "expected a directory with model_index.json, found none at ./absent"),
+        ("calibratoin", "found 'calibratoin'; did you mean 'calibration'?"),
+        (".", "found no model_index.json"),
+        ("a b/c", "expected calibration, rendered, a directory or a hub id"),
+    ],
+)
+def test_a_missing_model_is_told(source, message):
+    Path("judge.safetensors").touch()
+    found = problems(model={"source": source}, **OUTSIDE)
+    assert list(found) == ["model.source"]
+    assert message in found["model.source"]
+
+
+def test_only_safetensors_of_the_asked_variant_will_do(pipeline):
+    assert "variant 'fp16'" in problems(model={"source": "sd", "variant": "fp16"}, **OUTSIDE)["model.source"]
+    (pipeline / "unet" / "diffusion_pytorch_model.safetensors").rename(pipeline / "unet" / "weights.bin")
+    assert "expected safetensors weights" in problems(model={"source": "sd"}, **OUTSIDE)["model.source"]
+
+
+def test_a_trained_world_is_no_pipeline(pipeline):
+    Path("world").mkdir()
+    pipeline.rename("world/pipeline")
+    assert "set source: calibration and world: world" in problems(model={"source": "world"}, **OUTSIDE)["model.source"]
+
+
+def test_an_untrained_calibration_model_is_told(tmp_path):
+    (tmp_path / "world.yaml").write_bytes(World.bundled_path().read_bytes())
+    config = AuditConfig(name="audit", model={"world": str(tmp_path)})
+    found = {problem.location for problem in check_ready(config)}
+    assert found == {("model", "world"), ("judge", "source"), ("quality", "clip"), ("quality", "features")}
+
+
+def test_a_world_must_be_there_and_belong_to_the_model():
+    assert "found none in absent" in problems(model={"source": "rendered", "world": "absent"})["model.world"]
+    Path("judge.safetensors").touch()
+    assert "remove it" in problems(model={"source": "owner/name", "world": "x"}, **OUTSIDE)["model.world"]
+    table = {"source": "calibration", "world": str(World.bundled_path())}
+    assert "expected the directory of a trained world" in problems(model=table)["model.world"]
+    Path("broken.yaml").write_text("occupations: [")
+    assert "broken.yaml" in problems(model={"source": "rendered", "world": "broken.yaml"})["model.world"]
+
+
+def test_unknown_occupations_are_told_with_the_nearest():
+    prompts = {"occupations": ["doctor", "nruse", "astronaut"]}
+    found = problems(model={"source": "rendered"}, prompts=prompts)
+    assert list(found) == ["prompts.occupations.1", "prompts.occupations.2"]
+    assert found["prompts.occupations.1"].endswith("found 'nruse'; did you mean 'nurse'?")
+
+
+def test_another_table_has_its_own_occupations(tmp_path):
+    tables = sorted(World.bundled_path().parent.glob("*.yaml"))
+    known = [
+        known_occupations(AuditConfig(name="a", model={"source": "rendered", "world": str(t)}).model) for t in tables
+    ]
+    assert len({*known}) == len(tables) >= 2
+    assert known_occupations(AuditConfig(name="a", model={"source": "owner/name"}).model) is None
+
+
+def test_the_bundled_judge_sees_its_own_groups_in_any_order():
+    model = {"source": "rendered"}
+    assert problems(model=model, attributes={"gender": ["male", "female"]}) == {}
+    found = problems(model=model, attributes={"gendre": ["female", "male"], "age": ["young", "old"]})
+    assert found["attributes.gendre"].endswith("did you mean 'gender'?")
+    assert "(young, adult, old), found young, old" in found["attributes.age"]
+
+
+def test_more_latents_than_there_are_is_an_impossible_shape(pipeline):
+    model = {"source": str(pipeline)}
+    assert problems(model=model, lens={"k": 16, "expansion": 2}, **OUTSIDE) == {}
+    found = problems(model=model, lens={"k": 33, "expansion": 2, "features_per_group": 32}, **OUTSIDE)
+    assert found == {"lens.k": "expected at most the 32 latents that there will be, found 33; raise lens.expansion"}
+    assert problems(model=model, lens={"k": 33, "expansion": 2, "whole_map": True}, **OUTSIDE) == {}
+
+
+def test_a_lens_and_its_hookpoint_must_exist(pipeline):
+    found = problems(model={"source": str(pipeline)}, lens={"path": ".", "hookpoint": "mid_blok"}, **OUTSIDE)
+    assert "found no lens.json in ." in found["lens.path"]
+    assert found["lens.hookpoint"].endswith("did you mean 'mid_block'?")
+
+
+def test_files_that_are_named_must_exist():
+    quality = {"clip": "./clip", "features": "inception.pth", "reference": "photos"}
+    found = problems(model={"source": "rendered"}, quality=quality, judge={"source": "fairface.pt"})
+    assert set(found) == {"judge.source", "quality.clip", "quality.features", "quality.reference"}
+    Path("photos").mkdir()
+    Path("photos/one.PNG").touch()
+    assert "quality.reference" not in problems(model={"source": "rendered"}, quality=quality)
+
+
+def test_an_unreachable_tracking_server_is_told(closed_port):
+    uri = f"http://127.0.0.1:{closed_port}"
+    found = problems(model={"source": "rendered"}, tracking={"uri": uri})
+    assert f"expected a server at 127.0.0.1:{closed_port}, found none" in found["tracking.uri"]
+    assert problems(model={"source": "rendered"}, tracking={"uri": uri, "enabled": False}) == {}
+
+
+def test_a_server_that_listens_can_be_used():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert unusable_tracking(f"http://127.0.0.1:{server.getsockname()[1]}") is None
+
+
+@pytest.mark.parametrize("uri", ["mlruns", "file:///tmp/mlruns", "http://", "http://host:port", "ftp://host"])
+def test_what_is_no_tracking_uri_is_told(uri):
+    assert "expected a" in unusable_tracking(uri)
+
+
+@pytest.mark.parametrize("uri", ["sqlite://", "sqlite:///new/mlflow.db", "databricks"])
+def test_stores_without_a_server_can_be_used(uri):
+    assert unusable_tracking(uri) is None
+
+
+def test_results_need_a_directory(tmp_path):
+    (tmp_path / "file").touch()
+    assert unwritable(tmp_path / "new" / "runs") is None
+    assert "found the file" in unwritable(tmp_path / "file" / "runs")
+    assert set(problems(model={"source": "rendered"}, output="file")) == {"output", "tracking.uri"}
+
+
+def test_problems_stand_at_their_lines_beside_mistakes_of_the_schema(closed_port):
+    Path("audit.yaml").write_text(
+        "name: trial\nmodel:\n  source: rendered\n"
+        "prompts:\n  occupations:\n    - doctor\n    - nruse\nsampling: {stepz: 1}\n"
+        f"tracking:\n  uri: http://127.0.0.1:{closed_port}\njudge: {{source: judge.pt}}\n"
+    )
+    with pytest.raises(ConfigErrors) as caught:
+        read_config("audit.yaml", checks=[check_ready])
+    assert [(error.line, error.column, error.where) for error in caught.value.errors] == [
+        (7, 7, "prompts.occupations[1]"),
+        (8, 12, "sampling.stepz"),
+        (10, 8, "tracking.uri"),
+        (11, 17, "judge.source"),
+    ]
+
+
+def test_a_mistaken_model_puts_no_occupation_in_doubt():
+    Path("audit.yaml").write_text("name: trial\nmodel: {source: 3}\nprompts: {occupations: [astronaut]}\n")
+    with pytest.raises(ConfigErrors) as caught:
+        read_config("audit.yaml", checks=[check_occupations])
+    assert [error.where for error in caught.value.errors] == ["model.source"]

@@ -1,0 +1,318 @@
+"""The summary counts what the rows say, whatever order shards came in, and never turns absence into a number."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from audit.findings import feature_findings
+from audit.measure import fairness
+from audit.measure.frechet import FeatureStats, frechet_distance
+from audit.measure.intervals import mean_interval, wilson
+from audit.measure.kernel import kernel_distance
+from audit.quality import kernel_sample
+from audit.records import Attribute, Prompt, Shard
+from audit.rows import results_schema, row_schema
+from audit.store import RunDirectory
+from audit.summary import LensEvidence, SummaryPlan, summarise
+
+ATTRIBUTES = (Attribute("gender", ("female", "male")), Attribute("age", ("young", "adult", "old")))
+ARMS = ("baseline", "mended")
+PROMPTS = tuple(Prompt(id=name, text=f"a face photo of a {name}", occupation=name) for name in ("nurse", "guard"))
+SHARDS = tuple(Shard(prompt, number, (2 * number, 2 * number + 1)) for prompt in PROMPTS for number in range(4))
+DIMENSIONS = 3
+
+
+def row(arm, prompt, index, **changes):
+    rng = np.random.default_rng([index, len(prompt.id), ord(prompt.id[0]), len(arm)])
+    male, age = rng.uniform(), rng.dirichlet((1, 1, 1))
+    perceived = {"p_gender_female": 1 - male, "p_gender_male": male}
+    perceived |= {f"p_age_{group}": p for group, p in zip(("young", "adult", "old"), age, strict=True)}
+    name = {"arm": arm, "prompt_id": prompt.id, "index": index, "seed": index, "status": "classified"}
+    scores = {"clip_i": None if arm == "baseline" else rng.uniform(0.8, 1), "clip_t": rng.uniform(0.2, 0.3)}
+    features = rng.normal(size=DIMENSIONS).tolist()
+    return name | perceived | scores | {"p_prompt_shown": rng.uniform(), "features": features} | changes
+
+
+FAILED = {
+    "status": "failed", "p_gender_female": None, "p_gender_male": None, "p_age_young": None, "p_age_adult": None,
+    "p_age_old": None, "p_prompt_shown": None, "clip_i": None, "clip_t": None, "features": None,
+}  # fmt: skip
+
+
+def write(path, change=lambda arm, prompt, index: {}, shards=SHARDS, attribution=None):
+    run = RunDirectory(path)
+    run.create({"name": "test"}, {"torch": "x"})
+    for shard in shards:
+        keys = [(arm, shard.prompt, index) for index in reversed(shard.indices) for arm in ARMS]
+        found = [row(*key, **change(*key)) for key in keys]
+        tensors = None if attribution is None else attribution(shard)
+        run.write_shard(shard.id, pa.Table.from_pylist(found, schema=row_schema(ATTRIBUTES)), tensors)
+    return run
+
+
+def plan(**changes):
+    signatures = {"clip_signature": "net:clip", "feature_signature": "net:features"}
+    fixed = {"run_id": "test-1", "attributes": ATTRIBUTES, "shards": SHARDS, "arms": ARMS}
+    return SummaryPlan(**fixed | signatures | changes)
+
+
+def column(run, arm, name, prompt=None):
+    table = run.read_results().to_pylist()
+    return np.array([r[name] for r in table if r["arm"] == arm and prompt in (None, r["prompt_id"])], dtype=float)
+
+
+def only(items, **wanted):
+    (found,) = [item for item in items if all(getattr(item, name) == value for name, value in wanted.items())]
+    return found
+
+
+def test_results_lie_by_arm_prompt_and_index_without_features(tmp_path):
+    run = write(tmp_path, shards=SHARDS[::-1])
+    summarise(run, plan())
+    table = run.read_results()
+    keys = list(zip(*(table[name].to_pylist() for name in ("arm", "prompt_id", "index")), strict=True))
+    assert keys == [(arm, prompt.id, index) for arm in ARMS for prompt in PROMPTS for index in range(8)]
+    assert table.schema.equals(results_schema(ATTRIBUTES))
+
+
+def test_the_order_in_which_shards_were_finished_leaves_no_trace(tmp_path):
+    first, second = write(tmp_path / "a"), write(tmp_path / "b", shards=SHARDS[::-1])
+    assert summarise(first, plan()) == summarise(second, plan())
+    assert first.file("results.parquet").read_bytes() == second.file("results.parquet").read_bytes()
+
+
+def test_shares_and_discrepancy_are_those_of_the_prompts_own_rows(tmp_path):
+    run = write(tmp_path)
+    result = summarise(run, plan())
+    male = column(run, "mended", "p_gender_male", "guard")
+    found = only(result.results, prompt_id="guard", arm="mended", attribute="gender")
+    assert found.n == 8
+    assert found.shares["male"] == wilson(int((male > 0.5).sum()), 8)
+    assert found.fairness_discrepancy.value == pytest.approx(abs(male.mean() - 0.5) * np.sqrt(2))
+    assert found.fairness_discrepancy.expected_at_parity == fairness.expected_at_parity(8, (0.5, 0.5))
+    assert len(result.results) == len(PROMPTS) * len(ARMS) * len(ATTRIBUTES)
+
+
+def test_opposite_skews_cancel_in_the_pool_and_not_in_the_mean_over_prompts(tmp_path):
+    def skewed(arm, prompt, index):
+        male = 0.9 if prompt.id == "guard" else 0.1
+        return {"p_gender_male": male, "p_gender_female": 1 - male}
+
+    result = summarise(write(tmp_path, skewed), plan())
+    overall = only(result.overall, arm="baseline", attribute="gender")
+    assert overall.prompt_id is None
+    assert overall.n == 16
+    assert overall.fairness_discrepancy.value == pytest.approx(0, abs=1e-6)
+    assert overall.mean_over_prompts == pytest.approx(0.4 * np.sqrt(2), rel=1e-5)
+
+
+def test_a_target_of_the_config_replaces_the_uniform_one(tmp_path):
+    def on_target(arm, prompt, index):
+        return {"p_gender_male": 0.3, "p_gender_female": 0.7}
+
+    result = summarise(write(tmp_path, on_target), plan(targets={"gender": (0.7, 0.3)}))
+    found = only(result.overall, arm="mended", attribute="gender")
+    assert found.fairness_discrepancy.value == pytest.approx(0, abs=1e-6)
+
+
+def test_images_that_were_not_classified_are_counted_and_enter_no_share(tmp_path):
+    def broken(arm, prompt, index):
+        if arm == "mended" and prompt.id == "nurse" and index < 3:
+            return FAILED if index == 0 else {"status": "low_confidence"}
+        return {}
+
+    run = write(tmp_path, broken)
+    result = summarise(run, plan())
+    found = only(result.results, prompt_id="nurse", arm="mended", attribute="age")
+    assert found.n == found.fairness_discrepancy.n == found.shares["old"].n == 5
+    assert found.statuses == {"classified": 5, "low_confidence": 2, "no_face": 0, "failed": 1}
+    quality = only(result.quality, arm="mended")
+    assert (quality.clip_i.n, quality.clip_t.n, quality.fid.n, quality.prompt_shown.n) == (15, 15, 15, 15)
+
+
+def test_a_prompt_without_a_classified_image_has_no_share_and_no_discrepancy(tmp_path):
+    result = summarise(write(tmp_path, lambda arm, prompt, index: FAILED if prompt.id == "nurse" else {}), plan())
+    for found in (r for r in result.results if r.prompt_id == "nurse"):
+        assert (found.n, found.shares, found.fairness_discrepancy) == (0, {}, None)
+        assert found.statuses["failed"] == 8
+    guard = only(result.results, prompt_id="guard", arm="baseline", attribute="gender")
+    overall = only(result.overall, arm="baseline", attribute="gender")
+    assert overall.mean_over_prompts == guard.fairness_discrepancy.value
+
+
+def test_an_arm_of_failures_has_no_quality_figure_at_all(tmp_path):
+    result = summarise(write(tmp_path, lambda arm, prompt, index: FAILED if arm == "mended" else {}), plan())
+    found = only(result.quality, arm="mended")
+    assert (found.clip_i, found.clip_t, found.fid, found.kid, found.prompt_shown) == (None,) * 5
+    assert found.attribute_shift == {}
+    assert only(result.overall, arm="mended", attribute="age").mean_over_prompts is None
+
+
+def test_clip_scores_carry_their_interval_signature_and_rescaled_value(tmp_path):
+    run = write(tmp_path)
+    result = summarise(run, plan())
+    expected, found = mean_interval(column(run, "mended", "clip_i")), only(result.quality, arm="mended").clip_i
+    assert (found.value, found.low, found.high) == pytest.approx((expected.value, expected.low, expected.high))
+    assert found.extra == {"rescaled": pytest.approx((expected.value + 1) / 2)}
+    assert found.signature == "metric:clip_i|net:clip|n:16"
+    baseline = only(result.quality, arm="baseline")
+    assert (baseline.clip_i, baseline.fid, baseline.kid, baseline.attribute_shift) == (None, None, None, {})
+    assert baseline.clip_t.n == 16
+
+
+def features_of(arm, prompts=PROMPTS, parity=(0, 1)):
+    chosen = [(prompt, index) for prompt in prompts for index in range(8) if index % 2 in parity]
+    return np.array([row(arm, *key)["features"] for key in chosen], dtype=np.float32)
+
+
+def test_distances_are_those_of_all_features_with_a_split_half_noise_floor(tmp_path):
+    quality = only(summarise(write(tmp_path), plan()).quality, arm="mended")
+    stats = [FeatureStats.of(features_of(arm)) for arm in ("mended", "baseline")]
+    halves = [FeatureStats.of(features_of("baseline", parity=(p,))) for p in (0, 1)]
+    assert quality.fid.value == pytest.approx(frechet_distance(*stats), rel=1e-9)
+    assert quality.fid.extra == {"noise_floor": pytest.approx(frechet_distance(*halves), rel=1e-9)}
+    assert quality.fid.signature == "metric:frechet_distance|net:features|against:baseline|n:16"
+    expected = kernel_distance(features_of("mended"), features_of("baseline"))
+    assert quality.kid.value == pytest.approx(expected.value)
+    assert quality.kid.high - quality.kid.low == pytest.approx(2 * 1.959964 * quality.kid.extra["standard_error"])
+    floor = kernel_distance(*(features_of("baseline", parity=(p,)) for p in (0, 1)))
+    assert quality.kid.extra["noise_floor"] == pytest.approx(floor.value)
+
+
+def test_a_reference_adds_the_distance_to_it_of_the_arm_and_of_the_baseline(tmp_path):
+    reference = np.random.default_rng(5).normal(2, 1, (9, DIMENSIONS)).astype(np.float32)
+    fid = only(summarise(write(tmp_path), plan(), reference=reference).quality, arm="mended").fid
+    real = FeatureStats.of(reference)
+    for name, arm in {"to_reference": "mended", "baseline_to_reference": "baseline"}.items():
+        assert fid.extra[name] == pytest.approx(frechet_distance(FeatureStats.of(features_of(arm)), real), rel=1e-9)
+
+
+def test_the_kernel_sample_is_bounded_paired_and_independent_of_the_shards_order(tmp_path):
+    sample = kernel_sample(SHARDS, 6)
+    assert len(sample) == 6
+    assert sample == kernel_sample(SHARDS[::-1], 6)
+    quality = only(summarise(write(tmp_path), plan(kid_images=6)).quality, arm="mended")
+    assert (quality.kid.n, quality.fid.n) == (6, 16)
+
+
+def test_attribute_shift_is_the_mean_total_variation_over_prompts(tmp_path):
+    def shifted(arm, prompt, index):
+        female = arm == "mended" and prompt.id == "guard" and index < 2
+        return {"p_gender_male": 0.1 if female else 0.9, "p_gender_female": 0.9 if female else 0.1}
+
+    result = summarise(write(tmp_path, shifted), plan())
+    assert only(result.quality, arm="mended").attribute_shift["gender"] == pytest.approx((2 / 8 + 0) / 2)
+
+
+def test_a_prompt_counts_as_shown_from_one_half(tmp_path):
+    result = summarise(write(tmp_path, lambda arm, prompt, index: {"p_prompt_shown": (0.49, 0.5)[index % 2]}), plan())
+    assert only(result.quality, arm="baseline").prompt_shown == wilson(8, 16)
+
+
+def gender_attribution(shard):
+    value = {"nurse": 1.0, "guard": 3.0}[shard.prompt.id] + shard.number
+    return {"attribution/gender": np.full((2, 5), 2 * value, np.float32), "images": np.array(2)}
+
+
+def test_features_say_which_prompts_they_carry(tmp_path):
+    lens = LensEvidence(card={"name": "lens-1"}, features={"gender": {"male": [(4, 0.5, 1.5)]}})
+    result = summarise(write(tmp_path, attribution=gender_attribution), plan(), lens)
+    assert result.lens["name"] == "lens-1"
+    assert result.lens["features"] == [
+        {"attribute": "gender", "group": "male", "latent": 4, "score": 0.5, "mean_firing": 1.5,
+         "by_prompt": {"nurse": pytest.approx(-1.0), "guard": pytest.approx(1.0)}}
+    ]  # fmt: skip
+
+
+def test_attribution_is_read_at_the_features_own_group_and_latent():
+    attribution = {"gender": {"nurse": np.array([[0, 1], [2, 3]]), "guard": np.array([[0, 5], [2, 13]])}}
+    found = feature_findings(ATTRIBUTES, {"gender": {"male": [(1, 0.1, 0.2)], "female": [(1, 0.3, 0.4)]}}, attribution)
+    assert [(f.group, f.by_prompt) for f in found] == [
+        ("female", {"nurse": -2.0, "guard": 2.0}),
+        ("male", {"nurse": -5.0, "guard": 5.0}),
+    ]
+
+
+def test_features_without_attribution_carry_no_prompt(tmp_path):
+    lens = LensEvidence(card={}, features={"age": {"old": [(0, 0.5, 1.5)]}})
+    (found,) = summarise(write(tmp_path), plan(), lens).lens["features"]
+    assert found["by_prompt"] == {}
+
+
+def test_attribution_of_some_shards_only_is_refused(tmp_path):
+    run = write(tmp_path, attribution=lambda shard: gender_attribution(shard) if shard.number else None)
+    with pytest.raises(ValueError, match="nurse-0000 has no attribution"):
+        summarise(run, plan(), LensEvidence(card={}, features={}))
+
+
+def test_a_shard_that_is_not_what_was_planned_is_refused(tmp_path):
+    run = write(tmp_path)
+    with pytest.raises(ValueError, match=r"nurse-0000 should have 4 rows and has 4, first difference .*'nurse', 0"):
+        summarise(run, plan(shards=(replace(SHARDS[0], indices=(1, 7)),)))
+    table = run.read_shard(SHARDS[0].id)
+    run.write_shard(SHARDS[0].id, pa.concat_tables([table, table]))
+    with pytest.raises(ValueError, match="a repeated row"):
+        summarise(run, plan())
+    run.write_shard(SHARDS[0].id, table.drop_columns(["p_age_old"]))
+    with pytest.raises(ValueError, match=r"other columns than the config asks for \(p_age_old\)"):
+        summarise(run, plan())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"p_age_old": None}, "no probability of age"),
+        ({"status": "asleep"}, "unknown status"),
+        ({"features": [1.0]}, "one length|one feature network"),
+    ],
+)
+def test_rows_that_contradict_themselves_are_refused(tmp_path, change, message):
+    run = write(tmp_path, lambda arm, prompt, index: change if index == 5 else {})
+    with pytest.raises(ValueError, match=message):
+        summarise(run, plan())
+
+
+def test_no_shard_or_an_unfinished_one_is_refused(tmp_path):
+    run = write(tmp_path, shards=SHARDS[1:])
+    with pytest.raises(FileNotFoundError, match="nurse-0000 is not finished"):
+        summarise(run, plan())
+    with pytest.raises(ValueError, match="no shard to summarise"):
+        summarise(run, plan(shards=()))
+
+
+def test_20_000_rows_fit_in_far_less_than_one_gib(tmp_path):
+    script = textwrap.dedent("""
+        import pathlib, resource, sys
+        import numpy as np, pyarrow as pa
+        from audit.records import Attribute, Prompt, Shard
+        from audit.rows import row_schema
+        from audit.store import RunDirectory
+        from audit.summary import SummaryPlan, summarise
+
+        attribute, arms, n = Attribute("gender", ("female", "male")), ("baseline", "mended"), 250
+        shards = [Shard(Prompt(f"p{i}", "x", "x"), 0, tuple(range(n))) for i in range(40)]
+        run = RunDirectory(pathlib.Path(sys.argv[1]))
+        run.create({}, {})
+        rng = np.random.default_rng(0)
+        schema = row_schema([attribute])
+        for shard in shards:
+            male = rng.uniform(size=2 * n).astype(np.float32)
+            data = {name: [None] * 2 * n for name in schema.names}
+            data |= {"arm": [a for a in arms for _ in range(n)], "prompt_id": [shard.prompt.id] * 2 * n}
+            data |= {"index": [*range(n)] * 2, "seed": [*range(n)] * 2, "status": ["classified"] * 2 * n}
+            data |= {"p_gender_male": male, "p_gender_female": 1 - male}
+            data |= {"features": list(rng.normal(size=(2 * n, 256)).astype(np.float32))}
+            run.write_shard(shard.id, pa.table(data, schema=schema))
+        summarise(run, SummaryPlan("r", (attribute,), tuple(shards), arms))
+        assert run.read_results().num_rows == 20_000
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+    """)
+    command = [sys.executable, "-c", script, tmp_path / "run"]
+    process = subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": "."})
+    assert int(process.stdout) < 512
