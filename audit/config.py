@@ -342,6 +342,11 @@ def _unusable_arm_names(config: AuditConfig) -> Iterator[Problem]:
         seen.add(mitigation.name.lower())
 
 
+def _as_searched(mitigation: MitigationConfig) -> bool:
+    """Whether an edit is of the kind whose strengths a lens holds."""
+    return (mitigation.edit, mitigation.reverse_step, mitigation.window) == ("add", "symmetric", (0.0, 1.0))
+
+
 def _mitigation_disagreements(config: AuditConfig, at: Location, mitigation: MitigationConfig) -> Iterator[Problem]:
     known, name = tuple(config.attributes), mitigation.attribute
     if name not in known:
@@ -350,6 +355,12 @@ def _mitigation_disagreements(config: AuditConfig, at: Location, mitigation: Mit
     elif name not in config.lens.attributes and set(config.lens.attributes) <= set(known):
         message = f"expected an attribute of the lens ({listing(config.lens.attributes)}), found {name!r}; add it there"
         yield Problem((*at, "attribute"), message, reads=(("attributes",), ("lens", "attributes")))
+    if mitigation.strength is None and not _as_searched(mitigation):
+        message = (
+            "expected a strength for this edit, found none; the lens holds strengths for edit: add, reverse_step: symmetric "
+            "and the whole window alone"
+        )
+        yield Problem((*at, "name"), message)
     if config.model.source == "rendered":
         message = "expected no mitigation for 'rendered', which has no network to edit, found one; remove it"
         yield Problem(at, message, reads=(("model", "source"),))

@@ -286,7 +286,7 @@ def unusable_tracking(uri: str) -> str | None:
         return unwritable(Path(file).parent) if file else None
     if separator and scheme in _DEFAULT_PORTS:
         return _unreachable(uri, _DEFAULT_PORTS[scheme])
-    if separator and scheme in ("databricks", "databricks-uc"):
+    if scheme in ("databricks", "databricks-uc"):
         return None
     known = listing(("http", "https", "sqlite", *list(_DEFAULT_PORTS)[2:]))
     remedy = "MLflow keeps no new results in plain directories (`mlflow migrate-filestore` moves old ones)"

@@ -132,3 +132,11 @@ def test_shipped_configs_satisfy_the_schema_they_point_to(path):
 def test_known_keys_follow_a_location():
     assert known_keys(("sampling",)) == ("steps", "guidance", "batch")
     assert "strength" in known_keys(("mitigations", 3))
+
+
+@pytest.mark.parametrize("change", [{"edit": "scale"}, {"reverse_step": "asymmetric"}, {"window": [0.0, 0.5]}])
+def test_an_edit_of_another_kind_than_the_lens_searched_needs_its_own_strength(change):
+    mitigation = {"name": "m", "method": "difflens", "attribute": "gender", **change}
+    with pytest.raises(ValidationError, match="expected a strength"):
+        AuditConfig(name="x", mitigations=[mitigation])
+    assert AuditConfig(name="x", mitigations=[{**mitigation, "strength": 1.0}]).mitigations[0].strength == 1.0

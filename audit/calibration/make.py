@@ -56,7 +56,7 @@ FULL = Recipe(
     judge=Schedule(steps=800, batch=128, learning_rate=3e-3, ema=0.99),
     features=Schedule(steps=400, batch=128, learning_rate=3e-3, ema=0.99),
     clip=Schedule(steps=500, batch=128, learning_rate=2e-3, ema=0.99),
-    denoiser=Schedule(steps=5_000, batch=64, learning_rate=1e-3, warmup=200, ema=0.999),
+    denoiser=Schedule(steps=3_500, batch=64, learning_rate=1e-3, warmup=200, ema=0.999),
 )
 QUICK = Recipe(
     drawings=16_000,

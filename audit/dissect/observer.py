@@ -56,4 +56,4 @@ class AttributionObserver:
         """Arrays for the store: by attribute ``(G, N)``, mean over steps summed over images, and the image count."""
         steps = self._lens.steps
         arrays = {f"attribution/{a}": (s.sums / steps).float().numpy() for a, s in self._sums.items()}
-        return {**arrays, "images": np.array([self._images], dtype=np.float32)}
+        return {**arrays, "images": np.array(self._images, dtype=np.float32)}

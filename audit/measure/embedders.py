@@ -65,16 +65,18 @@ class FeatureEmbedder(Protocol):
 
 
 class DrawingFeatures:
-    """The calibration model's own feature network (64-d)."""
+    """The calibration model's own feature network: 64-d, rows of norm √64, so that the kernel distance has a scale."""
 
     def __init__(self, directory: Path) -> None:
         self._network = DrawingNetwork.load(directory)
-        self.signature = "net:calibration-features-64|resize:none"
+        self.signature = "net:calibration-features-64|norm:sqrt-d|resize:none"
 
     @torch.inference_mode()
     def embed(self, images: Tensor) -> FloatArray:
         """Embed drawings or generated pictures of 64×64 pixels."""
-        return self._network.embed(to_unit_range(images)).numpy()
+        features = self._network.embed(to_unit_range(images))
+        rows: FloatArray = (functional.normalize(features, dim=1) * self._network.embedding**0.5).numpy()
+        return rows
 
 
 class InceptionFeatures:

@@ -96,10 +96,10 @@ class FairFaceJudge:
     """
 
     def __init__(self, checkpoint: Path, attributes: Mapping[str, Sequence[str]], min_confidence: float) -> None:
+        self._attributes = {name: _fairface_groups(name, groups) for name, groups in attributes.items()}
         self._network = resnet34(num_classes=18)
         self._network.load_state_dict(_read_weights(checkpoint))
         self._network.eval()
-        self._attributes = {name: _fairface_groups(name, groups) for name, groups in attributes.items()}
         self._min_confidence = min_confidence
         self.signature = f"judge:fairface:{checkpoint.name}|resize:bilinear-aa-224|min_confidence:{min_confidence}"
 

@@ -20,7 +20,7 @@ from audit.models.arm import Arm
 from audit.models.generator import DiffusionGenerator
 from audit.records import Prompt, derive_seed
 
-LADDER = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
+LADDER = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 """Strengths that are tried, by bisection: 1 makes features fire as they do for their own group."""
 SUFFICIENT = 0.92
 """Mean probability of the assigned group at which an edit is strong enough."""

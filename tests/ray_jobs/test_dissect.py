@@ -1,0 +1,72 @@
+"""Dissecting on workers: a model without a lens gets one, an audit then uses it, and a lens is made only once."""
+
+import json
+import shutil
+
+import pytest
+
+from audit.config import AuditConfig
+from audit.dissect.lens import Lens
+from ray_jobs import dissect
+from ray_jobs.run import run_audit
+
+TINY = {
+    "name": "tiny",
+    "attributes": {"gender": ["female", "male"]},
+    "prompts": {"occupations": ["doctor", "nurse"], "images_per_prompt": 4},
+    "sampling": {"steps": 3, "guidance": 2.0, "batch": 8},
+    "judge": {"min_confidence": 0.0},
+    "lens": {"trajectories": 64, "sae_steps": 20, "features_per_group": 4, "strength_images": 1},
+    "mitigations": [{"name": "difflens-gender", "method": "difflens", "attribute": "gender"}],
+    "tracking": {"enabled": False},
+    "workers": {"count": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    return AuditConfig(**TINY, output=str(tmp_path_factory.mktemp("dissect") / "runs"))
+
+
+@pytest.fixture(scope="module")
+def lens_directory(config, cluster):
+    return dissect.ensure_lens(config, cluster)
+
+
+def test_a_lens_covers_the_whole_world_and_names_itself(lens_directory, config):
+    lens = Lens.load(lens_directory)
+    assert lens.name == lens_directory.name
+    assert len(lens.strengths["gender"]) == 16
+    assert set(lens.strengths["gender"]["doctor"]) == {"female", "male"}
+
+
+def test_the_same_audit_finds_the_lens_again(lens_directory, config):
+    assert dissect.find_lens(config).absolute() == lens_directory
+    other = config.model_copy(update={"sampling": config.sampling.model_copy(update={"guidance": 1.0})})
+    assert dissect.find_lens(other) is None
+
+
+def test_no_mitigation_needs_no_lens(config, cluster):
+    assert dissect.ensure_lens(config.model_copy(update={"mitigations": ()}), cluster) is None
+
+
+def test_an_interrupted_search_goes_on_with_the_answers_on_file(config, cluster, lens_directory, tmp_path, monkeypatch):
+    made = config.model_copy(update={"output": str(tmp_path / "runs")})
+    partial = tmp_path / "runs" / "lenses" / f"{lens_directory.name}.partial"
+    shutil.copytree(lens_directory, partial)
+    kept = partial / dissect.STRENGTHS
+    kept.mkdir()
+    for prompt in json.loads((lens_directory / "lens.json").read_text())["strengths"]["gender"]:
+        (kept / f"{prompt}-gender.json").write_text('{"female": 0.25, "male": 0.5}')
+    monkeypatch.setattr(dissect, "run_on_pool", None)  # nothing is left to do, so no pool is needed
+    assert Lens.load(dissect.make_lens(made, cluster)).strengths["gender"]["nurse"] == {"female": 0.25, "male": 0.5}
+
+
+def test_an_audit_dissects_and_steers(config, cluster, lens_directory):
+    outcome = run_audit(config)
+    assert {row.arm for row in outcome.result.overall} == {"baseline", "difflens-gender"}
+    assert outcome.result.lens["name"] == lens_directory.name
+    features = outcome.result.lens["features"]
+    assert {feature["attribute"] for feature in features} == {"gender"}
+    assert set(features[0]["by_prompt"]) == {"doctor", "nurse"}
+    assert outcome.report.stat().st_size > 10_000
