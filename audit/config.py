@@ -357,8 +357,8 @@ def _mitigation_disagreements(config: AuditConfig, at: Location, mitigation: Mit
         yield Problem((*at, "attribute"), message, reads=(("attributes",), ("lens", "attributes")))
     if mitigation.strength is None and not _as_searched(mitigation):
         message = (
-            "expected a strength for this edit, found none; the lens holds strengths for edit: add, reverse_step: symmetric "
-            "and the whole window alone"
+            "expected a strength for this edit, found none; a lens holds strengths for edit: add, reverse_step:"
+            " symmetric and the whole window alone"
         )
         yield Problem((*at, "name"), message)
     if config.model.source == "rendered":

@@ -132,8 +132,9 @@ def _client(uri: str) -> MlflowClient:
             f"expected a tracking server or a database, found the file store {redact(uri)!r}, which MLflow no longer "
             "writes; use sqlite:///mlflow.db, and move old runs there with `mlflow migrate-filestore`"
         )
-    # MLflow reads this once, when it is first imported; an audit reports to nobody unless its owner asked for it.
+    # MLflow reads these once, when it is first imported; an audit reports to nobody unless its owner asked for it.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # making the first database is no news
     from mlflow import MlflowClient
 
     path = _sqlite_path(uri)

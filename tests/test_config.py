@@ -29,7 +29,9 @@ def test_only_the_name_is_required():
 
 
 def test_a_config_survives_json_unchanged():
-    config = AuditConfig.model_validate({"name": "audit", "mitigations": [MITIGATION | {"window": [0, 0.4]}]})
+    config = AuditConfig.model_validate(
+        {"name": "audit", "mitigations": [MITIGATION | {"window": [0, 0.4], "strength": 1.0}]}
+    )
     assert AuditConfig.model_validate_json(config.model_dump_json()) == config
 
 
