@@ -31,8 +31,8 @@ format: $(INSTALLED)
 # TABLE=shares.yaml plants another world, QUICK=1 trains less, OUT= says where.
 calibration: $(INSTALLED)
 	$(BIN)/python -m audit.calibration.make $(OUT) $(if $(TABLE),--table $(TABLE)) $(if $(QUICK),--quick)
-	$(BIN)/python -m audit.calibration_card $(OUT)
-	$(BIN)/python -m audit.calibration_card $(OUT)
+	$(BIN)/python -m audit.calibration_card $(OUT) $(if $(QUICK),--quick)
+	$(BIN)/python -m audit.calibration_card $(OUT) $(if $(QUICK),--quick)
 
 # One command per comparison; each prints a table.
 bench: $(INSTALLED)

@@ -29,14 +29,30 @@ from audit.models.generator import DiffusionGenerator, load_generator
 from audit.records import Prompt, derive_seed
 
 LOG = logging.getLogger(__name__)
-IMAGES_PER_OCCUPATION = 256
 SWEEP = (2.0, 3.0, 5.0)
-IMAGES_PER_OCCUPATION_IN_SWEEP = 96
-GROUP_PROMPTS = 240
-REGENERATED = 480
 REGENERATION_STRENGTH = 0.3
 """Share of the noise schedule that held-out drawings are sent back by before they are denoised again."""
 BATCH = 32
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How many pictures stand behind the figures.
+
+    Attributes:
+        planted: For each occupation at guidance 1.
+        sweep: For each occupation at each higher guidance.
+        group_prompts: Of fully named prompts.
+        regenerated: Held-out drawings that the model draws again.
+    """
+
+    planted: int = 256
+    sweep: int = 96
+    group_prompts: int = 240
+    regenerated: int = 480
+
+
+QUICK = Effort(planted=128, sweep=32, group_prompts=240, regenerated=192)
 
 
 @dataclass(frozen=True)
@@ -53,6 +69,7 @@ class Card:
             ``REGENERATION_STRENGTH`` of the schedule, then denoised): their labels are known.
         group_prompts: Attribute → share of pictures of fully named prompts that show the named group.
         losses: Mean loss in the last tenth of each part's training.
+        effort: The pictures behind each figure.
     """
 
     occupation_shown: dict[str, float]
@@ -62,21 +79,23 @@ class Card:
     judge_accuracy_generated: dict[str, float]
     group_prompts: dict[str, float]
     losses: dict[str, float]
+    effort: Effort
 
 
-def write(directory: Path) -> None:
+def write(directory: Path, effort: Effort) -> None:
     """Measure the model in ``directory`` and write its card beside it."""
     bundle = Bundle(directory)
     world, judge = World.load(bundle.table), DrawingNetwork.load(bundle.judge)
-    perceived = {g: _perceive(bundle, judge, world, g, n) for g, n in _sweep()}
+    perceived = {g: _perceive(bundle, judge, world, g, n) for g, n in _sweep(effort)}
     at_one = perceived[1.0]
     figures = Card(
         occupation_shown={o: float(np.mean(seen["occupation"] == _index(judge, o))) for o, seen in at_one.items()},
         share_gap={a: {o: _gap(world, o, a, seen[a]) for o, seen in at_one.items()} for a in ATTRIBUTES},
         amplification={str(g): _amplification(world, seen) for g, seen in perceived.items()},
         judge_accuracy={a: accuracy(m) for a, m in json.loads((bundle.judge / "confusion.json").read_text()).items()},
-        judge_accuracy_generated=_regeneration_accuracy(bundle, judge, world),
-        group_prompts=_group_prompt_accuracy(bundle, judge, world),
+        judge_accuracy_generated=_regeneration_accuracy(bundle, judge, world, effort.regenerated),
+        group_prompts=_group_prompt_accuracy(bundle, judge, world, effort.group_prompts),
+        effort=effort,
         losses={part: values[-1] for part, values in json.loads((directory / "losses.json").read_text()).items()},
     )
     (directory / "card.json").write_text(json.dumps(asdict(figures), indent=2) + "\n")
@@ -84,8 +103,8 @@ def write(directory: Path) -> None:
     _sample_grid(bundle, world).save(directory / "samples.png")
 
 
-def _sweep() -> list[tuple[float, int]]:
-    return [(1.0, IMAGES_PER_OCCUPATION), *((g, IMAGES_PER_OCCUPATION_IN_SWEEP) for g in SWEEP)]
+def _sweep(effort: Effort) -> list[tuple[float, int]]:
+    return [(1.0, effort.planted), *((g, effort.sweep) for g in SWEEP)]
 
 
 def _generator(bundle: Bundle, guidance: float) -> DiffusionGenerator:
@@ -144,11 +163,11 @@ def _amplification(world: World, perceived: dict[str, dict[str, NDArray[np.int64
     return float(np.mean(generated) / np.mean(planted))
 
 
-def _group_prompt_accuracy(bundle: Bundle, judge: DrawingNetwork, world: World) -> dict[str, float]:
+def _group_prompt_accuracy(bundle: Bundle, judge: DrawingNetwork, world: World, n: int) -> dict[str, float]:
     """Prompts that name all groups, each combination in turn, over the occupations in turn."""
     generator, rng = _generator(bundle, 3.0), np.random.default_rng(0)
     hits: dict[str, list[bool]] = {attribute: [] for attribute in ATTRIBUTES}
-    for number in range(GROUP_PROMPTS // 8):
+    for number in range(n // 8):
         named = {a: int(rng.integers(len(groups))) for a, groups in ATTRIBUTES.items()}
         occupation = world.occupations[number % len(world.occupations)]
         text = caption(occupation, **{a: ATTRIBUTES[a][i] for a, i in named.items()})
@@ -159,11 +178,11 @@ def _group_prompt_accuracy(bundle: Bundle, judge: DrawingNetwork, world: World) 
 
 
 @torch.inference_mode()
-def _regeneration_accuracy(bundle: Bundle, judge: DrawingNetwork, world: World) -> dict[str, float]:
+def _regeneration_accuracy(bundle: Bundle, judge: DrawingNetwork, world: World, n: int) -> dict[str, float]:
     """Accuracy on pictures of the model's own making whose labels are known (SDEdit, Meng et al. 2022)."""
     generator = _generator(bundle, 1.0)
     hits: dict[str, list[bool]] = {attribute: [] for attribute in ATTRIBUTES}
-    for number in range(REGENERATED // BATCH):
+    for number in range(n // BATCH):
         occupation = world.occupations[number % len(world.occupations)]
         noise = face_noise(_seeds(f"regenerate-{number}", BATCH))
         labels = draw_labels(world, occupation, noise)
@@ -209,13 +228,14 @@ def _markdown(card: Card, world: World) -> str:
         *(f"| {name} | " + " | ".join(f"{values[a]:.3f}" for a in ATTRIBUTES) + " |" for name, values in summary),
         "",
         "Share gap: total variation between generated and planted shares, for gender the difference of the male share"
-        f" (n = {IMAGES_PER_OCCUPATION} for each occupation).",
+        f" (n = {card.effort.planted} for each occupation).",
         f"Regenerated drawings: held-out drawings, noised by {REGENERATION_STRENGTH:.0%} of the schedule, denoised by"
-        f" this model, so that their labels are known (n = {REGENERATED}). Group prompts: n = {GROUP_PROMPTS}.",
+        f" this model, so that their labels are known (n = {card.effort.regenerated}).",
+        f"Named groups: n = {card.effort.group_prompts} pictures of fully named prompts.",
         "",
         "Gender skew over the planted one, by guidance: "
         + ", ".join(f"{g}: {value:.2f}×" for g, value in card.amplification.items())
-        + f" (n = {IMAGES_PER_OCCUPATION_IN_SWEEP} for each occupation above 1).",
+        + f" (n = {card.effort.sweep} for each occupation above 1).",
         "",
         f"| occupation | shown | gap: {attributes.replace(' | ', ' | gap: ')} |",
         "| --- | --- |" + " --- |" * len(ATTRIBUTES),
@@ -231,8 +251,10 @@ def main() -> None:
     """Command line of the card."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory", type=Path)
+    parser.add_argument("--quick", action="store_true", help="fewer pictures, wider spread")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    write(parser.parse_args().directory)
+    arguments = parser.parse_args()
+    write(arguments.directory, QUICK if arguments.quick else Effort())
 
 
 if __name__ == "__main__":

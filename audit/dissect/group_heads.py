@@ -207,7 +207,8 @@ def _fit_dual(kernel: Tensor, target: Tensor, settings: HeadTraining) -> Tensor:
     """
     n = target.shape[0]
     identity = torch.eye(n, dtype=kernel.dtype, device=kernel.device)
-    bound = torch.linalg.inv(kernel / (2 * n) + settings.l2 * identity)
+    # Cholesky, not inv: batched LU of this size fails inside some builds of oneMKL, with NaN and no exception.
+    bound = torch.cholesky_inverse(torch.linalg.cholesky(kernel / (2 * n) + settings.l2 * identity))
     dual = ahead = torch.zeros(*kernel.shape[:2], target.shape[1], dtype=kernel.dtype, device=kernel.device)
     for iteration in range(settings.iterations):
         residual = ((kernel @ ahead).softmax(-1) - target) / n
