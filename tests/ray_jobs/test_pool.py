@@ -36,6 +36,7 @@ class Squarer:
         starts = len(list(self._directory.glob(f"{task.id}-start-*")))
         (self._directory / f"{task.id}-start-{starts}").touch()
         if task.do == "die" or (task.do == "die once" and starts == 0):
+            time.sleep(0.5)  # or the answer to the task before could be lost too, and that task would be charged
             os._exit(1)
         if task.do == "raise":
             raise ValueError(f"{task.value} has no square")
