@@ -32,7 +32,6 @@ format: $(INSTALLED)
 calibration: $(INSTALLED)
 	$(BIN)/python -m audit.calibration.make $(OUT) $(if $(TABLE),--table $(TABLE)) $(if $(QUICK),--quick)
 	$(BIN)/python -m audit.calibration_card $(OUT) $(if $(QUICK),--quick)
-	$(BIN)/python -m audit.calibration_card $(OUT) $(if $(QUICK),--quick)
 
 # One command per comparison; each prints a table.
 bench: $(INSTALLED)

@@ -221,7 +221,7 @@ def _markdown(card: Card, world: World) -> str:
         "",
         "Drawn faces with planted shares; its numbers say nothing about any published model.",
         "Skin tone is a scale of lightness, not a race.",
-        "Made by `make calibration`; measured by `python -m audit.calibration_card`.",
+        "Trained by `audit/calibration/make.py`; measured by `python -m audit.calibration_card`.",
         "",
         f"| figure | {attributes} |",
         "| --- |" + " --- |" * len(ATTRIBUTES),
