@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from audit.records import BASELINE, Prompt, Shard
 
 if TYPE_CHECKING:
-    from audit.config import AuditConfig
+    from audit.config.settings import AuditConfig
 
 # Vowel letters that sound like consonants ("a university lecturer", "a urologist", "a one-man band"), and the reverse.
 _SOUNDS_CONSONANT = re.compile(r"(?i)(eu|ewe|uni(?!n|m)|u[fk]|ub[io]|us[aeiu]|ut[eio]|ur[aeiou]|one\b|once\b)")

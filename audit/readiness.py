@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from audit.config import DEFAULT_ATTRIBUTES, GENERATED_HERE, AuditConfig, ModelConfig
-from audit.config_problems import Location, Problem, listing, suggestion
+from audit.config.problems import Location, Problem, listing, suggestion
+from audit.config.settings import DEFAULT_ATTRIBUTES, GENERATED_HERE, AuditConfig, ModelConfig
 
 CONNECT_SECONDS = 2.0
 """How long a tracking server may take to answer a connection."""

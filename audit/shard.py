@@ -18,7 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from torch import Tensor
 
-from audit.config import AuditConfig, MitigationConfig
+from audit.config.settings import AuditConfig, MitigationConfig
 from audit.dissect.lens import Lens, check_fits
 from audit.dissect.observer import AttributionObserver, EffectTable
 from audit.measure.embedders import ClipEmbedder, FeatureEmbedder, load_clip, load_features

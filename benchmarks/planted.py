@@ -12,7 +12,7 @@ from pathlib import Path
 
 from audit.calibration.bundle import world_table
 from audit.calibration.world import World
-from audit.config import ModelConfig
+from audit.config.settings import ModelConfig
 from audit.measure.fairness import total_variation
 from audit.records import BASELINE
 from audit.store import RunDirectory

@@ -20,8 +20,8 @@ import typer
 from ray_jobs.exit_codes import ExitCode, exit_code
 
 if TYPE_CHECKING:
-    from audit.config import AuditConfig
-    from audit.config_errors import ConfigErrors
+    from audit.config.errors import ConfigErrors
+    from audit.config.settings import AuditConfig
 
 ABOUT = "Audits text-to-image diffusion models for social bias, before and after an intervention in their own features."
 
@@ -102,7 +102,7 @@ def run(  # noqa: PLR0913 (one parameter per option)
 def plan(config: ConfigArgument, sets: SetOption = None, as_json: JsonOption = False) -> None:
     """Show what an audit would do, before anything is spent."""
     with _told_plainly():
-        from audit.config_file import read_config
+        from audit.config.file import read_config
         from audit.readiness import check_occupations
 
         # A plan is made anywhere: the weights and the tracking server may be on the machine that will do the work.
@@ -125,7 +125,7 @@ def validate(
     as_json: JsonOption = False,
 ) -> None:
     """Find every mistake in a config at once, each with line, reason and remedy."""
-    from audit.config_file import ConfigErrors
+    from audit.config.file import ConfigErrors
 
     try:
         audit = _ready_config(config, sets, output, workers)
@@ -195,8 +195,8 @@ def doctor(
 ) -> None:
     """Check whether everything is here: packages, weights, Ray, GPUs, tracking server, disk."""
     with _told_plainly():
-        from audit.config import AuditConfig
-        from audit.config_file import read_config
+        from audit.config.file import read_config
+        from audit.config.settings import AuditConfig
 
         audit = read_config(config, sets or ()) if config else AuditConfig(name="doctor")
         from ray_jobs.doctor import examine, healthy
@@ -217,7 +217,7 @@ def _ready_config(path: Path, sets: Sequence[str] | None, output: str | None, wo
     Raises:
         ConfigErrors: Every mistake found.
     """
-    from audit.config_file import read_config
+    from audit.config.file import read_config
     from audit.readiness import check_ready
 
     overrides = [*(sets or ())]
@@ -231,7 +231,7 @@ def _ready_config(path: Path, sets: Sequence[str] | None, output: str | None, wo
 @contextmanager
 def _told_plainly() -> Iterator[None]:
     """Turn a user's mistake, or a machine that is not there, into a message and an exit code; let bugs through."""
-    from audit.config_errors import ConfigErrors
+    from audit.config.errors import ConfigErrors
 
     try:
         yield

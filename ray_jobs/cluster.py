@@ -12,7 +12,7 @@ from typing import Any
 
 import ray
 
-from audit.config import WorkersConfig
+from audit.config.settings import WorkersConfig
 
 LOCAL_OBJECT_STORE_BYTES = 200 * 1024**2
 """Enough for receipts of a few hundred bytes; Ray's default would claim a third of the memory."""

@@ -16,7 +16,7 @@ from typing import Any
 import ray
 
 from audit.calibration.bundle import bundle_of
-from audit.config import AuditConfig, WorkersConfig
+from audit.config.settings import AuditConfig, WorkersConfig
 from audit.dissect.settings import dissected_groups, dissected_prompts, dissection_of, lens_name, lens_settings
 from audit.models.source import model_fingerprint
 from audit.records import Prompt

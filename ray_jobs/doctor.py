@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from audit.config import AuditConfig
+from audit.config.settings import AuditConfig
 from audit.provenance import cpu_model, package_versions
 from audit.readiness import unusable_tracking, unwritable
 

@@ -12,7 +12,7 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 
-from audit.config import AuditConfig
+from audit.config.settings import AuditConfig
 from ray_jobs.cluster import Cluster, worker_count, worker_resources
 from ray_jobs.pool import Failed, PoolError, run_on_pool
 

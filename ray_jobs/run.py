@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from audit.calibration.bundle import bundle_of, world_table
 from audit.calibration.world import World
-from audit.config import AuditConfig
+from audit.config.settings import AuditConfig
 from audit.evidence import keep_evidence, lens_evidence
 from audit.models.source import model_fingerprint
 from audit.plan import arms_of, plan_shards, prompts_of

@@ -17,7 +17,7 @@ from audit.readiness import known_occupations
 from audit.records import Prompt
 
 if TYPE_CHECKING:
-    from audit.config import AuditConfig
+    from audit.config.settings import AuditConfig
     from ray_jobs.doctor import Check
     from ray_jobs.run import AuditOutcome
     from reports.story import Story

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audit.config import AuditConfig
+from audit.config.settings import AuditConfig
 from audit.records import Shard, ShardReceipt
 from audit.store import RunDirectory, write_atomically
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audit.config import AuditConfig
+from audit.config.settings import AuditConfig
 from audit.plan import arms_of, article, plan_shards, prompt_text, prompts_of, unet_calls
 from audit.records import Prompt
 

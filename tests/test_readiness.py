@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from audit.calibration.world import World
-from audit.config import AuditConfig
-from audit.config_file import ConfigErrors, read_config
+from audit.config.file import ConfigErrors, read_config
+from audit.config.settings import AuditConfig
 from audit.readiness import check_occupations, check_ready, known_occupations, unusable_tracking, unwritable
 
 OUTSIDE = {

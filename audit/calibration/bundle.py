@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audit.calibration.world import World
-from audit.config import ModelConfig
+from audit.config.settings import ModelConfig
 
 BUNDLED = Path(__file__).parent / "weights"
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from audit.calibration.labels import ATTRIBUTES, OCCUPATIONS, Column, Labels, face_noise
 from audit.calibration.world import World, planted_labels, uniform_labels
 
-OCCUPATION_ONLY_SHARE = 0.60
+OCCUPATION_ONLY_SHARE = 0.55
 """Share of training captions that name an occupation and nothing else."""
 
 PERSON_SHARE = 0.15

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from audit.calibration.bundle import bundle_of, world_table
 from audit.calibration.world import World
-from audit.config import AuditConfig
+from audit.config.settings import AuditConfig
 from audit.plan import prompt_text, prompts_of
 from audit.records import Prompt
 

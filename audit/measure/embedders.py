@@ -16,7 +16,7 @@ from torchvision.models import inception_v3
 
 from audit.calibration.bundle import bundle_of
 from audit.calibration.networks import DrawingNetwork, to_unit_range
-from audit.config import ModelConfig, QualityConfig
+from audit.config.settings import ModelConfig, QualityConfig
 
 FloatArray = NDArray[np.float32]
 

@@ -20,7 +20,7 @@ from torchvision.models import resnet34
 
 from audit.calibration.bundle import bundle_of
 from audit.calibration.networks import DrawingNetwork, to_unit_range
-from audit.config import JudgeConfig, ModelConfig
+from audit.config.settings import JudgeConfig, ModelConfig
 from audit.records import Status
 
 FloatArray = NDArray[np.float32]

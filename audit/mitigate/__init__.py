@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 
-from audit.config import MitigationConfig
+from audit.config.settings import MitigationConfig
 from audit.dissect.lens import Lens
 from audit.mitigate.assignment import assigned_group
 from audit.mitigate.difflens import DiffLensEdit, Steering

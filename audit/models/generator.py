@@ -14,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from audit.calibration.bundle import world_table
 from audit.calibration.renderer import render
 from audit.calibration.world import World, draw_labels, face_noise
-from audit.config import ModelConfig, SamplingConfig
+from audit.config.settings import ModelConfig, SamplingConfig
 from audit.models.arm import Arm, Observer
 from audit.models.ddim import ReverseSchedule
 from audit.models.hookpoints import find_hookpoint

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 
-from audit.config import ModelConfig
+from audit.config.settings import ModelConfig
 from audit.models.source import pipeline_source
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}

@@ -6,7 +6,7 @@ import functools
 from pathlib import Path
 
 from audit.calibration.bundle import bundle_of, world_table
-from audit.config import ModelConfig
+from audit.config.settings import ModelConfig
 from audit.provenance import fingerprint
 
 WEIGHT_FILES = ("**/*.safetensors", "**/*.json")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from audit.config import ModelConfig, SamplingConfig
+from audit.config.settings import ModelConfig, SamplingConfig
 from audit.dissect.build import Recorder, build_lens, plan_trajectories
 from audit.dissect.examples import mean_activity, write_examples
 from audit.dissect.lens import Lens

@@ -11,7 +11,7 @@ from audit.calibration.captions import caption
 from audit.calibration.labels import OCCUPATIONS, face_noise
 from audit.calibration.renderer import render
 from audit.calibration.world import uniform_labels
-from audit.config import ModelConfig, QualityConfig
+from audit.config.settings import ModelConfig, QualityConfig
 from audit.measure.embedders import InceptionFeatures, load_clip, load_features
 
 OCCUPATION_COUNT = 16

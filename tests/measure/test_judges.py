@@ -9,7 +9,7 @@ from audit.calibration.labels import ATTRIBUTES, OCCUPATIONS, face_noise
 from audit.calibration.renderer import render
 from audit.calibration.train_readers import destroy_faces
 from audit.calibration.world import uniform_labels
-from audit.config import JudgeConfig, ModelConfig
+from audit.config.settings import JudgeConfig, ModelConfig
 from audit.measure.judges import FAIRFACE_LOGITS, load_judge
 from audit.records import Status
 

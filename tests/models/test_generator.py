@@ -4,7 +4,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 
-from audit.config import ModelConfig, SamplingConfig
+from audit.config.settings import ModelConfig, SamplingConfig
 from audit.models.arm import Arm
 from audit.models.ddim import ReverseSchedule
 from audit.models.generator import DiffusionGenerator, RenderedGenerator, load_generator

@@ -12,7 +12,7 @@ import torch
 
 from audit.calibration.networks import DrawingNetwork
 from audit.calibration.world import ATTRIBUTES, OCCUPATIONS, World
-from audit.config import AuditConfig, WorkersConfig
+from audit.config.settings import AuditConfig, WorkersConfig
 from ray_jobs.cluster import connect
 
 

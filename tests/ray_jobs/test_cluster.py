@@ -6,7 +6,7 @@ import socket
 import pytest
 import ray
 
-from audit.config import WorkersConfig
+from audit.config.settings import WorkersConfig
 from ray_jobs.cluster import Cluster, ClusterError, check_reachable, connect, worker_count, worker_resources
 
 LAPTOP = Cluster(cpus=8, gpus=0, local=True)

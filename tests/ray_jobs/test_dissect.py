@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from audit.config import AuditConfig
+from audit.config.settings import AuditConfig
 from audit.dissect.lens import Lens
 from ray_jobs import dissect
 from ray_jobs.run import run_audit

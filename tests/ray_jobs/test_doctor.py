@@ -7,7 +7,7 @@ import threading
 import pytest
 from typer.testing import CliRunner
 
-from audit.config import AuditConfig
+from audit.config.settings import AuditConfig
 from ray_jobs import doctor
 from ray_jobs.cli import app
 from ray_jobs.doctor import Check, healthy

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from audit.config import QualityConfig
+from audit.config.settings import QualityConfig
 from ray_jobs import reference
 from ray_jobs.pool import PoolError
 from ray_jobs.reference import ReferenceWorker, reference_features, reference_parts

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from audit.config import AuditConfig
+from audit.config.settings import AuditConfig
 from audit.store import AUDIT, PROGRESS, PROVENANCE, RESULTS, RunConflictError, RunDirectory
 from ray_jobs.pool import PoolError
 from ray_jobs.run import default_run_id, open_run, plan, run_audit
@@ -109,7 +109,7 @@ def test_a_killed_driver_goes_on_and_no_finished_shard_is_done_again(whole, tmp_
     config, outcome = whole
     (tmp_path / "config.json").write_text(config.model_dump_json())
     program = (
-        "import sys; from audit.config import AuditConfig; from ray_jobs.run import run_audit\n"
+        "import sys; from audit.config.settings import AuditConfig; from ray_jobs.run import run_audit\n"
         "run_audit(AuditConfig.model_validate_json(open(sys.argv[1]).read()), run_id='killed')"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

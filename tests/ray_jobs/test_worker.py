@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from audit.config import ReportConfig
+from audit.config.settings import ReportConfig
 from audit.plan import plan_shards, prompts_of
 from audit.records import Status
 from audit.rows import FEATURES

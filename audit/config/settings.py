@@ -3,7 +3,7 @@
 Every model forbids unknown keys and converts nothing silently (``steps: "25"`` is a mistake, not 25). Checks that need
 more than one field live here too, so that a config built in code obeys the same rules as one read from a file; what
 depends on the machine (paths, servers, the calibration world) is checked in :mod:`audit.readiness`. Positions in a file
-are the business of :mod:`audit.config_file`.
+are the business of :mod:`audit.config.file`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from audit.config_problems import Location, Problem, listing, suggestion
+from audit.config.problems import Location, Problem, listing, suggestion
 from audit.records import BASELINE
 
 GENERATED_HERE = ("calibration", "rendered")

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from audit.config import AuditConfig
-from audit.config_file import ConfigErrors, read_config
-from audit.config_problems import Problem
+from audit.config.file import ConfigErrors, read_config
+from audit.config.problems import Problem
+from audit.config.settings import AuditConfig
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 @pytest.fixture

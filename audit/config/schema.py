@@ -1,6 +1,6 @@
 """The JSON Schema of a config: editors complete and check a YAML file with it, messages name its keys.
 
-``python -m audit.config_schema > configs/schema.json`` writes the committed copy.
+``python -m audit.config.schema > configs/schema.json`` writes the committed copy.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from audit.config import AuditConfig
-from audit.config_problems import Location
+from audit.config.problems import Location
+from audit.config.settings import AuditConfig
 
 
 @cache

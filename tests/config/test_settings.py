@@ -9,10 +9,10 @@ import yaml
 from pydantic import ValidationError
 
 from audit.calibration.world import ATTRIBUTES
-from audit.config import DEFAULT_ATTRIBUTES, AuditConfig
-from audit.config_schema import config_schema, known_keys
+from audit.config.schema import config_schema, known_keys
+from audit.config.settings import DEFAULT_ATTRIBUTES, AuditConfig
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 MITIGATION = {"name": "gender", "attribute": "gender"}
 
 
@@ -110,7 +110,7 @@ def test_tracking_defaults_to_sqlite_under_the_output():
 
 def test_the_committed_schema_is_current():
     committed = json.loads((CONFIGS / "schema.json").read_text(encoding="utf-8"))
-    assert committed == config_schema(), "run python -m audit.config_schema > configs/schema.json"
+    assert committed == config_schema(), "run python -m audit.config.schema > configs/schema.json"
 
 
 def test_every_field_is_documented():

@@ -14,12 +14,12 @@ from pathlib import Path
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from audit.config import PATTERNS_IN_WORDS, UNIONS_IN_WORDS, AuditConfig
-from audit.config_errors import ConfigError, ConfigErrors
-from audit.config_overrides import apply_override
-from audit.config_problems import Location, Problem, listing, suggestion
-from audit.config_schema import known_keys
-from audit.config_tree import Node, Place, kind, parse, where
+from audit.config.errors import ConfigError, ConfigErrors
+from audit.config.overrides import apply_override
+from audit.config.problems import Location, Problem, listing, suggestion
+from audit.config.schema import known_keys
+from audit.config.settings import PATTERNS_IN_WORDS, UNIONS_IN_WORDS, AuditConfig
+from audit.config.tree import Node, Place, kind, parse, where
 
 __all__ = ["Check", "ConfigError", "ConfigErrors", "read_config"]
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import yaml
 
-from audit.config_errors import ConfigError, ConfigErrors
-from audit.config_problems import Location
+from audit.config.errors import ConfigError, ConfigErrors
+from audit.config.problems import Location
 
 MAX_VALUES = 50_000
 """Most values after aliases are expanded: nine nested aliases would make a billion."""
