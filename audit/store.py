@@ -87,6 +87,10 @@ class RunDirectory:
         """Return the ids of the finished shards."""
         return {path.stem for path in (self.path / SHARDS).glob("*.parquet")}
 
+    def is_finished(self, shard_id: str) -> bool:
+        """Tell whether a shard is finished, without listing the others."""
+        return self._shard_path(shard_id).exists()
+
     def write_shard(
         self, shard_id: str, table: pa.Table, attribution: Mapping[str, NDArray[Any]] | None = None
     ) -> None:

@@ -6,11 +6,12 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray._private import ray_constants
 
 from audit.config.settings import WorkersConfig
 
@@ -66,11 +67,31 @@ def connect(address: str | None, workers: WorkersConfig) -> Iterator[Cluster]:
         yield _cluster(local=False)
         return
     os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
-    _start(address, workers)
+    with _on_loopback() if address is None else nullcontext():
+        _start(address, workers)
+        try:
+            yield _cluster(local=address is None)
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Let a local cluster listen on 127.0.0.1 alone.
+
+    Ray takes 127.0.0.1 for "the address that other machines know" and then listens on every interface, unless clusters
+    are switched off. Its processes read the variable when they start; this one has read it already.
+    """
+    variable, before = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, ray_constants.ENABLE_RAY_CLUSTER
+    inherited = os.environ.get(variable)
+    os.environ[variable], ray_constants.ENABLE_RAY_CLUSTER = "0", False
     try:
-        yield _cluster(local=address is None)
+        yield
     finally:
-        ray.shutdown()
+        ray_constants.ENABLE_RAY_CLUSTER = before
+        os.environ.pop(variable)
+        if inherited is not None:
+            os.environ[variable] = inherited
 
 
 def worker_count(workers: WorkersConfig, cluster: Cluster) -> int:

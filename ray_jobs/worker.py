@@ -73,7 +73,7 @@ class ShardWorker:
         """
         from audit.shard import do_shard
 
-        if shard.id in self._run.finished():
+        if self._run.is_finished(shard.id):
             return ShardReceipt(shard.id, images=0, seconds=0.0, statuses={})
         started = time.monotonic()
         done = do_shard(self._parts, self._shard_settings, shard)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import open_clip
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
@@ -29,6 +28,8 @@ class ClipEmbedder:
     """
 
     def __init__(self, name: str) -> None:
+        import open_clip  # takes seconds to import, and an audit without CLIP does not need it
+
         self._model, _, _ = open_clip.create_model_and_transforms(name)
         self._model.eval()
         self._tokenizer = open_clip.get_tokenizer(name)

@@ -3,6 +3,7 @@
 import os
 import socket
 
+import psutil
 import pytest
 import ray
 
@@ -79,3 +80,18 @@ def test_a_cluster_that_is_not_there_is_named_at_once_and_not_after_minutes():
 
 def test_a_cluster_that_is_there_is_reachable(cluster):
     check_reachable(ray.get_runtime_context().gcs_address)
+
+
+def test_a_local_cluster_listens_on_loopback_alone(cluster):
+    listening = [place for process in psutil.Process().children(recursive=True) for place in listens(process)]
+    assert {"gcs_server", "raylet"} <= {name for name, _ in listening}
+    assert {address for _, address in listening} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+
+
+def listens(process):
+    """Return the name of a process with each address it listens on; nothing where it has ended meanwhile."""
+    try:
+        opened = process.net_connections("tcp")
+        return [(process.name(), place.laddr.ip) for place in opened if place.status == psutil.CONN_LISTEN]
+    except psutil.NoSuchProcess:
+        return []

@@ -12,13 +12,22 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from audit.config.settings import AuditConfig
+from audit.calibration.bundle import bundle_of
+from audit.config.settings import AuditConfig, ModelConfig
 from audit.store import AUDIT, PROGRESS, PROVENANCE, RESULTS, RunConflictError, RunDirectory
 from ray_jobs.pool import PoolError
 from ray_jobs.run import default_run_id, open_run, plan, run_audit
 
 MANY = {"occupations": ["doctor", "nurse", "chef", "pilot"], "images_per_prompt": 240}
 """With batches of 4: 240 shards, a few seconds of work, so that there is a half-way."""
+
+EDITED = {
+    "model": {"source": "calibration"},
+    "prompts": {"occupations": ["doctor", "nurse"], "images_per_prompt": 20},
+    "mitigations": [{"name": "difflens-gender", "attribute": "gender"}],
+    "judge": {},
+}
+"""The bundled model before and after DiffLens with its shipped lens, attribution included: 10 shards."""
 
 
 def results(outcome):
@@ -41,6 +50,19 @@ def whole(make_audit, cluster, tmp_path_factory):
     """An audit that nothing disturbed: its config, and what came out."""
     config = make_audit(tmp_path_factory.mktemp("whole"), prompts=MANY)
     return config, run_audit(config)
+
+
+@pytest.fixture(scope="module")
+def edited(make_audit, cluster, tmp_path_factory):
+    """The same of a trained model that is edited through its lens."""
+    [lens] = bundle_of(ModelConfig()).lenses.iterdir()
+    config = make_audit(tmp_path_factory.mktemp("edited"), lens={"path": str(lens)}, **EDITED)
+    return config, run_audit(config)
+
+
+@pytest.fixture(params=["whole", "edited"])
+def undisturbed(request):
+    return request.getfixturevalue(request.param)
 
 
 def changed(config, **sections):
@@ -91,22 +113,24 @@ def test_what_changes_results_names_another_run_and_what_does_not_does_not(audit
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_the_number_of_workers_does_not_change_a_byte(whole, count):
-    config, outcome = whole  # by 2 workers
+def test_the_number_of_workers_does_not_change_a_byte(undisturbed, count):
+    config, outcome = undisturbed  # by 2 workers
     assert results(run_audit(changed(config, workers={"count": count}), run_id=f"by-{count}")) == results(outcome)
 
 
-def test_a_lost_worker_costs_no_row(whole):
-    config, outcome = whole
-    killer = threading.Thread(target=kill_a_worker, args=(RunDirectory(Path(config.output) / "wounded"),))
+def test_a_lost_worker_costs_no_row(undisturbed):
+    config, outcome = undisturbed
+    run = RunDirectory(Path(config.output) / "wounded")
+    killer = threading.Thread(target=kill_a_worker, args=(run, part_of(config)))
     killer.start()
     wounded = run_audit(config, run_id="wounded")
     killer.join()
     assert results(wounded) == results(outcome)
 
 
-def test_a_killed_driver_goes_on_and_no_finished_shard_is_done_again(whole, tmp_path):
-    config, outcome = whole
+def test_a_killed_driver_goes_on_and_no_finished_shard_is_done_again(undisturbed, tmp_path):
+    config, outcome = undisturbed
+    part = part_of(config)
     (tmp_path / "config.json").write_text(config.model_dump_json())
     program = (
         "import sys; from audit.config.settings import AuditConfig; from ray_jobs.run import run_audit\n"
@@ -115,11 +139,11 @@ def test_a_killed_driver_goes_on_and_no_finished_shard_is_done_again(whole, tmp_
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     run = RunDirectory(Path(config.output) / "killed")
     with subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "config.json")], env=environment) as driver:
-        wait_for(lambda: len(run.finished()) >= 40 or driver.poll() is not None)
+        wait_for(lambda: len(run.finished()) >= part or driver.poll() is not None)
         driver.kill()
     wait_for(lambda: not workers_of(driver.pid))
     times = shard_times(run.path)
-    assert 40 <= len(times) < len(plan(config))
+    assert part <= len(times) < len(plan(config))
     assert results(run_audit(config, run_id="killed")) == results(outcome)
     assert times.items() <= shard_times(run.path).items()
 
@@ -139,9 +163,14 @@ def test_the_driver_loads_neither_torch_nor_mlflow_nor_pandas():
     assert done.stdout.strip() == "set()"
 
 
-def kill_a_worker(run):
+def part_of(config):
+    """Shards after which something is killed: enough to lose, and most still to come."""
+    return len(plan(config)) // 6
+
+
+def kill_a_worker(run, part):
     """End one of this process's own shard workers half-way."""
-    wait_for(lambda: len(run.finished()) >= 40)
+    wait_for(lambda: len(run.finished()) >= part)
     os.kill(workers_of(os.getpid())[0], signal.SIGKILL)
 
 
