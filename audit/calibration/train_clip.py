@@ -15,7 +15,7 @@ from transformers import CLIPTokenizer
 
 from audit.calibration.networks import to_unit_range
 from audit.calibration.train_unet import token_ids
-from audit.calibration.trainer import Schedule, seeded, train
+from audit.calibration.trainer import Schedule, seeded, train, training_device
 
 
 def clip_config(tokenizer: CLIPTokenizer) -> dict[str, Any]:
@@ -52,8 +52,9 @@ def train_clip(
     def loss_of(step: int, generator: torch.Generator) -> Tensor:
         chosen = torch.randint(len(images), (schedule.batch,), generator=generator)
         noise = 0.05 * torch.randn(schedule.batch, 3, 64, 64, generator=generator)
-        seen, said, scale = model(to_unit_range(images[chosen]) + noise, ids[chosen])
-        same = (ids[chosen, None] == ids[None, chosen]).all(-1).float()
+        pictures, captioned = to_unit_range(images[chosen]) + noise, ids[chosen].to(training_device())
+        seen, said, scale = model(pictures.to(training_device()), captioned)
+        same = (captioned[:, None] == captioned[None]).all(-1).float()
         target = same / same.sum(1, keepdim=True)
         logits = scale.clamp(max=50) * seen @ said.T
         return (functional.cross_entropy(logits, target) + functional.cross_entropy(logits.T, target)) / 2

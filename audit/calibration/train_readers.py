@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from audit.calibration.networks import DrawingNetwork, to_unit_range
-from audit.calibration.trainer import Schedule, seeded, train
+from audit.calibration.trainer import Schedule, seeded, train, training_device
 from audit.calibration.world import ATTRIBUTES, OCCUPATIONS
 
 FACE = ("absent", "present")
@@ -42,12 +42,12 @@ def train_network(
         if "face" in answers:
             faceless = torch.rand(schedule.batch, generator=generator) < FACELESS_SHARE
             x = torch.where(faceless.view(-1, 1, 1, 1), destroy_faces(x, generator), x)
-        logits = network(x)
-        loss = torch.stack(
-            [functional.cross_entropy(logits[q][~faceless], labels[q][chosen][~faceless]) for q in questions]
-        ).sum()
+        logits = network(x.to(training_device()))
+        truth = {q: labels[q][chosen][~faceless].to(training_device()) for q in questions}
+        faced = (~faceless).to(training_device())
+        loss = torch.stack([functional.cross_entropy(logits[q][faced], truth[q]) for q in questions]).sum()
         if "face" in answers:
-            loss = loss + functional.cross_entropy(logits["face"], (~faceless).long())
+            loss = loss + functional.cross_entropy(logits["face"], faced.long())
         return loss
 
     return network, train(network, loss_of, schedule, checkpoint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from audit.calibration.train_autoencoder import LATENT_CHANNELS
-from audit.calibration.trainer import Schedule, seeded, train
+from audit.calibration.trainer import Schedule, seeded, train, training_device
 
 TEXT_WIDTH = 64
 CAPTION_DROPOUT = 0.1
@@ -42,6 +43,7 @@ def new_scheduler() -> DDIMScheduler:
         rescale_betas_zero_snr=True,
         prediction_type="v_prediction",
         timestep_spacing="trailing",
+        steps_offset=1,  # of no effect with trailing steps; stock pipelines warn about any other value
         clip_sample=False,
     )
 
@@ -92,19 +94,21 @@ def train_denoiser(
     Timesteps are stratified over the batch, which lowers the variance of the loss at no cost.
     """
     ids, empty = token_ids(denoiser.tokenizer, captions), token_ids(denoiser.tokenizer, [""])
-    alphas = denoiser.scheduler.alphas_cumprod
+    device = training_device()
+    alphas = denoiser.scheduler.alphas_cumprod.to(device)
     parts = nn.ModuleDict({"unet": denoiser.unet, "text_encoder": denoiser.text_encoder})
 
     def loss_of(step: int, generator: torch.Generator) -> Tensor:
         chosen = torch.randint(len(latents), (schedule.batch,), generator=generator)
-        x0 = latents[chosen].float()
-        noise = torch.randn(x0.shape, generator=generator)
-        t = _stratified_timesteps(schedule.batch, len(alphas), generator)
+        x0 = latents[chosen].float().to(device)
+        noise = torch.randn(x0.shape, generator=generator).to(device)
+        t = _stratified_timesteps(schedule.batch, len(alphas), generator).to(device)
         signal, sigma = alphas[t].sqrt().view(-1, 1, 1, 1), (1 - alphas[t]).sqrt().view(-1, 1, 1, 1)
         dropped = torch.rand(schedule.batch, 1, generator=generator) < CAPTION_DROPOUT
-        text = denoiser.text_encoder(torch.where(dropped, empty, ids[chosen])).last_hidden_state
+        said = torch.where(dropped, empty, ids[chosen]).to(device)
+        text = denoiser.text_encoder(said).last_hidden_state
         # The flash kernel for heads this small is slower than plain matrix products on a CPU.
-        with sdpa_kernel(SDPBackend.MATH):
+        with sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext():
             v = denoiser.unet(signal * x0 + sigma * noise, t, text).sample
         return nn.functional.mse_loss(v, signal * noise - sigma * x0)
 

@@ -55,6 +55,11 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
+def training_device() -> torch.device:
+    """Where parts are trained: on the GPU where there is one. Batches are drawn on the CPU in any case."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def train(
     module: nn.Module,
     loss_of: Callable[[int, torch.Generator], Tensor],
@@ -64,22 +69,24 @@ def train(
     """Train ``module`` in place; run again after an interruption, it goes on from the last checkpoint.
 
     Args:
-        module: The trainable parts; left holding the averaged weights in eval mode.
-        loss_of: ``(step, generator) -> scalar loss``; the generator is seeded by the step, so that a resumed run sees
-            the batches that an uninterrupted one would have seen.
+        module: The trainable parts; left holding the averaged weights, in eval mode on the CPU.
+        loss_of: ``(step, generator) -> scalar loss``; the module is on ``training_device()`` then. The generator is
+            seeded by the step, so that a resumed run sees the batches that an uninterrupted one would have seen.
         schedule: Steps, rates, averaging.
         checkpoint: File to keep the state in.
 
     Returns:
         Mean loss of each tenth of the run.
     """
+    device = training_device()
+    module.to(device)
     optimizer = torch.optim.AdamW(
         module.parameters(), lr=schedule.learning_rate, betas=(0.9, 0.99), weight_decay=schedule.weight_decay
     )
     average = {name: value.detach().clone() for name, value in module.state_dict().items()}
     losses: list[float] = []
     if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
+        state = torch.load(checkpoint, weights_only=True, map_location=device)
         module.load_state_dict(state["module"])
         optimizer.load_state_dict(state["optimizer"])
         average, losses = state["average"], state["losses"]
@@ -94,7 +101,7 @@ def train(
             _save(checkpoint, module, optimizer, average, losses)
             _log_progress(checkpoint.stem, losses, schedule, (time.monotonic() - started) / (done - first))
     module.load_state_dict(average)
-    module.eval()
+    module.eval().cpu()
     tenth = max(1, schedule.steps // 10)
     return [sum(part) / len(part) for part in (losses[i : i + tenth] for i in range(0, len(losses), tenth))]
 
