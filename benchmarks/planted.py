@@ -1,20 +1,24 @@
-"""Audits the auditor: how many of a run's Wilson intervals cover the shares that were planted.
+"""Audits the auditor: do a run's Wilson intervals cover the shares that were planted, and do its skews come in order?
 
 ``difflens-audit run configs/planted.yaml`` (or ``configs/rendered.yaml``), then ``python -m benchmarks.planted RUN``.
 At guidance 1 the planted shares are the truth of the training data, for the rendered model they are the truth itself.
+Another world is audited with ``--set model.world=DIRECTORY``.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
+
+from scipy.stats import spearmanr
 
 from audit.calibration.bundle import world_table
 from audit.calibration.world import World
 from audit.config.settings import ModelConfig
 from audit.measure.fairness import total_variation
-from audit.records import BASELINE
+from audit.records import BASELINE, GroupResult
 from audit.store import RunDirectory
 from reports.export import read_audit_json
 
@@ -24,19 +28,30 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="run directory of a calibration or rendered model")
     result = read_audit_json(RunDirectory(parser.parse_args().run))
     world = World.load(world_table(ModelConfig.model_validate(result.config["model"])))
-    print(f"{result.run_id}: share of {world.name}'s planted values inside the 95 % Wilson interval")
+    print(f"{result.run_id}: the planted shares of {world.name} and the baseline arm")
     for attribute in result.config["attributes"]:
-        covered, gaps = [], []
-        for row in result.results:
-            if row.attribute != attribute or row.arm != BASELINE:
-                continue
-            planted = world.share(str(row.prompt_id), attribute)
-            covered += [row.shares[group].low <= planted[group] <= row.shares[group].high for group in planted]
-            gaps.append(total_variation([row.shares[group].value for group in planted], list(planted.values())))
-        print(
-            f"{attribute:>10}: {statistics.mean(covered):6.1%} of {len(covered)} shares; "
-            f"total variation, mean over {len(gaps)} occupations {statistics.mean(gaps):.3f}, worst {max(gaps):.3f}"
-        )
+        rows = [row for row in result.results if row.attribute == attribute and row.arm == BASELINE]
+        print(f"{attribute:>10}: {_line(world, attribute, rows)}")
+
+
+def _line(world: World, attribute: str, rows: Sequence[GroupResult]) -> str:
+    """Shares covered, total variation, and the rank correlation of planted and found shares of the first group."""
+    planted = [world.share(str(row.prompt_id), attribute) for row in rows]
+    pairs = [
+        (row.shares[group], truth) for row, shares in zip(rows, planted, strict=True) for group, truth in shares.items()
+    ]
+    covered = [found.low <= truth <= found.high for found, truth in pairs]
+    gaps = [
+        total_variation([row.shares[group].value for group in shares], list(shares.values()))
+        for row, shares in zip(rows, planted, strict=True)
+    ]
+    first = next(iter(planted[0]))
+    rank = spearmanr([shares[first] for shares in planted], [row.shares[first].value for row in rows]).statistic
+    return (
+        f"{statistics.mean(covered):6.1%} of {len(covered)} shares inside the interval; total variation, mean over "
+        f"{len(gaps)} occupations {statistics.mean(gaps):.3f}, worst {max(gaps):.3f}; "
+        f"Spearman of the {first} shares {rank:.3f}"
+    )
 
 
 if __name__ == "__main__":
