@@ -140,6 +140,17 @@ def _not_there(address: str, error: Exception) -> ClusterError:
 def _start(address: str | None, workers: WorkersConfig) -> None:
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address is None:
+        _start_here(workers, quiet)
+        return
+    check_reachable(address)
+    try:
+        ray.init(address=address, **quiet)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise _not_there(address, error) from error
+
+
+def _start_here(workers: WorkersConfig, quiet: dict[str, Any]) -> None:
+    try:
         ray.init(
             address="local",  # never a cluster that happens to run here
             num_cpus=_logical_cpus(workers),
@@ -148,12 +159,11 @@ def _start(address: str | None, workers: WorkersConfig) -> None:
             _node_ip_address="127.0.0.1",
             **quiet,
         )
-        return
-    check_reachable(address)
-    try:
-        ray.init(address=address, **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise _not_there(address, error) from error
+    except Exception as error:  # Ray gives its node 30 seconds, and then raises a bare Exception
+        raise ClusterError(
+            f"Ray could not be started on this machine ({error}); run again when it is less busy, or name a cluster "
+            "with --address"
+        ) from error
 
 
 def _logical_cpus(workers: WorkersConfig) -> int:
