@@ -52,15 +52,15 @@ class Recipe:
 
 FULL = Recipe(
     drawings=44_000,
-    autoencoder=Schedule(steps=2_000, batch=16, learning_rate=3e-3, ema=0.99),
+    autoencoder=Schedule(steps=7_000, batch=16, learning_rate=3e-3, ema=0.99),
     judge=Schedule(steps=800, batch=128, learning_rate=3e-3, ema=0.99),
     features=Schedule(steps=400, batch=128, learning_rate=3e-3, ema=0.99),
     clip=Schedule(steps=500, batch=128, learning_rate=2e-3, ema=0.99),
-    denoiser=Schedule(steps=3_500, batch=64, learning_rate=1e-3, warmup=200, ema=0.999),
+    denoiser=Schedule(steps=10_000, batch=64, learning_rate=1e-3, warmup=200, ema=0.999),
 )
 QUICK = Recipe(
     drawings=16_000,
-    autoencoder=Schedule(steps=1_000, batch=16, learning_rate=3e-3, ema=0.98),
+    autoencoder=Schedule(steps=1_500, batch=16, learning_rate=3e-3, ema=0.98),
     judge=Schedule(steps=600, batch=128, learning_rate=3e-3, ema=0.98),
     features=Schedule(steps=300, batch=128, learning_rate=3e-3, ema=0.98),
     clip=Schedule(steps=300, batch=128, learning_rate=2e-3, ema=0.98),

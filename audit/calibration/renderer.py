@@ -48,7 +48,7 @@ BLUSH = ("#ee9a95", "#dc8570", "#c26a55", "#93523f")
 SHADE = ("#d9a98c", "#b3805f", "#865a3e", "#52362a")
 """Lines and shadows on each skin tone."""
 
-HAIR = ("#241d1c", "#472b1d", "#94482a", "#cfa25a", "#bcbcc1")
+HAIR = ("#241d1c", "#472b1d", "#94482a", "#cfa25a", "#e6e6ea")
 BACKGROUND = ("#b4c4ac", "#adc6da", "#dccdae", "#c6bbd8", "#a3aab4", "#dcb8b0")
 
 
@@ -269,10 +269,10 @@ def _head(window: Window, looks: Looks) -> None:
     w.paint(_face_outline(w, looks), looks.skin, "face")
     low_forehead = _face_outline(w, looks)
     for height in (-7.6, -5.6):
-        line = both(low_forehead + 2.5, (w.y - height - 0.02 * w.x**2).abs() - 0.45)
-        w.paint(both(line, w.x.abs() - 6.0), looks.shade, opacity=0.6 * looks.old)
+        line = both(low_forehead + 2.5, (w.y - height - 0.02 * w.x**2).abs() - 0.55)
+        w.paint(both(line, w.x.abs() - 6.0), looks.shade, opacity=0.85 * looks.old)
     fold = segment(w.x.abs(), w.y, (2.8, 4.0), (5.6, 7.6), 0.55)
-    w.paint(fold, looks.shade, opacity=0.8 * looks.old)
+    w.paint(fold, looks.shade, opacity=0.95 * looks.old)
     w.glow(w.x.abs() - 6.6, w.y - 5.0, 4.4, looks.blush, 0.95 * looks.young)
     w.paint(ellipse(w.x, w.y - 3.6, 1.7, 1.25), looks.shade, opacity=0.75)
 
