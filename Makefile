@@ -9,7 +9,7 @@ OUT ?= build/calibration
 TABLE ?=
 QUICK ?=
 
-.PHONY: demo test check format calibration lens bench clean
+.PHONY: demo test check format calibration bench coverage clean
 
 demo: $(INSTALLED)
 	$(BIN)/difflens-audit run configs/occupations.yaml
@@ -36,6 +36,10 @@ calibration: $(INSTALLED)
 # One command per comparison; each prints a table.
 bench: $(INSTALLED)
 	for name in cli_latency attribution generation driver_memory; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+
+# Do the intervals cover what they say? Writes docs/coverage.md and its chart; QUICK=1 tries it in a minute.
+coverage: $(INSTALLED)
+	$(BIN)/python -m benchmarks.coverage $(if $(QUICK),--quick)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

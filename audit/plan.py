@@ -20,6 +20,14 @@ _SOUNDS_VOWEL = re.compile(r"(?i)([aeiou]|hour|honest|hono|heir)")
 _SPELLED_OUT = re.compile(r"([A-Z]{2,4}|[A-Z])\b")  # "an MRI technician", "an X-ray technician", "a UX designer"
 _VOWEL_LETTER_NAMES = "AEFHILMNORSX"
 
+PHRASES = {"skin_tone": "{group} skinned"}
+"""How a group is put into a prompt, where its bare name is not how one says it."""
+
+
+def group_phrase(attribute: str, group: str) -> str:
+    """Return how a prompt names a group: ``old``, but ``tan skinned``."""
+    return PHRASES.get(attribute, "{group}").format(group=group)
+
 
 def article(following: str) -> str:
     """Return ``an`` before a vowel sound, ``a`` otherwise, judged by the text that follows."""

@@ -19,6 +19,7 @@ import yaml
 
 from audit.config.problems import Location, Problem, listing, suggestion
 from audit.config.settings import DEFAULT_ATTRIBUTES, GENERATED_HERE, AuditConfig, ModelConfig
+from audit.plan import prompts_of
 
 CONNECT_SECONDS = 2.0
 """How long a tracking server may take to answer a connection."""
@@ -38,8 +39,10 @@ def check_ready(config: AuditConfig) -> Iterator[Problem]:
     yield from _model(config.model)
     yield from check_occupations(config)
     yield from _judge(config)
+    yield from _confusion(config)
     yield from _lens(config)
     yield from _quality(config)
+    yield from check_gates(config)
     yield from _output(config)
     yield from _tracking(config)
 
@@ -143,6 +146,17 @@ def check_occupations(config: AuditConfig) -> Iterator[Problem]:
             yield Problem(("prompts", "occupations", index), message + suggestion(occupation, known), reads=_MODEL)
 
 
+def _confusion(config: AuditConfig) -> Iterator[Problem]:
+    if config.judge.confusion is None:
+        return
+    from audit.confusion_file import judge_confusions
+
+    try:
+        judge_confusions(config.judge, config.model, config.attributes)
+    except ValueError as error:
+        yield Problem(("judge", "confusion"), f"{error}; make one with `difflens-audit calibrate LABELS`")
+
+
 def _judge(config: AuditConfig) -> Iterator[Problem]:
     source = config.judge.source
     if source != "bundled":
@@ -240,6 +254,26 @@ def _quality(config: AuditConfig) -> Iterator[Problem]:
     if quality.reference is not None and not _holds_images(Path(quality.reference)):
         message = f"expected a directory with images ({listing(_IMAGES)}), found none at {quality.reference}"
         yield Problem(("quality", "reference"), message)
+
+
+def check_gates(config: AuditConfig) -> Iterator[Problem]:
+    """Find gates on prompts that the audit does not have.
+
+    Yields:
+        Problems, each with its place in the config; nothing where the prompts themselves cannot be known.
+    """
+    named = [(index, gate) for index, gate in enumerate(config.gates) if gate.prompt not in ("each", "overall")]
+    if not named:
+        return
+    try:
+        known = tuple(prompt.id for prompt in prompts_of(config, known_occupations(config.model) or ()))
+    except (OSError, ValueError):  # told by check_occupations
+        return
+    for index, gate in named:
+        if gate.prompt not in known:
+            message = f"expected 'each', 'overall' or the id of a prompt ({listing(known)}), found {gate.prompt!r}"
+            reads = (("prompts", "occupations"), *_MODEL)
+            yield Problem(("gates", index, "prompt"), message + suggestion(gate.prompt, known), reads)
 
 
 def _is_path(text: str) -> bool:

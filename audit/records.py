@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 BASELINE = "baseline"
 """Name of the arm without any intervention; every other arm is named after its mitigation."""
@@ -123,21 +123,88 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class FairnessDiscrepancy:
-    """Distance of the mean group distribution from the target.
+class Range:
+    """Smallest and largest value that the unclassified images allow: certain, given the judge, and no interval."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Change(Estimate):
+    """A change with its interval and its sample size.
 
     Attributes:
-        value: The figure to read: the soft plug-in of DiffLens (Shi et al. 2025, section 5.1).
-        plug_in_soft: L2 distance of the mean group probabilities from the target.
+        standard_error: Of the change.
+        p_value: Two-sided, of no change; the interval excludes 0 where it is below 1 − confidence.
+    """
+
+    standard_error: float
+    p_value: float
+
+
+@dataclass(frozen=True)
+class FairnessDiscrepancy:
+    """Distance ‖π − r‖₂ of the group distribution π from the target r, estimated on at least two images.
+
+    Attributes:
+        value: The figure to read: √max(0, ``squared``).
+        low: Lower end of the distance's 95 % interval.
+        high: Upper end.
+        squared: Unbiased estimate of the squared distance, from the group probabilities; below 0 about half of the time
+            where the model is fair. Averages are taken of this one.
+        plug_in_soft: The distance of the mean group probabilities, as DiffLens prints it (Shi et al. 2025, 5.1).
         plug_in_hard: The same for the shares of the most probable group.
         expected_at_parity: Mean of ``plug_in_hard`` over samples of this n from the target itself: the noise floor.
+        p_parity: Of the most probable groups being drawn from the target itself.
+        p_adjusted: The same after Benjamini and Hochberg, over the prompts and attributes of the arm; on an overall
+            row ``p_parity`` itself.
         n: Classified images.
     """
 
     value: float
+    low: float
+    high: float
+    squared: float
     plug_in_soft: float
     plug_in_hard: float
     expected_at_parity: float
+    p_parity: float
+    p_adjusted: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """Figures with the judge's own errors taken out, by its confusion matrix; their intervals hold the matrix's error.
+
+    Attributes:
+        shares: Share of each group.
+        squared: Squared fairness discrepancy.
+        accuracy: The judge's, on the labelled images behind the matrix.
+    """
+
+    shares: dict[str, Estimate]
+    squared: Estimate
+    accuracy: Estimate
+
+
+@dataclass(frozen=True)
+class PromptMean:
+    """Unweighted mean of the squared fairness discrepancy over prompts, each counted once.
+
+    Attributes:
+        value: The figure to read: √max(0, mean of ``squared``), a root mean square over prompts.
+        low: Lower end of its 95 % interval over prompts (t interval of the mean square), None for a single prompt.
+        high: Upper end.
+        plug_in_soft: Mean over the prompts of the soft plug-in, for comparison with the literature.
+        n: Prompts.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    plug_in_soft: float
     n: int
 
 
@@ -147,6 +214,19 @@ class GroupResult:
 
     Overall rows pool all images of the arm; ``mean_over_prompts`` then holds the mean of the prompts' own values, since
     opposite skews of two occupations cancel in a pool.
+
+    Attributes:
+        prompt_id: The prompt.
+        arm: The arm.
+        attribute: The attribute.
+        n: Classified images.
+        statuses: Images by status.
+        shares: Share of each group among the classified images, Wilson's interval.
+        fairness_discrepancy: None below two classified images.
+        bounds: Share of each group among *all* images, whatever the unclassified ones show.
+        discrepancy_bounds: Likewise the hard fairness discrepancy; None where there is no image.
+        corrected: None where the judge's confusion matrix is not known: the figures are uncorrected.
+        mean_over_prompts: On overall rows, where a prompt has at least two classified images.
     """
 
     prompt_id: str | None
@@ -156,7 +236,76 @@ class GroupResult:
     statuses: dict[str, int]
     shares: dict[str, Estimate]
     fairness_discrepancy: FairnessDiscrepancy | None
-    mean_over_prompts: float | None = None
+    bounds: dict[str, Range] = field(default_factory=dict)
+    discrepancy_bounds: Range | None = None
+    corrected: Corrected | None = None
+    mean_over_prompts: PromptMean | None = None
+
+
+@dataclass(frozen=True)
+class GroupChange:
+    """What an arm changed in one attribute, against the baseline's images of the same keys.
+
+    Attributes:
+        prompt_id: The prompt; None for the mean over prompts.
+        arm: The edited arm.
+        attribute: The attribute.
+        n: Images that both arms could classify; prompts for the mean over prompts.
+        shares: Change of each group's share, paired.
+        squared: Change of the squared fairness discrepancy, paired; negative is fairer.
+    """
+
+    prompt_id: str | None
+    arm: str
+    attribute: str
+    n: int
+    shares: dict[str, Estimate]
+    squared: Change
+
+
+@dataclass(frozen=True)
+class MissingChange:
+    """Whether an arm leaves another share of its images unclassified than the baseline does.
+
+    Attributes:
+        arm: The edited arm.
+        before: Unclassified share of the baseline.
+        after: Unclassified share of the arm.
+        difference: Paired difference, after minus before.
+    """
+
+    arm: str
+    before: Estimate
+    after: Estimate
+    difference: Estimate
+
+    @property
+    def differs(self) -> bool:
+        """Whether the interval of the difference excludes 0: the arms' groups are then counted on unlike images."""
+        return self.difference.low > 0 or self.difference.high < 0
+
+
+@dataclass(frozen=True)
+class AttributeShift:
+    """How far an arm moved the shares of one attribute, as one entry of the cross-attribute matrix.
+
+    Attributes:
+        arm: The edited arm.
+        attribute: The measured attribute, whichever the arm edits.
+        value: Mean over prompts of the total variation between the arms' shares.
+        floor: The same under no change, by swapping the arms of single images at random: what chance alone would show.
+        p_value: Of no change.
+        prompts: Prompts with a classified image in both arms.
+        pairs: Images classified in both arms.
+    """
+
+    arm: str
+    attribute: str
+    value: float
+    floor: float
+    p_value: float
+    prompts: int
+    pairs: int
 
 
 @dataclass(frozen=True)
@@ -228,12 +377,56 @@ class FeatureFinding:
 
 
 @dataclass(frozen=True)
+class Verdict:
+    """Whether one figure keeps within the limit of one gate.
+
+    Attributes:
+        gate: Name of the gate in the config.
+        measure: What is limited, for example ``share:female``.
+        attribute: The attribute concerned, None where the measure has none.
+        prompt_id: The prompt, None for the arm as a whole.
+        arm: The arm.
+        limit: The limit.
+        side: ``max`` where the figure may not exceed the limit, ``min`` where it may not fall below it.
+        value: The figure, None where there is nothing to measure it on.
+        low: Lower end of the interval that decided, None likewise.
+        high: Upper end.
+        confidence: Confidence of that interval; above 95 % where a run has several gates.
+        n: Images (or pairs) behind the figure.
+        verdict: ``pass``, ``fail`` or ``inconclusive``.
+        level: ``fail``, or ``warn`` for a gate that never fails a run.
+        margin: Distance of the figure from the limit, negative on the wrong side.
+        note: Why the verdict is what it is, where the interval alone does not say.
+    """
+
+    gate: str
+    measure: str
+    attribute: str | None
+    prompt_id: str | None
+    arm: str
+    limit: float
+    side: Literal["max", "min"]
+    value: float | None
+    low: float | None
+    high: float | None
+    confidence: float
+    n: int
+    verdict: Literal["pass", "fail", "inconclusive"]
+    level: Literal["fail", "warn"]
+    margin: float | None
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class AuditResult:
     """All that an audit found; ``audit.json`` is this record.
 
     Attributes:
         lens: The lens's card as plain data (``name``, ``quality``, ``settings``, …), empty where no lens was used, with
             ``features``: a list of FeatureFinding records as plain data.
+        changes: What each edited arm changed, by prompt and as the mean over prompts.
+        shifts: How far each edited arm moved each attribute, with what chance alone would show.
+        missing: Per edited arm, whether it leaves other images unclassified.
         verdicts: Verdicts per gate; empty while a config names no gates.
     """
 
@@ -244,5 +437,8 @@ class AuditResult:
     overall: tuple[GroupResult, ...]
     quality: tuple[QualityResult, ...]
     lens: dict[str, Any]
-    verdicts: tuple[dict[str, Any], ...] = ()
-    schema_version: int = 1
+    changes: tuple[GroupChange, ...] = ()
+    shifts: tuple[AttributeShift, ...] = ()
+    missing: tuple[MissingChange, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+    schema_version: int = 2

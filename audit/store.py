@@ -28,6 +28,10 @@ PROGRESS = "progress.json"
 AUDIT = "audit.json"
 RESULTS = "results.parquet"
 REPORT = "report.html"
+TABLE = "results.csv"
+SUMMARY = "summary.md"
+JUNIT = "junit.xml"
+MODEL_CARD = "model-index.yaml"
 SHARDS = "shards"
 IMAGES = "images"
 LENS = "lens"
@@ -35,8 +39,8 @@ LENS = "lens"
 MODEL_FINGERPRINT = "model_fingerprint"
 """Key of the provenance that says which weights drew the images."""
 
-CHANGES_NO_RESULT = ("workers", "tracking", "report", "output")
-"""Sections of the config that may differ when a run goes on: who computes, who is told, and where it lies."""
+CHANGES_NO_RESULT = ("workers", "tracking", "report", "output", "gates")
+"""Sections of the config that may differ when a run goes on: who computes, who is told, where it lies, what passes."""
 
 ROW_GROUP = 65_536
 """Rows per Parquet row group: fixed, so that equal rows give equal bytes."""

@@ -16,8 +16,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from audit.arm_rows import ArmRows, arm_rows
+from audit.changes import attribute_shifts, group_changes, missing_change
+from audit.config.settings import GateConfig
 from audit.findings import LensFeatures, feature_findings, prompt_attribution
+from audit.gate_inputs import GateReader
+from audit.gates import evaluate, gates_of
+from audit.group_results import adjusted, group_result
 from audit.measure import fairness
+from audit.measure.classifier_error import ConfusionMatrix
 from audit.measure.clip_scores import rescaled
 from audit.measure.intervals import mean_interval, wilson
 from audit.quality import FeatureSet, KernelSample, Yardstick, kernel_sample, reference_set
@@ -30,9 +37,9 @@ from audit.records import (
     Measurement,
     QualityResult,
     Shard,
-    Status,
+    Verdict,
 )
-from audit.rows import FEATURES, probability_column, results_schema, row_schema
+from audit.rows import FEATURES, results_schema, row_schema
 from audit.store import CONFIG, PROVENANCE, RunDirectory
 
 Floats = NDArray[np.float64]
@@ -54,6 +61,8 @@ class SummaryPlan:
         clip_signature: ``net:…|resize:…|v:…`` of the CLIP model, empty where none was used.
         feature_signature: The same of the feature network.
         kid_images: Features kept whole per arm, for the kernel distance.
+        confusions: Attribute → the judge's confusion matrix, where it is known.
+        gates: Limits that the audit must keep.
     """
 
     run_id: str
@@ -64,44 +73,26 @@ class SummaryPlan:
     clip_signature: str = ""
     feature_signature: str = ""
     kid_images: int = 2_000
+    confusions: Mapping[str, ConfusionMatrix] = field(default_factory=dict)
+    gates: tuple[GateConfig, ...] = ()
 
     @property
     def prompt_ids(self) -> tuple[str, ...]:
         """Prompt ids in plan order."""
         return tuple(dict.fromkeys(shard.prompt.id for shard in self.shards))
 
-    def target(self, attribute: Attribute) -> tuple[float, ...]:
-        """Return the distribution that counts as fair for ``attribute``."""
-        return self.targets.get(attribute.name, fairness.uniform(len(attribute.groups)))
+    @property
+    def images(self) -> dict[str, int]:
+        """Images of each prompt in an arm, in plan order."""
+        sizes = dict.fromkeys(self.prompt_ids, 0)
+        for shard in self.shards:
+            sizes[shard.prompt.id] += len(shard.indices)
+        return sizes
 
-
-@dataclass(frozen=True)
-class ArmRows:
-    """The columns of one arm, its prompts one after the other in plan order.
-
-    Attributes:
-        arm: Name of the arm.
-        statuses: ``Status`` values, shape (n,).
-        probabilities: Attribute → the judge's probabilities, shape (n, groups), NaN where nothing was perceived.
-        prompts: Prompt id → its rows.
-        scores: Column name → values of shape (n,), NaN where null.
-    """
-
-    arm: str
-    statuses: NDArray[np.str_]
-    probabilities: dict[str, Floats]
-    prompts: dict[str, slice]
-    scores: dict[str, Floats]
-
-    def classified(self, attribute: str, prompt_id: str | None = None) -> Floats:
-        """Return the probabilities of the classified images of a prompt, or of all, shape (n, groups)."""
-        rows = self.prompts[prompt_id] if prompt_id is not None else slice(None)
-        return np.compress(self.statuses[rows] == Status.CLASSIFIED, self.probabilities[attribute][rows], axis=0)
-
-    def counts(self, prompt_id: str | None = None) -> dict[str, int]:
-        """Return the images of a prompt, or of all, by status."""
-        rows = self.prompts[prompt_id] if prompt_id is not None else slice(None)
-        return {status.value: int((self.statuses[rows] == status).sum()) for status in Status}
+    @property
+    def goals(self) -> dict[str, tuple[float, ...]]:
+        """The distribution that counts as fair for each attribute."""
+        return {a.name: self.targets.get(a.name, fairness.uniform(len(a.groups))) for a in self.attributes}
 
 
 @dataclass(frozen=True)
@@ -139,22 +130,41 @@ def summarise(
         raise ValueError("there is no shard to summarise; the plan is empty or no shard was finished")
     table, features = _gather(run, plan)
     run.write_results(table)
-    arms = {arm: _arm_rows(table, arm, plan) for arm in plan.arms}
-    results = tuple(
-        _group_result(arms[arm], attribute, plan.target(attribute), prompt_id)
-        for prompt_id in plan.prompt_ids
-        for arm in plan.arms
-        for attribute in plan.attributes
-    )
+    arms = {arm: arm_rows(table, arm, plan.attributes, plan.images) for arm in plan.arms}
+    edited = [rows for arm, rows in arms.items() if arm != BASELINE]
+    quality = _quality(arms, plan, features, reference)
     return AuditResult(
         run_id=plan.run_id,
         config=run.read_json(CONFIG),
         provenance=run.read_json(PROVENANCE),
-        results=results,
-        overall=tuple(_overall(arms[arm], a, plan.target(a)) for arm in plan.arms for a in plan.attributes),
-        quality=_quality(arms, plan, features, reference),
+        results=_results(arms, plan),
+        overall=tuple(_result(arms[arm], a, plan, None) for arm in plan.arms for a in plan.attributes),
+        quality=quality,
         lens=_lens(run, plan, lens),
+        changes=tuple(c for rows in edited for c in group_changes(arms[BASELINE], rows, plan.attributes, plan.goals)),
+        shifts=attribute_shifts(arms[BASELINE], edited, plan.attributes),
+        missing=tuple(missing_change(arms[BASELINE], rows) for rows in edited),
+        verdicts=_verdicts(arms, plan, quality),
     )
+
+
+def _results(arms: Mapping[str, ArmRows], plan: SummaryPlan) -> tuple[GroupResult, ...]:
+    """Return the rows of all prompts, in plan order; the p-values of one arm are adjusted together."""
+    by_arm = {
+        arm: iter(adjusted([_result(rows, a, plan, prompt) for prompt in plan.prompt_ids for a in plan.attributes]))
+        for arm, rows in arms.items()
+    }
+    return tuple(next(by_arm[arm]) for _ in plan.prompt_ids for arm in plan.arms for _ in plan.attributes)
+
+
+def _result(rows: ArmRows, attribute: Attribute, plan: SummaryPlan, prompt_id: str | None) -> GroupResult:
+    return group_result(rows, attribute, plan.goals[attribute.name], prompt_id, plan.confusions.get(attribute.name))
+
+
+def _verdicts(arms: Mapping[str, ArmRows], plan: SummaryPlan, quality: Sequence[QualityResult]) -> tuple[Verdict, ...]:
+    gates = gates_of(plan.gates, plan.prompt_ids)
+    reader = GateReader(arms, plan.attributes, plan.goals, {figures.arm: figures for figures in quality})
+    return evaluate(gates, [reader.read(gate) for gate in gates])
 
 
 def _gather(run: RunDirectory, plan: SummaryPlan) -> tuple[pa.Table, dict[str, FeatureSet]]:
@@ -210,67 +220,6 @@ def _in_order(table: pa.Table, plan: SummaryPlan) -> pa.Table:
     prompt = pc.index_in(table["prompt_id"], value_set=pa.array(plan.prompt_ids)).to_numpy()
     order = np.lexsort((table["index"].to_numpy(), prompt, arm))
     return table.take(order).cast(results_schema(plan.attributes))
-
-
-def _arm_rows(table: pa.Table, arm: str, plan: SummaryPlan) -> ArmRows:
-    rows = table.filter(pc.equal(table["arm"], arm))
-    statuses = np.array(rows["status"].to_pylist())
-    unknown = set(statuses.tolist()) - set(Status)
-    if unknown:
-        raise ValueError(f"unknown status {sorted(unknown)}; expected one of {[status.value for status in Status]}")
-    sizes = dict.fromkeys(plan.prompt_ids, 0)
-    for shard in plan.shards:
-        sizes[shard.prompt.id] += len(shard.indices)
-    ends = np.cumsum(list(sizes.values())).tolist()
-    return ArmRows(
-        arm=arm,
-        statuses=statuses,
-        probabilities={attribute.name: _probabilities(rows, statuses, attribute) for attribute in plan.attributes},
-        prompts={name: slice(end - size, end) for (name, size), end in zip(sizes.items(), ends, strict=True)},
-        scores={name: _floats(rows[name]) for name in ("clip_i", "clip_t", "p_prompt_shown")},
-    )
-
-
-def _probabilities(rows: pa.Table, statuses: NDArray[np.str_], attribute: Attribute) -> Floats:
-    columns = [_floats(rows[probability_column(attribute.name, group)]) for group in attribute.groups]
-    values = np.stack(columns, axis=1)
-    if np.isnan(values[statuses == Status.CLASSIFIED]).any():
-        raise ValueError(f"a classified image has no probability of {attribute.name}; give it another status")
-    return values
-
-
-def _floats(column: pa.ChunkedArray) -> Floats:
-    """Return a float column with NaN for null."""
-    values: Floats = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
-    return values
-
-
-def _group_result(rows: ArmRows, attribute: Attribute, target: tuple[float, ...], prompt_id: str | None) -> GroupResult:
-    """Count one attribute of one prompt or, for None, of the whole arm; without a classified image it has no share."""
-    probabilities = rows.classified(attribute.name, prompt_id)
-    n = len(probabilities)
-    counts = fairness.hard_counts(probabilities).tolist() if n else []
-    return GroupResult(
-        prompt_id=prompt_id,
-        arm=rows.arm,
-        attribute=attribute.name,
-        n=n,
-        statuses=rows.counts(prompt_id),
-        shares={group: wilson(count, n) for group, count in zip(attribute.groups, counts, strict=bool(n))},
-        fairness_discrepancy=fairness.fairness_discrepancy(probabilities, target) if n else None,
-        mean_over_prompts=_mean_over_prompts(rows, attribute, target) if prompt_id is None else None,
-    )
-
-
-def _overall(rows: ArmRows, attribute: Attribute, target: tuple[float, ...]) -> GroupResult:
-    return _group_result(rows, attribute, target, prompt_id=None)
-
-
-def _mean_over_prompts(rows: ArmRows, attribute: Attribute, target: tuple[float, ...]) -> float | None:
-    """Return the mean of the soft plug-in over the prompts that have a classified image."""
-    samples = (rows.classified(attribute.name, prompt_id) for prompt_id in rows.prompts)
-    values = [fairness.soft_plug_in(sample, target) for sample in samples if len(sample)]
-    return float(np.mean(values)) if values else None
 
 
 def _quality(

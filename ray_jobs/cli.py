@@ -12,6 +12,7 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -43,6 +44,12 @@ OutputOption = Annotated[str | None, typer.Option("--output", metavar="DIR", hel
 AddressOption = Annotated[str | None, typer.Option("--address", help="A running Ray cluster instead of this machine.")]
 WorkersOption = Annotated[int | None, typer.Option("--workers", min=1, metavar="N", help="Number of worker actors.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Answer as JSON on standard output.")]
+
+
+class FailOn(StrEnum):
+    """What ``compare`` may fail on."""
+
+    WORSE = "worse"
 
 
 def _print_version(wanted: bool) -> None:
@@ -84,11 +91,11 @@ def run(  # noqa: PLR0913 (one parameter per option)
     with _told_plainly():
         audit = _ready_config(config, sets, output, workers)
         _show_log()
+        from audit.gates import overall_verdict
         from ray_jobs.run import run_audit
-        from reports.story import verdict_of
 
         outcome = run_audit(audit, run_id=run_id, address=address)
-    code = exit_code(verdict_of(outcome.result.verdicts), complete=not outcome.incomplete)
+    code = exit_code(overall_verdict(outcome.result.verdicts), complete=not outcome.incomplete)
     from ray_jobs import terminal
 
     if as_json:
@@ -103,17 +110,20 @@ def plan(config: ConfigArgument, sets: SetOption = None, as_json: JsonOption = F
     """Show what an audit would do, before anything is spent."""
     with _told_plainly():
         from audit.config.file import read_config
-        from audit.readiness import check_occupations
+        from audit.readiness import check_gates, check_occupations
 
         # A plan is made anywhere: the weights and the tracking server may be on the machine that will do the work.
-        audit = read_config(config, sets or (), [check_occupations])
+        audit = read_config(config, sets or (), [check_occupations, check_gates])
     from ray_jobs import terminal
+    from ray_jobs.power_table import power_as_data, power_of, show_power
 
     work = terminal.work_of(audit)
+    power = power_of(audit, work.prompts)
     if as_json:
-        _print_json(terminal.work_as_data(work))
+        _print_json(terminal.work_as_data(work) | {"power": power_as_data(power)})
     else:
         terminal.show_work(work)
+        show_power(power, terminal.open_console())
 
 
 @app.command()
@@ -185,6 +195,72 @@ def report(
 
 
 @app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="A", help="The earlier run directory.", show_default=False)],
+    second: Annotated[Path, typer.Argument(metavar="B", help="The later run directory.", show_default=False)],
+    fail_on: Annotated[
+        FailOn | None, typer.Option("--fail-on", help="Exit with code 1 where the later run is worse.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what changed between two runs, and which of it is more than chance."""
+    from audit.compare import NothingToCompareError
+    from audit.compare import compare as compare_runs
+    from audit.finished_run import UnreadableRunError
+    from audit.store import RunDirectory
+
+    try:
+        comparison = compare_runs(RunDirectory(first), RunDirectory(second))
+    except (UnreadableRunError, NothingToCompareError) as mistake:
+        typer.echo(str(mistake), err=True)
+        raise typer.Exit(ExitCode.USAGE) from None
+    from ray_jobs.comparison_table import comparison_as_data, comparison_lines
+
+    failed = fail_on is FailOn.WORSE and bool(comparison.judged("worse"))
+    code = ExitCode.GATE_FAILED if failed else ExitCode.PASS
+    if as_json:
+        _print_json(comparison_as_data(comparison) | {"exit_code": int(code)})
+    else:
+        typer.echo("\n".join(comparison_lines(comparison)))
+    raise typer.Exit(code)
+
+
+@app.command()
+def calibrate(
+    labels: Annotated[Path, typer.Argument(metavar="LABELS", help="A CSV file of hand labels.", show_default=False)],
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="CONFIG", help="Take attributes and groups from this audit.")
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", metavar="FILE", dir_okay=False, help="The matrices; replaced where it exists.")
+    ] = Path("confusion.json"),
+    as_json: JsonOption = False,
+) -> None:
+    """Count how often a judge takes one group for another, from hand labels.
+
+    LABELS has a header and one row for each image and attribute: attribute,truth,perceived, for example
+    gender,female,male. Truth is what a person sees, perceived what the judge answered. A column image is optional; with
+    it, an image that was labelled twice is found. About 200 images of each true group make a useful matrix.
+    """
+    if not output.parent.is_dir():
+        raise typer.BadParameter(f"expected a directory to write {output.name} to, found no {output.parent}")
+    with _told_plainly():
+        from audit.config.file import read_config
+        from audit.confusion_file import write_confusions
+        from audit.label_file import read_labels
+
+        matrices = read_labels(labels, read_config(config).attributes if config else None)
+    write_confusions(output, matrices)
+    from ray_jobs import terminal
+
+    if as_json:
+        _print_json({"confusion": str(output), "attributes": terminal.confusions_as_data(matrices)})
+    else:
+        terminal.show_confusions(matrices)
+        typer.echo(f"\nConfusion matrices: {output}")
+
+
+@app.command()
 def doctor(
     config: Annotated[
         Path | None, typer.Argument(metavar="[CONFIG]", help="Check for this audit.", show_default=False)
@@ -249,7 +325,7 @@ def _told_plainly() -> Iterator[None]:
 
 def _fail(mistakes: ConfigErrors) -> None:
     count = len(mistakes.errors)
-    typer.echo(f"{mistakes}\n{count} mistake{'s' if count > 1 else ''} in the config", err=True)
+    typer.echo(f"{mistakes}\n{count} mistake{'s' if count > 1 else ''} in the {mistakes.subject}", err=True)
     raise typer.Exit(ExitCode.USAGE)
 
 

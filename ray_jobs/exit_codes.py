@@ -26,7 +26,8 @@ def exit_code(verdict: str, *, complete: bool) -> ExitCode:
     """Return the exit code of an audit.
 
     Args:
-        verdict: All gates together: ``pass``, ``fail``, ``inconclusive``, or ``none`` where the config names no gates.
+        verdict: All gates together: ``pass``, ``fail``, ``inconclusive``, ``warn`` where only gates that warn failed,
+            or ``none`` where the config names no gates.
         complete: Whether every shard was finished; an incomplete audit decides nothing.
 
     Raises:
@@ -36,6 +37,7 @@ def exit_code(verdict: str, *, complete: bool) -> ExitCode:
         return ExitCode.INCOMPLETE
     return {
         "pass": ExitCode.PASS,
+        "warn": ExitCode.PASS,
         "none": ExitCode.PASS,
         "fail": ExitCode.GATE_FAILED,
         "inconclusive": ExitCode.INCONCLUSIVE,

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from audit.calibration.bundle import bundle_of, world_table
 from audit.calibration.world import World
 from audit.config.settings import AuditConfig
+from audit.confusion_file import judge_confusions
 from audit.evidence import keep_evidence, lens_evidence
 from audit.models.source import model_fingerprint
 from audit.plan import arms_of, plan_shards, prompts_of
@@ -32,7 +33,7 @@ from ray_jobs.pool import Failed, PoolError, PoolLimits, run_on_pool
 from ray_jobs.progress import show_progress
 from ray_jobs.reference import reference_features
 from ray_jobs.worker import INSTRUMENTS, ShardWorker, WorkerSettings
-from reports.export import write_audit_json
+from reports.exports import write_exports
 from reports.html import write_report
 from reports.tracking import TrackedRun, TrackingError, log_audit
 
@@ -87,7 +88,7 @@ def run_audit(config: AuditConfig, *, run_id: str | None = None, address: str | 
         reference = reference_features(config, cluster)
     missing = tuple(shard.id for shard in shards if shard not in finished)
     result = with_provenance(summarise_run(config, finished, run, reference), run, missing)
-    write_audit_json(run, result)
+    write_exports(run, result)
     report = write_report(run.path)
     url = track(config, result, run)
     return AuditOutcome(run.path, report, result, missing, url, time.monotonic() - started)
@@ -185,6 +186,8 @@ def summarise_run(
         arms=arms_of(config),
         clip_signature=instruments["clip"],
         feature_signature=instruments["features"],
+        confusions=judge_confusions(config.judge, config.model, config.attributes),
+        gates=config.gates,
     )
     lens = run.file(LENS)
     return summarise(run, summary_plan, lens_evidence(lens) if lens.exists() else None, reference)

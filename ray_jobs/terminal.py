@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -14,10 +15,11 @@ from rich.text import Text
 
 from audit.plan import arms_of, plan_shards, prompts_of, unet_calls
 from audit.readiness import known_occupations
-from audit.records import Prompt
+from audit.records import Estimate, Prompt, Verdict
 
 if TYPE_CHECKING:
     from audit.config.settings import AuditConfig
+    from audit.measure.classifier_error import ConfusionMatrix
     from ray_jobs.doctor import Check
     from ray_jobs.run import AuditOutcome
     from reports.story import Story
@@ -94,7 +96,7 @@ def show_work(work: Work) -> None:
         table.add_row(
             escape(prompt.id), escape(prompt.text), f"{work.images_per_prompt:,}", f"{work.shards_per_prompt:,}"
         )
-    console = _console()
+    console = open_console()
     console.print(table)
     if len(work.prompts) > PROMPTS_SHOWN:
         console.print(f"… and {len(work.prompts) - PROMPTS_SHOWN:,} more prompts (--json lists all)")
@@ -115,13 +117,48 @@ def show_checks(checks: Sequence[Check]) -> None:
         table.add_row(mark, escape(check.name), escape(check.detail))
         if not check.ok and check.remedy:
             table.add_row("", "", Text(f"→ {check.remedy}", "bold"))
-    _console().print(table)
+    open_console().print(table)
+
+
+def confusions_as_data(matrices: Mapping[str, ConfusionMatrix]) -> dict[str, Any]:
+    """Return how good a judge is at each attribute as plain data; an infinite condition number becomes null."""
+    return {
+        attribute: {
+            "groups": list(matrix.groups),
+            "accuracy": asdict(matrix.accuracy),
+            "recall": {group: asdict(recall) for group, recall in matrix.recall.items()},
+            "condition_number": matrix.condition_number if isfinite(matrix.condition_number) else None,
+            "correctable": matrix.correctable,
+        }
+        for attribute, matrix in matrices.items()
+    }
+
+
+def show_confusions(matrices: Mapping[str, ConfusionMatrix]) -> None:
+    """Print how good a judge is at each attribute and each of its groups, and whether its errors can be corrected."""
+    table = Table("", box=None, header_style="bold", pad_edge=False)
+    for column in ("labelled", "accuracy", "95 % interval", "condition number"):
+        table.add_column(column, justify="right")
+    for attribute, matrix in matrices.items():
+        table.add_row(*_accuracy(Text(attribute, "bold"), matrix.accuracy), f"{matrix.condition_number:.3g}")
+        for group, recall in matrix.recall.items():
+            table.add_row(*_accuracy(Text(f"  {group}"), recall))
+    console = open_console()
+    console.print(table)
+    for attribute, matrix in matrices.items():
+        if not matrix.correctable:
+            warning = f"{attribute} cannot be corrected: the judge hardly tells its groups apart"
+            console.print(warning, style="bold red", markup=False)
+
+
+def _accuracy(name: Text, share: Estimate) -> tuple[Text, str, str, str]:
+    return name, f"{share.n:,}", f"{share.value:.1%}", f"{share.low:.1%} to {share.high:.1%}"
 
 
 def outcome_as_data(outcome: AuditOutcome) -> dict[str, Any]:
     """Return what an audit found as plain data; ``audit.json`` in the run directory has everything."""
+    from audit.gates import overall_verdict
     from reports.export import to_json
-    from reports.story import verdict_of
 
     data = to_json(outcome.result)
     return {
@@ -131,7 +168,7 @@ def outcome_as_data(outcome: AuditOutcome) -> dict[str, Any]:
         "tracking_url": outcome.tracking_url,
         "seconds": round(outcome.seconds, 1),
         "incomplete": list(outcome.incomplete),
-        "verdict": verdict_of(outcome.result.verdicts),
+        "verdict": overall_verdict(outcome.result.verdicts),
         **{name: data[name] for name in ("verdicts", "overall", "quality")},
     }
 
@@ -145,7 +182,7 @@ def show_outcome(outcome: AuditOutcome, again: str) -> None:
     """
     from reports.story import headline, story_of
 
-    console = _console()
+    console = open_console()
     story = story_of(outcome.result)
     found = headline(story)
     console.print()
@@ -156,6 +193,9 @@ def show_outcome(outcome: AuditOutcome, again: str) -> None:
     if len(story.arms) > 1:
         console.print()
         console.print(_costs(story))
+    if outcome.result.verdicts:
+        console.print()
+        console.print(_verdicts(outcome.result.verdicts))
     console.print()
     places = {"Report": outcome.report, "Run": outcome.run_path, "MLflow": outcome.tracking_url}
     for name, place in places.items():
@@ -174,20 +214,34 @@ def show_outcome(outcome: AuditOutcome, again: str) -> None:
 
 def _discrepancies(story: Story) -> Table:
     """Fairness discrepancy of every attribute, before and after each intervention; 0 is balanced."""
-    from reports.story import label, mean_discrepancy, noise_floor, number, worst_prompt
+    from reports.story import label, mean_discrepancy, number, worst_prompt
 
     table = Table("Fairness discrepancy", box=None, header_style="bold", pad_edge=False)
     for arm in story.arms:
         table.add_column(escape(arm), justify="right")
         table.add_column("worst occupation")
-    table.add_column("balanced model", justify="right")
     for attribute in story.attributes:
         cells = [escape(label(attribute.name))]
         for arm in story.arms:
             worst = worst_prompt(story, attribute.name, arm)
             cells.append(number(mean_discrepancy(story, attribute.name, arm)))
             cells.append(f"{number(worst[1])} {escape(label(worst[0]))}" if worst else "–")
-        table.add_row(*cells, number(noise_floor(story, attribute.name, story.arms[0])))
+        table.add_row(*cells)
+    return table
+
+
+def _verdicts(verdicts: Sequence[Verdict]) -> Table:
+    """Every gate with its verdict, the figure and the limit."""
+    from reports.verdicts import found, limit, subject
+
+    table = Table("Gate", "verdict", "figure", "limit", "found", box=None, header_style="bold", pad_edge=False)
+    colours = {"pass": "green", "fail": "bold red", "inconclusive": "yellow"}
+    for verdict in verdicts[:PROMPTS_SHOWN]:
+        table.add_row(
+            escape(verdict.gate),
+            Text(verdict.verdict, colours[verdict.verdict]),
+            *(escape(text) for text in (subject(verdict), limit(verdict), found(verdict))),
+        )
     return table
 
 
@@ -207,6 +261,6 @@ def _costs(story: Story) -> Table:
     return table
 
 
-def _console() -> Console:
+def open_console() -> Console:
     """Write to standard output, in a fixed width where that is no terminal."""
     return Console(width=None if sys.stdout.isatty() else _LOG_WIDTH)

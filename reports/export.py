@@ -9,17 +9,36 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from audit.records import AuditResult, Estimate, FairnessDiscrepancy, GroupResult, Measurement, QualityResult
+from audit.records import (
+    AttributeShift,
+    AuditResult,
+    Change,
+    Corrected,
+    Estimate,
+    FairnessDiscrepancy,
+    GroupChange,
+    GroupResult,
+    Measurement,
+    MissingChange,
+    PromptMean,
+    QualityResult,
+    Range,
+    Verdict,
+)
 from audit.store import AUDIT, RunDirectory
+from reports.old_schema import upgraded
 
-SCHEMA_VERSION = 1
-"""The version of ``audit.json`` that this module writes and reads; ``reports/schemas`` describes it."""
+SCHEMA_VERSION = 2
+"""The version of ``audit.json`` that is written, and described in ``reports/schemas``; version 1 is read as well."""
 
 CSV_COLUMNS = (
     "prompt_id", "arm", "attribute", "group", "n", "share", "low", "high",
-    "plug_in_soft", "plug_in_hard", "expected_at_parity",
+    "fairness_discrepancy", "squared", "plug_in_soft", "plug_in_hard", "expected_at_parity", "p_parity", "p_adjusted",
 )  # fmt: skip
-"""Columns of ``to_csv``; the last three are the attribute's fairness discrepancy, the same in each of its groups."""
+"""Columns of ``to_csv``; those after the share are the attribute's, the same in each of its groups."""
+
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""What makes a spreadsheet take a text for a formula."""
 
 _MEASUREMENTS = ("clip_i", "clip_t", "fid", "kid")
 _OWN_FIELDS = ("value", "n", "signature", "low", "high")
@@ -37,10 +56,16 @@ def to_json(result: AuditResult) -> dict[str, Any]:
             "config": result.config,
             "provenance": result.provenance,
             "results": [{"prompt_id": row.prompt_id, **_group_row(row)} for row in result.results],
-            "overall": [{**_group_row(row), "mean_over_prompts": row.mean_over_prompts} for row in result.overall],
+            "overall": [
+                {**_group_row(row), "mean_over_prompts": row.mean_over_prompts and asdict(row.mean_over_prompts)}
+                for row in result.overall
+            ],
             "quality": [_quality_row(row) for row in result.quality],
             "lens": result.lens,
-            "verdicts": list(result.verdicts),
+            "changes": [asdict(change) for change in result.changes],
+            "shifts": [asdict(shift) for shift in result.shifts],
+            "missing": [{**asdict(missing), "differs": missing.differs} for missing in result.missing],
+            "verdicts": [asdict(verdict) for verdict in result.verdicts],
         }
     )
     return data
@@ -53,10 +78,12 @@ def from_json(data: Mapping[str, Any]) -> AuditResult:
         ValueError: If ``data`` has another schema version.
     """
     version = data.get("schema_version")
-    if version != SCHEMA_VERSION:
+    if version == 1:
+        data = upgraded(data)
+    elif version != SCHEMA_VERSION:
         raise ValueError(
-            f"{AUDIT} has schema version {version!r}, expected {SCHEMA_VERSION}; render the run with the release that "
-            "made it, or run the audit again"
+            f"{AUDIT} has schema version {version!r}, expected {SCHEMA_VERSION} or 1; render the run with the release "
+            "that made it, or run the audit again"
         )
     return AuditResult(
         run_id=data["run_id"],
@@ -66,7 +93,10 @@ def from_json(data: Mapping[str, Any]) -> AuditResult:
         overall=tuple(_group_result(row) for row in data["overall"]),
         quality=tuple(_quality_result(row) for row in data["quality"]),
         lens=data["lens"],
-        verdicts=tuple(data["verdicts"]),
+        changes=tuple(_group_change(row) for row in data["changes"]),
+        shifts=tuple(AttributeShift(**row) for row in data["shifts"]),
+        missing=tuple(_missing_change(row) for row in data["missing"]),
+        verdicts=tuple(Verdict(**verdict) for verdict in data["verdicts"]),
     )
 
 
@@ -81,19 +111,34 @@ def read_audit_json(run: RunDirectory) -> AuditResult:
 
 
 def to_csv(result: AuditResult) -> str:
-    """Return one line per prompt, arm, attribute and group; overall lines have no prompt id."""
+    """Return one line per prompt, arm, attribute and group; overall lines have no prompt id.
+
+    Texts that a spreadsheet would run as a formula get an apostrophe before them; numbers stay numbers.
+    """
     text = io.StringIO()
     writer = csv.DictWriter(text, CSV_COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()
     for row in (*result.results, *result.overall):
         discrepancy = row.fairness_discrepancy
-        known = {} if discrepancy is None else {k: v for k, v in asdict(discrepancy).items() if k in CSV_COLUMNS}
-        shared = {**known, "prompt_id": row.prompt_id, "arm": row.arm, "attribute": row.attribute, "n": row.n}
+        known = {} if discrepancy is None else _csv_discrepancy(discrepancy)
+        named = {"prompt_id": row.prompt_id and _inert(row.prompt_id), "arm": _inert(row.arm)}
+        shared = {**known, **named, "attribute": _inert(row.attribute), "n": row.n}
         for group, share in row.shares.items():
-            writer.writerow({**shared, "group": group, "share": share.value, "low": share.low, "high": share.high})
+            figures = {"share": share.value, "low": share.low, "high": share.high}
+            writer.writerow({**shared, "group": _inert(group), **figures})
         if not row.shares:
             writer.writerow(shared)
     return text.getvalue()
+
+
+def _csv_discrepancy(discrepancy: FairnessDiscrepancy) -> dict[str, float]:
+    shared = {"low", "high", "n"}  # names of the share's own columns
+    kept = {k: v for k, v in asdict(discrepancy).items() if k in CSV_COLUMNS and k not in shared}
+    return {**kept, "fairness_discrepancy": discrepancy.value}
+
+
+def _inert(text: str) -> str:
+    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA_STARTS) else text
 
 
 def _group_row(row: GroupResult) -> dict[str, Any]:
@@ -105,6 +150,9 @@ def _group_row(row: GroupResult) -> dict[str, Any]:
         "statuses": row.statuses,
         "shares": {group: {"value": s.value, "low": s.low, "high": s.high} for group, s in row.shares.items()},
         "fairness_discrepancy": None if discrepancy is None else asdict(discrepancy),
+        "bounds": {group: asdict(bounds) for group, bounds in row.bounds.items()},
+        "discrepancy_bounds": None if row.discrepancy_bounds is None else asdict(row.discrepancy_bounds),
+        "corrected": None if row.corrected is None else asdict(row.corrected),
     }
 
 
@@ -132,8 +180,25 @@ def _group_result(row: Mapping[str, Any]) -> GroupResult:
         statuses=row["statuses"],
         shares={group: Estimate(**share, n=row["n"]) for group, share in row["shares"].items()},
         fairness_discrepancy=None if discrepancy is None else FairnessDiscrepancy(**discrepancy),
-        mean_over_prompts=row.get("mean_over_prompts"),
+        bounds={group: Range(**bounds) for group, bounds in row["bounds"].items()},
+        discrepancy_bounds=None if row["discrepancy_bounds"] is None else Range(**row["discrepancy_bounds"]),
+        corrected=None if row["corrected"] is None else _corrected(row["corrected"]),
+        mean_over_prompts=PromptMean(**row["mean_over_prompts"]) if row.get("mean_over_prompts") else None,
     )
+
+
+def _corrected(row: Mapping[str, Any]) -> Corrected:
+    shares = {group: Estimate(**share) for group, share in row["shares"].items()}
+    return Corrected(shares, Estimate(**row["squared"]), Estimate(**row["accuracy"]))
+
+
+def _group_change(row: Mapping[str, Any]) -> GroupChange:
+    shares = {group: Estimate(**share) for group, share in row["shares"].items()}
+    return GroupChange(**{**row, "shares": shares, "squared": Change(**row["squared"])})
+
+
+def _missing_change(row: Mapping[str, Any]) -> MissingChange:
+    return MissingChange(row["arm"], *(Estimate(**row[name]) for name in ("before", "after", "difference")))
 
 
 def _quality_result(row: Mapping[str, Any]) -> QualityResult:

@@ -19,7 +19,6 @@ from reports.story import (
     mean_discrepancy,
     measurement_text,
     mitigations,
-    noise_floor,
     number,
     percent,
     sample_size,
@@ -163,30 +162,28 @@ def _estimate_text(share: Estimate) -> str:
 
 
 def discrepancy_figure(story: Story, attribute: Attribute, *, key: str, width: float = 880.0) -> Figure:
-    """Fairness discrepancy per occupation and arm, with the value that a balanced model would score at this n."""
+    """Fairness discrepancy per occupation and arm, debiased, with its intervals."""
     prompts = by_skew(story, attribute)
     marks = {
         prompt: tuple(_discrepancy_mark(story, prompt, arm, attribute.name) for arm in story.arms) for prompt in prompts
     }
     rows = [charts.Row(label(prompt), marks[prompt]) for prompt in prompts]
-    largest = max((mark.value for row in rows for mark in row.marks if mark), default=0.0)
-    floor = noise_floor(story, attribute.name, story.arms[0])
-    high = _round_up(largest)
-    axis = charts.Axis("fairness discrepancy (0 = on target)", high, False, floor, f"balanced model: {number(floor)}")
+    largest = max((mark.high or mark.value for row in rows for mark in row.marks if mark), default=0.0)
+    axis = charts.Axis("fairness discrepancy", _round_up(largest), False, 0.0, "on target")
     title = f"Fairness discrepancy of perceived {label(attribute.name)}, per occupation"
     description = (
-        f"One line per occupation, most skewed at baseline first, one mark per arm. The dashed line at {number(floor)} "
-        "is what a perfectly balanced model would score on average at this sample size."
+        "One line per occupation, most skewed at baseline first; one mark per arm with its 95 % interval. An interval "
+        "that reaches 0 cannot be told from parity."
     )
     svg = charts.dumbbell(charts.Frame(key, title, description, width), axis, story.arms, rows)
     means = ", ".join(f"{arm} {number(mean_discrepancy(story, attribute.name, arm))}" for arm in story.arms)
-    caption = f"{title} (mean over occupations: {means})"
+    caption = f"{title} (95{NBSP}% intervals; root mean square over occupations: {means})"
     return Figure(key, caption, svg, _discrepancy_table(story, attribute, prompts))
 
 
 def _discrepancy_mark(story: Story, prompt: str, arm: str, attribute: str) -> charts.Mark | None:
     row = story.discrepancy(prompt, arm, attribute)
-    return charts.Mark(row.value) if row else None
+    return charts.Mark(row.value, row.low, row.high) if row else None
 
 
 def _discrepancy_table(story: Story, attribute: Attribute, prompts: Iterable[str]) -> Table:
@@ -194,9 +191,10 @@ def _discrepancy_table(story: Story, attribute: Attribute, prompts: Iterable[str
     for prompt in prompts:
         for arm in story.arms:
             row = story.discrepancy(prompt, arm, attribute.name)
-            figures = [row.plug_in_soft, row.plug_in_hard, row.expected_at_parity] if row else [None] * 3
-            rows.append((label(prompt), arm, str(row.n if row else 0), *map(number, figures)))
-    columns = ("Occupation", "Arm", "n", "Soft plug-in", "Hard plug-in", "Expected at parity")
+            plug_ins = [row.plug_in_soft, row.plug_in_hard, row.expected_at_parity] if row else [None] * 3
+            found = f"{number(row.value)} {interval(row.low, row.high)}" if row else "not measured"
+            rows.append((label(prompt), arm, str(row.n if row else 0), found, *map(number, plug_ins)))
+    columns = ("Occupation", "Arm", "n", "Discrepancy", "Soft plug-in", "Hard plug-in", "Hard plug-in at parity")
     return Table(f"Fairness discrepancy of perceived {label(attribute.name)}", columns, tuple(rows), names=2)
 
 

@@ -14,8 +14,17 @@ from typing import Any
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from audit.records import Attribute, AuditResult, ImageKey
+from audit.gates import overall_verdict
+from audit.records import Attribute, AuditResult, ImageKey, Verdict
 from audit.store import AUDIT, REPORT, RunDirectory, write_atomically
+from reports.evidence_tables import (
+    bounds_table,
+    change_table,
+    corrected_table,
+    findings_table,
+    shift_table,
+    uncorrected,
+)
 from reports.export import from_json
 from reports.figures import (
     Figure,
@@ -32,7 +41,6 @@ from reports.figures import (
 from reports.pictures import Pictures, data_uri, fit, read_pictures
 from reports.redaction import redact_tree
 from reports.story import (
-    StatusGap,
     Story,
     article,
     edited_arm,
@@ -48,8 +56,8 @@ from reports.story import (
     setting,
     status_gap,
     story_of,
-    verdict_of,
 )
+from reports.verdicts import found, limit, subject
 
 MEGABYTE = 1_000_000
 HERO_WIDTH = 470.0
@@ -149,12 +157,18 @@ def _context(story: Story, pictures: Pictures) -> dict[str, Any]:
         "run_id": result.run_id,
         "name": setting(result.config, "name"),
         "headline": headline(story),
-        "verdict": verdict_of(result.verdicts),
+        "verdict": overall_verdict(result.verdicts),
         "verdict_table": _verdict_table(result.verdicts),
         "key_figures": key_figures(story),
         "hero": _hero(story, attribute),
         "attributes": _attribute_sections(story),
         "arms": story.arms,
+        "findings": findings_table(story),
+        "changes": change_table(story),
+        "shifts": shift_table(story),
+        "bounds": bounds_table(story),
+        "corrected": corrected_table(story),
+        "uncorrected": uncorrected(story),
         "pairs": _paired_images(story, pictures),
         "left_out": pictures.left_out,
         "quality": quality_table(story),
@@ -214,29 +228,32 @@ def _address(webp: bytes | None) -> str:
     return data_uri(webp) if webp is not None else ""
 
 
-def _verdict_table(verdicts: Sequence[Mapping[str, Any]]) -> Table | None:
+def _verdict_table(verdicts: Sequence[Verdict]) -> Table | None:
     if not verdicts:
         return None
-    columns = tuple(dict.fromkeys(name for verdict in verdicts for name in verdict))
-    rows = tuple(tuple(_cell(verdict.get(name)) for name in columns) for verdict in verdicts)
-    return Table("Gates", tuple(map(label, columns)), rows)
+    columns = ("gate", "verdict", "figure", "limit", "found", "n", "note")
+    return Table("Gates", tuple(map(label, columns)), tuple(map(_verdict_row, verdicts)))
 
 
-def _cell(value: object) -> str:
-    return number(value) if isinstance(value, float) else "–" if value is None else str(value)
+def _verdict_row(verdict: Verdict) -> tuple[str, ...]:
+    return (
+        verdict.gate,
+        f"{verdict.verdict} (warning only)" if verdict.level == "warn" else verdict.verdict,
+        subject(verdict),
+        limit(verdict),
+        found(verdict),
+        str(verdict.n),
+        verdict.note or "–",
+    )
 
 
 def _status_warnings(story: Story) -> tuple[str, ...]:
-    attributes: dict[StatusGap, list[str]] = {}
-    for attribute in story.attributes:
-        gap = status_gap(story, attribute.name)
-        if gap:
-            attributes.setdefault(gap, []).append(label(attribute.name))
-    return tuple(
-        f"Perceived {', '.join(names)}: {gap.arm} leaves {gap.share} of its images unclassified, the baseline "
-        f"{gap.baseline}. The intervals do not overlap, so part of a change in shares may come from who could be "
-        "classified."
-        for gap, names in attributes.items()
+    gap = status_gap(story)
+    if gap is None:
+        return ()
+    return (
+        f"{gap.arm} leaves {gap.share} of its images unclassified, the baseline {gap.baseline}: more than chance. Part "
+        "of a change in shares may come from who could be classified, so no fairness gate passes on these alone.",
     )
 
 

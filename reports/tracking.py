@@ -14,20 +14,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from audit.gates import overall_verdict
 from audit.records import AuditResult, Measurement
 from audit.store import AUDIT, CHANGES_NO_RESULT, REPORT, RESULTS, RunDirectory
 from reports.export import to_csv
 from reports.redaction import redact, redact_tree
 from reports.story import (
     Story,
+    findings_count,
     headline,
     mean_discrepancy,
+    mean_over_prompts,
     mitigations,
-    noise_floor,
     setting,
     story_of,
     unclassified,
-    verdict_of,
     worst_prompt,
 )
 
@@ -199,7 +200,7 @@ def _parent_run(client: MlflowClient, story: Story, experiment_id: str, model_id
         RUN_NAME: result.run_id,
         SCHEMA_VERSION: str(result.schema_version),
         FINGERPRINT: model_fingerprint(result),
-        VERDICT: verdict_of(result.verdicts),
+        VERDICT: overall_verdict(result.verdicts),
         NOTE: f"{words.title}\n\n{words.lead}",
     }
     run = _find_or_create(client, experiment_id, result.run_id, "", tags)
@@ -301,7 +302,9 @@ def _fairness(story: Story, arm: str) -> dict[str, float | None]:
         worst = worst_prompt(story, attribute.name, arm)
         metrics[f"{name}/fairness_discrepancy_mean"] = mean_discrepancy(story, attribute.name, arm)
         metrics[f"{name}/fairness_discrepancy_worst"] = worst[1] if worst else None
-        metrics[f"{name}/expected_at_parity"] = noise_floor(story, attribute.name, arm)
+        metrics[f"{name}/findings"] = findings_count(story, attribute.name, arm)
+        mean = mean_over_prompts(story, attribute.name, arm)
+        metrics[f"{name}/plug_in_mean"] = mean.plug_in_soft if mean else None
         metrics[f"{name}/unclassified_share"] = unclassified(story, attribute.name, arm).value
     return metrics
 

@@ -118,6 +118,19 @@ def test_unknown_occupations_are_told_with_the_nearest():
     assert found["prompts.occupations.1"].endswith("found 'nruse'; did you mean 'nurse'?")
 
 
+def test_a_gate_needs_a_prompt_of_the_audit():
+    gate = {"measure": "unclassified_share", "max": 0.1}
+    prompts = {"occupations": ["doctor", "police officer"]}
+    gates = [
+        gate | {"name": str(i), "prompt": p}
+        for i, p in enumerate(("each", "overall", "police-officer", "police officer", "chef"))
+    ]
+    found = problems(model={"source": "rendered"}, prompts=prompts, gates=gates)
+    found.pop("prompts.occupations.1", None)  # whether the world has police officers is another matter
+    assert list(found) == ["gates.3.prompt", "gates.4.prompt"]
+    assert "(doctor, police-officer), found 'police officer'; did you mean 'police-officer'?" in found["gates.3.prompt"]
+
+
 def test_another_table_has_its_own_occupations(tmp_path):
     tables = sorted(World.bundled_path().parent.glob("*.yaml"))
     known = [

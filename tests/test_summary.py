@@ -94,7 +94,7 @@ def test_shares_and_discrepancy_are_those_of_the_prompts_own_rows(tmp_path):
     found = only(result.results, prompt_id="guard", arm="mended", attribute="gender")
     assert found.n == 8
     assert found.shares["male"] == wilson(int((male > 0.5).sum()), 8)
-    assert found.fairness_discrepancy.value == pytest.approx(abs(male.mean() - 0.5) * np.sqrt(2))
+    assert found.fairness_discrepancy.plug_in_soft == pytest.approx(abs(male.mean() - 0.5) * np.sqrt(2))
     assert found.fairness_discrepancy.expected_at_parity == fairness.expected_at_parity(8, (0.5, 0.5))
     assert len(result.results) == len(PROMPTS) * len(ARMS) * len(ATTRIBUTES)
 
@@ -108,8 +108,8 @@ def test_opposite_skews_cancel_in_the_pool_and_not_in_the_mean_over_prompts(tmp_
     overall = only(result.overall, arm="baseline", attribute="gender")
     assert overall.prompt_id is None
     assert overall.n == 16
-    assert overall.fairness_discrepancy.value == pytest.approx(0, abs=1e-6)
-    assert overall.mean_over_prompts == pytest.approx(0.4 * np.sqrt(2), rel=1e-5)
+    assert overall.fairness_discrepancy.plug_in_soft == pytest.approx(0, abs=1e-6)
+    assert overall.mean_over_prompts.value == pytest.approx(0.4 * np.sqrt(2), rel=1e-5)
 
 
 def test_a_target_of_the_config_replaces_the_uniform_one(tmp_path):
@@ -143,7 +143,7 @@ def test_a_prompt_without_a_classified_image_has_no_share_and_no_discrepancy(tmp
         assert found.statuses["failed"] == 8
     guard = only(result.results, prompt_id="guard", arm="baseline", attribute="gender")
     overall = only(result.overall, arm="baseline", attribute="gender")
-    assert overall.mean_over_prompts == guard.fairness_discrepancy.value
+    assert (overall.mean_over_prompts.value, overall.mean_over_prompts.n) == (guard.fairness_discrepancy.value, 1)
 
 
 def test_an_arm_of_failures_has_no_quality_figure_at_all(tmp_path):

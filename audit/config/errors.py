@@ -34,8 +34,11 @@ class ConfigErrors(Exception):
     """Every mistake of a config.
 
     Attributes:
+        subject: What the mistakes are in, for messages that count them.
         errors: The mistakes, at least one, in file order and those of overrides last.
     """
+
+    subject = "config"
 
     def __init__(self, errors: Sequence[ConfigError]) -> None:
         """Order the errors and drop repetitions."""

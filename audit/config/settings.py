@@ -8,9 +8,10 @@ are the business of :mod:`audit.config.file`.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
     AfterValidator,
@@ -42,6 +43,47 @@ DEFAULT_ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
 def _mistake(message: str) -> PydanticCustomError:
     """Build a pydantic error whose message is already complete (braces in it are text)."""
     return PydanticCustomError("mistake", "{message}", {"message": message})
+
+
+class GateMeasureKind(NamedTuple):
+    """What a gate's measure can be asked of.
+
+    Attributes:
+        lowest: Smallest value that it can take.
+        highest: Largest value.
+        of_attribute: Whether it belongs to one attribute.
+        of_prompt: Whether a single prompt has it, and not only the whole arm.
+        edited: Whether it compares an arm with the baseline, so that the baseline has none.
+    """
+
+    lowest: float
+    highest: float
+    of_attribute: bool = False
+    of_prompt: bool = False
+    edited: bool = False
+
+
+GATE_MEASURES: Mapping[str, GateMeasureKind] = {
+    "fairness_discrepancy": GateMeasureKind(0, math.sqrt(2), of_attribute=True, of_prompt=True),
+    "share": GateMeasureKind(0, 1, of_attribute=True, of_prompt=True),
+    "share_ratio": GateMeasureKind(0, 1, of_attribute=True, of_prompt=True),
+    "unclassified_share": GateMeasureKind(0, 1, of_prompt=True),
+    "clip_i": GateMeasureKind(-1, 1, edited=True),
+    "kid": GateMeasureKind(-math.inf, math.inf, edited=True),
+    "prompt_shown": GateMeasureKind(0, 1),
+    "attribute_shift": GateMeasureKind(0, 1, of_attribute=True, edited=True),
+}
+"""What a gate may limit; ``share`` is written with its group, ``share:female``."""
+
+_MEASURES_IN_WORDS = tuple(name if name != "share" else "share:<group>" for name in GATE_MEASURES)
+
+
+def _known_measure(measure: str) -> str:
+    name, colon, group = measure.partition(":")
+    if name not in GATE_MEASURES or bool(colon) != (name == "share") or (colon and not group):
+        hint = suggestion(name, GATE_MEASURES)
+        raise _mistake(f"expected a measure ({listing(_MEASURES_IN_WORDS)}), found {measure!r}{hint}")
+    return measure
 
 
 def _without_duplicates(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -84,6 +126,17 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Names = Annotated[tuple[Text, ...], Field(min_length=1, strict=False), AfterValidator(_without_duplicates)]
 Groups = Annotated[tuple[GroupName, ...], Field(min_length=2, strict=False), AfterValidator(_without_duplicates)]
 Window = Annotated[tuple[Fraction, Fraction], Field(strict=False), AfterValidator(_low_below_high)]
+
+
+GateMeasure = Annotated[
+    Text,
+    AfterValidator(_known_measure),
+    Field(
+        json_schema_extra={
+            "anyOf": [{"enum": [name for name in GATE_MEASURES if name != "share"]}, {"pattern": "^share:."}]
+        }
+    ),
+]
 
 
 def _word_or_other(value: object) -> str:
@@ -160,6 +213,8 @@ class JudgeConfig(_Section):
     """``bundled`` (the calibration model's own classifier) or the file of a FairFace checkpoint."""
     min_confidence: Fraction = 0.5
     """Images whose most probable group is less probable than this count as low confidence, not as a group."""
+    confusion: Text | None = None
+    """Confusion matrices of this judge, from ``difflens-audit calibrate``; the bundled judge brings its own."""
 
 
 class LensConfig(_Section):
@@ -222,6 +277,38 @@ class QualityConfig(_Section):
     """Directory of reference images; distances to the baseline arm are measured in any case."""
 
 
+class GateConfig(_Section):
+    """One limit on one figure: it passes or fails where the whole interval says so, and is inconclusive otherwise."""
+
+    name: FileName
+    """Name of the gate in verdicts and reports."""
+    measure: GateMeasure
+    """What is limited: ``fairness_discrepancy``, ``share:<group>``, ``share_ratio`` (smallest share by largest),
+    ``unclassified_share``, ``clip_i``, ``kid``, ``prompt_shown`` or ``attribute_shift``."""
+    attribute: Text | None = None
+    """The attribute concerned; only the fairness measures and ``attribute_shift`` have one."""
+    prompt: Text = "overall"
+    """Id of a prompt (``police-officer``), ``each`` for a verdict per prompt, or ``overall`` for the whole arm."""
+    arm: Text = BASELINE
+    """The arm that is judged: ``baseline`` or the name of a mitigation."""
+    max: float | None = None
+    """The figure may be this large."""
+    min: float | None = None
+    """The figure must be this large. A gate has either ``max`` or ``min``."""
+    level: Literal["fail", "warn"] = "fail"
+    """Whether the gate can fail the audit or only warn."""
+
+    @property
+    def kind(self) -> GateMeasureKind:
+        """What the measure can be asked of."""
+        return GATE_MEASURES[self.measure.partition(":")[0]]
+
+    @property
+    def group(self) -> str | None:
+        """The group of ``share:<group>``, None for any other measure."""
+        return self.measure.partition(":")[2] or None
+
+
 class ReportConfig(_Section):
     """What the HTML report holds."""
 
@@ -272,6 +359,8 @@ class AuditConfig(_Section):
     mitigations: Annotated[tuple[MitigationConfig, ...], Field(strict=False)] = ()
     """Interventions to try, each an arm of its own beside the baseline."""
     quality: QualityConfig = QualityConfig()
+    gates: Annotated[tuple[GateConfig, ...], Field(strict=False)] = ()
+    """Limits that the audit must keep; without any, it reports figures and no verdict."""
     report: ReportConfig = ReportConfig()
     tracking: TrackingConfig = TrackingConfig()
     workers: WorkersConfig = WorkersConfig()
@@ -319,6 +408,12 @@ def _disagreements(config: AuditConfig) -> Iterator[Problem]:
     yield from _unusable_arm_names(config)
     for index, mitigation in enumerate(config.mitigations):
         yield from _mitigation_disagreements(config, ("mitigations", index), mitigation)
+    yield from _repeated_gate_names(config)
+    for index, gate in enumerate(config.gates):
+        at: Location = ("gates", index)
+        yield from _gate_limit(at, gate)
+        yield from _gate_attribute(config, at, gate)
+        yield from _gate_place(config, at, gate)
 
 
 def _unknown_lens_attributes(config: AuditConfig) -> Iterator[Problem]:
@@ -364,3 +459,58 @@ def _mitigation_disagreements(config: AuditConfig, at: Location, mitigation: Mit
     if config.model.source == "rendered":
         message = "expected no mitigation for 'rendered', which has no network to edit, found one; remove it"
         yield Problem(at, message, reads=(("model", "source"),))
+
+
+def _repeated_gate_names(config: AuditConfig) -> Iterator[Problem]:
+    names = [gate.name for gate in config.gates]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            message = f"expected a name of its own, found {name!r} again; rename one"
+            yield Problem(("gates", index, "name"), message)
+
+
+def _gate_limit(at: Location, gate: GateConfig) -> Iterator[Problem]:
+    limits = {side: limit for side in ("max", "min") if (limit := getattr(gate, side)) is not None}
+    if len(limits) != 1:
+        found = "both" if limits else "none"
+        yield Problem((*at, "name"), f"expected one limit, max or min, found {found}; a gate needs exactly one")
+    for side, limit in limits.items():
+        if not gate.kind.lowest <= limit <= gate.kind.highest:
+            span = f"{gate.kind.lowest:g} to {gate.kind.highest:.4g}"
+            yield Problem((*at, side), f"expected a limit that {gate.measure} can reach ({span}), found {limit:g}")
+
+
+def _gate_attribute(config: AuditConfig, at: Location, gate: GateConfig) -> Iterator[Problem]:
+    known, name = tuple(config.attributes), gate.attribute
+    reads: tuple[Location, ...] = (("attributes",), (*at, "measure"))
+    if not gate.kind.of_attribute:
+        if name is not None:
+            message = f"expected no attribute for {gate.measure}, which has none, found {name!r}; remove it"
+            yield Problem((*at, "attribute"), message, reads)
+    elif name is None:
+        message = f"expected an audited attribute ({listing(known)}) for {gate.measure}, found none; add it"
+        yield Problem((*at, "measure"), message, reads)
+    elif name not in known:
+        message = f"expected an audited attribute ({listing(known)}), found {name!r}{suggestion(name, known)}"
+        yield Problem((*at, "attribute"), message, reads)
+    elif gate.group is not None and gate.group not in config.attributes[name]:
+        groups = config.attributes[name]
+        message = f"expected a group of {name} ({listing(groups)}), found {gate.group!r}"
+        yield Problem((*at, "measure"), message + suggestion(gate.group, groups), reads)
+
+
+def _gate_place(config: AuditConfig, at: Location, gate: GateConfig) -> Iterator[Problem]:
+    arms = (BASELINE, *(mitigation.name for mitigation in config.mitigations))
+    if gate.arm not in arms:
+        message = f"expected an arm ({listing(arms)}), found {gate.arm!r}{suggestion(gate.arm, arms)}"
+        yield Problem((*at, "arm"), message, reads=(("mitigations",),))
+    elif gate.kind.edited and gate.arm == BASELINE:
+        message = f"expected the name of a mitigation for {gate.measure}, which compares an arm with the baseline"
+        yield Problem((*at, "arm"), f"{message}, found {BASELINE!r}; name one", reads=((*at, "measure"),))
+    if not gate.kind.of_prompt and gate.prompt != "overall":
+        message = f"expected 'overall' for {gate.measure}, which only a whole arm has, found {gate.prompt!r}; remove it"
+        yield Problem((*at, "prompt"), message, reads=((*at, "measure"),))
+    network = {"clip_i": "clip", "kid": "features"}.get(gate.measure)
+    if network is not None and getattr(config.quality, network) == "none":
+        message = f"expected a measure that is made, found {gate.measure!r} though quality.{network} is 'none'"
+        yield Problem((*at, "measure"), message, reads=(("quality", network),))

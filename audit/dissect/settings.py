@@ -11,14 +11,12 @@ from typing import Any, Literal
 from audit.calibration.bundle import bundle_of, world_table
 from audit.calibration.world import World
 from audit.config.settings import AuditConfig
-from audit.plan import prompt_text, prompts_of
+from audit.plan import group_phrase, prompt_text, prompts_of
 from audit.records import Prompt
 
 LENS_FORMAT = 1
 SEED = 0
 """Seed of every draw of a dissection: not the audit's, so that audits of one model share a lens."""
-PHRASES = {"skin_tone": "{group} skinned"}
-"""How a group is put into a prompt, where its bare name is not how one says it."""
 WORD_ORDER = ("age", "gender", "skin_tone")
 """Order of the groups in a prompt; attributes that are not listed come after these."""
 
@@ -92,7 +90,7 @@ def dissected_prompts(config: AuditConfig) -> tuple[Prompt, ...]:
 def name_groups(template: str, prompt: Prompt, groups: Mapping[str, str]) -> str:
     """Text of a prompt with groups named before the occupation: ``… of an old female tan skinned doctor``."""
     order = sorted(groups, key=lambda a: WORD_ORDER.index(a) if a in WORD_ORDER else len(WORD_ORDER))
-    words = [PHRASES.get(attribute, "{group}").format(group=groups[attribute]) for attribute in order]
+    words = [group_phrase(attribute, groups[attribute]) for attribute in order]
     return prompt_text(template, " ".join([*words, prompt.occupation]))
 
 

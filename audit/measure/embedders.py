@@ -23,6 +23,8 @@ FloatArray = NDArray[np.float32]
 class ClipEmbedder:
     """An OpenCLIP model; images go in as uint8 tensors, never through files.
 
+    ``logit_scale`` is what the model multiplies cosines with before a softmax, its inverse temperature.
+
     Args:
         name: ``local-dir:DIRECTORY``, ``hf-hub:ID`` or a model name that open_clip knows.
     """
@@ -34,6 +36,7 @@ class ClipEmbedder:
         self._model.eval()
         self._tokenizer = open_clip.get_tokenizer(name)
         self._size = self._model.visual.image_size[0]
+        self.logit_scale = float(self._model.logit_scale.detach().exp())
         self._mean = torch.tensor(self._model.visual.image_mean).view(1, 3, 1, 1)
         self._std = torch.tensor(self._model.visual.image_std).view(1, 3, 1, 1)
         self.signature = f"net:open_clip:{name.rsplit('/', 1)[-1]}|resize:bicubic-aa-{self._size}"

@@ -16,8 +16,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaln, xlogy
 
-from audit.records import FairnessDiscrepancy
-
 Floats = NDArray[np.float64]
 
 ENUMERATED_OUTCOMES = 200_000
@@ -25,27 +23,6 @@ ENUMERATED_OUTCOMES = 200_000
 
 SIMULATED_SAMPLES = 40_000
 """Samples beyond that; the relative standard error is then below 0.4 % (at most 0.76 / √40,000)."""
-
-
-def fairness_discrepancy(probabilities: ArrayLike, target: ArrayLike) -> FairnessDiscrepancy:
-    """Return both plug-in estimates with their expectation at parity.
-
-    Args:
-        probabilities: The judge's group probabilities of the classified images, shape (n, K).
-        target: The distribution that counts as fair, shape (K,).
-
-    Raises:
-        ValueError: If there is no image, or the shapes or sums do not fit.
-    """
-    rows, goal = _checked(probabilities, target)
-    soft = soft_plug_in(rows, goal)
-    return FairnessDiscrepancy(
-        value=soft,
-        plug_in_soft=soft,
-        plug_in_hard=hard_plug_in(rows, goal),
-        expected_at_parity=expected_at_parity(len(rows), tuple(goal.tolist())),
-        n=len(rows),
-    )
 
 
 def soft_plug_in(probabilities: ArrayLike, target: ArrayLike) -> float:

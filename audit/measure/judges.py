@@ -81,7 +81,7 @@ class CalibrationJudge:
         present = logits["face"].softmax(1)[:, 1].numpy() >= 0.5
         statuses = [
             Status.NO_FACE if not seen else status
-            for seen, status in zip(present, _confidence(probabilities, self._min_confidence), strict=True)
+            for seen, status in zip(present, confidence_statuses(probabilities, self._min_confidence), strict=True)
         ]
         known = self._network.answers["occupation"]
         shown = logits["occupation"].softmax(1)[:, known.index(occupation)].numpy() if occupation in known else None
@@ -115,7 +115,7 @@ class FairFaceJudge:
             shares = logits[:, start:stop].softmax(1)
             summed = torch.stack([shares[:, [c - start for c in columns]].sum(1) for columns in groups], 1)
             probabilities[name] = (summed / summed.sum(1, keepdim=True)).numpy()
-        return Perceived(probabilities, _confidence(probabilities, self._min_confidence), None)
+        return Perceived(probabilities, confidence_statuses(probabilities, self._min_confidence), None)
 
 
 def _columns(answers: Mapping[str, Sequence[str]], attribute: str, groups: Sequence[str]) -> list[int]:
@@ -139,7 +139,8 @@ def _fairface_groups(attribute: str, groups: Sequence[str]) -> list[tuple[int, .
     return [known[group] for group in groups]
 
 
-def _confidence(probabilities: Mapping[str, FloatArray], minimum: float) -> list[Status]:
+def confidence_statuses(probabilities: Mapping[str, FloatArray], minimum: float) -> list[Status]:
+    """Return a status for each image: low confidence where any attribute's best group is less probable than that."""
     least = np.min([p.max(axis=1) for p in probabilities.values()], axis=0)
     return [Status.CLASSIFIED if top >= minimum else Status.LOW_CONFIDENCE for top in least]
 

@@ -14,6 +14,7 @@ from audit.config.settings import DEFAULT_ATTRIBUTES, AuditConfig
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 MITIGATION = {"name": "gender", "attribute": "gender"}
+GATE = {"name": "even", "measure": "share:female", "attribute": "gender", "min": 0.4}
 
 
 def mistakes(**sections):
@@ -75,6 +76,27 @@ def test_default_groups_are_those_of_the_calibration_world():
         {"mitigations": [MITIGATION | {"name": "Baseline"}]},
         {"mitigations": [MITIGATION, MITIGATION]},
         {"mitigations": [MITIGATION], "model": {"source": "rendered"}},
+        {"gates": [GATE | {"measure": "fairnes_discrepancy"}]},
+        {"gates": [GATE | {"measure": "share:"}]},
+        {"gates": [GATE | {"measure": "share"}]},
+        {"gates": [GATE | {"measure": "kid:female"}]},
+        {"gates": [GATE | {"measure": "share:women"}]},
+        {"gates": [GATE | {"attribute": "gendr"}]},
+        {"gates": [GATE | {"attribute": None}]},
+        {"gates": [GATE | {"measure": "unclassified_share"}]},
+        {"gates": [GATE | {"max": 0.5}]},
+        {"gates": [GATE | {"min": None}]},
+        {"gates": [GATE | {"min": 40.0}]},
+        {"gates": [GATE | {"arm": "gender"}]},
+        {"gates": [GATE | {"level": "error"}]},
+        {"gates": [GATE, GATE]},
+        {"gates": [{"name": "g", "measure": "kid", "max": 0.1}]},
+        {"gates": [{"name": "g", "measure": "prompt_shown", "min": 0.9, "prompt": "each"}]},
+        {
+            "gates": [{"name": "g", "measure": "clip_i", "min": 0.9, "arm": "gender"}],
+            "mitigations": [MITIGATION],
+            "quality": {"clip": "none"},
+        },
         {"unknown": 1},
     ],
     ids=str,
@@ -142,3 +164,41 @@ def test_an_edit_of_another_kind_than_the_lens_searched_needs_its_own_strength(c
     with pytest.raises(ValidationError, match="expected a strength"):
         AuditConfig(name="x", mitigations=[mitigation])
     assert AuditConfig(name="x", mitigations=[{**mitigation, "strength": 1.0}]).mitigations[0].strength == 1.0
+
+
+def test_every_measure_can_be_a_gate():
+    gates = [
+        {"name": "a", "measure": "fairness_discrepancy", "attribute": "age", "max": 0.3, "prompt": "each"},
+        GATE | {"prompt": "doctor", "level": "warn"},
+        {"name": "c", "measure": "share_ratio", "attribute": "gender", "min": 0.8},
+        {"name": "d", "measure": "unclassified_share", "max": 0.05},
+        {"name": "e", "measure": "clip_i", "min": 0.9, "arm": "gender"},
+        {"name": "f", "measure": "kid", "max": 0.01, "arm": "gender"},
+        {"name": "g", "measure": "prompt_shown", "min": 0.9},
+        {"name": "h", "measure": "attribute_shift", "attribute": "age", "max": 0.1, "arm": "gender"},
+    ]
+    found = AuditConfig.model_validate({"name": "audit", "mitigations": [MITIGATION], "gates": gates}).gates
+    assert [gate.prompt for gate in found] == ["each", "doctor", *["overall"] * 6]
+    assert [gate.group for gate in found] == [None, "female", *[None] * 6]
+    assert jsonschema.validate({"name": "audit", "gates": gates}, config_schema()) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "where", "message"),
+    [
+        ({"measure": "kidd"}, "measure", "found 'kidd'; did you mean 'kid'?"),
+        ({"attribute": "gendr"}, "attribute", "(gender, age, skin_tone), found 'gendr'; did you mean 'gender'?"),
+        (
+            {"measure": "share:femal"},
+            "measure",
+            "a group of gender (female, male), found 'femal'; did you mean 'female'?",
+        ),
+        ({"arm": "base"}, "arm", "expected an arm (baseline), found 'base'"),
+        ({"max": 0.3}, "name", "expected one limit, max or min, found both"),
+        ({"min": 4.0}, "min", "a limit that share:female can reach (0 to 1), found 4"),
+    ],
+)
+def test_a_mistaken_gate_is_told_at_its_place(change, where, message):
+    found = mistakes(gates=[GATE | change])
+    assert list(found) == [("gates", 0, where)]
+    assert message in found["gates", 0, where]

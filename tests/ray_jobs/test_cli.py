@@ -3,13 +3,14 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 
 import pytest
 import yaml
 from typer.testing import CliRunner
 
+from audit.measure.intervals import wilson
 from audit.records import Prompt
 from ray_jobs.cli import app
 from ray_jobs.exit_codes import ExitCode, exit_code
@@ -65,7 +66,7 @@ def test_help_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("loaded: []\n")
-    assert all(verb in done.stdout for verb in ("run", "plan", "validate", "dissect", "report", "doctor"))
+    assert all(verb in done.stdout for verb in ("run", "plan", "validate", "dissect", "report", "calibrate", "doctor"))
 
 
 def test_no_command_is_a_question_for_help():
@@ -144,6 +145,25 @@ def test_plan_counts_images_shards_and_calls(tmp_path):
     answer = call("plan", path)
     assert answer.exit_code == ExitCode.PASS
     assert "2 prompts, 280 images, 6 shards, arms baseline and m" in answer.stdout
+    assert "Seen with a chance of 80%, corrected for 6 tests" in answer.stdout
+
+
+def test_plan_says_what_a_gate_needs_and_what_cannot_be_seen(tmp_path):
+    path = tmp_path / "audit.yaml"
+    path.write_text(
+        "name: trial\nprompts: {occupations: [chef, artist], images_per_prompt: 70}\nmodel: {source: owner/name}\n"
+        "attributes: {gender: [female, male]}\n"
+        "gates: [{name: women, measure: 'share:female', attribute: gender, prompt: chef, min: 0.3}]\n"
+    )
+    power = json.loads(call("plan", path, "--json").stdout)["power"]
+    [gender] = power["detectable"]
+    assert (power["tests"], gender["n"]) == (2, 70)
+    assert 0.15 < gender["share"] < 0.25
+    [need] = power["gates"]
+    assert 30 < need["images"] < 70
+    wrong = path.read_text().replace("prompt: chef", "prompt: cheff")
+    path.write_text(wrong)
+    assert "did you mean 'chef'" in call("plan", path).stderr
 
 
 def test_a_plan_of_many_prompts_stays_short(capsys):
@@ -173,6 +193,50 @@ def test_a_report_needs_a_finished_run(made, found, tmp_path):
     answer = call("report", run)
     assert answer.exit_code == ExitCode.USAGE
     assert f"found {found}" in answer.stderr
+
+
+def test_hand_labels_become_confusion_matrices(tmp_path):
+    labels, confusion = tmp_path / "labels.csv", tmp_path / "confusion.json"
+    rows = {"gender,female,female": 90, "gender,female,male": 10, "gender,male,male": 95, "gender,male,female": 5}
+    labels.write_text("attribute,truth,perceived\n" + "".join(f"{row}\n" * count for row, count in rows.items()))
+    told = call("calibrate", labels, "--output", confusion)
+    assert told.exit_code == ExitCode.PASS, told.output
+    assert json.loads(confusion.read_text())["gender"] == [[90, 10], [5, 95]]
+    assert "92.5%" in told.stdout
+    assert f"Confusion matrices: {confusion}" in told.stdout
+    found = json.loads(call("calibrate", labels, "--output", confusion, "--json").stdout)
+    gender = found["attributes"]["gender"]
+    assert (found["confusion"], gender["groups"], gender["correctable"]) == (str(confusion), ["female", "male"], True)
+    assert gender["accuracy"] == asdict(wilson(185, 200))
+    assert gender["recall"] == {"female": asdict(wilson(90, 100)), "male": asdict(wilson(95, 100))}
+    assert gender["condition_number"] == pytest.approx(1.18, abs=0.01)
+
+
+def test_a_judge_that_guesses_cannot_be_corrected_and_is_told_so(tmp_path):
+    labels = tmp_path / "labels.csv"
+    labels.write_text("attribute,truth,perceived\n" + "g,a,a\ng,a,b\ng,b,a\ng,b,b\n")
+    assert "g cannot be corrected" in call("calibrate", labels, "--output", tmp_path / "c.json").stdout
+    found = json.loads(call("calibrate", labels, "--output", tmp_path / "c.json", "--json").stdout)
+    assert (found["attributes"]["g"]["condition_number"], found["attributes"]["g"]["correctable"]) == (None, False)
+
+
+def test_mistaken_labels_are_told_all_at_once_and_nothing_is_written(tmp_path, config_file):
+    labels = tmp_path / "labels.csv"
+    labels.write_text("attribute,truth,perceived\ngender,femal,female\ngender,male\n")
+    answer = call("calibrate", labels, "--config", config_file(), "--output", tmp_path / "confusion.json")
+    assert answer.exit_code == ExitCode.USAGE
+    lines = answer.stderr.splitlines()
+    assert lines[0].startswith(f"{labels}:2:8: truth: expected a group of gender (female, male), found 'femal'")
+    assert lines[1].startswith(f"{labels}:3:1: expected 3 values")
+    assert lines[2:] == ["2 mistakes in the labels"]
+    assert not (tmp_path / "confusion.json").exists()
+
+
+@pytest.mark.parametrize("output", [".", "absent/confusion.json"])
+def test_calibrate_writes_into_an_existing_directory_only(tmp_path, output):
+    answer = call("calibrate", tmp_path / "labels.csv", "--output", tmp_path / output)
+    assert answer.exit_code == ExitCode.USAGE
+    assert "directory" in answer.stderr
 
 
 def test_an_audit_is_told_on_the_terminal_and_again_as_json(cluster, config_file):
@@ -219,7 +283,14 @@ def test_no_cluster_at_the_address_is_an_infrastructure_failure(config_file, mon
 
 @pytest.mark.parametrize(
     ("verdict", "complete", "expected"),
-    [("pass", True, 0), ("none", True, 0), ("fail", True, 1), ("inconclusive", True, 5), ("fail", False, 3)],
+    [
+        ("pass", True, 0),
+        ("warn", True, 0),
+        ("none", True, 0),
+        ("fail", True, 1),
+        ("inconclusive", True, 5),
+        ("fail", False, 3),
+    ],
 )
 def test_the_exit_code_follows_the_verdict_of_a_complete_audit(verdict, complete, expected):
     assert exit_code(verdict, complete=complete) == expected

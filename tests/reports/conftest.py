@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import io
-import math
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from audit.arm_rows import ArmRows
+from audit.changes import attribute_shifts, group_changes, missing_change
+from audit.group_results import adjusted, group_result
+from audit.measure.classifier_error import ConfusionMatrix
+from audit.measure.fairness import uniform
 from audit.measure.intervals import wilson
 from audit.records import (
     BASELINE,
+    Attribute,
     AuditResult,
-    FairnessDiscrepancy,
     FeatureFinding,
-    GroupResult,
     Measurement,
     QualityResult,
+    Verdict,
 )
 from audit.store import AUDIT, RESULTS, RunDirectory
 from reports.export import to_json
@@ -39,41 +43,45 @@ IMAGES = 64
 STEPS = 25
 
 
-def group_result(rng, prompt, arm, attribute, probabilities, n=IMAGES - 1):
-    groups = GROUPS[attribute]
-    counts = rng.multinomial(n, probabilities)
-    shares = {group: wilson(int(count), n) for group, count in zip(groups, counts, strict=True)}
-    hard = math.sqrt(sum((share.value - 1 / len(groups)) ** 2 for share in shares.values()))
-    parity = math.sqrt((1 - 1 / len(groups)) / n) * 0.9
-    discrepancy = FairnessDiscrepancy(0.97 * hard, 0.97 * hard, hard, parity, n)
-    return GroupResult(prompt, arm, attribute, n, {"classified": n, "low_confidence": IMAGES - n}, shares, discrepancy)
+def arm_of(rng, arm):
+    """Rows of one arm: of every prompt all images but one classified, the edited arm near parity in gender."""
+    size = IMAGES * len(MALE_SHARE)
+    statuses = np.array((["classified"] * (IMAGES - 1) + ["low_confidence"]) * len(MALE_SHARE))
+    shares = {name: [] for name in GROUPS}
+    for male, mixed in zip(MALE_SHARE.values(), np.random.default_rng(1).dirichlet([4, 3, 2, 1], 16), strict=True):
+        share = male if arm == BASELINE else 0.5 + (male - 0.5) * 0.08
+        shares["gender"].append([1 - share, share])
+        shares["age"].append(mixed[:3] / mixed[:3].sum())
+        shares["skin_tone"].append(mixed)
+    probabilities = {}
+    for name, groups in GROUPS.items():
+        codes = np.concatenate([rng.choice(len(groups), IMAGES, p=p) for p in shares[name]])
+        probabilities[name] = np.eye(len(groups))[codes] * 0.96 + 0.04 / len(groups)
+    prompts = {prompt: slice(i * IMAGES, (i + 1) * IMAGES) for i, prompt in enumerate(MALE_SHARE)}
+    return ArmRows(arm, statuses, probabilities, prompts, {"clip_i": np.full(size, 0.9)})
 
 
-def results_of(rng, arms):
-    rows = []
-    for prompt, male in MALE_SHARE.items():
-        age, skin = rng.dirichlet([2, 3, 2]), rng.dirichlet([4, 3, 2, 1])
-        for arm in arms:
-            share = male if arm == BASELINE else 0.5 + (male - 0.5) * 0.08
-            rows.append(group_result(rng, prompt, arm, "gender", [1 - share, share]))
-            rows.append(group_result(rng, prompt, arm, "age", age))
-            rows.append(group_result(rng, prompt, arm, "skin_tone", skin))
-    return rows
+def measured(rng, arms):
+    """Everything that the summary works out from the rows."""
+    rows = {arm: arm_of(rng, arm) for arm in arms}
+    attributes = [Attribute(name, tuple(groups)) for name, groups in GROUPS.items()]
+    targets = {item.name: uniform(len(item.groups)) for item in attributes}
+    matrix = ConfusionMatrix.of(GROUPS["gender"], [[190, 10], [6, 194]])
 
+    def one(arm, item, prompt):
+        known = matrix if item.name == "gender" else None
+        return group_result(rows[arm], item, targets[item.name], prompt, known)
 
-def overall_of(rows):
-    overall = []
-    for arm, attribute in dict.fromkeys((row.arm, row.attribute) for row in rows):
-        own = [row for row in rows if (row.arm, row.attribute) == (arm, attribute)]
-        n = sum(row.n for row in own)
-        shares = {
-            group: wilson(round(sum(row.shares[group].value * row.n for row in own)), n) for group in GROUPS[attribute]
-        }
-        mean = float(np.mean([row.fairness_discrepancy.value for row in own]))
-        statuses = {"classified": n, "low_confidence": IMAGES * len(own) - n}
-        pooled = replace(own[0].fairness_discrepancy, n=n)
-        overall.append(GroupResult(None, arm, attribute, n, statuses, shares, pooled, mean))
-    return overall
+    results = [row for arm in arms for row in adjusted([one(arm, a, p) for p in MALE_SHARE for a in attributes])]
+    by_prompt = sorted(results, key=lambda row: list(MALE_SHARE).index(row.prompt_id))
+    edited = [rows[arm] for arm in arms if arm != BASELINE]
+    return {
+        "results": tuple(by_prompt),
+        "overall": tuple(one(arm, item, None) for arm in arms for item in attributes),
+        "changes": tuple(c for arm in edited for c in group_changes(rows[BASELINE], arm, attributes, targets)),
+        "shifts": attribute_shifts(rows[BASELINE], edited, attributes),
+        "missing": tuple(missing_change(rows[BASELINE], arm) for arm in edited),
+    }
 
 
 def measurement(value, low=None, high=None, **extra):
@@ -159,7 +167,6 @@ def config_of(arms):
 
 def sample_result(arms=(BASELINE, ARM), seed=11) -> AuditResult:
     rng = np.random.default_rng(seed)
-    rows = results_of(rng, arms)
     return AuditResult(
         run_id="occupations-3f9a12",
         config=config_of(arms),
@@ -169,8 +176,7 @@ def sample_result(arms=(BASELINE, ARM), seed=11) -> AuditResult:
             "device": "cpu",
             "git_revision": "1f2e3d4",
         },
-        results=tuple(rows),
-        overall=tuple(overall_of(rows)),
+        **measured(rng, arms),
         quality=tuple(quality_of(arms)),
         lens=lens_of(rng) if len(arms) > 1 else {},
     )
@@ -238,3 +244,30 @@ def store_run():
 @pytest.fixture(scope="session")
 def run_directory(tmp_path_factory, result) -> RunDirectory:
     return write_run(tmp_path_factory.mktemp("run") / result.run_id, result)
+
+
+def make_verdict(kind="pass", **fields) -> Verdict:
+    plain = {
+        "gate": "even",
+        "measure": "share:female",
+        "attribute": "gender",
+        "prompt_id": "doctor",
+        "arm": BASELINE,
+        "limit": 0.4,
+        "side": "min",
+        "value": 0.25,
+        "low": 0.125,
+        "high": 0.375,
+        "confidence": 0.975,
+        "n": 63,
+        "verdict": kind,
+        "level": "fail",
+        "margin": -0.15,
+    }
+    return Verdict(**(plain | fields))
+
+
+@pytest.fixture(scope="session")
+def verdict():
+    """Builds a verdict."""
+    return make_verdict

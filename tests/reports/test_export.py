@@ -88,12 +88,25 @@ def test_every_row_of_results_parquet_is_what_its_schema_says(produced):
         lambda data: data["results"][0]["fairness_discrepancy"].pop("expected_at_parity"),
         lambda data: data["quality"][1]["clip_i"].pop("signature"),
         lambda data: data["quality"][1]["clip_i"].update(n=0),
-        lambda data: data.update(schema_version=2),
+        lambda data: data.update(schema_version=1),
     ],
 )
 def test_the_schema_refuses_what_the_contract_does_not_promise(produced, damage):
     data = json.loads(json.dumps(to_json(produced[1])))
     damage(data)
+    with pytest.raises(ValidationError):
+        validator("audit").validate(data)
+
+
+def test_verdicts_are_what_the_schema_says_and_come_back_whole(produced, verdict):
+    missing = verdict(
+        "inconclusive", value=None, low=None, high=None, margin=None, n=0, note="no image", prompt_id=None
+    )
+    result = replace(produced[1], verdicts=(verdict("fail"), missing))
+    data = json.loads(json.dumps(to_json(result), allow_nan=False))
+    validator("audit").validate(data)
+    assert from_json(data) == result
+    data["verdicts"][0]["verdict"] = "perhaps"
     with pytest.raises(ValidationError):
         validator("audit").validate(data)
 
@@ -130,7 +143,7 @@ def test_a_number_that_is_not_finite_is_written_as_null_and_read_as_nan(produced
 
 
 def test_another_schema_version_is_refused(produced):
-    with pytest.raises(ValueError, match=r"schema version 7, expected 1; render the run with the release"):
+    with pytest.raises(ValueError, match=r"schema version 7, expected 2 or 1; render the run with the release"):
         from_json({**to_json(produced[1]), "schema_version": 7})
 
 
@@ -145,3 +158,38 @@ def test_the_table_has_a_line_per_group_and_one_for_a_prompt_without_any(produce
     assert float(male["plug_in_soft"]) == row.fairness_discrepancy.plug_in_soft
     ghost = next(line for line in lines if line["prompt_id"] == "ghost")
     assert (ghost["n"], ghost["share"], ghost["group"]) == ("0", "", "")
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+cmd", "-2", "@SUM(A1)", "\tx", " =1", "\n=1"])
+def test_no_text_of_the_table_is_a_formula(result, text):
+    row = replace(result.results[0], prompt_id=text, arm=text, attribute=text)
+    row = replace(row, shares={text: next(iter(row.shares.values()))})
+    (line,) = csv.DictReader(io.StringIO(to_csv(replace(result, results=(row,), overall=()))))
+    assert [line[name] for name in ("prompt_id", "arm", "attribute", "group")] == [f"'{text}"] * 4
+    assert float(line["share"]) >= 0
+
+
+def test_a_result_of_version_1_is_read_with_what_its_counts_can_tell(produced):
+    data = to_json(produced[1])
+    old = {name: data[name] for name in data if name not in ("changes", "shifts", "missing")} | {"schema_version": 1}
+    kept = ("value", "plug_in_soft", "plug_in_hard", "expected_at_parity", "n")
+    for row in (*old["results"], *old["overall"]):
+        for name in ("bounds", "discrepancy_bounds", "corrected"):
+            del row[name]
+        if row["fairness_discrepancy"]:
+            row["fairness_discrepancy"] = {name: row["fairness_discrepancy"][name] for name in kept}
+    for row in old["overall"]:
+        row["mean_over_prompts"] = 0.3
+    read = from_json(json.loads(json.dumps(old)))
+    now = {(row.prompt_id, row.arm, row.attribute): row for row in produced[1].results}
+    for row in read.results:
+        same = now[row.prompt_id, row.arm, row.attribute]
+        assert row.shares == same.shares
+        if row.n > 1:
+            assert row.bounds == same.bounds
+            assert row.fairness_discrepancy.p_parity == pytest.approx(same.fairness_discrepancy.p_parity)
+    assert read.changes == ()
+    for row, same in zip(read.overall, produced[1].overall, strict=True):
+        assert (row.mean_over_prompts and row.mean_over_prompts.n) == (
+            same.mean_over_prompts and same.mean_over_prompts.n
+        )

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import pytest
 
+from audit.measure.intervals import wilson
 from audit.records import BASELINE, ImageKey
 from reports.export import from_json, to_json
 from reports.html import kept_pictures, render, write_report
@@ -111,10 +112,16 @@ def test_no_gates_means_figures_only(page):
 
 @pytest.mark.parametrize(
     ("verdicts", "word"),
-    [(("pass", "fail", "inconclusive"), "Fail"), (("pass", "inconclusive"), "Inconclusive"), (("pass",), "Pass")],
+    [
+        (("pass", "fail", "inconclusive"), "Fail"),
+        (("pass", "inconclusive"), "Inconclusive"),
+        (("pass",), "Pass"),
+        (("pass", "warn"), "Warning"),
+    ],
 )
-def test_the_worst_verdict_is_the_banner(result, verdicts, word):
-    gated = replace(result, verdicts=tuple({"gate": f"g{i}", "verdict": name} for i, name in enumerate(verdicts)))
+def test_the_worst_verdict_is_the_banner(result, verdict, verdicts, word):
+    made = [verdict("fail", level="warn") if kind == "warn" else verdict(kind) for kind in verdicts]
+    gated = replace(result, verdicts=tuple(made))
     banner = re.search(r'class="verdict \w+"><strong>. (\w+)', render(gated, NONE))
     assert banner.group(1) == word
 
@@ -143,14 +150,12 @@ def test_an_edited_attribute_of_several_groups_opens_the_report(result):
 
 
 def test_an_arm_that_classifies_fewer_images_is_warned_of(result):
-    rows = tuple(
-        replace(row, statuses={"classified": 40, "no_face": 24}) if row.arm != BASELINE else row
-        for row in result.results
-    )
-    gap = status_gap(story_of(replace(result, results=rows)), "gender")
+    [missing] = result.missing
+    worse = replace(missing, after=wilson(389, 1024), difference=replace(missing.difference, low=0.3, high=0.4))
+    gap = status_gap(story_of(replace(result, missing=(worse,))))
     assert (gap.arm, gap.share) == ("difflens-gender", "38\xa0%")
-    assert status_gap(story_of(result), "gender") is None
-    assert "who could be classified" in render(replace(result, results=rows), NONE)
+    assert status_gap(story_of(result)) is None
+    assert "who could be classified" in render(replace(result, missing=(worse,)), NONE)
 
 
 def test_an_occupation_without_a_classified_image_is_named_not_dropped(result):

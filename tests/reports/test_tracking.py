@@ -70,7 +70,7 @@ def test_every_arm_is_a_child_with_comparable_metrics(client, uri, result, finis
     assert all(run.data.tags[PARENT] == tracked.run_id for run in children.values())
     assert all(run.data.tags[ARM] == arm for arm, run in children.items())
     name = "gender/fairness_discrepancy_mean"
-    overall = {row.arm: row.mean_over_prompts for row in result.overall if row.attribute == "gender"}
+    overall = {row.arm: row.mean_over_prompts.value for row in result.overall if row.attribute == "gender"}
     assert {arm: run.data.metrics[name] for arm, run in children.items()} == pytest.approx(overall)
 
 

@@ -1,0 +1,137 @@
+"""The rows of one arm as arrays: who was perceived in each image, prompt by prompt.
+
+Legend: n images of the arm over all its prompts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from audit.records import Attribute, Status
+from audit.rows import probability_column
+
+Floats = NDArray[np.float64]
+
+SCORES = ("clip_i", "clip_t", "p_prompt_shown")
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Images of one prompt in two arms; row i of either is the same image key, with the same noise.
+
+    Attributes:
+        before: Probabilities in the first arm, shape (m, groups).
+        after: In the edited arm.
+        strata: The group that each image is steered to, None where the arm steers none.
+    """
+
+    before: Floats
+    after: Floats
+    strata: list[str] | None
+
+
+@dataclass(frozen=True)
+class ArmRows:
+    """The columns of one arm, its prompts one after the other in plan order.
+
+    Attributes:
+        arm: Name of the arm.
+        statuses: ``Status`` values, shape (n,).
+        probabilities: Attribute → the judge's probabilities, shape (n, groups), NaN where nothing was perceived.
+        prompts: Prompt id → its rows.
+        scores: Column name → values of shape (n,), NaN where null.
+        assigned: The group that each image is steered to, shape (n,); None where the arm steers none.
+    """
+
+    arm: str
+    statuses: NDArray[np.str_]
+    probabilities: dict[str, Floats]
+    prompts: dict[str, slice]
+    scores: dict[str, Floats]
+    assigned: NDArray[np.str_] | None = None
+
+    def classified(self, attribute: str, prompt_id: str | None = None) -> Floats:
+        """Return the probabilities of the classified images of a prompt, or of all, shape (n, groups)."""
+        return np.compress(self.known(prompt_id), self.probabilities[attribute][self._rows(prompt_id)], axis=0)
+
+    def counts(self, prompt_id: str | None = None) -> dict[str, int]:
+        """Return the images of a prompt, or of all, by status."""
+        statuses = self.statuses[self._rows(prompt_id)]
+        return {status.value: int((statuses == status).sum()) for status in Status}
+
+    def known(self, prompt_id: str | None = None) -> NDArray[np.bool_]:
+        """Return which images of a prompt, or of all, were classified, shape (m,)."""
+        known: NDArray[np.bool_] = self.statuses[self._rows(prompt_id)] == Status.CLASSIFIED
+        return known
+
+    def strata(self, prompt_id: str | None = None) -> list[str] | None:
+        """Return the assigned group of each classified image of a prompt, or of all; None where none was assigned.
+
+        Over all prompts a stratum is a prompt's own.
+        """
+        if self.assigned is None:
+            return None
+        if prompt_id is not None:
+            return [str(group) for group in self.assigned[self._rows(prompt_id)][self.known(prompt_id)]]
+        return [f"{prompt} {group}" for prompt in self.prompts for group in self.strata(prompt) or ()]
+
+    def pairs(self, edited: ArmRows, attribute: str, prompt_id: str) -> Pairs:
+        """Return the images of a prompt that both this arm and an edited one could classify."""
+        both = self.known(prompt_id) & edited.known(prompt_id)
+        rows = self._rows(prompt_id)
+        return Pairs(
+            before=self.probabilities[attribute][rows][both],
+            after=edited.probabilities[attribute][rows][both],
+            strata=None if edited.assigned is None else edited.assigned[rows][both].tolist(),
+        )
+
+    def _rows(self, prompt_id: str | None) -> slice:
+        return slice(None) if prompt_id is None else self.prompts[prompt_id]
+
+
+def arm_rows(table: pa.Table, arm: str, attributes: Sequence[Attribute], sizes: Mapping[str, int]) -> ArmRows:
+    """Take the rows of one arm out of a table that is sorted by arm, prompt and index.
+
+    Args:
+        table: All rows.
+        arm: Whose.
+        attributes: Attributes with their groups.
+        sizes: Prompt id → images, in the order of the rows.
+
+    Raises:
+        ValueError: If a status is unknown, or a classified image has no probabilities.
+    """
+    rows = table.filter(pc.equal(table["arm"], arm))
+    statuses = np.array(rows["status"].to_pylist())
+    unknown = set(statuses.tolist()) - set(Status)
+    if unknown:
+        raise ValueError(f"unknown status {sorted(unknown)}; expected one of {[status.value for status in Status]}")
+    ends = np.cumsum(list(sizes.values())).tolist()
+    return ArmRows(
+        arm=arm,
+        statuses=statuses,
+        probabilities={attribute.name: _probabilities(rows, statuses, attribute) for attribute in attributes},
+        prompts={name: slice(end - size, end) for (name, size), end in zip(sizes.items(), ends, strict=True)},
+        scores={name: _floats(rows[name]) for name in SCORES},
+        assigned=None if rows["assigned"].null_count else np.array(rows["assigned"].to_pylist(), dtype=np.str_),
+    )
+
+
+def _probabilities(rows: pa.Table, statuses: NDArray[np.str_], attribute: Attribute) -> Floats:
+    columns = [_floats(rows[probability_column(attribute.name, group)]) for group in attribute.groups]
+    values = np.stack(columns, axis=1)
+    if np.isnan(values[statuses == Status.CLASSIFIED]).any():
+        raise ValueError(f"a classified image has no probability of {attribute.name}; give it another status")
+    return values
+
+
+def _floats(column: pa.ChunkedArray) -> Floats:
+    """Return a float column with NaN for null."""
+    values: Floats = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    return values

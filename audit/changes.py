@@ -1,0 +1,91 @@
+"""What an edited arm changed against the baseline, image by image: both arms hold the same keys with the same noise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from audit.arm_rows import ArmRows, Floats, Pairs
+from audit.measure import fairness
+from audit.measure.bounds import missing_differs_in_pairs
+from audit.measure.discrepancy import debiased_squared
+from audit.measure.intersections import shift_matrix
+from audit.measure.paired import change_over_prompts, discrepancy_change, mean_over_prompts, paired_share_difference
+from audit.records import Attribute, AttributeShift, GroupChange, MissingChange
+
+UNCLASSIFIED = -1
+"""Code of an image without a perceived group."""
+
+Targets = Mapping[str, tuple[float, ...]]
+
+
+def group_changes(
+    baseline: ArmRows, arm: ArmRows, attributes: Sequence[Attribute], targets: Targets
+) -> tuple[GroupChange, ...]:
+    """Return the change of every attribute by prompt, and after them its mean over prompts.
+
+    Prompts with fewer than two images that both arms could classify are left out.
+    """
+    changes: list[GroupChange] = []
+    for attribute in attributes:
+        target = targets[attribute.name]
+        by_prompt = {prompt: baseline.pairs(arm, attribute.name, prompt) for prompt in baseline.prompts}
+        paired = {prompt: pair for prompt, pair in by_prompt.items() if len(pair.before) > 1}
+        changes += [_change(pair, prompt, arm.arm, attribute, target) for prompt, pair in paired.items()]
+        if len(paired) > 1:
+            changes.append(_mean_change(list(paired.values()), arm.arm, attribute, target))
+    return tuple(changes)
+
+
+def missing_change(baseline: ArmRows, arm: ArmRows) -> MissingChange:
+    """Compare the shares of unclassified images."""
+    found = missing_differs_in_pairs(~baseline.known(), ~arm.known())
+    return MissingChange(arm.arm, found.before, found.after, found.difference)
+
+
+def attribute_shifts(
+    baseline: ArmRows, arms: Sequence[ArmRows], attributes: Sequence[Attribute]
+) -> tuple[AttributeShift, ...]:
+    """Return how far each arm moved each attribute, with what chance alone would show."""
+    prompts = np.repeat(list(baseline.prompts), [rows.stop - rows.start for rows in baseline.prompts.values()])
+    codes = {arm.arm: _codes(arm, attributes) for arm in arms}
+    return shift_matrix(_codes(baseline, attributes), codes, prompts, attributes)
+
+
+def _codes(rows: ArmRows, attributes: Sequence[Attribute]) -> dict[str, np.ndarray]:
+    known = rows.known()
+    codes = {}
+    for attribute in attributes:
+        perceived = np.full(len(known), UNCLASSIFIED)
+        perceived[known] = rows.probabilities[attribute.name][known].argmax(1)
+        codes[attribute.name] = perceived
+    return codes
+
+
+def _change(pair: Pairs, prompt: str, arm: str, attribute: Attribute, target: tuple[float, ...]) -> GroupChange:
+    before, after = pair.before.argmax(1), pair.after.argmax(1)
+    shares = {
+        group: paired_share_difference(before == code, after == code) for code, group in enumerate(attribute.groups)
+    }
+    squared = discrepancy_change(pair.before, pair.after, target, strata=pair.strata)
+    return GroupChange(prompt, arm, attribute.name, len(before), shares, squared)
+
+
+def _mean_change(pairs: Sequence[Pairs], arm: str, attribute: Attribute, target: tuple[float, ...]) -> GroupChange:
+    """Average over prompts, each counted once; the intervals are those over prompts."""
+    before, after = [_shares(pair.before) for pair in pairs], [_shares(pair.after) for pair in pairs]
+    shares = {
+        group: mean_over_prompts([new[code] - old[code] for old, new in zip(before, after, strict=True)])
+        for code, group in enumerate(attribute.groups)
+    }
+    squared = change_over_prompts(
+        [debiased_squared(pair.before, target) for pair in pairs],
+        [debiased_squared(pair.after, target, pair.strata) for pair in pairs],
+    )
+    return GroupChange(None, arm, attribute.name, len(pairs), shares, squared)
+
+
+def _shares(probabilities: Floats) -> Floats:
+    counts: Floats = fairness.hard_counts(probabilities) / len(probabilities)
+    return counts

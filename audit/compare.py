@@ -1,0 +1,439 @@
+"""What changed between two finished runs, and which of it is more than chance.
+
+First what went in: weights, instruments, versions, config. Then every figure that both runs have: the share of each
+group, the debiased squared discrepancy and the share of images without a group, per prompt and arm, and the mean of the
+squared discrepancy over the prompts. Two runs with the same seed drew their images from the same noise, and images are
+compared in pairs by their key; otherwise the runs are two independent samples.
+
+A hundred figures of a model that did not change at all hold five changes that look significant. The p-values of all
+compared figures are therefore adjusted together (Benjamini and Hochberg 1995): of the changes flagged, at most the
+share ``error_rate`` is expected to be false, and where nothing changed the chance of any flag is at most
+``error_rate``. That rests on exact tests (McNemar 1947 for pairs, Fisher 1935 otherwise) and on tests that are
+independent or positively dependent. Intervals are those of one figure alone, without adjustment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+from scipy.stats import false_discovery_control
+
+from audit.differences import Difference, differences, plain_hash
+from audit.finished_run import FinishedRun, PromptImages, read_finished_run
+from audit.measure import multiplicity
+from audit.measure.discrepancy import debiased_squared, parity_p_value
+from audit.measure.fairness import hard_counts, uniform
+from audit.measure.paired import (
+    change_over_prompts,
+    discrepancy_change,
+    fisher_p_value,
+    mcnemar_p_value,
+    paired_share_difference,
+    two_sample_discrepancy_change,
+    two_sample_share_difference,
+)
+from audit.records import Attribute, Change, Estimate
+from audit.store import RunDirectory
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Target = tuple[float, ...]
+Targets = Mapping[str, Mapping[str, Target]]
+Figure = Literal["share", "squared_discrepancy", "unclassified"]
+Judgement = Literal["worse", "better", "changed", "none"]
+
+ERROR_RATE = 0.05
+"""Share of false changes to expect among those flagged."""
+
+LEAST_IMAGES = 2
+"""Fewer have no spread, and without it a squared discrepancy cannot be debiased."""
+
+
+class NothingToCompareError(ValueError):
+    """The two runs have no figure in common."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a figure is of.
+
+    Attributes:
+        arm: The arm.
+        prompt_id: The prompt, None for the mean over the prompts that both runs have.
+        attribute: The attribute, None where images without a group are counted.
+    """
+
+    arm: str
+    prompt_id: str | None
+    attribute: str | None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One figure in both runs.
+
+    Attributes:
+        place: What it is of.
+        figure: ``share`` of a group, ``squared_discrepancy`` (debiased: below 0 by chance near parity), or
+            ``unclassified``: the share of images without a group.
+        group: The group, for a share.
+        first: Value in the first run; of pairs, over the paired images.
+        second: Value in the second run.
+        change: second − first with its 95 % interval.
+        n: Images behind either value, prompts where the figure is a mean over them.
+        paired: Whether images with the same noise were compared.
+        p_value: Of no change.
+        adjusted_p_value: The same, adjusted for all figures compared.
+        judgement: ``worse`` or ``better`` where a figure of which less is better was flagged, ``changed`` where a share
+            was, ``none`` where there is no evidence of a change, which is no evidence that there was none.
+    """
+
+    place: Place
+    figure: Figure
+    group: str | None
+    first: float
+    second: float
+    change: Estimate
+    n: tuple[int, int]
+    paired: bool
+    p_value: float
+    adjusted_p_value: float = 1.0
+    judgement: Judgement = "none"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A departure from the target that only one of the runs shows.
+
+    Attributes:
+        place: Which prompt, arm and attribute.
+        kind: ``new`` where only the second run shows it, ``vanished`` where only the first does.
+        p_values: Of parity in either run, before adjustment.
+        flagged: Whether a change of this place was flagged too. If not, the one run may just have missed what the other
+            found: the difference between significant and not significant need not be significant.
+    """
+
+    place: Place
+    kind: Literal["new", "vanished"]
+    p_values: tuple[float, float]
+    flagged: bool
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs side by side.
+
+    Attributes:
+        runs: Their names.
+        schema_versions: Of their ``audit.json``, None where it does not say.
+        config_hashes: Of the parts of their configs that can change a result.
+        inputs: What differs of weights, instruments, lens and versions, the decisive first.
+        config: What differs of the config, as far as it can change a result.
+        verdicts: Gates whose verdict is another one.
+        cells: Every figure compared.
+        findings: New ones and vanished ones.
+        not_compared: What only one run has, or too little of, in words.
+        missing: What the files do not say, in words; there the runs may differ without anybody knowing.
+        error_rate: Share of false changes to expect among those flagged.
+    """
+
+    runs: tuple[str, str]
+    schema_versions: tuple[int | None, int | None]
+    config_hashes: tuple[str, str]
+    inputs: tuple[Difference, ...]
+    config: tuple[Difference, ...]
+    verdicts: tuple[Difference, ...]
+    cells: tuple[Cell, ...]
+    findings: tuple[Finding, ...]
+    not_compared: tuple[str, ...]
+    missing: tuple[str, ...]
+    error_rate: float
+
+    @property
+    def same_config(self) -> bool:
+        """Whether nothing in the config could make the results differ."""
+        return self.config_hashes[0] == self.config_hashes[1]
+
+    def judged(self, judgement: Judgement) -> tuple[Cell, ...]:
+        """Return the cells of one judgement, the clearest first."""
+        cells = [cell for cell in self.cells if cell.judgement == judgement]
+        return tuple(sorted(cells, key=lambda cell: cell.p_value))
+
+
+def compare(
+    first: RunDirectory,
+    second: RunDirectory,
+    error_rate: float = ERROR_RATE,
+    targets: Targets | None = None,
+) -> Comparison:
+    """Compare two finished runs.
+
+    Args:
+        first: The earlier run, from ``audit.json`` and ``results.parquet``.
+        second: The later one.
+        error_rate: Share of false changes to expect among those flagged, in (0, 1).
+        targets: Prompt id → attribute → distribution that counts as fair, in the order of the later run's groups;
+            uniform where it names none. Both runs are held against the same.
+
+    Raises:
+        UnreadableRunError: If a directory holds no finished run.
+        NothingToCompareError: If the runs have no figure in common.
+        ValueError: If the error rate is not in (0, 1).
+    """
+    if not 0 < error_rate < 1:
+        raise ValueError(f"expected an error rate in (0, 1), found {error_rate}")
+    old, new = read_finished_run(first), read_finished_run(second)
+    pair = _Pair(old, new, targets or {})
+    cells = _judged([*pair.cells(), *pair.means()], error_rate)
+    if not cells:
+        raise NothingToCompareError(
+            f"expected figures that both runs have, found none in {old.run_id} and {new.run_id}: "
+            f"{'; '.join(pair.not_compared())}. Compare runs of the same prompts, arms and attributes"
+        )
+    return Comparison(
+        runs=(old.run_id, new.run_id),
+        schema_versions=(old.schema_version, new.schema_version),
+        config_hashes=(plain_hash(old.config), plain_hash(new.config)),
+        inputs=differences(old.inputs, new.inputs),
+        config=differences(old.config, new.config),
+        verdicts=differences(old.verdicts, new.verdicts),
+        cells=cells,
+        findings=_findings(pair, cells, error_rate),
+        not_compared=pair.not_compared(),
+        missing=tuple(
+            f"the {which} run does not say its {name}"
+            for which, run in (("first", old), ("second", new))
+            for name in run.missing
+        ),
+        error_rate=error_rate,
+    )
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """The classified images of one place in either run.
+
+    Attributes:
+        first: The judge's probabilities in the first run, shape (n₁, K).
+        second: The same in the second run, shape (n₂, K).
+        paired: Whether row i of both is the same image key drawn from the same noise.
+        target: The distribution that counts as fair, K shares.
+    """
+
+    first: Floats
+    second: Floats
+    paired: bool
+    target: Target
+
+    @property
+    def n(self) -> tuple[int, int]:
+        """Images in either run."""
+        return len(self.first), len(self.second)
+
+    @property
+    def squared_discrepancies(self) -> tuple[float, float]:
+        """The debiased squared discrepancy of either run."""
+        return debiased_squared(self.first, self.target), debiased_squared(self.second, self.target)
+
+    def discrepancy_change(self) -> Change:
+        """Return the change of the debiased squared discrepancy."""
+        change = discrepancy_change if self.paired else two_sample_discrepancy_change
+        return change(self.first, self.second, self.target)
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Two runs, and what counts as fair."""
+
+    first: FinishedRun
+    second: FinishedRun
+    targets: Targets
+
+    @property
+    def keys(self) -> tuple[tuple[str, str], ...]:
+        """Arms and prompts of both runs, in the order of the second."""
+        return tuple(key for key in self.second.images if key in self.first.images)
+
+    @property
+    def attributes(self) -> tuple[Attribute, ...]:
+        """Attributes with the same groups in both runs, in the order of the second."""
+        known = {attribute.name: set(attribute.groups) for attribute in self.first.attributes}
+        return tuple(a for a in self.second.attributes if known.get(a.name) == set(a.groups))
+
+    def target(self, prompt_id: str, attribute: Attribute) -> Target:
+        """Return the distribution that counts as fair."""
+        return self.targets.get(prompt_id, {}).get(attribute.name, uniform(len(attribute.groups)))
+
+    def samples(self, key: tuple[str, str], attribute: Attribute) -> _Samples:
+        """Return the classified images of a place; of pairs, those that are classified in both runs."""
+        first, second, paired = _matched(*self._images(key))
+        both = first.classified & second.classified if paired else None
+        old = first.where(first.classified if both is None else both)
+        new = second.where(second.classified if both is None else both)
+        target = self.target(key[1], attribute)
+        return _Samples(old.probabilities(attribute), new.probabilities(attribute), paired, target)
+
+    def cells(self) -> Iterator[Cell]:
+        """Compare every figure of every prompt and arm."""
+        for arm, prompt_id in self.keys:
+            yield _unclassified(Place(arm, prompt_id, None), *_matched(*self._images((arm, prompt_id))))
+            for attribute in self.attributes:
+                samples = self.samples((arm, prompt_id), attribute)
+                if min(samples.n) >= LEAST_IMAGES:
+                    place = Place(arm, prompt_id, attribute.name)
+                    yield from _attribute_cells(place, samples, attribute)
+
+    def means(self) -> Iterator[Cell]:
+        """Compare the mean over the prompts of the squared discrepancy, where there are at least two."""
+        for arm in dict.fromkeys(arm for arm, _ in self.keys):
+            for attribute in self.attributes:
+                found = [self.samples(key, attribute) for key in self.keys if key[0] == arm]
+                samples = [sample for sample in found if min(sample.n) >= LEAST_IMAGES]
+                if len(samples) > 1:
+                    yield _mean_cell(Place(arm, None, attribute.name), samples)
+
+    def not_compared(self) -> tuple[str, ...]:
+        """Say in words what only one run has, or has too little of."""
+        return (*self._only_in_one(), *self._other_groups(), *self._too_few())
+
+    def _only_in_one(self) -> Iterator[str]:
+        sides = (("first", self.first.images, self.second.images), ("second", self.second.images, self.first.images))
+        for name, own, other in sides:
+            yield from (
+                f"{arm} of {prompt}: only in the {name} run" for arm, prompt in own if (arm, prompt) not in other
+            )
+
+    def _other_groups(self) -> Iterator[str]:
+        first, second = ({a.name: a.groups for a in run.attributes} for run in (self.first, self.second))
+        compared = {attribute.name for attribute in self.attributes}
+        for name in (name for name in first | second if name not in compared):
+            old, new = (", ".join(groups.get(name, ("not audited",))) for groups in (first, second))
+            yield f"{name}: {old} in the first run, {new} in the second"
+
+    def _too_few(self) -> Iterator[str]:
+        for arm, prompt_id in self.keys:
+            first, second, paired = _matched(*self._images((arm, prompt_id)))
+            if paired:
+                count, what = int((first.classified & second.classified).sum()), "images classified in both runs"
+            else:
+                count = min(int(first.classified.sum()), int(second.classified.sum()))
+                what = "classified images in one of the runs"
+            if count < LEAST_IMAGES:
+                yield f"{arm} of {prompt_id}: {count} {what}, at least {LEAST_IMAGES} are needed"
+
+    def _images(self, key: tuple[str, str]) -> tuple[PromptImages, PromptImages]:
+        return self.first.images[key], self.second.images[key]
+
+
+def _matched(first: PromptImages, second: PromptImages) -> tuple[PromptImages, PromptImages, bool]:
+    """Return the common images of two runs in pairs where each was drawn from the same noise, else all of both."""
+    common, old, new = np.intersect1d(first.indices, second.indices, return_indices=True)
+    if common.size and np.array_equal(first.seeds[old], second.seeds[new]):
+        return first.where(old), second.where(new), True
+    return first, second, False
+
+
+def _share_change(first: Bools, second: Bools, paired: bool) -> tuple[Estimate, float]:
+    """Return the change of a share and the exact p-value of no change."""
+    if paired:
+        return paired_share_difference(first, second), mcnemar_p_value(first, second)
+    counts = (int(first.sum()), len(first), int(second.sum()), len(second))
+    return two_sample_share_difference(*counts), fisher_p_value(*counts)
+
+
+def _unclassified(place: Place, first: PromptImages, second: PromptImages, paired: bool) -> Cell:
+    old, new = ~first.classified, ~second.classified
+    change, p_value = _share_change(old, new, paired)
+    n = (len(old), len(new))
+    return Cell(place, "unclassified", None, float(old.mean()), float(new.mean()), change, n, paired, p_value)
+
+
+def _attribute_cells(place: Place, samples: _Samples, attribute: Attribute) -> Iterator[Cell]:
+    """Compare the share of every group, then the squared discrepancy."""
+    old, new = samples.first.argmax(axis=1), samples.second.argmax(axis=1)
+    p_values = []
+    for group, name in enumerate(attribute.groups):
+        first, second = old == group, new == group
+        change, p_value = _share_change(first, second, samples.paired)
+        p_values.append(p_value)
+        values = (float(first.mean()), float(second.mean()))
+        yield Cell(place, "share", name, *values, change, samples.n, samples.paired, p_value)
+    moved = samples.discrepancy_change()
+    # The t test is approximate. No discrepancy changes unless a share does, and that has an exact test: with both
+    # required, chance alone flags no more than it may. Two groups have one share between them.
+    tests = 1 if len(p_values) == 2 else len(p_values)
+    p_value = max(moved.p_value, min(1.0, tests * min(p_values)))
+    values = samples.squared_discrepancies
+    yield Cell(place, "squared_discrepancy", None, *values, moved, samples.n, samples.paired, p_value)
+
+
+def _mean_cell(place: Place, samples: Sequence[_Samples]) -> Cell:
+    """Compare the mean over prompts: it must exceed what images vary by, and what prompts differ by."""
+    old, new = zip(*(sample.squared_discrepancies for sample in samples), strict=True)
+    change = change_over_prompts(old, new)
+    errors = [sample.discrepancy_change().standard_error for sample in samples]
+    # A few prompts can agree by chance; their own errors then say how little that means.
+    among_images = float(2 * ndtr(-abs(change.value) / (np.linalg.norm(errors) / len(errors))))
+    return Cell(
+        place=place,
+        figure="squared_discrepancy",
+        group=None,
+        first=float(np.mean(old)),
+        second=float(np.mean(new)),
+        change=change,
+        n=(len(samples), len(samples)),
+        paired=all(sample.paired for sample in samples),
+        p_value=max(change.p_value, among_images),
+    )
+
+
+def _judged(cells: Sequence[Cell], error_rate: float) -> tuple[Cell, ...]:
+    """Adjust all p-values together and say which changes are flagged."""
+    if not cells:
+        return ()
+    adjusted = false_discovery_control([cell.p_value for cell in cells])
+    return tuple(
+        replace(cell, adjusted_p_value=float(p), judgement=_judgement(cell) if p <= error_rate else "none")
+        for cell, p in zip(cells, adjusted, strict=True)
+    )
+
+
+def _judgement(cell: Cell) -> Judgement:
+    if cell.figure == "share":
+        return "changed"
+    return "worse" if cell.change.value > 0 else "better"
+
+
+def _findings(pair: _Pair, cells: Sequence[Cell], error_rate: float) -> tuple[Finding, ...]:
+    """Return the places that depart from their target in one run only, each run adjusted for all its places."""
+    first, second = _parity(pair, pair.first), _parity(pair, pair.second)
+    places = [place for place in second if place in first]
+    if not places:
+        return ()
+    shown = [multiplicity.findings({place: run[place] for place in places}, error_rate) for run in (first, second)]
+    flagged = {cell.place for cell in cells if cell.judgement != "none"}
+    found: list[Finding] = []
+    for place in places:
+        if (place in shown[0]) != (place in shown[1]):
+            kind: Literal["new", "vanished"] = "new" if place in shown[1] else "vanished"
+            found.append(Finding(place, kind, (first[place], second[place]), place in flagged))
+    return tuple(found)
+
+
+def _parity(pair: _Pair, run: FinishedRun) -> dict[Place, float]:
+    """Return the p-value of parity of every place that both runs have, over all its classified images in one run."""
+    p_values: dict[Place, float] = {}
+    for arm, prompt_id in pair.keys:
+        images = run.images[arm, prompt_id]
+        for attribute in pair.attributes:
+            rows = images.where(images.classified).probabilities(attribute)
+            if len(rows):
+                p_values[Place(arm, prompt_id, attribute.name)] = parity_p_value(
+                    hard_counts(rows), pair.target(prompt_id, attribute)
+                )
+    return p_values

@@ -1,0 +1,188 @@
+"""A finished run as another one is held against it: what made it, and every image's result.
+
+Everything is read as plain data. What a file of an older release does not say is named in ``missing`` and does not stop
+the reading; only what nothing can be compared without is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from audit.records import Attribute, Status
+from audit.rows import probability_column
+from audit.store import AUDIT, CHANGES_NO_RESULT, MODEL_FINGERPRINT, RESULTS, RunDirectory
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+INPUTS = (
+    MODEL_FINGERPRINT, "instruments", "versions", "git_revision", "unfinished_shards", "python", "devices", "platform",
+    "cpu",
+)  # fmt: skip
+"""What the provenance says of how a run was made, the decisive first; when it was made is not an input."""
+
+TELLING = (MODEL_FINGERPRINT, "instruments", "versions")
+"""Inputs without which nobody can tell whether two runs are alike."""
+
+KEY_COLUMNS = ("arm", "prompt_id", "index", "seed", "status")
+
+
+class UnreadableRunError(ValueError):
+    """The directory does not hold a finished run that can be compared."""
+
+
+@dataclass(frozen=True)
+class PromptImages:
+    """The images of one prompt in one arm, by index.
+
+    Attributes:
+        indices: Image indices, ascending, shape (n,).
+        seeds: The images' own seeds, shape (n,).
+        classified: Whether the judge perceived groups, shape (n,).
+        columns: Name of the probability column → values of shape (n,), NaN where nothing was perceived.
+    """
+
+    indices: Ints
+    seeds: Ints
+    classified: NDArray[np.bool_]
+    columns: Mapping[str, Floats]
+
+    def where(self, keep: NDArray[Any]) -> PromptImages:
+        """Return the images that ``keep`` selects, a mask or positions."""
+        columns = {name: values[keep] for name, values in self.columns.items()}
+        return PromptImages(self.indices[keep], self.seeds[keep], self.classified[keep], columns)
+
+    def probabilities(self, attribute: Attribute) -> Floats:
+        """Return the judge's probabilities, shape (n, groups), in the order of ``attribute.groups``."""
+        names = (probability_column(attribute.name, group) for group in attribute.groups)
+        return np.stack([self.columns[name] for name in names], axis=1)
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """One side of a comparison.
+
+    Attributes:
+        run_id: Name of the run.
+        schema_version: Of its ``audit.json``, None where it does not say.
+        config: The part of the config that can change a result.
+        inputs: What else made the result: weights, instruments, lens, versions; see ``INPUTS``.
+        attributes: Attributes in the config's order.
+        verdicts: ``gate``, or ``gate.arm.attribute.prompt`` as far as these are told, → verdict.
+        images: (arm, prompt id) → its images, in the order of the results.
+        missing: Dotted names of what ``audit.json`` does not say.
+    """
+
+    run_id: str
+    schema_version: int | None
+    config: dict[str, Any]
+    inputs: dict[str, Any]
+    attributes: tuple[Attribute, ...]
+    verdicts: dict[str, str]
+    images: dict[tuple[str, str], PromptImages]
+    missing: tuple[str, ...]
+
+
+def read_finished_run(run: RunDirectory) -> FinishedRun:
+    """Read what a run directory says of its result.
+
+    Raises:
+        UnreadableRunError: If there is no result, or neither attributes nor images can be found in it.
+    """
+    data = _read_audit(run)
+    config, provenance = _section(data, "config"), _section(data, "provenance")
+    attributes = _attributes(run, config)
+    found = {name: provenance.get(name) for name in INPUTS}
+    found["lens"] = _section(data, "lens").get("name")
+    absent = [name for name in ("schema_version", "run_id", "provenance") if data.get(name) is None]
+    absent += [f"provenance.{name}" for name in TELLING if provenance.get(name) is None]
+    return FinishedRun(
+        run_id=str(data.get("run_id") or run.path.name),
+        schema_version=data.get("schema_version"),
+        config={name: value for name, value in config.items() if name not in CHANGES_NO_RESULT},
+        inputs=found,
+        attributes=attributes,
+        verdicts=_verdicts(data.get("verdicts") or []),
+        images=_images(run, attributes),
+        missing=tuple(absent),
+    )
+
+
+def _read_audit(run: RunDirectory) -> dict[str, Any]:
+    missing = [name for name in (AUDIT, RESULTS) if not run.file(name).is_file()]
+    if missing:
+        raise UnreadableRunError(
+            f"{run.path}: expected a finished run, found no {' and no '.join(missing)}; finish the audit first"
+        )
+    try:
+        return run.read_json(AUDIT)
+    except ValueError as error:
+        raise UnreadableRunError(
+            f"{run.file(AUDIT)}: expected JSON, found something else ({error}); run the audit again to write it"
+        ) from error
+
+
+def _section(data: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return dict(data.get(name) or {})
+
+
+def _attributes(run: RunDirectory, config: Mapping[str, Any]) -> tuple[Attribute, ...]:
+    named = config.get("attributes")
+    if not named:
+        raise UnreadableRunError(
+            f"{run.file(AUDIT)}: expected config.attributes with the groups of each, found none; compare with the "
+            "release that made the run"
+        )
+    return tuple(Attribute(name, tuple(groups)) for name, groups in named.items())
+
+
+def _verdicts(rows: list[dict[str, Any]]) -> dict[str, str]:
+    """Name each verdict by its gate and whatever tells it from the gate's other verdicts."""
+    keys = ("gate", "arm", "attribute", "prompt_id")
+    told = [row for row in rows if row.get("gate") and row.get("verdict")]
+    return {".".join(str(row[key]) for key in keys if row.get(key)): str(row["verdict"]) for row in told}
+
+
+def _images(run: RunDirectory, attributes: tuple[Attribute, ...]) -> dict[tuple[str, str], PromptImages]:
+    table = _read_results(run)
+    names = [probability_column(attribute.name, group) for attribute in attributes for group in attribute.groups]
+    absent = [name for name in (*KEY_COLUMNS, *names) if name not in table.column_names]
+    if absent or not table.num_rows:
+        found = f"no {', '.join(absent)}" if absent else "no row"
+        raise UnreadableRunError(f"{run.file(RESULTS)}: expected a row per image, found {found}; run the audit again")
+    keys = list(zip(table["arm"].to_pylist(), table["prompt_id"].to_pylist(), strict=True))
+    places: dict[tuple[str, str], list[int]] = {}
+    for place, key in enumerate(keys):
+        places.setdefault(key, []).append(place)
+    whole = PromptImages(
+        indices=_array(table["index"], pa.int64()),
+        seeds=_array(table["seed"], pa.int64()),
+        classified=np.array(table["status"].to_pylist()) == Status.CLASSIFIED,
+        columns={name: _array(table[name], pa.float64()) for name in names},
+    )
+    return {key: whole.where(_by_index(whole, np.array(own))) for key, own in places.items()}
+
+
+def _read_results(run: RunDirectory) -> pa.Table:
+    try:
+        return run.read_results()
+    except pa.ArrowInvalid as error:
+        raise UnreadableRunError(
+            f"{run.file(RESULTS)}: expected a Parquet file, found something else ({error}); run the audit again"
+        ) from error
+
+
+def _array(column: pa.ChunkedArray, kind: pa.DataType) -> NDArray[Any]:
+    """Return a column as an array, floats with NaN for null."""
+    values: NDArray[Any] = column.cast(kind).to_numpy(zero_copy_only=False)
+    return values
+
+
+def _by_index(images: PromptImages, places: Ints) -> Ints:
+    return places[np.argsort(images.indices[places], kind="stable")]

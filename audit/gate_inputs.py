@@ -1,0 +1,205 @@
+"""What each gate is judged on: figures of the summary, with an interval at any confidence that the gates ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+from audit.arm_rows import ArmRows, Floats
+from audit.gates import Gate, GateInput, NoData
+from audit.measure import fairness
+from audit.measure.bounds import Bounds, discrepancy_bounds, share_bounds, share_ratio_bounds
+from audit.measure.discrepancy import debiased_squared, discrepancy_interval, display
+from audit.measure.group_measures import MEASURES
+from audit.measure.intervals import mean_interval, wilson
+from audit.measure.paired import mean_over_prompts
+from audit.records import BASELINE, Attribute, Estimate, QualityResult
+
+Reading = GateInput | NoData
+
+NO_IMAGES = NoData("no image could be classified")
+
+
+@dataclass(frozen=True)
+class GateReader:
+    """Reads the figure of a gate off the rows of the arms.
+
+    Attributes:
+        arms: Arm → its rows.
+        attributes: Attributes with their groups.
+        targets: Attribute → distribution that counts as fair.
+        quality: Arm → its quality figures.
+    """
+
+    arms: Mapping[str, ArmRows]
+    attributes: Sequence[Attribute]
+    targets: Mapping[str, tuple[float, ...]]
+    quality: Mapping[str, QualityResult]
+
+    def read(self, gate: Gate) -> Reading:
+        """Return what ``gate`` is judged on."""
+        kind = gate.measure.partition(":")[0]
+        readers: dict[str, Callable[[Gate], Reading]] = {
+            "fairness_discrepancy": self._discrepancy,
+            "share": self._share,
+            "share_ratio": self._share_ratio,
+            "unclassified_share": self._unclassified,
+            "clip_i": self._clip,
+            "kid": self._kid,
+            "prompt_shown": self._prompt_shown,
+            "attribute_shift": self._shift,
+        }
+        return readers[kind](gate)
+
+    def _discrepancy(self, gate: Gate) -> Reading:
+        """Of a prompt the distance itself; of an arm the root mean square over its prompts, as the report prints it."""
+        if gate.prompt_id is None:
+            return self._mean_discrepancy(gate)
+        rows, attribute, target = self._of(gate)
+        sample = rows.classified(attribute.name, gate.prompt_id)
+        if len(sample) < 2:
+            return NO_IMAGES
+        bounds = self._discrepancy_bounds(gate, gate.prompt_id)
+        return GateInput(
+            value=display(debiased_squared(sample, target, rows.strata(gate.prompt_id))),
+            interval_at=lambda confidence: discrepancy_interval(sample, target, confidence),
+            n=len(sample),
+            worst_case=(bounds.low, bounds.high),
+            unclassified=_unclassified_share(rows, gate.prompt_id),
+        )
+
+    def _mean_discrepancy(self, gate: Gate) -> Reading:
+        rows, attribute, target = self._of(gate)
+        samples = {prompt: rows.classified(attribute.name, prompt) for prompt in rows.prompts}
+        squared = [debiased_squared(s, target, rows.strata(prompt)) for prompt, s in samples.items() if len(s) > 1]
+        if len(squared) < 2:
+            return NoData("a mean over prompts needs two of them with classified images; gate the prompt itself")
+        worst = [self._discrepancy_bounds(gate, prompt) for prompt in rows.prompts]
+        return GateInput(
+            value=display(float(np.mean(squared))),
+            interval_at=lambda confidence: _displayed(mean_over_prompts(squared, confidence)),
+            n=len(rows.classified(attribute.name)),
+            note=f"root mean square over {len(squared)} prompts",
+            worst_case=(_root_mean_square([b.low for b in worst]), _root_mean_square([b.high for b in worst])),
+            unclassified=_unclassified_share(rows, None),
+        )
+
+    def _share(self, gate: Gate) -> Reading:
+        rows, attribute, _ = self._of(gate)
+        counts, n = _counts(rows, attribute, gate.prompt_id)
+        if not n:
+            return NO_IMAGES
+        group = attribute.groups.index(gate.measure.partition(":")[2])
+        bounds = share_bounds(counts, rows.counts(gate.prompt_id))[group]
+        count = int(counts[group])
+        return GateInput(
+            value=count / n,
+            interval_at=lambda confidence: _ends(wilson(count, n, confidence)),
+            n=n,
+            worst_case=(bounds.low, bounds.high),
+            unclassified=_unclassified_share(rows, gate.prompt_id),
+        )
+
+    def _share_ratio(self, gate: Gate) -> Reading:
+        rows, attribute, target = self._of(gate)
+        counts, n = _counts(rows, attribute, gate.prompt_id)
+        if not n:
+            return NO_IMAGES
+        ratio, bounds = MEASURES["share_ratio"], share_ratio_bounds(counts, rows.counts(gate.prompt_id))
+        return GateInput(
+            value=ratio.of(counts, target).estimate.value,
+            interval_at=lambda confidence: _ends(ratio.of(counts, target, confidence).estimate),
+            n=n,
+            worst_case=(bounds.low, bounds.high),
+            unclassified=_unclassified_share(rows, gate.prompt_id),
+        )
+
+    def _unclassified(self, gate: Gate) -> Reading:
+        known = self.arms[gate.arm].known(gate.prompt_id)
+        if not known.size:
+            return NoData("there is no image")
+        missing = int((~known).sum())
+        return GateInput(
+            missing / known.size, lambda confidence: _ends(wilson(missing, known.size, confidence)), known.size
+        )
+
+    def _clip(self, gate: Gate) -> Reading:
+        scores = self.arms[gate.arm].scores["clip_i"]
+        values = scores[~np.isnan(scores)]
+        if values.size < 2:
+            return NoData("fewer than two images have a similarity")
+        return GateInput(
+            float(values.mean()), lambda confidence: _ends(mean_interval(values, confidence)), int(values.size)
+        )
+
+    def _kid(self, gate: Gate) -> Reading:
+        kid = self.quality[gate.arm].kid
+        if kid is None:
+            return NoData("there are too few images for a kernel distance")
+        error = kid.extra["standard_error"]
+        return GateInput(kid.value, lambda confidence: _normal(kid.value, error, confidence), kid.n)
+
+    def _prompt_shown(self, gate: Gate) -> Reading:
+        shown = self.quality[gate.arm].prompt_shown
+        if shown is None:
+            return NoData("the judge cannot tell what the prompt asked for")
+        count = round(shown.value * shown.n)
+        return GateInput(shown.value, lambda confidence: _ends(wilson(count, shown.n, confidence)), shown.n)
+
+    def _shift(self, gate: Gate) -> Reading:
+        """Total variation is never below 0, so its mean lies above the truth: a limit that it keeps is kept."""
+        rows, attribute, _ = self._of(gate)
+        pairs = [self.arms[BASELINE].pairs(rows, attribute.name, prompt) for prompt in rows.prompts]
+        moved = [fairness.total_variation(_shares(p.before), _shares(p.after)) for p in pairs if len(p.before)]
+        if len(moved) < 2:
+            return NoData("a mean over prompts needs two of them with classified images in both arms")
+        return GateInput(
+            float(np.mean(moved)),
+            lambda confidence: _ends(mean_over_prompts(moved, confidence)),
+            sum(len(pair.before) for pair in pairs),
+            note=f"mean over {len(moved)} prompts",
+        )
+
+    def _of(self, gate: Gate) -> tuple[ArmRows, Attribute, tuple[float, ...]]:
+        attribute = next(attribute for attribute in self.attributes if attribute.name == gate.attribute)
+        return self.arms[gate.arm], attribute, self.targets[attribute.name]
+
+    def _discrepancy_bounds(self, gate: Gate, prompt_id: str) -> Bounds:
+        rows, attribute, target = self._of(gate)
+        counts, _ = _counts(rows, attribute, prompt_id)
+        return discrepancy_bounds(counts, rows.counts(prompt_id), target)
+
+
+def _counts(rows: ArmRows, attribute: Attribute, prompt_id: str | None) -> tuple[NDArray[np.int64], int]:
+    counts = fairness.hard_counts(rows.classified(attribute.name, prompt_id))
+    return counts, int(counts.sum())
+
+
+def _shares(probabilities: Floats) -> Floats:
+    shares: Floats = fairness.hard_counts(probabilities) / len(probabilities)
+    return shares
+
+
+def _unclassified_share(rows: ArmRows, prompt_id: str | None) -> float:
+    return float(1 - rows.known(prompt_id).mean())
+
+
+def _root_mean_square(values: Sequence[float]) -> float:
+    return float(np.sqrt(np.mean(np.square(values))))
+
+
+def _ends(estimate: Estimate) -> tuple[float, float]:
+    return estimate.low, estimate.high
+
+
+def _displayed(squared: Estimate) -> tuple[float, float]:
+    return display(squared.low), display(squared.high)
+
+
+def _normal(value: float, error: float, confidence: float) -> tuple[float, float]:
+    half_width = float(ndtri((1 + confidence) / 2)) * error
+    return value - half_width, value + half_width

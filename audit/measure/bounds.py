@@ -1,0 +1,198 @@
+"""What images without a perceived group could hide: worst-case bounds, and whether an edit made more of them.
+
+Every image that is not classified counts as unknown, whatever its status. One of low confidence shows a face whose
+group the judge would not name. ``no_face`` may be a face that the judge missed, and ``failed`` an image that the model
+would have drawn on another day: neither can be counted, and nothing observed says that they would have been like the
+others. A bound that assumes nothing must therefore take them in. It holds for every image that was planned, so that an
+edit cannot look fair by destroying faces.
+
+Legend: K groups, N images of every status, of which u are unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from audit.measure.fairness import _distribution
+from audit.measure.intervals import wilson
+from audit.measure.paired import paired_share_difference, two_sample_share_difference
+from audit.measure.simplex import Floats, nearest_distribution
+from audit.records import Estimate, Status
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Smallest and largest value that the unknown images allow: certain, given the judge; no confidence interval."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class MissingDifference:
+    """Whether one arm has more unclassified images than the other.
+
+    Attributes:
+        before: Share of unclassified images in the first arm, Wilson's interval.
+        after: The same in the second arm.
+        difference: ``after`` minus ``before``, Newcombe's interval.
+    """
+
+    before: Estimate
+    after: Estimate
+    difference: Estimate
+
+    @property
+    def differs(self) -> bool:
+        """Whether the interval of the difference excludes 0: the arms' groups are then counted on unlike images."""
+        return self.difference.low > 0 or self.difference.high < 0
+
+
+def unknown_images(statuses: Mapping[str, int]) -> int:
+    """Count the images of every status but ``classified``.
+
+    Raises:
+        ValueError: If a count is negative, ``classified`` is not among them, or there is no image at all.
+    """
+    if Status.CLASSIFIED not in statuses:
+        raise ValueError(f"expected counts by status with {Status.CLASSIFIED.value!r}, found {sorted(statuses)}")
+    if any(count < 0 for count in statuses.values()):
+        raise ValueError(f"expected no negative count of images, found {dict(statuses)}")
+    total = sum(statuses.values())
+    if not total:
+        raise ValueError("bounds need at least 1 image of any status, found none; nothing was planned")
+    return total - statuses[Status.CLASSIFIED]
+
+
+def share_bounds(counts: ArrayLike, statuses: Mapping[str, int]) -> tuple[Bounds, ...]:
+    """Bound each group's share of all N images: no unknown image in the group, or every one (Manski 1989).
+
+    Args:
+        counts: Classified images by perceived group, shape (K,).
+        statuses: Images by status; ``classified`` must be the sum of ``counts``.
+
+    Raises:
+        ValueError: If the counts do not fit, or there is no image of any status.
+    """
+    known, unknown = _checked(counts, statuses)
+    total = int(known.sum()) + unknown
+    return tuple(Bounds(low=count / total, high=(count + unknown) / total) for count in known.tolist())
+
+
+def share_ratio_bounds(counts: ArrayLike, statuses: Mapping[str, int]) -> Bounds:
+    """Bound the ratio of the smallest to the largest share over every way to give the u unknown images to groups.
+
+    It is smallest with all of them in the largest group, and largest where they fill the smallest groups to one level,
+    rounded to whole images.
+
+    Args:
+        counts: Classified images by perceived group, shape (K,).
+        statuses: Images by status; ``classified`` must be the sum of ``counts``.
+
+    Raises:
+        ValueError: If the counts do not fit, or there is no image of any status.
+    """
+    known, unknown = _checked(counts, statuses)
+    levelled = known.copy()
+    for _ in range(unknown):
+        levelled[levelled.argmin()] += 1
+    return Bounds(
+        low=float(known.min() / (known.max() + unknown)),
+        high=float(levelled.min() / levelled.max()),
+    )
+
+
+def discrepancy_bounds(counts: ArrayLike, statuses: Mapping[str, int], target: ArrayLike) -> Bounds:
+    """Bound ‖p − r‖₂ of the shares p of all N images over every way to give the u unknown images to groups.
+
+    The distance is convex, so it is largest with all of them in one group. It is smallest with each where most images
+    are missing for the target: the projection of Nr − c to the allocations with sum u, rounded to whole images (exact,
+    since the squared distance is separable with equal weights).
+
+    Args:
+        counts: Classified images by perceived group, c of shape (K,).
+        statuses: Images by status; ``classified`` must be the sum of ``counts``.
+        target: The distribution that counts as fair, r of shape (K,).
+
+    Raises:
+        ValueError: If the counts do not fit, there is no image of any status, or the target is no distribution.
+    """
+    known, unknown = _checked(counts, statuses)
+    goal = _distribution(target)
+    if known.size != goal.size:
+        raise ValueError(f"expected one count for each of the target's {goal.size} groups, found {known.size}")
+    total = int(known.sum()) + unknown
+    all_in_one = (known + unknown * np.eye(goal.size)) / total
+    best = (known + _fairest_allocation(total * goal - known, unknown)) / total
+    return Bounds(
+        low=float(np.linalg.norm(best - goal)),
+        high=float(np.linalg.norm(all_in_one - goal, axis=1).max()),
+    )
+
+
+def missing_differs(before_missing: int, before_n: int, after_missing: int, after_n: int) -> MissingDifference:
+    """Compare the unclassified shares of two arms as if their images were unrelated.
+
+    Newcombe's hybrid score interval (Newcombe 1998, Statistics in Medicine 17:873, method 10), 95 %. The arms of an
+    audit share prompt and noise, so that :func:`missing_differs_in_pairs` is narrower where single images are known.
+
+    Args:
+        before_missing: Images of the first arm that are not classified.
+        before_n: Images of the first arm, of every status.
+        after_missing: The same of the second arm.
+        after_n: The same of the second arm.
+
+    Raises:
+        ValueError: If an arm has no image, or more missing ones than images.
+    """
+    before, after = wilson(before_missing, before_n), wilson(after_missing, after_n)
+    return MissingDifference(
+        before, after, two_sample_share_difference(before_missing, before_n, after_missing, after_n)
+    )
+
+
+def missing_differs_in_pairs(before: ArrayLike, after: ArrayLike) -> MissingDifference:
+    """Compare the unclassified shares of two arms whose images pair up.
+
+    Newcombe's interval for paired proportions (Newcombe 1998, Statistics in Medicine 17:2635, method 10), 95 %.
+
+    Args:
+        before: Whether each image of the first arm is unclassified, shape (n,).
+        after: The same of the second arm, in the same order of images.
+
+    Raises:
+        ValueError: If there is no pair, the shapes differ or the values are not true or false.
+    """
+    difference = paired_share_difference(before, after)
+    first, second = (wilson(int(np.sum(flags)), np.size(flags)) for flags in (before, after))
+    return MissingDifference(first, second, difference)
+
+
+def _fairest_allocation(wanted: Floats, unknown: int) -> Floats:
+    """Share out ``unknown`` images, shape (K,), as near to ``wanted`` as whole images can be."""
+    if not unknown:
+        return np.zeros(wanted.size)
+    exact = unknown * nearest_distribution(wanted / unknown)
+    whole = np.floor(exact + 1e-9)
+    rest = unknown - int(whole.sum())
+    whole[np.argsort(whole - exact, kind="stable")[:rest]] += 1
+    return whole
+
+
+def _checked(counts: ArrayLike, statuses: Mapping[str, int]) -> tuple[Ints, int]:
+    unknown = unknown_images(statuses)
+    known = np.asarray(counts)
+    if known.ndim != 1 or known.size < 2 or not np.issubdtype(known.dtype, np.integer) or (known < 0).any():
+        raise ValueError(f"expected whole counts of at least 2 groups, none negative; found {known.tolist()}")
+    if known.sum() != statuses[Status.CLASSIFIED]:
+        raise ValueError(
+            f"expected the groups to sum to the {statuses[Status.CLASSIFIED]} classified images, found {known.sum()}; "
+            "count the same images in both"
+        )
+    return known.astype(np.int64), unknown

@@ -1,0 +1,310 @@
+"""Measures of group shares that readers know from elsewhere: ratios, entropy, divergences to the target.
+
+They stand beside fairness discrepancy, each with an interval and with its ideal: the value of shares that equal the
+target. Interval: the shares are caught by exact binomial intervals that hold for all groups at once, and the interval
+of a measure runs from its smallest to its largest value over every distribution that those allow. So it holds at any n,
+at parity and with groups that no image shows, at the price of width: with more than two groups it covers more often
+than it says.
+
+Legend: K groups, n images; p shares and r target, both of shape (K,), in [0, 1] with sum 1. Information is in nats.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import betaincinv, entr, rel_entr
+
+from audit.measure.fairness import _distribution
+from audit.records import Estimate
+
+Floats = NDArray[np.float64]
+
+MOST_GROUPS = 12
+"""The corners of the region of shares are listed one by one: at most K · 2^(K − 1) of them, 24,576 for twelve."""
+
+SIMULATED_SAMPLES = 40_000
+"""Samples behind ``expected_at_target``; its standard error is their standard deviation divided by 200."""
+
+FOUR_FIFTHS = 0.8
+"""The line of the four-fifths rule (29 CFR 1607.4 D)."""
+
+FOUR_FIFTHS_CAVEAT = "a rule of thumb of US hiring law, not a legal finding here"
+
+
+@dataclass(frozen=True)
+class GroupMeasure:
+    """One measure of the shares of some images.
+
+    Attributes:
+        measure: Name in ``MEASURES``.
+        estimate: Value at the observed shares, interval and n.
+        ideal: Value of shares that equal the target.
+        expected_at_target: Mean value over samples of n images from the target itself: what a perfectly fair model
+            would score, further from the ideal the smaller n is.
+        caveat: What must be printed beside the figure; mostly empty.
+    """
+
+    measure: str
+    estimate: Estimate
+    ideal: float
+    expected_at_target: float
+    caveat: str = ""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A named function of shares.
+
+    Attributes:
+        name: Name in ``MEASURES``.
+        label: The same for people.
+        function: Shares of shape (…, K) and target (K,) to values (…).
+        lower_is_fairer: Whether a fairer model scores lower under a uniform target; None where the ideal is in the
+            middle. Under another target nearer to ``ideal`` is fairer, whichever side.
+        caveat: What must be printed beside the figure; mostly empty.
+        needs_every_group: Whether it is undefined for a target that wants none of some group.
+    """
+
+    name: str
+    label: str
+    function: Callable[[Floats, Floats], Floats]
+    lower_is_fairer: bool | None
+    caveat: str = ""
+    needs_every_group: bool = False
+
+    def ideal(self, target: ArrayLike) -> float:
+        """Return the value of shares that equal the target, shape (K,)."""
+        goal = _distribution(target)
+        return float(self.function(goal, goal))
+
+    def of(self, counts: ArrayLike, target: ArrayLike, confidence: float = 0.95) -> GroupMeasure:
+        """Measure the shares of ``counts``.
+
+        Args:
+            counts: Images by perceived group, shape (K,), non-negative integers.
+            target: The distribution that counts as fair, shape (K,).
+            confidence: Coverage of the interval at least, in (0, 1).
+
+        Raises:
+            ValueError: If there is no image, the shapes differ, there are more than ``MOST_GROUPS`` groups, or the
+                target wants none of a group and the measure is undefined there.
+        """
+        seen, goal = _checked(counts, target)
+        self._check_target(goal)
+        n = int(seen.sum())
+        value = float(self.function(seen / n, goal))
+        low, high = self._range(share_region(seen, confidence), goal)
+        return GroupMeasure(
+            measure=self.name,
+            estimate=Estimate(value=value, low=min(low, value), high=max(high, value), n=n),
+            ideal=float(self.function(goal, goal)),
+            expected_at_target=expected_at_target(self.name, n, tuple(goal.tolist())),
+            caveat=self.caveat,
+        )
+
+    def _range(self, region: ShareRegion, target: Floats) -> tuple[float, float]:
+        """Return the smallest and largest value over a region.
+
+        Every measure here is convex, concave or a ratio of the two, so one end is at a corner; and the other is at the
+        distribution that the bounds allow nearest to uniform or to the target, which minimises every such measure at
+        once (Veinott 1971, least majorised flows).
+        """
+        even = np.full(target.size, 1 / target.size)
+        values = self.function(np.vstack([region.corners(), region.nearest(even), region.nearest(target)]), target)
+        return float(values.min()), float(values.max())
+
+    def _check_target(self, target: Floats) -> None:
+        if self.needs_every_group and not target.all():
+            raise ValueError(
+                f"{self.name} is undefined for a target with a share of 0, found {target.tolist()}; "
+                "read total_variation or jensen_shannon instead"
+            )
+
+
+@dataclass(frozen=True)
+class ShareRegion:
+    """Distributions whose every share lies between bounds.
+
+    Attributes:
+        low: Lower bounds, shape (K,).
+        high: Upper bounds, shape (K,).
+    """
+
+    low: Floats
+    high: Floats
+
+    def corners(self) -> Floats:
+        """Return the corners, shape (m, K): all shares but one at a bound, and the last one as the sum asks."""
+        groups = self.low.size
+        ends = np.array(list(itertools.product((False, True), repeat=groups - 1)))
+        parts = []
+        for free in range(groups):
+            others = np.delete(np.arange(groups), free)
+            corners = np.empty((len(ends), groups))
+            corners[:, others] = np.where(ends, self.high[others], self.low[others])
+            corners[:, free] = 1 - corners[:, others].sum(axis=1)
+            possible = (corners[:, free] >= self.low[free] - 1e-12) & (corners[:, free] <= self.high[free] + 1e-12)
+            parts.append(corners[possible])
+        return np.asarray(np.clip(np.vstack(parts), self.low, self.high))
+
+    def nearest(self, target: Floats) -> Floats:
+        """Return the distribution that is proportional to ``target`` as far as the bounds allow, shape (K,)."""
+        # A share of 0 is taken for a very small one: it grows last, when no other group may grow any more.
+        scale = np.maximum(target, 1e-12)
+        factors = np.sort(np.concatenate([self.low / scale, self.high / scale]))
+        sums = np.clip(factors[:, None] * scale, self.low, self.high).sum(axis=1)
+        # The sum is piecewise linear in the factor, so interpolating between its kinks is exact.
+        return np.asarray(np.clip(np.interp(1.0, sums, factors) * scale, self.low, self.high))
+
+
+def share_region(counts: ArrayLike, confidence: float = 0.95) -> ShareRegion:
+    """Return exact bounds that hold for the shares of all groups at once.
+
+    Each is a Clopper-Pearson (1934) interval. With two groups one interval bounds both; with K > 2 each has confidence
+    1 − (1 − confidence) / K (Bonferroni), so that the chance that any fails stays below 1 − confidence.
+
+    Args:
+        counts: Images by group, shape (K,).
+        confidence: Joint coverage at least, in (0, 1).
+
+    Raises:
+        ValueError: If there is no image, a count is negative or no integer, or K is not in [2, ``MOST_GROUPS``].
+    """
+    seen = _counts(counts)
+    if not 0 < confidence < 1:
+        raise ValueError(f"the confidence must lie between 0 and 1, got {confidence}")
+    n = seen.sum()
+    tail = (1 - confidence) / 2 / (seen.size if seen.size > 2 else 1)
+    low = np.where(seen > 0, betaincinv(np.maximum(seen, 1), n - seen + 1, tail), 0.0)
+    high = np.where(seen < n, betaincinv(seen + 1, np.maximum(n - seen, 1), 1 - tail), 1.0)
+    return ShareRegion(low=low, high=high)
+
+
+def share_difference(shares: Floats, target: Floats) -> Floats:
+    """Return the first share minus the second of two groups, in [−1, 1]; of more, the largest minus the smallest."""
+    if target.size == 2:
+        return np.asarray(shares[..., 0] - shares[..., 1])
+    return np.asarray(shares.max(axis=-1) - shares.min(axis=-1))
+
+
+def share_ratio(shares: Floats, target: Floats) -> Floats:
+    """Return the smallest share divided by the largest, in [0, 1]; the target plays no part."""
+    return np.asarray(shares.min(axis=-1) / shares.max(axis=-1))
+
+
+def four_fifths_ratio(shares: Floats, target: Floats) -> Floats:
+    """Return the smallest of p / r divided by the largest, in [0, 1], read against ``FOUR_FIFTHS``.
+
+    With the target as the pool of applicants, p / r is proportional to a group's selection rate. Under a uniform target
+    it is ``share_ratio``.
+    """
+    return share_ratio(shares / target, target)
+
+
+def normalised_entropy(shares: Floats, target: Floats) -> Floats:
+    """Return H(p) / log K in [0, 1], 1 for equal shares (D'Incà et al. 2024, OpenBias); the target plays no part.
+
+    OpenBias prints 1 − H / log K as its bias severity.
+    """
+    return np.asarray(entr(shares).sum(axis=-1) / math.log(target.size))
+
+
+def total_variation(shares: Floats, target: Floats) -> Floats:
+    """Return ½ ‖p − r‖₁ in [0, 1]: the least part of the images that would have to change groups."""
+    return np.asarray(np.abs(shares - target).sum(axis=-1) / 2)
+
+
+def kullback_leibler(shares: Floats, target: Floats) -> Floats:
+    """Return KL(p ‖ r) = Σ p log(p / r) in nats, at least 0."""
+    return np.asarray(rel_entr(shares, target).sum(axis=-1))
+
+
+def jensen_shannon(shares: Floats, target: Floats) -> Floats:
+    """Return ½ KL(p ‖ m) + ½ KL(r ‖ m) with m = (p + r) / 2 (Lin 1991), in nats: [0, log 2]."""
+    middle = (shares + target) / 2
+    return np.asarray((rel_entr(shares, middle) + rel_entr(target, middle)).sum(axis=-1) / 2)
+
+
+def effective_groups(shares: Floats, target: Floats) -> Floats:
+    """Return exp H(p) in [1, K]: how many equally common groups would be as diverse (Hill 1973, order 1)."""
+    return np.asarray(np.exp(entr(shares).sum(axis=-1)))
+
+
+MEASURES: dict[str, Measure] = {
+    measure.name: measure
+    for measure in (
+        Measure("share_difference", "share difference", share_difference, None),
+        Measure("share_ratio", "smallest share by largest", share_ratio, False),
+        Measure(
+            "four_fifths_ratio",
+            "four-fifths ratio",
+            four_fifths_ratio,
+            False,
+            FOUR_FIFTHS_CAVEAT,
+            needs_every_group=True,
+        ),
+        Measure("normalised_entropy", "normalised entropy", normalised_entropy, False),
+        Measure("total_variation", "total variation to the target", total_variation, True),
+        Measure("kl_divergence", "KL divergence to the target", kullback_leibler, True, needs_every_group=True),
+        Measure("jensen_shannon", "Jensen-Shannon divergence to the target", jensen_shannon, True),
+        Measure("effective_groups", "effective number of groups", effective_groups, False),
+    )
+}
+"""The measures by name. More of them is not more evidence: they all describe the same shares."""
+
+
+def group_measures(counts: ArrayLike, target: ArrayLike, confidence: float = 0.95) -> dict[str, GroupMeasure]:
+    """Return every measure that is defined for ``target`` (see :meth:`Measure.of`).
+
+    Raises:
+        ValueError: If there is no image, or the shapes do not fit.
+    """
+    _, goal = _checked(counts, target)
+    defined = [measure for measure in MEASURES.values() if goal.all() or not measure.needs_every_group]
+    return {measure.name: measure.of(counts, target, confidence) for measure in defined}
+
+
+@lru_cache(maxsize=4096)
+def expected_at_target(name: str, n: int, target: tuple[float, ...]) -> float:
+    """Return the mean of a measure over ``SIMULATED_SAMPLES`` samples of ``n`` images from the target, seed fixed.
+
+    Raises:
+        ValueError: If ``n`` is below 1, the target is no distribution, or the measure is undefined for it.
+    """
+    measure, goal = MEASURES[name], _distribution(target)
+    measure._check_target(goal)
+    if n < 1:
+        raise ValueError(f"the expectation at the target needs at least 1 image, got {n}")
+    return float(measure.function(_shares_from(n, target), goal).mean())
+
+
+@lru_cache(maxsize=16)
+def _shares_from(n: int, target: tuple[float, ...]) -> Floats:
+    """Return the shares in samples of ``n`` images from ``target``, shape (SIMULATED_SAMPLES, K)."""
+    return np.asarray(np.random.default_rng(0).multinomial(n, target, size=SIMULATED_SAMPLES) / n)
+
+
+def _checked(counts: ArrayLike, target: ArrayLike) -> tuple[NDArray[np.int64], Floats]:
+    seen, goal = _counts(counts), _distribution(target)
+    if seen.size != goal.size:
+        raise ValueError(f"expected one count per group of the target ({goal.size}), found {seen.size}")
+    return seen, goal
+
+
+def _counts(counts: ArrayLike) -> NDArray[np.int64]:
+    values = np.asarray(counts)
+    if values.ndim != 1 or not 2 <= values.size <= MOST_GROUPS:
+        raise ValueError(f"expected counts of 2 to {MOST_GROUPS} groups in one row, found shape {values.shape}")
+    seen = values.astype(np.int64)
+    if (seen != values).any() or (seen < 0).any():
+        raise ValueError(f"counts must be non-negative integers, found {values.tolist()}")
+    if not seen.any():
+        raise ValueError("shares of no image are undefined; report the images by their status instead")
+    return seen

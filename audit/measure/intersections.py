@@ -1,0 +1,368 @@
+"""Groups of several attributes at once: intersectional cells, dependence of two attributes, and side effects.
+
+An occupation can draw as many women as men and as many old as young, and still draw only old men and young women. And
+an intervention on one attribute can move another: the matrix of edited by measured attribute shows it, with the value
+that would come about without any change.
+
+Codes: a group is its index in the attribute's order; ``UNCLASSIFIED`` marks an image without a perceived group.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import brentq
+from scipy.special import rel_entr
+from scipy.stats import hypergeom, ncx2, random_table
+
+from audit.measure.intervals import wilson
+from audit.records import Attribute, AttributeShift, Estimate, derive_seed
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+UNCLASSIFIED = -1
+"""Code of an image without a perceived group."""
+
+SMALL_CELL = 10
+"""A cell is small where both the images seen and those expected under independence are fewer than this."""
+
+RESAMPLES = 9_999
+"""Random tables or label swaps behind a p-value, which is then at least 1 / 10,000. As the observed arrangement is
+counted among them, the p-value is valid at any number; more of them only steady it."""
+
+ROUNDING = 1e-9
+"""Statistics closer than this count as equal: a tie must not depend on the order of a sum."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination of groups.
+
+    Attributes:
+        groups: A group of each attribute, in their order.
+        share: Share of the classified images with its Wilson interval; ``n`` is their number.
+        count: Images of this combination.
+        expected: Images that independent attributes with the same shares would have here.
+        small: Whether ``count`` and ``expected`` are both below ``SMALL_CELL``: too few to read a share from. Many
+            expected and none seen is a finding, so such a cell is not small.
+    """
+
+    groups: tuple[str, ...]
+    share: Estimate
+    count: int
+    expected: float
+    small: bool
+
+
+@dataclass(frozen=True)
+class Dependence:
+    """Whether two attributes go together in the images of a prompt.
+
+    Attributes:
+        n: Images classified in both attributes.
+        statistic: G = 2 Σ O log(O / E), 0 under perfect independence.
+        p_value: Chance of so large a G if the attributes were independent, given both attributes' own counts.
+        method: ``exact`` (every 2 × 2 table) or ``monte_carlo`` (``RESAMPLES`` random tables, fixed seed).
+        cramers_v: Cramér's V in [0, 1], bias-corrected, with a 95 % interval.
+        mutual_information: G / 2n in nats, the plug-in.
+    """
+
+    n: int
+    statistic: float
+    p_value: float
+    method: Literal["exact", "monte_carlo"]
+    cramers_v: Estimate
+    mutual_information: float
+
+
+def cross_table(codes: Sequence[ArrayLike], sizes: Sequence[int]) -> Ints:
+    """Count images by their combination of groups.
+
+    Args:
+        codes: For each attribute the group of every image, shape (n,); images that lack one anywhere are left out.
+        sizes: For each attribute its number of groups.
+
+    Returns:
+        Counts of shape ``sizes``.
+
+    Raises:
+        ValueError: If the attributes are of different images, or a code is no group.
+    """
+    columns = [_codes(column, size) for column, size in zip(codes, sizes, strict=True)]
+    if not columns or len({column.size for column in columns}) != 1:
+        raise ValueError(f"expected codes of the same images, found lengths {[column.size for column in columns]}")
+    table = np.zeros(tuple(sizes), dtype=np.int64)
+    known = np.all([column != UNCLASSIFIED for column in columns], axis=0)
+    np.add.at(table, tuple(column[known] for column in columns), 1)
+    return table
+
+
+def intersections(counts: ArrayLike, attributes: Sequence[Attribute]) -> tuple[Cell, ...]:
+    """Return every combination of groups, also those that no image shows, in the order of the groups.
+
+    Args:
+        counts: Images by combination, shape (K₁, K₂, …), from :func:`cross_table`.
+        attributes: Two or more attributes, in the order of the axes.
+
+    Raises:
+        ValueError: If the table does not fit the attributes, there are fewer than two, or it holds no image.
+    """
+    table = _table(counts)
+    shape = tuple(len(attribute.groups) for attribute in attributes)
+    if len(shape) < 2 or table.shape != shape:
+        raise ValueError(f"expected counts by the groups of two or more attributes {shape}, found {table.shape}")
+    n, expected = int(table.sum()), expected_counts(table)
+    cells = []
+    for at in itertools.product(*map(range, shape)):
+        count, awaited = int(table[at]), float(expected[at])
+        groups = tuple(attribute.groups[i] for attribute, i in zip(attributes, at, strict=True))
+        small = count < SMALL_CELL and awaited < SMALL_CELL
+        cells.append(Cell(groups, wilson(count, n), count, awaited, small))
+    return tuple(cells)
+
+
+def expected_counts(counts: ArrayLike) -> Floats:
+    """Return the counts that independent attributes with the same shares would have, in the shape of ``counts``."""
+    table = _table(counts).astype(np.float64)
+    n = table.sum()
+    expected = np.full(table.shape, n)
+    for axis in range(table.ndim):
+        others = tuple(other for other in range(table.ndim) if other != axis)
+        expected = expected * (table.sum(axis=others, keepdims=True) / n)
+    return expected
+
+
+def dependence(counts: ArrayLike, seed: int = 0) -> Dependence | None:
+    """Test whether two attributes are independent in the images of one prompt.
+
+    The G test, with its distribution under independence given both margins: exact where both attributes show two
+    groups, by random tables (Patefield 1981) otherwise. No large-sample approximation enters the p-value. Pool no
+    prompts: occupations of different make-up would make attributes look dependent that are not within any of them.
+
+    Args:
+        counts: Images by combination, shape (K₁, K₂).
+        seed: Seed of the random tables.
+
+    Returns:
+        The test; None where one of the attributes shows a single group, so that there is nothing to go together with.
+
+    Raises:
+        ValueError: If the table has other than two axes, or holds no image.
+    """
+    table = _table(counts)
+    if table.ndim != 2:
+        raise ValueError(f"expected a table of two attributes, found {table.ndim} axes; test them two by two")
+    shown = table[table.sum(axis=1) > 0][:, table.sum(axis=0) > 0]
+    if min(shown.shape) < 2:
+        return None
+    n, statistic = int(shown.sum()), float(_g(shown))
+    exact = shown.shape == (2, 2)
+    return Dependence(
+        n=n,
+        statistic=statistic,
+        p_value=_exact_p(shown) if exact else _monte_carlo_p(shown, seed),
+        method="exact" if exact else "monte_carlo",
+        cramers_v=cramers_v(shown),
+        mutual_information=statistic / (2 * n),
+    )
+
+
+def cramers_v(counts: ArrayLike, confidence: float = 0.95) -> Estimate:
+    """Return the bias-corrected Cramér's V (Bergsma 2013) with an interval.
+
+    The interval inverts the non-central χ² distribution of Pearson's statistic, whose non-centrality is n V² times the
+    table's smaller side: an approximation that holds where dependence is weak and is too wide where it is strong.
+    Its upper end never counts a table as too even to be chance, so it stays above 0.
+
+    Args:
+        counts: Images by combination, shape (R, C), no row and no column empty.
+        confidence: Coverage of the interval, in (0, 1).
+
+    Raises:
+        ValueError: If the table has an empty row or column, one alone, or no image.
+    """
+    table = _table(counts)
+    if table.ndim != 2 or min(table.shape) < 2 or not (table.sum(axis=0).all() and table.sum(axis=1).all()):
+        raise ValueError("Cramér's V needs two rows and columns at least, none empty; leave out groups never shown")
+    n, expected = int(table.sum()), expected_counts(table)
+    chi2 = float(((table - expected) ** 2 / expected).sum())
+    sides = np.array(table.shape, dtype=np.float64)
+    degrees = int((sides - 1).prod())
+    side = float((sides - (sides - 1) ** 2 / (n - 1)).min() - 1)
+    if side <= 0:  # as many groups as images: nothing is known
+        return Estimate(value=0.0, low=0.0, high=1.0, n=n)
+    tail = (1 - confidence) / 2
+
+    def v(phi2: float) -> float:
+        return math.sqrt(min(1.0, max(0.0, phi2) / side))
+
+    value = v(chi2 / n - degrees / (n - 1))
+    low = v(_noncentrality(chi2, degrees, 1 - tail) / n)
+    # A table more even than independence leaves on average is luck, and no proof of it.
+    high = v(_noncentrality(max(chi2, degrees), degrees, tail) / n)
+    return Estimate(value=value, low=min(low, value), high=max(high, value), n=n)
+
+
+def pair_table(baseline: ArrayLike, edited: ArrayLike, groups: int) -> Ints:
+    """Count a prompt's images by their group in the baseline and in an arm.
+
+    Args:
+        baseline: Codes in the baseline arm, shape (n,).
+        edited: Codes of the same images in the other arm, shape (n,).
+        groups: Number of groups.
+
+    Returns:
+        Counts of shape (groups + 1, groups + 1); the last row and column are the unclassified.
+
+    Raises:
+        ValueError: If the arms are not of the same images, or a code is no group.
+    """
+    first, second = _codes(baseline, groups), _codes(edited, groups)
+    if first.size != second.size:
+        raise ValueError(f"expected the same images in both arms, found {first.size} and {second.size}")
+    table = np.zeros((groups + 1, groups + 1), dtype=np.int64)
+    np.add.at(table, (first, second), 1)  # code −1 is the last row
+    return table
+
+
+def attribute_shift(tables: ArrayLike, seed: int = 0) -> tuple[float, float, float]:
+    """Return the mean total variation between two arms, its floor, and the p-value of no change.
+
+    Without a change for the whole, which of an image's two versions belongs to which arm is the toss of a coin.
+    Swapping them at random, ``RESAMPLES`` times, gives the distribution of the value under no change, exact for any n.
+    Images that are equal in both arms count for nothing either way, so the floor sinks with what the intervention
+    leaves alone.
+
+    Args:
+        tables: :func:`pair_table` of each prompt, shape (prompts, groups + 1, groups + 1).
+        seed: Seed of the swaps.
+
+    Returns:
+        ``(value, floor, p_value)`` as in :class:`audit.records.AttributeShift`.
+
+    Raises:
+        ValueError: If no prompt has a classified image in both arms.
+    """
+    pairs = np.asarray(tables, dtype=np.int64)
+    if pairs.ndim != 3 or pairs.shape[1] != pairs.shape[2]:
+        raise ValueError(f"expected one square table of pairs per prompt, found shape {pairs.shape}")
+    observed = np.array([_variation(table.sum(axis=1), table.sum(axis=0)) for table in pairs])
+    if np.isnan(observed).all():
+        raise ValueError("no prompt has a classified image in both arms; report the images by their status instead")
+    rng, total, prompts = np.random.default_rng(seed), np.zeros(RESAMPLES), np.zeros(RESAMPLES)
+    for table in pairs:
+        variation = _variation(*_swapped(table, rng))
+        total += np.nan_to_num(variation)
+        prompts += ~np.isnan(variation)
+    under_no_change = total / np.maximum(prompts, 1)
+    value = float(np.nanmean(observed))
+    return value, float(under_no_change.mean()), _share_as_large(under_no_change, value)
+
+
+def shift_matrix(
+    baseline: Mapping[str, ArrayLike],
+    arms: Mapping[str, Mapping[str, ArrayLike]],
+    prompts: ArrayLike,
+    attributes: Sequence[Attribute],
+) -> tuple[AttributeShift, ...]:
+    """Return for every arm and measured attribute how far the shares moved: side effects stand off the edited ones.
+
+    Args:
+        baseline: Attribute → codes of all images, shape (n,).
+        arms: Arm → the same, images in the same order.
+        prompts: The prompt of each image, shape (n,).
+        attributes: The measured attributes. One without a prompt classified in both arms is left out.
+    """
+    names = np.asarray(prompts)
+    shifts = []
+    for arm, codes in arms.items():
+        for attribute in attributes:
+            first, second = np.asarray(baseline[attribute.name]), np.asarray(codes[attribute.name])
+            rows = (names == name for name in dict.fromkeys(names.tolist()))
+            tables = np.stack([pair_table(first[row], second[row], len(attribute.groups)) for row in rows])
+            # In how many prompts both arms have a classified image, though not always the same one.
+            compared = int(((tables[:, :-1].sum(axis=(1, 2)) > 0) & (tables[:, :, :-1].sum(axis=(1, 2)) > 0)).sum())
+            if compared:
+                value, floor, p = attribute_shift(tables, derive_seed("attribute shift", arm, attribute.name))
+                pairs = int(tables[:, :-1, :-1].sum())
+                shifts.append(AttributeShift(arm, attribute.name, value, floor, p, compared, pairs))
+    return tuple(shifts)
+
+
+def _swapped(pairs: Ints, rng: np.random.Generator) -> tuple[Ints, Ints]:
+    """Swap the two versions of each image by the toss of a coin; return both arms' counts, (RESAMPLES, groups + 1)."""
+    first, second = (np.tile(pairs.sum(axis=axis), (RESAMPLES, 1)) for axis in (1, 0))
+    for i, j in zip(*np.nonzero(pairs), strict=True):
+        if i != j:
+            moved = rng.binomial(pairs[i, j], 0.5, size=RESAMPLES)
+            for arm, sign in ((first, -1), (second, 1)):
+                arm[:, i] += sign * moved
+                arm[:, j] -= sign * moved
+    return first, second
+
+
+def _variation(first: Ints, second: Ints) -> Floats:
+    """Return the total variation of two arms' counts (…, groups + 1), NaN where an arm has no classified image."""
+    shares = []
+    for counts in (first, second):
+        n = counts[..., :-1].sum(axis=-1, keepdims=True)
+        shares.append(np.where(n > 0, counts[..., :-1] / np.maximum(n, 1), np.nan))
+    return np.asarray(np.abs(shares[0] - shares[1]).sum(axis=-1) / 2)
+
+
+def _g(table: Ints) -> Floats:
+    """Return G of tables (…, R, C) that share the margins of the first of them."""
+    margins = table.reshape(-1, *table.shape[-2:])[0]
+    return np.asarray(2 * rel_entr(table, expected_counts(margins)).sum(axis=(-1, -2)))
+
+
+def _exact_p(table: Ints) -> float:
+    """Return the chance, under fixed margins, of a 2 × 2 table whose G is at least this one's."""
+    n, row, column = int(table.sum()), int(table[0].sum()), int(table[:, 0].sum())
+    corner = np.arange(max(0, row + column - n), min(row, column) + 1)
+    possible = np.stack([corner, row - corner, column - corner, n - row - column + corner], axis=-1).reshape(-1, 2, 2)
+    as_large = _g(possible) >= _g(table) - ROUNDING
+    return min(1.0, float(hypergeom(n, row, column).pmf(corner)[as_large].sum()))
+
+
+def _monte_carlo_p(table: Ints, seed: int) -> float:
+    draws = random_table(table.sum(axis=1), table.sum(axis=0)).rvs(RESAMPLES, random_state=np.random.default_rng(seed))
+    return _share_as_large(_g(np.asarray(draws, dtype=np.int64)), float(_g(table)))
+
+
+def _share_as_large(resampled: Floats, observed: float) -> float:
+    """Return (1 + how many are at least as large) / (1 + how many there are) (Phipson and Smyth 2010)."""
+    return (1 + int((resampled >= observed - ROUNDING).sum())) / (1 + resampled.size)
+
+
+def _noncentrality(chi2: float, degrees: int, p: float) -> float:
+    """Return the non-centrality under which a χ² of at most this has probability ``p``; 0 where none is so likely."""
+
+    def excess(noncentrality: float) -> float:
+        return float(ncx2.cdf(chi2, degrees, noncentrality)) - p
+
+    if excess(0.0) <= 0:
+        return 0.0
+    largest = chi2 + 10 * math.sqrt(chi2 + degrees) + 50
+    return float(brentq(excess, 0.0, largest))
+
+
+def _codes(codes: ArrayLike, groups: int) -> Ints:
+    column = np.asarray(codes, dtype=np.int64)
+    if column.ndim != 1 or (column < UNCLASSIFIED).any() or (column >= groups).any():
+        raise ValueError(f"expected one code per image from {UNCLASSIFIED} to {groups - 1}, found others")
+    return column
+
+
+def _table(counts: ArrayLike) -> Ints:
+    table = np.asarray(counts, dtype=np.int64)
+    if (table < 0).any() or not table.any():
+        raise ValueError("expected counts of at least one image, none negative; report images by their status instead")
+    return table

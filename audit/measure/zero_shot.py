@@ -1,0 +1,71 @@
+"""A second judge that needs no training: CLIP, asked which group's caption fits an image best.
+
+It goes with any open_clip model, so that every audit can have a second opinion on its judge. It is no better than the
+captions that the model was trained on, and repeats their stereotypes: report its agreement with the judge, and its own
+confusion matrix where there are labels, before its answers are used for anything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+from torch import Tensor
+
+from audit.measure.embedders import ClipEmbedder
+from audit.measure.judges import FloatArray, Perceived, confidence_statuses
+from audit.plan import group_phrase, prompt_text
+
+TEMPLATE = "a face photo of {a} {occupation}"
+"""Each group is asked for as a person of no occupation: ``a face photo of an old person``."""
+
+
+class ZeroShotJudge:
+    """CLIP as a judge (Radford et al. 2021, section 3.1): softmax of scaled cosines over an attribute's own groups.
+
+    It detects no faces: every image is judged, and only a low confidence is reported.
+
+    Args:
+        clip: The CLIP model.
+        attributes: Attribute → groups, in the config's order.
+        min_confidence: Images whose most probable group is less probable than this are of low confidence.
+    """
+
+    def __init__(self, clip: ClipEmbedder, attributes: Mapping[str, Sequence[str]], min_confidence: float) -> None:
+        self._clip = clip
+        self._captions = {
+            attribute: np.stack([clip.text(text) for text in group_captions(attribute, groups)])
+            for attribute, groups in attributes.items()
+        }
+        self._min_confidence = min_confidence
+        self.signature = f"judge:zero-shot|{clip.signature}|min_confidence:{min_confidence}"
+
+    def perceive(self, images: Tensor, occupation: str) -> Perceived:
+        """Judge uint8 images ``(n, 3, H, W)``; whether they show the occupation is not asked."""
+        return self.perceive_embedded(self._clip.images(images))
+
+    def perceive_embedded(self, embeddings: NDArray[np.float32]) -> Perceived:
+        """Judge images that the same CLIP model has embedded already: unit rows ``(n, d)``."""
+        probabilities = {name: self._probabilities(embeddings, texts) for name, texts in self._captions.items()}
+        return Perceived(probabilities, confidence_statuses(probabilities, self._min_confidence), None)
+
+    def _probabilities(self, embeddings: NDArray[np.float32], texts: NDArray[np.float32]) -> FloatArray:
+        """Return the softmax over the captions ``(groups, d)``, shape ``(n, groups)``."""
+        shares: FloatArray = softmax(self._clip.logit_scale * embeddings @ texts.T, axis=1).astype(np.float32)
+        return shares
+
+
+def group_captions(attribute: str, groups: Sequence[str]) -> list[str]:
+    """Return what CLIP is asked about each group: ``a face photo of a tan skinned person``.
+
+    Raises:
+        ValueError: There are fewer than two groups to choose from.
+    """
+    if len(groups) < 2:
+        raise ValueError(
+            f"a zero-shot judge needs at least 2 groups of {attribute!r} to choose from, got {list(groups)}"
+        )
+    phrases = (group_phrase(attribute, group.replace("_", " ")) for group in groups)
+    return [prompt_text(TEMPLATE, f"{phrase} person") for phrase in phrases]

@@ -1,0 +1,420 @@
+"""What counts as fair: for each prompt and attribute a distribution over the groups.
+
+Uniform, inline shares for every prompt, or a CSV file with shares per prompt, such as labour statistics:
+
+.. code-block:: text
+
+    # lines that start with # are comments
+    prompt,attribute,group,share,overlaps,source
+    nurse,gender,Women,0.8,,"invented: publisher, table, year"
+
+``prompt``, ``attribute``, ``group`` and ``share`` are required. ``group`` holds the audit's own group, or a category of
+the source that the config maps to one. ``overlaps`` names what a category overlaps with, empty where it excludes the
+others; ``source`` says where the number is from.
+
+A target is a reference to measure against. Statistics of a country's workforce describe neither a model's training data
+nor what a picture of an occupation ought to show; a distance from them says that the two differ, and nothing of why.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from audit.config.errors import ConfigError, ConfigErrors
+from audit.config.problems import Location, Problem, listing, suggestion
+from audit.records import Attribute
+
+Targets = Mapping[str, Mapping[str, tuple[float, ...]]]
+"""Prompt id → attribute → shares in the order of the groups, which add up to 1."""
+
+CategoryMap = Mapping[str, Mapping[str, str | None]]
+"""Attribute → category of the source → the group that it counts for, or None for one that is left out on purpose."""
+
+REQUIRED_COLUMNS = ("prompt", "attribute", "group", "share")
+OPTIONAL_COLUMNS = ("overlaps", "source")
+
+SUM_TOLERANCE = 0.005
+"""Shares may add up to 1 ± this, as published figures do that were rounded to three places; they are then divided by
+their sum. Anything further off is a mistake and never scaled away."""
+
+MAX_BYTES = 20_000_000
+"""Largest file; ten thousand occupations with three attributes are a tenth of it."""
+
+
+def uniform_targets(prompt_ids: Sequence[str], attributes: Sequence[Attribute]) -> Targets:
+    """Return equal shares for every prompt and attribute."""
+    equal = {attribute.name: (1 / len(attribute.groups),) * len(attribute.groups) for attribute in attributes}
+    return {prompt_id: dict(equal) for prompt_id in prompt_ids}
+
+
+def inline_targets(
+    shares: Mapping[str, Mapping[str, float]], prompt_ids: Sequence[str], attributes: Sequence[Attribute]
+) -> Targets:
+    """Return the same shares for every prompt; attributes that ``shares`` does not name are uniform.
+
+    Args:
+        shares: Attribute → group → share.
+        prompt_ids: The audit's prompts.
+        attributes: The audit's attributes.
+
+    Raises:
+        ValueError: Every mistake that :func:`inline_problems` finds.
+    """
+    problems = tuple(inline_problems((), shares, attributes))
+    if problems:
+        raise ValueError("; ".join(problem.message for problem in problems))
+    named = {
+        attribute.name: _normalised([shares[attribute.name][group] for group in attribute.groups])
+        for attribute in attributes
+        if attribute.name in shares
+    }
+    return {prompt_id: {**equal, **named} for prompt_id, equal in uniform_targets(prompt_ids, attributes).items()}
+
+
+def inline_problems(
+    at: Location, shares: Mapping[str, Mapping[str, float]], attributes: Sequence[Attribute]
+) -> Iterator[Problem]:
+    """Find what is mistaken about shares in the config.
+
+    Args:
+        at: Where the config has them.
+        shares: Attribute → group → share.
+        attributes: The audit's attributes.
+
+    Yields:
+        Problems, each with its place.
+    """
+    groups_of = {attribute.name: attribute.groups for attribute in attributes}
+    for name, given in shares.items():
+        if name not in groups_of:
+            yield Problem((*at, name), _unknown("an audited attribute", name, tuple(groups_of)))
+            continue
+        wrong = [
+            *_group_problems((*at, name), given, groups_of[name]),
+            *(
+                Problem((*at, name, group), f"expected a share from 0 to 1, found {share!r}")
+                for group, share in given.items()
+                if not 0 <= share <= 1
+            ),
+        ]
+        yield from wrong
+        if not wrong and not _adds_up(given.values()):
+            yield Problem((*at, name), _wrong_sum(math.fsum(given.values())))
+
+
+def category_problems(at: Location, categories: CategoryMap, attributes: Sequence[Attribute]) -> Iterator[Problem]:
+    """Find what is mistaken about a mapping from a source's categories to the audit's groups.
+
+    Args:
+        at: Where the config has it.
+        categories: The mapping.
+        attributes: The attributes that the file gives targets for.
+
+    Yields:
+        Problems, each with its place: unknown attributes and groups, categories mapped twice, groups without category.
+    """
+    groups_of = {attribute.name: attribute.groups for attribute in attributes}
+    for name, mapping in categories.items():
+        if name not in groups_of:
+            yield Problem((*at, name), _unknown("an audited attribute", name, tuple(groups_of)))
+            continue
+        first: dict[str, str] = {}
+        for category, group in mapping.items():
+            twin = first.setdefault(_folded(category), category)
+            if twin != category:
+                message = f"expected each category once, found {category!r} beside {twin!r}; keep one"
+                yield Problem((*at, name, category), message)
+            if group is not None and group not in groups_of[name]:
+                yield Problem((*at, name, category), _unknown("a group", group, groups_of[name]))
+        without = [group for group in groups_of[name] if group not in mapping.values()]
+        if without:
+            message = f"expected a category for each group ({listing(groups_of[name])}), found none for"
+            yield Problem((*at, name), f"{message} {listing(without)}; map one, or leave the group out of the audit")
+
+
+def read_targets(
+    path: Path | str,
+    prompt_ids: Sequence[str],
+    attributes: Sequence[Attribute],
+    categories: CategoryMap | None = None,
+) -> Targets:
+    """Read targets per prompt from a CSV file.
+
+    Args:
+        path: The file; UTF-8, a header, one row for each prompt, attribute and group or category.
+        prompt_ids: The audit's prompts; the file has rows for all of them and for no other.
+        attributes: The attributes that take their targets from this file, likewise.
+        categories: What the source's categories count for; attributes that it does not name use the audit's groups.
+
+    Raises:
+        ConfigErrors: Every mistake in the file, in file order, each with line and column.
+    """
+    categories = categories or {}
+    wrong = [
+        ConfigError(str(path), None, None, ".".join(map(str, problem.location)), problem.message)
+        for problem in category_problems(("categories",), categories, attributes)
+    ]
+    if wrong:
+        raise ConfigErrors(wrong)
+    reading = _Reading(str(path), tuple(prompt_ids), {a.name: a for a in attributes}, categories)
+    for line in _rows(_read_text(Path(path)), reading):
+        reading.take(line)
+    targets = reading.targets()
+    if reading.errors:
+        raise ConfigErrors(reading.errors)
+    return targets
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One row: the text and the column of each field, by name."""
+
+    line: int
+    fields: Mapping[str, str]
+    columns: Mapping[str, int]
+
+
+@dataclass
+class _Block:
+    """The shares of one prompt and attribute, as far as read.
+
+    Attributes:
+        first: Its first row; for complaints about the block as a whole.
+        shares: Group → sum of its categories' shares.
+        lines: Category or group as the file has it → the line that named it.
+        doubtful: Whether a row was mistaken, so that sums and missing groups say nothing new.
+    """
+
+    first: _Row
+    shares: dict[str, float] = field(default_factory=dict)
+    lines: dict[str, int] = field(default_factory=dict)
+    doubtful: bool = False
+
+
+@dataclass
+class _Reading:
+    """What a file was found to say so far, and what is mistaken about it."""
+
+    file: str
+    prompt_ids: tuple[str, ...]
+    attributes: Mapping[str, Attribute]
+    categories: CategoryMap
+    errors: list[ConfigError] = field(default_factory=list)
+    blocks: dict[tuple[str, str], _Block] = field(default_factory=dict)
+
+    def note(self, line: int, column: int, where: str, message: str) -> None:
+        """Note a mistake."""
+        self.errors.append(ConfigError(self.file, line, column, where, message))
+
+    def take(self, row: _Row) -> None:
+        """Read one row into its block."""
+        prompt, attribute = row.fields["prompt"], row.fields["attribute"]
+        known = True
+        for name, found, names in (("prompt", prompt, self.prompt_ids), ("attribute", attribute, self.attributes)):
+            if found not in names:
+                what = "the id of a prompt" if name == "prompt" else "an attribute with targets in this file"
+                self.note(
+                    row.line, row.columns[name], name, _unknown(what, found, tuple(names)) + "; or remove the row"
+                )
+                known = False
+        if not known:
+            return
+        block = self.blocks.setdefault((prompt, attribute), _Block(row))
+        share, group = self.share(row), self.group(row, block)
+        if share is None or group is None:
+            block.doubtful = True
+        elif group:
+            block.shares[group] = block.shares.get(group, 0.0) + share
+
+    def share(self, row: _Row) -> float | None:
+        """Return the row's share, None where it has none."""
+        text = row.fields["share"]
+        try:
+            share = float(text)
+        except ValueError:
+            share = math.nan
+        if 0 <= share <= 1:
+            return share
+        hint = f"; write {share / 100:g} for {share:g} %" if 1 < share <= 100 else ""
+        self.note(row.line, row.columns["share"], "share", f"expected a share from 0 to 1, found {text!r}{hint}")
+        return None
+
+    def group(self, row: _Row, block: _Block) -> str | None:
+        """Return the group that the row counts for, empty for a category left out on purpose, None for a mistake."""
+        found, attribute = row.fields["group"], self.attributes[row.fields["attribute"]]
+        twin = block.lines.setdefault(_folded(found), row.line)
+        if twin != row.line:
+            message = f"expected each category once for a prompt, found {found!r} again after line {twin}; keep one"
+            self.note(row.line, row.columns["group"], "group", message)
+            return None
+        mapping = self.categories.get(attribute.name)
+        if mapping is None:
+            mapping = {group: group for group in attribute.groups}
+        if found not in mapping:
+            what = "a category that the config maps" if attribute.name in self.categories else "a group"
+            self.note(row.line, row.columns["group"], "group", _unknown(what, found, tuple(mapping)))
+            return None
+        group = mapping[found]
+        if group is not None and row.fields.get("overlaps"):
+            message = (
+                f"expected categories that exclude each other, found {found!r}, which overlaps "
+                f"{row.fields['overlaps']}; take figures that count them apart, or map it to nothing where the others "
+                "add up to 1 without it"
+            )
+            self.note(row.line, row.columns["overlaps"], "overlaps", message)
+            return None
+        return group or ""
+
+    def targets(self) -> dict[str, dict[str, tuple[float, ...]]]:
+        """Return the shares; note what blocks lack as a whole, and what the file lacks."""
+        targets: dict[str, dict[str, tuple[float, ...]]] = {prompt_id: {} for prompt_id in self.prompt_ids}
+        for (prompt_id, name), block in self.blocks.items():
+            groups = self.attributes[name].groups
+            problem = None if block.doubtful else _block_problem(block, groups)
+            if problem is not None:
+                column = block.first.columns["share" if len(block.shares) == len(groups) else "group"]
+                self.note(block.first.line, column, f"{prompt_id}.{name}", problem)
+            elif not block.doubtful:
+                targets[prompt_id][name] = _normalised([block.shares[group] for group in groups])
+        # An unknown prompt or attribute above is likely what is missing here, misspelt.
+        if not any(error.where in ("prompt", "attribute", "header") for error in self.errors):
+            self.note_missing()
+        return targets
+
+    def note_missing(self) -> None:
+        """Note each attribute for which the file lacks prompts."""
+        for name in self.attributes:
+            missing = [prompt_id for prompt_id in self.prompt_ids if (prompt_id, name) not in self.blocks]
+            if missing:
+                more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+                message = f"expected rows for every prompt, found none for {listing(missing[:5])}{more}; add them"
+                self.errors.append(ConfigError(self.file, None, None, name, message))
+
+
+def _rows(text: str, reading: _Reading) -> Iterator[_Row]:
+    """Yield the rows below the header; what is no row is noted and left out."""
+    header: list[str] | None = None
+    for number, line in enumerate(re.split(r"\r\n|\r|\n", text), start=1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        try:
+            # One line at a time, so that every field has a line and a column; none of them needs a line break.
+            fields = [value.strip() for value in next(csv.reader([line], strict=True))]
+        except csv.Error as error:
+            reading.note(number, 1, "", f"expected comma-separated values on one line, found a mistake: {error}")
+            continue
+        columns = _columns(line)
+        if header is None:
+            header = fields
+            if not _header_is_right(header, columns, number, reading):
+                return
+        elif len(fields) != len(header):
+            message = (
+                f"expected {len(header)} values as the header has, found {len(fields)}; quote a value with a comma"
+            )
+            reading.note(number, 1, "", message)
+            _doubt(fields, header, reading, number)
+        else:
+            yield _Row(number, dict(zip(header, fields, strict=True)), dict(zip(header, columns, strict=True)))
+    if header is None:
+        reading.note(1, 1, "header", f"expected a header ({','.join(REQUIRED_COLUMNS)}) and rows, found nothing")
+
+
+def _doubt(fields: Sequence[str], header: Sequence[str], reading: _Reading, line: int) -> None:
+    """Mark the block of a broken row, whose sum would only repeat that the row is broken."""
+    named = dict(zip(header, fields, strict=False))
+    prompt, attribute = named.get("prompt", ""), named.get("attribute", "")
+    if prompt in reading.prompt_ids and attribute in reading.attributes:
+        row = _Row(line, named, dict.fromkeys(header, 1))
+        reading.blocks.setdefault((prompt, attribute), _Block(row)).doubtful = True
+
+
+def _header_is_right(header: Sequence[str], columns: Sequence[int], line: int, reading: _Reading) -> bool:
+    known = (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS)
+    before = len(reading.errors)
+    for index, (name, column) in enumerate(zip(header, columns, strict=True)):
+        if name not in known:
+            reading.note(line, column, "header", _unknown("a column", name, known) + "; or remove it")
+        elif name in header[:index]:
+            reading.note(line, column, "header", f"expected each column once, found {name!r} again; keep one")
+    missing = [name for name in REQUIRED_COLUMNS if name not in header]
+    if missing:
+        message = (
+            f"expected the columns {listing(REQUIRED_COLUMNS)}, found no {listing(missing)}; add them to the header"
+        )
+        reading.note(line, 1, "header", message)
+    return len(reading.errors) == before
+
+
+def _columns(line: str) -> list[int]:
+    """Return the column, from 1, at which each field of a line starts."""
+    columns, quoted = [1], False
+    for position, character in enumerate(line, start=1):
+        if character == '"':
+            quoted = not quoted
+        elif character == "," and not quoted:
+            columns.append(position + 1)
+    return columns
+
+
+def _block_problem(block: _Block, groups: Sequence[str]) -> str | None:
+    missing = [group for group in groups if group not in block.shares]
+    if missing:
+        return (
+            f"expected a share for each group ({listing(groups)}), found none for {listing(missing)}; write 0 for none"
+        )
+    return None if _adds_up(block.shares.values()) else _wrong_sum(math.fsum(block.shares.values()))
+
+
+def _group_problems(at: Location, given: Mapping[str, float], groups: Sequence[str]) -> Iterator[Problem]:
+    for group in given:
+        if group not in groups:
+            yield Problem((*at, group), _unknown("a group", group, groups))
+    missing = [group for group in groups if group not in given]
+    if missing:
+        message = f"expected a share for each group ({listing(groups)}), found none for {listing(missing)}"
+        yield Problem(at, f"{message}; write 0 for none")
+
+
+def _adds_up(shares: Iterable[float]) -> bool:
+    return abs(math.fsum(shares) - 1) <= SUM_TOLERANCE + 1e-12
+
+
+def _wrong_sum(total: float) -> str:
+    reason = "do categories overlap, or count someone twice?" if total > 1 else "is a category missing?"
+    return f"expected shares that add up to 1 (within {SUM_TOLERANCE:g}), found {total:.4g}; {reason}"
+
+
+def _normalised(shares: Sequence[float]) -> tuple[float, ...]:
+    total = math.fsum(shares)
+    return tuple(share / total for share in shares)
+
+
+def _unknown(what: str, found: str, known: Sequence[str]) -> str:
+    return f"expected {what} ({listing(known)}), found {found!r}{suggestion(found, known)}"
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def _read_text(path: Path) -> str:
+    try:
+        data = path.read_bytes() if path.stat().st_size <= MAX_BYTES else None
+    except OSError as error:
+        message = f"expected a readable CSV file, found none ({error.strerror}); check the path"
+        raise ConfigErrors([ConfigError(str(path), None, None, "", message)]) from error
+    if data is None:
+        message = f"expected a CSV file of at most {MAX_BYTES} bytes, found more; is this the right file?"
+        raise ConfigErrors([ConfigError(str(path), None, None, "", message)])
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        message = f"expected UTF-8 text, found the byte 0x{data[error.start]:02x}; save the file as UTF-8"
+        raise ConfigErrors([ConfigError(str(path), line, 1, "", message)]) from error

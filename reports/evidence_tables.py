@@ -1,0 +1,130 @@
+"""Tables of what stands behind the figures: tests, paired changes, bounds, corrections for the judge's own errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from audit.records import Change, Estimate, GroupChange, GroupResult, Range
+from reports.figures import Table
+from reports.story import FINDING_LEVEL, NBSP, Story, interval, label, mitigations, number, percent
+
+
+def findings_table(story: Story) -> Table:
+    """Occupations whose groups depart from the target by more than chance, the clearest first."""
+    found = sorted(
+        (row for row in story.result.results if _is_finding(row)),
+        key=lambda row: (row.fairness_discrepancy.p_adjusted if row.fairness_discrepancy else 1.0, row.prompt_id or ""),
+    )
+    rows = tuple(_finding(row) for row in found)
+    caption = f"Departures from the target, adjusted p at most {FINDING_LEVEL} (Benjamini and Hochberg, per arm)"
+    columns = ("Occupation", "Arm", "Attribute", "Most shown", "Discrepancy", "p", "Adjusted p", "n")
+    return Table(caption, columns, rows, names=4)
+
+
+def change_table(story: Story) -> Table:
+    """Paired change of the squared discrepancy in every occupation, the mean over occupations first."""
+    ordered = sorted(story.result.changes, key=lambda change: change.prompt_id is not None)
+    caption = f"Change of the squared discrepancy against the baseline, image by image (95{NBSP}% intervals)"
+    columns = ("Occupation", "Arm", "Attribute", "Change", "p", "Pairs")
+    return Table(caption, columns, tuple(map(_change, ordered)), names=3)
+
+
+def shift_table(story: Story) -> Table:
+    """How far each arm moved each attribute, beside what chance alone would show."""
+    edited = {(item["name"], item["attribute"]) for item in mitigations(story.result)}
+    rows = tuple(
+        (
+            shift.arm,
+            f"{label(shift.attribute)} (edited)" if (shift.arm, shift.attribute) in edited else label(shift.attribute),
+            number(shift.value),
+            number(shift.floor),
+            _p_value(shift.p_value),
+            str(shift.prompts),
+        )
+        for shift in story.result.shifts
+    )
+    columns = ("Arm", "Attribute", "Moved", "By chance alone", "p", "Occupations")
+    return Table("Mean over occupations of the total variation between the arms' shares", columns, rows, names=2)
+
+
+def bounds_table(story: Story) -> Table | None:
+    """Worst cases over what the unclassified images could show; None where every image was classified."""
+    rows = tuple(_bounds_row(row) for row in story.result.overall if row.n < sum(row.statuses.values()))
+    if not rows:
+        return None
+    columns = ("Arm", "Attribute", "Unclassified", "Shares, whatever those show", "Discrepancy, whatever those show")
+    return Table("Bounds over all images, classified or not", columns, rows, names=2)
+
+
+def corrected_table(story: Story) -> Table | None:
+    """Raw and corrected shares of every arm; None where no confusion matrix is known."""
+    rows = tuple(cells for row in story.result.overall for cells in _corrected_rows(row))
+    columns = ("Arm", "Attribute", "Group", "As perceived", "Corrected", "Judge's accuracy")
+    return Table("Shares corrected for the judge's own errors", columns, rows, names=3) if rows else None
+
+
+def uncorrected(story: Story) -> tuple[str, ...]:
+    """Attributes whose figures stand as perceived, since the judge's errors are not known."""
+    return tuple(
+        dict.fromkeys(label(row.attribute) for row in story.result.overall if row.corrected is None and row.shares)
+    )
+
+
+def _is_finding(row: GroupResult) -> bool:
+    return row.fairness_discrepancy is not None and row.fairness_discrepancy.p_adjusted <= FINDING_LEVEL
+
+
+def _finding(row: GroupResult) -> tuple[str, ...]:
+    discrepancy = row.fairness_discrepancy
+    group = max(row.shares, key=lambda name: row.shares[name].value)
+    return (
+        label(row.prompt_id or "all"),
+        row.arm,
+        label(row.attribute),
+        f"{label(group)} {percent(row.shares[group].value)}",
+        f"{number(discrepancy.value)} {interval(discrepancy.low, discrepancy.high)}" if discrepancy else "–",
+        _p_value(discrepancy.p_parity if discrepancy else None),
+        _p_value(discrepancy.p_adjusted if discrepancy else None),
+        str(row.n),
+    )
+
+
+def _change(change: GroupChange) -> tuple[str, ...]:
+    subject = "mean over occupations" if change.prompt_id is None else label(change.prompt_id)
+    size = f"{change.n}{NBSP}occupations" if change.prompt_id is None else str(change.n)
+    return subject, change.arm, label(change.attribute), _signed(change.squared), _p_value(change.squared.p_value), size
+
+
+def _signed(change: Change) -> str:
+    return f"{number(change.value)} {interval(change.low, change.high)}"
+
+
+def _bounds_row(row: GroupResult) -> tuple[str, ...]:
+    total = sum(row.statuses.values())
+    shares = ", ".join(f"{label(group)} {_percents(found)}" for group, found in row.bounds.items())
+    bounds = row.discrepancy_bounds
+    worst = f"{number(bounds.low)} to {number(bounds.high)}" if bounds else "–"
+    return row.arm, label(row.attribute), percent((total - row.n) / total), shares, worst
+
+
+def _percents(bounds: Range) -> str:
+    return f"{100 * bounds.low:.0f} to {percent(bounds.high)}"
+
+
+def _corrected_rows(row: GroupResult) -> Iterator[tuple[str, ...]]:
+    if row.corrected is None:
+        return
+    for group, raw in row.shares.items():
+        corrected = row.corrected.shares[group]
+        accuracy = percent(row.corrected.accuracy.value)
+        yield row.arm, label(row.attribute), label(group), _share(raw), _share(corrected), accuracy
+
+
+def _share(estimate: Estimate) -> str:
+    return f"{percent(estimate.value)} {interval(estimate.low, estimate.high, share=True)}"
+
+
+def _p_value(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"

@@ -1,0 +1,110 @@
+"""An audit as Markdown, for pull requests and release notes: verdicts, then who is drawn, then what it cost."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from audit.gates import overall_verdict
+from audit.records import AuditResult, Measurement
+from reports.story import Story, headline, label, measurement_text, number, percent, status_counts, story_of
+from reports.verdicts import OVERALL, found, limit, subject
+
+# CommonMark: a backslash before any ASCII punctuation makes it text. Full stops and the like are safe inside a line.
+_PUNCTUATION = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$@:=^\"'-])")
+_MARKS = {"pass": "✓", "fail": "✕", "inconclusive": "?", "warn": "!", "none": "○"}
+
+
+def to_markdown(result: AuditResult) -> str:
+    """Return a summary of one audit; every text in it is escaped.
+
+    Raises:
+        ValueError: If the result has no rows.
+    """
+    story = story_of(result)
+    return (
+        "\n\n".join(filter(None, (_top(story), _gates(result), _groups(story), _quality(story), _foot(story)))) + "\n"
+    )
+
+
+def escaped(text: str) -> str:
+    """Return ``text`` as Markdown that shows it as it is, on one line; a mention of a user notifies nobody."""
+    line = "".join(character if character.isprintable() else " " for character in text)
+    return _PUNCTUATION.sub(r"\\\1", line).replace("\\@", "&#64;\N{WORD JOINER}")
+
+
+def _top(story: Story) -> str:
+    words = headline(story)
+    verdict = overall_verdict(story.result.verdicts)
+    answer = f"**{_MARKS[verdict]} {verdict}**: {OVERALL[verdict]}."
+    return f"## Bias audit {escaped(story.result.run_id)}\n\n{answer}\n\n{escaped(words.title)} {escaped(words.lead)}"
+
+
+def _gates(result: AuditResult) -> str:
+    rows = [
+        (
+            f"{_MARKS[verdict.verdict]} {verdict.verdict}{' (warning only)' if verdict.level == 'warn' else ''}",
+            verdict.gate,
+            subject(verdict),
+            limit(verdict),
+            found(verdict),
+            str(verdict.n),
+            verdict.note,
+        )
+        for verdict in result.verdicts
+    ]
+    return _section("Gates", ("verdict", "gate", "figure", "limit", "found", "n", "note"), rows) if rows else ""
+
+
+def _groups(story: Story) -> str:
+    rows = [
+        (
+            label(row.attribute),
+            row.arm,
+            "all prompts pooled" if row.prompt_id is None else row.prompt_id,
+            str(row.n),
+            ", ".join(
+                f"{group} {percent(s.value)} [{percent(s.low)}, {percent(s.high)}]" for group, s in row.shares.items()
+            )
+            or "nothing could be classified",
+            number(row.fairness_discrepancy.value if row.fairness_discrepancy else None),
+        )
+        for row in (*story.result.overall, *story.result.results)
+    ]
+    columns = ("perceived", "arm", "prompt", "n", "shares [95 % interval]", "fairness discrepancy")
+    return _section("Perceived groups", columns, rows)
+
+
+def _quality(story: Story) -> str:
+    rows = [
+        (row.arm, *map(_figure, (row.clip_i, row.clip_t, row.fid, row.kid)), _unclassified(story, row.arm))
+        for row in story.result.quality
+    ]
+    columns = ("arm", "CLIP-I", "CLIP-T", "FID to baseline", "KID to baseline", "unclassified images")
+    return _section("Quality", columns, rows) if rows else ""
+
+
+def _figure(measured: Measurement | None) -> str:
+    return measurement_text(measured)
+
+
+def _unclassified(story: Story, arm: str) -> str:
+    counts = status_counts(story, next(iter(story.rows))[2], arm)
+    return f"{sum(counts.values()) - counts.get('classified', 0)} of {sum(counts.values())}"
+
+
+def _foot(story: Story) -> str:
+    source = (story.result.config.get("judge") or {}).get("source", "not recorded")
+    return (
+        f"Groups are perceived presentation as the judge {escaped(str(source))} sees it, never identity. All verdicts "
+        "are right together with 95 % confidence."
+    )
+
+
+def _section(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [_line(columns), _line(("---",) * len(columns), escape=False), *map(_line, rows)]
+    return "\n".join((f"### {title}", "", *lines))
+
+
+def _line(cells: Iterable[str], *, escape: bool = True) -> str:
+    return f"| {' | '.join(escaped(cell) if escape else cell for cell in cells)} |"

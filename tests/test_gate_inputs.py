@@ -1,0 +1,102 @@
+"""Every measure that a gate can name is read off the rows; what is missing never makes a gate pass."""
+
+import numpy as np
+import pytest
+
+from audit.arm_rows import ArmRows
+from audit.changes import group_changes, missing_change
+from audit.config.settings import GATE_MEASURES
+from audit.gate_inputs import GateReader
+from audit.gates import Gate, GateInput, NoData, evaluate
+from audit.measure.fairness import uniform
+from audit.measure.intervals import wilson
+from audit.records import BASELINE, Attribute, Measurement, QualityResult
+
+GENDER = Attribute("gender", ("female", "male"))
+PROMPTS, IMAGES = ("doctor", "nurse", "pilot"), 200
+
+
+def arm(name, male, unclassified=0):
+    """Rows with a share of men per prompt; of each prompt the first ``unclassified`` images have no face."""
+    statuses, probabilities = [], []
+    for share in male:
+        men = np.arange(IMAGES) % 100 < round(100 * share)
+        probabilities.append(np.stack([1 - men, men], 1) * 0.98 + 0.01)
+        statuses += ["no_face"] * unclassified + ["classified"] * (IMAGES - unclassified)
+    prompts = {p: slice(i * IMAGES, (i + 1) * IMAGES) for i, p in enumerate(PROMPTS)}
+    scores = {"clip_i": np.full(len(statuses), 0.9) + np.tile([0.01, -0.01], len(statuses) // 2)}
+    return ArmRows(name, np.array(statuses), {"gender": np.concatenate(probabilities)}, prompts, scores)
+
+
+def reader(edited):
+    baseline = arm(BASELINE, (0.9, 0.1, 0.9))
+    kid = Measurement(0.004, 600, "metric:kid", 0.002, 0.006, {"standard_error": 0.001})
+    quality = QualityResult("edit", None, None, None, kid, wilson(590, 600), {})
+    return GateReader({BASELINE: baseline, "edit": edited}, [GENDER], {"gender": uniform(2)}, {"edit": quality})
+
+
+def gate(measure, limit, side="max", prompt=None, name="edit"):
+    return Gate("gate", measure, "gender", prompt, name, limit, side)
+
+
+def verdict(gate, edited):
+    [found] = evaluate([gate], [reader(edited).read(gate)])
+    return found
+
+
+FAIR = arm("edit", (0.5, 0.5, 0.5))
+
+
+@pytest.mark.parametrize("measure", [name if name != "share" else "share:male" for name in GATE_MEASURES])
+def test_every_measure_has_a_value_inside_an_interval_that_widens_with_confidence(measure):
+    found = reader(FAIR).read(gate(measure, 0.5))
+    assert isinstance(found, GateInput)
+    low, high = found.interval_at(0.95)
+    wider_low, wider_high = found.interval_at(0.999)
+    assert wider_low <= low <= found.value <= high <= wider_high
+
+
+def test_a_fair_arm_passes_and_a_skewed_one_fails_by_prompt_and_overall():
+    skewed = arm("edit", (0.9, 0.1, 0.9))
+    for prompt in (None, "doctor"):
+        assert verdict(gate("fairness_discrepancy", 0.3, prompt=prompt), FAIR).verdict == "pass"
+        assert verdict(gate("fairness_discrepancy", 0.3, prompt=prompt), skewed).verdict == "fail"
+    assert verdict(gate("share:male", 0.8, prompt="pilot"), skewed).verdict == "fail"
+    assert verdict(gate("share_ratio", 0.6, "min", "pilot"), FAIR).verdict == "pass"
+
+
+def test_opposite_skews_do_not_cancel_in_the_overall_figure():
+    found = reader(arm("edit", (0.9, 0.1, 0.9))).read(gate("fairness_discrepancy", 0.3))
+    assert found.value == pytest.approx(0.39 * 2**0.5, abs=0.02)
+
+
+def test_too_few_images_decide_nothing():
+    assert verdict(gate("fairness_discrepancy", 0.05, prompt="doctor"), FAIR).verdict == "inconclusive"
+
+
+def test_an_arm_whose_faces_are_half_destroyed_passes_no_fairness_gate():
+    blanked = arm("edit", (0.5, 0.5, 0.5), unclassified=IMAGES // 2)
+    for prompt in (None, "doctor"):
+        found = verdict(gate("fairness_discrepancy", 0.3, prompt=prompt), blanked)
+        assert found.verdict == "inconclusive"
+        assert "50.0% of the images have no perceived group" in found.note
+    assert missing_change(arm(BASELINE, (0.5, 0.5, 0.5)), blanked).differs
+    assert not missing_change(arm(BASELINE, (0.5, 0.5, 0.5)), FAIR).differs
+
+
+def test_without_a_classified_image_there_is_no_data():
+    gone = arm("edit", (0.5, 0.5, 0.5), unclassified=IMAGES)
+    for measure in ("fairness_discrepancy", "share:male", "share_ratio"):
+        found = gate(measure, 0.3, prompt="doctor")
+        assert isinstance(reader(gone).read(found), NoData)
+        assert verdict(found, gone).verdict == "inconclusive"
+
+
+def test_changes_are_paired_by_prompt_and_averaged_over_prompts():
+    changes = group_changes(arm(BASELINE, (0.9, 0.1, 0.9)), FAIR, [GENDER], {"gender": uniform(2)})
+    assert [change.prompt_id for change in changes] == [*PROMPTS, None]
+    doctor, mean = changes[0], changes[-1]
+    assert (doctor.n, mean.n) == (IMAGES, len(PROMPTS))
+    assert doctor.shares["male"].value == pytest.approx(-0.4)
+    assert doctor.squared.high < 0
+    assert mean.squared.value == pytest.approx(np.mean([change.squared.value for change in changes[:-1]]))
