@@ -9,7 +9,6 @@ from typing import Protocol
 import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from audit.calibration.bundle import world_table
 from audit.calibration.renderer import render
@@ -91,9 +90,7 @@ class DiffusionGenerator:
         self, texts: Sequence[str], seeds: Sequence[int], arm: Arm | None = None, observer: Observer | None = None
     ) -> Tensor:
         """Sample one image for each pair of text and seed."""
-        with _attention_kernel(self._pipeline.device):
-            latents = self._denoise(self._rows(texts), self._noise(seeds), arm, observer)
-            return self._decode(latents)
+        return self._decode(self._denoise(self._rows(texts), self._noise(seeds), arm, observer))
 
     @torch.inference_mode()
     def regenerate(self, text: str, images: Tensor, strength: float, seeds: Sequence[int]) -> Tensor:
@@ -102,9 +99,8 @@ class DiffusionGenerator:
         first = round(self.steps * (1 - strength))
         encoded = vae.encode(images.to(self._pipeline.device, vae.dtype) / 127.5 - 1).latent_dist.mean
         latents = encoded * vae.config.scaling_factor
-        with _attention_kernel(self._pipeline.device):
-            x = schedule.signal[first] * latents + schedule.sigma[first] * self._noise(seeds)
-            return self._decode(self._denoise(self._rows([text] * len(seeds)), x, None, None, first))
+        x = schedule.signal[first] * latents + schedule.sigma[first] * self._noise(seeds)
+        return self._decode(self._denoise(self._rows([text] * len(seeds)), x, None, None, first))
 
     def _rows(self, texts: Sequence[str]) -> Tensor:
         """Text embeddings of a batch: ``(2B, L, D)``, unconditional half first, or ``(B, L, D)`` without guidance."""
@@ -167,11 +163,6 @@ class DiffusionGenerator:
         decoded = vae.decode(latents / vae.config.scaling_factor).sample.float()
         images: Tensor = (decoded * 127.5 + 127.5).round().clamp(0, 255).byte().cpu()
         return images
-
-
-def _attention_kernel(device: torch.device) -> AbstractContextManager[None]:
-    """On a CPU plain matrix products beat the flash kernel where heads are small, and do not depend on its tiling."""
-    return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
 
 
 def load_generator(model: ModelConfig, sampling: SamplingConfig, hookpoint: str = "mid_block") -> Generator:
