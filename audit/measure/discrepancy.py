@@ -55,11 +55,11 @@ COARSE, FINE = 41, 13
 
 UNSEEN = 3.0
 """Images that a soft sample is mixed with before its variance is read: n images without a group leave room for 3/n of
-it at 95 % (the rule of three; Hanley and Lippman-Hand 1983). With 1, coverage fell to 0.925 where a group has 0.02."""
+it at 95 % (the rule of three; Hanley and Lippman-Hand 1983). With fewer, rare groups are covered too seldom."""
 
 PART_IMAGE = 0.25
 """Part of one image's standard error by which the continuous curve of T is shifted to the safe side: rows of a sure
-judge are nearly labels, so T moves in steps. Without it coverage fell to 0.917 at n = 8, K = 7; 0.5 was too wide."""
+judge are nearly labels, so T moves in steps. Without it a few images are covered too seldom; half an image is too wide."""
 
 
 def debiased_squared(probabilities: ArrayLike, target: ArrayLike, strata: Sequence[str] | None = None) -> float:
