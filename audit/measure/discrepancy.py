@@ -59,7 +59,7 @@ it at 95 % (the rule of three; Hanley and Lippman-Hand 1983). With fewer, rare g
 
 PART_IMAGE = 0.25
 """Part of one image's standard error by which the continuous curve of T is shifted to the safe side: rows of a sure
-judge are nearly labels, so T moves in steps. Without it a few images are covered too seldom; half an image is too wide."""
+judge are nearly labels, so T moves in steps. Without it small samples are covered too seldom; a half is too wide."""
 
 
 def debiased_squared(probabilities: ArrayLike, target: ArrayLike, strata: Sequence[str] | None = None) -> float:
