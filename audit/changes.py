@@ -12,7 +12,7 @@ from audit.measure.bounds import missing_differs_in_pairs
 from audit.measure.discrepancy import debiased_squared
 from audit.measure.intersections import shift_matrix
 from audit.measure.paired import change_over_prompts, discrepancy_change, mean_over_prompts, paired_share_difference
-from audit.records import Attribute, AttributeShift, GroupChange, MissingChange
+from audit.records import Attribute, AttributeShift, GroupChange, MissingDifference
 
 UNCLASSIFIED = -1
 """Code of an image without a perceived group."""
@@ -38,10 +38,15 @@ def group_changes(
     return tuple(changes)
 
 
-def missing_change(baseline: ArmRows, arm: ArmRows) -> MissingChange:
+def missing_difference(baseline: ArmRows, arm: ArmRows) -> MissingDifference:
     """Compare the shares of unclassified images."""
-    found = missing_differs_in_pairs(~baseline.known(), ~arm.known())
-    return MissingChange(arm.arm, found.before, found.after, found.difference)
+    return missing_differs_in_pairs(~baseline.known(), ~arm.known())
+
+
+def variations(baseline: ArmRows, arm: ArmRows, attribute: str) -> list[float]:
+    """Return the total variation between the two arms' shares, of every prompt with a classified image in both."""
+    pairs = ((baseline.classified(attribute, prompt), arm.classified(attribute, prompt)) for prompt in arm.prompts)
+    return [fairness.total_variation(_shares(old), _shares(new)) for old, new in pairs if len(old) and len(new)]
 
 
 def attribute_shifts(

@@ -9,15 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from audit.arm_rows import ArmRows, Floats
+from audit.arm_rows import ArmRows
+from audit.changes import variations
 from audit.gates import Gate, GateInput, NoData
 from audit.measure import fairness
-from audit.measure.bounds import Bounds, discrepancy_bounds, share_bounds, share_ratio_bounds
+from audit.measure.bounds import discrepancy_bounds, share_bounds, share_ratio_bounds
 from audit.measure.discrepancy import debiased_squared, discrepancy_interval, display
 from audit.measure.group_measures import MEASURES
 from audit.measure.intervals import mean_interval, wilson
 from audit.measure.paired import mean_over_prompts
-from audit.records import BASELINE, Attribute, Estimate, QualityResult
+from audit.records import BASELINE, Attribute, Estimate, QualityResult, Range
 
 Reading = GateInput | NoData
 
@@ -153,14 +154,13 @@ class GateReader:
     def _shift(self, gate: Gate) -> Reading:
         """Total variation is never below 0, so its mean lies above the truth: a limit that it keeps is kept."""
         rows, attribute, _ = self._of(gate)
-        pairs = [self.arms[BASELINE].pairs(rows, attribute.name, prompt) for prompt in rows.prompts]
-        moved = [fairness.total_variation(_shares(p.before), _shares(p.after)) for p in pairs if len(p.before)]
+        moved = variations(self.arms[BASELINE], rows, attribute.name)
         if len(moved) < 2:
             return NoData("a mean over prompts needs two of them with classified images in both arms")
         return GateInput(
             float(np.mean(moved)),
             lambda confidence: _ends(mean_over_prompts(moved, confidence)),
-            sum(len(pair.before) for pair in pairs),
+            int(rows.known().sum()),
             note=f"mean over {len(moved)} prompts",
         )
 
@@ -168,7 +168,7 @@ class GateReader:
         attribute = next(attribute for attribute in self.attributes if attribute.name == gate.attribute)
         return self.arms[gate.arm], attribute, self.targets[attribute.name]
 
-    def _discrepancy_bounds(self, gate: Gate, prompt_id: str) -> Bounds:
+    def _discrepancy_bounds(self, gate: Gate, prompt_id: str) -> Range:
         rows, attribute, target = self._of(gate)
         counts, _ = _counts(rows, attribute, prompt_id)
         return discrepancy_bounds(counts, rows.counts(prompt_id), target)
@@ -177,11 +177,6 @@ class GateReader:
 def _counts(rows: ArmRows, attribute: Attribute, prompt_id: str | None) -> tuple[NDArray[np.int64], int]:
     counts = fairness.hard_counts(rows.classified(attribute.name, prompt_id))
     return counts, int(counts.sum())
-
-
-def _shares(probabilities: Floats) -> Floats:
-    shares: Floats = fairness.hard_counts(probabilities) / len(probabilities)
-    return shares
 
 
 def _unclassified_share(rows: ArmRows, prompt_id: str | None) -> float:

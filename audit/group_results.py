@@ -10,7 +10,7 @@ import numpy as np
 
 from audit.arm_rows import ArmRows, Floats
 from audit.measure import fairness
-from audit.measure.bounds import Bounds, discrepancy_bounds, share_bounds
+from audit.measure.bounds import discrepancy_bounds, share_bounds
 from audit.measure.classifier_error import (
     ConfusionMatrix,
     IllConditioned,
@@ -21,7 +21,7 @@ from audit.measure.discrepancy import debiased_squared, discrepancy_interval, di
 from audit.measure.intervals import wilson
 from audit.measure.multiplicity import benjamini_hochberg
 from audit.measure.paired import mean_over_prompts
-from audit.records import Attribute, Corrected, FairnessDiscrepancy, GroupResult, PromptMean, Range
+from audit.records import Attribute, Corrected, FairnessDiscrepancy, GroupResult, PromptMean
 
 Target = tuple[float, ...]
 
@@ -50,8 +50,8 @@ def group_result(
         statuses=statuses,
         shares={group: wilson(count, n) for group, count in zip(attribute.groups, counts.tolist(), strict=True) if n},
         fairness_discrepancy=_discrepancy(probabilities, target, rows.strata(prompt_id)) if n > 1 else None,
-        bounds=dict(zip(attribute.groups, map(_range, share_bounds(counts, statuses)), strict=True)) if images else {},
-        discrepancy_bounds=_range(discrepancy_bounds(counts, statuses, target)) if images else None,
+        bounds=dict(zip(attribute.groups, share_bounds(counts, statuses), strict=True)) if images else {},
+        discrepancy_bounds=discrepancy_bounds(counts, statuses, target) if images else None,
         corrected=_corrected(counts, target, matrix, attribute) if matrix is not None and n > 1 else None,
         mean_over_prompts=_mean_over_prompts(rows, attribute, target) if prompt_id is None else None,
     )
@@ -108,15 +108,16 @@ def _mean_over_prompts(rows: ArmRows, attribute: Attribute, target: Target) -> P
     if not samples:
         return None
     squared = [debiased_squared(sample, target, rows.strata(prompt)) for prompt, sample in samples.items()]
+    return prompt_mean(squared, [fairness.soft_plug_in(sample, target) for sample in samples.values()])
+
+
+def prompt_mean(squared: Sequence[float], plug_ins: Sequence[float]) -> PromptMean:
+    """Average the squared discrepancies of at least one prompt, and beside them its plug-ins."""
     interval = mean_over_prompts(squared) if len(squared) > 1 else None
     return PromptMean(
         value=display(math.fsum(squared) / len(squared)),
         low=display(interval.low) if interval else None,
         high=display(interval.high) if interval else None,
-        plug_in_soft=float(np.mean([fairness.soft_plug_in(sample, target) for sample in samples.values()])),
+        plug_in_soft=math.fsum(plug_ins) / len(plug_ins),
         n=len(squared),
     )
-
-
-def _range(bounds: Bounds) -> Range:
-    return Range(bounds.low, bounds.high)

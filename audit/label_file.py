@@ -14,6 +14,7 @@ from pathlib import Path
 
 from audit.config.errors import ConfigError, ConfigErrors
 from audit.config.problems import listing, suggestion
+from audit.config.text import read_text
 from audit.confusion_file import ANSWERS
 from audit.measure.classifier_error import ConfusionMatrix
 
@@ -22,6 +23,10 @@ OPTIONAL = ("image",)
 
 Known = Mapping[str, Sequence[str]]
 """Attribute → groups."""
+
+
+MAX_BYTES = 20_000_000
+"""Largest file; it holds some hundred thousand labels."""
 
 
 class LabelErrors(ConfigErrors):
@@ -73,13 +78,9 @@ def read_labels(path: Path | str, attributes: Known | None = None) -> dict[str, 
 
 def _read_lines(path: Path | str) -> list[str]:
     try:
-        return Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        message = f"expected a readable CSV file, found none ({error.strerror}); check the path"
-        raise LabelErrors([ConfigError(str(path), None, None, "", message)]) from error
-    except UnicodeDecodeError as error:
-        message = f"expected UTF-8 text, found the byte 0x{error.object[error.start]:02x}; save the file as UTF-8"
-        raise LabelErrors([ConfigError(str(path), None, None, "", message)]) from error
+        return read_text(Path(path), "CSV file", MAX_BYTES).splitlines()
+    except ConfigErrors as error:
+        raise LabelErrors(error.errors) from error
 
 
 def _rows(lines: Sequence[str], file: str) -> tuple[list[_Row] | None, list[ConfigError]]:

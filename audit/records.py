@@ -264,17 +264,15 @@ class GroupChange:
 
 
 @dataclass(frozen=True)
-class MissingChange:
-    """Whether an arm leaves another share of its images unclassified than the baseline does.
+class MissingDifference:
+    """Whether one arm leaves another share of its images unclassified than another arm does.
 
     Attributes:
-        arm: The edited arm.
-        before: Unclassified share of the baseline.
-        after: Unclassified share of the arm.
-        difference: Paired difference, after minus before.
+        before: Unclassified share of the first arm, the baseline.
+        after: Unclassified share of the second arm.
+        difference: ``after`` minus ``before``, Newcombe's interval.
     """
 
-    arm: str
     before: Estimate
     after: Estimate
     difference: Estimate
@@ -426,7 +424,7 @@ class AuditResult:
             ``features``: a list of FeatureFinding records as plain data.
         changes: What each edited arm changed, by prompt and as the mean over prompts.
         shifts: How far each edited arm moved each attribute, with what chance alone would show.
-        missing: Per edited arm, whether it leaves other images unclassified.
+        missing: Edited arm → whether it leaves another share of its images unclassified than the baseline.
         verdicts: Verdicts per gate; empty while a config names no gates.
     """
 
@@ -439,6 +437,6 @@ class AuditResult:
     lens: dict[str, Any]
     changes: tuple[GroupChange, ...] = ()
     shifts: tuple[AttributeShift, ...] = ()
-    missing: tuple[MissingChange, ...] = ()
+    missing: dict[str, MissingDifference] = field(default_factory=dict)
     verdicts: tuple[Verdict, ...] = ()
     schema_version: int = 2

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from audit.arm_rows import ArmRows, arm_rows
-from audit.changes import attribute_shifts, group_changes, missing_change
+from audit.changes import attribute_shifts, group_changes, missing_difference
 from audit.config.settings import GateConfig
 from audit.findings import LensFeatures, feature_findings, prompt_attribution
 from audit.gate_inputs import GateReader
@@ -31,6 +31,7 @@ from audit.quality import FeatureSet, KernelSample, Yardstick, kernel_sample, re
 from audit.records import (
     BASELINE,
     Attribute,
+    AttributeShift,
     AuditResult,
     Estimate,
     GroupResult,
@@ -132,7 +133,8 @@ def summarise(
     run.write_results(table)
     arms = {arm: arm_rows(table, arm, plan.attributes, plan.images) for arm in plan.arms}
     edited = [rows for arm, rows in arms.items() if arm != BASELINE]
-    quality = _quality(arms, plan, features, reference)
+    shifts = attribute_shifts(arms[BASELINE], edited, plan.attributes)
+    quality = _quality(arms, plan, features, reference, shifts)
     return AuditResult(
         run_id=plan.run_id,
         config=run.read_json(CONFIG),
@@ -142,8 +144,8 @@ def summarise(
         quality=quality,
         lens=_lens(run, plan, lens),
         changes=tuple(c for rows in edited for c in group_changes(arms[BASELINE], rows, plan.attributes, plan.goals)),
-        shifts=attribute_shifts(arms[BASELINE], edited, plan.attributes),
-        missing=tuple(missing_change(arms[BASELINE], rows) for rows in edited),
+        shifts=shifts,
+        missing={rows.arm: missing_difference(arms[BASELINE], rows) for rows in edited},
         verdicts=_verdicts(arms, plan, quality),
     )
 
@@ -227,29 +229,35 @@ def _quality(
     plan: SummaryPlan,
     features: Mapping[str, FeatureSet],
     reference: NDArray[np.float32] | None,
+    shifts: Sequence[AttributeShift],
 ) -> tuple[QualityResult, ...]:
     yardstick = None
     if BASELINE in features:
         kept = None if reference is None else reference_set(reference, plan.kid_images)
         yardstick = Yardstick.of(features[BASELINE], kept, plan.feature_signature)
-    return tuple(_arm_quality(arms, arm, plan, yardstick, features.get(arm)) for arm in plan.arms)
+    moved = {arm: {shift.attribute: shift.value for shift in shifts if shift.arm == arm} for arm in plan.arms}
+    return tuple(_arm_quality(arms[arm], plan, yardstick, features.get(arm), moved[arm]) for arm in plan.arms)
 
 
 def _arm_quality(
-    arms: Mapping[str, ArmRows], arm: str, plan: SummaryPlan, yardstick: Yardstick | None, features: FeatureSet | None
+    rows: ArmRows,
+    plan: SummaryPlan,
+    yardstick: Yardstick | None,
+    features: FeatureSet | None,
+    attribute_shift: dict[str, float],
 ) -> QualityResult:
-    rows, edited = arms[arm], arm != BASELINE
+    edited = rows.arm != BASELINE
     fid = kid = None
     if edited and yardstick is not None and features is not None:
         fid, kid = yardstick.frechet(features), yardstick.kernel(features)
     return QualityResult(
-        arm=arm,
+        arm=rows.arm,
         clip_i=_clip(rows.scores["clip_i"], f"metric:clip_i|{plan.clip_signature}") if edited else None,
         clip_t=_clip(rows.scores["clip_t"], f"metric:clip_t|{plan.clip_signature}"),
         fid=fid,
         kid=kid,
         prompt_shown=_prompt_shown(rows.scores["p_prompt_shown"]),
-        attribute_shift=_attribute_shift(rows, arms[BASELINE], plan.attributes) if edited else {},
+        attribute_shift=attribute_shift,
     )
 
 
@@ -273,25 +281,6 @@ def _clip(scores: Floats, signature: str) -> Measurement | None:
 def _prompt_shown(probabilities: Floats) -> Estimate | None:
     judged = probabilities[~np.isnan(probabilities)]
     return wilson(int((judged >= SHOWN_FROM).sum()), judged.size) if judged.size else None
-
-
-def _attribute_shift(rows: ArmRows, baseline: ArmRows, attributes: Sequence[Attribute]) -> dict[str, float]:
-    """Return per attribute the mean over prompts of the total variation between the two arms' shares.
-
-    Prompts without a classified image in either arm have no shares to compare; an attribute without any such prompt is
-    left out.
-    """
-    shifts = {attribute.name: _shifts(rows, baseline, attribute.name) for attribute in attributes}
-    return {name: float(np.mean(values)) for name, values in shifts.items() if values}
-
-
-def _shifts(rows: ArmRows, baseline: ArmRows, attribute: str) -> list[float]:
-    pairs = ((rows.classified(attribute, p), baseline.classified(attribute, p)) for p in rows.prompts)
-    return [
-        fairness.total_variation(fairness.hard_counts(a) / len(a), fairness.hard_counts(b) / len(b))
-        for a, b in pairs
-        if len(a) and len(b)
-    ]
 
 
 def _lens(run: RunDirectory, plan: SummaryPlan, lens: LensEvidence | None) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from pathlib import Path
 
 from audit.config.errors import ConfigError, ConfigErrors
 from audit.config.problems import Location, Problem, listing, suggestion
+from audit.config.text import read_text
 from audit.records import Attribute
 
 Targets = Mapping[str, Mapping[str, tuple[float, ...]]]
@@ -162,7 +163,7 @@ def read_targets(
     if wrong:
         raise ConfigErrors(wrong)
     reading = _Reading(str(path), tuple(prompt_ids), {a.name: a for a in attributes}, categories)
-    for line in _rows(_read_text(Path(path)), reading):
+    for line in _rows(read_text(Path(path), "CSV file", MAX_BYTES), reading):
         reading.take(line)
     targets = reading.targets()
     if reading.errors:
@@ -401,20 +402,3 @@ def _unknown(what: str, found: str, known: Sequence[str]) -> str:
 
 def _folded(text: str) -> str:
     return " ".join(text.casefold().split())
-
-
-def _read_text(path: Path) -> str:
-    try:
-        data = path.read_bytes() if path.stat().st_size <= MAX_BYTES else None
-    except OSError as error:
-        message = f"expected a readable CSV file, found none ({error.strerror}); check the path"
-        raise ConfigErrors([ConfigError(str(path), None, None, "", message)]) from error
-    if data is None:
-        message = f"expected a CSV file of at most {MAX_BYTES} bytes, found more; is this the right file?"
-        raise ConfigErrors([ConfigError(str(path), None, None, "", message)])
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        message = f"expected UTF-8 text, found the byte 0x{data[error.start]:02x}; save the file as UTF-8"
-        raise ConfigErrors([ConfigError(str(path), line, 1, "", message)]) from error

@@ -19,7 +19,7 @@ from audit.records import (
     GroupChange,
     GroupResult,
     Measurement,
-    MissingChange,
+    MissingDifference,
     PromptMean,
     QualityResult,
     Range,
@@ -64,7 +64,7 @@ def to_json(result: AuditResult) -> dict[str, Any]:
             "lens": result.lens,
             "changes": [asdict(change) for change in result.changes],
             "shifts": [asdict(shift) for shift in result.shifts],
-            "missing": [{**asdict(missing), "differs": missing.differs} for missing in result.missing],
+            "missing": [{"arm": arm, **asdict(m), "differs": m.differs} for arm, m in result.missing.items()],
             "verdicts": [asdict(verdict) for verdict in result.verdicts],
         }
     )
@@ -95,7 +95,7 @@ def from_json(data: Mapping[str, Any]) -> AuditResult:
         lens=data["lens"],
         changes=tuple(_group_change(row) for row in data["changes"]),
         shifts=tuple(AttributeShift(**row) for row in data["shifts"]),
-        missing=tuple(_missing_change(row) for row in data["missing"]),
+        missing={row["arm"]: _missing_difference(row) for row in data["missing"]},
         verdicts=tuple(Verdict(**verdict) for verdict in data["verdicts"]),
     )
 
@@ -197,8 +197,8 @@ def _group_change(row: Mapping[str, Any]) -> GroupChange:
     return GroupChange(**{**row, "shares": shares, "squared": Change(**row["squared"])})
 
 
-def _missing_change(row: Mapping[str, Any]) -> MissingChange:
-    return MissingChange(row["arm"], *(Estimate(**row[name]) for name in ("before", "after", "difference")))
+def _missing_difference(row: Mapping[str, Any]) -> MissingDifference:
+    return MissingDifference(*(Estimate(**row[name]) for name in ("before", "after", "difference")))
 
 
 def _quality_result(row: Mapping[str, Any]) -> QualityResult:

@@ -7,11 +7,12 @@ need the single images and stay empty.
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
+from audit.group_results import prompt_mean
 from audit.measure.bounds import discrepancy_bounds, share_bounds
 from audit.measure.discrepancy import (
     debiased_squared_of_counts,
@@ -20,7 +21,6 @@ from audit.measure.discrepancy import (
     parity_p_value,
 )
 from audit.measure.fairness import uniform
-from audit.measure.paired import mean_over_prompts
 
 
 def upgraded(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,8 +32,7 @@ def upgraded(data: Mapping[str, Any]) -> dict[str, Any]:
             found = row["fairness_discrepancy"]
             squares[row["arm"], row["attribute"]].append((found["squared"], found["plug_in_soft"]))
     overall = [
-        {**_row(row), "mean_over_prompts": _prompt_mean(squares[row["arm"], row["attribute"]])}
-        for row in data["overall"]
+        {**_row(row), "mean_over_prompts": _mean(squares[row["arm"], row["attribute"]])} for row in data["overall"]
     ]
     added: dict[str, list[Any]] = {"changes": [], "shifts": [], "missing": []}
     return {**data, **added, "schema_version": 2, "results": results, "overall": overall}
@@ -65,15 +64,5 @@ def _row(row: Mapping[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _prompt_mean(squares: list[tuple[float, float]]) -> dict[str, Any] | None:
-    if not squares:
-        return None
-    squared = [square for square, _ in squares]
-    interval = mean_over_prompts(squared) if len(squared) > 1 else None
-    return {
-        "value": display(math.fsum(squared) / len(squared)),
-        "low": display(interval.low) if interval else None,
-        "high": display(interval.high) if interval else None,
-        "plug_in_soft": math.fsum(soft for _, soft in squares) / len(squares),
-        "n": len(squares),
-    }
+def _mean(squares: list[tuple[float, float]]) -> dict[str, Any] | None:
+    return asdict(prompt_mean(*zip(*squares, strict=True))) if squares else None

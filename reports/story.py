@@ -389,9 +389,9 @@ def _sized(n: int, low: float | None, high: float | None, *, share: bool = False
 
 def status_gap(story: Story) -> StatusGap | None:
     """Return the first arm whose unclassified share differs from the baseline's by more than chance."""
-    for missing in story.result.missing:
+    for arm, missing in story.result.missing.items():
         if missing.differs:
-            return StatusGap(missing.arm, percent(missing.after.value), percent(missing.before.value))
+            return StatusGap(arm, percent(missing.after.value), percent(missing.before.value))
     return None
 
 

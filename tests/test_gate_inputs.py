@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from audit.arm_rows import ArmRows
-from audit.changes import group_changes, missing_change
+from audit.changes import group_changes, missing_difference
 from audit.config.settings import GATE_MEASURES
 from audit.gate_inputs import GateReader
 from audit.gates import Gate, GateInput, NoData, evaluate
@@ -80,8 +80,8 @@ def test_an_arm_whose_faces_are_half_destroyed_passes_no_fairness_gate():
         found = verdict(gate("fairness_discrepancy", 0.3, prompt=prompt), blanked)
         assert found.verdict == "inconclusive"
         assert "50.0% of the images have no perceived group" in found.note
-    assert missing_change(arm(BASELINE, (0.5, 0.5, 0.5)), blanked).differs
-    assert not missing_change(arm(BASELINE, (0.5, 0.5, 0.5)), FAIR).differs
+    assert missing_difference(arm(BASELINE, (0.5, 0.5, 0.5)), blanked).differs
+    assert not missing_difference(arm(BASELINE, (0.5, 0.5, 0.5)), FAIR).differs
 
 
 def test_without_a_classified_image_there_is_no_data():

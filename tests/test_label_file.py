@@ -103,7 +103,7 @@ def test_without_a_config_a_name_on_one_side_only_is_taken_for_mistyped(labels):
         (HEADER, "1:1", "expected labels below the header"),
         (HEADER + "gender,male,male\n", "None:None", "at least 2 groups of gender"),
         (HEADER + "answers,a,a\nanswers,b,b\n", "2:1 attribute", "found 'answers'"),
-        (b"attribute,truth,perceived\ngender,m\xe4nnlich,x\n", "None:None", "found the byte 0xe4"),
+        (b"attribute,truth,perceived\ngender,m\xe4nnlich,x\n", "2:1", "found the byte 0xe4"),
     ],
 )
 def test_a_file_that_cannot_be_counted_says_why(labels, text, place, message):

@@ -19,6 +19,7 @@ from audit.config.overrides import apply_override
 from audit.config.problems import Location, Problem, listing, suggestion
 from audit.config.schema import known_keys
 from audit.config.settings import PATTERNS_IN_WORDS, UNIONS_IN_WORDS, AuditConfig
+from audit.config.text import read_text
 from audit.config.tree import Node, Place, kind, parse, where
 
 __all__ = ["Check", "ConfigError", "ConfigErrors", "read_config"]
@@ -79,7 +80,7 @@ class _Findings:
 
 
 def _read_tree(path: Path) -> tuple[Node, _Findings]:
-    root, errors = parse(_read_text(path), str(path))
+    root, errors = parse(read_text(path, "YAML file", MAX_BYTES), str(path))
     if root is None:
         message = "expected an audit, found an empty file; begin with name:"
         raise ConfigErrors([ConfigError(str(path), 1, 1, "", message)])
@@ -87,24 +88,6 @@ def _read_tree(path: Path) -> tuple[Node, _Findings]:
         message = f"expected keys and values, found {kind(root.plain())}; begin with name:"
         raise ConfigErrors([*errors, _error(root.place, (), message)])
     return root, _Findings(list(errors))
-
-
-def _read_text(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        message = f"expected a readable YAML file, found none ({error.strerror}); check the path"
-        raise ConfigErrors([ConfigError(str(path), None, None, "", message)]) from error
-    if len(data) > MAX_BYTES:
-        message = f"expected a config of at most {MAX_BYTES} bytes, found more; is this the right file?"
-        raise ConfigErrors([ConfigError(str(path), None, None, "", message)])
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        message = f"expected UTF-8 text, found the byte 0x{data[error.start]:02x}; save the file as UTF-8"
-        raise ConfigErrors([ConfigError(str(path), line, 1, "", message)]) from error
 
 
 def _validate(root: Node, findings: _Findings) -> AuditConfig | None:

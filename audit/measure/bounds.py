@@ -12,7 +12,6 @@ Legend: K groups, N images of every status, of which u are unknown.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,37 +20,9 @@ from audit.measure.fairness import _distribution
 from audit.measure.intervals import wilson
 from audit.measure.paired import paired_share_difference, two_sample_share_difference
 from audit.measure.simplex import Floats, nearest_distribution
-from audit.records import Estimate, Status
+from audit.records import MissingDifference, Range, Status
 
 Ints = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """Smallest and largest value that the unknown images allow: certain, given the judge; no confidence interval."""
-
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class MissingDifference:
-    """Whether one arm has more unclassified images than the other.
-
-    Attributes:
-        before: Share of unclassified images in the first arm, Wilson's interval.
-        after: The same in the second arm.
-        difference: ``after`` minus ``before``, Newcombe's interval.
-    """
-
-    before: Estimate
-    after: Estimate
-    difference: Estimate
-
-    @property
-    def differs(self) -> bool:
-        """Whether the interval of the difference excludes 0: the arms' groups are then counted on unlike images."""
-        return self.difference.low > 0 or self.difference.high < 0
 
 
 def unknown_images(statuses: Mapping[str, int]) -> int:
@@ -70,7 +41,7 @@ def unknown_images(statuses: Mapping[str, int]) -> int:
     return total - statuses[Status.CLASSIFIED]
 
 
-def share_bounds(counts: ArrayLike, statuses: Mapping[str, int]) -> tuple[Bounds, ...]:
+def share_bounds(counts: ArrayLike, statuses: Mapping[str, int]) -> tuple[Range, ...]:
     """Bound each group's share of all N images: no unknown image in the group, or every one (Manski 1989).
 
     Args:
@@ -82,10 +53,10 @@ def share_bounds(counts: ArrayLike, statuses: Mapping[str, int]) -> tuple[Bounds
     """
     known, unknown = _checked(counts, statuses)
     total = int(known.sum()) + unknown
-    return tuple(Bounds(low=count / total, high=(count + unknown) / total) for count in known.tolist())
+    return tuple(Range(low=count / total, high=(count + unknown) / total) for count in known.tolist())
 
 
-def share_ratio_bounds(counts: ArrayLike, statuses: Mapping[str, int]) -> Bounds:
+def share_ratio_bounds(counts: ArrayLike, statuses: Mapping[str, int]) -> Range:
     """Bound the ratio of the smallest to the largest share over every way to give the u unknown images to groups.
 
     It is smallest with all of them in the largest group, and largest where they fill the smallest groups to one level,
@@ -102,13 +73,13 @@ def share_ratio_bounds(counts: ArrayLike, statuses: Mapping[str, int]) -> Bounds
     levelled = known.copy()
     for _ in range(unknown):
         levelled[levelled.argmin()] += 1
-    return Bounds(
+    return Range(
         low=float(known.min() / (known.max() + unknown)),
         high=float(levelled.min() / levelled.max()),
     )
 
 
-def discrepancy_bounds(counts: ArrayLike, statuses: Mapping[str, int], target: ArrayLike) -> Bounds:
+def discrepancy_bounds(counts: ArrayLike, statuses: Mapping[str, int], target: ArrayLike) -> Range:
     """Bound ‖p − r‖₂ of the shares p of all N images over every way to give the u unknown images to groups.
 
     The distance is convex, so it is largest with all of them in one group. It is smallest with each where most images
@@ -130,7 +101,7 @@ def discrepancy_bounds(counts: ArrayLike, statuses: Mapping[str, int], target: A
     total = int(known.sum()) + unknown
     all_in_one = (known + unknown * np.eye(goal.size)) / total
     best = (known + _fairest_allocation(total * goal - known, unknown)) / total
-    return Bounds(
+    return Range(
         low=float(np.linalg.norm(best - goal)),
         high=float(np.linalg.norm(all_in_one - goal, axis=1).max()),
     )

@@ -144,7 +144,7 @@ def test_a_file_that_is_none_is_told_without_a_line(tmp_path):
     assert str(caught.value).startswith(f"{tmp_path / 'absent.yaml'}: expected a readable YAML file, found none")
     large = tmp_path / "large.yaml"
     large.write_bytes(b"#" * 1_000_001)
-    with pytest.raises(ConfigErrors, match="expected a config of at most 1000000 bytes"):
+    with pytest.raises(ConfigErrors, match="expected a YAML file of at most 1000000 bytes"):
         read_config(large)
 
 

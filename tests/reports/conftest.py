@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from audit.arm_rows import ArmRows
-from audit.changes import attribute_shifts, group_changes, missing_change
+from audit.changes import attribute_shifts, group_changes, missing_difference
 from audit.group_results import adjusted, group_result
 from audit.measure.classifier_error import ConfusionMatrix
 from audit.measure.fairness import uniform
@@ -80,7 +80,7 @@ def measured(rng, arms):
         "overall": tuple(one(arm, item, None) for arm in arms for item in attributes),
         "changes": tuple(c for arm in edited for c in group_changes(rows[BASELINE], arm, attributes, targets)),
         "shifts": attribute_shifts(rows[BASELINE], edited, attributes),
-        "missing": tuple(missing_change(rows[BASELINE], arm) for arm in edited),
+        "missing": {arm.arm: missing_difference(rows[BASELINE], arm) for arm in edited},
     }
 
 

@@ -150,12 +150,12 @@ def test_an_edited_attribute_of_several_groups_opens_the_report(result):
 
 
 def test_an_arm_that_classifies_fewer_images_is_warned_of(result):
-    [missing] = result.missing
+    [(arm, missing)] = result.missing.items()
     worse = replace(missing, after=wilson(389, 1024), difference=replace(missing.difference, low=0.3, high=0.4))
-    gap = status_gap(story_of(replace(result, missing=(worse,))))
+    gap = status_gap(story_of(replace(result, missing={arm: worse})))
     assert (gap.arm, gap.share) == ("difflens-gender", "38\xa0%")
     assert status_gap(story_of(result)) is None
-    assert "who could be classified" in render(replace(result, missing=(worse,)), NONE)
+    assert "who could be classified" in render(replace(result, missing={arm: worse}), NONE)
 
 
 def test_an_occupation_without_a_classified_image_is_named_not_dropped(result):
