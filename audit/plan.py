@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from audit.records import BASELINE, Prompt, Shard
+from audit.records import BASELINE, Attribute, Prompt, SecondOpinion, Shard
 
 if TYPE_CHECKING:
     from audit.config.settings import AuditConfig
@@ -87,6 +87,21 @@ def plan_shards(prompts: Sequence[Prompt], images_per_prompt: int, batch: int) -
 def arms_of(config: AuditConfig) -> tuple[str, ...]:
     """Return the arms: the baseline, then each mitigation by name."""
     return (BASELINE, *(mitigation.name for mitigation in config.mitigations))
+
+
+def opinions_of(config: AuditConfig) -> tuple[SecondOpinion, ...]:
+    """Return the further judges with what each is asked about, its attributes in the audit's order."""
+    return tuple(
+        SecondOpinion(
+            opinion.name,
+            tuple(
+                Attribute(name, tuple(groups))
+                for name, groups in config.attributes.items()
+                if opinion.attributes is None or name in opinion.attributes
+            ),
+        )
+        for opinion in config.second_opinions
+    )
 
 
 def unet_calls(images: int, steps: int, guidance: float) -> int:

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from audit.config.problems import Location, Problem, listing, suggestion
-from audit.config.settings import DEFAULT_ATTRIBUTES, GENERATED_HERE, AuditConfig, ModelConfig
+from audit.config.settings import DEFAULT_ATTRIBUTES, GENERATED_HERE, ZERO_SHOT, AuditConfig, ModelConfig
 from audit.plan import prompts_of
 
 CONNECT_SECONDS = 2.0
@@ -158,19 +158,29 @@ def _confusion(config: AuditConfig) -> Iterator[Problem]:
 
 
 def _judge(config: AuditConfig) -> Iterator[Problem]:
-    source = config.judge.source
+    yield from _judge_source(config, config.judge.source, ("judge", "source"), tuple(config.attributes))
+    for index, opinion in enumerate(config.second_opinions):
+        if opinion.source != ZERO_SHOT:
+            asked = tuple(name for name in config.attributes if name in (opinion.attributes or config.attributes))
+            yield from _judge_source(config, opinion.source, ("second_opinions", index, "source"), asked)
+
+
+def _judge_source(config: AuditConfig, source: str, at: Location, asked: tuple[str, ...]) -> Iterator[Problem]:
     if source != "bundled":
         if not Path(source).is_file():
-            message = f"expected 'bundled' or a FairFace checkpoint, found no file at {source!r}; check the path"
-            yield Problem(("judge", "source"), message + suggestion(source, ("bundled",)))
+            words = ("bundled",) if at[0] == "judge" else ("bundled", ZERO_SHOT)
+            expected = ", ".join(map(repr, words))
+            message = f"expected {expected} or a FairFace checkpoint, found no file at {source!r}; check the path"
+            yield Problem(at, message + suggestion(source, words))
         return
     if config.model.source not in GENERATED_HERE:
         message = f"expected a FairFace checkpoint for {config.model.source!r}, found 'bundled', which judges drawings"
-        yield Problem(("judge", "source"), message + "; give a file", reads=_MODEL)
+        yield Problem(at, message + "; give a file", reads=_MODEL)
         return
-    yield from _bundled(config.model, "judge", ("judge", "source"))
-    reads = (("judge", "source"), *_MODEL)
-    for name, groups in config.attributes.items():
+    yield from _bundled(config.model, "judge", at)
+    reads = (at, *_MODEL)
+    for name in asked:
+        groups = config.attributes[name]
         known = DEFAULT_ATTRIBUTES.get(name)
         if known is None:
             message = f"expected what the bundled judge sees ({listing(DEFAULT_ATTRIBUTES)}), found {name!r}"

@@ -13,6 +13,9 @@ from typing import Any, Literal
 BASELINE = "baseline"
 """Name of the arm without any intervention; every other arm is named after its mitigation."""
 
+FINDING_LEVEL = 0.05
+"""A departure from the target is a finding where its adjusted p-value is at most this."""
+
 
 @dataclass(frozen=True)
 class Attribute:
@@ -25,6 +28,19 @@ class Attribute:
 
     name: str
     groups: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SecondOpinion:
+    """A further judge, whose answers decide nothing.
+
+    Attributes:
+        judge: Its name in the config.
+        attributes: What it is asked about, in the config's order.
+    """
+
+    judge: str
+    attributes: tuple[Attribute, ...]
 
 
 @dataclass(frozen=True)
@@ -241,6 +257,60 @@ class GroupResult:
     corrected: Corrected | None = None
     mean_over_prompts: PromptMean | None = None
 
+    @property
+    def is_finding(self) -> bool:
+        """Whether the groups depart from the target by more than chance, many tests allowed for."""
+        return self.fairness_discrepancy is not None and self.fairness_discrepancy.p_adjusted <= FINDING_LEVEL
+
+
+@dataclass(frozen=True)
+class JudgeAgreement:
+    """How far a further judge and the one that decides say the same of the images that both could classify.
+
+    Agreement is no accuracy: two judges can be wrong together, and a poor second judge disagrees with a good first one.
+
+    Attributes:
+        judge: Name of the further judge.
+        arm: The arm.
+        attribute: The attribute.
+        n: Images that both classified, over all prompts.
+        share: Share of them with the same group, Wilson's interval; None where there is no such image.
+        kappa: Cohen's kappa; None also where both judges gave all images one and the same group.
+    """
+
+    judge: str
+    arm: str
+    attribute: str
+    n: int
+    share: Estimate | None
+    kappa: Estimate | None
+
+
+@dataclass(frozen=True)
+class SecondView:
+    """What a further judge says of one finding, on the images that both judges could classify.
+
+    Attributes:
+        judge: Name of the further judge.
+        prompt_id: The finding's prompt.
+        arm: The finding's arm.
+        attribute: The finding's attribute.
+        group: The group that exceeds its target share the most, as the deciding judge sees it.
+        target: That target share.
+        share: Share of this group as the further judge sees it, Wilson's interval; None without a common image.
+        direction: ``same`` where this interval lies above the target, ``opposite`` where it lies below, else
+            ``unclear``.
+    """
+
+    judge: str
+    prompt_id: str
+    arm: str
+    attribute: str
+    group: str
+    target: float
+    share: Estimate | None
+    direction: Literal["same", "unclear", "opposite"]
+
 
 @dataclass(frozen=True)
 class GroupChange:
@@ -426,6 +496,8 @@ class AuditResult:
         shifts: How far each edited arm moved each attribute, with what chance alone would show.
         missing: Edited arm → whether it leaves another share of its images unclassified than the baseline.
         verdicts: Verdicts per gate; empty while a config names no gates.
+        agreement: How far each further judge agrees with the one that decides, by arm and attribute.
+        second_views: What each further judge says of each finding.
     """
 
     run_id: str
@@ -439,4 +511,6 @@ class AuditResult:
     shifts: tuple[AttributeShift, ...] = ()
     missing: dict[str, MissingDifference] = field(default_factory=dict)
     verdicts: tuple[Verdict, ...] = ()
+    agreement: tuple[JudgeAgreement, ...] = ()
+    second_views: tuple[SecondView, ...] = ()
     schema_version: int = 2

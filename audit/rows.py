@@ -6,28 +6,35 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from audit.records import Attribute
+from audit.records import Attribute, SecondOpinion
 
 FEATURES = "features"
 """Embedding by the feature network, for the distances between arms; not part of ``results.parquet``."""
 
 
-def row_schema(attributes: Sequence[Attribute]) -> pa.Schema:
+def row_schema(attributes: Sequence[Attribute], opinions: Sequence[SecondOpinion] = ()) -> pa.Schema:
     """Return the schema of a shard's table.
 
     Columns: ``arm``, ``prompt_id``, ``index`` and ``seed`` name the image, ``status`` says what became of it;
     ``p_<attribute>_<group>`` is the judge's probability, null where nothing was perceived; ``p_prompt_shown`` its
     probability that the prompted occupation is shown; ``clip_i`` the cosine to the baseline image of the same key,
     null in the baseline; ``clip_t`` the cosine to the prompt; ``assigned`` the group that a mitigation assigned to the
-    image; ``features`` the embedding.
+    image; ``by_<judge>_<attribute>_<group>`` the probability that a further judge gives, null where it classified
+    nothing; ``features`` the embedding.
     """
-    return results_schema(attributes).append(pa.field(FEATURES, pa.list_(pa.float32())))
+    return results_schema(attributes, opinions).append(pa.field(FEATURES, pa.list_(pa.float32())))
 
 
-def results_schema(attributes: Sequence[Attribute]) -> pa.Schema:
+def results_schema(attributes: Sequence[Attribute], opinions: Sequence[SecondOpinion] = ()) -> pa.Schema:
     """Return the schema of ``results.parquet``: a shard's table without the embeddings."""
     probabilities = [
         probability_column(attribute.name, group) for attribute in attributes for group in attribute.groups
+    ]
+    second = [
+        opinion_column(opinion.judge, attribute.name, group)
+        for opinion in opinions
+        for attribute in opinion.attributes
+        for group in attribute.groups
     ]
     return pa.schema(
         [
@@ -41,6 +48,7 @@ def results_schema(attributes: Sequence[Attribute]) -> pa.Schema:
             pa.field("clip_i", pa.float32()),
             pa.field("clip_t", pa.float32()),
             pa.field("assigned", pa.string()),
+            *(pa.field(name, pa.float32()) for name in second),
         ]
     )
 
@@ -48,3 +56,11 @@ def results_schema(attributes: Sequence[Attribute]) -> pa.Schema:
 def probability_column(attribute: str, group: str) -> str:
     """Return the name of the column with the judge's probability of ``group``."""
     return f"p_{attribute}_{group}"
+
+
+def opinion_column(judge: str, attribute: str, group: str) -> str:
+    """Return the name of the column with a further judge's probability of ``group``.
+
+    It begins with no ``p_`` and a judge's name has no underscore, so that no attribute's name can make it ambiguous.
+    """
+    return f"by_{judge}_{attribute}_{group}"

@@ -9,7 +9,7 @@ Legend: B images of a batch (fixed by the plan), n ≤ B images of the shard, d 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,15 @@ from audit.config.settings import AuditConfig, MitigationConfig
 from audit.dissect.lens import Lens, check_fits
 from audit.dissect.observer import AttributionObserver, EffectTable
 from audit.measure.embedders import ClipEmbedder, FeatureEmbedder, load_clip, load_features
-from audit.measure.judges import Judge, load_judge
+from audit.measure.judges import Judge, Perceived, load_judge
+from audit.measure.second_judges import load_second_judges
+from audit.measure.zero_shot import ZeroShotJudge
 from audit.mitigate import build_arm
 from audit.models.arm import Arm, Observer
 from audit.models.generator import Generator, load_generator
-from audit.records import BASELINE, Attribute, ImageKey, Shard, Status
-from audit.rows import FEATURES, probability_column, row_schema
+from audit.plan import opinions_of
+from audit.records import BASELINE, Attribute, ImageKey, SecondOpinion, Shard, Status
+from audit.rows import FEATURES, opinion_column, probability_column, row_schema
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -44,6 +47,7 @@ class ShardParts:
         features: Embeds images for the distances between arms, None where the config names no network.
         lens: Of the model, None where there is nothing to edit and nothing to attribute.
         effects: What the lens's latents do to its heads: made step by step, then kept for all shards.
+        second: Further judges by name; they decide nothing.
     """
 
     generator: Generator
@@ -52,6 +56,7 @@ class ShardParts:
     features: FeatureEmbedder | None
     lens: Lens | None
     effects: EffectTable | None
+    second: Mapping[str, Judge] = field(default_factory=dict)
 
     @property
     def signatures(self) -> dict[str, str]:
@@ -60,6 +65,7 @@ class ShardParts:
             "judge": self.judge.signature,
             "clip": "" if self.clip is None else self.clip.signature,
             "features": "" if self.features is None else self.features.signature,
+            **{f"second_opinion {name}": judge.signature for name, judge in self.second.items()},
         }
 
 
@@ -73,6 +79,7 @@ class ShardSettings:
         attributes: Attributes in the config's order.
         mitigations: The arms beside the baseline.
         attribution: Whether the baseline is observed through the lens.
+        opinions: What each further judge is asked about.
     """
 
     seed: int
@@ -80,6 +87,7 @@ class ShardSettings:
     attributes: tuple[Attribute, ...]
     mitigations: tuple[MitigationConfig, ...]
     attribution: bool
+    opinions: tuple[SecondOpinion, ...] = ()
 
     @classmethod
     def of(cls, config: AuditConfig) -> ShardSettings:
@@ -90,6 +98,7 @@ class ShardSettings:
             attributes=tuple(Attribute(name, tuple(groups)) for name, groups in config.attributes.items()),
             mitigations=tuple(config.mitigations),
             attribution=config.prompts.attribution,
+            opinions=opinions_of(config),
         )
 
 
@@ -123,13 +132,15 @@ def load_parts(config: AuditConfig, lens_path: Path | None) -> ShardParts:
     elif config.mitigations:
         names = ", ".join(mitigation.name for mitigation in config.mitigations)
         raise ValueError(f"mitigations ({names}) edit a model through its lens, found none; dissect the model first")
+    clip = load_clip(config.quality, config.model)
     return ShardParts(
         generator=generator,
         judge=load_judge(config.judge, config.model, config.attributes),
-        clip=load_clip(config.quality, config.model),
+        clip=clip,
         features=load_features(config.quality, config.model),
         lens=lens,
         effects=None if lens is None else EffectTable(lens),
+        second=load_second_judges(config.second_opinions, config.model, config.attributes, clip),
     )
 
 
@@ -187,7 +198,7 @@ def _table(
 ) -> pa.Table:
     text = None if parts.clip is None else parts.clip.text(shard.prompt.text)
     measured = {arm: _measure(parts, shard, pictures) for arm, pictures in images.items()}
-    schema = row_schema(settings.attributes)
+    schema = row_schema(settings.attributes, settings.opinions)
     tables = []
     for name, arm in arms.items():
         columns: dict[str, Any] = {
@@ -198,6 +209,7 @@ def _table(
             "assigned": [None] * len(shard.indices) if arm is None else list(arm.assigned[: len(shard.indices)]),
             **_measured_columns(measured[name], settings.attributes),
             **_clip_columns(measured[name], None if name == BASELINE else measured[BASELINE], text),
+            **_opinion_columns(measured[name], settings.opinions),
         }
         arrays = [pa.array(columns[field.name], type=field.type, from_pandas=False) for field in schema]
         tables.append(pa.Table.from_arrays(arrays, schema=schema))
@@ -214,18 +226,27 @@ class _Measured:
     prompt_shown: Floats | None
     clip: Floats | None
     features: Floats | None
+    second: dict[str, Perceived]
 
 
 def _measure(parts: ShardParts, shard: Shard, images: Tensor) -> _Measured:
     perceived = parts.judge.perceive(images, shard.prompt.occupation)
     broken = _broken(images)
+    clip = None if parts.clip is None else parts.clip.images(images)
     return _Measured(
         broken=broken,
         statuses=[Status.FAILED if bad else seen for bad, seen in zip(broken, perceived.statuses, strict=True)],
         probabilities=perceived.probabilities,
         prompt_shown=perceived.prompt_shown,
-        clip=None if parts.clip is None else parts.clip.images(images),
+        clip=clip,
         features=None if parts.features is None else parts.features.embed(images),
+        second={
+            # CLIP has embedded these images already; embedding them is nearly all that zero-shot judging costs.
+            name: judge.perceive_embedded(clip)
+            if isinstance(judge, ZeroShotJudge) and clip is not None
+            else judge.perceive(images, shard.prompt.occupation)
+            for name, judge in parts.second.items()
+        },
     )
 
 
@@ -250,6 +271,19 @@ def _measured_columns(measured: _Measured, attributes: Sequence[Attribute]) -> d
         values = measured.probabilities[attribute.name]
         for position, group in enumerate(attribute.groups):
             columns[probability_column(attribute.name, group)] = _nullable(values[:, position], unseen)
+    return columns
+
+
+def _opinion_columns(measured: _Measured, opinions: Sequence[SecondOpinion]) -> dict[str, Any]:
+    """Return the further judges' probabilities, null where a judge named no group."""
+    columns: dict[str, Any] = {}
+    for opinion in opinions:
+        seen = measured.second[opinion.judge]
+        silent = measured.broken | np.array([status != Status.CLASSIFIED for status in seen.statuses])
+        for attribute in opinion.attributes:
+            values = seen.probabilities[attribute.name]
+            for position, group in enumerate(attribute.groups):
+                columns[opinion_column(opinion.judge, attribute.name, group)] = _nullable(values[:, position], silent)
     return columns
 
 

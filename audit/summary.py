@@ -37,10 +37,12 @@ from audit.records import (
     GroupResult,
     Measurement,
     QualityResult,
+    SecondOpinion,
     Shard,
     Verdict,
 )
 from audit.rows import FEATURES, results_schema, row_schema
+from audit.second_opinions import agreements, common_answers, second_views
 from audit.store import CONFIG, PROVENANCE, RunDirectory
 
 Floats = NDArray[np.float64]
@@ -64,6 +66,7 @@ class SummaryPlan:
         kid_images: Features kept whole per arm, for the kernel distance.
         confusions: Attribute → the judge's confusion matrix, where it is known.
         gates: Limits that the audit must keep.
+        opinions: Further judges, which decide nothing.
     """
 
     run_id: str
@@ -76,6 +79,7 @@ class SummaryPlan:
     kid_images: int = 2_000
     confusions: Mapping[str, ConfusionMatrix] = field(default_factory=dict)
     gates: tuple[GateConfig, ...] = ()
+    opinions: tuple[SecondOpinion, ...] = ()
 
     @property
     def prompt_ids(self) -> tuple[str, ...]:
@@ -135,11 +139,13 @@ def summarise(
     edited = [rows for arm, rows in arms.items() if arm != BASELINE]
     shifts = attribute_shifts(arms[BASELINE], edited, plan.attributes)
     quality = _quality(arms, plan, features, reference, shifts)
+    results = _results(arms, plan)
+    common = tuple(common_answers(table, plan.arms, plan.opinions))
     return AuditResult(
         run_id=plan.run_id,
         config=run.read_json(CONFIG),
         provenance=run.read_json(PROVENANCE),
-        results=_results(arms, plan),
+        results=results,
         overall=tuple(_result(arms[arm], a, plan, None) for arm in plan.arms for a in plan.attributes),
         quality=quality,
         lens=_lens(run, plan, lens),
@@ -147,6 +153,8 @@ def summarise(
         shifts=shifts,
         missing={rows.arm: missing_difference(arms[BASELINE], rows) for rows in edited},
         verdicts=_verdicts(arms, plan, quality),
+        agreement=agreements(common),
+        second_views=second_views(common, results, lambda _prompt, attribute: plan.goals[attribute]),
     )
 
 
@@ -186,7 +194,7 @@ def _gather(run: RunDirectory, plan: SummaryPlan) -> tuple[pa.Table, dict[str, F
 
 def _check_rows(shard: Shard, table: pa.Table, plan: SummaryPlan) -> None:
     """Refuse a shard that is not what the plan says: a missing row would pass for a smaller sample."""
-    schema = row_schema(plan.attributes)
+    schema = row_schema(plan.attributes, plan.opinions)
     if not table.schema.equals(schema):
         odd = sorted(set(table.schema.names) ^ set(schema.names)) or ["types or order"]
         raise ValueError(
@@ -221,7 +229,7 @@ def _in_order(table: pa.Table, plan: SummaryPlan) -> pa.Table:
     arm = pc.index_in(table["arm"], value_set=pa.array(plan.arms)).to_numpy()
     prompt = pc.index_in(table["prompt_id"], value_set=pa.array(plan.prompt_ids)).to_numpy()
     order = np.lexsort((table["index"].to_numpy(), prompt, arm))
-    return table.take(order).cast(results_schema(plan.attributes))
+    return table.take(order).cast(results_schema(plan.attributes, plan.opinions))
 
 
 def _quality(

@@ -22,7 +22,7 @@ from audit.config.settings import AuditConfig
 from audit.confusion_file import judge_confusions
 from audit.evidence import keep_evidence, lens_evidence
 from audit.models.source import model_fingerprint
-from audit.plan import arms_of, plan_shards, prompts_of
+from audit.plan import arms_of, opinions_of, plan_shards, prompts_of
 from audit.provenance import collect_provenance
 from audit.records import Attribute, AuditResult, Shard
 from audit.store import CHANGES_NO_RESULT, LENS, RunDirectory
@@ -188,6 +188,7 @@ def summarise_run(
         feature_signature=instruments["features"],
         confusions=judge_confusions(config.judge, config.model, config.attributes),
         gates=config.gates,
+        opinions=opinions_of(config),
     )
     lens = run.file(LENS)
     return summarise(run, summary_plan, lens_evidence(lens) if lens.exists() else None, reference)

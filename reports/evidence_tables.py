@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
-from audit.records import Change, Estimate, GroupChange, GroupResult, Range
+from audit.records import FINDING_LEVEL, Change, Estimate, GroupChange, GroupResult, JudgeAgreement, Range, SecondView
 from reports.figures import Table
-from reports.story import FINDING_LEVEL, NBSP, Story, interval, label, mitigations, number, percent
+from reports.story import NBSP, Story, interval, label, mitigations, number, percent
 
 
 def findings_table(story: Story) -> Table:
     """Occupations whose groups depart from the target by more than chance, the clearest first."""
     found = sorted(
-        (row for row in story.result.results if _is_finding(row)),
+        (row for row in story.result.results if row.is_finding),
         key=lambda row: (row.fairness_discrepancy.p_adjusted if row.fairness_discrepancy else 1.0, row.prompt_id or ""),
     )
-    rows = tuple(_finding(row) for row in found)
+    views = _views(story)
+    rows = tuple((*_finding(row), *_seen_by_others(row, views)) for row in found)
     caption = f"Departures from the target, adjusted p at most {FINDING_LEVEL} (Benjamini and Hochberg, per arm)"
     columns = ("Occupation", "Arm", "Attribute", "Most shown", "Discrepancy", "p", "Adjusted p", "n")
-    return Table(caption, columns, rows, names=4)
+    return Table(caption, (*columns, "Second opinion") if views else columns, rows, names=4)
+
+
+def agreement_table(story: Story) -> Table | None:
+    """How far the further judges agree with the one that decides; None where there is no further judge."""
+    rows = tuple(_agreement(row) for row in story.result.agreement)
+    columns = ("Second judge", "Arm", "Attribute", "Same group", "Kappa", "n")
+    return Table("Images in which both judges see the same group", columns, rows, names=3) if rows else None
+
+
+def contradicted(story: Story) -> int:
+    """Count the findings whose skew at least one further judge sees the other way round."""
+    opposite = (view for view in story.result.second_views if view.direction == "opposite")
+    return len({(view.prompt_id, view.arm, view.attribute) for view in opposite})
 
 
 def change_table(story: Story) -> Table:
@@ -70,10 +84,6 @@ def uncorrected(story: Story) -> tuple[str, ...]:
     )
 
 
-def _is_finding(row: GroupResult) -> bool:
-    return row.fairness_discrepancy is not None and row.fairness_discrepancy.p_adjusted <= FINDING_LEVEL
-
-
 def _finding(row: GroupResult) -> tuple[str, ...]:
     discrepancy = row.fairness_discrepancy
     group = max(row.shares, key=lambda name: row.shares[name].value)
@@ -87,6 +97,36 @@ def _finding(row: GroupResult) -> tuple[str, ...]:
         _p_value(discrepancy.p_adjusted if discrepancy else None),
         str(row.n),
     )
+
+
+Views = Mapping[tuple[str | None, str, str], Sequence[SecondView]]
+"""(prompt id, arm, attribute) → what the further judges say of this finding."""
+
+
+def _views(story: Story) -> Views:
+    views: dict[tuple[str | None, str, str], list[SecondView]] = {}
+    for view in story.result.second_views:
+        views.setdefault((view.prompt_id, view.arm, view.attribute), []).append(view)
+    return views
+
+
+def _seen_by_others(row: GroupResult, views: Views) -> tuple[str, ...]:
+    """Return one cell that says what the further judges make of a finding; no cell where there are none."""
+    if not views:
+        return ()
+    return ("; ".join(map(_view, views.get((row.prompt_id, row.arm, row.attribute), ()))) or "not asked",)
+
+
+def _view(view: SecondView) -> str:
+    mark = {"same": "✓ same", "unclear": "? unclear", "opposite": "⚠ opposite"}[view.direction]
+    share = _share(view.share) if view.share else "no common image"
+    return f"{mark}: {view.judge} sees {label(view.group)} {share}"
+
+
+def _agreement(row: JudgeAgreement) -> tuple[str, ...]:
+    kappa = f"{number(row.kappa.value)} {interval(row.kappa.low, row.kappa.high)}" if row.kappa else "undefined"
+    same = _share(row.share) if row.share else "no common image"
+    return row.judge, row.arm, label(row.attribute), same, kappa, str(row.n)
 
 
 def _change(change: GroupChange) -> tuple[str, ...]:

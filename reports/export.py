@@ -18,11 +18,13 @@ from audit.records import (
     FairnessDiscrepancy,
     GroupChange,
     GroupResult,
+    JudgeAgreement,
     Measurement,
     MissingDifference,
     PromptMean,
     QualityResult,
     Range,
+    SecondView,
     Verdict,
 )
 from audit.store import AUDIT, RunDirectory
@@ -66,6 +68,8 @@ def to_json(result: AuditResult) -> dict[str, Any]:
             "shifts": [asdict(shift) for shift in result.shifts],
             "missing": [{"arm": arm, **asdict(m), "differs": m.differs} for arm, m in result.missing.items()],
             "verdicts": [asdict(verdict) for verdict in result.verdicts],
+            "agreement": [asdict(row) for row in result.agreement],
+            "second_views": [asdict(view) for view in result.second_views],
         }
     )
     return data
@@ -97,6 +101,10 @@ def from_json(data: Mapping[str, Any]) -> AuditResult:
         shifts=tuple(AttributeShift(**row) for row in data["shifts"]),
         missing={row["arm"]: _missing_difference(row) for row in data["missing"]},
         verdicts=tuple(Verdict(**verdict) for verdict in data["verdicts"]),
+        agreement=tuple(_agreement(row) for row in data.get("agreement", ())),
+        second_views=tuple(
+            SecondView(**{**row, "share": _estimate(row["share"])}) for row in data.get("second_views", ())
+        ),
     )
 
 
@@ -195,6 +203,14 @@ def _corrected(row: Mapping[str, Any]) -> Corrected:
 def _group_change(row: Mapping[str, Any]) -> GroupChange:
     shares = {group: Estimate(**share) for group, share in row["shares"].items()}
     return GroupChange(**{**row, "shares": shares, "squared": Change(**row["squared"])})
+
+
+def _agreement(row: Mapping[str, Any]) -> JudgeAgreement:
+    return JudgeAgreement(**{**row, "share": _estimate(row["share"]), "kappa": _estimate(row["kappa"])})
+
+
+def _estimate(row: Mapping[str, Any] | None) -> Estimate | None:
+    return None if row is None else Estimate(**row)
 
 
 def _missing_difference(row: Mapping[str, Any]) -> MissingDifference:

@@ -18,8 +18,10 @@ from audit.gates import overall_verdict
 from audit.records import Attribute, AuditResult, ImageKey, Verdict
 from audit.store import AUDIT, REPORT, RunDirectory, write_atomically
 from reports.evidence_tables import (
+    agreement_table,
     bounds_table,
     change_table,
+    contradicted,
     corrected_table,
     findings_table,
     shift_table,
@@ -56,6 +58,7 @@ from reports.story import (
     setting,
     status_gap,
     story_of,
+    zero_shot_judges,
 )
 from reports.verdicts import found, limit, subject
 
@@ -169,6 +172,9 @@ def _context(story: Story, pictures: Pictures) -> dict[str, Any]:
         "bounds": bounds_table(story),
         "corrected": corrected_table(story),
         "uncorrected": uncorrected(story),
+        "agreement": agreement_table(story),
+        "zero_shot": zero_shot_judges(result.config),
+        "contradicted": contradicted(story),
         "pairs": _paired_images(story, pictures),
         "left_out": pictures.left_out,
         "quality": quality_table(story),

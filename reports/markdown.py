@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from audit.gates import overall_verdict
 from audit.records import AuditResult, Measurement
+from reports.evidence_tables import agreement_table, contradicted
 from reports.story import Story, headline, label, measurement_text, number, percent, status_counts, story_of
 from reports.verdicts import OVERALL, found, limit, subject
 
@@ -23,7 +24,12 @@ def to_markdown(result: AuditResult) -> str:
     """
     story = story_of(result)
     return (
-        "\n\n".join(filter(None, (_top(story), _gates(result), _groups(story), _quality(story), _foot(story)))) + "\n"
+        "\n\n".join(
+            filter(
+                None, (_top(story), _gates(result), _groups(story), _quality(story), _agreement(story), _foot(story))
+            )
+        )
+        + "\n"
     )
 
 
@@ -82,6 +88,16 @@ def _quality(story: Story) -> str:
     ]
     columns = ("arm", "CLIP-I", "CLIP-T", "FID to baseline", "KID to baseline", "unclassified images")
     return _section("Quality", columns, rows) if rows else ""
+
+
+def _agreement(story: Story) -> str:
+    table = agreement_table(story)
+    if table is None:
+        return ""
+    marked = contradicted(story)
+    words = f"Findings that a second judge sees the other way round: {marked}. " if marked else ""
+    note = f"{words}Second judges decide nothing, and agreement is not accuracy."
+    return f"{_section('Second opinion', table.columns, table.rows)}\n\n{note}"
 
 
 def _figure(measured: Measurement | None) -> str:

@@ -34,7 +34,7 @@ def to_model_card(result: AuditResult) -> str:
             "config": result.run_id,
             "args": {"prompt": setting(result.config, "prompts", "template"), "note": _note(source)},
         },
-        "metrics": [*_figures(result), *map(_gate, _baseline(result)), *_together(result)],
+        "metrics": [*_figures(result), *_agreements(result), *map(_gate, _baseline(result)), *_together(result)],
     }
     front = {"model-index": [{"name": _model_name(source), "results": [entry]}]}
     return f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=120)}---\n"
@@ -57,6 +57,17 @@ def _attribute_figures(row: GroupResult, result: AuditResult) -> Iterator[dict[s
         name = f"Share of images perceived as {group}, all prompts pooled"
         args = by | {"group": group} | _interval(share.low, share.high)
         yield {"type": "share", "name": name, "value": round(share.value, 4), "args": args}
+
+
+def _agreements(result: AuditResult) -> Iterator[dict[str, Any]]:
+    for row in result.agreement:
+        if row.arm == BASELINE and row.kappa is not None:
+            name = (
+                f"Agreement of a second judge on perceived {row.attribute}, Cohen's kappa (agreement is not accuracy)"
+            )
+            args = {"attribute": row.attribute, "n": row.n, "second_judge": row.judge}
+            measured = args | _interval(row.kappa.low, row.kappa.high)
+            yield {"type": "judge_agreement", "name": name, "value": round(row.kappa.value, 4), "args": measured}
 
 
 def _interval(low: float | None, high: float | None) -> dict[str, float]:

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from audit.config.settings import ZERO_SHOT
 from audit.measure.intervals import wilson
 from audit.records import (
     BASELINE,
+    FINDING_LEVEL,
     Attribute,
     AuditResult,
     Estimate,
@@ -27,9 +29,6 @@ from audit.records import (
 )
 
 NBSP = "\N{NO-BREAK SPACE}"
-
-FINDING_LEVEL = 0.05
-"""A departure from the target is a finding where its adjusted p-value is at most this."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +130,12 @@ def _attributes(result: AuditResult) -> tuple[Attribute, ...]:
 def mitigations(result: AuditResult) -> list[dict[str, Any]]:
     """Return the config's mitigations as plain data."""
     return list(result.config.get("mitigations") or [])
+
+
+def zero_shot_judges(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of the further judges that are zero-shot CLIP."""
+    opinions = config.get("second_opinions") or ()
+    return tuple(opinion["name"] for opinion in opinions if opinion.get("source") == ZERO_SHOT)
 
 
 def setting(config: Mapping[str, Any], *keys: str) -> str:

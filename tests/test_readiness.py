@@ -148,6 +148,19 @@ def test_the_bundled_judge_sees_its_own_groups_in_any_order():
     assert "(young, adult, old), found young, old" in found["attributes.age"]
 
 
+def test_further_judges_must_be_there_and_know_what_they_are_asked():
+    sources = [{"name": "a", "source": "zero-shto"}, {"name": "b", "source": "bundled", "attributes": ["gender"]}]
+    found = problems(model={"source": "owner/name"}, **OUTSIDE | {"quality": {}}, second_opinions=sources)
+    assert "did you mean 'zero-shot'?" in found["second_opinions.0.source"]
+    assert "found 'bundled', which judges drawings" in found["second_opinions.1.source"]
+    Path("judge.safetensors").touch()
+    race = {"race": ["white", "black"], "gender": ["female", "male"]}
+    asked = {"model": {"source": "rendered"}, "judge": {"source": "judge.safetensors"}, "attributes": race}
+    assert problems(**asked, second_opinions=sources[1:]) == {}
+    unknown = problems(**asked, second_opinions=[{"name": "b", "source": "bundled"}])
+    assert list(unknown) == ["attributes.race"]
+
+
 def test_more_latents_than_there_are_is_an_impossible_shape(pipeline):
     model = {"source": str(pipeline)}
     assert problems(model=model, lens={"k": 16, "expansion": 2}, **OUTSIDE) == {}

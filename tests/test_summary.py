@@ -16,7 +16,7 @@ from audit.measure.frechet import FeatureStats, frechet_distance
 from audit.measure.intervals import mean_interval, wilson
 from audit.measure.kernel import kernel_distance
 from audit.quality import kernel_sample
-from audit.records import Attribute, Prompt, Shard
+from audit.records import Attribute, Prompt, SecondOpinion, Shard
 from audit.rows import results_schema, row_schema
 from audit.store import RunDirectory
 from audit.summary import LensEvidence, SummaryPlan, summarise
@@ -218,6 +218,27 @@ def test_a_prompt_counts_as_shown_from_one_half(tmp_path):
 def gender_attribution(shard):
     value = {"nurse": 1.0, "guard": 3.0}[shard.prompt.id] + shard.number
     return {"attribution/gender": np.full((2, 5), 2 * value, np.float32), "images": np.array(2)}
+
+
+def test_a_further_judge_is_compared_and_decides_nothing(tmp_path):
+    second = SecondOpinion("clip", ATTRIBUTES[:1])
+    alone = summarise(write(tmp_path / "alone"), plan())
+    run = RunDirectory(tmp_path / "asked")
+    run.create({"name": "test"}, {"torch": "x"})
+    for shard in SHARDS:
+        found = [row(arm, shard.prompt, index) for index in reversed(shard.indices) for arm in ARMS]
+        for line in found:  # sees what the first one sees, but for every image with index 3
+            male = line["p_gender_male"] if line["index"] != 3 else 1 - line["p_gender_male"]
+            line |= {"by_clip_gender_male": male, "by_clip_gender_female": 1 - male}
+        run.write_shard(shard.id, pa.Table.from_pylist(found, schema=row_schema(ATTRIBUTES, (second,))))
+    asked = summarise(run, plan(opinions=(second,)))
+    assert [(a.judge, a.arm, a.attribute, a.share) for a in asked.agreement] == [
+        ("clip", arm, "gender", wilson(14, 16)) for arm in ARMS
+    ]
+    assert replace(asked, agreement=(), second_views=()) == alone
+    assert run.read_results().schema.equals(results_schema(ATTRIBUTES, (second,)))
+    with pytest.raises(ValueError, match=r"other columns than the config asks for \(by_clip_gender_female, by_clip"):
+        summarise(run, plan())
 
 
 def test_features_say_which_prompts_they_carry(tmp_path):

@@ -29,6 +29,9 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from audit.config.problems import Location, Problem, listing, suggestion
 from audit.records import BASELINE
 
+ZERO_SHOT = "zero-shot"
+"""Source of a further judge: the quality figures' CLIP model, asked which group's caption fits best."""
+
 GENERATED_HERE = ("calibration", "rendered")
 """Model sources that come with this package and draw the occupations of a world."""
 
@@ -111,16 +114,19 @@ def _low_below_high(window: tuple[float, float]) -> tuple[float, float]:
 _TEXT = r"^\S(.*\S)?$"
 _FILE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 _GROUP_NAME = r"^[A-Za-z0-9][A-Za-z0-9_+ -]*$"
+_JUDGE_NAME = r"^[a-z0-9][a-z0-9-]*$"
 PATTERNS_IN_WORDS = {
     _TEXT: "one line of text without space around it",
     _FILE_NAME: "letters, digits, '.', '_' and '-', a letter or digit first",
     _GROUP_NAME: "letters, digits, '_', '+', '-' and spaces, a letter or digit first",
+    _JUDGE_NAME: "small letters, digits and '-', a letter or digit first",
 }
 """What a text must look like, for messages."""
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=_TEXT)]
 FileName = Annotated[str, StringConstraints(min_length=1, max_length=60, pattern=_FILE_NAME)]
 GroupName = Annotated[str, StringConstraints(min_length=1, max_length=40, pattern=_GROUP_NAME)]
+JudgeName = Annotated[str, StringConstraints(min_length=1, max_length=30, pattern=_JUDGE_NAME)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 # YAML has lists, not tuples: strictness is lifted for the container alone.
 Names = Annotated[tuple[Text, ...], Field(min_length=1, strict=False), AfterValidator(_without_duplicates)]
@@ -215,6 +221,21 @@ class JudgeConfig(_Section):
     """Images whose most probable group is less probable than this count as low confidence, not as a group."""
     confusion: Text | None = None
     """Confusion matrices of this judge, from ``difflens-audit calibrate``; the bundled judge brings its own."""
+
+
+class SecondOpinionConfig(_Section):
+    """A further judge that looks at the same images; its answers decide nothing, its agreement is reported."""
+
+    name: JudgeName
+    """Name of the judge in tables and columns."""
+    source: Text = ZERO_SHOT
+    """``zero-shot`` (the CLIP model of ``quality.clip``, asked which group's caption fits best), ``bundled`` or the
+    file of a FairFace checkpoint."""
+    attributes: Names | None = None
+    """Attributes that it is asked about; nothing means all audited ones."""
+    min_confidence: Fraction = 0.0
+    """It names no group in an image whose most probable group it finds less probable than this; 0 takes every best
+    guess."""
 
 
 class LensConfig(_Section):
@@ -355,6 +376,11 @@ class AuditConfig(_Section):
     attributes: dict[GroupName, Groups] = Field(dict(DEFAULT_ATTRIBUTES), min_length=1)
     """Attributes and their groups: perceived presentation as the judge sees it, never identity."""
     judge: JudgeConfig = JudgeConfig()
+    second_opinions: Annotated[tuple[SecondOpinionConfig, ...], Field(strict=False)] = (
+        SecondOpinionConfig(name="clip"),
+    )
+    """Further judges, to see whether the findings hang on one of them. Zero-shot CLIP costs next to nothing, since the
+    images are embedded for the quality figures anyway; where ``quality.clip`` is ``none`` there is none by default."""
     lens: LensConfig = LensConfig()
     mitigations: Annotated[tuple[MitigationConfig, ...], Field(strict=False)] = ()
     """Interventions to try, each an arm of its own beside the baseline."""
@@ -377,6 +403,16 @@ class AuditConfig(_Section):
         if not isinstance(lens, dict) or "attributes" in lens:
             return data
         return data | {"lens": lens | {"attributes": tuple(data["attributes"])}}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _zero_shot_follows_clip(cls, data: Any) -> Any:  # noqa: ANN401 (anything can stand in a file)
+        """Let ``second_opinions`` default to none where no CLIP model is loaded."""
+        if not isinstance(data, dict) or "second_opinions" in data:
+            return data
+        quality = data.get("quality")
+        clip = quality.get("clip") if isinstance(quality, dict) else getattr(quality, "clip", None)
+        return data | {"second_opinions": ()} if clip == "none" else data
 
     @model_validator(mode="after")
     def _fields_agree(self) -> Self:
@@ -408,6 +444,7 @@ def _disagreements(config: AuditConfig) -> Iterator[Problem]:
     yield from _unusable_arm_names(config)
     for index, mitigation in enumerate(config.mitigations):
         yield from _mitigation_disagreements(config, ("mitigations", index), mitigation)
+    yield from _opinion_disagreements(config)
     yield from _repeated_gate_names(config)
     for index, gate in enumerate(config.gates):
         at: Location = ("gates", index)
@@ -459,6 +496,25 @@ def _mitigation_disagreements(config: AuditConfig, at: Location, mitigation: Mit
     if config.model.source == "rendered":
         message = "expected no mitigation for 'rendered', which has no network to edit, found one; remove it"
         yield Problem(at, message, reads=(("model", "source"),))
+
+
+def _opinion_disagreements(config: AuditConfig) -> Iterator[Problem]:
+    known, names = tuple(config.attributes), [opinion.name for opinion in config.second_opinions]
+    for index, opinion in enumerate(config.second_opinions):
+        at: Location = ("second_opinions", index)
+        if opinion.name in names[:index]:
+            message = f"expected a name of its own, found {opinion.name!r} again; rename one"
+            yield Problem((*at, "name"), message)
+        if opinion.source == config.judge.source:
+            message = f"expected another judge than {opinion.source!r}, which decides already; an echo is no opinion"
+            yield Problem((*at, "source"), message, reads=(("judge", "source"),))
+        if opinion.source == ZERO_SHOT and config.quality.clip == "none":
+            message = "expected a CLIP model for 'zero-shot', found quality.clip: none; name one, or remove this judge"
+            yield Problem((*at, "name"), message, reads=(("quality", "clip"),))
+        for position, name in enumerate(opinion.attributes or ()):
+            if name not in known:
+                message = f"expected an audited attribute ({listing(known)}), found {name!r}{suggestion(name, known)}"
+                yield Problem((*at, "attributes", position), message, reads=(("attributes",),))
 
 
 def _repeated_gate_names(config: AuditConfig) -> Iterator[Problem]:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from audit.calibration.world import ATTRIBUTES
 from audit.config.schema import config_schema, known_keys
-from audit.config.settings import DEFAULT_ATTRIBUTES, AuditConfig
+from audit.config.settings import DEFAULT_ATTRIBUTES, AuditConfig, QualityConfig
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 MITIGATION = {"name": "gender", "attribute": "gender"}
@@ -202,3 +202,41 @@ def test_a_mistaken_gate_is_told_at_its_place(change, where, message):
     found = mistakes(gates=[GATE | change])
     assert list(found) == [("gates", 0, where)]
     assert message in found["gates", 0, where]
+
+
+def test_zero_shot_clip_is_asked_by_default_wherever_a_clip_model_is_loaded():
+    assert [(o.name, o.source) for o in AuditConfig(name="audit").second_opinions] == [("clip", "zero-shot")]
+    assert AuditConfig(name="audit", quality={"clip": "none"}).second_opinions == ()
+    assert AuditConfig(name="audit", quality=QualityConfig(clip="none")).second_opinions == ()
+    assert AuditConfig(name="audit", second_opinions=[]).second_opinions == ()
+
+
+def test_further_judges_must_be_others_with_names_and_attributes_of_their_own():
+    found = mistakes(
+        judge={"source": "fairface.pt"},
+        second_opinions=[
+            {"name": "clip"},
+            {"name": "clip", "attributes": ["gendre"]},
+            {"name": "echo", "source": "fairface.pt"},
+        ],
+    )
+    assert set(found) == {
+        ("second_opinions", 1, "name"),
+        ("second_opinions", 1, "attributes", 0),
+        ("second_opinions", 2, "source"),
+    }
+    assert "did you mean 'gender'?" in found["second_opinions", 1, "attributes", 0]
+    assert "an echo is no opinion" in found["second_opinions", 2, "source"]
+
+
+def test_zero_shot_needs_a_clip_model():
+    found = mistakes(quality={"clip": "none"}, second_opinions=[{"name": "clip"}])
+    assert found == {
+        ("second_opinions", 0, "name"): "expected a CLIP model for 'zero-shot', found quality.clip: none; name one, "
+        "or remove this judge"
+    }
+
+
+@pytest.mark.parametrize("name", ["", "Clip", "a_b", "-a", "a b", "x" * 31])
+def test_a_judge_s_name_makes_an_unambiguous_column(name):
+    assert ("second_opinions", 0, "name") in mistakes(second_opinions=[{"name": name}])

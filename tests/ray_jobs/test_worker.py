@@ -5,7 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from audit.config.settings import ReportConfig
+from audit.calibration.bundle import bundle_of
+from audit.config.settings import ModelConfig, ReportConfig
+from audit.measure.embedders import ClipEmbedder
 from audit.plan import plan_shards, prompts_of
 from audit.records import Status
 from audit.rows import FEATURES
@@ -111,3 +113,62 @@ def test_workers_that_measure_differently_do_not_share_a_run(audit, tmp_path):
     assert "judge:calibration" in run.read_json(INSTRUMENTS)["judge"]
     with pytest.raises(ValueError, match=r"the run was measured with .*begin another run"):
         worker_of(audit(judge={"min_confidence": 0.9}), run.path)
+
+
+CLIP = {"clip": str(bundle_of(ModelConfig()).clip)}
+
+
+def test_a_further_judge_adds_columns_and_changes_none(audit, tmp_path):
+    opinions = [{"name": "clip", "attributes": ["age"]}]
+    tables = {}
+    for name, second in (("alone", []), ("asked", opinions)):
+        config, run = audit(quality=CLIP, second_opinions=second), RunDirectory(tmp_path / name)
+        shard = shards_of(config)[0]
+        worker_of(config, run.path).do(shard)
+        tables[name] = run.read_shard(shard.id)
+    alone, asked = tables["alone"], tables["asked"]
+    added = [name for name in asked.column_names if name not in alone.column_names]
+    assert added == ["by_clip_age_young", "by_clip_age_adult", "by_clip_age_old"]
+    assert asked.drop_columns(added).equals(alone)
+    np.testing.assert_allclose(sum(asked[name].to_numpy() for name in added), 1, atol=1e-5)
+
+
+def test_zero_shot_judging_embeds_no_image_twice(audit, tmp_path, monkeypatch):
+    embedded = []
+    images = ClipEmbedder.images
+
+    def counted(self, batch):
+        embedded.append(len(batch))
+        return images(self, batch)
+
+    monkeypatch.setattr(ClipEmbedder, "images", counted)
+    config, run = audit(quality=CLIP), RunDirectory(tmp_path / "run")
+    worker_of(config, run.path).do(shards_of(config)[0])
+    assert embedded == [4]
+    assert "by_clip_gender_male" in run.read_shard("doctor-0000").column_names
+
+
+def test_a_broken_image_and_an_unsure_judge_have_no_second_opinion(audit, tmp_path, monkeypatch):
+    opinions = [{"name": "clip"}, {"name": "strict", "min_confidence": 1.0}]
+    config, run = audit(quality=CLIP, second_opinions=opinions), RunDirectory(tmp_path / "run")
+    worker = worker_of(config, run.path)
+    generate = worker._parts.generator.generate
+
+    def with_one_grey(*arguments):
+        pictures = generate(*arguments)
+        pictures[1] = 128
+        return pictures
+
+    monkeypatch.setattr(worker._parts.generator, "generate", with_one_grey)
+    worker.do(shards_of(config)[0])
+    table = run.read_shard("doctor-0000")
+    assert [value is None for value in table["by_clip_gender_male"].to_pylist()] == [False, True, False, False]
+    assert table["by_strict_skin_tone_tan"].null_count == 4
+
+
+def test_a_run_names_its_further_judges(audit, tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    worker_of(audit(quality=CLIP), run.path)
+    assert run.read_json(INSTRUMENTS)["second_opinion clip"].startswith("judge:zero-shot|net:open_clip")
+    with pytest.raises(ValueError, match=r"the run was measured with .*begin another run"):
+        worker_of(audit(quality=CLIP, second_opinions=[]), run.path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +20,12 @@ from audit.records import (
     BASELINE,
     Attribute,
     AuditResult,
+    Estimate,
     FeatureFinding,
+    JudgeAgreement,
     Measurement,
     QualityResult,
+    SecondView,
     Verdict,
 )
 from audit.store import AUDIT, RESULTS, RunDirectory
@@ -227,6 +230,23 @@ def write_run(path: Path, result: AuditResult) -> RunDirectory:
 @pytest.fixture(scope="session")
 def result() -> AuditResult:
     return sample_result()
+
+
+@pytest.fixture(scope="session")
+def seconded(result) -> AuditResult:
+    """The result with a second judge who sees two findings the other way round and has no word on age."""
+    findings = [row for row in result.results if row.is_finding and row.arm == BASELINE and row.attribute == "gender"]
+    views = []
+    for number, row in enumerate(findings):
+        group = max(row.shares, key=lambda name: row.shares[name].value)
+        direction, seen = (("opposite", 10), ("opposite", 12), ("unclear", 31))[number] if number < 3 else ("same", 55)
+        views.append(SecondView("clip", row.prompt_id, BASELINE, "gender", group, 0.5, wilson(seen, 63), direction))
+    agreement = (
+        JudgeAgreement("clip", BASELINE, "gender", 1008, wilson(706, 1008), Estimate(0.4, 0.34, 0.46, 1008)),
+        JudgeAgreement("clip", BASELINE, "age", 0, None, None),
+        JudgeAgreement("clip", ARM, "gender", 1008, wilson(1008, 1008), None),
+    )
+    return replace(result, agreement=agreement, second_views=tuple(views))
 
 
 @pytest.fixture(scope="session")

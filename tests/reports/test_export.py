@@ -111,6 +111,30 @@ def test_verdicts_are_what_the_schema_says_and_come_back_whole(produced, verdict
         validator("audit").validate(data)
 
 
+def test_second_opinions_are_what_the_schema_says_and_come_back_whole(seconded):
+    data = json.loads(json.dumps(to_json(seconded), allow_nan=False))
+    validator("audit").validate(data)
+    found = from_json(data)
+    assert (found.agreement, found.second_views) == (seconded.agreement, seconded.second_views)
+    assert {row["n"] for row in data["agreement"]} == {0, 1008}
+    data["second_views"][0]["direction"] = "wrong"
+    with pytest.raises(ValidationError):
+        validator("audit").validate(data)
+
+
+def test_a_result_without_second_opinions_is_still_read(produced):
+    data = {name: value for name, value in to_json(produced[1]).items() if name not in ("agreement", "second_views")}
+    validator("audit").validate(data)
+    assert from_json(data) == produced[1]
+
+
+def test_a_row_may_hold_what_a_further_judge_sees(produced):
+    row = produced[0].read_results().slice(0, 1).to_pylist()[0]
+    validator("results").validate(row | {"by_clip_gender_male": 0.5, "by_clip_skin_tone_dark": None})
+    with pytest.raises(ValidationError):
+        validator("results").validate(row | {"by_clip_gender_male": 1.5})
+
+
 @pytest.mark.parametrize("change", [{"status": "asleep"}, {"p_gender_male": 1.5}, {"face": 1}, {"seed": None}])
 def test_the_row_schema_refuses_what_the_contract_does_not_promise(produced, change):
     row = produced[0].read_results().slice(0, 1).to_pylist()[0]

@@ -249,3 +249,48 @@ def test_a_password_in_the_config_does_not_reach_the_report(result):
 )
 def test_figures_keep_the_digits_that_matter(value, text):
     assert number(value) == text
+
+
+def rows_of(page, caption):
+    """The cells of the table with this caption, row by row, without its head."""
+    body = page.partition(f"<caption>{caption}")[2].partition("<tbody>")[2].partition("</tbody>")[0]
+    return [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL) for row in body.split("</tr>")[:-1]]
+
+
+def test_agreement_has_its_interval_and_what_is_missing_is_said(seconded):
+    rows = rows_of(render(seconded, NONE), "Images in which both judges see the same group")
+    assert [row[:3] for row in rows] == [
+        ["clip", BASELINE, "gender"],
+        ["clip", BASELINE, "age"],
+        ["clip", "difflens-gender", "gender"],
+    ]
+    assert rows[0][3:] == ["70\xa0% [67, 73]", "0.400 [0.340, 0.460]", "1008"]
+    assert rows[1][3:] == ["no common image", "undefined", "0"]
+    assert rows[2][4] == "undefined"
+
+
+def test_a_finding_that_another_judge_sees_the_other_way_round_is_marked(seconded):
+    html = render(seconded, NONE)
+    cells = {tuple(row[:3]): row[-1] for row in rows_of(html, "Departures from the target")}
+    for view in seconded.second_views:
+        cell = cells[view.prompt_id.replace("_", " "), view.arm, view.attribute]
+        assert ("⚠ opposite" in cell) == (view.direction == "opposite")
+        assert f"clip sees {view.group} {100 * view.share.value:.0f}" in cell
+    assert {cell for key, cell in cells.items() if key[2] != "gender"} == {"not asked"}
+    text = " ".join(Page(html).text)
+    assert "⚠ 2 of" in text
+    assert "departures are seen the other way round" in text
+
+
+def test_the_report_says_what_a_second_opinion_is_worth(seconded):
+    text = " ".join(Page(render(seconded, NONE)).text)
+    assert "Agreement is not accuracy" in text
+    assert "zero-shot CLIP" not in text
+    opinions = [{"name": "clip", "source": "zero-shot"}]
+    named = replace(seconded, config={**seconded.config, "second_opinions": opinions})
+    assert "“clip” is zero-shot CLIP" in " ".join(Page(render(named, NONE)).text)
+
+
+def test_without_a_further_judge_nothing_is_said_of_one(result):
+    text = " ".join(Page(render(result, NONE)).text)
+    assert "second opinion" not in text.lower()

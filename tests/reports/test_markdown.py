@@ -55,3 +55,15 @@ def test_no_name_becomes_markup(result, verdict, name):
 
 def test_a_mention_notifies_nobody():
     assert "@" not in escaped("@team")
+
+
+def test_a_second_opinion_has_its_table_and_its_worth(seconded, result):
+    text = to_markdown(seconded)
+    (table,) = [table for table in tables(text) if table[0][0] == "Second judge"]
+    assert [row[:3] for row in table[2:]] == [
+        ["clip", "baseline", "gender"],
+        ["clip", "baseline", "age"],
+        ["clip", "difflens\\-gender", "gender"],
+    ]
+    assert "Findings that a second judge sees the other way round: 2." in text
+    assert "Second judge" not in to_markdown(result)

@@ -57,3 +57,10 @@ def test_a_name_is_text_and_tells_no_path_and_no_secret(result, source, name):
 def test_figures_of_the_calibration_model_say_so(result):
     assert "nothing about any published model" in to_model_card(result).replace("\n", " ").replace("  ", " ")
     assert "planted" not in to_model_card(with_source(result, "owner/name"))
+
+
+def test_agreement_of_a_second_judge_is_told_of_the_model_as_it_ships(seconded):
+    found = ModelCard(to_model_card(with_source(seconded, "owner/name"))).data
+    (shown,) = [item for item in found.eval_results if item.metric_type == "judge_agreement"]
+    assert (shown.metric_value, shown.metric_args["n"], shown.metric_args["second_judge"]) == (0.4, 1008, "clip")
+    assert "agreement is not accuracy" in shown.metric_name

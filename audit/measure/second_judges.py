@@ -1,0 +1,49 @@
+"""The further judges of an audit: any judge there is, and zero-shot CLIP where a CLIP model is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from audit.config.settings import ZERO_SHOT, JudgeConfig, ModelConfig, SecondOpinionConfig
+from audit.measure.embedders import ClipEmbedder
+from audit.measure.judges import Judge, load_judge
+from audit.measure.zero_shot import ZeroShotJudge
+
+
+def load_second_judges(
+    opinions: Sequence[SecondOpinionConfig],
+    model: ModelConfig,
+    attributes: Mapping[str, Sequence[str]],
+    clip: ClipEmbedder | None,
+) -> dict[str, Judge]:
+    """Load the further judges that a config names, each for the attributes that it is asked about.
+
+    Args:
+        opinions: The config's further judges.
+        model: The audited model, whose bundle may hold a judge.
+        attributes: Attribute → groups, as the audit has them.
+        clip: The CLIP model that embeds the images; zero-shot judges share it.
+
+    Raises:
+        ValueError: A judge does not know an attribute or a group, or is zero-shot where there is no CLIP model.
+    """
+    return {opinion.name: _load(opinion, model, _asked(opinion, attributes), clip) for opinion in opinions}
+
+
+def _asked(opinion: SecondOpinionConfig, attributes: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
+    wanted = opinion.attributes
+    return {name: groups for name, groups in attributes.items() if wanted is None or name in wanted}
+
+
+def _load(
+    opinion: SecondOpinionConfig,
+    model: ModelConfig,
+    attributes: Mapping[str, Sequence[str]],
+    clip: ClipEmbedder | None,
+) -> Judge:
+    if opinion.source != ZERO_SHOT:
+        same = JudgeConfig(source=opinion.source, min_confidence=opinion.min_confidence)
+        return load_judge(same, model, attributes)
+    if clip is None:
+        raise ValueError(f"second opinion {opinion.name!r} is zero-shot and needs a CLIP model; set quality.clip")
+    return ZeroShotJudge(clip, attributes, opinion.min_confidence)
