@@ -13,11 +13,12 @@ from audit.measure.discrepancy import debiased_squared
 from audit.measure.intersections import shift_matrix
 from audit.measure.paired import change_over_prompts, discrepancy_change, mean_over_prompts, paired_share_difference
 from audit.records import Attribute, AttributeShift, GroupChange, MissingDifference
+from audit.targets import Targets, target_of
+
+Target = tuple[float, ...]
 
 UNCLASSIFIED = -1
 """Code of an image without a perceived group."""
-
-Targets = Mapping[str, tuple[float, ...]]
 
 
 def group_changes(
@@ -29,12 +30,12 @@ def group_changes(
     """
     changes: list[GroupChange] = []
     for attribute in attributes:
-        target = targets[attribute.name]
         by_prompt = {prompt: baseline.pairs(arm, attribute.name, prompt) for prompt in baseline.prompts}
         paired = {prompt: pair for prompt, pair in by_prompt.items() if len(pair.before) > 1}
-        changes += [_change(pair, prompt, arm.arm, attribute, target) for prompt, pair in paired.items()]
+        goals = {prompt: target_of(targets, prompt, attribute) for prompt in paired}
+        changes += [_change(pair, prompt, arm.arm, attribute, goals[prompt]) for prompt, pair in paired.items()]
         if len(paired) > 1:
-            changes.append(_mean_change(list(paired.values()), arm.arm, attribute, target))
+            changes.append(_mean_change(paired, arm.arm, attribute, goals))
     return tuple(changes)
 
 
@@ -68,7 +69,7 @@ def _codes(rows: ArmRows, attributes: Sequence[Attribute]) -> dict[str, np.ndarr
     return codes
 
 
-def _change(pair: Pairs, prompt: str, arm: str, attribute: Attribute, target: tuple[float, ...]) -> GroupChange:
+def _change(pair: Pairs, prompt: str, arm: str, attribute: Attribute, target: Target) -> GroupChange:
     before, after = pair.before.argmax(1), pair.after.argmax(1)
     shares = {
         group: paired_share_difference(before == code, after == code) for code, group in enumerate(attribute.groups)
@@ -77,18 +78,21 @@ def _change(pair: Pairs, prompt: str, arm: str, attribute: Attribute, target: tu
     return GroupChange(prompt, arm, attribute.name, len(before), shares, squared)
 
 
-def _mean_change(pairs: Sequence[Pairs], arm: str, attribute: Attribute, target: tuple[float, ...]) -> GroupChange:
+def _mean_change(
+    paired: Mapping[str, Pairs], arm: str, attribute: Attribute, goals: Mapping[str, Target]
+) -> GroupChange:
     """Average over prompts, each counted once; the intervals are those over prompts."""
+    pairs = paired.values()
     before, after = [_shares(pair.before) for pair in pairs], [_shares(pair.after) for pair in pairs]
     shares = {
         group: mean_over_prompts([new[code] - old[code] for old, new in zip(before, after, strict=True)])
         for code, group in enumerate(attribute.groups)
     }
     squared = change_over_prompts(
-        [debiased_squared(pair.before, target) for pair in pairs],
-        [debiased_squared(pair.after, target, pair.strata) for pair in pairs],
+        [debiased_squared(pair.before, goals[prompt]) for prompt, pair in paired.items()],
+        [debiased_squared(pair.after, goals[prompt], pair.strata) for prompt, pair in paired.items()],
     )
-    return GroupChange(None, arm, attribute.name, len(pairs), shares, squared)
+    return GroupChange(None, arm, attribute.name, len(paired), shares, squared)
 
 
 def _shares(probabilities: Floats) -> Floats:

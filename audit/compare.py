@@ -14,7 +14,7 @@ independent or positively dependent. Intervals are those of one figure alone, wi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -27,7 +27,7 @@ from audit.differences import Difference, differences, plain_hash
 from audit.finished_run import FinishedRun, PromptImages, read_finished_run
 from audit.measure import multiplicity
 from audit.measure.discrepancy import debiased_squared, parity_p_value
-from audit.measure.fairness import hard_counts, uniform
+from audit.measure.fairness import hard_counts
 from audit.measure.paired import (
     change_over_prompts,
     discrepancy_change,
@@ -39,16 +39,19 @@ from audit.measure.paired import (
 )
 from audit.records import Attribute, Change, Estimate
 from audit.store import RunDirectory
+from audit.targets import target_of
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Target = tuple[float, ...]
-Targets = Mapping[str, Mapping[str, Target]]
 Figure = Literal["share", "squared_discrepancy", "unclassified"]
 Judgement = Literal["worse", "better", "changed", "none"]
 
 ERROR_RATE = 0.05
 """Share of false changes to expect among those flagged."""
+
+SAME_SHARE = 1e-9
+"""Targets closer than this are the same, worked out in another order."""
 
 LEAST_IMAGES = 2
 """Fewer have no spread, and without it a squared discrepancy cannot be debiased."""
@@ -135,6 +138,7 @@ class Comparison:
         inputs: What differs of weights, instruments, lens and versions, the decisive first.
         config: What differs of the config, as far as it can change a result.
         verdicts: Gates whose verdict is another one.
+        targets: Where the runs were held against other targets; here both are held against the second's.
         cells: Every figure compared.
         findings: New ones and vanished ones.
         not_compared: What only one run has, or too little of, in words.
@@ -148,6 +152,7 @@ class Comparison:
     inputs: tuple[Difference, ...]
     config: tuple[Difference, ...]
     verdicts: tuple[Difference, ...]
+    targets: tuple[Difference, ...]
     cells: tuple[Cell, ...]
     findings: tuple[Finding, ...]
     not_compared: tuple[str, ...]
@@ -165,20 +170,13 @@ class Comparison:
         return tuple(sorted(cells, key=lambda cell: cell.p_value))
 
 
-def compare(
-    first: RunDirectory,
-    second: RunDirectory,
-    error_rate: float = ERROR_RATE,
-    targets: Targets | None = None,
-) -> Comparison:
-    """Compare two finished runs.
+def compare(first: RunDirectory, second: RunDirectory, error_rate: float = ERROR_RATE) -> Comparison:
+    """Compare two finished runs, both against the targets of the second.
 
     Args:
         first: The earlier run, from ``audit.json`` and ``results.parquet``.
         second: The later one.
         error_rate: Share of false changes to expect among those flagged, in (0, 1).
-        targets: Prompt id → attribute → distribution that counts as fair, in the order of the later run's groups;
-            uniform where it names none. Both runs are held against the same.
 
     Raises:
         UnreadableRunError: If a directory holds no finished run.
@@ -188,7 +186,7 @@ def compare(
     if not 0 < error_rate < 1:
         raise ValueError(f"expected an error rate in (0, 1), found {error_rate}")
     old, new = read_finished_run(first), read_finished_run(second)
-    pair = _Pair(old, new, targets or {})
+    pair = _Pair(old, new)
     cells = _judged([*pair.cells(), *pair.means()], error_rate)
     if not cells:
         raise NothingToCompareError(
@@ -202,6 +200,7 @@ def compare(
         inputs=differences(old.inputs, new.inputs),
         config=differences(old.config, new.config),
         verdicts=differences(old.verdicts, new.verdicts),
+        targets=tuple(pair.other_targets()),
         cells=cells,
         findings=_findings(pair, cells, error_rate),
         not_compared=pair.not_compared(),
@@ -248,11 +247,10 @@ class _Samples:
 
 @dataclass(frozen=True)
 class _Pair:
-    """Two runs, and what counts as fair."""
+    """Two runs; what counts as fair is what the second says."""
 
     first: FinishedRun
     second: FinishedRun
-    targets: Targets
 
     @property
     def keys(self) -> tuple[tuple[str, str], ...]:
@@ -267,7 +265,18 @@ class _Pair:
 
     def target(self, prompt_id: str, attribute: Attribute) -> Target:
         """Return the distribution that counts as fair."""
-        return self.targets.get(prompt_id, {}).get(attribute.name, uniform(len(attribute.groups)))
+        return target_of(self.second.targets, prompt_id, attribute)
+
+    def other_targets(self) -> Iterator[Difference]:
+        """Say where the runs themselves were held against different targets, group by group."""
+        groups = {attribute.name: attribute for attribute in self.first.attributes}
+        for prompt_id in dict.fromkeys(prompt_id for _, prompt_id in self.keys):
+            for attribute in self.attributes:
+                own = groups[attribute.name]
+                old = dict(zip(own.groups, target_of(self.first.targets, prompt_id, own), strict=True))
+                new = dict(zip(attribute.groups, self.target(prompt_id, attribute), strict=True))
+                if any(abs(old[group] - share) > SAME_SHARE for group, share in new.items()):
+                    yield Difference(f"{attribute.name}.{prompt_id}", old, new)
 
     def samples(self, key: tuple[str, str], attribute: Attribute) -> _Samples:
         """Return the classified images of a place; of pairs, those that are classified in both runs."""

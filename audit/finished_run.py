@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from audit.records import Attribute, Status
 from audit.rows import probability_column
 from audit.store import AUDIT, CHANGES_NO_RESULT, MODEL_FINGERPRINT, RESULTS, RunDirectory
+from audit.targets import Targets
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -75,6 +76,8 @@ class FinishedRun:
         inputs: What else made the result: weights, instruments, lens, versions; see ``INPUTS``.
         attributes: Attributes in the config's order.
         verdicts: ``gate``, or ``gate.arm.attribute.prompt`` as far as these are told, → verdict.
+        targets: Prompt id → attribute → distribution that counted as fair, in the order of the groups; uniform where
+            the file does not say, as it was for every audit then.
         images: (arm, prompt id) → its images, in the order of the results.
         missing: Dotted names of what ``audit.json`` does not say.
     """
@@ -85,6 +88,7 @@ class FinishedRun:
     inputs: dict[str, Any]
     attributes: tuple[Attribute, ...]
     verdicts: dict[str, str]
+    targets: Targets
     images: dict[tuple[str, str], PromptImages]
     missing: tuple[str, ...]
 
@@ -109,6 +113,7 @@ def read_finished_run(run: RunDirectory) -> FinishedRun:
         inputs=found,
         attributes=attributes,
         verdicts=_verdicts(data.get("verdicts") or []),
+        targets=_targets(data.get("results") or [], attributes),
         images=_images(run, attributes),
         missing=tuple(absent),
     )
@@ -147,6 +152,16 @@ def _verdicts(rows: list[dict[str, Any]]) -> dict[str, str]:
     keys = ("gate", "arm", "attribute", "prompt_id")
     told = [row for row in rows if row.get("gate") and row.get("verdict")]
     return {".".join(str(row[key]) for key in keys if row.get(key)): str(row["verdict"]) for row in told}
+
+
+def _targets(rows: list[dict[str, Any]], attributes: tuple[Attribute, ...]) -> Targets:
+    groups = {attribute.name: attribute.groups for attribute in attributes}
+    targets: dict[str, dict[str, tuple[float, ...]]] = {}
+    for row in rows:
+        if row.get("target") and row.get("attribute") in groups:
+            shares = tuple(float(row["target"][group]) for group in groups[row["attribute"]])
+            targets.setdefault(str(row["prompt_id"]), {})[row["attribute"]] = shares
+    return targets
 
 
 def _images(run: RunDirectory, attributes: tuple[Attribute, ...]) -> dict[tuple[str, str], PromptImages]:

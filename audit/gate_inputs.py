@@ -19,6 +19,7 @@ from audit.measure.group_measures import MEASURES
 from audit.measure.intervals import mean_interval, wilson
 from audit.measure.paired import mean_over_prompts
 from audit.records import BASELINE, Attribute, Estimate, QualityResult, Range
+from audit.targets import Targets, target_of
 
 Reading = GateInput | NoData
 
@@ -32,13 +33,13 @@ class GateReader:
     Attributes:
         arms: Arm → its rows.
         attributes: Attributes with their groups.
-        targets: Attribute → distribution that counts as fair.
+        targets: The distribution that counts as fair, by prompt and attribute.
         quality: Arm → its quality figures.
     """
 
     arms: Mapping[str, ArmRows]
     attributes: Sequence[Attribute]
-    targets: Mapping[str, tuple[float, ...]]
+    targets: Targets
     quality: Mapping[str, QualityResult]
 
     def read(self, gate: Gate) -> Reading:
@@ -60,7 +61,8 @@ class GateReader:
         """Of a prompt the distance itself; of an arm the root mean square over its prompts, as the report prints it."""
         if gate.prompt_id is None:
             return self._mean_discrepancy(gate)
-        rows, attribute, target = self._of(gate)
+        rows, attribute = self._of(gate)
+        target = target_of(self.targets, gate.prompt_id, attribute)
         sample = rows.classified(attribute.name, gate.prompt_id)
         if len(sample) < 2:
             return NO_IMAGES
@@ -74,9 +76,13 @@ class GateReader:
         )
 
     def _mean_discrepancy(self, gate: Gate) -> Reading:
-        rows, attribute, target = self._of(gate)
+        rows, attribute = self._of(gate)
         samples = {prompt: rows.classified(attribute.name, prompt) for prompt in rows.prompts}
-        squared = [debiased_squared(s, target, rows.strata(prompt)) for prompt, s in samples.items() if len(s) > 1]
+        squared = [
+            debiased_squared(sample, target_of(self.targets, prompt, attribute), rows.strata(prompt))
+            for prompt, sample in samples.items()
+            if len(sample) > 1
+        ]
         if len(squared) < 2:
             return NoData("a mean over prompts needs two of them with classified images; gate the prompt itself")
         worst = [self._discrepancy_bounds(gate, prompt) for prompt in rows.prompts]
@@ -90,7 +96,7 @@ class GateReader:
         )
 
     def _share(self, gate: Gate) -> Reading:
-        rows, attribute, _ = self._of(gate)
+        rows, attribute = self._of(gate)
         counts, n = _counts(rows, attribute, gate.prompt_id)
         if not n:
             return NO_IMAGES
@@ -106,11 +112,12 @@ class GateReader:
         )
 
     def _share_ratio(self, gate: Gate) -> Reading:
-        rows, attribute, target = self._of(gate)
+        rows, attribute = self._of(gate)
         counts, n = _counts(rows, attribute, gate.prompt_id)
         if not n:
             return NO_IMAGES
         ratio, bounds = MEASURES["share_ratio"], share_ratio_bounds(counts, rows.counts(gate.prompt_id))
+        target = fairness.uniform(len(attribute.groups))  # the ratio of the shares themselves has no other
         return GateInput(
             value=ratio.of(counts, target).estimate.value,
             interval_at=lambda confidence: _ends(ratio.of(counts, target, confidence).estimate),
@@ -153,7 +160,7 @@ class GateReader:
 
     def _shift(self, gate: Gate) -> Reading:
         """Total variation is never below 0, so its mean lies above the truth: a limit that it keeps is kept."""
-        rows, attribute, _ = self._of(gate)
+        rows, attribute = self._of(gate)
         moved = variations(self.arms[BASELINE], rows, attribute.name)
         if len(moved) < 2:
             return NoData("a mean over prompts needs two of them with classified images in both arms")
@@ -164,14 +171,14 @@ class GateReader:
             note=f"mean over {len(moved)} prompts",
         )
 
-    def _of(self, gate: Gate) -> tuple[ArmRows, Attribute, tuple[float, ...]]:
+    def _of(self, gate: Gate) -> tuple[ArmRows, Attribute]:
         attribute = next(attribute for attribute in self.attributes if attribute.name == gate.attribute)
-        return self.arms[gate.arm], attribute, self.targets[attribute.name]
+        return self.arms[gate.arm], attribute
 
     def _discrepancy_bounds(self, gate: Gate, prompt_id: str) -> Range:
-        rows, attribute, target = self._of(gate)
+        rows, attribute = self._of(gate)
         counts, _ = _counts(rows, attribute, prompt_id)
-        return discrepancy_bounds(counts, rows.counts(prompt_id), target)
+        return discrepancy_bounds(counts, rows.counts(prompt_id), target_of(self.targets, prompt_id, attribute))
 
 
 def _counts(rows: ArmRows, attribute: Attribute, prompt_id: str | None) -> tuple[NDArray[np.int64], int]:

@@ -22,22 +22,24 @@ from audit.measure.intervals import wilson
 from audit.measure.multiplicity import benjamini_hochberg
 from audit.measure.paired import mean_over_prompts
 from audit.records import Attribute, Corrected, FairnessDiscrepancy, GroupResult, PromptMean
+from audit.targets import Targets, pooled_target, target_of
 
 Target = tuple[float, ...]
 
 
 def group_result(
-    rows: ArmRows, attribute: Attribute, target: Target, prompt_id: str | None, matrix: ConfusionMatrix | None = None
+    rows: ArmRows, attribute: Attribute, targets: Targets, prompt_id: str | None, matrix: ConfusionMatrix | None = None
 ) -> GroupResult:
     """Count one attribute of one prompt or, for None, of the whole arm; without a classified image it has no share.
 
     Args:
         rows: Rows of the arm.
         attribute: The attribute.
-        target: The distribution that counts as fair.
+        targets: The distribution that counts as fair, by prompt and attribute.
         prompt_id: The prompt.
         matrix: The judge's confusion matrix, None where it is not known.
     """
+    target = _target(rows, attribute, targets, prompt_id)
     probabilities = rows.classified(attribute.name, prompt_id)
     statuses, n = rows.counts(prompt_id), len(probabilities)
     counts = fairness.hard_counts(probabilities)
@@ -53,8 +55,15 @@ def group_result(
         bounds=dict(zip(attribute.groups, share_bounds(counts, statuses), strict=True)) if images else {},
         discrepancy_bounds=discrepancy_bounds(counts, statuses, target) if images else None,
         corrected=_corrected(counts, target, matrix, attribute) if matrix is not None and n > 1 else None,
-        mean_over_prompts=_mean_over_prompts(rows, attribute, target) if prompt_id is None else None,
+        mean_over_prompts=_mean_over_prompts(rows, attribute, targets) if prompt_id is None else None,
+        target=dict(zip(attribute.groups, target, strict=True)),
     )
+
+
+def _target(rows: ArmRows, attribute: Attribute, targets: Targets, prompt_id: str | None) -> Target:
+    if prompt_id is not None:
+        return target_of(targets, prompt_id, attribute)
+    return pooled_target(targets, {prompt: int(rows.known(prompt).sum()) for prompt in rows.prompts}, attribute)
 
 
 def adjusted(results: Sequence[GroupResult]) -> tuple[GroupResult, ...]:
@@ -101,14 +110,15 @@ def _corrected(counts: np.ndarray, target: Target, matrix: ConfusionMatrix, attr
     return Corrected(dict(zip(attribute.groups, shares, strict=True)), squared, matrix.accuracy)
 
 
-def _mean_over_prompts(rows: ArmRows, attribute: Attribute, target: Target) -> PromptMean | None:
-    """Average over the prompts that have at least two classified images."""
+def _mean_over_prompts(rows: ArmRows, attribute: Attribute, targets: Targets) -> PromptMean | None:
+    """Average over the prompts that have at least two classified images, each held against its own target."""
     by_prompt = {prompt_id: rows.classified(attribute.name, prompt_id) for prompt_id in rows.prompts}
     samples = {prompt_id: sample for prompt_id, sample in by_prompt.items() if len(sample) > 1}
     if not samples:
         return None
-    squared = [debiased_squared(sample, target, rows.strata(prompt)) for prompt, sample in samples.items()]
-    return prompt_mean(squared, [fairness.soft_plug_in(sample, target) for sample in samples.values()])
+    goals = {prompt: target_of(targets, prompt, attribute) for prompt in samples}
+    squared = [debiased_squared(sample, goals[prompt], rows.strata(prompt)) for prompt, sample in samples.items()]
+    return prompt_mean(squared, [fairness.soft_plug_in(sample, goals[prompt]) for prompt, sample in samples.items()])
 
 
 def prompt_mean(squared: Sequence[float], plug_ins: Sequence[float]) -> PromptMean:

@@ -17,9 +17,18 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from audit.config.errors import ConfigErrors
 from audit.config.problems import Location, Problem, listing, suggestion
-from audit.config.settings import DEFAULT_ATTRIBUTES, GENERATED_HERE, ZERO_SHOT, AuditConfig, ModelConfig
+from audit.config.settings import (
+    DEFAULT_ATTRIBUTES,
+    GENERATED_HERE,
+    ZERO_SHOT,
+    AuditConfig,
+    ModelConfig,
+    TargetFileConfig,
+)
 from audit.plan import prompts_of
+from audit.records import Attribute
 
 CONNECT_SECONDS = 2.0
 """How long a tracking server may take to answer a connection."""
@@ -42,6 +51,7 @@ def check_ready(config: AuditConfig) -> Iterator[Problem]:
     yield from _confusion(config)
     yield from _lens(config)
     yield from _quality(config)
+    yield from check_targets(config)
     yield from check_gates(config)
     yield from _output(config)
     yield from _tracking(config)
@@ -284,6 +294,34 @@ def check_gates(config: AuditConfig) -> Iterator[Problem]:
             message = f"expected 'each', 'overall' or the id of a prompt ({listing(known)}), found {gate.prompt!r}"
             reads = (("prompts", "occupations"), *_MODEL)
             yield Problem(("gates", index, "prompt"), message + suggestion(gate.prompt, known), reads)
+
+
+def check_targets(config: AuditConfig) -> Iterator[Problem]:
+    """Find what is mistaken in the files that targets come from, each mistake with its line in that file.
+
+    Yields:
+        Problems, each with its place in the config; nothing where the prompts themselves cannot be known.
+    """
+    files: dict[str, list[str]] = {}
+    for name, choice in config.targets.items():
+        if isinstance(choice, TargetFileConfig):
+            files.setdefault(choice.csv, []).append(name)
+    if not files:
+        return
+    from audit.targets import audit_targets
+
+    try:
+        prompt_ids = [prompt.id for prompt in prompts_of(config, known_occupations(config.model) or ())]
+    except (OSError, ValueError):  # told by check_occupations
+        return
+    for names in files.values():
+        own = [Attribute(name, tuple(config.attributes[name])) for name in names]
+        try:
+            audit_targets(config.targets, prompt_ids, own)
+        except ConfigErrors as mistakes:
+            reads = (("attributes",), ("prompts", "occupations"), *_MODEL)
+            for error in mistakes.errors:
+                yield Problem(("targets", names[0], "csv"), str(error), reads)
 
 
 def _is_path(text: str) -> bool:

@@ -160,6 +160,23 @@ class Change(Estimate):
 
 
 @dataclass(frozen=True)
+class TargetSource:
+    """Where an attribute's target, the distribution that counts as fair, is from.
+
+    Attributes:
+        kind: ``uniform`` (equal shares), ``shares`` (named in the config) or ``csv`` (a file with shares per prompt).
+        file: The file, as the config names it.
+        sha256: Of the file's text.
+        origins: What the file itself says of where its numbers are from, each once.
+    """
+
+    kind: Literal["uniform", "shares", "csv"]
+    file: str | None = None
+    sha256: str | None = None
+    origins: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class FairnessDiscrepancy:
     """Distance ‖π − r‖₂ of the group distribution π from the target r, estimated on at least two images.
 
@@ -243,6 +260,7 @@ class GroupResult:
         discrepancy_bounds: Likewise the hard fairness discrepancy; None where there is no image.
         corrected: None where the judge's confusion matrix is not known: the figures are uncorrected.
         mean_over_prompts: On overall rows, where a prompt has at least two classified images.
+        target: Share of each group that counts as fair; of a pool what it would have with every prompt on its target.
     """
 
     prompt_id: str | None
@@ -256,6 +274,7 @@ class GroupResult:
     discrepancy_bounds: Range | None = None
     corrected: Corrected | None = None
     mean_over_prompts: PromptMean | None = None
+    target: dict[str, float] = field(default_factory=dict)
 
     @property
     def is_finding(self) -> bool:
@@ -498,6 +517,7 @@ class AuditResult:
         verdicts: Verdicts per gate; empty while a config names no gates.
         agreement: How far each further judge agrees with the one that decides, by arm and attribute.
         second_views: What each further judge says of each finding.
+        targets: Attribute → where its target is from; the shares themselves stand in the rows.
     """
 
     run_id: str
@@ -513,4 +533,5 @@ class AuditResult:
     verdicts: tuple[Verdict, ...] = ()
     agreement: tuple[JudgeAgreement, ...] = ()
     second_views: tuple[SecondView, ...] = ()
+    targets: dict[str, TargetSource] = field(default_factory=dict)
     schema_version: int = 2

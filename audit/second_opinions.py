@@ -8,7 +8,7 @@ Legend: n images of an arm, P prompts, K groups of an attribute.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,9 +23,6 @@ from audit.records import Attribute, Estimate, GroupResult, JudgeAgreement, Seco
 from audit.rows import opinion_column, probability_column
 
 Ints = NDArray[np.int64]
-
-TargetOf = Callable[[str, str], Sequence[float]]
-"""(prompt id, attribute) → the distribution over groups that counts as fair."""
 
 
 @dataclass(frozen=True)
@@ -104,19 +101,16 @@ def _agreement(answers: CommonAnswers) -> JudgeAgreement:
     )
 
 
-def second_views(
-    common: Iterable[CommonAnswers], results: Iterable[GroupResult], target_of: TargetOf
-) -> tuple[SecondView, ...]:
+def second_views(common: Iterable[CommonAnswers], results: Iterable[GroupResult]) -> tuple[SecondView, ...]:
     """Return what each further judge says of each finding among ``results``, the findings in their order.
 
     Args:
         common: Answers of the further judges.
         results: Rows of prompts; those that are no finding are passed over.
-        target_of: The distribution that counts as fair.
     """
     counted = [(answers, _counts_by_prompt(answers)) for answers in common]
     return tuple(
-        _view(answers, row, target_of(row.prompt_id, row.attribute), counts.get(row.prompt_id))
+        _view(answers, row, counts.get(row.prompt_id))
         for row in results
         if row.is_finding and row.prompt_id is not None
         for answers, counts in counted
@@ -131,8 +125,9 @@ def _counts_by_prompt(answers: CommonAnswers) -> dict[str, Ints]:
     return dict(zip(answers.prompts, counts.reshape(prompts, groups), strict=True))
 
 
-def _view(answers: CommonAnswers, row: GroupResult, target: Sequence[float], counts: Ints | None) -> SecondView:
+def _view(answers: CommonAnswers, row: GroupResult, counts: Ints | None) -> SecondView:
     groups = answers.attribute.groups
+    target = [row.target[group] for group in groups]
     position = max(range(len(groups)), key=lambda k: row.shares[groups[k]].value - target[k])
     share = None if counts is None else wilson(int(counts[position]), int(counts.sum()))
     return SecondView(

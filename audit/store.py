@@ -39,8 +39,9 @@ LENS = "lens"
 MODEL_FINGERPRINT = "model_fingerprint"
 """Key of the provenance that says which weights drew the images."""
 
-CHANGES_NO_RESULT = ("workers", "tracking", "report", "output", "gates")
-"""Sections of the config that may differ when a run goes on: who computes, who is told, where it lies, what passes."""
+CHANGES_NO_RESULT = ("workers", "tracking", "report", "output", "gates", "targets")
+"""Sections of the config that may differ when a run goes on: who computes, who is told, where it lies, what passes, and
+what the finished images are held against."""
 
 ROW_GROUP = 65_536
 """Rows per Parquet row group: fixed, so that equal rows give equal bytes."""

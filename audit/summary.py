@@ -23,7 +23,6 @@ from audit.findings import LensFeatures, feature_findings, prompt_attribution
 from audit.gate_inputs import GateReader
 from audit.gates import evaluate, gates_of
 from audit.group_results import adjusted, group_result
-from audit.measure import fairness
 from audit.measure.classifier_error import ConfusionMatrix
 from audit.measure.clip_scores import rescaled
 from audit.measure.intervals import mean_interval, wilson
@@ -39,11 +38,13 @@ from audit.records import (
     QualityResult,
     SecondOpinion,
     Shard,
+    TargetSource,
     Verdict,
 )
 from audit.rows import FEATURES, results_schema, row_schema
 from audit.second_opinions import agreements, common_answers, second_views
 from audit.store import CONFIG, PROVENANCE, RunDirectory
+from audit.targets import AuditTargets
 
 Floats = NDArray[np.float64]
 
@@ -60,7 +61,7 @@ class SummaryPlan:
         attributes: Attributes with their groups, in the config's order.
         shards: The shards to summarise, in plan order; each must be finished.
         arms: Arm names, the baseline first.
-        targets: Attribute → distribution that counts as fair; uniform where it names none.
+        targets: What counts as fair, by prompt and attribute, and where it is from; uniform where it names none.
         clip_signature: ``net:…|resize:…|v:…`` of the CLIP model, empty where none was used.
         feature_signature: The same of the feature network.
         kid_images: Features kept whole per arm, for the kernel distance.
@@ -73,7 +74,7 @@ class SummaryPlan:
     attributes: tuple[Attribute, ...]
     shards: tuple[Shard, ...]
     arms: tuple[str, ...]
-    targets: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    targets: AuditTargets = field(default_factory=AuditTargets)
     clip_signature: str = ""
     feature_signature: str = ""
     kid_images: int = 2_000
@@ -93,11 +94,6 @@ class SummaryPlan:
         for shard in self.shards:
             sizes[shard.prompt.id] += len(shard.indices)
         return sizes
-
-    @property
-    def goals(self) -> dict[str, tuple[float, ...]]:
-        """The distribution that counts as fair for each attribute."""
-        return {a.name: self.targets.get(a.name, fairness.uniform(len(a.groups))) for a in self.attributes}
 
 
 @dataclass(frozen=True)
@@ -141,6 +137,7 @@ def summarise(
     quality = _quality(arms, plan, features, reference, shifts)
     results = _results(arms, plan)
     common = tuple(common_answers(table, plan.arms, plan.opinions))
+    goals = plan.targets.shares
     return AuditResult(
         run_id=plan.run_id,
         config=run.read_json(CONFIG),
@@ -149,12 +146,13 @@ def summarise(
         overall=tuple(_result(arms[arm], a, plan, None) for arm in plan.arms for a in plan.attributes),
         quality=quality,
         lens=_lens(run, plan, lens),
-        changes=tuple(c for rows in edited for c in group_changes(arms[BASELINE], rows, plan.attributes, plan.goals)),
+        changes=tuple(c for rows in edited for c in group_changes(arms[BASELINE], rows, plan.attributes, goals)),
         shifts=shifts,
         missing={rows.arm: missing_difference(arms[BASELINE], rows) for rows in edited},
         verdicts=_verdicts(arms, plan, quality),
         agreement=agreements(common),
-        second_views=second_views(common, results, lambda _prompt, attribute: plan.goals[attribute]),
+        second_views=second_views(common, results),
+        targets={a.name: plan.targets.sources.get(a.name, TargetSource("uniform")) for a in plan.attributes},
     )
 
 
@@ -168,12 +166,12 @@ def _results(arms: Mapping[str, ArmRows], plan: SummaryPlan) -> tuple[GroupResul
 
 
 def _result(rows: ArmRows, attribute: Attribute, plan: SummaryPlan, prompt_id: str | None) -> GroupResult:
-    return group_result(rows, attribute, plan.goals[attribute.name], prompt_id, plan.confusions.get(attribute.name))
+    return group_result(rows, attribute, plan.targets.shares, prompt_id, plan.confusions.get(attribute.name))
 
 
 def _verdicts(arms: Mapping[str, ArmRows], plan: SummaryPlan, quality: Sequence[QualityResult]) -> tuple[Verdict, ...]:
     gates = gates_of(plan.gates, plan.prompt_ids)
-    reader = GateReader(arms, plan.attributes, plan.goals, {figures.arm: figures for figures in quality})
+    reader = GateReader(arms, plan.attributes, plan.targets.shares, {figures.arm: figures for figures in quality})
     return evaluate(gates, [reader.read(gate) for gate in gates])
 
 

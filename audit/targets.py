@@ -19,16 +19,19 @@ nor what a picture of an occupation ought to show; a distance from them says tha
 from __future__ import annotations
 
 import csv
+import hashlib
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from audit.config.errors import ConfigError, ConfigErrors
-from audit.config.problems import Location, Problem, listing, suggestion
+from audit.config.problems import listing
+from audit.config.settings import TargetChoice, TargetFileConfig
+from audit.config.shares import adds_up, folded, normalised, unknown, wrong_sum
 from audit.config.text import read_text
-from audit.records import Attribute
+from audit.records import Attribute, TargetSource
 
 Targets = Mapping[str, Mapping[str, tuple[float, ...]]]
 """Prompt id → attribute → shares in the order of the groups, which add up to 1."""
@@ -39,103 +42,94 @@ CategoryMap = Mapping[str, Mapping[str, str | None]]
 REQUIRED_COLUMNS = ("prompt", "attribute", "group", "share")
 OPTIONAL_COLUMNS = ("overlaps", "source")
 
-SUM_TOLERANCE = 0.005
-"""Shares may add up to 1 ± this, as published figures do that were rounded to three places; they are then divided by
-their sum. Anything further off is a mistake and never scaled away."""
-
 MAX_BYTES = 20_000_000
 """Largest file; ten thousand occupations with three attributes are a tenth of it."""
 
 
-def uniform_targets(prompt_ids: Sequence[str], attributes: Sequence[Attribute]) -> Targets:
+@dataclass(frozen=True)
+class AuditTargets:
+    """What counts as fair in one audit.
+
+    Attributes:
+        shares: The target of each prompt and attribute.
+        sources: Attribute → where its target is from.
+    """
+
+    shares: Targets = field(default_factory=dict)
+    sources: Mapping[str, TargetSource] = field(default_factory=dict)
+
+
+def audit_targets(
+    config: Mapping[str, TargetChoice], prompt_ids: Sequence[str], attributes: Sequence[Attribute]
+) -> AuditTargets:
+    """Return the targets that a config asks for; attributes that it does not name are held against equal shares.
+
+    Args:
+        config: The config's ``targets``.
+        prompt_ids: The audit's prompts.
+        attributes: The audit's attributes.
+
+    Raises:
+        ConfigErrors: Every mistake in a CSV file, each with line and column.
+    """
+    shares = uniform_targets(prompt_ids, attributes)
+    sources = {attribute.name: TargetSource("uniform") for attribute in attributes}
+    files: dict[str, list[Attribute]] = {}
+    for attribute in attributes:
+        choice = config.get(attribute.name, "uniform")
+        if isinstance(choice, TargetFileConfig):
+            files.setdefault(choice.csv, []).append(attribute)
+        elif not isinstance(choice, str):
+            sources[attribute.name] = TargetSource("shares")
+            inline = normalised(choice, attribute.groups)
+            for by_attribute in shares.values():
+                by_attribute[attribute.name] = inline
+    for file, own in files.items():
+        read = read_targets(file, prompt_ids, own, _categories(config))
+        sources |= read.sources
+        for prompt_id, own_shares in read.shares.items():
+            shares[prompt_id].update(own_shares)
+    return AuditTargets(shares, sources)
+
+
+def uniform_targets(
+    prompt_ids: Sequence[str], attributes: Sequence[Attribute]
+) -> dict[str, dict[str, tuple[float, ...]]]:
     """Return equal shares for every prompt and attribute."""
     equal = {attribute.name: (1 / len(attribute.groups),) * len(attribute.groups) for attribute in attributes}
     return {prompt_id: dict(equal) for prompt_id in prompt_ids}
 
 
-def inline_targets(
-    shares: Mapping[str, Mapping[str, float]], prompt_ids: Sequence[str], attributes: Sequence[Attribute]
-) -> Targets:
-    """Return the same shares for every prompt; attributes that ``shares`` does not name are uniform.
+def target_of(targets: Targets, prompt_id: str, attribute: Attribute) -> tuple[float, ...]:
+    """Return the target of a prompt; equal shares where none is named."""
+    return targets.get(prompt_id, {}).get(attribute.name) or (1 / len(attribute.groups),) * len(attribute.groups)
+
+
+def pooled_target(targets: Targets, images: Mapping[str, int], attribute: Attribute) -> tuple[float, ...]:
+    """Return the target of several prompts' images together: the shares that the pool has where each is on its own.
 
     Args:
-        shares: Attribute → group → share.
-        prompt_ids: The audit's prompts.
-        attributes: The audit's attributes.
-
-    Raises:
-        ValueError: Every mistake that :func:`inline_problems` finds.
+        targets: Targets by prompt.
+        images: Prompt id → its images in the pool; all alike where there is none at all.
+        attribute: The attribute.
     """
-    problems = tuple(inline_problems((), shares, attributes))
-    if problems:
-        raise ValueError("; ".join(problem.message for problem in problems))
-    named = {
-        attribute.name: _normalised([shares[attribute.name][group] for group in attribute.groups])
-        for attribute in attributes
-        if attribute.name in shares
+    weights = images if any(images.values()) else dict.fromkeys(images, 1)
+    total = sum(weights.values())
+    goals = {prompt_id: target_of(targets, prompt_id, attribute) for prompt_id in weights}
+    if len(set(goals.values())) == 1:  # to the last bit, so that equal rows have equal targets
+        return next(iter(goals.values()))
+    return tuple(
+        math.fsum(weight * goals[prompt_id][group] for prompt_id, weight in weights.items()) / total
+        for group in range(len(attribute.groups))
+    )
+
+
+def _categories(config: Mapping[str, TargetChoice]) -> CategoryMap:
+    return {
+        name: choice.categories
+        for name, choice in config.items()
+        if isinstance(choice, TargetFileConfig) and choice.categories is not None
     }
-    return {prompt_id: {**equal, **named} for prompt_id, equal in uniform_targets(prompt_ids, attributes).items()}
-
-
-def inline_problems(
-    at: Location, shares: Mapping[str, Mapping[str, float]], attributes: Sequence[Attribute]
-) -> Iterator[Problem]:
-    """Find what is mistaken about shares in the config.
-
-    Args:
-        at: Where the config has them.
-        shares: Attribute → group → share.
-        attributes: The audit's attributes.
-
-    Yields:
-        Problems, each with its place.
-    """
-    groups_of = {attribute.name: attribute.groups for attribute in attributes}
-    for name, given in shares.items():
-        if name not in groups_of:
-            yield Problem((*at, name), _unknown("an audited attribute", name, tuple(groups_of)))
-            continue
-        wrong = [
-            *_group_problems((*at, name), given, groups_of[name]),
-            *(
-                Problem((*at, name, group), f"expected a share from 0 to 1, found {share!r}")
-                for group, share in given.items()
-                if not 0 <= share <= 1
-            ),
-        ]
-        yield from wrong
-        if not wrong and not _adds_up(given.values()):
-            yield Problem((*at, name), _wrong_sum(math.fsum(given.values())))
-
-
-def category_problems(at: Location, categories: CategoryMap, attributes: Sequence[Attribute]) -> Iterator[Problem]:
-    """Find what is mistaken about a mapping from a source's categories to the audit's groups.
-
-    Args:
-        at: Where the config has it.
-        categories: The mapping.
-        attributes: The attributes that the file gives targets for.
-
-    Yields:
-        Problems, each with its place: unknown attributes and groups, categories mapped twice, groups without category.
-    """
-    groups_of = {attribute.name: attribute.groups for attribute in attributes}
-    for name, mapping in categories.items():
-        if name not in groups_of:
-            yield Problem((*at, name), _unknown("an audited attribute", name, tuple(groups_of)))
-            continue
-        first: dict[str, str] = {}
-        for category, group in mapping.items():
-            twin = first.setdefault(_folded(category), category)
-            if twin != category:
-                message = f"expected each category once, found {category!r} beside {twin!r}; keep one"
-                yield Problem((*at, name, category), message)
-            if group is not None and group not in groups_of[name]:
-                yield Problem((*at, name, category), _unknown("a group", group, groups_of[name]))
-        without = [group for group in groups_of[name] if group not in mapping.values()]
-        if without:
-            message = f"expected a category for each group ({listing(groups_of[name])}), found none for"
-            yield Problem((*at, name), f"{message} {listing(without)}; map one, or leave the group out of the audit")
 
 
 def read_targets(
@@ -143,32 +137,30 @@ def read_targets(
     prompt_ids: Sequence[str],
     attributes: Sequence[Attribute],
     categories: CategoryMap | None = None,
-) -> Targets:
+) -> AuditTargets:
     """Read targets per prompt from a CSV file.
 
     Args:
         path: The file; UTF-8, a header, one row for each prompt, attribute and group or category.
         prompt_ids: The audit's prompts; the file has rows for all of them and for no other.
         attributes: The attributes that take their targets from this file, likewise.
-        categories: What the source's categories count for; attributes that it does not name use the audit's groups.
+        categories: What the source's categories count for, free of mistakes (:func:`category_problems`); attributes
+            that it does not name use the audit's groups.
 
     Raises:
         ConfigErrors: Every mistake in the file, in file order, each with line and column.
     """
-    categories = categories or {}
-    wrong = [
-        ConfigError(str(path), None, None, ".".join(map(str, problem.location)), problem.message)
-        for problem in category_problems(("categories",), categories, attributes)
-    ]
-    if wrong:
-        raise ConfigErrors(wrong)
-    reading = _Reading(str(path), tuple(prompt_ids), {a.name: a for a in attributes}, categories)
-    for line in _rows(read_text(Path(path), "CSV file", MAX_BYTES), reading):
+    reading = _Reading(str(path), tuple(prompt_ids), {a.name: a for a in attributes}, categories or {})
+    text = read_text(Path(path), "CSV file", MAX_BYTES)
+    for line in _rows(text, reading):
         reading.take(line)
     targets = reading.targets()
     if reading.errors:
         raise ConfigErrors(reading.errors)
-    return targets
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    origins = {name: tuple(dict.fromkeys(found)) for name, found in reading.origins.items()}
+    sources = {a.name: TargetSource("csv", str(path), digest, origins.get(a.name, ())) for a in attributes}
+    return AuditTargets(targets, sources)
 
 
 @dataclass(frozen=True)
@@ -207,6 +199,7 @@ class _Reading:
     categories: CategoryMap
     errors: list[ConfigError] = field(default_factory=list)
     blocks: dict[tuple[str, str], _Block] = field(default_factory=dict)
+    origins: dict[str, list[str]] = field(default_factory=dict)
 
     def note(self, line: int, column: int, where: str, message: str) -> None:
         """Note a mistake."""
@@ -219,9 +212,7 @@ class _Reading:
         for name, found, names in (("prompt", prompt, self.prompt_ids), ("attribute", attribute, self.attributes)):
             if found not in names:
                 what = "the id of a prompt" if name == "prompt" else "an attribute with targets in this file"
-                self.note(
-                    row.line, row.columns[name], name, _unknown(what, found, tuple(names)) + "; or remove the row"
-                )
+                self.note(row.line, row.columns[name], name, unknown(what, found, tuple(names)) + "; or remove the row")
                 known = False
         if not known:
             return
@@ -231,6 +222,8 @@ class _Reading:
             block.doubtful = True
         elif group:
             block.shares[group] = block.shares.get(group, 0.0) + share
+            if row.fields.get("source"):
+                self.origins.setdefault(attribute, []).append(row.fields["source"])
 
     def share(self, row: _Row) -> float | None:
         """Return the row's share, None where it has none."""
@@ -248,7 +241,7 @@ class _Reading:
     def group(self, row: _Row, block: _Block) -> str | None:
         """Return the group that the row counts for, empty for a category left out on purpose, None for a mistake."""
         found, attribute = row.fields["group"], self.attributes[row.fields["attribute"]]
-        twin = block.lines.setdefault(_folded(found), row.line)
+        twin = block.lines.setdefault(folded(found), row.line)
         if twin != row.line:
             message = f"expected each category once for a prompt, found {found!r} again after line {twin}; keep one"
             self.note(row.line, row.columns["group"], "group", message)
@@ -258,7 +251,7 @@ class _Reading:
             mapping = {group: group for group in attribute.groups}
         if found not in mapping:
             what = "a category that the config maps" if attribute.name in self.categories else "a group"
-            self.note(row.line, row.columns["group"], "group", _unknown(what, found, tuple(mapping)))
+            self.note(row.line, row.columns["group"], "group", unknown(what, found, tuple(mapping)))
             return None
         group = mapping[found]
         if group is not None and row.fields.get("overlaps"):
@@ -281,7 +274,7 @@ class _Reading:
                 column = block.first.columns["share" if len(block.shares) == len(groups) else "group"]
                 self.note(block.first.line, column, f"{prompt_id}.{name}", problem)
             elif not block.doubtful:
-                targets[prompt_id][name] = _normalised([block.shares[group] for group in groups])
+                targets[prompt_id][name] = normalised(block.shares, groups)
         # An unknown prompt or attribute above is likely what is missing here, misspelt.
         if not any(error.where in ("prompt", "attribute", "header") for error in self.errors):
             self.note_missing()
@@ -340,7 +333,7 @@ def _header_is_right(header: Sequence[str], columns: Sequence[int], line: int, r
     before = len(reading.errors)
     for index, (name, column) in enumerate(zip(header, columns, strict=True)):
         if name not in known:
-            reading.note(line, column, "header", _unknown("a column", name, known) + "; or remove it")
+            reading.note(line, column, "header", unknown("a column", name, known) + "; or remove it")
         elif name in header[:index]:
             reading.note(line, column, "header", f"expected each column once, found {name!r} again; keep one")
     missing = [name for name in REQUIRED_COLUMNS if name not in header]
@@ -369,36 +362,4 @@ def _block_problem(block: _Block, groups: Sequence[str]) -> str | None:
         return (
             f"expected a share for each group ({listing(groups)}), found none for {listing(missing)}; write 0 for none"
         )
-    return None if _adds_up(block.shares.values()) else _wrong_sum(math.fsum(block.shares.values()))
-
-
-def _group_problems(at: Location, given: Mapping[str, float], groups: Sequence[str]) -> Iterator[Problem]:
-    for group in given:
-        if group not in groups:
-            yield Problem((*at, group), _unknown("a group", group, groups))
-    missing = [group for group in groups if group not in given]
-    if missing:
-        message = f"expected a share for each group ({listing(groups)}), found none for {listing(missing)}"
-        yield Problem(at, f"{message}; write 0 for none")
-
-
-def _adds_up(shares: Iterable[float]) -> bool:
-    return abs(math.fsum(shares) - 1) <= SUM_TOLERANCE + 1e-12
-
-
-def _wrong_sum(total: float) -> str:
-    reason = "do categories overlap, or count someone twice?" if total > 1 else "is a category missing?"
-    return f"expected shares that add up to 1 (within {SUM_TOLERANCE:g}), found {total:.4g}; {reason}"
-
-
-def _normalised(shares: Sequence[float]) -> tuple[float, ...]:
-    total = math.fsum(shares)
-    return tuple(share / total for share in shares)
-
-
-def _unknown(what: str, found: str, known: Sequence[str]) -> str:
-    return f"expected {what} ({listing(known)}), found {found!r}{suggestion(found, known)}"
-
-
-def _folded(text: str) -> str:
-    return " ".join(text.casefold().split())
+    return None if adds_up(block.shares.values()) else wrong_sum(math.fsum(block.shares.values()))

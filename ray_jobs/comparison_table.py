@@ -52,6 +52,9 @@ def _inputs(comparison: Comparison) -> Iterator[str]:
         yield f"Same config ({comparison.config_hashes[0]})."
     else:
         yield from _list("Changed config", [_difference(change) for change in comparison.config], gap=False)
+    if comparison.targets:
+        yield from _list("Other targets", [_difference(change) for change in comparison.targets], gap=False)
+        yield f"  Below, both runs are held against the targets of {comparison.runs[1]}."
 
 
 def _outcome(comparison: Comparison) -> Iterator[str]:

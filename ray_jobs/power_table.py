@@ -11,7 +11,6 @@ from rich.table import Table
 
 from audit.gates import Gate, gates_of
 from audit.measure.discrepancy import discrepancy_interval_of_counts
-from audit.measure.fairness import uniform
 from audit.power import (
     Detectable,
     PlannedGate,
@@ -21,6 +20,7 @@ from audit.power import (
     share_interval,
 )
 from audit.records import Attribute, Prompt
+from audit.targets import Targets, audit_targets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,7 @@ LEVEL, POWER = 0.05, 0.8
 
 @dataclass(frozen=True)
 class GateNeed:
-    """Images that a gate needs to pass a model at parity, with probability ``POWER``.
+    """Images that a gate needs to pass a model on target, with probability ``POWER``.
 
     Attributes:
         gate: Name of the gate.
@@ -53,42 +53,72 @@ class Power:
         tests: Tests of parity in an arm: prompts times attributes.
         detectable: Per attribute the smallest departure that is detected.
         gates: What each gate needs.
+        most_even: Attribute with targets that differ between prompts → the prompt with the most even one, for which
+            its figures stand: there shares vary most, and a departure is hardest to see.
     """
 
     tests: int
     detectable: tuple[Detectable, ...]
     gates: tuple[GateNeed, ...]
+    most_even: dict[str, str]
 
 
 def power_of(config: AuditConfig, prompts: Sequence[Prompt]) -> Power:
-    """Work out the power of a plan, each test at the level that remains where all of them are corrected for."""
+    """Work out the power of a plan, each test at the level that remains where all of them are corrected for.
+
+    Raises:
+        ConfigErrors: If a file with targets is mistaken.
+    """
     attributes = [Attribute(name, tuple(groups)) for name, groups in config.attributes.items()]
+    prompt_ids = [prompt.id for prompt in prompts]
+    targets = audit_targets(config.targets, prompt_ids, attributes).shares
     tests = len(prompts) * len(attributes)
     level, images = planned_level(LEVEL, tests), config.prompts.images_per_prompt
-    gates = gates_of(config.gates, [prompt.id for prompt in prompts])
-    one_each = {gate.name: gate for gate in reversed(gates)}  # the prompts of one gate need alike
+    gates = gates_of(config.gates, prompt_ids)
+    by_name: dict[str, list[Gate]] = {}
+    for gate in gates:
+        by_name.setdefault(gate.name, []).append(gate)
+    even = {attribute.name: _most_even(attribute, targets) for attribute in attributes}
+    goals = {name: targets[prompt_id][name] for name, prompt_id in even.items()}
     return Power(
         tests=tests,
-        detectable=tuple(detectable(attribute, images, level=level, power=POWER) for attribute in attributes),
-        gates=tuple(_need(gate, attributes, len(gates)) for gate in reversed(one_each.values())),
+        detectable=tuple(
+            detectable(attribute, images, target=goals[attribute.name], level=level, power=POWER)
+            for attribute in attributes
+        ),
+        gates=tuple(_need(own, attributes, targets, len(gates)) for own in by_name.values()),
+        most_even={name: prompt for name, prompt in even.items() if len({row[name] for row in targets.values()}) > 1},
     )
 
 
-def _need(gate: Gate, attributes: Sequence[Attribute], verdicts: int) -> GateNeed:
+def _most_even(attribute: Attribute, targets: Targets) -> str:
+    return min(targets, key=lambda prompt_id: sum(share**2 for share in targets[prompt_id][attribute.name]))
+
+
+def _need(own: Sequence[Gate], attributes: Sequence[Attribute], targets: Targets, verdicts: int) -> GateNeed:
+    """Plan the prompt of a gate that a model on target passes least easily."""
+    gate = own[0]
     if gate.prompt_id is None or gate.attribute is None:
         return GateNeed(gate.name, None, "judged on a whole arm")
-    groups = next(attribute.groups for attribute in attributes if attribute.name == gate.attribute)
-    target = uniform(len(groups))
+    attribute = next(attribute for attribute in attributes if attribute.name == gate.attribute)
+    goals = [targets[one.prompt_id][attribute.name] for one in own if one.prompt_id is not None]
     measure, _, group = gate.measure.partition(":")
     if measure == "share":
-        interval = share_interval(groups.index(group))
+        code = attribute.groups.index(group)
+        target = (max if gate.side == "max" else min)(goals, key=lambda goal: goal[code])
+        interval = share_interval(code)
+        if (target[code] > gate.limit) if gate.side == "max" else (target[code] < gate.limit):
+            return GateNeed(gate.name, None, "a model on target fails it, whatever the number of images")
     elif measure == "fairness_discrepancy":
+        target = min(goals, key=lambda goal: sum(share**2 for share in goal))
         interval = partial(_interval, target)
     else:
         return GateNeed(gate.name, None, "its power is not worked out")
     confidence = 1 - planned_level(LEVEL, verdicts)
     images = images_for_gate(PlannedGate(gate.limit, gate.side, interval, confidence), target, POWER, largest=5_000)
-    return GateNeed(gate.name, images, "" if images else "more than 5,000, or never: the limit lies at parity itself")
+    return GateNeed(
+        gate.name, images, "" if images else "more than 5,000, or never: the limit lies at the target itself"
+    )
 
 
 def _interval(target: tuple[float, ...], counts: Any, confidence: float) -> tuple[float, float]:  # noqa: ANN401 - an array
@@ -113,7 +143,10 @@ def show_power(power: Power, console: Console) -> None:
         table.add_row(found.attribute.replace("_", " "), f"{found.n:,}", departure, distance, change)
     console.print(f"\nSeen with a chance of {POWER:.0%}, corrected for {power.tests} tests:", highlight=False)
     console.print(table)
+    for attribute, prompt in power.most_even.items():
+        line = f"{attribute.replace('_', ' ')}: worked out for the target of {prompt}, the most even one"
+        console.print(line, highlight=False, markup=False)
     for gate in power.gates:
         need = f"{gate.images:,} images per prompt and arm" if gate.images else gate.note
-        words = f"a model at parity passes from {need}" if gate.images else need
+        words = f"a model on target passes from {need}" if gate.images else need
         console.print(f"gate {gate.gate}: {words}", highlight=False, markup=False)

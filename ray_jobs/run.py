@@ -27,6 +27,7 @@ from audit.provenance import collect_provenance
 from audit.records import Attribute, AuditResult, Shard
 from audit.store import CHANGES_NO_RESULT, LENS, RunDirectory
 from audit.summary import SummaryPlan, summarise
+from audit.targets import AuditTargets, audit_targets
 from ray_jobs.cluster import Cluster, connect, worker_count, worker_resources
 from ray_jobs.dissect import ensure_lens
 from ray_jobs.pool import Failed, PoolError, PoolLimits, run_on_pool
@@ -74,6 +75,7 @@ def run_audit(config: AuditConfig, *, run_id: str | None = None, address: str | 
         address: A Ray cluster; None for this machine.
 
     Raises:
+        ConfigErrors: If a file with targets is mistaken.
         RunConflictError: If the run directory holds another audit.
         ClusterError: If the cluster cannot be reached.
         DissectionError: If the model's lens is missing and cannot be made.
@@ -81,13 +83,14 @@ def run_audit(config: AuditConfig, *, run_id: str | None = None, address: str | 
     """
     started = time.monotonic()
     shards = plan(config)
+    targets = targets_of(config, shards)
     with connect(address, config.workers) as cluster:
         run = open_run(config, run_id or default_run_id(config), cluster)
         lens = ensure_lens(config, cluster)
         finished = do_shards(config, shards, run, lens, cluster)
         reference = reference_features(config, cluster)
     missing = tuple(shard.id for shard in shards if shard not in finished)
-    result = with_provenance(summarise_run(config, finished, run, reference), run, missing)
+    result = with_provenance(summarise_run(config, finished, run, targets, reference), run, missing)
     write_exports(run, result)
     report = write_report(run.path)
     url = track(config, result, run)
@@ -99,6 +102,16 @@ def plan(config: AuditConfig) -> tuple[Shard, ...]:
     occupations = World.load(world_table(config.model)).occupations if bundle_of(config.model) else ()
     prompts = prompts_of(config, occupations)
     return plan_shards(prompts, config.prompts.images_per_prompt, config.sampling.batch)
+
+
+def targets_of(config: AuditConfig, shards: Sequence[Shard]) -> AuditTargets:
+    """Return what counts as fair for the prompts of the shards.
+
+    Raises:
+        ConfigErrors: If a file with targets is mistaken.
+    """
+    attributes = [Attribute(name, groups) for name, groups in config.attributes.items()]
+    return audit_targets(config.targets, list(dict.fromkeys(shard.prompt.id for shard in shards)), attributes)
 
 
 def default_run_id(config: AuditConfig) -> str:
@@ -175,7 +188,11 @@ def asked_resources(config: AuditConfig, cluster: Cluster) -> dict[str, float]:
 
 
 def summarise_run(
-    config: AuditConfig, shards: tuple[Shard, ...], run: RunDirectory, reference: NDArray[np.float32] | None
+    config: AuditConfig,
+    shards: tuple[Shard, ...],
+    run: RunDirectory,
+    targets: AuditTargets,
+    reference: NDArray[np.float32] | None,
 ) -> AuditResult:
     """Summarise finished shards; everything is read from the run directory."""
     instruments = run.read_json(INSTRUMENTS)
@@ -184,6 +201,7 @@ def summarise_run(
         attributes=tuple(Attribute(name, groups) for name, groups in config.attributes.items()),
         shards=shards,
         arms=arms_of(config),
+        targets=targets,
         clip_signature=instruments["clip"],
         feature_signature=instruments["features"],
         confusions=judge_confusions(config.judge, config.model, config.attributes),

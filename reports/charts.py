@@ -28,10 +28,17 @@ class Mark:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a dumbbell chart: a mark per arm in the arms' order, None where an arm has no value."""
+    """One line of a dumbbell chart.
+
+    Attributes:
+        label: What the line is of.
+        marks: A mark per arm in the arms' order, None where an arm has no value.
+        target: Where a dashed line of its own stands, None where the axis has one for all.
+    """
 
     label: str
     marks: tuple[Mark | None, ...]
+    target: float | None = None
 
 
 @dataclass(frozen=True)
@@ -193,7 +200,11 @@ def dumbbell(frame: Frame, axis: Axis, arms: Sequence[str], rows: Sequence[Row])
     body += [_band(frame.width, top + step * number, step) for number in range(0, len(rows), 2)]
     body += [*_grid(scale, top - 4, bottom), *_reference(scale, top - 4, bottom), *_axis_words(scale, bottom + 32)]
     body += [_shape(arm, frame.width - (len(arms) - 1 - arm) * axis.column - 13, top - 10) for arm in range(len(arms))]
-    body += [_dumbbell_row(frame, scale, row, top + step * (number + 0.5)) for number, row in enumerate(rows)]
+    for number, row in enumerate(rows):
+        if row.target is not None:
+            x = scale.x(row.target)
+            body.append(_line(x, top + step * number + 2, x, top + step * (number + 1) - 2, "reference"))
+        body.append(_dumbbell_row(frame, scale, row, top + step * (number + 0.5)))
     return _svg(frame, bottom + 42, body)
 
 

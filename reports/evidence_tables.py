@@ -18,7 +18,7 @@ def findings_table(story: Story) -> Table:
     views = _views(story)
     rows = tuple((*_finding(row), *_seen_by_others(row, views)) for row in found)
     caption = f"Departures from the target, adjusted p at most {FINDING_LEVEL} (Benjamini and Hochberg, per arm)"
-    columns = ("Occupation", "Arm", "Attribute", "Most shown", "Discrepancy", "p", "Adjusted p", "n")
+    columns = ("Occupation", "Arm", "Attribute", "Most above target", "Discrepancy", "p", "Adjusted p", "n")
     return Table(caption, (*columns, "Second opinion") if views else columns, rows, names=4)
 
 
@@ -86,12 +86,12 @@ def uncorrected(story: Story) -> tuple[str, ...]:
 
 def _finding(row: GroupResult) -> tuple[str, ...]:
     discrepancy = row.fairness_discrepancy
-    group = max(row.shares, key=lambda name: row.shares[name].value)
+    group = max(row.shares, key=lambda name: row.shares[name].value - row.target[name])
     return (
         label(row.prompt_id or "all"),
         row.arm,
         label(row.attribute),
-        f"{label(group)} {percent(row.shares[group].value)}",
+        f"{label(group)} {percent(row.shares[group].value)}, target {percent(row.target[group])}",
         f"{number(discrepancy.value)} {interval(discrepancy.low, discrepancy.high)}" if discrepancy else "–",
         _p_value(discrepancy.p_parity if discrepancy else None),
         _p_value(discrepancy.p_adjusted if discrepancy else None),

@@ -25,6 +25,7 @@ from audit.records import (
     QualityResult,
     Range,
     SecondView,
+    TargetSource,
     Verdict,
 )
 from audit.store import AUDIT, RunDirectory
@@ -34,7 +35,7 @@ SCHEMA_VERSION = 2
 """The version of ``audit.json`` that is written, and described in ``reports/schemas``; version 1 is read as well."""
 
 CSV_COLUMNS = (
-    "prompt_id", "arm", "attribute", "group", "n", "share", "low", "high",
+    "prompt_id", "arm", "attribute", "group", "n", "share", "low", "high", "target",
     "fairness_discrepancy", "squared", "plug_in_soft", "plug_in_hard", "expected_at_parity", "p_parity", "p_adjusted",
 )  # fmt: skip
 """Columns of ``to_csv``; those after the share are the attribute's, the same in each of its groups."""
@@ -70,6 +71,7 @@ def to_json(result: AuditResult) -> dict[str, Any]:
             "verdicts": [asdict(verdict) for verdict in result.verdicts],
             "agreement": [asdict(row) for row in result.agreement],
             "second_views": [asdict(view) for view in result.second_views],
+            "targets": {attribute: asdict(source) for attribute, source in result.targets.items()},
         }
     )
     return data
@@ -105,6 +107,7 @@ def from_json(data: Mapping[str, Any]) -> AuditResult:
         second_views=tuple(
             SecondView(**{**row, "share": _estimate(row["share"])}) for row in data.get("second_views", ())
         ),
+        targets={name: _target_source(source) for name, source in data.get("targets", {}).items()},
     )
 
 
@@ -132,7 +135,7 @@ def to_csv(result: AuditResult) -> str:
         named = {"prompt_id": row.prompt_id and _inert(row.prompt_id), "arm": _inert(row.arm)}
         shared = {**known, **named, "attribute": _inert(row.attribute), "n": row.n}
         for group, share in row.shares.items():
-            figures = {"share": share.value, "low": share.low, "high": share.high}
+            figures = {"share": share.value, "low": share.low, "high": share.high, "target": row.target.get(group)}
             writer.writerow({**shared, "group": _inert(group), **figures})
         if not row.shares:
             writer.writerow(shared)
@@ -161,6 +164,7 @@ def _group_row(row: GroupResult) -> dict[str, Any]:
         "bounds": {group: asdict(bounds) for group, bounds in row.bounds.items()},
         "discrepancy_bounds": None if row.discrepancy_bounds is None else asdict(row.discrepancy_bounds),
         "corrected": None if row.corrected is None else asdict(row.corrected),
+        "target": row.target,
     }
 
 
@@ -192,7 +196,19 @@ def _group_result(row: Mapping[str, Any]) -> GroupResult:
         discrepancy_bounds=None if row["discrepancy_bounds"] is None else Range(**row["discrepancy_bounds"]),
         corrected=None if row["corrected"] is None else _corrected(row["corrected"]),
         mean_over_prompts=PromptMean(**row["mean_over_prompts"]) if row.get("mean_over_prompts") else None,
+        target=_target(row),
     )
+
+
+def _target(row: Mapping[str, Any]) -> dict[str, float]:
+    """Return the row's target; where an older file does not name it, it was an even split."""
+    if "target" in row:
+        return dict(row["target"])
+    return {group: 1 / len(row["shares"]) for group in row["shares"]}
+
+
+def _target_source(row: Mapping[str, Any]) -> TargetSource:
+    return TargetSource(**{**row, "origins": tuple(row["origins"])})
 
 
 def _corrected(row: Mapping[str, Any]) -> Corrected:

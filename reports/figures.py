@@ -25,6 +25,7 @@ from reports.story import (
     status_counts,
     unclassified,
 )
+from reports.targets import common_target, is_even, shares_words
 
 FEATURES_PER_GROUP = 6
 """Bias features shown per group; audit.json has all of them."""
@@ -78,7 +79,7 @@ def share_figure(story: Story, attribute: Attribute, *, key: str, width: float =
     title = f"Perceived {label(attribute.name)}: shares of each group per occupation"
     description = (
         f"For each of {len(rows)} occupations one stacked bar per arm, most skewed at baseline first; groups from left "
-        f"to right: {', '.join(map(label, attribute.groups))}. Balanced: {percent(1 / len(attribute.groups))} each."
+        f"to right: {', '.join(map(label, attribute.groups))}. Target: {_target_in_words(story, attribute)}."
     )
     frame = charts.Frame(key, title, description, width)
     svg = charts.stacked_bars(frame, story.arms, [label(group) for group in attribute.groups], rows)
@@ -88,20 +89,32 @@ def share_figure(story: Story, attribute: Attribute, *, key: str, width: float =
 
 def _two_group_figure(story: Story, attribute: Attribute, key: str, width: float) -> Figure:
     shown, other = attribute.groups
+    common = common_target(story, attribute)
     prompts = in_order(story, attribute)
     rows = [
-        charts.Row(label(prompt), tuple(_share_mark(story, prompt, arm, attribute.name, shown) for arm in story.arms))
+        charts.Row(
+            label(prompt),
+            tuple(_share_mark(story, prompt, arm, attribute.name, shown) for arm in story.arms),
+            target=None if common else story.target(prompt, attribute)[shown],
+        )
         for prompt in prompts
     ]
     title = f"Share of images perceived as {label(shown)}, per occupation"
     description = (
         f"One line per occupation, from most {label(other)} to most {label(shown)} at baseline; one mark per arm with "
-        f"its 95 % Wilson interval; the dashed line is the target of 50 %. Arms: {', '.join(story.arms)}."
+        f"its 95 % Wilson interval; the dashed line is the target, {_target_in_words(story, attribute)}. "
+        f"Arms: {', '.join(story.arms)}."
     )
-    axis = charts.Axis("", 1.0, True, 0.5, "target", low_end=f"more {label(other)}", high_end=f"more {label(shown)}")
+    line = common[shown] if common else None
+    axis = charts.Axis("", 1.0, True, line, "target", low_end=f"more {label(other)}", high_end=f"more {label(shown)}")
     svg = charts.dumbbell(charts.Frame(key, title, description, width), axis, story.arms, rows)
     caption = f"{title} (95{NBSP}% Wilson intervals, {sample_size(story, attribute.name)})"
     return Figure(key, caption, svg, _group_table(story, attribute, prompts))
+
+
+def _target_in_words(story: Story, attribute: Attribute) -> str:
+    common = common_target(story, attribute)
+    return shares_words(common) if common else "of each occupation its own"
 
 
 def _share_mark(story: Story, prompt: str, arm: str, attribute: str, group: str) -> charts.Mark | None:
@@ -144,6 +157,9 @@ def by_skew(story: Story, attribute: Attribute) -> tuple[str, ...]:
 def _group_table(story: Story, attribute: Attribute, prompts: Iterable[str]) -> Table:
     rows = []
     for prompt in prompts:
+        if not is_even(story, attribute):
+            shares = (percent(share) for share in story.target(prompt, attribute).values())
+            rows.append((label(prompt), "target", "–", *shares))
         for arm in story.arms:
             row = story.rows.get((prompt, arm, attribute.name))
             if row is not None:
@@ -173,7 +189,7 @@ def discrepancy_figure(story: Story, attribute: Attribute, *, key: str, width: f
     title = f"Fairness discrepancy of perceived {label(attribute.name)}, per occupation"
     description = (
         "One line per occupation, most skewed at baseline first; one mark per arm with its 95 % interval. An interval "
-        "that reaches 0 cannot be told from parity."
+        "that reaches 0 cannot be told from the target."
     )
     svg = charts.dumbbell(charts.Frame(key, title, description, width), axis, story.arms, rows)
     means = ", ".join(f"{arm} {number(mean_discrepancy(story, attribute.name, arm))}" for arm in story.arms)

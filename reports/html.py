@@ -60,6 +60,7 @@ from reports.story import (
     story_of,
     zero_shot_judges,
 )
+from reports.targets import target_lines
 from reports.verdicts import found, limit, subject
 
 MEGABYTE = 1_000_000
@@ -277,6 +278,7 @@ def _method(story: Story) -> dict[str, Any]:
         "model": setting(config, "model", "source"),
         "judge": setting(config, "judge", "source"),
         "min_confidence": setting(config, "judge", "min_confidence"),
+        "targets": target_lines(story),
         "floors": [
             (label(item.name), number(noise_floor(story, item.name, baseline)), sample_size(story, item.name))
             for item in story.attributes

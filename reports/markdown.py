@@ -9,6 +9,7 @@ from audit.gates import overall_verdict
 from audit.records import AuditResult, Measurement
 from reports.evidence_tables import agreement_table, contradicted
 from reports.story import Story, headline, label, measurement_text, number, percent, status_counts, story_of
+from reports.targets import target_lines
 from reports.verdicts import OVERALL, found, limit, subject
 
 # CommonMark: a backslash before any ASCII punctuation makes it text. Full stops and the like are safe inside a line.
@@ -113,7 +114,7 @@ def _foot(story: Story) -> str:
     source = (story.result.config.get("judge") or {}).get("source", "not recorded")
     return (
         f"Groups are perceived presentation as the judge {escaped(str(source))} sees it, never identity. All verdicts "
-        "are right together with 95 % confidence."
+        f"are right together with 95 % confidence. {escaped(' '.join(target_lines(story)))}"
     )
 
 

@@ -14,7 +14,7 @@ import yaml
 
 from audit.config.settings import GENERATED_HERE
 from audit.gates import overall_verdict
-from audit.records import BASELINE, AuditResult, GroupResult, Verdict
+from audit.records import BASELINE, AuditResult, GroupResult, TargetSource, Verdict
 from reports.redaction import redact
 from reports.story import setting
 from reports.verdicts import subject
@@ -50,8 +50,9 @@ def _attribute_figures(row: GroupResult, result: AuditResult) -> Iterator[dict[s
     by = {"attribute": row.attribute, "n": row.n, "judge": redact(setting(result.config, "judge", "source"))}
     mean = row.mean_over_prompts
     if mean is not None:
-        name = f"Fairness discrepancy of perceived {row.attribute}, root mean square over prompts (0 is fair)"
-        args = by | _interval(mean.low, mean.high) | {"prompts": mean.n}
+        name = f"Fairness discrepancy of perceived {row.attribute}, root mean square over prompts (0 is on target)"
+        source = result.targets.get(row.attribute, TargetSource("uniform"))
+        args = by | _interval(mean.low, mean.high) | {"prompts": mean.n, "target": source.file or source.kind}
         yield {"type": "fairness_discrepancy", "name": name, "value": round(mean.value, 4), "args": args}
     for group, share in row.shares.items():
         name = f"Share of images perceived as {group}, all prompts pooled"

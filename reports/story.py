@@ -62,6 +62,12 @@ class Story:
         estimate = row.shares.get(group) if row else None
         return estimate.value if estimate else None
 
+    def target(self, prompt: str, attribute: Attribute) -> dict[str, float]:
+        """Share of each group that counts as fair."""
+        row = self.rows.get((prompt, self.arms[0], attribute.name))
+        equal = 1 / len(attribute.groups)
+        return {group: row.target.get(group, equal) if row else equal for group in attribute.groups}
+
 
 @dataclass(frozen=True)
 class Headline:
@@ -258,9 +264,8 @@ def edited_arm(story: Story, attribute: str) -> str | None:
 
 def most_skewed(story: Story, attribute: Attribute, arm: str) -> list[tuple[str, str]]:
     """Return up to two (prompt, group) pairs: the largest excess over the target, and the largest of another group."""
-    target = 1 / len(attribute.groups)
     excess = {
-        (prompt, group): share - target
+        (prompt, group): share - story.target(prompt, attribute)[group]
         for prompt in story.prompts
         for group in attribute.groups
         if (share := story.share(prompt, arm, attribute.name, group)) is not None
@@ -305,9 +310,9 @@ def _lead(story: Story, attribute: Attribute, after: str | None) -> str:
     ]
     if after is None:
         value = number(mean_discrepancy(story, attribute.name, before))
-        return " ".join([*sentences, f"Mean fairness discrepancy is {value}; 0 is parity."])
+        return " ".join([*sentences, f"Mean fairness discrepancy is {value}; 0 is on target."])
     values = [number(mean_discrepancy(story, attribute.name, arm)) for arm in (before, after)]
-    sentences.append(f"{after} moved the mean fairness discrepancy from {values[0]} to {values[1]}; 0 is parity.")
+    sentences.append(f"{after} moved the mean fairness discrepancy from {values[0]} to {values[1]}; 0 is on target.")
     return " ".join([*sentences, _cost_sentence(story, after)]).strip()
 
 

@@ -156,9 +156,8 @@ def test_the_rows_order_and_images_that_only_one_run_has_do_not_break_the_pairs(
 
 def test_the_squared_discrepancy_is_the_debiased_one_of_the_rows(tmp_path):
     rows = drawn(1), drawn(2)
-    found = compare(
-        *(write(tmp_path / name, own) for name, own in zip("ab", rows, strict=True)), targets={"nurse": {"age": AGES}}
-    )
+    named = {"prompt_id": "nurse", "attribute": "age", "target": dict(zip(GROUPS["age"], AGES, strict=True))}
+    found = compare(write(tmp_path / "a", rows[0]), write(tmp_path / "b", rows[1], results=[named]))
     cell = only(found.cells, "squared_discrepancy", "mended", "nurse", "age")
     for value, own in zip((cell.first, cell.second), rows, strict=True):
         mine = [r for r in own if (r["arm"], r["prompt_id"]) == ("mended", "nurse")]
@@ -169,6 +168,21 @@ def test_the_squared_discrepancy_is_the_debiased_one_of_the_rows(tmp_path):
     own = [only(found.cells, "squared_discrepancy", "mended", prompt, "age") for prompt in SHARES]
     assert mean.second == pytest.approx(np.mean([cell.second for cell in own]))
     assert (mean.n, mean.change.n) == ((3, 3), 3)
+
+
+def test_other_targets_are_told_and_both_runs_are_held_against_the_second_ones(tmp_path):
+    rows, even = drawn(1), dict.fromkeys(GROUPS["age"], 1 / 3)
+    planted = dict(zip(GROUPS["age"], AGES, strict=True))
+    named = [{"prompt_id": "nurse", "attribute": "age", "target": target} for target in (even, planted)]
+    runs = [write(tmp_path / name, rows, results=[row]) for name, row in zip("ab", named, strict=True)]
+    found = compare(*runs)
+    assert [(change.path, change.second) for change in found.targets] == [("age.nurse", planted)]
+    assert found.targets[0].first == pytest.approx(even)
+    assert {cell.change.value for cell in found.cells} == {0.0}  # the same images: nothing moved
+    back = compare(*reversed(runs))
+    place = ("squared_discrepancy", "baseline", "nurse", "age")
+    assert only(found.cells, *place).first < only(back.cells, *place).first - 0.02
+    assert compare(runs[0], write(tmp_path / "old", rows)).targets == ()
 
 
 def test_a_few_prompts_that_agree_by_chance_are_no_evidence(tmp_path):

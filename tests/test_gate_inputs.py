@@ -8,7 +8,6 @@ from audit.changes import group_changes, missing_difference
 from audit.config.settings import GATE_MEASURES
 from audit.gate_inputs import GateReader
 from audit.gates import Gate, GateInput, NoData, evaluate
-from audit.measure.fairness import uniform
 from audit.measure.intervals import wilson
 from audit.records import BASELINE, Attribute, Measurement, QualityResult
 
@@ -28,11 +27,11 @@ def arm(name, male, unclassified=0):
     return ArmRows(name, np.array(statuses), {"gender": np.concatenate(probabilities)}, prompts, scores)
 
 
-def reader(edited):
+def reader(edited, targets=None):
     baseline = arm(BASELINE, (0.9, 0.1, 0.9))
     kid = Measurement(0.004, 600, "metric:kid", 0.002, 0.006, {"standard_error": 0.001})
     quality = QualityResult("edit", None, None, None, kid, wilson(590, 600), {})
-    return GateReader({BASELINE: baseline, "edit": edited}, [GENDER], {"gender": uniform(2)}, {"edit": quality})
+    return GateReader({BASELINE: baseline, "edit": edited}, [GENDER], targets or {}, {"edit": quality})
 
 
 def gate(measure, limit, side="max", prompt=None, name="edit"):
@@ -93,10 +92,21 @@ def test_without_a_classified_image_there_is_no_data():
 
 
 def test_changes_are_paired_by_prompt_and_averaged_over_prompts():
-    changes = group_changes(arm(BASELINE, (0.9, 0.1, 0.9)), FAIR, [GENDER], {"gender": uniform(2)})
+    changes = group_changes(arm(BASELINE, (0.9, 0.1, 0.9)), FAIR, [GENDER], {})
     assert [change.prompt_id for change in changes] == [*PROMPTS, None]
     doctor, mean = changes[0], changes[-1]
     assert (doctor.n, mean.n) == (IMAGES, len(PROMPTS))
     assert doctor.shares["male"].value == pytest.approx(-0.4)
     assert doctor.squared.high < 0
     assert mean.squared.value == pytest.approx(np.mean([change.squared.value for change in changes[:-1]]))
+
+
+def test_a_prompt_is_judged_against_its_own_target_and_an_arm_against_all_of_them():
+    skewed = arm("edit", (0.9, 0.1, 0.9))
+    targets = {"doctor": {"gender": (0.1, 0.9)}, "nurse": {"gender": (0.9, 0.1)}, "pilot": {"gender": (0.1, 0.9)}}
+    for prompt in ("nurse", None):
+        limit = gate("fairness_discrepancy", 0.2, prompt=prompt)
+        [even] = evaluate([limit], [reader(skewed).read(limit)])
+        [own] = evaluate([limit], [reader(skewed, targets).read(limit)])
+        assert (even.verdict, own.verdict) == ("fail", "pass")
+        assert own.value < 0.05

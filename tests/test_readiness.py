@@ -9,7 +9,14 @@ import pytest
 from audit.calibration.world import World
 from audit.config.file import ConfigErrors, read_config
 from audit.config.settings import AuditConfig
-from audit.readiness import check_occupations, check_ready, known_occupations, unusable_tracking, unwritable
+from audit.readiness import (
+    check_occupations,
+    check_ready,
+    check_targets,
+    known_occupations,
+    unusable_tracking,
+    unwritable,
+)
 
 OUTSIDE = {
     "prompts": {"occupations": ["doctor"]},
@@ -129,6 +136,24 @@ def test_a_gate_needs_a_prompt_of_the_audit():
     found.pop("prompts.occupations.1", None)  # whether the world has police officers is another matter
     assert list(found) == ["gates.3.prompt", "gates.4.prompt"]
     assert "(doctor, police-officer), found 'police officer'; did you mean 'police-officer'?" in found["gates.3.prompt"]
+
+
+def test_mistakes_in_a_file_of_targets_are_told_with_their_lines(tmp_path):
+    (tmp_path / "labour.csv").write_text(
+        "prompt,attribute,group,share\ndoctor,gender,female,45\ndoctor,gender,male,x\n"
+    )
+    section = {"model": {"source": "rendered"}, "prompts": {"occupations": ["doctor"]}}
+    config = AuditConfig.model_validate({"name": "audit", "targets": {"gender": {"csv": "labour.csv"}}} | section)
+    assert [(problem.location, problem.message) for problem in check_targets(config)] == [
+        (
+            ("targets", "gender", "csv"),
+            "labour.csv:2:22: share: expected a share from 0 to 1, found '45'; write 0.45 for 45 %",
+        ),
+        (("targets", "gender", "csv"), "labour.csv:3:20: share: expected a share from 0 to 1, found 'x'"),
+    ]
+    assert problems(**section, targets={"gender": {"csv": "absent.csv"}})["targets.gender.csv"].startswith(
+        "absent.csv: expected a readable CSV file, found none"
+    )
 
 
 def test_another_table_has_its_own_occupations(tmp_path):

@@ -13,7 +13,6 @@ from audit.second_opinions import agreements, common_answers, second_views
 GENDER, TONE = Attribute("gender", ("female", "male")), Attribute("skin_tone", ("light", "tan", "dark"))
 ATTRIBUTES = (GENDER, TONE)
 CLIP = SecondOpinion("clip", ATTRIBUTES)
-EVEN = {"gender": (0.5, 0.5), "skin_tone": (1 / 3, 1 / 3, 1 / 3)}
 
 
 def one_hot(column, group, groups):
@@ -46,15 +45,17 @@ def common(rows, arms=("baseline",), opinions=(CLIP,)):
     return tuple(common_answers(table(rows, opinions), arms, opinions))
 
 
-def finding(share, prompt="nurse", attribute=GENDER, p_adjusted=0.01):
+def finding(share, prompt="nurse", attribute=GENDER, p_adjusted=0.01, target=None):
     """A row whose shares are given, and which departs from the target by more than chance unless told otherwise."""
     shares = {group: wilson(round(100 * value), 100) for group, value in zip(attribute.groups, share, strict=True)}
     found = FairnessDiscrepancy(0.3, 0.2, 0.4, 0.09, 0.3, 0.3, 0.1, 0.001, p_adjusted, 100)
-    return GroupResult(prompt, "baseline", attribute.name, 100, {"classified": 100}, shares, found)
+    even = (1 / len(shares),) * len(shares)
+    goal = dict(zip(attribute.groups, target or even, strict=True))
+    return GroupResult(prompt, "baseline", attribute.name, 100, {"classified": 100}, shares, found, target=goal)
 
 
 def views(rows, *results):
-    return second_views(common(rows), results, lambda _prompt, attribute: EVEN[attribute])
+    return second_views(common(rows), results)
 
 
 def test_share_and_kappa_are_those_of_the_counted_table():
@@ -114,8 +115,7 @@ def test_a_finding_is_seen_the_same_way_where_the_second_interval_lies_beyond_th
 
 def test_the_group_in_question_is_the_one_furthest_above_its_own_target():
     rows = pairs((("female", "female"), 60))
-    results = [finding((0.5, 0.5))]
-    (view,) = second_views(common(rows), results, lambda _prompt, _attribute: (0.9, 0.1))
+    (view,) = views(rows, finding((0.5, 0.5), target=(0.9, 0.1)))
     assert (view.group, view.target, view.direction) == ("male", 0.1, "opposite")
     tone = finding((0.2, 0.5, 0.3), attribute=TONE)
     dark = [image(i, "female", "female", tones=("tan", "dark")) for i in range(30)]

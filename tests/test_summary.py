@@ -16,10 +16,11 @@ from audit.measure.frechet import FeatureStats, frechet_distance
 from audit.measure.intervals import mean_interval, wilson
 from audit.measure.kernel import kernel_distance
 from audit.quality import kernel_sample
-from audit.records import Attribute, Prompt, SecondOpinion, Shard
+from audit.records import Attribute, Prompt, SecondOpinion, Shard, TargetSource
 from audit.rows import results_schema, row_schema
 from audit.store import RunDirectory
 from audit.summary import LensEvidence, SummaryPlan, summarise
+from audit.targets import AuditTargets
 
 ATTRIBUTES = (Attribute("gender", ("female", "male")), Attribute("age", ("young", "adult", "old")))
 ARMS = ("baseline", "mended")
@@ -112,13 +113,46 @@ def test_opposite_skews_cancel_in_the_pool_and_not_in_the_mean_over_prompts(tmp_
     assert overall.mean_over_prompts.value == pytest.approx(0.4 * np.sqrt(2), rel=1e-5)
 
 
-def test_a_target_of_the_config_replaces_the_uniform_one(tmp_path):
-    def on_target(arm, prompt, index):
-        return {"p_gender_male": 0.3, "p_gender_female": 0.7}
+OWN = AuditTargets(
+    {"nurse": {"gender": (0.9, 0.1)}, "guard": {"gender": (0.3, 0.7)}},
+    {"gender": TargetSource("csv", "labour.csv", "00ff", ("a survey",))},
+)
 
-    result = summarise(write(tmp_path, on_target), plan(targets={"gender": (0.7, 0.3)}))
-    found = only(result.overall, arm="mended", attribute="gender")
-    assert found.fairness_discrepancy.value == pytest.approx(0, abs=1e-6)
+
+def test_every_prompt_is_held_against_its_own_target_and_the_pool_against_what_they_make_together(tmp_path):
+    def on_target(arm, prompt, index):
+        male = 0.1 if prompt.id == "nurse" else 0.7
+        return {"p_gender_male": male, "p_gender_female": 1 - male}
+
+    result = summarise(write(tmp_path, on_target), plan(targets=OWN))
+    rows = [row for row in (*result.results, *result.overall) if row.attribute == "gender"]
+    assert [row.fairness_discrepancy.plug_in_soft for row in rows] == pytest.approx([0] * 6, abs=1e-6)
+    assert only(result.overall, arm="mended", attribute="gender").mean_over_prompts.value == pytest.approx(0, abs=1e-6)
+    assert only(rows, arm="mended", prompt_id="guard").target == {"female": 0.3, "male": 0.7}
+    assert only(rows, arm="mended", prompt_id=None).target == pytest.approx({"female": 0.6, "male": 0.4})
+    assert result.targets == {"gender": OWN.sources["gender"], "age": TargetSource("uniform")}
+    assert only(result.overall, arm="mended", attribute="age").target == dict.fromkeys(("young", "adult", "old"), 1 / 3)
+
+
+def test_a_pool_weighs_targets_by_the_images_that_were_classified(tmp_path):
+    result = summarise(
+        write(tmp_path, lambda arm, prompt, index: FAILED if prompt.id == "nurse" and index > 1 else {}),
+        plan(targets=OWN),
+    )
+    overall = only(result.overall, arm="mended", attribute="gender")
+    assert overall.target["female"] == pytest.approx((2 * 0.9 + 8 * 0.3) / 10)
+
+
+def test_a_change_is_measured_against_the_prompts_own_target(tmp_path):
+    def moved(arm, prompt, index):
+        male = index % 2 if arm == "baseline" else 0
+        return {"p_gender_male": male, "p_gender_female": 1 - male}
+
+    targets = AuditTargets({"nurse": {"gender": (1.0, 0.0)}})
+    changes = summarise(write(tmp_path, moved), plan(targets=targets)).changes
+    nurse, guard = (only(changes, prompt_id=name, attribute="gender").squared.value for name in ("nurse", "guard"))
+    assert nurse < -0.4 < 0.4 < guard  # all women: what nurses' target asks for, and far from an even split
+    assert only(changes, prompt_id=None, attribute="gender").squared.value == pytest.approx((nurse + guard) / 2)
 
 
 def test_images_that_were_not_classified_are_counted_and_enter_no_share(tmp_path):
@@ -311,7 +345,7 @@ def test_20_000_rows_fit_in_far_less_than_one_gib(tmp_path):
     script = textwrap.dedent("""
         import pathlib, sys
         import numpy as np, pyarrow as pa
-        from audit.records import Attribute, Prompt, Shard
+        from audit.records import Attribute, Prompt, Shard, TargetSource
         from audit.rows import row_schema
         from audit.store import RunDirectory
         from audit.summary import SummaryPlan, summarise

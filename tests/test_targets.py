@@ -1,19 +1,15 @@
 """Targets come out in the order of the groups, and a file's mistakes are all told at once, each at its place."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
 
 from audit import targets as module
 from audit.config.errors import ConfigErrors
-from audit.records import Attribute
-from audit.targets import (
-    category_problems,
-    inline_problems,
-    inline_targets,
-    read_targets,
-    uniform_targets,
-)
+from audit.config.settings import AuditConfig
+from audit.records import Attribute, TargetSource
+from audit.targets import audit_targets, pooled_target, read_targets, uniform_targets
 
 GENDER = Attribute("gender", ("female", "male"))
 RACE = Attribute("race", ("white", "black", "asian"))
@@ -26,7 +22,7 @@ def read(tmp_path):
     def reader(text, prompts=("doctor",), attributes=(GENDER,), categories=None):
         path = tmp_path / "targets.csv"
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return read_targets(path, prompts, attributes, categories)
+        return read_targets(path, prompts, attributes, categories).shares
 
     return reader
 
@@ -46,28 +42,37 @@ def test_uniform_targets_are_equal_shares():
     assert found == {p: {"gender": (0.5, 0.5), "race": (1 / 3,) * 3} for p in ("doctor", "nurse")}
 
 
+def config(**targets):
+    return AuditConfig(name="trial", attributes={"gender": GENDER.groups, "race": RACE.groups}, targets=targets).targets
+
+
 def test_inline_shares_hold_for_every_prompt_in_the_order_of_the_groups():
-    found = inline_targets({"gender": {"male": 0.3, "female": 0.7}}, ("doctor", "nurse"), (GENDER, RACE))
-    assert found["doctor"]["gender"] == found["nurse"]["gender"] == pytest.approx((0.7, 0.3))
-    assert found["doctor"]["race"] == (1 / 3,) * 3
+    found = audit_targets(config(gender={"male": 0.3, "female": 0.7}), ("doctor", "nurse"), (GENDER, RACE))
+    assert found.shares["doctor"]["gender"] == found.shares["nurse"]["gender"] == pytest.approx((0.7, 0.3))
+    assert found.shares["doctor"]["race"] == (1 / 3,) * 3
+    assert found.sources == {"gender": TargetSource("shares"), "race": TargetSource("uniform")}
 
 
-@pytest.mark.parametrize(
-    ("shares", "place", "message"),
-    [
-        ({"gendre": {"female": 1}}, ("gendre",), "did you mean 'gender'?"),
-        ({"gender": {"female": 0.5, "man": 0.5}}, ("gender", "man"), "expected a group (female, male), found 'man'"),
-        ({"gender": {"female": 1.0}}, ("gender",), "found none for male; write 0"),
-        ({"gender": {"female": 0.5, "male": 0.4}}, ("gender",), "found 0.9; is a category missing?"),
-        ({"gender": {"female": 1.5, "male": -0.5}}, ("gender", "male"), "from 0 to 1, found -0.5"),
-        ({"gender": {"female": float("nan"), "male": 0.5}}, ("gender", "female"), "from 0 to 1, found nan"),
-    ],
-)
-def test_mistaken_inline_shares_are_told_at_their_place(shares, place, message):
-    problems = {p.location: p.message for p in inline_problems(("target",), shares, (GENDER,))}
-    assert message in problems["target", *place]
-    with pytest.raises(ValueError, match="expected"):
-        inline_targets(shares, ("doctor",), (GENDER,))
+def test_attributes_may_share_a_file_and_each_says_where_it_is_from(tmp_path):
+    path = tmp_path / "shares.csv"
+    path.write_text(
+        "prompt,attribute,group,share,source\n"
+        "doctor,gender,Women,0.4,survey A\ndoctor,gender,Men,0.6,survey A\n"
+        "doctor,race,white,0.5,survey B\ndoctor,race,black,0.3,\ndoctor,race,asian,0.2,survey C\n"
+    )
+    categories = {"Women": "female", "Men": "male"}
+    choices = config(gender={"csv": str(path), "categories": categories}, race={"csv": str(path)})
+    found = audit_targets(choices, ("doctor",), (GENDER, RACE))
+    assert found.shares == {"doctor": {"gender": pytest.approx((0.4, 0.6)), "race": pytest.approx((0.5, 0.3, 0.2))}}
+    assert [found.sources[name].origins for name in ("gender", "race")] == [("survey A",), ("survey B", "survey C")]
+    assert found.sources["gender"].sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_pool_of_unequal_prompts_has_the_target_that_its_images_make():
+    targets = {"doctor": {"gender": (0.2, 0.8)}, "nurse": {"gender": (0.8, 0.2)}}
+    assert pooled_target(targets, {"doctor": 30, "nurse": 10}, GENDER) == pytest.approx((0.35, 0.65))
+    assert pooled_target(targets, {"doctor": 0, "nurse": 0}, GENDER) == pytest.approx((0.5, 0.5))
+    assert pooled_target({}, {"doctor": 3, "nurse": 1}, RACE) == (1 / 3,) * 3
 
 
 def test_a_file_gives_each_prompt_its_own_shares(read):
@@ -187,27 +192,8 @@ def test_spreadsheets_may_write_their_byte_order_mark_and_line_ends(read):
     assert read(b"\xef\xbb\xbf" + text.encode())["doctor"]["gender"] == (0.5, 0.5)
 
 
-@pytest.mark.parametrize(
-    ("mapping", "place", "message"),
-    [
-        ({"Women": "woman", "Men": "male"}, ("gender", "Women"), "expected a group (female, male), found 'woman'"),
-        ({"Women": "female", "women ": "female", "Men": "male"}, ("gender", "women "), "found 'women ' beside 'Women'"),
-        ({"Women": "female"}, ("gender",), "found none for male"),
-    ],
-)
-def test_a_mistaken_mapping_is_told_at_its_place(mistakes, mapping, place, message):
-    problems = {p.location: p.message for p in category_problems((), {"gender": mapping}, (GENDER,))}
-    assert message in problems[place]
-    assert any(message in mistake for mistake in mistakes(HEADER, categories={"gender": mapping}))
-
-
-def test_a_mapping_of_an_attribute_that_is_not_audited_is_told():
-    (problem,) = category_problems((), {"sex": {}}, (GENDER,))
-    assert "expected an audited attribute (gender), found 'sex'" in problem.message
-
-
 def test_the_template_is_readable_and_says_that_its_shares_are_invented():
-    found = read_targets(TEMPLATE, ("doctor", "nurse"), (GENDER,))
+    found = read_targets(TEMPLATE, ("doctor", "nurse"), (GENDER,)).shares
     assert sum(found["nurse"]["gender"]) == pytest.approx(1)
     text = TEMPLATE.read_text()
     rows = [line for line in text.splitlines() if not line.startswith(("#", "prompt,"))]

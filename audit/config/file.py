@@ -171,6 +171,10 @@ _EXPECTED = {
 }
 
 
+_NEITHER = ("literal_error", "int_type", "tuple_type", "dict_type")
+"""What a value of the wrong kind is called under a field of two kinds."""
+
+
 def _told(mistake: _Mistake) -> ConfigError:
     """Put an error of pydantic into words, at its key where the key is what is wrong."""
     detail, node = mistake.detail, mistake.node
@@ -190,8 +194,8 @@ def _told(mistake: _Mistake) -> ConfigError:
 
 def _expected(detail: ErrorDetails) -> str:
     context = detail.get("ctx", {})
-    if detail["loc"][-1] in ("word", "other") and detail["type"] in ("literal_error", "int_type", "tuple_type"):
-        return UNIONS_IN_WORDS[str(detail["loc"][-2])]
+    if detail["loc"][-1] in ("word", "other") and detail["type"] in _NEITHER:
+        return next(UNIONS_IN_WORDS[str(step)] for step in reversed(detail["loc"]) if step in UNIONS_IN_WORDS)
     if detail["type"] == "string_pattern_mismatch":
         return PATTERNS_IN_WORDS[context["pattern"]]
     known = _EXPECTED.get(detail["type"])

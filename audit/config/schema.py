@@ -30,10 +30,18 @@ def known_keys(location: Location) -> tuple[str, ...]:
     schema = config_schema()
     here: Mapping[str, Any] = schema
     for step in location:
-        here = here["items"] if isinstance(step, int) else here["properties"][step]
+        here = here["items"] if isinstance(step, int) else _below(here, step)
+        # Of the kinds that a value can have, only one has keys of its own.
+        here = next((kind for kind in here.get("oneOf", ()) if "$ref" in kind), here)
         if "$ref" in here:
             here = schema["$defs"][here["$ref"].rsplit("/", 1)[-1]]
     return tuple(here["properties"])
+
+
+def _below(here: Mapping[str, Any], step: str) -> Mapping[str, Any]:
+    """Return what stands under a key: a known one, or any key of a mapping with names of the user's."""
+    found: Mapping[str, Any] = here.get("properties", {}).get(step) or next(iter(here["patternProperties"].values()))
+    return found
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
@@ -27,6 +28,7 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from audit.config.problems import Location, Problem, listing, suggestion
+from audit.config.shares import category_problems, share_problems
 from audit.records import BASELINE
 
 ZERO_SHOT = "zero-shot"
@@ -159,7 +161,12 @@ AutoOrCount = Annotated[
 ]
 
 
-UNIONS_IN_WORDS = {"occupations": "'all' or a list of names", "count": "'auto' or a whole number"}
+UNIONS_IN_WORDS = {
+    "occupations": "'all' or a list of names",
+    "count": "'auto' or a whole number",
+    "targets": "'uniform', a share for each group, or csv: with a file",
+    "target": "'uniform' or a share for each group",
+}
 """What the fields of two kinds take, for messages."""
 
 
@@ -265,6 +272,35 @@ class LensConfig(_Section):
     """Held-out images per prompt, group and round when strengths are searched."""
 
 
+Shares = dict[GroupName, Fraction]
+UniformOrShares = Annotated[
+    Annotated[Literal["uniform"], Tag("word")] | Annotated[Shares, Tag("other")], Discriminator(_word_or_other)
+]
+
+
+class TargetFileConfig(_Section):
+    """Targets per prompt from a file, such as labour statistics."""
+
+    csv: Text
+    """A CSV file with the columns ``prompt,attribute,group,share`` and, if it likes, ``overlaps`` and ``source``."""
+    categories: dict[Text, GroupName | None] | None = None
+    """What the file's categories count for: a group, or nothing for one that is left out on purpose. Without it the
+    file names the audit's own groups."""
+
+
+def _kind_of_target(value: object) -> str:
+    named = value if isinstance(value, dict) else {}
+    return "file" if isinstance(value, TargetFileConfig) or "csv" in named else _word_or_other(value)
+
+
+TargetChoice = Annotated[
+    Annotated[Literal["uniform"], Tag("word")]
+    | Annotated[Shares, Tag("other")]
+    | Annotated[TargetFileConfig, Tag("file")],
+    Discriminator(_kind_of_target),
+]
+
+
 class MitigationConfig(_Section):
     """One intervention; its name is the name of an arm."""
 
@@ -274,8 +310,8 @@ class MitigationConfig(_Section):
     """How the model is edited."""
     attribute: Text
     """The attribute to balance."""
-    target: Literal["uniform"] = "uniform"
-    """The distribution over groups that counts as fair."""
+    target: UniformOrShares = "uniform"
+    """The distribution over groups that images are steered to; what they are measured against stands in ``targets``."""
     edit: Literal["add", "scale"] = "add"
     """Add to the bias features, or multiply them (which does nothing where a feature does not fire)."""
     strength: Annotated[float, Field(ge=0, le=1000)] | None = None
@@ -375,6 +411,8 @@ class AuditConfig(_Section):
     sampling: SamplingConfig = SamplingConfig()
     attributes: dict[GroupName, Groups] = Field(dict(DEFAULT_ATTRIBUTES), min_length=1)
     """Attributes and their groups: perceived presentation as the judge sees it, never identity."""
+    targets: dict[GroupName, TargetChoice] = {}
+    """The distribution over groups that counts as fair, by attribute: ``uniform`` unless it says otherwise."""
     judge: JudgeConfig = JudgeConfig()
     second_opinions: Annotated[tuple[SecondOpinionConfig, ...], Field(strict=False)] = (
         SecondOpinionConfig(name="clip"),
@@ -440,6 +478,7 @@ def _line_errors(problems: Sequence[Problem]) -> list[InitErrorDetails]:
 
 def _disagreements(config: AuditConfig) -> Iterator[Problem]:
     """Find what single fields cannot know: names that must exist elsewhere, shapes that must fit each other."""
+    yield from _mistaken_targets(config)
     yield from _unknown_lens_attributes(config)
     yield from _unusable_arm_names(config)
     for index, mitigation in enumerate(config.mitigations):
@@ -451,6 +490,25 @@ def _disagreements(config: AuditConfig) -> Iterator[Problem]:
         yield from _gate_limit(at, gate)
         yield from _gate_attribute(config, at, gate)
         yield from _gate_place(config, at, gate)
+
+
+def _mistaken_targets(config: AuditConfig) -> Iterator[Problem]:
+    known = tuple(config.attributes)
+    for name, choice in config.targets.items():
+        at: Location = ("targets", name)
+        if name not in known:
+            message = f"expected an audited attribute ({listing(known)}), found {name!r}{suggestion(name, known)}"
+            yield Problem(at, message, reads=(("attributes",),))
+        elif isinstance(choice, dict):
+            yield from _unless_in_doubt(share_problems(at, choice, config.attributes[name]))
+        elif isinstance(choice, TargetFileConfig) and choice.categories is not None:
+            found = category_problems((*at, "categories"), choice.categories, config.attributes[name])
+            yield from _unless_in_doubt(found)
+
+
+def _unless_in_doubt(problems: Iterator[Problem]) -> Iterator[Problem]:
+    """Say what was looked at: where the attributes, or shares beside these, are mistaken too, it is no news."""
+    return (replace(problem, reads=(("attributes",), problem.location)) for problem in problems)
 
 
 def _unknown_lens_attributes(config: AuditConfig) -> Iterator[Problem]:
@@ -487,6 +545,8 @@ def _mitigation_disagreements(config: AuditConfig, at: Location, mitigation: Mit
     elif name not in config.lens.attributes and set(config.lens.attributes) <= set(known):
         message = f"expected an attribute of the lens ({listing(config.lens.attributes)}), found {name!r}; add it there"
         yield Problem((*at, "attribute"), message, reads=(("attributes",), ("lens", "attributes")))
+    elif isinstance(mitigation.target, dict):
+        yield from _unless_in_doubt(share_problems((*at, "target"), mitigation.target, config.attributes[name]))
     if mitigation.strength is None and not _as_searched(mitigation):
         message = (
             "expected a strength for this edit, found none; a lens holds strengths for edit: add, reverse_step:"

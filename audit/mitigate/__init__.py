@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 
 from audit.config.settings import MitigationConfig
+from audit.config.shares import normalised
 from audit.dissect.lens import Lens
 from audit.mitigate.assignment import assigned_group
 from audit.mitigate.difflens import DiffLensEdit, Steering
@@ -25,7 +26,7 @@ def build_arm(
 ) -> Arm:
     """Turn a mitigation into what it does to one batch of images of one prompt."""
     groups = lens.groups[mitigation.attribute]
-    target = dict.fromkeys(groups, 1 / len(groups))
+    target = steered_shares(mitigation, groups)
     assigned = tuple(assigned_group(key, target, audit_seed) for key in keys)
     if mitigation.strength is not None:
         strengths = tuple(mitigation.strength for _ in keys)
@@ -33,6 +34,13 @@ def build_arm(
         found = lens.strengths.get(mitigation.attribute, {})
         strengths = tuple(strength_of(found, prompt.id, group) for group in assigned)
     return steered_arm(mitigation, lens, Steering(assigned, strengths))
+
+
+def steered_shares(mitigation: MitigationConfig, groups: Sequence[str]) -> dict[str, float]:
+    """Share of the images that are steered to each group."""
+    if isinstance(mitigation.target, str):
+        return dict.fromkeys(groups, 1 / len(groups))
+    return dict(zip(groups, normalised(mitigation.target, groups), strict=True))
 
 
 def steered_arm(mitigation: MitigationConfig, lens: Lens, steering: Steering) -> Arm:

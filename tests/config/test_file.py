@@ -89,6 +89,19 @@ workers: {count: fast}
             "name: a\nprompts: {occupations: 3}\n",
             "2:24: prompts.occupations: expected 'all' or a list of names, found 3",
         ),
+        (
+            "name: a\ntargets: {gender: even}\n",
+            "2:19: targets.gender: expected 'uniform', a share for each group, or csv: with a file, found 'even'",
+        ),
+        (
+            "name: a\ntargets: {gender: 3}\n",
+            "2:19: targets.gender: expected 'uniform', a share for each group, or csv:",
+        ),
+        ("name: a\ntargets: {gender: {female: 2}}\n", "2:28: targets.gender.female: expected at most 1.0, found 2"),
+        (
+            "name: a\ntargets:\n  gender: {csv: x.csv, mapping: {}}\n",
+            "3:24: targets.gender.mapping: expected one of csv, categories; found 'mapping'",
+        ),
         ("name: !!python/name:os.system a\n", "1:7: name: expected no tag, found"),
         ("name: a\n? [b]\n: 1\n", "2:3: expected a word as key, found a list or mapping"),
         ("name: a\n<<: {seed: 1}\n", "2:1: <<: expected one of name, seed"),

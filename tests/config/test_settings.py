@@ -156,6 +156,7 @@ def test_shipped_configs_satisfy_the_schema_they_point_to(path):
 def test_known_keys_follow_a_location():
     assert known_keys(("sampling",)) == ("steps", "guidance", "batch")
     assert "strength" in known_keys(("mitigations", 3))
+    assert known_keys(("targets", "gender")) == ("csv", "categories")
 
 
 @pytest.mark.parametrize("change", [{"edit": "scale"}, {"reverse_step": "asymmetric"}, {"window": [0.0, 0.5]}])
@@ -164,6 +165,44 @@ def test_an_edit_of_another_kind_than_the_lens_searched_needs_its_own_strength(c
     with pytest.raises(ValidationError, match="expected a strength"):
         AuditConfig(name="x", mitigations=[mitigation])
     assert AuditConfig(name="x", mitigations=[{**mitigation, "strength": 1.0}]).mitigations[0].strength == 1.0
+
+
+TARGETS = {
+    "gender": {"csv": "labour.csv", "categories": {"Women": "female", "Men": "male", "Not stated": None}},
+    "age": {"young": 0.2, "adult": 0.5, "old": 0.3},
+    "skin_tone": "uniform",
+}
+
+
+def test_a_target_is_a_word_shares_or_a_file():
+    config = AuditConfig(name="audit", targets=TARGETS, mitigations=[MITIGATION | {"target": {"female": 1, "male": 0}}])
+    assert config.targets["gender"].categories["Not stated"] is None
+    assert config.targets["age"]["old"] == 0.3
+    assert AuditConfig.model_validate_json(config.model_dump_json()) == config
+    assert jsonschema.validate({"name": "audit", "targets": TARGETS}, config_schema()) is None
+
+
+@pytest.mark.parametrize(
+    ("targets", "where", "message"),
+    [
+        ({"gendre": "uniform"}, ("gendre",), "(gender, age, skin_tone), found 'gendre'; did you mean 'gender'?"),
+        ({"gender": {"female": 0.5, "male": 0.4}}, ("gender",), "found 0.9; is a category missing?"),
+        ({"gender": {"female": 0.5, "man": 0.5}}, ("gender", "man"), "expected a group (female, male), found 'man'"),
+        (
+            {"gender": {"csv": "x.csv", "categories": {"Women": "female"}}},
+            ("gender", "categories"),
+            "found none for male",
+        ),
+    ],
+)
+def test_a_mistaken_target_is_told_at_its_place(targets, where, message):
+    found = mistakes(targets=targets)
+    assert message in found["targets", *where]
+
+
+def test_shares_that_images_are_steered_to_must_be_those_of_the_attribute():
+    found = mistakes(mitigations=[MITIGATION | {"target": {"female": 0.5, "male": 0.6}}])
+    assert "found 1.1" in found["mitigations", 0, "target"]
 
 
 def test_every_measure_can_be_a_gate():

@@ -94,6 +94,15 @@ def test_strengths_come_from_the_lens_prompt_by_prompt():
     assert changed == [group == "male" for group in arm.assigned]
 
 
+def test_images_are_steered_to_the_shares_that_the_mitigation_names():
+    mitigation = MitigationConfig(
+        name="m", attribute="gender", strength=1.0, target={"male": 0.746, "female": 0.25}
+    )  # rounded shares
+    keys = [ImageKey("nurse", i) for i in range(400)]
+    arm = build_arm(mitigation, a_lens(), Prompt("nurse", "a nurse", "nurse"), keys, audit_seed=0)
+    assert arm.assigned.count("female") == pytest.approx(400 * 0.25 / 0.996, abs=1)
+
+
 def test_a_prompt_that_the_lens_never_saw_gets_the_median():
     found = {"a": {"female": 0.0}, "b": {"female": 1.0}, "c": {"female": 2.0}}
     assert strength_of(found, "d", "female") == 1.0

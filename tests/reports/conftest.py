@@ -14,7 +14,6 @@ from audit.arm_rows import ArmRows
 from audit.changes import attribute_shifts, group_changes, missing_difference
 from audit.group_results import adjusted, group_result
 from audit.measure.classifier_error import ConfusionMatrix
-from audit.measure.fairness import uniform
 from audit.measure.intervals import wilson
 from audit.records import (
     BASELINE,
@@ -29,6 +28,7 @@ from audit.records import (
     Verdict,
 )
 from audit.store import AUDIT, RESULTS, RunDirectory
+from audit.targets import uniform_targets
 from reports.export import to_json
 
 ARM = "difflens-gender"
@@ -68,12 +68,12 @@ def measured(rng, arms):
     """Everything that the summary works out from the rows."""
     rows = {arm: arm_of(rng, arm) for arm in arms}
     attributes = [Attribute(name, tuple(groups)) for name, groups in GROUPS.items()]
-    targets = {item.name: uniform(len(item.groups)) for item in attributes}
+    targets = uniform_targets(list(MALE_SHARE), attributes)
     matrix = ConfusionMatrix.of(GROUPS["gender"], [[190, 10], [6, 194]])
 
     def one(arm, item, prompt):
         known = matrix if item.name == "gender" else None
-        return group_result(rows[arm], item, targets[item.name], prompt, known)
+        return group_result(rows[arm], item, targets, prompt, known)
 
     results = [row for arm in arms for row in adjusted([one(arm, a, p) for p in MALE_SHARE for a in attributes])]
     by_prompt = sorted(results, key=lambda row: list(MALE_SHARE).index(row.prompt_id))

@@ -113,6 +113,19 @@ def test_ticks_are_round_and_few(high):
     assert all(round(tick, 2) == pytest.approx(tick) for tick in axis.ticks)
 
 
+def test_a_row_with_a_target_of_its_own_has_its_own_dashed_line():
+    rows = [charts.Row(name, (charts.Mark(0.5),), target) for name, target in (("a", 0.25), ("b", 0.75))]
+    axis = charts.Axis("", 1.0, True)
+    svg = ElementTree.fromstring(charts.dumbbell(FRAME, axis, ["baseline"], rows))
+    lines = [line for line in svg.iter("line") if line.get("class") == "reference"]
+    circles = [float(circle.get("cx")) for circle in svg.iter("circle") if float(circle.get("cy")) > 40]
+    places = [float(line.get("x1")) for line in lines]
+    ends = [(float(line.get("y1")), float(line.get("y2"))) for line in lines]
+    assert ends[0][1] < ends[1][0]
+    apart = (places[1] - places[0]) / 2
+    assert [place - circles[-1] for place in places] == pytest.approx([-apart, apart], abs=0.2)
+
+
 def test_a_chart_of_nothing_is_refused():
     with pytest.raises(ValueError, match="at least one row"):
         charts.dumbbell(FRAME, SHARE, ["baseline"], [])

@@ -55,7 +55,8 @@ def produced(tmp_path_factory):
         table = pa.Table.from_pylist(list(shard_rows(shard, rng)), schema=row_schema(ATTRIBUTES))
         run.write_shard(shard.id, table, {"attribution/gender": np.ones((2, 4), np.float32), "images": np.array(8)})
     lens = LensEvidence({"name": "lens-1"}, {"gender": {"male": [(3, 0.1, 2.0)]}})
-    plan = SummaryPlan("export-1", ATTRIBUTES, shards, ("baseline", "mended"), {}, "net:clip", "net:features")
+    names = {"clip_signature": "net:clip", "feature_signature": "net:features"}
+    plan = SummaryPlan("export-1", ATTRIBUTES, shards, ("baseline", "mended"), **names)
     return run, summarise(run, plan, lens)
 
 
