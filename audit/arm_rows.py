@@ -70,6 +70,17 @@ class ArmRows:
         known: NDArray[np.bool_] = self.statuses[self._rows(prompt_id)] == Status.CLASSIFIED
         return known
 
+    def codes(self, attribute: str) -> NDArray[np.int64]:
+        """Return the place of each image's group among the attribute's, −1 where none was perceived, shape (n,)."""
+        codes = np.full(len(self.statuses), -1)
+        known = self.known()
+        codes[known] = self.probabilities[attribute][known].argmax(axis=1)
+        return codes
+
+    def prompt_numbers(self) -> NDArray[np.int64]:
+        """Return the place of each image's prompt among the arm's, shape (n,)."""
+        return np.repeat(np.arange(len(self.prompts)), [rows.stop - rows.start for rows in self.prompts.values()])
+
     def strata(self, prompt_id: str | None = None) -> list[str] | None:
         """Return the assigned group of each classified image of a prompt, or of all; None where none was assigned.
 

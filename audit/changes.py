@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from audit.arm_rows import ArmRows, Floats, Pairs
 from audit.measure import fairness
 from audit.measure.bounds import missing_differs_in_pairs
@@ -16,9 +14,6 @@ from audit.records import Attribute, AttributeShift, GroupChange, MissingDiffere
 from audit.targets import Targets, target_of
 
 Target = tuple[float, ...]
-
-UNCLASSIFIED = -1
-"""Code of an image without a perceived group."""
 
 
 def group_changes(
@@ -54,19 +49,9 @@ def attribute_shifts(
     baseline: ArmRows, arms: Sequence[ArmRows], attributes: Sequence[Attribute]
 ) -> tuple[AttributeShift, ...]:
     """Return how far each arm moved each attribute, with what chance alone would show."""
-    prompts = np.repeat(list(baseline.prompts), [rows.stop - rows.start for rows in baseline.prompts.values()])
-    codes = {arm.arm: _codes(arm, attributes) for arm in arms}
-    return shift_matrix(_codes(baseline, attributes), codes, prompts, attributes)
-
-
-def _codes(rows: ArmRows, attributes: Sequence[Attribute]) -> dict[str, np.ndarray]:
-    known = rows.known()
-    codes = {}
-    for attribute in attributes:
-        perceived = np.full(len(known), UNCLASSIFIED)
-        perceived[known] = rows.probabilities[attribute.name][known].argmax(1)
-        codes[attribute.name] = perceived
-    return codes
+    codes = {rows.arm: {a.name: rows.codes(a.name) for a in attributes} for rows in (baseline, *arms)}
+    before = codes.pop(baseline.arm)
+    return shift_matrix(before, codes, baseline.prompt_numbers(), attributes)
 
 
 def _change(pair: Pairs, prompt: str, arm: str, attribute: Attribute, target: Target) -> GroupChange:

@@ -13,13 +13,13 @@ from audit.arm_rows import ArmRows
 from audit.changes import variations
 from audit.gates import Gate, GateInput, NoData
 from audit.measure import fairness
-from audit.measure.bounds import discrepancy_bounds, share_bounds, share_ratio_bounds
+from audit.measure.bounds import discrepancy_bounds, share_bounds
 from audit.measure.discrepancy import debiased_squared, discrepancy_interval, display
-from audit.measure.group_measures import MEASURES
+from audit.measure.group_measures import MEASURES, MOST_GROUPS
 from audit.measure.intervals import mean_interval, wilson
 from audit.measure.paired import mean_over_prompts
 from audit.records import BASELINE, Attribute, Estimate, QualityResult, Range
-from audit.targets import Targets, target_of
+from audit.targets import Targets, pooled_target, target_of
 
 Reading = GateInput | NoData
 
@@ -48,12 +48,12 @@ class GateReader:
         readers: dict[str, Callable[[Gate], Reading]] = {
             "fairness_discrepancy": self._discrepancy,
             "share": self._share,
-            "share_ratio": self._share_ratio,
             "unclassified_share": self._unclassified,
             "clip_i": self._clip,
             "kid": self._kid,
             "prompt_shown": self._prompt_shown,
             "attribute_shift": self._shift,
+            **dict.fromkeys(MEASURES, self._group_measure),
         }
         return readers[kind](gate)
 
@@ -111,18 +111,24 @@ class GateReader:
             unclassified=_unclassified_share(rows, gate.prompt_id),
         )
 
-    def _share_ratio(self, gate: Gate) -> Reading:
+    def _group_measure(self, gate: Gate) -> Reading:
         rows, attribute = self._of(gate)
         counts, n = _counts(rows, attribute, gate.prompt_id)
+        measure = MEASURES[gate.measure]
         if not n:
             return NO_IMAGES
-        ratio, bounds = MEASURES["share_ratio"], share_ratio_bounds(counts, rows.counts(gate.prompt_id))
-        target = fairness.uniform(len(attribute.groups))  # the ratio of the shares themselves has no other
+        target = self._target(rows, attribute, gate.prompt_id, classified=True)
+        if len(target) > MOST_GROUPS or not measure.defined_for(np.array(target)):
+            return NoData(f"it is undefined for a target that wants none of a group, or more than {MOST_GROUPS} groups")
+        # Where the unclassified images change what the pool is held against, they have no bounds.
+        known = self._target(rows, attribute, gate.prompt_id, classified=False) == target
+        bounds = measure.bounds(counts, len(rows.known(gate.prompt_id)) - n, target) if known else None
         return GateInput(
-            value=ratio.of(counts, target).estimate.value,
-            interval_at=lambda confidence: _ends(ratio.of(counts, target, confidence).estimate),
+            value=measure.of(counts, target).value,
+            interval_at=lambda confidence: _ends(measure.of(counts, target, confidence)),
             n=n,
-            worst_case=(bounds.low, bounds.high),
+            note="all prompts pooled, where opposite skews cancel" if gate.prompt_id is None else "",
+            worst_case=(bounds.low, bounds.high) if bounds else None,
             unclassified=_unclassified_share(rows, gate.prompt_id),
         )
 
@@ -174,6 +180,16 @@ class GateReader:
     def _of(self, gate: Gate) -> tuple[ArmRows, Attribute]:
         attribute = next(attribute for attribute in self.attributes if attribute.name == gate.attribute)
         return self.arms[gate.arm], attribute
+
+    def _target(
+        self, rows: ArmRows, attribute: Attribute, prompt_id: str | None, *, classified: bool
+    ) -> tuple[float, ...]:
+        """Return the target of a prompt; of a pool that of its classified images, or of all of them."""
+        if prompt_id is not None:
+            return target_of(self.targets, prompt_id, attribute)
+        known = {prompt: rows.known(prompt) for prompt in rows.prompts}
+        images = {prompt: int(found.sum()) if classified else len(found) for prompt, found in known.items()}
+        return pooled_target(self.targets, images, attribute)
 
     def _discrepancy_bounds(self, gate: Gate, prompt_id: str) -> Range:
         rows, attribute = self._of(gate)

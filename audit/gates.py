@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from audit.measure.group_measures import MEASURES
 from audit.measure.multiplicity import HolmStep, holm_steps
 from audit.records import Verdict
 
@@ -25,7 +26,7 @@ Outcome = Literal["pass", "fail", "inconclusive"]
 Overall = Literal["pass", "fail", "inconclusive", "warn", "none"]
 Interval = tuple[float, float]
 
-FAIRNESS = ("fairness_discrepancy", "share", "share_ratio")
+FAIRNESS = ("fairness_discrepancy", "share", *MEASURES)
 """Measures of perceived groups, which images without a group could change."""
 
 

@@ -18,6 +18,7 @@ from audit.measure.classifier_error import (
     corrected_interval,
 )
 from audit.measure.discrepancy import debiased_squared, discrepancy_interval, display, parity_p_value
+from audit.measure.group_measures import MOST_GROUPS, group_measures
 from audit.measure.intervals import wilson
 from audit.measure.multiplicity import benjamini_hochberg
 from audit.measure.paired import mean_over_prompts
@@ -57,6 +58,7 @@ def group_result(
         corrected=_corrected(counts, target, matrix, attribute) if matrix is not None and n > 1 else None,
         mean_over_prompts=_mean_over_prompts(rows, attribute, targets) if prompt_id is None else None,
         target=dict(zip(attribute.groups, target, strict=True)),
+        measures=group_measures(counts, target) if n and len(target) <= MOST_GROUPS else {},
     )
 
 

@@ -177,6 +177,20 @@ class TargetSource:
 
 
 @dataclass(frozen=True)
+class GroupMeasure(Estimate):
+    """One measure of group shares, under its name in ``audit.measure.group_measures.MEASURES``.
+
+    Attributes:
+        ideal: Value of shares that equal the target.
+        expected_at_target: Mean value over samples of n images from the target itself: what a perfectly fair model
+            would score, further from the ideal the smaller n is.
+    """
+
+    ideal: float
+    expected_at_target: float
+
+
+@dataclass(frozen=True)
 class FairnessDiscrepancy:
     """Distance ‖π − r‖₂ of the group distribution π from the target r, estimated on at least two images.
 
@@ -261,6 +275,8 @@ class GroupResult:
         corrected: None where the judge's confusion matrix is not known: the figures are uncorrected.
         mean_over_prompts: On overall rows, where a prompt has at least two classified images.
         target: Share of each group that counts as fair; of a pool what it would have with every prompt on its target.
+        measures: Other measures of the shares by name; empty where nothing was classified, or there are more groups
+            than they are worked out for.
     """
 
     prompt_id: str | None
@@ -275,6 +291,7 @@ class GroupResult:
     corrected: Corrected | None = None
     mean_over_prompts: PromptMean | None = None
     target: dict[str, float] = field(default_factory=dict)
+    measures: dict[str, GroupMeasure] = field(default_factory=dict)
 
     @property
     def is_finding(self) -> bool:
@@ -396,6 +413,67 @@ class AttributeShift:
 
 
 @dataclass(frozen=True)
+class Cell:
+    """One combination of two attributes' groups.
+
+    Attributes:
+        groups: A group of each attribute, in their order.
+        share: Share of the images classified in both attributes, Wilson's interval; ``n`` is their number.
+        count: Images of this combination.
+        expected: Images that independent attributes with the same shares would have here, prompt by prompt.
+        small: Whether both ``count`` and ``expected`` are too few to read a share from.
+    """
+
+    groups: tuple[str, str]
+    share: Estimate
+    count: int
+    expected: float
+    small: bool
+
+
+@dataclass(frozen=True)
+class Dependence:
+    """Whether two attributes go together within prompts.
+
+    Attributes:
+        statistic: G of one prompt's table; over prompts the generalised Cochran-Mantel-Haenszel statistic.
+        p_value: Of independence.
+        p_adjusted: The same after Benjamini and Hochberg, over the prompts and pairs of the arm; over all prompts
+            ``p_value`` itself.
+        method: ``exact`` (every 2 × 2 table), ``monte_carlo`` (random tables, fixed seed) or
+            ``cochran_mantel_haenszel`` (over prompts, by its limiting χ² distribution).
+        cramers_v: Cramér's V in [0, 1], bias-corrected; over prompts their root mean square, and ``n`` is how many.
+    """
+
+    statistic: float
+    p_value: float
+    p_adjusted: float
+    method: Literal["exact", "monte_carlo", "cochran_mantel_haenszel"]
+    cramers_v: Estimate
+
+
+@dataclass(frozen=True)
+class Intersection:
+    """Two attributes at once, in one arm: of one prompt, or of all (``prompt_id`` None).
+
+    Attributes:
+        prompt_id: The prompt.
+        arm: The arm.
+        attributes: Names of the two attributes.
+        n: Images classified in both.
+        cells: Every combination of groups, also those that no image shows; over all prompts their images pooled.
+        dependence: Whether the two go together; None where an attribute shows a single group in every prompt.
+    """
+
+    prompt_id: str | None
+    arm: str
+    attributes: tuple[str, str]
+    n: int
+    cells: tuple[Cell, ...]
+    dependence: Dependence | None
+
+
+@dataclass(frozen=True)
 class Measurement:
     """A quality figure with the signature of how it was made.
 
@@ -513,6 +591,8 @@ class AuditResult:
             ``features``: a list of FeatureFinding records as plain data.
         changes: What each edited arm changed, by prompt and as the mean over prompts.
         shifts: How far each edited arm moved each attribute, with what chance alone would show.
+        intersections: Pairs of attributes in each arm: all prompts together, and after them the prompts where the two
+            most clearly go together, up to a number per arm and pair.
         missing: Edited arm → whether it leaves another share of its images unclassified than the baseline.
         verdicts: Verdicts per gate; empty while a config names no gates.
         agreement: How far each further judge agrees with the one that decides, by arm and attribute.
@@ -529,6 +609,7 @@ class AuditResult:
     lens: dict[str, Any]
     changes: tuple[GroupChange, ...] = ()
     shifts: tuple[AttributeShift, ...] = ()
+    intersections: tuple[Intersection, ...] = ()
     missing: dict[str, MissingDifference] = field(default_factory=dict)
     verdicts: tuple[Verdict, ...] = ()
     agreement: tuple[JudgeAgreement, ...] = ()

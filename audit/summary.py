@@ -23,6 +23,7 @@ from audit.findings import LensFeatures, feature_findings, prompt_attribution
 from audit.gate_inputs import GateReader
 from audit.gates import evaluate, gates_of
 from audit.group_results import adjusted, group_result
+from audit.intersection_results import intersections
 from audit.measure.classifier_error import ConfusionMatrix
 from audit.measure.clip_scores import rescaled
 from audit.measure.intervals import mean_interval, wilson
@@ -148,6 +149,7 @@ def summarise(
         lens=_lens(run, plan, lens),
         changes=tuple(c for rows in edited for c in group_changes(arms[BASELINE], rows, plan.attributes, goals)),
         shifts=shifts,
+        intersections=intersections(arms, plan.attributes),
         missing={rows.arm: missing_difference(arms[BASELINE], rows) for rows in edited},
         verdicts=_verdicts(arms, plan, quality),
         agreement=agreements(common),

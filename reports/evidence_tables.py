@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from audit.records import FINDING_LEVEL, Change, Estimate, GroupChange, GroupResult, JudgeAgreement, Range, SecondView
 from reports.figures import Table
-from reports.story import NBSP, Story, interval, label, mitigations, number, percent
+from reports.story import NBSP, Story, interval, label, mitigations, number, p_value, percent
 
 
 def findings_table(story: Story) -> Table:
@@ -52,7 +52,7 @@ def shift_table(story: Story) -> Table:
             f"{label(shift.attribute)} (edited)" if (shift.arm, shift.attribute) in edited else label(shift.attribute),
             number(shift.value),
             number(shift.floor),
-            _p_value(shift.p_value),
+            p_value(shift.p_value),
             str(shift.prompts),
         )
         for shift in story.result.shifts
@@ -93,8 +93,8 @@ def _finding(row: GroupResult) -> tuple[str, ...]:
         label(row.attribute),
         f"{label(group)} {percent(row.shares[group].value)}, target {percent(row.target[group])}",
         f"{number(discrepancy.value)} {interval(discrepancy.low, discrepancy.high)}" if discrepancy else "–",
-        _p_value(discrepancy.p_parity if discrepancy else None),
-        _p_value(discrepancy.p_adjusted if discrepancy else None),
+        p_value(discrepancy.p_parity if discrepancy else None),
+        p_value(discrepancy.p_adjusted if discrepancy else None),
         str(row.n),
     )
 
@@ -132,7 +132,7 @@ def _agreement(row: JudgeAgreement) -> tuple[str, ...]:
 def _change(change: GroupChange) -> tuple[str, ...]:
     subject = "mean over occupations" if change.prompt_id is None else label(change.prompt_id)
     size = f"{change.n}{NBSP}occupations" if change.prompt_id is None else str(change.n)
-    return subject, change.arm, label(change.attribute), _signed(change.squared), _p_value(change.squared.p_value), size
+    return subject, change.arm, label(change.attribute), _signed(change.squared), p_value(change.squared.p_value), size
 
 
 def _signed(change: Change) -> str:
@@ -162,9 +162,3 @@ def _corrected_rows(row: GroupResult) -> Iterator[tuple[str, ...]]:
 
 def _share(estimate: Estimate) -> str:
     return f"{percent(estimate.value)} {interval(estimate.low, estimate.high, share=True)}"
-
-
-def _p_value(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"

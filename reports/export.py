@@ -9,15 +9,20 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from audit.measure.group_measures import MEASURES
 from audit.records import (
     AttributeShift,
     AuditResult,
+    Cell,
     Change,
     Corrected,
+    Dependence,
     Estimate,
     FairnessDiscrepancy,
     GroupChange,
+    GroupMeasure,
     GroupResult,
+    Intersection,
     JudgeAgreement,
     Measurement,
     MissingDifference,
@@ -37,8 +42,15 @@ SCHEMA_VERSION = 2
 CSV_COLUMNS = (
     "prompt_id", "arm", "attribute", "group", "n", "share", "low", "high", "target",
     "fairness_discrepancy", "squared", "plug_in_soft", "plug_in_hard", "expected_at_parity", "p_parity", "p_adjusted",
+    *(f"{name}{end}" for name in MEASURES for end in ("", "_low", "_high")),
 )  # fmt: skip
 """Columns of ``to_csv``; those after the share are the attribute's, the same in each of its groups."""
+
+INTERSECTION_COLUMNS = (
+    "prompt_id", "arm", "attribute_1", "attribute_2", "n", "group_1", "group_2", "count", "expected", "small",
+    "share", "low", "high", "cramers_v", "cramers_v_low", "cramers_v_high", "p_value", "p_adjusted",
+)  # fmt: skip
+"""Columns of ``intersections_to_csv``; those after the share are the pair's, the same in each of its cells."""
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 """What makes a spreadsheet take a text for a formula."""
@@ -67,6 +79,7 @@ def to_json(result: AuditResult) -> dict[str, Any]:
             "lens": result.lens,
             "changes": [asdict(change) for change in result.changes],
             "shifts": [asdict(shift) for shift in result.shifts],
+            "intersections": [asdict(pair) for pair in result.intersections],
             "missing": [{"arm": arm, **asdict(m), "differs": m.differs} for arm, m in result.missing.items()],
             "verdicts": [asdict(verdict) for verdict in result.verdicts],
             "agreement": [asdict(row) for row in result.agreement],
@@ -101,6 +114,7 @@ def from_json(data: Mapping[str, Any]) -> AuditResult:
         lens=data["lens"],
         changes=tuple(_group_change(row) for row in data["changes"]),
         shifts=tuple(AttributeShift(**row) for row in data["shifts"]),
+        intersections=tuple(_intersection(row) for row in data.get("intersections", ())),
         missing={row["arm"]: _missing_difference(row) for row in data["missing"]},
         verdicts=tuple(Verdict(**verdict) for verdict in data["verdicts"]),
         agreement=tuple(_agreement(row) for row in data.get("agreement", ())),
@@ -133,7 +147,7 @@ def to_csv(result: AuditResult) -> str:
         discrepancy = row.fairness_discrepancy
         known = {} if discrepancy is None else _csv_discrepancy(discrepancy)
         named = {"prompt_id": row.prompt_id and _inert(row.prompt_id), "arm": _inert(row.arm)}
-        shared = {**known, **named, "attribute": _inert(row.attribute), "n": row.n}
+        shared = {**known, **_csv_measures(row), **named, "attribute": _inert(row.attribute), "n": row.n}
         for group, share in row.shares.items():
             figures = {"share": share.value, "low": share.low, "high": share.high, "target": row.target.get(group)}
             writer.writerow({**shared, "group": _inert(group), **figures})
@@ -146,6 +160,39 @@ def _csv_discrepancy(discrepancy: FairnessDiscrepancy) -> dict[str, float]:
     shared = {"low", "high", "n"}  # names of the share's own columns
     kept = {k: v for k, v in asdict(discrepancy).items() if k in CSV_COLUMNS and k not in shared}
     return {**kept, "fairness_discrepancy": discrepancy.value}
+
+
+def _csv_measures(row: GroupResult) -> dict[str, float]:
+    figures: dict[str, float] = {}
+    for name, found in row.measures.items():
+        figures |= {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+    return figures
+
+
+def intersections_to_csv(result: AuditResult) -> str:
+    """Return one line per combination of two attributes' groups; lines over all prompts have no prompt id."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, INTERSECTION_COLUMNS, restval="", lineterminator="\n")
+    writer.writeheader()
+    for pair in result.intersections:
+        shared = _csv_pair(pair)
+        for cell in pair.cells:
+            groups = {"group_1": _inert(cell.groups[0]), "group_2": _inert(cell.groups[1])}
+            counts = {"count": cell.count, "expected": cell.expected, "small": str(cell.small).lower()}
+            share = {"share": cell.share.value, "low": cell.share.low, "high": cell.share.high}
+            writer.writerow({**shared, **groups, **counts, **share})
+    return text.getvalue()
+
+
+def _csv_pair(pair: Intersection) -> dict[str, object]:
+    names = {"attribute_1": _inert(pair.attributes[0]), "attribute_2": _inert(pair.attributes[1])}
+    prompt = pair.prompt_id and _inert(pair.prompt_id)
+    shared: dict[str, object] = {"prompt_id": prompt, "arm": _inert(pair.arm), "n": pair.n, **names}
+    if pair.dependence is None:
+        return shared
+    v = pair.dependence.cramers_v
+    strength = {"cramers_v": v.value, "cramers_v_low": v.low, "cramers_v_high": v.high}
+    return {**shared, **strength, "p_value": pair.dependence.p_value, "p_adjusted": pair.dependence.p_adjusted}
 
 
 def _inert(text: str) -> str:
@@ -165,6 +212,7 @@ def _group_row(row: GroupResult) -> dict[str, Any]:
         "discrepancy_bounds": None if row.discrepancy_bounds is None else asdict(row.discrepancy_bounds),
         "corrected": None if row.corrected is None else asdict(row.corrected),
         "target": row.target,
+        "measures": {name: asdict(measure) for name, measure in row.measures.items()},
     }
 
 
@@ -197,6 +245,7 @@ def _group_result(row: Mapping[str, Any]) -> GroupResult:
         corrected=None if row["corrected"] is None else _corrected(row["corrected"]),
         mean_over_prompts=PromptMean(**row["mean_over_prompts"]) if row.get("mean_over_prompts") else None,
         target=_target(row),
+        measures={name: GroupMeasure(**measure) for name, measure in row.get("measures", {}).items()},
     )
 
 
@@ -227,6 +276,27 @@ def _agreement(row: Mapping[str, Any]) -> JudgeAgreement:
 
 def _estimate(row: Mapping[str, Any] | None) -> Estimate | None:
     return None if row is None else Estimate(**row)
+
+
+def _intersection(row: Mapping[str, Any]) -> Intersection:
+    first, second = row["attributes"]
+    return Intersection(
+        prompt_id=row["prompt_id"],
+        arm=row["arm"],
+        attributes=(first, second),
+        n=row["n"],
+        cells=tuple(_cell(cell) for cell in row["cells"]),
+        dependence=None if row["dependence"] is None else _dependence(row["dependence"]),
+    )
+
+
+def _cell(row: Mapping[str, Any]) -> Cell:
+    first, second = row["groups"]
+    return Cell(**{**row, "groups": (first, second), "share": Estimate(**row["share"])})
+
+
+def _dependence(row: Mapping[str, Any]) -> Dependence:
+    return Dependence(**{**row, "cramers_v": Estimate(**row["cramers_v"])})
 
 
 def _missing_difference(row: Mapping[str, Any]) -> MissingDifference:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from audit.records import AuditResult
-from audit.store import JUNIT, MODEL_CARD, SUMMARY, TABLE, RunDirectory, write_atomically
-from reports.export import to_csv, write_audit_json
+from audit.store import INTERSECTIONS, JUNIT, MODEL_CARD, SUMMARY, TABLE, RunDirectory, write_atomically
+from reports.export import intersections_to_csv, to_csv, write_audit_json
 from reports.junit import to_junit
 from reports.markdown import to_markdown
 from reports.model_card import to_model_card
 
 
 def write_exports(run: RunDirectory, result: AuditResult) -> None:
-    """Write ``audit.json``, and from it a CSV table, a Markdown summary, JUnit XML and a model-card snippet."""
+    """Write ``audit.json``, and from it CSV tables, a Markdown summary, JUnit XML and a model-card snippet."""
     write_audit_json(run, result)
     texts = {
         TABLE: to_csv(result),
+        INTERSECTIONS: intersections_to_csv(result),
         SUMMARY: to_markdown(result),
         JUNIT: to_junit(result),
         MODEL_CARD: to_model_card(result),

@@ -40,6 +40,8 @@ from reports.figures import (
     status_table,
     strongest_occupations,
 )
+from reports.intersection_tables import combination_tables, dependence_table, together_table
+from reports.measure_tables import caveats, measures_by_occupation, measures_table
 from reports.pictures import Pictures, data_uri, fit, read_pictures
 from reports.redaction import redact_tree
 from reports.story import (
@@ -71,11 +73,13 @@ DEFAULT_MAX_MB = 20.0
 
 @dataclass(frozen=True)
 class AttributeSection:
-    """Before and after of one attribute."""
+    """Before and after of one attribute; ``measures`` is None where none but the discrepancy was worked out."""
 
     name: str
     figures: tuple[Figure, ...]
     edited_by: tuple[str, ...]
+    measures: Table | None
+    measures_by_occupation: Table
 
 
 @dataclass(frozen=True)
@@ -170,6 +174,10 @@ def _context(story: Story, pictures: Pictures) -> dict[str, Any]:
         "findings": findings_table(story),
         "changes": change_table(story),
         "shifts": shift_table(story),
+        "caveats": caveats(),
+        "dependence": dependence_table(story),
+        "combinations": combination_tables(story),
+        "together": together_table(story),
         "bounds": bounds_table(story),
         "corrected": corrected_table(story),
         "uncorrected": uncorrected(story),
@@ -212,6 +220,8 @@ def _attribute_sections(story: Story) -> tuple[AttributeSection, ...]:
                 discrepancy_figure(story, item, key=f"discrepancy-{item.name}"),
             ),
             edited_by=tuple(row["name"] for row in mitigations(story.result) if row["attribute"] == item.name),
+            measures=measures_table(story, item),
+            measures_by_occupation=measures_by_occupation(story, item),
         )
         for item in ordered
     )

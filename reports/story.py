@@ -185,6 +185,13 @@ def interval(low: float | None, high: float | None, *, share: bool = False) -> s
     return f"[{number(low)}, {number(high)}]"
 
 
+def p_value(value: float | None) -> str:
+    """Format a p-value: three decimals, ``< 0.001`` below them, a dash for None."""
+    if value is None:
+        return "–"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
 def sample_size(story: Story, attribute: str) -> str:
     """Say how many images per prompt and arm were classified, as ``n = 64`` or ``n = 60 to 64``."""
     counts = [story.rows[key].n for key in story.rows if key[0] is not None and key[2] == attribute]

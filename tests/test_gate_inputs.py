@@ -1,5 +1,8 @@
 """Every measure that a gate can name is read off the rows; what is missing never makes a gate pass."""
 
+import itertools
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -69,16 +72,44 @@ def test_opposite_skews_do_not_cancel_in_the_overall_figure():
     assert found.value == pytest.approx(0.39 * 2**0.5, abs=0.02)
 
 
+def test_a_measure_that_the_target_leaves_undefined_never_passes_a_gate():
+    only_men = GateReader({BASELINE: FAIR}, [GENDER], {prompt: {"gender": (0.0, 1.0)} for prompt in PROMPTS}, {})
+    found = only_men.read(gate("kl_divergence", 5.0, name=BASELINE))
+    assert isinstance(found, NoData)
+    assert "wants none of a group" in found.reason
+    assert only_men.read(gate("total_variation", 0.9, name=BASELINE)).value == pytest.approx(0.5)
+
+
+def test_a_pool_whose_target_the_unclassified_images_would_change_passes_no_gate_on_it():
+    statuses = np.array(["classified"] * IMAGES + (["no_face"] * 20 + ["classified"] * 180) + ["classified"] * IMAGES)
+    broken = replace(FAIR, statuses=statuses)
+    own = {"doctor": {"gender": (0.6, 0.4)}, "nurse": {"gender": (0.4, 0.6)}, "pilot": {"gender": (0.5, 0.5)}}
+    gated = gate("total_variation", 0.2, name=BASELINE)
+    for targets, expected in ((own, "inconclusive"), ({}, "pass")):
+        [found] = evaluate([gated], [GateReader({BASELINE: broken}, [GENDER], targets, {}).read(gated)])
+        assert found.verdict == expected
+
+
+def test_a_figure_of_pooled_prompts_says_so():
+    opposite = arm("edit", (0.9, 0.1, 0.5))
+    found = verdict(gate("total_variation", 0.1), opposite)
+    assert (found.verdict, found.note) == ("pass", "all prompts pooled, where opposite skews cancel")
+    assert verdict(gate("total_variation", 0.1, prompt="doctor"), opposite).verdict == "fail"
+
+
 def test_too_few_images_decide_nothing():
     assert verdict(gate("fairness_discrepancy", 0.05, prompt="doctor"), FAIR).verdict == "inconclusive"
 
 
 def test_an_arm_whose_faces_are_half_destroyed_passes_no_fairness_gate():
     blanked = arm("edit", (0.5, 0.5, 0.5), unclassified=IMAGES // 2)
-    for prompt in (None, "doctor"):
-        found = verdict(gate("fairness_discrepancy", 0.3, prompt=prompt), blanked)
+    limits = {"fairness_discrepancy": (0.3, "max"), "total_variation": (0.2, "max"), "kl_divergence": (0.1, "max")}
+    limits |= {"share_ratio": (0.5, "min"), "normalised_entropy": (0.85, "min"), "effective_groups": (1.8, "min")}
+    for prompt, (measure, (limit, side)) in itertools.product((None, "doctor"), limits.items()):
+        found = verdict(gate(measure, limit, side, prompt), blanked)
         assert found.verdict == "inconclusive"
         assert "50.0% of the images have no perceived group" in found.note
+        assert verdict(gate(measure, limit, side, prompt), FAIR).verdict == "pass"
     assert missing_difference(arm(BASELINE, (0.5, 0.5, 0.5)), blanked).differs
     assert not missing_difference(arm(BASELINE, (0.5, 0.5, 0.5)), FAIR).differs
 

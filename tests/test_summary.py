@@ -13,6 +13,7 @@ import pytest
 from audit.findings import feature_findings
 from audit.measure import fairness
 from audit.measure.frechet import FeatureStats, frechet_distance
+from audit.measure.group_measures import MOST_GROUPS, group_measures
 from audit.measure.intervals import mean_interval, wilson
 from audit.measure.kernel import kernel_distance
 from audit.quality import kernel_sample
@@ -373,3 +374,33 @@ def test_20_000_rows_fit_in_far_less_than_one_gib(tmp_path):
     command = [sys.executable, "-c", script, tmp_path / "run"]
     process = subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": "."})
     assert int(process.stdout) < 512
+
+
+def test_rows_carry_the_measures_of_their_own_counts_and_target(tmp_path):
+    own = AuditTargets({prompt.id: {"age": (0.6, 0.3, 0.1)} for prompt in PROMPTS})
+    result = summarise(write(tmp_path), plan(targets=own))
+    for found in (*result.results, *result.overall):
+        counts = [round(share.value * found.n) for share in found.shares.values()]
+        target = (0.6, 0.3, 0.1) if found.attribute == "age" else (0.5, 0.5)
+        assert found.measures == group_measures(counts, target)
+    assert only(result.overall, arm="mended", attribute="age").measures["kl_divergence"].ideal == 0
+
+
+def test_a_prompt_without_a_classified_image_has_no_measures_and_no_cells(tmp_path):
+    result = summarise(write(tmp_path, lambda arm, prompt, index: FAILED if prompt.id == "nurse" else {}), plan())
+    assert all((found.measures == {}) == (found.prompt_id == "nurse") for found in result.results)
+    assert [(pair.prompt_id, pair.n) for pair in result.intersections] == [(None, 8), (None, 8)]
+
+
+def test_more_groups_than_the_measures_are_worked_out_for_still_make_an_audit(tmp_path):
+    many = (Attribute("tone", tuple(f"t{i}" for i in range(MOST_GROUPS + 1))),)
+    run, shard = RunDirectory(tmp_path), Shard(PROMPTS[0], 0, (0, 1))
+    run.create({"name": "test"}, {})
+    perceived = {f"p_tone_t{i}": 1 / len(many[0].groups) for i in range(len(many[0].groups))}
+    rows = [
+        {"arm": "baseline", "prompt_id": "nurse", "index": index, "seed": index, "status": "classified"} | perceived
+        for index in shard.indices
+    ]
+    run.write_shard(shard.id, pa.Table.from_pylist(rows, schema=row_schema(many)))
+    result = summarise(run, plan(attributes=many, shards=(shard,), arms=("baseline",)))
+    assert [found.measures for found in result.results] == [{}]

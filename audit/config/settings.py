@@ -71,7 +71,14 @@ class GateMeasureKind(NamedTuple):
 GATE_MEASURES: Mapping[str, GateMeasureKind] = {
     "fairness_discrepancy": GateMeasureKind(0, math.sqrt(2), of_attribute=True, of_prompt=True),
     "share": GateMeasureKind(0, 1, of_attribute=True, of_prompt=True),
+    "share_difference": GateMeasureKind(-1, 1, of_attribute=True, of_prompt=True),
     "share_ratio": GateMeasureKind(0, 1, of_attribute=True, of_prompt=True),
+    "four_fifths_ratio": GateMeasureKind(0, 1, of_attribute=True, of_prompt=True),
+    "normalised_entropy": GateMeasureKind(0, 1, of_attribute=True, of_prompt=True),
+    "total_variation": GateMeasureKind(0, 1, of_attribute=True, of_prompt=True),
+    "kl_divergence": GateMeasureKind(0, math.inf, of_attribute=True, of_prompt=True),
+    "jensen_shannon": GateMeasureKind(0, math.log(2), of_attribute=True, of_prompt=True),
+    "effective_groups": GateMeasureKind(1, math.inf, of_attribute=True, of_prompt=True),
     "unclassified_share": GateMeasureKind(0, 1, of_prompt=True),
     "clip_i": GateMeasureKind(-1, 1, edited=True),
     "kid": GateMeasureKind(-math.inf, math.inf, edited=True),
@@ -340,8 +347,10 @@ class GateConfig(_Section):
     name: FileName
     """Name of the gate in verdicts and reports."""
     measure: GateMeasure
-    """What is limited: ``fairness_discrepancy``, ``share:<group>``, ``share_ratio`` (smallest share by largest),
-    ``unclassified_share``, ``clip_i``, ``kid``, ``prompt_shown`` or ``attribute_shift``."""
+    """What is limited: ``fairness_discrepancy``, ``share:<group>``, ``share_difference`` (of two groups the first share
+    minus the second, of more the largest minus the smallest), ``share_ratio`` (smallest share by largest),
+    ``four_fifths_ratio``, ``normalised_entropy``, ``total_variation``, ``kl_divergence``, ``jensen_shannon``,
+    ``effective_groups``, ``unclassified_share``, ``clip_i``, ``kid``, ``prompt_shown`` or ``attribute_shift``."""
     attribute: Text | None = None
     """The attribute concerned; only the fairness measures and ``attribute_shift`` have one."""
     prompt: Text = "overall"

@@ -56,29 +56,6 @@ def share_bounds(counts: ArrayLike, statuses: Mapping[str, int]) -> tuple[Range,
     return tuple(Range(low=count / total, high=(count + unknown) / total) for count in known.tolist())
 
 
-def share_ratio_bounds(counts: ArrayLike, statuses: Mapping[str, int]) -> Range:
-    """Bound the ratio of the smallest to the largest share over every way to give the u unknown images to groups.
-
-    It is smallest with all of them in the largest group, and largest where they fill the smallest groups to one level,
-    rounded to whole images.
-
-    Args:
-        counts: Classified images by perceived group, shape (K,).
-        statuses: Images by status; ``classified`` must be the sum of ``counts``.
-
-    Raises:
-        ValueError: If the counts do not fit, or there is no image of any status.
-    """
-    known, unknown = _checked(counts, statuses)
-    levelled = known.copy()
-    for _ in range(unknown):
-        levelled[levelled.argmin()] += 1
-    return Range(
-        low=float(known.min() / (known.max() + unknown)),
-        high=float(levelled.min() / levelled.max()),
-    )
-
-
 def discrepancy_bounds(counts: ArrayLike, statuses: Mapping[str, int], target: ArrayLike) -> Range:
     """Bound ‖p − r‖₂ of the shares p of all N images over every way to give the u unknown images to groups.
 

@@ -22,40 +22,20 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaincinv, entr, rel_entr
 
 from audit.measure.fairness import _distribution
-from audit.records import Estimate
+from audit.records import GroupMeasure, Range
 
 Floats = NDArray[np.float64]
 
 MOST_GROUPS = 12
 """The corners of the region of shares are listed one by one: at most K · 2^(K − 1) of them, 24,576 for twelve."""
 
-SIMULATED_SAMPLES = 40_000
-"""Samples behind ``expected_at_target``; its standard error is their standard deviation divided by 200."""
+SIMULATED_SAMPLES = 2_000
+"""Samples behind an expectation at the target; its standard error is their standard deviation divided by 45."""
 
 FOUR_FIFTHS = 0.8
 """The line of the four-fifths rule (29 CFR 1607.4 D)."""
 
 FOUR_FIFTHS_CAVEAT = "a rule of thumb of US hiring law, not a legal finding here"
-
-
-@dataclass(frozen=True)
-class GroupMeasure:
-    """One measure of the shares of some images.
-
-    Attributes:
-        measure: Name in ``MEASURES``.
-        estimate: Value at the observed shares, interval and n.
-        ideal: Value of shares that equal the target.
-        expected_at_target: Mean value over samples of n images from the target itself: what a perfectly fair model
-            would score, further from the ideal the smaller n is.
-        caveat: What must be printed beside the figure; mostly empty.
-    """
-
-    measure: str
-    estimate: Estimate
-    ideal: float
-    expected_at_target: float
-    caveat: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,11 +59,6 @@ class Measure:
     caveat: str = ""
     needs_every_group: bool = False
 
-    def ideal(self, target: ArrayLike) -> float:
-        """Return the value of shares that equal the target, shape (K,)."""
-        goal = _distribution(target)
-        return float(self.function(goal, goal))
-
     def of(self, counts: ArrayLike, target: ArrayLike, confidence: float = 0.95) -> GroupMeasure:
         """Measure the shares of ``counts``.
 
@@ -98,30 +73,40 @@ class Measure:
         """
         seen, goal = _checked(counts, target)
         self._check_target(goal)
+        return self._at(seen, goal, share_region(seen, confidence).extremes(goal))
+
+    def bounds(self, counts: ArrayLike, unknown: int, target: ArrayLike) -> Range:
+        """Bound the measure of all images, whichever groups the ``unknown`` ones without a perceived group are of.
+
+        Parts of an image are given to groups as well, so the bounds hold every way to give whole ones.
+
+        Raises:
+            ValueError: As :meth:`of`.
+        """
+        seen, goal = _checked(counts, target)
+        self._check_target(goal)
+        total = seen.sum() + unknown
+        values = self.function(ShareRegion(low=seen / total, high=(seen + unknown) / total).extremes(goal), goal)
+        return Range(low=float(values.min()), high=float(values.max()))
+
+    def defined_for(self, target: Floats) -> bool:
+        """Return whether the measure exists for a target of shape (K,)."""
+        return not self.needs_every_group or bool(target.all())
+
+    def _at(self, seen: NDArray[np.int64], goal: Floats, extremes: Floats) -> GroupMeasure:
         n = int(seen.sum())
-        value = float(self.function(seen / n, goal))
-        low, high = self._range(share_region(seen, confidence), goal)
+        value, values = float(self.function(seen / n, goal)), self.function(extremes, goal)
         return GroupMeasure(
-            measure=self.name,
-            estimate=Estimate(value=value, low=min(low, value), high=max(high, value), n=n),
+            value=value,
+            low=min(float(values.min()), value),
+            high=max(float(values.max()), value),
+            n=n,
             ideal=float(self.function(goal, goal)),
-            expected_at_target=expected_at_target(self.name, n, tuple(goal.tolist())),
-            caveat=self.caveat,
+            expected_at_target=expected_at_target(n, tuple(goal.tolist()))[self.name],
         )
 
-    def _range(self, region: ShareRegion, target: Floats) -> tuple[float, float]:
-        """Return the smallest and largest value over a region.
-
-        Every measure here is convex, concave or a ratio of the two, so one end is at a corner; and the other is at the
-        distribution that the bounds allow nearest to uniform or to the target, which minimises every such measure at
-        once (Veinott 1971, least majorised flows).
-        """
-        even = np.full(target.size, 1 / target.size)
-        values = self.function(np.vstack([region.corners(), region.nearest(even), region.nearest(target)]), target)
-        return float(values.min()), float(values.max())
-
     def _check_target(self, target: Floats) -> None:
-        if self.needs_every_group and not target.all():
+        if not self.defined_for(target):
             raise ValueError(
                 f"{self.name} is undefined for a target with a share of 0, found {target.tolist()}; "
                 "read total_variation or jensen_shannon instead"
@@ -140,19 +125,25 @@ class ShareRegion:
     low: Floats
     high: Floats
 
+    def extremes(self, target: Floats) -> Floats:
+        """Return distributions of the region, shape (m, K), among which every measure takes its ends over all of it.
+
+        Every measure here is convex, concave or a ratio of the two, so one end is at a corner; and the other is at the
+        distribution that the bounds allow nearest to uniform or to the target, which minimises every such measure at
+        once (Veinott 1971, least majorised flows).
+        """
+        even = np.full(target.size, 1 / target.size)
+        middles = [self.nearest(even)] if np.array_equal(target, even) else [self.nearest(even), self.nearest(target)]
+        return np.vstack([self.corners(), *middles])
+
     def corners(self) -> Floats:
         """Return the corners, shape (m, K): all shares but one at a bound, and the last one as the sum asks."""
-        groups = self.low.size
-        ends = np.array(list(itertools.product((False, True), repeat=groups - 1)))
-        parts = []
-        for free in range(groups):
-            others = np.delete(np.arange(groups), free)
-            corners = np.empty((len(ends), groups))
-            corners[:, others] = np.where(ends, self.high[others], self.low[others])
-            corners[:, free] = 1 - corners[:, others].sum(axis=1)
-            possible = (corners[:, free] >= self.low[free] - 1e-12) & (corners[:, free] <= self.high[free] + 1e-12)
-            parts.append(corners[possible])
-        return np.asarray(np.clip(np.vstack(parts), self.low, self.high))
+        at_high, free = _corner_patterns(self.low.size)
+        fixed = np.where(free, 0.0, np.where(at_high, self.high, self.low))
+        rest = 1 - fixed.sum(axis=1, keepdims=True)
+        corners = np.where(free, rest, fixed)
+        possible = ((corners >= self.low - 1e-12) & (corners <= self.high + 1e-12)).all(axis=1)
+        return np.asarray(np.clip(corners[possible], self.low, self.high))
 
     def nearest(self, target: Floats) -> Floats:
         """Return the distribution that is proportional to ``target`` as far as the bounds allow, shape (K,)."""
@@ -266,29 +257,40 @@ def group_measures(counts: ArrayLike, target: ArrayLike, confidence: float = 0.9
     Raises:
         ValueError: If there is no image, or the shapes do not fit.
     """
-    _, goal = _checked(counts, target)
-    defined = [measure for measure in MEASURES.values() if goal.all() or not measure.needs_every_group]
-    return {measure.name: measure.of(counts, target, confidence) for measure in defined}
+    seen, goal = _checked(counts, target)
+    return dict(_group_measures(tuple(seen.tolist()), tuple(goal.tolist()), confidence))
+
+
+# Thousands of prompts with few images each repeat the same counts.
+@lru_cache(maxsize=16_384)
+def _group_measures(
+    counts: tuple[int, ...], target: tuple[float, ...], confidence: float
+) -> tuple[tuple[str, GroupMeasure], ...]:
+    seen, goal = np.array(counts), np.array(target)
+    extremes = share_region(seen, confidence).extremes(goal)
+    return tuple((m.name, m._at(seen, goal, extremes)) for m in MEASURES.values() if m.defined_for(goal))
 
 
 @lru_cache(maxsize=4096)
-def expected_at_target(name: str, n: int, target: tuple[float, ...]) -> float:
-    """Return the mean of a measure over ``SIMULATED_SAMPLES`` samples of ``n`` images from the target, seed fixed.
+def expected_at_target(n: int, target: tuple[float, ...]) -> dict[str, float]:
+    """Return the mean of each measure over ``SIMULATED_SAMPLES`` samples of ``n`` images from the target, seed fixed.
 
     Raises:
-        ValueError: If ``n`` is below 1, the target is no distribution, or the measure is undefined for it.
+        ValueError: If ``n`` is below 1, or the target is no distribution.
     """
-    measure, goal = MEASURES[name], _distribution(target)
-    measure._check_target(goal)
+    goal = _distribution(target)
     if n < 1:
         raise ValueError(f"the expectation at the target needs at least 1 image, got {n}")
-    return float(measure.function(_shares_from(n, target), goal).mean())
+    shares = np.random.default_rng(0).multinomial(n, goal, size=SIMULATED_SAMPLES) / n
+    return {m.name: float(m.function(shares, goal).mean()) for m in MEASURES.values() if m.defined_for(goal)}
 
 
-@lru_cache(maxsize=16)
-def _shares_from(n: int, target: tuple[float, ...]) -> Floats:
-    """Return the shares in samples of ``n`` images from ``target``, shape (SIMULATED_SAMPLES, K)."""
-    return np.asarray(np.random.default_rng(0).multinomial(n, target, size=SIMULATED_SAMPLES) / n)
+@lru_cache(maxsize=MOST_GROUPS)
+def _corner_patterns(groups: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which shares of each corner are at their upper bound, and which one is free, both (K 2^(K−1), K)."""
+    ends = np.array(list(itertools.product((False, True), repeat=groups - 1)))
+    at_high = np.vstack([np.insert(ends, free, False, axis=1) for free in range(groups)])
+    return at_high, np.repeat(np.eye(groups, dtype=np.bool_), len(ends), axis=0)
 
 
 def _checked(counts: ArrayLike, target: ArrayLike) -> tuple[NDArray[np.int64], Floats]:

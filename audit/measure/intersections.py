@@ -9,11 +9,8 @@ Codes: a group is its index in the attribute's order; ``UNCLASSIFIED`` marks an 
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,7 +19,7 @@ from scipy.special import rel_entr
 from scipy.stats import hypergeom, ncx2, random_table
 
 from audit.measure.intervals import wilson
-from audit.records import Attribute, AttributeShift, Estimate, derive_seed
+from audit.records import Attribute, AttributeShift, Cell, Dependence, Estimate, derive_seed
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -31,7 +28,8 @@ UNCLASSIFIED = -1
 """Code of an image without a perceived group."""
 
 SMALL_CELL = 10
-"""A cell is small where both the images seen and those expected under independence are fewer than this."""
+"""A cell is small where both the images seen and those expected under independence are fewer than this: none seen where
+many are expected is a finding."""
 
 RESAMPLES = 9_999
 """Random tables or label swaps behind a p-value, which is then at least 1 / 10,000. As the observed arrangement is
@@ -41,102 +39,62 @@ ROUNDING = 1e-9
 """Statistics closer than this count as equal: a tie must not depend on the order of a sum."""
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One combination of groups.
-
-    Attributes:
-        groups: A group of each attribute, in their order.
-        share: Share of the classified images with its Wilson interval; ``n`` is their number.
-        count: Images of this combination.
-        expected: Images that independent attributes with the same shares would have here.
-        small: Whether ``count`` and ``expected`` are both below ``SMALL_CELL``: too few to read a share from. Many
-            expected and none seen is a finding, so such a cell is not small.
-    """
-
-    groups: tuple[str, ...]
-    share: Estimate
-    count: int
-    expected: float
-    small: bool
-
-
-@dataclass(frozen=True)
-class Dependence:
-    """Whether two attributes go together in the images of a prompt.
-
-    Attributes:
-        n: Images classified in both attributes.
-        statistic: G = 2 Σ O log(O / E), 0 under perfect independence.
-        p_value: Chance of so large a G if the attributes were independent, given both attributes' own counts.
-        method: ``exact`` (every 2 × 2 table) or ``monte_carlo`` (``RESAMPLES`` random tables, fixed seed).
-        cramers_v: Cramér's V in [0, 1], bias-corrected, with a 95 % interval.
-        mutual_information: G / 2n in nats, the plug-in.
-    """
-
-    n: int
-    statistic: float
-    p_value: float
-    method: Literal["exact", "monte_carlo"]
-    cramers_v: Estimate
-    mutual_information: float
-
-
-def cross_table(codes: Sequence[ArrayLike], sizes: Sequence[int]) -> Ints:
-    """Count images by their combination of groups.
+def cross_tables(first: ArrayLike, second: ArrayLike, prompts: ArrayLike, shape: tuple[int, int, int]) -> Ints:
+    """Count the images of each prompt by their combination of two attributes' groups.
 
     Args:
-        codes: For each attribute the group of every image, shape (n,); images that lack one anywhere are left out.
-        sizes: For each attribute its number of groups.
+        first: Group of every image in the one attribute, shape (n,); images without one in either are left out.
+        second: Group in the other attribute, shape (n,).
+        prompts: Number of each image's prompt, shape (n,).
+        shape: How many prompts and groups of each attribute there are.
 
     Returns:
-        Counts of shape ``sizes``.
+        Counts of shape ``shape``.
 
     Raises:
-        ValueError: If the attributes are of different images, or a code is no group.
+        ValueError: If the columns are of different images, or a code is no group.
     """
-    columns = [_codes(column, size) for column, size in zip(codes, sizes, strict=True)]
-    if not columns or len({column.size for column in columns}) != 1:
-        raise ValueError(f"expected codes of the same images, found lengths {[column.size for column in columns]}")
-    table = np.zeros(tuple(sizes), dtype=np.int64)
-    known = np.all([column != UNCLASSIFIED for column in columns], axis=0)
-    np.add.at(table, tuple(column[known] for column in columns), 1)
-    return table
+    rows, columns, strata = _codes(first, shape[1]), _codes(second, shape[2]), np.asarray(prompts, dtype=np.int64)
+    if not rows.size == columns.size == strata.size:
+        raise ValueError(f"expected codes of the same images, found {rows.size}, {columns.size} and {strata.size}")
+    known = (rows != UNCLASSIFIED) & (columns != UNCLASSIFIED)
+    places = np.ravel_multi_index((strata[known], rows[known], columns[known]), shape)
+    return np.bincount(places, minlength=math.prod(shape)).reshape(shape)
 
 
-def intersections(counts: ArrayLike, attributes: Sequence[Attribute]) -> tuple[Cell, ...]:
+def cells_of(counts: ArrayLike, expected: ArrayLike, attributes: tuple[Attribute, Attribute]) -> tuple[Cell, ...]:
     """Return every combination of groups, also those that no image shows, in the order of the groups.
 
     Args:
-        counts: Images by combination, shape (K₁, K₂, …), from :func:`cross_table`.
-        attributes: Two or more attributes, in the order of the axes.
+        counts: Images by combination, shape (R, C).
+        expected: From :func:`expected_counts`, of the same shape; over several prompts the sum of the prompts' own.
+        attributes: The attributes of the axes.
 
     Raises:
-        ValueError: If the table does not fit the attributes, there are fewer than two, or it holds no image.
+        ValueError: If a table does not fit the attributes, or holds no image.
     """
-    table = _table(counts)
+    table, awaited = _table(counts), np.asarray(expected, dtype=np.float64)
     shape = tuple(len(attribute.groups) for attribute in attributes)
-    if len(shape) < 2 or table.shape != shape:
-        raise ValueError(f"expected counts by the groups of two or more attributes {shape}, found {table.shape}")
-    n, expected = int(table.sum()), expected_counts(table)
-    cells = []
-    for at in itertools.product(*map(range, shape)):
-        count, awaited = int(table[at]), float(expected[at])
-        groups = tuple(attribute.groups[i] for attribute, i in zip(attributes, at, strict=True))
-        small = count < SMALL_CELL and awaited < SMALL_CELL
-        cells.append(Cell(groups, wilson(count, n), count, awaited, small))
-    return tuple(cells)
+    if table.shape != shape or awaited.shape != shape:
+        raise ValueError(f"expected tables by the attributes' groups {shape}, found {table.shape} and {awaited.shape}")
+    n, small = int(table.sum()), small_cells(table, awaited)
+    return tuple(
+        Cell((one, other), wilson(int(table[i, j]), n), int(table[i, j]), float(awaited[i, j]), bool(small[i, j]))
+        for i, one in enumerate(attributes[0].groups)
+        for j, other in enumerate(attributes[1].groups)
+    )
+
+
+def small_cells(counts: ArrayLike, expected: ArrayLike) -> NDArray[np.bool_]:
+    """Return which cells of tables of any one shape have too few images, seen and expected, to read a share from."""
+    return np.asarray(np.maximum(counts, expected) < SMALL_CELL)
 
 
 def expected_counts(counts: ArrayLike) -> Floats:
-    """Return the counts that independent attributes with the same shares would have, in the shape of ``counts``."""
-    table = _table(counts).astype(np.float64)
-    n = table.sum()
-    expected = np.full(table.shape, n)
-    for axis in range(table.ndim):
-        others = tuple(other for other in range(table.ndim) if other != axis)
-        expected = expected * (table.sum(axis=others, keepdims=True) / n)
-    return expected
+    """Return the counts of independent attributes with the same shares, for each table of counts (…, R, C)."""
+    tables = np.asarray(counts, dtype=np.float64)
+    n = np.maximum(tables.sum(axis=(-1, -2), keepdims=True), 1)  # a table without an image expects none
+    return np.asarray(tables.sum(axis=-1, keepdims=True) * tables.sum(axis=-2, keepdims=True) / n)
 
 
 def dependence(counts: ArrayLike, seed: int = 0) -> Dependence | None:
@@ -145,6 +103,7 @@ def dependence(counts: ArrayLike, seed: int = 0) -> Dependence | None:
     The G test, with its distribution under independence given both margins: exact where both attributes show two
     groups, by random tables (Patefield 1981) otherwise. No large-sample approximation enters the p-value. Pool no
     prompts: occupations of different make-up would make attributes look dependent that are not within any of them.
+    :mod:`audit.measure.within_prompts` is for several prompts together.
 
     Args:
         counts: Images by combination, shape (K₁, K₂).
@@ -162,15 +121,14 @@ def dependence(counts: ArrayLike, seed: int = 0) -> Dependence | None:
     shown = table[table.sum(axis=1) > 0][:, table.sum(axis=0) > 0]
     if min(shown.shape) < 2:
         return None
-    n, statistic = int(shown.sum()), float(_g(shown))
     exact = shown.shape == (2, 2)
+    p_value = _exact_p(shown) if exact else _monte_carlo_p(shown, seed)
     return Dependence(
-        n=n,
-        statistic=statistic,
-        p_value=_exact_p(shown) if exact else _monte_carlo_p(shown, seed),
+        statistic=float(_g(shown)),
+        p_value=p_value,
+        p_adjusted=p_value,
         method="exact" if exact else "monte_carlo",
         cramers_v=cramers_v(shown),
-        mutual_information=statistic / (2 * n),
     )
 
 

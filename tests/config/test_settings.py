@@ -4,13 +4,15 @@ import json
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
 import yaml
 from pydantic import ValidationError
 
 from audit.calibration.world import ATTRIBUTES
 from audit.config.schema import config_schema, known_keys
-from audit.config.settings import DEFAULT_ATTRIBUTES, AuditConfig, QualityConfig
+from audit.config.settings import DEFAULT_ATTRIBUTES, GATE_MEASURES, AuditConfig, QualityConfig
+from audit.measure.group_measures import MEASURES
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 MITIGATION = {"name": "gender", "attribute": "gender"}
@@ -22,6 +24,17 @@ def mistakes(**sections):
     with pytest.raises(ValidationError) as caught:
         AuditConfig.model_validate({"name": "audit"} | sections)
     return {error["loc"]: error["msg"] for error in caught.value.errors()}
+
+
+def test_every_measure_of_shares_can_be_gated_within_the_range_that_it_reaches():
+    for name, measure in MEASURES.items():
+        kind = GATE_MEASURES[name]
+        shares = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [1 / 3, 1 / 3, 1 / 3], [0.2, 0.3, 0.5]])
+        values = measure.function(shares, np.array([0.5, 0.3, 0.2]))
+        assert kind.of_attribute
+        assert kind.of_prompt
+        assert kind.lowest <= values.min() + 1e-9
+        assert values.max() <= kind.highest
 
 
 def test_only_the_name_is_required():

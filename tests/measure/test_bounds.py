@@ -11,7 +11,6 @@ from audit.measure.bounds import (
     missing_differs,
     missing_differs_in_pairs,
     share_bounds,
-    share_ratio_bounds,
     unknown_images,
 )
 
@@ -39,8 +38,6 @@ def test_bounds_are_the_extremes_of_every_completion(counts, unknown, even):
     shares = share_bounds(counts, found)
     assert [bound.low for bound in shares] == pytest.approx(completions.min(axis=0))
     assert [bound.high for bound in shares] == pytest.approx(completions.max(axis=0))
-    ratio, ratios = share_ratio_bounds(counts, found), completions.min(axis=1) / completions.max(axis=1)
-    assert (ratio.low, ratio.high) == pytest.approx((ratios.min(), ratios.max()))
     distances = np.linalg.norm(completions - target, axis=1)
     discrepancy = discrepancy_bounds(counts, found, target)
     assert (discrepancy.low, discrepancy.high) == pytest.approx((distances.min(), distances.max()))

@@ -14,6 +14,7 @@ from audit.measure import fairness
 from audit.measure.group_measures import (
     MEASURES,
     MOST_GROUPS,
+    SIMULATED_SAMPLES,
     expected_at_target,
     group_measures,
     share_region,
@@ -23,7 +24,7 @@ UNEVEN = (0.5, 0.3, 0.2)
 
 
 def value(name, counts, target):
-    return MEASURES[name].of(counts, target).estimate.value
+    return MEASURES[name].of(counts, target).value
 
 
 def outcomes(n, groups):
@@ -51,8 +52,8 @@ def test_differences_and_ratios_have_their_closed_forms():
 def test_the_four_fifths_ratio_compares_selection_rates():
     # Of 300 and 200 applicants, 48 and 12 are chosen: rates of 16 % and 6 %.
     found = MEASURES["four_fifths_ratio"].of((48, 12), (0.6, 0.4))
-    assert found.estimate.value == pytest.approx(0.06 / 0.16)
-    assert found.caveat == "a rule of thumb of US hiring law, not a legal finding here"
+    assert found.value == pytest.approx(0.06 / 0.16)
+    assert MEASURES["four_fifths_ratio"].caveat == "a rule of thumb of US hiring law, not a legal finding here"
     assert value("four_fifths_ratio", (3, 5), (0.5, 0.5)) == value("share_ratio", (3, 5), (0.5, 0.5))
 
 
@@ -60,12 +61,12 @@ def test_the_four_fifths_ratio_compares_selection_rates():
 def test_images_in_the_targets_own_shares_score_the_ideal(target):
     counts = np.round(np.array(target) * 20).astype(int)
     for name, found in group_measures(counts, target).items():
-        assert found.estimate.value == pytest.approx(found.ideal, abs=1e-12), name
-        assert found.estimate.low <= found.ideal <= found.estimate.high, name
+        assert found.value == pytest.approx(found.ideal, abs=1e-12), name
+        assert found.low <= found.ideal <= found.high, name
 
 
 def test_ideals_under_a_uniform_target_are_the_familiar_ones():
-    ideals = {name: measure.ideal((0.25,) * 4) for name, measure in MEASURES.items()}
+    ideals = {name: found.ideal for name, found in group_measures((1, 2, 3, 4), (0.25,) * 4).items()}
     assert ideals == pytest.approx(
         {
             "share_difference": 0,
@@ -82,7 +83,7 @@ def test_ideals_under_a_uniform_target_are_the_familiar_ones():
 
 def test_lower_is_fairer_points_from_the_most_unfair_shares_to_the_ideal():
     for measure in MEASURES.values():
-        worst, ideal = value(measure.name, (20, 0, 0), (1 / 3,) * 3), measure.ideal((1 / 3,) * 3)
+        worst, ideal = value(measure.name, (20, 0, 0), (1 / 3,) * 3), value(measure.name, (5, 5, 5), (1 / 3,) * 3)
         if measure.lower_is_fairer is not None:
             assert (ideal < worst) == measure.lower_is_fairer, measure.name
 
@@ -110,11 +111,25 @@ def test_intervals_are_the_range_over_the_region_found_by_brute_force(counts, ta
     points = points[(points[:, 2] >= region.low[2]) & (points[:, 2] <= region.high[2])]
     for name, found in group_measures(counts, target).items():
         values = MEASURES[name].function(points, np.array(target))
-        estimate = found.estimate
-        assert estimate.low - 1e-9 <= values.min(), name
-        assert values.max() <= estimate.high + 1e-9, name
+        assert found.low - 1e-9 <= values.min(), name
+        assert values.max() <= found.high + 1e-9, name
         # The grid comes near both ends, so neither is too far out.
-        assert (values.min(), values.max()) == pytest.approx((estimate.low, estimate.high), abs=0.06), name
+        assert (values.min(), values.max()) == pytest.approx((found.low, found.high), abs=0.06), name
+
+
+@pytest.mark.parametrize("target", [(0.25,) * 4, (0.1, 0.2, 0.3, 0.4), (0.5, 0.5, 0.0, 0.0)])
+@pytest.mark.parametrize(("counts", "unknown"), [((6, 2, 0, 1), 0), ((6, 2, 0, 1), 5), ((0, 0, 9, 3), 11)])
+def test_bounds_hold_every_way_to_give_the_unknown_images_to_groups(counts, unknown, target):
+    total = sum(counts) + unknown
+    every = (np.array(counts) + outcomes(unknown, 4)) / total
+    for name, measure in MEASURES.items():
+        if measure.defined_for(np.array(target)):
+            values, found = measure.function(every, np.array(target)), measure.bounds(counts, unknown, target)
+            assert found.low - 1e-12 <= values.min(), name
+            assert values.max() <= found.high + 1e-12, name
+            # Whole images come as near to the ends as their size allows.
+            near = 6 / total if unknown else 1e-9
+            assert (values.min(), values.max()) == pytest.approx((found.low, found.high), abs=near), name
 
 
 def coverage(n, truth):
@@ -125,7 +140,7 @@ def coverage(n, truth):
         weight = stats.multinomial.pmf(counts, n, truth)
         for name, found in group_measures(counts, target).items():
             real = float(MEASURES[name].function(np.array(truth), np.array(target)))
-            covered[name] += weight * (found.estimate.low - 1e-9 <= real <= found.estimate.high + 1e-9)
+            covered[name] += weight * (found.low - 1e-9 <= real <= found.high + 1e-9)
     return covered
 
 
@@ -142,10 +157,10 @@ def test_three_groups_are_covered_jointly(truth):
 
 def test_a_group_that_no_image_shows_leaves_an_interval():
     found = group_measures((64, 0), (0.5, 0.5))
-    assert found["share_ratio"].estimate.low == 0
-    assert found["share_ratio"].estimate.high == pytest.approx(0.0560 / 0.9440, abs=5e-4)  # 1 − 0.025^(1/64) = 0.0560
-    assert found["effective_groups"].estimate.high > 1.2
-    assert found["kl_divergence"].estimate.low < found["kl_divergence"].estimate.high == pytest.approx(math.log(2))
+    assert found["share_ratio"].low == 0
+    assert found["share_ratio"].high == pytest.approx(0.0560 / 0.9440, abs=5e-4)  # 1 − 0.025^(1/64) = 0.0560
+    assert found["effective_groups"].high > 1.2
+    assert found["kl_divergence"].low < found["kl_divergence"].high == pytest.approx(math.log(2))
 
 
 @settings(max_examples=25)
@@ -157,15 +172,15 @@ def test_the_names_of_groups_do_not_matter(counts, random):
     target = np.arange(1, len(counts) + 1) / sum(range(1, len(counts) + 1))
     order = random.sample(range(len(counts)), len(counts))
     for name in ("share_ratio", "total_variation", "kl_divergence", "normalised_entropy"):
-        here = MEASURES[name].of(counts, target).estimate
-        there = MEASURES[name].of(np.array(counts)[order], target[order]).estimate
+        here = MEASURES[name].of(counts, target)
+        there = MEASURES[name].of(np.array(counts)[order], target[order])
         assert (there.value, there.low, there.high) == pytest.approx((here.value, here.low, here.high), abs=1e-9)
         assert here.low <= here.value <= here.high
 
 
 def test_more_confidence_never_gives_a_narrower_interval():
     for name, measure in MEASURES.items():
-        estimates = [measure.of((9, 3, 1), UNEVEN, confidence).estimate for confidence in (0.8, 0.95, 0.999)]
+        estimates = [measure.of((9, 3, 1), UNEVEN, confidence) for confidence in (0.8, 0.95, 0.999)]
         assert estimates[2].low <= estimates[1].low <= estimates[0].low, name
         assert estimates[0].high <= estimates[1].high <= estimates[2].high, name
 
@@ -178,7 +193,7 @@ def test_the_expectation_at_the_target_is_the_mean_over_every_outcome(name):
     values = MEASURES[name].function(every / n, target)
     mean = (weights * values).sum()
     spread = math.sqrt((weights * (values - mean) ** 2).sum())
-    assert expected_at_target(name, n, UNEVEN) == pytest.approx(mean, abs=4.5 * spread / 200)
+    assert expected_at_target(n, UNEVEN)[name] == pytest.approx(mean, abs=4.5 * spread / math.sqrt(SIMULATED_SAMPLES))
 
 
 def test_a_target_that_wants_none_of_a_group_leaves_out_what_is_undefined_there():

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 from audit.arm_rows import ArmRows
 from audit.changes import attribute_shifts, group_changes, missing_difference
 from audit.group_results import adjusted, group_result
+from audit.intersection_results import intersections
 from audit.measure.classifier_error import ConfusionMatrix
 from audit.measure.intervals import wilson
 from audit.records import (
@@ -30,6 +31,8 @@ from audit.records import (
 from audit.store import AUDIT, RESULTS, RunDirectory
 from audit.targets import uniform_targets
 from reports.export import to_json
+from reports.html import render
+from reports.pictures import Pictures
 
 ARM = "difflens-gender"
 GROUPS = {
@@ -83,6 +86,7 @@ def measured(rng, arms):
         "overall": tuple(one(arm, item, None) for arm in arms for item in attributes),
         "changes": tuple(c for arm in edited for c in group_changes(rows[BASELINE], arm, attributes, targets)),
         "shifts": attribute_shifts(rows[BASELINE], edited, attributes),
+        "intersections": intersections(rows, attributes),
         "missing": {arm.arm: missing_difference(rows[BASELINE], arm) for arm in edited},
     }
 
@@ -291,3 +295,9 @@ def make_verdict(kind="pass", **fields) -> Verdict:
 def verdict():
     """Builds a verdict."""
     return make_verdict
+
+
+@pytest.fixture(scope="session")
+def page_text(result) -> str:
+    """The report of the result, without pictures."""
+    return render(result, Pictures({}, {}))

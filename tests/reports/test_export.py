@@ -16,9 +16,12 @@ from audit.records import Attribute, Measurement, Prompt, Shard
 from audit.rows import row_schema
 from audit.store import RunDirectory
 from audit.summary import LensEvidence, SummaryPlan, summarise
-from reports.export import from_json, read_audit_json, to_csv, to_json, write_audit_json
+from reports.export import from_json, intersections_to_csv, read_audit_json, to_csv, to_json, write_audit_json
 
 ATTRIBUTES = (Attribute("gender", ("female", "male")), Attribute("skin_tone", ("light", "dark")))
+NEW = ("changes", "shifts", "intersections", "missing")
+"""What schema version 1 had no word for."""
+
 SCHEMAS = Path(__file__).parents[2] / "reports" / "schemas"
 
 
@@ -87,6 +90,9 @@ def test_every_row_of_results_parquet_is_what_its_schema_says(produced):
         lambda data: data["overall"][0].update(prompt_id="nurse"),
         lambda data: data["results"][0]["shares"]["male"].update(value=1.2),
         lambda data: data["results"][0]["fairness_discrepancy"].pop("expected_at_parity"),
+        lambda data: data["results"][0]["measures"]["total_variation"].pop("ideal"),
+        lambda data: data["intersections"][0].pop("dependence"),
+        lambda data: data["intersections"][0]["cells"][0].update(groups=["male"]),
         lambda data: data["quality"][1]["clip_i"].pop("signature"),
         lambda data: data["quality"][1]["clip_i"].update(n=0),
         lambda data: data.update(schema_version=1),
@@ -167,6 +173,18 @@ def test_a_number_that_is_not_finite_is_written_as_null_and_read_as_nan(produced
     assert math.isnan(found.extra["noise_floor"])
 
 
+def test_a_file_written_before_measures_and_intersections_is_valid_and_read_without_them(produced):
+    data = json.loads(json.dumps(to_json(produced[1])))
+    del data["intersections"]
+    for row in (*data["results"], *data["overall"]):
+        del row["measures"]
+    validator("audit").validate(data)
+    read = from_json(data)
+    assert read.intersections == ()
+    assert all(row.measures == {} for row in read.results)
+    assert read.changes == produced[1].changes
+
+
 def test_another_schema_version_is_refused(produced):
     with pytest.raises(ValueError, match=r"schema version 7, expected 2 or 1; render the run with the release"):
         from_json({**to_json(produced[1]), "schema_version": 7})
@@ -181,6 +199,9 @@ def test_the_table_has_a_line_per_group_and_one_for_a_prompt_without_any(produce
     (row,) = [r for r in result.results if (r.prompt_id, r.arm, r.attribute) == ("nurse", "mended", "gender")]
     assert float(male["share"]) == row.shares["male"].value
     assert float(male["plug_in_soft"]) == row.fairness_discrepancy.plug_in_soft
+    found = row.measures["total_variation"]
+    ends = ("total_variation", "total_variation_low", "total_variation_high")
+    assert tuple(float(male[name]) for name in ends) == (found.value, found.low, found.high)
     ghost = next(line for line in lines if line["prompt_id"] == "ghost")
     assert (ghost["n"], ghost["share"], ghost["group"]) == ("0", "", "")
 
@@ -194,12 +215,34 @@ def test_no_text_of_the_table_is_a_formula(result, text):
     assert float(line["share"]) >= 0
 
 
+def test_the_table_of_intersections_has_a_line_per_combination(result):
+    lines = list(csv.DictReader(io.StringIO(intersections_to_csv(result))))
+    assert len(lines) == sum(len(pair.cells) for pair in result.intersections)
+    pair, line = result.intersections[0], lines[0]
+    cell, v = pair.cells[0], pair.dependence.cramers_v
+    names = ("prompt_id", "arm", "attribute_1", "group_1")
+    assert [line[name] for name in names] == ["", "baseline", "gender", "female"]
+    assert (int(line["count"]), float(line["expected"]), line["small"]) == (cell.count, cell.expected, "false")
+    assert (float(line["cramers_v"]), float(line["cramers_v_high"])) == (v.value, v.high)
+
+
+@pytest.mark.parametrize("text", ["=1+1", "@SUM(A1)", "\n=1"])
+def test_no_text_of_the_table_of_intersections_is_a_formula(result, text):
+    pair = result.intersections[0]
+    cell = replace(pair.cells[0], groups=(text, text))
+    pair = replace(pair, prompt_id=text, arm=text, attributes=(text, text), cells=(cell,), dependence=None)
+    (line,) = csv.DictReader(io.StringIO(intersections_to_csv(replace(result, intersections=(pair,)))))
+    names = ("prompt_id", "arm", "attribute_1", "attribute_2", "group_1", "group_2")
+    assert [line[name] for name in names] == [f"'{text}"] * 6
+    assert line["cramers_v"] == ""
+
+
 def test_a_result_of_version_1_is_read_with_what_its_counts_can_tell(produced):
     data = to_json(produced[1])
-    old = {name: data[name] for name in data if name not in ("changes", "shifts", "missing")} | {"schema_version": 1}
+    old = {name: data[name] for name in data if name not in NEW} | {"schema_version": 1}
     kept = ("value", "plug_in_soft", "plug_in_hard", "expected_at_parity", "n")
     for row in (*old["results"], *old["overall"]):
-        for name in ("bounds", "discrepancy_bounds", "corrected"):
+        for name in ("bounds", "discrepancy_bounds", "corrected", "measures"):
             del row[name]
         if row["fairness_discrepancy"]:
             row["fairness_discrepancy"] = {name: row["fairness_discrepancy"][name] for name in kept}
@@ -213,7 +256,7 @@ def test_a_result_of_version_1_is_read_with_what_its_counts_can_tell(produced):
         if row.n > 1:
             assert row.bounds == same.bounds
             assert row.fairness_discrepancy.p_parity == pytest.approx(same.fairness_discrepancy.p_parity)
-    assert read.changes == ()
+    assert (read.changes, read.intersections) == ((), ())
     for row, same in zip(read.overall, produced[1].overall, strict=True):
         assert (row.mean_over_prompts and row.mean_over_prompts.n) == (
             same.mean_over_prompts and same.mean_over_prompts.n
