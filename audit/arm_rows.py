@@ -22,21 +22,6 @@ SCORES = ("clip_i", "clip_t", "p_prompt_shown")
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """Images of one prompt in two arms; row i of either is the same image key, with the same noise.
-
-    Attributes:
-        before: Probabilities in the first arm, shape (m, groups).
-        after: In the edited arm.
-        strata: The group that each image is steered to, None where the arm steers none.
-    """
-
-    before: Floats
-    after: Floats
-    strata: list[str] | None
-
-
-@dataclass(frozen=True)
 class ArmRows:
     """The columns of one arm, its prompts one after the other in plan order.
 
@@ -81,6 +66,10 @@ class ArmRows:
         """Return the place of each image's prompt among the arm's, shape (n,)."""
         return np.repeat(np.arange(len(self.prompts)), [rows.stop - rows.start for rows in self.prompts.values()])
 
+    def stratum_codes(self) -> NDArray[np.int64] | None:
+        """Return a number for the group that each image is steered to, shape (n,); None where none was assigned."""
+        return None if self.assigned is None else np.unique(self.assigned, return_inverse=True)[1]
+
     def strata(self, prompt_id: str | None = None) -> list[str] | None:
         """Return the assigned group of each classified image of a prompt, or of all; None where none was assigned.
 
@@ -91,16 +80,6 @@ class ArmRows:
         if prompt_id is not None:
             return [str(group) for group in self.assigned[self._rows(prompt_id)][self.known(prompt_id)]]
         return [f"{prompt} {group}" for prompt in self.prompts for group in self.strata(prompt) or ()]
-
-    def pairs(self, edited: ArmRows, attribute: str, prompt_id: str) -> Pairs:
-        """Return the images of a prompt that both this arm and an edited one could classify."""
-        both = self.known(prompt_id) & edited.known(prompt_id)
-        rows = self._rows(prompt_id)
-        return Pairs(
-            before=self.probabilities[attribute][rows][both],
-            after=edited.probabilities[attribute][rows][both],
-            strata=None if edited.assigned is None else edited.assigned[rows][both].tolist(),
-        )
 
     def _rows(self, prompt_id: str | None) -> slice:
         return slice(None) if prompt_id is None else self.prompts[prompt_id]

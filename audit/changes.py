@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
-from audit.arm_rows import ArmRows, Floats, Pairs
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.arm_rows import ArmRows, Floats
 from audit.measure import fairness
 from audit.measure.bounds import missing_differs_in_pairs
-from audit.measure.discrepancy import debiased_squared
-from audit.measure.intersections import shift_matrix
-from audit.measure.paired import change_over_prompts, discrepancy_change, mean_over_prompts, paired_share_difference
-from audit.records import Attribute, AttributeShift, GroupChange, MissingDifference
+from audit.measure.discrepancy import debiased_squares
+from audit.measure.intersections import pair_tables, shift_matrix
+from audit.measure.paired import (
+    PairedSamples,
+    change_over_prompts,
+    discrepancy_changes,
+    mean_over_prompts,
+    paired_share_difference_of_counts,
+)
+from audit.records import Attribute, AttributeShift, Estimate, GroupChange, MissingDifference
 from audit.targets import Targets, target_of
 
-Target = tuple[float, ...]
+LEAST_PAIRS = 2
+"""Fewer have no spread, and without it a squared discrepancy cannot be debiased."""
+
+Ints = NDArray[np.int64]
 
 
 def group_changes(
@@ -23,15 +35,46 @@ def group_changes(
 
     Prompts with fewer than two images that both arms could classify are left out.
     """
-    changes: list[GroupChange] = []
-    for attribute in attributes:
-        by_prompt = {prompt: baseline.pairs(arm, attribute.name, prompt) for prompt in baseline.prompts}
-        paired = {prompt: pair for prompt, pair in by_prompt.items() if len(pair.before) > 1}
-        goals = {prompt: target_of(targets, prompt, attribute) for prompt in paired}
-        changes += [_change(pair, prompt, arm.arm, attribute, goals[prompt]) for prompt, pair in paired.items()]
-        if len(paired) > 1:
-            changes.append(_mean_change(paired, arm.arm, attribute, goals))
-    return tuple(changes)
+    return tuple(change for attribute in attributes for change in _attribute_changes(baseline, arm, attribute, targets))
+
+
+def _attribute_changes(
+    baseline: ArmRows, arm: ArmRows, attribute: Attribute, targets: Targets
+) -> Iterator[GroupChange]:
+    prompts, numbers = list(baseline.prompts), baseline.prompt_numbers()
+    both = baseline.known() & arm.known()
+    measured = np.flatnonzero(np.bincount(numbers[both], minlength=len(prompts)) >= LEAST_PAIRS)
+    if not measured.size:
+        return
+    kept = both & np.isin(numbers, measured)
+    owners = np.searchsorted(measured, numbers[kept])
+    before, after = (rows.probabilities[attribute.name][kept] for rows in (baseline, arm))
+    strata = arm.stratum_codes()
+    pairs = PairedSamples.of(before, after, owners, len(measured), (None, None if strata is None else strata[kept]))
+    goals = np.array([target_of(targets, prompts[place], attribute) for place in measured.tolist()])
+    moved = discrepancy_changes(pairs, goals)
+    first, second = (rows.codes(attribute.name)[kept] for rows in (baseline, arm))
+    tables = pair_tables(first, second, owners, len(measured), len(attribute.groups))[:, :-1, :-1]
+    for place, table, squared in zip(measured.tolist(), tables, moved, strict=True):
+        shares = dict(zip(attribute.groups, _share_changes(table), strict=True))
+        yield GroupChange(prompts[place], arm.arm, attribute.name, int(table.sum()), shares, squared)
+    if len(measured) > 1:
+        yield _mean_change(pairs, tables, arm.arm, attribute, goals)
+
+
+def _share_changes(table: Ints) -> Iterator[Estimate]:
+    """Return the change of each group's share from a prompt's pairs of groups, shape (K, K)."""
+    n, first, second = int(table.sum()), table.sum(axis=1).tolist(), table.sum(axis=0).tolist()
+    for stayed, before, after in zip(table.diagonal().tolist(), first, second, strict=True):
+        yield paired_share_difference_of_counts(stayed, after - stayed, before - stayed, n)
+
+
+def _mean_change(pairs: PairedSamples, tables: Ints, arm: str, attribute: Attribute, goals: Floats) -> GroupChange:
+    """Average over prompts, each counted once; the intervals are those over prompts."""
+    moved = (tables.sum(axis=1) - tables.sum(axis=2)) / tables.sum(axis=(1, 2))[:, None]
+    shares = {group: mean_over_prompts(moved[:, code]) for code, group in enumerate(attribute.groups)}
+    squared = change_over_prompts(debiased_squares(pairs.before, goals), debiased_squares(pairs.after, goals))
+    return GroupChange(None, arm, attribute.name, len(tables), shares, squared)
 
 
 def missing_difference(baseline: ArmRows, arm: ArmRows) -> MissingDifference:
@@ -52,32 +95,6 @@ def attribute_shifts(
     codes = {rows.arm: {a.name: rows.codes(a.name) for a in attributes} for rows in (baseline, *arms)}
     before = codes.pop(baseline.arm)
     return shift_matrix(before, codes, baseline.prompt_numbers(), attributes)
-
-
-def _change(pair: Pairs, prompt: str, arm: str, attribute: Attribute, target: Target) -> GroupChange:
-    before, after = pair.before.argmax(1), pair.after.argmax(1)
-    shares = {
-        group: paired_share_difference(before == code, after == code) for code, group in enumerate(attribute.groups)
-    }
-    squared = discrepancy_change(pair.before, pair.after, target, strata=pair.strata)
-    return GroupChange(prompt, arm, attribute.name, len(before), shares, squared)
-
-
-def _mean_change(
-    paired: Mapping[str, Pairs], arm: str, attribute: Attribute, goals: Mapping[str, Target]
-) -> GroupChange:
-    """Average over prompts, each counted once; the intervals are those over prompts."""
-    pairs = paired.values()
-    before, after = [_shares(pair.before) for pair in pairs], [_shares(pair.after) for pair in pairs]
-    shares = {
-        group: mean_over_prompts([new[code] - old[code] for old, new in zip(before, after, strict=True)])
-        for code, group in enumerate(attribute.groups)
-    }
-    squared = change_over_prompts(
-        [debiased_squared(pair.before, goals[prompt]) for prompt, pair in paired.items()],
-        [debiased_squared(pair.after, goals[prompt], pair.strata) for prompt, pair in paired.items()],
-    )
-    return GroupChange(None, arm, attribute.name, len(paired), shares, squared)
 
 
 def _shares(probabilities: Floats) -> Floats:

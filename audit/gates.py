@@ -2,7 +2,7 @@
 
 A gate passes where the whole interval lies inside the limit, fails where the whole interval lies outside, and is
 inconclusive otherwise. With several gates each interval is widened, so that with 95 % confidence *no* verdict of the
-run is wrong, whatever the gates have to do with each other: see :func:`audit.measure.multiplicity.sides`.
+run is wrong, whatever the gates have to do with each other: see :func:`evaluate`.
 
 Missing images never help. A gate without data is inconclusive, and so is a fairness gate that would pass only because
 some images could not be classified: an edit that destroys faces must not look fair.
@@ -106,10 +106,13 @@ def gates_of(configs: Iterable[GateConfig], prompt_ids: Sequence[str]) -> tuple[
 def evaluate(gates: Sequence[Gate], inputs: Sequence[GateInput | NoData], level: float = 0.05) -> tuple[Verdict, ...]:
     """Return a verdict per gate, all of them right together with confidence ``1 - level``.
 
-    Two Holm procedures step down side by side, each at ``level / 2``: one over the claims "inside the limit", one over
-    "outside". Of m gates, each is first judged by its interval at confidence ``1 - level / m``; where r gates were
-    decided the same way, the rest are judged again by the end of their interval at ``1 - level / (m - r)``. Gates
-    without data count in m: what is judged is fixed before any image is made.
+    Two Holm procedures step down side by side, each at ``level / 2``: one over the claims "inside the limit", which
+    guards against passing wrongly, one over "outside", which guards against failing wrongly. The sum of both holds for
+    figures that depend on each other in any way. (Holm over two-sided tests with the direction read off afterwards
+    decides more, but is proven for special dependence only: Shaffer 1980.) Of m gates, each is first judged by its
+    interval at confidence ``1 - level / m``; where r gates were decided the same way, the rest are judged again by the
+    end of their interval at ``1 - level / (m - r)``. Gates without data count in m: what is judged is fixed before any
+    image is made.
 
     Args:
         gates: All gates of the run; those that only warn count like the others.

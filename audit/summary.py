@@ -22,7 +22,7 @@ from audit.config.settings import GateConfig
 from audit.findings import LensFeatures, feature_findings, prompt_attribution
 from audit.gate_inputs import GateReader
 from audit.gates import evaluate, gates_of
-from audit.group_results import adjusted, group_result
+from audit.group_results import adjusted, overall_result, prompt_results
 from audit.intersection_results import intersections
 from audit.measure.classifier_error import ConfusionMatrix
 from audit.measure.clip_scores import rescaled
@@ -45,7 +45,7 @@ from audit.records import (
 from audit.rows import FEATURES, results_schema, row_schema
 from audit.second_opinions import agreements, common_answers, second_views
 from audit.store import CONFIG, PROVENANCE, RunDirectory
-from audit.targets import AuditTargets
+from audit.targets import AuditTargets, Targets
 
 Floats = NDArray[np.float64]
 
@@ -144,7 +144,7 @@ def summarise(
         config=run.read_json(CONFIG),
         provenance=run.read_json(PROVENANCE),
         results=results,
-        overall=tuple(_result(arms[arm], a, plan, None) for arm in plan.arms for a in plan.attributes),
+        overall=tuple(overall_result(arms[arm], *_measured_by(a, plan)) for arm in plan.arms for a in plan.attributes),
         quality=quality,
         lens=_lens(run, plan, lens),
         changes=tuple(c for rows in edited for c in group_changes(arms[BASELINE], rows, plan.attributes, goals)),
@@ -160,15 +160,21 @@ def summarise(
 
 def _results(arms: Mapping[str, ArmRows], plan: SummaryPlan) -> tuple[GroupResult, ...]:
     """Return the rows of all prompts, in plan order; the p-values of one arm are adjusted together."""
-    by_arm = {
-        arm: iter(adjusted([_result(rows, a, plan, prompt) for prompt in plan.prompt_ids for a in plan.attributes]))
-        for arm, rows in arms.items()
-    }
-    return tuple(next(by_arm[arm]) for _ in plan.prompt_ids for arm in plan.arms for _ in plan.attributes)
+    by_arm = [
+        adjusted([row for attribute in plan.attributes for row in prompt_results(rows, *_measured_by(attribute, plan))])
+        for rows in arms.values()
+    ]
+    prompts = len(plan.prompt_ids)
+    return tuple(
+        results[place + number * prompts]
+        for place in range(prompts)
+        for results in by_arm
+        for number in range(len(plan.attributes))
+    )
 
 
-def _result(rows: ArmRows, attribute: Attribute, plan: SummaryPlan, prompt_id: str | None) -> GroupResult:
-    return group_result(rows, attribute, plan.targets.shares, prompt_id, plan.confusions.get(attribute.name))
+def _measured_by(attribute: Attribute, plan: SummaryPlan) -> tuple[Attribute, Targets, ConfusionMatrix | None]:
+    return attribute, plan.targets.shares, plan.confusions.get(attribute.name)
 
 
 def _verdicts(arms: Mapping[str, ArmRows], plan: SummaryPlan, quality: Sequence[QualityResult]) -> tuple[Verdict, ...]:

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from audit.measure.fairness import _distribution
 from audit.measure.intervals import wilson
-from audit.measure.paired import paired_share_difference, two_sample_share_difference
+from audit.measure.paired import paired_share_difference
 from audit.measure.simplex import Floats, nearest_distribution
 from audit.records import MissingDifference, Range, Status
 
@@ -52,8 +52,14 @@ def share_bounds(counts: ArrayLike, statuses: Mapping[str, int]) -> tuple[Range,
         ValueError: If the counts do not fit, or there is no image of any status.
     """
     known, unknown = _checked(counts, statuses)
-    total = int(known.sum()) + unknown
-    return tuple(Range(low=count / total, high=(count + unknown) / total) for count in known.tolist())
+    low, high = share_ends(known[None], np.array([unknown]))
+    return tuple(Range(*ends) for ends in zip(low[0].tolist(), high[0].tolist(), strict=True))
+
+
+def share_ends(counts: Ints, unknown: Ints) -> tuple[Floats, Floats]:
+    """Return the ends of ``share_bounds`` of each row of counts (P, K) and unknown images (P,): both (P, K)."""
+    total = (counts.sum(axis=1) + unknown)[:, None]
+    return counts / total, (counts + unknown[:, None]) / total
 
 
 def discrepancy_bounds(counts: ArrayLike, statuses: Mapping[str, int], target: ArrayLike) -> Range:
@@ -75,34 +81,23 @@ def discrepancy_bounds(counts: ArrayLike, statuses: Mapping[str, int], target: A
     goal = _distribution(target)
     if known.size != goal.size:
         raise ValueError(f"expected one count for each of the target's {goal.size} groups, found {known.size}")
-    total = int(known.sum()) + unknown
-    all_in_one = (known + unknown * np.eye(goal.size)) / total
-    best = (known + _fairest_allocation(total * goal - known, unknown)) / total
-    return Range(
-        low=float(np.linalg.norm(best - goal)),
-        high=float(np.linalg.norm(all_in_one - goal, axis=1).max()),
-    )
+    low, high = discrepancy_ends(known[None], np.array([unknown]), goal)
+    return Range(low=float(low[0]), high=float(high[0]))
 
 
-def missing_differs(before_missing: int, before_n: int, after_missing: int, after_n: int) -> MissingDifference:
-    """Compare the unclassified shares of two arms as if their images were unrelated.
-
-    Newcombe's hybrid score interval (Newcombe 1998, Statistics in Medicine 17:873, method 10), 95 %. The arms of an
-    audit share prompt and noise, so that :func:`missing_differs_in_pairs` is narrower where single images are known.
+def discrepancy_ends(counts: Ints, unknown: Ints, targets: Floats) -> tuple[Floats, Floats]:
+    """Return the ends of ``discrepancy_bounds`` for each row of counts, both of shape (P,).
 
     Args:
-        before_missing: Images of the first arm that are not classified.
-        before_n: Images of the first arm, of every status.
-        after_missing: The same of the second arm.
-        after_n: The same of the second arm.
-
-    Raises:
-        ValueError: If an arm has no image, or more missing ones than images.
+        counts: Classified images by perceived group, shape (P, K).
+        unknown: Images of any other status, shape (P,).
+        targets: The distributions that count as fair, shape (K,) or (P, K).
     """
-    before, after = wilson(before_missing, before_n), wilson(after_missing, after_n)
-    return MissingDifference(
-        before, after, two_sample_share_difference(before_missing, before_n, after_missing, after_n)
-    )
+    total = (counts.sum(axis=1) + unknown)[:, None]
+    best = (counts + _fairest_allocations(total * targets - counts, unknown)) / total
+    all_in_one = (counts[:, None] + unknown[:, None, None] * np.eye(counts.shape[1])) / total[..., None]
+    farthest = np.linalg.norm(all_in_one - np.broadcast_to(targets, counts.shape)[:, None], axis=2)
+    return np.linalg.norm(best - targets, axis=1), farthest.max(axis=1)
 
 
 def missing_differs_in_pairs(before: ArrayLike, after: ArrayLike) -> MissingDifference:
@@ -122,15 +117,14 @@ def missing_differs_in_pairs(before: ArrayLike, after: ArrayLike) -> MissingDiff
     return MissingDifference(first, second, difference)
 
 
-def _fairest_allocation(wanted: Floats, unknown: int) -> Floats:
-    """Share out ``unknown`` images, shape (K,), as near to ``wanted`` as whole images can be."""
-    if not unknown:
-        return np.zeros(wanted.size)
-    exact = unknown * nearest_distribution(wanted / unknown)
+def _fairest_allocations(wanted: Floats, unknown: Ints) -> Floats:
+    """Share out ``unknown`` images (P,), as near to ``wanted`` (P, K) as whole images can be."""
+    images = unknown[:, None].astype(np.float64)
+    exact = images * nearest_distribution(wanted / np.maximum(images, 1))
     whole = np.floor(exact + 1e-9)
-    rest = unknown - int(whole.sum())
-    whole[np.argsort(whole - exact, kind="stable")[:rest]] += 1
-    return whole
+    rest = images - whole.sum(axis=1, keepdims=True)
+    rank = np.argsort(np.argsort(whole - exact, axis=1, kind="stable"), axis=1)
+    return np.asarray(whole + (rank < rest))
 
 
 def _checked(counts: ArrayLike, statuses: Mapping[str, int]) -> tuple[Ints, int]:

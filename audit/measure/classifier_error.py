@@ -21,8 +21,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
+from audit.measure.distance_test import Path, Tails, inverted, moment_tails
 from audit.measure.fairness import _distribution
 from audit.measure.intervals import wilson
+from audit.measure.samples import Samples
 from audit.measure.simplex import Floats, nearest_distribution
 from audit.records import Estimate
 
@@ -36,15 +38,8 @@ PSEUDO_LABELS = 2.0
 """Labelled images added to each row of M, spread evenly, wherever its error is needed: a judge without a mistake in 200
 labels is not one without mistakes. Two are those of Agresti & Coull (1998), as Lang & Reiczigel (2014) use them."""
 
-DRAWS = 4_000
-"""Simulated audits at each distance of an interval of the discrepancy: with another seed its ends move by about 1 % of
-its width."""
-
-DISTANCES = 13
-"""Distances at which the interval of the discrepancy is tried; between them it is interpolated."""
-
-LEAST_TAIL = 0.0025
-"""Smallest tail that so many simulated audits tell: ten of them."""
+BATCH = 512
+"""Samples whose candidates are weighed at once, so that they fit into a processor's cache."""
 
 
 class IllConditioned(ValueError):
@@ -143,6 +138,15 @@ def correct(perceived: ArrayLike, matrix: ConfusionMatrix) -> Floats:
     return nearest_distribution(_inverse(matrix) @ (values / values.sum()))
 
 
+@dataclass(frozen=True)
+class CorrectedShares:
+    """Corrected shares of P samples with their intervals, each of shape (P, K)."""
+
+    value: Floats
+    low: Floats
+    high: Floats
+
+
 def corrected_interval(counts: ArrayLike, matrix: ConfusionMatrix, confidence: float = 0.95) -> tuple[Estimate, ...]:
     """Return each group's corrected share with an interval for the error of the sample and of the matrix.
 
@@ -161,24 +165,37 @@ def corrected_interval(counts: ArrayLike, matrix: ConfusionMatrix, confidence: f
         ValueError: If there is no image, or the groups do not fit.
     """
     perceived = _counted(counts, matrix)
-    n, size = int(perceived.sum()), perceived.size
-    corrected = correct(perceived, matrix)
+    found, n = corrected_shares(perceived[None], matrix, confidence), int(perceived.sum())
+    ends = (found.value[0].tolist(), found.low[0].tolist(), found.high[0].tolist())
+    return tuple(Estimate(value, low, high, n) for value, low, high in zip(*ends, strict=True))
+
+
+def corrected_shares(counts: ArrayLike, matrix: ConfusionMatrix, confidence: float = 0.95) -> CorrectedShares:
+    """Return ``corrected_interval`` of each row of counts (P, K), every row of at least one image.
+
+    Raises:
+        IllConditioned: If M's condition number is above ``CONDITION_LIMIT``.
+    """
+    perceived = np.asarray(counts, dtype=np.float64)
+    n, size = perceived.sum(axis=1, keepdims=True), perceived.shape[1]
+    corrected = nearest_distribution(perceived / n @ _inverse(matrix).T)
     z = float(ndtri((1 + confidence) / 2))
     rates, labelled = _smoothed(matrix)
     inverse = np.linalg.inv(rates.T)
-    estimates = []
-    for group, share in enumerate(corrected.tolist()):
+    low, high = np.empty_like(corrected), np.empty_like(corrected)
+    for group in range(size):
         pseudo = np.full(size, z**2 / 2 / (size - 1))
         pseudo[group] = z**2 / 2
         seen = (perceived + pseudo) / (n + z**2)
-        centre = inverse @ seen
-        covariance = _covariance(seen, np.maximum(centre, 0.0), rates, n + z**2, labelled)
-        half_width = z * float(np.sqrt(inverse[group] @ covariance @ inverse[group]))
+        centre = seen @ inverse.T
+        from_sample = _spread_along(inverse[group], seen) / (n[:, 0] + z**2)
+        from_matrix = np.maximum(centre, 0.0) ** 2 @ (_spread_along(inverse[group], rates) / labelled)
+        half_width = z * np.sqrt(from_sample + from_matrix)
         # Counts that no truth explains put the middle outside: there the half-width counts from the border.
-        middle = min(1.0, max(0.0, float(centre[group])))
-        low, high = max(0.0, middle - half_width), min(1.0, middle + half_width)
-        estimates.append(Estimate(value=share, low=min(low, share), high=max(high, share), n=n))
-    return tuple(estimates)
+        middle = np.clip(centre[:, group], 0.0, 1.0)
+        low[:, group] = np.minimum(np.maximum(0.0, middle - half_width), corrected[:, group])
+        high[:, group] = np.maximum(np.minimum(1.0, middle + half_width), corrected[:, group])
+    return CorrectedShares(corrected, low, high)
 
 
 def corrected_squared(counts: ArrayLike, target: ArrayLike, matrix: ConfusionMatrix) -> float:
@@ -196,56 +213,161 @@ def corrected_squared(counts: ArrayLike, target: ArrayLike, matrix: ConfusionMat
         IllConditioned: If M's condition number is above ``CONDITION_LIMIT``.
         ValueError: If there are fewer than 2 images, or groups or target do not fit.
     """
-    perceived, goal = _counted(counts, matrix), _distribution(target)
-    n = int(perceived.sum())
-    if goal.size != perceived.size:
-        raise ValueError(f"expected a target over {perceived.size} groups, found {goal.size}")
-    if n < 2:
-        raise ValueError(f"a debiased discrepancy needs at least 2 images, got {n}")
-    inverse, seen = _inverse(matrix), perceived / n
-    found = inverse @ seen
-    labels = np.maximum(matrix.labelled - 1, 1)
-    covariance = _covariance(seen, nearest_distribution(found), matrix.rates, n - 1, labels)
-    return float(((found - goal) ** 2).sum() - np.trace(inverse @ covariance @ inverse.T))
+    samples, goal = _one_sample(counts, target, matrix)
+    return float(corrected_squares(samples, goal, matrix)[0])
+
+
+def corrected_squares(samples: Samples, targets: ArrayLike, matrix: ConfusionMatrix) -> Floats:
+    """Return ``corrected_squared`` of each sample, shape (P,).
+
+    The covariance of p̂ is the samples' own. Where fixed numbers of images were assigned to groups it is that of a
+    stratified mean, which is smaller: taking off more would make an edit look fairer than it is.
+
+    Args:
+        samples: Labels of two audited images at least in every sample.
+        targets: The distributions that count as fair, shape (K,) or (P, K).
+        matrix: The judge's confusions.
+
+    Raises:
+        IllConditioned: If M's condition number is above ``CONDITION_LIMIT``.
+    """
+    inverse = _inverse(matrix)
+    found = samples.mean @ inverse.T
+    of_labels = np.array([np.trace(inverse @ _multinomial(row) @ inverse.T) for row in matrix.rates])
+    from_matrix = nearest_distribution(found) ** 2 @ (of_labels / np.maximum(matrix.labelled - 1, 1))
+    from_sample = np.einsum("ij,pjk,ik->p", inverse, samples.covariance, inverse)
+    return np.asarray(((found - np.asarray(targets)) ** 2).sum(axis=1) - from_sample - from_matrix)
 
 
 def corrected_discrepancy(
-    counts: ArrayLike, target: ArrayLike, matrix: ConfusionMatrix, confidence: float = 0.95, seed: int = 0
+    counts: ArrayLike, target: ArrayLike, matrix: ConfusionMatrix, confidence: float = 0.95
 ) -> Estimate:
     """Return the corrected squared fairness discrepancy ‖π − r‖², debiased, with an interval that is valid at parity.
 
-    The value is that of :func:`corrected_squared`, and not cut at 0 either.
-
-    The interval inverts a test. At distances δ along the way from r through π̂ (and on along the simplex's border),
-    audits are simulated: a matrix is drawn given its labels, n images perceived through it, corrected by M̂. It holds
-    every δ² at which the distance found lies in neither tail of (1 − confidence)/2, and its ends in [0, max ‖π − r‖²].
+    The value is that of :func:`corrected_squared`, and not cut at 0 either. The interval is that of
+    :func:`corrected_discrepancies`.
 
     Args:
         counts: Audited images by perceived group, whole numbers of shape (K,).
         target: The distribution that counts as fair, r of shape (K,).
         matrix: The judge's confusions.
-        confidence: Coverage of the interval, in (0, 0.995]; the simulation is too small for more.
-        seed: Of the simulated audits.
+        confidence: Coverage of the interval, in (0, 1).
 
     Raises:
         IllConditioned: If M's condition number is above ``CONDITION_LIMIT``.
-        ValueError: If there are fewer than 2 images, or groups or target do not fit.
+        ValueError: If there are fewer than 2 images, or groups or target do not fit, or the confidence is no share.
     """
-    tail = (1 - confidence) / 2
-    if not LEAST_TAIL - 1e-12 <= tail < 0.5:
-        raise ValueError(f"expected a confidence in (0, {1 - 2 * LEAST_TAIL:g}], found {confidence:g}")
-    value = corrected_squared(counts, target, matrix)
-    perceived, goal, inverse = _counted(counts, matrix), _distribution(target), _inverse(matrix)
-    n = int(perceived.sum())
-    found = inverse @ (perceived / n)
+    samples, goal = _one_sample(counts, target, matrix)
+    return corrected_discrepancies(samples, goal, matrix, confidence)[0]
+
+
+def corrected_discrepancies(
+    samples: Samples, targets: ArrayLike, matrix: ConfusionMatrix, confidence: float = 0.95
+) -> tuple[Estimate, ...]:
+    """Return the corrected squared discrepancy of each sample with an interval that is valid at parity.
+
+    Two groups: the distance is √2·|π₁ − r₁|, and the interval of the share folds into one of the distance. More groups:
+    the test of ``audit.measure.discrepancy`` turned round, with T = ‖Ap̂ − r‖² distributed as audits are in which the
+    judge's rates are unknown but for their labels (:func:`corrected_moments`). Strata enter the value; the interval
+    takes the images as drawn alike, and is then on the wide side.
+
+    Args:
+        samples: Labels of two audited images at least in every sample.
+        targets: The distributions that count as fair, shape (K,) or (P, K).
+        matrix: The judge's confusions.
+        confidence: Coverage of each interval, in (0, 1).
+
+    Raises:
+        IllConditioned: If M's condition number is above ``CONDITION_LIMIT``.
+        ValueError: If the confidence is no share.
+    """
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie between 0 and 1, found {confidence}; 0.95 is usual")
+    goals = np.broadcast_to(np.asarray(targets, dtype=np.float64), samples.mean.shape)
+    values = corrected_squares(samples, goals, matrix)
+    if goals.shape[1] == 2:
+        shares = corrected_shares(samples.counts, matrix, confidence)
+        low, high = shares.low[:, 0] - goals[:, 0], shares.high[:, 0] - goals[:, 0]
+        nearest = np.maximum(0.0, np.maximum(low, -high))
+        ends = np.stack([nearest, np.maximum(high, -low)], axis=1) * np.sqrt(2)
+    else:
+        starts = range(0, len(goals), BATCH)
+        batches = (np.arange(start, min(start + BATCH, len(goals))) for start in starts)
+        ends = np.concatenate([_intervals(samples.at(b), goals[b], matrix, confidence) for b in batches])
+    rows = zip(values.tolist(), (ends**2).tolist(), samples.n.tolist(), strict=True)
+    return tuple(Estimate(value=value, low=low, high=high, n=int(n)) for value, (low, high), n in rows)
+
+
+def corrected_moments(
+    distributions: Floats, targets: Floats, n: Floats | float, matrix: ConfusionMatrix
+) -> tuple[Floats, Floats, Floats]:
+    """Return mean, standard deviation and skewness of T = ‖Ap̂ − r‖² for n images of true shares (…, K).
+
+    A label is the point x = A·(one-hot), so that T is the squared distance of a mean of n points; v = π − r is its mean
+    distance, and z = x − π. The mean varies by C = (S − D)/n + D, of which S is the covariance of one x and D =
+    Σ_h π_h² A Σ(M̃_h)Aᵀ/(ñ_h + 1) comes from the rates, whose rows are Dirichlet given their labels:
+    E T = ‖v‖² + tr(C), Var T = 4vᵀCv + 4E[(v·z)‖z‖²]/n² + (Var(‖z‖²) − 2tr(S²))/n³ + 2tr(C²),
+    and the third cumulant is 8κ₃(v·x̄) + 24vᵀC²v + 8tr(C³), κ₃ that of the images and of the Dirichlet rows. With a
+    matrix without errors these are ``squared_distance_moments``. The ``PSEUDO_LABELS`` enter D but not the mean, lest
+    their pull towards even rates shift it.
+
+    Args:
+        distributions: True shares π, shape (…, K).
+        targets: The distributions that count as fair; they broadcast against ``distributions``.
+        n: Audited images, of the shape of ``distributions`` without its last axis, or broadcasting against it.
+        matrix: The judge's confusions.
+    """
+    points, (rates, labelled) = _inverse(matrix).T, _smoothed(matrix)  # row j is the point of label j
+    q, v = distributions @ matrix.rates, distributions - targets
+    along = v @ points.T - (v * distributions).sum(axis=-1, keepdims=True)  # v·z of each label
+    offsets = points - distributions[..., None, :]
+    length = (offsets**2).sum(axis=-1)
+    spread = np.swapaxes(offsets, -1, -2) @ (q[..., None] * offsets)
+    of_rates = np.stack([points.T @ _multinomial(row) @ points for row in rates]) / (labelled + 1)[:, None, None]
+    drift = np.einsum("...h,hij->...ij", distributions**2, of_rates)
+    size = np.asarray(n, dtype=np.float64)
+    total = (spread - drift) / size[..., None, None] + drift
+    squared = total @ total
+    leaned = (total @ v[..., None])[..., 0]
+    mean = (v**2).sum(axis=-1) + np.trace(total, axis1=-2, axis2=-1)
+    variance = (
+        4 * (v * leaned).sum(axis=-1)
+        + 4 * (q * along * length).sum(axis=-1) / size**2
+        + ((q * length**2).sum(axis=-1) - (q * length).sum(axis=-1) ** 2 - 2 * (spread**2).sum(axis=(-1, -2))) / size**3
+        + 2 * np.trace(squared, axis1=-2, axis2=-1)
+    )
+    third = (
+        8 * ((q * along**3).sum(axis=-1) / size**2 + _rates_skew(distributions, v @ points.T, rates, labelled))
+        + 24 * (leaned**2).sum(axis=-1)
+        + 8 * (squared * total).sum(axis=(-1, -2))
+    )
+    deviation = np.sqrt(np.maximum(variance, 1e-24))
+    return mean, deviation, third / deviation**3
+
+
+def _rates_skew(distributions: Floats, heights: Floats, rates: Floats, labelled: Floats) -> Floats:
+    """Return the third cumulant that Dirichlet rows bring into the mean of ``heights`` (…, K), one for each label."""
+    centred = heights[..., None, :] - (heights @ rates.T)[..., None]
+    thirds = 2 * (rates * centred**3).sum(axis=-1) / ((labelled + 1) * (labelled + 2))
+    return np.asarray((distributions**3 * thirds).sum(axis=-1))
+
+
+def _intervals(samples: Samples, goals: Floats, matrix: ConfusionMatrix, confidence: float) -> Floats:
+    """Return the intervals of the distance ‖π − r‖, shape (P, 2)."""
+    found = samples.mean @ _inverse(matrix).T
     shares = nearest_distribution(found)
-    distance = float(np.linalg.norm(found - goal))
-    rates, labelled = _smoothed(matrix)
-    spread = float(np.sqrt(np.trace(inverse @ _covariance(rates.T @ shares, shares, rates, n, labelled) @ inverse.T)))
-    truths = _truths(goal, shares, max(0.0, distance - 4 * spread), distance + 4 * spread)
-    simulated = np.linalg.norm(_simulated(truths, matrix, n, np.random.default_rng(seed)) @ inverse.T - goal, axis=-1)
-    low, high = _accepted(np.linalg.norm(truths - goal, axis=1), simulated, distance, tail)
-    return Estimate(value=value, low=low**2, high=high**2, n=n)
+    observed, n = ((found - goals) ** 2).sum(axis=1), samples.n
+    floors, _, _ = corrected_moments(goals, goals, n, matrix)
+    spread, _, _ = corrected_moments(shares, shares, n, matrix)
+    as_labels = np.maximum(1 - (shares**2).sum(axis=1), 1 / n) / spread
+    path = Path.through(shares, goals, np.minimum(n, as_labels))
+
+    def weigh(distributions: Floats, rows: Ints) -> Tails:
+        images = n[rows, None]
+        moments = corrected_moments(distributions, goals[rows, None], images, matrix)
+        return moment_tails(moments, observed[rows, None], floors[rows, None], images)
+
+    return inverted(path, weigh, 1 - confidence, np.full(len(goals), np.nan))
 
 
 def _perceived(values: ArrayLike, matrix: ConfusionMatrix) -> Floats:
@@ -262,6 +384,15 @@ def _counted(values: ArrayLike, matrix: ConfusionMatrix) -> Floats:
     if (found != np.floor(found)).any():
         raise ValueError(f"an interval needs whole counts of images, found {found.tolist()}; give counts, not shares")
     return found
+
+
+def _one_sample(counts: ArrayLike, target: ArrayLike, matrix: ConfusionMatrix) -> tuple[Samples, Floats]:
+    perceived, goal = _counted(counts, matrix), _distribution(target)
+    if goal.size != perceived.size:
+        raise ValueError(f"expected a target over {perceived.size} groups, found {goal.size}")
+    if perceived.sum() < 2:
+        raise ValueError(f"a debiased discrepancy needs at least 2 images, got {perceived.sum():g}")
+    return Samples.of_counts(perceived[None]), goal
 
 
 def _inverse(matrix: ConfusionMatrix) -> Floats:
@@ -282,57 +413,11 @@ def _smoothed(matrix: ConfusionMatrix) -> tuple[Floats, Floats]:
     return counts / labelled[:, None], labelled
 
 
-def _covariance(seen: Floats, shares: Floats, rates: Floats, n: float, labelled: Floats | Ints) -> Floats:
-    """Return the covariance (K, K) of p̂ − M̂ᵀπ: of the sample at p, and of each row of M weighted by its share."""
-    of_rows = np.stack([_multinomial(row) for row in rates])
-    weights = shares**2 / labelled
-    return np.asarray(_multinomial(seen) / n + np.tensordot(weights, of_rows, axes=1))
-
-
 def _multinomial(q: Floats) -> Floats:
     """Return diag(q) − qqᵀ, the covariance of a single draw."""
     return np.diag(q) - np.outer(q, q)
 
 
-def _truths(goal: Floats, shares: Floats, nearest: float, farthest: float) -> Floats:
-    """Return distributions from ``goal`` through ``shares`` and on, shape (DISTANCES, K)."""
-    direction = shares - goal
-    if np.linalg.norm(direction) < 1e-9:  # nothing was found, so that no direction is better than another
-        direction = np.eye(goal.size)[goal.argmin()] - goal
-    steps = np.linspace(nearest, farthest, DISTANCES)
-    return nearest_distribution(goal + steps[:, None] * direction / np.linalg.norm(direction))
-
-
-def _simulated(truths: Floats, matrix: ConfusionMatrix, n: int, rng: np.random.Generator) -> Floats:
-    """Return the perceived shares of simulated audits, shape (DRAWS, DISTANCES, K)."""
-    posterior = np.asarray(matrix.counts, dtype=np.float64) + PSEUDO_LABELS / len(matrix.groups)
-    weights = rng.standard_gamma(posterior, size=(DRAWS, *posterior.shape))
-    rates = weights / weights.sum(axis=-1, keepdims=True)
-    expected = truths @ rates  # row t of batch b is Mᵀπ_t
-    return rng.multinomial(n, expected / expected.sum(axis=-1, keepdims=True)) / n
-
-
-def _accepted(distances: Floats, simulated: Floats, found: float, tail: float) -> tuple[float, float]:
-    """Return the least and the greatest of ``distances`` (T,) at which ``found`` is in no tail of ``simulated`` (…, T).
-
-    Nothing is nearer than parity, so a result that is rarely so near even there was luck: for the upper end it counts
-    no less than the median of a fair model's. Otherwise luck would end in an interval without width.
-    """
-    at_least = (simulated >= found - 1e-12).mean(axis=0)
-    at_most = (simulated <= max(found, float(np.median(simulated[:, 0]))) + 1e-12).mean(axis=0)
-    low = _crossing(distances, at_least, tail)
-    high = _crossing(distances[::-1], at_most[::-1], tail)
-    return min(low, high), max(low, high)
-
-
-def _crossing(distances: Floats, probabilities: Floats, tail: float) -> float:
-    """Return where ``probabilities``, which rise along ``distances``, first reach ``tail``; the last one if never."""
-    reached = np.flatnonzero(probabilities >= tail)
-    if not reached.size:
-        return float(distances[-1])
-    after = int(reached[0])
-    if after == 0:
-        return float(distances[0])
-    # Probabilities are nearly those of a normal distribution around the distance, hence straight in its quantiles.
-    ends = ndtri(np.clip(probabilities[after - 1 : after + 1], 0.5 / DRAWS, 1 - 0.5 / DRAWS))
-    return float(np.interp(ndtri(tail), ends, distances[after - 1 : after + 1]))
+def _spread_along(direction: Floats, q: Floats) -> Floats:
+    """Return aᵀΣ(q)a of a direction a (K,) for distributions q (…, K)."""
+    return np.asarray(q @ direction**2 - (q @ direction) ** 2)

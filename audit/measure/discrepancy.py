@@ -20,19 +20,21 @@ Legend: n images, K groups, m outcomes, G candidate distributions, p shares of t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import betaincinv, gammainc, gammaln, ndtri, stdtrit, xlogy
+from scipy.special import betaincinv, gammaln, ndtri, stdtrit, xlogy
 from scipy.stats import binomtest
 
-from audit.measure.fairness import _checked, _compositions, _distribution, hard_counts, maximum
+from audit.measure.distance_test import Law, Path, Tails, inverted, moment_tails
+from audit.measure.fairness import _checked, _compositions, _distribution
+from audit.measure.samples import Samples
 
 Floats = NDArray[np.float64]
-Tails = Callable[[Floats], "_Tails"]
+Ints = NDArray[np.int64]
 
 TESTED_OUTCOMES = 50_000
 """Up to so many outcomes ``parity_p_value`` is exact: n ≤ 314 at K = 3, n ≤ 64 at K = 4, n ≤ 14 at K = 7."""
@@ -43,23 +45,23 @@ TESTED_SAMPLES = 40_000
 INVERTED_OUTCOMES = 5_000
 """Up to so many outcomes the interval weighs every one of them: n ≤ 98 at K = 3, n ≤ 28 at K = 4, n ≤ 9 at K = 7."""
 
-ANCHORS = 13
+FEW_OTHERS = 20
+"""With fewer labels than this outside the commonest group T moves in steps that no smooth curve follows: the interval
+then weighs samples from distributions all along its path."""
+
+ANCHORS = 25
 SAMPLES_PER_ANCHOR = 300
-"""Beyond that it weighs samples from distributions at thirteen distances, 3,900 in all."""
+"""These are drawn from distributions at so many distances, 7,500 samples in all."""
 
 TIE = 1e-9
 """Two squared distances closer than this are the same outcome, computed in another order."""
 
-COARSE, FINE = 41, 13
-"""Candidate distances on the first grid, and between two of its neighbours on the second."""
+BATCH = 512
+"""Samples whose candidates are weighed at once, so that they fit into a processor's cache."""
 
 UNSEEN = 3.0
 """Images that a soft sample is mixed with before its variance is read: n images without a group leave room for 3/n of
 it at 95 % (the rule of three; Hanley and Lippman-Hand 1983). With fewer, rare groups are covered too seldom."""
-
-PART_IMAGE = 0.25
-"""Part of one image's standard error by which the continuous curve of T is shifted to the safe side: rows of a sure
-judge are nearly labels, so T moves in steps. Without it small samples are covered too seldom; a half is too wide."""
 
 
 def debiased_squared(probabilities: ArrayLike, target: ArrayLike, strata: Sequence[str] | None = None) -> float:
@@ -70,8 +72,8 @@ def debiased_squared(probabilities: ArrayLike, target: ArrayLike, strata: Sequen
     bias. The result is negative about half the time at parity, and must be: average it as it is, see ``display``.
 
     Images of an edited arm are not drawn alike: fixed numbers of them are assigned to each group. The mean of such a
-    stratified sample varies less, Σ (n_h/n)² tr(S_h)/n_h over the strata h (Cochran 1977, section 5.3), and taking off
-    tr(S)/n would make an edit look fairer than it is.
+    stratified sample varies less (see ``Samples.of``), and taking off tr(S)/n would make an edit look fairer than it
+    is.
 
     Args:
         probabilities: Group probabilities, or one-hot labels, of the classified images, shape (n, K), n ≥ 2.
@@ -82,22 +84,22 @@ def debiased_squared(probabilities: ArrayLike, target: ArrayLike, strata: Sequen
         ValueError: If there are fewer than two images, or the shapes or sums do not fit.
     """
     rows, goal = _checked(probabilities, target)
-    _at_least_two(len(rows))
-    plug_in = ((rows.mean(axis=0) - goal) ** 2).sum()
-    return float(plug_in - _variance_of_mean(rows, strata))
+    return float(debiased_squares(Samples.one(rows, strata), goal)[0])
 
 
-def _variance_of_mean(rows: Floats, strata: Sequence[str] | None) -> float:
-    """Return the trace of the covariance of the mean; a stratum of one image is taken to vary as all images do."""
-    n, alike = len(rows), float(rows.var(axis=0, ddof=1).sum())
-    if strata is None:
-        return alike / n
-    names = np.asarray(strata)
-    if names.shape != (n,):
-        raise ValueError(f"expected one stratum for each of {n} images, found {names.shape}")
-    parts = [rows[names == name] for name in np.unique(names)]
-    within = (float(part.var(axis=0, ddof=1).sum()) if len(part) > 1 else alike for part in parts)
-    return sum(len(part) * variance for part, variance in zip(parts, within, strict=True)) / n**2
+def debiased_squares(samples: Samples, targets: ArrayLike) -> Floats:
+    """Return ``debiased_squared`` of each sample, shape (P,).
+
+    Args:
+        samples: Group probabilities of two images at least in every sample.
+        targets: The distributions that count as fair, shape (K,) or (P, K).
+
+    Raises:
+        ValueError: If a sample has fewer than two images.
+    """
+    _at_least_two(int(samples.n.min(initial=2)))
+    plug_in = ((samples.mean - np.asarray(targets)) ** 2).sum(axis=1)
+    return np.asarray(plug_in - np.trace(samples.covariance, axis1=1, axis2=2))
 
 
 def debiased_squared_of_counts(counts: ArrayLike, target: ArrayLike) -> float:
@@ -133,11 +135,32 @@ def parity_p_value(counts: ArrayLike, target: ArrayLike) -> float:
         ValueError: If nothing is counted, or the counts do not fit the target.
     """
     numbers, goal = _checked_counts(counts, target)
-    n = int(numbers.sum())
-    if goal.size == 2:
-        return float(binomtest(int(numbers[0]), n, float(goal[0])).pvalue)
-    values, at_least = _parity_distribution(n, tuple(goal.tolist()))
-    return float(at_least[np.searchsorted(values, _squared_distance(numbers / n, goal) - TIE)])
+    return float(parity_p_values(numbers[None], goal)[0])
+
+
+def parity_p_values(counts: ArrayLike, targets: ArrayLike) -> Floats:
+    """Return ``parity_p_value`` of each row of counts (P, K), held against targets of shape (K,) or (P, K)."""
+    numbers = np.asarray(counts, dtype=np.float64)
+    goals = np.broadcast_to(np.asarray(targets, dtype=np.float64), numbers.shape)
+    p_values = np.empty(len(numbers))
+    kinds, kind = np.unique(np.column_stack([numbers.sum(axis=1), goals]), axis=0, return_inverse=True)
+    for place, (n, *goal) in enumerate(kinds.tolist()):
+        rows = np.flatnonzero(kind.ravel() == place) if len(kinds) > 1 else np.arange(len(numbers))
+        p_values[rows] = _parity_p_values(numbers[rows], int(n), tuple(goal))
+    return p_values
+
+
+def _parity_p_values(counts: Floats, n: int, goal: tuple[float, ...]) -> Floats:
+    if len(goal) == 2:
+        found, place = np.unique(counts[:, 0].astype(np.int64), return_inverse=True)
+        return np.array([_binomial_p_value(count, n, goal[0]) for count in found.tolist()])[place.ravel()]
+    values, at_least = _parity_distribution(n, goal)
+    return at_least[np.searchsorted(values, _squared(counts / n, np.asarray(goal)) - TIE)]
+
+
+@lru_cache(maxsize=65_536)
+def _binomial_p_value(count: int, n: int, share: float) -> float:
+    return float(binomtest(count, n, share).pvalue)
 
 
 def discrepancy_interval_of_counts(
@@ -160,11 +183,8 @@ def discrepancy_interval_of_counts(
     """
     numbers, goal = _checked_counts(counts, target)
     _check_confidence(confidence)
-    # The name of a group does not matter, so prompts that differ in names only share one computation.
-    order = np.lexsort((-numbers, goal))
-    return _interval_of_sorted(
-        tuple(numbers[order].astype(int).tolist()), tuple(goal[order].tolist()), float(confidence)
-    )
+    low, high = discrepancy_intervals(Samples.of_counts(numbers[None]), goal, confidence)[0].tolist()
+    return low, high
 
 
 def discrepancy_interval(probabilities: ArrayLike, target: ArrayLike, confidence: float = 0.95) -> tuple[float, float]:
@@ -183,147 +203,115 @@ def discrepancy_interval(probabilities: ArrayLike, target: ArrayLike, confidence
         ValueError: If there is no image, the shapes or sums do not fit, or the confidence is no share.
     """
     rows, goal = _checked(probabilities, target)
+    low, high = discrepancy_intervals(Samples.one(rows), goal, confidence)[0].tolist()
+    return low, high
+
+
+def discrepancy_intervals(samples: Samples, targets: ArrayLike, confidence: float = 0.95) -> Floats:
+    """Return ``discrepancy_interval`` of each sample, shape (P, 2).
+
+    Args:
+        samples: The judge's group probabilities.
+        targets: The distributions that count as fair, shape (K,) or (P, K).
+        confidence: Coverage of each interval, in (0, 1).
+
+    Raises:
+        ValueError: If the confidence is no share.
+    """
     _check_confidence(confidence)
-    if ((rows == 0) | (rows == 1)).all():
-        return discrepancy_interval_of_counts(hard_counts(rows), goal, confidence)
-    shares = rows.mean(axis=0)
-    shares /= shares.sum()
-    images = effective_images(rows, goal, confidence)
-    if goal.size == 2:
-        return _folded(*_clopper_pearson(float(shares[0] * images), images, confidence), float(goal[0]))
-    path = _Path.through(shares, goal, images)
-    tails = _moment_tails(_squared_distance(shares, goal), goal, images)
-    return _inverted(path, lambda _: tails, 1 - confidence)
+    goals = np.broadcast_to(np.asarray(targets, dtype=np.float64), samples.mean.shape)
+    images = effective_images(samples, goals, confidence)
+    shares = samples.mean / samples.mean.sum(axis=1, keepdims=True)
+    if goals.shape[1] == 2:
+        return _folded(*_clopper_pearson(shares[:, 0] * images, images, confidence), goals[:, 0])
+    few = samples.n - samples.counts.max(axis=1) < FEW_OTHERS
+    exact = samples.labels & (few | _enumerable(samples.n, goals.shape[1]))
+    found = np.empty((len(goals), 2))
+    for place in np.flatnonzero(exact):
+        found[place] = _interval_of_labels(samples.counts[place], goals[place], confidence)
+    for start in range(0, len(goals), BATCH):
+        rows = np.flatnonzero(~exact[start : start + BATCH]) + start
+        parity = np.full(len(rows), np.nan)
+        hard = samples.labels[rows]
+        parity[hard] = parity_p_values(samples.counts[rows[hard]], goals[rows[hard]])
+        path = Path.through(shares[rows], goals[rows], images[rows])
+        law = _moment_law(path.observed**2, goals[rows], images[rows])
+        found[rows] = inverted(path, law, 1 - confidence, parity)
+    return found
 
 
-def effective_images(probabilities: ArrayLike, target: ArrayLike, confidence: float = 0.95) -> float:
-    """Return how many hard labels would leave the mean as uncertain as these n soft rows do; at least n.
+def effective_images(samples: Samples, targets: ArrayLike, confidence: float = 0.95) -> Floats:
+    """Return how many hard labels would leave each mean as uncertain as its n soft rows do, shape (P,); at least n.
 
     It is n over the ratio of two variances, the rows' own and that of hard labels with the same mean: the larger of the
     ratios in all directions together (traces) and in the direction of the target. ``UNSEEN`` more images, spread over
     the groups' corners as the target is, keep a sample without a rare group from passing for certainty, and the factor
     (t/z)² allows for a variance that was itself estimated (Korn and Graubard 1998).
 
-    Raises:
-        ValueError: If there is no image, the shapes or sums do not fit, or the confidence is no share.
+    Args:
+        samples: The judge's group probabilities.
+        targets: The distributions that count as fair, shape (K,) or (P, K).
+        confidence: Coverage of the interval that the images are for, in (0, 1).
     """
-    rows, goal = _checked(probabilities, target)
-    _check_confidence(confidence)
-    n = len(rows)
-    if n == 1:
-        return 1.0
-    mean = (rows.sum(axis=0) + UNSEEN * goal) / (n + UNSEEN)
-    own = (rows.T @ rows + UNSEEN * np.diag(goal)) / (n + UNSEEN) - np.outer(mean, mean)
-    hard = np.diag(mean) - np.outer(mean, mean)
-    direction = mean - goal
-    pairs = ((np.trace(own), np.trace(hard)), (direction @ own @ direction, direction @ hard @ direction))
-    ratio = max((float(a / b) for a, b in pairs if b > TIE**2), default=1.0)
-    allowance = float(stdtrit(n - 1, (1 + confidence) / 2) / ndtri((1 + confidence) / 2)) ** 2
-    return n / min(1.0, ratio * allowance)
+    goals = np.broadcast_to(np.asarray(targets, dtype=np.float64), samples.mean.shape)
+    n, all_n = samples.n[:, None], (samples.n + UNSEEN)[:, None]
+    mean = (n * samples.mean + UNSEEN * goals) / all_n
+    corners = UNSEEN * goals[:, :, None] * np.eye(goals.shape[1])
+    own = (n[..., None] * samples.products + corners) / all_n[..., None] - mean[:, :, None] * mean[:, None, :]
+    hard = mean[:, :, None] * np.eye(goals.shape[1]) - mean[:, :, None] * mean[:, None, :]
+    away = mean - goals
+    pairs = (
+        (np.trace(own, axis1=1, axis2=2), np.trace(hard, axis1=1, axis2=2)),
+        (np.einsum("pi,pij,pj->p", away, own, away), np.einsum("pi,pij,pj->p", away, hard, away)),
+    )
+    ratios = np.stack([np.divide(a, b, out=np.zeros_like(a), where=b > TIE**2) for a, b in pairs]).max(axis=0)
+    ratio = np.where(np.stack([b > TIE**2 for _, b in pairs]).any(axis=0), ratios, 1.0)
+    allowance = stdtrit(np.maximum(samples.n - 1, 1), (1 + confidence) / 2) / ndtri((1 + confidence) / 2)
+    return np.asarray(samples.n / np.where(samples.n > 1, np.minimum(1.0, ratio * allowance**2), 1.0))
+
+
+def _enumerable(n: Floats, groups: int) -> NDArray[np.bool_]:
+    """Return for which numbers of images there are at most ``INVERTED_OUTCOMES`` outcomes."""
+    most = 0
+    while math.comb(most + groups, groups - 1) <= INVERTED_OUTCOMES:
+        most += 1
+    return n <= most
+
+
+def _interval_of_labels(counts: Ints, goal: Floats, confidence: float) -> tuple[float, float]:
+    # The name of a group does not matter, so prompts that differ in names only share one computation.
+    order = np.lexsort((-counts, goal))
+    return _interval_of_sorted(tuple(counts[order].tolist()), tuple(goal[order].tolist()), confidence)
 
 
 @lru_cache(maxsize=65_536)
 def _interval_of_sorted(counts: tuple[int, ...], target: tuple[float, ...], confidence: float) -> tuple[float, float]:
-    numbers, goal = np.asarray(counts, dtype=np.float64), np.asarray(target)
-    n = int(numbers.sum())
-    if goal.size == 2:
-        return _folded(*_clopper_pearson(counts[0], n, confidence), target[0])
-    shares = numbers / n
-    observed = _squared_distance(shares, goal)
-    path = _Path.through(shares, goal, n)
-
-    def law(distances: Floats) -> Tails:
-        if math.comb(n + goal.size - 1, goal.size - 1) <= INVERTED_OUTCOMES:
-            return _Outcomes.all_of(n, target).tails(observed)
-        anchors = path.at(np.linspace(distances[0], distances[-1], ANCHORS))
-        return _Outcomes.sampled(n, anchors, goal).tails(observed)
-
-    return _inverted(path, law, 1 - confidence, parity_p_value(numbers, goal))
-
-
-def _clopper_pearson(successes: float, n: float, confidence: float) -> tuple[float, float]:
-    """Return the exact interval of a share; ``successes`` and ``n`` need not be whole."""
-    tail = (1 - confidence) / 2
-    low = float(betaincinv(successes, n - successes + 1, tail)) if successes > 0 else 0.0
-    high = float(betaincinv(successes + 1, n - successes, 1 - tail)) if successes < n else 1.0
+    numbers, goal = np.asarray(counts, dtype=np.float64)[None], np.asarray(target)[None]
+    n, row = numbers.sum(axis=1), np.zeros(1, dtype=np.int64)
+    path = Path.through(numbers / n, goal, n)
+    if _enumerable(n, goal.size)[0]:
+        outcomes = _Outcomes.all_of(int(n[0]), target)
+    else:
+        reach = path.observed + 9 * path.spread * np.linspace(-1, 1, ANCHORS)
+        anchors = path.at(np.clip(reach, 0, path.reach)[None], row)[0]
+        outcomes = _Outcomes.sampled(int(n[0]), anchors, goal[0])
+    law = outcomes.law(float(path.observed[0]) ** 2)
+    ((low, high),) = inverted(path, law, 1 - confidence, parity_p_values(numbers, goal)).tolist()
     return low, high
 
 
-def _folded(low: float, high: float, target: float) -> tuple[float, float]:
-    """Return the distances √2·|π₁ − r₁| of the shares π₁ from ``low`` to ``high``."""
-    nearest = max(0.0, low - target, target - high)
-    return math.sqrt(2) * nearest, math.sqrt(2) * max(high - target, target - low)
+def _clopper_pearson(successes: Floats, n: Floats, confidence: float) -> tuple[Floats, Floats]:
+    """Return the exact interval of shares; ``successes`` and ``n`` need not be whole."""
+    tail = (1 - confidence) / 2
+    low = betaincinv(np.maximum(successes, TIE), n - successes + 1, tail)
+    high = betaincinv(successes + 1, np.maximum(n - successes, TIE), 1 - tail)
+    return np.where(successes > 0, low, 0.0), np.where(successes < n, high, 1.0)
 
 
-@dataclass(frozen=True)
-class _Tails:
-    """Probabilities under each of G distributions, shape (G,).
-
-    Attributes:
-        far: Of a T at least as large as the sample's.
-        near: Of a T at most as large as the sample's, or as the mean of T at parity where that is larger.
-        floor: Of a T at most as large as the mean of T at parity.
-    """
-
-    far: Floats
-    near: Floats
-    floor: Floats
-
-    def margins(self, alpha: float) -> Floats:
-        """Return how far each distribution is from being rejected: negative where it is, on a log scale."""
-        far_level = np.where(self.floor >= alpha / 2, alpha, alpha / 2)
-        ratio = np.minimum(self.far / far_level, self.near / (alpha / 2))
-        return np.asarray(np.log(np.maximum(ratio, 1e-30)))
-
-
-@dataclass(frozen=True)
-class _Path:
-    """Distributions of growing distance from the target, one per distance: plausible ones, given the sample.
-
-    Up to the sample's own distance they lie on the line from the target to the sample. Beyond, they go to the corner of
-    the group that is most in excess, which stays inside the simplex however far. Two corrections vanish as n grows.
-    The sample is mixed with one image's worth of the target, lest a group that was not seen pass for one that cannot
-    be. And it leans to that corner by one standard error, since noise hides the direction and T varies most that way.
-
-    Attributes:
-        target: r, shape (K,).
-        start: The corrected sample, shape (K,).
-        corner: One-hot of the group most in excess, shape (K,).
-        observed: ‖p − r‖ of the sample.
-        spread: Standard error of the shares in all directions together, √(tr(Σ)/n).
-    """
-
-    target: Floats
-    start: Floats
-    corner: Floats
-    observed: float
-    spread: float
-
-    @classmethod
-    def through(cls, shares: Floats, target: Floats, n: float) -> _Path:
-        mixed = (n * shares + target) / (n + 1)
-        spread = math.sqrt(max(1 - float((mixed**2).sum()), 1 / n) / n)
-        corner = np.eye(target.size)[np.argmax(shares - target)]
-        lean = min(1.0, spread / math.sqrt(_squared_distance(corner, target)))
-        start = mixed + lean * (corner - mixed)
-        return cls(target, start, corner, math.sqrt(_squared_distance(shares, target)), spread)
-
-    @property
-    def reach(self) -> float:
-        """Distance of the corner: the last on the path."""
-        return math.sqrt(_squared_distance(self.corner, self.target))
-
-    def at(self, distances: Floats) -> Floats:
-        """Return the distributions at these distances from the target, (G,) to (G, K)."""
-        inner = _squared_distance(self.start, self.target)
-        outward = self.corner - self.start
-        slope, length = float(outward @ (self.start - self.target)), float(outward @ outward)
-        beyond = np.maximum(distances**2 - inner, 0.0)
-        along = beyond / (slope + np.sqrt(slope**2 + length * beyond) + 1e-300)
-        inside = np.minimum(distances / math.sqrt(inner), 1.0) if inner > 0 else np.ones_like(distances)
-        points = self.target + inside[:, None] * (self.start - self.target) + along[:, None] * outward
-        points = np.maximum(points, 0.0)
-        return np.asarray(points / points.sum(axis=1, keepdims=True))
+def _folded(low: Floats, high: Floats, target: Floats) -> Floats:
+    """Return the distances √2·|π₁ − r₁| of the shares π₁ from ``low`` to ``high``, shape (P, 2)."""
+    nearest = np.maximum(0.0, np.maximum(low - target, target - high))
+    return math.sqrt(2) * np.stack([nearest, np.maximum(high - target, target - low)], axis=1)
 
 
 @dataclass(frozen=True)
@@ -349,7 +337,7 @@ class _Outcomes:
         goal = np.asarray(target)
         counts = _compositions(n, goal.size)
         orders = gammaln(n + 1) - gammaln(counts + 1).sum(axis=1)
-        return cls(counts, orders, _squared(counts / n, goal), _parity_mean(goal, n))
+        return cls(counts, orders, _squared(counts / n, goal), float(_parity_mean(goal, n)))
 
     @classmethod
     def sampled(cls, n: int, anchors: Floats, goal: Floats) -> _Outcomes:
@@ -360,128 +348,68 @@ class _Outcomes:
         logs = counts @ _log(anchors).T
         largest = logs.max(axis=1)
         mixture = largest + np.log(np.exp(logs - largest[:, None]).mean(axis=1))
-        return cls(counts, -mixture, _squared(counts / n, goal), _parity_mean(goal, n))
+        return cls(counts, -mixture, _squared(counts / n, goal), float(_parity_mean(goal, n)))
 
-    def tails(self, observed: float) -> Tails:
-        """Return the function that weighs the outcomes under (G, K) distributions, given the sample's T."""
+    def law(self, observed: float) -> Law:
+        """Return the law of T under any distributions, for the one sample whose T was ``observed``."""
         least = max(observed, self.at_parity)
         kinds = (self.squared >= observed - TIE, self.squared <= least + TIE, self.squared <= self.at_parity + TIE)
         events = np.stack([*kinds, np.ones_like(self.squared)], axis=1).astype(np.float64)
 
-        def weigh(distributions: Floats) -> _Tails:
+        def weigh(distributions: Floats, rows: Ints) -> Tails:
             weights = np.exp(_log(distributions) @ self.counts.T + self.log_weights)
-            far, near, floor, total = (weights @ events).T
-            return _Tails(far / total, near / total, floor / total)
+            far, near, floor, total = np.moveaxis(weights @ events, -1, 0)
+            return Tails(far / total, near / total, floor / total)
 
         return weigh
 
 
-def _moment_tails(observed: float, goal: Floats, n: float) -> Tails:
-    """Return the function that approximates the tails of T under (G, K) distributions by a Pearson III curve."""
-    at_parity = _parity_mean(goal, n)
+def _moment_law(observed: Floats, goals: Floats, images: Floats) -> Law:
+    """Return the law of T by its moments, for samples with T ``observed`` (P,), targets (P, K) and labels (P,)."""
+    floors = _parity_mean(goals, images)
 
-    def weigh(distributions: Floats) -> _Tails:
-        mean, deviation, skewness = squared_distance_moments(distributions, goal, n)
-
-        def below(t: float, images: float = 0.0) -> Floats:
-            return _pearson_three((t - mean) / deviation + images / math.sqrt(n), skewness)
-
-        return _Tails(1 - below(observed, -PART_IMAGE), below(max(observed, at_parity), PART_IMAGE), below(at_parity))
+    def weigh(distributions: Floats, rows: Ints) -> Tails:
+        n = images[rows, None]
+        moments = squared_distance_moments(distributions, goals[rows, None], n)
+        return moment_tails(moments, observed[rows, None], floors[rows, None], n)
 
     return weigh
 
 
-def squared_distance_moments(distributions: Floats, target: Floats, n: float) -> tuple[Floats, Floats, Floats]:
-    """Return mean, standard deviation and skewness of T = ‖p̂ − r‖² for n labels from each of (G, K) distributions.
+def squared_distance_moments(
+    distributions: Floats, targets: Floats, n: Floats | float
+) -> tuple[Floats, Floats, Floats]:
+    """Return mean, standard deviation and skewness of T = ‖p̂ − r‖² for n labels from each of distributions (…, K).
 
     With p̂ = π + e and v = π − r, T = ‖v‖² + 2v·e + ‖e‖², and e is the mean of n independent z = label − π. The mean and
     the variance are exact:
     E T = ‖v‖² + tr(Σ)/n, Var T = 4vᵀΣv/n + 4E[(v·z)‖z‖²]/n² + Var(‖z‖²)/n³ + 2(n − 1)tr(Σ²)/n³.
     The third cumulant holds the normal terms and the skewness of the leading one,
-    8E[(v·z)³]/n² + 24vᵀΣ²v/n² + 8tr(Σ³)/n³.
+    8E[(v·z)³]/n² + 24vᵀΣ²v/n² + 8tr(Σ³)/n³. Targets and n broadcast against the distributions.
     """
     p = distributions
-    v = p - target
-    centred = v - (p * v).sum(axis=1, keepdims=True)
-    s2, s3, s4 = ((p**power).sum(axis=1) for power in (2, 3, 4))
-    length = 1 - 2 * p + s2[:, None]  # ‖z‖² of a label of each group
-    length_mean = (p * length).sum(axis=1)
-    mean = (v**2).sum(axis=1) + (1 - s2) / n
+    v = p - targets
+    centred = v - (p * v).sum(axis=-1, keepdims=True)
+    s2, s3, s4 = ((p**power).sum(axis=-1) for power in (2, 3, 4))
+    length = 1 - 2 * p + s2[..., None]  # ‖z‖² of a label of each group
+    length_mean = (p * length).sum(axis=-1)
+    mean = (v**2).sum(axis=-1) + (1 - s2) / n
     variance = (
-        4 * (p * centred**2).sum(axis=1) / n
-        + 4 * (p * centred * length).sum(axis=1) / n**2
-        + ((p * length**2).sum(axis=1) - length_mean**2) / n**3
+        4 * (p * centred**2).sum(axis=-1) / n
+        + 4 * (p * centred * length).sum(axis=-1) / n**2
+        + ((p * length**2).sum(axis=-1) - length_mean**2) / n**3
         + 2 * (n - 1) * (s2 - 2 * s3 + s2**2) / n**3
     )
     third = (
-        8 * (p * centred**3).sum(axis=1) / n**2
-        + 24 * ((p * centred) ** 2).sum(axis=1) / n**2
+        8 * (p * centred**3).sum(axis=-1) / n**2
+        + 24 * ((p * centred) ** 2).sum(axis=-1) / n**2
         + 8 * (s3 - 3 * s4 + 3 * s2 * s3 - s2**3) / n**3
     )
     deviation = np.sqrt(np.maximum(variance, 1e-24))
     return mean, deviation, third / deviation**3
 
 
-def _pearson_three(z: Floats, skewness: Floats) -> Floats:
-    """Return the distribution function of a standardised, shifted gamma variable with this skewness."""
-    sign = np.where(skewness < 0, -1.0, 1.0)
-    shape = 4 / np.maximum(np.abs(skewness), 1e-4) ** 2
-    lower = gammainc(shape, np.maximum(shape + np.sqrt(shape) * sign * z, 0.0))
-    return np.where(sign > 0, lower, 1 - lower)
-
-
-def _inverted(
-    path: _Path, law: Callable[[Floats], Tails], alpha: float, parity: float | None = None
-) -> tuple[float, float]:
-    """Return the smallest and the largest distance on the path that the test does not reject.
-
-    Args:
-        path: The candidates.
-        law: Grid of distances → tails of T under distributions near it.
-        alpha: Level of the test.
-        parity: The p-value at distance 0, where it is known better than from ``law``.
-    """
-    grid, tails, margins = _bracketed(path, law, alpha, parity)
-    kept = np.flatnonzero(margins >= 0)
-    first, last = (int(kept[0]), int(kept[-1])) if kept.size else (int(margins.argmax()),) * 2
-    low, high = float(grid[first]), float(grid[last])
-    if first > 0:
-        low = _crossing(path, tails, alpha, (float(grid[first - 1]), low))
-    if last < COARSE - 1:
-        high = _crossing(path, tails, alpha, (float(grid[last + 1]), high))
-    elif high == path.reach:
-        high = maximum(path.target)
-    return low, high
-
-
-def _bracketed(
-    path: _Path, law: Callable[[Floats], Tails], alpha: float, parity: float | None
-) -> tuple[Floats, Tails, Floats]:
-    """Return a grid of distances with a rejected one at either end, or the end of the path, and its margins."""
-    kept_at_zero = parity is not None and parity > alpha
-    for width in (3.0, 9.0, math.inf):
-        start = 0.0 if kept_at_zero else max(0.0, path.observed - width * path.spread)
-        grid = np.linspace(start, min(path.reach, path.observed + width * path.spread), COARSE)
-        tails = law(grid)
-        margins = tails(path.at(grid)).margins(alpha)
-        if start == 0 and parity is not None:
-            margins[0] = math.log(parity / alpha)
-        if (start == 0 or margins[0] < 0) and (grid[-1] == path.reach or margins[-1] < 0):
-            return grid, tails, margins
-    raise AssertionError("the whole path has no end that is neither its own nor rejected")
-
-
-def _crossing(path: _Path, tails: Tails, alpha: float, ends: tuple[float, float]) -> float:
-    """Return where the margin turns positive between a rejected and a kept distance, from a finer grid."""
-    grid = np.linspace(*ends, FINE)
-    margins = tails(path.at(grid)).margins(alpha)
-    margins[0], margins[-1] = min(margins[0], -1e-12), max(margins[-1], 0.0)
-    at = int(np.argmax(margins >= 0))
-    part = margins[at - 1] / (margins[at - 1] - margins[at])
-    return float(grid[at - 1] + part * (grid[at] - grid[at - 1]))
-
-
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=1024)
 def _parity_distribution(n: int, target: tuple[float, ...]) -> tuple[Floats, Floats]:
     """Return the values of T at parity in rising order, and the probability of at least each."""
     goal = np.asarray(target)
@@ -499,17 +427,13 @@ def _parity_distribution(n: int, target: tuple[float, ...]) -> tuple[Floats, Flo
     return np.append(values, math.inf), np.minimum(np.append(at_least, extra), 1.0)
 
 
-def _parity_mean(goal: Floats, n: float) -> float:
-    """Return the mean of T at parity, tr(Σ)/n."""
-    return float(1 - (goal**2).sum()) / n
+def _parity_mean(goals: Floats, n: Floats | float) -> Floats:
+    """Return the mean of T at parity, tr(Σ)/n, for targets (…, K)."""
+    return np.asarray((1 - (goals**2).sum(axis=-1)) / n)
 
 
-def _squared(rows: Floats, goal: Floats) -> Floats:
-    return np.asarray(((rows - goal) ** 2).sum(axis=1))
-
-
-def _squared_distance(shares: Floats, goal: Floats) -> float:
-    return float(_squared(shares[None], goal)[0])
+def _squared(rows: Floats, goals: Floats) -> Floats:
+    return np.asarray(((rows - goals) ** 2).sum(axis=1))
 
 
 def _log(distributions: Floats) -> Floats:

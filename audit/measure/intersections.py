@@ -35,6 +35,11 @@ RESAMPLES = 9_999
 """Random tables or label swaps behind a p-value, which is then at least 1 / 10,000. As the observed arrangement is
 counted among them, the p-value is valid at any number; more of them only steady it."""
 
+LEAST_RESAMPLES = 999
+SWAPPED_TABLES = 10_000_000
+"""Tables of a prompt that are swapped altogether: from 1,000 prompts on each of them is swapped less often, and 999
+times however many they are."""
+
 ROUNDING = 1e-9
 """Statistics closer than this count as equal: a tie must not depend on the order of a sum."""
 
@@ -168,38 +173,42 @@ def cramers_v(counts: ArrayLike, confidence: float = 0.95) -> Estimate:
     return Estimate(value=value, low=min(low, value), high=max(high, value), n=n)
 
 
-def pair_table(baseline: ArrayLike, edited: ArrayLike, groups: int) -> Ints:
-    """Count a prompt's images by their group in the baseline and in an arm.
+def pair_tables(baseline: ArrayLike, edited: ArrayLike, prompts: ArrayLike, size: int, groups: int) -> Ints:
+    """Count the images of each prompt by their group in the baseline and in an arm.
 
     Args:
         baseline: Codes in the baseline arm, shape (n,).
         edited: Codes of the same images in the other arm, shape (n,).
+        prompts: Number of each image's prompt, in [0, size), shape (n,).
+        size: Number of prompts.
         groups: Number of groups.
 
     Returns:
-        Counts of shape (groups + 1, groups + 1); the last row and column are the unclassified.
+        Counts of shape (size, groups + 1, groups + 1); the last row and column are the unclassified.
 
     Raises:
         ValueError: If the arms are not of the same images, or a code is no group.
     """
-    first, second = _codes(baseline, groups), _codes(edited, groups)
-    if first.size != second.size:
-        raise ValueError(f"expected the same images in both arms, found {first.size} and {second.size}")
-    table = np.zeros((groups + 1, groups + 1), dtype=np.int64)
-    np.add.at(table, (first, second), 1)  # code −1 is the last row
-    return table
+    first, second, numbers = _codes(baseline, groups), _codes(edited, groups), np.asarray(prompts, dtype=np.int64)
+    if not first.size == second.size == numbers.size:
+        raise ValueError(
+            f"expected the same images in both arms, found {first.size}, {second.size} and prompts of {numbers.size}"
+        )
+    side = groups + 1
+    cells = (numbers * side + first % side) * side + second % side  # code −1 is the last row
+    return np.bincount(cells, minlength=size * side**2).reshape(size, side, side)
 
 
 def attribute_shift(tables: ArrayLike, seed: int = 0) -> tuple[float, float, float]:
     """Return the mean total variation between two arms, its floor, and the p-value of no change.
 
     Without a change for the whole, which of an image's two versions belongs to which arm is the toss of a coin.
-    Swapping them at random, ``RESAMPLES`` times, gives the distribution of the value under no change, exact for any n.
-    Images that are equal in both arms count for nothing either way, so the floor sinks with what the intervention
-    leaves alone.
+    Swapping them at random gives the distribution of the value under no change, exact for any n. Images that are equal
+    in both arms count for nothing either way, so the floor sinks with what the intervention leaves alone. ``RESAMPLES``
+    swaps are tried, fewer where there are many prompts (``SWAPPED_TABLES``), and at least ``LEAST_RESAMPLES``.
 
     Args:
-        tables: :func:`pair_table` of each prompt, shape (prompts, groups + 1, groups + 1).
+        tables: From :func:`pair_tables`, shape (prompts, groups + 1, groups + 1).
         seed: Seed of the swaps.
 
     Returns:
@@ -211,12 +220,13 @@ def attribute_shift(tables: ArrayLike, seed: int = 0) -> tuple[float, float, flo
     pairs = np.asarray(tables, dtype=np.int64)
     if pairs.ndim != 3 or pairs.shape[1] != pairs.shape[2]:
         raise ValueError(f"expected one square table of pairs per prompt, found shape {pairs.shape}")
-    observed = np.array([_variation(table.sum(axis=1), table.sum(axis=0)) for table in pairs])
+    observed = _variation(pairs.sum(axis=2), pairs.sum(axis=1))
     if np.isnan(observed).all():
         raise ValueError("no prompt has a classified image in both arms; report the images by their status instead")
-    rng, total, prompts = np.random.default_rng(seed), np.zeros(RESAMPLES), np.zeros(RESAMPLES)
+    resamples = min(RESAMPLES, max(LEAST_RESAMPLES, SWAPPED_TABLES // len(pairs)))
+    rng, total, prompts = np.random.default_rng(seed), np.zeros(resamples), np.zeros(resamples)
     for table in pairs:
-        variation = _variation(*_swapped(table, rng))
+        variation = _variation(*_swapped(table, resamples, rng))
         total += np.nan_to_num(variation)
         prompts += ~np.isnan(variation)
     under_no_change = total / np.maximum(prompts, 1)
@@ -235,35 +245,34 @@ def shift_matrix(
     Args:
         baseline: Attribute → codes of all images, shape (n,).
         arms: Arm → the same, images in the same order.
-        prompts: The prompt of each image, shape (n,).
+        prompts: The number of each image's prompt, from 0 on, shape (n,).
         attributes: The measured attributes. One without a prompt classified in both arms is left out.
     """
-    names = np.asarray(prompts)
+    size = int(np.max(prompts)) + 1
     shifts = []
     for arm, codes in arms.items():
         for attribute in attributes:
-            first, second = np.asarray(baseline[attribute.name]), np.asarray(codes[attribute.name])
-            rows = (names == name for name in dict.fromkeys(names.tolist()))
-            tables = np.stack([pair_table(first[row], second[row], len(attribute.groups)) for row in rows])
+            name, groups = attribute.name, len(attribute.groups)
+            tables = pair_tables(baseline[name], codes[name], prompts, size, groups)
             # In how many prompts both arms have a classified image, though not always the same one.
             compared = int(((tables[:, :-1].sum(axis=(1, 2)) > 0) & (tables[:, :, :-1].sum(axis=(1, 2)) > 0)).sum())
             if compared:
-                value, floor, p = attribute_shift(tables, derive_seed("attribute shift", arm, attribute.name))
+                value, floor, p = attribute_shift(tables, derive_seed("attribute shift", arm, name))
                 pairs = int(tables[:, :-1, :-1].sum())
-                shifts.append(AttributeShift(arm, attribute.name, value, floor, p, compared, pairs))
+                shifts.append(AttributeShift(arm, name, value, floor, p, compared, pairs))
     return tuple(shifts)
 
 
-def _swapped(pairs: Ints, rng: np.random.Generator) -> tuple[Ints, Ints]:
-    """Swap the two versions of each image by the toss of a coin; return both arms' counts, (RESAMPLES, groups + 1)."""
-    first, second = (np.tile(pairs.sum(axis=axis), (RESAMPLES, 1)) for axis in (1, 0))
-    for i, j in zip(*np.nonzero(pairs), strict=True):
-        if i != j:
-            moved = rng.binomial(pairs[i, j], 0.5, size=RESAMPLES)
-            for arm, sign in ((first, -1), (second, 1)):
-                arm[:, i] += sign * moved
-                arm[:, j] -= sign * moved
-    return first, second
+def _swapped(pairs: Ints, resamples: int, rng: np.random.Generator) -> tuple[Ints, Ints]:
+    """Swap the two versions of each image by the toss of a coin; return both arms' counts, (resamples, groups + 1)."""
+    changed = [(i, j) for i, j in zip(*np.nonzero(pairs), strict=True) if i != j]
+    moved = rng.binomial([pairs[at] for at in changed], 0.5, size=(resamples, len(changed)))
+    # What joins the one group leaves the other, in the first arm; the second arm has it the other way round.
+    steps = np.zeros((len(changed), len(pairs)), dtype=np.int64)
+    for place, (i, j) in enumerate(changed):
+        steps[place, i], steps[place, j] = -1, 1
+    flow = moved @ steps
+    return pairs.sum(axis=1) + flow, pairs.sum(axis=0) - flow
 
 
 def _variation(first: Ints, second: Ints) -> Floats:

@@ -6,6 +6,7 @@ something in a perfectly fair model.
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -16,9 +17,6 @@ from scipy.stats import false_discovery_control
 
 Floats = NDArray[np.float64]
 Key = TypeVar("Key")
-
-OUTSIDE, UNDECIDED, INSIDE = -1, 0, 1
-"""What ``sides`` may say of a gate."""
 
 
 @dataclass(frozen=True)
@@ -34,33 +32,12 @@ class HolmStep:
     level: float
 
 
-def holm(p_values: ArrayLike) -> Floats:
-    """Return Holm's adjusted p-values (Holm 1979), valid whatever the tests have to do with each other.
-
-    Rejecting every adjusted value ≤ α makes the chance of even one wrong rejection at most α.
-
-    Args:
-        p_values: One per hypothesis, shape (m,).
-
-    Returns:
-        Adjusted p-values in the same order, shape (m,).
-
-    Raises:
-        ValueError: If there is no p-value, or one lies outside [0, 1].
-    """
-    p = _checked(p_values)
-    order = np.argsort(p, kind="stable")
-    steps = (p.size - np.arange(p.size)) * p[order]
-    adjusted = np.empty_like(p)
-    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
-    return adjusted
-
-
 def holm_steps(rejects: Sequence[Callable[[float], bool]], level: float = 0.05) -> tuple[HolmStep, ...]:
     """Step down through tests that are known only as "does it reject at this level?", as an interval is.
 
     With m hypotheses every test starts at ``level / m``; each rejection leaves one hypothesis fewer, and the rest are
-    tested again at ``level / (m - rejected)``. With tests of the kind p ≤ level this is Holm's procedure.
+    tested again at ``level / (m - rejected)``. With tests of the kind p ≤ level this is Holm's procedure (Holm 1979),
+    valid whatever the tests have to do with each other.
 
     Args:
         rejects: One test per hypothesis; a test that rejects at a level must reject at every higher one.
@@ -72,41 +49,20 @@ def holm_steps(rejects: Sequence[Callable[[float], bool]], level: float = 0.05) 
     if not rejects:
         raise ValueError("expected at least one test to step through, found none")
     _check_level(level)
-    rejected: dict[int, float] = {}
-    while True:
-        step = level / max(1, len(rejects) - len(rejected))
-        found = [index for index, test in enumerate(rejects) if index not in rejected and test(step)]
-        rejected |= dict.fromkeys(found, step)
-        if not found:
-            break
-    return tuple(HolmStep(index in rejected, rejected.get(index, step)) for index in range(len(rejects)))
+    m = len(rejects)
 
+    def step(rejected: int) -> float:
+        return level / (m - min(rejected, m - 1))
 
-def sides(p_outside: ArrayLike, p_inside: ArrayLike, level: float = 0.05) -> NDArray[np.int8]:
-    """Say on which side of its limit each gate's figure lies, with a chance of at most ``level`` of any wrong answer.
+    def needs(test: Callable[[float], bool]) -> int:
+        return _first(m, lambda rejected: test(step(rejected)))
 
-    Every gate has two one-sided hypotheses. Holm at ``level / 2`` over "it is outside" guards against passing wrongly,
-    Holm at ``level / 2`` over "it is inside" against failing wrongly; the sum of both holds for tests that depend on
-    each other in any way. (Holm over two-sided tests with the direction read off afterwards decides more, but is proven
-    for special dependence only: Shaffer 1980.) One gate alone is decided by its 95 % interval.
-
-    Args:
-        p_outside: p-values of "the figure is outside the limit", shape (m,); small ones speak for passing.
-        p_inside: p-values of "the figure is inside the limit", shape (m,).
-        level: Chance of any wrong answer, in (0, 1).
-
-    Returns:
-        ``INSIDE``, ``OUTSIDE`` or ``UNDECIDED`` per gate, shape (m,).
-
-    Raises:
-        ValueError: If there is no gate, the shapes differ, or a p-value lies outside [0, 1].
-    """
-    inside, outside = holm(p_outside) <= level / 2, holm(p_inside) <= level / 2
-    _check_level(level)
-    if inside.shape != outside.shape:
-        raise ValueError(f"expected two p-values per gate, found {inside.size} and {outside.size}")
-    both = inside & outside  # p-values that contradict each other decide nothing
-    return np.select([both, inside, outside], [UNDECIDED, INSIDE, OUTSIDE], UNDECIDED).astype(np.int8)
+    # After so many rejections each test rejects; found by halving, a test is asked a few times and not every round.
+    needed = np.array(list(map(needs, rejects)))
+    decided = np.full(m, -1)
+    while ((decided < 0) & (needed <= (rejected := int((decided >= 0).sum())))).any():
+        decided[(decided < 0) & (needed <= rejected)] = rejected
+    return tuple(HolmStep(after >= 0, step(after if after >= 0 else rejected)) for after in decided.tolist())
 
 
 def benjamini_hochberg(p_values: ArrayLike) -> Floats:
@@ -139,6 +95,15 @@ def findings(p_values: Mapping[Key, float], level: float = 0.05) -> dict[Key, fl
     adjusted = benjamini_hochberg(list(p_values.values()))
     listed = {key: float(p) for key, p in zip(p_values, adjusted, strict=True) if p <= level}
     return dict(sorted(listed.items(), key=lambda item: item[1]))
+
+
+def _first(m: int, holds: Callable[[int], bool]) -> int:
+    """Return the least number in [0, m) that ``holds``, which then holds for all above it; m + 1 where none does."""
+    if holds(0):
+        return 0
+    if m == 1 or not holds(m - 1):
+        return m + 1
+    return bisect.bisect_left(range(m), True, lo=1, hi=m - 1, key=holds)
 
 
 def _checked(p_values: ArrayLike) -> Floats:

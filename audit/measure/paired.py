@@ -17,18 +17,69 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr, stdtrit
 from scipy.stats import binomtest, fisher_exact
 
-from audit.measure.discrepancy import debiased_squared
+from audit.measure.discrepancy import debiased_squares
+from audit.measure.fairness import _checked
 from audit.measure.intervals import mean_interval, wilson
+from audit.measure.samples import Samples
 from audit.records import Change, Estimate
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+Strata = Sequence[str]
+
+
+@dataclass(frozen=True)
+class PairedSamples:
+    """P samples of pairs: the same images before and after.
+
+    Attributes:
+        before: The judge's group probabilities before, K groups.
+        after: The same after.
+        joint: Both side by side, 2K columns.
+    """
+
+    before: Samples
+    after: Samples
+    joint: Samples
+
+    @classmethod
+    def of(
+        cls,
+        before: ArrayLike,
+        after: ArrayLike,
+        owners: ArrayLike,
+        size: int,
+        strata: tuple[ArrayLike | None, ArrayLike | None] = (None, None),
+    ) -> PairedSamples:
+        """Gather samples of pairs from their rows.
+
+        Args:
+            before: Group probabilities, shape (N, K).
+            after: The same images after, in the same order.
+            owners: The sample of each pair, shape (N,).
+            size: P.
+            strata: Code of each image's stratum, shape (N,), before and after, see ``Samples.of``.
+
+        Raises:
+            ValueError: If a sample has no pair, or the shapes do not fit.
+        """
+        x, y = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
+        if x.shape != y.shape:
+            raise ValueError(
+                f"expected the same images before and after, found {len(x)} and {len(y)}; keep the keys that both have"
+            )
+        return cls(
+            Samples.of(x, owners, size, strata[0]),
+            Samples.of(y, owners, size, strata[1]),
+            Samples.of(np.hstack([x, y]), owners, size),
+        )
 
 
 def paired_share_difference(before: ArrayLike, after: ArrayLike, confidence: float = 0.95) -> Estimate:
@@ -47,9 +98,18 @@ def paired_share_difference(before: ArrayLike, after: ArrayLike, confidence: flo
         ValueError: If there is no pair, the shapes differ or the values are not true or false.
     """
     first, second = _paired_flags(before, after)
-    n = len(first)
-    old, new = wilson(int(first.sum()), n, confidence), wilson(int(second.sum()), n, confidence)
-    return _square_and_add(old, new, _correlation(first, second), n)
+    both, joined, left = int((first & second).sum()), int((~first & second).sum()), int((first & ~second).sum())
+    return paired_share_difference_of_counts(both, joined, left, len(first), confidence)
+
+
+def paired_share_difference_of_counts(both: int, joined: int, left: int, n: int, confidence: float = 0.95) -> Estimate:
+    """Return ``paired_share_difference`` of n images of which so many belong to the group both times, joined or left.
+
+    Raises:
+        ValueError: If there is no pair, or more are counted than there are.
+    """
+    old, new = wilson(both + left, n, confidence), wilson(both + joined, n, confidence)
+    return _square_and_add(old, new, _correlation(both, joined, left, n), n)
 
 
 def mcnemar_p_value(before: ArrayLike, after: ArrayLike) -> float:
@@ -75,7 +135,7 @@ def discrepancy_change(
     after: ArrayLike,
     target: ArrayLike,
     confidence: float = 0.95,
-    strata: Sequence[str] | None = None,
+    strata: tuple[Strata | None, Strata | None] = (None, None),
 ) -> Change:
     """Return d²(after) − d²(before) of the same images, both debiased; negative is better.
 
@@ -89,20 +149,36 @@ def discrepancy_change(
         after: The same images after, in the same order.
         target: The distribution that counts as fair, shape (K,).
         confidence: Coverage of the interval, in (0, 1).
-        strata: Which group each image was assigned to, shape (n,), where an edit assigned any: the value allows for it,
-            the interval, which treats the images as drawn alike, is then on the wide side.
+        strata: Which group each image was assigned to, shape (n,), before and after, where an edit assigned any: the
+            value allows for it, the interval, which treats the images as drawn alike, is then on the wide side.
 
     Raises:
         ValueError: If there are fewer than two pairs, or the shapes or sums do not fit.
     """
-    value = debiased_squared(after, target, strata) - debiased_squared(before, target)
-    x, y = _from_target(before, target), _from_target(after, target)
-    if x.shape != y.shape:
-        raise ValueError(
-            f"expected the same images before and after, found {len(x)} and {len(y)}; keep the keys that both arms have"
-        )
-    n = len(x)
-    return _t_interval(value, _guarded_variance(x, y, target), n - 1, n, confidence)
+    (x, goal), (y, _) = _checked(before, target), _checked(after, target)
+    codes = (_codes(strata[0]), _codes(strata[1]))
+    samples = PairedSamples.of(x, y, np.zeros(len(x), dtype=np.int64), 1, codes)
+    return discrepancy_changes(samples, goal, confidence)[0]
+
+
+def discrepancy_changes(samples: PairedSamples, targets: ArrayLike, confidence: float = 0.95) -> tuple[Change, ...]:
+    """Return ``discrepancy_change`` of each sample.
+
+    Args:
+        samples: Two pairs at least in every sample.
+        targets: The distributions that count as fair, shape (K,) or (P, K).
+        confidence: Coverage of each interval, in (0, 1).
+
+    Raises:
+        ValueError: If a sample has fewer than two pairs.
+    """
+    values = debiased_squares(samples.after, targets) - debiased_squares(samples.before, targets)
+    n, groups = samples.joint.n, samples.before.mean.shape[1]
+    goals = np.broadcast_to(np.asarray(targets, dtype=np.float64), samples.before.mean.shape)
+    moved = (1 - np.eye(groups)) / (groups - 1)
+    pseudo = np.block([[np.eye(groups), moved], [moved, np.eye(groups)]])
+    variances = _guarded_variances(samples.joint, np.hstack([goals, goals]), pseudo, groups)
+    return _t_intervals(values, variances, n - 1, n, confidence)
 
 
 def two_sample_share_difference(k1: int, n1: int, k2: int, n2: int, confidence: float = 0.95) -> Estimate:
@@ -139,7 +215,11 @@ def fisher_p_value(k1: int, n1: int, k2: int, n2: int) -> float:
 
 
 def two_sample_discrepancy_change(
-    first: ArrayLike, second: ArrayLike, target: ArrayLike, confidence: float = 0.95
+    first: ArrayLike,
+    second: ArrayLike,
+    target: ArrayLike,
+    confidence: float = 0.95,
+    strata: tuple[Strata | None, Strata | None] = (None, None),
 ) -> Change:
     """Return d²(second) − d²(first) of two independent samples, both debiased; negative is better.
 
@@ -151,6 +231,8 @@ def two_sample_discrepancy_change(
         second: Of the other run, shape (n₂, K), n₂ ≥ 2.
         target: The distribution that counts as fair, shape (K,).
         confidence: Coverage of the interval, in (0, 1).
+        strata: Which group each image of either run was assigned to, where an edit assigned any, see
+            ``discrepancy_change``.
 
     Returns:
         The change; its n counts the images of both samples.
@@ -158,11 +240,13 @@ def two_sample_discrepancy_change(
     Raises:
         ValueError: If a sample has fewer than two images, or the shapes or sums do not fit.
     """
-    value = debiased_squared(second, target) - debiased_squared(first, target)
-    samples = [_from_target(first, target), _from_target(second, target)]
-    variances = [_guarded_variance(np.zeros_like(sample), sample, target) for sample in samples]
-    freedom = sum(variances) ** 2 / sum(v**2 / (len(s) - 1) for v, s in zip(variances, samples, strict=True))
-    return _t_interval(value, sum(variances), freedom, sum(map(len, samples)), confidence)
+    checked = [_checked(rows, target) for rows in (first, second)]
+    old, new = (Samples.one(rows, names) for (rows, _), names in zip(checked, strata, strict=True))
+    goal = checked[0][1][None]
+    values = debiased_squares(new, goal) - debiased_squares(old, goal)
+    of_old, of_new = (_guarded_variances(one, goal, np.eye(goal.size), 0) for one in (old, new))
+    freedom = (of_old + of_new) ** 2 / (of_old**2 / (old.n - 1) + of_new**2 / (new.n - 1))
+    return _t_intervals(values, of_old + of_new, freedom, old.n + new.n, confidence)[0]
 
 
 def mean_over_prompts(values: ArrayLike, confidence: float = 0.95) -> Estimate:
@@ -205,7 +289,8 @@ def change_over_prompts(before: ArrayLike, after: ArrayLike, confidence: float =
         raise ValueError(f"expected the same prompts before and after, found shapes {old.shape} and {new.shape}")
     mean = mean_over_prompts(new - old, confidence)
     error = float((new - old).std(ddof=1)) / math.sqrt(mean.n)
-    return Change(mean.value, mean.low, mean.high, mean.n, error, _two_sided(mean.value, error, mean.n - 1))
+    p_value = _two_sided(np.array(mean.value), np.array(error), np.array(mean.n - 1))
+    return Change(mean.value, mean.low, mean.high, mean.n, error, float(p_value))
 
 
 def _square_and_add(old: Estimate, new: Estimate, correlation: float, n: int) -> Estimate:
@@ -221,11 +306,9 @@ def _hypotenuse(a: float, b: float, correlation: float) -> float:
     return math.sqrt(max(0.0, a * a + b * b - 2 * correlation * a * b))
 
 
-def _correlation(first: Bools, second: Bools) -> float:
+def _correlation(both: int, joined: int, left: int, n: int) -> float:
     """Return φ̂ of the fourfold table; a positive one is corrected for continuity, no margin means 0."""
-    n = len(first)
-    both, neither = int((first & second).sum()), int((~first & ~second).sum())
-    joined, left = int((~first & second).sum()), int((first & ~second).sum())
+    neither = n - both - joined - left
     margins = math.prod((both + left, joined + neither, both + joined, left + neither))
     if not margins:
         return 0.0
@@ -244,47 +327,64 @@ def _paired_flags(before: ArrayLike, after: ArrayLike) -> tuple[Bools, Bools]:
     return first, second
 
 
-def _from_target(probabilities: ArrayLike, target: ArrayLike) -> Floats:
-    return np.asarray(probabilities, dtype=np.float64) - np.asarray(target, dtype=np.float64)
+def _codes(names: Strata | None) -> ArrayLike | None:
+    return None if names is None else np.unique(np.asarray(names), return_inverse=True)[1]
 
 
-def _guarded_variance(x: Floats, y: Floats, target: ArrayLike) -> float:
-    """Return the variance of d²(y) − d²(x), or that with pseudo-pairs where it is larger; zeros for x mean no x."""
-    groups = x.shape[1]
-    corners = _from_target(np.eye(groups), target)
-    old, new = np.nonzero(~np.eye(groups, dtype=np.bool_))
-    weights = np.concatenate([np.ones(len(x)), np.full(len(old), 1 / (groups - 1))])
-    added_x = corners[old] if x.any() else np.zeros_like(corners[old])
-    with_pseudo = _variance(np.concatenate([x, added_x]), np.concatenate([y, corners[new]]), weights)
-    return max(with_pseudo, _variance(x, y, np.ones(len(x))))
+def _guarded_variances(joint: Samples, goals: Floats, pseudo: Floats, before: int) -> Floats:
+    """Return the variance of d²(y) − d²(x), or that with pseudo-images where it is larger, shape (P,).
+
+    Args:
+        joint: Rows with ``before`` columns of x, none where there is no x, and K of y.
+        goals: The target in every column, shape (P, before + K).
+        pseudo: Sum of the outer products of K pseudo-images that show every group once, of both columns' shape.
+        before: Columns of x.
+    """
+    n, added = joint.n[:, None], float(np.trace(pseudo[before:, before:]))
+    sums = joint.n[:, None, None] * joint.products + pseudo
+    mean = (n * joint.mean + 1) / (n + added)
+    guarded = _variances(mean - goals, sums - (n + added)[..., None] * _outer(mean), joint.n + added, before)
+    spread = n[..., None] * (joint.products - _outer(joint.mean))
+    return np.maximum(guarded, _variances(joint.mean - goals, spread, joint.n, before))
 
 
-def _variance(x: Floats, y: Floats, weights: Floats) -> float:
+def _variances(away: Floats, spread: Floats, n: Floats, before: int) -> Floats:
     """Return the plug-in variance of the U-statistic with kernel ⟨yᵢ, yⱼ⟩ − ⟨xᵢ, xⱼ⟩ (Hoeffding 1948, theorem 5.2).
 
     4/n Var(⟨y, ȳ⟩ − ⟨x, x̄⟩) is its linear part, 2/(n(n − 1)) (‖S_yy‖² + ‖S_xx‖² − 2‖S_xy‖²) the quadratic one. The
     plug-in of the first is too large by about twice the second, so at parity, where the figure is far from normal, the
     sum errs on the safe side.
+
+    Args:
+        away: Mean of (x, y), each minus r, shape (P, D).
+        spread: Sum of squares and products about the mean, shape (P, D, D).
+        n: Weight of all images, shape (P,).
+        before: Columns of x.
     """
-    n = weights.sum()
-    x_mean, y_mean = weights @ x / n, weights @ y / n
-    projected = (y - y_mean) @ y_mean - (x - x_mean) @ x_mean
-    linear = weights @ projected**2 / (n - 1)
-    joint = np.hstack([x - x_mean, y - y_mean])
-    squares = ((joint.T * weights) @ joint / (n - 1)) ** 2
-    k = x.shape[1]
-    quadratic = squares[:k, :k].sum() + squares[k:, k:].sum() - 2 * squares[:k, k:].sum()
-    return float(4 / n * linear + 2 / (n * (n - 1)) * max(0.0, quadratic))
+    covariance = spread / (n - 1)[:, None, None]
+    signed = away * np.where(np.arange(away.shape[1]) < before, -1.0, 1.0)
+    linear = np.einsum("pi,pij,pj->p", signed, covariance, signed)
+    squares = covariance**2
+    own = squares[:, :before, :before].sum(axis=(1, 2)) + squares[:, before:, before:].sum(axis=(1, 2))
+    quadratic = own - 2 * squares[:, :before, before:].sum(axis=(1, 2))
+    return np.asarray(4 / n * linear + 2 / (n * (n - 1)) * np.maximum(0.0, quadratic))
 
 
-def _t_interval(value: float, variance: float, freedom: float, n: int, confidence: float) -> Change:
-    error = math.sqrt(variance)
-    half_width = float(stdtrit(freedom, (1 + confidence) / 2)) * error
-    return Change(value, value - half_width, value + half_width, n, error, _two_sided(value, error, freedom))
+def _outer(rows: Floats) -> Floats:
+    return rows[:, :, None] * rows[:, None, :]
 
 
-def _two_sided(value: float, error: float, freedom: float) -> float:
+def _t_intervals(
+    values: Floats, variances: Floats, freedom: Floats, n: Floats, confidence: float
+) -> tuple[Change, ...]:
+    errors = np.sqrt(np.maximum(variances, 0.0))
+    half_widths = stdtrit(freedom, (1 + confidence) / 2) * errors
+    p_values = _two_sided(values, errors, freedom)
+    columns = (values, values - half_widths, values + half_widths, n.astype(np.int64), errors, p_values)
+    return tuple(Change(*row) for row in zip(*(column.tolist() for column in columns), strict=True))
+
+
+def _two_sided(values: Floats, errors: Floats, freedom: Floats) -> Floats:
     """Return P(|t| ≥ |value / error|); without any spread the value is what it is."""
-    if not error:
-        return float(value == 0)
-    return float(2 * stdtr(freedom, -abs(value) / error))
+    known = np.where(errors > 0, errors, 1.0)
+    return np.where(errors > 0, 2 * stdtr(freedom, -np.abs(values) / known), (values == 0).astype(np.float64))

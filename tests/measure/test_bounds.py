@@ -8,11 +8,13 @@ import pytest
 from audit.measure import fairness
 from audit.measure.bounds import (
     discrepancy_bounds,
-    missing_differs,
+    discrepancy_ends,
     missing_differs_in_pairs,
     share_bounds,
+    share_ends,
     unknown_images,
 )
+from audit.measure.paired import two_sample_share_difference
 
 
 def statuses(classified, low_confidence=0, no_face=0, failed=0):
@@ -67,14 +69,9 @@ def test_an_edit_that_destroys_the_faces_of_one_group_does_not_look_fair():
     assert discrepancy_bounds([50, 50], after, target).high == pytest.approx(
         discrepancy_bounds([150, 50], before, target).high
     )
-    warning = missing_differs(0, 200, 100, 200)
+    warning = missing_differs_in_pairs(np.zeros(200, bool), np.arange(200) < 100)
     assert warning.differs
     assert warning.difference.value == 0.5
-
-
-def test_the_difference_has_newcombe_s_published_interval():
-    found = missing_differs(48, 80, 56, 70).difference  # Newcombe 1998, table II, contrast (a), method 10
-    assert (found.value, found.low, found.high) == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)
 
 
 def test_paired_arms_have_newcombe_s_published_interval():
@@ -86,18 +83,28 @@ def test_paired_arms_have_newcombe_s_published_interval():
 
 
 def test_pairs_tell_more_than_counts_where_the_same_images_are_missing():
-    before = np.arange(200) < 20
-    after = np.arange(200) < 32
-    paired = missing_differs_in_pairs(before, after)
-    counted = missing_differs(20, 200, 32, 200)
-    assert paired.difference.value == counted.difference.value == pytest.approx(0.06)
-    assert (paired.differs, counted.differs) == (True, False)
-    assert (paired.before, paired.after) == (counted.before, counted.after)
+    paired = missing_differs_in_pairs(np.arange(200) < 20, np.arange(200) < 32)
+    counted = two_sample_share_difference(20, 200, 32, 200)
+    assert paired.difference.value == counted.value == pytest.approx(0.06)
+    assert paired.differs
+    assert counted.low < 0 < counted.high
+    assert (paired.before.value, paired.after.value) == (0.1, 0.16)
 
 
 def test_equal_arms_do_not_differ():
-    assert not missing_differs(7, 100, 7, 100).differs
     assert not missing_differs_in_pairs([False] * 50, [False] * 50).differs
+
+
+def test_many_prompts_at_once_have_the_bounds_of_each():
+    rng = np.random.default_rng(3)
+    counts, unknown, targets = rng.integers(0, 9, (30, 3)), rng.integers(0, 6, 30), rng.dirichlet(np.ones(3), 30)
+    counts[:, 0] += 1
+    (low, high), (nearest, farthest) = share_ends(counts, unknown), discrepancy_ends(counts, unknown, targets)
+    for place, (row, missing, target) in enumerate(zip(counts, unknown.tolist(), targets, strict=True)):
+        found = statuses(int(row.sum()), no_face=missing)
+        assert [(r.low, r.high) for r in share_bounds(row, found)] == list(zip(low[place], high[place], strict=True))
+        bounds = discrepancy_bounds(row, found, target)
+        assert (bounds.low, bounds.high) == pytest.approx((nearest[place], farthest[place]))
 
 
 @pytest.mark.parametrize(
@@ -125,6 +132,6 @@ def test_a_target_over_other_groups_is_refused():
 
 def test_an_arm_without_images_is_refused():
     with pytest.raises(ValueError, match="at least 1 image"):
-        missing_differs(0, 0, 0, 10)
+        discrepancy_bounds([0, 0], statuses(0), (0.5, 0.5))
     with pytest.raises(ValueError, match="pair"):
         missing_differs_in_pairs(np.zeros(0, bool), np.zeros(0, bool))

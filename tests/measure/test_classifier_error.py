@@ -9,10 +9,15 @@ from audit.measure.classifier_error import (
     ConfusionMatrix,
     IllConditioned,
     correct,
+    corrected_discrepancies,
     corrected_discrepancy,
     corrected_interval,
+    corrected_moments,
     corrected_squared,
+    corrected_squares,
 )
+from audit.measure.discrepancy import squared_distance_moments
+from audit.measure.samples import Samples
 
 NAMES = ("a", "b", "c", "d")
 
@@ -188,18 +193,65 @@ def test_a_judge_that_labels_contradict_leaves_no_certainty():
     assert found.low < 0.97
 
 
-@pytest.mark.parametrize("confidence", [0.0, 0.999, 1.0])
-def test_a_confidence_beyond_the_simulation_is_refused(confidence):
-    with pytest.raises(ValueError, match="expected a confidence"):
+@pytest.mark.parametrize("confidence", [0.0, 1.0, 95])
+def test_a_confidence_that_is_no_share_is_refused(confidence):
+    with pytest.raises(ValueError, match="between 0 and 1"):
         corrected_discrepancy([3, 4], (0.5, 0.5), matrix_of(np.eye(2), 10), confidence)
 
 
-def test_the_seed_alone_decides_the_simulation():
-    matrix = matrix_of(rates(2, 0.9), 100)
-    first, again, other = (corrected_discrepancy([30, 20], (0.5, 0.5), matrix, seed=seed) for seed in (1, 1, 2))
-    assert first == again
-    assert first != other
-    assert other.high == pytest.approx(first.high, rel=0.1)
+@pytest.mark.parametrize("groups", [2, 3])
+def test_more_confidence_is_a_wider_interval_however_much_of_it(groups):
+    matrix, target = matrix_of(rates(groups, 0.85), 200), np.full(groups, 1 / groups)
+    counts = np.array([600, *[300] * (groups - 1)])
+    found = [corrected_discrepancy(counts, target, matrix, level) for level in (0.9, 0.99, 0.9999)]
+    assert found[0].low > found[1].low > found[2].low
+    assert found[0].high < found[1].high < found[2].high
+
+
+@pytest.mark.parametrize("n", [5, 40])
+def test_a_perfect_judge_leaves_the_moments_of_plain_labels(n):
+    matrix, target = matrix_of(np.eye(3), 10**10), np.array([0.2, 0.3, 0.5])
+    distributions = np.random.default_rng(0).dirichlet(np.ones(3), size=4)
+    found = corrected_moments(distributions, target, float(n), matrix)
+    for one, other in zip(found, squared_distance_moments(distributions, target, n), strict=True):
+        assert one == pytest.approx(other, rel=1e-4)
+
+
+@pytest.mark.parametrize("truth", [(1 / 3,) * 3, (0.7, 0.2, 0.1)])
+def test_moments_are_those_of_audits_whose_judge_is_known_by_labels_only(truth):
+    rng, n, target, m = np.random.default_rng(1), 60, np.array([0.5, 0.3, 0.2]), matrix_of(rates(3, 0.85), 4000)
+    drawn = np.stack([rng.dirichlet(row, size=60_000) for row in np.asarray(m.counts)], axis=1)
+    seen = rng.multinomial(n, np.asarray(truth) @ drawn) / n
+    squared = ((seen @ np.linalg.inv(m.rates) - target) ** 2).sum(axis=1)
+    mean, deviation, skewness = (float(value) for value in corrected_moments(np.array(truth), target, float(n), m))
+    assert (mean, deviation) == pytest.approx((squared.mean(), squared.std()), rel=0.02)
+    assert skewness == pytest.approx(float(stats.skew(squared)), abs=0.15)  # leading terms only
+
+
+def test_many_samples_at_once_are_the_same_as_one_by_one():
+    counts, matrix = np.array([[12, 5, 3], [6, 7, 7], [40, 0, 0]]), matrix_of(rates(3, 0.9), 150)
+    targets = np.array([(1 / 3,) * 3, (0.2, 0.3, 0.5), (0.6, 0.2, 0.2)])
+    together = corrected_discrepancies(Samples.of_counts(counts), targets, matrix)
+    for row, target, found in zip(counts, targets, together, strict=True):
+        alone = corrected_discrepancy(row, target, matrix)
+        assert (found.value, found.low, found.high) == pytest.approx((alone.value, alone.low, alone.high), abs=1e-9)
+
+
+def test_fixed_numbers_of_assigned_images_take_less_off_the_corrected_square():
+    rng, matrix, target = np.random.default_rng(2), matrix_of(rates(2, 0.9), 10**7), np.array([0.5, 0.5])
+    steered = np.repeat([0, 1], 10)
+    shown = np.where(steered == 0, 0.9, 0.3)  # true chance of group a: 60 % of the images together
+    truth = 2 * 0.1**2
+    found, alike = [], []
+    for _ in range(3000):
+        group = np.where(rng.random(20) < shown, 0, 1)
+        perceived = np.where(rng.random(20) < 0.9, group, 1 - group)
+        rows = np.eye(2)[perceived]
+        found.append(corrected_squares(Samples.one(rows, steered), target, matrix)[0])
+        alike.append(corrected_squares(Samples.one(rows), target, matrix)[0])
+    error = np.std(found) / np.sqrt(len(found))
+    assert abs(np.mean(found) - truth) < 3 * error
+    assert np.mean(alike) < truth - 3 * error
 
 
 def test_a_matrix_knows_how_good_the_judge_is():

@@ -9,6 +9,7 @@ from scipy import stats
 from scipy.stats import contingency
 
 from audit.measure import fairness
+from audit.measure import intersections as intersection_module
 from audit.measure.intersections import (
     RESAMPLES,
     attribute_shift,
@@ -17,7 +18,7 @@ from audit.measure.intersections import (
     cross_tables,
     dependence,
     expected_counts,
-    pair_table,
+    pair_tables,
     shift_matrix,
 )
 from audit.measure.intervals import wilson
@@ -41,6 +42,11 @@ def cross_table(first, second, shape):
 def cells_alone(table, attributes):
     """Return the cells of a single prompt."""
     return cells_of(table, expected_counts(table), attributes)
+
+
+def tables_of(before, after, groups):
+    """The pairs of a single prompt."""
+    return pair_tables(before, after, np.zeros(len(before), dtype=int), 1, groups)
 
 
 def g(table):
@@ -181,7 +187,7 @@ def test_the_interval_of_cramers_v_covers_about_as_often_as_it_says(v):
 def test_the_shift_is_the_mean_total_variation_of_the_prompts():
     before = [np.array([0, 0, 1, 1, 1]), np.array([0, 1, 0, -1])]
     after = [np.array([0, 1, 1, 1, 1]), np.array([1, 1, 1, 0])]
-    tables = [pair_table(b, a, 2) for b, a in zip(before, after, strict=True)]
+    tables = [tables_of(b, a, 2)[0] for b, a in zip(before, after, strict=True)]
     expected = [
         fairness.total_variation((0.4, 0.6), (0.2, 0.8)),
         fairness.total_variation((2 / 3, 1 / 3), (0.25, 0.75)),
@@ -202,7 +208,7 @@ def test_floor_and_p_value_are_those_of_every_swap():
             for rows in prompts
         ]
         values.append(np.mean([fairness.total_variation(*pair) for pair in shares]))
-    value, floor, p = attribute_shift([pair_table(b, a, 3) for b, a in zip(before, after, strict=True)])
+    value, floor, p = attribute_shift(np.concatenate([tables_of(b, a, 3) for b, a in zip(before, after, strict=True)]))
     assert value == pytest.approx(values[0])
     assert floor == pytest.approx(np.mean(values), abs=4 * np.std(values) / math.sqrt(RESAMPLES))
     exact = np.mean(np.array(values) >= value - 1e-9)
@@ -211,19 +217,43 @@ def test_floor_and_p_value_are_those_of_every_swap():
 
 def test_an_arm_that_changes_no_image_has_neither_shift_nor_floor():
     same = np.array([0, 1, 1, 0, -1])
-    assert attribute_shift([pair_table(same, same, 2)]) == (0, 0, 1)
+    assert attribute_shift(tables_of(same, same, 2)) == (0, 0, 1)
+
+
+def test_pairs_are_counted_prompt_by_prompt():
+    tables = pair_tables([0, 1, -1, 1], [1, 1, 0, -1], [2, 0, 0, 2], 3, 2)
+    assert tables.tolist() == [
+        [[0, 0, 0], [0, 1, 0], [1, 0, 0]],
+        [[0, 0, 0], [0, 0, 0], [0, 0, 0]],
+        [[0, 1, 0], [0, 0, 1], [0, 0, 0]],
+    ]
+
+
+def test_many_prompts_are_swapped_less_often_and_tell_the_same(monkeypatch):
+    rng = np.random.default_rng(6)
+    before, after = rng.integers(0, 2, (2, 40 * 10))
+    tables = pair_tables(before, after, np.repeat(np.arange(40), 10), 40, 2)
+    often = attribute_shift(tables)
+    monkeypatch.setattr(intersection_module, "SWAPPED_TABLES", 0)
+    seldom = attribute_shift(tables)
+    assert seldom[0] == often[0]
+    assert seldom[1] == pytest.approx(often[1], rel=0.02)
+    assert seldom[2] == pytest.approx(often[2], abs=4 * math.sqrt(0.25 / 999))
+    assert seldom[2] * 1000 == pytest.approx(round(seldom[2] * 1000))  # of 999 swaps and the arms as they are
 
 
 def test_chance_alone_is_called_a_shift_as_rarely_as_the_p_value_says():
     rng = np.random.default_rng(5)
     arms = rng.integers(0, 3, (150, 2, 2, 16))  # two prompts of 16 images, no change between the arms
-    p_values = [attribute_shift([pair_table(b, a, 3) for b, a in zip(*run, strict=True)])[2] for run in arms]
+    p_values = [
+        attribute_shift(np.concatenate([tables_of(b, a, 3) for b, a in zip(*run, strict=True)]))[2] for run in arms
+    ]
     assert (np.array(p_values) <= 0.1).sum() <= stats.binom.ppf(0.999, 150, 0.1)
 
 
 def test_the_matrix_tells_the_edited_attribute_from_the_others():
     rng = np.random.default_rng(2)
-    prompts = np.repeat(["doctor", "nurse"], 60)
+    prompts = np.repeat([0, 1], 60)
     gender, age = (rng.random(120) < 0.8).astype(int), rng.integers(0, 3, 120)
     edited = {
         "gender": np.where(rng.random(120) < 0.5, 1 - gender, gender),
@@ -243,7 +273,7 @@ def test_a_prompt_without_a_classified_image_in_an_arm_is_left_out():
     shifts = shift_matrix(
         {"gender": [0, 1, -1, -1], "age": [-1] * 4},
         {"arm": {"gender": [1, 1, 0, 0], "age": [0] * 4}},
-        ["doctor", "doctor", "nurse", "nurse"],
+        [0, 0, 1, 1],
         (GENDER, AGE),
     )
     assert [(shift.attribute, shift.value, shift.prompts, shift.pairs) for shift in shifts] == [("gender", 0.5, 1, 2)]
@@ -261,8 +291,8 @@ def test_a_prompt_without_a_classified_image_in_an_arm_is_left_out():
         (lambda: cells_alone([[1, 2], [3, 4]], (GENDER, AGE)), r"\(2, 3\), found \(2, 2\)"),
         (lambda: dependence([3, 4]), "two attributes"),
         (lambda: cramers_v([[3, 0], [4, 0]]), "none empty"),
-        (lambda: pair_table([0], [0, 1], 2), "same images in both arms"),
-        (lambda: attribute_shift([pair_table([-1], [0], 2)]), "no prompt has a classified image"),
+        (lambda: pair_tables([0], [0, 1], [0], 1, 2), "same images in both arms"),
+        (lambda: attribute_shift(tables_of([-1], [0], 2)), "no prompt has a classified image"),
         (lambda: attribute_shift([[1, 2]]), "square table"),
     ],
 )

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from audit.arm_rows import ArmRows
 from audit.changes import attribute_shifts, group_changes, missing_difference
-from audit.group_results import adjusted, group_result
+from audit.group_results import adjusted, overall_result, prompt_results
 from audit.intersection_results import intersections
 from audit.measure.classifier_error import ConfusionMatrix
 from audit.measure.intervals import wilson
@@ -74,16 +74,17 @@ def measured(rng, arms):
     targets = uniform_targets(list(MALE_SHARE), attributes)
     matrix = ConfusionMatrix.of(GROUPS["gender"], [[190, 10], [6, 194]])
 
-    def one(arm, item, prompt):
-        known = matrix if item.name == "gender" else None
-        return group_result(rows[arm], item, targets, prompt, known)
+    def figures(arm, item):
+        return rows[arm], item, targets, matrix if item.name == "gender" else None
 
-    results = [row for arm in arms for row in adjusted([one(arm, a, p) for p in MALE_SHARE for a in attributes])]
+    results = [
+        row for arm in arms for row in adjusted([row for a in attributes for row in prompt_results(*figures(arm, a))])
+    ]
     by_prompt = sorted(results, key=lambda row: list(MALE_SHARE).index(row.prompt_id))
     edited = [rows[arm] for arm in arms if arm != BASELINE]
     return {
         "results": tuple(by_prompt),
-        "overall": tuple(one(arm, item, None) for arm in arms for item in attributes),
+        "overall": tuple(overall_result(*figures(arm, item)) for arm in arms for item in attributes),
         "changes": tuple(c for arm in edited for c in group_changes(rows[BASELINE], arm, attributes, targets)),
         "shifts": attribute_shifts(rows[BASELINE], edited, attributes),
         "intersections": intersections(rows, attributes),
