@@ -28,6 +28,7 @@ PROGRESS = "progress.json"
 AUDIT = "audit.json"
 RESULTS = "results.parquet"
 REPORT = "report.html"
+TREND = "trend.json"
 TABLE = "results.csv"
 INTERSECTIONS = "intersections.csv"
 SUMMARY = "summary.md"
@@ -40,7 +41,7 @@ LENS = "lens"
 MODEL_FINGERPRINT = "model_fingerprint"
 """Key of the provenance that says which weights drew the images."""
 
-CHANGES_NO_RESULT = ("workers", "tracking", "report", "output", "gates", "targets")
+CHANGES_NO_RESULT = ("workers", "tracking", "report", "output", "gates", "targets", "alerts")
 """Sections of the config that may differ when a run goes on: who computes, who is told, where it lies, what passes, and
 what the finished images are held against."""
 

@@ -7,21 +7,21 @@ user's own mistake ends in a message and an exit code, never in a traceback; a t
 from __future__ import annotations
 
 import json
-import logging
 import re
 import shlex
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ray_jobs.exit_codes import ExitCode, exit_code
+from ray_jobs.answers import fail, print_json, show_log, told_plainly
+from ray_jobs.exit_codes import ExitCode, at_gates, exit_code
+from ray_jobs.schedule_cli import GATE_EXIT_CODE
+from ray_jobs.schedule_cli import app as schedule
 
 if TYPE_CHECKING:
-    from audit.config.errors import ConfigErrors
     from audit.config.settings import AuditConfig
 
 ABOUT = "Audits text-to-image diffusion models for social bias, before and after an intervention in their own features."
@@ -35,6 +35,8 @@ app = typer.Typer(
     rich_markup_mode=None,  # importing rich for --help alone would double its time
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.add_typer(schedule, name="schedule")
 
 ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="The audit's YAML file.", show_default=False)]
 SetOption = Annotated[
@@ -66,6 +68,26 @@ def _run_name(name: str | None) -> str | None:
     return name
 
 
+def _slot_time(slot: str | None) -> str | None:
+    from datetime import datetime
+
+    try:
+        known = slot is None or datetime.fromisoformat(slot).tzinfo is not None
+    except ValueError:
+        known = False
+    if not known:
+        raise typer.BadParameter(f"expected a time with its zone such as 2026-01-05T03:00:00+00:00, found {slot!r}")
+    return slot
+
+
+def _slot_run_id(audit: AuditConfig, slot: str) -> str:
+    from datetime import datetime
+
+    from audit.slots import Slot, series_of
+
+    return Slot(series_of(audit), datetime.fromisoformat(slot)).run_id
+
+
 @app.callback()
 def _main(
     version: Annotated[
@@ -83,23 +105,35 @@ def run(  # noqa: PLR0913 (one parameter per option)
     run_id: Annotated[
         str | None, typer.Option("--run-id", metavar="NAME", callback=_run_name, help="Name of the run directory.")
     ] = None,
+    slot: Annotated[
+        str | None,
+        typer.Option("--slot", metavar="TIME", callback=_slot_time, help="The date of a schedule it is for."),
+    ] = None,
     address: AddressOption = None,
     workers: WorkersOption = None,
+    gate_exit_code: Annotated[
+        int | None, typer.Option("--gate-exit-code", min=0, max=125, metavar="N", help=GATE_EXIT_CODE)
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Do the whole audit; run again, it goes on where it stopped."""
-    with _told_plainly():
+    if slot is not None and run_id is not None:
+        raise typer.BadParameter("expected --slot or --run-id, found both; a slot names its run")
+    with told_plainly():
         audit = _ready_config(config, sets, output, workers)
-        _show_log()
+        if slot is not None:
+            run_id = _slot_run_id(audit, slot)
+        show_log()
         from audit.gates import overall_verdict
         from ray_jobs.run import run_audit
 
         outcome = run_audit(audit, run_id=run_id, address=address)
-    code = exit_code(overall_verdict(outcome.result.verdicts), complete=not outcome.incomplete)
+    verdict = overall_verdict(outcome.result.verdicts)
+    code = at_gates(exit_code(verdict, complete=not outcome.incomplete), gate_exit_code)
     from ray_jobs import terminal
 
     if as_json:
-        _print_json(terminal.outcome_as_data(outcome) | {"exit_code": int(code)})
+        print_json(terminal.outcome_as_data(outcome) | {"exit_code": int(code)})
     else:
         terminal.show_outcome(outcome, again=_command_again())
     raise typer.Exit(code)
@@ -108,7 +142,7 @@ def run(  # noqa: PLR0913 (one parameter per option)
 @app.command()
 def plan(config: ConfigArgument, sets: SetOption = None, as_json: JsonOption = False) -> None:
     """Show what an audit would do, before anything is spent."""
-    with _told_plainly():
+    with told_plainly():
         from audit.config.file import read_config
         from audit.readiness import check_gates, check_occupations, check_targets
 
@@ -120,7 +154,7 @@ def plan(config: ConfigArgument, sets: SetOption = None, as_json: JsonOption = F
     work = terminal.work_of(audit)
     power = power_of(audit, work.prompts)
     if as_json:
-        _print_json(terminal.work_as_data(work) | {"power": power_as_data(power)})
+        print_json(terminal.work_as_data(work) | {"power": power_as_data(power)})
     else:
         terminal.show_work(work)
         show_power(power, terminal.open_console())
@@ -141,11 +175,11 @@ def validate(
         audit = _ready_config(config, sets, output, workers)
     except ConfigErrors as mistakes:
         if not as_json:
-            _fail(mistakes)
-        _print_json({"valid": False, "errors": [vars(error) for error in mistakes.errors]})
+            fail(mistakes)
+        print_json({"valid": False, "errors": [vars(error) for error in mistakes.errors]})
         raise typer.Exit(ExitCode.USAGE) from None
     if as_json:
-        _print_json({"valid": True, "errors": []})
+        print_json({"valid": True, "errors": []})
         return
     from ray_jobs.terminal import work_of
 
@@ -163,14 +197,14 @@ def dissect(  # noqa: PLR0913 (one parameter per option)
     as_json: JsonOption = False,
 ) -> None:
     """Make only the lens: what the model's bias features are and how strongly to edit them."""
-    with _told_plainly():
+    with told_plainly():
         audit = _ready_config(config, sets, output, workers)
-        _show_log()
+        show_log()
         from ray_jobs.dissect import dissect as make
 
         lens = make(audit, address=address, fresh=fresh)
     if as_json:
-        _print_json({"lens": str(lens)})
+        print_json({"lens": str(lens)})
     else:
         typer.echo(f"Lens: {lens}")
 
@@ -189,7 +223,7 @@ def report(
 
     written = write_report(run)
     if as_json:
-        _print_json({"report": str(written)})
+        print_json({"report": str(written)})
     else:
         typer.echo(f"Report: {written}")
 
@@ -219,7 +253,7 @@ def compare(
     failed = fail_on is FailOn.WORSE and bool(comparison.judged("worse"))
     code = ExitCode.GATE_FAILED if failed else ExitCode.PASS
     if as_json:
-        _print_json(comparison_as_data(comparison) | {"exit_code": int(code)})
+        print_json(comparison_as_data(comparison) | {"exit_code": int(code)})
     else:
         typer.echo("\n".join(comparison_lines(comparison)))
     raise typer.Exit(code)
@@ -244,7 +278,7 @@ def calibrate(
     """
     if not output.parent.is_dir():
         raise typer.BadParameter(f"expected a directory to write {output.name} to, found no {output.parent}")
-    with _told_plainly():
+    with told_plainly():
         from audit.config.file import read_config
         from audit.confusion_file import write_confusions
         from audit.label_file import read_labels
@@ -254,7 +288,7 @@ def calibrate(
     from ray_jobs import terminal
 
     if as_json:
-        _print_json({"confusion": str(output), "attributes": terminal.confusions_as_data(matrices)})
+        print_json({"confusion": str(output), "attributes": terminal.confusions_as_data(matrices)})
     else:
         terminal.show_confusions(matrices)
         typer.echo(f"\nConfusion matrices: {output}")
@@ -270,7 +304,7 @@ def doctor(
     as_json: JsonOption = False,
 ) -> None:
     """Check whether everything is here: packages, weights, Ray, GPUs, tracking server, disk."""
-    with _told_plainly():
+    with told_plainly():
         from audit.config.file import read_config
         from audit.config.settings import AuditConfig
 
@@ -279,7 +313,7 @@ def doctor(
 
         checks = examine(audit, address)
     if as_json:
-        _print_json({"healthy": healthy(checks), "checks": [vars(check) for check in checks]})
+        print_json({"healthy": healthy(checks), "checks": [vars(check) for check in checks]})
     else:
         from ray_jobs.terminal import show_checks
 
@@ -302,42 +336,6 @@ def _ready_config(path: Path, sets: Sequence[str] | None, output: str | None, wo
     if workers is not None:
         overrides.append(f"workers.count={workers}")
     return read_config(path, overrides, [check_ready])
-
-
-@contextmanager
-def _told_plainly() -> Iterator[None]:
-    """Turn a user's mistake, or a machine that is not there, into a message and an exit code; let bugs through."""
-    from audit.config.errors import ConfigErrors
-
-    try:
-        yield
-    except ConfigErrors as mistakes:
-        _fail(mistakes)
-    except (ValueError, RuntimeError) as error:
-        from ray_jobs.failures import code_of
-
-        code = code_of(error)
-        if code is None:
-            raise
-        typer.echo(str(error), err=True)
-        raise typer.Exit(code) from error
-
-
-def _fail(mistakes: ConfigErrors) -> None:
-    count = len(mistakes.errors)
-    typer.echo(f"{mistakes}\n{count} mistake{'s' if count > 1 else ''} in the {mistakes.subject}", err=True)
-    raise typer.Exit(ExitCode.USAGE)
-
-
-def _print_json(data: dict[str, Any]) -> None:
-    typer.echo(json.dumps(data, indent=2, ensure_ascii=False))
-
-
-def _show_log() -> None:
-    """Show this project's log on standard error, and of others only warnings."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    for package in ("audit", "ray_jobs", "reports"):
-        logging.getLogger(package).setLevel(logging.INFO)
 
 
 def _command_again() -> str:

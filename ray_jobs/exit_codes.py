@@ -42,3 +42,13 @@ def exit_code(verdict: str, *, complete: bool) -> ExitCode:
         "fail": ExitCode.GATE_FAILED,
         "inconclusive": ExitCode.INCONCLUSIVE,
     }[verdict]
+
+
+def at_gates(code: int, instead: int | None) -> int:
+    """Return ``instead`` where the gates alone decided the exit code, for a caller to whom all but 0 is a crash.
+
+    Args:
+        code: Of the audit.
+        instead: What 1 and 5 become; None leaves them.
+    """
+    return code if instead is None or code not in (ExitCode.GATE_FAILED, ExitCode.INCONCLUSIVE) else instead

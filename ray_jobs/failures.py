@@ -5,13 +5,20 @@ from __future__ import annotations
 from audit.dissect.lens import LensMismatch
 from audit.store import RunConflictError
 from ray_jobs.cluster import ClusterError
+from ray_jobs.cron import CronError, TimeZoneError
 from ray_jobs.dissect import DissectionError
 from ray_jobs.exit_codes import ExitCode
+from ray_jobs.manifests import ManifestError
 from ray_jobs.pool import PoolError
+from ray_jobs.systemd import UnitError
 
 CODES: dict[type[Exception], ExitCode] = {
     RunConflictError: ExitCode.USAGE,
     LensMismatch: ExitCode.USAGE,
+    CronError: ExitCode.USAGE,
+    TimeZoneError: ExitCode.USAGE,
+    ManifestError: ExitCode.USAGE,
+    UnitError: ExitCode.USAGE,
     ClusterError: ExitCode.INFRASTRUCTURE,
     PoolError: ExitCode.INFRASTRUCTURE,
     DissectionError: ExitCode.INFRASTRUCTURE,

@@ -25,9 +25,11 @@ from audit.models.source import model_fingerprint
 from audit.plan import arms_of, opinions_of, plan_shards, prompts_of
 from audit.provenance import collect_provenance
 from audit.records import Attribute, AuditResult, Shard
+from audit.slots import Journal, series_of, slot_of
 from audit.store import CHANGES_NO_RESULT, LENS, RunDirectory
 from audit.summary import SummaryPlan, summarise
 from audit.targets import AuditTargets, audit_targets
+from audit.trend import earlier_points, write_trend
 from ray_jobs.cluster import Cluster, connect, worker_count, worker_resources
 from ray_jobs.dissect import ensure_lens
 from ray_jobs.pool import Failed, PoolError, PoolLimits, run_on_pool
@@ -92,6 +94,7 @@ def run_audit(config: AuditConfig, *, run_id: str | None = None, address: str | 
     missing = tuple(shard.id for shard in shards if shard not in finished)
     result = with_provenance(summarise_run(config, finished, run, targets, reference), run, missing)
     write_exports(run, result)
+    note_trend(config, result, run)
     report = write_report(run.path)
     url = track(config, result, run)
     return AuditOutcome(run.path, report, result, missing, url, time.monotonic() - started)
@@ -218,6 +221,14 @@ def with_provenance(result: AuditResult, run: RunDirectory, missing: Sequence[st
     return replace(result, provenance={**result.provenance, **added})
 
 
+def note_trend(config: AuditConfig, result: AuditResult, run: RunDirectory) -> None:
+    """Hold a scheduled run against the earlier ones of its series; of any other run there is nothing to note."""
+    slot, series = slot_of(run.path.name), series_of(config)
+    if slot is not None and slot.series == series:
+        gaps = Journal.of(run.path.parent, config.name).gaps(series, slot.time)
+        write_trend(run, result, earlier_points(run.path.parent, slot), gaps)
+
+
 def track(config: AuditConfig, result: AuditResult, run: RunDirectory) -> str | None:
     """Hand the audit to MLflow; an outage costs a warning, since everything is safe in the run directory."""
     if not config.tracking.enabled:
@@ -238,4 +249,5 @@ def _url(tracked: TrackedRun) -> str:
 
 
 def _plain(config: AuditConfig) -> dict[str, Any]:
-    return config.model_dump(mode="json")
+    """Return the config as the run directory keeps it: not who is told, since a webhook's path can be a secret."""
+    return config.model_dump(mode="json", exclude={"alerts"})

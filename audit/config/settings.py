@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal, NamedTuple, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -36,6 +37,9 @@ ZERO_SHOT = "zero-shot"
 
 GENERATED_HERE = ("calibration", "rendered")
 """Model sources that come with this package and draw the occupations of a world."""
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+"""Hosts that plain http may go to."""
 
 DEFAULT_ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
     "gender": ("female", "male"),
@@ -122,11 +126,13 @@ def _low_below_high(window: tuple[float, float]) -> tuple[float, float]:
 
 _TEXT = r"^\S(.*\S)?$"
 _FILE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+_ENVIRONMENT_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
 _GROUP_NAME = r"^[A-Za-z0-9][A-Za-z0-9_+ -]*$"
 _JUDGE_NAME = r"^[a-z0-9][a-z0-9-]*$"
 PATTERNS_IN_WORDS = {
     _TEXT: "one line of text without space around it",
     _FILE_NAME: "letters, digits, '.', '_' and '-', a letter or digit first",
+    _ENVIRONMENT_NAME: "a name of letters, digits and '_', no digit first",
     _GROUP_NAME: "letters, digits, '_', '+', '-' and spaces, a letter or digit first",
     _JUDGE_NAME: "small letters, digits and '-', a letter or digit first",
 }
@@ -136,6 +142,7 @@ Text = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=_T
 FileName = Annotated[str, StringConstraints(min_length=1, max_length=60, pattern=_FILE_NAME)]
 GroupName = Annotated[str, StringConstraints(min_length=1, max_length=40, pattern=_GROUP_NAME)]
 JudgeName = Annotated[str, StringConstraints(min_length=1, max_length=30, pattern=_JUDGE_NAME)]
+EnvironmentName = Annotated[str, StringConstraints(max_length=100, pattern=_ENVIRONMENT_NAME)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 # YAML has lists, not tuples: strictness is lifted for the container alone.
 Names = Annotated[tuple[Text, ...], Field(min_length=1, strict=False), AfterValidator(_without_duplicates)]
@@ -397,6 +404,15 @@ class TrackingConfig(_Section):
     """MLflow experiment."""
 
 
+class AlertsConfig(_Section):
+    """Who is told when a scheduled audit finds that a gate changed state, or that a figure did."""
+
+    webhook: Text | None = None
+    """Address that takes each alert as a signed POST of JSON; plain ``http`` only to this machine."""
+    secret_env: EnvironmentName | None = None
+    """Environment variable that holds the secret the webhook's posts are signed with."""
+
+
 class WorkersConfig(_Section):
     """Who does the work."""
 
@@ -436,6 +452,7 @@ class AuditConfig(_Section):
     """Limits that the audit must keep; without any, it reports figures and no verdict."""
     report: ReportConfig = ReportConfig()
     tracking: TrackingConfig = TrackingConfig()
+    alerts: AlertsConfig = AlertsConfig()
     workers: WorkersConfig = WorkersConfig()
     output: Text = "runs"
     """Directory in which each run gets a directory of its own."""
@@ -493,6 +510,7 @@ def _disagreements(config: AuditConfig) -> Iterator[Problem]:
     for index, mitigation in enumerate(config.mitigations):
         yield from _mitigation_disagreements(config, ("mitigations", index), mitigation)
     yield from _opinion_disagreements(config)
+    yield from _webhook(config.alerts)
     yield from _repeated_gate_names(config)
     for index, gate in enumerate(config.gates):
         at: Location = ("gates", index)
@@ -584,6 +602,24 @@ def _opinion_disagreements(config: AuditConfig) -> Iterator[Problem]:
             if name not in known:
                 message = f"expected an audited attribute ({listing(known)}), found {name!r}{suggestion(name, known)}"
                 yield Problem((*at, "attributes", position), message, reads=(("attributes",),))
+
+
+def _webhook(alerts: AlertsConfig) -> Iterator[Problem]:
+    if alerts.webhook is None:
+        return
+    at: Location = ("alerts", "webhook")
+    try:
+        parts = urlsplit(alerts.webhook)
+        host, scheme, secret = parts.hostname, parts.scheme, parts.username or parts.password
+    except ValueError:
+        host, scheme, secret = None, "", None
+    if not host or not (scheme == "https" or (scheme == "http" and host in LOOPBACK)):
+        message = "expected an https address (http only to this machine), found another; correct it"
+        yield Problem(at, message)
+    elif secret:
+        yield Problem(at, "expected an address without user name and password, found one with them; sign by secret_env")
+    if alerts.secret_env is None:
+        yield Problem(at, "expected secret_env beside the webhook, found none; an alert that anyone can forge is none")
 
 
 def _repeated_gate_names(config: AuditConfig) -> Iterator[Problem]:

@@ -5,7 +5,9 @@ what is tested is who computes, not what is found.
 """
 
 import shutil
+import threading
 from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import torch
@@ -63,3 +65,44 @@ def make_audit(untrained_world):
 def audit(make_audit, tmp_path):
     """The same with an output of its own."""
     return partial(make_audit, tmp_path)
+
+
+class Receiver(ThreadingHTTPServer):
+    """Listens on loopback, keeps what it gets and answers with the codes it was given, the last one again and again."""
+
+    def __init__(self, *codes, location=None):
+        self.posts, self.codes, self.location = [], list(codes) or [204], location
+        super().__init__(("127.0.0.1", 0), Handler)
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_address[1]}/hooks/path-token?key=query-token"
+
+    def __enter__(self):
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.shutdown()
+        self.server_close()
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.posts.append((dict(self.headers), body))
+        self.send_response(self.server.codes.pop(0) if len(self.server.codes) > 1 else self.server.codes[0])
+        if self.server.location:
+            self.send_header("Location", self.server.location)
+        self.send_header("Retry-After", "3600")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="session")
+def receiver_of():
+    """Make a receiver of webhooks; within ``with`` it listens."""
+    return Receiver

@@ -1,0 +1,54 @@
+"""How every command answers: a user's mistake as a message and an exit code, results as text or JSON, a plain log."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import typer
+
+from ray_jobs.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from audit.config.errors import ConfigErrors
+
+
+@contextmanager
+def told_plainly() -> Iterator[None]:
+    """Turn a user's mistake, or a machine that is not there, into a message and an exit code; let bugs through."""
+    from audit.config.errors import ConfigErrors
+
+    try:
+        yield
+    except ConfigErrors as mistakes:
+        fail(mistakes)
+    except (ValueError, RuntimeError) as error:
+        from ray_jobs.failures import code_of
+
+        code = code_of(error)
+        if code is None:
+            raise
+        typer.echo(str(error), err=True)
+        raise typer.Exit(code) from error
+
+
+def fail(mistakes: ConfigErrors) -> NoReturn:
+    """Show every mistake of a config and end the command."""
+    count = len(mistakes.errors)
+    typer.echo(f"{mistakes}\n{count} mistake{'s' if count > 1 else ''} in the {mistakes.subject}", err=True)
+    raise typer.Exit(ExitCode.USAGE)
+
+
+def print_json(data: dict[str, Any]) -> None:
+    """Answer as JSON on standard output."""
+    typer.echo(json.dumps(data, indent=2, ensure_ascii=False))
+
+
+def show_log() -> None:
+    """Show this project's log on standard error, and of others only warnings."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    for package in ("audit", "ray_jobs", "reports"):
+        logging.getLogger(package).setLevel(logging.INFO)
