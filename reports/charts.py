@@ -434,3 +434,100 @@ def _spread(places: Sequence[float], apart: float = 15.0) -> list[float]:
 def _need(items: Sequence[object], what: str) -> None:
     if not items:
         raise ValueError(f"a chart needs at least one {what}, found none; leave it out where there is nothing to show")
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One date of a timeline.
+
+    Attributes:
+        label: The date in words.
+        place: Where it lies between the first date, 0, and the last, 1.
+        marks: A mark per arm in the arms' order, None where an arm has no value.
+        event: What happened then, drawn as a line across; empty for nothing.
+    """
+
+    label: str
+    place: float
+    marks: tuple[Mark | None, ...]
+    event: str = ""
+
+
+@dataclass(frozen=True)
+class _Plane:
+    """Where the values of a timeline lie: 0 at ``bottom``, ``high`` at ``top``."""
+
+    left: float
+    right: float
+    top: float
+    bottom: float
+    high: float
+
+    def x(self, place: float) -> float:
+        return self.left + (self.right - self.left) * place
+
+    def y(self, value: float) -> float:
+        return self.bottom - (self.bottom - self.top) * min(max(value / self.high, 0.0), 1.0)
+
+
+def timeline(frame: Frame, label: str, arms: Sequence[str], moments: Sequence[Moment]) -> Markup:
+    """Draw a value over time, a line and marks with intervals per arm; events cross all of them.
+
+    Raises:
+        ValueError: There is no moment.
+    """
+    _need(moments, "moment")
+    marks = [mark for moment in moments for mark in moment.marks if mark is not None]
+    largest = max((mark.high if mark.high is not None else mark.value for mark in marks), default=0.0)
+    legend = _arm_legend(arms, 44, frame.width)
+    plane = _Plane(56, frame.width - 40, legend.bottom + 34, legend.bottom + 204, max(largest * 1.05, 0.05))
+    body = [legend.body, _text(0, legend.bottom + 14, label, style="m"), *_plane_grid(plane)]
+    body += _dates(plane, moments)
+    for arm in range(len(arms)):
+        body.append(_course(plane, arm, moments))
+    body += [_moment_mark(plane, arm, moment) for moment in moments for arm in range(len(arms))]
+    return _svg(frame, plane.bottom + 26, body)
+
+
+def _plane_grid(plane: _Plane) -> list[str]:
+    step = tick_step(plane.high)
+    values = [step * number for number in range(int(plane.high / step + 1e-9) + 1)]
+    return [
+        part
+        for value in values
+        for part in (
+            _line(plane.left - 6, plane.y(value), plane.right + 6, plane.y(value), "grid"),
+            _text(plane.left - 12, plane.y(value) + 4, f"{value:.2f}", style="m", anchor="end"),
+        )
+    ]
+
+
+def _dates(plane: _Plane, moments: Sequence[Moment]) -> list[str]:
+    """Name the dates that have room, and draw what happened."""
+    parts, free = [], -1.0
+    for moment in moments:
+        x, half = plane.x(moment.place), len(moment.label) * _CHARACTER / 2
+        if x - half >= free:
+            parts.append(_text(x, plane.bottom + 18, moment.label, style="m", anchor="middle"))
+            free = x + half + 10
+        if moment.event:
+            parts.append(_line(x, plane.top - 8, x, plane.bottom, "reference"))
+            parts.append(_text(x, plane.top - 12, moment.event, style="m", anchor="middle"))
+    return parts
+
+
+def _course(plane: _Plane, arm: int, moments: Sequence[Moment]) -> str:
+    points = [(moment.place, mark.value) for moment in moments if (mark := moment.marks[arm]) is not None]
+    path = " ".join(f"{plane.x(place):.1f},{plane.y(value):.1f}" for place, value in points)
+    return f'<polyline class="curve ink{arm % 4} dash{arm % 4}" points="{path}"/>'
+
+
+def _moment_mark(plane: _Plane, arm: int, moment: Moment) -> str:
+    mark = moment.marks[arm]
+    if mark is None:
+        return ""
+    x, spread, hint = plane.x(moment.place), "", f"{moment.label}: {_format(mark.value, percent=False)}"
+    if mark.low is not None and mark.high is not None:
+        spread = _line(x, plane.y(mark.low), x, plane.y(mark.high), f"whisker ink{arm % 4}")
+        hint += f" [{_format(mark.low, percent=False)}, {_format(mark.high, percent=False)}]"
+    return f"<g><title>{escape(hint)}</title>{spread}{_shape(arm, x, plane.y(mark.value))}</g>"

@@ -17,6 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from audit.gates import overall_verdict
 from audit.records import Attribute, AuditResult, ImageKey, Verdict
 from audit.store import AUDIT, REPORT, RunDirectory, write_atomically
+from audit.trend import Trend, read_trend
 from reports.evidence_tables import (
     agreement_table,
     bounds_table,
@@ -63,6 +64,7 @@ from reports.story import (
     zero_shot_judges,
 )
 from reports.targets import target_lines
+from reports.trend import trend_section
 from reports.verdicts import found, limit, subject
 
 MEGABYTE = 1_000_000
@@ -110,7 +112,7 @@ def write_report(run_path: Path) -> Path:
         )
     result = from_json(run.read_json(AUDIT))
     target = run.file(REPORT)
-    write_atomically(target, render(result, kept_pictures(run, result)).encode())
+    write_atomically(target, render(result, kept_pictures(run, result), read_trend(run)).encode())
     return target
 
 
@@ -129,21 +131,27 @@ def kept_pictures(run: RunDirectory, result: AuditResult) -> Pictures:
     return read_pictures(run, keys, story.arms, top_images)
 
 
-def render(result: AuditResult, images: Pictures) -> str:
+def render(result: AuditResult, images: Pictures, trend: Trend | None = None) -> str:
     """Return the report as one HTML document; pictures are dropped where they would take it past ``report.max_mb``.
+
+    Args:
+        result: What was found.
+        images: Pictures that may be shown.
+        trend: The series that a scheduled run belongs to.
 
     Raises:
         ValueError: The result has no rows, or no attribute has a classified image.
     """
     max_mb = float((result.config.get("report") or {}).get("max_mb", DEFAULT_MAX_MB))
     story = story_of(result)
-    bare = len(_document(story, Pictures({}, {})).encode())
+    bare = len(_document(story, Pictures({}, {}), trend).encode())
     markup = 220 * sum(len(arms) for arms in images.shown.values())
-    return _document(story, fit(images, int(max_mb * MEGABYTE) - bare - markup))
+    return _document(story, fit(images, int(max_mb * MEGABYTE) - bare - markup), trend)
 
 
-def _document(story: Story, pictures: Pictures) -> str:
-    return _environment().get_template("report.html.j2").render(_context(story, pictures))
+def _document(story: Story, pictures: Pictures, trend: Trend | None) -> str:
+    context = {**_context(story, pictures), "trend": trend_section(trend)}
+    return _environment().get_template("report.html.j2").render(context)
 
 
 def _environment() -> Environment:
