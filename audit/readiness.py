@@ -357,17 +357,18 @@ def unwritable(directory: Path) -> str | None:
 
 
 def unusable_tracking(uri: str) -> str | None:
-    """Return why MLflow could not use a tracking URI, None where it can be reached.
+    """Return why MLflow could never use a tracking URI, None where it could.
 
-    A server is asked for a connection only, not for an answer; a SQLite file for a directory that can hold it.
+    A server is asked for nothing, since one that is down costs an audit nothing; a SQLite file is asked for a directory
+    that can hold it.
     """
-    scheme, separator, rest = uri.partition(":")
-    scheme = scheme.split("+")[0].lower()  # mysql+pymysql
+    scheme, (_, separator, rest) = _scheme(uri), uri.partition(":")
     if separator and scheme == "sqlite":
         file = rest.removeprefix("///")
         return unwritable(Path(file).parent) if file else None
     if separator and scheme in _DEFAULT_PORTS:
-        return _unreachable(uri, _DEFAULT_PORTS[scheme])
+        place = _host_and_port(uri)
+        return place if isinstance(place, str) else None
     if scheme in ("databricks", "databricks-uc"):
         return None
     known = listing(("http", "https", "sqlite", *list(_DEFAULT_PORTS)[2:]))
@@ -375,17 +376,28 @@ def unusable_tracking(uri: str) -> str | None:
     return f"expected a tracking URI ({known}), found {uri!r}; {remedy}"
 
 
-def _unreachable(uri: str, default_port: int) -> str | None:
+def unreachable_tracking(uri: str) -> str | None:
+    """Return why a tracking server takes no connection, None where it does or where the URI names no server."""
+    place = _host_and_port(uri) if _scheme(uri) in _DEFAULT_PORTS else None
+    if not isinstance(place, tuple):
+        return place
     try:
-        parts = urlsplit(uri)
-        host, port = parts.hostname, parts.port or default_port
-    except ValueError as error:
-        return f"expected a URI with a host, found {uri!r} ({error}); correct it"
-    if not host:
-        return f"expected a URI with a host, found {uri!r}; correct it"
-    try:
-        socket.create_connection((host, port), timeout=CONNECT_SECONDS).close()
+        socket.create_connection(place, timeout=CONNECT_SECONDS).close()
     except OSError as error:
         reason = error.strerror or str(error)
-        return f"expected a server at {host}:{port}, found none ({reason}); start it, or set tracking.enabled: false"
+        return f"expected a tracking server at {place[0]}:{place[1]}, found none ({reason}); start it"
     return None
+
+
+def _scheme(uri: str) -> str:
+    return uri.partition(":")[0].split("+")[0].lower()  # mysql+pymysql
+
+
+def _host_and_port(uri: str) -> tuple[str, int] | str:
+    """Return where a server listens, or in words why the URI does not say."""
+    try:
+        parts = urlsplit(uri)
+        host, port = parts.hostname, parts.port or _DEFAULT_PORTS[_scheme(uri)]
+    except ValueError as error:
+        return f"expected a URI with a host, found {uri!r} ({error}); correct it"
+    return (host, port) if host else f"expected a URI with a host, found {uri!r}; correct it"

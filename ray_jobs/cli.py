@@ -260,6 +260,44 @@ def compare(
 
 
 @app.command()
+def sync(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Run directories, or directories of runs.", show_default=False),
+    ],
+    uri: Annotated[
+        str | None, typer.Option("--uri", metavar="URI", help="Another tracking store than the runs' configs name.")
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=1, metavar="SECONDS", help="Longest time for one run.")
+    ] = 600.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Hand MLflow what an outage kept from it; what it has already is not told twice.
+
+    Exit code 0 where MLflow has every run, 4 where it did not take one. Nothing here judges an audit.
+    """
+    from audit.readiness import unusable_tracking
+
+    obstacle = unusable_tracking(uri) if uri else None
+    if obstacle:
+        raise typer.BadParameter(obstacle, param_hint="--uri")
+    done = []
+    with told_plainly():
+        from ray_jobs.sync import sync as hand_over
+
+        for synced in hand_over(runs, uri, timeout):
+            done.append(synced)
+            if not as_json:
+                typer.echo(f"{synced.run_path.name}: {synced.answer}", err=bool(synced.receipt.problem))
+    code = ExitCode.INFRASTRUCTURE if any(synced.receipt.problem for synced in done) else ExitCode.PASS
+    if as_json:
+        rows = [{"run": str(row.run_path), "skipped": row.skipped, **vars(row.receipt)} for row in done]
+        print_json({"runs": rows, "exit_code": int(code)})
+    raise typer.Exit(code)
+
+
+@app.command()
 def calibrate(
     labels: Annotated[Path, typer.Argument(metavar="LABELS", help="A CSV file of hand labels.", show_default=False)],
     config: Annotated[

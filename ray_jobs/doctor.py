@@ -17,7 +17,7 @@ from pathlib import Path
 
 from audit.config.settings import AuditConfig
 from audit.provenance import cpu_model, package_versions
-from audit.readiness import unusable_tracking, unwritable
+from audit.readiness import unreachable_tracking, unusable_tracking, unwritable
 
 PACKAGES = ("torch", "diffusers", "transformers", "open_clip_torch", "ray", "mlflow", "pandas", "pyarrow", "pydantic")
 """What an audit imports, by the names of the package index."""
@@ -128,7 +128,7 @@ def check_tracking(config: AuditConfig) -> Check:
     uri = config.tracking_uri
     if not config.tracking.enabled:
         return Check("tracking", True, "switched off in the config", needed=False)
-    obstacle = unusable_tracking(uri) or _no_answer(uri)
+    obstacle = unusable_tracking(uri) or unreachable_tracking(uri) or _no_answer(uri)
     shown = _without_password(uri)
     remedy = "start it, correct tracking.uri, or set tracking.enabled: false" if obstacle else ""
     return Check("tracking", obstacle is None, f"{shown}: {obstacle}" if obstacle else shown, remedy)

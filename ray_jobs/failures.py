@@ -10,6 +10,7 @@ from ray_jobs.dissect import DissectionError
 from ray_jobs.exit_codes import ExitCode
 from ray_jobs.manifests import ManifestError
 from ray_jobs.pool import PoolError
+from ray_jobs.sync import NothingToSyncError
 from ray_jobs.systemd import UnitError
 
 CODES: dict[type[Exception], ExitCode] = {
@@ -19,6 +20,7 @@ CODES: dict[type[Exception], ExitCode] = {
     TimeZoneError: ExitCode.USAGE,
     ManifestError: ExitCode.USAGE,
     UnitError: ExitCode.USAGE,
+    NothingToSyncError: ExitCode.USAGE,
     ClusterError: ExitCode.INFRASTRUCTURE,
     PoolError: ExitCode.INFRASTRUCTURE,
     DissectionError: ExitCode.INFRASTRUCTURE,

@@ -35,10 +35,10 @@ from ray_jobs.dissect import ensure_lens
 from ray_jobs.pool import Failed, PoolError, PoolLimits, run_on_pool
 from ray_jobs.progress import show_progress
 from ray_jobs.reference import reference_features
+from ray_jobs.track import track, warn_of_outage
 from ray_jobs.worker import INSTRUMENTS, ShardWorker, WorkerSettings
 from reports.exports import write_exports
 from reports.html import write_report
-from reports.tracking import TrackedRun, TrackingError, log_audit
 
 LOG = logging.getLogger(__name__)
 
@@ -84,6 +84,7 @@ def run_audit(config: AuditConfig, *, run_id: str | None = None, address: str | 
         PoolError: If no worker can be started, or not one shard could be finished.
     """
     started = time.monotonic()
+    warn_of_outage(config)
     shards = plan(config)
     targets = targets_of(config, shards)
     with connect(address, config.workers) as cluster:
@@ -96,7 +97,7 @@ def run_audit(config: AuditConfig, *, run_id: str | None = None, address: str | 
     write_exports(run, result)
     note_trend(config, result, run)
     report = write_report(run.path)
-    url = track(config, result, run)
+    url = track(config, run)
     return AuditOutcome(run.path, report, result, missing, url, time.monotonic() - started)
 
 
@@ -227,25 +228,6 @@ def note_trend(config: AuditConfig, result: AuditResult, run: RunDirectory) -> N
     if slot is not None and slot.series == series:
         gaps = Journal.of(run.path.parent, config.name).gaps(series, slot.time)
         write_trend(run, result, earlier_points(run.path.parent, slot), gaps)
-
-
-def track(config: AuditConfig, result: AuditResult, run: RunDirectory) -> str | None:
-    """Hand the audit to MLflow; an outage costs a warning, since everything is safe in the run directory."""
-    if not config.tracking.enabled:
-        return None
-    try:
-        tracked = log_audit(result, run.path, uri=config.tracking_uri, experiment=config.tracking.experiment)
-    except TrackingError as error:
-        LOG.warning("the audit is not in MLflow: %s", error)
-        return None
-    return _url(tracked)
-
-
-def _url(tracked: TrackedRun) -> str:
-    """Return a link into a server's pages, or the store and the run where no server shows it."""
-    if tracked.uri.startswith("http"):
-        return f"{tracked.uri.rstrip('/')}/#/experiments/{tracked.experiment_id}/runs/{tracked.run_id}"
-    return f"{tracked.uri}#{tracked.run_id}"
 
 
 def _plain(config: AuditConfig) -> dict[str, Any]:

@@ -1,24 +1,29 @@
 """An audit in MLflow: one parent run, a child run per arm, the tables and the report as artifacts.
 
 The only importer of mlflow. Every call names its run id, so no run of the caller's is ever touched; an audit that is
-logged again updates its runs, found by the tag ``difflens.audit_id``.
+logged again updates its runs, found by the tag ``difflens.audit_id``. What the store has taken is noted in the run
+directory's outbox item by item. An audit hands itself over in a process of its own, see :mod:`reports.handover`.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from audit.config.settings import RegisteredModelConfig
 from audit.gates import overall_verdict
 from audit.records import AuditResult, Measurement
-from audit.store import AUDIT, CHANGES_NO_RESULT, REPORT, RESULTS, RunDirectory
-from reports.export import to_csv
+from audit.store import AUDIT, CHANGES_NO_RESULT, MODEL_FINGERPRINT, RunDirectory
+from reports.export import read_audit_json
+from reports.outbox import ARM, FILE, REGISTERED_MODEL, RUN, STATUS, Outbox, TrackedRun, audit_id, filled_outbox
 from reports.redaction import redact, redact_tree
+from reports.registered_model import OtherWeightsError, tag_version
 from reports.story import (
     Story,
     findings_count,
@@ -34,13 +39,14 @@ from reports.story import (
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import LoggedModel, Run
 
 AUDIT_ID = "difflens.audit_id"
-ARM = "difflens.arm"
+ARM_TAG = "difflens.arm"
 FINGERPRINT = "difflens.model_fingerprint"
 SCHEMA_VERSION = "difflens.schema_version"
 VERDICT = "difflens.verdict"
+UNFINISHED = "difflens.unfinished_shards"
 PARENT = "mlflow.parentRunId"
 RUN_NAME = "mlflow.runName"
 NOTE = "mlflow.note.content"
@@ -48,83 +54,132 @@ IS_EXTERNAL = "mlflow.model.isExternal"
 
 MAX_PARAMS = 100
 MAX_PARAM_LENGTH = 6000
-BATCH = 1000
-"""MLflow's limits: parameters per batch, characters per value, metrics per batch."""
+BATCH = 800
+"""MLflow's limits: parameters per batch and characters per value; a batch holds 1000 entries of all kinds."""
+
+_SHOWN = 300
+"""Characters of a store's answer that a message repeats."""
+_TRY_AGAIN = (408, 429)
 
 
 class TrackingError(RuntimeError):
-    """The tracking store cannot take the audit; the audit itself is safe in its run directory."""
+    """The tracking store cannot take the audit, or not all of it; the audit itself is safe in its run directory."""
+
+
+class UnreachableError(TrackingError):
+    """The store gives no answer, or none that says more than that it is in trouble: later it may."""
 
 
 @dataclass(frozen=True)
-class TrackedRun:
-    """Where an audit is in MLflow.
+class _Audit:
+    """What there is to tell.
 
     Attributes:
-        uri: Tracking address, without secrets.
-        experiment_id: Experiment.
-        run_id: Parent run.
-        child_run_ids: Arm to child run.
-        model_id: Logged model that stands for the audited weights.
+        run: The run directory.
+        story: Its result.
+        begun: When the audit began, ms since 1970.
+        ended: When its results were durable.
+        registered: The registered model version to tag.
     """
 
-    uri: str
-    experiment_id: str
-    run_id: str
-    child_run_ids: Mapping[str, str]
-    model_id: str
+    run: RunDirectory
+    story: Story
+    begun: int
+    ended: int
+    registered: RegisteredModelConfig | None
 
 
-def log_audit(result: AuditResult, run_path: Path, *, uri: str, experiment: str) -> TrackedRun:
-    """Log a finished audit, or bring its runs up to date where it was logged before.
+def log_audit(
+    run: RunDirectory, *, uri: str, experiment: str, registered: RegisteredModelConfig | None = None
+) -> Outbox:
+    """Log a finished audit, or what the store does not have of it yet; twice is the same as once.
 
     Args:
-        result: The audit's result.
-        run_path: Its run directory with ``audit.json``, ``results.parquet`` and ``report.html``.
+        run: The run directory with ``audit.json``, ``results.parquet`` and ``report.html``.
         uri: Tracking server or database, for example ``sqlite:///runs/mlflow.db``.
         experiment: Name of the experiment; it is made where there is none.
+        registered: A registered model version to tag.
 
     Returns:
-        The ids under which the audit can be found.
+        The outbox, with nothing left in it; its ``tracked`` says where the audit is.
 
     Raises:
         FileNotFoundError: The run directory lacks one of the files.
-        TrackingError: The store is a file store, cannot be reached, or refuses.
+        UnreachableError: The store cannot be reached or is in trouble; what it has taken so far is in the outbox.
+        TrackingError: The store is a file store, or refuses.
     """
-    story = story_of(result)
-    files = _artifacts(RunDirectory(run_path))
-    client = _client(uri)
+    story = story_of(read_audit_json(run))
+    outbox = filled_outbox(run, story.result, redact(uri), experiment, registered).write(run)
+    with _failures_told(run, uri):
+        client = _client(uri)
+        experiment_id = _experiment(client, uri, experiment)
+        audit = _Audit(run, story, *_times(run, story.result), registered)
+        outbox = outbox.at(_places(client, audit, redact(uri), experiment_id)).write(run)
+        for item in outbox.left:
+            outbox = _tell(client, audit, outbox, item).taken(item).write(run)
+    return outbox
+
+
+def _tell(client: MlflowClient, audit: _Audit, outbox: Outbox, item: str) -> Outbox:
+    tracked = outbox.tracked
+    if tracked is None:
+        raise ValueError("expected the audit's runs to be known before anything is told of them")
+    if item == RUN:
+        _tell_run(client, audit, tracked)
+    elif item.startswith(ARM):
+        _tell_arm(client, audit, tracked, item.removeprefix(ARM))
+    elif item.startswith(FILE):
+        client.log_artifact(tracked.run_id, str(audit.run.file(item.removeprefix(FILE))))
+    elif item == STATUS:
+        _tell_status(client, audit, tracked)
+    elif item == REGISTERED_MODEL and audit.registered:
+        note = tag_version(client, audit.registered, audit.story.result, tracked.run_id)
+        return replace(outbox, note=note)
+    return outbox
+
+
+@contextmanager
+def _failures_told(run: RunDirectory, uri: str) -> Iterator[None]:
+    """Turn what MLflow, its database and its HTTP client raise into one message; whatever else is raised is a bug."""
     from mlflow.exceptions import MlflowException
+    from requests import RequestException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    def message(found: str) -> str:
+        return (
+            f"expected {redact(uri)} to take the audit, found {found}. The results are safe in {run.path}; "
+            f"`difflens-audit sync {run.path}` hands them over"
+        )
 
     try:
-        return _log(client, story, files, redact(uri), _experiment(client, uri, experiment))
+        yield
     except MlflowException as error:
-        raise TrackingError(
-            f"expected {redact(uri)} to take the audit, found: {redact(str(error))}. The results are safe in "
-            f"{run_path}; mend the store, or name another in tracking.uri, and log the run again"
-        ) from error
+        status: int = error.get_http_status_code()  # type: ignore[no-untyped-call]
+        if status >= 500 or status in _TRY_AGAIN:
+            raise UnreachableError(message(_trouble(error))) from error
+        raise TrackingError(message(f"a refusal: {_short(error)}")) from error
+    except (RequestException, SQLAlchemyError) as error:
+        raise UnreachableError(message(_trouble(error))) from error
+    except OtherWeightsError as error:
+        raise TrackingError(f"the audit is in MLflow, but its verdict is on no registered model: {error}") from error
 
 
-def _log(client: MlflowClient, story: Story, files: list[Path], uri: str, experiment_id: str) -> TrackedRun:
-    model_id = _logged_model(client, story.result, experiment_id)
-    parent = _parent_run(client, story, experiment_id, model_id)
-    children = {arm: _child_run(client, story, experiment_id, parent, arm) for arm in story.arms}
-    for path in files:
-        client.log_artifact(parent, str(path))
-    client.log_text(parent, to_csv(story.result), "results.csv")
-    for run_id in (*children.values(), parent):
-        client.set_terminated(run_id, "FINISHED")
-    return TrackedRun(uri, experiment_id, parent, children, model_id)
+def _trouble(error: Exception) -> str:
+    text = str(error)
+    if "timed out" in text:
+        return "no answer in time"
+    status = re.search(r"too many (\d+) error responses", text)
+    if status:
+        return f"a server that answers {status[1]}"
+    system = re.search(r"\[Errno -?\d+\] ([^'\")]+)", text)
+    if system:
+        return f"no connection ({system[1]})"
+    return f"it in trouble: {_short(error)}"
 
 
-def _artifacts(run: RunDirectory) -> list[Path]:
-    files = [run.file(name) for name in (AUDIT, RESULTS, REPORT)]
-    missing = [path.name for path in files if not path.is_file()]
-    if missing:
-        raise FileNotFoundError(
-            f"expected {', '.join(missing)} in {run.path}, found none; finish the audit and its report first"
-        )
-    return files
+def _short(error: Exception) -> str:
+    lines = redact(str(error)).splitlines()
+    return lines[0][:_SHOWN] if lines else type(error).__name__
 
 
 def _client(uri: str) -> MlflowClient:
@@ -133,15 +188,12 @@ def _client(uri: str) -> MlflowClient:
             f"expected a tracking server or a database, found the file store {redact(uri)!r}, which MLflow no longer "
             "writes; use sqlite:///mlflow.db, and move old runs there with `mlflow migrate-filestore`"
         )
-    # MLflow reads these once, when it is first imported; an audit reports to nobody unless its owner asked for it.
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # making the first database is no news
     from mlflow import MlflowClient
 
     path = _sqlite_path(uri)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-    return MlflowClient(tracking_uri=uri)
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
 def _is_file_store(uri: str) -> bool:
@@ -167,70 +219,56 @@ def _experiment(client: MlflowClient, uri: str, name: str) -> str:
     return str(found.experiment_id)
 
 
-def _logged_model(client: MlflowClient, result: AuditResult, experiment_id: str) -> str:
-    """Find or make the external model that stands for the audited weights; audits of the same weights share it."""
-    fingerprint = model_fingerprint(result)
-    same = f"tags.`{FINGERPRINT}` = '{_literal(fingerprint)}'"
-    found = client.search_logged_models([experiment_id], filter_string=same)
-    if found:
-        return str(found[0].model_id)
-    source = setting(result.config, "model", "source")
-    model = client.create_logged_model(
-        experiment_id,
-        name=re.sub(r"[/:.%\"'\s]+", "-", source).strip("-") or "model",
-        tags={FINGERPRINT: fingerprint, IS_EXTERNAL: "true"},
-        params={"source": redact(source), "fingerprint": fingerprint},
-        model_type="text-to-image",
-    )
-    client.finalize_logged_model(model.model_id, "READY")
-    return str(model.model_id)
+def _times(run: RunDirectory, result: AuditResult) -> tuple[int, int]:
+    """Return when the audit began and when its results were durable, in ms: a late telling must not date it later."""
+    ended = run.file(AUDIT).stat().st_mtime
+    created = result.provenance.get("created")
+    begun = datetime.fromisoformat(str(created)).timestamp() if created else ended
+    return int(min(begun, ended) * 1000), int(ended * 1000)
 
 
-def model_fingerprint(result: AuditResult) -> str:
-    """Return the audited weights' fingerprint; the model's source where provenance has none."""
-    return str(result.provenance.get("model_fingerprint") or setting(result.config, "model", "source"))
+def _places(client: MlflowClient, audit: _Audit, uri: str, experiment_id: str) -> TrackedRun:
+    """Find the audit's logged model and runs, and make those that are missing."""
+    runs = _runs(client, audit, experiment_id)
+    children = {arm: str(runs[arm].info.run_id) for arm in audit.story.arms}
+    model_id = _logged_model(client, audit.story.result, experiment_id)
+    return TrackedRun(uri, experiment_id, str(runs[""].info.run_id), children, model_id)
 
 
-def _parent_run(client: MlflowClient, story: Story, experiment_id: str, model_id: str) -> str:
-    from mlflow.entities import LoggedModelInput
+def _runs(client: MlflowClient, audit: _Audit, experiment_id: str) -> dict[str, Run]:
+    """Return the audit's run of every arm, and under an empty name their parent.
 
-    result = story.result
-    words = headline(story)
-    tags = {
-        RUN_NAME: result.run_id,
-        SCHEMA_VERSION: str(result.schema_version),
-        FINGERPRINT: model_fingerprint(result),
-        VERDICT: overall_verdict(result.verdicts),
-        NOTE: f"{words.title}\n\n{words.lead}",
-    }
-    run = _find_or_create(client, experiment_id, result.run_id, "", tags)
-    _log_params(client, run, audit_params(result))
-    _log_metrics(client, run, headline_metrics(story), model_id)
-    if run.inputs is None or model_id not in {item.model_id for item in run.inputs.model_inputs}:
-        client.log_inputs(run.info.run_id, models=[LoggedModelInput(model_id)])
-    return str(run.info.run_id)
+    After anything was made, all are looked for again: where another process made its own meanwhile, or an answer was
+    lost after the store had acted, there would be two.
+    """
+    found = _found_runs(client, audit, experiment_id)
+    missing = [arm for arm in ("", *audit.story.arms) if arm not in found]
+    if not missing:
+        return found
+    own = {AUDIT_ID: audit_id(audit.story.result)}
+    for arm in missing:
+        parent = {PARENT: str(found[""].info.run_id)} if arm else {}
+        tags = {**own, ARM_TAG: arm, RUN_NAME: _name(audit.story.result, arm), **parent}
+        found[arm] = client.create_run(experiment_id, start_time=audit.begun, tags=tags)
+    return _found_runs(client, audit, experiment_id)
 
 
-def _child_run(client: MlflowClient, story: Story, experiment_id: str, parent: str, arm: str) -> str:
-    tags = {RUN_NAME: f"{story.result.run_id}/{arm}", PARENT: parent}
-    run = _find_or_create(client, experiment_id, story.result.run_id, arm, tags)
-    settings = next((item for item in mitigations(story.result) if item["name"] == arm), {"name": arm})
-    _log_params(client, run, _flat(settings))
-    _log_metrics(client, run, arm_metrics(story, arm))
-    return str(run.info.run_id)
+def _found_runs(client: MlflowClient, audit: _Audit, experiment_id: str) -> dict[str, Run]:
+    """Return one run per arm and bin the others; which one stays is the same whoever looks."""
+    name = _literal(audit_id(audit.story.result))
+    found: dict[str, Run] = {}
+    runs = client.search_runs([experiment_id], filter_string=f"tags.`{AUDIT_ID}` = '{name}'")
+    for run in sorted(runs, key=lambda run: str(run.info.run_id)):
+        arm = run.data.tags.get(ARM_TAG, "")
+        if arm in found:
+            client.delete_run(run.info.run_id)
+        else:
+            found[arm] = run
+    return found
 
 
-def _find_or_create(client: MlflowClient, experiment_id: str, audit_id: str, arm: str, tags: Mapping[str, str]) -> Run:
-    """Return the audit's run for ``arm``, the parent for an empty one, with its tags up to date."""
-    own = {AUDIT_ID: audit_id, ARM: arm, **tags}
-    # The arm is compared here, not in the filter: a run without an arm is the parent.
-    found = client.search_runs([experiment_id], filter_string=f"tags.`{AUDIT_ID}` = '{_literal(audit_id)}'")
-    for run in found:
-        if run.data.tags.get(ARM) == arm:
-            for key, value in own.items():
-                client.set_tag(run.info.run_id, key, value)
-            return run
-    return client.create_run(experiment_id, tags=own)
+def _name(result: AuditResult, arm: str) -> str:
+    return f"{result.run_id}/{arm}" if arm else result.run_id
 
 
 def _literal(text: str) -> str:
@@ -242,22 +280,101 @@ def _literal(text: str) -> str:
     return text
 
 
-def _log_params(client: MlflowClient, run: Run, params: Mapping[str, str]) -> None:
-    """Log parameters that the run does not have yet; MLflow forbids changing one."""
-    from mlflow.entities import Param
+def _logged_model(client: MlflowClient, result: AuditResult, experiment_id: str) -> str:
+    """Find or make the external model that stands for the audited weights; audits of the same weights share it."""
+    same = f"tags.`{FINGERPRINT}` = '{_literal(model_fingerprint(result))}'"
+    found = client.search_logged_models([experiment_id], filter_string=same)
+    model = min(found, key=lambda model: (model.creation_timestamp, model.model_id)) if found else None
+    if model is None:
+        model = _new_logged_model(client, result, experiment_id)
+    if str(model.status) != "READY":
+        _finish_logged_model(client, model)
+    return str(model.model_id)
+
+
+def _new_logged_model(client: MlflowClient, result: AuditResult, experiment_id: str) -> LoggedModel:
+    source, fingerprint = setting(result.config, "model", "source"), model_fingerprint(result)
+    return client.create_logged_model(
+        experiment_id,
+        name=re.sub(r"[/:.%\"'\s]+", "-", redact(source)).strip("-") or "model",
+        tags={FINGERPRINT: fingerprint, IS_EXTERNAL: "true"},
+        params={"source": redact(source), "fingerprint": fingerprint},
+        model_type="text-to-image",
+    )
+
+
+def _finish_logged_model(client: MlflowClient, model: LoggedModel) -> None:
+    """Give a model the file that lets it be registered, as ``mlflow.create_external_model`` does, and mark it ready."""
+    from mlflow.models.model import MLMODEL_FILE_NAME
+    from mlflow.models.utils import get_external_mlflow_model_spec
+
+    with TemporaryDirectory() as directory:
+        get_external_mlflow_model_spec(model).save(str(Path(directory) / MLMODEL_FILE_NAME))
+        client.log_model_artifacts(model.model_id, directory)
+    client.finalize_logged_model(model.model_id, "READY")
+
+
+def model_fingerprint(result: AuditResult) -> str:
+    """Return the audited weights' fingerprint; the model's source where provenance has none."""
+    return str(result.provenance.get(MODEL_FINGERPRINT) or setting(result.config, "model", "source"))
+
+
+def _tell_run(client: MlflowClient, audit: _Audit, tracked: TrackedRun) -> None:
+    from mlflow.entities import LoggedModelInput
+
+    result = audit.story.result
+    words = headline(audit.story)
+    tags = {
+        RUN_NAME: result.run_id,
+        SCHEMA_VERSION: str(result.schema_version),
+        FINGERPRINT: model_fingerprint(result),
+        VERDICT: overall_verdict(result.verdicts),
+        UNFINISHED: str(_unfinished(result)),
+        NOTE: f"{words.title}\n\n{words.lead}",
+    }
+    run = client.get_run(tracked.run_id)
+    _log_batch(client, run, audit_params(result), tags)
+    _log_metrics(client, run, headline_metrics(audit.story), audit.ended, tracked.model_id)
+    if run.inputs is None or tracked.model_id not in {item.model_id for item in run.inputs.model_inputs}:
+        client.log_inputs(tracked.run_id, models=[LoggedModelInput(tracked.model_id)])
+
+
+def _tell_arm(client: MlflowClient, audit: _Audit, tracked: TrackedRun, arm: str) -> None:
+    result = audit.story.result
+    run = client.get_run(tracked.child_run_ids[arm])
+    settings = next((item for item in mitigations(result) if item["name"] == arm), {"name": arm})
+    _log_batch(client, run, _flat(settings), {RUN_NAME: _name(result, arm), PARENT: tracked.run_id})
+    _log_metrics(client, run, arm_metrics(audit.story, arm), audit.ended)
+
+
+def _tell_status(client: MlflowClient, audit: _Audit, tracked: TrackedRun) -> None:
+    """End the runs; an audit that misses shards has not succeeded, and may yet go on."""
+    status = "FAILED" if _unfinished(audit.story.result) else "FINISHED"
+    for run_id in (*tracked.child_run_ids.values(), tracked.run_id):
+        client.set_terminated(run_id, status, audit.ended)
+
+
+def _unfinished(result: AuditResult) -> int:
+    unfinished: Sequence[str] = result.provenance.get("unfinished_shards") or ()
+    return len(unfinished)
+
+
+def _log_batch(client: MlflowClient, run: Run, params: Mapping[str, str], tags: Mapping[str, str]) -> None:
+    """Log tags, and parameters that the run does not have yet; MLflow forbids changing one."""
+    from mlflow.entities import Param, RunTag
 
     new = [Param(key, value) for key, value in params.items() if key not in run.data.params]
-    if new:
-        client.log_batch(run.info.run_id, params=new[:MAX_PARAMS])
+    client.log_batch(run.info.run_id, params=new[:MAX_PARAMS], tags=[RunTag(*tag) for tag in tags.items()])
 
 
-def _log_metrics(client: MlflowClient, run: Run, metrics: Mapping[str, float], model_id: str | None = None) -> None:
+def _log_metrics(
+    client: MlflowClient, run: Run, metrics: Mapping[str, float], time: int, model_id: str | None = None
+) -> None:
     """Log metrics whose value changed, so that logging twice leaves one value in the history."""
     from mlflow.entities import Metric
 
-    now = int(time.time() * 1000)
     changed = [
-        Metric(key, value, now, 0, model_id=model_id)
+        Metric(key, value, time, 0, model_id=model_id)
         for key, value in metrics.items()
         if run.data.metrics.get(key) != value
     ]

@@ -14,6 +14,7 @@ from audit.readiness import (
     check_ready,
     check_targets,
     known_occupations,
+    unreachable_tracking,
     unusable_tracking,
     unwritable,
 )
@@ -209,16 +210,16 @@ def test_files_that_are_named_must_exist():
     assert "quality.reference" not in problems(model={"source": "rendered"}, quality=quality)
 
 
-def test_an_unreachable_tracking_server_is_told(closed_port):
+def test_a_tracking_server_that_is_down_stops_no_audit(closed_port):
     uri = f"http://127.0.0.1:{closed_port}"
-    found = problems(model={"source": "rendered"}, tracking={"uri": uri})
-    assert f"expected a server at 127.0.0.1:{closed_port}, found none" in found["tracking.uri"]
-    assert problems(model={"source": "rendered"}, tracking={"uri": uri, "enabled": False}) == {}
+    assert problems(model={"source": "rendered"}, tracking={"uri": uri}) == {}
+    assert f"expected a tracking server at 127.0.0.1:{closed_port}, found none" in unreachable_tracking(uri)
 
 
-def test_a_server_that_listens_can_be_used():
+def test_a_server_that_listens_can_be_reached_and_a_database_needs_no_reaching():
     with socket.create_server(("127.0.0.1", 0)) as server:
-        assert unusable_tracking(f"http://127.0.0.1:{server.getsockname()[1]}") is None
+        assert unreachable_tracking(f"http://127.0.0.1:{server.getsockname()[1]}") is None
+    assert unreachable_tracking("sqlite:///mlflow.db") is None
 
 
 @pytest.mark.parametrize("uri", ["mlruns", "file:///tmp/mlruns", "http://", "http://host:port", "ftp://host"])
@@ -238,12 +239,12 @@ def test_results_need_a_directory(tmp_path):
     assert set(problems(model={"source": "rendered"}, output="file")) == {"output", "tracking.uri"}
 
 
-def test_problems_stand_at_their_lines_beside_mistakes_of_the_schema(closed_port):
+def test_problems_stand_at_their_lines_beside_mistakes_of_the_schema():
     Path("audit.yaml").write_text(
         "name: trial\nmodel:\n  source: rendered\n"
         "prompts:\n  occupations:\n    - doctor\n    - nruse\nsampling: {stepz: 1}\n"
         "quality: {clip: none, features: none}\n"
-        f"tracking:\n  uri: http://127.0.0.1:{closed_port}\njudge: {{source: judge.pt}}\n"
+        "tracking:\n  uri: mlruns\njudge: {source: judge.pt}\n"
     )
     with pytest.raises(ConfigErrors) as caught:
         read_config("audit.yaml", checks=[check_ready])

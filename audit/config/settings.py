@@ -118,6 +118,14 @@ def _only_known_fields(template: str) -> str:
     return template
 
 
+def _unreserved_alias(alias: str) -> str:
+    """Refuse what MLflow's registry refuses, before any image is made."""
+    if not re.fullmatch(r"[\w-]{1,255}", alias) or re.fullmatch(r"latest|v\d+", alias, re.IGNORECASE):
+        expected = "expected letters, digits, '_' and '-', other than 'latest' and 'v' with a number"
+        raise _mistake(f"{expected}, which MLflow keeps for itself, found {alias!r}")
+    return alias
+
+
 def _low_below_high(window: tuple[float, float]) -> tuple[float, float]:
     if not window[0] < window[1]:
         raise _mistake(f"expected the start of the window below its end, found [{window[0]:g}, {window[1]:g}]")
@@ -393,6 +401,17 @@ class ReportConfig(_Section):
     """Largest size of the report, in MB."""
 
 
+class RegisteredModelConfig(_Section):
+    """A version in MLflow's model registry that stands for the audited weights."""
+
+    name: Text
+    """Registered model."""
+    version: int = Field(ge=1)
+    """Version that holds the audited weights; it gets the audit's verdict as tags."""
+    alias: Annotated[str, AfterValidator(_unreserved_alias)] | None = None
+    """Alias that moves to this version where every gate passes, those that only warn included, and never otherwise."""
+
+
 class TrackingConfig(_Section):
     """Where MLflow keeps the results."""
 
@@ -402,6 +421,10 @@ class TrackingConfig(_Section):
     """Tracking server or database; nothing means ``sqlite:///<output>/mlflow.db``."""
     experiment: Text = "difflens-audit"
     """MLflow experiment."""
+    timeout_seconds: float = Field(120.0, ge=1, le=3600)
+    """Longest time that the end of an audit waits for MLflow; what is left then is for ``difflens-audit sync``."""
+    registered_model: RegisteredModelConfig | None = None
+    """A registered model version that the audit's verdict is written on."""
 
 
 class AlertsConfig(_Section):

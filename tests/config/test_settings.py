@@ -138,6 +138,19 @@ def test_the_lens_follows_the_audited_attributes_unless_it_says_otherwise():
     assert list(mistakes(attributes=groups, lens={"attributes": ["age", "race"]})) == [("lens", "attributes", 1)]
 
 
+@pytest.mark.parametrize("alias", ["latest", "LATEST", "v7", "two words", ""])
+def test_an_alias_that_mlflow_would_refuse_is_refused_before_any_image(alias):
+    with pytest.raises(ValidationError, match="which MLflow keeps for itself"):
+        AuditConfig(name="audit", tracking={"registered_model": {"name": "faces", "version": 7, "alias": alias}})
+
+
+def test_a_registered_model_needs_its_version_and_no_alias():
+    section = AuditConfig(name="audit", tracking={"registered_model": {"name": "faces", "version": 7}}).tracking
+    assert (section.registered_model.version, section.registered_model.alias) == (7, None)
+    with pytest.raises(ValidationError, match="version"):
+        AuditConfig(name="audit", tracking={"registered_model": {"name": "faces"}})
+
+
 def test_tracking_defaults_to_sqlite_under_the_output():
     assert AuditConfig(name="audit", output="there/").tracking_uri == "sqlite:///there/mlflow.db"
     assert AuditConfig(name="audit", tracking={"uri": "http://host"}).tracking_uri == "http://host"

@@ -66,7 +66,9 @@ def test_help_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("loaded: []\n")
-    assert all(verb in done.stdout for verb in ("run", "plan", "validate", "dissect", "report", "calibrate", "doctor"))
+    assert all(
+        verb in done.stdout for verb in ("run", "plan", "validate", "dissect", "report", "sync", "calibrate", "doctor")
+    )
 
 
 def test_no_command_is_a_question_for_help():

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ from audit.config.settings import AuditConfig, ModelConfig
 from audit.store import AUDIT, PROGRESS, PROVENANCE, RESULTS, RunConflictError, RunDirectory
 from ray_jobs.pool import PoolError
 from ray_jobs.run import default_run_id, open_run, plan, run_audit
+from reports.outbox import read_outbox
 
 MANY = {"occupations": ["doctor", "nurse", "chef", "pilot"], "images_per_prompt": 240}
 """With batches of 4: 240 shards, a few seconds of work, so that there is a half-way."""
@@ -88,12 +90,15 @@ def test_the_same_audit_again_computes_nothing_and_finds_the_same(whole):
     assert results(again) == rows
 
 
-def test_a_tracking_outage_is_a_warning_and_the_audit_stands(whole, caplog):
-    config, _ = whole
-    outcome = run_audit(changed(config, tracking={"uri": "file:///dev/null/store"}))
-    assert outcome.tracking_url is None
-    assert outcome.report.is_file()
-    assert "the audit is not in MLflow" in caplog.text
+def test_a_tracking_server_that_says_nothing_changes_no_result(whole, caplog):
+    config, outcome = whole
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        told = run_audit(changed(config, tracking={"uri": uri, "timeout_seconds": 2}))
+    assert told.tracking_url is None
+    assert (told.result.verdicts, results(told)) == (outcome.result.verdicts, results(outcome))
+    assert "the tracking store took more than 2 s" in caplog.text
+    assert read_outbox(RunDirectory(told.run_path)).problem == "the tracking store took more than 2 s"
 
 
 def test_other_weights_do_not_go_on_in_an_old_run(audit, cluster):

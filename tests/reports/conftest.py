@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 import io
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -28,7 +36,7 @@ from audit.records import (
     SecondView,
     Verdict,
 )
-from audit.store import AUDIT, RESULTS, RunDirectory
+from audit.store import AUDIT, REPORT, RESULTS, RunDirectory
 from audit.targets import uniform_targets
 from reports.export import to_json
 from reports.html import render
@@ -302,3 +310,77 @@ def verdict():
 def page_text(result) -> str:
     """The report of the result, without pictures."""
     return render(result, Pictures({}, {}))
+
+
+@pytest.fixture
+def store_finished(tmp_path):
+    """Writes only the three files without which an audit is not finished: what matters where nothing is rendered."""
+
+    def store(result, directory=tmp_path / "runs") -> RunDirectory:
+        run = RunDirectory(directory / result.run_id)
+        run.write_json(AUDIT, to_json(result))
+        run.file(RESULTS).write_bytes(b"PAR1")
+        run.file(REPORT).write_text("<!doctype html><title>a report</title>")
+        return run
+
+    return store
+
+
+@pytest.fixture(scope="session")
+def migrated_database(tmp_path_factory) -> Path:
+    """MLflow's schema takes seconds to make, so it is made once and copied."""
+    mlflow = pytest.importorskip("mlflow")
+    path = tmp_path_factory.mktemp("mlflow") / "template.db"
+    mlflow.MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
+    return path
+
+
+class MlflowServer:
+    """A real MLflow server on loopback that can be stopped and started again on the same database and port."""
+
+    def __init__(self, directory: Path, database: Path):
+        self._directory = directory
+        shutil.copy(database, directory / "mlflow.db")
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._process = None
+
+    def start(self):
+        command = [
+            sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1",
+            "--backend-store-uri", f"sqlite:///{self._directory / 'mlflow.db'}",
+            "--artifacts-destination", str(self._directory / "artifacts"),
+        ]  # fmt: skip
+        environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        with (self._directory / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, env=environment, start_new_session=True, cwd=self._directory
+            )
+        end = time.monotonic() + 300
+        while not self._answers():
+            assert self._process.poll() is None, (self._directory / "server.log").read_text()
+            assert time.monotonic() < end, "the server did not start within five minutes"
+            time.sleep(0.2)
+
+    def stop(self):
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGKILL)  # its own session: the server and its workers
+            self._process.wait()
+            self._process = None
+
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/health", timeout=5):
+                return True
+        except OSError:
+            return False
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory, migrated_database):
+    """One server for all tests: it takes long to start. A test that stops it starts it again."""
+    server = MlflowServer(tmp_path_factory.mktemp("server"), migrated_database)
+    server.start()
+    yield server
+    server.stop()
