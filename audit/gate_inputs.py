@@ -19,6 +19,7 @@ from audit.measure.group_measures import MEASURES, MOST_GROUPS
 from audit.measure.intervals import mean_interval, wilson
 from audit.measure.paired import mean_over_prompts
 from audit.records import BASELINE, Attribute, Estimate, QualityResult, Range
+from audit.stages import Stages
 from audit.targets import Targets, pooled_target, target_of
 
 Reading = GateInput | NoData
@@ -35,12 +36,14 @@ class GateReader:
         attributes: Attributes with their groups.
         targets: The distribution that counts as fair, by prompt and attribute.
         quality: Arm → its quality figures.
+        stages: Two-stage sampling, None where the number of images was fixed.
     """
 
     arms: Mapping[str, ArmRows]
     attributes: Sequence[Attribute]
     targets: Targets
     quality: Mapping[str, QualityResult]
+    stages: Stages | None = None
 
     def read(self, gate: Gate) -> Reading:
         """Return what ``gate`` is judged on."""
@@ -100,12 +103,18 @@ class GateReader:
         counts, n = _counts(rows, attribute, gate.prompt_id)
         if not n:
             return NO_IMAGES
-        group = attribute.groups.index(gate.measure.partition(":")[2])
+        name = gate.measure.partition(":")[2]
+        group = attribute.groups.index(name)
         bounds = share_bounds(counts, rows.counts(gate.prompt_id))[group]
         count = int(counts[group])
+
+        def interval(confidence: float) -> tuple[float, float]:
+            staged = self.stages and self.stages.interval(rows, attribute.name, name, gate.prompt_id, confidence)
+            return _ends(staged or wilson(count, n, confidence))
+
         return GateInput(
             value=count / n,
-            interval_at=lambda confidence: _ends(wilson(count, n, confidence)),
+            interval_at=interval,
             n=n,
             worst_case=(bounds.low, bounds.high),
             unclassified=_unclassified_share(rows, gate.prompt_id),

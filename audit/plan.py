@@ -84,6 +84,26 @@ def plan_shards(prompts: Sequence[Prompt], images_per_prompt: int, batch: int) -
     )
 
 
+def further_shards(made: Sequence[Shard], images: int, batch: int) -> tuple[Shard, ...]:
+    """Return the shards that bring a prompt to ``images`` images; those already made stay as they are.
+
+    Args:
+        made: The prompt's shards, at least one, whose indices run from 0 without a gap.
+        images: The prompt's images in all.
+        batch: Images per shard; the last may have fewer.
+
+    Raises:
+        ValueError: If there is no shard yet, or the batch is below 1.
+    """
+    if not made or batch < 1:
+        raise ValueError(f"expected at least 1 shard and a batch of 1, found {len(made)} shards, batch {batch}")
+    first = sum(len(shard.indices) for shard in made)
+    return tuple(
+        Shard(prompt=made[0].prompt, number=number, indices=tuple(range(start, min(start + batch, images))))
+        for number, start in enumerate(range(first, images, batch), start=len(made))
+    )
+
+
 def arms_of(config: AuditConfig) -> tuple[str, ...]:
     """Return the arms: the baseline, then each mitigation by name."""
     return (BASELINE, *(mitigation.name for mitigation in config.mitigations))

@@ -583,6 +583,34 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class TwoStageSampling:
+    """What two-stage sampling made: a pilot of every prompt, then the images that its share needed.
+
+    Attributes:
+        attribute: The attribute whose share the design was made for.
+        group: The group whose share it was.
+        half_width: Half the length that the share's 95 % interval was to have.
+        widest: Half the length of the widest such interval, None where nothing was classified.
+        pilot: Images of each prompt and arm in the first stage.
+        single_stage: Images of each prompt and arm that a single stage needs for the same half-width.
+        images: Prompt id → images in each arm, both stages together.
+    """
+
+    attribute: str
+    group: str
+    half_width: float
+    widest: float | None
+    pilot: int
+    single_stage: int
+    images: dict[str, int]
+
+    @property
+    def saving(self) -> float:
+        """Images of a single stage by those that were made: 2 where half of them were saved."""
+        return self.single_stage * len(self.images) / sum(self.images.values())
+
+
+@dataclass(frozen=True)
 class AuditResult:
     """All that an audit found; ``audit.json`` is this record.
 
@@ -598,6 +626,7 @@ class AuditResult:
         agreement: How far each further judge agrees with the one that decides, by arm and attribute.
         second_views: What each further judge says of each finding.
         targets: Attribute → where its target is from; the shares themselves stand in the rows.
+        two_stage: What two-stage sampling made, None where the number of images was fixed.
     """
 
     run_id: str
@@ -615,4 +644,5 @@ class AuditResult:
     agreement: tuple[JudgeAgreement, ...] = ()
     second_views: tuple[SecondView, ...] = ()
     targets: dict[str, TargetSource] = field(default_factory=dict)
+    two_stage: TwoStageSampling | None = None
     schema_version: int = 2

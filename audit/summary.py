@@ -44,6 +44,7 @@ from audit.records import (
 )
 from audit.rows import FEATURES, results_schema, row_schema
 from audit.second_opinions import agreements, common_answers, second_views
+from audit.stages import Stages
 from audit.store import CONFIG, PROVENANCE, RunDirectory
 from audit.targets import AuditTargets, Targets
 
@@ -68,6 +69,7 @@ class SummaryPlan:
         kid_images: Features kept whole per arm, for the kernel distance.
         confusions: Attribute → the judge's confusion matrix, where it is known.
         gates: Limits that the audit must keep.
+        stages: Two-stage sampling, None where the number of images was fixed.
         opinions: Further judges, which decide nothing.
     """
 
@@ -81,6 +83,7 @@ class SummaryPlan:
     kid_images: int = 2_000
     confusions: Mapping[str, ConfusionMatrix] = field(default_factory=dict)
     gates: tuple[GateConfig, ...] = ()
+    stages: Stages | None = None
     opinions: tuple[SecondOpinion, ...] = ()
 
     @property
@@ -155,6 +158,7 @@ def summarise(
         agreement=agreements(common),
         second_views=second_views(common, results),
         targets={a.name: plan.targets.sources.get(a.name, TargetSource("uniform")) for a in plan.attributes},
+        two_stage=None if plan.stages is None else plan.stages.sampling(results, plan.images),
     )
 
 
@@ -165,12 +169,13 @@ def _results(arms: Mapping[str, ArmRows], plan: SummaryPlan) -> tuple[GroupResul
         for rows in arms.values()
     ]
     prompts = len(plan.prompt_ids)
-    return tuple(
+    results = tuple(
         results[place + number * prompts]
         for place in range(prompts)
         for results in by_arm
         for number in range(len(plan.attributes))
     )
+    return results if plan.stages is None else tuple(plan.stages.applied(row, arms[row.arm]) for row in results)
 
 
 def _measured_by(attribute: Attribute, plan: SummaryPlan) -> tuple[Attribute, Targets, ConfusionMatrix | None]:
@@ -179,7 +184,8 @@ def _measured_by(attribute: Attribute, plan: SummaryPlan) -> tuple[Attribute, Ta
 
 def _verdicts(arms: Mapping[str, ArmRows], plan: SummaryPlan, quality: Sequence[QualityResult]) -> tuple[Verdict, ...]:
     gates = gates_of(plan.gates, plan.prompt_ids)
-    reader = GateReader(arms, plan.attributes, plan.targets.shares, {figures.arm: figures for figures in quality})
+    by_arm = {figures.arm: figures for figures in quality}
+    reader = GateReader(arms, plan.attributes, plan.targets.shares, by_arm, plan.stages)
     return evaluate(gates, [reader.read(gate) for gate in gates])
 
 

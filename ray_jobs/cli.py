@@ -150,13 +150,17 @@ def plan(config: ConfigArgument, sets: SetOption = None, as_json: JsonOption = F
         audit = read_config(config, sets or (), [check_occupations, check_targets, check_gates])
     from ray_jobs import terminal
     from ray_jobs.power_table import power_as_data, power_of, show_power
+    from ray_jobs.sampling_table import sampling_as_data, sampling_of, show_sampling
 
-    work = terminal.work_of(audit)
+    work, sampling = terminal.work_of(audit), sampling_of(audit)
     power = power_of(audit, work.prompts)
     if as_json:
-        print_json(terminal.work_as_data(work) | {"power": power_as_data(power)})
+        planned = {"two_stage": sampling_as_data(sampling), "power": power_as_data(power)}
+        print_json(terminal.work_as_data(work) | planned)
     else:
         terminal.show_work(work)
+        if sampling is not None:
+            show_sampling(sampling, terminal.open_console())
         show_power(power, terminal.open_console())
 
 

@@ -149,8 +149,10 @@ class Progress:
 
 
 @contextmanager
-def show_progress(run: RunDirectory, total: int, done: int, stream: TextIO | None = None) -> Iterator[Progress]:
-    """Show progress inside the block and record how it ended.
+def show_progress(
+    run: RunDirectory, total: int, done: int, stream: TextIO | None = None, *, last: bool = True
+) -> Iterator[Progress]:
+    """Show progress inside the block and record how it ended; the audit is not ``done`` before its last block is.
 
     Leaving the block with shards missing is ``incomplete``; an exception is ``failed``, Ctrl-C ``interrupted``. The
     default stream is stderr: stdout belongs to the answer.
@@ -160,7 +162,8 @@ def show_progress(run: RunDirectory, total: int, done: int, stream: TextIO | Non
     state: State = "failed"
     try:
         yield progress
-        state = "done" if progress.snapshot("running").done == total else "incomplete"
+        whole = progress.snapshot("running").done == total
+        state = "running" if not last else "done" if whole else "incomplete"
     except KeyboardInterrupt:
         state = "interrupted"
         raise

@@ -26,6 +26,7 @@ from audit.plan import arms_of, opinions_of, plan_shards, prompts_of
 from audit.provenance import collect_provenance
 from audit.records import Attribute, AuditResult, Shard
 from audit.slots import Journal, series_of, slot_of
+from audit.stages import Stages, second_stage
 from audit.store import CHANGES_NO_RESULT, LENS, RunDirectory
 from audit.summary import SummaryPlan, summarise
 from audit.targets import AuditTargets, audit_targets
@@ -90,7 +91,7 @@ def run_audit(config: AuditConfig, *, run_id: str | None = None, address: str | 
     with connect(address, config.workers) as cluster:
         run = open_run(config, run_id or default_run_id(config), cluster)
         lens = ensure_lens(config, cluster)
-        finished = do_shards(config, shards, run, lens, cluster)
+        shards, finished = do_stages(config, shards, run, lens, cluster)
         reference = reference_features(config, cluster)
     missing = tuple(shard.id for shard in shards if shard not in finished)
     result = with_provenance(summarise_run(config, finished, run, targets, reference), run, missing)
@@ -102,7 +103,7 @@ def run_audit(config: AuditConfig, *, run_id: str | None = None, address: str | 
 
 
 def plan(config: AuditConfig) -> tuple[Shard, ...]:
-    """Return all shards of an audit."""
+    """Return all shards of an audit; of two-stage sampling those of the pilot, which decide the others."""
     occupations = World.load(world_table(config.model)).occupations if bundle_of(config.model) else ()
     prompts = prompts_of(config, occupations)
     return plan_shards(prompts, config.prompts.images_per_prompt, config.sampling.batch)
@@ -136,10 +137,48 @@ def open_run(config: AuditConfig, run_id: str, cluster: Cluster) -> RunDirectory
     return run
 
 
-def do_shards(
+def do_stages(
     config: AuditConfig, shards: Sequence[Shard], run: RunDirectory, lens: Path | None, cluster: Cluster
+) -> tuple[tuple[Shard, ...], tuple[Shard, ...]]:
+    """Do the planned shards and, where the config samples in two stages, those that their results ask for.
+
+    Returns:
+        All shards, and those that are finished, both in plan order.
+
+    Raises:
+        PoolError: If no worker can be started, or nothing could be finished.
+    """
+    stages = Stages.of(config)
+    if stages is None:
+        return tuple(shards), do_shards(config, shards, run, lens, cluster, whole=len(shards))
+    pilot = do_shards(config, shards, run, lens, cluster, whole=None)
+    further = second_stage(stages, run, pilot, config.sampling.batch)
+    place = {prompt_id: number for number, prompt_id in enumerate(dict.fromkeys(s.prompt.id for s in shards))}
+    every = tuple(sorted([*shards, *further], key=lambda shard: (place[shard.prompt.id], shard.number)))
+    # A pilot that failed is for the next try: done now, it would leave its prompt without the stage that it asks for.
+    possible = {shard.id for shard in (*pilot, *further)}
+    ready = [shard for shard in every if shard.id in possible]
+    return every, do_shards(config, ready, run, lens, cluster, whole=len(every))
+
+
+def do_shards(
+    config: AuditConfig,
+    shards: Sequence[Shard],
+    run: RunDirectory,
+    lens: Path | None,
+    cluster: Cluster,
+    *,
+    whole: int | None,
 ) -> tuple[Shard, ...]:
     """Do the shards that are not finished yet and return all that are, in plan order.
+
+    Args:
+        config: The audit.
+        shards: What to do.
+        run: Where finished shards are.
+        lens: The model's lens.
+        cluster: Who works.
+        whole: Shards of the audit, None while that is not known.
 
     Raises:
         PoolError: If no worker can be started, or nothing could be finished.
@@ -157,7 +196,8 @@ def do_shards(
         error_budget=int(len(todo) * FAILURES_TOLERATED),
         limits=PoolLimits(resources=asked_resources(config, cluster)),
     )
-    with show_progress(run, total=len(shards), done=len(shards) - len(todo)) as progress, closing(outcomes):
+    progress_of = show_progress(run, whole or len(shards), len(shards) - len(todo), last=whole is not None)
+    with progress_of as progress, closing(outcomes):
         for outcome in outcomes:
             if isinstance(outcome, Failed):
                 failures.append(outcome)

@@ -36,7 +36,8 @@ class Work:
     Attributes:
         prompts: Every prompt.
         arms: Every arm, the baseline first.
-        images_per_prompt: In each arm.
+        images_per_prompt: In each arm; of two-stage sampling those of the pilot.
+        pilot: Whether the pilot's images are counted, which decides how many follow.
         shards_per_prompt: A shard does all arms of its images.
         unet_calls: Images that pass the U-Net, over all steps; 0 for the renderer, which has none.
     """
@@ -46,6 +47,7 @@ class Work:
     images_per_prompt: int
     shards_per_prompt: int
     unet_calls: int
+    pilot: bool = False
 
     @property
     def images(self) -> int:
@@ -63,7 +65,8 @@ class Work:
         counts = {"prompt": len(self.prompts), "image": self.images, "shard": self.shards}
         parts = [f"{count:,} {name}{'s' * (count != 1)}" for name, count in counts.items()]
         arms = " and ".join(filter(None, (", ".join(self.arms[:-1]), self.arms[-1])))
-        return f"{', '.join(parts)}, arm{'s' * (len(self.arms) > 1)} {arms}"
+        more = "; this is the pilot, a second stage follows" if self.pilot else ""
+        return f"{', '.join(parts)}, arm{'s' * (len(self.arms) > 1)} {arms}{more}"
 
 
 def work_of(config: AuditConfig) -> Work:
@@ -78,6 +81,7 @@ def work_of(config: AuditConfig) -> Work:
         images_per_prompt=images,
         shards_per_prompt=len(plan_shards(prompts[:1], images, config.sampling.batch)),
         unet_calls=unet_calls(sampled, config.sampling.steps, config.sampling.guidance),
+        pilot=config.prompts.two_stage is not None,
     )
 
 

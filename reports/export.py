@@ -31,6 +31,7 @@ from audit.records import (
     Range,
     SecondView,
     TargetSource,
+    TwoStageSampling,
     Verdict,
 )
 from audit.store import AUDIT, RunDirectory
@@ -84,6 +85,7 @@ def to_json(result: AuditResult) -> dict[str, Any]:
             "verdicts": [asdict(verdict) for verdict in result.verdicts],
             "agreement": [asdict(row) for row in result.agreement],
             "second_views": [asdict(view) for view in result.second_views],
+            "two_stage": result.two_stage and asdict(result.two_stage) | {"saving": result.two_stage.saving},
             "targets": {attribute: asdict(source) for attribute, source in result.targets.items()},
         }
     )
@@ -121,6 +123,7 @@ def from_json(data: Mapping[str, Any]) -> AuditResult:
         second_views=tuple(
             SecondView(**{**row, "share": _estimate(row["share"])}) for row in data.get("second_views", ())
         ),
+        two_stage=_two_stage(data["two_stage"]) if data.get("two_stage") else None,
         targets={name: _target_source(source) for name, source in data.get("targets", {}).items()},
     )
 
@@ -254,6 +257,10 @@ def _target(row: Mapping[str, Any]) -> dict[str, float]:
     if "target" in row:
         return dict(row["target"])
     return {group: 1 / len(row["shares"]) for group in row["shares"]}
+
+
+def _two_stage(row: Mapping[str, Any]) -> TwoStageSampling:
+    return TwoStageSampling(**{name: value for name, value in row.items() if name != "saving"})
 
 
 def _target_source(row: Mapping[str, Any]) -> TargetSource:

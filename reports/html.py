@@ -45,6 +45,7 @@ from reports.intersection_tables import combination_tables, dependence_table, to
 from reports.measure_tables import caveats, measures_by_occupation, measures_table
 from reports.pictures import Pictures, data_uri, fit, read_pictures
 from reports.redaction import redact_tree
+from reports.sampling import images_words, sampling_words
 from reports.story import (
     Story,
     article,
@@ -290,7 +291,8 @@ def _method(story: Story) -> dict[str, Any]:
     return {
         "prompt": template.replace("{a} {occupation}", article(example)).replace("{occupation}", example),
         "occupations": len(story.prompts),
-        "images": setting(config, "prompts", "images_per_prompt"),
+        "images": images_words(story),
+        "sampling": sampling_words(staged) if (staged := story.result.two_stage) else "",
         "steps": setting(config, "sampling", "steps"),
         "guidance": setting(config, "sampling", "guidance"),
         "model": setting(config, "model", "source"),

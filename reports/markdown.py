@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from audit.gates import overall_verdict
 from audit.records import AuditResult, Measurement
 from reports.evidence_tables import agreement_table, contradicted
+from reports.sampling import sampling_words
 from reports.story import Story, headline, label, measurement_text, number, percent, status_counts, story_of
 from reports.targets import target_lines
 from reports.verdicts import OVERALL, found, limit, subject
@@ -115,7 +116,7 @@ def _foot(story: Story) -> str:
     return (
         f"Groups are perceived presentation as the judge {escaped(str(source))} sees it, never identity. All verdicts "
         f"are right together with 95 % confidence. {escaped(' '.join(target_lines(story)))}"
-    )
+    ) + (f"\n\n{escaped(sampling_words(staged))}" if (staged := story.result.two_stage) else "")
 
 
 def _section(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -32,7 +32,7 @@ def known_keys(location: Location) -> tuple[str, ...]:
     for step in location:
         here = here["items"] if isinstance(step, int) else _below(here, step)
         # Of the kinds that a value can have, only one has keys of its own.
-        here = next((kind for kind in here.get("oneOf", ()) if "$ref" in kind), here)
+        here = next((kind for kind in (*here.get("oneOf", ()), *here.get("anyOf", ())) if "$ref" in kind), here)
         if "$ref" in here:
             here = schema["$defs"][here["$ref"].rsplit("/", 1)[-1]]
     return tuple(here["properties"])

@@ -217,6 +217,19 @@ class ModelConfig(_Section):
     planted shares (YAML). Nothing means the bundled one."""
 
 
+class TwoStageConfig(_Section):
+    """A pilot first, then as many images of each prompt as one share needs for its precision."""
+
+    attribute: Text
+    """The attribute whose share is to be that precise, in the baseline arm."""
+    group: GroupName | None = None
+    """The group whose share it is; nothing means the attribute's first. Of two groups either will do."""
+    half_width: float = Field(0.1, gt=0, lt=0.5)
+    """Half the length of the share's 95 % interval: 0.1 for ± 10 points."""
+    max: int | None = Field(None, ge=2, le=1_000_000)
+    """Most images of each prompt in each arm, however wide the interval then is; nothing means what it takes."""
+
+
 class PromptsConfig(_Section):
     """What the model is asked to draw."""
 
@@ -225,7 +238,9 @@ class PromptsConfig(_Section):
     occupations: AllOrNames = "all"
     """Names, or ``all`` those of the calibration world."""
     images_per_prompt: int = Field(64, ge=1, le=1_000_000)
-    """Images of each prompt in each arm."""
+    """Images of each prompt in each arm; with ``two_stage`` those of the pilot."""
+    two_stage: TwoStageConfig | None = None
+    """Sample in two stages: ``images_per_prompt`` first, then as many more as each prompt needs."""
     attribution: bool = True
     """Also find which bias features carry each occupation's skew."""
 
@@ -527,6 +542,7 @@ def _line_errors(problems: Sequence[Problem]) -> list[InitErrorDetails]:
 
 def _disagreements(config: AuditConfig) -> Iterator[Problem]:
     """Find what single fields cannot know: names that must exist elsewhere, shapes that must fit each other."""
+    yield from _two_stage_disagreements(config)
     yield from _mistaken_targets(config)
     yield from _unknown_lens_attributes(config)
     yield from _unusable_arm_names(config)
@@ -540,6 +556,28 @@ def _disagreements(config: AuditConfig) -> Iterator[Problem]:
         yield from _gate_limit(at, gate)
         yield from _gate_attribute(config, at, gate)
         yield from _gate_place(config, at, gate)
+
+
+def _two_stage_disagreements(config: AuditConfig) -> Iterator[Problem]:
+    stages, at = config.prompts.two_stage, ("prompts", "two_stage")
+    if stages is None:
+        return
+    known, pilot = tuple(config.attributes), config.prompts.images_per_prompt
+    reads: tuple[Location, ...] = (("attributes",), ("prompts", "images_per_prompt"))
+    if stages.attribute not in known:
+        hint = suggestion(stages.attribute, known)
+        message = f"expected an audited attribute ({listing(known)}), found {stages.attribute!r}{hint}"
+        yield Problem((*at, "attribute"), message, reads)
+    elif stages.group is not None and stages.group not in config.attributes[stages.attribute]:
+        groups = config.attributes[stages.attribute]
+        message = f"expected a group of {stages.attribute} ({listing(groups)}), found {stages.group!r}"
+        yield Problem((*at, "group"), message + suggestion(stages.group, groups), (*reads, (*at, "attribute")))
+    if pilot < 2:
+        message = f"expected a pilot of at least 2 images per prompt, found {pilot}; raise it"
+        yield Problem(("prompts", "images_per_prompt"), message, (at,))
+    elif stages.max is not None and stages.max < pilot:
+        message = f"expected at least the {pilot} images of the pilot, found {stages.max}; raise it"
+        yield Problem((*at, "max"), message, reads)
 
 
 def _mistaken_targets(config: AuditConfig) -> Iterator[Problem]:

@@ -7,12 +7,17 @@ whose p-values are sums over every outcome of both stages, ordered by their pool
 Technometrics 25, for sequential designs; Clopper and Pearson 1934 where there is no second stage). Its coverage is at
 least what it says for every share and every design, provided that the number of images is that of ``total_images``.
 
+Counted are classified images. Where some cannot be classified, a second stage is made larger by the pilot's rate
+(``images_to_make``) and yields about as many classified ones as the design asks for. ``two_stage_interval`` then scales
+the second stages that would have followed other pilots by what became of the one that was made. It is exact where all
+was classified; else it rests on unclassified images being as frequent in either stage.
+
 Legend: n₁ images of the pilot, k₁ of them in the group, n(k₁) images in all, k of them in the group, p the true share.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -35,12 +40,14 @@ class TwoStage:
     Attributes:
         pilot: Images of the first stage n₁, at least 2.
         half_width: Half the length that the share's interval is to have, in (0, 0.5).
-        confidence: Coverage of the interval, in (0, 1).
+        confidence: Coverage at which the interval is to have it, in (0, 1).
+        largest: Most images in all, however wide the interval then is; None for no such limit.
     """
 
     pilot: int
     half_width: float
     confidence: float = 0.95
+    largest: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse what is no design."""
@@ -60,7 +67,13 @@ class TwoStage:
         # pass for certainty.
         p = (np.arange(self.pilot + 1) + z**2 / 2) / (self.pilot + z**2)
         needed = np.ceil(z**2 * p * (1 - p) / self.half_width**2 + 1 / self.half_width).astype(np.int64)
-        return np.clip(needed, self.pilot, max(self.pilot, fixed_images(self.half_width, self.confidence)))
+        return np.clip(needed, self.pilot, max(self.pilot, self.single_stage))
+
+    @property
+    def single_stage(self) -> int:
+        """Images that a design of one stage makes whatever the share is."""
+        fixed = fixed_images(self.half_width, self.confidence)
+        return fixed if self.largest is None else min(fixed, self.largest)
 
 
 @lru_cache(maxsize=64)
@@ -93,23 +106,81 @@ def total_images(design: TwoStage, pilot_successes: int) -> int:
     return int(design.totals[pilot_successes])
 
 
-def two_stage_interval(design: TwoStage, pilot_successes: int, successes: int) -> Estimate:
+def images_to_make(design: TwoStage, classified: int, successes: int) -> int:
+    """Return the images of both stages together, of which as many should be classified as the design asks for.
+
+    Args:
+        design: Whose pilot counts images, classified or not.
+        classified: Images of the pilot that were classified; below 2 they say nothing, and one stage's number is made.
+        successes: Of those, the images of the group.
+
+    Raises:
+        ValueError: If such counts cannot come from this pilot.
+    """
+    if not 0 <= classified <= design.pilot:
+        raise ValueError(f"expected 0 to {design.pilot} classified images of the pilot, found {classified}")
+    if classified < 2:
+        return max(design.pilot, design.single_stage)
+    wanted = total_images(replace(design, pilot=classified), successes)
+    second = -(-(wanted - classified) * design.pilot // classified)
+    return (
+        design.pilot + second
+        if design.largest is None
+        else max(design.pilot, min(design.pilot + second, design.largest))
+    )
+
+
+def two_stage_interval(
+    design: TwoStage, pilot_successes: int, successes: int, *, n: int | None = None, confidence: float | None = None
+) -> Estimate:
     """Return the pooled share with its exact interval.
 
     Args:
-        design: The design that was followed.
+        design: The design that was followed; its pilot counts the classified images of the first stage.
         pilot_successes: Images of the group in the pilot k₁.
         successes: Images of the group in both stages k.
+        n: Classified images of both stages, where they are not just as many as the design asked for.
+        confidence: Coverage of the interval, in (0, 1); that of the design unless given.
 
     Raises:
-        ValueError: If such counts cannot come from this design.
+        ValueError: If such counts cannot come from this design, or the confidence is no share.
     """
-    n = total_images(design, pilot_successes)
-    _check_successes(design, pilot_successes, successes, total=n)
-    share = successes / n
-    low = _end(design, successes, n, upper=False) if successes else 0.0
-    high = _end(design, successes, n, upper=True) if successes < n else 1.0
-    return Estimate(value=share, low=min(low, share), high=max(high, share), n=n)
+    if confidence is not None and not 0 < confidence < 1:
+        raise ValueError(f"expected a confidence in (0, 1), found {confidence}")
+    total_images(design, pilot_successes)
+    return _interval(design, pilot_successes, successes, n, design.confidence if confidence is None else confidence)
+
+
+@lru_cache(maxsize=65_536)  # prompts of one audit share a design, and many of them their counts
+def _interval(design: TwoStage, pilot_successes: int, successes: int, n: int | None, confidence: float) -> Estimate:
+    outcome = _Outcomes.of(design, pilot_successes, n)
+    total = int(outcome.totals[pilot_successes])
+    _check_successes(design, pilot_successes, successes, total=total)
+    alpha, share = (1 - confidence) / 2, successes / total
+    low = _end(outcome, successes, total, alpha, upper=False) if successes else 0.0
+    high = _end(outcome, successes, total, alpha, upper=True) if successes < total else 1.0
+    return Estimate(value=share, low=min(low, share), high=max(high, share), n=total)
+
+
+@dataclass(frozen=True)
+class _Outcomes:
+    """How many classified images there are in all after each pilot, n(k₁) for k₁ = 0 … n₁."""
+
+    pilot: int
+    totals: Counts
+
+    @classmethod
+    def of(cls, design: TwoStage, pilot_successes: int, n: int | None) -> _Outcomes:
+        planned = design.totals - design.pilot
+        here = int(planned[pilot_successes])
+        made = here if n is None else n - design.pilot
+        if made < 0 or (made and not here):
+            raise ValueError(
+                f"expected {design.pilot} images in the pilot and {here} planned after it, found {n} in both stages"
+            )
+        if made == here:
+            return cls(design.pilot, design.totals)
+        return cls(design.pilot, design.pilot + np.rint(planned * (made / here)).astype(np.int64))
 
 
 def expected_images(design: TwoStage, share: float) -> float:
@@ -118,16 +189,16 @@ def expected_images(design: TwoStage, share: float) -> float:
     Raises:
         ValueError: If the share is not in [0, 1].
     """
-    return float(_pilot_weights(design, _checked_share(share)) @ design.totals)
+    return float(_pilot_weights(design.pilot, _checked_share(share)) @ design.totals)
 
 
 def saving(design: TwoStage, share: float) -> float:
-    """Return the part of the fixed worst-case number of images that the design saves on average, negative for a loss.
+    """Return the part of a single stage's images that the design saves on average, negative for a loss.
 
     Raises:
         ValueError: If the share is not in [0, 1].
     """
-    return 1 - expected_images(design, share) / fixed_images(design.half_width, design.confidence)
+    return 1 - expected_images(design, share) / design.single_stage
 
 
 def _half_width_at_worst(n: int, confidence: float) -> float:
@@ -135,38 +206,37 @@ def _half_width_at_worst(n: int, confidence: float) -> float:
     return 0.5 - float(betaincinv(n // 2, n - n // 2 + 1, (1 - confidence) / 2))
 
 
-def _end(design: TwoStage, successes: int, n: int, *, upper: bool) -> float:
+def _end(outcomes: _Outcomes, successes: int, n: int, alpha: float, *, upper: bool) -> float:
     """Return the outermost share that one of the one-sided tests does not reject."""
-    alpha = (1 - design.confidence) / 2
     grid = np.linspace(0, 1, GRID)
-    kept = np.flatnonzero(_p_value(design, grid, successes, n, at_most=upper) > alpha)
+    kept = np.flatnonzero(_p_value(outcomes, grid, successes, n, at_most=upper) > alpha)
     outermost = int(kept[-1] if upper else kept[0])
     inside, outside = grid[outermost], grid[np.clip(outermost + (1 if upper else -1), 0, GRID - 1)]
     while abs(inside - outside) > 1e-7:
         middle = (inside + outside) / 2
-        keeps = _p_value(design, np.array([middle]), successes, n, at_most=upper)[0] > alpha
+        keeps = _p_value(outcomes, np.array([middle]), successes, n, at_most=upper)[0] > alpha
         inside, outside = (middle, outside) if keeps else (inside, middle)
     return float(outside)
 
 
-def _p_value(design: TwoStage, shares: Floats, successes: int, n: int, *, at_most: bool) -> Floats:
+def _p_value(outcomes: _Outcomes, shares: Floats, successes: int, n: int, *, at_most: bool) -> Floats:
     """Return the probability of a pooled share at most (or at least) ``successes / n``, for true shares of shape (G,).
 
     The shares are compared as fractions of whole numbers, so that ties are ties.
     """
-    totals, pilot = design.totals, np.arange(design.pilot + 1)
-    rest = totals - design.pilot
+    totals, pilot = outcomes.totals, np.arange(outcomes.pilot + 1)
+    rest = totals - outcomes.pilot
     if at_most:
         most = successes * totals // n - pilot
         second = 1 - _at_least(most + 1, rest, shares)
     else:
         second = _at_least(-(-successes * totals // n) - pilot, rest, shares)
-    return np.asarray((_pilot_weights(design, shares) * second).sum(axis=1))
+    return np.asarray((_pilot_weights(outcomes.pilot, shares) * second).sum(axis=1))
 
 
-def _pilot_weights(design: TwoStage, shares: ArrayLike) -> Floats:
+def _pilot_weights(n: int, shares: ArrayLike) -> Floats:
     """Return the probabilities of k₁ = 0 … n₁ successes, shape (…, n₁ + 1)."""
-    p, k, n = np.asarray(shares, dtype=np.float64)[..., None], np.arange(design.pilot + 1), design.pilot
+    p, k = np.asarray(shares, dtype=np.float64)[..., None], np.arange(n + 1)
     orders = gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
     return np.asarray(np.exp(orders + xlogy(k, p) + xlog1py(n - k, -p)))
 

@@ -183,6 +183,7 @@ def test_known_keys_follow_a_location():
     assert known_keys(("sampling",)) == ("steps", "guidance", "batch")
     assert "strength" in known_keys(("mitigations", 3))
     assert known_keys(("targets", "gender")) == ("csv", "categories")
+    assert known_keys(("prompts", "two_stage")) == ("attribute", "group", "half_width", "max")
 
 
 @pytest.mark.parametrize("change", [{"edit": "scale"}, {"reverse_step": "asymmetric"}, {"window": [0.0, 0.5]}])
@@ -224,6 +225,29 @@ def test_a_target_is_a_word_shares_or_a_file():
 def test_a_mistaken_target_is_told_at_its_place(targets, where, message):
     found = mistakes(targets=targets)
     assert message in found["targets", *where]
+
+
+@pytest.mark.parametrize(
+    ("prompts", "where", "message"),
+    [
+        ({"two_stage": {"attribute": "gendr"}}, ("two_stage", "attribute"), "found 'gendr'; did you mean 'gender'?"),
+        (
+            {"two_stage": {"attribute": "age", "group": "female"}},
+            ("two_stage", "group"),
+            "expected a group of age (young, adult, old), found 'female'",
+        ),
+        ({"two_stage": {"attribute": "age", "max": 32}}, ("two_stage", "max"), "at least the 64 images of the pilot"),
+        (
+            {"images_per_prompt": 1, "two_stage": {"attribute": "age"}},
+            ("images_per_prompt",),
+            "a pilot of at least 2 images per prompt, found 1",
+        ),
+        ({"two_stage": {"attribute": "age", "half_width": 0.5}}, ("two_stage", "half_width"), "less than 0.5"),
+    ],
+)
+def test_two_stages_need_a_share_and_a_pilot(prompts, where, message):
+    found = mistakes(prompts=prompts)
+    assert message in found["prompts", *where]
 
 
 def test_shares_that_images_are_steered_to_must_be_those_of_the_attribute():

@@ -1,15 +1,18 @@
 """Two stages cover the truth as often as one, and make fewer images where a share is far from a half."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from audit.calibration.world import World
 from audit.measure.two_stage import (
     TwoStage,
     expected_images,
     fixed_images,
+    images_to_make,
     saving,
     total_images,
     two_stage_interval,
@@ -108,6 +111,51 @@ def test_more_successes_never_lower_the_interval():
         assert (before.low, before.high) <= (after.low, after.high)
 
 
+def test_another_confidence_asks_of_the_same_images():
+    wide, usual = two_stage_interval(DESIGN, 4, 9, confidence=0.99), two_stage_interval(DESIGN, 4, 9)
+    assert wide.n == usual.n == total_images(DESIGN, 4)
+    assert wide.low < usual.low < usual.value < usual.high < wide.high
+    one_stage = TwoStage(pilot=150, half_width=0.1)
+    expected = stats.binomtest(40, 150).proportion_ci(0.99, method="exact")
+    found = two_stage_interval(one_stage, 40, 40, confidence=0.99)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-6)
+
+
+def test_a_largest_number_of_images_bounds_what_follows_every_pilot():
+    bounded = replace(DESIGN, largest=60)
+    assert max(bounded.totals) == bounded.single_stage == 60
+    assert [total_images(bounded, 0), total_images(bounded, 16)] == [total_images(DESIGN, 0), 60]
+    assert saving(bounded, 0.5) == pytest.approx(0, abs=1e-6)
+
+
+def test_images_that_cannot_be_classified_are_made_up_for_at_the_pilots_rate():
+    assert images_to_make(DESIGN, 32, 16) == total_images(DESIGN, 16)
+    half = total_images(replace(DESIGN, pilot=16), 8)
+    assert images_to_make(DESIGN, 16, 8) == 32 + 2 * (half - 16)
+    assert images_to_make(replace(DESIGN, largest=90), 16, 8) == 90
+    assert images_to_make(DESIGN, 1, 1) == images_to_make(DESIGN, 0, 0) == fixed_images(0.1)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.5])
+def test_the_interval_covers_the_truth_where_a_tenth_cannot_be_classified(share):
+    rng, covered, found = np.random.default_rng(7), 0, {}
+    for _ in range(600):
+        pilot = int(rng.binomial(DESIGN.pilot, 0.9))
+        first = int(rng.binomial(pilot, share))
+        second = int(rng.binomial(images_to_make(DESIGN, pilot, first) - DESIGN.pilot, 0.9))
+        key = pilot, first, first + int(rng.binomial(second, share)), pilot + second
+        if key not in found:
+            found[key] = two_stage_interval(replace(DESIGN, pilot=pilot), *key[1:3], n=key[3])
+        covered += found[key].low <= share <= found[key].high
+    assert covered / 600 >= 0.95 - 0.018  # two standard errors
+
+
+def test_half_widths_of_planted_occupations_cost_a_single_stage_1_4_times_as_many_images():
+    world, design = World.bundled(), TwoStage(pilot=64, half_width=0.05)
+    shares = [world.share(occupation, "gender")["female"] for occupation in world.occupations]
+    assert fixed_images(0.05) / np.mean([expected_images(design, share) for share in shares]) >= 1.4
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -119,6 +167,10 @@ def test_more_successes_never_lower_the_interval():
         (lambda: two_stage_interval(DESIGN, 4, 3), "found 4 and -1"),
         (lambda: two_stage_interval(DESIGN, 0, 900), "after it"),
         (lambda: expected_images(DESIGN, 1.5), "share"),
+        (lambda: images_to_make(DESIGN, 33, 4), "0 to 32 classified images of the pilot, found 33"),
+        (lambda: two_stage_interval(DESIGN, 4, 9, n=31), "found 31 in both stages"),
+        (lambda: two_stage_interval(TwoStage(150, 0.1), 4, 9, n=151), "0 planned after it"),
+        (lambda: two_stage_interval(DESIGN, 4, 9, confidence=1.0), "confidence"),
     ],
 )
 def test_what_no_design_can_give_is_refused(call, message):

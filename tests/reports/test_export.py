@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
-from audit.records import Attribute, Measurement, Prompt, Shard
+from audit.records import Attribute, Measurement, Prompt, Shard, TwoStageSampling
 from audit.rows import row_schema
 from audit.store import RunDirectory
 from audit.summary import LensEvidence, SummaryPlan, summarise
@@ -103,6 +103,16 @@ def test_the_schema_refuses_what_the_contract_does_not_promise(produced, damage)
     damage(data)
     with pytest.raises(ValidationError):
         validator("audit").validate(data)
+
+
+def test_what_two_stages_made_is_what_the_schema_says_and_comes_back_whole(produced):
+    staged = TwoStageSampling("gender", "female", 0.1, 0.097, 32, 104, {"nurse": 48, "ghost": 104})
+    result = replace(produced[1], two_stage=staged)
+    data = json.loads(json.dumps(to_json(result), allow_nan=False))
+    validator("audit").validate(data)
+    assert data["two_stage"]["saving"] == pytest.approx(208 / 152)
+    assert from_json(data) == result
+    assert to_json(produced[1])["two_stage"] is None
 
 
 def test_verdicts_are_what_the_schema_says_and_come_back_whole(produced, verdict):

@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 
 from audit.measure.intervals import wilson
-from audit.records import BASELINE, ImageKey
+from audit.records import BASELINE, ImageKey, TwoStageSampling
 from reports.export import from_json, to_json
 from reports.html import kept_pictures, render, write_report
 from reports.pictures import Pictures, fit
@@ -147,6 +147,16 @@ def test_an_edited_attribute_of_several_groups_opens_the_report(result):
     html = render(replace(result, config={**result.config, "mitigations": mitigations}), NONE)
     assert "Mean fairness discrepancy, skin tone" in html
     assert re.search(r'<title id="hero-title">Perceived skin tone', html)
+
+
+def test_two_stages_say_what_they_made_and_what_a_single_one_would_have(result):
+    images = {prompt: 64 + 10 * number for number, prompt in enumerate(story_of(result).prompts)}
+    staged = TwoStageSampling("gender", "female", 0.05, 0.049, 64, 402, images)
+    text = render(replace(result, two_stage=staged), NONE)
+    assert f"64 to {max(images.values())} images each per arm" in text
+    assert f"took {sum(images.values()):,} images per arm" in text
+    assert f"takes {402 * len(images):,}, {402 * len(images) / sum(images.values()):.2f} times as many" in text
+    assert "two stages" not in render(result, NONE)
 
 
 def test_an_arm_that_classifies_fewer_images_is_warned_of(result):
