@@ -120,12 +120,17 @@ class ShardReceipt:
         images: Images made, over all arms.
         seconds: Wall time of the worker.
         statuses: Images by status, over all arms.
+        too_large: Batches for which memory was too small, in the order in which they were tried; the shard was made in
+            batches of half of the last one.
+        node: Where it was done, as ``<address> <node id>``; empty outside a cluster.
     """
 
     shard_id: str
     images: int
     seconds: float
     statuses: dict[str, int]
+    too_large: tuple[int, ...] = ()
+    node: str = ""
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 CONFIG = "config.json"
 PROVENANCE = "provenance.json"
 PROGRESS = "progress.json"
+FAILURES = "failures.json"
 AUDIT = "audit.json"
 RESULTS = "results.parquet"
 REPORT = "report.html"
@@ -52,6 +54,20 @@ ROW_GROUP = 65_536
 
 class RunConflictError(ValueError):
     """The directory holds another run than the one that wants to go on in it."""
+
+
+class CorruptShardError(RuntimeError):
+    """The file of a finished shard cannot be read.
+
+    Attributes:
+        shard_id: Which shard.
+    """
+
+    def __init__(self, shard_id: str, reason: str) -> None:
+        """Say which shard, and what was found in place of its rows."""
+        self.shard_id = shard_id
+        message = f"shard {shard_id} cannot be read ({reason}); run the audit again to compute it anew"
+        super().__init__(message)
 
 
 @dataclass(frozen=True)
@@ -125,20 +141,41 @@ class RunDirectory:
 
         Raises:
             FileNotFoundError: If the shard is not finished.
+            CorruptShardError: If its file is no whole Parquet file, or a checksum in it is wrong.
         """
         path = self._shard_path(shard_id)
         if not path.exists():
             raise FileNotFoundError(f"shard {shard_id} is not finished: expected {path}; run the audit again to go on")
-        return _read_parquet(path)
+        try:
+            return _read_parquet(path)
+        except (pa.ArrowException, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # the system's word on the storage, not on what the file holds
+            raise CorruptShardError(shard_id, f"{path.name}: {error}") from error
 
     def read_rows(self, shard_ids: Iterable[str]) -> Iterator[pa.Table]:
         """Yield the rows of the shards in the given order, one shard at a time."""
         return (self.read_shard(shard_id) for shard_id in shard_ids)
 
     def read_attribution(self, shard_id: str) -> dict[str, NDArray[Any]] | None:
-        """Return the attribution that was stored with the shard, None if there was none."""
+        """Return the attribution that was stored with the shard, None if there was none.
+
+        Raises:
+            CorruptShardError: If its file is no whole safetensors file.
+        """
         path = self._attribution_path(shard_id)
-        return load_tensors(path.read_bytes()) if path.exists() else None
+        if not path.exists():
+            return None
+        try:
+            arrays: dict[str, NDArray[Any]] = load_tensors(path.read_bytes())
+        except SafetensorError as error:
+            raise CorruptShardError(shard_id, f"{path.name}: {error}") from error
+        return arrays
+
+    def discard_shard(self, shard_id: str) -> None:
+        """Forget a finished shard, so that it is computed again: first its mark, then what belongs to it."""
+        self._shard_path(shard_id).unlink(missing_ok=True)
+        self._attribution_path(shard_id).unlink(missing_ok=True)
 
     def write_results(self, table: pa.Table) -> None:
         """Write ``results.parquet``; equal rows give equal bytes."""
@@ -210,14 +247,17 @@ def _parquet_bytes(table: pa.Table) -> bytes:
     """Serialise with fixed settings and in one chunk: how the rows were gathered leaves no trace in the bytes."""
     sink = pa.BufferOutputStream()
     whole = table.replace_schema_metadata(None).combine_chunks()
-    pq.write_table(whole, sink, version="2.6", compression="zstd", row_group_size=ROW_GROUP)
+    pq.write_table(whole, sink, version="2.6", compression="zstd", row_group_size=ROW_GROUP, write_page_checksum=True)
     data: bytes = sink.getvalue().to_pybytes()
     return data
 
 
 def _read_parquet(path: Path) -> pa.Table:
-    """Read one file as it is; ``pq.read_table`` would take a ``key=value`` in the path for a partition column."""
-    with pq.ParquetFile(path) as file:
+    """Read one file as it is; ``pq.read_table`` would take a ``key=value`` in the path for a partition column.
+
+    Checksums are compared where the file has them: a flipped bit in a value is no error of the format.
+    """
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
         return file.read()
 
 

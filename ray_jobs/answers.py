@@ -25,7 +25,7 @@ def told_plainly() -> Iterator[None]:
         yield
     except ConfigErrors as mistakes:
         fail(mistakes)
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, OSError) as error:
         from ray_jobs.failures import code_of
 
         code = code_of(error)

@@ -129,7 +129,7 @@ def run(  # noqa: PLR0913 (one parameter per option)
 
         outcome = run_audit(audit, run_id=run_id, address=address)
     verdict = overall_verdict(outcome.result.verdicts)
-    code = at_gates(exit_code(verdict, complete=not outcome.incomplete), gate_exit_code)
+    code = at_gates(exit_code(verdict, complete=outcome.complete), gate_exit_code)
     from ray_jobs import terminal
 
     if as_json:
@@ -230,6 +230,26 @@ def report(
         print_json({"report": str(written)})
     else:
         typer.echo(f"Report: {written}")
+
+
+@app.command()
+def status(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.", show_default=False)],
+    as_json: JsonOption = False,
+) -> None:
+    """Show how far a run is, from its directory alone."""
+    from audit.store import RunDirectory
+    from ray_jobs.status import NoRunError, status_lines, status_of
+
+    try:
+        found = status_of(RunDirectory(run))
+    except NoRunError as mistake:
+        typer.echo(str(mistake), err=True)
+        raise typer.Exit(ExitCode.USAGE) from None
+    if as_json:
+        print_json(vars(found) | {"silent": found.silent})
+    else:
+        typer.echo("\n".join(status_lines(found)))
 
 
 @app.command()

@@ -64,13 +64,13 @@ def connect(address: str | None, workers: WorkersConfig) -> Iterator[Cluster]:
     """
     address = address or os.environ.get("RAY_ADDRESS")
     if ray.is_initialized():
-        yield _cluster(local=False)
+        yield cluster_now(local=False)
         return
     os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
     with _on_loopback() if address is None else nullcontext():
         _start(address, workers)
         try:
-            yield _cluster(local=address is None)
+            yield cluster_now(local=address is None)
         finally:
             ray.shutdown()
 
@@ -94,28 +94,45 @@ def _on_loopback() -> Iterator[None]:
             os.environ[variable] = inherited
 
 
-def worker_count(workers: WorkersConfig, cluster: Cluster) -> int:
-    """Return how many workers to start; ``auto`` fills the GPUs, or the CPUs where there is no GPU."""
+def worker_count(workers: WorkersConfig, cluster: Cluster, images: int | None = None) -> int:
+    """Return how many workers to start; ``auto`` fills the GPUs, or the CPUs where workers take no GPU.
+
+    Args:
+        workers: What the config says.
+        cluster: What is there.
+        images: What is to be made, over all arms; ``auto`` then keeps to ``workers.images_per_worker``.
+    """
     if isinstance(workers.count, int):
         return workers.count
-    if cluster.gpus:
-        return max(1, int(cluster.gpus / workers.gpus_per_worker))
-    return max(1, int(cluster.cpus // workers.threads))
+    on_gpus = cluster.gpus and workers.gpus_per_worker
+    room = int(cluster.gpus / workers.gpus_per_worker) if on_gpus else int(cluster.cpus // workers.threads)
+    if images is not None and workers.images_per_worker is not None:
+        room = min(room, images // workers.images_per_worker)
+    return max(1, room)
 
 
 def worker_resources(workers: WorkersConfig, gpus_available: float) -> dict[str, Any]:
-    """Return the options of a worker actor: a share of a GPU where there are GPUs, else CPUs alone.
+    """Return the options of a worker actor: what the config asks for, a share of a GPU only where there are GPUs.
 
     The number of threads is fixed before the process starts, since libraries read it when they load. A worker without a
     GPU is shown none: Ray no longer hides the GPUs of a node from it, and it would compute on them uninvited.
     """
     threads = str(workers.threads)
     variables = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-    if not gpus_available:
-        hidden = {"CUDA_VISIBLE_DEVICES": ""}
-        return {"num_cpus": workers.threads, "runtime_env": {"env_vars": variables | hidden}}
-    options = {"num_cpus": workers.threads, "num_gpus": workers.gpus_per_worker}
+    options: dict[str, Any] = {"num_cpus": workers.threads}
+    if gpus_available and workers.gpus_per_worker:
+        options |= {"num_gpus": workers.gpus_per_worker}
+        options |= {"accelerator_type": workers.accelerator_type} if workers.accelerator_type else {}
+    else:
+        variables |= {"CUDA_VISIBLE_DEVICES": ""}
+    options |= {"memory": int(workers.memory_gb * 1e9)} if workers.memory_gb else {}
+    options |= {"resources": dict(workers.resources)} if workers.resources else {}
     return options | {"runtime_env": {"env_vars": variables}}
+
+
+def this_node() -> str:
+    """Return the address and the id of the node that this process runs on, as ``<address> <node id>``."""
+    return f"{ray.util.get_node_ip_address()} {ray.get_runtime_context().get_node_id()}"
 
 
 def check_reachable(address: str) -> None:
@@ -172,7 +189,8 @@ def _logical_cpus(workers: WorkersConfig) -> int:
     return max(os.cpu_count() or 1, wanted, workers.threads)
 
 
-def _cluster(local: bool) -> Cluster:
+def cluster_now(local: bool) -> Cluster:
+    """Return what the connected cluster offers at this moment; nodes come and go."""
     resources = ray.cluster_resources()
     kinds = sorted(name.removeprefix(KIND) for name in resources if name.startswith(KIND))
     return Cluster(resources.get("CPU", 0.0), resources.get("GPU", 0.0), local, tuple(kinds))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -22,11 +23,14 @@ from audit.models.source import model_fingerprint
 from audit.records import Prompt
 from audit.store import write_atomically
 from ray_jobs.cluster import Cluster, connect, worker_count, worker_resources
-from ray_jobs.pool import Failed, PoolLimits, run_on_pool
+from ray_jobs.limits import Deadline, ErrorBudget, PoolLimits
+from ray_jobs.pool import Failed, Fault, run_on_pool
 
 LOG = logging.getLogger(__name__)
 LENS_FILE = "lens.json"
 STRENGTHS = "strengths"
+UNHURRIED = Deadline(first_seconds=math.inf)
+"""Nobody knows how long the first steps of a dissection take."""
 
 
 class DissectionError(RuntimeError):
@@ -135,7 +139,7 @@ def make_lens(config: AuditConfig, cluster: Cluster) -> Path:
     partial_directory = directory.with_name(f"{directory.name}.partial")
     if not (partial_directory / LENS_FILE).is_file():
         LOG.info("dissecting the model into %s", directory)
-        whole_machine = WorkersConfig(count=1, threads=os.cpu_count() or 1)
+        whole_machine = config.workers.model_copy(update={"count": 1, "threads": os.cpu_count() or 1})
         _run_tasks([LensTask("build")], config, partial_directory, whole_machine, cluster)
     _search_all(config, partial_directory, cluster)
     shutil.rmtree(directory, ignore_errors=True)
@@ -176,15 +180,19 @@ def _run_tasks(
         make_actor,
         tasks,
         size=worker_count(workers, cluster),
-        submit=lambda actor, task: actor.do.remote(task),
-        error_budget=0,
-        limits=PoolLimits(),
+        submit=lambda actor, task, _attempt: actor.do.remote(task),
+        error_budget=ErrorBudget(0),
+        limits=PoolLimits(deadline=UNHURRIED),
     )
+    number = 0
     with closing(outcomes):
-        for number, outcome in enumerate(outcomes, 1):
+        for outcome in outcomes:
             if isinstance(outcome, Failed):
                 raise DissectionError(f"step {outcome.task.id} of the dissection failed: {outcome.reason}")
-            if outcome.task.attribute:
+            if isinstance(outcome, Fault):
+                LOG.warning("%s: %s", outcome.kind, outcome.reason)
+            elif outcome.task.attribute:
+                number += 1
                 _keep(directory / STRENGTHS / f"{outcome.task.id}.json", outcome.value)
                 LOG.info("strengths %d of %d: %s %s", number, len(tasks), outcome.task.id, outcome.value)
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from audit.dissect.lens import LensMismatch
-from audit.store import RunConflictError
+from audit.store import CorruptShardError, RunConflictError
 from ray_jobs.cluster import ClusterError
 from ray_jobs.cron import CronError, TimeZoneError
 from ray_jobs.dissect import DissectionError
 from ray_jobs.exit_codes import ExitCode
+from ray_jobs.faults import is_full_disk
 from ray_jobs.manifests import ManifestError
 from ray_jobs.pool import PoolError
+from ray_jobs.shards import NoImagesError
 from ray_jobs.sync import NothingToSyncError
 from ray_jobs.systemd import UnitError
 
@@ -24,9 +26,13 @@ CODES: dict[type[Exception], ExitCode] = {
     ClusterError: ExitCode.INFRASTRUCTURE,
     PoolError: ExitCode.INFRASTRUCTURE,
     DissectionError: ExitCode.INFRASTRUCTURE,
+    NoImagesError: ExitCode.INCOMPLETE,
+    CorruptShardError: ExitCode.INFRASTRUCTURE,
 }
 
 
 def code_of(error: Exception) -> ExitCode | None:
     """Return the exit code of a failure whose message says all there is to say, None for a bug."""
+    if is_full_disk(error):
+        return ExitCode.INFRASTRUCTURE
     return next((code for kind, code in CODES.items() if isinstance(error, kind)), None)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -16,6 +19,8 @@ from rich.progress import Progress as Bar
 
 from audit.records import ShardReceipt
 from audit.store import PROGRESS, RunDirectory
+
+LOG = logging.getLogger(__name__)
 
 State = Literal["running", "done", "incomplete", "failed", "interrupted"]
 
@@ -39,6 +44,8 @@ class Snapshot:
         images: Images made in this try, over all arms.
         images_per_second: Rate of this try, the start of the workers included.
         eta_seconds: Expected time to the end at this try's rate, None before its first shard.
+        host: Machine of the driver.
+        pid: Process of the driver there.
         updated: When this was written, UTC in ISO 8601.
     """
 
@@ -49,6 +56,8 @@ class Snapshot:
     images: int
     images_per_second: float
     eta_seconds: float | None
+    host: str
+    pid: int
     updated: str
 
 
@@ -83,11 +92,15 @@ class Progress:
         self._console.print(f"shard {shard_id} failed: {reason}", markup=False)
         self._tell()
 
+    @property
+    def left(self) -> int:
+        """Shards that are neither finished nor given up."""
+        return self._total - self._done - self._failed
+
     def snapshot(self, state: State) -> Snapshot:
         """Return how far the audit is."""
         seconds = time.monotonic() - self._started
         in_this_try = self._done - self._already
-        left = self._total - self._done - self._failed
         return Snapshot(
             state=state,
             done=self._done,
@@ -95,7 +108,9 @@ class Progress:
             failed=self._failed,
             images=self._images,
             images_per_second=round(self._images / seconds, 3) if seconds else 0.0,
-            eta_seconds=round(seconds / in_this_try * left, 1) if in_this_try else None,
+            eta_seconds=round(seconds / in_this_try * self.left, 1) if in_this_try else None,
+            host=socket.gethostname(),
+            pid=os.getpid(),
             updated=datetime.now(UTC).isoformat(timespec="seconds"),
         )
 
@@ -126,7 +141,10 @@ class Progress:
 
     def _write(self, state: State) -> None:
         self._written = time.monotonic()
-        self._run.write_json(PROGRESS, asdict(self.snapshot(state)))
+        try:
+            self._run.write_json(PROGRESS, asdict(self.snapshot(state)))
+        except OSError as error:  # a full disk stops what must be kept, not what only tells of it
+            LOG.warning("%s could not be written: %s", PROGRESS, error)
 
     def _print_line(self, now: Snapshot) -> None:
         failed = f", {now.failed} failed" if now.failed else ""

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from audit.config.settings import AuditConfig
 from ray_jobs.cluster import Cluster, worker_count, worker_resources
-from ray_jobs.pool import Failed, PoolError, run_on_pool
+from ray_jobs.limits import ErrorBudget
+from ray_jobs.pool import Failed, Finished, PoolError, run_on_pool
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,15 +80,16 @@ def reference_features(config: AuditConfig, cluster: Cluster) -> NDArray[np.floa
         lambda _number: worker.remote(config),
         parts,
         size=worker_count(config.workers, cluster),
-        submit=lambda actor, part: actor.embed.remote(part),
-        error_budget=0,
+        submit=lambda actor, part, _attempt: actor.embed.remote(part),
+        error_budget=ErrorBudget(0),
     )
     found: dict[int, NDArray[np.float32]] = {}
     with closing(outcomes):
         for outcome in outcomes:
             if isinstance(outcome, Failed):
                 raise PoolError(f"the reference images cannot be used: {outcome.reason}")
-            found[outcome.task.number] = outcome.value
+            if isinstance(outcome, Finished):
+                found[outcome.task.number] = outcome.value
     return np.concatenate([found[part.number] for part in parts])
 
 

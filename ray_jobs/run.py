@@ -7,13 +7,12 @@ import json
 import logging
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import ray
 from numpy.typing import NDArray
 
 from audit.calibration.bundle import bundle_of, world_table
@@ -24,27 +23,23 @@ from audit.evidence import keep_evidence, lens_evidence
 from audit.models.source import model_fingerprint
 from audit.plan import arms_of, opinions_of, plan_shards, prompts_of
 from audit.provenance import collect_provenance
-from audit.records import Attribute, AuditResult, Shard
+from audit.records import Attribute, AuditResult, Shard, Status
 from audit.slots import Journal, series_of, slot_of
 from audit.stages import Stages, second_stage
-from audit.store import CHANGES_NO_RESULT, LENS, RunDirectory
+from audit.store import CHANGES_NO_RESULT, LENS, CorruptShardError, RunDirectory
 from audit.summary import SummaryPlan, summarise
 from audit.targets import AuditTargets, audit_targets
 from audit.trend import earlier_points, write_trend
-from ray_jobs.cluster import Cluster, connect, worker_count, worker_resources
+from ray_jobs.cluster import Cluster, connect
 from ray_jobs.dissect import ensure_lens
-from ray_jobs.pool import Failed, PoolError, PoolLimits, run_on_pool
-from ray_jobs.progress import show_progress
 from ray_jobs.reference import reference_features
+from ray_jobs.shards import NoImagesError, discard_corrupt, do_shards
 from ray_jobs.track import track, warn_of_outage
-from ray_jobs.worker import INSTRUMENTS, ShardWorker, WorkerSettings
+from ray_jobs.worker import INSTRUMENTS
 from reports.exports import write_exports
 from reports.html import write_report
 
 LOG = logging.getLogger(__name__)
-
-FAILURES_TOLERATED = 0.05
-"""Share of the shards that may fail before nothing new is begun: beyond it the fault is not in single shards."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +51,7 @@ class AuditOutcome:
         report: The HTML report.
         result: What was found, over the finished shards.
         incomplete: Ids of the shards that are missing; running again tries them again.
+        unmade: Share of the images that could not be made, where it is beyond the error budget; None within it.
         tracking_url: Where MLflow has it, None if tracking is switched off or could not be reached.
         seconds: Wall time of this try.
     """
@@ -64,8 +60,14 @@ class AuditOutcome:
     report: Path
     result: AuditResult
     incomplete: tuple[str, ...]
+    unmade: float | None
     tracking_url: str | None
     seconds: float
+
+    @property
+    def complete(self) -> bool:
+        """Whether every shard was finished, with images in it."""
+        return not self.incomplete and self.unmade is None
 
 
 def run_audit(config: AuditConfig, *, run_id: str | None = None, address: str | None = None) -> AuditOutcome:
@@ -83,6 +85,8 @@ def run_audit(config: AuditConfig, *, run_id: str | None = None, address: str | 
         ClusterError: If the cluster cannot be reached.
         DissectionError: If the model's lens is missing and cannot be made.
         PoolError: If no worker can be started, or not one shard could be finished.
+        CorruptShardError: If a shard's file cannot be read, and neither when it was written again.
+        NoImagesError: If no image at all could be made.
     """
     started = time.monotonic()
     warn_of_outage(config)
@@ -91,15 +95,23 @@ def run_audit(config: AuditConfig, *, run_id: str | None = None, address: str | 
     with connect(address, config.workers) as cluster:
         run = open_run(config, run_id or default_run_id(config), cluster)
         lens = ensure_lens(config, cluster)
-        shards, finished = do_stages(config, shards, run, lens, cluster)
+        if lens is not None:
+            keep_evidence(lens, run.file(LENS))
         reference = reference_features(config, cluster)
+        shards, finished, summary = do_and_summarise(
+            partial(do_stages, config, shards, run, lens, cluster),
+            lambda finished: summarise_run(config, finished, run, targets, reference),
+            run,
+        )
+    unmade = unmade_images(summary)
     missing = tuple(shard.id for shard in shards if shard not in finished)
-    result = with_provenance(summarise_run(config, finished, run, targets, reference), run, missing)
+    result = with_provenance(summary, run, missing)
     write_exports(run, result)
     note_trend(config, result, run)
     report = write_report(run.path)
     url = track(config, run)
-    return AuditOutcome(run.path, report, result, missing, url, time.monotonic() - started)
+    beyond = unmade if unmade > config.workers.error_budget else None
+    return AuditOutcome(run.path, report, result, missing, beyond, url, time.monotonic() - started)
 
 
 def plan(config: AuditConfig) -> tuple[Shard, ...]:
@@ -161,74 +173,26 @@ def do_stages(
     return every, do_shards(config, ready, run, lens, cluster, whole=len(every))
 
 
-def do_shards(
-    config: AuditConfig,
-    shards: Sequence[Shard],
+def do_and_summarise(
+    do: Callable[[], tuple[tuple[Shard, ...], tuple[Shard, ...]]],
+    summed_up: Callable[[tuple[Shard, ...]], AuditResult],
     run: RunDirectory,
-    lens: Path | None,
-    cluster: Cluster,
-    *,
-    whole: int | None,
-) -> tuple[Shard, ...]:
-    """Do the shards that are not finished yet and return all that are, in plan order.
+) -> tuple[tuple[Shard, ...], tuple[Shard, ...], AuditResult]:
+    """Do what is to do and sum up all that is finished; a shard whose file turns out broken is done once more.
 
-    Args:
-        config: The audit.
-        shards: What to do.
-        run: Where finished shards are.
-        lens: The model's lens.
-        cluster: Who works.
-        whole: Shards of the audit, None while that is not known.
+    Returns:
+        All shards, those that are finished, and what they say.
 
     Raises:
-        PoolError: If no worker can be started, or nothing could be finished.
+        CorruptShardError: If one is broken again: then it is the storage that cannot be trusted.
     """
-    if lens is not None:
-        keep_evidence(lens, run.file(LENS))
-    done = run.finished()
-    todo = [shard for shard in shards if shard.id not in done]
-    failures: list[Failed[Shard]] = []
-    outcomes = run_on_pool(
-        worker_factory(config, run, lens, cluster),
-        todo,
-        size=worker_count(config.workers, cluster),
-        submit=lambda worker, shard: worker.do.remote(shard),
-        error_budget=int(len(todo) * FAILURES_TOLERATED),
-        limits=PoolLimits(resources=asked_resources(config, cluster)),
-    )
-    progress_of = show_progress(run, whole or len(shards), len(shards) - len(todo), last=whole is not None)
-    with progress_of as progress, closing(outcomes):
-        for outcome in outcomes:
-            if isinstance(outcome, Failed):
-                failures.append(outcome)
-                progress.failed(outcome.task.id, outcome.reason)
-            else:
-                progress.finished(outcome.value)
-    done = run.finished()
-    finished = tuple(shard for shard in shards if shard.id in done)
-    if not finished:
-        raise PoolError(f"none of {len(shards)} shards could be finished; {failures[0].task.id}: {failures[0].reason}")
-    return finished
-
-
-def worker_factory(config: AuditConfig, run: RunDirectory, lens: Path | None, cluster: Cluster) -> Callable[[int], Any]:
-    """Return what starts a worker; its settings are put into Ray's store once, not sent with every start."""
-    worker = ray.remote(ShardWorker).options(**worker_resources(config.workers, cluster.gpus))
-    settings = ray.put(
-        WorkerSettings(
-            config=config,
-            run_path=str(run.path),
-            lens_path=None if lens is None else str(lens.absolute()),
-            working_directory=str(Path.cwd()),
-        )
-    )
-    return lambda _number: worker.remote(settings)
-
-
-def asked_resources(config: AuditConfig, cluster: Cluster) -> dict[str, float]:
-    """Return what one worker asks of the cluster, under Ray's names."""
-    options = worker_resources(config.workers, cluster.gpus)
-    return {"CPU": options["num_cpus"], "GPU": options.get("num_gpus", 0)}
+    try:
+        every, finished = do()
+        return every, finished, summed_up(finished)
+    except CorruptShardError:
+        discard_corrupt(run)
+    every, finished = do()
+    return every, finished, summed_up(finished)
 
 
 def summarise_run(
@@ -254,6 +218,24 @@ def summarise_run(
     )
     lens = run.file(LENS)
     return summarise(run, summary_plan, lens_evidence(lens) if lens.exists() else None, reference)
+
+
+def unmade_images(result: AuditResult) -> float:
+    """Return the share of all images, over the arms, that could not be made.
+
+    Raises:
+        NoImagesError: If it is all of them.
+    """
+    by_arm = {row.arm: row.statuses for row in result.overall}
+    unmade = sum(statuses.get(Status.FAILED, 0) for statuses in by_arm.values())
+    images = sum(sum(statuses.values()) for statuses in by_arm.values())
+    if unmade == images:
+        raise NoImagesError(
+            f"none of {images} images could be made: each holds one single value, as NaN in the latents or a safety "
+            "filter leave it. Try another model.dtype, or look at what the model gives for these prompts; to begin "
+            "anew, choose another output"
+        )
+    return unmade / images
 
 
 def with_provenance(result: AuditResult, run: RunDirectory, missing: Sequence[str]) -> AuditResult:

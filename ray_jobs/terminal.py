@@ -172,6 +172,7 @@ def outcome_as_data(outcome: AuditOutcome) -> dict[str, Any]:
         "tracking_url": outcome.tracking_url,
         "seconds": round(outcome.seconds, 1),
         "incomplete": list(outcome.incomplete),
+        "unmade": outcome.unmade,
         "verdict": overall_verdict(outcome.result.verdicts),
         **{name: data[name] for name in ("verdicts", "overall", "quality")},
     }
@@ -206,11 +207,13 @@ def show_outcome(outcome: AuditOutcome, again: str) -> None:
         if place:
             console.print(f"{name:<7} {place}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"{'Time':<7} {outcome.seconds:.0f} s", highlight=False)
+    if outcome.unmade is not None:
+        told = f"{outcome.unmade:.1%} of the images could not be made, more than workers.error_budget allows"
+        console.print(told, style="bold red", markup=False, soft_wrap=True)
     if outcome.incomplete:
         count = len(outcome.incomplete)
-        shards = (
-            f"{count} shard{'s' if count > 1 else ''} failed: {', '.join(outcome.incomplete[:5])}{' …' * (count > 5)}"
-        )
+        named = f"{', '.join(outcome.incomplete[:5])}{' …' * (count > 5)}"
+        shards = f"{count} shard{'s are' if count > 1 else ' is'} missing: {named}; failures.json in the run says why"
         console.print(
             f"{shards}\nRun it again to try them again: {again}", style="bold red", markup=False, soft_wrap=True
         )

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import ray
 
 from audit.config.settings import AuditConfig
 from audit.records import Shard, ShardReceipt
 from audit.store import RunDirectory, write_atomically
+from ray_jobs.cluster import this_node
+from ray_jobs.metrics import WorkerMetrics
+from ray_jobs.worker_log import log_as_json
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from audit.shard import ShardYield
+
+LOG = logging.getLogger(__name__)
 
 INSTRUMENTS = "instruments.json"
 """Signatures of the networks that measured, in the run directory: the driver loads none of them."""
@@ -57,35 +67,81 @@ class ShardWorker:
 
         from audit.shard import ShardSettings, load_parts
 
+        if ray.is_initialized() and ray.get_runtime_context().get_actor_id():  # a process of its own
+            log_as_json(logging.getLogger(__package__))
         if Path(settings.working_directory).is_dir():
             os.chdir(settings.working_directory)
         torch.set_num_threads(settings.config.workers.threads)
         self._run = RunDirectory(Path(settings.run_path))
         self._report = settings.config.report
         self._shard_settings = ShardSettings.of(settings.config)
+        self._batch = self._shard_settings.batch
         self._parts = load_parts(settings.config, Path(settings.lens_path) if settings.lens_path else None)
         self._sign(self._parts.signatures)
+        self._node = this_node() if ray.is_initialized() else ""
+        self._metrics = WorkerMetrics()
+        self._free_since = time.monotonic()
 
-    def do(self, shard: Shard) -> ShardReceipt:
+    def do(self, shard: Shard, attempt: int = 1) -> ShardReceipt:
         """Do a shard and store it: images first, rows last, since the rows mark it finished.
 
         A shard that is finished already is not done again: an answer may be lost although the work was not.
-        """
-        from audit.shard import do_shard
 
+        Args:
+            shard: What to do.
+            attempt: Which try this is, for the log.
+        """
+        told: dict[str, Any] = {"shard": shard.id, "attempt": attempt, "node": self._node}
         if self._run.is_finished(shard.id):
-            return ShardReceipt(shard.id, images=0, seconds=0.0, statuses={})
+            LOG.info("shard was finished before", extra=told)
+            return ShardReceipt(shard.id, images=0, seconds=0.0, statuses={}, node=self._node)
         started = time.monotonic()
-        done = do_shard(self._parts, self._shard_settings, shard)
+        self._metrics.begun(started - self._free_since)
+        LOG.info("shard begun", extra=told)
+        done, too_large = self._make(shard)
         for arm, images in done.images.items():
             self._keep_images(shard, arm, images)
         self._run.write_shard(shard.id, done.table, done.attribution)
+        self._free_since = time.monotonic()
+        seconds = self._free_since - started
+        arms, statuses = (done.table[name].to_pylist() for name in ("arm", "status"))
+        self._metrics.finished(seconds, Counter(zip(arms, statuses, strict=True)))
+        LOG.info("shard finished", extra=told | {"images": done.table.num_rows, "seconds": round(seconds, 3)})
         return ShardReceipt(
             shard_id=shard.id,
             images=done.table.num_rows,
-            seconds=time.monotonic() - started,
-            statuses=dict(Counter(done.table["status"].to_pylist())),
+            seconds=seconds,
+            statuses=dict(Counter(statuses)),
+            too_large=too_large,
+            node=self._node,
         )
+
+    def _make(self, shard: Shard) -> tuple[ShardYield, tuple[int, ...]]:
+        """Make a shard, in smaller batches where memory is too small, and return the batches that did not fit.
+
+        What fitted is kept for the worker's later shards: they would fail in the same place.
+        """
+        import torch
+
+        too_large: list[int] = []
+        while (done := self._make_if_it_fits(shard)) is None:  # outside the handler, which holds on to the tensors
+            torch.cuda.empty_cache()
+            too_large.append(self._batch)
+            self._batch = (self._batch + 1) // 2
+            LOG.warning("memory is too small for the batch", extra={"shard": shard.id, "batch": too_large[-1]})
+        return done, tuple(too_large)
+
+    def _make_if_it_fits(self, shard: Shard) -> ShardYield | None:
+        import torch
+
+        from audit.shard import do_shard_in_parts
+
+        try:
+            return do_shard_in_parts(self._parts, self._shard_settings, shard, self._batch)
+        except torch.OutOfMemoryError:
+            if self._batch == 1:
+                raise
+            return None
 
     def _sign(self, instruments: dict[str, str]) -> None:
         """Leave the signatures; workers of one run must measure alike, whoever comes first."""

@@ -460,6 +460,24 @@ class WorkersConfig(_Section):
     """Share of a GPU that a worker holds, used only where there are GPUs; 0 leaves them to others."""
     threads: int = Field(1, ge=1, le=256)
     """CPU threads of each worker; fixed, so that the number of workers cannot change a result."""
+    memory_gb: Annotated[float, Field(gt=0, le=65_536)] | None = None
+    """Main memory that a worker reserves on its node, in GB; nothing reserves none."""
+    accelerator_type: Text | None = None
+    """Kind of GPU that a worker must have, as Ray names it (``H100``, ``A100-80G``); used only where there are GPUs."""
+    resources: dict[Text, Annotated[float, Field(gt=0, le=1_000_000)]] = Field(default_factory=dict)
+    """Custom resources of the cluster that each worker takes, by name."""
+    images_per_worker: Annotated[int, Field(ge=1)] | None = None
+    """With ``count: auto``, start no more workers than give each this many images. On GPUs, where a worker takes about
+    20 seconds to load, 1500 keeps loading below a twentieth of the work; nothing starts one per GPU or core."""
+    error_budget: Fraction = 0.05
+    """Share of the shards that may fail before nothing new is begun; an image that could not be made counts by its
+    share of its shard. Beyond it the audit ends as incomplete, with everything finished kept."""
+    attempts: int = Field(3, ge=1, le=100)
+    """Tries of a shard whose worker was lost, ran out of memory or disk, or did not answer in time."""
+    deadline_factor: float = Field(10.0, ge=2, le=10_000)
+    """A worker is killed when a shard takes it this many times the running median, and twice that at each new try."""
+    deadline_seconds: float = Field(60.0, gt=0, le=604_800)
+    """But never before so many seconds."""
 
 
 class AuditConfig(_Section):

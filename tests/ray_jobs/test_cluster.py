@@ -23,6 +23,7 @@ GPU_NODE = Cluster(cpus=32, gpus=4, local=False)
         (WorkersConfig(), GPU_NODE, 4),
         (WorkersConfig(gpus_per_worker=0.5), GPU_NODE, 8),
         (WorkersConfig(count=5), GPU_NODE, 5),
+        (WorkersConfig(gpus_per_worker=0), GPU_NODE, 32),
     ],
 )
 def test_auto_fills_the_gpus_or_the_cores_and_a_number_is_a_number(workers, cluster, count):
@@ -44,6 +45,25 @@ def test_with_gpus_a_worker_holds_its_share_and_ray_chooses_the_device():
     options = worker_resources(WorkersConfig(gpus_per_worker=0.5), gpus_available=4)
     assert options["num_gpus"] == 0.5
     assert "CUDA_VISIBLE_DEVICES" not in options["runtime_env"]["env_vars"]
+
+
+@pytest.mark.parametrize(("images", "count"), [(100, 1), (3000, 2), (10_000, 4)])
+def test_few_images_start_few_workers_where_the_config_says_how_many_each_is_to_make(images, count):
+    assert worker_count(WorkersConfig(images_per_worker=1500), GPU_NODE, images) == count
+
+
+def test_a_worker_without_a_gpu_sees_none_on_a_node_that_has_some():
+    options = worker_resources(WorkersConfig(gpus_per_worker=0, accelerator_type="H100"), gpus_available=4)
+    assert options.keys() == {"num_cpus", "runtime_env"}
+    assert options["runtime_env"]["env_vars"]["CUDA_VISIBLE_DEVICES"] == ""
+
+
+def test_memory_custom_resources_and_the_kind_of_gpu_are_asked_of_the_cluster():
+    workers = WorkersConfig(memory_gb=24, resources={"fast_disk": 0.25}, accelerator_type="H100")
+    options = worker_resources(workers, gpus_available=4)
+    assert options["memory"] == 24_000_000_000
+    assert options["resources"] == {"fast_disk": 0.25}
+    assert (options["num_gpus"], options["accelerator_type"]) == (1.0, "H100")
 
 
 def test_the_threads_are_set_before_the_process_of_the_worker_starts(cluster):

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import ray
 
-from ray_jobs.pool import Failed, Finished, PoolError, PoolLimits, run_on_pool
+from ray_jobs.limits import ErrorBudget, PoolLimits
+from ray_jobs.pool import Failed, Fault, Finished, PoolError, run_on_pool
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
@@ -53,12 +54,12 @@ def pool(directory, tasks, *, size=2, error_budget=0, **limits):
         lambda _number: squarer.remote(str(directory)),
         tasks,
         size=size,
-        submit=lambda actor, task: actor.square.remote(task),
-        error_budget=error_budget,
+        submit=lambda actor, task, _attempt: actor.square.remote(task),
+        error_budget=ErrorBudget(error_budget),
         limits=PoolLimits(resources={"CPU": 1}, **limits),
     )
     with closing(outcomes):
-        return list(outcomes)
+        return [outcome for outcome in outcomes if not isinstance(outcome, Fault)]
 
 
 def finishes(directory, task):
@@ -82,23 +83,25 @@ def test_outcomes_come_in_the_order_of_completion_and_only_so_many_are_in_flight
     squarer = ray.remote(Squarer).options(num_cpus=1)
     submitted = []
 
-    def submit(actor, task):
+    def submit(actor, task, _attempt):
         submitted.append(task)
         return actor.square.remote(task)
 
-    outcomes = run_on_pool(lambda _number: squarer.remote(str(tmp_path)), tasks, size=1, submit=submit, error_budget=0)
+    outcomes = run_on_pool(
+        lambda _number: squarer.remote(str(tmp_path)), tasks, size=1, submit=submit, error_budget=ErrorBudget(0)
+    )
     with closing(outcomes):
         for settled, _ in enumerate(outcomes):
             assert len(submitted) - settled <= 2
 
 
 def test_no_task_gives_no_outcome_and_starts_no_actor():
-    assert list(run_on_pool(pytest.fail, [], size=2, submit=pytest.fail, error_budget=0)) == []
+    assert list(run_on_pool(pytest.fail, [], size=2, submit=pytest.fail, error_budget=ErrorBudget(0))) == []
 
 
 def test_a_pool_of_no_actors_is_refused():
     with pytest.raises(ValueError, match=r"at least one actor, got size 0"):
-        run_on_pool(pytest.fail, [Number(1)], size=0, submit=pytest.fail, error_budget=0)
+        run_on_pool(pytest.fail, [Number(1)], size=0, submit=pytest.fail, error_budget=ErrorBudget(0))
 
 
 def test_tasks_whose_actor_dies_are_done_by_another_and_no_finished_one_is_done_again(tmp_path):
@@ -164,7 +167,7 @@ def test_a_cluster_without_room_is_named_with_what_was_wanted_and_what_is_there(
         [Number(1)],
         size=1,
         submit=pytest.fail,
-        error_budget=0,
+        error_budget=ErrorBudget(0),
         limits=PoolLimits(start_seconds=0.5, resources={"CPU": 1000}),
     )
     with pytest.raises(PoolError, match=r"one asks for 1000 CPU, the cluster has 3 CPU, free are"):
@@ -179,7 +182,9 @@ def test_actors_are_gone_when_the_caller_leaves_early(tmp_path):
         actors.append(squarer.remote(str(tmp_path)))
         return actors[-1]
 
-    outcomes = run_on_pool(make, [Number(1), Number(2)], size=1, submit=lambda a, t: a.square.remote(t), error_budget=0)
+    outcomes = run_on_pool(
+        make, [Number(1), Number(2)], size=1, submit=lambda a, t, _: a.square.remote(t), error_budget=ErrorBudget(0)
+    )
     with closing(outcomes):
         next(outcomes)
     with pytest.raises(ray.exceptions.RayActorError):

@@ -1,0 +1,215 @@
+"""How much of the workers' time is work: measured with sleeping workers, simulated up to 1,000 GPUs, beside two others.
+
+``python -m benchmarks.scheduling``. Workers sleep for recorded shard times, scaled to a mean of 400 ms: a tenth of what
+a shard takes on a GPU, so ten times as hard on the scheduler. Three schedulers do the same tasks, one after the other:
+this project's pool and a naive loop (one task for every actor, then wait for all) on the same waiting actors, and an
+actor pool of Ray Data. Efficiency is the sum of all sleeps over workers times wall time.
+
+The model is the pool itself by a simulated clock (``benchmarks.simulated_cluster``). The driver's cost of one task is
+fitted to tasks that take no time; the model must then reproduce the measured efficiencies before it is believed at
+sizes that nobody here can measure. There it includes what the measurement leaves out: loading the models, and the tail.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import ray
+
+from audit.calibration.bundle import world_table
+from audit.calibration.world import World
+from audit.config.settings import AuditConfig, WorkersConfig
+from audit.models.generator import load_generator
+from audit.plan import plan_shards, prompts_of
+from benchmarks.simulated_cluster import DriverCost, SimulatedCluster
+from ray_jobs.cluster import connect
+from ray_jobs.limits import Deadline, ErrorBudget, PoolLimits
+from ray_jobs.pool import Finished, run_on_pool
+
+MEAN_SECONDS = 0.4
+COLD_SECONDS = 15.0
+"""Until a worker on a GPU is ready: process, libraries, weights."""
+GPU_SECONDS = 4.0
+"""A shard of 16 images at 4 images a second."""
+GPUS = (64, 256, 1000)
+STEADY = PoolLimits(deadline=Deadline(first_seconds=math.inf, at_least_seconds=3600))
+
+
+@dataclass(frozen=True)
+class Sleep:
+    """A task."""
+
+    number: int
+    seconds: float
+
+    @property
+    def id(self) -> str:
+        """Name in messages."""
+        return f"sleep-{self.number}"
+
+
+class Sleeper:
+    """Stands in for a worker whose GPU is busy."""
+
+    def sleep(self, task: Sleep) -> int:
+        """Be busy."""
+        time.sleep(task.seconds)
+        return task.number
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32, 64])
+    parser.add_argument("--tasks", type=int, default=30, help="per worker")
+    parser.add_argument("--only-model", action="store_true", help="measure nothing: a driver that costs 1 ms a task")
+    arguments = parser.parse_args()
+    times = recorded_times()
+    print(f"recorded: {len(times)} shards, spread (standard deviation / mean) {times.std() / times.mean():.2f}")
+    cost = DriverCost(submit=0.0005, answer=0.0005)
+    if not arguments.only_model:
+        with connect(None, WorkersConfig(count=1)):
+            cost = measure_and_compare(arguments.workers, arguments.tasks, times)
+    print(
+        f"\nmodel, {COLD_SECONDS:.0f} s to load, {GPU_SECONDS:.0f} s a shard, driver {total(cost) * 1000:.2f} ms a task"
+    )
+    print(f"{'GPUs':>6} {'shards each':>12} {'this pool':>10} {'naive loop':>11}")
+    for gpus in GPUS:
+        for each in (25, 94):  # 94 shards of 16 are the 1,500 images of workers.images_per_worker
+            seconds = drawn(times, gpus * each) * GPU_SECONDS
+            pool = simulated_pool(seconds, gpus, cost, COLD_SECONDS)
+            naive = simulated_naive(seconds, gpus, cost, COLD_SECONDS)
+            print(f"{gpus:>6} {each:>12} {pool:>10.3f} {naive:>11.3f}", flush=True)
+
+
+def recorded_times() -> np.ndarray:
+    """Time each shard of a small audit of the rendered model in this process; mean 1."""
+    config = AuditConfig(name="record", model={"source": "rendered"}, sampling={"batch": 16})
+    prompts = prompts_of(config, World.load(world_table(config.model)).occupations)
+    generator = load_generator(config.model, config.sampling)
+    seconds = []
+    for shard in plan_shards(prompts, 64, 16)[:64]:
+        started = time.perf_counter()
+        generator.generate(shard.prompt, [key.seed(config.seed) for key in shard.keys])
+        seconds.append(time.perf_counter() - started)
+    return np.array(seconds) / np.mean(seconds)
+
+
+def drawn(times: np.ndarray, count: int) -> np.ndarray:
+    """Draw ``count`` of the recorded times, the same ones for every scheduler."""
+    return np.random.default_rng(0).choice(times, count)
+
+
+def measure_and_compare(sizes: Sequence[int], each: int, times: np.ndarray) -> DriverCost:
+    """Print measured efficiencies beside the model's; return the driver's cost."""
+    with sleepers(4) as actors:
+        cost = driver_cost(actors)
+    print(f"driver: {total(cost) * 1000:.2f} ms a task that takes no time; {os.cpu_count()} CPU cores")
+    print(f"\n{'workers':>7} {'this pool':>10} {'model':>7} {'Ray Data':>9} {'naive loop':>11}")
+    for size in sizes:
+        seconds = drawn(times, size * each) * MEAN_SECONDS
+        tasks = [Sleep(number, float(length)) for number, length in enumerate(seconds)]
+        work = float(seconds.sum()) / size
+        with sleepers(size) as actors:
+            naive = work / run_naive(actors, tasks)  # first: the pool lets its actors go
+            pool = work / run_pool(actors, tasks)
+        data = work / run_ray_data(size, tasks)
+        model = simulated_pool(seconds, size, cost, 0.0)
+        print(f"{size:>7} {pool:>10.3f} {model:>7.3f} {data:>9.3f} {naive:>11.3f}", flush=True)
+    return cost
+
+
+@contextmanager
+def sleepers(count: int) -> Iterator[list[object]]:
+    """Start actors that take no CPU of Ray's count, and wait until all are there."""
+    actors = [ray.remote(Sleeper).options(num_cpus=0).remote() for _ in range(count)]
+    ray.get([actor.__ray_ready__.remote() for actor in actors])
+    yield actors
+    for actor in actors:
+        ray.kill(actor)
+
+
+def run_pool(actors: Sequence[object], tasks: Sequence[Sleep]) -> float:
+    """Run this project's pool on actors that are there already; return the wall time."""
+    started = time.perf_counter()
+    outcomes = run_on_pool(
+        lambda number: actors[number],
+        tasks,
+        size=len(actors),
+        submit=lambda actor, task, _attempt: actor.sleep.remote(task),
+        error_budget=ErrorBudget(0),
+        limits=STEADY,
+    )
+    with closing(outcomes):
+        finished = sum(isinstance(outcome, Finished) for outcome in outcomes)
+    assert finished == len(tasks)
+    return time.perf_counter() - started
+
+
+def run_naive(actors: Sequence[object], tasks: Sequence[Sleep]) -> float:
+    """Hand every actor a task and wait for all, ``ray.get`` in a loop; return the wall time."""
+    started = time.perf_counter()
+    for start in range(0, len(tasks), len(actors)):
+        ray.get([actor.sleep.remote(task) for actor, task in zip(actors, tasks[start:], strict=False)])
+    return time.perf_counter() - started
+
+
+def run_ray_data(size: int, tasks: Sequence[Sleep]) -> float:
+    """Let an actor pool of Ray Data do one task per block; return the time from the first begin to the last end."""
+
+    class Block:
+        def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            begun = time.time()
+            time.sleep(float(batch["seconds"].sum()))
+            return {"begun": np.array([begun]), "ended": np.array([time.time()])}
+
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    rows = ray.data.from_items([{"seconds": task.seconds} for task in tasks], override_num_blocks=len(tasks))
+    pool = ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=2)
+    done = rows.map_batches(Block, batch_size=1, compute=pool, num_cpus=0).to_pandas()
+    return float(done["ended"].max() - done["begun"].min())
+
+
+def driver_cost(actors: Sequence[object], tasks: int = 2000) -> DriverCost:
+    """Fit what a task costs the driver to tasks that take no time."""
+    each = run_pool(actors, [Sleep(number, 0.0) for number in range(tasks)]) / tasks
+    return DriverCost(submit=each / 2, answer=each / 2)
+
+
+def total(cost: DriverCost) -> float:
+    """Seconds of the driver for one task."""
+    return cost.submit + cost.answer
+
+
+def simulated_pool(seconds: np.ndarray, workers: int, cost: DriverCost, cold: float) -> float:
+    """Efficiency of this project's pool by the simulated clock."""
+    tasks = [Sleep(number, float(length)) for number, length in enumerate(seconds)]
+    with SimulatedCluster(cost).in_place_of_ray() as cluster:
+        outcomes = run_on_pool(
+            lambda _number: cluster.start(cold),
+            tasks,
+            size=workers,
+            submit=lambda actor, task, _attempt: actor.begin(task.seconds),
+            error_budget=ErrorBudget(0),
+            limits=STEADY,
+        )
+        for _ in outcomes:
+            pass
+        return float(seconds.sum() / (workers * cluster.now))
+
+
+def simulated_naive(seconds: np.ndarray, workers: int, cost: DriverCost, cold: float) -> float:
+    """Efficiency of rounds that wait for their slowest task."""
+    rounds = [seconds[start : start + workers] for start in range(0, len(seconds), workers)]
+    wall = cold + sum(one.max() + len(one) * total(cost) for one in rounds)
+    return float(seconds.sum() / (workers * wall))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""How far a run is, read from its directory by anybody who sees it: no cluster is asked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from audit.store import FAILURES, PROGRESS, RunDirectory
+
+QUIET_SECONDS = 900.0
+"""A driver that runs writes after each shard; silence for longer than this is worth a word."""
+
+
+class NoRunError(ValueError):
+    """There is no run to tell of."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a run is.
+
+    Attributes:
+        progress: ``progress.json`` as the driver left it, see ``ray_jobs.progress.Snapshot``.
+        silent_seconds: Since the driver's last word.
+        failures: How often each kind of fault is in ``failures.json``.
+    """
+
+    progress: dict[str, Any]
+    silent_seconds: float
+    failures: dict[str, int]
+
+    @property
+    def silent(self) -> bool:
+        """Whether the run claims to go on and has not been heard of for long."""
+        return bool(self.progress["state"] == "running" and self.silent_seconds > QUIET_SECONDS)
+
+
+def status_of(run: RunDirectory, now: datetime | None = None) -> Status:
+    """Read how far a run is.
+
+    Raises:
+        NoRunError: If the directory holds no progress.
+    """
+    if not run.file(PROGRESS).exists():
+        raise NoRunError(f"{run.path}: expected a run directory with {PROGRESS}, found none; start the audit first")
+    progress = run.read_json(PROGRESS)
+    failures = run.read_json(FAILURES)["failures"] if run.file(FAILURES).exists() else []
+    silent = (now or datetime.now(UTC)) - datetime.fromisoformat(progress["updated"])
+    return Status(progress, silent.total_seconds(), dict(Counter(entry["kind"] for entry in failures)))
+
+
+def status_lines(status: Status) -> list[str]:
+    """Say it in words."""
+    at = status.progress
+    parts = [f"{at['done']:,} of {at['total']:,} shards"]
+    parts += [f"{at['failed']:,} given up"] if at["failed"] else []
+    parts += [f"{at['images_per_second']:.1f} images/s"] if at["images_per_second"] else []
+    if at["state"] == "running" and at["eta_seconds"]:
+        parts.append(f"{at['eta_seconds'] / 60:.0f} min left")
+    lines = [f"{at['state']}: {', '.join(parts)}"]
+    if status.failures:
+        lines.append("faults: " + ", ".join(f"{count} {kind}" for kind, count in sorted(status.failures.items())))
+    if status.silent:
+        minutes = status.silent_seconds / 60
+        host = at.get("host", "its driver")
+        lines.append(f"no word for {minutes:.0f} min from {host}: it may have ended; run the audit again to go on")
+    return lines

@@ -1,0 +1,59 @@
+"""A shard made in smaller batches, where memory is too small for the whole one, is the same shard."""
+
+import numpy as np
+import pytest
+
+from audit.calibration.bundle import bundle_of
+from audit.config.settings import AuditConfig, ModelConfig
+from audit.plan import plan_shards, prompts_of
+from audit.shard import ShardSettings, do_shard, do_shard_in_parts, load_parts
+
+TOLERANCE = 1e-5
+"""What ``do_shard_in_parts`` promises for probabilities and cosines."""
+
+
+@pytest.fixture(scope="module")
+def made():
+    """One shard of the bundled model with an edited arm and attribution, made at once and in pieces of 2, 2 and 1."""
+    config = AuditConfig(
+        name="parts",
+        prompts={"occupations": ["nurse"], "images_per_prompt": 5},
+        sampling={"batch": 5},
+        mitigations=[{"name": "difflens-gender", "attribute": "gender"}],
+    )
+    [lens] = bundle_of(ModelConfig()).lenses.iterdir()
+    parts, settings = load_parts(config, lens), ShardSettings.of(config)
+    [shard] = plan_shards(prompts_of(config, ()), 5, 5)
+    return do_shard(parts, settings, shard), do_shard_in_parts(parts, settings, shard, 2)
+
+
+def test_smaller_batches_give_the_same_rows_within_the_stated_tolerance(made):
+    whole, pieces = made
+    assert pieces.table.schema == whole.table.schema
+    for name in whole.table.column_names:
+        expected, found = whole.table[name].to_pylist(), pieces.table[name].to_pylist()
+        if name.startswith(("p_", "clip_")):
+            np.testing.assert_allclose(np.array(found, float), np.array(expected, float), atol=TOLERANCE)
+        elif name == "features":
+            np.testing.assert_allclose(found, expected, atol=1e-3)
+        else:
+            assert found == expected
+
+
+def test_attributions_of_the_pieces_add_up_to_that_of_the_shard(made):
+    whole, pieces = made
+    assert pieces.attribution.keys() == whole.attribution.keys()
+    assert pieces.attribution["images"] == 5
+    for name, expected in whole.attribution.items():
+        np.testing.assert_allclose(pieces.attribution[name], expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_pictures_keep_their_order_and_differ_by_rounding_alone(made):
+    whole, pieces = made
+    for arm, images in whole.images.items():
+        assert (pieces.images[arm].int() - images.int()).abs().max() <= 1
+
+
+def test_a_batch_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="at least 1 image, got 0"):
+        do_shard_in_parts(None, None, None, 0)
