@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -52,3 +53,10 @@ def show_log() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     for package in ("audit", "ray_jobs", "reports"):
         logging.getLogger(package).setLevel(logging.INFO)
+
+
+def run_name(name: str | None) -> str | None:
+    """Check the name of a run directory, which must be one of a file."""
+    if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise typer.BadParameter(f"expected letters, digits, '.', '_' and '-', a letter or digit first, found {name!r}")
+    return name

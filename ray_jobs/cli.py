@@ -7,7 +7,6 @@ user's own mistake ends in a message and an exit code, never in a traceback; a t
 from __future__ import annotations
 
 import json
-import re
 import shlex
 from collections.abc import Sequence
 from enum import StrEnum
@@ -16,8 +15,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ray_jobs.answers import fail, print_json, show_log, told_plainly
+from ray_jobs.answers import fail, print_json, run_name, show_log, told_plainly
 from ray_jobs.exit_codes import ExitCode, at_gates, exit_code
+from ray_jobs.jobs_cli import cancel, logs, submit
 from ray_jobs.schedule_cli import GATE_EXIT_CODE
 from ray_jobs.schedule_cli import app as schedule
 
@@ -37,6 +37,8 @@ app = typer.Typer(
 )
 
 app.add_typer(schedule, name="schedule")
+for _command in (submit, logs, cancel):
+    app.command()(_command)
 
 ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="The audit's YAML file.", show_default=False)]
 SetOption = Annotated[
@@ -60,12 +62,6 @@ def _print_version(wanted: bool) -> None:
 
         typer.echo(f"difflens-audit {version('difflens-audit')}")
         raise typer.Exit
-
-
-def _run_name(name: str | None) -> str | None:
-    if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
-        raise typer.BadParameter(f"expected letters, digits, '.', '_' and '-', a letter or digit first, found {name!r}")
-    return name
 
 
 def _slot_time(slot: str | None) -> str | None:
@@ -103,7 +99,7 @@ def run(  # noqa: PLR0913 (one parameter per option)
     sets: SetOption = None,
     output: OutputOption = None,
     run_id: Annotated[
-        str | None, typer.Option("--run-id", metavar="NAME", callback=_run_name, help="Name of the run directory.")
+        str | None, typer.Option("--run-id", metavar="NAME", callback=run_name, help="Name of the run directory.")
     ] = None,
     slot: Annotated[
         str | None,

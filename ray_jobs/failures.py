@@ -12,6 +12,7 @@ from ray_jobs.faults import is_full_disk
 from ray_jobs.manifests import ManifestError
 from ray_jobs.pool import PoolError
 from ray_jobs.shards import NoImagesError
+from ray_jobs.submit import NotSubmittedError
 from ray_jobs.sync import NothingToSyncError
 from ray_jobs.systemd import UnitError
 
@@ -23,6 +24,7 @@ CODES: dict[type[Exception], ExitCode] = {
     ManifestError: ExitCode.USAGE,
     UnitError: ExitCode.USAGE,
     NothingToSyncError: ExitCode.USAGE,
+    NotSubmittedError: ExitCode.USAGE,
     ClusterError: ExitCode.INFRASTRUCTURE,
     PoolError: ExitCode.INFRASTRUCTURE,
     DissectionError: ExitCode.INFRASTRUCTURE,

@@ -264,7 +264,7 @@ def test_missing_shards_are_named_with_the_way_on(cluster, audit, capsys):
     outcome = replace(run_audit(audit()), incomplete=("doctor-0001",))
     show_outcome(outcome, again="difflens-audit run small.yaml")
     printed = capsys.readouterr().out
-    assert "1 shard failed: doctor-0001" in printed
+    assert "1 shard is missing: doctor-0001" in printed
     assert "Run it again to try them again: difflens-audit run small.yaml" in printed
     assert outcome_as_data(outcome)["incomplete"] == ["doctor-0001"]
 

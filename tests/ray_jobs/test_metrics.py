@@ -49,6 +49,15 @@ def test_the_dashboard_shows_every_metric():
     assert all(f"ray_{name}" in shown for name in registered())
 
 
+def test_the_documentation_lists_what_is_exported_with_its_labels():
+    text = (DASHBOARD.parent / "clusters.md").read_text(encoding="utf-8")
+    listed = dict(re.findall(r"^\| `(ray_difflens_\w+)` \| (.*?) \|", text, flags=re.M))
+    assert len(listed) == len(registered())
+    for name, labels in listed.items():
+        full = name if name in exported() else f"{name}_sum"
+        assert set(re.findall(r"`(\w+)`", labels)) == exported()[full]
+
+
 def test_panels_do_not_overlap_and_legends_name_labels_of_their_query():
     panels = json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]
     places = [(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in panels]

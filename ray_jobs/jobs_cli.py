@@ -1,0 +1,79 @@
+"""The commands for an audit on a remote cluster; ``ray_jobs.cli`` has all others."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ray_jobs.answers import print_json, run_name, show_log, told_plainly
+from ray_jobs.exit_codes import ExitCode
+
+AddressOption = Annotated[
+    str, typer.Option("--address", metavar="URL", envvar="RAY_API_SERVER_ADDRESS", help="The cluster's dashboard.")
+]
+JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="What submit answered.", show_default=False)]
+JsonOption = Annotated[bool, typer.Option("--json", help="Answer as JSON on standard output.")]
+
+
+def submit(  # noqa: PLR0913 (one parameter per option)
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The audit's YAML file.", show_default=False)],
+    address: AddressOption,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="A.B=VALUE", help="Replace a value of the config; can be repeated."),
+    ] = None,
+    output: Annotated[str | None, typer.Option("--output", metavar="DIR", help="Where runs are kept.")] = None,
+    run_id: Annotated[
+        str | None, typer.Option("--run-id", metavar="NAME", callback=run_name, help="Name of the run directory.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Print what it prints, and end with its exit code.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Do the audit on a remote cluster, as a Ray job."""
+    with told_plainly():
+        from audit.config.file import read_config
+        from audit.readiness import check_gates, check_occupations
+        from ray_jobs import submit as jobs
+
+        overrides = [*(sets or ()), *([f"output={json.dumps(output)}"] if output is not None else [])]
+        # Weights and servers are looked for where the work is done.
+        audit = read_config(config, overrides, [check_occupations, check_gates])
+        show_log()
+        job = jobs.submit(audit, address, run_id)
+        if as_json:
+            print_json({"job": job, "address": address})
+        else:
+            typer.echo(f"Job: {job}")
+        if wait:
+            for text in jobs.follow(job, address):
+                typer.echo(text, nl=False, err=as_json)
+            code = jobs.exit_code_of(job, address)
+            raise typer.Exit(code if code in set(ExitCode) else ExitCode.INFRASTRUCTURE)
+
+
+def logs(
+    job: JobArgument,
+    address: AddressOption,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")] = False,
+) -> None:
+    """Print what a submitted audit prints."""
+    with told_plainly():
+        from ray_jobs import submit as jobs
+
+        for text in jobs.follow(job, address) if follow else [jobs.logs(job, address)]:
+            typer.echo(text, nl=False)
+
+
+def cancel(job: JobArgument, address: AddressOption, as_json: JsonOption = False) -> None:
+    """End a submitted audit; what is finished is kept."""
+    with told_plainly():
+        from ray_jobs import submit as jobs
+
+        stopped = jobs.cancel(job, address)
+    if as_json:
+        print_json({"job": job, "stopped": stopped})
+    else:
+        typer.echo(f"{job} is being stopped" if stopped else f"{job} had ended before")

@@ -1,0 +1,67 @@
+"""This project as a wheel, made of the code that is running: what a cluster gets that has only its dependencies."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import zipfile
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+
+PACKAGES = ("audit", "reports", "ray_jobs")
+NAME = "difflens_audit"
+WEIGHTS = "weights"
+"""Directory of the bundled model in ``audit/calibration``."""
+
+EPOCH = (2020, 1, 1, 0, 0, 0)
+"""Time of every file in the wheel, so that equal code gives equal bytes."""
+
+
+def build_wheel(directory: Path, *, with_weights: bool) -> Path:
+    """Write the wheel and return its path; equal code gives an equal name and equal bytes.
+
+    It names no dependencies: Ray installs a wheel with pip, dependencies included, and a worker that installs torch in
+    its start is none. They belong into the image of the cluster's nodes. The version carries a hash of the content,
+    since Ray takes wheels of one name for the same.
+
+    Args:
+        directory: Where to write it.
+        with_weights: Whether the audit draws or measures with the bundled model, whose weights are in the package.
+    """
+    files = {name: content for package in PACKAGES for name, content in _files_of(package, with_weights).items()}
+    digest = hashlib.sha256(b"".join(name.encode() + content for name, content in sorted(files.items())))
+    release = f"{version('difflens-audit')}+{digest.hexdigest()[:12]}"
+    info = f"{NAME}-{release}.dist-info"
+    files |= {
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: difflens-audit\nVersion: {release}\n".encode(),
+        f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: difflens-audit\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    files[f"{info}/RECORD"] = _record(files, info)
+    path = directory / f"{NAME}-{release}-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as wheel:
+        for name, content in files.items():
+            wheel.writestr(zipfile.ZipInfo(name, EPOCH), content, zipfile.ZIP_DEFLATED)
+    return path
+
+
+def _files_of(package: str, with_weights: bool) -> dict[str, bytes]:
+    """Return name in the wheel → content, compiled files left out."""
+    found = import_module(package).__file__
+    if found is None:
+        raise ImportError(f"package {package} has no place on disk; install the project again")
+    root = Path(found).parent
+    return {
+        f"{package}/{path.relative_to(root).as_posix()}": path.read_bytes()
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts and (with_weights or WEIGHTS not in path.parts)
+    }
+
+
+def _record(files: dict[str, bytes], info: str) -> bytes:
+    lines = [f"{name},sha256={_hash(content)},{len(content)}" for name, content in files.items()]
+    return "\n".join([*lines, f"{info}/RECORD,,", ""]).encode()
+
+
+def _hash(content: bytes) -> str:
+    return base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()

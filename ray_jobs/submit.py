@@ -1,0 +1,143 @@
+"""An audit on a remote cluster, through Ray's Jobs API: handed over, followed, and cancelled.
+
+Never through Ray Client, whose driver would sit on this side of the network. The cluster gets this project as a wheel
+and the config as a file; weights and results it finds by path, which every node must see alike.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from audit.calibration.bundle import bundle_of
+from audit.config.settings import AuditConfig
+from ray_jobs.cluster import ClusterError
+from ray_jobs.project_wheel import build_wheel
+
+if TYPE_CHECKING:
+    from ray.job_submission import JobSubmissionClient
+
+CONFIG_FILE = "audit.yaml"
+"""Name of the config in the job's working directory."""
+
+BUNDLED = "bundled"
+POLL_SECONDS = 2.0
+ENDED = frozenset({"SUCCEEDED", "FAILED", "STOPPED"})
+
+
+class NotSubmittedError(ValueError):
+    """The config asks for something that a cluster cannot do as it stands."""
+
+
+def submit(config: AuditConfig, address: str, run_id: str | None = None) -> str:
+    """Hand an audit to a cluster and return the job's id; what happens then happens there.
+
+    Args:
+        config: The audit.
+        address: Of the cluster's dashboard, for example ``http://head:8265``.
+        run_id: Name of the run directory under ``config.output``; by default as ``run_audit`` names it.
+
+    Raises:
+        NotSubmittedError: If the results would be lost with the job.
+        ClusterError: If the cluster cannot be reached, or refuses.
+    """
+    if not Path(config.output).is_absolute() and "://" not in config.output:
+        raise NotSubmittedError(
+            f"output: expected an absolute path that every node of the cluster sees, found {config.output!r}; a job's "
+            "own directory is removed with it"
+        )
+    command = ["python", "-m", "ray_jobs", "run", CONFIG_FILE, *(["--run-id", run_id] if run_id else [])]
+    with tempfile.TemporaryDirectory() as scratch, _jobs(address) as jobs:
+        place = Path(scratch) / "job"
+        place.mkdir()
+        (place / CONFIG_FILE).write_text(json.dumps(config.model_dump(mode="json"), indent=1), encoding="utf-8")
+        wheel = build_wheel(Path(scratch), with_weights=needs_bundle(config))
+        job: str = jobs.submit_job(
+            entrypoint=shlex.join(command),
+            runtime_env={"working_dir": str(place), "py_modules": [str(wheel)]},
+            metadata={"difflens.audit": config.name},
+        )
+    return job
+
+
+def needs_bundle(config: AuditConfig) -> bool:
+    """Tell whether an audit uses weights that come with this package."""
+    measures = (config.judge.source, config.quality.clip, config.quality.features)
+    return bundle_of(config.model) is not None or BUNDLED in measures
+
+
+def follow(job: str, address: str) -> Iterator[str]:
+    """Yield what a job prints, piece by piece, until it ends.
+
+    Raises:
+        ClusterError: If the cluster cannot be reached, or has no such job.
+    """
+    told = 0
+    with _jobs(address) as jobs:
+        while True:
+            ended = jobs.get_job_status(job) in ENDED  # asked first, so that the last words are read
+            text = jobs.get_job_logs(job)
+            if len(text) > told:
+                yield text[told:]
+                told = len(text)
+            if ended:
+                return
+            time.sleep(POLL_SECONDS)
+
+
+def logs(job: str, address: str) -> str:
+    """Return what a job has printed so far.
+
+    Raises:
+        ClusterError: If the cluster cannot be reached, or has no such job.
+    """
+    with _jobs(address) as jobs:
+        text: str = jobs.get_job_logs(job)
+        return text
+
+
+def cancel(job: str, address: str) -> bool:
+    """End a job, finished shards kept; tell whether it was still running.
+
+    Raises:
+        ClusterError: If the cluster cannot be reached, or has no such job.
+    """
+    with _jobs(address) as jobs:
+        return bool(jobs.stop_job(job))
+
+
+def exit_code_of(job: str, address: str) -> int | None:
+    """Return the exit code of a job's audit, None where it did not come so far.
+
+    Raises:
+        ClusterError: If the cluster cannot be reached, or has no such job.
+    """
+    with _jobs(address) as jobs:
+        code: int | None = jobs.get_job_info(job).driver_exit_code
+        return code
+
+
+@contextmanager
+def _jobs(address: str) -> Iterator[JobSubmissionClient]:
+    """Connect to the Jobs API; with ``RAY_AUTH_MODE=token`` Ray adds the token to each request, no message has it."""
+    from ray.exceptions import AuthenticationError
+    from ray.job_submission import JobSubmissionClient
+
+    try:
+        yield JobSubmissionClient(address)
+    except AuthenticationError as error:
+        raise ClusterError(f"the cluster at {address} asks for a token: {_first_line(error)}") from error
+    except (ConnectionError, OSError) as error:
+        raise ClusterError(f"expected Ray's dashboard at {address}, found none ({_first_line(error)})") from error
+    except RuntimeError as error:
+        raise ClusterError(f"the cluster at {address} refused: {_first_line(error)}") from error
+
+
+def _first_line(error: Any) -> str:  # noqa: ANN401 - any exception
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
