@@ -23,8 +23,11 @@ PERSON_SHARE = 0.15
 """Share of training captions that name groups and no occupation; the rest names an occupation and groups."""
 
 _SUBSETS: tuple[frozenset[str], ...] = tuple(
-    frozenset(subset) for size in (1, 2, 3) for subset in combinations(ATTRIBUTES, size)
+    frozenset(subset) for size in (1, 2, 3) for subset in combinations(ATTRIBUTES, size) for _ in range(size)
 )
+"""Which groups a caption names, each as often as it names groups: long descriptions are the hardest to learn."""
+
+_GROUPS = frozenset(group for names in ATTRIBUTES.values() for group in names)
 
 
 def caption(
@@ -61,10 +64,14 @@ def training_examples(world: World, seeds: Sequence[int]) -> tuple[Labels, list[
     return labels, [_describe(labels, row, named[row], person=bool(person[row])) for row in range(len(labels))]
 
 
+def names_all_groups(text: str) -> bool:
+    """Tell whether a caption names a group of every attribute."""
+    return sum(word in _GROUPS for word in text.split()) == len(ATTRIBUTES)
+
+
 def vocabulary() -> list[str]:
     """Return every word that a caption can hold, sorted."""
-    groups = [group for names in ATTRIBUTES.values() for group in names]
-    return sorted({"a", "an", "face", "photo", "of", "skinned", "person", *groups, *OCCUPATIONS})
+    return sorted({"a", "an", "face", "photo", "of", "skinned", "person", *_GROUPS, *OCCUPATIONS})
 
 
 def _describe(labels: Labels, row: int, named: frozenset[str], *, person: bool) -> str:

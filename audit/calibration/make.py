@@ -20,13 +20,13 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from audit.calibration.captions import training_examples
+from audit.calibration.captions import names_all_groups, training_examples
 from audit.calibration.renderer import render
 from audit.calibration.tokenizer import train_tokenizer
 from audit.calibration.train_autoencoder import decode, encode, new_autoencoder, train_autoencoder
 from audit.calibration.train_clip import save_clip, train_clip
 from audit.calibration.train_readers import JUDGE_ANSWERS, accuracy, confusion, train_network
-from audit.calibration.train_unet import new_denoiser, train_denoiser
+from audit.calibration.train_unet import Denoiser, new_denoiser, train_denoiser
 from audit.calibration.trainer import Schedule
 from audit.calibration.world import Labels, World, face_noise
 
@@ -48,15 +48,17 @@ class Recipe:
     features: Schedule
     clip: Schedule
     denoiser: Schedule
+    descriptions: Schedule
 
 
 FULL = Recipe(
     drawings=44_000,
-    autoencoder=Schedule(steps=7_000, batch=16, learning_rate=3e-3, ema=0.99),
+    autoencoder=Schedule(steps=6_000, batch=16, learning_rate=3e-3, ema=0.99),
     judge=Schedule(steps=800, batch=128, learning_rate=3e-3, ema=0.99),
     features=Schedule(steps=400, batch=128, learning_rate=3e-3, ema=0.99),
     clip=Schedule(steps=500, batch=128, learning_rate=2e-3, ema=0.99),
-    denoiser=Schedule(steps=10_000, batch=64, learning_rate=1e-3, warmup=200, ema=0.999),
+    denoiser=Schedule(steps=9_000, batch=64, learning_rate=1e-3, warmup=200, ema=0.999),
+    descriptions=Schedule(steps=1_500, batch=64, learning_rate=5e-4, ema=0.998),
 )
 QUICK = Recipe(
     drawings=16_000,
@@ -65,6 +67,7 @@ QUICK = Recipe(
     features=Schedule(steps=300, batch=128, learning_rate=3e-3, ema=0.98),
     clip=Schedule(steps=300, batch=128, learning_rate=2e-3, ema=0.98),
     denoiser=Schedule(steps=2_500, batch=64, learning_rate=1e-3, warmup=200, ema=0.998),
+    descriptions=Schedule(steps=400, batch=64, learning_rate=5e-4, ema=0.99),
 )
 
 
@@ -133,7 +136,7 @@ def make(out: Path, table: Path | None, recipe: Recipe) -> None:
     vae.register_to_config(scaling_factor=mean_square**-0.5)
     denoiser = new_denoiser(tokenizer, seed=1)
     scaled = latents * vae.config.scaling_factor
-    losses["denoiser"] = train_denoiser(denoiser, scaled, training.captions, recipe.denoiser, checkpoints / "unet.pt")
+    losses |= _train_denoiser(denoiser, scaled, training.captions, recipe, checkpoints)
     pipeline = StableDiffusionPipeline(
         vae,
         denoiser.text_encoder,
@@ -178,6 +181,22 @@ def _train_readers(seen: Drawings, held_out: Drawings, recipe: Recipe, out: Path
     )
     features.save(out / "features")
     return losses
+
+
+def _train_denoiser(
+    denoiser: Denoiser, latents: Tensor, captions: list[str], recipe: Recipe, checkpoints: Path
+) -> dict[str, list[float]]:
+    """Train on the captions as they come, then with half of each batch from those that name every group.
+
+    Without the second stage the rare full descriptions get a neighbouring skin tone too often.
+    """
+    losses = train_denoiser(denoiser, latents, captions, recipe.denoiser, checkpoints / "unet.pt")
+    full = torch.tensor([names_all_groups(caption) for caption in captions])
+    weights = 1 / len(full) + full / max(1, int(full.sum()))
+    later = train_denoiser(
+        denoiser, latents, captions, recipe.descriptions, checkpoints / "unet_descriptions.pt", weights
+    )
+    return {"denoiser": losses, "descriptions": later}
 
 
 def _numbered(labels: Tensor) -> tuple[str, ...]:

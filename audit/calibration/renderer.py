@@ -1,8 +1,8 @@
 """Draws faces: labels and noise in, pictures and part masks out, many at once.
 
 Every group shows by several cues, so that it stays visible when one is hidden: gender by the hair's outline, jaw, lips,
-lashes and brows; age by grey hair, lines and lids, or by round cheeks, blush and large eyes; skin tone by four steps
-even in CIE lightness. Occupations are told by dress, headgear and emblem (``wardrobe``). No cue caricatures a group.
+lashes and brows; age by grey hair, lines and lids, or by round cheeks, blush and large eyes; skin tone by lightness
+and hue. Occupations are told by dress, headgear and emblem (``wardrobe``). No cue caricatures a group.
 """
 
 from __future__ import annotations
@@ -36,16 +36,20 @@ __all__ = ["PARTS", "SIZE", "Drawing", "render"]
 HEAD_Y = 28.5
 """Middle of the head in pixels from the upper edge."""
 
-SKIN = ("#f3d1b7", "#d1a17e", "#a47453", "#704d37")
-"""Light, medium, tan, dark: CIE lightness 86, 70, 53, 36, so that the steps look alike."""
+SKIN = ("#f4d4ba", "#dca48d", "#b07f4a", "#68463a")
+"""Light, medium (rosy), tan (golden), dark (cool): CIE L*a*b* (87, 7, 17), (72, 18, 20), (57, 13, 36), (33, 13, 13).
+
+Each has a hue of its own, because guidance pushes a picture away from the mean tone: on one line from light to dark it
+would push the tones between past their neighbours.
+"""
 
 LIPS = ("#cf6470", "#bd525c", "#a8404a", "#b4545a")
 """Lip colour on each skin tone, bright enough to be seen on it."""
 
-BLUSH = ("#ee9a95", "#dc8570", "#c26a55", "#93523f")
+BLUSH = ("#ee9a95", "#de8279", "#d17650", "#984e44")
 """Young cheeks on each skin tone."""
 
-SHADE = ("#d9a98c", "#b3805f", "#865a3e", "#52362a")
+SHADE = ("#d9a98c", "#b57b64", "#885c30", "#49312a")
 """Lines and shadows on each skin tone."""
 
 HAIR = ("#241d1c", "#472b1d", "#94482a", "#cfa25a", "#e6e6ea")

@@ -17,8 +17,11 @@ def train_tokenizer(captions: list[str], directory: Path) -> CLIPTokenizer:
     """Learn merges until every word of the captions is one token, and save as a ``CLIPTokenizer`` directory.
 
     The alphabet covers printable ASCII, so that any prompt can be tokenised, if only letter by letter. The end token
-    has the highest id: CLIP pools the text at the largest one.
+    has the highest id: CLIP pools the text at the largest one. What stands in the directory already is kept: which ids
+    tokens of equal frequency get differs from call to call, and weights hold for the ids that they were trained with.
     """
+    if (directory / "tokenizer_config.json").exists():
+        return CLIPTokenizer.from_pretrained(directory)
     learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     learner.normalizer = normalizers.Lowercase()
     learner.pre_tokenizer = pre_tokenizers.Whitespace()

@@ -87,19 +87,26 @@ def token_ids(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
 
 
 def train_denoiser(
-    denoiser: Denoiser, latents: Tensor, captions: list[str], schedule: Schedule, checkpoint: Path
+    denoiser: Denoiser,
+    latents: Tensor,
+    captions: list[str],
+    schedule: Schedule,
+    checkpoint: Path,
+    weights: Tensor | None = None,
 ) -> list[float]:
     """Train on scaled ``latents`` (n, 16, 8, 8): mean squared error of v = √ᾱ ε − √(1−ᾱ) x₀ (Salimans & Ho 2022).
 
-    Timesteps are stratified over the batch, which lowers the variance of the loss at no cost.
+    Timesteps are stratified over the batch, which lowers the variance of the loss at no cost. Each example is chosen
+    in proportion to its weight in ``weights`` (n,), all alike where there are none.
     """
+    weights = torch.ones(len(latents)) if weights is None else weights
     ids, empty = token_ids(denoiser.tokenizer, captions), token_ids(denoiser.tokenizer, [""])
     device = training_device()
     alphas = denoiser.scheduler.alphas_cumprod.to(device)
     parts = nn.ModuleDict({"unet": denoiser.unet, "text_encoder": denoiser.text_encoder})
 
     def loss_of(step: int, generator: torch.Generator) -> Tensor:
-        chosen = torch.randint(len(latents), (schedule.batch,), generator=generator)
+        chosen = torch.multinomial(weights, schedule.batch, replacement=True, generator=generator)
         x0 = latents[chosen].float().to(device)
         noise = torch.randn(x0.shape, generator=generator).to(device)
         t = _stratified_timesteps(schedule.batch, len(alphas), generator).to(device)

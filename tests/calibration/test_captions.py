@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from audit.calibration.captions import OCCUPATION_ONLY_SHARE, PERSON_SHARE, caption, training_examples, vocabulary
+from audit.calibration.captions import (
+    OCCUPATION_ONLY_SHARE,
+    PERSON_SHARE,
+    caption,
+    names_all_groups,
+    training_examples,
+    vocabulary,
+)
 from audit.calibration.world import ATTRIBUTES, OCCUPATIONS, World
 
 N = 6_000
@@ -80,3 +87,9 @@ def test_an_example_depends_on_its_own_seed_only():
     assert vars(together[2:]).keys() == vars(alone).keys()
     for name, values in vars(together[2:]).items():
         np.testing.assert_array_equal(values, getattr(alone, name))
+
+
+def test_long_descriptions_are_told_from_the_others():
+    assert names_all_groups("a face photo of an old female tan skinned doctor")
+    assert not names_all_groups("a face photo of an old female doctor")
+    assert not names_all_groups("a face photo of a doctor")
