@@ -32,7 +32,7 @@ def test_smaller_batches_give_the_same_rows_within_the_stated_tolerance(made):
     assert pieces.table.schema == whole.table.schema
     for name in whole.table.column_names:
         expected, found = whole.table[name].to_pylist(), pieces.table[name].to_pylist()
-        if name.startswith(("p_", "clip_")):
+        if name.startswith(("p_", "by_", "clip_")):
             np.testing.assert_allclose(np.array(found, float), np.array(expected, float), atol=TOLERANCE)
         elif name == "features":
             np.testing.assert_allclose(found, expected, atol=1e-3)
