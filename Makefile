@@ -9,7 +9,7 @@ OUT ?= build/calibration
 TABLE ?=
 QUICK ?=
 
-.PHONY: demo test check format calibration bench coverage clean
+.PHONY: demo test check audit-dependencies format calibration bench fuzz coverage clean
 
 demo: $(INSTALLED)
 	$(BIN)/difflens-audit run configs/occupations.yaml
@@ -22,6 +22,13 @@ check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/pip check
+
+# Asks a public database of advisories about every pinned version; needs the network, so it is no part of `make check`.
+audit-dependencies:
+	$(PYTHON) -m venv build/pip-audit
+	build/pip-audit/bin/pip install --quiet --disable-pip-version-check pip-audit
+	build/pip-audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
@@ -36,6 +43,10 @@ calibration: $(INSTALLED)
 # One command per comparison; each prints a table.
 bench: $(INSTALLED)
 	for name in cli_latency attribution generation driver_memory; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+
+# Ten thousand hostile configs: each must end as a config or as clean mistakes.
+fuzz: $(INSTALLED)
+	$(BIN)/python -m benchmarks.fuzz_config --cases 10000
 
 # Do the intervals cover what they say? Writes docs/coverage.md and its chart; QUICK=1 tries it in a minute.
 coverage: $(INSTALLED)

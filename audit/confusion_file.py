@@ -14,10 +14,14 @@ from typing import Any
 
 from audit.calibration.bundle import bundle_of
 from audit.config.settings import JudgeConfig, ModelConfig
+from audit.json_object import read_json_object
 from audit.measure.classifier_error import ConfusionMatrix
 
 CONFUSIONS = "confusion.json"
 """Name of the file beside the bundled judge."""
+
+MAX_BYTES = 1_000_000
+"""Largest file; a matrix of ten groups is a few hundred bytes."""
 
 ANSWERS = "answers"
 """Key of the groups in their order, attribute → names; no attribute can have this name."""
@@ -89,10 +93,4 @@ def _answers_beside(path: Path) -> dict[str, Any]:
 
 
 def _read_object(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: expected a JSON file of confusion matrices, found none ({error})") from error
-    if not isinstance(data, dict):
-        raise ValueError(f"{path}: expected attribute → counts, found {type(data).__name__}")
-    return data
+    return read_json_object(path, "confusion matrices as a JSON object", MAX_BYTES)

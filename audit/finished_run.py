@@ -6,7 +6,7 @@ the reading; only what nothing can be compared without is an error.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 
 from audit.records import Attribute, Status
 from audit.rows import probability_column
-from audit.store import AUDIT, CHANGES_NO_RESULT, MODEL_FINGERPRINT, RESULTS, RunDirectory
+from audit.store import AUDIT, CHANGES_NO_RESULT, MODEL_FINGERPRINT, RESULTS, RunDirectory, UnreadableRunError
 from audit.targets import Targets
+
+_AGAIN = "run the audit again to write it"
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -31,11 +33,10 @@ INPUTS = (
 TELLING = (MODEL_FINGERPRINT, "instruments", "versions")
 """Inputs without which nobody can tell whether two runs are alike."""
 
-KEY_COLUMNS = ("arm", "prompt_id", "index", "seed", "status")
-
-
-class UnreadableRunError(ValueError):
-    """The directory does not hold a finished run that can be compared."""
+_KEYS = {
+    "arm": pa.string(), "prompt_id": pa.string(), "index": pa.int64(), "seed": pa.int64(), "status": pa.string(),
+}  # fmt: skip
+KEY_COLUMNS = tuple(_KEYS)
 
 
 @dataclass(frozen=True)
@@ -128,74 +129,103 @@ def _read_audit(run: RunDirectory) -> dict[str, Any]:
     try:
         return run.read_json(AUDIT)
     except ValueError as error:
-        raise UnreadableRunError(
-            f"{run.file(AUDIT)}: expected JSON, found something else ({error}); run the audit again to write it"
-        ) from error
+        raise UnreadableRunError(str(error)) from error
 
 
 def _section(data: Mapping[str, Any], name: str) -> dict[str, Any]:
-    return dict(data.get(name) or {})
+    found = data.get(name) or {}
+    if not isinstance(found, dict):
+        raise UnreadableRunError(f"{AUDIT}: expected names and values under {name}, found {found!r:.60}; {_AGAIN}")
+    return found
 
 
 def _attributes(run: RunDirectory, config: Mapping[str, Any]) -> tuple[Attribute, ...]:
-    named = config.get("attributes")
+    named = _section(config, "attributes")
     if not named:
         raise UnreadableRunError(
             f"{run.file(AUDIT)}: expected config.attributes with the groups of each, found none; compare with the "
             "release that made the run"
         )
+    if not all(map(_are_groups, named.values())):
+        raise UnreadableRunError(
+            f"{run.file(AUDIT)}: expected a list of groups for each attribute, each once, found {named!r:.60}; {_AGAIN}"
+        )
     return tuple(Attribute(name, tuple(groups)) for name, groups in named.items())
 
 
-def _verdicts(rows: list[dict[str, Any]]) -> dict[str, str]:
+def _are_groups(value: object) -> bool:
+    if not isinstance(value, list) or not all(isinstance(group, str) for group in value):
+        return False
+    return len(set(value)) == len(value)
+
+
+def _verdicts(rows: Any) -> dict[str, str]:  # noqa: ANN401 - whatever a file holds
     """Name each verdict by its gate and whatever tells it from the gate's other verdicts."""
     keys = ("gate", "arm", "attribute", "prompt_id")
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise UnreadableRunError(f"{AUDIT}: expected a list of verdicts, found {rows!r:.60}; {_AGAIN}")
     told = [row for row in rows if row.get("gate") and row.get("verdict")]
     return {".".join(str(row[key]) for key in keys if row.get(key)): str(row["verdict"]) for row in told}
 
 
-def _targets(rows: list[dict[str, Any]], attributes: tuple[Attribute, ...]) -> Targets:
+def _targets(rows: Any, attributes: tuple[Attribute, ...]) -> Targets:  # noqa: ANN401 - whatever a file holds
     groups = {attribute.name: attribute.groups for attribute in attributes}
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise UnreadableRunError(f"{AUDIT}: expected a list of results, found {rows!r:.60}; {_AGAIN}")
     targets: dict[str, dict[str, tuple[float, ...]]] = {}
     for row in rows:
-        if row.get("target") and row.get("attribute") in groups:
-            shares = tuple(float(row["target"][group]) for group in groups[row["attribute"]])
-            targets.setdefault(str(row["prompt_id"]), {})[row["attribute"]] = shares
+        target, attribute = row.get("target"), str(row.get("attribute"))
+        if target and attribute in groups:
+            if not isinstance(target, dict) or not all(type(target.get(g)) in (int, float) for g in groups[attribute]):
+                raise UnreadableRunError(
+                    f"{AUDIT}: expected a target share for each group, found {target!r:.60}; {_AGAIN}"
+                )
+            shares = tuple(float(target[group]) for group in groups[attribute])
+            targets.setdefault(str(row.get("prompt_id")), {})[attribute] = shares
     return targets
 
 
 def _images(run: RunDirectory, attributes: tuple[Attribute, ...]) -> dict[tuple[str, str], PromptImages]:
-    table = _read_results(run)
     names = [probability_column(attribute.name, group) for attribute in attributes for group in attribute.groups]
-    absent = [name for name in (*KEY_COLUMNS, *names) if name not in table.column_names]
-    if absent or not table.num_rows:
-        found = f"no {', '.join(absent)}" if absent else "no row"
-        raise UnreadableRunError(f"{run.file(RESULTS)}: expected a row per image, found {found}; run the audit again")
+    table = _read_results(run, names)
     keys = list(zip(table["arm"].to_pylist(), table["prompt_id"].to_pylist(), strict=True))
     places: dict[tuple[str, str], list[int]] = {}
     for place, key in enumerate(keys):
         places.setdefault(key, []).append(place)
     whole = PromptImages(
-        indices=_array(table["index"], pa.int64()),
-        seeds=_array(table["seed"], pa.int64()),
+        indices=_array(table["index"]),
+        seeds=_array(table["seed"]),
         classified=np.array(table["status"].to_pylist()) == Status.CLASSIFIED,
-        columns={name: _array(table[name], pa.float64()) for name in names},
+        columns={name: _array(table[name]) for name in names},
     )
     return {key: whole.where(_by_index(whole, np.array(own))) for key, own in places.items()}
 
 
-def _read_results(run: RunDirectory) -> pa.Table:
+def _read_results(run: RunDirectory, names: Sequence[str]) -> pa.Table:
+    """Return the key columns and those of ``names``, each of the type that an audit writes, and no others."""
+    wanted = pa.schema(
+        [
+            *(pa.field(name, _KEYS[name], nullable=False) for name in KEY_COLUMNS),
+            *(pa.field(n, pa.float64()) for n in names),
+        ]
+    )
+    table = run.read_results(list(dict.fromkeys(wanted.names)))
+    absent = [name for name in wanted.names if table.column_names.count(name) != 1]
+    nulls = [name for name in KEY_COLUMNS if not absent and table[name].null_count]
+    if absent or nulls or not table.num_rows:
+        found = f"no {', '.join(absent)}" if absent else f"rows without {', '.join(nulls)}" if nulls else "no row"
+        raise UnreadableRunError(f"{run.file(RESULTS)}: expected a row per image, found {found}; run the audit again")
     try:
-        return run.read_results()
-    except pa.ArrowInvalid as error:
+        return table.select(wanted.names).cast(wanted)
+    except (pa.ArrowException, ValueError) as error:
         raise UnreadableRunError(
-            f"{run.file(RESULTS)}: expected a Parquet file, found something else ({error}); run the audit again"
+            f"{run.file(RESULTS)}: expected columns of an audit, found others ({error}); run the audit again"
         ) from error
 
 
-def _array(column: pa.ChunkedArray, kind: pa.DataType) -> NDArray[Any]:
+def _array(column: pa.ChunkedArray) -> NDArray[Any]:
     """Return a column as an array, floats with NaN for null."""
-    values: NDArray[Any] = column.cast(kind).to_numpy(zero_copy_only=False)
+    values: NDArray[Any] = column.to_numpy(zero_copy_only=False)
     return values
 
 

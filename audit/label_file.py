@@ -138,7 +138,7 @@ def _cells(line: str, number: int) -> list[_Cell]:
     """Split a line at its commas.
 
     Raises:
-        csv.Error: A quote is not closed.
+        csv.Error: A quote is not closed, or stands inside a value.
     """
     texts = next(csv.reader([line], strict=True, skipinitialspace=True))
     starts, quoted = [0], False
@@ -147,6 +147,8 @@ def _cells(line: str, number: int) -> list[_Cell]:
             quoted = not quoted
         elif character == "," and not quoted:
             starts.append(position + 1)
+    if len(texts) != len(starts):
+        raise csv.Error("a quote inside a value; quote the whole value and double the quote in it")
     cells = []
     for text, start in zip(texts, starts, strict=True):
         blanks = len(line[start:]) - len(line[start:].lstrip(" "))

@@ -6,16 +6,13 @@ file at hand can show them at their lines, beside the mistakes of the schema.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
-
-import yaml
 
 from audit.config.errors import ConfigErrors
 from audit.config.problems import Location, Problem, listing, suggestion
@@ -27,8 +24,10 @@ from audit.config.settings import (
     ModelConfig,
     TargetFileConfig,
 )
+from audit.json_object import read_json_object
 from audit.plan import prompts_of
 from audit.records import Attribute
+from audit.untrusted_model import UntrustedModelError, check_clip, check_pipeline
 
 CONNECT_SECONDS = 2.0
 """How long a tracking server may take to answer a connection."""
@@ -45,24 +44,19 @@ def check_ready(config: AuditConfig) -> Iterator[Problem]:
     Yields:
         Problems, each with its place in the config; nothing where all is ready.
     """
-    yield from _model(config.model)
-    yield from check_occupations(config)
-    yield from _judge(config)
-    yield from _confusion(config)
-    yield from _lens(config)
-    yield from _quality(config)
-    yield from check_targets(config)
-    yield from check_gates(config)
-    yield from _output(config)
-    yield from _tracking(config)
+    for section, check in _CHECKS.items():
+        try:
+            yield from check(config)
+        except OSError as error:  # a name too long for the file system, a directory that must not be looked into
+            message = f"expected a file or directory that can be looked at, found {str(error.filename)[:80]!r}"
+            yield Problem((section,), f"{message} ({error.strerror}); check the path")
 
 
 def known_occupations(model: ModelConfig) -> tuple[str, ...] | None:
     """Return the occupations of a model's calibration world, None for a model from outside.
 
     Raises:
-        OSError: If the world's table cannot be read.
-        ValueError: If it is no table of planted shares.
+        ValueError: If the world's table cannot be read, or is none.
     """
     if model.source not in GENERATED_HERE:
         return None
@@ -71,14 +65,15 @@ def known_occupations(model: ModelConfig) -> tuple[str, ...] | None:
 
     try:
         return tuple(World.load(world_table(model)).occupations)
-    except yaml.YAMLError as error:
-        raise ValueError(f"expected a table of planted shares in YAML: {error}") from error
+    except OSError as error:
+        raise ValueError(f"expected a path that can be looked at, found {error.strerror}") from error
 
 
 # ---- the model -----------------------------------------------------------------------------------------------------
 
 
-def _model(model: ModelConfig) -> Iterator[Problem]:
+def _model(config: AuditConfig) -> Iterator[Problem]:
+    model = config.model
     if model.source in GENERATED_HERE:
         yield from _calibration_model(model)
     elif Path(model.source).is_dir():
@@ -124,6 +119,15 @@ def _pipeline_directory(directory: Path, variant: str | None) -> Iterator[Proble
         wanted = f"safetensors weights of the variant {variant!r}" if variant else "safetensors weights"
         message = f"expected {wanted}, found none in {directory / 'unet'}; save the pipeline as safetensors"
         yield Problem(("model", "source"), message, reads=(("model", "variant"),))
+    else:
+        yield from _untrusted(check_pipeline, directory, ("model", "source"))
+
+
+def _untrusted(check: Callable[[Path], None], directory: Path, place: Location) -> Iterator[Problem]:
+    try:
+        check(directory)
+    except UntrustedModelError as error:
+        yield Problem(place, str(error))
 
 
 # ---- what it is asked, and who looks -------------------------------------------------------------------------------
@@ -138,11 +142,8 @@ def check_occupations(config: AuditConfig) -> Iterator[Problem]:
     named = config.prompts.occupations
     try:
         known = known_occupations(config.model)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        message = (
-            f"expected a trained world or a table of planted shares, found none in {config.model.world} ({reason})"
-        )
+    except ValueError as error:
+        message = f"expected a trained world or a table of planted shares, found none in {config.model.world} ({error})"
         yield Problem(("model", "world"), message + "; check the path", reads=_MODEL)
         return
     if known is None and named == "all":
@@ -154,6 +155,11 @@ def check_occupations(config: AuditConfig) -> Iterator[Problem]:
         if occupation not in known:
             message = f"expected an occupation of the calibration world ({listing(known)}), found {occupation!r}"
             yield Problem(("prompts", "occupations", index), message + suggestion(occupation, known), reads=_MODEL)
+
+
+def _judge_and_confusion(config: AuditConfig) -> Iterator[Problem]:
+    yield from _judge(config)
+    yield from _confusion(config)
 
 
 def _confusion(config: AuditConfig) -> Iterator[Problem]:
@@ -248,10 +254,9 @@ def _unet_config(model: ModelConfig) -> dict[str, Any] | None:
     from audit.models.source import pipeline_source
 
     try:
-        data = json.loads((Path(pipeline_source(model)) / "unet" / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # told by _model, or a model on the hub
+        return read_json_object(Path(pipeline_source(model)) / "unet" / "config.json", "the shape of a U-Net")
+    except ValueError:  # told by _model, or a model on the hub
         return None
-    return data if isinstance(data, dict) else None
 
 
 # ---- what is measured, and where results go ------------------------------------------------------------------------
@@ -268,6 +273,8 @@ def _quality(config: AuditConfig) -> Iterator[Problem]:
             yield Problem(("quality", name), message, reads=_MODEL)
     if _is_path(quality.clip) and not Path(quality.clip).is_dir():
         yield Problem(("quality", "clip"), f"expected a directory, found none at {quality.clip}; check the path")
+    if Path(quality.clip).is_dir():
+        yield from _untrusted(check_clip, Path(quality.clip), ("quality", "clip"))
     if quality.features not in ("bundled", "none") and not Path(quality.features).is_file():
         message = f"expected 'bundled', 'none' or a file of weights, found no file at {quality.features!r}"
         yield Problem(("quality", "features"), message + suggestion(quality.features, ("bundled", "none")))
@@ -287,7 +294,7 @@ def check_gates(config: AuditConfig) -> Iterator[Problem]:
         return
     try:
         known = tuple(prompt.id for prompt in prompts_of(config, known_occupations(config.model) or ()))
-    except (OSError, ValueError):  # told by check_occupations
+    except ValueError:  # told by check_occupations
         return
     for index, gate in named:
         if gate.prompt not in known:
@@ -312,7 +319,7 @@ def check_targets(config: AuditConfig) -> Iterator[Problem]:
 
     try:
         prompt_ids = [prompt.id for prompt in prompts_of(config, known_occupations(config.model) or ())]
-    except (OSError, ValueError):  # told by check_occupations
+    except ValueError:  # told by check_occupations
         return
     for names in files.values():
         own = [Attribute(name, tuple(config.attributes[name])) for name in names]
@@ -401,3 +408,17 @@ def _host_and_port(uri: str) -> tuple[str, int] | str:
     except ValueError as error:
         return f"expected a URI with a host, found {uri!r} ({error}); correct it"
     return (host, port) if host else f"expected a URI with a host, found {uri!r}; correct it"
+
+
+_CHECKS: Mapping[str, Callable[[AuditConfig], Iterator[Problem]]] = {
+    "model": _model,
+    "prompts": check_occupations,
+    "judge": _judge_and_confusion,
+    "lens": _lens,
+    "quality": _quality,
+    "targets": check_targets,
+    "gates": check_gates,
+    "output": _output,
+    "tracking": _tracking,
+}
+"""Section of the config → what this machine must have for it."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
+
+from audit.json_object import json_object
 
 CONFIG = "config.json"
 PROVENANCE = "provenance.json"
@@ -52,6 +54,18 @@ ROW_GROUP = 65_536
 """Rows per Parquet row group: fixed, so that equal rows give equal bytes."""
 
 
+MAX_PICTURE_BYTES = 8 * 1024**2
+"""Largest picture that is read; a generated image is a hundredth of it."""
+
+
+MAX_ROWS = 100_000_000
+"""Most rows that are read from one file; a small file can say that it holds billions."""
+
+
+class UnreadableRunError(ValueError):
+    """The directory does not hold a run that can be read."""
+
+
 class RunConflictError(ValueError):
     """The directory holds another run than the one that wants to go on in it."""
 
@@ -73,6 +87,8 @@ class CorruptShardError(RuntimeError):
 @dataclass(frozen=True)
 class RunDirectory:
     """One run on a local path.
+
+    A run may have been handed over by somebody else: nothing is read through a name or a link that leads out of it.
 
     Attributes:
         path: The directory; it need not exist before ``create``.
@@ -105,7 +121,7 @@ class RunDirectory:
 
     def image_path(self, prompt_id: str, index: int, arm: str) -> Path:
         """Return where the image of this key and arm lies, if it was kept."""
-        return self.path / IMAGES / prompt_id / f"{index:05d}-{arm}.webp"
+        return self.path / image_name(prompt_id, index, arm)
 
     def finished(self) -> set[str]:
         """Return the ids of the finished shards."""
@@ -181,9 +197,19 @@ class RunDirectory:
         """Write ``results.parquet``; equal rows give equal bytes."""
         write_atomically(self.file(RESULTS), _parquet_bytes(table))
 
-    def read_results(self) -> pa.Table:
-        """Return the rows of ``results.parquet``."""
-        return _read_parquet(self.file(RESULTS))
+    def read_results(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return the rows of ``results.parquet``, only some of its columns where they are named.
+
+        Raises:
+            UnreadableRunError: If it is no Parquet file, or says that it holds more rows than any audit.
+        """
+        path = self._own(RESULTS)
+        try:
+            return _read_parquet(path, columns)
+        except (pa.ArrowException, OSError) as error:  # pyarrow's word for a broken page is OSError
+            raise UnreadableRunError(
+                f"{path}: expected a Parquet file, found something else ({error}); run the audit again"
+            ) from error
 
     def write_json(self, name: str, data: Mapping[str, Any]) -> None:
         """Write ``data`` under ``name``.
@@ -196,8 +222,35 @@ class RunDirectory:
 
     def read_json(self, name: str) -> dict[str, Any]:
         """Return what ``write_json`` wrote under ``name``."""
-        data: dict[str, Any] = json.loads(self.file(name).read_text(encoding="utf-8"))
-        return data
+        return json_object(self._own(name).read_bytes(), f"{self.file(name)}: expected what an audit wrote")
+
+    def read_picture(self, name: str) -> bytes | None:
+        """Return the WebP picture under a name such as ``images/nurse/00000-baseline.webp``.
+
+        None where there is none: no such file, one outside of the run, or one that is no picture.
+        """
+        try:
+            path = self._own(name)
+        except UnreadableRunError:
+            return None
+        if not path.is_file() or path.stat().st_size > MAX_PICTURE_BYTES:
+            return None
+        data = path.read_bytes()
+        return data if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else None
+
+    def _own(self, name: str) -> Path:
+        """Return the path of ``name``.
+
+        Raises:
+            UnreadableRunError: If it lies outside of the run, by its name or by a link.
+        """
+        path = self.path / name
+        if "\0" in name or not path.resolve().is_relative_to(self.path.resolve()):
+            raise UnreadableRunError(
+                f"{self.path}: expected a run whose files are its own, found {name!r}, which leads out of it; copy the "
+                "run with the files that its links mean"
+            )
+        return path
 
     def _shard_path(self, shard_id: str) -> Path:
         return self.path / SHARDS / f"{shard_id}.parquet"
@@ -214,6 +267,11 @@ class RunDirectory:
                 f"{self.path} holds another run: {difference}. Take the old value back to go on with that run, or "
                 "choose another name or output for a new one"
             )
+
+
+def image_name(prompt_id: str, index: int, arm: str) -> str:
+    """Return the name of an image inside its run."""
+    return f"{IMAGES}/{prompt_id}/{index:05d}-{arm}.webp"
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -252,13 +310,18 @@ def _parquet_bytes(table: pa.Table) -> bytes:
     return data
 
 
-def _read_parquet(path: Path) -> pa.Table:
+def _read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """Read one file as it is; ``pq.read_table`` would take a ``key=value`` in the path for a partition column.
 
     Checksums are compared where the file has them: a flipped bit in a value is no error of the format.
+
+    Raises:
+        UnreadableRunError: If it says that it holds more rows than any audit.
     """
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
-        return file.read()
+        if file.metadata.num_rows > MAX_ROWS:
+            raise UnreadableRunError(f"{path}: expected at most {MAX_ROWS:,} rows, found {file.metadata.num_rows:,}")
+        return file.read(columns)
 
 
 def _what_changes_results(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -296,13 +296,12 @@ def _rows(text: str, reading: _Reading) -> Iterator[_Row]:
     for number, line in enumerate(re.split(r"\r\n|\r|\n", text), start=1):
         if not line.strip() or line.startswith("#"):
             continue
+        columns = _columns(line)
         try:
-            # One line at a time, so that every field has a line and a column; none of them needs a line break.
-            fields = [value.strip() for value in next(csv.reader([line], strict=True))]
+            fields = _fields(line, len(columns))
         except csv.Error as error:
             reading.note(number, 1, "", f"expected comma-separated values on one line, found a mistake: {error}")
             continue
-        columns = _columns(line)
         if header is None:
             header = fields
             if not _header_is_right(header, columns, number, reading):
@@ -317,6 +316,18 @@ def _rows(text: str, reading: _Reading) -> Iterator[_Row]:
             yield _Row(number, dict(zip(header, fields, strict=True)), dict(zip(header, columns, strict=True)))
     if header is None:
         reading.note(1, 1, "header", f"expected a header ({','.join(REQUIRED_COLUMNS)}) and rows, found nothing")
+
+
+def _fields(line: str, expected: int) -> list[str]:
+    """Split one line, so that every field has a line and a column; none of them needs a line break.
+
+    Raises:
+        csv.Error: A quote is not closed, or stands inside a value.
+    """
+    fields = [value.strip() for value in next(csv.reader([line], strict=True))]
+    if len(fields) != expected:
+        raise csv.Error("a quote inside a value; quote the whole value and double the quote in it")
+    return fields
 
 
 def _doubt(fields: Sequence[str], header: Sequence[str], reading: _Reading, line: int) -> None:

@@ -20,11 +20,10 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from audit.compare import Cell, Comparison, NothingToCompareError, compare
-from audit.finished_run import UnreadableRunError
 from audit.gates import overall_verdict
 from audit.records import AuditResult, GroupResult, Verdict
 from audit.slots import Slot, SlotRecord, slot_of
-from audit.store import TREND, RunDirectory
+from audit.store import TREND, RunDirectory, UnreadableRunError
 
 ERROR_RATE = 0.05
 """Chance that a series in which nothing changes ever calls a change."""

@@ -32,7 +32,9 @@ def told_plainly() -> Iterator[None]:
         code = code_of(error)
         if code is None:
             raise
-        typer.echo(str(error), err=True)
+        from audit.redaction import redact
+
+        typer.echo(redact(str(error)), err=True)
         raise typer.Exit(code) from error
 
 
@@ -49,8 +51,12 @@ def print_json(data: dict[str, Any]) -> None:
 
 
 def show_log() -> None:
-    """Show this project's log on standard error, and of others only warnings."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    """Show this project's log on standard error, and of others only warnings; none of them shows a secret."""
+    from audit.redaction import SecretFree
+
+    shown = logging.StreamHandler()
+    shown.setFormatter(SecretFree("%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[shown])
     for package in ("audit", "ray_jobs", "reports"):
         logging.getLogger(package).setLevel(logging.INFO)
 

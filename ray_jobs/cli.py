@@ -219,9 +219,15 @@ def report(
         found = "an unfinished run" if (run / "config.json").is_file() else "no run" if run.is_dir() else "nothing"
         typer.echo(f"{run}: expected a run directory with audit.json, found {found}; finish the audit first", err=True)
         raise typer.Exit(ExitCode.USAGE)
+    from audit.printable import printable
+    from audit.store import UnreadableRunError
     from reports.html import write_report
 
-    written = write_report(run)
+    try:
+        written = write_report(run)
+    except UnreadableRunError as mistake:
+        typer.echo(printable(str(mistake)), err=True)
+        raise typer.Exit(ExitCode.USAGE) from None
     if as_json:
         print_json({"report": str(written)})
     else:
@@ -260,13 +266,13 @@ def compare(
     """Show what changed between two runs, and which of it is more than chance."""
     from audit.compare import NothingToCompareError
     from audit.compare import compare as compare_runs
-    from audit.finished_run import UnreadableRunError
-    from audit.store import RunDirectory
+    from audit.printable import printable
+    from audit.store import RunDirectory, UnreadableRunError
 
     try:
         comparison = compare_runs(RunDirectory(first), RunDirectory(second))
     except (UnreadableRunError, NothingToCompareError) as mistake:
-        typer.echo(str(mistake), err=True)
+        typer.echo(printable(str(mistake)), err=True)
         raise typer.Exit(ExitCode.USAGE) from None
     from ray_jobs.comparison_table import comparison_as_data, comparison_lines
 
@@ -275,7 +281,7 @@ def compare(
     if as_json:
         print_json(comparison_as_data(comparison) | {"exit_code": int(code)})
     else:
-        typer.echo("\n".join(comparison_lines(comparison)))
+        typer.echo("\n".join(map(printable, comparison_lines(comparison))))
     raise typer.Exit(code)
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from audit.config.settings import AuditConfig
 from audit.provenance import cpu_model, package_versions
 from audit.readiness import unreachable_tracking, unusable_tracking, unwritable
+from audit.redaction import redact
 
 PACKAGES = ("torch", "diffusers", "transformers", "open_clip_torch", "ray", "mlflow", "pandas", "pyarrow", "pydantic")
 """What an audit imports, by the names of the package index."""
@@ -129,9 +130,9 @@ def check_tracking(config: AuditConfig) -> Check:
     if not config.tracking.enabled:
         return Check("tracking", True, "switched off in the config", needed=False)
     obstacle = unusable_tracking(uri) or unreachable_tracking(uri) or _no_answer(uri)
-    shown = _without_password(uri)
+    shown = redact(uri)
     remedy = "start it, correct tracking.uri, or set tracking.enabled: false" if obstacle else ""
-    return Check("tracking", obstacle is None, f"{shown}: {obstacle}" if obstacle else shown, remedy)
+    return Check("tracking", obstacle is None, f"{shown}: {redact(obstacle)}" if obstacle else shown, remedy)
 
 
 def check_disk(output: Path) -> Check:
@@ -150,16 +151,9 @@ def _no_answer(uri: str) -> str | None:
     if not uri.startswith(("http://", "https://")):
         return None
     try:
-        with urllib.request.urlopen(uri.rstrip("/") + "/health", timeout=_ANSWER_SECONDS):
+        with urllib.request.urlopen(uri.rstrip("/") + "/health", timeout=_ANSWER_SECONDS):  # noqa: S310 - http, see above
             return None
     except urllib.error.HTTPError as error:
         return None if error.code in (401, 403) else f"expected an MLflow server, found one that answers {error.code}"
     except OSError as error:
         return f"expected an MLflow server, found no answer ({error})"
-
-
-def _without_password(uri: str) -> str:
-    from urllib.parse import urlsplit
-
-    parts = urlsplit(uri)
-    return uri.replace(f":{parts.password}@", ":…@") if parts.password else uri

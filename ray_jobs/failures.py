@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from audit.dissect.lens import LensMismatch
 from audit.store import CorruptShardError, RunConflictError
+from audit.untrusted_model import UntrustedModelError
 from ray_jobs.cluster import ClusterError
 from ray_jobs.cron import CronError, TimeZoneError
 from ray_jobs.dissect import DissectionError
@@ -25,6 +26,7 @@ CODES: dict[type[Exception], ExitCode] = {
     UnitError: ExitCode.USAGE,
     NothingToSyncError: ExitCode.USAGE,
     NotSubmittedError: ExitCode.USAGE,
+    UntrustedModelError: ExitCode.USAGE,
     ClusterError: ExitCode.INFRASTRUCTURE,
     PoolError: ExitCode.INFRASTRUCTURE,
     DissectionError: ExitCode.INFRASTRUCTURE,

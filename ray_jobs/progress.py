@@ -17,7 +17,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from audit.printable import printable
 from audit.records import ShardReceipt
+from audit.redaction import redact
 from audit.store import PROGRESS, RunDirectory
 
 LOG = logging.getLogger(__name__)
@@ -89,7 +91,7 @@ class Progress:
     def failed(self, shard_id: str, reason: str) -> None:
         """Count a shard that was given up and say why at once, since the end of the audit may be hours away."""
         self._failed += 1
-        self._console.print(f"shard {shard_id} failed: {reason}", markup=False)
+        self._console.print(printable(redact(f"shard {shard_id} failed: {reason}")), markup=False)
         self._tell()
 
     @property

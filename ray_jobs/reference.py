@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from ray_jobs.pool import Failed, Finished, PoolError, run_on_pool
 if TYPE_CHECKING:
     from torch import Tensor
 
+IMAGE_FORMATS = ("PNG", "JPEG", "WEBP")
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 FILES_PER_PART = 256
 
@@ -110,10 +112,15 @@ def reference_parts(directory: Path) -> Sequence[ReferencePart]:
 
 
 def _read(path: Path) -> Tensor:
-    """Read an image file as uint8 (1, 3, H, W)."""
+    """Read an image file as uint8 (1, 3, H, W).
+
+    Whatever its name says, only the formats named here are decoded, and no image that fills memory.
+    """
     import torch
     from PIL import Image
 
-    with Image.open(path) as image:
-        pixels = np.array(image.convert("RGB"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(path, formats=IMAGE_FORMATS) as image:
+            pixels = np.array(image.convert("RGB"))
     return torch.from_numpy(pixels).permute(2, 0, 1)[None]

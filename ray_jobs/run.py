@@ -24,6 +24,7 @@ from audit.models.source import model_fingerprint
 from audit.plan import arms_of, opinions_of, plan_shards, prompts_of
 from audit.provenance import collect_provenance
 from audit.records import Attribute, AuditResult, Shard, Status
+from audit.redaction import redact_tree
 from audit.slots import Journal, series_of, slot_of
 from audit.stages import Stages, second_stage
 from audit.store import CHANGES_NO_RESULT, LENS, CorruptShardError, RunDirectory
@@ -145,7 +146,8 @@ def open_run(config: AuditConfig, run_id: str, cluster: Cluster) -> RunDirectory
         RunConflictError: If it holds another config, or shards of other weights.
     """
     run = RunDirectory(Path(config.output).absolute() / run_id)
-    run.create(_plain(config), collect_provenance(model_fingerprint(config.model), cluster.accelerators))
+    provenance = collect_provenance(model_fingerprint(config.model), cluster.accelerators)
+    run.create(redact_tree(_plain(config)), redact_tree(provenance))
     return run
 
 

@@ -10,11 +10,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from audit.config.settings import TrackingConfig
+from audit.redaction import redact
 from audit.store import AUDIT, CONFIG, PROVENANCE, RunDirectory
 from ray_jobs.track import letter_of
 from reports.handover import Letter, Messenger, Receipt
 from reports.outbox import REQUIRED
-from reports.redaction import redact
 
 
 class NothingToSyncError(ValueError):

@@ -34,7 +34,8 @@ from audit.records import (
     TwoStageSampling,
     Verdict,
 )
-from audit.store import AUDIT, RunDirectory
+from audit.store import AUDIT, RunDirectory, UnreadableRunError
+from reports.audit_schema import SCHEMA, first_mistake
 from reports.old_schema import upgraded
 
 SCHEMA_VERSION = 2
@@ -53,8 +54,8 @@ INTERSECTION_COLUMNS = (
 )  # fmt: skip
 """Columns of ``intersections_to_csv``; those after the share are the pair's, the same in each of its cells."""
 
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""What makes a spreadsheet take a text for a formula."""
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+"""What makes a spreadsheet take a text for a formula; some read the full-width signs as the plain ones."""
 
 _MEASUREMENTS = ("clip_i", "clip_t", "fid", "kid")
 _OWN_FIELDS = ("value", "n", "signature", "low", "high")
@@ -134,8 +135,28 @@ def write_audit_json(run: RunDirectory, result: AuditResult) -> None:
 
 
 def read_audit_json(run: RunDirectory) -> AuditResult:
-    """Return the result that the run directory holds."""
-    return from_json(run.read_json(AUDIT))
+    """Return the result that the run directory holds.
+
+    Raises:
+        UnreadableRunError: If it is not what an audit writes; the message says where.
+    """
+    try:
+        data = run.read_json(AUDIT)
+        current = upgraded(data) if data.get("schema_version") == 1 else data
+        mistake = first_mistake(current) if current.get("schema_version") == SCHEMA_VERSION else None
+        if mistake:
+            raise ValueError(f"{run.file(AUDIT)}: expected what {SCHEMA} describes, found {mistake}")
+        return from_json(current)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # Of the file, not of ours: version 1 has no schema, and an odd file of it fails where its values are used.
+        told = (
+            str(error)
+            if isinstance(error, ValueError)
+            else f"{run.file(AUDIT)}: expected a result, found none ({error!r})"
+        )
+        raise UnreadableRunError(
+            f"{told}; render the run with the release that made it, or run the audit again"
+        ) from error
 
 
 def to_csv(result: AuditResult) -> str:
@@ -199,7 +220,8 @@ def _csv_pair(pair: Intersection) -> dict[str, object]:
 
 
 def _inert(text: str) -> str:
-    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA_STARTS) else text
+    begins = text.startswith(_FORMULA_STARTS) or text.lstrip().startswith(_FORMULA_STARTS)
+    return f"'{text}" if begins else text
 
 
 def _group_row(row: GroupResult) -> dict[str, Any]:

@@ -24,10 +24,10 @@ from types import TracebackType
 from typing import IO, Any, Self, TextIO
 
 from audit.config.settings import RegisteredModelConfig
+from audit.redaction import redact
 from audit.store import RunDirectory
 from reports.export import read_audit_json
 from reports.outbox import REGISTERED_MODEL, filled_outbox, read_outbox
-from reports.redaction import redact
 
 ATTEMPTS = 3
 PAUSE_SECONDS = 1.0

@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from audit.gates import overall_verdict
 from audit.records import Attribute, AuditResult, ImageKey, Verdict
+from audit.redaction import redact_tree
 from audit.store import AUDIT, REPORT, RunDirectory, write_atomically
 from audit.trend import Trend, read_trend
 from reports.evidence_tables import (
@@ -28,7 +29,7 @@ from reports.evidence_tables import (
     shift_table,
     uncorrected,
 )
-from reports.export import from_json
+from reports.export import read_audit_json
 from reports.figures import (
     Figure,
     Table,
@@ -44,7 +45,6 @@ from reports.figures import (
 from reports.intersection_tables import combination_tables, dependence_table, together_table
 from reports.measure_tables import caveats, measures_by_occupation, measures_table
 from reports.pictures import Pictures, data_uri, fit, read_pictures
-from reports.redaction import redact_tree
 from reports.sampling import images_words, sampling_words
 from reports.story import (
     Story,
@@ -71,6 +71,7 @@ from reports.verdicts import found, limit, subject
 MEGABYTE = 1_000_000
 HERO_WIDTH = 470.0
 DEFAULT_SHOWN = 4
+MAX_SHOWN = 64
 DEFAULT_MAX_MB = 20.0
 
 
@@ -105,13 +106,14 @@ def write_report(run_path: Path) -> Path:
 
     Raises:
         FileNotFoundError: The directory has no ``audit.json``.
+        UnreadableRunError: It is not what an audit writes.
     """
     run = RunDirectory(run_path)
     if not run.file(AUDIT).is_file():
         raise FileNotFoundError(
             f"expected {AUDIT} in {run_path}, found none; run the audit to its end first, or name another run directory"
         )
-    result = from_json(run.read_json(AUDIT))
+    result = read_audit_json(run)
     target = run.file(REPORT)
     write_atomically(target, render(result, kept_pictures(run, result), read_trend(run)).encode())
     return target
@@ -120,7 +122,7 @@ def write_report(run_path: Path) -> Path:
 def kept_pictures(run: RunDirectory, result: AuditResult) -> Pictures:
     """Read the pictures that the report may show: the first indices of every occupation, and the features' own."""
     story = story_of(result)
-    count = int((result.config.get("report") or {}).get("images_per_prompt", DEFAULT_SHOWN))
+    count = min(int((result.config.get("report") or {}).get("images_per_prompt", DEFAULT_SHOWN)), MAX_SHOWN)
     keys = [ImageKey(prompt, index) for prompt in story.prompts for index in range(count)]
     latents = {
         str(feature.latent)

@@ -15,7 +15,7 @@ import yaml
 from audit.config.settings import GENERATED_HERE
 from audit.gates import overall_verdict
 from audit.records import BASELINE, AuditResult, GroupResult, TargetSource, Verdict
-from reports.redaction import redact
+from audit.redaction import redact
 from reports.story import setting
 from reports.verdicts import subject
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from audit.records import ImageKey
-from audit.store import LENS, RunDirectory
+from audit.store import LENS, RunDirectory, image_name
 
 TOP_IMAGES = 5
 """Thumbnails per bias feature."""
@@ -60,10 +59,9 @@ def read_pictures(
         top_images: Latent to paths relative to the run's lens directory, as the lens's card has them.
     """
     names = tuple(arms)
-    shown = {key: _existing({arm: run.image_path(key.prompt_id, key.index, arm) for arm in names}) for key in keys}
-    lens = run.file(LENS).resolve()
+    shown = {key: _kept(run, {arm: image_name(key.prompt_id, key.index, arm) for arm in names}) for key in keys}
     features = {
-        int(latent): tuple(path.read_bytes() for path in _inside(lens, list(paths)[:TOP_IMAGES]))
+        int(latent): tuple(_kept(run, {path: f"{LENS}/{path}" for path in list(paths)[:TOP_IMAGES]}).values())
         for latent, paths in top_images.items()
     }
     return Pictures(
@@ -72,14 +70,10 @@ def read_pictures(
     )
 
 
-def _existing(paths: Mapping[str, Path]) -> dict[str, bytes]:
-    return {arm: path.read_bytes() for arm, path in paths.items() if path.is_file()}
-
-
-def _inside(directory: Path, names: Iterable[str]) -> list[Path]:
-    """Resolve file names under ``directory``; a card must not make the report embed a file from elsewhere."""
-    paths = (directory / name for name in names)
-    return [path for path in paths if path.is_file() and path.resolve().is_relative_to(directory)]
+def _kept(run: RunDirectory, names: Mapping[str, str]) -> dict[str, bytes]:
+    """Read pictures by their names; whatever a name says, no file from elsewhere is embedded in a report."""
+    found = {key: run.read_picture(name) for key, name in names.items()}
+    return {key: picture for key, picture in found.items() if picture is not None}
 
 
 def fit(pictures: Pictures, budget_bytes: int) -> Pictures:

@@ -129,7 +129,9 @@ def _attributes(result: AuditResult) -> tuple[Attribute, ...]:
     found: dict[str, tuple[str, ...]] = {}
     for row in result.results:
         if row.shares:
-            found.setdefault(row.attribute, tuple(configured.get(row.attribute, tuple(row.shares))))
+            groups = configured.get(row.attribute, ())
+            same = sorted(groups) == sorted(row.shares)
+            found.setdefault(row.attribute, tuple(groups if same else row.shares))
     return tuple(Attribute(name, groups) for name, groups in found.items())
 
 

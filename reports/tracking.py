@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 from audit.config.settings import RegisteredModelConfig
 from audit.gates import overall_verdict
 from audit.records import AuditResult, Measurement
+from audit.redaction import redact, redact_tree
 from audit.store import AUDIT, CHANGES_NO_RESULT, MODEL_FINGERPRINT, RunDirectory
 from reports.export import read_audit_json
+from reports.markdown import escaped
 from reports.outbox import ARM, FILE, REGISTERED_MODEL, RUN, STATUS, Outbox, TrackedRun, audit_id, filled_outbox
-from reports.redaction import redact, redact_tree
 from reports.registered_model import OtherWeightsError, tag_version
 from reports.story import (
     Story,
@@ -330,7 +331,7 @@ def _tell_run(client: MlflowClient, audit: _Audit, tracked: TrackedRun) -> None:
         FINGERPRINT: model_fingerprint(result),
         VERDICT: overall_verdict(result.verdicts),
         UNFINISHED: str(_unfinished(result)),
-        NOTE: f"{words.title}\n\n{words.lead}",
+        NOTE: f"{escaped(words.title)}\n\n{escaped(words.lead)}",  # MLflow renders it as Markdown
     }
     run = client.get_run(tracked.run_id)
     _log_batch(client, run, audit_params(result), tags)

@@ -1,21 +1,22 @@
 """Two runs of one model flag nothing beyond the stated rate; a model that got worse is told by name, inputs first."""
 
+import base64
 import json
 from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from scipy.stats import false_discovery_control
 
 from audit.compare import NothingToCompareError, compare
 from audit.differences import Difference, differences, plain_hash
-from audit.finished_run import UnreadableRunError
 from audit.measure.discrepancy import debiased_squared
 from audit.measure.paired import mcnemar_p_value
 from audit.records import Attribute, ImageKey
 from audit.rows import results_schema
-from audit.store import AUDIT, RESULTS, RunDirectory
+from audit.store import AUDIT, RESULTS, RunDirectory, UnreadableRunError
 
 GROUPS = {"gender": ["female", "male"], "age": ["young", "adult", "old"]}
 ATTRIBUTES = tuple(Attribute(name, tuple(groups)) for name, groups in GROUPS.items())
@@ -322,7 +323,7 @@ def test_files_that_are_something_else_are_refused(tmp_path):
     with pytest.raises(UnreadableRunError, match="expected a Parquet file"):
         compare(good, bad)
     bad.file(AUDIT).write_text("no JSON")
-    with pytest.raises(UnreadableRunError, match="expected JSON"):
+    with pytest.raises(UnreadableRunError, match="found no JSON"):
         compare(good, bad)
     bad.file(AUDIT).write_text(json.dumps({"config": {}}))
     with pytest.raises(UnreadableRunError, match=r"expected config\.attributes"):
@@ -365,3 +366,62 @@ def test_lists_of_unnamed_items_are_one_value_and_null_is_absence():
 def test_a_hash_does_not_know_the_order_of_keys():
     assert plain_hash({"a": 1, "b": {"c": 2, "d": 3}}) == plain_hash({"b": {"d": 3, "c": 2}, "a": 1})
     assert plain_hash({"a": 1}) != plain_hash({"a": 2})
+
+
+@pytest.mark.parametrize(
+    ("damage", "found"),
+    [
+        ({"config": [1]}, r"names and values under config, found \[1\]"),
+        ({"config": {"attributes": {"gender": 3}}}, "a list of groups for each attribute"),
+        (
+            {"config": {"attributes": {"gender": ["female", "female"]}}},
+            "a list of groups for each attribute, each once",
+        ),
+        ({"provenance": "x"}, "names and values under provenance"),
+        ({"verdicts": {"gate": 1}}, "expected a list of verdicts"),
+        ({"verdicts": [3]}, "expected a list of verdicts"),
+        ({"lens": [1]}, "names and values under lens"),
+    ],
+)
+def test_a_hostile_result_is_refused_with_what_was_found(tmp_path, damage, found):
+    good, bad = write(tmp_path / "a", drawn()), write(tmp_path / "b", drawn())
+    bad.file(AUDIT).write_text(json.dumps(bad.read_json(AUDIT) | damage))
+    with pytest.raises(UnreadableRunError, match=found):
+        compare(good, bad)
+
+
+@pytest.mark.parametrize(
+    ("table", "found"),
+    [
+        ({"index": ["one"]}, "expected columns of an audit, found others"),
+        ({"seed": [None]}, "rows without seed"),
+        ({"p_gender_female": [[0.5]]}, "expected columns of an audit, found others"),
+        ({"status": [{"a": 1}]}, "expected columns of an audit, found others"),
+    ],
+)
+def test_hostile_columns_are_refused_with_what_was_found(tmp_path, table, found):
+    good, bad = write(tmp_path / "a", drawn()), write(tmp_path / "b", drawn())
+    rows = good.read_results().slice(0, 1).to_pydict()
+    bad.write_results(pa.table(rows | table))
+    with pytest.raises(UnreadableRunError, match=found):
+        compare(good, bad)
+
+
+def test_a_file_that_says_it_holds_billions_of_rows_is_not_read(tmp_path, monkeypatch):
+    good, bad = write(tmp_path / "a", drawn()), write(tmp_path / "b", drawn())
+    monkeypatch.setattr("audit.store.MAX_ROWS", 10)
+    with pytest.raises(UnreadableRunError, match="expected at most 10 rows, found 288"):
+        compare(good, bad)
+
+
+def test_a_pickled_arrow_type_is_not_unpickled(tmp_path):
+    name, pickled = b"arrow.py_extension_type", b"cos\nsystem\n(S'touch ran'\ntR."
+    kind = {b"ARROW:extension:name": name, b"ARROW:extension:metadata": pickled}
+    field = pa.field("index", pa.int64(), metadata=kind)
+    good, bad = write(tmp_path / "a", drawn()), write(tmp_path / "b", drawn())
+    table = good.read_results()
+    place = table.column_names.index("index")
+    hostile = table.set_column(place, field, table["index"].cast(pa.int64()))
+    pq.write_table(hostile, bad.file(RESULTS))
+    assert b"py_extension_type" in base64.b64decode(pq.read_metadata(bad.file(RESULTS)).metadata[b"ARROW:schema"])
+    compare(good, bad)

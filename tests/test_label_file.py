@@ -142,8 +142,8 @@ def test_the_judge_s_own_matrices_are_read_by_the_same_reader():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("no json", "expected a JSON file"),
-        ("[]", "found list"),
+        ("no json", "found no JSON"),
+        ("[]", "found a list instead of an object"),
         ('{"gender": [[1, 0], [0, 1]]}', "the names of the groups"),
         ('{"answers": {}, "gender": [[1, 0], [0, 1]]}', "the names of the groups"),
         ('{"answers": {"age": ["a", "b"]}, "gender": [[1, 0], [0, 1]]}', "no groups of 'gender'"),

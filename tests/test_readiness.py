@@ -46,7 +46,7 @@ def pipeline(tmp_path):
     """The files of a pipeline that readiness looks at: no network is loaded."""
     directory = tmp_path / "sd"
     (directory / "unet").mkdir(parents=True)
-    (directory / "model_index.json").write_text("{}")
+    (directory / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
     (directory / "unet" / "diffusion_pytorch_model.safetensors").touch()
     (directory / "unet" / "config.json").write_text(json.dumps({"block_out_channels": [8, 16], "sample_size": 8}))
     (tmp_path / "judge.safetensors").touch()
@@ -261,3 +261,13 @@ def test_a_mistaken_model_puts_no_occupation_in_doubt():
     with pytest.raises(ConfigErrors) as caught:
         read_config("audit.yaml", checks=[check_occupations])
     assert [error.where for error in caught.value.errors] == ["model.source"]
+
+
+def test_a_model_or_a_clip_directory_that_brings_code_is_told_at_its_place(pipeline, tmp_path):
+    (pipeline / "unet" / "evil.py").touch()
+    clip = tmp_path / "clip"
+    clip.mkdir()
+    (clip / "open_clip_pytorch_model.bin").touch()
+    found = problems(model={"source": str(pipeline)}, **OUTSIDE | {"quality": {"clip": str(clip), "features": "none"}})
+    assert "found code (unet/evil.py)" in found["model.source"]
+    assert "pickled weights alone (open_clip_pytorch_model.bin)" in found["quality.clip"]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from audit.printable import printable
+from audit.redaction import redact
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,14 @@ class ConfigErrors(Exception):
     subject = "config"
 
     def __init__(self, errors: Sequence[ConfigError]) -> None:
-        """Order the errors and drop repetitions."""
-        self.errors = tuple(sorted(set(errors), key=_file_order))
+        """Order the errors and drop repetitions; what they quote from the file is made safe to print and to log."""
+        self.errors = tuple(sorted(set(map(_shown, errors)), key=_file_order))
         super().__init__("\n".join(map(str, self.errors)))
+
+
+def _shown(error: ConfigError) -> ConfigError:
+    file, where, message = (printable(redact(text)) for text in (error.file, error.where, error.message))
+    return replace(error, file=file, where=where, message=message)
 
 
 def _file_order(error: ConfigError) -> tuple[bool, int, int, str, str]:

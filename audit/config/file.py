@@ -60,14 +60,19 @@ class _Findings:
     """What is mistaken so far, and what was taken out of the tree for it."""
 
     errors: list[ConfigError]
-    removed: list[Location] = field(default_factory=list)
+    removed: set[Location] = field(default_factory=set)
+    touched: set[Location] = field(default_factory=set)
+
+    def remove(self, location: Location) -> None:
+        """Note that the value at a location was taken out; what holds it is touched."""
+        self.removed.add(location)
+        self.touched.update(location[:depth] for depth in range(len(location) + 1))
 
     def doubt(self, locations: Iterable[Location]) -> bool:
         """Whether a check looked at something that was taken out, so that what it says is no news."""
         return any(
-            all(a == b for a, b in zip(location, removed, strict=False))
+            location in self.touched or any(location[:depth] in self.removed for depth in range(len(location)))
             for location in locations
-            for removed in self.removed
         )
 
     def note_problem(self, root: Node, problem: Problem) -> None:
@@ -138,7 +143,7 @@ class _Mistake:
 
 def _take_out(root: Node, mistake: _Mistake, findings: _Findings) -> bool:
     """Take what is mistaken out of the tree; False where nothing can be."""
-    findings.removed.append(mistake.location)
+    findings.remove(mistake.location)
     if mistake.parent is not None:
         mistake.parent.remove(mistake.node)
         return True

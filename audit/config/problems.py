@@ -6,6 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+MOST_NAMES = 50
+"""Names in one message: thousands of mistakes that each list thousands of names would fill memory."""
+
 Location = tuple[str | int, ...]
 """Keys and list indices from the root of a config to one of its values."""
 
@@ -26,8 +29,10 @@ class Problem:
 
 
 def listing(names: Iterable[str]) -> str:
-    """Join names for a message: ``gender, age``."""
-    return ", ".join(names)
+    """Join names for a message: ``gender, age``; of very many only the first."""
+    known = tuple(names)
+    more = f" and {len(known) - MOST_NAMES} more" if len(known) > MOST_NAMES else ""
+    return ", ".join(known[:MOST_NAMES]) + more
 
 
 def suggestion(found: str, known: Iterable[str]) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal, NamedTuple, Self
@@ -103,7 +104,7 @@ def _known_measure(measure: str) -> str:
 
 
 def _without_duplicates(names: tuple[str, ...]) -> tuple[str, ...]:
-    repeated = sorted({name for name in names if names.count(name) > 1})
+    repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if repeated:
         raise _mistake(f"expected each name once, found {listing(repeated)} more than once; remove the repetition")
     return names
@@ -132,13 +133,15 @@ def _low_below_high(window: tuple[float, float]) -> tuple[float, float]:
     return window
 
 
-_TEXT = r"^\S(.*\S)?$"
+# No control character, and none that reorders what a reader sees: such a text would lie in a report or on a terminal.
+_ACTS = r"\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff"
+_TEXT = rf"^[^\s{_ACTS}]([^{_ACTS}]*[^\s{_ACTS}])?$"
 _FILE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 _ENVIRONMENT_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
 _GROUP_NAME = r"^[A-Za-z0-9][A-Za-z0-9_+ -]*$"
 _JUDGE_NAME = r"^[a-z0-9][a-z0-9-]*$"
 PATTERNS_IN_WORDS = {
-    _TEXT: "one line of text without space around it",
+    _TEXT: "one line of text without space around it and without control characters",
     _FILE_NAME: "letters, digits, '.', '_' and '-', a letter or digit first",
     _ENVIRONMENT_NAME: "a name of letters, digits and '_', no digit first",
     _GROUP_NAME: "letters, digits, '_', '+', '-' and spaces, a letter or digit first",
@@ -702,11 +705,12 @@ def _webhook(alerts: AlertsConfig) -> Iterator[Problem]:
 
 
 def _repeated_gate_names(config: AuditConfig) -> Iterator[Problem]:
-    names = [gate.name for gate in config.gates]
-    for index, name in enumerate(names):
-        if name in names[:index]:
-            message = f"expected a name of its own, found {name!r} again; rename one"
+    seen: set[str] = set()
+    for index, gate in enumerate(config.gates):
+        if gate.name in seen:
+            message = f"expected a name of its own, found {gate.name!r} again; rename one"
             yield Problem(("gates", index, "name"), message)
+        seen.add(gate.name)
 
 
 def _gate_limit(at: Location, gate: GateConfig) -> Iterator[Problem]:

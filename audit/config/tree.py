@@ -81,7 +81,8 @@ class Node:
     def remove(self, node: Node) -> None:
         """Take a direct child out, if it is still there."""
         if isinstance(self.value, dict):
-            self.value = {key: child for key, child in self.value.items() if child is not node}
+            if self.value.get(node.location[-1]) is node:
+                del self.value[node.location[-1]]
         elif isinstance(self.value, list):
             self.value = [child for child in self.value if child is not node]
 

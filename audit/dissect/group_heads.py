@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from audit.json_object import read_json_object
+
 WEIGHTS_FILE = "heads.safetensors"
 GROUPS_FILE = "heads.json"
 
@@ -110,7 +112,7 @@ class GroupHeads:
         Raises:
             ValueError: Where the two files do not belong together.
         """
-        listed = json.loads((directory / GROUPS_FILE).read_text())
+        listed = read_json_object(directory / GROUPS_FILE, "the groups of the heads")
         groups = {attribute: tuple(names) for attribute, names in listed.items()}
         stored = load_file(directory / WEIGHTS_FILE)
         expected = {f"{attribute}.{part}" for attribute in groups for part in ("weight", "scale", "bias")}

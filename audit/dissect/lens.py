@@ -20,6 +20,7 @@ from torch import Tensor
 from audit.dissect.group_heads import GroupHeads
 from audit.dissect.sae import SparseAutoencoder
 from audit.dissect.settings import LENS_FORMAT, lens_name
+from audit.json_object import read_json_object
 
 LENS_FILE = "lens.json"
 FIRING_FILE = "firing.safetensors"
@@ -110,7 +111,7 @@ class Lens:
             raise FileNotFoundError(
                 f"expected a lens in {directory}, found no {LENS_FILE}; make one with `difflens-audit dissect CONFIG`"
             )
-        plain: dict[str, Any] = json.loads(path.read_text())
+        plain = read_json_object(path, "the card of a lens")
         version = plain.pop("format_version", None)
         if version != LENS_FORMAT:
             raise ValueError(f"{path}: expected format {LENS_FORMAT}, found {version}; dissect the model again")

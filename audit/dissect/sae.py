@@ -17,6 +17,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from audit.json_object import read_json_object
+
 WEIGHTS_FILE = "sae.safetensors"
 SHAPE_FILE = "sae.json"
 
@@ -165,7 +167,7 @@ class SparseAutoencoder(nn.Module):
             FileNotFoundError: Where ``directory`` holds no autoencoder.
             ValueError: Where weights and card disagree.
         """
-        card: dict[str, Any] = json.loads((directory / SHAPE_FILE).read_text())
+        card = read_json_object(directory / SHAPE_FILE, "the shape of an autoencoder")
         card.pop("dtype")
         sae = cls(SaeShape(**card))
         stored = {name: tensor.float() for name, tensor in load_file(directory / WEIGHTS_FILE).items()}

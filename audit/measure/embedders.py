@@ -8,7 +8,6 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models import inception_v3
@@ -16,6 +15,8 @@ from torchvision.models import inception_v3
 from audit.calibration.bundle import bundle_of
 from audit.calibration.networks import DrawingNetwork, to_unit_range
 from audit.config.settings import ModelConfig, QualityConfig
+from audit.measure.state_file import read_state
+from audit.untrusted_model import check_clip
 
 FloatArray = NDArray[np.float32]
 
@@ -88,8 +89,7 @@ class InceptionFeatures:
 
     def __init__(self, weights: Path) -> None:
         self._network = inception_v3(weights=None, init_weights=False, aux_logits=True)
-        state = load_file(weights) if weights.suffix == ".safetensors" else torch.load(weights, weights_only=True)
-        self._network.load_state_dict(state)
+        self._network.load_state_dict(read_state(weights))
         self._network.fc = nn.Identity()
         self._network.eval()
         self.signature = f"net:torchvision-inception-v3:{weights.name}|resize:bicubic-aa-299"
@@ -113,11 +113,15 @@ def load_clip(quality: QualityConfig, model: ModelConfig) -> ClipEmbedder | None
 
     Raises:
         ValueError: ``bundled`` was asked for and nothing is bundled with this model.
+        UntrustedModelError: The directory holds code or pickled weights.
     """
     if quality.clip == "none":
         return None
     if quality.clip != "bundled":
-        return ClipEmbedder(f"local-dir:{quality.clip}" if Path(quality.clip).is_dir() else quality.clip)
+        if not Path(quality.clip).is_dir():
+            return ClipEmbedder(quality.clip)
+        check_clip(Path(quality.clip))
+        return ClipEmbedder(f"local-dir:{quality.clip}")
     bundle = bundle_of(model)
     if bundle is None:
         raise ValueError(

@@ -13,7 +13,6 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 from torchvision.models import resnet34
@@ -21,6 +20,7 @@ from torchvision.models import resnet34
 from audit.calibration.bundle import bundle_of
 from audit.calibration.networks import DrawingNetwork, to_unit_range
 from audit.config.settings import JudgeConfig, ModelConfig
+from audit.measure.state_file import read_state
 from audit.records import Status
 
 FloatArray = NDArray[np.float32]
@@ -98,7 +98,7 @@ class FairFaceJudge:
     def __init__(self, checkpoint: Path, attributes: Mapping[str, Sequence[str]], min_confidence: float) -> None:
         self._attributes = {name: _fairface_groups(name, groups) for name, groups in attributes.items()}
         self._network = resnet34(num_classes=18)
-        self._network.load_state_dict(_read_weights(checkpoint))
+        self._network.load_state_dict(read_state(checkpoint))
         self._network.eval()
         self._min_confidence = min_confidence
         self.signature = f"judge:fairface:{checkpoint.name}|resize:bilinear-aa-224|min_confidence:{min_confidence}"
@@ -143,14 +143,6 @@ def confidence_statuses(probabilities: Mapping[str, FloatArray], minimum: float)
     """Return a status for each image: low confidence where any attribute's best group is less probable than that."""
     least = np.min([p.max(axis=1) for p in probabilities.values()], axis=0)
     return [Status.CLASSIFIED if top >= minimum else Status.LOW_CONFIDENCE for top in least]
-
-
-def _read_weights(checkpoint: Path) -> dict[str, Tensor]:
-    if checkpoint.suffix == ".safetensors":
-        stored: dict[str, Tensor] = load_file(checkpoint)
-    else:
-        stored = torch.load(checkpoint, weights_only=True, map_location="cpu")
-    return stored
 
 
 def load_judge(judge: JudgeConfig, model: ModelConfig, attributes: Mapping[str, Sequence[str]]) -> Judge:

@@ -9,6 +9,7 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline
 
 from audit.config.settings import ModelConfig
 from audit.models.source import pipeline_source
+from audit.untrusted_model import check_pipeline
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -19,22 +20,24 @@ def load_pipeline(model: ModelConfig, device: torch.device) -> StableDiffusionPi
     The safety checker is left out: it would blank images out of the statistics without a trace.
 
     Raises:
-        ValueError: The pipeline is of another family.
+        UntrustedModelError: It holds code, pickled weights alone, or is of another family.
         OSError: No such directory or repository, or it holds no safetensors weights.
     """
-    source = pipeline_source(model)
+    source = Path(pipeline_source(model))
+    directory = source if source.is_dir() else _downloaded(model)
+    check_pipeline(directory)
     pipeline = StableDiffusionPipeline.from_pretrained(
-        source,
-        revision=model.revision,
+        directory,
         variant=model.variant,
         dtype=DTYPES[model.dtype],
         use_safetensors=True,
         safety_checker=None,
+        feature_extractor=None,
+        image_encoder=None,
         requires_safety_checker=False,
-        local_files_only=Path(source).is_dir(),
+        local_files_only=True,
+        trust_remote_code=False,
     )
-    if not isinstance(pipeline, StableDiffusionPipeline):
-        raise ValueError(f"{source} is a {type(pipeline).__name__}; expected a StableDiffusionPipeline (1.x or 2.x)")
     # Latents are not pixels: where a config says nothing, diffusers would clip the predicted latents to [-1, 1].
     pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=False)
     pipeline.set_progress_bar_config(disable=True)
@@ -42,3 +45,11 @@ def load_pipeline(model: ModelConfig, device: torch.device) -> StableDiffusionPi
         part.requires_grad_(False).eval()
     pipeline.vae.to(memory_format=torch.channels_last)  # its convolutions are faster so; the U-Net gains nothing
     return pipeline.to(device)
+
+
+def _downloaded(model: ModelConfig) -> Path:
+    """Fetch a pipeline from the hub, safetensors and configs alone, so that it can be looked at before it is loaded."""
+    folder = StableDiffusionPipeline.download(
+        model.source, revision=model.revision, variant=model.variant, use_safetensors=True, trust_remote_code=False
+    )
+    return Path(folder)

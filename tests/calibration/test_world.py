@@ -177,7 +177,7 @@ def test_an_unknown_or_missing_occupation_is_refused(tmp_path):
 def test_a_file_that_is_no_yaml_is_refused(tmp_path):
     path = tmp_path / "world.yaml"
     path.write_text("name: [unclosed")
-    with pytest.raises(ValueError, match=r"world\.yaml: expected YAML"):
+    with pytest.raises(ValueError, match=r"world\.yaml:1:16: expected YAML"):
         World.load(path)
 
 

@@ -216,7 +216,9 @@ def test_the_table_has_a_line_per_group_and_one_for_a_prompt_without_any(produce
     assert (ghost["n"], ghost["share"], ghost["group"]) == ("0", "", "")
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+cmd", "-2", "@SUM(A1)", "\tx", " =1", "\n=1"])
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+cmd", "-2", "@SUM(A1)", "\tx", " =1", "\n=1", "＝1", "\N{NO-BREAK SPACE}=1", "\x0b=1"]
+)
 def test_no_text_of_the_table_is_a_formula(result, text):
     row = replace(result.results[0], prompt_id=text, arm=text, attribute=text)
     row = replace(row, shares={text: next(iter(row.shares.values()))})

@@ -10,10 +10,10 @@ import pytest
 
 from audit.measure.intervals import wilson
 from audit.records import BASELINE, ImageKey, TwoStageSampling
+from audit.redaction import redact
 from reports.export import from_json, to_json
 from reports.html import kept_pictures, render, write_report
 from reports.pictures import Pictures, fit
-from reports.redaction import redact
 from reports.story import headline, mean_discrepancy, number, status_gap, story_of
 
 HOSTILE = "<script>alert(1)</script>"

@@ -1,0 +1,76 @@
+"""JSON from outside: one object, of bounded size and depth, with finite numbers that a computer can hold."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any, NoReturn
+
+MAX_BYTES = 256 * 1024**2
+"""Largest document; the result of an audit of ten thousand prompts is a tenth of it."""
+
+_INTEGER_DIGITS = 20
+"""Sign and digits of a 64-bit integer."""
+
+
+def read_json_object(path: Path, kind: str, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
+    """Return the object that a file holds.
+
+    Args:
+        path: The file.
+        kind: What is expected, for messages: ``lens.json of a lens``.
+        max_bytes: Largest file that is read.
+
+    Raises:
+        ValueError: The file cannot be read, or holds no such object; the message names it.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(max_bytes + 1)
+    except OSError as error:
+        raise ValueError(
+            f"{path}: expected {kind}, found no readable file ({error.strerror}); check the path"
+        ) from error
+    return json_object(data, f"{path}: expected {kind}", max_bytes)
+
+
+def json_object(data: bytes, expected: str, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
+    """Return the object that ``data`` holds.
+
+    Args:
+        data: UTF-8 text.
+        expected: Beginning of a message: ``runs/a/audit.json: expected the result of an audit``.
+        max_bytes: Most bytes that are read.
+
+    Raises:
+        ValueError: ``data`` is larger, nested too deeply, no JSON, no object, or holds a number that is none.
+    """
+    if len(data) > max_bytes:
+        raise ValueError(f"{expected}, found more than {max_bytes} bytes; is this the right file?")
+    try:
+        found = json.loads(data, parse_int=_integer, parse_float=_number, parse_constant=_no_number)
+    except RecursionError as error:
+        raise ValueError(f"{expected}, found hundreds of levels of nesting; is this the right file?") from error
+    except ValueError as error:
+        raise ValueError(f"{expected}, found no JSON ({error}); make the file again") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{expected}, found a {type(found).__name__} instead of an object; make the file again")
+    return found
+
+
+def _integer(text: str) -> int:
+    if len(text) > _INTEGER_DIGITS:
+        raise ValueError(f"a number of {len(text)} digits")
+    return int(text)
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:20]} is beyond any number")
+    return value
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no number")

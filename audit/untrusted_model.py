@@ -1,0 +1,126 @@
+"""What a model's directory may hold: safetensors and plain configs of known classes, and no code.
+
+A diffusers directory names the classes of its parts in ``model_index.json``, and a loader that believes it imports
+whatever is named there, a Python file of the directory included. So the names are checked against a list before any
+loader sees them. Pickled weights run code when they are read; they may lie beside safetensors, where nobody opens them,
+but a part that has nothing else is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from audit.json_object import read_json_object
+
+INDEX = "model_index.json"
+PIPELINE = "StableDiffusionPipeline"
+
+PARTS: Mapping[str, frozenset[str]] = {
+    "unet": frozenset({"UNet2DConditionModel"}),
+    "vae": frozenset({"AutoencoderKL"}),
+    "text_encoder": frozenset({"CLIPTextModel"}),
+    "tokenizer": frozenset({"CLIPTokenizer", "CLIPTokenizerFast"}),
+}
+"""Classes of the parts that are loaded; the scheduler is any of diffusers', and is replaced by DDIM."""
+
+LIBRARIES = ("diffusers", "transformers")
+WITH_WEIGHTS = ("unet", "vae", "text_encoder")
+NOT_LOADED = ("safety_checker", "feature_extractor", "image_encoder")
+
+PICKLED = frozenset({".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle"})
+CODE = frozenset({".py", ".pyc", ".so", ".dll", ".dylib"})
+
+_INDEX_BYTES = 1_000_000
+_REMOTE_CODE = ("auto_map", "custom_pipelines", "trust_remote_code")
+
+
+class UntrustedModelError(ValueError):
+    """A model's directory holds code, pickled weights or classes that no audit loads."""
+
+
+def check_pipeline(directory: Path) -> None:
+    """Make sure that a diffusers directory can be loaded without running anything that came with it.
+
+    Raises:
+        UntrustedModelError: It cannot; the message names everything that is in the way.
+    """
+    _refuse(directory, [*_code(directory), *_index(directory), *_weights(directory), *_remote_code(directory)])
+
+
+def check_clip(directory: Path) -> None:
+    """Make sure of the same for an OpenCLIP directory.
+
+    Raises:
+        UntrustedModelError: It holds code, or weights that are pickled and nothing else.
+    """
+    found = [*_code(directory), *_remote_code(directory)]
+    if _pickled(directory):
+        found.append(f"pickled weights alone ({', '.join(_pickled(directory))})")
+    _refuse(directory, found)
+
+
+def _refuse(directory: Path, found: list[str]) -> None:
+    if found:
+        raise UntrustedModelError(
+            f"{directory}: expected safetensors weights and plain configs, found {'; '.join(found)}. An audit "
+            "runs no code that comes with a model: save it again as safetensors, without custom classes"
+        )
+
+
+def _code(directory: Path) -> Iterator[str]:
+    files = sorted(path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.suffix in CODE)
+    if files:
+        yield f"code ({', '.join(files[:5])})"
+
+
+def _index(directory: Path) -> Iterator[str]:
+    try:
+        index = read_json_object(directory / INDEX, "the parts of a pipeline", _INDEX_BYTES)
+    except ValueError as error:
+        yield str(error)
+        return
+    if index.get("_class_name") != PIPELINE:
+        yield f"the pipeline class {index.get('_class_name')!r} instead of {PIPELINE!r}"
+    for part, named in index.items():
+        if isinstance(named, list) and part not in NOT_LOADED and not _known(part, named):
+            yield f"{part} of class {named!r}"
+
+
+def _known(part: str, named: list[object]) -> bool:
+    """Whether a part is what this project loads under that name; ``[null, null]`` stands for a part left out."""
+    if named == [None, None]:
+        return part not in (*PARTS, "scheduler")
+    if len(named) != 2 or named[0] not in LIBRARIES or not isinstance(named[1], str):
+        return False
+    if part == "scheduler":
+        return named[0] == "diffusers" and named[1].isidentifier() and named[1].endswith("Scheduler")
+    return named[1] in PARTS.get(part, ())
+
+
+def _weights(directory: Path) -> Iterator[str]:
+    for part in WITH_WEIGHTS:
+        pickled = _pickled(directory / part)
+        if pickled:
+            yield f"pickled weights alone in {part} ({', '.join(pickled)})"
+
+
+def _pickled(directory: Path) -> list[str]:
+    """List pickled weights in a directory that has no safetensors."""
+    names = sorted(path.name for path in directory.glob("*") if path.suffix in PICKLED)
+    return [] if any(directory.glob("*.safetensors")) else names[:5]
+
+
+def _remote_code(directory: Path) -> Iterator[str]:
+    """Find configs that name code of their own: loaders of this project never trust it, and nothing else needs it."""
+    for path in sorted(directory.rglob("*.json")):
+        if not path.name.endswith(("config.json", INDEX)):
+            continue
+        try:
+            data = read_json_object(path, "a plain config", _INDEX_BYTES)
+        except ValueError as error:
+            yield str(error)
+            continue
+        for key in _REMOTE_CODE:
+            if data.get(key):
+                yield f"{key} in {path.relative_to(directory).as_posix()}"
