@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import socket
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -14,6 +12,7 @@ from audit.records import Shard, ShardReceipt, Status
 from audit.store import FAILURES, PROGRESS, RunDirectory
 from ray_jobs.faults import FaultKind
 from ray_jobs.pool import Fault
+from ray_jobs.progress import DRIVER
 
 LOG = logging.getLogger(__name__)
 
@@ -83,8 +82,7 @@ class Manifest:
         if not self._run.file(PROGRESS).exists():
             return
         last = self._run.read_json(PROGRESS)
-        ours = (last.get("host"), last.get("pid")) == (socket.gethostname(), os.getpid())  # between two stages
-        if last["state"] != "running" or ours:
+        if last["state"] != "running" or last.get("driver") == DRIVER:  # our own, between two stages
             return
         attempt = 1 + sum(entry["kind"] == FaultKind.LOST_DRIVER for entry in self._entries)
         message = f"no end of an earlier try, {last['done']} of {last['total']} shards done at {last['updated']}"

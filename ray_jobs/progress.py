@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -32,6 +33,9 @@ LOG_LINES = 20
 WRITE_SECONDS = 1.0
 """Shortest time between two writes of ``progress.json``."""
 
+DRIVER = uuid.uuid4().hex
+"""This process and no other: a container that is started again often has its old host name and process number."""
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -48,6 +52,7 @@ class Snapshot:
         eta_seconds: Expected time to the end at this try's rate, None before its first shard.
         host: Machine of the driver.
         pid: Process of the driver there.
+        driver: The driver's ``DRIVER``.
         updated: When this was written, UTC in ISO 8601.
     """
 
@@ -60,6 +65,7 @@ class Snapshot:
     eta_seconds: float | None
     host: str
     pid: int
+    driver: str
     updated: str
 
 
@@ -113,6 +119,7 @@ class Progress:
             eta_seconds=round(seconds / in_this_try * self.left, 1) if in_this_try else None,
             host=socket.gethostname(),
             pid=os.getpid(),
+            driver=DRIVER,
             updated=datetime.now(UTC).isoformat(timespec="seconds"),
         )
 

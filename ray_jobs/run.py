@@ -217,6 +217,7 @@ def summarise_run(
         confusions=judge_confusions(config.judge, config.model, config.attributes),
         gates=config.gates,
         opinions=opinions_of(config),
+        stages=Stages.of(config),
     )
     lens = run.file(LENS)
     return summarise(run, summary_plan, lens_evidence(lens) if lens.exists() else None, reference)

@@ -152,7 +152,11 @@ def test_actors_that_cannot_be_made_are_reported_with_the_cause_and_not_tried_fo
 
     broken = ray.remote(Broken).options(num_cpus=1)
     outcomes = run_on_pool(
-        lambda _number: broken.remote(str(tmp_path)), [Number(1)], size=1, submit=pytest.fail, error_budget=0
+        lambda _number: broken.remote(str(tmp_path)),
+        [Number(1)],
+        size=1,
+        submit=pytest.fail,
+        error_budget=ErrorBudget(0),
     )
     with pytest.raises(PoolError, match=r"each of 1 failed 3 times.*OSError: weights.safetensors is cut short"):
         list(outcomes)

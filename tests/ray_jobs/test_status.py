@@ -2,7 +2,7 @@
 
 import io
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -25,7 +25,8 @@ def half_way(tmp_path):
     with show_progress(run, total=2, done=0, stream=io.StringIO()) as progress:
         progress.finished(ShardReceipt("doctor-0000", images=8, seconds=1.0, statuses={"classified": 8}))
         last_word = progress.snapshot("running")
-    run.write_json(PROGRESS, asdict(last_word))  # and not how it ended
+    gone = replace(last_word, driver="an earlier process")
+    run.write_json(PROGRESS, asdict(gone))  # and not how it ended
     return run
 
 
