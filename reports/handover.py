@@ -126,7 +126,7 @@ class Messenger:
             OSError: No process can be started here.
         """
         process = self._process = self._process or self._start()
-        began = time.monotonic()
+        began, said = time.monotonic(), os.fstat(self._complaints.fileno()).st_size
         clock = Timer(self.seconds, process.kill)
         clock.start()
         try:
@@ -139,7 +139,7 @@ class Messenger:
         with suppress(subprocess.TimeoutExpired):
             process.wait(LAST_WORDS_SECONDS)  # its traceback comes after the end of its answers
         self._end()
-        return _noted(letter, self._silence(took))
+        return _noted(letter, self._silence(took, said))
 
     def _start(self) -> subprocess.Popen[str]:
         self._complaints.seek(0)
@@ -160,10 +160,11 @@ class Messenger:
             with suppress(BrokenPipeError), process:  # closes its pipes and reaps it
                 process.kill()
 
-    def _silence(self, seconds: float) -> Receipt:
+    def _silence(self, seconds: float, said: int) -> Receipt:
+        """Say why there was no answer, in the last words that the process said after ``said`` bytes of others."""
         if seconds >= self.seconds:
             return Receipt(problem=f"the tracking store took more than {self.seconds:g} s", unreachable=True)
-        self._complaints.seek(0)
+        self._complaints.seek(said)
         last = [line.strip() for line in self._complaints if line.strip()][-1:]
         return Receipt(problem=f"logging to MLflow failed: {redact(*last) if last else 'its process was killed'}")
 
