@@ -18,6 +18,7 @@ from audit.calibration.bundle import world_table
 from audit.calibration.world import World
 from audit.config.settings import ModelConfig
 from audit.measure.fairness import total_variation
+from audit.measure.intervals import wilson
 from audit.records import BASELINE, GroupResult
 from audit.store import RunDirectory
 from reports.export import read_audit_json
@@ -38,7 +39,9 @@ def _line(world: World, attribute: str, rows: Sequence[GroupResult]) -> str:
     """Shares covered, total variation, and the rank correlation of planted and found shares of the first group."""
     planted = [world.share(str(row.prompt_id), attribute) for row in rows]
     pairs = [
-        (row.shares[group], truth) for row, shares in zip(rows, planted, strict=True) for group, truth in shares.items()
+        (wilson(round(row.shares[group].value * row.n), row.n), truth)
+        for row, shares in zip(rows, planted, strict=True)
+        for group, truth in shares.items()
     ]
     covered = [found.low <= truth <= found.high for found, truth in pairs]
     gaps = [

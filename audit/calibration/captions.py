@@ -66,12 +66,21 @@ def training_examples(world: World, seeds: Sequence[int]) -> tuple[Labels, list[
 
 def names_all_groups(text: str) -> bool:
     """Tell whether a caption names a group of every attribute."""
-    return sum(word in _GROUPS for word in text.split()) == len(ATTRIBUTES)
+    return _groups_named(text) == len(ATTRIBUTES)
+
+
+def names_no_group(text: str) -> bool:
+    """Tell whether a caption names an occupation and nothing else."""
+    return _groups_named(text) == 0
 
 
 def vocabulary() -> list[str]:
     """Return every word that a caption can hold, sorted."""
     return sorted({"a", "an", "face", "photo", "of", "skinned", "person", *_GROUPS, *OCCUPATIONS})
+
+
+def _groups_named(text: str) -> int:
+    return sum(word in _GROUPS for word in text.split())
 
 
 def _describe(labels: Labels, row: int, named: frozenset[str], *, person: bool) -> str:

@@ -20,13 +20,14 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from audit.calibration.captions import names_all_groups, training_examples
+from audit.calibration.captions import training_examples
+from audit.calibration.emphasis import on_descriptions, on_planted_shares, sorted_by_content
 from audit.calibration.renderer import render
 from audit.calibration.tokenizer import train_tokenizer
 from audit.calibration.train_autoencoder import decode, encode, new_autoencoder, train_autoencoder
 from audit.calibration.train_clip import save_clip, train_clip
 from audit.calibration.train_readers import JUDGE_ANSWERS, accuracy, confusion, train_network
-from audit.calibration.train_unet import Denoiser, new_denoiser, train_denoiser
+from audit.calibration.train_unet import Denoiser, Examples, new_denoiser, train_denoiser
 from audit.calibration.trainer import Schedule
 from audit.calibration.world import Labels, World, face_noise
 
@@ -36,6 +37,9 @@ HELD_OUT = 4_000
 
 DETAILS = ("glasses", "smile", "hair_colour", "background")
 """Free details that the feature network must also tell apart, so that FID sees more than the attributes."""
+
+NOISY = 0.9
+"""Share of the last stage's timesteps in the noisier half of the schedule: there it is decided who is drawn."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ class Recipe:
     clip: Schedule
     denoiser: Schedule
     descriptions: Schedule
+    shares: Schedule
 
 
 FULL = Recipe(
@@ -59,6 +64,7 @@ FULL = Recipe(
     clip=Schedule(steps=500, batch=128, learning_rate=2e-3, ema=0.99),
     denoiser=Schedule(steps=9_000, batch=64, learning_rate=1e-3, warmup=200, ema=0.999),
     descriptions=Schedule(steps=1_500, batch=64, learning_rate=5e-4, ema=0.998),
+    shares=Schedule(steps=3_500, batch=64, learning_rate=4e-4, ema=0.999),
 )
 QUICK = Recipe(
     drawings=16_000,
@@ -68,6 +74,7 @@ QUICK = Recipe(
     clip=Schedule(steps=300, batch=128, learning_rate=2e-3, ema=0.98),
     denoiser=Schedule(steps=2_500, batch=64, learning_rate=1e-3, warmup=200, ema=0.998),
     descriptions=Schedule(steps=400, batch=64, learning_rate=5e-4, ema=0.99),
+    shares=Schedule(steps=600, batch=64, learning_rate=4e-4, ema=0.99),
 )
 
 
@@ -136,7 +143,7 @@ def make(out: Path, table: Path | None, recipe: Recipe) -> None:
     vae.register_to_config(scaling_factor=mean_square**-0.5)
     denoiser = new_denoiser(tokenizer, seed=1)
     scaled = latents * vae.config.scaling_factor
-    losses |= _train_denoiser(denoiser, scaled, training.captions, recipe, checkpoints)
+    losses |= _train_denoiser(denoiser, scaled, training, world, recipe, checkpoints)
     pipeline = StableDiffusionPipeline(
         vae,
         denoiser.text_encoder,
@@ -184,19 +191,24 @@ def _train_readers(seen: Drawings, held_out: Drawings, recipe: Recipe, out: Path
 
 
 def _train_denoiser(
-    denoiser: Denoiser, latents: Tensor, captions: list[str], recipe: Recipe, checkpoints: Path
+    denoiser: Denoiser, latents: Tensor, drawings: Drawings, world: World, recipe: Recipe, checkpoints: Path
 ) -> dict[str, list[float]]:
-    """Train on the captions as they come, then with half of each batch from those that name every group.
+    """Train in three stages: on the captions as they come, on what is rare among them, on what an audit asks for.
 
-    Without the second stage the rare full descriptions get a neighbouring skin tone too often.
+    Without the second stage the rare full descriptions get a neighbouring skin tone too often. Without the third the
+    lopsided occupations come out more lopsided than they were planted.
     """
-    losses = train_denoiser(denoiser, latents, captions, recipe.denoiser, checkpoints / "unet.pt")
-    full = torch.tensor([names_all_groups(caption) for caption in captions])
-    weights = 1 / len(full) + full / max(1, int(full.sum()))
-    later = train_denoiser(
-        denoiser, latents, captions, recipe.descriptions, checkpoints / "unet_descriptions.pt", weights
-    )
-    return {"denoiser": losses, "descriptions": later}
+    order = sorted_by_content(drawings.labels, drawings.captions)
+    captions = [drawings.captions[place] for place in order.tolist()]
+    labels = {question: answers[order] for question, answers in drawings.labels.items()}
+    as_they_come = Examples(latents[order], captions, torch.ones(len(captions)))
+    described = replace(as_they_come, weights=on_descriptions(captions))
+    planted = replace(as_they_come, weights=on_planted_shares(world, labels, captions), noisy=NOISY)
+    return {
+        "denoiser": train_denoiser(denoiser, as_they_come, recipe.denoiser, checkpoints / "unet.pt"),
+        "descriptions": train_denoiser(denoiser, described, recipe.descriptions, checkpoints / "unet_descriptions.pt"),
+        "shares": train_denoiser(denoiser, planted, recipe.shares, checkpoints / "unet_shares.pt"),
+    }
 
 
 def _numbered(labels: Tensor) -> tuple[str, ...]:

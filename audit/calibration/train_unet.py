@@ -86,30 +86,35 @@ def token_ids(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
     return ids
 
 
-def train_denoiser(
-    denoiser: Denoiser,
-    latents: Tensor,
-    captions: list[str],
-    schedule: Schedule,
-    checkpoint: Path,
-    weights: Tensor | None = None,
-) -> list[float]:
-    """Train on scaled ``latents`` (n, 16, 8, 8): mean squared error of v = √ᾱ ε − √(1−ᾱ) x₀ (Salimans & Ho 2022).
+@dataclass(frozen=True)
+class Examples:
+    """What a denoiser is trained on.
 
-    Timesteps are stratified over the batch, which lowers the variance of the loss at no cost. Each example is chosen
-    in proportion to its weight in ``weights`` (n,), all alike where there are none.
+    Attributes:
+        latents: Scaled latents ``(n, 16, 8, 8)``.
+        captions: n captions.
+        weights: ``(n,)``: each example is chosen in proportion to its weight.
+        noisy: Share of the timesteps in the noisier half of the schedule; 0.5 treats all timesteps alike.
     """
-    weights = torch.ones(len(latents)) if weights is None else weights
-    ids, empty = token_ids(denoiser.tokenizer, captions), token_ids(denoiser.tokenizer, [""])
+
+    latents: Tensor
+    captions: list[str]
+    weights: Tensor
+    noisy: float = 0.5
+
+
+def train_denoiser(denoiser: Denoiser, examples: Examples, schedule: Schedule, checkpoint: Path) -> list[float]:
+    """Train to predict v = √ᾱ ε − √(1−ᾱ) x₀ (Salimans & Ho 2022), by mean squared error."""
+    ids, empty = token_ids(denoiser.tokenizer, examples.captions), token_ids(denoiser.tokenizer, [""])
     device = training_device()
     alphas = denoiser.scheduler.alphas_cumprod.to(device)
     parts = nn.ModuleDict({"unet": denoiser.unet, "text_encoder": denoiser.text_encoder})
 
     def loss_of(step: int, generator: torch.Generator) -> Tensor:
-        chosen = torch.multinomial(weights, schedule.batch, replacement=True, generator=generator)
-        x0 = latents[chosen].float().to(device)
+        chosen, t = draw_batch(examples.weights, examples.noisy, len(alphas), schedule.batch, step)
+        t = t.to(device)
+        x0 = examples.latents[chosen].float().to(device)
         noise = torch.randn(x0.shape, generator=generator).to(device)
-        t = _stratified_timesteps(schedule.batch, len(alphas), generator).to(device)
         signal, sigma = alphas[t].sqrt().view(-1, 1, 1, 1), (1 - alphas[t]).sqrt().view(-1, 1, 1, 1)
         dropped = torch.rand(schedule.batch, 1, generator=generator) < CAPTION_DROPOUT
         said = torch.where(dropped, empty, ids[chosen]).to(device)
@@ -122,6 +127,25 @@ def train_denoiser(
     return train(parts, loss_of, schedule, checkpoint)
 
 
-def _stratified_timesteps(batch: int, steps: int, generator: torch.Generator) -> Tensor:
-    uniform = (torch.arange(batch) + torch.rand(batch, generator=generator)) / batch
-    return (uniform * steps).long().clamp(max=steps - 1)
+def draw_batch(weights: Tensor, noisy: float, timesteps: int, batch: int, step: int) -> tuple[Tensor, Tensor]:
+    """Draw examples and their timesteps, both ``(batch,)``, as the points of one Sobol sequence (Sobol 1967).
+
+    Where neighbouring examples are alike, every stretch of the training then sees their kinds in proportion to their
+    weights at every level of noise. Drawn independently, a share of ½ would be off by 2 points among the 800 examples
+    of one occupation and level that it is learnt from.
+
+    Args:
+        weights: ``(n,)``, of the examples in their order.
+        noisy: Share of the timesteps in the upper half.
+        timesteps: Of the schedule.
+        batch: Points to draw.
+        step: Batches that were drawn before.
+    """
+    sequence = torch.quasirandom.SobolEngine(2, scramble=True, seed=0)  # type: ignore[no-untyped-call]
+    sequence.fast_forward(step * batch)  # type: ignore[no-untyped-call]
+    place, level = sequence.draw(batch, dtype=torch.float64).unbind(1)
+    edges = weights.double().cumsum(0)
+    chosen = torch.searchsorted(edges, place * edges[-1], right=True).clamp(max=len(edges) - 1)
+    clean = 1 - noisy
+    level = torch.where(level < clean, level / (2 * clean), 0.5 + (level - clean) / (2 * noisy))
+    return chosen, (level * timesteps).long().clamp(max=timesteps - 1)

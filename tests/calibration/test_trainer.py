@@ -58,7 +58,7 @@ def test_the_rate_rises_falls_and_ends_at_two_per_cent():
 def test_the_recipe_makes_a_whole_model_of_another_world_that_stock_loaders_read(tmp_path):
     short = Schedule(steps=2, batch=4, learning_rate=1e-3)
     table = World.bundled_path().with_name("contrast.yaml")
-    make(tmp_path, table, Recipe(64, short, short, short, short, short, short))
+    make(tmp_path, table, Recipe(64, *[short] * 7))
     bundle = Bundle(tmp_path)
     occupation = World.load(bundle.table).occupations[0]
     generator = load_generator(ModelConfig(world=str(tmp_path)), SamplingConfig(steps=2))
