@@ -72,7 +72,7 @@ class Trial:
 
 def trial(trial: Trial, arguments: argparse.Namespace) -> list[str]:
     """Audit on every number of nodes, then under attack; return what is wrong."""
-    with local_nodes(max([arguments.nodes, *arguments.sizes]), trial.patience) as nodes:
+    with local_nodes(arguments.sizes[0], trial.patience) as nodes:
         expected = same_rows(nodes, trial, arguments.sizes)
         nodes.resize(arguments.nodes)
         chaos = Chaos(nodes, trial, RunDirectory(Path(trial.config.output) / "chaos"), arguments.seed)
