@@ -31,7 +31,7 @@ from audit.store import FAILURES, RESULTS, RunDirectory
 from benchmarks.local_nodes import LocalNodes, Patience, local_nodes
 from ray_jobs.run import plan
 
-STEP_SECONDS = 150.0
+STEP_SECONDS = 200.0
 """Until a wait for one thing is called a failure: a busy machine takes long to start a process."""
 
 ACTS = {"worker": ("lost_worker", "no_start"), "node": ("lost_node", "lost_worker"), "driver": ("lost_driver",)}
@@ -54,7 +54,7 @@ def main() -> None:
         path = Path(output) / "audit.yaml"
         path.write_text(config.model_dump_json())
         try:
-            problems = trial(Trial(path, config, patience), arguments)
+            problems = disturbed(Trial(path, config, patience), arguments)
         except TimeoutError as error:
             problems = [f"{error}\n{last_words(Path(output))}"]
     print("\n".join(problems) or f"identical rows after {arguments.kills} kills, no finished shard computed twice")
@@ -70,7 +70,7 @@ class Trial:
     patience: Patience
 
 
-def trial(trial: Trial, arguments: argparse.Namespace) -> list[str]:
+def disturbed(trial: Trial, arguments: argparse.Namespace) -> list[str]:
     """Audit on every number of nodes, then under attack; return what is wrong."""
     with local_nodes(arguments.sizes[0], trial.patience) as nodes:
         expected = same_rows(nodes, trial, arguments.sizes)

@@ -9,7 +9,7 @@ import uuid
 import psutil
 import pytest
 
-SECONDS = 420
+SECONDS = 480
 """After which the trial gives up and says what it waited for: before pytest ends everything without a word."""
 
 
