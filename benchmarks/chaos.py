@@ -3,7 +3,8 @@
 ``python -m benchmarks.chaos`` starts a Ray cluster of several nodes on this machine, with logical GPUs, and audits the
 rendered model on 1, 2 and 4 of them: the rows must be the same to the byte. Then one audit of the same config suffers
 ``--kills`` kills. Its rows must be the same again, no finished shard may have been computed a second time, and the
-manifest of failures must name every fault. ``--kills 3 --nodes 2`` is the short form that the tests run.
+manifest of failures must name every fault. ``--kills 3 --nodes 2 --sizes 1 2`` is the short form that the tests run.
+Whatever does not happen in time is named, and ends it with exit code 1; it leaves no process behind.
 """
 
 from __future__ import annotations
@@ -17,25 +18,22 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
-import ray
-from ray.cluster_utils import Cluster
 
 from audit.config.settings import AuditConfig
 from audit.store import FAILURES, RESULTS, RunDirectory
+from benchmarks.local_nodes import LocalNodes, Patience, local_nodes
 from ray_jobs.run import plan
 
-PATIENCE = 300.0
-"""Seconds until a wait is called a failure: a busy machine takes long to start a process."""
+STEP_SECONDS = 200.0
+"""Until a wait for one thing is called a failure: a busy machine takes long to start a process."""
 
-DRIVER = "from ray_jobs.cli import app; app()"
 ACTS = {"worker": ("lost_worker", "no_start"), "node": ("lost_node", "lost_worker"), "driver": ("lost_driver",)}
 """What is killed, and the kinds under which the manifest may name it: Ray may notice the process before the node."""
 
@@ -44,22 +42,42 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--nodes", type=int, default=4)
-    parser.add_argument("--sizes", type=int, nargs="*", default=[1, 2, 4], help="numbers of nodes for the same rows")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1, 2, 4], help="numbers of nodes for the same rows")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--images", type=int, default=0, help="per prompt; by default enough for the kills")
+    parser.add_argument("--seconds", type=float, default=3600.0, help="longest time for everything")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
+    patience = Patience(STEP_SECONDS, time.monotonic() + arguments.seconds)
     with tempfile.TemporaryDirectory() as output:
         config = config_of(output, arguments.images or 40 * arguments.kills)
         path = Path(output) / "audit.yaml"
         path.write_text(config.model_dump_json())
-        with nodes(max([arguments.nodes, *arguments.sizes])) as cluster:
-            expected = same_rows(cluster, path, config, arguments.sizes or [arguments.nodes])
-            chaos = Chaos(cluster, path, RunDirectory(Path(config.output) / "chaos"), arguments.seed)
-            resize(cluster, arguments.nodes)
-            chaos.suffer(acts(arguments.kills, arguments.seed), len(plan(config)))
-        problems = [*chaos.problems, *check(chaos, expected)]
+        try:
+            problems = disturbed(Trial(path, config, patience), arguments)
+        except TimeoutError as error:
+            problems = [f"{error}\n{last_words(Path(output))}"]
     print("\n".join(problems) or f"identical rows after {arguments.kills} kills, no finished shard computed twice")
     sys.exit(1 if problems else 0)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is audited, and how long may be waited for it."""
+
+    path: Path
+    config: AuditConfig
+    patience: Patience
+
+
+def disturbed(trial: Trial, arguments: argparse.Namespace) -> list[str]:
+    """Audit on every number of nodes, then under attack; return what is wrong."""
+    with local_nodes(arguments.sizes[0], trial.patience) as nodes:
+        expected = same_rows(nodes, trial, arguments.sizes)
+        nodes.resize(arguments.nodes)
+        chaos = Chaos(nodes, trial, RunDirectory(Path(trial.config.output) / "chaos"), arguments.seed)
+        chaos.suffer(acts(arguments.kills, arguments.seed), len(plan(trial.config)))
+    return [*chaos.problems, *check(chaos, expected)]
 
 
 def config_of(output: str, images: int) -> AuditConfig:
@@ -78,53 +96,62 @@ def config_of(output: str, images: int) -> AuditConfig:
     )
 
 
-@contextmanager
-def nodes(count: int) -> Iterator[Cluster]:
-    """A head without room for work, and ``count`` nodes of one CPU and one logical GPU; all on this machine."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    quick = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 1000}
-    head = {"num_cpus": 0, "node_ip_address": "127.0.0.1", "include_dashboard": False, "_system_config": quick}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
-    try:
-        resize(cluster, count)
-        yield cluster
-    finally:
-        cluster.shutdown()
-
-
-def resize(cluster: Cluster, count: int) -> None:
-    """Add or remove nodes until there are ``count`` beside the head."""
-    while len(cluster.worker_nodes) > count:
-        cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
-    while len(cluster.worker_nodes) < count:
-        cluster.add_node(wait=False, num_cpus=1, num_gpus=1, node_ip_address="127.0.0.1")
-    wait_for(lambda: len(cluster.global_state._live_node_ids()) == count + 1, f"{count} nodes")
-
-
-def same_rows(cluster: Cluster, path: Path, config: AuditConfig, sizes: Sequence[int]) -> bytes:
+def same_rows(nodes: LocalNodes, trial: Trial, sizes: Sequence[int]) -> bytes:
     """Run the audit on every number of nodes; the rows must be the same to the byte."""
     rows = {}
     for size in sizes:
-        resize(cluster, size)
+        nodes.resize(size)
         started = time.monotonic()
-        run_id = f"nodes-{size}"
-        code = start_driver(cluster, path, run_id).wait(PATIENCE * 10)
+        run = RunDirectory(Path(trial.config.output) / f"nodes-{size}")
+        process = start_driver(nodes, trial, run)
+        try:
+            code = end_of(process, run, trial.patience)
+        finally:
+            kill(process)
         if code:
-            log = (path.parent / f"{run_id}.log").read_text()[-2000:]
-            raise SystemExit(f"the undisturbed audit on {size} nodes ended with exit code {code}\n{log}")
-        rows[size] = (Path(config.output) / run_id / RESULTS).read_bytes()
-        print(f"{size} nodes: {len(plan(config))} shards in {time.monotonic() - started:.0f} s", flush=True)
+            words = last_words(trial.path.parent)
+            raise SystemExit(f"the undisturbed audit on {size} nodes ended with exit code {code}\n{words}")
+        rows[size] = run.file(RESULTS).read_bytes()
+        print(f"{size} nodes: {len(plan(trial.config))} shards in {time.monotonic() - started:.0f} s", flush=True)
     if len(set(rows.values())) > 1:
         raise SystemExit("the rows depend on the number of nodes")
     print(f"identical rows with {', '.join(map(str, sizes))} nodes", flush=True)
     return rows[sizes[0]]
 
 
-def start_driver(cluster: Cluster, path: Path, run_id: str) -> subprocess.Popen[bytes]:
+def start_driver(nodes: LocalNodes, trial: Trial, run: RunDirectory) -> subprocess.Popen[bytes]:
     """Start the command line as a user does, in a process of its own."""
-    command = [sys.executable, "-c", DRIVER, "run", str(path), "--address", cluster.address, "--run-id", run_id]
-    with (path.parent / f"{run_id}.log").open("ab") as log:
-        return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    name = run.path.name
+    command = [sys.executable, "-m", "ray_jobs", "run", str(trial.path), "--address", nodes.address, "--run-id", name]
+    with (trial.path.parent / f"{name}.log").open("ab") as log:
+        return subprocess.Popen(command, stdout=log, stderr=log)
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a driver, if it is still there."""
+    process.kill()
+    process.wait()
+
+
+def end_of(process: subprocess.Popen[bytes], run: RunDirectory, patience: Patience) -> int:
+    """Wait for the end of a driver and return its exit code; as long as shards are finished it may go on.
+
+    Raises:
+        TimeoutError: If nothing more happens.
+    """
+    while process.poll() is None:
+        done = len(run.finished())
+        patience.until(
+            lambda done=done: process.poll() is not None or len(run.finished()) > done,
+            f"another shard of {run.path.name} after {done}, or its end",
+        )
+    return process.wait()
+
+
+def last_words(output: Path) -> str:
+    """Return the end of the log of the driver that was started last."""
+    logs = sorted(output.glob("*.log"), key=lambda path: path.stat().st_mtime)
+    return f"{logs[-1].name} ends with:\n{logs[-1].read_text()[-2000:]}" if logs else "no driver was started"
 
 
 def acts(kills: int, seed: int) -> list[str]:
@@ -139,70 +166,66 @@ def acts(kills: int, seed: int) -> list[str]:
 class Chaos:
     """One audit and what happens to it."""
 
-    cluster: Cluster
-    path: Path
+    nodes: LocalNodes
+    trial: Trial
     run: RunDirectory
     seed: int
     problems: list[str] = field(default_factory=list)
-    done: list[str] = field(default_factory=list)
     seen: dict[str, int] = field(default_factory=dict)
     over: threading.Event = field(default_factory=threading.Event)
 
     def suffer(self, kills: Sequence[str], shards: int) -> None:
-        """Kill as told, each at a moment drawn from its part of the audit; let the audit end by itself."""
+        """Kill as told, each at a moment drawn from its part of the audit; let the audit end by itself.
+
+        Raises:
+            TimeoutError: If something that must follow does not.
+        """
         rng = np.random.default_rng(self.seed + 1)
         watcher = threading.Thread(target=self.watch)
         watcher.start()
-        process = self.begin()
+        process = start_driver(self.nodes, self.trial, self.run)
         try:
             for number, act in enumerate(kills):
                 share = (number + rng.uniform(0.1, 0.9)) / (len(kills) + 1)
-                wait_for(lambda share=share: len(self.run.finished()) >= share * shards, f"{share:.0%} of the shards")
+                self.wait_for_shards(round(share * shards), f"before a {act} is killed")
                 time.sleep(rng.uniform(0, 0.3))
-                process = self.kill(act, process, rng)
-            if code := process.wait(PATIENCE * 10):
+                process = self.attack(act, process, rng)
+            if code := end_of(process, self.run, self.trial.patience):
                 self.problems.append(f"the driver ended with exit code {code}")
         finally:
-            if process.poll() is None:
-                process.kill()
+            kill(process)
             self.over.set()
             watcher.join()
 
-    def begin(self) -> subprocess.Popen[bytes]:
-        """Start a driver of this audit."""
-        return start_driver(self.cluster, self.path, self.run.path.name)
+    def wait_for_shards(self, count: int, why: str) -> None:
+        """Wait until so many shards are finished."""
+        self.trial.patience.until(lambda: len(self.run.finished()) >= count, f"{count} finished shards {why}")
 
-    def kill(self, act: str, process: subprocess.Popen[bytes], rng: np.random.Generator) -> subprocess.Popen[bytes]:
-        """Kill a worker, a node or the driver, and wait until the manifest names it."""
-        before, at = self.told(ACTS[act]), len(self.run.finished())
-        started = time.monotonic()
+    def attack(self, act: str, process: subprocess.Popen[bytes], rng: np.random.Generator) -> subprocess.Popen[bytes]:
+        """Kill a worker, a node or the driver, wait until the manifest names it, and return the driver."""
+        before, at, started = len(self.told(act)), len(self.run.finished()), time.monotonic()
         if act == "driver":
-            process.kill()
-            process.wait()
-            process = self.begin()
+            kill(process)
+            process = start_driver(self.nodes, self.trial, self.run)
         elif act == "worker":
-            os.kill(int(rng.choice(busy_workers(self.cluster))), signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(int(rng.choice(list(self.nodes.at_work()))), signal.SIGKILL)
         else:
-            victim = node_of(self.cluster, int(rng.choice(busy_workers(self.cluster))))
-            self.cluster.remove_node(victim, allow_graceful=False)
-            self.cluster.add_node(wait=False, num_cpus=1, num_gpus=1, node_ip_address="127.0.0.1")
-        try:
-            wait_for(lambda: self.told(ACTS[act]) > before or process.poll() is not None, f"the {act} in the manifest")
-        except TimeoutError as error:
-            self.problems.append(str(error))
-        self.done.append(act)
+            at_work = self.nodes.at_work()
+            self.nodes.remove(at_work[int(rng.choice(list(at_work)))])
+            self.nodes.add()
+        told = f"a {act} in the manifest, killed at {at} shards"
+        self.trial.patience.until(lambda: len(self.told(act)) > before or process.poll() is not None, told)
+        new = self.told(act)[before:]
+        if not new:
+            self.problems.append(f"expected {told}, found an audit that ended without it")
         waited = time.monotonic() - started
-        print(f"killed a {act} at {at} shards, told as {self.last()} {waited:.1f} s later", flush=True)
+        print(f"killed a {act} at {at} shards, told as {' and '.join(new)} {waited:.1f} s later", flush=True)
         return process
 
-    def told(self, kinds: Sequence[str]) -> int:
-        """Count the entries of these kinds in the manifest."""
-        return sum(entry["kind"] in kinds for entry in self.entries())
-
-    def last(self) -> str:
-        """Kind of the latest entry."""
-        entries = self.entries()
-        return entries[-1]["kind"] if entries else "nothing"
+    def told(self, act: str) -> list[str]:
+        """Return the kinds of the manifest's entries that may tell of this."""
+        return [entry["kind"] for entry in self.entries() if entry["kind"] in ACTS[act]]
 
     def entries(self) -> list[dict[str, Any]]:
         """All entries of the manifest."""
@@ -220,59 +243,10 @@ class Chaos:
 
 def check(chaos: Chaos, expected: bytes) -> list[str]:
     """Return what is wrong with an audit that is over."""
-    problems = []
     results = chaos.run.file(RESULTS)
-    if not results.exists() or results.read_bytes() != expected:
-        problems.append("the rows are not those of the undisturbed audit")
-    kinds = Counter(entry["kind"] for entry in chaos.entries())
-    for act, count in Counter(chaos.done).items():
-        if sum(kinds[kind] for kind in ACTS[act]) < count:
-            problems.append(f"{count} {act}s were killed, the manifest names {dict(kinds)}")
-    print(f"manifest: {dict(kinds)}")
-    return problems
-
-
-def busy_workers(cluster: Cluster) -> list[int]:
-    """Return the processes that are doing a shard; wait until there is one."""
-    found: list[int] = []
-
-    def look() -> bool:
-        found[:] = [pid for node in cluster.worker_nodes for pid in workers_of(node)]
-        return bool(found)
-
-    wait_for(look, "a worker at work")
-    return found
-
-
-def workers_of(node: Any) -> list[int]:
-    raylet = psutil.Process(raylet_of(node))
-    names = {child.pid: " ".join(_command(child)) for child in raylet.children(recursive=True)}
-    return [pid for pid, name in names.items() if name.startswith("ray::ShardWorker.do")]
-
-
-def node_of(cluster: Cluster, worker: int) -> Any:
-    """Return the node of a worker process, or any where the worker ended meanwhile."""
-    return next((node for node in cluster.worker_nodes if worker in workers_of(node)), next(iter(cluster.worker_nodes)))
-
-
-def raylet_of(node: Any) -> int:
-    pid: int = node.all_processes[ray._private.ray_constants.PROCESS_TYPE_RAYLET][0].process.pid
-    return pid
-
-
-def _command(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.Error:  # it ended meanwhile
-        return []
-
-
-def wait_for(condition: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError(f"waited {PATIENCE:.0f} s in vain for {what}")
-        time.sleep(0.02)
+    same = results.exists() and results.read_bytes() == expected
+    print(f"manifest: {dict(Counter(entry['kind'] for entry in chaos.entries()))}")
+    return [] if same else ["the rows are not those of the undisturbed audit"]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Peak memory of the driver of a large audit: the rendered model, 20,000 image rows by default.
 
-``python -m benchmarks.driver_memory``. The audit runs in a process of its own, whose peak resident set is read.
+``python -m benchmarks.driver_memory --rows 20000 100000`` shows how it grows with the rows. Each audit runs in
+a process of its own, whose peak resident set is read.
 """
 
 from __future__ import annotations
@@ -26,23 +27,28 @@ print(json.dumps({"peak_kib": int(status.split("VmHWM:")[1].split()[0]), "classi
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=20_000)
-    arguments = parser.parse_args()
+    parser.add_argument("--rows", type=int, nargs="+", default=[20_000])
+    for rows in parser.parse_args().rows:
+        started = time.monotonic()
+        measured = audited(rows)
+        print(f"{rows} rows ({measured['classified']} classified) in {time.monotonic() - started:.0f} s")
+        print(f"driver peak resident set: {measured['peak_kib'] / 1024:.0f} MiB", flush=True)
+
+
+def audited(rows: int) -> dict[str, int]:
+    """Audit so many images and return what the driver needed."""
     with tempfile.TemporaryDirectory() as output:
         config = {
             "name": "driver-memory",
             "model": {"source": "rendered"},
-            "prompts": {"images_per_prompt": arguments.rows // 16},
+            "prompts": {"images_per_prompt": rows // 16},
             "sampling": {"batch": 125},
             "output": output,
         }
-        started = time.monotonic()
-        finished = subprocess.run(
-            [sys.executable, "-c", PROGRAM, json.dumps(config)], capture_output=True, text=True, check=True
-        )
-    measured = json.loads(finished.stdout.splitlines()[-1])
-    print(f"{arguments.rows} rows ({measured['classified']} classified) in {time.monotonic() - started:.0f} s")
-    print(f"driver peak resident set: {measured['peak_kib'] / 1024:.0f} MiB")
+        command = [sys.executable, "-c", PROGRAM, json.dumps(config)]
+        finished = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)  # its errors are shown
+    found: dict[str, int] = json.loads(finished.stdout.splitlines()[-1])
+    return found
 
 
 if __name__ == "__main__":

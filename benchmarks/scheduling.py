@@ -3,31 +3,37 @@
 ``python -m benchmarks.scheduling``. Workers sleep for recorded shard times, scaled to a mean of 400 ms: a tenth of what
 a shard takes on a GPU, so ten times as hard on the scheduler. Three schedulers do the same tasks, one after the other:
 this project's pool and a naive loop (one task for every actor, then wait for all) on the same waiting actors, and an
-actor pool of Ray Data. Efficiency is the sum of all sleeps over workers times wall time.
+actor pool of Ray Data. Efficiency is the sum of all sleeps over workers times wall time. More than eight workers share
+eight processes, a thread each (``benchmarks.logical_workers``), in all three alike.
 
 The model is the pool itself by a simulated clock (``benchmarks.simulated_cluster``). The driver's cost of one task is
-fitted to tasks that take no time; the model must then reproduce the measured efficiencies before it is believed at
-sizes that nobody here can measure. There it includes what the measurement leaves out: loading the models, and the tail.
+fitted to tasks that take no time, for Ray Data as well; the model must then reproduce the measured efficiencies before
+it is believed at sizes that nobody here can measure. There it includes what the measurement leaves out: loading the
+models, and the tail. Ray Data is modelled at its best: a task goes to the first worker that is free, and only the
+driver's cost is its own.
 """
 
 from __future__ import annotations
 
 import argparse
+import heapq
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
 import ray
+import torch
 
 from audit.calibration.bundle import world_table
 from audit.calibration.world import World
 from audit.config.settings import AuditConfig, WorkersConfig
 from audit.models.generator import load_generator
 from audit.plan import plan_shards, prompts_of
+from benchmarks.logical_workers import PROCESSES, LogicalWorker, logical_workers, shared_processes
 from benchmarks.simulated_cluster import DriverCost, SimulatedCluster
 from ray_jobs.cluster import connect
 from ray_jobs.limits import Deadline, ErrorBudget, PoolLimits
@@ -72,32 +78,42 @@ def main() -> None:
     arguments = parser.parse_args()
     times = recorded_times()
     print(f"recorded: {len(times)} shards, spread (standard deviation / mean) {times.std() / times.mean():.2f}")
-    cost = DriverCost(submit=0.0005, answer=0.0005)
+    cost, data_cost = DriverCost(submit=0.0005, answer=0.0005), 0.001
     if not arguments.only_model:
+        os.environ.setdefault("RAY_worker_niceness", "0")  # sleepers that wait for the processor measure others' work
         with connect(None, WorkersConfig(count=1)):
-            cost = measure_and_compare(arguments.workers, arguments.tasks, times)
-    print(
-        f"\nmodel, {COLD_SECONDS:.0f} s to load, {GPU_SECONDS:.0f} s a shard, driver {total(cost) * 1000:.2f} ms a task"
-    )
-    print(f"{'GPUs':>6} {'shards each':>12} {'this pool':>10} {'naive loop':>11}")
+            cost, data_cost = measure_and_compare(arguments.workers, arguments.tasks, times)
+    extend(times, cost, data_cost)
+
+
+def extend(times: np.ndarray, cost: DriverCost, data_cost: float) -> None:
+    """Print the model's efficiencies on GPUs, cold start and tail included."""
+    driver = f"driver {total(cost) * 1000:.2f} ms a task, of Ray Data {data_cost * 1000:.2f} ms"
+    print(f"\nmodel, {COLD_SECONDS:.0f} s to load, {GPU_SECONDS:.0f} s a shard, {driver}")
+    print(f"{'GPUs':>6} {'shards each':>12} {'this pool':>10} {'Ray Data':>9} {'naive loop':>11}")
     for gpus in GPUS:
         for each in (25, 94):  # 94 shards of 16 are the 1,500 images of workers.images_per_worker
             seconds = drawn(times, gpus * each) * GPU_SECONDS
             pool = simulated_pool(seconds, gpus, cost, COLD_SECONDS)
+            data = simulated_ray_data(seconds, gpus, data_cost, COLD_SECONDS)
             naive = simulated_naive(seconds, gpus, cost, COLD_SECONDS)
-            print(f"{gpus:>6} {each:>12} {pool:>10.3f} {naive:>11.3f}", flush=True)
+            print(f"{gpus:>6} {each:>12} {pool:>10.3f} {data:>9.3f} {naive:>11.3f}", flush=True)
 
 
 def recorded_times() -> np.ndarray:
-    """Time each shard of a small audit of the rendered model in this process; mean 1."""
+    """Take the processor's time for each shard of a small audit of the rendered model; mean 1.
+
+    Wall time would record what else the machine does.
+    """
     config = AuditConfig(name="record", model={"source": "rendered"}, sampling={"batch": 16})
     prompts = prompts_of(config, World.load(world_table(config.model)).occupations)
+    torch.set_num_threads(config.workers.threads)  # as a worker does
     generator = load_generator(config.model, config.sampling)
     seconds = []
-    for shard in plan_shards(prompts, 64, 16)[:64]:
-        started = time.perf_counter()
+    for shard in plan_shards(prompts, 64, 16)[:32]:
+        started = time.process_time()
         generator.generate(shard.prompt, [key.seed(config.seed) for key in shard.keys])
-        seconds.append(time.perf_counter() - started)
+        seconds.append(time.process_time() - started)
     return np.array(seconds) / np.mean(seconds)
 
 
@@ -106,57 +122,46 @@ def drawn(times: np.ndarray, count: int) -> np.ndarray:
     return np.random.default_rng(0).choice(times, count)
 
 
-def measure_and_compare(sizes: Sequence[int], each: int, times: np.ndarray) -> DriverCost:
-    """Print measured efficiencies beside the model's; return the driver's cost."""
-    with sleepers(4) as actors:
-        cost = driver_cost(actors)
+def measure_and_compare(sizes: Sequence[int], each: int, times: np.ndarray) -> tuple[DriverCost, float]:
+    """Print measured efficiencies beside the model's; return what a task costs the driver, and that of Ray Data."""
+    cost, data_cost = driver_cost(), ray_data_cost()
     print(f"driver: {total(cost) * 1000:.2f} ms a task that takes no time; {os.cpu_count()} CPU cores")
     print(f"\n{'workers':>7} {'this pool':>10} {'model':>7} {'Ray Data':>9} {'naive loop':>11}")
     for size in sizes:
         seconds = drawn(times, size * each) * MEAN_SECONDS
         tasks = [Sleep(number, float(length)) for number, length in enumerate(seconds)]
         work = float(seconds.sum()) / size
-        with sleepers(size) as actors:
-            naive = work / run_naive(actors, tasks)  # first: the pool lets its actors go
-            pool = work / run_pool(actors, tasks)
+        with logical_workers(Sleeper, size) as workers:
+            naive = work / run_naive(workers, tasks)
+            pool = work / run_pool(workers, tasks)
         data = work / run_ray_data(size, tasks)
         model = simulated_pool(seconds, size, cost, 0.0)
         print(f"{size:>7} {pool:>10.3f} {model:>7.3f} {data:>9.3f} {naive:>11.3f}", flush=True)
-    return cost
+    return cost, data_cost
 
 
-@contextmanager
-def sleepers(count: int) -> Iterator[list[object]]:
-    """Start actors that take no CPU of Ray's count, and wait until all are there."""
-    actors = [ray.remote(Sleeper).options(num_cpus=0).remote() for _ in range(count)]
-    ray.get([actor.__ray_ready__.remote() for actor in actors])
-    yield actors
-    for actor in actors:
-        ray.kill(actor)
-
-
-def run_pool(actors: Sequence[object], tasks: Sequence[Sleep]) -> float:
-    """Run this project's pool on actors that are there already; return the wall time."""
+def run_pool(workers: Sequence[LogicalWorker], tasks: Sequence[Sleep]) -> float:
+    """Run this project's pool on workers that are there already; return the wall time."""
     started = time.perf_counter()
     outcomes = run_on_pool(
-        lambda number: actors[number],
+        lambda number: workers[number],
         tasks,
-        size=len(actors),
-        submit=lambda actor, task, _attempt: actor.sleep.remote(task),
+        size=len(workers),
+        submit=lambda worker, task, _attempt: worker.submit("sleep", task),
         error_budget=ErrorBudget(0),
         limits=STEADY,
     )
-    with closing(outcomes):
+    with shared_processes(), closing(outcomes):
         finished = sum(isinstance(outcome, Finished) for outcome in outcomes)
     assert finished == len(tasks)
     return time.perf_counter() - started
 
 
-def run_naive(actors: Sequence[object], tasks: Sequence[Sleep]) -> float:
-    """Hand every actor a task and wait for all, ``ray.get`` in a loop; return the wall time."""
+def run_naive(workers: Sequence[LogicalWorker], tasks: Sequence[Sleep]) -> float:
+    """Hand every worker a task and wait for all, ``ray.get`` in a loop; return the wall time."""
     started = time.perf_counter()
-    for start in range(0, len(tasks), len(actors)):
-        ray.get([actor.sleep.remote(task) for actor, task in zip(actors, tasks[start:], strict=False)])
+    for start in range(0, len(tasks), len(workers)):
+        ray.get([worker.submit("sleep", task) for worker, task in zip(workers, tasks[start:], strict=False)])
     return time.perf_counter() - started
 
 
@@ -171,15 +176,27 @@ def run_ray_data(size: int, tasks: Sequence[Sleep]) -> float:
 
     ray.data.DataContext.get_current().enable_progress_bars = False
     rows = ray.data.from_items([{"seconds": task.seconds} for task in tasks], override_num_blocks=len(tasks))
-    pool = ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=2)
+    each = math.ceil(size / PROCESSES)
+    pool = ray.data.ActorPoolStrategy(
+        size=math.ceil(size / each),
+        max_tasks_in_flight_per_actor=2 * each,
+        max_concurrent_calls_per_actor=each,
+        enable_true_multi_threading=True,
+    )
     done = rows.map_batches(Block, batch_size=1, compute=pool, num_cpus=0).to_pandas()
     return float(done["ended"].max() - done["begun"].min())
 
 
-def driver_cost(actors: Sequence[object], tasks: int = 2000) -> DriverCost:
+def driver_cost(tasks: int = 2000) -> DriverCost:
     """Fit what a task costs the driver to tasks that take no time."""
-    each = run_pool(actors, [Sleep(number, 0.0) for number in range(tasks)]) / tasks
+    with logical_workers(Sleeper, 4) as workers:
+        each = run_pool(workers, [Sleep(number, 0.0) for number in range(tasks)]) / tasks
     return DriverCost(submit=each / 2, answer=each / 2)
+
+
+def ray_data_cost(tasks: int = 500) -> float:
+    """Fit the same to Ray Data."""
+    return run_ray_data(4, [Sleep(number, 0.0) for number in range(tasks)]) / tasks
 
 
 def total(cost: DriverCost) -> float:
@@ -202,6 +219,15 @@ def simulated_pool(seconds: np.ndarray, workers: int, cost: DriverCost, cold: fl
         for _ in outcomes:
             pass
         return float(seconds.sum() / (workers * cluster.now))
+
+
+def simulated_ray_data(seconds: np.ndarray, workers: int, cost: float, cold: float) -> float:
+    """Efficiency where each task goes to the first worker that is free, as fast as one driver hands them out."""
+    free, driver = [cold] * workers, 0.0
+    for length in seconds:
+        driver += cost
+        heapq.heapreplace(free, max(free[0], driver) + float(length))
+    return float(seconds.sum() / (workers * max(free)))
 
 
 def simulated_naive(seconds: np.ndarray, workers: int, cost: DriverCost, cold: float) -> float:

@@ -27,6 +27,8 @@ QUIET = {
 KIND = "accelerator_type:"
 """Ray's resource of that name tells what a node's GPUs are."""
 
+LOOPBACK = ("127.0.0.1", "localhost")
+
 ANSWER_SECONDS = 5.0
 """How long a cluster may take to accept a connection; Ray itself tries for minutes before it says anything."""
 
@@ -67,7 +69,7 @@ def connect(address: str | None, workers: WorkersConfig) -> Iterator[Cluster]:
         yield cluster_now(local=False)
         return
     os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
-    with _on_loopback() if address is None else nullcontext():
+    with _on_loopback() if address is None or _is_on_loopback_alone(address) else nullcontext():
         _start(address, workers)
         try:
             yield cluster_now(local=address is None)
@@ -77,10 +79,11 @@ def connect(address: str | None, workers: WorkersConfig) -> Iterator[Cluster]:
 
 @contextmanager
 def _on_loopback() -> Iterator[None]:
-    """Let a local cluster listen on 127.0.0.1 alone.
+    """Let a local cluster listen on 127.0.0.1 alone, and be looked for there.
 
-    Ray takes 127.0.0.1 for "the address that other machines know" and then listens on every interface, unless clusters
-    are switched off. Its processes read the variable when they start; this one has read it already.
+    Ray takes 127.0.0.1 for "the address that other machines know": it would listen on every interface, and look for a
+    cluster where it is not, unless clusters are switched off. Its processes read the variable when they start; this one
+    has read it already.
     """
     variable, before = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, ray_constants.ENABLE_RAY_CLUSTER
     inherited = os.environ.get(variable)
@@ -141,13 +144,31 @@ def check_reachable(address: str) -> None:
     Raises:
         ClusterError: If nothing does.
     """
-    host, _, port = address.rpartition("://")[2].rpartition(":")
-    if not host or not port.isdecimal():
+    place = _place(address)
+    if place is None:
         return
     try:
-        socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS).close()
+        socket.create_connection(place, timeout=ANSWER_SECONDS).close()
     except OSError as error:
         raise _not_there(address, error) from error
+
+
+def _is_on_loopback_alone(address: str) -> bool:
+    """Tell whether the address is this machine's loopback, and the cluster there is known by no other address."""
+    place = _place(address)
+    if place is None or place[0] not in LOOPBACK:
+        return False
+    try:
+        socket.create_connection((ray.util.get_node_ip_address(), place[1]), timeout=ANSWER_SECONDS).close()
+    except OSError:
+        return True
+    return False
+
+
+def _place(address: str) -> tuple[str, int] | None:
+    """Return host and port; None of an address of another form."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    return (host, int(port)) if host and port.isdecimal() else None
 
 
 def _not_there(address: str, error: Exception) -> ClusterError:

@@ -13,8 +13,10 @@ from reports.story import Story, headline, label, measurement_text, number, perc
 from reports.targets import target_lines
 from reports.verdicts import OVERALL, found, limit, subject
 
-# CommonMark: a backslash before any ASCII punctuation makes it text. Full stops and the like are safe inside a line.
-_PUNCTUATION = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$@:=^\"'-])")
+# A backslash makes the older marks text, everywhere. For the others it does so in CommonMark alone, and MLflow would
+# show it: they become entities. Full stops and the like are safe inside a line, and so is a colon before a space.
+_MARKED = re.compile(r"([\\`*_{}\[\]()#+!|~-])")
+_NOT_EVERYWHERE = re.compile(r"[<>&$@=^\"']|:(?=\S)")
 _MARKS = {"pass": "✓", "fail": "✕", "inconclusive": "?", "warn": "!", "none": "○"}
 
 
@@ -38,7 +40,8 @@ def to_markdown(result: AuditResult) -> str:
 def escaped(text: str) -> str:
     """Return ``text`` as Markdown that shows it as it is, on one line; a mention of a user notifies nobody."""
     line = "".join(character if character.isprintable() else " " for character in text)
-    return _PUNCTUATION.sub(r"\\\1", line).replace("\\@", "&#64;\N{WORD JOINER}")
+    known = _NOT_EVERYWHERE.sub(lambda match: f"\0{ord(match[0])};", line)  # \0 is not printable, so none is there yet
+    return _MARKED.sub(r"\\\1", known).replace("\0", "&#").replace("&#64;", "&#64;\N{WORD JOINER}")
 
 
 def _top(story: Story) -> str:

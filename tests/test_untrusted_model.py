@@ -114,7 +114,7 @@ def test_a_model_of_the_hub_is_looked_at_before_it_is_loaded(model, monkeypatch)
         asked.update(settings, source=source)
         return str(model)
 
-    monkeypatch.setattr("audit.models.loading.StableDiffusionPipeline.download", download)
+    monkeypatch.setattr("diffusers.StableDiffusionPipeline.download", download)
     with pytest.raises(UntrustedModelError, match=r"code \(evil\.py\)"):
         load_pipeline(ModelConfig(source="owner/name", revision="abc"), torch.device("cpu"))
     assert asked == {

@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.models import inception_v3
 
 from audit.calibration.bundle import bundle_of
 from audit.calibration.networks import DrawingNetwork, to_unit_range
@@ -88,6 +87,8 @@ class InceptionFeatures:
     """Pooled 2048-d features of torchvision's Inception v3, from a weights file of the user's."""
 
     def __init__(self, weights: Path) -> None:
+        from torchvision.models import inception_v3  # takes seconds to import, and bundled features do not need it
+
         self._network = inception_v3(weights=None, init_weights=False, aux_logits=True)
         self._network.load_state_dict(read_state(weights))
         self._network.fc = nn.Identity()

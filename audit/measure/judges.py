@@ -13,9 +13,8 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.models import resnet34
 
 from audit.calibration.bundle import bundle_of
 from audit.calibration.networks import DrawingNetwork, to_unit_range
@@ -88,6 +87,14 @@ class CalibrationJudge:
         return Perceived(probabilities, statuses, shown)
 
 
+def _resnet34(classes: int) -> nn.Module:
+    """Return the network without weights; torchvision takes seconds to import, and a bundled judge needs none of it."""
+    from torchvision.models import resnet34
+
+    network: nn.Module = resnet34(num_classes=classes)
+    return network
+
+
 class FairFaceJudge:
     """FairFace's ResNet-34 with 18 logits, on the whole image at 224 pixels with ImageNet normalisation.
 
@@ -97,7 +104,7 @@ class FairFaceJudge:
 
     def __init__(self, checkpoint: Path, attributes: Mapping[str, Sequence[str]], min_confidence: float) -> None:
         self._attributes = {name: _fairface_groups(name, groups) for name, groups in attributes.items()}
-        self._network = resnet34(num_classes=18)
+        self._network = _resnet34(18)
         self._network.load_state_dict(read_state(checkpoint))
         self._network.eval()
         self._min_confidence = min_confidence

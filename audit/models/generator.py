@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
-from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from audit.calibration.bundle import world_table
@@ -21,6 +20,9 @@ from audit.models.hooks import edit_output
 from audit.models.loading import load_pipeline
 from audit.models.source import model_fingerprint
 from audit.records import Prompt
+
+if TYPE_CHECKING:
+    from diffusers import StableDiffusionPipeline
 
 # B images, L text tokens, D text width, h w latent grid
 

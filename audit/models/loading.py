@@ -1,15 +1,21 @@
-"""Loading a Stable Diffusion pipeline: safetensors only, from a directory or a hub id."""
+"""Loading a Stable Diffusion pipeline: safetensors only, from a directory or a hub id.
+
+Diffusers takes seconds to import, and a worker that draws needs none of it: it is imported where a pipeline is loaded.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from diffusers import DDIMScheduler, StableDiffusionPipeline
 
 from audit.config.settings import ModelConfig
 from audit.models.source import pipeline_source
 from audit.untrusted_model import check_pipeline
+
+if TYPE_CHECKING:
+    from diffusers import StableDiffusionPipeline
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -23,6 +29,8 @@ def load_pipeline(model: ModelConfig, device: torch.device) -> StableDiffusionPi
         UntrustedModelError: It holds code, pickled weights alone, or is of another family.
         OSError: No such directory or repository, or it holds no safetensors weights.
     """
+    from diffusers import DDIMScheduler, StableDiffusionPipeline
+
     source = Path(pipeline_source(model))
     directory = source if source.is_dir() else _downloaded(model)
     check_pipeline(directory)
@@ -49,6 +57,8 @@ def load_pipeline(model: ModelConfig, device: torch.device) -> StableDiffusionPi
 
 def _downloaded(model: ModelConfig) -> Path:
     """Fetch a pipeline from the hub, safetensors and configs alone, so that it can be looked at before it is loaded."""
+    from diffusers import StableDiffusionPipeline
+
     folder = StableDiffusionPipeline.download(
         model.source, revision=model.revision, variant=model.variant, use_safetensors=True, trust_remote_code=False
     )

@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 
 import psutil
 import pytest
@@ -100,6 +102,18 @@ def test_a_cluster_that_is_not_there_is_named_at_once_and_not_after_minutes():
 
 def test_a_cluster_that_is_there_is_reachable(cluster):
     check_reachable(ray.get_runtime_context().gcs_address)
+
+
+def test_a_driver_finds_a_cluster_that_listens_on_loopback_alone(cluster):
+    """Ray itself takes 127.0.0.1 for the machine's other address, where nobody answers, and tries for minutes."""
+    program = (
+        "import sys; from audit.config.settings import WorkersConfig; from ray_jobs.cluster import connect\n"
+        "with connect(sys.argv[1], WorkersConfig()) as cluster: print(cluster.cpus)"
+    )
+    command = [sys.executable, "-c", program, ray.get_runtime_context().gcs_address]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=True)
+    assert float(done.stdout.split()[-1]) == cluster.cpus
 
 
 def test_a_local_cluster_listens_on_loopback_alone(cluster):

@@ -154,15 +154,24 @@ def test_a_killed_driver_goes_on_and_no_finished_shard_is_done_again(undisturbed
 
 
 def test_workers_that_cannot_load_end_the_audit_with_the_reason(audit, cluster, tmp_path):
-    config = audit(judge={"source": str(tmp_path / "missing.pt")}, workers={"count": 1})
+    config = audit(judge={"source": str(tmp_path / "missing.pt")}, workers={"count": 1, "attempts": 2})
     with pytest.raises(PoolError, match=r"no worker could be started: .*FairFace tells 'skin_tone' as nothing"):
         run_audit(config)
     [progress] = Path(config.output).rglob(PROGRESS)
     assert json.loads(progress.read_text())["state"] == "failed"
 
 
-def test_the_driver_loads_neither_torch_nor_mlflow_nor_pandas():
-    program = "import sys, ray_jobs.run; print({'torch', 'diffusers', 'mlflow', 'pandas'} & set(sys.modules))"
+@pytest.mark.parametrize(
+    ("who", "heavy"),
+    [
+        ("ray_jobs.run", {"torch", "diffusers", "mlflow", "pandas"}),
+        ("audit.shard", {"diffusers", "transformers", "torchvision", "open_clip", "mlflow", "pandas"}),
+    ],
+    ids=["driver", "worker"],
+)
+def test_nobody_loads_what_only_others_need(who, heavy):
+    """A worker whose config names a pipeline, CLIP or a photograph's classifier loads them with it."""
+    program = f"import sys, {who}; print({heavy} & set(sys.modules))"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
     assert done.stdout.strip() == "set()"

@@ -3,14 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -38,9 +31,16 @@ from audit.records import (
 )
 from audit.store import AUDIT, REPORT, RESULTS, RunDirectory
 from audit.targets import uniform_targets
+from benchmarks.mlflow_server import DATABASE, MlflowServer
 from reports.export import to_json
 from reports.html import render
 from reports.pictures import Pictures
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = [
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync", "--no-first-run",
+]  # fmt: skip
 
 ARM = "difflens-gender"
 GROUPS = {
@@ -335,52 +335,26 @@ def migrated_database(tmp_path_factory) -> Path:
     return path
 
 
-class MlflowServer:
-    """A real MLflow server on loopback that can be stopped and started again on the same database and port."""
-
-    def __init__(self, directory: Path, database: Path):
-        self._directory = directory
-        shutil.copy(database, directory / "mlflow.db")
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._process = None
-
-    def start(self):
-        command = [
-            sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1",
-            "--backend-store-uri", f"sqlite:///{self._directory / 'mlflow.db'}",
-            "--artifacts-destination", str(self._directory / "artifacts"),
-        ]  # fmt: skip
-        environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-        with (self._directory / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                command, stdout=log, stderr=log, env=environment, start_new_session=True, cwd=self._directory
-            )
-        end = time.monotonic() + 300
-        while not self._answers():
-            assert self._process.poll() is None, (self._directory / "server.log").read_text()
-            assert time.monotonic() < end, "the server did not start within five minutes"
-            time.sleep(0.2)
-
-    def stop(self):
-        if self._process is not None:
-            os.killpg(self._process.pid, signal.SIGKILL)  # its own session: the server and its workers
-            self._process.wait()
-            self._process = None
-
-    def _answers(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.url}/health", timeout=5):
-                return True
-        except OSError:
-            return False
-
-
 @pytest.fixture(scope="session")
 def mlflow_server(tmp_path_factory, migrated_database):
     """One server for all tests: it takes long to start. A test that stops it starts it again."""
-    server = MlflowServer(tmp_path_factory.mktemp("server"), migrated_database)
+    directory = tmp_path_factory.mktemp("server")
+    shutil.copy(migrated_database, directory / DATABASE)
+    server = MlflowServer(directory)
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """The system's Chromium; its tests are skipped with a reason where there is none."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine: install Debian's chromium to run the browser tests")
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed: pip install -e '.[dev]'"
+    )
+    with playwright.sync_playwright() as driver:
+        instance = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield instance
+        instance.close()
