@@ -102,13 +102,13 @@ def _two_group_figure(story: Story, attribute: Attribute, key: str, width: float
     title = f"Share of images perceived as {label(shown)}, per occupation"
     description = (
         f"One line per occupation, from most {label(other)} to most {label(shown)} at baseline; one mark per arm with "
-        f"its 95 % Wilson interval; the dashed line is the target, {_target_in_words(story, attribute)}. "
+        f"its 95 % interval; the dashed line is the target, {_target_in_words(story, attribute)}. "
         f"Arms: {', '.join(story.arms)}."
     )
     line = common[shown] if common else None
     axis = charts.Axis("", 1.0, True, line, "target", low_end=f"more {label(other)}", high_end=f"more {label(shown)}")
     svg = charts.dumbbell(charts.Frame(key, title, description, width), axis, story.arms, rows)
-    caption = f"{title} (95{NBSP}% Wilson intervals, {sample_size(story, attribute.name)})"
+    caption = f"{title} (95{NBSP}% intervals, {sample_size(story, attribute.name)})"
     return Figure(key, caption, svg, _group_table(story, attribute, prompts))
 
 
@@ -164,7 +164,7 @@ def _group_table(story: Story, attribute: Attribute, prompts: Iterable[str]) -> 
             row = story.rows.get((prompt, arm, attribute.name))
             if row is not None:
                 rows.append((label(prompt), arm, str(row.n), *_share_cells(row, attribute.groups)))
-    caption = f"Shares of perceived {label(attribute.name)} with 95{NBSP}% Wilson intervals"
+    caption = f"Shares of perceived {label(attribute.name)} with 95{NBSP}% intervals"
     return Table(caption, ("Occupation", "Arm", "n", *map(label, attribute.groups)), tuple(rows), names=2)
 
 
