@@ -288,7 +288,7 @@ class _Pair:
         old = first.where(first.classified if both is None else both)
         new = second.where(second.classified if both is None else both)
         target = self.target(key[1], attribute)
-        strata = tuple(None if side.assigned is None else side.assigned.tolist() for side in (old, new))
+        strata = (_strata(old), _strata(new))
         return _Samples(old.probabilities(attribute), new.probabilities(attribute), paired, target, strata)
 
     def cells(self) -> Iterator[Cell]:
@@ -341,6 +341,11 @@ class _Pair:
 
     def _images(self, key: tuple[str, str]) -> tuple[PromptImages, PromptImages]:
         return self.first.images[key], self.second.images[key]
+
+
+def _strata(images: PromptImages) -> list[str] | None:
+    """Return the group that each image was steered to, None where none was."""
+    return None if images.assigned is None else [str(group) for group in images.assigned]
 
 
 def _matched(first: PromptImages, second: PromptImages) -> tuple[PromptImages, PromptImages, bool]:
