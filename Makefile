@@ -42,13 +42,13 @@ calibration: $(INSTALLED)
 
 # One command per comparison; each prints a table.
 bench: $(INSTALLED)
-	for name in cli_latency attribution generation driver_memory; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+	for name in cli_latency attribution generation driver_memory ten_thousand_prompts; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 # Ten thousand hostile configs: each must end as a config or as clean mistakes.
 fuzz: $(INSTALLED)
 	$(BIN)/python -m benchmarks.fuzz_config --cases 10000
 
-# Do the intervals cover what they say? Writes docs/coverage.md and its chart; QUICK=1 tries it in a minute.
+# Do the intervals cover what they say? Writes docs/coverage.md and its chart; QUICK=1 tries it in two minutes.
 coverage: $(INSTALLED)
 	$(BIN)/python -m benchmarks.coverage $(if $(QUICK),--quick)
 

@@ -18,6 +18,7 @@ from audit.measure.paired import (
     discrepancy_changes,
     mean_over_prompts,
     paired_share_difference_of_counts,
+    paired_share_errors,
 )
 from audit.records import Attribute, AttributeShift, Estimate, GroupChange, MissingDifference
 from audit.targets import Targets, target_of
@@ -59,7 +60,8 @@ def _attribute_changes(
         shares = dict(zip(attribute.groups, _share_changes(table), strict=True))
         yield GroupChange(prompts[place], arm.arm, attribute.name, int(table.sum()), shares, squared)
     if len(measured) > 1:
-        yield _mean_change(pairs, tables, arm.arm, attribute, goals)
+        errors = [squared.standard_error for squared in moved]
+        yield _mean_change(pairs, tables, arm.arm, attribute, goals, errors)
 
 
 def _share_changes(table: Ints) -> Iterator[Estimate]:
@@ -69,11 +71,18 @@ def _share_changes(table: Ints) -> Iterator[Estimate]:
         yield paired_share_difference_of_counts(stayed, after - stayed, before - stayed, n)
 
 
-def _mean_change(pairs: PairedSamples, tables: Ints, arm: str, attribute: Attribute, goals: Floats) -> GroupChange:
+def _mean_change(
+    pairs: PairedSamples, tables: Ints, arm: str, attribute: Attribute, goals: Floats, errors: Sequence[float]
+) -> GroupChange:
     """Average over prompts, each counted once; the intervals are those over prompts."""
     moved = (tables.sum(axis=1) - tables.sum(axis=2)) / tables.sum(axis=(1, 2))[:, None]
-    shares = {group: mean_over_prompts(moved[:, code]) for code, group in enumerate(attribute.groups)}
-    squared = change_over_prompts(debiased_squares(pairs.before, goals), debiased_squares(pairs.after, goals))
+    of_shares = paired_share_errors(tables)
+    shares = {
+        group: mean_over_prompts(moved[:, code], errors=of_shares[:, code])
+        for code, group in enumerate(attribute.groups)
+    }
+    old, new = debiased_squares(pairs.before, goals), debiased_squares(pairs.after, goals)
+    squared = change_over_prompts(old, new, errors=errors)
     return GroupChange(None, arm, attribute.name, len(tables), shares, squared)
 
 

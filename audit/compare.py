@@ -20,7 +20,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr
 from scipy.stats import false_discovery_control
 
 from audit.differences import Difference, differences, plain_hash
@@ -222,12 +221,15 @@ class _Samples:
         second: The same in the second run, shape (n₂, K).
         paired: Whether row i of both is the same image key drawn from the same noise.
         target: The distribution that counts as fair, K shares.
+        strata: The group that each image of either run was steered to, None where none was. Images that are steered
+            in fixed numbers vary less than images drawn alike: without the strata an edit would look fairer than it is.
     """
 
     first: Floats
     second: Floats
     paired: bool
     target: Target
+    strata: tuple[Sequence[str] | None, Sequence[str] | None] = (None, None)
 
     @property
     def n(self) -> tuple[int, int]:
@@ -237,12 +239,13 @@ class _Samples:
     @property
     def squared_discrepancies(self) -> tuple[float, float]:
         """The debiased squared discrepancy of either run."""
-        return debiased_squared(self.first, self.target), debiased_squared(self.second, self.target)
+        old, new = self.strata
+        return debiased_squared(self.first, self.target, old), debiased_squared(self.second, self.target, new)
 
     def discrepancy_change(self) -> Change:
         """Return the change of the debiased squared discrepancy."""
         change = discrepancy_change if self.paired else two_sample_discrepancy_change
-        return change(self.first, self.second, self.target)
+        return change(self.first, self.second, self.target, strata=self.strata)
 
 
 @dataclass(frozen=True)
@@ -285,7 +288,8 @@ class _Pair:
         old = first.where(first.classified if both is None else both)
         new = second.where(second.classified if both is None else both)
         target = self.target(key[1], attribute)
-        return _Samples(old.probabilities(attribute), new.probabilities(attribute), paired, target)
+        strata = (_strata(old), _strata(new))
+        return _Samples(old.probabilities(attribute), new.probabilities(attribute), paired, target, strata)
 
     def cells(self) -> Iterator[Cell]:
         """Compare every figure of every prompt and arm."""
@@ -339,6 +343,11 @@ class _Pair:
         return self.first.images[key], self.second.images[key]
 
 
+def _strata(images: PromptImages) -> list[str] | None:
+    """Return the group that each image was steered to, None where none was."""
+    return None if images.assigned is None else [str(group) for group in images.assigned]
+
+
 def _matched(first: PromptImages, second: PromptImages) -> tuple[PromptImages, PromptImages, bool]:
     """Return the common images of two runs in pairs where each was drawn from the same noise, else all of both."""
     common, old, new = np.intersect1d(first.indices, second.indices, return_indices=True)
@@ -384,10 +393,7 @@ def _attribute_cells(place: Place, samples: _Samples, attribute: Attribute) -> I
 def _mean_cell(place: Place, samples: Sequence[_Samples]) -> Cell:
     """Compare the mean over prompts: it must exceed what images vary by, and what prompts differ by."""
     old, new = zip(*(sample.squared_discrepancies for sample in samples), strict=True)
-    change = change_over_prompts(old, new)
-    errors = [sample.discrepancy_change().standard_error for sample in samples]
-    # A few prompts can agree by chance; their own errors then say how little that means.
-    among_images = float(2 * ndtr(-abs(change.value) / (np.linalg.norm(errors) / len(errors))))
+    change = change_over_prompts(old, new, errors=[sample.discrepancy_change().standard_error for sample in samples])
     return Cell(
         place=place,
         figure="squared_discrepancy",
@@ -397,7 +403,7 @@ def _mean_cell(place: Place, samples: Sequence[_Samples]) -> Cell:
         change=change,
         n=(len(samples), len(samples)),
         paired=all(sample.paired for sample in samples),
-        p_value=max(change.p_value, among_images),
+        p_value=change.p_value,
     )
 
 

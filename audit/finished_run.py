@@ -7,7 +7,7 @@ the reading; only what nothing can be compared without is an error.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,9 @@ _KEYS = {
 }  # fmt: skip
 KEY_COLUMNS = tuple(_KEYS)
 
+ASSIGNED = "assigned"
+"""The column of the group that each image was steered to, which older releases did not write."""
+
 
 @dataclass(frozen=True)
 class PromptImages:
@@ -47,6 +50,8 @@ class PromptImages:
         indices: Image indices, ascending, shape (n,).
         seeds: The images' own seeds, shape (n,).
         classified: Whether the judge perceived groups, shape (n,).
+        assigned: The group that each image was steered to, shape (n,); None where the arm steers none, or the file is
+            of a release that did not say.
         columns: Name of the probability column → values of shape (n,), NaN where nothing was perceived.
     """
 
@@ -54,11 +59,13 @@ class PromptImages:
     seeds: Ints
     classified: NDArray[np.bool_]
     columns: Mapping[str, Floats]
+    assigned: NDArray[np.str_] | None = None
 
     def where(self, keep: NDArray[Any]) -> PromptImages:
         """Return the images that ``keep`` selects, a mask or positions."""
         columns = {name: values[keep] for name, values in self.columns.items()}
-        return PromptImages(self.indices[keep], self.seeds[keep], self.classified[keep], columns)
+        assigned = None if self.assigned is None else self.assigned[keep]
+        return PromptImages(self.indices[keep], self.seeds[keep], self.classified[keep], columns, assigned)
 
     def probabilities(self, attribute: Attribute) -> Floats:
         """Return the judge's probabilities, shape (n, groups), in the order of ``attribute.groups``."""
@@ -198,7 +205,22 @@ def _images(run: RunDirectory, attributes: tuple[Attribute, ...]) -> dict[tuple[
         classified=np.array(table["status"].to_pylist()) == Status.CLASSIFIED,
         columns={name: _array(table[name]) for name in names},
     )
-    return {key: whole.where(_by_index(whole, np.array(own))) for key, own in places.items()}
+    assigned = _assigned(run)
+    return {key: _of_key(whole, assigned, _by_index(whole, np.array(own))) for key, own in places.items()}
+
+
+def _assigned(run: RunDirectory) -> NDArray[np.object_] | None:
+    """Return the group that each image was steered to, None in place of none; None where the file does not say."""
+    table = run.read_results([ASSIGNED])
+    return np.array(table[ASSIGNED].to_pylist(), dtype=object) if ASSIGNED in table.column_names else None
+
+
+def _of_key(whole: PromptImages, assigned: NDArray[np.object_] | None, places: Ints) -> PromptImages:
+    """Return the images at these places; strata are known where every one of them was steered."""
+    own = whole.where(places)
+    names = None if assigned is None else assigned[places]
+    steered = names is not None and all(isinstance(name, str) for name in names)
+    return replace(own, assigned=np.array(names, dtype=np.str_)) if steered else own
 
 
 def _read_results(run: RunDirectory, names: Sequence[str]) -> pa.Table:

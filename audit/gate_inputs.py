@@ -12,11 +12,12 @@ from scipy.special import ndtri
 from audit.arm_rows import ArmRows
 from audit.changes import variations
 from audit.gates import Gate, GateInput, NoData
+from audit.group_results import prompt_squares
 from audit.measure import fairness
 from audit.measure.bounds import discrepancy_bounds, share_bounds
 from audit.measure.discrepancy import debiased_squared, discrepancy_interval, display
 from audit.measure.group_measures import MEASURES, MOST_GROUPS
-from audit.measure.intervals import mean_interval, wilson
+from audit.measure.intervals import mean_interval, share_estimate
 from audit.measure.paired import mean_over_prompts
 from audit.records import BASELINE, Attribute, Estimate, QualityResult, Range
 from audit.stages import Stages
@@ -80,18 +81,13 @@ class GateReader:
 
     def _mean_discrepancy(self, gate: Gate) -> Reading:
         rows, attribute = self._of(gate)
-        samples = {prompt: rows.classified(attribute.name, prompt) for prompt in rows.prompts}
-        squared = [
-            debiased_squared(sample, target_of(self.targets, prompt, attribute), rows.strata(prompt))
-            for prompt, sample in samples.items()
-            if len(sample) > 1
-        ]
+        squared, errors = prompt_squares(rows, attribute, self.targets)
         if len(squared) < 2:
             return NoData("a mean over prompts needs two of them with classified images; gate the prompt itself")
         worst = [self._discrepancy_bounds(gate, prompt) for prompt in rows.prompts]
         return GateInput(
             value=display(float(np.mean(squared))),
-            interval_at=lambda confidence: _displayed(mean_over_prompts(squared, confidence)),
+            interval_at=lambda confidence: _displayed(mean_over_prompts(squared, confidence, errors)),
             n=len(rows.classified(attribute.name)),
             note=f"root mean square over {len(squared)} prompts",
             worst_case=(_root_mean_square([b.low for b in worst]), _root_mean_square([b.high for b in worst])),
@@ -110,7 +106,7 @@ class GateReader:
 
         def interval(confidence: float) -> tuple[float, float]:
             staged = self.stages and self.stages.interval(rows, attribute.name, name, gate.prompt_id, confidence)
-            return _ends(staged or wilson(count, n, confidence))
+            return _ends(staged or share_estimate(count, n, confidence))
 
         return GateInput(
             value=count / n,
@@ -147,7 +143,7 @@ class GateReader:
             return NoData("there is no image")
         missing = int((~known).sum())
         return GateInput(
-            missing / known.size, lambda confidence: _ends(wilson(missing, known.size, confidence)), known.size
+            missing / known.size, lambda confidence: _ends(share_estimate(missing, known.size, confidence)), known.size
         )
 
     def _clip(self, gate: Gate) -> Reading:
@@ -171,7 +167,7 @@ class GateReader:
         if shown is None:
             return NoData("the judge cannot tell what the prompt asked for")
         count = round(shown.value * shown.n)
-        return GateInput(shown.value, lambda confidence: _ends(wilson(count, shown.n, confidence)), shown.n)
+        return GateInput(shown.value, lambda confidence: _ends(share_estimate(count, shown.n, confidence)), shown.n)
 
     def _shift(self, gate: Gate) -> Reading:
         """Total variation is never below 0, so its mean lies above the truth: a limit that it keeps is kept."""

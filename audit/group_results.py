@@ -24,9 +24,9 @@ from audit.measure.classifier_error import (
 )
 from audit.measure.discrepancy import debiased_squares, discrepancy_intervals, display, parity_p_values
 from audit.measure.group_measures import MOST_GROUPS, group_measures
-from audit.measure.intervals import wilson
+from audit.measure.intervals import share_estimate
 from audit.measure.multiplicity import benjamini_hochberg
-from audit.measure.paired import mean_over_prompts
+from audit.measure.paired import mean_over_prompts, squared_errors
 from audit.measure.samples import Samples
 from audit.records import (
     Attribute,
@@ -72,6 +72,11 @@ def overall_result(
     pool = _Counted.of(rows, attribute, [pooled_target(targets, images, attribute)], (None,), everything)
     (result,) = pool.results(matrix)
     return replace(result, mean_over_prompts=prompts.mean())
+
+
+def prompt_squares(rows: ArmRows, attribute: Attribute, targets: Targets) -> tuple[Floats, Floats]:
+    """Return the debiased squared discrepancies of the prompts that have one, and their standard errors, both (m,)."""
+    return _Counted.prompts(rows, attribute, targets).squares()
 
 
 @dataclass(frozen=True)
@@ -150,7 +155,7 @@ class _Counted:
                 attribute=self.attribute.name,
                 n=n,
                 statuses=dict(zip((status.value for status in Status), statuses, strict=True)),
-                shares=self._by_group(wilson(count, n) for count in counts) if n else {},
+                shares=self._by_group(share_estimate(count, n) for count in counts) if n else {},
                 fairness_discrepancy=discrepancies.get(place),
                 bounds=shares,
                 discrepancy_bounds=distance,
@@ -163,9 +168,14 @@ class _Counted:
         """Average over the prompts that are measured; None where there is none."""
         if not self.measured.size:
             return None
+        plug_ins = np.linalg.norm(self.soft.mean - self.targets[self.measured], axis=1)
+        squared, errors = self.squares()
+        return prompt_mean(squared.tolist(), plug_ins.tolist(), errors)
+
+    def squares(self) -> tuple[Floats, Floats]:
+        """Return the debiased squares of the places that are measured, and their standard errors, both (m,)."""
         goals = self.targets[self.measured]
-        plug_ins = np.linalg.norm(self.soft.mean - goals, axis=1)
-        return prompt_mean(debiased_squares(self.soft, goals).tolist(), plug_ins.tolist())
+        return debiased_squares(self.soft, goals), squared_errors(self.soft, goals)
 
     def _discrepancies(self) -> Iterator[FairnessDiscrepancy]:
         if not self.measured.size:
@@ -248,9 +258,15 @@ def _with_adjusted(row: GroupResult, p_value: float | None) -> GroupResult:
     return replace(row, fairness_discrepancy=replace(row.fairness_discrepancy, p_adjusted=p_value))
 
 
-def prompt_mean(squared: Sequence[float], plug_ins: Sequence[float]) -> PromptMean:
-    """Average the squared discrepancies of at least one prompt, and beside them its plug-ins."""
-    interval = mean_over_prompts(squared) if len(squared) > 1 else None
+def prompt_mean(squared: Sequence[float], plug_ins: Sequence[float], errors: Floats | None = None) -> PromptMean:
+    """Average the squared discrepancies of at least one prompt, and beside them its plug-ins.
+
+    Args:
+        squared: Debiased squares, shape (m,).
+        plug_ins: Their soft plug-ins, shape (m,).
+        errors: Standard errors of the squares, shape (m,), where they are known.
+    """
+    interval = mean_over_prompts(squared, errors=errors) if len(squared) > 1 else None
     return PromptMean(
         value=display(math.fsum(squared) / len(squared)),
         low=display(interval.low) if interval else None,

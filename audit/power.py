@@ -26,7 +26,7 @@ from scipy.special import gammaln, ndtri, xlogy
 from scipy.stats import binom
 
 from audit.measure.fairness import _compositions, _distribution, uniform
-from audit.measure.intervals import wilson
+from audit.measure.intervals import share_estimate
 from audit.records import Attribute
 
 Floats = NDArray[np.float64]
@@ -428,10 +428,10 @@ def images_for_gate(gate: PlannedGate, shares: ArrayLike, power: float = 0.8, la
 
 
 def share_interval(group: int) -> CountsInterval:
-    """Return Wilson's interval of one group's share as a function of the counts."""
+    """Return the interval of one group's share as a function of the counts."""
 
     def interval(counts: NDArray[np.int64], confidence: float) -> tuple[float, float]:
-        found = wilson(int(counts[group]), int(counts.sum()), confidence)
+        found = share_estimate(int(counts[group]), int(counts.sum()), confidence)
         return found.low, found.high
 
     return interval

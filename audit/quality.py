@@ -19,7 +19,12 @@ from audit.records import Measurement, Shard, derive_seed
 Z_95 = 1.959963984540054
 """97.5 % quantile of the normal distribution."""
 
-KernelSample = frozenset[tuple[str, int]]
+KERNEL = "metric:kernel_distance|kernel:polynomial-3"
+
+Key = tuple[str, int]
+"""Prompt and index of an image."""
+
+KernelSample = frozenset[Key]
 """Image keys whose features are kept whole, for the kernel distance."""
 
 
@@ -31,26 +36,39 @@ class FeatureSet:
         halves: Statistics of the images with even and with odd index.
         kept: Features of the sample, parts of shape (m, d) in the order of merging.
         kept_odd: Whether each of the sample has an odd index, parts of shape (m,).
+        kept_keys: What each of the sample is called, to find the same image in another arm.
     """
 
     halves: tuple[FeatureStats, FeatureStats]
     kept: tuple[NDArray[np.float32], ...]
     kept_odd: tuple[NDArray[np.bool_], ...]
+    kept_keys: tuple[Key, ...] = ()
 
     @classmethod
-    def of(cls, features: NDArray[np.float32], indices: NDArray[np.integer], keep: NDArray[np.bool_]) -> FeatureSet:
-        """Return the set of ``features`` (n, d) with image ``indices`` (n,), keeping those that ``keep`` (n,) marks."""
+    def of(
+        cls,
+        features: NDArray[np.float32],
+        indices: NDArray[np.integer],
+        keep: NDArray[np.bool_],
+        keys: Sequence[Key] = (),
+    ) -> FeatureSet:
+        """Return the set of ``features`` (n, d) with image ``indices`` (n,), keeping those that ``keep`` (n,) marks.
+
+        ``keys`` name the images, n of them, where there is another set of the same ones.
+        """
         odd = indices % 2 == 1
         even_stats, odd_stats = (
             FeatureStats.of(part) if len(part) else FeatureStats.zero(features.shape[1])
             for part in (features[~odd], features[odd])
         )
-        return cls(halves=(even_stats, odd_stats), kept=(features[keep],), kept_odd=(odd[keep],))
+        kept_keys = tuple(key for key, kept in zip(keys, keep, strict=False) if kept)
+        return cls((even_stats, odd_stats), (features[keep],), (odd[keep],), kept_keys)
 
     def __add__(self, other: FeatureSet) -> FeatureSet:
         """Return both sets together."""
         even, odd = (mine + theirs for mine, theirs in zip(self.halves, other.halves, strict=True))
-        return FeatureSet((even, odd), self.kept + other.kept, self.kept_odd + other.kept_odd)
+        keys = self.kept_keys + other.kept_keys
+        return FeatureSet((even, odd), self.kept + other.kept, self.kept_odd + other.kept_odd, keys)
 
     @property
     def stats(self) -> FeatureStats:
@@ -61,6 +79,13 @@ class FeatureSet:
     def sample(self) -> NDArray[np.float32]:
         """Kept features, shape (m, d)."""
         return np.concatenate(self.kept)
+
+    def paired_sample(self, other: FeatureSet) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the samples of both sets, of the images that both have, in the same order."""
+        places = {key: place for place, key in enumerate(other.kept_keys)}
+        common = [(place, places[key]) for place, key in enumerate(self.kept_keys) if key in places]
+        first, second = np.array(common, dtype=np.int64).reshape(-1, 2).T
+        return self.sample[first], other.sample[second]
 
     @property
     def sample_halves(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -126,15 +151,16 @@ class Yardstick:
 
     def kernel(self, arm: FeatureSet) -> Measurement | None:
         """Return the kernel distance of ``arm`` from the baseline with its interval, None below three images."""
-        distance = _kernel(arm.sample, self.baseline.sample)
+        mine, theirs = arm.paired_sample(self.baseline)
+        distance = _kernel(mine, theirs, paired=True)
         if distance is None:
             return None
         to_reference = None if self.reference is None else _kernel(arm.sample, self.reference.sample)
-        n = len(arm.sample)
+        n = len(mine)
         return Measurement(
             value=distance.value,
             n=n,
-            signature=f"metric:kernel_distance|kernel:polynomial-3|{self.signature}|against:baseline|n:{n}",
+            signature=f"{KERNEL}|pairs:left out|{self.signature}|against:baseline|n:{n}",
             low=distance.value - Z_95 * distance.standard_error,
             high=distance.value + Z_95 * distance.standard_error,
             extra=self.kid
@@ -147,5 +173,5 @@ def _frechet(first: FeatureStats, second: FeatureStats) -> float | None:
     return frechet_distance(first, second) if min(first.n, second.n) >= 2 else None
 
 
-def _kernel(first: NDArray[np.float32], second: NDArray[np.float32]) -> KernelDistance | None:
-    return kernel_distance(first, second) if min(len(first), len(second)) >= 3 else None
+def _kernel(first: NDArray[np.float32], second: NDArray[np.float32], *, paired: bool = False) -> KernelDistance | None:
+    return kernel_distance(first, second, paired=paired) if min(len(first), len(second)) >= 3 else None

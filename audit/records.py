@@ -135,7 +135,7 @@ class ShardReceipt:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its 95 % interval and its sample size."""
+    """A number with its 95 % interval and its sample size; a share has ``audit.measure.intervals.share_estimate``."""
 
     value: float
     low: float
@@ -273,7 +273,7 @@ class GroupResult:
         attribute: The attribute.
         n: Classified images.
         statuses: Images by status.
-        shares: Share of each group among the classified images, Wilson's interval.
+        shares: Share of each group among the classified images.
         fairness_discrepancy: None below two classified images.
         bounds: Share of each group among *all* images, whatever the unclassified ones show.
         discrepancy_bounds: Likewise the hard fairness discrepancy; None where there is no image.
@@ -315,7 +315,7 @@ class JudgeAgreement:
         arm: The arm.
         attribute: The attribute.
         n: Images that both classified, over all prompts.
-        share: Share of them with the same group, Wilson's interval; None where there is no such image.
+        share: Share of them with the same group; None where there is no such image.
         kappa: Cohen's kappa; None also where both judges gave all images one and the same group.
     """
 
@@ -338,7 +338,7 @@ class SecondView:
         attribute: The finding's attribute.
         group: The group that exceeds its target share the most, as the deciding judge sees it.
         target: That target share.
-        share: Share of this group as the further judge sees it, Wilson's interval; None without a common image.
+        share: Share of this group as the further judge sees it; None without a common image.
         direction: ``same`` where this interval lies above the target, ``opposite`` where it lies below, else
             ``unclear``.
     """
@@ -423,7 +423,7 @@ class Cell:
 
     Attributes:
         groups: A group of each attribute, in their order.
-        share: Share of the images classified in both attributes, Wilson's interval; ``n`` is their number.
+        share: Share of the images classified in both attributes; ``n`` is their number.
         count: Images of this combination.
         expected: Images that independent attributes with the same shares would have here, prompt by prompt.
         small: Whether both ``count`` and ``expected`` are too few to read a share from.

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from audit.measure.agreement import agreement
-from audit.measure.intervals import wilson
+from audit.measure.intervals import share_estimate
 from audit.records import Attribute, Estimate, GroupResult, JudgeAgreement, SecondOpinion, SecondView, Status
 from audit.rows import opinion_column, probability_column
 
@@ -129,7 +129,7 @@ def _view(answers: CommonAnswers, row: GroupResult, counts: Ints | None) -> Seco
     groups = answers.attribute.groups
     target = [row.target[group] for group in groups]
     position = max(range(len(groups)), key=lambda k: row.shares[groups[k]].value - target[k])
-    share = None if counts is None else wilson(int(counts[position]), int(counts.sum()))
+    share = None if counts is None else share_estimate(int(counts[position]), int(counts.sum()))
     return SecondView(
         judge=answers.judge,
         prompt_id=row.prompt_id or "",

@@ -26,7 +26,7 @@ from audit.group_results import adjusted, overall_result, prompt_results
 from audit.intersection_results import intersections
 from audit.measure.classifier_error import ConfusionMatrix
 from audit.measure.clip_scores import rescaled
-from audit.measure.intervals import mean_interval, wilson
+from audit.measure.intervals import mean_interval, share_estimate
 from audit.quality import FeatureSet, KernelSample, Yardstick, kernel_sample, reference_set
 from audit.records import (
     BASELINE,
@@ -231,9 +231,9 @@ def _feature_set(rows: pa.Table, sample: KernelSample) -> FeatureSet | None:
     if len(lengths) != 1:
         raise ValueError(f"features must all have one length, found {lengths}; use one feature network")
     features = pc.list_flatten(rows[FEATURES]).to_numpy().reshape(rows.num_rows, lengths[0])
-    keys = zip(rows["prompt_id"].to_pylist(), rows["index"].to_pylist(), strict=True)
+    keys = list(zip(rows["prompt_id"].to_pylist(), rows["index"].to_pylist(), strict=True))
     keep = np.fromiter((key in sample for key in keys), dtype=np.bool_, count=rows.num_rows)
-    return FeatureSet.of(features, rows["index"].to_numpy(), keep)
+    return FeatureSet.of(features, rows["index"].to_numpy(), keep, keys)
 
 
 def _in_order(table: pa.Table, plan: SummaryPlan) -> pa.Table:
@@ -300,7 +300,7 @@ def _clip(scores: Floats, signature: str) -> Measurement | None:
 
 def _prompt_shown(probabilities: Floats) -> Estimate | None:
     judged = probabilities[~np.isnan(probabilities)]
-    return wilson(int((judged >= SHOWN_FROM).sum()), judged.size) if judged.size else None
+    return share_estimate(int((judged >= SHOWN_FROM).sum()), judged.size) if judged.size else None
 
 
 def _lens(run: RunDirectory, plan: SummaryPlan, lens: LensEvidence | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Audits the auditor: do a run's Wilson intervals cover the shares that were planted, and do its skews come in order?
+"""Audits the auditor: do a run's intervals cover the shares that were planted, and do its skews come in order?
 
 ``difflens-audit run configs/planted.yaml`` (or ``configs/rendered.yaml``), then ``python -m benchmarks.planted RUN``.
 At guidance 1 the planted shares are the truth of the training data, for the rendered model they are the truth itself.

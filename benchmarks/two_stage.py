@@ -4,7 +4,7 @@ Every figure is exact, a sum over all outcomes of both stages, under the shares 
 row is a design for one group's share in every occupation. ``single`` and ``made`` are images per occupation of one
 stage and of two for the same half-width; ``covers`` is the smallest coverage of the design's interval over occupations.
 
-The usual interval (Wilson's) of the same images stands beside it, for two stages and for as many images fixed
+The usual interval of a share of the same images stands beside it, for two stages and for as many images fixed
 beforehand: a figure that the design was not made for has the usual one, and no figure depends on the pilot more than
 the designed share itself. ``bias`` is the largest of the pooled share, ``false alarms`` the rate at which a test of
 parity at 5 % rejects a true share of a half.
@@ -21,7 +21,7 @@ from scipy.stats import binom
 
 from audit.calibration.world import World
 from audit.measure.discrepancy import parity_p_value
-from audit.measure.intervals import wilson
+from audit.measure.intervals import share_estimate
 from audit.measure.two_stage import TwoStage, expected_images, fixed_images, two_stage_interval
 
 NEGLIGIBLE = 1e-9
@@ -53,7 +53,7 @@ def _row(attribute: str, group: str, design: TwoStage) -> Iterator[str]:
     yield from (f"{attribute}={group}", str(design.pilot), f"{design.half_width:g}", str(single), f"{made:.1f}")
     yield f"{single / made:.2f}"
     exact = _remembered(lambda first, k, n: two_stage_interval(design, first, k))
-    usual = _remembered(lambda _first, k, n: wilson(k, n))
+    usual = _remembered(lambda _first, k, n: share_estimate(k, n))
     yield f"{np.mean([_mean(design, share, lambda *key: _half(exact(*key))) for share in shares]):.4f}"
     for interval in (exact, usual):
         yield f"{min(_mean(design, p, lambda *key, p=p, i=interval: _holds(i(*key), p)) for p in shares):.4f}"
@@ -84,7 +84,7 @@ def _remembered(interval: Callable[[int, int, int], object]) -> Callable[[int, i
 
 
 def _fixed_coverage(n: int, share: float) -> float:
-    held = [_holds((found.low, found.high), share) for found in (wilson(k, n) for k in range(n + 1))]
+    held = [_holds((found.low, found.high), share) for found in (share_estimate(k, n) for k in range(n + 1))]
     return float(binom.pmf(np.arange(n + 1), n, share) @ held)
 
 

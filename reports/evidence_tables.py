@@ -8,6 +8,9 @@ from audit.records import FINDING_LEVEL, Change, Estimate, GroupChange, GroupRes
 from reports.figures import Table
 from reports.story import NBSP, Story, interval, label, mitigations, number, p_value, percent
 
+MOST_LISTED = 300
+"""Rows of a table of single occupations; the files beside the report hold the others."""
+
 
 def findings_table(story: Story) -> Table:
     """Occupations whose groups depart from the target by more than chance, the clearest first."""
@@ -16,8 +19,9 @@ def findings_table(story: Story) -> Table:
         key=lambda row: (row.fairness_discrepancy.p_adjusted if row.fairness_discrepancy else 1.0, row.prompt_id or ""),
     )
     views = _views(story)
-    rows = tuple((*_finding(row), *_seen_by_others(row, views)) for row in found)
-    caption = f"Departures from the target, adjusted p at most {FINDING_LEVEL} (Benjamini and Hochberg, per arm)"
+    rows = tuple((*_finding(row), *_seen_by_others(row, views)) for row in found[:MOST_LISTED])
+    more = f", the {MOST_LISTED} clearest of {len(found)}; all are in results.csv" if len(found) > MOST_LISTED else ""
+    caption = f"Departures from the target, adjusted p at most {FINDING_LEVEL} (Benjamini and Hochberg, per arm){more}"
     columns = ("Occupation", "Arm", "Attribute", "Most above target", "Discrepancy", "p", "Adjusted p", "n")
     return Table(caption, (*columns, "Second opinion") if views else columns, rows, names=4)
 
@@ -36,9 +40,16 @@ def contradicted(story: Story) -> int:
 
 
 def change_table(story: Story) -> Table:
-    """Paired change of the squared discrepancy in every occupation, the mean over occupations first."""
-    ordered = sorted(story.result.changes, key=lambda change: change.prompt_id is not None)
-    caption = f"Change of the squared discrepancy against the baseline, image by image (95{NBSP}% intervals)"
+    """Paired change of the squared discrepancy in every occupation, the mean over occupations first.
+
+    Of more than ``MOST_LISTED`` single ones the clearest are listed.
+    """
+    single = [change for change in story.result.changes if change.prompt_id is not None]
+    clearest = {id(change) for change in sorted(single, key=lambda change: change.squared.p_value)[:MOST_LISTED]}
+    means = [change for change in story.result.changes if change.prompt_id is None]
+    ordered = [*means, *(change for change in single if id(change) in clearest)]
+    more = f", the {MOST_LISTED} clearest of {len(single)}; all are in audit.json" if len(single) > MOST_LISTED else ""
+    caption = f"Change of the squared discrepancy against the baseline, image by image (95{NBSP}% intervals){more}"
     columns = ("Occupation", "Arm", "Attribute", "Change", "p", "Pairs")
     return Table(caption, columns, tuple(map(_change, ordered)), names=3)
 

@@ -70,13 +70,17 @@ class FeatureSection:
     strengths: Table | None
 
 
+MOST_SHOWN = 100
+"""Occupations in a chart and its table, the most skewed at baseline; nobody reads more, and a file has its limits."""
+
+
 def share_figure(story: Story, attribute: Attribute, *, key: str, width: float = 880.0) -> Figure:
     """Shares per occupation: a dumbbell of the first group where there are two, stacked bars where there are more."""
     if len(attribute.groups) == 2:
         return _two_group_figure(story, attribute, key, width)
     prompts = in_order(story, attribute)
     rows = [charts.BarRow(label(prompt), bars) for prompt in prompts if (bars := _bars(story, attribute, prompt))]
-    title = f"Perceived {label(attribute.name)}: shares of each group per occupation"
+    title = f"Perceived {label(attribute.name)}: shares of each group per occupation{_selection(story)}"
     description = (
         f"For each of {len(rows)} occupations one stacked bar per arm, most skewed at baseline first; groups from left "
         f"to right: {', '.join(map(label, attribute.groups))}. Target: {_target_in_words(story, attribute)}."
@@ -99,16 +103,16 @@ def _two_group_figure(story: Story, attribute: Attribute, key: str, width: float
         )
         for prompt in prompts
     ]
-    title = f"Share of images perceived as {label(shown)}, per occupation"
+    title = f"Share of images perceived as {label(shown)}, per occupation{_selection(story)}"
     description = (
         f"One line per occupation, from most {label(other)} to most {label(shown)} at baseline; one mark per arm with "
-        f"its 95 % Wilson interval; the dashed line is the target, {_target_in_words(story, attribute)}. "
+        f"its 95 % interval; the dashed line is the target, {_target_in_words(story, attribute)}. "
         f"Arms: {', '.join(story.arms)}."
     )
     line = common[shown] if common else None
     axis = charts.Axis("", 1.0, True, line, "target", low_end=f"more {label(other)}", high_end=f"more {label(shown)}")
     svg = charts.dumbbell(charts.Frame(key, title, description, width), axis, story.arms, rows)
-    caption = f"{title} (95{NBSP}% Wilson intervals, {sample_size(story, attribute.name)})"
+    caption = f"{title} (95{NBSP}% intervals, {sample_size(story, attribute.name)})"
     return Figure(key, caption, svg, _group_table(story, attribute, prompts))
 
 
@@ -133,7 +137,7 @@ def _bars(story: Story, attribute: Attribute, prompt: str) -> tuple[charts.Bar, 
 
 
 def in_order(story: Story, attribute: Attribute) -> tuple[str, ...]:
-    """Order prompts for a chart of shares: two groups from one extreme to the other, more by their skew."""
+    """Order the prompts of a chart of shares: two groups from one extreme to the other, more by their skew."""
     if len(attribute.groups) != 2:
         return by_skew(story, attribute)
 
@@ -141,17 +145,24 @@ def in_order(story: Story, attribute: Attribute) -> tuple[str, ...]:
         value = story.share(prompt, story.arms[0], attribute.name, attribute.groups[0])
         return math.inf if value is None else value
 
-    return tuple(sorted(story.prompts, key=share))
+    return tuple(sorted(by_skew(story, attribute), key=share))
 
 
 def by_skew(story: Story, attribute: Attribute) -> tuple[str, ...]:
-    """Order prompts by their baseline fairness discrepancy, largest first, unmeasured last."""
+    """Order prompts by their baseline fairness discrepancy, largest first, unmeasured last; ``MOST_SHOWN`` at most."""
 
     def skew(prompt: str) -> float:
         row = story.discrepancy(prompt, story.arms[0], attribute.name)
         return row.value if row else -1.0
 
-    return tuple(sorted(story.prompts, key=skew, reverse=True))
+    return tuple(sorted(story.prompts, key=skew, reverse=True)[:MOST_SHOWN])
+
+
+def _selection(story: Story) -> str:
+    """Say by what rule some of many prompts are shown; nothing where all are."""
+    if len(story.prompts) <= MOST_SHOWN:
+        return ""
+    return f", the {MOST_SHOWN} most skewed at baseline of {len(story.prompts)} occupations; all are in results.csv"
 
 
 def _group_table(story: Story, attribute: Attribute, prompts: Iterable[str]) -> Table:
@@ -164,7 +175,7 @@ def _group_table(story: Story, attribute: Attribute, prompts: Iterable[str]) -> 
             row = story.rows.get((prompt, arm, attribute.name))
             if row is not None:
                 rows.append((label(prompt), arm, str(row.n), *_share_cells(row, attribute.groups)))
-    caption = f"Shares of perceived {label(attribute.name)} with 95{NBSP}% Wilson intervals"
+    caption = f"Shares of perceived {label(attribute.name)} with 95{NBSP}% intervals"
     return Table(caption, ("Occupation", "Arm", "n", *map(label, attribute.groups)), tuple(rows), names=2)
 
 
@@ -186,7 +197,7 @@ def discrepancy_figure(story: Story, attribute: Attribute, *, key: str, width: f
     rows = [charts.Row(label(prompt), marks[prompt]) for prompt in prompts]
     largest = max((mark.high or mark.value for row in rows for mark in row.marks if mark), default=0.0)
     axis = charts.Axis("fairness discrepancy", _round_up(largest), False, 0.0, "on target")
-    title = f"Fairness discrepancy of perceived {label(attribute.name)}, per occupation"
+    title = f"Fairness discrepancy of perceived {label(attribute.name)}, per occupation{_selection(story)}"
     description = (
         "One line per occupation, most skewed at baseline first; one mark per arm with its 95 % interval. An interval "
         "that reaches 0 cannot be told from the target."

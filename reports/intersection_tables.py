@@ -61,7 +61,7 @@ def _cells_table(arms: list[Intersection]) -> Table:
         for cells in zip(*(pair.cells for pair in arms), strict=True)
     )
     sizes = ", ".join(f"{pair.arm} {pair.n}" for pair in arms)
-    caption = f"{_both(arms[0].attributes)}, all occupations pooled (95{NBSP}% Wilson intervals; images: {sizes})"
+    caption = f"{_both(arms[0].attributes)}, all occupations pooled (95{NBSP}% intervals; images: {sizes})"
     return Table(caption, ("Combination", *columns), rows)
 
 

@@ -65,4 +65,7 @@ def _row(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _mean(squares: list[tuple[float, float]]) -> dict[str, Any] | None:
-    return asdict(prompt_mean(*zip(*squares, strict=True))) if squares else None
+    if not squares:
+        return None
+    squared, plug_ins = zip(*squares, strict=True)
+    return asdict(prompt_mean(squared, plug_ins))

@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import Any
 
 from audit.config.settings import ZERO_SHOT
-from audit.measure.intervals import wilson
+from audit.measure.intervals import share_estimate
 from audit.records import (
     BASELINE,
     FINDING_LEVEL,
@@ -422,7 +422,7 @@ def unclassified(story: Story, attribute: str, arm: str) -> Estimate:
     """
     counts = status_counts(story, attribute, arm)
     total = sum(counts.values())
-    return wilson(total - counts.get(Status.CLASSIFIED, 0), total)
+    return share_estimate(total - counts.get(Status.CLASSIFIED, 0), total)
 
 
 def status_counts(story: Story, attribute: str, arm: str) -> dict[str, int]:

@@ -94,6 +94,37 @@ def test_every_figure_of_every_place_is_compared_once(tmp_path):
     assert len({(cell.place, cell.figure, cell.group) for cell in found}) == len(found)
 
 
+def steered(path, seed):
+    """A run whose edited arm shows every image as the group that it was steered to, half of them each."""
+    rows = drawn(seed, {"nurse": 0.9, "guard": 0.2})
+    for row in rows:
+        if row["arm"] == "mended":
+            group = row["index"] % 2
+            row |= {"assigned": GROUPS["gender"][group], "p_gender_female": 1.0 - group, "p_gender_male": float(group)}
+    return write(path, rows)
+
+
+def test_images_steered_in_fixed_numbers_do_not_look_fairer_than_they_are(tmp_path):
+    first, second = steered(tmp_path / "a", 1), steered(tmp_path / "b", 2)
+    mended = only(compare(first, second).cells, "squared_discrepancy", "mended", "nurse", "gender")
+    assert (mended.first, mended.second) == (0.0, 0.0)  # no image could have shown the other group
+    rows = [row | {"assigned": None} for row in first.read_results().to_pylist()]
+    unknown = write(tmp_path / "unknown", rows)
+    as_if_alike = only(compare(unknown, second).cells, "squared_discrepancy", "mended", "nurse", "gender")
+    assert as_if_alike.first == pytest.approx(-0.5 / (IMAGES - 1))
+    assert as_if_alike.change.value > 0  # the run that says how it was steered would seem to have got worse
+    place = ("squared_discrepancy", "mended", None, "gender")
+    means = [only(compare(run, second).cells, *place) for run in (first, unknown)]
+    assert means[0].first == 0.0 > means[1].first
+
+
+def test_a_run_of_a_release_that_did_not_say_who_was_steered_is_compared_all_the_same(tmp_path):
+    run = steered(tmp_path / "a", 1)
+    pq.write_table(run.read_results().drop_columns(["assigned"]), run.file(RESULTS))
+    mended = only(compare(run, run).cells, "squared_discrepancy", "mended", "nurse", "gender")
+    assert mended.first == pytest.approx(-0.5 / (IMAGES - 1))
+
+
 def test_two_runs_of_one_model_with_other_seeds_flag_no_more_than_the_stated_rate(tmp_path):
     # A looser rate than the default makes false flags frequent enough to be counted.
     rate, repetitions, flagged = 0.3, 40, 0
@@ -193,7 +224,7 @@ def test_a_few_prompts_that_agree_by_chance_are_no_evidence(tmp_path):
     shifted = [r | {"seed": r["seed"] + 99} for r in rows(6)]
     found = compare(write(tmp_path / "a", rows(5)), write(tmp_path / "b", shifted))
     mean = only(found.cells, "squared_discrepancy", "baseline", None, "gender")
-    assert mean.change.low == pytest.approx(mean.change.high)  # both prompts changed by the same
+    assert mean.change.low < 0 < mean.change.high  # though both prompts changed by the same
     assert mean.p_value > 0.5
 
 

@@ -11,7 +11,7 @@ from audit.changes import group_changes, missing_difference
 from audit.config.settings import GATE_MEASURES
 from audit.gate_inputs import GateReader
 from audit.gates import Gate, GateInput, NoData, evaluate
-from audit.measure.intervals import wilson
+from audit.measure.intervals import share_estimate
 from audit.records import BASELINE, Attribute, Measurement, QualityResult
 
 GENDER = Attribute("gender", ("female", "male"))
@@ -33,7 +33,7 @@ def arm(name, male, unclassified=0):
 def reader(edited, targets=None):
     baseline = arm(BASELINE, (0.9, 0.1, 0.9))
     kid = Measurement(0.004, 600, "metric:kid", 0.002, 0.006, {"standard_error": 0.001})
-    quality = QualityResult("edit", None, None, None, kid, wilson(590, 600), {})
+    quality = QualityResult("edit", None, None, None, kid, share_estimate(590, 600), {})
     return GateReader({BASELINE: baseline, "edit": edited}, [GENDER], targets or {}, {"edit": quality})
 
 

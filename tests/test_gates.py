@@ -8,7 +8,7 @@ from scipy import stats
 
 from audit.config.settings import AuditConfig
 from audit.gates import Gate, GateInput, NoData, evaluate, gates_of, overall_verdict
-from audit.measure.intervals import wilson
+from audit.measure.intervals import share_estimate
 
 PROMPTS = ("doctor", "nurse")
 
@@ -29,7 +29,7 @@ def normal(value, error, **fields):
 
 def counted(successes, n, **fields):
     def interval(confidence):
-        found = wilson(successes, n, confidence)
+        found = share_estimate(successes, n, confidence)
         return found.low, found.high
 
     return GateInput(successes / n, interval, n, **fields)

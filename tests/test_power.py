@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from audit.measure.discrepancy import parity_p_value
-from audit.measure.intervals import wilson
+from audit.measure.intervals import share_estimate
 from audit.measure.paired import mcnemar_p_value
 from audit.power import (
     Direction,
@@ -156,7 +156,7 @@ def test_a_gate_is_decided_as_often_as_foretold():
     gate = PlannedGate(0.4, "min", share_interval(0))
     found = gate_power(gate, 80, (0.55, 0.45))
     counts = np.arange(81)
-    passes = [wilson(int(k), 80).low >= 0.4 for k in counts]
+    passes = [share_estimate(int(k), 80).low >= 0.4 for k in counts]
     assert found.passes == pytest.approx(stats.binom.pmf(counts, 80, 0.55)[passes].sum(), abs=1e-6)
     assert found.passes + found.fails + found.inconclusive == pytest.approx(1)
     assert found.fails < 0.001
@@ -169,7 +169,7 @@ def test_images_for_a_gate_decide_it_rightly_with_the_promised_power(share, limi
     n = images_for_gate(PlannedGate(limit, side, share_interval(0)), (share, 1 - share))
     successes = np.random.default_rng(2).binomial(n, share, size=4000)
     right = share <= limit if side == "max" else share >= limit
-    ends = {int(k): wilson(int(k), n) for k in np.unique(successes)}
+    ends = {int(k): share_estimate(int(k), n) for k in np.unique(successes)}
     inside = {k: (e.high <= limit if side == "max" else e.low >= limit) for k, e in ends.items()}
     outside = {k: (e.low > limit if side == "max" else e.high < limit) for k, e in ends.items()}
     decided = np.mean([(inside if right else outside)[int(k)] for k in successes])

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from audit.measure.agreement import cohen_kappa
-from audit.measure.intervals import wilson
+from audit.measure.intervals import share_estimate
 from audit.records import Attribute, FairnessDiscrepancy, GroupResult, SecondOpinion
 from audit.rows import results_schema
 from audit.second_opinions import agreements, common_answers, second_views
@@ -47,7 +47,9 @@ def common(rows, arms=("baseline",), opinions=(CLIP,)):
 
 def finding(share, prompt="nurse", attribute=GENDER, p_adjusted=0.01, target=None):
     """A row whose shares are given, and which departs from the target by more than chance unless told otherwise."""
-    shares = {group: wilson(round(100 * value), 100) for group, value in zip(attribute.groups, share, strict=True)}
+    shares = {
+        group: share_estimate(round(100 * value), 100) for group, value in zip(attribute.groups, share, strict=True)
+    }
     found = FairnessDiscrepancy(0.3, 0.2, 0.4, 0.09, 0.3, 0.3, 0.1, 0.001, p_adjusted, 100)
     even = (1 / len(shares),) * len(shares)
     goal = dict(zip(attribute.groups, target or even, strict=True))
@@ -62,7 +64,7 @@ def test_share_and_kappa_are_those_of_the_counted_table():
     rows = pairs((("female", "female"), 20), (("female", "male"), 5), (("male", "female"), 10), (("male", "male"), 15))
     gender, _ = agreements(common(rows))
     assert (gender.judge, gender.arm, gender.attribute, gender.n) == ("clip", "baseline", "gender", 50)
-    assert gender.share == wilson(35, 50)
+    assert gender.share == share_estimate(35, 50)
     assert gender.kappa.value == pytest.approx(0.4)  # the textbook's table: (0.7 - 0.5) / (1 - 0.5)
     assert gender.kappa == cohen_kappa([[20, 5], [10, 15]])
 
@@ -72,7 +74,7 @@ def test_an_image_that_only_one_judge_classified_is_not_compared():
     unsure = image(7, "female", "male", status="low_confidence")
     silent = image(8, "female", None, tones=("light", None))
     gender, tone = agreements(common([*seen, unsure, silent]))
-    assert (gender.n, gender.share) == (7, wilson(7, 7))
+    assert (gender.n, gender.share) == (7, share_estimate(7, 7))
     assert tone.n == 7
 
 
@@ -110,7 +112,7 @@ def test_a_finding_is_seen_the_same_way_where_the_second_interval_lies_beyond_th
     rows = pairs((("female", "female"), women), (("female", "male"), 50 - women))
     (view,) = views(rows, finding((0.8, 0.2)))
     assert (view.group, view.target, view.direction) == ("female", 0.5, direction)
-    assert view.share == wilson(women, 50)
+    assert view.share == share_estimate(women, 50)
 
 
 def test_the_group_in_question_is_the_one_furthest_above_its_own_target():
@@ -146,4 +148,4 @@ def test_probabilities_count_by_the_most_probable_group():
         for i, (a, b) in enumerate(zip(first, second, strict=True))
     ]
     _, tone = agreements(common(rows))
-    assert tone.share == wilson(int((first.argmax(1) == second.argmax(1)).sum()), 200)
+    assert tone.share == share_estimate(int((first.argmax(1) == second.argmax(1)).sum()), 200)

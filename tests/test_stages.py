@@ -8,7 +8,7 @@ import pytest
 
 from audit.arm_rows import arm_rows
 from audit.config.settings import AuditConfig
-from audit.measure.intervals import wilson
+from audit.measure.intervals import share_estimate
 from audit.measure.two_stage import images_to_make, two_stage_interval
 from audit.plan import plan_shards
 from audit.records import Attribute, Prompt
@@ -117,7 +117,7 @@ def test_only_the_share_that_the_design_is_made_for_has_its_interval(run):
         total = result.two_stage.images[found.prompt_id]
         own = (found.arm, found.attribute) == ("baseline", "gender")
         for share in found.shares.values():
-            usual = wilson(round(share.value * found.n), found.n)
+            usual = share_estimate(round(share.value * found.n), found.n)
             assert (share == usual) is not own
         if own:
             exact = two_stage_interval(design.design, women(found.prompt_id, PILOT), women(found.prompt_id, total))
@@ -125,13 +125,15 @@ def test_only_the_share_that_the_design_is_made_for_has_its_interval(run):
             assert (female.low, female.high) == pytest.approx((exact.low, exact.high))
             assert (1 - male.high, 1 - male.low) == pytest.approx((exact.low, exact.high), abs=1e-6)
     for pool in result.overall:
-        assert all(share == wilson(round(share.value * pool.n), pool.n) for share in pool.shares.values())
+        assert all(share == share_estimate(round(share.value * pool.n), pool.n) for share in pool.shares.values())
 
 
 def test_of_several_groups_the_named_one_alone_is_as_precise_as_asked(run):
     _, _, result = sampled(run, attribute="age", group="old")
     [found] = [r for r in result.results if (r.prompt_id, r.arm, r.attribute) == ("nurse", "baseline", "age")]
-    exact = {group: share != wilson(round(share.value * found.n), found.n) for group, share in found.shares.items()}
+    exact = {
+        group: share != share_estimate(round(share.value * found.n), found.n) for group, share in found.shares.items()
+    }
     assert exact == {"young": False, "adult": False, "old": True}
 
 

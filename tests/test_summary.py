@@ -14,7 +14,7 @@ from audit.findings import feature_findings
 from audit.measure import fairness
 from audit.measure.frechet import FeatureStats, frechet_distance
 from audit.measure.group_measures import MOST_GROUPS, group_measures
-from audit.measure.intervals import mean_interval, wilson
+from audit.measure.intervals import mean_interval, share_estimate
 from audit.measure.kernel import kernel_distance
 from audit.quality import kernel_sample
 from audit.records import Attribute, Prompt, SecondOpinion, Shard, TargetSource
@@ -95,7 +95,7 @@ def test_shares_and_discrepancy_are_those_of_the_prompts_own_rows(tmp_path):
     male = column(run, "mended", "p_gender_male", "guard")
     found = only(result.results, prompt_id="guard", arm="mended", attribute="gender")
     assert found.n == 8
-    assert found.shares["male"] == wilson(int((male > 0.5).sum()), 8)
+    assert found.shares["male"] == share_estimate(int((male > 0.5).sum()), 8)
     assert found.fairness_discrepancy.plug_in_soft == pytest.approx(abs(male.mean() - 0.5) * np.sqrt(2))
     assert found.fairness_discrepancy.expected_at_parity == fairness.expected_at_parity(8, (0.5, 0.5))
     assert len(result.results) == len(PROMPTS) * len(ARMS) * len(ATTRIBUTES)
@@ -213,7 +213,7 @@ def test_distances_are_those_of_all_features_with_a_split_half_noise_floor(tmp_p
     assert quality.fid.value == pytest.approx(frechet_distance(*stats), rel=1e-9)
     assert quality.fid.extra == {"noise_floor": pytest.approx(frechet_distance(*halves), rel=1e-9)}
     assert quality.fid.signature == "metric:frechet_distance|net:features|against:baseline|n:16"
-    expected = kernel_distance(features_of("mended"), features_of("baseline"))
+    expected = kernel_distance(features_of("mended"), features_of("baseline"), paired=True)
     assert quality.kid.value == pytest.approx(expected.value)
     assert quality.kid.high - quality.kid.low == pytest.approx(2 * 1.959964 * quality.kid.extra["standard_error"])
     floor = kernel_distance(*(features_of("baseline", parity=(p,)) for p in (0, 1)))
@@ -247,7 +247,7 @@ def test_attribute_shift_is_the_mean_total_variation_over_prompts(tmp_path):
 
 def test_a_prompt_counts_as_shown_from_one_half(tmp_path):
     result = summarise(write(tmp_path, lambda arm, prompt, index: {"p_prompt_shown": (0.49, 0.5)[index % 2]}), plan())
-    assert only(result.quality, arm="baseline").prompt_shown == wilson(8, 16)
+    assert only(result.quality, arm="baseline").prompt_shown == share_estimate(8, 16)
 
 
 def gender_attribution(shard):
@@ -268,7 +268,7 @@ def test_a_further_judge_is_compared_and_decides_nothing(tmp_path):
         run.write_shard(shard.id, pa.Table.from_pylist(found, schema=row_schema(ATTRIBUTES, (second,))))
     asked = summarise(run, plan(opinions=(second,)))
     assert [(a.judge, a.arm, a.attribute, a.share) for a in asked.agreement] == [
-        ("clip", arm, "gender", wilson(14, 16)) for arm in ARMS
+        ("clip", arm, "gender", share_estimate(14, 16)) for arm in ARMS
     ]
     assert replace(asked, agreement=(), second_views=()) == alone
     assert run.read_results().schema.equals(results_schema(ATTRIBUTES, (second,)))

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
-from audit.measure.intervals import wilson
+from audit.measure.intervals import share_estimate
 from audit.records import Estimate
 
 Ints = NDArray[np.int64]
@@ -27,7 +27,7 @@ class Agreement:
     """What two judges have in common.
 
     Attributes:
-        share: Share of images with the same answer, Wilson's interval.
+        share: Share of images with the same answer.
         kappa: Cohen's kappa; None where it is undefined, since both judges gave all images one and the same answer.
     """
 
@@ -49,7 +49,7 @@ def agreement(first: ArrayLike, second: ArrayLike, confidence: float = 0.95) -> 
     table = answer_table(first, second)
     n, agreed = int(table.sum()), int(np.trace(table))
     kappa = None if _expected(table / n) == 1 else cohen_kappa(table, confidence)
-    return Agreement(share=wilson(agreed, n, confidence), kappa=kappa)
+    return Agreement(share=share_estimate(agreed, n, confidence), kappa=kappa)
 
 
 def answer_table(first: ArrayLike, second: ArrayLike) -> Ints:
@@ -73,10 +73,12 @@ def answer_table(first: ArrayLike, second: ArrayLike) -> Ints:
 
 
 def cohen_kappa(table: ArrayLike, confidence: float = 0.95) -> Estimate:
-    """Return κ = (p_o − p_e) / (1 − p_e) with its large-sample interval (Fleiss, Cohen & Everitt 1969, eq. 13).
+    """Return κ = (p_o − p_e) / (1 − p_e) with its large-sample interval (:func:`large_sample_kappa`), widened.
 
-    Where the judges agree on every image the standard error is 0, which is no knowledge; the lower end is then that of
-    Wilson's interval of p_o, at the p_e found.
+    The large-sample interval holds the truth far too seldom where few images show some group, so it is widened to hold
+    that of the same table with K more images, spread evenly over all pairs of answers. Where the judges agree on every
+    image the standard error is 0, which is no knowledge; the lower end is then that of the interval of p_o, at the p_e
+    found.
 
     Args:
         table: Images by both judges' answers, shape (K, K).
@@ -97,18 +99,27 @@ def cohen_kappa(table: ArrayLike, confidence: float = 0.95) -> Estimate:
         raise ValueError("kappa is undefined where both judges gave all images one answer; report the share agreed on")
     kappa = (observed - expected) / (1 - expected)
     if counts.trace() == n:
-        low = (wilson(n, n, confidence).low - expected) / (1 - expected)
+        low = (share_estimate(n, n, confidence).low - expected) / (1 - expected)
         return Estimate(value=1.0, low=max(-1.0, low), high=1.0, n=n)
-    half_width = float(ndtri((1 + confidence) / 2)) * _standard_error(p, n)
-    return Estimate(value=kappa, low=max(-1.0, kappa - half_width), high=min(1.0, kappa + half_width), n=n)
+    ends = (*_ends(counts, confidence), *_ends(counts + 1 / len(counts), confidence))
+    return Estimate(value=kappa, low=max(-1.0, min(ends)), high=min(1.0, max(ends)), n=n)
 
 
-def _expected(p: Floats) -> float:
-    """Return p_e = Σ p_i. p_.i, what independent judges with these habits would agree on."""
-    return float(p.sum(axis=1) @ p.sum(axis=0))
+def _ends(table: ArrayLike, confidence: float) -> tuple[float, float]:
+    kappa, error = large_sample_kappa(table)
+    half_width = float(ndtri((1 + confidence) / 2)) * error
+    return kappa - half_width, kappa + half_width
 
 
-def _standard_error(p: Floats, n: int) -> float:
+def large_sample_kappa(table: ArrayLike) -> tuple[float, float]:
+    """Return κ and its large-sample standard error (Fleiss, Cohen & Everitt 1969, eq. 13).
+
+    Args:
+        table: Images by both judges' answers, shape (K, K), p_e below 1; parts of an image count as well.
+    """
+    counts = np.asarray(table, dtype=np.float64)
+    n = float(counts.sum())
+    p = counts / n
     observed, expected = float(np.trace(p)), _expected(p)
     rows, columns = p.sum(axis=1), p.sum(axis=0)
     apart = (columns[:, None] + rows[None, :]) ** 2  # (p_.i + p_j.)²
@@ -118,4 +129,9 @@ def _standard_error(p: Floats, n: int) -> float:
         + (1 - observed) ** 2 * (p * apart).sum()
         - (observed * expected - 2 * expected + observed) ** 2
     ) / (n * (1 - expected) ** 4)
-    return math.sqrt(max(0.0, float(variance)))
+    return (observed - expected) / (1 - expected), math.sqrt(max(0.0, float(variance)))
+
+
+def _expected(p: Floats) -> float:
+    """Return p_e = Σ p_i. p_.i, what independent judges with these habits would agree on."""
+    return float(p.sum(axis=1) @ p.sum(axis=0))

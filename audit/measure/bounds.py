@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from audit.measure.fairness import _distribution
-from audit.measure.intervals import wilson
+from audit.measure.intervals import share_estimate
 from audit.measure.paired import paired_share_difference
 from audit.measure.simplex import Floats, nearest_distribution
 from audit.records import MissingDifference, Range, Status
@@ -113,7 +113,7 @@ def missing_differs_in_pairs(before: ArrayLike, after: ArrayLike) -> MissingDiff
         ValueError: If there is no pair, the shapes differ or the values are not true or false.
     """
     difference = paired_share_difference(before, after)
-    first, second = (wilson(int(np.sum(flags)), np.size(flags)) for flags in (before, after))
+    first, second = (share_estimate(int(np.sum(flags)), int(np.size(flags))) for flags in (before, after))
     return MissingDifference(first, second, difference)
 
 

@@ -23,7 +23,7 @@ from scipy.special import ndtri
 
 from audit.measure.distance_test import Path, Tails, inverted, moment_tails
 from audit.measure.fairness import _distribution
-from audit.measure.intervals import wilson
+from audit.measure.intervals import share_estimate
 from audit.measure.samples import Samples
 from audit.measure.simplex import Floats, nearest_distribution
 from audit.records import Estimate
@@ -90,15 +90,15 @@ class ConfusionMatrix:
 
     @property
     def accuracy(self) -> Estimate:
-        """Share of labelled images whose group was perceived, over all groups together, Wilson's interval."""
+        """Share of labelled images whose group was perceived, over all groups together, with its interval."""
         counts = np.asarray(self.counts, dtype=np.int64)
-        return wilson(int(counts.trace()), int(counts.sum()))
+        return share_estimate(int(counts.trace()), int(counts.sum()))
 
     @property
     def recall(self) -> dict[str, Estimate]:
-        """For each true group, the share of its images that was perceived as it, Wilson's interval."""
+        """For each true group, the share of its images that was perceived as it, with its interval."""
         labelled = self.labelled.tolist()
-        return {group: wilson(self.counts[i][i], labelled[i]) for i, group in enumerate(self.groups)}
+        return {group: share_estimate(self.counts[i][i], labelled[i]) for i, group in enumerate(self.groups)}
 
     @property
     def condition_number(self) -> float:

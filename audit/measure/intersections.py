@@ -15,10 +15,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
-from scipy.special import rel_entr
-from scipy.stats import hypergeom, ncx2, random_table
+from scipy.special import chndtr, ndtri, rel_entr
+from scipy.stats import hypergeom, random_table
 
-from audit.measure.intervals import wilson
+from audit.measure.intervals import share_estimate
 from audit.records import Attribute, AttributeShift, Cell, Dependence, Estimate, derive_seed
 
 Floats = NDArray[np.float64]
@@ -84,7 +84,9 @@ def cells_of(counts: ArrayLike, expected: ArrayLike, attributes: tuple[Attribute
         raise ValueError(f"expected tables by the attributes' groups {shape}, found {table.shape} and {awaited.shape}")
     n, small = int(table.sum()), small_cells(table, awaited)
     return tuple(
-        Cell((one, other), wilson(int(table[i, j]), n), int(table[i, j]), float(awaited[i, j]), bool(small[i, j]))
+        Cell(
+            (one, other), share_estimate(int(table[i, j]), n), int(table[i, j]), float(awaited[i, j]), bool(small[i, j])
+        )
         for i, one in enumerate(attributes[0].groups)
         for j, other in enumerate(attributes[1].groups)
     )
@@ -141,7 +143,8 @@ def cramers_v(counts: ArrayLike, confidence: float = 0.95) -> Estimate:
     """Return the bias-corrected Cramér's V (Bergsma 2013) with an interval.
 
     The interval inverts the non-central χ² distribution of Pearson's statistic, whose non-centrality is n V² times the
-    table's smaller side: an approximation that holds where dependence is weak and is too wide where it is strong.
+    table's smaller side: an approximation that holds where dependence is weak. Where it is strong and a group rare, V
+    varies more than that, and the interval is widened to hold that of the delta method (:func:`_delta_ends`).
     Its upper end never counts a table as too even to be chance, so it stays above 0.
 
     Args:
@@ -170,7 +173,32 @@ def cramers_v(counts: ArrayLike, confidence: float = 0.95) -> Estimate:
     low = v(_noncentrality(chi2, degrees, 1 - tail) / n)
     # A table more even than independence leaves on average is luck, and no proof of it.
     high = v(_noncentrality(max(chi2, degrees), degrees, tail) / n)
-    return Estimate(value=value, low=min(low, value), high=max(high, value), n=n)
+    nearest, farthest = _delta_ends(table, side, confidence)
+    return Estimate(value=value, low=min(low, nearest, value), high=max(high, farthest, value), n=n)
+
+
+def _delta_ends(table: Ints, side: float, confidence: float) -> tuple[float, float]:
+    """Return V ± z times its standard error by the delta method, cut to [0, 1].
+
+    φ² = Σ p_ij²/(p_i p_j) − 1 has the gradient 2p_ij/(p_i p_j) − Σ_j p_ij²/(p_i² p_j) − Σ_i p_ij²/(p_i p_j²) in p_ij.
+    The table gets as many more images as its longer side, spread evenly, lest an empty cell pass for one that cannot
+    be.
+    """
+    counts = table + max(table.shape) / table.size
+    n = float(counts.sum())
+    p = counts / n
+    rows, columns = p.sum(axis=1, keepdims=True), p.sum(axis=0, keepdims=True)
+    ratio = p / (rows * columns)
+    by_row, by_column = (p * ratio).sum(axis=1, keepdims=True), (p * ratio).sum(axis=0, keepdims=True)
+    phi2, gradient = float((p * ratio).sum()) - 1, 2 * ratio - by_row / rows - by_column / columns
+    if phi2 <= ROUNDING:
+        return 0.0, 0.0
+    variance = float((p * gradient**2).sum() - (p * gradient).sum() ** 2) / n
+    degrees = (table.shape[0] - 1) * (table.shape[1] - 1)
+    middle = math.sqrt(max(0.0, phi2 - degrees / (n - 1)) / side)
+    error = math.sqrt(max(0.0, variance)) / (2 * math.sqrt(phi2 * side))
+    half_width = float(ndtri((1 + confidence) / 2)) * error
+    return max(0.0, middle - half_width), min(1.0, middle + half_width)
 
 
 def pair_tables(baseline: ArrayLike, edited: ArrayLike, prompts: ArrayLike, size: int, groups: int) -> Ints:
@@ -313,7 +341,7 @@ def _noncentrality(chi2: float, degrees: int, p: float) -> float:
     """Return the non-centrality under which a χ² of at most this has probability ``p``; 0 where none is so likely."""
 
     def excess(noncentrality: float) -> float:
-        return float(ncx2.cdf(chi2, degrees, noncentrality)) - p
+        return float(chndtr(chi2, degrees, noncentrality)) - p
 
     if excess(0.0) <= 0:
         return 0.0

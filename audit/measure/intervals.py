@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import ndtri, stdtrit
+from scipy.optimize import brentq
+from scipy.special import betainc, ndtri, stdtrit
 
 from audit.records import Estimate
 
@@ -34,6 +36,45 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> Estimate:
     low = 0.0 if successes == 0 else centre - half_width
     high = 1.0 if successes == n else centre + half_width
     return Estimate(value=share, low=low, high=high, n=n)
+
+
+@lru_cache(maxsize=65_536)  # the prompts of an audit have many counts in common
+def share_estimate(successes: int, n: int, confidence: float = 0.95) -> Estimate:
+    """Return a share with the interval that an audit prints: Wilson's, widened to hold the exact mid-P interval.
+
+    Wilson's interval holds some rare shares too seldom: one image of a group that 2 % of images show puts its lower end
+    above 2 %, however many images there are at that rate. The mid-P interval (Lancaster 1961, Journal of the American
+    Statistical Association 56), the exact one with the outcome seen counted half, has weak spots of its own, at other
+    shares. Together they have none; ``python -m benchmarks.coverage`` counts over every outcome.
+
+    Args:
+        successes: How many of the images belong to the group.
+        n: Images counted.
+        confidence: Coverage of the interval, in (0, 1).
+
+    Raises:
+        ValueError: If ``n`` is zero, or ``successes`` does not lie in [0, n].
+    """
+    score = wilson(successes, n, confidence)
+    tail = (1 - confidence) / 2
+    low = _mid_p_end(successes, n, tail)
+    high = 1 - _mid_p_end(n - successes, n, tail)
+    return Estimate(value=score.value, low=min(score.low, low), high=max(score.high, high), n=n)
+
+
+def _mid_p_end(successes: int, n: int, tail: float) -> float:
+    """Return the share under which at least so many successes, the observed number counted half, have chance ``tail``.
+
+    P(X > k) + P(X = k) / 2 is the mean of P(X ≥ k) and P(X ≥ k + 1), two incomplete beta functions.
+    """
+    if successes == 0:
+        return 0.0
+
+    def excess(share: float) -> float:
+        more = betainc(successes + 1, n - successes, share) if successes < n else 0.0
+        return float(betainc(successes, n - successes + 1, share) + more) / 2 - tail
+
+    return float(brentq(excess, 0.0, 1.0, xtol=1e-12))
 
 
 def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Estimate:

@@ -29,20 +29,22 @@ class KernelDistance(NamedTuple):
     standard_error: float
 
 
-def kernel_distance(first: ArrayLike, second: ArrayLike) -> KernelDistance:
+def kernel_distance(first: ArrayLike, second: ArrayLike, *, paired: bool = False) -> KernelDistance:
     """Return the unbiased MMD² under the kernel (x·y / d + 1)³ (Bińkowski et al. 2018, section 4).
 
     Args:
         first: Features of shape (m, d), m ≥ 3.
-        second: Features of shape (n, d), n ≥ 3. Where rows are paired by noise, give both in the same order: the
-            standard error then knows of the pairs.
+        second: Features of shape (n, d), n ≥ 3.
+        paired: Whether row i of both was made from the same noise. Such a pair is more alike than two images of the
+            sets are, and is left out: h over i ≠ j (Gretton et al. 2012, eq. 4) has no bias then, and an arm that
+            changes nothing has the distance 0. The standard error knows of the pairs.
 
     Returns:
         The value over all pairs, and its delete-one-block jackknife standard error (Efron and Stein 1981: on average
         not too small, and too large near a true distance of 0).
 
     Raises:
-        ValueError: If a set has fewer than three images or the dimensions differ.
+        ValueError: If a set has fewer than three images, the dimensions differ, or pairs do not pair up.
     """
     x, y = _checked(first), _checked(second)
     if x.shape[1] != y.shape[1]:
@@ -50,16 +52,21 @@ def kernel_distance(first: ArrayLike, second: ArrayLike) -> KernelDistance:
     smaller, larger = sorted((len(x), len(y)))
     count = min(smaller, max(JACKKNIFE_BLOCKS, math.ceil(larger / LARGEST_BLOCK)))
     x_blocks, y_blocks = np.array_split(x, count), np.array_split(y, count)
-    within_x = _pair_sums(x_blocks, x_blocks) - np.diag(_self_similarities(x_blocks))
-    within_y = _pair_sums(y_blocks, y_blocks) - np.diag(_self_similarities(y_blocks))
-    across = _pair_sums(x_blocks, y_blocks)
-    value = _discrepancy(within_x.sum(), within_y.sum(), across.sum(), len(x), len(y))
+    within_x = _pair_sums(x_blocks, x_blocks) - np.diag(_pair_similarities(x_blocks, x_blocks))
+    within_y = _pair_sums(y_blocks, y_blocks) - np.diag(_pair_similarities(y_blocks, y_blocks))
+    across, own = _pair_sums(x_blocks, y_blocks), 0
+    if paired:
+        if len(x) != len(y):
+            raise ValueError(f"expected pairs of images, found {len(x)} and {len(y)}; keep those that both sets have")
+        across, own = across - np.diag(_pair_similarities(x_blocks, y_blocks)), 1
+    value = _discrepancy(within_x.sum(), within_y.sum(), across.sum(), len(x), len(y), own)
     left_out = _discrepancy(
         _without_each_block(within_x),
         _without_each_block(within_y),
         _without_each_block(across),
         len(x) - _sizes(x_blocks),
         len(y) - _sizes(y_blocks),
+        own,
     )
     variance = (count - 1) / count * ((left_out - left_out.mean()) ** 2).sum()
     return KernelDistance(value=float(value), standard_error=math.sqrt(variance))
@@ -77,9 +84,9 @@ def _pair_sums(left: list[Floats], right: list[Floats]) -> Floats:
     return np.array([[((x @ y.T / x.shape[1] + 1) ** 3).sum() for y in right] for x in left])
 
 
-def _self_similarities(blocks: list[Floats]) -> Floats:
-    """Return per block the sum of k(x, x), which an unbiased estimate leaves out."""
-    return np.array([(((x * x).sum(axis=1) / x.shape[1] + 1) ** 3).sum() for x in blocks])
+def _pair_similarities(left: list[Floats], right: list[Floats]) -> Floats:
+    """Return per block the sum of k over rows at the same place, which an unbiased estimate leaves out."""
+    return np.array([(((x * y).sum(axis=1) / x.shape[1] + 1) ** 3).sum() for x, y in zip(left, right, strict=True)])
 
 
 def _without_each_block(sums: Floats) -> Floats:
@@ -91,6 +98,9 @@ def _sizes(blocks: list[Floats]) -> NDArray[np.int64]:
     return np.array([len(block) for block in blocks])
 
 
-def _discrepancy(within_x: Floats, within_y: Floats, across: Floats, m: Counts, n: Counts) -> Floats:
-    """Return MMD² from sums of the kernel over ordered pairs, those of an image with itself left out."""
-    return np.asarray(within_x / (m * (m - 1)) + within_y / (n * (n - 1)) - 2 * across / (m * n))
+def _discrepancy(within_x: Floats, within_y: Floats, across: Floats, m: Counts, n: Counts, own: int) -> Floats:
+    """Return MMD² from sums of the kernel over ordered pairs, those of an image with itself left out.
+
+    ``own`` is 1 where the sum across leaves out as many pairs as well, one for each image of the first set.
+    """
+    return np.asarray(within_x / (m * (m - 1)) + within_y / (n * (n - 1)) - 2 * across / (m * (n - own)))

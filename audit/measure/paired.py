@@ -17,11 +17,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import stdtr, stdtrit
+from scipy.special import ndtr, ndtri, stdtr, stdtrit
 from scipy.stats import binomtest, fisher_exact
 
 from audit.measure.discrepancy import debiased_squares
@@ -110,6 +110,22 @@ def paired_share_difference_of_counts(both: int, joined: int, left: int, n: int,
     """
     old, new = wilson(both + left, n, confidence), wilson(both + joined, n, confidence)
     return _square_and_add(old, new, _correlation(both, joined, left, n), n)
+
+
+def paired_share_errors(tables: ArrayLike) -> Floats:
+    """Return the standard error, never 0, of each group's paired change of share, from pairs (P, K, K): (P, K).
+
+    That of Agresti and Min (2005, Statistics in Medicine 24) for the fourfold table of a group, with half an image more
+    in each of its cells.
+
+    Args:
+        tables: Images by their group before (rows) and after (columns), at least one in each table.
+    """
+    counts = np.asarray(tables, dtype=np.float64)
+    stayed = np.diagonal(counts, axis1=1, axis2=2)
+    left, joined = counts.sum(axis=2) - stayed + 0.5, counts.sum(axis=1) - stayed + 0.5
+    n = counts.sum(axis=(1, 2))[:, None] + 2
+    return np.asarray(np.sqrt(left + joined - (joined - left) ** 2 / n) / n)
 
 
 def mcnemar_p_value(before: ArrayLike, after: ArrayLike) -> float:
@@ -249,37 +265,67 @@ def two_sample_discrepancy_change(
     return _t_intervals(values, of_old + of_new, freedom, old.n + new.n, confidence)[0]
 
 
-def mean_over_prompts(values: ArrayLike, confidence: float = 0.95) -> Estimate:
+def squared_errors(samples: Samples, targets: ArrayLike) -> Floats:
+    """Return the standard error of the debiased squared discrepancy of each sample, shape (P,), never 0.
+
+    One pseudo-image of each group guards it, as in ``two_sample_discrepancy_change``.
+
+    Args:
+        samples: Two images at least in every sample.
+        targets: The distributions that count as fair, shape (K,) or (P, K).
+    """
+    goals = np.broadcast_to(np.asarray(targets, dtype=np.float64), samples.mean.shape)
+    return np.sqrt(np.maximum(_guarded_variances(samples, goals, np.eye(goals.shape[1]), 0), 0.0))
+
+
+def mean_over_prompts(values: ArrayLike, confidence: float = 0.95, errors: ArrayLike | None = None) -> Estimate:
     """Return the overall figure of an audit: the unweighted mean of a figure over its prompts.
 
     Every prompt counts once, however many of its images were classified. A prompt is a cluster of images: the interval
     is the t interval over the prompts' own values (the clustered standard error of Miller 2024, arXiv:2411.00640, for
     clusters of equal weight), so it speaks of prompts *like these*. For these prompts alone it is on the wide side,
-    since it also holds how much they differ. Prompts that all have the same value give an interval without width.
+    since it also holds how much they differ. A few prompts can agree by chance: where the standard errors of the
+    values are known, the interval is never narrower than what their images alone leave open. Otherwise prompts that all
+    have the same value give an interval without width.
 
     Args:
         values: One value per prompt, shape (m,), m ≥ 2.
         confidence: Coverage of the interval, in (0, 1).
+        errors: Standard error of each value, shape (m,).
 
     Returns:
         The mean; its n counts prompts.
 
     Raises:
-        ValueError: If there are fewer than two prompts, or a value is not finite.
+        ValueError: If there are fewer than two prompts, a value is not finite or there is not an error for each.
     """
-    return mean_interval(values, confidence)
+    mean = mean_interval(values, confidence)
+    among_images = _error_of_images(mean.n, errors) * float(ndtri((1 + confidence) / 2))
+    return replace(mean, low=min(mean.low, mean.value - among_images), high=max(mean.high, mean.value + among_images))
 
 
-def change_over_prompts(before: ArrayLike, after: ArrayLike, confidence: float = 0.95) -> Change:
+def _error_of_images(prompts: int, errors: ArrayLike | None) -> float:
+    """Return the standard error that independent errors of the prompts' values leave in their mean."""
+    own = np.zeros(prompts) if errors is None else np.asarray(errors, dtype=np.float64)
+    if own.shape != (prompts,):
+        raise ValueError(f"expected one standard error for each of {prompts} prompts, found shape {own.shape}")
+    return float(np.linalg.norm(own)) / prompts
+
+
+def change_over_prompts(
+    before: ArrayLike, after: ArrayLike, confidence: float = 0.95, errors: ArrayLike | None = None
+) -> Change:
     """Return the mean over prompts of after − before, with the interval of ``mean_over_prompts``.
 
     Args:
         before: One value per prompt, shape (m,), m ≥ 2.
         after: The same prompts after, in the same order.
         confidence: Coverage of the interval, in (0, 1).
+        errors: Standard error of each prompt's change, shape (m,).
 
     Returns:
-        The mean change; its n counts prompts, its p-value is that of the paired t test over them.
+        The mean change; its n counts prompts. Its p-value is the larger of two: that of the paired t test over them,
+        and what the errors of the prompts' images leave. Its standard error is the larger one too.
 
     Raises:
         ValueError: If there are fewer than two prompts, the shapes differ or a value is not finite.
@@ -287,10 +333,11 @@ def change_over_prompts(before: ArrayLike, after: ArrayLike, confidence: float =
     old, new = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
     if old.shape != new.shape:
         raise ValueError(f"expected the same prompts before and after, found shapes {old.shape} and {new.shape}")
-    mean = mean_over_prompts(new - old, confidence)
-    error = float((new - old).std(ddof=1)) / math.sqrt(mean.n)
-    p_value = _two_sided(np.array(mean.value), np.array(error), np.array(mean.n - 1))
-    return Change(mean.value, mean.low, mean.high, mean.n, error, float(p_value))
+    mean = mean_over_prompts(new - old, confidence, errors)
+    of_prompts, of_images = float((new - old).std(ddof=1)) / math.sqrt(mean.n), _error_of_images(mean.n, errors)
+    among_prompts = float(_two_sided(np.array(mean.value), np.array(of_prompts), np.array(mean.n - 1)))
+    among_images = 2 * float(ndtr(-abs(mean.value) / of_images)) if of_images else 0.0
+    return Change(mean.value, mean.low, mean.high, mean.n, max(of_prompts, of_images), max(among_prompts, among_images))
 
 
 def _square_and_add(old: Estimate, new: Estimate, correlation: float, n: int) -> Estimate:

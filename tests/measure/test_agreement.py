@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from audit.measure.agreement import agreement, answer_table, cohen_kappa
-from audit.measure.intervals import wilson
+from audit.measure.agreement import agreement, answer_table, cohen_kappa, large_sample_kappa
+from audit.measure.intervals import share_estimate
 
 DIAGNOSES = [[75, 1, 4], [5, 4, 1], [0, 0, 10]]  # Fleiss, Statistical Methods for Rates and Proportions, table 18.1
 
@@ -22,10 +22,9 @@ def kappa_of(p):
 
 
 def test_kappa_of_the_textbook_s_diagnoses():
-    kappa = cohen_kappa(DIAGNOSES)
-    assert kappa.value == pytest.approx(0.676, abs=5e-4)
-    assert (kappa.high - kappa.low) / (2 * stats.norm.ppf(0.975)) == pytest.approx(0.088, abs=1e-3)
-    assert kappa.n == 100
+    kappa, error = large_sample_kappa(DIAGNOSES)
+    assert (kappa, error) == (pytest.approx(0.676, abs=5e-4), pytest.approx(0.088, abs=1e-3))
+    assert (cohen_kappa(DIAGNOSES).value, cohen_kappa(DIAGNOSES).n) == (kappa, 100)
 
 
 @pytest.mark.parametrize(
@@ -43,14 +42,29 @@ def test_the_standard_error_is_the_delta_method_s(table):
         gradient[cell] = (kappa_of(p + moved) - kappa_of(p - moved)) / (2 * step)
     flat = p.ravel()
     error = np.sqrt(gradient @ (np.diag(flat) - np.outer(flat, flat)) @ gradient / n)
-    found = cohen_kappa(table, confidence=0.9)
-    assert found.value == pytest.approx(kappa_of(p))
-    assert (found.high - found.low) / 2 == pytest.approx(stats.norm.ppf(0.95) * error, rel=1e-5)
+    assert large_sample_kappa(table) == (pytest.approx(kappa_of(p)), pytest.approx(error, rel=1e-5))
 
 
-def test_the_share_agreed_has_wilson_s_interval():
+def test_the_interval_holds_that_of_the_table_and_that_of_one_with_a_few_more_images():
+    found, z = cohen_kappa(DIAGNOSES, confidence=0.9), stats.norm.ppf(0.95)
+    parts = [large_sample_kappa(table) for table in (DIAGNOSES, np.array(DIAGNOSES) + 1 / 3)]
+    assert found.low == pytest.approx(min(kappa - z * error for kappa, error in parts))
+    assert found.high == pytest.approx(max(kappa + z * error for kappa, error in parts))
+
+
+def test_kappa_is_held_where_few_images_show_one_of_the_groups():
+    shares, sees = np.array([0.08, 0.92]), np.array([[0.85, 0.15], [0.15, 0.85]])
+    truth = np.einsum("g,gi,gj->ij", shares, sees, sees)
+    tables = np.random.default_rng(4).multinomial(20, truth.ravel(), size=1000).reshape(-1, 2, 2)
+    found = [cohen_kappa(table) for table in tables if table[0].sum() + table[:, 0].sum()]
+    assert np.mean([kappa.low <= kappa_of(truth) <= kappa.high for kappa in found]) >= 0.92
+    plain = [large_sample_kappa(table) for table in tables if table[0].sum() + table[:, 0].sum()]
+    assert np.mean([abs(kappa - kappa_of(truth)) <= 1.96 * error for kappa, error in plain]) < 0.85
+
+
+def test_the_share_agreed_has_the_interval_of_a_share():
     found = agreement(*answers(DIAGNOSES))
-    assert found.share == wilson(89, 100)
+    assert found.share == share_estimate(89, 100)
     assert found.kappa == cohen_kappa(DIAGNOSES)
 
 
@@ -68,14 +82,14 @@ def test_judges_that_never_agree_have_the_least_kappa():
 def test_full_agreement_on_few_images_is_not_certain():
     few, many = agreement([0, 1] * 5, [0, 1] * 5).kappa, agreement([0, 1] * 500, [0, 1] * 500).kappa
     assert (few.value, few.high, many.value) == (1, 1, 1)
-    assert few.low == pytest.approx(2 * wilson(10, 10).low - 1)
+    assert few.low == pytest.approx(2 * share_estimate(10, 10).low - 1)
     assert few.low < 0.6 < 0.99 < many.low < 1
 
 
 def test_kappa_is_undefined_where_both_judges_always_give_one_answer():
     alike = agreement([1] * 20, [1] * 20)
     assert alike.kappa is None
-    assert alike.share == wilson(20, 20)
+    assert alike.share == share_estimate(20, 20)
     with pytest.raises(ValueError, match="undefined"):
         cohen_kappa(answer_table([1] * 20, [1] * 20))
 

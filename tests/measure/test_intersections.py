@@ -21,7 +21,7 @@ from audit.measure.intersections import (
     pair_tables,
     shift_matrix,
 )
-from audit.measure.intervals import wilson
+from audit.measure.intervals import share_estimate
 from audit.records import Attribute
 
 GENDER = Attribute("gender", ("female", "male"))
@@ -67,7 +67,7 @@ def test_every_combination_has_a_cell_also_one_that_no_image_shows():
     cells = cells_alone(table, (GENDER, AGE))
     assert [cell.groups for cell in cells] == list(itertools.product(GENDER.groups, AGE.groups))
     assert sum(cell.share.value for cell in cells) == pytest.approx(1)
-    assert cells[0].share == wilson(30, 64)
+    assert cells[0].share == share_estimate(30, 64)
     assert [cell.expected for cell in cells] == pytest.approx(contingency.expected_freq(table).ravel().tolist())
     never = cells[2]
     assert (never.groups, never.count, never.share.low) == (("female", "old"), 0, 0)

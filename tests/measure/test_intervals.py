@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from audit.measure.intervals import mean_interval, wilson
+from audit.measure.intervals import mean_interval, share_estimate, wilson
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 1), (1, 1), (3, 8), (0, 20), (20, 20), (57, 64), (500, 1000)])
@@ -25,9 +25,45 @@ def test_wilson_covers_a_skewed_share_about_as_often_as_it_says():
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 0), (5, 4), (-1, 4)])
-def test_wilson_refuses_impossible_counts(successes, n):
+@pytest.mark.parametrize("interval", [wilson, share_estimate])
+def test_impossible_counts_are_refused(interval, successes, n):
     with pytest.raises(ValueError, match="got"):
-        wilson(successes, n)
+        interval(successes, n)
+
+
+@pytest.mark.parametrize(("successes", "n"), [(0, 1), (1, 8), (3, 8), (8, 8), (0, 20), (57, 64), (2, 500)])
+@pytest.mark.parametrize("confidence", [0.8, 0.95])
+def test_the_interval_of_a_share_is_the_union_of_wilson_s_and_the_exact_mid_p_one(successes, n, confidence):
+    found, score, tail = (
+        share_estimate(successes, n, confidence),
+        wilson(successes, n, confidence),
+        (1 - confidence) / 2,
+    )
+
+    def mid_p(share):
+        """Chance of more successes than found, and of at least as many as found, at half the weight of the tie."""
+        tie = stats.binom.pmf(successes, n, share) / 2
+        return stats.binom.sf(successes, n, share) + tie, stats.binom.cdf(successes, n, share) - tie
+
+    for end, side in ((found.low, 0), (found.high, 1)):
+        outside = mid_p(end)[side] <= tail + 1e-9
+        assert outside or end in (0.0, 1.0)
+    assert found.low <= score.low <= found.value <= score.high <= found.high
+    inside = np.linspace(found.low, found.high, 99)[1:-1]
+    kept = [min(mid_p(share)) > tail or score.low <= share <= score.high for share in inside]
+    assert all(kept)
+
+
+@pytest.mark.parametrize(("n", "least"), [(8, 0.92), (20, 0.928), (50, 0.93), (500, 0.94)])
+def test_no_share_is_held_much_less_often_than_promised_however_rare_the_group(n, least):
+    shares = np.concatenate([np.geomspace(1e-4, 0.02, 50), np.linspace(0.02, 0.5, 97)])
+    ends = np.array([(found.low, found.high) for found in (share_estimate(k, n) for k in range(n + 1))])
+    chances = stats.binom.pmf(np.arange(n + 1), n, shares[:, None])
+    held = (ends[:, 0] <= shares[:, None]) & (shares[:, None] <= ends[:, 1])
+    assert (chances * held).sum(axis=1).min() >= least
+    score = np.array([(found.low, found.high) for found in (wilson(k, n) for k in range(n + 1))])
+    rare = (score[:, 0] <= shares[:, None]) & (shares[:, None] <= score[:, 1])
+    assert (chances * rare).sum(axis=1).min() < 0.87
 
 
 def test_mean_interval_is_the_t_interval_of_scipy():

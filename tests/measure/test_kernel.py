@@ -11,14 +11,15 @@ def features(n, d, seed, shift=0.0):
     return np.random.default_rng(seed).normal(shift, 1, (n, d))
 
 
+def plain_kernel(a, b):
+    return (np.dot(a, b) / len(a) + 1) ** 3
+
+
 def plain(x, y):
-    def k(a, b):
-        return (np.dot(a, b) / len(a) + 1) ** 3
-
     def within(z):
-        return np.mean([k(a, b) for i, a in enumerate(z) for j, b in enumerate(z) if i != j])
+        return np.mean([plain_kernel(a, b) for i, a in enumerate(z) for j, b in enumerate(z) if i != j])
 
-    return within(x) + within(y) - 2 * np.mean([k(a, b) for a in x for b in y])
+    return within(x) + within(y) - 2 * np.mean([plain_kernel(a, b) for a in x for b in y])
 
 
 @pytest.mark.parametrize(("m", "n"), [(3, 3), (7, 11), (25, 23), (41, 60)])
@@ -46,6 +47,29 @@ def test_it_is_unbiased_at_distance_zero_and_its_error_covers():
     values = np.array([run.value for run in runs])
     assert abs(values.mean()) < 3 * values.std(ddof=1) / np.sqrt(len(values))
     assert np.mean([abs(run.value) < 2 * run.standard_error for run in runs]) > 0.9
+
+
+def test_pairs_of_the_same_noise_are_left_out_and_an_arm_that_changes_nothing_is_at_zero():
+    x, y = features(9, 4, seed=10), features(9, 4, seed=11, shift=0.3)
+    both = [(i, j) for i in range(9) for j in range(9) if i != j]
+    h = [plain_kernel(x[i], x[j]) + plain_kernel(y[i], y[j]) - 2 * plain_kernel(x[i], y[j]) for i, j in both]
+    assert kernel_distance(x, y, paired=True).value == pytest.approx(np.mean(h), rel=1e-10)
+    assert kernel_distance(x, x, paired=True) == (pytest.approx(0, abs=1e-9), pytest.approx(0, abs=1e-9))
+    assert kernel_distance(x, x).value < -0.1
+    with pytest.raises(ValueError, match="found 9 and 8"):
+        kernel_distance(x, y[:8], paired=True)
+
+
+def test_pairs_that_are_alike_leave_no_bias():
+    runs = []
+    for seed in range(100, 220):
+        noise = 0.9 * features(40, 6, 3 * seed)
+        first, second = (noise + 0.4 * features(40, 6, 3 * seed + place) for place in (1, 2))
+        runs.append((kernel_distance(first, second, paired=True).value, kernel_distance(first, second).value))
+    values, as_if_unpaired = np.array(runs).T
+    error = values.std(ddof=1) / np.sqrt(len(values))
+    assert abs(values.mean()) < 3 * error
+    assert as_if_unpaired.mean() < -5 * error
 
 
 def test_blocks_bound_the_memory_and_do_not_change_the_value(monkeypatch):

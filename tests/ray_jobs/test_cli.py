@@ -10,7 +10,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from audit.measure.intervals import wilson
+from audit.measure.intervals import share_estimate
 from audit.records import Prompt
 from ray_jobs.cli import app
 from ray_jobs.exit_codes import ExitCode, exit_code
@@ -209,8 +209,8 @@ def test_hand_labels_become_confusion_matrices(tmp_path):
     found = json.loads(call("calibrate", labels, "--output", confusion, "--json").stdout)
     gender = found["attributes"]["gender"]
     assert (found["confusion"], gender["groups"], gender["correctable"]) == (str(confusion), ["female", "male"], True)
-    assert gender["accuracy"] == asdict(wilson(185, 200))
-    assert gender["recall"] == {"female": asdict(wilson(90, 100)), "male": asdict(wilson(95, 100))}
+    assert gender["accuracy"] == asdict(share_estimate(185, 200))
+    assert gender["recall"] == {"female": asdict(share_estimate(90, 100)), "male": asdict(share_estimate(95, 100))}
     assert gender["condition_number"] == pytest.approx(1.18, abs=0.01)
 
 

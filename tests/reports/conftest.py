@@ -16,7 +16,7 @@ from audit.changes import attribute_shifts, group_changes, missing_difference
 from audit.group_results import adjusted, overall_result, prompt_results
 from audit.intersection_results import intersections
 from audit.measure.classifier_error import ConfusionMatrix
-from audit.measure.intervals import wilson
+from audit.measure.intervals import share_estimate
 from audit.records import (
     BASELINE,
     Attribute,
@@ -108,7 +108,7 @@ def quality_of(arms):
     rows = []
     for arm in arms:
         edited = arm != BASELINE
-        shown = wilson(1011 if edited else 1020, 1024)
+        shown = share_estimate(1011 if edited else 1020, 1024)
         rows.append(
             QualityResult(
                 arm,
@@ -253,11 +253,13 @@ def seconded(result) -> AuditResult:
     for number, row in enumerate(findings):
         group = max(row.shares, key=lambda name: row.shares[name].value)
         direction, seen = (("opposite", 10), ("opposite", 12), ("unclear", 31))[number] if number < 3 else ("same", 55)
-        views.append(SecondView("clip", row.prompt_id, BASELINE, "gender", group, 0.5, wilson(seen, 63), direction))
+        views.append(
+            SecondView("clip", row.prompt_id, BASELINE, "gender", group, 0.5, share_estimate(seen, 63), direction)
+        )
     agreement = (
-        JudgeAgreement("clip", BASELINE, "gender", 1008, wilson(706, 1008), Estimate(0.4, 0.34, 0.46, 1008)),
+        JudgeAgreement("clip", BASELINE, "gender", 1008, share_estimate(706, 1008), Estimate(0.4, 0.34, 0.46, 1008)),
         JudgeAgreement("clip", BASELINE, "age", 0, None, None),
-        JudgeAgreement("clip", ARM, "gender", 1008, wilson(1008, 1008), None),
+        JudgeAgreement("clip", ARM, "gender", 1008, share_estimate(1008, 1008), None),
     )
     return replace(result, agreement=agreement, second_views=tuple(views))
 

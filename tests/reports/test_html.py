@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from audit.measure.intervals import wilson
+from audit.measure.intervals import share_estimate
 from audit.records import BASELINE, ImageKey, TwoStageSampling
 from audit.redaction import redact
 from reports.export import from_json, to_json
@@ -161,7 +161,7 @@ def test_two_stages_say_what_they_made_and_what_a_single_one_would_have(result):
 
 def test_an_arm_that_classifies_fewer_images_is_warned_of(result):
     [(arm, missing)] = result.missing.items()
-    worse = replace(missing, after=wilson(389, 1024), difference=replace(missing.difference, low=0.3, high=0.4))
+    worse = replace(missing, after=share_estimate(389, 1024), difference=replace(missing.difference, low=0.3, high=0.4))
     gap = status_gap(story_of(replace(result, missing={arm: worse})))
     assert (gap.arm, gap.share) == ("difflens-gender", "38\xa0%")
     assert status_gap(story_of(result)) is None

@@ -1,0 +1,53 @@
+"""The command line of the study: ``python -m benchmarks.coverage``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks import coverage
+from benchmarks.coverage.chart import chart
+from benchmarks.coverage.families import FAMILIES, studied
+from benchmarks.coverage.page import page, write_cells
+from benchmarks.coverage.tally import OURS, Tally
+from benchmarks.coverage.verdict import by_figure, is_clearly_short, is_short
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=coverage.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="100 samples in fewer cells")
+    parser.add_argument("--simulations", type=int, help="samples per cell (default 2000, quick 100)")
+    parser.add_argument("--out", type=Path, help="folder (default docs, quick build/coverage)")
+    parser.add_argument("--processes", type=int, default=os.cpu_count())
+    arguments = parser.parse_args()
+    simulations = arguments.simulations or (100 if arguments.quick else 2000)
+    folder = arguments.out or (Path("build/coverage") if arguments.quick else Path("docs"))
+    os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # read by the processes about to start
+    jobs = [
+        (name, setting, simulations)
+        for name, family in FAMILIES.items()
+        for setting in family.settings(arguments.quick)
+    ]
+    found = studied(jobs, arguments.processes)
+    write(found, simulations, folder)
+    for name, members in by_figure(found).items():
+        covered = [member.coverage[OURS] for member in members]
+        print(
+            f"{name}: {len(members)} cells, lowest {min(covered):.3f}, mean {sum(covered) / len(covered):.3f}, "
+            f"{sum(map(is_short, members))} short, {sum(map(is_clearly_short, members))} clearly"
+        )
+    print(f"written to {folder}")
+
+
+def write(tallies: Sequence[Tally], simulations: int, folder: Path) -> None:
+    """Write the page, the chart and every cell."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "coverage.md").write_text(page(tallies, simulations), encoding="utf-8")
+    (folder / "coverage.svg").write_text(chart(tallies), encoding="utf-8")
+    write_cells(tallies, folder / "coverage.csv")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""What an edit changed, image by image, and what differs between two independent samples.
+
+An edit takes an image's group with probability one half and gives it another: *redrawn*, one drawn from the same
+distribution, so that nothing changes on the whole; *evened*, one drawn evenly; *steered*, the group that the image is
+steered to, of which there are as many images each; *lopsided*, always the first group.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.measure.fairness import uniform
+from audit.measure.paired import (
+    PairedSamples,
+    discrepancy_changes,
+    paired_share_difference_of_counts,
+    two_sample_discrepancy_change,
+    two_sample_share_difference,
+)
+from benchmarks.coverage.settings import CONFIDENCE, Setting, batches, exists
+from benchmarks.coverage.tally import OURS, Tally, tallied
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+MOVED = 0.5
+"""Part of the images that an edit takes hold of."""
+
+TABLES = 10
+"""Times as many tables of counts are drawn as samples of rows: they are quick."""
+
+EDITS = ("redrawn", "evened", "steered", "lopsided")
+
+
+def settings(quick: bool) -> list[Setting]:
+    """Return the cells."""
+    groups, images = ((2, 4), (8, 50)) if quick else ((2, 3, 4, 7), (8, 20, 50, 100, 500))
+    truths = ("parity", "mild", "strong", "rare", "rendered")
+    scores = ("hard",) if quick else ("hard", "soft")
+    every = itertools.product(groups, images, truths, scores, EDITS)
+    return [Setting(k, n, t, 0.95 if s == "soft" else 1.0, s, edit) for k, n, t, s, edit in every if exists(k, t)]
+
+
+def study(setting: Setting, simulations: int) -> list[Tally]:
+    """Return the tallies of the cell; those of shares are of the first group, and of hard labels only."""
+    found = [_paired_squares(setting, simulations)]
+    if setting.scores == "hard":
+        found += [_paired_share(setting, TABLES * simulations), _two_shares(setting, TABLES * simulations)]
+    if setting.detail in ("redrawn", "evened"):
+        found.append(_two_squares(setting, simulations))
+    return found
+
+
+def _given(setting: Setting) -> Floats:
+    """Return the distribution of the groups that the edit gives, shape (K,)."""
+    if setting.detail == "redrawn":
+        return setting.labels
+    if setting.detail == "lopsided":
+        return np.eye(setting.groups)[0]
+    return np.full(setting.groups, 1 / setting.groups)
+
+
+def _after(setting: Setting) -> Floats:
+    return (1 - MOVED) * setting.labels + MOVED * _given(setting)
+
+
+def _drawn(setting: Setting, size: int, rng: np.random.Generator) -> tuple[Ints, Ints]:
+    """Return the labels of ``size`` samples before and after, both (size, n)."""
+    shape = (size, setting.n)
+    before = rng.choice(setting.groups, size=shape, p=setting.labels)
+    steered = np.broadcast_to(np.arange(setting.n) % setting.groups, shape)
+    given = steered if setting.detail == "steered" else rng.choice(setting.groups, size=shape, p=_given(setting))
+    return before, np.where(rng.random(shape) < MOVED, given, before)
+
+
+def _squared_truths(setting: Setting, after: Floats) -> tuple[float, float]:
+    even = 1 / setting.groups
+    first, second = (float(((setting.mean_row(q) - even) ** 2).sum()) for q in (setting.labels, after))
+    return first, second
+
+
+def _paired_squares(setting: Setting, simulations: int) -> Tally:
+    rng, groups, n = setting.rng(), setting.groups, setting.n
+    ends, values = [], []
+    for size in batches(simulations, n):
+        before, after = (setting.rows(labels, rng).reshape(-1, groups) for labels in _drawn(setting, size, rng))
+        strata = np.tile(np.arange(n) % groups, size) if setting.detail == "steered" else None
+        pairs = PairedSamples.of(before, after, np.repeat(np.arange(size), n), size, (None, strata))
+        changes = discrepancy_changes(pairs, uniform(groups), CONFIDENCE)
+        ends += [(change.low, change.high) for change in changes]
+        values += [change.value for change in changes]
+    # Steered images are not drawn alike: where n is no multiple of K the groups' numbers differ by one.
+    after_shares = _after(setting) if setting.detail != "steered" else _steered_after(setting)
+    first, second = _squared_truths(setting, after_shares)
+    figure = "paired change of the squared discrepancy"
+    return tallied(figure, setting, second - first, {OURS: ends}, errors=np.array(values) - (second - first))
+
+
+def _steered_after(setting: Setting) -> Floats:
+    steered = np.bincount(np.arange(setting.n) % setting.groups, minlength=setting.groups) / setting.n
+    return (1 - MOVED) * setting.labels + MOVED * steered
+
+
+def _paired_share(setting: Setting, tables: int) -> Tally:
+    rng = setting.rng("paired share")
+    n, p, q = setting.n, float(setting.labels[0]), float(_given(setting)[0])
+    if setting.detail == "steered":
+        counts = _steered_tables(setting, tables, rng)
+        truth = float(_steered_after(setting)[0]) - p
+    else:
+        left, joined = p * MOVED * (1 - q), (1 - p) * MOVED * q
+        counts = rng.multinomial(n, [p - left, joined, left, 1 - p - joined], size=tables)
+        truth = joined - left
+    distinct, times = np.unique(counts[:, :3], axis=0, return_counts=True)
+    found = [paired_share_difference_of_counts(*row, n, CONFIDENCE) for row in distinct.tolist()]
+    ends = [(one.low, one.high) for one in found]
+    return tallied("paired change of a share", setting, truth, {OURS: ends}, weights=times)
+
+
+def _steered_tables(setting: Setting, tables: int, rng: np.random.Generator) -> Ints:
+    """Return images that show the first group both times, joined it and left it, shape (tables, 3)."""
+    to_first = -(-setting.n // setting.groups)
+    p, counts = float(setting.labels[0]), np.zeros((tables, 3), dtype=np.int64)
+    for images, goes_to_first in ((to_first, 1.0), (setting.n - to_first, 0.0)):
+        left, joined = p * MOVED * (1 - goes_to_first), (1 - p) * MOVED * goes_to_first
+        counts += rng.multinomial(images, [p - left, joined, left, 1 - p - joined], size=tables)[:, :3]
+    return counts
+
+
+def _two_shares(setting: Setting, tables: int) -> Tally:
+    rng, n = setting.rng("two shares"), setting.n
+    shares = np.array([setting.labels[0], _after(setting)[0]])
+    distinct, times = np.unique(rng.binomial(n, shares, size=(tables, 2)), axis=0, return_counts=True)
+    found = [two_sample_share_difference(first, n, second, n, CONFIDENCE) for first, second in distinct.tolist()]
+    ends, truth = [(one.low, one.high) for one in found], float(shares[1] - shares[0])
+    return tallied("change of a share between two samples", setting, truth, {OURS: ends}, weights=times)
+
+
+def _two_squares(setting: Setting, simulations: int) -> Tally:
+    rng, n, groups = setting.rng("two squares"), setting.n, setting.groups
+    distributions, ends, values = (setting.labels, _after(setting)), [], []
+    for _ in range(simulations):
+        drawn = (rng.choice(groups, size=n, p=labels) for labels in distributions)
+        first, second = (setting.rows(labels, rng) for labels in drawn)
+        change = two_sample_discrepancy_change(first, second, uniform(groups), CONFIDENCE)
+        ends.append((change.low, change.high))
+        values.append(change.value)
+    old, new = _squared_truths(setting, distributions[1])
+    figure = "change of the squared discrepancy between two samples"
+    return tallied(figure, setting, new - old, {OURS: ends}, errors=np.array(values) - (new - old))

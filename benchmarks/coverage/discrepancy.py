@@ -1,0 +1,176 @@
+"""The fairness discrepancy's interval, beside those that it replaces.
+
+*Bootstrap*: the percentile bootstrap of the plug-in. *Joint*: all distances inside a box of intervals that holds all
+shares at once. With two groups and hard labels also the Wilson and the Clopper–Pearson interval of a share, folded.
+Samples whose fixed numbers of images were steered to each group are studied too: their interval takes the images as
+drawn alike.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import betaincinv, ndtri, stdtrit
+
+from audit.measure.discrepancy import debiased_squares, discrepancy_intervals
+from audit.measure.fairness import maximum, uniform
+from audit.measure.samples import Samples
+from benchmarks.coverage.settings import (
+    ACCURACIES,
+    CONFIDENCE,
+    GROUPS,
+    IMAGES,
+    TRUTHS,
+    Setting,
+    batches,
+    exists,
+)
+from benchmarks.coverage.tally import OURS, Tally, tallied
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+FIGURE = "fairness discrepancy"
+STEERED = "steered"
+
+RESAMPLES = 200
+"""Resamples of the percentile bootstrap: enough for a rate of coverage, which is all that is asked of it."""
+
+BOOTSTRAPPED = 200
+"""Samples of soft rows that are bootstrapped: enough to see it fail, and it takes longer than all the rest."""
+
+
+def settings(quick: bool) -> list[Setting]:
+    """Return the cells."""
+    groups = (2, 4) if quick else GROUPS
+    images = (8, 50, 500) if quick else IMAGES
+    accuracies = (1.0, 0.85) if quick else ACCURACIES
+    every = itertools.product(groups, images, TRUTHS, accuracies, ("hard", "soft"))
+    drawn = [Setting(*values) for values in every if exists(values[0], values[2])]
+    steered = itertools.product(groups, images[1:-1], ("strong", "rare"))
+    return drawn + [Setting(k, n - n % k, truth, 1.0, "soft", STEERED) for k, n, truth in steered]
+
+
+def study(setting: Setting, simulations: int) -> list[Tally]:
+    """Simulate one cell; equal counts of hard labels are worked out once."""
+    if setting.detail == STEERED:
+        return [_steered(setting, simulations)]
+    return [_hard(setting, simulations) if setting.scores == "hard" else _soft(setting, simulations)]
+
+
+def _hard(setting: Setting, simulations: int) -> Tally:
+    goal = uniform(setting.groups)
+    drawn = setting.rng().multinomial(setting.n, setting.labels, size=simulations)
+    counts, times = np.unique(drawn, axis=0, return_counts=True)
+    samples = Samples.of_counts(counts)
+    intervals = {
+        OURS: discrepancy_intervals(samples, goal, CONFIDENCE),
+        "bootstrap": _bootstrap_of_counts(counts, setting.rng("bootstrap")),
+        "joint": _box(*_wilson(counts, (1 - CONFIDENCE) / setting.groups)),
+    }
+    if setting.groups == 2:
+        intervals["wilson"] = _box(*_wilson(counts, 1 - CONFIDENCE))
+        intervals["clopper_pearson"] = _box(*_clopper_pearson(counts))
+    squared = _distance(setting, setting.labels) ** 2
+    errors = debiased_squares(samples, goal) - squared
+    return tallied(FIGURE, setting, math.sqrt(squared), intervals, weights=times, errors=errors)
+
+
+def _soft(setting: Setting, simulations: int) -> Tally:
+    goal, rng, n = uniform(setting.groups), setting.rng(), setting.n
+    ours, joint, bootstrap, squares = [], [], [], []
+    for size in batches(simulations, n):
+        labels = rng.choice(setting.groups, size=(size, n), p=setting.labels)
+        rows = setting.rows(labels, rng)
+        samples = _samples(rows)
+        ours.append(discrepancy_intervals(samples, goal, CONFIDENCE))
+        joint.append(_box(*_student(rows)))
+        squares.append(debiased_squares(samples, goal))
+        left = max(0, BOOTSTRAPPED - sum(map(len, bootstrap)))
+        bootstrap.append(_bootstrap_of_rows(rows[:left], setting.rng("bootstrap")))
+    distance = _distance(setting, setting.labels)
+    intervals = {OURS: np.concatenate(ours), "bootstrap": np.concatenate(bootstrap), "joint": np.concatenate(joint)}
+    return tallied(FIGURE, setting, distance, intervals, errors=np.concatenate(squares) - distance**2)
+
+
+def _steered(setting: Setting, simulations: int) -> Tally:
+    """Steer as many images to each group; half of them take the group that they are steered to."""
+    goal, rng, n, groups = uniform(setting.groups), setting.rng(), setting.n, setting.groups
+    assigned = np.arange(n) % groups
+    ours, squares = [], []
+    for size in batches(simulations, n):
+        own = rng.choice(groups, size=(size, n), p=setting.labels)
+        labels = np.where(rng.random((size, n)) < 0.5, assigned, own)
+        samples = _samples(setting.rows(labels, rng), np.tile(assigned, size))
+        ours.append(discrepancy_intervals(samples, goal, CONFIDENCE))
+        squares.append(debiased_squares(samples, goal))
+    distance = _distance(setting, (setting.labels + 1 / groups) / 2)
+    errors = np.concatenate(squares) - distance**2
+    return tallied(FIGURE, setting, distance, {OURS: np.concatenate(ours)}, errors=errors)
+
+
+def _samples(rows: Floats, strata: Ints | None = None) -> Samples:
+    """Gather S samples of n rows each, shape (S, n, K)."""
+    size, n, groups = rows.shape
+    return Samples.of(rows.reshape(-1, groups), np.repeat(np.arange(size), n), size, strata)
+
+
+def _distance(setting: Setting, labels: Floats) -> float:
+    return float(np.linalg.norm(setting.mean_row(labels) - 1 / setting.groups))
+
+
+def _bootstrap_of_counts(counts: Ints, rng: np.random.Generator) -> Floats:
+    """Return the percentile bootstrap of the plug-in distance, the interval not to use: (m, K) to (m, 2)."""
+    n = int(counts[0].sum())
+    return _percentiles(rng.multinomial(n, counts / n, size=(RESAMPLES, len(counts))).swapaxes(0, 1) / n)
+
+
+def _bootstrap_of_rows(rows: Floats, rng: np.random.Generator) -> Floats:
+    """Return the same of soft rows, (S, n, K) to (S, 2)."""
+    n = rows.shape[1]
+    weights = (rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES) / n for _ in rows)
+    return _percentiles(np.array([w @ own for w, own in zip(weights, rows, strict=True)])) if len(rows) else _none()
+
+
+def _percentiles(shares: Floats) -> Floats:
+    """Return the ends over resamples of shares (m, R, K), shape (m, 2)."""
+    distances = np.linalg.norm(shares - 1 / shares.shape[2], axis=2)
+    return np.quantile(distances, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=1).T
+
+
+def _none() -> Floats:
+    return np.empty((0, 2))
+
+
+def _student(rows: Floats) -> tuple[Floats, Floats]:
+    """Return Student t intervals of every share of samples (S, n, K), Bonferroni-corrected for K groups."""
+    _, n, groups = rows.shape
+    mean = rows.mean(axis=1)
+    half = stdtrit(n - 1, 1 - (1 - CONFIDENCE) / (2 * groups)) * rows.std(axis=1, ddof=1) / math.sqrt(n)
+    return np.maximum(mean - half, 0), np.minimum(mean + half, 1)
+
+
+def _wilson(counts: Ints, alpha: float) -> tuple[Floats, Floats]:
+    z, n = ndtri(1 - alpha / 2), counts.sum(axis=1, keepdims=True)
+    shares = counts / n
+    centre = (shares + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(shares * (1 - shares) / n + z**2 / (4 * n**2))
+    return centre - half, centre + half
+
+
+def _clopper_pearson(counts: Ints) -> tuple[Floats, Floats]:
+    n, tail = counts.sum(axis=1, keepdims=True), (1 - CONFIDENCE) / 2
+    low = np.where(counts > 0, betaincinv(np.maximum(counts, 1), n - counts + 1, tail), 0.0)
+    high = np.where(counts < n, betaincinv(counts + 1, np.maximum(n - counts, 1), 1 - tail), 1.0)
+    return low, high
+
+
+def _box(low: Floats, high: Floats) -> Floats:
+    """Return the nearest and the farthest point of boxes (m, K), shape (m, 2)."""
+    target = 1 / low.shape[1]
+    nearest = np.maximum(0, np.maximum(low - target, target - high))
+    farthest = np.linalg.norm(np.maximum(high - target, target - low), axis=1)
+    return np.stack([np.linalg.norm(nearest, axis=1), np.minimum(farthest, maximum(uniform(low.shape[1])))], axis=1)

@@ -1,0 +1,141 @@
+"""Means over prompts, whose intervals speak of prompts like those of the audit: in every sample prompts are drawn anew.
+
+*Alike*: every prompt has the same distribution. *Rendered*: each is an occupation of the rendered model. *Mixed*: half
+of the prompts are on target and half strongly off it. n is images per prompt.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.group_results import prompt_mean
+from audit.measure.discrepancy import debiased_squares
+from audit.measure.fairness import uniform
+from audit.measure.paired import (
+    PairedSamples,
+    change_over_prompts,
+    discrepancy_changes,
+    mean_over_prompts,
+    paired_share_errors,
+    squared_errors,
+)
+from audit.measure.samples import Samples
+from audit.measure.within_prompts import dependence_within
+from benchmarks.coverage.settings import CONFIDENCE, TRUTHS, Setting, rendered_shares
+from benchmarks.coverage.tally import OURS, Tally, tallied
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+PROMPTS = (4, 16, 100)
+MOVED = 0.5
+"""Part of the images that an edit gives a group drawn evenly."""
+
+ASSOCIATION = 0.3
+"""Correlation of two attributes of two groups within every prompt of the cells of Cramér's V."""
+
+
+def settings(quick: bool) -> list[Setting]:
+    """Return the cells; ``detail`` is the number of prompts."""
+    groups, images = ((2,), (8, 50)) if quick else ((2, 4), (8, 50, 500))
+    truths = ("parity", "mild", "strong", "rendered", "mixed")
+    every = itertools.product(groups, images, truths, PROMPTS)
+    return [Setting(k, n, t, detail=f"{prompts} prompts") for k, n, t, prompts in every]
+
+
+def study(setting: Setting, simulations: int) -> list[Tally]:
+    """Return the tallies of the cell."""
+    found = _over_prompts(setting, simulations)
+    return [*found, _association(setting, simulations)] if setting.groups == 2 and setting.truth == "parity" else found
+
+
+def _prompts(setting: Setting) -> int:
+    return int(setting.detail.split()[0])
+
+
+def _kinds(setting: Setting) -> Floats:
+    """Return the distributions that a prompt may have, each as likely, shape (m, K)."""
+    if setting.truth == "rendered":
+        return np.array(rendered_shares(setting.groups))
+    if setting.truth == "mixed":
+        return np.array([TRUTHS[name](setting.groups) for name in ("parity", "strong")])
+    return setting.shares[None]
+
+
+def _tables(setting: Setting, samples: int) -> Ints:
+    """Return images by their group before and after an edit, prompt by prompt: (samples · prompts, K, K).
+
+    The edit gives a group drawn evenly to a part of the images and leaves the others alone.
+    """
+    groups, kinds, rng = setting.groups, _kinds(setting), setting.rng()
+    moves = (1 - MOVED) * np.eye(groups) + MOVED / groups
+    pairs = (kinds[:, :, None] * moves).reshape(len(kinds), -1)
+    drawn = rng.multinomial(setting.n, pairs[rng.integers(len(kinds), size=samples * _prompts(setting))])
+    return drawn.reshape(-1, groups, groups)
+
+
+def _paired(tables: Ints) -> PairedSamples:
+    """Return the pairs that tables (P, K, K) count."""
+    before, after = (Samples.of_counts(tables.sum(axis=axis)) for axis in (2, 1))
+    n = before.n[:, None, None]
+    across = tables / n
+    joint = Samples(
+        n=before.n,
+        mean=np.hstack([before.mean, after.mean]),
+        products=np.block([[before.products, across], [across.swapaxes(1, 2), after.products]]),
+        covariance=np.zeros((len(tables), 2 * tables.shape[1], 2 * tables.shape[1])),
+        counts=np.hstack([before.counts, after.counts]),
+        labels=before.labels,
+    )
+    return PairedSamples(before, after, joint)
+
+
+def _over_prompts(setting: Setting, simulations: int) -> list[Tally]:
+    m, even, kinds = _prompts(setting), 1 / setting.groups, _kinds(setting)
+    tables, goal = _tables(setting, simulations), uniform(setting.groups)
+    pairs, shape = _paired(tables), (simulations, m)
+    old, new = (debiased_squares(samples, goal).reshape(shape) for samples in (pairs.before, pairs.after))
+    own = squared_errors(pairs.before, goal).reshape(shape)
+    errors = np.array([change.standard_error for change in discrepancy_changes(pairs, goal)]).reshape(shape)
+    means = [prompt_mean(row.tolist(), [0.0] * m, error) for row, error in zip(old, own, strict=True)]
+    changes = [change_over_prompts(*row, CONFIDENCE, error) for *row, error in zip(old, new, errors, strict=True)]
+    truth = float(((kinds - even) ** 2).sum(axis=1).mean())
+    moved = ((1 - MOVED) ** 2 - 1) * truth
+    return [
+        tallied(
+            "discrepancy, root mean square over prompts",
+            setting,
+            math.sqrt(truth),
+            {OURS: [(mean.low, mean.high) for mean in means]},
+            errors=old.mean(axis=1) - truth,
+        ),
+        tallied(
+            "change of the squared discrepancy, mean over prompts",
+            setting,
+            moved,
+            {OURS: [(change.low, change.high) for change in changes]},
+            errors=(new - old).mean(axis=1) - moved,
+        ),
+        _shares_over_prompts(setting, tables, shape),
+    ]
+
+
+def _shares_over_prompts(setting: Setting, tables: Ints, shape: tuple[int, int]) -> Tally:
+    moved = (tables.sum(axis=1) - tables.sum(axis=2))[:, 0].reshape(shape) / setting.n
+    errors = paired_share_errors(tables)[:, 0].reshape(shape)
+    found = [mean_over_prompts(row, CONFIDENCE, error) for row, error in zip(moved, errors, strict=True)]
+    truth = MOVED * (1 / setting.groups - float(_kinds(setting)[:, 0].mean()))
+    return tallied("change of a share, mean over prompts", setting, truth, {OURS: [(e.low, e.high) for e in found]})
+
+
+def _association(setting: Setting, simulations: int) -> Tally:
+    table = np.array([1 + ASSOCIATION, 1 - ASSOCIATION, 1 - ASSOCIATION, 1 + ASSOCIATION]) / 4
+    shape = (simulations, _prompts(setting))
+    tables = setting.rng("association").multinomial(setting.n, table, size=shape).reshape(*shape, 2, 2)
+    found = [dependence.cramers_v for dependence in map(dependence_within, tables) if dependence is not None]
+    ends = [(v.low, v.high) for v in found]
+    return tallied("Cramér's V, root mean square over prompts", setting, ASSOCIATION, {OURS: ends})

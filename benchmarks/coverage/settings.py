@@ -1,0 +1,151 @@
+"""What the images of a cell show, and what a judge of known accuracy makes of them.
+
+The judge. An image of group g is taken for g with probability a, the accuracy, and for each other group alike
+otherwise; what it is taken for is its *hard* label. The *soft* row puts a random mass C on that group and spreads
+1 − C evenly over all K: C ~ Beta(5c, 5(1 − c)) with c = (a − 1/K)/(1 − 1/K), so that the judge is as sure as it is
+right; at accuracy 1, c = 0.97, a judge that is always right and nearly sure. Except where a figure is corrected for the
+judge, what is estimated is what it would say of infinitely many images: hard, π_a = aπ + (1 − a)(1 − π)/(K − 1); soft,
+c·π_a + (1 − c)/K.
+
+Legend: K groups, n images of a sample, S samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.calibration.world import World
+from audit.records import derive_seed
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+CONFIDENCE = 0.95
+GROUPS = (2, 3, 4, 7)
+IMAGES = (8, 20, 50, 100, 500, 2000)
+ACCURACIES = (1.0, 0.95, 0.85)
+
+ROWS_AT_ONCE = 300_000
+"""Rows of images held in memory at a time."""
+
+RENDERED = {2: "gender", 3: "age", 4: "skin_tone"}
+"""The rendered model's attribute with so many groups."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One cell of the study.
+
+    Attributes:
+        groups: K.
+        n: Images per sample.
+        truth: Name of the group distribution, see ``TRUTHS``.
+        accuracy: Share of images that the judge labels right.
+        scores: ``hard`` or ``soft``.
+        detail: What else the family varies.
+    """
+
+    groups: int
+    n: int
+    truth: str
+    accuracy: float = 1.0
+    scores: str = "hard"
+    detail: str = ""
+
+    @property
+    def shares(self) -> Floats:
+        """The true group distribution, shape (K,)."""
+        return TRUTHS[self.truth](self.groups)
+
+    @property
+    def labels(self) -> Floats:
+        """Distribution of the judge's labels, shape (K,)."""
+        return np.asarray(self.shares @ self.rates)
+
+    @property
+    def rates(self) -> Floats:
+        """P(perceived h | true g), shape (K, K)."""
+        apart = (1 - self.accuracy) / (self.groups - 1)
+        return np.full((self.groups, self.groups), apart) + (self.accuracy - apart) * np.eye(self.groups)
+
+    @property
+    def certainty(self) -> float:
+        """Mean mass that a row puts on its label before the rest is spread."""
+        if self.scores == "hard":
+            return 1.0
+        return 0.97 if self.accuracy == 1 else (self.accuracy - 1 / self.groups) / (1 - 1 / self.groups)
+
+    def mean_row(self, labels: Floats) -> Floats:
+        """Return the mean of the judge's rows where its labels are so distributed, shape (K,)."""
+        return self.certainty * labels + (1 - self.certainty) / self.groups
+
+    def rows(self, labels: Ints, rng: np.random.Generator) -> Floats:
+        """Return the judge's rows of images with these labels: (…,) to (…, K)."""
+        rows = np.eye(self.groups)[labels]
+        if self.scores == "soft":
+            mass = rng.beta(5 * self.certainty, 5 * (1 - self.certainty), size=(*labels.shape, 1))
+            rows = mass * rows + (1 - mass) / self.groups
+        return rows
+
+    def rng(self, purpose: str = "samples") -> np.random.Generator:
+        """Return a generator of the cell's own."""
+        return np.random.default_rng(derive_seed("coverage", purpose, *map(str, vars(self).values())))
+
+
+def batches(samples: int, rows: int) -> Iterator[int]:
+    """Yield numbers of samples that add up to ``samples``, each with ``ROWS_AT_ONCE`` rows at most."""
+    size = max(1, ROWS_AT_ONCE // rows)
+    while samples > 0:
+        yield min(size, samples)
+        samples -= size
+
+
+def _tilted(groups: int) -> Floats:
+    return np.asarray(0.8 / groups + 0.2 * np.eye(groups)[0])
+
+
+def _strong(groups: int) -> Floats:
+    weights = 0.4 ** np.arange(groups)
+    return np.asarray(weights / weights.sum())
+
+
+def _rare(groups: int) -> Floats:
+    return np.asarray([1 - 0.02 * (groups - 1), *[0.02] * (groups - 1)])
+
+
+def _split(groups: int) -> Floats:
+    return np.asarray([0.5 - 0.01 * (groups - 2)] * 2 + [0.02] * (groups - 2))
+
+
+def _rendered(groups: int) -> Floats:
+    return max(rendered_shares(groups), key=lambda shares: float(np.linalg.norm(shares - 1 / groups)))
+
+
+@cache
+def rendered_shares(groups: int) -> tuple[Floats, ...]:
+    """Return what the rendered model draws of the attribute with K groups, an array (K,) for every occupation."""
+    world, attribute = World.bundled(), RENDERED[groups]
+    return tuple(np.array([*world.share(name, attribute).values()]) for name in world.occupations)
+
+
+TRUTHS: dict[str, Callable[[int], Floats]] = {
+    "parity": lambda groups: np.full(groups, 1 / groups),
+    "mild": _tilted,
+    "strong": _strong,
+    "rare": _rare,
+    "split": _split,
+    "rendered": _rendered,
+}
+"""Group distributions. Mild: one group has 0.2 more than the rest of 0.8 shared evenly. Strong: each group has 0.4 of
+the one before. Rare: all but one have 0.02. Split: two share evenly what the others, at 0.02 each, leave. Rendered: the
+most lopsided occupation of the rendered model, in the attribute with so many groups."""
+
+
+def exists(groups: int, truth: str) -> bool:
+    """Return whether there is such a distribution, and no other name for it."""
+    return not (groups == 2 and truth == "split") and (truth != "rendered" or groups in RENDERED)

@@ -1,0 +1,38 @@
+"""An audit of many prompts keeps its report small by a stated rule, and its figures are those of each prompt alone."""
+
+import re
+
+from audit.arm_rows import arm_rows
+from audit.group_results import prompt_results
+from audit.records import BASELINE
+from audit.summary import summarise
+from benchmarks.ten_thousand_prompts import ATTRIBUTES, Measured, planned, write_run
+from reports.figures import MOST_SHOWN
+from reports.html import render
+from reports.pictures import Pictures
+
+PROMPTS = 3 * MOST_SHOWN
+
+
+def test_many_prompts_are_measured_as_each_alone_and_the_report_shows_the_most_skewed(tmp_path):
+    plan = planned(PROMPTS, images=6)
+    run = write_run(tmp_path / plan.run_id, plan)
+    result = summarise(run, plan)
+    assert len(result.results) == PROMPTS * len(ATTRIBUTES) * len(plan.arms)
+    prompt = plan.prompt_ids[7]
+    table = run.read_results()
+    single = table.filter([name == prompt for name in table["prompt_id"].to_pylist()])
+    [alone] = prompt_results(arm_rows(single, BASELINE, ATTRIBUTES, {prompt: 6}), ATTRIBUTES[1], {})
+    [found] = [r for r in result.results if (r.prompt_id, r.arm, r.attribute) == (prompt, BASELINE, "age")]
+    assert (found.shares, found.corrected, found.measures) == (alone.shares, alone.corrected, alone.measures)
+    assert found.fairness_discrepancy.squared == alone.fairness_discrepancy.squared
+    text = render(result, Pictures({}, {}))
+    assert f"the {MOST_SHOWN} most skewed at baseline of {PROMPTS} occupations; all are in results.csv" in text
+    named = set(re.findall(r"occupation-\d{5}", text.replace(" ", "-")))
+    assert len(named) < PROMPTS
+    assert len(text) < 10_000_000
+
+
+def test_a_missed_limit_is_named_with_what_was_found():
+    assert Measured(1.0, 0.5, 3.0, 2.0, 600).misses() == []
+    assert Measured(61.0, 0.5, 30.0, 2.0, 600).misses() == ["summary: 61.0 s, limit 60", "report: 30.0 MB, limit 20"]
