@@ -19,9 +19,9 @@ import ray
 from audit.calibration.bundle import bundle_of
 from audit.config.settings import AuditConfig, WorkersConfig
 from audit.dissect.settings import dissected_groups, dissected_prompts, dissection_of, lens_name, lens_settings
+from audit.local_storage import write_atomically
 from audit.models.source import model_fingerprint
 from audit.records import Prompt
-from audit.store import write_atomically
 from ray_jobs.cluster import Cluster, connect, worker_count, worker_resources
 from ray_jobs.limits import Deadline, ErrorBudget, PoolLimits
 from ray_jobs.pool import Failed, Fault, run_on_pool
