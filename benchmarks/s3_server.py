@@ -37,12 +37,14 @@ class S3Server:
     Attributes:
         port: Where to listen.
         fault: Decides over each request before it is served; replace it at any time.
+        conditional: Whether it heeds ``If-None-Match``, as not every store does.
         requests: Every request so far, those that met a fault included.
         faults: Requests that met a fault.
     """
 
     port: int
     fault: Callable[[Request], Fault] = lambda _request: None
+    conditional: bool = True
     requests: list[Request] = field(default_factory=list)
     faults: list[Request] = field(default_factory=list)
 
@@ -97,6 +99,8 @@ class S3Server:
             time.sleep(fault)
         elif fault is not None:
             return _refused(fault, environ, start_response)
+        if not self.conditional:
+            environ.pop("HTTP_IF_NONE_MATCH", None)
         return self._moto(environ, start_response)
 
 

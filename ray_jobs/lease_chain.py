@@ -15,6 +15,8 @@ from audit.place import ObjectPath
 NOBODY = "null\n"
 """Stands for no text: to remove the highest number would let the count begin again."""
 
+PROBE = "may this be put over what is there?\n"
+
 
 class LeaseChain:
     """The numbered objects of one folder.
@@ -61,7 +63,7 @@ class LeaseChain:
 
     def _prove(self, number: int) -> None:
         """Try to put another text over the one that was just put, which the store must refuse."""
-        if self._store.create(self._name(number), NOBODY.encode()):
+        if self._store.create(self._name(number), PROBE.encode()):
             raise StorageError(
                 f"expected a store that puts an object only where there is none (If-None-Match), found that "
                 f"{self._store.root} does not care; keep a schedule's results in one that does, or on a path"

@@ -8,6 +8,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from audit.config.settings import AuditConfig
+from audit.folder_copy import folder_on_disk
 from audit.place import place_of
 from audit.records import Shard, ShardReceipt
 from audit.store import RunDirectory, image_name
@@ -78,7 +80,9 @@ class ShardWorker:
         self._report = settings.config.report
         self._shard_settings = ShardSettings.of(settings.config)
         self._batch = self._shard_settings.batch
-        self._parts = load_parts(settings.config, Path(settings.lens_path) if settings.lens_path else None)
+        lens = nullcontext() if settings.lens_path is None else folder_on_disk(place_of(settings.lens_path))
+        with lens as directory:
+            self._parts = load_parts(settings.config, directory)
         self._sign(self._parts.signatures)
         self._node = this_node() if ray.is_initialized() else ""
         self._metrics = WorkerMetrics()
