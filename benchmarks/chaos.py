@@ -3,7 +3,8 @@
 ``python -m benchmarks.chaos`` starts a Ray cluster of several nodes on this machine, with logical GPUs, and audits the
 rendered model on 1, 2 and 4 of them: the rows must be the same to the byte. Then one audit of the same config suffers
 ``--kills`` kills. Its rows must be the same again, no finished shard may have been computed a second time, and the
-manifest of failures must name every fault. ``--kills 3 --nodes 2`` is the short form that the tests run.
+manifest of failures must name every fault. ``--kills 3 --nodes 2`` is the short form that the tests run. With ``--s3``
+the runs lie in an S3 server on loopback, which meets a share of the requests with 500, 503 or a delay.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ import ray
 from ray.cluster_utils import Cluster
 
 from audit.config.settings import AuditConfig
+from audit.place import place_of
 from audit.store import FAILURES, RESULTS, RunDirectory
+from benchmarks.s3_server import BUCKET, S3Server, environment, free_port, seeded_faults
 from ray_jobs.run import plan
 
 PATIENCE = 300.0
@@ -47,14 +50,17 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="*", default=[1, 2, 4], help="numbers of nodes for the same rows")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--images", type=int, default=0, help="per prompt; by default enough for the kills")
+    parser.add_argument("--s3", action="store_true", help="keep the runs in an object store that stumbles")
+    parser.add_argument("--s3-faults", type=float, default=0.05, help="share of its requests that meet a fault")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as output:
+    with tempfile.TemporaryDirectory() as directory, object_store(arguments) as server:
+        output = f"s3://{BUCKET}/runs" if server else str(Path(directory) / "runs")
         config = config_of(output, arguments.images or 40 * arguments.kills)
-        path = Path(output) / "audit.yaml"
+        path = Path(directory) / "audit.yaml"
         path.write_text(config.model_dump_json())
         with nodes(max([arguments.nodes, *arguments.sizes])) as cluster:
             expected = same_rows(cluster, path, config, arguments.sizes or [arguments.nodes])
-            chaos = Chaos(cluster, path, RunDirectory(Path(config.output) / "chaos"), arguments.seed)
+            chaos = Chaos(cluster, path, RunDirectory(place_of(config.output) / "chaos"), arguments.seed, server)
             resize(cluster, arguments.nodes)
             chaos.suffer(acts(arguments.kills, arguments.seed), len(plan(config)))
         problems = [*chaos.problems, *check(chaos, expected)]
@@ -73,9 +79,22 @@ def config_of(output: str, images: int) -> AuditConfig:
             "quality": {"clip": "none", "features": "none"},
             "report": {"images_per_prompt": 1},
             "tracking": {"enabled": False},
-            "output": str(Path(output) / "runs"),
+            "output": output,
         }
     )
+
+
+@contextmanager
+def object_store(arguments: argparse.Namespace) -> Iterator[S3Server | None]:
+    """Serve S3 where that is asked for; every process that is started inside knows where."""
+    if not arguments.s3:
+        yield None
+        return
+    port = free_port()
+    os.environ |= environment(port)
+    with S3Server(port, seeded_faults(arguments.seed, arguments.s3_faults)) as server:
+        yield server
+        print(f"object store: {len(server.requests):,} requests, {len(server.faults):,} met a fault")
 
 
 @contextmanager
@@ -112,7 +131,7 @@ def same_rows(cluster: Cluster, path: Path, config: AuditConfig, sizes: Sequence
         if code:
             log = (path.parent / f"{run_id}.log").read_text()[-2000:]
             raise SystemExit(f"the undisturbed audit on {size} nodes ended with exit code {code}\n{log}")
-        rows[size] = (Path(config.output) / run_id / RESULTS).read_bytes()
+        rows[size] = RunDirectory(place_of(config.output) / run_id).read_bytes(RESULTS)
         print(f"{size} nodes: {len(plan(config))} shards in {time.monotonic() - started:.0f} s", flush=True)
     if len(set(rows.values())) > 1:
         raise SystemExit("the rows depend on the number of nodes")
@@ -143,6 +162,7 @@ class Chaos:
     path: Path
     run: RunDirectory
     seed: int
+    server: S3Server | None = None
     problems: list[str] = field(default_factory=list)
     done: list[str] = field(default_factory=list)
     seen: dict[str, int] = field(default_factory=dict)
@@ -206,23 +226,29 @@ class Chaos:
 
     def entries(self) -> list[dict[str, Any]]:
         """All entries of the manifest."""
-        return self.run.read_json(FAILURES)["failures"] if self.run.file(FAILURES).exists() else []
+        return self.run.read_json(FAILURES)["failures"] if self.run.has(FAILURES) else []
 
     def watch(self) -> None:
         """Note when each shard's file was written; one that is written again was computed again."""
         while not self.over.wait(0.1):
-            for path in self.run.file("shards").glob("*.parquet"):
-                written = path.stat().st_mtime_ns
-                if self.seen.setdefault(path.name, written) != written:
-                    self.problems.append(f"{path.name} was computed again")
-                    self.seen[path.name] = written
+            for shard, written in self.finishes():
+                if self.seen.setdefault(shard, written) != written:
+                    self.problems.append(f"{shard} was computed again")
+                    self.seen[shard] = written
+
+    def finishes(self) -> Iterator[tuple[str, int]]:
+        """Yield each finished shard, with what changes when it is finished again: a time on a disk, a count on S3."""
+        if self.server is not None:
+            yield from self.server.finishes(f"runs/{self.run.path.name}").items()
+            return
+        for path in Path(str(self.run.path / "shards")).glob("*.parquet"):
+            yield path.stem, path.stat().st_mtime_ns
 
 
 def check(chaos: Chaos, expected: bytes) -> list[str]:
     """Return what is wrong with an audit that is over."""
     problems = []
-    results = chaos.run.file(RESULTS)
-    if not results.exists() or results.read_bytes() != expected:
+    if not chaos.run.has(RESULTS) or chaos.run.read_bytes(RESULTS) != expected:
         problems.append("the rows are not those of the undisturbed audit")
     kinds = Counter(entry["kind"] for entry in chaos.entries())
     for act, count in Counter(chaos.done).items():

@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -40,6 +41,7 @@ class S3Server:
         conditional: Whether it heeds ``If-None-Match``, as not every store does.
         requests: Every request so far, those that met a fault included.
         faults: Requests that met a fault.
+        served: Requests that were answered by the store itself, in the order of their answers.
     """
 
     port: int
@@ -47,6 +49,7 @@ class S3Server:
     conditional: bool = True
     requests: list[Request] = field(default_factory=list)
     faults: list[Request] = field(default_factory=list)
+    served: list[Request] = field(default_factory=list)
 
     def __enter__(self):
         """Begin to serve, in a thread."""
@@ -81,8 +84,16 @@ class S3Server:
         return sorted(key for key in self.objects.buckets[BUCKET].keys if key.startswith(prefix))
 
     def asked(self, method, part=""):
-        """Requests of a method whose path or query holds ``part``."""
+        """Return the requests of a method whose path or query holds ``part``."""
         return [r for r in self.requests if r.method == method and part in f"{r.path}?{r.query}"]
+
+    def finishes(self, run):
+        """Return how often each shard of a run was marked finished."""
+        prefix, end = f"/{BUCKET}/{run}/shards/", ".parquet"
+        marks = (
+            r.path for r in self.served if r.method == "PUT" and r.path.startswith(prefix) and r.path.endswith(end)
+        )
+        return Counter(path.removeprefix(prefix).removesuffix(end) for path in marks)
 
     def _answer(self, environ, start_response):
         request = Request(
@@ -101,7 +112,9 @@ class S3Server:
             return _refused(fault, environ, start_response)
         if not self.conditional:
             environ.pop("HTTP_IF_NONE_MATCH", None)
-        return self._moto(environ, start_response)
+        answer = self._moto(environ, start_response)
+        self.served.append(request)
+        return answer
 
 
 def _refused(status, environ, start_response):

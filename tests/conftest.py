@@ -92,6 +92,7 @@ def s3(s3_server):
     s3_server.fault = lambda _request: None
     s3_server.requests.clear()
     s3_server.faults.clear()
+    s3_server.served.clear()
     yield s3_server
     s3_server.fault = lambda _request: None
 

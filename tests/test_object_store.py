@@ -9,7 +9,7 @@ import pytest
 from audit import object_store
 from audit.object_store import TRIES, ObjectStore, StorageError, pause
 from audit.place import ObjectPath, place_of
-from audit.store import RunDirectory
+from audit.store import CorruptShardError, RunDirectory
 from benchmarks.s3_server import BUCKET, seeded_faults
 
 ROOT = ObjectPath("s3", f"{BUCKET}/retries")
@@ -154,6 +154,19 @@ def test_a_shard_costs_a_put_for_each_of_its_files(s3):
     s3.requests.clear()
     run.read_shard("a-0000")
     assert [request.method for request in s3.requests] == ["GET"]
+
+
+def test_a_damaged_object_is_a_corrupt_shard_and_is_forgotten(s3):
+    run = RunDirectory(ObjectPath("s3", f"{BUCKET}/damaged"))
+    run.write_shard("a-0000", pa.table({"index": [1]}), {"images": np.array(1)})
+    s3.objects.put_object(BUCKET, "damaged/shards/a-0000.parquet", b"PAR1 of nothing")
+    s3.objects.put_object(BUCKET, "damaged/shards/a-0000.attribution.safetensors", b"nothing")
+    with pytest.raises(CorruptShardError, match=r"a-0000\.parquet"):
+        run.read_shard("a-0000")
+    with pytest.raises(CorruptShardError, match=r"a-0000\.attribution"):
+        run.read_attribution("a-0000")
+    run.discard_shard("a-0000")
+    assert not s3.keys("damaged/")
 
 
 def test_seeded_faults_change_nothing_that_is_read(s3, store):
