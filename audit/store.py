@@ -201,15 +201,16 @@ class RunDirectory:
         """Yield the rows of the shards in the given order, one shard at a time; see :meth:`read_shard`."""
         wanted = tuple(shard_ids)
         for shard_id, data in zip(wanted, self.storage.read_all(map(_shard_name, wanted)), strict=True):
+            place = self.file(_shard_name(shard_id))
             if data is None:
-                place = self.file(_shard_name(shard_id))
                 raise FileNotFoundError(
                     f"shard {shard_id} is not finished: expected {place}; run the audit again to go on"
                 )
             try:
-                yield _read_parquet(data)
+                table = _read_parquet(data, place)
             except (pa.ArrowException, OSError) as error:  # pyarrow's word for a broken page is OSError
                 raise CorruptShardError(shard_id, f"{shard_id}{_ROWS}: {error}") from error
+            yield table
 
     def read_attribution(self, shard_id: str) -> dict[str, NDArray[Any]] | None:
         """Return the attribution that was stored with the shard, None if there was none.
@@ -225,9 +226,10 @@ class RunDirectory:
         wanted = tuple(shard_ids)
         for shard_id, data in zip(wanted, self.storage.read_all(map(_attribution_name, wanted)), strict=True):
             try:
-                yield None if data is None else load_tensors(data)
+                arrays = None if data is None else load_tensors(data)
             except SafetensorError as error:
                 raise CorruptShardError(shard_id, f"{shard_id}{_ATTRIBUTION}: {error}") from error
+            yield arrays
 
     def discard_shard(self, shard_id: str) -> None:
         """Forget a finished shard, so that it is computed again: first its mark, then what belongs to it."""
@@ -245,7 +247,7 @@ class RunDirectory:
             UnreadableRunError: If it is no Parquet file, or says that it holds more rows than any audit.
         """
         try:
-            return _read_parquet(self.read_bytes(RESULTS), columns)
+            return _read_parquet(self.read_bytes(RESULTS), self.file(RESULTS), columns)
         except StorageError:
             raise
         except (pa.ArrowException, OSError) as error:
@@ -320,8 +322,8 @@ def _parquet_bytes(table: pa.Table) -> bytes:
     return data
 
 
-def _read_parquet(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read one file as it is.
+def _read_parquet(data: bytes, place: Place, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read what one file holds; ``place`` is for messages.
 
     Checksums are compared where the file has them: a flipped bit in a value is no error of the format.
 
@@ -330,10 +332,7 @@ def _read_parquet(data: bytes, columns: Sequence[str] | None = None) -> pa.Table
     """
     with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
         if file.metadata.num_rows > MAX_ROWS:
-            raise UnreadableRunError(
-                f"expected a Parquet file of at most {MAX_ROWS:,} rows, found {file.metadata.num_rows:,}; run the "
-                "audit again"
-            )
+            raise UnreadableRunError(f"{place}: expected at most {MAX_ROWS:,} rows, found {file.metadata.num_rows:,}")
         return file.read(columns)
 
 

@@ -48,7 +48,9 @@ RunArgument = Annotated[
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Replace a value of the config; can be repeated.")
 ]
-OutputOption = Annotated[str | None, typer.Option("--output", metavar="DIR", help="Where runs are kept.")]
+OutputOption = Annotated[
+    str | None, typer.Option("--output", metavar="DIR", help="Where runs are kept: a path or s3://bucket/prefix.")
+]
 AddressOption = Annotated[str | None, typer.Option("--address", help="A running Ray cluster instead of this machine.")]
 WorkersOption = Annotated[int | None, typer.Option("--workers", min=1, metavar="N", help="Number of worker actors.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Answer as JSON on standard output.")]
