@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib import import_module
 from pathlib import Path
 from random import SystemRandom
@@ -237,12 +237,27 @@ class ObjectStore:
             return None
 
     def _listed(self, folder: str, kind: str) -> tuple[str, ...]:
+        entries = self._pages(folder) if self.root.store == "s3" else self._whole_listing(folder)
+        return tuple(sorted(key.rstrip("/").rpartition("/")[2] for key, found in entries if found == kind))
+
+    def _pages(self, folder: str) -> Iterator[tuple[str, str]]:
+        """Ask page by page: a hundred pages in one request of fsspec would fail with any one of them."""
+        bucket, _, prefix = self._key(folder).partition("/")
+        asked = {"Bucket": bucket, "Prefix": f"{prefix}/" if prefix else "", "Delimiter": "/"}
+        more = True
+        while more:
+            page = self._asked(f"list {folder or 'its files'}", partial(_one_page, asked=asked))
+            yield from ((entry["Key"], "file") for entry in page.get("Contents", ()))
+            yield from ((entry["Prefix"], "directory") for entry in page.get("CommonPrefixes", ()))
+            more = bool(page.get("IsTruncated"))
+            asked["ContinuationToken"] = page.get("NextContinuationToken", "")
+
+    def _whole_listing(self, folder: str) -> Iterator[tuple[str, str]]:
         try:
             found = self._asked(f"list {folder or 'its files'}", lambda files: files.ls(self._key(folder), detail=True))
         except FileNotFoundError:
-            return ()
-        names = (entry["name"].rstrip("/").rpartition("/")[2] for entry in found if entry["type"] == kind)
-        return tuple(sorted(names))
+            return
+        yield from ((entry["name"], entry["type"]) for entry in found)
 
     def _asked(self, wanted: str, request: Callable[[Any], T]) -> T:
         """Make a request, again where its failure may pass.
@@ -314,6 +329,11 @@ def file_system(store: str) -> Any:  # noqa: ANN401 - fsspec has no types
     if store == "s3":
         files.retries = 1  # s3fs would repeat some failures by itself
     return files
+
+
+def _one_page(files: Any, asked: Mapping[str, str]) -> dict[str, Any]:  # noqa: ANN401 - fsspec has no types
+    page: dict[str, Any] = files.call_s3("list_objects_v2", **asked)
+    return page
 
 
 def _put(files: Any, key: str, data: bytes, mode: str) -> None:  # noqa: ANN401 - fsspec has no types

