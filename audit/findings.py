@@ -59,8 +59,7 @@ def _means(run: RunDirectory, shards: Sequence[Shard]) -> dict[str, NDArray[np.f
     """Return per attribute the mean over the shards' images, shape (groups, latents)."""
     sums: dict[str, NDArray[np.float64]] = {}
     images, without = 0, []
-    for shard in shards:
-        stored = run.read_attribution(shard.id)
+    for shard, stored in zip(shards, run.read_attributions(shard.id for shard in shards), strict=True):
         if stored is None:
             without.append(shard.id)
             continue

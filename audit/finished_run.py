@@ -128,7 +128,7 @@ def read_finished_run(run: RunDirectory) -> FinishedRun:
 
 
 def _read_audit(run: RunDirectory) -> dict[str, Any]:
-    missing = [name for name in (AUDIT, RESULTS) if not run.file(name).is_file()]
+    missing = [name for name in (AUDIT, RESULTS) if not run.has(name)]
     if missing:
         raise UnreadableRunError(
             f"{run.path}: expected a finished run, found no {' and no '.join(missing)}; finish the audit first"

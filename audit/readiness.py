@@ -25,6 +25,8 @@ from audit.config.settings import (
     TargetFileConfig,
 )
 from audit.json_object import read_json_object
+from audit.object_store import ObjectStore
+from audit.place import ObjectPath, Place, place_of
 from audit.plan import prompts_of
 from audit.records import Attribute
 from audit.untrusted_model import UntrustedModelError, check_clip, check_pipeline
@@ -340,7 +342,7 @@ def _holds_images(directory: Path) -> bool:
 
 
 def _output(config: AuditConfig) -> Iterator[Problem]:
-    obstacle = unwritable(Path(config.output))
+    obstacle = unwritable(place_of(config.output))
     if obstacle:
         yield Problem(("output",), obstacle)
 
@@ -353,8 +355,13 @@ def _tracking(config: AuditConfig) -> Iterator[Problem]:
         yield Problem(("tracking", "uri"), obstacle, reads=(("output",),))
 
 
-def unwritable(directory: Path) -> str | None:
-    """Return what keeps a directory from being made and written to, None where nothing does."""
+def unwritable(directory: Place) -> str | None:
+    """Return what keeps a directory from being made and written to, None where nothing does.
+
+    A directory is looked at; in an object store something small is written and removed again, since nothing else tells.
+    """
+    if isinstance(directory, ObjectPath):
+        return ObjectStore(directory).obstacle()
     nearest = next((path for path in (directory, *directory.absolute().parents) if path.exists()), Path("/"))
     if not nearest.is_dir():
         return f"expected a directory, found the file {nearest}; choose another place"

@@ -7,16 +7,16 @@ the name: that they changed is what a series is there to show.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Literal
 
 from audit.config.settings import AuditConfig
 from audit.differences import plain_hash
+from audit.place import Place
+from audit.storage import storage_of
 from audit.store import CHANGES_NO_RESULT
 
 SCHEDULE = "schedule"
@@ -70,7 +70,7 @@ def series_of(config: AuditConfig) -> str:
     return f"{config.name}-{plain_hash({key: value for key, value in told.items() if key not in CHANGES_NO_RESULT})}"
 
 
-def schedule_directory(output: Path, name: str) -> Path:
+def schedule_directory(output: Place, name: str) -> Place:
     """Return where the schedule of the config called ``name`` keeps its files."""
     return output / SCHEDULE / name
 
@@ -103,41 +103,23 @@ class SlotRecord:
 
 
 class Journal:
-    """An append-only file, one JSON object a line; the last word on a slot counts."""
+    """What became of every slot, one JSON object a line; the last word on a slot counts."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Place) -> None:
+        self._storage, self._name = storage_of(path.parent), path.name
 
     @classmethod
-    def of(cls, output: Path, name: str) -> Journal:
+    def of(cls, output: Place, name: str) -> Journal:
         """Return the journal of the config called ``name``."""
         return cls(schedule_directory(output, name) / JOURNAL)
 
     def append(self, record: SlotRecord) -> None:
-        """Add a line and flush it to the disk; two processes that append at once do not mix their lines."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        line = json.dumps(asdict(record), ensure_ascii=False) + "\n"
-        if not self._is_whole():
-            line = f"\n{line}"
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        try:
-            os.write(descriptor, line.encode())
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        """Add a line and make it durable; two processes that append at once do not mix their lines."""
+        self._storage.append(self._name, json.dumps(asdict(record), ensure_ascii=False))
 
     def records(self) -> tuple[SlotRecord, ...]:
         """Return all lines in the order they were written; a line that a crash cut short is passed over."""
-        try:
-            lines = self._path.read_text(encoding="utf-8", errors="replace").splitlines()
-        except FileNotFoundError:
-            return ()
-        return tuple(record for line in lines if (record := _record(line)) is not None)
-
-    def _is_whole(self) -> bool:
-        """Whether the file ends with a line's end, as it does not where a crash cut a line short."""
-        data = self._path.read_bytes() if self._path.exists() else b""
-        return data.endswith(b"\n") or not data
+        return tuple(record for line in self._storage.lines(self._name) if (record := _record(line)) is not None)
 
     def state(self, slot: Slot) -> State | None:
         """Return the last word on a slot, None where there is none."""

@@ -1,16 +1,15 @@
 """The run directory: the names of everything under it, and the only code that writes and reads them.
 
-A file under its final name is whole: it is written under a temporary name beside it, flushed to the disk and renamed.
-The Parquet file of a shard is written last and so is the mark that the shard is finished; whatever a killed worker left
-behind is neither found nor in the way.
+A file under its name is whole, on a disk as in an object store (:mod:`audit.storage`). The Parquet file of a shard is
+written last and so is the mark that the shard is finished; whatever a killed worker left behind is neither found nor in
+the way.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,9 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from audit.json_object import json_object
+from audit.object_store import StorageError
+from audit.place import Place
+from audit.storage import Storage, storage_of
 
 CONFIG = "config.json"
 PROVENANCE = "provenance.json"
@@ -52,6 +54,10 @@ what the finished images are held against."""
 
 ROW_GROUP = 65_536
 """Rows per Parquet row group: fixed, so that equal rows give equal bytes."""
+
+
+_ROWS, _ATTRIBUTION = ".parquet", ".attribution.safetensors"
+"""Ends of the names of a shard's files."""
 
 
 MAX_PICTURE_BYTES = 8 * 1024**2
@@ -86,15 +92,15 @@ class CorruptShardError(RuntimeError):
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """One run on a local path.
+    """One run, in a local directory or in an object store.
 
     A run may have been handed over by somebody else: nothing is read through a name or a link that leads out of it.
 
     Attributes:
-        path: The directory; it need not exist before ``create``.
+        path: Where it lies; it need not exist before ``create``.
     """
 
-    path: Path
+    path: Place
 
     def create(self, config: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
         """Begin a run, or go on with it where the directory already holds the same one.
@@ -105,7 +111,7 @@ class RunDirectory:
         Raises:
             RunConflictError: If the directory holds a run whose config or model would give other results.
         """
-        if self.file(CONFIG).exists():
+        if self.has(CONFIG):
             self._refuse_other(config, provenance)
         elif self.finished():
             raise RunConflictError(
@@ -115,21 +121,50 @@ class RunDirectory:
             self.write_json(PROVENANCE, provenance)
         self.write_json(CONFIG, config)
 
-    def file(self, name: str) -> Path:
-        """Return the path of a file or directory of this run, for example ``file(REPORT)``."""
+    @property
+    def storage(self) -> Storage:
+        """What reads and writes the run's files, for whoever knows their names."""
+        return storage_of(self.path)
+
+    def file(self, name: str) -> Place:
+        """Return where a file of this run lies, as messages name it, for example ``file(REPORT)``."""
         return self.path / name
 
-    def image_path(self, prompt_id: str, index: int, arm: str) -> Path:
-        """Return where the image of this key and arm lies, if it was kept."""
-        return self.path / image_name(prompt_id, index, arm)
+    def has(self, name: str) -> bool:
+        """Tell whether the run holds a file, for example ``has(AUDIT)``."""
+        return self.storage.has(name)
+
+    def read_bytes(self, name: str) -> bytes:
+        """Return what a file holds.
+
+        Raises:
+            FileNotFoundError: If the run has no such file.
+            UnreadableRunError: If it lies outside of the run, by its name or by a link.
+        """
+        self._refuse_foreign(name)
+        return self.storage.read(name)
+
+    def write_bytes(self, name: str, data: bytes) -> Place:
+        """Write a file so that it is either as it was before, or whole, and return where it lies."""
+        self.storage.write(name, data)
+        return self.file(name)
+
+    def write_images(self, images: Mapping[str, bytes]) -> None:
+        """Keep WebP pictures under names from :func:`image_name`."""
+        self.storage.write_all(images)
+
+    def on_disk(self, name: str) -> AbstractContextManager[Path]:
+        """Lend a file of the run, or a copy of it, to those who read nothing but local files."""
+        return self.storage.on_disk(name)
 
     def finished(self) -> set[str]:
-        """Return the ids of the finished shards."""
-        return {path.stem for path in (self.path / SHARDS).glob("*.parquet")}
+        """Return the ids of the finished shards, from one listing."""
+        names = self.storage.names(SHARDS)
+        return {name.removesuffix(_ROWS) for name in names if name.endswith(_ROWS)}
 
     def is_finished(self, shard_id: str) -> bool:
         """Tell whether a shard is finished, without listing the others."""
-        return self._shard_path(shard_id).exists()
+        return self.has(_shard_name(shard_id))
 
     def write_shard(
         self, shard_id: str, table: pa.Table, attribution: Mapping[str, NDArray[Any]] | None = None
@@ -149,8 +184,8 @@ class RunDirectory:
             raise ValueError(f"shard {shard_id} has no row; a failed image is a row with status failed")
         if attribution is not None:
             arrays = {name: np.asarray(array, order="C") for name, array in attribution.items()}
-            write_atomically(self._attribution_path(shard_id), save_tensors(arrays))
-        write_atomically(self._shard_path(shard_id), _parquet_bytes(table))
+            self.storage.write(_attribution_name(shard_id), save_tensors(arrays))
+        self.storage.write(_shard_name(shard_id), _parquet_bytes(table))
 
     def read_shard(self, shard_id: str) -> pa.Table:
         """Return the rows of a finished shard.
@@ -159,19 +194,23 @@ class RunDirectory:
             FileNotFoundError: If the shard is not finished.
             CorruptShardError: If its file is no whole Parquet file, or a checksum in it is wrong.
         """
-        path = self._shard_path(shard_id)
-        if not path.exists():
-            raise FileNotFoundError(f"shard {shard_id} is not finished: expected {path}; run the audit again to go on")
-        try:
-            return _read_parquet(path)
-        except (pa.ArrowException, OSError) as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise  # the system's word on the storage, not on what the file holds
-            raise CorruptShardError(shard_id, f"{path.name}: {error}") from error
+        [table] = self.read_rows([shard_id])
+        return table
 
     def read_rows(self, shard_ids: Iterable[str]) -> Iterator[pa.Table]:
-        """Yield the rows of the shards in the given order, one shard at a time."""
-        return (self.read_shard(shard_id) for shard_id in shard_ids)
+        """Yield the rows of the shards in the given order, one shard at a time; see :meth:`read_shard`."""
+        wanted = tuple(shard_ids)
+        for shard_id, data in zip(wanted, self.storage.read_all(map(_shard_name, wanted)), strict=True):
+            place = self.file(_shard_name(shard_id))
+            if data is None:
+                raise FileNotFoundError(
+                    f"shard {shard_id} is not finished: expected {place}; run the audit again to go on"
+                )
+            try:
+                table = _read_parquet(data, place)
+            except (pa.ArrowException, OSError) as error:  # pyarrow's word for a broken page is OSError
+                raise CorruptShardError(shard_id, f"{shard_id}{_ROWS}: {error}") from error
+            yield table
 
     def read_attribution(self, shard_id: str) -> dict[str, NDArray[Any]] | None:
         """Return the attribution that was stored with the shard, None if there was none.
@@ -179,23 +218,27 @@ class RunDirectory:
         Raises:
             CorruptShardError: If its file is no whole safetensors file.
         """
-        path = self._attribution_path(shard_id)
-        if not path.exists():
-            return None
-        try:
-            arrays: dict[str, NDArray[Any]] = load_tensors(path.read_bytes())
-        except SafetensorError as error:
-            raise CorruptShardError(shard_id, f"{path.name}: {error}") from error
-        return arrays
+        [attribution] = self.read_attributions([shard_id])
+        return attribution
+
+    def read_attributions(self, shard_ids: Iterable[str]) -> Iterator[dict[str, NDArray[Any]] | None]:
+        """Yield the attribution of the shards in the given order; see :meth:`read_attribution`."""
+        wanted = tuple(shard_ids)
+        for shard_id, data in zip(wanted, self.storage.read_all(map(_attribution_name, wanted)), strict=True):
+            try:
+                arrays = None if data is None else load_tensors(data)
+            except SafetensorError as error:
+                raise CorruptShardError(shard_id, f"{shard_id}{_ATTRIBUTION}: {error}") from error
+            yield arrays
 
     def discard_shard(self, shard_id: str) -> None:
         """Forget a finished shard, so that it is computed again: first its mark, then what belongs to it."""
-        self._shard_path(shard_id).unlink(missing_ok=True)
-        self._attribution_path(shard_id).unlink(missing_ok=True)
+        self.storage.delete(_shard_name(shard_id))
+        self.storage.delete(_attribution_name(shard_id))
 
     def write_results(self, table: pa.Table) -> None:
         """Write ``results.parquet``; equal rows give equal bytes."""
-        write_atomically(self.file(RESULTS), _parquet_bytes(table))
+        self.write_bytes(RESULTS, _parquet_bytes(table))
 
     def read_results(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Return the rows of ``results.parquet``, only some of its columns where they are named.
@@ -203,12 +246,13 @@ class RunDirectory:
         Raises:
             UnreadableRunError: If it is no Parquet file, or says that it holds more rows than any audit.
         """
-        path = self._own(RESULTS)
         try:
-            return _read_parquet(path, columns)
-        except (pa.ArrowException, OSError) as error:  # pyarrow's word for a broken page is OSError
+            return _read_parquet(self.read_bytes(RESULTS), self.file(RESULTS), columns)
+        except StorageError:
+            raise
+        except (pa.ArrowException, OSError) as error:
             raise UnreadableRunError(
-                f"{path}: expected a Parquet file, found something else ({error}); run the audit again"
+                f"{self.file(RESULTS)}: expected a Parquet file, found something else ({error}); run the audit again"
             ) from error
 
     def write_json(self, name: str, data: Mapping[str, Any]) -> None:
@@ -218,45 +262,32 @@ class RunDirectory:
             ValueError: If ``data`` holds NaN or infinity, which JSON has no word for.
         """
         text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
-        write_atomically(self.file(name), f"{text}\n".encode())
+        self.write_bytes(name, f"{text}\n".encode())
 
     def read_json(self, name: str) -> dict[str, Any]:
         """Return what ``write_json`` wrote under ``name``."""
-        return json_object(self._own(name).read_bytes(), f"{self.file(name)}: expected what an audit wrote")
+        return json_object(self.read_bytes(name), f"{self.file(name)}: expected what an audit wrote")
 
     def read_picture(self, name: str) -> bytes | None:
         """Return the WebP picture under a name such as ``images/nurse/00000-baseline.webp``.
 
         None where there is none: no such file, one outside of the run, or one that is no picture.
         """
+        if not self.storage.owns(name):
+            return None
         try:
-            path = self._own(name)
-        except UnreadableRunError:
+            data = self.storage.read(name, most=MAX_PICTURE_BYTES + 1)
+        except FileNotFoundError:
             return None
-        if not path.is_file() or path.stat().st_size > MAX_PICTURE_BYTES:
-            return None
-        data = path.read_bytes()
-        return data if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else None
+        is_picture = data[:4] == b"RIFF" and data[8:12] == b"WEBP" and len(data) <= MAX_PICTURE_BYTES
+        return data if is_picture else None
 
-    def _own(self, name: str) -> Path:
-        """Return the path of ``name``.
-
-        Raises:
-            UnreadableRunError: If it lies outside of the run, by its name or by a link.
-        """
-        path = self.path / name
-        if "\0" in name or not path.resolve().is_relative_to(self.path.resolve()):
+    def _refuse_foreign(self, name: str) -> None:
+        if not self.storage.owns(name):
             raise UnreadableRunError(
                 f"{self.path}: expected a run whose files are its own, found {name!r}, which leads out of it; copy the "
                 "run with the files that its links mean"
             )
-        return path
-
-    def _shard_path(self, shard_id: str) -> Path:
-        return self.path / SHARDS / f"{shard_id}.parquet"
-
-    def _attribution_path(self, shard_id: str) -> Path:
-        return self.path / SHARDS / f"{shard_id}.attribution.safetensors"
 
     def _refuse_other(self, config: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
         old, new = (_what_changes_results(data) for data in (self.read_json(CONFIG), config))
@@ -274,31 +305,12 @@ def image_name(prompt_id: str, index: int, arm: str) -> str:
     return f"{IMAGES}/{prompt_id}/{index:05d}-{arm}.webp"
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write ``data`` so that ``path`` is either absent, as it was before, or whole; parents are made.
-
-    The temporary name is unique, so two workers that write the same shard do not meet: the last rename wins.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _flush_directory(path.parent)
+def _shard_name(shard_id: str) -> str:
+    return f"{SHARDS}/{shard_id}{_ROWS}"
 
 
-def _flush_directory(path: Path) -> None:
-    """Make a rename durable: POSIX keeps it in the directory, not in the file."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _attribution_name(shard_id: str) -> str:
+    return f"{SHARDS}/{shard_id}{_ATTRIBUTION}"
 
 
 def _parquet_bytes(table: pa.Table) -> bytes:
@@ -310,17 +322,17 @@ def _parquet_bytes(table: pa.Table) -> bytes:
     return data
 
 
-def _read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read one file as it is; ``pq.read_table`` would take a ``key=value`` in the path for a partition column.
+def _read_parquet(data: bytes, place: Place, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read what one file holds; ``place`` is for messages.
 
     Checksums are compared where the file has them: a flipped bit in a value is no error of the format.
 
     Raises:
         UnreadableRunError: If it says that it holds more rows than any audit.
     """
-    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+    with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
         if file.metadata.num_rows > MAX_ROWS:
-            raise UnreadableRunError(f"{path}: expected at most {MAX_ROWS:,} rows, found {file.metadata.num_rows:,}")
+            raise UnreadableRunError(f"{place}: expected at most {MAX_ROWS:,} rows, found {file.metadata.num_rows:,}")
         return file.read(columns)
 
 

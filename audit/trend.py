@@ -15,14 +15,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
 from audit.compare import Cell, Comparison, NothingToCompareError, compare
 from audit.gates import overall_verdict
+from audit.place import Place
 from audit.records import AuditResult, GroupResult, Verdict
 from audit.slots import Slot, SlotRecord, slot_of
+from audit.storage import storage_of
 from audit.store import TREND, RunDirectory, UnreadableRunError
 
 ERROR_RATE = 0.05
@@ -183,7 +184,7 @@ def write_trend(
 
 def read_trend(run: RunDirectory) -> Trend | None:
     """Return a run's trend; None where it has none, or one that another release wrote in another form."""
-    if not run.file(TREND).is_file():
+    if not run.has(TREND):
         return None
     try:
         trend = _TREND.validate_python(run.read_json(TREND))
@@ -192,12 +193,12 @@ def read_trend(run: RunDirectory) -> Trend | None:
     return trend if trend.version == TREND_VERSION and trend.points else None
 
 
-def earlier_points(output: Path, slot: Slot) -> tuple[Point, ...]:
+def earlier_points(output: Place, slot: Slot) -> tuple[Point, ...]:
     """Return what is known of the runs before a slot.
 
     A run tells of those before it as well, so that a run directory that was deleted since stays in the series.
     """
-    slots = (slot_of(path.name) for path in output.glob(f"{slot.series}-*"))
+    slots = map(slot_of, storage_of(output).folders())
     before = sorted(found for found in slots if found and found.series == slot.series and found.time < slot.time)
     points: dict[str, Point] = {}
     for found in reversed(before):
@@ -207,7 +208,7 @@ def earlier_points(output: Path, slot: Slot) -> tuple[Point, ...]:
     return tuple(sorted(points.values(), key=lambda point: point.slot))
 
 
-def latest_trend(output: Path, until: Slot, gaps: Sequence[SlotRecord] = ()) -> Trend:
+def latest_trend(output: Place, until: Slot, gaps: Sequence[SlotRecord] = ()) -> Trend:
     """Return a series as it stands after a slot, whether or not that slot left a result; ``gaps`` did not."""
     own = read_trend(RunDirectory(output / until.run_id))
     points = own.points if own else earlier_points(output, until)

@@ -4,7 +4,8 @@
 rendered model on 1, 2 and 4 of them: the rows must be the same to the byte. Then one audit of the same config suffers
 ``--kills`` kills. Its rows must be the same again, no finished shard may have been computed a second time, and the
 manifest of failures must name every fault. ``--kills 3 --nodes 2 --sizes 1 2`` is the short form that the tests run.
-Whatever does not happen in time is named, and ends it with exit code 1; it leaves no process behind.
+Whatever does not happen in time is named, and ends it with exit code 1; it leaves no process behind. With ``--s3`` the
+runs lie in an S3 server on loopback, which meets a share of the requests with 500, 503 or a delay.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,10 @@ from typing import Any
 import numpy as np
 
 from audit.config.settings import AuditConfig
+from audit.place import place_of
 from audit.store import FAILURES, RESULTS, RunDirectory
 from benchmarks.local_nodes import LocalNodes, Patience, local_nodes
+from benchmarks.s3_server import BUCKET, S3Server, environment, free_port, seeded_faults
 from ray_jobs.run import plan
 
 STEP_SECONDS = 200.0
@@ -46,17 +49,20 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--images", type=int, default=0, help="per prompt; by default enough for the kills")
     parser.add_argument("--seconds", type=float, default=3600.0, help="longest time for everything")
+    parser.add_argument("--s3", action="store_true", help="keep the runs in an object store that stumbles")
+    parser.add_argument("--s3-faults", type=float, default=0.05, help="share of its requests that meet a fault")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
     patience = Patience(STEP_SECONDS, time.monotonic() + arguments.seconds)
-    with tempfile.TemporaryDirectory() as output:
+    with tempfile.TemporaryDirectory() as directory, object_store(arguments) as server:
+        output = f"s3://{BUCKET}/runs" if server else str(Path(directory) / "runs")
         config = config_of(output, arguments.images or 40 * arguments.kills)
-        path = Path(output) / "audit.yaml"
+        path = Path(directory) / "audit.yaml"
         path.write_text(config.model_dump_json())
         try:
-            problems = disturbed(Trial(path, config, patience), arguments)
+            problems = disturbed(Trial(path, config, patience, server), arguments)
         except TimeoutError as error:
-            problems = [f"{error}\n{last_words(Path(output))}"]
+            problems = [f"{error}\n{last_words(Path(directory))}"]
     print("\n".join(problems) or f"identical rows after {arguments.kills} kills, no finished shard computed twice")
     sys.exit(1 if problems else 0)
 
@@ -68,6 +74,11 @@ class Trial:
     path: Path
     config: AuditConfig
     patience: Patience
+    server: S3Server | None = None
+
+    def run(self, name: str) -> RunDirectory:
+        """Return one of the audit's runs."""
+        return RunDirectory(place_of(self.config.output) / name)
 
 
 def disturbed(trial: Trial, arguments: argparse.Namespace) -> list[str]:
@@ -75,7 +86,7 @@ def disturbed(trial: Trial, arguments: argparse.Namespace) -> list[str]:
     with local_nodes(arguments.sizes[0], trial.patience) as nodes:
         expected = same_rows(nodes, trial, arguments.sizes)
         nodes.resize(arguments.nodes)
-        chaos = Chaos(nodes, trial, RunDirectory(Path(trial.config.output) / "chaos"), arguments.seed)
+        chaos = Chaos(nodes, trial, trial.run("chaos"), arguments.seed)
         chaos.suffer(acts(arguments.kills, arguments.seed), len(plan(trial.config)))
     return [*chaos.problems, *check(chaos, expected)]
 
@@ -91,9 +102,22 @@ def config_of(output: str, images: int) -> AuditConfig:
             "quality": {"clip": "none", "features": "none"},
             "report": {"images_per_prompt": 1},
             "tracking": {"enabled": False},
-            "output": str(Path(output) / "runs"),
+            "output": output,
         }
     )
+
+
+@contextmanager
+def object_store(arguments: argparse.Namespace) -> Iterator[S3Server | None]:
+    """Serve S3 where that is asked for; every process that is started inside knows where."""
+    if not arguments.s3:
+        yield None
+        return
+    port = free_port()
+    os.environ |= environment(port)
+    with S3Server(port, seeded_faults(arguments.seed, arguments.s3_faults)) as server:
+        yield server
+        print(f"object store: {len(server.requests):,} requests, {len(server.faults):,} met a fault")
 
 
 def same_rows(nodes: LocalNodes, trial: Trial, sizes: Sequence[int]) -> bytes:
@@ -102,7 +126,7 @@ def same_rows(nodes: LocalNodes, trial: Trial, sizes: Sequence[int]) -> bytes:
     for size in sizes:
         nodes.resize(size)
         started = time.monotonic()
-        run = RunDirectory(Path(trial.config.output) / f"nodes-{size}")
+        run = trial.run(f"nodes-{size}")
         process = start_driver(nodes, trial, run)
         try:
             code = end_of(process, run, trial.patience)
@@ -111,7 +135,7 @@ def same_rows(nodes: LocalNodes, trial: Trial, sizes: Sequence[int]) -> bytes:
         if code:
             words = last_words(trial.path.parent)
             raise SystemExit(f"the undisturbed audit on {size} nodes ended with exit code {code}\n{words}")
-        rows[size] = run.file(RESULTS).read_bytes()
+        rows[size] = run.read_bytes(RESULTS)
         print(f"{size} nodes: {len(plan(trial.config))} shards in {time.monotonic() - started:.0f} s", flush=True)
     if len(set(rows.values())) > 1:
         raise SystemExit("the rows depend on the number of nodes")
@@ -229,22 +253,28 @@ class Chaos:
 
     def entries(self) -> list[dict[str, Any]]:
         """All entries of the manifest."""
-        return self.run.read_json(FAILURES)["failures"] if self.run.file(FAILURES).exists() else []
+        return self.run.read_json(FAILURES)["failures"] if self.run.has(FAILURES) else []
 
     def watch(self) -> None:
         """Note when each shard's file was written; one that is written again was computed again."""
         while not self.over.wait(0.1):
-            for path in self.run.file("shards").glob("*.parquet"):
-                written = path.stat().st_mtime_ns
-                if self.seen.setdefault(path.name, written) != written:
-                    self.problems.append(f"{path.name} was computed again")
-                    self.seen[path.name] = written
+            for shard, written in self.finishes():
+                if self.seen.setdefault(shard, written) != written:
+                    self.problems.append(f"{shard} was computed again")
+                    self.seen[shard] = written
+
+    def finishes(self) -> Iterator[tuple[str, int]]:
+        """Yield each finished shard, with what changes when it is finished again: a time on a disk, a count on S3."""
+        if self.trial.server is not None:
+            yield from self.trial.server.finishes(f"runs/{self.run.path.name}").items()
+            return
+        for path in Path(str(self.run.path / "shards")).glob("*.parquet"):
+            yield path.stem, path.stat().st_mtime_ns
 
 
 def check(chaos: Chaos, expected: bytes) -> list[str]:
     """Return what is wrong with an audit that is over."""
-    results = chaos.run.file(RESULTS)
-    same = results.exists() and results.read_bytes() == expected
+    same = chaos.run.has(RESULTS) and chaos.run.read_bytes(RESULTS) == expected
     print(f"manifest: {dict(Counter(entry['kind'] for entry in chaos.entries()))}")
     return [] if same else ["the rows are not those of the undisturbed audit"]
 

@@ -10,12 +10,12 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from audit.store import write_atomically
+from audit.place import Place
+from audit.storage import storage_of
 from audit.trend import Called, Point, Trend
 from ray_jobs.webhook import Undelivered, Webhook
 
@@ -119,7 +119,7 @@ def in_words(called: Called) -> str:
     return f"{figure}{attribute} of {called.prompt_id or 'all prompts'}, {called.arm}"
 
 
-def note_alerts(path: Path, found: Sequence[Alert]) -> tuple[Alert, ...]:
+def note_alerts(path: Place, found: Sequence[Alert]) -> tuple[Alert, ...]:
     """Add alerts to the file, each once; return those that were not in it.
 
     The file is written even where there is nothing to tell: an empty list says that somebody looked.
@@ -131,7 +131,7 @@ def note_alerts(path: Path, found: Sequence[Alert]) -> tuple[Alert, ...]:
     return new
 
 
-def deliver(path: Path, webhook: Webhook) -> None:
+def deliver(path: Place, webhook: Webhook) -> None:
     """Post every alert of the file that the webhook has not taken, the oldest first; stop at the first refusal.
 
     What cannot be delivered is told in the log and stays in the file for the next slot.
@@ -149,16 +149,16 @@ def deliver(path: Path, webhook: Webhook) -> None:
         _write(path, alerts)
 
 
-def read_alerts(path: Path) -> tuple[Alert, ...]:
+def read_alerts(path: Place) -> tuple[Alert, ...]:
     """Return the alerts of a file, the oldest first; none where there is no file, or one that is no list of alerts."""
     try:
-        return _ALERTS.validate_python(json.loads(path.read_text(encoding="utf-8"))["alerts"])
+        data = storage_of(path.parent).read(path.name)
     except FileNotFoundError:
         return ()
+    try:
+        return _ALERTS.validate_python(json.loads(data)["alerts"])
     except (KeyError, TypeError, ValidationError, ValueError):
-        aside = path.with_suffix(".unreadable")
-        path.replace(aside)
-        LOG.warning("expected alerts in %s, found something else; it is kept as %s", path, aside.name)
+        _put_aside(path, data)
         return ()
 
 
@@ -166,6 +166,14 @@ def _told(alert: Alert) -> dict[str, Any]:
     return {name: value for name, value in asdict(alert).items() if name != "delivered"}
 
 
-def _write(path: Path, alerts: Sequence[Alert]) -> None:
+def _put_aside(path: Place, data: bytes) -> None:
+    storage, aside = storage_of(path.parent), f"{path.name.removesuffix('.json')}.unreadable"
+    storage.write(aside, data)
+    storage.delete(path.name)
+    LOG.warning("expected alerts in %s, found something else; it is kept as %s", path, aside)
+
+
+def _write(path: Place, alerts: Sequence[Alert]) -> None:
     data = {"version": 1, "alerts": [asdict(alert) for alert in alerts[-KEPT:]]}
-    write_atomically(path, (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode())
+    text = json.dumps(data, indent=2, ensure_ascii=False)
+    storage_of(path.parent).write(path.name, f"{text}\n".encode())

@@ -32,9 +32,10 @@ def told_plainly() -> Iterator[None]:
         code = code_of(error)
         if code is None:
             raise
+        from audit.printable import printable
         from audit.redaction import redact
 
-        typer.echo(redact(str(error)), err=True)
+        typer.echo("\n".join(map(printable, redact(str(error)).splitlines())), err=True)
         raise typer.Exit(code) from error
 
 

@@ -23,6 +23,7 @@ from ray_jobs.schedule_cli import app as schedule
 
 if TYPE_CHECKING:
     from audit.config.settings import AuditConfig
+    from audit.place import Place
 
 ABOUT = "Audits text-to-image diffusion models for social bias, before and after an intervention in their own features."
 
@@ -41,10 +42,15 @@ for _command in (submit, logs, cancel):
     app.command()(_command)
 
 ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="The audit's YAML file.", show_default=False)]
+RunArgument = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run directory, or its address in an object store.", show_default=False)
+]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Replace a value of the config; can be repeated.")
 ]
-OutputOption = Annotated[str | None, typer.Option("--output", metavar="DIR", help="Where runs are kept.")]
+OutputOption = Annotated[
+    str | None, typer.Option("--output", metavar="DIR", help="Where runs are kept: a path or s3://bucket/prefix.")
+]
 AddressOption = Annotated[str | None, typer.Option("--address", help="A running Ray cluster instead of this machine.")]
 WorkersOption = Annotated[int | None, typer.Option("--workers", min=1, metavar="N", help="Number of worker actors.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Answer as JSON on standard output.")]
@@ -209,25 +215,30 @@ def dissect(  # noqa: PLR0913 (one parameter per option)
         typer.echo(f"Lens: {lens}")
 
 
+def _report(run: str) -> Place:
+    from audit.place import place_of
+    from audit.store import RunDirectory
+
+    place = place_of(run)
+    kept = RunDirectory(place)
+    if not kept.has("audit.json"):
+        there = not isinstance(place, Path) or place.is_dir()
+        found = "an unfinished run" if kept.has("config.json") else "no run" if there else "nothing"
+        typer.echo(f"{run}: expected a run directory with audit.json, found {found}; finish the audit first", err=True)
+        raise typer.Exit(ExitCode.USAGE)
+    from reports.html import write_report
+
+    return write_report(place)
+
+
 @app.command()
 def report(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.", show_default=False)],
+    run: RunArgument,
     as_json: JsonOption = False,
 ) -> None:
     """Render the report again from a run directory, without a GPU."""
-    if not (run / "audit.json").is_file():
-        found = "an unfinished run" if (run / "config.json").is_file() else "no run" if run.is_dir() else "nothing"
-        typer.echo(f"{run}: expected a run directory with audit.json, found {found}; finish the audit first", err=True)
-        raise typer.Exit(ExitCode.USAGE)
-    from audit.printable import printable
-    from audit.store import UnreadableRunError
-    from reports.html import write_report
-
-    try:
-        written = write_report(run)
-    except UnreadableRunError as mistake:
-        typer.echo(printable(str(mistake)), err=True)
-        raise typer.Exit(ExitCode.USAGE) from None
+    with told_plainly():
+        written = _report(run)
     if as_json:
         print_json({"report": str(written)})
     else:
@@ -236,18 +247,16 @@ def report(
 
 @app.command()
 def status(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.", show_default=False)],
+    run: RunArgument,
     as_json: JsonOption = False,
 ) -> None:
     """Show how far a run is, from its directory alone."""
-    from audit.store import RunDirectory
-    from ray_jobs.status import NoRunError, status_lines, status_of
+    with told_plainly():
+        from audit.place import place_of
+        from audit.store import RunDirectory
+        from ray_jobs.status import status_lines, status_of
 
-    try:
-        found = status_of(RunDirectory(run))
-    except NoRunError as mistake:
-        typer.echo(str(mistake), err=True)
-        raise typer.Exit(ExitCode.USAGE) from None
+        found = status_of(RunDirectory(place_of(run)))
     if as_json:
         print_json(vars(found) | {"silent": found.silent})
     else:
@@ -256,24 +265,21 @@ def status(
 
 @app.command()
 def compare(
-    first: Annotated[Path, typer.Argument(metavar="A", help="The earlier run directory.", show_default=False)],
-    second: Annotated[Path, typer.Argument(metavar="B", help="The later run directory.", show_default=False)],
+    first: Annotated[str, typer.Argument(metavar="A", help="The earlier run directory.", show_default=False)],
+    second: Annotated[str, typer.Argument(metavar="B", help="The later run directory.", show_default=False)],
     fail_on: Annotated[
         FailOn | None, typer.Option("--fail-on", help="Exit with code 1 where the later run is worse.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show what changed between two runs, and which of it is more than chance."""
-    from audit.compare import NothingToCompareError
-    from audit.compare import compare as compare_runs
-    from audit.printable import printable
-    from audit.store import RunDirectory, UnreadableRunError
+    with told_plainly():
+        from audit.compare import compare as compare_runs
+        from audit.place import place_of
+        from audit.printable import printable
+        from audit.store import RunDirectory
 
-    try:
-        comparison = compare_runs(RunDirectory(first), RunDirectory(second))
-    except (UnreadableRunError, NothingToCompareError) as mistake:
-        typer.echo(printable(str(mistake)), err=True)
-        raise typer.Exit(ExitCode.USAGE) from None
+        comparison = compare_runs(RunDirectory(place_of(first)), RunDirectory(place_of(second)))
     from ray_jobs.comparison_table import comparison_as_data, comparison_lines
 
     failed = fail_on is FailOn.WORSE and bool(comparison.judged("worse"))
@@ -288,7 +294,7 @@ def compare(
 @app.command()
 def sync(
     runs: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(metavar="RUN...", help="Run directories, or directories of runs.", show_default=False),
     ],
     uri: Annotated[
@@ -310,9 +316,10 @@ def sync(
         raise typer.BadParameter(obstacle, param_hint="--uri")
     done = []
     with told_plainly():
+        from audit.place import place_of
         from ray_jobs.sync import sync as hand_over
 
-        for synced in hand_over(runs, uri, timeout):
+        for synced in hand_over([place_of(run) for run in runs], uri, timeout):
             done.append(synced)
             if not as_json:
                 typer.echo(f"{synced.run_path.name}: {synced.answer}", err=bool(synced.receipt.problem))

@@ -7,7 +7,7 @@ import logging
 import math
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -19,9 +19,12 @@ import ray
 from audit.calibration.bundle import bundle_of
 from audit.config.settings import AuditConfig, WorkersConfig
 from audit.dissect.settings import dissected_groups, dissected_prompts, dissection_of, lens_name, lens_settings
+from audit.evidence import EXAMPLES
+from audit.folder_copy import folder_on_disk, folder_to_fill, move_folder
 from audit.models.source import model_fingerprint
+from audit.place import Place, place_of
 from audit.records import Prompt
-from audit.store import write_atomically
+from audit.storage import storage_of
 from ray_jobs.cluster import Cluster, connect, worker_count, worker_resources
 from ray_jobs.limits import Deadline, ErrorBudget, PoolLimits
 from ray_jobs.pool import Failed, Fault, run_on_pool
@@ -66,7 +69,7 @@ class LensWorker:
         generator = load_generator(config.model, config.sampling, config.lens.hookpoint)
         if not isinstance(generator, DiffusionGenerator):
             raise ValueError(f"model {config.model.source!r} has no network to dissect; remove the mitigations")
-        self._config, self._directory, self._generator = config, Path(directory), generator
+        self._config, self._place, self._generator = config, place_of(directory), generator
         self._judge = load_judge(config.judge, config.model, dissected_groups(config))
 
     def do(self, task: LensTask) -> dict[str, float]:
@@ -78,7 +81,8 @@ class LensWorker:
         from audit.mitigate.strength import search_strengths
 
         images = self._config.lens.strength_images
-        lens = Lens.load(self._directory)
+        with folder_on_disk(self._place) as directory:
+            lens = Lens.load(directory)
         return search_strengths(self._generator, self._judge, lens, task.prompt, task.attribute, images)
 
     def _build(self) -> None:
@@ -89,11 +93,12 @@ class LensWorker:
         trajectories = plan_trajectories(dissected_prompts(config), groups, config.prompts.template, settings)
         recorder = Recorder(self._generator, self._judge, groups, trajectories, settings)
         lens = build_lens(recorder, groups, settings, lens_settings(config), self._generator.fingerprint)
-        write_examples(lens, recorder.recording(), self._directory)
-        lens.save(self._directory)
+        with folder_to_fill(self._place, last=LENS_FILE) as directory:
+            write_examples(lens, recorder.recording(), directory)
+            lens.save(directory)
 
 
-def dissect(config: AuditConfig, *, address: str | None = None, fresh: bool = False) -> Path:
+def dissect(config: AuditConfig, *, address: str | None = None, fresh: bool = False) -> Place:
     """Make the lens that a config asks for and return its directory; an existing one is kept unless ``fresh``."""
     found = None if fresh else find_lens(config)
     if found is not None:
@@ -102,7 +107,7 @@ def dissect(config: AuditConfig, *, address: str | None = None, fresh: bool = Fa
         return make_lens(config, cluster)
 
 
-def ensure_lens(config: AuditConfig, cluster: Cluster) -> Path | None:
+def ensure_lens(config: AuditConfig, cluster: Cluster) -> Place | None:
     """Return the lens that an audit needs, made first where there is none; None where nothing is steered or named.
 
     Raises:
@@ -113,21 +118,21 @@ def ensure_lens(config: AuditConfig, cluster: Cluster) -> Path | None:
     return find_lens(config) or make_lens(config, cluster)
 
 
-def find_lens(config: AuditConfig) -> Path | None:
+def find_lens(config: AuditConfig) -> Place | None:
     """Look for the lens: the one that the config names, one that ships with the model, or one made before."""
     if config.lens.path is not None:
         return Path(config.lens.path)
     name = lens_name(model_fingerprint(config.model), lens_settings(config))
     bundle = bundle_of(config.model)
-    places = [bundle.lenses / name] if bundle else []
-    return next((p for p in [*places, _made_lens(config, name)] if (p / LENS_FILE).is_file()), None)
+    places: list[Place] = [bundle.lenses / name] if bundle else []
+    return next((p for p in [*places, _made_lens(config, name)] if storage_of(p).has(LENS_FILE)), None)
 
 
-def _made_lens(config: AuditConfig, name: str) -> Path:
-    return Path(config.output) / "lenses" / name
+def _made_lens(config: AuditConfig, name: str) -> Place:
+    return place_of(config.output) / "lenses" / name
 
 
-def make_lens(config: AuditConfig, cluster: Cluster) -> Path:
+def make_lens(config: AuditConfig, cluster: Cluster) -> Place:
     """Dissect the model: one worker with all threads builds, then all workers search strengths prompt by prompt.
 
     Interrupted, it goes on: the built lens and each finished search stand in ``<name>.partial``.
@@ -136,43 +141,58 @@ def make_lens(config: AuditConfig, cluster: Cluster) -> Path:
         DissectionError: A step failed.
     """
     directory = _made_lens(config, lens_name(model_fingerprint(config.model), lens_settings(config))).absolute()
-    partial_directory = directory.with_name(f"{directory.name}.partial")
-    if not (partial_directory / LENS_FILE).is_file():
+    partial_directory = directory.parent / f"{directory.name}.partial"
+    if not storage_of(partial_directory).has(LENS_FILE):
         LOG.info("dissecting the model into %s", directory)
         whole_machine = config.workers.model_copy(update={"count": 1, "threads": os.cpu_count() or 1})
         _run_tasks([LensTask("build")], config, partial_directory, whole_machine, cluster)
     _search_all(config, partial_directory, cluster)
-    shutil.rmtree(directory, ignore_errors=True)
-    os.replace(partial_directory, directory)
+    _put_in_place(partial_directory, directory)
     return directory
 
 
-def _search_all(config: AuditConfig, directory: Path, cluster: Cluster) -> None:
+def _put_in_place(partial_directory: Place, directory: Place) -> None:
+    if isinstance(partial_directory, Path) and isinstance(directory, Path):
+        shutil.rmtree(directory, ignore_errors=True)
+        os.replace(partial_directory, directory)
+    else:
+        move_folder(partial_directory, directory, folders=(EXAMPLES,), last=LENS_FILE)
+
+
+def _search_all(config: AuditConfig, directory: Place, cluster: Cluster) -> None:
     """Search the strengths that are not on file yet, then write them all into the lens."""
-    kept = directory / STRENGTHS
+    storage = storage_of(directory)
+    kept = storage.names(STRENGTHS)
     tasks = [
         LensTask(f"{prompt.id}-{attribute}", attribute, prompt)
         for prompt in dissected_prompts(config)
         for attribute in config.lens.attributes
     ]
-    todo = [task for task in tasks if not (kept / f"{task.id}.json").is_file()]
+    todo = [task for task in tasks if f"{task.id}.json" not in kept]
     LOG.info("searching strengths for %d prompts and attributes", len(todo))
     _run_tasks(todo, config, directory, config.workers, cluster)
     strengths: dict[str, dict[str, Any]] = {attribute: {} for attribute in config.lens.attributes}
     for task in tasks:
         if task.attribute and task.prompt:
-            strengths[task.attribute][task.prompt.id] = json.loads((kept / f"{task.id}.json").read_text())
-    plain = json.loads((directory / LENS_FILE).read_text())
-    write_atomically(directory / LENS_FILE, (json.dumps(plain | {"strengths": strengths}, indent=1) + "\n").encode())
-    shutil.rmtree(kept)
+            strengths[task.attribute][task.prompt.id] = json.loads(storage.read(_answer(task)))
+    plain = json.loads(storage.read(LENS_FILE))
+    storage.write(LENS_FILE, (json.dumps(plain | {"strengths": strengths}, indent=1) + "\n").encode())
+    if isinstance(directory, Path):
+        shutil.rmtree(directory / STRENGTHS)
+    else:
+        for task in tasks:
+            storage.delete(_answer(task))
+
+
+def _answer(task: LensTask) -> str:
+    return f"{STRENGTHS}/{task.id}.json"
 
 
 def _run_tasks(
-    tasks: Sequence[LensTask], config: AuditConfig, directory: Path, workers: WorkersConfig, cluster: Cluster
+    tasks: Sequence[LensTask], config: AuditConfig, directory: Place, workers: WorkersConfig, cluster: Cluster
 ) -> None:
     if not tasks:
         return
-    directory.mkdir(parents=True, exist_ok=True)
     resources = worker_resources(workers, cluster.gpus)
     remote = ray.remote(LensWorker).options(**resources)
     make_actor = partial(_start, remote, config, str(directory), workers.threads)
@@ -193,14 +213,9 @@ def _run_tasks(
                 LOG.warning("%s: %s", outcome.kind, outcome.reason)
             elif outcome.task.attribute:
                 number += 1
-                _keep(directory / STRENGTHS / f"{outcome.task.id}.json", outcome.value)
+                storage_of(directory).write(_answer(outcome.task), json.dumps(outcome.value).encode())
                 LOG.info("strengths %d of %d: %s %s", number, len(tasks), outcome.task.id, outcome.value)
 
 
 def _start(remote: Any, config: AuditConfig, directory: str, threads: int, _number: int) -> Any:  # noqa: ANN401 - Ray's handles
     return remote.remote(config, directory, threads)
-
-
-def _keep(path: Path, strengths: Mapping[str, float]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps(strengths).encode())

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audit.config.settings import AuditConfig
+from audit.place import Place, place_of
 from audit.provenance import cpu_model, package_versions
 from audit.readiness import unreachable_tracking, unusable_tracking, unwritable
 from audit.redaction import redact
@@ -62,7 +63,7 @@ def examine(config: AuditConfig, address: str | None) -> tuple[Check, ...]:
         check_processors(),
         check_ray(config, address),
         check_tracking(config),
-        check_disk(Path(config.output)),
+        check_output(place_of(config.output)),
     )
 
 
@@ -133,6 +134,15 @@ def check_tracking(config: AuditConfig) -> Check:
     shown = redact(uri)
     remedy = "start it, correct tracking.uri, or set tracking.enabled: false" if obstacle else ""
     return Check("tracking", obstacle is None, f"{shown}: {redact(obstacle)}" if obstacle else shown, remedy)
+
+
+def check_output(output: Place) -> Check:
+    """Find out whether runs can be kept there: on a disk with room, or in an object store that answers."""
+    if isinstance(output, Path):
+        return check_disk(output)
+    obstacle = unwritable(output)
+    remedy = "correct the store, its credentials, or --set output=" if obstacle else ""
+    return Check("store", obstacle is None, obstacle or f"{output} can be listed, written to and deleted from", remedy)
 
 
 def check_disk(output: Path) -> Check:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from audit.compare import NothingToCompareError
 from audit.dissect.lens import LensMismatch
-from audit.store import CorruptShardError, RunConflictError
+from audit.object_store import StorageError
+from audit.place import PlaceError
+from audit.store import CorruptShardError, RunConflictError, UnreadableRunError
 from audit.untrusted_model import UntrustedModelError
 from ray_jobs.cluster import ClusterError
 from ray_jobs.cron import CronError, TimeZoneError
@@ -13,12 +16,17 @@ from ray_jobs.faults import is_full_disk
 from ray_jobs.manifests import ManifestError
 from ray_jobs.pool import PoolError
 from ray_jobs.shards import NoImagesError
+from ray_jobs.status import NoRunError
 from ray_jobs.submit import NotSubmittedError
 from ray_jobs.sync import NothingToSyncError
 from ray_jobs.systemd import UnitError
 
 CODES: dict[type[Exception], ExitCode] = {
     RunConflictError: ExitCode.USAGE,
+    UnreadableRunError: ExitCode.USAGE,
+    NoRunError: ExitCode.USAGE,
+    NothingToCompareError: ExitCode.USAGE,
+    PlaceError: ExitCode.USAGE,
     LensMismatch: ExitCode.USAGE,
     CronError: ExitCode.USAGE,
     TimeZoneError: ExitCode.USAGE,
@@ -32,6 +40,7 @@ CODES: dict[type[Exception], ExitCode] = {
     DissectionError: ExitCode.INFRASTRUCTURE,
     NoImagesError: ExitCode.INCOMPLETE,
     CorruptShardError: ExitCode.INFRASTRUCTURE,
+    StorageError: ExitCode.INFRASTRUCTURE,
 }
 
 

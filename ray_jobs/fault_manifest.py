@@ -55,7 +55,7 @@ class Manifest:
     def __init__(self, run: RunDirectory) -> None:
         """Read what earlier tries left."""
         self._run = run
-        known = run.read_json(FAILURES)["failures"] if run.file(FAILURES).exists() else []
+        known = run.read_json(FAILURES)["failures"] if run.has(FAILURES) else []
         self._entries: list[Mapping[str, Any]] = list(known)
 
     def fault(self, fault: Fault[Shard]) -> None:
@@ -79,7 +79,7 @@ class Manifest:
 
     def lost_driver(self) -> None:
         """Add the driver of an earlier try, if ``progress.json`` still says that it runs."""
-        if not self._run.file(PROGRESS).exists():
+        if not self._run.has(PROGRESS):
             return
         last = self._run.read_json(PROGRESS)
         if last["state"] != "running" or last.get("driver") == DRIVER:  # our own, between two stages

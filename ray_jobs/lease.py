@@ -1,13 +1,13 @@
 """A lease: one process at a time works for a schedule, and one that died without a word is followed after a while.
 
-The lease is a JSON file that names its owner and when it expires. Reading and writing it happen under a lock of the
-operating system (``flock``) on a file beside it, held for milliseconds, so two processes can never both find it free.
-The owner renews it while it works. Machines that share the directory must agree on the time to a few seconds.
+The lease is a JSON text that names its owner and when it expires. It is read and changed as one step, on a disk under a
+lock (:mod:`ray_jobs.lease_file`), in an object store by numbered versions (:mod:`ray_jobs.lease_chain`), so two
+processes can never both find it free. The owner renews it while it works. Machines that share the place must agree on
+the time to a few seconds.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import socket
@@ -17,8 +17,11 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Protocol
 
-from audit.store import write_atomically
+from audit.place import Place
+from ray_jobs.lease_chain import LeaseChain
+from ray_jobs.lease_file import LeaseFile
 
 LEASE = "lease.json"
 
@@ -49,18 +52,27 @@ class Holder:
     expires: str
 
 
+class Changeable(Protocol):
+    """A text that is read and changed as one step."""
+
+    def change(self, decide: Callable[[str | None], str | None]) -> None:
+        """Replace the text by what ``decide`` makes of it, None where there is none; what it raises changes nothing."""
+        ...
+
+
 class Lease:
     """The lease in one directory.
 
     Args:
-        directory: Where the file lies; it is made where it is missing.
+        directory: Where it lies; a directory is made where it is missing.
         seconds: How long it lasts without being renewed.
         clock: Returns the time in UTC.
     """
 
-    def __init__(self, directory: Path, seconds: float = SECONDS, clock: Callable[[], datetime] | None = None) -> None:
-        self._path = directory / LEASE
-        self._guard = directory / f".{LEASE}.lock"
+    def __init__(self, directory: Place, seconds: float = SECONDS, clock: Callable[[], datetime] | None = None) -> None:
+        self._place = directory / LEASE
+        place = self._place
+        self._text: Changeable = LeaseFile(place) if isinstance(place, Path) else LeaseChain(place)
         self._lasts = timedelta(seconds=seconds)
         self._clock = clock or (lambda: datetime.now(UTC))
         self._own: Holder | None = None
@@ -89,14 +101,19 @@ class Lease:
         Raises:
             LeaseHeldError: If another process holds it.
         """
-        with self._locked():
-            holder = self._read()
+        own = self._renewed(uuid.uuid4().hex)
+
+        def taken(text: str | None) -> str:
+            holder = _holder(text)
             if holder is not None and datetime.fromisoformat(holder.expires) > self._clock():
                 raise LeaseHeldError(
-                    f"expected a free lease, found {self._path} held by {holder.owner} until {holder.expires}; wait "
+                    f"expected a free lease, found {self._place} held by {holder.owner} until {holder.expires}; wait "
                     "for it to end"
                 )
-            self._write(uuid.uuid4().hex)
+            return _text(own)
+
+        self._text.change(taken)
+        self._own = own
 
     def renew(self) -> None:
         """Put the expiry off.
@@ -104,40 +121,43 @@ class Lease:
         Raises:
             LeaseLostError: If another process took it meanwhile.
         """
-        with self._locked():
-            self._write(self._still_own().token)
+        if self._own is None:
+            raise LeaseLostError(f"expected to hold {self._place}, found that it was never taken, or given back")
+        own = self._renewed(self._own.token)
+
+        def renewed(text: str | None) -> str:
+            holder = _holder(text)
+            if holder is None or holder.token != own.token:
+                now = "nobody" if holder is None else holder.owner
+                raise LeaseLostError(f"expected to hold {self._place}, found it held by {now}")
+            return _text(own)
+
+        self._text.change(renewed)
+        self._own = own
 
     def give_back(self) -> None:
         """Free the lease; one that another process took meanwhile stays as it is."""
-        with self._locked():
-            holder = self._read()
-            if self._own is not None and holder is not None and holder.token == self._own.token:
-                self._path.unlink()
-            self._own = None
+        own, self._own = self._own, None
 
-    def _still_own(self) -> Holder:
-        holder = self._read()
-        if self._own is None or holder is None or holder.token != self._own.token:
-            now = "nobody" if holder is None else holder.owner
-            raise LeaseLostError(f"expected to hold {self._path}, found it held by {now}")
-        return self._own
+        def freed(text: str | None) -> str | None:
+            holder = _holder(text)
+            return None if own is not None and holder is not None and holder.token == own.token else text
 
-    def _write(self, token: str) -> None:
+        self._text.change(freed)
+
+    def _renewed(self, token: str) -> Holder:
         expires = (self._clock() + self._lasts).isoformat()
-        self._own = Holder(f"process {os.getpid()} on {socket.gethostname()}", token, expires)
-        write_atomically(self._path, (json.dumps(asdict(self._own), indent=2) + "\n").encode())
+        return Holder(f"process {os.getpid()} on {socket.gethostname()}", token, expires)
 
-    def _read(self) -> Holder | None:
-        """Return who holds it; None where nobody does, or where the file is not one of a lease."""
-        try:
-            holder = Holder(**json.loads(self._path.read_text(encoding="utf-8")))
-            return holder if datetime.fromisoformat(holder.expires).tzinfo else None
-        except (FileNotFoundError, TypeError, ValueError):
-            return None
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        self._guard.parent.mkdir(parents=True, exist_ok=True)
-        with self._guard.open("a") as guard:
-            fcntl.flock(guard, fcntl.LOCK_EX)
-            yield
+def _text(holder: Holder) -> str:
+    return json.dumps(asdict(holder), indent=2) + "\n"
+
+
+def _holder(text: str | None) -> Holder | None:
+    """Return who holds it; None where nobody does, or where the text is not one of a lease."""
+    try:
+        holder = Holder(**json.loads(text or ""))
+        return holder if datetime.fromisoformat(holder.expires).tzinfo else None
+    except (TypeError, ValueError):
+        return None

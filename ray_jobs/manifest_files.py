@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from audit.config.settings import AuditConfig
-from audit.store import write_atomically
+from audit.local_storage import write_atomically
 from ray_jobs.cron import Cron
 from ray_jobs.manifests import Deployment, Manifest, cronjob, raycronjob, rayjob, to_yaml
 from ray_jobs.systemd import Units, to_unit

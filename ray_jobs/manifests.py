@@ -13,11 +13,13 @@ import re
 import shlex
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from audit.config.settings import GENERATED_HERE, AuditConfig
+from audit.place import place_of
 from ray_jobs.cron import Cron
 
 Manifest = dict[str, Any]
@@ -105,8 +107,18 @@ class Deployment:
         return [
             "difflens-audit", "schedule", "once", f"{CONFIG_DIRECTORY}/{CONFIG_FILE}",
             "--cron", self.cron.text, "--time-zone", self.time_zone,
-            "--output", OUTPUT_DIRECTORY, "--gate-exit-code", "0",
+            "--output", self.output, "--gate-exit-code", "0",
         ]  # fmt: skip
+
+    @property
+    def on_claim(self) -> bool:
+        """Whether the run directories lie on the claim, and not in an object store that the config names."""
+        return isinstance(place_of(self.config.output), Path)
+
+    @property
+    def output(self) -> str:
+        """Where the pods keep the run directories."""
+        return OUTPUT_DIRECTORY if self.on_claim else self.config.output
 
     @property
     def gpu_count(self) -> int:
@@ -258,13 +270,14 @@ def _container(name: str, deployment: Deployment, *, cpus: int, memory: str, gpu
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
         "volumeMounts": [
             {"name": "config", "mountPath": CONFIG_DIRECTORY, "readOnly": True},
-            {"name": "runs", "mountPath": OUTPUT_DIRECTORY},
+            *([{"name": "runs", "mountPath": OUTPUT_DIRECTORY}] if deployment.on_claim else []),
             {"name": "shared-memory", "mountPath": "/dev/shm"},  # noqa: S108 - of the pod itself
         ],
     }
 
 
 def _pod(deployment: Deployment, container: Manifest) -> Manifest:
+    claim = {"claimName": deployment.claim}
     return {
         "automountServiceAccountToken": False,
         "securityContext": {
@@ -277,7 +290,7 @@ def _pod(deployment: Deployment, container: Manifest) -> Manifest:
         "containers": [container],
         "volumes": [
             {"name": "config", "configMap": {"name": f"{deployment.name}-config"}},
-            {"name": "runs", "persistentVolumeClaim": {"claimName": deployment.claim}},
+            *([{"name": "runs", "persistentVolumeClaim": claim}] if deployment.on_claim else []),
             {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": "2Gi"}},  # Ray's object store
         ],
     }

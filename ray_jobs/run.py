@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,8 +18,9 @@ from audit.calibration.bundle import bundle_of, world_table
 from audit.calibration.world import World
 from audit.config.settings import AuditConfig
 from audit.confusion_file import judge_confusions
-from audit.evidence import keep_evidence, lens_evidence
+from audit.evidence import LENS_FILE, keep_evidence, lens_evidence
 from audit.models.source import model_fingerprint
+from audit.place import Place, place_of
 from audit.plan import arms_of, opinions_of, plan_shards, prompts_of
 from audit.provenance import collect_provenance
 from audit.records import Attribute, AuditResult, Shard, Status
@@ -57,8 +57,8 @@ class AuditOutcome:
         seconds: Wall time of this try.
     """
 
-    run_path: Path
-    report: Path
+    run_path: Place
+    report: Place
     result: AuditResult
     incomplete: tuple[str, ...]
     unmade: float | None
@@ -88,6 +88,7 @@ def run_audit(config: AuditConfig, *, run_id: str | None = None, address: str | 
         PoolError: If no worker can be started, or not one shard could be finished.
         CorruptShardError: If a shard's file cannot be read, and neither when it was written again.
         NoImagesError: If no image at all could be made.
+        StorageError: If the object store that holds the results does not do its part.
     """
     started = time.monotonic()
     warn_of_outage(config)
@@ -145,14 +146,14 @@ def open_run(config: AuditConfig, run_id: str, cluster: Cluster) -> RunDirectory
     Raises:
         RunConflictError: If it holds another config, or shards of other weights.
     """
-    run = RunDirectory(Path(config.output).absolute() / run_id)
+    run = RunDirectory(place_of(config.output).absolute() / run_id)
     provenance = collect_provenance(model_fingerprint(config.model), cluster.accelerators)
     run.create(redact_tree(_plain(config)), redact_tree(provenance))
     return run
 
 
 def do_stages(
-    config: AuditConfig, shards: Sequence[Shard], run: RunDirectory, lens: Path | None, cluster: Cluster
+    config: AuditConfig, shards: Sequence[Shard], run: RunDirectory, lens: Place | None, cluster: Cluster
 ) -> tuple[tuple[Shard, ...], tuple[Shard, ...]]:
     """Do the planned shards and, where the config samples in two stages, those that their results ask for.
 
@@ -219,8 +220,8 @@ def summarise_run(
         opinions=opinions_of(config),
         stages=Stages.of(config),
     )
-    lens = run.file(LENS)
-    return summarise(run, summary_plan, lens_evidence(lens) if lens.exists() else None, reference)
+    lens = lens_evidence(run.file(LENS)) if run.has(f"{LENS}/{LENS_FILE}") else None
+    return summarise(run, summary_plan, lens, reference)
 
 
 def unmade_images(result: AuditResult) -> float:

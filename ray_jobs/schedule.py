@@ -6,13 +6,13 @@ import logging
 import threading
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobExecutionEvent, JobSubmissionEvent
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from audit.config.errors import ConfigErrors
+from audit.place import place_of
 from audit.slots import Journal, Slot, SlotRecord, series_of
 from ray_jobs.slot import Order, SlotOutcome, note_missed, run_slot
 from ray_jobs.slot_times import SlotTimes
@@ -122,4 +122,4 @@ class Schedule:
         """Return the series and the journal of the config as it is now, or as it last could be read."""
         with suppress(ConfigErrors):
             self._config = self._order.read()
-        return series_of(self._config), Journal.of(Path(self._config.output), self._config.name)
+        return series_of(self._config), Journal.of(place_of(self._config.output), self._config.name)

@@ -44,7 +44,9 @@ ZoneOption = Annotated[str, typer.Option("--time-zone", metavar="NAME", help="Wh
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Replace a value of the config.")
 ]
-OutputOption = Annotated[str | None, typer.Option("--output", metavar="DIR", help="Where runs are kept.")]
+OutputOption = Annotated[
+    str | None, typer.Option("--output", metavar="DIR", help="Where runs are kept: a path or s3://bucket/prefix.")
+]
 AddressOption = Annotated[str | None, typer.Option("--address", help="A running Ray cluster instead of this machine.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Answer as JSON on standard output.")]
 CODE_OPTION = typer.Option("--gate-exit-code", min=0, max=125, metavar="N", help=GATE_EXIT_CODE)

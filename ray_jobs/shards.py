@@ -10,6 +10,7 @@ from typing import Any
 import ray
 
 from audit.config.settings import AuditConfig
+from audit.place import Place
 from audit.records import Shard, ShardReceipt, Status
 from audit.store import CorruptShardError, RunDirectory
 from ray_jobs.cluster import Cluster, cluster_now, worker_count, worker_resources
@@ -29,7 +30,7 @@ def do_shards(
     config: AuditConfig,
     shards: Sequence[Shard],
     run: RunDirectory,
-    lens: Path | None,
+    lens: Place | None,
     cluster: Cluster,
     *,
     whole: int | None,
@@ -103,7 +104,9 @@ def unmade_share(receipt: ShardReceipt) -> float:
     return receipt.statuses.get(Status.FAILED, 0) / receipt.images if receipt.images else 0.0
 
 
-def worker_factory(config: AuditConfig, run: RunDirectory, lens: Path | None, cluster: Cluster) -> Callable[[int], Any]:
+def worker_factory(
+    config: AuditConfig, run: RunDirectory, lens: Place | None, cluster: Cluster
+) -> Callable[[int], Any]:
     """Return what starts a worker; its settings are put into Ray's store once, not sent with every start."""
     worker = ray.remote(ShardWorker).options(**worker_resources(config.workers, cluster.gpus))
     settings = ray.put(

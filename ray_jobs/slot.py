@@ -22,8 +22,9 @@ from pathlib import Path
 
 from audit.config.file import read_config
 from audit.config.settings import AlertsConfig, AuditConfig
+from audit.place import Place, place_of
 from audit.slots import Journal, Slot, SlotRecord, State, schedule_directory, series_of
-from audit.store import write_atomically
+from audit.storage import storage_of
 from audit.trend import Trend, latest_trend
 from ray_jobs.alerts import ALERTS, Alert, alerts_of, deliver, note_alerts
 from ray_jobs.exit_codes import ExitCode, exit_code
@@ -120,7 +121,7 @@ def run_slot(order: Order, due: datetime, times: SlotTimes | None, stop: threadi
     """
     config = order.read()
     slot = Slot(series_of(config), due)
-    output = Path(config.output)
+    output = place_of(config.output)
     journal = Journal.of(output, config.name)
     note_missed(journal, slot, times)
     if journal.state(slot) == "done":
@@ -211,10 +212,11 @@ def _end(child: subprocess.Popen[bytes]) -> int:
 
 def _told(outcome: SlotOutcome, config: AuditConfig, journal: Journal) -> SlotOutcome:
     """Bring the series up to date, and tell what is new in it."""
-    directory = schedule_directory(Path(config.output), config.name)
+    output = place_of(config.output)
+    directory = schedule_directory(output, config.name)
     slot = outcome.slot
-    trend = latest_trend(Path(config.output), slot, journal.gaps(slot.series, slot.time))
-    _write_series(directory / f"{slot.series}.json", trend)
+    trend = latest_trend(output, slot, journal.gaps(slot.series, slot.time))
+    _write_series(directory, trend)
     own = bool(trend.points) and trend.points[-1].run_id == slot.run_id
     new = note_alerts(directory / ALERTS, alerts_of(trend) if own else ())
     for alert in new:
@@ -226,8 +228,9 @@ def _told(outcome: SlotOutcome, config: AuditConfig, journal: Journal) -> SlotOu
     return SlotOutcome(slot, outcome.state, code, outcome.note, new)
 
 
-def _write_series(path: Path, trend: Trend) -> None:
-    write_atomically(path, (json.dumps(asdict(trend), indent=2, ensure_ascii=False) + "\n").encode())
+def _write_series(directory: Place, trend: Trend) -> None:
+    text = json.dumps(asdict(trend), indent=2, ensure_ascii=False)
+    storage_of(directory).write(f"{trend.series}.json", f"{text}\n".encode())
 
 
 def _meaning(code: int) -> str:

@@ -43,10 +43,10 @@ def status_of(run: RunDirectory, now: datetime | None = None) -> Status:
     Raises:
         NoRunError: If the directory holds no progress.
     """
-    if not run.file(PROGRESS).exists():
+    if not run.has(PROGRESS):
         raise NoRunError(f"{run.path}: expected a run directory with {PROGRESS}, found none; start the audit first")
     progress = run.read_json(PROGRESS)
-    failures = run.read_json(FAILURES)["failures"] if run.file(FAILURES).exists() else []
+    failures = run.read_json(FAILURES)["failures"] if run.has(FAILURES) else []
     silent = (now or datetime.now(UTC)) - datetime.fromisoformat(progress["updated"])
     return Status(progress, silent.total_seconds(), dict(Counter(entry["kind"] for entry in failures)))
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from audit.calibration.bundle import bundle_of
 from audit.config.settings import AuditConfig
+from audit.place import place_of
 from ray_jobs.cluster import ClusterError
 from ray_jobs.project_wheel import build_wheel
 
@@ -47,10 +48,11 @@ def submit(config: AuditConfig, address: str, run_id: str | None = None) -> str:
         NotSubmittedError: If the results would be lost with the job.
         ClusterError: If the cluster cannot be reached, or refuses.
     """
-    if not Path(config.output).is_absolute() and "://" not in config.output:
+    output = place_of(config.output)
+    if isinstance(output, Path) and not output.is_absolute():
         raise NotSubmittedError(
-            f"output: expected an absolute path that every node of the cluster sees, found {config.output!r}; a job's "
-            "own directory is removed with it"
+            "output: expected an absolute path that every node of the cluster sees, or an address such as "
+            f"s3://bucket/runs, found {config.output!r}; a job's own directory is removed with it"
         )
     command = ["python", "-m", "ray_jobs", "run", CONFIG_FILE, *(["--run-id", run_id] if run_id else [])]
     with tempfile.TemporaryDirectory() as scratch, _jobs(address) as jobs:

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from audit.config.settings import TrackingConfig
+from audit.place import Place
 from audit.redaction import redact
 from audit.store import AUDIT, CONFIG, PROVENANCE, RunDirectory
 from ray_jobs.track import letter_of
@@ -31,7 +32,7 @@ class Synced:
         skipped: Why nothing was tried, empty where it was.
     """
 
-    run_path: Path
+    run_path: Place
     receipt: Receipt
     skipped: str = ""
 
@@ -46,7 +47,7 @@ class Synced:
         return "; ".join(filter(None, (f"{taken}, {self.receipt.url}", self.receipt.note)))
 
 
-def sync(paths: Sequence[Path], uri: str | None = None, seconds: float = 600.0) -> Iterator[Synced]:
+def sync(paths: Sequence[Place], uri: str | None = None, seconds: float = 600.0) -> Iterator[Synced]:
     """Hand runs over, the oldest first, so that a later audit has the last word on a registered model.
 
     Args:
@@ -63,13 +64,13 @@ def sync(paths: Sequence[Path], uri: str | None = None, seconds: float = 600.0) 
     return _synced([(run, _letter(run, uri)) for run in runs_in(paths)], seconds)
 
 
-def runs_in(paths: Sequence[Path]) -> tuple[RunDirectory, ...]:
+def runs_in(paths: Sequence[Place]) -> tuple[RunDirectory, ...]:
     """Return the runs that are meant, each once, in the order of their beginning.
 
     Raises:
         NothingToSyncError: A path is no finished run, or no run lies in it.
     """
-    found = {run.path.resolve(): run for path in paths for run in _runs_at(path)}
+    found = {_whole(run.path): run for path in paths for run in _runs_at(path)}
     return tuple(sorted(found.values(), key=lambda run: (_begun(run), run.path.name)))
 
 
@@ -89,22 +90,32 @@ def _synced(letters: Sequence[tuple[RunDirectory, Letter | str]], seconds: float
                 yield Synced(run.path, receipt)
 
 
-def _runs_at(path: Path) -> list[RunDirectory]:
-    if (path / CONFIG).is_file() or (path / AUDIT).is_file():
-        run = RunDirectory(path)
+def _whole(place: Place) -> Place:
+    return place.resolve() if isinstance(place, Path) else place
+
+
+def _runs_at(path: Place) -> list[RunDirectory]:
+    run = RunDirectory(path)
+    if run.has(CONFIG) or run.has(AUDIT):
         missing = _unfinished(run)
         if missing:
             raise NothingToSyncError(f"{path}: expected a finished run, {missing}; finish the audit first")
         return [run]
-    inside = [RunDirectory(file.parent) for file in sorted(path.glob(f"*/{CONFIG}"))]
-    if not inside:
-        found = "a directory without runs" if path.is_dir() else "a file" if path.exists() else "nothing"
-        raise NothingToSyncError(f"{path}: expected a run directory or a directory of runs, found {found}")
-    return inside
+    inside = [RunDirectory(path / name) for name in run.storage.folders()]
+    runs = [run for run in inside if run.has(CONFIG)]
+    if not runs:
+        raise NothingToSyncError(f"{path}: expected a run directory or a directory of runs, found {_found_at(path)}")
+    return runs
+
+
+def _found_at(path: Place) -> str:
+    if isinstance(path, Path):
+        return "a directory without runs" if path.is_dir() else "a file" if path.exists() else "nothing"
+    return "no run under that address"
 
 
 def _unfinished(run: RunDirectory) -> str:
-    missing = [name for name in REQUIRED if not run.file(name).is_file()]
+    missing = [name for name in REQUIRED if not run.has(name)]
     return f"found no {' and no '.join(missing)}" if missing else ""
 
 
@@ -120,7 +131,10 @@ def _letter(run: RunDirectory, uri: str | None) -> Letter | str:
         raise NothingToSyncError(f"{run.file(CONFIG)}: expected the run's tracking section, found {error!r}") from error
     if not tracking.enabled and uri is None:
         return "its config switches tracking off; --uri names a store all the same"
-    return letter_of(run, tracking, uri)
+    try:
+        return letter_of(run, tracking, uri)
+    except ValueError as error:
+        raise NothingToSyncError(str(error)) from error
 
 
 def _begun(run: RunDirectory) -> str:

@@ -45,9 +45,15 @@ def letter_of(run: RunDirectory, tracking: TrackingConfig, uri: str | None = Non
         run: Its run directory.
         tracking: Where its config wants it.
         uri: Another store than that; None for the config's, and where that names none for the database beside the run.
+
+    Raises:
+        ValueError: If none is named, and the run lies in an object store, beside which no database can be.
     """
-    beside = f"sqlite:///{run.path.absolute().parent / 'mlflow.db'}"
-    return Letter(run.path, uri or tracking.uri or beside, tracking.experiment, tracking.registered_model)
+    beside = f"sqlite:///{run.path.absolute().parent / 'mlflow.db'}" if isinstance(run.path, Path) else ""
+    store = uri or tracking.uri or beside
+    if not store:
+        raise ValueError(f"expected a tracking store for {run.path}, found none in its config; name one with --uri")
+    return Letter(run.path, store, tracking.experiment, tracking.registered_model)
 
 
 def warn_of_outage(config: AuditConfig) -> Thread | None:
@@ -66,5 +72,7 @@ def warn_of_outage(config: AuditConfig) -> Thread | None:
 
 
 def _later(run: RunDirectory) -> str:
-    path = run.path if not run.path.is_relative_to(Path.cwd()) else run.path.relative_to(Path.cwd())
+    path = run.path
+    if isinstance(path, Path) and path.is_relative_to(Path.cwd()):
+        path = path.relative_to(Path.cwd())
     return f"hand it over later: {shlex.join(['difflens-audit', 'sync', str(path)])}"

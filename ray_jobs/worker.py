@@ -7,6 +7,8 @@ import logging
 import os
 import time
 from collections import Counter
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from audit.config.settings import AuditConfig
+from audit.folder_copy import folder_on_disk
+from audit.place import place_of
 from audit.records import Shard, ShardReceipt
-from audit.store import RunDirectory, write_atomically
+from audit.store import RunDirectory, image_name
 from ray_jobs.cluster import this_node
 from ray_jobs.metrics import WorkerMetrics
 from ray_jobs.worker_log import log_as_json
@@ -39,7 +43,7 @@ class WorkerSettings:
 
     Attributes:
         config: The audit.
-        run_path: The run directory, as an absolute path that every node sees.
+        run_path: The run directory, as an absolute path or an address that every node sees.
         lens_path: The model's lens, None where the audit needs none.
         working_directory: Where the audit was started: relative paths in the config mean the same to a worker.
     """
@@ -72,11 +76,13 @@ class ShardWorker:
         if Path(settings.working_directory).is_dir():
             os.chdir(settings.working_directory)
         torch.set_num_threads(settings.config.workers.threads)
-        self._run = RunDirectory(Path(settings.run_path))
+        self._run = RunDirectory(place_of(settings.run_path))
         self._report = settings.config.report
         self._shard_settings = ShardSettings.of(settings.config)
         self._batch = self._shard_settings.batch
-        self._parts = load_parts(settings.config, Path(settings.lens_path) if settings.lens_path else None)
+        lens = nullcontext() if settings.lens_path is None else folder_on_disk(place_of(settings.lens_path))
+        with lens as directory:
+            self._parts = load_parts(settings.config, directory)
         self._sign(self._parts.signatures)
         self._node = this_node() if ray.is_initialized() else ""
         self._metrics = WorkerMetrics()
@@ -99,8 +105,7 @@ class ShardWorker:
         self._metrics.begun(started - self._free_since)
         LOG.info("shard begun", extra=told)
         done, too_large = self._make(shard)
-        for arm, images in done.images.items():
-            self._keep_images(shard, arm, images)
+        self._run.write_images(self._kept_images(shard, done.images))
         self._run.write_shard(shard.id, done.table, done.attribution)
         self._free_since = time.monotonic()
         seconds = self._free_since - started
@@ -145,17 +150,20 @@ class ShardWorker:
 
     def _sign(self, instruments: dict[str, str]) -> None:
         """Leave the signatures; workers of one run must measure alike, whoever comes first."""
-        path = self._run.file(INSTRUMENTS)
-        if not path.exists():
+        if not self._run.has(INSTRUMENTS):
             self._run.write_json(INSTRUMENTS, instruments)
         elif (found := self._run.read_json(INSTRUMENTS)) != instruments:
             raise ValueError(f"the run was measured with {found}, this worker has {instruments}; begin another run")
 
-    def _keep_images(self, shard: Shard, arm: str, images: Tensor) -> None:
-        """Write the images that the report shows, the first ones of the prompt, or all where the config says so."""
-        for index, image in zip(shard.indices, images, strict=True):
-            if self._report.keep == "all" or index < self._report.images_per_prompt:
-                write_atomically(self._run.image_path(shard.prompt.id, index, arm), _webp(image))
+    def _kept_images(self, shard: Shard, images: Mapping[str, Tensor]) -> dict[str, bytes]:
+        """Encode the images that the report shows, the first ones of the prompt, or all where the config says so."""
+        every = self._report.keep == "all"
+        return {
+            image_name(shard.prompt.id, index, arm): _webp(image)
+            for arm, of_arm in images.items()
+            for index, image in zip(shard.indices, of_arm, strict=True)
+            if every or index < self._report.images_per_prompt
+        }
 
 
 def _webp(image: Tensor) -> bytes:

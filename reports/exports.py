@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from audit.records import AuditResult
-from audit.store import INTERSECTIONS, JUNIT, MODEL_CARD, SUMMARY, TABLE, RunDirectory, write_atomically
+from audit.store import INTERSECTIONS, JUNIT, MODEL_CARD, SUMMARY, TABLE, RunDirectory
 from reports.export import intersections_to_csv, to_csv, write_audit_json
 from reports.junit import to_junit
 from reports.markdown import to_markdown
@@ -21,4 +21,4 @@ def write_exports(run: RunDirectory, result: AuditResult) -> None:
         MODEL_CARD: to_model_card(result),
     }
     for name, text in texts.items():
-        write_atomically(run.file(name), text.encode())
+        run.write_bytes(name, text.encode())

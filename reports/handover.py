@@ -18,12 +18,12 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from threading import Timer
 from types import TracebackType
 from typing import IO, Any, Self, TextIO
 
 from audit.config.settings import RegisteredModelConfig
+from audit.place import Place, place_of
 from audit.redaction import redact
 from audit.store import RunDirectory
 from reports.export import read_audit_json
@@ -59,7 +59,7 @@ class Letter:
         registered: A registered model version to tag.
     """
 
-    run_path: Path
+    run_path: Place
     uri: str
     experiment: str
     registered: RegisteredModelConfig | None = None
@@ -242,7 +242,7 @@ def main(seconds: float) -> None:
 
 def _letter(data: Mapping[str, Any]) -> Letter:
     registered = data["registered"] and RegisteredModelConfig.model_validate(data["registered"])
-    return Letter(Path(data["run_path"]), data["uri"], data["experiment"], registered)
+    return Letter(place_of(data["run_path"]), data["uri"], data["experiment"], registered)
 
 
 @contextmanager

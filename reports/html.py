@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from audit.gates import overall_verdict
+from audit.place import Place
 from audit.records import Attribute, AuditResult, ImageKey, Verdict
 from audit.redaction import redact_tree
-from audit.store import AUDIT, REPORT, RunDirectory, write_atomically
+from audit.store import AUDIT, REPORT, RunDirectory
 from audit.trend import Trend, read_trend
 from reports.evidence_tables import (
     agreement_table,
@@ -95,28 +95,26 @@ class PairedImages:
     rows: tuple[tuple[str, tuple[str, ...]], ...]
 
 
-def write_report(run_path: Path) -> Path:
+def write_report(run_path: Place) -> Place:
     """Render ``report.html`` from a run directory and write it atomically.
 
     Args:
         run_path: A run directory that holds ``audit.json``.
 
     Returns:
-        Path of the report.
+        Where the report lies.
 
     Raises:
         FileNotFoundError: The directory has no ``audit.json``.
         UnreadableRunError: It is not what an audit writes.
     """
     run = RunDirectory(run_path)
-    if not run.file(AUDIT).is_file():
+    if not run.has(AUDIT):
         raise FileNotFoundError(
             f"expected {AUDIT} in {run_path}, found none; run the audit to its end first, or name another run directory"
         )
     result = read_audit_json(run)
-    target = run.file(REPORT)
-    write_atomically(target, render(result, kept_pictures(run, result), read_trend(run)).encode())
-    return target
+    return run.write_bytes(REPORT, render(result, kept_pictures(run, result), read_trend(run)).encode())
 
 
 def kept_pictures(run: RunDirectory, result: AuditResult) -> Pictures:

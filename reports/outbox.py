@@ -125,12 +125,12 @@ def filled_outbox(
     Raises:
         FileNotFoundError: The directory lacks ``audit.json``, ``results.parquet`` or ``report.html``.
     """
-    missing = [name for name in REQUIRED if not run.file(name).is_file()]
+    missing = [name for name in REQUIRED if not run.has(name)]
     if missing:
         raise FileNotFoundError(
             f"expected {', '.join(missing)} in {run.path}, found none; finish the audit and its report first"
         )
-    files = {name: _digest(run.file(name).read_bytes()) for name in FILES if run.file(name).is_file()}
+    files = {name: _digest(run.read_bytes(name)) for name in FILES if run.has(name)}
     fresh = Outbox(audit_id(result), uri, experiment, _items(files, _arms(result), registered))
     old = read_outbox(run)
     if old is None or (old.audit_id, old.uri, old.experiment) != (fresh.audit_id, uri, experiment):

@@ -130,7 +130,8 @@ def _tell(client: MlflowClient, audit: _Audit, outbox: Outbox, item: str) -> Out
     elif item.startswith(ARM):
         _tell_arm(client, audit, tracked, item.removeprefix(ARM))
     elif item.startswith(FILE):
-        client.log_artifact(tracked.run_id, str(audit.run.file(item.removeprefix(FILE))))
+        with audit.run.on_disk(item.removeprefix(FILE)) as path:
+            client.log_artifact(tracked.run_id, str(path))
     elif item == STATUS:
         _tell_status(client, audit, tracked)
     elif item == REGISTERED_MODEL and audit.registered:
@@ -222,7 +223,7 @@ def _experiment(client: MlflowClient, uri: str, name: str) -> str:
 
 def _times(run: RunDirectory, result: AuditResult) -> tuple[int, int]:
     """Return when the audit began and when its results were durable, in ms: a late telling must not date it later."""
-    ended = run.file(AUDIT).stat().st_mtime
+    ended = run.storage.written(AUDIT)
     created = result.provenance.get("created")
     begun = datetime.fromisoformat(str(created)).timestamp() if created else ended
     return int(min(begun, ended) * 1000), int(ended * 1000)

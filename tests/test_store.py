@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from audit.store import CONFIG, PROVENANCE, RESULTS, RunConflictError, RunDirectory, write_atomically
+from audit.local_storage import write_atomically
+from audit.store import CONFIG, PROVENANCE, RESULTS, RunConflictError, RunDirectory, image_name
 
 CONFIG_DATA = {
     "name": "a",
@@ -23,7 +24,14 @@ CONFIG_DATA = {
 
 
 @pytest.fixture
-def run(tmp_path):
+def run(place):
+    run = RunDirectory(place)
+    run.create(CONFIG_DATA, {"torch": "1"})
+    return run
+
+
+@pytest.fixture
+def local_run(tmp_path):
     run = RunDirectory(tmp_path / "run")
     run.create(CONFIG_DATA, {"torch": "1"})
     return run
@@ -74,15 +82,15 @@ def test_another_config_is_refused_with_the_first_difference(run, change, messag
     assert run.read_json(CONFIG) == CONFIG_DATA
 
 
-def test_another_model_is_refused(tmp_path):
-    run = RunDirectory(tmp_path)
+def test_another_model_is_refused(place):
+    run = RunDirectory(place)
     run.create(CONFIG_DATA, {"model_fingerprint": "aa"})
     with pytest.raises(RunConflictError, match='model_fingerprint was "aa", now it is "bb"'):
         run.create(CONFIG_DATA, {"model_fingerprint": "bb"})
 
 
-def test_shards_of_an_unknown_config_are_refused(tmp_path):
-    run = RunDirectory(tmp_path)
+def test_shards_of_an_unknown_config_are_refused(place):
+    run = RunDirectory(place)
     run.write_shard("a-0000", rows())
     with pytest.raises(RunConflictError, match=r"no config\.json"):
         run.create(CONFIG_DATA, {})
@@ -96,7 +104,7 @@ def test_an_empty_shard_is_refused_and_an_unfinished_one_is_named(run):
     assert run.finished() == set()
 
 
-def test_a_writer_killed_before_the_rename_leaves_no_finished_shard(run):
+def test_a_writer_killed_before_the_rename_leaves_no_finished_shard(local_run):
     script = textwrap.dedent("""
         import os, pathlib, signal, sys
         import pyarrow as pa
@@ -105,14 +113,14 @@ def test_a_writer_killed_before_the_rename_leaves_no_finished_shard(run):
         RunDirectory(pathlib.Path(sys.argv[1])).write_shard("a-0000", pa.table({"index": [1]}))
     """)
     process = subprocess.run(
-        [sys.executable, "-c", script, run.path], check=False, env={**os.environ, "PYTHONPATH": "."}
+        [sys.executable, "-c", script, local_run.path], check=False, env={**os.environ, "PYTHONPATH": "."}
     )
     assert process.returncode == -signal.SIGKILL
-    assert [path.suffix for path in (run.path / "shards").iterdir()] == [".tmp"]
-    assert run.finished() == set()
-    run.write_shard("a-0000", rows())
-    assert run.finished() == {"a-0000"}
-    assert run.read_shard("a-0000").equals(rows())
+    assert [path.suffix for path in (local_run.path / "shards").iterdir()] == [".tmp"]
+    assert local_run.finished() == set()
+    local_run.write_shard("a-0000", rows())
+    assert local_run.finished() == {"a-0000"}
+    assert local_run.read_shard("a-0000").equals(rows())
 
 
 def test_an_attribution_without_its_rows_is_not_a_finished_shard(run, monkeypatch):
@@ -134,27 +142,27 @@ def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path):
 
 def test_equal_rows_give_equal_bytes_however_they_were_gathered(run):
     run.write_results(rows(9))
-    whole = run.file(RESULTS).read_bytes()
+    whole = run.read_bytes(RESULTS)
     pieces = [rows(4), rows(5, start=4).replace_schema_metadata({"pandas": "noise"})]
     run.write_results(pa.concat_tables(piece.replace_schema_metadata(None) for piece in pieces))
-    assert run.file(RESULTS).read_bytes() == whole
+    assert run.read_bytes(RESULTS) == whole
     run.write_results(rows(9).replace_schema_metadata({"made": "today"}))
-    assert run.file(RESULTS).read_bytes() == whole
+    assert run.read_bytes(RESULTS) == whole
     assert run.read_results().equals(rows(9))
 
 
 def test_any_reader_of_parquet_reads_a_shard(run):
     run.write_shard("a-0000", rows())
-    assert pq.read_table(run.path / "shards" / "a-0000.parquet").equals(rows())
+    with run.on_disk("shards/a-0000.parquet") as path:
+        assert pq.read_table(path).equals(rows())
 
 
-def test_images_of_one_key_lie_beside_each_other(run):
-    a, b = run.image_path("nurse", 7, "baseline"), run.image_path("nurse", 7, "gender")
-    assert a.parent == b.parent == run.path / "images" / "nurse"
-    assert (a.name, b.name) == ("00007-baseline.webp", "00007-gender.webp")
+def test_images_of_one_key_lie_beside_each_other():
+    assert image_name("nurse", 7, "baseline") == "images/nurse/00007-baseline.webp"
+    assert image_name("nurse", 7, "gender") == "images/nurse/00007-gender.webp"
 
 
 def test_json_has_no_word_for_nan(run):
     with pytest.raises(ValueError, match="JSON"):
         run.write_json("audit.json", {"value": float("nan")})
-    assert not run.file("audit.json").exists()
+    assert not run.has("audit.json")

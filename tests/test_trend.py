@@ -53,20 +53,24 @@ def result_of(run_id, verdicts=(), **provenance):
     return AuditResult(run_id, {}, provenance, (), (overall,), (), {}, verdicts=tuple(verdicts))
 
 
-@pytest.fixture
-def audited(tmp_path):
-    """Leave behind the run of a slot as an audit does, and return its trend."""
+def leaver(output):
+    """Return what leaves behind the run of a slot as an audit does, and returns its trend."""
 
     def leave(week, shares=SHARES, seed=1, images=48, verdicts=(), fingerprint="sha256:1", **provenance):
         slot = Slot(SERIES, START + timedelta(weeks=week))
-        run = RunDirectory(tmp_path / slot.run_id)
+        run = RunDirectory(output / slot.run_id)
         about = {"model_fingerprint": fingerprint, "instruments": {"judge": "a"}, "versions": {"torch": "2"}}
         config = {"name": "weekly", "seed": seed, "attributes": {"gender": list(GENDER.groups)}}
         run.write_json(AUDIT, {"schema_version": 2, "run_id": slot.run_id, "config": config, "provenance": about})
         run.write_results(pa.Table.from_pylist(rows(shares, seed, images), schema=results_schema([GENDER])))
-        return write_trend(run, result_of(slot.run_id, verdicts, **provenance), earlier_points(tmp_path, slot))
+        return write_trend(run, result_of(slot.run_id, verdicts, **provenance), earlier_points(output, slot))
 
     return leave
+
+
+@pytest.fixture
+def audited(tmp_path):
+    return leaver(tmp_path)
 
 
 def called(trend):
@@ -101,6 +105,13 @@ def test_a_planted_change_is_called_at_the_next_slot_by_name_with_what_went_in(a
     assert check.inputs == ("model_fingerprint",)
     assert all(found.low > 0 or found.high < 0 for found in check.called)
     assert all(found.adjusted_p_value <= check.error_rate for found in check.called)
+
+
+def test_a_series_lies_in_an_object_store_as_on_a_disk(place):
+    leave = leaver(place)
+    leave(0)
+    leave(1)
+    assert called(leave(2, SHARES | {"nurse": 0.3})) == [False, False, True]
 
 
 def test_after_a_change_the_new_state_is_what_later_runs_are_held_against(audited):

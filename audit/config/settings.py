@@ -31,6 +31,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from audit.config.problems import Location, Problem, listing, suggestion
 from audit.config.shares import category_problems, share_problems
+from audit.place import ObjectPath, PlaceError, place_of
 from audit.records import BASELINE
 
 ZERO_SHOT = "zero-shot"
@@ -514,7 +515,8 @@ class AuditConfig(_Section):
     alerts: AlertsConfig = AlertsConfig()
     workers: WorkersConfig = WorkersConfig()
     output: Text = "runs"
-    """Directory in which each run gets a directory of its own."""
+    """Directory in which each run gets a directory of its own, or an address in an object store (``s3://bucket/runs``;
+    ``gs``, ``abfs``). Credentials come from the environment."""
 
     @model_validator(mode="before")
     @classmethod
@@ -571,6 +573,7 @@ def _disagreements(config: AuditConfig) -> Iterator[Problem]:
         yield from _mitigation_disagreements(config, ("mitigations", index), mitigation)
     yield from _opinion_disagreements(config)
     yield from _webhook(config.alerts)
+    yield from _output(config)
     yield from _repeated_gate_names(config)
     for index, gate in enumerate(config.gates):
         at: Location = ("gates", index)
@@ -702,6 +705,20 @@ def _webhook(alerts: AlertsConfig) -> Iterator[Problem]:
         yield Problem(at, "expected an address without user name and password, found one with them; sign by secret_env")
     if alerts.secret_env is None:
         yield Problem(at, "expected secret_env beside the webhook, found none; an alert that anyone can forge is none")
+
+
+def _output(config: AuditConfig) -> Iterator[Problem]:
+    try:
+        place = place_of(config.output)
+    except PlaceError as error:
+        yield Problem(("output",), str(error))
+        return
+    if isinstance(place, ObjectPath) and config.tracking.enabled and config.tracking.uri is None:
+        message = (
+            f"expected a tracking server or database beside results in {place}, where no database file can lie, found "
+            "none; set tracking.uri, or tracking.enabled: false"
+        )
+        yield Problem(("tracking", "uri"), message, reads=(("output",), ("tracking", "enabled")))
 
 
 def _repeated_gate_names(config: AuditConfig) -> Iterator[Problem]:

@@ -19,7 +19,7 @@ from ray_jobs.cluster import connect
 
 
 @pytest.fixture(scope="session")
-def cluster():
+def cluster(s3_port):  # the workers inherit where the S3 server is
     with connect(None, WorkersConfig(count=3, threads=1)) as cluster:
         yield cluster
 

@@ -7,6 +7,11 @@ import pytest
 
 from audit.config.settings import AuditConfig
 from audit.dissect.lens import Lens
+from audit.evidence import keep_evidence, lens_evidence
+from audit.folder_copy import folder_on_disk, folder_to_fill
+from audit.place import place_of
+from audit.storage import storage_of
+from benchmarks.s3_server import BUCKET
 from ray_jobs import dissect
 from ray_jobs.run import run_audit
 
@@ -60,6 +65,25 @@ def test_an_interrupted_search_goes_on_with_the_answers_on_file(config, cluster,
         (kept / f"{prompt}-gender.json").write_text('{"female": 0.25, "male": 0.5}')
     monkeypatch.setattr(dissect, "run_on_pool", None)  # nothing is left to do, so no pool is needed
     assert Lens.load(dissect.make_lens(made, cluster)).strengths["gender"]["nurse"] == {"female": 0.25, "male": 0.5}
+
+
+def test_a_lens_is_put_into_an_object_store_and_fetched_from_it(s3, config, cluster, lens_directory, monkeypatch):
+    made = config.model_copy(update={"output": f"s3://{BUCKET}/dissect/runs"})
+    partial = place_of(made.output) / "lenses" / f"{lens_directory.name}.partial"
+    with folder_to_fill(partial, last="lens.json") as directory:
+        shutil.copytree(lens_directory, directory, dirs_exist_ok=True)
+    assert s3.asked("PUT")[-1].path.endswith("/lens.json")
+    for prompt in json.loads((lens_directory / "lens.json").read_text())["strengths"]["gender"]:
+        storage_of(partial).write(f"{dissect.STRENGTHS}/{prompt}-gender.json", b'{"female": 0.25, "male": 0.5}')
+    monkeypatch.setattr(dissect, "run_on_pool", None)  # nothing is left to do, so no pool is needed
+    place = dissect.make_lens(made, cluster)
+    assert place == dissect.find_lens(made) == partial.parent / lens_directory.name
+    with folder_on_disk(place) as directory:
+        assert Lens.load(directory).strengths["gender"]["nurse"] == {"female": 0.25, "male": 0.5}
+    assert not s3.keys("dissect/runs/lenses/" + partial.name)
+    keep_evidence(place, place_of(made.output) / "run" / "lens")
+    assert lens_evidence(place_of(made.output) / "run" / "lens").card["top_images"]
+    assert not [key for key in s3.keys("dissect/runs/run") if key.endswith(".safetensors")]
 
 
 def test_an_audit_dissects_and_steers(config, cluster, lens_directory):

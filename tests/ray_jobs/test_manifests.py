@@ -136,6 +136,15 @@ def test_the_config_is_mounted_where_the_command_reads_it_as_it_is_in_the_file(k
         assert volumes[mounts[output]]["persistentVolumeClaim"]["claimName"] == "difflens-audit-runs"
 
 
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_results_in_an_object_store_need_no_claim(kind):
+    stored = TEXT + "output: s3://audits/runs\ntracking: {enabled: false}\n"
+    [told] = kubernetes_files(deployment(stored), kind).values()
+    assert "--output s3://audits/runs" in told.replace("\n", " ").replace("- ", "").replace("  ", "")
+    assert "persistentVolumeClaim" not in told
+    assert "mountPath: /runs" not in told
+
+
 @pytest.mark.parametrize("kind", ["rayjob", "raycronjob"])
 def test_gpus_are_asked_for_where_images_are_made_and_by_the_head_never(kind):
     head, workers = (pods(kind)[name]["containers"][0]["resources"] for name in ("head", "workers"))

@@ -11,7 +11,7 @@ from audit.measure.embedders import ClipEmbedder
 from audit.plan import plan_shards, prompts_of
 from audit.records import Status
 from audit.rows import FEATURES
-from audit.store import RunDirectory
+from audit.store import RunDirectory, image_name
 from ray_jobs.worker import INSTRUMENTS, ShardWorker, WorkerSettings
 
 
@@ -63,7 +63,7 @@ def test_the_first_pictures_are_kept_or_all_where_the_config_says_so(audit, tmp_
     worker = worker_of(config, run.path)
     worker.do(shards_of(config)[0])
     paths = sorted(run.file("images").rglob("*.webp"))
-    assert paths == [run.image_path("doctor", index, "baseline") for index in range(kept)]
+    assert paths == [run.file(image_name("doctor", index, "baseline")) for index in range(kept)]
     assert Image.open(paths[0]).size == (64, 64)
 
 

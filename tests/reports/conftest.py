@@ -29,7 +29,7 @@ from audit.records import (
     SecondView,
     Verdict,
 )
-from audit.store import AUDIT, REPORT, RESULTS, RunDirectory
+from audit.store import AUDIT, REPORT, RESULTS, RunDirectory, image_name
 from audit.targets import uniform_targets
 from benchmarks.mlflow_server import DATABASE, MlflowServer
 from reports.export import to_json
@@ -228,7 +228,7 @@ def write_run(path: Path, result: AuditResult) -> RunDirectory:
             tone = int(rng.integers(4))
             for arm in arms:
                 male = rng.random() < (MALE_SHARE[prompt] if arm == BASELINE else 0.5)
-                target = run.image_path(prompt, index, arm)
+                target = run.file(image_name(prompt, index, arm))
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(face(male, tone))
     for latent, names in (result.lens.get("top_images") or {}).items():
