@@ -81,8 +81,12 @@ class LocalNodes:
         self.patience.until(lambda: len(alive()) == count + 1, f"{count} nodes in the cluster")
 
     def add(self) -> None:
-        """Start a node, and do not wait until it has joined."""
-        self.cluster.add_node(wait=False, num_cpus=1, num_gpus=1, node_ip_address=HERE)
+        """Start a node, and do not wait until it has joined.
+
+        Raises:
+            TimeoutError: If the machine is too busy for it.
+        """
+        _started(lambda: self.cluster.add_node(wait=False, num_cpus=1, num_gpus=1, node_ip_address=HERE))
 
     def remove(self, node: Any) -> None:
         """Kill all processes of a node."""
@@ -106,16 +110,27 @@ def local_nodes(count: int, patience: Patience) -> Iterator[LocalNodes]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 starves workers where the machine does other things
     head = {"num_cpus": 0, "node_ip_address": HERE, "include_dashboard": False, "_system_config": NOTICED_SOON}
-    nodes = LocalNodes(Cluster(initialize_head=True, head_node_args=head), patience)
+    cluster = None
     try:
+        cluster = _started(lambda: Cluster(initialize_head=True, head_node_args=head))
+        nodes = LocalNodes(cluster, patience)
         nodes.resize(count)
         yield nodes
     finally:
         processes = psutil.Process().children(recursive=True)
-        nodes.cluster.shutdown()
+        if cluster is not None:
+            cluster.shutdown()
         _, left = psutil.wait_procs(processes, LEAVE_SECONDS)
         for process in left:
             process.kill()
+
+
+def _started(start: Callable[[], Any]) -> Any:
+    """Start a part of the cluster; Ray gives a node 30 seconds, and then raises a bare Exception."""
+    try:
+        return start()
+    except Exception as error:
+        raise TimeoutError(f"expected a Ray node on this machine, found it too busy to start one ({error})") from error
 
 
 def _busy(node: Any) -> list[int]:

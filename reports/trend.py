@@ -83,10 +83,9 @@ def _figure(trend: Trend, attribute: str) -> Figure:
         f"{len(trend.points)} runs of the series, one line per arm: {', '.join(arms)}. A dashed line marks a run "
         "in which figures changed by more than chance."
     )
-    places = _places(trend.points)
     moments = [
-        charts.Moment(date(point.slot)[:10], place, tuple(_mark(point, arm, attribute) for arm in arms), _event(point))
-        for point, place in zip(trend.points, places, strict=True)
+        charts.Moment(words, place, tuple(_mark(point, arm, attribute) for arm in arms), _event(point))
+        for point, words, place in zip(trend.points, _ticks(trend.points), _places(trend.points), strict=True)
     ]
     key = f"trend-{attribute}"
     svg = charts.timeline(charts.Frame(key, title, description), "distance from the target", arms, moments)
@@ -97,6 +96,12 @@ def _figure(trend: Trend, attribute: str) -> Figure:
 def _arms(points: Sequence[Point]) -> tuple[str, ...]:
     found = dict.fromkeys(headline.arm for point in points for headline in point.headlines)
     return tuple(dict.fromkeys((*(arm for arm in found if arm == BASELINE), *found)))
+
+
+def _ticks(points: Sequence[Point]) -> list[str]:
+    """Name each slot by its day; by its time of day where all are of one day."""
+    days, times = zip(*(date(point.slot).split() for point in points), strict=True)
+    return list(days if len(set(days)) > 1 or len(points) == 1 else times)
 
 
 def _places(points: Sequence[Point]) -> list[float]:

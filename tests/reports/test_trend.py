@@ -1,5 +1,6 @@
 """The report of a scheduled run shows its series: every point with its interval, every change, every gap."""
 
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
@@ -49,6 +50,16 @@ def test_every_point_is_in_chart_and_table_with_its_interval(trend):
     ]
     assert [row[0] for row in figure.table.rows] == ["2026-01-05 03:00", "2026-01-12 03:00", "2026-01-19 03:00"]
     assert [row[-1] for row in figure.table.rows] == ["first run", "none in 40, paired", "20 of 40 figures, paired"]
+
+
+def test_slots_of_one_day_are_told_apart_by_their_time(trend):
+    """As those of a schedule that runs every hour are."""
+    [figure] = trend_section(trend).figures
+    assert ">2026-01-12<" in figure.svg
+    day = [replace(one, slot=f"2026-01-05T0{hour}:00:00+00:00") for hour, one in enumerate(trend.points, start=3)]
+    [figure] = trend_section(replace(trend, points=tuple(day), gaps=())).figures
+    assert all(f">0{hour}:00<" in figure.svg for hour in (3, 4, 5))
+    assert ">2026-01-05<" not in figure.svg
 
 
 def test_a_later_date_lies_further_right_and_a_larger_value_higher(trend):
