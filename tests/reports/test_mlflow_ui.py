@@ -8,6 +8,7 @@ from reports.html import write_report
 from reports.tracking import log_audit
 
 mlflow = pytest.importorskip("mlflow")
+sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.browser
 EXPERIMENT = "reviewed"
 FIGURE = "baseline/age/fairness_discrepancy_mean"
@@ -50,8 +51,7 @@ def test_an_audit_is_found_and_its_report_is_read_in_place(page, mlflow_server, 
     report = page.frame_locator("iframe[sandbox]")
     assert report.locator("h1").text_content().startswith("The model draws")
     report.locator("nav a", has_text="Provenance").click()
-    top = page.locator("iframe[sandbox]").bounding_box()["y"]
-    assert top <= report.locator("#provenance").bounding_box()["y"] < 900
+    sync_api.expect(report.locator("#provenance")).to_be_in_viewport(timeout=PATIENCE_MS)  # scrolling takes a while
     page.screenshot(path=tmp_path / "report.png")
 
 
