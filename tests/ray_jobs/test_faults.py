@@ -205,7 +205,8 @@ def test_a_driver_that_ended_without_a_word_is_told_by_the_next(audit, cluster, 
     config = audit(prompts={"occupations": ["doctor"], "images_per_prompt": 4}, workers={"count": 1})
     first = run_audit(config)
     progress = first.run_path / "progress.json"
-    progress.write_text(json.dumps(json.loads(progress.read_text()) | {"state": "running", "host": "lost-host"}))
+    lost = {"state": "running", "host": "lost-host", "driver": "an earlier process"}
+    progress.write_text(json.dumps(json.loads(progress.read_text()) | lost))
     run_audit(config)
     [entry] = manifest(first.run_path)
     assert (entry["kind"], entry["node"], entry["shard"]) == (FaultKind.LOST_DRIVER, "lost-host", None)
