@@ -70,7 +70,7 @@ class LocalStorage:
         """Read the file; a line that a crash cut short is one of them."""
         try:
             return tuple((self.directory / name).read_text(encoding="utf-8", errors="replace").splitlines())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return ()
 
     def delete(self, name: str) -> None:
@@ -82,7 +82,7 @@ class LocalStorage:
         try:
             with os.scandir(self.directory / folder) as entries:
                 return tuple(sorted(entry.name for entry in entries if entry.is_file()))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return ()
 
     def folders(self) -> tuple[str, ...]:
@@ -90,7 +90,7 @@ class LocalStorage:
         try:
             with os.scandir(self.directory) as entries:
                 return tuple(sorted(entry.name for entry in entries if entry.is_dir()))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return ()
 
     def written(self, name: str) -> float:
