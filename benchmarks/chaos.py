@@ -34,6 +34,12 @@ from benchmarks.local_nodes import LocalNodes, Patience, local_nodes
 from benchmarks.s3_server import BUCKET, S3Server, environment, free_port, seeded_faults
 from ray_jobs.run import plan
 
+IMAGES_PER_KILL = 60
+"""Of each prompt: telling of a fault takes seconds, in which a quick machine finishes some fifty shards."""
+
+LAST_KILL = 0.8
+"""Part of the audit's shards by which everything is killed; it must not end before."""
+
 STEP_SECONDS = 200.0
 """Until a wait for one thing is called a failure: a busy machine takes long to start a process."""
 
@@ -56,7 +62,7 @@ def main() -> None:
     patience = Patience(STEP_SECONDS, time.monotonic() + arguments.seconds)
     with tempfile.TemporaryDirectory() as directory, object_store(arguments) as server:
         output = f"s3://{BUCKET}/runs" if server else str(Path(directory) / "runs")
-        config = config_of(output, arguments.images or 40 * arguments.kills)
+        config = config_of(output, arguments.images or IMAGES_PER_KILL * arguments.kills)
         path = Path(directory) / "audit.yaml"
         path.write_text(config.model_dump_json())
         try:
@@ -210,9 +216,12 @@ class Chaos:
         process = start_driver(self.nodes, self.trial, self.run)
         try:
             for number, act in enumerate(kills):
-                share = (number + rng.uniform(0.1, 0.9)) / (len(kills) + 1)
+                share = LAST_KILL * (number + rng.uniform(0.1, 0.9)) / len(kills)
                 self.wait_for_shards(round(share * shards), f"before a {act} is killed")
                 time.sleep(rng.uniform(0, 0.3))
+                if process.poll() is not None:
+                    self.problems.append(f"the audit ended before kill {number + 1}, of a {act}: give it more --images")
+                    break
                 process = self.attack(act, process, rng)
             if code := end_of(process, self.run, self.trial.patience):
                 self.problems.append(f"the driver ended with exit code {code}")

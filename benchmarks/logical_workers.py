@@ -45,17 +45,21 @@ class LogicalWorker:
 
 @contextmanager
 def logical_workers(kind: type, count: int) -> Iterator[list[LogicalWorker]]:
-    """Start ``count`` workers that take no CPU of Ray's count, and wait until all are there."""
+    """Start ``count`` workers that take no CPU of Ray's count, and wait until all are there and at hand."""
     each = math.ceil(count / PROCESSES)
     groups = {f"worker-{number}": 1 for number in range(each)}
     process = ray.remote(num_cpus=0, concurrency_groups=groups)(kind)
     processes = [process.remote() for _ in range(math.ceil(count / each))]
-    ray.get([process.__ray_ready__.remote() for process in processes])
+    ray.get([process.__ray_call__.remote(_at_hand) for process in processes])
     try:
         yield [LogicalWorker(process, group) for group in groups for process in processes][:count]
     finally:
         for process in processes:
             ray.kill(process)
+
+
+def _at_hand(_worker: object) -> None:
+    """Load what the pool's first question needs, by being found: a worker has loaded it long before its first shard."""
 
 
 class _RayWithoutKill:
