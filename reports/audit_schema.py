@@ -11,13 +11,25 @@ SCHEMA = "audit.schema.json"
 
 
 def first_mistake(data: Mapping[str, Any]) -> str | None:
-    """Say where ``data`` differs from the schema, or from itself, and how; None where all is well."""
+    """Say where ``data`` differs from the schema, or from itself, and how; None where all is well.
+
+    A compiled validator says whether it differs, in a second for ten thousand prompts; only a file that does is read
+    once more by ``jsonschema``, which finds the mistake that explains the others.
+    """
+    import jsonschema_rs
+
+    schema = json.loads(resources.files("reports").joinpath("schemas", SCHEMA).read_text(encoding="utf-8"))
+    if jsonschema_rs.Draft202012Validator(schema).is_valid(data):
+        return _other_groups(data)
+    return _best_match(schema, data)
+
+
+def _best_match(schema: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import best_match
 
-    text = resources.files("reports").joinpath("schemas", SCHEMA).read_text(encoding="utf-8")
-    error = best_match(Draft202012Validator(json.loads(text)).iter_errors(data))
-    return _other_groups(data) if error is None else f"{error.json_path.removeprefix('$.')}: {error.message:.300}"
+    error = best_match(Draft202012Validator(schema).iter_errors(data))
+    return f"{error.json_path.removeprefix('$.')}: {error.message:.300}" if error else "what it does not allow"
 
 
 def _other_groups(data: Mapping[str, Any]) -> str | None:
