@@ -16,9 +16,6 @@ from audit.measure.frechet import FeatureStats, frechet_distance
 from audit.measure.kernel import KernelDistance, kernel_distance
 from audit.records import Measurement, Shard, derive_seed
 
-Z_95 = 1.959963984540054
-"""97.5 % quantile of the normal distribution."""
-
 KERNEL = "metric:kernel_distance|kernel:polynomial-3"
 
 Key = tuple[str, int]
@@ -157,12 +154,13 @@ class Yardstick:
             return None
         to_reference = None if self.reference is None else _kernel(arm.sample, self.reference.sample)
         n = len(mine)
+        low, high = distance.interval()
         return Measurement(
             value=distance.value,
             n=n,
             signature=f"{KERNEL}|pairs:left out|{self.signature}|against:baseline|n:{n}",
-            low=distance.value - Z_95 * distance.standard_error,
-            high=distance.value + Z_95 * distance.standard_error,
+            low=low,
+            high=high,
             extra=self.kid
             | {"standard_error": distance.standard_error}
             | ({} if to_reference is None else {"to_reference": to_reference.value}),

@@ -247,7 +247,7 @@ class PromptMean:
 
     Attributes:
         value: The figure to read: √max(0, mean of ``squared``), a root mean square over prompts.
-        low: Lower end of its 95 % interval over prompts (t interval of the mean square), None for a single prompt.
+        low: Lower end of its 95 % interval (``mean_over_prompts`` of the squares), None for a single prompt.
         high: Upper end.
         plug_in_soft: Mean over the prompts of the soft plug-in, for comparison with the literature.
         n: Prompts.

@@ -1,10 +1,10 @@
 """Measures of group shares that readers know from elsewhere: ratios, entropy, divergences to the target.
 
 They stand beside fairness discrepancy, each with an interval and with its ideal: the value of shares that equal the
-target. Interval: the shares are caught by exact binomial intervals that hold for all groups at once, and the interval
-of a measure runs from its smallest to its largest value over every distribution that those allow. So it holds at any n,
-at parity and with groups that no image shows, at the price of width: with more than two groups it covers more often
-than it says.
+target. Interval: the shares are caught by binomial intervals that hold for all groups at once, and the interval of a
+measure runs from its smallest to its largest value over every distribution that those allow. So it holds at any n, at
+parity and with groups that no image shows, at the price of width: with more than two groups it covers more often than
+it says.
 
 Legend: K groups, n images; p shares and r target, both of shape (K,), in [0, 1] with sum 1. Information is in nats.
 """
@@ -19,9 +19,10 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import betaincinv, entr, rel_entr
+from scipy.special import entr, rel_entr
 
 from audit.measure.fairness import _distribution
+from audit.measure.intervals import share_estimate
 from audit.records import GroupMeasure, Range
 
 Floats = NDArray[np.float64]
@@ -65,7 +66,7 @@ class Measure:
         Args:
             counts: Images by perceived group, shape (K,), non-negative integers.
             target: The distribution that counts as fair, shape (K,).
-            confidence: Coverage of the interval at least, in (0, 1).
+            confidence: Coverage of the interval, in (0, 1).
 
         Raises:
             ValueError: If there is no image, the shapes differ, there are more than ``MOST_GROUPS`` groups, or the
@@ -156,14 +157,15 @@ class ShareRegion:
 
 
 def share_region(counts: ArrayLike, confidence: float = 0.95) -> ShareRegion:
-    """Return exact bounds that hold for the shares of all groups at once.
+    """Return bounds that hold for the shares of all groups at once.
 
-    Each is a Clopper-Pearson (1934) interval. With two groups one interval bounds both; with K > 2 each has confidence
-    1 − (1 − confidence) / K (Bonferroni), so that the chance that any fails stays below 1 − confidence.
+    Each is the interval that is printed of a share (:func:`audit.measure.intervals.share_estimate`). With two groups
+    one interval bounds both; with K > 2 each has confidence 1 − (1 − confidence) / K (Bonferroni), so that the chance
+    that any fails stays below about 1 − confidence.
 
     Args:
         counts: Images by group, shape (K,).
-        confidence: Joint coverage at least, in (0, 1).
+        confidence: Joint coverage, in (0, 1).
 
     Raises:
         ValueError: If there is no image, a count is negative or no integer, or K is not in [2, ``MOST_GROUPS``].
@@ -171,11 +173,10 @@ def share_region(counts: ArrayLike, confidence: float = 0.95) -> ShareRegion:
     seen = _counts(counts)
     if not 0 < confidence < 1:
         raise ValueError(f"the confidence must lie between 0 and 1, got {confidence}")
-    n = seen.sum()
-    tail = (1 - confidence) / 2 / (seen.size if seen.size > 2 else 1)
-    low = np.where(seen > 0, betaincinv(np.maximum(seen, 1), n - seen + 1, tail), 0.0)
-    high = np.where(seen < n, betaincinv(seen + 1, np.maximum(n - seen, 1), 1 - tail), 1.0)
-    return ShareRegion(low=low, high=high)
+    each = 1 - (1 - confidence) / (seen.size if seen.size > 2 else 1)
+    n = int(seen.sum())
+    found = [share_estimate(count, n, each) for count in seen.tolist()]
+    return ShareRegion(low=np.array([one.low for one in found]), high=np.array([one.high for one in found]))
 
 
 def share_difference(shares: Floats, target: Floats) -> Floats:

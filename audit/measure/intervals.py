@@ -6,11 +6,14 @@ import math
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
-from scipy.special import betainc, ndtri, stdtrit
+from scipy.special import betainc, ndtri, stdtr, stdtrit
 
 from audit.records import Estimate
+
+ROUNDING = 1e-9
+"""A spread this small beside the mean, or a skewness this small, is that of the last digits."""
 
 
 def wilson(successes: int, n: int, confidence: float = 0.95) -> Estimate:
@@ -78,7 +81,12 @@ def _mid_p_end(successes: int, n: int, tail: float) -> float:
 
 
 def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Estimate:
-    """Return a mean with its Student t interval.
+    """Return a mean with Student's t interval, widened on the side to which its values are skewed.
+
+    Of skewed values the t interval holds the mean too seldom: of 16 squares in nine samples of ten. Hall's
+    transformation (1992, Journal of the Royal Statistical Society B 54:221) of Student's t is free of the skewness of
+    order 1/√n: g(t) = t + κt²/3 + κ²t³/27 + κ/6, κ being the values' skewness divided by √n. Where a few values show
+    none of the tail that they are drawn from its interval falls short too; the one returned holds both.
 
     Args:
         values: Independent values, shape (n,), n ≥ 2.
@@ -87,12 +95,46 @@ def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Estimate:
     Raises:
         ValueError: If there are fewer than two values, or one is not finite.
     """
+    sample = _finite(values)
+    mean, error, kappa = _studentised(sample)
+    t = float(stdtrit(sample.size - 1, (1 + confidence) / 2))
+    low = min(mean - t * error, mean - error * _untransformed(t, kappa))
+    high = max(mean + t * error, mean - error * _untransformed(-t, kappa))
+    return Estimate(value=mean, low=low, high=high, n=sample.size)
+
+
+def mean_p_value(values: ArrayLike) -> float:
+    """Return the two-sided p-value of a mean of 0: below α exactly where ``mean_interval`` of 1 − α leaves 0 out.
+
+    Raises:
+        ValueError: If there are fewer than two values, or one is not finite.
+    """
+    sample = _finite(values)
+    mean, error, kappa = _studentised(sample)
+    if not error:
+        return float(mean == 0)
+    t = mean / error
+    least = min(abs(t), abs(t + kappa * t**2 / 3 + kappa**2 * t**3 / 27 + kappa / 6))
+    return 2 * float(stdtr(sample.size - 1, -least))
+
+
+def _finite(values: ArrayLike) -> NDArray[np.float64]:
     sample = np.asarray(values, dtype=np.float64)
     if sample.ndim != 1 or sample.size < 2:
         raise ValueError(f"the interval of a mean needs at least 2 values in one row, got shape {sample.shape}")
     if not np.isfinite(sample).all():
         raise ValueError("the values must be finite; leave out images without a value and report how many they are")
-    n = sample.size
-    mean = float(sample.mean())
-    half_width = float(stdtrit(n - 1, (1 + confidence) / 2) * sample.std(ddof=1) / math.sqrt(n))
-    return Estimate(value=mean, low=mean - half_width, high=mean + half_width, n=n)
+    return sample
+
+
+def _studentised(sample: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Return the mean, its standard error and the skewness of Student's t, that of the values divided by √n."""
+    mean, deviation = float(sample.mean()), float(sample.std())
+    third = float(((sample - mean) ** 3).mean())
+    kappa = third / deviation**3 / math.sqrt(sample.size) if deviation > ROUNDING * abs(mean) else 0.0
+    return mean, float(sample.std(ddof=1)) / math.sqrt(sample.size), kappa
+
+
+def _untransformed(y: float, kappa: float) -> float:
+    """Return the t with g(t) = y."""
+    return 3 / kappa * (math.cbrt(1 + kappa * (y - kappa / 6)) - 1) if abs(kappa) > ROUNDING else y

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import stdtrit
 
 Floats = NDArray[np.float64]
 Counts = int | NDArray[np.int64]
@@ -23,10 +24,22 @@ LARGEST_BLOCK = 1024
 
 
 class KernelDistance(NamedTuple):
-    """A squared maximum mean discrepancy, which may be negative by chance, and its standard error."""
+    """A squared maximum mean discrepancy, which may be negative by chance, and its standard error.
+
+    Attributes:
+        value: MMD².
+        standard_error: That of the jackknife.
+        blocks: How many blocks the jackknife left out in turn.
+    """
 
     value: float
     standard_error: float
+    blocks: int
+
+    def interval(self, confidence: float = 0.95) -> tuple[float, float]:
+        """Return Student's t interval; the error has one degree of freedom less than there are blocks."""
+        half_width = float(stdtrit(self.blocks - 1, (1 + confidence) / 2)) * self.standard_error
+        return self.value - half_width, self.value + half_width
 
 
 def kernel_distance(first: ArrayLike, second: ArrayLike, *, paired: bool = False) -> KernelDistance:
@@ -69,7 +82,7 @@ def kernel_distance(first: ArrayLike, second: ArrayLike, *, paired: bool = False
         own,
     )
     variance = (count - 1) / count * ((left_out - left_out.mean()) ** 2).sum()
-    return KernelDistance(value=float(value), standard_error=math.sqrt(variance))
+    return KernelDistance(value=float(value), standard_error=math.sqrt(variance), blocks=count)
 
 
 def _checked(features: ArrayLike) -> Floats:

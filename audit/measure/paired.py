@@ -24,15 +24,19 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 from scipy.stats import binomtest, fisher_exact
 
-from audit.measure.discrepancy import debiased_squares
+from audit.measure.discrepancy import debiased_squares, discrepancy_intervals
 from audit.measure.fairness import _checked
-from audit.measure.intervals import mean_interval, wilson
+from audit.measure.intervals import mean_interval, mean_p_value, wilson
 from audit.measure.samples import Samples
 from audit.records import Change, Estimate
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Strata = Sequence[str]
+
+FEW_PROMPTS = 8
+"""Of four prompts of two kinds all are of one kind in an eighth of samples, and no interval can know of the other; of
+eight, in one of 128."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +164,11 @@ def discrepancy_change(
     over all changes of group. Without them a small sample in which every image shows the same group would look exact
     (Bonett and Price 2012 guard the difference of two shares so). The value itself has no pseudo-pairs in it.
 
+    The t interval takes the difference for symmetric, which it is not where a group is rare or an edit lopsided: with
+    eight images of seven groups it would hold one change in eight too seldom. It is therefore widened to hold the
+    square-and-add (Zou and Donner 2008, Statistics in Medicine 27:1693) of the intervals of both arms, which are not
+    symmetric either, with the correlation of the two figures.
+
     Args:
         before: The judge's group probabilities, shape (n, K), n ≥ 2; rows sum to 1.
         after: The same images after, in the same order.
@@ -188,13 +197,15 @@ def discrepancy_changes(samples: PairedSamples, targets: ArrayLike, confidence: 
     Raises:
         ValueError: If a sample has fewer than two pairs.
     """
-    values = debiased_squares(samples.after, targets) - debiased_squares(samples.before, targets)
+    old, new = debiased_squares(samples.before, targets), debiased_squares(samples.after, targets)
     n, groups = samples.joint.n, samples.before.mean.shape[1]
     goals = np.broadcast_to(np.asarray(targets, dtype=np.float64), samples.before.mean.shape)
     moved = (1 - np.eye(groups)) / (groups - 1)
     pseudo = np.block([[np.eye(groups), moved], [moved, np.eye(groups)]])
     variances = _guarded_variances(samples.joint, np.hstack([goals, goals]), pseudo, groups)
-    return _t_intervals(values, variances, n - 1, n, confidence)
+    ends = [discrepancy_intervals(one, goals, confidence) ** 2 for one in (samples.before, samples.after)]
+    sides = _sides(old, new, ends[0], ends[1], _squares_correlation(samples.joint, goals))
+    return _intervals(new - old, variances, n - 1, sides, n, confidence)
 
 
 def two_sample_share_difference(k1: int, n1: int, k2: int, n2: int, confidence: float = 0.95) -> Estimate:
@@ -240,7 +251,7 @@ def two_sample_discrepancy_change(
     """Return d²(second) − d²(first) of two independent samples, both debiased; negative is better.
 
     The variances add; the degrees of freedom are Welch's. Either variance is guarded as in ``discrepancy_change``, with
-    one pseudo-image of each group.
+    one pseudo-image of each group, and the interval widened as there, without correlation.
 
     Args:
         first: The judge's group probabilities of one run, shape (n₁, K), n₁ ≥ 2; rows sum to 1.
@@ -259,10 +270,12 @@ def two_sample_discrepancy_change(
     checked = [_checked(rows, target) for rows in (first, second)]
     old, new = (Samples.one(rows, names) for (rows, _), names in zip(checked, strata, strict=True))
     goal = checked[0][1][None]
-    values = debiased_squares(new, goal) - debiased_squares(old, goal)
+    squares = [debiased_squares(one, goal) for one in (old, new)]
     of_old, of_new = (_guarded_variances(one, goal, np.eye(goal.size), 0) for one in (old, new))
     freedom = (of_old + of_new) ** 2 / (of_old**2 / (old.n - 1) + of_new**2 / (new.n - 1))
-    return _t_intervals(values, of_old + of_new, freedom, old.n + new.n, confidence)[0]
+    ends = [discrepancy_intervals(one, goal, confidence) ** 2 for one in (old, new)]
+    sides = _sides(squares[0], squares[1], ends[0], ends[1], np.zeros(1))
+    return _intervals(squares[1] - squares[0], of_old + of_new, freedom, sides, old.n + new.n, confidence)[0]
 
 
 def squared_errors(samples: Samples, targets: ArrayLike) -> Floats:
@@ -282,11 +295,14 @@ def mean_over_prompts(values: ArrayLike, confidence: float = 0.95, errors: Array
     """Return the overall figure of an audit: the unweighted mean of a figure over its prompts.
 
     Every prompt counts once, however many of its images were classified. A prompt is a cluster of images: the interval
-    is the t interval over the prompts' own values (the clustered standard error of Miller 2024, arXiv:2411.00640, for
+    is that of a mean over the prompts' own values (the clustered standard error of Miller 2024, arXiv:2411.00640, for
     clusters of equal weight), so it speaks of prompts *like these*. For these prompts alone it is on the wide side,
-    since it also holds how much they differ. A few prompts can agree by chance: where the standard errors of the
-    values are known, the interval is never narrower than what their images alone leave open. Otherwise prompts that all
-    have the same value give an interval without width.
+    since it also holds how much they differ. Prompts can agree by chance: where the standard errors of the values are
+    known, the interval is never narrower than what their images alone leave open. Otherwise prompts that all have the
+    same value give an interval without width.
+
+    Fewer than ``FEW_PROMPTS`` with known errors are no sample of anything: the interval then speaks of these prompts
+    *alone*, and holds what their images leave open.
 
     Args:
         values: One value per prompt, shape (m,), m ≥ 2.
@@ -301,7 +317,10 @@ def mean_over_prompts(values: ArrayLike, confidence: float = 0.95, errors: Array
     """
     mean = mean_interval(values, confidence)
     among_images = _error_of_images(mean.n, errors) * float(ndtri((1 + confidence) / 2))
-    return replace(mean, low=min(mean.low, mean.value - among_images), high=max(mean.high, mean.value + among_images))
+    low, high = mean.value - among_images, mean.value + among_images
+    if errors is not None and mean.n < FEW_PROMPTS:
+        return replace(mean, low=low, high=high)
+    return replace(mean, low=min(mean.low, low), high=max(mean.high, high))
 
 
 def _error_of_images(prompts: int, errors: ArrayLike | None) -> float:
@@ -324,8 +343,8 @@ def change_over_prompts(
         errors: Standard error of each prompt's change, shape (m,).
 
     Returns:
-        The mean change; its n counts prompts. Its p-value is the larger of two: that of the paired t test over them,
-        and what the errors of the prompts' images leave. Its standard error is the larger one too.
+        The mean change; its n counts prompts. Standard error and p-value are those of the interval: the larger of what
+        the prompts and what their images leave, of few prompts that of the images.
 
     Raises:
         ValueError: If there are fewer than two prompts, the shapes differ or a value is not finite.
@@ -334,10 +353,13 @@ def change_over_prompts(
     if old.shape != new.shape:
         raise ValueError(f"expected the same prompts before and after, found shapes {old.shape} and {new.shape}")
     mean = mean_over_prompts(new - old, confidence, errors)
-    of_prompts, of_images = float((new - old).std(ddof=1)) / math.sqrt(mean.n), _error_of_images(mean.n, errors)
-    among_prompts = float(_two_sided(np.array(mean.value), np.array(of_prompts), np.array(mean.n - 1)))
+    of_images = _error_of_images(mean.n, errors)
     among_images = 2 * float(ndtr(-abs(mean.value) / of_images)) if of_images else 0.0
-    return Change(mean.value, mean.low, mean.high, mean.n, max(of_prompts, of_images), max(among_prompts, among_images))
+    if errors is not None and mean.n < FEW_PROMPTS:
+        return Change(mean.value, mean.low, mean.high, mean.n, of_images, among_images)
+    of_prompts = float((new - old).std(ddof=1)) / math.sqrt(mean.n)
+    p_value = max(mean_p_value(new - old), among_images)
+    return Change(mean.value, mean.low, mean.high, mean.n, max(of_prompts, of_images), p_value)
 
 
 def _square_and_add(old: Estimate, new: Estimate, correlation: float, n: int) -> Estimate:
@@ -417,18 +439,53 @@ def _variances(away: Floats, spread: Floats, n: Floats, before: int) -> Floats:
     return np.asarray(4 / n * linear + 2 / (n * (n - 1)) * np.maximum(0.0, quadratic))
 
 
+def _squares_correlation(joint: Samples, goals: Floats) -> Floats:
+    """Return the correlation of d²(x) and d²(y) of the same images, by the plug-ins of ``_variances``, shape (P,)."""
+    groups = goals.shape[1]
+    away = joint.mean - np.hstack([goals, goals])
+    covariance = (joint.n / (joint.n - 1))[:, None, None] * (joint.products - _outer(joint.mean))
+    x, y = slice(0, groups), slice(groups, None)
+
+    def moment(one: slice, other: slice) -> Floats:
+        linear = np.einsum("pi,pij,pj->p", away[:, one], covariance[:, one, other], away[:, other])
+        return np.asarray(
+            4 / joint.n * linear + 2 / (joint.n * (joint.n - 1)) * (covariance[:, one, other] ** 2).sum(axis=(1, 2))
+        )
+
+    scale = np.sqrt(np.maximum(moment(x, x) * moment(y, y), 0.0))
+    return np.asarray(np.clip(np.divide(moment(x, y), scale, out=np.zeros_like(scale), where=scale > 0), -1, 1))
+
+
+def _sides(old: Floats, new: Floats, old_ends: Floats, new_ends: Floats, correlation: Floats) -> tuple[Floats, Floats]:
+    """Square and add: return how far the change new − old may lie below and above its estimate, both (P,).
+
+    A debiased square may lie below its interval, which begins at 0; it then has no way further down.
+    """
+    (old_below, old_above), (new_below, new_above) = (
+        (np.maximum(0.0, value - ends[:, 0]), np.maximum(0.0, ends[:, 1] - value))
+        for value, ends in ((old, old_ends), (new, new_ends))
+    )
+
+    def joined(a: Floats, b: Floats) -> Floats:
+        return np.asarray(np.sqrt(np.maximum(0.0, a * a + b * b - 2 * correlation * a * b)))
+
+    return joined(new_below, old_above), joined(new_above, old_below)
+
+
+def _intervals(
+    values: Floats, variances: Floats, freedom: Floats, sides: tuple[Floats, Floats], n: Floats, confidence: float
+) -> tuple[Change, ...]:
+    """Return Student's t intervals widened to ``sides``; p-values are below 1 − confidence where 0 is left out."""
+    t = stdtrit(freedom, (1 + confidence) / 2)
+    errors = np.sqrt(np.maximum(variances, 0.0))
+    below, above = (np.maximum(t * errors, side) for side in sides)
+    p_values = _two_sided(values, np.where(values > 0, below, above) / t, freedom)
+    columns = (values, values - below, values + above, n.astype(np.int64), errors, p_values)
+    return tuple(Change(*row) for row in zip(*(column.tolist() for column in columns), strict=True))
+
+
 def _outer(rows: Floats) -> Floats:
     return rows[:, :, None] * rows[:, None, :]
-
-
-def _t_intervals(
-    values: Floats, variances: Floats, freedom: Floats, n: Floats, confidence: float
-) -> tuple[Change, ...]:
-    errors = np.sqrt(np.maximum(variances, 0.0))
-    half_widths = stdtrit(freedom, (1 + confidence) / 2) * errors
-    p_values = _two_sided(values, errors, freedom)
-    columns = (values, values - half_widths, values + half_widths, n.astype(np.int64), errors, p_values)
-    return tuple(Change(*row) for row in zip(*(column.tolist() for column in columns), strict=True))
 
 
 def _two_sided(values: Floats, errors: Floats, freedom: Floats) -> Floats:

@@ -30,7 +30,7 @@ def dependence_within(tables: ArrayLike) -> Dependence | None:
     and E those expected within each prompt, d = Σ (O − E) has under independence, given both attributes' counts in each
     prompt, mean 0 and a covariance V in closed form, and dᵀ V⁻ d tends to χ² with rank V degrees of freedom as images
     are added, be it in few prompts or in many. Opposite tendencies of two prompts cancel in d. They do not in V: the
-    effect size is the root mean square over prompts of Cramér's V, with the t interval over prompts.
+    effect size is the root mean square over prompts of Cramér's V, with the interval over prompts.
 
     Args:
         tables: Images by prompt and combination, shape (P, R, C).

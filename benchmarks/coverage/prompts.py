@@ -1,5 +1,7 @@
 """Means over prompts, whose intervals speak of prompts like those of the audit: in every sample prompts are drawn anew.
 
+Of few prompts (``FEW_PROMPTS``) an interval speaks of these alone, and is to hold the mean over those of its sample.
+
 *Alike*: every prompt has the same distribution. *Rendered*: each is an occupation of the rendered model. *Mixed*: half
 of the prompts are on target and half strongly off it. n is images per prompt.
 """
@@ -7,7 +9,6 @@ of the prompts are on target and half strongly off it. n is images per prompt.
 from __future__ import annotations
 
 import itertools
-import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from audit.group_results import prompt_mean
 from audit.measure.discrepancy import debiased_squares
 from audit.measure.fairness import uniform
 from audit.measure.paired import (
+    FEW_PROMPTS,
     PairedSamples,
     change_over_prompts,
     discrepancy_changes,
@@ -66,16 +68,23 @@ def _kinds(setting: Setting) -> Floats:
     return setting.shares[None]
 
 
-def _tables(setting: Setting, samples: int) -> Ints:
-    """Return images by their group before and after an edit, prompt by prompt: (samples · prompts, K, K).
+def _drawn(setting: Setting, samples: int) -> tuple[Floats, Ints]:
+    """Return the prompts' distributions, (samples, prompts, K), and their images by group before and after an edit.
 
-    The edit gives a group drawn evenly to a part of the images and leaves the others alone.
+    The edit gives a group drawn evenly to a part of the images and leaves the others alone: (samples · prompts, K, K).
     """
     groups, kinds, rng = setting.groups, _kinds(setting), setting.rng()
     moves = (1 - MOVED) * np.eye(groups) + MOVED / groups
     pairs = (kinds[:, :, None] * moves).reshape(len(kinds), -1)
-    drawn = rng.multinomial(setting.n, pairs[rng.integers(len(kinds), size=samples * _prompts(setting))])
-    return drawn.reshape(-1, groups, groups)
+    kind = rng.integers(len(kinds), size=samples * _prompts(setting))
+    tables = rng.multinomial(setting.n, pairs[kind]).reshape(-1, groups, groups)
+    return kinds[kind].reshape(samples, -1, groups), tables
+
+
+def _due(of_prompts: Floats, of_kinds: Floats) -> Floats:
+    """Return what each sample's interval is to hold, (samples,): a mean over its prompts where those are few."""
+    samples, prompts = of_prompts.shape
+    return of_prompts.mean(axis=1) if prompts < FEW_PROMPTS else np.full(samples, float(of_kinds.mean()))
 
 
 def _paired(tables: Ints) -> PairedSamples:
@@ -96,22 +105,22 @@ def _paired(tables: Ints) -> PairedSamples:
 
 def _over_prompts(setting: Setting, simulations: int) -> list[Tally]:
     m, even, kinds = _prompts(setting), 1 / setting.groups, _kinds(setting)
-    tables, goal = _tables(setting, simulations), uniform(setting.groups)
+    (shares, tables), goal = _drawn(setting, simulations), uniform(setting.groups)
     pairs, shape = _paired(tables), (simulations, m)
     old, new = (debiased_squares(samples, goal).reshape(shape) for samples in (pairs.before, pairs.after))
     own = squared_errors(pairs.before, goal).reshape(shape)
     errors = np.array([change.standard_error for change in discrepancy_changes(pairs, goal)]).reshape(shape)
     means = [prompt_mean(row.tolist(), [0.0] * m, error) for row, error in zip(old, own, strict=True)]
     changes = [change_over_prompts(*row, CONFIDENCE, error) for *row, error in zip(old, new, errors, strict=True)]
-    truth = float(((kinds - even) ** 2).sum(axis=1).mean())
-    moved = ((1 - MOVED) ** 2 - 1) * truth
+    squares = _due(((shares - even) ** 2).sum(axis=2), ((kinds - even) ** 2).sum(axis=1))
+    moved = ((1 - MOVED) ** 2 - 1) * squares
     return [
         tallied(
             "discrepancy, root mean square over prompts",
             setting,
-            math.sqrt(truth),
+            np.sqrt(squares),
             {OURS: [(mean.low, mean.high) for mean in means]},
-            errors=old.mean(axis=1) - truth,
+            errors=old.mean(axis=1) - squares,
         ),
         tallied(
             "change of the squared discrepancy, mean over prompts",
@@ -120,15 +129,15 @@ def _over_prompts(setting: Setting, simulations: int) -> list[Tally]:
             {OURS: [(change.low, change.high) for change in changes]},
             errors=(new - old).mean(axis=1) - moved,
         ),
-        _shares_over_prompts(setting, tables, shape),
+        _shares_over_prompts(setting, _due(shares[:, :, 0], kinds[:, 0]), tables, shape),
     ]
 
 
-def _shares_over_prompts(setting: Setting, tables: Ints, shape: tuple[int, int]) -> Tally:
+def _shares_over_prompts(setting: Setting, shares: Floats, tables: Ints, shape: tuple[int, int]) -> Tally:
     moved = (tables.sum(axis=1) - tables.sum(axis=2))[:, 0].reshape(shape) / setting.n
     errors = paired_share_errors(tables)[:, 0].reshape(shape)
     found = [mean_over_prompts(row, CONFIDENCE, error) for row, error in zip(moved, errors, strict=True)]
-    truth = MOVED * (1 / setting.groups - float(_kinds(setting)[:, 0].mean()))
+    truth = MOVED * (1 / setting.groups - shares)
     return tallied("change of a share, mean over prompts", setting, truth, {OURS: [(e.low, e.high) for e in found]})
 
 

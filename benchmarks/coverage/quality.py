@@ -10,7 +10,6 @@ import itertools
 import math
 
 import numpy as np
-from scipy.special import ndtri
 
 from audit.measure.intervals import mean_interval
 from audit.measure.kernel import kernel_distance
@@ -44,13 +43,13 @@ def _cosine(setting: Setting, simulations: int) -> Tally:
 
 
 def _kernel(setting: Setting, simulations: int) -> Tally:
-    rng, shift, z = setting.rng(), MOVED[setting.detail], float(ndtri((1 + CONFIDENCE) / 2))
+    rng, shift = setting.rng(), MOVED[setting.detail]
     ends, values = [], []
     for _ in range(simulations):
         common = rng.normal(size=(setting.n, DIMENSIONS)) * math.sqrt(CORRELATION)
         own = rng.normal(size=(2, setting.n, DIMENSIONS)) * math.sqrt(1 - CORRELATION)
         found = kernel_distance(common + own[0] + shift, common + own[1], paired=True)
-        ends.append((found.value - z * found.standard_error, found.value + z * found.standard_error))
+        ends.append(found.interval(CONFIDENCE))
         values.append(found.value)
     truth = _true_kernel_distance(shift)
     return tallied("kernel distance", setting, truth, {OURS: ends}, errors=np.array(values) - truth)

@@ -28,7 +28,7 @@ class Tally:
         figure: Its name.
         setting: The cell.
         samples: Samples drawn; 0 where every outcome was counted with its probability.
-        truth: What the interval is to hold.
+        truth: What the interval is to hold, on average over the samples where each has its own.
         coverage: Interval → share of samples in which it held the truth.
         width: Interval → mean width.
         error: Mean error of the estimate, None where it is not meant to be without bias.
@@ -53,7 +53,7 @@ class Tally:
 def tallied(
     figure: str,
     setting: Setting,
-    truth: float,
+    truth: ArrayLike,
     intervals: Mapping[str, ArrayLike],
     *,
     weights: ArrayLike | None = None,
@@ -64,25 +64,28 @@ def tallied(
     Args:
         figure: Name of the figure.
         setting: The cell.
-        truth: What they are to hold.
+        truth: What they are to hold, one number or one for each outcome (m,).
         intervals: Name → intervals of the outcomes, shape (m, 2).
         weights: How often each outcome came, whole numbers of shape (m,), or its probability, which add up to 1; once
             each unless given.
         errors: Errors of the estimate, shape (m,), where it is meant to be without bias.
     """
     ends = {name: np.asarray(found, dtype=np.float64) for name, found in intervals.items()}
+    truths = np.broadcast_to(np.asarray(truth, dtype=np.float64), len(ends[OURS]))
     times = np.ones(len(ends[OURS])) if weights is None else np.asarray(weights, dtype=np.float64)
     samples = 0 if abs(times.sum() - 1) < ROUNDING and len(times) > 1 else round(times.sum())
     coverage, width = {}, {}
     for name, found in ends.items():
         own = times[: len(found)]  # a comparison may be made on the first samples only
-        held = (found[:, 0] <= truth + ROUNDING) & (truth - ROUNDING <= found[:, 1])
+        due = truths[: len(found)]
+        held = (found[:, 0] <= due + ROUNDING) & (due - ROUNDING <= found[:, 1])
         coverage[name] = float(np.average(held, weights=own))
         width[name] = float(np.average(found[:, 1] - found[:, 0], weights=own))
     error, standard_errors = None, None
     if errors is not None:
         error, standard_errors = _mean_error(np.asarray(errors, dtype=np.float64), times)
-    return Tally(figure, setting, samples, truth, coverage, width, error, standard_errors)
+    mean_truth = float(np.average(truths, weights=times))
+    return Tally(figure, setting, samples, mean_truth, coverage, width, error, standard_errors)
 
 
 def _mean_error(errors: Floats, times: Floats) -> tuple[float, float]:

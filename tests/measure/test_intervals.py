@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import optimize, stats
 
-from audit.measure.intervals import mean_interval, share_estimate, wilson
+from audit.measure.intervals import mean_interval, mean_p_value, share_estimate, wilson
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 1), (1, 1), (3, 8), (0, 20), (20, 20), (57, 64), (500, 1000)])
@@ -66,12 +66,50 @@ def test_no_share_is_held_much_less_often_than_promised_however_rare_the_group(n
     assert (chances * rare).sum(axis=1).min() < 0.87
 
 
-def test_mean_interval_is_the_t_interval_of_scipy():
-    values = np.random.default_rng(1).normal(0.3, 0.1, 17)
-    expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+def test_of_values_that_are_not_skewed_the_mean_has_the_t_interval_and_test_of_scipy():
+    half = np.random.default_rng(1).normal(0.1, 0.1, 8)
+    values = 0.05 + np.concatenate([half, -half, [0.0]])
+    expected = stats.ttest_1samp(values, 0)
+    interval = expected.confidence_interval(0.95)
     estimate = mean_interval(values)
-    assert (estimate.low, estimate.high) == pytest.approx((expected.low, expected.high), rel=1e-12)
-    assert (estimate.value, estimate.n) == (pytest.approx(values.mean()), 17)
+    assert (estimate.low, estimate.high) == pytest.approx((interval.low, interval.high), rel=1e-9)
+    assert (estimate.value, estimate.n) == (pytest.approx(0.05), 17)
+    assert mean_p_value(values) == pytest.approx(expected.pvalue, rel=1e-9)
+
+
+def halls_statistic(mean, values):
+    """Hall (1992), equation by equation, of the values against a supposed mean."""
+    n, skewness = len(values), stats.skew(values)
+    w = np.sqrt(n) * (values.mean() - mean) / values.std(ddof=1) / np.sqrt(n)
+    return np.sqrt(n) * (w + skewness * w**2 / 3 + skewness**2 * w**3 / 27 + skewness / (6 * n))
+
+
+def test_of_skewed_values_it_also_holds_every_mean_that_halls_statistic_does_not_refuse():
+    values = np.random.default_rng(2).exponential(size=12)
+    t = stats.t.ppf(0.975, 11)
+    refused = [optimize.brentq(lambda mean, end=end: halls_statistic(mean, values) - end, -20, 20) for end in (t, -t)]
+    plain = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    estimate = mean_interval(values)
+    assert estimate.low == pytest.approx(min(plain.low, refused[0]), rel=1e-9)
+    assert estimate.high == pytest.approx(max(plain.high, refused[1]), rel=1e-9)
+    assert estimate.high > plain.high + 0.1
+
+
+@pytest.mark.parametrize("shift", [-1.9, -1.2, -0.6, -0.2, 0.3])
+def test_its_p_value_is_the_doubt_at_which_it_just_leaves_zero_out(shift):
+    values = np.random.default_rng(3).exponential(size=9) + shift
+    p_value = mean_p_value(values)
+    inner, outer = (mean_interval(values, 1 - p) for p in (p_value * 1.001, p_value * 0.999))
+    assert inner.low > 0 or inner.high < 0
+    assert outer.low <= 0 <= outer.high
+
+
+def test_the_mean_of_a_few_skewed_values_is_held_where_students_interval_loses_it():
+    samples = np.random.default_rng(4).exponential(size=(2000, 16))
+    found = [mean_interval(row) for row in samples]
+    plain = stats.ttest_1samp(samples, 0, axis=1).confidence_interval(0.95)
+    assert np.mean([one.low <= 1 <= one.high for one in found]) >= 0.94
+    assert np.mean((plain.low <= 1) & (plain.high >= 1)) < 0.92
 
 
 @pytest.mark.parametrize("values", [[], [1.0], [1.0, np.nan], [[1.0, 2.0]]])

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from audit.measure import kernel
 from audit.measure.kernel import kernel_distance
@@ -54,10 +55,17 @@ def test_pairs_of_the_same_noise_are_left_out_and_an_arm_that_changes_nothing_is
     both = [(i, j) for i in range(9) for j in range(9) if i != j]
     h = [plain_kernel(x[i], x[j]) + plain_kernel(y[i], y[j]) - 2 * plain_kernel(x[i], y[j]) for i, j in both]
     assert kernel_distance(x, y, paired=True).value == pytest.approx(np.mean(h), rel=1e-10)
-    assert kernel_distance(x, x, paired=True) == (pytest.approx(0, abs=1e-9), pytest.approx(0, abs=1e-9))
+    assert kernel_distance(x, x, paired=True)[:2] == (pytest.approx(0, abs=1e-9), pytest.approx(0, abs=1e-9))
     assert kernel_distance(x, x).value < -0.1
     with pytest.raises(ValueError, match="found 9 and 8"):
         kernel_distance(x, y[:8], paired=True)
+
+
+@pytest.mark.parametrize(("images", "blocks"), [(9, 9), (50, 20)])
+def test_the_interval_is_students_with_a_degree_of_freedom_less_than_blocks(images, blocks):
+    found = kernel_distance(features(images, 4, seed=1), features(images, 4, seed=2), paired=True)
+    assert found.blocks == blocks
+    assert found.interval(0.9) == pytest.approx(stats.t.interval(0.9, blocks - 1, found.value, found.standard_error))
 
 
 def test_pairs_that_are_alike_leave_no_bias():

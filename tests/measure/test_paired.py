@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from scipy.special import gammaln, xlogy
 
-from audit.measure.discrepancy import debiased_squared
+from audit.measure.discrepancy import debiased_squared, discrepancy_interval
 from audit.measure.intervals import mean_interval
 from audit.measure.paired import (
     change_over_prompts,
@@ -229,14 +229,60 @@ def test_the_overall_figure_weighs_prompts_alike_and_speaks_of_prompts():
     assert mean_over_prompts(values).n == 9
 
 
-def test_the_change_over_prompts_is_the_paired_t_test_of_scipy():
+def test_the_change_over_prompts_is_the_paired_t_test_of_scipy_where_nothing_is_skewed():
     rng = np.random.default_rng(8)
-    before, after = rng.normal(0.3, 0.2, 11), rng.normal(0.2, 0.2, 11)
+    before, half = rng.normal(0.3, 0.2, 11), rng.normal(0.1, 0.2, 5)
+    after = before - 0.05 + np.concatenate([half, -half, [0.0]])
     expected = stats.ttest_rel(after, before)
     interval = expected.confidence_interval(0.9)
     found = change_over_prompts(before, after, 0.9)
     assert found.p_value == pytest.approx(expected.pvalue)
     assert (found.low, found.high, found.n) == (pytest.approx(interval.low), pytest.approx(interval.high), 11)
+
+
+def test_few_prompts_are_spoken_of_alone_by_what_their_images_leave_open():
+    before, after, errors = np.array([0.4, 0.1, 0.0]), np.array([0.1, 0.0, 0.02]), np.array([0.03, 0.04, 0.0])
+    found = change_over_prompts(before, after, 0.9, errors)
+    error = 0.05 / 3
+    assert (found.low, found.high) == pytest.approx(stats.norm.interval(0.9, found.value, error))
+    assert (found.standard_error, found.p_value) == pytest.approx((error, 2 * stats.norm.sf(-found.value / error)))
+    mean = mean_over_prompts(after - before, 0.9, errors)
+    assert (mean.low, mean.high) == (found.low, found.high)
+    assert mean_over_prompts(after - before, 0.9).high > 0.1
+
+
+def lopsided(rng, n, groups):
+    before = rng.choice(groups, size=n)
+    return before, np.where(rng.random(n) < 0.5, 0, before)
+
+
+def test_a_lopsided_change_of_eight_images_of_seven_groups_is_held():
+    rng, even, groups = np.random.default_rng(5), np.full(7, 1 / 7), np.eye(7)
+    shares = 0.5 * even + 0.5 * groups[0]
+    truth = ((shares - even) ** 2).sum()
+    held, agreed = 0, 0
+    for _ in range(600):
+        before, after = lopsided(rng, 8, 7)
+        change = discrepancy_change(groups[before], groups[after], even)
+        held += change.low <= truth <= change.high
+        agreed += (change.p_value < 0.05) == (change.low > 0 or change.high < 0)
+    assert agreed == 600
+    assert held >= 0.95 * 600  # 0.91 by the t interval alone
+
+
+def test_a_change_is_never_told_more_exactly_than_by_squaring_and_adding_both_arms():
+    even, groups = np.full(3, 1 / 3), np.eye(3)
+    before, after = groups[[0] * 7 + [1]], groups[[0] * 3 + [1] * 3 + [2] * 2]
+    change = two_sample_discrepancy_change(before, after, even)
+    (old, old_ends), (new, new_ends) = (
+        (debiased_squared(rows, even), np.square(discrepancy_interval(rows, even))) for rows in (before, after)
+    )
+    below = np.hypot(max(0, new - new_ends[0]), old_ends[1] - old)
+    above = np.hypot(new_ends[1] - new, max(0, old - old_ends[0]))
+    assert change.value == pytest.approx(new - old)
+    assert change.low <= change.value - below + 1e-12
+    assert change.high >= change.value + above - 1e-12
+    assert change.low == pytest.approx(change.value - below) or change.high == pytest.approx(change.value + above)
 
 
 @pytest.mark.parametrize(("change", "p_value"), [(0.0, 1.0), (0.125, 0.0)])
