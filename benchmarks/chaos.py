@@ -273,9 +273,11 @@ class Chaos:
                     self.seen[shard] = written
 
     def finishes(self) -> Iterator[tuple[str, int]]:
-        """Yield each finished shard, with what changes when it is finished again: a time on a disk, a count on S3."""
+        """Yield each finished shard, with what changes when it is finished again: on a disk a time, on S3 a count."""
         if self.trial.server is not None:
-            yield from self.trial.server.finishes(f"runs/{self.run.path.name}").items()
+            name = f"runs/{self.run.path.name}"
+            repeated = self.trial.server.repeated(name)
+            yield from ((shard, repeated[shard]) for shard in self.trial.server.finishes(name))
             return
         for path in Path(str(self.run.path / "shards")).glob("*.parquet"):
             yield path.stem, path.stat().st_mtime_ns

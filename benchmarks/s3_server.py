@@ -42,6 +42,7 @@ class S3Server:
         requests: Every request so far, those that met a fault included.
         faults: Requests that met a fault.
         served: Requests that were answered by the store itself, in the order of their answers.
+        missed: Those of them that asked for an object that was not there.
     """
 
     port: int
@@ -50,6 +51,7 @@ class S3Server:
     requests: list[Request] = field(default_factory=list)
     faults: list[Request] = field(default_factory=list)
     served: list[Request] = field(default_factory=list)
+    missed: list[Request] = field(default_factory=list)
 
     def __enter__(self):
         """Begin to serve, in a thread."""
@@ -89,11 +91,15 @@ class S3Server:
 
     def finishes(self, run):
         """Return how often each shard of a run was marked finished."""
-        prefix, end = f"/{BUCKET}/{run}/shards/", ".parquet"
-        marks = (
-            r.path for r in self.served if r.method == "PUT" and r.path.startswith(prefix) and r.path.endswith(end)
-        )
-        return Counter(path.removeprefix(prefix).removesuffix(end) for path in marks)
+        return _shards(run, (request for request in self.served if request.method == "PUT"))
+
+    def repeated(self, run):
+        """Return how often each shard was marked finished by a worker that must have found it finished.
+
+        Two workers may do one shard at a time: the mark of one that is killed can arrive when another has begun. Both
+        looked for it and found nothing. So a shard has as many marks at most as there were looks that found none.
+        """
+        return self.finishes(run) - _shards(run, (request for request in self.missed if request.method == "GET"))
 
     def _answer(self, environ, start_response):
         request = Request(
@@ -112,9 +118,22 @@ class S3Server:
             return _refused(fault, environ, start_response)
         if not self.conditional:
             environ.pop("HTTP_IF_NONE_MATCH", None)
-        answer = self._moto(environ, start_response)
+
+        def noticed(status, headers, *rest):
+            if status.startswith("404"):
+                self.missed.append(request)
+            return start_response(status, headers, *rest)
+
+        answer = self._moto(environ, noticed)
         self.served.append(request)
         return answer
+
+
+def _shards(run, requests):
+    """Count the requests for the file that marks a shard of a run finished, by shard."""
+    prefix, end = f"/{BUCKET}/{run}/shards/", ".parquet"
+    names = (request.path for request in requests if request.path.startswith(prefix) and request.path.endswith(end))
+    return Counter(name.removeprefix(prefix).removesuffix(end) for name in names)
 
 
 def _refused(status, environ, start_response):

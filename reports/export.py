@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -66,31 +67,35 @@ def to_json(result: AuditResult) -> dict[str, Any]:
 
     A number that is not finite becomes None: JSON has no word for it, and a reader must not take it for a measurement.
     """
-    data: dict[str, Any] = _finite(
-        {
-            "schema_version": result.schema_version,
-            "run_id": result.run_id,
-            "config": result.config,
-            "provenance": result.provenance,
-            "results": [{"prompt_id": row.prompt_id, **_group_row(row)} for row in result.results],
-            "overall": [
-                {**_group_row(row), "mean_over_prompts": row.mean_over_prompts and asdict(row.mean_over_prompts)}
-                for row in result.overall
-            ],
-            "quality": [_quality_row(row) for row in result.quality],
-            "lens": result.lens,
-            "changes": [asdict(change) for change in result.changes],
-            "shifts": [asdict(shift) for shift in result.shifts],
-            "intersections": [asdict(pair) for pair in result.intersections],
-            "missing": [{"arm": arm, **asdict(m), "differs": m.differs} for arm, m in result.missing.items()],
-            "verdicts": [asdict(verdict) for verdict in result.verdicts],
-            "agreement": [asdict(row) for row in result.agreement],
-            "second_views": [asdict(view) for view in result.second_views],
-            "two_stage": result.two_stage and asdict(result.two_stage) | {"saving": result.two_stage.saving},
-            "targets": {attribute: asdict(source) for attribute, source in result.targets.items()},
-        }
-    )
-    return data
+    return {
+        name: _finite(list(part) if isinstance(part, Iterator) else part) for name, part in _sections(result).items()
+    }
+
+
+def _sections(result: AuditResult) -> dict[str, Any]:
+    """Return what ``audit.json`` holds, in its order; lists of rows are iterators, since there may be very many."""
+    return {
+        "schema_version": result.schema_version,
+        "run_id": result.run_id,
+        "config": result.config,
+        "provenance": result.provenance,
+        "results": ({"prompt_id": row.prompt_id, **_group_row(row)} for row in result.results),
+        "overall": (
+            {**_group_row(row), "mean_over_prompts": row.mean_over_prompts and asdict(row.mean_over_prompts)}
+            for row in result.overall
+        ),
+        "quality": map(_quality_row, result.quality),
+        "lens": result.lens,
+        "changes": map(asdict, result.changes),
+        "shifts": map(asdict, result.shifts),
+        "intersections": map(asdict, result.intersections),
+        "missing": ({"arm": arm, **asdict(m), "differs": m.differs} for arm, m in result.missing.items()),
+        "verdicts": map(asdict, result.verdicts),
+        "agreement": map(asdict, result.agreement),
+        "second_views": map(asdict, result.second_views),
+        "two_stage": result.two_stage and asdict(result.two_stage) | {"saving": result.two_stage.saving},
+        "targets": {attribute: asdict(source) for attribute, source in result.targets.items()},
+    }
 
 
 def from_json(data: Mapping[str, Any]) -> AuditResult:
@@ -130,8 +135,33 @@ def from_json(data: Mapping[str, Any]) -> AuditResult:
 
 
 def write_audit_json(run: RunDirectory, result: AuditResult) -> None:
-    """Write ``audit.json`` into the run directory."""
-    run.write_json(AUDIT, to_json(result))
+    """Write ``audit.json`` into the run directory, a line for each row.
+
+    Rows are made one at a time: those of ten thousand prompts would fill a GB as plain data.
+    """
+    run.write_bytes(AUDIT, b"".join(piece.encode() for piece in _pieces(result)))
+
+
+def _pieces(result: AuditResult) -> Iterator[str]:
+    for number, (name, part) in enumerate(_sections(result).items()):
+        yield f'{"," if number else "{"}\n  "{name}": '
+        if isinstance(part, Iterator):
+            yield from _lines(part)
+        else:
+            yield _text(part, indent=2).replace("\n", "\n  ")  # inside a text a line break is written as \n
+    yield "\n}\n"
+
+
+def _lines(rows: Iterator[Mapping[str, Any]]) -> Iterator[str]:
+    before = "["
+    for row in rows:
+        yield f"{before}\n    {_text(row)}"
+        before = ","
+    yield "[]" if before == "[" else "\n  ]"
+
+
+def _text(data: Any, indent: int | None = None) -> str:  # noqa: ANN401 - JSON values
+    return json.dumps(_finite(data), ensure_ascii=False, allow_nan=False, indent=indent)
 
 
 def read_audit_json(run: RunDirectory) -> AuditResult:

@@ -158,6 +158,12 @@ def by_skew(story: Story, attribute: Attribute) -> tuple[str, ...]:
     return tuple(sorted(story.prompts, key=skew, reverse=True)[:MOST_SHOWN])
 
 
+def listed(story: Story) -> tuple[str, ...]:
+    """Return the prompts that a figure of some attribute names, in the audit's order: all unless they are very many."""
+    named = {prompt for attribute in story.attributes for prompt in by_skew(story, attribute)}
+    return tuple(prompt for prompt in story.prompts if prompt in named)
+
+
 def _selection(story: Story) -> str:
     """Say by what rule some of many prompts are shown; nothing where all are."""
     if len(story.prompts) <= MOST_SHOWN:

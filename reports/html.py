@@ -36,6 +36,7 @@ from reports.figures import (
     discrepancy_figure,
     feature_sections,
     lens_figures,
+    listed,
     quality_table,
     share_figure,
     signature_table,
@@ -118,10 +119,10 @@ def write_report(run_path: Place) -> Place:
 
 
 def kept_pictures(run: RunDirectory, result: AuditResult) -> Pictures:
-    """Read the pictures that the report may show: the first indices of every occupation, and the features' own."""
+    """Read the pictures that the report may show: the first indices of every listed occupation, the features' own."""
     story = story_of(result)
     count = min(int((result.config.get("report") or {}).get("images_per_prompt", DEFAULT_SHOWN)), MAX_SHOWN)
-    keys = [ImageKey(prompt, index) for prompt in story.prompts for index in range(count)]
+    keys = [ImageKey(prompt, index) for prompt in listed(story) for index in range(count)]
     latents = {
         str(feature.latent)
         for section in feature_sections(story)
@@ -194,6 +195,7 @@ def _context(story: Story, pictures: Pictures) -> dict[str, Any]:
         "zero_shot": zero_shot_judges(result.config),
         "contradicted": contradicted(story),
         "pairs": _paired_images(story, pictures),
+        "all_listed": len(listed(story)) == len(story.prompts),
         "left_out": pictures.left_out,
         "quality": quality_table(story),
         "signatures": signature_table(story),
@@ -238,7 +240,7 @@ def _attribute_sections(story: Story) -> tuple[AttributeSection, ...]:
 
 def _paired_images(story: Story, pictures: Pictures) -> tuple[PairedImages, ...]:
     pairs = []
-    for prompt in story.prompts:
+    for prompt in listed(story):
         keys = sorted(key for key in pictures.shown if key.prompt_id == prompt)
         rows = tuple(
             (arm, tuple(_address(pictures.shown[key].get(arm)) for key in keys))

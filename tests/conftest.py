@@ -93,6 +93,7 @@ def s3(s3_server):
     s3_server.requests.clear()
     s3_server.faults.clear()
     s3_server.served.clear()
+    s3_server.missed.clear()
     yield s3_server
     s3_server.fault = lambda _request: None
 

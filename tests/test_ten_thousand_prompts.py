@@ -1,15 +1,20 @@
 """An audit of many prompts keeps its report small by a stated rule, and its figures are those of each prompt alone."""
 
+import io
 import re
+
+from PIL import Image
 
 from audit.arm_rows import arm_rows
 from audit.group_results import prompt_results
 from audit.records import BASELINE
+from audit.store import image_name
 from audit.summary import summarise
 from benchmarks.ten_thousand_prompts import ATTRIBUTES, Measured, planned, write_run
-from reports.figures import MOST_SHOWN
-from reports.html import render
+from reports.figures import MOST_SHOWN, listed
+from reports.html import kept_pictures, render
 from reports.pictures import Pictures
+from reports.story import story_of
 
 PROMPTS = 3 * MOST_SHOWN
 
@@ -31,6 +36,19 @@ def test_many_prompts_are_measured_as_each_alone_and_the_report_shows_the_most_s
     named = set(re.findall(r"occupation-\d{5}", text.replace(" ", "-")))
     assert len(named) < PROMPTS
     assert len(text) < 10_000_000
+
+
+def test_only_pictures_of_prompts_that_the_report_names_are_read(tmp_path):
+    plan = planned(PROMPTS, images=2)
+    run = write_run(tmp_path / plan.run_id, plan)
+    picture = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(picture, "WEBP")
+    run.write_images({image_name(prompt, 0, BASELINE): picture.getvalue() for prompt in plan.prompt_ids})
+    result = summarise(run, plan)
+    pictures = kept_pictures(run, result)
+    assert tuple(dict.fromkeys(key.prompt_id for key in pictures.shown)) == listed(story_of(result))
+    assert "every occupation that a chart above names by index" in render(result, pictures)
+    assert MOST_SHOWN <= len(pictures.shown) <= len(ATTRIBUTES) * MOST_SHOWN < PROMPTS + 1
 
 
 def test_a_missed_limit_is_named_with_what_was_found():

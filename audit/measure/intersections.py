@@ -40,6 +40,12 @@ SWAPPED_TABLES = 10_000_000
 """Tables of a prompt that are swapped altogether: from 1,000 prompts on each of them is swapped less often, and 999
 times however many they are."""
 
+SWAPPED_AT_ONCE = 100_000
+"""Tables that are swapped in one go, so that they take some tens of MB."""
+
+WORD = 64
+"""Coins that one random word tosses."""
+
 ROUNDING = 1e-9
 """Statistics closer than this count as equal: a tie must not depend on the order of a sum."""
 
@@ -248,15 +254,16 @@ def attribute_shift(tables: ArrayLike, seed: int = 0) -> tuple[float, float, flo
     pairs = np.asarray(tables, dtype=np.int64)
     if pairs.ndim != 3 or pairs.shape[1] != pairs.shape[2]:
         raise ValueError(f"expected one square table of pairs per prompt, found shape {pairs.shape}")
-    observed = _variation(pairs.sum(axis=2), pairs.sum(axis=1))
+    observed = _variation(pairs.sum(axis=2).T, pairs.sum(axis=1).T)
     if np.isnan(observed).all():
         raise ValueError("no prompt has a classified image in both arms; report the images by their status instead")
     resamples = min(RESAMPLES, max(LEAST_RESAMPLES, SWAPPED_TABLES // len(pairs)))
     rng, total, prompts = np.random.default_rng(seed), np.zeros(resamples), np.zeros(resamples)
-    for table in pairs:
-        variation = _variation(*_swapped(table, resamples, rng))
-        total += np.nan_to_num(variation)
-        prompts += ~np.isnan(variation)
+    at_once = max(1, SWAPPED_AT_ONCE // resamples)
+    for start in range(0, len(pairs), at_once):
+        variation = _variation(*_swapped(pairs[start : start + at_once], resamples, rng))
+        total += np.nan_to_num(variation).sum(axis=0)
+        prompts += (~np.isnan(variation)).sum(axis=0)
     under_no_change = total / np.maximum(prompts, 1)
     value = float(np.nanmean(observed))
     return value, float(under_no_change.mean()), _share_as_large(under_no_change, value)
@@ -292,24 +299,57 @@ def shift_matrix(
 
 
 def _swapped(pairs: Ints, resamples: int, rng: np.random.Generator) -> tuple[Ints, Ints]:
-    """Swap the two versions of each image by the toss of a coin; return both arms' counts, (resamples, groups + 1)."""
-    changed = [(i, j) for i, j in zip(*np.nonzero(pairs), strict=True) if i != j]
-    moved = rng.binomial([pairs[at] for at in changed], 0.5, size=(resamples, len(changed)))
-    # What joins the one group leaves the other, in the first arm; the second arm has it the other way round.
-    steps = np.zeros((len(changed), len(pairs)), dtype=np.int64)
-    for place, (i, j) in enumerate(changed):
-        steps[place, i], steps[place, j] = -1, 1
-    flow = moved @ steps
-    return pairs.sum(axis=1) + flow, pairs.sum(axis=0) - flow
+    """Swap the two versions of each image by the toss of a coin.
+
+    Of the images that go from i to j and those that go back as many are swapped as coins show heads; since heads and
+    tails are alike, group i gains those that went back less the heads of both kinds together.
+
+    Args:
+        pairs: Tables of prompts, shape (P, G, G).
+        resamples: R, how often all are swapped.
+        rng: Tosses the coins.
+
+    Returns:
+        Both arms' counts, shape (G, P, R).
+    """
+    kinds = np.stack(np.triu_indices(pairs.shape[1], 1), axis=1)
+    flow = np.zeros((pairs.shape[1], len(pairs), resamples), dtype=np.int64)
+    there, back = pairs[:, kinds[:, 0], kinds[:, 1]], pairs[:, kinds[:, 1], kinds[:, 0]]
+    for (i, j), heads, returned in zip(kinds, _heads(there + back, resamples, rng), back.T, strict=True):
+        gained = returned[:, None] - heads
+        flow[i] += gained
+        flow[j] -= gained
+    return pairs.sum(axis=2).T[..., None] + flow, pairs.sum(axis=1).T[..., None] - flow
+
+
+def _heads(coins: Ints, resamples: int, rng: np.random.Generator) -> Ints:
+    """Toss coins of Q kinds, (P, Q), and return how many of each kind show heads, shape (Q, P, R).
+
+    A coin is a bit of a random word; the kinds of a prompt lie one after the other in the same words.
+    """
+    ends = coins.cumsum(axis=1)
+    heads = np.zeros((coins.shape[1], len(coins), resamples), dtype=np.int64)
+    for start in range(0, int(ends.max(initial=0)), WORD):
+        words = rng.integers(0, 2**WORD, size=heads.shape[1:], dtype=np.uint64)
+        masks = _low_bits(ends - start) & ~_low_bits(ends - coins - start)
+        for of_kind, mask in zip(heads, masks.T, strict=True):
+            of_kind += np.bitwise_count(words & mask[:, None])
+    return heads
+
+
+def _low_bits(count: Ints) -> NDArray[np.uint64]:
+    """Return words whose lowest ``count`` bits are set, none below 0 and all from ``WORD`` on."""
+    kept = np.clip(count, 0, WORD).astype(np.uint64)
+    return np.where(kept > 0, ~np.uint64(0) >> (np.uint64(WORD) - np.maximum(kept, np.uint64(1))), np.uint64(0))
 
 
 def _variation(first: Ints, second: Ints) -> Floats:
-    """Return the total variation of two arms' counts (…, groups + 1), NaN where an arm has no classified image."""
+    """Return the total variation of two arms' counts (groups + 1, …), NaN where an arm has no classified image."""
     shares = []
     for counts in (first, second):
-        n = counts[..., :-1].sum(axis=-1, keepdims=True)
-        shares.append(np.where(n > 0, counts[..., :-1] / np.maximum(n, 1), np.nan))
-    return np.asarray(np.abs(shares[0] - shares[1]).sum(axis=-1) / 2)
+        n = counts[:-1].sum(axis=0)
+        shares.append(counts[:-1] / np.where(n > 0, n, np.nan))
+    return np.asarray(np.abs(shares[0] - shares[1]).sum(axis=0) / 2)
 
 
 def _g(table: Ints) -> Floats:

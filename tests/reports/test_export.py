@@ -66,8 +66,12 @@ def produced(tmp_path_factory):
 def test_audit_json_is_what_its_schema_says(produced):
     run, result = produced
     write_audit_json(run, result)
-    data = json.loads(run.file("audit.json").read_text(), parse_constant=pytest.fail)
+    text = run.file("audit.json").read_text()
+    data = json.loads(text, parse_constant=pytest.fail)
     validator("audit").validate(data)
+    assert data == json.loads(json.dumps(to_json(result)))
+    lines = [json.loads(line.strip(", ")) for line in text.splitlines() if line.startswith('    {"prompt_id": "')]
+    assert [line for line in lines if "statuses" in line] == data["results"]  # a line for each row
     assert data["verdicts"] == []
     assert len(data["results"]) == 2 * 2 * 2
     assert {"value", "n", "signature", "rescaled"} <= data["quality"][1]["clip_i"].keys()
