@@ -124,7 +124,7 @@ def test_a_writer_killed_before_the_rename_leaves_no_finished_shard(local_run):
 
 
 def test_an_attribution_without_its_rows_is_not_a_finished_shard(run, monkeypatch):
-    monkeypatch.setattr("audit.store._parquet_bytes", lambda table: 1 / 0)
+    monkeypatch.setattr("audit.store._parquet_bytes", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run.write_shard("a-0000", rows(), {"images": np.array(3)})
     assert run.read_attribution("a-0000") is not None

@@ -313,22 +313,22 @@ def _swapped(pairs: Ints, resamples: int, rng: np.random.Generator) -> tuple[Int
         Both arms' counts, shape (G, P, R).
     """
     kinds = np.stack(np.triu_indices(pairs.shape[1], 1), axis=1)
-    flow = np.zeros((pairs.shape[1], len(pairs), resamples), dtype=np.int64)
+    flow = np.zeros((pairs.shape[1], len(pairs), resamples), dtype=np.int32)
     there, back = pairs[:, kinds[:, 0], kinds[:, 1]], pairs[:, kinds[:, 1], kinds[:, 0]]
     for (i, j), heads, returned in zip(kinds, _heads(there + back, resamples, rng), back.T, strict=True):
-        gained = returned[:, None] - heads
+        gained = returned[:, None].astype(np.int32) - heads
         flow[i] += gained
         flow[j] -= gained
     return pairs.sum(axis=2).T[..., None] + flow, pairs.sum(axis=1).T[..., None] - flow
 
 
-def _heads(coins: Ints, resamples: int, rng: np.random.Generator) -> Ints:
+def _heads(coins: Ints, resamples: int, rng: np.random.Generator) -> NDArray[np.int32]:
     """Toss coins of Q kinds, (P, Q), and return how many of each kind show heads, shape (Q, P, R).
 
     A coin is a bit of a random word; the kinds of a prompt lie one after the other in the same words.
     """
     ends = coins.cumsum(axis=1)
-    heads = np.zeros((coins.shape[1], len(coins), resamples), dtype=np.int64)
+    heads = np.zeros((coins.shape[1], len(coins), resamples), dtype=np.int32)
     for start in range(0, int(ends.max(initial=0)), WORD):
         words = rng.integers(0, 2**WORD, size=heads.shape[1:], dtype=np.uint64)
         masks = _low_bits(ends - start) & ~_low_bits(ends - coins - start)
