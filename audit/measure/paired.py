@@ -269,13 +269,30 @@ def two_sample_discrepancy_change(
     """
     checked = [_checked(rows, target) for rows in (first, second)]
     old, new = (Samples.one(rows, names) for (rows, _), names in zip(checked, strata, strict=True))
-    goal = checked[0][1][None]
-    squares = [debiased_squares(one, goal) for one in (old, new)]
-    of_old, of_new = (_guarded_variances(one, goal, np.eye(goal.size), 0) for one in (old, new))
+    return two_sample_discrepancy_changes(old, new, checked[0][1], confidence)[0]
+
+
+def two_sample_discrepancy_changes(
+    old: Samples, new: Samples, targets: ArrayLike, confidence: float = 0.95
+) -> tuple[Change, ...]:
+    """Return ``two_sample_discrepancy_change`` of each sample of ``old`` and the one at the same place in ``new``.
+
+    Args:
+        old: Two images at least in every sample.
+        new: As many samples, likewise.
+        targets: The distributions that count as fair, shape (K,) or (P, K).
+        confidence: Coverage of each interval, in (0, 1).
+
+    Raises:
+        ValueError: If a sample has fewer than two images.
+    """
+    goals = np.broadcast_to(np.asarray(targets, dtype=np.float64), old.mean.shape)
+    squares = [debiased_squares(one, goals) for one in (old, new)]
+    of_old, of_new = (_guarded_variances(one, goals, np.eye(goals.shape[1]), 0) for one in (old, new))
     freedom = (of_old + of_new) ** 2 / (of_old**2 / (old.n - 1) + of_new**2 / (new.n - 1))
-    ends = [discrepancy_intervals(one, goal, confidence) ** 2 for one in (old, new)]
-    sides = _sides(squares[0], squares[1], ends[0], ends[1], np.zeros(1))
-    return _intervals(squares[1] - squares[0], of_old + of_new, freedom, sides, old.n + new.n, confidence)[0]
+    ends = [discrepancy_intervals(one, goals, confidence) ** 2 for one in (old, new)]
+    sides = _sides(squares[0], squares[1], ends[0], ends[1], np.zeros(len(goals)))
+    return _intervals(squares[1] - squares[0], of_old + of_new, freedom, sides, old.n + new.n, confidence)
 
 
 def squared_errors(samples: Samples, targets: ArrayLike) -> Floats:

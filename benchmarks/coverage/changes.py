@@ -17,9 +17,10 @@ from audit.measure.paired import (
     PairedSamples,
     discrepancy_changes,
     paired_share_difference_of_counts,
-    two_sample_discrepancy_change,
+    two_sample_discrepancy_changes,
     two_sample_share_difference,
 )
+from audit.measure.samples import Samples
 from benchmarks.coverage.settings import CONFIDENCE, Setting, batches, exists
 from benchmarks.coverage.tally import OURS, Tally, tallied
 
@@ -49,7 +50,7 @@ def study(setting: Setting, simulations: int) -> list[Tally]:
     found = [_paired_squares(setting, simulations)]
     if setting.scores == "hard":
         found += [_paired_share(setting, TABLES * simulations), _two_shares(setting, TABLES * simulations)]
-    if setting.detail in ("redrawn", "evened"):
+    if setting.detail != "steered":  # of two samples the steered one is the evened one
         found.append(_two_squares(setting, simulations))
     return found
 
@@ -142,12 +143,13 @@ def _two_shares(setting: Setting, tables: int) -> Tally:
 def _two_squares(setting: Setting, simulations: int) -> Tally:
     rng, n, groups = setting.rng("two squares"), setting.n, setting.groups
     distributions, ends, values = (setting.labels, _after(setting)), [], []
-    for _ in range(simulations):
-        drawn = (rng.choice(groups, size=n, p=labels) for labels in distributions)
-        first, second = (setting.rows(labels, rng) for labels in drawn)
-        change = two_sample_discrepancy_change(first, second, uniform(groups), CONFIDENCE)
-        ends.append((change.low, change.high))
-        values.append(change.value)
+    for size in batches(simulations, n):
+        owners = np.repeat(np.arange(size), n)
+        drawn = (rng.choice(groups, size=(size, n), p=labels) for labels in distributions)
+        first, second = (Samples.of(setting.rows(one, rng).reshape(-1, groups), owners, size) for one in drawn)
+        changes = two_sample_discrepancy_changes(first, second, uniform(groups), CONFIDENCE)
+        ends += [(change.low, change.high) for change in changes]
+        values += [change.value for change in changes]
     old, new = _squared_truths(setting, distributions[1])
     figure = "change of the squared discrepancy between two samples"
     return tallied(figure, setting, new - old, {OURS: ends}, errors=np.array(values) - (new - old))
