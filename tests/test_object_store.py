@@ -188,3 +188,16 @@ def test_tries_are_told_without_secrets(s3, store, caplog, monkeypatch):
     with caplog.at_level(logging.INFO, "audit"):
         store.write("hunter2secret.json", b"1")
     assert "try 1 to take" in caplog.text
+
+
+def test_a_shard_is_repeated_where_it_was_marked_more_often_than_looked_for_in_vain(s3, store):
+    mark = "shards/nurse-0000.parquet"
+    assert not store.has(mark)
+    assert not store.has(mark)  # by another worker, before the first is done
+    for _ in range(2):
+        store.write(mark, b"1")
+    assert store.has(mark)
+    assert s3.finishes("retries") == {"nurse-0000": 2}
+    assert s3.repeated("retries") == {}
+    store.write(mark, b"1")
+    assert s3.repeated("retries") == {"nurse-0000": 1}

@@ -184,6 +184,30 @@ def test_the_interval_of_cramers_v_covers_about_as_often_as_it_says(v):
 # ---- shifts --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("table", [[[30, 2], [3, 25]], [[20, 1, 4], [2, 18, 5], [0, 3, 22]], [[40, 3, 1], [2, 9, 15]]])
+def test_the_interval_of_v_holds_that_of_the_delta_method_with_a_numeric_gradient(table):
+    counts = np.array(table) + max(np.shape(table)) / np.size(table)
+    n, shape = counts.sum(), counts.shape
+
+    def phi2(p):
+        independent = p.sum(axis=1, keepdims=True) * p.sum(axis=0, keepdims=True)
+        return (p**2 / independent).sum() - 1
+
+    p, step = counts / n, 1e-6
+    gradient = np.array([phi2(p + step * unit) - phi2(p - step * unit) for unit in np.eye(p.size).reshape(-1, *shape)])
+    gradient /= 2 * step
+    covariance = (np.diag(p.ravel()) - np.outer(p, p)) / n
+    of_images = np.sum(table)
+    side = min(k - (k - 1) ** 2 / (of_images - 1) for k in shape) - 1
+    middle = math.sqrt((phi2(p) - (shape[0] - 1) * (shape[1] - 1) / (n - 1)) / side)
+    error = math.sqrt(gradient @ covariance @ gradient) / (2 * math.sqrt(phi2(p) * side))
+    low, high = max(0, middle - 1.959964 * error), min(1, middle + 1.959964 * error)
+    assert intersection_module._delta_ends(np.array(table), side, 0.95) == pytest.approx((low, high), abs=1e-6)
+    found = cramers_v(table)
+    assert found.low <= low + 1e-6
+    assert found.high >= high - 1e-6
+
+
 def test_the_shift_is_the_mean_total_variation_of_the_prompts():
     before = [np.array([0, 0, 1, 1, 1]), np.array([0, 1, 0, -1])]
     after = [np.array([0, 1, 1, 1, 1]), np.array([1, 1, 1, 0])]

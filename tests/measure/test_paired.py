@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from scipy.special import gammaln, xlogy
 
-from audit.measure.discrepancy import debiased_squared, discrepancy_interval
+from audit.measure.discrepancy import debiased_squared, debiased_squares, discrepancy_interval
 from audit.measure.intervals import mean_interval
 from audit.measure.paired import (
     change_over_prompts,
@@ -16,9 +16,12 @@ from audit.measure.paired import (
     mcnemar_p_value,
     mean_over_prompts,
     paired_share_difference,
+    paired_share_errors,
+    squared_errors,
     two_sample_discrepancy_change,
     two_sample_share_difference,
 )
+from audit.measure.samples import Samples
 
 
 def pairs(both, left, joined, neither):
@@ -289,6 +292,23 @@ def test_a_change_is_never_told_more_exactly_than_by_squaring_and_adding_both_ar
 def test_prompts_that_agree_leave_no_doubt_and_no_division_by_zero(change, p_value):
     found = change_over_prompts(np.zeros(4), np.full(4, change))
     assert (found.low, found.high, found.p_value) == (change, change, p_value)
+
+
+@pytest.mark.parametrize(("shares", "most"), [((0.7, 0.2, 0.1), 1.1), ((0.9, 0.1), 1.15), ((0.4, 0.35, 0.25), 1.7)])
+def test_the_error_of_a_square_is_how_much_it_varies_from_sample_to_sample(shares, most):
+    counts = np.random.default_rng(9).multinomial(60, shares, size=6000)
+    samples, even = Samples.of_counts(counts), np.full(len(shares), 1 / len(shares))
+    varies, told = debiased_squares(samples, even).var(), (squared_errors(samples, even) ** 2).mean()
+    assert 0.93 * varies < told < most * varies  # near the target it errs on the safe side
+
+
+def test_the_error_of_a_paired_share_is_how_much_it_varies_from_sample_to_sample():
+    joint = np.array([[0.5, 0.1, 0.05], [0.02, 0.2, 0.03], [0.0, 0.0, 0.1]])
+    tables = np.random.default_rng(10).multinomial(80, joint.ravel(), size=6000).reshape(-1, 3, 3)
+    changes = (tables.sum(axis=1) - tables.sum(axis=2)) / 80
+    told = np.sqrt((paired_share_errors(tables) ** 2).mean(axis=0))
+    assert told == pytest.approx(changes.std(axis=0), rel=0.08)
+    assert (paired_share_errors(np.diag([5, 0, 0])[None]) > 0).all()  # five images that stayed prove no certainty
 
 
 @pytest.mark.parametrize("function", [paired_share_difference, mcnemar_p_value])

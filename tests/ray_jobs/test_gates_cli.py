@@ -14,6 +14,9 @@ PASSES = {"name": "some-women", "measure": "share:female", "attribute": "gender"
 FAILS = {"name": "balanced", "measure": "fairness_discrepancy", "attribute": "gender", "prompt": "doctor", "max": 0.1}
 UNDECIDED = {"name": "exactly", "measure": "share:male", "attribute": "gender", "prompt": "doctor", "max": 0.85}
 
+WITHOUT_DATA = {"name": "still-asked-for", "measure": "clip_t", "min": 0.2}
+"""The audit measures no similarity."""
+
 
 @pytest.fixture(scope="module")
 def audit(tmp_path_factory, cluster):
@@ -40,17 +43,30 @@ def audit(tmp_path_factory, cluster):
 
 
 @pytest.mark.parametrize(
-    ("gates", "code"),
+    ("gates", "code", "words", "cases"),
     [
-        ([], 0),
-        ([PASSES], 0),
-        ([PASSES, FAILS], 1),
-        ([{**FAILS, "level": "warn"}], 0),
-        ([PASSES, UNDECIDED], 5),
+        ([], 0, "", []),
+        ([PASSES], 0, "pass", [None]),
+        ([PASSES, FAILS], 1, "fail", [None, "failure"]),
+        ([{**FAILS, "level": "warn"}], 0, "warn", ["warning, fail"]),
+        ([PASSES, UNDECIDED], 5, "inconclusive", [None, "error"]),
+        ([PASSES, WITHOUT_DATA], 5, "fewer than two images have a similarity", [None, "error"]),
+        ([FAILS, WITHOUT_DATA], 1, "fail", ["failure", "error"]),
     ],
 )
-def test_a_verdict_decides_the_exit_code(audit, gates, code):
-    assert audit(*gates)[0] == code
+def test_a_verdict_decides_the_exit_code_and_what_junit_shows(audit, gates, code, words, cases):
+    found, run = audit(*gates)
+    assert found == code
+    assert words in (run / SUMMARY).read_text().lower()
+    assert [shown(case) for case in ET.parse(run / JUNIT).getroot().iter("testcase")] == cases
+
+
+def shown(case):
+    """What a build shows of a gate: the tag that breaks it, the beginning of a warning, or nothing."""
+    [child] = case
+    if child.tag != "system-out":
+        return child.tag
+    return child.text.partition(":")[0] if child.text.startswith("warning") else None
 
 
 def test_new_gates_are_judged_on_the_images_that_are_there(audit):
@@ -58,16 +74,6 @@ def test_new_gates_are_judged_on_the_images_that_are_there(audit):
     times = {path: path.stat().st_mtime_ns for path in (run / "shards").glob("*.parquet")}
     assert audit(FAILS) == (1, run)
     assert {path: path.stat().st_mtime_ns for path in (run / "shards").glob("*.parquet")} == times
-
-
-def test_junit_tells_a_failure_from_a_doubt(audit):
-    _, run = audit(PASSES, FAILS, UNDECIDED)
-    suite = ET.parse(run / JUNIT).getroot()
-    outcome = {
-        case.get("name").split(":")[0].split(" ")[0]: [child.tag for child in case] for case in suite.iter("testcase")
-    }
-    assert sum("failure" in tags for tags in outcome.values()) == 1
-    assert len(outcome) == 3
 
 
 def test_the_exports_lie_beside_the_report(audit):
