@@ -7,19 +7,19 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from audit.arm_rows import ArmRows
 from audit.changes import variations
-from audit.gates import Gate, GateInput, NoData
+from audit.gates import Gate, GateInput, Interval, NoData
 from audit.group_results import prompt_squares
 from audit.measure import fairness
 from audit.measure.bounds import discrepancy_bounds, share_bounds
 from audit.measure.discrepancy import debiased_squared, discrepancy_interval, display
 from audit.measure.group_measures import MEASURES, MOST_GROUPS
 from audit.measure.intervals import mean_interval, share_estimate
+from audit.measure.kernel import KernelDistance
 from audit.measure.paired import mean_over_prompts
-from audit.records import BASELINE, Attribute, Estimate, QualityResult, Range
+from audit.records import BASELINE, Attribute, AttributeShift, Estimate, QualityResult, Range
 from audit.stages import Stages
 from audit.targets import Targets, pooled_target, target_of
 
@@ -38,6 +38,7 @@ class GateReader:
         targets: The distribution that counts as fair, by prompt and attribute.
         quality: Arm → its quality figures.
         stages: Two-stage sampling, None where the number of images was fixed.
+        shifts: How far each arm moved each attribute, and how far chance alone would.
     """
 
     arms: Mapping[str, ArmRows]
@@ -45,6 +46,7 @@ class GateReader:
     targets: Targets
     quality: Mapping[str, QualityResult]
     stages: Stages | None = None
+    shifts: Sequence[AttributeShift] = ()
 
     def read(self, gate: Gate) -> Reading:
         """Return what ``gate`` is judged on."""
@@ -159,8 +161,8 @@ class GateReader:
         kid = self.quality[gate.arm].kid
         if kid is None:
             return NoData("there are too few images for a kernel distance")
-        error = kid.extra["standard_error"]
-        return GateInput(kid.value, lambda confidence: _normal(kid.value, error, confidence), kid.n)
+        distance = KernelDistance(kid.value, kid.extra["standard_error"], int(kid.extra["blocks"]))
+        return GateInput(kid.value, distance.interval, kid.n)
 
     def _prompt_shown(self, gate: Gate) -> Reading:
         shown = self.quality[gate.arm].prompt_shown
@@ -170,17 +172,22 @@ class GateReader:
         return GateInput(shown.value, lambda confidence: _ends(share_estimate(count, shown.n, confidence)), shown.n)
 
     def _shift(self, gate: Gate) -> Reading:
-        """Total variation is never below 0, so its mean lies above the truth: a limit that it keeps is kept."""
+        """Chance adds to a total variation, by its floor at most: that much lower the interval begins.
+
+        With no change at all E|p̂ − q̂| is the floor, and E|p̂ − q̂| ≤ |p − q| + E|(p̂ − q̂) − (p − q)| otherwise.
+        """
         rows, attribute = self._of(gate)
         moved = variations(self.arms[BASELINE], rows, attribute.name)
         if len(moved) < 2:
             return NoData("a mean over prompts needs two of them with classified images in both arms")
-        return GateInput(
-            float(np.mean(moved)),
-            lambda confidence: _ends(mean_over_prompts(moved, confidence)),
-            int(rows.known().sum()),
-            note=f"mean over {len(moved)} prompts",
-        )
+        [floor] = [s.floor for s in self.shifts if (s.arm, s.attribute) == (gate.arm, attribute.name)]
+
+        def interval_at(confidence: float) -> Interval:
+            low, high = _ends(mean_over_prompts(moved, confidence))
+            return max(0.0, low - floor), high
+
+        note = f"mean over {len(moved)} prompts, of which chance adds {floor:.3f} at most"
+        return GateInput(float(np.mean(moved)), interval_at, int(rows.known().sum()), note=note)
 
     def _of(self, gate: Gate) -> tuple[ArmRows, Attribute]:
         attribute = next(attribute for attribute in self.attributes if attribute.name == gate.attribute)
@@ -221,8 +228,3 @@ def _ends(estimate: Estimate) -> tuple[float, float]:
 
 def _displayed(squared: Estimate) -> tuple[float, float]:
     return display(squared.low), display(squared.high)
-
-
-def _normal(value: float, error: float, confidence: float) -> tuple[float, float]:
-    half_width = float(ndtri((1 + confidence) / 2)) * error
-    return value - half_width, value + half_width

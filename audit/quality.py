@@ -162,7 +162,7 @@ class Yardstick:
             low=low,
             high=high,
             extra=self.kid
-            | {"standard_error": distance.standard_error}
+            | {"standard_error": distance.standard_error, "blocks": distance.blocks}
             | ({} if to_reference is None else {"to_reference": to_reference.value}),
         )
 

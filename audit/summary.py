@@ -154,7 +154,7 @@ def summarise(
         shifts=shifts,
         intersections=intersections(arms, plan.attributes),
         missing={rows.arm: missing_difference(arms[BASELINE], rows) for rows in edited},
-        verdicts=_verdicts(arms, plan, quality),
+        verdicts=_verdicts(arms, plan, quality, shifts),
         agreement=agreements(common),
         second_views=second_views(common, results),
         targets={a.name: plan.targets.sources.get(a.name, TargetSource("uniform")) for a in plan.attributes},
@@ -182,10 +182,15 @@ def _measured_by(attribute: Attribute, plan: SummaryPlan) -> tuple[Attribute, Ta
     return attribute, plan.targets.shares, plan.confusions.get(attribute.name)
 
 
-def _verdicts(arms: Mapping[str, ArmRows], plan: SummaryPlan, quality: Sequence[QualityResult]) -> tuple[Verdict, ...]:
+def _verdicts(
+    arms: Mapping[str, ArmRows],
+    plan: SummaryPlan,
+    quality: Sequence[QualityResult],
+    shifts: Sequence[AttributeShift],
+) -> tuple[Verdict, ...]:
     gates = gates_of(plan.gates, plan.prompt_ids)
     by_arm = {figures.arm: figures for figures in quality}
-    reader = GateReader(arms, plan.attributes, plan.targets.shares, by_arm, plan.stages)
+    reader = GateReader(arms, plan.attributes, plan.targets.shares, by_arm, plan.stages, shifts)
     return evaluate(gates, [reader.read(gate) for gate in gates])
 
 

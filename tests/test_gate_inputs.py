@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from audit.arm_rows import ArmRows
-from audit.changes import group_changes, missing_difference
+from audit.changes import attribute_shifts, group_changes, missing_difference
 from audit.config.settings import GATE_MEASURES
 from audit.gate_inputs import GateReader
 from audit.gates import Gate, GateInput, NoData, evaluate
@@ -32,9 +32,10 @@ def arm(name, male, unclassified=0):
 
 def reader(edited, targets=None):
     baseline = arm(BASELINE, (0.9, 0.1, 0.9))
-    kid = Measurement(0.004, 600, "metric:kid", 0.002, 0.006, {"standard_error": 0.001})
+    kid = Measurement(0.004, 600, "metric:kid", 0.002, 0.006, {"standard_error": 0.001, "blocks": 20})
     quality = QualityResult("edit", None, None, None, kid, share_estimate(590, 600), {})
-    return GateReader({BASELINE: baseline, "edit": edited}, [GENDER], targets or {}, {"edit": quality})
+    shifts = attribute_shifts(baseline, [edited], [GENDER])
+    return GateReader({BASELINE: baseline, "edit": edited}, [GENDER], targets or {}, {"edit": quality}, shifts=shifts)
 
 
 def gate(measure, limit, side="max", prompt=None, name="edit"):
@@ -112,6 +113,35 @@ def test_an_arm_whose_faces_are_half_destroyed_passes_no_fairness_gate():
         assert verdict(gate(measure, limit, side, prompt), FAIR).verdict == "pass"
     assert missing_difference(arm(BASELINE, (0.5, 0.5, 0.5)), blanked).differs
     assert not missing_difference(arm(BASELINE, (0.5, 0.5, 0.5)), FAIR).differs
+
+
+def few(rng, name, male):
+    """Ten prompts of eight images each, every image male by its own chance."""
+    men = rng.random(80) < male
+    prompts = {f"prompt-{number}": slice(8 * number, 8 * number + 8) for number in range(10)}
+    return ArmRows(name, np.full(80, "classified"), {"gender": np.stack([~men, men], 1) * 1.0}, prompts, {})
+
+
+def shift_verdict(rng, male_before, male_after, limit):
+    before, after = few(rng, BASELINE, male_before), few(rng, "edit", male_after)
+    shifts = attribute_shifts(before, [after], [GENDER])
+    [found] = evaluate(
+        [gate("attribute_shift", limit)],
+        [
+            GateReader({BASELINE: before, "edit": after}, [GENDER], {}, {}, shifts=shifts).read(
+                gate("attribute_shift", limit)
+            )
+        ],
+    )
+    return found.verdict
+
+
+def test_what_chance_adds_to_a_shift_fails_no_gate_and_a_true_shift_does():
+    rng = np.random.default_rng(7)
+    unchanged = [shift_verdict(rng, 0.5, 0.5, 0.05) for _ in range(40)]  # seen: 0.2 on average
+    assert set(unchanged) == {"inconclusive"}
+    moved = [shift_verdict(rng, 0.9, 0.2, 0.1) for _ in range(20)]  # by 0.7
+    assert moved.count("fail") >= 18
 
 
 def test_without_a_classified_image_there_is_no_data():
