@@ -9,13 +9,20 @@ OUT ?= build/calibration
 TABLE ?=
 QUICK ?=
 
-.PHONY: demo test check audit-dependencies format calibration bench fuzz coverage clean
+.PHONY: demo test test-cluster test-rest check audit-dependencies format calibration bench fuzz coverage clean
 
 demo: $(INSTALLED)
 	$(BIN)/difflens-audit run configs/occupations.yaml
 
+# Two halves at a time: tests with a cluster mostly wait, the others compute. One thread each, lest they wait for each other.
 test: check
-	$(BIN)/pytest -q
+	$(MAKE) --no-print-directory --jobs 2 --output-sync=line test-cluster test-rest
+
+test-cluster: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q tests/ray_jobs
+
+test-rest: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q --ignore tests/ray_jobs
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

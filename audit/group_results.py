@@ -170,7 +170,9 @@ class _Counted:
             return None
         plug_ins = np.linalg.norm(self.soft.mean - self.targets[self.measured], axis=1)
         squared, errors = self.squares()
-        return prompt_mean(squared.tolist(), plug_ins.tolist(), errors)
+        goals = self.targets[self.measured]
+        most = 1 - 2 * goals.min(axis=1) + (goals**2).sum(axis=1)  # every image in the group that is wanted least
+        return prompt_mean(squared.tolist(), plug_ins.tolist(), errors, most=float(most.mean()))
 
     def squares(self) -> tuple[Floats, Floats]:
         """Return the debiased squares of the places that are measured, and their standard errors, both (m,)."""
@@ -258,19 +260,22 @@ def _with_adjusted(row: GroupResult, p_value: float | None) -> GroupResult:
     return replace(row, fairness_discrepancy=replace(row.fairness_discrepancy, p_adjusted=p_value))
 
 
-def prompt_mean(squared: Sequence[float], plug_ins: Sequence[float], errors: Floats | None = None) -> PromptMean:
+def prompt_mean(
+    squared: Sequence[float], plug_ins: Sequence[float], errors: Floats | None = None, most: float = math.inf
+) -> PromptMean:
     """Average the squared discrepancies of at least one prompt, and beside them its plug-ins.
 
     Args:
         squared: Debiased squares, shape (m,).
         plug_ins: Their soft plug-ins, shape (m,).
         errors: Standard errors of the squares, shape (m,), where they are known.
+        most: The largest that their mean can be, where the interval ends at the latest.
     """
     interval = mean_over_prompts(squared, errors=errors) if len(squared) > 1 else None
     return PromptMean(
         value=display(math.fsum(squared) / len(squared)),
-        low=display(interval.low) if interval else None,
-        high=display(interval.high) if interval else None,
+        low=display(min(interval.low, most)) if interval else None,
+        high=display(min(interval.high, most)) if interval else None,
         plug_in_soft=math.fsum(plug_ins) / len(plug_ins),
         n=len(squared),
     )

@@ -7,7 +7,8 @@ import pytest
 from scipy import stats
 
 from benchmarks.coverage.__main__ import write
-from benchmarks.coverage.families import FAMILIES
+from benchmarks.coverage.cells import Cells
+from benchmarks.coverage.families import FAMILIES, studied
 from benchmarks.coverage.settings import Setting
 from benchmarks.coverage.tally import OURS, Tally, tallied
 from benchmarks.coverage.verdict import Bias, by_figure, is_clearly_short, is_short
@@ -57,6 +58,17 @@ def test_every_family_is_studied_and_written(tmp_path):
         rows = list(csv.DictReader(file))
     assert [row["figure"] for row in rows] == [tally.figure for tally in tallies]
     assert (tmp_path / "coverage.svg").read_text().startswith("<svg")
+
+
+def test_a_study_goes_on_where_it_was_stopped_unless_an_estimator_is_another(tmp_path, monkeypatch):
+    job, path = ("shares", Setting(2, 8, "mild"), 100), tmp_path / "build" / "cells.jsonl"
+    tallies = FAMILIES["shares"].study(job[1], 100)
+    Cells(path).add(job, tallies)
+    assert Cells(path).of(job) == tallies
+    assert Cells(path).of(("shares", job[1], 200)) is None
+    assert studied([job], 1, Cells(path)) == tallies
+    monkeypatch.setattr("benchmarks.coverage.cells._source", lambda: "another")
+    assert Cells(path).of(job) is None
 
 
 def few(settings):

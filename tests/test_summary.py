@@ -114,6 +114,14 @@ def test_opposite_skews_cancel_in_the_pool_and_not_in_the_mean_over_prompts(tmp_
     assert overall.mean_over_prompts.value == pytest.approx(0.4 * np.sqrt(2), rel=1e-5)
 
 
+def test_the_interval_of_a_mean_discrepancy_ends_at_the_largest_that_there_is(tmp_path):
+    def men(arm, prompt, index):
+        return {"p_gender_male": 1.0, "p_gender_female": 0.0}
+
+    mean = only(summarise(write(tmp_path, men), plan()).overall, arm="baseline", attribute="gender").mean_over_prompts
+    assert mean.low < mean.value == mean.high == pytest.approx(np.sqrt(0.5))
+
+
 OWN = AuditTargets(
     {"nurse": {"gender": (0.9, 0.1)}, "guard": {"gender": (0.3, 0.7)}},
     {"gender": TargetSource("csv", "labour.csv", "00ff", ("a survey",))},

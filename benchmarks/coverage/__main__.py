@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import coverage
+from benchmarks.coverage.cells import Cells
 from benchmarks.coverage.chart import chart
 from benchmarks.coverage.families import FAMILIES, studied
 from benchmarks.coverage.page import page, write_cells
@@ -21,6 +22,9 @@ def main() -> None:
     parser.add_argument("--simulations", type=int, help="samples per cell (default 2000, quick 100)")
     parser.add_argument("--out", type=Path, help="folder (default docs, quick build/coverage)")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
+    parser.add_argument(
+        "--cells", type=Path, default=Path("build/coverage/cells.jsonl"), help="what is studied already"
+    )
     arguments = parser.parse_args()
     simulations = arguments.simulations or (100 if arguments.quick else 2000)
     folder = arguments.out or (Path("build/coverage") if arguments.quick else Path("docs"))
@@ -30,7 +34,7 @@ def main() -> None:
         for name, family in FAMILIES.items()
         for setting in family.settings(arguments.quick)
     ]
-    found = studied(jobs, arguments.processes)
+    found = studied(jobs, arguments.processes, Cells(arguments.cells))
     write(found, simulations, folder)
     for name, members in by_figure(found).items():
         covered = [member.coverage[OURS] for member in members]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 
 from benchmarks.coverage import changes, corrected, discrepancy, measures, prompts, quality, shares, tables
-from benchmarks.coverage.settings import Setting
+from benchmarks.coverage.cells import Cells, Job
 from benchmarks.coverage.tally import Tally
 
 FAMILIES = {
@@ -21,20 +21,20 @@ FAMILIES = {
     "quality": quality,
 }
 
-Job = tuple[str, Setting, int]
 
-
-def studied(jobs: Sequence[Job], processes: int) -> list[Tally]:
-    """Study every cell; those with the most rows first, so that the last to finish is a short one."""
-    order = sorted(range(len(jobs)), key=lambda place: jobs[place][1].n * jobs[place][1].groups, reverse=True)
-    results: dict[int, list[Tally]] = {}
+def studied(jobs: Sequence[Job], processes: int, cells: Cells) -> list[Tally]:
+    """Study every cell that is not yet; those with the most rows first, so that the last to finish is a short one."""
+    results = {job: found for job in jobs if (found := cells.of(job)) is not None}
+    left = sorted(set(jobs) - set(results), key=lambda job: job[1].n * job[1].groups, reverse=True)
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-        places = {pool.submit(_study, jobs[place]): place for place in order}
-        for future in as_completed(places):
-            results[places[future]] = future.result()
-            for tally in future.result():
+        running = {pool.submit(_study, job): job for job in left}
+        for future in as_completed(running):
+            job, found = running[future], future.result()
+            results[job] = found
+            cells.add(job, found)
+            for tally in found:
                 print(f"{len(results):4}/{len(jobs)} {_line(tally)}", flush=True)
-    return [tally for place in range(len(jobs)) for tally in results[place]]
+    return [tally for job in jobs for tally in results[job]]
 
 
 def _study(job: Job) -> list[Tally]:
