@@ -14,8 +14,8 @@ PASSES = {"name": "some-women", "measure": "share:female", "attribute": "gender"
 FAILS = {"name": "balanced", "measure": "fairness_discrepancy", "attribute": "gender", "prompt": "doctor", "max": 0.1}
 UNDECIDED = {"name": "exactly", "measure": "share:male", "attribute": "gender", "prompt": "doctor", "max": 0.85}
 
-WITHOUT_DATA = {"name": "still-asked-for", "measure": "clip_t", "min": 0.2}
-"""The audit measures no similarity."""
+WITHOUT_DATA = {"name": "on-the-whole", "measure": "fairness_discrepancy", "attribute": "gender", "max": 0.1}
+"""A mean over prompts, of which there is one."""
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def audit(tmp_path_factory, cluster):
         ([PASSES, FAILS], 1, "fail", [None, "failure"]),
         ([{**FAILS, "level": "warn"}], 0, "warn", ["warning, fail"]),
         ([PASSES, UNDECIDED], 5, "inconclusive", [None, "error"]),
-        ([PASSES, WITHOUT_DATA], 5, "fewer than two images have a similarity", [None, "error"]),
+        ([PASSES, WITHOUT_DATA], 5, "a mean over prompts needs two of them", [None, "error"]),
         ([FAILS, WITHOUT_DATA], 1, "fail", ["failure", "error"]),
     ],
 )
