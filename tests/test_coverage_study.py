@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from benchmarks.coverage.__main__ import write
-from benchmarks.coverage.cells import Cells
+from benchmarks.coverage.cells import Cells, source_of
 from benchmarks.coverage.families import FAMILIES, studied
 from benchmarks.coverage.settings import Setting
 from benchmarks.coverage.tally import OURS, Tally, tallied
@@ -60,15 +60,19 @@ def test_every_family_is_studied_and_written(tmp_path):
     assert (tmp_path / "coverage.svg").read_text().startswith("<svg")
 
 
-def test_a_study_goes_on_where_it_was_stopped_unless_an_estimator_is_another(tmp_path, monkeypatch):
+def test_a_study_goes_on_where_it_was_stopped_unless_an_estimator_is_another(tmp_path):
     job, path = ("shares", Setting(2, 8, "mild"), 100), tmp_path / "build" / "cells.jsonl"
     tallies = FAMILIES["shares"].study(job[1], 100)
-    Cells(path).add(job, tallies)
-    assert Cells(path).of(job) == tallies
-    assert Cells(path).of(("shares", job[1], 200)) is None
-    assert studied([job], 1, Cells(path)) == tallies
-    monkeypatch.setattr("benchmarks.coverage.cells._source", lambda: "another")
-    assert Cells(path).of(job) is None
+    Cells(path, FAMILIES).add(job, tallies)
+    assert Cells(path, FAMILIES).of(job) == tallies
+    assert Cells(path, FAMILIES).of(("shares", job[1], 200)) is None
+    assert studied([job], 1, Cells(path, FAMILIES)) == tallies
+    assert Cells(path, {**FAMILIES, "shares": FAMILIES["tables"]}).of(job) is None  # as after a change of its sources
+
+
+def test_a_familys_sources_are_what_its_figures_come_from():
+    sources = {name: source_of(family) for name, family in FAMILIES.items()}
+    assert len(set(sources.values())) == len(FAMILIES)
 
 
 def few(settings):

@@ -150,8 +150,9 @@ def cramers_v(counts: ArrayLike, confidence: float = 0.95) -> Estimate:
 
     The interval inverts the non-central χ² distribution of Pearson's statistic, whose non-centrality is n V² times the
     table's smaller side: an approximation that holds where dependence is weak. Where it is strong and a group rare, V
-    varies more than that, and the interval is widened to hold that of the delta method (:func:`_delta_ends`).
-    Its upper end never counts a table as too even to be chance, so it stays above 0.
+    varies more than that, and the interval is widened to hold that of the delta method (:func:`_delta_ends`) and the V
+    of a combination that is commoner than it was seen (:func:`_of_fuller_cells`). Its upper end never counts a table as
+    too even to be chance, so it stays above 0.
 
     Args:
         counts: Images by combination, shape (R, C), no row and no column empty.
@@ -180,11 +181,15 @@ def cramers_v(counts: ArrayLike, confidence: float = 0.95) -> Estimate:
     # A table more even than independence leaves on average is luck, and no proof of it.
     high = v(_noncentrality(max(chi2, degrees), degrees, tail) / n)
     nearest, farthest = _delta_ends(table, side, confidence)
+    farthest = max(farthest, _of_fuller_cells(table, side, confidence))
     return Estimate(value=value, low=min(low, nearest, value), high=max(high, farthest, value), n=n)
 
 
 def _delta_ends(table: Ints, side: float, confidence: float) -> tuple[float, float]:
     """Return V ± z times its standard error by the delta method, cut to [0, 1].
+
+    Where V is small by chance its error is small too, so the upper end is that of log V, V exp(z error / V), if that
+    lies higher; an error beyond V is none of log V's any more and counts as V.
 
     φ² = Σ p_ij²/(p_i p_j) − 1 has the gradient 2p_ij/(p_i p_j) − Σ_j p_ij²/(p_i² p_j) − Σ_i p_ij²/(p_i p_j²) in p_ij.
     The table gets as many more images as its longer side, spread evenly, lest an empty cell pass for one that cannot
@@ -204,7 +209,19 @@ def _delta_ends(table: Ints, side: float, confidence: float) -> tuple[float, flo
     middle = math.sqrt(max(0.0, phi2 - degrees / (n - 1)) / side)
     error = math.sqrt(max(0.0, variance)) / (2 * math.sqrt(phi2 * side))
     half_width = float(ndtri((1 + confidence) / 2)) * error
-    return max(0.0, middle - half_width), min(1.0, middle + half_width)
+    stretched = middle * math.exp(min(half_width / middle, 1.0)) if middle else 0.0
+    return max(0.0, middle - half_width), min(1.0, max(middle + half_width, stretched))
+
+
+def _of_fuller_cells(table: Ints, side: float, confidence: float) -> float:
+    """Return the largest V that one combination makes if it is as common as its own interval allows, others as seen."""
+    n = int(table.sum())
+    room = np.array([[share_estimate(count, n, confidence).high * n for count in row] for row in table.tolist()])
+    fuller = np.where(np.eye(table.size, dtype=np.bool_).reshape(-1, *table.shape), room, table)
+    expected, total = expected_counts(fuller), fuller.sum(axis=(1, 2))
+    degrees = (table.shape[0] - 1) * (table.shape[1] - 1)
+    phi2 = ((fuller - expected) ** 2 / expected).sum(axis=(1, 2)) / total - degrees / (total - 1)
+    return math.sqrt(min(1.0, max(0.0, float(phi2.max())) / side))
 
 
 def pair_tables(baseline: ArrayLike, edited: ArrayLike, prompts: ArrayLike, size: int, groups: int) -> Ints:

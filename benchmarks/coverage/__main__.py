@@ -34,7 +34,7 @@ def main() -> None:
         for name, family in FAMILIES.items()
         for setting in family.settings(arguments.quick)
     ]
-    found = studied(jobs, arguments.processes, Cells(arguments.cells))
+    found = studied(jobs, arguments.processes, Cells(arguments.cells, FAMILIES))
     write(found, simulations, folder)
     for name, members in by_figure(found).items():
         covered = [member.coverage[OURS] for member in members]

@@ -201,11 +201,24 @@ def test_the_interval_of_v_holds_that_of_the_delta_method_with_a_numeric_gradien
     side = min(k - (k - 1) ** 2 / (of_images - 1) for k in shape) - 1
     middle = math.sqrt((phi2(p) - (shape[0] - 1) * (shape[1] - 1) / (n - 1)) / side)
     error = math.sqrt(gradient @ covariance @ gradient) / (2 * math.sqrt(phi2(p) * side))
-    low, high = max(0, middle - 1.959964 * error), min(1, middle + 1.959964 * error)
+    low = max(0, middle - 1.959964 * error)
+    high = min(1, middle * max(1 + 1.959964 * error / middle, math.exp(min(1, 1.959964 * error / middle))))
     assert intersection_module._delta_ends(np.array(table), side, 0.95) == pytest.approx((low, high), abs=1e-6)
     found = cramers_v(table)
     assert found.low <= low + 1e-6
     assert found.high >= high - 1e-6
+
+
+def test_a_pair_of_rare_groups_never_seen_together_may_still_go_together():
+    table = [[0, 5], [6, 89]]
+    found = cramers_v(table)
+    room = share_estimate(0, 100).high * 100
+    fuller = np.array([[room, 5], [6, 89]])
+    phi2 = stats.chi2_contingency(fuller, correction=False).statistic / fuller.sum()
+    side = 2 - 1 / 99 - 1
+    assert found.value == 0
+    assert found.high == pytest.approx(math.sqrt((phi2 - 1 / (fuller.sum() - 1)) / side), rel=1e-9)
+    assert found.high > 0.3
 
 
 def test_the_shift_is_the_mean_total_variation_of_the_prompts():
