@@ -9,20 +9,13 @@ OUT ?= build/calibration
 TABLE ?=
 QUICK ?=
 
-.PHONY: demo test test-cluster test-rest check audit-dependencies format calibration bench fuzz coverage clean
+.PHONY: demo test check audit-dependencies format calibration bench fuzz coverage clean
 
 demo: $(INSTALLED)
 	$(BIN)/difflens-audit run configs/occupations.yaml
 
-# Two halves at a time: tests with a cluster mostly wait, the others compute. One thread each, lest they wait for each other.
 test: check
-	$(MAKE) --no-print-directory --jobs 2 --output-sync=line test-cluster test-rest
-
-test-cluster: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q tests/ray_jobs
-
-test-rest: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q --ignore tests/ray_jobs
+	$(BIN)/pytest -q
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -55,7 +48,8 @@ bench: $(INSTALLED)
 fuzz: $(INSTALLED)
 	$(BIN)/python -m benchmarks.fuzz_config --cases 10000
 
-# Do the intervals cover what they say? Writes docs/coverage.md and its chart; QUICK=1 tries it in two minutes.
+# Do the intervals cover what they say? Writes docs/coverage.md and its chart; takes an hour of two cores, and goes on
+# where it was stopped. QUICK=1 tries it in minutes.
 coverage: $(INSTALLED)
 	$(BIN)/python -m benchmarks.coverage $(if $(QUICK),--quick)
 
