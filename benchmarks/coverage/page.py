@@ -90,7 +90,7 @@ def _figure_row(name: str, members: Sequence[Tally]) -> tuple[str, ...]:
 
 
 def _shortfalls(figures: dict[str, list[Tally]]) -> str:
-    clearly = [tally for members in figures.values() for tally in members if is_clearly_short(tally)]
+    short = [tally for members in figures.values() for tally in members if is_short(tally)]
     wide = [
         f"{name} ({np.mean([m.coverage[OURS] for m in members]):.3f})"
         for name, members in figures.items()
@@ -101,8 +101,8 @@ def _shortfalls(figures: dict[str, list[Tally]]) -> str:
         if wide
         else f"No figure covers more than {MOST_ON_AVERAGE:.1%} of the time on average.\n"
     )
-    if not clearly:
-        return f"{head}\nNo cell is clearly short.\n"
+    if not short:
+        return f"{head}\nNo cell is short.\n"
     rows = [
         (
             tally.figure,
@@ -110,12 +110,15 @@ def _shortfalls(figures: dict[str, list[Tally]]) -> str:
             f"{tally.truth:.3f}",
             f"{tally.coverage[OURS]:.3f}",
             f"{line(tally):.2f}",
+            str(tally.samples),
+            "yes" if is_clearly_short(tally) else "no",
         )
-        for tally in sorted(clearly, key=lambda tally: tally.coverage[OURS])
+        for tally in sorted(short, key=lambda tally: tally.coverage[OURS])
         if (s := tally.setting)
     ]
-    columns = ("figure", "groups", "images", "truth", "accuracy", "scores", "detail", "value", "coverage", "asked")
-    return f"{head}\n{len(clearly)} cells are clearly short:\n\n{_table(columns, rows)}"
+    cell = ("groups", "images", "truth", "accuracy", "scores", "detail")
+    columns = ("figure", *cell, "value", "coverage", "asked", "samples", "clearly short")
+    return f"{head}\n{len(short)} cells are short:\n\n{_table(columns, rows)}"
 
 
 def _bias_row(name: str, bias: Bias | None) -> tuple[str, ...] | None:
