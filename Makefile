@@ -48,8 +48,8 @@ bench: $(INSTALLED)
 fuzz: $(INSTALLED)
 	$(BIN)/python -m benchmarks.fuzz_config --cases 10000
 
-# Do the intervals cover what they say? Writes docs/coverage.md and its chart; takes an hour of two cores, and goes on
-# where it was stopped. QUICK=1 tries it in minutes.
+# Do the intervals cover what they say? Writes docs/coverage.md and its chart; takes long, and goes on where it was
+# stopped. QUICK=1 tries it in fewer cells.
 coverage: $(INSTALLED)
 	$(BIN)/python -m benchmarks.coverage $(if $(QUICK),--quick)
 

@@ -13,7 +13,7 @@ SCHEMA = "audit.schema.json"
 def first_mistake(data: Mapping[str, Any]) -> str | None:
     """Say where ``data`` differs from the schema, or from itself, and how; None where all is well.
 
-    A compiled validator says whether it differs, in a second for ten thousand prompts; only a file that does is read
+    A compiled validator says whether it differs, quickly for ten thousand prompts too; only a file that does is read
     once more by ``jsonschema``, which finds the mistake that explains the others.
     """
     import jsonschema_rs

@@ -165,9 +165,9 @@ def discrepancy_change(
     (Bonett and Price 2012 guard the difference of two shares so). The value itself has no pseudo-pairs in it.
 
     The t interval takes the difference for symmetric, which it is not where a group is rare or an edit lopsided: with
-    eight images of seven groups it would hold one change in eight too seldom. It is therefore widened to hold the
-    square-and-add (Zou and Donner 2008, Statistics in Medicine 27:1693) of the intervals of both arms, which are not
-    symmetric either, with the correlation of the two figures.
+    eight images of seven groups it would miss one change in eight. It is therefore widened to hold the square-and-add
+    (Zou and Donner 2008, Statistics in Medicine 27:1693) of the intervals of both arms, which are not symmetric either,
+    with the correlation of the two figures.
 
     Args:
         before: The judge's group probabilities, shape (n, K), n ≥ 2; rows sum to 1.
@@ -382,14 +382,14 @@ def change_over_prompts(
 def _square_and_add(old: Estimate, new: Estimate, correlation: float, n: int) -> Estimate:
     """Combine the intervals of two shares to that of their difference, new − old (Newcombe 1998, method 10)."""
     value = new.value - old.value
-    below = _hypotenuse(new.value - new.low, old.high - old.value, correlation)
-    above = _hypotenuse(new.high - new.value, old.value - old.low, correlation)
+    below = float(_hypotenuse(new.value - new.low, old.high - old.value, correlation))
+    above = float(_hypotenuse(new.high - new.value, old.value - old.low, correlation))
     return Estimate(value=value, low=value - below, high=value + above, n=n)
 
 
-def _hypotenuse(a: float, b: float, correlation: float) -> float:
+def _hypotenuse(a: Floats | float, b: Floats | float, correlation: Floats | float) -> Floats:
     # Rounding must not make the sum negative where correlation and a = b cancel it.
-    return math.sqrt(max(0.0, a * a + b * b - 2 * correlation * a * b))
+    return np.asarray(np.sqrt(np.maximum(0.0, a * a + b * b - 2 * correlation * a * b)))
 
 
 def _correlation(both: int, joined: int, left: int, n: int) -> float:
@@ -482,11 +482,7 @@ def _sides(old: Floats, new: Floats, old_ends: Floats, new_ends: Floats, correla
         (np.maximum(0.0, value - ends[:, 0]), np.maximum(0.0, ends[:, 1] - value))
         for value, ends in ((old, old_ends), (new, new_ends))
     )
-
-    def joined(a: Floats, b: Floats) -> Floats:
-        return np.asarray(np.sqrt(np.maximum(0.0, a * a + b * b - 2 * correlation * a * b)))
-
-    return joined(new_below, old_above), joined(new_above, old_below)
+    return _hypotenuse(new_below, old_above, correlation), _hypotenuse(new_above, old_below, correlation)
 
 
 def _intervals(

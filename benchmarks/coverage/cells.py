@@ -1,4 +1,4 @@
-"""Cells that are studied already: the whole study takes an hour, and goes on where it was stopped."""
+"""Cells that are studied already: the whole study takes long, and goes on where it was stopped."""
 
 from __future__ import annotations
 

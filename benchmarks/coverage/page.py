@@ -56,10 +56,12 @@ def page(tallies: Sequence[Tally], simulations: int) -> str:
             ),
             "## Where an interval falls short\n",
             _shortfalls(figures),
-            "## Estimates without bias\n",
+            "## Estimates that are meant to be without bias\n",
             "Mean errors are counted in Monte-Carlo standard errors. Of many cells some lie beyond 3 by chance, 0.27 % "
             "of them on average. *By chance* is therefore how often the largest of so many unbiased cells is at least "
-            "as large, and *all cells together* the mean over cells in standard errors of its own.\n",
+            "as large, and *all cells together* the mean over cells in standard errors of its own. "
+            "One estimate has a bias: of a steered arm with a single image for each group, which shows no spread of "
+            "its own, so that the change comes out too low.\n",
             _table(
                 ("estimate", "cells", "within 3", "largest", "by chance", "all cells together"),
                 (row for name, members in figures.items() if (row := _bias_row(name, Bias.of(members)))),
