@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from audit.arm_rows import ArmRows, Floats
 from audit.measure import fairness
+from audit.measure.attribute_shift import pair_tables, shift_matrix
 from audit.measure.bounds import missing_differs_in_pairs
 from audit.measure.discrepancy import debiased_squares
-from audit.measure.intersections import pair_tables, shift_matrix
 from audit.measure.paired import (
     PairedSamples,
     change_over_prompts,

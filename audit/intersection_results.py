@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.arm_rows import ArmRows
-from audit.measure.intersections import cells_of, cross_tables, dependence, expected_counts, small_cells
+from audit.measure.contingency import cross_tables, expected_counts
+from audit.measure.intersections import cells_of, dependence, small_cells
 from audit.measure.multiplicity import benjamini_hochberg
 from audit.measure.within_prompts import dependence_within, rough_p_values
 from audit.records import Attribute, Dependence, Intersection, derive_seed

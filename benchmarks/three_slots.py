@@ -19,11 +19,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from audit.calibration.bundle import bundle_of
-from audit.config.settings import AuditConfig, ModelConfig
+from audit.config.settings import AuditConfig
 from audit.slots import Journal, series_of
 from audit.store import REPORT, RunDirectory
 from audit.trend import Point, Trend, read_trend
+from benchmarks.lens_off import copy_bundled_lens, switch_off
 from benchmarks.mlflow_server import MlflowServer
 from ray_jobs.alerts import ALERTS
 
@@ -106,8 +106,7 @@ class Watched:
 
 def unattended(watched: Watched, minutes: int) -> list[str]:
     """Run the schedule, take the server away for the second slot and the lens after the third; return problems."""
-    [lens] = bundle_of(ModelConfig()).lenses.iterdir()
-    shutil.copytree(lens, watched.lens)
+    copy_bundled_lens(watched.lens)
     path = watched.output / "audit.yaml"
     path.write_text(watched.config.model_dump_json())
     command = [sys.executable, "-m", "ray_jobs", "schedule", "run", str(path), "--times", str(SLOTS)]
@@ -135,17 +134,6 @@ def wait_for(condition: Callable[[], bool], what: str, schedule: subprocess.Pope
         if time.monotonic() > end or schedule.poll() is not None:
             raise TimeoutError(f"expected {what}, found none; schedule.log tells more")
         time.sleep(0.2)
-
-
-def switch_off(lens: Path) -> None:
-    """Set every strength of a lens to 0, with which an edit leaves the image as it is."""
-    path = lens / "lens.json"
-    data = json.loads(path.read_text())
-    data["strengths"] = {
-        attribute: {prompt: dict.fromkeys(groups, 0.0) for prompt, groups in prompts.items()}
-        for attribute, prompts in data["strengths"].items()
-    }
-    path.write_text(json.dumps(data))
 
 
 def judged(watched: Watched) -> list[str]:

@@ -1,15 +1,19 @@
 """The study of the intervals counts rightly, calls a bad interval bad, and writes a page of every family."""
 
 import csv
+import sys
+from collections import Counter
 
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.stats import contingency
 
-from benchmarks.coverage.__main__ import write
+from benchmarks.coverage.__main__ import main
 from benchmarks.coverage.cells import Cells, source_of
 from benchmarks.coverage.families import FAMILIES, studied
 from benchmarks.coverage.settings import Setting
+from benchmarks.coverage.tables import _true_v
 from benchmarks.coverage.tally import OURS, Tally, tallied
 from benchmarks.coverage.verdict import Bias, by_figure, is_clearly_short, is_short
 
@@ -47,27 +51,49 @@ def test_a_bias_too_small_for_any_cell_shows_in_all_of_them_together():
     assert Bias.of([tally(0.95)]) is None
 
 
-def test_every_family_is_studied_and_written(tmp_path):
-    cells = [(name, setting) for name, family in FAMILIES.items() for setting in few(family.settings(True))]
-    tallies = [tally for name, setting in cells for tally in FAMILIES[name].study(setting, 20)]
-    write(tallies, 20, tmp_path)
-    page = (tmp_path / "coverage.md").read_text()
-    for figure, members in by_figure(tallies).items():
-        assert f"| {figure} | {len(members)} |" in page
-    with (tmp_path / "coverage.csv").open(newline="") as file:
+def test_every_family_is_studied_and_written(tmp_path, monkeypatch):
+    for family in FAMILIES.values():
+        cells = list(few(family.settings(True)))
+        monkeypatch.setattr(family, "settings", lambda quick, cells=cells: cells)
+    folder, kept = tmp_path / "out", tmp_path / "build" / "cells.csv"
+    options = ["--quick", "--simulations", "20", "--processes", "1", "--out", folder, "--cells", kept]
+    monkeypatch.setattr(sys, "argv", ["coverage", *map(str, options)])
+    main()
+    with (folder / "coverage.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["figure"] for row in rows] == [tally.figure for tally in tallies]
-    assert (tmp_path / "coverage.svg").read_text().startswith("<svg")
+    page, figures = (folder / "coverage.md").read_text(), Counter(row["figure"] for row in rows)
+    assert {row["family"] for row in rows} == set(FAMILIES)
+    for figure, cells in figures.items():
+        assert f"| {figure} | {cells} |" in page
+    assert (folder / "coverage.svg").read_text().startswith("<svg")
+    # What it wrote is where another one goes on from, without any work and to the same figures.
+    published = Cells(FAMILIES, tmp_path / "other.csv", folder / "coverage.csv")
+    jobs = [(name, setting, 20) for name, family in FAMILIES.items() for setting in family.settings(True)]
+    assert sorted(map(str, by_figure(studied(jobs, 1, published)))) == sorted(figures)
+    published.write(jobs, tmp_path / "again.csv")
+    assert (tmp_path / "again.csv").read_bytes() == (folder / "coverage.csv").read_bytes()
+    assert not (tmp_path / "other.csv").exists()
 
 
 def test_a_study_goes_on_where_it_was_stopped_unless_an_estimator_is_another(tmp_path):
-    job, path = ("shares", Setting(2, 8, "mild"), 100), tmp_path / "build" / "cells.jsonl"
+    job, kept = ("shares", Setting(2, 8, "mild"), 100), tmp_path / "build" / "cells.csv"
     tallies = FAMILIES["shares"].study(job[1], 100)
-    Cells(path, FAMILIES).add(job, tallies)
-    assert Cells(path, FAMILIES).of(job) == tallies
-    assert Cells(path, FAMILIES).of(("shares", job[1], 200)) is None
-    assert studied([job], 1, Cells(path, FAMILIES)) == tallies
-    assert Cells(path, {**FAMILIES, "shares": FAMILIES["tables"]}).of(job) is None  # as after a change of its sources
+    Cells(FAMILIES, kept).add(job, tallies)
+    for found, tally in zip(Cells(FAMILIES, kept).of(job), tallies, strict=True):
+        assert (found.figure, found.setting, found.samples, found.error) == ("share", job[1], 0, None)
+        assert found.coverage == pytest.approx(tally.coverage, rel=1e-5)
+        assert found.width == pytest.approx(tally.width, rel=1e-5)
+    assert Cells(FAMILIES, kept).of(("shares", job[1], 200)) is None
+    assert Cells({**FAMILIES, "shares": FAMILIES["tables"]}, kept).of(job) is None  # as after a change of its sources
+
+
+def test_a_table_that_lacks_a_group_is_held_against_the_groups_it_shows():
+    shares = 0.3 * np.diag([0.5, 0.3, 0.2]) + 0.7 * np.outer([0.5, 0.3, 0.2], [0.5, 0.3, 0.2])
+    assert _true_v(shares) == pytest.approx(0.3)
+    n = 1_000_000
+    for part in (shares[:2, :2], shares[:, 1:]):
+        table = np.round(n * part / part.sum())
+        assert _true_v(part) == pytest.approx(contingency.association(table.astype(int), method="cramer"), abs=1e-3)
 
 
 def test_a_familys_sources_are_what_its_figures_come_from():

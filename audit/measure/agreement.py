@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtri
+from scipy.special import stdtrit
 
 from audit.measure.intervals import share_estimate
 from audit.records import Estimate
@@ -76,7 +76,8 @@ def cohen_kappa(table: ArrayLike, confidence: float = 0.95) -> Estimate:
     """Return κ = (p_o − p_e) / (1 − p_e) with its large-sample interval (:func:`large_sample_kappa`), widened.
 
     The large-sample interval holds the truth far too seldom where few images show some group, so it is widened to hold
-    that of the same table with K more images, spread evenly over all pairs of answers. Where the judges agree on every
+    that of the same table with K more images, spread evenly over all pairs of answers, and both have the quantiles of
+    Student's t with n − 1 degrees of freedom, as the error is estimated itself. Where the judges agree on every
     image the standard error is 0, which is no knowledge; the lower end is then that of the interval of p_o, at the p_e
     found.
 
@@ -101,14 +102,14 @@ def cohen_kappa(table: ArrayLike, confidence: float = 0.95) -> Estimate:
     if counts.trace() == n:
         low = (share_estimate(n, n, confidence).low - expected) / (1 - expected)
         return Estimate(value=1.0, low=max(-1.0, low), high=1.0, n=n)
-    ends = (*_ends(counts, confidence), *_ends(counts + 1 / len(counts), confidence))
+    t = float(stdtrit(max(n - 1, 1), (1 + confidence) / 2))
+    ends = (*_ends(counts, t), *_ends(counts + 1 / len(counts), t))
     return Estimate(value=kappa, low=max(-1.0, min(ends)), high=min(1.0, max(ends)), n=n)
 
 
-def _ends(table: ArrayLike, confidence: float) -> tuple[float, float]:
+def _ends(table: ArrayLike, t: float) -> tuple[float, float]:
     kappa, error = large_sample_kappa(table)
-    half_width = float(ndtri((1 + confidence) / 2)) * error
-    return kappa - half_width, kappa + half_width
+    return kappa - t * error, kappa + t * error
 
 
 def large_sample_kappa(table: ArrayLike) -> tuple[float, float]:

@@ -335,9 +335,14 @@ def mean_over_prompts(values: ArrayLike, confidence: float = 0.95, errors: Array
     mean = mean_interval(values, confidence)
     among_images = _error_of_images(mean.n, errors) * float(ndtri((1 + confidence) / 2))
     low, high = mean.value - among_images, mean.value + among_images
-    if errors is not None and mean.n < FEW_PROMPTS:
+    if _alone(mean.n, errors):
         return replace(mean, low=low, high=high)
     return replace(mean, low=min(mean.low, low), high=max(mean.high, high))
+
+
+def _alone(prompts: int, errors: ArrayLike | None) -> bool:
+    """Return whether a mean over prompts speaks of these prompts alone."""
+    return errors is not None and prompts < FEW_PROMPTS
 
 
 def _error_of_images(prompts: int, errors: ArrayLike | None) -> float:
@@ -372,7 +377,7 @@ def change_over_prompts(
     mean = mean_over_prompts(new - old, confidence, errors)
     of_images = _error_of_images(mean.n, errors)
     among_images = 2 * float(ndtr(-abs(mean.value) / of_images)) if of_images else 0.0
-    if errors is not None and mean.n < FEW_PROMPTS:
+    if _alone(mean.n, errors):
         return Change(mean.value, mean.low, mean.high, mean.n, of_images, among_images)
     of_prompts = float((new - old).std(ddof=1)) / math.sqrt(mean.n)
     p_value = max(mean_p_value(new - old), among_images)
@@ -420,6 +425,8 @@ def _codes(names: Strata | None) -> ArrayLike | None:
 def _guarded_variances(joint: Samples, goals: Floats, pseudo: Floats, before: int) -> Floats:
     """Return the variance of d²(y) − d²(x), or that with pseudo-images where it is larger, shape (P,).
 
+    Pseudo-images add to the spread of one image, and tell nothing of the mean: n does not count them.
+
     Args:
         joint: Rows with ``before`` columns of x, none where there is no x, and K of y.
         goals: The target in every column, shape (P, before + K).
@@ -427,14 +434,20 @@ def _guarded_variances(joint: Samples, goals: Floats, pseudo: Floats, before: in
         before: Columns of x.
     """
     n, added = joint.n[:, None], float(np.trace(pseudo[before:, before:]))
-    sums = joint.n[:, None, None] * joint.products + pseudo
-    mean = (n * joint.mean + 1) / (n + added)
-    guarded = _variances(mean - goals, sums - (n + added)[..., None] * _outer(mean), joint.n + added, before)
-    spread = n[..., None] * (joint.products - _outer(joint.mean))
-    return np.maximum(guarded, _variances(joint.mean - goals, spread, joint.n, before))
+    every = n + added
+    mean = (n * joint.mean + 1) / every
+    products = (n[..., None] * joint.products + pseudo) / every[..., None]
+    guarded = _variances(mean - goals, _covariance(products, mean, joint.n + added), joint.n, before)
+    own = _covariance(joint.products, joint.mean, joint.n)
+    return np.maximum(guarded, _variances(joint.mean - goals, own, joint.n, before))
 
 
-def _variances(away: Floats, spread: Floats, n: Floats, before: int) -> Floats:
+def _covariance(products: Floats, mean: Floats, n: Floats) -> Floats:
+    """Return the sample covariance of one image's row, from the means of zzᵀ and z over n images, (P, D, D)."""
+    return np.asarray((products - _outer(mean)) * (n / (n - 1))[:, None, None])
+
+
+def _variances(away: Floats, covariance: Floats, n: Floats, before: int) -> Floats:
     """Return the plug-in variance of the U-statistic with kernel ⟨yᵢ, yⱼ⟩ − ⟨xᵢ, xⱼ⟩ (Hoeffding 1948, theorem 5.2).
 
     4/n Var(⟨y, ȳ⟩ − ⟨x, x̄⟩) is its linear part, 2/(n(n − 1)) (‖S_yy‖² + ‖S_xx‖² − 2‖S_xy‖²) the quadratic one. The
@@ -443,11 +456,10 @@ def _variances(away: Floats, spread: Floats, n: Floats, before: int) -> Floats:
 
     Args:
         away: Mean of (x, y), each minus r, shape (P, D).
-        spread: Sum of squares and products about the mean, shape (P, D, D).
-        n: Weight of all images, shape (P,).
+        covariance: S of one image's (x, y), shape (P, D, D).
+        n: Images, shape (P,).
         before: Columns of x.
     """
-    covariance = spread / (n - 1)[:, None, None]
     signed = away * np.where(np.arange(away.shape[1]) < before, -1.0, 1.0)
     linear = np.einsum("pi,pij,pj->p", signed, covariance, signed)
     squares = covariance**2
@@ -460,7 +472,7 @@ def _squares_correlation(joint: Samples, goals: Floats) -> Floats:
     """Return the correlation of d²(x) and d²(y) of the same images, by the plug-ins of ``_variances``, shape (P,)."""
     groups = goals.shape[1]
     away = joint.mean - np.hstack([goals, goals])
-    covariance = (joint.n / (joint.n - 1))[:, None, None] * (joint.products - _outer(joint.mean))
+    covariance = _covariance(joint.products, joint.mean, joint.n)
     x, y = slice(0, groups), slice(groups, None)
 
     def moment(one: slice, other: slice) -> Floats:

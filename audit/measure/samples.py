@@ -45,7 +45,8 @@ class Samples:
 
         The mean of a stratified sample varies less than that of one whose images are drawn alike: its covariance is
         Σ (n_h/n)² S_h/n_h over the strata h (Cochran 1977, section 5.3). A stratum of one image is taken to vary as the
-        whole sample does.
+        whole sample does, which is too much, so that a debiased square of such a sample is too low. Nothing is without
+        bias there: the mean of a function of one image is linear in its distribution, a squared distance is not.
 
         Args:
             rows: Group probabilities, shape (N, K).

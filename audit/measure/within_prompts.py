@@ -9,14 +9,13 @@ Legend: P prompts; R and C groups of the two attributes.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import rel_entr
 from scipy.stats import chi2
 
-from audit.measure.intersections import expected_counts
+from audit.measure.contingency import expected_counts, shown_groups
+from audit.measure.cramers_v import root, squared_v
 from audit.measure.paired import mean_over_prompts
 from audit.records import Dependence, Estimate
 
@@ -51,26 +50,8 @@ def dependence_within(tables: ArrayLike) -> Dependence | None:
         p_value=p_value,
         p_adjusted=p_value,
         method="cochran_mantel_haenszel",
-        cramers_v=Estimate(_root(mean.value), _root(mean.low), _root(mean.high), n=squares.size),
+        cramers_v=Estimate(root(mean.value), root(mean.low), root(mean.high), n=squares.size),
     )
-
-
-def squared_v(tables: ArrayLike) -> Floats:
-    """Return the square of Cramér's V in each prompt, shape (P,), without bias under independence (Bergsma 2013).
-
-    Below 0 about half of the time where the attributes are independent, so that averages do not drift. NaN where an
-    attribute shows a single group, or there are too few images to tell anything.
-
-    Args:
-        tables: Images by prompt and combination, shape (P, R, C).
-    """
-    counts = np.asarray(tables, dtype=np.float64)
-    expected, n, (rows, columns) = expected_counts(counts), counts.sum(axis=(1, 2)), shown_groups(counts)
-    chi_squared = np.divide((counts - expected) ** 2, expected, out=np.zeros_like(counts), where=expected > 0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        squared = chi_squared.sum(axis=(1, 2)) / n - (rows - 1) * (columns - 1) / (n - 1)
-        side = np.minimum(rows - (rows - 1) ** 2 / (n - 1), columns - (columns - 1) ** 2 / (n - 1)) - 1
-        return np.asarray(np.where((np.minimum(rows, columns) > 1) & (side > 0), squared / side, np.nan))
 
 
 def rough_p_values(tables: ArrayLike) -> Floats:
@@ -88,12 +69,6 @@ def rough_p_values(tables: ArrayLike) -> Floats:
     return np.asarray(np.where(np.minimum(rows, columns) > 1, chi2.sf(statistic, np.maximum(degrees, 1)), np.nan))
 
 
-def shown_groups(tables: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return how many groups of either attribute each prompt shows, both of shape (P,)."""
-    counts = np.asarray(tables)
-    return (counts.sum(axis=2) > 0).sum(axis=1), (counts.sum(axis=1) > 0).sum(axis=1)
-
-
 def _mantel_haenszel(tables: Floats) -> tuple[float, int]:
     """Return the statistic and its degrees of freedom, of tables with two images at least each."""
     n = tables.sum(axis=(1, 2))
@@ -108,7 +83,3 @@ def _mantel_haenszel(tables: Floats) -> tuple[float, int]:
 def _spread(totals: Floats, n: Floats) -> Floats:
     """Return n diag(t) − t tᵀ of one attribute's counts t in each prompt, shape (P, K, K)."""
     return n[:, None, None] * totals[:, :, None] * np.eye(totals.shape[1]) - totals[:, :, None] * totals[:, None, :]
-
-
-def _root(squared: float) -> float:
-    return math.sqrt(min(1.0, max(0.0, squared)))

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import coverage
 from benchmarks.coverage.cells import Cells
 from benchmarks.coverage.chart import chart
 from benchmarks.coverage.families import FAMILIES, studied
-from benchmarks.coverage.page import page, write_cells
-from benchmarks.coverage.tally import OURS, Tally
+from benchmarks.coverage.page import page
+from benchmarks.coverage.tally import OURS
 from benchmarks.coverage.verdict import by_figure, is_clearly_short, is_short
+
+PUBLISHED = Path("docs/coverage.csv")
 
 
 def main() -> None:
@@ -22,8 +23,9 @@ def main() -> None:
     parser.add_argument("--simulations", type=int, help="samples per cell (default 2000, quick 100)")
     parser.add_argument("--out", type=Path, help="folder (default docs, quick build/coverage)")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
+    parser.add_argument("--afresh", action="store_true", help=f"study again what stands in {PUBLISHED}")
     parser.add_argument(
-        "--cells", type=Path, default=Path("build/coverage/cells.jsonl"), help="what is studied already"
+        "--cells", type=Path, default=Path("build/coverage/cells.csv"), help="table that finished cells are kept in"
     )
     arguments = parser.parse_args()
     simulations = arguments.simulations or (100 if arguments.quick else 2000)
@@ -34,8 +36,12 @@ def main() -> None:
         for name, family in FAMILIES.items()
         for setting in family.settings(arguments.quick)
     ]
-    found = studied(jobs, arguments.processes, Cells(arguments.cells, FAMILIES))
-    write(found, simulations, folder)
+    cells = Cells(FAMILIES, arguments.cells, None if arguments.afresh else PUBLISHED)
+    found = studied(jobs, arguments.processes, cells)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "coverage.md").write_text(page(found, simulations), encoding="utf-8")
+    (folder / "coverage.svg").write_text(chart(found), encoding="utf-8")
+    cells.write(jobs, folder / PUBLISHED.name)
     for name, members in by_figure(found).items():
         covered = [member.coverage[OURS] for member in members]
         print(
@@ -43,14 +49,6 @@ def main() -> None:
             f"{sum(map(is_short, members))} short, {sum(map(is_clearly_short, members))} clearly"
         )
     print(f"written to {folder}")
-
-
-def write(tallies: Sequence[Tally], simulations: int, folder: Path) -> None:
-    """Write the page, the chart and every cell."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "coverage.md").write_text(page(tallies, simulations), encoding="utf-8")
-    (folder / "coverage.svg").write_text(chart(tallies), encoding="utf-8")
-    write_cells(tallies, folder / "coverage.csv")
 
 
 if __name__ == "__main__":

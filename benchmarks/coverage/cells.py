@@ -1,57 +1,108 @@
-"""Cells that are studied already: the whole study takes long, and goes on where it was stopped."""
+"""Cells that are studied already: the whole study takes long, and goes on where it was stopped.
+
+They are the rows of its own table, each with a hash of what the figure came from. A fresh checkout therefore repeats
+only what a change of an estimator concerns.
+"""
 
 from __future__ import annotations
 
-import json
+import csv
 import sys
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
 
 from benchmarks.coverage import settings, tally
 from benchmarks.coverage.settings import Setting
-from benchmarks.coverage.tally import Tally
+from benchmarks.coverage.tally import METHODS, Tally
 
 Job = tuple[str, Setting, int]
-"""Family, cell and samples."""
+"""Family, cell and samples asked for."""
 
 ESTIMATORS = ("audit.measure.", "audit.group_results")
 """Modules that figures and intervals come from."""
 
+CELL = tuple(field.name for field in fields(Setting))
+COLUMNS = (
+    "figure",
+    *CELL,
+    "samples",
+    "value",
+    *(f"{what}_{method}" for method in METHODS for what in ("coverage", "width")),
+    "error",
+    "error_in_standard_errors",
+    "family",
+    "simulations",
+    "source",
+)
+
 
 class Cells:
-    """The tallies of finished cells in a file, a line each; those of other estimators are passed over.
+    """The tallies of finished cells in tables of the study; those of other estimators are passed over.
 
     Args:
-        path: The file; made where there is none.
         families: The modules of the families, by name.
+        kept: The table that cells are added to; made where there is none.
+        published: Another table to read.
     """
 
-    def __init__(self, path: Path, families: Mapping[str, ModuleType]) -> None:
-        """Read the file, if it is there."""
-        self._path = path
+    def __init__(self, families: Mapping[str, ModuleType], kept: Path, published: Path | None = None) -> None:
+        """Read what is there; of a cell in both tables what is kept counts."""
+        self._kept = kept
         self._sources = {name: source_of(module) for name, module in families.items()}
         self._found: dict[Job, list[Tally]] = {}
-        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-            record = json.loads(line)
-            if record["source"] == self._sources.get(record["family"]):
-                job = (record["family"], Setting(**record["setting"]), record["simulations"])
-                self._found[job] = [Tally(**{**tally, "setting": job[1]}) for tally in record["tallies"]]
+        for path in (published, kept):
+            if path is not None and path.exists():
+                self._found |= self._read(path)
 
     def of(self, job: Job) -> list[Tally] | None:
         """Return the tallies of a cell, None where it is not studied yet."""
         return self._found.get(job)
 
-    def add(self, job: Job, tallies: Iterable[Tally]) -> None:
+    def add(self, job: Job, tallies: Sequence[Tally]) -> None:
         """Keep the tallies of a cell."""
+        self._found[job] = list(tallies)
+        self._kept.parent.mkdir(parents=True, exist_ok=True)
+        begins = not self._kept.exists()
+        with self._kept.open("a", encoding="utf-8", newline="") as file:
+            rows = csv.writer(file)
+            if begins:
+                rows.writerow(COLUMNS)
+            rows.writerows(self._rows(job))
+
+    def write(self, jobs: Iterable[Job], path: Path) -> None:
+        """Write a table of these cells, all of them studied."""
+        with path.open("w", encoding="utf-8", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(COLUMNS)
+            for job in jobs:
+                rows.writerows(self._rows(job))
+
+    def _rows(self, job: Job) -> list[list[object]]:
         family, setting, simulations = job
-        kept = [{name: value for name, value in asdict(tally).items() if name != "setting"} for tally in tallies]
-        record = {"source": self._sources[family], "family": family, "simulations": simulations}
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(f"{json.dumps(record | {'setting': asdict(setting), 'tallies': kept})}\n")
+        return [
+            [
+                one.figure,
+                *vars(setting).values(),
+                one.samples,
+                *map(_rounded, (one.truth, *_of_methods(one), one.error, one.standard_errors)),
+                family,
+                simulations,
+                self._sources[family],
+            ]
+            for one in self._found[job]
+        ]
+
+    def _read(self, path: Path) -> dict[Job, list[Tally]]:
+        found: dict[Job, list[Tally]] = {}
+        with path.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                if row["source"] == self._sources.get(row["family"]):
+                    one = _tally(row)
+                    found.setdefault((row["family"], one.setting, int(row["simulations"])), []).append(one)
+        return found
 
 
 def source_of(family: ModuleType) -> str:
@@ -65,4 +116,30 @@ def source_of(family: ModuleType) -> str:
                 modules[name] = sys.modules[name]
                 waiting.append(modules[name])
     files = (Path(str(modules[name].__file__)) for name in sorted(modules))
-    return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
+    return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:8]
+
+
+def _of_methods(one: Tally) -> list[float | None]:
+    return [part.get(method) for method in METHODS for part in (one.coverage, one.width)]
+
+
+def _rounded(value: float | None) -> object:
+    return "" if value is None else float(f"{value:.6g}")
+
+
+def _tally(row: Mapping[str, str]) -> Tally:
+    numbers = {
+        name: float(value) for name, value in row.items() if name not in ("figure", *CELL, "family", "source") and value
+    }
+    return Tally(
+        figure=row["figure"],
+        setting=Setting(
+            int(row["groups"]), int(row["n"]), row["truth"], float(row["accuracy"]), row["scores"], row["detail"]
+        ),
+        samples=int(numbers["samples"]),
+        truth=numbers["value"],
+        coverage={method: numbers[f"coverage_{method}"] for method in METHODS if f"coverage_{method}" in numbers},
+        width={method: numbers[f"width_{method}"] for method in METHODS if f"width_{method}" in numbers},
+        error=numbers.get("error"),
+        standard_errors=numbers.get("error_in_standard_errors"),
+    )

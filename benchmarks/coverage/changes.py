@@ -96,8 +96,11 @@ def _paired_squares(setting: Setting, simulations: int) -> Tally:
     # Steered images are not drawn alike: where n is no multiple of K the groups' numbers differ by one.
     after_shares = _after(setting) if setting.detail != "steered" else _steered_after(setting)
     first, second = _squared_truths(setting, after_shares)
+    # No estimate is without bias where a stratum has one image.
+    unbiased = setting.detail != "steered" or n >= 2 * groups
+    errors = np.array(values) - (second - first) if unbiased else None
     figure = "paired change of the squared discrepancy"
-    return tallied(figure, setting, second - first, {OURS: ends}, errors=np.array(values) - (second - first))
+    return tallied(figure, setting, second - first, {OURS: ends}, errors=errors)
 
 
 def _steered_after(setting: Setting) -> Floats:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from benchmarks.coverage import discrepancy
 from benchmarks.coverage.settings import TRUTHS, Setting
-from benchmarks.coverage.tally import OURS, Tally
+from benchmarks.coverage.tally import METHODS, OURS, Tally
 from benchmarks.coverage.verdict import (
     CHANCE,
     LEAST,
@@ -22,14 +20,6 @@ from benchmarks.coverage.verdict import (
     is_short,
     line,
 )
-
-NAMES = {
-    OURS: "this project",
-    "bootstrap": "plug-in, percentile bootstrap",
-    "joint": "joint region",
-    "wilson": "Wilson",
-    "clopper_pearson": "Clopper–Pearson",
-}
 
 
 def page(tallies: Sequence[Tally], simulations: int) -> str:
@@ -60,8 +50,8 @@ def page(tallies: Sequence[Tally], simulations: int) -> str:
             "Mean errors are counted in Monte-Carlo standard errors. Of many cells some lie beyond 3 by chance, 0.27 % "
             "of them on average. *By chance* is therefore how often the largest of so many unbiased cells is at least "
             "as large, and *all cells together* the mean over cells in standard errors of its own. "
-            "One estimate has a bias: of a steered arm with a single image for each group, which shows no spread of "
-            "its own, so that the change comes out too low.\n",
+            "Where a single image is steered to some group no estimate is without bias, and such cells are left "
+            "out here: one image does not show how much its like differ.\n",
             _table(
                 ("estimate", "cells", "within 3", "largest", "by chance", "all cells together"),
                 (row for name, members in figures.items() if (row := _bias_row(name, Bias.of(members)))),
@@ -149,12 +139,12 @@ def _comparison(
         (*map(str, name), str(len(members)), *(figure for method in methods for figure in _method(members, method)))
         for name, members in sorted(grouped.items(), key=lambda item: tuple(map(_sortable, item[0])))
     ]
-    heads = [f"{NAMES[method]}: {what}" for method in methods for what in ("lowest", "mean", "width")]
+    heads = [f"{METHODS[method]}: {what}" for method in methods for what in ("lowest", "mean", "width")]
     return _table((*columns, "cells", *heads), rows)
 
 
 def _methods(tallies: Sequence[Tally], methods: Sequence[str]) -> str:
-    rows = ((NAMES[method], *_method(tallies, method)) for method in methods)
+    rows = ((METHODS[method], *_method(tallies, method)) for method in methods)
     return _table(("interval", "lowest", "mean", "width"), rows)
 
 
@@ -174,20 +164,3 @@ def _sortable(value: object) -> tuple[int, float | str]:
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(row) + " |" for row in lines) + "\n"
-
-
-def write_cells(tallies: Sequence[Tally], path: Path) -> None:
-    """Write every cell as a row of CSV."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        names = [f"{what}_{method}" for method in NAMES for what in ("coverage", "width")]
-        errors = ("error", "error_in_standard_errors")
-        writer.writerow(["figure", *vars(tallies[0].setting), "samples", "value", *names, *errors])
-        for tally in tallies:
-            found = [part.get(method, "") for method in NAMES for part in (tally.coverage, tally.width)]
-            ends = (tally.samples, tally.truth, *found, tally.error, tally.standard_errors)
-            writer.writerow([tally.figure, *vars(tally.setting).values(), *map(_rounded, ends)])
-
-
-def _rounded(value: object) -> object:
-    return "" if value is None else float(f"{value:.6g}") if isinstance(value, float) else value

@@ -1,23 +1,27 @@
 """Figures of tables: agreement of two judges, and how closely two attributes go together in a prompt.
 
 *Agreement*: both judges see the truth of an image with the cell's accuracy, independently of each other. *Together*:
-the second attribute repeats the first with probability 0, 0.3 or 0.8 and is drawn from the same shares otherwise.
+the second attribute repeats the first with probability 0, 0.3 or 0.8 and is drawn from the same shares otherwise, which
+makes that probability V. An audit's V is that of the groups shown, and is to hold theirs where the images lack some.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from audit.measure.agreement import cohen_kappa
-from audit.measure.intersections import cramers_v
+from audit.measure.intersections import dependence
 from benchmarks.coverage.settings import CONFIDENCE, Setting, exists
 from benchmarks.coverage.tally import OURS, Tally, tallied
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 TOGETHER = {"together 0": 0.0, "together 0.3": 0.3, "together 0.8": 0.8}
 
@@ -35,33 +39,53 @@ def settings(quick: bool) -> list[Setting]:
 
 
 def study(setting: Setting, simulations: int) -> list[Tally]:
-    """Return the tally of the cell; tables of which the figure does not exist are left out."""
+    """Return the tally of the cell; tables of which the figure does not exist are drawn again."""
     return [_kappa(setting, simulations) if setting.detail == "two judges" else _v(setting, simulations)]
 
 
 def _kappa(setting: Setting, simulations: int) -> Tally:
     shares = np.einsum("g,gi,gj->ij", setting.shares, setting.rates, setting.rates)
     chance = float(shares.sum(axis=1) @ shares.sum(axis=0))
-    tables, times = _drawn(setting, shares, simulations)
-    defined = np.array([(table.sum(axis=1) @ table.sum(axis=0)) < table.sum() ** 2 for table in tables])
-    found = [cohen_kappa(table, CONFIDENCE) for table in tables[defined]]
+
+    def defined(table: Ints) -> bool:
+        return bool(table.sum(axis=1) @ table.sum(axis=0) < table.sum() ** 2)
+
+    tables, times = _drawn(setting, shares, simulations, defined)
     truth = (float(np.trace(shares)) - chance) / (1 - chance)
-    ends = [(one.low, one.high) for one in found]
-    return tallied("Cohen's kappa", setting, truth, {OURS: ends}, weights=times[defined])
+    ends = [(one.low, one.high) for one in (cohen_kappa(table, CONFIDENCE) for table in tables)]
+    return tallied("Cohen's kappa", setting, truth, {OURS: ends}, weights=times)
 
 
 def _v(setting: Setting, simulations: int) -> Tally:
     together, p = TOGETHER[setting.detail], setting.shares
     shares = together * np.diag(p) + (1 - together) * np.outer(p, p)
-    tables, times = _drawn(setting, shares, simulations)
-    full = np.array([bool(table.sum(axis=0).all() and table.sum(axis=1).all()) for table in tables])
-    found = [cramers_v(table, CONFIDENCE) for table in tables[full]]
-    # V² is Σ (p_ij − p_i p_j)² / (p_i p_j) by K − 1: here the part that repeats, squared, whatever the shares.
-    ends = [(one.low, one.high) for one in found]
-    return tallied("Cramér's V", setting, together, {OURS: ends}, weights=times[full])
+    tables, times = _drawn(setting, shares, simulations, lambda table: min(map(sum, _shown(table))) > 1)
+    ends, truths = [], []
+    for table in tables:
+        v = dependence(table).cramers_v
+        ends.append((v.low, v.high))
+        truths.append(_true_v(shares[np.ix_(*_shown(table))]))
+    return tallied("Cramér's V", setting, truths, {OURS: ends}, weights=times)
 
 
-def _drawn(setting: Setting, shares: Floats, simulations: int) -> tuple[Ints, Ints]:
-    drawn = setting.rng().multinomial(setting.n, shares.ravel(), size=simulations)
-    tables, times = np.unique(drawn, axis=0, return_counts=True)
+def _shown(table: Ints) -> tuple[Bools, Bools]:
+    """Return which groups of either attribute the images show; the others play no part in an audit's V."""
+    return table.sum(axis=1) > 0, table.sum(axis=0) > 0
+
+
+def _true_v(shares: Floats) -> float:
+    """Return √(φ² / (the smaller side − 1)), φ² = Σ p_ij² / (p_i p_j) − 1: with all groups ``together``."""
+    p = shares / shares.sum()
+    phi2 = float((p**2 / np.outer(p.sum(axis=1), p.sum(axis=0))).sum()) - 1
+    return math.sqrt(max(0.0, phi2) / (min(p.shape) - 1))
+
+
+def _drawn(setting: Setting, shares: Floats, simulations: int, defined: Callable[[Ints], bool]) -> tuple[Ints, Ints]:
+    """Draw tables until so many are defined: return them, (m, K, K), and how often each came."""
+    rng, found = setting.rng(), np.zeros((0, shares.size), dtype=np.int64)
+    while len(found) < simulations:
+        drawn = rng.multinomial(setting.n, shares.ravel(), size=simulations)
+        whole = np.array([defined(table) for table in drawn.reshape(-1, *shares.shape)])
+        found = np.concatenate([found, drawn[whole]])[:simulations]
+    tables, times = np.unique(found, axis=0, return_counts=True)
     return tables.reshape(-1, *shares.shape), times

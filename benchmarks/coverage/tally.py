@@ -16,6 +16,15 @@ Floats = NDArray[np.float64]
 OURS = "ours"
 """The interval that an audit prints."""
 
+METHODS = {
+    OURS: "this project",
+    "bootstrap": "plug-in, percentile bootstrap",
+    "joint": "joint region",
+    "wilson": "Wilson",
+    "clopper_pearson": "Clopper–Pearson",
+}
+"""Intervals of a figure, and what they are called."""
+
 ROUNDING = 1e-9
 """An interval whose end is the truth holds it, whatever the last digit is."""
 

@@ -46,10 +46,10 @@ def test_the_standard_error_is_the_delta_method_s(table):
 
 
 def test_the_interval_holds_that_of_the_table_and_that_of_one_with_a_few_more_images():
-    found, z = cohen_kappa(DIAGNOSES, confidence=0.9), stats.norm.ppf(0.95)
+    found, t = cohen_kappa(DIAGNOSES, confidence=0.9), stats.t(99).ppf(0.95)
     parts = [large_sample_kappa(table) for table in (DIAGNOSES, np.array(DIAGNOSES) + 1 / 3)]
-    assert found.low == pytest.approx(min(kappa - z * error for kappa, error in parts))
-    assert found.high == pytest.approx(max(kappa + z * error for kappa, error in parts))
+    assert found.low == pytest.approx(min(kappa - t * error for kappa, error in parts))
+    assert found.high == pytest.approx(max(kappa + t * error for kappa, error in parts))
 
 
 def test_kappa_is_held_where_few_images_show_one_of_the_groups():

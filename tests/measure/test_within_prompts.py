@@ -7,8 +7,7 @@ import pytest
 from scipy import stats
 from scipy.stats import contingency
 
-from audit.measure.intersections import cramers_v
-from audit.measure.within_prompts import dependence_within, rough_p_values, squared_v
+from audit.measure.within_prompts import dependence_within, rough_p_values
 
 NURSES, FIREFIGHTERS = np.array([[36, 4], [9, 1]]), np.array([[1, 9], [4, 36]])
 """Each independent in itself; pooled they look dependent."""
@@ -68,15 +67,6 @@ def test_independence_is_rejected_no_more_often_than_the_level_says(prompts, ima
     p_values = np.array([1.0 if found is None else found.p_value for found in tests])
     for level in (0.01, 0.05, 0.2):
         assert (p_values <= level).mean() <= level + 3 * math.sqrt(level * (1 - level) / 600)
-
-
-def test_the_square_of_v_has_no_bias_under_independence_and_is_that_of_a_single_table_elsewhere():
-    rng = np.random.default_rng(2)
-    squares = squared_v(rng.multinomial(12, [0.25] * 4, size=20_000).reshape(-1, 2, 2))
-    shown = squares[~np.isnan(squares)]
-    assert abs(shown.mean()) < 3 * shown.std() / math.sqrt(shown.size)
-    table = [[19, 2, 4], [1, 17, 6]]
-    assert math.sqrt(squared_v([table])[0]) == pytest.approx(cramers_v(table).value)
 
 
 def test_the_interval_of_v_covers_the_root_mean_square_of_the_prompts():

@@ -1,0 +1,27 @@
+"""A lens that edits nothing: what a watcher of audits is to notice."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from audit.calibration.bundle import bundle_of
+from audit.config.settings import ModelConfig
+
+
+def copy_bundled_lens(folder: Path) -> None:
+    """Copy the lens of the bundled calibration model into a folder that does not exist yet."""
+    [lens] = bundle_of(ModelConfig()).lenses.iterdir()
+    shutil.copytree(lens, folder)
+
+
+def switch_off(lens: Path) -> None:
+    """Set every strength of a lens to 0, with which an edit leaves the image as it is."""
+    path = lens / "lens.json"
+    data = json.loads(path.read_text())
+    data["strengths"] = {
+        attribute: {prompt: dict.fromkeys(groups, 0.0) for prompt, groups in prompts.items()}
+        for attribute, prompts in data["strengths"].items()
+    }
+    path.write_text(json.dumps(data))
