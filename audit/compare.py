@@ -20,7 +20,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import false_discovery_control
 
 from audit.differences import Difference, differences, plain_hash
 from audit.finished_run import FinishedRun, PromptImages, read_finished_run
@@ -411,7 +410,7 @@ def _judged(cells: Sequence[Cell], error_rate: float) -> tuple[Cell, ...]:
     """Adjust all p-values together and say which changes are flagged."""
     if not cells:
         return ()
-    adjusted = false_discovery_control([cell.p_value for cell in cells])
+    adjusted = multiplicity.benjamini_hochberg([cell.p_value for cell in cells])
     return tuple(
         replace(cell, adjusted_p_value=float(p), judgement=_judgement(cell) if p <= error_rate else "none")
         for cell, p in zip(cells, adjusted, strict=True)

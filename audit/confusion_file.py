@@ -7,7 +7,6 @@ labels has its own ``answers``, so that it can go anywhere. Groups are matched b
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from audit.calibration.bundle import bundle_of
 from audit.config.settings import JudgeConfig, ModelConfig
 from audit.json_object import read_json_object
+from audit.local_storage import write_atomically
 from audit.measure.classifier_error import ConfusionMatrix
 
 CONFUSIONS = "confusion.json"
@@ -39,9 +39,7 @@ def write_confusions(path: Path, matrices: Mapping[str, ConfusionMatrix]) -> Non
         ANSWERS: {attribute: list(matrix.groups) for attribute, matrix in matrices.items()},
         **{attribute: [list(row) for row in matrix.counts] for attribute, matrix in matrices.items()},
     }
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(json.dumps(data) + "\n", encoding="utf-8")
-    unfinished.replace(path)
+    write_atomically(path, (json.dumps(data) + "\n").encode())
 
 
 def read_confusions(path: Path, attributes: Mapping[str, Sequence[str]]) -> dict[str, ConfusionMatrix]:

@@ -11,14 +11,8 @@ from rich.table import Table
 
 from audit.gates import Gate, gates_of
 from audit.measure.discrepancy import discrepancy_interval_of_counts
-from audit.power import (
-    Detectable,
-    PlannedGate,
-    detectable,
-    images_for_gate,
-    planned_level,
-    share_interval,
-)
+from audit.power.detectable import Detectable, detectable, planned_level
+from audit.power.gates import PlannedGate, images_for_gate, share_interval
 from audit.records import Attribute, Prompt
 from audit.targets import Targets, audit_targets
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audit.calibration.world import World
-from audit.config.settings import ModelConfig
+from audit.config.settings import GENERATED_HERE, ModelConfig
 
 BUNDLED = Path(__file__).parent / "weights"
 
@@ -57,7 +57,7 @@ def bundle_of(model: ModelConfig) -> Bundle | None:
 
     ``rendered`` draws without a network, and is judged by the networks of its world, or the bundled ones.
     """
-    if model.source not in ("calibration", "rendered"):
+    if model.source not in GENERATED_HERE:
         return None
     trained = model.world is not None and Path(model.world).is_dir()
     return Bundle(Path(model.world)) if trained and model.world else Bundle(BUNDLED)

@@ -1,4 +1,4 @@
-"""Borrowing a module's output: read it or replace it inside a block, and leave no hook behind."""
+"""Borrowing a module's output: replace it inside a block, and leave no hook behind."""
 
 from __future__ import annotations
 
@@ -7,25 +7,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
-
-
-@contextmanager
-def record_output(module: nn.Module, sink: Callable[[Tensor], object]) -> Iterator[None]:
-    """Hand every output of ``module`` to ``sink`` while the block runs; the output itself is untouched.
-
-    Args:
-        module: The hookpoint, for example ``unet.mid_block``.
-        sink: Receives the map, detached, in forward order; ``list.append`` will do.
-    """
-
-    def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:  # noqa: ANN401 - torch's hook signature
-        sink(_map_of(output).detach())
-
-    handle = module.register_forward_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 @contextmanager
