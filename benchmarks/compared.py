@@ -3,7 +3,8 @@
 ``python -m benchmarks.compared`` audits the occupations of the calibration model before and after DiffLens, with as
 many seeds as asked for, and once more with the first seed and a lens whose strengths are all 0. Runs of one model with
 different seeds are to flag nothing, at an error rate of 5 %. Against a lens that is switched off ``compare`` is to
-name, in the edited arm only, the occupations that the lens had evened: those that the model does not draw evenly.
+name, in the edited arm only, the occupations that the lens had evened: those that the model does not draw evenly. Other
+attributes may come back too from where the lens had moved them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import sys
 from pathlib import Path
 
 from audit.calibration.world import World
-from audit.compare import Cell, Comparison, compare
+from audit.compare import Comparison, Place, compare
 from audit.config.settings import AuditConfig
 from audit.records import BASELINE
 from audit.store import RunDirectory
@@ -71,18 +72,18 @@ def audited(output: Path, seed: int, images: int, name: str) -> RunDirectory:
 
 def told(comparison: Comparison) -> str:
     """One line: how many figures are flagged, and where."""
-    flagged = [cell for cell in comparison.cells if cell.judgement != "none"]
-    elsewhere = [cell for cell in flagged if not is_edited(cell)]
+    flagged = [cell.place for cell in comparison.cells if cell.judgement != "none"]
+    edited, of_arm = sum(map(is_edited, flagged)), sum(place.arm == ARM for place in flagged)
     first, second = comparison.runs
     return (
-        f"{first} and {second}: {len(flagged)} of {len(comparison.cells)} figures flagged, "
-        f"{len(elsewhere)} of them outside of {ATTRIBUTE} in {ARM}"
+        f"{first} and {second}: {len(flagged)} of {len(comparison.cells)} figures flagged: {edited} of {ATTRIBUTE} in "
+        f"{ARM}, {of_arm - edited} of other attributes there, {len(flagged) - of_arm} in another arm"
     )
 
 
-def is_edited(cell: Cell) -> bool:
-    """Return whether the figure is of what the lens edits."""
-    return (cell.place.arm, cell.place.attribute) == (ARM, ATTRIBUTE)
+def is_edited(place: Place) -> bool:
+    """Return whether a figure is of what the lens edits."""
+    return (place.arm, place.attribute) == (ARM, ATTRIBUTE)
 
 
 def by_occupation(comparison: Comparison) -> str:
@@ -94,7 +95,7 @@ def by_occupation(comparison: Comparison) -> str:
         for cell in comparison.cells
         if cell.figure == "share" and cell.group == group and cell.place.attribute == ATTRIBUTE
     }
-    named = {cell.place.prompt_id for cell in comparison.cells if is_edited(cell) and cell.judgement != "none"}
+    named = {cell.place.prompt_id for cell in comparison.cells if is_edited(cell.place) and cell.judgement != "none"}
     lines = [f"{'occupation':>16}  planted  baseline  lens on  lens off  named   ({group} shares)"]
     for name in sorted(world.occupations, key=lambda name: world.share(name, ATTRIBUTE)[group]):
         baseline, edited = shares[BASELINE, name], shares[ARM, name]
