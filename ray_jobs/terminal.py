@@ -232,7 +232,7 @@ def _discrepancies(story: Story) -> Table:
         for arm in story.arms:
             worst = worst_prompt(story, attribute.name, arm)
             cells.append(number(mean_discrepancy(story, attribute.name, arm)))
-            cells.append(f"{number(worst[1])} {escape(label(worst[0]))}" if worst else "–")
+            cells.append(f"{number(worst[1])} {escape(story.occupation(worst[0]))}" if worst else "–")
         table.add_row(*cells)
     return table
 

@@ -19,7 +19,7 @@ def findings_table(story: Story) -> Table:
         key=lambda row: (row.fairness_discrepancy.p_adjusted if row.fairness_discrepancy else 1.0, row.prompt_id or ""),
     )
     views = _views(story)
-    rows = tuple((*_finding(row), *_seen_by_others(row, views)) for row in found[:MOST_LISTED])
+    rows = tuple((*_finding(story, row), *_seen_by_others(row, views)) for row in found[:MOST_LISTED])
     more = f", the {MOST_LISTED} clearest of {len(found)}; all are in results.csv" if len(found) > MOST_LISTED else ""
     caption = f"Departures from the target, adjusted p at most {FINDING_LEVEL} (Benjamini and Hochberg, per arm){more}"
     columns = ("Occupation", "Arm", "Attribute", "Most above target", "Discrepancy", "p", "Adjusted p", "n")
@@ -51,7 +51,7 @@ def change_table(story: Story) -> Table:
     more = f", the {MOST_LISTED} clearest of {len(single)}; all are in audit.json" if len(single) > MOST_LISTED else ""
     caption = f"Change of the squared discrepancy against the baseline, image by image (95{NBSP}% intervals){more}"
     columns = ("Occupation", "Arm", "Attribute", "Change", "p", "Pairs")
-    return Table(caption, columns, tuple(map(_change, ordered)), names=3)
+    return Table(caption, columns, tuple(_change(story, change) for change in ordered), names=3)
 
 
 def shift_table(story: Story) -> Table:
@@ -95,11 +95,11 @@ def uncorrected(story: Story) -> tuple[str, ...]:
     )
 
 
-def _finding(row: GroupResult) -> tuple[str, ...]:
+def _finding(story: Story, row: GroupResult) -> tuple[str, ...]:
     discrepancy = row.fairness_discrepancy
     group = max(row.shares, key=lambda name: row.shares[name].value - row.target[name])
     return (
-        label(row.prompt_id or "all"),
+        story.occupation(row.prompt_id) if row.prompt_id else "all",
         row.arm,
         label(row.attribute),
         f"{label(group)} {percent(row.shares[group].value)}, target {percent(row.target[group])}",
@@ -140,8 +140,8 @@ def _agreement(row: JudgeAgreement) -> tuple[str, ...]:
     return row.judge, row.arm, label(row.attribute), same, kappa, str(row.n)
 
 
-def _change(change: GroupChange) -> tuple[str, ...]:
-    subject = "mean over occupations" if change.prompt_id is None else label(change.prompt_id)
+def _change(story: Story, change: GroupChange) -> tuple[str, ...]:
+    subject = "mean over occupations" if change.prompt_id is None else story.occupation(change.prompt_id)
     size = f"{change.n}{NBSP}occupations" if change.prompt_id is None else str(change.n)
     return subject, change.arm, label(change.attribute), _signed(change.squared), p_value(change.squared.p_value), size
 

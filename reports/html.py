@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import yaml
@@ -15,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from audit.gates import overall_verdict
 from audit.place import Place
+from audit.plan import prompt_text
 from audit.records import Attribute, AuditResult, ImageKey, Verdict
 from audit.redaction import redact_tree
 from audit.store import AUDIT, REPORT, RunDirectory
@@ -49,10 +51,8 @@ from reports.pictures import Pictures, data_uri, fit, read_pictures
 from reports.sampling import images_words, sampling_words
 from reports.story import (
     Story,
-    article,
     edited_arm,
     headline,
-    interval,
     key_figures,
     label,
     mitigations,
@@ -165,7 +165,6 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"words": label, "number": number, "webp": data_uri}
-    environment.globals |= {"interval": interval, "strongest_occupations": strongest_occupations}
     return environment
 
 
@@ -200,6 +199,7 @@ def _context(story: Story, pictures: Pictures) -> dict[str, Any]:
         "quality": quality_table(story),
         "signatures": signature_table(story),
         "features": feature_sections(story),
+        "strongest_occupations": partial(strongest_occupations, story),
         "thumbnails": pictures.features,
         "lens": result.lens,
         "lens_figures": lens_figures(result.lens.get("quality") or {}),
@@ -248,7 +248,7 @@ def _paired_images(story: Story, pictures: Pictures) -> tuple[PairedImages, ...]
             if any(arm in pictures.shown[key] for key in keys)
         )
         if rows:
-            pairs.append(PairedImages(label(prompt), tuple(key.index for key in keys), rows))
+            pairs.append(PairedImages(story.occupation(prompt), tuple(key.index for key in keys), rows))
     return tuple(pairs)
 
 
@@ -289,9 +289,8 @@ def _method(story: Story) -> dict[str, Any]:
     config = story.result.config
     baseline = story.arms[0]
     template = setting(config, "prompts", "template")
-    example = label(story.prompts[0])
     return {
-        "prompt": template.replace("{a} {occupation}", article(example)).replace("{occupation}", example),
+        "prompt": prompt_text(template, story.occupation(story.prompts[0])),
         "occupations": len(story.prompts),
         "images": images_words(story),
         "sampling": sampling_words(staged) if (staged := story.result.two_stage) else "",

@@ -45,7 +45,7 @@ def together_table(story: Story) -> Table:
     columns = ("Occupation", "Arm", "Attributes", "Furthest from independent", "Cramér's V", "p", "Adjusted p", "n")
     left = f", {MOST_LISTED} of {len(found)}" if len(found) > MOST_LISTED else ""
     caption = f"Two attributes together in one occupation, adjusted p at most {FINDING_LEVEL}{left}"
-    return Table(caption, columns, tuple(map(_together, found[:MOST_LISTED])), names=4)
+    return Table(caption, columns, tuple(_together(story, pair) for pair in found[:MOST_LISTED]), names=4)
 
 
 def _findings(story: Story) -> list[Intersection]:
@@ -70,11 +70,11 @@ def _cell(cell: Cell) -> tuple[str, str, str]:
     return share, f"{cell.count}{' (small)' if cell.small else ''}", f"{cell.expected:.1f}"
 
 
-def _together(pair: Intersection) -> tuple[str, ...]:
+def _together(story: Story, pair: Intersection) -> tuple[str, ...]:
     furthest = max(pair.cells, key=lambda cell: abs(cell.count - cell.expected))
     v, p = _strength(pair.dependence)
     return (
-        label(pair.prompt_id or ""),
+        story.occupation(pair.prompt_id or ""),
         pair.arm,
         _both(pair.attributes),
         f"{_together_words(furthest)}: {furthest.count}, expected {furthest.expected:.1f}",

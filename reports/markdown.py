@@ -72,7 +72,7 @@ def _groups(story: Story) -> str:
         (
             label(row.attribute),
             row.arm,
-            "all prompts pooled" if row.prompt_id is None else row.prompt_id,
+            "all prompts pooled" if row.prompt_id is None else story.occupation(row.prompt_id),
             str(row.n),
             ", ".join(
                 f"{group} {percent(s.value)} [{percent(s.low)}, {percent(s.high)}]" for group, s in row.shares.items()

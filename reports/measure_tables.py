@@ -29,7 +29,12 @@ def measures_by_occupation(story: Story, attribute: Attribute) -> Table:
     names = tuple(name for name in MEASURES if _found(story, attribute.name, name))
     prompts = (None, *by_skew(story, attribute)[:MOST_LISTED])
     rows = tuple(
-        (_subject(prompt), arm, str(row.n), *(_cell(row, name) for name in names))
+        (
+            "all images pooled" if prompt is None else story.occupation(prompt),
+            arm,
+            str(row.n),
+            *(_cell(row, name) for name in names),
+        )
         for prompt in prompts
         for arm in story.arms
         if (row := story.rows.get((prompt, arm, attribute.name))) is not None and row.measures
@@ -75,10 +80,6 @@ def _mean(found: Sequence[GroupMeasure]) -> str:
 def _cell(row: GroupResult, name: str) -> str:
     measure = row.measures.get(name)
     return f"{number(measure.value)} {interval(measure.low, measure.high)}" if measure else "–"
-
-
-def _subject(prompt: str | None) -> str:
-    return "all images pooled" if prompt is None else label(prompt)
 
 
 def _title(name: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 from audit.config.settings import ZERO_SHOT
 from audit.measure.intervals import share_estimate
+from audit.plan import prompt_ids, prompt_text
 from audit.records import (
     BASELINE,
     FINDING_LEVEL,
@@ -40,6 +41,7 @@ class Story:
         arms: Arm names, the baseline first, then in the config's order.
         attributes: Attributes with their groups in the config's order.
         prompts: Prompt ids in the result's order.
+        occupations: Prompt id to the occupation as the config writes it; empty where the config says ``all``.
         rows: ``(prompt id or None for overall, arm, attribute name)`` to the row.
         quality: Arm to its quality figures.
     """
@@ -48,8 +50,13 @@ class Story:
     arms: tuple[str, ...]
     attributes: tuple[Attribute, ...]
     prompts: tuple[str, ...]
+    occupations: Mapping[str, str]
     rows: Mapping[tuple[str | None, str, str], GroupResult]
     quality: Mapping[str, QualityResult]
+
+    def occupation(self, prompt: str) -> str:
+        """Return a prompt's occupation, as the config writes it where it does: ids have lost capitals and accents."""
+        return self.occupations.get(prompt) or occupation_words(prompt)
 
     def discrepancy(self, prompt: str | None, arm: str, attribute: str) -> FairnessDiscrepancy | None:
         """Fairness discrepancy of one row, None where nothing was classified."""
@@ -113,9 +120,19 @@ def story_of(result: AuditResult) -> Story:
         arms=_arms(result),
         attributes=_attributes(result),
         prompts=tuple(dict.fromkeys(row.prompt_id for row in result.results if row.prompt_id is not None)),
+        occupations=_occupations(result.config),
         rows=rows,
         quality={quality.arm: quality for quality in result.quality},
     )
+
+
+def _occupations(config: Mapping[str, Any]) -> dict[str, str]:
+    prompts = config.get("prompts")
+    named = prompts.get("occupations") if isinstance(prompts, Mapping) else None
+    if not isinstance(named, list | tuple):
+        return {}
+    occupations = [str(name) for name in named]
+    return dict(zip(prompt_ids(occupations), occupations, strict=True))
 
 
 def _arms(result: AuditResult) -> tuple[str, ...]:
@@ -159,9 +176,9 @@ def label(name: str) -> str:
     return name.replace("_", " ")
 
 
-def article(noun: str) -> str:
-    """Put ``a`` or ``an`` before a noun."""
-    return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"
+def occupation_words(prompt_id: str) -> str:
+    """Turn a prompt's id such as ``police-officer`` into the words of its occupation."""
+    return label(prompt_id).replace("-", " ")
 
 
 def percent(value: float) -> str:
@@ -299,7 +316,7 @@ def headline(story: Story) -> Headline:
     pairs = most_skewed(story, attribute, before)
     shares = [percent(story.share(prompt, before, attribute.name, group) or 0.0) for prompt, group in pairs]
     clauses = [
-        f"{article(label(prompt))} {_seen_as(attribute.name, group)} in {share}"
+        f"{prompt_text('{a} {occupation}', story.occupation(prompt))} {_seen_as(attribute.name, group)} in {share}"
         for (prompt, group), share in zip(pairs, shares, strict=True)
     ]
     title = f"The model draws {' and '.join(clauses)} of images."
@@ -370,7 +387,7 @@ def _worst_figure(story: Story, attribute: str, arm: str | None) -> KeyFigure | 
     after = worst_prompt(story, attribute, arm) if arm else before
     if before is None or after is None:
         return None
-    names = label(after[0]) if not arm or before[0] == after[0] else f"{label(before[0])}, then {label(after[0])}"
+    names = ", then ".join(dict.fromkeys(map(story.occupation, (before[0], after[0]))))
     return KeyFigure("Worst occupation", number(before[1]) if arm else "", number(after[1]), names)
 
 

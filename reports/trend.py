@@ -11,7 +11,7 @@ from audit.slots import SlotRecord
 from audit.trend import Called, Headline, Point, Trend
 from reports import charts
 from reports.figures import Figure, Table
-from reports.story import NBSP, interval, label, number
+from reports.story import NBSP, interval, label, number, occupation_words
 
 CALLED_SHOWN = 12
 """Changed figures shown per slot, the clearest; ``trend.json`` has all of them."""
@@ -169,7 +169,7 @@ def _called_row(point: Point, called: Called) -> tuple[str, ...]:
     return (
         date(point.slot),
         f"{figure}{of}",
-        label(called.prompt_id) if called.prompt_id else "all, mean",
+        occupation_words(called.prompt_id) if called.prompt_id else "all, mean",
         called.arm,
         number(called.first),
         number(called.second),

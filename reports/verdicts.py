@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from audit.records import Verdict
-from reports.story import interval, label, number
+from reports.story import interval, label, number, occupation_words
 
 OVERALL = {
     "pass": "every gate passed",
@@ -18,7 +18,8 @@ OVERALL = {
 def subject(verdict: Verdict) -> str:
     """Say what was judged: ``gender share:female of doctor, baseline``."""
     what = " ".join(filter(None, (label(verdict.attribute or ""), verdict.measure)))
-    return f"{what} {'overall' if verdict.prompt_id is None else f'of {verdict.prompt_id}'}, {verdict.arm}"
+    where = "overall" if verdict.prompt_id is None else f"of {occupation_words(verdict.prompt_id)}"
+    return f"{what} {where}, {verdict.arm}"
 
 
 def limit(verdict: Verdict) -> str:

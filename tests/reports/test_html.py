@@ -9,6 +9,7 @@ from itertools import pairwise
 import pytest
 
 from audit.measure.intervals import share_estimate
+from audit.plan import prompt_ids
 from audit.records import BASELINE, ImageKey, TwoStageSampling
 from audit.redaction import redact
 from reports.export import from_json, to_json
@@ -60,6 +61,53 @@ def test_the_headline_has_the_most_skewed_occupations_of_the_result(result):
     assert f"{prompt.replace('_', ' ')} as {group} in {100 * share:.0f}" in headline(story).title
     before, after = (number(mean_discrepancy(story, "gender", arm)) for arm in story.arms)
     assert f"from {before} to {after}" in headline(story).lead
+
+
+def of_occupations(result, names, template="a face photo of {a} {occupation}"):
+    """The result of an audit whose config names its occupations: ``names`` instead of some of the sample's."""
+    occupations = [names.get(prompt, prompt) for prompt in story_of(result).prompts]
+    data = to_json(result)
+    for prompt, prompt_id in zip(story_of(result).prompts, prompt_ids(occupations), strict=True):
+        data = replaced(data, prompt, prompt_id) if prompt in names else data
+    data["config"]["prompts"] |= {"occupations": occupations, "template": template}
+    return from_json(data)
+
+
+@pytest.mark.parametrize(
+    ("men", "women"),
+    [
+        ("an X-ray technician", "a university lecturer"),
+        ("an hourly worker", "a European judge"),
+        ("a one-man band", "an MRI technician"),
+    ],
+)
+def test_the_headline_writes_occupations_as_the_config_does_with_the_article_of_the_prompt(result, men, women):
+    names = {"fire_fighter": men.partition(" ")[2], "nurse": women.partition(" ")[2]}
+    title = headline(story_of(of_occupations(result, names))).title
+    assert f"The model draws {men} as male in " in title
+    assert f" and {women} as female in " in title
+
+
+@pytest.mark.parametrize(
+    ("template", "prompt"),
+    [
+        ("{a} portrait of {a} {occupation}", "a portrait of an X-ray technician"),
+        ("{a} old {occupation}", "an old X-ray technician"),
+        ("the {occupation}", "the X-ray technician"),
+    ],
+)
+def test_the_method_quotes_a_prompt_of_the_audit(result, template, prompt):
+    html = render(of_occupations(result, {"doctor": "X-ray technician"}, template), NONE)
+    assert f"with prompts such as “{prompt}”" in html
+
+
+def test_an_occupation_of_two_words_is_never_shown_as_its_prompt_id(result, run_directory, verdict):
+    """Wherever the occupation stands: charts, tables, pictures, features and gates."""
+    data = replaced(to_json(replace(result, verdicts=(verdict(),))), "doctor", "police-officer")
+    html = render(from_json(data), NONE)
+    assert "police-officer" not in html
+    assert "share:female of police officer, baseline" in html
+    assert html.count("police officer") > 20
 
 
 def test_every_section_and_its_link_exist(page):
