@@ -61,7 +61,7 @@ from reports.story import (
     primary_attribute,
     sample_size,
     setting,
-    status_gap,
+    status_gaps,
     story_of,
     zero_shot_judges,
 )
@@ -276,12 +276,10 @@ def _verdict_row(verdict: Verdict) -> tuple[str, ...]:
 
 
 def _status_warnings(story: Story) -> tuple[str, ...]:
-    gap = status_gap(story)
-    if gap is None:
-        return ()
-    return (
+    return tuple(
         f"{gap.arm} leaves {gap.share} of its images unclassified, the baseline {gap.baseline}: more than chance. Part "
-        "of a change in shares may come from who could be classified, so no fairness gate passes on these alone.",
+        "of a change in shares may come from who could be classified, so no fairness gate passes on these alone."
+        for gap in status_gaps(story)
     )
 
 

@@ -423,12 +423,13 @@ def _sized(n: int, low: float | None, high: float | None, *, share: bool = False
     return ", ".join(part for part in (interval(low, high, share=share), size) if part)
 
 
-def status_gap(story: Story) -> StatusGap | None:
-    """Return the first arm whose unclassified share differs from the baseline's by more than chance."""
-    for arm, missing in story.result.missing.items():
-        if missing.differs:
-            return StatusGap(arm, percent(missing.after.value), percent(missing.before.value))
-    return None
+def status_gaps(story: Story) -> tuple[StatusGap, ...]:
+    """Return every arm whose unclassified share differs from the baseline's by more than chance."""
+    return tuple(
+        StatusGap(arm, percent(missing.after.value), percent(missing.before.value))
+        for arm, missing in story.result.missing.items()
+        if missing.differs
+    )
 
 
 def unclassified(story: Story, attribute: str, arm: str) -> Estimate:

@@ -15,7 +15,7 @@ from audit.redaction import redact
 from reports.export import from_json, to_json
 from reports.html import kept_pictures, render, write_report
 from reports.pictures import Pictures, fit
-from reports.story import headline, mean_discrepancy, number, status_gap, story_of
+from reports.story import headline, mean_discrepancy, number, status_gaps, story_of
 
 HOSTILE = "<script>alert(1)</script>"
 NONE = Pictures({}, {})
@@ -207,13 +207,20 @@ def test_two_stages_say_what_they_made_and_what_a_single_one_would_have(result):
     assert "two stages" not in render(result, NONE)
 
 
-def test_an_arm_that_classifies_fewer_images_is_warned_of(result):
-    [(arm, missing)] = result.missing.items()
-    worse = replace(missing, after=share_estimate(389, 1024), difference=replace(missing.difference, low=0.3, high=0.4))
-    gap = status_gap(story_of(replace(result, missing={arm: worse})))
-    assert (gap.arm, gap.share) == ("difflens-gender", "38\xa0%")
-    assert status_gap(story_of(result)) is None
-    assert "who could be classified" in render(replace(result, missing={arm: worse}), NONE)
+def test_every_arm_that_classifies_fewer_images_is_warned_of(sample):
+    arms = (BASELINE, "difflens-gender", "gentle", "strong")
+    result = sample(arms)
+    assert status_gaps(story_of(result)) == ()
+    missing = dict(result.missing)
+    for arm, unclassified in {"difflens-gender": 389, "strong": 512}.items():
+        difference = replace(missing[arm].difference, low=0.3, high=0.4)
+        missing[arm] = replace(missing[arm], after=share_estimate(unclassified, 1024), difference=difference)
+    lossy = replace(result, missing=missing)
+    gaps = [(gap.arm, gap.share) for gap in status_gaps(story_of(lossy))]
+    assert gaps == [("difflens-gender", "38\xa0%"), ("strong", "50\xa0%")]
+    html = render(lossy, NONE)
+    assert html.count("who could be classified") == 2
+    assert "⚠ strong leaves 50\xa0% of its images unclassified" in html
 
 
 def test_an_occupation_without_a_classified_image_is_named_not_dropped(result):
