@@ -508,12 +508,14 @@ class QualityResult:
         arm: The arm.
         clip_i: Paired image similarity to the baseline arm, None for the baseline itself.
         clip_t: Image-text similarity.
-        fid: Fréchet distance to the baseline arm (None for the baseline), ``extra`` has ``noise_floor`` and, where the
-            config names a reference, ``to_reference``.
+        fid: Fréchet distance to the baseline arm (None for the baseline), ``extra`` has ``noise_floor``.
         kid: Kernel distance, likewise.
         prompt_shown: Share of images that show the prompted occupation as the judge sees it, where it can.
         attribute_shift: By attribute, the mean over prompts of the total variation between the arm's and the baseline's
             group shares.
+        fid_to_reference: Fréchet distance to the reference images, of the baseline too; None where the config names
+            none.
+        kid_to_reference: Kernel distance, likewise.
     """
 
     arm: str
@@ -523,6 +525,8 @@ class QualityResult:
     kid: Measurement | None
     prompt_shown: Estimate | None
     attribute_shift: dict[str, float]
+    fid_to_reference: Measurement | None = None
+    kid_to_reference: Measurement | None = None
 
 
 @dataclass(frozen=True)

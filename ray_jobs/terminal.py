@@ -195,7 +195,7 @@ def show_outcome(outcome: AuditOutcome, again: str) -> None:
     console.print(found.lead, markup=False, highlight=False)
     console.print()
     console.print(_discrepancies(story))
-    if len(story.arms) > 1:
+    if len(story.arms) > 1 or any(quality.fid_to_reference for quality in story.result.quality):
         console.print()
         console.print(_costs(story))
     if outcome.result.verdicts:
@@ -254,15 +254,16 @@ def _verdicts(verdicts: Sequence[Verdict]) -> Table:
 
 def _costs(story: Story) -> Table:
     """What each intervention cost, beside the baseline."""
-    from reports.story import measurement_text, percent
+    from reports.story import measurement_text, percent, quality_figures
 
-    table = Table("Quality", "CLIP-I", "CLIP-T", "FID", "KID", "occupation shown", box=None, header_style="bold")
+    named = quality_figures(story)
+    table = Table("Quality", *named.values(), "occupation shown", box=None, header_style="bold")
     table.pad_edge = False
     for arm in story.arms:
         quality = story.quality.get(arm)
         if quality is None:
             continue
-        figures = (quality.clip_i, quality.clip_t, quality.fid, quality.kid)
+        figures = (getattr(quality, name) for name in named)
         shown = percent(quality.prompt_shown.value) if quality.prompt_shown else "–"
         table.add_row(escape(arm), *(escape(measurement_text(figure)) for figure in figures), shown)
     return table

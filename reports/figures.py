@@ -13,6 +13,7 @@ from audit.records import Attribute, Estimate, FeatureFinding, GroupResult, Meas
 from reports import charts
 from reports.story import (
     NBSP,
+    QUALITY,
     Story,
     interval,
     label,
@@ -242,10 +243,10 @@ def quality_table(story: Story) -> Table:
         ("CLIP-T as (cos + 1) / 2", *_extras(story, "clip_t", "rescaled")),
         ("FID to the baseline arm", *_measured(story, "fid")),
         ("FID between two halves of the baseline (noise floor)", *_extras(story, "fid", "noise_floor")),
-        ("FID to the reference images", *_extras(story, "fid", "to_reference")),
+        ("FID to the reference images", *_measured(story, "fid_to_reference")),
         ("KID to the baseline arm", *_measured(story, "kid")),
         ("KID between two halves of the baseline (noise floor)", *_extras(story, "kid", "noise_floor")),
-        ("KID to the reference images", *_extras(story, "kid", "to_reference")),
+        ("KID to the reference images", *_measured(story, "kid_to_reference")),
         ("Prompted occupation shown", *_prompt_shown(story)),
         *(
             (f"Perceived {label(item.name)} moved, total variation", *_shifts(story, item.name))
@@ -293,10 +294,10 @@ def signature_table(story: Story) -> Table:
     """How each quality figure was made."""
     rows = []
     for arm in _quality_arms(story):
-        for name in ("clip_i", "clip_t", "fid", "kid"):
+        for name, title in QUALITY.items():
             figure = _figure_of(story, arm, name)
             if figure:
-                rows.append((name.replace("_", "-").upper(), arm, str(figure.n), figure.signature))
+                rows.append((title, arm, str(figure.n), figure.signature))
     return Table("Signature of every quality figure", ("Figure", "Arm", "n", "Signature"), tuple(rows))
 
 

@@ -6,10 +6,20 @@ import re
 from collections.abc import Iterable, Sequence
 
 from audit.gates import overall_verdict
-from audit.records import AuditResult, Measurement
+from audit.records import AuditResult
 from reports.evidence_tables import agreement_table, contradicted
 from reports.sampling import sampling_words
-from reports.story import Story, headline, label, measurement_text, number, percent, status_counts, story_of
+from reports.story import (
+    Story,
+    headline,
+    label,
+    measurement_text,
+    number,
+    percent,
+    quality_figures,
+    status_counts,
+    story_of,
+)
 from reports.targets import target_lines
 from reports.verdicts import OVERALL, found, limit, subject
 
@@ -87,11 +97,12 @@ def _groups(story: Story) -> str:
 
 
 def _quality(story: Story) -> str:
+    figures = quality_figures(story)
     rows = [
-        (row.arm, *map(_figure, (row.clip_i, row.clip_t, row.fid, row.kid)), _unclassified(story, row.arm))
+        (row.arm, *(measurement_text(getattr(row, name)) for name in figures), _unclassified(story, row.arm))
         for row in story.result.quality
     ]
-    columns = ("arm", "CLIP-I", "CLIP-T", "FID to baseline", "KID to baseline", "unclassified images")
+    columns = ("arm", *figures.values(), "unclassified images")
     return _section("Quality", columns, rows) if rows else ""
 
 
@@ -103,10 +114,6 @@ def _agreement(story: Story) -> str:
     words = f"Findings that a second judge sees the other way round: {marked}. " if marked else ""
     note = f"{words}Second judges decide nothing, and agreement is not accuracy."
     return f"{_section('Second opinion', table.columns, table.rows)}\n\n{note}"
-
-
-def _figure(measured: Measurement | None) -> str:
-    return measurement_text(measured)
 
 
 def _unclassified(story: Story, arm: str) -> str:

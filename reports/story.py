@@ -29,6 +29,16 @@ from audit.records import (
     Status,
 )
 
+QUALITY = {
+    "clip_i": "CLIP-I",
+    "clip_t": "CLIP-T",
+    "fid": "FID to baseline",
+    "kid": "KID to baseline",
+    "fid_to_reference": "FID to reference",
+    "kid_to_reference": "KID to reference",
+}
+"""Quality figures of an arm, as ``QualityResult`` names them, with their names for people."""
+
 NBSP = "\N{NO-BREAK SPACE}"
 
 
@@ -451,6 +461,15 @@ def status_counts(story: Story, attribute: str, arm: str) -> dict[str, int]:
         for status, count in (row.statuses if row else {}).items():
             counts[status] = counts.get(status, 0) + count
     return counts
+
+
+def quality_figures(story: Story) -> dict[str, str]:
+    """Return the names of a table over the arms, from ``QUALITY``: distances to a reference only where there is one."""
+    return {
+        name: title
+        for name, title in QUALITY.items()
+        if not name.endswith("_to_reference") or any(getattr(quality, name) for quality in story.result.quality)
+    }
 
 
 def measurement_text(figure: Measurement | None) -> str:

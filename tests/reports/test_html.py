@@ -5,15 +5,18 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 
 from audit.measure.intervals import share_estimate
 from audit.plan import prompt_ids
-from audit.records import BASELINE, ImageKey, TwoStageSampling
+from audit.records import BASELINE, ImageKey, Measurement, TwoStageSampling
 from audit.redaction import redact
+from ray_jobs.terminal import show_outcome
 from reports.export import from_json, to_json
 from reports.html import kept_pictures, render, write_report
+from reports.markdown import to_markdown
 from reports.pictures import Pictures, fit
 from reports.story import headline, mean_discrepancy, number, status_gaps, story_of
 
@@ -180,6 +183,43 @@ def test_a_baseline_alone_is_a_whole_report(sample, store_run, tmp_path):
     assert "This audit has one arm" in html
     assert "No lens was used" in html
     assert "After the intervention" not in html
+
+
+def referenced(result):
+    """The result with a distance of every arm from reference images."""
+    found = {"fid_to_reference": measurement_of(41.5), "kid_to_reference": measurement_of(0.0625)}
+    return replace(result, quality=tuple(replace(quality, **found) for quality in result.quality))
+
+
+def measurement_of(value):
+    return Measurement(value, 1024, "metric:frechet_distance|net:bundled|against:reference|n:1024")
+
+
+@pytest.mark.parametrize("arms", [(BASELINE,), (BASELINE, "difflens-gender")])
+def test_the_cost_has_the_distance_of_every_arm_from_the_reference(sample, arms):
+    result = referenced(sample(arms))
+    costs = {row[0]: row[1:] for row in rows_of(render(result, NONE), "Quality and side effects per arm")}
+    assert costs["FID to the reference images"] == ["41.50"] * len(arms)
+    assert costs["KID to the reference images"] == ["0.062"] * len(arms)
+    summary = to_markdown(result)
+    assert all(len(re.findall(rf"\| {arm.replace('-', '.+?')} .*\| 41.50 \| 0.062 \|", summary)) == 1 for arm in arms)
+    assert "to the reference images" not in render(sample(arms), NONE)
+    assert "to reference" not in to_markdown(sample(arms))
+
+
+@pytest.mark.parametrize("arms", [(BASELINE,), (BASELINE, "difflens-gender")])
+def test_the_terminal_has_the_distance_of_every_arm_from_the_reference(sample, capsys, arms):
+    outcome = SimpleNamespace(
+        result=referenced(sample(arms)),
+        report="r",
+        run_path="p",
+        tracking_url=None,
+        seconds=1,
+        unmade=None,
+        incomplete=(),
+    )
+    show_outcome(outcome, again="")
+    assert capsys.readouterr().out.count("41.50") == len(arms)
 
 
 def test_four_arms_are_all_drawn(sample):
