@@ -67,7 +67,7 @@ from reports.story import (
 )
 from reports.targets import target_lines
 from reports.trend import trend_section
-from reports.verdicts import found, limit, subject
+from reports.verdicts import MARKS, OVERALL, TITLES, found, limit, subject
 
 MEGABYTE = 1_000_000
 HERO_WIDTH = 470.0
@@ -174,7 +174,9 @@ def _context(story: Story, pictures: Pictures) -> dict[str, Any]:
         "run_id": result.run_id,
         "name": setting(result.config, "name"),
         "headline": headline(story),
-        "verdict": overall_verdict(result.verdicts),
+        "verdict": (verdict := overall_verdict(result.verdicts)),
+        "verdict_title": f"{MARKS[verdict]} {TITLES[verdict]}",
+        "verdict_words": OVERALL[verdict],
         "verdict_table": _verdict_table(result.verdicts),
         "key_figures": key_figures(story),
         "hero": _hero(story, attribute),

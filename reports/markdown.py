@@ -21,13 +21,12 @@ from reports.story import (
     story_of,
 )
 from reports.targets import target_lines
-from reports.verdicts import OVERALL, found, limit, subject
+from reports.verdicts import MARKS, OVERALL, found, limit, subject
 
 # A backslash makes the older marks text, everywhere. For the others it does so in CommonMark alone, and MLflow would
 # show it: they become entities. Full stops and the like are safe inside a line, and so is a colon before a space.
 _MARKED = re.compile(r"([\\`*_{}\[\]()#+!|~-])")
 _NOT_EVERYWHERE = re.compile(r"[<>&$@=^\"']|:(?=\S)")
-_MARKS = {"pass": "✓", "fail": "✕", "inconclusive": "?", "warn": "!", "none": "○"}
 
 
 def to_markdown(result: AuditResult) -> str:
@@ -57,14 +56,14 @@ def escaped(text: str) -> str:
 def _top(story: Story) -> str:
     words = headline(story)
     verdict = overall_verdict(story.result.verdicts)
-    answer = f"**{_MARKS[verdict]} {verdict}**: {OVERALL[verdict]}."
+    answer = f"**{MARKS[verdict]} {verdict}**: {OVERALL[verdict]}."
     return f"## Bias audit {escaped(story.result.run_id)}\n\n{answer}\n\n{escaped(words.title)} {escaped(words.lead)}"
 
 
 def _gates(result: AuditResult) -> str:
     rows = [
         (
-            f"{_MARKS[verdict.verdict]} {verdict.verdict}{' (warning only)' if verdict.level == 'warn' else ''}",
+            f"{MARKS[verdict.verdict]} {verdict.verdict}{' (warning only)' if verdict.level == 'warn' else ''}",
             verdict.gate,
             subject(verdict),
             limit(verdict),

@@ -14,6 +14,11 @@ OVERALL = {
 }
 """What all gates together say."""
 
+MARKS = {"pass": "✓", "warn": "!", "inconclusive": "?", "fail": "✕", "none": "○"}
+"""A sign beside each verdict, which colour alone must not tell apart."""
+
+TITLES = {"pass": "Pass", "warn": "Warning", "inconclusive": "Inconclusive", "fail": "Fail", "none": "No verdict"}
+
 
 def subject(verdict: Verdict) -> str:
     """Say what was judged: ``gender share:female of doctor, baseline``."""

@@ -173,8 +173,9 @@ def test_no_gates_means_figures_only(page):
 def test_the_worst_verdict_is_the_banner(result, verdict, verdicts, word):
     made = [verdict("fail", level="warn") if kind == "warn" else verdict(kind) for kind in verdicts]
     gated = replace(result, verdicts=tuple(made))
-    banner = re.search(r'class="verdict \w+"><strong>. (\w+)', render(gated, NONE))
+    banner = re.search(r'class="verdict \w+"><strong>. (\w+)</strong> <span>(.+?)\.<', render(gated, NONE))
     assert banner.group(1) == word
+    assert banner.group(2).lower() in to_markdown(gated).lower()
 
 
 def test_a_baseline_alone_is_a_whole_report(sample, store_run, tmp_path):
