@@ -299,6 +299,21 @@ class GroupResult:
     measures: dict[str, GroupMeasure] = field(default_factory=dict)
 
     @property
+    def excess(self) -> dict[str, float]:
+        """Share of each group less its target share; equal shares are the target where none is named."""
+        equal = 1 / max(len(self.shares), 1)
+        return {group: share.value - self.target.get(group, equal) for group, share in self.shares.items()}
+
+    @property
+    def most_above_target(self) -> str:
+        """The group that exceeds its target share the most.
+
+        Raises:
+            ValueError: Nothing was classified.
+        """
+        return max(self.excess, key=self.excess.__getitem__)
+
+    @property
     def is_finding(self) -> bool:
         """Whether the groups depart from the target by more than chance, many tests allowed for."""
         return self.fairness_discrepancy is not None and self.fairness_discrepancy.p_adjusted <= FINDING_LEVEL

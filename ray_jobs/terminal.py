@@ -254,7 +254,7 @@ def _verdicts(verdicts: Sequence[Verdict]) -> Table:
 
 def _costs(story: Story) -> Table:
     """What each intervention cost, beside the baseline."""
-    from reports.story import measurement_text, percent, quality_figures
+    from reports.story import figure_text, percent, quality_figures
 
     named = quality_figures(story)
     table = Table("Quality", *named.values(), "occupation shown", box=None, header_style="bold")
@@ -265,7 +265,7 @@ def _costs(story: Story) -> Table:
             continue
         figures = (getattr(quality, name) for name in named)
         shown = percent(quality.prompt_shown.value) if quality.prompt_shown else "–"
-        table.add_row(escape(arm), *(escape(measurement_text(figure)) for figure in figures), shown)
+        table.add_row(escape(arm), *(escape(figure_text(figure)) for figure in figures), shown)
     return table
 
 

@@ -9,20 +9,19 @@ from typing import Any
 
 from markupsafe import Markup
 
-from audit.records import Attribute, Estimate, FeatureFinding, GroupResult, Measurement
+from audit.records import Attribute, FeatureFinding, GroupResult, Measurement
 from reports import charts
 from reports.story import (
     NBSP,
     QUALITY,
     Story,
-    interval,
+    figure_text,
     label,
     mean_discrepancy,
-    measurement_text,
-    mitigations,
     number,
     percent,
     sample_size,
+    share_text,
     status_counts,
     unclassified,
 )
@@ -190,11 +189,7 @@ def _group_table(story: Story, attribute: Attribute, prompts: Iterable[str]) -> 
 
 def _share_cells(row: GroupResult, groups: Iterable[str]) -> tuple[str, ...]:
     estimates = (row.shares.get(group) for group in groups)
-    return tuple(_estimate_text(item) if item else "not measured" for item in estimates)
-
-
-def _estimate_text(share: Estimate) -> str:
-    return f"{percent(share.value)} {interval(share.low, share.high, share=True)}"
+    return tuple(share_text(item) if item else "not measured" for item in estimates)
 
 
 def discrepancy_figure(story: Story, attribute: Attribute, *, key: str, width: float = 880.0) -> Figure:
@@ -228,7 +223,7 @@ def _discrepancy_table(story: Story, attribute: Attribute, prompts: Iterable[str
         for arm in story.arms:
             row = story.discrepancy(prompt, arm, attribute.name)
             plug_ins = [row.plug_in_soft, row.plug_in_hard, row.expected_at_parity] if row else [None] * 3
-            found = f"{number(row.value)} {interval(row.low, row.high)}" if row else "not measured"
+            found = figure_text(row) if row else "not measured"
             rows.append((story.occupation(prompt), arm, str(row.n if row else 0), found, *map(number, plug_ins)))
     columns = ("Occupation", "Arm", "n", "Discrepancy", "Soft plug-in", "Hard plug-in", "Hard plug-in at parity")
     return Table(f"Fairness discrepancy of perceived {label(attribute.name)}", columns, tuple(rows), names=2)
@@ -248,10 +243,6 @@ def quality_table(story: Story) -> Table:
         ("KID between two halves of the baseline (noise floor)", *_extras(story, "kid", "noise_floor")),
         ("KID to the reference images", *_measured(story, "kid_to_reference")),
         ("Prompted occupation shown", *_prompt_shown(story)),
-        *(
-            (f"Perceived {label(item.name)} moved, total variation", *_shifts(story, item.name))
-            for item in story.attributes
-        ),
     ]
     kept = tuple(row for row in rows if any(cell != "–" for cell in row[1:]))
     caption = f"Quality and side effects per arm, with 95{NBSP}% intervals where there are any"
@@ -268,7 +259,7 @@ def _figure_of(story: Story, arm: str, name: str) -> Measurement | None:
 
 
 def _measured(story: Story, name: str) -> tuple[str, ...]:
-    return tuple(measurement_text(_figure_of(story, arm, name)) for arm in _quality_arms(story))
+    return tuple(figure_text(_figure_of(story, arm, name)) for arm in _quality_arms(story))
 
 
 def _extras(story: Story, name: str, extra: str) -> tuple[str, ...]:
@@ -278,16 +269,7 @@ def _extras(story: Story, name: str, extra: str) -> tuple[str, ...]:
 
 def _prompt_shown(story: Story) -> tuple[str, ...]:
     estimates = (story.quality[arm].prompt_shown for arm in _quality_arms(story))
-    return tuple(_estimate_text(item) if item else "–" for item in estimates)
-
-
-def _shifts(story: Story, attribute: str) -> tuple[str, ...]:
-    edited = {item["name"] for item in mitigations(story.result) if item["attribute"] == attribute}
-    cells = []
-    for arm in _quality_arms(story):
-        shift = story.quality[arm].attribute_shift.get(attribute)
-        cells.append(number(shift) + (" (edited)" if arm in edited and shift is not None else ""))
-    return tuple(cells)
+    return tuple(share_text(item) if item else "–" for item in estimates)
 
 
 def signature_table(story: Story) -> Table:

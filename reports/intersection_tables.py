@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from audit.records import FINDING_LEVEL, Cell, Dependence, Intersection
 from reports.figures import Table
-from reports.story import NBSP, Story, interval, label, number, p_value, percent
+from reports.story import NBSP, Story, figure_text, label, p_value, share_text
 
 MOST_LISTED = 50
 """Occupations listed, the clearest first; audit.json has more, with every combination of groups."""
@@ -66,8 +66,7 @@ def _cells_table(arms: list[Intersection]) -> Table:
 
 
 def _cell(cell: Cell) -> tuple[str, str, str]:
-    share = f"{percent(cell.share.value)} {interval(cell.share.low, cell.share.high, share=True)}"
-    return share, f"{cell.count}{' (small)' if cell.small else ''}", f"{cell.expected:.1f}"
+    return share_text(cell.share), f"{cell.count}{' (small)' if cell.small else ''}", f"{cell.expected:.1f}"
 
 
 def _together(story: Story, pair: Intersection) -> tuple[str, ...]:
@@ -88,9 +87,7 @@ def _together(story: Story, pair: Intersection) -> tuple[str, ...]:
 def _strength(found: Dependence | None) -> tuple[str, str]:
     if found is None:
         return "one group only", "–"
-    return f"{number(found.cramers_v.value)} {interval(found.cramers_v.low, found.cramers_v.high)}", p_value(
-        found.p_value
-    )
+    return figure_text(found.cramers_v), p_value(found.p_value)
 
 
 def _both(attributes: tuple[str, str]) -> str:

@@ -11,12 +11,12 @@ from reports.evidence_tables import agreement_table, contradicted
 from reports.sampling import sampling_words
 from reports.story import (
     Story,
+    figure_text,
     headline,
     label,
-    measurement_text,
     number,
-    percent,
     quality_figures,
+    share_text,
     status_counts,
     story_of,
 )
@@ -83,9 +83,7 @@ def _groups(story: Story) -> str:
             row.arm,
             "all prompts pooled" if row.prompt_id is None else story.occupation(row.prompt_id),
             str(row.n),
-            ", ".join(
-                f"{group} {percent(s.value)} [{percent(s.low)}, {percent(s.high)}]" for group, s in row.shares.items()
-            )
+            ", ".join(f"{group} {share_text(share)}" for group, share in row.shares.items())
             or "nothing could be classified",
             number(row.fairness_discrepancy.value if row.fairness_discrepancy else None),
         )
@@ -98,7 +96,7 @@ def _groups(story: Story) -> str:
 def _quality(story: Story) -> str:
     figures = quality_figures(story)
     rows = [
-        (row.arm, *(measurement_text(getattr(row, name)) for name in figures), _unclassified(story, row.arm))
+        (row.arm, *(figure_text(getattr(row, name)) for name in figures), _unclassified(story, row.arm))
         for row in story.result.quality
     ]
     columns = ("arm", *figures.values(), "unclassified images")

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+from typing import Any, Protocol
 
 from audit.config.settings import ZERO_SHOT
 from audit.measure.intervals import share_estimate
@@ -23,7 +23,6 @@ from audit.records import (
     Estimate,
     FairnessDiscrepancy,
     GroupResult,
-    Measurement,
     PromptMean,
     QualityResult,
     Status,
@@ -40,6 +39,17 @@ QUALITY = {
 """Quality figures of an arm, as ``QualityResult`` names them, with their names for people."""
 
 NBSP = "\N{NO-BREAK SPACE}"
+
+
+class WithInterval(Protocol):
+    """A record of a figure, with an interval where it has one."""
+
+    @property
+    def value(self) -> float: ...  # noqa: D102
+    @property
+    def low(self) -> float | None: ...  # noqa: D102
+    @property
+    def high(self) -> float | None: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -214,6 +224,21 @@ def interval(low: float | None, high: float | None, *, share: bool = False) -> s
     return f"[{number(low)}, {number(high)}]"
 
 
+def with_interval(value: float, low: float | None, high: float | None) -> str:
+    """Format a figure with its interval, alone where it has none."""
+    return f"{number(value)} {interval(low, high)}".strip()
+
+
+def figure_text(figure: WithInterval | None) -> str:
+    """Format a record's figure with its interval, a dash for None."""
+    return with_interval(figure.value, figure.low, figure.high) if figure else "–"
+
+
+def share_text(share: Estimate) -> str:
+    """Format a share with its interval, both in percent."""
+    return f"{percent(share.value)} {interval(share.low, share.high, share=True)}"
+
+
 def p_value(value: float | None) -> str:
     """Format a p-value: three decimals, ``< 0.001`` below them, a dash for None."""
     if value is None:
@@ -300,12 +325,8 @@ def edited_arm(story: Story, attribute: str) -> str | None:
 
 def most_skewed(story: Story, attribute: Attribute, arm: str) -> list[tuple[str, str]]:
     """Return up to two (prompt, group) pairs: the largest excess over the target, and the largest of another group."""
-    excess = {
-        (prompt, group): share - story.target(prompt, attribute)[group]
-        for prompt in story.prompts
-        for group in attribute.groups
-        if (share := story.share(prompt, arm, attribute.name, group)) is not None
-    }
+    rows = ((prompt, story.rows.get((prompt, arm, attribute.name))) for prompt in story.prompts)
+    excess = {(prompt, group): found for prompt, row in rows if row for group, found in row.excess.items()}
     ranked = sorted(excess, key=lambda pair: -excess[pair])
     if not ranked:
         return []
@@ -470,10 +491,3 @@ def quality_figures(story: Story) -> dict[str, str]:
         for name, title in QUALITY.items()
         if not name.endswith("_to_reference") or any(getattr(quality, name) for quality in story.result.quality)
     }
-
-
-def measurement_text(figure: Measurement | None) -> str:
-    """Write a quality figure with its interval and n."""
-    if figure is None:
-        return "–"
-    return f"{number(figure.value)} {interval(figure.low, figure.high)}".strip()

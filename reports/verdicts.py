@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from audit.records import Verdict
-from reports.story import interval, label, number, occupation_words
+from reports.story import label, number, occupation_words, with_interval
 
 OVERALL = {
     "pass": "every gate passed",
@@ -38,7 +38,7 @@ def found(verdict: Verdict) -> str:
         return "–"
     if verdict.low is None or verdict.high is None:
         return number(verdict.value)
-    return f"{number(verdict.value)} {interval(verdict.low, verdict.high)} at {100 * verdict.confidence:.4g} %"
+    return f"{with_interval(verdict.value, verdict.low, verdict.high)} at {100 * verdict.confidence:.4g} %"
 
 
 def sentence(verdict: Verdict) -> str:

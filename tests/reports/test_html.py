@@ -11,14 +11,14 @@ import pytest
 
 from audit.measure.intervals import share_estimate
 from audit.plan import prompt_ids
-from audit.records import BASELINE, ImageKey, Measurement, TwoStageSampling
+from audit.records import BASELINE, Change, Estimate, ImageKey, Measurement, TwoStageSampling
 from audit.redaction import redact
 from ray_jobs.terminal import show_outcome
 from reports.export import from_json, to_json
 from reports.html import kept_pictures, render, write_report
 from reports.markdown import to_markdown
 from reports.pictures import Pictures, fit
-from reports.story import headline, mean_discrepancy, number, status_gaps, story_of
+from reports.story import figure_text, headline, mean_discrepancy, number, status_gaps, story_of
 
 HOSTILE = "<script>alert(1)</script>"
 NONE = Pictures({}, {})
@@ -400,3 +400,21 @@ def test_the_report_says_what_a_second_opinion_is_worth(seconded):
 def test_without_a_further_judge_nothing_is_said_of_one(result):
     text = " ".join(Page(render(result, NONE)).text)
     assert "second opinion" not in text.lower()
+
+
+@pytest.mark.parametrize(
+    ("figure", "text"),
+    [
+        (None, "–"),
+        (Estimate(0.25, 0.125, 0.375, 8), "0.250 [0.125, 0.375]"),
+        (Measurement(0.25, 8, "metric:fid"), "0.250"),
+        (Change(-0.25, -0.5, 0.0, 8, 0.125, 0.04), "−0.250 [−0.500, 0.00]"),
+    ],
+)
+def test_a_figure_reads_the_same_whatever_record_it_is_of(figure, text):
+    assert figure_text(figure) == text
+
+
+def test_how_far_an_attribute_moved_stands_once_beside_what_chance_would_show(page):
+    assert "".join(page.text).count("total variation between the arms' shares") == 1
+    assert not [text for text in page.text if "moved, total variation" in text]
