@@ -253,19 +253,17 @@ def _verdicts(verdicts: Sequence[Verdict]) -> Table:
 
 
 def _costs(story: Story) -> Table:
-    """What each intervention cost, beside the baseline."""
+    """What each intervention cost, beside the baseline: a row for each figure, since intervals are wide."""
     from reports.story import figure_text, percent, quality_figures
 
-    named = quality_figures(story)
-    table = Table("Quality", *named.values(), "occupation shown", box=None, header_style="bold")
-    table.pad_edge = False
-    for arm in story.arms:
-        quality = story.quality.get(arm)
-        if quality is None:
-            continue
-        figures = (getattr(quality, name) for name in named)
-        shown = percent(quality.prompt_shown.value) if quality.prompt_shown else "–"
-        table.add_row(escape(arm), *(escape(figure_text(figure)) for figure in figures), shown)
+    table = Table("Quality", box=None, header_style="bold", pad_edge=False)
+    for quality in story.quality.values():
+        table.add_column(escape(quality.arm), justify="right")
+    for name, title in quality_figures(story).items():
+        figures = (getattr(quality, name) for quality in story.quality.values())
+        table.add_row(title, *(escape(figure_text(figure)) for figure in figures))
+    shown = (quality.prompt_shown for quality in story.quality.values())
+    table.add_row("Occupation shown", *(percent(found.value) if found else "–" for found in shown))
     return table
 
 

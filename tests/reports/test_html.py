@@ -204,7 +204,8 @@ def test_the_cost_has_the_distance_of_every_arm_from_the_reference(sample, arms)
     assert costs["KID to the reference images"] == ["0.062"] * len(arms)
     summary = to_markdown(result)
     assert all(len(re.findall(rf"\| {arm.replace('-', '.+?')} .*\| 41.50 \| 0.062 \|", summary)) == 1 for arm in arms)
-    assert "to the reference images" not in render(sample(arms), NONE)
+    assert ("only beside the baseline's own" in render(result, NONE)) == (len(arms) > 1)
+    assert "the reference images" not in render(sample(arms), NONE)
     assert "to reference" not in to_markdown(sample(arms))
 
 
