@@ -16,6 +16,7 @@ from audit.config.errors import ConfigError, ConfigErrors
 from audit.config.problems import listing, suggestion
 from audit.config.text import read_text
 from audit.confusion_file import ANSWERS
+from audit.csv_line import csv_values
 from audit.measure.classifier_error import ConfusionMatrix
 
 REQUIRED = ("attribute", "truth", "perceived")
@@ -135,25 +136,7 @@ def _header(lines: Sequence[str], file: str) -> tuple[list[str], list[ConfigErro
 
 
 def _cells(line: str, number: int) -> list[_Cell]:
-    """Split a line at its commas.
-
-    Raises:
-        csv.Error: A quote is not closed, or stands inside a value.
-    """
-    texts = next(csv.reader([line], strict=True, skipinitialspace=True))
-    starts, quoted = [0], False
-    for position, character in enumerate(line):
-        if character == '"':
-            quoted = not quoted
-        elif character == "," and not quoted:
-            starts.append(position + 1)
-    if len(texts) != len(starts):
-        raise csv.Error("a quote inside a value; quote the whole value and double the quote in it")
-    cells = []
-    for text, start in zip(texts, starts, strict=True):
-        blanks = len(line[start:]) - len(line[start:].lstrip(" "))
-        cells.append(_Cell(text.strip(), number, start + blanks + 1))
-    return cells
+    return [_Cell(value.text, number, value.column) for value in csv_values(line)]
 
 
 def _row_mistakes(cells: Sequence[_Cell], header: Sequence[str], file: str) -> list[ConfigError]:

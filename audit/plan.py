@@ -62,7 +62,7 @@ def prompts_of(config: AuditConfig, world_occupations: Sequence[str]) -> tuple[P
         raise ValueError("expected at least one occupation, found none; name some under prompts.occupations")
     return tuple(
         Prompt(id=prompt_id, text=prompt_text(config.prompts.template, occupation), occupation=occupation)
-        for prompt_id, occupation in zip(_prompt_ids(occupations), occupations, strict=True)
+        for prompt_id, occupation in zip(prompt_ids(occupations), occupations, strict=True)
     )
 
 
@@ -129,7 +129,7 @@ def unet_calls(images: int, steps: int, guidance: float) -> int:
     return images * steps * (2 if guidance > 1 else 1)
 
 
-def _prompt_ids(occupations: Sequence[str]) -> tuple[str, ...]:
+def prompt_ids(occupations: Sequence[str]) -> tuple[str, ...]:
     """Name each occupation in ``[a-z0-9-]``; those that would share a name get a hash, whatever their order."""
     slugs = [_slug(occupation) for occupation in occupations]
     counts = Counter(slugs)

@@ -16,6 +16,7 @@ from audit.measure.frechet import FeatureStats, frechet_distance
 from audit.measure.kernel import KernelDistance, kernel_distance
 from audit.records import Measurement, Shard, derive_seed
 
+FRECHET = "metric:frechet_distance"
 KERNEL = "metric:kernel_distance|kernel:polynomial-3"
 
 Key = tuple[str, int]
@@ -112,7 +113,7 @@ class Yardstick:
         baseline: Features of the baseline arm.
         reference: Features of reference images, if there are any.
         signature: ``net:…|resize:…|v:…`` of the feature network.
-        fid: ``noise_floor`` and ``baseline_to_reference`` of the Fréchet distance, where they exist.
+        fid: ``noise_floor`` of the Fréchet distance, where it exists.
         kid: The same of the kernel distance.
     """
 
@@ -124,27 +125,23 @@ class Yardstick:
 
     @classmethod
     def of(cls, baseline: FeatureSet, reference: FeatureSet | None, signature: str) -> Yardstick:
-        """Measure the baseline against itself and against the reference."""
-        against = None if reference is None else (reference.stats, reference.sample)
-        figures = {
-            "noise_floor": (_frechet(*baseline.halves), _kernel(*baseline.sample_halves)),
-            "baseline_to_reference": (None, None)
-            if against is None
-            else (_frechet(baseline.stats, against[0]), _kernel(baseline.sample, against[1])),
-        }
-        fid = {name: fid for name, (fid, _) in figures.items() if fid is not None}
-        kid = {name: kid.value for name, (_, kid) in figures.items() if kid is not None}
-        return cls(baseline, reference, signature, fid, kid)
+        """Measure the baseline against itself."""
+        fid, kid = _frechet(*baseline.halves), _kernel(*baseline.sample_halves)
+        return cls(
+            baseline,
+            reference,
+            signature,
+            fid={} if fid is None else {"noise_floor": fid},
+            kid={} if kid is None else {"noise_floor": kid.value},
+        )
 
     def frechet(self, arm: FeatureSet) -> Measurement | None:
         """Return the Fréchet distance of ``arm`` from the baseline, None where either has fewer than two images."""
         value = _frechet(arm.stats, self.baseline.stats)
         if value is None:
             return None
-        to_reference = None if self.reference is None else _frechet(arm.stats, self.reference.stats)
-        extra = self.fid | ({} if to_reference is None else {"to_reference": to_reference})
         n = arm.stats.n
-        return Measurement(value, n, f"metric:frechet_distance|{self.signature}|against:baseline|n:{n}", extra=extra)
+        return Measurement(value, n, f"{FRECHET}|{self.signature}|against:baseline|n:{n}", extra=self.fid)
 
     def kernel(self, arm: FeatureSet) -> Measurement | None:
         """Return the kernel distance of ``arm`` from the baseline with its interval, None below three images."""
@@ -152,7 +149,6 @@ class Yardstick:
         distance = _kernel(mine, theirs, paired=True)
         if distance is None:
             return None
-        to_reference = None if self.reference is None else _kernel(arm.sample, self.reference.sample)
         n = len(mine)
         low, high = distance.interval()
         return Measurement(
@@ -161,10 +157,32 @@ class Yardstick:
             signature=f"{KERNEL}|pairs:left out|{self.signature}|against:baseline|n:{n}",
             low=low,
             high=high,
-            extra=self.kid
-            | {"standard_error": distance.standard_error, "blocks": distance.blocks}
-            | ({} if to_reference is None else {"to_reference": to_reference.value}),
+            extra=self.kid | _error(distance),
         )
+
+    def frechet_to_reference(self, arm: FeatureSet) -> Measurement | None:
+        """Return the Fréchet distance of ``arm`` from the reference, None without one or below two images."""
+        value = None if self.reference is None else _frechet(arm.stats, self.reference.stats)
+        if value is None:
+            return None
+        n = arm.stats.n
+        return Measurement(value, n, f"{FRECHET}|{self.signature}|against:reference|n:{n}")
+
+    def kernel_to_reference(self, arm: FeatureSet) -> Measurement | None:
+        """Return the kernel distance of ``arm`` from the reference, None without one or below three images.
+
+        It has a standard error and no interval: the coverage study holds the interval of pairs of images alone.
+        """
+        distance = None if self.reference is None else _kernel(arm.sample, self.reference.sample)
+        if distance is None:
+            return None
+        n = len(arm.sample)
+        signature = f"{KERNEL}|{self.signature}|against:reference|n:{n}"
+        return Measurement(distance.value, n, signature, extra=_error(distance))
+
+
+def _error(distance: KernelDistance) -> dict[str, float]:
+    return {"standard_error": distance.standard_error, "blocks": distance.blocks}
 
 
 def _frechet(first: FeatureStats, second: FeatureStats) -> float | None:

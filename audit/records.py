@@ -299,6 +299,21 @@ class GroupResult:
     measures: dict[str, GroupMeasure] = field(default_factory=dict)
 
     @property
+    def excess(self) -> dict[str, float]:
+        """Share of each group less its target share; equal shares are the target where none is named."""
+        equal = 1 / max(len(self.shares), 1)
+        return {group: share.value - self.target.get(group, equal) for group, share in self.shares.items()}
+
+    @property
+    def most_above_target(self) -> str:
+        """The group that exceeds its target share the most.
+
+        Raises:
+            ValueError: Nothing was classified.
+        """
+        return max(self.excess, key=self.excess.__getitem__)
+
+    @property
     def is_finding(self) -> bool:
         """Whether the groups depart from the target by more than chance, many tests allowed for."""
         return self.fairness_discrepancy is not None and self.fairness_discrepancy.p_adjusted <= FINDING_LEVEL
@@ -508,12 +523,14 @@ class QualityResult:
         arm: The arm.
         clip_i: Paired image similarity to the baseline arm, None for the baseline itself.
         clip_t: Image-text similarity.
-        fid: Fréchet distance to the baseline arm (None for the baseline), ``extra`` has ``noise_floor`` and, where the
-            config names a reference, ``to_reference``.
+        fid: Fréchet distance to the baseline arm (None for the baseline), ``extra`` has ``noise_floor``.
         kid: Kernel distance, likewise.
         prompt_shown: Share of images that show the prompted occupation as the judge sees it, where it can.
         attribute_shift: By attribute, the mean over prompts of the total variation between the arm's and the baseline's
             group shares.
+        fid_to_reference: Fréchet distance to the reference images, of the baseline too; None where the config names
+            none.
+        kid_to_reference: Kernel distance, likewise.
     """
 
     arm: str
@@ -523,6 +540,8 @@ class QualityResult:
     kid: Measurement | None
     prompt_shown: Estimate | None
     attribute_shift: dict[str, float]
+    fid_to_reference: Measurement | None = None
+    kid_to_reference: Measurement | None = None
 
 
 @dataclass(frozen=True)

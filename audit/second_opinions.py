@@ -126,19 +126,18 @@ def _counts_by_prompt(answers: CommonAnswers) -> dict[str, Ints]:
 
 
 def _view(answers: CommonAnswers, row: GroupResult, counts: Ints | None) -> SecondView:
-    groups = answers.attribute.groups
-    target = [row.target[group] for group in groups]
-    position = max(range(len(groups)), key=lambda k: row.shares[groups[k]].value - target[k])
+    group = row.most_above_target
+    position, target = answers.attribute.groups.index(group), row.target[group]
     share = None if counts is None else share_estimate(int(counts[position]), int(counts.sum()))
     return SecondView(
         judge=answers.judge,
         prompt_id=row.prompt_id or "",
         arm=row.arm,
         attribute=row.attribute,
-        group=groups[position],
-        target=target[position],
+        group=group,
+        target=target,
         share=share,
-        direction=_direction(share, target[position]),
+        direction=_direction(share, target),
     )
 
 

@@ -272,9 +272,12 @@ def _arm_quality(
     attribute_shift: dict[str, float],
 ) -> QualityResult:
     edited = rows.arm != BASELINE
-    fid = kid = None
-    if edited and yardstick is not None and features is not None:
-        fid, kid = yardstick.frechet(features), yardstick.kernel(features)
+    fid = kid = fid_to_reference = kid_to_reference = None
+    if yardstick is not None and features is not None:
+        if edited:
+            fid, kid = yardstick.frechet(features), yardstick.kernel(features)
+        fid_to_reference = yardstick.frechet_to_reference(features)
+        kid_to_reference = yardstick.kernel_to_reference(features)
     return QualityResult(
         arm=rows.arm,
         clip_i=_clip(rows.scores["clip_i"], f"metric:clip_i|{plan.clip_signature}") if edited else None,
@@ -283,6 +286,8 @@ def _arm_quality(
         kid=kid,
         prompt_shown=_prompt_shown(rows.scores["p_prompt_shown"]),
         attribute_shift=attribute_shift,
+        fid_to_reference=fid_to_reference,
+        kid_to_reference=kid_to_reference,
     )
 
 

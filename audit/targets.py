@@ -31,6 +31,7 @@ from audit.config.problems import listing
 from audit.config.settings import TargetChoice, TargetFileConfig
 from audit.config.shares import adds_up, folded, normalised, unknown, wrong_sum
 from audit.config.text import read_text
+from audit.csv_line import csv_values
 from audit.records import Attribute, TargetSource
 
 Targets = Mapping[str, Mapping[str, tuple[float, ...]]]
@@ -296,12 +297,12 @@ def _rows(text: str, reading: _Reading) -> Iterator[_Row]:
     for number, line in enumerate(re.split(r"\r\n|\r|\n", text), start=1):
         if not line.strip() or line.startswith("#"):
             continue
-        columns = _columns(line)
         try:
-            fields = _fields(line, len(columns))
+            values = csv_values(line)
         except csv.Error as error:
             reading.note(number, 1, "", f"expected comma-separated values on one line, found a mistake: {error}")
             continue
+        fields, columns = [value.text for value in values], [value.column for value in values]
         if header is None:
             header = fields
             if not _header_is_right(header, columns, number, reading):
@@ -316,18 +317,6 @@ def _rows(text: str, reading: _Reading) -> Iterator[_Row]:
             yield _Row(number, dict(zip(header, fields, strict=True)), dict(zip(header, columns, strict=True)))
     if header is None:
         reading.note(1, 1, "header", f"expected a header ({','.join(REQUIRED_COLUMNS)}) and rows, found nothing")
-
-
-def _fields(line: str, expected: int) -> list[str]:
-    """Split one line, so that every field has a line and a column; none of them needs a line break.
-
-    Raises:
-        csv.Error: A quote is not closed, or stands inside a value.
-    """
-    fields = [value.strip() for value in next(csv.reader([line], strict=True))]
-    if len(fields) != expected:
-        raise csv.Error("a quote inside a value; quote the whole value and double the quote in it")
-    return fields
 
 
 def _doubt(fields: Sequence[str], header: Sequence[str], reading: _Reading, line: int) -> None:
@@ -354,17 +343,6 @@ def _header_is_right(header: Sequence[str], columns: Sequence[int], line: int, r
         )
         reading.note(line, 1, "header", message)
     return len(reading.errors) == before
-
-
-def _columns(line: str) -> list[int]:
-    """Return the column, from 1, at which each field of a line starts."""
-    columns, quoted = [1], False
-    for position, character in enumerate(line, start=1):
-        if character == '"':
-            quoted = not quoted
-        elif character == "," and not quoted:
-            columns.append(position + 1)
-    return columns
 
 
 def _block_problem(block: _Block, groups: Sequence[str]) -> str | None:

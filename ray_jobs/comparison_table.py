@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from reports.story import p_value
+
 if TYPE_CHECKING:
     from audit.compare import Cell, Comparison, Finding, Judgement, Place
     from audit.differences import Difference
@@ -84,11 +86,11 @@ def _cell(cell: Cell) -> str:
     else:
         name, values = cell.group or "no group perceived", f"{cell.first:.0%} → {cell.second:.0%}"
         change = f"{100 * cell.change.value:+.0f} [{100 * cell.change.low:+.0f}, {100 * cell.change.high:+.0f}] points"
-    return f"{_place(cell.place)}: {name} {values}, {change}, adjusted p {_p_value(cell.adjusted_p_value)}"
+    return f"{_place(cell.place)}: {name} {values}, {change}, adjusted p {p_value(cell.adjusted_p_value)}"
 
 
 def _finding(row: Finding) -> str:
-    first, second = map(_p_value, row.p_values)
+    first, second = map(p_value, row.p_values)
     doubt = "" if row.flagged else "; the change itself may be chance"
     return f"{_place(row.place)}: p of parity {first} → {second}{doubt}"
 
@@ -96,10 +98,6 @@ def _finding(row: Finding) -> str:
 def _place(place: Place) -> str:
     prompt = "mean over prompts" if place.prompt_id is None else place.prompt_id
     return " · ".join(filter(None, (prompt, place.arm, place.attribute)))
-
-
-def _p_value(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _difference(change: Difference) -> str:

@@ -195,7 +195,7 @@ def show_outcome(outcome: AuditOutcome, again: str) -> None:
     console.print(found.lead, markup=False, highlight=False)
     console.print()
     console.print(_discrepancies(story))
-    if len(story.arms) > 1:
+    if len(story.arms) > 1 or any(quality.fid_to_reference for quality in story.result.quality):
         console.print()
         console.print(_costs(story))
     if outcome.result.verdicts:
@@ -232,7 +232,7 @@ def _discrepancies(story: Story) -> Table:
         for arm in story.arms:
             worst = worst_prompt(story, attribute.name, arm)
             cells.append(number(mean_discrepancy(story, attribute.name, arm)))
-            cells.append(f"{number(worst[1])} {escape(label(worst[0]))}" if worst else "–")
+            cells.append(f"{number(worst[1])} {escape(story.occupation(worst[0]))}" if worst else "–")
         table.add_row(*cells)
     return table
 
@@ -253,18 +253,17 @@ def _verdicts(verdicts: Sequence[Verdict]) -> Table:
 
 
 def _costs(story: Story) -> Table:
-    """What each intervention cost, beside the baseline."""
-    from reports.story import measurement_text, percent
+    """What each intervention cost, beside the baseline: a row for each figure, since intervals are wide."""
+    from reports.story import figure_text, percent, quality_figures
 
-    table = Table("Quality", "CLIP-I", "CLIP-T", "FID", "KID", "occupation shown", box=None, header_style="bold")
-    table.pad_edge = False
-    for arm in story.arms:
-        quality = story.quality.get(arm)
-        if quality is None:
-            continue
-        figures = (quality.clip_i, quality.clip_t, quality.fid, quality.kid)
-        shown = percent(quality.prompt_shown.value) if quality.prompt_shown else "–"
-        table.add_row(escape(arm), *(escape(measurement_text(figure)) for figure in figures), shown)
+    table = Table("Quality", box=None, header_style="bold", pad_edge=False)
+    for quality in story.quality.values():
+        table.add_column(escape(quality.arm), justify="right")
+    for name, title in quality_figures(story).items():
+        figures = (getattr(quality, name) for quality in story.quality.values())
+        table.add_row(title, *(escape(figure_text(figure)) for figure in figures))
+    shown = (quality.prompt_shown for quality in story.quality.values())
+    table.add_row("Occupation shown", *(percent(found.value) if found else "–" for found in shown))
     return table
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from audit.records import FINDING_LEVEL, Change, Estimate, GroupChange, GroupResult, JudgeAgreement, Range, SecondView
+from audit.records import FINDING_LEVEL, GroupChange, GroupResult, JudgeAgreement, Range, SecondView
 from reports.figures import Table
-from reports.story import NBSP, Story, interval, label, mitigations, number, p_value, percent
+from reports.story import NBSP, Story, figure_text, label, mitigations, number, p_value, percent, share_text
 
 MOST_LISTED = 300
 """Rows of a table of single occupations; the files beside the report hold the others."""
@@ -19,7 +19,7 @@ def findings_table(story: Story) -> Table:
         key=lambda row: (row.fairness_discrepancy.p_adjusted if row.fairness_discrepancy else 1.0, row.prompt_id or ""),
     )
     views = _views(story)
-    rows = tuple((*_finding(row), *_seen_by_others(row, views)) for row in found[:MOST_LISTED])
+    rows = tuple((*_finding(story, row), *_seen_by_others(row, views)) for row in found[:MOST_LISTED])
     more = f", the {MOST_LISTED} clearest of {len(found)}; all are in results.csv" if len(found) > MOST_LISTED else ""
     caption = f"Departures from the target, adjusted p at most {FINDING_LEVEL} (Benjamini and Hochberg, per arm){more}"
     columns = ("Occupation", "Arm", "Attribute", "Most above target", "Discrepancy", "p", "Adjusted p", "n")
@@ -51,7 +51,7 @@ def change_table(story: Story) -> Table:
     more = f", the {MOST_LISTED} clearest of {len(single)}; all are in audit.json" if len(single) > MOST_LISTED else ""
     caption = f"Change of the squared discrepancy against the baseline, image by image (95{NBSP}% intervals){more}"
     columns = ("Occupation", "Arm", "Attribute", "Change", "p", "Pairs")
-    return Table(caption, columns, tuple(map(_change, ordered)), names=3)
+    return Table(caption, columns, tuple(_change(story, change) for change in ordered), names=3)
 
 
 def shift_table(story: Story) -> Table:
@@ -95,15 +95,15 @@ def uncorrected(story: Story) -> tuple[str, ...]:
     )
 
 
-def _finding(row: GroupResult) -> tuple[str, ...]:
+def _finding(story: Story, row: GroupResult) -> tuple[str, ...]:
     discrepancy = row.fairness_discrepancy
-    group = max(row.shares, key=lambda name: row.shares[name].value - row.target[name])
+    group = row.most_above_target
     return (
-        label(row.prompt_id or "all"),
+        story.occupation(row.prompt_id) if row.prompt_id else "all",
         row.arm,
         label(row.attribute),
         f"{label(group)} {percent(row.shares[group].value)}, target {percent(row.target[group])}",
-        f"{number(discrepancy.value)} {interval(discrepancy.low, discrepancy.high)}" if discrepancy else "–",
+        figure_text(discrepancy),
         p_value(discrepancy.p_parity if discrepancy else None),
         p_value(discrepancy.p_adjusted if discrepancy else None),
         str(row.n),
@@ -130,24 +130,21 @@ def _seen_by_others(row: GroupResult, views: Views) -> tuple[str, ...]:
 
 def _view(view: SecondView) -> str:
     mark = {"same": "✓ same", "unclear": "? unclear", "opposite": "⚠ opposite"}[view.direction]
-    share = _share(view.share) if view.share else "no common image"
+    share = share_text(view.share) if view.share else "no common image"
     return f"{mark}: {view.judge} sees {label(view.group)} {share}"
 
 
 def _agreement(row: JudgeAgreement) -> tuple[str, ...]:
-    kappa = f"{number(row.kappa.value)} {interval(row.kappa.low, row.kappa.high)}" if row.kappa else "undefined"
-    same = _share(row.share) if row.share else "no common image"
+    kappa = figure_text(row.kappa) if row.kappa else "undefined"
+    same = share_text(row.share) if row.share else "no common image"
     return row.judge, row.arm, label(row.attribute), same, kappa, str(row.n)
 
 
-def _change(change: GroupChange) -> tuple[str, ...]:
-    subject = "mean over occupations" if change.prompt_id is None else label(change.prompt_id)
+def _change(story: Story, change: GroupChange) -> tuple[str, ...]:
+    subject = "mean over occupations" if change.prompt_id is None else story.occupation(change.prompt_id)
     size = f"{change.n}{NBSP}occupations" if change.prompt_id is None else str(change.n)
-    return subject, change.arm, label(change.attribute), _signed(change.squared), p_value(change.squared.p_value), size
-
-
-def _signed(change: Change) -> str:
-    return f"{number(change.value)} {interval(change.low, change.high)}"
+    squared = change.squared
+    return subject, change.arm, label(change.attribute), figure_text(squared), p_value(squared.p_value), size
 
 
 def _bounds_row(row: GroupResult) -> tuple[str, ...]:
@@ -168,8 +165,4 @@ def _corrected_rows(row: GroupResult) -> Iterator[tuple[str, ...]]:
     for group, raw in row.shares.items():
         corrected = row.corrected.shares[group]
         accuracy = percent(row.corrected.accuracy.value)
-        yield row.arm, label(row.attribute), label(group), _share(raw), _share(corrected), accuracy
-
-
-def _share(estimate: Estimate) -> str:
-    return f"{percent(estimate.value)} {interval(estimate.low, estimate.high, share=True)}"
+        yield row.arm, label(row.attribute), label(group), share_text(raw), share_text(corrected), accuracy

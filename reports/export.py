@@ -59,6 +59,7 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "�
 """What makes a spreadsheet take a text for a formula; some read the full-width signs as the plain ones."""
 
 _MEASUREMENTS = ("clip_i", "clip_t", "fid", "kid")
+_TO_REFERENCE = ("fid_to_reference", "kid_to_reference")
 _OWN_FIELDS = ("value", "n", "signature", "low", "high")
 
 
@@ -272,7 +273,7 @@ def _group_row(row: GroupResult) -> dict[str, Any]:
 
 
 def _quality_row(row: QualityResult) -> dict[str, Any]:
-    measurements = {name: getattr(row, name) for name in _MEASUREMENTS}
+    measurements = {name: getattr(row, name) for name in (*_MEASUREMENTS, *_TO_REFERENCE)}
     return {
         "arm": row.arm,
         **{name: None if measured is None else _measurement_row(measured) for name, measured in measurements.items()},
@@ -364,13 +365,24 @@ def _missing_difference(row: Mapping[str, Any]) -> MissingDifference:
 
 def _quality_result(row: Mapping[str, Any]) -> QualityResult:
     measurements = {name: None if row[name] is None else _measurement(row[name]) for name in _MEASUREMENTS}
+    references = {name: _to_reference(row, name) for name in _TO_REFERENCE}
     shown = row["prompt_shown"]
     return QualityResult(
         arm=row["arm"],
         **measurements,
+        **references,
         prompt_shown=None if shown is None else Estimate(**shown),
         attribute_shift=row["attribute_shift"],
     )
+
+
+def _to_reference(row: Mapping[str, Any], name: str) -> Measurement | None:
+    """Return a distance to the reference; older files have one of edited arms alone, beside that to the baseline."""
+    beside = row[name.removesuffix("_to_reference")] or {}
+    if name not in row and "to_reference" in beside:
+        signature = beside["signature"].replace("|pairs:left out", "").replace("against:baseline", "against:reference")
+        return Measurement(beside["to_reference"], beside["n"], signature)
+    return _measurement(row[name]) if row.get(name) else None
 
 
 def _measurement(row: Mapping[str, Any]) -> Measurement:

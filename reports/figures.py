@@ -9,19 +9,19 @@ from typing import Any
 
 from markupsafe import Markup
 
-from audit.records import Attribute, Estimate, FeatureFinding, GroupResult, Measurement
+from audit.records import Attribute, FeatureFinding, GroupResult, Measurement
 from reports import charts
 from reports.story import (
     NBSP,
+    QUALITY,
     Story,
-    interval,
+    figure_text,
     label,
     mean_discrepancy,
-    measurement_text,
-    mitigations,
     number,
     percent,
     sample_size,
+    share_text,
     status_counts,
     unclassified,
 )
@@ -79,7 +79,9 @@ def share_figure(story: Story, attribute: Attribute, *, key: str, width: float =
     if len(attribute.groups) == 2:
         return _two_group_figure(story, attribute, key, width)
     prompts = in_order(story, attribute)
-    rows = [charts.BarRow(label(prompt), bars) for prompt in prompts if (bars := _bars(story, attribute, prompt))]
+    rows = [
+        charts.BarRow(story.occupation(prompt), bars) for prompt in prompts if (bars := _bars(story, attribute, prompt))
+    ]
     title = f"Perceived {label(attribute.name)}: shares of each group per occupation{_selection(story)}"
     description = (
         f"For each of {len(rows)} occupations one stacked bar per arm, most skewed at baseline first; groups from left "
@@ -97,7 +99,7 @@ def _two_group_figure(story: Story, attribute: Attribute, key: str, width: float
     prompts = in_order(story, attribute)
     rows = [
         charts.Row(
-            label(prompt),
+            story.occupation(prompt),
             tuple(_share_mark(story, prompt, arm, attribute.name, shown) for arm in story.arms),
             target=None if common else story.target(prompt, attribute)[shown],
         )
@@ -176,22 +178,18 @@ def _group_table(story: Story, attribute: Attribute, prompts: Iterable[str]) -> 
     for prompt in prompts:
         if not is_even(story, attribute):
             shares = (percent(share) for share in story.target(prompt, attribute).values())
-            rows.append((label(prompt), "target", "–", *shares))
+            rows.append((story.occupation(prompt), "target", "–", *shares))
         for arm in story.arms:
             row = story.rows.get((prompt, arm, attribute.name))
             if row is not None:
-                rows.append((label(prompt), arm, str(row.n), *_share_cells(row, attribute.groups)))
+                rows.append((story.occupation(prompt), arm, str(row.n), *_share_cells(row, attribute.groups)))
     caption = f"Shares of perceived {label(attribute.name)} with 95{NBSP}% intervals"
     return Table(caption, ("Occupation", "Arm", "n", *map(label, attribute.groups)), tuple(rows), names=2)
 
 
 def _share_cells(row: GroupResult, groups: Iterable[str]) -> tuple[str, ...]:
     estimates = (row.shares.get(group) for group in groups)
-    return tuple(_estimate_text(item) if item else "not measured" for item in estimates)
-
-
-def _estimate_text(share: Estimate) -> str:
-    return f"{percent(share.value)} {interval(share.low, share.high, share=True)}"
+    return tuple(share_text(item) if item else "not measured" for item in estimates)
 
 
 def discrepancy_figure(story: Story, attribute: Attribute, *, key: str, width: float = 880.0) -> Figure:
@@ -200,7 +198,7 @@ def discrepancy_figure(story: Story, attribute: Attribute, *, key: str, width: f
     marks = {
         prompt: tuple(_discrepancy_mark(story, prompt, arm, attribute.name) for arm in story.arms) for prompt in prompts
     }
-    rows = [charts.Row(label(prompt), marks[prompt]) for prompt in prompts]
+    rows = [charts.Row(story.occupation(prompt), marks[prompt]) for prompt in prompts]
     largest = max((mark.high or mark.value for row in rows for mark in row.marks if mark), default=0.0)
     axis = charts.Axis("fairness discrepancy", _round_up(largest), False, 0.0, "on target")
     title = f"Fairness discrepancy of perceived {label(attribute.name)}, per occupation{_selection(story)}"
@@ -225,8 +223,8 @@ def _discrepancy_table(story: Story, attribute: Attribute, prompts: Iterable[str
         for arm in story.arms:
             row = story.discrepancy(prompt, arm, attribute.name)
             plug_ins = [row.plug_in_soft, row.plug_in_hard, row.expected_at_parity] if row else [None] * 3
-            found = f"{number(row.value)} {interval(row.low, row.high)}" if row else "not measured"
-            rows.append((label(prompt), arm, str(row.n if row else 0), found, *map(number, plug_ins)))
+            found = figure_text(row) if row else "not measured"
+            rows.append((story.occupation(prompt), arm, str(row.n if row else 0), found, *map(number, plug_ins)))
     columns = ("Occupation", "Arm", "n", "Discrepancy", "Soft plug-in", "Hard plug-in", "Hard plug-in at parity")
     return Table(f"Fairness discrepancy of perceived {label(attribute.name)}", columns, tuple(rows), names=2)
 
@@ -240,15 +238,11 @@ def quality_table(story: Story) -> Table:
         ("CLIP-T as (cos + 1) / 2", *_extras(story, "clip_t", "rescaled")),
         ("FID to the baseline arm", *_measured(story, "fid")),
         ("FID between two halves of the baseline (noise floor)", *_extras(story, "fid", "noise_floor")),
-        ("FID to the reference images", *_extras(story, "fid", "to_reference")),
+        ("FID to the reference images", *_measured(story, "fid_to_reference")),
         ("KID to the baseline arm", *_measured(story, "kid")),
         ("KID between two halves of the baseline (noise floor)", *_extras(story, "kid", "noise_floor")),
-        ("KID to the reference images", *_extras(story, "kid", "to_reference")),
+        ("KID to the reference images", *_measured(story, "kid_to_reference")),
         ("Prompted occupation shown", *_prompt_shown(story)),
-        *(
-            (f"Perceived {label(item.name)} moved, total variation", *_shifts(story, item.name))
-            for item in story.attributes
-        ),
     ]
     kept = tuple(row for row in rows if any(cell != "–" for cell in row[1:]))
     caption = f"Quality and side effects per arm, with 95{NBSP}% intervals where there are any"
@@ -265,7 +259,7 @@ def _figure_of(story: Story, arm: str, name: str) -> Measurement | None:
 
 
 def _measured(story: Story, name: str) -> tuple[str, ...]:
-    return tuple(measurement_text(_figure_of(story, arm, name)) for arm in _quality_arms(story))
+    return tuple(figure_text(_figure_of(story, arm, name)) for arm in _quality_arms(story))
 
 
 def _extras(story: Story, name: str, extra: str) -> tuple[str, ...]:
@@ -275,26 +269,17 @@ def _extras(story: Story, name: str, extra: str) -> tuple[str, ...]:
 
 def _prompt_shown(story: Story) -> tuple[str, ...]:
     estimates = (story.quality[arm].prompt_shown for arm in _quality_arms(story))
-    return tuple(_estimate_text(item) if item else "–" for item in estimates)
-
-
-def _shifts(story: Story, attribute: str) -> tuple[str, ...]:
-    edited = {item["name"] for item in mitigations(story.result) if item["attribute"] == attribute}
-    cells = []
-    for arm in _quality_arms(story):
-        shift = story.quality[arm].attribute_shift.get(attribute)
-        cells.append(number(shift) + (" (edited)" if arm in edited and shift is not None else ""))
-    return tuple(cells)
+    return tuple(share_text(item) if item else "–" for item in estimates)
 
 
 def signature_table(story: Story) -> Table:
     """How each quality figure was made."""
     rows = []
     for arm in _quality_arms(story):
-        for name in ("clip_i", "clip_t", "fid", "kid"):
+        for name, title in QUALITY.items():
             figure = _figure_of(story, arm, name)
             if figure:
-                rows.append((name.replace("_", "-").upper(), arm, str(figure.n), figure.signature))
+                rows.append((title, arm, str(figure.n), figure.signature))
     return Table("Signature of every quality figure", ("Figure", "Arm", "n", "Signature"), tuple(rows))
 
 
@@ -328,7 +313,7 @@ def feature_sections(story: Story) -> tuple[FeatureSection, ...]:
     sections = []
     for name in names:
         groups = _feature_groups([item for item in features if item.attribute == name])
-        table = _strength_table(name, strengths[name]) if strengths.get(name) else None
+        table = _strength_table(story, name, strengths[name]) if strengths.get(name) else None
         sections.append(FeatureSection(name, _feature_heatmap(story, name, groups), groups, table))
     return tuple(sections)
 
@@ -363,9 +348,9 @@ def _feature_heatmap(story: Story, attribute: str, groups: Sequence[FeatureGroup
         "signs mark the strong cells."
     )
     frame = charts.Frame(f"heat-{attribute}", title, description)
-    svg = charts.heatmap(frame, [label(prompt) for prompt in prompts], rows)
+    svg = charts.heatmap(frame, [story.occupation(prompt) for prompt in prompts], rows)
     cells = tuple((row.label, *(number(value) for value in row.values)) for row in rows)
-    table = Table(title, ("Group · latent", *map(label, prompts)), cells)
+    table = Table(title, ("Group · latent", *map(story.occupation, prompts)), cells)
     caption = f"{title} (attribution minus its mean; strongest colour ±{number(largest)}, + raises and − lowers)"
     return Figure(frame.key, caption, svg, table)
 
@@ -375,17 +360,19 @@ def _columns(story: Story, attribute: str) -> tuple[str, ...]:
     return in_order(story, known[attribute]) if attribute in known else story.prompts
 
 
-def _strength_table(attribute: str, strengths: Mapping[str, Mapping[str, float]]) -> Table:
+def _strength_table(story: Story, attribute: str, strengths: Mapping[str, Mapping[str, float]]) -> Table:
     groups = tuple(dict.fromkeys(group for row in strengths.values() for group in row))
-    rows = tuple((label(prompt), *(number(row.get(group)) for group in groups)) for prompt, row in strengths.items())
+    rows = tuple(
+        (story.occupation(prompt), *(number(row.get(group)) for group in groups)) for prompt, row in strengths.items()
+    )
     caption = f"Strength of the {label(attribute)} edit per occupation and group"
     return Table(caption, ("Occupation", *map(label, groups)), rows)
 
 
-def strongest_occupations(feature: FeatureFinding, count: int = 3) -> str:
+def strongest_occupations(story: Story, feature: FeatureFinding, count: int = 3) -> str:
     """Name the occupations that a feature carries most, with their attribution above the mean."""
     ranked = sorted(feature.by_prompt.items(), key=lambda item: -item[1])[:count]
-    positive = [f"{label(prompt)} +{number(value)}" for prompt, value in ranked if value > 0]
+    positive = [f"{story.occupation(prompt)} +{number(value)}" for prompt, value in ranked if value > 0]
     return ", ".join(positive) or "none above the mean"
 
 

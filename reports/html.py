@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import yaml
@@ -15,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from audit.gates import overall_verdict
 from audit.place import Place
+from audit.plan import prompt_text
 from audit.records import Attribute, AuditResult, ImageKey, Verdict
 from audit.redaction import redact_tree
 from audit.store import AUDIT, REPORT, RunDirectory
@@ -49,25 +51,24 @@ from reports.pictures import Pictures, data_uri, fit, read_pictures
 from reports.sampling import images_words, sampling_words
 from reports.story import (
     Story,
-    article,
     edited_arm,
     headline,
-    interval,
     key_figures,
     label,
     mitigations,
     noise_floor,
     number,
     primary_attribute,
+    quality_figures,
     sample_size,
     setting,
-    status_gap,
+    status_gaps,
     story_of,
     zero_shot_judges,
 )
 from reports.targets import target_lines
 from reports.trend import trend_section
-from reports.verdicts import found, limit, subject
+from reports.verdicts import MARKS, OVERALL, TITLES, found, limit, subject
 
 MEGABYTE = 1_000_000
 HERO_WIDTH = 470.0
@@ -165,7 +166,6 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"words": label, "number": number, "webp": data_uri}
-    environment.globals |= {"interval": interval, "strongest_occupations": strongest_occupations}
     return environment
 
 
@@ -175,7 +175,9 @@ def _context(story: Story, pictures: Pictures) -> dict[str, Any]:
         "run_id": result.run_id,
         "name": setting(result.config, "name"),
         "headline": headline(story),
-        "verdict": overall_verdict(result.verdicts),
+        "verdict": (verdict := overall_verdict(result.verdicts)),
+        "verdict_title": f"{MARKS[verdict]} {TITLES[verdict]}",
+        "verdict_words": OVERALL[verdict],
         "verdict_table": _verdict_table(result.verdicts),
         "key_figures": key_figures(story),
         "hero": _hero(story, attribute),
@@ -198,8 +200,10 @@ def _context(story: Story, pictures: Pictures) -> dict[str, Any]:
         "all_listed": len(listed(story)) == len(story.prompts),
         "left_out": pictures.left_out,
         "quality": quality_table(story),
+        "has_reference": "fid_to_reference" in quality_figures(story),
         "signatures": signature_table(story),
         "features": feature_sections(story),
+        "strongest_occupations": partial(strongest_occupations, story),
         "thumbnails": pictures.features,
         "lens": result.lens,
         "lens_figures": lens_figures(result.lens.get("quality") or {}),
@@ -248,7 +252,7 @@ def _paired_images(story: Story, pictures: Pictures) -> tuple[PairedImages, ...]
             if any(arm in pictures.shown[key] for key in keys)
         )
         if rows:
-            pairs.append(PairedImages(label(prompt), tuple(key.index for key in keys), rows))
+            pairs.append(PairedImages(story.occupation(prompt), tuple(key.index for key in keys), rows))
     return tuple(pairs)
 
 
@@ -276,12 +280,10 @@ def _verdict_row(verdict: Verdict) -> tuple[str, ...]:
 
 
 def _status_warnings(story: Story) -> tuple[str, ...]:
-    gap = status_gap(story)
-    if gap is None:
-        return ()
-    return (
+    return tuple(
         f"{gap.arm} leaves {gap.share} of its images unclassified, the baseline {gap.baseline}: more than chance. Part "
-        "of a change in shares may come from who could be classified, so no fairness gate passes on these alone.",
+        "of a change in shares may come from who could be classified, so no fairness gate passes on these alone."
+        for gap in status_gaps(story)
     )
 
 
@@ -289,9 +291,8 @@ def _method(story: Story) -> dict[str, Any]:
     config = story.result.config
     baseline = story.arms[0]
     template = setting(config, "prompts", "template")
-    example = label(story.prompts[0])
     return {
-        "prompt": template.replace("{a} {occupation}", article(example)).replace("{occupation}", example),
+        "prompt": prompt_text(template, story.occupation(story.prompts[0])),
         "occupations": len(story.prompts),
         "images": images_words(story),
         "sampling": sampling_words(staged) if (staged := story.result.two_stage) else "",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from audit.records import FINDING_LEVEL, Cell, Dependence, Intersection
 from reports.figures import Table
-from reports.story import NBSP, Story, interval, label, number, p_value, percent
+from reports.story import NBSP, Story, figure_text, label, p_value, share_text
 
 MOST_LISTED = 50
 """Occupations listed, the clearest first; audit.json has more, with every combination of groups."""
@@ -45,7 +45,7 @@ def together_table(story: Story) -> Table:
     columns = ("Occupation", "Arm", "Attributes", "Furthest from independent", "Cramér's V", "p", "Adjusted p", "n")
     left = f", {MOST_LISTED} of {len(found)}" if len(found) > MOST_LISTED else ""
     caption = f"Two attributes together in one occupation, adjusted p at most {FINDING_LEVEL}{left}"
-    return Table(caption, columns, tuple(map(_together, found[:MOST_LISTED])), names=4)
+    return Table(caption, columns, tuple(_together(story, pair) for pair in found[:MOST_LISTED]), names=4)
 
 
 def _findings(story: Story) -> list[Intersection]:
@@ -66,15 +66,14 @@ def _cells_table(arms: list[Intersection]) -> Table:
 
 
 def _cell(cell: Cell) -> tuple[str, str, str]:
-    share = f"{percent(cell.share.value)} {interval(cell.share.low, cell.share.high, share=True)}"
-    return share, f"{cell.count}{' (small)' if cell.small else ''}", f"{cell.expected:.1f}"
+    return share_text(cell.share), f"{cell.count}{' (small)' if cell.small else ''}", f"{cell.expected:.1f}"
 
 
-def _together(pair: Intersection) -> tuple[str, ...]:
+def _together(story: Story, pair: Intersection) -> tuple[str, ...]:
     furthest = max(pair.cells, key=lambda cell: abs(cell.count - cell.expected))
     v, p = _strength(pair.dependence)
     return (
-        label(pair.prompt_id or ""),
+        story.occupation(pair.prompt_id or ""),
         pair.arm,
         _both(pair.attributes),
         f"{_together_words(furthest)}: {furthest.count}, expected {furthest.expected:.1f}",
@@ -88,9 +87,7 @@ def _together(pair: Intersection) -> tuple[str, ...]:
 def _strength(found: Dependence | None) -> tuple[str, str]:
     if found is None:
         return "one group only", "–"
-    return f"{number(found.cramers_v.value)} {interval(found.cramers_v.low, found.cramers_v.high)}", p_value(
-        found.p_value
-    )
+    return figure_text(found.cramers_v), p_value(found.p_value)
 
 
 def _both(attributes: tuple[str, str]) -> str:

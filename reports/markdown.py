@@ -6,18 +6,27 @@ import re
 from collections.abc import Iterable, Sequence
 
 from audit.gates import overall_verdict
-from audit.records import AuditResult, Measurement
+from audit.records import AuditResult
 from reports.evidence_tables import agreement_table, contradicted
 from reports.sampling import sampling_words
-from reports.story import Story, headline, label, measurement_text, number, percent, status_counts, story_of
+from reports.story import (
+    Story,
+    figure_text,
+    headline,
+    label,
+    number,
+    quality_figures,
+    share_text,
+    status_counts,
+    story_of,
+)
 from reports.targets import target_lines
-from reports.verdicts import OVERALL, found, limit, subject
+from reports.verdicts import MARKS, OVERALL, found, limit, subject
 
 # A backslash makes the older marks text, everywhere. For the others it does so in CommonMark alone, and MLflow would
 # show it: they become entities. Full stops and the like are safe inside a line, and so is a colon before a space.
 _MARKED = re.compile(r"([\\`*_{}\[\]()#+!|~-])")
 _NOT_EVERYWHERE = re.compile(r"[<>&$@=^\"']|:(?=\S)")
-_MARKS = {"pass": "✓", "fail": "✕", "inconclusive": "?", "warn": "!", "none": "○"}
 
 
 def to_markdown(result: AuditResult) -> str:
@@ -47,14 +56,14 @@ def escaped(text: str) -> str:
 def _top(story: Story) -> str:
     words = headline(story)
     verdict = overall_verdict(story.result.verdicts)
-    answer = f"**{_MARKS[verdict]} {verdict}**: {OVERALL[verdict]}."
+    answer = f"**{MARKS[verdict]} {verdict}**: {OVERALL[verdict]}."
     return f"## Bias audit {escaped(story.result.run_id)}\n\n{answer}\n\n{escaped(words.title)} {escaped(words.lead)}"
 
 
 def _gates(result: AuditResult) -> str:
     rows = [
         (
-            f"{_MARKS[verdict.verdict]} {verdict.verdict}{' (warning only)' if verdict.level == 'warn' else ''}",
+            f"{MARKS[verdict.verdict]} {verdict.verdict}{' (warning only)' if verdict.level == 'warn' else ''}",
             verdict.gate,
             subject(verdict),
             limit(verdict),
@@ -72,11 +81,9 @@ def _groups(story: Story) -> str:
         (
             label(row.attribute),
             row.arm,
-            "all prompts pooled" if row.prompt_id is None else row.prompt_id,
+            "all prompts pooled" if row.prompt_id is None else story.occupation(row.prompt_id),
             str(row.n),
-            ", ".join(
-                f"{group} {percent(s.value)} [{percent(s.low)}, {percent(s.high)}]" for group, s in row.shares.items()
-            )
+            ", ".join(f"{group} {share_text(share)}" for group, share in row.shares.items())
             or "nothing could be classified",
             number(row.fairness_discrepancy.value if row.fairness_discrepancy else None),
         )
@@ -87,11 +94,12 @@ def _groups(story: Story) -> str:
 
 
 def _quality(story: Story) -> str:
+    figures = quality_figures(story)
     rows = [
-        (row.arm, *map(_figure, (row.clip_i, row.clip_t, row.fid, row.kid)), _unclassified(story, row.arm))
+        (row.arm, *(figure_text(getattr(row, name)) for name in figures), _unclassified(story, row.arm))
         for row in story.result.quality
     ]
-    columns = ("arm", "CLIP-I", "CLIP-T", "FID to baseline", "KID to baseline", "unclassified images")
+    columns = ("arm", *figures.values(), "unclassified images")
     return _section("Quality", columns, rows) if rows else ""
 
 
@@ -103,10 +111,6 @@ def _agreement(story: Story) -> str:
     words = f"Findings that a second judge sees the other way round: {marked}. " if marked else ""
     note = f"{words}Second judges decide nothing, and agreement is not accuracy."
     return f"{_section('Second opinion', table.columns, table.rows)}\n\n{note}"
-
-
-def _figure(measured: Measurement | None) -> str:
-    return measurement_text(measured)
 
 
 def _unclassified(story: Story, arm: str) -> str:

@@ -7,9 +7,9 @@ from statistics import fmean
 
 from audit.measure.group_measures import MEASURES
 from audit.measure.paired import mean_over_prompts
-from audit.records import Attribute, GroupMeasure, GroupResult
+from audit.records import Attribute, GroupMeasure
 from reports.figures import Table, by_skew
-from reports.story import NBSP, Story, interval, label, number
+from reports.story import NBSP, Story, figure_text, label, number
 
 MOST_LISTED = 50
 """Occupations listed, the most skewed first; results.csv has all of them."""
@@ -29,7 +29,12 @@ def measures_by_occupation(story: Story, attribute: Attribute) -> Table:
     names = tuple(name for name in MEASURES if _found(story, attribute.name, name))
     prompts = (None, *by_skew(story, attribute)[:MOST_LISTED])
     rows = tuple(
-        (_subject(prompt), arm, str(row.n), *(_cell(row, name) for name in names))
+        (
+            "all images pooled" if prompt is None else story.occupation(prompt),
+            arm,
+            str(row.n),
+            *(figure_text(row.measures.get(name)) for name in names),
+        )
         for prompt in prompts
         for arm in story.arms
         if (row := story.rows.get((prompt, arm, attribute.name))) is not None and row.measures
@@ -67,18 +72,8 @@ def _mean(found: Sequence[GroupMeasure]) -> str:
     if not found:
         return "–"
     if len(found) == 1:
-        return f"{number(found[0].value)} {interval(found[0].low, found[0].high)}"
-    mean = mean_over_prompts([measure.value for measure in found])
-    return f"{number(mean.value)} {interval(mean.low, mean.high)}"
-
-
-def _cell(row: GroupResult, name: str) -> str:
-    measure = row.measures.get(name)
-    return f"{number(measure.value)} {interval(measure.low, measure.high)}" if measure else "–"
-
-
-def _subject(prompt: str | None) -> str:
-    return "all images pooled" if prompt is None else label(prompt)
+        return figure_text(found[0])
+    return figure_text(mean_over_prompts([measure.value for measure in found]))
 
 
 def _title(name: str) -> str:

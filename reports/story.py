@@ -10,10 +10,11 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+from typing import Any, Protocol
 
 from audit.config.settings import ZERO_SHOT
 from audit.measure.intervals import share_estimate
+from audit.plan import prompt_ids, prompt_text
 from audit.records import (
     BASELINE,
     FINDING_LEVEL,
@@ -22,13 +23,33 @@ from audit.records import (
     Estimate,
     FairnessDiscrepancy,
     GroupResult,
-    Measurement,
     PromptMean,
     QualityResult,
     Status,
 )
 
+QUALITY = {
+    "clip_i": "CLIP-I",
+    "clip_t": "CLIP-T",
+    "fid": "FID to baseline",
+    "kid": "KID to baseline",
+    "fid_to_reference": "FID to reference",
+    "kid_to_reference": "KID to reference",
+}
+"""Quality figures of an arm, as ``QualityResult`` names them, with their names for people."""
+
 NBSP = "\N{NO-BREAK SPACE}"
+
+
+class WithInterval(Protocol):
+    """A record of a figure, with an interval where it has one."""
+
+    @property
+    def value(self) -> float: ...  # noqa: D102
+    @property
+    def low(self) -> float | None: ...  # noqa: D102
+    @property
+    def high(self) -> float | None: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -40,6 +61,7 @@ class Story:
         arms: Arm names, the baseline first, then in the config's order.
         attributes: Attributes with their groups in the config's order.
         prompts: Prompt ids in the result's order.
+        occupations: Prompt id to the occupation as the config writes it; empty where the config says ``all``.
         rows: ``(prompt id or None for overall, arm, attribute name)`` to the row.
         quality: Arm to its quality figures.
     """
@@ -48,8 +70,13 @@ class Story:
     arms: tuple[str, ...]
     attributes: tuple[Attribute, ...]
     prompts: tuple[str, ...]
+    occupations: Mapping[str, str]
     rows: Mapping[tuple[str | None, str, str], GroupResult]
     quality: Mapping[str, QualityResult]
+
+    def occupation(self, prompt: str) -> str:
+        """Return a prompt's occupation, as the config writes it where it does: ids have lost capitals and accents."""
+        return self.occupations.get(prompt) or occupation_words(prompt)
 
     def discrepancy(self, prompt: str | None, arm: str, attribute: str) -> FairnessDiscrepancy | None:
         """Fairness discrepancy of one row, None where nothing was classified."""
@@ -113,9 +140,19 @@ def story_of(result: AuditResult) -> Story:
         arms=_arms(result),
         attributes=_attributes(result),
         prompts=tuple(dict.fromkeys(row.prompt_id for row in result.results if row.prompt_id is not None)),
+        occupations=_occupations(result.config),
         rows=rows,
         quality={quality.arm: quality for quality in result.quality},
     )
+
+
+def _occupations(config: Mapping[str, Any]) -> dict[str, str]:
+    prompts = config.get("prompts")
+    named = prompts.get("occupations") if isinstance(prompts, Mapping) else None
+    if not isinstance(named, list | tuple):
+        return {}
+    occupations = [str(name) for name in named]
+    return dict(zip(prompt_ids(occupations), occupations, strict=True))
 
 
 def _arms(result: AuditResult) -> tuple[str, ...]:
@@ -159,9 +196,9 @@ def label(name: str) -> str:
     return name.replace("_", " ")
 
 
-def article(noun: str) -> str:
-    """Put ``a`` or ``an`` before a noun."""
-    return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"
+def occupation_words(prompt_id: str) -> str:
+    """Turn a prompt's id such as ``police-officer`` into the words of its occupation."""
+    return label(prompt_id).replace("-", " ")
 
 
 def percent(value: float) -> str:
@@ -185,6 +222,21 @@ def interval(low: float | None, high: float | None, *, share: bool = False) -> s
     if share:
         return f"[{100 * low:.0f}, {100 * high:.0f}]"
     return f"[{number(low)}, {number(high)}]"
+
+
+def with_interval(value: float, low: float | None, high: float | None) -> str:
+    """Format a figure with its interval, alone where it has none."""
+    return f"{number(value)} {interval(low, high)}".strip()
+
+
+def figure_text(figure: WithInterval | None) -> str:
+    """Format a record's figure with its interval, a dash for None."""
+    return with_interval(figure.value, figure.low, figure.high) if figure else "–"
+
+
+def share_text(share: Estimate) -> str:
+    """Format a share with its interval, both in percent."""
+    return f"{percent(share.value)} {interval(share.low, share.high, share=True)}"
 
 
 def p_value(value: float | None) -> str:
@@ -273,12 +325,8 @@ def edited_arm(story: Story, attribute: str) -> str | None:
 
 def most_skewed(story: Story, attribute: Attribute, arm: str) -> list[tuple[str, str]]:
     """Return up to two (prompt, group) pairs: the largest excess over the target, and the largest of another group."""
-    excess = {
-        (prompt, group): share - story.target(prompt, attribute)[group]
-        for prompt in story.prompts
-        for group in attribute.groups
-        if (share := story.share(prompt, arm, attribute.name, group)) is not None
-    }
+    rows = ((prompt, story.rows.get((prompt, arm, attribute.name))) for prompt in story.prompts)
+    excess = {(prompt, group): found for prompt, row in rows if row for group, found in row.excess.items()}
     ranked = sorted(excess, key=lambda pair: -excess[pair])
     if not ranked:
         return []
@@ -299,7 +347,7 @@ def headline(story: Story) -> Headline:
     pairs = most_skewed(story, attribute, before)
     shares = [percent(story.share(prompt, before, attribute.name, group) or 0.0) for prompt, group in pairs]
     clauses = [
-        f"{article(label(prompt))} {_seen_as(attribute.name, group)} in {share}"
+        f"{prompt_text('{a} {occupation}', story.occupation(prompt))} {_seen_as(attribute.name, group)} in {share}"
         for (prompt, group), share in zip(pairs, shares, strict=True)
     ]
     title = f"The model draws {' and '.join(clauses)} of images."
@@ -370,7 +418,7 @@ def _worst_figure(story: Story, attribute: str, arm: str | None) -> KeyFigure | 
     after = worst_prompt(story, attribute, arm) if arm else before
     if before is None or after is None:
         return None
-    names = label(after[0]) if not arm or before[0] == after[0] else f"{label(before[0])}, then {label(after[0])}"
+    names = ", then ".join(dict.fromkeys(map(story.occupation, (before[0], after[0]))))
     return KeyFigure("Worst occupation", number(before[1]) if arm else "", number(after[1]), names)
 
 
@@ -406,12 +454,13 @@ def _sized(n: int, low: float | None, high: float | None, *, share: bool = False
     return ", ".join(part for part in (interval(low, high, share=share), size) if part)
 
 
-def status_gap(story: Story) -> StatusGap | None:
-    """Return the first arm whose unclassified share differs from the baseline's by more than chance."""
-    for arm, missing in story.result.missing.items():
-        if missing.differs:
-            return StatusGap(arm, percent(missing.after.value), percent(missing.before.value))
-    return None
+def status_gaps(story: Story) -> tuple[StatusGap, ...]:
+    """Return every arm whose unclassified share differs from the baseline's by more than chance."""
+    return tuple(
+        StatusGap(arm, percent(missing.after.value), percent(missing.before.value))
+        for arm, missing in story.result.missing.items()
+        if missing.differs
+    )
 
 
 def unclassified(story: Story, attribute: str, arm: str) -> Estimate:
@@ -435,8 +484,10 @@ def status_counts(story: Story, attribute: str, arm: str) -> dict[str, int]:
     return counts
 
 
-def measurement_text(figure: Measurement | None) -> str:
-    """Write a quality figure with its interval and n."""
-    if figure is None:
-        return "–"
-    return f"{number(figure.value)} {interval(figure.low, figure.high)}".strip()
+def quality_figures(story: Story) -> dict[str, str]:
+    """Return the names of a table over the arms, from ``QUALITY``: distances to a reference only where there is one."""
+    return {
+        name: title
+        for name, title in QUALITY.items()
+        if not name.endswith("_to_reference") or any(getattr(quality, name) for quality in story.result.quality)
+    }

@@ -436,6 +436,8 @@ def _quality(story: Story, arm: str) -> dict[str, float | None]:
     for name, figure in (("fid", quality.fid), ("kid", quality.kid)):
         metrics[f"{name}_to_baseline"] = _value(figure)
         metrics[f"{name}_noise_floor"] = figure.extra.get("noise_floor") if figure else None
+    metrics["fid_to_reference"] = _value(quality.fid_to_reference)
+    metrics["kid_to_reference"] = _value(quality.kid_to_reference)
     metrics["prompt_shown"] = quality.prompt_shown.value if quality.prompt_shown else None
     metrics |= {f"{_key(name)}/share_shift": shift for name, shift in quality.attribute_shift.items()}
     return metrics

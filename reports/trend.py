@@ -11,7 +11,7 @@ from audit.slots import SlotRecord
 from audit.trend import Called, Headline, Point, Trend
 from reports import charts
 from reports.figures import Figure, Table
-from reports.story import NBSP, interval, label, number
+from reports.story import NBSP, figure_text, interval, label, number, occupation_words
 
 CALLED_SHOWN = 12
 """Changed figures shown per slot, the clearest; ``trend.json`` has all of them."""
@@ -125,19 +125,16 @@ def _event(point: Point) -> str:
 
 def _table(trend: Trend, attribute: str, arms: Sequence[str]) -> Table:
     rows = [
-        (date(point.slot), *(_cell(_headline(point, arm, attribute)) for arm in arms), point.verdict, _outcome(point))
+        (
+            date(point.slot),
+            *(figure_text(_headline(point, arm, attribute)) for arm in arms),
+            point.verdict,
+            _outcome(point),
+        )
         for point in trend.points
     ]
     columns = ("Slot (UTC)", *arms, "Verdict", "Change")
     return Table(f"Fairness discrepancy of {label(attribute)}, run by run", columns, tuple(rows))
-
-
-def _cell(found: Headline | None) -> str:
-    if found is None:
-        return "–"
-    if found.low is None or found.high is None:
-        return number(found.value)
-    return f"{number(found.value)} {interval(found.low, found.high)}"
 
 
 def _outcome(point: Point) -> str:
@@ -169,7 +166,7 @@ def _called_row(point: Point, called: Called) -> tuple[str, ...]:
     return (
         date(point.slot),
         f"{figure}{of}",
-        label(called.prompt_id) if called.prompt_id else "all, mean",
+        occupation_words(called.prompt_id) if called.prompt_id else "all, mean",
         called.arm,
         number(called.first),
         number(called.second),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from audit.records import Verdict
-from reports.story import interval, label, number
+from reports.story import label, number, occupation_words, with_interval
 
 OVERALL = {
     "pass": "every gate passed",
@@ -14,11 +14,17 @@ OVERALL = {
 }
 """What all gates together say."""
 
+MARKS = {"pass": "✓", "warn": "!", "inconclusive": "?", "fail": "✕", "none": "○"}
+"""A sign beside each verdict, which colour alone must not tell apart."""
+
+TITLES = {"pass": "Pass", "warn": "Warning", "inconclusive": "Inconclusive", "fail": "Fail", "none": "No verdict"}
+
 
 def subject(verdict: Verdict) -> str:
     """Say what was judged: ``gender share:female of doctor, baseline``."""
     what = " ".join(filter(None, (label(verdict.attribute or ""), verdict.measure)))
-    return f"{what} {'overall' if verdict.prompt_id is None else f'of {verdict.prompt_id}'}, {verdict.arm}"
+    where = "overall" if verdict.prompt_id is None else f"of {occupation_words(verdict.prompt_id)}"
+    return f"{what} {where}, {verdict.arm}"
 
 
 def limit(verdict: Verdict) -> str:
@@ -32,7 +38,7 @@ def found(verdict: Verdict) -> str:
         return "–"
     if verdict.low is None or verdict.high is None:
         return number(verdict.value)
-    return f"{number(verdict.value)} {interval(verdict.low, verdict.high)} at {100 * verdict.confidence:.4g} %"
+    return f"{with_interval(verdict.value, verdict.low, verdict.high)} at {100 * verdict.confidence:.4g} %"
 
 
 def sentence(verdict: Verdict) -> str:

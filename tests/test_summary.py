@@ -47,11 +47,11 @@ FAILED = {
 }  # fmt: skip
 
 
-def write(path, change=lambda arm, prompt, index: {}, shards=SHARDS, attribution=None):
+def write(path, change=lambda arm, prompt, index: {}, shards=SHARDS, attribution=None, arms=ARMS):
     run = RunDirectory(path)
     run.create({"name": "test"}, {"torch": "x"})
     for shard in shards:
-        keys = [(arm, shard.prompt, index) for index in reversed(shard.indices) for arm in ARMS]
+        keys = [(arm, shard.prompt, index) for index in reversed(shard.indices) for arm in arms]
         found = [row(*key, **change(*key)) for key in keys]
         tensors = None if attribution is None else attribution(shard)
         run.write_shard(shard.id, pa.Table.from_pylist(found, schema=row_schema(ATTRIBUTES)), tensors)
@@ -228,12 +228,20 @@ def test_distances_are_those_of_all_features_with_a_split_half_noise_floor(tmp_p
     assert quality.kid.extra["noise_floor"] == pytest.approx(floor.value)
 
 
-def test_a_reference_adds_the_distance_to_it_of_the_arm_and_of_the_baseline(tmp_path):
+@pytest.mark.parametrize("arms", [ARMS, ("baseline",)])
+def test_a_reference_has_its_distance_from_every_arm_the_baseline_too(tmp_path, arms):
     reference = np.random.default_rng(5).normal(2, 1, (9, DIMENSIONS)).astype(np.float32)
-    fid = only(summarise(write(tmp_path), plan(), reference=reference).quality, arm="mended").fid
-    real = FeatureStats.of(reference)
-    for name, arm in {"to_reference": "mended", "baseline_to_reference": "baseline"}.items():
-        assert fid.extra[name] == pytest.approx(frechet_distance(FeatureStats.of(features_of(arm)), real), rel=1e-9)
+    run = write(tmp_path, arms=arms)
+    quality = summarise(run, plan(arms=arms), reference=reference).quality
+    assert [row.arm for row in quality] == list(arms)
+    for row in quality:
+        features = features_of(row.arm)
+        fid = frechet_distance(FeatureStats.of(features), FeatureStats.of(reference))
+        assert row.fid_to_reference.value == pytest.approx(fid, rel=1e-9)
+        assert row.fid_to_reference.signature == "metric:frechet_distance|net:features|against:reference|n:16"
+        assert row.kid_to_reference.value == pytest.approx(kernel_distance(features, reference).value)
+        assert row.kid_to_reference.n == 16
+    assert all(row.fid_to_reference is None for row in summarise(run, plan(arms=arms)).quality)
 
 
 def test_the_kernel_sample_is_bounded_paired_and_independent_of_the_shards_order(tmp_path):

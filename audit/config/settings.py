@@ -372,7 +372,8 @@ class QualityConfig(_Section):
     """Network whose features the Fréchet and kernel distances compare: ``bundled``, ``none`` or a file with the weights
     of torchvision's Inception v3."""
     reference: Text | None = None
-    """Directory of reference images; distances to the baseline arm are measured in any case."""
+    """Directory of reference images: the distance of every arm to them is measured, also the baseline's. Distances to
+    the baseline arm are measured in any case."""
 
 
 class GateConfig(_Section):

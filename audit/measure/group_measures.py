@@ -33,9 +33,6 @@ MOST_GROUPS = 12
 SIMULATED_SAMPLES = 2_000
 """Samples behind an expectation at the target; its standard error is their standard deviation divided by 45."""
 
-FOUR_FIFTHS = 0.8
-"""The line of the four-fifths rule (29 CFR 1607.4 D)."""
-
 FOUR_FIFTHS_CAVEAT = "a rule of thumb of US hiring law, not a legal finding here"
 
 
@@ -47,8 +44,6 @@ class Measure:
         name: Name in ``MEASURES``.
         label: The same for people.
         function: Shares of shape (…, K) and target (K,) to values (…).
-        lower_is_fairer: Whether a fairer model scores lower under a uniform target; None where the ideal is in the
-            middle. Under another target nearer to ``ideal`` is fairer, whichever side.
         caveat: What must be printed beside the figure; mostly empty.
         needs_every_group: Whether it is undefined for a target that wants none of some group.
     """
@@ -56,7 +51,6 @@ class Measure:
     name: str
     label: str
     function: Callable[[Floats, Floats], Floats]
-    lower_is_fairer: bool | None
     caveat: str = ""
     needs_every_group: bool = False
 
@@ -192,7 +186,7 @@ def share_ratio(shares: Floats, target: Floats) -> Floats:
 
 
 def four_fifths_ratio(shares: Floats, target: Floats) -> Floats:
-    """Return the smallest of p / r divided by the largest, in [0, 1], read against ``FOUR_FIFTHS``.
+    """Return the smallest of p / r divided by the largest, in [0, 1], read against 0.8 (29 CFR 1607.4 D).
 
     With the target as the pool of applicants, p / r is proportional to a group's selection rate. Under a uniform target
     it is ``share_ratio``.
@@ -232,21 +226,20 @@ def effective_groups(shares: Floats, target: Floats) -> Floats:
 MEASURES: dict[str, Measure] = {
     measure.name: measure
     for measure in (
-        Measure("share_difference", "share difference", share_difference, None),
-        Measure("share_ratio", "smallest share by largest", share_ratio, False),
+        Measure("share_difference", "share difference", share_difference),
+        Measure("share_ratio", "smallest share by largest", share_ratio),
         Measure(
             "four_fifths_ratio",
             "four-fifths ratio",
             four_fifths_ratio,
-            False,
             FOUR_FIFTHS_CAVEAT,
             needs_every_group=True,
         ),
-        Measure("normalised_entropy", "normalised entropy", normalised_entropy, False),
-        Measure("total_variation", "total variation to the target", total_variation, True),
-        Measure("kl_divergence", "KL divergence to the target", kullback_leibler, True, needs_every_group=True),
-        Measure("jensen_shannon", "Jensen-Shannon divergence to the target", jensen_shannon, True),
-        Measure("effective_groups", "effective number of groups", effective_groups, False),
+        Measure("normalised_entropy", "normalised entropy", normalised_entropy),
+        Measure("total_variation", "total variation to the target", total_variation),
+        Measure("kl_divergence", "KL divergence to the target", kullback_leibler, needs_every_group=True),
+        Measure("jensen_shannon", "Jensen-Shannon divergence to the target", jensen_shannon),
+        Measure("effective_groups", "effective number of groups", effective_groups),
     )
 }
 """The measures by name. More of them is not more evidence: they all describe the same shares."""

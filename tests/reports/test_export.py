@@ -199,6 +199,29 @@ def test_a_file_written_before_measures_and_intersections_is_valid_and_read_with
     assert read.changes == produced[1].changes
 
 
+def test_an_older_file_has_the_distance_of_an_edited_arm_from_the_reference_beside_that_from_the_baseline(produced):
+    result = produced[1]
+    kid = Measurement(0.25, 16, "metric:kernel_distance|pairs:left out|net:features|against:baseline|n:16")
+    quality = (result.quality[0], replace(result.quality[1], kid=kid))
+    data = json.loads(json.dumps(to_json(replace(result, quality=quality))))
+    for row in data["quality"]:
+        del row["fid_to_reference"], row["kid_to_reference"]
+    data["quality"][1]["kid"] |= {"to_reference": 0.5, "baseline_to_reference": 0.75}
+    validator("audit").validate(data)
+    baseline, mended = from_json(data).quality
+    signature = "metric:kernel_distance|net:features|against:reference|n:16"
+    assert mended.kid_to_reference == Measurement(0.5, 16, signature)
+    assert (baseline.kid_to_reference, mended.fid_to_reference) == (None, None)
+
+
+def test_distances_from_a_reference_come_back_whole(produced):
+    found = Measurement(0.25, 16, "metric:kernel_distance", extra={"standard_error": 0.125, "blocks": 16.0})
+    result = replace(produced[1], quality=tuple(replace(row, kid_to_reference=found) for row in produced[1].quality))
+    data = json.loads(json.dumps(to_json(result), allow_nan=False))
+    validator("audit").validate(data)
+    assert from_json(data) == result
+
+
 def test_another_schema_version_is_refused(produced):
     with pytest.raises(ValueError, match=r"schema version 7, expected 2 or 1; render the run with the release"):
         from_json({**to_json(produced[1]), "schema_version": 7})

@@ -5,16 +5,20 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 
 from audit.measure.intervals import share_estimate
-from audit.records import BASELINE, ImageKey, TwoStageSampling
+from audit.plan import prompt_ids
+from audit.records import BASELINE, Change, Estimate, ImageKey, Measurement, TwoStageSampling
 from audit.redaction import redact
+from ray_jobs.terminal import show_outcome
 from reports.export import from_json, to_json
 from reports.html import kept_pictures, render, write_report
+from reports.markdown import to_markdown
 from reports.pictures import Pictures, fit
-from reports.story import headline, mean_discrepancy, number, status_gap, story_of
+from reports.story import figure_text, headline, mean_discrepancy, number, status_gaps, story_of
 
 HOSTILE = "<script>alert(1)</script>"
 NONE = Pictures({}, {})
@@ -60,6 +64,53 @@ def test_the_headline_has_the_most_skewed_occupations_of_the_result(result):
     assert f"{prompt.replace('_', ' ')} as {group} in {100 * share:.0f}" in headline(story).title
     before, after = (number(mean_discrepancy(story, "gender", arm)) for arm in story.arms)
     assert f"from {before} to {after}" in headline(story).lead
+
+
+def of_occupations(result, names, template="a face photo of {a} {occupation}"):
+    """The result of an audit whose config names its occupations: ``names`` instead of some of the sample's."""
+    occupations = [names.get(prompt, prompt) for prompt in story_of(result).prompts]
+    data = to_json(result)
+    for prompt, prompt_id in zip(story_of(result).prompts, prompt_ids(occupations), strict=True):
+        data = replaced(data, prompt, prompt_id) if prompt in names else data
+    data["config"]["prompts"] |= {"occupations": occupations, "template": template}
+    return from_json(data)
+
+
+@pytest.mark.parametrize(
+    ("men", "women"),
+    [
+        ("an X-ray technician", "a university lecturer"),
+        ("an hourly worker", "a European judge"),
+        ("a one-man band", "an MRI technician"),
+    ],
+)
+def test_the_headline_writes_occupations_as_the_config_does_with_the_article_of_the_prompt(result, men, women):
+    names = {"fire_fighter": men.partition(" ")[2], "nurse": women.partition(" ")[2]}
+    title = headline(story_of(of_occupations(result, names))).title
+    assert f"The model draws {men} as male in " in title
+    assert f" and {women} as female in " in title
+
+
+@pytest.mark.parametrize(
+    ("template", "prompt"),
+    [
+        ("{a} portrait of {a} {occupation}", "a portrait of an X-ray technician"),
+        ("{a} old {occupation}", "an old X-ray technician"),
+        ("the {occupation}", "the X-ray technician"),
+    ],
+)
+def test_the_method_quotes_a_prompt_of_the_audit(result, template, prompt):
+    html = render(of_occupations(result, {"doctor": "X-ray technician"}, template), NONE)
+    assert f"with prompts such as “{prompt}”" in html
+
+
+def test_an_occupation_of_two_words_is_never_shown_as_its_prompt_id(result, run_directory, verdict):
+    """Wherever the occupation stands: charts, tables, pictures, features and gates."""
+    data = replaced(to_json(replace(result, verdicts=(verdict(),))), "doctor", "police-officer")
+    html = render(from_json(data), NONE)
+    assert "police-officer" not in html
+    assert "share:female of police officer, baseline" in html
+    assert html.count("police officer") > 20
 
 
 def test_every_section_and_its_link_exist(page):
@@ -122,8 +173,9 @@ def test_no_gates_means_figures_only(page):
 def test_the_worst_verdict_is_the_banner(result, verdict, verdicts, word):
     made = [verdict("fail", level="warn") if kind == "warn" else verdict(kind) for kind in verdicts]
     gated = replace(result, verdicts=tuple(made))
-    banner = re.search(r'class="verdict \w+"><strong>. (\w+)', render(gated, NONE))
+    banner = re.search(r'class="verdict \w+"><strong>. (\w+)</strong> <span>(.+?)\.<', render(gated, NONE))
     assert banner.group(1) == word
+    assert banner.group(2).lower() in to_markdown(gated).lower()
 
 
 def test_a_baseline_alone_is_a_whole_report(sample, store_run, tmp_path):
@@ -132,6 +184,44 @@ def test_a_baseline_alone_is_a_whole_report(sample, store_run, tmp_path):
     assert "This audit has one arm" in html
     assert "No lens was used" in html
     assert "After the intervention" not in html
+
+
+def referenced(result):
+    """The result with a distance of every arm from reference images."""
+    found = {"fid_to_reference": measurement_of(41.5), "kid_to_reference": measurement_of(0.0625)}
+    return replace(result, quality=tuple(replace(quality, **found) for quality in result.quality))
+
+
+def measurement_of(value):
+    return Measurement(value, 1024, "metric:frechet_distance|net:bundled|against:reference|n:1024")
+
+
+@pytest.mark.parametrize("arms", [(BASELINE,), (BASELINE, "difflens-gender")])
+def test_the_cost_has_the_distance_of_every_arm_from_the_reference(sample, arms):
+    result = referenced(sample(arms))
+    costs = {row[0]: row[1:] for row in rows_of(render(result, NONE), "Quality and side effects per arm")}
+    assert costs["FID to the reference images"] == ["41.50"] * len(arms)
+    assert costs["KID to the reference images"] == ["0.062"] * len(arms)
+    summary = to_markdown(result)
+    assert all(len(re.findall(rf"\| {arm.replace('-', '.+?')} .*\| 41.50 \| 0.062 \|", summary)) == 1 for arm in arms)
+    assert ("only beside the baseline's own" in render(result, NONE)) == (len(arms) > 1)
+    assert "the reference images" not in render(sample(arms), NONE)
+    assert "to reference" not in to_markdown(sample(arms))
+
+
+@pytest.mark.parametrize("arms", [(BASELINE,), (BASELINE, "difflens-gender")])
+def test_the_terminal_has_the_distance_of_every_arm_from_the_reference(sample, capsys, arms):
+    outcome = SimpleNamespace(
+        result=referenced(sample(arms)),
+        report="r",
+        run_path="p",
+        tracking_url=None,
+        seconds=1,
+        unmade=None,
+        incomplete=(),
+    )
+    show_outcome(outcome, again="")
+    assert capsys.readouterr().out.count("41.50") == len(arms)
 
 
 def test_four_arms_are_all_drawn(sample):
@@ -159,13 +249,20 @@ def test_two_stages_say_what_they_made_and_what_a_single_one_would_have(result):
     assert "two stages" not in render(result, NONE)
 
 
-def test_an_arm_that_classifies_fewer_images_is_warned_of(result):
-    [(arm, missing)] = result.missing.items()
-    worse = replace(missing, after=share_estimate(389, 1024), difference=replace(missing.difference, low=0.3, high=0.4))
-    gap = status_gap(story_of(replace(result, missing={arm: worse})))
-    assert (gap.arm, gap.share) == ("difflens-gender", "38\xa0%")
-    assert status_gap(story_of(result)) is None
-    assert "who could be classified" in render(replace(result, missing={arm: worse}), NONE)
+def test_every_arm_that_classifies_fewer_images_is_warned_of(sample):
+    arms = (BASELINE, "difflens-gender", "gentle", "strong")
+    result = sample(arms)
+    assert status_gaps(story_of(result)) == ()
+    missing = dict(result.missing)
+    for arm, unclassified in {"difflens-gender": 389, "strong": 512}.items():
+        difference = replace(missing[arm].difference, low=0.3, high=0.4)
+        missing[arm] = replace(missing[arm], after=share_estimate(unclassified, 1024), difference=difference)
+    lossy = replace(result, missing=missing)
+    gaps = [(gap.arm, gap.share) for gap in status_gaps(story_of(lossy))]
+    assert gaps == [("difflens-gender", "38\xa0%"), ("strong", "50\xa0%")]
+    html = render(lossy, NONE)
+    assert html.count("who could be classified") == 2
+    assert "⚠ strong leaves 50\xa0% of its images unclassified" in html
 
 
 def test_an_occupation_without_a_classified_image_is_named_not_dropped(result):
@@ -304,3 +401,21 @@ def test_the_report_says_what_a_second_opinion_is_worth(seconded):
 def test_without_a_further_judge_nothing_is_said_of_one(result):
     text = " ".join(Page(render(result, NONE)).text)
     assert "second opinion" not in text.lower()
+
+
+@pytest.mark.parametrize(
+    ("figure", "text"),
+    [
+        (None, "–"),
+        (Estimate(0.25, 0.125, 0.375, 8), "0.250 [0.125, 0.375]"),
+        (Measurement(0.25, 8, "metric:fid"), "0.250"),
+        (Change(-0.25, -0.5, 0.0, 8, 0.125, 0.04), "−0.250 [−0.500, 0.00]"),
+    ],
+)
+def test_a_figure_reads_the_same_whatever_record_it_is_of(figure, text):
+    assert figure_text(figure) == text
+
+
+def test_how_far_an_attribute_moved_stands_once_beside_what_chance_would_show(page):
+    assert "".join(page.text).count("total variation between the arms' shares") == 1
+    assert not [text for text in page.text if "moved, total variation" in text]

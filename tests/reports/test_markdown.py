@@ -36,9 +36,7 @@ def test_every_group_of_every_prompt_has_its_interval(result):
     assert len(rows) == len(result.results) + len(result.overall)
     row = result.results[0]
     group, share = next(iter(row.shares.items()))
-    expected = escaped(
-        f"{group} {100 * share.value:.0f}\xa0% [{100 * share.low:.0f}\xa0%, {100 * share.high:.0f}\xa0%]"
-    )
+    expected = escaped(f"{group} {100 * share.value:.0f}\xa0% [{100 * share.low:.0f}, {100 * share.high:.0f}]")
     (line,) = [r for r in rows if r[:3] == ["gender", "baseline", escaped(row.prompt_id)]]
     assert expected in line[4]
 

@@ -78,7 +78,7 @@ def test_a_change_is_a_line_across_and_rows_of_its_clearest_figures(trend):
     ]
     assert len(events) == 1
     assert len(section.called.rows) == CALLED_SHOWN
-    assert section.called.rows[0][:4] == ("2026-01-19 03:00", "share of female (gender)", "fire-fighter", "baseline")
+    assert section.called.rows[0][:4] == ("2026-01-19 03:00", "share of female (gender)", "fire fighter", "baseline")
     assert section.sentence == "In 1 of 3 runs figures changed by more than chance: 2026-01-19 03:00."
     assert "model_fingerprint" in section.warnings[0]
 
