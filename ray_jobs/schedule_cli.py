@@ -72,8 +72,8 @@ def run(  # noqa: PLR0913 (one parameter per option)
 
         schedule = Schedule(order, SlotTimes.of(Cron.parse(cron), time_zone), times)
         show_log()
-    with _at_signals(schedule.stop):
-        schedule.run()
+        with _at_signals(schedule.stop):
+            schedule.run()
 
 
 @app.command()

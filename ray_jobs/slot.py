@@ -14,8 +14,8 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -183,21 +183,38 @@ def _start(command: list[str]) -> subprocess.Popen[bytes]:
 
 
 def _wait(child: subprocess.Popen[bytes], lease: Lease, stop: threading.Event) -> tuple[int, str]:
-    """Wait for the audit and renew the lease; return its exit code, and why it was ended, if it was."""
-    renewed = time.monotonic()
-    while True:
-        try:
-            return child.wait(POLL_SECONDS), ""
-        except subprocess.TimeoutExpired:
-            pass
-        if stop.is_set():
-            return _end(child), "the schedule was stopped"
-        if time.monotonic() - renewed >= lease.renew_seconds:
-            try:
-                lease.renew()
-            except LeaseLostError as reason:
-                return _end(child), str(reason)
-            renewed = time.monotonic()
+    """Wait for the audit and renew the lease; return its exit code, and why it was ended, if it was.
+
+    Whatever is raised meanwhile, the audit ends before the lease is given back: the next slot would run beside it.
+    """
+    try:
+        while True:
+            with suppress(subprocess.TimeoutExpired):
+                return child.wait(POLL_SECONDS), ""
+            why = "the schedule was stopped" if stop.is_set() else _why_lost(lease)
+            if why:
+                return _end(child), why
+    finally:
+        if child.returncode is None:
+            _end(child)
+
+
+def _why_lost(lease: Lease) -> str:
+    """Renew the lease where it is time; return why the audit cannot go on under it, nothing where it can.
+
+    A storage that fails may be back in a moment, so it is asked again until the last third of the lease, which is left
+    for the audit to leave in.
+    """
+    if lease.seconds_left > 2 * lease.renew_seconds:
+        return ""
+    try:
+        lease.renew()
+    except LeaseLostError as reason:
+        return str(reason)
+    except OSError as fault:
+        LOG.warning("the lease waits to be renewed: %s", fault)
+        return "" if lease.seconds_left > lease.renew_seconds else f"the lease could not be renewed: {fault}"
+    return ""
 
 
 def _end(child: subprocess.Popen[bytes]) -> int:
