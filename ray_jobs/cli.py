@@ -150,11 +150,12 @@ def plan(config: ConfigArgument, sets: SetOption = None, as_json: JsonOption = F
 
         # A plan is made anywhere: the weights and the tracking server may be on the machine that will do the work.
         audit = read_config(config, sets or (), [check_occupations, check_targets, check_gates])
+    from audit.work import work_of
     from ray_jobs import terminal
     from ray_jobs.power_table import power_as_data, power_of, show_power
     from ray_jobs.sampling_table import sampling_as_data, sampling_of, show_sampling
 
-    work, sampling = terminal.work_of(audit), sampling_of(audit)
+    work, sampling = work_of(audit), sampling_of(audit)
     power = power_of(audit, work.prompts)
     if as_json:
         planned = {"two_stage": sampling_as_data(sampling), "power": power_as_data(power)}
@@ -187,7 +188,7 @@ def validate(
     if as_json:
         print_json({"valid": True, "errors": []})
         return
-    from ray_jobs.terminal import work_of
+    from audit.work import work_of
 
     typer.echo(f"{config.name} is valid: {work_of(audit).summary}")
 

@@ -12,9 +12,10 @@ from typer.testing import CliRunner
 
 from audit.measure.intervals import share_estimate
 from audit.records import Prompt
+from audit.work import Work
 from ray_jobs.cli import app
 from ray_jobs.exit_codes import ExitCode, exit_code
-from ray_jobs.terminal import Work, outcome_as_data, show_outcome, show_work
+from ray_jobs.terminal import outcome_as_data, show_outcome, show_work
 
 HEAVY = (
     "torch",
@@ -144,6 +145,8 @@ def test_plan_counts_images_shards_and_calls(tmp_path):
     assert data["prompts"][1] == {"id": "artist", "text": "a face photo of an artist", "occupation": "artist"}
     assert (data["arms"], data["images"], data["shards"]) == (["baseline", "m"], 280, 6)
     assert data["unet_calls"] == 280 * 25 * 2
+    twice = "mitigations=[{name: m, attribute: age, strength: 1, reverse_step: asymmetric}]"
+    assert json.loads(call("plan", path, "--json", "--set", twice).stdout)["unet_calls"] == (140 + 2 * 140) * 25 * 2
     answer = call("plan", path)
     assert answer.exit_code == ExitCode.PASS
     assert "2 prompts, 280 images, 6 shards, arms baseline and m" in answer.stdout
