@@ -179,6 +179,13 @@ def test_a_plan_of_many_prompts_stays_short(capsys):
     assert len(printed.splitlines()) < 50
 
 
+@pytest.mark.parametrize("command", [["run"], ["validate"], ["submit"], ["schedule", "run"], ["schedule", "once"]])
+def test_an_option_says_the_same_wherever_it_is_offered(command):
+    told = " ".join(call(*command, "--help").output.split())
+    assert "Replace a value of the config; can be repeated." in told
+    assert "Where runs are kept: a path or s3://bucket/prefix." in told
+
+
 def test_output_and_workers_go_before_the_file(config_file, tmp_path):
     (tmp_path / "taken").touch()
     answer = call("validate", config_file(), "--output", tmp_path / "taken", "--workers", 3)
