@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -187,34 +188,49 @@ def _wait(child: subprocess.Popen[bytes], lease: Lease, stop: threading.Event) -
 
     Whatever is raised meanwhile, the audit ends before the lease is given back: the next slot would run beside it.
     """
-    try:
-        while True:
-            with suppress(subprocess.TimeoutExpired):
-                return child.wait(POLL_SECONDS), ""
-            why = "the schedule was stopped" if stop.is_set() else _why_lost(lease)
-            if why:
-                return _end(child), why
-    finally:
-        if child.returncode is None:
-            _end(child)
+    with ThreadPoolExecutor(1) as thread:
+        keeper = _Keeper(lease, thread)
+        try:
+            while True:
+                with suppress(subprocess.TimeoutExpired):
+                    return child.wait(POLL_SECONDS), ""
+                why = "the schedule was stopped" if stop.is_set() else keeper.why_lost()
+                if why:
+                    return _end(child), why
+        finally:
+            if child.returncode is None:
+                _end(child)
 
 
-def _why_lost(lease: Lease) -> str:
-    """Renew the lease where it is time; return why the audit cannot go on under it, nothing where it can.
+class _Keeper:
+    """Renews a lease in a thread: a store that says nothing holds up whoever asks it, and the audit must still end."""
 
-    A storage that fails may be back in a moment, so it is asked again until the last third of the lease, which is left
-    for the audit to leave in.
-    """
-    if lease.seconds_left > 2 * lease.renew_seconds:
-        return ""
-    try:
-        lease.renew()
-    except LeaseLostError as reason:
-        return str(reason)
-    except OSError as fault:
-        LOG.warning("the lease waits to be renewed: %s", fault)
-        return "" if lease.seconds_left > lease.renew_seconds else f"the lease could not be renewed: {fault}"
-    return ""
+    def __init__(self, lease: Lease, thread: Executor) -> None:
+        self._lease, self._thread = lease, thread
+        self._renewal: Future[None] | None = None
+        self._fault = "its storage says nothing"
+
+    def why_lost(self) -> str:
+        """Renew the lease where it is time; return why the audit cannot go on under it, nothing where it can.
+
+        A storage that fails may be back in a moment, so it is asked again until the last third of the lease, which is
+        left for the audit to leave in.
+        """
+        if self._renewal is None:
+            if self._lease.seconds_left > 2 * self._lease.renew_seconds:
+                return ""
+            self._renewal = self._thread.submit(self._lease.renew)
+        if wait([self._renewal], POLL_SECONDS).done:
+            renewal, self._renewal = self._renewal, None
+            try:
+                renewal.result()
+            except LeaseLostError as reason:
+                return str(reason)
+            except OSError as fault:
+                self._fault = str(fault)
+                LOG.warning("the lease waits to be renewed: %s", fault)
+        late = self._lease.seconds_left <= self._lease.renew_seconds
+        return f"the lease could not be renewed: {self._fault}" if late else ""
 
 
 def _end(child: subprocess.Popen[bytes]) -> int:

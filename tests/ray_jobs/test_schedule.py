@@ -213,6 +213,19 @@ def test_a_storage_that_stays_away_ends_the_audit_before_its_lease_expires(order
     assert [child.returncode for child in children] == [-signal.SIGTERM]
 
 
+def test_a_storage_that_says_nothing_does_not_keep_the_audit_from_being_ended(
+    order, leases, children, clock, monkeypatch
+):
+    def silent(_lease):
+        clock.pass_by(20)
+        children[0].wait(60)  # it would say nothing for longer than the audit is there
+
+    monkeypatch.setattr(Lease, "renew", silent)
+    outcome = once(order("time.sleep(120)", lease_seconds=60))
+    assert (outcome.state, outcome.note) == ("interrupted", "the lease could not be renewed: its storage says nothing")
+    assert [child.returncode for child in children] == [-signal.SIGTERM]
+
+
 def test_no_audit_outlives_the_process_that_waits_for_it_whatever_is_raised(order, leases, children, monkeypatch):
     def broken(_lease):
         raise RuntimeError("a bug")
