@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import unicodedata
 from collections import Counter
@@ -122,6 +123,21 @@ def opinions_of(config: AuditConfig) -> tuple[SecondOpinion, ...]:
         )
         for opinion in config.second_opinions
     )
+
+
+def window_of(window: tuple[float, float], steps: int) -> range:
+    """Steps that lie in a window given as fractions of the run, (0, 1) for all of them."""
+    return range(math.floor(window[0] * steps), math.ceil(window[1] * steps))
+
+
+def steps_of_arms(config: AuditConfig) -> int:
+    """Count the steps of one image in every arm together; an asymmetric arm takes those of its window twice.
+
+    It needs the prediction with the edit and the one without (:class:`audit.models.arm.Arm`).
+    """
+    steps = config.sampling.steps
+    twice = [mitigation.window for mitigation in config.mitigations if mitigation.reverse_step == "asymmetric"]
+    return steps * len(arms_of(config)) + sum(len(window_of(window, steps)) for window in twice)
 
 
 def unet_calls(images: int, steps: int, guidance: float) -> int:

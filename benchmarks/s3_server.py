@@ -43,6 +43,7 @@ class S3Server:
         faults: Requests that met a fault.
         served: Requests that were answered by the store itself, in the order of their answers.
         missed: Those of them that asked for an object that was not there.
+        under_way: Requests that are not answered yet.
     """
 
     port: int
@@ -52,6 +53,7 @@ class S3Server:
     faults: list[Request] = field(default_factory=list)
     served: list[Request] = field(default_factory=list)
     missed: list[Request] = field(default_factory=list)
+    under_way: list[Request] = field(default_factory=list)
 
     def __enter__(self):
         """Begin to serve, in a thread."""
@@ -109,6 +111,13 @@ class S3Server:
             creates=environ.get("HTTP_IF_NONE_MATCH") == "*",
         )
         self.requests.append(request)
+        self.under_way.append(request)
+        try:
+            return self._answer_to(request, environ, start_response)
+        finally:
+            self.under_way.remove(request)
+
+    def _answer_to(self, request, environ, start_response):
         fault = self.fault(request)
         if fault is not None:
             self.faults.append(request)

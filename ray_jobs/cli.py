@@ -6,7 +6,6 @@ user's own mistake ends in a message and an exit code, never in a traceback; a t
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Sequence
 from enum import StrEnum
@@ -15,10 +14,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ray_jobs.answers import fail, print_json, run_name, show_log, told_plainly
+from ray_jobs.answers import fail, print_json, show_log, told_plainly
 from ray_jobs.exit_codes import ExitCode, at_gates, exit_code
 from ray_jobs.jobs_cli import cancel, logs, submit
-from ray_jobs.schedule_cli import GATE_EXIT_CODE
+from ray_jobs.options import (
+    AddressOption,
+    ConfigArgument,
+    GateExitCodeOption,
+    JsonOption,
+    OutputOption,
+    RunIdOption,
+    SetOption,
+    overrides_of,
+)
 from ray_jobs.schedule_cli import app as schedule
 
 if TYPE_CHECKING:
@@ -41,19 +49,10 @@ app.add_typer(schedule, name="schedule")
 for _command in (submit, logs, cancel):
     app.command()(_command)
 
-ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="The audit's YAML file.", show_default=False)]
 RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", help="A run directory, or its address in an object store.", show_default=False)
 ]
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Replace a value of the config; can be repeated.")
-]
-OutputOption = Annotated[
-    str | None, typer.Option("--output", metavar="DIR", help="Where runs are kept: a path or s3://bucket/prefix.")
-]
-AddressOption = Annotated[str | None, typer.Option("--address", help="A running Ray cluster instead of this machine.")]
 WorkersOption = Annotated[int | None, typer.Option("--workers", min=1, metavar="N", help="Number of worker actors.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Answer as JSON on standard output.")]
 
 
 class FailOn(StrEnum):
@@ -104,18 +103,14 @@ def run(  # noqa: PLR0913 (one parameter per option)
     config: ConfigArgument,
     sets: SetOption = None,
     output: OutputOption = None,
-    run_id: Annotated[
-        str | None, typer.Option("--run-id", metavar="NAME", callback=run_name, help="Name of the run directory.")
-    ] = None,
+    run_id: RunIdOption = None,
     slot: Annotated[
         str | None,
         typer.Option("--slot", metavar="TIME", callback=_slot_time, help="The date of a schedule it is for."),
     ] = None,
     address: AddressOption = None,
     workers: WorkersOption = None,
-    gate_exit_code: Annotated[
-        int | None, typer.Option("--gate-exit-code", min=0, max=125, metavar="N", help=GATE_EXIT_CODE)
-    ] = None,
+    gate_exit_code: GateExitCodeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Do the whole audit; run again, it goes on where it stopped."""
@@ -150,11 +145,12 @@ def plan(config: ConfigArgument, sets: SetOption = None, as_json: JsonOption = F
 
         # A plan is made anywhere: the weights and the tracking server may be on the machine that will do the work.
         audit = read_config(config, sets or (), [check_occupations, check_targets, check_gates])
+    from audit.work import work_of
     from ray_jobs import terminal
     from ray_jobs.power_table import power_as_data, power_of, show_power
     from ray_jobs.sampling_table import sampling_as_data, sampling_of, show_sampling
 
-    work, sampling = terminal.work_of(audit), sampling_of(audit)
+    work, sampling = work_of(audit), sampling_of(audit)
     power = power_of(audit, work.prompts)
     if as_json:
         planned = {"two_stage": sampling_as_data(sampling), "power": power_as_data(power)}
@@ -187,7 +183,7 @@ def validate(
     if as_json:
         print_json({"valid": True, "errors": []})
         return
-    from ray_jobs.terminal import work_of
+    from audit.work import work_of
 
     typer.echo(f"{config.name} is valid: {work_of(audit).summary}")
 
@@ -401,12 +397,7 @@ def _ready_config(path: Path, sets: Sequence[str] | None, output: str | None, wo
     from audit.config.file import read_config
     from audit.readiness import check_ready
 
-    overrides = [*(sets or ())]
-    if output is not None:
-        overrides.append(f"output={json.dumps(output)}")
-    if workers is not None:
-        overrides.append(f"workers.count={workers}")
-    return read_config(path, overrides, [check_ready])
+    return read_config(path, overrides_of(sets, output, workers), [check_ready])
 
 
 def _command_again() -> str:

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -26,6 +27,9 @@ QUIET = {
 
 KIND = "accelerator_type:"
 """Ray's resource of that name tells what a node's GPUs are."""
+
+KIND_SHARE = 0.001
+"""What an actor takes of it, so that it counts for nothing but the choice of the node."""
 
 LOOPBACK = ("127.0.0.1", "localhost")
 
@@ -131,6 +135,34 @@ def worker_resources(workers: WorkersConfig, gpus_available: float) -> dict[str,
     options |= {"memory": int(workers.memory_gb * 1e9)} if workers.memory_gb else {}
     options |= {"resources": dict(workers.resources)} if workers.resources else {}
     return options | {"runtime_env": {"env_vars": variables}}
+
+
+def asked_resources(workers: WorkersConfig, gpus_available: float) -> dict[str, float]:
+    """Return what one worker asks of the cluster, under the names that Ray gives to what a node has."""
+    options = worker_resources(workers, gpus_available)
+    names = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "memory"}
+    asked = {name: options.get(option, 0.0) for name, option in names.items()} | workers.resources
+    return asked | ({f"{KIND}{options['accelerator_type']}": KIND_SHARE} if "accelerator_type" in options else {})
+
+
+def threads_of_a_whole_node(workers: WorkersConfig, cluster: Cluster) -> int:
+    """Return how many threads a worker may have that takes a node for itself.
+
+    They are those of the largest node that has all else that a worker asks for. Where no node has, they are what the
+    config says: a cluster that grows then makes room, and for one that does not the pool says what is missing.
+    """
+    if cluster.local:
+        return os.cpu_count() or 1  # its logical CPUs may be more than the cores
+    asked = asked_resources(workers, cluster.gpus)
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    able = [node for node in alive if all(node.get(name, 0.0) >= amount for name, amount in asked.items())]
+    return max((int(node["CPU"]) for node in able), default=workers.threads)
+
+
+def work_in(directory: str) -> None:
+    """Let relative paths mean the same to this worker as where the audit was started; stay here where that is not."""
+    if Path(directory).is_dir():
+        os.chdir(directory)
 
 
 def this_node() -> str:

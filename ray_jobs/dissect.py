@@ -25,7 +25,15 @@ from audit.models.source import model_fingerprint
 from audit.place import Place, place_of
 from audit.records import Prompt
 from audit.storage import storage_of
-from ray_jobs.cluster import Cluster, connect, worker_count, worker_resources
+from ray_jobs.cluster import (
+    Cluster,
+    asked_resources,
+    connect,
+    threads_of_a_whole_node,
+    work_in,
+    worker_count,
+    worker_resources,
+)
 from ray_jobs.limits import Deadline, ErrorBudget, PoolLimits
 from ray_jobs.pool import Failed, Fault, run_on_pool
 
@@ -58,13 +66,14 @@ class LensTask:
 class LensWorker:
     """Builds a lens, or searches its strengths; a plain class, made remote by ``make_lens``."""
 
-    def __init__(self, config: AuditConfig, directory: str, threads: int) -> None:
-        """Load the model and its judge."""
+    def __init__(self, config: AuditConfig, directory: str, threads: int, working_directory: str) -> None:
+        """Load the model and its judge; relative paths in the config start from ``working_directory``."""
         import torch
 
         from audit.measure.judges import load_judge
         from audit.models.generator import DiffusionGenerator, load_generator
 
+        work_in(working_directory)
         torch.set_num_threads(threads)
         generator = load_generator(config.model, config.sampling, config.lens.hookpoint)
         if not isinstance(generator, DiffusionGenerator):
@@ -133,7 +142,7 @@ def _made_lens(config: AuditConfig, name: str) -> Place:
 
 
 def make_lens(config: AuditConfig, cluster: Cluster) -> Place:
-    """Dissect the model: one worker with all threads builds, then all workers search strengths prompt by prompt.
+    """Dissect the model: one worker with a node's threads builds, then all search strengths prompt by prompt.
 
     Interrupted, it goes on: the built lens and each finished search stand in ``<name>.partial``.
 
@@ -144,8 +153,9 @@ def make_lens(config: AuditConfig, cluster: Cluster) -> Place:
     partial_directory = directory.parent / f"{directory.name}.partial"
     if not storage_of(partial_directory).has(LENS_FILE):
         LOG.info("dissecting the model into %s", directory)
-        whole_machine = config.workers.model_copy(update={"count": 1, "threads": os.cpu_count() or 1})
-        _run_tasks([LensTask("build")], config, partial_directory, whole_machine, cluster)
+        threads = threads_of_a_whole_node(config.workers, cluster)
+        whole_node = config.workers.model_copy(update={"count": 1, "threads": threads})
+        _run_tasks([LensTask("build")], config, partial_directory, whole_node, cluster)
     _search_all(config, partial_directory, cluster)
     _put_in_place(partial_directory, directory)
     return directory
@@ -193,8 +203,7 @@ def _run_tasks(
 ) -> None:
     if not tasks:
         return
-    resources = worker_resources(workers, cluster.gpus)
-    remote = ray.remote(LensWorker).options(**resources)
+    remote = ray.remote(LensWorker).options(**worker_resources(workers, cluster.gpus))
     make_actor = partial(_start, remote, config, str(directory), workers.threads)
     outcomes = run_on_pool(
         make_actor,
@@ -202,7 +211,7 @@ def _run_tasks(
         size=worker_count(workers, cluster),
         submit=lambda actor, task, _attempt: actor.do.remote(task),
         error_budget=ErrorBudget(0),
-        limits=PoolLimits(deadline=UNHURRIED),
+        limits=PoolLimits(deadline=UNHURRIED, resources=asked_resources(workers, cluster.gpus)),
     )
     number = 0
     with closing(outcomes):
@@ -218,4 +227,4 @@ def _run_tasks(
 
 
 def _start(remote: Any, config: AuditConfig, directory: str, threads: int, _number: int) -> Any:  # noqa: ANN401 - Ray's handles
-    return remote.remote(config, directory, threads)
+    return remote.remote(config, directory, threads, str(Path.cwd()))

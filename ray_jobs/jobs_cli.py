@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ray_jobs.answers import print_json, run_name, show_log, told_plainly
+from ray_jobs.answers import print_json, show_log, told_plainly
 from ray_jobs.exit_codes import ExitCode
+from ray_jobs.options import ConfigArgument, JsonOption, OutputOption, RunIdOption, SetOption, overrides_of
 
-AddressOption = Annotated[
+DashboardOption = Annotated[
     str, typer.Option("--address", metavar="URL", envvar="RAY_API_SERVER_ADDRESS", help="The cluster's dashboard.")
 ]
 JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="What submit answered.", show_default=False)]
-JsonOption = Annotated[bool, typer.Option("--json", help="Answer as JSON on standard output.")]
 
 
 def submit(  # noqa: PLR0913 (one parameter per option)
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The audit's YAML file.", show_default=False)],
-    address: AddressOption,
-    sets: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="A.B=VALUE", help="Replace a value of the config; can be repeated."),
-    ] = None,
-    output: Annotated[str | None, typer.Option("--output", metavar="DIR", help="Where runs are kept.")] = None,
-    run_id: Annotated[
-        str | None, typer.Option("--run-id", metavar="NAME", callback=run_name, help="Name of the run directory.")
-    ] = None,
+    config: ConfigArgument,
+    address: DashboardOption,
+    sets: SetOption = None,
+    output: OutputOption = None,
+    run_id: RunIdOption = None,
     wait: Annotated[bool, typer.Option("--wait", help="Print what it prints, and end with its exit code.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -38,9 +31,8 @@ def submit(  # noqa: PLR0913 (one parameter per option)
         from audit.readiness import check_gates, check_occupations
         from ray_jobs import submit as jobs
 
-        overrides = [*(sets or ()), *([f"output={json.dumps(output)}"] if output is not None else [])]
         # Weights and servers are looked for where the work is done.
-        audit = read_config(config, overrides, [check_occupations, check_gates])
+        audit = read_config(config, overrides_of(sets, output), [check_occupations, check_gates])
         show_log()
         job = jobs.submit(audit, address, run_id)
         if as_json:
@@ -56,7 +48,7 @@ def submit(  # noqa: PLR0913 (one parameter per option)
 
 def logs(
     job: JobArgument,
-    address: AddressOption,
+    address: DashboardOption,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")] = False,
 ) -> None:
     """Print what a submitted audit prints."""
@@ -67,7 +59,7 @@ def logs(
             typer.echo(text, nl=False)
 
 
-def cancel(job: JobArgument, address: AddressOption, as_json: JsonOption = False) -> None:
+def cancel(job: JobArgument, address: DashboardOption, as_json: JsonOption = False) -> None:
     """End a submitted audit; what is finished is kept."""
     with told_plainly():
         from ray_jobs import submit as jobs

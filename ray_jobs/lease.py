@@ -42,7 +42,7 @@ class Holder:
     """What the file says.
 
     Attributes:
-        owner: Who holds it, in words: user, machine and process.
+        owner: Who holds it, in words: process and machine.
         token: Tells this taking of the lease from every other.
         expires: ISO 8601 in UTC.
     """
@@ -81,6 +81,13 @@ class Lease:
     def renew_seconds(self) -> float:
         """How long the owner may wait before it renews."""
         return self._lasts.total_seconds() / 3
+
+    @property
+    def seconds_left(self) -> float:
+        """How long the lease lasts from now unless it is renewed; not above 0 once it expired or was given back."""
+        if self._own is None:
+            return 0.0
+        return (datetime.fromisoformat(self._own.expires) - self._clock()).total_seconds()
 
     @contextmanager
     def held(self) -> Iterator[Lease]:

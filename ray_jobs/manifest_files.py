@@ -8,6 +8,7 @@ from pathlib import Path
 
 from audit.config.settings import AuditConfig
 from audit.local_storage import write_atomically
+from audit.place import place_of
 from ray_jobs.cron import Cron
 from ray_jobs.manifests import Deployment, Manifest, cronjob, raycronjob, rayjob, to_yaml
 from ray_jobs.systemd import Units, to_unit
@@ -35,7 +36,7 @@ def systemd_files(audit: AuditConfig, config: Path, cron: Cron, time_zone: str) 
         name=audit.name,
         program=Path(sys.executable).with_name("difflens-audit"),
         config=config.absolute(),
-        output=Path(audit.output).absolute(),
+        output=place_of(audit.output).absolute(),
         directory=Path.cwd(),
         cron=cron,
         time_zone=time_zone,

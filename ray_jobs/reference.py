@@ -14,8 +14,8 @@ import ray
 from numpy.typing import NDArray
 
 from audit.config.settings import AuditConfig
-from ray_jobs.cluster import Cluster, worker_count, worker_resources
-from ray_jobs.limits import ErrorBudget
+from ray_jobs.cluster import Cluster, asked_resources, work_in, worker_count, worker_resources
+from ray_jobs.limits import ErrorBudget, PoolLimits
 from ray_jobs.pool import Failed, Finished, PoolError, run_on_pool
 
 if TYPE_CHECKING:
@@ -47,12 +47,13 @@ class ReferencePart:
 class ReferenceWorker:
     """Embeds image files; a plain class, made remote by ``reference_features``."""
 
-    def __init__(self, config: AuditConfig) -> None:
-        """Load the feature network."""
+    def __init__(self, config: AuditConfig, working_directory: str) -> None:
+        """Load the feature network; relative paths in the config start from ``working_directory``."""
         import torch
 
         from audit.measure.embedders import load_features
 
+        work_in(working_directory)
         torch.set_num_threads(config.workers.threads)
         self._network = load_features(config.quality, config.model)
 
@@ -77,13 +78,15 @@ def reference_features(config: AuditConfig, cluster: Cluster) -> NDArray[np.floa
     if config.quality.reference is None:
         return None
     parts = reference_parts(Path(config.quality.reference).absolute())
+    working_directory = str(Path.cwd())
     worker = ray.remote(ReferenceWorker).options(**worker_resources(config.workers, cluster.gpus))
     outcomes = run_on_pool(
-        lambda _number: worker.remote(config),
+        lambda _number: worker.remote(config, working_directory),
         parts,
         size=worker_count(config.workers, cluster),
         submit=lambda actor, part, _attempt: actor.embed.remote(part),
         error_budget=ErrorBudget(0),
+        limits=PoolLimits(resources=asked_resources(config.workers, cluster.gpus)),
     )
     found: dict[int, NDArray[np.float32]] = {}
     with closing(outcomes):

@@ -100,6 +100,9 @@ class Schedule:
             journal.append(SlotRecord(series, due.isoformat(), "failed", "the config could not be read"))
             LOG.error("the audit of %s cannot begin: %s", due.isoformat(), mistakes)
             return
+        except OSError as fault:  # of the storage; the journal lies there too, so only the log can tell
+            LOG.error("the audit of %s has no outcome: %s", due.isoformat(), fault)
+            return
         self.outcomes.append(outcome)
         if self._left is not None and outcome.state != "refused":
             self._left -= 1

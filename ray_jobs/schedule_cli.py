@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
@@ -13,13 +12,20 @@ import typer
 
 from ray_jobs.answers import print_json, show_log, told_plainly
 from ray_jobs.exit_codes import ExitCode, at_gates
+from ray_jobs.options import (
+    AddressOption,
+    ConfigArgument,
+    GateExitCodeOption,
+    JsonOption,
+    OutputOption,
+    SetOption,
+    overrides_of,
+)
 
 if TYPE_CHECKING:
     from audit.config.problems import Problem
     from audit.config.settings import AuditConfig
     from ray_jobs.slot import Order, SlotOutcome
-
-GATE_EXIT_CODE = "Exit code where gates fail or are inconclusive, instead of 1 and 5; a crash is never 0."
 
 app = typer.Typer(
     help="Audit again and again: on this machine, on Kubernetes, by systemd.",
@@ -38,18 +44,8 @@ class Kind(StrEnum):
     ALL = "all"
 
 
-ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="The audit's YAML file.", show_default=False)]
 CronOption = Annotated[str, typer.Option("--cron", metavar="'M H D M W'", help="When: five fields, see crontab(5).")]
 ZoneOption = Annotated[str, typer.Option("--time-zone", metavar="NAME", help="Where the clock hangs.")]
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Replace a value of the config.")
-]
-OutputOption = Annotated[
-    str | None, typer.Option("--output", metavar="DIR", help="Where runs are kept: a path or s3://bucket/prefix.")
-]
-AddressOption = Annotated[str | None, typer.Option("--address", help="A running Ray cluster instead of this machine.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Answer as JSON on standard output.")]
-CODE_OPTION = typer.Option("--gate-exit-code", min=0, max=125, metavar="N", help=GATE_EXIT_CODE)
 
 
 @app.command()
@@ -72,8 +68,8 @@ def run(  # noqa: PLR0913 (one parameter per option)
 
         schedule = Schedule(order, SlotTimes.of(Cron.parse(cron), time_zone), times)
         show_log()
-    with _at_signals(schedule.stop):
-        schedule.run()
+        with _at_signals(schedule.stop):
+            schedule.run()
 
 
 @app.command()
@@ -84,7 +80,7 @@ def once(  # noqa: PLR0913 (one parameter per option)
     sets: SetOption = None,
     output: OutputOption = None,
     address: AddressOption = None,
-    gate_exit_code: Annotated[int | None, CODE_OPTION] = None,
+    gate_exit_code: GateExitCodeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Do the audit of the slot that is due, for a scheduler outside: CronJob, RayJob, systemd, cron.
@@ -175,9 +171,7 @@ def _order(config: Path, sets: Sequence[str] | None, output: str | None, address
     from audit.config.file import read_config
     from ray_jobs.slot import Order
 
-    overrides = [*(sets or ())]
-    if output is not None:
-        overrides.append(f"output={json.dumps(output)}")
+    overrides = overrides_of(sets, output)
     read_config(config, overrides, [_secret_is_here])
     return Order(config.absolute(), tuple(overrides), address)
 

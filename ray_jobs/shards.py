@@ -13,7 +13,7 @@ from audit.config.settings import AuditConfig
 from audit.place import Place
 from audit.records import Shard, ShardReceipt, Status
 from audit.store import CorruptShardError, RunDirectory
-from ray_jobs.cluster import Cluster, cluster_now, worker_count, worker_resources
+from ray_jobs.cluster import Cluster, asked_resources, cluster_now, worker_count, worker_resources
 from ray_jobs.fault_manifest import Manifest
 from ray_jobs.limits import Deadline, ErrorBudget, PoolLimits
 from ray_jobs.metrics import DriverMetrics
@@ -127,15 +127,8 @@ def pool_limits(config: AuditConfig, cluster: Cluster) -> PoolLimits:
     return PoolLimits(
         attempts=workers.attempts,
         deadline=Deadline(workers.deadline_factor, floor, max(floor, Deadline.first_seconds)),
-        resources=asked_resources(config, cluster),
+        resources=asked_resources(workers, cluster.gpus),
     )
-
-
-def asked_resources(config: AuditConfig, cluster: Cluster) -> dict[str, float]:
-    """Return what one worker asks of the cluster, under Ray's names."""
-    options = worker_resources(config.workers, cluster.gpus)
-    names = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "memory"}
-    return {name: options.get(option, 0.0) for name, option in names.items()} | config.workers.resources
 
 
 def _pool_size(config: AuditConfig, todo: Sequence[Shard], cluster: Cluster) -> int | Callable[[], int]:

@@ -14,8 +14,9 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Mapping
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -183,21 +184,53 @@ def _start(command: list[str]) -> subprocess.Popen[bytes]:
 
 
 def _wait(child: subprocess.Popen[bytes], lease: Lease, stop: threading.Event) -> tuple[int, str]:
-    """Wait for the audit and renew the lease; return its exit code, and why it was ended, if it was."""
-    renewed = time.monotonic()
-    while True:
+    """Wait for the audit and renew the lease; return its exit code, and why it was ended, if it was.
+
+    Whatever is raised meanwhile, the audit ends before the lease is given back: the next slot would run beside it.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        keeper = _Keeper(lease, thread)
         try:
-            return child.wait(POLL_SECONDS), ""
-        except subprocess.TimeoutExpired:
-            pass
-        if stop.is_set():
-            return _end(child), "the schedule was stopped"
-        if time.monotonic() - renewed >= lease.renew_seconds:
+            while True:
+                with suppress(subprocess.TimeoutExpired):
+                    return child.wait(POLL_SECONDS), ""
+                why = "the schedule was stopped" if stop.is_set() else keeper.why_lost()
+                if why:
+                    return _end(child), why
+        finally:
+            if child.returncode is None:
+                _end(child)
+
+
+class _Keeper:
+    """Renews a lease in a thread: a store that says nothing holds up whoever asks it, and the audit must still end."""
+
+    def __init__(self, lease: Lease, thread: Executor) -> None:
+        self._lease, self._thread = lease, thread
+        self._renewal: Future[None] | None = None
+        self._fault = "its storage says nothing"
+
+    def why_lost(self) -> str:
+        """Renew the lease where it is time; return why the audit cannot go on under it, nothing where it can.
+
+        A storage that fails may be back in a moment, so it is asked again until the last third of the lease, which is
+        left for the audit to leave in.
+        """
+        if self._renewal is None:
+            if self._lease.seconds_left > 2 * self._lease.renew_seconds:
+                return ""
+            self._renewal = self._thread.submit(self._lease.renew)
+        if wait([self._renewal], POLL_SECONDS).done:
+            renewal, self._renewal = self._renewal, None
             try:
-                lease.renew()
+                renewal.result()
             except LeaseLostError as reason:
-                return _end(child), str(reason)
-            renewed = time.monotonic()
+                return str(reason)
+            except OSError as fault:
+                self._fault = str(fault)
+                LOG.warning("the lease waits to be renewed: %s", fault)
+        late = self._lease.seconds_left <= self._lease.renew_seconds
+        return f"the lease could not be renewed: {self._fault}" if late else ""
 
 
 def _end(child: subprocess.Popen[bytes]) -> int:

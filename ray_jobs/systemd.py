@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from audit.place import Place
 from ray_jobs.cron import Cron
 
 Sections = dict[str, dict[str, str]]
@@ -24,7 +25,7 @@ class Units:
         name: Of the audit; the units are ``difflens-<name>.service`` and ``.timer``.
         program: Absolute path of ``difflens-audit``.
         config: Absolute path of the audit's YAML file.
-        output: Absolute path of the directory for runs.
+        output: Absolute path of the directory for runs, or its address in an object store.
         directory: Absolute path that relative paths in the config start from.
         cron: When.
         time_zone: Where the clock hangs, by its IANA name.
@@ -34,7 +35,7 @@ class Units:
     name: str
     program: Path
     config: Path
-    output: Path
+    output: Place
     directory: Path
     cron: Cron
     time_zone: str

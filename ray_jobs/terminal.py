@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +13,11 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from audit.plan import arms_of, plan_shards, prompts_of, unet_calls
-from audit.readiness import known_occupations
-from audit.records import Estimate, Prompt, Verdict
+from audit.records import Estimate, Verdict
 
 if TYPE_CHECKING:
-    from audit.config.settings import AuditConfig
     from audit.measure.classifier_error import ConfusionMatrix
+    from audit.work import Work
     from ray_jobs.doctor import Check
     from ray_jobs.run import AuditOutcome
     from reports.story import Story
@@ -27,62 +25,6 @@ if TYPE_CHECKING:
 PROMPTS_SHOWN = 40
 """Longest list of prompts on a terminal; ``--json`` has all."""
 _LOG_WIDTH = 120
-
-
-@dataclass(frozen=True)
-class Work:
-    """What an audit would do.
-
-    Attributes:
-        prompts: Every prompt.
-        arms: Every arm, the baseline first.
-        images_per_prompt: In each arm; of two-stage sampling those of the pilot.
-        pilot: Whether the pilot's images are counted, which decides how many follow.
-        shards_per_prompt: A shard does all arms of its images.
-        unet_calls: Images that pass the U-Net, over all steps; 0 for the renderer, which has none.
-    """
-
-    prompts: tuple[Prompt, ...]
-    arms: tuple[str, ...]
-    images_per_prompt: int
-    shards_per_prompt: int
-    unet_calls: int
-    pilot: bool = False
-
-    @property
-    def images(self) -> int:
-        """Images over all prompts and arms."""
-        return len(self.prompts) * len(self.arms) * self.images_per_prompt
-
-    @property
-    def shards(self) -> int:
-        """Shards over all prompts."""
-        return len(self.prompts) * self.shards_per_prompt
-
-    @property
-    def summary(self) -> str:
-        """One line: ``16 prompts, 2,048 images, 32 shards, arms baseline and gender``."""
-        counts = {"prompt": len(self.prompts), "image": self.images, "shard": self.shards}
-        parts = [f"{count:,} {name}{'s' * (count != 1)}" for name, count in counts.items()]
-        arms = " and ".join(filter(None, (", ".join(self.arms[:-1]), self.arms[-1])))
-        more = "; this is the pilot, a second stage follows" if self.pilot else ""
-        return f"{', '.join(parts)}, arm{'s' * (len(self.arms) > 1)} {arms}{more}"
-
-
-def work_of(config: AuditConfig) -> Work:
-    """Plan an audit and count."""
-    prompts = prompts_of(config, known_occupations(config.model) or ())
-    images = config.prompts.images_per_prompt
-    arms = arms_of(config)
-    sampled = 0 if config.model.source == "rendered" else len(prompts) * len(arms) * images
-    return Work(
-        prompts=prompts,
-        arms=arms,
-        images_per_prompt=images,
-        shards_per_prompt=len(plan_shards(prompts[:1], images, config.sampling.batch)),
-        unet_calls=unet_calls(sampled, config.sampling.steps, config.sampling.guidance),
-        pilot=config.prompts.two_stage is not None,
-    )
 
 
 def work_as_data(work: Work) -> dict[str, Any]:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import io
 import logging
-import os
 import time
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -20,7 +18,7 @@ from audit.folder_copy import folder_on_disk
 from audit.place import place_of
 from audit.records import Shard, ShardReceipt
 from audit.store import RunDirectory, image_name
-from ray_jobs.cluster import this_node
+from ray_jobs.cluster import this_node, work_in
 from ray_jobs.metrics import WorkerMetrics
 from ray_jobs.worker_log import log_as_json
 
@@ -73,8 +71,7 @@ class ShardWorker:
 
         if ray.is_initialized() and ray.get_runtime_context().get_actor_id():  # a process of its own
             log_as_json(logging.getLogger(__package__))
-        if Path(settings.working_directory).is_dir():
-            os.chdir(settings.working_directory)
+        work_in(settings.working_directory)
         torch.set_num_threads(settings.config.workers.threads)
         self._run = RunDirectory(place_of(settings.run_path))
         self._report = settings.config.report

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit.config.settings import AuditConfig
-from audit.plan import arms_of, article, plan_shards, prompt_text, prompts_of, unet_calls
+from audit.plan import arms_of, article, plan_shards, prompt_text, prompts_of, steps_of_arms, unet_calls, window_of
 from audit.records import Prompt
 
 
@@ -128,3 +128,19 @@ def test_the_baseline_is_the_first_arm():
 def test_guidance_doubles_the_calls():
     assert unet_calls(images=10, steps=25, guidance=1.0) == 250
     assert unet_calls(images=10, steps=25, guidance=3.0) == 500
+
+
+def test_a_window_covers_every_step_that_it_touches():
+    assert window_of((0.0, 1.0), 25) == range(25)
+    assert window_of((0.0, 0.4), 25) == range(10)
+    assert window_of((0.5, 1.0), 25) == range(12, 25)
+
+
+def test_an_asymmetric_arm_takes_the_steps_of_its_window_twice():
+    mitigations = [
+        {"name": "plain", "attribute": "age"},
+        {"name": "whole", "attribute": "age", "strength": 1, "reverse_step": "asymmetric"},
+        {"name": "late", "attribute": "age", "strength": 1, "reverse_step": "asymmetric", "window": [0.5, 1.0]},
+    ]
+    config = AuditConfig(name="audit", mitigations=mitigations, sampling={"steps": 25})
+    assert steps_of_arms(config) == 25 + 25 + 50 + (25 + 13)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 
@@ -12,6 +11,7 @@ from audit.dissect.lens import Lens
 from audit.mitigate.assignment import assigned_group
 from audit.mitigate.difflens import DiffLensEdit, Steering
 from audit.models.arm import Arm, Edit
+from audit.plan import window_of
 from audit.records import ImageKey, Prompt
 
 EditBuilder = Callable[[Lens, MitigationConfig, Steering], Edit]
@@ -47,11 +47,6 @@ def steered_arm(mitigation: MitigationConfig, lens: Lens, steering: Steering) ->
     """The arm of a mitigation whose groups and strengths are given."""
     edit = METHODS[mitigation.method](lens, mitigation, steering)
     return Arm(edit, window_of(mitigation.window, lens.steps), mitigation.reverse_step, steering.groups)
-
-
-def window_of(window: tuple[float, float], steps: int) -> range:
-    """Steps that lie in a window given as fractions of the run, (0, 1) for all of them."""
-    return range(math.floor(window[0] * steps), math.ceil(window[1] * steps))
 
 
 def strength_of(found: Mapping[str, Mapping[str, float]], prompt_id: str, group: str) -> float:

@@ -7,7 +7,7 @@ from audit.config.settings import MitigationConfig
 from audit.dissect.group_heads import GroupHeads
 from audit.dissect.lens import BiasFeature, Lens
 from audit.dissect.sae import SaeShape, SparseAutoencoder
-from audit.mitigate import build_arm, strength_of, window_of
+from audit.mitigate import build_arm, strength_of
 from audit.mitigate.difflens import DiffLensEdit, Steering
 from audit.records import ImageKey, Prompt
 
@@ -108,9 +108,3 @@ def test_a_prompt_that_the_lens_never_saw_gets_the_median():
     assert strength_of(found, "d", "female") == 1.0
     with pytest.raises(ValueError, match="no strengths"):
         strength_of({}, "d", "female")
-
-
-def test_a_window_covers_every_step_that_it_touches():
-    assert window_of((0.0, 1.0), 25) == range(25)
-    assert window_of((0.0, 0.4), 25) == range(10)
-    assert window_of((0.5, 1.0), 25) == range(12, 25)

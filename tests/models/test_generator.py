@@ -4,10 +4,11 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 
-from audit.config.settings import ModelConfig, SamplingConfig
+from audit.config.settings import AuditConfig, ModelConfig, SamplingConfig
 from audit.models.arm import Arm
 from audit.models.ddim import ReverseSchedule
 from audit.models.generator import DiffusionGenerator, RenderedGenerator, load_generator
+from audit.plan import steps_of_arms, unet_calls, window_of
 from audit.records import Prompt
 
 DOCTOR = Prompt("doctor", "a face photo of a doctor", "doctor")
@@ -69,6 +70,21 @@ def test_symmetric_and_asymmetric_steps_differ(generator):
     symmetric = generator.generate(DOCTOR, SEEDS, arm(shifted))
     asymmetric = generator.generate(DOCTOR, SEEDS, arm(shifted, reverse_step="asymmetric"))
     assert not torch.equal(symmetric, asymmetric)
+
+
+@pytest.mark.parametrize(
+    ("reverse_step", "window"), [("symmetric", (0, 1)), ("asymmetric", (0, 1)), ("asymmetric", (0.6, 1))]
+)
+def test_the_network_is_asked_as_often_as_the_plan_says(generator, reverse_step, window):
+    passed = []
+    unet = generator._pipeline.unet
+    handle = unet.register_forward_pre_hook(lambda _module, arguments: passed.append(len(arguments[0])))
+    generator.generate(DOCTOR, SEEDS)
+    generator.generate(DOCTOR, SEEDS, arm(shifted, window=window_of(window, 4), reverse_step=reverse_step))
+    handle.remove()
+    mitigation = {"name": "m", "attribute": "age", "reverse_step": reverse_step, "window": window, "strength": 1}
+    config = AuditConfig(name="audit", mitigations=[mitigation], sampling={"steps": 4, "guidance": 3.0})
+    assert sum(passed) == unet_calls(len(SEEDS), steps_of_arms(config), 3.0)
 
 
 def test_hooks_are_gone_after_an_edit_that_raises(generator):

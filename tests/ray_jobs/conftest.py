@@ -6,6 +6,7 @@ what is tested is who computes, not what is found.
 
 import shutil
 import threading
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -106,3 +107,21 @@ class Handler(BaseHTTPRequestHandler):
 def receiver_of():
     """Make a receiver of webhooks; within ``with`` it listens."""
     return Receiver
+
+
+class Clock:
+    """Stands still until it is moved."""
+
+    def __init__(self):
+        self.now = datetime(2026, 1, 5, 3, tzinfo=UTC)
+
+    def __call__(self):
+        return self.now
+
+    def pass_by(self, seconds):
+        self.now += timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def clock():
+    return Clock()

@@ -12,9 +12,10 @@ from typer.testing import CliRunner
 
 from audit.measure.intervals import share_estimate
 from audit.records import Prompt
+from audit.work import Work
 from ray_jobs.cli import app
 from ray_jobs.exit_codes import ExitCode, exit_code
-from ray_jobs.terminal import Work, outcome_as_data, show_outcome, show_work
+from ray_jobs.terminal import outcome_as_data, show_outcome, show_work
 
 HEAVY = (
     "torch",
@@ -144,6 +145,8 @@ def test_plan_counts_images_shards_and_calls(tmp_path):
     assert data["prompts"][1] == {"id": "artist", "text": "a face photo of an artist", "occupation": "artist"}
     assert (data["arms"], data["images"], data["shards"]) == (["baseline", "m"], 280, 6)
     assert data["unet_calls"] == 280 * 25 * 2
+    twice = "mitigations=[{name: m, attribute: age, strength: 1, reverse_step: asymmetric}]"
+    assert json.loads(call("plan", path, "--json", "--set", twice).stdout)["unet_calls"] == (140 + 2 * 140) * 25 * 2
     answer = call("plan", path)
     assert answer.exit_code == ExitCode.PASS
     assert "2 prompts, 280 images, 6 shards, arms baseline and m" in answer.stdout
@@ -174,6 +177,13 @@ def test_a_plan_of_many_prompts_stays_short(capsys):
     printed = capsys.readouterr().out
     assert "… and 960 more prompts" in printed
     assert len(printed.splitlines()) < 50
+
+
+@pytest.mark.parametrize("command", [["run"], ["validate"], ["submit"], ["schedule", "run"], ["schedule", "once"]])
+def test_an_option_says_the_same_wherever_it_is_offered(command):
+    told = " ".join(call(*command, "--help").output.split())
+    assert "Replace a value of the config; can be repeated." in told
+    assert "Where runs are kept: a path or s3://bucket/prefix." in told
 
 
 def test_output_and_workers_go_before_the_file(config_file, tmp_path):

@@ -10,7 +10,16 @@ import pytest
 import ray
 
 from audit.config.settings import WorkersConfig
-from ray_jobs.cluster import Cluster, ClusterError, check_reachable, connect, worker_count, worker_resources
+from ray_jobs.cluster import (
+    Cluster,
+    ClusterError,
+    asked_resources,
+    check_reachable,
+    connect,
+    threads_of_a_whole_node,
+    worker_count,
+    worker_resources,
+)
 
 LAPTOP = Cluster(cpus=8, gpus=0, local=True)
 GPU_NODE = Cluster(cpus=32, gpus=4, local=False)
@@ -66,6 +75,39 @@ def test_memory_custom_resources_and_the_kind_of_gpu_are_asked_of_the_cluster():
     assert options["memory"] == 24_000_000_000
     assert options["resources"] == {"fast_disk": 0.25}
     assert (options["num_gpus"], options["accelerator_type"]) == (1.0, "H100")
+
+
+def test_what_a_worker_asks_has_the_names_of_what_a_node_has():
+    workers = WorkersConfig(threads=2, memory_gb=24, resources={"fast_disk": 0.25}, accelerator_type="H100")
+    asked = {"CPU": 2, "GPU": 1, "memory": 24_000_000_000, "fast_disk": 0.25, "accelerator_type:H100": 0.001}
+    assert asked_resources(workers, gpus_available=4) == asked
+
+
+@pytest.mark.parametrize(
+    ("workers", "threads"),
+    [
+        (WorkersConfig(), 16),  # the node with 64 has no GPU, the one with 96 is gone
+        (WorkersConfig(gpus_per_worker=0), 64),
+        (WorkersConfig(accelerator_type="A10"), 8),
+        (WorkersConfig(threads=3, accelerator_type="H200"), 3),  # nobody has it yet
+    ],
+)
+def test_a_worker_that_takes_a_whole_node_asks_for_what_the_largest_one_that_fits_has(workers, threads, monkeypatch):
+    nodes = [
+        {"Alive": True, "Resources": {"CPU": 64.0}},
+        {"Alive": True, "Resources": {"CPU": 16.0, "GPU": 4.0, "accelerator_type:H100": 1.0}},
+        {"Alive": True, "Resources": {"CPU": 8.0, "GPU": 4.0, "accelerator_type:A10": 1.0}},
+        {"Alive": True, "Resources": {"GPU": 1.0}},  # all its CPUs are kept from Ray
+        {"Alive": False, "Resources": {"CPU": 96.0, "GPU": 4.0}},
+    ]
+    monkeypatch.setattr(ray, "nodes", lambda: nodes)
+    monkeypatch.setattr(os, "cpu_count", lambda: 128)
+    assert threads_of_a_whole_node(workers, GPU_NODE) == threads
+
+
+def test_on_this_machine_a_worker_that_takes_all_of_it_has_its_cores_and_not_its_permits(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    assert threads_of_a_whole_node(WorkersConfig(), LAPTOP) == 2
 
 
 def test_the_threads_are_set_before_the_process_of_the_worker_starts(cluster):

@@ -1,9 +1,13 @@
 """Dissecting on workers: a model without a lens gets one, an audit then uses it, and a lens is made only once."""
 
 import json
+import os
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import torch
 
 from audit.config.settings import AuditConfig
 from audit.dissect.lens import Lens
@@ -13,6 +17,8 @@ from audit.place import place_of
 from audit.storage import storage_of
 from benchmarks.s3_server import BUCKET
 from ray_jobs import dissect
+from ray_jobs.dissect import LensWorker
+from ray_jobs.pool import PoolError
 from ray_jobs.run import run_audit
 
 TINY = {
@@ -65,6 +71,32 @@ def test_an_interrupted_search_goes_on_with_the_answers_on_file(config, cluster,
         (kept / f"{prompt}-gender.json").write_text('{"female": 0.25, "male": 0.5}')
     monkeypatch.setattr(dissect, "run_on_pool", None)  # nothing is left to do, so no pool is needed
     assert Lens.load(dissect.make_lens(made, cluster)).strengths["gender"]["nurse"] == {"female": 0.25, "male": 0.5}
+
+
+def test_on_a_cluster_the_building_asks_for_what_a_node_has_and_the_pool_can_tell_it(
+    config, cluster, tmp_path, monkeypatch
+):
+    made = config.model_copy(update={"output": str(tmp_path / "runs")})
+    asked = []
+
+    def full(*_, limits, **__):
+        asked.append(dict(limits.resources))
+        raise PoolError("no room")
+
+    monkeypatch.setattr(os, "cpu_count", lambda: 4096)  # of the driver's machine
+    monkeypatch.setattr(dissect, "run_on_pool", full)
+    with pytest.raises(PoolError):
+        dissect.make_lens(made, replace(cluster, local=False))
+    assert asked == [{"CPU": int(cluster.cpus), "GPU": 0, "memory": 0}]
+
+
+def test_relative_paths_mean_the_same_to_a_worker(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "started-here").mkdir()
+    drawn = AuditConfig(name="drawn", model={"source": "rendered"})
+    with pytest.raises(ValueError, match="no network to dissect"):
+        LensWorker(drawn, "lens", torch.get_num_threads(), str(tmp_path / "started-here"))
+    assert Path.cwd() == tmp_path / "started-here"
 
 
 def test_a_lens_is_put_into_an_object_store_and_fetched_from_it(s3, config, cluster, lens_directory, monkeypatch):

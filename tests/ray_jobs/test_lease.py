@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import threading
-from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -14,24 +13,6 @@ from audit.place import ObjectPath
 from benchmarks.s3_server import BUCKET, seeded_faults
 from ray_jobs.lease import LEASE, Lease, LeaseHeldError, LeaseLostError
 from ray_jobs.lease_chain import LeaseChain
-
-
-class Clock:
-    """Stands still until it is moved."""
-
-    def __init__(self):
-        self.now = datetime(2026, 1, 5, 3, tzinfo=UTC)
-
-    def __call__(self):
-        return self.now
-
-    def pass_by(self, seconds):
-        self.now += timedelta(seconds=seconds)
-
-
-@pytest.fixture
-def clock():
-    return Clock()
 
 
 def test_while_it_is_held_nobody_else_gets_it_and_the_message_names_the_holder(place, clock):

@@ -21,7 +21,7 @@ from ray_jobs.manifests import CONFIG_FILE, Deployment, ManifestError, Size, to_
 from ray_jobs.systemd import UnitError, Units, to_unit
 
 TEXT = "# weekly\nname: Weekly_Audit.1\nmodel:\n  source: rendered\n"
-CRDS = Path(os.environ.get("KUBERAY_CRDS") or Path(__file__).parents[3] / "shared" / "data" / "kuberay")
+KUBERAY = Path(__file__).parent / "data" / "kuberay.yaml"
 KUBERNETES = "1.30"
 
 
@@ -86,13 +86,9 @@ def test_the_check_itself_refuses_what_kubernetes_does_not_know():
         kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
 
 
-@pytest.mark.skipif(not CRDS.is_dir(), reason="no KubeRay CRDs here; name their directory in KUBERAY_CRDS")
 @pytest.mark.parametrize(("kind", "name"), [("rayjob", "RayJob"), ("raycronjob", "RayCronJob")])
 def test_ray_objects_are_what_kuberay_takes(kind, name):
-    crd = yaml.load((CRDS / f"ray.io_{kind}s.yaml").read_text(), yaml.CSafeLoader)  # a megabyte of it
-    [schema] = [version["schema"]["openAPIV3Schema"] for version in crd["spec"]["versions"] if version["name"] == "v1"]
-    schema = closed({**schema, "properties": {**schema["properties"], "metadata": {"type": "object"}}})
-    schema["properties"]["metadata"] = {"type": "object"}
+    schema = closed(yaml.load(KUBERAY.read_text(encoding="utf-8"), yaml.CSafeLoader)[name])
     manifest = rendered(kind, size=Size(gpus=2, workers=3))[name]
     jsonschema.validate(manifest, schema)
     manifest["spec"]["concurrencyPolicy"] = "Forbid"  # neither has one
@@ -236,3 +232,12 @@ def test_units_run_the_program_beside_this_interpreter(tmp_path, monkeypatch):
         str(Path(sys.executable).with_name("difflens-audit")), "schedule", "once", str(tmp_path / "audit.yaml")
     ]  # fmt: skip
     assert service["WorkingDirectory"] == str(tmp_path)
+    assert shlex.split(service["ExecStart"])[8:10] == ["--output", str(tmp_path / "runs")]
+
+
+def test_units_leave_an_address_in_an_object_store_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = AuditConfig(name="weekly", output="s3://bucket/runs", tracking={"enabled": False})
+    files = systemd_files(config, Path("audit.yaml"), Cron.parse("0 3 * * 1"), "UTC")
+    service = sections(files["systemd/difflens-weekly.service"])["Service"]
+    assert "--output s3://bucket/runs " in service["ExecStart"]

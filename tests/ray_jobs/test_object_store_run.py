@@ -6,6 +6,7 @@ import sys
 import time
 from collections import Counter
 
+import psutil
 import pytest
 from typer.testing import CliRunner
 
@@ -109,8 +110,14 @@ def test_a_driver_killed_half_way_goes_on_and_no_finished_shard_is_done_again(s3
         while len(finished := s3.keys(shard_files)) < 3:
             assert driver.poll() is None
             time.sleep(0.05)
+        started = psutil.Process(driver.pid).children(recursive=True)
+        [worker] = [process for process in started if "ShardWorker" in process.name()]
         driver.kill()
-    time.sleep(1.0)  # its worker may still put what it was at
+    worker.wait(60)  # it may still put what it was at
+    while s3.under_way:
+        time.sleep(0.05)
+    for process in filter(psutil.Process.is_running, started):
+        process.kill()  # Ray's agents would stay
     before = run.finished()
     s3.fault = lambda _request: None
     s3.served.clear()

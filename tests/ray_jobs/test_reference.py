@@ -1,11 +1,16 @@
 """Reference images become features in the order of their names, whatever their size and whoever embeds them."""
 
+import shutil
+from functools import partial
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from audit.config.settings import QualityConfig
 from ray_jobs import reference
+from ray_jobs.limits import PoolLimits
 from ray_jobs.pool import PoolError
 from ray_jobs.reference import ReferenceWorker, reference_features, reference_parts
 
@@ -25,10 +30,27 @@ def pictures(tmp_path):
 def test_the_workers_give_the_features_that_one_worker_would(audit, cluster, pictures, monkeypatch):
     config = audit(quality=QualityConfig(clip="none", reference=str(pictures)).model_dump())
     [whole] = reference_parts(pictures)
-    expected = ReferenceWorker(config).embed(whole)
+    expected = ReferenceWorker(config, str(Path.cwd())).embed(whole)
     monkeypatch.setattr(reference, "FILES_PER_PART", 2)
     np.testing.assert_array_equal(reference_features(config, cluster), expected)
     assert expected.shape == (5, 64)
+
+
+def test_relative_paths_mean_the_same_to_the_workers(audit, cluster, pictures, untrained_world, tmp_path, monkeypatch):
+    quality = QualityConfig(clip="none", reference=str(pictures)).model_dump()
+    expected = reference_features(audit(quality=quality), cluster)
+    shutil.copytree(untrained_world, tmp_path / "world")
+    monkeypatch.chdir(tmp_path)
+    relative = audit(quality=quality | {"reference": "pictures"}, model={"source": "rendered", "world": "world"})
+    np.testing.assert_array_equal(reference_features(relative, cluster), expected)
+
+
+def test_a_cluster_without_room_is_told_what_a_worker_asks_for(audit, cluster, pictures, monkeypatch):
+    monkeypatch.setattr(reference, "PoolLimits", partial(PoolLimits, start_seconds=1))
+    quality = QualityConfig(clip="none", reference=str(pictures)).model_dump()
+    config = audit(quality=quality, workers={"count": 1, "threads": 256})
+    with pytest.raises(PoolError, match=f"one asks for 256 CPU, the cluster has {cluster.cpus:g} CPU"):
+        reference_features(config, cluster)
 
 
 def test_a_config_without_reference_asks_for_nothing(audit, cluster):

@@ -8,13 +8,16 @@ import sys
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml
 from apscheduler.triggers.cron import CronTrigger
 
+from audit.object_store import StorageError
 from audit.slots import Journal, Slot, SlotRecord, series_of, slot_of
+from ray_jobs import slot as one_slot
 from ray_jobs.cron import Cron
 from ray_jobs.lease import Lease
 from ray_jobs.schedule import Schedule
@@ -109,41 +112,145 @@ def test_slots_that_nobody_was_there_for_are_told_at_the_next_one(order, caplog)
     assert [(gap["state"], gap["count"]) for gap in series["gaps"]] == [("missed", 3)]
 
 
-def test_while_another_process_is_at_it_the_slot_is_refused_and_stale_leases_are_followed(order):
-    config = order().read()
-    directory = Path(config.output) / "schedule" / "weekly"
-    dead = Lease(directory, seconds=0.2)
-    dead.take()
+@pytest.fixture
+def leases(monkeypatch, clock):
+    """Slots hold their leases by a clock that stands still until a test moves it."""
+    monkeypatch.setattr(one_slot, "Lease", partial(Lease, clock=clock))
+
+
+@pytest.fixture
+def children(monkeypatch, clock):
+    """The processes of the audits; each starts 25 seconds after its lease was taken."""
+    started, start = [], one_slot._start
+
+    def late(command):
+        clock.pass_by(25)
+        started.append(start(command))
+        return started[-1]
+
+    monkeypatch.setattr(one_slot, "_start", late)
+    return started
+
+
+def until(path):
+    """An audit that ends when a file is there, or after a minute."""
+    return (
+        "import os; end = time.time() + 60\n"
+        f"while not os.path.exists({str(path)!r}) and time.time() < end: time.sleep(0.05)"
+    )
+
+
+def schedule_of(order):
+    return Path(order.read().output) / "schedule" / "weekly"
+
+
+def test_while_another_process_is_at_it_the_slot_is_refused_and_stale_leases_are_followed(order, leases, clock):
+    Lease(schedule_of(order()), seconds=60, clock=clock).take()  # by a process that then dies
     refused = once(order("sys.exit(9)"))
     assert (refused.state, refused.code) == ("refused", 0)
     assert "held by process" in refused.note
-    time.sleep(0.3)
+    clock.pass_by(61)
     assert once(order()).state == "done"
     assert states(order()) == ["refused", "started", "done"]
 
 
-def test_the_lease_is_renewed_while_the_audit_runs(order):
-    made = order("time.sleep(3)", lease_seconds=1.0)
+def test_the_lease_is_renewed_while_the_audit_runs(order, leases, clock, tmp_path):
+    made = order(until(tmp_path / "go"), lease_seconds=60)
+    lease = schedule_of(made) / "lease.json"
     runner = threading.Thread(target=once, args=(made,))
     runner.start()
     wait_for(lambda: states(made) == ["started"])
-    time.sleep(2)
+    for _ in range(3):
+        clock.pass_by(25)
+        expected = (clock() + timedelta(seconds=60)).isoformat()
+        wait_for(lambda expected=expected: json.loads(lease.read_text())["expires"] == expected)
     assert once(made, DUE + timedelta(weeks=1), None).state == "refused"
+    (tmp_path / "go").touch()
     runner.join()
     assert states(made) == ["started", "refused", "done"]
 
 
-def test_an_audit_whose_lease_was_taken_is_ended(order, monkeypatch):
-    made = order("time.sleep(60)", lease_seconds=0.9)
-    config = made.read()
+def test_an_audit_whose_lease_was_taken_is_ended(order, leases, clock):
+    made = order("time.sleep(60)", lease_seconds=60)
     runner = threading.Thread(target=once, args=(made,))
     runner.start()
     wait_for(lambda: states(made) == ["started"])
-    (Path(config.output) / "schedule" / "weekly" / "lease.json").unlink()
-    Lease(Path(config.output) / "schedule" / "weekly").take()
+    (schedule_of(made) / "lease.json").unlink()
+    Lease(schedule_of(made), clock=clock).take()
+    clock.pass_by(25)
     runner.join(30)
     assert states(made) == ["started", "interrupted"]
     assert "found it held by process" in journal_of(made).records()[-1].note
+
+
+def test_a_storage_that_fails_once_costs_no_audit(order, leases, children, monkeypatch, tmp_path):
+    renew, left = Lease.renew, []
+
+    def stumbling(lease):
+        left.append(lease.seconds_left)
+        if len(left) == 1:
+            raise StorageError("the store is away")
+        renew(lease)
+        (tmp_path / "go").touch()
+
+    monkeypatch.setattr(Lease, "renew", stumbling)
+    assert once(order(until(tmp_path / "go"), lease_seconds=60)).state == "done"
+    assert left == [35, 35]
+
+
+def test_a_storage_that_stays_away_ends_the_audit_before_its_lease_expires(order, leases, children, clock, monkeypatch):
+    left = []
+
+    def away(lease):
+        left.append(lease.seconds_left)
+        clock.pass_by(8)
+        raise StorageError("the store is away")
+
+    monkeypatch.setattr(Lease, "renew", away)
+    outcome = once(order("time.sleep(60)", lease_seconds=60))
+    assert (outcome.state, outcome.note) == ("interrupted", "the lease could not be renewed: the store is away")
+    assert left == [35, 27]
+    assert [child.returncode for child in children] == [-signal.SIGTERM]
+
+
+def test_a_storage_that_says_nothing_does_not_keep_the_audit_from_being_ended(
+    order, leases, children, clock, monkeypatch
+):
+    def silent(_lease):
+        clock.pass_by(20)
+        children[0].wait(60)  # it would say nothing for longer than the audit is there
+
+    monkeypatch.setattr(Lease, "renew", silent)
+    outcome = once(order("time.sleep(120)", lease_seconds=60))
+    assert (outcome.state, outcome.note) == ("interrupted", "the lease could not be renewed: its storage says nothing")
+    assert [child.returncode for child in children] == [-signal.SIGTERM]
+
+
+def test_no_audit_outlives_the_process_that_waits_for_it_whatever_is_raised(order, leases, children, monkeypatch):
+    def broken(_lease):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Lease, "renew", broken)
+    with pytest.raises(RuntimeError, match="a bug"):
+        once(order("time.sleep(60)", lease_seconds=60))
+    assert [child.returncode for child in children] == [-signal.SIGTERM]
+
+
+def test_a_slot_that_the_storage_keeps_from_its_lease_costs_no_further_one(order, monkeypatch, caplog):
+    take, tries = Lease.take, []
+
+    def stumbling(lease):
+        tries.append(lease)
+        if len(tries) == 1:
+            raise StorageError("the store is away")
+        take(lease)
+
+    monkeypatch.setattr(Lease, "take", stumbling)
+    schedule = Schedule(order(), EVERY_SECOND, count=1)
+    schedule.run()
+    assert [outcome.state for outcome in schedule.outcomes] == ["done"]
+    assert "has no outcome: the store is away" in caplog.text
+    assert "Traceback" not in caplog.text
 
 
 def test_a_crash_does_not_end_the_loop(order, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from audit.object_store import StorageError
 from ray_jobs import slot
 from ray_jobs.cli import app
 from ray_jobs.exit_codes import ExitCode, at_gates
@@ -117,6 +118,15 @@ def test_without_apscheduler_the_remedy_is_told(config_file, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     answer = call("schedule", "once", config_file(), *WEEKLY)
     assert (answer.exit_code, "pip install 'difflens-audit[schedule]'" in answer.output) == (2, True)
+
+
+def test_a_store_that_is_away_is_told_without_a_traceback(config_file, monkeypatch):
+    def away(_journal):
+        raise StorageError("the store is away")
+
+    monkeypatch.setattr("audit.slots.Journal.last_slot", away)
+    answer = call("schedule", "run", config_file(), *WEEKLY)
+    assert (answer.exit_code, answer.stderr) == (ExitCode.INFRASTRUCTURE, "the store is away\n")
 
 
 def test_manifests_need_no_apscheduler(config_file, tmp_path):
