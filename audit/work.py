@@ -23,7 +23,8 @@ class Work:
         images_per_prompt: In each arm; of two-stage sampling those of the pilot.
         pilot: Whether the pilot's images are counted, which decides how many follow.
         shards_per_prompt: A shard does all arms of its images.
-        unet_calls: Images that pass the U-Net, over all arms and steps; 0 for the renderer, which has none.
+        unet_calls: Images that pass the U-Net, over all arms and steps, the padding of short shards included; 0 for the
+            renderer, which has none.
     """
 
     prompts: tuple[Prompt, ...]
@@ -57,12 +58,14 @@ def work_of(config: AuditConfig) -> Work:
     """Plan an audit and count."""
     prompts = prompts_of(config, known_occupations(config.model) or ())
     images = config.prompts.images_per_prompt
-    sampled = 0 if config.model.source == "rendered" else len(prompts) * images
+    shards = len(plan_shards(prompts[:1], images, config.sampling.batch))
+    # A shorter last shard is padded to a whole batch.
+    sampled = 0 if config.model.source == "rendered" else len(prompts) * shards * config.sampling.batch
     return Work(
         prompts=prompts,
         arms=arms_of(config),
         images_per_prompt=images,
-        shards_per_prompt=len(plan_shards(prompts[:1], images, config.sampling.batch)),
+        shards_per_prompt=shards,
         unet_calls=unet_calls(sampled, steps_of_arms(config), config.sampling.guidance),
         pilot=config.prompts.two_stage is not None,
     )
