@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -79,6 +80,11 @@ class Lens:
     groups: dict[str, tuple[str, ...]]
 
     @property
+    def device(self) -> torch.device:
+        """Where its tensors are, all of them on one device."""
+        return self.sae.decoder.device
+
+    @property
     def name(self) -> str:
         """Name by content."""
         return lens_name(self.model_fingerprint, self.settings)
@@ -132,8 +138,16 @@ class Lens:
         )
 
     def to(self, device: torch.device | str) -> Lens:
-        """Copy the weights to where the model runs."""
-        return replace(self, sae=self.sae.to(device), heads=self.heads.to(device))
+        """Copy every tensor to where the model runs; this lens stays where it is."""
+        return replace(
+            self,
+            sae=copy.deepcopy(self.sae).to(device),  # a module would move in place, under whoever else holds it
+            heads=self.heads.to(device),
+            firing={
+                attribute: {group: values.to(device) for group, values in by_group.items()}
+                for attribute, by_group in self.firing.items()
+            },
+        )
 
     def _firing_tensors(self) -> dict[str, Tensor]:
         return {
