@@ -37,6 +37,9 @@ from audit.records import BASELINE
 ZERO_SHOT = "zero-shot"
 """Source of a further judge: the quality figures' CLIP model, asked which group's caption fits best."""
 
+CLIP_SOURCES = "a directory, hf-hub:OWNER/NAME, or a model with the tag of its weights (ViT-B-32:laion2b_s34b_b79k)"
+"""Where a CLIP model of the user's can come from, for messages."""
+
 GENERATED_HERE = ("calibration", "rendered")
 """Model sources that come with this package and draw the occupations of a world."""
 
@@ -171,6 +174,11 @@ GateMeasure = Annotated[
         }
     ),
 ]
+
+
+def names_clip_weights(name: str) -> bool:
+    """Whether an open_clip name says which weights are meant: ``hf-hub:OWNER/NAME`` or ``MODEL:TAG``."""
+    return re.fullmatch(r"hf-hub:[\w.-]+/[\w.-]+|(?!(hf-hub|local-dir):)[\w.-]+:[\w.-]+", name) is not None
 
 
 def _word_or_other(value: object) -> str:
@@ -367,7 +375,8 @@ class QualityConfig(_Section):
     """What is measured beside fairness: what an intervention costs."""
 
     clip: Text = "bundled"
-    """CLIP model: ``bundled``, ``none``, an open_clip name or a directory."""
+    """CLIP model: ``bundled``, ``none``, an open_clip directory, ``hf-hub:OWNER/NAME``, or an open_clip model with the
+    tag of its weights (``ViT-B-32:laion2b_s34b_b79k``); without a tag it would have random weights and is refused."""
     features: Text = "bundled"
     """Network whose features the Fréchet and kernel distances compare: ``bundled``, ``none`` or a file with the weights
     of torchvision's Inception v3."""
