@@ -39,7 +39,8 @@ class BiasFeature:
     Attributes:
         latent: Index in the autoencoder.
         score: Attribution to the group's probability, mean over samples and steps.
-        mean_firing_per_step: Mean value where the latent fires, for each sampler step; 0 where it never does.
+        mean_firing_per_step: Mean value for each sampler step, over all positions of the samples that show the group,
+            silent ones included.
     """
 
     latent: int

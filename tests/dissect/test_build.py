@@ -110,6 +110,15 @@ def test_a_lens_has_features_firing_and_quality_for_every_group(generator, basel
     assert lens.quality["completeness_gap"] < 1e-4
 
 
+def test_mean_firing_counts_the_places_where_a_feature_is_silent(dissected):
+    lens, recording = dissected
+    [feature, *_] = lens.features["tint"]["dark"]
+    rows = (recording.labels["tint"] == 0).nonzero().flatten()
+    values = lens.sae.latents_of_map(recording.at(1, rows))[..., feature.latent]
+    assert (values == 0).any()
+    assert feature.mean_firing_per_step[1] == pytest.approx(float(values.mean()), abs=1e-5)
+
+
 def test_a_lens_is_the_same_where_the_model_runs_on_a_gpu(dissected, tiny_pipeline):
     with pretended_gpu():
         model = load_generator(ModelConfig(source=str(tiny_pipeline)), SamplingConfig(steps=STEPS, guidance=2.0))
