@@ -72,7 +72,7 @@ def _cards(lens: Storage) -> list[str]:
 
 
 def _chosen(row: dict[str, Any]) -> tuple[int, float, float]:
-    """Return (latent, score, mean firing over the steps at which the latent fires at all)."""
+    """Return (latent, score, mean firing), the last over the steps at which the latent fires at all."""
     firing = [value for value in row["mean_firing_per_step"] if value > 0]
     return row["latent"], row["score"], fmean(firing) if firing else 0.0
 

@@ -30,6 +30,7 @@ WEIGHT_FILES = ("**/*.safetensors", "**/*.json")
 """What makes a model: its weights and the configs that say how to read them."""
 
 _CHUNK_BYTES = 1 << 20
+_SHORT = 12
 
 
 def collect_provenance(model_fingerprint: str, devices: Sequence[str] = ()) -> dict[str, Any]:
@@ -113,3 +114,19 @@ def fingerprint(directory: Path, patterns: Sequence[str] = WEIGHT_FILES) -> str:
             while chunk := file.read(_CHUNK_BYTES):
                 digest.update(chunk)
     return f"sha256:{digest.hexdigest()}"
+
+
+def short_fingerprint(weights: Path, patterns: Sequence[str] = WEIGHT_FILES) -> str:
+    """Return 12 hexadecimal digits that tell one network's weights from another's in a signature.
+
+    Args:
+        weights: A file, whose digits are those that ``sha256sum`` prints first, or a directory, as in ``fingerprint``.
+        patterns: What counts in a directory.
+
+    Raises:
+        FileNotFoundError: If there is no such file, or nothing that counts in the directory.
+    """
+    if weights.is_dir():
+        return fingerprint(weights, patterns).removeprefix("sha256:")[:_SHORT]
+    with weights.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:_SHORT]

@@ -17,12 +17,14 @@ from urllib.parse import urlsplit
 from audit.config.errors import ConfigErrors
 from audit.config.problems import Location, Problem, listing, suggestion
 from audit.config.settings import (
+    CLIP_SOURCES,
     DEFAULT_ATTRIBUTES,
     GENERATED_HERE,
     ZERO_SHOT,
     AuditConfig,
     ModelConfig,
     TargetFileConfig,
+    names_clip_weights,
 )
 from audit.json_object import read_json_object
 from audit.object_store import ObjectStore
@@ -266,23 +268,38 @@ def _unet_config(model: ModelConfig) -> dict[str, Any] | None:
 
 def _quality(config: AuditConfig) -> Iterator[Problem]:
     quality = config.quality
-    for name, remedy in (("clip", "an open_clip name, a directory"), ("features", "a file of Inception weights")):
+    for name, remedy in (("clip", CLIP_SOURCES), ("features", "a file of Inception weights")):
         if getattr(quality, name) != "bundled":
             continue
         yield from _bundled(config.model, name, ("quality", name))
         if config.model.source not in GENERATED_HERE:
             message = f"expected {remedy} or 'none' for {config.model.source!r}, found 'bundled', made for drawings"
             yield Problem(("quality", name), message, reads=_MODEL)
-    if _is_path(quality.clip) and not Path(quality.clip).is_dir():
-        yield Problem(("quality", "clip"), f"expected a directory, found none at {quality.clip}; check the path")
-    if Path(quality.clip).is_dir():
-        yield from _untrusted(check_clip, Path(quality.clip), ("quality", "clip"))
+    if quality.clip not in ("bundled", "none"):
+        yield from _clip(quality.clip, ("quality", "clip"))
     if quality.features not in ("bundled", "none") and not Path(quality.features).is_file():
         message = f"expected 'bundled', 'none' or a file of weights, found no file at {quality.features!r}"
         yield Problem(("quality", "features"), message + suggestion(quality.features, ("bundled", "none")))
     if quality.reference is not None and not _holds_images(Path(quality.reference)):
         message = f"expected a directory with images ({listing(_IMAGES)}), found none at {quality.reference}"
         yield Problem(("quality", "reference"), message)
+
+
+def _clip(source: str, at: Location) -> Iterator[Problem]:
+    """Find out whether a CLIP model of the user's brings weights, as far as this machine knows."""
+    if Path(source).is_dir():
+        yield from _untrusted(check_clip, Path(source), at)
+    elif _is_path(source):
+        yield Problem(at, f"expected a directory, found none at {source}; check the path")
+    elif not names_clip_weights(source):
+        yield Problem(at, f"expected {CLIP_SOURCES}, found {source!r}, which names no weights; add them")
+    elif not source.startswith("hf-hub:"):
+        import open_clip  # takes seconds, which are spent where its weights are named and nowhere else
+
+        known = open_clip.list_pretrained(as_str=True)
+        if source not in known:
+            message = f"expected a model and weights that open_clip knows, found {source!r}"
+            yield Problem(at, message + suggestion(source, known))
 
 
 def check_gates(config: AuditConfig) -> Iterator[Problem]:

@@ -553,7 +553,8 @@ class FeatureFinding:
         group: The group whose probability it raises.
         latent: Index in the sparse autoencoder.
         score: Attribution to the group's probability, mean over the lens's samples and steps.
-        mean_firing: Mean value where the latent fires.
+        mean_firing: Mean value over all positions of the lens's samples that show the group, silent ones included, and
+            over the sampler steps at which it fires at all.
         by_prompt: Attribution for each occupation prompt in the audit's baseline arm, minus the mean over the prompts.
     """
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from audit.config.settings import AuditConfig, MitigationConfig
+from audit.device import device_here
 from audit.dissect.lens import Lens, check_fits
 from audit.dissect.observer import AttributionObserver, EffectTable
 from audit.measure.embedders import ClipEmbedder, FeatureEmbedder, load_clip, load_features
@@ -126,7 +127,7 @@ def load_parts(config: AuditConfig, lens_path: Path | None) -> ShardParts:
         ValueError: If a mitigation is asked for without a lens, or the lens belongs to another model.
     """
     generator = load_generator(config.model, config.sampling, config.lens.hookpoint)
-    lens = None if lens_path is None else Lens.load(lens_path)
+    lens = None if lens_path is None else Lens.load(lens_path).to(device_here())
     if lens is not None:
         steered = {mitigation.attribute for mitigation in config.mitigations}
         needed = {name: tuple(g) for name, g in config.attributes.items() if name in lens.groups or name in steered}

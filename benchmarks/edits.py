@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from audit.config.file import read_config
 from audit.config.settings import AuditConfig, MitigationConfig
+from audit.device import device_here
 from audit.dissect.lens import Lens
 from audit.dissect.settings import dissected_groups, dissected_prompts
 from audit.measure.embedders import ClipEmbedder, load_clip
@@ -80,7 +81,7 @@ def open_bench(config: AuditConfig, attribute: str, images: int) -> Bench:
     if not isinstance(generator, DiffusionGenerator) or clip is None:
         raise SystemExit("expected a diffusion model and a CLIP model; see `model` and `quality.clip` of the config")
     judge = load_judge(config.judge, config.model, dissected_groups(config))
-    return Bench(generator, judge, clip, Lens.load(directory), attribute, images)
+    return Bench(generator, judge, clip, Lens.load(directory).to(device_here()), attribute, images)
 
 
 def row(bench: Bench, before: dict[str, Seen], after: dict[str, Seen]) -> str:

@@ -86,12 +86,13 @@ class LensWorker:
         if task.attribute is None or task.prompt is None:
             self._build()
             return {}
+        from audit.device import device_here
         from audit.dissect.lens import Lens
         from audit.mitigate.strength import search_strengths
 
         images = self._config.lens.strength_images
         with folder_on_disk(self._place) as directory:
-            lens = Lens.load(directory)
+            lens = Lens.load(directory).to(device_here())
         return search_strengths(self._generator, self._judge, lens, task.prompt, task.attribute, images)
 
     def _build(self) -> None:

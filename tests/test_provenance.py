@@ -1,5 +1,6 @@
 """Provenance tells two runs apart; a fingerprint depends on the weights and on nothing else."""
 
+import hashlib
 import json
 import platform
 import shutil
@@ -8,7 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from audit.provenance import collect_provenance, fingerprint, git_revision, package_versions
+from audit.provenance import collect_provenance, fingerprint, git_revision, package_versions, short_fingerprint
 
 
 @pytest.fixture
@@ -49,6 +50,21 @@ def test_where_one_file_ends_counts(tmp_path):
 def test_nothing_has_no_fingerprint(weights):
     with pytest.raises(FileNotFoundError, match="expected files like"):
         fingerprint(weights, ("**/*.bin",))
+    with pytest.raises(FileNotFoundError):
+        short_fingerprint(weights / "absent.pt")
+
+
+def test_a_short_fingerprint_begins_what_sha256sum_prints_of_a_file(weights):
+    file = weights / "unet" / "weights.safetensors"
+    assert short_fingerprint(file) == hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+
+
+def test_a_short_fingerprint_of_a_directory_sees_only_what_counts(weights):
+    before = short_fingerprint(weights, ("model_index.json",))
+    (weights / "unet" / "weights.safetensors").write_bytes(b"v")
+    assert short_fingerprint(weights, ("model_index.json",)) == before
+    (weights / "model_index.json").write_text("{ }")
+    assert short_fingerprint(weights, ("model_index.json",)) != before
 
 
 def test_provenance_is_plain_data_about_here_and_now():

@@ -201,6 +201,19 @@ def test_a_lens_and_its_hookpoint_must_exist(pipeline):
     assert found["lens.hookpoint"].endswith("did you mean 'mid_block'?")
 
 
+def test_a_clip_model_must_bring_weights():
+    model = {"source": "rendered"}
+    expected = "expected a directory, hf-hub:OWNER/NAME, or a model with the tag of its weights"
+    for bare in ("ViT-B-32", "local-dir:clip", "hf-hub:clip"):
+        found = problems(model=model, quality={"clip": bare})["quality.clip"]
+        assert found.startswith(expected)
+        assert found.endswith(f"found {bare!r}, which names no weights; add them")
+    unknown = problems(model=model, quality={"clip": "ViT-B-32:laion2b_s34b_b79"})["quality.clip"]
+    assert unknown.endswith("found 'ViT-B-32:laion2b_s34b_b79'; did you mean 'ViT-B-32:laion2b_s34b_b79k'?")
+    for named in ("ViT-B-32:laion2b_s34b_b79k", "hf-hub:laion/CLIP-ViT-B-32-laion2B-s34B-b79K"):
+        assert problems(model=model, quality={"clip": named}) == {}
+
+
 def test_files_that_are_named_must_exist():
     quality = {"clip": "./clip", "features": "inception.pth", "reference": "photos"}
     found = problems(model={"source": "rendered"}, quality=quality, judge={"source": "fairface.pt"})

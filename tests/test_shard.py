@@ -1,12 +1,16 @@
-"""A shard made in smaller batches, where memory is too small for the whole one, is the same shard."""
+"""A shard is the same one in smaller batches, where memory is too small for the whole, and on a GPU."""
+
+from unittest import mock
 
 import numpy as np
 import pytest
+import torch
 
 from audit.calibration.bundle import bundle_of
 from audit.config.settings import AuditConfig, ModelConfig
 from audit.plan import plan_shards, prompts_of
 from audit.shard import ShardSettings, do_shard, do_shard_in_parts, load_parts
+from tests.pretended_gpu import pretended_gpu
 
 TOLERANCE = 1e-5
 """What ``do_shard_in_parts`` promises for probabilities and cosines."""
@@ -52,6 +56,55 @@ def test_pictures_keep_their_order_and_differ_by_rounding_alone(made):
     whole, pieces = made
     for arm, images in whole.images.items():
         assert (pieces.images[arm].int() - images.int()).abs().max() <= 1
+
+
+EVERY_KIND = [
+    {"name": "searched", "attribute": "gender"},
+    {"name": "asyrp", "attribute": "age", "strength": 1.0, "reverse_step": "asymmetric", "window": [0, 0.4]},
+    {"name": "scaled", "attribute": "skin_tone", "strength": 1.0, "edit": "scale"},
+]
+
+
+def shard_of_every_kind():
+    """Two images with attribution, every kind of edit, and every instrument, wherever torch finds a device."""
+    config = AuditConfig(
+        name="devices",
+        prompts={"occupations": ["nurse"], "images_per_prompt": 2},
+        sampling={"batch": 2},
+        mitigations=EVERY_KIND,
+        second_opinions=[{"name": "clip"}],
+    )
+    [lens] = bundle_of(ModelConfig()).lenses.iterdir()
+    [shard] = plan_shards(prompts_of(config, ()), 2, 2)
+    return do_shard(load_parts(config, lens), ShardSettings.of(config), shard)
+
+
+@pytest.fixture(scope="module")
+def on_cpu():
+    with mock.patch.object(torch.cuda, "is_available", return_value=False):
+        return shard_of_every_kind()
+
+
+def test_nothing_of_a_shard_stays_behind_on_the_cpu_when_the_model_goes_to_a_gpu(on_cpu):
+    with pretended_gpu():
+        found = shard_of_every_kind()
+    for name in on_cpu.table.column_names:
+        expected, there = on_cpu.table[name].to_pylist(), found.table[name].to_pylist()
+        if name.startswith(("by_", "clip_")):  # torch takes another kernel for the attention of CLIP
+            np.testing.assert_allclose(np.array(there, float), np.array(expected, float), atol=1e-6)
+        else:
+            assert there == expected
+    assert all(torch.equal(found.images[arm], images) for arm, images in on_cpu.images.items())
+    assert all(np.array_equal(found.attribution[name], sums) for name, sums in on_cpu.attribution.items())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_draws_nearly_what_the_cpu_draws(on_cpu):
+    found = shard_of_every_kind()
+    assert found.table["status"].to_pylist() == on_cpu.table["status"].to_pylist()
+    for arm, images in on_cpu.images.items():
+        assert (found.images[arm].int() - images.int()).abs().float().mean() < 2
 
 
 def test_a_batch_of_nothing_is_refused():

@@ -10,6 +10,10 @@ from audit.config.settings import GENERATED_HERE, ModelConfig
 
 BUNDLED = Path(__file__).parent / "weights"
 
+NETWORK_WEIGHTS, NETWORK_CONFIG = "model.safetensors", "config.json"
+NETWORK_FILES = (NETWORK_WEIGHTS, NETWORK_CONFIG)
+"""What makes the judge and the feature network: weights, and the order of the answers; other files may lie beside."""
+
 
 @dataclass(frozen=True)
 class Bundle:

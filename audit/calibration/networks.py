@@ -10,6 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from audit.calibration.bundle import NETWORK_CONFIG, NETWORK_WEIGHTS
+
 # B batch, H W pixels, D embedding
 
 
@@ -56,17 +58,17 @@ class DrawingNetwork(nn.Module):
         """Write ``model.safetensors`` (fp16) and ``config.json``."""
         directory.mkdir(parents=True, exist_ok=True)
         weights = {name: value.half().contiguous() for name, value in self.state_dict().items()}
-        save_file(weights, directory / "model.safetensors")
+        save_file(weights, directory / NETWORK_WEIGHTS)
         config = {"answers": self.answers, "width": self.width, "embedding": self.embedding}
-        (directory / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+        (directory / NETWORK_CONFIG).write_text(json.dumps(config, indent=2) + "\n")
 
     @classmethod
     def load(cls, directory: Path) -> DrawingNetwork:
         """Read what ``save`` wrote, in float32 and eval mode."""
-        config = json.loads((directory / "config.json").read_text())
+        config = json.loads((directory / NETWORK_CONFIG).read_text())
         answers = {name: tuple(names) for name, names in config["answers"].items()}
         network = cls(answers, config["width"], config["embedding"])
-        weights = load_file(directory / "model.safetensors")
+        weights = load_file(directory / NETWORK_WEIGHTS)
         network.load_state_dict({name: value.float() for name, value in weights.items()})
         return network.eval()
 

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from audit.calibration.networks import to_unit_range
-from audit.calibration.trainer import Schedule, seeded, train, training_device
+from audit.calibration.trainer import Schedule, seeded, train
+from audit.device import device_here
 
 LATENT_CHANNELS = 16
 KL_WEIGHT = 1e-6
@@ -38,7 +39,7 @@ def train_autoencoder(vae: AutoencoderKL, images: Tensor, schedule: Schedule, ch
 
     def loss_of(step: int, generator: torch.Generator) -> Tensor:
         chosen = torch.randint(len(images), (schedule.batch,), generator=generator)
-        x = to_unit_range(images[chosen]).to(training_device(), memory_format=torch.channels_last)
+        x = to_unit_range(images[chosen]).to(device_here(), memory_format=torch.channels_last)
         posterior = vae.encode(x).latent_dist
         noise = torch.randn(posterior.mean.shape, generator=generator).to(x.device)
         latents = posterior.mean + posterior.std * noise

@@ -15,7 +15,8 @@ from transformers import CLIPTokenizer
 
 from audit.calibration.networks import to_unit_range
 from audit.calibration.train_unet import token_ids
-from audit.calibration.trainer import Schedule, seeded, train, training_device
+from audit.calibration.trainer import Schedule, seeded, train
+from audit.device import device_here
 
 
 def clip_config(tokenizer: CLIPTokenizer) -> dict[str, Any]:
@@ -52,8 +53,8 @@ def train_clip(
     def loss_of(step: int, generator: torch.Generator) -> Tensor:
         chosen = torch.randint(len(images), (schedule.batch,), generator=generator)
         noise = 0.05 * torch.randn(schedule.batch, 3, 64, 64, generator=generator)
-        pictures, captioned = to_unit_range(images[chosen]) + noise, ids[chosen].to(training_device())
-        seen, said, scale = model(pictures.to(training_device()), captioned)
+        pictures, captioned = to_unit_range(images[chosen]) + noise, ids[chosen].to(device_here())
+        seen, said, scale = model(pictures.to(device_here()), captioned)
         same = (captioned[:, None] == captioned[None]).all(-1).float()
         target = same / same.sum(1, keepdim=True)
         logits = scale.clamp(max=50) * seen @ said.T

@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from audit.calibration.networks import DrawingNetwork, to_unit_range
-from audit.calibration.trainer import Schedule, seeded, train, training_device
+from audit.calibration.trainer import Schedule, seeded, train
 from audit.calibration.world import ATTRIBUTES, OCCUPATIONS
+from audit.device import device_here
 
 FACE = ("absent", "present")
 FACELESS_SHARE = 0.15
@@ -42,9 +43,9 @@ def train_network(
         if "face" in answers:
             faceless = torch.rand(schedule.batch, generator=generator) < FACELESS_SHARE
             x = torch.where(faceless.view(-1, 1, 1, 1), destroy_faces(x, generator), x)
-        logits = network(x.to(training_device()))
-        truth = {q: labels[q][chosen][~faceless].to(training_device()) for q in questions}
-        faced = (~faceless).to(training_device())
+        logits = network(x.to(device_here()))
+        truth = {q: labels[q][chosen][~faceless].to(device_here()) for q in questions}
+        faced = (~faceless).to(device_here())
         loss = torch.stack([functional.cross_entropy(logits[q][faced], truth[q]) for q in questions]).sum()
         if "face" in answers:
             loss = loss + functional.cross_entropy(logits["face"], faced.long())

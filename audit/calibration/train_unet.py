@@ -13,7 +13,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from audit.calibration.train_autoencoder import LATENT_CHANNELS
-from audit.calibration.trainer import Schedule, seeded, train, training_device
+from audit.calibration.trainer import Schedule, seeded, train
+from audit.device import device_here
 
 TEXT_WIDTH = 64
 CAPTION_DROPOUT = 0.1
@@ -106,7 +107,7 @@ class Examples:
 def train_denoiser(denoiser: Denoiser, examples: Examples, schedule: Schedule, checkpoint: Path) -> list[float]:
     """Train to predict v = √ᾱ ε − √(1−ᾱ) x₀ (Salimans & Ho 2022), by mean squared error."""
     ids, empty = token_ids(denoiser.tokenizer, examples.captions), token_ids(denoiser.tokenizer, [""])
-    device = training_device()
+    device = device_here()
     alphas = denoiser.scheduler.alphas_cumprod.to(device)
     parts = nn.ModuleDict({"unet": denoiser.unet, "text_encoder": denoiser.text_encoder})
 

@@ -14,6 +14,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from audit.device import device_here
+
 LOG = logging.getLogger(__name__)
 
 
@@ -55,11 +57,6 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def training_device() -> torch.device:
-    """Where parts are trained: on the GPU where there is one. Batches are drawn on the CPU in any case."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def train(
     module: nn.Module,
     loss_of: Callable[[int, torch.Generator], Tensor],
@@ -70,15 +67,16 @@ def train(
 
     Args:
         module: The trainable parts; left holding the averaged weights, in eval mode on the CPU.
-        loss_of: ``(step, generator) -> scalar loss``; the module is on ``training_device()`` then. The generator is
-            seeded by the step, so that a resumed run sees the batches that an uninterrupted one would have seen.
+        loss_of: ``(step, generator) -> scalar loss``; the module is on ``device_here()`` then. The generator is on
+            the CPU and seeded by the step, so that a resumed run sees the batches that an uninterrupted one would have
+            seen.
         schedule: Steps, rates, averaging.
         checkpoint: File to keep the state in.
 
     Returns:
         Mean loss of each tenth of the run.
     """
-    device = training_device()
+    device = device_here()
     module.to(device)
     optimizer = torch.optim.AdamW(
         module.parameters(), lr=schedule.learning_rate, betas=(0.9, 0.99), weight_decay=schedule.weight_decay

@@ -37,8 +37,22 @@ from audit.records import BASELINE
 ZERO_SHOT = "zero-shot"
 """Source of a further judge: the quality figures' CLIP model, asked which group's caption fits best."""
 
+CLIP_SOURCES = "a directory, hf-hub:OWNER/NAME, or a model with the tag of its weights (ViT-B-32:laion2b_s34b_b79k)"
+"""Where a CLIP model of the user's can come from, for messages."""
+
 GENERATED_HERE = ("calibration", "rendered")
 """Model sources that come with this package and draw the occupations of a world."""
+
+RAY_STEP = 0.0001
+"""Smallest share of a resource that Ray counts."""
+
+RESOURCES_OF_RAY: Mapping[str, str] = {
+    "CPU": "set workers.threads instead",
+    "GPU": "set workers.gpus_per_worker instead",
+    "memory": "set workers.memory_gb instead",
+    "object_store_memory": "remove it, workers keep nothing there",
+}
+"""Resources that Ray takes by options of their own → what to do; no custom resource can have these names."""
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 """Hosts that plain http may go to."""
@@ -128,6 +142,14 @@ def _unreserved_alias(alias: str) -> str:
     return alias
 
 
+def _quantity_of_ray(quantity: float) -> float:
+    """Refuse what Ray would end an audit for when it starts the workers."""
+    if 0 < quantity < RAY_STEP or (quantity > 1 and quantity != int(quantity)):
+        expected = f"expected a share of one, in steps of {RAY_STEP:g}, or a whole number of them"
+        raise _mistake(f"{expected}, found {quantity:g}; Ray gives out nothing between")
+    return quantity
+
+
 def _low_below_high(window: tuple[float, float]) -> tuple[float, float]:
     if not window[0] < window[1]:
         raise _mistake(f"expected the start of the window below its end, found [{window[0]:g}, {window[1]:g}]")
@@ -171,6 +193,11 @@ GateMeasure = Annotated[
         }
     ),
 ]
+
+
+def names_clip_weights(name: str) -> bool:
+    """Whether an open_clip name says which weights are meant: ``hf-hub:OWNER/NAME`` or ``MODEL:TAG``."""
+    return re.fullmatch(r"hf-hub:[\w.-]+/[\w.-]+|(?!(hf-hub|local-dir):)[\w.-]+:[\w.-]+", name) is not None
 
 
 def _word_or_other(value: object) -> str:
@@ -367,7 +394,8 @@ class QualityConfig(_Section):
     """What is measured beside fairness: what an intervention costs."""
 
     clip: Text = "bundled"
-    """CLIP model: ``bundled``, ``none``, an open_clip name or a directory."""
+    """CLIP model: ``bundled``, ``none``, an open_clip directory, ``hf-hub:OWNER/NAME``, or an open_clip model with the
+    tag of its weights (``ViT-B-32:laion2b_s34b_b79k``); without a tag it would have random weights and is refused."""
     features: Text = "bundled"
     """Network whose features the Fréchet and kernel distances compare: ``bundled``, ``none`` or a file with the weights
     of torchvision's Inception v3."""
@@ -461,16 +489,20 @@ class WorkersConfig(_Section):
 
     count: AutoOrCount = "auto"
     """Worker actors: a number, or ``auto`` for one per GPU, or per CPU core where there is none."""
-    gpus_per_worker: float = Field(1.0, ge=0, le=64)
-    """Share of a GPU that a worker holds, used only where there are GPUs; 0 leaves them to others."""
+    gpus_per_worker: Annotated[float, AfterValidator(_quantity_of_ray)] = Field(1.0, ge=0, le=64)
+    """GPUs that a worker holds, a share of one or whole ones, used only where there are GPUs; 0 leaves them to
+    others."""
     threads: int = Field(1, ge=1, le=256)
     """CPU threads of each worker; fixed, so that the number of workers cannot change a result."""
     memory_gb: Annotated[float, Field(gt=0, le=65_536)] | None = None
     """Main memory that a worker reserves on its node, in GB; nothing reserves none."""
     accelerator_type: Text | None = None
     """Kind of GPU that a worker must have, as Ray names it (``H100``, ``A100-80G``); used only where there are GPUs."""
-    resources: dict[Text, Annotated[float, Field(gt=0, le=1_000_000)]] = Field(default_factory=dict)
-    """Custom resources of the cluster that each worker takes, by name."""
+    resources: dict[Text, Annotated[float, Field(gt=0, le=1_000_000), AfterValidator(_quantity_of_ray)]] = Field(
+        default_factory=dict
+    )
+    """Custom resources of the cluster that each worker takes, by name: a share of one, or whole ones. CPUs, GPUs and
+    memory have keys of their own."""
     images_per_worker: Annotated[int, Field(ge=1)] | None = None
     """With ``count: auto``, start no more workers than give each this many images. On GPUs, where a worker takes about
     20 seconds to load, 1500 keeps loading below a twentieth of the work; nothing starts one per GPU or core."""
@@ -573,6 +605,7 @@ def _disagreements(config: AuditConfig) -> Iterator[Problem]:
     for index, mitigation in enumerate(config.mitigations):
         yield from _mitigation_disagreements(config, ("mitigations", index), mitigation)
     yield from _opinion_disagreements(config)
+    yield from _resources_of_ray(config.workers)
     yield from _webhook(config.alerts)
     yield from _output(config)
     yield from _repeated_gate_names(config)
@@ -688,6 +721,13 @@ def _opinion_disagreements(config: AuditConfig) -> Iterator[Problem]:
             if name not in known:
                 message = f"expected an audited attribute ({listing(known)}), found {name!r}{suggestion(name, known)}"
                 yield Problem((*at, "attributes", position), message, reads=(("attributes",),))
+
+
+def _resources_of_ray(workers: WorkersConfig) -> Iterator[Problem]:
+    for name, remedy in RESOURCES_OF_RAY.items():
+        if name in workers.resources:
+            message = f"expected a custom resource of the cluster, found {name!r}, which Ray counts itself; {remedy}"
+            yield Problem(("workers", "resources", name), message)
 
 
 def _webhook(alerts: AlertsConfig) -> Iterator[Problem]:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -38,7 +39,8 @@ class BiasFeature:
     Attributes:
         latent: Index in the autoencoder.
         score: Attribution to the group's probability, mean over samples and steps.
-        mean_firing_per_step: Mean value where the latent fires, for each sampler step; 0 where it never does.
+        mean_firing_per_step: Mean value for each sampler step, over all positions of the samples that show the group,
+            silent ones included.
     """
 
     latent: int
@@ -77,6 +79,11 @@ class Lens:
     hookpoint: str
     steps: int
     groups: dict[str, tuple[str, ...]]
+
+    @property
+    def device(self) -> torch.device:
+        """Where its tensors are, all of them on one device."""
+        return self.sae.decoder.device
 
     @property
     def name(self) -> str:
@@ -132,8 +139,16 @@ class Lens:
         )
 
     def to(self, device: torch.device | str) -> Lens:
-        """Copy the weights to where the model runs."""
-        return replace(self, sae=self.sae.to(device), heads=self.heads.to(device))
+        """Copy every tensor to where the model runs; this lens stays where it is."""
+        return replace(
+            self,
+            sae=copy.deepcopy(self.sae).to(device),  # a module would move in place, under whoever else holds it
+            heads=self.heads.to(device),
+            firing={
+                attribute: {group: values.to(device) for group, values in by_group.items()}
+                for attribute, by_group in self.firing.items()
+            },
+        )
 
     def _firing_tensors(self) -> dict[str, Tensor]:
         return {

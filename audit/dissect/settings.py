@@ -6,12 +6,14 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
-from audit.calibration.bundle import bundle_of, world_table
+from audit.calibration.bundle import NETWORK_FILES, bundle_of, world_table
 from audit.calibration.world import World
 from audit.config.settings import AuditConfig
 from audit.plan import group_phrase, prompt_text, prompts_of
+from audit.provenance import short_fingerprint
 from audit.records import Prompt
 
 LENS_FORMAT = 1
@@ -101,8 +103,16 @@ def lens_settings(config: AuditConfig) -> dict[str, Any]:
         "groups": {attribute: list(names) for attribute, names in dissected_groups(config).items()},
         "prompts": [prompt.text for prompt in dissected_prompts(config)],
         "strength_images": config.lens.strength_images,
-        "judge": config.judge.source,
+        "judge": _judge(config),
     }
+
+
+def _judge(config: AuditConfig) -> str:
+    """Name the judge that labels the trajectories, and its weights: another one's labels make another lens."""
+    source = Path(config.judge.source)
+    bundle = bundle_of(config.model) if config.judge.source == "bundled" else None
+    weights = short_fingerprint(bundle.judge, NETWORK_FILES) if bundle else short_fingerprint(source)
+    return f"{source.name}:{weights}"
 
 
 def lens_name(model_fingerprint: str, settings: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -11,13 +12,64 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from audit.calibration.bundle import bundle_of
+from audit.calibration.bundle import NETWORK_FILES, bundle_of
 from audit.calibration.networks import DrawingNetwork, to_unit_range
-from audit.config.settings import ModelConfig, QualityConfig
+from audit.config.settings import CLIP_SOURCES, ModelConfig, QualityConfig, names_clip_weights
+from audit.device import device_here
 from audit.measure.state_file import read_state
+from audit.provenance import short_fingerprint
 from audit.untrusted_model import check_clip
 
 FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ClipWeights:
+    """An OpenCLIP model and its weights, which are on this machine.
+
+    Attributes:
+        model: What open_clip is asked for: ``local-dir:DIRECTORY``, ``hf-hub:OWNER/NAME`` or a model.
+        tag: Of a model's weights, None where the model brings its own.
+        path: The directory, or the file of weights.
+        quick_gelu: Whether the weights want QuickGELU; a model's own config need not say so.
+    """
+
+    model: str
+    tag: str | None
+    path: Path
+    quick_gelu: bool = False
+
+    @property
+    def name(self) -> str:
+        """What a signature calls them."""
+        return self.model.rsplit("/", 1)[-1] + (f":{self.tag}" if self.tag else "")
+
+    @classmethod
+    def in_directory(cls, directory: Path) -> ClipWeights:
+        """Take an OpenCLIP directory."""
+        return cls(f"local-dir:{directory}", None, directory)
+
+    @classmethod
+    def named(cls, name: str) -> ClipWeights:
+        """Fetch ``hf-hub:OWNER/NAME`` or ``MODEL:TAG``, unless they are here.
+
+        Raises:
+            ValueError: The name says of no weights, or of some that open_clip does not know.
+            FileNotFoundError: They can be fetched from nowhere.
+        """
+        if not names_clip_weights(name):
+            raise ValueError(f"quality.clip: expected {CLIP_SOURCES}, found {name!r}, which names no weights")
+        import open_clip
+
+        source, _, tag = name.partition(":")
+        if source == "hf-hub":
+            return cls(name, None, Path(open_clip.download_pretrained({"hf_hub": f"{tag}/"})))
+        known = open_clip.get_pretrained_cfg(source, tag)
+        if not known:
+            raise ValueError(
+                f"quality.clip: expected weights that open_clip knows, found {name!r}; see list_pretrained()"
+            )
+        return cls(source, tag, Path(open_clip.download_pretrained(known)), bool(known.get("quick_gelu")))
 
 
 class ClipEmbedder:
@@ -26,33 +78,39 @@ class ClipEmbedder:
     ``logit_scale`` is what the model multiplies cosines with before a softmax, its inverse temperature.
 
     Args:
-        name: ``local-dir:DIRECTORY``, ``hf-hub:ID`` or a model name that open_clip knows.
+        weights: Of the model, and the model with them.
+        device: Where it computes.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, weights: ClipWeights, device: torch.device | str = "cpu") -> None:
         import open_clip  # takes seconds to import, and an audit without CLIP does not need it
 
-        self._model, _, _ = open_clip.create_model_and_transforms(name)
-        self._model.eval()
-        self._tokenizer = open_clip.get_tokenizer(name)
+        # create_model would fill a model whose weights it does not find with random numbers, and say so in a log.
+        self._model = open_clip.create_model_from_pretrained(
+            weights.model, weights.tag, force_quick_gelu=weights.quick_gelu, return_transform=False
+        )
+        self._model.eval().to(device)
+        self._tokenizer = open_clip.get_tokenizer(weights.model)
         self._size = self._model.visual.image_size[0]
         self.logit_scale = float(self._model.logit_scale.detach().exp())
-        self._mean = torch.tensor(self._model.visual.image_mean).view(1, 3, 1, 1)
-        self._std = torch.tensor(self._model.visual.image_std).view(1, 3, 1, 1)
-        self.signature = f"net:open_clip:{name.rsplit('/', 1)[-1]}|resize:bicubic-aa-{self._size}"
+        self._mean = torch.tensor(self._model.visual.image_mean, device=device).view(1, 3, 1, 1)
+        self._std = torch.tensor(self._model.visual.image_std, device=device).view(1, 3, 1, 1)
+        named = f"{weights.name}:{short_fingerprint(weights.path)}"
+        self.signature = f"net:open_clip:{named}|resize:bicubic-aa-{self._size}"
 
     @torch.inference_mode()
     def images(self, images: Tensor) -> FloatArray:
         """Embed uint8 images ``(n, 3, H, W)`` as unit rows ``(n, d)``."""
-        x = _resized(images, self._size)
+        x = _resized(images.to(self._mean.device), self._size)
         embedded: Tensor = self._model.encode_image((x - self._mean) / self._std, normalize=True)
-        return embedded.numpy()
+        return embedded.cpu().numpy()
 
     @torch.inference_mode()
     def text(self, text: str) -> FloatArray:
         """Embed a text as a unit vector ``(d,)``."""
-        embedded: Tensor = self._model.encode_text(self._tokenizer([text]), normalize=True)
-        return embedded[0].numpy()
+        tokens = self._tokenizer([text]).to(self._mean.device)
+        embedded: Tensor = self._model.encode_text(tokens, normalize=True)
+        return embedded[0].cpu().numpy()
 
 
 class FeatureEmbedder(Protocol):
@@ -71,14 +129,16 @@ class FeatureEmbedder(Protocol):
 class DrawingFeatures:
     """The calibration model's own feature network: 64-d, rows of norm √64, so that the kernel distance has a scale."""
 
-    def __init__(self, directory: Path) -> None:
-        self._network = DrawingNetwork.load(directory)
-        self.signature = "net:calibration-features-64|norm:sqrt-d|resize:none"
+    def __init__(self, directory: Path, device: torch.device | str = "cpu") -> None:
+        self._network = DrawingNetwork.load(directory).to(device)
+        self._device = device
+        weights = short_fingerprint(directory, NETWORK_FILES)
+        self.signature = f"net:calibration-features-64:{weights}|norm:sqrt-d|resize:none"
 
     @torch.inference_mode()
     def embed(self, images: Tensor) -> FloatArray:
         """Embed drawings or generated pictures of 64×64 pixels."""
-        features = self._network.embed(to_unit_range(images))
+        features = self._network.embed(to_unit_range(images.to(self._device))).cpu()
         rows: FloatArray = (functional.normalize(features, dim=1) * self._network.embedding**0.5).numpy()
         return rows
 
@@ -86,20 +146,22 @@ class DrawingFeatures:
 class InceptionFeatures:
     """Pooled 2048-d features of torchvision's Inception v3, from a weights file of the user's."""
 
-    def __init__(self, weights: Path) -> None:
+    def __init__(self, weights: Path, device: torch.device | str = "cpu") -> None:
         from torchvision.models import inception_v3  # takes seconds to import, and bundled features do not need it
 
         self._network = inception_v3(weights=None, init_weights=False, aux_logits=True)
         self._network.load_state_dict(read_state(weights))
         self._network.fc = nn.Identity()
-        self._network.eval()
-        self.signature = f"net:torchvision-inception-v3:{weights.name}|resize:bicubic-aa-299"
+        self._network.eval().to(device)
+        self._device = device
+        named = f"{weights.name}:{short_fingerprint(weights)}"
+        self.signature = f"net:torchvision-inception-v3:{named}|resize:bicubic-aa-299"
 
     @torch.inference_mode()
     def embed(self, images: Tensor) -> FloatArray:
         """Embed images of any size."""
-        embedded: Tensor = self._network(_resized(images, 299) * 2 - 1)
-        return embedded.numpy()
+        embedded: Tensor = self._network(_resized(images.to(self._device), 299) * 2 - 1)
+        return embedded.cpu().numpy()
 
 
 def _resized(images: Tensor, size: int) -> Tensor:
@@ -110,29 +172,27 @@ def _resized(images: Tensor, size: int) -> Tensor:
 
 
 def load_clip(quality: QualityConfig, model: ModelConfig) -> ClipEmbedder | None:
-    """Load the CLIP model that a config names; None where it names none.
+    """Load the CLIP model that a config names where this process computes; None where it names none.
 
     Raises:
-        ValueError: ``bundled`` was asked for and nothing is bundled with this model.
+        ValueError: ``bundled`` was asked for and nothing is bundled with this model, or a name names no weights.
         UntrustedModelError: The directory holds code or pickled weights.
     """
     if quality.clip == "none":
         return None
     if quality.clip != "bundled":
         if not Path(quality.clip).is_dir():
-            return ClipEmbedder(quality.clip)
+            return ClipEmbedder(ClipWeights.named(quality.clip), device_here())
         check_clip(Path(quality.clip))
-        return ClipEmbedder(f"local-dir:{quality.clip}")
+        return ClipEmbedder(ClipWeights.in_directory(Path(quality.clip)), device_here())
     bundle = bundle_of(model)
     if bundle is None:
-        raise ValueError(
-            f"model {model.source!r} has no bundled CLIP; set quality.clip to an open_clip name or to none"
-        )
-    return ClipEmbedder(f"local-dir:{bundle.clip}")
+        raise ValueError(f"model {model.source!r} has no bundled CLIP; set quality.clip to none, or to {CLIP_SOURCES}")
+    return ClipEmbedder(ClipWeights.in_directory(bundle.clip), device_here())
 
 
 def load_features(quality: QualityConfig, model: ModelConfig) -> FeatureEmbedder | None:
-    """Load the feature network that a config names; None where it names none.
+    """Load the feature network that a config names where this process computes; None where it names none.
 
     Raises:
         ValueError: ``bundled`` was asked for and nothing is bundled with this model.
@@ -140,10 +200,10 @@ def load_features(quality: QualityConfig, model: ModelConfig) -> FeatureEmbedder
     if quality.features == "none":
         return None
     if quality.features != "bundled":
-        return InceptionFeatures(Path(quality.features))
+        return InceptionFeatures(Path(quality.features), device_here())
     bundle = bundle_of(model)
     if bundle is None:
         raise ValueError(
             f"model {model.source!r} has no bundled feature network; set quality.features to Inception weights or none"
         )
-    return DrawingFeatures(bundle.features)
+    return DrawingFeatures(bundle.features, device_here())

@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from audit.calibration.bundle import bundle_of
+from audit.calibration.bundle import NETWORK_FILES, bundle_of
 from audit.calibration.networks import DrawingNetwork, to_unit_range
 from audit.config.settings import JudgeConfig, ModelConfig
+from audit.device import device_here
 from audit.measure.state_file import read_state
+from audit.provenance import short_fingerprint
 from audit.records import Status
 
 FloatArray = NDArray[np.float32]
@@ -66,16 +68,25 @@ class Judge(Protocol):
 class CalibrationJudge:
     """The bundled classifier of drawings: attributes, occupation, and whether there is a face at all."""
 
-    def __init__(self, directory: Path, attributes: Mapping[str, Sequence[str]], min_confidence: float) -> None:
-        self._network = DrawingNetwork.load(directory)
+    def __init__(
+        self,
+        directory: Path,
+        attributes: Mapping[str, Sequence[str]],
+        min_confidence: float,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self._network = DrawingNetwork.load(directory).to(device)
+        self._device = device
         self._columns = {name: _columns(self._network.answers, name, groups) for name, groups in attributes.items()}
         self._min_confidence = min_confidence
-        self.signature = f"judge:calibration|min_confidence:{min_confidence}"
+        weights = short_fingerprint(directory, NETWORK_FILES)
+        self.signature = f"judge:calibration:{weights}|min_confidence:{min_confidence}"
 
     @torch.inference_mode()
     def perceive(self, images: Tensor, occupation: str) -> Perceived:
         """Judge drawings or generated pictures."""
-        logits = self._network(to_unit_range(images))
+        answers = self._network(to_unit_range(images.to(self._device)))
+        logits = {question: values.cpu() for question, values in answers.items()}
         probabilities = {name: logits[name].softmax(1)[:, columns].numpy() for name, columns in self._columns.items()}
         present = logits["face"].softmax(1)[:, 1].numpy() >= 0.5
         statuses = [
@@ -102,20 +113,29 @@ class FairFaceJudge:
     the model draws more than faces.
     """
 
-    def __init__(self, checkpoint: Path, attributes: Mapping[str, Sequence[str]], min_confidence: float) -> None:
+    def __init__(
+        self,
+        checkpoint: Path,
+        attributes: Mapping[str, Sequence[str]],
+        min_confidence: float,
+        device: torch.device | str = "cpu",
+    ) -> None:
         self._attributes = {name: _fairface_groups(name, groups) for name, groups in attributes.items()}
         self._network = _resnet34(18)
         self._network.load_state_dict(read_state(checkpoint))
-        self._network.eval()
+        self._network.eval().to(device)
+        self._mean = torch.tensor([0.485, 0.456, 0.406], device=device).view(1, 3, 1, 1)
+        self._std = torch.tensor([0.229, 0.224, 0.225], device=device).view(1, 3, 1, 1)
         self._min_confidence = min_confidence
-        self.signature = f"judge:fairface:{checkpoint.name}|resize:bilinear-aa-224|min_confidence:{min_confidence}"
+        named = f"{checkpoint.name}:{short_fingerprint(checkpoint)}"
+        self.signature = f"judge:fairface:{named}|resize:bilinear-aa-224|min_confidence:{min_confidence}"
 
     @torch.inference_mode()
     def perceive(self, images: Tensor, occupation: str) -> Perceived:
         """Judge photographs or generated images of faces; FairFace knows no occupations."""
-        x = functional.interpolate(images.float() / 255, size=(224, 224), mode="bilinear", antialias=True)
-        mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-        logits = self._network((x - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1))
+        pixels = images.to(self._mean.device).float() / 255
+        x = functional.interpolate(pixels, size=(224, 224), mode="bilinear", antialias=True)
+        logits = self._network((x - self._mean) / self._std).cpu()
         probabilities = {}
         for name, groups in self._attributes.items():
             start, stop = FAIRFACE_BLOCKS[name]
@@ -153,16 +173,16 @@ def confidence_statuses(probabilities: Mapping[str, FloatArray], minimum: float)
 
 
 def load_judge(judge: JudgeConfig, model: ModelConfig, attributes: Mapping[str, Sequence[str]]) -> Judge:
-    """Load the judge that a config names; ``bundled`` is the one trained with the calibration model.
+    """Load the judge that a config names where this process computes; ``bundled`` came with the calibration model.
 
     Raises:
         ValueError: The judge does not know an attribute or a group, or no judge is bundled with this model.
     """
     if judge.source != "bundled":
-        return FairFaceJudge(Path(judge.source), attributes, judge.min_confidence)
+        return FairFaceJudge(Path(judge.source), attributes, judge.min_confidence, device_here())
     bundle = bundle_of(model)
     if bundle is None:
         raise ValueError(
             f"model {model.source!r} has no bundled judge; set judge.source to a FairFace checkpoint (ResNet-34)"
         )
-    return CalibrationJudge(bundle.judge, attributes, judge.min_confidence)
+    return CalibrationJudge(bundle.judge, attributes, judge.min_confidence, device_here())

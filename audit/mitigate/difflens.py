@@ -45,27 +45,19 @@ class DiffLensEdit:
     def __init__(self, lens: Lens, attribute: str, kind: EditKind, steering: Steering) -> None:
         groups = lens.groups[attribute]
         self._sae = lens.sae
-        self._assigned = torch.tensor([groups.index(group) for group in steering.groups])
-        self._strengths = torch.tensor(steering.strengths)
+        self._assigned = torch.tensor([groups.index(group) for group in steering.groups], device=lens.device)
+        self._strengths = torch.tensor(steering.strengths, device=lens.device)
         self._excess = _factors(lens, attribute, kind)(self._assigned, self._strengths) - 1
         self._pushes = _pushes(lens, attribute) if kind == "add" else None
 
     def __call__(self, step: int, h: Tensor) -> Tensor:
-        """Edit maps ``(B, C, H, W)`` of the conditional half at one step."""
-        self._to(h.device)
+        """Edit maps ``(B, C, H, W)`` of the conditional half at one step; they are on the lens's device."""
         change = self._excess[:, None, :] * self._sae.latents_of_map(h.float())
         delta = self._sae.map_delta(change, h.shape)
         if self._pushes is not None:
             push = self._pushes[self._assigned, step].reshape(h.shape)
             delta = delta + self._strengths.view(-1, 1, 1, 1) * push
         return h + delta.to(h.dtype)
-
-    def _to(self, device: torch.device) -> None:
-        if self._excess.device != device:
-            self._sae = self._sae.to(device)
-            self._assigned, self._strengths = self._assigned.to(device), self._strengths.to(device)
-            self._excess = self._excess.to(device)
-            self._pushes = None if self._pushes is None else self._pushes.to(device)
 
 
 @dataclass(frozen=True)
@@ -85,8 +77,9 @@ class _Factors:
 
 
 def _factors(lens: Lens, attribute: str, kind: EditKind) -> _Factors:
-    owned = torch.zeros(len(lens.groups[attribute]), lens.sae.shape.n_latents, dtype=torch.bool)
-    for row, group in enumerate(lens.groups[attribute]):
+    groups = lens.groups[attribute]
+    owned = torch.zeros(len(groups), lens.sae.shape.n_latents, dtype=torch.bool, device=lens.device)
+    for row, group in enumerate(groups):
         owned[row, [feature.latent for feature in lens.features[attribute].get(group, ())]] = True
     return _Factors(owned, kind)
 

@@ -13,6 +13,7 @@ from audit.calibration.bundle import world_table
 from audit.calibration.renderer import render
 from audit.calibration.world import World, draw_labels, face_noise
 from audit.config.settings import ModelConfig, SamplingConfig
+from audit.device import device_here
 from audit.models.arm import Arm, Observer
 from audit.models.ddim import ReverseSchedule
 from audit.models.hookpoints import find_hookpoint
@@ -171,5 +172,4 @@ def load_generator(model: ModelConfig, sampling: SamplingConfig, hookpoint: str 
     """Load the generator that a config names, on the GPU where there is one."""
     if model.source == "rendered":
         return RenderedGenerator(World.load(world_table(model)), model_fingerprint(model))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return DiffusionGenerator(load_pipeline(model, device), sampling, hookpoint, model_fingerprint(model))
+    return DiffusionGenerator(load_pipeline(model, device_here()), sampling, hookpoint, model_fingerprint(model))

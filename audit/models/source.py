@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import functools
+import logging
 from pathlib import Path
 
 from audit.calibration.bundle import bundle_of, world_table
 from audit.config.settings import ModelConfig
 from audit.provenance import fingerprint
+from audit.untrusted_model import INDEX
+
+LOG = logging.getLogger(__name__)
 
 WEIGHT_FILES = ("**/*.safetensors", "**/*.json")
 
@@ -19,14 +23,35 @@ def pipeline_source(model: ModelConfig) -> str:
 
 
 def model_fingerprint(model: ModelConfig) -> str:
-    """Hash of a model's weights and configs; of the table for ``rendered``; id and revision for a model on the hub."""
+    """Hash of a model's weights and configs; of the table for ``rendered``; id and commit for a model on the hub.
+
+    A branch or a tag of the hub may stand for other weights tomorrow, so it is the commit behind it that counts.
+    """
     if model.source == "rendered":
         table = world_table(model)
         return fingerprint(table.parent, (table.name,))
     source = pipeline_source(model)
     if Path(source).is_dir():
         return _directory_fingerprint(source)
-    return f"{source}@{model.revision or 'main'}"
+    return f"{source}@{_commit(source, model.revision or 'main')}"
+
+
+@functools.cache
+def _commit(source: str, revision: str) -> str:
+    """Return the commit that the hub has under a revision, or that is cached where the hub does not answer.
+
+    It is also the one that a pipeline is loaded from. Asked once: a hub that is out of reach takes half a minute to say
+    so, and every audit has a process of its own. Where nobody knows the commit, the revision itself is returned: a
+    driver need not reach the hub as its workers do.
+    """
+    from huggingface_hub import hf_hub_download
+
+    try:
+        index = hf_hub_download(source, INDEX, revision=revision)
+    except OSError as error:
+        LOG.warning("%s@%s: the hub does not say which commit that is (%s)", source, revision, type(error).__name__)
+        return revision
+    return Path(index).parent.name
 
 
 @functools.cache

@@ -102,6 +102,26 @@ workers: {count: fast}
             "name: a\ntargets:\n  gender: {csv: x.csv, mapping: {}}\n",
             "3:24: targets.gender.mapping: expected one of csv, categories; found 'mapping'",
         ),
+        (
+            "name: a\nworkers:\n  resources: {fast_disk: 1, CPU: 2}\n",
+            "3:34: workers.resources.CPU: expected a custom resource of the cluster, found 'CPU', which Ray counts "
+            "itself; set workers.threads instead",
+        ),
+        (
+            "name: a\nworkers: {resources: {GPU: 1}}\n",
+            "2:28: workers.resources.GPU: expected a custom resource of the cluster, found 'GPU', which Ray counts "
+            "itself; set workers.gpus_per_worker instead",
+        ),
+        (
+            "name: a\nworkers: {gpus_per_worker: 1.5}\n",
+            "2:28: workers.gpus_per_worker: expected a share of one, in steps of 0.0001, or a whole number of them, "
+            "found 1.5; Ray gives out nothing between",
+        ),
+        (
+            "name: a\nworkers: {gpus_per_worker: 0.00001}\n",
+            "2:28: workers.gpus_per_worker: expected a share of one, in",
+        ),
+        ("name: a\nworkers: {resources: {rack: 2.5}}\n", "2:29: workers.resources.rack: expected a share of one, in"),
         ("name: !!python/name:os.system a\n", "1:7: name: expected no tag, found"),
         ("name: a\n? [b]\n: 1\n", "2:3: expected a word as key, found a list or mapping"),
         ("name: a\n<<: {seed: 1}\n", "2:1: <<: expected one of name, seed"),

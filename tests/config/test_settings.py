@@ -300,6 +300,17 @@ def test_zero_shot_clip_is_asked_by_default_wherever_a_clip_model_is_loaded():
     assert AuditConfig(name="audit", second_opinions=[]).second_opinions == ()
 
 
+@pytest.mark.parametrize("name", ["CPU", "GPU", "memory", "object_store_memory"])
+def test_a_resource_that_ray_counts_itself_is_no_custom_one(name):
+    assert list(mistakes(workers={"resources": {name: 1}})) == [("workers", "resources", name)]
+
+
+@pytest.mark.parametrize("quantity", [0.0001, 0.25, 1, 1.0, 2.0, 64])
+def test_shares_of_one_and_whole_ones_can_be_asked_of_ray(quantity):
+    workers = AuditConfig(name="audit", workers={"gpus_per_worker": quantity, "resources": {"rack": quantity}}).workers
+    assert (workers.gpus_per_worker, workers.resources) == (quantity, {"rack": quantity})
+
+
 def test_further_judges_must_be_others_with_names_and_attributes_of_their_own():
     found = mistakes(
         judge={"source": "fairface.pt"},

@@ -12,6 +12,7 @@ from audit.dissect.settings import Dissection, name_groups
 from audit.measure.judges import Perceived
 from audit.models.generator import load_generator
 from audit.records import Prompt, Status
+from tests.pretended_gpu import pretended_gpu
 
 STEPS, TRAJECTORIES = 3, 48
 GROUPS = {"tint": ("dark", "bright")}
@@ -107,6 +108,22 @@ def test_a_lens_has_features_firing_and_quality_for_every_group(generator, basel
         assert lens.firing["tint"][group].shape == (STEPS, 16, len(features))
     assert len(lens.quality["unexplained_variance"]) == STEPS
     assert lens.quality["completeness_gap"] < 1e-4
+
+
+def test_mean_firing_counts_the_places_where_a_feature_is_silent(dissected):
+    lens, recording = dissected
+    [feature, *_] = lens.features["tint"]["dark"]
+    rows = (recording.labels["tint"] == 0).nonzero().flatten()
+    values = lens.sae.latents_of_map(recording.at(1, rows))[..., feature.latent]
+    assert (values == 0).any()
+    assert feature.mean_firing_per_step[1] == pytest.approx(float(values.mean()), abs=1e-5)
+
+
+def test_a_lens_is_the_same_where_the_model_runs_on_a_gpu(dissected, tiny_pipeline):
+    with pretended_gpu():
+        model = load_generator(ModelConfig(source=str(tiny_pipeline)), SamplingConfig(steps=STEPS, guidance=2.0))
+        lens, _ = dissect(model, "zero")
+    assert lens.features == dissected[0].features
 
 
 def test_a_lens_survives_its_directory(dissected, tmp_path):

@@ -74,6 +74,14 @@ def test_saving_what_was_loaded_changes_no_byte(lens, tmp_path):
         assert path.read_bytes() == (tmp_path / "second" / path.name).read_bytes(), path.name
 
 
+def test_a_lens_moves_as_a_whole_and_leaves_the_one_that_was_moved(lens):
+    there = lens.to("meta")
+    tensors = [*there.sae.state_dict().values(), *there.heads.weights.values(), *there.heads.biases.values()]
+    tensors += [values for by_group in there.firing.values() for values in by_group.values()]
+    assert {tensor.device.type for tensor in tensors} == {there.device.type} == {"meta"}
+    assert lens.device.type == lens.sae.encoder.device.type == "cpu"
+
+
 def test_card_shows_the_figures(lens, tmp_path):
     lens.save(tmp_path)
     card = (tmp_path / "card.md").read_text()

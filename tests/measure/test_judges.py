@@ -1,17 +1,24 @@
 """Judges: groups by name and not by position, and a status for what is no face."""
 
+import re
+import shutil
+
 import numpy as np
 import pytest
 import torch
 from torchvision.models import resnet34
 
+from audit.calibration.bundle import BUNDLED
 from audit.calibration.labels import ATTRIBUTES, OCCUPATIONS, face_noise
+from audit.calibration.networks import DrawingNetwork
 from audit.calibration.renderer import render
 from audit.calibration.train_readers import destroy_faces
+from audit.calibration.trainer import seeded
 from audit.calibration.world import uniform_labels
 from audit.config.settings import JudgeConfig, ModelConfig
-from audit.measure.judges import FAIRFACE_LOGITS, load_judge
+from audit.measure.judges import FAIRFACE_LOGITS, CalibrationJudge, load_judge
 from audit.records import Status
+from tests.pretended_gpu import pretended_gpu
 
 FAIRFACE_GROUPS = {
     "gender": ("female", "male"),
@@ -85,6 +92,42 @@ def test_fairface_sums_its_columns_into_groups_and_drops_none(tmp_path, drawings
         assert seen.probabilities[attribute].shape == (2, len(groups))
         assert np.allclose(seen.probabilities[attribute].sum(1), 1, atol=1e-5)
     assert seen.prompt_shown is None
+
+
+def test_another_judge_of_the_same_name_has_another_signature(tmp_path):
+    signatures = set()
+    for seed in (0, 1):
+        with seeded(seed):
+            torch.save(resnet34(num_classes=18).state_dict(), tmp_path / "fairface.pt")
+        config = JudgeConfig(source=str(tmp_path / "fairface.pt"))
+        signatures.add(load_judge(config, ModelConfig(source="anything"), FAIRFACE_GROUPS).signature)
+    assert len(signatures) == 2
+    assert all(re.match(r"judge:fairface:fairface\.pt:[0-9a-f]{12}\|", signature) for signature in signatures)
+
+
+def test_the_bundled_judge_is_named_by_its_weights_and_not_by_what_is_known_of_its_errors(tmp_path):
+    shutil.copytree(BUNDLED / "judge", tmp_path / "judge")
+    before = CalibrationJudge(tmp_path / "judge", ATTRIBUTES, 0.5).signature
+    (tmp_path / "judge" / "confusion.json").unlink()
+    assert CalibrationJudge(tmp_path / "judge", ATTRIBUTES, 0.5).signature == before
+    DrawingNetwork(DrawingNetwork.load(tmp_path / "judge").answers).save(tmp_path / "judge")
+    assert CalibrationJudge(tmp_path / "judge", ATTRIBUTES, 0.5).signature != before
+
+
+@pytest.mark.parametrize("source", ["bundled", "fairface.pt"])
+def test_a_judge_sees_the_same_on_a_gpu(tmp_path, drawings, source):
+    groups = ATTRIBUTES if source == "bundled" else FAIRFACE_GROUPS
+    torch.save(resnet34(num_classes=18).state_dict(), tmp_path / "fairface.pt")
+    config = JudgeConfig(source=source if source == "bundled" else str(tmp_path / source))
+    here = load_judge(config, ModelConfig(), groups)
+    with pretended_gpu():
+        there = load_judge(config, ModelConfig(), groups)
+        assert {parameter.device.type for parameter in there._network.parameters()} == {"cuda"}
+        found = there.perceive(drawings[0][:2], "doctor")
+    expected = here.perceive(drawings[0][:2], "doctor")
+    for name, values in expected.probabilities.items():
+        np.testing.assert_array_equal(found.probabilities[name], values)
+    assert found.statuses == expected.statuses
 
 
 def test_fairface_refuses_attributes_that_it_has_not():

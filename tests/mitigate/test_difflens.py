@@ -77,6 +77,16 @@ def test_the_edit_is_the_decoded_change_of_the_listed_latents(h, kind):
     assert torch.allclose(DiffLensEdit(lens, "gender", kind, steering(*s))(1, h), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["add", "scale"])
+def test_an_edit_lives_where_its_lens_is_and_moves_nothing(h, kind):
+    lens = a_lens()
+    edit = DiffLensEdit(lens.to("meta"), "gender", kind, steering(0.5, 1.5, 0.0, 1.0))
+    assert edit(1, h.to("meta")).device.type == "meta"
+    assert lens.sae.decoder.device.type == "cpu"
+    with pytest.raises(RuntimeError, match=r"[Dd]evice"):
+        edit(1, h)
+
+
 def test_each_image_is_steered_by_itself(h):
     edit = DiffLensEdit(a_lens(), "gender", "add", steering(0.0, 1.0, 0.0, 0.0))
     changed = (edit(0, h) != h).flatten(1).any(1)

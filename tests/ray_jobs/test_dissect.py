@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from audit.config.settings import AuditConfig
+from audit.calibration.bundle import bundle_of
+from audit.config.file import read_config
+from audit.config.settings import AuditConfig, JudgeConfig
 from audit.dissect.lens import Lens
+from audit.dissect.settings import dissected_prompts, lens_name, lens_settings
 from audit.evidence import keep_evidence, lens_evidence
 from audit.folder_copy import folder_on_disk, folder_to_fill
 from audit.place import place_of
@@ -20,6 +23,7 @@ from ray_jobs import dissect
 from ray_jobs.dissect import LensWorker
 from ray_jobs.pool import PoolError
 from ray_jobs.run import run_audit
+from tests.pretended_gpu import pretended_gpu
 
 TINY = {
     "name": "tiny",
@@ -32,6 +36,9 @@ TINY = {
     "tracking": {"enabled": False},
     "workers": {"count": 2},
 }
+
+
+FROM_OUTSIDE = {"source": "somebody/model"}
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +62,29 @@ def test_the_same_audit_finds_the_lens_again(lens_directory, config):
     assert dissect.find_lens(config).absolute() == lens_directory
     other = config.model_copy(update={"sampling": config.sampling.model_copy(update={"guidance": 1.0})})
     assert dissect.find_lens(other) is None
+
+
+def test_the_lens_of_another_judge_is_another_lens(tmp_path):
+    config = AuditConfig(**TINY, model=FROM_OUTSIDE, quality={"clip": "none"})
+    names = []
+    for weights in (b"first", b"second"):
+        (tmp_path / "fairface.pt").write_bytes(weights)
+        judged = config.model_copy(update={"judge": JudgeConfig(source=str(tmp_path / "fairface.pt"))})
+        names.append(lens_name("model", lens_settings(judged)))
+    assert names[0] != names[1]
+
+
+def test_the_lens_that_ships_with_the_model_is_the_one_that_the_shipped_audit_finds():
+    shipped = read_config(Path(__file__).parents[2] / "configs" / "occupations.yaml")
+    assert dissect.find_lens(shipped).parent == bundle_of(shipped.model).lenses
+
+
+def test_strengths_are_searched_where_the_model_runs(config, lens_directory):
+    with pretended_gpu():
+        worker = dissect.LensWorker(config, str(lens_directory), threads=1)
+        [doctor, *_] = dissected_prompts(config)
+        found = worker.do(dissect.LensTask("doctor-gender", "gender", doctor))
+    assert found == Lens.load(lens_directory).strengths["gender"][doctor.id]
 
 
 def test_no_mitigation_needs_no_lens(config, cluster):
