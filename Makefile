@@ -9,13 +9,20 @@ OUT ?= build/calibration
 TABLE ?=
 QUICK ?=
 
-.PHONY: demo test check audit-dependencies format calibration bench fuzz coverage clean
+.PHONY: demo test test-ray test-rest check audit-dependencies format calibration bench fuzz coverage clean
 
 demo: $(INSTALLED)
 	$(BIN)/difflens-audit run configs/occupations.yaml
 
+# Tests that start Ray take about as long as all others, so both halves run at a time, each with a core to itself.
 test: check
-	$(BIN)/pytest -q
+	OMP_NUM_THREADS=1 $(MAKE) --jobs=2 --output-sync=target test-ray test-rest
+
+test-ray: $(INSTALLED)
+	$(BIN)/pytest -q tests/ray_jobs
+
+test-rest: $(INSTALLED)
+	$(BIN)/pytest -q --ignore tests/ray_jobs
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

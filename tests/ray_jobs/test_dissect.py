@@ -81,7 +81,7 @@ def test_the_lens_that_ships_with_the_model_is_the_one_that_the_shipped_audit_fi
 
 def test_strengths_are_searched_where_the_model_runs(config, lens_directory):
     with pretended_gpu():
-        worker = dissect.LensWorker(config, str(lens_directory), threads=1)
+        worker = LensWorker(config, str(lens_directory), 1, str(Path.cwd()))
         [doctor, *_] = dissected_prompts(config)
         found = worker.do(dissect.LensTask("doctor-gender", "gender", doctor))
     assert found == Lens.load(lens_directory).strengths["gender"][doctor.id]
