@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from audit.device import device_here
 from audit.dissect.attribution import (
     StreamingAttribution,
     code_change,
@@ -209,12 +210,16 @@ def build_lens(
         buffer=1 << 20,
     )
     LOG.info("sampling %d trajectories, then %d steps of the autoencoder", settings.trajectories, settings.sae_steps)
-    sae, sae_quality = train_sae(iter(recorder), training, torch.Generator().manual_seed(settings.seed))
+    draws = torch.Generator().manual_seed(settings.seed)
+    sae, sae_quality = train_sae(iter(recorder), training, draws, device=device_here())
     recording = recorder.recording()
     LOG.info("fitting the group heads")
     heads, accuracy = fit_group_heads(recording.maps, recording.labels, groups)
     LOG.info("attributing each group's probability to latents")
-    scores = {attribute: _attribute_latents(sae, heads, recording, attribute, settings) for attribute in groups}
+    scores = {
+        attribute: _attribute_latents(sae, heads.to(sae.decoder.device), recording, attribute, settings)
+        for attribute in groups
+    }
     chosen = {attribute: rank_features(s.mean(), settings.features_per_group) for attribute, s in scores.items()}
     firing = {
         attribute: {
@@ -234,7 +239,7 @@ def build_lens(
         hookpoint=settings.hookpoint,
         steps=settings.steps,
         groups=dict(groups),
-    )
+    ).to("cpu")
 
 
 def _attribute_latents(
@@ -249,7 +254,7 @@ def _attribute_latents(
     members = torch.nn.functional.one_hot(labels[rows], len(heads.groups[attribute])).float()
     total: StreamingAttribution | None = None
     for step in range(settings.steps):
-        maps = recording.at(step, rows)
+        maps = recording.at(step, rows).to(sae.decoder.device)
         codes = sae.codes_of_map(maps)
         baseline = _counterfactual(sae, recording, step, rows) if settings.baseline == "counterfactual" else None
         effects = latent_effects(sae, heads.weights[attribute][step], codes.values.shape[1])
@@ -263,16 +268,14 @@ def _attribute_latents(
 
 
 def _counterfactual(sae: SparseAutoencoder, recording: Recording, step: int, rows: Tensor) -> SparseCodes:
-    return sae.codes_of_map(recording.at(step, recording.partners[rows]))
+    return sae.codes_of_map(recording.at(step, recording.partners[rows]).to(sae.decoder.device))
 
 
 def _firing(sae: SparseAutoencoder, recording: Recording, attribute: str, group: int, latents: Sequence[int]) -> Tensor:
     """Mean value ``(S, P, F)`` of the listed latents over the samples that show ``group``, silent ones included."""
     rows = (recording.labels[attribute] == group).nonzero().flatten()
-    means = [
-        sae.latents_of_map(recording.at(step, rows))[..., list(latents)].mean(0) for step in range(len(recording.maps))
-    ]
-    return torch.stack(means)
+    maps = (recording.at(step, rows).to(sae.decoder.device) for step in range(len(recording.maps)))
+    return torch.stack([sae.latents_of_map(of_step)[..., list(latents)].mean(0) for of_step in maps])
 
 
 def _features(

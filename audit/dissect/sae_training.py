@@ -37,6 +37,10 @@ class ActivationBatch:
         """Select rows by index, mask or slice."""
         return ActivationBatch(self.vectors[rows], self.steps[rows], self.trajectories[rows])
 
+    def to(self, device: torch.device | str) -> ActivationBatch:
+        """Copy to a device."""
+        return ActivationBatch(self.vectors.to(device), self.steps.to(device), self.trajectories.to(device))
+
 
 @dataclass(frozen=True)
 class SaeTraining:
@@ -137,8 +141,7 @@ class ShuffleBuffer:
         return self.held[self._places(count)]
 
     def _places(self, count: int) -> Tensor:
-        drawn = torch.randint(len(self.held), (count,), generator=self._generator)
-        return drawn.to(self.held.vectors.device)
+        return torch.randint(len(self.held), (count,), generator=self._generator)
 
 
 def train_sae(
@@ -146,8 +149,12 @@ def train_sae(
     settings: SaeTraining,
     generator: torch.Generator,
     progress: Callable[[int, float], None] | None = None,
+    device: torch.device | str = "cpu",
 ) -> tuple[SparseAutoencoder, SaeQuality]:
-    """Train an autoencoder on a stream, on the device of its vectors, and measure it on held-out trajectories.
+    """Train an autoencoder on a stream and measure it on held-out trajectories.
+
+    The buffer stays where the stream's vectors are, since it may be larger than a GPU's memory; each step's batch goes
+    to the autoencoder.
 
     Args:
         stream: Batches that each hold whole trajectories, read lazily, so a generator that samples the model is
@@ -155,6 +162,7 @@ def train_sae(
         settings: Settings of the run.
         generator: CPU generator of the dictionary's start and of every draw.
         progress: Called after each step with its number, from 1, and the loss.
+        device: Where the autoencoder is trained and returned.
 
     Raises:
         ValueError: Where the stream has nothing to train on, nothing held out, or lacks a sampler step.
@@ -163,9 +171,10 @@ def train_sae(
     source = _set_aside(stream, settings, held_out)
     buffer = ShuffleBuffer(settings.buffer, generator)
     buffer.fill(source)
-    trainer = _Trainer(_initial_sae(buffer.held, settings, generator), settings, _step_weights(buffer.held))
+    sae = _initial_sae(buffer.held, settings, generator).to(device)
+    trainer = _Trainer(sae, settings, _step_weights(buffer.held).to(device))
     for step in range(settings.steps):
-        loss = trainer.step(buffer.draw(settings.batch), step)
+        loss = trainer.step(buffer.draw(settings.batch).to(device), step)
         buffer.refresh(source, settings.batch // settings.reuse)
         if progress is not None:
             progress(step + 1, loss)
@@ -174,7 +183,7 @@ def train_sae(
             f"expected every {settings.held_out_every}th trajectory held out, found none among those read; "
             "lower held_out_every or raise lens.trajectories"
         )
-    sae = trainer.sae.eval().requires_grad_(False)
+    sae.eval().requires_grad_(False)
     return sae, measure_sae(sae, _concatenate(held_out))
 
 
@@ -187,12 +196,13 @@ def measure_sae(sae: SparseAutoencoder, held_out: ActivationBatch, chunk: int = 
     """
     variance = _mean_variance_per_step(held_out) * torch.bincount(held_out.steps)
     error = torch.zeros_like(variance)
-    fired = torch.zeros(sae.shape.n_latents, dtype=torch.bool, device=variance.device)
+    fired = torch.zeros(sae.shape.n_latents, dtype=torch.bool, device=sae.decoder.device)
     for start in range(0, len(held_out), chunk):
         part = held_out[start : start + chunk]
-        codes = sae.encode_sparse(part.vectors)
-        residual = (part.vectors - sae.decode_sparse(codes)).double()
-        error.index_add_(0, part.steps, residual.square().sum(1))
+        vectors = part.vectors.to(sae.decoder.device)
+        codes = sae.encode_sparse(vectors)
+        residual = (vectors - sae.decode_sparse(codes)).double()
+        error.index_add_(0, part.steps, residual.square().sum(1).to(error.device))
         fired[codes.indices[codes.values > 0]] = True
     mean, largest = _dictionary_overlap(sae.decoder)
     return SaeQuality(
@@ -274,7 +284,7 @@ def _set_aside(
 def _initial_sae(sample: ActivationBatch, settings: SaeTraining, generator: torch.Generator) -> SparseAutoencoder:
     width = int(sample.vectors.shape[1])
     shape = SaeShape(width, width * settings.expansion, settings.k, settings.whole_map, settings.hookpoint)
-    sae = SparseAutoencoder(shape, generator).to(sample.vectors.device)
+    sae = SparseAutoencoder(shape, generator)
     sae.fit_inputs(sample.vectors)
     return sae
 

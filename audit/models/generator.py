@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline
 
 # B images, L text tokens, D text width, h w latent grid
+
+EMBEDDED_TEXTS = 128
+"""Text embeddings kept on the device, 0.5 MB each for Stable Diffusion: an audit may have thousands of prompts."""
 
 
 class Generator(Protocol):
@@ -74,7 +78,7 @@ class DiffusionGenerator:
         self._guidance = sampling.guidance
         self._schedule = ReverseSchedule.of(pipeline.scheduler, sampling.steps)
         self._hooked = find_hookpoint(pipeline.unet, hookpoint)
-        self._text: dict[str, Tensor] = {}
+        self._embed = lru_cache(EMBEDDED_TEXTS)(self._embedding)
         self.fingerprint = fingerprint
 
     @property
@@ -110,12 +114,10 @@ class DiffusionGenerator:
         unconditional, conditional = torch.stack([self._embed(text) for text in texts], 1)
         return torch.cat([unconditional, conditional]) if self._guidance > 1 else conditional
 
-    def _embed(self, text: str) -> Tensor:
-        """Text embedding ``(2, L, D)`` of the empty prompt and of ``text``, made once per text."""
-        if text not in self._text:
-            conditional, unconditional = self._pipeline.encode_prompt(text, self._pipeline.device, 1, True)
-            self._text[text] = torch.cat([unconditional, conditional])
-        return self._text[text]
+    def _embedding(self, text: str) -> Tensor:
+        """Text embedding ``(2, L, D)`` of the empty prompt and of ``text``."""
+        conditional, unconditional = self._pipeline.encode_prompt(text, self._pipeline.device, 1, True)
+        return torch.cat([unconditional, conditional])
 
     def _noise(self, seeds: Sequence[int]) -> Tensor:
         unet = self._pipeline.unet

@@ -1,13 +1,17 @@
 """Dissecting: counterfactual pairs share their noise, and what a lens holds is what was seen at the hookpoint."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 
 from audit.config.settings import ModelConfig, SamplingConfig
+from audit.dissect import build
 from audit.dissect.build import Recorder, build_lens, plan_trajectories
 from audit.dissect.examples import mean_activity, write_examples
 from audit.dissect.lens import Lens
+from audit.dissect.sae_training import train_sae
 from audit.dissect.settings import Dissection, name_groups
 from audit.measure.judges import Perceived
 from audit.models.generator import load_generator
@@ -119,11 +123,20 @@ def test_mean_firing_counts_the_places_where_a_feature_is_silent(dissected):
     assert feature.mean_firing_per_step[1] == pytest.approx(float(values.mean()), abs=1e-5)
 
 
-def test_a_lens_is_the_same_where_the_model_runs_on_a_gpu(dissected, tiny_pipeline):
+def trained_on_the_cpu(stream, settings, draws, device):
+    """The pretended GPU has no gradients: train beside it, and measure and go on there."""
+    sae, quality = train_sae(stream, settings, draws)
+    return copy.deepcopy(sae).to(device), quality
+
+
+def test_a_lens_is_the_same_where_the_model_runs_on_a_gpu(dissected, tiny_pipeline, monkeypatch):
+    monkeypatch.setattr(build, "train_sae", trained_on_the_cpu)
     with pretended_gpu():
         model = load_generator(ModelConfig(source=str(tiny_pipeline)), SamplingConfig(steps=STEPS, guidance=2.0))
         lens, _ = dissect(model, "zero")
     assert lens.features == dissected[0].features
+    assert all(torch.equal(a, b) for a, b in zip(lens.sae.parameters(), dissected[0].sae.parameters(), strict=True))
+    assert torch.equal(lens.firing["tint"]["dark"], dissected[0].firing["tint"]["dark"])
 
 
 def test_a_lens_survives_its_directory(dissected, tmp_path):

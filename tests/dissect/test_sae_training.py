@@ -1,5 +1,6 @@
 """Training finds a planted dictionary, revives dead latents, and reports its quality on trajectories it never saw."""
 
+import copy
 import dataclasses
 
 import pytest
@@ -15,6 +16,7 @@ from audit.dissect.sae_training import (
     measure_sae,
     train_sae,
 )
+from tests.pretended_gpu import pretended_gpu
 
 STEPS, POSITIONS, WIDTH, PLANTED, ACTIVE = 3, 8, 16, 24, 2
 SETTINGS = SaeTraining(steps=400, batch=256, k=ACTIVE, expansion=2, learning_rate=5e-3, buffer=4096, held_out_every=5)
@@ -49,6 +51,22 @@ def test_recovers_a_planted_dictionary(trained):
     assert cosines.max(1).values.mean() > 0.95
     assert len(quality.unexplained_variance) == STEPS
     assert max(quality.unexplained_variance) < 0.05
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_recovers_it_too_from_a_stream_on_the_cpu(trained):
+    sae, quality = train_sae(planted_stream(200), SETTINGS, torch.Generator().manual_seed(0), device="cuda")
+    assert sae.decoder.device.type == "cuda"
+    assert (planted_dictionary() @ sae.decoder.cpu().T).max(1).values.mean() > 0.95
+    assert quality.unexplained_variance == pytest.approx(trained[1].unexplained_variance, abs=0.01)
+
+
+def test_an_autoencoder_on_a_gpu_is_measured_from_a_stream_on_the_cpu(trained):
+    batch = next(planted_stream(20))
+    with pretended_gpu():
+        found = measure_sae(copy.deepcopy(trained[0]).to("cuda"), batch)
+    assert found == measure_sae(trained[0], batch)
 
 
 def test_quality_counts_what_was_held_out(trained):
