@@ -6,14 +6,13 @@ import re
 from statistics import fmean
 from typing import Any
 
+from audit.dissect.files import EXAMPLES, LENS_FILE
 from audit.dissect.settings import lens_name
 from audit.json_object import json_object
 from audit.place import Place
 from audit.storage import Storage, storage_of
 from audit.summary import LensEvidence
 
-LENS_FILE = "lens.json"
-EXAMPLES = "examples"
 CARDS = (("", (".json", ".md")), (EXAMPLES, (".webp",)))
 """What a run keeps of a lens, by folder and end of the name: all but its weights."""
 

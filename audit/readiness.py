@@ -26,6 +26,7 @@ from audit.config.settings import (
     TargetFileConfig,
     names_clip_weights,
 )
+from audit.dissect.files import LENS_FILE
 from audit.json_object import read_json_object
 from audit.object_store import ObjectStore
 from audit.place import ObjectPath, Place, place_of
@@ -225,8 +226,8 @@ def _bundled(model: ModelConfig, part: str, location: Location) -> Iterator[Prob
 
 def _lens(config: AuditConfig) -> Iterator[Problem]:
     lens = config.lens
-    if lens.path is not None and not (Path(lens.path) / "lens.json").is_file():
-        message = f"expected a lens, found no lens.json in {lens.path}; make one with difflens-audit dissect"
+    if lens.path is not None and not (Path(lens.path) / LENS_FILE).is_file():
+        message = f"expected a lens, found no {LENS_FILE} in {lens.path}; make one with difflens-audit dissect"
         yield Problem(("lens", "path"), message)
     if config.model.source == "rendered":
         return

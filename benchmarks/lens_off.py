@@ -8,6 +8,7 @@ from pathlib import Path
 
 from audit.calibration.bundle import bundle_of
 from audit.config.settings import ModelConfig
+from audit.dissect.files import LENS_FILE
 
 
 def copy_bundled_lens(folder: Path) -> None:
@@ -18,7 +19,7 @@ def copy_bundled_lens(folder: Path) -> None:
 
 def switch_off(lens: Path) -> None:
     """Set every strength of a lens to 0, with which an edit leaves the image as it is."""
-    path = lens / "lens.json"
+    path = lens / LENS_FILE
     data = json.loads(path.read_text())
     data["strengths"] = {
         attribute: {prompt: dict.fromkeys(groups, 0.0) for prompt, groups in prompts.items()}

@@ -18,8 +18,8 @@ import ray
 
 from audit.calibration.bundle import bundle_of
 from audit.config.settings import AuditConfig, WorkersConfig
+from audit.dissect.files import EXAMPLES, LENS_FILE
 from audit.dissect.settings import dissected_groups, dissected_prompts, dissection_of, lens_name, lens_settings
-from audit.evidence import EXAMPLES
 from audit.folder_copy import folder_on_disk, folder_to_fill, move_folder
 from audit.models.source import model_fingerprint
 from audit.place import Place, place_of
@@ -38,7 +38,6 @@ from ray_jobs.limits import Deadline, ErrorBudget, PoolLimits
 from ray_jobs.pool import Failed, Fault, run_on_pool
 
 LOG = logging.getLogger(__name__)
-LENS_FILE = "lens.json"
 STRENGTHS = "strengths"
 UNHURRIED = Deadline(first_seconds=math.inf)
 """Nobody knows how long the first steps of a dissection take."""

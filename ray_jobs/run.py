@@ -18,7 +18,8 @@ from audit.calibration.bundle import bundle_of, world_table
 from audit.calibration.world import World
 from audit.config.settings import AuditConfig
 from audit.confusion_file import judge_confusions
-from audit.evidence import LENS_FILE, keep_evidence, lens_evidence
+from audit.dissect.files import LENS_FILE
+from audit.evidence import keep_evidence, lens_evidence
 from audit.models.source import model_fingerprint
 from audit.place import Place, place_of
 from audit.plan import arms_of, opinions_of, plan_shards, prompts_of

@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 
 from audit.dissect.build import Recording
+from audit.dissect.files import EXAMPLES
 from audit.dissect.lens import Lens
 
-EXAMPLES = "examples"
 FEATURES_SHOWN = 6
 PICTURES = 4
 

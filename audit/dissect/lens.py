@@ -18,12 +18,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from audit.dissect.files import LENS_FILE
 from audit.dissect.group_heads import GroupHeads
 from audit.dissect.sae import SparseAutoencoder
 from audit.dissect.settings import LENS_FORMAT, lens_name
 from audit.json_object import read_json_object
 
-LENS_FILE = "lens.json"
 FIRING_FILE = "firing.safetensors"
 CARD_FILE = "card.md"
 
