@@ -18,7 +18,8 @@ from typing import Any
 
 import yaml
 
-from audit.config.settings import GENERATED_HERE, AuditConfig
+from audit.config.fields import GENERATED_HERE
+from audit.config.settings import AuditConfig
 from audit.place import place_of
 from ray_jobs.cron import Cron
 

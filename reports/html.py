@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from audit.config.fields import GENERATED_HERE
 from audit.gates import overall_verdict
 from audit.place import Place
 from audit.plan import prompt_text
@@ -210,7 +211,7 @@ def _context(story: Story, pictures: Pictures) -> dict[str, Any]:
         "statuses": status_table(story),
         "status_warnings": _status_warnings(story),
         "method": _method(story),
-        "is_calibration": setting(result.config, "model", "source") in ("calibration", "rendered"),
+        "is_calibration": setting(result.config, "model", "source") in GENERATED_HERE,
         "config_yaml": yaml.safe_dump(redact_tree(dict(result.config)), sort_keys=False, allow_unicode=True),
         "provenance": Table("Provenance", ("Item", "Value"), tuple(_flatten(redact_tree(dict(result.provenance))))),
         "schema_version": result.schema_version,

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from audit.config.settings import GENERATED_HERE
+from audit.config.fields import GENERATED_HERE
 from audit.gates import overall_verdict
 from audit.records import BASELINE, AuditResult, GroupResult, TargetSource, Verdict
 from audit.redaction import redact

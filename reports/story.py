@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Protocol
 
-from audit.config.settings import ZERO_SHOT
+from audit.config.fields import ZERO_SHOT
 from audit.measure.intervals import share_estimate
 from audit.plan import prompt_ids, prompt_text
 from audit.records import (

@@ -8,7 +8,7 @@ import pytest
 
 from audit.arm_rows import ArmRows
 from audit.changes import attribute_shifts, group_changes, missing_difference
-from audit.config.settings import GATE_MEASURES
+from audit.config.fields import GATE_MEASURES
 from audit.gate_inputs import GateReader
 from audit.gates import Gate, GateInput, NoData, evaluate
 from audit.measure.intervals import share_estimate

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audit.calibration.world import World
-from audit.config.settings import GENERATED_HERE, ModelConfig
+from audit.config.fields import GENERATED_HERE
+from audit.config.settings import ModelConfig
 
 BUNDLED = Path(__file__).parent / "weights"
 

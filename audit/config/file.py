@@ -15,10 +15,11 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from audit.config.errors import ConfigError, ConfigErrors
+from audit.config.fields import PATTERNS_IN_WORDS, UNIONS_IN_WORDS
 from audit.config.overrides import apply_override
 from audit.config.problems import Location, Problem, listing, suggestion
 from audit.config.schema import known_keys
-from audit.config.settings import PATTERNS_IN_WORDS, UNIONS_IN_WORDS, AuditConfig
+from audit.config.settings import AuditConfig
 from audit.config.text import read_text
 from audit.config.tree import Node, Place, kind, parse, where
 

@@ -1,20 +1,15 @@
 """What an audit's YAML file may say: closed, frozen, documented in place.
 
-Every model forbids unknown keys and converts nothing silently (``steps: "25"`` is a mistake, not 25). Checks that need
-more than one field live here too, so that a config built in code obeys the same rules as one read from a file; what
+Every model forbids unknown keys and converts nothing silently (``steps: "25"`` is a mistake, not 25). What needs more
+than one field (:mod:`audit.config.agreement`) is checked whenever a config is made, in code or from a file; what
 depends on the machine (paths, servers, the calibration world) is checked in :mod:`audit.readiness`. Positions in a file
 are the business of :mod:`audit.config.file`.
 """
 
 from __future__ import annotations
 
-import math
-import re
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import Annotated, Any, Literal, NamedTuple, Self
-from urllib.parse import urlsplit
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -22,205 +17,37 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
-    StringConstraints,
     Tag,
     ValidationError,
     model_validator,
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from audit.config.problems import Location, Problem, listing, suggestion
-from audit.config.shares import category_problems, share_problems
-from audit.place import ObjectPath, PlaceError, place_of
-from audit.records import BASELINE
-
-ZERO_SHOT = "zero-shot"
-"""Source of a further judge: the quality figures' CLIP model, asked which group's caption fits best."""
-
-CLIP_SOURCES = "a directory, hf-hub:OWNER/NAME, or a model with the tag of its weights (ViT-B-32:laion2b_s34b_b79k)"
-"""Where a CLIP model of the user's can come from, for messages."""
-
-GENERATED_HERE = ("calibration", "rendered")
-"""Model sources that come with this package and draw the occupations of a world."""
-
-RAY_STEP = 0.0001
-"""Smallest share of a resource that Ray counts."""
-
-RESOURCES_OF_RAY: Mapping[str, str] = {
-    "CPU": "set workers.threads instead",
-    "GPU": "set workers.gpus_per_worker instead",
-    "memory": "set workers.memory_gb instead",
-    "object_store_memory": "remove it, workers keep nothing there",
-}
-"""Resources that Ray takes by options of their own → what to do; no custom resource can have these names."""
-
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
-"""Hosts that plain http may go to."""
-
-DEFAULT_ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
-    "gender": ("female", "male"),
-    "age": ("young", "adult", "old"),
-    "skin_tone": ("light", "medium", "tan", "dark"),
-}
-"""Attributes and groups as the bundled judge sees them, in the order of its probability vectors."""
-
-
-def _mistake(message: str) -> PydanticCustomError:
-    """Build a pydantic error whose message is already complete (braces in it are text)."""
-    return PydanticCustomError("mistake", "{message}", {"message": message})
-
-
-class GateMeasureKind(NamedTuple):
-    """What a gate's measure can be asked of.
-
-    Attributes:
-        lowest: Smallest value that it can take.
-        highest: Largest value.
-        of_attribute: Whether it belongs to one attribute.
-        of_prompt: Whether a single prompt has it, and not only the whole arm.
-        edited: Whether it compares an arm with the baseline, so that the baseline has none.
-    """
-
-    lowest: float
-    highest: float
-    of_attribute: bool = False
-    of_prompt: bool = False
-    edited: bool = False
-
-
-GATE_MEASURES: Mapping[str, GateMeasureKind] = {
-    "fairness_discrepancy": GateMeasureKind(0, math.sqrt(2), of_attribute=True, of_prompt=True),
-    "share": GateMeasureKind(0, 1, of_attribute=True, of_prompt=True),
-    "share_difference": GateMeasureKind(-1, 1, of_attribute=True, of_prompt=True),
-    "share_ratio": GateMeasureKind(0, 1, of_attribute=True, of_prompt=True),
-    "four_fifths_ratio": GateMeasureKind(0, 1, of_attribute=True, of_prompt=True),
-    "normalised_entropy": GateMeasureKind(0, 1, of_attribute=True, of_prompt=True),
-    "total_variation": GateMeasureKind(0, 1, of_attribute=True, of_prompt=True),
-    "kl_divergence": GateMeasureKind(0, math.inf, of_attribute=True, of_prompt=True),
-    "jensen_shannon": GateMeasureKind(0, math.log(2), of_attribute=True, of_prompt=True),
-    "effective_groups": GateMeasureKind(1, math.inf, of_attribute=True, of_prompt=True),
-    "unclassified_share": GateMeasureKind(0, 1, of_prompt=True),
-    "clip_i": GateMeasureKind(-1, 1, edited=True),
-    "kid": GateMeasureKind(-math.inf, math.inf, edited=True),
-    "prompt_shown": GateMeasureKind(0, 1),
-    "attribute_shift": GateMeasureKind(0, 1, of_attribute=True, edited=True),
-}
-"""What a gate may limit; ``share`` is written with its group, ``share:female``."""
-
-_MEASURES_IN_WORDS = tuple(name if name != "share" else "share:<group>" for name in GATE_MEASURES)
-
-
-def _known_measure(measure: str) -> str:
-    name, colon, group = measure.partition(":")
-    if name not in GATE_MEASURES or bool(colon) != (name == "share") or (colon and not group):
-        hint = suggestion(name, GATE_MEASURES)
-        raise _mistake(f"expected a measure ({listing(_MEASURES_IN_WORDS)}), found {measure!r}{hint}")
-    return measure
-
-
-def _without_duplicates(names: tuple[str, ...]) -> tuple[str, ...]:
-    repeated = sorted(name for name, count in Counter(names).items() if count > 1)
-    if repeated:
-        raise _mistake(f"expected each name once, found {listing(repeated)} more than once; remove the repetition")
-    return names
-
-
-def _only_known_fields(template: str) -> str:
-    fields = re.findall(r"{[^{}]*}", template)
-    unknown = [field for field in fields if field not in ("{a}", "{occupation}")]
-    stray = re.sub(r"{[^{}]*}", "", template)
-    if unknown or "{" in stray or "}" in stray or "{occupation}" not in fields:
-        raise _mistake(f"expected a text with {{occupation}}, and {{a}} for its article, found {template!r}")
-    return template
-
-
-def _unreserved_alias(alias: str) -> str:
-    """Refuse what MLflow's registry refuses, before any image is made."""
-    if not re.fullmatch(r"[\w-]{1,255}", alias) or re.fullmatch(r"latest|v\d+", alias, re.IGNORECASE):
-        expected = "expected letters, digits, '_' and '-', other than 'latest' and 'v' with a number"
-        raise _mistake(f"{expected}, which MLflow keeps for itself, found {alias!r}")
-    return alias
-
-
-def _quantity_of_ray(quantity: float) -> float:
-    """Refuse what Ray would end an audit for when it starts the workers."""
-    if 0 < quantity < RAY_STEP or (quantity > 1 and quantity != int(quantity)):
-        expected = f"expected a share of one, in steps of {RAY_STEP:g}, or a whole number of them"
-        raise _mistake(f"{expected}, found {quantity:g}; Ray gives out nothing between")
-    return quantity
-
-
-def _low_below_high(window: tuple[float, float]) -> tuple[float, float]:
-    if not window[0] < window[1]:
-        raise _mistake(f"expected the start of the window below its end, found [{window[0]:g}, {window[1]:g}]")
-    return window
-
-
-# No control character, and none that reorders what a reader sees: such a text would lie in a report or on a terminal.
-_ACTS = r"\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff"
-_TEXT = rf"^[^\s{_ACTS}]([^{_ACTS}]*[^\s{_ACTS}])?$"
-_FILE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-_ENVIRONMENT_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
-_GROUP_NAME = r"^[A-Za-z0-9][A-Za-z0-9_+ -]*$"
-_JUDGE_NAME = r"^[a-z0-9][a-z0-9-]*$"
-PATTERNS_IN_WORDS = {
-    _TEXT: "one line of text without space around it and without control characters",
-    _FILE_NAME: "letters, digits, '.', '_' and '-', a letter or digit first",
-    _ENVIRONMENT_NAME: "a name of letters, digits and '_', no digit first",
-    _GROUP_NAME: "letters, digits, '_', '+', '-' and spaces, a letter or digit first",
-    _JUDGE_NAME: "small letters, digits and '-', a letter or digit first",
-}
-"""What a text must look like, for messages."""
-
-Text = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=_TEXT)]
-FileName = Annotated[str, StringConstraints(min_length=1, max_length=60, pattern=_FILE_NAME)]
-GroupName = Annotated[str, StringConstraints(min_length=1, max_length=40, pattern=_GROUP_NAME)]
-JudgeName = Annotated[str, StringConstraints(min_length=1, max_length=30, pattern=_JUDGE_NAME)]
-EnvironmentName = Annotated[str, StringConstraints(max_length=100, pattern=_ENVIRONMENT_NAME)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-# YAML has lists, not tuples: strictness is lifted for the container alone.
-Names = Annotated[tuple[Text, ...], Field(min_length=1, strict=False), AfterValidator(_without_duplicates)]
-Groups = Annotated[tuple[GroupName, ...], Field(min_length=2, strict=False), AfterValidator(_without_duplicates)]
-Window = Annotated[tuple[Fraction, Fraction], Field(strict=False), AfterValidator(_low_below_high)]
-
-
-GateMeasure = Annotated[
+from audit.config.agreement import disagreements
+from audit.config.fields import (
+    DEFAULT_ATTRIBUTES,
+    GATE_MEASURES,
+    ZERO_SHOT,
+    AllOrNames,
+    AutoOrCount,
+    EnvironmentName,
+    FileName,
+    Fraction,
+    GateMeasure,
+    GateMeasureKind,
+    GroupName,
+    Groups,
+    JudgeName,
+    Names,
     Text,
-    AfterValidator(_known_measure),
-    Field(
-        json_schema_extra={
-            "anyOf": [{"enum": [name for name in GATE_MEASURES if name != "share"]}, {"pattern": "^share:."}]
-        }
-    ),
-]
-
-
-def names_clip_weights(name: str) -> bool:
-    """Whether an open_clip name says which weights are meant: ``hf-hub:OWNER/NAME`` or ``MODEL:TAG``."""
-    return re.fullmatch(r"hf-hub:[\w.-]+/[\w.-]+|(?!(hf-hub|local-dir):)[\w.-]+:[\w.-]+", name) is not None
-
-
-def _word_or_other(value: object) -> str:
-    """Tell the branches of ``"word" | other`` apart, so that a mistake is told of the one that was meant."""
-    return "word" if isinstance(value, str) else "other"
-
-
-AllOrNames = Annotated[
-    Annotated[Literal["all"], Tag("word")] | Annotated[Names, Tag("other")], Discriminator(_word_or_other)
-]
-AutoOrCount = Annotated[
-    Annotated[Literal["auto"], Tag("word")] | Annotated[int, Field(ge=1, le=100_000), Tag("other")],
-    Discriminator(_word_or_other),
-]
-
-
-UNIONS_IN_WORDS = {
-    "occupations": "'all' or a list of names",
-    "count": "'auto' or a whole number",
-    "targets": "'uniform', a share for each group, or csv: with a file",
-    "target": "'uniform' or a share for each group",
-}
-"""What the fields of two kinds take, for messages."""
+    Window,
+    only_known_fields,
+    quantity_of_ray,
+    unreserved_alias,
+    word_or_other,
+)
+from audit.config.problems import Problem
+from audit.records import BASELINE
 
 
 class _Section(BaseModel):
@@ -264,7 +91,7 @@ class TwoStageConfig(_Section):
 class PromptsConfig(_Section):
     """What the model is asked to draw."""
 
-    template: Annotated[Text, AfterValidator(_only_known_fields)] = "a face photo of {a} {occupation}"
+    template: Annotated[Text, AfterValidator(only_known_fields)] = "a face photo of {a} {occupation}"
     """Text of every prompt; ``{a}`` becomes "a" or "an" as the word after it asks."""
     occupations: AllOrNames = "all"
     """Names, or ``all`` those of the calibration world."""
@@ -342,7 +169,7 @@ class LensConfig(_Section):
 
 Shares = dict[GroupName, Fraction]
 UniformOrShares = Annotated[
-    Annotated[Literal["uniform"], Tag("word")] | Annotated[Shares, Tag("other")], Discriminator(_word_or_other)
+    Annotated[Literal["uniform"], Tag("word")] | Annotated[Shares, Tag("other")], Discriminator(word_or_other)
 ]
 
 
@@ -358,7 +185,7 @@ class TargetFileConfig(_Section):
 
 def _kind_of_target(value: object) -> str:
     named = value if isinstance(value, dict) else {}
-    return "file" if isinstance(value, TargetFileConfig) or "csv" in named else _word_or_other(value)
+    return "file" if isinstance(value, TargetFileConfig) or "csv" in named else word_or_other(value)
 
 
 TargetChoice = Annotated[
@@ -456,7 +283,7 @@ class RegisteredModelConfig(_Section):
     """Registered model."""
     version: int = Field(ge=1)
     """Version that holds the audited weights; it gets the audit's verdict as tags."""
-    alias: Annotated[str, AfterValidator(_unreserved_alias)] | None = None
+    alias: Annotated[str, AfterValidator(unreserved_alias)] | None = None
     """Alias that moves to this version where every gate passes, those that only warn included, and never otherwise."""
 
 
@@ -489,7 +316,7 @@ class WorkersConfig(_Section):
 
     count: AutoOrCount = "auto"
     """Worker actors: a number, or ``auto`` for one per GPU, or per CPU core where there is none."""
-    gpus_per_worker: Annotated[float, AfterValidator(_quantity_of_ray)] = Field(1.0, ge=0, le=64)
+    gpus_per_worker: Annotated[float, AfterValidator(quantity_of_ray)] = Field(1.0, ge=0, le=64)
     """GPUs that a worker holds, a share of one or whole ones, used only where there are GPUs; 0 leaves them to
     others."""
     threads: int = Field(1, ge=1, le=256)
@@ -498,7 +325,7 @@ class WorkersConfig(_Section):
     """Main memory that a worker reserves on its node, in GB; nothing reserves none."""
     accelerator_type: Text | None = None
     """Kind of GPU that a worker must have, as Ray names it (``H100``, ``A100-80G``); used only where there are GPUs."""
-    resources: dict[Text, Annotated[float, Field(gt=0, le=1_000_000), AfterValidator(_quantity_of_ray)]] = Field(
+    resources: dict[Text, Annotated[float, Field(gt=0, le=1_000_000), AfterValidator(quantity_of_ray)]] = Field(
         default_factory=dict
     )
     """Custom resources of the cluster that each worker takes, by name: a share of one, or whole ones. CPUs, GPUs and
@@ -574,7 +401,7 @@ class AuditConfig(_Section):
 
     @model_validator(mode="after")
     def _fields_agree(self) -> Self:
-        problems = tuple(_disagreements(self))
+        problems = tuple(disagreements(self))
         if problems:
             raise ValidationError.from_exception_data(type(self).__name__, _line_errors(problems))
         return self
@@ -594,225 +421,3 @@ def _line_errors(problems: Sequence[Problem]) -> list[InitErrorDetails]:
         )
         for problem in problems
     ]
-
-
-def _disagreements(config: AuditConfig) -> Iterator[Problem]:
-    """Find what single fields cannot know: names that must exist elsewhere, shapes that must fit each other."""
-    yield from _two_stage_disagreements(config)
-    yield from _mistaken_targets(config)
-    yield from _unknown_lens_attributes(config)
-    yield from _unusable_arm_names(config)
-    for index, mitigation in enumerate(config.mitigations):
-        yield from _mitigation_disagreements(config, ("mitigations", index), mitigation)
-    yield from _opinion_disagreements(config)
-    yield from _resources_of_ray(config.workers)
-    yield from _webhook(config.alerts)
-    yield from _output(config)
-    yield from _repeated_gate_names(config)
-    for index, gate in enumerate(config.gates):
-        at: Location = ("gates", index)
-        yield from _gate_limit(at, gate)
-        yield from _gate_attribute(config, at, gate)
-        yield from _gate_place(config, at, gate)
-
-
-def _two_stage_disagreements(config: AuditConfig) -> Iterator[Problem]:
-    stages, at = config.prompts.two_stage, ("prompts", "two_stage")
-    if stages is None:
-        return
-    known, pilot = tuple(config.attributes), config.prompts.images_per_prompt
-    reads: tuple[Location, ...] = (("attributes",), ("prompts", "images_per_prompt"))
-    if stages.attribute not in known:
-        hint = suggestion(stages.attribute, known)
-        message = f"expected an audited attribute ({listing(known)}), found {stages.attribute!r}{hint}"
-        yield Problem((*at, "attribute"), message, reads)
-    elif stages.group is not None and stages.group not in config.attributes[stages.attribute]:
-        groups = config.attributes[stages.attribute]
-        message = f"expected a group of {stages.attribute} ({listing(groups)}), found {stages.group!r}"
-        yield Problem((*at, "group"), message + suggestion(stages.group, groups), (*reads, (*at, "attribute")))
-    if pilot < 2:
-        message = f"expected a pilot of at least 2 images per prompt, found {pilot}; raise it"
-        yield Problem(("prompts", "images_per_prompt"), message, (at,))
-    elif stages.max is not None and stages.max < pilot:
-        message = f"expected at least the {pilot} images of the pilot, found {stages.max}; raise it"
-        yield Problem((*at, "max"), message, reads)
-
-
-def _mistaken_targets(config: AuditConfig) -> Iterator[Problem]:
-    known = tuple(config.attributes)
-    for name, choice in config.targets.items():
-        at: Location = ("targets", name)
-        if name not in known:
-            message = f"expected an audited attribute ({listing(known)}), found {name!r}{suggestion(name, known)}"
-            yield Problem(at, message, reads=(("attributes",),))
-        elif isinstance(choice, dict):
-            yield from _unless_in_doubt(share_problems(at, choice, config.attributes[name]))
-        elif isinstance(choice, TargetFileConfig) and choice.categories is not None:
-            found = category_problems((*at, "categories"), choice.categories, config.attributes[name])
-            yield from _unless_in_doubt(found)
-
-
-def _unless_in_doubt(problems: Iterator[Problem]) -> Iterator[Problem]:
-    """Say what was looked at: where the attributes, or shares beside these, are mistaken too, it is no news."""
-    return (replace(problem, reads=(("attributes",), problem.location)) for problem in problems)
-
-
-def _unknown_lens_attributes(config: AuditConfig) -> Iterator[Problem]:
-    if "attributes" not in config.lens.model_fields_set:
-        return
-    known = tuple(config.attributes)
-    for index, name in enumerate(config.lens.attributes):
-        if name not in known:
-            message = f"expected an audited attribute ({listing(known)}), found {name!r}{suggestion(name, known)}"
-            yield Problem(("lens", "attributes", index), message, reads=(("attributes",),))
-
-
-def _unusable_arm_names(config: AuditConfig) -> Iterator[Problem]:
-    seen: set[str] = set()
-    for index, mitigation in enumerate(config.mitigations):
-        location: Location = ("mitigations", index, "name")
-        if mitigation.name.lower() == BASELINE:
-            yield Problem(location, f"expected a name of its own, found {BASELINE!r}, the arm without intervention")
-        elif mitigation.name.lower() in seen:  # file systems may ignore case
-            yield Problem(location, f"expected a name of its own, found {mitigation.name!r} again; rename one")
-        seen.add(mitigation.name.lower())
-
-
-def _as_searched(mitigation: MitigationConfig) -> bool:
-    """Whether an edit is of the kind whose strengths a lens holds."""
-    return (mitigation.edit, mitigation.reverse_step, mitigation.window) == ("add", "symmetric", (0.0, 1.0))
-
-
-def _mitigation_disagreements(config: AuditConfig, at: Location, mitigation: MitigationConfig) -> Iterator[Problem]:
-    known, name = tuple(config.attributes), mitigation.attribute
-    if name not in known:
-        message = f"expected an audited attribute ({listing(known)}), found {name!r}{suggestion(name, known)}"
-        yield Problem((*at, "attribute"), message, reads=(("attributes",),))
-    elif name not in config.lens.attributes and set(config.lens.attributes) <= set(known):
-        message = f"expected an attribute of the lens ({listing(config.lens.attributes)}), found {name!r}; add it there"
-        yield Problem((*at, "attribute"), message, reads=(("attributes",), ("lens", "attributes")))
-    elif isinstance(mitigation.target, dict):
-        yield from _unless_in_doubt(share_problems((*at, "target"), mitigation.target, config.attributes[name]))
-    if mitigation.strength is None and not _as_searched(mitigation):
-        message = (
-            "expected a strength for this edit, found none; a lens holds strengths for edit: add, reverse_step:"
-            " symmetric and the whole window alone"
-        )
-        yield Problem((*at, "name"), message)
-    if config.model.source == "rendered":
-        message = "expected no mitigation for 'rendered', which has no network to edit, found one; remove it"
-        yield Problem(at, message, reads=(("model", "source"),))
-
-
-def _opinion_disagreements(config: AuditConfig) -> Iterator[Problem]:
-    known, names = tuple(config.attributes), [opinion.name for opinion in config.second_opinions]
-    for index, opinion in enumerate(config.second_opinions):
-        at: Location = ("second_opinions", index)
-        if opinion.name in names[:index]:
-            message = f"expected a name of its own, found {opinion.name!r} again; rename one"
-            yield Problem((*at, "name"), message)
-        if opinion.source == config.judge.source:
-            message = f"expected another judge than {opinion.source!r}, which decides already; an echo is no opinion"
-            yield Problem((*at, "source"), message, reads=(("judge", "source"),))
-        if opinion.source == ZERO_SHOT and config.quality.clip == "none":
-            message = "expected a CLIP model for 'zero-shot', found quality.clip: none; name one, or remove this judge"
-            yield Problem((*at, "name"), message, reads=(("quality", "clip"),))
-        for position, name in enumerate(opinion.attributes or ()):
-            if name not in known:
-                message = f"expected an audited attribute ({listing(known)}), found {name!r}{suggestion(name, known)}"
-                yield Problem((*at, "attributes", position), message, reads=(("attributes",),))
-
-
-def _resources_of_ray(workers: WorkersConfig) -> Iterator[Problem]:
-    for name, remedy in RESOURCES_OF_RAY.items():
-        if name in workers.resources:
-            message = f"expected a custom resource of the cluster, found {name!r}, which Ray counts itself; {remedy}"
-            yield Problem(("workers", "resources", name), message)
-
-
-def _webhook(alerts: AlertsConfig) -> Iterator[Problem]:
-    if alerts.webhook is None:
-        return
-    at: Location = ("alerts", "webhook")
-    try:
-        parts = urlsplit(alerts.webhook)
-        host, scheme, secret = parts.hostname, parts.scheme, parts.username or parts.password
-    except ValueError:
-        host, scheme, secret = None, "", None
-    if not host or not (scheme == "https" or (scheme == "http" and host in LOOPBACK)):
-        message = "expected an https address (http only to this machine), found another; correct it"
-        yield Problem(at, message)
-    elif secret:
-        yield Problem(at, "expected an address without user name and password, found one with them; sign by secret_env")
-    if alerts.secret_env is None:
-        yield Problem(at, "expected secret_env beside the webhook, found none; an alert that anyone can forge is none")
-
-
-def _output(config: AuditConfig) -> Iterator[Problem]:
-    try:
-        place = place_of(config.output)
-    except PlaceError as error:
-        yield Problem(("output",), str(error))
-        return
-    if isinstance(place, ObjectPath) and config.tracking.enabled and config.tracking.uri is None:
-        message = (
-            f"expected a tracking server or database beside results in {place}, where no database file can lie, found "
-            "none; set tracking.uri, or tracking.enabled: false"
-        )
-        yield Problem(("tracking", "uri"), message, reads=(("output",), ("tracking", "enabled")))
-
-
-def _repeated_gate_names(config: AuditConfig) -> Iterator[Problem]:
-    seen: set[str] = set()
-    for index, gate in enumerate(config.gates):
-        if gate.name in seen:
-            message = f"expected a name of its own, found {gate.name!r} again; rename one"
-            yield Problem(("gates", index, "name"), message)
-        seen.add(gate.name)
-
-
-def _gate_limit(at: Location, gate: GateConfig) -> Iterator[Problem]:
-    limits = {side: limit for side in ("max", "min") if (limit := getattr(gate, side)) is not None}
-    if len(limits) != 1:
-        found = "both" if limits else "none"
-        yield Problem((*at, "name"), f"expected one limit, max or min, found {found}; a gate needs exactly one")
-    for side, limit in limits.items():
-        if not gate.kind.lowest <= limit <= gate.kind.highest:
-            span = f"{gate.kind.lowest:g} to {gate.kind.highest:.4g}"
-            yield Problem((*at, side), f"expected a limit that {gate.measure} can reach ({span}), found {limit:g}")
-
-
-def _gate_attribute(config: AuditConfig, at: Location, gate: GateConfig) -> Iterator[Problem]:
-    known, name = tuple(config.attributes), gate.attribute
-    reads: tuple[Location, ...] = (("attributes",), (*at, "measure"))
-    if not gate.kind.of_attribute:
-        if name is not None:
-            message = f"expected no attribute for {gate.measure}, which has none, found {name!r}; remove it"
-            yield Problem((*at, "attribute"), message, reads)
-    elif name is None:
-        message = f"expected an audited attribute ({listing(known)}) for {gate.measure}, found none; add it"
-        yield Problem((*at, "measure"), message, reads)
-    elif name not in known:
-        message = f"expected an audited attribute ({listing(known)}), found {name!r}{suggestion(name, known)}"
-        yield Problem((*at, "attribute"), message, reads)
-    elif gate.group is not None and gate.group not in config.attributes[name]:
-        groups = config.attributes[name]
-        message = f"expected a group of {name} ({listing(groups)}), found {gate.group!r}"
-        yield Problem((*at, "measure"), message + suggestion(gate.group, groups), reads)
-
-
-def _gate_place(config: AuditConfig, at: Location, gate: GateConfig) -> Iterator[Problem]:
-    arms = (BASELINE, *(mitigation.name for mitigation in config.mitigations))
-    if gate.arm not in arms:
-        message = f"expected an arm ({listing(arms)}), found {gate.arm!r}{suggestion(gate.arm, arms)}"
-        yield Problem((*at, "arm"), message, reads=(("mitigations",),))
-    elif gate.kind.edited and gate.arm == BASELINE:
-        message = f"expected the name of a mitigation for {gate.measure}, which compares an arm with the baseline"
-        yield Problem((*at, "arm"), f"{message}, found {BASELINE!r}; name one", reads=((*at, "measure"),))
-    if not gate.kind.of_prompt and gate.prompt != "overall":
-        message = f"expected 'overall' for {gate.measure}, which only a whole arm has, found {gate.prompt!r}; remove it"
-        yield Problem((*at, "prompt"), message, reads=((*at, "measure"),))
-    network = {"clip_i": "clip", "kid": "features"}.get(gate.measure)
-    if network is not None and getattr(config.quality, network) == "none":
-        message = f"expected a measure that is made, found {gate.measure!r} though quality.{network} is 'none'"
-        yield Problem((*at, "measure"), message, reads=(("quality", network),))

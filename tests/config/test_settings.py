@@ -10,8 +10,9 @@ import yaml
 from pydantic import ValidationError
 
 from audit.calibration.world import ATTRIBUTES
+from audit.config.fields import DEFAULT_ATTRIBUTES, GATE_MEASURES
 from audit.config.schema import config_schema, known_keys
-from audit.config.settings import DEFAULT_ATTRIBUTES, GATE_MEASURES, AuditConfig, QualityConfig
+from audit.config.settings import AuditConfig, QualityConfig
 from audit.measure.group_measures import MEASURES
 
 CONFIGS = Path(__file__).parents[2] / "configs"

@@ -1,0 +1,239 @@
+"""Whether the parts of a config agree: names that must exist elsewhere, shapes that must fit each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from audit.config.fields import LOOPBACK, RESOURCES_OF_RAY, ZERO_SHOT
+from audit.config.problems import Location, Problem, listing, suggestion
+from audit.config.shares import category_problems, share_problems
+from audit.place import ObjectPath, PlaceError, place_of
+from audit.records import BASELINE
+
+if TYPE_CHECKING:
+    from audit.config.settings import AlertsConfig, AuditConfig, GateConfig, MitigationConfig, WorkersConfig
+
+
+def disagreements(config: AuditConfig) -> Iterator[Problem]:
+    """Find what single fields cannot know: names that must exist elsewhere, shapes that must fit each other."""
+    yield from _two_stage_disagreements(config)
+    yield from _mistaken_targets(config)
+    yield from _unknown_lens_attributes(config)
+    yield from _unusable_arm_names(config)
+    for index, mitigation in enumerate(config.mitigations):
+        yield from _mitigation_disagreements(config, ("mitigations", index), mitigation)
+    yield from _opinion_disagreements(config)
+    yield from _resources_of_ray(config.workers)
+    yield from _webhook(config.alerts)
+    yield from _output(config)
+    yield from _repeated_gate_names(config)
+    for index, gate in enumerate(config.gates):
+        at: Location = ("gates", index)
+        yield from _gate_limit(at, gate)
+        yield from _gate_attribute(config, at, gate)
+        yield from _gate_place(config, at, gate)
+
+
+def _two_stage_disagreements(config: AuditConfig) -> Iterator[Problem]:
+    stages, at = config.prompts.two_stage, ("prompts", "two_stage")
+    if stages is None:
+        return
+    known, pilot = tuple(config.attributes), config.prompts.images_per_prompt
+    reads: tuple[Location, ...] = (("attributes",), ("prompts", "images_per_prompt"))
+    if stages.attribute not in known:
+        hint = suggestion(stages.attribute, known)
+        message = f"expected an audited attribute ({listing(known)}), found {stages.attribute!r}{hint}"
+        yield Problem((*at, "attribute"), message, reads)
+    elif stages.group is not None and stages.group not in config.attributes[stages.attribute]:
+        groups = config.attributes[stages.attribute]
+        message = f"expected a group of {stages.attribute} ({listing(groups)}), found {stages.group!r}"
+        yield Problem((*at, "group"), message + suggestion(stages.group, groups), (*reads, (*at, "attribute")))
+    if pilot < 2:
+        message = f"expected a pilot of at least 2 images per prompt, found {pilot}; raise it"
+        yield Problem(("prompts", "images_per_prompt"), message, (at,))
+    elif stages.max is not None and stages.max < pilot:
+        message = f"expected at least the {pilot} images of the pilot, found {stages.max}; raise it"
+        yield Problem((*at, "max"), message, reads)
+
+
+def _mistaken_targets(config: AuditConfig) -> Iterator[Problem]:
+    known = tuple(config.attributes)
+    for name, choice in config.targets.items():
+        at: Location = ("targets", name)
+        if name not in known:
+            message = f"expected an audited attribute ({listing(known)}), found {name!r}{suggestion(name, known)}"
+            yield Problem(at, message, reads=(("attributes",),))
+        elif isinstance(choice, dict):
+            yield from _unless_in_doubt(share_problems(at, choice, config.attributes[name]))
+        elif not isinstance(choice, str) and choice.categories is not None:
+            found = category_problems((*at, "categories"), choice.categories, config.attributes[name])
+            yield from _unless_in_doubt(found)
+
+
+def _unless_in_doubt(problems: Iterator[Problem]) -> Iterator[Problem]:
+    """Say what was looked at: where the attributes, or shares beside these, are mistaken too, it is no news."""
+    return (replace(problem, reads=(("attributes",), problem.location)) for problem in problems)
+
+
+def _unknown_lens_attributes(config: AuditConfig) -> Iterator[Problem]:
+    if "attributes" not in config.lens.model_fields_set:
+        return
+    known = tuple(config.attributes)
+    for index, name in enumerate(config.lens.attributes):
+        if name not in known:
+            message = f"expected an audited attribute ({listing(known)}), found {name!r}{suggestion(name, known)}"
+            yield Problem(("lens", "attributes", index), message, reads=(("attributes",),))
+
+
+def _unusable_arm_names(config: AuditConfig) -> Iterator[Problem]:
+    seen: set[str] = set()
+    for index, mitigation in enumerate(config.mitigations):
+        location: Location = ("mitigations", index, "name")
+        if mitigation.name.lower() == BASELINE:
+            yield Problem(location, f"expected a name of its own, found {BASELINE!r}, the arm without intervention")
+        elif mitigation.name.lower() in seen:  # file systems may ignore case
+            yield Problem(location, f"expected a name of its own, found {mitigation.name!r} again; rename one")
+        seen.add(mitigation.name.lower())
+
+
+def _as_searched(mitigation: MitigationConfig) -> bool:
+    """Whether an edit is of the kind whose strengths a lens holds."""
+    return (mitigation.edit, mitigation.reverse_step, mitigation.window) == ("add", "symmetric", (0.0, 1.0))
+
+
+def _mitigation_disagreements(config: AuditConfig, at: Location, mitigation: MitigationConfig) -> Iterator[Problem]:
+    known, name = tuple(config.attributes), mitigation.attribute
+    if name not in known:
+        message = f"expected an audited attribute ({listing(known)}), found {name!r}{suggestion(name, known)}"
+        yield Problem((*at, "attribute"), message, reads=(("attributes",),))
+    elif name not in config.lens.attributes and set(config.lens.attributes) <= set(known):
+        message = f"expected an attribute of the lens ({listing(config.lens.attributes)}), found {name!r}; add it there"
+        yield Problem((*at, "attribute"), message, reads=(("attributes",), ("lens", "attributes")))
+    elif isinstance(mitigation.target, dict):
+        yield from _unless_in_doubt(share_problems((*at, "target"), mitigation.target, config.attributes[name]))
+    if mitigation.strength is None and not _as_searched(mitigation):
+        message = (
+            "expected a strength for this edit, found none; a lens holds strengths for edit: add, reverse_step:"
+            " symmetric and the whole window alone"
+        )
+        yield Problem((*at, "name"), message)
+    if config.model.source == "rendered":
+        message = "expected no mitigation for 'rendered', which has no network to edit, found one; remove it"
+        yield Problem(at, message, reads=(("model", "source"),))
+
+
+def _opinion_disagreements(config: AuditConfig) -> Iterator[Problem]:
+    known, names = tuple(config.attributes), [opinion.name for opinion in config.second_opinions]
+    for index, opinion in enumerate(config.second_opinions):
+        at: Location = ("second_opinions", index)
+        if opinion.name in names[:index]:
+            message = f"expected a name of its own, found {opinion.name!r} again; rename one"
+            yield Problem((*at, "name"), message)
+        if opinion.source == config.judge.source:
+            message = f"expected another judge than {opinion.source!r}, which decides already; an echo is no opinion"
+            yield Problem((*at, "source"), message, reads=(("judge", "source"),))
+        if opinion.source == ZERO_SHOT and config.quality.clip == "none":
+            message = "expected a CLIP model for 'zero-shot', found quality.clip: none; name one, or remove this judge"
+            yield Problem((*at, "name"), message, reads=(("quality", "clip"),))
+        for position, name in enumerate(opinion.attributes or ()):
+            if name not in known:
+                message = f"expected an audited attribute ({listing(known)}), found {name!r}{suggestion(name, known)}"
+                yield Problem((*at, "attributes", position), message, reads=(("attributes",),))
+
+
+def _resources_of_ray(workers: WorkersConfig) -> Iterator[Problem]:
+    for name, remedy in RESOURCES_OF_RAY.items():
+        if name in workers.resources:
+            message = f"expected a custom resource of the cluster, found {name!r}, which Ray counts itself; {remedy}"
+            yield Problem(("workers", "resources", name), message)
+
+
+def _webhook(alerts: AlertsConfig) -> Iterator[Problem]:
+    if alerts.webhook is None:
+        return
+    at: Location = ("alerts", "webhook")
+    try:
+        parts = urlsplit(alerts.webhook)
+        host, scheme, secret = parts.hostname, parts.scheme, parts.username or parts.password
+    except ValueError:
+        host, scheme, secret = None, "", None
+    if not host or not (scheme == "https" or (scheme == "http" and host in LOOPBACK)):
+        message = "expected an https address (http only to this machine), found another; correct it"
+        yield Problem(at, message)
+    elif secret:
+        yield Problem(at, "expected an address without user name and password, found one with them; sign by secret_env")
+    if alerts.secret_env is None:
+        yield Problem(at, "expected secret_env beside the webhook, found none; an alert that anyone can forge is none")
+
+
+def _output(config: AuditConfig) -> Iterator[Problem]:
+    try:
+        place = place_of(config.output)
+    except PlaceError as error:
+        yield Problem(("output",), str(error))
+        return
+    if isinstance(place, ObjectPath) and config.tracking.enabled and config.tracking.uri is None:
+        message = (
+            f"expected a tracking server or database beside results in {place}, where no database file can lie, found "
+            "none; set tracking.uri, or tracking.enabled: false"
+        )
+        yield Problem(("tracking", "uri"), message, reads=(("output",), ("tracking", "enabled")))
+
+
+def _repeated_gate_names(config: AuditConfig) -> Iterator[Problem]:
+    seen: set[str] = set()
+    for index, gate in enumerate(config.gates):
+        if gate.name in seen:
+            message = f"expected a name of its own, found {gate.name!r} again; rename one"
+            yield Problem(("gates", index, "name"), message)
+        seen.add(gate.name)
+
+
+def _gate_limit(at: Location, gate: GateConfig) -> Iterator[Problem]:
+    limits = {side: limit for side in ("max", "min") if (limit := getattr(gate, side)) is not None}
+    if len(limits) != 1:
+        found = "both" if limits else "none"
+        yield Problem((*at, "name"), f"expected one limit, max or min, found {found}; a gate needs exactly one")
+    for side, limit in limits.items():
+        if not gate.kind.lowest <= limit <= gate.kind.highest:
+            span = f"{gate.kind.lowest:g} to {gate.kind.highest:.4g}"
+            yield Problem((*at, side), f"expected a limit that {gate.measure} can reach ({span}), found {limit:g}")
+
+
+def _gate_attribute(config: AuditConfig, at: Location, gate: GateConfig) -> Iterator[Problem]:
+    known, name = tuple(config.attributes), gate.attribute
+    reads: tuple[Location, ...] = (("attributes",), (*at, "measure"))
+    if not gate.kind.of_attribute:
+        if name is not None:
+            message = f"expected no attribute for {gate.measure}, which has none, found {name!r}; remove it"
+            yield Problem((*at, "attribute"), message, reads)
+    elif name is None:
+        message = f"expected an audited attribute ({listing(known)}) for {gate.measure}, found none; add it"
+        yield Problem((*at, "measure"), message, reads)
+    elif name not in known:
+        message = f"expected an audited attribute ({listing(known)}), found {name!r}{suggestion(name, known)}"
+        yield Problem((*at, "attribute"), message, reads)
+    elif gate.group is not None and gate.group not in config.attributes[name]:
+        groups = config.attributes[name]
+        message = f"expected a group of {name} ({listing(groups)}), found {gate.group!r}"
+        yield Problem((*at, "measure"), message + suggestion(gate.group, groups), reads)
+
+
+def _gate_place(config: AuditConfig, at: Location, gate: GateConfig) -> Iterator[Problem]:
+    arms = (BASELINE, *(mitigation.name for mitigation in config.mitigations))
+    if gate.arm not in arms:
+        message = f"expected an arm ({listing(arms)}), found {gate.arm!r}{suggestion(gate.arm, arms)}"
+        yield Problem((*at, "arm"), message, reads=(("mitigations",),))
+    elif gate.kind.edited and gate.arm == BASELINE:
+        message = f"expected the name of a mitigation for {gate.measure}, which compares an arm with the baseline"
+        yield Problem((*at, "arm"), f"{message}, found {BASELINE!r}; name one", reads=((*at, "measure"),))
+    if not gate.kind.of_prompt and gate.prompt != "overall":
+        message = f"expected 'overall' for {gate.measure}, which only a whole arm has, found {gate.prompt!r}; remove it"
+        yield Problem((*at, "prompt"), message, reads=((*at, "measure"),))
+    network = {"clip_i": "clip", "kid": "features"}.get(gate.measure)
+    if network is not None and getattr(config.quality, network) == "none":
+        message = f"expected a measure that is made, found {gate.measure!r} though quality.{network} is 'none'"
+        yield Problem((*at, "measure"), message, reads=(("quality", network),))
