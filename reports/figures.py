@@ -10,7 +10,12 @@ from typing import Any
 from markupsafe import Markup
 
 from audit.records import Attribute, FeatureFinding, GroupResult, Measurement
-from reports import charts
+from reports.charts.axis import Axis, Mark, tick_step
+from reports.charts.bars import Bar, BarRow, stacked_bars
+from reports.charts.dumbbell import Row, dumbbell
+from reports.charts.heatmap import HeatRow, heatmap
+from reports.charts.lines import Series, lines
+from reports.charts.svg import Frame
 from reports.story import (
     NBSP,
     QUALITY,
@@ -79,16 +84,14 @@ def share_figure(story: Story, attribute: Attribute, *, key: str, width: float =
     if len(attribute.groups) == 2:
         return _two_group_figure(story, attribute, key, width)
     prompts = in_order(story, attribute)
-    rows = [
-        charts.BarRow(story.occupation(prompt), bars) for prompt in prompts if (bars := _bars(story, attribute, prompt))
-    ]
+    rows = [BarRow(story.occupation(prompt), bars) for prompt in prompts if (bars := _bars(story, attribute, prompt))]
     title = f"Perceived {label(attribute.name)}: shares of each group per occupation{_selection(story)}"
     description = (
         f"For each of {len(rows)} occupations one stacked bar per arm, most skewed at baseline first; groups from left "
         f"to right: {', '.join(map(label, attribute.groups))}. Target: {_target_in_words(story, attribute)}."
     )
-    frame = charts.Frame(key, title, description, width)
-    svg = charts.stacked_bars(frame, story.arms, [label(group) for group in attribute.groups], rows)
+    frame = Frame(key, title, description, width)
+    svg = stacked_bars(frame, story.arms, [label(group) for group in attribute.groups], rows)
     caption = f"{title} (percent, {sample_size(story, attribute.name)})"
     return Figure(key, caption, svg, _group_table(story, attribute, prompts))
 
@@ -98,7 +101,7 @@ def _two_group_figure(story: Story, attribute: Attribute, key: str, width: float
     common = common_target(story, attribute)
     prompts = in_order(story, attribute)
     rows = [
-        charts.Row(
+        Row(
             story.occupation(prompt),
             tuple(_share_mark(story, prompt, arm, attribute.name, shown) for arm in story.arms),
             target=None if common else story.target(prompt, attribute)[shown],
@@ -112,8 +115,8 @@ def _two_group_figure(story: Story, attribute: Attribute, key: str, width: float
         f"Arms: {', '.join(story.arms)}."
     )
     line = common[shown] if common else None
-    axis = charts.Axis("", 1.0, True, line, "target", low_end=f"more {label(other)}", high_end=f"more {label(shown)}")
-    svg = charts.dumbbell(charts.Frame(key, title, description, width), axis, story.arms, rows)
+    axis = Axis("", 1.0, True, line, "target", low_end=f"more {label(other)}", high_end=f"more {label(shown)}")
+    svg = dumbbell(Frame(key, title, description, width), axis, story.arms, rows)
     caption = f"{title} (95{NBSP}% intervals, {sample_size(story, attribute.name)})"
     return Figure(key, caption, svg, _group_table(story, attribute, prompts))
 
@@ -123,18 +126,18 @@ def _target_in_words(story: Story, attribute: Attribute) -> str:
     return shares_words(common) if common else "of each occupation its own"
 
 
-def _share_mark(story: Story, prompt: str, arm: str, attribute: str, group: str) -> charts.Mark | None:
+def _share_mark(story: Story, prompt: str, arm: str, attribute: str, group: str) -> Mark | None:
     row = story.rows.get((prompt, arm, attribute))
     estimate = row.shares.get(group) if row else None
-    return charts.Mark(estimate.value, estimate.low, estimate.high) if estimate else None
+    return Mark(estimate.value, estimate.low, estimate.high) if estimate else None
 
 
-def _bars(story: Story, attribute: Attribute, prompt: str) -> tuple[charts.Bar, ...]:
+def _bars(story: Story, attribute: Attribute, prompt: str) -> tuple[Bar, ...]:
     bars = []
     for position, arm in enumerate(story.arms):
         row = story.rows.get((prompt, arm, attribute.name))
         if row and row.shares:
-            bars.append(charts.Bar(position, tuple(row.shares[group].value for group in attribute.groups)))
+            bars.append(Bar(position, tuple(row.shares[group].value for group in attribute.groups)))
     return tuple(bars)
 
 
@@ -198,23 +201,23 @@ def discrepancy_figure(story: Story, attribute: Attribute, *, key: str, width: f
     marks = {
         prompt: tuple(_discrepancy_mark(story, prompt, arm, attribute.name) for arm in story.arms) for prompt in prompts
     }
-    rows = [charts.Row(story.occupation(prompt), marks[prompt]) for prompt in prompts]
+    rows = [Row(story.occupation(prompt), marks[prompt]) for prompt in prompts]
     largest = max((mark.high or mark.value for row in rows for mark in row.marks if mark), default=0.0)
-    axis = charts.Axis("fairness discrepancy", _round_up(largest), False, 0.0, "on target")
+    axis = Axis("fairness discrepancy", _round_up(largest), False, 0.0, "on target")
     title = f"Fairness discrepancy of perceived {label(attribute.name)}, per occupation{_selection(story)}"
     description = (
         "One line per occupation, most skewed at baseline first; one mark per arm with its 95 % interval. An interval "
         "that reaches 0 cannot be told from the target."
     )
-    svg = charts.dumbbell(charts.Frame(key, title, description, width), axis, story.arms, rows)
+    svg = dumbbell(Frame(key, title, description, width), axis, story.arms, rows)
     means = ", ".join(f"{arm} {number(mean_discrepancy(story, attribute.name, arm))}" for arm in story.arms)
     caption = f"{title} (95{NBSP}% intervals; root mean square over occupations: {means})"
     return Figure(key, caption, svg, _discrepancy_table(story, attribute, prompts))
 
 
-def _discrepancy_mark(story: Story, prompt: str, arm: str, attribute: str) -> charts.Mark | None:
+def _discrepancy_mark(story: Story, prompt: str, arm: str, attribute: str) -> Mark | None:
     row = story.discrepancy(prompt, arm, attribute)
-    return charts.Mark(row.value, row.low, row.high) if row else None
+    return Mark(row.value, row.low, row.high) if row else None
 
 
 def _discrepancy_table(story: Story, attribute: Attribute, prompts: Iterable[str]) -> Table:
@@ -332,7 +335,7 @@ def _feature_heatmap(story: Story, attribute: str, groups: Sequence[FeatureGroup
     if not leading or not prompts:
         return None
     rows = [
-        charts.HeatRow(
+        HeatRow(
             f"{label(feature.group)} · {feature.latent}",
             tuple(feature.by_prompt.get(prompt, 0.0) for prompt in prompts),
             opens_block=place == 0,
@@ -347,8 +350,8 @@ def _feature_heatmap(story: Story, attribute: str, groups: Sequence[FeatureGroup
         "feature's attribution for that occupation at baseline minus its mean over the occupations; plus and minus "
         "signs mark the strong cells."
     )
-    frame = charts.Frame(f"heat-{attribute}", title, description)
-    svg = charts.heatmap(frame, [story.occupation(prompt) for prompt in prompts], rows)
+    frame = Frame(f"heat-{attribute}", title, description)
+    svg = heatmap(frame, [story.occupation(prompt) for prompt in prompts], rows)
     cells = tuple((row.label, *(number(value) for value in row.values)) for row in rows)
     table = Table(title, ("Group · latent", *map(story.occupation, prompts)), cells)
     caption = f"{title} (attribution minus its mean; strongest colour ±{number(largest)}, + raises and − lowers)"
@@ -380,32 +383,32 @@ def lens_figures(quality: Mapping[str, Any]) -> tuple[Figure, ...]:
     """How well the lens sees: unexplained variance and group accuracy per denoising step."""
     figures = []
     if quality.get("unexplained_variance"):
-        series = [charts.Series("unexplained", tuple(quality["unexplained_variance"]))]
+        series = [Series("unexplained", tuple(quality["unexplained_variance"]))]
         high = _round_up(max(series[0].values))
         title = "Variance that the sparse autoencoder leaves unexplained, per step"
         figures.append(_step_figure("lens-variance", title, "fraction of variance unexplained", series, high))
     accuracy: Mapping[str, Sequence[float]] = quality.get("head_accuracy") or {}
-    series = [charts.Series(label(name), tuple(values)) for name, values in accuracy.items() if values]
+    series = [Series(label(name), tuple(values)) for name, values in accuracy.items() if values]
     if series:
         title = "Accuracy of the group classifier on the hookpoint, per step"
         figures.append(_step_figure("lens-accuracy", title, "held-out accuracy", series, 1.0))
     return tuple(figures)
 
 
-def _step_figure(key: str, title: str, axis: str, series: Sequence[charts.Series], high: float) -> Figure:
+def _step_figure(key: str, title: str, axis: str, series: Sequence[Series], high: float) -> Figure:
     steps = max(len(item.values) for item in series)
     names = ", ".join(item.label for item in series)
     description = f"{title}: {steps} denoising steps from noise to image; lines: {names}."
-    svg = charts.lines(charts.Frame(key, title, description, 430.0), axis, series, high=high)
+    svg = lines(Frame(key, title, description, 430.0), axis, series, high=high)
     rows = tuple((str(step + 1), *(_at(item, step) for item in series)) for step in range(steps))
     return Figure(key, title, svg, Table(title, ("Step", *(item.label for item in series)), rows))
 
 
-def _at(series: charts.Series, step: int) -> str:
+def _at(series: Series, step: int) -> str:
     return number(series.values[step]) if step < len(series.values) else "–"
 
 
 def _round_up(value: float) -> float:
     """Round the largest value of an axis up to its next tick."""
-    step = charts.tick_step(value)
+    step = tick_step(value)
     return max(math.ceil(value / step) * step, step)

@@ -9,7 +9,9 @@ from datetime import datetime
 from audit.records import BASELINE
 from audit.slots import SlotRecord
 from audit.trend import Called, Headline, Point, Trend
-from reports import charts
+from reports.charts.axis import Mark
+from reports.charts.svg import Frame
+from reports.charts.timeline import Moment, timeline
 from reports.figures import Figure, Table
 from reports.story import NBSP, figure_text, interval, label, number, occupation_words
 
@@ -84,11 +86,11 @@ def _figure(trend: Trend, attribute: str) -> Figure:
         "in which figures changed by more than chance."
     )
     moments = [
-        charts.Moment(words, place, tuple(_mark(point, arm, attribute) for arm in arms), _event(point))
+        Moment(words, place, tuple(_mark(point, arm, attribute) for arm in arms), _event(point))
         for point, words, place in zip(trend.points, _ticks(trend.points), _places(trend.points), strict=True)
     ]
     key = f"trend-{attribute}"
-    svg = charts.timeline(charts.Frame(key, title, description), "distance from the target", arms, moments)
+    svg = timeline(Frame(key, title, description), "distance from the target", arms, moments)
     caption = f"{title} (mean over occupations, 95{NBSP}% intervals of each run alone)"
     return Figure(key, caption, svg, _table(trend, attribute, arms))
 
@@ -114,9 +116,9 @@ def _headline(point: Point, arm: str, attribute: str) -> Headline | None:
     return next((item for item in point.headlines if (item.arm, item.attribute) == (arm, attribute)), None)
 
 
-def _mark(point: Point, arm: str, attribute: str) -> charts.Mark | None:
+def _mark(point: Point, arm: str, attribute: str) -> Mark | None:
     found = _headline(point, arm, attribute)
-    return charts.Mark(found.value, found.low, found.high) if found else None
+    return Mark(found.value, found.low, found.high) if found else None
 
 
 def _event(point: Point) -> str:

@@ -6,22 +6,25 @@ from xml.etree import ElementTree
 
 import pytest
 
-from reports import charts
+from reports.charts.axis import Axis, Mark
+from reports.charts.bars import Bar, BarRow, stacked_bars
+from reports.charts.dumbbell import Row, dumbbell
+from reports.charts.heatmap import HeatRow, heatmap
+from reports.charts.lines import Series, lines
+from reports.charts.svg import Frame
 
-FRAME = charts.Frame("chart", "A title", "A description")
-SHARE = charts.Axis("share", 1.0, True, 0.5, "target")
+FRAME = Frame("chart", "A title", "A description")
+SHARE = Axis("share", 1.0, True, 0.5, "target")
 HOSTILE = "<script>alert(1)</script>"
 
 
 def drawings(label="doctor", frame=FRAME):
-    row = charts.Row(label, (charts.Mark(0.9, 0.8, 0.95), charts.Mark(0.5, 0.4, 0.6)))
+    row = Row(label, (Mark(0.9, 0.8, 0.95), Mark(0.5, 0.4, 0.6)))
     return {
-        "dumbbell": charts.dumbbell(frame, SHARE, ["baseline", label], [row]),
-        "stacked_bars": charts.stacked_bars(
-            frame, ["baseline"], [label, "old"], [charts.BarRow(label, (charts.Bar(0, (0.25, 0.75)),))]
-        ),
-        "heatmap": charts.heatmap(frame, [label], [charts.HeatRow(label, (0.3,), opens_block=True)]),
-        "lines": charts.lines(frame, label, [charts.Series(label, (0.2, 0.1))]),
+        "dumbbell": dumbbell(frame, SHARE, ["baseline", label], [row]),
+        "stacked_bars": stacked_bars(frame, ["baseline"], [label, "old"], [BarRow(label, (Bar(0, (0.25, 0.75)),))]),
+        "heatmap": heatmap(frame, [label], [HeatRow(label, (0.3,), opens_block=True)]),
+        "lines": lines(frame, label, [Series(label, (0.2, 0.1))]),
     }
 
 
@@ -41,7 +44,7 @@ def test_every_chart_has_a_role_a_title_and_a_description(kind):
 
 @pytest.mark.parametrize("kind", list(drawings()))
 def test_hostile_labels_stay_text(kind):
-    frame = charts.Frame('x" onload="alert(1)', HOSTILE, HOSTILE)
+    frame = Frame('x" onload="alert(1)', HOSTILE, HOSTILE)
     svg = drawings(HOSTILE, frame)[kind]
     tree = ElementTree.fromstring(svg)
     assert "<script" not in svg
@@ -54,24 +57,24 @@ def test_no_chart_names_an_address(kind):
 
 
 def test_marks_lie_on_the_axis_in_proportion():
-    marks = tuple(charts.Mark(value) for value in (0.0, 0.5, 1.0))
-    rows = [charts.Row("a", (mark,)) for mark in marks]
-    svg = ElementTree.fromstring(charts.dumbbell(FRAME, SHARE, ["baseline"], rows))
+    marks = tuple(Mark(value) for value in (0.0, 0.5, 1.0))
+    rows = [Row("a", (mark,)) for mark in marks]
+    svg = ElementTree.fromstring(dumbbell(FRAME, SHARE, ["baseline"], rows))
     left, middle, right = (float(group.find("circle").get("cx")) for group in marks_of(svg))
     assert middle - left == pytest.approx(right - middle, abs=0.2)
 
 
 def test_arms_differ_in_shape_not_only_in_colour():
-    row = charts.Row("a", (charts.Mark(0.1), charts.Mark(0.5), charts.Mark(0.9)))
-    svg = ElementTree.fromstring(charts.dumbbell(FRAME, SHARE, ["baseline", "b", "c"], [row]))
+    row = Row("a", (Mark(0.1), Mark(0.5), Mark(0.9)))
+    svg = ElementTree.fromstring(dumbbell(FRAME, SHARE, ["baseline", "b", "c"], [row]))
     shapes = [(group[-1].tag, re.sub(r"^M[\d. -]+", "", group[-1].get("d", ""))) for group in marks_of(svg)]
     assert len(set(shapes)) == 3
 
 
 def test_a_legend_wraps_instead_of_leaving_the_chart():
     arms = [f"a mitigation named {number}" for number in range(4)]
-    row = charts.Row("a", (charts.Mark(0.1),) * 4)
-    svg = ElementTree.fromstring(charts.dumbbell(charts.Frame("k", "t", "d", 400.0), SHARE, arms, [row]))
+    row = Row("a", (Mark(0.1),) * 4)
+    svg = ElementTree.fromstring(dumbbell(Frame("k", "t", "d", 400.0), SHARE, arms, [row]))
     places = [re.findall(r"[\d.]+", group.get("transform")) for group in svg.iter("g") if group.get("transform")]
     assert len(places) == 4
     assert len({y for _, y in places}) > 1
@@ -79,44 +82,44 @@ def test_a_legend_wraps_instead_of_leaving_the_chart():
 
 
 def test_an_arm_without_a_value_leaves_no_mark():
-    rows = [charts.Row("a", (charts.Mark(0.2), None)), charts.Row("b", (None, None))]
-    svg = charts.dumbbell(FRAME, SHARE, ["baseline", "edited"], rows)
+    rows = [Row("a", (Mark(0.2), None)), Row("b", (None, None))]
+    svg = dumbbell(FRAME, SHARE, ["baseline", "edited"], rows)
     assert len(marks_of(ElementTree.fromstring(svg))) == 1
     assert "nothing classified" in svg
 
 
 def test_stacked_segments_fill_the_bar_in_proportion():
-    rows = [charts.BarRow("a", (charts.Bar(0, (0.2, 0.3, 0.5)),))]
-    svg = ElementTree.fromstring(charts.stacked_bars(FRAME, ["baseline"], ["x", "y", "z"], rows))
+    rows = [BarRow("a", (Bar(0, (0.2, 0.3, 0.5)),))]
+    svg = ElementTree.fromstring(stacked_bars(FRAME, ["baseline"], ["x", "y", "z"], rows))
     widths = [float(group.find("rect").get("width")) for group in marks_of(svg)]
     assert [width / sum(widths) for width in widths] == pytest.approx([0.2, 0.3, 0.5], abs=0.001)
 
 
 def test_strong_cells_of_a_heatmap_carry_their_sign():
-    rows = [charts.HeatRow("a", (1.0, -1.0, 0.01))]
-    svg = ElementTree.fromstring(charts.heatmap(FRAME, ["x", "y", "z"], rows))
+    rows = [HeatRow("a", (1.0, -1.0, 0.01))]
+    svg = ElementTree.fromstring(heatmap(FRAME, ["x", "y", "z"], rows))
     signs = [text.text for text in svg.iter("text") if (text.get("class") or "").startswith("on-heat")]
     assert signs == ["+", "−"]
 
 
 def test_labels_at_the_ends_of_lines_do_not_overlap():
-    series = [charts.Series(name, (0.5, 0.9)) for name in "abc"]
-    svg = ElementTree.fromstring(charts.lines(FRAME, "accuracy", series))
+    series = [Series(name, (0.5, 0.9)) for name in "abc"]
+    svg = ElementTree.fromstring(lines(FRAME, "accuracy", series))
     places = sorted(float(text.get("y")) for text in svg.iter("text") if text.text in {"a", "b", "c"})
     assert min(b - a for a, b in pairwise(places)) >= 12
 
 
 @pytest.mark.parametrize("high", [0.05, 0.2, 0.4, 0.7, 1.0])
 def test_ticks_are_round_and_few(high):
-    axis = charts.Axis("", high, False)
+    axis = Axis("", high, False)
     assert 2 <= len(axis.ticks) <= 6
     assert all(round(tick, 2) == pytest.approx(tick) for tick in axis.ticks)
 
 
 def test_a_row_with_a_target_of_its_own_has_its_own_dashed_line():
-    rows = [charts.Row(name, (charts.Mark(0.5),), target) for name, target in (("a", 0.25), ("b", 0.75))]
-    axis = charts.Axis("", 1.0, True)
-    svg = ElementTree.fromstring(charts.dumbbell(FRAME, axis, ["baseline"], rows))
+    rows = [Row(name, (Mark(0.5),), target) for name, target in (("a", 0.25), ("b", 0.75))]
+    axis = Axis("", 1.0, True)
+    svg = ElementTree.fromstring(dumbbell(FRAME, axis, ["baseline"], rows))
     lines = [line for line in svg.iter("line") if line.get("class") == "reference"]
     circles = [float(circle.get("cx")) for circle in svg.iter("circle") if float(circle.get("cy")) > 40]
     places = [float(line.get("x1")) for line in lines]
@@ -128,8 +131,8 @@ def test_a_row_with_a_target_of_its_own_has_its_own_dashed_line():
 
 def test_a_chart_of_nothing_is_refused():
     with pytest.raises(ValueError, match="at least one row"):
-        charts.dumbbell(FRAME, SHARE, ["baseline"], [])
+        dumbbell(FRAME, SHARE, ["baseline"], [])
     with pytest.raises(ValueError, match="at least one column"):
-        charts.heatmap(FRAME, [], [charts.HeatRow("a", ())])
+        heatmap(FRAME, [], [HeatRow("a", ())])
     with pytest.raises(ValueError, match="value in series 'a'"):
-        charts.lines(FRAME, "accuracy", [charts.Series("a", ())])
+        lines(FRAME, "accuracy", [Series("a", ())])
