@@ -12,14 +12,9 @@ from audit.measure import fairness
 from audit.measure.attribute_shift import pair_tables, shift_matrix
 from audit.measure.bounds import missing_differs_in_pairs
 from audit.measure.discrepancy import debiased_squares
-from audit.measure.paired import (
-    PairedSamples,
-    change_over_prompts,
-    discrepancy_changes,
-    mean_over_prompts,
-    paired_share_difference_of_counts,
-    paired_share_errors,
-)
+from audit.measure.discrepancy_changes import PairedSamples, discrepancy_changes
+from audit.measure.over_prompts import change_over_prompts, mean_over_prompts
+from audit.measure.share_changes import paired_share_difference_of_counts, paired_share_errors
 from audit.records import Attribute, AttributeShift, Estimate, GroupChange, MissingDifference
 from audit.targets import Targets, target_of
 

@@ -25,14 +25,13 @@ from audit.differences import Difference, differences, plain_hash
 from audit.finished_run import FinishedRun, PromptImages, read_finished_run
 from audit.measure import multiplicity
 from audit.measure.discrepancy import debiased_squared, parity_p_value
+from audit.measure.discrepancy_changes import discrepancy_change, two_sample_discrepancy_change
 from audit.measure.fairness import hard_counts
-from audit.measure.paired import (
-    change_over_prompts,
-    discrepancy_change,
+from audit.measure.over_prompts import change_over_prompts
+from audit.measure.share_changes import (
     fisher_p_value,
     mcnemar_p_value,
     paired_share_difference,
-    two_sample_discrepancy_change,
     two_sample_share_difference,
 )
 from audit.records import Attribute, Change, Estimate

@@ -18,7 +18,7 @@ from audit.measure.discrepancy import debiased_squared, discrepancy_interval, di
 from audit.measure.group_measures import MEASURES, MOST_GROUPS
 from audit.measure.intervals import mean_interval, share_estimate
 from audit.measure.kernel import KernelDistance
-from audit.measure.paired import mean_over_prompts
+from audit.measure.over_prompts import mean_over_prompts
 from audit.records import BASELINE, Attribute, AttributeShift, Estimate, QualityResult, Range
 from audit.stages import Stages
 from audit.targets import Targets, pooled_target, target_of

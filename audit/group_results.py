@@ -23,10 +23,11 @@ from audit.measure.classifier_error import (
     corrected_shares,
 )
 from audit.measure.discrepancy import debiased_squares, discrepancy_intervals, display, parity_p_values
+from audit.measure.discrepancy_changes import squared_errors
 from audit.measure.group_measures import MOST_GROUPS, group_measures
 from audit.measure.intervals import share_estimate
 from audit.measure.multiplicity import benjamini_hochberg
-from audit.measure.paired import mean_over_prompts, squared_errors
+from audit.measure.over_prompts import mean_over_prompts
 from audit.measure.samples import Samples
 from audit.records import (
     Attribute,

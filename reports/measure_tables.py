@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from audit.measure.group_measures import MEASURES
-from audit.measure.paired import mean_over_prompts
+from audit.measure.over_prompts import mean_over_prompts
 from audit.records import Attribute, GroupMeasure
 from reports.figures import Table, by_skew
 from reports.story import NBSP, Story, figure_text, label, number

@@ -13,7 +13,7 @@ from scipy.stats import false_discovery_control
 from audit.compare import NothingToCompareError, compare
 from audit.differences import Difference, differences, plain_hash
 from audit.measure.discrepancy import debiased_squared
-from audit.measure.paired import mcnemar_p_value
+from audit.measure.share_changes import mcnemar_p_value
 from audit.records import Attribute, ImageKey
 from audit.rows import results_schema
 from audit.store import AUDIT, RESULTS, RunDirectory, UnreadableRunError

@@ -9,7 +9,7 @@ from scipy import stats
 
 from audit.measure.discrepancy import parity_p_value
 from audit.measure.intervals import share_estimate
-from audit.measure.paired import mcnemar_p_value
+from audit.measure.share_changes import mcnemar_p_value
 from audit.power.detectable import detectable, planned_level
 from audit.power.gates import PlannedGate, gate_power, images_for_gate, share_interval
 from audit.power.pairs import paired_power, smallest_paired_change

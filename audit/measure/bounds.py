@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from audit.measure.fairness import _distribution
 from audit.measure.intervals import share_estimate
-from audit.measure.paired import paired_share_difference
+from audit.measure.share_changes import paired_share_difference
 from audit.measure.simplex import Floats, nearest_distribution
 from audit.records import MissingDifference, Range, Status
 

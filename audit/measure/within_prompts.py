@@ -16,7 +16,7 @@ from scipy.stats import chi2
 
 from audit.measure.contingency import expected_counts, shown_groups
 from audit.measure.cramers_v import root, squared_v
-from audit.measure.paired import mean_over_prompts
+from audit.measure.over_prompts import mean_over_prompts
 from audit.records import Dependence, Estimate
 
 Floats = NDArray[np.float64]

@@ -15,17 +15,11 @@ from numpy.typing import NDArray
 
 from audit.group_results import prompt_mean
 from audit.measure.discrepancy import debiased_squares
+from audit.measure.discrepancy_changes import PairedSamples, discrepancy_changes, squared_errors
 from audit.measure.fairness import uniform
-from audit.measure.paired import (
-    FEW_PROMPTS,
-    PairedSamples,
-    change_over_prompts,
-    discrepancy_changes,
-    mean_over_prompts,
-    paired_share_errors,
-    squared_errors,
-)
+from audit.measure.over_prompts import FEW_PROMPTS, change_over_prompts, mean_over_prompts
 from audit.measure.samples import Samples
+from audit.measure.share_changes import paired_share_errors
 from audit.measure.within_prompts import dependence_within
 from benchmarks.coverage.settings import CONFIDENCE, TRUTHS, Setting, rendered_shares
 from benchmarks.coverage.tally import OURS, Tally, tallied

@@ -14,7 +14,7 @@ from audit.measure.bounds import (
     share_ends,
     unknown_images,
 )
-from audit.measure.paired import two_sample_share_difference
+from audit.measure.share_changes import two_sample_share_difference
 
 
 def statuses(classified, low_confidence=0, no_face=0, failed=0):

@@ -10,7 +10,7 @@ from statsmodels.stats.weightstats import DescrStatsW
 from audit.measure.agreement import cohen_kappa, large_sample_kappa
 from audit.measure.intervals import mean_interval, wilson
 from audit.measure.multiplicity import benjamini_hochberg, holm_steps
-from audit.measure.paired import mcnemar_p_value, two_sample_share_difference
+from audit.measure.share_changes import mcnemar_p_value, two_sample_share_difference
 from audit.measure.within_prompts import dependence_within
 
 COUNTS = [(0, 8), (3, 8), (8, 8), (17, 50), (123, 400)]

@@ -6,7 +6,7 @@ from statistics import fmean
 import pytest
 
 from audit.measure.group_measures import MEASURES
-from audit.measure.paired import mean_over_prompts
+from audit.measure.over_prompts import mean_over_prompts
 from reports.measure_tables import caveats, measures_by_occupation, measures_table
 from reports.story import interval, number, story_of
 

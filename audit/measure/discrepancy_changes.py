@@ -1,8 +1,8 @@
-"""What changed between two samples of images: two arms that share their noise, or two runs that do not.
+"""How far the squared discrepancy changed: between two arms that share their noise, and between two runs that do not.
 
 Arms are made from the same noise, so the two results of one image form a pair, and the pairs of a prompt are
 independent of each other. Runs with different seeds are two independent samples. A change is always *after − before*
-(or second − first): a negative change of the squared discrepancy is an improvement.
+(or second − first): a negative change is an improvement.
 
 The squared discrepancy is the debiased one, ‖p̄ − r‖² − tr(S)/n, which is the mean of ⟨xᵢ − r, xⱼ − r⟩ over all pairs of
 different images i ≠ j: a U-statistic of degree two. Its variance (Hoeffding 1948, theorem 5.2), and that of the
@@ -10,33 +10,26 @@ difference of two such figures over the same images, has a term of order 1/n, wh
 target, and a term of order 1/n², which does not. Intervals here keep both, so they stay valid near parity, where a
 percentile bootstrap of the plug-in does not.
 
-Legend: n images or pairs, m prompts, K groups, r the target, x before and y after, both minus r.
+Legend: n images or pairs, P samples, K groups, r the target, x before and y after, both minus r.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtr, ndtri, stdtr, stdtrit
-from scipy.stats import binomtest, fisher_exact
+from scipy.special import stdtr, stdtrit
 
 from audit.measure.discrepancy import debiased_squares, discrepancy_intervals
 from audit.measure.fairness import _checked
-from audit.measure.intervals import mean_interval, mean_p_value, wilson
 from audit.measure.samples import Samples
-from audit.records import Change, Estimate
+from audit.measure.share_changes import hypotenuse
+from audit.records import Change
 
 Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 Strata = Sequence[str]
-
-FEW_PROMPTS = 8
-"""Of four prompts of two kinds all are of one kind in an eighth of samples, and no interval can know of the other; of
-eight, in one of 128."""
 
 
 @dataclass(frozen=True)
@@ -84,70 +77,6 @@ class PairedSamples:
             Samples.of(y, owners, size, strata[1]),
             Samples.of(np.hstack([x, y]), owners, size),
         )
-
-
-def paired_share_difference(before: ArrayLike, after: ArrayLike, confidence: float = 0.95) -> Estimate:
-    """Return the difference of two shares of the same images, after − before, with a score interval.
-
-    The interval is Newcombe's square-and-add of two Wilson intervals with their correlation (Newcombe 1998, Statistics
-    in Medicine 17:2635, method 10; φ with its continuity correction). It exists for every table, also where no image
-    changed sides.
-
-    Args:
-        before: Whether image i belongs to the group before, shape (n,).
-        after: The same after, in the same order.
-        confidence: Coverage of the interval, in (0, 1).
-
-    Raises:
-        ValueError: If there is no pair, the shapes differ or the values are not true or false.
-    """
-    first, second = _paired_flags(before, after)
-    both, joined, left = int((first & second).sum()), int((~first & second).sum()), int((first & ~second).sum())
-    return paired_share_difference_of_counts(both, joined, left, len(first), confidence)
-
-
-def paired_share_difference_of_counts(both: int, joined: int, left: int, n: int, confidence: float = 0.95) -> Estimate:
-    """Return ``paired_share_difference`` of n images of which so many belong to the group both times, joined or left.
-
-    Raises:
-        ValueError: If there is no pair, or more are counted than there are.
-    """
-    old, new = wilson(both + left, n, confidence), wilson(both + joined, n, confidence)
-    return _square_and_add(old, new, _correlation(both, joined, left, n), n)
-
-
-def paired_share_errors(tables: ArrayLike) -> Floats:
-    """Return the standard error, never 0, of each group's paired change of share, from pairs (P, K, K): (P, K).
-
-    That of Agresti and Min (2005, Statistics in Medicine 24) for the fourfold table of a group, with half an image more
-    in each of its cells.
-
-    Args:
-        tables: Images by their group before (rows) and after (columns), at least one in each table.
-    """
-    counts = np.asarray(tables, dtype=np.float64)
-    stayed = np.diagonal(counts, axis1=1, axis2=2)
-    left, joined = counts.sum(axis=2) - stayed + 0.5, counts.sum(axis=1) - stayed + 0.5
-    n = counts.sum(axis=(1, 2))[:, None] + 2
-    return np.asarray(np.sqrt(left + joined - (joined - left) ** 2 / n) / n)
-
-
-def mcnemar_p_value(before: ArrayLike, after: ArrayLike) -> float:
-    """Return the exact two-sided p-value of McNemar's test that a share is the same before and after.
-
-    Of the pairs that changed sides, either direction is equally likely if nothing changed (McNemar 1947). Where no pair
-    changed sides there is no evidence of a change, and the p-value is 1.
-
-    Args:
-        before: Whether image i belongs to the group before, shape (n,).
-        after: The same after, in the same order.
-
-    Raises:
-        ValueError: If there is no pair, the shapes differ or the values are not true or false.
-    """
-    first, second = _paired_flags(before, after)
-    joined, left = int((second & ~first).sum()), int((first & ~second).sum())
-    return float(binomtest(joined, joined + left).pvalue) if joined + left else 1.0
 
 
 def discrepancy_change(
@@ -206,39 +135,6 @@ def discrepancy_changes(samples: PairedSamples, targets: ArrayLike, confidence: 
     ends = [discrepancy_intervals(one, goals, confidence) ** 2 for one in (samples.before, samples.after)]
     sides = _sides(old, new, ends[0], ends[1], _squares_correlation(samples.joint, goals))
     return _intervals(new - old, variances, n - 1, sides, n, confidence)
-
-
-def two_sample_share_difference(k1: int, n1: int, k2: int, n2: int, confidence: float = 0.95) -> Estimate:
-    """Return the difference of the shares of two independent samples, second − first, with a score interval.
-
-    Newcombe's square-and-add of two Wilson intervals (Newcombe 1998, Statistics in Medicine 17:873, method 10).
-
-    Args:
-        k1: Images of the first sample that belong to the group.
-        n1: Images of the first sample.
-        k2: Images of the second sample that belong to the group.
-        n2: Images of the second sample.
-        confidence: Coverage of the interval, in (0, 1).
-
-    Returns:
-        The difference; its n counts the images of both samples.
-
-    Raises:
-        ValueError: If a sample is empty or a count does not lie in [0, n].
-    """
-    return _square_and_add(wilson(k1, n1, confidence), wilson(k2, n2, confidence), 0.0, n1 + n2)
-
-
-def fisher_p_value(k1: int, n1: int, k2: int, n2: int) -> float:
-    """Return the two-sided p-value of Fisher's exact test that two independent samples have the same share.
-
-    Raises:
-        ValueError: If a sample is empty or a count does not lie in [0, n].
-    """
-    for k, n in ((k1, n1), (k2, n2)):
-        if n < 1 or not 0 <= k <= n:
-            raise ValueError(f"expected a count in [0, n] of at least 1 image, found {k} of {n}")
-    return float(fisher_exact(np.array([[k1, n1 - k1], [k2, n2 - k2]])).pvalue)
 
 
 def two_sample_discrepancy_change(
@@ -306,116 +202,6 @@ def squared_errors(samples: Samples, targets: ArrayLike) -> Floats:
     """
     goals = np.broadcast_to(np.asarray(targets, dtype=np.float64), samples.mean.shape)
     return np.sqrt(np.maximum(_guarded_variances(samples, goals, np.eye(goals.shape[1]), 0), 0.0))
-
-
-def mean_over_prompts(values: ArrayLike, confidence: float = 0.95, errors: ArrayLike | None = None) -> Estimate:
-    """Return the overall figure of an audit: the unweighted mean of a figure over its prompts.
-
-    Every prompt counts once, however many of its images were classified. A prompt is a cluster of images: the interval
-    is that of a mean over the prompts' own values (the clustered standard error of Miller 2024, arXiv:2411.00640, for
-    clusters of equal weight), so it speaks of prompts *like these*. For these prompts alone it is on the wide side,
-    since it also holds how much they differ. Prompts can agree by chance: where the standard errors of the values are
-    known, the interval is never narrower than what their images alone leave open. Otherwise prompts that all have the
-    same value give an interval without width.
-
-    Fewer than ``FEW_PROMPTS`` with known errors are no sample of anything: the interval then speaks of these prompts
-    *alone*, and holds what their images leave open.
-
-    Args:
-        values: One value per prompt, shape (m,), m ≥ 2.
-        confidence: Coverage of the interval, in (0, 1).
-        errors: Standard error of each value, shape (m,).
-
-    Returns:
-        The mean; its n counts prompts.
-
-    Raises:
-        ValueError: If there are fewer than two prompts, a value is not finite or there is not an error for each.
-    """
-    mean = mean_interval(values, confidence)
-    among_images = _error_of_images(mean.n, errors) * float(ndtri((1 + confidence) / 2))
-    low, high = mean.value - among_images, mean.value + among_images
-    if _alone(mean.n, errors):
-        return replace(mean, low=low, high=high)
-    return replace(mean, low=min(mean.low, low), high=max(mean.high, high))
-
-
-def _alone(prompts: int, errors: ArrayLike | None) -> bool:
-    """Return whether a mean over prompts speaks of these prompts alone."""
-    return errors is not None and prompts < FEW_PROMPTS
-
-
-def _error_of_images(prompts: int, errors: ArrayLike | None) -> float:
-    """Return the standard error that independent errors of the prompts' values leave in their mean."""
-    own = np.zeros(prompts) if errors is None else np.asarray(errors, dtype=np.float64)
-    if own.shape != (prompts,):
-        raise ValueError(f"expected one standard error for each of {prompts} prompts, found shape {own.shape}")
-    return float(np.linalg.norm(own)) / prompts
-
-
-def change_over_prompts(
-    before: ArrayLike, after: ArrayLike, confidence: float = 0.95, errors: ArrayLike | None = None
-) -> Change:
-    """Return the mean over prompts of after − before, with the interval of ``mean_over_prompts``.
-
-    Args:
-        before: One value per prompt, shape (m,), m ≥ 2.
-        after: The same prompts after, in the same order.
-        confidence: Coverage of the interval, in (0, 1).
-        errors: Standard error of each prompt's change, shape (m,).
-
-    Returns:
-        The mean change; its n counts prompts. Standard error and p-value are those of the interval: the larger of what
-        the prompts and what their images leave, of few prompts that of the images.
-
-    Raises:
-        ValueError: If there are fewer than two prompts, the shapes differ or a value is not finite.
-    """
-    old, new = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
-    if old.shape != new.shape:
-        raise ValueError(f"expected the same prompts before and after, found shapes {old.shape} and {new.shape}")
-    mean = mean_over_prompts(new - old, confidence, errors)
-    of_images = _error_of_images(mean.n, errors)
-    among_images = 2 * float(ndtr(-abs(mean.value) / of_images)) if of_images else 0.0
-    if _alone(mean.n, errors):
-        return Change(mean.value, mean.low, mean.high, mean.n, of_images, among_images)
-    of_prompts = float((new - old).std(ddof=1)) / math.sqrt(mean.n)
-    p_value = max(mean_p_value(new - old), among_images)
-    return Change(mean.value, mean.low, mean.high, mean.n, max(of_prompts, of_images), p_value)
-
-
-def _square_and_add(old: Estimate, new: Estimate, correlation: float, n: int) -> Estimate:
-    """Combine the intervals of two shares to that of their difference, new − old (Newcombe 1998, method 10)."""
-    value = new.value - old.value
-    below = float(_hypotenuse(new.value - new.low, old.high - old.value, correlation))
-    above = float(_hypotenuse(new.high - new.value, old.value - old.low, correlation))
-    return Estimate(value=value, low=value - below, high=value + above, n=n)
-
-
-def _hypotenuse(a: Floats | float, b: Floats | float, correlation: Floats | float) -> Floats:
-    # Rounding must not make the sum negative where correlation and a = b cancel it.
-    return np.asarray(np.sqrt(np.maximum(0.0, a * a + b * b - 2 * correlation * a * b)))
-
-
-def _correlation(both: int, joined: int, left: int, n: int) -> float:
-    """Return φ̂ of the fourfold table; a positive one is corrected for continuity, no margin means 0."""
-    neither = n - both - joined - left
-    margins = math.prod((both + left, joined + neither, both + joined, left + neither))
-    if not margins:
-        return 0.0
-    product = float(both * neither - joined * left)
-    return (max(product - n / 2, 0.0) if product > 0 else product) / math.sqrt(margins)
-
-
-def _paired_flags(before: ArrayLike, after: ArrayLike) -> tuple[Bools, Bools]:
-    first, second = np.asarray(before), np.asarray(after)
-    if first.dtype != np.bool_ or second.dtype != np.bool_:
-        raise ValueError(f"expected true or false for every image, found {first.dtype} and {second.dtype}")
-    if first.ndim != 1 or first.shape != second.shape:
-        raise ValueError(f"expected the same images before and after, found shapes {first.shape} and {second.shape}")
-    if not first.size:
-        raise ValueError("the difference of two shares needs at least 1 pair, found none; report the statuses instead")
-    return first, second
 
 
 def _codes(names: Strata | None) -> ArrayLike | None:
@@ -494,7 +280,7 @@ def _sides(old: Floats, new: Floats, old_ends: Floats, new_ends: Floats, correla
         (np.maximum(0.0, value - ends[:, 0]), np.maximum(0.0, ends[:, 1] - value))
         for value, ends in ((old, old_ends), (new, new_ends))
     )
-    return _hypotenuse(new_below, old_above, correlation), _hypotenuse(new_above, old_below, correlation)
+    return hypotenuse(new_below, old_above, correlation), hypotenuse(new_above, old_below, correlation)
 
 
 def _intervals(
