@@ -24,7 +24,7 @@ from audit.calibration.networks import DrawingNetwork, to_unit_range
 from audit.calibration.renderer import render
 from audit.calibration.train_readers import accuracy
 from audit.calibration.world import ATTRIBUTES, World, draw_labels, face_noise
-from audit.config.settings import ModelConfig, SamplingConfig
+from audit.config.sections import ModelConfig, SamplingConfig
 from audit.models.generator import DiffusionGenerator, load_generator
 from audit.records import Prompt, derive_seed
 

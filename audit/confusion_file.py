@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from audit.calibration.bundle import bundle_of
-from audit.config.settings import JudgeConfig, ModelConfig
+from audit.config.sections import JudgeConfig, ModelConfig
 from audit.json_object import read_json_object
 from audit.local_storage import write_atomically
 from audit.measure.classifier_error import ConfusionMatrix

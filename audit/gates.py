@@ -20,7 +20,7 @@ from audit.measure.multiplicity import HolmStep, holm_steps
 from audit.records import Verdict
 
 if TYPE_CHECKING:
-    from audit.config.settings import GateConfig
+    from audit.config.sections import GateConfig
 
 Outcome = Literal["pass", "fail", "inconclusive"]
 Overall = Literal["pass", "fail", "inconclusive", "warn", "none"]

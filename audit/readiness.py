@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 from audit.config.errors import ConfigErrors
 from audit.config.fields import CLIP_SOURCES, DEFAULT_ATTRIBUTES, GENERATED_HERE, ZERO_SHOT, names_clip_weights
 from audit.config.problems import Location, Problem, listing, suggestion
-from audit.config.settings import AuditConfig, ModelConfig, TargetFileConfig
+from audit.config.sections import ModelConfig, TargetFileConfig
+from audit.config.settings import AuditConfig
 from audit.dissect.files import LENS_FILE
 from audit.json_object import read_json_object
 from audit.object_store import ObjectStore

@@ -20,7 +20,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from audit.config.settings import AuditConfig, MitigationConfig
+from audit.config.sections import MitigationConfig
+from audit.config.settings import AuditConfig
 from audit.device import device_here
 from audit.dissect.lens import Lens, check_fits
 from audit.dissect.observer import AttributionObserver, EffectTable

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from audit.arm_rows import ArmRows, arm_rows
 from audit.changes import attribute_shifts, group_changes, missing_difference
-from audit.config.settings import GateConfig
+from audit.config.sections import GateConfig
 from audit.findings import LensFeatures, feature_findings, prompt_attribution
 from audit.gate_inputs import GateReader
 from audit.gates import evaluate, gates_of

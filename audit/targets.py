@@ -28,7 +28,7 @@ from pathlib import Path
 
 from audit.config.errors import ConfigError, ConfigErrors
 from audit.config.problems import listing
-from audit.config.settings import TargetChoice, TargetFileConfig
+from audit.config.sections import TargetChoice, TargetFileConfig
 from audit.config.shares import adds_up, folded, normalised, unknown, wrong_sum
 from audit.config.text import read_text
 from audit.csv_line import csv_values

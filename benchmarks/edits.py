@@ -18,7 +18,8 @@ import torch
 from numpy.typing import NDArray
 
 from audit.config.file import read_config
-from audit.config.settings import AuditConfig, MitigationConfig
+from audit.config.sections import MitigationConfig
+from audit.config.settings import AuditConfig
 from audit.device import device_here
 from audit.dissect.lens import Lens
 from audit.dissect.settings import dissected_groups, dissected_prompts

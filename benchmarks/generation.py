@@ -14,7 +14,7 @@ import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 
 from audit.calibration.bundle import BUNDLED
-from audit.config.settings import ModelConfig, SamplingConfig
+from audit.config.sections import ModelConfig, SamplingConfig
 from audit.models.generator import load_generator
 from audit.records import Prompt
 

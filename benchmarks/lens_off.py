@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from audit.calibration.bundle import bundle_of
-from audit.config.settings import ModelConfig
+from audit.config.sections import ModelConfig
 from audit.dissect.files import LENS_FILE
 
 

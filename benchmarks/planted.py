@@ -16,7 +16,7 @@ from scipy.stats import spearmanr
 
 from audit.calibration.bundle import world_table
 from audit.calibration.world import World
-from audit.config.settings import ModelConfig
+from audit.config.sections import ModelConfig
 from audit.measure.fairness import total_variation
 from audit.measure.intervals import wilson
 from audit.records import BASELINE, GroupResult

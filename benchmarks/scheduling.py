@@ -30,7 +30,8 @@ import torch
 
 from audit.calibration.bundle import world_table
 from audit.calibration.world import World
-from audit.config.settings import AuditConfig, WorkersConfig
+from audit.config.sections import WorkersConfig
+from audit.config.settings import AuditConfig
 from audit.models.generator import load_generator
 from audit.plan import plan_shards, prompts_of
 from benchmarks.logical_workers import PROCESSES, LogicalWorker, logical_workers, shared_processes

@@ -14,7 +14,7 @@ from typing import Any
 import ray
 from ray._private import ray_constants
 
-from audit.config.settings import WorkersConfig
+from audit.config.sections import WorkersConfig
 
 LOCAL_OBJECT_STORE_BYTES = 200 * 1024**2
 """Enough for receipts of a few hundred bytes; Ray's default would claim a third of the memory."""

@@ -17,7 +17,8 @@ from typing import Any
 import ray
 
 from audit.calibration.bundle import bundle_of
-from audit.config.settings import AuditConfig, WorkersConfig
+from audit.config.sections import WorkersConfig
+from audit.config.settings import AuditConfig
 from audit.dissect.files import EXAMPLES, LENS_FILE
 from audit.dissect.settings import dissected_groups, dissected_prompts, dissection_of, lens_name, lens_settings
 from audit.folder_copy import folder_on_disk, folder_to_fill, move_folder

@@ -22,7 +22,8 @@ from datetime import datetime
 from pathlib import Path
 
 from audit.config.file import read_config
-from audit.config.settings import AlertsConfig, AuditConfig
+from audit.config.sections import AlertsConfig
+from audit.config.settings import AuditConfig
 from audit.place import Place, place_of
 from audit.slots import Journal, Slot, SlotRecord, State, schedule_directory, series_of
 from audit.storage import storage_of

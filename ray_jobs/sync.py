@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from audit.config.settings import TrackingConfig
+from audit.config.sections import TrackingConfig
 from audit.place import Place
 from audit.redaction import redact
 from audit.store import AUDIT, CONFIG, PROVENANCE, RunDirectory

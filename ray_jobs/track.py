@@ -7,7 +7,8 @@ import shlex
 from pathlib import Path
 from threading import Thread
 
-from audit.config.settings import AuditConfig, TrackingConfig
+from audit.config.sections import TrackingConfig
+from audit.config.settings import AuditConfig
 from audit.readiness import unreachable_tracking
 from audit.store import RunDirectory
 from reports.handover import Letter, Messenger, prepare

@@ -22,7 +22,7 @@ from threading import Timer
 from types import TracebackType
 from typing import IO, Any, Self, TextIO
 
-from audit.config.settings import RegisteredModelConfig
+from audit.config.sections import RegisteredModelConfig
 from audit.place import Place, place_of
 from audit.redaction import redact
 from audit.store import RunDirectory

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from audit.config.settings import RegisteredModelConfig
+from audit.config.sections import RegisteredModelConfig
 from audit.records import AuditResult
 from audit.store import (
     AUDIT,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from audit.config.settings import RegisteredModelConfig
+from audit.config.sections import RegisteredModelConfig
 from audit.gates import overall_verdict
 from audit.records import AuditResult
 from audit.store import MODEL_FINGERPRINT

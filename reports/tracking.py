@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from audit.config.settings import RegisteredModelConfig
+from audit.config.sections import RegisteredModelConfig
 from audit.gates import overall_verdict
 from audit.records import AuditResult, Measurement
 from audit.redaction import redact, redact_tree

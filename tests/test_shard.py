@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from audit.calibration.bundle import bundle_of
-from audit.config.settings import AuditConfig, ModelConfig
+from audit.config.sections import ModelConfig
+from audit.config.settings import AuditConfig
 from audit.plan import plan_shards, prompts_of
 from audit.shard import ShardSettings, do_shard, do_shard_in_parts, load_parts
 from tests.pretended_gpu import pretended_gpu

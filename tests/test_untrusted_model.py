@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from audit.calibration.bundle import BUNDLED
-from audit.config.settings import ModelConfig, QualityConfig
+from audit.config.sections import ModelConfig, QualityConfig
 from audit.measure.embedders import load_clip
 from audit.models.loading import load_pipeline
 from audit.untrusted_model import UntrustedModelError, check_clip, check_pipeline

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from audit.calibration.world import World
 from audit.config.fields import GENERATED_HERE
-from audit.config.settings import ModelConfig
+from audit.config.sections import ModelConfig
 
 BUNDLED = Path(__file__).parent / "weights"
 

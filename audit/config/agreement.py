@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from audit.config.fields import LOOPBACK, RESOURCES_OF_RAY, ZERO_SHOT
 from audit.config.problems import Location, Problem, listing, suggestion
+from audit.config.sections import (
+    AlertsConfig,
+    AuditSections,
+    GateConfig,
+    MitigationConfig,
+    TargetFileConfig,
+    WorkersConfig,
+)
 from audit.config.shares import category_problems, share_problems
 from audit.place import ObjectPath, PlaceError, place_of
 from audit.records import BASELINE
 
-if TYPE_CHECKING:
-    from audit.config.settings import AlertsConfig, AuditConfig, GateConfig, MitigationConfig, WorkersConfig
 
-
-def disagreements(config: AuditConfig) -> Iterator[Problem]:
+def disagreements(config: AuditSections) -> Iterator[Problem]:
     """Find what single fields cannot know: names that must exist elsewhere, shapes that must fit each other."""
     yield from _two_stage_disagreements(config)
     yield from _mistaken_targets(config)
@@ -37,7 +41,7 @@ def disagreements(config: AuditConfig) -> Iterator[Problem]:
         yield from _gate_place(config, at, gate)
 
 
-def _two_stage_disagreements(config: AuditConfig) -> Iterator[Problem]:
+def _two_stage_disagreements(config: AuditSections) -> Iterator[Problem]:
     stages, at = config.prompts.two_stage, ("prompts", "two_stage")
     if stages is None:
         return
@@ -59,7 +63,7 @@ def _two_stage_disagreements(config: AuditConfig) -> Iterator[Problem]:
         yield Problem((*at, "max"), message, reads)
 
 
-def _mistaken_targets(config: AuditConfig) -> Iterator[Problem]:
+def _mistaken_targets(config: AuditSections) -> Iterator[Problem]:
     known = tuple(config.attributes)
     for name, choice in config.targets.items():
         at: Location = ("targets", name)
@@ -68,7 +72,7 @@ def _mistaken_targets(config: AuditConfig) -> Iterator[Problem]:
             yield Problem(at, message, reads=(("attributes",),))
         elif isinstance(choice, dict):
             yield from _unless_in_doubt(share_problems(at, choice, config.attributes[name]))
-        elif not isinstance(choice, str) and choice.categories is not None:
+        elif isinstance(choice, TargetFileConfig) and choice.categories is not None:
             found = category_problems((*at, "categories"), choice.categories, config.attributes[name])
             yield from _unless_in_doubt(found)
 
@@ -78,7 +82,7 @@ def _unless_in_doubt(problems: Iterator[Problem]) -> Iterator[Problem]:
     return (replace(problem, reads=(("attributes",), problem.location)) for problem in problems)
 
 
-def _unknown_lens_attributes(config: AuditConfig) -> Iterator[Problem]:
+def _unknown_lens_attributes(config: AuditSections) -> Iterator[Problem]:
     if "attributes" not in config.lens.model_fields_set:
         return
     known = tuple(config.attributes)
@@ -88,7 +92,7 @@ def _unknown_lens_attributes(config: AuditConfig) -> Iterator[Problem]:
             yield Problem(("lens", "attributes", index), message, reads=(("attributes",),))
 
 
-def _unusable_arm_names(config: AuditConfig) -> Iterator[Problem]:
+def _unusable_arm_names(config: AuditSections) -> Iterator[Problem]:
     seen: set[str] = set()
     for index, mitigation in enumerate(config.mitigations):
         location: Location = ("mitigations", index, "name")
@@ -104,7 +108,7 @@ def _as_searched(mitigation: MitigationConfig) -> bool:
     return (mitigation.edit, mitigation.reverse_step, mitigation.window) == ("add", "symmetric", (0.0, 1.0))
 
 
-def _mitigation_disagreements(config: AuditConfig, at: Location, mitigation: MitigationConfig) -> Iterator[Problem]:
+def _mitigation_disagreements(config: AuditSections, at: Location, mitigation: MitigationConfig) -> Iterator[Problem]:
     known, name = tuple(config.attributes), mitigation.attribute
     if name not in known:
         message = f"expected an audited attribute ({listing(known)}), found {name!r}{suggestion(name, known)}"
@@ -125,7 +129,7 @@ def _mitigation_disagreements(config: AuditConfig, at: Location, mitigation: Mit
         yield Problem(at, message, reads=(("model", "source"),))
 
 
-def _opinion_disagreements(config: AuditConfig) -> Iterator[Problem]:
+def _opinion_disagreements(config: AuditSections) -> Iterator[Problem]:
     known, names = tuple(config.attributes), [opinion.name for opinion in config.second_opinions]
     for index, opinion in enumerate(config.second_opinions):
         at: Location = ("second_opinions", index)
@@ -169,7 +173,7 @@ def _webhook(alerts: AlertsConfig) -> Iterator[Problem]:
         yield Problem(at, "expected secret_env beside the webhook, found none; an alert that anyone can forge is none")
 
 
-def _output(config: AuditConfig) -> Iterator[Problem]:
+def _output(config: AuditSections) -> Iterator[Problem]:
     try:
         place = place_of(config.output)
     except PlaceError as error:
@@ -183,7 +187,7 @@ def _output(config: AuditConfig) -> Iterator[Problem]:
         yield Problem(("tracking", "uri"), message, reads=(("output",), ("tracking", "enabled")))
 
 
-def _repeated_gate_names(config: AuditConfig) -> Iterator[Problem]:
+def _repeated_gate_names(config: AuditSections) -> Iterator[Problem]:
     seen: set[str] = set()
     for index, gate in enumerate(config.gates):
         if gate.name in seen:
@@ -203,7 +207,7 @@ def _gate_limit(at: Location, gate: GateConfig) -> Iterator[Problem]:
             yield Problem((*at, side), f"expected a limit that {gate.measure} can reach ({span}), found {limit:g}")
 
 
-def _gate_attribute(config: AuditConfig, at: Location, gate: GateConfig) -> Iterator[Problem]:
+def _gate_attribute(config: AuditSections, at: Location, gate: GateConfig) -> Iterator[Problem]:
     known, name = tuple(config.attributes), gate.attribute
     reads: tuple[Location, ...] = (("attributes",), (*at, "measure"))
     if not gate.kind.of_attribute:
@@ -222,7 +226,7 @@ def _gate_attribute(config: AuditConfig, at: Location, gate: GateConfig) -> Iter
         yield Problem((*at, "measure"), message + suggestion(gate.group, groups), reads)
 
 
-def _gate_place(config: AuditConfig, at: Location, gate: GateConfig) -> Iterator[Problem]:
+def _gate_place(config: AuditSections, at: Location, gate: GateConfig) -> Iterator[Problem]:
     arms = (BASELINE, *(mitigation.name for mitigation in config.mitigations))
     if gate.arm not in arms:
         message = f"expected an arm ({listing(arms)}), found {gate.arm!r}{suggestion(gate.arm, arms)}"

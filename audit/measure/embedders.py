@@ -15,7 +15,7 @@ from torch.nn import functional
 from audit.calibration.bundle import NETWORK_FILES, bundle_of
 from audit.calibration.networks import DrawingNetwork, to_unit_range
 from audit.config.fields import CLIP_SOURCES, names_clip_weights
-from audit.config.settings import ModelConfig, QualityConfig
+from audit.config.sections import ModelConfig, QualityConfig
 from audit.device import device_here
 from audit.measure.state_file import read_state
 from audit.provenance import short_fingerprint

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from audit.calibration.bundle import NETWORK_FILES, bundle_of
 from audit.calibration.networks import DrawingNetwork, to_unit_range
-from audit.config.settings import JudgeConfig, ModelConfig
+from audit.config.sections import JudgeConfig, ModelConfig
 from audit.device import device_here
 from audit.measure.state_file import read_state
 from audit.provenance import short_fingerprint

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from audit.config.fields import ZERO_SHOT
-from audit.config.settings import JudgeConfig, ModelConfig, SecondOpinionConfig
+from audit.config.sections import JudgeConfig, ModelConfig, SecondOpinionConfig
 from audit.measure.embedders import ClipEmbedder
 from audit.measure.judges import Judge, load_judge
 from audit.measure.zero_shot import ZeroShotJudge

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 
-from audit.config.settings import MitigationConfig
+from audit.config.sections import MitigationConfig
 from audit.config.shares import normalised
 from audit.dissect.lens import Lens
 from audit.mitigate.assignment import assigned_group

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.config.settings import MitigationConfig
+from audit.config.sections import MitigationConfig
 from audit.dissect.lens import Lens
 from audit.measure.judges import Judge
 from audit.mitigate import steered_arm

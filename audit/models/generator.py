@@ -13,7 +13,7 @@ from torch import Tensor
 from audit.calibration.bundle import world_table
 from audit.calibration.renderer import render
 from audit.calibration.world import World, draw_labels, face_noise
-from audit.config.settings import ModelConfig, SamplingConfig
+from audit.config.sections import ModelConfig, SamplingConfig
 from audit.device import device_here
 from audit.models.arm import Arm, Observer
 from audit.models.ddim import ReverseSchedule

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from audit.config.settings import ModelConfig
+from audit.config.sections import ModelConfig
 from audit.models.source import pipeline_source
 from audit.untrusted_model import check_pipeline
 

@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 
 from audit.calibration.bundle import bundle_of, world_table
-from audit.config.settings import ModelConfig
+from audit.config.sections import ModelConfig
 from audit.provenance import fingerprint
 from audit.untrusted_model import INDEX
 

@@ -12,7 +12,7 @@ from audit.calibration.captions import caption
 from audit.calibration.labels import ATTRIBUTES
 from audit.calibration.networks import DrawingNetwork, to_unit_range
 from audit.calibration.world import World
-from audit.config.settings import ModelConfig, SamplingConfig
+from audit.config.sections import ModelConfig, SamplingConfig
 from audit.models.generator import load_generator
 from audit.records import Prompt
 

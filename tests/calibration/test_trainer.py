@@ -8,7 +8,7 @@ from audit.calibration.bundle import Bundle
 from audit.calibration.make import Recipe, make
 from audit.calibration.trainer import Schedule, seeded, train
 from audit.calibration.world import World
-from audit.config.settings import ModelConfig, SamplingConfig
+from audit.config.sections import ModelConfig, SamplingConfig
 from audit.measure.judges import CalibrationJudge
 from audit.models.generator import load_generator
 from audit.records import Prompt, Status

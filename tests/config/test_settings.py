@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from audit.calibration.world import ATTRIBUTES
 from audit.config.fields import DEFAULT_ATTRIBUTES, GATE_MEASURES
 from audit.config.schema import config_schema, known_keys
-from audit.config.settings import AuditConfig, QualityConfig
+from audit.config.sections import QualityConfig
+from audit.config.settings import AuditConfig
 from audit.measure.group_measures import MEASURES
 
 CONFIGS = Path(__file__).parents[2] / "configs"

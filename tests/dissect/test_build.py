@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from audit.config.settings import ModelConfig, SamplingConfig
+from audit.config.sections import ModelConfig, SamplingConfig
 from audit.dissect import build
 from audit.dissect.build import Recorder, build_lens, plan_trajectories
 from audit.dissect.examples import mean_activity, write_examples

@@ -17,7 +17,7 @@ from audit.calibration.labels import OCCUPATIONS, face_noise
 from audit.calibration.renderer import render
 from audit.calibration.trainer import seeded
 from audit.calibration.world import uniform_labels
-from audit.config.settings import ModelConfig, QualityConfig
+from audit.config.sections import ModelConfig, QualityConfig
 from audit.measure.embedders import ClipEmbedder, ClipWeights, InceptionFeatures, load_clip, load_features
 from audit.provenance import short_fingerprint
 from tests.pretended_gpu import pretended_gpu

@@ -15,7 +15,7 @@ from audit.calibration.renderer import render
 from audit.calibration.train_readers import destroy_faces
 from audit.calibration.trainer import seeded
 from audit.calibration.world import uniform_labels
-from audit.config.settings import JudgeConfig, ModelConfig
+from audit.config.sections import JudgeConfig, ModelConfig
 from audit.measure.judges import FAIRFACE_LOGITS, CalibrationJudge, load_judge
 from audit.records import Status
 from tests.pretended_gpu import pretended_gpu

@@ -7,7 +7,7 @@ from torchvision.models import resnet34
 
 from audit.calibration.networks import DrawingNetwork
 from audit.calibration.world import ATTRIBUTES, OCCUPATIONS
-from audit.config.settings import ModelConfig, QualityConfig, SecondOpinionConfig
+from audit.config.sections import ModelConfig, QualityConfig, SecondOpinionConfig
 from audit.measure.embedders import load_clip
 from audit.measure.judges import CalibrationJudge, FairFaceJudge
 from audit.measure.second_judges import load_second_judges

@@ -7,7 +7,7 @@ from audit.calibration.captions import caption
 from audit.calibration.labels import ATTRIBUTES, OCCUPATIONS, face_noise
 from audit.calibration.renderer import render
 from audit.calibration.world import uniform_labels
-from audit.config.settings import ModelConfig, QualityConfig
+from audit.config.sections import ModelConfig, QualityConfig
 from audit.measure.embedders import load_clip
 from audit.measure.zero_shot import ZeroShotJudge, group_captions
 from audit.records import Status

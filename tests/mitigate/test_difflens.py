@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from audit.config.settings import MitigationConfig
+from audit.config.sections import MitigationConfig
 from audit.dissect.group_heads import GroupHeads
 from audit.dissect.lens import BiasFeature, Lens
 from audit.dissect.sae import SaeShape, SparseAutoencoder

@@ -4,7 +4,8 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 
-from audit.config.settings import AuditConfig, ModelConfig, SamplingConfig
+from audit.config.sections import ModelConfig, SamplingConfig
+from audit.config.settings import AuditConfig
 from audit.models.arm import Arm
 from audit.models.ddim import ReverseSchedule
 from audit.models.generator import DiffusionGenerator, RenderedGenerator, load_generator

@@ -5,7 +5,7 @@ import shutil
 import pytest
 from huggingface_hub import constants
 
-from audit.config.settings import ModelConfig, SamplingConfig
+from audit.config.sections import ModelConfig, SamplingConfig
 from audit.models import source
 from audit.models.generator import load_generator
 from audit.models.source import model_fingerprint

@@ -15,7 +15,8 @@ import torch
 
 from audit.calibration.networks import DrawingNetwork
 from audit.calibration.world import ATTRIBUTES, OCCUPATIONS, World
-from audit.config.settings import AuditConfig, WorkersConfig
+from audit.config.sections import WorkersConfig
+from audit.config.settings import AuditConfig
 from ray_jobs.cluster import connect
 
 

@@ -9,7 +9,7 @@ import psutil
 import pytest
 import ray
 
-from audit.config.settings import WorkersConfig
+from audit.config.sections import WorkersConfig
 from ray_jobs.cluster import (
     Cluster,
     ClusterError,

@@ -11,7 +11,8 @@ import torch
 
 from audit.calibration.bundle import bundle_of
 from audit.config.file import read_config
-from audit.config.settings import AuditConfig, JudgeConfig
+from audit.config.sections import JudgeConfig
+from audit.config.settings import AuditConfig
 from audit.dissect.lens import Lens
 from audit.dissect.settings import dissected_prompts, lens_name, lens_settings
 from audit.evidence import keep_evidence, lens_evidence

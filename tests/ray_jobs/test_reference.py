@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from audit.config.settings import QualityConfig
+from audit.config.sections import QualityConfig
 from ray_jobs import reference
 from ray_jobs.limits import PoolLimits
 from ray_jobs.pool import PoolError

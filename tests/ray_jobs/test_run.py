@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from audit.calibration.bundle import bundle_of
-from audit.config.settings import AuditConfig, ModelConfig
+from audit.config.sections import ModelConfig
+from audit.config.settings import AuditConfig
 from audit.store import AUDIT, PROGRESS, PROVENANCE, RESULTS, RunConflictError, RunDirectory
 from ray_jobs.pool import PoolError
 from ray_jobs.run import default_run_id, open_run, plan, run_audit

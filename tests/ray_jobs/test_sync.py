@@ -10,7 +10,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from audit.config.settings import TrackingConfig
+from audit.config.sections import TrackingConfig
 from audit.provenance import collect_provenance
 from audit.store import CONFIG, OUTBOX, PROVENANCE, REPORT, RunDirectory
 from ray_jobs.cli import app

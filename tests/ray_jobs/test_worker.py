@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from audit.calibration.bundle import bundle_of
-from audit.config.settings import ModelConfig, ReportConfig
+from audit.config.sections import ModelConfig, ReportConfig
 from audit.measure.embedders import ClipEmbedder
 from audit.plan import plan_shards, prompts_of
 from audit.records import Status

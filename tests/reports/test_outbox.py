@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from audit.config.settings import RegisteredModelConfig
+from audit.config.sections import RegisteredModelConfig
 from audit.store import OUTBOX, REPORT
 from reports.outbox import TrackedRun, audit_id, filled_outbox, read_outbox
 

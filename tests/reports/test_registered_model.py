@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from audit.config.settings import RegisteredModelConfig
+from audit.config.sections import RegisteredModelConfig
 from reports.outbox import read_outbox
 from reports.tracking import TrackingError, log_audit
 
