@@ -149,7 +149,7 @@ def test_a_cluster_that_is_there_is_reachable(cluster):
 def test_a_driver_finds_a_cluster_that_listens_on_loopback_alone(cluster):
     """Ray itself takes 127.0.0.1 for the machine's other address, where nobody answers, and tries for minutes."""
     program = (
-        "import sys; from audit.config.settings import WorkersConfig; from ray_jobs.cluster import connect\n"
+        "import sys; from audit.config.sections import WorkersConfig; from ray_jobs.cluster import connect\n"
         "with connect(sys.argv[1], WorkersConfig()) as cluster: print(cluster.cpus)"
     )
     command = [sys.executable, "-c", program, ray.get_runtime_context().gcs_address]
