@@ -15,7 +15,7 @@ import time
 
 PROGRAM = """
 import json, pathlib, sys
-from audit.config.settings import (AuditConfig)
+from audit.config.settings import AuditConfig
 from ray_jobs.run import run_audit
 config = AuditConfig.model_validate(json.loads(sys.argv[1]))
 outcome = run_audit(config)
