@@ -267,7 +267,7 @@ def _quality(config: AuditConfig) -> Iterator[Problem]:
             continue
         yield from _bundled(config.model, name, ("quality", name))
         if config.model.source not in GENERATED_HERE:
-            message = f"expected {remedy} or 'none' for {config.model.source!r}, found 'bundled', made for drawings"
+            message = f"expected 'none' for {config.model.source!r}, or {remedy}; found 'bundled', made for drawings"
             yield Problem(("quality", name), message, reads=_MODEL)
     if quality.clip not in ("bundled", "none"):
         yield from _clip(quality.clip, ("quality", "clip"))

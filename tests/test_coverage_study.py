@@ -79,12 +79,12 @@ def test_a_study_goes_on_where_it_was_stopped_unless_an_estimator_is_another(tmp
     job, kept = ("shares", Setting(2, 8, "mild"), 100), tmp_path / "build" / "cells.csv"
     tallies = FAMILIES["shares"].study(job[1], 100)
     Cells(FAMILIES, kept).add(job, tallies)
-    for found, tally in zip(Cells(FAMILIES, kept).of(job), tallies, strict=True):
+    for found, tally in zip(Cells(FAMILIES, kept)[job], tallies, strict=True):
         assert (found.figure, found.setting, found.samples, found.error) == ("share", job[1], 0, None)
         assert found.coverage == pytest.approx(tally.coverage, rel=1e-5)
         assert found.width == pytest.approx(tally.width, rel=1e-5)
-    assert Cells(FAMILIES, kept).of(("shares", job[1], 200)) is None
-    assert Cells({**FAMILIES, "shares": FAMILIES["tables"]}, kept).of(job) is None  # as after a change of its sources
+    assert ("shares", job[1], 200) not in Cells(FAMILIES, kept)
+    assert job not in Cells({**FAMILIES, "shares": FAMILIES["tables"]}, kept)  # as after a change of its sources
 
 
 def test_a_table_that_lacks_a_group_is_held_against_the_groups_it_shows():

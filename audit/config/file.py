@@ -58,9 +58,10 @@ def read_config(path: Path | str, overrides: Sequence[str] = (), checks: Sequenc
 
 @dataclass
 class _Findings:
-    """What is mistaken so far, and what was taken out of the tree for it."""
+    """What is mistaken so far, what was taken out of the tree for it, and where checks found a problem."""
 
     errors: list[ConfigError]
+    problems: set[Location] = field(default_factory=set)
     removed: set[Location] = field(default_factory=set)
     touched: set[Location] = field(default_factory=set)
 
@@ -77,12 +78,14 @@ class _Findings:
         )
 
     def note_problem(self, root: Node, problem: Problem) -> None:
-        """Note the problem of a check, unless what the check looked at is mistaken itself."""
+        """Note the problem of a check, unless what the check looked at is mistaken itself or a problem already."""
         trail = root.trail(problem.location)
         # What the file leaves to its default is shown where it would stand.
         here = (*trail[-1].location, *problem.location[len(trail) - 1 :])
-        if not self.doubt((*problem.reads, here)):
+        follows = bool(self.problems & {place for place in problem.reads if place != problem.location})
+        if not follows and not self.doubt((*problem.reads, here)):
             self.errors.append(_error(trail[-1].place, here, problem.message))
+            self.problems.add(problem.location)
 
 
 def _read_tree(path: Path) -> tuple[Node, _Findings]:

@@ -214,12 +214,10 @@ def build_lens(
     sae, sae_quality = train_sae(iter(recorder), training, draws, device=device_here())
     recording = recorder.recording()
     LOG.info("fitting the group heads")
-    heads, accuracy = fit_group_heads(recording.maps, recording.labels, groups)
+    fitted, accuracy = fit_group_heads(recording.maps, recording.labels, groups)
+    heads = fitted.to(sae.decoder.device)
     LOG.info("attributing each group's probability to latents")
-    scores = {
-        attribute: _attribute_latents(sae, heads.to(sae.decoder.device), recording, attribute, settings)
-        for attribute in groups
-    }
+    scores = {attribute: _attribute_latents(sae, heads, recording, attribute, settings) for attribute in groups}
     chosen = {attribute: rank_features(s.mean(), settings.features_per_group) for attribute, s in scores.items()}
     firing = {
         attribute: {

@@ -13,8 +13,6 @@ from audit.untrusted_model import INDEX
 
 LOG = logging.getLogger(__name__)
 
-WEIGHT_FILES = ("**/*.safetensors", "**/*.json")
-
 
 def pipeline_source(model: ModelConfig) -> str:
     """Directory or hub id of the diffusers pipeline of a model."""
@@ -56,4 +54,4 @@ def _commit(source: str, revision: str) -> str:
 
 @functools.cache
 def _directory_fingerprint(source: str) -> str:
-    return fingerprint(Path(source), WEIGHT_FILES)
+    return fingerprint(Path(source))

@@ -12,15 +12,12 @@ from scipy.special import xlogy
 
 from audit.measure.fairness import _distribution
 from audit.measure.intervals import share_estimate
-from audit.power.outcomes import every_outcome
+from audit.power.outcomes import NEGLIGIBLE, every_outcome
 from audit.power.search import settled
 
 Floats = NDArray[np.float64]
 CountsInterval = Callable[[NDArray[np.int64], float], tuple[float, float]]
 """(counts of shape (K,), confidence) → the interval of a gate's figure."""
-
-NEGLIGIBLE = 1e-7
-"""Outcomes with less probability than this in all are left out: each of them costs an interval."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,9 @@ from audit.measure.fairness import _compositions
 
 Floats = NDArray[np.float64]
 
+NEGLIGIBLE = 1e-7
+"""Outcomes with less probability than this in all are left out where each of them costs something."""
+
 
 @lru_cache(maxsize=16)
 def every_outcome(n: int, groups: int) -> tuple[Floats, Floats]:

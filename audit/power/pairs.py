@@ -9,10 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom
 
+from audit.power.outcomes import NEGLIGIBLE
 from audit.power.search import smallest
-
-NEGLIGIBLE = 1e-7
-"""Numbers of pairs with less probability than this in all are left out."""
 
 
 def paired_power(n: int, before: float, after: float, correlation: float = 0.0, level: float = 0.05) -> float:

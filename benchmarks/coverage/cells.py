@@ -57,9 +57,13 @@ class Cells:
             if path is not None and path.exists():
                 self._found |= self._read(path)
 
-    def of(self, job: Job) -> list[Tally] | None:
-        """Return the tallies of a cell, None where it is not studied yet."""
-        return self._found.get(job)
+    def __contains__(self, job: Job) -> bool:
+        """Return whether a cell is studied already."""
+        return job in self._found
+
+    def __getitem__(self, job: Job) -> list[Tally]:
+        """Return the tallies of a cell that is."""
+        return self._found[job]
 
     def add(self, job: Job, tallies: Sequence[Tally]) -> None:
         """Keep the tallies of a cell."""

@@ -24,17 +24,15 @@ FAMILIES = {
 
 def studied(jobs: Sequence[Job], processes: int, cells: Cells) -> list[Tally]:
     """Study every cell that is not yet; those with the most rows first, so that the last to finish is a short one."""
-    results = {job: found for job in jobs if (found := cells.of(job)) is not None}
-    left = sorted(set(jobs) - set(results), key=lambda job: job[1].n * job[1].groups, reverse=True)
+    left = [job for job in jobs if job not in cells]
+    left.sort(key=lambda job: job[1].n * job[1].groups, reverse=True)
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
         running = {pool.submit(_study, job): job for job in left}
-        for future in as_completed(running):
-            job, found = running[future], future.result()
-            results[job] = found
-            cells.add(job, found)
-            for tally in found:
-                print(f"{len(results):4}/{len(jobs)} {_line(tally)}", flush=True)
-    return [tally for job in jobs for tally in results[job]]
+        for done, future in enumerate(as_completed(running), start=len(jobs) - len(left) + 1):
+            cells.add(running[future], future.result())
+            for tally in future.result():
+                print(f"{done:4}/{len(jobs)} {_line(tally)}", flush=True)
+    return [tally for job in jobs for tally in cells[job]]
 
 
 def _study(job: Job) -> list[Tally]:

@@ -220,10 +220,13 @@ def test_further_checks_are_reported_beside_the_schema_and_not_in_doubt(mistakes
         yield Problem(("seed",), "told")
         yield Problem(("model", "source"), "told of a default")
         yield Problem(("output",), "not told", reads=(("sampling", "steps"),))
+        yield Problem(("judge", "source"), "not told either, it follows", reads=(("model", "source"),))
+        yield Problem(("seed",), "told too, of the same place", reads=(("seed",),))
 
     assert mistakes("seed: 3\nname: a\nsampling: {steps: x}\n", checks=[check]) == [
         "1:1: model.source: told of a default",
         "1:7: seed: told",
+        "1:7: seed: told too, of the same place",
         "3:19: sampling.steps: expected a whole number, found 'x'",
     ]
 

@@ -6,6 +6,7 @@ from diffusers import DDIMScheduler
 
 from audit.config.sections import ModelConfig, SamplingConfig
 from audit.config.settings import AuditConfig
+from audit.models import generator as generator_module
 from audit.models.arm import Arm
 from audit.models.ddim import ReverseSchedule
 from audit.models.generator import DiffusionGenerator, RenderedGenerator, load_generator
@@ -104,6 +105,16 @@ def test_the_observer_sees_the_conditional_half_at_every_step_and_changes_nothin
     assert [step for step, _ in seen] == [0, 1, 2, 3]
     assert {shape for _, shape in seen} == {(3, 16, 4, 4)}
     assert torch.equal(watched, generator.generate(DOCTOR, SEEDS))
+
+
+def test_texts_are_embedded_once_while_few_are_in_use(tiny_pipeline, monkeypatch):
+    monkeypatch.setattr(generator_module, "EMBEDDED_TEXTS", 2)
+    fresh = load_generator(ModelConfig(source=str(tiny_pipeline)), SamplingConfig(steps=1, guidance=2.0))
+    asked, encode = [], fresh._pipeline.encode_prompt
+    monkeypatch.setattr(fresh._pipeline, "encode_prompt", lambda text, *rest: asked.append(text) or encode(text, *rest))
+    for text in ("doctor", "doctor", "nurse", "doctor", "pilot", "nurse"):
+        fresh.sample([text], [0])
+    assert asked == ["doctor", "nurse", "pilot", "nurse"]  # the nurse had been used least lately, and made room
 
 
 def test_guidance_of_one_runs_the_conditional_model_alone(tiny_pipeline):
