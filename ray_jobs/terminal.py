@@ -137,6 +137,7 @@ def show_outcome(outcome: AuditOutcome, again: str) -> None:
     console.print(found.lead, markup=False, highlight=False)
     console.print()
     console.print(_discrepancies(story))
+    _show_outside(console, story)
     if len(story.arms) > 1 or any(quality.fid_to_reference for quality in story.result.quality):
         console.print()
         console.print(_costs(story))
@@ -159,6 +160,14 @@ def show_outcome(outcome: AuditOutcome, again: str) -> None:
         console.print(
             f"{shards}\nRun it again to try them again: {again}", style="bold red", markup=False, soft_wrap=True
         )
+
+
+def _show_outside(console: Console, story: Story) -> None:
+    """Say of which attributes images lie outside the audited groups."""
+    from reports.outside_groups import outside_lines
+
+    for line in outside_lines(story):
+        console.print(line, style="yellow", markup=False, highlight=False)
 
 
 def _discrepancies(story: Story) -> Table:
