@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,13 @@ ERROR_RATE = 0.05
 
 SAME_SHARE = 1e-9
 """Targets closer than this are the same, worked out in another order."""
+
+CONDITIONS = ("sampling", "prompts.template", "judge", "instruments.judge")
+"""Keys of the config and inputs that change the pictures of one and the same model, or what is seen in them.
+Between runs that differ here no change is the model's getting better or worse."""
+
+PROJECT = "difflens-audit"
+"""This package, as its provenance names it among the versions."""
 
 LEAST_IMAGES = 2
 """Fewer have no spread, and without it a squared discrepancy cannot be debiased."""
@@ -161,6 +168,15 @@ class Comparison:
         """Whether nothing in the config could make the results differ."""
         return self.config_hashes[0] == self.config_hashes[1]
 
+    @property
+    def other_conditions(self) -> tuple[Difference, ...]:
+        """What differs of the ``CONDITIONS``."""
+        return tuple(
+            difference
+            for difference in (*self.inputs, *self.config)
+            if any(difference.path == name or difference.path.startswith(f"{name}.") for name in CONDITIONS)
+        )
+
     def judged(self, judgement: Judgement) -> tuple[Cell, ...]:
         """Return the cells of one judgement, the clearest first."""
         cells = [cell for cell in self.cells if cell.judgement == judgement]
@@ -194,7 +210,7 @@ def compare(first: RunDirectory, second: RunDirectory, error_rate: float = ERROR
         runs=(old.run_id, new.run_id),
         schema_versions=(old.schema_version, new.schema_version),
         config_hashes=(plain_hash(old.config), plain_hash(new.config)),
-        inputs=differences(old.inputs, new.inputs),
+        inputs=differences(*_told_alike(old.inputs, new.inputs)),
         config=differences(old.config, new.config),
         verdicts=differences(old.verdicts, new.verdicts),
         targets=tuple(pair.other_targets()),
@@ -208,6 +224,22 @@ def compare(first: RunDirectory, second: RunDirectory, error_rate: float = ERROR
         ),
         error_rate=error_rate,
     )
+
+
+def _told_alike(first: dict[str, Any], second: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Leave out the hash of the code in this project's version (``0.1.0+3f2a…``) where only one of the runs has it.
+
+    A wheel that was handed to a cluster carries one, an installed package does not: that is no other version.
+    """
+    versions = [run.get("versions") or {} for run in (first, second)]
+    own = [str(known.get(PROJECT, "")) for known in versions]
+    if all("+" in version for version in own):
+        return first, second
+    plain = [
+        run | {"versions": known | {PROJECT: version.partition("+")[0]}} if version else run
+        for run, known, version in zip((first, second), versions, own, strict=True)
+    ]
+    return plain[0], plain[1]
 
 
 @dataclass(frozen=True)

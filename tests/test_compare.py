@@ -456,3 +456,21 @@ def test_a_pickled_arrow_type_is_not_unpickled(tmp_path):
     pq.write_table(hostile, bad.file(RESULTS))
     assert b"py_extension_type" in base64.b64decode(pq.read_metadata(bad.file(RESULTS)).metadata[b"ARROW:schema"])
     compare(good, bad)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "told"),
+    [
+        ("0.1.0", "0.1.0+3f2a9c", ()),  # installed here, and handed to a cluster as a wheel
+        ("0.1.0+3f2a9c", "0.1.0", ()),
+        ("0.1.0", "0.2.0+3f2a9c", (Difference("versions.difflens-audit", "0.1.0", "0.2.0"),)),
+        ("0.1.0+aa", "0.1.0+bb", (Difference("versions.difflens-audit", "0.1.0+aa", "0.1.0+bb"),)),
+        (None, "0.1.0+bb", (Difference("versions.difflens-audit", None, "0.1.0"),)),
+    ],
+)
+def test_a_wheel_that_was_handed_over_is_no_other_version(tmp_path, first, second, told):
+    runs = [
+        write(tmp_path / name, drawn(), provenance=provenance(versions={"difflens-audit": version} if version else {}))
+        for name, version in (("a", first), ("b", second))
+    ]
+    assert compare(*runs).inputs == told
