@@ -38,7 +38,7 @@ def _attribute_changes(
     baseline: ArmRows, arm: ArmRows, attribute: Attribute, targets: Targets
 ) -> Iterator[GroupChange]:
     prompts, numbers = list(baseline.prompts), baseline.prompt_numbers()
-    both = baseline.known() & arm.known()
+    both = baseline.known(attribute.name) & arm.known(attribute.name)
     measured = np.flatnonzero(np.bincount(numbers[both], minlength=len(prompts)) >= LEAST_PAIRS)
     if not measured.size:
         return
@@ -82,8 +82,8 @@ def _mean_change(
 
 
 def missing_difference(baseline: ArmRows, arm: ArmRows) -> MissingDifference:
-    """Compare the shares of unclassified images."""
-    return missing_differs_in_pairs(~baseline.known(), ~arm.known())
+    """Compare the shares of images without a group of some attribute."""
+    return missing_differs_in_pairs(~baseline.complete(), ~arm.complete())
 
 
 def variations(baseline: ArmRows, arm: ArmRows, attribute: str) -> list[float]:

@@ -314,9 +314,10 @@ class _Pair:
     def samples(self, key: tuple[str, str], attribute: Attribute) -> _Samples:
         """Return the classified images of a place; of pairs, those that are classified in both runs."""
         first, second, paired = _matched(*self._images(key))
-        both = first.classified & second.classified if paired else None
-        old = first.where(first.classified if both is None else both)
-        new = second.where(second.classified if both is None else both)
+        known = first.known(attribute), second.known(attribute)
+        both = known[0] & known[1] if paired else None
+        old = first.where(known[0] if both is None else both)
+        new = second.where(known[1] if both is None else both)
         target = self.target(key[1], attribute)
         strata = (_strata(old), _strata(new))
         return _Samples(old.probabilities(attribute), new.probabilities(attribute), paired, target, strata)
@@ -324,7 +325,7 @@ class _Pair:
     def cells(self) -> Iterator[Cell]:
         """Compare every figure of every prompt and arm."""
         for arm, prompt_id in self.keys:
-            yield _unclassified(Place(arm, prompt_id, None), *_matched(*self._images((arm, prompt_id))))
+            yield self._unclassified(Place(arm, prompt_id, None), *_matched(*self._images((arm, prompt_id))))
             for attribute in self.attributes:
                 samples = self.samples((arm, prompt_id), attribute)
                 if min(samples.n) >= LEAST_IMAGES:
@@ -361,13 +362,24 @@ class _Pair:
     def _too_few(self) -> Iterator[str]:
         for arm, prompt_id in self.keys:
             first, second, paired = _matched(*self._images((arm, prompt_id)))
-            if paired:
-                count, what = int((first.classified & second.classified).sum()), "images classified in both runs"
-            else:
-                count = min(int(first.classified.sum()), int(second.classified.sum()))
-                what = "classified images in one of the runs"
-            if count < LEAST_IMAGES:
-                yield f"{arm} of {prompt_id}: {count} {what}, at least {LEAST_IMAGES} are needed"
+            known = {a.name: (first.known(a), second.known(a)) for a in self.attributes}
+            counts = {
+                name: int((old & new).sum()) if paired else min(int(old.sum()), int(new.sum()))
+                for name, (old, new) in known.items()
+            }
+            what = "images classified in both runs" if paired else "classified images in one of the runs"
+            alike = len(set(counts.values())) == 1  # where no image is outside the groups of one attribute alone
+            for name, count in list(counts.items())[: 1 if alike else None]:
+                if count < LEAST_IMAGES:
+                    place = f"{arm} of {prompt_id}" if alike else f"{name} in {arm} of {prompt_id}"
+                    yield f"{place}: {count} {what}, at least {LEAST_IMAGES} are needed"
+
+    def _unclassified(self, place: Place, first: PromptImages, second: PromptImages, paired: bool) -> Cell:
+        """Compare the share of images without a group of some attribute."""
+        old, new = ~first.complete(self.attributes), ~second.complete(self.attributes)
+        change, p_value = _share_change(old, new, paired)
+        n = (len(old), len(new))
+        return Cell(place, "unclassified", None, float(old.mean()), float(new.mean()), change, n, paired, p_value)
 
     def _images(self, key: tuple[str, str]) -> tuple[PromptImages, PromptImages]:
         return self.first.images[key], self.second.images[key]
@@ -392,13 +404,6 @@ def _share_change(first: Bools, second: Bools, paired: bool) -> tuple[Estimate, 
         return paired_share_difference(first, second), mcnemar_p_value(first, second)
     counts = (int(first.sum()), len(first), int(second.sum()), len(second))
     return two_sample_share_difference(*counts), fisher_p_value(*counts)
-
-
-def _unclassified(place: Place, first: PromptImages, second: PromptImages, paired: bool) -> Cell:
-    old, new = ~first.classified, ~second.classified
-    change, p_value = _share_change(old, new, paired)
-    n = (len(old), len(new))
-    return Cell(place, "unclassified", None, float(old.mean()), float(new.mean()), change, n, paired, p_value)
 
 
 def _attribute_cells(place: Place, samples: _Samples, attribute: Attribute) -> Iterator[Cell]:
@@ -476,7 +481,7 @@ def _parity(pair: _Pair, run: FinishedRun) -> dict[Place, float]:
     for arm, prompt_id in pair.keys:
         images = run.images[arm, prompt_id]
         for attribute in pair.attributes:
-            rows = images.where(images.classified).probabilities(attribute)
+            rows = images.where(images.known(attribute)).probabilities(attribute)
             if len(rows):
                 p_values[Place(arm, prompt_id, attribute.name)] = parity_p_value(
                     hard_counts(rows), pair.target(prompt_id, attribute)

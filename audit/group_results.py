@@ -89,7 +89,7 @@ class _Counted:
         attribute: The attribute.
         targets: The distributions that count as fair, shape (P, K).
         names: The prompts, None for the whole arm.
-        statuses: Images by status, in the order of ``Status``, shape (P, 4).
+        statuses: Images by their status for the attribute, in the order of ``Status``, shape (P, statuses).
         counts: Classified images by most probable group, shape (P, K).
         measured: Places with at least ``LEAST_IMAGES`` classified images.
         soft: Group probabilities of these.
@@ -122,7 +122,8 @@ class _Counted:
         places: Ints,
     ) -> _Counted:
         """Count the images of an arm, each of which belongs to one of the ``places`` (n,)."""
-        known, codes, size = rows.known(), rows.codes(attribute.name), len(names)
+        known, codes, size = rows.known(attribute.name), rows.codes(attribute.name), len(names)
+        statuses = rows.statuses_of(attribute.name)
         groups = len(attribute.groups)
         cells = places[known] * groups + codes[known]
         counts = np.bincount(cells, minlength=size * groups).reshape(size, groups)
@@ -134,7 +135,7 @@ class _Counted:
             attribute=attribute,
             targets=np.asarray(targets, dtype=np.float64),
             names=names,
-            statuses=np.stack([np.bincount(places[rows.statuses == s], minlength=size) for s in Status], axis=1),
+            statuses=np.stack([np.bincount(places[statuses == s], minlength=size) for s in Status], axis=1),
             counts=counts,
             measured=measured,
             soft=Samples.of(rows.probabilities[attribute.name][kept], owners, len(measured), strata),

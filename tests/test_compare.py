@@ -315,6 +315,22 @@ def test_groups_may_be_named_in_another_order_but_not_be_others(tmp_path):
     assert "age: young, adult, old in the first run, young, old in the second" in found.not_compared
 
 
+def test_images_outside_the_groups_of_one_attribute_are_compared_in_the_others(tmp_path):
+    """Of chef all but one image leaves the audited ages; genders are compared as ever."""
+
+    def outside(row):
+        gone = {"p_age_young": None, "p_age_adult": None, "p_age_old": None, "outside_age": True}
+        return row | gone if row["prompt_id"] == "chef" and row["index"] else row
+
+    rows = drawn(arms=("baseline",))
+    found = compare(write(tmp_path / "a", rows), write(tmp_path / "b", list(map(outside, rows))))
+    assert found.not_compared == ("age in baseline of chef: 1 images classified in both runs, at least 2 are needed",)
+    assert {c.place.attribute for c in found.cells if c.place.prompt_id == "chef"} == {None, "gender"}
+    lost = only(found.cells, "unclassified", "baseline", "chef")
+    assert (lost.first, lost.second) == (0.0, (IMAGES - 1) / IMAGES)
+    assert only(found.cells, "share", "baseline", "chef", "gender", "female").n == (IMAGES, IMAGES)
+
+
 def test_a_prompt_without_two_classified_images_is_named(tmp_path):
     rows = [
         row("baseline", r["prompt_id"], r["index"], r["seed"], 0.0, AGES, "failed")

@@ -174,7 +174,9 @@ def test_images_that_were_not_classified_are_counted_and_enter_no_share(tmp_path
     result = summarise(run, plan())
     found = only(result.results, prompt_id="nurse", arm="mended", attribute="age")
     assert found.n == found.fairness_discrepancy.n == found.shares["old"].n == 5
-    assert found.statuses == {"classified": 5, "low_confidence": 2, "no_face": 0, "failed": 1}
+    assert found.statuses == {
+        "classified": 5, "outside_groups": 0, "low_confidence": 2, "no_face": 0, "failed": 1
+    }  # fmt: skip
     quality = only(result.quality, arm="mended")
     assert (quality.clip_i.n, quality.clip_t.n, quality.fid.n, quality.prompt_shown.n) == (15, 15, 15, 15)
 
