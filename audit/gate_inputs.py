@@ -161,7 +161,7 @@ class GateReader:
         kid = self.quality[gate.arm].kid
         if kid is None:
             return NoData("there are too few images for a kernel distance")
-        distance = KernelDistance(kid.value, kid.extra["standard_error"], int(kid.extra["blocks"]))
+        distance = KernelDistance(kid.value, kid.extra["standard_error"], kid.extra["degrees"])
         return GateInput(kid.value, distance.interval, kid.n)
 
     def _prompt_shown(self, gate: Gate) -> Reading:
