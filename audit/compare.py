@@ -428,7 +428,7 @@ def _attribute_cells(place: Place, samples: _Samples, attribute: Attribute) -> I
 def _mean_cell(place: Place, samples: Sequence[_Samples]) -> Cell:
     """Compare the mean over prompts: it must exceed what images vary by, and what prompts differ by."""
     old, new = zip(*(sample.squared_discrepancies for sample in samples), strict=True)
-    change = change_over_prompts(old, new, errors=[sample.discrepancy_change().standard_error for sample in samples])
+    change = change_over_prompts([sample.discrepancy_change() for sample in samples])
     return Cell(
         place=place,
         figure="squared_discrepancy",

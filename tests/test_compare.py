@@ -138,8 +138,8 @@ def test_two_runs_of_one_model_with_other_seeds_flag_no_more_than_the_stated_rat
 
 
 def test_a_model_that_got_worse_is_told_by_name_and_what_stayed_is_not(tmp_path):
-    first = write(tmp_path / "a", drawn(1))
-    second = write(tmp_path / "b", drawn(2, SHARES | {"chef": 0.98}), config=config(seed=2))
+    first = write(tmp_path / "a", drawn(1, images=64))
+    second = write(tmp_path / "b", drawn(2, SHARES | {"chef": 0.98}, images=64), config=config(seed=2))
     found = compare(first, second)
     worse = {(cell.place.prompt_id, cell.place.attribute) for cell in found.judged("worse")}
     assert worse == {("chef", "gender"), (None, "gender")}  # and the mean of these few prompts with it
@@ -153,8 +153,8 @@ def test_a_model_that_got_worse_is_told_by_name_and_what_stayed_is_not(tmp_path)
 
 
 def test_the_other_way_round_the_same_change_is_better_and_the_finding_has_vanished(tmp_path):
-    first = write(tmp_path / "a", drawn(1, SHARES | {"chef": 0.98}))
-    found = compare(first, write(tmp_path / "b", drawn(2)))
+    first = write(tmp_path / "a", drawn(1, SHARES | {"chef": 0.98}, images=64))
+    found = compare(first, write(tmp_path / "b", drawn(2, images=64)))
     assert {cell.place.prompt_id for cell in found.judged("better")} == {"chef", None}
     assert found.judged("worse") == ()
     assert {f.kind for f in found.findings if f.place.prompt_id == "chef" and f.place.attribute == "gender"} == {
