@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from audit.measure.frechet import FeatureStats, frechet_distance
 from audit.measure.kernel import KernelDistance, kernel_distance
+from audit.picture import READING
 from audit.records import Measurement, Shard, derive_seed
 
 FRECHET = "metric:frechet_distance"
@@ -166,7 +167,7 @@ class Yardstick:
         if value is None:
             return None
         n = arm.stats.n
-        return Measurement(value, n, f"{FRECHET}|{self.signature}|against:reference|n:{n}")
+        return Measurement(value, n, f"{FRECHET}|{self.signature}|against:reference|pictures:{READING}|n:{n}")
 
     def kernel_to_reference(self, arm: FeatureSet) -> Measurement | None:
         """Return the kernel distance of ``arm`` from the reference, None without one or below three images.
@@ -177,7 +178,7 @@ class Yardstick:
         if distance is None:
             return None
         n = len(arm.sample)
-        signature = f"{KERNEL}|{self.signature}|against:reference|n:{n}"
+        signature = f"{KERNEL}|{self.signature}|against:reference|pictures:{READING}|n:{n}"
         return Measurement(distance.value, n, signature, extra=_error(distance))
 
 
