@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from audit.measure.frechet import FeatureStats, frechet_distance
 from audit.measure.kernel import LEAST_IMAGES, KernelDistance, kernel_distance
+from audit.picture import READING
 from audit.records import Measurement, Shard, derive_seed
 
 FRECHET = "metric:frechet_distance"
@@ -215,7 +216,7 @@ class Yardstick:
         if value is None:
             return None
         n = arm.stats.n
-        return Measurement(value, n, f"{FRECHET}|{self.signature}|against:reference|n:{n}")
+        return Measurement(value, n, f"{FRECHET}|{self.signature}|against:reference|pictures:{READING}|n:{n}")
 
     def kernel_to_reference(self, arm: FeatureSet) -> Measurement | None:
         """Return the kernel distance of ``arm`` from the reference, None without one or below three images a prompt.
@@ -225,7 +226,7 @@ class Yardstick:
         found = None if self.reference is None else _kernel(arm.sample, self.reference.sample)
         if found is None:
             return None
-        signature = f"{KERNEL}|{self.signature}|against:reference|{found.counted}"
+        signature = f"{KERNEL}|{self.signature}|against:reference|pictures:{READING}|{found.counted}"
         return Measurement(found.distance.value, found.images, signature, extra=found.error)
 
 

@@ -16,6 +16,7 @@ from audit.measure.frechet import FeatureStats, frechet_distance
 from audit.measure.group_measures import MOST_GROUPS, group_measures
 from audit.measure.intervals import mean_interval, share_estimate
 from audit.measure.kernel import kernel_distance
+from audit.picture import READING
 from audit.quality import kernel_sample
 from audit.records import Attribute, Prompt, SecondOpinion, Shard, TargetSource
 from audit.rows import results_schema, row_schema
@@ -242,7 +243,9 @@ def test_a_reference_has_its_distance_from_every_arm_the_baseline_too(tmp_path, 
         features = features_of(row.arm)
         fid = frechet_distance(FeatureStats.of(features), FeatureStats.of(reference))
         assert row.fid_to_reference.value == pytest.approx(fid, rel=1e-9)
-        assert row.fid_to_reference.signature == "metric:frechet_distance|net:features|against:reference|n:16"
+        assert row.fid_to_reference.signature == (
+            f"metric:frechet_distance|net:features|against:reference|pictures:{READING}|n:16"
+        )
         names = np.repeat([prompt.id for prompt in PROMPTS], 8)
         assert row.kid_to_reference.value == pytest.approx(kernel_distance(features, reference, (names, None)).value)
         assert row.kid_to_reference.n == 16
