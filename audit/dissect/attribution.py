@@ -8,9 +8,9 @@ left of the path integral (Sundararajan et al. 2017, Eq. 1) is one small vector 
 with A the effect of a latent on each logit, p = softmax(logits / T). What the autoencoder cannot reconstruct stays
 constant on the path, so p(1) is the probability of the true map.
 
-Features are ranked by the same gradient times |Δz| (DiffLens' released code): the sign is then the gradient's alone, and a
-latent counts for the group that it raises when it fires more. Signed IG would count a latent that falls silent on the way to
-another group's baseline for the group that it left.
+Features are ranked by the same gradient times |Δz| (DiffLens' released code): the sign is then the gradient's alone,
+and a latent counts for the group that it raises when it fires more. Signed, a latent that is silent in the target but
+fires in a counterfactual baseline would count for the group in which it is silent.
 
 Shapes: B samples, P positions, N latents, k codes per position, G groups.
 """
@@ -51,8 +51,8 @@ class Attribution:
     def when_raised(self) -> Attribution:
         """Mean gradient times |Δz|: what firing more does to each group, whichever way the latent moved.
 
-        Equal to the attribution itself from the zero baseline, where no latent falls. The completeness gap stays that of
-        the signed attribution: only that one adds up.
+        From the zero baseline, where no latent falls, it equals the attribution itself. The completeness gap stays that
+        of the signed attribution: only that one adds up.
         """
         return replace(self, entries=self.entries * self.directions.unsqueeze(-1))
 
