@@ -20,6 +20,7 @@ from audit.config.problems import Location, Problem, listing, suggestion
 from audit.config.sections import ModelConfig, TargetFileConfig
 from audit.config.settings import AuditConfig
 from audit.dissect.files import LENS_FILE
+from audit.dissect.settings import LENS_FORMAT
 from audit.json_object import read_json_object
 from audit.object_store import ObjectStore
 from audit.place import ObjectPath, Place, place_of
@@ -218,9 +219,8 @@ def _bundled(model: ModelConfig, part: str, location: Location) -> Iterator[Prob
 
 def _lens(config: AuditConfig) -> Iterator[Problem]:
     lens = config.lens
-    if lens.path is not None and not (Path(lens.path) / LENS_FILE).is_file():
-        message = f"expected a lens, found no {LENS_FILE} in {lens.path}; make one with difflens-audit dissect"
-        yield Problem(("lens", "path"), message)
+    if lens.path is not None:
+        yield from _named_lens(Path(lens.path))
     if config.model.source == "rendered":
         return
     part = lens.hookpoint.split(".")[0]
@@ -235,6 +235,21 @@ def _lens(config: AuditConfig) -> Iterator[Problem]:
         if wanted > latents:
             message = f"expected at most the {latents} latents that there will be, found {wanted}; raise lens.expansion"
             yield Problem(("lens", name), message, reads=(("lens", "expansion"), ("lens", "hookpoint"), *_MODEL))
+
+
+def _named_lens(directory: Path) -> Iterator[Problem]:
+    if not (directory / LENS_FILE).is_file():
+        message = f"expected a lens, found no {LENS_FILE} in {directory}; make one with difflens-audit dissect"
+        yield Problem(("lens", "path"), message)
+        return
+    try:
+        version = read_json_object(directory / LENS_FILE, "the card of a lens").get("format_version")
+    except ValueError as error:
+        yield Problem(("lens", "path"), str(error))
+        return
+    if version != LENS_FORMAT:
+        message = f"expected a lens of format {LENS_FORMAT}, found format {version} in {directory}; dissect again"
+        yield Problem(("lens", "path"), message)
 
 
 def _latents(config: AuditConfig) -> int | None:

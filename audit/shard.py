@@ -25,6 +25,7 @@ from audit.config.settings import AuditConfig
 from audit.device import device_here
 from audit.dissect.lens import Lens, check_fits
 from audit.dissect.observer import AttributionObserver, EffectTable
+from audit.dissect.strengths import Strengths
 from audit.measure.embedders import ClipEmbedder, FeatureEmbedder, load_clip, load_features
 from audit.measure.judges import Judge, load_judge
 from audit.measure.perceived import Perceived
@@ -102,7 +103,7 @@ class ShardSettings:
             batch=config.sampling.batch,
             attributes=tuple(Attribute(name, tuple(groups)) for name, groups in config.attributes.items()),
             mitigations=tuple(config.mitigations),
-            attribution=config.prompts.attribution,
+            attribution=config.prompts.attribution is not False,
             opinions=opinions_of(config),
         )
 
@@ -122,8 +123,13 @@ class ShardYield:
     images: dict[str, Tensor]
 
 
-def load_parts(config: AuditConfig, lens_path: Path | None) -> ShardParts:
+def load_parts(config: AuditConfig, lens_path: Path | None, strengths: Strengths | None = None) -> ShardParts:
     """Load everything that shards of this audit need.
+
+    Args:
+        config: The audit.
+        lens_path: Directory of its lens.
+        strengths: Those of the audit's own prompts, in place of those of the lens's prompts; None keeps these.
 
     Raises:
         ValueError: If a mitigation is asked for without a lens, or the lens belongs to another model.
@@ -131,6 +137,7 @@ def load_parts(config: AuditConfig, lens_path: Path | None) -> ShardParts:
     generator = load_generator(config.model, config.sampling, config.lens.hookpoint)
     lens = None if lens_path is None else Lens.load(lens_path).to(device_here())
     if lens is not None:
+        lens = replace(lens, strengths=lens.strengths | (strengths or {}))
         steered = {mitigation.attribute for mitigation in config.mitigations}
         needed = {name: tuple(g) for name, g in config.attributes.items() if name in lens.groups or name in steered}
         check_fits(lens, generator.fingerprint, config.sampling.steps, needed)

@@ -26,6 +26,7 @@ def disagreements(config: AuditSections) -> Iterator[Problem]:
     yield from _two_stage_disagreements(config)
     yield from _mistaken_targets(config)
     yield from _unknown_lens_attributes(config)
+    yield from _impossible_attribution(config)
     yield from _unusable_arm_names(config)
     for index, mitigation in enumerate(config.mitigations):
         yield from _mitigation_disagreements(config, ("mitigations", index), mitigation)
@@ -91,6 +92,12 @@ def _unknown_lens_attributes(config: AuditSections) -> Iterator[Problem]:
         if name not in known:
             message = f"expected an audited attribute ({listing(known)}), found {name!r}{suggestion(name, known)}"
             yield Problem(("lens", "attributes", index), message, reads=(("attributes",),))
+
+
+def _impossible_attribution(config: AuditSections) -> Iterator[Problem]:
+    if config.prompts.attribution and config.model.source == "rendered":
+        message = "expected no attribution for 'rendered', which has no network to look into, found true; remove it"
+        yield Problem(("prompts", "attribution"), message, reads=(("model", "source"),))
 
 
 def _unusable_arm_names(config: AuditSections) -> Iterator[Problem]:
