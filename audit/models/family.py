@@ -92,7 +92,7 @@ def other_family(index: Mapping[str, Any]) -> Iterator[str]:
     if found:
         yield f"expected {FAMILY} ({PIPELINE}), found {listing(found)}; audit a model of this family"
         return
-    missing = [part for part in (*CLASSES, "scheduler") if index.get(part) in (None, [None, None])]
+    missing = [part for part in (*CLASSES, "scheduler") if not _is_named(index.get(part))]
     if missing:
         yield f"model_index.json: expected the parts of {PIPELINE}, found no {listing(missing)}; download it again"
 
@@ -234,6 +234,11 @@ def _is_old(config: Mapping[str, Any]) -> bool:
         return written_by is not None and Version(Version(written_by).base_version) < Version("0.9.0.dev0")
     except (InvalidVersion, TypeError) as error:
         raise ValueError(f"unet/config.json: expected a version in _diffusers_version, found {written_by!r}") from error
+
+
+def _is_named(part: object) -> bool:
+    """Whether ``model_index.json`` names a library and a class for a part."""
+    return isinstance(part, list) and len(part) == 2 and all(isinstance(name, str) for name in part)
 
 
 def _predicts_flow(config: Mapping[str, Any]) -> bool:

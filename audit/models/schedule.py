@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,23 +56,24 @@ def reverse_schedule(scheduler: DDIMScheduler, steps: int) -> ReverseSchedule:
     """Return the steps of DDIM, each of which can be taken.
 
     Raises:
-        UnfitModelError: The scheduler has no such number of steps, a noise level is not finite or outside [0, 1], or the prediction cannot be turned into an image
-            at some step: noise predicted where there is no signal (zero terminal SNR).
+        UnfitModelError: The scheduler has no such number of steps, a beta is none, or
+            the prediction gives no image at some step: noise predicted where there is no signal (zero terminal SNR).
     """
     problem = unfit_steps(scheduler.config, steps)
     if problem is not None:
         raise UnfitModelError(f"sampling.steps: {problem}")
+    kept = scheduler.alphas_cumprod  # ᾱ, shape (timesteps,)
+    if not bool(((kept >= 0) & (kept <= 1)).all()) or bool((kept.diff() > 0).any()):
+        raise UnfitModelError(
+            "scheduler/scheduler_config.json: expected betas between 0 and 1, by which the signal fades from step to "
+            "step, found others; download it again"
+        )
     schedule = ReverseSchedule.of(scheduler, steps)
-    _check_levels(schedule)
+    _check_prediction(schedule)
     return schedule
 
 
-def _check_levels(schedule: ReverseSchedule) -> None:
-    levels = (*schedule.signal, *schedule.sigma)
-    if not all(isinstance(level, float) and math.isfinite(level) and 0 <= level <= 1 for level in levels):
-        raise UnfitModelError(
-            "scheduler/scheduler_config.json: expected noise levels between 0 and 1, found others; download it again"
-        )
+def _check_prediction(schedule: ReverseSchedule) -> None:
     divisor = {"epsilon": schedule.signal, "sample": schedule.sigma, "v_prediction": ()}
     if schedule.prediction_type not in divisor:
         raise UnfitModelError(

@@ -10,7 +10,7 @@ from audit.models.pipeline_files import PipelineConfigs, tokenizer_problem
 from audit.text_reader import TEXT_ENCODER, TextReader
 from audit.untrusted_model import UnfitModelError
 
-_ADDED_BY_HAND = 20
+_ADDED_BY_HAND = 5
 
 
 def load_tokenizer(directory: Path, positions: int, vocabulary: int) -> Any:  # noqa: ANN401 - a CLIPTokenizer
