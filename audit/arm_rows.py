@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from audit.measure.fairness import hard_labels
 from audit.records import Attribute, Status
 from audit.rows import probability_column
 
@@ -44,6 +45,10 @@ class ArmRows:
     def classified(self, attribute: str, prompt_id: str | None = None) -> Floats:
         """Return the probabilities of the classified images of a prompt, or of all, shape (n, groups)."""
         return np.compress(self.known(prompt_id), self.probabilities[attribute][self._rows(prompt_id)], axis=0)
+
+    def labels(self, attribute: str, prompt_id: str | None = None) -> Floats:
+        """Return the most probable groups of the same images as one-hot rows, shape (n, groups)."""
+        return hard_labels(self.classified(attribute, prompt_id))
 
     def counts(self, prompt_id: str | None = None) -> dict[str, int]:
         """Return the images of a prompt, or of all, by status."""

@@ -62,7 +62,7 @@ def test_the_lines_tell_inputs_first_and_every_change_with_its_interval(write):
         "Changed config (1)",
         "  sampling.steps: 25 → 50",
         "",
-        "9 figures compared by pairs of images; of the changes listed, 5% are expected to be false.",
+        "9 figures compared by pairs of images; of the changes listed, at most 5% are expected to be false.",
     ]
     worse = lines[lines.index("Worse (3)") + 1 :][:3]
     assert any(line.startswith("  chef · baseline · gender: squared discrepancy -0.013 → 0.4") for line in worse)
