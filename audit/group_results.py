@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from statistics import fmean
 from typing import TypeVar
 
@@ -28,7 +29,7 @@ from audit.measure.discrepancy_changes import squared_errors
 from audit.measure.group_measures import MOST_GROUPS, group_measures
 from audit.measure.intervals import share_estimate
 from audit.measure.multiplicity import benjamini_hochberg
-from audit.measure.over_prompts import mean_over_prompts
+from audit.measure.over_prompts import mean_of_these_prompts, mean_over_prompts
 from audit.measure.samples import Samples
 from audit.records import (
     Attribute,
@@ -76,8 +77,36 @@ def overall_result(
     return replace(result, mean_over_prompts=prompts.mean())
 
 
-def prompt_squares(rows: ArmRows, attribute: Attribute, targets: Targets) -> tuple[Floats, Floats]:
-    """Return the debiased squared discrepancies of the prompts that have one, and their standard errors, both (m,)."""
+@dataclass(frozen=True)
+class PromptSquares:
+    """Squared discrepancies of the m prompts that have one.
+
+    Attributes:
+        labels: Most probable groups of each prompt's images.
+        targets: The distributions that count as fair, shape (m, K).
+    """
+
+    labels: Samples
+    targets: Floats
+
+    @cached_property
+    def values(self) -> Floats:
+        """Debiased squares, shape (m,)."""
+        return debiased_squares(self.labels, self.targets)
+
+    def of_these_prompts(self, confidence: float = 0.95) -> Estimate:
+        """Return the mean over these prompts, two of them at least."""
+        return mean_of_these_prompts(
+            self.values,
+            discrepancy_intervals(self.labels, self.targets, confidence) ** 2,
+            confidence,
+            squared_errors(self.labels, self.targets),
+            self.labels.n - 1,
+        )
+
+
+def prompt_squares(rows: ArmRows, attribute: Attribute, targets: Targets) -> PromptSquares:
+    """Return the squared discrepancies of the prompts that have one."""
     return _Counted.prompts(rows, attribute, targets).squares()
 
 
@@ -90,7 +119,7 @@ class _Counted:
         attribute: The attribute.
         targets: The distributions that count as fair, shape (P, K).
         names: The prompts, None for the whole arm.
-        statuses: Images by status, in the order of ``Status``, shape (P, 4).
+        statuses: Images by their status for the attribute, in the order of ``Status``, shape (P, statuses).
         counts: Classified images by most probable group, shape (P, K).
         measured: Places with at least ``LEAST_IMAGES`` classified images.
         labels: The most probable groups of these images.
@@ -123,7 +152,8 @@ class _Counted:
         places: Ints,
     ) -> _Counted:
         """Count the images of an arm, each of which belongs to one of the ``places`` (n,)."""
-        known, codes, size = rows.known(), rows.codes(attribute.name), len(names)
+        known, codes, size = rows.known(attribute.name), rows.codes(attribute.name), len(names)
+        statuses = rows.statuses_of(attribute.name)
         groups = len(attribute.groups)
         cells = places[known] * groups + codes[known]
         counts = np.bincount(cells, minlength=size * groups).reshape(size, groups)
@@ -136,7 +166,7 @@ class _Counted:
             attribute=attribute,
             targets=goals,
             names=names,
-            statuses=np.stack([np.bincount(places[rows.statuses == s], minlength=size) for s in Status], axis=1),
+            statuses=np.stack([np.bincount(places[statuses == s], minlength=size) for s in Status], axis=1),
             counts=counts,
             measured=measured,
             labels=labels,
@@ -171,12 +201,11 @@ class _Counted:
         """Average over the prompts that are measured; None where there is none."""
         if not self.measured.size:
             return None
-        return prompt_mean(self.labels, self.soft, self.targets[self.measured])
+        return prompt_mean(self.squares(), self.soft)
 
-    def squares(self) -> tuple[Floats, Floats]:
-        """Return the debiased squares of the places that are measured, and their standard errors, both (m,)."""
-        goals = self.targets[self.measured]
-        return debiased_squares(self.labels, goals), squared_errors(self.labels, goals)
+    def squares(self) -> PromptSquares:
+        """Return the squared discrepancies of the places that are measured."""
+        return PromptSquares(self.labels, self.targets[self.measured])
 
     def _discrepancies(self) -> Iterator[FairnessDiscrepancy]:
         return discrepancies(self.labels, self.soft, self.targets[self.measured])
@@ -286,13 +315,18 @@ def soft_distances(probabilities: Floats, owners: Ints, targets: Floats) -> Floa
     return np.asarray(np.linalg.norm(sums / np.bincount(owners, minlength=size)[:, None] - targets, axis=1))
 
 
-def prompt_mean(labels: Samples, soft: Floats, targets: Floats) -> PromptMean:
-    """Average the discrepancies of at least one prompt; see ``discrepancies`` for the arguments."""
-    squared, n = debiased_squares(labels, targets), labels.n.astype(np.int64)
-    interval = mean_over_prompts(squared, errors=squared_errors(labels, targets)) if len(squared) > 1 else None
+def prompt_mean(squares: PromptSquares, soft: Floats) -> PromptMean:
+    """Average the discrepancies of at least one prompt.
+
+    Args:
+        squares: Their squares.
+        soft: Distance of each prompt's mean probabilities from the target, shape (m,).
+    """
+    labels, targets, squared = squares.labels, squares.targets, squares.values
+    interval = mean_over_prompts(squared, these=squares.of_these_prompts()) if len(squared) > 1 else None
     corners = 1 - 2 * targets.min(axis=1) + (targets**2).sum(axis=1)  # every image in the group that is wanted least
     most = float(corners.mean())
-    floors = map(fairness.expected_at_parity, n.tolist(), map(tuple, targets.tolist()))
+    floors = map(fairness.expected_at_parity, labels.n.astype(np.int64).tolist(), map(tuple, targets.tolist()))
     return PromptMean(
         value=display(math.fsum(squared) / len(squared)),
         low=display(min(interval.low, most)) if interval else None,

@@ -20,6 +20,7 @@ from audit.config.problems import Location, Problem, listing, suggestion
 from audit.config.sections import ModelConfig, TargetFileConfig
 from audit.config.settings import AuditConfig
 from audit.dissect.files import LENS_FILE
+from audit.dissect.settings import LENS_FORMAT
 from audit.json_object import read_json_object
 from audit.object_store import ObjectStore
 from audit.place import ObjectPath, Place, place_of
@@ -32,7 +33,6 @@ CONNECT_SECONDS = 2.0
 
 _DEFAULT_PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _UNET_PARTS = ("conv_in", "down_blocks", "mid_block", "up_blocks", "conv_norm_out", "conv_out")
-_IMAGES = (".png", ".jpg", ".jpeg", ".webp")
 _MODEL = (("model", "source"), ("model", "world"))
 
 
@@ -219,9 +219,8 @@ def _bundled(model: ModelConfig, part: str, location: Location) -> Iterator[Prob
 
 def _lens(config: AuditConfig) -> Iterator[Problem]:
     lens = config.lens
-    if lens.path is not None and not (Path(lens.path) / LENS_FILE).is_file():
-        message = f"expected a lens, found no {LENS_FILE} in {lens.path}; make one with difflens-audit dissect"
-        yield Problem(("lens", "path"), message)
+    if lens.path is not None:
+        yield from _named_lens(Path(lens.path))
     if config.model.source == "rendered":
         return
     part = lens.hookpoint.split(".")[0]
@@ -236,6 +235,21 @@ def _lens(config: AuditConfig) -> Iterator[Problem]:
         if wanted > latents:
             message = f"expected at most the {latents} latents that there will be, found {wanted}; raise lens.expansion"
             yield Problem(("lens", name), message, reads=(("lens", "expansion"), ("lens", "hookpoint"), *_MODEL))
+
+
+def _named_lens(directory: Path) -> Iterator[Problem]:
+    if not (directory / LENS_FILE).is_file():
+        message = f"expected a lens, found no {LENS_FILE} in {directory}; make one with difflens-audit dissect"
+        yield Problem(("lens", "path"), message)
+        return
+    try:
+        version = read_json_object(directory / LENS_FILE, "the card of a lens").get("format_version")
+    except ValueError as error:
+        yield Problem(("lens", "path"), str(error))
+        return
+    if version != LENS_FORMAT:
+        message = f"expected a lens of format {LENS_FORMAT}, found format {version} in {directory}; dissect again"
+        yield Problem(("lens", "path"), message)
 
 
 def _latents(config: AuditConfig) -> int | None:
@@ -274,9 +288,28 @@ def _quality(config: AuditConfig) -> Iterator[Problem]:
     if quality.features not in ("bundled", "none") and not Path(quality.features).is_file():
         message = f"expected 'bundled', 'none' or a file of weights, found no file at {quality.features!r}"
         yield Problem(("quality", "features"), message + suggestion(quality.features, ("bundled", "none")))
-    if quality.reference is not None and not _holds_images(Path(quality.reference)):
-        message = f"expected a directory with images ({listing(_IMAGES)}), found none at {quality.reference}"
-        yield Problem(("quality", "reference"), message)
+    if quality.reference is not None:
+        yield from _reference(Path(quality.reference), quality.features)
+
+
+def _reference(directory: Path, features: str) -> Iterator[Problem]:
+    """Decode every reference picture: one that cannot be used would otherwise end the audit after its other work."""
+    from audit.calibration.canvas import SIZE
+    from audit.picture_folder import SUFFIXES, picture_folder, unreadable_pictures
+
+    at = ("quality", "reference")
+    if not directory.is_dir():
+        yield Problem(at, f"expected a directory with images, found none at {directory}; check the path")
+        return
+    folder = picture_folder(directory)
+    if len(folder.pictures) < 2:
+        kinds = listing(sorted(SUFFIXES))
+        message = f"expected at least 2 images ({kinds}) in {directory}, found {len(folder.pictures)}"
+        yield Problem(at, f"{message}; add some")
+    side = SIZE if features == "bundled" else None  # the bundled network reads drawings as they are
+    for found in (*folder.unusable, *unreadable_pictures(folder.pictures, side)):
+        message = f"expected images that can be read, found {found.path}: {found.reason}"
+        yield Problem(at, message, reads=(("quality", "features"),))
 
 
 def _clip(source: str, at: Location) -> Iterator[Problem]:
@@ -346,10 +379,6 @@ def check_targets(config: AuditConfig) -> Iterator[Problem]:
 
 def _is_path(text: str) -> bool:
     return text.startswith((".", "/", "~"))
-
-
-def _holds_images(directory: Path) -> bool:
-    return directory.is_dir() and any(path.suffix.lower() in _IMAGES for path in directory.rglob("*"))
 
 
 def _output(config: AuditConfig) -> Iterator[Problem]:

@@ -185,7 +185,10 @@ def validate(
         return
     from audit.work import work_of
 
-    typer.echo(f"{config.name} is valid: {work_of(audit).summary}")
+    work = work_of(audit)
+    typer.echo(f"{config.name} is valid: {work.summary}")
+    if work.unet_calls:
+        typer.echo(f"{'Needs' if work.lens_images else 'Uses'} {work.lens}")
 
 
 @app.command()

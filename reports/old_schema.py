@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from audit.group_results import discrepancies, prompt_mean
+from audit.group_results import PromptSquares, discrepancies, prompt_mean
 from audit.measure.bounds import discrepancy_bounds, share_bounds
 from audit.measure.fairness import uniform
 from audit.measure.multiplicity import benjamini_hochberg
@@ -64,7 +64,7 @@ def _count_again(rows: Sequence[Row]) -> Row | None:
     labels, targets = Samples.of_counts([*map(_counts, measured)]), np.array([*map(_target, measured)])
     for row, found in zip(measured, discrepancies(labels, soft, targets), strict=True):
         row["fairness_discrepancy"] = asdict(found)
-    return asdict(prompt_mean(labels, soft, targets))
+    return asdict(prompt_mean(PromptSquares(labels, targets), soft))
 
 
 def _counts(row: Mapping[str, Any]) -> list[int]:
