@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,13 @@ ERROR_RATE = 0.05
 
 SAME_SHARE = 1e-9
 """Targets closer than this are the same, worked out in another order."""
+
+CONDITIONS = ("sampling", "prompts.template", "judge", "instruments.judge")
+"""Keys of the config and inputs that change the pictures of one and the same model, or what is seen in them.
+Between runs that differ here no change is the model's getting better or worse."""
+
+PROJECT = "difflens-audit"
+"""This package, as its provenance names it among the versions."""
 
 LEAST_IMAGES = 2
 """Fewer have no spread, and without it a squared discrepancy cannot be debiased."""
@@ -161,6 +168,15 @@ class Comparison:
         """Whether nothing in the config could make the results differ."""
         return self.config_hashes[0] == self.config_hashes[1]
 
+    @property
+    def other_conditions(self) -> tuple[Difference, ...]:
+        """What differs of the ``CONDITIONS``."""
+        return tuple(
+            difference
+            for difference in (*self.inputs, *self.config)
+            if any(difference.path == name or difference.path.startswith(f"{name}.") for name in CONDITIONS)
+        )
+
     def judged(self, judgement: Judgement) -> tuple[Cell, ...]:
         """Return the cells of one judgement, the clearest first."""
         cells = [cell for cell in self.cells if cell.judgement == judgement]
@@ -194,7 +210,7 @@ def compare(first: RunDirectory, second: RunDirectory, error_rate: float = ERROR
         runs=(old.run_id, new.run_id),
         schema_versions=(old.schema_version, new.schema_version),
         config_hashes=(plain_hash(old.config), plain_hash(new.config)),
-        inputs=differences(old.inputs, new.inputs),
+        inputs=differences(*_told_alike(old.inputs, new.inputs)),
         config=differences(old.config, new.config),
         verdicts=differences(old.verdicts, new.verdicts),
         targets=tuple(pair.other_targets()),
@@ -208,6 +224,22 @@ def compare(first: RunDirectory, second: RunDirectory, error_rate: float = ERROR
         ),
         error_rate=error_rate,
     )
+
+
+def _told_alike(first: dict[str, Any], second: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Leave out the hash of the code in this project's version (``0.1.0+3f2a…``) where only one of the runs has it.
+
+    A wheel that was handed to a cluster carries one, an installed package does not: that is no other version.
+    """
+    versions = [run.get("versions") or {} for run in (first, second)]
+    own = [str(known.get(PROJECT, "")) for known in versions]
+    if all("+" in version for version in own):
+        return first, second
+    plain = [
+        run | {"versions": known | {PROJECT: version.partition("+")[0]}} if version else run
+        for run, known, version in zip((first, second), versions, own, strict=True)
+    ]
+    return plain[0], plain[1]
 
 
 @dataclass(frozen=True)
@@ -282,9 +314,10 @@ class _Pair:
     def samples(self, key: tuple[str, str], attribute: Attribute) -> _Samples:
         """Return the classified images of a place; of pairs, those that are classified in both runs."""
         first, second, paired = _matched(*self._images(key))
-        both = first.classified & second.classified if paired else None
-        old = first.where(first.classified if both is None else both)
-        new = second.where(second.classified if both is None else both)
+        known = first.known(attribute), second.known(attribute)
+        both = known[0] & known[1] if paired else None
+        old = first.where(known[0] if both is None else both)
+        new = second.where(known[1] if both is None else both)
         target = self.target(key[1], attribute)
         strata = (_strata(old), _strata(new))
         return _Samples(old.probabilities(attribute), new.probabilities(attribute), paired, target, strata)
@@ -292,7 +325,7 @@ class _Pair:
     def cells(self) -> Iterator[Cell]:
         """Compare every figure of every prompt and arm."""
         for arm, prompt_id in self.keys:
-            yield _unclassified(Place(arm, prompt_id, None), *_matched(*self._images((arm, prompt_id))))
+            yield self._unclassified(Place(arm, prompt_id, None), *_matched(*self._images((arm, prompt_id))))
             for attribute in self.attributes:
                 samples = self.samples((arm, prompt_id), attribute)
                 if min(samples.n) >= LEAST_IMAGES:
@@ -329,13 +362,24 @@ class _Pair:
     def _too_few(self) -> Iterator[str]:
         for arm, prompt_id in self.keys:
             first, second, paired = _matched(*self._images((arm, prompt_id)))
-            if paired:
-                count, what = int((first.classified & second.classified).sum()), "images classified in both runs"
-            else:
-                count = min(int(first.classified.sum()), int(second.classified.sum()))
-                what = "classified images in one of the runs"
-            if count < LEAST_IMAGES:
-                yield f"{arm} of {prompt_id}: {count} {what}, at least {LEAST_IMAGES} are needed"
+            known = {a.name: (first.known(a), second.known(a)) for a in self.attributes}
+            counts = {
+                name: int((old & new).sum()) if paired else min(int(old.sum()), int(new.sum()))
+                for name, (old, new) in known.items()
+            }
+            what = "images classified in both runs" if paired else "classified images in one of the runs"
+            alike = len(set(counts.values())) == 1  # where no image is outside the groups of one attribute alone
+            for name, count in list(counts.items())[: 1 if alike else None]:
+                if count < LEAST_IMAGES:
+                    place = f"{arm} of {prompt_id}" if alike else f"{name} in {arm} of {prompt_id}"
+                    yield f"{place}: {count} {what}, at least {LEAST_IMAGES} are needed"
+
+    def _unclassified(self, place: Place, first: PromptImages, second: PromptImages, paired: bool) -> Cell:
+        """Compare the share of images without a group of some attribute."""
+        old, new = ~first.complete(self.attributes), ~second.complete(self.attributes)
+        change, p_value = _share_change(old, new, paired)
+        n = (len(old), len(new))
+        return Cell(place, "unclassified", None, float(old.mean()), float(new.mean()), change, n, paired, p_value)
 
     def _images(self, key: tuple[str, str]) -> tuple[PromptImages, PromptImages]:
         return self.first.images[key], self.second.images[key]
@@ -362,13 +406,6 @@ def _share_change(first: Bools, second: Bools, paired: bool) -> tuple[Estimate, 
     return two_sample_share_difference(*counts), fisher_p_value(*counts)
 
 
-def _unclassified(place: Place, first: PromptImages, second: PromptImages, paired: bool) -> Cell:
-    old, new = ~first.classified, ~second.classified
-    change, p_value = _share_change(old, new, paired)
-    n = (len(old), len(new))
-    return Cell(place, "unclassified", None, float(old.mean()), float(new.mean()), change, n, paired, p_value)
-
-
 def _attribute_cells(place: Place, samples: _Samples, attribute: Attribute) -> Iterator[Cell]:
     """Compare the share of every group, then the squared discrepancy."""
     old, new = samples.first.argmax(axis=1), samples.second.argmax(axis=1)
@@ -391,7 +428,7 @@ def _attribute_cells(place: Place, samples: _Samples, attribute: Attribute) -> I
 def _mean_cell(place: Place, samples: Sequence[_Samples]) -> Cell:
     """Compare the mean over prompts: it must exceed what images vary by, and what prompts differ by."""
     old, new = zip(*(sample.squared_discrepancies for sample in samples), strict=True)
-    change = change_over_prompts(old, new, errors=[sample.discrepancy_change().standard_error for sample in samples])
+    change = change_over_prompts([sample.discrepancy_change() for sample in samples])
     return Cell(
         place=place,
         figure="squared_discrepancy",
@@ -444,7 +481,7 @@ def _parity(pair: _Pair, run: FinishedRun) -> dict[Place, float]:
     for arm, prompt_id in pair.keys:
         images = run.images[arm, prompt_id]
         for attribute in pair.attributes:
-            rows = images.where(images.classified).probabilities(attribute)
+            rows = images.where(images.known(attribute)).probabilities(attribute)
             if len(rows):
                 p_values[Place(arm, prompt_id, attribute.name)] = parity_p_value(
                     hard_counts(rows), pair.target(prompt_id, attribute)

@@ -7,7 +7,7 @@ the reading; only what nothing can be compared without is an error.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from audit.records import Attribute, Status
-from audit.rows import probability_column
+from audit.rows import outside_column, probability_column
 from audit.store import AUDIT, CHANGES_NO_RESULT, MODEL_FINGERPRINT, RESULTS, RunDirectory, UnreadableRunError
 from audit.targets import Targets
 
@@ -49,10 +49,11 @@ class PromptImages:
     Attributes:
         indices: Image indices, ascending, shape (n,).
         seeds: The images' own seeds, shape (n,).
-        classified: Whether the judge perceived groups, shape (n,).
+        classified: Whether the judge could name the image's groups, shape (n,).
         assigned: The group that each image was steered to, shape (n,); None where the arm steers none, or the file is
             of a release that did not say.
         columns: Name of the probability column → values of shape (n,), NaN where nothing was perceived.
+        outside: Attribute → whether the image lies outside its audited groups, shape (n,).
     """
 
     indices: Ints
@@ -60,12 +61,25 @@ class PromptImages:
     classified: NDArray[np.bool_]
     columns: Mapping[str, Floats]
     assigned: NDArray[np.str_] | None = None
+    outside: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
 
     def where(self, keep: NDArray[Any]) -> PromptImages:
         """Return the images that ``keep`` selects, a mask or positions."""
         columns = {name: values[keep] for name, values in self.columns.items()}
         assigned = None if self.assigned is None else self.assigned[keep]
-        return PromptImages(self.indices[keep], self.seeds[keep], self.classified[keep], columns, assigned)
+        outside = {name: values[keep] for name, values in self.outside.items()}
+        return PromptImages(self.indices[keep], self.seeds[keep], self.classified[keep], columns, assigned, outside)
+
+    def known(self, attribute: Attribute) -> NDArray[np.bool_]:
+        """Return which images have one of the attribute's groups, shape (n,)."""
+        outside = self.outside.get(attribute.name)
+        return self.classified if outside is None else self.classified & ~outside
+
+    def complete(self, attributes: Sequence[Attribute]) -> NDArray[np.bool_]:
+        """Return which images have a group of each of these attributes, shape (n,)."""
+        known = (self.known(attribute) for attribute in attributes)
+        complete: NDArray[np.bool_] = np.logical_and.reduce([self.classified, *known])
+        return complete
 
     def probabilities(self, attribute: Attribute) -> Floats:
         """Return the judge's probabilities, shape (n, groups), in the order of ``attribute.groups``."""
@@ -204,9 +218,17 @@ def _images(run: RunDirectory, attributes: tuple[Attribute, ...]) -> dict[tuple[
         seeds=_array(table["seed"]),
         classified=np.array(table["status"].to_pylist()) == Status.CLASSIFIED,
         columns={name: _array(table[name]) for name in names},
+        outside=_outside(run, attributes),
     )
     assigned = _assigned(run)
     return {key: _of_key(whole, assigned, _by_index(whole, np.array(own))) for key, own in places.items()}
+
+
+def _outside(run: RunDirectory, attributes: Sequence[Attribute]) -> dict[str, NDArray[np.bool_]]:
+    """Return which images lie outside the groups of each attribute of which the file says it; older ones do not."""
+    table = run.read_results([outside_column(attribute.name) for attribute in attributes])
+    said = [a.name for a in attributes if outside_column(a.name) in table.column_names]
+    return {name: np.array([flag is True for flag in table[outside_column(name)].to_pylist()]) for name in said}
 
 
 def _assigned(run: RunDirectory) -> NDArray[np.object_] | None:

@@ -74,26 +74,31 @@ class GateReader:
             return NO_IMAGES
         bounds = self._discrepancy_bounds(gate, gate.prompt_id)
         return GateInput(
-            value=display(debiased_squared(sample, target, rows.strata(gate.prompt_id))),
+            value=display(debiased_squared(sample, target, rows.strata(attribute.name, gate.prompt_id))),
             interval_at=lambda confidence: discrepancy_interval(sample, target, confidence),
             n=len(sample),
             worst_case=(bounds.low, bounds.high),
-            unclassified=_unclassified_share(rows, gate.prompt_id),
+            unclassified=_unclassified_share(rows, attribute, gate.prompt_id),
         )
 
     def _mean_discrepancy(self, gate: Gate) -> Reading:
         rows, attribute = self._of(gate)
-        squared, errors = prompt_squares(rows, attribute, self.targets)
-        if len(squared) < 2:
+        squares = prompt_squares(rows, attribute, self.targets)
+        if len(squares.targets) < 2:
             return NoData("a mean over prompts needs two of them with classified images; gate the prompt itself")
         worst = [self._discrepancy_bounds(gate, prompt) for prompt in rows.prompts]
+
+        def interval_at(confidence: float) -> Interval:
+            these = squares.of_these_prompts(confidence)
+            return _displayed(mean_over_prompts(squares.values, confidence, these))
+
         return GateInput(
-            value=display(float(np.mean(squared))),
-            interval_at=lambda confidence: _displayed(mean_over_prompts(squared, confidence, errors)),
+            value=display(float(squares.values.mean())),
+            interval_at=interval_at,
             n=len(rows.classified(attribute.name)),
-            note=f"root mean square over {len(squared)} prompts",
+            note=f"root mean square over {len(squares.targets)} prompts",
             worst_case=(_root_mean_square([b.low for b in worst]), _root_mean_square([b.high for b in worst])),
-            unclassified=_unclassified_share(rows, None),
+            unclassified=_unclassified_share(rows, attribute, None),
         )
 
     def _share(self, gate: Gate) -> Reading:
@@ -103,7 +108,7 @@ class GateReader:
             return NO_IMAGES
         name = gate.measure.partition(":")[2]
         group = attribute.groups.index(name)
-        bounds = share_bounds(counts, rows.counts(gate.prompt_id))[group]
+        bounds = share_bounds(counts, rows.counts(attribute.name, gate.prompt_id))[group]
         count = int(counts[group])
 
         def interval(confidence: float) -> tuple[float, float]:
@@ -115,7 +120,7 @@ class GateReader:
             interval_at=interval,
             n=n,
             worst_case=(bounds.low, bounds.high),
-            unclassified=_unclassified_share(rows, gate.prompt_id),
+            unclassified=_unclassified_share(rows, attribute, gate.prompt_id),
         )
 
     def _group_measure(self, gate: Gate) -> Reading:
@@ -129,18 +134,18 @@ class GateReader:
             return NoData(f"it is undefined for a target that wants none of a group, or more than {MOST_GROUPS} groups")
         # Where the unclassified images change what the pool is held against, they have no bounds.
         known = self._target(rows, attribute, gate.prompt_id, classified=False) == target
-        bounds = measure.bounds(counts, len(rows.known(gate.prompt_id)) - n, target) if known else None
+        bounds = measure.bounds(counts, len(rows.known(attribute.name, gate.prompt_id)) - n, target) if known else None
         return GateInput(
             value=measure.of(counts, target).value,
             interval_at=lambda confidence: _ends(measure.of(counts, target, confidence)),
             n=n,
             note="all prompts pooled, where opposite skews cancel" if gate.prompt_id is None else "",
             worst_case=(bounds.low, bounds.high) if bounds else None,
-            unclassified=_unclassified_share(rows, gate.prompt_id),
+            unclassified=_unclassified_share(rows, attribute, gate.prompt_id),
         )
 
     def _unclassified(self, gate: Gate) -> Reading:
-        known = self.arms[gate.arm].known(gate.prompt_id)
+        known = self.arms[gate.arm].complete(gate.prompt_id)
         if not known.size:
             return NoData("there is no image")
         missing = int((~known).sum())
@@ -161,7 +166,7 @@ class GateReader:
         kid = self.quality[gate.arm].kid
         if kid is None:
             return NoData("there are too few images for a kernel distance")
-        distance = KernelDistance(kid.value, kid.extra["standard_error"], int(kid.extra["blocks"]))
+        distance = KernelDistance(kid.value, kid.extra["standard_error"], kid.extra["degrees"])
         return GateInput(kid.value, distance.interval, kid.n)
 
     def _prompt_shown(self, gate: Gate) -> Reading:
@@ -187,7 +192,7 @@ class GateReader:
             return max(0.0, low - floor), high
 
         note = f"mean over {len(moved)} prompts, of which chance adds {floor:.3f} at most"
-        return GateInput(float(np.mean(moved)), interval_at, int(rows.known().sum()), note=note)
+        return GateInput(float(np.mean(moved)), interval_at, int(rows.known(attribute.name).sum()), note=note)
 
     def _of(self, gate: Gate) -> tuple[ArmRows, Attribute]:
         attribute = next(attribute for attribute in self.attributes if attribute.name == gate.attribute)
@@ -199,14 +204,16 @@ class GateReader:
         """Return the target of a prompt; of a pool that of its classified images, or of all of them."""
         if prompt_id is not None:
             return target_of(self.targets, prompt_id, attribute)
-        known = {prompt: rows.known(prompt) for prompt in rows.prompts}
+        known = {prompt: rows.known(attribute.name, prompt) for prompt in rows.prompts}
         images = {prompt: int(found.sum()) if classified else len(found) for prompt, found in known.items()}
         return pooled_target(self.targets, images, attribute)
 
     def _discrepancy_bounds(self, gate: Gate, prompt_id: str) -> Range:
         rows, attribute = self._of(gate)
         counts, _ = _counts(rows, attribute, prompt_id)
-        return discrepancy_bounds(counts, rows.counts(prompt_id), target_of(self.targets, prompt_id, attribute))
+        return discrepancy_bounds(
+            counts, rows.counts(attribute.name, prompt_id), target_of(self.targets, prompt_id, attribute)
+        )
 
 
 def _counts(rows: ArmRows, attribute: Attribute, prompt_id: str | None) -> tuple[NDArray[np.int64], int]:
@@ -214,8 +221,8 @@ def _counts(rows: ArmRows, attribute: Attribute, prompt_id: str | None) -> tuple
     return counts, int(counts.sum())
 
 
-def _unclassified_share(rows: ArmRows, prompt_id: str | None) -> float:
-    return float(1 - rows.known(prompt_id).mean())
+def _unclassified_share(rows: ArmRows, attribute: Attribute, prompt_id: str | None) -> float:
+    return float(1 - rows.known(attribute.name, prompt_id).mean())
 
 
 def _root_mean_square(values: Sequence[float]) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
@@ -27,7 +28,7 @@ from audit.measure.discrepancy_changes import squared_errors
 from audit.measure.group_measures import MOST_GROUPS, group_measures
 from audit.measure.intervals import share_estimate
 from audit.measure.multiplicity import benjamini_hochberg
-from audit.measure.over_prompts import mean_over_prompts
+from audit.measure.over_prompts import mean_of_these_prompts, mean_over_prompts
 from audit.measure.samples import Samples
 from audit.records import (
     Attribute,
@@ -75,8 +76,36 @@ def overall_result(
     return replace(result, mean_over_prompts=prompts.mean())
 
 
-def prompt_squares(rows: ArmRows, attribute: Attribute, targets: Targets) -> tuple[Floats, Floats]:
-    """Return the debiased squared discrepancies of the prompts that have one, and their standard errors, both (m,)."""
+@dataclass(frozen=True)
+class PromptSquares:
+    """Squared discrepancies of the m prompts that have one.
+
+    Attributes:
+        samples: The judge's group probabilities of each prompt's images.
+        targets: The distributions that count as fair, shape (m, K).
+    """
+
+    samples: Samples
+    targets: Floats
+
+    @cached_property
+    def values(self) -> Floats:
+        """Debiased squares, shape (m,)."""
+        return debiased_squares(self.samples, self.targets)
+
+    def of_these_prompts(self, confidence: float = 0.95) -> Estimate:
+        """Return the mean over these prompts, two of them at least."""
+        return mean_of_these_prompts(
+            self.values,
+            discrepancy_intervals(self.samples, self.targets, confidence) ** 2,
+            confidence,
+            squared_errors(self.samples, self.targets),
+            self.samples.n - 1,
+        )
+
+
+def prompt_squares(rows: ArmRows, attribute: Attribute, targets: Targets) -> PromptSquares:
+    """Return the squared discrepancies of the prompts that have one."""
     return _Counted.prompts(rows, attribute, targets).squares()
 
 
@@ -89,7 +118,7 @@ class _Counted:
         attribute: The attribute.
         targets: The distributions that count as fair, shape (P, K).
         names: The prompts, None for the whole arm.
-        statuses: Images by status, in the order of ``Status``, shape (P, 4).
+        statuses: Images by their status for the attribute, in the order of ``Status``, shape (P, statuses).
         counts: Classified images by most probable group, shape (P, K).
         measured: Places with at least ``LEAST_IMAGES`` classified images.
         soft: Group probabilities of these.
@@ -122,7 +151,8 @@ class _Counted:
         places: Ints,
     ) -> _Counted:
         """Count the images of an arm, each of which belongs to one of the ``places`` (n,)."""
-        known, codes, size = rows.known(), rows.codes(attribute.name), len(names)
+        known, codes, size = rows.known(attribute.name), rows.codes(attribute.name), len(names)
+        statuses = rows.statuses_of(attribute.name)
         groups = len(attribute.groups)
         cells = places[known] * groups + codes[known]
         counts = np.bincount(cells, minlength=size * groups).reshape(size, groups)
@@ -134,7 +164,7 @@ class _Counted:
             attribute=attribute,
             targets=np.asarray(targets, dtype=np.float64),
             names=names,
-            statuses=np.stack([np.bincount(places[rows.statuses == s], minlength=size) for s in Status], axis=1),
+            statuses=np.stack([np.bincount(places[statuses == s], minlength=size) for s in Status], axis=1),
             counts=counts,
             measured=measured,
             soft=Samples.of(rows.probabilities[attribute.name][kept], owners, len(measured), strata),
@@ -170,15 +200,15 @@ class _Counted:
         if not self.measured.size:
             return None
         plug_ins = np.linalg.norm(self.soft.mean - self.targets[self.measured], axis=1)
-        squared, errors = self.squares()
-        goals = self.targets[self.measured]
+        squares = self.squares()
+        these = squares.of_these_prompts() if self.measured.size > 1 else None
+        goals = squares.targets
         most = 1 - 2 * goals.min(axis=1) + (goals**2).sum(axis=1)  # every image in the group that is wanted least
-        return prompt_mean(squared.tolist(), plug_ins.tolist(), errors, most=float(most.mean()))
+        return prompt_mean(squares.values.tolist(), plug_ins.tolist(), these, most=float(most.mean()))
 
-    def squares(self) -> tuple[Floats, Floats]:
-        """Return the debiased squares of the places that are measured, and their standard errors, both (m,)."""
-        goals = self.targets[self.measured]
-        return debiased_squares(self.soft, goals), squared_errors(self.soft, goals)
+    def squares(self) -> PromptSquares:
+        """Return the squared discrepancies of the places that are measured."""
+        return PromptSquares(self.soft, self.targets[self.measured])
 
     def _discrepancies(self) -> Iterator[FairnessDiscrepancy]:
         if not self.measured.size:
@@ -262,17 +292,17 @@ def _with_adjusted(row: GroupResult, p_value: float | None) -> GroupResult:
 
 
 def prompt_mean(
-    squared: Sequence[float], plug_ins: Sequence[float], errors: Floats | None = None, most: float = math.inf
+    squared: Sequence[float], plug_ins: Sequence[float], these: Estimate | None = None, most: float = math.inf
 ) -> PromptMean:
     """Average the squared discrepancies of at least one prompt, and beside them its plug-ins.
 
     Args:
         squared: Debiased squares, shape (m,).
         plug_ins: Their soft plug-ins, shape (m,).
-        errors: Standard errors of the squares, shape (m,), where they are known.
+        these: The mean of the squares over these prompts alone, where their own intervals are known.
         most: The largest that their mean can be, where the interval ends at the latest.
     """
-    interval = mean_over_prompts(squared, errors=errors) if len(squared) > 1 else None
+    interval = mean_over_prompts(squared, these=these) if len(squared) > 1 else None
     return PromptMean(
         value=display(math.fsum(squared) / len(squared)),
         low=display(min(interval.low, most)) if interval else None,

@@ -33,7 +33,6 @@ CONNECT_SECONDS = 2.0
 
 _DEFAULT_PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _UNET_PARTS = ("conv_in", "down_blocks", "mid_block", "up_blocks", "conv_norm_out", "conv_out")
-_IMAGES = (".png", ".jpg", ".jpeg", ".webp")
 _MODEL = (("model", "source"), ("model", "world"))
 
 
@@ -289,9 +288,28 @@ def _quality(config: AuditConfig) -> Iterator[Problem]:
     if quality.features not in ("bundled", "none") and not Path(quality.features).is_file():
         message = f"expected 'bundled', 'none' or a file of weights, found no file at {quality.features!r}"
         yield Problem(("quality", "features"), message + suggestion(quality.features, ("bundled", "none")))
-    if quality.reference is not None and not _holds_images(Path(quality.reference)):
-        message = f"expected a directory with images ({listing(_IMAGES)}), found none at {quality.reference}"
-        yield Problem(("quality", "reference"), message)
+    if quality.reference is not None:
+        yield from _reference(Path(quality.reference), quality.features)
+
+
+def _reference(directory: Path, features: str) -> Iterator[Problem]:
+    """Decode every reference picture: one that cannot be used would otherwise end the audit after its other work."""
+    from audit.calibration.canvas import SIZE
+    from audit.picture_folder import SUFFIXES, picture_folder, unreadable_pictures
+
+    at = ("quality", "reference")
+    if not directory.is_dir():
+        yield Problem(at, f"expected a directory with images, found none at {directory}; check the path")
+        return
+    folder = picture_folder(directory)
+    if len(folder.pictures) < 2:
+        kinds = listing(sorted(SUFFIXES))
+        message = f"expected at least 2 images ({kinds}) in {directory}, found {len(folder.pictures)}"
+        yield Problem(at, f"{message}; add some")
+    side = SIZE if features == "bundled" else None  # the bundled network reads drawings as they are
+    for found in (*folder.unusable, *unreadable_pictures(folder.pictures, side)):
+        message = f"expected images that can be read, found {found.path}: {found.reason}"
+        yield Problem(at, message, reads=(("quality", "features"),))
 
 
 def _clip(source: str, at: Location) -> Iterator[Problem]:
@@ -361,10 +379,6 @@ def check_targets(config: AuditConfig) -> Iterator[Problem]:
 
 def _is_path(text: str) -> bool:
     return text.startswith((".", "/", "~"))
-
-
-def _holds_images(directory: Path) -> bool:
-    return directory.is_dir() and any(path.suffix.lower() in _IMAGES for path in directory.rglob("*"))
 
 
 def _output(config: AuditConfig) -> Iterator[Problem]:

@@ -103,9 +103,15 @@ class Shard:
 
 
 class Status(StrEnum):
-    """What became of one image on its way to a perceived group."""
+    """What became of one image on its way to a perceived group.
+
+    ``OUTSIDE_GROUPS`` belongs to one attribute: the judge's most probable answer is a group that the config leaves out.
+    The image is counted under no other group, and still has its groups of the other attributes. The other statuses
+    belong to the image as a whole.
+    """
 
     CLASSIFIED = "classified"
+    OUTSIDE_GROUPS = "outside_groups"
     LOW_CONFIDENCE = "low_confidence"
     NO_FACE = "no_face"
     FAILED = "failed"
@@ -272,7 +278,7 @@ class GroupResult:
         arm: The arm.
         attribute: The attribute.
         n: Classified images.
-        statuses: Images by status.
+        statuses: Images by their status for this attribute.
         shares: Share of each group among the classified images.
         fairness_discrepancy: None below two classified images.
         bounds: Share of each group among *all* images, whatever the unclassified ones show.

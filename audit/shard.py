@@ -27,7 +27,8 @@ from audit.dissect.lens import Lens, check_fits
 from audit.dissect.observer import AttributionObserver, EffectTable
 from audit.dissect.strengths import Strengths
 from audit.measure.embedders import ClipEmbedder, FeatureEmbedder, load_clip, load_features
-from audit.measure.judges import Judge, Perceived, load_judge
+from audit.measure.judges import Judge, load_judge
+from audit.measure.perceived import Perceived
 from audit.measure.second_judges import load_second_judges
 from audit.measure.zero_shot import ZeroShotJudge
 from audit.mitigate import build_arm
@@ -35,7 +36,7 @@ from audit.models.arm import Arm, Observer
 from audit.models.generator import Generator, load_generator
 from audit.plan import opinions_of
 from audit.records import BASELINE, Attribute, ImageKey, SecondOpinion, Shard, Status
-from audit.rows import FEATURES, opinion_column, probability_column, row_schema
+from audit.rows import FEATURES, opinion_column, outside_column, probability_column, row_schema
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -261,22 +262,20 @@ class _Measured:
 
     broken: Mask
     statuses: list[Status]
-    probabilities: dict[str, Floats]
-    prompt_shown: Floats | None
+    seen: Perceived
     clip: Floats | None
     features: Floats | None
     second: dict[str, Perceived]
 
 
 def _measure(parts: ShardParts, shard: Shard, images: Tensor) -> _Measured:
-    perceived = parts.judge.perceive(images, shard.prompt.occupation)
+    seen = parts.judge.perceive(images, shard.prompt.occupation)
     broken = _broken(images)
     clip = None if parts.clip is None else parts.clip.images(images)
     return _Measured(
         broken=broken,
-        statuses=[Status.FAILED if bad else seen for bad, seen in zip(broken, perceived.statuses, strict=True)],
-        probabilities=perceived.probabilities,
-        prompt_shown=perceived.prompt_shown,
+        statuses=[Status.FAILED if bad else status for bad, status in zip(broken, seen.statuses, strict=True)],
+        seen=seen,
         clip=clip,
         features=None if parts.features is None else parts.features.embed(images),
         second={
@@ -300,29 +299,32 @@ def _measured_columns(measured: _Measured, attributes: Sequence[Attribute]) -> d
     unseen = np.array([status in (Status.FAILED, Status.NO_FACE) for status in measured.statuses])
     columns: dict[str, Any] = {
         "status": [status.value for status in measured.statuses],
-        "p_prompt_shown": _nullable(measured.prompt_shown, measured.broken),
+        "p_prompt_shown": _nullable(measured.seen.prompt_shown, measured.broken),
         FEATURES: [
             None if bad or measured.features is None else measured.features[row]
             for row, bad in enumerate(measured.broken)
         ],
     }
     for attribute in attributes:
-        values = measured.probabilities[attribute.name]
+        outside = measured.seen.lies_outside(attribute.name)
+        columns[outside_column(attribute.name)] = pa.array(outside, mask=unseen)
+        values = measured.seen.among_groups(attribute.name)
         for position, group in enumerate(attribute.groups):
-            columns[probability_column(attribute.name, group)] = _nullable(values[:, position], unseen)
+            columns[probability_column(attribute.name, group)] = _nullable(values[:, position], unseen | outside)
     return columns
 
 
 def _opinion_columns(measured: _Measured, opinions: Sequence[SecondOpinion]) -> dict[str, Any]:
-    """Return the further judges' probabilities, null where a judge named no group."""
+    """Return the further judges' probabilities, null where a judge named none of the audited groups."""
     columns: dict[str, Any] = {}
     for opinion in opinions:
         seen = measured.second[opinion.judge]
         silent = measured.broken | np.array([status != Status.CLASSIFIED for status in seen.statuses])
         for attribute in opinion.attributes:
-            values = seen.probabilities[attribute.name]
+            missing = silent | seen.lies_outside(attribute.name)
+            values = seen.among_groups(attribute.name)
             for position, group in enumerate(attribute.groups):
-                columns[opinion_column(opinion.judge, attribute.name, group)] = _nullable(values[:, position], silent)
+                columns[opinion_column(opinion.judge, attribute.name, group)] = _nullable(values[:, position], missing)
     return columns
 
 

@@ -4,7 +4,9 @@ import json
 import socket
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from audit.calibration.world import World
 from audit.config.file import ConfigErrors, read_config
@@ -218,9 +220,50 @@ def test_files_that_are_named_must_exist():
     quality = {"clip": "./clip", "features": "inception.pth", "reference": "photos"}
     found = problems(model={"source": "rendered"}, quality=quality, judge={"source": "fairface.pt"})
     assert set(found) == {"judge.source", "quality.clip", "quality.features", "quality.reference"}
-    Path("photos").mkdir()
-    Path("photos/one.PNG").touch()
-    assert "quality.reference" not in problems(model={"source": "rendered"}, quality=quality)
+    assert "expected a directory with images, found none at photos" in found["quality.reference"]
+
+
+def draw(path, side=64):
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((side, side, 3), 90, np.uint8)).save(path, "PNG")
+
+
+def told(**quality):
+    config = AuditConfig.model_validate({"name": "a", "model": {"source": "rendered"}, "quality": quality})
+    return [problem.message for problem in check_ready(config) if problem.location == ("quality", "reference")]
+
+
+def test_every_reference_picture_is_looked_at_before_any_work():
+    draw("photos/one.PNG")
+    assert ["found 1; add some" in message for message in told(reference="photos")] == [True]
+    draw("photos/two.png")
+    assert told(reference="photos") == []
+    Path("photos/cut.png").write_bytes(Path("photos/two.png").read_bytes()[:60])
+    Path("photos/empty.jpg").touch()
+    Path("photos/scan.tif").touch()
+    Path("photos/.thumbnails").mkdir()
+    Path("photos/.thumbnails/broken.png").touch()
+    found = told(reference="photos")
+    assert [message.partition(": ")[0].rpartition(" ")[2] for message in found] == [
+        "photos/scan.tif", "photos/cut.png", "photos/empty.jpg",
+    ]  # fmt: skip
+    assert found[-1] == (
+        "expected images that can be read, found photos/empty.jpg: the file is empty; replace or remove it"
+    )
+
+
+def test_pictures_must_have_the_size_that_the_bundled_network_reads():
+    for name in ("one", "two"):
+        draw(f"photos/{name}.png", side=96)
+    assert all("96 × 96 pixels instead of 64 × 64" in message for message in told(reference="photos"))
+    Path("inception.pth").touch()
+    assert told(reference="photos", features="inception.pth") == []
+
+
+def test_reference_pictures_need_a_network():
+    with pytest.raises(ValueError, match=r"expected a feature network for reference images"):
+        AuditConfig(name="a", quality={"features": "none", "reference": "photos"})
 
 
 def test_a_tracking_server_that_is_down_stops_no_audit(closed_port):

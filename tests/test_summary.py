@@ -16,6 +16,7 @@ from audit.measure.frechet import FeatureStats, frechet_distance
 from audit.measure.group_measures import MOST_GROUPS, group_measures
 from audit.measure.intervals import mean_interval, share_estimate
 from audit.measure.kernel import kernel_distance
+from audit.picture import READING
 from audit.quality import kernel_sample
 from audit.records import Attribute, Prompt, SecondOpinion, Shard, TargetSource
 from audit.rows import results_schema, row_schema
@@ -174,7 +175,9 @@ def test_images_that_were_not_classified_are_counted_and_enter_no_share(tmp_path
     result = summarise(run, plan())
     found = only(result.results, prompt_id="nurse", arm="mended", attribute="age")
     assert found.n == found.fairness_discrepancy.n == found.shares["old"].n == 5
-    assert found.statuses == {"classified": 5, "low_confidence": 2, "no_face": 0, "failed": 1}
+    assert found.statuses == {
+        "classified": 5, "outside_groups": 0, "low_confidence": 2, "no_face": 0, "failed": 1
+    }  # fmt: skip
     quality = only(result.quality, arm="mended")
     assert (quality.clip_i.n, quality.clip_t.n, quality.fid.n, quality.prompt_shown.n) == (15, 15, 15, 15)
 
@@ -221,10 +224,12 @@ def test_distances_are_those_of_all_features_with_a_split_half_noise_floor(tmp_p
     assert quality.fid.value == pytest.approx(frechet_distance(*stats), rel=1e-9)
     assert quality.fid.extra == {"noise_floor": pytest.approx(frechet_distance(*halves), rel=1e-9)}
     assert quality.fid.signature == "metric:frechet_distance|net:features|against:baseline|n:16"
-    expected = kernel_distance(features_of("mended"), features_of("baseline"), paired=True)
+    names = np.repeat([prompt.id for prompt in PROMPTS], 8)
+    expected = kernel_distance(features_of("mended"), features_of("baseline"), (names, names), paired=True)
     assert quality.kid.value == pytest.approx(expected.value)
     assert (quality.kid.low, quality.kid.high) == pytest.approx(expected.interval())
-    floor = kernel_distance(*(features_of("baseline", parity=(p,)) for p in (0, 1)))
+    assert quality.kid.signature.endswith("|net:features|against:baseline|prompts:2|n:16")
+    floor = kernel_distance(*(features_of("baseline", parity=(p,)) for p in (0, 1)), (names[::2], names[::2]))
     assert quality.kid.extra["noise_floor"] == pytest.approx(floor.value)
 
 
@@ -238,18 +243,47 @@ def test_a_reference_has_its_distance_from_every_arm_the_baseline_too(tmp_path, 
         features = features_of(row.arm)
         fid = frechet_distance(FeatureStats.of(features), FeatureStats.of(reference))
         assert row.fid_to_reference.value == pytest.approx(fid, rel=1e-9)
-        assert row.fid_to_reference.signature == "metric:frechet_distance|net:features|against:reference|n:16"
-        assert row.kid_to_reference.value == pytest.approx(kernel_distance(features, reference).value)
+        assert row.fid_to_reference.signature == (
+            f"metric:frechet_distance|net:features|against:reference|pictures:{READING}|n:16"
+        )
+        names = np.repeat([prompt.id for prompt in PROMPTS], 8)
+        assert row.kid_to_reference.value == pytest.approx(kernel_distance(features, reference, (names, None)).value)
         assert row.kid_to_reference.n == 16
     assert all(row.fid_to_reference is None for row in summarise(run, plan(arms=arms)).quality)
 
 
+def shards_of(prompts, images):
+    return tuple(
+        Shard(Prompt(f"p{number}", "x", "x"), part, tuple(range(4 * part, min(4 * part + 4, images))))
+        for number in range(prompts)
+        for part in range(-(-images // 4))
+    )
+
+
 def test_the_kernel_sample_is_bounded_paired_and_independent_of_the_shards_order(tmp_path):
-    sample = kernel_sample(SHARDS, 6)
-    assert len(sample) == 6
-    assert sample == kernel_sample(SHARDS[::-1], 6)
-    quality = only(summarise(write(tmp_path), plan(kid_images=6)).quality, arm="mended")
-    assert (quality.kid.n, quality.fid.n) == (6, 16)
+    sample = kernel_sample(SHARDS, 12)
+    assert len(sample) == 12
+    assert sample == kernel_sample(SHARDS[::-1], 12)
+    quality = only(summarise(write(tmp_path), plan(kid_images=12)).quality, arm="mended")
+    assert (quality.kid.n, quality.fid.n) == (12, 16)
+
+
+@pytest.mark.parametrize(("prompts", "images", "most", "counted"), [(4, 20, 48, 4), (4, 5, 48, 4), (100, 8, 60, 10)])
+def test_the_kernel_sample_has_as_many_images_of_each_prompt_and_of_both_halves(prompts, images, most, counted):
+    sample = kernel_sample(shards_of(prompts, images), most)
+    by_prompt = [[index for name, index in sample if name == prompt] for prompt in {name for name, _ in sample}]
+    assert len(by_prompt) == counted
+    assert {len(indices) for indices in by_prompt} == {min(images, most // counted)}
+    assert all(abs(sum(1 if index % 2 else -1 for index in indices)) <= 1 for indices in by_prompt)
+
+
+def test_a_prompt_with_too_few_images_is_in_no_kernel_distance(tmp_path):
+    def failed(arm, prompt, index):
+        return FAILED if prompt.id == "guard" and index > 1 and arm == "mended" else {}
+
+    quality = only(summarise(write(tmp_path, failed), plan()).quality, arm="mended")
+    assert quality.kid.signature.endswith("|prompts:1|n:8")
+    assert quality.fid.n == 10
 
 
 def test_attribute_shift_is_the_mean_total_variation_over_prompts(tmp_path):

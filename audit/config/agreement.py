@@ -34,6 +34,7 @@ def disagreements(config: AuditSections) -> Iterator[Problem]:
     yield from _resources_of_ray(config.workers)
     yield from _webhook(config.alerts)
     yield from _output(config)
+    yield from _reference(config)
     yield from _repeated_gate_names(config)
     for index, gate in enumerate(config.gates):
         at: Location = ("gates", index)
@@ -192,6 +193,14 @@ def _output(config: AuditSections) -> Iterator[Problem]:
             "none; set tracking.uri, or tracking.enabled: false"
         )
         yield Problem(("tracking", "uri"), message, reads=(("output",), ("tracking", "enabled")))
+
+
+def _reference(config: AuditSections) -> Iterator[Problem]:
+    if config.quality.reference is not None and config.quality.features == "none":
+        message = "expected a feature network for reference images, found quality.features: none"
+        yield Problem(
+            ("quality", "reference"), f"{message}; name one, or remove this", reads=(("quality", "features"),)
+        )
 
 
 def _repeated_gate_names(config: AuditSections) -> Iterator[Problem]:

@@ -227,7 +227,8 @@ class QualityConfig(_Section):
     of torchvision's Inception v3."""
     reference: Text | None = None
     """Directory of reference images: the distance of every arm to them is measured, also the baseline's. Distances to
-    the baseline arm are measured in any case."""
+    the baseline arm are measured in any case. PNG, JPEG and WebP at any depth count, hidden files and folders do not;
+    for the bundled features they are 64 × 64 pixels."""
 
 
 class GateConfig(_Section):

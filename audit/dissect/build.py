@@ -29,9 +29,10 @@ from audit.dissect.sae import SparseAutoencoder, SparseCodes
 from audit.dissect.sae_training import ActivationBatch, SaeQuality, SaeTraining, train_sae
 from audit.dissect.settings import Dissection, name_groups
 from audit.measure.judges import Judge
+from audit.measure.perceived import NO_GROUP
 from audit.models.arm import Observer
 from audit.models.generator import DiffusionGenerator
-from audit.records import Prompt, Status, derive_seed
+from audit.records import Prompt, derive_seed
 
 # S steps, n trajectories, d = C·H·W, P positions, N latents, G groups
 
@@ -64,7 +65,7 @@ class Recording:
     Attributes:
         maps: ``(S, n, d)`` float16, conditional half.
         shape: (C, H, W) of one map.
-        labels: Attribute → (n,) perceived group, ``UNLABELLED`` where the judge could not tell.
+        labels: Attribute → (n,) perceived group, ``UNLABELLED`` where the judge named none of the groups.
         partners: (n,) index of the counterfactual, −1 where there is none.
         thumbnails: (n, 3, h, w) uint8, at most ``THUMBNAIL`` pixels wide.
     """
@@ -156,10 +157,9 @@ class Recorder:
 
     def _label(self, images: Tensor) -> None:
         seen = self._judge.perceive(images, "")
-        known = torch.tensor([status is Status.CLASSIFIED for status in seen.statuses])
         for attribute, parts in self._labels.items():
-            group = torch.from_numpy(seen.probabilities[attribute].argmax(1))
-            parts.append(torch.where(known, group, UNLABELLED))
+            codes = torch.from_numpy(seen.codes(attribute))
+            parts.append(torch.where(codes == NO_GROUP, UNLABELLED, codes))
 
     def _vectors(self, maps: Tensor, first: int) -> ActivationBatch:
         steps, n, _ = maps.shape

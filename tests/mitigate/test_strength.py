@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from audit.dissect.strengths import LADDER, choose_strength
-from audit.measure.judges import Perceived
+from audit.measure.perceived import Perceived
 from audit.mitigate import strength
 from audit.mitigate.strength import StrengthSearch, try_strengths
 from audit.records import Prompt, Status
