@@ -138,7 +138,7 @@ def show_outcome(outcome: AuditOutcome, again: str) -> None:
     console.print(found.lead, markup=False, highlight=False)
     console.print()
     console.print(_discrepancies(story))
-    _show_edits(story, console)
+    show_edits(story, console)
     if outcome.result.verdicts:
         console.print()
         console.print(_verdicts(outcome.result.verdicts))
@@ -160,7 +160,7 @@ def show_outcome(outcome: AuditOutcome, again: str) -> None:
         )
 
 
-def _show_edits(story: Story, console: Console) -> None:
+def show_edits(story: Story, console: Console) -> None:
     """Print what the interventions cost, what they do not control, and which strengths nobody drew."""
     from reports.steering import steering_notes
 
