@@ -37,7 +37,7 @@ def test_each_occupation_has_its_strengths_with_what_they_did_and_where_they_com
     table = steering_table(story_of(steered), "gender")
     assert table.rows[0][:2] == ("doctor", "searched")
     assert table.rows[0][2] == f"1.50: {percent(0.95)} shown, {percent(0.25)} changed"
-    assert table.rows[0][3] == f"0.000: {percent(0.2)} shown, {percent(0)} changed, not controllable"
+    assert table.rows[0][3] == f"0.00: {percent(0.2)} shown, {percent(0)} changed, not controllable"
     assert table.rows[1] == ("nurse", "predicted", "0.750", "0.750")
     assert steering_table(story_of(steered), "age") is None
 
