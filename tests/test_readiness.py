@@ -192,6 +192,14 @@ def test_more_latents_than_there_are_is_an_impossible_shape(pipeline):
     assert problems(model=model, lens={"k": 33, "expansion": 2, "whole_map": True}, **OUTSIDE) == {}
 
 
+def test_a_lens_of_an_older_format_is_refused_before_any_worker_starts(pipeline, tmp_path):
+    (tmp_path / "lens.json").write_text('{"format_version": 1}')
+    found = problems(model={"source": str(pipeline)}, lens={"path": str(tmp_path)}, **OUTSIDE)
+    assert found["lens.path"].startswith("expected a lens of format 2, found format 1 in")
+    (tmp_path / "lens.json").write_text("{")
+    assert "lens.path" in problems(model={"source": str(pipeline)}, lens={"path": str(tmp_path)}, **OUTSIDE)
+
+
 def test_a_lens_and_its_hookpoint_must_exist(pipeline):
     found = problems(model={"source": str(pipeline)}, lens={"path": ".", "hookpoint": "mid_blok"}, **OUTSIDE)
     assert "found no lens.json in ." in found["lens.path"]
