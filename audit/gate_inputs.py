@@ -69,29 +69,34 @@ class GateReader:
             return self._mean_discrepancy(gate)
         rows, attribute = self._of(gate)
         target = target_of(self.targets, gate.prompt_id, attribute)
-        sample = rows.classified(attribute.name, gate.prompt_id)
-        if len(sample) < 2:
+        labels = rows.labels(attribute.name, gate.prompt_id)
+        if len(labels) < 2:
             return NO_IMAGES
         bounds = self._discrepancy_bounds(gate, gate.prompt_id)
         return GateInput(
-            value=display(debiased_squared(sample, target, rows.strata(attribute.name, gate.prompt_id))),
-            interval_at=lambda confidence: discrepancy_interval(sample, target, confidence),
-            n=len(sample),
+            value=display(debiased_squared(labels, target, rows.strata(attribute.name, gate.prompt_id))),
+            interval_at=lambda confidence: discrepancy_interval(labels, target, confidence),
+            n=len(labels),
             worst_case=(bounds.low, bounds.high),
             unclassified=_unclassified_share(rows, attribute, gate.prompt_id),
         )
 
     def _mean_discrepancy(self, gate: Gate) -> Reading:
         rows, attribute = self._of(gate)
-        squared, errors = prompt_squares(rows, attribute, self.targets)
-        if len(squared) < 2:
+        squares = prompt_squares(rows, attribute, self.targets)
+        if len(squares.targets) < 2:
             return NoData("a mean over prompts needs two of them with classified images; gate the prompt itself")
         worst = [self._discrepancy_bounds(gate, prompt) for prompt in rows.prompts]
+
+        def interval_at(confidence: float) -> Interval:
+            these = squares.of_these_prompts(confidence)
+            return _displayed(mean_over_prompts(squares.values, confidence, these))
+
         return GateInput(
-            value=display(float(np.mean(squared))),
-            interval_at=lambda confidence: _displayed(mean_over_prompts(squared, confidence, errors)),
+            value=display(float(squares.values.mean())),
+            interval_at=interval_at,
             n=len(rows.classified(attribute.name)),
-            note=f"root mean square over {len(squared)} prompts",
+            note=f"root mean square over {len(squares.targets)} prompts",
             worst_case=(_root_mean_square([b.low for b in worst]), _root_mean_square([b.high for b in worst])),
             unclassified=_unclassified_share(rows, attribute, None),
         )
@@ -161,7 +166,7 @@ class GateReader:
         kid = self.quality[gate.arm].kid
         if kid is None:
             return NoData("there are too few images for a kernel distance")
-        distance = KernelDistance(kid.value, kid.extra["standard_error"], int(kid.extra["blocks"]))
+        distance = KernelDistance(kid.value, kid.extra["standard_error"], kid.extra["degrees"])
         return GateInput(kid.value, distance.interval, kid.n)
 
     def _prompt_shown(self, gate: Gate) -> Reading:

@@ -25,6 +25,7 @@ from audit.config.settings import AuditConfig
 from audit.device import device_here
 from audit.dissect.lens import Lens, check_fits
 from audit.dissect.observer import AttributionObserver, EffectTable
+from audit.dissect.strengths import Strengths
 from audit.measure.embedders import ClipEmbedder, FeatureEmbedder, load_clip, load_features
 from audit.measure.judges import Judge, load_judge
 from audit.measure.perceived import Perceived
@@ -33,7 +34,9 @@ from audit.measure.zero_shot import ZeroShotJudge
 from audit.mitigate import build_arm
 from audit.models.arm import Arm, Observer
 from audit.models.generator import Generator, load_generator
-from audit.plan import opinions_of
+from audit.plan import opinions_of, prompts_of
+from audit.prompt_lengths import clip_texts
+from audit.readiness import known_occupations
 from audit.records import BASELINE, Attribute, ImageKey, SecondOpinion, Shard, Status
 from audit.rows import FEATURES, opinion_column, outside_column, probability_column, row_schema
 
@@ -102,7 +105,7 @@ class ShardSettings:
             batch=config.sampling.batch,
             attributes=tuple(Attribute(name, tuple(groups)) for name, groups in config.attributes.items()),
             mitigations=tuple(config.mitigations),
-            attribution=config.prompts.attribution,
+            attribution=config.prompts.attribution is not False,
             opinions=opinions_of(config),
         )
 
@@ -122,15 +125,26 @@ class ShardYield:
     images: dict[str, Tensor]
 
 
-def load_parts(config: AuditConfig, lens_path: Path | None) -> ShardParts:
+def load_parts(config: AuditConfig, lens_path: Path | None, strengths: Strengths | None = None) -> ShardParts:
     """Load everything that shards of this audit need.
+
+    Args:
+        config: The audit.
+        lens_path: Directory of its lens.
+        strengths: Those of the audit's own prompts, in place of those of the lens's prompts; None keeps these.
 
     Raises:
         ValueError: If a mitigation is asked for without a lens, or the lens belongs to another model.
+        UnfitModelError: If the model or CLIP does not read one of the audit's texts to its end, or the model cannot be
+            run as it was published.
     """
     generator = load_generator(config.model, config.sampling, config.lens.hookpoint)
+    prompts = prompts_of(config, known_occupations(config.model) or ())
+    if generator.reader is not None:
+        generator.reader.check(prompt.text for prompt in prompts)
     lens = None if lens_path is None else Lens.load(lens_path).to(device_here())
     if lens is not None:
+        lens = replace(lens, strengths=lens.strengths | (strengths or {}))
         steered = {mitigation.attribute for mitigation in config.mitigations}
         needed = {name: tuple(g) for name, g in config.attributes.items() if name in lens.groups or name in steered}
         check_fits(lens, generator.fingerprint, config.sampling.steps, needed)
@@ -138,6 +152,8 @@ def load_parts(config: AuditConfig, lens_path: Path | None) -> ShardParts:
         names = ", ".join(mitigation.name for mitigation in config.mitigations)
         raise ValueError(f"mitigations ({names}) edit a model through its lens, found none; dissect the model first")
     clip = load_clip(config.quality, config.model)
+    if clip is not None:
+        clip.reader.check(clip_texts(config, prompts))
     return ShardParts(
         generator=generator,
         judge=load_judge(config.judge, config.model, config.attributes),

@@ -26,6 +26,7 @@ def disagreements(config: AuditSections) -> Iterator[Problem]:
     yield from _two_stage_disagreements(config)
     yield from _mistaken_targets(config)
     yield from _unknown_lens_attributes(config)
+    yield from _impossible_attribution(config)
     yield from _unusable_arm_names(config)
     for index, mitigation in enumerate(config.mitigations):
         yield from _mitigation_disagreements(config, ("mitigations", index), mitigation)
@@ -33,6 +34,7 @@ def disagreements(config: AuditSections) -> Iterator[Problem]:
     yield from _resources_of_ray(config.workers)
     yield from _webhook(config.alerts)
     yield from _output(config)
+    yield from _reference(config)
     yield from _repeated_gate_names(config)
     for index, gate in enumerate(config.gates):
         at: Location = ("gates", index)
@@ -90,6 +92,12 @@ def _unknown_lens_attributes(config: AuditSections) -> Iterator[Problem]:
         if name not in known:
             message = f"expected an audited attribute ({listing(known)}), found {name!r}{suggestion(name, known)}"
             yield Problem(("lens", "attributes", index), message, reads=(("attributes",),))
+
+
+def _impossible_attribution(config: AuditSections) -> Iterator[Problem]:
+    if config.prompts.attribution and config.model.source == "rendered":
+        message = "expected no attribution for 'rendered', which has no network to look into, found true; remove it"
+        yield Problem(("prompts", "attribution"), message, reads=(("model", "source"),))
 
 
 def _unusable_arm_names(config: AuditSections) -> Iterator[Problem]:
@@ -185,6 +193,14 @@ def _output(config: AuditSections) -> Iterator[Problem]:
             "none; set tracking.uri, or tracking.enabled: false"
         )
         yield Problem(("tracking", "uri"), message, reads=(("output",), ("tracking", "enabled")))
+
+
+def _reference(config: AuditSections) -> Iterator[Problem]:
+    if config.quality.reference is not None and config.quality.features == "none":
+        message = "expected a feature network for reference images, found quality.features: none"
+        yield Problem(
+            ("quality", "reference"), f"{message}; name one, or remove this", reads=(("quality", "features"),)
+        )
 
 
 def _repeated_gate_names(config: AuditSections) -> Iterator[Problem]:

@@ -217,7 +217,7 @@ def build_lens(
     fitted, accuracy = fit_group_heads(recording.maps, recording.labels, groups)
     heads = fitted.to(sae.decoder.device)
     LOG.info("attributing each group's probability to latents")
-    scores = {attribute: _attribute_latents(sae, heads, recording, attribute, settings) for attribute in groups}
+    scores = {attribute: attribute_latents(sae, heads, recording, attribute, settings) for attribute in groups}
     chosen = {attribute: rank_features(s.mean(), settings.features_per_group) for attribute, s in scores.items()}
     firing = {
         attribute: {
@@ -240,10 +240,10 @@ def build_lens(
     ).to("cpu")
 
 
-def _attribute_latents(
+def attribute_latents(
     sae: SparseAutoencoder, heads: GroupHeads, recording: Recording, attribute: str, settings: Dissection
 ) -> StreamingAttribution:
-    """Sum attributions over steps and samples, each sample counted for the group that it shows."""
+    """Sum over steps and samples what raising each latent does, each sample counted for the group that it shows."""
     labels = recording.labels[attribute]
     wanted = labels != UNLABELLED
     if settings.baseline == "counterfactual":
@@ -258,7 +258,7 @@ def _attribute_latents(
         effects = latent_effects(sae, heads.weights[attribute][step], codes.values.shape[1])
         logits = heads.logits(attribute, step, maps)
         found = integrated_gradients(code_change(codes, baseline), effects, logits)
-        part = StreamingAttribution.of(found, members)
+        part = StreamingAttribution.of(found.when_raised(), members)
         total = part if total is None else total + part
     if total is None:
         raise ValueError(f"expected at least one sampler step, found {settings.steps}")

@@ -20,6 +20,7 @@ from audit.device import device_here
 from audit.measure.clip_directory import clip_problem
 from audit.measure.state_file import UnfitInstrumentError, load_weights
 from audit.provenance import short_fingerprint
+from audit.text_reader import clip_reader
 from audit.untrusted_model import check_clip
 
 FloatArray = NDArray[np.float32]
@@ -77,7 +78,8 @@ class ClipWeights:
 class ClipEmbedder:
     """An OpenCLIP model; images go in as uint8 tensors, never through files.
 
-    ``logit_scale`` is what the model multiplies cosines with before a softmax, its inverse temperature.
+    ``logit_scale`` is what the model multiplies cosines with before a softmax, its inverse temperature; ``reader`` says
+    how much of a text it reads.
 
     Args:
         weights: Of the model, and the model with them.
@@ -93,6 +95,7 @@ class ClipEmbedder:
         )
         self._model.eval().to(device)
         self._tokenizer = open_clip.get_tokenizer(weights.model)
+        self.reader = clip_reader(self._tokenizer)
         self._size = self._model.visual.image_size[0]
         self.logit_scale = float(self._model.logit_scale.detach().exp())
         self._mean = torch.tensor(self._model.visual.image_mean, device=device).view(1, 3, 1, 1)
@@ -109,7 +112,12 @@ class ClipEmbedder:
 
     @torch.inference_mode()
     def text(self, text: str) -> FloatArray:
-        """Embed a text as a unit vector ``(d,)``."""
+        """Embed a text as a unit vector ``(d,)``.
+
+        Raises:
+            UnfitModelError: The text is longer than what the model reads.
+        """
+        self.reader.check([text])
         tokens = self._tokenizer([text]).to(self._mean.device)
         embedded: Tensor = self._model.encode_text(tokens, normalize=True)
         return embedded[0].cpu().numpy()

@@ -58,16 +58,27 @@ def test_the_lines_tell_inputs_first_and_every_change_with_its_interval(write):
         "",
         "Changed inputs (1)",
         "  instruments.judge: judge:a → judge:b",
-        "  The judge is another one: a change below may be its, not the model's.",
         "Changed config (1)",
         "  sampling.steps: 25 → 50",
+        "  instruments.judge, sampling.steps: the runs were not made under the same conditions, so a change below may "
+        "not be the model's.",
         "",
-        "9 figures compared by pairs of images; of the changes listed, 5% are expected to be false.",
+        "9 figures compared by pairs of images; of the changes listed, at most 5% are expected to be false.",
     ]
-    worse = lines[lines.index("Worse (3)") + 1 :][:3]
+    worse = lines[lines.index("Further from the target, or more without a group (3)") + 1 :][:3]
     assert any(line.startswith("  chef · baseline · gender: squared discrepancy -0.013 → 0.4") for line in worse)
     assert any("female 50% → 95%, +45 [" in line for line in lines)
     assert "New findings (2)" in lines
+
+
+@pytest.mark.parametrize("other", [{"judge": "judge:b"}, {"steps": 50}])
+def test_nothing_is_called_better_or_worse_across_two_conditions(write, other):
+    """A model that is sampled with another guidance, or looked at by another judge, did not get better by it."""
+    for females in ((20, 38), (38, 20)):
+        printed = call(write("first", females[0]), write("second", females[1], **other)).stdout
+        assert not {"Better", "Worse"} & set(printed.split())
+        assert f"{'Further from' if females[0] == 20 else 'Nearer to'} the target" in printed
+    assert "Better (3)" in call(write("first", 38), write("second", 20)).stdout
 
 
 def test_without_a_change_it_says_that_this_is_no_proof_of_none(write):
