@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from audit.compare import NothingToCompareError
 from audit.dissect.lens import LensMismatch
-from audit.measure.state_file import UnfitInstrumentError
 from audit.object_store import StorageError
 from audit.place import PlaceError
 from audit.store import CorruptShardError, RunConflictError, UnreadableRunError
@@ -15,7 +14,7 @@ from ray_jobs.dissect import DissectionError
 from ray_jobs.exit_codes import ExitCode
 from ray_jobs.faults import is_full_disk
 from ray_jobs.manifests import ManifestError
-from ray_jobs.pool import PoolError, RefusedError
+from ray_jobs.pool import PoolError
 from ray_jobs.shards import NoImagesError
 from ray_jobs.status import NoRunError
 from ray_jobs.submit import DashboardAddressError, NotSubmittedError
@@ -37,8 +36,6 @@ CODES: dict[type[Exception], ExitCode] = {
     NotSubmittedError: ExitCode.USAGE,
     DashboardAddressError: ExitCode.USAGE,
     UntrustedModelError: ExitCode.USAGE,
-    UnfitInstrumentError: ExitCode.USAGE,
-    RefusedError: ExitCode.USAGE,
     ClusterError: ExitCode.INFRASTRUCTURE,
     PoolError: ExitCode.INFRASTRUCTURE,
     DissectionError: ExitCode.INFRASTRUCTURE,

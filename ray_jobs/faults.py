@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import re
 from collections.abc import Sequence
 from enum import StrEnum
 
@@ -29,8 +28,6 @@ class FaultKind(StrEnum):
     """An earlier driver of this run ended without a word."""
     NO_START = "no_start"
     """A worker could not be made: its constructor raised."""
-    REFUSED = "refused"
-    """What a worker loads does not fit the config, or holds what no audit loads; every machine would say the same."""
     TIMED_OUT = "timed_out"
     """No answer within the deadline: the worker hangs, or is far slower than the others."""
     OUT_OF_MEMORY = "out_of_memory"
@@ -51,7 +48,7 @@ class FaultKind(StrEnum):
     """The work itself raised; another machine would say the same."""
 
 
-TRIED_AGAIN = frozenset(FaultKind) - {FaultKind.ERROR, FaultKind.REFUSED}
+TRIED_AGAIN = frozenset(FaultKind) - {FaultKind.ERROR}
 """Kinds that tell of the machine and not of the task."""
 
 OF_MACHINE = {
@@ -60,12 +57,6 @@ OF_MACHINE = {
     "AcceleratorError": FaultKind.BROKEN_DEVICE,
 }
 """Exceptions of a task, by class name, that tell of the machine. By name, because torch need not be imported here."""
-
-REFUSALS = ("UnfitInstrumentError", "UnfitModelError", "UntrustedModelError", "LensMismatch")
-"""Exceptions of a worker's constructor, by class name, that tell of the config or of its files. Ray keeps of them only
-the text."""
-
-_REFUSAL = re.compile(rf"^(?:\w+\.)*({'|'.join(REFUSALS)}): ", re.MULTILINE)
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """What the system says where there is no room to write."""
@@ -86,7 +77,7 @@ def kind_of(error: RayError, dead_nodes: Sequence[str] = (), node: str = "") -> 
     if isinstance(error, OutOfDiskError):
         return FaultKind.FULL_DISK
     if isinstance(error, RayActorError) and error.actor_init_failed:
-        return FaultKind.REFUSED if _REFUSAL.search(str(error)) else FaultKind.NO_START
+        return FaultKind.NO_START
     lost_node = isinstance(error, NodeDiedError) or node in dead_nodes or _says_lost_node(error)
     return FaultKind.LOST_NODE if lost_node else FaultKind.LOST_WORKER
 
@@ -95,9 +86,6 @@ def reason_of(error: RayError) -> str:
     """Return the root of the error in one line, without the traceback of the worker."""
     if isinstance(error, RayTaskError):
         return f"{type(error.cause).__name__}: {error.cause}"
-    refusal = _REFUSAL.search(str(error)) if getattr(error, "actor_init_failed", False) else None
-    if refusal is not None:
-        return str(error)[refusal.end() :].strip()
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     told = lines[-1] if lines and getattr(error, "actor_init_failed", False) else " ".join(lines)
     return told or type(error).__name__

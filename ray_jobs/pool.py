@@ -44,10 +44,6 @@ class PoolError(RuntimeError):
     """The machinery failed: no actor could be started, or none kept alive."""
 
 
-class RefusedError(RuntimeError):
-    """What the workers load does not fit the config: no machine could do it, and nothing is tried again."""
-
-
 @dataclass(frozen=True)
 class Finished(Generic[T]):
     """A task that was done, with what the actor answered."""
@@ -116,7 +112,6 @@ def run_on_pool(
     Raises:
         ValueError: If ``size`` is below 1.
         PoolError: If no actor can be scheduled in time, or every actor failed repeatedly while it was made.
-        RefusedError: If an actor refused what the config asks of it.
     """
     at_first = size() if callable(size) else size
     if at_first < 1:
@@ -305,9 +300,6 @@ class _Pool(Generic[T]):
         Nodes that go away are no fault of the seat: there are only so many of them.
         """
         self._kill(seat)
-        if kind is FaultKind.REFUSED:
-            yield Fault(None, max(1, seat.failed_starts + 1), kind, reason_of(error), seat.node, given_up=True)
-            raise RefusedError(f"{reason_of(error)} (found by a worker; check with difflens-audit validate)") from error
         seat.failed_starts += kind is not FaultKind.LOST_NODE
         given_up = seat.failed_starts >= self._limits.attempts
         yield Fault(None, max(1, seat.failed_starts), kind, reason_of(error), seat.node, given_up)
