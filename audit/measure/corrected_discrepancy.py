@@ -66,10 +66,16 @@ def corrected_squares(samples: Samples, targets: ArrayLike, matrix: ConfusionMat
     """
     inverse = inverse_of(matrix)
     found = samples.mean @ inverse.T
-    of_labels = np.array([np.trace(inverse @ label_covariance(row) @ inverse.T) for row in matrix.rates])
-    from_matrix = nearest_distribution(found) ** 2 @ (of_labels / np.maximum(matrix.labelled - 1, 1))
+    from_matrix = nearest_distribution(found) ** 2 @ rates_bias(matrix)
     from_sample = np.einsum("ij,pjk,ik->p", inverse, samples.covariance, inverse)
     return np.asarray(((found - np.asarray(targets)) ** 2).sum(axis=1) - from_sample - from_matrix)
+
+
+def rates_bias(matrix: ConfusionMatrix) -> Floats:
+    """Return tr(A Σ(M_h) Aᵀ)/(n_h − 1) of each row of M, shape (K,): by π_h² of it labels make the square too large."""
+    inverse = inverse_of(matrix)
+    of_labels = np.array([np.trace(inverse @ label_covariance(row) @ inverse.T) for row in matrix.rates])
+    return np.asarray(of_labels / np.maximum(matrix.labelled - 1, 1))
 
 
 def corrected_discrepancy(
@@ -157,7 +163,7 @@ def corrected_distances(
         shares = corrected_shares(perceived, matrix, confidence, missing, matrix_errs=matrix_errs)
         low, high = shares.low[:, 0] - goals[:, 0], shares.high[:, 0] - goals[:, 0]
         nearest = np.maximum(0.0, np.maximum(low, -high))
-        return np.stack([nearest, np.maximum(high, -low)], axis=1) * np.sqrt(2)
+        return np.asarray(np.stack([nearest, np.maximum(high, -low)], axis=1) * np.sqrt(2))
     nearest_to = nearest_completions(perceived, goals, matrix, missing)
     completions = [nearest_to]
     if missing.any():
@@ -205,7 +211,7 @@ def parity_tails(counts: ArrayLike, targets: ArrayLike, matrix: ConfusionMatrix,
     images = _Completed(perceived, missing, nearest_completions(perceived, goals, matrix, missing))
     observed = ((images.shares(matrix) - goals) ** 2).sum(axis=1)[:, None]
     moments = corrected_moments(goals[:, None], goals[:, None], images.n[:, None], matrix, images.sure[:, None])
-    return moment_tails(moments, observed, observed, images.n[:, None]).far[:, 0]
+    return np.asarray(moment_tails(moments, observed, observed, images.n[:, None]).far[:, 0])
 
 
 @dataclass(frozen=True)

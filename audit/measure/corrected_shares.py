@@ -118,7 +118,7 @@ def corrected_p_values(counts: ArrayLike, targets: ArrayLike, matrix: ConfusionM
     perceived, missing = np.asarray(counts, dtype=np.float64), np.asarray(unknown, dtype=np.float64)
     goals = np.asarray(targets, dtype=np.float64)[:, 0]
     sides = [_ShareTest.of(0, perceived, missing, matrix, up=up).p_values(goals) for up in (False, True)]
-    return np.minimum(1.0, 2 * np.minimum(*sides))
+    return np.asarray(np.minimum(1.0, 2 * np.minimum(*sides)))
 
 
 @dataclass(frozen=True)
