@@ -49,7 +49,7 @@ from reports.figures import (
 from reports.intersection_tables import combination_tables, dependence_table, together_table
 from reports.measure_tables import caveats, measures_by_occupation, measures_table
 from reports.pictures import Pictures, data_uri, fit, read_pictures
-from reports.sampling import images_words, sampling_words
+from reports.sampling import images_words, sampler_words, sampling_words
 from reports.steering import steering_notes, steering_table
 from reports.story import (
     Story,
@@ -301,6 +301,7 @@ def _method(story: Story) -> dict[str, Any]:
         "occupations": len(story.prompts),
         "images": images_words(story),
         "sampling": sampling_words(staged) if (staged := story.result.two_stage) else "",
+        "sampler": sampler_words(story.result.provenance),
         "steps": setting(config, "sampling", "steps"),
         "guidance": setting(config, "sampling", "guidance"),
         "model": setting(config, "model", "source"),
