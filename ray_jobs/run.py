@@ -20,6 +20,7 @@ from audit.config.settings import AuditConfig
 from audit.confusion_file import judge_confusions
 from audit.dissect.files import LENS_FILE
 from audit.evidence import keep_evidence, lens_evidence
+from audit.instrument_checks import left_out_groups
 from audit.models.source import model_fingerprint
 from audit.place import Place, place_of
 from audit.plan import arms_of, opinions_of, plan_shards, prompts_of
@@ -41,6 +42,7 @@ from ray_jobs.track import track, warn_of_outage
 from ray_jobs.worker import INSTRUMENTS, SAMPLING
 from reports.exports import write_exports
 from reports.html import write_report
+from reports.outside_groups import LEFT_OUT
 
 LOG = logging.getLogger(__name__)
 
@@ -151,6 +153,9 @@ def open_run(config: AuditConfig, run_id: str, cluster: Cluster) -> RunDirectory
     """
     run = RunDirectory(place_of(config.output).absolute() / run_id)
     provenance = collect_provenance(model_fingerprint(config.model), cluster.accelerators)
+    left_out = left_out_groups(config)
+    if left_out:
+        provenance[LEFT_OUT] = {attribute: list(groups) for attribute, groups in left_out.items()}
     run.create(redact_tree(_plain(config)), redact_tree(provenance))
     return run
 

@@ -19,7 +19,7 @@ from audit.config.settings import AuditConfig
 from audit.store import AUDIT, FAILURES, PROGRESS, PROVENANCE, RESULTS, RunConflictError, RunDirectory
 from ray_jobs.exit_codes import ExitCode
 from ray_jobs.failures import code_of
-from ray_jobs.pool import RefusedError
+from ray_jobs.pool import PoolError, RefusedError
 from ray_jobs.run import default_run_id, open_run, plan, run_audit
 from reports.outbox import read_outbox
 
@@ -166,16 +166,24 @@ def test_a_killed_driver_goes_on_and_no_finished_shard_is_done_again(undisturbed
 
 
 def test_workers_that_cannot_load_end_the_audit_with_the_reason(audit, cluster, tmp_path):
-    config = audit(judge={"source": str(tmp_path / "missing.pt")}, workers={"count": 1, "attempts": 2})
-    with pytest.raises(RefusedError, match=r"^.*FairFace tells 'skin_tone' as nothing") as caught:
+    missing = {"source": str(tmp_path / "missing.pt")}
+    config = audit(judge=missing, attributes={"gender": ["female", "male"]}, workers={"count": 1, "attempts": 2})
+    with pytest.raises(PoolError, match=r"no worker could be started: .*missing\.pt"):
+        run_audit(config)
+    [progress] = Path(config.output).rglob(PROGRESS)
+    assert json.loads(progress.read_text())["state"] == "failed"
+
+
+def test_what_a_worker_refuses_is_a_mistake_of_the_config_and_is_tried_once(audit, cluster, tmp_path):
+    """Skin tone is audited by default, and FairFace knows none; ``validate`` would have said so."""
+    config = audit(judge={"source": str(tmp_path / "fairface.pt")}, workers={"count": 1, "attempts": 3})
+    with pytest.raises(RefusedError, match="FairFace cannot judge 'skin_tone'") as caught:
         run_audit(config)
     assert code_of(caught.value) == ExitCode.USAGE
     [progress] = Path(config.output).rglob(PROGRESS)
     assert json.loads(progress.read_text())["state"] == "failed"
-    [failures] = Path(config.output).rglob(FAILURES)
-    assert [(f["kind"], f["consequence"]) for f in json.loads(failures.read_text())["failures"]] == [
-        ("refused", "given_up")
-    ]
+    faults = json.loads((progress.parent / FAILURES).read_text())["failures"]
+    assert [(f["kind"], f["attempt"], f["consequence"]) for f in faults] == [("refused", 1, "given_up")]
 
 
 @pytest.mark.parametrize(
