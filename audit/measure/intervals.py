@@ -27,18 +27,24 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> Estimate:
     Raises:
         ValueError: If ``n`` is zero, or ``successes`` does not lie in [0, n].
     """
+    _check_successes(successes, n)
+    low, high = _wilson_ends(successes / n, n, confidence)
+    return Estimate(value=successes / n, low=low, high=high, n=n)
+
+
+def _check_successes(successes: int, n: int) -> None:
     if n < 1:
         raise ValueError(f"a share needs at least 1 image, got {n}; report the missing images by their status instead")
     if not 0 <= successes <= n:
         raise ValueError(f"successes must lie in [0, {n}], got {successes}")
+
+
+def _wilson_ends(share: float, n: float, confidence: float) -> tuple[float, float]:
     z = float(ndtri((1 + confidence) / 2))
-    share = successes / n
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half_width = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     # At the ends the interval touches 0 and 1 exactly; rounding must not push the share out of its own interval.
-    low = 0.0 if successes == 0 else centre - half_width
-    high = 1.0 if successes == n else centre + half_width
-    return Estimate(value=share, low=low, high=high, n=n)
+    return 0.0 if share == 0 else centre - half_width, 1.0 if share == 1 else centre + half_width
 
 
 @lru_cache(maxsize=65_536)  # the prompts of an audit have many counts in common
@@ -58,24 +64,29 @@ def share_estimate(successes: int, n: int, confidence: float = 0.95) -> Estimate
     Raises:
         ValueError: If ``n`` is zero, or ``successes`` does not lie in [0, n].
     """
-    score = wilson(successes, n, confidence)
-    tail = (1 - confidence) / 2
-    low = _mid_p_end(successes, n, tail)
-    high = 1 - _mid_p_end(n - successes, n, tail)
-    return Estimate(value=score.value, low=min(score.low, low), high=max(score.high, high), n=n)
+    _check_successes(successes, n)
+    low, high = share_interval(successes / n, n, confidence)
+    return Estimate(value=successes / n, low=low, high=high, n=n)
 
 
-def _mid_p_end(successes: int, n: int, tail: float) -> float:
+def share_interval(share: float, images: float, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the interval of ``share_estimate`` for a share that varies as one of ``images`` does, whole or not."""
+    score, tail, successes = _wilson_ends(share, images, confidence), (1 - confidence) / 2, share * images
+    low = min(score[0], _mid_p_end(successes, images, tail))
+    return low, max(score[1], 1 - _mid_p_end(images - successes, images, tail))
+
+
+def _mid_p_end(successes: float, n: float, tail: float) -> float:
     """Return the share under which at least so many successes, the observed number counted half, have chance ``tail``.
 
     P(X > k) + P(X = k) / 2 is the mean of P(X ≥ k) and P(X ≥ k + 1), two incomplete beta functions.
     """
-    if successes == 0:
+    if successes <= ROUNDING:
         return 0.0
 
     def excess(share: float) -> float:
-        more = betainc(successes + 1, n - successes, share) if successes < n else 0.0
-        return float(betainc(successes, n - successes + 1, share) + more) / 2 - tail
+        more = betainc(successes + 1, n - successes, share) if n - successes > ROUNDING else 0.0
+        return float(betainc(successes, max(n - successes, 0.0) + 1, share) + more) / 2 - tail
 
     return float(brentq(excess, 0.0, 1.0, xtol=1e-12))
 
@@ -97,10 +108,17 @@ def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Estimate:
     """
     sample = _finite(values)
     mean, error, kappa = _studentised(sample)
-    t = float(stdtrit(sample.size - 1, (1 + confidence) / 2))
-    low = min(mean - t * error, mean - error * _untransformed(t, kappa))
-    high = max(mean + t * error, mean - error * _untransformed(-t, kappa))
+    low, high = skewed_t_interval(mean, error, kappa, sample.size - 1, confidence)
     return Estimate(value=mean, low=low, high=high, n=sample.size)
+
+
+def skewed_t_interval(
+    mean: float, error: float, kappa: float, degrees: float, confidence: float
+) -> tuple[float, float]:
+    """Return the interval of ``mean_interval`` from a mean, its standard error and the skewness κ of Student's t."""
+    t = float(stdtrit(degrees, (1 + confidence) / 2))
+    low = min(mean - t * error, mean - error * _untransformed(t, kappa))
+    return low, max(mean + t * error, mean - error * _untransformed(-t, kappa))
 
 
 def mean_p_value(values: ArrayLike) -> float:
