@@ -12,8 +12,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from audit.measure.contingency import checked_codes
+from audit.measure.intervals import wilson_intervals
+from audit.measure.over_prompts import mean_of_these_prompts
 from audit.measure.resampling import RESAMPLES, share_as_large
-from audit.records import Attribute, AttributeShift, derive_seed
+from audit.measure.share_changes import hypotenuse
+from audit.records import Attribute, AttributeShift, Estimate, derive_seed
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -96,6 +99,35 @@ def attribute_shift(tables: ArrayLike, seed: int = 0) -> tuple[float, float, flo
     return value, float(under_no_change.mean()), share_as_large(under_no_change, value)
 
 
+def shift_of_these_prompts(tables: ArrayLike, floor: float, confidence: float = 0.95) -> Estimate:
+    """Return the mean total variation of these prompts with its interval.
+
+    Chance adds to a total variation, by ``floor`` at most: with no change at all E|p̂ − q̂| is the floor, and otherwise
+    E|p̂ − q̂| ≤ |p − q| + E|(p̂ − q̂) − (p − q)|. That much lower the interval begins. Upwards a sample errs by what the
+    share of one set of groups does: TV(p, q) is the change of the set A that gains, and its estimate is at most the one
+    printed. So a prompt's own interval reaches as far as Newcombe's of a change of share does (paired, see
+    :mod:`audit.measure.share_changes`), at the set where that is farthest, and the prompts' are squared and added.
+
+    Args:
+        tables: From :func:`pair_tables`, shape (prompts, groups + 1, groups + 1).
+        floor: From :func:`attribute_shift`, for these tables.
+        confidence: Coverage of the interval, in (0, 1).
+
+    Returns:
+        The mean, within [0, 1]; its n counts prompts.
+
+    Raises:
+        ValueError: If fewer than two prompts have a classified image in both arms.
+    """
+    pairs = np.asarray(tables, dtype=np.int64)
+    values = _variation(pairs.sum(axis=2).T, pairs.sum(axis=1).T)
+    measured = ~np.isnan(values)
+    reach = _reach(pairs[measured], confidence)
+    own = values[measured]
+    mean = mean_of_these_prompts(own, np.stack([own - reach, own + reach], axis=1), confidence)
+    return Estimate(mean.value, max(0.0, mean.low - floor), min(1.0, mean.high), mean.n)
+
+
 def shift_matrix(
     baseline: Mapping[str, ArrayLike],
     arms: Mapping[str, Mapping[str, ArrayLike]],
@@ -123,6 +155,46 @@ def shift_matrix(
                 pairs = int(tables[:, :-1, :-1].sum())
                 shifts.append(AttributeShift(arm, name, value, floor, p, compared, pairs))
     return tuple(shifts)
+
+
+def _reach(pairs: Ints, confidence: float) -> Floats:
+    """Return how far a prompt's total variation may lie from its estimate, shape (P,), from tables (P, G, G).
+
+    Of all sets of groups those are tried that hold the groups which gained most, and their complements.
+    """
+    before, after = pairs.sum(axis=2)[:, :-1], pairs.sum(axis=1)[:, :-1]
+    of_before, of_after = before.sum(axis=1, keepdims=True), after.sum(axis=1, keepdims=True)
+    order = np.argsort(before / of_before - after / of_after, axis=1, kind="stable")
+    both = np.take_along_axis(pairs[:, :-1, :-1], order[:, :, None], axis=1)
+    both = np.take_along_axis(both, order[:, None, :], axis=2)
+    members = np.cumsum(np.take_along_axis(before, order, axis=1), axis=1)[:, :-1]
+    joined = np.cumsum(np.take_along_axis(after, order, axis=1), axis=1)[:, :-1]
+    stayed = np.diagonal(both.cumsum(axis=1).cumsum(axis=2), axis1=1, axis2=2)[:, :-1]
+    (old, old_low, old_high), (new, new_low, new_high) = (
+        (share, *wilson_intervals(share, n, confidence))
+        for share, n in ((members / of_before, of_before), (joined / of_after, of_after))
+    )
+    correlation = _correlation(both, stayed, of_before * of_after)
+    upwards = hypotenuse(new_high - new, old - old_low, correlation)
+    downwards = hypotenuse(new - new_low, old_high - old, correlation)
+    return np.asarray(np.maximum(upwards, downwards).max(axis=1))
+
+
+def _correlation(both: Ints, stayed: Ints, images: Ints) -> Floats:
+    """Return the correlation of a set's two shares, shape (P, sets): φ of the pairs, less where images are in no pair.
+
+    Args:
+        both: Pairs by group, those that gained most first, shape (P, K, K).
+        stayed: Pairs in the set both times, shape (P, sets).
+        images: Classified images of the one arm times those of the other, shape (P, 1).
+    """
+    n = both.sum(axis=(1, 2))[:, None]
+    first, second = (both.sum(axis=axis).cumsum(axis=1)[:, :-1] for axis in (2, 1))
+    margins = np.sqrt((first * (n - first) * second * (n - second)).astype(np.float64))
+    product = (stayed * n - first * second).astype(np.float64)
+    product = np.where(product > 0, np.maximum(product - n / 2, 0), product)  # as Newcombe corrects for continuity
+    phi = np.divide(product, margins, out=np.zeros_like(product), where=margins > 0)
+    return np.asarray(phi * n / np.sqrt(images))
 
 
 def _swapped(pairs: Ints, resamples: int, rng: np.random.Generator) -> tuple[Ints, Ints]:

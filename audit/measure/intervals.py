@@ -12,6 +12,8 @@ from scipy.special import betainc, ndtri, stdtr, stdtrit
 
 from audit.records import Estimate
 
+Floats = NDArray[np.float64]
+
 ROUNDING = 1e-9
 """A spread this small beside the mean, or a skewness this small, is that of the last digits."""
 
@@ -28,7 +30,7 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> Estimate:
         ValueError: If ``n`` is zero, or ``successes`` does not lie in [0, n].
     """
     _check_successes(successes, n)
-    low, high = _wilson_ends(successes / n, n, confidence)
+    low, high = (float(end) for end in wilson_intervals(successes / n, n, confidence))
     return Estimate(value=successes / n, low=low, high=high, n=n)
 
 
@@ -39,12 +41,14 @@ def _check_successes(successes: int, n: int) -> None:
         raise ValueError(f"successes must lie in [0, {n}], got {successes}")
 
 
-def _wilson_ends(share: float, n: float, confidence: float) -> tuple[float, float]:
+def wilson_intervals(shares: ArrayLike, images: ArrayLike, confidence: float = 0.95) -> tuple[Floats, Floats]:
+    """Return Wilson's score intervals of shares (…) of so many images (…), which need not be whole: low and high."""
+    share, n = np.asarray(shares, dtype=np.float64), np.asarray(images, dtype=np.float64)
     z = float(ndtri((1 + confidence) / 2))
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half_width = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    half_width = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     # At the ends the interval touches 0 and 1 exactly; rounding must not push the share out of its own interval.
-    return 0.0 if share == 0 else centre - half_width, 1.0 if share == 1 else centre + half_width
+    return np.where(share == 0, 0.0, centre - half_width), np.where(share == 1, 1.0, centre + half_width)
 
 
 @lru_cache(maxsize=65_536)  # the prompts of an audit have many counts in common
@@ -71,9 +75,12 @@ def share_estimate(successes: int, n: int, confidence: float = 0.95) -> Estimate
 
 def share_interval(share: float, images: float, confidence: float = 0.95) -> tuple[float, float]:
     """Return the interval of ``share_estimate`` for a share that varies as one of ``images`` does, whole or not."""
-    score, tail, successes = _wilson_ends(share, images, confidence), (1 - confidence) / 2, share * images
-    low = min(score[0], _mid_p_end(successes, images, tail))
-    return low, max(score[1], 1 - _mid_p_end(images - successes, images, tail))
+    low, high = (float(end) for end in wilson_intervals(share, images, confidence))
+    tail, successes = (1 - confidence) / 2, share * images
+    return (
+        min(low, _mid_p_end(successes, images, tail)),
+        max(high, 1 - _mid_p_end(images - successes, images, tail)),
+    )
 
 
 def _mid_p_end(successes: float, n: float, tail: float) -> float:
@@ -136,7 +143,7 @@ def mean_p_value(values: ArrayLike) -> float:
     return 2 * float(stdtr(sample.size - 1, -least))
 
 
-def _finite(values: ArrayLike) -> NDArray[np.float64]:
+def _finite(values: ArrayLike) -> Floats:
     sample = np.asarray(values, dtype=np.float64)
     if sample.ndim != 1 or sample.size < 2:
         raise ValueError(f"the interval of a mean needs at least 2 values in one row, got shape {sample.shape}")
@@ -145,7 +152,7 @@ def _finite(values: ArrayLike) -> NDArray[np.float64]:
     return sample
 
 
-def _studentised(sample: NDArray[np.float64]) -> tuple[float, float, float]:
+def _studentised(sample: Floats) -> tuple[float, float, float]:
     """Return the mean, its standard error and the skewness of Student's t, that of the values divided by √n."""
     mean, deviation = float(sample.mean()), float(sample.std())
     third = float(((sample - mean) ** 3).mean())
