@@ -65,19 +65,22 @@ def stratified_mean(values: ArrayLike, prompts: ArrayLike, confidence: float = 0
     return Estimate(mean, low, high, sample.size)
 
 
-def stratified_share(counts: ArrayLike, images: ArrayLike, confidence: float = 0.95) -> Estimate:
-    """Return the share of a group among all images of these prompts, each image counted once.
+def stratified_share(
+    counts: ArrayLike, images: ArrayLike, confidence: float = 0.95, *, each_prompt_once: bool = False
+) -> Estimate:
+    """Return the share of a group among the images of these prompts, each image counted once unless told otherwise.
 
-    The more prompts differ, the less their pooled share varies: with p̃ the prompts' shares after ``PSEUDO_IMAGES``
-    more, it varies as that of n* images drawn as a whole, p(1 − p) / n* = Σ (n_p/N)² p̃_p(1 − p̃_p) / n_p (the effective
+    The more prompts differ, the less their common share varies: with p̃ the prompts' shares after ``PSEUDO_IMAGES``
+    more, it varies as that of n* images drawn as a whole, p(1 − p) / n* = Σ w_p² p̃_p(1 − p̃_p) / n_p (the effective
     number of images; Korn and Graubard 1998, Survey Methodology 24). The interval is that of a share of n* images, and
-    n* is N at least: no mixture of prompts varies more than images of a single kind (Hoeffding 1956, Annals of
-    Mathematical Statistics 27).
+    n* is at least 1 / Σ (w_p² / n_p): no mixture of prompts varies more than images of a single kind (Hoeffding 1956,
+    Annals of Mathematical Statistics 27).
 
     Args:
         counts: Images of the group in each prompt, shape (P,).
         images: Images of each prompt, shape (P,).
         confidence: Coverage of the interval, in (0, 1).
+        each_prompt_once: Whether to return the mean of the prompts' shares, whatever their numbers of images.
 
     Returns:
         The share; its n counts images.
@@ -91,13 +94,21 @@ def stratified_share(counts: ArrayLike, images: ArrayLike, confidence: float = 0
     n = int(sizes.sum())
     if not n:
         raise ValueError("a share needs at least 1 image, got 0; report the missing images by their status instead")
-    share = float(found.sum() / n)
-    kept = sizes > 0
-    smoothed = (found[kept] + PSEUDO_IMAGES) / (sizes[kept] + 2 * PSEUDO_IMAGES)
-    variance = float((sizes[kept] * smoothed * (1 - smoothed)).sum()) / n**2
-    effective = max(float(n), share * (1 - share) / variance)
-    low, high = share_interval(share, effective, confidence)
+    found, sizes = found[sizes > 0], sizes[sizes > 0]
+    weights = np.full(sizes.size, 1 / sizes.size) if each_prompt_once else sizes / n
+    share = _share(found, sizes, weights)
+    smoothed = (found + PSEUDO_IMAGES) / (sizes + 2 * PSEUDO_IMAGES)
+    of_one_kind = float((weights**2 / sizes).sum())
+    variance = float((weights**2 * smoothed * (1 - smoothed) / sizes).sum())
+    low, high = share_interval(share, max(1 / of_one_kind, share * (1 - share) / variance), confidence)
     return Estimate(share, low, high, n)
+
+
+def _share(counts: Ints, images: Ints, weights: Floats) -> float:
+    """Return the weighted share; all and none are exact, so that the interval ends there."""
+    if not counts.any():
+        return 0.0
+    return 1.0 if np.array_equal(counts, images) else float((weights * counts / images).sum())
 
 
 def _moments(sample: Floats, place: Ints, sizes: Ints, power: Literal[2, 3]) -> Floats:
