@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from audit.measure.fairness import hard_labels
 from audit.records import Attribute, Status
 from audit.rows import outside_column, probability_column
 
@@ -48,6 +49,10 @@ class ArmRows:
         """Return the probabilities of the classified images of a prompt, or of all, shape (n, groups)."""
         known = self.known(attribute, prompt_id)
         return np.compress(known, self.probabilities[attribute][self._rows(prompt_id)], axis=0)
+
+    def labels(self, attribute: str, prompt_id: str | None = None) -> Floats:
+        """Return the most probable groups of the same images as one-hot rows, shape (n, groups)."""
+        return hard_labels(self.classified(attribute, prompt_id))
 
     def counts(self, attribute: str, prompt_id: str | None = None) -> dict[str, int]:
         """Return the images of a prompt, or of all, by their status for an attribute."""

@@ -42,12 +42,12 @@ def _attribute_changes(
         return
     kept = both & np.isin(numbers, measured)
     owners = np.searchsorted(measured, numbers[kept])
-    before, after = (rows.probabilities[attribute.name][kept] for rows in (baseline, arm))
+    first, second = (rows.codes(attribute.name)[kept] for rows in (baseline, arm))
+    before, after = (np.eye(len(attribute.groups))[codes] for codes in (first, second))
     strata = arm.stratum_codes()
     pairs = PairedSamples.of(before, after, owners, len(measured), (None, None if strata is None else strata[kept]))
     goals = np.array([target_of(targets, prompts[place], attribute) for place in measured.tolist()])
     moved = discrepancy_changes(pairs, goals)
-    first, second = (rows.codes(attribute.name)[kept] for rows in (baseline, arm))
     tables = pair_tables(first, second, owners, len(measured), len(attribute.groups))[:, :-1, :-1]
     each = [
         GroupChange(prompts[place], arm.arm, attribute.name, int(table.sum()), shares, squared)

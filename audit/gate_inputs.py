@@ -71,14 +71,14 @@ class GateReader:
             return self._mean_discrepancy(gate)
         rows, attribute = self._of(gate)
         target = target_of(self.targets, gate.prompt_id, attribute)
-        sample = rows.classified(attribute.name, gate.prompt_id)
-        if len(sample) < 2:
+        labels = rows.labels(attribute.name, gate.prompt_id)
+        if len(labels) < 2:
             return NO_IMAGES
         bounds = self._discrepancy_bounds(gate, gate.prompt_id)
         return GateInput(
-            value=display(debiased_squared(sample, target, rows.strata(attribute.name, gate.prompt_id))),
-            interval_at=lambda confidence: discrepancy_interval(sample, target, confidence),
-            n=len(sample),
+            value=display(debiased_squared(labels, target, rows.strata(attribute.name, gate.prompt_id))),
+            interval_at=lambda confidence: discrepancy_interval(labels, target, confidence),
+            n=len(labels),
             worst_case=(bounds.low, bounds.high),
             unclassified=_unclassified_share(rows, attribute, gate.prompt_id),
         )

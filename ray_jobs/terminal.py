@@ -163,18 +163,23 @@ def show_outcome(outcome: AuditOutcome, again: str) -> None:
 
 
 def _discrepancies(story: Story) -> Table:
-    """Fairness discrepancy of every attribute, before and after each intervention; 0 is balanced."""
-    from reports.story import label, mean_discrepancy, number, worst_prompt
+    """Fairness discrepancy of every attribute, before and after each intervention; 0 is balanced.
+
+    As counted; beside it, as ``soft``, that of the judge's mean probabilities.
+    """
+    from reports.story import label, mean_over_prompts, number, worst_prompt
 
     table = Table("Fairness discrepancy", box=None, header_style="bold", pad_edge=False)
     for arm in story.arms:
         table.add_column(escape(arm), justify="right")
+        table.add_column("soft", justify="right")
         table.add_column("worst occupation")
     for attribute in story.attributes:
         cells = [escape(label(attribute.name))]
         for arm in story.arms:
             worst = worst_prompt(story, attribute.name, arm)
-            cells.append(number(mean_discrepancy(story, attribute.name, arm)))
+            mean = mean_over_prompts(story, attribute.name, arm)
+            cells += [number(mean.value), number(mean.soft)] if mean else ["–", "–"]
             cells.append(f"{number(worst[1])} {escape(story.occupation(worst[0]))}" if worst else "–")
         table.add_row(*cells)
     return table

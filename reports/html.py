@@ -18,7 +18,7 @@ from audit.config.fields import GENERATED_HERE
 from audit.gates import overall_verdict
 from audit.place import Place
 from audit.plan import prompt_text
-from audit.records import Attribute, AuditResult, ImageKey, Verdict
+from audit.records import COUNTED_SINCE, Attribute, AuditResult, ImageKey, Verdict
 from audit.redaction import redact_tree
 from audit.store import AUDIT, REPORT, RunDirectory
 from audit.trend import Trend, read_trend
@@ -215,6 +215,7 @@ def _context(story: Story, pictures: Pictures) -> dict[str, Any]:
         "config_yaml": yaml.safe_dump(redact_tree(dict(result.config)), sort_keys=False, allow_unicode=True),
         "provenance": Table("Provenance", ("Item", "Value"), tuple(_flatten(redact_tree(dict(result.provenance))))),
         "schema_version": result.schema_version,
+        "counted_again": result.schema_version < COUNTED_SINCE,
     }
 
 

@@ -85,11 +85,20 @@ def _groups(story: Story) -> str:
             str(row.n),
             ", ".join(f"{group} {share_text(share)}" for group, share in row.shares.items())
             or "nothing could be classified",
-            number(row.fairness_discrepancy.value if row.fairness_discrepancy else None),
+            figure_text(row.fairness_discrepancy),
+            number(row.fairness_discrepancy.soft if row.fairness_discrepancy else None),
         )
         for row in (*story.result.overall, *story.result.results)
     ]
-    columns = ("perceived", "arm", "prompt", "n", "shares [95 % interval]", "fairness discrepancy")
+    columns = (
+        "perceived",
+        "arm",
+        "prompt",
+        "n",
+        "shares [95 % interval]",
+        "fairness discrepancy, counted",
+        "soft discrepancy",
+    )
     return _section("Perceived groups", columns, rows)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from audit.config.sections import GateConfig
 from audit.findings import feature_findings
 from audit.measure import fairness
 from audit.measure.frechet import FeatureStats, frechet_distance
@@ -98,7 +99,8 @@ def test_shares_and_discrepancy_are_those_of_the_prompts_own_rows(tmp_path):
     found = only(result.results, prompt_id="guard", arm="mended", attribute="gender")
     assert found.n == 8
     assert found.shares["male"] == share_estimate(int((male > 0.5).sum()), 8)
-    assert found.fairness_discrepancy.plug_in_soft == pytest.approx(abs(male.mean() - 0.5) * np.sqrt(2))
+    assert found.fairness_discrepancy.plug_in == pytest.approx(abs((male > 0.5).mean() - 0.5) * np.sqrt(2))
+    assert found.fairness_discrepancy.soft == pytest.approx(abs(male.mean() - 0.5) * np.sqrt(2))
     assert found.fairness_discrepancy.expected_at_parity == fairness.expected_at_parity(8, (0.5, 0.5))
     assert len(result.results) == len(PROMPTS) * len(ARMS) * len(ATTRIBUTES)
 
@@ -112,8 +114,38 @@ def test_opposite_skews_cancel_in_the_pool_and_not_in_the_mean_over_prompts(tmp_
     overall = only(result.overall, arm="baseline", attribute="gender")
     assert overall.prompt_id is None
     assert overall.n == 16
-    assert overall.fairness_discrepancy.plug_in_soft == pytest.approx(0, abs=1e-6)
-    assert overall.mean_over_prompts.value == pytest.approx(0.4 * np.sqrt(2), rel=1e-5)
+    assert (overall.fairness_discrepancy.plug_in, overall.mean_over_prompts.value) == (0, pytest.approx(np.sqrt(0.5)))
+    assert overall.fairness_discrepancy.soft == pytest.approx(0, abs=1e-6)
+    assert overall.mean_over_prompts.soft == pytest.approx(0.4 * np.sqrt(2), rel=1e-5)
+
+
+UNSURE = Shard(PROMPTS[0], 0, tuple(range(300)))
+"""Of these 300 images 240 are seen as female, by a judge that is hardly surer than a coin."""
+
+
+def unsure(arm, prompt, index):
+    female = 0.53 if index < 240 else 0.47
+    return {"p_gender_female": female, "p_gender_male": 1 - female}
+
+
+def test_what_an_unsure_judge_counts_is_the_discrepancy_and_what_it_believes_stands_beside_it(tmp_path):
+    gate = GateConfig(
+        name="balanced", measure="fairness_discrepancy", attribute="gender", arm="baseline", prompt="nurse", max=0.1
+    )
+    run = write(tmp_path, unsure, shards=(UNSURE,), arms=("baseline",))
+    result = summarise(run, plan(shards=(UNSURE,), arms=("baseline",), gates=(gate,)))
+    found = only(result.results, attribute="gender")
+    counted = found.fairness_discrepancy
+    assert found.shares["female"].value == 0.8
+    assert counted.plug_in == pytest.approx(0.3 * np.sqrt(2))  # as docs/numbers.md works it out
+    assert counted.low < counted.value < counted.plug_in < counted.high
+    assert counted.value == pytest.approx(0.424, abs=0.002)
+    assert counted.expected_at_parity == fairness.expected_at_parity(300, (0.5, 0.5))
+    assert counted.soft == pytest.approx((0.8 * 0.53 + 0.2 * 0.47 - 0.5) * np.sqrt(2))  # 0.025
+    assert found.is_finding
+    [verdict] = result.verdicts
+    assert (verdict.verdict, verdict.value) == ("fail", counted.value)
+    assert only(result.overall, attribute="gender").mean_over_prompts.value == counted.value
 
 
 def test_the_interval_of_a_mean_discrepancy_ends_at_the_largest_that_there_is(tmp_path):
@@ -132,12 +164,14 @@ OWN = AuditTargets(
 
 def test_every_prompt_is_held_against_its_own_target_and_the_pool_against_what_they_make_together(tmp_path):
     def on_target(arm, prompt, index):
-        male = 0.1 if prompt.id == "nurse" else 0.7
+        male = float(index < (1 if prompt.id == "nurse" else 7))
         return {"p_gender_male": male, "p_gender_female": 1 - male}
 
-    result = summarise(write(tmp_path, on_target), plan(targets=OWN))
+    tens = tuple(Shard(prompt, 0, tuple(range(10))) for prompt in PROMPTS)
+    result = summarise(write(tmp_path, on_target, shards=tens), plan(targets=OWN, shards=tens))
     rows = [row for row in (*result.results, *result.overall) if row.attribute == "gender"]
-    assert [row.fairness_discrepancy.plug_in_soft for row in rows] == pytest.approx([0] * 6, abs=1e-6)
+    assert [row.fairness_discrepancy.plug_in for row in rows] == pytest.approx([0] * 6, abs=1e-6)
+    assert [row.fairness_discrepancy.soft for row in rows] == pytest.approx([0] * 6, abs=1e-6)
     assert only(result.overall, arm="mended", attribute="gender").mean_over_prompts.value == pytest.approx(0, abs=1e-6)
     assert only(rows, arm="mended", prompt_id="guard").target == {"female": 0.3, "male": 0.7}
     assert only(rows, arm="mended", prompt_id=None).target == pytest.approx({"female": 0.6, "male": 0.4})

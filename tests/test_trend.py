@@ -39,7 +39,7 @@ def verdict(found, gate="fair"):
 
 
 def result_of(run_id, verdicts=(), **provenance):
-    discrepancy = FairnessDiscrepancy(0.3, 0.2, 0.4, 0.09, 0.3, 0.3, 0.1, 0.01, 0.01, 144)
+    discrepancy = FairnessDiscrepancy(0.3, 0.2, 0.4, 0.09, 0.31, 0.1, 0.25, 0.01, 0.01, 144)
     overall = GroupResult(
         None,
         "baseline",
@@ -48,7 +48,7 @@ def result_of(run_id, verdicts=(), **provenance):
         {"classified": 144},
         {},
         discrepancy,
-        mean_over_prompts=PromptMean(0.4, 0.1, 0.6, 0.4, 3),
+        mean_over_prompts=PromptMean(0.4, 0.1, 0.6, 0.41, 0.1, 0.3, 3),
     )
     return AuditResult(run_id, {}, provenance, (), (overall,), (), {}, verdicts=tuple(verdicts))
 

@@ -53,7 +53,7 @@ def test_only_a_worse_run_fails_and_only_where_asked(write):
 def test_the_lines_tell_inputs_first_and_every_change_with_its_interval(write):
     answer = call(write("first", 20), write("second", 38, judge="judge:b", steps=50))
     lines = answer.stdout.splitlines()
-    assert lines[:8] == [
+    assert lines[:9] == [
         "first → second",
         "",
         "Changed inputs (1)",
@@ -63,6 +63,7 @@ def test_the_lines_tell_inputs_first_and_every_change_with_its_interval(write):
         "  instruments.judge, sampling.steps: the runs were not made under the same conditions, so a change below may "
         "not be the model's.",
         "",
+        "9 figures compared by pairs of images; of the changes listed, at most 5% are expected to be false.",
     ]
     worse = lines[lines.index("Further from the target, or more without a group (3)") + 1 :][:3]
     assert any(line.startswith("  chef · baseline · gender: squared discrepancy -0.013 → 0.4") for line in worse)
