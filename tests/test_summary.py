@@ -17,8 +17,8 @@ from audit.measure.frechet import FeatureStats, frechet_distance
 from audit.measure.group_measures import MOST_GROUPS, group_measures
 from audit.measure.intervals import share_estimate
 from audit.measure.kernel import kernel_distance
-from audit.picture import READING
 from audit.measure.stratified import stratified_mean, stratified_share
+from audit.picture import READING
 from audit.quality import kernel_sample
 from audit.records import Attribute, OverPrompts, Prompt, SecondOpinion, Shard, TargetSource
 from audit.rows import results_schema, row_schema
