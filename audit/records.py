@@ -156,6 +156,28 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class LikeThese:
+    """The 95 % interval of the figure beside it for *prompts like these*, of which the audit's are then a sample.
+
+    It also holds how much prompts differ. Every other interval of an audit is about the prompts that it asked for.
+    """
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class OverPrompts(Estimate):
+    """A figure of several prompts together; its interval is about these prompts.
+
+    Attributes:
+        like_these: None of fewer prompts than ``audit.measure.over_prompts.FEW_PROMPTS``: too few to speak of others.
+    """
+
+    like_these: LikeThese | None = None
+
+
+@dataclass(frozen=True)
 class Range:
     """Smallest and largest value that the unclassified images allow: certain, given the judge, and no interval."""
 
@@ -455,6 +477,9 @@ class AttributeShift:
         p_value: Of no change.
         prompts: Prompts with a classified image in both arms.
         pairs: Images classified in both arms.
+        low: Lower end of the 95 % interval, with what chance adds taken off; None in files of older versions.
+        high: Upper end.
+        like_these: The interval for prompts like these.
     """
 
     arm: str
@@ -464,6 +489,9 @@ class AttributeShift:
     p_value: float
     prompts: int
     pairs: int
+    low: float | None = None
+    high: float | None = None
+    like_these: LikeThese | None = None
 
 
 @dataclass(frozen=True)
@@ -539,6 +567,7 @@ class Measurement:
         high: Upper end.
         extra: Figures that belong to the same measurement under names of their own, for example ``rescaled`` for
             (cos + 1) / 2, ``noise_floor`` for the split-half value of the baseline.
+        like_these: The interval for prompts like these, where there is one.
     """
 
     value: float
@@ -547,6 +576,7 @@ class Measurement:
     low: float | None = None
     high: float | None = None
     extra: dict[str, float] = field(default_factory=dict)
+    like_these: LikeThese | None = None
 
 
 @dataclass(frozen=True)
@@ -572,7 +602,7 @@ class QualityResult:
     clip_t: Measurement | None
     fid: Measurement | None
     kid: Measurement | None
-    prompt_shown: Estimate | None
+    prompt_shown: OverPrompts | None
     attribute_shift: dict[str, float]
     fid_to_reference: Measurement | None = None
     kid_to_reference: Measurement | None = None
