@@ -39,7 +39,7 @@ from ray_jobs.reference import reference_features
 from ray_jobs.shards import NoImagesError, discard_corrupt, do_shards
 from ray_jobs.steering import find_strengths
 from ray_jobs.track import track, warn_of_outage
-from ray_jobs.worker import INSTRUMENTS
+from ray_jobs.worker import INSTRUMENTS, SAMPLING
 from reports.exports import write_exports
 from reports.html import write_report
 from reports.outside_groups import LEFT_OUT
@@ -251,8 +251,10 @@ def unmade_images(result: AuditResult) -> float:
 
 
 def with_provenance(result: AuditResult, run: RunDirectory, missing: Sequence[str]) -> AuditResult:
-    """Add what was not known when the run began: the instruments, and the shards that are missing."""
-    added = {"instruments": run.read_json(INSTRUMENTS), "unfinished_shards": list(missing)}
+    """Add what was not known when the run began: instruments, the sampler, and the shards that are missing."""
+    added: dict[str, Any] = {"instruments": run.read_json(INSTRUMENTS), "unfinished_shards": list(missing)}
+    if run.has(SAMPLING):
+        added["sampling"] = run.read_json(SAMPLING)
     return replace(result, provenance={**result.provenance, **added})
 
 
