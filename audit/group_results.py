@@ -18,12 +18,9 @@ from numpy.typing import NDArray
 from audit.arm_rows import ArmRows, Floats
 from audit.measure import fairness
 from audit.measure.bounds import discrepancy_ends, share_ends
-from audit.measure.classifier_error import (
-    ConfusionMatrix,
-    IllConditioned,
-    corrected_discrepancies,
-    corrected_shares,
-)
+from audit.measure.classifier_error import ConfusionMatrix, IllConditioned
+from audit.measure.corrected_discrepancy import corrected_discrepancies
+from audit.measure.corrected_shares import corrected_shares
 from audit.measure.discrepancy import debiased_squares, discrepancy_intervals, display, parity_p_values
 from audit.measure.discrepancy_changes import squared_errors
 from audit.measure.group_measures import MOST_GROUPS, group_measures

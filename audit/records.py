@@ -607,6 +607,9 @@ class Verdict:
         level: ``fail``, or ``warn`` for a gate that never fails a run.
         margin: Distance of the figure from the limit, negative on the wrong side.
         note: Why the verdict is what it is, where the interval alone does not say.
+        from_unclassified: Part of the interval's width that images without a perceived group account for: it runs from
+            the lower end of the best case to the upper end of the worst case over everything that they could be.
+        corrected: Whether the judge's own errors are taken out of the figure and its interval.
     """
 
     gate: str
@@ -625,6 +628,8 @@ class Verdict:
     level: Literal["fail", "warn"]
     margin: float | None
     note: str = ""
+    from_unclassified: float = 0.0
+    corrected: bool = False
 
 
 @dataclass(frozen=True)
