@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.arm_rows import ArmRows, Floats
-from audit.measure import fairness
+from audit.arm_rows import ArmRows
 from audit.measure.attribute_shift import pair_tables, shift_matrix
 from audit.measure.bounds import missing_differs_in_pairs
 from audit.measure.discrepancy_changes import PairedSamples, discrepancy_changes
@@ -90,10 +89,10 @@ def missing_difference(baseline: ArmRows, arm: ArmRows) -> MissingDifference:
     return missing_differs_in_pairs(~baseline.complete(), ~arm.complete())
 
 
-def variations(baseline: ArmRows, arm: ArmRows, attribute: str) -> list[float]:
-    """Return the total variation between the two arms' shares, of every prompt with a classified image in both."""
-    pairs = ((baseline.classified(attribute, prompt), arm.classified(attribute, prompt)) for prompt in arm.prompts)
-    return [fairness.total_variation(_shares(old), _shares(new)) for old, new in pairs if len(old) and len(new)]
+def shift_tables(baseline: ArmRows, arm: ArmRows, attribute: Attribute) -> Ints:
+    """Count the images of each prompt by their group in both arms (see ``pair_tables``)."""
+    before, after = (rows.codes(attribute.name) for rows in (baseline, arm))
+    return pair_tables(before, after, baseline.prompt_numbers(), len(baseline.prompts), len(attribute.groups))
 
 
 def attribute_shifts(
@@ -103,8 +102,3 @@ def attribute_shifts(
     codes = {rows.arm: {a.name: rows.codes(a.name) for a in attributes} for rows in (baseline, *arms)}
     before = codes.pop(baseline.arm)
     return shift_matrix(before, codes, baseline.prompt_numbers(), attributes)
-
-
-def _shares(probabilities: Floats) -> Floats:
-    counts: Floats = fairness.hard_counts(probabilities) / len(probabilities)
-    return counts

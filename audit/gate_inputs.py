@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from audit.arm_rows import ArmRows
-from audit.changes import variations
-from audit.gates import Gate, GateInput, Interval, NoData
+from audit.changes import shift_tables
+from audit.gates import Gate, GateInput, NoData
 from audit.group_figures import GroupFigures, Reading
+from audit.measure.attribute_shift import shift_interval
 from audit.measure.classifier_error import ConfusionMatrix
 from audit.measure.group_measures import MEASURES
-from audit.measure.intervals import mean_interval, share_estimate
+from audit.measure.intervals import share_estimate
 from audit.measure.kernel import KernelDistance
-from audit.measure.over_prompts import mean_over_prompts
 from audit.records import BASELINE, Attribute, AttributeShift, Estimate, QualityResult
+from audit.scores import LEAST_IMAGES, Scores
 from audit.stages import Stages
 from audit.targets import Targets
 
@@ -85,13 +84,11 @@ class GateReader:
         )
 
     def _clip(self, gate: Gate) -> Reading:
-        scores = self.arms[gate.arm].scores["clip_i"]
-        values = scores[~np.isnan(scores)]
-        if values.size < 2:
+        scores = Scores.of(self.arms[gate.arm], "clip_i")
+        if scores is None or scores.values.size < LEAST_IMAGES:
             return NoData("fewer than two images have a similarity")
-        return GateInput(
-            float(values.mean()), lambda confidence: _ends(mean_interval(values, confidence)), int(values.size)
-        )
+        mean = scores.mean_cosine
+        return GateInput(mean().value, lambda confidence: _ends(mean(confidence)), mean().n)
 
     def _kid(self, gate: Gate) -> Reading:
         kid = self.quality[gate.arm].kid
@@ -101,29 +98,25 @@ class GateReader:
         return GateInput(kid.value, distance.interval, kid.n)
 
     def _prompt_shown(self, gate: Gate) -> Reading:
-        shown = self.quality[gate.arm].prompt_shown
-        if shown is None:
+        scores = Scores.of(self.arms[gate.arm], "p_prompt_shown")
+        if scores is None:
             return NoData("the judge cannot tell what the prompt asked for")
-        count = round(shown.value * shown.n)
-        return GateInput(shown.value, lambda confidence: _ends(share_estimate(count, shown.n, confidence)), shown.n)
+        share = scores.share_shown
+        return GateInput(share().value, lambda confidence: _ends(share(confidence)), share().n)
 
     def _shift(self, gate: Gate) -> Reading:
-        """Chance adds to a total variation, by its floor at most: that much lower the interval begins.
-
-        With no change at all E|p̂ − q̂| is the floor, and E|p̂ − q̂| ≤ |p − q| + E|(p̂ − q̂) − (p − q)| otherwise.
-        """
         rows, attribute = self._of(gate)
-        moved = variations(self.arms[BASELINE], rows, attribute.name)
-        if len(moved) < 2:
-            return NoData("a mean over prompts needs two of them with classified images in both arms")
-        [floor] = [s.floor for s in self.shifts if (s.arm, s.attribute) == (gate.arm, attribute.name)]
-
-        def interval_at(confidence: float) -> Interval:
-            low, high = _ends(mean_over_prompts(moved, confidence))
-            return max(0.0, low - floor), high
-
-        note = f"mean over {len(moved)} prompts, of which chance adds {floor:.3f} at most"
-        return GateInput(float(np.mean(moved)), interval_at, int(rows.known(attribute.name).sum()), note=note)
+        found = [s for s in self.shifts if (s.arm, s.attribute) == (gate.arm, attribute.name)]
+        if not found:
+            return NoData("no prompt has a classified image in both arms")
+        [shift], tables = found, shift_tables(self.arms[BASELINE], rows, attribute)
+        prompts = "prompt" if shift.prompts == 1 else "prompts"
+        return GateInput(
+            shift.value,
+            lambda confidence: _ends(shift_interval(tables, shift.floor, confidence)),
+            int(rows.known(attribute.name).sum()),
+            note=f"mean over {shift.prompts} {prompts}, of which chance adds {shift.floor:.3f} at most",
+        )
 
     def _of(self, gate: Gate) -> tuple[ArmRows, Attribute]:
         attribute = next(attribute for attribute in self.attributes if attribute.name == gate.attribute)

@@ -156,6 +156,28 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class LikeThese:
+    """The 95 % interval of the figure beside it for *prompts like these*, of which the audit's are then a sample.
+
+    It also holds how much prompts differ. Every other interval of an audit is about the prompts that it asked for.
+    """
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class OverPrompts(Estimate):
+    """A figure of several prompts together; its interval is about these prompts.
+
+    Attributes:
+        like_these: None of fewer prompts than ``audit.measure.over_prompts.FEW_PROMPTS``: too few to speak of others.
+    """
+
+    like_these: LikeThese | None = None
+
+
+@dataclass(frozen=True)
 class Range:
     """Smallest and largest value that the unclassified images allow: certain, given the judge, and no interval."""
 
@@ -224,9 +246,9 @@ class FairnessDiscrepancy:
         expected_at_parity: Mean of ``plug_in`` over samples of this n from the target itself: its noise floor.
         soft: Distance of the mean group probabilities, as DiffLens prints it (Shi et al. 2025, 5.1). For comparison
             with the literature: no finding, gate or change is of this one.
-        p_parity: Of the counts being drawn from the target itself.
-        p_adjusted: The same after Benjamini and Hochberg, over the prompts and attributes of the arm; of an overall row
-            over the attributes of the arm.
+        p_parity: Of the classified images, as the judge sees them, being drawn from the target itself.
+        p_adjusted: ``GroupResult.p_departure`` after Benjamini and Hochberg, over the prompts and attributes of the
+            arm; of an overall row over the attributes of the arm.
         n: Classified images.
     """
 
@@ -302,6 +324,10 @@ class GroupResult:
         target: Share of each group that counts as fair; of a pool what it would have with every prompt on its target.
         measures: Other measures of the shares by name; empty where nothing was classified, or there are more groups
             than they are worked out for.
+        p_departure: Of all images being drawn from the target itself, with the judge's known errors taken out: the
+            largest over everything that the unclassified images could be. None where ``fairness_discrepancy`` is, and
+            in files of older versions.
+        uncorrectable: Whether the judge's errors are known and too large to be taken out. ``p_departure`` is then 1.
     """
 
     prompt_id: str | None
@@ -317,12 +343,19 @@ class GroupResult:
     mean_over_prompts: PromptMean | None = None
     target: dict[str, float] = field(default_factory=dict)
     measures: dict[str, GroupMeasure] = field(default_factory=dict)
+    p_departure: float | None = None
+    uncorrectable: bool = False
+
+    @property
+    def judged_shares(self) -> dict[str, Estimate]:
+        """Share of each group that findings are about: corrected for the judge's errors where they are known."""
+        return self.shares if self.corrected is None else self.corrected.shares
 
     @property
     def excess(self) -> dict[str, float]:
-        """Share of each group less its target share; equal shares are the target where none is named."""
+        """Judged share of each group less its target share; equal shares are the target where none is named."""
         equal = 1 / max(len(self.shares), 1)
-        return {group: share.value - self.target.get(group, equal) for group, share in self.shares.items()}
+        return {group: share.value - self.target.get(group, equal) for group, share in self.judged_shares.items()}
 
     @property
     def most_above_target(self) -> str:
@@ -335,7 +368,10 @@ class GroupResult:
 
     @property
     def is_finding(self) -> bool:
-        """Whether the groups depart from the target by more than chance, many tests allowed for."""
+        """Whether the groups depart from the target by more than chance, many tests allowed for.
+
+        What the unclassified images could explain, or the judge's known errors, is no finding.
+        """
         return self.fairness_discrepancy is not None and self.fairness_discrepancy.p_adjusted <= FINDING_LEVEL
 
 
@@ -441,6 +477,9 @@ class AttributeShift:
         p_value: Of no change.
         prompts: Prompts with a classified image in both arms.
         pairs: Images classified in both arms.
+        low: Lower end of the 95 % interval, with what chance adds taken off; None in files of older versions.
+        high: Upper end.
+        like_these: The interval for prompts like these.
     """
 
     arm: str
@@ -450,6 +489,9 @@ class AttributeShift:
     p_value: float
     prompts: int
     pairs: int
+    low: float | None = None
+    high: float | None = None
+    like_these: LikeThese | None = None
 
 
 @dataclass(frozen=True)
@@ -525,6 +567,7 @@ class Measurement:
         high: Upper end.
         extra: Figures that belong to the same measurement under names of their own, for example ``rescaled`` for
             (cos + 1) / 2, ``noise_floor`` for the split-half value of the baseline.
+        like_these: The interval for prompts like these, where there is one.
     """
 
     value: float
@@ -533,6 +576,7 @@ class Measurement:
     low: float | None = None
     high: float | None = None
     extra: dict[str, float] = field(default_factory=dict)
+    like_these: LikeThese | None = None
 
 
 @dataclass(frozen=True)
@@ -558,7 +602,7 @@ class QualityResult:
     clip_t: Measurement | None
     fid: Measurement | None
     kid: Measurement | None
-    prompt_shown: Estimate | None
+    prompt_shown: OverPrompts | None
     attribute_shift: dict[str, float]
     fid_to_reference: Measurement | None = None
     kid_to_reference: Measurement | None = None

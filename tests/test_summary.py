@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import textwrap
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pyarrow as pa
@@ -16,11 +16,12 @@ from audit.findings import feature_findings
 from audit.measure import fairness
 from audit.measure.frechet import FeatureStats, frechet_distance
 from audit.measure.group_measures import MOST_GROUPS, group_measures
-from audit.measure.intervals import mean_interval, share_estimate
+from audit.measure.intervals import share_estimate
 from audit.measure.kernel import kernel_distance
+from audit.measure.stratified import stratified_mean, stratified_share
 from audit.picture import READING
 from audit.quality import kernel_sample
-from audit.records import Attribute, Prompt, SecondOpinion, Shard, TargetSource
+from audit.records import Attribute, OverPrompts, Prompt, SecondOpinion, Shard, TargetSource
 from audit.rows import results_schema, row_schema
 from audit.store import RunDirectory
 from audit.summary import LensEvidence, SummaryPlan, summarise
@@ -259,7 +260,9 @@ def test_an_arm_of_failures_has_no_quality_figure_at_all(tmp_path):
 def test_clip_scores_carry_their_interval_signature_and_rescaled_value(tmp_path):
     run = write(tmp_path)
     result = summarise(run, plan())
-    expected, found = mean_interval(column(run, "mended", "clip_i")), only(result.quality, arm="mended").clip_i
+    found = only(result.quality, arm="mended").clip_i
+    expected = stratified_mean(column(run, "mended", "clip_i"), np.repeat([0, 1], 8))
+    assert found.like_these is None  # two prompts say nothing of others
     assert (found.value, found.low, found.high) == pytest.approx((expected.value, expected.low, expected.high))
     assert found.extra == {"rescaled": pytest.approx((expected.value + 1) / 2)}
     assert found.signature == "metric:clip_i|net:clip|n:16"
@@ -353,7 +356,7 @@ def test_attribute_shift_is_the_mean_total_variation_over_prompts(tmp_path):
 
 def test_a_prompt_counts_as_shown_from_one_half(tmp_path):
     result = summarise(write(tmp_path, lambda arm, prompt, index: {"p_prompt_shown": (0.49, 0.5)[index % 2]}), plan())
-    assert only(result.quality, arm="baseline").prompt_shown == share_estimate(8, 16)
+    assert only(result.quality, arm="baseline").prompt_shown == OverPrompts(**asdict(stratified_share([4, 4], [8, 8])))
 
 
 def gender_attribution(shard):
@@ -452,7 +455,7 @@ def test_20_000_rows_fit_in_far_less_than_one_gib(tmp_path):
     script = textwrap.dedent("""
         import pathlib, sys
         import numpy as np, pyarrow as pa
-        from audit.records import Attribute, Prompt, Shard, TargetSource
+        from audit.records import Attribute, OverPrompts, Prompt, Shard, TargetSource
         from audit.rows import row_schema
         from audit.store import RunDirectory
         from audit.summary import SummaryPlan, summarise

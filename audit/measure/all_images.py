@@ -169,16 +169,6 @@ class AllImages:
         low = of_best.value - float(np.hypot(of_best.value - of_best.low, below))
         return low, of_worst.value + float(np.hypot(of_worst.high - of_worst.value, above))
 
-    def departure_p_values(self) -> Floats:
-        """Return the p-value of all images being drawn from the target, shape (P,), whatever the unknown ones are.
-
-        It is the largest over everything that they could be: that of the completion nearest to the target.
-        """
-        if self.matrix is None:
-            return parity_p_values(nearest_counts(self.counts, self.unknown, self.targets), self.targets)
-        test = corrected_p_values if self.groups == 2 else parity_tails
-        return test(self.counts, self.targets, self.matrix, self.unknown)
-
     def _region(self, confidence: float) -> ShareRegion:
         """Return bounds of the shares of all images that hold for all groups at once, of a single sample."""
         if self.matrix is None:
@@ -223,6 +213,26 @@ class AllImages:
         shares = nearest_distribution(self.counts / np.maximum(known, 1) @ inverse_of(self.matrix).T)
         masses = known / samples.n[:, None] * shares
         return np.asarray(squares - masses**2 @ rates_bias(self.matrix))
+
+
+def departure_p_values(counts: Ints, unknown: Ints, targets: Floats, matrix: ConfusionMatrix | None) -> Floats:
+    """Return the p-value of all images being drawn from the target, shape (P,), whatever the unknown ones are.
+
+    It is the largest over everything that they could be: that of the completion nearest to the target.
+
+    Args:
+        counts: Images by perceived group, shape (P, K).
+        unknown: Images without one, shape (P,); every sample has one image at least.
+        targets: The distributions that count as fair, shape (P, K).
+        matrix: The judge's confusions where its errors are to be taken out.
+
+    Raises:
+        IllConditioned: If the judge tells the groups apart too badly.
+    """
+    if matrix is None:
+        return parity_p_values(nearest_counts(counts, unknown, targets), targets)
+    test = corrected_p_values if targets.shape[1] == 2 else parity_tails
+    return test(counts, targets, matrix, unknown)
 
 
 def _by_matrix(every: Floats, exact: Floats) -> float:

@@ -17,7 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, ndtri, stdtrit
 
 from audit.measure.intervals import mean_interval, mean_p_value
-from audit.records import Change, Estimate
+from audit.measure.span import Span
+from audit.records import Change, Estimate, LikeThese, OverPrompts
 
 Floats = NDArray[np.float64]
 
@@ -96,6 +97,25 @@ def mean_of_prompts_like_these(values: ArrayLike, confidence: float = 0.95, thes
     if these is None:
         return mean
     return Estimate(mean.value, min(mean.low, these.low), max(mean.high, these.high), mean.n)
+
+
+def like_these(these: Estimate, values: ArrayLike, span: Span, confidence: float = 0.95) -> OverPrompts:
+    """Put the interval for prompts like these beside a figure of these prompts, where there are enough of them.
+
+    Args:
+        these: The mean of the prompts' values with its interval about these prompts, at the same confidence.
+        values: One value per prompt, shape (m,).
+        span: What the figure can be.
+        confidence: Coverage of the interval, in (0, 1).
+
+    Raises:
+        ValueError: If a value is not finite.
+    """
+    own, beside = np.asarray(values, dtype=np.float64), None
+    if own.size >= FEW_PROMPTS:
+        found = span.held(mean_of_prompts_like_these(own, confidence, these))
+        beside = LikeThese(found.low, found.high)
+    return OverPrompts(these.value, these.low, these.high, these.n, beside)
 
 
 def change_of_these_prompts(changes: Sequence[Change], confidence: float = 0.95) -> Change:

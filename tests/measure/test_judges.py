@@ -87,7 +87,7 @@ def test_fairface_sums_its_columns_into_groups_and_drops_none(tmp_path, drawings
     assert columns == list(range(18))
     network = resnet34(num_classes=18)
     torch.save(network.state_dict(), tmp_path / "fairface.pt")
-    config = JudgeConfig(source=str(tmp_path / "fairface.pt"), min_confidence=0.0)
+    config = JudgeConfig(source=str(tmp_path / "fairface.pt"), races=7, min_confidence=0.0)
     seen = load_judge(config, ModelConfig(source="anything"), FAIRFACE_GROUPS).perceive(drawings[0][:2], "doctor")
     for attribute, groups in FAIRFACE_GROUPS.items():
         assert seen.probabilities[attribute].shape == (2, len(groups))
@@ -95,7 +95,7 @@ def test_fairface_sums_its_columns_into_groups_and_drops_none(tmp_path, drawings
     assert seen.prompt_shown is None
 
 
-def fairface_seeing(path, **biases):
+def fairface_seeing(path, races=7, **biases):
     """Save a checkpoint of random weights that gives every picture the columns with the largest biases."""
     with seeded(0):
         state = resnet34(num_classes=18).state_dict()
@@ -104,7 +104,7 @@ def fairface_seeing(path, **biases):
     for column, bias in biases.items():
         state["fc.bias"][int(column.removeprefix("c"))] = bias
     torch.save(state, path)
-    return JudgeConfig(source=str(path))
+    return JudgeConfig(source=str(path), races=races)
 
 
 def test_a_group_that_the_config_leaves_out_is_dealt_to_no_other_one(tmp_path, drawings):
@@ -146,7 +146,7 @@ def test_another_judge_of_the_same_name_has_another_signature(tmp_path):
     for seed in (0, 1):
         with seeded(seed):
             torch.save(resnet34(num_classes=18).state_dict(), tmp_path / "fairface.pt")
-        config = JudgeConfig(source=str(tmp_path / "fairface.pt"))
+        config = JudgeConfig(source=str(tmp_path / "fairface.pt"), races=7)
         signatures.add(load_judge(config, ModelConfig(source="anything"), FAIRFACE_GROUPS).signature)
     assert len(signatures) == 2
     assert all(re.match(r"judge:fairface:fairface\.pt:[0-9a-f]{12}\|", signature) for signature in signatures)
@@ -165,7 +165,7 @@ def test_the_bundled_judge_is_named_by_its_weights_and_not_by_what_is_known_of_i
 def test_a_judge_sees_the_same_on_a_gpu(tmp_path, drawings, source):
     groups = ATTRIBUTES if source == "bundled" else FAIRFACE_GROUPS
     torch.save(resnet34(num_classes=18).state_dict(), tmp_path / "fairface.pt")
-    config = JudgeConfig(source=source if source == "bundled" else str(tmp_path / source))
+    config = JudgeConfig(source=source if source == "bundled" else str(tmp_path / source), races=7)
     here = load_judge(config, ModelConfig(), groups)
     with pretended_gpu():
         there = load_judge(config, ModelConfig(), groups)
