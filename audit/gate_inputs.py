@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from audit.arm_rows import ArmRows
 from audit.changes import shift_tables
-from audit.gates import Gate, GateInput, Interval, NoData
+from audit.gates import Gate, GateInput, NoData
 from audit.group_results import prompt_squares
 from audit.measure import fairness
 from audit.measure.attribute_shift import shift_interval
@@ -19,7 +19,6 @@ from audit.measure.discrepancy import debiased_squared, discrepancy_interval, di
 from audit.measure.group_measures import MEASURES, MOST_GROUPS
 from audit.measure.intervals import share_estimate
 from audit.measure.kernel import KernelDistance
-from audit.measure.over_prompts import mean_over_prompts
 from audit.records import BASELINE, Attribute, AttributeShift, Estimate, QualityResult, Range
 from audit.scores import LEAST_IMAGES, Scores
 from audit.stages import Stages
@@ -90,13 +89,9 @@ class GateReader:
             return NoData("a mean over prompts needs two of them with classified images; gate the prompt itself")
         worst = [self._discrepancy_bounds(gate, prompt) for prompt in rows.prompts]
 
-        def interval_at(confidence: float) -> Interval:
-            these = squares.of_these_prompts(confidence)
-            return _displayed(mean_over_prompts(squares.values, confidence, these))
-
         return GateInput(
             value=display(float(squares.values.mean())),
-            interval_at=interval_at,
+            interval_at=lambda confidence: _displayed(squares.of_these_prompts(confidence)),
             n=len(rows.classified(attribute.name)),
             note=f"root mean square over {len(squares.targets)} prompts",
             worst_case=(_root_mean_square([b.low for b in worst]), _root_mean_square([b.high for b in worst])),

@@ -24,19 +24,27 @@ from audit.measure.classifier_error import (
     corrected_discrepancies,
     corrected_shares,
 )
-from audit.measure.discrepancy import debiased_squares, discrepancy_intervals, display, parity_p_values
+from audit.measure.discrepancy import (
+    debiased_squares,
+    discrepancy_intervals,
+    display,
+    largest_squares,
+    parity_p_values,
+)
 from audit.measure.discrepancy_changes import squared_errors
 from audit.measure.group_measures import MOST_GROUPS, group_measures
 from audit.measure.intervals import share_estimate
 from audit.measure.multiplicity import benjamini_hochberg
-from audit.measure.over_prompts import mean_of_these_prompts, mean_over_prompts
+from audit.measure.over_prompts import like_these, mean_of_these_prompts
 from audit.measure.samples import Samples
+from audit.measure.span import Span
 from audit.records import (
     Attribute,
     Corrected,
     Estimate,
     FairnessDiscrepancy,
     GroupResult,
+    LikeThese,
     PromptMean,
     Range,
     Status,
@@ -94,15 +102,21 @@ class PromptSquares:
         """Debiased squares, shape (m,)."""
         return debiased_squares(self.labels, self.targets)
 
+    @property
+    def span(self) -> Span:
+        """What their mean can be: from every prompt on target to every image in the group that is wanted least."""
+        return Span(0.0, float(largest_squares(self.targets).mean()))
+
     def of_these_prompts(self, confidence: float = 0.95) -> Estimate:
         """Return the mean over these prompts, two of them at least."""
-        return mean_of_these_prompts(
+        mean = mean_of_these_prompts(
             self.values,
             discrepancy_intervals(self.labels, self.targets, confidence) ** 2,
             confidence,
             squared_errors(self.labels, self.targets),
             self.labels.n - 1,
         )
+        return self.span.held(mean)
 
 
 def prompt_squares(rows: ArmRows, attribute: Attribute, targets: Targets) -> PromptSquares:
@@ -323,16 +337,16 @@ def prompt_mean(squares: PromptSquares, soft: Floats) -> PromptMean:
         soft: Distance of each prompt's mean probabilities from the target, shape (m,).
     """
     labels, targets, squared = squares.labels, squares.targets, squares.values
-    interval = mean_over_prompts(squared, these=squares.of_these_prompts()) if len(squared) > 1 else None
-    corners = 1 - 2 * targets.min(axis=1) + (targets**2).sum(axis=1)  # every image in the group that is wanted least
-    most = float(corners.mean())
+    these = squares.of_these_prompts() if len(squared) > 1 else None
+    others = like_these(these, squared, squares.span).like_these if these else None
     floors = map(fairness.expected_at_parity, labels.n.astype(np.int64).tolist(), map(tuple, targets.tolist()))
     return PromptMean(
         value=display(math.fsum(squared) / len(squared)),
-        low=display(min(interval.low, most)) if interval else None,
-        high=display(min(interval.high, most)) if interval else None,
+        low=display(these.low) if these else None,
+        high=display(these.high) if these else None,
         plug_in=float(np.linalg.norm(labels.mean - targets, axis=1).mean()),
         expected_at_parity=fmean(floors),
         soft=float(soft.mean()),
         n=len(squared),
+        like_these=LikeThese(display(others.low), display(others.high)) if others else None,
     )

@@ -6,10 +6,12 @@ file at hand can show them at their lines, beside the mistakes of the schema.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import socket
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,7 +28,7 @@ from audit.object_store import ObjectStore
 from audit.place import ObjectPath, Place, place_of
 from audit.plan import prompts_of
 from audit.records import Attribute
-from audit.untrusted_model import UntrustedModelError, check_clip, check_pipeline
+from audit.untrusted_model import UntrustedModelError, check_clip
 
 CONNECT_SECONDS = 2.0
 """How long a tracking server may take to answer a connection."""
@@ -73,9 +75,9 @@ def known_occupations(model: ModelConfig) -> tuple[str, ...] | None:
 def _model(config: AuditConfig) -> Iterator[Problem]:
     model = config.model
     if model.source in GENERATED_HERE:
-        yield from _calibration_model(model)
+        yield from _calibration_model(config)
     elif Path(model.source).is_dir():
-        yield from _pipeline_directory(Path(model.source), model.variant)
+        yield from _pipeline_directory(Path(model.source), config)
     elif _is_path(model.source):
         yield _at_source(f"expected a directory with model_index.json, found none at {model.source}; check the path")
     elif not re.fullmatch(r"[\w.-]+/[\w.-]+", model.source):
@@ -90,35 +92,55 @@ def _at_source(message: str) -> Problem:
     return Problem(("model", "source"), message)
 
 
-def _calibration_model(model: ModelConfig) -> Iterator[Problem]:
+def _calibration_model(config: AuditConfig) -> Iterator[Problem]:
+    model = config.model
     if model.source == "rendered":
         return
     if model.world is not None and Path(model.world).is_file():
         message = f"expected the directory of a trained world, found the file {model.world}; train it: make calibration"
         yield Problem(("model", "world"), message, reads=_MODEL)
         return
-    from audit.calibration.bundle import bundle_of
+    from audit.calibration.bundle import BUNDLED, bundle_of
 
     bundle = bundle_of(model)
-    if bundle and not (bundle.pipeline / "model_index.json").is_file():
+    if bundle is None:
+        return
+    place: Location = ("model", "world") if model.world else ("model", "source")
+    if not (bundle.pipeline / "model_index.json").is_file():
         message = (
             f"expected a trained model, found no model_index.json in {bundle.pipeline}; train it: make calibration"
         )
-        yield Problem(("model", "world") if model.world else ("model", "source"), message, reads=_MODEL)
+        yield Problem(place, message, reads=_MODEL)
+    elif bundle.path == BUNDLED:  # it is known to load: the seconds that building it takes are not spent
+        yield from _steps_of_bundled(bundle.pipeline, config.sampling.steps)
+    else:
+        for problem in _problems_of(bundle.pipeline, config):
+            yield replace(problem, location=place) if problem.location[0] == "model" else problem
 
 
-def _pipeline_directory(directory: Path, variant: str | None) -> Iterator[Problem]:
+def _steps_of_bundled(pipeline: Path, steps: int) -> Iterator[Problem]:
+    from audit.models.family import unfit_steps
+
+    path = pipeline / "scheduler" / "scheduler_config.json"
+    message = unfit_steps(read_json_object(path, "a scheduler", any_number=True), steps)
+    if message:
+        yield Problem(("sampling", "steps"), message, reads=_MODEL)
+
+
+def _problems_of(directory: Path, config: AuditConfig) -> tuple[Problem, ...]:
+    from audit.models.check import Sampled, model_problems
+
+    return model_problems(directory, config.model, Sampled(config.sampling, config.lens.hookpoint))
+
+
+def _pipeline_directory(directory: Path, config: AuditConfig) -> Iterator[Problem]:
     if (directory / "pipeline" / "model_index.json").is_file():
         remedy = f"set source: calibration and world: {directory}"
         yield _at_source(f"expected a pipeline, found a trained world in {directory}; {remedy}")
     elif not (directory / "model_index.json").is_file():
         yield _at_source(f"expected a diffusers pipeline, found no model_index.json in {directory}; check the path")
-    elif not any((directory / "unet").glob(f"*.{variant}*.safetensors" if variant else "*.safetensors")):
-        wanted = f"safetensors weights of the variant {variant!r}" if variant else "safetensors weights"
-        message = f"expected {wanted}, found none in {directory / 'unet'}; save the pipeline as safetensors"
-        yield Problem(("model", "source"), message, reads=(("model", "variant"),))
     else:
-        yield from _untrusted(check_pipeline, directory, ("model", "source"))
+        yield from _problems_of(directory, config)
 
 
 def _untrusted(check: Callable[[Path], None], directory: Path, place: Location) -> Iterator[Problem]:
@@ -153,6 +175,22 @@ def check_occupations(config: AuditConfig) -> Iterator[Problem]:
         if occupation not in known:
             message = f"expected an occupation of the calibration world ({listing(known)}), found {occupation!r}"
             yield Problem(("prompts", "occupations", index), message + suggestion(occupation, known), reads=_MODEL)
+
+
+def check_prompts(config: AuditConfig) -> Iterator[Problem]:
+    """Find occupations that are unknown, and texts that the model or CLIP would not read to their end.
+
+    Yields:
+        Problems, each with its place in the config.
+    """
+    mistaken = False
+    for problem in check_occupations(config):
+        mistaken = True
+        yield problem
+    if not mistaken:
+        from audit.prompt_lengths import cut_texts
+
+        yield from cut_texts(config, prompts_of(config, known_occupations(config.model) or ()))
 
 
 def _judge_and_confusion(config: AuditConfig) -> Iterator[Problem]:
@@ -254,19 +292,30 @@ def _named_lens(directory: Path) -> Iterator[Problem]:
 
 def _latents(config: AuditConfig) -> int | None:
     """Count the latents of an autoencoder on the mid block; None where the model's shape is not at hand."""
+    from audit.models.family import latent_size
+
     unet = _unet_config(config.model)
-    if unet is None or config.lens.hookpoint != "mid_block" or not unet.get("block_out_channels"):
+    if unet is None or config.lens.hookpoint != "mid_block":
         return None
-    channels = int(unet["block_out_channels"][-1])
-    side = int(unet.get("sample_size", 1)) >> (len(unet["block_out_channels"]) - 1)
-    return config.lens.expansion * channels * (side**2 if config.lens.whole_map else 1)
+    channels = unet.get("block_out_channels")
+    if not isinstance(channels, list) or not channels or not isinstance(channels[-1], int):
+        return None
+    try:
+        height, width = latent_size(unet)
+    except ValueError:  # reported by _model
+        return None
+    halved = 2 ** (len(channels) - 1)
+    positions = math.ceil(height / halved) * math.ceil(width / halved) if config.lens.whole_map else 1
+    return config.lens.expansion * channels[-1] * positions
 
 
 def _unet_config(model: ModelConfig) -> dict[str, Any] | None:
     from audit.models.source import pipeline_source
 
     try:
-        return read_json_object(Path(pipeline_source(model)) / "unet" / "config.json", "the shape of a U-Net")
+        return read_json_object(
+            Path(pipeline_source(model)) / "unet" / "config.json", "the shape of a U-Net", any_number=True
+        )
     except ValueError:  # told by _model, or a model on the hub
         return None
 
@@ -459,7 +508,7 @@ def _host_and_port(uri: str) -> tuple[str, int] | str:
 
 _CHECKS: Mapping[str, Callable[[AuditConfig], Iterator[Problem]]] = {
     "model": _model,
-    "prompts": check_occupations,
+    "prompts": check_prompts,
     "judge": _judge_and_confusion,
     "lens": _lens,
     "quality": _quality,

@@ -6,6 +6,7 @@ Only the standard library is imported here, so that planning and validating a co
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
@@ -199,6 +200,17 @@ class Change(Estimate):
 
 
 @dataclass(frozen=True)
+class ChangeOverPrompts(Change):
+    """The mean of a change over several prompts; its interval and p-value are about these prompts.
+
+    Attributes:
+        like_these: None of fewer prompts than ``audit.measure.over_prompts.FEW_PROMPTS``: too few to speak of others.
+    """
+
+    like_these: LikeThese | None = None
+
+
+@dataclass(frozen=True)
 class TargetSource:
     """Where an attribute's target, the distribution that counts as fair, is from.
 
@@ -285,12 +297,13 @@ class PromptMean:
 
     Attributes:
         value: The figure to read: √max(0, mean of ``squared``), a root mean square over prompts.
-        low: Lower end of its 95 % interval (``mean_over_prompts`` of the squares), None for a single prompt.
+        low: Lower end of its 95 % interval about these prompts, None for a single prompt.
         high: Upper end.
         plug_in: Mean of the prompts' plug-ins, each above the truth.
         expected_at_parity: Mean of what is to be expected of these plug-ins if every prompt is on target.
         soft: Mean of the prompts' soft discrepancies, for comparison with the literature.
         n: Prompts.
+        like_these: The interval for prompts like these; None of few prompts.
     """
 
     value: float
@@ -300,6 +313,7 @@ class PromptMean:
     expected_at_parity: float
     soft: float
     n: int
+    like_these: LikeThese | None = None
 
 
 @dataclass(frozen=True)
@@ -419,7 +433,7 @@ class GroupChange:
         arm: The edited arm.
         attribute: The attribute.
         n: Images that both arms could classify; prompts for the mean over prompts.
-        shares: Change of each group's share, paired.
+        shares: Change of each group's share, paired; of a mean over prompts ``OverPrompts``.
         squared: Change of the squared fairness discrepancy, as counted and paired; negative is fairer.
     """
 
@@ -427,7 +441,7 @@ class GroupChange:
     arm: str
     attribute: str
     n: int
-    shares: dict[str, Estimate]
+    shares: Mapping[str, Estimate]
     squared: Change
 
 

@@ -34,7 +34,9 @@ from audit.measure.zero_shot import ZeroShotJudge
 from audit.mitigate import build_arm
 from audit.models.arm import Arm, Observer
 from audit.models.generator import Generator, load_generator
-from audit.plan import opinions_of
+from audit.plan import opinions_of, prompts_of
+from audit.prompt_lengths import clip_texts
+from audit.readiness import known_occupations
 from audit.records import BASELINE, Attribute, ImageKey, SecondOpinion, Shard, Status
 from audit.rows import FEATURES, opinion_column, outside_column, probability_column, row_schema
 
@@ -133,8 +135,13 @@ def load_parts(config: AuditConfig, lens_path: Path | None, strengths: Strengths
 
     Raises:
         ValueError: If a mitigation is asked for without a lens, or the lens belongs to another model.
+        UnfitModelError: If the model or CLIP does not read one of the audit's texts to its end, or the model cannot be
+            run as it was published.
     """
     generator = load_generator(config.model, config.sampling, config.lens.hookpoint)
+    prompts = prompts_of(config, known_occupations(config.model) or ())
+    if generator.reader is not None:
+        generator.reader.check(prompt.text for prompt in prompts)
     lens = None if lens_path is None else Lens.load(lens_path).to(device_here())
     if lens is not None:
         lens = replace(lens, strengths=lens.strengths | (strengths or {}))
@@ -145,6 +152,8 @@ def load_parts(config: AuditConfig, lens_path: Path | None, strengths: Strengths
         names = ", ".join(mitigation.name for mitigation in config.mitigations)
         raise ValueError(f"mitigations ({names}) edit a model through its lens, found none; dissect the model first")
     clip = load_clip(config.quality, config.model)
+    if clip is not None:
+        clip.reader.check(clip_texts(config, prompts))
     return ShardParts(
         generator=generator,
         judge=load_judge(config.judge, config.model, config.attributes),

@@ -34,6 +34,7 @@ from audit.dissect.strengths import GroupStrength, Strengths, Tried, choose_stre
 from audit.folder_copy import folder_on_disk, folder_to_fill, move_folder
 from audit.models.source import model_fingerprint
 from audit.place import Place, place_of
+from audit.prompt_lengths import lens_texts
 from audit.records import Prompt
 from audit.storage import storage_of
 from ray_jobs.cluster import (
@@ -120,6 +121,8 @@ class LensWorker:
         generator = load_generator(config.model, config.sampling, config.lens.hookpoint)
         if not isinstance(generator, DiffusionGenerator):
             raise ValueError(f"model {config.model.source!r} has no network to dissect; remove the mitigations")
+        if generator.reader is not None:
+            generator.reader.check(lens_texts(config, dissected_prompts(config), generator.reader))
         self._config, self._place, self._generator = config, place_of(directory), generator
         self._judge = load_judge(config.judge, config.model, dissected_groups(config))
 

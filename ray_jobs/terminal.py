@@ -138,9 +138,7 @@ def show_outcome(outcome: AuditOutcome, again: str) -> None:
     console.print(found.lead, markup=False, highlight=False)
     console.print()
     console.print(_discrepancies(story))
-    if len(story.arms) > 1 or any(quality.fid_to_reference for quality in story.result.quality):
-        console.print()
-        console.print(_costs(story))
+    show_edits(story, console)
     if outcome.result.verdicts:
         console.print()
         console.print(_verdicts(outcome.result.verdicts))
@@ -160,6 +158,18 @@ def show_outcome(outcome: AuditOutcome, again: str) -> None:
         console.print(
             f"{shards}\nRun it again to try them again: {again}", style="bold red", markup=False, soft_wrap=True
         )
+
+
+def show_edits(story: Story, console: Console) -> None:
+    """Print what the interventions cost, what they do not control, and which strengths nobody drew."""
+    from reports.steering import steering_notes
+
+    if len(story.arms) > 1 or any(quality.fid_to_reference for quality in story.result.quality):
+        console.print()
+        console.print(_costs(story))
+    for note in steering_notes(story):
+        console.print()
+        console.print(note, style="yellow", markup=False, highlight=False)
 
 
 def _discrepancies(story: Story) -> Table:

@@ -50,6 +50,7 @@ from reports.intersection_tables import combination_tables, dependence_table, to
 from reports.measure_tables import caveats, measures_by_occupation, measures_table
 from reports.pictures import Pictures, data_uri, fit, read_pictures
 from reports.sampling import images_words, sampling_words
+from reports.steering import steering_notes, steering_table
 from reports.story import (
     Story,
     edited_arm,
@@ -204,6 +205,8 @@ def _context(story: Story, pictures: Pictures) -> dict[str, Any]:
         "has_reference": "fid_to_reference" in quality_figures(story),
         "signatures": signature_table(story),
         "features": feature_sections(story),
+        "steering_notes": steering_notes(story),
+        "steering_table": partial(steering_table, story),
         "strongest_occupations": partial(strongest_occupations, story),
         "thumbnails": pictures.features,
         "lens": result.lens,

@@ -1,6 +1,6 @@
 """What a config needs from this machine is checked before any work, and told at its place in the file."""
 
-import json
+import shutil
 import socket
 from pathlib import Path
 
@@ -44,15 +44,10 @@ def closed_port():
 
 
 @pytest.fixture
-def pipeline(tmp_path):
-    """The files of a pipeline that readiness looks at: no network is loaded."""
-    directory = tmp_path / "sd"
-    (directory / "unet").mkdir(parents=True)
-    (directory / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
-    (directory / "unet" / "diffusion_pytorch_model.safetensors").touch()
-    (directory / "unet" / "config.json").write_text(json.dumps({"block_out_channels": [8, 16], "sample_size": 8}))
+def pipeline(tiny_pipeline, tmp_path):
+    """A pipeline of its own, and a file that stands for its judge."""
     (tmp_path / "judge.safetensors").touch()
-    return directory
+    return shutil.copytree(tiny_pipeline, tmp_path / "sd")
 
 
 def problems(**sections):
@@ -93,7 +88,7 @@ def test_a_missing_model_is_told(source, message):
 
 
 def test_only_safetensors_of_the_asked_variant_will_do(pipeline):
-    assert "variant 'fp16'" in problems(model={"source": "sd", "variant": "fp16"}, **OUTSIDE)["model.source"]
+    assert "not 'fp16'" in problems(model={"source": "sd", "variant": "fp16"}, **OUTSIDE)["model.variant"]
     (pipeline / "unet" / "diffusion_pytorch_model.safetensors").rename(pipeline / "unet" / "weights.bin")
     assert "expected safetensors weights" in problems(model={"source": "sd"}, **OUTSIDE)["model.source"]
 
@@ -195,6 +190,14 @@ def test_more_latents_than_there_are_is_an_impossible_shape(pipeline):
     found = problems(model=model, lens={"k": 33, "expansion": 2, "features_per_group": 32}, **OUTSIDE)
     assert found == {"lens.k": "expected at most the 32 latents that there will be, found 33; raise lens.expansion"}
     assert problems(model=model, lens={"k": 33, "expansion": 2, "whole_map": True}, **OUTSIDE) == {}
+
+
+def test_a_lens_of_an_older_format_is_refused_before_any_worker_starts(pipeline, tmp_path):
+    (tmp_path / "lens.json").write_text('{"format_version": 1}')
+    found = problems(model={"source": str(pipeline)}, lens={"path": str(tmp_path)}, **OUTSIDE)
+    assert found["lens.path"].startswith("expected a lens of format 2, found format 1 in")
+    (tmp_path / "lens.json").write_text("{")
+    assert "lens.path" in problems(model={"source": str(pipeline)}, lens={"path": str(tmp_path)}, **OUTSIDE)
 
 
 def test_a_lens_and_its_hookpoint_must_exist(pipeline):

@@ -87,11 +87,11 @@ def _predictions(plain: Mapping[str, Any]) -> Iterator[str]:
         return
     yield from ("", "## Prompts that the lens was not made from", "")
     yield "Root-mean-square error of the strength where each prompt is predicted from all others by one U-Net call:"
-    yield from ("", "| attribute | group | error | error of the median | used |", "| --- | --- | --- | --- | --- |")
+    yield from ("", "| attribute | group | error | error of the mean | used |", "| --- | --- | --- | --- | --- |")
     for attribute, by_group in lines.items():
         used = "predicted" if is_trusted(by_group, plain["groups"][attribute]) else "searched"
         for group, line in by_group.items():
-            yield f"| {attribute} | {group} | {line.error:.2f} | {line.error_of_median:.2f} | {used} |"
+            yield f"| {attribute} | {group} | {line.error:.2f} | {line.error_of_mean:.2f} | {used} |"
 
 
 def _steps(plain: Mapping[str, Any]) -> Iterator[str]:

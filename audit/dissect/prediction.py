@@ -24,9 +24,9 @@ FEWEST_PROMPTS = 4
 TRUSTED_ERROR = 0.5
 """Largest left-out error of a strength that is trusted: one rung of the ladder where it is fine."""
 EXACT = 0.05
-"""Error that is trusted whatever the median does: all prompts then take the same strength, within a tenth of a rung."""
+"""Error that is trusted whatever the mean does: all prompts then take the same strength, within a tenth of a rung."""
 TRUSTED_RATIO = 0.75
-"""A line must err at most this much of what the median does, or the projection says nothing about the prompt."""
+"""A line must err at most this much of what the others' mean does, or the projection says little about the prompt."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class StrengthLine:
         slope: Strength per unit of the projection.
         highest: Largest strength that the search handed out for the group.
         error: Root-mean-square error where each prompt is predicted from all others.
-        error_of_median: The same for the median of the others, which ignores the prompt.
+        error_of_mean: The same for the mean of the others, which ignores the prompt.
         prompts: How many prompts it was fitted on.
     """
 
@@ -46,13 +46,13 @@ class StrengthLine:
     slope: float
     highest: float
     error: float
-    error_of_median: float
+    error_of_mean: float
     prompts: int
 
     @property
     def trusted(self) -> bool:
         """Whether an unseen prompt's strength may be taken from it."""
-        return self.error <= max(EXACT, min(TRUSTED_ERROR, TRUSTED_RATIO * self.error_of_median))
+        return self.error <= max(EXACT, min(TRUSTED_ERROR, TRUSTED_RATIO * self.error_of_mean))
 
     def strength(self, projection: float) -> GroupStrength:
         """Predict a strength."""
@@ -75,14 +75,14 @@ def fit_line(projections: Sequence[float], strengths: Sequence[float]) -> Streng
         return None
     left_out = [np.arange(len(x)) != row for row in range(len(x))]
     predicted = [_clipped(_least_squares(x[rest], y[rest]), x[~rest], y[rest].max())[0] for rest in left_out]
-    medians = [float(np.median(y[rest])) for rest in left_out]
+    means = [float(y[rest].mean()) for rest in left_out]
     intercept, slope = _least_squares(x, y)
     return StrengthLine(
         intercept=intercept,
         slope=slope,
         highest=float(y.max()),
         error=_root_mean_square(np.asarray(predicted) - y),
-        error_of_median=_root_mean_square(np.asarray(medians) - y),
+        error_of_mean=_root_mean_square(np.asarray(means) - y),
         prompts=len(x),
     )
 

@@ -17,12 +17,9 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from torch import Tensor
 
+from audit.measure.captions import group_captions
 from audit.measure.embedders import ClipEmbedder
 from audit.measure.perceived import FloatArray, Perceived, perceived
-from audit.plan import group_phrase, prompt_text
-
-TEMPLATE = "a face photo of {a} {occupation}"
-"""Each group is asked for as a person of no occupation: ``a face photo of an old person``."""
 
 
 class ZeroShotJudge:
@@ -59,17 +56,3 @@ class ZeroShotJudge:
         """Return the softmax over the captions ``(groups, d)``, shape ``(n, groups)``."""
         shares: FloatArray = softmax(self._clip.logit_scale * embeddings @ texts.T, axis=1).astype(np.float32)
         return shares
-
-
-def group_captions(attribute: str, groups: Sequence[str]) -> list[str]:
-    """Return what CLIP is asked about each group: ``a face photo of a tan skinned person``.
-
-    Raises:
-        ValueError: There are fewer than two groups to choose from.
-    """
-    if len(groups) < 2:
-        raise ValueError(
-            f"a zero-shot judge needs at least 2 groups of {attribute!r} to choose from, got {list(groups)}"
-        )
-    phrases = (group_phrase(attribute, group.replace("_", " ")) for group in groups)
-    return [prompt_text(TEMPLATE, f"{phrase} person") for phrase in phrases]

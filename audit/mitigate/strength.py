@@ -84,25 +84,40 @@ def try_strengths(
 
 @dataclass(frozen=True)
 class _Seen:
-    """What a judge saw in n images: probabilities (n, groups) by attribute, and (n,) whether there is no face."""
+    """What a judge saw in n images.
+
+    Attributes:
+        probabilities: Attribute → (n, groups).
+        places: Attribute → (n,) most probable group, −1 where it is one that the config leaves out.
+        faceless: (n,) whether there is no face.
+    """
 
     probabilities: dict[str, NDArray[np.float32]]
+    places: dict[str, NDArray[np.int64]]
     faceless: NDArray[np.bool_]
 
     @classmethod
     def of(cls, perceived: Perceived) -> _Seen:
         faceless = np.array([status in (Status.NO_FACE, Status.FAILED) for status in perceived.statuses])
-        return cls(perceived.probabilities, faceless)
+        places = {
+            name: np.where(perceived.lies_outside(name), -1, values.argmax(1))
+            for name, values in perceived.probabilities.items()
+        }
+        return cls(perceived.probabilities, places, faceless)
 
     def rows(self, rows: Sequence[int] | NDArray[np.intp]) -> _Seen:
-        return _Seen({name: values[rows] for name, values in self.probabilities.items()}, self.faceless[rows])
+        return _Seen(
+            {name: values[rows] for name, values in self.probabilities.items()},
+            {name: places[rows] for name, places in self.places.items()},
+            self.faceless[rows],
+        )
 
 
 def _compared(strength: float, attribute: str, group: int, before: _Seen, after: _Seen) -> Tried:
     """Compare the images of one group with the same seeds unedited."""
     changed = {
-        name: float((after.faceless | (values.argmax(1) != before.probabilities[name].argmax(1))).mean())
-        for name, values in after.probabilities.items()
+        name: float((after.faceless | (places != before.places[name])).mean())
+        for name, places in after.places.items()
         if name != attribute
     }
     shown = np.where(after.faceless, 0.0, after.probabilities[attribute][:, group])
