@@ -38,6 +38,7 @@ from audit.measure.multiplicity import benjamini_hochberg
 from audit.measure.over_prompts import like_these, mean_of_these_prompts
 from audit.measure.samples import Samples
 from audit.measure.span import Span
+from audit.measure.stratified import pooled_share
 from audit.records import (
     Attribute,
     Corrected,
@@ -82,7 +83,7 @@ def overall_result(
     everything = np.zeros(len(rows.statuses), dtype=np.int64)
     pool = _Counted.of(rows, attribute, [pooled_target(targets, images, attribute)], (None,), everything)
     (result,) = pool.results(matrix)
-    return replace(result, mean_over_prompts=prompts.mean())
+    return replace(prompts.pooled(result), mean_over_prompts=prompts.mean())
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,8 @@ class _Counted:
         measured = np.flatnonzero(counts.sum(axis=1) >= LEAST_IMAGES)
         kept = known & np.isin(places, measured)
         owners, goals = np.searchsorted(measured, places[kept]), np.asarray(targets, dtype=np.float64)
-        labels = Samples.of(np.eye(groups)[codes[kept]], owners, len(measured), _strata(rows, kept))
+        strata = _strata(rows, kept, pooled=names == (None,))
+        labels = Samples.of(np.eye(groups)[codes[kept]], owners, len(measured), strata)
         return cls(
             arm=rows.arm,
             attribute=attribute,
@@ -210,6 +212,18 @@ class _Counted:
                 target=self._by_group(target),
                 measures=group_measures(counts, target) if n and len(counts) <= MOST_GROUPS else {},
             )
+
+    def pooled(self, result: GroupResult) -> GroupResult:
+        """Return the result of all images together with its shares and measures as those of these prompts."""
+        if not result.n:
+            return result
+        images = self.counts.sum(axis=1)
+        target = [result.target[group] for group in self.attribute.groups]
+        return replace(
+            result,
+            shares=self._by_group(pooled_share(group, images) for group in self.counts.T),
+            measures=group_measures(self.counts, target) if result.measures else {},
+        )
 
     def mean(self) -> PromptMean | None:
         """Average over the prompts that are measured; None where there is none."""
@@ -256,10 +270,15 @@ class _Counted:
         return dict(zip(self.attribute.groups, values, strict=True))
 
 
-def _strata(rows: ArmRows, kept: NDArray[np.bool_]) -> Ints | None:
-    """Return the stratum of each image that is kept: a prompt's own group, also where prompts are pooled."""
-    groups = rows.stratum_codes()
-    return None if groups is None else (rows.prompt_numbers() * (groups.max() + 1) + groups)[kept]
+def _strata(rows: ArmRows, kept: NDArray[np.bool_], *, pooled: bool) -> Ints | None:
+    """Return the stratum of each image that is kept, None where they are drawn alike.
+
+    A pool of prompts has so many images of each, and an arm that steers images so many of each group in every prompt.
+    """
+    groups, prompts = rows.stratum_codes(), rows.prompt_numbers()
+    if groups is None:
+        return np.asarray(prompts[kept]) if pooled else None
+    return np.asarray((prompts * (groups.max() + 1) + groups)[kept])
 
 
 def adjusted(results: Sequence[GroupResult]) -> tuple[GroupResult, ...]:

@@ -329,7 +329,7 @@ class GroupResult:
         attribute: The attribute.
         n: Classified images.
         statuses: Images by their status for this attribute.
-        shares: Share of each group among the classified images.
+        shares: Share of each group among the classified images; on overall rows ``OverPrompts``.
         fairness_discrepancy: None below two classified images.
         bounds: Share of each group among *all* images, whatever the unclassified ones show.
         discrepancy_bounds: Likewise the fairness discrepancy; None where there is no image.
@@ -345,7 +345,7 @@ class GroupResult:
     attribute: str
     n: int
     statuses: dict[str, int]
-    shares: dict[str, Estimate]
+    shares: Mapping[str, Estimate]
     fairness_discrepancy: FairnessDiscrepancy | None
     bounds: dict[str, Range] = field(default_factory=dict)
     discrepancy_bounds: Range | None = None
