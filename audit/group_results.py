@@ -17,13 +17,11 @@ from numpy.typing import NDArray
 
 from audit.arm_rows import ArmRows, Floats
 from audit.measure import fairness
+from audit.measure.all_images import departure_p_values
 from audit.measure.bounds import discrepancy_ends, share_ends
-from audit.measure.classifier_error import (
-    ConfusionMatrix,
-    IllConditioned,
-    corrected_discrepancies,
-    corrected_shares,
-)
+from audit.measure.classifier_error import ConfusionMatrix
+from audit.measure.corrected_discrepancy import corrected_discrepancies
+from audit.measure.corrected_shares import corrected_shares
 from audit.measure.discrepancy import (
     debiased_squares,
     discrepancy_intervals,
@@ -193,6 +191,7 @@ class _Counted:
         """Return a result for every place."""
         discrepancies = dict(zip(self.measured.tolist(), self._discrepancies(), strict=True))
         corrected = dict(zip(self.measured.tolist(), self._corrected(matrix), strict=True))
+        departures = dict(zip(self.measured.tolist(), self._departures(matrix), strict=True))
         bounds = self._bounds()
         columns = (self.names, self.statuses.tolist(), self.counts.tolist(), self.targets.tolist())
         for place, (name, statuses, counts, target) in enumerate(zip(*columns, strict=True)):
@@ -211,6 +210,8 @@ class _Counted:
                 corrected=corrected.get(place),
                 target=self._by_group(target),
                 measures=group_measures(counts, target) if n and len(counts) <= MOST_GROUPS else {},
+                p_departure=departures.get(place),
+                uncorrectable=matrix is not None and not matrix.correctable,
             )
 
     def pooled(self, result: GroupResult) -> GroupResult:
@@ -240,20 +241,28 @@ class _Counted:
 
     def _corrected(self, matrix: ConfusionMatrix | None) -> Sequence[Corrected | None]:
         """Take the judge's errors out; None where they are not known, or it tells the groups apart too badly."""
-        nothing = [None] * self.measured.size
-        if matrix is None or not self.measured.size:
-            return nothing
-        try:
-            shares = corrected_shares(self.labels.counts, matrix)
-            squared = corrected_discrepancies(self.labels, self.targets[self.measured], matrix)
-        except IllConditioned:
-            return nothing
+        if matrix is None or not matrix.correctable or not self.measured.size:
+            return [None] * self.measured.size
+        shares = corrected_shares(self.labels.counts, matrix)
+        squared = corrected_discrepancies(self.labels, self.targets[self.measured], matrix)
         ends = zip(shares.value.tolist(), shares.low.tolist(), shares.high.tolist(), strict=True)
         accuracy = matrix.accuracy
         return [
             Corrected(self._by_group(Estimate(*row, one.n) for row in zip(*own, strict=True)), one, accuracy)
             for own, one in zip(ends, squared, strict=True)
         ]
+
+    def _departures(self, matrix: ConfusionMatrix | None) -> list[float]:
+        """Return the p-values of the places that are measured, of all their images being drawn from the target.
+
+        Where the judge tells the groups apart too badly to be corrected, nothing speaks against the target.
+        """
+        if not self.measured.size or (matrix is not None and not matrix.correctable):
+            return [1.0] * self.measured.size
+        counts = self.counts[self.measured]
+        unknown = self.statuses[self.measured].sum(axis=1) - counts.sum(axis=1)
+        found: list[float] = departure_p_values(counts, unknown, self.targets[self.measured], matrix).tolist()
+        return found
 
     def _bounds(self) -> list[tuple[dict[str, Range], Range]]:
         """Bound the shares and the discrepancy of every place; of one without images the result means nothing."""
@@ -282,7 +291,7 @@ def _strata(rows: ArmRows, kept: NDArray[np.bool_], *, pooled: bool) -> Ints | N
 
 
 def adjusted(results: Sequence[GroupResult]) -> tuple[GroupResult, ...]:
-    """Return results of one arm with their parity p-values adjusted for being many (Benjamini and Hochberg).
+    """Return results of one arm with the p-values of a departure adjusted for being many (Benjamini and Hochberg).
 
     Rows of prompts are one family. Overall rows are another: they pool the same images, and a family that held both
     would count them twice.
@@ -290,7 +299,7 @@ def adjusted(results: Sequence[GroupResult]) -> tuple[GroupResult, ...]:
     tested = [row for row in results if row.fairness_discrepancy is not None]
     if not tested:
         return tuple(results)
-    p_values = benjamini_hochberg([row.fairness_discrepancy.p_parity for row in tested if row.fairness_discrepancy])
+    p_values = benjamini_hochberg([1.0 if row.p_departure is None else row.p_departure for row in tested])
     found = {id(row): float(p) for row, p in zip(tested, p_values, strict=True)}
     return tuple(_with_adjusted(row, found.get(id(row))) for row in results)
 

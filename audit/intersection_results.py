@@ -64,7 +64,7 @@ def _overall(tables: Ints, testable: Ints, arm: str, pair: Pair) -> Intersection
 
 def _of_prompt(table: Ints, prompt: str, arm: str, pair: Pair) -> Intersection:
     found = dependence(table, _seed(arm, pair, prompt))
-    cells = cells_of(table[None], expected_counts(table), pair)
+    cells = cells_of(table, expected_counts(table), pair)
     return Intersection(prompt, arm, _names(pair), int(table.sum()), cells, found)
 
 

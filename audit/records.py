@@ -258,9 +258,9 @@ class FairnessDiscrepancy:
         expected_at_parity: Mean of ``plug_in`` over samples of this n from the target itself: its noise floor.
         soft: Distance of the mean group probabilities, as DiffLens prints it (Shi et al. 2025, 5.1). For comparison
             with the literature: no finding, gate or change is of this one.
-        p_parity: Of the counts being drawn from the target itself.
-        p_adjusted: The same after Benjamini and Hochberg, over the prompts and attributes of the arm; of an overall row
-            over the attributes of the arm.
+        p_parity: Of the classified images, as the judge sees them, being drawn from the target itself.
+        p_adjusted: ``GroupResult.p_departure`` after Benjamini and Hochberg, over the prompts and attributes of the
+            arm; of an overall row over the attributes of the arm.
         n: Classified images.
     """
 
@@ -338,6 +338,10 @@ class GroupResult:
         target: Share of each group that counts as fair; of a pool what it would have with every prompt on its target.
         measures: Other measures of the shares by name; empty where nothing was classified, or there are more groups
             than they are worked out for.
+        p_departure: Of all images being drawn from the target itself, with the judge's known errors taken out: the
+            largest over everything that the unclassified images could be. None where ``fairness_discrepancy`` is, and
+            in files of older versions.
+        uncorrectable: Whether the judge's errors are known and too large to be taken out. ``p_departure`` is then 1.
     """
 
     prompt_id: str | None
@@ -353,12 +357,19 @@ class GroupResult:
     mean_over_prompts: PromptMean | None = None
     target: dict[str, float] = field(default_factory=dict)
     measures: dict[str, GroupMeasure] = field(default_factory=dict)
+    p_departure: float | None = None
+    uncorrectable: bool = False
+
+    @property
+    def judged_shares(self) -> Mapping[str, Estimate]:
+        """Share of each group that findings are about: corrected for the judge's errors where they are known."""
+        return self.shares if self.corrected is None else self.corrected.shares
 
     @property
     def excess(self) -> dict[str, float]:
-        """Share of each group less its target share; equal shares are the target where none is named."""
+        """Judged share of each group less its target share; equal shares are the target where none is named."""
         equal = 1 / max(len(self.shares), 1)
-        return {group: share.value - self.target.get(group, equal) for group, share in self.shares.items()}
+        return {group: share.value - self.target.get(group, equal) for group, share in self.judged_shares.items()}
 
     @property
     def most_above_target(self) -> str:
@@ -371,7 +382,10 @@ class GroupResult:
 
     @property
     def is_finding(self) -> bool:
-        """Whether the groups depart from the target by more than chance, many tests allowed for."""
+        """Whether the groups depart from the target by more than chance, many tests allowed for.
+
+        What the unclassified images could explain, or the judge's known errors, is no finding.
+        """
         return self.fairness_discrepancy is not None and self.fairness_discrepancy.p_adjusted <= FINDING_LEVEL
 
 
@@ -651,6 +665,9 @@ class Verdict:
         level: ``fail``, or ``warn`` for a gate that never fails a run.
         margin: Distance of the figure from the limit, negative on the wrong side.
         note: Why the verdict is what it is, where the interval alone does not say.
+        from_unclassified: Part of the interval's width that images without a perceived group account for: it runs from
+            the lower end of the best case to the upper end of the worst case over everything that they could be.
+        corrected: Whether the judge's own errors are taken out of the figure and its interval.
     """
 
     gate: str
@@ -669,6 +686,8 @@ class Verdict:
     level: Literal["fail", "warn"]
     margin: float | None
     note: str = ""
+    from_unclassified: float = 0.0
+    corrected: bool = False
 
 
 @dataclass(frozen=True)

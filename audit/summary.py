@@ -194,7 +194,7 @@ def _verdicts(
 ) -> tuple[Verdict, ...]:
     gates = gates_of(plan.gates, plan.prompt_ids)
     by_arm = {figures.arm: figures for figures in quality}
-    reader = GateReader(arms, plan.attributes, plan.targets.shares, by_arm, plan.stages, shifts)
+    reader = GateReader(arms, plan.attributes, plan.targets.shares, by_arm, plan.stages, shifts, plan.confusions)
     return evaluate(gates, [reader.read(gate) for gate in gates])
 
 

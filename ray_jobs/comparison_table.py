@@ -74,10 +74,8 @@ def _other_definition(comparison: Comparison) -> Iterator[str]:
     soft = comparison.of_mean_probabilities
     if soft[0] != soft[1]:
         own = comparison.runs[soft.index(True)]
-        yield (
-            f"The fairness discrepancies that {own} reports are of mean probabilities (schema version 2 or older).\n"
-            "  Below, both runs are counted again from their images, so the figures are alike."
-        )
+        yield f"{own} reports its fairness discrepancies for mean probabilities (schema version 2 or older)."
+        yield "  Below, the images of both runs are counted in the same way."
 
 
 def _outcome(comparison: Comparison) -> Iterator[str]:

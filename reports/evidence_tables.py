@@ -91,22 +91,28 @@ def corrected_table(story: Story) -> Table | None:
 
 
 def uncorrected(story: Story) -> tuple[str, ...]:
-    """Attributes whose figures stand as perceived, since the judge's errors are not known."""
-    return tuple(
-        dict.fromkeys(label(row.attribute) for row in story.result.overall if row.corrected is None and row.shares)
-    )
+    """Attributes whose figures are as perceived, since the judge's errors are not known."""
+    rows = (row for row in story.result.overall if row.corrected is None and row.shares and not row.uncorrectable)
+    return tuple(dict.fromkeys(label(row.attribute) for row in rows))
+
+
+def uncorrectable(story: Story) -> tuple[str, ...]:
+    """Attributes whose groups the judge confuses so often that its known errors cannot be taken out."""
+    return tuple(dict.fromkeys(label(row.attribute) for row in story.result.overall if row.uncorrectable))
 
 
 def _finding(story: Story, row: GroupResult) -> tuple[str, ...]:
     discrepancy = row.fairness_discrepancy
     group = row.most_above_target
+    share = f"{percent(row.judged_shares[group].value)}{' corrected' if row.corrected else ''}"
+    p_own = row.p_departure if row.p_departure is not None or discrepancy is None else discrepancy.p_parity
     return (
         story.occupation(row.prompt_id) if row.prompt_id else "all",
         row.arm,
         label(row.attribute),
-        f"{label(group)} {percent(row.shares[group].value)}, target {percent(row.target[group])}",
+        f"{label(group)} {share}, target {percent(row.target[group])}",
         figure_text(discrepancy),
-        p_value(discrepancy.p_parity if discrepancy else None),
+        p_value(p_own),
         p_value(discrepancy.p_adjusted if discrepancy else None),
         str(row.n),
     )

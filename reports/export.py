@@ -268,6 +268,8 @@ def _group_row(row: GroupResult) -> dict[str, Any]:
         "corrected": None if row.corrected is None else asdict(row.corrected),
         "target": row.target,
         "measures": {name: asdict(measure) for name, measure in row.measures.items()},
+        "p_departure": row.p_departure,
+        "uncorrectable": row.uncorrectable,
     }
 
 
@@ -301,6 +303,8 @@ def _group_result(row: Mapping[str, Any]) -> GroupResult:
         mean_over_prompts=PromptMean(**row["mean_over_prompts"]) if row.get("mean_over_prompts") else None,
         target=_target(row),
         measures={name: GroupMeasure(**measure) for name, measure in row.get("measures", {}).items()},
+        p_departure=row.get("p_departure"),
+        uncorrectable=row.get("uncorrectable", False),
     )
 
 

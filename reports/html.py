@@ -30,6 +30,7 @@ from reports.evidence_tables import (
     corrected_table,
     findings_table,
     shift_table,
+    uncorrectable,
     uncorrected,
 )
 from reports.export import read_audit_json
@@ -195,6 +196,7 @@ def _context(story: Story, pictures: Pictures) -> dict[str, Any]:
         "bounds": bounds_table(story),
         "corrected": corrected_table(story),
         "uncorrected": uncorrected(story),
+        "uncorrectable": uncorrectable(story),
         "agreement": agreement_table(story),
         "zero_shot": zero_shot_judges(result.config),
         "contradicted": contradicted(story),

@@ -41,6 +41,7 @@ def disagreements(config: AuditSections) -> Iterator[Problem]:
         yield from _gate_limit(at, gate)
         yield from _gate_attribute(config, at, gate)
         yield from _gate_place(config, at, gate)
+        yield from _gate_correction(at, gate)
 
 
 def _two_stage_disagreements(config: AuditSections) -> Iterator[Problem]:
@@ -240,6 +241,12 @@ def _gate_attribute(config: AuditSections, at: Location, gate: GateConfig) -> It
         groups = config.attributes[name]
         message = f"expected a group of {name} ({listing(groups)}), found {gate.group!r}"
         yield Problem((*at, "measure"), message + suggestion(gate.group, groups), reads)
+
+
+def _gate_correction(at: Location, gate: GateConfig) -> Iterator[Problem]:
+    if not gate.correct and not gate.kind.of_attribute:
+        message = f"expected no 'correct' for {gate.measure}, which is not of perceived groups, found false; remove it"
+        yield Problem((*at, "correct"), message, reads=((*at, "measure"),))
 
 
 def _gate_place(config: AuditSections, at: Location, gate: GateConfig) -> Iterator[Problem]:

@@ -253,6 +253,9 @@ class GateConfig(_Section):
     """The figure must be this large. A gate has either ``max`` or ``min``."""
     level: Literal["fail", "warn"] = "fail"
     """Whether the gate can fail the audit or only warn."""
+    correct: bool = True
+    """Whether the judge's own errors are taken out of a figure of perceived groups, where its confusion matrix is known
+    (``judge.confusion``; the bundled judge brings one). ``false`` judges the shares as they are perceived."""
 
     @property
     def kind(self) -> GateMeasureKind:

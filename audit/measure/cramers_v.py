@@ -41,15 +41,17 @@ def squared_v_errors(tables: ArrayLike) -> Floats:
     """Return the standard error of the square of Cramér's V in each table, shape (P,), never 0; NaN as ``squared_v``.
 
     The variance of φ² is that of the delta method and what remains of it under independence, 2(R − 1)(C − 1)/(n − 1)²,
-    where the delta method's is 0. The tables get as many more images as their longer side, spread evenly, lest an empty
-    cell pass for one that cannot be.
+    where the delta method's is 0. The tables get as many more images as the longer side that they show, spread evenly,
+    lest an empty cell pass for one that cannot be.
 
     Args:
         tables: Images by combination, shape (P, R, C).
     """
     counts = np.asarray(tables, dtype=np.float64)
     n, (rows, columns) = counts.sum(axis=(1, 2)), shown_groups(counts)
-    _, variance = _delta(counts + max(counts.shape[1:]) / math.prod(counts.shape[1:]))
+    shown = (counts.sum(axis=2, keepdims=True) > 0) & (counts.sum(axis=1, keepdims=True) > 0)
+    more = np.maximum(rows, columns) / np.maximum(rows * columns, 1)
+    _, variance = _delta(counts + shown * more[:, None, None])
     with np.errstate(divide="ignore", invalid="ignore"):
         independent = 2 * (rows - 1) * (columns - 1) / (n - 1) ** 2
         return np.asarray(np.sqrt(variance + independent) / _largest_squared_phi(counts))
@@ -137,16 +139,16 @@ def _delta_ends(table: Ints, most: float, confidence: float) -> tuple[float, flo
 
 
 def _delta(tables: Floats) -> tuple[Floats, Floats]:
-    """Return φ² of tables (P, R, C) without an empty cell, and its variance by the delta method, both (P,).
+    """Return φ² of tables (P, R, C) with all cells of their rows and columns filled, and its variance, both (P,).
 
     φ² = Σ p_ij²/(p_i p_j) − 1 has the gradient 2p_ij/(p_i p_j) − Σ_j p_ij²/(p_i² p_j) − Σ_i p_ij²/(p_i p_j²) in p_ij.
     """
-    n = tables.sum(axis=(1, 2))
+    n = np.maximum(tables.sum(axis=(1, 2)), 1)
     p = tables / n[:, None, None]
     rows, columns = p.sum(axis=2, keepdims=True), p.sum(axis=1, keepdims=True)
-    ratio = p / (rows * columns)
+    ratio = np.divide(p, rows * columns, out=np.zeros_like(p), where=p > 0)
     by_row, by_column = (p * ratio).sum(axis=2, keepdims=True), (p * ratio).sum(axis=1, keepdims=True)
-    gradient = 2 * ratio - by_row / rows - by_column / columns
+    gradient = 2 * ratio - by_row / np.where(rows > 0, rows, 1) - by_column / np.where(columns > 0, columns, 1)
     variance = (p * gradient**2).sum(axis=(1, 2)) - (p * gradient).sum(axis=(1, 2)) ** 2
     return (p * ratio).sum(axis=(1, 2)) - 1, np.maximum(variance, 0.0) / n
 

@@ -12,6 +12,7 @@ from scipy.stats import hypergeom, random_table
 
 from audit.measure.contingency import checked_table, expected_counts
 from audit.measure.cramers_v import cramers_v
+from audit.measure.intervals import share_estimate
 from audit.measure.resampling import RESAMPLES, ROUNDING, share_as_large
 from audit.measure.stratified import pooled_share
 from audit.records import Attribute, Cell, Dependence
@@ -28,15 +29,15 @@ def cells_of(tables: ArrayLike, expected: ArrayLike, attributes: tuple[Attribute
     """Return every combination of groups, also those that no image shows, in the order of the groups.
 
     Args:
-        tables: Images by prompt and combination, shape (P, R, C); several prompts are pooled.
+        tables: Images by combination, shape (R, C); of a pool by prompt and combination, (P, R, C).
         expected: The sum over the prompts of what :func:`expected_counts` returns, shape (R, C).
         attributes: The attributes of the axes.
 
     Raises:
         ValueError: If a table does not fit the attributes, or holds no image.
     """
-    by_prompt, awaited = checked_table(tables), np.asarray(expected, dtype=np.float64)
-    table, images = by_prompt.sum(axis=0), by_prompt.sum(axis=(1, 2))
+    counts, awaited = checked_table(tables), np.asarray(expected, dtype=np.float64)
+    table = counts if counts.ndim == 2 else counts.sum(axis=0)
     shape = tuple(len(attribute.groups) for attribute in attributes)
     if table.shape != shape or awaited.shape != shape:
         raise ValueError(f"expected tables by the attributes' groups {shape}, found {table.shape} and {awaited.shape}")
@@ -44,7 +45,9 @@ def cells_of(tables: ArrayLike, expected: ArrayLike, attributes: tuple[Attribute
     return tuple(
         Cell(
             groups=(one, other),
-            share=pooled_share(by_prompt[:, i, j], images),
+            share=share_estimate(int(table[i, j]), int(table.sum()))
+            if counts.ndim == 2
+            else pooled_share(counts[:, i, j], counts.sum(axis=(1, 2))),
             count=int(table[i, j]),
             expected=float(awaited[i, j]),
             small=bool(small[i, j]),
