@@ -37,6 +37,7 @@ from audit.measure.over_prompts import like_these, mean_of_these_prompts
 from audit.measure.samples import Samples
 from audit.measure.span import Span
 from audit.measure.stratified import pooled_share
+from audit.measure.worst import worst
 from audit.records import (
     Attribute,
     Corrected,
@@ -47,6 +48,7 @@ from audit.records import (
     PromptMean,
     Range,
     Status,
+    WorstPrompt,
 )
 from audit.targets import Targets, pooled_target, target_of
 
@@ -81,7 +83,7 @@ def overall_result(
     everything = np.zeros(len(rows.statuses), dtype=np.int64)
     pool = _Counted.of(rows, attribute, [pooled_target(targets, images, attribute)], (None,), everything)
     (result,) = pool.results(matrix)
-    return replace(prompts.pooled(result), mean_over_prompts=prompts.mean())
+    return replace(prompts.pooled(result), mean_over_prompts=prompts.mean(), worst_prompt=prompts.worst())
 
 
 @dataclass(frozen=True)
@@ -231,6 +233,14 @@ class _Counted:
         if not self.measured.size:
             return None
         return prompt_mean(self.squares(), self.soft)
+
+    def worst(self) -> WorstPrompt | None:
+        """Return the prompt that is measured farthest from its target; None where none is measured."""
+        if not self.measured.size:
+            return None
+        found = worst(self.labels, self.targets[self.measured])
+        prompt = self.names[int(self.measured[found.place])]
+        return WorstPrompt(str(prompt), found.value, found.low, found.high, found.n, self.measured.size)
 
     def squares(self) -> PromptSquares:
         """Return the squared discrepancies of the places that are measured."""

@@ -317,6 +317,28 @@ class PromptMean:
 
 
 @dataclass(frozen=True)
+class WorstPrompt:
+    """The prompt with the largest fairness discrepancy, chosen for that.
+
+    Attributes:
+        prompt_id: The prompt.
+        value: Its discrepancy.
+        low: Lower end of the 95 % interval, which holds both the chosen prompt's true discrepancy and the largest true
+            one of all prompts, at once.
+        high: Upper end.
+        n: Classified images of the prompt.
+        prompts: How many it was chosen from.
+    """
+
+    prompt_id: str
+    value: float
+    low: float
+    high: float
+    n: int
+    prompts: int
+
+
+@dataclass(frozen=True)
 class GroupResult:
     """One attribute of one arm, of one prompt or overall (``prompt_id`` None).
 
@@ -335,6 +357,7 @@ class GroupResult:
         discrepancy_bounds: Likewise the fairness discrepancy; None where there is no image.
         corrected: None where the judge's confusion matrix is not known: the figures are uncorrected.
         mean_over_prompts: On overall rows, where a prompt has at least two classified images.
+        worst_prompt: Likewise; None in files of older versions.
         target: Share of each group that counts as fair; of a pool what it would have with every prompt on its target.
         measures: Other measures of the shares by name; empty where nothing was classified, or there are more groups
             than they are worked out for.
@@ -355,6 +378,7 @@ class GroupResult:
     discrepancy_bounds: Range | None = None
     corrected: Corrected | None = None
     mean_over_prompts: PromptMean | None = None
+    worst_prompt: WorstPrompt | None = None
     target: dict[str, float] = field(default_factory=dict)
     measures: dict[str, GroupMeasure] = field(default_factory=dict)
     p_departure: float | None = None
