@@ -138,6 +138,7 @@ def show_outcome(outcome: AuditOutcome, again: str) -> None:
     console.print(found.lead, markup=False, highlight=False)
     console.print()
     console.print(_discrepancies(story))
+    _show_outside(console, story)
     show_edits(story, console)
     if outcome.result.verdicts:
         console.print()
@@ -158,6 +159,14 @@ def show_outcome(outcome: AuditOutcome, again: str) -> None:
         console.print(
             f"{shards}\nRun it again to try them again: {again}", style="bold red", markup=False, soft_wrap=True
         )
+
+
+def _show_outside(console: Console, story: Story) -> None:
+    """Say of which attributes images lie outside the audited groups."""
+    from reports.outside_groups import outside_lines
+
+    for line in outside_lines(story):
+        console.print(line, style="yellow", markup=False, highlight=False)
 
 
 def show_edits(story: Story, console: Console) -> None:

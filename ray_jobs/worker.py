@@ -32,6 +32,9 @@ LOG = logging.getLogger(__name__)
 INSTRUMENTS = "instruments.json"
 """Signatures of the networks that measured, in the run directory: the driver loads none of them."""
 
+SAMPLING = "sampling.json"
+"""How the images were made, in the run directory; missing where nothing is sampled."""
+
 WEBP_QUALITY = 85
 
 
@@ -82,6 +85,8 @@ class ShardWorker:
         with lens as directory:
             self._parts = load_parts(settings.config, directory, steering_of(self._run))
         self._sign(self._parts.signatures)
+        if self._parts.generator.sampling and not self._run.has(SAMPLING):
+            self._run.write_json(SAMPLING, self._parts.generator.sampling)
         self._node = this_node() if ray.is_initialized() else ""
         self._metrics = WorkerMetrics()
         self._free_since = time.monotonic()

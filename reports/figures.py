@@ -9,13 +9,22 @@ from typing import Any
 
 from markupsafe import Markup
 
-from audit.records import Attribute, FairnessDiscrepancy, FeatureFinding, GroupResult, Measurement, PromptMean
+from audit.records import (
+    Attribute,
+    FairnessDiscrepancy,
+    FeatureFinding,
+    GroupResult,
+    Measurement,
+    PromptMean,
+    Status,
+)
 from reports.charts.axis import Axis, Mark, tick_step
 from reports.charts.bars import Bar, BarRow, stacked_bars
 from reports.charts.dumbbell import Row, dumbbell
 from reports.charts.heatmap import HeatRow, heatmap
 from reports.charts.lines import Series, lines
 from reports.charts.svg import Frame
+from reports.outside_groups import OUTSIDE_GROUPS
 from reports.story import (
     NBSP,
     QUALITY,
@@ -295,12 +304,17 @@ def signature_table(story: Story) -> Table:
     return Table("Signature of every quality figure", ("Figure", "Arm", "n", "Signature"), tuple(rows))
 
 
+_STATUS_WORDS = {Status.OUTSIDE_GROUPS.value: OUTSIDE_GROUPS}
+
+
 def status_table(story: Story) -> Table:
     """Images by status, per arm, and per attribute where the attributes differ."""
     counts = {
         (name, arm): status_counts(story, name, arm) for name in _measured_attributes(story) for arm in story.arms
     }
-    statuses = tuple(dict.fromkeys(status for row in counts.values() for status in row))
+    found = dict.fromkeys(status for row in counts.values() for status in row)
+    outside = any(row.get(Status.OUTSIDE_GROUPS) for row in counts.values())
+    statuses = tuple(status for status in found if outside or status != Status.OUTSIDE_GROUPS)
     rows = []
     for name in _measured_attributes(story):
         for arm in story.arms:
@@ -308,7 +322,12 @@ def status_table(story: Story) -> Table:
             rows.append((arm, label(name), *cells, percent(unclassified(story, name, arm).value)))
     alike = all(row == counts[_measured_attributes(story)[0], arm] for (_, arm), row in counts.items())
     shown = [(row[0], "all", *row[2:]) for row in rows[: len(story.arms)]] if alike else rows
-    columns = ("Arm", "Attribute", *(label(status).capitalize() for status in statuses), "Unclassified")
+    columns = (
+        "Arm",
+        "Attribute",
+        *(_STATUS_WORDS.get(status, label(status)).capitalize() for status in statuses),
+        "Unclassified",
+    )
     return Table("Images by status", columns, tuple(shown), names=2)
 
 

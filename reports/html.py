@@ -49,8 +49,9 @@ from reports.figures import (
 )
 from reports.intersection_tables import combination_tables, dependence_table, together_table
 from reports.measure_tables import caveats, measures_by_occupation, measures_table
+from reports.outside_groups import outside_lines
 from reports.pictures import Pictures, data_uri, fit, read_pictures
-from reports.sampling import images_words, sampling_words
+from reports.sampling import images_words, sampler_words, sampling_words
 from reports.steering import steering_notes, steering_table
 from reports.story import (
     Story,
@@ -215,6 +216,7 @@ def _context(story: Story, pictures: Pictures) -> dict[str, Any]:
         "lens_figures": lens_figures(result.lens.get("quality") or {}),
         "statuses": status_table(story),
         "status_warnings": _status_warnings(story),
+        "outside": outside_lines(story),
         "method": _method(story),
         "is_calibration": setting(result.config, "model", "source") in GENERATED_HERE,
         "config_yaml": yaml.safe_dump(redact_tree(dict(result.config)), sort_keys=False, allow_unicode=True),
@@ -303,6 +305,7 @@ def _method(story: Story) -> dict[str, Any]:
         "occupations": len(story.prompts),
         "images": images_words(story),
         "sampling": sampling_words(staged) if (staged := story.result.two_stage) else "",
+        "sampler": sampler_words(story.result.provenance),
         "steps": setting(config, "sampling", "steps"),
         "guidance": setting(config, "sampling", "guidance"),
         "model": setting(config, "model", "source"),

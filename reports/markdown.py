@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterable, Sequence
 
 from audit.gates import overall_verdict
-from audit.records import AuditResult
+from audit.records import AuditResult, Status
 from reports.evidence_tables import agreement_table, contradicted
+from reports.outside_groups import outside_lines
 from reports.sampling import sampling_words
 from reports.steering import steering_notes
 from reports.story import (
@@ -104,7 +105,8 @@ def _quality(story: Story) -> str:
         for row in story.result.quality
     ]
     columns = ("arm", *figures.values(), "unclassified images")
-    return _section("Quality", columns, rows) if rows else ""
+    outside = "".join(f"\n\n{escaped(line)}" for line in outside_lines(story))
+    return _section("Quality", columns, rows) + outside if rows else ""
 
 
 def _agreement(story: Story) -> str:
@@ -118,8 +120,14 @@ def _agreement(story: Story) -> str:
 
 
 def _unclassified(story: Story, arm: str) -> str:
-    counts = status_counts(story, next(iter(story.rows))[2], arm)
-    return f"{sum(counts.values()) - counts.get('classified', 0)} of {sum(counts.values())}"
+    """Count the images without a group: once where all attributes agree, else of each attribute."""
+    counts = {key[2]: status_counts(story, key[2], arm) for key in story.rows}
+    words = {
+        name: f"{sum(found.values()) - found.get(Status.CLASSIFIED, 0)} of {sum(found.values())}"
+        for name, found in counts.items()
+    }
+    alike = len(set(words.values())) == 1
+    return next(iter(words.values())) if alike else ", ".join(f"{label(name)} {told}" for name, told in words.items())
 
 
 def _steering(story: Story) -> str:

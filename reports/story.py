@@ -404,11 +404,13 @@ def key_figures(story: Story) -> tuple[KeyFigure, ...]:
 
 
 def _mean_figure(story: Story, attribute: str, arm: str | None) -> KeyFigure:
-    before = number(mean_discrepancy(story, attribute, story.arms[0]))
-    after = number(mean_discrepancy(story, attribute, arm)) if arm else before
-    mean = mean_over_prompts(story, attribute, arm or story.arms[0])
-    note = f"{_sized(mean.n, mean.low, mean.high, of='occupations')}; soft {number(mean.soft)}" if mean else ""
-    return KeyFigure(f"Mean fairness discrepancy, {label(attribute)}", before if arm else "", after, note)
+    arms = (story.arms[0], arm) if arm else story.arms[:1]
+    means = [mean_over_prompts(story, attribute, name) for name in arms]
+    *before, after = (number(mean.value if mean else None) for mean in means)
+    soft = " → ".join(number(mean.soft if mean else None) for mean in means)
+    last = means[-1]
+    note = f"{_sized(last.n, last.low, last.high, of='occupations')}; soft discrepancy {soft}" if last else ""
+    return KeyFigure(f"Mean fairness discrepancy, {label(attribute)}", "".join(before), after, note)
 
 
 def _worst_figure(story: Story, attribute: str, arm: str | None) -> KeyFigure | None:

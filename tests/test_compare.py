@@ -138,7 +138,9 @@ def test_two_runs_of_one_model_with_other_seeds_flag_no_more_than_the_stated_rat
 
 
 def test_a_finding_that_one_of_two_samples_of_a_model_misses_is_no_new_finding(tmp_path):
-    shares = {f"p{number}": 0.7 for number in range(6)}  # of 24 images: each is a finding about as often as not
+    shares = {
+        f"p{number}": 0.7 for number in range(6)
+    }  # of 24 images: some are findings, and others in the next sample
     listed, called = 0, 0
     for repetition in range(20):
         sides = (drawn(1000 + 2 * repetition + side, shares, arms=("baseline",), images=24) for side in range(2))

@@ -20,18 +20,21 @@ from audit.readiness import (
     unusable_tracking,
     unwritable,
 )
+from tests.weight_files import FAIRFACE, write_header
 
 OUTSIDE = {
     "prompts": {"occupations": ["doctor"]},
     "judge": {"source": "judge.safetensors"},
+    "attributes": {"gender": ["female", "male"], "age": ["young", "adult", "old"]},
     "quality": {"clip": "none", "features": "none"},
 }
 
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path, monkeypatch):
-    """Work in an empty directory that can be written to."""
+    """Work in a directory that can be written to and holds a FairFace checkpoint."""
     monkeypatch.chdir(tmp_path)
+    write_header(tmp_path / "judge.safetensors", FAIRFACE)
 
 
 @pytest.fixture
@@ -45,8 +48,7 @@ def closed_port():
 
 @pytest.fixture
 def pipeline(tiny_pipeline, tmp_path):
-    """A pipeline of its own, and a file that stands for its judge."""
-    (tmp_path / "judge.safetensors").touch()
+    """A pipeline of its own."""
     return shutil.copytree(tiny_pipeline, tmp_path / "sd")
 
 
@@ -81,7 +83,6 @@ def test_nothing_is_bundled_with_a_model_from_outside():
     ],
 )
 def test_a_missing_model_is_told(source, message):
-    Path("judge.safetensors").touch()
     found = problems(model={"source": source}, **OUTSIDE)
     assert list(found) == ["model.source"]
     assert message in found["model.source"]
@@ -108,7 +109,6 @@ def test_an_untrained_calibration_model_is_told(tmp_path):
 
 def test_a_world_must_be_there_and_belong_to_the_model():
     assert "found none in absent" in problems(model={"source": "rendered", "world": "absent"})["model.world"]
-    Path("judge.safetensors").touch()
     assert "remove it" in problems(model={"source": "owner/name", "world": "x"}, **OUTSIDE)["model.world"]
     table = {"source": "calibration", "world": str(World.bundled_path())}
     assert "expected the directory of a trained world" in problems(model=table)["model.world"]
@@ -166,9 +166,10 @@ def test_another_table_has_its_own_occupations(tmp_path):
 def test_the_bundled_judge_sees_its_own_groups_in_any_order():
     model = {"source": "rendered"}
     assert problems(model=model, attributes={"gender": ["male", "female"]}) == {}
-    found = problems(model=model, attributes={"gendre": ["female", "male"], "age": ["young", "old"]})
+    found = problems(model=model, attributes={"gendre": ["female", "male"], "age": ["young", "odl"]})
     assert found["attributes.gendre"].endswith("did you mean 'gender'?")
-    assert "(young, adult, old), found young, old" in found["attributes.age"]
+    assert "(young, adult, old), found 'odl'; did you mean 'old'?" in found["attributes.age.1"]
+    assert problems(model=model, attributes={"age": ["young", "old"]}) == {}
 
 
 def test_further_judges_must_be_there_and_know_what_they_are_asked():
@@ -176,9 +177,9 @@ def test_further_judges_must_be_there_and_know_what_they_are_asked():
     found = problems(model={"source": "owner/name"}, **OUTSIDE | {"quality": {}}, second_opinions=sources)
     assert "did you mean 'zero-shot'?" in found["second_opinions.0.source"]
     assert "found 'bundled', which judges drawings" in found["second_opinions.1.source"]
-    Path("judge.safetensors").touch()
     race = {"race": ["white", "black"], "gender": ["female", "male"]}
-    asked = {"model": {"source": "rendered"}, "judge": {"source": "judge.safetensors"}, "attributes": race}
+    judge = {"source": "judge.safetensors", "races": 7}
+    asked = {"model": {"source": "rendered"}, "judge": judge, "attributes": race}
     assert problems(**asked, second_opinions=sources[1:]) == {}
     unknown = problems(**asked, second_opinions=[{"name": "b", "source": "bundled"}])
     assert list(unknown) == ["attributes.race"]

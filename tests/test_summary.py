@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pyarrow as pa
 import pytest
+from scipy.stats import false_discovery_control
 
 from audit.config.sections import GateConfig
 from audit.findings import feature_findings
@@ -146,6 +147,27 @@ def test_what_an_unsure_judge_counts_is_the_discrepancy_and_what_it_believes_sta
     [verdict] = result.verdicts
     assert (verdict.verdict, verdict.value) == ("fail", counted.value)
     assert only(result.overall, attribute="gender").mean_over_prompts.value == counted.value
+
+
+def test_what_an_edit_changed_is_counted_too(tmp_path):
+    def evened(arm, prompt, index):
+        female = 0.53 if index < (240 if arm == "baseline" else 150) else 0.47
+        return {"p_gender_female": female, "p_gender_male": 1 - female}
+
+    [change] = summarise(write(tmp_path, evened, shards=(UNSURE,)), plan(shards=(UNSURE,))).changes[:1]
+    assert change.shares["female"].value == pytest.approx(-0.3)
+    assert change.squared.value == pytest.approx(-0.18, abs=0.003)  # from 0.3² + 0.3² to 0; of the probabilities 0.0006
+    assert change.squared.high < -0.1
+
+
+def test_p_values_of_whole_arms_are_adjusted_over_the_arms_attributes_and_those_of_prompts_over_their_own(tmp_path):
+    result = summarise(write(tmp_path), plan())
+    for rows in (result.overall, result.results):
+        for arm in ARMS:
+            found = [row.fairness_discrepancy for row in rows if row.arm == arm]
+            expected = false_discovery_control([one.p_parity for one in found])
+            assert [one.p_adjusted for one in found] == pytest.approx(expected)
+            assert [one.p_adjusted for one in found] != [one.p_parity for one in found]
 
 
 def test_the_interval_of_a_mean_discrepancy_ends_at_the_largest_that_there_is(tmp_path):

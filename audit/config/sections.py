@@ -31,6 +31,7 @@ from audit.config.fields import (
     Groups,
     JudgeName,
     Names,
+    Races,
     Text,
     Window,
     only_known_fields,
@@ -112,8 +113,12 @@ class JudgeConfig(_Section):
 
     source: Text = "bundled"
     """``bundled`` (the calibration model's own classifier) or the file of a FairFace checkpoint."""
+    races: Races | None = None
+    """Races that the FairFace checkpoint tells apart, 7 or 4: both published ones have 18 outputs, and their weights do
+    not say which they are. Nothing means what the file name says (``res34_fair_align_multi_4_20190809.pt``)."""
     min_confidence: Fraction = 0.5
-    """Images whose most probable group is less probable than this count as low confidence, not as a group."""
+    """Images whose most probable group, audited or not, is less probable than this count as low confidence, not as a
+    group."""
     confusion: Text | None = None
     """Confusion matrices of this judge, from ``difflens-audit calibrate``; the bundled judge brings its own."""
 
@@ -126,6 +131,8 @@ class SecondOpinionConfig(_Section):
     source: Text = ZERO_SHOT
     """``zero-shot`` (the CLIP model of ``quality.clip``, asked which group's caption fits best), ``bundled`` or the
     file of a FairFace checkpoint."""
+    races: Races | None = None
+    """Races that the FairFace checkpoint tells apart, as in ``judge.races``."""
     attributes: Names | None = None
     """Attributes that it is asked about; nothing means all audited ones."""
     min_confidence: Fraction = 0.0

@@ -18,6 +18,9 @@ SUFFICIENT = 0.92
 """Mean probability of the assigned group at which an edit is strong enough."""
 CONTROLLED_FROM = 0.5
 """Mean probability of the assigned group below which an edit does not control a prompt: most images show another."""
+UNTELLABLE = 0.1
+"""Difference of worth that a dozen trial images cannot tell: within it, an edit that suffices goes before a weaker one
+that does not."""
 PATIENCE = 2
 """Rungs in a row that may fail to be worth more than a weaker one before the search of a group ends."""
 
@@ -107,7 +110,7 @@ def is_finished(tried: Sequence[Tried], budget: float) -> bool:
 
 
 def choose_strength(tried: Sequence[Tried], budget: float) -> GroupStrength:
-    """Hand out what was drawn and is worth most; of equals the weakest.
+    """Hand out what was drawn and is worth most; of equals the weakest, and one that suffices if it is worth as much.
 
     Going from one strength to the next is worth it while the share of images that show their group grows by more than
     ``1 / budget`` times the share in which anything else changes.
@@ -117,6 +120,9 @@ def choose_strength(tried: Sequence[Tried], budget: float) -> GroupStrength:
         budget: Images that may change otherwise for each that is brought to its group.
     """
     best = max(tried, key=lambda rung: rung.worth(budget))
+    enough = next((rung for rung in tried if rung.shown >= SUFFICIENT), best)
+    if enough.worth(budget) >= max(best.worth(budget) - UNTELLABLE, tried[0].worth(budget)):
+        best = enough
     return GroupStrength(best.strength, "searched", tuple(tried))
 
 

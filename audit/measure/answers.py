@@ -7,11 +7,13 @@ probable answer is one of them lies outside the audited groups and is counted un
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from audit.calibration.bundle import NETWORK_CONFIG
+from audit.calibration.bundle import NETWORK_CONFIG, bundle_of
+from audit.config.fields import ZERO_SHOT
+from audit.config.sections import ModelConfig
 from audit.json_object import read_json_object
 
 Answers = Mapping[str, tuple[str, ...]]
@@ -52,6 +54,10 @@ _FOUR = {"white": (0,), "black": (1,), "asian": (2,), "indian": (3,)}
 FAIRFACE_OUTPUTS = 18
 """Outputs of either published checkpoint; the four-race one has them too, and leaves columns 4 to 6 unused."""
 
+FAIRFACE_KIND = "FairFace (ResNet-34 with 18 outputs: race, gender, age)"
+FAIRFACE_HEAD = "fc.weight"
+"""The tensor with a row for each output."""
+
 FAIRFACE: Mapping[int, FairFaceLayout] = {
     7: FairFaceLayout(7, {**_GENDER_AND_AGE, "race": _SEVEN}),
     4: FairFaceLayout(4, {**_GENDER_AND_AGE, "race": _FOUR}),
@@ -70,6 +76,25 @@ def fairface_layout(checkpoint: Path, races: int | None) -> FairFaceLayout:
     return FAIRFACE[races or races_in_name(checkpoint) or 7]
 
 
+def races_problem(checkpoint: Path, races: int | None, asked: Collection[str]) -> str | None:
+    """Say why it is not known which of FairFace's checkpoints a file is; None where it is.
+
+    Args:
+        checkpoint: The file.
+        races: What the config says.
+        asked: Attributes that the judge is asked about.
+    """
+    named = races_in_name(checkpoint)
+    if races is not None and named is not None and races != named:
+        return f"expected races: {named} for {checkpoint.name}, which says so itself, found {races}; correct it"
+    if races is None and named is None and "race" in asked:
+        return (
+            f"expected races: 7 or 4 for {checkpoint.name}, found none; FairFace published a checkpoint of each, both "
+            "have 18 outputs, and either would name wrong races if it were read as the other"
+        )
+    return None
+
+
 def calibration_answers(judge: Path) -> Answers:
     """Return what a calibration judge can be asked, from the config beside its weights.
 
@@ -80,6 +105,29 @@ def calibration_answers(judge: Path) -> Answers:
     if not isinstance(said, dict) or not all(isinstance(groups, list) for groups in said.values()):
         raise ValueError(f"{judge / NETWORK_CONFIG}: expected the answers of each question, found none")
     return {name: tuple(map(str, groups)) for name, groups in said.items() if name not in _NO_ATTRIBUTES}
+
+
+def answers_of(source: str, races: int | None, model: ModelConfig) -> Answers | None:
+    """Return what the judge behind a config's ``source`` can be asked; no weights are read.
+
+    Args:
+        source: ``bundled`` or the file of a FairFace checkpoint, as in the config.
+        races: Races that a FairFace checkpoint tells apart, where the config says so.
+        model: The audited model, whose bundle may hold a judge.
+
+    Returns:
+        Attribute → groups. None for a judge that knows only what it is given (zero-shot CLIP), and where the model has
+        no bundle.
+
+    Raises:
+        ValueError: The bundled judge's config cannot be read.
+    """
+    if source == ZERO_SHOT:
+        return None
+    if source != "bundled":
+        return fairface_layout(Path(source), races).answers
+    bundle = bundle_of(model)
+    return None if bundle is None else calibration_answers(bundle.judge)
 
 
 def unknown_groups(answers: Answers, attribute: str, groups: Sequence[str]) -> tuple[str, ...]:

@@ -18,11 +18,21 @@ from audit.calibration.bundle import NETWORK_FILES, bundle_of
 from audit.calibration.networks import DrawingNetwork, to_unit_range
 from audit.config.sections import JudgeConfig, ModelConfig
 from audit.device import device_here
-from audit.measure.answers import FAIRFACE_OUTPUTS, Answers, calibration_answers, cannot_answer, fairface_layout
+from audit.measure.answers import (
+    FAIRFACE_HEAD,
+    FAIRFACE_KIND,
+    FAIRFACE_OUTPUTS,
+    Answers,
+    calibration_answers,
+    cannot_answer,
+    fairface_layout,
+    races_problem,
+)
 from audit.measure.perceived import FloatArray, Perceived, perceived
-from audit.measure.state_file import read_state
+from audit.measure.state_file import load_weights
 from audit.provenance import short_fingerprint
 from audit.records import Status
+from audit.untrusted_model import UnfitModelError
 
 
 class Judge(Protocol):
@@ -69,16 +79,19 @@ class CalibrationJudge:
         return replace(seen, statuses=statuses)
 
 
-def _resnet34(classes: int) -> nn.Module:
-    """Return the network without weights; torchvision takes seconds to import, and a bundled judge needs none of it."""
+def fairface_network() -> nn.Module:
+    """Return the network with random weights; torchvision takes seconds to import, and a bundled judge needs it not."""
     from torchvision.models import resnet34
 
-    network: nn.Module = resnet34(num_classes=classes)
+    network: nn.Module = resnet34(num_classes=FAIRFACE_OUTPUTS)
     return network
 
 
 class FairFaceJudge:
     """FairFace's ResNet-34 with 18 logits, on the whole image at 224 pixels with ImageNet normalisation.
+
+    Of the four-race checkpoint FairFace's own script reads race alone; gender and age are taken from the same columns
+    as in the seven-race one.
 
     It detects no faces: every image is judged, and only a low confidence is reported. Crop faces before the audit where
     the model draws more than faces.
@@ -92,11 +105,14 @@ class FairFaceJudge:
         device: torch.device | str = "cpu",
         races: int | None = None,
     ) -> None:
+        obstacle = races_problem(checkpoint, races, attributes)
+        if obstacle is not None:
+            raise UnfitModelError(obstacle)
         layout = fairface_layout(checkpoint, races)
         self._layout = layout
         self._audited = {n: _columns("FairFace", layout.answers, n, groups) for n, groups in attributes.items()}
-        self._network = _resnet34(FAIRFACE_OUTPUTS)
-        self._network.load_state_dict(read_state(checkpoint))
+        self._network = fairface_network()
+        load_weights(self._network, checkpoint, FAIRFACE_KIND, FAIRFACE_HEAD)
         self._network.eval().to(device)
         self._mean = torch.tensor([0.485, 0.456, 0.406], device=device).view(1, 3, 1, 1)
         self._std = torch.tensor([0.229, 0.224, 0.225], device=device).view(1, 3, 1, 1)
@@ -126,7 +142,7 @@ def _group_shares(logits: Tensor, groups: Mapping[str, tuple[int, ...]]) -> Floa
 def _columns(judge: str, answers: Answers, attribute: str, groups: Sequence[str]) -> list[int]:
     obstacle = cannot_answer(judge, answers, attribute, groups)
     if obstacle is not None:
-        raise ValueError(f"{obstacle}; correct attributes, or name another judge")
+        raise UnfitModelError(f"{obstacle}; correct attributes, or name another judge")
     return [answers[attribute].index(group) for group in groups]
 
 
@@ -134,13 +150,14 @@ def load_judge(judge: JudgeConfig, model: ModelConfig, attributes: Mapping[str, 
     """Load the judge that a config names where this process computes; ``bundled`` came with the calibration model.
 
     Raises:
-        ValueError: The judge does not know an attribute or a group, or no judge is bundled with this model.
+        UnfitModelError: The judge does not know an attribute or a group, its file holds something else, or
+            no judge is bundled with this model.
     """
     if judge.source != "bundled":
-        return FairFaceJudge(Path(judge.source), attributes, judge.min_confidence, device_here())
+        return FairFaceJudge(Path(judge.source), attributes, judge.min_confidence, device_here(), judge.races)
     bundle = bundle_of(model)
     if bundle is None:
-        raise ValueError(
+        raise UnfitModelError(
             f"model {model.source!r} has no bundled judge; set judge.source to a FairFace checkpoint (ResNet-34)"
         )
     return CalibrationJudge(bundle.judge, attributes, judge.min_confidence, device_here())

@@ -39,6 +39,15 @@ def test_of_equals_the_weakest_is_handed_out():
     assert choose_strength(rungs((0.0, 0.5, 0.0), (0.5, 0.5, 0.0), (1.0, 0.5, 0.0)), 1.0).strength == 0.0
 
 
+def test_an_edit_that_suffices_goes_before_a_weaker_one_that_trial_images_cannot_tell_from_it():
+    firefighter = rungs((0.0, 0.0, 0.0), (0.5, 0.17, 0.25), (1.0, 0.91, 0.58), (1.5, 1.0, 0.67))
+    assert choose_strength(firefighter, 1.0).strength == 1.5
+    dear = rungs((0.0, 0.3, 0.0), (0.5, 0.6, 0.1), (1.0, 0.95, 0.7))
+    assert choose_strength(dear, 1.0).strength == 0.5
+    worthless = rungs((0.0, 0.3, 0.0), (0.5, 0.95, 0.7))
+    assert choose_strength(worthless, 1.0).strength == 0.0
+
+
 def test_lost_faces_are_side_effects_too():
     faceless = [Tried(0.0, 0.2, {}), Tried(1.0, 0.9, {}, lost=0.8)]
     assert choose_strength(faceless, 1.0).strength == 0.0

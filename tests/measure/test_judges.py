@@ -19,6 +19,7 @@ from audit.config.sections import JudgeConfig, ModelConfig
 from audit.measure.answers import FAIRFACE
 from audit.measure.judges import CalibrationJudge, load_judge
 from audit.records import Status
+from audit.untrusted_model import UnfitModelError
 from tests.pretended_gpu import pretended_gpu
 
 FAIRFACE_GROUPS = {
@@ -87,7 +88,7 @@ def test_fairface_sums_its_columns_into_groups_and_drops_none(tmp_path, drawings
     assert columns == list(range(18))
     network = resnet34(num_classes=18)
     torch.save(network.state_dict(), tmp_path / "fairface.pt")
-    config = JudgeConfig(source=str(tmp_path / "fairface.pt"), min_confidence=0.0)
+    config = JudgeConfig(source=str(tmp_path / "fairface.pt"), races=7, min_confidence=0.0)
     seen = load_judge(config, ModelConfig(source="anything"), FAIRFACE_GROUPS).perceive(drawings[0][:2], "doctor")
     for attribute, groups in FAIRFACE_GROUPS.items():
         assert seen.probabilities[attribute].shape == (2, len(groups))
@@ -95,7 +96,7 @@ def test_fairface_sums_its_columns_into_groups_and_drops_none(tmp_path, drawings
     assert seen.prompt_shown is None
 
 
-def fairface_seeing(path, **biases):
+def fairface_seeing(path, races=7, **biases):
     """Save a checkpoint of random weights that gives every picture the columns with the largest biases."""
     with seeded(0):
         state = resnet34(num_classes=18).state_dict()
@@ -104,7 +105,7 @@ def fairface_seeing(path, **biases):
     for column, bias in biases.items():
         state["fc.bias"][int(column.removeprefix("c"))] = bias
     torch.save(state, path)
-    return JudgeConfig(source=str(path))
+    return JudgeConfig(source=str(path), races=races)
 
 
 def test_a_group_that_the_config_leaves_out_is_dealt_to_no_other_one(tmp_path, drawings):
@@ -128,6 +129,38 @@ def test_confidence_is_that_of_everything_the_judge_could_answer(tmp_path, drawi
     assert seen.statuses == [Status.LOW_CONFIDENCE] * 5
 
 
+def test_a_four_race_checkpoint_is_read_as_one(tmp_path, drawings):
+    """Its third race is Asian, which the other layout calls latino."""
+    groups = ("white", "black", "asian", "indian")
+    named = fairface_seeing(tmp_path / "res34_fair_align_multi_4_20190809.pt", races=None, c2=9)
+    for judge in (named, fairface_seeing(tmp_path / "mine.pt", races=4, c2=9)):
+        seen = load_judge(judge, ModelConfig(source="x"), {"race": groups}).perceive(drawings[0][:8], "doctor")
+        assert [groups[code] for code in seen.codes("race")] == ["asian"] * 8
+    refused = JudgeConfig(source=named.source, races=7)
+    with pytest.raises(UnfitModelError, match=r"expected races: 4 for res34_fair_align_multi_4_20190809\.pt"):
+        load_judge(refused, ModelConfig(source="x"), {"race": groups})
+    with pytest.raises(UnfitModelError, match="does not know the group 'latino' of 'race'"):
+        load_judge(named, ModelConfig(source="x"), {"race": ("white", "latino")})
+
+
+def test_a_checkpoint_saved_from_parallel_training_judges_alike(tmp_path, drawings):
+    plain = fairface_seeing(tmp_path / "plain.pt", c8=1)
+    state = torch.load(plain.source, weights_only=True)
+    torch.save({f"module.{name}": value for name, value in state.items()}, tmp_path / "parallel.pt")
+    parallel = plain.model_copy(update={"source": str(tmp_path / "parallel.pt")})
+    seen = [
+        load_judge(judge, ModelConfig(source="x"), {"gender": ("female", "male")}).perceive(drawings[0][:4], "doctor")
+        for judge in (plain, parallel)
+    ]
+    assert np.array_equal(seen[0].probabilities["gender"], seen[1].probabilities["gender"])
+
+
+def test_a_checkpoint_with_other_outputs_is_refused_with_both_numbers(tmp_path):
+    torch.save(resnet34(num_classes=9).state_dict(), tmp_path / "nine.pt")
+    with pytest.raises(UnfitModelError, match=r"nine\.pt: .* found 9 outputs instead of 18"):
+        load_judge(JudgeConfig(source=str(tmp_path / "nine.pt")), ModelConfig(source="x"), {"age": ("young", "old")})
+
+
 def test_the_bundled_judge_leaves_no_one_to_the_groups_that_remain(judge, drawings):
     images, _ = drawings
     two = load_judge(
@@ -146,7 +179,7 @@ def test_another_judge_of_the_same_name_has_another_signature(tmp_path):
     for seed in (0, 1):
         with seeded(seed):
             torch.save(resnet34(num_classes=18).state_dict(), tmp_path / "fairface.pt")
-        config = JudgeConfig(source=str(tmp_path / "fairface.pt"))
+        config = JudgeConfig(source=str(tmp_path / "fairface.pt"), races=7)
         signatures.add(load_judge(config, ModelConfig(source="anything"), FAIRFACE_GROUPS).signature)
     assert len(signatures) == 2
     assert all(re.match(r"judge:fairface:fairface\.pt:[0-9a-f]{12}\|", signature) for signature in signatures)
@@ -165,7 +198,7 @@ def test_the_bundled_judge_is_named_by_its_weights_and_not_by_what_is_known_of_i
 def test_a_judge_sees_the_same_on_a_gpu(tmp_path, drawings, source):
     groups = ATTRIBUTES if source == "bundled" else FAIRFACE_GROUPS
     torch.save(resnet34(num_classes=18).state_dict(), tmp_path / "fairface.pt")
-    config = JudgeConfig(source=source if source == "bundled" else str(tmp_path / source))
+    config = JudgeConfig(source=source if source == "bundled" else str(tmp_path / source), races=7)
     here = load_judge(config, ModelConfig(), groups)
     with pretended_gpu():
         there = load_judge(config, ModelConfig(), groups)

@@ -8,13 +8,15 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
 
 from audit.calibration.bundle import BUNDLED
 from audit.config.sections import ModelConfig, SamplingConfig
 from audit.models.check import Sampled, model_problems
 from audit.models.generator import load_generator
 from audit.untrusted_model import UnfitModelError, UntrustedModelError
-from benchmarks.spoiled_models import ACCEPTED, REFUSED, TEXT, UNET, VAE, change_tensors, config, edit
+from benchmarks.spoiled_models import ACCEPTED, REFUSED, TEXT, UNET, VAE, change_tensors, edit
+from ray_jobs.cli import app
 
 STEPS = SamplingConfig(steps=4, guidance=3.0)
 TEXTS = ["a face photo of a doctor", "a face photo of a nurse"]
@@ -97,7 +99,6 @@ def test_linked_weights_are_followed_as_in_the_hub_s_cache(model, tmp_path):
 
 def test_a_variant_must_be_one_of_the_model_s(model):
     assert "found no variant, not 'fp16'; leave model.variant out" in problems(model, variant="fp16")["model.variant"]
-    config("vae/config.json")(model)
     for path in (UNET, VAE, TEXT):
         (model / path).rename((model / path).with_suffix(".fp16.safetensors"))
     assert problems(model, variant="fp16") == {}
@@ -193,3 +194,19 @@ def test_a_published_model_draws_what_diffusers_draws_from_it(tiny_pipeline):
     for part in ("unet", "vae", "text_encoder"):
         theirs = getattr(stock, part).state_dict()
         assert all(torch.equal(value, theirs[name]) for name, value in getattr(ours, part).state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["half-a-file", "fp16-alone", "lcm-unet"])
+def test_the_command_line_names_the_fault_at_its_line_and_ends_with_2(model, tmp_path, name):
+    spoil, place, message = REFUSED[name]
+    spoil(model)
+    path = tmp_path / "audit.yaml"
+    path.write_text(
+        f"name: trial\nmodel:\n  source: {model}\nprompts: {{occupations: [doctor]}}\n"
+        "judge: {source: judge.pt}\nquality: {clip: none, features: none}\n"
+    )
+    done = CliRunner().invoke(app, ["validate", str(path)])
+    assert done.exit_code == 2
+    assert isinstance(done.exception, SystemExit)
+    line = next(line for line in done.output.splitlines() if place in line)
+    assert re.search(rf"audit\.yaml:[23]:\d+: {re.escape(place)}: .*{message}", line)
