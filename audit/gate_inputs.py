@@ -14,6 +14,7 @@ from audit.measure.classifier_error import ConfusionMatrix
 from audit.measure.group_measures import MEASURES
 from audit.measure.intervals import share_estimate
 from audit.measure.kernel import KernelDistance
+from audit.measure.shift_bounds import shift_interval_of_all_images
 from audit.records import BASELINE, Attribute, AttributeShift, Estimate, QualityResult
 from audit.scores import LEAST_IMAGES, Scores
 from audit.stages import Stages
@@ -110,12 +111,21 @@ class GateReader:
         if not found:
             return NoData("no prompt has a classified image in both arms")
         [shift], tables = found, shift_tables(self.arms[BASELINE], rows, attribute)
-        prompts = "prompt" if shift.prompts == 1 else "prompts"
+        unclassified = float((tables.sum() - tables[:, :-1, :-1].sum()) / tables.sum())
+        note = f"mean over {shift.prompts} {'prompt' if shift.prompts == 1 else 'prompts'}"
+        if not unclassified:
+            note += f", of which chance adds {shift.floor:.3f} at most"
+        if attribute.name in self.confusions:
+            note += "; as perceived: one judge sees both arms, and its errors make a shift look smaller"
         return GateInput(
             shift.value,
-            lambda confidence: _ends(shift_interval(tables, shift.floor, confidence)),
+            lambda confidence: shift_interval_of_all_images(tables, shift.floor, confidence),
             int(rows.known(attribute.name).sum()),
-            note=f"mean over {shift.prompts} {prompts}, of which chance adds {shift.floor:.3f} at most",
+            note=note,
+            unclassified=unclassified,
+            classified_at=(lambda confidence: _ends(shift_interval(tables, shift.floor, confidence)))
+            if unclassified
+            else None,
         )
 
     def _of(self, gate: Gate) -> tuple[ArmRows, Attribute]:

@@ -103,11 +103,6 @@ class PromptSquares:
         )
 
 
-def prompt_squares(rows: ArmRows, attribute: Attribute, targets: Targets) -> PromptSquares:
-    """Return the squared discrepancies of the prompts that have one."""
-    return _Counted.prompts(rows, attribute, targets).squares()
-
-
 @dataclass(frozen=True)
 class _Counted:
     """The images of P places, each a prompt or the whole arm.

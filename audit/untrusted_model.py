@@ -32,7 +32,10 @@ class UntrustedModelError(ValueError):
 
 
 class UnfitModelError(ValueError):
-    """A model cannot be run as it was published: it is of another family, incomplete, or asked for what it cannot."""
+    """A model cannot be run as it was published: it is of another family, incomplete, or asked for what it cannot.
+
+    The audited model is meant, and judges and networks that measure.
+    """
 
 
 def check_pipeline(directory: Path) -> None:

@@ -356,9 +356,14 @@ def calibrate(
     with told_plainly():
         from audit.config.file import read_config
         from audit.confusion_file import write_confusions
+        from audit.instrument_checks import left_out_groups
         from audit.label_file import read_labels
 
-        matrices = read_labels(labels, read_config(config).attributes if config else None)
+        if config is None:
+            matrices = read_labels(labels)
+        else:
+            audit = read_config(config)
+            matrices = read_labels(labels, audit.attributes, left_out_groups(audit))
     write_confusions(output, matrices)
     from ray_jobs import terminal
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from audit.compare import NothingToCompareError
 from audit.dissect.lens import LensMismatch
-from audit.measure.state_file import UnfitInstrumentError
 from audit.object_store import StorageError
 from audit.place import PlaceError
 from audit.store import CorruptShardError, RunConflictError, UnreadableRunError
@@ -38,7 +37,6 @@ CODES: dict[type[Exception], ExitCode] = {
     DashboardAddressError: ExitCode.USAGE,
     UntrustedModelError: ExitCode.USAGE,
     UnfitModelError: ExitCode.USAGE,
-    UnfitInstrumentError: ExitCode.USAGE,
     RefusedError: ExitCode.USAGE,
     ClusterError: ExitCode.INFRASTRUCTURE,
     PoolError: ExitCode.INFRASTRUCTURE,

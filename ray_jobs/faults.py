@@ -61,9 +61,7 @@ OF_MACHINE = {
 }
 """Exceptions of a task, by class name, that tell of the machine. By name, because torch need not be imported here."""
 
-OF_INPUT = (
-    "ValueError", "UnfitModelError", "UnfitInstrumentError", "UntrustedModelError", "LensMismatch", "ConfigErrors",
-)  # fmt: skip
+OF_INPUT = ("ValueError", "UnfitModelError", "UntrustedModelError", "LensMismatch", "ConfigErrors")
 """Exceptions of a start, by class name, that tell of what the worker was given. By name, because that is what Ray keeps
 of an exception in a constructor."""
 

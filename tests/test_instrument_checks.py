@@ -11,6 +11,7 @@ from torchvision.models import resnet34, resnet50
 from audit.calibration.bundle import BUNDLED
 from audit.config.file import ConfigErrors, read_config
 from audit.config.settings import AuditConfig
+from audit.confusion_file import judge_confusions
 from audit.instrument_checks import check_judges, check_networks, left_out_groups, warnings_of
 from audit.readiness import check_ready
 from tests.weight_files import FAIRFACE, INCEPTION, write_header
@@ -242,3 +243,10 @@ def test_groups_that_the_judge_knows_and_the_config_leaves_out_are_named():
     seven = config_of(judge={"source": SEVEN}, attributes={"race": ["white", "black"]})
     assert left_out_groups(seven)["race"] == ("latino", "asian", "indian", "middle_eastern")
     assert left_out_groups(config_of()) == {}
+
+
+def test_an_attribute_with_groups_left_out_has_no_confusion_matrix():
+    judge, model = config_of().judge, config_of().model
+    whole = judge_confusions(judge, model, {"age": ("old", "young", "adult"), "gender": ("male", "female")})
+    assert whole["age"].groups == ("old", "young", "adult")
+    assert list(judge_confusions(judge, model, {"age": ("old", "young"), "gender": ("male", "female")})) == ["gender"]

@@ -122,7 +122,7 @@ def shift_interval(tables: ArrayLike, floor: float, confidence: float = 0.95) ->
     """
     pairs = _compared(tables)
     values = shift_values(pairs)
-    value, reach = float(values.mean()), float(np.linalg.norm(_reach(pairs, confidence))) / len(values)
+    value, reach = float(values.mean()), float(np.linalg.norm(reaches(pairs, confidence))) / len(values)
     return Estimate(value, max(0.0, value - reach - floor), min(1.0, value + reach), len(values))
 
 
@@ -184,7 +184,7 @@ def _shift(arm: str, attribute: str, tables: Ints) -> AttributeShift:
     return AttributeShift(arm, attribute, value, floor, p_value, these.n, pairs, these.low, these.high, like_these)
 
 
-def _reach(pairs: Ints, confidence: float) -> Floats:
+def reaches(pairs: Ints, confidence: float) -> Floats:
     """Return how far a prompt's total variation may lie from its estimate, shape (P,), from tables (P, G, G).
 
     Of all sets of groups those are tried that hold the groups which gained most, and their complements.

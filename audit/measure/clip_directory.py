@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from audit.json_object import read_json_object
-from audit.measure.state_file import Shapes, UnfitInstrumentError, read_shapes, shapes_of, unlike
+from audit.measure.state_file import Shapes, read_shapes, shapes_of, unlike
+from audit.untrusted_model import UnfitModelError
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 _KEPT = (WEIGHTS, "open_clip_pytorch_model.safetensors", "model.safetensors")
@@ -40,7 +41,7 @@ def clip_problem(directory: Path) -> str | None:
         if not isinstance(config.get("model_cfg"), dict):
             return f"{directory / CONFIG}: expected a model_cfg, found none; save the model again with open_clip"
         found = read_shapes(weights)
-    except (UnfitInstrumentError, ValueError) as error:
+    except (UnfitModelError, ValueError) as error:
         return str(error)
     network = _network_on_meta(directory)
     if isinstance(network, str):

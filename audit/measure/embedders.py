@@ -18,10 +18,10 @@ from audit.config.fields import CLIP_SOURCES, names_clip_weights
 from audit.config.sections import ModelConfig, QualityConfig
 from audit.device import device_here
 from audit.measure.clip_directory import clip_problem
-from audit.measure.state_file import UnfitInstrumentError, load_weights
+from audit.measure.state_file import load_weights
 from audit.provenance import short_fingerprint
 from audit.text_reader import clip_reader
-from audit.untrusted_model import check_clip
+from audit.untrusted_model import UnfitModelError, check_clip
 
 FloatArray = NDArray[np.float32]
 
@@ -57,11 +57,11 @@ class ClipWeights:
         """Fetch ``hf-hub:OWNER/NAME`` or ``MODEL:TAG``, unless they are here.
 
         Raises:
-            UnfitInstrumentError: The name says of no weights, or of some that open_clip does not know.
+            UnfitModelError: The name says of no weights, or of some that open_clip does not know.
             FileNotFoundError: They can be fetched from nowhere.
         """
         if not names_clip_weights(name):
-            raise UnfitInstrumentError(f"quality.clip: expected {CLIP_SOURCES}, found {name!r}, which names no weights")
+            raise UnfitModelError(f"quality.clip: expected {CLIP_SOURCES}, found {name!r}, which names no weights")
         import open_clip
 
         source, _, tag = name.partition(":")
@@ -69,7 +69,7 @@ class ClipWeights:
             return cls(name, None, Path(open_clip.download_pretrained({"hf_hub": f"{tag}/"})))
         known = open_clip.get_pretrained_cfg(source, tag)
         if not known:
-            raise UnfitInstrumentError(
+            raise UnfitModelError(
                 f"quality.clip: expected weights that open_clip knows, found {name!r}; see list_pretrained()"
             )
         return cls(source, tag, Path(open_clip.download_pretrained(known)), bool(known.get("quick_gelu")))
@@ -195,7 +195,7 @@ def load_clip(quality: QualityConfig, model: ModelConfig) -> ClipEmbedder | None
     """Load the CLIP model that a config names where this process computes; None where it names none.
 
     Raises:
-        UnfitInstrumentError: ``bundled`` was asked for and nothing is bundled with this model, a name names no
+        UnfitModelError: ``bundled`` was asked for and nothing is bundled with this model, a name names no
             weights, or a directory holds no OpenCLIP model.
         UntrustedModelError: The directory holds code or pickled weights.
     """
@@ -207,11 +207,11 @@ def load_clip(quality: QualityConfig, model: ModelConfig) -> ClipEmbedder | None
         check_clip(Path(quality.clip))
         obstacle = clip_problem(Path(quality.clip))
         if obstacle is not None:
-            raise UnfitInstrumentError(obstacle)
+            raise UnfitModelError(obstacle)
         return ClipEmbedder(ClipWeights.in_directory(Path(quality.clip)), device_here())
     bundle = bundle_of(model)
     if bundle is None:
-        raise UnfitInstrumentError(
+        raise UnfitModelError(
             f"model {model.source!r} has no bundled CLIP; set quality.clip to none, or to {CLIP_SOURCES}"
         )
     return ClipEmbedder(ClipWeights.in_directory(bundle.clip), device_here())
@@ -221,7 +221,7 @@ def load_features(quality: QualityConfig, model: ModelConfig) -> FeatureEmbedder
     """Load the feature network that a config names where this process computes; None where it names none.
 
     Raises:
-        UnfitInstrumentError: ``bundled`` was asked for and nothing is bundled with this model.
+        UnfitModelError: ``bundled`` was asked for and nothing is bundled with this model.
     """
     if quality.features == "none":
         return None
@@ -229,7 +229,7 @@ def load_features(quality: QualityConfig, model: ModelConfig) -> FeatureEmbedder
         return InceptionFeatures(Path(quality.features), device_here())
     bundle = bundle_of(model)
     if bundle is None:
-        raise UnfitInstrumentError(
+        raise UnfitModelError(
             f"model {model.source!r} has no bundled feature network; set quality.features to Inception weights or none"
         )
     return DrawingFeatures(bundle.features, device_here())

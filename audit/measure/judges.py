@@ -29,9 +29,10 @@ from audit.measure.answers import (
     races_problem,
 )
 from audit.measure.perceived import FloatArray, Perceived, perceived
-from audit.measure.state_file import UnfitInstrumentError, load_weights
+from audit.measure.state_file import load_weights
 from audit.provenance import short_fingerprint
 from audit.records import Status
+from audit.untrusted_model import UnfitModelError
 
 
 class Judge(Protocol):
@@ -106,7 +107,7 @@ class FairFaceJudge:
     ) -> None:
         obstacle = races_problem(checkpoint, races, attributes)
         if obstacle is not None:
-            raise UnfitInstrumentError(obstacle)
+            raise UnfitModelError(obstacle)
         layout = fairface_layout(checkpoint, races)
         self._layout = layout
         self._audited = {n: _columns("FairFace", layout.answers, n, groups) for n, groups in attributes.items()}
@@ -141,7 +142,7 @@ def _group_shares(logits: Tensor, groups: Mapping[str, tuple[int, ...]]) -> Floa
 def _columns(judge: str, answers: Answers, attribute: str, groups: Sequence[str]) -> list[int]:
     obstacle = cannot_answer(judge, answers, attribute, groups)
     if obstacle is not None:
-        raise UnfitInstrumentError(f"{obstacle}; correct attributes, or name another judge")
+        raise UnfitModelError(f"{obstacle}; correct attributes, or name another judge")
     return [answers[attribute].index(group) for group in groups]
 
 
@@ -149,14 +150,14 @@ def load_judge(judge: JudgeConfig, model: ModelConfig, attributes: Mapping[str, 
     """Load the judge that a config names where this process computes; ``bundled`` came with the calibration model.
 
     Raises:
-        UnfitInstrumentError: The judge does not know an attribute or a group, its file holds something else, or
+        UnfitModelError: The judge does not know an attribute or a group, its file holds something else, or
             no judge is bundled with this model.
     """
     if judge.source != "bundled":
         return FairFaceJudge(Path(judge.source), attributes, judge.min_confidence, device_here(), judge.races)
     bundle = bundle_of(model)
     if bundle is None:
-        raise UnfitInstrumentError(
+        raise UnfitModelError(
             f"model {model.source!r} has no bundled judge; set judge.source to a FairFace checkpoint (ResNet-34)"
         )
     return CalibrationJudge(bundle.judge, attributes, judge.min_confidence, device_here())

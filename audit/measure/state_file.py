@@ -12,6 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from audit.untrusted_model import UnfitModelError
+
 T = TypeVar("T")
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -26,17 +28,13 @@ _COUNTER = "num_batches_tracked"
 _MOST_NAMED = 3
 
 
-class UnfitInstrumentError(ValueError):
-    """A judge or network cannot do what the config asks of it, or its file holds something else."""
-
-
 def read_state(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a safetensors file, or of a checkpoint that ``torch.load(weights_only=True)`` reads.
 
     Names that ``DataParallel`` prefixed lose the prefix.
 
     Raises:
-        UnfitInstrumentError: The file holds anything else, such as a pickled object or code, or only half of itself.
+        UnfitModelError: The file holds anything else, such as a pickled object or code, or only half of itself.
         OSError: There is no such file.
     """
     return _read(path, "cpu")
@@ -58,12 +56,12 @@ def load_weights(network: nn.Module, path: Path, kind: str, outputs: str) -> Non
     """Load a file into a network; see ``weights_problem``.
 
     Raises:
-        UnfitInstrumentError: The file's tensors are not the network's.
+        UnfitModelError: The file's tensors are not the network's.
     """
     state = read_state(path)
     obstacle = unlike(shapes_of(network), {name: tuple(tensor.shape) for name, tensor in state.items()}, outputs)
     if obstacle is not None:
-        raise UnfitInstrumentError(_unfit(path, kind, obstacle))
+        raise UnfitModelError(_unfit(path, kind, obstacle))
     network.load_state_dict(state)
 
 
@@ -78,7 +76,7 @@ def weights_problem(path: Path, make: Callable[[], nn.Module], kind: str, output
     """
     try:
         found = read_shapes(path)
-    except UnfitInstrumentError as error:
+    except UnfitModelError as error:
         return str(error)
     with torch.device("meta"):
         expected = shapes_of(make())
@@ -131,15 +129,15 @@ def _read(path: Path, device: str) -> dict[str, Tensor]:
     except (pickle.UnpicklingError, SafetensorError, RuntimeError, ValueError, EOFError) as error:
         raise _no_weights(path, error) from error
     if not isinstance(stored, dict) or not all(isinstance(tensor, Tensor) for tensor in stored.values()):
-        raise UnfitInstrumentError(
+        raise UnfitModelError(
             f"{path}: expected tensors by name, found {type(stored).__name__}; save the state_dict() alone"
         )
     return _without_prefix(stored)
 
 
-def _no_weights(path: Path, error: Exception) -> UnfitInstrumentError:
+def _no_weights(path: Path, error: Exception) -> UnfitModelError:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return UnfitInstrumentError(
+    return UnfitModelError(
         f"{path}: expected weights and nothing else, found a file that is not ({reason}); a pickled model can run "
         "code when it is read: save its state_dict(), best as safetensors"
     )

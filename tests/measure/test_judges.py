@@ -19,6 +19,7 @@ from audit.config.sections import JudgeConfig, ModelConfig
 from audit.measure.answers import FAIRFACE
 from audit.measure.judges import CalibrationJudge, load_judge
 from audit.records import Status
+from audit.untrusted_model import UnfitModelError
 from tests.pretended_gpu import pretended_gpu
 
 FAIRFACE_GROUPS = {
@@ -126,6 +127,38 @@ def test_confidence_is_that_of_everything_the_judge_could_answer(tmp_path, drawi
     seen = load_judge(judged, ModelConfig(source="x"), {"race": ("white", "black")}).perceive(drawings[0][:5], "doctor")
     assert (seen.among_groups("race")[:, 0] > 0.6).all()
     assert seen.statuses == [Status.LOW_CONFIDENCE] * 5
+
+
+def test_a_four_race_checkpoint_is_read_as_one(tmp_path, drawings):
+    """Its third race is Asian, which the other layout calls latino."""
+    groups = ("white", "black", "asian", "indian")
+    named = fairface_seeing(tmp_path / "res34_fair_align_multi_4_20190809.pt", races=None, c2=9)
+    for judge in (named, fairface_seeing(tmp_path / "mine.pt", races=4, c2=9)):
+        seen = load_judge(judge, ModelConfig(source="x"), {"race": groups}).perceive(drawings[0][:8], "doctor")
+        assert [groups[code] for code in seen.codes("race")] == ["asian"] * 8
+    refused = JudgeConfig(source=named.source, races=7)
+    with pytest.raises(UnfitModelError, match=r"expected races: 4 for res34_fair_align_multi_4_20190809\.pt"):
+        load_judge(refused, ModelConfig(source="x"), {"race": groups})
+    with pytest.raises(UnfitModelError, match="does not know the group 'latino' of 'race'"):
+        load_judge(named, ModelConfig(source="x"), {"race": ("white", "latino")})
+
+
+def test_a_checkpoint_saved_from_parallel_training_judges_alike(tmp_path, drawings):
+    plain = fairface_seeing(tmp_path / "plain.pt", c8=1)
+    state = torch.load(plain.source, weights_only=True)
+    torch.save({f"module.{name}": value for name, value in state.items()}, tmp_path / "parallel.pt")
+    parallel = plain.model_copy(update={"source": str(tmp_path / "parallel.pt")})
+    seen = [
+        load_judge(judge, ModelConfig(source="x"), {"gender": ("female", "male")}).perceive(drawings[0][:4], "doctor")
+        for judge in (plain, parallel)
+    ]
+    assert np.array_equal(seen[0].probabilities["gender"], seen[1].probabilities["gender"])
+
+
+def test_a_checkpoint_with_other_outputs_is_refused_with_both_numbers(tmp_path):
+    torch.save(resnet34(num_classes=9).state_dict(), tmp_path / "nine.pt")
+    with pytest.raises(UnfitModelError, match=r"nine\.pt: .* found 9 outputs instead of 18"):
+        load_judge(JudgeConfig(source=str(tmp_path / "nine.pt")), ModelConfig(source="x"), {"age": ("young", "old")})
 
 
 def test_the_bundled_judge_leaves_no_one_to_the_groups_that_remain(judge, drawings):

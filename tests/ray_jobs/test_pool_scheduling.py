@@ -170,7 +170,7 @@ def test_a_failed_start_is_told_each_time_and_then_the_pool_gives_up(cluster):
 
 def test_a_start_that_is_refused_is_told_once_and_tried_on_no_other_machine(cluster):
     trace = "ray::Napper.__init__()\n  File nap.py, line 1\n"
-    said = f"{trace}audit.measure.state_file.UnfitInstrumentError: a.pt: found 9 outputs instead of 18"
+    said = f"{trace}audit.untrusted_model.UnfitModelError: a.pt: found 9 outputs instead of 18"
     wrong = ActorDiedError(RayTaskError("nap", said, ValueError()))
     outcomes = run_on_pool(
         lambda _number: cluster.start(1, wrong), [Nap(0)], size=1, submit=nap, error_budget=ErrorBudget(0)
