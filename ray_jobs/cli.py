@@ -183,9 +183,10 @@ def validate(
     if as_json:
         print_json({"valid": True, "errors": []})
         return
+    from audit.printable import printable
     from audit.work import work_of
 
-    typer.echo(f"{config.name} is valid: {work_of(audit).summary}")
+    typer.echo(f"{printable(config.name)} is valid: {work_of(audit).summary}")
 
 
 @app.command()
