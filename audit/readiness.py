@@ -6,26 +6,29 @@ file at hand can show them at their lines, beside the mistakes of the schema.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import socket
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from audit.config.errors import ConfigErrors
-from audit.config.fields import CLIP_SOURCES, DEFAULT_ATTRIBUTES, GENERATED_HERE, ZERO_SHOT, names_clip_weights
+from audit.config.fields import GENERATED_HERE
 from audit.config.problems import Location, Problem, listing, suggestion
 from audit.config.sections import ModelConfig, TargetFileConfig
 from audit.config.settings import AuditConfig
 from audit.dissect.files import LENS_FILE
+from audit.dissect.settings import LENS_FORMAT
+from audit.instrument_checks import check_judges, check_networks
 from audit.json_object import read_json_object
 from audit.object_store import ObjectStore
 from audit.place import ObjectPath, Place, place_of, sqlite_file
 from audit.plan import prompts_of
 from audit.records import Attribute
-from audit.untrusted_model import UntrustedModelError, check_clip, check_pipeline
 
 CONNECT_SECONDS = 2.0
 """How long a tracking server may take to answer a connection."""
@@ -72,9 +75,9 @@ def known_occupations(model: ModelConfig) -> tuple[str, ...] | None:
 def _model(config: AuditConfig) -> Iterator[Problem]:
     model = config.model
     if model.source in GENERATED_HERE:
-        yield from _calibration_model(model)
+        yield from _calibration_model(config)
     elif Path(model.source).is_dir():
-        yield from _pipeline_directory(Path(model.source), model.variant)
+        yield from _pipeline_directory(Path(model.source), config)
     elif _is_path(model.source):
         yield _at_source(f"expected a directory with model_index.json, found none at {model.source}; check the path")
     elif not re.fullmatch(r"[\w.-]+/[\w.-]+", model.source):
@@ -89,42 +92,55 @@ def _at_source(message: str) -> Problem:
     return Problem(("model", "source"), message)
 
 
-def _calibration_model(model: ModelConfig) -> Iterator[Problem]:
+def _calibration_model(config: AuditConfig) -> Iterator[Problem]:
+    model = config.model
     if model.source == "rendered":
         return
     if model.world is not None and Path(model.world).is_file():
         message = f"expected the directory of a trained world, found the file {model.world}; train it: make calibration"
         yield Problem(("model", "world"), message, reads=_MODEL)
         return
-    from audit.calibration.bundle import bundle_of
+    from audit.calibration.bundle import BUNDLED, bundle_of
 
     bundle = bundle_of(model)
-    if bundle and not (bundle.pipeline / "model_index.json").is_file():
+    if bundle is None:
+        return
+    place: Location = ("model", "world") if model.world else ("model", "source")
+    if not (bundle.pipeline / "model_index.json").is_file():
         message = (
             f"expected a trained model, found no model_index.json in {bundle.pipeline}; train it: make calibration"
         )
-        yield Problem(("model", "world") if model.world else ("model", "source"), message, reads=_MODEL)
+        yield Problem(place, message, reads=_MODEL)
+    elif bundle.path == BUNDLED:  # it is known to load: the seconds that building it takes are not spent
+        yield from _steps_of_bundled(bundle.pipeline, config.sampling.steps)
+    else:
+        for problem in _problems_of(bundle.pipeline, config):
+            yield replace(problem, location=place) if problem.location[0] == "model" else problem
 
 
-def _pipeline_directory(directory: Path, variant: str | None) -> Iterator[Problem]:
+def _steps_of_bundled(pipeline: Path, steps: int) -> Iterator[Problem]:
+    from audit.models.family import unfit_steps
+
+    path = pipeline / "scheduler" / "scheduler_config.json"
+    message = unfit_steps(read_json_object(path, "a scheduler", any_number=True), steps)
+    if message:
+        yield Problem(("sampling", "steps"), message, reads=_MODEL)
+
+
+def _problems_of(directory: Path, config: AuditConfig) -> tuple[Problem, ...]:
+    from audit.models.check import Sampled, model_problems
+
+    return model_problems(directory, config.model, Sampled(config.sampling, config.lens.hookpoint))
+
+
+def _pipeline_directory(directory: Path, config: AuditConfig) -> Iterator[Problem]:
     if (directory / "pipeline" / "model_index.json").is_file():
         remedy = f"set source: calibration and world: {directory}"
         yield _at_source(f"expected a pipeline, found a trained world in {directory}; {remedy}")
     elif not (directory / "model_index.json").is_file():
         yield _at_source(f"expected a diffusers pipeline, found no model_index.json in {directory}; check the path")
-    elif not any((directory / "unet").glob(f"*.{variant}*.safetensors" if variant else "*.safetensors")):
-        wanted = f"safetensors weights of the variant {variant!r}" if variant else "safetensors weights"
-        message = f"expected {wanted}, found none in {directory / 'unet'}; save the pipeline as safetensors"
-        yield Problem(("model", "source"), message, reads=(("model", "variant"),))
     else:
-        yield from _untrusted(check_pipeline, directory, ("model", "source"))
-
-
-def _untrusted(check: Callable[[Path], None], directory: Path, place: Location) -> Iterator[Problem]:
-    try:
-        check(directory)
-    except UntrustedModelError as error:
-        yield Problem(place, str(error))
+        yield from _problems_of(directory, config)
 
 
 # ---- what it is asked, and who looks -------------------------------------------------------------------------------
@@ -154,63 +170,20 @@ def check_occupations(config: AuditConfig) -> Iterator[Problem]:
             yield Problem(("prompts", "occupations", index), message + suggestion(occupation, known), reads=_MODEL)
 
 
-def _judge_and_confusion(config: AuditConfig) -> Iterator[Problem]:
-    yield from _judge(config)
-    yield from _confusion(config)
+def check_prompts(config: AuditConfig) -> Iterator[Problem]:
+    """Find occupations that are unknown, and texts that the model or CLIP would not read to their end.
 
+    Yields:
+        Problems, each with its place in the config.
+    """
+    mistaken = False
+    for problem in check_occupations(config):
+        mistaken = True
+        yield problem
+    if not mistaken:
+        from audit.prompt_lengths import cut_texts
 
-def _confusion(config: AuditConfig) -> Iterator[Problem]:
-    if config.judge.confusion is None:
-        return
-    from audit.confusion_file import judge_confusions
-
-    try:
-        judge_confusions(config.judge, config.model, config.attributes)
-    except ValueError as error:
-        yield Problem(("judge", "confusion"), f"{error}; make one with `difflens-audit calibrate LABELS`")
-
-
-def _judge(config: AuditConfig) -> Iterator[Problem]:
-    yield from _judge_source(config, config.judge.source, ("judge", "source"), tuple(config.attributes))
-    for index, opinion in enumerate(config.second_opinions):
-        if opinion.source != ZERO_SHOT:
-            asked = tuple(name for name in config.attributes if name in (opinion.attributes or config.attributes))
-            yield from _judge_source(config, opinion.source, ("second_opinions", index, "source"), asked)
-
-
-def _judge_source(config: AuditConfig, source: str, at: Location, asked: tuple[str, ...]) -> Iterator[Problem]:
-    if source != "bundled":
-        if not Path(source).is_file():
-            words = ("bundled",) if at[0] == "judge" else ("bundled", ZERO_SHOT)
-            expected = ", ".join(map(repr, words))
-            message = f"expected {expected} or a FairFace checkpoint, found no file at {source!r}; check the path"
-            yield Problem(at, message + suggestion(source, words))
-        return
-    if config.model.source not in GENERATED_HERE:
-        message = f"expected a FairFace checkpoint for {config.model.source!r}, found 'bundled', which judges drawings"
-        yield Problem(at, message + "; give a file", reads=_MODEL)
-        return
-    yield from _bundled(config.model, "judge", at)
-    reads = (at, *_MODEL)
-    for name in asked:
-        groups = config.attributes[name]
-        known = DEFAULT_ATTRIBUTES.get(name)
-        if known is None:
-            message = f"expected what the bundled judge sees ({listing(DEFAULT_ATTRIBUTES)}), found {name!r}"
-            yield Problem(("attributes", name), message + suggestion(name, DEFAULT_ATTRIBUTES), reads)
-        elif sorted(groups) != sorted(known):
-            message = f"expected the groups that the bundled judge sees ({listing(known)}), found {listing(groups)}"
-            yield Problem(("attributes", name), message, reads)
-
-
-def _bundled(model: ModelConfig, part: str, location: Location) -> Iterator[Problem]:
-    """Find out whether a network that was trained with the calibration model is there."""
-    from audit.calibration.bundle import bundle_of
-
-    bundle = bundle_of(model)
-    if bundle and not any((bundle.path / part).glob("**/*.safetensors")):
-        message = f"expected the weights that 'bundled' stands for, found none in {bundle.path / part}"
-        yield Problem(location, message + "; train them: make calibration", reads=_MODEL)
+        yield from cut_texts(config, prompts_of(config, known_occupations(config.model) or ()))
 
 
 # ---- where it is looked into ---------------------------------------------------------------------------------------
@@ -218,9 +191,8 @@ def _bundled(model: ModelConfig, part: str, location: Location) -> Iterator[Prob
 
 def _lens(config: AuditConfig) -> Iterator[Problem]:
     lens = config.lens
-    if lens.path is not None and not (Path(lens.path) / LENS_FILE).is_file():
-        message = f"expected a lens, found no {LENS_FILE} in {lens.path}; make one with difflens-audit dissect"
-        yield Problem(("lens", "path"), message)
+    if lens.path is not None:
+        yield from _named_lens(Path(lens.path))
     if config.model.source == "rendered":
         return
     part = lens.hookpoint.split(".")[0]
@@ -237,21 +209,47 @@ def _lens(config: AuditConfig) -> Iterator[Problem]:
             yield Problem(("lens", name), message, reads=(("lens", "expansion"), ("lens", "hookpoint"), *_MODEL))
 
 
+def _named_lens(directory: Path) -> Iterator[Problem]:
+    if not (directory / LENS_FILE).is_file():
+        message = f"expected a lens, found no {LENS_FILE} in {directory}; make one with difflens-audit dissect"
+        yield Problem(("lens", "path"), message)
+        return
+    try:
+        version = read_json_object(directory / LENS_FILE, "the card of a lens").get("format_version")
+    except ValueError as error:
+        yield Problem(("lens", "path"), str(error))
+        return
+    if version != LENS_FORMAT:
+        message = f"expected a lens of format {LENS_FORMAT}, found format {version} in {directory}; dissect again"
+        yield Problem(("lens", "path"), message)
+
+
 def _latents(config: AuditConfig) -> int | None:
     """Count the latents of an autoencoder on the mid block; None where the model's shape is not at hand."""
+    from audit.models.family import latent_size
+
     unet = _unet_config(config.model)
-    if unet is None or config.lens.hookpoint != "mid_block" or not unet.get("block_out_channels"):
+    if unet is None or config.lens.hookpoint != "mid_block":
         return None
-    channels = int(unet["block_out_channels"][-1])
-    side = int(unet.get("sample_size", 1)) >> (len(unet["block_out_channels"]) - 1)
-    return config.lens.expansion * channels * (side**2 if config.lens.whole_map else 1)
+    channels = unet.get("block_out_channels")
+    if not isinstance(channels, list) or not channels or not isinstance(channels[-1], int):
+        return None
+    try:
+        height, width = latent_size(unet)
+    except ValueError:  # reported by _model
+        return None
+    halved = 2 ** (len(channels) - 1)
+    positions = math.ceil(height / halved) * math.ceil(width / halved) if config.lens.whole_map else 1
+    return config.lens.expansion * channels[-1] * positions
 
 
 def _unet_config(model: ModelConfig) -> dict[str, Any] | None:
     from audit.models.source import pipeline_source
 
     try:
-        return read_json_object(Path(pipeline_source(model)) / "unet" / "config.json", "the shape of a U-Net")
+        return read_json_object(
+            Path(pipeline_source(model)) / "unet" / "config.json", "the shape of a U-Net", any_number=True
+        )
     except ValueError:  # told by _model, or a model on the hub
         return None
 
@@ -261,18 +259,7 @@ def _unet_config(model: ModelConfig) -> dict[str, Any] | None:
 
 def _quality(config: AuditConfig) -> Iterator[Problem]:
     quality = config.quality
-    for name, remedy in (("clip", CLIP_SOURCES), ("features", "a file of Inception weights")):
-        if getattr(quality, name) != "bundled":
-            continue
-        yield from _bundled(config.model, name, ("quality", name))
-        if config.model.source not in GENERATED_HERE:
-            message = f"expected 'none' for {config.model.source!r}, or {remedy}; found 'bundled', made for drawings"
-            yield Problem(("quality", name), message, reads=_MODEL)
-    if quality.clip not in ("bundled", "none"):
-        yield from _clip(quality.clip, ("quality", "clip"))
-    if quality.features not in ("bundled", "none") and not Path(quality.features).is_file():
-        message = f"expected 'bundled', 'none' or a file of weights, found no file at {quality.features!r}"
-        yield Problem(("quality", "features"), message + suggestion(quality.features, ("bundled", "none")))
+    yield from check_networks(config)
     if quality.reference is not None:
         yield from _reference(Path(quality.reference), quality.features)
 
@@ -295,23 +282,6 @@ def _reference(directory: Path, features: str) -> Iterator[Problem]:
     for found in (*folder.unusable, *unreadable_pictures(folder.pictures, side)):
         message = f"expected images that can be read, found {found.path}: {found.reason}"
         yield Problem(at, message, reads=(("quality", "features"),))
-
-
-def _clip(source: str, at: Location) -> Iterator[Problem]:
-    """Find out whether a CLIP model of the user's brings weights, as far as this machine knows."""
-    if Path(source).is_dir():
-        yield from _untrusted(check_clip, Path(source), at)
-    elif _is_path(source):
-        yield Problem(at, f"expected a directory, found none at {source}; check the path")
-    elif not names_clip_weights(source):
-        yield Problem(at, f"expected {CLIP_SOURCES}, found {source!r}, which names no weights; add them")
-    elif not source.startswith("hf-hub:"):
-        import open_clip  # takes seconds, which are spent where its weights are named and nowhere else
-
-        known = open_clip.list_pretrained(as_str=True)
-        if source not in known:
-            message = f"expected a model and weights that open_clip knows, found {source!r}"
-            yield Problem(at, message + suggestion(source, known))
 
 
 def check_gates(config: AuditConfig) -> Iterator[Problem]:
@@ -450,8 +420,8 @@ def _host_and_port(uri: str) -> tuple[str, int] | str:
 
 _CHECKS: Mapping[str, Callable[[AuditConfig], Iterator[Problem]]] = {
     "model": _model,
-    "prompts": check_occupations,
-    "judge": _judge_and_confusion,
+    "prompts": check_prompts,
+    "judge": check_judges,
     "lens": _lens,
     "quality": _quality,
     "targets": check_targets,

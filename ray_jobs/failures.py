@@ -7,17 +7,17 @@ from audit.dissect.lens import LensMismatch
 from audit.object_store import StorageError
 from audit.place import PlaceError
 from audit.store import CorruptShardError, RunConflictError, UnreadableRunError
-from audit.untrusted_model import UntrustedModelError
+from audit.untrusted_model import UnfitModelError, UntrustedModelError
 from ray_jobs.cluster import ClusterError
 from ray_jobs.cron import CronError, TimeZoneError
 from ray_jobs.dissect import DissectionError
 from ray_jobs.exit_codes import ExitCode
 from ray_jobs.faults import is_full_disk
 from ray_jobs.manifests import ManifestError
-from ray_jobs.pool import PoolError
+from ray_jobs.pool import PoolError, RefusedError
 from ray_jobs.shards import NoImagesError
 from ray_jobs.status import NoRunError
-from ray_jobs.submit import NotSubmittedError
+from ray_jobs.submit import DashboardAddressError, NotSubmittedError
 from ray_jobs.sync import NothingToSyncError
 from ray_jobs.systemd import UnitError
 
@@ -34,7 +34,10 @@ CODES: dict[type[Exception], ExitCode] = {
     UnitError: ExitCode.USAGE,
     NothingToSyncError: ExitCode.USAGE,
     NotSubmittedError: ExitCode.USAGE,
+    DashboardAddressError: ExitCode.USAGE,
     UntrustedModelError: ExitCode.USAGE,
+    UnfitModelError: ExitCode.USAGE,
+    RefusedError: ExitCode.USAGE,
     ClusterError: ExitCode.INFRASTRUCTURE,
     PoolError: ExitCode.INFRASTRUCTURE,
     DissectionError: ExitCode.INFRASTRUCTURE,

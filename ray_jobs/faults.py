@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Sequence
 from enum import StrEnum
 
@@ -28,6 +29,8 @@ class FaultKind(StrEnum):
     """An earlier driver of this run ended without a word."""
     NO_START = "no_start"
     """A worker could not be made: its constructor raised."""
+    REFUSED = "refused"
+    """A worker could not be made for what it was given: model, judge, lens or config; another would say the same."""
     TIMED_OUT = "timed_out"
     """No answer within the deadline: the worker hangs, or is far slower than the others."""
     OUT_OF_MEMORY = "out_of_memory"
@@ -48,7 +51,7 @@ class FaultKind(StrEnum):
     """The work itself raised; another machine would say the same."""
 
 
-TRIED_AGAIN = frozenset(FaultKind) - {FaultKind.ERROR}
+TRIED_AGAIN = frozenset(FaultKind) - {FaultKind.ERROR, FaultKind.REFUSED}
 """Kinds that tell of the machine and not of the task."""
 
 OF_MACHINE = {
@@ -57,6 +60,16 @@ OF_MACHINE = {
     "AcceleratorError": FaultKind.BROKEN_DEVICE,
 }
 """Exceptions of a task, by class name, that tell of the machine. By name, because torch need not be imported here."""
+
+OF_INPUT = ("ValueError", "UnfitModelError", "UntrustedModelError", "LensMismatch", "ConfigErrors")
+"""Exceptions of a start, by class name, that tell of what the worker was given. By name, because that is what Ray keeps
+of an exception in a constructor."""
+
+OF_CODE = ("TypeError", "KeyError", "IndexError", "AttributeError", "NotImplementedError", "AssertionError")
+"""Exceptions of a start, by class name, that tell of the code."""
+
+_FRAME = re.compile(r'\s+File ".*", line \d+, in ')
+_RAISED = re.compile(r"(?:[\w]+\.)*(?P<name>\w+)(?:: (?P<message>.*))?", re.DOTALL)
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """What the system says where there is no room to write."""
@@ -77,7 +90,7 @@ def kind_of(error: RayError, dead_nodes: Sequence[str] = (), node: str = "") -> 
     if isinstance(error, OutOfDiskError):
         return FaultKind.FULL_DISK
     if isinstance(error, RayActorError) and error.actor_init_failed:
-        return FaultKind.NO_START
+        return _kind_of_start(error)
     lost_node = isinstance(error, NodeDiedError) or node in dead_nodes or _says_lost_node(error)
     return FaultKind.LOST_NODE if lost_node else FaultKind.LOST_WORKER
 
@@ -86,14 +99,40 @@ def reason_of(error: RayError) -> str:
     """Return the root of the error in one line, without the traceback of the worker."""
     if isinstance(error, RayTaskError):
         return f"{type(error.cause).__name__}: {error.cause}"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = lines[-1] if lines and getattr(error, "actor_init_failed", False) else " ".join(lines)
-    return told or type(error).__name__
+    if getattr(error, "actor_init_failed", False):
+        name, message = _raised_by_start(error)
+        return f"{name}: {message}" if message else name
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def refusal_of(error: RayError) -> str:
+    """Return what a worker said of what it was given, without the name of the exception."""
+    name, message = _raised_by_start(error)
+    return message or name
 
 
 def is_full_disk(error: BaseException) -> bool:
     """Tell whether a write failed because there was no room."""
     return isinstance(error, OSError) and error.errno in FULL
+
+
+def _kind_of_start(error: RayError) -> FaultKind:
+    name, _ = _raised_by_start(error)
+    if name in OF_INPUT:
+        return FaultKind.REFUSED
+    return FaultKind.ERROR if name in OF_CODE else FaultKind.NO_START
+
+
+def _raised_by_start(error: RayError) -> tuple[str, str]:
+    """Return class name and message of the exception that a constructor raised, from the end of its traceback."""
+    lines = str(error).splitlines()
+    frames = [number for number, line in enumerate(lines) if _FRAME.match(line)]
+    after = lines[frames[-1] + 1 :] if frames else lines[-1:]
+    while after and after[0][:1].isspace():  # the source line, and marks under it
+        after = after[1:]
+    raised = " ".join(line.strip() for line in after if line.strip())
+    match = _RAISED.fullmatch(raised)
+    return (match["name"], match["message"] or "") if match else (type(error).__name__, raised)
 
 
 def _kind_of_cause(cause: BaseException) -> FaultKind:

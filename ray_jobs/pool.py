@@ -18,7 +18,7 @@ import ray
 from ray.exceptions import RayError
 
 from ray_jobs.cluster import this_node
-from ray_jobs.faults import TRIED_AGAIN, FaultKind, kind_of, reason_of
+from ray_jobs.faults import TRIED_AGAIN, FaultKind, kind_of, reason_of, refusal_of
 from ray_jobs.limits import ErrorBudget, PoolLimits, RunningMedian
 
 POLL_SECONDS = 1.0
@@ -42,6 +42,10 @@ T = TypeVar("T", bound=Task)
 
 class PoolError(RuntimeError):
     """The machinery failed: no actor could be started, or none kept alive."""
+
+
+class RefusedError(RuntimeError):
+    """Every actor refused what it was given, in words; no machine would say otherwise."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,7 @@ def run_on_pool(
     Raises:
         ValueError: If ``size`` is below 1.
         PoolError: If no actor can be scheduled in time, or every actor failed repeatedly while it was made.
+        RefusedError: If every actor refused what it was given.
     """
     at_first = size() if callable(size) else size
     if at_first < 1:
@@ -297,15 +302,19 @@ class _Pool(Generic[T]):
     def _start_again(self, seat: _Seat[T], kind: FaultKind, error: RayError) -> Iterator[Fault[T]]:
         """Try the seat again; give it up after some tries, and the pool when no seat is left.
 
-        Nodes that go away are no fault of the seat: there are only so many of them.
+        Nodes that go away are no fault of the seat: there are only so many of them. What every actor would say is not
+        asked again.
         """
         self._kill(seat)
         seat.failed_starts += kind is not FaultKind.LOST_NODE
-        given_up = seat.failed_starts >= self._limits.attempts
+        hopeless = kind not in TRIED_AGAIN
+        given_up = hopeless or seat.failed_starts >= self._limits.attempts
         yield Fault(None, max(1, seat.failed_starts), kind, reason_of(error), seat.node, given_up)
         if not given_up:
             self._start(seat)
         elif all(other.actor is None for other in self._seats):
+            if hopeless:
+                raise _refused(kind, error) from error
             self._call_back(error)
 
     def _call_back(self, error: RayError) -> None:
@@ -345,6 +354,12 @@ class _Pool(Generic[T]):
             f"{_amounts(ray.available_resources(), asked)}. Lower what the config asks for under workers, or give the "
             "cluster more; finished shards are kept"
         )
+
+
+def _refused(kind: FaultKind, error: RayError) -> RefusedError | PoolError:
+    if kind is FaultKind.REFUSED:
+        return RefusedError(refusal_of(error))
+    return PoolError(f"no worker could be started: {reason_of(error)}. Finished shards are kept")
 
 
 def _whereabouts(_actor: object) -> str:

@@ -32,6 +32,9 @@ LOG = logging.getLogger(__name__)
 INSTRUMENTS = "instruments.json"
 """Signatures of the networks that measured, in the run directory: the driver loads none of them."""
 
+SAMPLING = "sampling.json"
+"""How the images were made, in the run directory; missing where nothing is sampled."""
+
 WEBP_QUALITY = 85
 
 
@@ -67,6 +70,7 @@ class ShardWorker:
         """Load the models."""
         import torch
 
+        from audit.evidence import steering_of
         from audit.shard import ShardSettings, load_parts
 
         if ray.is_initialized() and ray.get_runtime_context().get_actor_id():  # a process of its own
@@ -79,8 +83,10 @@ class ShardWorker:
         self._batch = self._shard_settings.batch
         lens = nullcontext() if settings.lens_path is None else folder_on_disk(place_of(settings.lens_path))
         with lens as directory:
-            self._parts = load_parts(settings.config, directory)
+            self._parts = load_parts(settings.config, directory, steering_of(self._run))
         self._sign(self._parts.signatures)
+        if self._parts.generator.sampling and not self._run.has(SAMPLING):
+            self._run.write_json(SAMPLING, self._parts.generator.sampling)
         self._node = this_node() if ray.is_initialized() else ""
         self._metrics = WorkerMetrics()
         self._free_since = time.monotonic()

@@ -1,6 +1,9 @@
-"""How many images there are, in words: a fixed number of each prompt, or what two stages made and saved."""
+"""How images were made, in words: by which sampler, and how many (a fixed number of each prompt, or two stages)."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 from audit.records import TwoStageSampling
 from reports.story import Story, label, number, setting
@@ -26,4 +29,22 @@ def sampling_words(staged: TwoStageSampling) -> str:
         f"arm. A single stage of {staged.single_stage:,} per occupation takes {single:,}, {staged.saving:.2f} times as "
         "many. The intervals of these shares are exact for two stages, the others are those of a fixed number of "
         "images. Pools count an occupation more where it has more images; means over occupations do not."
+    )
+
+
+def sampler_words(provenance: Mapping[str, Any]) -> str:
+    """Say which sampler drew the images, which one the model is published with, and that no filter was on.
+
+    Nothing where a run of an older release does not say, or where nothing was sampled.
+    """
+    sampling = provenance.get("sampling")
+    if not isinstance(sampling, Mapping):
+        return ""
+    published = str(sampling.get("published_scheduler", "an unknown scheduler"))
+    other = "" if published == "DDIMScheduler" else ": with that one its users see other pictures of the same prompts"
+    steps = f"{sampling.get('steps')} steps ({sampling.get('timestep_spacing')})"
+    return (
+        f"The sampler is {sampling.get('sampler')}, {steps}, guidance {sampling.get('guidance')}. "
+        f"The model is published with {published}{other}. The safety checker is {sampling.get('safety_checker')}: "
+        "it would blank pictures out of the statistics without a trace."
     )

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from audit.config.sections import RegisteredModelConfig
 from audit.gates import overall_verdict
 from audit.place import sqlite_file
-from audit.records import AuditResult, Measurement
+from audit.records import SCHEMA_VERSION, AuditResult, Measurement
 from audit.redaction import redact, redact_tree
 from audit.store import AUDIT, CHANGES_NO_RESULT, MODEL_FINGERPRINT, RunDirectory
 from reports.export import read_audit_json
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 AUDIT_ID = "difflens.audit_id"
 ARM_TAG = "difflens.arm"
 FINGERPRINT = "difflens.model_fingerprint"
-SCHEMA_VERSION = "difflens.schema_version"
+SCHEMA_TAG = "difflens.schema_version"
 VERDICT = "difflens.verdict"
 UNFINISHED = "difflens.unfinished_shards"
 PARENT = "mlflow.parentRunId"
@@ -325,7 +325,7 @@ def _tell_run(client: MlflowClient, audit: _Audit, tracked: TrackedRun) -> None:
     words = headline(audit.story)
     tags = {
         RUN_NAME: result.run_id,
-        SCHEMA_VERSION: str(result.schema_version),
+        SCHEMA_TAG: str(SCHEMA_VERSION),  # whose figures the metrics are, also of a run that an older release made
         FINGERPRINT: model_fingerprint(result),
         VERDICT: overall_verdict(result.verdicts),
         UNFINISHED: str(_unfinished(result)),
@@ -420,7 +420,7 @@ def _fairness(story: Story, arm: str) -> dict[str, float | None]:
         metrics[f"{name}/fairness_discrepancy_worst"] = worst[1] if worst else None
         metrics[f"{name}/findings"] = findings_count(story, attribute.name, arm)
         mean = mean_over_prompts(story, attribute.name, arm)
-        metrics[f"{name}/plug_in_mean"] = mean.plug_in_soft if mean else None
+        metrics[f"{name}/soft_discrepancy_mean"] = mean.soft if mean else None
         metrics[f"{name}/unclassified_share"] = unclassified(story, attribute.name, arm).value
     return metrics
 

@@ -11,7 +11,6 @@ from audit.changes import attribute_shifts, group_changes, missing_difference
 from audit.config.fields import GATE_MEASURES
 from audit.gate_inputs import GateReader
 from audit.gates import Gate, GateInput, NoData, evaluate
-from audit.measure.intervals import share_estimate
 from audit.records import BASELINE, Attribute, Measurement, QualityResult
 
 GENDER = Attribute("gender", ("female", "male"))
@@ -27,13 +26,14 @@ def arm(name, male, unclassified=0):
         statuses += ["no_face"] * unclassified + ["classified"] * (IMAGES - unclassified)
     prompts = {p: slice(i * IMAGES, (i + 1) * IMAGES) for i, p in enumerate(PROMPTS)}
     scores = {"clip_i": np.full(len(statuses), 0.9) + np.tile([0.01, -0.01], len(statuses) // 2)}
+    scores["p_prompt_shown"] = np.where(np.arange(len(statuses)) % 60 == 0, 0.2, 0.9)
     return ArmRows(name, np.array(statuses), {"gender": np.concatenate(probabilities)}, prompts, scores)
 
 
 def reader(edited, targets=None):
     baseline = arm(BASELINE, (0.9, 0.1, 0.9))
-    kid = Measurement(0.004, 600, "metric:kid", 0.002, 0.006, {"standard_error": 0.001, "blocks": 20})
-    quality = QualityResult("edit", None, None, None, kid, share_estimate(590, 600), {})
+    kid = Measurement(0.004, 600, "metric:kid", 0.002, 0.006, {"standard_error": 0.001, "degrees": 19})
+    quality = QualityResult("edit", None, None, None, kid, None, {})
     shifts = attribute_shifts(baseline, [edited], [GENDER])
     return GateReader({BASELINE: baseline, "edit": edited}, [GENDER], targets or {}, {"edit": quality}, shifts=shifts)
 

@@ -1,6 +1,6 @@
 """What a config needs from this machine is checked before any work, and told at its place in the file."""
 
-import json
+import shutil
 import socket
 from pathlib import Path
 
@@ -21,18 +21,21 @@ from audit.readiness import (
     unusable_tracking,
     unwritable,
 )
+from tests.weight_files import FAIRFACE, write_header
 
 OUTSIDE = {
     "prompts": {"occupations": ["doctor"]},
     "judge": {"source": "judge.safetensors"},
+    "attributes": {"gender": ["female", "male"], "age": ["young", "adult", "old"]},
     "quality": {"clip": "none", "features": "none"},
 }
 
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path, monkeypatch):
-    """Work in an empty directory that can be written to."""
+    """Work in a directory that can be written to and holds a FairFace checkpoint."""
     monkeypatch.chdir(tmp_path)
+    write_header(tmp_path / "judge.safetensors", FAIRFACE)
 
 
 @pytest.fixture
@@ -45,15 +48,9 @@ def closed_port():
 
 
 @pytest.fixture
-def pipeline(tmp_path):
-    """The files of a pipeline that readiness looks at: no network is loaded."""
-    directory = tmp_path / "sd"
-    (directory / "unet").mkdir(parents=True)
-    (directory / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
-    (directory / "unet" / "diffusion_pytorch_model.safetensors").touch()
-    (directory / "unet" / "config.json").write_text(json.dumps({"block_out_channels": [8, 16], "sample_size": 8}))
-    (tmp_path / "judge.safetensors").touch()
-    return directory
+def pipeline(tiny_pipeline, tmp_path):
+    """A pipeline of its own."""
+    return shutil.copytree(tiny_pipeline, tmp_path / "sd")
 
 
 def problems(**sections):
@@ -87,14 +84,13 @@ def test_nothing_is_bundled_with_a_model_from_outside():
     ],
 )
 def test_a_missing_model_is_told(source, message):
-    Path("judge.safetensors").touch()
     found = problems(model={"source": source}, **OUTSIDE)
     assert list(found) == ["model.source"]
     assert message in found["model.source"]
 
 
 def test_only_safetensors_of_the_asked_variant_will_do(pipeline):
-    assert "variant 'fp16'" in problems(model={"source": "sd", "variant": "fp16"}, **OUTSIDE)["model.source"]
+    assert "not 'fp16'" in problems(model={"source": "sd", "variant": "fp16"}, **OUTSIDE)["model.variant"]
     (pipeline / "unet" / "diffusion_pytorch_model.safetensors").rename(pipeline / "unet" / "weights.bin")
     assert "expected safetensors weights" in problems(model={"source": "sd"}, **OUTSIDE)["model.source"]
 
@@ -114,7 +110,6 @@ def test_an_untrained_calibration_model_is_told(tmp_path):
 
 def test_a_world_must_be_there_and_belong_to_the_model():
     assert "found none in absent" in problems(model={"source": "rendered", "world": "absent"})["model.world"]
-    Path("judge.safetensors").touch()
     assert "remove it" in problems(model={"source": "owner/name", "world": "x"}, **OUTSIDE)["model.world"]
     table = {"source": "calibration", "world": str(World.bundled_path())}
     assert "expected the directory of a trained world" in problems(model=table)["model.world"]
@@ -172,9 +167,10 @@ def test_another_table_has_its_own_occupations(tmp_path):
 def test_the_bundled_judge_sees_its_own_groups_in_any_order():
     model = {"source": "rendered"}
     assert problems(model=model, attributes={"gender": ["male", "female"]}) == {}
-    found = problems(model=model, attributes={"gendre": ["female", "male"], "age": ["young", "old"]})
+    found = problems(model=model, attributes={"gendre": ["female", "male"], "age": ["young", "odl"]})
     assert found["attributes.gendre"].endswith("did you mean 'gender'?")
-    assert "(young, adult, old), found young, old" in found["attributes.age"]
+    assert "(young, adult, old), found 'odl'; did you mean 'old'?" in found["attributes.age.1"]
+    assert problems(model=model, attributes={"age": ["young", "old"]}) == {}
 
 
 def test_further_judges_must_be_there_and_know_what_they_are_asked():
@@ -182,9 +178,9 @@ def test_further_judges_must_be_there_and_know_what_they_are_asked():
     found = problems(model={"source": "owner/name"}, **OUTSIDE | {"quality": {}}, second_opinions=sources)
     assert "did you mean 'zero-shot'?" in found["second_opinions.0.source"]
     assert "found 'bundled', which judges drawings" in found["second_opinions.1.source"]
-    Path("judge.safetensors").touch()
     race = {"race": ["white", "black"], "gender": ["female", "male"]}
-    asked = {"model": {"source": "rendered"}, "judge": {"source": "judge.safetensors"}, "attributes": race}
+    judge = {"source": "judge.safetensors", "races": 7}
+    asked = {"model": {"source": "rendered"}, "judge": judge, "attributes": race}
     assert problems(**asked, second_opinions=sources[1:]) == {}
     unknown = problems(**asked, second_opinions=[{"name": "b", "source": "bundled"}])
     assert list(unknown) == ["attributes.race"]
@@ -196,6 +192,14 @@ def test_more_latents_than_there_are_is_an_impossible_shape(pipeline):
     found = problems(model=model, lens={"k": 33, "expansion": 2, "features_per_group": 32}, **OUTSIDE)
     assert found == {"lens.k": "expected at most the 32 latents that there will be, found 33; raise lens.expansion"}
     assert problems(model=model, lens={"k": 33, "expansion": 2, "whole_map": True}, **OUTSIDE) == {}
+
+
+def test_a_lens_of_an_older_format_is_refused_before_any_worker_starts(pipeline, tmp_path):
+    (tmp_path / "lens.json").write_text('{"format_version": 1}')
+    found = problems(model={"source": str(pipeline)}, lens={"path": str(tmp_path)}, **OUTSIDE)
+    assert found["lens.path"].startswith("expected a lens of format 2, found format 1 in")
+    (tmp_path / "lens.json").write_text("{")
+    assert "lens.path" in problems(model={"source": str(pipeline)}, lens={"path": str(tmp_path)}, **OUTSIDE)
 
 
 def test_a_lens_and_its_hookpoint_must_exist(pipeline):

@@ -26,6 +26,7 @@ def disagreements(config: AuditSections) -> Iterator[Problem]:
     yield from _two_stage_disagreements(config)
     yield from _mistaken_targets(config)
     yield from _unknown_lens_attributes(config)
+    yield from _impossible_attribution(config)
     yield from _unusable_arm_names(config)
     for index, mitigation in enumerate(config.mitigations):
         yield from _mitigation_disagreements(config, ("mitigations", index), mitigation)
@@ -40,6 +41,7 @@ def disagreements(config: AuditSections) -> Iterator[Problem]:
         yield from _gate_limit(at, gate)
         yield from _gate_attribute(config, at, gate)
         yield from _gate_place(config, at, gate)
+        yield from _gate_correction(at, gate)
 
 
 def _two_stage_disagreements(config: AuditSections) -> Iterator[Problem]:
@@ -91,6 +93,12 @@ def _unknown_lens_attributes(config: AuditSections) -> Iterator[Problem]:
         if name not in known:
             message = f"expected an audited attribute ({listing(known)}), found {name!r}{suggestion(name, known)}"
             yield Problem(("lens", "attributes", index), message, reads=(("attributes",),))
+
+
+def _impossible_attribution(config: AuditSections) -> Iterator[Problem]:
+    if config.prompts.attribution and config.model.source == "rendered":
+        message = "expected no attribution for 'rendered', which has no network to look into, found true; remove it"
+        yield Problem(("prompts", "attribution"), message, reads=(("model", "source"),))
 
 
 def _unusable_arm_names(config: AuditSections) -> Iterator[Problem]:
@@ -233,6 +241,12 @@ def _gate_attribute(config: AuditSections, at: Location, gate: GateConfig) -> It
         groups = config.attributes[name]
         message = f"expected a group of {name} ({listing(groups)}), found {gate.group!r}"
         yield Problem((*at, "measure"), message + suggestion(gate.group, groups), reads)
+
+
+def _gate_correction(at: Location, gate: GateConfig) -> Iterator[Problem]:
+    if not gate.correct and not gate.kind.of_attribute:
+        message = f"expected no 'correct' for {gate.measure}, which is not of perceived groups, found false; remove it"
+        yield Problem((*at, "correct"), message, reads=((*at, "measure"),))
 
 
 def _gate_place(config: AuditSections, at: Location, gate: GateConfig) -> Iterator[Problem]:

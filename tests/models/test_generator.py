@@ -1,5 +1,7 @@
 """Sampling: what one seed per image, an observer, an edit and an asymmetric step do to the pictures."""
 
+import shutil
+
 import pytest
 import torch
 from diffusers import DDIMScheduler
@@ -9,9 +11,11 @@ from audit.config.settings import AuditConfig
 from audit.models import generator as generator_module
 from audit.models.arm import Arm
 from audit.models.ddim import ReverseSchedule
+from audit.models.family import timesteps
 from audit.models.generator import DiffusionGenerator, RenderedGenerator, load_generator
 from audit.plan import steps_of_arms, unet_calls, window_of
 from audit.records import Prompt
+from benchmarks.spoiled_models import ACCEPTED, edit
 
 DOCTOR = Prompt("doctor", "a face photo of a doctor", "doctor")
 SEEDS = [11, 22, 33]
@@ -107,6 +111,12 @@ def test_the_observer_sees_the_conditional_half_at_every_step_and_changes_nothin
     assert torch.equal(watched, generator.generate(DOCTOR, SEEDS))
 
 
+def test_the_first_maps_are_those_that_sampling_begins_with(generator):
+    seen = []
+    generator.generate(DOCTOR, [3, 4], observer=lambda step, h: seen.append(h.clone()) if step == 0 else None)
+    torch.testing.assert_close(generator.first_maps(DOCTOR.text, [3, 4]), seen[0])
+
+
 def test_texts_are_embedded_once_while_few_are_in_use(tiny_pipeline, monkeypatch):
     monkeypatch.setattr(generator_module, "EMBEDDED_TEXTS", 2)
     fresh = load_generator(ModelConfig(source=str(tiny_pipeline)), SamplingConfig(steps=1, guidance=2.0))
@@ -137,6 +147,38 @@ def test_a_reverse_step_is_the_scheduler_s_own(prediction_type):
         expected = scheduler.step(prediction, timestep, x).prev_sample
         ours = schedule.advance(schedule.image(x, prediction, step), schedule.noise(x, prediction, step), step)
         assert torch.allclose(ours, expected, atol=1e-5)
+
+
+def test_a_generator_says_what_it_samples_with_and_what_the_model_was_published_with(generator, tiny_pipeline):
+    assert generator.sampling == {
+        "sampler": "DDIM, deterministic (η = 0)",
+        "steps": 4,
+        "guidance": 3.0,
+        "published_scheduler": "PNDMScheduler",
+        "timestep_spacing": "leading",
+        "prediction_type": "epsilon",
+        "safety_checker": "off (published without one)",
+    }
+
+
+@pytest.mark.parametrize("name", ["euler", "dpm-with-infinity", "uni-pc"])
+def test_what_a_published_scheduler_leaves_unsaid_is_taken_from_its_own_class(tiny_pipeline, tmp_path, name):
+    """Euler, DPM++ and UniPC place their steps from the last timestep to the first; DDIM by itself does not."""
+    model = shutil.copytree(tiny_pipeline, tmp_path / "model")
+    ACCEPTED[name](model)
+    edit(model / "scheduler/scheduler_config.json", drop=("timestep_spacing",))
+    loaded = load_generator(ModelConfig(source=str(model)), SamplingConfig(steps=5))
+    assert loaded.sampling["timestep_spacing"] == "linspace"
+    assert loaded._schedule.timesteps == (999, 749, 500, 250, 0)
+
+
+def test_timesteps_are_those_of_diffusers():
+    for spacing in ("leading", "trailing", "linspace"):
+        config = {"num_train_timesteps": 1000, "steps_offset": 1, "timestep_spacing": spacing}
+        scheduler = DDIMScheduler(**config)
+        for steps in (1, 4, 25, 50, 60, 61, 333):
+            scheduler.set_timesteps(steps)
+            assert timesteps(config, steps) == scheduler.timesteps.tolist()
 
 
 def test_an_unknown_hookpoint_is_refused_with_the_nearest_name(tiny_pipeline):

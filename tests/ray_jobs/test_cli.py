@@ -145,7 +145,7 @@ def test_validate_says_what_a_valid_config_would_do(config_file):
     answer = call("validate", config_file())
     assert answer.exit_code == ExitCode.PASS
     assert answer.stdout == "small.yaml is valid: 2 prompts, 20 images, 6 shards, arm baseline\n"
-    assert json.loads(call("validate", config_file(), "--json").stdout) == {"valid": True, "errors": []}
+    assert json.loads(call("validate", config_file(), "--json").stdout) == {"valid": True, "errors": [], "warnings": []}
 
 
 def test_validate_as_json_gives_places(mistaken_file):

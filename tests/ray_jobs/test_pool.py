@@ -10,7 +10,7 @@ import pytest
 import ray
 
 from ray_jobs.limits import ErrorBudget, PoolLimits
-from ray_jobs.pool import Failed, Fault, Finished, PoolError, run_on_pool
+from ray_jobs.pool import Failed, Fault, Finished, PoolError, RefusedError, run_on_pool
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
@@ -200,3 +200,29 @@ def ask_until_it_is_gone(actor, seconds=60):
     while time.monotonic() < end:  # a kill takes a moment to arrive
         ray.get(actor.__ray_ready__.remote(), timeout=seconds)
         time.sleep(0.1)
+
+
+class Refuser(Squarer):
+    """Counts its starts, and refuses what it is given."""
+
+    def __init__(self, directory: str, kind: str) -> None:
+        (Path(directory) / f"start-{os.getpid()}").touch()
+        raise {"refuse": ValueError("expected a lens, found none;\nmake one"), "break": OSError("no such device")}[kind]
+
+
+@pytest.mark.parametrize(("kind", "error", "starts"), [("refuse", RefusedError, 1), ("break", PoolError, 3)])
+def test_a_worker_that_refuses_is_asked_once_and_one_that_breaks_again(tmp_path, kind, error, starts):
+    refuser = ray.remote(Refuser).options(num_cpus=1)
+    outcomes = run_on_pool(
+        lambda _number: refuser.remote(str(tmp_path), kind),
+        [Number(1), Number(2)],
+        size=1,
+        submit=lambda actor, task, _attempt: actor.square.remote(task),
+        error_budget=ErrorBudget(0),
+    )
+    faults = []
+    with closing(outcomes), pytest.raises(error) as caught:
+        faults.extend(outcomes)
+    assert len(list(tmp_path.glob("start-*"))) == starts
+    if kind == "refuse":
+        assert str(caught.value) == "expected a lens, found none; make one"

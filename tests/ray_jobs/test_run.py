@@ -17,8 +17,10 @@ from audit.calibration.bundle import bundle_of
 from audit.config.sections import ModelConfig
 from audit.config.settings import AuditConfig
 from audit.place import sqlite_file
-from audit.store import AUDIT, PROGRESS, PROVENANCE, RESULTS, RunConflictError, RunDirectory
-from ray_jobs.pool import PoolError
+from audit.store import AUDIT, FAILURES, PROGRESS, PROVENANCE, RESULTS, RunConflictError, RunDirectory
+from ray_jobs.exit_codes import ExitCode
+from ray_jobs.failures import code_of
+from ray_jobs.pool import PoolError, RefusedError
 from ray_jobs.run import default_run_id, open_run, plan, run_audit
 from reports.outbox import read_outbox
 
@@ -80,7 +82,16 @@ def test_an_audit_leaves_rows_findings_report_and_progress(whole):
     assert json.loads((outcome.run_path / PROGRESS).read_text())["state"] == "done"
     assert outcome.report.is_file()
     assert (outcome.incomplete, outcome.tracking_url) == ((), None)
+    assert "sampling" not in outcome.result.provenance  # the renderer samples nothing
     assert outcome.result.provenance["instruments"]["judge"].startswith("judge:calibration")
+
+
+def test_an_audit_says_how_its_images_were_sampled(edited):
+    _, outcome = edited
+    sampling = json.loads((outcome.run_path / AUDIT).read_text())["provenance"]["sampling"]
+    assert (sampling["sampler"], sampling["published_scheduler"]) == ("DDIM, deterministic (η = 0)", "DDIMScheduler")
+    assert sampling["safety_checker"] == "off (published without one)"
+    assert "The sampler is DDIM, deterministic" in outcome.report.read_text()
 
 
 def test_the_same_audit_again_computes_nothing_and_finds_the_same(whole):
@@ -168,11 +179,24 @@ def test_a_killed_driver_goes_on_and_no_finished_shard_is_done_again(undisturbed
 
 
 def test_workers_that_cannot_load_end_the_audit_with_the_reason(audit, cluster, tmp_path):
-    config = audit(judge={"source": str(tmp_path / "missing.pt")}, workers={"count": 1, "attempts": 2})
-    with pytest.raises(PoolError, match=r"no worker could be started: .*FairFace tells 'skin_tone' as nothing"):
+    missing = {"source": str(tmp_path / "missing.pt")}
+    config = audit(judge=missing, attributes={"gender": ["female", "male"]}, workers={"count": 1, "attempts": 2})
+    with pytest.raises(PoolError, match=r"no worker could be started: .*missing\.pt"):
         run_audit(config)
     [progress] = Path(config.output).rglob(PROGRESS)
     assert json.loads(progress.read_text())["state"] == "failed"
+
+
+def test_what_a_worker_refuses_is_a_mistake_of_the_config_and_is_tried_once(audit, cluster, tmp_path):
+    """Skin tone is audited by default, and FairFace knows none; ``validate`` would have said so."""
+    config = audit(judge={"source": str(tmp_path / "fairface.pt")}, workers={"count": 1, "attempts": 3})
+    with pytest.raises(RefusedError, match="FairFace cannot judge 'skin_tone'") as caught:
+        run_audit(config)
+    assert code_of(caught.value) == ExitCode.USAGE
+    [progress] = Path(config.output).rglob(PROGRESS)
+    assert json.loads(progress.read_text())["state"] == "failed"
+    faults = json.loads((progress.parent / FAILURES).read_text())["failures"]
+    assert [(f["kind"], f["attempt"], f["consequence"]) for f in faults] == [("refused", 1, "given_up")]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from audit.plan import plan_shards, prompts_of
 from audit.records import Status
 from audit.rows import FEATURES
 from audit.store import RunDirectory, image_name
-from ray_jobs.worker import INSTRUMENTS, ShardWorker, WorkerSettings
+from ray_jobs.worker import INSTRUMENTS, SAMPLING, ShardWorker, WorkerSettings
 
 
 def worker_of(config, path):
@@ -113,6 +113,14 @@ def test_workers_that_measure_differently_do_not_share_a_run(audit, tmp_path):
     assert "judge:calibration" in run.read_json(INSTRUMENTS)["judge"]
     with pytest.raises(ValueError, match=r"the run was measured with .*begin another run"):
         worker_of(audit(judge={"min_confidence": 0.9}), run.path)
+
+
+def test_how_images_were_sampled_is_kept_and_nothing_where_none_was(audit, tmp_path):
+    worker_of(audit(model={}), tmp_path / "sampled")
+    kept = RunDirectory(tmp_path / "sampled").read_json(SAMPLING)
+    assert (kept["published_scheduler"], kept["steps"], kept["guidance"]) == ("DDIMScheduler", 25, 3.0)
+    worker_of(audit(), tmp_path / "drawn")
+    assert not RunDirectory(tmp_path / "drawn").has(SAMPLING)
 
 
 CLIP = {"clip": str(bundle_of(ModelConfig()).clip)}

@@ -239,6 +239,18 @@ def test_an_edited_attribute_of_several_groups_opens_the_report(result):
     assert re.search(r'<title id="hero-title">Perceived skin tone', html)
 
 
+def test_the_method_names_the_sampler_the_published_one_and_the_safety_checker(result):
+    sampling = {
+        "sampler": "DDIM, deterministic (η = 0)", "steps": 50, "guidance": 7.5, "published_scheduler": "PNDMScheduler",
+        "timestep_spacing": "leading", "safety_checker": "off (published with StableDiffusionSafetyChecker)",
+    }  # fmt: skip
+    text = render(replace(result, provenance=result.provenance | {"sampling": sampling}), NONE)
+    assert "The sampler is DDIM, deterministic (η = 0), 50 steps (leading), guidance 7.5." in text
+    assert "published with PNDMScheduler: with that one its users see other pictures" in text
+    assert "The safety checker is off (published with StableDiffusionSafetyChecker)" in text
+    assert "The sampler is" not in render(result, NONE)
+
+
 def test_two_stages_say_what_they_made_and_what_a_single_one_would_have(result):
     images = {prompt: 64 + 10 * number for number, prompt in enumerate(story_of(result).prompts)}
     staged = TwoStageSampling("gender", "female", 0.05, 0.049, 64, 402, images)
