@@ -1,5 +1,6 @@
 """What a config needs from this machine is checked before any work, and told at its place in the file."""
 
+import json
 import shutil
 import socket
 from pathlib import Path
