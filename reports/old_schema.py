@@ -27,6 +27,9 @@ from audit.records import SCHEMA_VERSION, WorstPrompt
 
 OLD_VERSIONS = (1, 2)
 
+MOST_GROUPS = 100
+"""More are refused: a sample's products are a square of its groups, and a file of somebody else may name any number."""
+
 JUDGED_SOFT = "judged on mean probabilities by the release that made the run, not on counted shares"
 
 Row = dict[str, Any]
@@ -72,6 +75,8 @@ def _count_again(rows: Sequence[Row]) -> tuple[Row | None, Row | None]:
 
 
 def _counts(row: Mapping[str, Any]) -> list[int]:
+    if len(row["shares"]) > MOST_GROUPS:
+        raise ValueError(f"expected at most {MOST_GROUPS} groups of an attribute, found {len(row['shares'])}")
     return [round(share["value"] * row["n"]) for share in row["shares"].values()]
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from audit.config.sections import RegisteredModelConfig
 from audit.gates import overall_verdict
+from audit.place import sqlite_file
 from audit.records import SCHEMA_VERSION, AuditResult, Measurement
 from audit.redaction import redact, redact_tree
 from audit.store import AUDIT, CHANGES_NO_RESULT, MODEL_FINGERPRINT, RunDirectory
@@ -193,7 +194,7 @@ def _client(uri: str) -> MlflowClient:
         )
     from mlflow import MlflowClient
 
-    path = _sqlite_path(uri)
+    path = sqlite_file(uri)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
@@ -203,15 +204,11 @@ def _is_file_store(uri: str) -> bool:
     return uri.startswith("file:") or ("://" not in uri and not uri.startswith("databricks"))
 
 
-def _sqlite_path(uri: str) -> Path | None:
-    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
-
-
 def _experiment(client: MlflowClient, uri: str, name: str) -> str:
     """Find or make the experiment; a database keeps its artifacts beside it instead of under the working directory."""
     found = client.get_experiment_by_name(name)
     if found is None:
-        database = _sqlite_path(uri)
+        database = sqlite_file(uri)
         location = (database.resolve().parent / "mlartifacts").as_uri() if database else None
         return str(client.create_experiment(name, artifact_location=location))
     if found.lifecycle_stage != "active":
