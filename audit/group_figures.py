@@ -79,13 +79,12 @@ class GroupFigures:
         images = self._images(prompt_id)
         if images.counts.sum() < 2:
             return NO_IMAGES
-
         return self._reading(images, lambda known: display(float(known.squares()[0])), AllImages.discrepancy_interval)
 
     def mean_discrepancy(self) -> Reading:
         """Return the root mean square of the prompts' discrepancies, as the report prints it."""
         targets = np.array([target_of(self.targets, prompt, self.attribute) for prompt in self.rows.prompts])
-        images = replace(self._images(None), owners=self.rows.prompt_numbers(), targets=targets)
+        images = replace(self._images(None), owners=self.rows.prompt_numbers(), targets=targets, prompts=None)
         measured = images.classified(least=2).size
         if measured < 2:
             return NoData("a mean over prompts needs two of them with classified images; gate the prompt itself")
@@ -142,7 +141,8 @@ class GroupFigures:
         if assigned is not None:
             strata = (self.rows.prompt_numbers() * (assigned.max() + 1) + assigned)[here]
         owners = np.zeros(len(codes), dtype=np.int64)
-        return AllImages(codes, owners, self._target(prompt_id)[None], strata, self.matrix)
+        prompts = self.rows.prompt_numbers() if prompt_id is None else None
+        return AllImages(codes, owners, self._target(prompt_id)[None], strata, self.matrix, prompts)
 
     def _target(self, prompt_id: str | None) -> Floats:
         if prompt_id is not None:
