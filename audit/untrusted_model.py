@@ -24,6 +24,7 @@ PICKLED = frozenset({".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle"})
 CODE = frozenset({".py", ".pyc", ".so", ".dll", ".dylib"})
 
 _INDEX_BYTES = 1_000_000
+_REASON_LENGTH = 300
 _REMOTE_CODE = ("auto_map", "custom_pipelines", "trust_remote_code")
 
 
@@ -33,6 +34,12 @@ class UntrustedModelError(ValueError):
 
 class UnfitModelError(ValueError):
     """A model cannot be run as it was published: it is of another family, incomplete, or asked for what it cannot."""
+
+
+def reason_in_short(error: Exception) -> str:
+    """Return what a library says of input that it was not written for, in one line of bounded length."""
+    words = " ".join(str(error).split())
+    return f"{type(error).__name__}: {words[:_REASON_LENGTH]}" if words else type(error).__name__
 
 
 def check_pipeline(directory: Path) -> None:
