@@ -15,6 +15,7 @@ from audit.calibration.bundle import bundle_of
 from audit.config.sections import JudgeConfig, ModelConfig
 from audit.json_object import read_json_object
 from audit.local_storage import write_atomically
+from audit.measure.answers import answers_of, left_out
 from audit.measure.classifier_error import ConfusionMatrix
 
 CONFUSIONS = "confusion.json"
@@ -70,13 +71,18 @@ def judge_confusions(
 ) -> dict[str, ConfusionMatrix]:
     """Read what is known of a judge's errors: the file that the config names, or what ships with the bundled judge.
 
+    An attribute of which the config leaves out groups that the judge knows has none. A matrix says how often the judge
+    takes one group for another; how many images show a group that is left out, and which, is not known.
+
     Raises:
         ValueError: The file is no such file, or its groups are not those of ``attributes``.
     """
+    answers = answers_of(judge.source, judge.races, model) or {}
+    whole = {name: groups for name, groups in attributes.items() if not left_out(answers, name, groups)}
     bundle = bundle_of(model) if judge.source == "bundled" else None
     shipped = bundle.judge / CONFUSIONS if bundle else None
     path = Path(judge.confusion) if judge.confusion else shipped
-    return read_confusions(path, attributes) if path is not None and (judge.confusion or path.is_file()) else {}
+    return read_confusions(path, whole) if path is not None and (judge.confusion or path.is_file()) else {}
 
 
 def _answers_beside(path: Path) -> dict[str, Any]:

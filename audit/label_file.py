@@ -49,7 +49,9 @@ _Row = Mapping[str, _Cell]
 """Column → cell; every required column is there, and no cell is empty."""
 
 
-def read_labels(path: Path | str, attributes: Known | None = None) -> dict[str, ConfusionMatrix]:
+def read_labels(
+    path: Path | str, attributes: Known | None = None, others: Known | None = None
+) -> dict[str, ConfusionMatrix]:
     """Read labels and count them, for each attribute in the file.
 
     Args:
@@ -57,6 +59,8 @@ def read_labels(path: Path | str, attributes: Known | None = None) -> dict[str, 
         attributes: Attribute → groups that the labels may name. Without them the groups are those that the file names,
             in alphabetical order, and each must occur both as a truth and as an answer: otherwise it is taken for a
             mistyped one.
+        others: Attribute → groups that the judge can name besides those of ``attributes``. A label may name them too:
+            what a person or the judge calls adult is no mistake where a config audits the young and the old.
 
     Raises:
         LabelErrors: Every mistake found, in file order.
@@ -66,7 +70,7 @@ def read_labels(path: Path | str, attributes: Known | None = None) -> dict[str, 
     rows, errors = _rows(lines, file)
     if rows is None:
         raise LabelErrors(errors)
-    known = _groups_named(rows) if attributes is None else attributes
+    known = _groups_named(rows) if attributes is None else _with_others(attributes, others or {}, rows)
     errors += _mistaken_names(rows, known, file)
     errors += _repeated(rows, file)
     # A row that was taken out as mistaken may be the one that is missing.
@@ -160,6 +164,17 @@ def _groups_named(rows: Iterable[_Row]) -> dict[str, tuple[str, ...]]:
         truths.setdefault(row["attribute"].text, set()).add(row["truth"].text)
         answers.setdefault(row["attribute"].text, set()).add(row["perceived"].text)
     return {attribute: tuple(sorted(truths[attribute] & answers[attribute])) for attribute in truths}
+
+
+def _with_others(attributes: Known, others: Known, rows: Iterable[_Row]) -> dict[str, tuple[str, ...]]:
+    """Add those of the other groups that a label names to the groups of each attribute."""
+    named: dict[str, set[str]] = {}
+    for row in rows:
+        named.setdefault(row["attribute"].text, set()).update((row["truth"].text, row["perceived"].text))
+    return {
+        name: (*groups, *(g for g in others.get(name, ()) if g not in groups and g in named.get(name, ())))
+        for name, groups in attributes.items()
+    }
 
 
 def _mistaken_names(rows: Iterable[_Row], known: Known, file: str) -> Iterator[ConfigError]:

@@ -17,24 +17,24 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from audit.config.errors import ConfigErrors
-from audit.config.fields import CLIP_SOURCES, DEFAULT_ATTRIBUTES, GENERATED_HERE, ZERO_SHOT, names_clip_weights
+from audit.config.fields import GENERATED_HERE
 from audit.config.problems import Location, Problem, listing, suggestion
 from audit.config.sections import ModelConfig, TargetFileConfig
 from audit.config.settings import AuditConfig
 from audit.dissect.files import LENS_FILE
+from audit.dissect.settings import LENS_FORMAT
+from audit.instrument_checks import check_judges, check_networks
 from audit.json_object import read_json_object
 from audit.object_store import ObjectStore
-from audit.place import ObjectPath, Place, place_of
+from audit.place import ObjectPath, Place, place_of, sqlite_file
 from audit.plan import prompts_of
 from audit.records import Attribute
-from audit.untrusted_model import UntrustedModelError, check_clip
 
 CONNECT_SECONDS = 2.0
 """How long a tracking server may take to answer a connection."""
 
 _DEFAULT_PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _UNET_PARTS = ("conv_in", "down_blocks", "mid_block", "up_blocks", "conv_norm_out", "conv_out")
-_IMAGES = (".png", ".jpg", ".jpeg", ".webp")
 _MODEL = (("model", "source"), ("model", "world"))
 
 
@@ -143,13 +143,6 @@ def _pipeline_directory(directory: Path, config: AuditConfig) -> Iterator[Proble
         yield from _problems_of(directory, config)
 
 
-def _untrusted(check: Callable[[Path], None], directory: Path, place: Location) -> Iterator[Problem]:
-    try:
-        check(directory)
-    except UntrustedModelError as error:
-        yield Problem(place, str(error))
-
-
 # ---- what it is asked, and who looks -------------------------------------------------------------------------------
 
 
@@ -193,73 +186,13 @@ def check_prompts(config: AuditConfig) -> Iterator[Problem]:
         yield from cut_texts(config, prompts_of(config, known_occupations(config.model) or ()))
 
 
-def _judge_and_confusion(config: AuditConfig) -> Iterator[Problem]:
-    yield from _judge(config)
-    yield from _confusion(config)
-
-
-def _confusion(config: AuditConfig) -> Iterator[Problem]:
-    if config.judge.confusion is None:
-        return
-    from audit.confusion_file import judge_confusions
-
-    try:
-        judge_confusions(config.judge, config.model, config.attributes)
-    except ValueError as error:
-        yield Problem(("judge", "confusion"), f"{error}; make one with `difflens-audit calibrate LABELS`")
-
-
-def _judge(config: AuditConfig) -> Iterator[Problem]:
-    yield from _judge_source(config, config.judge.source, ("judge", "source"), tuple(config.attributes))
-    for index, opinion in enumerate(config.second_opinions):
-        if opinion.source != ZERO_SHOT:
-            asked = tuple(name for name in config.attributes if name in (opinion.attributes or config.attributes))
-            yield from _judge_source(config, opinion.source, ("second_opinions", index, "source"), asked)
-
-
-def _judge_source(config: AuditConfig, source: str, at: Location, asked: tuple[str, ...]) -> Iterator[Problem]:
-    if source != "bundled":
-        if not Path(source).is_file():
-            words = ("bundled",) if at[0] == "judge" else ("bundled", ZERO_SHOT)
-            expected = ", ".join(map(repr, words))
-            message = f"expected {expected} or a FairFace checkpoint, found no file at {source!r}; check the path"
-            yield Problem(at, message + suggestion(source, words))
-        return
-    if config.model.source not in GENERATED_HERE:
-        message = f"expected a FairFace checkpoint for {config.model.source!r}, found 'bundled', which judges drawings"
-        yield Problem(at, message + "; give a file", reads=_MODEL)
-        return
-    yield from _bundled(config.model, "judge", at)
-    reads = (at, *_MODEL)
-    for name in asked:
-        groups = config.attributes[name]
-        known = DEFAULT_ATTRIBUTES.get(name)
-        if known is None:
-            message = f"expected what the bundled judge sees ({listing(DEFAULT_ATTRIBUTES)}), found {name!r}"
-            yield Problem(("attributes", name), message + suggestion(name, DEFAULT_ATTRIBUTES), reads)
-        elif sorted(groups) != sorted(known):
-            message = f"expected the groups that the bundled judge sees ({listing(known)}), found {listing(groups)}"
-            yield Problem(("attributes", name), message, reads)
-
-
-def _bundled(model: ModelConfig, part: str, location: Location) -> Iterator[Problem]:
-    """Find out whether a network that was trained with the calibration model is there."""
-    from audit.calibration.bundle import bundle_of
-
-    bundle = bundle_of(model)
-    if bundle and not any((bundle.path / part).glob("**/*.safetensors")):
-        message = f"expected the weights that 'bundled' stands for, found none in {bundle.path / part}"
-        yield Problem(location, message + "; train them: make calibration", reads=_MODEL)
-
-
 # ---- where it is looked into ---------------------------------------------------------------------------------------
 
 
 def _lens(config: AuditConfig) -> Iterator[Problem]:
     lens = config.lens
-    if lens.path is not None and not (Path(lens.path) / LENS_FILE).is_file():
-        message = f"expected a lens, found no {LENS_FILE} in {lens.path}; make one with difflens-audit dissect"
-        yield Problem(("lens", "path"), message)
+    if lens.path is not None:
+        yield from _named_lens(Path(lens.path))
     if config.model.source == "rendered":
         return
     part = lens.hookpoint.split(".")[0]
@@ -274,6 +207,21 @@ def _lens(config: AuditConfig) -> Iterator[Problem]:
         if wanted > latents:
             message = f"expected at most the {latents} latents that there will be, found {wanted}; raise lens.expansion"
             yield Problem(("lens", name), message, reads=(("lens", "expansion"), ("lens", "hookpoint"), *_MODEL))
+
+
+def _named_lens(directory: Path) -> Iterator[Problem]:
+    if not (directory / LENS_FILE).is_file():
+        message = f"expected a lens, found no {LENS_FILE} in {directory}; make one with difflens-audit dissect"
+        yield Problem(("lens", "path"), message)
+        return
+    try:
+        version = read_json_object(directory / LENS_FILE, "the card of a lens").get("format_version")
+    except ValueError as error:
+        yield Problem(("lens", "path"), str(error))
+        return
+    if version != LENS_FORMAT:
+        message = f"expected a lens of format {LENS_FORMAT}, found format {version} in {directory}; dissect again"
+        yield Problem(("lens", "path"), message)
 
 
 def _latents(config: AuditConfig) -> int | None:
@@ -311,38 +259,29 @@ def _unet_config(model: ModelConfig) -> dict[str, Any] | None:
 
 def _quality(config: AuditConfig) -> Iterator[Problem]:
     quality = config.quality
-    for name, remedy in (("clip", CLIP_SOURCES), ("features", "a file of Inception weights")):
-        if getattr(quality, name) != "bundled":
-            continue
-        yield from _bundled(config.model, name, ("quality", name))
-        if config.model.source not in GENERATED_HERE:
-            message = f"expected 'none' for {config.model.source!r}, or {remedy}; found 'bundled', made for drawings"
-            yield Problem(("quality", name), message, reads=_MODEL)
-    if quality.clip not in ("bundled", "none"):
-        yield from _clip(quality.clip, ("quality", "clip"))
-    if quality.features not in ("bundled", "none") and not Path(quality.features).is_file():
-        message = f"expected 'bundled', 'none' or a file of weights, found no file at {quality.features!r}"
-        yield Problem(("quality", "features"), message + suggestion(quality.features, ("bundled", "none")))
-    if quality.reference is not None and not _holds_images(Path(quality.reference)):
-        message = f"expected a directory with images ({listing(_IMAGES)}), found none at {quality.reference}"
-        yield Problem(("quality", "reference"), message)
+    yield from check_networks(config)
+    if quality.reference is not None:
+        yield from _reference(Path(quality.reference), quality.features)
 
 
-def _clip(source: str, at: Location) -> Iterator[Problem]:
-    """Find out whether a CLIP model of the user's brings weights, as far as this machine knows."""
-    if Path(source).is_dir():
-        yield from _untrusted(check_clip, Path(source), at)
-    elif _is_path(source):
-        yield Problem(at, f"expected a directory, found none at {source}; check the path")
-    elif not names_clip_weights(source):
-        yield Problem(at, f"expected {CLIP_SOURCES}, found {source!r}, which names no weights; add them")
-    elif not source.startswith("hf-hub:"):
-        import open_clip  # takes seconds, which are spent where its weights are named and nowhere else
+def _reference(directory: Path, features: str) -> Iterator[Problem]:
+    """Decode every reference picture: one that cannot be used would otherwise end the audit after its other work."""
+    from audit.calibration.canvas import SIZE
+    from audit.picture_folder import SUFFIXES, picture_folder, unreadable_pictures
 
-        known = open_clip.list_pretrained(as_str=True)
-        if source not in known:
-            message = f"expected a model and weights that open_clip knows, found {source!r}"
-            yield Problem(at, message + suggestion(source, known))
+    at = ("quality", "reference")
+    if not directory.is_dir():
+        yield Problem(at, f"expected a directory with images, found none at {directory}; check the path")
+        return
+    folder = picture_folder(directory)
+    if len(folder.pictures) < 2:
+        kinds = listing(sorted(SUFFIXES))
+        message = f"expected at least 2 images ({kinds}) in {directory}, found {len(folder.pictures)}"
+        yield Problem(at, f"{message}; add some")
+    side = SIZE if features == "bundled" else None  # the bundled network reads drawings as they are
+    for found in (*folder.unusable, *unreadable_pictures(folder.pictures, side)):
+        message = f"expected images that can be read, found {found.path}: {found.reason}"
+        yield Problem(at, message, reads=(("quality", "features"),))
 
 
 def check_gates(config: AuditConfig) -> Iterator[Problem]:
@@ -397,10 +336,6 @@ def _is_path(text: str) -> bool:
     return text.startswith((".", "/", "~"))
 
 
-def _holds_images(directory: Path) -> bool:
-    return directory.is_dir() and any(path.suffix.lower() in _IMAGES for path in directory.rglob("*"))
-
-
 def _output(config: AuditConfig) -> Iterator[Problem]:
     obstacle = unwritable(place_of(config.output))
     if obstacle:
@@ -436,10 +371,10 @@ def unusable_tracking(uri: str) -> str | None:
     A server is asked for nothing, since one that is down costs an audit nothing; a SQLite file is asked for a directory
     that can hold it.
     """
-    scheme, (_, separator, rest) = _scheme(uri), uri.partition(":")
+    scheme, separator = _scheme(uri), ":" in uri
     if separator and scheme == "sqlite":
-        file = rest.removeprefix("///")
-        return unwritable(Path(file).parent) if file else None
+        file = sqlite_file(uri)
+        return None if file is None else _unusable_database(file)
     if separator and scheme in _DEFAULT_PORTS:
         place = _host_and_port(uri)
         return place if isinstance(place, str) else None
@@ -448,6 +383,12 @@ def unusable_tracking(uri: str) -> str | None:
     known = listing(("http", "https", "sqlite", *list(_DEFAULT_PORTS)[2:]))
     remedy = "MLflow keeps no new results in plain directories (`mlflow migrate-filestore` moves old ones)"
     return f"expected a tracking URI ({known}), found {uri!r}; {remedy}"
+
+
+def _unusable_database(file: Path) -> str | None:
+    if file.is_dir():
+        return f"expected a database, found the directory {file}; choose another file"
+    return unwritable(file.parent)
 
 
 def unreachable_tracking(uri: str) -> str | None:
@@ -480,7 +421,7 @@ def _host_and_port(uri: str) -> tuple[str, int] | str:
 _CHECKS: Mapping[str, Callable[[AuditConfig], Iterator[Problem]]] = {
     "model": _model,
     "prompts": check_prompts,
-    "judge": _judge_and_confusion,
+    "judge": check_judges,
     "lens": _lens,
     "quality": _quality,
     "targets": check_targets,

@@ -6,12 +6,19 @@ Only the standard library is imported here, so that planning and validating a co
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
 BASELINE = "baseline"
 """Name of the arm without any intervention; every other arm is named after its mitigation."""
+
+SCHEMA_VERSION = 3
+"""The version of ``audit.json`` that is written."""
+
+COUNTED_SINCE = 3
+"""The first version with fairness discrepancies, gates and changes of counted shares; before, of mean probabilities."""
 
 FINDING_LEVEL = 0.05
 """A departure from the target is a finding where its adjusted p-value is at most this."""
@@ -103,9 +110,15 @@ class Shard:
 
 
 class Status(StrEnum):
-    """What became of one image on its way to a perceived group."""
+    """What became of one image on its way to a perceived group.
+
+    ``OUTSIDE_GROUPS`` belongs to one attribute: the judge's most probable answer is a group that the config leaves out.
+    The image is counted under no other group, and still has its groups of the other attributes. The other statuses
+    belong to the image as a whole.
+    """
 
     CLASSIFIED = "classified"
+    OUTSIDE_GROUPS = "outside_groups"
     LOW_CONFIDENCE = "low_confidence"
     NO_FACE = "no_face"
     FAILED = "failed"
@@ -144,6 +157,28 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class LikeThese:
+    """The 95 % interval of the figure beside it for *prompts like these*, of which the audit's are then a sample.
+
+    It also holds how much prompts differ. Every other interval of an audit is about the prompts that it asked for.
+    """
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class OverPrompts(Estimate):
+    """A figure of several prompts together; its interval is about these prompts.
+
+    Attributes:
+        like_these: None of fewer prompts than ``audit.measure.over_prompts.FEW_PROMPTS``: too few to speak of others.
+    """
+
+    like_these: LikeThese | None = None
+
+
+@dataclass(frozen=True)
 class Range:
     """Smallest and largest value that the unclassified images allow: certain, given the judge, and no interval."""
 
@@ -162,6 +197,17 @@ class Change(Estimate):
 
     standard_error: float
     p_value: float
+
+
+@dataclass(frozen=True)
+class ChangeOverPrompts(Change):
+    """The mean of a change over several prompts; its interval and p-value are about these prompts.
+
+    Attributes:
+        like_these: None of fewer prompts than ``audit.measure.over_prompts.FEW_PROMPTS``: too few to speak of others.
+    """
+
+    like_these: LikeThese | None = None
 
 
 @dataclass(frozen=True)
@@ -197,20 +243,24 @@ class GroupMeasure(Estimate):
 
 @dataclass(frozen=True)
 class FairnessDiscrepancy:
-    """Distance ‖π − r‖₂ of the group distribution π from the target r, estimated on at least two images.
+    """Distance ‖π − r‖₂ of the groups' shares π from the target r, estimated on at least two images.
+
+    Every image counts for its most probable group. ``soft`` alone is of the judge's mean probabilities: a judge that is
+    never sure makes it small, however lopsided the shares are.
 
     Attributes:
         value: The figure to read: √max(0, ``squared``).
         low: Lower end of the distance's 95 % interval.
         high: Upper end.
-        squared: Unbiased estimate of the squared distance, from the group probabilities; below 0 about half of the time
-            where the model is fair. Averages are taken of this one.
-        plug_in_soft: The distance of the mean group probabilities, as DiffLens prints it (Shi et al. 2025, 5.1).
-        plug_in_hard: The same for the shares of the most probable group.
-        expected_at_parity: Mean of ``plug_in_hard`` over samples of this n from the target itself: the noise floor.
-        p_parity: Of the most probable groups being drawn from the target itself.
-        p_adjusted: The same after Benjamini and Hochberg, over the prompts and attributes of the arm; on an overall
-            row ``p_parity`` itself.
+        squared: Unbiased estimate of the squared distance; below 0 about half of the time where the model is fair.
+            Averages are taken of this one.
+        plug_in: Distance of the shares as counted, which chance alone keeps above 0.
+        expected_at_parity: Mean of ``plug_in`` over samples of this n from the target itself: its noise floor.
+        soft: Distance of the mean group probabilities, as DiffLens prints it (Shi et al. 2025, 5.1). For comparison
+            with the literature: no finding, gate or change is of this one.
+        p_parity: Of the classified images, as the judge sees them, being drawn from the target itself.
+        p_adjusted: ``GroupResult.p_departure`` after Benjamini and Hochberg, over the prompts and attributes of the
+            arm; of an overall row over the attributes of the arm.
         n: Classified images.
     """
 
@@ -218,9 +268,9 @@ class FairnessDiscrepancy:
     low: float
     high: float
     squared: float
-    plug_in_soft: float
-    plug_in_hard: float
+    plug_in: float
     expected_at_parity: float
+    soft: float
     p_parity: float
     p_adjusted: float
     n: int
@@ -243,21 +293,49 @@ class Corrected:
 
 @dataclass(frozen=True)
 class PromptMean:
-    """Unweighted mean of the squared fairness discrepancy over prompts, each counted once.
+    """Means of the fairness discrepancy over prompts, each counted once and unweighted.
 
     Attributes:
         value: The figure to read: √max(0, mean of ``squared``), a root mean square over prompts.
-        low: Lower end of its 95 % interval (``mean_over_prompts`` of the squares), None for a single prompt.
+        low: Lower end of its 95 % interval about these prompts, None for a single prompt.
         high: Upper end.
-        plug_in_soft: Mean over the prompts of the soft plug-in, for comparison with the literature.
+        plug_in: Mean of the prompts' plug-ins, each above the truth.
+        expected_at_parity: Mean of what is to be expected of these plug-ins if every prompt is on target.
+        soft: Mean of the prompts' soft discrepancies, for comparison with the literature.
         n: Prompts.
+        like_these: The interval for prompts like these; None of few prompts.
     """
 
     value: float
     low: float | None
     high: float | None
-    plug_in_soft: float
+    plug_in: float
+    expected_at_parity: float
+    soft: float
     n: int
+    like_these: LikeThese | None = None
+
+
+@dataclass(frozen=True)
+class WorstPrompt:
+    """The prompt with the largest fairness discrepancy, chosen for that.
+
+    Attributes:
+        prompt_id: The prompt.
+        value: Its discrepancy.
+        low: Lower end of the 95 % interval, which holds both the chosen prompt's true discrepancy and the largest true
+            one of all prompts, at once.
+        high: Upper end.
+        n: Classified images of the prompt.
+        prompts: How many it was chosen from.
+    """
+
+    prompt_id: str
+    value: float
+    low: float
+    high: float
+    n: int
+    prompts: int
 
 
 @dataclass(frozen=True)
@@ -272,16 +350,21 @@ class GroupResult:
         arm: The arm.
         attribute: The attribute.
         n: Classified images.
-        statuses: Images by status.
-        shares: Share of each group among the classified images.
+        statuses: Images by their status for this attribute.
+        shares: Share of each group among the classified images; on overall rows ``OverPrompts``.
         fairness_discrepancy: None below two classified images.
         bounds: Share of each group among *all* images, whatever the unclassified ones show.
-        discrepancy_bounds: Likewise the hard fairness discrepancy; None where there is no image.
+        discrepancy_bounds: Likewise the fairness discrepancy; None where there is no image.
         corrected: None where the judge's confusion matrix is not known: the figures are uncorrected.
         mean_over_prompts: On overall rows, where a prompt has at least two classified images.
+        worst_prompt: Likewise; None in files of older versions.
         target: Share of each group that counts as fair; of a pool what it would have with every prompt on its target.
         measures: Other measures of the shares by name; empty where nothing was classified, or there are more groups
             than they are worked out for.
+        p_departure: Of all images being drawn from the target itself, with the judge's known errors taken out: the
+            largest over everything that the unclassified images could be. None where ``fairness_discrepancy`` is, and
+            in files of older versions.
+        uncorrectable: Whether the judge's errors are known and too large to be taken out. ``p_departure`` is then 1.
     """
 
     prompt_id: str | None
@@ -289,20 +372,28 @@ class GroupResult:
     attribute: str
     n: int
     statuses: dict[str, int]
-    shares: dict[str, Estimate]
+    shares: Mapping[str, Estimate]
     fairness_discrepancy: FairnessDiscrepancy | None
     bounds: dict[str, Range] = field(default_factory=dict)
     discrepancy_bounds: Range | None = None
     corrected: Corrected | None = None
     mean_over_prompts: PromptMean | None = None
+    worst_prompt: WorstPrompt | None = None
     target: dict[str, float] = field(default_factory=dict)
     measures: dict[str, GroupMeasure] = field(default_factory=dict)
+    p_departure: float | None = None
+    uncorrectable: bool = False
+
+    @property
+    def judged_shares(self) -> Mapping[str, Estimate]:
+        """Share of each group that findings are about: corrected for the judge's errors where they are known."""
+        return self.shares if self.corrected is None else self.corrected.shares
 
     @property
     def excess(self) -> dict[str, float]:
-        """Share of each group less its target share; equal shares are the target where none is named."""
+        """Judged share of each group less its target share; equal shares are the target where none is named."""
         equal = 1 / max(len(self.shares), 1)
-        return {group: share.value - self.target.get(group, equal) for group, share in self.shares.items()}
+        return {group: share.value - self.target.get(group, equal) for group, share in self.judged_shares.items()}
 
     @property
     def most_above_target(self) -> str:
@@ -315,7 +406,10 @@ class GroupResult:
 
     @property
     def is_finding(self) -> bool:
-        """Whether the groups depart from the target by more than chance, many tests allowed for."""
+        """Whether the groups depart from the target by more than chance, many tests allowed for.
+
+        What the unclassified images could explain, or the judge's known errors, is no finding.
+        """
         return self.fairness_discrepancy is not None and self.fairness_discrepancy.p_adjusted <= FINDING_LEVEL
 
 
@@ -377,15 +471,15 @@ class GroupChange:
         arm: The edited arm.
         attribute: The attribute.
         n: Images that both arms could classify; prompts for the mean over prompts.
-        shares: Change of each group's share, paired.
-        squared: Change of the squared fairness discrepancy, paired; negative is fairer.
+        shares: Change of each group's share, paired; of a mean over prompts ``OverPrompts``.
+        squared: Change of the squared fairness discrepancy, as counted and paired; negative is fairer.
     """
 
     prompt_id: str | None
     arm: str
     attribute: str
     n: int
-    shares: dict[str, Estimate]
+    shares: Mapping[str, Estimate]
     squared: Change
 
 
@@ -421,6 +515,9 @@ class AttributeShift:
         p_value: Of no change.
         prompts: Prompts with a classified image in both arms.
         pairs: Images classified in both arms.
+        low: Lower end of the 95 % interval, with what chance adds taken off; None in files of older versions.
+        high: Upper end.
+        like_these: The interval for prompts like these.
     """
 
     arm: str
@@ -430,6 +527,9 @@ class AttributeShift:
     p_value: float
     prompts: int
     pairs: int
+    low: float | None = None
+    high: float | None = None
+    like_these: LikeThese | None = None
 
 
 @dataclass(frozen=True)
@@ -505,6 +605,7 @@ class Measurement:
         high: Upper end.
         extra: Figures that belong to the same measurement under names of their own, for example ``rescaled`` for
             (cos + 1) / 2, ``noise_floor`` for the split-half value of the baseline.
+        like_these: The interval for prompts like these, where there is one.
     """
 
     value: float
@@ -513,6 +614,7 @@ class Measurement:
     low: float | None = None
     high: float | None = None
     extra: dict[str, float] = field(default_factory=dict)
+    like_these: LikeThese | None = None
 
 
 @dataclass(frozen=True)
@@ -538,7 +640,7 @@ class QualityResult:
     clip_t: Measurement | None
     fid: Measurement | None
     kid: Measurement | None
-    prompt_shown: Estimate | None
+    prompt_shown: OverPrompts | None
     attribute_shift: dict[str, float]
     fid_to_reference: Measurement | None = None
     kid_to_reference: Measurement | None = None
@@ -587,6 +689,9 @@ class Verdict:
         level: ``fail``, or ``warn`` for a gate that never fails a run.
         margin: Distance of the figure from the limit, negative on the wrong side.
         note: Why the verdict is what it is, where the interval alone does not say.
+        from_unclassified: Part of the interval's width that images without a perceived group account for: it runs from
+            the lower end of the best case to the upper end of the worst case over everything that they could be.
+        corrected: Whether the judge's own errors are taken out of the figure and its interval.
     """
 
     gate: str
@@ -605,6 +710,8 @@ class Verdict:
     level: Literal["fail", "warn"]
     margin: float | None
     note: str = ""
+    from_unclassified: float = 0.0
+    corrected: bool = False
 
 
 @dataclass(frozen=True)
@@ -652,6 +759,8 @@ class AuditResult:
         second_views: What each further judge says of each finding.
         targets: Attribute → where its target is from; the shares themselves stand in the rows.
         two_stage: What two-stage sampling made, None where the number of images was fixed.
+        schema_version: Of the file that the result was read from. Of an older one, some parts are worked out again and
+            some are absent, see ``reports.old_schema``.
     """
 
     run_id: str
@@ -670,4 +779,4 @@ class AuditResult:
     second_views: tuple[SecondView, ...] = ()
     targets: dict[str, TargetSource] = field(default_factory=dict)
     two_stage: TwoStageSampling | None = None
-    schema_version: int = 2
+    schema_version: int = SCHEMA_VERSION

@@ -26,16 +26,15 @@ from audit.group_results import adjusted, overall_result, prompt_results
 from audit.intersection_results import intersections
 from audit.measure.classifier_error import ConfusionMatrix
 from audit.measure.clip_scores import rescaled
-from audit.measure.intervals import mean_interval, share_estimate
 from audit.quality import FeatureSet, KernelSample, Yardstick, kernel_sample, reference_set
 from audit.records import (
     BASELINE,
     Attribute,
     AttributeShift,
     AuditResult,
-    Estimate,
     GroupResult,
     Measurement,
+    OverPrompts,
     QualityResult,
     SecondOpinion,
     Shard,
@@ -43,15 +42,11 @@ from audit.records import (
     Verdict,
 )
 from audit.rows import FEATURES, results_schema, row_schema
+from audit.scores import LEAST_IMAGES, Scores
 from audit.second_opinions import agreements, common_answers, second_views
 from audit.stages import Stages
 from audit.store import CONFIG, PROVENANCE, RunDirectory
 from audit.targets import AuditTargets, Targets
-
-Floats = NDArray[np.float64]
-
-SHOWN_FROM = 0.5
-"""The prompted occupation counts as shown where the judge gives it at least this probability."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +142,7 @@ def summarise(
         config=run.read_json(CONFIG),
         provenance=run.read_json(PROVENANCE),
         results=results,
-        overall=tuple(overall_result(arms[arm], *_measured_by(a, plan)) for arm in plan.arms for a in plan.attributes),
+        overall=_overall(arms, plan),
         quality=quality,
         lens=_lens(run, plan, lens),
         changes=tuple(c for rows in edited for c in group_changes(arms[BASELINE], rows, plan.attributes, goals)),
@@ -178,6 +173,15 @@ def _results(arms: Mapping[str, ArmRows], plan: SummaryPlan) -> tuple[GroupResul
     return results if plan.stages is None else tuple(plan.stages.applied(row, arms[row.arm]) for row in results)
 
 
+def _overall(arms: Mapping[str, ArmRows], plan: SummaryPlan) -> tuple[GroupResult, ...]:
+    """Return the rows of whole arms; the p-values of one arm's attributes are adjusted together."""
+    return tuple(
+        row
+        for arm in plan.arms
+        for row in adjusted([overall_result(arms[arm], *_measured_by(a, plan)) for a in plan.attributes])
+    )
+
+
 def _measured_by(attribute: Attribute, plan: SummaryPlan) -> tuple[Attribute, Targets, ConfusionMatrix | None]:
     return attribute, plan.targets.shares, plan.confusions.get(attribute.name)
 
@@ -190,7 +194,7 @@ def _verdicts(
 ) -> tuple[Verdict, ...]:
     gates = gates_of(plan.gates, plan.prompt_ids)
     by_arm = {figures.arm: figures for figures in quality}
-    reader = GateReader(arms, plan.attributes, plan.targets.shares, by_arm, plan.stages, shifts)
+    reader = GateReader(arms, plan.attributes, plan.targets.shares, by_arm, plan.stages, shifts, plan.confusions)
     return evaluate(gates, [reader.read(gate) for gate in gates])
 
 
@@ -280,37 +284,38 @@ def _arm_quality(
         kid_to_reference = yardstick.kernel_to_reference(features)
     return QualityResult(
         arm=rows.arm,
-        clip_i=_clip(rows.scores["clip_i"], f"metric:clip_i|{plan.clip_signature}") if edited else None,
-        clip_t=_clip(rows.scores["clip_t"], f"metric:clip_t|{plan.clip_signature}"),
+        clip_i=_clip(rows, "clip_i", plan.clip_signature) if edited else None,
+        clip_t=_clip(rows, "clip_t", plan.clip_signature),
         fid=fid,
         kid=kid,
-        prompt_shown=_prompt_shown(rows.scores["p_prompt_shown"]),
+        prompt_shown=_prompt_shown(rows),
         attribute_shift=attribute_shift,
         fid_to_reference=fid_to_reference,
         kid_to_reference=kid_to_reference,
     )
 
 
-def _clip(scores: Floats, signature: str) -> Measurement | None:
+def _clip(rows: ArmRows, name: str, network: str) -> Measurement | None:
     """Return the mean cosine of the images that have one, with its interval from two images on."""
-    values = scores[~np.isnan(scores)]
-    if not values.size:
+    scores = Scores.of(rows, name)
+    if scores is None:
         return None
-    mean = float(values.mean())
-    interval = mean_interval(values) if values.size > 1 else None
+    mean = scores.mean_cosine()
+    known = mean.n >= LEAST_IMAGES
     return Measurement(
-        value=mean,
-        n=values.size,
-        signature=f"{signature}|n:{values.size}",
-        low=interval.low if interval else None,
-        high=interval.high if interval else None,
-        extra={"rescaled": rescaled(mean)},
+        value=mean.value,
+        n=mean.n,
+        signature=f"metric:{name}|{network}|n:{mean.n}",
+        low=mean.low if known else None,
+        high=mean.high if known else None,
+        like_these=mean.like_these,
+        extra={"rescaled": rescaled(mean.value)},
     )
 
 
-def _prompt_shown(probabilities: Floats) -> Estimate | None:
-    judged = probabilities[~np.isnan(probabilities)]
-    return share_estimate(int((judged >= SHOWN_FROM).sum()), judged.size) if judged.size else None
+def _prompt_shown(rows: ArmRows) -> OverPrompts | None:
+    scores = Scores.of(rows, "p_prompt_shown")
+    return None if scores is None else scores.share_shown()
 
 
 def _lens(run: RunDirectory, plan: SummaryPlan, lens: LensEvidence | None) -> dict[str, Any]:

@@ -33,7 +33,10 @@ class UntrustedModelError(ValueError):
 
 
 class UnfitModelError(ValueError):
-    """A model cannot be run as it was published: it is of another family, incomplete, or asked for what it cannot."""
+    """A model cannot be run as it was published: it is of another family, incomplete, or asked for what it cannot.
+
+    The audited model is meant, and judges and networks that measure.
+    """
 
 
 def reason_in_short(error: Exception) -> str:

@@ -178,14 +178,23 @@ def validate(
     except ConfigErrors as mistakes:
         if not as_json:
             fail(mistakes)
-        print_json({"valid": False, "errors": [vars(error) for error in mistakes.errors]})
+        print_json({"valid": False, "errors": [vars(error) for error in mistakes.errors], "warnings": []})
         raise typer.Exit(ExitCode.USAGE) from None
+    from audit.instrument_checks import warnings_of
+
+    warnings = list(warnings_of(audit))
     if as_json:
-        print_json({"valid": True, "errors": []})
+        print_json({"valid": True, "errors": [], "warnings": warnings})
         return
+    from audit.printable import printable
     from audit.work import work_of
 
-    typer.echo(f"{config.name} is valid: {work_of(audit).summary}")
+    work = work_of(audit)
+    typer.echo(f"{printable(config.name)} is valid: {work.summary}")
+    if work.unet_calls:
+        typer.echo(f"{'Needs' if work.lens_images else 'Uses'} {work.lens}")
+    for warning in warnings:
+        typer.echo(f"Warning: {warning}")
 
 
 @app.command()
@@ -348,9 +357,14 @@ def calibrate(
     with told_plainly():
         from audit.config.file import read_config
         from audit.confusion_file import write_confusions
+        from audit.instrument_checks import left_out_groups
         from audit.label_file import read_labels
 
-        matrices = read_labels(labels, read_config(config).attributes if config else None)
+        if config is None:
+            matrices = read_labels(labels)
+        else:
+            audit = read_config(config)
+            matrices = read_labels(labels, audit.attributes, left_out_groups(audit))
     write_confusions(output, matrices)
     from ray_jobs import terminal
 
@@ -370,13 +384,13 @@ def doctor(
     address: AddressOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check whether everything is here: packages, weights, Ray, GPUs, tracking server, disk."""
+    """Check whether everything is here and fits the config: packages, weights, judge, Ray, GPUs, tracking, disk."""
     with told_plainly():
         from audit.config.file import read_config
         from audit.config.settings import AuditConfig
 
         audit = read_config(config, sets or ()) if config else AuditConfig(name="doctor")
-        from ray_jobs.doctor import examine, healthy
+        from ray_jobs.doctor import doctor_exit_code, examine, healthy
 
         checks = examine(audit, address)
     if as_json:
@@ -385,7 +399,7 @@ def doctor(
         from ray_jobs.terminal import show_checks
 
         show_checks(checks)
-    raise typer.Exit(ExitCode.PASS if healthy(checks) else ExitCode.INFRASTRUCTURE)
+    raise typer.Exit(doctor_exit_code(checks))
 
 
 def _ready_config(path: Path, sets: Sequence[str] | None, output: str | None, workers: int | None) -> AuditConfig:

@@ -18,6 +18,14 @@ LINES_SHOWN = 20
 
 _LONGEST_VALUE = 60
 
+VERDICTS: dict[str, Judgement] = {"Worse": "worse", "Better": "better", "Changed shares": "changed"}
+CHANGES: dict[str, Judgement] = {
+    "Further from the target, or more without a group": "worse",
+    "Nearer to the target, or fewer without a group": "better",
+    "Changed shares": "changed",
+}
+"""Titles where the runs' conditions differ: a change is told, and nobody called better or worse for it."""
+
 
 def comparison_as_data(comparison: Comparison) -> dict[str, Any]:
     """Return the comparison as plain data, every cell and finding flat."""
@@ -33,6 +41,7 @@ def comparison_lines(comparison: Comparison) -> list[str]:
         f"{comparison.runs[0]} → {comparison.runs[1]}",
         "",
         *_inputs(comparison),
+        *_other_definition(comparison),
         "",
         *_outcome(comparison),
         *_list("Another verdict", [_difference(change) for change in comparison.verdicts]),
@@ -46,26 +55,36 @@ def comparison_lines(comparison: Comparison) -> list[str]:
 def _inputs(comparison: Comparison) -> Iterator[str]:
     if comparison.inputs:
         yield from _list("Changed inputs", [_difference(change) for change in comparison.inputs], gap=False)
-        if any(change.path.startswith("instruments.judge") for change in comparison.inputs):
-            yield "  The judge is another one: a change below may be its, not the model's."
     else:
         yield "Same inputs: weights, instruments, lens and versions."
     if comparison.same_config:
         yield f"Same config ({comparison.config_hashes[0]})."
     else:
         yield from _list("Changed config", [_difference(change) for change in comparison.config], gap=False)
+    if comparison.other_conditions:
+        # neither better nor worse, then: see CHANGES
+        names = ", ".join(change.path for change in comparison.other_conditions)
+        yield f"  {names}: the runs were not made under the same conditions, so a change below may not be the model's."
     if comparison.targets:
         yield from _list("Other targets", [_difference(change) for change in comparison.targets], gap=False)
         yield f"  Below, both runs are held against the targets of {comparison.runs[1]}."
+
+
+def _other_definition(comparison: Comparison) -> Iterator[str]:
+    soft = comparison.of_mean_probabilities
+    if soft[0] != soft[1]:
+        own = comparison.runs[soft.index(True)]
+        yield f"{own} reports its fairness discrepancies for mean probabilities (schema version 2 or older)."
+        yield "  Below, the images of both runs are counted in the same way."
 
 
 def _outcome(comparison: Comparison) -> Iterator[str]:
     cells, rate = comparison.cells, f"{comparison.error_rate:.0%}"
     pairs = sum(cell.paired for cell in cells)
     how = "by pairs of images" if pairs == len(cells) else "as two samples" if not pairs else "by pairs where possible"
-    yield f"{len(cells):,} figures compared {how}; of the changes listed, {rate} are expected to be false."
-    titles: dict[str, Judgement] = {"Worse": "worse", "Better": "better", "Changed shares": "changed"}
-    for title, judgement in titles.items():
+    yield f"{len(cells):,} figures compared {how}; of the changes listed, at most {rate} are expected to be false."
+    names = CHANGES if comparison.other_conditions else VERDICTS
+    for title, judgement in names.items():
         yield from _list(title, [_cell(cell) for cell in comparison.judged(judgement)])
     if all(cell.judgement == "none" for cell in cells):
         yield "No evidence that any of them changed."
@@ -91,8 +110,7 @@ def _cell(cell: Cell) -> str:
 
 def _finding(row: Finding) -> str:
     first, second = map(p_value, row.p_values)
-    doubt = "" if row.flagged else "; the change itself may be chance"
-    return f"{_place(row.place)}: p of parity {first} → {second}{doubt}"
+    return f"{_place(row.place)}: p of parity {first} → {second}"
 
 
 def _place(place: Place) -> str:

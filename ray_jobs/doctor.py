@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audit.config.settings import AuditConfig
+from audit.instrument_checks import warnings_of
 from audit.place import Place, place_of
 from audit.provenance import cpu_model, package_versions
-from audit.readiness import unreachable_tracking, unusable_tracking, unwritable
+from audit.readiness import check_ready, unreachable_tracking, unusable_tracking, unwritable
 from audit.redaction import redact
+from ray_jobs.exit_codes import ExitCode
 
 PACKAGES = ("torch", "diffusers", "transformers", "open_clip_torch", "ray", "mlflow", "pandas", "pyarrow", "pydantic")
 """What an audit imports, by the names of the package index."""
@@ -40,6 +42,7 @@ class Check:
         detail: What was found.
         remedy: What to do; empty where all is well.
         needed: Whether an audit cannot do without it.
+        mistake: Whether the config is what must be corrected, and not the machine.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Check:
     detail: str
     remedy: str = ""
     needed: bool = True
+    mistake: bool = False
 
 
 def examine(config: AuditConfig, address: str | None) -> tuple[Check, ...]:
@@ -60,6 +64,7 @@ def examine(config: AuditConfig, address: str | None) -> tuple[Check, ...]:
         check_python(),
         check_packages(),
         check_weights(config),
+        *check_config(config),
         check_processors(),
         check_ray(config, address),
         check_tracking(config),
@@ -70,6 +75,14 @@ def examine(config: AuditConfig, address: str | None) -> tuple[Check, ...]:
 def healthy(checks: Sequence[Check]) -> bool:
     """Whether nothing that is needed is missing."""
     return all(check.ok for check in checks if check.needed)
+
+
+def doctor_exit_code(checks: Sequence[Check]) -> ExitCode:
+    """Return the exit code of the doctor: a config that must be corrected is no fault of the machine."""
+    missing = [check for check in checks if check.needed and not check.ok]
+    if not missing:
+        return ExitCode.PASS
+    return ExitCode.USAGE if all(check.mistake for check in missing) else ExitCode.INFRASTRUCTURE
 
 
 def check_python() -> Check:
@@ -97,6 +110,23 @@ def check_weights(config: AuditConfig) -> Check:
     missing = [name for name, path in parts.items() if not any(path.glob("**/*.safetensors"))]
     found = f"{bundle.path}: " + (f"no {', '.join(missing)}" if missing else ", ".join(parts))
     return Check("weights", not missing, found, "train them: make calibration" if missing else "")
+
+
+def check_config(config: AuditConfig) -> tuple[Check, ...]:
+    """Compare the config with what its model, judges, CLIP and feature network are and can be asked.
+
+    What else a config can get wrong is the business of ``validate``; output and tracking have checks of their own.
+    """
+    own = {"output", "tracking"}
+    mistakes = [problem for problem in check_ready(config) if problem.location[0] not in own]
+    checks = [
+        Check(".".join(map(str, problem.location)), False, problem.message, "correct the config", mistake=True)
+        for problem in mistakes
+    ]
+    if not checks:
+        networks = f"judge {config.judge.source}, clip {config.quality.clip}, features {config.quality.features}"
+        checks.append(Check("config", True, f"fits model {config.model.source}, {networks}"))
+    return (*checks, *(Check("config", False, warning, needed=False) for warning in warnings_of(config)))
 
 
 def check_processors() -> Check:

@@ -17,7 +17,7 @@ from ray_jobs.manifests import ManifestError
 from ray_jobs.pool import PoolError, RefusedError
 from ray_jobs.shards import NoImagesError
 from ray_jobs.status import NoRunError
-from ray_jobs.submit import NotSubmittedError
+from ray_jobs.submit import DashboardAddressError, NotSubmittedError
 from ray_jobs.sync import NothingToSyncError
 from ray_jobs.systemd import UnitError
 
@@ -34,6 +34,7 @@ CODES: dict[type[Exception], ExitCode] = {
     UnitError: ExitCode.USAGE,
     NothingToSyncError: ExitCode.USAGE,
     NotSubmittedError: ExitCode.USAGE,
+    DashboardAddressError: ExitCode.USAGE,
     UntrustedModelError: ExitCode.USAGE,
     UnfitModelError: ExitCode.USAGE,
     RefusedError: ExitCode.USAGE,

@@ -8,7 +8,15 @@ import typer
 
 from ray_jobs.answers import print_json, show_log, told_plainly
 from ray_jobs.exit_codes import ExitCode
-from ray_jobs.options import ConfigArgument, JsonOption, OutputOption, RunIdOption, SetOption, overrides_of
+from ray_jobs.options import (
+    ConfigArgument,
+    GateExitCodeOption,
+    JsonOption,
+    OutputOption,
+    RunIdOption,
+    SetOption,
+    overrides_of,
+)
 
 DashboardOption = Annotated[
     str, typer.Option("--address", metavar="URL", envvar="RAY_API_SERVER_ADDRESS", help="The cluster's dashboard.")
@@ -23,9 +31,14 @@ def submit(  # noqa: PLR0913 (one parameter per option)
     output: OutputOption = None,
     run_id: RunIdOption = None,
     wait: Annotated[bool, typer.Option("--wait", help="Print what it prints, and end with its exit code.")] = False,
+    gate_exit_code: GateExitCodeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Do the audit on a remote cluster, as a Ray job."""
+    """Do the audit on a remote cluster, as a Ray job.
+
+    Ray calls a job FAILED that ends with anything but 0, also where a gate failed: --gate-exit-code 0 keeps that word
+    for crashes.
+    """
     with told_plainly():
         from audit.config.file import read_config
         from audit.readiness import check_gates, check_prompts
@@ -34,7 +47,7 @@ def submit(  # noqa: PLR0913 (one parameter per option)
         # Weights and servers are looked for where the work is done.
         audit = read_config(config, overrides_of(sets, output), [check_prompts, check_gates])
         show_log()
-        job = jobs.submit(audit, address, run_id)
+        job = jobs.submit(audit, address, run_id, gate_exit_code)
         if as_json:
             print_json({"job": job, "address": address})
         else:
@@ -43,7 +56,8 @@ def submit(  # noqa: PLR0913 (one parameter per option)
             for text in jobs.follow(job, address):
                 typer.echo(text, nl=False, err=as_json)
             code = jobs.exit_code_of(job, address)
-            raise typer.Exit(code if code in set(ExitCode) else ExitCode.INFRASTRUCTURE)
+            known = {*ExitCode, gate_exit_code}
+            raise typer.Exit(code if code is not None and code in known else ExitCode.INFRASTRUCTURE)
 
 
 def logs(

@@ -26,11 +26,11 @@ def kubernetes_files(deployment: Deployment, kind: str | None) -> dict[str, str]
     return {f"{name}/{name}.yaml": to_yaml(make(deployment)) for name, make in kinds.items()}
 
 
-def systemd_files(audit: AuditConfig, config: Path, cron: Cron, time_zone: str) -> dict[str, str]:
-    """Return the two units for an audit on this machine, by the interpreter that writes them.
+def systemd_files(audit: AuditConfig, config: Path, cron: Cron, time_zone: str, user: str) -> dict[str, str]:
+    """Return the two units for an audit on this machine, by the interpreter that writes them, run as ``user``.
 
     Raises:
-        UnitError: If a path cannot be written into a unit.
+        UnitError: If a path, or the user's name, cannot be written into a unit.
     """
     units = Units(
         name=audit.name,
@@ -40,6 +40,7 @@ def systemd_files(audit: AuditConfig, config: Path, cron: Cron, time_zone: str) 
         directory=Path.cwd(),
         cron=cron,
         time_zone=time_zone,
+        user=user,
     )
     return {
         f"systemd/difflens-{audit.name}.service": to_unit(units.service),

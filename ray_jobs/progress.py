@@ -22,6 +22,7 @@ from audit.printable import printable
 from audit.records import ShardReceipt
 from audit.redaction import redact
 from audit.store import PROGRESS, RunDirectory
+from ray_jobs.driver_process import this_process
 
 LOG = logging.getLogger(__name__)
 
@@ -54,6 +55,8 @@ class Snapshot:
         pid: Process of the driver there.
         driver: The driver's ``DRIVER``.
         updated: When this was written, UTC in ISO 8601.
+        pid_space: Machine and container that the process number belongs to; empty where the system does not tell.
+        pid_start: Start of the process there, None likewise.
     """
 
     state: State
@@ -67,6 +70,8 @@ class Snapshot:
     pid: int
     driver: str
     updated: str
+    pid_space: str = ""
+    pid_start: int | None = None
 
 
 class Progress:
@@ -121,6 +126,7 @@ class Progress:
             pid=os.getpid(),
             driver=DRIVER,
             updated=datetime.now(UTC).isoformat(timespec="seconds"),
+            **this_process(),
         )
 
     def begin(self) -> None:

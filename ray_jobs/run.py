@@ -20,6 +20,7 @@ from audit.config.settings import AuditConfig
 from audit.confusion_file import judge_confusions
 from audit.dissect.files import LENS_FILE
 from audit.evidence import keep_evidence, lens_evidence
+from audit.instrument_checks import left_out_groups
 from audit.models.source import model_fingerprint
 from audit.place import Place, place_of
 from audit.plan import arms_of, opinions_of, plan_shards, prompts_of
@@ -36,10 +37,12 @@ from ray_jobs.cluster import Cluster, connect
 from ray_jobs.dissect import ensure_lens
 from ray_jobs.reference import reference_features
 from ray_jobs.shards import NoImagesError, discard_corrupt, do_shards
+from ray_jobs.steering import find_strengths
 from ray_jobs.track import track, warn_of_outage
 from ray_jobs.worker import INSTRUMENTS, SAMPLING
 from reports.exports import write_exports
 from reports.html import write_report
+from reports.outside_groups import LEFT_OUT
 
 LOG = logging.getLogger(__name__)
 
@@ -85,7 +88,7 @@ def run_audit(config: AuditConfig, *, run_id: str | None = None, address: str | 
         ConfigErrors: If a file with targets is mistaken.
         RunConflictError: If the run directory holds another audit.
         ClusterError: If the cluster cannot be reached.
-        DissectionError: If the model's lens is missing and cannot be made.
+        DissectionError: If the model's lens is missing and cannot be made, or a prompt's strengths cannot be found.
         PoolError: If no worker can be started, or not one shard could be finished.
         CorruptShardError: If a shard's file cannot be read, and neither when it was written again.
         NoImagesError: If no image at all could be made.
@@ -100,6 +103,7 @@ def run_audit(config: AuditConfig, *, run_id: str | None = None, address: str | 
         lens = ensure_lens(config, cluster)
         if lens is not None:
             keep_evidence(lens, run.file(LENS))
+            find_strengths(config, lens, run, tuple(dict.fromkeys(shard.prompt for shard in shards)), cluster)
         reference = reference_features(config, cluster)
         shards, finished, summary = do_and_summarise(
             partial(do_stages, config, shards, run, lens, cluster),
@@ -149,6 +153,9 @@ def open_run(config: AuditConfig, run_id: str, cluster: Cluster) -> RunDirectory
     """
     run = RunDirectory(place_of(config.output).absolute() / run_id)
     provenance = collect_provenance(model_fingerprint(config.model), cluster.accelerators)
+    left_out = left_out_groups(config)
+    if left_out:
+        provenance[LEFT_OUT] = {attribute: list(groups) for attribute, groups in left_out.items()}
     run.create(redact_tree(_plain(config)), redact_tree(provenance))
     return run
 

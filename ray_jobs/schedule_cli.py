@@ -129,6 +129,10 @@ def manifests(  # noqa: PLR0913 (one parameter per option)
     memory: Annotated[str, typer.Option("--memory", help="Memory of a pod that computes.")] = "16Gi",
     gpus: Annotated[int | None, typer.Option("--gpus", min=0, help="GPUs of a pod that computes.")] = None,
     workers: Annotated[int | None, typer.Option("--workers", min=1, help="Ray worker pods.")] = None,
+    user: Annotated[
+        str | None,
+        typer.Option("--user", metavar="NAME", help="Whom the systemd unit runs as.", show_default="who calls this"),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write what runs the audit on a calendar: Kubernetes CronJob, KubeRay RayJob or RayCronJob, systemd units.
@@ -144,7 +148,7 @@ def manifests(  # noqa: PLR0913 (one parameter per option)
         from ray_jobs.manifest_files import kubernetes_files, systemd_files, write_files
         from ray_jobs.manifests import RAYCRONJOB_IS_ALPHA, Deployment, Size
 
-        audit, when = read_config(config), Cron.parse(cron)
+        audit, when, whom = read_config(config), Cron.parse(cron), user or _own_name()
         zone(time_zone)
         files: dict[str, str] = {}
         if image is not None and kind is not Kind.SYSTEMD:
@@ -152,14 +156,42 @@ def manifests(  # noqa: PLR0913 (one parameter per option)
             deployment = Deployment(audit, config.read_text(encoding="utf-8"), when, time_zone, image, claim, size)
             files |= kubernetes_files(deployment, None if kind is Kind.ALL else kind.value)
         if kind in (Kind.SYSTEMD, Kind.ALL):
-            files |= systemd_files(audit, config, when, time_zone)
+            files |= systemd_files(audit, config, when, time_zone, whom)
     written = write_files(output, files)
+    _warn_of_places(audit, kind, whom)
     if as_json:
         print_json({"files": [str(path) for path in written]})
         return
     typer.echo("\n".join(map(str, written)))
     if kind in (Kind.RAYCRONJOB, Kind.ALL):
         typer.echo(f"Note: {RAYCRONJOB_IS_ALPHA}", err=True)
+
+
+def _warn_of_places(audit: AuditConfig, kind: Kind, user: str) -> None:
+    """Say which files no pod has under that name, and that a unit runs as root."""
+    from ray_jobs.relative_paths import relative_paths
+
+    relative = relative_paths(audit) if kind is not Kind.SYSTEMD else {}
+    for key, path in relative.items():
+        typer.echo(
+            f"Warning: {key}: expected an absolute path that every pod sees, found {path!r}; put it on a volume that "
+            "the pods mount and name it by its path there",
+            err=True,
+        )
+    if kind in (Kind.SYSTEMD, Kind.ALL) and user == "root":
+        typer.echo(
+            "Warning: the systemd unit runs as root; name a user who may write to the output with --user", err=True
+        )
+
+
+def _own_name() -> str:
+    import getpass
+    import os
+
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's user often has a number and no name; systemd takes either
+        return str(os.getuid())
 
 
 def _order(config: Path, sets: Sequence[str] | None, output: str | None, address: str | None) -> Order:

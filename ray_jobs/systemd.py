@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,7 @@ class Units:
         directory: Absolute path that relative paths in the config start from.
         cron: When.
         time_zone: Where the clock hangs, by its IANA name.
+        user: Whom the audit runs as; it needs to write to ``output`` and nothing more.
         end_within: Seconds after which an audit is ended.
     """
 
@@ -39,14 +41,18 @@ class Units:
     directory: Path
     cron: Cron
     time_zone: str
+    user: str
     end_within: int = 86_400
 
     def __post_init__(self) -> None:
         """Refuse what no unit file can say.
 
         Raises:
-            UnitError: If a path holds a line's end or another character that cannot be shown.
+            UnitError: If a path holds a line's end or another character that cannot be shown, or the user's name is
+                none of a user.
         """
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,30}", self.user):
+            raise UnitError(f"expected the name of a user such as audit, found {self.user!r}; name one with --user")
         for path in (self.program, self.config, self.output, self.directory):
             if not str(path).isprintable():
                 raise UnitError(f"expected a path of printable characters for a systemd unit, found {str(path)!r}")
@@ -71,9 +77,11 @@ class Units:
             },
             "Service": {
                 "Type": "oneshot",
+                # without one a system's unit would run as root
+                "User": self.user,
                 "ExecStart": " ".join(map(_argument, self.command)),
                 "WorkingDirectory": _text(str(self.directory)),
-                # tokens and the webhook's secret, readable to root alone; the file may be absent
+                # tokens and the webhook's secret: systemd reads it as root, and nobody else needs to; it may be absent
                 "EnvironmentFile": f"-/etc/difflens-audit/{self.name}.env",
                 "TimeoutStartSec": str(self.end_within),
                 "TimeoutStopSec": "90",

@@ -22,7 +22,7 @@ def findings_table(story: Story) -> Table:
     rows = tuple((*_finding(story, row), *_seen_by_others(row, views)) for row in found[:MOST_LISTED])
     more = f", the {MOST_LISTED} clearest of {len(found)}; all are in results.csv" if len(found) > MOST_LISTED else ""
     caption = f"Departures from the target, adjusted p at most {FINDING_LEVEL} (Benjamini and Hochberg, per arm){more}"
-    columns = ("Occupation", "Arm", "Attribute", "Most above target", "Discrepancy", "p", "Adjusted p", "n")
+    columns = ("Occupation", "Arm", "Attribute", "Most above target", "Discrepancy, counted", "p", "Adjusted p", "n")
     return Table(caption, (*columns, "Second opinion") if views else columns, rows, names=4)
 
 
@@ -49,7 +49,9 @@ def change_table(story: Story) -> Table:
     means = [change for change in story.result.changes if change.prompt_id is None]
     ordered = [*means, *(change for change in single if id(change) in clearest)]
     more = f", the {MOST_LISTED} clearest of {len(single)}; all are in audit.json" if len(single) > MOST_LISTED else ""
-    caption = f"Change of the squared discrepancy against the baseline, image by image (95{NBSP}% intervals){more}"
+    caption = (
+        f"Change of the squared discrepancy, counted, against the baseline, image by image (95{NBSP}% intervals){more}"
+    )
     columns = ("Occupation", "Arm", "Attribute", "Change", "p", "Pairs")
     return Table(caption, columns, tuple(_change(story, change) for change in ordered), names=3)
 
@@ -89,22 +91,28 @@ def corrected_table(story: Story) -> Table | None:
 
 
 def uncorrected(story: Story) -> tuple[str, ...]:
-    """Attributes whose figures stand as perceived, since the judge's errors are not known."""
-    return tuple(
-        dict.fromkeys(label(row.attribute) for row in story.result.overall if row.corrected is None and row.shares)
-    )
+    """Attributes whose figures are as perceived, since the judge's errors are not known."""
+    rows = (row for row in story.result.overall if row.corrected is None and row.shares and not row.uncorrectable)
+    return tuple(dict.fromkeys(label(row.attribute) for row in rows))
+
+
+def uncorrectable(story: Story) -> tuple[str, ...]:
+    """Attributes whose groups the judge confuses so often that its known errors cannot be taken out."""
+    return tuple(dict.fromkeys(label(row.attribute) for row in story.result.overall if row.uncorrectable))
 
 
 def _finding(story: Story, row: GroupResult) -> tuple[str, ...]:
     discrepancy = row.fairness_discrepancy
     group = row.most_above_target
+    share = f"{percent(row.judged_shares[group].value)}{' corrected' if row.corrected else ''}"
+    p_own = row.p_departure if row.p_departure is not None or discrepancy is None else discrepancy.p_parity
     return (
         story.occupation(row.prompt_id) if row.prompt_id else "all",
         row.arm,
         label(row.attribute),
-        f"{label(group)} {percent(row.shares[group].value)}, target {percent(row.target[group])}",
+        f"{label(group)} {share}, target {percent(row.target[group])}",
         figure_text(discrepancy),
-        p_value(discrepancy.p_parity if discrepancy else None),
+        p_value(p_own),
         p_value(discrepancy.p_adjusted if discrepancy else None),
         str(row.n),
     )

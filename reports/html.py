@@ -18,7 +18,7 @@ from audit.config.fields import GENERATED_HERE
 from audit.gates import overall_verdict
 from audit.place import Place
 from audit.plan import prompt_text
-from audit.records import Attribute, AuditResult, ImageKey, Verdict
+from audit.records import COUNTED_SINCE, Attribute, AuditResult, ImageKey, Verdict
 from audit.redaction import redact_tree
 from audit.store import AUDIT, REPORT, RunDirectory
 from audit.trend import Trend, read_trend
@@ -30,6 +30,7 @@ from reports.evidence_tables import (
     corrected_table,
     findings_table,
     shift_table,
+    uncorrectable,
     uncorrected,
 )
 from reports.export import read_audit_json
@@ -48,8 +49,10 @@ from reports.figures import (
 )
 from reports.intersection_tables import combination_tables, dependence_table, together_table
 from reports.measure_tables import caveats, measures_by_occupation, measures_table
+from reports.outside_groups import outside_lines
 from reports.pictures import Pictures, data_uri, fit, read_pictures
 from reports.sampling import images_words, sampler_words, sampling_words
+from reports.steering import steering_notes, steering_table
 from reports.story import (
     Story,
     edited_arm,
@@ -194,6 +197,7 @@ def _context(story: Story, pictures: Pictures) -> dict[str, Any]:
         "bounds": bounds_table(story),
         "corrected": corrected_table(story),
         "uncorrected": uncorrected(story),
+        "uncorrectable": uncorrectable(story),
         "agreement": agreement_table(story),
         "zero_shot": zero_shot_judges(result.config),
         "contradicted": contradicted(story),
@@ -204,17 +208,21 @@ def _context(story: Story, pictures: Pictures) -> dict[str, Any]:
         "has_reference": "fid_to_reference" in quality_figures(story),
         "signatures": signature_table(story),
         "features": feature_sections(story),
+        "steering_notes": steering_notes(story),
+        "steering_table": partial(steering_table, story),
         "strongest_occupations": partial(strongest_occupations, story),
         "thumbnails": pictures.features,
         "lens": result.lens,
         "lens_figures": lens_figures(result.lens.get("quality") or {}),
         "statuses": status_table(story),
         "status_warnings": _status_warnings(story),
+        "outside": outside_lines(story),
         "method": _method(story),
         "is_calibration": setting(result.config, "model", "source") in GENERATED_HERE,
         "config_yaml": yaml.safe_dump(redact_tree(dict(result.config)), sort_keys=False, allow_unicode=True),
         "provenance": Table("Provenance", ("Item", "Value"), tuple(_flatten(redact_tree(dict(result.provenance))))),
         "schema_version": result.schema_version,
+        "counted_again": result.schema_version < COUNTED_SINCE,
     }
 
 

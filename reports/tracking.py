@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from audit.config.sections import RegisteredModelConfig
 from audit.gates import overall_verdict
-from audit.records import AuditResult, Measurement
+from audit.place import sqlite_file
+from audit.records import SCHEMA_VERSION, AuditResult, Measurement
 from audit.redaction import redact, redact_tree
 from audit.store import AUDIT, CHANGES_NO_RESULT, MODEL_FINGERPRINT, RunDirectory
 from reports.export import read_audit_json
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 AUDIT_ID = "difflens.audit_id"
 ARM_TAG = "difflens.arm"
 FINGERPRINT = "difflens.model_fingerprint"
-SCHEMA_VERSION = "difflens.schema_version"
+SCHEMA_TAG = "difflens.schema_version"
 VERDICT = "difflens.verdict"
 UNFINISHED = "difflens.unfinished_shards"
 PARENT = "mlflow.parentRunId"
@@ -192,7 +193,7 @@ def _client(uri: str) -> MlflowClient:
         )
     from mlflow import MlflowClient
 
-    path = _sqlite_path(uri)
+    path = sqlite_file(uri)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
@@ -202,15 +203,11 @@ def _is_file_store(uri: str) -> bool:
     return uri.startswith("file:") or ("://" not in uri and not uri.startswith("databricks"))
 
 
-def _sqlite_path(uri: str) -> Path | None:
-    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
-
-
 def _experiment(client: MlflowClient, uri: str, name: str) -> str:
     """Find or make the experiment; a database keeps its artifacts beside it instead of under the working directory."""
     found = client.get_experiment_by_name(name)
     if found is None:
-        database = _sqlite_path(uri)
+        database = sqlite_file(uri)
         location = (database.resolve().parent / "mlartifacts").as_uri() if database else None
         return str(client.create_experiment(name, artifact_location=location))
     if found.lifecycle_stage != "active":
@@ -328,7 +325,7 @@ def _tell_run(client: MlflowClient, audit: _Audit, tracked: TrackedRun) -> None:
     words = headline(audit.story)
     tags = {
         RUN_NAME: result.run_id,
-        SCHEMA_VERSION: str(result.schema_version),
+        SCHEMA_TAG: str(SCHEMA_VERSION),  # whose figures the metrics are, also of a run that an older release made
         FINGERPRINT: model_fingerprint(result),
         VERDICT: overall_verdict(result.verdicts),
         UNFINISHED: str(_unfinished(result)),
@@ -423,7 +420,7 @@ def _fairness(story: Story, arm: str) -> dict[str, float | None]:
         metrics[f"{name}/fairness_discrepancy_worst"] = worst[1] if worst else None
         metrics[f"{name}/findings"] = findings_count(story, attribute.name, arm)
         mean = mean_over_prompts(story, attribute.name, arm)
-        metrics[f"{name}/plug_in_mean"] = mean.plug_in_soft if mean else None
+        metrics[f"{name}/soft_discrepancy_mean"] = mean.soft if mean else None
         metrics[f"{name}/unclassified_share"] = unclassified(story, attribute.name, arm).value
     return metrics
 

@@ -11,7 +11,6 @@ from audit.changes import attribute_shifts, group_changes, missing_difference
 from audit.config.fields import GATE_MEASURES
 from audit.gate_inputs import GateReader
 from audit.gates import Gate, GateInput, NoData, evaluate
-from audit.measure.intervals import share_estimate
 from audit.records import BASELINE, Attribute, Measurement, QualityResult
 
 GENDER = Attribute("gender", ("female", "male"))
@@ -27,13 +26,14 @@ def arm(name, male, unclassified=0):
         statuses += ["no_face"] * unclassified + ["classified"] * (IMAGES - unclassified)
     prompts = {p: slice(i * IMAGES, (i + 1) * IMAGES) for i, p in enumerate(PROMPTS)}
     scores = {"clip_i": np.full(len(statuses), 0.9) + np.tile([0.01, -0.01], len(statuses) // 2)}
+    scores["p_prompt_shown"] = np.where(np.arange(len(statuses)) % 60 == 0, 0.2, 0.9)
     return ArmRows(name, np.array(statuses), {"gender": np.concatenate(probabilities)}, prompts, scores)
 
 
 def reader(edited, targets=None):
     baseline = arm(BASELINE, (0.9, 0.1, 0.9))
-    kid = Measurement(0.004, 600, "metric:kid", 0.002, 0.006, {"standard_error": 0.001, "blocks": 20})
-    quality = QualityResult("edit", None, None, None, kid, share_estimate(590, 600), {})
+    kid = Measurement(0.004, 600, "metric:kid", 0.002, 0.006, {"standard_error": 0.001, "degrees": 19})
+    quality = QualityResult("edit", None, None, None, kid, None, {})
     shifts = attribute_shifts(baseline, [edited], [GENDER])
     return GateReader({BASELINE: baseline, "edit": edited}, [GENDER], targets or {}, {"edit": quality}, shifts=shifts)
 
@@ -81,14 +81,14 @@ def test_a_measure_that_the_target_leaves_undefined_never_passes_a_gate():
     assert only_men.read(gate("total_variation", 0.9, name=BASELINE)).value == pytest.approx(0.5)
 
 
-def test_a_pool_whose_target_the_unclassified_images_would_change_passes_no_gate_on_it():
+def test_the_target_of_a_pool_is_that_of_all_its_images_classified_or_not():
     statuses = np.array(["classified"] * IMAGES + (["no_face"] * 20 + ["classified"] * 180) + ["classified"] * IMAGES)
     broken = replace(FAIR, statuses=statuses)
-    own = {"doctor": {"gender": (0.6, 0.4)}, "nurse": {"gender": (0.4, 0.6)}, "pilot": {"gender": (0.5, 0.5)}}
+    own = {"doctor": {"gender": (0.6, 0.4)}, "nurse": {"gender": (0.1, 0.9)}, "pilot": {"gender": (0.5, 0.5)}}
     gated = gate("total_variation", 0.2, name=BASELINE)
-    for targets, expected in ((own, "inconclusive"), ({}, "pass")):
-        [found] = evaluate([gated], [GateReader({BASELINE: broken}, [GENDER], targets, {}).read(gated)])
-        assert found.verdict == expected
+    found = GateReader({BASELINE: broken}, [GENDER], own, {}).read(gated)
+    assert found.value == pytest.approx(300 / 580 - (0.6 + 0.1 + 0.5) / 3)  # of women; 20 men have no face
+    assert found.unclassified == pytest.approx(20 / 600)
 
 
 def test_a_figure_of_pooled_prompts_says_so():

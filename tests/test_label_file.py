@@ -168,3 +168,15 @@ def test_no_matrix_and_reserved_names_are_not_written(tmp_path):
     for matrices in ({}, {"answers": matrix}):
         with pytest.raises(ValueError, match="at least one attribute"):
             write_confusions(tmp_path / "confusion.json", matrices)
+
+
+def test_a_group_that_the_config_leaves_out_is_no_mistake_where_the_judge_knows_it(tmp_path):
+    pairs = [("young", "young"), ("old", "old"), ("adult", "adult"), ("adult", "old"), ("young", "adult")]
+    path = tmp_path / "labels.csv"
+    path.write_text(HEADER + "".join(f"age,{truth},{perceived}\n" for truth, perceived in pairs))
+    two = {"age": ("young", "old")}
+    found = read_labels(path, two, {"age": ("adult", "ancient")})["age"]
+    assert found.groups == ("young", "old", "adult")
+    assert found.counts == ((1, 0, 1), (0, 1, 0), (0, 1, 1))
+    with pytest.raises(LabelErrors, match="expected a group of age"):
+        read_labels(path, two)

@@ -1,14 +1,18 @@
 """What a config needs from this machine is checked before any work, and told at its place in the file."""
 
+import json
 import shutil
 import socket
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from audit.calibration.world import World
 from audit.config.file import ConfigErrors, read_config
 from audit.config.settings import AuditConfig
+from audit.place import sqlite_file
 from audit.readiness import (
     check_occupations,
     check_ready,
@@ -18,18 +22,21 @@ from audit.readiness import (
     unusable_tracking,
     unwritable,
 )
+from tests.weight_files import FAIRFACE, write_header
 
 OUTSIDE = {
     "prompts": {"occupations": ["doctor"]},
     "judge": {"source": "judge.safetensors"},
+    "attributes": {"gender": ["female", "male"], "age": ["young", "adult", "old"]},
     "quality": {"clip": "none", "features": "none"},
 }
 
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path, monkeypatch):
-    """Work in an empty directory that can be written to."""
+    """Work in a directory that can be written to and holds a FairFace checkpoint."""
     monkeypatch.chdir(tmp_path)
+    write_header(tmp_path / "judge.safetensors", FAIRFACE)
 
 
 @pytest.fixture
@@ -43,8 +50,7 @@ def closed_port():
 
 @pytest.fixture
 def pipeline(tiny_pipeline, tmp_path):
-    """A pipeline of its own, and a file that stands for its judge."""
-    (tmp_path / "judge.safetensors").touch()
+    """A pipeline of its own."""
     return shutil.copytree(tiny_pipeline, tmp_path / "sd")
 
 
@@ -79,7 +85,6 @@ def test_nothing_is_bundled_with_a_model_from_outside():
     ],
 )
 def test_a_missing_model_is_told(source, message):
-    Path("judge.safetensors").touch()
     found = problems(model={"source": source}, **OUTSIDE)
     assert list(found) == ["model.source"]
     assert message in found["model.source"]
@@ -106,7 +111,6 @@ def test_an_untrained_calibration_model_is_told(tmp_path):
 
 def test_a_world_must_be_there_and_belong_to_the_model():
     assert "found none in absent" in problems(model={"source": "rendered", "world": "absent"})["model.world"]
-    Path("judge.safetensors").touch()
     assert "remove it" in problems(model={"source": "owner/name", "world": "x"}, **OUTSIDE)["model.world"]
     table = {"source": "calibration", "world": str(World.bundled_path())}
     assert "expected the directory of a trained world" in problems(model=table)["model.world"]
@@ -164,9 +168,10 @@ def test_another_table_has_its_own_occupations(tmp_path):
 def test_the_bundled_judge_sees_its_own_groups_in_any_order():
     model = {"source": "rendered"}
     assert problems(model=model, attributes={"gender": ["male", "female"]}) == {}
-    found = problems(model=model, attributes={"gendre": ["female", "male"], "age": ["young", "old"]})
+    found = problems(model=model, attributes={"gendre": ["female", "male"], "age": ["young", "odl"]})
     assert found["attributes.gendre"].endswith("did you mean 'gender'?")
-    assert "(young, adult, old), found young, old" in found["attributes.age"]
+    assert "(young, adult, old), found 'odl'; did you mean 'old'?" in found["attributes.age.1"]
+    assert problems(model=model, attributes={"age": ["young", "old"]}) == {}
 
 
 def test_further_judges_must_be_there_and_know_what_they_are_asked():
@@ -174,9 +179,9 @@ def test_further_judges_must_be_there_and_know_what_they_are_asked():
     found = problems(model={"source": "owner/name"}, **OUTSIDE | {"quality": {}}, second_opinions=sources)
     assert "did you mean 'zero-shot'?" in found["second_opinions.0.source"]
     assert "found 'bundled', which judges drawings" in found["second_opinions.1.source"]
-    Path("judge.safetensors").touch()
     race = {"race": ["white", "black"], "gender": ["female", "male"]}
-    asked = {"model": {"source": "rendered"}, "judge": {"source": "judge.safetensors"}, "attributes": race}
+    judge = {"source": "judge.safetensors", "races": 7}
+    asked = {"model": {"source": "rendered"}, "judge": judge, "attributes": race}
     assert problems(**asked, second_opinions=sources[1:]) == {}
     unknown = problems(**asked, second_opinions=[{"name": "b", "source": "bundled"}])
     assert list(unknown) == ["attributes.race"]
@@ -188,6 +193,14 @@ def test_more_latents_than_there_are_is_an_impossible_shape(pipeline):
     found = problems(model=model, lens={"k": 33, "expansion": 2, "features_per_group": 32}, **OUTSIDE)
     assert found == {"lens.k": "expected at most the 32 latents that there will be, found 33; raise lens.expansion"}
     assert problems(model=model, lens={"k": 33, "expansion": 2, "whole_map": True}, **OUTSIDE) == {}
+
+
+def test_a_lens_of_an_older_format_is_refused_before_any_worker_starts(pipeline, tmp_path):
+    (tmp_path / "lens.json").write_text('{"format_version": 1}')
+    found = problems(model={"source": str(pipeline)}, lens={"path": str(tmp_path)}, **OUTSIDE)
+    assert found["lens.path"].startswith("expected a lens of format 2, found format 1 in")
+    (tmp_path / "lens.json").write_text("{")
+    assert "lens.path" in problems(model={"source": str(pipeline)}, lens={"path": str(tmp_path)}, **OUTSIDE)
 
 
 def test_a_lens_and_its_hookpoint_must_exist(pipeline):
@@ -213,9 +226,50 @@ def test_files_that_are_named_must_exist():
     quality = {"clip": "./clip", "features": "inception.pth", "reference": "photos"}
     found = problems(model={"source": "rendered"}, quality=quality, judge={"source": "fairface.pt"})
     assert set(found) == {"judge.source", "quality.clip", "quality.features", "quality.reference"}
-    Path("photos").mkdir()
-    Path("photos/one.PNG").touch()
-    assert "quality.reference" not in problems(model={"source": "rendered"}, quality=quality)
+    assert "expected a directory with images, found none at photos" in found["quality.reference"]
+
+
+def draw(path, side=64):
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((side, side, 3), 90, np.uint8)).save(path, "PNG")
+
+
+def told(**quality):
+    config = AuditConfig.model_validate({"name": "a", "model": {"source": "rendered"}, "quality": quality})
+    return [problem.message for problem in check_ready(config) if problem.location == ("quality", "reference")]
+
+
+def test_every_reference_picture_is_looked_at_before_any_work():
+    draw("photos/one.PNG")
+    assert ["found 1; add some" in message for message in told(reference="photos")] == [True]
+    draw("photos/two.png")
+    assert told(reference="photos") == []
+    Path("photos/cut.png").write_bytes(Path("photos/two.png").read_bytes()[:60])
+    Path("photos/empty.jpg").touch()
+    Path("photos/scan.tif").touch()
+    Path("photos/.thumbnails").mkdir()
+    Path("photos/.thumbnails/broken.png").touch()
+    found = told(reference="photos")
+    assert [message.partition(": ")[0].rpartition(" ")[2] for message in found] == [
+        "photos/scan.tif", "photos/cut.png", "photos/empty.jpg",
+    ]  # fmt: skip
+    assert found[-1] == (
+        "expected images that can be read, found photos/empty.jpg: the file is empty; replace or remove it"
+    )
+
+
+def test_pictures_must_have_the_size_that_the_bundled_network_reads():
+    for name in ("one", "two"):
+        draw(f"photos/{name}.png", side=96)
+    assert all("96 × 96 pixels instead of 64 × 64" in message for message in told(reference="photos"))
+    Path("inception.pth").touch()
+    assert told(reference="photos", features="inception.pth") == []
+
+
+def test_reference_pictures_need_a_network():
+    with pytest.raises(ValueError, match=r"expected a feature network for reference images"):
+        AuditConfig(name="a", quality={"features": "none", "reference": "photos"})
 
 
 def test_a_tracking_server_that_is_down_stops_no_audit(closed_port):
@@ -245,6 +299,43 @@ def test_results_need_a_directory(tmp_path):
     assert unwritable(tmp_path / "new" / "runs") is None
     assert "found the file" in unwritable(tmp_path / "file" / "runs")
     assert set(problems(model={"source": "rendered"}, output="file")) == {"output", "tracking.uri"}
+
+
+LEGAL = (
+    "a b", "a%20b", "100%", "a#b", "a?b", "a&b", "a+b", "a:b", "a;b", "a'b", 'a"b', "\u00e9", "e\u0301", "\U0001f600",
+    "-lead", "dot.", "a\\b", "*", "[x]", "{y}", "~", "$HOME", "o/../p", "x" * 255, "s3:/b", "a@b", "%2e%2e",
+)  # fmt: skip
+REFUSED = {
+    " lead": "without space around", "space ": "without space around", "new\nline": "without control characters",
+    "ta\tb": "without control characters", "\u202e": "without control characters", "a\0b": "without control characters",
+    "x" * 256: "file or directory that can be looked at", "ftp://x": "expected a path or an address", "": "at least 1",
+    "x/" * 300: "at most 500",
+}  # fmt: skip
+
+
+def test_every_legal_name_of_a_directory_may_be_the_output_and_others_are_refused():
+    base = "name: a\nmodel: {source: rendered}\nquality: {clip: none, features: none}\n"
+    for name in LEGAL:
+        Path("audit.yaml").write_text(f"{base}output: {json.dumps(name, ensure_ascii=False)}\n")
+        assert read_config("audit.yaml", checks=[check_ready]).output == name
+    for name, reason in REFUSED.items():
+        Path("audit.yaml").write_text(f"{base}output: {json.dumps(name)}\n")
+        with pytest.raises(ConfigErrors, match="output: expected") as caught:
+            read_config("audit.yaml", checks=[check_ready])
+        assert reason in str(caught.value)
+
+
+def test_the_database_beside_the_runs_is_where_the_output_says(tmp_path):
+    for output, directory in (
+        (f"file://{tmp_path}/a%20b", tmp_path / "a%20b"),
+        ("runs", Path("runs")),
+        ("s3://b", None),
+    ):
+        tracking = {"enabled": directory is not None}
+        uri = AuditConfig(name="a", output=output, tracking=tracking).tracking_uri
+        assert sqlite_file(uri) == (directory and directory / "mlflow.db")
+    Path("runs/mlflow.db").mkdir(parents=True)
+    assert "found the directory runs/mlflow.db" in problems(model={"source": "rendered"})["tracking.uri"]
 
 
 def test_problems_stand_at_their_lines_beside_mistakes_of_the_schema():

@@ -157,6 +157,7 @@ FileName = Annotated[str, StringConstraints(min_length=1, max_length=60, pattern
 GroupName = Annotated[str, StringConstraints(min_length=1, max_length=40, pattern=_GROUP_NAME)]
 JudgeName = Annotated[str, StringConstraints(min_length=1, max_length=30, pattern=_JUDGE_NAME)]
 EnvironmentName = Annotated[str, StringConstraints(max_length=100, pattern=_ENVIRONMENT_NAME)]
+Races = Literal[7, 4]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 # YAML has lists, not tuples: strictness is lifted for the container alone.
 Names = Annotated[tuple[Text, ...], Field(min_length=1, strict=False), AfterValidator(_without_duplicates)]

@@ -12,8 +12,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from audit.measure.contingency import checked_codes
+from audit.measure.intervals import mean_interval, wilson_intervals
+from audit.measure.over_prompts import FEW_PROMPTS
 from audit.measure.resampling import RESAMPLES, share_as_large
-from audit.records import Attribute, AttributeShift, derive_seed
+from audit.measure.share_changes import hypotenuse
+from audit.records import Attribute, AttributeShift, Estimate, LikeThese, derive_seed
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -81,7 +84,7 @@ def attribute_shift(tables: ArrayLike, seed: int = 0) -> tuple[float, float, flo
     pairs = np.asarray(tables, dtype=np.int64)
     if pairs.ndim != 3 or pairs.shape[1] != pairs.shape[2]:
         raise ValueError(f"expected one square table of pairs per prompt, found shape {pairs.shape}")
-    observed = _variation(pairs.sum(axis=2).T, pairs.sum(axis=1).T)
+    observed = shift_values(pairs)
     if np.isnan(observed).all():
         raise ValueError("no prompt has a classified image in both arms; report the images by their status instead")
     resamples = min(RESAMPLES, max(LEAST_RESAMPLES, SWAPPED_TABLES // len(pairs)))
@@ -94,6 +97,56 @@ def attribute_shift(tables: ArrayLike, seed: int = 0) -> tuple[float, float, flo
     under_no_change = total / np.maximum(prompts, 1)
     value = float(np.nanmean(observed))
     return value, float(under_no_change.mean()), share_as_large(under_no_change, value)
+
+
+def shift_interval(tables: ArrayLike, floor: float, confidence: float = 0.95) -> Estimate:
+    """Return the mean total variation of these prompts with its interval.
+
+    Chance adds to a total variation, by ``floor`` at most: with no change at all E|p̂ − q̂| is the floor, and otherwise
+    E|p̂ − q̂| ≤ |p − q| + E|(p̂ − q̂) − (p − q)|. That much lower the interval begins. Upwards a sample errs by what the
+    share of one set of groups does: TV(p, q) is the change of the set that gains, and its estimate is at most the one
+    printed. So a prompt's own interval reaches as far as Newcombe's of a change of share does (paired, see
+    :mod:`audit.measure.share_changes`), at the set where that is farthest, and the prompts' are squared and added (see
+    :func:`audit.measure.over_prompts.mean_of_these_prompts`).
+
+    Args:
+        tables: From :func:`pair_tables`, shape (prompts, groups + 1, groups + 1).
+        floor: From :func:`attribute_shift`, for these tables.
+        confidence: Coverage of the interval, in (0, 1).
+
+    Returns:
+        The mean, within [0, 1]; its n counts the prompts with a classified image in both arms.
+
+    Raises:
+        ValueError: If there is no such prompt.
+    """
+    pairs = _compared(tables)
+    values = shift_values(pairs)
+    value, reach = float(values.mean()), float(np.linalg.norm(reaches(pairs, confidence))) / len(values)
+    return Estimate(value, max(0.0, value - reach - floor), min(1.0, value + reach), len(values))
+
+
+def shift_interval_of_prompts_like_these(tables: ArrayLike, floor: float, confidence: float = 0.95) -> Estimate:
+    """Return ``shift_interval`` about prompts like these, two of them at least: it also holds how much they differ."""
+    these = shift_interval(tables, floor, confidence)
+    found = mean_interval(shift_values(_compared(tables)), confidence)
+    low, high = max(0.0, min(these.low, found.low - floor)), min(1.0, max(these.high, found.high))
+    return Estimate(these.value, low, high, these.n)
+
+
+def shift_values(tables: ArrayLike) -> Floats:
+    """Return the total variation between the arms' shares in each prompt, shape (prompts,); NaN without images."""
+    pairs = np.asarray(tables, dtype=np.int64)
+    return _variation(pairs.sum(axis=2).T, pairs.sum(axis=1).T)
+
+
+def _compared(tables: ArrayLike) -> Ints:
+    """Return the tables with a classified image in both arms."""
+    pairs = np.asarray(tables, dtype=np.int64)
+    compared = pairs[~np.isnan(shift_values(pairs))]
+    if not len(compared):
+        raise ValueError("no prompt has a classified image in both arms; report the images by their status instead")
+    return compared
 
 
 def shift_matrix(
@@ -116,13 +169,59 @@ def shift_matrix(
         for attribute in attributes:
             name, groups = attribute.name, len(attribute.groups)
             tables = pair_tables(baseline[name], codes[name], prompts, size, groups)
-            # In how many prompts both arms have a classified image, though not always the same one.
-            compared = int(((tables[:, :-1].sum(axis=(1, 2)) > 0) & (tables[:, :, :-1].sum(axis=(1, 2)) > 0)).sum())
-            if compared:
-                value, floor, p = attribute_shift(tables, derive_seed("attribute shift", arm, name))
-                pairs = int(tables[:, :-1, :-1].sum())
-                shifts.append(AttributeShift(arm, name, value, floor, p, compared, pairs))
+            if not np.isnan(shift_values(tables)).all():
+                shifts.append(_shift(arm, name, tables))
     return tuple(shifts)
+
+
+def _shift(arm: str, attribute: str, tables: Ints) -> AttributeShift:
+    value, floor, p_value = attribute_shift(tables, derive_seed("attribute shift", arm, attribute))
+    these, like_these = shift_interval(tables, floor), None
+    if these.n >= FEW_PROMPTS:
+        of_others = shift_interval_of_prompts_like_these(tables, floor)
+        like_these = LikeThese(of_others.low, of_others.high)
+    pairs = int(tables[:, :-1, :-1].sum())
+    return AttributeShift(arm, attribute, value, floor, p_value, these.n, pairs, these.low, these.high, like_these)
+
+
+def reaches(pairs: Ints, confidence: float) -> Floats:
+    """Return how far a prompt's total variation may lie from its estimate, shape (P,), from tables (P, G, G).
+
+    Of all sets of groups those are tried that hold the groups which gained most, and their complements.
+    """
+    before, after = pairs.sum(axis=2)[:, :-1], pairs.sum(axis=1)[:, :-1]
+    of_before, of_after = before.sum(axis=1, keepdims=True), after.sum(axis=1, keepdims=True)
+    order = np.argsort(before / of_before - after / of_after, axis=1, kind="stable")
+    both = np.take_along_axis(pairs[:, :-1, :-1], order[:, :, None], axis=1)
+    both = np.take_along_axis(both, order[:, None, :], axis=2)
+    members = np.cumsum(np.take_along_axis(before, order, axis=1), axis=1)[:, :-1]
+    joined = np.cumsum(np.take_along_axis(after, order, axis=1), axis=1)[:, :-1]
+    stayed = np.diagonal(both.cumsum(axis=1).cumsum(axis=2), axis1=1, axis2=2)[:, :-1]
+    (old, old_low, old_high), (new, new_low, new_high) = (
+        (share, *wilson_intervals(share, n, confidence))
+        for share, n in ((members / of_before, of_before), (joined / of_after, of_after))
+    )
+    correlation = _correlation(both, stayed, of_before * of_after)
+    upwards = hypotenuse(new_high - new, old - old_low, correlation)
+    downwards = hypotenuse(new - new_low, old_high - old, correlation)
+    return np.asarray(np.maximum(upwards, downwards).max(axis=1))
+
+
+def _correlation(both: Ints, stayed: Ints, images: Ints) -> Floats:
+    """Return the correlation of a set's two shares, shape (P, sets): φ of the pairs, less where images are in no pair.
+
+    Args:
+        both: Pairs by group, those that gained most first, shape (P, K, K).
+        stayed: Pairs in the set both times, shape (P, sets).
+        images: Classified images of the one arm times those of the other, shape (P, 1).
+    """
+    n = both.sum(axis=(1, 2))[:, None]
+    first, second = (both.sum(axis=axis).cumsum(axis=1)[:, :-1] for axis in (2, 1))
+    margins = np.sqrt((first * (n - first) * second * (n - second)).astype(np.float64))
+    product = (stayed * n - first * second).astype(np.float64)
+    product = np.where(product > 0, np.maximum(product - n / 2, 0), product)  # as Newcombe corrects for continuity
+    phi = np.divide(product, margins, out=np.zeros_like(product), where=margins > 0)
+    return np.asarray(phi * n / np.sqrt(images))
 
 
 def _swapped(pairs: Ints, resamples: int, rng: np.random.Generator) -> tuple[Ints, Ints]:

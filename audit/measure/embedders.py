@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -17,10 +17,11 @@ from audit.calibration.networks import DrawingNetwork, to_unit_range
 from audit.config.fields import CLIP_SOURCES, names_clip_weights
 from audit.config.sections import ModelConfig, QualityConfig
 from audit.device import device_here
-from audit.measure.state_file import read_state
+from audit.measure.clip_directory import clip_problem
+from audit.measure.state_file import load_weights
 from audit.provenance import short_fingerprint
 from audit.text_reader import clip_reader
-from audit.untrusted_model import check_clip
+from audit.untrusted_model import UnfitModelError, check_clip
 
 FloatArray = NDArray[np.float32]
 
@@ -56,11 +57,11 @@ class ClipWeights:
         """Fetch ``hf-hub:OWNER/NAME`` or ``MODEL:TAG``, unless they are here.
 
         Raises:
-            ValueError: The name says of no weights, or of some that open_clip does not know.
+            UnfitModelError: The name says of no weights, or of some that open_clip does not know.
             FileNotFoundError: They can be fetched from nowhere.
         """
         if not names_clip_weights(name):
-            raise ValueError(f"quality.clip: expected {CLIP_SOURCES}, found {name!r}, which names no weights")
+            raise UnfitModelError(f"quality.clip: expected {CLIP_SOURCES}, found {name!r}, which names no weights")
         import open_clip
 
         source, _, tag = name.partition(":")
@@ -68,7 +69,7 @@ class ClipWeights:
             return cls(name, None, Path(open_clip.download_pretrained({"hf_hub": f"{tag}/"})))
         known = open_clip.get_pretrained_cfg(source, tag)
         if not known:
-            raise ValueError(
+            raise UnfitModelError(
                 f"quality.clip: expected weights that open_clip knows, found {name!r}; see list_pretrained()"
             )
         return cls(source, tag, Path(open_clip.download_pretrained(known)), bool(known.get("quick_gelu")))
@@ -152,14 +153,24 @@ class DrawingFeatures:
         return rows
 
 
+INCEPTION_KIND = "torchvision's Inception v3 (1000 outputs, with its auxiliary classifier; not the one made for FID)"
+
+INCEPTION_HEAD = "fc.weight"
+
+
+def inception_network() -> Any:  # noqa: ANN401 - torchvision has no types
+    """Return the network without weights; torchvision takes seconds to import, and bundled features need it not."""
+    from torchvision.models import inception_v3
+
+    return inception_v3(weights=None, init_weights=False, aux_logits=True)
+
+
 class InceptionFeatures:
     """Pooled 2048-d features of torchvision's Inception v3, from a weights file of the user's."""
 
     def __init__(self, weights: Path, device: torch.device | str = "cpu") -> None:
-        from torchvision.models import inception_v3  # takes seconds to import, and bundled features do not need it
-
-        self._network = inception_v3(weights=None, init_weights=False, aux_logits=True)
-        self._network.load_state_dict(read_state(weights))
+        self._network = inception_network()
+        load_weights(self._network, weights, INCEPTION_KIND, INCEPTION_HEAD)
         self._network.fc = nn.Identity()
         self._network.eval().to(device)
         self._device = device
@@ -184,7 +195,8 @@ def load_clip(quality: QualityConfig, model: ModelConfig) -> ClipEmbedder | None
     """Load the CLIP model that a config names where this process computes; None where it names none.
 
     Raises:
-        ValueError: ``bundled`` was asked for and nothing is bundled with this model, or a name names no weights.
+        UnfitModelError: ``bundled`` was asked for and nothing is bundled with this model, a name names no
+            weights, or a directory holds no OpenCLIP model.
         UntrustedModelError: The directory holds code or pickled weights.
     """
     if quality.clip == "none":
@@ -193,10 +205,15 @@ def load_clip(quality: QualityConfig, model: ModelConfig) -> ClipEmbedder | None
         if not Path(quality.clip).is_dir():
             return ClipEmbedder(ClipWeights.named(quality.clip), device_here())
         check_clip(Path(quality.clip))
+        obstacle = clip_problem(Path(quality.clip))
+        if obstacle is not None:
+            raise UnfitModelError(obstacle)
         return ClipEmbedder(ClipWeights.in_directory(Path(quality.clip)), device_here())
     bundle = bundle_of(model)
     if bundle is None:
-        raise ValueError(f"model {model.source!r} has no bundled CLIP; set quality.clip to none, or to {CLIP_SOURCES}")
+        raise UnfitModelError(
+            f"model {model.source!r} has no bundled CLIP; set quality.clip to none, or to {CLIP_SOURCES}"
+        )
     return ClipEmbedder(ClipWeights.in_directory(bundle.clip), device_here())
 
 
@@ -204,7 +221,7 @@ def load_features(quality: QualityConfig, model: ModelConfig) -> FeatureEmbedder
     """Load the feature network that a config names where this process computes; None where it names none.
 
     Raises:
-        ValueError: ``bundled`` was asked for and nothing is bundled with this model.
+        UnfitModelError: ``bundled`` was asked for and nothing is bundled with this model.
     """
     if quality.features == "none":
         return None
@@ -212,7 +229,7 @@ def load_features(quality: QualityConfig, model: ModelConfig) -> FeatureEmbedder
         return InceptionFeatures(Path(quality.features), device_here())
     bundle = bundle_of(model)
     if bundle is None:
-        raise ValueError(
+        raise UnfitModelError(
             f"model {model.source!r} has no bundled feature network; set quality.features to Inception weights or none"
         )
     return DrawingFeatures(bundle.features, device_here())

@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import entr, rel_entr
 
 from audit.measure.fairness import _distribution
-from audit.measure.intervals import share_estimate
+from audit.measure.stratified import stratified_share
 from audit.records import GroupMeasure, Range
 
 Floats = NDArray[np.float64]
@@ -58,7 +58,7 @@ class Measure:
         """Measure the shares of ``counts``.
 
         Args:
-            counts: Images by perceived group, shape (K,), non-negative integers.
+            counts: Images by perceived group, shape (K,), non-negative integers; of a pool of prompts (P, K).
             target: The distribution that counts as fair, shape (K,).
             confidence: Coverage of the interval, in (0, 1).
 
@@ -66,9 +66,9 @@ class Measure:
             ValueError: If there is no image, the shapes differ, there are more than ``MOST_GROUPS`` groups, or the
                 target wants none of a group and the measure is undefined there.
         """
-        seen, goal = _checked(counts, target)
+        seen, goal = _checked(_pooled(counts), target)
         self._check_target(goal)
-        return self._at(seen, goal, share_region(seen, confidence).extremes(goal))
+        return self._at(seen, goal, share_region(counts, confidence).extremes(goal))
 
     def bounds(self, counts: ArrayLike, unknown: int, target: ArrayLike) -> Range:
         """Bound the measure of all images, whichever groups the ``unknown`` ones without a perceived group are of.
@@ -150,27 +150,33 @@ class ShareRegion:
         return np.asarray(np.clip(np.interp(1.0, sums, factors) * scale, self.low, self.high))
 
 
-def share_region(counts: ArrayLike, confidence: float = 0.95) -> ShareRegion:
+def share_region(counts: ArrayLike, confidence: float = 0.95, unknown: ArrayLike = 0) -> ShareRegion:
     """Return bounds that hold for the shares of all groups at once.
+
+    Images without a perceived group may be of any: lower bounds count none of them in the group, upper bounds all.
 
     Each is the interval that is printed of a share (:func:`audit.measure.intervals.share_estimate`). With two groups
     one interval bounds both; with K > 2 each has confidence 1 − (1 − confidence) / K (Bonferroni), so that the chance
     that any fails stays below about 1 − confidence.
 
     Args:
-        counts: Images by group, shape (K,).
+        counts: Images by group, shape (K,); of a pool of prompts (P, K), whose bounds are those of
+            :func:`audit.measure.stratified.stratified_share`.
         confidence: Joint coverage, in (0, 1).
+        unknown: Images without a perceived group; of a pool of each prompt, shape (P,).
 
     Raises:
-        ValueError: If there is no image, a count is negative or no integer, or K is not in [2, ``MOST_GROUPS``].
+        ValueError: If no image has a group, a count is negative or no integer, or K is not in [2, ``MOST_GROUPS``].
     """
-    seen = _counts(counts)
+    seen, by_prompt = _counts(_pooled(counts)), np.atleast_2d(np.asarray(counts)).astype(np.int64)
     if not 0 < confidence < 1:
         raise ValueError(f"the confidence must lie between 0 and 1, got {confidence}")
     each = 1 - (1 - confidence) / (seen.size if seen.size > 2 else 1)
-    n = int(seen.sum())
-    found = [share_estimate(count, n, each) for count in seen.tolist()]
-    return ShareRegion(low=np.array([one.low for one in found]), high=np.array([one.high for one in found]))
+    missing = np.atleast_1d(np.asarray(unknown, dtype=np.int64))
+    images = by_prompt.sum(axis=1) + missing
+    low = [stratified_share(group, images, each).low for group in by_prompt.T]
+    high = [stratified_share(group + missing, images, each).high for group in by_prompt.T]
+    return ShareRegion(low=np.array(low), high=np.array(high))
 
 
 def share_difference(shares: Floats, target: Floats) -> Floats:
@@ -251,8 +257,11 @@ def group_measures(counts: ArrayLike, target: ArrayLike, confidence: float = 0.9
     Raises:
         ValueError: If there is no image, or the shapes do not fit.
     """
-    seen, goal = _checked(counts, target)
-    return dict(_group_measures(tuple(seen.tolist()), tuple(goal.tolist()), confidence))
+    seen, goal = _checked(_pooled(counts), target)
+    if np.ndim(counts) == 1:
+        return dict(_group_measures(tuple(seen.tolist()), tuple(goal.tolist()), confidence))
+    extremes = share_region(counts, confidence).extremes(goal)
+    return {m.name: m._at(seen, goal, extremes) for m in MEASURES.values() if m.defined_for(goal)}
 
 
 # Thousands of prompts with few images each repeat the same counts.
@@ -292,6 +301,12 @@ def _checked(counts: ArrayLike, target: ArrayLike) -> tuple[NDArray[np.int64], F
     if seen.size != goal.size:
         raise ValueError(f"expected one count per group of the target ({goal.size}), found {seen.size}")
     return seen, goal
+
+
+def _pooled(counts: ArrayLike) -> ArrayLike:
+    """Return the counts of all prompts together, shape (K,)."""
+    values = np.asarray(counts)
+    return values.sum(axis=0) if values.ndim == 2 else values
 
 
 def _counts(counts: ArrayLike) -> NDArray[np.int64]:

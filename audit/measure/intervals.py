@@ -12,6 +12,8 @@ from scipy.special import betainc, ndtri, stdtr, stdtrit
 
 from audit.records import Estimate
 
+Floats = NDArray[np.float64]
+
 ROUNDING = 1e-9
 """A spread this small beside the mean, or a skewness this small, is that of the last digits."""
 
@@ -27,18 +29,26 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> Estimate:
     Raises:
         ValueError: If ``n`` is zero, or ``successes`` does not lie in [0, n].
     """
+    _check_successes(successes, n)
+    low, high = (float(end) for end in wilson_intervals(successes / n, n, confidence))
+    return Estimate(value=successes / n, low=low, high=high, n=n)
+
+
+def _check_successes(successes: int, n: int) -> None:
     if n < 1:
         raise ValueError(f"a share needs at least 1 image, got {n}; report the missing images by their status instead")
     if not 0 <= successes <= n:
         raise ValueError(f"successes must lie in [0, {n}], got {successes}")
+
+
+def wilson_intervals(shares: ArrayLike, images: ArrayLike, confidence: float = 0.95) -> tuple[Floats, Floats]:
+    """Return Wilson's score intervals of shares (…) of so many images (…), which need not be whole: low and high."""
+    share, n = np.asarray(shares, dtype=np.float64), np.asarray(images, dtype=np.float64)
     z = float(ndtri((1 + confidence) / 2))
-    share = successes / n
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half_width = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    half_width = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     # At the ends the interval touches 0 and 1 exactly; rounding must not push the share out of its own interval.
-    low = 0.0 if successes == 0 else centre - half_width
-    high = 1.0 if successes == n else centre + half_width
-    return Estimate(value=share, low=low, high=high, n=n)
+    return np.where(share == 0, 0.0, centre - half_width), np.where(share == 1, 1.0, centre + half_width)
 
 
 @lru_cache(maxsize=65_536)  # the prompts of an audit have many counts in common
@@ -58,24 +68,32 @@ def share_estimate(successes: int, n: int, confidence: float = 0.95) -> Estimate
     Raises:
         ValueError: If ``n`` is zero, or ``successes`` does not lie in [0, n].
     """
-    score = wilson(successes, n, confidence)
-    tail = (1 - confidence) / 2
-    low = _mid_p_end(successes, n, tail)
-    high = 1 - _mid_p_end(n - successes, n, tail)
-    return Estimate(value=score.value, low=min(score.low, low), high=max(score.high, high), n=n)
+    _check_successes(successes, n)
+    low, high = share_interval(successes / n, n, confidence)
+    return Estimate(value=successes / n, low=low, high=high, n=n)
 
 
-def _mid_p_end(successes: int, n: int, tail: float) -> float:
+def share_interval(share: float, images: float, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the interval of ``share_estimate`` for a share that varies as one of ``images`` does, whole or not."""
+    low, high = (float(end) for end in wilson_intervals(share, images, confidence))
+    tail, successes = (1 - confidence) / 2, share * images
+    return (
+        min(low, _mid_p_end(successes, images, tail)),
+        max(high, 1 - _mid_p_end(images - successes, images, tail)),
+    )
+
+
+def _mid_p_end(successes: float, n: float, tail: float) -> float:
     """Return the share under which at least so many successes, the observed number counted half, have chance ``tail``.
 
     P(X > k) + P(X = k) / 2 is the mean of P(X ≥ k) and P(X ≥ k + 1), two incomplete beta functions.
     """
-    if successes == 0:
+    if successes <= ROUNDING:
         return 0.0
 
     def excess(share: float) -> float:
-        more = betainc(successes + 1, n - successes, share) if successes < n else 0.0
-        return float(betainc(successes, n - successes + 1, share) + more) / 2 - tail
+        more = betainc(successes + 1, n - successes, share) if n - successes > ROUNDING else 0.0
+        return float(betainc(successes, max(n - successes, 0.0) + 1, share) + more) / 2 - tail
 
     return float(brentq(excess, 0.0, 1.0, xtol=1e-12))
 
@@ -97,10 +115,27 @@ def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Estimate:
     """
     sample = _finite(values)
     mean, error, kappa = _studentised(sample)
-    t = float(stdtrit(sample.size - 1, (1 + confidence) / 2))
-    low = min(mean - t * error, mean - error * _untransformed(t, kappa))
-    high = max(mean + t * error, mean - error * _untransformed(-t, kappa))
+    low, high = skewed_t_interval(mean, error, kappa, sample.size - 1, confidence)
     return Estimate(value=mean, low=low, high=high, n=sample.size)
+
+
+def skewed_t_interval(
+    mean: float, error: float, kappa: float, degrees: float, confidence: float
+) -> tuple[float, float]:
+    """Return the interval of ``mean_interval`` from a mean, its standard error and the skewness κ of Student's t."""
+    t = float(stdtrit(degrees, (1 + confidence) / 2))
+    low = min(mean - t * error, mean - error * _untransformed(t, kappa))
+    return low, max(mean + t * error, mean - error * _untransformed(-t, kappa))
+
+
+def end_on_root_scale(value: float, half_width: float) -> float:
+    """Return the upper end of the interval of a squared distance from half the width of its own t interval.
+
+    The larger a distance, the more its squared estimate varies: a value that is low by chance has too small an error.
+    The error of the root hardly depends on the distance, so the upper end is (√v + h / 2√v)² = v + h + h²/4v. Near 0
+    errors are wide as they are, so v counts as h at least there.
+    """
+    return value + half_width + (half_width**2 / (4 * max(value, half_width)) if half_width else 0.0)
 
 
 def mean_p_value(values: ArrayLike) -> float:
@@ -118,7 +153,7 @@ def mean_p_value(values: ArrayLike) -> float:
     return 2 * float(stdtr(sample.size - 1, -least))
 
 
-def _finite(values: ArrayLike) -> NDArray[np.float64]:
+def _finite(values: ArrayLike) -> Floats:
     sample = np.asarray(values, dtype=np.float64)
     if sample.ndim != 1 or sample.size < 2:
         raise ValueError(f"the interval of a mean needs at least 2 values in one row, got shape {sample.shape}")
@@ -127,7 +162,7 @@ def _finite(values: ArrayLike) -> NDArray[np.float64]:
     return sample
 
 
-def _studentised(sample: NDArray[np.float64]) -> tuple[float, float, float]:
+def _studentised(sample: Floats) -> tuple[float, float, float]:
     """Return the mean, its standard error and the skewness of Student's t, that of the values divided by √n."""
     mean, deviation = float(sample.mean()), float(sample.std())
     third = float(((sample - mean) ** 3).mean())

@@ -9,6 +9,7 @@ from audit.config.sections import JudgeConfig, ModelConfig, SecondOpinionConfig
 from audit.measure.embedders import ClipEmbedder
 from audit.measure.judges import Judge, load_judge
 from audit.measure.zero_shot import ZeroShotJudge
+from audit.untrusted_model import UnfitModelError
 
 
 def load_second_judges(
@@ -26,7 +27,8 @@ def load_second_judges(
         clip: The CLIP model that embeds the images; zero-shot judges share it.
 
     Raises:
-        ValueError: A judge does not know an attribute or a group, or is zero-shot where there is no CLIP model.
+        UnfitModelError: A judge does not know an attribute or a group, or is zero-shot where there is no CLIP
+            model.
     """
     return {opinion.name: _load(opinion, model, _asked(opinion, attributes), clip) for opinion in opinions}
 
@@ -43,8 +45,8 @@ def _load(
     clip: ClipEmbedder | None,
 ) -> Judge:
     if opinion.source != ZERO_SHOT:
-        same = JudgeConfig(source=opinion.source, min_confidence=opinion.min_confidence)
+        same = JudgeConfig(source=opinion.source, races=opinion.races, min_confidence=opinion.min_confidence)
         return load_judge(same, model, attributes)
     if clip is None:
-        raise ValueError(f"second opinion {opinion.name!r} is zero-shot and needs a CLIP model; set quality.clip")
+        raise UnfitModelError(f"second opinion {opinion.name!r} is zero-shot and needs a CLIP model; set quality.clip")
     return ZeroShotJudge(clip, attributes, opinion.min_confidence)

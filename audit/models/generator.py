@@ -122,6 +122,13 @@ class DiffusionGenerator:
         return self._decode(self._denoise(self._rows(texts), self._noise(seeds), arm, observer))
 
     @torch.inference_mode()
+    def first_maps(self, text: str, seeds: Sequence[int]) -> Tensor:
+        """Return the hookpoint's maps ``(B, C, H, W)`` of the conditional half in the first step: one U-Net call."""
+        seen: list[Tensor] = []
+        self._predict(self._rows([text] * len(seeds)), self._noise(seeds), 0, None, lambda _step, h: seen.append(h))
+        return seen[0]
+
+    @torch.inference_mode()
     def regenerate(self, text: str, images: Tensor, strength: float, seeds: Sequence[int]) -> Tensor:
         """Noise uint8 ``images`` back by ``strength`` of the schedule and denoise again (SDEdit, Meng et al. 2022)."""
         vae, schedule = self._pipeline.vae, self._schedule

@@ -22,7 +22,7 @@ def call(*arguments):
 
 @pytest.fixture
 def write(tmp_path):
-    def write(name, females, prompts=("chef", "nurse"), judge="judge:a", steps=25):
+    def write(name, females, prompts=("chef", "nurse"), judge="judge:a", steps=25, version=2):
         rows = [
             {
                 "arm": "baseline", "prompt_id": prompt, "index": index, "seed": index, "status": "classified",
@@ -36,7 +36,7 @@ def write(tmp_path):
         run.write_results(pa.Table.from_pylist(rows, schema=results_schema(attributes)))
         made = {"model_fingerprint": "sha256:1", "instruments": {"judge": judge}, "versions": {"torch": "2"}}
         config = {"attributes": GROUPS, "sampling": {"steps": steps}}
-        run.write_json(AUDIT, {"schema_version": 1, "run_id": name, "config": config, "provenance": made})
+        run.write_json(AUDIT, {"schema_version": version, "run_id": name, "config": config, "provenance": made})
         return run.path
 
     return write
@@ -58,16 +58,35 @@ def test_the_lines_tell_inputs_first_and_every_change_with_its_interval(write):
         "",
         "Changed inputs (1)",
         "  instruments.judge: judge:a → judge:b",
-        "  The judge is another one: a change below may be its, not the model's.",
         "Changed config (1)",
         "  sampling.steps: 25 → 50",
+        "  instruments.judge, sampling.steps: the runs were not made under the same conditions, so a change below may "
+        "not be the model's.",
         "",
-        "9 figures compared by pairs of images; of the changes listed, 5% are expected to be false.",
+        "9 figures compared by pairs of images; of the changes listed, at most 5% are expected to be false.",
     ]
-    worse = lines[lines.index("Worse (3)") + 1 :][:3]
+    worse = lines[lines.index("Further from the target, or more without a group (3)") + 1 :][:3]
     assert any(line.startswith("  chef · baseline · gender: squared discrepancy -0.013 → 0.4") for line in worse)
     assert any("female 50% → 95%, +45 [" in line for line in lines)
     assert "New findings (2)" in lines
+
+
+def test_a_run_that_reports_mean_probabilities_is_said_to_be_counted_like_the_other(write):
+    told = "first reports its fairness discrepancies for mean probabilities (schema version 2 or older)."
+    older, newer = write("first", 20), write("second", 20, version=3)
+    assert told in call(older, newer).stdout
+    assert told in call(newer, older).stdout
+    assert "mean probabilities" not in call(newer, newer).stdout + call(older, older).stdout
+
+
+@pytest.mark.parametrize("other", [{"judge": "judge:b"}, {"steps": 50}])
+def test_nothing_is_called_better_or_worse_across_two_conditions(write, other):
+    """A model that is sampled with another guidance, or looked at by another judge, did not get better by it."""
+    for females in ((20, 38), (38, 20)):
+        printed = call(write("first", females[0]), write("second", females[1], **other)).stdout
+        assert not {"Better", "Worse"} & set(printed.split())
+        assert f"{'Further from' if females[0] == 20 else 'Nearer to'} the target" in printed
+    assert "Better (3)" in call(write("first", 38), write("second", 20)).stdout
 
 
 def test_without_a_change_it_says_that_this_is_no_proof_of_none(write):

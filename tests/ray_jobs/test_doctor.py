@@ -11,6 +11,7 @@ from audit.config.settings import AuditConfig
 from ray_jobs import doctor
 from ray_jobs.cli import app
 from ray_jobs.doctor import Check, healthy
+from tests.weight_files import FAIRFACE, write_header
 
 
 class Answering(http.server.BaseHTTPRequestHandler):
@@ -120,3 +121,30 @@ def test_the_command_answers_with_exit_code_4_when_something_needed_is_missing(c
     assert (answer.exit_code, data["healthy"]) == (4, False)
     assert {check["name"]: check["ok"] for check in data["checks"]}["disk"] is False
     assert "MISSING" in CliRunner().invoke(app, ["doctor", str(path)]).stdout
+
+
+def test_a_config_that_its_judge_cannot_answer_is_a_mistake_and_no_fault_of_the_machine(cluster, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_header(tmp_path / "seven.safetensors", FAIRFACE)
+    path = tmp_path / "audit.yaml"
+    path.write_text("name: trial\nmodel: {source: rendered}\njudge: {source: seven.safetensors}\n")
+    answer = CliRunner().invoke(app, ["doctor", str(path), "--json"])
+    data = json.loads(answer.stdout)
+    assert (answer.exit_code, data["healthy"]) == (2, False)
+    [wrong] = [check for check in data["checks"] if check["mistake"]]
+    assert wrong["name"] == "attributes.skin_tone"
+    assert "FairFace can judge (gender, age, race)" in wrong["detail"]
+
+
+def test_groups_that_are_left_out_are_a_warning(cluster, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "audit.yaml"
+    path.write_text("name: trial\nmodel: {source: rendered}\nattributes: {age: [young, old]}\n")
+    answer = CliRunner().invoke(app, ["doctor", str(path), "--json"])
+    assert answer.exit_code == 0
+    told = [check for check in json.loads(answer.stdout)["checks"] if check["name"] == "config"]
+    assert [(check["ok"], check["needed"]) for check in told] == [(True, True), (False, False)]
+    assert "leaves out adult" in told[1]["detail"]
+    valid = CliRunner().invoke(app, ["validate", str(path)])
+    assert valid.exit_code == 0
+    assert "Warning: attributes.age leaves out adult, which the judge can name too" in valid.stdout

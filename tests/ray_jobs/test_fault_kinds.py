@@ -46,6 +46,16 @@ def test_only_what_every_machine_would_say_is_not_tried_again():
     assert set(FaultKind) - TRIED_AGAIN == {FaultKind.ERROR, FaultKind.REFUSED}
 
 
+def test_what_a_worker_refuses_at_its_start_is_told_from_what_may_work_elsewhere():
+    trace = "\x1b[36mray::ShardWorker.__init__()\x1b[39m\n  File worker.py, line 1\n"
+    said = "a.pt: expected the weights of FairFace, found 9 outputs instead of 18"
+    refused = RayTaskError("init", f"{trace}audit.untrusted_model.UnfitModelError: {said}", ValueError())
+    assert kind_of(ActorDiedError(refused)) == FaultKind.REFUSED
+    assert refusal_of(ActorDiedError(refused)) == said
+    other = RayTaskError("init", f"{trace}OSError: No such file: UnfitModelError.pt", OSError())
+    assert kind_of(ActorDiedError(other)) == FaultKind.NO_START
+
+
 def test_a_reason_is_one_line_without_the_trace():
     assert reason_of(raised(ValueError("no such layer"))) == "ValueError: no such layer"
 

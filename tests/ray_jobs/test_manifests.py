@@ -184,7 +184,8 @@ def units(tmp_path):
         program.write_text("#!/bin/sh\n")
         program.chmod(0o755)
         fixed = {"program": program, "config": tmp_path / "audit.yaml", "output": tmp_path, "directory": tmp_path}
-        return Units(name="weekly", **(fixed | paths), cron=Cron.parse("0 3 * * 1"), time_zone="Europe/Berlin")
+        fixed |= {"user": "audit", "time_zone": "Europe/Berlin"}
+        return Units(name="weekly", **(fixed | paths), cron=Cron.parse("0 3 * * 1"))
 
     return make
 
@@ -226,7 +227,7 @@ def test_a_path_with_a_line_end_is_refused(units, tmp_path):
 def test_units_run_the_program_beside_this_interpreter(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = AuditConfig(name="weekly")
-    files = systemd_files(config, Path("audit.yaml"), Cron.parse("0 3 * * 1"), "UTC")
+    files = systemd_files(config, Path("audit.yaml"), Cron.parse("0 3 * * 1"), "UTC", "audit")
     service = sections(files["systemd/difflens-weekly.service"])["Service"]
     assert shlex.split(service["ExecStart"])[:4] == [
         str(Path(sys.executable).with_name("difflens-audit")), "schedule", "once", str(tmp_path / "audit.yaml")
@@ -238,6 +239,42 @@ def test_units_run_the_program_beside_this_interpreter(tmp_path, monkeypatch):
 def test_units_leave_an_address_in_an_object_store_as_it_is(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = AuditConfig(name="weekly", output="s3://bucket/runs", tracking={"enabled": False})
-    files = systemd_files(config, Path("audit.yaml"), Cron.parse("0 3 * * 1"), "UTC")
+    files = systemd_files(config, Path("audit.yaml"), Cron.parse("0 3 * * 1"), "UTC", "audit")
     service = sections(files["systemd/difflens-weekly.service"])["Service"]
     assert "--output s3://bucket/runs " in service["ExecStart"]
+
+
+def test_a_unit_runs_as_a_user_and_no_name_can_add_a_setting(units):
+    assert sections(to_unit(units().service))["Service"]["User"] == "audit"
+    for name in ("", "au dit", "audit\nUser=root", "%u", "-audit"):
+        with pytest.raises(UnitError, match=r"name one with --user"):
+            units(user=name)
+
+
+def rendered_by_command(tmp_path, text, *options):
+    path = tmp_path / "weekly.yaml"
+    path.write_text(text)
+    words = ["schedule", "manifests", str(path), "--cron", "0 3 * * 1", "--output", str(tmp_path / "out"), *options]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    return done.stderr
+
+
+def test_a_unit_of_root_is_warned_of_and_one_of_a_user_is_not(tmp_path):
+    assert "runs as root; name a user" in rendered_by_command(tmp_path, TEXT, "--kind", "systemd", "--user", "root")
+    assert rendered_by_command(tmp_path, TEXT, "--kind", "systemd", "--user", "audit") == ""
+
+
+def test_relative_paths_that_no_pod_has_are_warned_of_by_their_key(tmp_path):
+    text = (
+        "name: weekly\nmodel: {source: ./models/sd15}\nprompts: {occupations: [doctor]}\n"
+        "judge: {source: fairface.pt, confusion: /data/confusion.json}\nquality: {clip: 'ViT-B-32:openai', "
+        "features: inception.pth, reference: faces}\ntargets: {gender: {csv: labour.csv}}\noutput: runs\n"
+    )
+    told = rendered_by_command(tmp_path, text, "--image", "example.com/audit:1")
+    keys = [line.split(": ")[1] for line in told.splitlines()]
+    assert keys == ["model.source", "judge.source", "quality.features", "quality.reference", "targets.gender.csv"]
+    assert "expected an absolute path that every pod sees, found 'faces'" in told
+    assert rendered_by_command(tmp_path, text, "--kind", "systemd", "--user", "audit") == ""  # it knows its directory
+    hub = text.replace("./models/sd15", "owner/sd15")
+    assert "model.source" not in rendered_by_command(tmp_path, hub, "--image", "example.com/audit:1")

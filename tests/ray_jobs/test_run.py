@@ -16,10 +16,11 @@ import pytest
 from audit.calibration.bundle import bundle_of
 from audit.config.sections import ModelConfig
 from audit.config.settings import AuditConfig
+from audit.place import sqlite_file
 from audit.store import AUDIT, FAILURES, PROGRESS, PROVENANCE, RESULTS, RunConflictError, RunDirectory
 from ray_jobs.exit_codes import ExitCode
 from ray_jobs.failures import code_of
-from ray_jobs.pool import RefusedError
+from ray_jobs.pool import PoolError, RefusedError
 from ray_jobs.run import default_run_id, open_run, plan, run_audit
 from reports.outbox import read_outbox
 
@@ -102,6 +103,18 @@ def test_the_same_audit_again_computes_nothing_and_finds_the_same(whole):
     assert results(again) == rows
 
 
+def test_an_output_of_any_name_holds_the_run_and_its_tracking(make_audit, cluster, tmp_path):
+    output = tmp_path / "a%20b?mode=ro#" / "-[x]{y} '\"$HOME\u0301\U0001f600."
+    prompts = {"occupations": ["doctor"], "images_per_prompt": 4}
+    config = make_audit(tmp_path, prompts=prompts, tracking={"enabled": True}, output=str(output))
+    outcome = run_audit(config)
+    assert outcome.complete
+    assert sqlite_file(outcome.tracking_url.partition("#")[0]) is not None
+    assert read_outbox(RunDirectory(outcome.run_path)).left == ()
+    assert sorted(path.name for path in output.iterdir()) == ["mlartifacts", "mlflow.db", outcome.run_path.name]
+    assert [path.name for path in tmp_path.iterdir()] == ["a%20b?mode=ro#"]
+
+
 def test_a_tracking_server_that_says_nothing_changes_no_result(whole, caplog):
     config, outcome = whole
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -166,16 +179,24 @@ def test_a_killed_driver_goes_on_and_no_finished_shard_is_done_again(undisturbed
 
 
 def test_workers_that_cannot_load_end_the_audit_with_the_reason(audit, cluster, tmp_path):
-    config = audit(judge={"source": str(tmp_path / "missing.pt")}, workers={"count": 1, "attempts": 2})
-    with pytest.raises(RefusedError, match=r"^.*FairFace tells 'skin_tone' as nothing") as caught:
+    missing = {"source": str(tmp_path / "missing.pt")}
+    config = audit(judge=missing, attributes={"gender": ["female", "male"]}, workers={"count": 1, "attempts": 2})
+    with pytest.raises(PoolError, match=r"no worker could be started: .*missing\.pt"):
+        run_audit(config)
+    [progress] = Path(config.output).rglob(PROGRESS)
+    assert json.loads(progress.read_text())["state"] == "failed"
+
+
+def test_what_a_worker_refuses_is_a_mistake_of_the_config_and_is_tried_once(audit, cluster, tmp_path):
+    """Skin tone is audited by default, and FairFace knows none; ``validate`` would have said so."""
+    config = audit(judge={"source": str(tmp_path / "fairface.pt")}, workers={"count": 1, "attempts": 3})
+    with pytest.raises(RefusedError, match="FairFace cannot judge 'skin_tone'") as caught:
         run_audit(config)
     assert code_of(caught.value) == ExitCode.USAGE
     [progress] = Path(config.output).rglob(PROGRESS)
     assert json.loads(progress.read_text())["state"] == "failed"
-    [failures] = Path(config.output).rglob(FAILURES)
-    assert [(f["kind"], f["consequence"]) for f in json.loads(failures.read_text())["failures"]] == [
-        ("refused", "given_up")
-    ]
+    faults = json.loads((progress.parent / FAILURES).read_text())["failures"]
+    assert [(f["kind"], f["attempt"], f["consequence"]) for f in faults] == [("refused", 1, "given_up")]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,10 @@
 
 import io
 import json
+import os
+import subprocess
+import sys
+import time
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 
@@ -40,6 +44,49 @@ def test_a_driver_that_was_not_heard_of_for_long_is_told(half_way):
     later = datetime.now(UTC) + timedelta(hours=2)
     assert not status_of(half_way).silent
     assert "no word for 120 min" in status_lines(status_of(half_way, later))[-1]
+
+
+def test_a_killed_driver_is_told_as_stopped_at_once(tmp_path):
+    """A real process claims to run, is killed, and stays a zombie until it is waited for."""
+    program = (
+        "import io, sys, time; from pathlib import Path\n"
+        "from audit.store import RunDirectory; from ray_jobs.progress import show_progress\n"
+        "with show_progress(RunDirectory(Path(sys.argv[1])), total=2, done=1, stream=io.StringIO()):\n"
+        "    print('began', flush=True); time.sleep(600)"
+    )
+    plain = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    driver = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, env=plain)
+    try:
+        assert driver.stdout.readline() == b"began\n"
+        run = RunDirectory(tmp_path)
+        assert status_lines(status_of(run)) == ["running: 1 of 2 shards"]
+    finally:
+        driver.kill()
+    gone = ["stopped: 1 of 2 shards", f"its driver (process {driver.pid}) has ended without a last word; "
+            "run the audit again to go on"]  # fmt: skip
+    wait_until(lambda: status_of(run).driver_gone)
+    assert status_lines(status_of(run)) == gone
+    driver.communicate()
+    assert status_lines(status_of(run)) == gone
+    told = json.loads(CliRunner().invoke(app, ["status", str(tmp_path), "--json"]).stdout)
+    assert told["driver_gone"]
+
+
+def test_a_driver_elsewhere_or_of_another_release_is_not_looked_for(half_way):
+    known = half_way.read_json(PROGRESS)
+    reused = known | {"pid_start": known["pid_start"] - 1}  # the number went to another process
+    for told, gone in ((known, False), (reused, True), (reused | {"pid_space": "another machine"}, False)):
+        half_way.write_json(PROGRESS, told)
+        assert status_of(half_way).driver_gone is gone
+    half_way.write_json(PROGRESS, {key: value for key, value in reused.items() if not key.startswith("pid_")})
+    assert not status_of(half_way).driver_gone
+
+
+def wait_until(true, seconds=10):
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def test_a_finished_audit_may_be_silent(tmp_path):

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -18,7 +19,16 @@ from audit.config.settings import AuditConfig
 from ray_jobs import submit as submitting
 from ray_jobs.cli import app
 from ray_jobs.cluster import ClusterError
-from ray_jobs.submit import NotSubmittedError, cancel, exit_code_of, follow, logs, needs_bundle, submit
+from ray_jobs.submit import (
+    DashboardAddressError,
+    NotSubmittedError,
+    cancel,
+    exit_code_of,
+    follow,
+    logs,
+    needs_bundle,
+    submit,
+)
 
 TOKEN = "a-secret-of-forty-characters-that-nobody-prints"
 
@@ -177,6 +187,39 @@ def test_a_relative_output_is_refused_since_it_would_go_with_the_job(config):
         submit(config.model_copy(update={"output": "runs"}), "http://127.0.0.1:1")
 
 
+@pytest.mark.parametrize(
+    "address", ["head:8265", "auto", "ray://head:10001", "http://", "http://head:port", "10.0.0.1"]
+)
+def test_an_address_without_a_dashboard_is_refused_at_once_and_with_the_remedy(config, address):
+    with pytest.raises(
+        DashboardAddressError, match=r"expected the address of Ray's dashboard such as http://head:8265"
+    ):
+        submit(config, address)
+    with pytest.raises(DashboardAddressError, match=re.escape(repr(address))):
+        logs("raysubmit_1", address)
+    told = CliRunner().invoke(app, ["logs", "raysubmit_1", "--address", address])
+    assert told.exit_code == 2
+    assert "8265" in told.output
+
+
+def test_the_address_to_write_is_told_where_only_the_scheme_is_missing(config):
+    with pytest.raises(DashboardAddressError, match=r"write http://head:8265$"):
+        submit(config, "head:8265")
+
+
+def test_relative_paths_that_the_job_would_not_find_are_refused_all_at_once(server, config):
+    named = config.model_copy(update={"judge": config.judge.model_copy(update={"source": "fairface.pt"})})
+    named = named.model_copy(update={"quality": named.quality.model_copy(update={"reference": "faces"})})
+    with pytest.raises(NotSubmittedError, match=r"judge.source: fairface.pt, quality.reference: faces"):
+        submit(named, server.address)
+    assert not server.requests
+
+
+def test_a_failed_gate_need_not_make_the_job_a_failed_one(server, config):
+    submit(config, server.address, gate_exit_code=0)
+    assert server.requests[0]["entrypoint"] == "python -m ray_jobs run audit.yaml --gate-exit-code 0"
+
+
 def test_logs_are_followed_to_the_end_without_saying_anything_twice(server, config):
     job = submit(config, server.address)
     assert list(follow(job, server.address)) == ["1 of 2 shards\n", "2 of 2 shards\n"]
@@ -198,7 +241,13 @@ def test_the_token_is_sent_and_told_nowhere(config, tmp_path):
         command = [sys.executable, "-m", "ray_jobs", "submit", str(path), "--address", server.address]
         refused = subprocess.run(command, capture_output=True, text=True, env=plain)
         assert (refused.returncode, refused.stdout) == (4, "")
-        assert refused.stderr.startswith(f"the cluster at {server.address} asks for a token")
+        asked = f"expected a token that the cluster at {server.address} accepts, found "
+        assert refused.stderr.startswith(f"{asked}none; set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the token or ")
+        wrong = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN[::-1]}
+        refused = subprocess.run(command, capture_output=True, text=True, env=plain | wrong)
+        assert (refused.returncode, refused.stdout) == (4, "")
+        assert refused.stderr.startswith(f"{asked}another one in RAY_AUTH_TOKEN; set ")
+        assert TOKEN[::-1] not in refused.stderr
         secret = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
         done = subprocess.run(command, capture_output=True, text=True, env=plain | secret)
         assert (done.returncode, done.stdout) == (0, "Job: raysubmit_1\n")

@@ -1,0 +1,59 @@
+"""Files that a config names by a relative path, which means another place, or none, on every other machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from audit.config.fields import GENERATED_HERE, ZERO_SHOT, names_clip_weights
+from audit.config.sections import TargetFileConfig
+from audit.config.settings import AuditConfig
+
+_WORDS = {*GENERATED_HERE, ZERO_SHOT, "bundled", "none"}
+"""What stands where a path could and is none."""
+
+
+def relative_paths(config: AuditConfig) -> dict[str, str]:
+    """Return dotted key → path of every file or directory that is named relative to a working directory.
+
+    The output directory is left out: whoever moves an audit elsewhere decides on it by itself. ``owner/name`` is a hub
+    id unless there is such a directory here.
+    """
+    return {key: text for key, text in _named_files(config) if _is_relative(text)}
+
+
+def _named_files(config: AuditConfig) -> Iterator[tuple[str, str]]:
+    source = config.model.source
+    if source.startswith(".") or source.count("/") != 1 or Path(source).is_dir():
+        yield "model.source", source
+    if not names_clip_weights(config.quality.clip):
+        yield "quality.clip", config.quality.clip
+    yield from (
+        (key, text)
+        for key, text in (
+            ("model.world", config.model.world),
+            ("judge.source", config.judge.source),
+            ("judge.confusion", config.judge.confusion),
+            ("lens.path", config.lens.path),
+            ("quality.features", config.quality.features),
+            ("quality.reference", config.quality.reference),
+            ("tracking.uri", _database_file(config.tracking.uri)),
+        )
+        if text is not None
+    )
+    for opinion in config.second_opinions:
+        yield f"second_opinions.{opinion.name}.source", opinion.source
+    for name, target in config.targets.items():
+        if isinstance(target, TargetFileConfig):
+            yield f"targets.{name}.csv", target.csv
+
+
+def _is_relative(text: str) -> bool:
+    return text not in _WORDS and "://" not in text and not Path(text).is_absolute()
+
+
+def _database_file(uri: str | None) -> str | None:
+    """Return the file of an SQLite store: the path after ``sqlite:///``, which is absolute with a fourth slash."""
+    parts = urlsplit(uri or "")
+    return parts.path[1:] if parts.scheme == "sqlite" and len(parts.path) > 1 else None
