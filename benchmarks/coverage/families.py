@@ -6,7 +6,17 @@ import multiprocessing
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 
-from benchmarks.coverage import changes, corrected, discrepancy, measures, prompts, quality, shares, tables
+from benchmarks.coverage import (
+    changes,
+    corrected,
+    discrepancy,
+    measures,
+    prompts,
+    quality,
+    shares,
+    tables,
+    unclassified,
+)
 from benchmarks.coverage.cells import Cells, Job
 from benchmarks.coverage.tally import Tally
 
@@ -19,6 +29,7 @@ FAMILIES = {
     "measures": measures,
     "tables": tables,
     "quality": quality,
+    "unclassified": unclassified,
 }
 
 
