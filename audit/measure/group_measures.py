@@ -45,14 +45,16 @@ class Measure:
     Attributes:
         name: Name in ``MEASURES``.
         label: The same for people.
-        function: Shares of shape (…, K) and target (K,) to values (…).
+        formula: Shares of shape (…, K) and target (K,) to values (…).
+        span_of: Target (K,) to what the measure can be.
         caveat: What must be printed beside the figure; mostly empty.
         needs_every_group: Whether it is undefined for a target that wants none of some group.
     """
 
     name: str
     label: str
-    function: Callable[[Floats, Floats], Floats]
+    formula: Callable[[Floats, Floats], Floats]
+    span_of: Callable[[Floats], Span]
     caveat: str = ""
     needs_every_group: bool = False
 
@@ -86,12 +88,10 @@ class Measure:
         values = self.function(ShareRegion(low=seen / total, high=(seen + unknown) / total).extremes(goal), goal)
         return Range(low=float(values.min()), high=float(values.max()))
 
-    def span(self, target: ArrayLike) -> Span:
-        """Return what the measure can be under a target (K,): its ends are at single groups, equal shares or target."""
-        goal = _distribution(target)
-        ends = np.vstack([np.eye(goal.size), np.full(goal.size, 1 / goal.size), goal])
-        values = self.function(ends, goal)
-        return Span(float(values.min()), float(values.max()))
+    def function(self, shares: Floats, target: Floats) -> Floats:
+        """Return the measure of shares (…, K), shape (…): the formula, without what rounding puts beyond its span."""
+        span = self.span_of(target)
+        return np.asarray(np.clip(self.formula(shares, target), span.low, span.high))
 
     def defined_for(self, target: Floats) -> bool:
         """Return whether the measure exists for a target of shape (K,)."""
@@ -238,23 +238,46 @@ def effective_groups(shares: Floats, target: Floats) -> Floats:
     return np.asarray(np.exp(entr(shares).sum(axis=-1)))
 
 
+def _differences(target: Floats) -> Span:
+    return Span(-1.0 if target.size == 2 else 0.0, 1.0)
+
+
+def _up_to_one(target: Floats) -> Span:
+    return Span(0.0, 1.0)
+
+
+def _divergences(target: Floats) -> Span:
+    """Return what KL(p ‖ r) can be: at most that of the group which the target wants least."""
+    least = float(target.min())
+    return Span(0.0, -math.log(least) if least else math.inf)
+
+
+def _nats(target: Floats) -> Span:
+    return Span(0.0, math.log(2))
+
+
+def _numbers_of_groups(target: Floats) -> Span:
+    return Span(1.0, float(target.size))
+
+
 MEASURES: dict[str, Measure] = {
     measure.name: measure
     for measure in (
-        Measure("share_difference", "share difference", share_difference),
-        Measure("share_ratio", "smallest share by largest", share_ratio),
+        Measure("share_difference", "share difference", share_difference, _differences),
+        Measure("share_ratio", "smallest share by largest", share_ratio, _up_to_one),
         Measure(
             "four_fifths_ratio",
             "four-fifths ratio",
             four_fifths_ratio,
+            _up_to_one,
             FOUR_FIFTHS_CAVEAT,
             needs_every_group=True,
         ),
-        Measure("normalised_entropy", "normalised entropy", normalised_entropy),
-        Measure("total_variation", "total variation to the target", total_variation),
-        Measure("kl_divergence", "KL divergence to the target", kullback_leibler, needs_every_group=True),
-        Measure("jensen_shannon", "Jensen-Shannon divergence to the target", jensen_shannon),
-        Measure("effective_groups", "effective number of groups", effective_groups),
+        Measure("normalised_entropy", "normalised entropy", normalised_entropy, _up_to_one),
+        Measure("total_variation", "total variation to the target", total_variation, _up_to_one),
+        Measure("kl_divergence", "KL divergence to the target", kullback_leibler, _divergences, needs_every_group=True),
+        Measure("jensen_shannon", "Jensen-Shannon divergence to the target", jensen_shannon, _nats),
+        Measure("effective_groups", "effective number of groups", effective_groups, _numbers_of_groups),
     )
 }
 """The measures by name. More of them is not more evidence: they all describe the same shares."""
@@ -290,7 +313,7 @@ def mean_measure(name: str, found: Sequence[GroupMeasure], targets: Sequence[Arr
         ValueError: If there are fewer than two prompts.
     """
     chance = float(np.mean([one.expected_at_target - one.ideal for one in found]))
-    spans = [MEASURES[name].span(target) for target in targets]
+    spans = [MEASURES[name].span_of(_distribution(target)) for target in targets]
     span = Span(float(np.mean([one.low for one in spans])), float(np.mean([one.high for one in spans])))
     values = [one.value for one in found]
     reach = [max(one.value - one.low, one.high - one.value) for one in found]

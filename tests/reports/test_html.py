@@ -88,8 +88,9 @@ def of_occupations(result, names, template="a face photo of {a} {occupation}"):
 def test_the_headline_writes_occupations_as_the_config_does_with_the_article_of_the_prompt(result, men, women):
     names = {"fire_fighter": men.partition(" ")[2], "nurse": women.partition(" ")[2]}
     title = headline(story_of(of_occupations(result, names))).title
-    assert f"The model draws {men} as male in " in title
-    assert f" and {women} as female in " in title
+    assert title.startswith("The model draws ")
+    assert f" {men} as male in " in title
+    assert f" {women} as female in " in title
 
 
 @pytest.mark.parametrize(

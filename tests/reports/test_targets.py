@@ -50,8 +50,9 @@ def test_no_word_says_that_a_model_made_a_difference_larger(held):
 
 def test_skew_is_counted_from_the_occupations_own_target(result, held):
     attribute = story_of(result).attributes[0]
-    first = [standing_out(story_of(answer), attribute, "baseline")[0] for answer in (result, held)]
-    assert (first[0][1], first[1]) == ("male", ("nurse", "female"))
+    found = [standing_out(story_of(answer), attribute, "baseline") for answer in (result, held)]
+    assert {group for _, group in found[0]} == {"female", "male"}
+    assert found[1][0] == ("nurse", "female")
     assert common_target(story_of(result), attribute) == {"female": 0.5, "male": 0.5}
     assert common_target(story_of(held), attribute) is None
 
