@@ -74,8 +74,9 @@ class GateReader:
     def _figures(self, gate: Gate) -> GroupFigures:
         """Return the arm's figures, corrected for the judge's errors where these are known and the gate allows it."""
         rows, attribute = self._of(gate)
-        matrix = self.confusions.get(attribute.name) if gate.correct else None
-        return GroupFigures(rows, attribute, self.targets, matrix, self.stages)
+        known = self.confusions.get(attribute.name)
+        matrix, left_alone = (known, False) if gate.correct else (None, known is not None)
+        return GroupFigures(rows, attribute, self.targets, matrix, self.stages, left_alone)
 
     def _unclassified(self, gate: Gate) -> Reading:
         rows = self.arms[gate.arm]

@@ -20,6 +20,13 @@ SCHEMA_VERSION = 3
 COUNTED_SINCE = 3
 """The first version with fairness discrepancies, gates and changes of counted shares; before, of mean probabilities."""
 
+POPULATION = (
+    "Every figure and every interval is about these prompts, the ones that the audit asked for: an interval holds what "
+    "other noise would have changed. An interval for prompts like these takes them for a sample of such prompts, so it "
+    "also holds how much prompts differ; it stands beside figures of eight prompts or more."
+)
+"""Whom the figures of an audit speak of; said once in the report, in ``audit.json`` and wherever figures are listed."""
+
 FINDING_LEVEL = 0.05
 """A departure from the target is a finding where its adjusted p-value is at most this."""
 

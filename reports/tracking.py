@@ -23,17 +23,18 @@ from audit.records import SCHEMA_VERSION, AuditResult, Measurement
 from audit.redaction import redact, redact_tree
 from audit.store import AUDIT, CHANGES_NO_RESULT, MODEL_FINGERPRINT, RunDirectory
 from reports.export import read_audit_json
+from reports.headline import headline
 from reports.markdown import escaped
 from reports.outbox import ARM, FILE, REGISTERED_MODEL, RUN, STATUS, Outbox, TrackedRun, audit_id, filled_outbox
 from reports.registered_model import OtherWeightsError, tag_version
 from reports.story import (
     Story,
     findings_count,
-    headline,
     mean_discrepancy,
     mean_over_prompts,
     mitigations,
     setting,
+    settled,
     story_of,
     unclassified,
     worst_prompt,
@@ -374,7 +375,7 @@ def _log_metrics(
 
     changed = [
         Metric(key, value, time, 0, model_id=model_id)
-        for key, value in metrics.items()
+        for key, value in ((key, settled(value)) for key, value in metrics.items())
         if run.data.metrics.get(key) != value
     ]
     for start in range(0, len(changed), BATCH):
@@ -417,7 +418,7 @@ def _fairness(story: Story, arm: str) -> dict[str, float | None]:
         name = _key(attribute.name)
         worst = worst_prompt(story, attribute.name, arm)
         metrics[f"{name}/fairness_discrepancy_mean"] = mean_discrepancy(story, attribute.name, arm)
-        metrics[f"{name}/fairness_discrepancy_worst"] = worst[1] if worst else None
+        metrics[f"{name}/fairness_discrepancy_worst"] = worst.value if worst else None
         metrics[f"{name}/findings"] = findings_count(story, attribute.name, arm)
         mean = mean_over_prompts(story, attribute.name, arm)
         metrics[f"{name}/soft_discrepancy_mean"] = mean.soft if mean else None

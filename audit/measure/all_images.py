@@ -16,7 +16,7 @@ Legend: P samples, K groups; N images of a sample, of which c are counted by gro
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,13 +24,12 @@ from numpy.typing import NDArray
 from audit.measure.bounds import nearest_counts
 from audit.measure.classifier_error import ConfusionMatrix, inverse_of
 from audit.measure.corrected_discrepancy import corrected_distances, nearest_completions, parity_tails, rates_bias
-from audit.measure.corrected_shares import corrected_p_values, corrected_shares
+from audit.measure.corrected_shares import corrected_p_values, corrected_share_ends, corrected_shares, true_shares
 from audit.measure.discrepancy import debiased_squares, discrepancy_intervals, largest_squares, parity_p_values
 from audit.measure.discrepancy_changes import squared_errors
 from audit.measure.group_measures import Measure, ShareRegion, share_region
 from audit.measure.over_prompts import mean_of_these_prompts
 from audit.measure.samples import Samples
-from audit.measure.simplex import nearest_distribution
 from audit.measure.stratified import stratified_share
 
 Floats = NDArray[np.float64]
@@ -108,7 +107,7 @@ class AllImages:
     def shares(self) -> Floats:
         """Return each group's share of the classified images, shape (P, K), each of which has at least one."""
         if self.matrix is not None:
-            return corrected_shares(self.counts, self.matrix).value
+            return true_shares(self.counts.astype(np.float64), self.matrix)
         return np.asarray(self.counts / self.counts.sum(axis=1, keepdims=True))
 
     def share_interval(self, group: int, confidence: float) -> Interval:
@@ -117,12 +116,16 @@ class AllImages:
         The worst case counts every unknown image in the group, the best none: both are shares of N images.
         """
         if self.matrix is not None:
-            found = corrected_shares(self.counts, self.matrix, confidence, self.unknown)
-            return float(found.low[0, group]), float(found.high[0, group])
+            return _corrected_share(tuple(self._table[0].tolist()), group, self.matrix, confidence)
         counts, unknown = self._by_prompt()
         images = counts.sum(axis=1) + unknown
         best, worst = counts[:, group], counts[:, group] + unknown
         return stratified_share(best, images, confidence).low, stratified_share(worst, images, confidence).high
+
+    def discrepancy_interval(self, confidence: float) -> Interval:
+        """Return the interval of the fairness discrepancy of all images, of a single sample."""
+        table, target = tuple(self._table[0].tolist()), tuple(self.targets[0].tolist())
+        return _discrepancy_interval(table, target, self.matrix, confidence)
 
     def measure_interval(self, measure: Measure, confidence: float) -> Interval:
         """Return the interval of a measure of all images, of a single sample: its range over a region of shares."""
@@ -141,19 +144,8 @@ class AllImages:
             confidence: Coverage of each interval, in (0, 1).
             matrix_errs: Whether the interval holds the error of a confusion matrix, or takes it for exact.
         """
-        if self.matrix is not None:
-            return corrected_distances(
-                self.counts, self.targets, self.matrix, confidence, self.unknown, matrix_errs=matrix_errs
-            )
-        nearest = nearest_counts(self.counts, self.unknown, self.targets)
-        ends = discrepancy_intervals(Samples.of_counts(nearest), self.targets, confidence)
-        open_rows = np.flatnonzero(self.unknown)
-        for corner in np.eye(self.groups, dtype=np.int64):
-            if open_rows.size:
-                farthest = Samples.of_counts((self.counts + self.unknown[:, None] * corner)[open_rows])
-                found = discrepancy_intervals(farthest, self.targets[open_rows], confidence)[:, 1]
-                ends[open_rows, 1] = np.maximum(ends[open_rows, 1], found)
-        return ends
+        images = self.counts, self.unknown
+        return _discrepancy_intervals(images, self.targets, self.matrix, confidence, matrix_errs=matrix_errs)
 
     def squares(self) -> Floats:
         """Return the debiased squared discrepancy of each sample, all of whose images are classified, shape (P,)."""
@@ -223,10 +215,48 @@ class AllImages:
         squares = debiased_squares(samples, self.targets)
         if self.matrix is None:
             return squares
-        known = self.counts.sum(axis=1, keepdims=True)
-        shares = nearest_distribution(self.counts / np.maximum(known, 1) @ inverse_of(self.matrix).T)
-        masses = known / samples.n[:, None] * shares
+        counts = self.counts.astype(np.float64)
+        masses = counts.sum(axis=1, keepdims=True) / samples.n[:, None] * true_shares(counts, self.matrix)
         return np.asarray(squares - masses**2 @ rates_bias(self.matrix))
+
+
+# The prompts of an audit have many counts in common, and gates ask for the same few confidences again and again.
+@lru_cache(maxsize=65_536)
+def _corrected_share(table: tuple[int, ...], group: int, matrix: ConfusionMatrix, confidence: float) -> Interval:
+    rows = np.array([table], dtype=np.float64)
+    low, high = corrected_share_ends(group, rows[:, :-1], rows[:, -1], matrix, confidence)
+    return float(low[0]), float(high[0])
+
+
+@lru_cache(maxsize=65_536)
+def _discrepancy_interval(
+    table: tuple[int, ...], target: tuple[float, ...], matrix: ConfusionMatrix | None, confidence: float
+) -> Interval:
+    row, goal = np.array([table]), np.array([target])
+    found = _discrepancy_intervals((row[:, :-1], row[:, -1]), goal, matrix, confidence, matrix_errs=True)
+    return float(found[0, 0]), float(found[0, 1])
+
+
+def _discrepancy_intervals(
+    images: tuple[Ints, Ints],
+    targets: Floats,
+    matrix: ConfusionMatrix | None,
+    confidence: float,
+    *,
+    matrix_errs: bool,
+) -> Floats:
+    counts, unknown = images
+    if matrix is not None:
+        return corrected_distances(counts, targets, matrix, confidence, unknown, matrix_errs=matrix_errs)
+    nearest = nearest_counts(counts, unknown, targets)
+    ends = discrepancy_intervals(Samples.of_counts(nearest), targets, confidence)
+    open_rows = np.flatnonzero(unknown)
+    for corner in np.eye(counts.shape[1], dtype=np.int64):
+        if open_rows.size:
+            farthest = Samples.of_counts((counts + unknown[:, None] * corner)[open_rows])
+            found = discrepancy_intervals(farthest, targets[open_rows], confidence)[:, 1]
+            ends[open_rows, 1] = np.maximum(ends[open_rows, 1], found)
+    return ends
 
 
 def departure_p_values(counts: Ints, unknown: Ints, targets: Floats, matrix: ConfusionMatrix | None) -> Floats:

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -22,8 +22,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import entr, rel_entr
 
 from audit.measure.fairness import _distribution
+from audit.measure.over_prompts import like_these, mean_of_these_prompts
+from audit.measure.span import Span
 from audit.measure.stratified import stratified_share
-from audit.records import GroupMeasure, Range
+from audit.records import GroupMeasure, OverPrompts, Range
 
 Floats = NDArray[np.float64]
 
@@ -83,6 +85,13 @@ class Measure:
         total = seen.sum() + unknown
         values = self.function(ShareRegion(low=seen / total, high=(seen + unknown) / total).extremes(goal), goal)
         return Range(low=float(values.min()), high=float(values.max()))
+
+    def span(self, target: ArrayLike) -> Span:
+        """Return what the measure can be under a target (K,): its ends are at single groups, equal shares or target."""
+        goal = _distribution(target)
+        ends = np.vstack([np.eye(goal.size), np.full(goal.size, 1 / goal.size), goal])
+        values = self.function(ends, goal)
+        return Span(float(values.min()), float(values.max()))
 
     def defined_for(self, target: Floats) -> bool:
         """Return whether the measure exists for a target of shape (K,)."""
@@ -262,6 +271,32 @@ def group_measures(counts: ArrayLike, target: ArrayLike, confidence: float = 0.9
         return dict(_group_measures(tuple(seen.tolist()), tuple(goal.tolist()), confidence))
     extremes = share_region(counts, confidence).extremes(goal)
     return {m.name: m._at(seen, goal, extremes) for m in MEASURES.values() if m.defined_for(goal)}
+
+
+def mean_measure(name: str, found: Sequence[GroupMeasure], targets: Sequence[ArrayLike]) -> OverPrompts:
+    """Return the mean of a measure over prompts, with what chance adds to it in its interval.
+
+    Most measures of few images err in one direction, by ``expected_at_target`` less the ideal where shares are on
+    target and by less elsewhere. That mean error does not shrink as prompts are added, so the interval of the prompts'
+    own (:func:`audit.measure.over_prompts.mean_of_these_prompts`) is widened by it towards the other side. A prompt's
+    own interval ends where the measure does, short of how much its value varies: its longer side counts for both.
+
+    Args:
+        name: Of the measure.
+        found: The measure of each prompt, m of them with their intervals.
+        targets: The distributions that count as fair, m of shape (K,).
+
+    Raises:
+        ValueError: If there are fewer than two prompts.
+    """
+    chance = float(np.mean([one.expected_at_target - one.ideal for one in found]))
+    spans = [MEASURES[name].span(target) for target in targets]
+    span = Span(float(np.mean([one.low for one in spans])), float(np.mean([one.high for one in spans])))
+    values = [one.value for one in found]
+    reach = [max(one.value - one.low, one.high - one.value) for one in found]
+    mean = mean_of_these_prompts(values, [(v - far, v + far) for v, far in zip(values, reach, strict=True)])
+    these = replace(mean, low=mean.low - max(0.0, chance), high=mean.high - min(0.0, chance))
+    return like_these(span.held(these), values, span)
 
 
 # Thousands of prompts with few images each repeat the same counts.
