@@ -1,8 +1,11 @@
 """What a config needs from this machine is checked before any work, and told at its place in the file."""
 
 import json
+import os
 import shutil
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -370,3 +373,29 @@ def test_a_model_or_a_clip_directory_that_brings_code_is_told_at_its_place(pipel
     found = problems(model={"source": str(pipeline)}, **OUTSIDE | {"quality": {"clip": str(clip), "features": "none"}})
     assert "found code (unet/evil.py)" in found["model.source"]
     assert "pickled weights alone (open_clip_pytorch_model.bin)" in found["quality.clip"]
+
+
+def test_a_config_of_the_bundled_model_is_checked_without_torch():
+    program = (
+        "import sys\nfrom audit.config.settings import AuditConfig\nfrom audit.readiness import check_ready\n"
+        "config = AuditConfig(name='audit', quality={'features': 'none'})\n"
+        "assert not list(check_ready(config))\n"
+        "print({'torch', 'diffusers', 'transformers', 'open_clip'} & set(sys.modules))"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_steps_of_the_bundled_model_stay_within_its_timesteps():
+    assert "sampling.steps" not in problems(sampling={"steps": 60})
+    assert "found 61, which lead from timestep 999 to -1" in problems(sampling={"steps": 61})["sampling.steps"]
+
+
+def test_a_trained_world_is_looked_at_as_any_model_is(tiny_pipeline, tmp_path):
+    world = tmp_path / "world"
+    shutil.copytree(tiny_pipeline, world / "pipeline")
+    (world / "world.yaml").write_bytes(World.bundled_path().read_bytes())
+    assert "model.world" not in problems(model={"world": str(world)})
+    (world / "pipeline" / "vae" / "config.json").unlink()
+    assert "the config of the vae, found no readable file" in problems(model={"world": str(world)})["model.world"]
