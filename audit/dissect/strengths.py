@@ -19,8 +19,8 @@ SUFFICIENT = 0.92
 CONTROLLED_FROM = 0.5
 """Mean probability of the assigned group below which an edit does not control a prompt: most images show another."""
 UNTELLABLE = 0.1
-"""Difference of worth that a dozen trial images cannot tell. An edit that gains no more is not made, and within it one
-that suffices goes before a weaker one that does not."""
+"""Difference that a dozen trial images cannot tell. An edit that brings no more of them to their group is not made, and
+of two whose worth differs by no more, one that suffices goes before a weaker one that does not."""
 PATIENCE = 2
 """Rungs in a row that may fail to be worth more than a weaker one before the search of a group ends."""
 
@@ -110,7 +110,7 @@ def is_finished(tried: Sequence[Tried], budget: float) -> bool:
 
 
 def choose_strength(tried: Sequence[Tried], budget: float) -> GroupStrength:
-    """Hand out what was drawn and is worth most; 0 where that gains nothing that trial images can tell.
+    """Hand out what was drawn and is worth most; 0 where that has no effect that trial images can tell.
 
     Of equals the weakest, and one that suffices before one that does not if trial images cannot tell their worth apart.
 
@@ -122,7 +122,7 @@ def choose_strength(tried: Sequence[Tried], budget: float) -> GroupStrength:
         budget: Images that may change otherwise for each that is brought to its group.
     """
     unedited, best = tried[0], max(tried, key=lambda rung: rung.worth(budget))
-    if best.worth(budget) - unedited.worth(budget) <= UNTELLABLE:
+    if best.shown - unedited.shown <= UNTELLABLE:
         best = unedited
     enough = next((rung for rung in tried if rung.shown >= SUFFICIENT), best)
     if enough.worth(budget) >= max(best.worth(budget) - UNTELLABLE, unedited.worth(budget)):
