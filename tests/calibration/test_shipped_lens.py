@@ -1,4 +1,4 @@
-"""The shipped lens hands out nothing that was not drawn, controls gender, and says that it does not control skin tone."""
+"""The shipped lens hands out what was drawn, controls gender, and says that it controls skin tone hardly anywhere."""
 
 import pytest
 
