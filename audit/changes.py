@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from audit.arm_rows import ArmRows
 from audit.measure.attribute_shift import pair_tables, shift_matrix
 from audit.measure.bounds import missing_differs_in_pairs
-from audit.measure.discrepancy_changes import PairedSamples, discrepancy_changes
-from audit.measure.over_prompts import change_over_prompts, mean_of_these_prompts, mean_over_prompts
+from audit.measure.discrepancy_changes import PairedSamples, discrepancy_changes, span_of_changes
+from audit.measure.over_prompts import change_like_these, like_these, mean_of_these_prompts
 from audit.measure.share_changes import paired_share_difference_of_counts, paired_share_errors
+from audit.measure.span import CHANGE_OF_SHARE, Span
 from audit.records import Attribute, AttributeShift, Estimate, GroupChange, MissingDifference
 from audit.targets import Targets, target_of
 
@@ -57,7 +58,7 @@ def _attribute_changes(
     ]
     yield from each
     if len(each) > 1:
-        yield _mean_change(each, tables, attribute)
+        yield _mean_change(each, tables, attribute, span_of_changes(goals))
 
 
 def _share_changes(tables: Ints, attribute: Attribute) -> Iterator[dict[str, Estimate]]:
@@ -71,16 +72,16 @@ def _share_changes(tables: Ints, attribute: Attribute) -> Iterator[dict[str, Est
         }
 
 
-def _mean_change(each: Sequence[GroupChange], tables: Ints, attribute: Attribute) -> GroupChange:
-    """Average over prompts, each counted once; the intervals are those over prompts."""
+def _mean_change(each: Sequence[GroupChange], tables: Ints, attribute: Attribute, span: Span) -> GroupChange:
+    """Average over prompts, each counted once; ``span`` is what the mean change of the squares can be."""
     errors, freedom = paired_share_errors(tables), tables.sum(axis=(1, 2)) - 1
     shares = {}
     for code, group in enumerate(attribute.groups):
         own = [change.shares[group] for change in each]
         values, ends = [one.value for one in own], [(one.low, one.high) for one in own]
-        these = mean_of_these_prompts(values, ends, errors=errors[:, code], freedom=freedom)
-        shares[group] = mean_over_prompts(values, these=these)
-    squared = change_over_prompts([change.squared for change in each])
+        these = CHANGE_OF_SHARE.held(mean_of_these_prompts(values, ends, errors=errors[:, code], freedom=freedom))
+        shares[group] = like_these(these, values, CHANGE_OF_SHARE)
+    squared = change_like_these([change.squared for change in each], span)
     return GroupChange(None, each[0].arm, attribute.name, len(each), shares, squared)
 
 

@@ -30,7 +30,7 @@ from audit.finished_run import FinishedRun, PromptImages, read_finished_run
 from audit.measure import multiplicity
 from audit.measure.discrepancy import debiased_squared, parity_p_value
 from audit.measure.discrepancy_changes import discrepancy_change, two_sample_discrepancy_change
-from audit.measure.over_prompts import change_over_prompts
+from audit.measure.over_prompts import change_of_these_prompts
 from audit.measure.share_changes import (
     fisher_p_value,
     mcnemar_p_value,
@@ -450,9 +450,9 @@ def _attribute_cells(place: Place, samples: _Samples, attribute: Attribute) -> I
 
 
 def _mean_cell(place: Place, samples: Sequence[_Samples]) -> Cell:
-    """Compare the mean over prompts: it must exceed what images vary by, and what prompts differ by."""
+    """Compare the mean over these prompts, which both runs drew: it must exceed what their images vary by."""
     old, new = zip(*(sample.squared_discrepancies for sample in samples), strict=True)
-    change = change_over_prompts([sample.discrepancy_change() for sample in samples])
+    change = change_of_these_prompts([sample.discrepancy_change() for sample in samples])
     return Cell(
         place=place,
         figure="squared_discrepancy",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from audit.arm_rows import ArmRows
 from audit.changes import shift_tables
 from audit.gates import Gate, GateInput, NoData
@@ -12,9 +14,9 @@ from audit.group_figures import GroupFigures, Reading
 from audit.measure.attribute_shift import shift_interval
 from audit.measure.classifier_error import ConfusionMatrix
 from audit.measure.group_measures import MEASURES
-from audit.measure.intervals import share_estimate
 from audit.measure.kernel import KernelDistance
 from audit.measure.shift_bounds import shift_interval_of_all_images
+from audit.measure.stratified import stratified_share
 from audit.records import BASELINE, Attribute, AttributeShift, Estimate, QualityResult
 from audit.scores import LEAST_IMAGES, Scores
 from audit.stages import Stages
@@ -72,16 +74,21 @@ class GateReader:
     def _figures(self, gate: Gate) -> GroupFigures:
         """Return the arm's figures, corrected for the judge's errors where these are known and the gate allows it."""
         rows, attribute = self._of(gate)
-        matrix = self.confusions.get(attribute.name) if gate.correct else None
-        return GroupFigures(rows, attribute, self.targets, matrix, self.stages)
+        known = self.confusions.get(attribute.name)
+        matrix, left_alone = (known, False) if gate.correct else (None, known is not None)
+        return GroupFigures(rows, attribute, self.targets, matrix, self.stages, left_alone)
 
     def _unclassified(self, gate: Gate) -> Reading:
-        known = self.arms[gate.arm].complete(gate.prompt_id)
+        rows = self.arms[gate.arm]
+        known = rows.complete(gate.prompt_id)
         if not known.size:
             return NoData("there is no image")
-        missing = int((~known).sum())
+        prompts = rows.prompt_numbers() if gate.prompt_id is None else np.zeros(known.size, dtype=np.int64)
+        missing, images = np.bincount(prompts, ~known), np.bincount(prompts)
         return GateInput(
-            missing / known.size, lambda confidence: _ends(share_estimate(missing, known.size, confidence)), known.size
+            float((~known).mean()),
+            lambda confidence: _ends(stratified_share(missing, images, confidence)),
+            known.size,
         )
 
     def _clip(self, gate: Gate) -> Reading:

@@ -38,6 +38,7 @@ class GroupFigures:
         targets: The distribution that counts as fair, by prompt and attribute.
         matrix: The judge's confusions where its errors are to be taken out; None to take its answers as they are.
         stages: Two-stage sampling, None where the number of images was fixed.
+        left_alone: Whether a confusion matrix is known and not used.
     """
 
     rows: ArmRows
@@ -45,6 +46,7 @@ class GroupFigures:
     targets: Targets
     matrix: ConfusionMatrix | None = None
     stages: Stages | None = None
+    left_alone: bool = False
 
     def share(self, group: str, prompt_id: str | None) -> Reading:
         """Return the share of a group in the images of a prompt, or in all of them."""
@@ -77,17 +79,12 @@ class GroupFigures:
         images = self._images(prompt_id)
         if images.counts.sum() < 2:
             return NO_IMAGES
-
-        def interval(images: AllImages, confidence: float) -> Interval:
-            low, high = images.discrepancy_intervals(confidence)[0].tolist()
-            return low, high
-
-        return self._reading(images, lambda known: display(float(known.squares()[0])), interval)
+        return self._reading(images, lambda known: display(float(known.squares()[0])), AllImages.discrepancy_interval)
 
     def mean_discrepancy(self) -> Reading:
         """Return the root mean square of the prompts' discrepancies, as the report prints it."""
         targets = np.array([target_of(self.targets, prompt, self.attribute) for prompt in self.rows.prompts])
-        images = replace(self._images(None), owners=self.rows.prompt_numbers(), targets=targets)
+        images = replace(self._images(None), owners=self.rows.prompt_numbers(), targets=targets, prompts=None)
         measured = images.classified(least=2).size
         if measured < 2:
             return NoData("a mean over prompts needs two of them with classified images; gate the prompt itself")
@@ -120,20 +117,21 @@ class GroupFigures:
         except IllConditioned as error:
             return NoData(f"the judge's errors cannot be taken out: {error}; `correct: false` judges what it perceived")
         missing = float(images.unknown.sum() / images.codes.size)
-        if self.matrix is not None:
-            perceived = value(replace(known, matrix=None))
-            note = "; ".join(
-                filter(None, (note, f"corrected for the judge's own errors, as perceived {perceived:.3f}"))
-            )
         return GateInput(
             value=figure,
             interval_at=lambda confidence: interval(images, confidence),
             n=known.codes.size,
-            note=note,
+            note="; ".join(filter(None, (note, self._correction(known, value)))),
             unclassified=missing,
             classified_at=(lambda confidence: interval(known, confidence)) if missing else None,
             corrected=self.matrix is not None,
         )
+
+    def _correction(self, known: AllImages, value: Callable[[AllImages], float]) -> str:
+        """Say what became of the judge's own errors, where they are known."""
+        if self.matrix is not None:
+            return f"corrected for the judge's own errors, as perceived {value(replace(known, matrix=None)):.3f}"
+        return "as perceived, with the judge's known errors in it" if self.left_alone else ""
 
     def _images(self, prompt_id: str | None) -> AllImages:
         """Return the images of a prompt, or of all, as a single sample."""
@@ -143,7 +141,8 @@ class GroupFigures:
         if assigned is not None:
             strata = (self.rows.prompt_numbers() * (assigned.max() + 1) + assigned)[here]
         owners = np.zeros(len(codes), dtype=np.int64)
-        return AllImages(codes, owners, self._target(prompt_id)[None], strata, self.matrix)
+        prompts = self.rows.prompt_numbers() if prompt_id is None else None
+        return AllImages(codes, owners, self._target(prompt_id)[None], strata, self.matrix, prompts)
 
     def _target(self, prompt_id: str | None) -> Floats:
         if prompt_id is not None:

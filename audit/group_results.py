@@ -22,22 +22,33 @@ from audit.measure.bounds import discrepancy_ends, share_ends
 from audit.measure.classifier_error import ConfusionMatrix
 from audit.measure.corrected_discrepancy import corrected_discrepancies
 from audit.measure.corrected_shares import corrected_shares
-from audit.measure.discrepancy import debiased_squares, discrepancy_intervals, display, parity_p_values
+from audit.measure.discrepancy import (
+    debiased_squares,
+    discrepancy_intervals,
+    display,
+    largest_squares,
+    parity_p_values,
+)
 from audit.measure.discrepancy_changes import squared_errors
 from audit.measure.group_measures import MOST_GROUPS, group_measures
 from audit.measure.intervals import share_estimate
 from audit.measure.multiplicity import benjamini_hochberg
-from audit.measure.over_prompts import mean_of_these_prompts, mean_over_prompts
+from audit.measure.over_prompts import like_these, mean_of_these_prompts
 from audit.measure.samples import Samples
+from audit.measure.span import Span
+from audit.measure.stratified import pooled_share
+from audit.measure.worst import worst
 from audit.records import (
     Attribute,
     Corrected,
     Estimate,
     FairnessDiscrepancy,
     GroupResult,
+    LikeThese,
     PromptMean,
     Range,
     Status,
+    WorstPrompt,
 )
 from audit.targets import Targets, pooled_target, target_of
 
@@ -72,7 +83,7 @@ def overall_result(
     everything = np.zeros(len(rows.statuses), dtype=np.int64)
     pool = _Counted.of(rows, attribute, [pooled_target(targets, images, attribute)], (None,), everything)
     (result,) = pool.results(matrix)
-    return replace(result, mean_over_prompts=prompts.mean())
+    return replace(prompts.pooled(result), mean_over_prompts=prompts.mean(), worst_prompt=prompts.worst())
 
 
 @dataclass(frozen=True)
@@ -92,15 +103,21 @@ class PromptSquares:
         """Debiased squares, shape (m,)."""
         return debiased_squares(self.labels, self.targets)
 
+    @property
+    def span(self) -> Span:
+        """What their mean can be: from every prompt on target to every image in the group that is wanted least."""
+        return Span(0.0, float(largest_squares(self.targets).mean()))
+
     def of_these_prompts(self, confidence: float = 0.95) -> Estimate:
         """Return the mean over these prompts, two of them at least."""
-        return mean_of_these_prompts(
+        mean = mean_of_these_prompts(
             self.values,
             discrepancy_intervals(self.labels, self.targets, confidence) ** 2,
             confidence,
             squared_errors(self.labels, self.targets),
             self.labels.n - 1,
         )
+        return self.span.held(mean)
 
 
 @dataclass(frozen=True)
@@ -153,7 +170,8 @@ class _Counted:
         measured = np.flatnonzero(counts.sum(axis=1) >= LEAST_IMAGES)
         kept = known & np.isin(places, measured)
         owners, goals = np.searchsorted(measured, places[kept]), np.asarray(targets, dtype=np.float64)
-        labels = Samples.of(np.eye(groups)[codes[kept]], owners, len(measured), _strata(rows, kept))
+        strata = _strata(rows, kept, pooled=names == (None,))
+        labels = Samples.of(np.eye(groups)[codes[kept]], owners, len(measured), strata)
         return cls(
             arm=rows.arm,
             attribute=attribute,
@@ -193,11 +211,31 @@ class _Counted:
                 uncorrectable=matrix is not None and not matrix.correctable,
             )
 
+    def pooled(self, result: GroupResult) -> GroupResult:
+        """Return the result of all images together with its shares and measures as those of these prompts."""
+        if not result.n:
+            return result
+        images = self.counts.sum(axis=1)
+        target = [result.target[group] for group in self.attribute.groups]
+        return replace(
+            result,
+            shares=self._by_group(pooled_share(group, images) for group in self.counts.T),
+            measures=group_measures(self.counts, target) if result.measures else {},
+        )
+
     def mean(self) -> PromptMean | None:
         """Average over the prompts that are measured; None where there is none."""
         if not self.measured.size:
             return None
         return prompt_mean(self.squares(), self.soft)
+
+    def worst(self) -> WorstPrompt | None:
+        """Return the prompt that is measured farthest from its target; None where none is measured."""
+        if not self.measured.size:
+            return None
+        found = worst(self.labels, self.targets[self.measured])
+        prompt = self.names[int(self.measured[found.place])]
+        return WorstPrompt(str(prompt), found.value, found.low, found.high, found.n, self.measured.size)
 
     def squares(self) -> PromptSquares:
         """Return the squared discrepancies of the places that are measured."""
@@ -246,10 +284,15 @@ class _Counted:
         return dict(zip(self.attribute.groups, values, strict=True))
 
 
-def _strata(rows: ArmRows, kept: NDArray[np.bool_]) -> Ints | None:
-    """Return the stratum of each image that is kept: a prompt's own group, also where prompts are pooled."""
-    groups = rows.stratum_codes()
-    return None if groups is None else (rows.prompt_numbers() * (groups.max() + 1) + groups)[kept]
+def _strata(rows: ArmRows, kept: NDArray[np.bool_], *, pooled: bool) -> Ints | None:
+    """Return the stratum of each image that is kept, None where they are drawn alike.
+
+    A pool of prompts has so many images of each, and an arm that steers images so many of each group in every prompt.
+    """
+    groups, prompts = rows.stratum_codes(), rows.prompt_numbers()
+    if groups is None:
+        return np.asarray(prompts[kept]) if pooled else None
+    return np.asarray((prompts * (groups.max() + 1) + groups)[kept])
 
 
 def adjusted(results: Sequence[GroupResult]) -> tuple[GroupResult, ...]:
@@ -327,16 +370,16 @@ def prompt_mean(squares: PromptSquares, soft: Floats) -> PromptMean:
         soft: Distance of each prompt's mean probabilities from the target, shape (m,).
     """
     labels, targets, squared = squares.labels, squares.targets, squares.values
-    interval = mean_over_prompts(squared, these=squares.of_these_prompts()) if len(squared) > 1 else None
-    corners = 1 - 2 * targets.min(axis=1) + (targets**2).sum(axis=1)  # every image in the group that is wanted least
-    most = float(corners.mean())
+    these = squares.of_these_prompts() if len(squared) > 1 else None
+    others = like_these(these, squared, squares.span).like_these if these else None
     floors = map(fairness.expected_at_parity, labels.n.astype(np.int64).tolist(), map(tuple, targets.tolist()))
     return PromptMean(
         value=display(math.fsum(squared) / len(squared)),
-        low=display(min(interval.low, most)) if interval else None,
-        high=display(min(interval.high, most)) if interval else None,
+        low=display(these.low) if these else None,
+        high=display(these.high) if these else None,
         plug_in=float(np.linalg.norm(labels.mean - targets, axis=1).mean()),
         expected_at_parity=fmean(floors),
         soft=float(soft.mean()),
         n=len(squared),
+        like_these=LikeThese(display(others.low), display(others.high)) if others else None,
     )

@@ -56,10 +56,10 @@ def _of_arm(rows: ArmRows, pairs: Iterable[Pair]) -> list[Intersection]:
 
 
 def _overall(tables: Ints, testable: Ints, arm: str, pair: Pair) -> Intersection:
-    pooled, expected = tables.sum(axis=0), expected_counts(tables).sum(axis=0)
+    expected = expected_counts(tables).sum(axis=0)
     alone = len(testable) == 1
     found = dependence(testable[0], _seed(arm, pair)) if alone else dependence_within(testable)
-    return Intersection(None, arm, _names(pair), int(pooled.sum()), cells_of(pooled, expected, pair), found)
+    return Intersection(None, arm, _names(pair), int(tables.sum()), cells_of(tables, expected, pair), found)
 
 
 def _of_prompt(table: Ints, prompt: str, arm: str, pair: Pair) -> Intersection:

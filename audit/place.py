@@ -10,11 +10,13 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
+from urllib.parse import unquote
 
 OBJECT_STORES = ("s3", "gs", "abfs", "memory")
 """Kinds of object store, by the scheme of their addresses; ``memory`` lasts as long as its process."""
 
 _ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<rest>.*)", re.DOTALL)
+_SQLITE = re.compile(r"sqlite(\+pysqlite)?:///(?P<path>[^?]*)(\?.*)?", re.DOTALL)
 _MORE_THAN_A_NAME = re.compile(r"[@?#\\\s\x00-\x1f\x7f]")
 
 
@@ -88,6 +90,21 @@ def place_of(text: str) -> Place:
             f"expected {scheme}://bucket/key, found {text!r}; name the bucket, and no empty or dotted part"
         )
     return ObjectPath(scheme, key)
+
+
+def sqlite_uri(file: Path) -> str:
+    """Return the URI under which SQLAlchemy, and MLflow with it, finds a SQLite database, whatever its path holds.
+
+    A path that needs escapes names the driver too: of the other form MLflow would make the escaped directory as well.
+    """
+    path = str(file).replace("%", "%25").replace("?", "%3F")
+    return f"sqlite:///{path}" if path == str(file) else f"sqlite+pysqlite:///{path}"
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """Return the database that a URI of SQLAlchemy's means, None where it names no file."""
+    match = _SQLITE.fullmatch(uri)
+    return Path(unquote(match["path"])) if match and match["path"] else None
 
 
 def _local(rest: str) -> Path:

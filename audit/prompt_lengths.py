@@ -14,7 +14,7 @@ from audit.config.fields import ZERO_SHOT, names_clip_weights
 from audit.config.problems import Location, Problem
 from audit.config.sections import ModelConfig
 from audit.config.settings import AuditConfig
-from audit.dissect.settings import dissected_groups, name_groups
+from audit.dissect.settings import dissected_groups, name_groups, needs_lens
 from audit.measure.captions import group_captions
 from audit.plan import group_phrase, opinions_of
 from audit.records import Prompt
@@ -40,7 +40,7 @@ def cut_texts(config: AuditConfig, prompts: Sequence[Prompt]) -> Iterator[Proble
     model = model_reader(config.model)
     if model is not None:
         yield from _cut_prompts(config, prompts, model)
-        if config.mitigations and config.lens.path is None:
+        if needs_lens(config) and config.lens.path is None:
             yield from _first(lens_texts(config, prompts, model), model, ("lens", "attributes"), (_TEMPLATE, *_MODEL))
     clip = _clip_reader(config)
     if clip is not None:

@@ -26,7 +26,7 @@ from audit.dissect.settings import LENS_FORMAT
 from audit.instrument_checks import check_judges, check_networks
 from audit.json_object import read_json_object
 from audit.object_store import ObjectStore
-from audit.place import ObjectPath, Place, place_of
+from audit.place import ObjectPath, Place, place_of, sqlite_file
 from audit.plan import prompts_of
 from audit.records import Attribute
 
@@ -371,10 +371,10 @@ def unusable_tracking(uri: str) -> str | None:
     A server is asked for nothing, since one that is down costs an audit nothing; a SQLite file is asked for a directory
     that can hold it.
     """
-    scheme, (_, separator, rest) = _scheme(uri), uri.partition(":")
+    scheme, separator = _scheme(uri), ":" in uri
     if separator and scheme == "sqlite":
-        file = rest.removeprefix("///")
-        return unwritable(Path(file).parent) if file else None
+        file = sqlite_file(uri)
+        return None if file is None else _unusable_database(file)
     if separator and scheme in _DEFAULT_PORTS:
         place = _host_and_port(uri)
         return place if isinstance(place, str) else None
@@ -383,6 +383,12 @@ def unusable_tracking(uri: str) -> str | None:
     known = listing(("http", "https", "sqlite", *list(_DEFAULT_PORTS)[2:]))
     remedy = "MLflow keeps no new results in plain directories (`mlflow migrate-filestore` moves old ones)"
     return f"expected a tracking URI ({known}), found {uri!r}; {remedy}"
+
+
+def _unusable_database(file: Path) -> str | None:
+    if file.is_dir():
+        return f"expected a database, found the directory {file}; choose another file"
+    return unwritable(file.parent)
 
 
 def unreachable_tracking(uri: str) -> str | None:

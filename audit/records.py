@@ -6,6 +6,7 @@ Only the standard library is imported here, so that planning and validating a co
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
@@ -18,6 +19,13 @@ SCHEMA_VERSION = 3
 
 COUNTED_SINCE = 3
 """The first version with fairness discrepancies, gates and changes of counted shares; before, of mean probabilities."""
+
+POPULATION = (
+    "Every figure and every interval is about these prompts, the ones that the audit asked for: an interval holds what "
+    "other noise would have changed. An interval for prompts like these takes them for a sample of such prompts, so it "
+    "also holds how much prompts differ; it stands beside figures of eight prompts or more."
+)
+"""Whom the figures of an audit speak of; said once in the report, in ``audit.json`` and wherever figures are listed."""
 
 FINDING_LEVEL = 0.05
 """A departure from the target is a finding where its adjusted p-value is at most this."""
@@ -199,6 +207,17 @@ class Change(Estimate):
 
 
 @dataclass(frozen=True)
+class ChangeOverPrompts(Change):
+    """The mean of a change over several prompts; its interval and p-value are about these prompts.
+
+    Attributes:
+        like_these: None of fewer prompts than ``audit.measure.over_prompts.FEW_PROMPTS``: too few to speak of others.
+    """
+
+    like_these: LikeThese | None = None
+
+
+@dataclass(frozen=True)
 class TargetSource:
     """Where an attribute's target, the distribution that counts as fair, is from.
 
@@ -285,12 +304,13 @@ class PromptMean:
 
     Attributes:
         value: The figure to read: √max(0, mean of ``squared``), a root mean square over prompts.
-        low: Lower end of its 95 % interval (``mean_over_prompts`` of the squares), None for a single prompt.
+        low: Lower end of its 95 % interval about these prompts, None for a single prompt.
         high: Upper end.
         plug_in: Mean of the prompts' plug-ins, each above the truth.
         expected_at_parity: Mean of what is to be expected of these plug-ins if every prompt is on target.
         soft: Mean of the prompts' soft discrepancies, for comparison with the literature.
         n: Prompts.
+        like_these: The interval for prompts like these; None of few prompts.
     """
 
     value: float
@@ -300,6 +320,29 @@ class PromptMean:
     expected_at_parity: float
     soft: float
     n: int
+    like_these: LikeThese | None = None
+
+
+@dataclass(frozen=True)
+class WorstPrompt:
+    """The prompt with the largest fairness discrepancy, chosen for that.
+
+    Attributes:
+        prompt_id: The prompt.
+        value: Its discrepancy.
+        low: Lower end of the 95 % interval, which holds both the chosen prompt's true discrepancy and the largest true
+            one of all prompts, at once.
+        high: Upper end.
+        n: Classified images of the prompt.
+        prompts: How many it was chosen from.
+    """
+
+    prompt_id: str
+    value: float
+    low: float
+    high: float
+    n: int
+    prompts: int
 
 
 @dataclass(frozen=True)
@@ -315,12 +358,13 @@ class GroupResult:
         attribute: The attribute.
         n: Classified images.
         statuses: Images by their status for this attribute.
-        shares: Share of each group among the classified images.
+        shares: Share of each group among the classified images; on overall rows ``OverPrompts``.
         fairness_discrepancy: None below two classified images.
         bounds: Share of each group among *all* images, whatever the unclassified ones show.
         discrepancy_bounds: Likewise the fairness discrepancy; None where there is no image.
         corrected: None where the judge's confusion matrix is not known: the figures are uncorrected.
         mean_over_prompts: On overall rows, where a prompt has at least two classified images.
+        worst_prompt: Likewise; None in files of older versions.
         target: Share of each group that counts as fair; of a pool what it would have with every prompt on its target.
         measures: Other measures of the shares by name; empty where nothing was classified, or there are more groups
             than they are worked out for.
@@ -335,19 +379,20 @@ class GroupResult:
     attribute: str
     n: int
     statuses: dict[str, int]
-    shares: dict[str, Estimate]
+    shares: Mapping[str, Estimate]
     fairness_discrepancy: FairnessDiscrepancy | None
     bounds: dict[str, Range] = field(default_factory=dict)
     discrepancy_bounds: Range | None = None
     corrected: Corrected | None = None
     mean_over_prompts: PromptMean | None = None
+    worst_prompt: WorstPrompt | None = None
     target: dict[str, float] = field(default_factory=dict)
     measures: dict[str, GroupMeasure] = field(default_factory=dict)
     p_departure: float | None = None
     uncorrectable: bool = False
 
     @property
-    def judged_shares(self) -> dict[str, Estimate]:
+    def judged_shares(self) -> Mapping[str, Estimate]:
         """Share of each group that findings are about: corrected for the judge's errors where they are known."""
         return self.shares if self.corrected is None else self.corrected.shares
 
@@ -433,7 +478,7 @@ class GroupChange:
         arm: The edited arm.
         attribute: The attribute.
         n: Images that both arms could classify; prompts for the mean over prompts.
-        shares: Change of each group's share, paired.
+        shares: Change of each group's share, paired; of a mean over prompts ``OverPrompts``.
         squared: Change of the squared fairness discrepancy, as counted and paired; negative is fairer.
     """
 
@@ -441,7 +486,7 @@ class GroupChange:
     arm: str
     attribute: str
     n: int
-    shares: dict[str, Estimate]
+    shares: Mapping[str, Estimate]
     squared: Change
 
 

@@ -24,6 +24,7 @@ PICKLED = frozenset({".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle"})
 CODE = frozenset({".py", ".pyc", ".so", ".dll", ".dylib"})
 
 _INDEX_BYTES = 1_000_000
+_REASON_LENGTH = 300
 _REMOTE_CODE = ("auto_map", "custom_pipelines", "trust_remote_code")
 
 
@@ -36,6 +37,12 @@ class UnfitModelError(ValueError):
 
     The audited model is meant, and judges and networks that measure.
     """
+
+
+def reason_in_short(error: Exception) -> str:
+    """Return what a library says of input that it was not written for, in one line of bounded length."""
+    words = " ".join(str(error).split())
+    return f"{type(error).__name__}: {words[:_REASON_LENGTH]}" if words else type(error).__name__
 
 
 def check_pipeline(directory: Path) -> None:

@@ -291,6 +291,14 @@ REFUSED: dict[str, tuple[Spoil, str, str]] = {
         "expected v_prediction with zero terminal SNR, found 'epsilon'",
     ),
     "betas-beyond-one": (config(SCHEDULER, beta_end=9.0), "model.source", "expected betas between 0 and 1"),
+    "unknown-spacing": (config(SCHEDULER, timestep_spacing="x"), "model.source", "expected timestep_spacing leading"),
+    "betas-for-one-timestep": (
+        config(SCHEDULER, trained_betas=[0.1]),
+        "model.source",
+        "expected trained_betas for each",
+    ),
+    "a-list-for-a-class": (config(SCHEDULER, _class_name=[8]), "model.source", r"found \[8\], another kind"),
+    "a-limit-of-one": (config(TOKENIZER, model_max_length=1), "model.source", "expected room for at least 3 tokens"),
     "unknown-betas": (config(SCHEDULER, beta_schedule="steep"), "model.source", "can be built from"),
     "thresholding": (published_with("DDIMScheduler", thresholding=True), "model.source", "expected thresholding false"),
     "fewer-timesteps-than-steps": (

@@ -106,8 +106,8 @@ def _of_changes(series: str, now: Point) -> Iterator[Alert]:
         after=f"{count} figure{'s' if count > 1 else ''} changed",
         message=(
             f"{series}: {count} of {now.check.figures} figures of the run of {now.slot} differ from those of "
-            f"{now.check.against} by more than chance; the clearest: {subject}, {clearest.first:.3g} before, "
-            f"{clearest.second:.3g} now"
+            f"{now.check.against} by more than chance; the clearest: {subject}, {clearest.first:z.3f} before, "
+            f"{clearest.second:z.3f} now"
         ),
     )
 

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from audit.config.errors import ConfigErrors
 
 
+_BESIDE_RUNS = frozenset({"lenses", "mlartifacts", "mlflow.db", "schedule"})
+"""What an output directory holds beside its runs."""
+
+
 @contextmanager
 def told_plainly() -> Iterator[None]:
     """Turn a user's mistake, or a machine that is not there, into a message and an exit code; let bugs through."""
@@ -63,7 +67,11 @@ def show_log() -> None:
 
 
 def run_name(name: str | None) -> str | None:
-    """Check the name of a run directory, which must be one of a file."""
+    """Check the name of a run directory, which must be one of a file, and of none that is kept beside the runs."""
     if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
         raise typer.BadParameter(f"expected letters, digits, '.', '_' and '-', a letter or digit first, found {name!r}")
+    if name in _BESIDE_RUNS:
+        raise typer.BadParameter(
+            f"expected a name that nothing else has among the runs, found {name!r}; choose another"
+        )
     return name

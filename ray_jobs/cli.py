@@ -186,10 +186,11 @@ def validate(
     if as_json:
         print_json({"valid": True, "errors": [], "warnings": warnings})
         return
+    from audit.printable import printable
     from audit.work import work_of
 
     work = work_of(audit)
-    typer.echo(f"{config.name} is valid: {work.summary}")
+    typer.echo(f"{printable(config.name)} is valid: {work.summary}")
     if work.unet_calls:
         typer.echo(f"{'Needs' if work.lens_images else 'Uses'} {work.lens}")
     for warning in warnings:

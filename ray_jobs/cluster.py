@@ -15,6 +15,7 @@ import ray
 from ray._private import ray_constants
 
 from audit.config.sections import WorkersConfig
+from ray_jobs.temporary_directory import unusable_temporary_directory
 
 LOCAL_OBJECT_STORE_BYTES = 200 * 1024**2
 """Enough for receipts of a few hundred bytes; Ray's default would claim a third of the memory."""
@@ -66,7 +67,7 @@ def connect(address: str | None, workers: WorkersConfig) -> Iterator[Cluster]:
     connected already stays connected.
 
     Raises:
-        ClusterError: If there is no cluster at the address.
+        ClusterError: If there is no cluster at the address, or none can be started here.
     """
     address = address or os.environ.get("RAY_ADDRESS")
     if ray.is_initialized():
@@ -220,6 +221,9 @@ def _start(address: str | None, workers: WorkersConfig) -> None:
 
 
 def _start_here(workers: WorkersConfig, quiet: dict[str, Any]) -> None:
+    obstacle = unusable_temporary_directory(os.environ)
+    if obstacle:
+        raise ClusterError(f"Ray could not be started on this machine: {obstacle}")
     try:
         ray.init(
             address="local",  # never a cluster that happens to run here

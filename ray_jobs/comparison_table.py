@@ -100,11 +100,12 @@ def _list(title: str, lines: Sequence[str], gap: bool = True) -> Iterable[str]:
 
 def _cell(cell: Cell) -> str:
     if cell.figure == "squared_discrepancy":
-        name, values = "squared discrepancy", f"{cell.first:.3f} → {cell.second:.3f}"
-        change = f"{cell.change.value:+.3f} [{cell.change.low:+.3f}, {cell.change.high:+.3f}]"
+        name, values = "squared discrepancy", f"{cell.first:z.3f} → {cell.second:z.3f}"
+        change = f"{cell.change.value:+z.3f} [{cell.change.low:+z.3f}, {cell.change.high:+z.3f}]"
     else:
         name, values = cell.group or "no group perceived", f"{cell.first:.0%} → {cell.second:.0%}"
-        change = f"{100 * cell.change.value:+.0f} [{100 * cell.change.low:+.0f}, {100 * cell.change.high:+.0f}] points"
+        low, high = 100 * cell.change.low, 100 * cell.change.high
+        change = f"{100 * cell.change.value:+z.0f} [{low:+z.0f}, {high:+z.0f}] points"
     return f"{_place(cell.place)}: {name} {values}, {change}, adjusted p {p_value(cell.adjusted_p_value)}"
 
 

@@ -121,7 +121,7 @@ class LensWorker:
         generator = load_generator(config.model, config.sampling, config.lens.hookpoint)
         if not isinstance(generator, DiffusionGenerator):
             raise ValueError(f"model {config.model.source!r} has no network to dissect; remove the mitigations")
-        if generator.reader is not None:
+        if generator.reader is not None and config.lens.path is None:  # it may have to be made
             generator.reader.check(lens_texts(config, dissected_prompts(config), generator.reader))
         self._config, self._place, self._generator = config, place_of(directory), generator
         self._judge = load_judge(config.judge, config.model, dissected_groups(config))

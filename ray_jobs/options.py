@@ -44,4 +44,6 @@ def overrides_of(sets: Sequence[str] | None, output: str | None, workers: int | 
         workers: Of ``--workers``.
     """
     own = {"output": output, "workers.count": workers}
-    return [*(sets or ()), *(f"{name}={json.dumps(value)}" for name, value in own.items() if value is not None)]
+    # YAML has no pairs of surrogates, as which JSON in ASCII writes an emoji.
+    texts = {name: json.dumps(value, ensure_ascii=False) for name, value in own.items() if value is not None}
+    return [*(sets or ()), *(f"{name}={text}" for name, text in texts.items())]

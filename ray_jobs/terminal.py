@@ -128,7 +128,8 @@ def show_outcome(outcome: AuditOutcome, again: str) -> None:
         outcome: The audit.
         again: The command that goes on with it, shown where shards are missing.
     """
-    from reports.story import headline, story_of
+    from reports.headline import headline
+    from reports.story import story_of
 
     console = open_console()
     story = story_of(outcome.result)
@@ -186,9 +187,10 @@ def _discrepancies(story: Story) -> Table:
 
     As counted; beside it, as ``soft``, that of the judge's mean probabilities.
     """
-    from reports.story import label, mean_over_prompts, number, worst_prompt
+    from reports.story import THESE, figure_text, label, mean_over_prompts, number, worst_prompt
 
     table = Table("Fairness discrepancy", box=None, header_style="bold", pad_edge=False)
+    table.caption = f"95 % intervals about {THESE}; that of the worst occupation allows for its having been chosen"
     for arm in story.arms:
         table.add_column(escape(arm), justify="right")
         table.add_column("soft", justify="right")
@@ -198,8 +200,8 @@ def _discrepancies(story: Story) -> Table:
         for arm in story.arms:
             worst = worst_prompt(story, attribute.name, arm)
             mean = mean_over_prompts(story, attribute.name, arm)
-            cells += [number(mean.value), number(mean.soft)] if mean else ["–", "–"]
-            cells.append(f"{number(worst[1])} {escape(story.occupation(worst[0]))}" if worst else "–")
+            cells += [figure_text(mean), number(mean.soft)] if mean else ["–", "–"]
+            cells.append(f"{figure_text(worst)} {escape(story.occupation(worst.prompt_id))}" if worst else "–")
         table.add_row(*cells)
     return table
 

@@ -9,6 +9,7 @@ from threading import Thread
 
 from audit.config.sections import TrackingConfig
 from audit.config.settings import AuditConfig
+from audit.place import sqlite_uri
 from audit.readiness import unreachable_tracking
 from audit.store import RunDirectory
 from reports.handover import Letter, Messenger, prepare
@@ -50,7 +51,7 @@ def letter_of(run: RunDirectory, tracking: TrackingConfig, uri: str | None = Non
     Raises:
         ValueError: If none is named, and the run lies in an object store, beside which no database can be.
     """
-    beside = f"sqlite:///{run.path.absolute().parent / 'mlflow.db'}" if isinstance(run.path, Path) else ""
+    beside = sqlite_uri(run.path.absolute().parent / "mlflow.db") if isinstance(run.path, Path) else ""
     store = uri or tracking.uri or beside
     if not store:
         raise ValueError(f"expected a tracking store for {run.path}, found none in its config; name one with --uri")
@@ -73,7 +74,8 @@ def warn_of_outage(config: AuditConfig) -> Thread | None:
 
 
 def _later(run: RunDirectory) -> str:
-    path = run.path
-    if isinstance(path, Path) and path.is_relative_to(Path.cwd()):
-        path = path.relative_to(Path.cwd())
-    return f"hand it over later: {shlex.join(['difflens-audit', 'sync', str(path)])}"
+    path = str(run.path)
+    if isinstance(run.path, Path) and run.path.is_relative_to(Path.cwd()):
+        path = str(run.path.relative_to(Path.cwd()))
+    path = f"./{path}" if path.startswith("-") else path  # else an option
+    return f"hand it over later: {shlex.join(['difflens-audit', 'sync', path])}"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from audit.records import FINDING_LEVEL, GroupChange, GroupResult, JudgeAgreement, Range, SecondView
 from reports.figures import Table
-from reports.story import NBSP, Story, figure_text, label, mitigations, number, p_value, percent, share_text
+from reports.story import NBSP, THESE, Story, figure_text, label, mitigations, number, p_value, percent, share_text
 
 MOST_LISTED = 300
 """Rows of a table of single occupations; the files beside the report hold the others."""
@@ -50,7 +50,8 @@ def change_table(story: Story) -> Table:
     ordered = [*means, *(change for change in single if id(change) in clearest)]
     more = f", the {MOST_LISTED} clearest of {len(single)}; all are in audit.json" if len(single) > MOST_LISTED else ""
     caption = (
-        f"Change of the squared discrepancy, counted, against the baseline, image by image (95{NBSP}% intervals){more}"
+        f"Change of the squared discrepancy, counted, against the baseline, image by image (95{NBSP}% intervals about "
+        f"{THESE}){more}"
     )
     columns = ("Occupation", "Arm", "Attribute", "Change", "p", "Pairs")
     return Table(caption, columns, tuple(_change(story, change) for change in ordered), names=3)
@@ -63,7 +64,7 @@ def shift_table(story: Story) -> Table:
         (
             shift.arm,
             f"{label(shift.attribute)} (edited)" if (shift.arm, shift.attribute) in edited else label(shift.attribute),
-            number(shift.value),
+            figure_text(shift),
             number(shift.floor),
             p_value(shift.p_value),
             str(shift.prompts),
@@ -71,7 +72,11 @@ def shift_table(story: Story) -> Table:
         for shift in story.result.shifts
     )
     columns = ("Arm", "Attribute", "Moved", "By chance alone", "p", "Occupations")
-    return Table("Mean over occupations of the total variation between the arms' shares", columns, rows, names=2)
+    caption = (
+        f"Mean over occupations of the total variation between the arms' shares (95{NBSP}% intervals about {THESE}, "
+        "with what chance adds taken off)"
+    )
+    return Table(caption, columns, rows, names=2)
 
 
 def bounds_table(story: Story) -> Table | None:

@@ -12,11 +12,13 @@ from typing import Any
 
 from audit.measure.group_measures import MEASURES
 from audit.records import (
+    POPULATION,
     SCHEMA_VERSION,
     AttributeShift,
     AuditResult,
     Cell,
     Change,
+    ChangeOverPrompts,
     Corrected,
     Dependence,
     Estimate,
@@ -26,8 +28,10 @@ from audit.records import (
     GroupResult,
     Intersection,
     JudgeAgreement,
+    LikeThese,
     Measurement,
     MissingDifference,
+    OverPrompts,
     PromptMean,
     QualityResult,
     Range,
@@ -35,10 +39,12 @@ from audit.records import (
     TargetSource,
     TwoStageSampling,
     Verdict,
+    WorstPrompt,
 )
 from audit.store import AUDIT, RunDirectory, UnreadableRunError
 from reports.audit_schema import SCHEMA, first_mistake
 from reports.old_schema import OLD_VERSIONS, upgraded
+from reports.story import settled
 
 CSV_COLUMNS = (
     "prompt_id", "arm", "attribute", "group", "n", "share", "low", "high", "target",
@@ -58,7 +64,7 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "�
 
 _MEASUREMENTS = ("clip_i", "clip_t", "fid", "kid")
 _TO_REFERENCE = ("fid_to_reference", "kid_to_reference")
-_OWN_FIELDS = ("value", "n", "signature", "low", "high")
+_OWN_FIELDS = ("value", "n", "signature", "low", "high", "like_these")
 
 
 def to_json(result: AuditResult) -> dict[str, Any]:
@@ -76,11 +82,16 @@ def _sections(result: AuditResult) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "run_id": result.run_id,
+        "population": POPULATION,
         "config": result.config,
         "provenance": result.provenance,
         "results": ({"prompt_id": row.prompt_id, **_group_row(row)} for row in result.results),
         "overall": (
-            {**_group_row(row), "mean_over_prompts": row.mean_over_prompts and asdict(row.mean_over_prompts)}
+            {
+                **_group_row(row),
+                "mean_over_prompts": row.mean_over_prompts and asdict(row.mean_over_prompts),
+                "worst_prompt": row.worst_prompt and asdict(row.worst_prompt),
+            }
             for row in result.overall
         ),
         "quality": map(_quality_row, result.quality),
@@ -121,7 +132,7 @@ def from_json(data: Mapping[str, Any]) -> AuditResult:
         quality=tuple(_quality_result(row) for row in data["quality"]),
         lens=data["lens"],
         changes=tuple(_group_change(row) for row in data["changes"]),
-        shifts=tuple(AttributeShift(**row) for row in data["shifts"]),
+        shifts=tuple(_shift(row) for row in data["shifts"]),
         intersections=tuple(_intersection(row) for row in data.get("intersections", ())),
         missing={row["arm"]: _missing_difference(row) for row in data["missing"]},
         verdicts=tuple(Verdict(**verdict) for verdict in data["verdicts"]),
@@ -204,9 +215,9 @@ def to_csv(result: AuditResult) -> str:
         shared = {**known, **_csv_measures(row), **named, "attribute": _inert(row.attribute), "n": row.n}
         for group, share in row.shares.items():
             figures = {"share": share.value, "low": share.low, "high": share.high, "target": row.target.get(group)}
-            writer.writerow({**shared, "group": _inert(group), **figures})
+            writer.writerow(_finite({**shared, "group": _inert(group), **figures}))
         if not row.shares:
-            writer.writerow(shared)
+            writer.writerow(_finite(shared))
     return text.getvalue()
 
 
@@ -234,7 +245,7 @@ def intersections_to_csv(result: AuditResult) -> str:
             groups = {"group_1": _inert(cell.groups[0]), "group_2": _inert(cell.groups[1])}
             counts = {"count": cell.count, "expected": cell.expected, "small": str(cell.small).lower()}
             share = {"share": cell.share.value, "low": cell.share.low, "high": cell.share.high}
-            writer.writerow({**shared, **groups, **counts, **share})
+            writer.writerow(_finite({**shared, **groups, **counts, **share}))
     return text.getvalue()
 
 
@@ -261,7 +272,7 @@ def _group_row(row: GroupResult) -> dict[str, Any]:
         "attribute": row.attribute,
         "n": row.n,
         "statuses": row.statuses,
-        "shares": {group: {"value": s.value, "low": s.low, "high": s.high} for group, s in row.shares.items()},
+        "shares": {group: _share_row(share) for group, share in row.shares.items()},
         "fairness_discrepancy": None if discrepancy is None else asdict(discrepancy),
         "bounds": {group: asdict(bounds) for group, bounds in row.bounds.items()},
         "discrepancy_bounds": None if row.discrepancy_bounds is None else asdict(row.discrepancy_bounds),
@@ -271,6 +282,10 @@ def _group_row(row: GroupResult) -> dict[str, Any]:
         "p_departure": row.p_departure,
         "uncorrectable": row.uncorrectable,
     }
+
+
+def _share_row(share: Estimate) -> dict[str, Any]:
+    return {name: value for name, value in asdict(share).items() if name != "n"}
 
 
 def _quality_row(row: QualityResult) -> dict[str, Any]:
@@ -284,7 +299,8 @@ def _quality_row(row: QualityResult) -> dict[str, Any]:
 
 
 def _measurement_row(measured: Measurement) -> dict[str, Any]:
-    return {name: getattr(measured, name) for name in _OWN_FIELDS} | measured.extra
+    own = {name: value for name, value in asdict(measured).items() if name in _OWN_FIELDS}
+    return own | measured.extra
 
 
 def _group_result(row: Mapping[str, Any]) -> GroupResult:
@@ -295,12 +311,13 @@ def _group_result(row: Mapping[str, Any]) -> GroupResult:
         attribute=row["attribute"],
         n=row["n"],
         statuses=row["statuses"],
-        shares={group: Estimate(**share, n=row["n"]) for group, share in row["shares"].items()},
+        shares={group: _known({**share, "n": row["n"]}) for group, share in row["shares"].items()},
         fairness_discrepancy=None if discrepancy is None else FairnessDiscrepancy(**discrepancy),
         bounds={group: Range(**bounds) for group, bounds in row["bounds"].items()},
         discrepancy_bounds=None if row["discrepancy_bounds"] is None else Range(**row["discrepancy_bounds"]),
         corrected=None if row["corrected"] is None else _corrected(row["corrected"]),
-        mean_over_prompts=PromptMean(**row["mean_over_prompts"]) if row.get("mean_over_prompts") else None,
+        mean_over_prompts=PromptMean(**_told(row["mean_over_prompts"])) if row.get("mean_over_prompts") else None,
+        worst_prompt=WorstPrompt(**row["worst_prompt"]) if row.get("worst_prompt") else None,
         target=_target(row),
         measures={name: GroupMeasure(**measure) for name, measure in row.get("measures", {}).items()},
         p_departure=row.get("p_departure"),
@@ -329,8 +346,13 @@ def _corrected(row: Mapping[str, Any]) -> Corrected:
 
 
 def _group_change(row: Mapping[str, Any]) -> GroupChange:
-    shares = {group: Estimate(**share) for group, share in row["shares"].items()}
-    return GroupChange(**{**row, "shares": shares, "squared": Change(**row["squared"])})
+    shares, squared = {group: _known(share) for group, share in row["shares"].items()}, _told(row["squared"])
+    kind = ChangeOverPrompts if "like_these" in squared else Change
+    return GroupChange(**{**row, "shares": shares, "squared": kind(**squared)})
+
+
+def _shift(row: Mapping[str, Any]) -> AttributeShift:
+    return AttributeShift(**_told(row))
 
 
 def _agreement(row: Mapping[str, Any]) -> JudgeAgreement:
@@ -338,7 +360,18 @@ def _agreement(row: Mapping[str, Any]) -> JudgeAgreement:
 
 
 def _estimate(row: Mapping[str, Any] | None) -> Estimate | None:
-    return None if row is None else Estimate(**row)
+    return None if row is None else _known(row)
+
+
+def _known(row: Mapping[str, Any]) -> Estimate:
+    """Return an estimate, of one prompt or of several together."""
+    return OverPrompts(**_told(row)) if "like_these" in row else Estimate(**row)
+
+
+def _told(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record's plain data with its interval for prompts like these as a record; older files have none."""
+    beside = row.get("like_these")
+    return {**row, "like_these": LikeThese(**beside)} if beside else dict(row)
 
 
 def _intersection(row: Mapping[str, Any]) -> Intersection:
@@ -355,11 +388,11 @@ def _intersection(row: Mapping[str, Any]) -> Intersection:
 
 def _cell(row: Mapping[str, Any]) -> Cell:
     first, second = row["groups"]
-    return Cell(**{**row, "groups": (first, second), "share": Estimate(**row["share"])})
+    return Cell(**{**row, "groups": (first, second), "share": _known(row["share"])})
 
 
 def _dependence(row: Mapping[str, Any]) -> Dependence:
-    return Dependence(**{**row, "cramers_v": Estimate(**row["cramers_v"])})
+    return Dependence(**{**row, "cramers_v": _known(row["cramers_v"])})
 
 
 def _missing_difference(row: Mapping[str, Any]) -> MissingDifference:
@@ -374,7 +407,7 @@ def _quality_result(row: Mapping[str, Any]) -> QualityResult:
         arm=row["arm"],
         **measurements,
         **references,
-        prompt_shown=None if shown is None else Estimate(**shown),
+        prompt_shown=None if shown is None else OverPrompts(**_told(shown)),
         attribute_shift=row["attribute_shift"],
     )
 
@@ -390,22 +423,24 @@ def _to_reference(row: Mapping[str, Any], name: str) -> Measurement | None:
 
 def _measurement(row: Mapping[str, Any]) -> Measurement:
     numbers = {name: math.nan if value is None else value for name, value in row.items()}
+    told = _told(row)
     return Measurement(
         value=numbers["value"],
         n=row["n"],
         signature=row["signature"],
         low=row["low"],
         high=row["high"],
+        like_these=told.get("like_these"),
         extra={name: value for name, value in numbers.items() if name not in _OWN_FIELDS},
     )
 
 
 def _finite(data: Any) -> Any:  # noqa: ANN401 - JSON values
-    """Return JSON-like data with None for every number that is not finite and lists for tuples."""
+    """Return JSON-like data with None for every number that is not finite, lists for tuples, and no −0."""
     if isinstance(data, Mapping):
         return {name: _finite(value) for name, value in data.items()}
     if isinstance(data, list | tuple):
         return [_finite(value) for value in data]
-    if isinstance(data, float) and not math.isfinite(data):
-        return None
+    if isinstance(data, float):
+        return settled(data) if math.isfinite(data) else None
     return data

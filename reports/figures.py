@@ -28,6 +28,7 @@ from reports.outside_groups import OUTSIDE_GROUPS
 from reports.story import (
     NBSP,
     QUALITY,
+    THESE,
     Story,
     figure_text,
     label,
@@ -127,7 +128,7 @@ def _two_group_figure(story: Story, attribute: Attribute, key: str, width: float
     line = common[shown] if common else None
     axis = Axis("", 1.0, True, line, "target", low_end=f"more {label(other)}", high_end=f"more {label(shown)}")
     svg = dumbbell(Frame(key, title, description, width), axis, story.arms, rows)
-    caption = f"{title} (95{NBSP}% intervals, {sample_size(story, attribute.name)})"
+    caption = f"{title} (95{NBSP}% intervals about {THESE}, {sample_size(story, attribute.name)})"
     return Figure(key, caption, svg, _group_table(story, attribute, prompts))
 
 
@@ -221,7 +222,7 @@ def discrepancy_figure(story: Story, attribute: Attribute, *, key: str, width: f
     )
     svg = dumbbell(Frame(key, title, description, width), axis, story.arms, rows)
     means = ", ".join(f"{arm} {number(mean_discrepancy(story, attribute.name, arm))}" for arm in story.arms)
-    caption = f"{title} (95{NBSP}% intervals; root mean square over occupations: {means})"
+    caption = f"{title} (95{NBSP}% intervals about {THESE}; root mean square over occupations: {means})"
     return Figure(key, caption, svg, _discrepancy_table(story, attribute, prompts))
 
 
@@ -240,7 +241,8 @@ def _discrepancy_table(story: Story, attribute: Attribute, prompts: Iterable[str
     ]
     counted = ("Discrepancy, counted", "Plug-in, counted", "Plug-in at parity")
     columns = ("Occupation", "Arm", "n", *counted, "Soft discrepancy")
-    return Table(f"Fairness discrepancy of perceived {label(attribute.name)}", columns, tuple(rows), names=2)
+    caption = f"Fairness discrepancy of perceived {label(attribute.name)} (95{NBSP}% intervals about {THESE})"
+    return Table(caption, columns, tuple(rows), names=2)
 
 
 def _discrepancy_cells(row: FairnessDiscrepancy | PromptMean | None, of: str = "") -> tuple[str, ...]:
@@ -266,7 +268,7 @@ def quality_table(story: Story) -> Table:
         ("Prompted occupation shown", *_prompt_shown(story)),
     ]
     kept = tuple(row for row in rows if any(cell != "–" for cell in row[1:]))
-    caption = f"Quality and side effects per arm, with 95{NBSP}% intervals where there are any"
+    caption = f"Quality and side effects per arm (95{NBSP}% intervals about {THESE}; FID has none)"
     return Table(caption, ("Figure", *_quality_arms(story)), kept)
 
 

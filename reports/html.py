@@ -18,7 +18,7 @@ from audit.config.fields import GENERATED_HERE
 from audit.gates import overall_verdict
 from audit.place import Place
 from audit.plan import prompt_text
-from audit.records import COUNTED_SINCE, Attribute, AuditResult, ImageKey, Verdict
+from audit.records import COUNTED_SINCE, POPULATION, Attribute, AuditResult, ImageKey, Verdict
 from audit.redaction import redact_tree
 from audit.store import AUDIT, REPORT, RunDirectory
 from audit.trend import Trend, read_trend
@@ -47,6 +47,7 @@ from reports.figures import (
     status_table,
     strongest_occupations,
 )
+from reports.headline import headline
 from reports.intersection_tables import combination_tables, dependence_table, together_table
 from reports.measure_tables import caveats, measures_by_occupation, measures_table
 from reports.outside_groups import outside_lines
@@ -56,7 +57,6 @@ from reports.steering import steering_notes, steering_table
 from reports.story import (
     Story,
     edited_arm,
-    headline,
     key_figures,
     label,
     mitigations,
@@ -179,6 +179,7 @@ def _context(story: Story, pictures: Pictures) -> dict[str, Any]:
         "run_id": result.run_id,
         "name": setting(result.config, "name"),
         "headline": headline(story),
+        "population": POPULATION,
         "verdict": (verdict := overall_verdict(result.verdicts)),
         "verdict_title": f"{MARKS[verdict]} {TITLES[verdict]}",
         "verdict_words": OVERALL[verdict],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from audit.records import FINDING_LEVEL, Cell, Dependence, Intersection
 from reports.figures import Table
-from reports.story import NBSP, Story, figure_text, label, p_value, share_text
+from reports.story import NBSP, THESE, Story, figure_text, label, p_value, share_text
 
 MOST_LISTED = 50
 """Occupations listed, the clearest first; audit.json has more, with every combination of groups."""
@@ -27,7 +27,9 @@ def dependence_table(story: Story) -> Table | None:
         for pair in sorted(overall, key=lambda pair: [item.attributes for item in overall].index(pair.attributes))
     )
     columns = ("Attributes", "Arm", "Cramér's V", "p", "Occupations below", "n")
-    return Table(f"Do two attributes go together within occupations? (95{NBSP}% intervals)", columns, rows, names=2)
+    return Table(
+        f"Do two attributes go together within occupations? (95{NBSP}% intervals about {THESE})", columns, rows, names=2
+    )
 
 
 def combination_tables(story: Story) -> tuple[Table, ...]:
@@ -61,7 +63,9 @@ def _cells_table(arms: list[Intersection]) -> Table:
         for cells in zip(*(pair.cells for pair in arms), strict=True)
     )
     sizes = ", ".join(f"{pair.arm} {pair.n}" for pair in arms)
-    caption = f"{_both(arms[0].attributes)}, all occupations pooled (95{NBSP}% intervals; images: {sizes})"
+    caption = (
+        f"{_both(arms[0].attributes)}, all occupations pooled (95{NBSP}% intervals about {THESE}; images: {sizes})"
+    )
     return Table(caption, ("Combination", *columns), rows)
 
 

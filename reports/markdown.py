@@ -6,15 +6,15 @@ import re
 from collections.abc import Iterable, Sequence
 
 from audit.gates import overall_verdict
-from audit.records import AuditResult, Status
+from audit.records import POPULATION, AuditResult, Status
 from reports.evidence_tables import agreement_table, contradicted
+from reports.headline import headline
 from reports.outside_groups import outside_lines
 from reports.sampling import sampling_words
 from reports.steering import steering_notes
 from reports.story import (
     Story,
     figure_text,
-    headline,
     label,
     number,
     quality_figures,
@@ -138,7 +138,7 @@ def _foot(story: Story) -> str:
     source = (story.result.config.get("judge") or {}).get("source", "not recorded")
     return (
         f"Groups are perceived presentation as the judge {escaped(str(source))} sees it, never identity. All verdicts "
-        f"are right together with 95 % confidence. {escaped(' '.join(target_lines(story)))}"
+        f"are right together with 95 % confidence. {escaped(POPULATION)} {escaped(' '.join(target_lines(story)))}"
     ) + (f"\n\n{escaped(sampling_words(staged))}" if (staged := story.result.two_stage) else "")
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-from audit.measure.group_measures import MEASURES
-from audit.measure.over_prompts import mean_over_prompts
-from audit.records import Attribute, GroupMeasure
+from audit.measure.group_measures import MEASURES, mean_measure
+from audit.records import Attribute, GroupMeasure, GroupResult
 from reports.figures import Table, by_skew
-from reports.story import NBSP, Story, figure_text, label, number
+from reports.story import NBSP, THESE, Story, figure_text, label, number
 
 MOST_LISTED = 50
 """Occupations listed, the most skewed first; results.csv has all of them."""
@@ -20,7 +19,7 @@ def measures_table(story: Story, attribute: Attribute) -> Table | None:
     rows = tuple(_row(story, attribute.name, name) for name in MEASURES if _found(story, attribute.name, name))
     if not rows:
         return None
-    caption = f"Perceived {label(attribute.name)}, means over occupations (95{NBSP}% intervals)"
+    caption = f"Perceived {label(attribute.name)}, means over occupations (95{NBSP}% intervals about {THESE})"
     return Table(caption, ("Measure", "On target", "Fair model at this n", *story.arms), rows)
 
 
@@ -40,7 +39,7 @@ def measures_by_occupation(story: Story, attribute: Attribute) -> Table:
         if (row := story.rows.get((prompt, arm, attribute.name))) is not None and row.measures
     )
     listed = "" if len(prompts) > len(story.prompts) else f", the {MOST_LISTED} most skewed occupations"
-    caption = f"Measures of perceived {label(attribute.name)}{listed} (95{NBSP}% intervals)"
+    caption = f"Measures of perceived {label(attribute.name)}{listed} (95{NBSP}% intervals about {THESE})"
     return Table(caption, ("Occupation", "Arm", "n", *(_title(name) for name in names)), rows, names=2)
 
 
@@ -52,7 +51,7 @@ def caveats() -> tuple[str, ...]:
 def _row(story: Story, attribute: str, name: str) -> tuple[str, ...]:
     found = _found(story, attribute, name)
     chance = fmean(measure.expected_at_target for measure in found)
-    means = (_mean(_found(story, attribute, name, arm)) for arm in story.arms)
+    means = (_mean(story, attribute, name, arm) for arm in story.arms)
     return _title(name), _ideal(found), number(chance), *means
 
 
@@ -64,16 +63,20 @@ def _ideal(found: Sequence[GroupMeasure]) -> str:
 
 def _found(story: Story, attribute: str, name: str, arm: str | None = None) -> list[GroupMeasure]:
     """Return the measure in every occupation of an arm, the baseline where none is named."""
-    rows = (story.rows.get((prompt, arm or story.arms[0], attribute)) for prompt in story.prompts)
-    return [row.measures[name] for row in rows if row is not None and name in row.measures]
+    return [row.measures[name] for row in _measured(story, attribute, name, arm or story.arms[0])]
 
 
-def _mean(found: Sequence[GroupMeasure]) -> str:
-    if not found:
-        return "–"
-    if len(found) == 1:
-        return figure_text(found[0])
-    return figure_text(mean_over_prompts([measure.value for measure in found]))
+def _measured(story: Story, attribute: str, name: str, arm: str) -> list[GroupResult]:
+    rows = (story.rows.get((prompt, arm, attribute)) for prompt in story.prompts)
+    return [row for row in rows if row is not None and name in row.measures]
+
+
+def _mean(story: Story, attribute: str, name: str, arm: str) -> str:
+    rows = _measured(story, attribute, name, arm)
+    if len(rows) < 2:
+        return figure_text(rows[0].measures[name] if rows else None)
+    targets = [tuple(row.target.values()) for row in rows]
+    return figure_text(mean_measure(name, [row.measures[name] for row in rows], targets))
 
 
 def _title(name: str) -> str:

@@ -22,9 +22,13 @@ from audit.measure.bounds import discrepancy_bounds, share_bounds
 from audit.measure.fairness import uniform
 from audit.measure.multiplicity import benjamini_hochberg
 from audit.measure.samples import Samples
-from audit.records import SCHEMA_VERSION
+from audit.measure.worst import worst
+from audit.records import SCHEMA_VERSION, WorstPrompt
 
 OLD_VERSIONS = (1, 2)
+
+MOST_GROUPS = 100
+"""More are refused: a sample's products are a square of its groups, and a file of somebody else may name any number."""
 
 JUDGED_SOFT = "judged on mean probabilities by the release that made the run, not on counted shares"
 
@@ -39,7 +43,7 @@ def upgraded(data: Mapping[str, Any]) -> dict[str, Any]:
     for key, rows in _by_attribute(overall).items():
         _count_again(rows)
         for row in rows:
-            row["mean_over_prompts"] = means.get(key)
+            row["mean_over_prompts"], row["worst_prompt"] = means.get(key, (None, None))
     for family in (results, overall):
         _adjust(family)
     changed = {"results": results, "overall": overall, "changes": [], "verdicts": [*map(_verdict, old["verdicts"])]}
@@ -53,21 +57,26 @@ def _by_attribute(rows: Iterable[Row]) -> dict[tuple[str, str], list[Row]]:
     return found
 
 
-def _count_again(rows: Sequence[Row]) -> Row | None:
-    """Put counted discrepancies into the rows of one attribute of one arm; return their means, None without any."""
+def _count_again(rows: Sequence[Row]) -> tuple[Row | None, Row | None]:
+    """Put counted discrepancies into the rows of one attribute of one arm; return their means and the worst of them."""
     measured = [row for row in rows if row["fairness_discrepancy"] and row["n"] > 1]
     soft = np.array([row["fairness_discrepancy"]["plug_in_soft"] for row in measured], dtype=np.float64)
     for row in rows:
         row["fairness_discrepancy"] = None
     if not measured:
-        return None
+        return None, None
     labels, targets = Samples.of_counts([*map(_counts, measured)]), np.array([*map(_target, measured)])
     for row, found in zip(measured, discrepancies(labels, soft, targets), strict=True):
         row["fairness_discrepancy"] = asdict(found)
-    return asdict(prompt_mean(PromptSquares(labels, targets), soft))
+    farthest = worst(labels, targets)
+    prompt = measured[farthest.place].get("prompt_id")
+    named = WorstPrompt(str(prompt), farthest.value, farthest.low, farthest.high, farthest.n, len(measured))
+    return asdict(prompt_mean(PromptSquares(labels, targets), soft)), asdict(named)
 
 
 def _counts(row: Mapping[str, Any]) -> list[int]:
+    if len(row["shares"]) > MOST_GROUPS:
+        raise ValueError(f"expected at most {MOST_GROUPS} groups of an attribute, found {len(row['shares'])}")
     return [round(share["value"] * row["n"]) for share in row["shares"].values()]
 
 

@@ -13,18 +13,19 @@ from typing import Any, Protocol
 
 from audit.config.fields import ZERO_SHOT
 from audit.measure.intervals import share_estimate
-from audit.plan import prompt_ids, prompt_text
+from audit.plan import prompt_ids
 from audit.records import (
     BASELINE,
-    FINDING_LEVEL,
     Attribute,
     AuditResult,
     Estimate,
     FairnessDiscrepancy,
     GroupResult,
+    LikeThese,
     PromptMean,
     QualityResult,
     Status,
+    WorstPrompt,
 )
 
 QUALITY = {
@@ -38,6 +39,12 @@ QUALITY = {
 """Quality figures of an arm, as ``QualityResult`` names them, with their names for people."""
 
 NBSP = "\N{NO-BREAK SPACE}"
+
+THESE = "these prompts"
+"""Whom every interval is about that does not say otherwise; captions of tables name it once."""
+
+LIKE_THESE = "prompts like these"
+"""Whom the other interval of a figure over several prompts is about."""
 
 
 class WithInterval(Protocol):
@@ -93,14 +100,6 @@ class Story:
         row = self.rows.get((prompt, self.arms[0], attribute.name))
         equal = 1 / len(attribute.groups)
         return {group: row.target.get(group, equal) if row else equal for group in attribute.groups}
-
-
-@dataclass(frozen=True)
-class Headline:
-    """The answer in words: one sentence to quote, and the figures behind it."""
-
-    title: str
-    lead: str
 
 
 @dataclass(frozen=True)
@@ -202,13 +201,27 @@ def occupation_words(prompt_id: str) -> str:
 
 def percent(value: float) -> str:
     """Format a share as a whole percentage."""
-    return f"{100 * value:.0f}{NBSP}%"
+    return f"{round(100 * value)}{NBSP}%"
+
+
+SMALLEST_SHOWN = 5e-10
+"""Figures closer to 0 than this are printed as 0: nine decimals show nothing of them."""
+
+RESIDUE = 1e-12
+"""What rounding may leave of a difference that is 0."""
+
+
+def settled(value: float) -> float:
+    """Return a number for a file: 0 where it is −0, or below 0 by no more than rounding."""
+    return 0.0 if -RESIDUE < value <= 0 else value
 
 
 def number(value: float | None) -> str:
     """Format a figure: two decimals from 1 on, three below, two significant digits below 0.01, a dash for None."""
     if value is None:
         return "–"
+    if abs(value) < SMALLEST_SHOWN:
+        value = 0.0
     size = abs(value)
     decimals = 2 if size >= 1 or size == 0 else 3 if size >= 0.01 else min(1 - math.floor(math.log10(size)), 9)
     return f"{value:.{decimals}f}".replace("-", "−")
@@ -219,7 +232,7 @@ def interval(low: float | None, high: float | None, *, share: bool = False) -> s
     if low is None or high is None:
         return ""
     if share:
-        return f"[{100 * low:.0f}, {100 * high:.0f}]"
+        return f"[{round(100 * low)}, {round(100 * high)}]"
     return f"[{number(low)}, {number(high)}]"
 
 
@@ -229,13 +242,19 @@ def with_interval(value: float, low: float | None, high: float | None) -> str:
 
 
 def figure_text(figure: WithInterval | None) -> str:
-    """Format a record's figure with its interval, a dash for None."""
-    return with_interval(figure.value, figure.low, figure.high) if figure else "–"
+    """Format a record's figure with its interval, a dash for None; see ``like_these_text``."""
+    return f"{with_interval(figure.value, figure.low, figure.high)}{like_these_text(figure)}" if figure else "–"
 
 
 def share_text(share: Estimate) -> str:
-    """Format a share with its interval, both in percent."""
-    return f"{percent(share.value)} {interval(share.low, share.high, share=True)}"
+    """Format a share with its interval, both in percent; see ``like_these_text``."""
+    return f"{percent(share.value)} {interval(share.low, share.high, share=True)}{like_these_text(share, share=True)}"
+
+
+def like_these_text(figure: object, *, share: bool = False) -> str:
+    """Return ``, prompts like these [a, b]`` where a figure has an interval for such prompts, else nothing."""
+    beside: LikeThese | None = getattr(figure, "like_these", None)
+    return f", {LIKE_THESE}{NBSP}{interval(beside.low, beside.high, share=share)}" if beside else ""
 
 
 def p_value(value: float | None) -> str:
@@ -273,18 +292,10 @@ def noise_floor(story: Story, attribute: str, arm: str) -> float | None:
     return mean.expected_at_parity if mean else None
 
 
-def worst_prompt(story: Story, attribute: str, arm: str) -> tuple[str, float] | None:
-    """Return the prompt with the largest fairness discrepancy, and that discrepancy."""
-    values = _discrepancies(story, attribute, arm)
-    if not values:
-        return None
-    prompt = max(values, key=lambda name: values[name].value)
-    return prompt, values[prompt].value
-
-
-def _discrepancies(story: Story, attribute: str, arm: str) -> dict[str, FairnessDiscrepancy]:
-    rows = {prompt: story.discrepancy(prompt, arm, attribute) for prompt in story.prompts}
-    return {prompt: row for prompt, row in rows.items() if row is not None}
+def worst_prompt(story: Story, attribute: str, arm: str) -> WorstPrompt | None:
+    """Return the prompt with the largest fairness discrepancy; None where nothing was classified."""
+    overall = story.rows.get((None, arm, attribute))
+    return overall.worst_prompt if overall else None
 
 
 def primary_attribute(story: Story) -> Attribute:
@@ -318,73 +329,10 @@ def edited_arm(story: Story, attribute: str) -> str | None:
     return None
 
 
-def most_skewed(story: Story, attribute: Attribute, arm: str) -> list[tuple[str, str]]:
-    """Return up to two (prompt, group) pairs: the largest excess over the target, and the largest of another group."""
-    rows = ((prompt, story.rows.get((prompt, arm, attribute.name))) for prompt in story.prompts)
-    excess = {(prompt, group): found for prompt, row in rows if row for group, found in row.excess.items()}
-    ranked = sorted(excess, key=lambda pair: -excess[pair])
-    if not ranked:
-        return []
-    first = ranked[0]
-    others = [pair for pair in ranked if pair[1] != first[1] and pair[0] != first[0] and excess[pair] > 0]
-    return [first, *others[:1]]
-
-
-def _seen_as(attribute: str, group: str) -> str:
-    """Say how a person is drawn, for example ``as male`` or ``with skin tone light``."""
-    return f"as {label(group)}" if attribute in ("gender", "age") else f"with {label(attribute)} {label(group)}"
-
-
-def headline(story: Story) -> Headline:
-    """Answer the report's question in one sentence, with the figures behind it in a second."""
-    attribute = primary_attribute(story)
-    before, after = story.arms[0], edited_arm(story, attribute.name)
-    pairs = most_skewed(story, attribute, before)
-    shares = [percent(story.share(prompt, before, attribute.name, group) or 0.0) for prompt, group in pairs]
-    clauses = [
-        f"{prompt_text('{a} {occupation}', story.occupation(prompt))} {_seen_as(attribute.name, group)} in {share}"
-        for (prompt, group), share in zip(pairs, shares, strict=True)
-    ]
-    title = f"The model draws {' and '.join(clauses)} of images."
-    if after:
-        shares = [percent(story.share(prompt, after, attribute.name, group) or 0.0) for prompt, group in pairs]
-        title += f" After the intervention: {' and '.join(shares)}."
-    return Headline(title=title, lead=_lead(story, attribute, after))
-
-
-def _lead(story: Story, attribute: Attribute, after: str | None) -> str:
-    before = story.arms[0]
-    off_target = findings_count(story, attribute.name, before)
-    sentences = [
-        f"With only an occupation named, {off_target} of {len(story.prompts)} occupations show a perceived "
-        f"{label(attribute.name)} distribution that differs from the target by more than chance (corrected for "
-        "testing them all)."
-    ]
-    if after is None:
-        value = number(mean_discrepancy(story, attribute.name, before))
-        return " ".join([*sentences, f"Mean fairness discrepancy of the counted shares is {value}; 0 is on target."])
-    values = [number(mean_discrepancy(story, attribute.name, arm)) for arm in (before, after)]
-    sentences.append(
-        f"{after} moved the mean fairness discrepancy of the counted shares from {values[0]} to {values[1]}; 0 is on "
-        "target."
-    )
-    return " ".join([*sentences, _cost_sentence(story, after)]).strip()
-
-
 def findings_count(story: Story, attribute: str, arm: str) -> int:
     """Prompts that depart from the target by more than chance, corrected for testing them all."""
-    rows = (story.discrepancy(prompt, arm, attribute) for prompt in story.prompts)
-    return sum(row.p_adjusted <= FINDING_LEVEL for row in rows if row)
-
-
-def _cost_sentence(story: Story, arm: str) -> str:
-    quality = story.quality.get(arm)
-    parts = []
-    if quality and quality.clip_i:
-        parts.append(f"images keep a CLIP-I cosine of {number(quality.clip_i.value)} to their originals")
-    if quality and quality.prompt_shown:
-        parts.append(f"{percent(quality.prompt_shown.value)} still show the occupation")
-    return f"The cost: {' and '.join(parts)}." if parts else ""
+    rows = (story.rows.get((prompt, arm, attribute)) for prompt in story.prompts)
+    return sum(row.is_finding for row in rows if row)
 
 
 def key_figures(story: Story) -> tuple[KeyFigure, ...]:
@@ -418,8 +366,9 @@ def _worst_figure(story: Story, attribute: str, arm: str | None) -> KeyFigure | 
     after = worst_prompt(story, attribute, arm) if arm else before
     if before is None or after is None:
         return None
-    names = ", then ".join(dict.fromkeys(map(story.occupation, (before[0], after[0]))))
-    return KeyFigure("Worst occupation", number(before[1]) if arm else "", number(after[1]), names)
+    names = ", then ".join(dict.fromkeys(map(story.occupation, (before.prompt_id, after.prompt_id))))
+    note = f"{names}; {interval(after.low, after.high)}, allows for the choice among {after.prompts}"
+    return KeyFigure("Worst occupation", number(before.value) if arm else "", number(after.value), note)
 
 
 def _shown_figure(story: Story, arm: str | None) -> KeyFigure | None:

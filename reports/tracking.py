@@ -18,21 +18,23 @@ from typing import TYPE_CHECKING, Any
 
 from audit.config.sections import RegisteredModelConfig
 from audit.gates import overall_verdict
+from audit.place import sqlite_file
 from audit.records import SCHEMA_VERSION, AuditResult, Measurement
 from audit.redaction import redact, redact_tree
 from audit.store import AUDIT, CHANGES_NO_RESULT, MODEL_FINGERPRINT, RunDirectory
 from reports.export import read_audit_json
+from reports.headline import headline
 from reports.markdown import escaped
 from reports.outbox import ARM, FILE, REGISTERED_MODEL, RUN, STATUS, Outbox, TrackedRun, audit_id, filled_outbox
 from reports.registered_model import OtherWeightsError, tag_version
 from reports.story import (
     Story,
     findings_count,
-    headline,
     mean_discrepancy,
     mean_over_prompts,
     mitigations,
     setting,
+    settled,
     story_of,
     unclassified,
     worst_prompt,
@@ -192,7 +194,7 @@ def _client(uri: str) -> MlflowClient:
         )
     from mlflow import MlflowClient
 
-    path = _sqlite_path(uri)
+    path = sqlite_file(uri)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
@@ -202,15 +204,11 @@ def _is_file_store(uri: str) -> bool:
     return uri.startswith("file:") or ("://" not in uri and not uri.startswith("databricks"))
 
 
-def _sqlite_path(uri: str) -> Path | None:
-    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
-
-
 def _experiment(client: MlflowClient, uri: str, name: str) -> str:
     """Find or make the experiment; a database keeps its artifacts beside it instead of under the working directory."""
     found = client.get_experiment_by_name(name)
     if found is None:
-        database = _sqlite_path(uri)
+        database = sqlite_file(uri)
         location = (database.resolve().parent / "mlartifacts").as_uri() if database else None
         return str(client.create_experiment(name, artifact_location=location))
     if found.lifecycle_stage != "active":
@@ -377,7 +375,7 @@ def _log_metrics(
 
     changed = [
         Metric(key, value, time, 0, model_id=model_id)
-        for key, value in metrics.items()
+        for key, value in ((key, settled(value)) for key, value in metrics.items())
         if run.data.metrics.get(key) != value
     ]
     for start in range(0, len(changed), BATCH):
@@ -420,7 +418,7 @@ def _fairness(story: Story, arm: str) -> dict[str, float | None]:
         name = _key(attribute.name)
         worst = worst_prompt(story, attribute.name, arm)
         metrics[f"{name}/fairness_discrepancy_mean"] = mean_discrepancy(story, attribute.name, arm)
-        metrics[f"{name}/fairness_discrepancy_worst"] = worst[1] if worst else None
+        metrics[f"{name}/fairness_discrepancy_worst"] = worst.value if worst else None
         metrics[f"{name}/findings"] = findings_count(story, attribute.name, arm)
         mean = mean_over_prompts(story, attribute.name, arm)
         metrics[f"{name}/soft_discrepancy_mean"] = mean.soft if mean else None

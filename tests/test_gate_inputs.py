@@ -81,14 +81,14 @@ def test_a_measure_that_the_target_leaves_undefined_never_passes_a_gate():
     assert only_men.read(gate("total_variation", 0.9, name=BASELINE)).value == pytest.approx(0.5)
 
 
-def test_a_pool_whose_target_the_unclassified_images_would_change_passes_no_gate_on_it():
+def test_the_target_of_a_pool_is_that_of_all_its_images_classified_or_not():
     statuses = np.array(["classified"] * IMAGES + (["no_face"] * 20 + ["classified"] * 180) + ["classified"] * IMAGES)
     broken = replace(FAIR, statuses=statuses)
-    own = {"doctor": {"gender": (0.6, 0.4)}, "nurse": {"gender": (0.4, 0.6)}, "pilot": {"gender": (0.5, 0.5)}}
+    own = {"doctor": {"gender": (0.6, 0.4)}, "nurse": {"gender": (0.1, 0.9)}, "pilot": {"gender": (0.5, 0.5)}}
     gated = gate("total_variation", 0.2, name=BASELINE)
-    for targets, expected in ((own, "inconclusive"), ({}, "pass")):
-        [found] = evaluate([gated], [GateReader({BASELINE: broken}, [GENDER], targets, {}).read(gated)])
-        assert found.verdict == expected
+    found = GateReader({BASELINE: broken}, [GENDER], own, {}).read(gated)
+    assert found.value == pytest.approx(300 / 580 - (0.6 + 0.1 + 0.5) / 3)  # of women; 20 men have no face
+    assert found.unclassified == pytest.approx(20 / 600)
 
 
 def test_a_figure_of_pooled_prompts_says_so():

@@ -118,31 +118,22 @@ def test_no_verdict_of_a_run_is_wrong_as_often_as_promised():
     assert wrong / 800 <= 0.05 + 0.02
 
 
-def test_an_edit_that_destroys_faces_does_not_look_fair():
-    even = counted(8, 16, unclassified=0.75, worst_case=(0.0, 0.7))
-    (found,) = verdicts((gate(0.9, measure="fairness_discrepancy"), even))
-    assert found.verdict == "pass"  # even the worst case keeps the limit
-    few = normal(0.1, 0.01, unclassified=0.25, worst_case=(0.02, 0.41))
+def around(low, high):
+    """An interval that is the same at any confidence."""
+    return lambda _: (low, high)
+
+
+def test_a_verdict_says_what_unclassified_images_have_in_its_interval():
+    few = GateInput(0.1, around(0.02, 0.41), 64, unclassified=0.25, classified_at=around(0.05, 0.15), corrected=True)
     (found,) = verdicts((gate(0.3), few))
-    assert found.verdict == "inconclusive"
-    assert "25.0% of the images have no perceived group" in found.note
-    assert "0.41, beyond the limit of 0.3" in found.note
-
-
-def test_a_lower_limit_looks_at_the_lowest_case():
-    found = verdicts((gate(0.4, "min", "share:female"), normal(0.5, 0.01, unclassified=0.1, worst_case=(0.39, 0.6))))
-    assert found[0].verdict == "inconclusive"
-
-
-def test_unclassified_images_without_bounds_keep_a_fairness_gate_from_passing():
-    unknown = normal(0.1, 0.01, unclassified=0.01)
-    assert verdicts((gate(0.3), unknown))[0].verdict == "inconclusive"
-    assert verdicts((gate(0.3, measure="kid"), unknown))[0].verdict == "pass"
-
-
-def test_the_worst_case_saves_no_gate_from_failing():
-    found = verdicts((gate(0.3), normal(0.5, 0.01, unclassified=0.5, worst_case=(0.0, 0.7))))
-    assert found[0].verdict == "fail"
+    assert (found.verdict, found.low, found.high, found.corrected) == ("inconclusive", 0.02, 0.41, True)
+    assert found.from_unclassified == pytest.approx(0.39 - 0.10)
+    assert found.note == (
+        "25.0% of the images have no perceived group; the interval holds whatever they show, "
+        "of the others alone it would be [0.050, 0.150]"
+    )
+    (whole,) = verdicts((gate(0.3), GateInput(0.1, around(0.05, 0.15), 64)))
+    assert (whole.verdict, whole.from_unclassified, whole.corrected, whole.note) == ("pass", 0.0, False, "")
 
 
 def test_overall_the_worst_of_the_binding_gates_counts():

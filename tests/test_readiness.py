@@ -1,5 +1,6 @@
 """What a config needs from this machine is checked before any work, and told at its place in the file."""
 
+import json
 import shutil
 import socket
 from pathlib import Path
@@ -11,6 +12,7 @@ from PIL import Image
 from audit.calibration.world import World
 from audit.config.file import ConfigErrors, read_config
 from audit.config.settings import AuditConfig
+from audit.place import sqlite_file
 from audit.readiness import (
     check_occupations,
     check_ready,
@@ -297,6 +299,43 @@ def test_results_need_a_directory(tmp_path):
     assert unwritable(tmp_path / "new" / "runs") is None
     assert "found the file" in unwritable(tmp_path / "file" / "runs")
     assert set(problems(model={"source": "rendered"}, output="file")) == {"output", "tracking.uri"}
+
+
+LEGAL = (
+    "a b", "a%20b", "100%", "a#b", "a?b", "a&b", "a+b", "a:b", "a;b", "a'b", 'a"b', "\u00e9", "e\u0301", "\U0001f600",
+    "-lead", "dot.", "a\\b", "*", "[x]", "{y}", "~", "$HOME", "o/../p", "x" * 255, "s3:/b", "a@b", "%2e%2e",
+)  # fmt: skip
+REFUSED = {
+    " lead": "without space around", "space ": "without space around", "new\nline": "without control characters",
+    "ta\tb": "without control characters", "\u202e": "without control characters", "a\0b": "without control characters",
+    "x" * 256: "file or directory that can be looked at", "ftp://x": "expected a path or an address", "": "at least 1",
+    "x/" * 300: "at most 500",
+}  # fmt: skip
+
+
+def test_every_legal_name_of_a_directory_may_be_the_output_and_others_are_refused():
+    base = "name: a\nmodel: {source: rendered}\nquality: {clip: none, features: none}\n"
+    for name in LEGAL:
+        Path("audit.yaml").write_text(f"{base}output: {json.dumps(name, ensure_ascii=False)}\n")
+        assert read_config("audit.yaml", checks=[check_ready]).output == name
+    for name, reason in REFUSED.items():
+        Path("audit.yaml").write_text(f"{base}output: {json.dumps(name)}\n")
+        with pytest.raises(ConfigErrors, match="output: expected") as caught:
+            read_config("audit.yaml", checks=[check_ready])
+        assert reason in str(caught.value)
+
+
+def test_the_database_beside_the_runs_is_where_the_output_says(tmp_path):
+    for output, directory in (
+        (f"file://{tmp_path}/a%20b", tmp_path / "a%20b"),
+        ("runs", Path("runs")),
+        ("s3://b", None),
+    ):
+        tracking = {"enabled": directory is not None}
+        uri = AuditConfig(name="a", output=output, tracking=tracking).tracking_uri
+        assert sqlite_file(uri) == (directory and directory / "mlflow.db")
+    Path("runs/mlflow.db").mkdir(parents=True)
+    assert "found the directory runs/mlflow.db" in problems(model={"source": "rendered"})["tracking.uri"]
 
 
 def test_problems_stand_at_their_lines_beside_mistakes_of_the_schema():

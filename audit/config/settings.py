@@ -8,6 +8,7 @@ Positions in a file are the business of :mod:`audit.config.file`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Self
 
 from pydantic import ValidationError, model_validator
@@ -16,6 +17,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from audit.config.agreement import disagreements
 from audit.config.problems import Problem
 from audit.config.sections import AuditSections
+from audit.place import place_of, sqlite_uri
 
 
 class AuditConfig(AuditSections):
@@ -52,7 +54,10 @@ class AuditConfig(AuditSections):
     @property
     def tracking_uri(self) -> str:
         """The MLflow URI in force: the configured one, or a SQLite file under ``output``."""
-        return self.tracking.uri or f"sqlite:///{self.output.rstrip('/')}/mlflow.db"
+        if self.tracking.uri:
+            return self.tracking.uri
+        output = place_of(self.output)
+        return sqlite_uri(output / "mlflow.db") if isinstance(output, Path) else ""
 
 
 def _line_errors(problems: Sequence[Problem]) -> list[InitErrorDetails]:

@@ -16,7 +16,7 @@ Legend: P samples, K groups; N images of a sample, of which c are counted by gro
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,14 +24,13 @@ from numpy.typing import NDArray
 from audit.measure.bounds import nearest_counts
 from audit.measure.classifier_error import ConfusionMatrix, inverse_of
 from audit.measure.corrected_discrepancy import corrected_distances, nearest_completions, parity_tails, rates_bias
-from audit.measure.corrected_shares import corrected_p_values, corrected_shares
-from audit.measure.discrepancy import debiased_squares, discrepancy_intervals, parity_p_values
+from audit.measure.corrected_shares import corrected_p_values, corrected_share_ends, corrected_shares, true_shares
+from audit.measure.discrepancy import debiased_squares, discrepancy_intervals, largest_squares, parity_p_values
 from audit.measure.discrepancy_changes import squared_errors
 from audit.measure.group_measures import Measure, ShareRegion, share_region
-from audit.measure.intervals import share_estimate
 from audit.measure.over_prompts import mean_of_these_prompts
 from audit.measure.samples import Samples
-from audit.measure.simplex import nearest_distribution
+from audit.measure.stratified import stratified_share
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -48,6 +47,7 @@ class AllImages:
         targets: The distributions that count as fair, shape (P, K).
         strata: Code of each image's stratum where their numbers were fixed, as in ``Samples.of``.
         matrix: The judge's confusions where its errors are to be taken out; None to take its answers as they are.
+        prompts: Number of each image's prompt where a single sample pools several, shape (n,).
     """
 
     codes: Ints
@@ -55,6 +55,7 @@ class AllImages:
     targets: Floats
     strata: Ints | None = None
     matrix: ConfusionMatrix | None = None
+    prompts: Ints | None = None
 
     @property
     def size(self) -> int:
@@ -82,6 +83,14 @@ class AllImages:
         cells = self.owners * side + self.codes % side  # code −1 is the last column
         return np.bincount(cells, minlength=self.size * side).reshape(self.size, side)
 
+    def _by_prompt(self) -> tuple[Ints, Ints]:
+        """Return ``counts`` and ``unknown`` of each prompt of a pool, or of the single sample."""
+        if self.prompts is None:
+            return self.counts, self.unknown
+        size = int(self.prompts.max()) + 1
+        each = replace(self, owners=self.prompts, targets=np.repeat(self.targets, size, axis=0), prompts=None)
+        return each.counts, each.unknown
+
     def classified(self, least: int = 1) -> AllImages:
         """Return the classified images alone, of the samples with so many of them."""
         samples = np.flatnonzero(self.counts.sum(axis=1) >= least)
@@ -92,12 +101,13 @@ class AllImages:
             owners=np.searchsorted(samples, self.owners[kept]),
             targets=self.targets[samples],
             strata=None if self.strata is None else self.strata[kept],
+            prompts=None if self.prompts is None else self.prompts[kept],
         )
 
     def shares(self) -> Floats:
         """Return each group's share of the classified images, shape (P, K), each of which has at least one."""
         if self.matrix is not None:
-            return corrected_shares(self.counts, self.matrix).value
+            return true_shares(self.counts.astype(np.float64), self.matrix)
         return np.asarray(self.counts / self.counts.sum(axis=1, keepdims=True))
 
     def share_interval(self, group: int, confidence: float) -> Interval:
@@ -106,11 +116,16 @@ class AllImages:
         The worst case counts every unknown image in the group, the best none: both are shares of N images.
         """
         if self.matrix is not None:
-            found = corrected_shares(self.counts, self.matrix, confidence, self.unknown)
-            return float(found.low[0, group]), float(found.high[0, group])
-        count, unknown = int(self.counts[0, group]), int(self.unknown[0])
-        total = int(self._table[0].sum())
-        return share_estimate(count, total, confidence).low, share_estimate(count + unknown, total, confidence).high
+            return _corrected_share(tuple(self._table[0].tolist()), group, self.matrix, confidence)
+        counts, unknown = self._by_prompt()
+        images = counts.sum(axis=1) + unknown
+        best, worst = counts[:, group], counts[:, group] + unknown
+        return stratified_share(best, images, confidence).low, stratified_share(worst, images, confidence).high
+
+    def discrepancy_interval(self, confidence: float) -> Interval:
+        """Return the interval of the fairness discrepancy of all images, of a single sample."""
+        table, target = tuple(self._table[0].tolist()), tuple(self.targets[0].tolist())
+        return _discrepancy_interval(table, target, self.matrix, confidence)
 
     def measure_interval(self, measure: Measure, confidence: float) -> Interval:
         """Return the interval of a measure of all images, of a single sample: its range over a region of shares."""
@@ -129,19 +144,8 @@ class AllImages:
             confidence: Coverage of each interval, in (0, 1).
             matrix_errs: Whether the interval holds the error of a confusion matrix, or takes it for exact.
         """
-        if self.matrix is not None:
-            return corrected_distances(
-                self.counts, self.targets, self.matrix, confidence, self.unknown, matrix_errs=matrix_errs
-            )
-        nearest = nearest_counts(self.counts, self.unknown, self.targets)
-        ends = discrepancy_intervals(Samples.of_counts(nearest), self.targets, confidence)
-        open_rows = np.flatnonzero(self.unknown)
-        for corner in np.eye(self.groups, dtype=np.int64):
-            if open_rows.size:
-                farthest = Samples.of_counts((self.counts + self.unknown[:, None] * corner)[open_rows])
-                found = discrepancy_intervals(farthest, self.targets[open_rows], confidence)[:, 1]
-                ends[open_rows, 1] = np.maximum(ends[open_rows, 1], found)
-        return ends
+        images = self.counts, self.unknown
+        return _discrepancy_intervals(images, self.targets, self.matrix, confidence, matrix_errs=matrix_errs)
 
     def squares(self) -> Floats:
         """Return the debiased squared discrepancy of each sample, all of whose images are classified, shape (P,)."""
@@ -167,12 +171,14 @@ class AllImages:
         below = _by_matrix(nearest - every[:, 0], nearest - exact[:, 0])
         above = _by_matrix(every[:, 1] - farthest, exact[:, 1] - farthest)
         low = of_best.value - float(np.hypot(of_best.value - of_best.low, below))
-        return low, of_worst.value + float(np.hypot(of_worst.high - of_worst.value, above))
+        high = of_worst.value + float(np.hypot(of_worst.high - of_worst.value, above))
+        return low, min(high, float(largest_squares(self.targets).mean()))
 
     def _region(self, confidence: float) -> ShareRegion:
         """Return bounds of the shares of all images that hold for all groups at once, of a single sample."""
         if self.matrix is None:
-            return share_region(self.counts[0], confidence, int(self.unknown[0]))
+            counts, unknown = self._by_prompt()
+            return share_region(counts, confidence, unknown)
         each = 1 - (1 - confidence) / (self.groups if self.groups > 2 else 1)
         found = corrected_shares(self.counts, self.matrix, each, self.unknown)
         return ShareRegion(low=found.low[0], high=found.high[0])
@@ -209,10 +215,48 @@ class AllImages:
         squares = debiased_squares(samples, self.targets)
         if self.matrix is None:
             return squares
-        known = self.counts.sum(axis=1, keepdims=True)
-        shares = nearest_distribution(self.counts / np.maximum(known, 1) @ inverse_of(self.matrix).T)
-        masses = known / samples.n[:, None] * shares
+        counts = self.counts.astype(np.float64)
+        masses = counts.sum(axis=1, keepdims=True) / samples.n[:, None] * true_shares(counts, self.matrix)
         return np.asarray(squares - masses**2 @ rates_bias(self.matrix))
+
+
+# The prompts of an audit have many counts in common, and gates ask for the same few confidences again and again.
+@lru_cache(maxsize=65_536)
+def _corrected_share(table: tuple[int, ...], group: int, matrix: ConfusionMatrix, confidence: float) -> Interval:
+    rows = np.array([table], dtype=np.float64)
+    low, high = corrected_share_ends(group, rows[:, :-1], rows[:, -1], matrix, confidence)
+    return float(low[0]), float(high[0])
+
+
+@lru_cache(maxsize=65_536)
+def _discrepancy_interval(
+    table: tuple[int, ...], target: tuple[float, ...], matrix: ConfusionMatrix | None, confidence: float
+) -> Interval:
+    row, goal = np.array([table]), np.array([target])
+    found = _discrepancy_intervals((row[:, :-1], row[:, -1]), goal, matrix, confidence, matrix_errs=True)
+    return float(found[0, 0]), float(found[0, 1])
+
+
+def _discrepancy_intervals(
+    images: tuple[Ints, Ints],
+    targets: Floats,
+    matrix: ConfusionMatrix | None,
+    confidence: float,
+    *,
+    matrix_errs: bool,
+) -> Floats:
+    counts, unknown = images
+    if matrix is not None:
+        return corrected_distances(counts, targets, matrix, confidence, unknown, matrix_errs=matrix_errs)
+    nearest = nearest_counts(counts, unknown, targets)
+    ends = discrepancy_intervals(Samples.of_counts(nearest), targets, confidence)
+    open_rows = np.flatnonzero(unknown)
+    for corner in np.eye(counts.shape[1], dtype=np.int64):
+        if open_rows.size:
+            farthest = Samples.of_counts((counts + unknown[:, None] * corner)[open_rows])
+            found = discrepancy_intervals(farthest, targets[open_rows], confidence)[:, 1]
+            ends[open_rows, 1] = np.maximum(ends[open_rows, 1], found)
+    return ends
 
 
 def departure_p_values(counts: Ints, unknown: Ints, targets: Floats, matrix: ConfusionMatrix | None) -> Floats:

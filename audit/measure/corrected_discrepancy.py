@@ -18,7 +18,7 @@ from audit.measure.classifier_error import (
     label_covariance,
     smoothed,
 )
-from audit.measure.corrected_shares import corrected_shares
+from audit.measure.corrected_shares import corrected_share_ends
 from audit.measure.distance_test import Path, Tails, inverted, moment_tails
 from audit.measure.fairness import _distribution
 from audit.measure.samples import Samples
@@ -160,21 +160,21 @@ def corrected_distances(
     perceived, goals = np.asarray(counts, dtype=np.float64), np.asarray(targets, dtype=np.float64)
     missing = np.zeros(len(perceived)) if unknown is None else np.asarray(unknown, dtype=np.float64)
     if goals.shape[1] == 2:
-        shares = corrected_shares(perceived, matrix, confidence, missing, matrix_errs=matrix_errs)
-        low, high = shares.low[:, 0] - goals[:, 0], shares.high[:, 0] - goals[:, 0]
+        ends = corrected_share_ends(0, perceived, missing, matrix, confidence, matrix_errs=matrix_errs)
+        low, high = (end - goals[:, 0] for end in ends)
         nearest = np.maximum(0.0, np.maximum(low, -high))
         return np.asarray(np.stack([nearest, np.maximum(high, -low)], axis=1) * np.sqrt(2))
     nearest_to = nearest_completions(perceived, goals, matrix, missing)
     completions = [nearest_to]
     if missing.any():
         completions += [np.broadcast_to(corner, perceived.shape) for corner in np.eye(goals.shape[1])]
-    ends = np.stack(
+    found = np.stack(
         [
             _distances(_Completed(perceived, missing, given), goals, matrix, confidence, matrix_errs)
             for given in completions
         ]
     )
-    return np.stack([ends[0, :, 0], ends[:, :, 1].max(axis=0)], axis=1)
+    return np.stack([found[0, :, 0], found[:, :, 1].max(axis=0)], axis=1)
 
 
 def nearest_completions(counts: Floats, targets: Floats, matrix: ConfusionMatrix | None, unknown: Floats) -> Floats:

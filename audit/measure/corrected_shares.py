@@ -87,17 +87,38 @@ def corrected_shares(
     """
     perceived = np.asarray(counts, dtype=np.float64)
     missing = np.zeros(len(perceived)) if unknown is None else np.asarray(unknown, dtype=np.float64)
-    inverse, tail = inverse_of(matrix), (1 - confidence) / 2
-    known = np.maximum(perceived.sum(axis=1, keepdims=True), 1)
-    value = nearest_distribution(perceived / known @ inverse.T)
-    low, high = np.empty_like(value), np.empty_like(value)
-    for group in range(value.shape[1]):
-        below, above = (
-            _ShareTest.of(group, perceived, missing, matrix, up=up, matrix_errs=matrix_errs) for up in (False, True)
-        )
-        low[:, group] = np.minimum(below.end(tail), value[:, group])
-        high[:, group] = np.maximum(above.end(tail), value[:, group])
-    return CorrectedShares(value, low, high)
+    ends = [
+        corrected_share_ends(group, perceived, missing, matrix, confidence, matrix_errs=matrix_errs)
+        for group in range(perceived.shape[1])
+    ]
+    value = true_shares(perceived, matrix)
+    low, high = (np.stack(side, axis=1) for side in zip(*ends, strict=True))
+    return CorrectedShares(value, np.minimum(low, value), np.maximum(high, value))
+
+
+def true_shares(counts: Floats, matrix: ConfusionMatrix) -> Floats:
+    """Return the corrected shares of the classified images, projected to the simplex, shape (P, K).
+
+    Of a sample without any the shares mean nothing.
+    """
+    return nearest_distribution(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1) @ inverse_of(matrix).T)
+
+
+def corrected_share_ends(
+    group: int,
+    counts: Floats,
+    unknown: Floats,
+    matrix: ConfusionMatrix,
+    confidence: float,
+    *,
+    matrix_errs: bool = True,
+) -> tuple[Floats, Floats]:
+    """Return the ends of ``corrected_shares`` for one group's share of all images, both of shape (P,)."""
+    below, above = (
+        _ShareTest.of(group, counts, unknown, matrix, up=up, matrix_errs=matrix_errs) for up in (False, True)
+    )
+    tail = (1 - confidence) / 2
+    return below.end(tail), above.end(tail)
 
 
 def corrected_p_values(counts: ArrayLike, targets: ArrayLike, matrix: ConfusionMatrix, unknown: ArrayLike) -> Floats:
@@ -158,7 +179,7 @@ class _ShareTest:
         weights = np.append(inverse[group], float(up))
         known = counts.sum(axis=1)
         # One image, spread over the other groups, keeps them from being ruled out where none was seen.
-        masses = known[:, None] * nearest_distribution(counts / np.maximum(known, 1)[:, None] @ inverse.T)
+        masses = known[:, None] * true_shares(counts, matrix)
         others = (masses + 1 / (masses.shape[1] - 1)) * (np.arange(masses.shape[1]) != group)
         return cls(
             sign=1 if up else -1,

@@ -37,6 +37,26 @@ def squared_v(tables: ArrayLike) -> Floats:
     return _squared_phi(counts) / _largest_squared_phi(counts)
 
 
+def squared_v_errors(tables: ArrayLike) -> Floats:
+    """Return the standard error of the square of Cramér's V in each table, shape (P,), never 0; NaN as ``squared_v``.
+
+    The variance of φ² is that of the delta method and what remains of it under independence, 2(R − 1)(C − 1)/(n − 1)²,
+    where the delta method's is 0. The tables get as many more images as the longer side that they show, spread evenly,
+    lest an empty cell pass for one that cannot be.
+
+    Args:
+        tables: Images by combination, shape (P, R, C).
+    """
+    counts = np.asarray(tables, dtype=np.float64)
+    n, (rows, columns) = counts.sum(axis=(1, 2)), shown_groups(counts)
+    shown = (counts.sum(axis=2, keepdims=True) > 0) & (counts.sum(axis=1, keepdims=True) > 0)
+    more = np.maximum(rows, columns) / np.maximum(rows * columns, 1)
+    _, variance = _delta(counts + shown * more[:, None, None])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        independent = 2 * (rows - 1) * (columns - 1) / (n - 1) ** 2
+        return np.asarray(np.sqrt(variance + independent) / _largest_squared_phi(counts))
+
+
 def cramers_v(counts: ArrayLike, p_value: float, confidence: float = 0.95) -> Estimate:
     """Return Cramér's V with an interval.
 
@@ -104,25 +124,33 @@ def _delta_ends(table: Ints, most: float, confidence: float) -> tuple[float, flo
     Where V is small by chance its error is small too, so the upper end is that of log V, V exp(z error / V), if that
     lies higher; an error beyond V is none of log V's any more and counts as V.
 
-    φ² = Σ p_ij²/(p_i p_j) − 1 has the gradient 2p_ij/(p_i p_j) − Σ_j p_ij²/(p_i² p_j) − Σ_i p_ij²/(p_i p_j²) in p_ij.
     The table gets as many more images as its longer side, spread evenly, lest an empty cell pass for one that cannot
     be.
     """
     counts = table + max(table.shape) / table.size
-    n = float(counts.sum())
-    p = counts / n
-    rows, columns = p.sum(axis=1, keepdims=True), p.sum(axis=0, keepdims=True)
-    ratio = p / (rows * columns)
-    by_row, by_column = (p * ratio).sum(axis=1, keepdims=True), (p * ratio).sum(axis=0, keepdims=True)
-    phi2, gradient = float((p * ratio).sum()) - 1, 2 * ratio - by_row / rows - by_column / columns
+    (phi2,), (variance,) = (found.tolist() for found in _delta(counts[None]))
     if phi2 <= ROUNDING:
         return 0.0, 0.0
-    variance = float((p * gradient**2).sum() - (p * gradient).sum() ** 2) / n
     middle = math.sqrt(max(0.0, float(_squared_phi(counts[None])[0])) / most)
     error = math.sqrt(max(0.0, variance)) / (2 * math.sqrt(phi2 * most))
     half_width = float(ndtri((1 + confidence) / 2)) * error
     stretched = middle * math.exp(min(half_width / middle, 1.0)) if middle else 0.0
     return max(0.0, middle - half_width), min(1.0, max(middle + half_width, stretched))
+
+
+def _delta(tables: Floats) -> tuple[Floats, Floats]:
+    """Return φ² of tables (P, R, C) with all cells of their rows and columns filled, and its variance, both (P,).
+
+    φ² = Σ p_ij²/(p_i p_j) − 1 has the gradient 2p_ij/(p_i p_j) − Σ_j p_ij²/(p_i² p_j) − Σ_i p_ij²/(p_i p_j²) in p_ij.
+    """
+    n = np.maximum(tables.sum(axis=(1, 2)), 1)
+    p = tables / n[:, None, None]
+    rows, columns = p.sum(axis=2, keepdims=True), p.sum(axis=1, keepdims=True)
+    ratio = np.divide(p, rows * columns, out=np.zeros_like(p), where=p > 0)
+    by_row, by_column = (p * ratio).sum(axis=2, keepdims=True), (p * ratio).sum(axis=1, keepdims=True)
+    gradient = 2 * ratio - by_row / np.where(rows > 0, rows, 1) - by_column / np.where(columns > 0, columns, 1)
+    variance = (p * gradient**2).sum(axis=(1, 2)) - (p * gradient).sum(axis=(1, 2)) ** 2
+    return (p * ratio).sum(axis=(1, 2)) - 1, np.maximum(variance, 0.0) / n
 
 
 def _of_fuller_cells(table: Ints, most: float, confidence: float) -> float:

@@ -120,6 +120,15 @@ def display(squared: float) -> float:
     return math.sqrt(max(0.0, squared))
 
 
+def largest_squares(targets: ArrayLike) -> Floats:
+    """Return the largest squared distance from targets (…, K) that there is, shape (…).
+
+    It is that of every image in the group which the target wants least, ‖e_k − r‖² = 1 − 2 r_k + ‖r‖².
+    """
+    goals = np.asarray(targets, dtype=np.float64)
+    return np.asarray(1 - 2 * goals.min(axis=-1) + (goals**2).sum(axis=-1))
+
+
 def parity_p_value(counts: ArrayLike, target: ArrayLike) -> float:
     """Return the p-value of the test that the labels were drawn from the target itself.
 

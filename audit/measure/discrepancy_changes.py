@@ -22,10 +22,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr, stdtrit
 
-from audit.measure.discrepancy import debiased_squares, discrepancy_intervals
+from audit.measure.discrepancy import debiased_squares, discrepancy_intervals, largest_squares
 from audit.measure.fairness import _checked
 from audit.measure.samples import Samples
 from audit.measure.share_changes import hypotenuse
+from audit.measure.span import Span
 from audit.records import Change
 
 Floats = NDArray[np.float64]
@@ -134,7 +135,7 @@ def discrepancy_changes(samples: PairedSamples, targets: ArrayLike, confidence: 
     variances = _guarded_variances(samples.joint, np.hstack([goals, goals]), pseudo, groups)
     ends = [discrepancy_intervals(one, goals, confidence) ** 2 for one in (samples.before, samples.after)]
     sides = _sides(old, new, ends[0], ends[1], _squares_correlation(samples.joint, goals))
-    return _intervals(new - old, variances, n - 1, sides, n, confidence)
+    return _possible(_intervals(new - old, variances, n - 1, sides, n, confidence), goals)
 
 
 def two_sample_discrepancy_change(
@@ -188,7 +189,8 @@ def two_sample_discrepancy_changes(
     freedom = (of_old + of_new) ** 2 / (of_old**2 / (old.n - 1) + of_new**2 / (new.n - 1))
     ends = [discrepancy_intervals(one, goals, confidence) ** 2 for one in (old, new)]
     sides = _sides(squares[0], squares[1], ends[0], ends[1], np.zeros(len(goals)))
-    return _intervals(squares[1] - squares[0], of_old + of_new, freedom, sides, old.n + new.n, confidence)
+    moved = squares[1] - squares[0]
+    return _possible(_intervals(moved, of_old + of_new, freedom, sides, old.n + new.n, confidence), goals)
 
 
 def squared_errors(samples: Samples, targets: ArrayLike) -> Floats:
@@ -202,6 +204,16 @@ def squared_errors(samples: Samples, targets: ArrayLike) -> Floats:
     """
     goals = np.broadcast_to(np.asarray(targets, dtype=np.float64), samples.mean.shape)
     return np.sqrt(np.maximum(_guarded_variances(samples, goals, np.eye(goals.shape[1]), 0), 0.0))
+
+
+def span_of_changes(targets: ArrayLike) -> Span:
+    """Return what the mean change of squared discrepancies from targets (P, K) can be: off the farthest, or to it."""
+    most = float(largest_squares(targets).mean())
+    return Span(-most, most)
+
+
+def _possible(changes: Sequence[Change], goals: Floats) -> tuple[Change, ...]:
+    return tuple(span_of_changes(goal[None]).held(change) for change, goal in zip(changes, goals, strict=True))
 
 
 def _codes(names: Strata | None) -> ArrayLike | None:

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -22,8 +22,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import entr, rel_entr
 
 from audit.measure.fairness import _distribution
-from audit.measure.intervals import share_estimate
-from audit.records import GroupMeasure, Range
+from audit.measure.over_prompts import like_these, mean_of_these_prompts
+from audit.measure.span import Span
+from audit.measure.stratified import stratified_share
+from audit.records import GroupMeasure, OverPrompts, Range
 
 Floats = NDArray[np.float64]
 
@@ -58,7 +60,7 @@ class Measure:
         """Measure the shares of ``counts``.
 
         Args:
-            counts: Images by perceived group, shape (K,), non-negative integers.
+            counts: Images by perceived group, shape (K,), non-negative integers; of a pool of prompts (P, K).
             target: The distribution that counts as fair, shape (K,).
             confidence: Coverage of the interval, in (0, 1).
 
@@ -66,9 +68,9 @@ class Measure:
             ValueError: If there is no image, the shapes differ, there are more than ``MOST_GROUPS`` groups, or the
                 target wants none of a group and the measure is undefined there.
         """
-        seen, goal = _checked(counts, target)
+        seen, goal = _checked(_pooled(counts), target)
         self._check_target(goal)
-        return self._at(seen, goal, share_region(seen, confidence).extremes(goal))
+        return self._at(seen, goal, share_region(counts, confidence).extremes(goal))
 
     def bounds(self, counts: ArrayLike, unknown: int, target: ArrayLike) -> Range:
         """Bound the measure of all images, whichever groups the ``unknown`` ones without a perceived group are of.
@@ -83,6 +85,13 @@ class Measure:
         total = seen.sum() + unknown
         values = self.function(ShareRegion(low=seen / total, high=(seen + unknown) / total).extremes(goal), goal)
         return Range(low=float(values.min()), high=float(values.max()))
+
+    def span(self, target: ArrayLike) -> Span:
+        """Return what the measure can be under a target (K,): its ends are at single groups, equal shares or target."""
+        goal = _distribution(target)
+        ends = np.vstack([np.eye(goal.size), np.full(goal.size, 1 / goal.size), goal])
+        values = self.function(ends, goal)
+        return Span(float(values.min()), float(values.max()))
 
     def defined_for(self, target: Floats) -> bool:
         """Return whether the measure exists for a target of shape (K,)."""
@@ -150,7 +159,7 @@ class ShareRegion:
         return np.asarray(np.clip(np.interp(1.0, sums, factors) * scale, self.low, self.high))
 
 
-def share_region(counts: ArrayLike, confidence: float = 0.95, unknown: int = 0) -> ShareRegion:
+def share_region(counts: ArrayLike, confidence: float = 0.95, unknown: ArrayLike = 0) -> ShareRegion:
     """Return bounds that hold for the shares of all groups at once.
 
     Images without a perceived group may be of any: lower bounds count none of them in the group, upper bounds all.
@@ -160,20 +169,22 @@ def share_region(counts: ArrayLike, confidence: float = 0.95, unknown: int = 0) 
     that any fails stays below about 1 − confidence.
 
     Args:
-        counts: Images by group, shape (K,).
+        counts: Images by group, shape (K,); of a pool of prompts (P, K), whose bounds are those of
+            :func:`audit.measure.stratified.stratified_share`.
         confidence: Joint coverage, in (0, 1).
-        unknown: Images without a perceived group.
+        unknown: Images without a perceived group; of a pool of each prompt, shape (P,).
 
     Raises:
         ValueError: If no image has a group, a count is negative or no integer, or K is not in [2, ``MOST_GROUPS``].
     """
-    seen = _counts(counts)
+    seen, by_prompt = _counts(_pooled(counts)), np.atleast_2d(np.asarray(counts)).astype(np.int64)
     if not 0 < confidence < 1:
         raise ValueError(f"the confidence must lie between 0 and 1, got {confidence}")
     each = 1 - (1 - confidence) / (seen.size if seen.size > 2 else 1)
-    n = int(seen.sum()) + unknown
-    low = [share_estimate(count, n, each).low for count in seen.tolist()]
-    high = [share_estimate(count + unknown, n, each).high for count in seen.tolist()]
+    missing = np.atleast_1d(np.asarray(unknown, dtype=np.int64))
+    images = by_prompt.sum(axis=1) + missing
+    low = [stratified_share(group, images, each).low for group in by_prompt.T]
+    high = [stratified_share(group + missing, images, each).high for group in by_prompt.T]
     return ShareRegion(low=np.array(low), high=np.array(high))
 
 
@@ -255,8 +266,37 @@ def group_measures(counts: ArrayLike, target: ArrayLike, confidence: float = 0.9
     Raises:
         ValueError: If there is no image, or the shapes do not fit.
     """
-    seen, goal = _checked(counts, target)
-    return dict(_group_measures(tuple(seen.tolist()), tuple(goal.tolist()), confidence))
+    seen, goal = _checked(_pooled(counts), target)
+    if np.ndim(counts) == 1:
+        return dict(_group_measures(tuple(seen.tolist()), tuple(goal.tolist()), confidence))
+    extremes = share_region(counts, confidence).extremes(goal)
+    return {m.name: m._at(seen, goal, extremes) for m in MEASURES.values() if m.defined_for(goal)}
+
+
+def mean_measure(name: str, found: Sequence[GroupMeasure], targets: Sequence[ArrayLike]) -> OverPrompts:
+    """Return the mean of a measure over prompts, with what chance adds to it in its interval.
+
+    Most measures of few images err in one direction, by ``expected_at_target`` less the ideal where shares are on
+    target and by less elsewhere. That mean error does not shrink as prompts are added, so the interval of the prompts'
+    own (:func:`audit.measure.over_prompts.mean_of_these_prompts`) is widened by it towards the other side. A prompt's
+    own interval ends where the measure does, short of how much its value varies: its longer side counts for both.
+
+    Args:
+        name: Of the measure.
+        found: The measure of each prompt, m of them with their intervals.
+        targets: The distributions that count as fair, m of shape (K,).
+
+    Raises:
+        ValueError: If there are fewer than two prompts.
+    """
+    chance = float(np.mean([one.expected_at_target - one.ideal for one in found]))
+    spans = [MEASURES[name].span(target) for target in targets]
+    span = Span(float(np.mean([one.low for one in spans])), float(np.mean([one.high for one in spans])))
+    values = [one.value for one in found]
+    reach = [max(one.value - one.low, one.high - one.value) for one in found]
+    mean = mean_of_these_prompts(values, [(v - far, v + far) for v, far in zip(values, reach, strict=True)])
+    these = replace(mean, low=mean.low - max(0.0, chance), high=mean.high - min(0.0, chance))
+    return like_these(span.held(these), values, span)
 
 
 # Thousands of prompts with few images each repeat the same counts.
@@ -296,6 +336,12 @@ def _checked(counts: ArrayLike, target: ArrayLike) -> tuple[NDArray[np.int64], F
     if seen.size != goal.size:
         raise ValueError(f"expected one count per group of the target ({goal.size}), found {seen.size}")
     return seen, goal
+
+
+def _pooled(counts: ArrayLike) -> ArrayLike:
+    """Return the counts of all prompts together, shape (K,)."""
+    values = np.asarray(counts)
+    return values.sum(axis=0) if values.ndim == 2 else values
 
 
 def _counts(counts: ArrayLike) -> NDArray[np.int64]:

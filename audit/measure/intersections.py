@@ -14,6 +14,7 @@ from audit.measure.contingency import checked_table, expected_counts
 from audit.measure.cramers_v import cramers_v
 from audit.measure.intervals import share_estimate
 from audit.measure.resampling import RESAMPLES, ROUNDING, share_as_large
+from audit.measure.stratified import pooled_share
 from audit.records import Attribute, Cell, Dependence
 
 Floats = NDArray[np.float64]
@@ -24,25 +25,32 @@ SMALL_CELL = 10
 many are expected is a finding."""
 
 
-def cells_of(counts: ArrayLike, expected: ArrayLike, attributes: tuple[Attribute, Attribute]) -> tuple[Cell, ...]:
+def cells_of(tables: ArrayLike, expected: ArrayLike, attributes: tuple[Attribute, Attribute]) -> tuple[Cell, ...]:
     """Return every combination of groups, also those that no image shows, in the order of the groups.
 
     Args:
-        counts: Images by combination, shape (R, C).
-        expected: From :func:`expected_counts`, of the same shape; over several prompts the sum of the prompts' own.
+        tables: Images by combination, shape (R, C); of a pool by prompt and combination, (P, R, C).
+        expected: The sum over the prompts of what :func:`expected_counts` returns, shape (R, C).
         attributes: The attributes of the axes.
 
     Raises:
         ValueError: If a table does not fit the attributes, or holds no image.
     """
-    table, awaited = checked_table(counts), np.asarray(expected, dtype=np.float64)
+    counts, awaited = checked_table(tables), np.asarray(expected, dtype=np.float64)
+    table = counts if counts.ndim == 2 else counts.sum(axis=0)
     shape = tuple(len(attribute.groups) for attribute in attributes)
     if table.shape != shape or awaited.shape != shape:
         raise ValueError(f"expected tables by the attributes' groups {shape}, found {table.shape} and {awaited.shape}")
-    n, small = int(table.sum()), small_cells(table, awaited)
+    small = small_cells(table, awaited)
     return tuple(
         Cell(
-            (one, other), share_estimate(int(table[i, j]), n), int(table[i, j]), float(awaited[i, j]), bool(small[i, j])
+            groups=(one, other),
+            share=share_estimate(int(table[i, j]), int(table.sum()))
+            if counts.ndim == 2
+            else pooled_share(counts[:, i, j], counts.sum(axis=(1, 2))),
+            count=int(table[i, j]),
+            expected=float(awaited[i, j]),
+            small=bool(small[i, j]),
         )
         for i, one in enumerate(attributes[0].groups)
         for j, other in enumerate(attributes[1].groups)

@@ -128,6 +128,16 @@ def skewed_t_interval(
     return low, max(mean + t * error, mean - error * _untransformed(-t, kappa))
 
 
+def end_on_root_scale(value: float, half_width: float) -> float:
+    """Return the upper end of the interval of a squared distance from half the width of its own t interval.
+
+    The larger a distance, the more its squared estimate varies: a value that is low by chance has too small an error.
+    The error of the root hardly depends on the distance, so the upper end is (√v + h / 2√v)² = v + h + h²/4v. Near 0
+    errors are wide as they are, so v counts as h at least there.
+    """
+    return value + half_width + (half_width**2 / (4 * max(value, half_width)) if half_width else 0.0)
+
+
 def mean_p_value(values: ArrayLike) -> float:
     """Return the two-sided p-value of a mean of 0: below α exactly where ``mean_interval`` of 1 − α leaves 0 out.
 

@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
+from audit.measure.intervals import end_on_root_scale
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -42,18 +44,14 @@ class KernelDistance(NamedTuple):
     degrees: float
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
-        """Return Student's t interval, stretched upwards to that of the distance's root.
+        """Return Student's t interval, upwards that of the distance's root (``end_on_root_scale``).
 
-        The larger the distance, the more its estimate varies: a value that is low by chance has too small an error, and
-        its upper end fails four times as often as it may at the confidence of gates. The error of the root hardly
-        depends on the distance, so the upper end is (√v + h / 2√v)² = v + h + h²/4v, h being half the width of the t
-        interval; the jackknife is wide near 0, so v counts as h at least there. A true distance is never negative: the
-        interval begins at 0 at the least, or at the value where that is below 0 by chance.
+        At the confidence of gates the t interval's own upper end fails four times as often as it may. A true distance
+        is never negative: the interval begins at 0 at the least, or at the value where that is below 0 by chance.
         """
         half_width = float(stdtrit(self.degrees, (1 + confidence) / 2)) * self.standard_error
-        stretched = half_width**2 / (4 * max(self.value, half_width)) if half_width else 0.0
         low = max(self.value - half_width, min(self.value, 0.0))
-        return low, self.value + half_width + stretched
+        return low, end_on_root_scale(self.value, half_width)
 
 
 def kernel_distance(

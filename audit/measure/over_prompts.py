@@ -1,8 +1,9 @@
 """Figures of an audit as a whole: means over its prompts, each of which counts once.
 
 Such a mean has two intervals, which answer two questions. That of *these prompts* is about the mean of the prompts that
-were audited, and holds what their images leave open. That of *prompts like these* takes them for a sample of all such
-prompts, so it also holds how much prompts differ.
+were audited, and holds what their images leave open: the auditor chose them, so every figure and gate is about them.
+That of *prompts like these* takes them for a sample of all such prompts, so it also holds how much prompts differ. It
+stands beside the other where there are enough prompts.
 
 Legend: m prompts.
 """
@@ -18,7 +19,7 @@ from scipy.special import ndtr, ndtri, stdtrit
 
 from audit.measure.intervals import mean_interval, mean_p_value
 from audit.measure.span import Span
-from audit.records import Change, Estimate, LikeThese, OverPrompts
+from audit.records import Change, ChangeOverPrompts, Estimate, LikeThese, OverPrompts
 
 Floats = NDArray[np.float64]
 
@@ -139,6 +140,13 @@ def change_of_these_prompts(changes: Sequence[Change], confidence: float = 0.95)
     return Change(mean.value, mean.low, mean.high, mean.n, float(np.linalg.norm(errors)) / mean.n, p_value)
 
 
+def change_like_these(changes: Sequence[Change], span: Span, confidence: float = 0.95) -> ChangeOverPrompts:
+    """Return ``change_of_these_prompts``, and beside it the interval for prompts like these where there are enough."""
+    these, values = span.held(change_of_these_prompts(changes, confidence)), _values(changes)
+    found = like_these(these, values, span, confidence).like_these
+    return ChangeOverPrompts(these.value, these.low, these.high, these.n, these.standard_error, these.p_value, found)
+
+
 def change_of_prompts_like_these(changes: Sequence[Change], confidence: float = 0.95) -> Change:
     """Return the mean of a change over all prompts like these, as ``mean_of_prompts_like_these`` does.
 
@@ -158,19 +166,6 @@ def change_of_prompts_like_these(changes: Sequence[Change], confidence: float = 
     of_prompts = float(values.std(ddof=1)) / math.sqrt(mean.n)
     p_value = max(mean_p_value(values), these.p_value)
     return Change(mean.value, mean.low, mean.high, mean.n, max(of_prompts, these.standard_error), p_value)
-
-
-def change_over_prompts(changes: Sequence[Change], confidence: float = 0.95) -> Change:
-    """Return the mean change of prompts like these, or of these alone where they are fewer than ``FEW_PROMPTS``."""
-    of = change_of_these_prompts if len(changes) < FEW_PROMPTS else change_of_prompts_like_these
-    return of(changes, confidence)
-
-
-def mean_over_prompts(values: ArrayLike, confidence: float = 0.95, these: Estimate | None = None) -> Estimate:
-    """Return the mean of prompts like these, or of ``these`` alone where they are fewer than ``FEW_PROMPTS``."""
-    if these is not None and these.n < FEW_PROMPTS:
-        return these
-    return mean_of_prompts_like_these(values, confidence, these)
 
 
 def _values(changes: Sequence[Change]) -> Floats:

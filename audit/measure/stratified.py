@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from audit.measure.intervals import ROUNDING, share_interval, skewed_t_interval
-from audit.records import Estimate
+from audit.measure.over_prompts import like_these
+from audit.measure.span import SHARE
+from audit.records import Estimate, OverPrompts
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -102,6 +104,27 @@ def stratified_share(
     variance = float((weights**2 * smoothed * (1 - smoothed) / sizes).sum())
     low, high = share_interval(share, max(1 / of_one_kind, share * (1 - share) / variance), confidence)
     return Estimate(share, low, high, n)
+
+
+def pooled_share(counts: ArrayLike, images: ArrayLike, confidence: float = 0.95) -> OverPrompts:
+    """Return ``stratified_share`` with each image counted once, and beside it the interval for prompts like these.
+
+    A pool of prompts of unequal numbers of images is a ratio of two means over prompts; that of prompts like these is
+    the mean of its linear part, p + (p_p − p) n_p P / N (Cochran 1977, section 6.5).
+
+    Args:
+        counts: Images of the group in each prompt, shape (P,).
+        images: Images of each prompt, shape (P,).
+        confidence: Coverage of either interval, in (0, 1).
+
+    Raises:
+        ValueError: As ``stratified_share``.
+    """
+    these = stratified_share(counts, images, confidence)
+    found, sizes = np.asarray(counts, dtype=np.int64), np.asarray(images, dtype=np.int64)
+    found, sizes = found[sizes > 0], sizes[sizes > 0]
+    linear = these.value + (found - sizes * these.value) * sizes.size / these.n
+    return like_these(these, linear, SHARE, confidence)
 
 
 def _share(counts: Ints, images: Ints, weights: Floats) -> float:

@@ -9,15 +9,19 @@ Legend: P prompts; R and C groups of the two attributes.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import rel_entr
 from scipy.stats import chi2
 
 from audit.measure.contingency import expected_counts, shown_groups
-from audit.measure.cramers_v import root, squared_v
-from audit.measure.over_prompts import mean_over_prompts
-from audit.records import Dependence, Estimate
+from audit.measure.cramers_v import root, squared_v, squared_v_errors
+from audit.measure.intervals import end_on_root_scale
+from audit.measure.over_prompts import like_these, mean_of_these_prompts
+from audit.measure.span import SHARE
+from audit.records import Dependence, LikeThese, OverPrompts
 
 Floats = NDArray[np.float64]
 
@@ -29,7 +33,7 @@ def dependence_within(tables: ArrayLike) -> Dependence | None:
     and E those expected within each prompt, d = Σ (O − E) has under independence, given both attributes' counts in each
     prompt, mean 0 and a covariance V in closed form, and dᵀ V⁻ d tends to χ² with rank V degrees of freedom as images
     are added, be it in few prompts or in many. Opposite tendencies of two prompts cancel in d. They do not in V: the
-    effect size is the root mean square over prompts of Cramér's V, with the interval over prompts.
+    effect size is the root mean square over prompts of Cramér's V, with its interval for these prompts.
 
     Args:
         tables: Images by prompt and combination, shape (P, R, C).
@@ -38,19 +42,28 @@ def dependence_within(tables: ArrayLike) -> Dependence | None:
         The test; None where fewer than two prompts have a V (see :func:`squared_v`).
     """
     counts = np.asarray(tables, dtype=np.float64)
-    squares = squared_v(counts)
-    squares = squares[~np.isnan(squares)]
+    squares, errors, images = squared_v(counts), squared_v_errors(counts), counts.sum(axis=(1, 2))
+    told = ~np.isnan(squares)
+    squares, errors, images = squares[told], errors[told], images[told]
     statistic, degrees = _mantel_haenszel(counts[counts.sum(axis=(1, 2)) > 1])
     if squares.size < 2 or not degrees:
         return None
     p_value = float(chi2.sf(statistic, degrees))
-    mean = mean_over_prompts(squares)
+    mean = mean_of_these_prompts(squares, np.stack([squares] * 2, 1), errors=errors, freedom=images - 1)
+    these = SHARE.held(replace(mean, high=end_on_root_scale(mean.value, mean.high - mean.value)))
+    beside = like_these(these, squares, SHARE).like_these
     return Dependence(
         statistic=statistic,
         p_value=p_value,
         p_adjusted=p_value,
         method="cochran_mantel_haenszel",
-        cramers_v=Estimate(root(mean.value), root(mean.low), root(mean.high), n=squares.size),
+        cramers_v=OverPrompts(
+            root(these.value),
+            root(these.low),
+            root(these.high),
+            n=squares.size,
+            like_these=LikeThese(root(beside.low), root(beside.high)) if beside else None,
+        ),
     )
 
 

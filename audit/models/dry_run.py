@@ -11,7 +11,7 @@ from torch import Tensor
 
 from audit.models.hookpoints import find_hookpoint
 from audit.models.hooks import edit_output
-from audit.untrusted_model import UnfitModelError
+from audit.untrusted_model import UnfitModelError, reason_in_short
 
 # B images, L text tokens, C latent channels, h w latent grid
 
@@ -84,8 +84,8 @@ def _try(what: str, call: Any, *arguments: Any) -> Tensor:  # noqa: ANN401 - any
         with torch.inference_mode():
             done: Tensor = call(*arguments)
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UnfitModelError(
-            f"expected parts that fit each other, found that {what} ({reason}); take all parts from one model"
+            f"expected parts that fit each other, found that {what} ({reason_in_short(error)}); take all "
+            "parts from one model"
         ) from error
     return done

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from audit.models.pipeline_files import Weights, some
-from audit.untrusted_model import UnfitModelError
+from audit.untrusted_model import UnfitModelError, reason_in_short
 
 _LAYER_COUNTS = ("layers_per_block", "transformer_layers_per_block", "num_hidden_layers")
 _HARMLESS = "embeddings.position_ids"
@@ -44,10 +44,9 @@ def network_on_meta(part: str, directory: Path, config: Mapping[str, Any], tenso
         with torch.device("meta"):
             return _build(part, directory / part).eval().requires_grad_(False)
     except Exception as error:
-        reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no reason'}"
         raise UnfitModelError(
-            f"{part}/config.json: expected a config that the part can be built from, found one that fails ({reason}); "
-            "download it again"
+            f"{part}/config.json: expected a config that the part can be built from, found one that fails "
+            f"({reason_in_short(error)}); download it again"
         ) from error
 
 

@@ -50,6 +50,7 @@ SAME_PROCESS = (
 """Schedulers that solve the same diffusion process, fixed by the betas (KarrasDiffusionSchedulers of diffusers without
 EDM): DDIM solves it too. Any other class stands for a model that was trained for something else."""
 
+_SPACINGS = ("leading", "linspace", "trailing")
 _MOST_TIMESTEPS = 100_000
 _LONGEST_SIDE = 4096
 
@@ -133,8 +134,8 @@ def unfit_scheduler(named: object, config: Mapping[str, Any]) -> Iterator[str]:
     Yields:
         Messages.
     """
-    classes = {named[-1] if isinstance(named, list) and named else named, config.get("_class_name")} - {None}
-    foreign = sorted(str(name) for name in classes if name not in SAME_PROCESS)
+    classes = (named[-1] if isinstance(named, list) and named else named, config.get("_class_name"))
+    foreign = sorted(str(name) for name in classes if name is not None and name not in SAME_PROCESS)
     if foreign:
         kind = _DISTILLED.get(foreign[0])
         why = (
@@ -161,6 +162,11 @@ def unfit_scheduler(named: object, config: Mapping[str, Any]) -> Iterator[str]:
         yield (
             "scheduler/scheduler_config.json: expected num_train_timesteps, a whole number up to "
             f"{_MOST_TIMESTEPS}, found {trained!r}; download the file again"
+        )
+    if config.get("timestep_spacing", "leading") not in _SPACINGS:
+        yield (
+            f"scheduler/scheduler_config.json: expected timestep_spacing {listing(_SPACINGS)}, found "
+            f"{config['timestep_spacing']!r}; download the file again"
         )
     if config.get("thresholding"):
         yield (

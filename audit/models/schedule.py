@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from audit.models.ddim import ReverseSchedule
 from audit.models.family import unfit_steps
-from audit.untrusted_model import UnfitModelError
+from audit.untrusted_model import UnfitModelError, reason_in_short
 
 if TYPE_CHECKING:
     from diffusers import DDIMScheduler
@@ -48,7 +48,7 @@ def load_scheduler(directory: Path, named: str) -> Any:  # noqa: ANN401 - any sc
     except Exception as error:
         raise UnfitModelError(
             f"scheduler/scheduler_config.json: expected a config that {named} can be built from, found one that fails "
-            f"({type(error).__name__}: {error}); download it again"
+            f"({reason_in_short(error)}); download it again"
         ) from error
 
 
@@ -63,6 +63,12 @@ def reverse_schedule(scheduler: DDIMScheduler, steps: int) -> ReverseSchedule:
     if problem is not None:
         raise UnfitModelError(f"sampling.steps: {problem}")
     kept = scheduler.alphas_cumprod  # ᾱ, shape (timesteps,)
+    trained = scheduler.config.num_train_timesteps
+    if tuple(kept.shape) != (trained,):
+        raise UnfitModelError(
+            f"scheduler/scheduler_config.json: expected trained_betas for each of {trained} timesteps, found "
+            f"{kept.numel()}; download it again"
+        )
     if not bool(((kept >= 0) & (kept <= 1)).all()) or bool((kept.diff() > 0).any()):
         raise UnfitModelError(
             "scheduler/scheduler_config.json: expected betas between 0 and 1, by which the signal fades from step to "

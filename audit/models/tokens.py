@@ -8,9 +8,11 @@ from typing import Any
 
 from audit.models.pipeline_files import PipelineConfigs, tokenizer_problem
 from audit.text_reader import TEXT_ENCODER, TextReader
-from audit.untrusted_model import UnfitModelError
+from audit.untrusted_model import UnfitModelError, reason_in_short
 
 _ADDED_BY_HAND = 5
+_FEWEST_TOKENS = 3
+"""The marks of beginning and end, and one word."""
 
 
 def load_tokenizer(directory: Path, positions: int, vocabulary: int) -> Any:  # noqa: ANN401 - a CLIPTokenizer
@@ -30,17 +32,18 @@ def load_tokenizer(directory: Path, positions: int, vocabulary: int) -> Any:  # 
         tokenizer = CLIPTokenizer.from_pretrained(directory / "tokenizer", local_files_only=True)
         tokenizer.model_max_length = max(0, min(int(tokenizer.model_max_length), positions))
         # As sampling calls it; without a token to pad with, for one, it fails.
-        ids = tokenizer(["a"], padding="max_length", max_length=tokenizer.model_max_length, truncation=True).input_ids[
-            0
-        ]
+        tokenizer(["a"], padding="max_length", max_length=tokenizer.model_max_length, truncation=True)
         known = tokenizer.get_vocab()
     except Exception as error:
         raise UnfitModelError(
-            f"tokenizer: expected a CLIP tokenizer, found one that cannot be used ({type(error).__name__}: {error}); "
-            "download it again"
+            f"tokenizer: expected a CLIP tokenizer, found one that cannot be used ({reason_in_short(error)}); download "
+            "it again"
         ) from error
-    if len(ids) < 3:
-        raise UnfitModelError(f"tokenizer: expected room for at least 3 tokens, found model_max_length {len(ids)}")
+    if tokenizer.model_max_length < _FEWEST_TOKENS:
+        raise UnfitModelError(
+            f"tokenizer: expected room for at least {_FEWEST_TOKENS} tokens, found model_max_length "
+            f"{tokenizer.model_max_length}; download it again"
+        )
     highest = max(known.values(), default=-1)
     if highest >= vocabulary:
         raise UnfitModelError(

@@ -1,6 +1,7 @@
-"""Means over prompts, whose intervals speak of prompts like those of the audit: in every sample prompts are drawn anew.
+"""Means over prompts; in every sample prompts are drawn anew.
 
-Of few prompts (``FEW_PROMPTS``) an interval speaks of these alone, and is to hold the mean over those of its sample.
+An interval is to hold the mean over the prompts of its own sample. Where there are enough prompts (``FEW_PROMPTS``),
+the one for prompts like these is to hold the mean over all that could have been drawn.
 
 *Alike*: every prompt has the same distribution. *Rendered*: each is an occupation of the rendered model. *Mixed*: half
 of the prompts are on target and half strongly off it. n is images per prompt.
@@ -9,19 +10,22 @@ of the prompts are on target and half strongly off it. n is images per prompt.
 from __future__ import annotations
 
 import itertools
+import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from audit.group_results import PromptSquares, prompt_mean
 from audit.measure.discrepancy import debiased_squares
-from audit.measure.discrepancy_changes import PairedSamples, discrepancy_changes
+from audit.measure.discrepancy_changes import PairedSamples, discrepancy_changes, span_of_changes
 from audit.measure.fairness import uniform
-from audit.measure.over_prompts import FEW_PROMPTS, change_over_prompts, mean_of_these_prompts, mean_over_prompts
+from audit.measure.over_prompts import change_like_these, like_these, mean_of_these_prompts
 from audit.measure.samples import Samples
 from audit.measure.share_changes import paired_share_difference_of_counts, paired_share_errors
+from audit.measure.span import CHANGE_OF_SHARE
 from audit.measure.within_prompts import dependence_within
-from audit.records import Estimate
+from audit.records import ChangeOverPrompts, Estimate, OverPrompts, PromptMean
 from benchmarks.coverage.settings import CONFIDENCE, TRUTHS, Setting, rendered_shares
 from benchmarks.coverage.tally import OURS, Tally, tallied
 
@@ -76,12 +80,6 @@ def _drawn(setting: Setting, samples: int) -> tuple[Floats, Ints]:
     return kinds[kind].reshape(samples, -1, groups), tables
 
 
-def _due(of_prompts: Floats, of_kinds: Floats) -> Floats:
-    """Return what each sample's interval is to hold, (samples,): a mean over its prompts where those are few."""
-    samples, prompts = of_prompts.shape
-    return of_prompts.mean(axis=1) if prompts < FEW_PROMPTS else np.full(samples, float(of_kinds.mean()))
-
-
 def _paired(tables: Ints) -> PairedSamples:
     """Return the pairs that tables (P, K, K) count."""
     before, after = (Samples.of_counts(tables.sum(axis=axis)) for axis in (2, 1))
@@ -105,41 +103,59 @@ def _over_prompts(setting: Setting, simulations: int) -> list[Tally]:
     old, new = (debiased_squares(samples, goal).reshape(shape) for samples in (pairs.before, pairs.after))
     goals = np.broadcast_to(np.asarray(goal), (m, setting.groups))
     each = (PromptSquares(pairs.before.at(np.arange(first, first + m)), goals) for first in range(0, len(tables), m))
-    means = [prompt_mean(one.values.tolist(), [0.0] * m, one.of_these_prompts(CONFIDENCE)) for one in each]
-    moves = discrepancy_changes(pairs, goal)
-    changes = [change_over_prompts(moves[first : first + m], CONFIDENCE) for first in range(0, len(tables), m)]
-    squares = _due(((shares - even) ** 2).sum(axis=2), ((kinds - even) ** 2).sum(axis=1))
-    moved = ((1 - MOVED) ** 2 - 1) * squares
+    means = [prompt_mean(one, np.zeros(m)) for one in each]
+    moves, span = discrepancy_changes(pairs, goal), span_of_changes(goals)
+    changes = [change_like_these(moves[first : first + m], span) for first in range(0, len(tables), m)]
+    squares = ((shares - even) ** 2).sum(axis=2).mean(axis=1), float(((kinds - even) ** 2).sum(axis=1).mean())
+    moved = (1 - MOVED) ** 2 - 1
     return [
-        tallied(
+        *_tallies(
             "discrepancy, root mean square over prompts",
             setting,
-            np.sqrt(squares),
-            {OURS: [(mean.low, mean.high) for mean in means]},
-            errors=old.mean(axis=1) - squares,
+            (np.sqrt(squares[0]), math.sqrt(squares[1])),
+            means,
+            errors=old.mean(axis=1) - squares[0],
         ),
-        tallied(
+        *_tallies(
             "change of the squared discrepancy, mean over prompts",
             setting,
-            moved,
-            {OURS: [(change.low, change.high) for change in changes]},
-            errors=(new - old).mean(axis=1) - moved,
+            (moved * squares[0], moved * squares[1]),
+            changes,
+            errors=(new - old).mean(axis=1) - moved * squares[0],
         ),
-        _shares_over_prompts(setting, _due(shares[:, :, 0], kinds[:, 0]), tables, shape),
+        *_shares_over_prompts(setting, (shares[:, :, 0].mean(axis=1), float(kinds[:, 0].mean())), tables, shape),
     ]
 
 
-def _shares_over_prompts(setting: Setting, shares: Floats, tables: Ints, shape: tuple[int, int]) -> Tally:
+def _tallies(
+    figure: str,
+    setting: Setting,
+    truths: tuple[Floats, float],
+    found: Sequence[PromptMean | OverPrompts | ChangeOverPrompts],
+    errors: Floats | None = None,
+) -> Iterator[Tally]:
+    """Yield how often intervals hold the mean over the sample's own prompts, and over all prompts like these."""
+    ends = [(one.low, one.high) for one in found]
+    yield tallied(figure, setting, truths[0], {OURS: ends}, errors=errors)
+    like_these = [one.like_these for one in found]
+    if like_these[0] is not None:
+        ends = [(one.low, one.high) for one in like_these if one is not None]
+        yield tallied(f"{figure} like these", setting, truths[1], {OURS: ends})
+
+
+def _shares_over_prompts(
+    setting: Setting, shares: tuple[Floats, float], tables: Ints, shape: tuple[int, int]
+) -> Iterator[Tally]:
     moved = [_share_change(table) for table in tables.tolist()]
     errors, freedom = paired_share_errors(tables)[:, 0].reshape(shape), [setting.n - 1] * shape[1]
     found = []
     for first, error in zip(range(0, len(tables), shape[1]), errors, strict=True):
         own = moved[first : first + shape[1]]
         values, ends = [one.value for one in own], [(one.low, one.high) for one in own]
-        these = mean_of_these_prompts(values, ends, CONFIDENCE, error, freedom)
-        found.append(mean_over_prompts(values, CONFIDENCE, these))
-    truth = MOVED * (1 / setting.groups - shares)
-    return tallied("change of a share, mean over prompts", setting, truth, {OURS: [(e.low, e.high) for e in found]})
+        these = CHANGE_OF_SHARE.held(mean_of_these_prompts(values, ends, CONFIDENCE, error, freedom))
+        found.append(like_these(these, values, CHANGE_OF_SHARE))
+    truths = MOVED * (1 / setting.groups - shares[0]), MOVED * (1 / setting.groups - shares[1])
+    return _tallies("change of a share, mean over prompts", setting, truths, found)
 
 
 def _share_change(table: list[list[int]]) -> Estimate:

@@ -81,27 +81,28 @@ def test_a_judge_that_hardly_tells_groups_apart_is_refused_with_its_condition_nu
             use([50, 50], matrix)
 
 
-@pytest.mark.parametrize(("positive", "n"), [(13, 50), (200, 500), (49, 50)])
-def test_the_interval_of_two_groups_has_a_closed_form(positive, n):
+@pytest.mark.parametrize(("positive", "n"), [(13, 50), (200, 500), (42, 50)])
+def test_the_ends_of_two_groups_solve_fieller_s_equation_with_exact_limits(positive, n):
     hits, misses, alarms, rejected = 170, 30, 20, 180
-    z = stats.norm.ppf(0.975)
-    p = (positive + z**2 / 2) / (n + z**2)
-    sensitivity, specificity = (hits + 1) / 202, (rejected + 1) / 202
-    share = (p + specificity - 1) / (sensitivity + specificity - 1)
-    inside = max(share, 0) ** 2 * sensitivity * (1 - sensitivity) / 202
-    outside = max(1 - share, 0) ** 2 * specificity * (1 - specificity) / 202
-    error = np.sqrt(p * (1 - p) / (n + z**2) + inside + outside) / (sensitivity + specificity - 1)
     matrix = ConfusionMatrix(("positive", "negative"), ((hits, misses), (alarms, rejected)))
-    found = corrected_interval([positive, n - positive], matrix)[0]
-    assert (found.low, found.high) == pytest.approx((min(1, share) - error * z, min(1, share + error * z)))
+    found = corrected_interval([positive, n - positive], matrix, 0.99)[0]
+
+    def limits(count, total):
+        ends = stats.binomtest(count, total).proportion_ci(0.99, method="exact")
+        return count / total - ends.low, ends.high - count / total
+
+    (p_down, p_up), (s_down, s_up), (f_down, f_up) = limits(positive, n), limits(hits, 200), limits(alarms, 200)
+    for share, sides in ((found.low, (p_down, s_up, f_up)), (found.high, (p_up, s_down, f_down))):
+        off = positive / n - share * hits / 200 - (1 - share) * alarms / 200
+        strayed = np.sqrt(sides[0] ** 2 + (share * sides[1]) ** 2 + ((1 - share) * sides[2]) ** 2)
+        assert abs(off) == pytest.approx(strayed) or (share == 1 and abs(off) <= strayed)
 
 
-def test_a_perfect_and_well_tested_judge_leaves_agresti_and_coull_s_interval():
-    counts, z = [30, 15, 5], stats.norm.ppf(0.975)
+def test_a_perfect_and_well_tested_judge_leaves_clopper_and_pearson_s_interval():
+    counts = [30, 15, 5]
     for count, found in zip(counts, corrected_interval(counts, matrix_of(np.eye(3), 10**8)), strict=True):
-        centre = (count + z**2 / 2) / (50 + z**2)
-        half_width = z * np.sqrt(centre * (1 - centre) / (50 + z**2))
-        assert (found.low, found.high) == pytest.approx((max(0, centre - half_width), centre + half_width), abs=1e-6)
+        exact = stats.binomtest(count, 50).proportion_ci(method="exact")
+        assert (found.low, found.high) == pytest.approx((exact.low, exact.high), abs=1e-6)
         assert (found.value, found.n) == (pytest.approx(count / 50), 50)
 
 

@@ -9,14 +9,15 @@ from scipy import stats
 from audit.group_results import PromptSquares
 from audit.measure.intervals import mean_interval
 from audit.measure.over_prompts import (
+    change_like_these,
     change_of_prompts_like_these,
     change_of_these_prompts,
-    change_over_prompts,
+    like_these,
     mean_of_prompts_like_these,
     mean_of_these_prompts,
-    mean_over_prompts,
 )
 from audit.measure.samples import Samples
+from audit.measure.span import SHARE, Span
 from audit.records import Change, Estimate
 
 EVEN = (0.5, 0.5)
@@ -110,17 +111,30 @@ def test_changes_that_are_certain_leave_no_doubt_and_no_division_by_zero(value, 
     assert (found.low, found.high, found.p_value) == (value, value, p_value)
 
 
-def test_few_prompts_are_no_sample_of_others():
-    changes = [change(value, value - 0.1, value + 0.1) for value in (0.1, 0.4, 0.2, 0.3, 0.1, 0.5, 0.2)]
-    assert change_over_prompts(changes) == change_of_these_prompts(changes)
-    assert change_over_prompts([*changes, changes[0]]) == change_of_prompts_like_these([*changes, changes[0]])
-    values, these = [0.1, 0.4], Estimate(0.25, 0.2, 0.3, 2)
-    assert mean_over_prompts(values, these=these) == these
-    assert mean_over_prompts(values) == mean_interval(values)
+def test_every_figure_is_of_these_prompts_and_few_of_them_are_no_sample_of_others():
+    # Seven occupations were .627 [.603, .651] and eight .595 [.378, .707]: one more occupation turned a verdict.
+    seven = [change(value, value - 0.1, value + 0.1) for value in (0.1, 0.4, 0.2, 0.3, 0.1, 0.5, 0.2)]
+    eight, span = [*seven, seven[0]], Span(-1, 1)
+    for changes in (seven, eight):
+        found, these = change_like_these(changes, span), change_of_these_prompts(changes)
+        assert (found.low, found.high, found.p_value) == (these.low, these.high, these.p_value)
+    assert change_like_these(seven, span).like_these is None
+    others, found = change_of_prompts_like_these(eight), change_like_these(eight, span)
+    assert (found.like_these.low, found.like_these.high) == (others.low, others.high)
+    assert found.like_these.high - found.like_these.low > found.high - found.low
+
+
+def test_an_interval_keeps_within_what_its_figure_can_be():
+    values = [0.9, 0.95, 1.0, 0.98, 0.97, 0.99, 1.0, 1.0]
+    found = like_these(Estimate(0.97, 0.9, 1.0, 8), values, SHARE)
+    assert (found.value, found.low, found.high) == (0.97, 0.9, 1.0)
+    assert 0 <= found.like_these.low <= 0.9 < found.like_these.high == 1
+    below = Span(0.0, 0.5).held(Estimate(-0.01, -0.3, 0.7, 4))
+    assert (below.low, below.high) == (-0.01, 0.5)  # an estimate without bias, below 0 by chance
 
 
 def test_what_is_no_mean_over_prompts_is_refused():
-    for function in (mean_over_prompts, lambda values: mean_of_these_prompts(values, [(0, 1)] * len(values))):
+    for function in (mean_of_prompts_like_these, lambda values: mean_of_these_prompts(values, [(0, 1)] * len(values))):
         with pytest.raises(ValueError, match="at least 2 values"):
             function([0.2])
         with pytest.raises(ValueError, match="finite"):

@@ -10,11 +10,13 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from audit.config.file import read_config
 from audit.measure.intervals import share_estimate
 from audit.records import Prompt
 from audit.work import Work
 from ray_jobs.cli import app
 from ray_jobs.exit_codes import ExitCode, exit_code
+from ray_jobs.options import overrides_of
 from ray_jobs.terminal import outcome_as_data, show_outcome, show_work
 
 HEAVY = (
@@ -46,6 +48,32 @@ def config_file(tmp_path, audit):
         return path
 
     return write
+
+
+@pytest.mark.parametrize(
+    "name", ["lenses", "mlartifacts", "mlflow.db", "schedule", "..", "a b", "a%20b", "-x", "a/b", "x" * 101]
+)
+def test_a_run_s_name_is_none_that_means_something_else(config_file, name):
+    answer = call("run", config_file(), f"--run-id={name}")
+    assert answer.exit_code == ExitCode.USAGE
+    assert "expected" in answer.output
+
+
+@pytest.mark.parametrize("name", ["a%20b?#", "e\u0301\U0001f600", "-x", "[x]: {y} & *z '\""])
+def test_an_output_of_the_command_line_is_taken_as_it_is(config_file, name, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    answer = call("validate", config_file(), f"--output={name}")
+    assert answer.exit_code == ExitCode.PASS, answer.output
+    [override] = overrides_of(None, name)
+    assert read_config(config_file(), [override]).output == name
+
+
+def test_the_file_s_name_does_not_act_on_the_terminal(config_file):
+    path = config_file()
+    renamed = path.rename(path.with_name("a%20\x1b[2J\u202eb?.yaml"))
+    answer = call("validate", renamed)
+    assert answer.exit_code == ExitCode.PASS
+    assert answer.output.startswith(r"a%20\x1b[2J\u202eb?.yaml is valid")
 
 
 @pytest.fixture

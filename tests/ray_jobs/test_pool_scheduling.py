@@ -157,14 +157,14 @@ def test_an_error_of_the_task_is_told_once_and_never_tried_again(cluster):
 
 
 def test_a_failed_start_is_told_each_time_and_then_the_pool_gives_up(cluster):
-    wrong = RayTaskError("nap", "trace", ValueError("no weights"))
-    wrong.cause = ValueError("no weights")
+    wrong = RayTaskError("nap", "trace", OSError("no weights"))
+    wrong.cause = OSError("no weights")
     outcomes = run_on_pool(
         lambda _number: cluster.start(1, wrong), [Nap(0)], size=1, submit=nap, error_budget=ErrorBudget(0)
     )
     told = [(fault.task, fault.attempt, fault.given_up) for fault in (next(outcomes), next(outcomes), next(outcomes))]
     assert told == [(None, 1, False), (None, 2, False), (None, 3, True)]
-    with pytest.raises(PoolError, match="each of 1 failed 3 times, last with ValueError: no weights"):
+    with pytest.raises(PoolError, match="each of 1 failed 3 times, last with OSError: no weights"):
         next(outcomes)
 
 
@@ -177,7 +177,7 @@ def test_a_start_that_is_refused_is_told_once_and_tried_on_no_other_machine(clus
     )
     fault = next(outcomes)
     assert (fault.kind, fault.given_up, fault.reason) == (
-        FaultKind.REFUSED, True, "a.pt: found 9 outputs instead of 18"
+        FaultKind.REFUSED, True, "UnfitModelError: a.pt: found 9 outputs instead of 18"
     )  # fmt: skip
     with pytest.raises(RefusedError, match="found 9 outputs instead of 18"):
         next(outcomes)

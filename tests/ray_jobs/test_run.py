@@ -16,6 +16,7 @@ import pytest
 from audit.calibration.bundle import bundle_of
 from audit.config.sections import ModelConfig
 from audit.config.settings import AuditConfig
+from audit.place import sqlite_file
 from audit.store import AUDIT, FAILURES, PROGRESS, PROVENANCE, RESULTS, RunConflictError, RunDirectory
 from ray_jobs.exit_codes import ExitCode
 from ray_jobs.failures import code_of
@@ -100,6 +101,18 @@ def test_the_same_audit_again_computes_nothing_and_finds_the_same(whole):
     assert again.run_path == outcome.run_path
     assert shard_times(outcome.run_path) == times
     assert results(again) == rows
+
+
+def test_an_output_of_any_name_holds_the_run_and_its_tracking(make_audit, cluster, tmp_path):
+    output = tmp_path / "a%20b?mode=ro#" / "-[x]{y} '\"$HOME\u0301\U0001f600."
+    prompts = {"occupations": ["doctor"], "images_per_prompt": 4}
+    config = make_audit(tmp_path, prompts=prompts, tracking={"enabled": True}, output=str(output))
+    outcome = run_audit(config)
+    assert outcome.complete
+    assert sqlite_file(outcome.tracking_url.partition("#")[0]) is not None
+    assert read_outbox(RunDirectory(outcome.run_path)).left == ()
+    assert sorted(path.name for path in output.iterdir()) == ["mlartifacts", "mlflow.db", outcome.run_path.name]
+    assert [path.name for path in tmp_path.iterdir()] == ["a%20b?mode=ro#"]
 
 
 def test_a_tracking_server_that_says_nothing_changes_no_result(whole, caplog):

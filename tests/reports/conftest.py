@@ -24,7 +24,9 @@ from audit.records import (
     Estimate,
     FeatureFinding,
     JudgeAgreement,
+    LikeThese,
     Measurement,
+    OverPrompts,
     QualityResult,
     SecondView,
     Verdict,
@@ -108,7 +110,7 @@ def quality_of(arms):
     rows = []
     for arm in arms:
         edited = arm != BASELINE
-        shown = share_estimate(1011 if edited else 1020, 1024)
+        shown = OverPrompts(**asdict(share_estimate(1011 if edited else 1020, 1024)), like_these=LikeThese(0.97, 0.995))
         rows.append(
             QualityResult(
                 arm,

@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -25,6 +26,7 @@ from reports.model_card import to_model_card
 from reports.pictures import Pictures, read_pictures
 
 PROMPTS = 2
+VERSION_2 = Path(__file__).with_name("audit_v2.json")
 HOSTILE_VALUES = (
     None, True, -1, 0, 0.5, 1e300, -1e-300, 10**18, "x", "", "9" * 30, "\x1b[2J", "<script>", "../../x",
     [], [1], {}, {"a": 1}, [[]],
@@ -69,8 +71,9 @@ def report_of(run):
     ("text", "message"),
     [
         ("[" * 100_000, "found hundreds of levels of nesting"),
-        ("{}", "schema version None, expected 2 or 1"),
-        ('{"schema_version": 2}', "expected what audit.schema.json describes, found"),
+        ("{}", "schema version None, expected 3 or older"),
+        ('{"schema_version": 3}', "expected what audit.schema.json describes, found"),
+        ('{"schema_version": 2}', "expected a result, found none (KeyError('results'))"),
         ('{"schema_version": 1}', "expected a result, found none (KeyError('results'))"),
         ('{"schema_version": 1, "results": 3}', "expected a result, found none"),
         ("\x00", "found no JSON"),
@@ -90,10 +93,12 @@ def test_control_characters_of_a_result_do_not_reach_the_terminal(run, small):
 
 
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.parametrize("old", [False, True])
 @given(data=st.data())
-def test_any_damage_gives_a_report_or_a_message(run, small, data):
-    damaged = copy.deepcopy(small)
-    *way, last = data.draw(st.sampled_from([place for place in places(small) if place]))
+def test_any_damage_gives_a_report_or_a_message(run, small, old, data):
+    whole = json.loads(VERSION_2.read_text()) if old else small
+    damaged = copy.deepcopy(whole)
+    *way, last = data.draw(st.sampled_from([place for place in places(whole) if place]))
     holder = damaged
     for step in way:
         holder = holder[step]
@@ -106,6 +111,13 @@ def test_any_damage_gives_a_report_or_a_message(run, small, data):
     with contextlib.suppress(UnreadableRunError):  # any other exception is what this test is after
         write_report(run.path)
     assert not run.file("report.html").exists() or run.file("report.html").stat().st_size < 5_000_000
+
+
+def test_an_old_file_that_names_thousands_of_groups_takes_no_memory(run):
+    data = json.loads(VERSION_2.read_text())
+    data["results"][0]["shares"] = {str(number): {"value": 0.0, "low": 0.0, "high": 0.1} for number in range(100_000)}
+    run.write_json(AUDIT, data)
+    assert "expected at most 100 groups of an attribute, found 100000" in report_of(run).stderr
 
 
 def test_no_picture_from_outside_gets_into_a_report(run, small, tmp_path):

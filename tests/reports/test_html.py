@@ -15,10 +15,11 @@ from audit.records import BASELINE, Change, Estimate, ImageKey, Measurement, Two
 from audit.redaction import redact
 from ray_jobs.terminal import show_outcome
 from reports.export import from_json, to_json
+from reports.headline import headline
 from reports.html import kept_pictures, render, write_report
 from reports.markdown import to_markdown
 from reports.pictures import Pictures, fit
-from reports.story import figure_text, headline, mean_discrepancy, number, status_gaps, story_of
+from reports.story import figure_text, mean_discrepancy, number, status_gaps, story_of
 
 HOSTILE = "<script>alert(1)</script>"
 NONE = Pictures({}, {})

@@ -5,8 +5,7 @@ from statistics import fmean
 
 import pytest
 
-from audit.measure.group_measures import MEASURES
-from audit.measure.over_prompts import mean_over_prompts
+from audit.measure.group_measures import MEASURES, mean_measure
 from reports.measure_tables import caveats, measures_by_occupation, measures_table
 from reports.story import interval, number, story_of
 
@@ -25,12 +24,14 @@ def test_each_measure_is_averaged_over_occupations_beside_ideal_and_chance(story
     assert [row[0].lower() for row in table.rows] == [m.label.lower() for m in MEASURES.values()]
     found = next(row for row in table.rows if row[0].startswith("Total variation"))
     each = [of(story, prompt, "baseline", "total_variation") for prompt in story.prompts]
-    mean = mean_over_prompts([measure.value for measure in each])
+    mean = mean_measure("total_variation", each, [(0.5, 0.5)] * len(each))
+    beside = f"prompts like these\N{NO-BREAK SPACE}{interval(mean.like_these.low, mean.like_these.high)}"
     assert found[1:4] == (
         "0.00",
         number(fmean(measure.expected_at_target for measure in each)),
-        f"{number(mean.value)} {interval(mean.low, mean.high)}",
+        f"{number(mean.value)} {interval(mean.low, mean.high)}, {beside}",
     )
+    assert "intervals about these prompts" in table.caption
 
 
 def test_opposite_skews_cancel_in_the_pool_and_not_in_the_mean(story):

@@ -6,11 +6,12 @@ import pytest
 
 from audit.records import TargetSource
 from reports.export import from_json, to_json
+from reports.headline import standing_out
 from reports.html import render
 from reports.markdown import to_markdown
 from reports.model_card import to_model_card
 from reports.pictures import Pictures
-from reports.story import most_skewed, story_of
+from reports.story import story_of
 from reports.targets import CAUTION, common_target, target_lines
 
 SOURCE = TargetSource("csv", "labour.csv", "0123456789abcdef", ("invented: publisher, table, year",))
@@ -49,7 +50,7 @@ def test_no_word_says_that_a_model_made_a_difference_larger(held):
 
 def test_skew_is_counted_from_the_occupations_own_target(result, held):
     attribute = story_of(result).attributes[0]
-    first = [most_skewed(story_of(answer), attribute, "baseline")[0] for answer in (result, held)]
+    first = [standing_out(story_of(answer), attribute, "baseline")[0] for answer in (result, held)]
     assert (first[0][1], first[1]) == ("male", ("nurse", "female"))
     assert common_target(story_of(result), attribute) == {"female": 0.5, "male": 0.5}
     assert common_target(story_of(held), attribute) is None

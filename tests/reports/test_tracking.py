@@ -2,10 +2,14 @@
 
 import os
 import shutil
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from audit.place import sqlite_uri
 from audit.records import BASELINE
 from audit.store import REPORT
 from reports.html import write_report
@@ -67,6 +71,25 @@ def test_parent_arms_metrics_and_artifacts_read_back(client, log, result, finish
     artifacts = {item.path: item.file_size for item in client.list_artifacts(tracked.run_id)}
     assert set(artifacts) == {"audit.json", "results.parquet", "report.html"}
     assert artifacts["report.html"] == finished_run.file(REPORT).stat().st_size
+
+
+AWKWARD = Path(
+    "a%20b", "100%", "x?mode=ro#frag&y=1", "-p+q:r;s,'t\"", "e\u0301 \U0001f600", "*[x]{y}~", "$HOME", "\\ ."
+)
+
+
+def test_a_database_in_a_directory_of_any_name_takes_the_audit(result, store_finished, migrated_database, tmp_path):
+    directory = tmp_path / AWKWARD
+    run = store_finished(result, directory)
+    shutil.copy(migrated_database, directory / "mlflow.db")
+    uri = sqlite_uri(directory / "mlflow.db")
+    tracked = log_audit(run, uri=uri, experiment=EXPERIMENT).tracked
+    with closing(sqlite3.connect(directory / "mlflow.db")) as database:
+        assert database.execute("select count(*) from runs").fetchone() == (1 + len(tracked.child_run_ids),)
+    artifacts = mlflow.MlflowClient(tracking_uri=uri).list_artifacts(tracked.run_id)
+    assert {item.path for item in artifacts} == {"audit.json", "results.parquet", "report.html"}
+    assert {path.name for path in directory.iterdir()} == {"mlflow.db", "mlartifacts", result.run_id}
+    assert [path.name for path in tmp_path.iterdir()] == [AWKWARD.parts[0]]
 
 
 def test_every_arm_is_a_child_with_comparable_metrics(client, log, result, finished_run):
