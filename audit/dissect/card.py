@@ -65,9 +65,9 @@ def _strengths(plain: Mapping[str, Any]) -> Iterator[str]:
         poor = [found for found in every if found.control == "none"]
         yield from ("", f"## Strengths for {attribute.replace('_', ' ')}", "")
         yield (
-            f"Strength: share that shows the group it is steered to / largest share that changed otherwise. *no*: not "
-            f"controllable here, under {CONTROLLED_FROM:.0%} show the group. *in part*: under {SUFFICIENT:.0%}. "
-            f"Not controllable: {len(poor)} of {len(every)}."
+            "Strength: share that shows the group it is steered to / largest share that changed otherwise. *no*: not "
+            f"controllable here, under {100 * CONTROLLED_FROM:.0f} % show the group. *in part*: under "
+            f"{100 * SUFFICIENT:.0f} %. Not controllable: {len(poor)} of {len(every)}."
         )
         yield from ("", f"| prompt | {' | '.join(groups)} |", "| --- " * (1 + len(groups)) + "|")
         for prompt, by_group in prompts.items():

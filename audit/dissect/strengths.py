@@ -19,8 +19,8 @@ SUFFICIENT = 0.92
 CONTROLLED_FROM = 0.5
 """Mean probability of the assigned group below which an edit does not control a prompt: most images show another."""
 UNTELLABLE = 0.1
-"""Difference of worth that a dozen trial images cannot tell: within it, an edit that suffices goes before a weaker one
-that does not."""
+"""Difference that a dozen trial images cannot tell. An edit that brings no more of them to their group is not made, and
+of two whose worth differs by no more, one that suffices goes before a weaker one that does not."""
 PATIENCE = 2
 """Rungs in a row that may fail to be worth more than a weaker one before the search of a group ends."""
 
@@ -110,7 +110,9 @@ def is_finished(tried: Sequence[Tried], budget: float) -> bool:
 
 
 def choose_strength(tried: Sequence[Tried], budget: float) -> GroupStrength:
-    """Hand out what was drawn and is worth most; of equals the weakest, and one that suffices if it is worth as much.
+    """Hand out what was drawn and is worth most; 0 where that has no effect that trial images can tell.
+
+    Of equals the weakest, and one that suffices before one that does not if trial images cannot tell their worth apart.
 
     Going from one strength to the next is worth it while the share of images that show their group grows by more than
     ``1 / budget`` times the share in which anything else changes.
@@ -119,9 +121,11 @@ def choose_strength(tried: Sequence[Tried], budget: float) -> GroupStrength:
         tried: What was drawn, from weak to strong, strength 0 first.
         budget: Images that may change otherwise for each that is brought to its group.
     """
-    best = max(tried, key=lambda rung: rung.worth(budget))
+    unedited, best = tried[0], max(tried, key=lambda rung: rung.worth(budget))
+    if best.shown - unedited.shown <= UNTELLABLE:
+        best = unedited
     enough = next((rung for rung in tried if rung.shown >= SUFFICIENT), best)
-    if enough.worth(budget) >= max(best.worth(budget) - UNTELLABLE, tried[0].worth(budget)):
+    if enough.worth(budget) >= max(best.worth(budget) - UNTELLABLE, unedited.worth(budget)):
         best = enough
     return GroupStrength(best.strength, "searched", tuple(tried))
 

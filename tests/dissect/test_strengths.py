@@ -35,6 +35,11 @@ def test_what_is_handed_out_was_drawn():
             assert found.drawn in AGE[:drawn]
 
 
+def test_an_edit_whose_effect_trial_images_cannot_tell_is_not_made():
+    assert choose_strength(rungs((0.0, 0.2, 0.0), (0.5, 0.24, 0.0), (1.0, 0.29, 0.0)), 1.0).strength == 0.0
+    assert choose_strength(rungs((0.0, 0.67, 0.0), (0.5, 0.91, 0.17)), 1.0).strength == 0.5
+
+
 def test_of_equals_the_weakest_is_handed_out():
     assert choose_strength(rungs((0.0, 0.5, 0.0), (0.5, 0.5, 0.0), (1.0, 0.5, 0.0)), 1.0).strength == 0.0
 
