@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from audit.group_results import PromptSquares, discrepancies, prompt_mean
+from audit.measure.all_images import departure_p_values
 from audit.measure.bounds import discrepancy_bounds, share_bounds
 from audit.measure.fairness import uniform
 from audit.measure.multiplicity import benjamini_hochberg
@@ -66,8 +67,9 @@ def _count_again(rows: Sequence[Row]) -> tuple[Row | None, Row | None]:
     if not measured:
         return None, None
     labels, targets = Samples.of_counts([*map(_counts, measured)]), np.array([*map(_target, measured)])
-    for row, found in zip(measured, discrepancies(labels, soft, targets), strict=True):
-        row["fairness_discrepancy"] = asdict(found)
+    departures = departure_p_values(labels.counts.astype(np.int64), np.array([*map(_unknown, measured)]), targets, None)
+    for row, found, departure in zip(measured, discrepancies(labels, soft, targets), departures.tolist(), strict=True):
+        row |= {"fairness_discrepancy": asdict(found), "p_departure": departure}
     farthest = worst(labels, targets)
     prompt = measured[farthest.place].get("prompt_id")
     named = WorstPrompt(str(prompt), farthest.value, farthest.low, farthest.high, farthest.n, len(measured))
@@ -80,6 +82,11 @@ def _counts(row: Mapping[str, Any]) -> list[int]:
     return [round(share["value"] * row["n"]) for share in row["shares"].values()]
 
 
+def _unknown(row: Mapping[str, Any]) -> int:
+    """Return the images without a group, which could explain a departure."""
+    return int(sum(row["statuses"].values())) - int(row["n"])
+
+
 def _target(row: Mapping[str, Any]) -> tuple[float, ...]:
     named = row.get("target")
     return tuple(named[group] for group in row["shares"]) if named else uniform(len(row["shares"]))
@@ -88,11 +95,11 @@ def _target(row: Mapping[str, Any]) -> tuple[float, ...]:
 def _adjust(rows: Sequence[Row]) -> None:
     """Adjust the p-values of each arm together."""
     for arm in dict.fromkeys(row["arm"] for row in rows):
-        found = [row["fairness_discrepancy"] for row in rows if row["arm"] == arm and row["fairness_discrepancy"]]
+        found = [row for row in rows if row["arm"] == arm and row["fairness_discrepancy"]]
         if found:
-            adjusted = benjamini_hochberg([one["p_parity"] for one in found])
-            for one, p_value in zip(found, adjusted.tolist(), strict=True):
-                one["p_adjusted"] = p_value
+            adjusted = benjamini_hochberg([row["p_departure"] for row in found])
+            for row, p_value in zip(found, adjusted.tolist(), strict=True):
+                row["fairness_discrepancy"]["p_adjusted"] = p_value
 
 
 def _verdict(row: Mapping[str, Any]) -> Row:

@@ -57,7 +57,7 @@ def test_a_called_change_is_one_alert_that_names_the_clearest_figure():
     assert (alert.kind, alert.before, alert.after) == ("change", "weekly-1", "2 figures changed")
     assert alert.subject == "share of female (gender) of nurse, baseline"
     assert "2 of 40 figures" in alert.message
-    assert "0.9 before, 0.1 now" in alert.message
+    assert "0.900 before, 0.100 now" in alert.message
 
 
 def test_the_same_slot_looked_at_twice_is_told_once(tmp_path):

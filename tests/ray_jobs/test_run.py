@@ -104,14 +104,18 @@ def test_the_same_audit_again_computes_nothing_and_finds_the_same(whole):
 
 
 def test_an_output_of_any_name_holds_the_run_and_its_tracking(make_audit, cluster, tmp_path):
-    output = tmp_path / "a%20b?mode=ro#" / "-[x]{y} '\"$HOME\u0301\U0001f600."
+    place = tmp_path / "a%20b?mode=ro#" / "-[x]{y} '\"$HOME\u0301\U0001f600."
     prompts = {"occupations": ["doctor"], "images_per_prompt": 4}
-    config = make_audit(tmp_path, prompts=prompts, tracking={"enabled": True}, output=str(output))
+    config = make_audit(place, prompts=prompts, tracking={"enabled": True})
     outcome = run_audit(config)
     assert outcome.complete
     assert sqlite_file(outcome.tracking_url.partition("#")[0]) is not None
     assert read_outbox(RunDirectory(outcome.run_path)).left == ()
-    assert sorted(path.name for path in output.iterdir()) == ["mlartifacts", "mlflow.db", outcome.run_path.name]
+    assert sorted(path.name for path in (place / "runs").iterdir()) == [
+        "mlartifacts",
+        "mlflow.db",
+        outcome.run_path.name,
+    ]
     assert [path.name for path in tmp_path.iterdir()] == ["a%20b?mode=ro#"]
 
 
