@@ -81,7 +81,7 @@ def test_kubernetes_needs_an_image_and_systemd_does_not(config_file, tmp_path):
         "schedule", "manifests", config_file(), *WEEKLY, "--kind", "systemd", "--output", tmp_path / "out", "--json"
     )
     assert answer.exit_code == 0
-    assert [path.rpartition(".")[2] for path in json.loads(answer.output)["files"]] == ["service", "timer"]
+    assert [path.rpartition(".")[2] for path in json.loads(answer.stdout)["files"]] == ["service", "timer"]
 
 
 def test_all_kinds_are_written_apart(config_file, tmp_path):
