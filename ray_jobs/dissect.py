@@ -30,7 +30,7 @@ from audit.dissect.settings import (
     lens_settings,
     needs_lens,
 )
-from audit.dissect.strengths import GroupStrength, Strengths, Tried, choose_strength, strengths_as_data
+from audit.dissect.strengths import GroupStrength, Strengths, Tried, choose_strengths, strengths_as_data
 from audit.folder_copy import folder_on_disk, folder_to_fill, move_folder
 from audit.models.source import model_fingerprint
 from audit.place import Place, place_of
@@ -103,7 +103,7 @@ class LensAnswer:
 
     def strengths(self, budget: float) -> dict[str, GroupStrength]:
         """Choose each group's strength among those that were drawn."""
-        return {group: choose_strength(rungs, budget) for group, rungs in self.tried.items()}
+        return choose_strengths(self.tried, budget)
 
 
 class LensWorker:

@@ -6,7 +6,7 @@ Nothing here loads a network: a driver chooses strengths from the answers of its
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 Control = Literal["full", "partial", "none"]
@@ -128,6 +128,25 @@ def choose_strength(tried: Sequence[Tried], budget: float) -> GroupStrength:
     if enough.worth(budget) >= max(best.worth(budget) - UNTELLABLE, unedited.worth(budget)):
         best = enough
     return GroupStrength(best.strength, "searched", tuple(tried))
+
+
+def choose_strengths(tried: Mapping[str, Sequence[Tried]], budget: float) -> dict[str, GroupStrength]:
+    """Choose the strength of every group of one prompt.
+
+    Where a group cannot be controlled, nothing is steered to the groups that the unedited images show in more than an
+    even share: an image that is brought to them is one that the others lack, and the shares would go further apart.
+
+    Args:
+        tried: Group → what was drawn, from weak to strong, strength 0 first.
+        budget: Images that may change otherwise for each that is brought to its group.
+    """
+    chosen = {group: choose_strength(rungs, budget) for group, rungs in tried.items()}
+    if all(found.control != "none" for found in chosen.values()):
+        return chosen
+    return {
+        group: replace(found, strength=0.0) if found.tried[0].shown > 1 / len(tried) else found
+        for group, found in chosen.items()
+    }
 
 
 def strengths_as_data(strengths: Mapping[str, Mapping[str, Mapping[str, GroupStrength]]]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from audit.dissect.strengths import (
     GroupStrength,
     Tried,
     choose_strength,
+    choose_strengths,
     is_finished,
     strengths_as_data,
     strengths_of_data,
@@ -51,6 +52,21 @@ def test_an_edit_that_suffices_goes_before_a_weaker_one_that_trial_images_cannot
     assert choose_strength(dear, 1.0).strength == 0.5
     worthless = rungs((0.0, 0.3, 0.0), (0.5, 0.95, 0.7))
     assert choose_strength(worthless, 1.0).strength == 0.0
+
+
+def test_nothing_is_steered_to_a_group_in_excess_where_another_cannot_be_controlled():
+    tones = {
+        "light": rungs((0.0, 0.69, 0.0), (1.5, 1.0, 0.1)),
+        "tan": rungs((0.0, 0.1, 0.0), (1.5, 0.6, 0.1)),
+        "dark": rungs((0.0, 0.0, 0.0), (1.5, 0.0, 0.2)),
+    }
+    assert {g: found.strength for g, found in choose_strengths(tones, 1.0).items()} == {
+        "light": 0,
+        "tan": 1.5,
+        "dark": 0,
+    }
+    tones["dark"] = rungs((0.0, 0.0, 0.0), (1.5, 0.95, 0.2))
+    assert {found.strength for found in choose_strengths(tones, 1.0).values()} == {1.5}
 
 
 def test_lost_faces_are_side_effects_too():
