@@ -6,7 +6,7 @@ import multiprocessing
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 
-from benchmarks.coverage import changes, corrected, discrepancy, measures, prompts, quality, shares, tables
+from benchmarks.coverage import audits, changes, corrected, discrepancy, measures, prompts, quality, shares, tables
 from benchmarks.coverage.cells import Cells, Job
 from benchmarks.coverage.tally import Tally
 
@@ -19,6 +19,7 @@ FAMILIES = {
     "measures": measures,
     "tables": tables,
     "quality": quality,
+    "audits": audits,
 }
 
 
