@@ -11,9 +11,8 @@ from audit.arm_rows import ArmRows, Floats
 from audit.measure import fairness
 from audit.measure.attribute_shift import pair_tables, shift_matrix
 from audit.measure.bounds import missing_differs_in_pairs
-from audit.measure.discrepancy import debiased_squares
 from audit.measure.discrepancy_changes import PairedSamples, discrepancy_changes
-from audit.measure.over_prompts import change_over_prompts, mean_over_prompts
+from audit.measure.over_prompts import change_over_prompts, mean_of_these_prompts, mean_over_prompts
 from audit.measure.share_changes import paired_share_difference_of_counts, paired_share_errors
 from audit.records import Attribute, AttributeShift, Estimate, GroupChange, MissingDifference
 from audit.targets import Targets, target_of
@@ -38,52 +37,57 @@ def _attribute_changes(
     baseline: ArmRows, arm: ArmRows, attribute: Attribute, targets: Targets
 ) -> Iterator[GroupChange]:
     prompts, numbers = list(baseline.prompts), baseline.prompt_numbers()
-    both = baseline.known() & arm.known()
+    both = baseline.known(attribute.name) & arm.known(attribute.name)
     measured = np.flatnonzero(np.bincount(numbers[both], minlength=len(prompts)) >= LEAST_PAIRS)
     if not measured.size:
         return
     kept = both & np.isin(numbers, measured)
     owners = np.searchsorted(measured, numbers[kept])
-    before, after = (rows.probabilities[attribute.name][kept] for rows in (baseline, arm))
+    first, second = (rows.codes(attribute.name)[kept] for rows in (baseline, arm))
+    before, after = (np.eye(len(attribute.groups))[codes] for codes in (first, second))
     strata = arm.stratum_codes()
     pairs = PairedSamples.of(before, after, owners, len(measured), (None, None if strata is None else strata[kept]))
     goals = np.array([target_of(targets, prompts[place], attribute) for place in measured.tolist()])
     moved = discrepancy_changes(pairs, goals)
-    first, second = (rows.codes(attribute.name)[kept] for rows in (baseline, arm))
     tables = pair_tables(first, second, owners, len(measured), len(attribute.groups))[:, :-1, :-1]
-    for place, table, squared in zip(measured.tolist(), tables, moved, strict=True):
-        shares = dict(zip(attribute.groups, _share_changes(table), strict=True))
-        yield GroupChange(prompts[place], arm.arm, attribute.name, int(table.sum()), shares, squared)
-    if len(measured) > 1:
-        errors = [squared.standard_error for squared in moved]
-        yield _mean_change(pairs, tables, arm.arm, attribute, goals, errors)
+    each = [
+        GroupChange(prompts[place], arm.arm, attribute.name, int(table.sum()), shares, squared)
+        for place, table, shares, squared in zip(
+            measured.tolist(), tables, _share_changes(tables, attribute), moved, strict=True
+        )
+    ]
+    yield from each
+    if len(each) > 1:
+        yield _mean_change(each, tables, attribute)
 
 
-def _share_changes(table: Ints) -> Iterator[Estimate]:
-    """Return the change of each group's share from a prompt's pairs of groups, shape (K, K)."""
-    n, first, second = int(table.sum()), table.sum(axis=1).tolist(), table.sum(axis=0).tolist()
-    for stayed, before, after in zip(table.diagonal().tolist(), first, second, strict=True):
-        yield paired_share_difference_of_counts(stayed, after - stayed, before - stayed, n)
+def _share_changes(tables: Ints, attribute: Attribute) -> Iterator[dict[str, Estimate]]:
+    """Yield the change of each group's share in every prompt, from its pairs of groups (P, K, K)."""
+    for table in tables:
+        n, first, second = int(table.sum()), table.sum(axis=1).tolist(), table.sum(axis=0).tolist()
+        columns = zip(attribute.groups, table.diagonal().tolist(), first, second, strict=True)
+        yield {
+            group: paired_share_difference_of_counts(stayed, after - stayed, before - stayed, n)
+            for group, stayed, before, after in columns
+        }
 
 
-def _mean_change(
-    pairs: PairedSamples, tables: Ints, arm: str, attribute: Attribute, goals: Floats, errors: Sequence[float]
-) -> GroupChange:
+def _mean_change(each: Sequence[GroupChange], tables: Ints, attribute: Attribute) -> GroupChange:
     """Average over prompts, each counted once; the intervals are those over prompts."""
-    moved = (tables.sum(axis=1) - tables.sum(axis=2)) / tables.sum(axis=(1, 2))[:, None]
-    of_shares = paired_share_errors(tables)
-    shares = {
-        group: mean_over_prompts(moved[:, code], errors=of_shares[:, code])
-        for code, group in enumerate(attribute.groups)
-    }
-    old, new = debiased_squares(pairs.before, goals), debiased_squares(pairs.after, goals)
-    squared = change_over_prompts(old, new, errors=errors)
-    return GroupChange(None, arm, attribute.name, len(tables), shares, squared)
+    errors, freedom = paired_share_errors(tables), tables.sum(axis=(1, 2)) - 1
+    shares = {}
+    for code, group in enumerate(attribute.groups):
+        own = [change.shares[group] for change in each]
+        values, ends = [one.value for one in own], [(one.low, one.high) for one in own]
+        these = mean_of_these_prompts(values, ends, errors=errors[:, code], freedom=freedom)
+        shares[group] = mean_over_prompts(values, these=these)
+    squared = change_over_prompts([change.squared for change in each])
+    return GroupChange(None, each[0].arm, attribute.name, len(each), shares, squared)
 
 
 def missing_difference(baseline: ArmRows, arm: ArmRows) -> MissingDifference:
-    """Compare the shares of unclassified images."""
-    return missing_differs_in_pairs(~baseline.known(), ~arm.known())
+    """Compare the shares of images without a group of some attribute."""
+    return missing_differs_in_pairs(~baseline.complete(), ~arm.complete())
 
 
 def variations(baseline: ArmRows, arm: ArmRows, attribute: str) -> list[float]:

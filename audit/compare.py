@@ -2,14 +2,18 @@
 
 First what went in: weights, instruments, versions, config. Then every figure that both runs have: the share of each
 group, the debiased squared discrepancy and the share of images without a group, per prompt and arm, and the mean of the
-squared discrepancy over the prompts. Two runs with the same seed drew their images from the same noise, and images are
-compared in pairs by their key; otherwise the runs are two independent samples.
+squared discrepancy over the prompts. All are of counted shares, worked out here from the images of both runs: those of
+older releases, whose own discrepancies are of mean probabilities, compare like any other. Two runs with the same seed
+drew their images from the same noise, and images are compared in pairs by their key; otherwise the runs are two
+independent samples.
 
 A hundred figures of a model that did not change at all hold five changes that look significant. The p-values of all
 compared figures are therefore adjusted together (Benjamini and Hochberg 1995): of the changes flagged, at most the
 share ``error_rate`` is expected to be false, and where nothing changed the chance of any flag is at most
 ``error_rate``. That rests on exact tests (McNemar 1947 for pairs, Fisher 1935 otherwise) and on tests that are
-independent or positively dependent. Intervals are those of one figure alone, without adjustment.
+independent or positively dependent. A finding of one run that the other does not show is named only where a change of
+its place was flagged: near the threshold of a test, two samples of one model disagree half of the time. Intervals are
+those of one figure alone, without adjustment.
 """
 
 from __future__ import annotations
@@ -26,7 +30,6 @@ from audit.finished_run import FinishedRun, PromptImages, read_finished_run
 from audit.measure import multiplicity
 from audit.measure.discrepancy import debiased_squared, parity_p_value
 from audit.measure.discrepancy_changes import discrepancy_change, two_sample_discrepancy_change
-from audit.measure.fairness import hard_counts
 from audit.measure.over_prompts import change_over_prompts
 from audit.measure.share_changes import (
     fisher_p_value,
@@ -34,7 +37,7 @@ from audit.measure.share_changes import (
     paired_share_difference,
     two_sample_share_difference,
 )
-from audit.records import Attribute, Change, Estimate
+from audit.records import COUNTED_SINCE, Attribute, Change, Estimate
 from audit.store import RunDirectory
 from audit.targets import target_of
 
@@ -45,7 +48,7 @@ Figure = Literal["share", "squared_discrepancy", "unclassified"]
 Judgement = Literal["worse", "better", "changed", "none"]
 
 ERROR_RATE = 0.05
-"""Share of false changes to expect among those flagged."""
+"""Share of false changes to expect among those flagged, at most."""
 
 SAME_SHARE = 1e-9
 """Targets closer than this are the same, worked out in another order."""
@@ -115,20 +118,17 @@ class Cell:
 
 @dataclass(frozen=True)
 class Finding:
-    """A departure from the target that only one of the runs shows.
+    """A departure from the target that only one of the runs shows, at a place where a change was flagged.
 
     Attributes:
         place: Which prompt, arm and attribute.
         kind: ``new`` where only the second run shows it, ``vanished`` where only the first does.
         p_values: Of parity in either run, before adjustment.
-        flagged: Whether a change of this place was flagged too. If not, the one run may just have missed what the other
-            found: the difference between significant and not significant need not be significant.
     """
 
     place: Place
     kind: Literal["new", "vanished"]
     p_values: tuple[float, float]
-    flagged: bool
 
 
 @dataclass(frozen=True)
@@ -141,13 +141,13 @@ class Comparison:
         config_hashes: Of the parts of their configs that can change a result.
         inputs: What differs of weights, instruments, lens and versions, the decisive first.
         config: What differs of the config, as far as it can change a result.
-        verdicts: Gates whose verdict is another one.
+        verdicts: Gates whose verdict is another one, where both runs judged them on the same figure.
         targets: Where the runs were held against other targets; here both are held against the second's.
         cells: Every figure compared.
-        findings: New ones and vanished ones.
+        findings: New ones and vanished ones, where a change was flagged.
         not_compared: What only one run has, or too little of, in words.
         missing: What the files do not say, in words; there the runs may differ without anybody knowing.
-        error_rate: Share of false changes to expect among those flagged.
+        error_rate: Share of false changes to expect among those flagged, at most.
     """
 
     runs: tuple[str, str]
@@ -162,6 +162,12 @@ class Comparison:
     not_compared: tuple[str, ...]
     missing: tuple[str, ...]
     error_rate: float
+
+    @property
+    def of_mean_probabilities(self) -> tuple[bool, bool]:
+        """Whether either run's own files hold discrepancies of mean probabilities; the cells here are of counts."""
+        first, second = (version is None or version < COUNTED_SINCE for version in self.schema_versions)
+        return first, second
 
     @property
     def same_config(self) -> bool:
@@ -189,7 +195,7 @@ def compare(first: RunDirectory, second: RunDirectory, error_rate: float = ERROR
     Args:
         first: The earlier run, from ``audit.json`` and ``results.parquet``.
         second: The later one.
-        error_rate: Share of false changes to expect among those flagged, in (0, 1).
+        error_rate: Share of false changes to expect among those flagged, at most; in (0, 1).
 
     Raises:
         UnreadableRunError: If a directory holds no finished run.
@@ -212,7 +218,7 @@ def compare(first: RunDirectory, second: RunDirectory, error_rate: float = ERROR
         config_hashes=(plain_hash(old.config), plain_hash(new.config)),
         inputs=differences(*_told_alike(old.inputs, new.inputs)),
         config=differences(old.config, new.config),
-        verdicts=differences(old.verdicts, new.verdicts),
+        verdicts=differences(*pair.verdicts()),
         targets=tuple(pair.other_targets()),
         cells=cells,
         findings=_findings(pair, cells, error_rate),
@@ -247,7 +253,7 @@ class _Samples:
     """The classified images of one place in either run.
 
     Attributes:
-        first: The judge's probabilities in the first run, shape (n₁, K).
+        first: The most probable group of each image in the first run, one-hot, shape (n₁, K).
         second: The same in the second run, shape (n₂, K).
         paired: Whether row i of both is the same image key drawn from the same noise.
         target: The distribution that counts as fair, K shares.
@@ -314,17 +320,18 @@ class _Pair:
     def samples(self, key: tuple[str, str], attribute: Attribute) -> _Samples:
         """Return the classified images of a place; of pairs, those that are classified in both runs."""
         first, second, paired = _matched(*self._images(key))
-        both = first.classified & second.classified if paired else None
-        old = first.where(first.classified if both is None else both)
-        new = second.where(second.classified if both is None else both)
+        known = first.known(attribute), second.known(attribute)
+        both = known[0] & known[1] if paired else None
+        old = first.where(known[0] if both is None else both)
+        new = second.where(known[1] if both is None else both)
         target = self.target(key[1], attribute)
         strata = (_strata(old), _strata(new))
-        return _Samples(old.probabilities(attribute), new.probabilities(attribute), paired, target, strata)
+        return _Samples(old.labels(attribute), new.labels(attribute), paired, target, strata)
 
     def cells(self) -> Iterator[Cell]:
         """Compare every figure of every prompt and arm."""
         for arm, prompt_id in self.keys:
-            yield _unclassified(Place(arm, prompt_id, None), *_matched(*self._images((arm, prompt_id))))
+            yield self._unclassified(Place(arm, prompt_id, None), *_matched(*self._images((arm, prompt_id))))
             for attribute in self.attributes:
                 samples = self.samples((arm, prompt_id), attribute)
                 if min(samples.n) >= LEAST_IMAGES:
@@ -340,9 +347,22 @@ class _Pair:
                 if len(samples) > 1:
                     yield _mean_cell(Place(arm, None, attribute.name), samples)
 
+    def verdicts(self) -> tuple[dict[str, str], dict[str, str]]:
+        """Return the verdicts of either run without those that the other judged on another figure."""
+        other = self._otherwise_judged()
+        first, second = (
+            {gate: verdict for gate, verdict in run.verdicts.items() if gate not in other}
+            for run in (self.first, self.second)
+        )
+        return first, second
+
+    def _otherwise_judged(self) -> set[str]:
+        both = self.first.verdicts.keys() & self.second.verdicts.keys()
+        return both & (self.first.soft_gates ^ self.second.soft_gates)
+
     def not_compared(self) -> tuple[str, ...]:
         """Say in words what only one run has, or has too little of."""
-        return (*self._only_in_one(), *self._other_groups(), *self._too_few())
+        return (*self._only_in_one(), *self._other_groups(), *self._too_few(), *self._other_figures())
 
     def _only_in_one(self) -> Iterator[str]:
         sides = (("first", self.first.images, self.second.images), ("second", self.second.images, self.first.images))
@@ -358,16 +378,32 @@ class _Pair:
             old, new = (", ".join(groups.get(name, ("not audited",))) for groups in (first, second))
             yield f"{name}: {old} in the first run, {new} in the second"
 
+    def _other_figures(self) -> Iterator[str]:
+        for gate in sorted(self._otherwise_judged()):
+            soft = "first" if gate in self.first.soft_gates else "second"
+            yield f"verdict of {gate}: the {soft} run judged it on mean probabilities, the other on counted shares"
+
     def _too_few(self) -> Iterator[str]:
         for arm, prompt_id in self.keys:
             first, second, paired = _matched(*self._images((arm, prompt_id)))
-            if paired:
-                count, what = int((first.classified & second.classified).sum()), "images classified in both runs"
-            else:
-                count = min(int(first.classified.sum()), int(second.classified.sum()))
-                what = "classified images in one of the runs"
-            if count < LEAST_IMAGES:
-                yield f"{arm} of {prompt_id}: {count} {what}, at least {LEAST_IMAGES} are needed"
+            known = {a.name: (first.known(a), second.known(a)) for a in self.attributes}
+            counts = {
+                name: int((old & new).sum()) if paired else min(int(old.sum()), int(new.sum()))
+                for name, (old, new) in known.items()
+            }
+            what = "images classified in both runs" if paired else "classified images in one of the runs"
+            alike = len(set(counts.values())) == 1  # where no image is outside the groups of one attribute alone
+            for name, count in list(counts.items())[: 1 if alike else None]:
+                if count < LEAST_IMAGES:
+                    place = f"{arm} of {prompt_id}" if alike else f"{name} in {arm} of {prompt_id}"
+                    yield f"{place}: {count} {what}, at least {LEAST_IMAGES} are needed"
+
+    def _unclassified(self, place: Place, first: PromptImages, second: PromptImages, paired: bool) -> Cell:
+        """Compare the share of images without a group of some attribute."""
+        old, new = ~first.complete(self.attributes), ~second.complete(self.attributes)
+        change, p_value = _share_change(old, new, paired)
+        n = (len(old), len(new))
+        return Cell(place, "unclassified", None, float(old.mean()), float(new.mean()), change, n, paired, p_value)
 
     def _images(self, key: tuple[str, str]) -> tuple[PromptImages, PromptImages]:
         return self.first.images[key], self.second.images[key]
@@ -394,13 +430,6 @@ def _share_change(first: Bools, second: Bools, paired: bool) -> tuple[Estimate, 
     return two_sample_share_difference(*counts), fisher_p_value(*counts)
 
 
-def _unclassified(place: Place, first: PromptImages, second: PromptImages, paired: bool) -> Cell:
-    old, new = ~first.classified, ~second.classified
-    change, p_value = _share_change(old, new, paired)
-    n = (len(old), len(new))
-    return Cell(place, "unclassified", None, float(old.mean()), float(new.mean()), change, n, paired, p_value)
-
-
 def _attribute_cells(place: Place, samples: _Samples, attribute: Attribute) -> Iterator[Cell]:
     """Compare the share of every group, then the squared discrepancy."""
     old, new = samples.first.argmax(axis=1), samples.second.argmax(axis=1)
@@ -423,7 +452,7 @@ def _attribute_cells(place: Place, samples: _Samples, attribute: Attribute) -> I
 def _mean_cell(place: Place, samples: Sequence[_Samples]) -> Cell:
     """Compare the mean over prompts: it must exceed what images vary by, and what prompts differ by."""
     old, new = zip(*(sample.squared_discrepancies for sample in samples), strict=True)
-    change = change_over_prompts(old, new, errors=[sample.discrepancy_change().standard_error for sample in samples])
+    change = change_over_prompts([sample.discrepancy_change() for sample in samples])
     return Cell(
         place=place,
         figure="squared_discrepancy",
@@ -455,19 +484,17 @@ def _judgement(cell: Cell) -> Judgement:
 
 
 def _findings(pair: _Pair, cells: Sequence[Cell], error_rate: float) -> tuple[Finding, ...]:
-    """Return the places that depart from their target in one run only, each run adjusted for all its places."""
+    """Return the flagged places that depart from their target in one run only, each run adjusted for all its places."""
     first, second = _parity(pair, pair.first), _parity(pair, pair.second)
     places = [place for place in second if place in first]
     if not places:
         return ()
     shown = [multiplicity.findings({place: run[place] for place in places}, error_rate) for run in (first, second)]
     flagged = {cell.place for cell in cells if cell.judgement != "none"}
-    found: list[Finding] = []
-    for place in places:
-        if (place in shown[0]) != (place in shown[1]):
-            kind: Literal["new", "vanished"] = "new" if place in shown[1] else "vanished"
-            found.append(Finding(place, kind, (first[place], second[place]), place in flagged))
-    return tuple(found)
+    only_one = [place for place in places if place in flagged and (place in shown[0]) != (place in shown[1])]
+    return tuple(
+        Finding(place, "new" if place in shown[1] else "vanished", (first[place], second[place])) for place in only_one
+    )
 
 
 def _parity(pair: _Pair, run: FinishedRun) -> dict[Place, float]:
@@ -476,9 +503,9 @@ def _parity(pair: _Pair, run: FinishedRun) -> dict[Place, float]:
     for arm, prompt_id in pair.keys:
         images = run.images[arm, prompt_id]
         for attribute in pair.attributes:
-            rows = images.where(images.classified).probabilities(attribute)
-            if len(rows):
+            labels = images.where(images.known(attribute)).labels(attribute)
+            if len(labels):
                 p_values[Place(arm, prompt_id, attribute.name)] = parity_p_value(
-                    hard_counts(rows), pair.target(prompt_id, attribute)
+                    labels.sum(axis=0), pair.target(prompt_id, attribute)
                 )
     return p_values

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 from statistics import fmean
 from typing import Any
 
-from audit.dissect.files import EXAMPLES, LENS_FILE
+from audit.dissect.files import EXAMPLES, LENS_FILE, STEERING_FILE
 from audit.dissect.settings import lens_name
+from audit.dissect.strengths import Strengths, strengths_as_data, strengths_of_data
 from audit.json_object import json_object
 from audit.place import Place
 from audit.storage import Storage, storage_of
+from audit.store import LENS, RunDirectory
 from audit.summary import LensEvidence
 
 CARDS = (("", (".json", ".md")), (EXAMPLES, (".webp",)))
@@ -28,10 +31,20 @@ def lens_evidence(directory: Place) -> LensEvidence:
         raise FileNotFoundError(f"expected a lens in {directory}, found no {LENS_FILE}; dissect the model first")
     plain = json_object(storage.read(LENS_FILE), f"{directory / LENS_FILE}: expected the card of a lens")
     features = plain.pop("features")
+    steering = _steering(storage)
+    strengths = strengths_of_data(plain["strengths"]) | steering
     return LensEvidence(
         card={
             "name": lens_name(plain["model_fingerprint"], plain["settings"]),
             **plain,
+            "strengths": {
+                attribute: {
+                    prompt: {group: found.strength for group, found in by_group.items()}
+                    for prompt, by_group in prompts.items()
+                }
+                for attribute, prompts in strengths.items()
+            },
+            "steering": strengths_as_data(steering),
             "top_images": _top_images(storage),
         },
         features={
@@ -39,6 +52,25 @@ def lens_evidence(directory: Place) -> LensEvidence:
             for attribute, by_group in features.items()
         },
     )
+
+
+def steering_of(run: RunDirectory) -> Strengths:
+    """Return the strengths of a run's own prompts, by attribute; empty where it searched and predicted none."""
+    return _steering(storage_of(run.file(LENS)))
+
+
+def keep_steering(run: RunDirectory, strengths: Strengths) -> None:
+    """Keep the strengths of a run's own prompts: every worker, and every later try, takes them from there."""
+    storage_of(run.file(LENS)).write(
+        STEERING_FILE, (json.dumps(strengths_as_data(strengths), indent=1) + "\n").encode()
+    )
+
+
+def _steering(storage: Storage) -> Strengths:
+    if not storage.has(STEERING_FILE):
+        return {}
+    found = json_object(storage.read(STEERING_FILE), f"{STEERING_FILE}: expected strengths")
+    return strengths_of_data(found)
 
 
 def keep_evidence(lens: Place, directory: Place) -> None:

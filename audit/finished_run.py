@@ -7,15 +7,16 @@ the reading; only what nothing can be compared without is an error.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from audit.records import Attribute, Status
-from audit.rows import probability_column
+from audit.measure.fairness import hard_labels
+from audit.records import COUNTED_SINCE, Attribute, Status
+from audit.rows import outside_column, probability_column
 from audit.store import AUDIT, CHANGES_NO_RESULT, MODEL_FINGERPRINT, RESULTS, RunDirectory, UnreadableRunError
 from audit.targets import Targets
 
@@ -33,6 +34,9 @@ INPUTS = (
 TELLING = (MODEL_FINGERPRINT, "instruments", "versions")
 """Inputs without which nobody can tell whether two runs are alike."""
 
+DISCREPANCY = "fairness_discrepancy"
+"""The measure of gates that older releases judged on mean probabilities."""
+
 _KEYS = {
     "arm": pa.string(), "prompt_id": pa.string(), "index": pa.int64(), "seed": pa.int64(), "status": pa.string(),
 }  # fmt: skip
@@ -49,10 +53,11 @@ class PromptImages:
     Attributes:
         indices: Image indices, ascending, shape (n,).
         seeds: The images' own seeds, shape (n,).
-        classified: Whether the judge perceived groups, shape (n,).
+        classified: Whether the judge could name the image's groups, shape (n,).
         assigned: The group that each image was steered to, shape (n,); None where the arm steers none, or the file is
             of a release that did not say.
         columns: Name of the probability column → values of shape (n,), NaN where nothing was perceived.
+        outside: Attribute → whether the image lies outside its audited groups, shape (n,).
     """
 
     indices: Ints
@@ -60,17 +65,30 @@ class PromptImages:
     classified: NDArray[np.bool_]
     columns: Mapping[str, Floats]
     assigned: NDArray[np.str_] | None = None
+    outside: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
 
     def where(self, keep: NDArray[Any]) -> PromptImages:
         """Return the images that ``keep`` selects, a mask or positions."""
         columns = {name: values[keep] for name, values in self.columns.items()}
         assigned = None if self.assigned is None else self.assigned[keep]
-        return PromptImages(self.indices[keep], self.seeds[keep], self.classified[keep], columns, assigned)
+        outside = {name: values[keep] for name, values in self.outside.items()}
+        return PromptImages(self.indices[keep], self.seeds[keep], self.classified[keep], columns, assigned, outside)
 
-    def probabilities(self, attribute: Attribute) -> Floats:
-        """Return the judge's probabilities, shape (n, groups), in the order of ``attribute.groups``."""
+    def known(self, attribute: Attribute) -> NDArray[np.bool_]:
+        """Return which images have one of the attribute's groups, shape (n,)."""
+        outside = self.outside.get(attribute.name)
+        return self.classified if outside is None else self.classified & ~outside
+
+    def complete(self, attributes: Sequence[Attribute]) -> NDArray[np.bool_]:
+        """Return which images have a group of each of these attributes, shape (n,)."""
+        known = (self.known(attribute) for attribute in attributes)
+        complete: NDArray[np.bool_] = np.logical_and.reduce([self.classified, *known])
+        return complete
+
+    def labels(self, attribute: Attribute) -> Floats:
+        """Return the most probable groups as one-hot rows, shape (n, groups), in the order of ``attribute.groups``."""
         names = (probability_column(attribute.name, group) for group in attribute.groups)
-        return np.stack([self.columns[name] for name in names], axis=1)
+        return hard_labels(np.stack([self.columns[name] for name in names], axis=1))
 
 
 @dataclass(frozen=True)
@@ -84,6 +102,7 @@ class FinishedRun:
         inputs: What else made the result: weights, instruments, lens, versions; see ``INPUTS``.
         attributes: Attributes in the config's order.
         verdicts: ``gate``, or ``gate.arm.attribute.prompt`` as far as these are told, → verdict.
+        soft_gates: Those of them that were judged on the distance of mean probabilities, as older releases did.
         targets: Prompt id → attribute → distribution that counted as fair, in the order of the groups; uniform where
             the file does not say, as it was for every audit then.
         images: (arm, prompt id) → its images, in the order of the results.
@@ -96,6 +115,7 @@ class FinishedRun:
     inputs: dict[str, Any]
     attributes: tuple[Attribute, ...]
     verdicts: dict[str, str]
+    soft_gates: frozenset[str]
     targets: Targets
     images: dict[tuple[str, str], PromptImages]
     missing: tuple[str, ...]
@@ -114,13 +134,16 @@ def read_finished_run(run: RunDirectory) -> FinishedRun:
     found["lens"] = _section(data, "lens").get("name")
     absent = [name for name in ("schema_version", "run_id", "provenance") if data.get(name) is None]
     absent += [f"provenance.{name}" for name in TELLING if provenance.get(name) is None]
+    version, verdicts = data.get("schema_version"), _verdicts(data.get("verdicts") or [])
+    old = not isinstance(version, int) or version < COUNTED_SINCE
     return FinishedRun(
         run_id=str(data.get("run_id") or run.path.name),
-        schema_version=data.get("schema_version"),
+        schema_version=version if isinstance(version, int) else None,
         config={name: value for name, value in config.items() if name not in CHANGES_NO_RESULT},
         inputs=found,
         attributes=attributes,
-        verdicts=_verdicts(data.get("verdicts") or []),
+        verdicts={name: str(row["verdict"]) for name, row in verdicts.items()},
+        soft_gates=frozenset(name for name, row in verdicts.items() if old and row.get("measure") == DISCREPANCY),
         targets=_targets(data.get("results") or [], attributes),
         images=_images(run, attributes),
         missing=tuple(absent),
@@ -166,13 +189,13 @@ def _are_groups(value: object) -> bool:
     return len(set(value)) == len(value)
 
 
-def _verdicts(rows: Any) -> dict[str, str]:  # noqa: ANN401 - whatever a file holds
-    """Name each verdict by its gate and whatever tells it from the gate's other verdicts."""
+def _verdicts(rows: Any) -> dict[str, dict[str, Any]]:  # noqa: ANN401 - whatever a file holds
+    """Name each verdict's row by its gate and whatever tells it from the gate's other verdicts."""
     keys = ("gate", "arm", "attribute", "prompt_id")
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise UnreadableRunError(f"{AUDIT}: expected a list of verdicts, found {rows!r:.60}; {_AGAIN}")
     told = [row for row in rows if row.get("gate") and row.get("verdict")]
-    return {".".join(str(row[key]) for key in keys if row.get(key)): str(row["verdict"]) for row in told}
+    return {".".join(str(row[key]) for key in keys if row.get(key)): row for row in told}
 
 
 def _targets(rows: Any, attributes: tuple[Attribute, ...]) -> Targets:  # noqa: ANN401 - whatever a file holds
@@ -204,9 +227,17 @@ def _images(run: RunDirectory, attributes: tuple[Attribute, ...]) -> dict[tuple[
         seeds=_array(table["seed"]),
         classified=np.array(table["status"].to_pylist()) == Status.CLASSIFIED,
         columns={name: _array(table[name]) for name in names},
+        outside=_outside(run, attributes),
     )
     assigned = _assigned(run)
     return {key: _of_key(whole, assigned, _by_index(whole, np.array(own))) for key, own in places.items()}
+
+
+def _outside(run: RunDirectory, attributes: Sequence[Attribute]) -> dict[str, NDArray[np.bool_]]:
+    """Return which images lie outside the groups of each attribute of which the file says it; older ones do not."""
+    table = run.read_results([outside_column(attribute.name) for attribute in attributes])
+    said = [a.name for a in attributes if outside_column(a.name) in table.column_names]
+    return {name: np.array([flag is True for flag in table[outside_column(name)].to_pylist()]) for name in said}
 
 
 def _assigned(run: RunDirectory) -> NDArray[np.object_] | None:

@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from audit.arm_rows import ArmRows
 from audit.changes import variations
 from audit.gates import Gate, GateInput, Interval, NoData
-from audit.group_results import prompt_squares
-from audit.measure import fairness
-from audit.measure.bounds import discrepancy_bounds, share_bounds
-from audit.measure.discrepancy import debiased_squared, discrepancy_interval, display
-from audit.measure.group_measures import MEASURES, MOST_GROUPS
+from audit.group_figures import GroupFigures, Reading
+from audit.measure.classifier_error import ConfusionMatrix
+from audit.measure.group_measures import MEASURES
 from audit.measure.intervals import mean_interval, share_estimate
 from audit.measure.kernel import KernelDistance
 from audit.measure.over_prompts import mean_over_prompts
-from audit.records import BASELINE, Attribute, AttributeShift, Estimate, QualityResult, Range
+from audit.records import BASELINE, Attribute, AttributeShift, Estimate, QualityResult
 from audit.stages import Stages
-from audit.targets import Targets, pooled_target, target_of
-
-Reading = GateInput | NoData
-
-NO_IMAGES = NoData("no image could be classified")
+from audit.targets import Targets
 
 
 @dataclass(frozen=True)
@@ -39,6 +32,7 @@ class GateReader:
         quality: Arm → its quality figures.
         stages: Two-stage sampling, None where the number of images was fixed.
         shifts: How far each arm moved each attribute, and how far chance alone would.
+        confusions: Attribute → the judge's confusion matrix, where it is known.
     """
 
     arms: Mapping[str, ArmRows]
@@ -47,6 +41,7 @@ class GateReader:
     quality: Mapping[str, QualityResult]
     stages: Stages | None = None
     shifts: Sequence[AttributeShift] = ()
+    confusions: Mapping[str, ConfusionMatrix] = field(default_factory=dict)
 
     def read(self, gate: Gate) -> Reading:
         """Return what ``gate`` is judged on."""
@@ -65,82 +60,23 @@ class GateReader:
 
     def _discrepancy(self, gate: Gate) -> Reading:
         """Of a prompt the distance itself; of an arm the root mean square over its prompts, as the report prints it."""
-        if gate.prompt_id is None:
-            return self._mean_discrepancy(gate)
-        rows, attribute = self._of(gate)
-        target = target_of(self.targets, gate.prompt_id, attribute)
-        sample = rows.classified(attribute.name, gate.prompt_id)
-        if len(sample) < 2:
-            return NO_IMAGES
-        bounds = self._discrepancy_bounds(gate, gate.prompt_id)
-        return GateInput(
-            value=display(debiased_squared(sample, target, rows.strata(gate.prompt_id))),
-            interval_at=lambda confidence: discrepancy_interval(sample, target, confidence),
-            n=len(sample),
-            worst_case=(bounds.low, bounds.high),
-            unclassified=_unclassified_share(rows, gate.prompt_id),
-        )
-
-    def _mean_discrepancy(self, gate: Gate) -> Reading:
-        rows, attribute = self._of(gate)
-        squared, errors = prompt_squares(rows, attribute, self.targets)
-        if len(squared) < 2:
-            return NoData("a mean over prompts needs two of them with classified images; gate the prompt itself")
-        worst = [self._discrepancy_bounds(gate, prompt) for prompt in rows.prompts]
-        return GateInput(
-            value=display(float(np.mean(squared))),
-            interval_at=lambda confidence: _displayed(mean_over_prompts(squared, confidence, errors)),
-            n=len(rows.classified(attribute.name)),
-            note=f"root mean square over {len(squared)} prompts",
-            worst_case=(_root_mean_square([b.low for b in worst]), _root_mean_square([b.high for b in worst])),
-            unclassified=_unclassified_share(rows, None),
-        )
+        figures = self._figures(gate)
+        return figures.mean_discrepancy() if gate.prompt_id is None else figures.discrepancy(gate.prompt_id)
 
     def _share(self, gate: Gate) -> Reading:
-        rows, attribute = self._of(gate)
-        counts, n = _counts(rows, attribute, gate.prompt_id)
-        if not n:
-            return NO_IMAGES
-        name = gate.measure.partition(":")[2]
-        group = attribute.groups.index(name)
-        bounds = share_bounds(counts, rows.counts(gate.prompt_id))[group]
-        count = int(counts[group])
-
-        def interval(confidence: float) -> tuple[float, float]:
-            staged = self.stages and self.stages.interval(rows, attribute.name, name, gate.prompt_id, confidence)
-            return _ends(staged or share_estimate(count, n, confidence))
-
-        return GateInput(
-            value=count / n,
-            interval_at=interval,
-            n=n,
-            worst_case=(bounds.low, bounds.high),
-            unclassified=_unclassified_share(rows, gate.prompt_id),
-        )
+        return self._figures(gate).share(gate.measure.partition(":")[2], gate.prompt_id)
 
     def _group_measure(self, gate: Gate) -> Reading:
+        return self._figures(gate).measure(gate.measure, gate.prompt_id)
+
+    def _figures(self, gate: Gate) -> GroupFigures:
+        """Return the arm's figures, corrected for the judge's errors where these are known and the gate allows it."""
         rows, attribute = self._of(gate)
-        counts, n = _counts(rows, attribute, gate.prompt_id)
-        measure = MEASURES[gate.measure]
-        if not n:
-            return NO_IMAGES
-        target = self._target(rows, attribute, gate.prompt_id, classified=True)
-        if len(target) > MOST_GROUPS or not measure.defined_for(np.array(target)):
-            return NoData(f"it is undefined for a target that wants none of a group, or more than {MOST_GROUPS} groups")
-        # Where the unclassified images change what the pool is held against, they have no bounds.
-        known = self._target(rows, attribute, gate.prompt_id, classified=False) == target
-        bounds = measure.bounds(counts, len(rows.known(gate.prompt_id)) - n, target) if known else None
-        return GateInput(
-            value=measure.of(counts, target).value,
-            interval_at=lambda confidence: _ends(measure.of(counts, target, confidence)),
-            n=n,
-            note="all prompts pooled, where opposite skews cancel" if gate.prompt_id is None else "",
-            worst_case=(bounds.low, bounds.high) if bounds else None,
-            unclassified=_unclassified_share(rows, gate.prompt_id),
-        )
+        matrix = self.confusions.get(attribute.name) if gate.correct else None
+        return GroupFigures(rows, attribute, self.targets, matrix, self.stages)
 
     def _unclassified(self, gate: Gate) -> Reading:
-        known = self.arms[gate.arm].known(gate.prompt_id)
+        known = self.arms[gate.arm].complete(gate.prompt_id)
         if not known.size:
             return NoData("there is no image")
         missing = int((~known).sum())
@@ -161,7 +97,7 @@ class GateReader:
         kid = self.quality[gate.arm].kid
         if kid is None:
             return NoData("there are too few images for a kernel distance")
-        distance = KernelDistance(kid.value, kid.extra["standard_error"], int(kid.extra["blocks"]))
+        distance = KernelDistance(kid.value, kid.extra["standard_error"], kid.extra["degrees"])
         return GateInput(kid.value, distance.interval, kid.n)
 
     def _prompt_shown(self, gate: Gate) -> Reading:
@@ -187,44 +123,12 @@ class GateReader:
             return max(0.0, low - floor), high
 
         note = f"mean over {len(moved)} prompts, of which chance adds {floor:.3f} at most"
-        return GateInput(float(np.mean(moved)), interval_at, int(rows.known().sum()), note=note)
+        return GateInput(float(np.mean(moved)), interval_at, int(rows.known(attribute.name).sum()), note=note)
 
     def _of(self, gate: Gate) -> tuple[ArmRows, Attribute]:
         attribute = next(attribute for attribute in self.attributes if attribute.name == gate.attribute)
         return self.arms[gate.arm], attribute
 
-    def _target(
-        self, rows: ArmRows, attribute: Attribute, prompt_id: str | None, *, classified: bool
-    ) -> tuple[float, ...]:
-        """Return the target of a prompt; of a pool that of its classified images, or of all of them."""
-        if prompt_id is not None:
-            return target_of(self.targets, prompt_id, attribute)
-        known = {prompt: rows.known(prompt) for prompt in rows.prompts}
-        images = {prompt: int(found.sum()) if classified else len(found) for prompt, found in known.items()}
-        return pooled_target(self.targets, images, attribute)
-
-    def _discrepancy_bounds(self, gate: Gate, prompt_id: str) -> Range:
-        rows, attribute = self._of(gate)
-        counts, _ = _counts(rows, attribute, prompt_id)
-        return discrepancy_bounds(counts, rows.counts(prompt_id), target_of(self.targets, prompt_id, attribute))
-
-
-def _counts(rows: ArmRows, attribute: Attribute, prompt_id: str | None) -> tuple[NDArray[np.int64], int]:
-    counts = fairness.hard_counts(rows.classified(attribute.name, prompt_id))
-    return counts, int(counts.sum())
-
-
-def _unclassified_share(rows: ArmRows, prompt_id: str | None) -> float:
-    return float(1 - rows.known(prompt_id).mean())
-
-
-def _root_mean_square(values: Sequence[float]) -> float:
-    return float(np.sqrt(np.mean(np.square(values))))
-
 
 def _ends(estimate: Estimate) -> tuple[float, float]:
     return estimate.low, estimate.high
-
-
-def _displayed(squared: Estimate) -> tuple[float, float]:
-    return display(squared.low), display(squared.high)

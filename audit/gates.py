@@ -4,8 +4,10 @@ A gate passes where the whole interval lies inside the limit, fails where the wh
 inconclusive otherwise. With several gates each interval is widened, so that with 95 % confidence *no* verdict of the
 run is wrong, whatever the gates have to do with each other: see :func:`evaluate`.
 
-Missing images never help. A gate without data is inconclusive, and so is a fairness gate that would pass only because
-some images could not be classified: an edit that destroys faces must not look fair.
+Missing images never help, and never condemn. A gate without data is inconclusive. Where images could not be classified,
+the interval runs from the lower end of the best case to the upper end of the worst case over everything that they could
+be (:mod:`audit.measure.all_images`): an edit that destroys faces does not look fair, and a fair model whose faces the
+judge cannot name does not fail.
 """
 
 from __future__ import annotations
@@ -15,7 +17,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from audit.measure.group_measures import MEASURES
 from audit.measure.multiplicity import HolmStep, holm_steps
 from audit.records import Verdict
 
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
 Outcome = Literal["pass", "fail", "inconclusive"]
 Overall = Literal["pass", "fail", "inconclusive", "warn", "none"]
 Interval = tuple[float, float]
-
-FAIRNESS = ("fairness_discrepancy", "share", *MEASURES)
-"""Measures of perceived groups, which images without a group could change."""
 
 
 class IntervalAt(Protocol):
@@ -40,7 +38,10 @@ class IntervalAt(Protocol):
 
 @dataclass(frozen=True)
 class Gate:
-    """One limit on one figure: what a ``GateConfig`` asks of one prompt, or of an arm as a whole (prompt id None)."""
+    """One limit on one figure: what a ``GateConfig`` asks of one prompt, or of an arm as a whole (prompt id None).
+
+    ``correct`` says whether the judge's known errors are taken out of figures of perceived groups.
+    """
 
     name: str
     measure: str
@@ -50,15 +51,11 @@ class Gate:
     limit: float
     side: Literal["max", "min"]
     level: Literal["fail", "warn"] = "fail"
+    correct: bool = True
 
     def margin(self, value: float) -> float:
         """Return how far ``value`` lies inside the limit, negative where it is outside."""
         return self.limit - value if self.side == "max" else value - self.limit
-
-    @property
-    def of_fairness(self) -> bool:
-        """Whether images without a perceived group could change the figure."""
-        return self.measure.partition(":")[0] in FAIRNESS
 
 
 @dataclass(frozen=True)
@@ -67,20 +64,21 @@ class GateInput:
 
     Attributes:
         value: The figure.
-        interval_at: Its interval at any confidence.
+        interval_at: Its interval at any confidence, with what unclassified images leave open.
         n: Images (or pairs) behind it.
         note: What a reader of the verdict should know of the figure.
-        worst_case: The smallest and largest figure over everything that the unclassified images could be; None where it
-            was not worked out.
         unclassified: Share of the images without a perceived group, in [0, 1].
+        classified_at: The interval that the classified images alone would have; None where every image counts.
+        corrected: Whether the judge's own errors are taken out.
     """
 
     value: float
     interval_at: IntervalAt
     n: int
     note: str = ""
-    worst_case: Interval | None = None
     unclassified: float = 0.0
+    classified_at: IntervalAt | None = None
+    corrected: bool = False
 
 
 @dataclass(frozen=True)
@@ -193,6 +191,7 @@ def _gate(config: GateConfig, prompt_id: str | None) -> Gate:
         limit=limit,
         side="min" if side == "min" else "max",
         level=config.level,
+        correct=config.correct,
     )
 
 
@@ -206,9 +205,9 @@ def _verdict(gate: Gate, found: GateInput | NoData, passed: HolmStep, failed: Ho
     outcome: Outcome = "inconclusive"
     if passed.rejected != failed.rejected:  # an interval that is not nested in wider ones could reject both
         outcome = "pass" if passed.rejected else "fail"
-    doubt = _doubt(gate, found) if outcome == "pass" else _unmeasured(found)
-    note = "; ".join(filter(None, (found.note, doubt)))
-    return _record(gate, found, confidence, "inconclusive" if doubt else outcome, note)
+    unmeasured = "" if math.isfinite(found.value) else "the figure could not be computed"
+    note = "; ".join(filter(None, (found.note, _unclassified(found, confidence), unmeasured)))
+    return _record(gate, found, confidence, "inconclusive" if unmeasured else outcome, note)
 
 
 def _record(gate: Gate, found: GateInput | None, confidence: float, outcome: Outcome, note: str) -> Verdict:
@@ -230,6 +229,8 @@ def _record(gate: Gate, found: GateInput | None, confidence: float, outcome: Out
         level=gate.level,
         margin=_finite(gate.margin(value)),
         note=note,
+        from_unclassified=_width_of_unclassified(found, confidence) if found else 0.0,
+        corrected=found.corrected if found else False,
     )
 
 
@@ -237,18 +238,18 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _unmeasured(found: GateInput) -> str:
-    return "" if math.isfinite(found.value) else "the figure could not be computed"
-
-
-def _doubt(gate: Gate, found: GateInput) -> str:
-    """Say why unclassified images keep a gate from passing; nothing where they do not."""
-    if not gate.of_fairness or not found.unclassified:
-        return _unmeasured(found)
-    share = f"{found.unclassified:.1%} of the images have no perceived group (low_confidence, no_face or failed)"
-    if found.worst_case is None:
-        return f"{share}, and how far they could move the figure is not known"
-    if all(gate.margin(end) >= 0 for end in found.worst_case):
+def _unclassified(found: GateInput, confidence: float) -> str:
+    """Say what part unclassified images have in the interval; nothing where there are none."""
+    if not found.unclassified or found.classified_at is None:
         return ""
-    worst = min(found.worst_case, key=gate.margin)
-    return f"{share}; what they could be allows a figure of {worst:.3g}, beyond the limit of {gate.limit:.3g}"
+    low, high = found.classified_at(confidence)
+    share = f"{found.unclassified:.1%} of the images have no perceived group"
+    return f"{share}; the interval holds whatever they show, of the others alone it would be [{low:.3f}, {high:.3f}]"
+
+
+def _width_of_unclassified(found: GateInput, confidence: float) -> float:
+    """Return the part of the interval's width that unclassified images account for, at least 0."""
+    if found.classified_at is None:
+        return 0.0
+    (low, high), (narrow_low, narrow_high) = found.interval_at(confidence), found.classified_at(confidence)
+    return max(0.0, (high - low) - (narrow_high - narrow_low))

@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from statistics import fmean
 from typing import TypeVar
 
 import numpy as np
@@ -16,18 +18,15 @@ from numpy.typing import NDArray
 from audit.arm_rows import ArmRows, Floats
 from audit.measure import fairness
 from audit.measure.bounds import discrepancy_ends, share_ends
-from audit.measure.classifier_error import (
-    ConfusionMatrix,
-    IllConditioned,
-    corrected_discrepancies,
-    corrected_shares,
-)
+from audit.measure.classifier_error import ConfusionMatrix, IllConditioned
+from audit.measure.corrected_discrepancy import corrected_discrepancies
+from audit.measure.corrected_shares import corrected_shares
 from audit.measure.discrepancy import debiased_squares, discrepancy_intervals, display, parity_p_values
 from audit.measure.discrepancy_changes import squared_errors
 from audit.measure.group_measures import MOST_GROUPS, group_measures
 from audit.measure.intervals import share_estimate
 from audit.measure.multiplicity import benjamini_hochberg
-from audit.measure.over_prompts import mean_over_prompts
+from audit.measure.over_prompts import mean_of_these_prompts, mean_over_prompts
 from audit.measure.samples import Samples
 from audit.records import (
     Attribute,
@@ -75,8 +74,36 @@ def overall_result(
     return replace(result, mean_over_prompts=prompts.mean())
 
 
-def prompt_squares(rows: ArmRows, attribute: Attribute, targets: Targets) -> tuple[Floats, Floats]:
-    """Return the debiased squared discrepancies of the prompts that have one, and their standard errors, both (m,)."""
+@dataclass(frozen=True)
+class PromptSquares:
+    """Squared discrepancies of the m prompts that have one.
+
+    Attributes:
+        labels: Most probable groups of each prompt's images.
+        targets: The distributions that count as fair, shape (m, K).
+    """
+
+    labels: Samples
+    targets: Floats
+
+    @cached_property
+    def values(self) -> Floats:
+        """Debiased squares, shape (m,)."""
+        return debiased_squares(self.labels, self.targets)
+
+    def of_these_prompts(self, confidence: float = 0.95) -> Estimate:
+        """Return the mean over these prompts, two of them at least."""
+        return mean_of_these_prompts(
+            self.values,
+            discrepancy_intervals(self.labels, self.targets, confidence) ** 2,
+            confidence,
+            squared_errors(self.labels, self.targets),
+            self.labels.n - 1,
+        )
+
+
+def prompt_squares(rows: ArmRows, attribute: Attribute, targets: Targets) -> PromptSquares:
+    """Return the squared discrepancies of the prompts that have one."""
     return _Counted.prompts(rows, attribute, targets).squares()
 
 
@@ -89,11 +116,11 @@ class _Counted:
         attribute: The attribute.
         targets: The distributions that count as fair, shape (P, K).
         names: The prompts, None for the whole arm.
-        statuses: Images by status, in the order of ``Status``, shape (P, 4).
+        statuses: Images by their status for the attribute, in the order of ``Status``, shape (P, statuses).
         counts: Classified images by most probable group, shape (P, K).
         measured: Places with at least ``LEAST_IMAGES`` classified images.
-        soft: Group probabilities of these.
-        hard: Their most probable groups, as labels.
+        labels: The most probable groups of these images.
+        soft: Distance of the images' mean probabilities from the target, shape (m,).
     """
 
     arm: str
@@ -103,8 +130,8 @@ class _Counted:
     statuses: Ints
     counts: Ints
     measured: Ints
-    soft: Samples
-    hard: Samples
+    labels: Samples
+    soft: Floats
 
     @classmethod
     def prompts(cls, rows: ArmRows, attribute: Attribute, targets: Targets) -> _Counted:
@@ -122,23 +149,25 @@ class _Counted:
         places: Ints,
     ) -> _Counted:
         """Count the images of an arm, each of which belongs to one of the ``places`` (n,)."""
-        known, codes, size = rows.known(), rows.codes(attribute.name), len(names)
+        known, codes, size = rows.known(attribute.name), rows.codes(attribute.name), len(names)
+        statuses = rows.statuses_of(attribute.name)
         groups = len(attribute.groups)
         cells = places[known] * groups + codes[known]
         counts = np.bincount(cells, minlength=size * groups).reshape(size, groups)
         measured = np.flatnonzero(counts.sum(axis=1) >= LEAST_IMAGES)
         kept = known & np.isin(places, measured)
-        owners, strata = np.searchsorted(measured, places[kept]), _strata(rows, kept)
+        owners, goals = np.searchsorted(measured, places[kept]), np.asarray(targets, dtype=np.float64)
+        labels = Samples.of(np.eye(groups)[codes[kept]], owners, len(measured), _strata(rows, kept))
         return cls(
             arm=rows.arm,
             attribute=attribute,
-            targets=np.asarray(targets, dtype=np.float64),
+            targets=goals,
             names=names,
-            statuses=np.stack([np.bincount(places[rows.statuses == s], minlength=size) for s in Status], axis=1),
+            statuses=np.stack([np.bincount(places[statuses == s], minlength=size) for s in Status], axis=1),
             counts=counts,
             measured=measured,
-            soft=Samples.of(rows.probabilities[attribute.name][kept], owners, len(measured), strata),
-            hard=Samples.of(np.eye(groups)[codes[kept]], owners, len(measured), strata),
+            labels=labels,
+            soft=soft_distances(rows.probabilities[attribute.name][kept], owners, goals[measured]),
         )
 
     def results(self, matrix: ConfusionMatrix | None) -> Iterator[GroupResult]:
@@ -169,43 +198,14 @@ class _Counted:
         """Average over the prompts that are measured; None where there is none."""
         if not self.measured.size:
             return None
-        plug_ins = np.linalg.norm(self.soft.mean - self.targets[self.measured], axis=1)
-        squared, errors = self.squares()
-        goals = self.targets[self.measured]
-        most = 1 - 2 * goals.min(axis=1) + (goals**2).sum(axis=1)  # every image in the group that is wanted least
-        return prompt_mean(squared.tolist(), plug_ins.tolist(), errors, most=float(most.mean()))
+        return prompt_mean(self.squares(), self.soft)
 
-    def squares(self) -> tuple[Floats, Floats]:
-        """Return the debiased squares of the places that are measured, and their standard errors, both (m,)."""
-        goals = self.targets[self.measured]
-        return debiased_squares(self.soft, goals), squared_errors(self.soft, goals)
+    def squares(self) -> PromptSquares:
+        """Return the squared discrepancies of the places that are measured."""
+        return PromptSquares(self.labels, self.targets[self.measured])
 
     def _discrepancies(self) -> Iterator[FairnessDiscrepancy]:
-        if not self.measured.size:
-            return
-        goals = self.targets[self.measured]
-        columns = (
-            debiased_squares(self.soft, goals),
-            *discrepancy_intervals(self.soft, goals).T,
-            np.linalg.norm(self.soft.mean - goals, axis=1),
-            np.linalg.norm(self.hard.mean - goals, axis=1),
-            parity_p_values(self.hard.counts, goals),
-            self.soft.n.astype(np.int64),
-            goals,
-        )
-        for squared, low, high, soft, hard, p_value, n, goal in zip(*(c.tolist() for c in columns), strict=True):
-            yield FairnessDiscrepancy(
-                value=display(squared),
-                low=low,
-                high=high,
-                squared=squared,
-                plug_in_soft=soft,
-                plug_in_hard=hard,
-                expected_at_parity=fairness.expected_at_parity(n, tuple(goal)),
-                p_parity=p_value,
-                p_adjusted=p_value,
-                n=n,
-            )
+        return discrepancies(self.labels, self.soft, self.targets[self.measured])
 
     def _corrected(self, matrix: ConfusionMatrix | None) -> Sequence[Corrected | None]:
         """Take the judge's errors out; None where they are not known, or it tells the groups apart too badly."""
@@ -213,8 +213,8 @@ class _Counted:
         if matrix is None or not self.measured.size:
             return nothing
         try:
-            shares = corrected_shares(self.hard.counts, matrix)
-            squared = corrected_discrepancies(self.hard, self.targets[self.measured], matrix)
+            shares = corrected_shares(self.labels.counts, matrix)
+            squared = corrected_discrepancies(self.labels, self.targets[self.measured], matrix)
         except IllConditioned:
             return nothing
         ends = zip(shares.value.tolist(), shares.low.tolist(), shares.high.tolist(), strict=True)
@@ -246,7 +246,11 @@ def _strata(rows: ArmRows, kept: NDArray[np.bool_]) -> Ints | None:
 
 
 def adjusted(results: Sequence[GroupResult]) -> tuple[GroupResult, ...]:
-    """Return the results of one arm with their parity p-values adjusted for being many (Benjamini and Hochberg)."""
+    """Return results of one arm with their parity p-values adjusted for being many (Benjamini and Hochberg).
+
+    Rows of prompts are one family. Overall rows are another: they pool the same images, and a family that held both
+    would count them twice.
+    """
     tested = [row for row in results if row.fairness_discrepancy is not None]
     if not tested:
         return tuple(results)
@@ -261,22 +265,71 @@ def _with_adjusted(row: GroupResult, p_value: float | None) -> GroupResult:
     return replace(row, fairness_discrepancy=replace(row.fairness_discrepancy, p_adjusted=p_value))
 
 
-def prompt_mean(
-    squared: Sequence[float], plug_ins: Sequence[float], errors: Floats | None = None, most: float = math.inf
-) -> PromptMean:
-    """Average the squared discrepancies of at least one prompt, and beside them its plug-ins.
+def discrepancies(labels: Samples, soft: Floats, targets: Floats) -> Iterator[FairnessDiscrepancy]:
+    """Return the fairness discrepancy of each sample, its p-value not adjusted for the others.
 
     Args:
-        squared: Debiased squares, shape (m,).
-        plug_ins: Their soft plug-ins, shape (m,).
-        errors: Standard errors of the squares, shape (m,), where they are known.
-        most: The largest that their mean can be, where the interval ends at the latest.
+        labels: Most probable groups of two images at least in every sample.
+        soft: Distance of the images' mean probabilities from the target, shape (P,).
+        targets: The distributions that count as fair, shape (P, K).
     """
-    interval = mean_over_prompts(squared, errors=errors) if len(squared) > 1 else None
+    if not labels.n.size:
+        return
+    columns = (
+        debiased_squares(labels, targets),
+        *discrepancy_intervals(labels, targets).T,
+        np.linalg.norm(labels.mean - targets, axis=1),
+        soft,
+        parity_p_values(labels.counts, targets),
+        labels.n.astype(np.int64),
+        targets,
+    )
+    for squared, low, high, plug_in, own_soft, p_value, n, goal in zip(*(c.tolist() for c in columns), strict=True):
+        yield FairnessDiscrepancy(
+            value=display(squared),
+            low=low,
+            high=high,
+            squared=squared,
+            plug_in=plug_in,
+            expected_at_parity=fairness.expected_at_parity(n, tuple(goal)),
+            soft=own_soft,
+            p_parity=p_value,
+            p_adjusted=p_value,
+            n=n,
+        )
+
+
+def soft_distances(probabilities: Floats, owners: Ints, targets: Floats) -> Floats:
+    """Return ``fairness.soft_plug_in`` of many samples at once, shape (P,).
+
+    Args:
+        probabilities: The judge's group probabilities, shape (N, K).
+        owners: The sample of each image, in [0, P), shape (N,); none is without an image.
+        targets: The distributions that count as fair, shape (P, K).
+    """
+    size = len(targets)
+    sums = np.stack([np.bincount(owners, column, size) for column in probabilities.T], axis=1)
+    return np.asarray(np.linalg.norm(sums / np.bincount(owners, minlength=size)[:, None] - targets, axis=1))
+
+
+def prompt_mean(squares: PromptSquares, soft: Floats) -> PromptMean:
+    """Average the discrepancies of at least one prompt.
+
+    Args:
+        squares: Their squares.
+        soft: Distance of each prompt's mean probabilities from the target, shape (m,).
+    """
+    labels, targets, squared = squares.labels, squares.targets, squares.values
+    interval = mean_over_prompts(squared, these=squares.of_these_prompts()) if len(squared) > 1 else None
+    corners = 1 - 2 * targets.min(axis=1) + (targets**2).sum(axis=1)  # every image in the group that is wanted least
+    most = float(corners.mean())
+    floors = map(fairness.expected_at_parity, labels.n.astype(np.int64).tolist(), map(tuple, targets.tolist()))
     return PromptMean(
         value=display(math.fsum(squared) / len(squared)),
         low=display(min(interval.low, most)) if interval else None,
         high=display(min(interval.high, most)) if interval else None,
-        plug_in_soft=math.fsum(plug_ins) / len(plug_ins),
+        plug_in=float(np.linalg.norm(labels.mean - targets, axis=1).mean()),
+        expected_at_parity=fmean(floors),
+        soft=float(soft.mean()),
         n=len(squared),
     )

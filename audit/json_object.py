@@ -1,9 +1,10 @@
-"""JSON from outside: one object, of bounded size and depth, with finite numbers that a computer can hold."""
+"""JSON from outside: one object of bounded size and depth, by default with finite numbers of at most 64 bits."""
 
 from __future__ import annotations
 
 import json
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,13 +15,14 @@ _INTEGER_DIGITS = 20
 """Sign and digits of a 64-bit integer."""
 
 
-def read_json_object(path: Path, kind: str, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
+def read_json_object(path: Path, kind: str, max_bytes: int = MAX_BYTES, *, any_number: bool = False) -> dict[str, Any]:
     """Return the object that a file holds.
 
     Args:
         path: The file.
         kind: What is expected, for messages: ``lens.json of a lens``.
         max_bytes: Largest file that is read.
+        any_number: See :func:`json_object`.
 
     Raises:
         ValueError: The file cannot be read, or holds no such object; the message names it.
@@ -32,24 +34,27 @@ def read_json_object(path: Path, kind: str, max_bytes: int = MAX_BYTES) -> dict[
         raise ValueError(
             f"{path}: expected {kind}, found no readable file ({error.strerror}); check the path"
         ) from error
-    return json_object(data, f"{path}: expected {kind}", max_bytes)
+    return json_object(data, f"{path}: expected {kind}", max_bytes, any_number=any_number)
 
 
-def json_object(data: bytes, expected: str, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
+def json_object(data: bytes, expected: str, max_bytes: int = MAX_BYTES, *, any_number: bool = False) -> dict[str, Any]:
     """Return the object that ``data`` holds.
 
     Args:
         data: UTF-8 text.
         expected: Beginning of a message: ``runs/a/audit.json: expected the result of an audit``.
         max_bytes: Most bytes that are read.
+        any_number: Whether ``-Infinity``, ``NaN`` and whole numbers beyond 64 bits are read too. Configs that diffusers
+            and transformers write hold them: the lower limit of a clipped variance, a tokenizer without a limit.
 
     Raises:
         ValueError: ``data`` is larger, nested too deeply, no JSON, no object, or holds a number that is none.
     """
     if len(data) > max_bytes:
         raise ValueError(f"{expected}, found more than {max_bytes} bytes; is this the right file?")
+    parse = partial(json.loads, parse_int=_integer, parse_float=_number, parse_constant=_no_number)
     try:
-        found = json.loads(data, parse_int=_integer, parse_float=_number, parse_constant=_no_number)
+        found = json.loads(data) if any_number else parse(data)
     except RecursionError as error:
         raise ValueError(f"{expected}, found hundreds of levels of nesting; is this the right file?") from error
     except ValueError as error:

@@ -6,10 +6,12 @@ file at hand can show them at their lines, beside the mistakes of the schema.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import socket
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,19 +22,19 @@ from audit.config.problems import Location, Problem, listing, suggestion
 from audit.config.sections import ModelConfig, TargetFileConfig
 from audit.config.settings import AuditConfig
 from audit.dissect.files import LENS_FILE
+from audit.dissect.settings import LENS_FORMAT
 from audit.json_object import read_json_object
 from audit.object_store import ObjectStore
 from audit.place import ObjectPath, Place, place_of
 from audit.plan import prompts_of
 from audit.records import Attribute
-from audit.untrusted_model import UntrustedModelError, check_clip, check_pipeline
+from audit.untrusted_model import UntrustedModelError, check_clip
 
 CONNECT_SECONDS = 2.0
 """How long a tracking server may take to answer a connection."""
 
 _DEFAULT_PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _UNET_PARTS = ("conv_in", "down_blocks", "mid_block", "up_blocks", "conv_norm_out", "conv_out")
-_IMAGES = (".png", ".jpg", ".jpeg", ".webp")
 _MODEL = (("model", "source"), ("model", "world"))
 
 
@@ -73,9 +75,9 @@ def known_occupations(model: ModelConfig) -> tuple[str, ...] | None:
 def _model(config: AuditConfig) -> Iterator[Problem]:
     model = config.model
     if model.source in GENERATED_HERE:
-        yield from _calibration_model(model)
+        yield from _calibration_model(config)
     elif Path(model.source).is_dir():
-        yield from _pipeline_directory(Path(model.source), model.variant)
+        yield from _pipeline_directory(Path(model.source), config)
     elif _is_path(model.source):
         yield _at_source(f"expected a directory with model_index.json, found none at {model.source}; check the path")
     elif not re.fullmatch(r"[\w.-]+/[\w.-]+", model.source):
@@ -90,35 +92,55 @@ def _at_source(message: str) -> Problem:
     return Problem(("model", "source"), message)
 
 
-def _calibration_model(model: ModelConfig) -> Iterator[Problem]:
+def _calibration_model(config: AuditConfig) -> Iterator[Problem]:
+    model = config.model
     if model.source == "rendered":
         return
     if model.world is not None and Path(model.world).is_file():
         message = f"expected the directory of a trained world, found the file {model.world}; train it: make calibration"
         yield Problem(("model", "world"), message, reads=_MODEL)
         return
-    from audit.calibration.bundle import bundle_of
+    from audit.calibration.bundle import BUNDLED, bundle_of
 
     bundle = bundle_of(model)
-    if bundle and not (bundle.pipeline / "model_index.json").is_file():
+    if bundle is None:
+        return
+    place: Location = ("model", "world") if model.world else ("model", "source")
+    if not (bundle.pipeline / "model_index.json").is_file():
         message = (
             f"expected a trained model, found no model_index.json in {bundle.pipeline}; train it: make calibration"
         )
-        yield Problem(("model", "world") if model.world else ("model", "source"), message, reads=_MODEL)
+        yield Problem(place, message, reads=_MODEL)
+    elif bundle.path == BUNDLED:  # it is known to load: the seconds that building it takes are not spent
+        yield from _steps_of_bundled(bundle.pipeline, config.sampling.steps)
+    else:
+        for problem in _problems_of(bundle.pipeline, config):
+            yield replace(problem, location=place) if problem.location[0] == "model" else problem
 
 
-def _pipeline_directory(directory: Path, variant: str | None) -> Iterator[Problem]:
+def _steps_of_bundled(pipeline: Path, steps: int) -> Iterator[Problem]:
+    from audit.models.family import unfit_steps
+
+    path = pipeline / "scheduler" / "scheduler_config.json"
+    message = unfit_steps(read_json_object(path, "a scheduler", any_number=True), steps)
+    if message:
+        yield Problem(("sampling", "steps"), message, reads=_MODEL)
+
+
+def _problems_of(directory: Path, config: AuditConfig) -> tuple[Problem, ...]:
+    from audit.models.check import Sampled, model_problems
+
+    return model_problems(directory, config.model, Sampled(config.sampling, config.lens.hookpoint))
+
+
+def _pipeline_directory(directory: Path, config: AuditConfig) -> Iterator[Problem]:
     if (directory / "pipeline" / "model_index.json").is_file():
         remedy = f"set source: calibration and world: {directory}"
         yield _at_source(f"expected a pipeline, found a trained world in {directory}; {remedy}")
     elif not (directory / "model_index.json").is_file():
         yield _at_source(f"expected a diffusers pipeline, found no model_index.json in {directory}; check the path")
-    elif not any((directory / "unet").glob(f"*.{variant}*.safetensors" if variant else "*.safetensors")):
-        wanted = f"safetensors weights of the variant {variant!r}" if variant else "safetensors weights"
-        message = f"expected {wanted}, found none in {directory / 'unet'}; save the pipeline as safetensors"
-        yield Problem(("model", "source"), message, reads=(("model", "variant"),))
     else:
-        yield from _untrusted(check_pipeline, directory, ("model", "source"))
+        yield from _problems_of(directory, config)
 
 
 def _untrusted(check: Callable[[Path], None], directory: Path, place: Location) -> Iterator[Problem]:
@@ -153,6 +175,22 @@ def check_occupations(config: AuditConfig) -> Iterator[Problem]:
         if occupation not in known:
             message = f"expected an occupation of the calibration world ({listing(known)}), found {occupation!r}"
             yield Problem(("prompts", "occupations", index), message + suggestion(occupation, known), reads=_MODEL)
+
+
+def check_prompts(config: AuditConfig) -> Iterator[Problem]:
+    """Find occupations that are unknown, and texts that the model or CLIP would not read to their end.
+
+    Yields:
+        Problems, each with its place in the config.
+    """
+    mistaken = False
+    for problem in check_occupations(config):
+        mistaken = True
+        yield problem
+    if not mistaken:
+        from audit.prompt_lengths import cut_texts
+
+        yield from cut_texts(config, prompts_of(config, known_occupations(config.model) or ()))
 
 
 def _judge_and_confusion(config: AuditConfig) -> Iterator[Problem]:
@@ -219,9 +257,8 @@ def _bundled(model: ModelConfig, part: str, location: Location) -> Iterator[Prob
 
 def _lens(config: AuditConfig) -> Iterator[Problem]:
     lens = config.lens
-    if lens.path is not None and not (Path(lens.path) / LENS_FILE).is_file():
-        message = f"expected a lens, found no {LENS_FILE} in {lens.path}; make one with difflens-audit dissect"
-        yield Problem(("lens", "path"), message)
+    if lens.path is not None:
+        yield from _named_lens(Path(lens.path))
     if config.model.source == "rendered":
         return
     part = lens.hookpoint.split(".")[0]
@@ -238,21 +275,47 @@ def _lens(config: AuditConfig) -> Iterator[Problem]:
             yield Problem(("lens", name), message, reads=(("lens", "expansion"), ("lens", "hookpoint"), *_MODEL))
 
 
+def _named_lens(directory: Path) -> Iterator[Problem]:
+    if not (directory / LENS_FILE).is_file():
+        message = f"expected a lens, found no {LENS_FILE} in {directory}; make one with difflens-audit dissect"
+        yield Problem(("lens", "path"), message)
+        return
+    try:
+        version = read_json_object(directory / LENS_FILE, "the card of a lens").get("format_version")
+    except ValueError as error:
+        yield Problem(("lens", "path"), str(error))
+        return
+    if version != LENS_FORMAT:
+        message = f"expected a lens of format {LENS_FORMAT}, found format {version} in {directory}; dissect again"
+        yield Problem(("lens", "path"), message)
+
+
 def _latents(config: AuditConfig) -> int | None:
     """Count the latents of an autoencoder on the mid block; None where the model's shape is not at hand."""
+    from audit.models.family import latent_size
+
     unet = _unet_config(config.model)
-    if unet is None or config.lens.hookpoint != "mid_block" or not unet.get("block_out_channels"):
+    if unet is None or config.lens.hookpoint != "mid_block":
         return None
-    channels = int(unet["block_out_channels"][-1])
-    side = int(unet.get("sample_size", 1)) >> (len(unet["block_out_channels"]) - 1)
-    return config.lens.expansion * channels * (side**2 if config.lens.whole_map else 1)
+    channels = unet.get("block_out_channels")
+    if not isinstance(channels, list) or not channels or not isinstance(channels[-1], int):
+        return None
+    try:
+        height, width = latent_size(unet)
+    except ValueError:  # reported by _model
+        return None
+    halved = 2 ** (len(channels) - 1)
+    positions = math.ceil(height / halved) * math.ceil(width / halved) if config.lens.whole_map else 1
+    return config.lens.expansion * channels[-1] * positions
 
 
 def _unet_config(model: ModelConfig) -> dict[str, Any] | None:
     from audit.models.source import pipeline_source
 
     try:
-        return read_json_object(Path(pipeline_source(model)) / "unet" / "config.json", "the shape of a U-Net")
+        return read_json_object(
+            Path(pipeline_source(model)) / "unet" / "config.json", "the shape of a U-Net", any_number=True
+        )
     except ValueError:  # told by _model, or a model on the hub
         return None
 
@@ -274,9 +337,28 @@ def _quality(config: AuditConfig) -> Iterator[Problem]:
     if quality.features not in ("bundled", "none") and not Path(quality.features).is_file():
         message = f"expected 'bundled', 'none' or a file of weights, found no file at {quality.features!r}"
         yield Problem(("quality", "features"), message + suggestion(quality.features, ("bundled", "none")))
-    if quality.reference is not None and not _holds_images(Path(quality.reference)):
-        message = f"expected a directory with images ({listing(_IMAGES)}), found none at {quality.reference}"
-        yield Problem(("quality", "reference"), message)
+    if quality.reference is not None:
+        yield from _reference(Path(quality.reference), quality.features)
+
+
+def _reference(directory: Path, features: str) -> Iterator[Problem]:
+    """Decode every reference picture: one that cannot be used would otherwise end the audit after its other work."""
+    from audit.calibration.canvas import SIZE
+    from audit.picture_folder import SUFFIXES, picture_folder, unreadable_pictures
+
+    at = ("quality", "reference")
+    if not directory.is_dir():
+        yield Problem(at, f"expected a directory with images, found none at {directory}; check the path")
+        return
+    folder = picture_folder(directory)
+    if len(folder.pictures) < 2:
+        kinds = listing(sorted(SUFFIXES))
+        message = f"expected at least 2 images ({kinds}) in {directory}, found {len(folder.pictures)}"
+        yield Problem(at, f"{message}; add some")
+    side = SIZE if features == "bundled" else None  # the bundled network reads drawings as they are
+    for found in (*folder.unusable, *unreadable_pictures(folder.pictures, side)):
+        message = f"expected images that can be read, found {found.path}: {found.reason}"
+        yield Problem(at, message, reads=(("quality", "features"),))
 
 
 def _clip(source: str, at: Location) -> Iterator[Problem]:
@@ -346,10 +428,6 @@ def check_targets(config: AuditConfig) -> Iterator[Problem]:
 
 def _is_path(text: str) -> bool:
     return text.startswith((".", "/", "~"))
-
-
-def _holds_images(directory: Path) -> bool:
-    return directory.is_dir() and any(path.suffix.lower() in _IMAGES for path in directory.rglob("*"))
 
 
 def _output(config: AuditConfig) -> Iterator[Problem]:
@@ -430,7 +508,7 @@ def _host_and_port(uri: str) -> tuple[str, int] | str:
 
 _CHECKS: Mapping[str, Callable[[AuditConfig], Iterator[Problem]]] = {
     "model": _model,
-    "prompts": check_occupations,
+    "prompts": check_prompts,
     "judge": _judge_and_confusion,
     "lens": _lens,
     "quality": _quality,

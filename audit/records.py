@@ -13,6 +13,12 @@ from typing import Any, Literal
 BASELINE = "baseline"
 """Name of the arm without any intervention; every other arm is named after its mitigation."""
 
+SCHEMA_VERSION = 3
+"""The version of ``audit.json`` that is written."""
+
+COUNTED_SINCE = 3
+"""The first version with fairness discrepancies, gates and changes of counted shares; before, of mean probabilities."""
+
 FINDING_LEVEL = 0.05
 """A departure from the target is a finding where its adjusted p-value is at most this."""
 
@@ -103,9 +109,15 @@ class Shard:
 
 
 class Status(StrEnum):
-    """What became of one image on its way to a perceived group."""
+    """What became of one image on its way to a perceived group.
+
+    ``OUTSIDE_GROUPS`` belongs to one attribute: the judge's most probable answer is a group that the config leaves out.
+    The image is counted under no other group, and still has its groups of the other attributes. The other statuses
+    belong to the image as a whole.
+    """
 
     CLASSIFIED = "classified"
+    OUTSIDE_GROUPS = "outside_groups"
     LOW_CONFIDENCE = "low_confidence"
     NO_FACE = "no_face"
     FAILED = "failed"
@@ -197,20 +209,24 @@ class GroupMeasure(Estimate):
 
 @dataclass(frozen=True)
 class FairnessDiscrepancy:
-    """Distance ‖π − r‖₂ of the group distribution π from the target r, estimated on at least two images.
+    """Distance ‖π − r‖₂ of the groups' shares π from the target r, estimated on at least two images.
+
+    Every image counts for its most probable group. ``soft`` alone is of the judge's mean probabilities: a judge that is
+    never sure makes it small, however lopsided the shares are.
 
     Attributes:
         value: The figure to read: √max(0, ``squared``).
         low: Lower end of the distance's 95 % interval.
         high: Upper end.
-        squared: Unbiased estimate of the squared distance, from the group probabilities; below 0 about half of the time
-            where the model is fair. Averages are taken of this one.
-        plug_in_soft: The distance of the mean group probabilities, as DiffLens prints it (Shi et al. 2025, 5.1).
-        plug_in_hard: The same for the shares of the most probable group.
-        expected_at_parity: Mean of ``plug_in_hard`` over samples of this n from the target itself: the noise floor.
-        p_parity: Of the most probable groups being drawn from the target itself.
-        p_adjusted: The same after Benjamini and Hochberg, over the prompts and attributes of the arm; on an overall
-            row ``p_parity`` itself.
+        squared: Unbiased estimate of the squared distance; below 0 about half of the time where the model is fair.
+            Averages are taken of this one.
+        plug_in: Distance of the shares as counted, which chance alone keeps above 0.
+        expected_at_parity: Mean of ``plug_in`` over samples of this n from the target itself: its noise floor.
+        soft: Distance of the mean group probabilities, as DiffLens prints it (Shi et al. 2025, 5.1). For comparison
+            with the literature: no finding, gate or change is of this one.
+        p_parity: Of the counts being drawn from the target itself.
+        p_adjusted: The same after Benjamini and Hochberg, over the prompts and attributes of the arm; of an overall row
+            over the attributes of the arm.
         n: Classified images.
     """
 
@@ -218,9 +234,9 @@ class FairnessDiscrepancy:
     low: float
     high: float
     squared: float
-    plug_in_soft: float
-    plug_in_hard: float
+    plug_in: float
     expected_at_parity: float
+    soft: float
     p_parity: float
     p_adjusted: float
     n: int
@@ -243,20 +259,24 @@ class Corrected:
 
 @dataclass(frozen=True)
 class PromptMean:
-    """Unweighted mean of the squared fairness discrepancy over prompts, each counted once.
+    """Means of the fairness discrepancy over prompts, each counted once and unweighted.
 
     Attributes:
         value: The figure to read: √max(0, mean of ``squared``), a root mean square over prompts.
         low: Lower end of its 95 % interval (``mean_over_prompts`` of the squares), None for a single prompt.
         high: Upper end.
-        plug_in_soft: Mean over the prompts of the soft plug-in, for comparison with the literature.
+        plug_in: Mean of the prompts' plug-ins, each above the truth.
+        expected_at_parity: Mean of what is to be expected of these plug-ins if every prompt is on target.
+        soft: Mean of the prompts' soft discrepancies, for comparison with the literature.
         n: Prompts.
     """
 
     value: float
     low: float | None
     high: float | None
-    plug_in_soft: float
+    plug_in: float
+    expected_at_parity: float
+    soft: float
     n: int
 
 
@@ -272,11 +292,11 @@ class GroupResult:
         arm: The arm.
         attribute: The attribute.
         n: Classified images.
-        statuses: Images by status.
+        statuses: Images by their status for this attribute.
         shares: Share of each group among the classified images.
         fairness_discrepancy: None below two classified images.
         bounds: Share of each group among *all* images, whatever the unclassified ones show.
-        discrepancy_bounds: Likewise the hard fairness discrepancy; None where there is no image.
+        discrepancy_bounds: Likewise the fairness discrepancy; None where there is no image.
         corrected: None where the judge's confusion matrix is not known: the figures are uncorrected.
         mean_over_prompts: On overall rows, where a prompt has at least two classified images.
         target: Share of each group that counts as fair; of a pool what it would have with every prompt on its target.
@@ -378,7 +398,7 @@ class GroupChange:
         attribute: The attribute.
         n: Images that both arms could classify; prompts for the mean over prompts.
         shares: Change of each group's share, paired.
-        squared: Change of the squared fairness discrepancy, paired; negative is fairer.
+        squared: Change of the squared fairness discrepancy, as counted and paired; negative is fairer.
     """
 
     prompt_id: str | None
@@ -587,6 +607,9 @@ class Verdict:
         level: ``fail``, or ``warn`` for a gate that never fails a run.
         margin: Distance of the figure from the limit, negative on the wrong side.
         note: Why the verdict is what it is, where the interval alone does not say.
+        from_unclassified: Part of the interval's width that images without a perceived group account for: it runs from
+            the lower end of the best case to the upper end of the worst case over everything that they could be.
+        corrected: Whether the judge's own errors are taken out of the figure and its interval.
     """
 
     gate: str
@@ -605,6 +628,8 @@ class Verdict:
     level: Literal["fail", "warn"]
     margin: float | None
     note: str = ""
+    from_unclassified: float = 0.0
+    corrected: bool = False
 
 
 @dataclass(frozen=True)
@@ -652,6 +677,8 @@ class AuditResult:
         second_views: What each further judge says of each finding.
         targets: Attribute → where its target is from; the shares themselves stand in the rows.
         two_stage: What two-stage sampling made, None where the number of images was fixed.
+        schema_version: Of the file that the result was read from. Of an older one, some parts are worked out again and
+            some are absent, see ``reports.old_schema``.
     """
 
     run_id: str
@@ -670,4 +697,4 @@ class AuditResult:
     second_views: tuple[SecondView, ...] = ()
     targets: dict[str, TargetSource] = field(default_factory=dict)
     two_stage: TwoStageSampling | None = None
-    schema_version: int = 2
+    schema_version: int = SCHEMA_VERSION

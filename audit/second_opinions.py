@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from audit.measure.agreement import agreement
 from audit.measure.intervals import share_estimate
-from audit.records import Attribute, Estimate, GroupResult, JudgeAgreement, SecondOpinion, SecondView, Status
-from audit.rows import opinion_column, probability_column
+from audit.records import Attribute, Estimate, GroupResult, JudgeAgreement, SecondOpinion, SecondView
+from audit.rows import has_group, opinion_column, probability_column
 
 Ints = NDArray[np.int64]
 
@@ -58,10 +58,9 @@ def common_answers(table: pa.Table, arms: Sequence[str], opinions: Sequence[Seco
     """
     for opinion in opinions:
         for arm in arms:
-            classified = pc.equal(table["status"], Status.CLASSIFIED.value)
-            rows = table.filter(pc.and_(pc.equal(table["arm"], arm), classified))
+            rows = table.filter(pc.equal(table["arm"], arm))
             for attribute in opinion.attributes:
-                yield _common(rows, opinion.judge, arm, attribute)
+                yield _common(rows.filter(has_group(rows, attribute.name)), opinion.judge, arm, attribute)
 
 
 def _common(rows: pa.Table, judge: str, arm: str, attribute: Attribute) -> CommonAnswers:

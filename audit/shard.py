@@ -25,16 +25,20 @@ from audit.config.settings import AuditConfig
 from audit.device import device_here
 from audit.dissect.lens import Lens, check_fits
 from audit.dissect.observer import AttributionObserver, EffectTable
+from audit.dissect.strengths import Strengths
 from audit.measure.embedders import ClipEmbedder, FeatureEmbedder, load_clip, load_features
-from audit.measure.judges import Judge, Perceived, load_judge
+from audit.measure.judges import Judge, load_judge
+from audit.measure.perceived import Perceived
 from audit.measure.second_judges import load_second_judges
 from audit.measure.zero_shot import ZeroShotJudge
 from audit.mitigate import build_arm
 from audit.models.arm import Arm, Observer
 from audit.models.generator import Generator, load_generator
-from audit.plan import opinions_of
+from audit.plan import opinions_of, prompts_of
+from audit.prompt_lengths import clip_texts
+from audit.readiness import known_occupations
 from audit.records import BASELINE, Attribute, ImageKey, SecondOpinion, Shard, Status
-from audit.rows import FEATURES, opinion_column, probability_column, row_schema
+from audit.rows import FEATURES, opinion_column, outside_column, probability_column, row_schema
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -101,7 +105,7 @@ class ShardSettings:
             batch=config.sampling.batch,
             attributes=tuple(Attribute(name, tuple(groups)) for name, groups in config.attributes.items()),
             mitigations=tuple(config.mitigations),
-            attribution=config.prompts.attribution,
+            attribution=config.prompts.attribution is not False,
             opinions=opinions_of(config),
         )
 
@@ -121,15 +125,26 @@ class ShardYield:
     images: dict[str, Tensor]
 
 
-def load_parts(config: AuditConfig, lens_path: Path | None) -> ShardParts:
+def load_parts(config: AuditConfig, lens_path: Path | None, strengths: Strengths | None = None) -> ShardParts:
     """Load everything that shards of this audit need.
+
+    Args:
+        config: The audit.
+        lens_path: Directory of its lens.
+        strengths: Those of the audit's own prompts, in place of those of the lens's prompts; None keeps these.
 
     Raises:
         ValueError: If a mitigation is asked for without a lens, or the lens belongs to another model.
+        UnfitModelError: If the model or CLIP does not read one of the audit's texts to its end, or the model cannot be
+            run as it was published.
     """
     generator = load_generator(config.model, config.sampling, config.lens.hookpoint)
+    prompts = prompts_of(config, known_occupations(config.model) or ())
+    if generator.reader is not None:
+        generator.reader.check(prompt.text for prompt in prompts)
     lens = None if lens_path is None else Lens.load(lens_path).to(device_here())
     if lens is not None:
+        lens = replace(lens, strengths=lens.strengths | (strengths or {}))
         steered = {mitigation.attribute for mitigation in config.mitigations}
         needed = {name: tuple(g) for name, g in config.attributes.items() if name in lens.groups or name in steered}
         check_fits(lens, generator.fingerprint, config.sampling.steps, needed)
@@ -137,6 +152,8 @@ def load_parts(config: AuditConfig, lens_path: Path | None) -> ShardParts:
         names = ", ".join(mitigation.name for mitigation in config.mitigations)
         raise ValueError(f"mitigations ({names}) edit a model through its lens, found none; dissect the model first")
     clip = load_clip(config.quality, config.model)
+    if clip is not None:
+        clip.reader.check(clip_texts(config, prompts))
     return ShardParts(
         generator=generator,
         judge=load_judge(config.judge, config.model, config.attributes),
@@ -254,22 +271,20 @@ class _Measured:
 
     broken: Mask
     statuses: list[Status]
-    probabilities: dict[str, Floats]
-    prompt_shown: Floats | None
+    seen: Perceived
     clip: Floats | None
     features: Floats | None
     second: dict[str, Perceived]
 
 
 def _measure(parts: ShardParts, shard: Shard, images: Tensor) -> _Measured:
-    perceived = parts.judge.perceive(images, shard.prompt.occupation)
+    seen = parts.judge.perceive(images, shard.prompt.occupation)
     broken = _broken(images)
     clip = None if parts.clip is None else parts.clip.images(images)
     return _Measured(
         broken=broken,
-        statuses=[Status.FAILED if bad else seen for bad, seen in zip(broken, perceived.statuses, strict=True)],
-        probabilities=perceived.probabilities,
-        prompt_shown=perceived.prompt_shown,
+        statuses=[Status.FAILED if bad else status for bad, status in zip(broken, seen.statuses, strict=True)],
+        seen=seen,
         clip=clip,
         features=None if parts.features is None else parts.features.embed(images),
         second={
@@ -293,29 +308,32 @@ def _measured_columns(measured: _Measured, attributes: Sequence[Attribute]) -> d
     unseen = np.array([status in (Status.FAILED, Status.NO_FACE) for status in measured.statuses])
     columns: dict[str, Any] = {
         "status": [status.value for status in measured.statuses],
-        "p_prompt_shown": _nullable(measured.prompt_shown, measured.broken),
+        "p_prompt_shown": _nullable(measured.seen.prompt_shown, measured.broken),
         FEATURES: [
             None if bad or measured.features is None else measured.features[row]
             for row, bad in enumerate(measured.broken)
         ],
     }
     for attribute in attributes:
-        values = measured.probabilities[attribute.name]
+        outside = measured.seen.lies_outside(attribute.name)
+        columns[outside_column(attribute.name)] = pa.array(outside, mask=unseen)
+        values = measured.seen.among_groups(attribute.name)
         for position, group in enumerate(attribute.groups):
-            columns[probability_column(attribute.name, group)] = _nullable(values[:, position], unseen)
+            columns[probability_column(attribute.name, group)] = _nullable(values[:, position], unseen | outside)
     return columns
 
 
 def _opinion_columns(measured: _Measured, opinions: Sequence[SecondOpinion]) -> dict[str, Any]:
-    """Return the further judges' probabilities, null where a judge named no group."""
+    """Return the further judges' probabilities, null where a judge named none of the audited groups."""
     columns: dict[str, Any] = {}
     for opinion in opinions:
         seen = measured.second[opinion.judge]
         silent = measured.broken | np.array([status != Status.CLASSIFIED for status in seen.statuses])
         for attribute in opinion.attributes:
-            values = seen.probabilities[attribute.name]
+            missing = silent | seen.lies_outside(attribute.name)
+            values = seen.among_groups(attribute.name)
             for position, group in enumerate(attribute.groups):
-                columns[opinion_column(opinion.judge, attribute.name, group)] = _nullable(values[:, position], silent)
+                columns[opinion_column(opinion.judge, attribute.name, group)] = _nullable(values[:, position], missing)
     return columns
 
 

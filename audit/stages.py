@@ -21,8 +21,8 @@ from audit.arm_rows import ArmRows
 from audit.config.settings import AuditConfig
 from audit.measure.two_stage import TwoStage, images_to_make, two_stage_interval
 from audit.plan import further_shards
-from audit.records import BASELINE, Attribute, Estimate, GroupResult, Shard, Status, TwoStageSampling
-from audit.rows import probability_column
+from audit.records import BASELINE, Attribute, Estimate, GroupResult, Shard, TwoStageSampling
+from audit.rows import has_group, probability_column
 from audit.store import RunDirectory
 
 
@@ -77,7 +77,7 @@ class Stages:
         if rows.arm != BASELINE or prompt_id is None or prompt_id not in self.piloted or not ours:
             return None
         labels = rows.classified(attribute, prompt_id).argmax(axis=1) == self.attribute.groups.index(self.group)
-        pilot = int(rows.known(prompt_id)[: self.design.pilot].sum())
+        pilot = int(rows.known(attribute, prompt_id)[: self.design.pilot].sum())
         if pilot < 2:
             return None  # no label had a say in the number of images
         design = replace(self.design, pilot=pilot)
@@ -134,7 +134,7 @@ def second_stage(stages: Stages, run: RunDirectory, pilot: Sequence[Shard], batc
 
 def _labels(table: pa.Table, stages: Stages) -> NDArray[np.bool_]:
     """Return for each classified baseline image of a shard whether it shows the group."""
-    known = pc.and_(pc.equal(table["arm"], BASELINE), pc.equal(table["status"], Status.CLASSIFIED.value))
+    known = pc.and_(pc.equal(table["arm"], BASELINE), has_group(table, stages.attribute.name))
     rows = table.filter(known)
     names = [probability_column(stages.attribute.name, group) for group in stages.attribute.groups]
     values = np.stack([rows[name].to_numpy() for name in names], axis=1)

@@ -147,7 +147,7 @@ def summarise(
         config=run.read_json(CONFIG),
         provenance=run.read_json(PROVENANCE),
         results=results,
-        overall=tuple(overall_result(arms[arm], *_measured_by(a, plan)) for arm in plan.arms for a in plan.attributes),
+        overall=_overall(arms, plan),
         quality=quality,
         lens=_lens(run, plan, lens),
         changes=tuple(c for rows in edited for c in group_changes(arms[BASELINE], rows, plan.attributes, goals)),
@@ -178,6 +178,15 @@ def _results(arms: Mapping[str, ArmRows], plan: SummaryPlan) -> tuple[GroupResul
     return results if plan.stages is None else tuple(plan.stages.applied(row, arms[row.arm]) for row in results)
 
 
+def _overall(arms: Mapping[str, ArmRows], plan: SummaryPlan) -> tuple[GroupResult, ...]:
+    """Return the rows of whole arms; the p-values of one arm's attributes are adjusted together."""
+    return tuple(
+        row
+        for arm in plan.arms
+        for row in adjusted([overall_result(arms[arm], *_measured_by(a, plan)) for a in plan.attributes])
+    )
+
+
 def _measured_by(attribute: Attribute, plan: SummaryPlan) -> tuple[Attribute, Targets, ConfusionMatrix | None]:
     return attribute, plan.targets.shares, plan.confusions.get(attribute.name)
 
@@ -190,7 +199,7 @@ def _verdicts(
 ) -> tuple[Verdict, ...]:
     gates = gates_of(plan.gates, plan.prompt_ids)
     by_arm = {figures.arm: figures for figures in quality}
-    reader = GateReader(arms, plan.attributes, plan.targets.shares, by_arm, plan.stages, shifts)
+    reader = GateReader(arms, plan.attributes, plan.targets.shares, by_arm, plan.stages, shifts, plan.confusions)
     return evaluate(gates, [reader.read(gate) for gate in gates])
 
 

@@ -14,7 +14,7 @@ is at most ``ERROR_RATE``.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -29,7 +29,8 @@ from audit.store import TREND, RunDirectory, UnreadableRunError
 ERROR_RATE = 0.05
 """Chance that a series in which nothing changes ever calls a change."""
 
-TREND_VERSION = 1
+TREND_VERSION = 2
+"""Version 1 has headlines of mean probabilities; such points are read and marked, see ``Point.soft``."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Headline:
     Attributes:
         arm: The arm.
         attribute: The attribute.
-        value: Debiased, a root mean square over prompts.
+        value: Counted and debiased, a root mean square over prompts.
         low: Lower end of its 95 % interval, None where it has none.
         high: Upper end.
         n: Prompts.
@@ -118,6 +119,8 @@ class Point:
         gates: Gate, with whatever tells it from the gate's other verdicts → verdict.
         headlines: Its headline figures.
         check: Its comparison, None for the first run of a series.
+        soft: Whether a release made it that measured headlines and gates on mean probabilities. They are no part of one
+            line with counted ones; comparisons count every run again.
     """
 
     slot: str
@@ -126,6 +129,7 @@ class Point:
     gates: dict[str, str]
     headlines: tuple[Headline, ...]
     check: Check | None = None
+    soft: bool = False
 
     @property
     def changed(self) -> bool:
@@ -190,6 +194,8 @@ def read_trend(run: RunDirectory) -> Trend | None:
         trend = _TREND.validate_python(run.read_json(TREND))
     except (ValidationError, ValueError):
         return None
+    if trend.version == 1:
+        trend = replace(trend, version=TREND_VERSION, points=tuple(replace(p, soft=True) for p in trend.points))
     return trend if trend.version == TREND_VERSION and trend.points else None
 
 

@@ -1,28 +1,20 @@
-"""What a model's directory may hold: safetensors and plain configs of known classes, and no code.
+"""What a model's directory may hold: safetensors and plain configs of known libraries, and no code.
 
 A diffusers directory names the classes of its parts in ``model_index.json``, and a loader that believes it imports
-whatever is named there, a Python file of the directory included. So the names are checked against a list before any
-loader sees them. Pickled weights run code when they are read; they may lie beside safetensors, where nobody opens them,
-but a part that has nothing else is refused.
+whatever is named there, a Python file of the directory included. So the names are checked before any loader sees them.
+Pickled weights run code when they are read; they may lie beside safetensors, where nobody opens them, but a part that
+has nothing else is refused. Whether a directory that passes is a model that an audit can sample is for
+:mod:`audit.models.check`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from audit.json_object import read_json_object
 
 INDEX = "model_index.json"
-PIPELINE = "StableDiffusionPipeline"
-
-PARTS: Mapping[str, frozenset[str]] = {
-    "unet": frozenset({"UNet2DConditionModel"}),
-    "vae": frozenset({"AutoencoderKL"}),
-    "text_encoder": frozenset({"CLIPTextModel"}),
-    "tokenizer": frozenset({"CLIPTokenizer", "CLIPTokenizerFast"}),
-}
-"""Classes of the parts that are loaded; the scheduler is any of diffusers', and is replaced by DDIM."""
 
 LIBRARIES = ("diffusers", "transformers")
 WITH_WEIGHTS = ("unet", "vae", "text_encoder")
@@ -36,7 +28,11 @@ _REMOTE_CODE = ("auto_map", "custom_pipelines", "trust_remote_code")
 
 
 class UntrustedModelError(ValueError):
-    """A model's directory holds code, pickled weights or classes that no audit loads."""
+    """A model's directory holds code, pickled weights or classes of its own."""
+
+
+class UnfitModelError(ValueError):
+    """A model cannot be run as it was published: it is of another family, incomplete, or asked for what it cannot."""
 
 
 def check_pipeline(directory: Path) -> None:
@@ -76,26 +72,24 @@ def _code(directory: Path) -> Iterator[str]:
 
 def _index(directory: Path) -> Iterator[str]:
     try:
-        index = read_json_object(directory / INDEX, "the parts of a pipeline", _INDEX_BYTES)
+        index = read_json_object(directory / INDEX, "the parts of a pipeline", _INDEX_BYTES, any_number=True)
     except ValueError as error:
         yield str(error)
         return
-    if index.get("_class_name") != PIPELINE:
-        yield f"the pipeline class {index.get('_class_name')!r} instead of {PIPELINE!r}"
+    if not _is_class(index.get("_class_name")):
+        yield f"the pipeline class {index.get('_class_name')!r}"
     for part, named in index.items():
-        if isinstance(named, list) and part not in NOT_LOADED and not _known(part, named):
+        if isinstance(named, list) and part not in NOT_LOADED and not _of_a_library(named):
             yield f"{part} of class {named!r}"
 
 
-def _known(part: str, named: list[object]) -> bool:
-    """Whether a part is what this project loads under that name; ``[null, null]`` stands for a part left out."""
-    if named == [None, None]:
-        return part not in (*PARTS, "scheduler")
-    if len(named) != 2 or named[0] not in LIBRARIES or not isinstance(named[1], str):
-        return False
-    if part == "scheduler":
-        return named[0] == "diffusers" and named[1].isidentifier() and named[1].endswith("Scheduler")
-    return named[1] in PARTS.get(part, ())
+def _of_a_library(named: list[object]) -> bool:
+    """Whether a part is of a known library; ``[null, null]`` stands for a part left out."""
+    return named == [None, None] or (len(named) == 2 and named[0] in LIBRARIES and _is_class(named[1]))
+
+
+def _is_class(name: object) -> bool:
+    return isinstance(name, str) and name.isidentifier() and not name.startswith("_")
 
 
 def _weights(directory: Path) -> Iterator[str]:
@@ -117,7 +111,7 @@ def _remote_code(directory: Path) -> Iterator[str]:
         if not path.name.endswith(("config.json", INDEX)):
             continue
         try:
-            data = read_json_object(path, "a plain config", _INDEX_BYTES)
+            data = read_json_object(path, "a plain config", _INDEX_BYTES, any_number=True)
         except ValueError as error:
             yield str(error)
             continue

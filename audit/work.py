@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from audit.dissect.settings import images_of_dissection, needs_lens
 from audit.plan import arms_of, plan_shards, prompts_of, steps_of_arms, unet_calls
 from audit.readiness import known_occupations
 from audit.records import Prompt
@@ -22,6 +23,7 @@ class Work:
         arms: Every arm, the baseline first.
         images_per_prompt: In each arm; of two-stage sampling those of the pilot.
         pilot: Whether the pilot's images are counted, which decides how many follow.
+        lens_images: Most images that making a lens takes where none fits yet; 0 where the audit needs no lens.
         shards_per_prompt: A shard does all arms of its images.
         unet_calls: Images that pass the U-Net, over all arms and steps, the padding of short shards included; 0 for the
             renderer, which has none.
@@ -33,6 +35,14 @@ class Work:
     shards_per_prompt: int
     unet_calls: int
     pilot: bool = False
+    lens_images: int = 0
+
+    @property
+    def lens(self) -> str:
+        """One line: what looking into the model costs."""
+        if not self.lens_images:
+            return "no lens: the model is not looked into; prompts.attribution: true makes one and names bias features"
+        return f"a lens; where none fits yet, at most {self.lens_images:,} images more to make one first"
 
     @property
     def images(self) -> int:
@@ -68,4 +78,5 @@ def work_of(config: AuditConfig) -> Work:
         shards_per_prompt=shards,
         unet_calls=unet_calls(sampled, steps_of_arms(config), config.sampling.guidance),
         pilot=config.prompts.two_stage is not None,
+        lens_images=images_of_dissection(config) if needs_lens(config) else 0,
     )

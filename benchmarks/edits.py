@@ -25,7 +25,8 @@ from audit.dissect.lens import Lens
 from audit.dissect.settings import dissected_groups, dissected_prompts
 from audit.measure.embedders import ClipEmbedder, load_clip
 from audit.measure.fairness import hard_counts, soft_plug_in, total_variation, uniform
-from audit.measure.judges import Judge, Perceived, load_judge
+from audit.measure.judges import Judge, load_judge
+from audit.measure.perceived import Perceived
 from audit.mitigate import steered_arm
 from audit.mitigate.difflens import Steering
 from audit.models.generator import DiffusionGenerator, load_generator

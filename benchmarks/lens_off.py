@@ -9,6 +9,9 @@ from pathlib import Path
 from audit.calibration.bundle import bundle_of
 from audit.config.sections import ModelConfig
 from audit.dissect.files import LENS_FILE
+from audit.dissect.strengths import GroupStrength
+
+OFF = GroupStrength(0.0, "searched").as_data()
 
 
 def copy_bundled_lens(folder: Path) -> None:
@@ -22,7 +25,7 @@ def switch_off(lens: Path) -> None:
     path = lens / LENS_FILE
     data = json.loads(path.read_text())
     data["strengths"] = {
-        attribute: {prompt: dict.fromkeys(groups, 0.0) for prompt, groups in prompts.items()}
+        attribute: {prompt: {group: dict(OFF) for group in groups} for prompt, groups in prompts.items()}
         for attribute, prompts in data["strengths"].items()
     }
     path.write_text(json.dumps(data))

@@ -141,10 +141,10 @@ def plan(config: ConfigArgument, sets: SetOption = None, as_json: JsonOption = F
     """Show what an audit would do, before anything is spent."""
     with told_plainly():
         from audit.config.file import read_config
-        from audit.readiness import check_gates, check_occupations, check_targets
+        from audit.readiness import check_gates, check_prompts, check_targets
 
         # A plan is made anywhere: the weights and the tracking server may be on the machine that will do the work.
-        audit = read_config(config, sets or (), [check_occupations, check_targets, check_gates])
+        audit = read_config(config, sets or (), [check_prompts, check_targets, check_gates])
     from audit.work import work_of
     from ray_jobs import terminal
     from ray_jobs.power_table import power_as_data, power_of, show_power
@@ -185,7 +185,10 @@ def validate(
         return
     from audit.work import work_of
 
-    typer.echo(f"{config.name} is valid: {work_of(audit).summary}")
+    work = work_of(audit)
+    typer.echo(f"{config.name} is valid: {work.summary}")
+    if work.unet_calls:
+        typer.echo(f"{'Needs' if work.lens_images else 'Uses'} {work.lens}")
 
 
 @app.command()

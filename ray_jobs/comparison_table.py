@@ -41,6 +41,7 @@ def comparison_lines(comparison: Comparison) -> list[str]:
         f"{comparison.runs[0]} → {comparison.runs[1]}",
         "",
         *_inputs(comparison),
+        *_other_definition(comparison),
         "",
         *_outcome(comparison),
         *_list("Another verdict", [_difference(change) for change in comparison.verdicts]),
@@ -69,11 +70,19 @@ def _inputs(comparison: Comparison) -> Iterator[str]:
         yield f"  Below, both runs are held against the targets of {comparison.runs[1]}."
 
 
+def _other_definition(comparison: Comparison) -> Iterator[str]:
+    soft = comparison.of_mean_probabilities
+    if soft[0] != soft[1]:
+        own = comparison.runs[soft.index(True)]
+        yield f"{own} reports its fairness discrepancies for mean probabilities (schema version 2 or older)."
+        yield "  Below, the images of both runs are counted in the same way."
+
+
 def _outcome(comparison: Comparison) -> Iterator[str]:
     cells, rate = comparison.cells, f"{comparison.error_rate:.0%}"
     pairs = sum(cell.paired for cell in cells)
     how = "by pairs of images" if pairs == len(cells) else "as two samples" if not pairs else "by pairs where possible"
-    yield f"{len(cells):,} figures compared {how}; of the changes listed, {rate} are expected to be false."
+    yield f"{len(cells):,} figures compared {how}; of the changes listed, at most {rate} are expected to be false."
     names = CHANGES if comparison.other_conditions else VERDICTS
     for title, judgement in names.items():
         yield from _list(title, [_cell(cell) for cell in comparison.judged(judgement)])
@@ -101,8 +110,7 @@ def _cell(cell: Cell) -> str:
 
 def _finding(row: Finding) -> str:
     first, second = map(p_value, row.p_values)
-    doubt = "" if row.flagged else "; the change itself may be chance"
-    return f"{_place(row.place)}: p of parity {first} → {second}{doubt}"
+    return f"{_place(row.place)}: p of parity {first} → {second}"
 
 
 def _place(place: Place) -> str:

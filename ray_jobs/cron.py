@@ -9,13 +9,19 @@ refused.
 from __future__ import annotations
 
 import re
+from calendar import monthrange
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from itertools import count
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from audit.config.problems import listing
 
 WEEKDAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
 MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
+
+_LEAP_YEAR = 2024
 
 _STEP = re.compile(r"(?P<range>\*|[A-Za-z0-9]+(-[A-Za-z0-9]+)?)(/(?P<step>[0-9]+))?", re.ASCII)
 
@@ -114,7 +120,26 @@ class Cron:
                 f"expected days of the month or weekdays, found both in {text!r}: Kubernetes runs on either, systemd "
                 "only where they meet; write two schedules"
             )
+        if all(cron.days[0] > monthrange(_LEAP_YEAR, month)[1] for month in cron.months):
+            raise CronError(f"expected a date that comes, found {text!r}, whose days the months do not have")
         return cron
+
+    @property
+    def every_hour(self) -> bool:
+        """Whether no hours are named."""
+        return len(self.hours) == 24
+
+    def times(self, start: datetime) -> Iterator[datetime]:
+        """Yield every date and time that the fields name, from ``start`` on, without a time zone, in order."""
+        of_day = [time(hour, minute) for hour in self.hours for minute in self.minutes]
+        for days in count():
+            day = start.date() + timedelta(days)
+            if self._names(day):
+                whole = (datetime.combine(day, clock) for clock in of_day)
+                yield from (found for found in whole if found >= start)
+
+    def _names(self, day: date) -> bool:
+        return day.month in self.months and day.day in self.days and day.isoweekday() % 7 in self.weekdays
 
     @property
     def text(self) -> str:

@@ -7,23 +7,34 @@ import logging
 import math
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import asdict, dataclass
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 
 from audit.calibration.bundle import bundle_of
 from audit.config.sections import WorkersConfig
 from audit.config.settings import AuditConfig
-from audit.dissect.files import EXAMPLES, LENS_FILE
-from audit.dissect.settings import dissected_groups, dissected_prompts, dissection_of, lens_name, lens_settings
+from audit.dissect.card import card
+from audit.dissect.files import CARD_FILE, EXAMPLES, LENS_FILE, SHAPE_FILE
+from audit.dissect.prediction import fit_lines
+from audit.dissect.settings import (
+    dissected_groups,
+    dissected_prompts,
+    dissection_of,
+    lens_name,
+    lens_settings,
+    needs_lens,
+)
+from audit.dissect.strengths import GroupStrength, Strengths, Tried, choose_strength, strengths_as_data
 from audit.folder_copy import folder_on_disk, folder_to_fill, move_folder
 from audit.models.source import model_fingerprint
 from audit.place import Place, place_of
+from audit.prompt_lengths import lens_texts
 from audit.records import Prompt
 from audit.storage import storage_of
 from ray_jobs.cluster import (
@@ -38,6 +49,9 @@ from ray_jobs.cluster import (
 from ray_jobs.limits import Deadline, ErrorBudget, PoolLimits
 from ray_jobs.pool import Failed, Fault, run_on_pool
 
+if TYPE_CHECKING:
+    from audit.dissect.lens import Lens
+
 LOG = logging.getLogger(__name__)
 STRENGTHS = "strengths"
 UNHURRIED = Deadline(first_seconds=math.inf)
@@ -50,21 +64,50 @@ class DissectionError(RuntimeError):
 
 @dataclass(frozen=True)
 class LensTask:
-    """One step of making a lens.
+    """One step of making a lens, or of finding the strengths of a prompt that it was not made from.
 
     Attributes:
         id: Name in messages and of the file that keeps the answer.
-        attribute: None builds the lens; an attribute searches its strengths for ``prompt``.
-        prompt: The prompt whose strengths are searched.
+        attribute: None builds the lens; an attribute looks at ``prompt`` for its strengths.
+        prompt: The prompt whose strengths are wanted.
+        search: Whether edits are drawn; otherwise only the first step of the unedited prompt is looked at.
     """
 
     id: str
     attribute: str | None = None
     prompt: Prompt | None = None
+    search: bool = True
+
+
+@dataclass(frozen=True)
+class LensAnswer:
+    """What a worker found out about one prompt and attribute.
+
+    Attributes:
+        projection: Group → projection of the prompt's first denoising step.
+        tried: Group → edits that were drawn, from weak to strong; empty where none was.
+    """
+
+    projection: dict[str, float]
+    tried: dict[str, tuple[Tried, ...]]
+
+    def as_data(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return asdict(self)
+
+    @classmethod
+    def of_data(cls, data: Mapping[str, Any]) -> LensAnswer:
+        """Read plain data back."""
+        tried = {group: tuple(Tried(**rung) for rung in rungs) for group, rungs in data["tried"].items()}
+        return cls(data["projection"], tried)
+
+    def strengths(self, budget: float) -> dict[str, GroupStrength]:
+        """Choose each group's strength among those that were drawn."""
+        return {group: choose_strength(rungs, budget) for group, rungs in self.tried.items()}
 
 
 class LensWorker:
-    """Builds a lens, or searches its strengths; a plain class, made remote by ``make_lens``."""
+    """Builds a lens, or finds strengths with it; a plain class, made remote by ``run_lens_tasks``."""
 
     def __init__(self, config: AuditConfig, directory: str, threads: int, working_directory: str) -> None:
         """Load the model and its judge; relative paths in the config start from ``working_directory``."""
@@ -78,22 +121,34 @@ class LensWorker:
         generator = load_generator(config.model, config.sampling, config.lens.hookpoint)
         if not isinstance(generator, DiffusionGenerator):
             raise ValueError(f"model {config.model.source!r} has no network to dissect; remove the mitigations")
+        if generator.reader is not None:
+            generator.reader.check(lens_texts(config, dissected_prompts(config), generator.reader))
         self._config, self._place, self._generator = config, place_of(directory), generator
         self._judge = load_judge(config.judge, config.model, dissected_groups(config))
 
-    def do(self, task: LensTask) -> dict[str, float]:
-        """Do one step and return the strengths by group; nothing for the building itself."""
+    def do(self, task: LensTask) -> LensAnswer | None:
+        """Do one step; the building itself has no answer."""
         if task.attribute is None or task.prompt is None:
             self._build()
-            return {}
+            return None
+        from audit.dissect.projection import project
+        from audit.mitigate.strength import StrengthSearch, try_strengths
+
+        settings, lens = self._config.lens, self._lens
+        tried = {}
+        if task.search:
+            search = StrengthSearch(task.prompt, task.attribute, settings.strength_images, settings.side_effect_budget)
+            tried = try_strengths(self._generator, self._judge, lens, search)
+        projection = project(self._generator, lens, task.prompt, task.attribute)
+        return LensAnswer(projection, {group: tuple(rungs) for group, rungs in tried.items()})
+
+    @cached_property
+    def _lens(self) -> Lens:
         from audit.device import device_here
         from audit.dissect.lens import Lens
-        from audit.mitigate.strength import search_strengths
 
-        images = self._config.lens.strength_images
         with folder_on_disk(self._place) as directory:
-            lens = Lens.load(directory).to(device_here())
-        return search_strengths(self._generator, self._judge, lens, task.prompt, task.attribute, images)
+            return Lens.load(directory).to(device_here())
 
     def _build(self) -> None:
         from audit.dissect.build import Recorder, build_lens, plan_trajectories
@@ -118,12 +173,12 @@ def dissect(config: AuditConfig, *, address: str | None = None, fresh: bool = Fa
 
 
 def ensure_lens(config: AuditConfig, cluster: Cluster) -> Place | None:
-    """Return the lens that an audit needs, made first where there is none; None where nothing is steered or named.
+    """Return the lens that an audit needs, made first where there is none; None where it needs none.
 
     Raises:
         DissectionError: A step of the dissection failed.
     """
-    if not config.mitigations and config.lens.path is None:
+    if not needs_lens(config):
         return None
     return find_lens(config) or make_lens(config, cluster)
 
@@ -156,7 +211,7 @@ def make_lens(config: AuditConfig, cluster: Cluster) -> Place:
         LOG.info("dissecting the model into %s", directory)
         threads = threads_of_a_whole_node(config.workers, cluster)
         whole_node = config.workers.model_copy(update={"count": 1, "threads": threads})
-        _run_tasks([LensTask("build")], config, partial_directory, whole_node, cluster)
+        _run_tasks([LensTask("build")], config, partial_directory, whole_node, cluster, partial_directory)
     _search_all(config, partial_directory, cluster)
     _put_in_place(partial_directory, directory)
     return directory
@@ -172,27 +227,63 @@ def _put_in_place(partial_directory: Place, directory: Place) -> None:
 
 def _search_all(config: AuditConfig, directory: Place, cluster: Cluster) -> None:
     """Search the strengths that are not on file yet, then write them all into the lens."""
-    storage = storage_of(directory)
-    kept = storage.names(STRENGTHS)
     tasks = [
         LensTask(f"{prompt.id}-{attribute}", attribute, prompt)
         for prompt in dissected_prompts(config)
         for attribute in config.lens.attributes
     ]
-    todo = [task for task in tasks if f"{task.id}.json" not in kept]
-    LOG.info("searching strengths for %d prompts and attributes", len(todo))
-    _run_tasks(todo, config, directory, config.workers, cluster)
-    strengths: dict[str, dict[str, Any]] = {attribute: {} for attribute in config.lens.attributes}
+    storage = storage_of(directory)
+    answers = answers_of(tasks, config, directory, directory, cluster)
+    plain = json.loads(storage.read(LENS_FILE))
+    plain |= _strengths_and_lines(tasks, answers, config.lens.side_effect_budget)
+    name = lens_name(plain["model_fingerprint"], plain["settings"])
+    storage.write(CARD_FILE, card(name, plain, json.loads(storage.read(SHAPE_FILE))).encode())
+    storage.write(LENS_FILE, (json.dumps(plain, indent=1) + "\n").encode())
+    forget_answers(tasks, directory)
+
+
+def _strengths_and_lines(tasks: Sequence[LensTask], answers: Mapping[str, LensAnswer], budget: float) -> dict[str, Any]:
+    """What the searches add to a lens: the strengths, and what predicts those of other prompts."""
+    strengths: Strengths = {}
+    projections: dict[str, dict[str, dict[str, float]]] = {}
     for task in tasks:
         if task.attribute and task.prompt:
-            strengths[task.attribute][task.prompt.id] = json.loads(storage.read(_answer(task)))
-    plain = json.loads(storage.read(LENS_FILE))
-    storage.write(LENS_FILE, (json.dumps(plain | {"strengths": strengths}, indent=1) + "\n").encode())
-    if isinstance(directory, Path):
-        shutil.rmtree(directory / STRENGTHS)
-    else:
-        for task in tasks:
-            storage.delete(_answer(task))
+            answer = answers[task.id]
+            strengths.setdefault(task.attribute, {})[task.prompt.id] = answer.strengths(budget)
+            projections.setdefault(task.attribute, {})[task.prompt.id] = answer.projection
+    lines = {attribute: fit_lines(projections[attribute], found) for attribute, found in strengths.items()}
+    return {
+        "strengths": strengths_as_data(strengths),
+        "prediction": {
+            attribute: {group: line.as_data() for group, line in by_group.items()}
+            for attribute, by_group in lines.items()
+        },
+    }
+
+
+def answers_of(
+    tasks: Sequence[LensTask], config: AuditConfig, lens: Place, kept_in: Place, cluster: Cluster
+) -> dict[str, LensAnswer]:
+    """Return the answer to each task by its id; those on file under ``kept_in`` are not asked for again.
+
+    Raises:
+        DissectionError: A step failed.
+    """
+    storage = storage_of(kept_in)
+    on_file = storage.names(STRENGTHS)
+    todo = [task for task in tasks if f"{task.id}.json" not in on_file]
+    if todo:
+        LOG.info("looking for the strengths of %d prompts and attributes", len(todo))
+    _run_tasks(todo, config, lens, config.workers, cluster, kept_in)
+    return {task.id: LensAnswer.of_data(json.loads(storage.read(_answer(task)))) for task in tasks}
+
+
+def forget_answers(tasks: Sequence[LensTask], kept_in: Place) -> None:
+    """Delete answers that are on file, once what follows from them is."""
+    for task in tasks:
+        storage_of(kept_in).delete(_answer(task))
+    if isinstance(kept_in, Path):
+        shutil.rmtree(kept_in / STRENGTHS, ignore_errors=True)
 
 
 def _answer(task: LensTask) -> str:
@@ -200,7 +291,12 @@ def _answer(task: LensTask) -> str:
 
 
 def _run_tasks(
-    tasks: Sequence[LensTask], config: AuditConfig, directory: Place, workers: WorkersConfig, cluster: Cluster
+    tasks: Sequence[LensTask],
+    config: AuditConfig,
+    directory: Place,
+    workers: WorkersConfig,
+    cluster: Cluster,
+    kept_in: Place,
 ) -> None:
     if not tasks:
         return
@@ -221,10 +317,17 @@ def _run_tasks(
                 raise DissectionError(f"step {outcome.task.id} of the dissection failed: {outcome.reason}")
             if isinstance(outcome, Fault):
                 LOG.warning("%s: %s", outcome.kind, outcome.reason)
-            elif outcome.task.attribute:
+            elif outcome.value is not None:
                 number += 1
-                storage_of(directory).write(_answer(outcome.task), json.dumps(outcome.value).encode())
-                LOG.info("strengths %d of %d: %s %s", number, len(tasks), outcome.task.id, outcome.value)
+                answer: LensAnswer = outcome.value
+                storage_of(kept_in).write(_answer(outcome.task), json.dumps(answer.as_data()).encode())
+                LOG.info("strengths %d of %d: %s%s", number, len(tasks), outcome.task.id, _told(answer, config))
+
+
+def _told(answer: LensAnswer, config: AuditConfig) -> str:
+    found = answer.strengths(config.lens.side_effect_budget)
+    told = (f"{group} {one.strength:g}{' not controllable' * (one.control == 'none')}" for group, one in found.items())
+    return ": " + ", ".join(told) if found else ""
 
 
 def _start(remote: Any, config: AuditConfig, directory: str, threads: int, _number: int) -> Any:  # noqa: ANN401 - Ray's handles

@@ -41,11 +41,11 @@ def submit(  # noqa: PLR0913 (one parameter per option)
     """
     with told_plainly():
         from audit.config.file import read_config
-        from audit.readiness import check_gates, check_occupations
+        from audit.readiness import check_gates, check_prompts
         from ray_jobs import submit as jobs
 
         # Weights and servers are looked for where the work is done.
-        audit = read_config(config, overrides_of(sets, output), [check_occupations, check_gates])
+        audit = read_config(config, overrides_of(sets, output), [check_prompts, check_gates])
         show_log()
         job = jobs.submit(audit, address, run_id, gate_exit_code)
         if as_json:

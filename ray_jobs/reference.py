@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -13,7 +12,10 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 
+from audit.config.problems import listing
 from audit.config.settings import AuditConfig
+from audit.picture import PictureError, read_picture
+from audit.picture_folder import SUFFIXES, picture_folder
 from ray_jobs.cluster import Cluster, asked_resources, work_in, worker_count, worker_resources
 from ray_jobs.limits import ErrorBudget, PoolLimits
 from ray_jobs.pool import Failed, Finished, PoolError, run_on_pool
@@ -21,8 +23,6 @@ from ray_jobs.pool import Failed, Finished, PoolError, run_on_pool
 if TYPE_CHECKING:
     from torch import Tensor
 
-IMAGE_FORMATS = ("PNG", "JPEG", "WEBP")
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 FILES_PER_PART = 256
 
 
@@ -104,10 +104,10 @@ def reference_parts(directory: Path) -> Sequence[ReferencePart]:
     Raises:
         ValueError: If there are fewer than two, which have no covariance.
     """
-    files = sorted(str(path) for path in directory.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    files = [str(path) for path in picture_folder(directory).pictures]
     if len(files) < 2:
         raise ValueError(
-            f"quality.reference: expected at least 2 images ({', '.join(sorted(IMAGE_SUFFIXES))}) in {directory}, "
+            f"quality.reference: expected at least 2 images ({listing(sorted(SUFFIXES))}) in {directory}, "
             f"found {len(files)}"
         )
     starts = range(0, len(files), FILES_PER_PART)
@@ -115,15 +115,15 @@ def reference_parts(directory: Path) -> Sequence[ReferencePart]:
 
 
 def _read(path: Path) -> Tensor:
-    """Read an image file as uint8 (1, 3, H, W).
+    """Read a picture as uint8 (1, 3, H, W).
 
-    Whatever its name says, only the formats named here are decoded, and no image that fills memory.
+    Raises:
+        ValueError: If it cannot be used; the message names it.
     """
     import torch
-    from PIL import Image
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(path, formats=IMAGE_FORMATS) as image:
-            pixels = np.array(image.convert("RGB"))
+    try:
+        pixels = read_picture(path)
+    except PictureError as error:
+        raise ValueError(f"{path}: {error}") from error
     return torch.from_numpy(pixels).permute(2, 0, 1)[None]

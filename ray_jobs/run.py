@@ -36,6 +36,7 @@ from ray_jobs.cluster import Cluster, connect
 from ray_jobs.dissect import ensure_lens
 from ray_jobs.reference import reference_features
 from ray_jobs.shards import NoImagesError, discard_corrupt, do_shards
+from ray_jobs.steering import find_strengths
 from ray_jobs.track import track, warn_of_outage
 from ray_jobs.worker import INSTRUMENTS
 from reports.exports import write_exports
@@ -85,7 +86,7 @@ def run_audit(config: AuditConfig, *, run_id: str | None = None, address: str | 
         ConfigErrors: If a file with targets is mistaken.
         RunConflictError: If the run directory holds another audit.
         ClusterError: If the cluster cannot be reached.
-        DissectionError: If the model's lens is missing and cannot be made.
+        DissectionError: If the model's lens is missing and cannot be made, or a prompt's strengths cannot be found.
         PoolError: If no worker can be started, or not one shard could be finished.
         CorruptShardError: If a shard's file cannot be read, and neither when it was written again.
         NoImagesError: If no image at all could be made.
@@ -100,6 +101,7 @@ def run_audit(config: AuditConfig, *, run_id: str | None = None, address: str | 
         lens = ensure_lens(config, cluster)
         if lens is not None:
             keep_evidence(lens, run.file(LENS))
+            find_strengths(config, lens, run, tuple(dict.fromkeys(shard.prompt for shard in shards)), cluster)
         reference = reference_features(config, cluster)
         shards, finished, summary = do_and_summarise(
             partial(do_stages, config, shards, run, lens, cluster),

@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 from apscheduler.triggers.base import BaseTrigger
-from apscheduler.triggers.cron import CronTrigger
 
 from ray_jobs.cron import Cron, zone
+from ray_jobs.cron_trigger import WallClockTrigger
 
 LOOK_BACK = tuple(timedelta(minutes=minutes) for minutes in (1, 60, 1440, 11_520, 46_080, 527_040, 4_216_320))
 """How far back the last slot is looked for, the nearest first; eight years hold a 29 February."""
@@ -29,12 +29,10 @@ class SlotTimes:
     def of(cls, cron: Cron, time_zone: str) -> SlotTimes:
         """Return the dates of a cron expression in a time zone.
 
-        An hour that the clock skips in spring is run when it would have been; one that comes twice in autumn, twice.
-
         Raises:
             TimeZoneError: If there is no such time zone.
         """
-        return cls(CronTrigger.from_crontab(cron.text, timezone=zone(time_zone)))
+        return cls(WallClockTrigger(cron, zone(time_zone)))
 
     def after(self, moment: datetime) -> Iterator[datetime]:
         """Yield every slot after ``moment``, in order."""

@@ -48,6 +48,7 @@ def show_work(work: Work) -> None:
         console.print(f"… and {len(work.prompts) - PROMPTS_SHOWN:,} more prompts (--json lists all)")
     console.print(f"\n{work.summary}", highlight=False, markup=False)
     if work.unet_calls:
+        console.print(f"Needs {work.lens}" if work.lens_images else f"Uses {work.lens}", highlight=False, markup=False)
         console.print(
             f"{work.unet_calls:,} U-Net calls (one image, one step, one half of the guidance)", highlight=False
         )
@@ -137,9 +138,7 @@ def show_outcome(outcome: AuditOutcome, again: str) -> None:
     console.print(found.lead, markup=False, highlight=False)
     console.print()
     console.print(_discrepancies(story))
-    if len(story.arms) > 1 or any(quality.fid_to_reference for quality in story.result.quality):
-        console.print()
-        console.print(_costs(story))
+    show_edits(story, console)
     if outcome.result.verdicts:
         console.print()
         console.print(_verdicts(outcome.result.verdicts))
@@ -161,19 +160,36 @@ def show_outcome(outcome: AuditOutcome, again: str) -> None:
         )
 
 
+def show_edits(story: Story, console: Console) -> None:
+    """Print what the interventions cost, what they do not control, and which strengths nobody drew."""
+    from reports.steering import steering_notes
+
+    if len(story.arms) > 1 or any(quality.fid_to_reference for quality in story.result.quality):
+        console.print()
+        console.print(_costs(story))
+    for note in steering_notes(story):
+        console.print()
+        console.print(note, style="yellow", markup=False, highlight=False)
+
+
 def _discrepancies(story: Story) -> Table:
-    """Fairness discrepancy of every attribute, before and after each intervention; 0 is balanced."""
-    from reports.story import label, mean_discrepancy, number, worst_prompt
+    """Fairness discrepancy of every attribute, before and after each intervention; 0 is balanced.
+
+    As counted; beside it, as ``soft``, that of the judge's mean probabilities.
+    """
+    from reports.story import label, mean_over_prompts, number, worst_prompt
 
     table = Table("Fairness discrepancy", box=None, header_style="bold", pad_edge=False)
     for arm in story.arms:
         table.add_column(escape(arm), justify="right")
+        table.add_column("soft", justify="right")
         table.add_column("worst occupation")
     for attribute in story.attributes:
         cells = [escape(label(attribute.name))]
         for arm in story.arms:
             worst = worst_prompt(story, attribute.name, arm)
-            cells.append(number(mean_discrepancy(story, attribute.name, arm)))
+            mean = mean_over_prompts(story, attribute.name, arm)
+            cells += [number(mean.value), number(mean.soft)] if mean else ["–", "–"]
             cells.append(f"{number(worst[1])} {escape(story.occupation(worst[0]))}" if worst else "–")
         table.add_row(*cells)
     return table

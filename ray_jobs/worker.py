@@ -67,6 +67,7 @@ class ShardWorker:
         """Load the models."""
         import torch
 
+        from audit.evidence import steering_of
         from audit.shard import ShardSettings, load_parts
 
         if ray.is_initialized() and ray.get_runtime_context().get_actor_id():  # a process of its own
@@ -79,7 +80,7 @@ class ShardWorker:
         self._batch = self._shard_settings.batch
         lens = nullcontext() if settings.lens_path is None else folder_on_disk(place_of(settings.lens_path))
         with lens as directory:
-            self._parts = load_parts(settings.config, directory)
+            self._parts = load_parts(settings.config, directory, steering_of(self._run))
         self._sign(self._parts.signatures)
         self._node = this_node() if ray.is_initialized() else ""
         self._metrics = WorkerMetrics()

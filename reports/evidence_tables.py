@@ -22,7 +22,7 @@ def findings_table(story: Story) -> Table:
     rows = tuple((*_finding(story, row), *_seen_by_others(row, views)) for row in found[:MOST_LISTED])
     more = f", the {MOST_LISTED} clearest of {len(found)}; all are in results.csv" if len(found) > MOST_LISTED else ""
     caption = f"Departures from the target, adjusted p at most {FINDING_LEVEL} (Benjamini and Hochberg, per arm){more}"
-    columns = ("Occupation", "Arm", "Attribute", "Most above target", "Discrepancy", "p", "Adjusted p", "n")
+    columns = ("Occupation", "Arm", "Attribute", "Most above target", "Discrepancy, counted", "p", "Adjusted p", "n")
     return Table(caption, (*columns, "Second opinion") if views else columns, rows, names=4)
 
 
@@ -49,7 +49,9 @@ def change_table(story: Story) -> Table:
     means = [change for change in story.result.changes if change.prompt_id is None]
     ordered = [*means, *(change for change in single if id(change) in clearest)]
     more = f", the {MOST_LISTED} clearest of {len(single)}; all are in audit.json" if len(single) > MOST_LISTED else ""
-    caption = f"Change of the squared discrepancy against the baseline, image by image (95{NBSP}% intervals){more}"
+    caption = (
+        f"Change of the squared discrepancy, counted, against the baseline, image by image (95{NBSP}% intervals){more}"
+    )
     columns = ("Occupation", "Arm", "Attribute", "Change", "p", "Pairs")
     return Table(caption, columns, tuple(_change(story, change) for change in ordered), names=3)
 

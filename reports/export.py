@@ -7,11 +7,12 @@ import io
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from audit.measure.group_measures import MEASURES
 from audit.records import (
+    SCHEMA_VERSION,
     AttributeShift,
     AuditResult,
     Cell,
@@ -37,14 +38,11 @@ from audit.records import (
 )
 from audit.store import AUDIT, RunDirectory, UnreadableRunError
 from reports.audit_schema import SCHEMA, first_mistake
-from reports.old_schema import upgraded
-
-SCHEMA_VERSION = 2
-"""The version of ``audit.json`` that is written, and described in ``reports/schemas``; version 1 is read as well."""
+from reports.old_schema import OLD_VERSIONS, upgraded
 
 CSV_COLUMNS = (
     "prompt_id", "arm", "attribute", "group", "n", "share", "low", "high", "target",
-    "fairness_discrepancy", "squared", "plug_in_soft", "plug_in_hard", "expected_at_parity", "p_parity", "p_adjusted",
+    "fairness_discrepancy", "squared", "plug_in", "expected_at_parity", "soft_discrepancy", "p_parity", "p_adjusted",
     *(f"{name}{end}" for name in MEASURES for end in ("", "_low", "_high")),
 )  # fmt: skip
 """Columns of ``to_csv``; those after the share are the attribute's, the same in each of its groups."""
@@ -76,7 +74,7 @@ def to_json(result: AuditResult) -> dict[str, Any]:
 def _sections(result: AuditResult) -> dict[str, Any]:
     """Return what ``audit.json`` holds, in its order; lists of rows are iterators, since there may be very many."""
     return {
-        "schema_version": result.schema_version,
+        "schema_version": SCHEMA_VERSION,
         "run_id": result.run_id,
         "config": result.config,
         "provenance": result.provenance,
@@ -100,20 +98,21 @@ def _sections(result: AuditResult) -> dict[str, Any]:
 
 
 def from_json(data: Mapping[str, Any]) -> AuditResult:
-    """Return the result that ``to_json`` wrote.
+    """Return the result that ``to_json`` wrote, in this release or an older one.
 
     Raises:
         ValueError: If ``data`` has another schema version.
     """
     version = data.get("schema_version")
-    if version == 1:
+    if version in OLD_VERSIONS:
         data = upgraded(data)
     elif version != SCHEMA_VERSION:
         raise ValueError(
-            f"{AUDIT} has schema version {version!r}, expected {SCHEMA_VERSION} or 1; render the run with the release "
-            "that made it, or run the audit again"
+            f"{AUDIT} has schema version {version!r}, expected {SCHEMA_VERSION} or older; render the run with the "
+            "release that made it, or run the audit again"
         )
     return AuditResult(
+        schema_version=version,
         run_id=data["run_id"],
         config=data["config"],
         provenance=data["provenance"],
@@ -173,13 +172,13 @@ def read_audit_json(run: RunDirectory) -> AuditResult:
     """
     try:
         data = run.read_json(AUDIT)
-        current = upgraded(data) if data.get("schema_version") == 1 else data
+        current = upgraded(data) if data.get("schema_version") in OLD_VERSIONS else data
         mistake = first_mistake(current) if current.get("schema_version") == SCHEMA_VERSION else None
         if mistake:
             raise ValueError(f"{run.file(AUDIT)}: expected what {SCHEMA} describes, found {mistake}")
-        return from_json(current)
+        return replace(from_json(current), schema_version=data["schema_version"])
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        # Of the file, not of ours: version 1 has no schema, and an odd file of it fails where its values are used.
+        # Of the file, not of ours: an odd file of an older version fails where its values are used.
         told = (
             str(error)
             if isinstance(error, ValueError)
@@ -214,7 +213,7 @@ def to_csv(result: AuditResult) -> str:
 def _csv_discrepancy(discrepancy: FairnessDiscrepancy) -> dict[str, float]:
     shared = {"low", "high", "n"}  # names of the share's own columns
     kept = {k: v for k, v in asdict(discrepancy).items() if k in CSV_COLUMNS and k not in shared}
-    return {**kept, "fairness_discrepancy": discrepancy.value}
+    return {**kept, "fairness_discrepancy": discrepancy.value, "soft_discrepancy": discrepancy.soft}
 
 
 def _csv_measures(row: GroupResult) -> dict[str, float]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from audit.records import Attribute, FeatureFinding, GroupResult, Measurement
+from audit.records import Attribute, FairnessDiscrepancy, FeatureFinding, GroupResult, Measurement, PromptMean
 from reports.charts.axis import Axis, Mark, tick_step
 from reports.charts.bars import Bar, BarRow, stacked_bars
 from reports.charts.dumbbell import Row, dumbbell
@@ -23,6 +23,7 @@ from reports.story import (
     figure_text,
     label,
     mean_discrepancy,
+    mean_over_prompts,
     number,
     percent,
     sample_size,
@@ -196,14 +197,14 @@ def _share_cells(row: GroupResult, groups: Iterable[str]) -> tuple[str, ...]:
 
 
 def discrepancy_figure(story: Story, attribute: Attribute, *, key: str, width: float = 880.0) -> Figure:
-    """Fairness discrepancy per occupation and arm, debiased, with its intervals."""
+    """Fairness discrepancy per occupation and arm, counted and debiased, with its intervals."""
     prompts = by_skew(story, attribute)
     marks = {
         prompt: tuple(_discrepancy_mark(story, prompt, arm, attribute.name) for arm in story.arms) for prompt in prompts
     }
     rows = [Row(story.occupation(prompt), marks[prompt]) for prompt in prompts]
     largest = max((mark.high or mark.value for row in rows for mark in row.marks if mark), default=0.0)
-    axis = Axis("fairness discrepancy", _round_up(largest), False, 0.0, "on target")
+    axis = Axis("fairness discrepancy, counted", _round_up(largest), False, 0.0, "on target")
     title = f"Fairness discrepancy of perceived {label(attribute.name)}, per occupation{_selection(story)}"
     description = (
         "One line per occupation, most skewed at baseline first; one mark per arm with its 95 % interval. An interval "
@@ -221,15 +222,23 @@ def _discrepancy_mark(story: Story, prompt: str, arm: str, attribute: str) -> Ma
 
 
 def _discrepancy_table(story: Story, attribute: Attribute, prompts: Iterable[str]) -> Table:
-    rows = []
-    for prompt in prompts:
-        for arm in story.arms:
-            row = story.discrepancy(prompt, arm, attribute.name)
-            plug_ins = [row.plug_in_soft, row.plug_in_hard, row.expected_at_parity] if row else [None] * 3
-            found = figure_text(row) if row else "not measured"
-            rows.append((story.occupation(prompt), arm, str(row.n if row else 0), found, *map(number, plug_ins)))
-    columns = ("Occupation", "Arm", "n", "Discrepancy", "Soft plug-in", "Hard plug-in", "Hard plug-in at parity")
+    means = [(arm, mean_over_prompts(story, attribute.name, arm)) for arm in story.arms]
+    rows = [("mean over occupations", arm, *_discrepancy_cells(mean, "occupations")) for arm, mean in means]
+    rows += [
+        (story.occupation(prompt), arm, *_discrepancy_cells(story.discrepancy(prompt, arm, attribute.name)))
+        for prompt in prompts
+        for arm in story.arms
+    ]
+    counted = ("Discrepancy, counted", "Plug-in, counted", "Plug-in at parity")
+    columns = ("Occupation", "Arm", "n", *counted, "Soft discrepancy")
     return Table(f"Fairness discrepancy of perceived {label(attribute.name)}", columns, tuple(rows), names=2)
+
+
+def _discrepancy_cells(row: FairnessDiscrepancy | PromptMean | None, of: str = "") -> tuple[str, ...]:
+    if row is None:
+        return ("0", "not measured", *["–"] * 3)
+    size = f"{row.n}{NBSP}{of}" if of else str(row.n)
+    return (size, figure_text(row), *map(number, (row.plug_in, row.expected_at_parity, row.soft)))
 
 
 def quality_table(story: Story) -> Table:

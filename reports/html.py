@@ -18,7 +18,7 @@ from audit.config.fields import GENERATED_HERE
 from audit.gates import overall_verdict
 from audit.place import Place
 from audit.plan import prompt_text
-from audit.records import Attribute, AuditResult, ImageKey, Verdict
+from audit.records import COUNTED_SINCE, Attribute, AuditResult, ImageKey, Verdict
 from audit.redaction import redact_tree
 from audit.store import AUDIT, REPORT, RunDirectory
 from audit.trend import Trend, read_trend
@@ -50,6 +50,7 @@ from reports.intersection_tables import combination_tables, dependence_table, to
 from reports.measure_tables import caveats, measures_by_occupation, measures_table
 from reports.pictures import Pictures, data_uri, fit, read_pictures
 from reports.sampling import images_words, sampling_words
+from reports.steering import steering_notes, steering_table
 from reports.story import (
     Story,
     edited_arm,
@@ -204,6 +205,8 @@ def _context(story: Story, pictures: Pictures) -> dict[str, Any]:
         "has_reference": "fid_to_reference" in quality_figures(story),
         "signatures": signature_table(story),
         "features": feature_sections(story),
+        "steering_notes": steering_notes(story),
+        "steering_table": partial(steering_table, story),
         "strongest_occupations": partial(strongest_occupations, story),
         "thumbnails": pictures.features,
         "lens": result.lens,
@@ -215,6 +218,7 @@ def _context(story: Story, pictures: Pictures) -> dict[str, Any]:
         "config_yaml": yaml.safe_dump(redact_tree(dict(result.config)), sort_keys=False, allow_unicode=True),
         "provenance": Table("Provenance", ("Item", "Value"), tuple(_flatten(redact_tree(dict(result.provenance))))),
         "schema_version": result.schema_version,
+        "counted_again": result.schema_version < COUNTED_SINCE,
     }
 
 

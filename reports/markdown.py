@@ -9,6 +9,7 @@ from audit.gates import overall_verdict
 from audit.records import AuditResult
 from reports.evidence_tables import agreement_table, contradicted
 from reports.sampling import sampling_words
+from reports.steering import steering_notes
 from reports.story import (
     Story,
     figure_text,
@@ -36,14 +37,8 @@ def to_markdown(result: AuditResult) -> str:
         ValueError: If the result has no rows.
     """
     story = story_of(result)
-    return (
-        "\n\n".join(
-            filter(
-                None, (_top(story), _gates(result), _groups(story), _quality(story), _agreement(story), _foot(story))
-            )
-        )
-        + "\n"
-    )
+    sections = (_top(story), _gates(result), _groups(story), _quality(story), _steering(story), _agreement(story))
+    return "\n\n".join(filter(None, (*sections, _foot(story)))) + "\n"
 
 
 def escaped(text: str) -> str:
@@ -85,11 +80,20 @@ def _groups(story: Story) -> str:
             str(row.n),
             ", ".join(f"{group} {share_text(share)}" for group, share in row.shares.items())
             or "nothing could be classified",
-            number(row.fairness_discrepancy.value if row.fairness_discrepancy else None),
+            figure_text(row.fairness_discrepancy),
+            number(row.fairness_discrepancy.soft if row.fairness_discrepancy else None),
         )
         for row in (*story.result.overall, *story.result.results)
     ]
-    columns = ("perceived", "arm", "prompt", "n", "shares [95 % interval]", "fairness discrepancy")
+    columns = (
+        "perceived",
+        "arm",
+        "prompt",
+        "n",
+        "shares [95 % interval]",
+        "fairness discrepancy, counted",
+        "soft discrepancy",
+    )
     return _section("Perceived groups", columns, rows)
 
 
@@ -116,6 +120,10 @@ def _agreement(story: Story) -> str:
 def _unclassified(story: Story, arm: str) -> str:
     counts = status_counts(story, next(iter(story.rows))[2], arm)
     return f"{sum(counts.values()) - counts.get('classified', 0)} of {sum(counts.values())}"
+
+
+def _steering(story: Story) -> str:
+    return "\n".join(f"- {escaped(note)}" for note in steering_notes(story))
 
 
 def _foot(story: Story) -> str:

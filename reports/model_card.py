@@ -54,6 +54,8 @@ def _attribute_figures(row: GroupResult, result: AuditResult) -> Iterator[dict[s
         source = result.targets.get(row.attribute, TargetSource("uniform"))
         args = by | _interval(mean.low, mean.high) | {"prompts": mean.n, "target": source.file or source.kind}
         yield {"type": "fairness_discrepancy", "name": name, "value": round(mean.value, 4), "args": args}
+        name = f"Soft discrepancy of perceived {row.attribute}: of the judge's mean probabilities, mean over prompts"
+        yield {"type": "soft_discrepancy", "name": name, "value": round(mean.soft, 4), "args": by | {"prompts": mean.n}}
     for group, share in row.shares.items():
         name = f"Share of images perceived as {group}, all prompts pooled"
         args = by | {"group": group} | _interval(share.low, share.high)

@@ -1,71 +1,110 @@
-"""Reads ``audit.json`` of version 1: what it did not keep is worked out again from the counts that it did keep.
+"""Reads ``audit.json`` of versions 1 and 2, whose fairness discrepancies were of the judge's mean probabilities.
 
-Version 1 printed plug-in discrepancies without an interval, and every target was uniform. Its counts of most probable
-groups give a debiased discrepancy, an interval and a p-value of hard labels; changes between arms and corrected shares
-need the single images and stay empty.
+The shares that both versions keep are counts of most probable groups. From them every discrepancy is worked out again
+as this release defines it, with interval and p-value; the figure of mean probabilities stays as ``soft``. The files do
+not say which image was steered to which group, so the debiased squares of an edited arm take off too much by at most
+(1 − Σ p²) / (n − 1): intervals and p-values do not depend on it.
+
+Changes between arms need the single images and stay empty. Verdicts are what was decided then: a note says so where the
+gate was on the discrepancy. Version 1 had neither targets nor bounds; its target was always uniform.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from audit.group_results import prompt_mean
+import numpy as np
+
+from audit.group_results import PromptSquares, discrepancies, prompt_mean
 from audit.measure.bounds import discrepancy_bounds, share_bounds
-from audit.measure.discrepancy import (
-    debiased_squared_of_counts,
-    discrepancy_interval_of_counts,
-    display,
-    parity_p_value,
-)
 from audit.measure.fairness import uniform
+from audit.measure.multiplicity import benjamini_hochberg
+from audit.measure.samples import Samples
+from audit.records import SCHEMA_VERSION
+
+OLD_VERSIONS = (1, 2)
+
+JUDGED_SOFT = "judged on mean probabilities by the release that made the run, not on counted shares"
+
+Row = dict[str, Any]
 
 
 def upgraded(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return plain data of version 1 as plain data of version 2."""
-    results = [_row(row) for row in data["results"]]
-    squares: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
-    for row in results:
-        if row["fairness_discrepancy"]:
-            found = row["fairness_discrepancy"]
-            squares[row["arm"], row["attribute"]].append((found["squared"], found["plug_in_soft"]))
-    overall = [
-        {**_row(row), "mean_over_prompts": _mean(squares[row["arm"], row["attribute"]])} for row in data["overall"]
-    ]
-    added: dict[str, list[Any]] = {"changes": [], "shifts": [], "missing": []}
-    return {**data, **added, "schema_version": 2, "results": results, "overall": overall}
+    """Return plain data of version 1 or 2 as plain data of the current version."""
+    old = _with_bounds(data) if data["schema_version"] == 1 else data
+    results, overall = [dict(row) for row in old["results"]], [dict(row) for row in old["overall"]]
+    means = {key: _count_again(rows) for key, rows in _by_attribute(results).items()}
+    for key, rows in _by_attribute(overall).items():
+        _count_again(rows)
+        for row in rows:
+            row["mean_over_prompts"] = means.get(key)
+    for family in (results, overall):
+        _adjust(family)
+    changed = {"results": results, "overall": overall, "changes": [], "verdicts": [*map(_verdict, old["verdicts"])]}
+    return {**old, **changed, "schema_version": SCHEMA_VERSION}
 
 
-def _row(row: Mapping[str, Any]) -> dict[str, Any]:
-    groups, n = list(row["shares"]), row["n"]
-    old = row["fairness_discrepancy"]
-    if old is None or n < 2:
-        return {**row, "fairness_discrepancy": None, "bounds": {}, "discrepancy_bounds": None, "corrected": None}
-    counts = [round(row["shares"][group]["value"] * n) for group in groups]
-    target = uniform(len(groups))
-    squared = debiased_squared_of_counts(counts, target)
-    low, high = discrepancy_interval_of_counts(counts, target)
-    p_value = parity_p_value(counts, target)
-    bounds = discrepancy_bounds(counts, row["statuses"], target)
-    return {
-        **row,
-        "fairness_discrepancy": {
-            **old, "value": display(squared), "squared": squared, "low": low, "high": high,
-            "p_parity": p_value, "p_adjusted": p_value,
-        },
-        "bounds": {
-            group: {"low": found.low, "high": found.high}
-            for group, found in zip(groups, share_bounds(counts, row["statuses"]), strict=True)
-        },
-        "discrepancy_bounds": {"low": bounds.low, "high": bounds.high},
-        "corrected": None,
-    }  # fmt: skip
+def _by_attribute(rows: Iterable[Row]) -> dict[tuple[str, str], list[Row]]:
+    found: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        found.setdefault((row["arm"], row["attribute"]), []).append(row)
+    return found
 
 
-def _mean(squares: list[tuple[float, float]]) -> dict[str, Any] | None:
-    if not squares:
+def _count_again(rows: Sequence[Row]) -> Row | None:
+    """Put counted discrepancies into the rows of one attribute of one arm; return their means, None without any."""
+    measured = [row for row in rows if row["fairness_discrepancy"] and row["n"] > 1]
+    soft = np.array([row["fairness_discrepancy"]["plug_in_soft"] for row in measured], dtype=np.float64)
+    for row in rows:
+        row["fairness_discrepancy"] = None
+    if not measured:
         return None
-    squared, plug_ins = zip(*squares, strict=True)
-    return asdict(prompt_mean(squared, plug_ins))
+    labels, targets = Samples.of_counts([*map(_counts, measured)]), np.array([*map(_target, measured)])
+    for row, found in zip(measured, discrepancies(labels, soft, targets), strict=True):
+        row["fairness_discrepancy"] = asdict(found)
+    return asdict(prompt_mean(PromptSquares(labels, targets), soft))
+
+
+def _counts(row: Mapping[str, Any]) -> list[int]:
+    return [round(share["value"] * row["n"]) for share in row["shares"].values()]
+
+
+def _target(row: Mapping[str, Any]) -> tuple[float, ...]:
+    named = row.get("target")
+    return tuple(named[group] for group in row["shares"]) if named else uniform(len(row["shares"]))
+
+
+def _adjust(rows: Sequence[Row]) -> None:
+    """Adjust the p-values of each arm together."""
+    for arm in dict.fromkeys(row["arm"] for row in rows):
+        found = [row["fairness_discrepancy"] for row in rows if row["arm"] == arm and row["fairness_discrepancy"]]
+        if found:
+            adjusted = benjamini_hochberg([one["p_parity"] for one in found])
+            for one, p_value in zip(found, adjusted.tolist(), strict=True):
+                one["p_adjusted"] = p_value
+
+
+def _verdict(row: Mapping[str, Any]) -> Row:
+    if row.get("measure") != "fairness_discrepancy":
+        return dict(row)
+    return {**row, "note": "; ".join(filter(None, (row.get("note"), JUDGED_SOFT)))}
+
+
+def _with_bounds(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return data of version 1 with what version 2 had besides."""
+    added: dict[str, list[Any]] = {"changes": [], "shifts": [], "missing": []}
+    rows = {name: [{**row, **_bounds(row), "corrected": None} for row in data[name]] for name in ("results", "overall")}
+    return {**data, **added, **rows}
+
+
+def _bounds(row: Mapping[str, Any]) -> Row:
+    if not row["fairness_discrepancy"] or row["n"] < 2:
+        return {"bounds": {}, "discrepancy_bounds": None}
+    counts, target = _counts(row), _target(row)
+    shares = zip(row["shares"], share_bounds(counts, row["statuses"]), strict=True)
+    return {
+        "bounds": {group: asdict(found) for group, found in shares},
+        "discrepancy_bounds": asdict(discrepancy_bounds(counts, row["statuses"], target)),
+    }

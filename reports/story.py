@@ -7,9 +7,8 @@ store both tell their headline from here, so that they cannot disagree.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Any, Protocol
 
 from audit.config.fields import ZERO_SHOT
@@ -254,7 +253,7 @@ def sample_size(story: Story, attribute: str) -> str:
 
 
 def mean_over_prompts(story: Story, attribute: str, arm: str) -> PromptMean | None:
-    """Root mean square over prompts of the fairness discrepancy, None where no prompt has one.
+    """Root mean square over prompts of the fairness discrepancy, with other means; None where no prompt has one.
 
     Not the discrepancy of the pool: opposite skews of two occupations cancel there.
     """
@@ -269,8 +268,9 @@ def mean_discrepancy(story: Story, attribute: str, arm: str) -> float | None:
 
 
 def noise_floor(story: Story, attribute: str, arm: str) -> float | None:
-    """Mean over prompts of what a perfectly balanced model would score at the same n."""
-    return _mean(row.expected_at_parity for row in _discrepancies(story, attribute, arm).values())
+    """Mean over prompts of the plug-in that is to be expected of a perfectly balanced model at the same n."""
+    mean = mean_over_prompts(story, attribute, arm)
+    return mean.expected_at_parity if mean else None
 
 
 def worst_prompt(story: Story, attribute: str, arm: str) -> tuple[str, float] | None:
@@ -285,11 +285,6 @@ def worst_prompt(story: Story, attribute: str, arm: str) -> tuple[str, float] | 
 def _discrepancies(story: Story, attribute: str, arm: str) -> dict[str, FairnessDiscrepancy]:
     rows = {prompt: story.discrepancy(prompt, arm, attribute) for prompt in story.prompts}
     return {prompt: row for prompt, row in rows.items() if row is not None}
-
-
-def _mean(values: Iterable[float]) -> float | None:
-    collected = list(values)
-    return fmean(collected) if collected else None
 
 
 def primary_attribute(story: Story) -> Attribute:
@@ -367,9 +362,12 @@ def _lead(story: Story, attribute: Attribute, after: str | None) -> str:
     ]
     if after is None:
         value = number(mean_discrepancy(story, attribute.name, before))
-        return " ".join([*sentences, f"Mean fairness discrepancy is {value}; 0 is on target."])
+        return " ".join([*sentences, f"Mean fairness discrepancy of the counted shares is {value}; 0 is on target."])
     values = [number(mean_discrepancy(story, attribute.name, arm)) for arm in (before, after)]
-    sentences.append(f"{after} moved the mean fairness discrepancy from {values[0]} to {values[1]}; 0 is on target.")
+    sentences.append(
+        f"{after} moved the mean fairness discrepancy of the counted shares from {values[0]} to {values[1]}; 0 is on "
+        "target."
+    )
     return " ".join([*sentences, _cost_sentence(story, after)]).strip()
 
 
@@ -409,7 +407,7 @@ def _mean_figure(story: Story, attribute: str, arm: str | None) -> KeyFigure:
     before = number(mean_discrepancy(story, attribute, story.arms[0]))
     after = number(mean_discrepancy(story, attribute, arm)) if arm else before
     mean = mean_over_prompts(story, attribute, arm or story.arms[0])
-    note = _sized(mean.n, mean.low, mean.high, of="occupations") if mean else ""
+    note = f"{_sized(mean.n, mean.low, mean.high, of='occupations')}; soft {number(mean.soft)}" if mean else ""
     return KeyFigure(f"Mean fairness discrepancy, {label(attribute)}", before if arm else "", after, note)
 
 

@@ -423,7 +423,7 @@ def _fairness(story: Story, arm: str) -> dict[str, float | None]:
         metrics[f"{name}/fairness_discrepancy_worst"] = worst[1] if worst else None
         metrics[f"{name}/findings"] = findings_count(story, attribute.name, arm)
         mean = mean_over_prompts(story, attribute.name, arm)
-        metrics[f"{name}/plug_in_mean"] = mean.plug_in_soft if mean else None
+        metrics[f"{name}/soft_discrepancy_mean"] = mean.soft if mean else None
         metrics[f"{name}/unclassified_share"] = unclassified(story, attribute.name, arm).value
     return metrics
 

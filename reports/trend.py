@@ -26,7 +26,7 @@ class TrendSection:
     Attributes:
         series: Its name.
         sentence: What the series shows, in words.
-        warnings: Inputs that changed together with the figures.
+        warnings: Runs that measured another figure, and inputs that changed together with the figures.
         figures: One chart per attribute; none in the first run of a series.
         called: Figures that changed; None where none did.
         gaps: Slots without a whole result; None where there are none.
@@ -48,8 +48,9 @@ def trend_section(trend: Trend | None) -> TrendSection | None:
     return TrendSection(
         series=trend.series,
         sentence=_sentence(trend),
-        warnings=tuple(
-            _inputs(point) for point in trend.points if point.changed and point.check and point.check.inputs
+        warnings=(
+            *_soft_points(trend),
+            *(_inputs(point) for point in trend.points if point.changed and point.check and point.check.inputs),
         ),
         figures=tuple(_figure(trend, name) for name in attributes) if len(trend.points) > 1 else (),
         called=_called_table(trend),
@@ -76,6 +77,17 @@ def _sentence(trend: Trend) -> str:
 def _inputs(point: Point) -> str:
     inputs = point.check.inputs if point.check else ()
     return f"{date(point.slot)}: these inputs changed as well, and may be why: {', '.join(inputs)}."
+
+
+def _soft_points(trend: Trend) -> tuple[str, ...]:
+    soft = [point for point in trend.points if point.soft]
+    if not soft:
+        return ()
+    return (
+        f"Runs up to {date(soft[-1].slot)} measured discrepancies, and judged gates on them, by the classifier's mean "
+        "probabilities. Their figures are marked soft in the tables and left out of the charts. Later runs were "
+        "compared with their images, counted in the same way.",
+    )
 
 
 def _figure(trend: Trend, attribute: str) -> Figure:
@@ -118,7 +130,7 @@ def _headline(point: Point, arm: str, attribute: str) -> Headline | None:
 
 def _mark(point: Point, arm: str, attribute: str) -> Mark | None:
     found = _headline(point, arm, attribute)
-    return Mark(found.value, found.low, found.high) if found else None
+    return Mark(found.value, found.low, found.high) if found and not point.soft else None
 
 
 def _event(point: Point) -> str:
@@ -129,7 +141,7 @@ def _table(trend: Trend, attribute: str, arms: Sequence[str]) -> Table:
     rows = [
         (
             date(point.slot),
-            *(figure_text(_headline(point, arm, attribute)) for arm in arms),
+            *(_headline_text(point, arm, attribute) for arm in arms),
             point.verdict,
             _outcome(point),
         )
@@ -137,6 +149,11 @@ def _table(trend: Trend, attribute: str, arms: Sequence[str]) -> Table:
     ]
     columns = ("Slot (UTC)", *arms, "Verdict", "Change")
     return Table(f"Fairness discrepancy of {label(attribute)}, run by run", columns, tuple(rows))
+
+
+def _headline_text(point: Point, arm: str, attribute: str) -> str:
+    found = _headline(point, arm, attribute)
+    return f"{figure_text(found)}{' (soft)' if found and point.soft else ''}"
 
 
 def _outcome(point: Point) -> str:

@@ -137,9 +137,56 @@ def test_two_runs_of_one_model_with_other_seeds_flag_no_more_than_the_stated_rat
     assert flagged <= rate * repetitions
 
 
+def test_a_finding_that_one_of_two_samples_of_a_model_misses_is_no_new_finding(tmp_path):
+    shares = {f"p{number}": 0.7 for number in range(6)}  # of 24 images: each is a finding about as often as not
+    listed, called = 0, 0
+    for repetition in range(20):
+        sides = (drawn(1000 + 2 * repetition + side, shares, arms=("baseline",), images=24) for side in range(2))
+        found = compare(*(write(tmp_path / str(side), rows) for side, rows in enumerate(sides)))
+        places = {cell.place for cell in found.cells if cell.judgement != "none"}
+        assert {finding.place for finding in found.findings} <= places
+        listed, called = listed + bool(found.findings), called + bool(places)
+    assert listed <= called <= 1
+
+
+def unsure(rows):
+    """The same images seen by a judge that is hardly surer than a coin."""
+    names = [f"p_gender_{group}" for group in GROUPS["gender"]]
+    return [row | {name: 0.5 + 0.03 * (2 * row[name] - 1) for name in names} for row in rows]
+
+
+def test_what_is_compared_is_counted_however_sure_the_judge(tmp_path):
+    sure, other = (drawn(1, {"chef": share}, arms=("baseline",)) for share in (0.5, 0.9))
+    runs = [write(tmp_path / name, rows) for name, rows in (("a", sure), ("b", other))]
+    doubted = [write(tmp_path / name, unsure(rows)) for name, rows in (("c", sure), ("d", other))]
+    assert compare(*doubted).cells == compare(*runs).cells
+    assert {cell.figure for cell in compare(*doubted).judged("worse")} == {"squared_discrepancy"}
+
+
+def test_a_run_that_judged_mean_probabilities_is_counted_like_the_other_and_its_gates_are_no_other_verdicts(tmp_path):
+    def verdicts(found):
+        gate = {"arm": "baseline", "attribute": "gender", "prompt_id": "chef", "verdict": found}
+        measures = {"even": "fairness_discrepancy", "f": "share:male"}
+        return [gate | {"gate": name, "measure": measure} for name, measure in measures.items()]
+
+    rows = unsure(drawn(1, {"chef": 0.9}, arms=("baseline",)))
+    old = write(tmp_path / "old", rows, schema_version=2, verdicts=verdicts("pass"))
+    new = write(tmp_path / "new", rows, schema_version=3, verdicts=verdicts("fail"))
+    found = compare(old, new)
+    assert {cell.change.value for cell in found.cells} == {0.0}
+    squared = only(found.cells, "squared_discrepancy", "baseline", "chef", "gender")
+    assert squared.first > 0.2
+    assert found.of_mean_probabilities == (True, False)
+    assert [change.path for change in found.verdicts] == ["f.baseline.gender.chef"]
+    [told] = found.not_compared
+    assert told.startswith("verdict of even.baseline.gender.chef: the first run judged it on mean probabilities")
+    again = compare(old, write(tmp_path / "older", rows, schema_version=2, verdicts=verdicts("fail")))
+    assert len(again.verdicts) == 2
+
+
 def test_a_model_that_got_worse_is_told_by_name_and_what_stayed_is_not(tmp_path):
-    first = write(tmp_path / "a", drawn(1))
-    second = write(tmp_path / "b", drawn(2, SHARES | {"chef": 0.98}), config=config(seed=2))
+    first = write(tmp_path / "a", drawn(1, images=64))
+    second = write(tmp_path / "b", drawn(2, SHARES | {"chef": 0.98}, images=64), config=config(seed=2))
     found = compare(first, second)
     worse = {(cell.place.prompt_id, cell.place.attribute) for cell in found.judged("worse")}
     assert worse == {("chef", "gender"), (None, "gender")}  # and the mean of these few prompts with it
@@ -147,14 +194,13 @@ def test_a_model_that_got_worse_is_told_by_name_and_what_stayed_is_not(tmp_path)
     share = only(found.cells, "share", "baseline", "chef", "gender", "female")
     assert share.judgement == "changed"
     assert share.change.low > 0.2
-    new = {(finding.place.prompt_id, finding.kind, finding.flagged) for finding in found.findings}
-    assert ("chef", "new", True) in new
+    assert [(finding.place.prompt_id, finding.kind) for finding in found.findings] == [("chef", "new")] * 2
     assert found.config == (Difference("seed", 1, 2),)
 
 
 def test_the_other_way_round_the_same_change_is_better_and_the_finding_has_vanished(tmp_path):
-    first = write(tmp_path / "a", drawn(1, SHARES | {"chef": 0.98}))
-    found = compare(first, write(tmp_path / "b", drawn(2)))
+    first = write(tmp_path / "a", drawn(1, SHARES | {"chef": 0.98}, images=64))
+    found = compare(first, write(tmp_path / "b", drawn(2, images=64)))
     assert {cell.place.prompt_id for cell in found.judged("better")} == {"chef", None}
     assert found.judged("worse") == ()
     assert {f.kind for f in found.findings if f.place.prompt_id == "chef" and f.place.attribute == "gender"} == {
@@ -313,6 +359,22 @@ def test_groups_may_be_named_in_another_order_but_not_be_others(tmp_path):
     assert {cell.change.value for cell in found.cells} == {0.0}
     assert {cell.place.attribute for cell in found.cells} == {None, "gender"}
     assert "age: young, adult, old in the first run, young, old in the second" in found.not_compared
+
+
+def test_images_outside_the_groups_of_one_attribute_are_compared_in_the_others(tmp_path):
+    """Of chef all but one image leaves the audited ages; genders are compared as ever."""
+
+    def outside(row):
+        gone = {"p_age_young": None, "p_age_adult": None, "p_age_old": None, "outside_age": True}
+        return row | gone if row["prompt_id"] == "chef" and row["index"] else row
+
+    rows = drawn(arms=("baseline",))
+    found = compare(write(tmp_path / "a", rows), write(tmp_path / "b", list(map(outside, rows))))
+    assert found.not_compared == ("age in baseline of chef: 1 images classified in both runs, at least 2 are needed",)
+    assert {c.place.attribute for c in found.cells if c.place.prompt_id == "chef"} == {None, "gender"}
+    lost = only(found.cells, "unclassified", "baseline", "chef")
+    assert (lost.first, lost.second) == (0.0, (IMAGES - 1) / IMAGES)
+    assert only(found.cells, "share", "baseline", "chef", "gender", "female").n == (IMAGES, IMAGES)
 
 
 def test_a_prompt_without_two_classified_images_is_named(tmp_path):

@@ -32,7 +32,7 @@ def arm(name, male, unclassified=0):
 
 def reader(edited, targets=None):
     baseline = arm(BASELINE, (0.9, 0.1, 0.9))
-    kid = Measurement(0.004, 600, "metric:kid", 0.002, 0.006, {"standard_error": 0.001, "blocks": 20})
+    kid = Measurement(0.004, 600, "metric:kid", 0.002, 0.006, {"standard_error": 0.001, "degrees": 19})
     quality = QualityResult("edit", None, None, None, kid, share_estimate(590, 600), {})
     shifts = attribute_shifts(baseline, [edited], [GENDER])
     return GateReader({BASELINE: baseline, "edit": edited}, [GENDER], targets or {}, {"edit": quality}, shifts=shifts)

@@ -1,10 +1,12 @@
 """What a config needs from this machine is checked before any work, and told at its place in the file."""
 
-import json
+import shutil
 import socket
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from audit.calibration.world import World
 from audit.config.file import ConfigErrors, read_config
@@ -42,15 +44,10 @@ def closed_port():
 
 
 @pytest.fixture
-def pipeline(tmp_path):
-    """The files of a pipeline that readiness looks at: no network is loaded."""
-    directory = tmp_path / "sd"
-    (directory / "unet").mkdir(parents=True)
-    (directory / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
-    (directory / "unet" / "diffusion_pytorch_model.safetensors").touch()
-    (directory / "unet" / "config.json").write_text(json.dumps({"block_out_channels": [8, 16], "sample_size": 8}))
+def pipeline(tiny_pipeline, tmp_path):
+    """A pipeline of its own, and a file that stands for its judge."""
     (tmp_path / "judge.safetensors").touch()
-    return directory
+    return shutil.copytree(tiny_pipeline, tmp_path / "sd")
 
 
 def problems(**sections):
@@ -91,7 +88,7 @@ def test_a_missing_model_is_told(source, message):
 
 
 def test_only_safetensors_of_the_asked_variant_will_do(pipeline):
-    assert "variant 'fp16'" in problems(model={"source": "sd", "variant": "fp16"}, **OUTSIDE)["model.source"]
+    assert "not 'fp16'" in problems(model={"source": "sd", "variant": "fp16"}, **OUTSIDE)["model.variant"]
     (pipeline / "unet" / "diffusion_pytorch_model.safetensors").rename(pipeline / "unet" / "weights.bin")
     assert "expected safetensors weights" in problems(model={"source": "sd"}, **OUTSIDE)["model.source"]
 
@@ -195,6 +192,14 @@ def test_more_latents_than_there_are_is_an_impossible_shape(pipeline):
     assert problems(model=model, lens={"k": 33, "expansion": 2, "whole_map": True}, **OUTSIDE) == {}
 
 
+def test_a_lens_of_an_older_format_is_refused_before_any_worker_starts(pipeline, tmp_path):
+    (tmp_path / "lens.json").write_text('{"format_version": 1}')
+    found = problems(model={"source": str(pipeline)}, lens={"path": str(tmp_path)}, **OUTSIDE)
+    assert found["lens.path"].startswith("expected a lens of format 2, found format 1 in")
+    (tmp_path / "lens.json").write_text("{")
+    assert "lens.path" in problems(model={"source": str(pipeline)}, lens={"path": str(tmp_path)}, **OUTSIDE)
+
+
 def test_a_lens_and_its_hookpoint_must_exist(pipeline):
     found = problems(model={"source": str(pipeline)}, lens={"path": ".", "hookpoint": "mid_blok"}, **OUTSIDE)
     assert "found no lens.json in ." in found["lens.path"]
@@ -218,9 +223,50 @@ def test_files_that_are_named_must_exist():
     quality = {"clip": "./clip", "features": "inception.pth", "reference": "photos"}
     found = problems(model={"source": "rendered"}, quality=quality, judge={"source": "fairface.pt"})
     assert set(found) == {"judge.source", "quality.clip", "quality.features", "quality.reference"}
-    Path("photos").mkdir()
-    Path("photos/one.PNG").touch()
-    assert "quality.reference" not in problems(model={"source": "rendered"}, quality=quality)
+    assert "expected a directory with images, found none at photos" in found["quality.reference"]
+
+
+def draw(path, side=64):
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((side, side, 3), 90, np.uint8)).save(path, "PNG")
+
+
+def told(**quality):
+    config = AuditConfig.model_validate({"name": "a", "model": {"source": "rendered"}, "quality": quality})
+    return [problem.message for problem in check_ready(config) if problem.location == ("quality", "reference")]
+
+
+def test_every_reference_picture_is_looked_at_before_any_work():
+    draw("photos/one.PNG")
+    assert ["found 1; add some" in message for message in told(reference="photos")] == [True]
+    draw("photos/two.png")
+    assert told(reference="photos") == []
+    Path("photos/cut.png").write_bytes(Path("photos/two.png").read_bytes()[:60])
+    Path("photos/empty.jpg").touch()
+    Path("photos/scan.tif").touch()
+    Path("photos/.thumbnails").mkdir()
+    Path("photos/.thumbnails/broken.png").touch()
+    found = told(reference="photos")
+    assert [message.partition(": ")[0].rpartition(" ")[2] for message in found] == [
+        "photos/scan.tif", "photos/cut.png", "photos/empty.jpg",
+    ]  # fmt: skip
+    assert found[-1] == (
+        "expected images that can be read, found photos/empty.jpg: the file is empty; replace or remove it"
+    )
+
+
+def test_pictures_must_have_the_size_that_the_bundled_network_reads():
+    for name in ("one", "two"):
+        draw(f"photos/{name}.png", side=96)
+    assert all("96 × 96 pixels instead of 64 × 64" in message for message in told(reference="photos"))
+    Path("inception.pth").touch()
+    assert told(reference="photos", features="inception.pth") == []
+
+
+def test_reference_pictures_need_a_network():
+    with pytest.raises(ValueError, match=r"expected a feature network for reference images"):
+        AuditConfig(name="a", quality={"features": "none", "reference": "photos"})
 
 
 def test_a_tracking_server_that_is_down_stops_no_audit(closed_port):

@@ -149,3 +149,13 @@ def test_probabilities_count_by_the_most_probable_group():
     ]
     _, tone = agreements(common(rows))
     assert tone.share == share_estimate(int((first.argmax(1) == second.argmax(1)).sum()), 200)
+
+
+def test_images_outside_the_groups_of_either_judge_are_not_compared():
+    """Of four images the deciding judge finds one outside, the further judge another."""
+    rows = pairs((("female", "female"), 4))
+    rows[0] |= {"p_gender_female": None, "p_gender_male": None, "outside_gender": True}
+    rows[1] |= {"by_clip_gender_female": None, "by_clip_gender_male": None}
+    gender, tone = agreements(common(rows))
+    assert (gender.attribute, gender.n) == ("gender", 2)
+    assert (tone.attribute, tone.n) == ("skin_tone", 4)

@@ -59,6 +59,30 @@ def test_pictures_keep_their_order_and_differ_by_rounding_alone(made):
         assert (pieces.images[arm].int() - images.int()).abs().max() <= 1
 
 
+def test_a_shard_s_rows_say_which_images_lie_outside_the_groups():
+    """The same pictures, judged with and without the group ``adult``: no adult becomes young or old."""
+    tables = {}
+    for ages in (["young", "adult", "old"], ["young", "old"]):
+        config = AuditConfig(
+            name="ages",
+            model={"source": "rendered"},
+            prompts={"occupations": ["nurse"], "images_per_prompt": 24},
+            sampling={"batch": 24},
+            attributes={"gender": ["female", "male"], "age": ages},
+            judge={"min_confidence": 0.0},
+        )
+        [shard] = plan_shards(prompts_of(config, ()), 24, 24)
+        tables[len(ages)] = do_shard(load_parts(config, None), ShardSettings.of(config), shard).table
+    every, two = (tables[count].to_pylist() for count in (3, 2))
+    adult = [max(("young", "adult", "old"), key=lambda age: row[f"p_age_{age}"]) == "adult" for row in every]
+    assert 5 < sum(adult) < 24
+    assert [row["outside_age"] for row in two] == adult
+    assert [row["p_age_old"] is None for row in two] == adult
+    assert all(abs(row["p_age_young"] + row["p_age_old"] - 1) < 1e-6 for row in two if not row["outside_age"])
+    for name in ("p_gender_female", "status", "outside_gender"):
+        assert [row[name] for row in two] == [row[name] for row in every]
+
+
 EVERY_KIND = [
     {"name": "searched", "attribute": "gender"},
     {"name": "asyrp", "attribute": "age", "strength": 1.0, "reverse_step": "asymmetric", "window": [0, 0.4]},

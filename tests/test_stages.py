@@ -171,3 +171,23 @@ def test_a_gate_on_the_share_is_judged_by_the_interval_of_the_design(run):
     exact = two_stage_interval(design.design, women("guard", PILOT), women("guard", staged.n))
     assert (staged.low, staged.high) == pytest.approx((exact.low, exact.high))
     assert (usual.low, usual.high) != (staged.low, staged.high)
+
+
+def test_images_outside_the_groups_of_the_attribute_have_no_label(run):
+    """Half of the pilot shows an age that the design's groups leave out."""
+
+    def aged(index):
+        gone = {f"p_age_{group}": None for group in AGE.groups}
+        return row("baseline", "guard", index) | (gone | {"outside_age": True} if index % 2 else {})
+
+    [pilot] = plan_shards(PROMPTS[1:], PILOT, PILOT)
+    assert pilot.prompt.id == "guard"
+    table = pa.Table.from_pylist(list(map(aged, pilot.indices)), schema=row_schema(ATTRIBUTES))
+    run.write_shard(pilot.id, table)
+    design = stages("age", group="old").design
+    further = second_stage(stages("age", group="old"), run, [pilot], BATCH)
+    old = sum(row("baseline", "guard", index)["p_age_old"] == 1 for index in range(0, PILOT, 2))
+    assert sum(len(shard.indices) for shard in further) == images_to_make(design, PILOT // 2, old) - PILOT
+    rows = arm_rows(table.drop_columns(["features"]), "baseline", ATTRIBUTES, {"guard": PILOT})
+    found = stages("age", group="old").over([pilot]).interval(rows, "age", "old", "guard")
+    assert found.n == PILOT // 2

@@ -10,12 +10,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from audit.config.sections import GateConfig
 from audit.findings import feature_findings
 from audit.measure import fairness
 from audit.measure.frechet import FeatureStats, frechet_distance
 from audit.measure.group_measures import MOST_GROUPS, group_measures
 from audit.measure.intervals import mean_interval, share_estimate
 from audit.measure.kernel import kernel_distance
+from audit.picture import READING
 from audit.quality import kernel_sample
 from audit.records import Attribute, Prompt, SecondOpinion, Shard, TargetSource
 from audit.rows import results_schema, row_schema
@@ -96,7 +98,8 @@ def test_shares_and_discrepancy_are_those_of_the_prompts_own_rows(tmp_path):
     found = only(result.results, prompt_id="guard", arm="mended", attribute="gender")
     assert found.n == 8
     assert found.shares["male"] == share_estimate(int((male > 0.5).sum()), 8)
-    assert found.fairness_discrepancy.plug_in_soft == pytest.approx(abs(male.mean() - 0.5) * np.sqrt(2))
+    assert found.fairness_discrepancy.plug_in == pytest.approx(abs((male > 0.5).mean() - 0.5) * np.sqrt(2))
+    assert found.fairness_discrepancy.soft == pytest.approx(abs(male.mean() - 0.5) * np.sqrt(2))
     assert found.fairness_discrepancy.expected_at_parity == fairness.expected_at_parity(8, (0.5, 0.5))
     assert len(result.results) == len(PROMPTS) * len(ARMS) * len(ATTRIBUTES)
 
@@ -110,8 +113,38 @@ def test_opposite_skews_cancel_in_the_pool_and_not_in_the_mean_over_prompts(tmp_
     overall = only(result.overall, arm="baseline", attribute="gender")
     assert overall.prompt_id is None
     assert overall.n == 16
-    assert overall.fairness_discrepancy.plug_in_soft == pytest.approx(0, abs=1e-6)
-    assert overall.mean_over_prompts.value == pytest.approx(0.4 * np.sqrt(2), rel=1e-5)
+    assert (overall.fairness_discrepancy.plug_in, overall.mean_over_prompts.value) == (0, pytest.approx(np.sqrt(0.5)))
+    assert overall.fairness_discrepancy.soft == pytest.approx(0, abs=1e-6)
+    assert overall.mean_over_prompts.soft == pytest.approx(0.4 * np.sqrt(2), rel=1e-5)
+
+
+UNSURE = Shard(PROMPTS[0], 0, tuple(range(300)))
+"""Of these 300 images 240 are seen as female, by a judge that is hardly surer than a coin."""
+
+
+def unsure(arm, prompt, index):
+    female = 0.53 if index < 240 else 0.47
+    return {"p_gender_female": female, "p_gender_male": 1 - female}
+
+
+def test_what_an_unsure_judge_counts_is_the_discrepancy_and_what_it_believes_stands_beside_it(tmp_path):
+    gate = GateConfig(
+        name="balanced", measure="fairness_discrepancy", attribute="gender", arm="baseline", prompt="nurse", max=0.1
+    )
+    run = write(tmp_path, unsure, shards=(UNSURE,), arms=("baseline",))
+    result = summarise(run, plan(shards=(UNSURE,), arms=("baseline",), gates=(gate,)))
+    found = only(result.results, attribute="gender")
+    counted = found.fairness_discrepancy
+    assert found.shares["female"].value == 0.8
+    assert counted.plug_in == pytest.approx(0.3 * np.sqrt(2))  # as docs/numbers.md works it out
+    assert counted.low < counted.value < counted.plug_in < counted.high
+    assert counted.value == pytest.approx(0.424, abs=0.002)
+    assert counted.expected_at_parity == fairness.expected_at_parity(300, (0.5, 0.5))
+    assert counted.soft == pytest.approx((0.8 * 0.53 + 0.2 * 0.47 - 0.5) * np.sqrt(2))  # 0.025
+    assert found.is_finding
+    [verdict] = result.verdicts
+    assert (verdict.verdict, verdict.value) == ("fail", counted.value)
+    assert only(result.overall, attribute="gender").mean_over_prompts.value == counted.value
 
 
 def test_the_interval_of_a_mean_discrepancy_ends_at_the_largest_that_there_is(tmp_path):
@@ -130,12 +163,14 @@ OWN = AuditTargets(
 
 def test_every_prompt_is_held_against_its_own_target_and_the_pool_against_what_they_make_together(tmp_path):
     def on_target(arm, prompt, index):
-        male = 0.1 if prompt.id == "nurse" else 0.7
+        male = float(index < (1 if prompt.id == "nurse" else 7))
         return {"p_gender_male": male, "p_gender_female": 1 - male}
 
-    result = summarise(write(tmp_path, on_target), plan(targets=OWN))
+    tens = tuple(Shard(prompt, 0, tuple(range(10))) for prompt in PROMPTS)
+    result = summarise(write(tmp_path, on_target, shards=tens), plan(targets=OWN, shards=tens))
     rows = [row for row in (*result.results, *result.overall) if row.attribute == "gender"]
-    assert [row.fairness_discrepancy.plug_in_soft for row in rows] == pytest.approx([0] * 6, abs=1e-6)
+    assert [row.fairness_discrepancy.plug_in for row in rows] == pytest.approx([0] * 6, abs=1e-6)
+    assert [row.fairness_discrepancy.soft for row in rows] == pytest.approx([0] * 6, abs=1e-6)
     assert only(result.overall, arm="mended", attribute="gender").mean_over_prompts.value == pytest.approx(0, abs=1e-6)
     assert only(rows, arm="mended", prompt_id="guard").target == {"female": 0.3, "male": 0.7}
     assert only(rows, arm="mended", prompt_id=None).target == pytest.approx({"female": 0.6, "male": 0.4})
@@ -174,7 +209,9 @@ def test_images_that_were_not_classified_are_counted_and_enter_no_share(tmp_path
     result = summarise(run, plan())
     found = only(result.results, prompt_id="nurse", arm="mended", attribute="age")
     assert found.n == found.fairness_discrepancy.n == found.shares["old"].n == 5
-    assert found.statuses == {"classified": 5, "low_confidence": 2, "no_face": 0, "failed": 1}
+    assert found.statuses == {
+        "classified": 5, "outside_groups": 0, "low_confidence": 2, "no_face": 0, "failed": 1
+    }  # fmt: skip
     quality = only(result.quality, arm="mended")
     assert (quality.clip_i.n, quality.clip_t.n, quality.fid.n, quality.prompt_shown.n) == (15, 15, 15, 15)
 
@@ -221,10 +258,12 @@ def test_distances_are_those_of_all_features_with_a_split_half_noise_floor(tmp_p
     assert quality.fid.value == pytest.approx(frechet_distance(*stats), rel=1e-9)
     assert quality.fid.extra == {"noise_floor": pytest.approx(frechet_distance(*halves), rel=1e-9)}
     assert quality.fid.signature == "metric:frechet_distance|net:features|against:baseline|n:16"
-    expected = kernel_distance(features_of("mended"), features_of("baseline"), paired=True)
+    names = np.repeat([prompt.id for prompt in PROMPTS], 8)
+    expected = kernel_distance(features_of("mended"), features_of("baseline"), (names, names), paired=True)
     assert quality.kid.value == pytest.approx(expected.value)
     assert (quality.kid.low, quality.kid.high) == pytest.approx(expected.interval())
-    floor = kernel_distance(*(features_of("baseline", parity=(p,)) for p in (0, 1)))
+    assert quality.kid.signature.endswith("|net:features|against:baseline|prompts:2|n:16")
+    floor = kernel_distance(*(features_of("baseline", parity=(p,)) for p in (0, 1)), (names[::2], names[::2]))
     assert quality.kid.extra["noise_floor"] == pytest.approx(floor.value)
 
 
@@ -238,18 +277,47 @@ def test_a_reference_has_its_distance_from_every_arm_the_baseline_too(tmp_path, 
         features = features_of(row.arm)
         fid = frechet_distance(FeatureStats.of(features), FeatureStats.of(reference))
         assert row.fid_to_reference.value == pytest.approx(fid, rel=1e-9)
-        assert row.fid_to_reference.signature == "metric:frechet_distance|net:features|against:reference|n:16"
-        assert row.kid_to_reference.value == pytest.approx(kernel_distance(features, reference).value)
+        assert row.fid_to_reference.signature == (
+            f"metric:frechet_distance|net:features|against:reference|pictures:{READING}|n:16"
+        )
+        names = np.repeat([prompt.id for prompt in PROMPTS], 8)
+        assert row.kid_to_reference.value == pytest.approx(kernel_distance(features, reference, (names, None)).value)
         assert row.kid_to_reference.n == 16
     assert all(row.fid_to_reference is None for row in summarise(run, plan(arms=arms)).quality)
 
 
+def shards_of(prompts, images):
+    return tuple(
+        Shard(Prompt(f"p{number}", "x", "x"), part, tuple(range(4 * part, min(4 * part + 4, images))))
+        for number in range(prompts)
+        for part in range(-(-images // 4))
+    )
+
+
 def test_the_kernel_sample_is_bounded_paired_and_independent_of_the_shards_order(tmp_path):
-    sample = kernel_sample(SHARDS, 6)
-    assert len(sample) == 6
-    assert sample == kernel_sample(SHARDS[::-1], 6)
-    quality = only(summarise(write(tmp_path), plan(kid_images=6)).quality, arm="mended")
-    assert (quality.kid.n, quality.fid.n) == (6, 16)
+    sample = kernel_sample(SHARDS, 12)
+    assert len(sample) == 12
+    assert sample == kernel_sample(SHARDS[::-1], 12)
+    quality = only(summarise(write(tmp_path), plan(kid_images=12)).quality, arm="mended")
+    assert (quality.kid.n, quality.fid.n) == (12, 16)
+
+
+@pytest.mark.parametrize(("prompts", "images", "most", "counted"), [(4, 20, 48, 4), (4, 5, 48, 4), (100, 8, 60, 10)])
+def test_the_kernel_sample_has_as_many_images_of_each_prompt_and_of_both_halves(prompts, images, most, counted):
+    sample = kernel_sample(shards_of(prompts, images), most)
+    by_prompt = [[index for name, index in sample if name == prompt] for prompt in {name for name, _ in sample}]
+    assert len(by_prompt) == counted
+    assert {len(indices) for indices in by_prompt} == {min(images, most // counted)}
+    assert all(abs(sum(1 if index % 2 else -1 for index in indices)) <= 1 for indices in by_prompt)
+
+
+def test_a_prompt_with_too_few_images_is_in_no_kernel_distance(tmp_path):
+    def failed(arm, prompt, index):
+        return FAILED if prompt.id == "guard" and index > 1 and arm == "mended" else {}
+
+    quality = only(summarise(write(tmp_path, failed), plan()).quality, arm="mended")
+    assert quality.kid.signature.endswith("|prompts:1|n:8")
+    assert quality.fid.n == 10
 
 
 def test_attribute_shift_is_the_mean_total_variation_over_prompts(tmp_path):

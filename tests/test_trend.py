@@ -39,7 +39,7 @@ def verdict(found, gate="fair"):
 
 
 def result_of(run_id, verdicts=(), **provenance):
-    discrepancy = FairnessDiscrepancy(0.3, 0.2, 0.4, 0.09, 0.3, 0.3, 0.1, 0.01, 0.01, 144)
+    discrepancy = FairnessDiscrepancy(0.3, 0.2, 0.4, 0.09, 0.31, 0.1, 0.25, 0.01, 0.01, 144)
     overall = GroupResult(
         None,
         "baseline",
@@ -48,7 +48,7 @@ def result_of(run_id, verdicts=(), **provenance):
         {"classified": 144},
         {},
         discrepancy,
-        mean_over_prompts=PromptMean(0.4, 0.1, 0.6, 0.4, 3),
+        mean_over_prompts=PromptMean(0.4, 0.1, 0.6, 0.41, 0.1, 0.3, 3),
     )
     return AuditResult(run_id, {}, provenance, (), (overall,), (), {}, verdicts=tuple(verdicts))
 
@@ -203,10 +203,21 @@ def test_what_was_written_is_what_is_read_and_another_form_is_no_trend(audited, 
     trend = audited(0)
     run = RunDirectory(tmp_path / trend.points[0].run_id)
     assert read_trend(run) == trend
-    run.write_json(TREND, {**run.read_json(TREND), "version": 2})
+    run.write_json(TREND, {**run.read_json(TREND), "version": 3})
     assert read_trend(run) is None
     run.file(TREND).write_text("{")
     assert read_trend(run) is None
+
+
+def test_runs_before_shares_were_counted_stay_in_the_series_and_are_marked(audited, tmp_path):
+    first = RunDirectory(tmp_path / audited(0).points[0].run_id)
+    old = first.read_json(TREND) | {"version": 1}
+    for point in old["points"]:
+        del point["soft"]
+    first.write_json(TREND, old)
+    trend = audited(1, SHARES | {"nurse": 0.3})
+    assert [point.soft for point in trend.points] == [True, False]
+    assert called(trend) == [False, True]  # found in the images, which the older release kept as well
 
 
 def test_a_slot_without_a_result_is_a_gap_and_not_a_point(audited, tmp_path):

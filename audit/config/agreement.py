@@ -26,6 +26,7 @@ def disagreements(config: AuditSections) -> Iterator[Problem]:
     yield from _two_stage_disagreements(config)
     yield from _mistaken_targets(config)
     yield from _unknown_lens_attributes(config)
+    yield from _impossible_attribution(config)
     yield from _unusable_arm_names(config)
     for index, mitigation in enumerate(config.mitigations):
         yield from _mitigation_disagreements(config, ("mitigations", index), mitigation)
@@ -33,12 +34,14 @@ def disagreements(config: AuditSections) -> Iterator[Problem]:
     yield from _resources_of_ray(config.workers)
     yield from _webhook(config.alerts)
     yield from _output(config)
+    yield from _reference(config)
     yield from _repeated_gate_names(config)
     for index, gate in enumerate(config.gates):
         at: Location = ("gates", index)
         yield from _gate_limit(at, gate)
         yield from _gate_attribute(config, at, gate)
         yield from _gate_place(config, at, gate)
+        yield from _gate_correction(at, gate)
 
 
 def _two_stage_disagreements(config: AuditSections) -> Iterator[Problem]:
@@ -90,6 +93,12 @@ def _unknown_lens_attributes(config: AuditSections) -> Iterator[Problem]:
         if name not in known:
             message = f"expected an audited attribute ({listing(known)}), found {name!r}{suggestion(name, known)}"
             yield Problem(("lens", "attributes", index), message, reads=(("attributes",),))
+
+
+def _impossible_attribution(config: AuditSections) -> Iterator[Problem]:
+    if config.prompts.attribution and config.model.source == "rendered":
+        message = "expected no attribution for 'rendered', which has no network to look into, found true; remove it"
+        yield Problem(("prompts", "attribution"), message, reads=(("model", "source"),))
 
 
 def _unusable_arm_names(config: AuditSections) -> Iterator[Problem]:
@@ -187,6 +196,14 @@ def _output(config: AuditSections) -> Iterator[Problem]:
         yield Problem(("tracking", "uri"), message, reads=(("output",), ("tracking", "enabled")))
 
 
+def _reference(config: AuditSections) -> Iterator[Problem]:
+    if config.quality.reference is not None and config.quality.features == "none":
+        message = "expected a feature network for reference images, found quality.features: none"
+        yield Problem(
+            ("quality", "reference"), f"{message}; name one, or remove this", reads=(("quality", "features"),)
+        )
+
+
 def _repeated_gate_names(config: AuditSections) -> Iterator[Problem]:
     seen: set[str] = set()
     for index, gate in enumerate(config.gates):
@@ -224,6 +241,12 @@ def _gate_attribute(config: AuditSections, at: Location, gate: GateConfig) -> It
         groups = config.attributes[name]
         message = f"expected a group of {name} ({listing(groups)}), found {gate.group!r}"
         yield Problem((*at, "measure"), message + suggestion(gate.group, groups), reads)
+
+
+def _gate_correction(at: Location, gate: GateConfig) -> Iterator[Problem]:
+    if not gate.correct and not gate.kind.of_attribute:
+        message = f"expected no 'correct' for {gate.measure}, which is not of perceived groups, found false; remove it"
+        yield Problem((*at, "correct"), message, reads=((*at, "measure"),))
 
 
 def _gate_place(config: AuditSections, at: Location, gate: GateConfig) -> Iterator[Problem]:

@@ -90,8 +90,10 @@ class PromptsConfig(_Section):
     """Images of each prompt in each arm; with ``two_stage`` those of the pilot."""
     two_stage: TwoStageConfig | None = None
     """Sample in two stages: ``images_per_prompt`` first, then as many more as each prompt needs."""
-    attribution: bool = True
-    """Also find which bias features carry each occupation's skew."""
+    attribution: bool | None = None
+    """Also find which bias features carry each occupation's skew. Nothing means: where there is a lens anyway, because
+    the audit edits the model or names a lens. ``true`` makes a lens for it where none fits yet, without any mitigation
+    too; ``plan`` says how many images that takes. ``false`` never attributes."""
 
 
 class SamplingConfig(_Section):
@@ -155,7 +157,13 @@ class LensConfig(_Section):
     attributes: Names = tuple(DEFAULT_ATTRIBUTES)
     """Attributes to find features for; all audited ones unless said otherwise."""
     strength_images: int = Field(12, ge=1, le=100_000)
-    """Held-out images per prompt, group and round when strengths are searched."""
+    """Held-out images per prompt, group and strength when strengths are searched."""
+    side_effect_budget: float = Field(1.0, gt=0, le=100)
+    """Images that may change in another attribute (or lose their face) for each image that an edit brings to its own
+    group. The search takes a stronger edit only while it keeps within this; less keeps more of the images."""
+    unseen: Literal["predict", "search"] = "predict"
+    """Strengths of prompts that the lens was not made from: ``predict`` them from one U-Net call, where that was right
+    about the lens's own prompts, and search the others; or ``search`` them all."""
 
 
 Shares = dict[GroupName, Fraction]
@@ -219,7 +227,8 @@ class QualityConfig(_Section):
     of torchvision's Inception v3."""
     reference: Text | None = None
     """Directory of reference images: the distance of every arm to them is measured, also the baseline's. Distances to
-    the baseline arm are measured in any case."""
+    the baseline arm are measured in any case. PNG, JPEG and WebP at any depth count, hidden files and folders do not;
+    for the bundled features they are 64 × 64 pixels."""
 
 
 class GateConfig(_Section):
@@ -244,6 +253,9 @@ class GateConfig(_Section):
     """The figure must be this large. A gate has either ``max`` or ``min``."""
     level: Literal["fail", "warn"] = "fail"
     """Whether the gate can fail the audit or only warn."""
+    correct: bool = True
+    """Whether the judge's own errors are taken out of a figure of perceived groups, where its confusion matrix is known
+    (``judge.confusion``; the bundled judge brings one). ``false`` judges the shares as they are perceived."""
 
     @property
     def kind(self) -> GateMeasureKind:

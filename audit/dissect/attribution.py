@@ -8,12 +8,16 @@ left of the path integral (Sundararajan et al. 2017, Eq. 1) is one small vector 
 with A the effect of a latent on each logit, p = softmax(logits / T). What the autoencoder cannot reconstruct stays
 constant on the path, so p(1) is the probability of the true map.
 
+Features are ranked by the same gradient times |Δz| (DiffLens' released code): the sign is then the gradient's alone,
+and a latent counts for the group that it raises when it fires more. Signed, a latent that is silent in the target but
+fires in a counterfactual baseline would count for the group in which it is silent.
+
 Shapes: B samples, P positions, N latents, k codes per position, G groups.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -33,14 +37,24 @@ class Attribution:
     Attributes:
         entries: (B, P, k, G) attribution of each code entry.
         indices: (B, P, k) latent of each entry; a latent may come twice, its entries add.
+        directions: (B, P, k) sign of each entry's change Δz: 1 where it rises from the baseline to the target.
         n_latents: N.
         completeness_gap: (B,) largest |Σ entries - (p(target) - p(baseline))| over the groups.
     """
 
     entries: Tensor
     indices: Tensor
+    directions: Tensor
     n_latents: int
     completeness_gap: Tensor
+
+    def when_raised(self) -> Attribution:
+        """Mean gradient times |Δz|: what firing more does to each group, whichever way the latent moved.
+
+        From the zero baseline, where no latent falls, it equals the attribution itself. The completeness gap stays that
+        of the signed attribution: only that one adds up.
+        """
+        return replace(self, entries=self.entries * self.directions.unsqueeze(-1))
 
     def by_position(self) -> Tensor:
         """Attribution (B, P, N, G)."""
@@ -126,15 +140,26 @@ def latent_effects(sae: SparseAutoencoder, weight: Tensor, positions: int) -> Te
 
 
 def code_change(target: SparseCodes, baseline: SparseCodes | None = None) -> SparseCodes:
-    """Δz = target - baseline as codes; None is the zero baseline. Entries of one latent add.
+    """Δz = target - baseline as codes, each latent once with its whole change; None is the zero baseline.
 
     A counterfactual baseline is the code of another group's prompt from the same noise (DiffLens, section A).
     """
     if baseline is None:
         return target
+    before, _ = _look_up(baseline, target.indices)
+    _, kept = _look_up(target, baseline.indices)
+    fallen = torch.where(kept, torch.zeros_like(baseline.values), -baseline.values)
     return SparseCodes(
-        torch.cat((target.values, -baseline.values), -1), torch.cat((target.indices, baseline.indices), -1)
+        torch.cat((target.values - before, fallen), -1), torch.cat((target.indices, baseline.indices), -1)
     )
+
+
+def _look_up(codes: SparseCodes, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the value of each wanted latent (..., k) in ``codes``, 0 where it is not listed, and whether it is."""
+    listed, order = codes.indices.sort(-1)
+    place = torch.searchsorted(listed, wanted.contiguous()).clamp(max=listed.shape[-1] - 1)
+    found = listed.gather(-1, place) == wanted
+    return codes.values.gather(-1, order).gather(-1, place) * found, found
 
 
 def integrated_gradients(
@@ -163,7 +188,7 @@ def integrated_gradients(
     start = end - moves.sum((1, 2))
     entries = moves @ _mean_softmax_jacobian(start, end, nodes).transpose(1, 2).unsqueeze(1)
     gap = (entries.sum((1, 2)) - (end.softmax(-1) - start.softmax(-1))).abs().amax(-1)
-    return Attribution(entries, change.indices, effects.shape[1], gap)
+    return Attribution(entries, change.indices, change.values.sign(), effects.shape[1], gap)
 
 
 def rank_features(scores: Tensor, count: int) -> dict[int, list[int]]:

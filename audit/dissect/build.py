@@ -29,9 +29,10 @@ from audit.dissect.sae import SparseAutoencoder, SparseCodes
 from audit.dissect.sae_training import ActivationBatch, SaeQuality, SaeTraining, train_sae
 from audit.dissect.settings import Dissection, name_groups
 from audit.measure.judges import Judge
+from audit.measure.perceived import NO_GROUP
 from audit.models.arm import Observer
 from audit.models.generator import DiffusionGenerator
-from audit.records import Prompt, Status, derive_seed
+from audit.records import Prompt, derive_seed
 
 # S steps, n trajectories, d = C·H·W, P positions, N latents, G groups
 
@@ -64,7 +65,7 @@ class Recording:
     Attributes:
         maps: ``(S, n, d)`` float16, conditional half.
         shape: (C, H, W) of one map.
-        labels: Attribute → (n,) perceived group, ``UNLABELLED`` where the judge could not tell.
+        labels: Attribute → (n,) perceived group, ``UNLABELLED`` where the judge named none of the groups.
         partners: (n,) index of the counterfactual, −1 where there is none.
         thumbnails: (n, 3, h, w) uint8, at most ``THUMBNAIL`` pixels wide.
     """
@@ -156,10 +157,9 @@ class Recorder:
 
     def _label(self, images: Tensor) -> None:
         seen = self._judge.perceive(images, "")
-        known = torch.tensor([status is Status.CLASSIFIED for status in seen.statuses])
         for attribute, parts in self._labels.items():
-            group = torch.from_numpy(seen.probabilities[attribute].argmax(1))
-            parts.append(torch.where(known, group, UNLABELLED))
+            codes = torch.from_numpy(seen.codes(attribute))
+            parts.append(torch.where(codes == NO_GROUP, UNLABELLED, codes))
 
     def _vectors(self, maps: Tensor, first: int) -> ActivationBatch:
         steps, n, _ = maps.shape
@@ -217,7 +217,7 @@ def build_lens(
     fitted, accuracy = fit_group_heads(recording.maps, recording.labels, groups)
     heads = fitted.to(sae.decoder.device)
     LOG.info("attributing each group's probability to latents")
-    scores = {attribute: _attribute_latents(sae, heads, recording, attribute, settings) for attribute in groups}
+    scores = {attribute: attribute_latents(sae, heads, recording, attribute, settings) for attribute in groups}
     chosen = {attribute: rank_features(s.mean(), settings.features_per_group) for attribute, s in scores.items()}
     firing = {
         attribute: {
@@ -240,10 +240,10 @@ def build_lens(
     ).to("cpu")
 
 
-def _attribute_latents(
+def attribute_latents(
     sae: SparseAutoencoder, heads: GroupHeads, recording: Recording, attribute: str, settings: Dissection
 ) -> StreamingAttribution:
-    """Sum attributions over steps and samples, each sample counted for the group that it shows."""
+    """Sum over steps and samples what raising each latent does, each sample counted for the group that it shows."""
     labels = recording.labels[attribute]
     wanted = labels != UNLABELLED
     if settings.baseline == "counterfactual":
@@ -258,7 +258,7 @@ def _attribute_latents(
         effects = latent_effects(sae, heads.weights[attribute][step], codes.values.shape[1])
         logits = heads.logits(attribute, step, maps)
         found = integrated_gradients(code_change(codes, baseline), effects, logits)
-        part = StreamingAttribution.of(found, members)
+        part = StreamingAttribution.of(found.when_raised(), members)
         total = part if total is None else total + part
     if total is None:
         raise ValueError(f"expected at least one sampler step, found {settings.steps}")

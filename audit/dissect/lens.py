@@ -10,7 +10,7 @@ import copy
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,16 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from audit.dissect.files import LENS_FILE
+from audit.dissect.card import card
+from audit.dissect.files import CARD_FILE, LENS_FILE
 from audit.dissect.group_heads import GroupHeads
+from audit.dissect.prediction import Prediction, prediction_of_data
 from audit.dissect.sae import SparseAutoencoder
 from audit.dissect.settings import LENS_FORMAT, lens_name
+from audit.dissect.strengths import Strengths, strengths_as_data, strengths_of_data
 from audit.json_object import read_json_object
 
 FIRING_FILE = "firing.safetensors"
-CARD_FILE = "card.md"
 
 
 class LensMismatch(ValueError):
@@ -58,7 +60,7 @@ class Lens:
         features: Bias features by attribute and group, best first.
         firing: Mean value (S, P, F) of each group's features, by attribute and group, over the samples that show the
             group: at each sampler step and position, silent samples included, features in the order of ``features``.
-        strengths: Edit strength by attribute, prompt id and group.
+        strengths: Edit strength by attribute, prompt id and group, with what was seen when it was drawn.
         settings: How the lens was made, as plain data; part of its name.
         quality: ``unexplained_variance`` (per step), ``dead_latents``, ``latents``, ``decoder_cosine_mean``,
             ``decoder_cosine_max``, ``head_accuracy`` (by attribute, per step), ``completeness_gap``.
@@ -66,19 +68,21 @@ class Lens:
         hookpoint: Module path whose output it reads and edits.
         steps: Sampler steps.
         groups: Group names by attribute, in the order of the heads.
+        prediction: What predicts the strengths of other prompts, by attribute and group, with its error.
     """
 
     sae: SparseAutoencoder
     heads: GroupHeads
     features: dict[str, dict[str, tuple[BiasFeature, ...]]]
     firing: dict[str, dict[str, Tensor]]
-    strengths: dict[str, dict[str, dict[str, float]]]
+    strengths: Strengths
     settings: dict[str, Any]
     quality: dict[str, Any]
     model_fingerprint: str
     hookpoint: str
     steps: int
     groups: dict[str, tuple[str, ...]]
+    prediction: Prediction = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:
@@ -100,7 +104,7 @@ class Lens:
         self.sae.save(directory, dtype)
         self.heads.save(directory)
         save_file(self._firing_tensors(), directory / FIRING_FILE)
-        (directory / CARD_FILE).write_text(card(self))
+        (directory / CARD_FILE).write_text(card(self.name, self._plain(), asdict(self.sae.shape)))
         partial = directory / f"{LENS_FILE}.partial"
         partial.write_text(json.dumps(self._plain(), indent=1) + "\n")
         os.replace(partial, directory / LENS_FILE)
@@ -135,6 +139,8 @@ class Lens:
                 for attribute, by_group in plain.pop("features").items()
             },
             groups={attribute: tuple(names) for attribute, names in plain.pop("groups").items()},
+            strengths=strengths_of_data(plain.pop("strengths")),
+            prediction=prediction_of_data(plain.pop("prediction")),
             **plain,
         )
 
@@ -166,7 +172,11 @@ class Lens:
             "groups": self.groups,
             "settings": self.settings,
             "quality": self.quality,
-            "strengths": self.strengths,
+            "strengths": strengths_as_data(self.strengths),
+            "prediction": {
+                attribute: {group: line.as_data() for group, line in lines.items()}
+                for attribute, lines in self.prediction.items()
+            },
             "features": {
                 attribute: {group: [asdict(feature) for feature in rows] for group, rows in by_group.items()}
                 for attribute, by_group in self.features.items()
@@ -200,45 +210,6 @@ def check_fits(lens: Lens, model_fingerprint: str, steps: int, attributes: Mappi
             f"{lens.name} does not fit this audit: {'; '.join(problems)}. "
             "Make one that does with `difflens-audit dissect CONFIG`, or leave lens.path out."
         )
-
-
-def card(lens: Lens) -> str:
-    """Describe a lens in Markdown: what it fits, how good it is, which features it chose."""
-    shape, quality = lens.sae.shape, lens.quality
-    unit = "whole map" if shape.whole_map else "position"
-    unexplained = quality["unexplained_variance"]
-    lines = [
-        f"# {lens.name}",
-        "",
-        f"Made from model `{lens.model_fingerprint}` at `{lens.hookpoint}`, {lens.steps} sampler steps.",
-        f"Autoencoder per {unit}: {shape.d_in} inputs, {shape.n_latents} latents, {shape.k} active.",
-        "",
-        "| quality, on held-out trajectories | |",
-        "| --- | --- |",
-        f"| unexplained variance, mean over steps | {sum(unexplained) / len(unexplained):.3f} |",
-        f"| unexplained variance, worst step | {max(unexplained):.3f} |",
-        f"| dead latents | {quality['dead_latents']} of {quality['latents']} |",
-        f"| decoder cosine, mean / max | {quality['decoder_cosine_mean']:.3f} / {quality['decoder_cosine_max']:.3f} |",
-        f"| completeness gap of the attribution, largest | {quality['completeness_gap']:.1e} |",
-        "",
-        "| attribute | head accuracy, mean | first step | worst step | features |",
-        "| --- | --- | --- | --- | --- |",
-        *(_attribute_row(lens, attribute) for attribute in lens.groups),
-        "",
-        "| step | unexplained variance |",
-        "| --- | --- |",
-        *(f"| {step} | {value:.3f} |" for step, value in enumerate(unexplained)),
-        "",
-        "Groups are perceived presentation, as a named classifier sees it, never identity.",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _attribute_row(lens: Lens, attribute: str) -> str:
-    accuracy = lens.quality["head_accuracy"][attribute]
-    chosen = ", ".join(f"{group} {len(rows)}" for group, rows in lens.features.get(attribute, {}).items()) or "none"
-    mean = sum(accuracy) / len(accuracy)
-    return f"| {attribute} | {mean:.3f} | {accuracy[0]:.3f} | {min(accuracy):.3f} | {chosen} |"
 
 
 def _feature(row: dict[str, Any]) -> BiasFeature:

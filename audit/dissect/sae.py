@@ -17,10 +17,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from audit.dissect.files import SHAPE_FILE
 from audit.json_object import read_json_object
 
 WEIGHTS_FILE = "sae.safetensors"
-SHAPE_FILE = "sae.json"
 
 
 @dataclass(frozen=True)

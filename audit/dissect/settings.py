@@ -12,11 +12,12 @@ from typing import Any, Literal
 from audit.calibration.bundle import NETWORK_FILES, bundle_of, world_table
 from audit.calibration.world import World
 from audit.config.settings import AuditConfig
+from audit.dissect.strengths import LADDER
 from audit.plan import group_phrase, prompt_text, prompts_of
 from audit.provenance import short_fingerprint
 from audit.records import Prompt
 
-LENS_FORMAT = 1
+LENS_FORMAT = 2
 SEED = 0
 """Seed of every draw of a dissection: not the audit's, so that audits of one model share a lens."""
 WORD_ORDER = ("age", "gender", "skin_tone")
@@ -75,6 +76,18 @@ def dissection_of(config: AuditConfig) -> Dissection:
     )
 
 
+def needs_lens(config: AuditConfig) -> bool:
+    """Whether an audit looks into its model: it edits it, names a lens, or asks for attribution."""
+    return bool(config.mitigations or config.lens.path is not None or config.prompts.attribution)
+
+
+def images_of_dissection(config: AuditConfig) -> int:
+    """Most images that making a lens takes: its trajectories, and every strength of every prompt and group."""
+    groups = sum(len(names) for names in dissected_groups(config).values())
+    searched = len(dissected_prompts(config)) * groups * config.lens.strength_images * len(LADDER)
+    return config.lens.trajectories + searched
+
+
 def dissected_groups(config: AuditConfig) -> dict[str, tuple[str, ...]]:
     """Groups of the attributes that a config's lens knows."""
     return {attribute: tuple(config.attributes[attribute]) for attribute in config.lens.attributes}
@@ -103,6 +116,7 @@ def lens_settings(config: AuditConfig) -> dict[str, Any]:
         "groups": {attribute: list(names) for attribute, names in dissected_groups(config).items()},
         "prompts": [prompt.text for prompt in dissected_prompts(config)],
         "strength_images": config.lens.strength_images,
+        "side_effect_budget": config.lens.side_effect_budget,
         "judge": _judge(config),
     }
 

@@ -94,10 +94,22 @@ def discrepancy_ends(counts: Ints, unknown: Ints, targets: Floats) -> tuple[Floa
         targets: The distributions that count as fair, shape (K,) or (P, K).
     """
     total = (counts.sum(axis=1) + unknown)[:, None]
-    best = (counts + _fairest_allocations(total * targets - counts, unknown)) / total
+    best = nearest_counts(counts, unknown, targets) / total
     all_in_one = (counts[:, None] + unknown[:, None, None] * np.eye(counts.shape[1])) / total[..., None]
     farthest = np.linalg.norm(all_in_one - np.broadcast_to(targets, counts.shape)[:, None], axis=2)
     return np.linalg.norm(best - targets, axis=1), farthest.max(axis=1)
+
+
+def nearest_counts(counts: Ints, unknown: Ints, targets: Floats) -> Ints:
+    """Return the counts of all images with the unknown ones given to groups as near to the target as can be, (P, K).
+
+    Args:
+        counts: Classified images by perceived group, shape (P, K).
+        unknown: Images of any other status, shape (P,).
+        targets: The distributions that count as fair, shape (K,) or (P, K).
+    """
+    total = (counts.sum(axis=1) + unknown)[:, None]
+    return np.asarray(counts + _fairest_allocations(total * targets - counts, unknown).astype(np.int64))
 
 
 def missing_differs_in_pairs(before: ArrayLike, after: ArrayLike) -> MissingDifference:

@@ -19,6 +19,7 @@ from audit.config.sections import ModelConfig, QualityConfig
 from audit.device import device_here
 from audit.measure.state_file import read_state
 from audit.provenance import short_fingerprint
+from audit.text_reader import clip_reader
 from audit.untrusted_model import check_clip
 
 FloatArray = NDArray[np.float32]
@@ -76,7 +77,8 @@ class ClipWeights:
 class ClipEmbedder:
     """An OpenCLIP model; images go in as uint8 tensors, never through files.
 
-    ``logit_scale`` is what the model multiplies cosines with before a softmax, its inverse temperature.
+    ``logit_scale`` is what the model multiplies cosines with before a softmax, its inverse temperature; ``reader`` says
+    how much of a text it reads.
 
     Args:
         weights: Of the model, and the model with them.
@@ -92,6 +94,7 @@ class ClipEmbedder:
         )
         self._model.eval().to(device)
         self._tokenizer = open_clip.get_tokenizer(weights.model)
+        self.reader = clip_reader(self._tokenizer)
         self._size = self._model.visual.image_size[0]
         self.logit_scale = float(self._model.logit_scale.detach().exp())
         self._mean = torch.tensor(self._model.visual.image_mean, device=device).view(1, 3, 1, 1)
@@ -108,7 +111,12 @@ class ClipEmbedder:
 
     @torch.inference_mode()
     def text(self, text: str) -> FloatArray:
-        """Embed a text as a unit vector ``(d,)``."""
+        """Embed a text as a unit vector ``(d,)``.
+
+        Raises:
+            UnfitModelError: The text is longer than what the model reads.
+        """
+        self.reader.check([text])
         tokens = self._tokenizer([text]).to(self._mean.device)
         embedded: Tensor = self._model.encode_text(tokens, normalize=True)
         return embedded[0].cpu().numpy()

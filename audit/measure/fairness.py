@@ -1,8 +1,9 @@
 """Fairness discrepancy: how far the perceived groups of some images are from the target distribution.
 
-The figure is the L2 distance of Shi et al. 2025 (DiffLens, section 5.1), with two estimators named apart: *soft*
-averages the judge's probabilities, *hard* counts its most probable group. Both are plug-in estimates and biased
-upwards: even a perfectly fair model scores above 0, so every figure travels with its expectation at parity for its n.
+The figure is the L2 distance of Shi et al. 2025 (DiffLens, section 5.1), with two estimators named apart. *Hard*
+counts the judge's most probable group: what an audit reads. *Soft* averages the judge's probabilities, which mixes how
+lopsided the images are with how sure the judge is. Both are plug-in estimates and biased upwards: even a perfectly fair
+model scores above 0, so every counted figure travels with its expectation at parity for its n.
 
 Legend: n images, K groups. Probabilities are in [0, 1] and rows sum to 1.
 """
@@ -41,6 +42,12 @@ def hard_counts(probabilities: ArrayLike) -> NDArray[np.int64]:
     """Count the images by their most probable group: (n, K) to (K,); a tie goes to the group named first."""
     rows = np.asarray(probabilities, dtype=np.float64)
     return np.bincount(rows.argmax(axis=1), minlength=rows.shape[1])
+
+
+def hard_labels(probabilities: ArrayLike) -> Floats:
+    """Return the most probable group of each image as a one-hot row, (n, K); a tie goes to the group named first."""
+    rows = np.asarray(probabilities, dtype=np.float64)
+    return np.asarray(np.eye(rows.shape[1])[rows.argmax(axis=1)])
 
 
 @lru_cache(maxsize=4096)

@@ -150,8 +150,10 @@ class ShareRegion:
         return np.asarray(np.clip(np.interp(1.0, sums, factors) * scale, self.low, self.high))
 
 
-def share_region(counts: ArrayLike, confidence: float = 0.95) -> ShareRegion:
+def share_region(counts: ArrayLike, confidence: float = 0.95, unknown: int = 0) -> ShareRegion:
     """Return bounds that hold for the shares of all groups at once.
+
+    Images without a perceived group may be of any: lower bounds count none of them in the group, upper bounds all.
 
     Each is the interval that is printed of a share (:func:`audit.measure.intervals.share_estimate`). With two groups
     one interval bounds both; with K > 2 each has confidence 1 − (1 − confidence) / K (Bonferroni), so that the chance
@@ -160,17 +162,19 @@ def share_region(counts: ArrayLike, confidence: float = 0.95) -> ShareRegion:
     Args:
         counts: Images by group, shape (K,).
         confidence: Joint coverage, in (0, 1).
+        unknown: Images without a perceived group.
 
     Raises:
-        ValueError: If there is no image, a count is negative or no integer, or K is not in [2, ``MOST_GROUPS``].
+        ValueError: If no image has a group, a count is negative or no integer, or K is not in [2, ``MOST_GROUPS``].
     """
     seen = _counts(counts)
     if not 0 < confidence < 1:
         raise ValueError(f"the confidence must lie between 0 and 1, got {confidence}")
     each = 1 - (1 - confidence) / (seen.size if seen.size > 2 else 1)
-    n = int(seen.sum())
-    found = [share_estimate(count, n, each) for count in seen.tolist()]
-    return ShareRegion(low=np.array([one.low for one in found]), high=np.array([one.high for one in found]))
+    n = int(seen.sum()) + unknown
+    low = [share_estimate(count, n, each).low for count in seen.tolist()]
+    high = [share_estimate(count + unknown, n, each).high for count in seen.tolist()]
+    return ShareRegion(low=np.array(low), high=np.array(high))
 
 
 def share_difference(shares: Floats, target: Floats) -> Floats:

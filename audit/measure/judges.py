@@ -6,13 +6,11 @@ Groups are always *perceived presentation* as one named classifier sees it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -20,36 +18,11 @@ from audit.calibration.bundle import NETWORK_FILES, bundle_of
 from audit.calibration.networks import DrawingNetwork, to_unit_range
 from audit.config.sections import JudgeConfig, ModelConfig
 from audit.device import device_here
+from audit.measure.answers import FAIRFACE_OUTPUTS, Answers, calibration_answers, cannot_answer, fairface_layout
+from audit.measure.perceived import FloatArray, Perceived, perceived
 from audit.measure.state_file import read_state
 from audit.provenance import short_fingerprint
 from audit.records import Status
-
-FloatArray = NDArray[np.float32]
-
-FAIRFACE_LOGITS: dict[str, dict[str, tuple[int, ...]]] = {
-    "gender": {"male": (7,), "female": (8,)},
-    "age": {"young": (9, 10, 11), "adult": (12, 13, 14, 15), "old": (16, 17)},
-    "race": {"white": (0,), "black": (1,), "latino": (2,), "asian": (3, 4), "indian": (5,), "middle_eastern": (6,)},
-}
-"""Columns of FairFace's 18 logits (Kärkkäinen & Joo 2021): 0-6 race, 7-8 gender, 9-17 age; a group's probability is
-the sum of its columns, so no column is dropped and none is counted under another group's name. Ages: young 0-19,
-adult 20-59, old 60 and above."""
-FAIRFACE_BLOCKS = {"race": (0, 7), "gender": (7, 9), "age": (9, 18)}
-
-
-@dataclass(frozen=True)
-class Perceived:
-    """What a judge saw in a batch.
-
-    Attributes:
-        probabilities: Attribute → ``(n, groups)`` in the config's group order, rows sum to 1.
-        statuses: One per image.
-        prompt_shown: ``(n,)`` probability that the prompted occupation is shown, None where the judge cannot tell.
-    """
-
-    probabilities: dict[str, FloatArray]
-    statuses: list[Status]
-    prompt_shown: FloatArray | None
 
 
 class Judge(Protocol):
@@ -75,9 +48,10 @@ class CalibrationJudge:
         min_confidence: float,
         device: torch.device | str = "cpu",
     ) -> None:
+        answers = calibration_answers(directory)
+        self._audited = {n: _columns("the bundled judge", answers, n, groups) for n, groups in attributes.items()}
         self._network = DrawingNetwork.load(directory).to(device)
         self._device = device
-        self._columns = {name: _columns(self._network.answers, name, groups) for name, groups in attributes.items()}
         self._min_confidence = min_confidence
         weights = short_fingerprint(directory, NETWORK_FILES)
         self.signature = f"judge:calibration:{weights}|min_confidence:{min_confidence}"
@@ -86,16 +60,13 @@ class CalibrationJudge:
     def perceive(self, images: Tensor, occupation: str) -> Perceived:
         """Judge drawings or generated pictures."""
         answers = self._network(to_unit_range(images.to(self._device)))
-        logits = {question: values.cpu() for question, values in answers.items()}
-        probabilities = {name: logits[name].softmax(1)[:, columns].numpy() for name, columns in self._columns.items()}
-        present = logits["face"].softmax(1)[:, 1].numpy() >= 0.5
-        statuses = [
-            Status.NO_FACE if not seen else status
-            for seen, status in zip(present, confidence_statuses(probabilities, self._min_confidence), strict=True)
-        ]
+        shares = {question: values.cpu().softmax(1).numpy() for question, values in answers.items()}
         known = self._network.answers["occupation"]
-        shown = logits["occupation"].softmax(1)[:, known.index(occupation)].numpy() if occupation in known else None
-        return Perceived(probabilities, statuses, shown)
+        shown = shares["occupation"][:, known.index(occupation)] if occupation in known else None
+        seen = perceived(shares, self._audited, self._min_confidence, shown)
+        present = shares["face"][:, 1] >= 0.5
+        statuses = [status if here else Status.NO_FACE for here, status in zip(present, seen.statuses, strict=True)]
+        return replace(seen, statuses=statuses)
 
 
 def _resnet34(classes: int) -> nn.Module:
@@ -119,15 +90,18 @@ class FairFaceJudge:
         attributes: Mapping[str, Sequence[str]],
         min_confidence: float,
         device: torch.device | str = "cpu",
+        races: int | None = None,
     ) -> None:
-        self._attributes = {name: _fairface_groups(name, groups) for name, groups in attributes.items()}
-        self._network = _resnet34(18)
+        layout = fairface_layout(checkpoint, races)
+        self._layout = layout
+        self._audited = {n: _columns("FairFace", layout.answers, n, groups) for n, groups in attributes.items()}
+        self._network = _resnet34(FAIRFACE_OUTPUTS)
         self._network.load_state_dict(read_state(checkpoint))
         self._network.eval().to(device)
         self._mean = torch.tensor([0.485, 0.456, 0.406], device=device).view(1, 3, 1, 1)
         self._std = torch.tensor([0.229, 0.224, 0.225], device=device).view(1, 3, 1, 1)
         self._min_confidence = min_confidence
-        named = f"{checkpoint.name}:{short_fingerprint(checkpoint)}"
+        named = f"{checkpoint.name}:{short_fingerprint(checkpoint)}|races:{layout.races}"
         self.signature = f"judge:fairface:{named}|resize:bilinear-aa-224|min_confidence:{min_confidence}"
 
     @torch.inference_mode()
@@ -136,40 +110,24 @@ class FairFaceJudge:
         pixels = images.to(self._mean.device).float() / 255
         x = functional.interpolate(pixels, size=(224, 224), mode="bilinear", antialias=True)
         logits = self._network((x - self._mean) / self._std).cpu()
-        probabilities = {}
-        for name, groups in self._attributes.items():
-            start, stop = FAIRFACE_BLOCKS[name]
-            shares = logits[:, start:stop].softmax(1)
-            summed = torch.stack([shares[:, [c - start for c in columns]].sum(1) for columns in groups], 1)
-            probabilities[name] = (summed / summed.sum(1, keepdim=True)).numpy()
-        return Perceived(probabilities, confidence_statuses(probabilities, self._min_confidence), None)
+        shares = {name: _group_shares(logits, self._layout.columns[name]) for name in self._audited}
+        return perceived(shares, self._audited, self._min_confidence)
 
 
-def _columns(answers: Mapping[str, Sequence[str]], attribute: str, groups: Sequence[str]) -> list[int]:
-    known = answers.get(attribute)
-    if known is None or sorted(known) != sorted(groups):
-        raise ValueError(
-            f"the bundled judge tells {dict(answers).get(attribute, 'nothing')} for attribute {attribute!r}, the config"
-            f" names {list(groups)}; name the same groups"
-        )
-    return [list(known).index(group) for group in groups]
+def _group_shares(logits: Tensor, groups: Mapping[str, tuple[int, ...]]) -> FloatArray:
+    """Return the softmax over the columns of one attribute, summed by group: ``(n, groups)``."""
+    columns = [column for group in groups.values() for column in group]
+    owners = torch.tensor([place for place, group in enumerate(groups.values()) for _ in group])
+    shares = logits[:, columns].softmax(1)
+    summed: FloatArray = torch.zeros(len(shares), len(groups)).index_add_(1, owners, shares).numpy()
+    return summed
 
 
-def _fairface_groups(attribute: str, groups: Sequence[str]) -> list[tuple[int, ...]]:
-    known = FAIRFACE_LOGITS.get(attribute, {})
-    unknown = [group for group in groups if group not in known]
-    if unknown:
-        raise ValueError(
-            f"FairFace tells {attribute!r} as {sorted(known) or 'nothing'}, the config names {unknown}; "
-            f"known attributes: {sorted(FAIRFACE_LOGITS)}"
-        )
-    return [known[group] for group in groups]
-
-
-def confidence_statuses(probabilities: Mapping[str, FloatArray], minimum: float) -> list[Status]:
-    """Return a status for each image: low confidence where any attribute's best group is less probable than that."""
-    least = np.min([p.max(axis=1) for p in probabilities.values()], axis=0)
-    return [Status.CLASSIFIED if top >= minimum else Status.LOW_CONFIDENCE for top in least]
+def _columns(judge: str, answers: Answers, attribute: str, groups: Sequence[str]) -> list[int]:
+    obstacle = cannot_answer(judge, answers, attribute, groups)
+    if obstacle is not None:
+        raise ValueError(f"{obstacle}; correct attributes, or name another judge")
+    return [answers[attribute].index(group) for group in groups]
 
 
 def load_judge(judge: JudgeConfig, model: ModelConfig, attributes: Mapping[str, Sequence[str]]) -> Judge:

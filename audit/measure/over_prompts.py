@@ -1,96 +1,181 @@
 """Figures of an audit as a whole: means over its prompts, each of which counts once.
 
+Such a mean has two intervals, which answer two questions. That of *these prompts* is about the mean of the prompts that
+were audited, and holds what their images leave open. That of *prompts like these* takes them for a sample of all such
+prompts, so it also holds how much prompts differ.
+
 Legend: m prompts.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
-from scipy.special import ndtr, ndtri
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtr, ndtri, stdtrit
 
 from audit.measure.intervals import mean_interval, mean_p_value
 from audit.records import Change, Estimate
 
+Floats = NDArray[np.float64]
+
 FEW_PROMPTS = 8
-"""Of four prompts of two kinds all are of one kind in an eighth of samples, and no interval can know of the other; of
-eight, in one of 128."""
+"""Fewer are no sample of others: of four prompts of two kinds all are of one kind in an eighth of samples, and no
+interval can know of the other; of eight, in one of 128."""
 
 
-def mean_over_prompts(values: ArrayLike, confidence: float = 0.95, errors: ArrayLike | None = None) -> Estimate:
-    """Return the overall figure of an audit: the unweighted mean of a figure over its prompts.
+def mean_of_these_prompts(
+    values: ArrayLike,
+    ends: ArrayLike,
+    confidence: float = 0.95,
+    errors: ArrayLike | None = None,
+    freedom: ArrayLike | None = None,
+) -> Estimate:
+    """Return the mean of a figure over these prompts, whose images vary and whose choice does not.
 
-    Every prompt counts once, however many of its images were classified. A prompt is a cluster of images: the interval
-    is that of a mean over the prompts' own values (the clustered standard error of Miller 2024, arXiv:2411.00640, for
-    clusters of equal weight), so it speaks of prompts *like these*. For these prompts alone it is on the wide side,
-    since it also holds how much they differ. Prompts can agree by chance: where the standard errors of the values are
-    known, the interval is never narrower than what their images alone leave open. Otherwise prompts that all have the
-    same value give an interval without width.
+    The prompts' own intervals are squared and added: the mean may lie below its estimate by √Σ bᵢ² / m, bᵢ being how
+    far prompt i's interval reaches below its value, and likewise above (method of variance estimates recovery; Zou
+    and Donner 2008, Statistics in Medicine 27:1693). So two prompts with few images have as wide a mean as their own
+    intervals ask for, on either side and at whatever confidence.
 
-    Fewer than ``FEW_PROMPTS`` with known errors are no sample of anything: the interval then speaks of these prompts
-    *alone*, and holds what their images leave open.
+    Intervals that end at the edge of what is possible reach less far there than their estimates vary. Where standard
+    errors are known the interval is therefore widened to hold Student's t interval by Σ sᵢ² / m², with Satterthwaite's
+    degrees of freedom (1946, Biometrics Bulletin 2:110), (Σ sᵢ²)² / Σ (sᵢ⁴ / fᵢ).
 
     Args:
-        values: One value per prompt, shape (m,), m ≥ 2.
+        values: An estimate per prompt without bias, shape (m,), m ≥ 2; the prompts' errors are independent.
+        ends: The prompts' own intervals at ``confidence``, shape (m, 2). One may leave out its value, which then lies
+            beyond the edge of what is possible.
         confidence: Coverage of the interval, in (0, 1).
         errors: Standard error of each value, shape (m,).
+        freedom: Degrees of freedom of each error, shape (m,): its images less one. Without them errors are known.
 
     Returns:
         The mean; its n counts prompts.
 
     Raises:
-        ValueError: If there are fewer than two prompts, a value is not finite or there is not an error for each.
+        ValueError: If there are fewer than two prompts, a value is not finite or the shapes differ.
     """
-    mean = mean_interval(values, confidence)
-    among_images = _error_of_images(mean.n, errors) * float(ndtri((1 + confidence) / 2))
-    low, high = mean.value - among_images, mean.value + among_images
-    if _alone(mean.n, errors):
-        return replace(mean, low=low, high=high)
-    return replace(mean, low=min(mean.low, low), high=max(mean.high, high))
+    own = _finite(values)
+    low, high = _shaped(ends, (own.size, 2), "one interval").T
+    mean = float(own.mean())
+    half_width = 0.0
+    if errors is not None:
+        squares = _shaped(errors, own.shape, "one standard error") ** 2
+        half_width = _quantile(squares, freedom, confidence) * math.sqrt(squares.sum())
+    below, above = (
+        max(float(np.linalg.norm(np.maximum(0.0, side))), half_width) / own.size for side in (own - low, high - own)
+    )
+    return Estimate(value=mean, low=mean - below, high=mean + above, n=own.size)
 
 
-def change_over_prompts(
-    before: ArrayLike, after: ArrayLike, confidence: float = 0.95, errors: ArrayLike | None = None
-) -> Change:
-    """Return the mean over prompts of after − before, with the interval of ``mean_over_prompts``.
+def mean_of_prompts_like_these(values: ArrayLike, confidence: float = 0.95, these: Estimate | None = None) -> Estimate:
+    """Return the mean of a figure over all prompts like these, of which these are a sample.
+
+    Every prompt counts once, however many of its images were classified. A prompt is a cluster of images: the interval
+    is that of a mean over the prompts' own values (the clustered standard error of Miller 2024, arXiv:2411.00640, for
+    clusters of equal weight). Prompts can agree by chance, so it is never narrower than that of ``these`` alone.
+
+    From ``FEW_PROMPTS`` prompts on it holds; of fewer it is a rough guide.
 
     Args:
-        before: One value per prompt, shape (m,), m ≥ 2.
-        after: The same prompts after, in the same order.
+        values: One value per prompt, shape (m,), m ≥ 2.
         confidence: Coverage of the interval, in (0, 1).
-        errors: Standard error of each prompt's change, shape (m,).
+        these: ``mean_of_these_prompts`` at the same confidence, where the prompts' own intervals are known. Without it
+            prompts that all have the same value give an interval without width.
 
     Returns:
-        The mean change; its n counts prompts. Standard error and p-value are those of the interval: the larger of what
-        the prompts and what their images leave, of few prompts that of the images.
+        The mean; its n counts prompts.
 
     Raises:
-        ValueError: If there are fewer than two prompts, the shapes differ or a value is not finite.
+        ValueError: If there are fewer than two prompts, or a value is not finite.
     """
-    old, new = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
-    if old.shape != new.shape:
-        raise ValueError(f"expected the same prompts before and after, found shapes {old.shape} and {new.shape}")
-    mean = mean_over_prompts(new - old, confidence, errors)
-    of_images = _error_of_images(mean.n, errors)
-    among_images = 2 * float(ndtr(-abs(mean.value) / of_images)) if of_images else 0.0
-    if _alone(mean.n, errors):
-        return Change(mean.value, mean.low, mean.high, mean.n, of_images, among_images)
-    of_prompts = float((new - old).std(ddof=1)) / math.sqrt(mean.n)
-    p_value = max(mean_p_value(new - old), among_images)
-    return Change(mean.value, mean.low, mean.high, mean.n, max(of_prompts, of_images), p_value)
+    mean = mean_interval(values, confidence)
+    if these is None:
+        return mean
+    return Estimate(mean.value, min(mean.low, these.low), max(mean.high, these.high), mean.n)
 
 
-def _alone(prompts: int, errors: ArrayLike | None) -> bool:
-    """Return whether a mean over prompts speaks of these prompts alone."""
-    return errors is not None and prompts < FEW_PROMPTS
+def change_of_these_prompts(changes: Sequence[Change], confidence: float = 0.95) -> Change:
+    """Return the mean of a change over these prompts, as ``mean_of_these_prompts`` does.
+
+    Args:
+        changes: Each prompt's change, with its interval at ``confidence``.
+        confidence: Coverage of the interval, in (0, 1).
+
+    Returns:
+        The mean change; its n counts prompts. The p-value is below 1 − confidence where the interval leaves out 0.
+
+    Raises:
+        ValueError: If there are fewer than two prompts.
+    """
+    errors = [change.standard_error for change in changes]
+    mean = mean_of_these_prompts(_values(changes), [(change.low, change.high) for change in changes], confidence)
+    towards_zero = mean.value - mean.low if mean.value > 0 else mean.high - mean.value
+    unit = towards_zero / float(ndtri((1 + confidence) / 2))
+    p_value = 2 * float(ndtr(-abs(mean.value) / unit)) if unit else float(mean.value == 0)
+    return Change(mean.value, mean.low, mean.high, mean.n, float(np.linalg.norm(errors)) / mean.n, p_value)
 
 
-def _error_of_images(prompts: int, errors: ArrayLike | None) -> float:
-    """Return the standard error that independent errors of the prompts' values leave in their mean."""
-    own = np.zeros(prompts) if errors is None else np.asarray(errors, dtype=np.float64)
-    if own.shape != (prompts,):
-        raise ValueError(f"expected one standard error for each of {prompts} prompts, found shape {own.shape}")
-    return float(np.linalg.norm(own)) / prompts
+def change_of_prompts_like_these(changes: Sequence[Change], confidence: float = 0.95) -> Change:
+    """Return the mean of a change over all prompts like these, as ``mean_of_prompts_like_these`` does.
+
+    Args:
+        changes: Each prompt's change, with its interval at ``confidence``.
+        confidence: Coverage of the interval, in (0, 1).
+
+    Returns:
+        The mean change; its n counts prompts. Standard error and p-value are the larger of what the prompts and what
+        their images leave.
+
+    Raises:
+        ValueError: If there are fewer than two prompts.
+    """
+    values, these = _values(changes), change_of_these_prompts(changes, confidence)
+    mean = mean_of_prompts_like_these(values, confidence, these)
+    of_prompts = float(values.std(ddof=1)) / math.sqrt(mean.n)
+    p_value = max(mean_p_value(values), these.p_value)
+    return Change(mean.value, mean.low, mean.high, mean.n, max(of_prompts, these.standard_error), p_value)
+
+
+def change_over_prompts(changes: Sequence[Change], confidence: float = 0.95) -> Change:
+    """Return the mean change of prompts like these, or of these alone where they are fewer than ``FEW_PROMPTS``."""
+    of = change_of_these_prompts if len(changes) < FEW_PROMPTS else change_of_prompts_like_these
+    return of(changes, confidence)
+
+
+def mean_over_prompts(values: ArrayLike, confidence: float = 0.95, these: Estimate | None = None) -> Estimate:
+    """Return the mean of prompts like these, or of ``these`` alone where they are fewer than ``FEW_PROMPTS``."""
+    if these is not None and these.n < FEW_PROMPTS:
+        return these
+    return mean_of_prompts_like_these(values, confidence, these)
+
+
+def _values(changes: Sequence[Change]) -> Floats:
+    return np.array([change.value for change in changes], dtype=np.float64)
+
+
+def _quantile(squares: Floats, freedom: ArrayLike | None, confidence: float) -> float:
+    """Return Student's t for a sum of independent variances with their own degrees of freedom (Satterthwaite 1946)."""
+    if freedom is None or not squares.any():
+        return float(ndtri((1 + confidence) / 2))
+    own = _shaped(freedom, squares.shape, "the degrees of freedom")
+    return float(stdtrit(squares.sum() ** 2 / (squares**2 / own).sum(), (1 + confidence) / 2))
+
+
+def _finite(values: ArrayLike) -> Floats:
+    own = np.asarray(values, dtype=np.float64)
+    if own.ndim != 1 or own.size < 2:
+        raise ValueError(f"a mean over prompts needs at least 2 values in one row, found shape {own.shape}")
+    if not np.isfinite(own).all():
+        raise ValueError("the values must be finite; leave out prompts without a value and report how many they are")
+    return own
+
+
+def _shaped(numbers: ArrayLike, shape: tuple[int, ...], what: str) -> Floats:
+    found = np.asarray(numbers, dtype=np.float64)
+    if found.shape != shape:
+        raise ValueError(f"expected {what} for each of {shape[0]} prompts, found shape {found.shape}")
+    return found

@@ -1,5 +1,8 @@
 """A second judge that needs no training: CLIP, asked which group's caption fits an image best.
 
+It knows only the captions that it is given: a person who fits none of them is still given to one of the audited groups,
+and no image lies outside them. A group that a config leaves out is no answer that it can give.
+
 It goes with any open_clip model, so that every audit can have a second opinion on its judge. It is no better than the
 captions that the model was trained on, and repeats their stereotypes: report its agreement with the judge, and its own
 confusion matrix where there are labels, before its answers are used for anything else.
@@ -14,12 +17,9 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from torch import Tensor
 
+from audit.measure.captions import group_captions
 from audit.measure.embedders import ClipEmbedder
-from audit.measure.judges import FloatArray, Perceived, confidence_statuses
-from audit.plan import group_phrase, prompt_text
-
-TEMPLATE = "a face photo of {a} {occupation}"
-"""Each group is asked for as a person of no occupation: ``a face photo of an old person``."""
+from audit.measure.perceived import FloatArray, Perceived, perceived
 
 
 class ZeroShotJudge:
@@ -48,24 +48,11 @@ class ZeroShotJudge:
 
     def perceive_embedded(self, embeddings: NDArray[np.float32]) -> Perceived:
         """Judge images that the same CLIP model has embedded already: unit rows ``(n, d)``."""
-        probabilities = {name: self._probabilities(embeddings, texts) for name, texts in self._captions.items()}
-        return Perceived(probabilities, confidence_statuses(probabilities, self._min_confidence), None)
+        shares = {name: self._probabilities(embeddings, texts) for name, texts in self._captions.items()}
+        audited = {name: range(len(texts)) for name, texts in self._captions.items()}
+        return perceived(shares, audited, self._min_confidence)
 
     def _probabilities(self, embeddings: NDArray[np.float32], texts: NDArray[np.float32]) -> FloatArray:
         """Return the softmax over the captions ``(groups, d)``, shape ``(n, groups)``."""
         shares: FloatArray = softmax(self._clip.logit_scale * embeddings @ texts.T, axis=1).astype(np.float32)
         return shares
-
-
-def group_captions(attribute: str, groups: Sequence[str]) -> list[str]:
-    """Return what CLIP is asked about each group: ``a face photo of a tan skinned person``.
-
-    Raises:
-        ValueError: There are fewer than two groups to choose from.
-    """
-    if len(groups) < 2:
-        raise ValueError(
-            f"a zero-shot judge needs at least 2 groups of {attribute!r} to choose from, got {list(groups)}"
-        )
-    phrases = (group_phrase(attribute, group.replace("_", " ")) for group in groups)
-    return [prompt_text(TEMPLATE, f"{phrase} person") for phrase in phrases]

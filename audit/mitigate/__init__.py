@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Mapping, Sequence
 
 from audit.config.sections import MitigationConfig
 from audit.config.shares import normalised
 from audit.dissect.lens import Lens
+from audit.dissect.strengths import GroupStrength
 from audit.mitigate.assignment import assigned_group
 from audit.mitigate.difflens import DiffLensEdit, Steering
 from audit.models.arm import Arm, Edit
@@ -31,8 +31,8 @@ def build_arm(
     if mitigation.strength is not None:
         strengths = tuple(mitigation.strength for _ in keys)
     else:
-        found = lens.strengths.get(mitigation.attribute, {})
-        strengths = tuple(strength_of(found, prompt.id, group) for group in assigned)
+        found = strengths_of(lens, mitigation.attribute, prompt)
+        strengths = tuple(found[group].strength for group in assigned)
     return steered_arm(mitigation, lens, Steering(assigned, strengths))
 
 
@@ -49,16 +49,16 @@ def steered_arm(mitigation: MitigationConfig, lens: Lens, steering: Steering) ->
     return Arm(edit, window_of(mitigation.window, lens.steps), mitigation.reverse_step, steering.groups)
 
 
-def strength_of(found: Mapping[str, Mapping[str, float]], prompt_id: str, group: str) -> float:
-    """Strength that the lens found for a prompt and group; for a prompt it never saw, the median over those it did.
+def strengths_of(lens: Lens, attribute: str, prompt: Prompt) -> Mapping[str, GroupStrength]:
+    """Strength of each group's edit for a prompt.
 
     Raises:
-        ValueError: The lens holds no strengths for the attribute.
+        ValueError: The lens holds none for the prompt; those of other prompts say nothing about it.
     """
-    if prompt_id in found:
-        return found[prompt_id][group]
-    if not found:
+    found = lens.strengths.get(attribute, {}).get(prompt.id)
+    if found is None:
         raise ValueError(
-            "the lens holds no strengths for this attribute; set the mitigation's strength, or dissect again"
+            f"expected strengths of the {attribute} edit for {prompt.id!r}, found none in {lens.name}; "
+            "set the mitigation's strength, or dissect again"
         )
-    return statistics.median(by_group[group] for by_group in found.values())
+    return found

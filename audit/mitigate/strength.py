@@ -1,85 +1,124 @@
-"""Closed-loop search of edit strengths: the weakest edit that makes the images show the group they are steered to.
+"""Search of edit strengths: climbs until the images show their group, or until side effects outgrow the effect.
 
 Each prompt and group has a strength of its own: one for all leaves the most skewed occupations behind and disturbs the
-others for nothing. The seeds are held out: no audit draws them.
+others for nothing. The seeds are held out: no audit draws them. Every strength is compared with the same seeds
+unedited, so that what it changes beside its purpose is seen image by image.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from audit.config.sections import MitigationConfig
 from audit.dissect.lens import Lens
+from audit.dissect.strengths import LADDER, Tried, is_finished
 from audit.measure.judges import Judge
+from audit.measure.perceived import Perceived
 from audit.mitigate import steered_arm
 from audit.mitigate.difflens import Steering
-from audit.models.arm import Arm
 from audit.models.generator import DiffusionGenerator
-from audit.records import Prompt, derive_seed
-
-LADDER = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
-"""Strengths that are tried, by bisection: 1 makes features fire as they do for their own group."""
-SUFFICIENT = 0.92
-"""Mean probability of the assigned group at which an edit is strong enough."""
+from audit.records import Prompt, Status, derive_seed
 
 
-def search_strengths(
-    generator: DiffusionGenerator, judge: Judge, lens: Lens, prompt: Prompt, attribute: str, images: int
-) -> dict[str, float]:
-    """Find the strength of each group by bisection over ``LADDER``, all groups in the same batches.
+@dataclass(frozen=True)
+class StrengthSearch:
+    """What to search.
 
-    The probability that an image shows its assigned group rises with the strength until the edit begins to do harm; a
-    group that no strength makes sufficient gets the one under which it was most probable.
+    Attributes:
+        prompt: Whose strengths.
+        attribute: Whose groups.
+        images: Held-out images of each group and strength.
+        budget: Images that may change otherwise for each that is brought to its group.
+    """
+
+    prompt: Prompt
+    attribute: str
+    images: int
+    budget: float
+
+
+def try_strengths(
+    generator: DiffusionGenerator, judge: Judge, lens: Lens, search: StrengthSearch
+) -> dict[str, list[Tried]]:
+    """Draw stronger and stronger edits towards each group, all groups of a strength in one batch.
 
     Args:
         generator: The model.
-        judge: Sees the groups.
+        judge: Sees the groups; the other attributes that it sees are those in which side effects are looked for.
         lens: With features for the attribute.
-        prompt: Whose strengths.
-        attribute: Whose groups.
-        images: Held-out images of each group and round.
+        search: What to search.
+
+    Returns:
+        What was drawn for each group, from strength 0 up.
     """
-    groups = lens.groups[attribute]
-    low, high = dict.fromkeys(groups, -1), dict.fromkeys(groups, len(LADDER) - 1)
-    seen: dict[str, dict[int, float]] = {group: {} for group in groups}
-    while any(high[g] - low[g] > 1 for g in groups):
-        rung = {g: (low[g] + high[g]) // 2 for g in groups}
-        arm, seeds = _steered(lens, prompt, attribute, {g: LADDER[r] for g, r in rung.items()}, images)
-        seen_groups = judge.perceive(generator.generate(prompt, seeds, arm), prompt.occupation)
-        shown = _shown(seen_groups.probabilities[attribute], arm.assigned, groups)
-        for group in groups:
-            seen[group][rung[group]] = shown[group]
-            if shown[group] >= SUFFICIENT:
-                high[group] = rung[group]
-            else:
-                low[group] = rung[group]
-    return {group: LADDER[_best(seen[group], high[group])] for group in groups}
+    groups, prompt = lens.groups[search.attribute], search.prompt
+    assigned = np.repeat(np.arange(len(groups)), search.images)
+    seeds = [derive_seed("strength", prompt.id, i) for i in range(len(assigned))]
+    unedited = _Seen.of(judge.perceive(generator.generate(prompt, seeds), prompt.occupation))
+    tried: dict[str, list[Tried]] = {group: [] for group in groups}
+    for strength in LADDER:
+        climbing = [row for row, g in enumerate(groups) if not tried[g] or not is_finished(tried[g], search.budget)]
+        rows = np.flatnonzero(np.isin(assigned, climbing))
+        if not len(rows):
+            break
+        if strength == 0:
+            seen = unedited
+        else:
+            names = tuple(groups[group] for group in assigned[rows])
+            mitigation = MitigationConfig(name="strength-search", attribute=search.attribute)
+            arm = steered_arm(mitigation, lens, Steering(names, (strength,) * len(rows)))
+            seen = _Seen.of(
+                judge.perceive(generator.generate(prompt, [seeds[r] for r in rows], arm), prompt.occupation)
+            )
+        for group in climbing:
+            own = assigned[rows] == group
+            tried[groups[group]].append(
+                _compared(strength, search.attribute, group, unedited.rows(rows[own]), seen.rows(np.flatnonzero(own)))
+            )
+    return tried
 
 
-def _best(shown: dict[int, float], sufficient: int) -> int:
-    if sufficient in shown or not shown:
-        return sufficient
-    # The top of the ladder was never drawn: take it unless a lower rung already did as well as edits can.
-    best = max(shown, key=lambda rung: shown[rung])
-    return best if shown[best] > shown[max(shown)] + 0.05 else sufficient
+@dataclass(frozen=True)
+class _Seen:
+    """What a judge saw in n images.
+
+    Attributes:
+        probabilities: Attribute → (n, groups).
+        places: Attribute → (n,) most probable group, −1 where it is one that the config leaves out.
+        faceless: (n,) whether there is no face.
+    """
+
+    probabilities: dict[str, NDArray[np.float32]]
+    places: dict[str, NDArray[np.int64]]
+    faceless: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, perceived: Perceived) -> _Seen:
+        faceless = np.array([status in (Status.NO_FACE, Status.FAILED) for status in perceived.statuses])
+        places = {
+            name: np.where(perceived.lies_outside(name), -1, values.argmax(1))
+            for name, values in perceived.probabilities.items()
+        }
+        return cls(perceived.probabilities, places, faceless)
+
+    def rows(self, rows: Sequence[int] | NDArray[np.intp]) -> _Seen:
+        return _Seen(
+            {name: values[rows] for name, values in self.probabilities.items()},
+            {name: places[rows] for name, places in self.places.items()},
+            self.faceless[rows],
+        )
 
 
-def _steered(
-    lens: Lens, prompt: Prompt, attribute: str, strengths: Mapping[str, float], images: int
-) -> tuple[Arm, list[int]]:
-    """An arm with ``images`` images of each group, and their held-out seeds."""
-    mitigation = MitigationConfig(name="strength-search", method="difflens", attribute=attribute)
-    assigned = tuple(group for group in strengths for _ in range(images))
-    arm = steered_arm(mitigation, lens, Steering(assigned, tuple(strengths[group] for group in assigned)))
-    return arm, [derive_seed("strength", prompt.id, i) for i in range(len(assigned))]
-
-
-def _shown(
-    probabilities: NDArray[np.float32], assigned: Sequence[str | None], groups: Sequence[str]
-) -> dict[str, float]:
-    """Mean probability that an image shows the group it was assigned."""
-    own = {group: [a == group for a in assigned] for group in groups}
-    return {group: float(probabilities[own[group], column].mean()) for column, group in enumerate(groups)}
+def _compared(strength: float, attribute: str, group: int, before: _Seen, after: _Seen) -> Tried:
+    """Compare the images of one group with the same seeds unedited."""
+    changed = {
+        name: float((after.faceless | (places != before.places[name])).mean())
+        for name, places in after.places.items()
+        if name != attribute
+    }
+    shown = np.where(after.faceless, 0.0, after.probabilities[attribute][:, group])
+    return Tried(strength, float(shown.mean()), changed, float((after.faceless & ~before.faceless).mean()))

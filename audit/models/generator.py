@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -16,15 +16,15 @@ from audit.calibration.world import World, draw_labels, face_noise
 from audit.config.sections import ModelConfig, SamplingConfig
 from audit.device import device_here
 from audit.models.arm import Arm, Observer
-from audit.models.ddim import ReverseSchedule
+from audit.models.family import latent_size
 from audit.models.hookpoints import find_hookpoint
 from audit.models.hooks import edit_output
-from audit.models.loading import load_pipeline
+from audit.models.loading import Loaded, load_pipeline
+from audit.models.schedule import reverse_schedule
 from audit.models.source import model_fingerprint
+from audit.models.tokens import pipeline_reader
 from audit.records import Prompt
-
-if TYPE_CHECKING:
-    from diffusers import StableDiffusionPipeline
+from audit.text_reader import TextReader
 
 # B images, L text tokens, D text width, h w latent grid
 
@@ -40,6 +40,16 @@ class Generator(Protocol):
         """Hash of the weights (or of the table) behind the images."""
         ...
 
+    @property
+    def sampling(self) -> Mapping[str, Any]:
+        """How the images are made, for the record; empty where nothing is sampled."""
+        ...
+
+    @property
+    def reader(self) -> TextReader | None:
+        """What reads the prompts, None where every prompt is read whole."""
+        ...
+
     def generate(
         self, prompt: Prompt, seeds: Sequence[int], arm: Arm | None = None, observer: Observer | None = None
     ) -> Tensor:
@@ -53,6 +63,8 @@ class RenderedGenerator:
     def __init__(self, world: World, fingerprint: str) -> None:
         self._world = world
         self.fingerprint = fingerprint
+        self.sampling: Mapping[str, Any] = {}
+        self.reader: TextReader | None = None  # the renderer looks at the occupation alone
 
     def generate(
         self, prompt: Prompt, seeds: Sequence[int], arm: Arm | None = None, observer: Observer | None = None
@@ -71,15 +83,25 @@ class RenderedGenerator:
 class DiffusionGenerator:
     """Samples a Stable Diffusion pipeline by deterministic DDIM, with one CPU generator per image."""
 
-    def __init__(
-        self, pipeline: StableDiffusionPipeline, sampling: SamplingConfig, hookpoint: str, fingerprint: str
-    ) -> None:
+    def __init__(self, loaded: Loaded, sampling: SamplingConfig, hookpoint: str, fingerprint: str) -> None:
+        pipeline = loaded.pipeline
         self._pipeline = pipeline
         self._guidance = sampling.guidance
-        self._schedule = ReverseSchedule.of(pipeline.scheduler, sampling.steps)
+        self._schedule = reverse_schedule(pipeline.scheduler, sampling.steps)
         self._hooked = find_hookpoint(pipeline.unet, hookpoint)
+        self.reader: TextReader | None = pipeline_reader(pipeline.tokenizer)
         self._embed = lru_cache(EMBEDDED_TEXTS)(self._embedding)
         self.fingerprint = fingerprint
+        published = f"published with {loaded.safety_checker}" if loaded.safety_checker else "published without one"
+        self.sampling: Mapping[str, Any] = {
+            "sampler": "DDIM, deterministic (η = 0)",
+            "steps": sampling.steps,
+            "guidance": sampling.guidance,
+            "published_scheduler": loaded.scheduler,
+            "timestep_spacing": pipeline.scheduler.config.timestep_spacing,
+            "prediction_type": pipeline.scheduler.config.prediction_type,
+            "safety_checker": f"off ({published})",
+        }
 
     @property
     def steps(self) -> int:
@@ -100,6 +122,13 @@ class DiffusionGenerator:
         return self._decode(self._denoise(self._rows(texts), self._noise(seeds), arm, observer))
 
     @torch.inference_mode()
+    def first_maps(self, text: str, seeds: Sequence[int]) -> Tensor:
+        """Return the hookpoint's maps ``(B, C, H, W)`` of the conditional half in the first step: one U-Net call."""
+        seen: list[Tensor] = []
+        self._predict(self._rows([text] * len(seeds)), self._noise(seeds), 0, None, lambda _step, h: seen.append(h))
+        return seen[0]
+
+    @torch.inference_mode()
     def regenerate(self, text: str, images: Tensor, strength: float, seeds: Sequence[int]) -> Tensor:
         """Noise uint8 ``images`` back by ``strength`` of the schedule and denoise again (SDEdit, Meng et al. 2022)."""
         vae, schedule = self._pipeline.vae, self._schedule
@@ -115,13 +144,15 @@ class DiffusionGenerator:
         return torch.cat([unconditional, conditional]) if self._guidance > 1 else conditional
 
     def _embedding(self, text: str) -> Tensor:
-        """Text embedding ``(2, L, D)`` of the empty prompt and of ``text``."""
+        """Text embedding ``(2, L, D)`` of the empty prompt and of ``text``, which is never cut."""
+        if self.reader is not None:
+            self.reader.check([text])
         conditional, unconditional = self._pipeline.encode_prompt(text, self._pipeline.device, 1, True)
         return torch.cat([unconditional, conditional])
 
     def _noise(self, seeds: Sequence[int]) -> Tensor:
         unet = self._pipeline.unet
-        shape = (unet.config.in_channels, unet.config.sample_size, unet.config.sample_size)
+        shape = (unet.config.in_channels, *latent_size(unet.config))
         noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
         return noise.to(self._pipeline.device, unet.dtype)
 

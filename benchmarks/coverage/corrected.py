@@ -10,7 +10,9 @@ import itertools
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.measure.classifier_error import ConfusionMatrix, IllConditioned, corrected_discrepancies, corrected_shares
+from audit.measure.classifier_error import ConfusionMatrix, IllConditioned
+from audit.measure.corrected_discrepancy import corrected_discrepancies
+from audit.measure.corrected_shares import corrected_shares
 from audit.measure.fairness import uniform
 from audit.measure.samples import Samples
 from benchmarks.coverage.settings import ACCURACIES, CONFIDENCE, Setting, exists

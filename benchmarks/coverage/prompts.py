@@ -13,14 +13,15 @@ import itertools
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.group_results import prompt_mean
+from audit.group_results import PromptSquares, prompt_mean
 from audit.measure.discrepancy import debiased_squares
-from audit.measure.discrepancy_changes import PairedSamples, discrepancy_changes, squared_errors
+from audit.measure.discrepancy_changes import PairedSamples, discrepancy_changes
 from audit.measure.fairness import uniform
-from audit.measure.over_prompts import FEW_PROMPTS, change_over_prompts, mean_over_prompts
+from audit.measure.over_prompts import FEW_PROMPTS, change_over_prompts, mean_of_these_prompts, mean_over_prompts
 from audit.measure.samples import Samples
-from audit.measure.share_changes import paired_share_errors
+from audit.measure.share_changes import paired_share_difference_of_counts, paired_share_errors
 from audit.measure.within_prompts import dependence_within
+from audit.records import Estimate
 from benchmarks.coverage.settings import CONFIDENCE, TRUTHS, Setting, rendered_shares
 from benchmarks.coverage.tally import OURS, Tally, tallied
 
@@ -102,10 +103,11 @@ def _over_prompts(setting: Setting, simulations: int) -> list[Tally]:
     (shares, tables), goal = _drawn(setting, simulations), uniform(setting.groups)
     pairs, shape = _paired(tables), (simulations, m)
     old, new = (debiased_squares(samples, goal).reshape(shape) for samples in (pairs.before, pairs.after))
-    own = squared_errors(pairs.before, goal).reshape(shape)
-    errors = np.array([change.standard_error for change in discrepancy_changes(pairs, goal)]).reshape(shape)
-    means = [prompt_mean(row.tolist(), [0.0] * m, error) for row, error in zip(old, own, strict=True)]
-    changes = [change_over_prompts(*row, CONFIDENCE, error) for *row, error in zip(old, new, errors, strict=True)]
+    goals = np.broadcast_to(np.asarray(goal), (m, setting.groups))
+    each = (PromptSquares(pairs.before.at(np.arange(first, first + m)), goals) for first in range(0, len(tables), m))
+    means = [prompt_mean(one.values.tolist(), [0.0] * m, one.of_these_prompts(CONFIDENCE)) for one in each]
+    moves = discrepancy_changes(pairs, goal)
+    changes = [change_over_prompts(moves[first : first + m], CONFIDENCE) for first in range(0, len(tables), m)]
     squares = _due(((shares - even) ** 2).sum(axis=2), ((kinds - even) ** 2).sum(axis=1))
     moved = ((1 - MOVED) ** 2 - 1) * squares
     return [
@@ -128,11 +130,22 @@ def _over_prompts(setting: Setting, simulations: int) -> list[Tally]:
 
 
 def _shares_over_prompts(setting: Setting, shares: Floats, tables: Ints, shape: tuple[int, int]) -> Tally:
-    moved = (tables.sum(axis=1) - tables.sum(axis=2))[:, 0].reshape(shape) / setting.n
-    errors = paired_share_errors(tables)[:, 0].reshape(shape)
-    found = [mean_over_prompts(row, CONFIDENCE, error) for row, error in zip(moved, errors, strict=True)]
+    moved = [_share_change(table) for table in tables.tolist()]
+    errors, freedom = paired_share_errors(tables)[:, 0].reshape(shape), [setting.n - 1] * shape[1]
+    found = []
+    for first, error in zip(range(0, len(tables), shape[1]), errors, strict=True):
+        own = moved[first : first + shape[1]]
+        values, ends = [one.value for one in own], [(one.low, one.high) for one in own]
+        these = mean_of_these_prompts(values, ends, CONFIDENCE, error, freedom)
+        found.append(mean_over_prompts(values, CONFIDENCE, these))
     truth = MOVED * (1 / setting.groups - shares)
     return tallied("change of a share, mean over prompts", setting, truth, {OURS: [(e.low, e.high) for e in found]})
+
+
+def _share_change(table: list[list[int]]) -> Estimate:
+    """Return the change of the first group's share from a prompt's pairs of groups."""
+    stayed, before, after = table[0][0], sum(table[0]), sum(row[0] for row in table)
+    return paired_share_difference_of_counts(stayed, after - stayed, before - stayed, sum(map(sum, table)), CONFIDENCE)
 
 
 def _association(setting: Setting, simulations: int) -> Tally:

@@ -127,6 +127,12 @@ def test_a_mitigation_needs_an_audited_attribute():
     }
 
 
+def test_drawings_have_nothing_to_attribute():
+    found = mistakes(model={"source": "rendered"}, prompts={"attribution": True})
+    assert "no network to look into" in found["prompts", "attribution"]
+    assert AuditConfig(name="a", model={"source": "rendered"}).prompts.attribution is None
+
+
 def test_a_mitigation_needs_an_attribute_of_the_lens():
     found = mistakes(mitigations=[MITIGATION], lens={"attributes": ["age"]})
     assert list(found) == [("mitigations", 0, "attribute")]

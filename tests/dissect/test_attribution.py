@@ -66,6 +66,32 @@ def test_closed_form_equals_autograd(groups, counterfactual, whole_map, temperat
 
 
 @pytest.mark.parametrize("groups", [2, 3, 4])
+@pytest.mark.parametrize("counterfactual", [False, True], ids=["zero", "counterfactual"])
+@pytest.mark.parametrize("whole_map", [False, True], ids=["positions", "whole_map"])
+def test_raised_attribution_is_the_mean_gradient_times_the_size_of_the_change(groups, counterfactual, whole_map):
+    sae, maps, other, head = setting(groups, whole_map)
+    end = sae.latents_of_map(maps)
+    start = sae.latents_of_map(other) if counterfactual else torch.zeros_like(end)
+    signed = autograd_integrated_gradients(sae, maps, start, end, head, 1.0)
+    oracle = signed * (end - start).sign().unsqueeze(-1)
+    found = closed_form(sae, maps, other if counterfactual else None, head)
+    assert (found.when_raised().by_position() - oracle).abs().max() < 1e-5 * oracle.abs().max()
+    if not counterfactual:
+        assert torch.equal(found.when_raised().entries, found.entries)
+
+
+def test_a_change_lists_each_moved_latent_once():
+    target = SparseCodes(torch.tensor([[[3.0, 1.0, 0.0]]]), torch.tensor([[[5, 2, 7]]]))
+    baseline = SparseCodes(torch.tensor([[[4.0, 2.0, 6.0]]]), torch.tensor([[[2, 9, 7]]]))
+    change = code_change(target, baseline)
+    moved = {
+        i: v for i, v in zip(change.indices.flatten().tolist(), change.values.flatten().tolist(), strict=True) if v
+    }
+    assert moved == {5: 3.0, 2: -3.0, 7: -6.0, 9: -2.0}
+    assert (change.values != 0).sum() == 4
+
+
+@pytest.mark.parametrize("groups", [2, 3, 4])
 def test_attributions_add_up_to_the_change_of_probability(groups):
     sae, maps, other, head = setting(groups)
     found = closed_form(sae, maps, other, head)
@@ -120,7 +146,13 @@ def test_streamed_sums_merge_to_the_whole():
 
 def one_sample(found, b):
     rows = slice(b, b + 1)
-    return Attribution(found.entries[rows], found.indices[rows], found.n_latents, found.completeness_gap[rows])
+    return Attribution(
+        found.entries[rows],
+        found.indices[rows],
+        found.directions[rows],
+        found.n_latents,
+        found.completeness_gap[rows],
+    )
 
 
 def test_a_group_without_samples_has_no_mean():

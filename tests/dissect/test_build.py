@@ -1,6 +1,7 @@
 """Dissecting: counterfactual pairs share their noise, and what a lens holds is what was seen at the hookpoint."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,10 +11,11 @@ from audit.config.sections import ModelConfig, SamplingConfig
 from audit.dissect import build
 from audit.dissect.build import Recorder, build_lens, plan_trajectories
 from audit.dissect.examples import mean_activity, write_examples
+from audit.dissect.group_heads import UNLABELLED
 from audit.dissect.lens import Lens
 from audit.dissect.sae_training import train_sae
 from audit.dissect.settings import Dissection, name_groups
-from audit.measure.judges import Perceived
+from audit.measure.perceived import Perceived
 from audit.models.generator import load_generator
 from audit.records import Prompt, Status
 from tests.pretended_gpu import pretended_gpu
@@ -33,6 +35,14 @@ class TintJudge:
         brightness = images.float().mean((1, 2, 3)).numpy()
         bright = 1 / (1 + np.exp(-(brightness - np.median(brightness))))
         return Perceived({"tint": np.stack([1 - bright, bright], 1)}, [Status.CLASSIFIED] * len(images), None)
+
+
+class NarrowJudge(TintJudge):
+    """Of the pictures that it sees as bright, every one is a tint that the config leaves out."""
+
+    def perceive(self, images, occupation):
+        seen = super().perceive(images, occupation)
+        return replace(seen, outside={"tint": seen.probabilities["tint"].argmax(1) == 1})
 
 
 def settings(baseline="zero"):
@@ -156,3 +166,17 @@ def test_the_first_example_is_the_picture_that_fires_most(dissected):
     maps = recording.at(0, torch.arange(TRAJECTORIES))
     assert activity.shape == (TRAJECTORIES, lens.sae.shape.n_latents)
     assert torch.all(activity * STEPS >= lens.sae.latents_of_map(maps).mean(1) - 1e-5)
+
+
+def test_a_picture_outside_the_groups_trains_no_head_as_another_group(generator):
+    own = settings()
+    trajectories = plan_trajectories(PROMPTS, {}, TEMPLATE, own)[:16]
+    labels = {}
+    for judge in (TintJudge(), NarrowJudge()):
+        recorder = Recorder(generator, judge, GROUPS, trajectories, own)
+        list(recorder)
+        labels[type(judge)] = recorder.recording().labels["tint"]
+    bright = labels[TintJudge] == 1
+    assert 0 < bright.sum() < len(bright)
+    assert (labels[NarrowJudge][bright] == UNLABELLED).all()
+    assert torch.equal(labels[NarrowJudge][~bright], labels[TintJudge][~bright])

@@ -7,9 +7,12 @@ import torch
 
 from audit.dissect.group_heads import GroupHeads
 from audit.dissect.lens import BiasFeature, Lens, LensMismatch, check_fits, lens_name
+from audit.dissect.prediction import StrengthLine
 from audit.dissect.sae import SaeShape, SparseAutoencoder
+from audit.dissect.strengths import GroupStrength, Tried
 
 GROUPS = {"gender": ("female", "male")}
+LINE = StrengthLine(1.0, -0.5, 2.0, error=0.3, error_of_mean=0.6, prompts=16)
 
 
 @pytest.fixture
@@ -20,7 +23,14 @@ def lens():
         heads=GroupHeads(GROUPS, {"gender": torch.randn(2, 2, 24, generator=generator)}, {"gender": torch.zeros(2, 2)}),
         features={"gender": {"female": (BiasFeature(3, 0.25, (1.5, 2.0)),), "male": ()}},
         firing={"gender": {"female": torch.rand(2, 4, 1, generator=generator), "male": torch.zeros(2, 4, 0)}},
-        strengths={"gender": {"doctor": {"female": 1.25, "male": 0.5}}},
+        strengths={
+            "gender": {
+                "doctor": {
+                    "female": GroupStrength(1.0, "searched", (Tried(0.0, 0.1, {}), Tried(1.0, 0.4, {"age": 0.25}))),
+                    "male": GroupStrength(0.5, "searched", (Tried(0.0, 0.9, {}), Tried(0.5, 0.98, {"age": 0.0}))),
+                }
+            }
+        },
         settings={"k": 3, "expansion": 4},
         quality={
             "unexplained_variance": [0.2, 0.1],
@@ -35,6 +45,7 @@ def lens():
         hookpoint="mid_block",
         steps=2,
         groups=GROUPS,
+        prediction={"gender": {"female": LINE, "male": LINE}},
     )
 
 
@@ -44,6 +55,7 @@ def test_loads_what_it_saved(lens, tmp_path):
     plain = (
         "features",
         "strengths",
+        "prediction",
         "settings",
         "quality",
         "model_fingerprint",
@@ -88,6 +100,9 @@ def test_card_shows_the_figures(lens, tmp_path):
     assert "| unexplained variance, mean over steps | 0.150 |" in card
     assert "| dead latents | 1 of 24 |" in card
     assert "| gender | 0.950 | 0.900 | 0.900 | female 1, male 0 |" in card
+    assert "Not controllable: 1 of 2." in card
+    assert "| doctor | 1: 0.40 / 0.25 no | 0.5: 0.98 / 0.00 |" in card
+    assert "| gender | female | 0.30 | 0.60 | predicted |" in card
 
 
 def test_an_interrupted_save_leaves_no_lens(lens, tmp_path):
@@ -102,8 +117,8 @@ def test_an_interrupted_save_leaves_no_lens(lens, tmp_path):
 def test_a_later_format_is_refused(lens, tmp_path):
     lens.save(tmp_path)
     path = tmp_path / "lens.json"
-    path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 2'))
-    with pytest.raises(ValueError, match="expected format 1, found 2"):
+    path.write_text(path.read_text().replace('"format_version": 2', '"format_version": 3'))
+    with pytest.raises(ValueError, match="expected format 2, found 3"):
         Lens.load(tmp_path)
 
 

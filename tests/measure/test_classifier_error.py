@@ -9,13 +9,15 @@ from audit.measure.classifier_error import (
     ConfusionMatrix,
     IllConditioned,
     correct,
+)
+from audit.measure.corrected_discrepancy import (
     corrected_discrepancies,
     corrected_discrepancy,
-    corrected_interval,
     corrected_moments,
     corrected_squared,
     corrected_squares,
 )
+from audit.measure.corrected_shares import corrected_interval
 from audit.measure.discrepancy import squared_distance_moments
 from audit.measure.samples import Samples
 

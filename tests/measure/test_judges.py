@@ -16,7 +16,8 @@ from audit.calibration.train_readers import destroy_faces
 from audit.calibration.trainer import seeded
 from audit.calibration.world import uniform_labels
 from audit.config.sections import JudgeConfig, ModelConfig
-from audit.measure.judges import FAIRFACE_LOGITS, CalibrationJudge, load_judge
+from audit.measure.answers import FAIRFACE
+from audit.measure.judges import CalibrationJudge, load_judge
 from audit.records import Status
 from tests.pretended_gpu import pretended_gpu
 
@@ -77,12 +78,12 @@ def test_an_unsure_judge_says_so(drawings):
 
 
 def test_a_group_that_the_judge_does_not_know_is_refused():
-    with pytest.raises(ValueError, match="name the same groups"):
+    with pytest.raises(ValueError, match="does not know the group 'other' of 'gender'"):
         load_judge(JudgeConfig(), ModelConfig(), {"gender": ("female", "male", "other")})
 
 
 def test_fairface_sums_its_columns_into_groups_and_drops_none(tmp_path, drawings):
-    columns = sorted(c for by_group in FAIRFACE_LOGITS.values() for group in by_group.values() for c in group)
+    columns = sorted(c for by_group in FAIRFACE[7].columns.values() for group in by_group.values() for c in group)
     assert columns == list(range(18))
     network = resnet34(num_classes=18)
     torch.save(network.state_dict(), tmp_path / "fairface.pt")
@@ -92,6 +93,52 @@ def test_fairface_sums_its_columns_into_groups_and_drops_none(tmp_path, drawings
         assert seen.probabilities[attribute].shape == (2, len(groups))
         assert np.allclose(seen.probabilities[attribute].sum(1), 1, atol=1e-5)
     assert seen.prompt_shown is None
+
+
+def fairface_seeing(path, **biases):
+    """Save a checkpoint of random weights that gives every picture the columns with the largest biases."""
+    with seeded(0):
+        state = resnet34(num_classes=18).state_dict()
+    state["fc.weight"] *= 0.01
+    state["fc.bias"] = torch.zeros(18)
+    for column, bias in biases.items():
+        state["fc.bias"][int(column.removeprefix("c"))] = bias
+    torch.save(state, path)
+    return JudgeConfig(source=str(path))
+
+
+def test_a_group_that_the_config_leaves_out_is_dealt_to_no_other_one(tmp_path, drawings):
+    judged = fairface_seeing(tmp_path / "seven.pt", c2=9, c0=3, c8=9, c13=9, c17=3)
+    audited = {"gender": ("female", "male"), "race": ("white", "black"), "age": ("young", "old")}
+    seen = load_judge(judged, ModelConfig(source="x"), audited).perceive(drawings[0][:20], "doctor")
+    assert seen.statuses == [Status.CLASSIFIED] * 20
+    assert seen.lies_outside("race").all()
+    assert seen.lies_outside("age").all()
+    assert not seen.lies_outside("gender").any()
+    assert seen.codes("race").tolist() == [-1] * 20
+    assert seen.codes("gender").tolist() == [0] * 20
+    assert (seen.probabilities["race"].sum(axis=1) < 0.1).all()
+
+
+def test_confidence_is_that_of_everything_the_judge_could_answer(tmp_path, drawings):
+    """White .46 to black .23 is .67 of the two, and no more than .46 of the seven."""
+    judged = fairface_seeing(tmp_path / "seven.pt", c0=2, c1=1.3).model_copy(update={"min_confidence": 0.6})
+    seen = load_judge(judged, ModelConfig(source="x"), {"race": ("white", "black")}).perceive(drawings[0][:5], "doctor")
+    assert (seen.among_groups("race")[:, 0] > 0.6).all()
+    assert seen.statuses == [Status.LOW_CONFIDENCE] * 5
+
+
+def test_the_bundled_judge_leaves_no_one_to_the_groups_that_remain(judge, drawings):
+    images, _ = drawings
+    two = load_judge(
+        JudgeConfig(min_confidence=0.0), ModelConfig(), {"age": ("young", "old"), "gender": ("male", "female")}
+    )
+    seen, everyone = two.perceive(images, "doctor"), judge.perceive(images, "doctor")
+    adult = everyone.codes("age") == ATTRIBUTES["age"].index("adult")
+    assert adult.sum() > 20
+    assert np.array_equal(seen.lies_outside("age"), adult)
+    assert np.array_equal(seen.codes("age") == 0, everyone.codes("age") == 0)
+    assert np.array_equal(seen.codes("gender"), 1 - everyone.codes("gender"))
 
 
 def test_another_judge_of_the_same_name_has_another_signature(tmp_path):
@@ -131,7 +178,7 @@ def test_a_judge_sees_the_same_on_a_gpu(tmp_path, drawings, source):
 
 
 def test_fairface_refuses_attributes_that_it_has_not():
-    with pytest.raises(ValueError, match="FairFace tells"):
+    with pytest.raises(ValueError, match="FairFace cannot judge 'skin_tone'"):
         load_judge(JudgeConfig(source="x.pt"), ModelConfig(source="y"), {"skin_tone": ("light", "dark")})
 
 

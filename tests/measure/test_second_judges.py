@@ -69,5 +69,5 @@ def test_zero_shot_without_a_clip_model_is_refused():
 
 
 def test_a_judge_that_does_not_know_the_attribute_is_refused(fairface):
-    with pytest.raises(ValueError, match="FairFace tells 'skin_tone' as nothing"):
+    with pytest.raises(ValueError, match="FairFace cannot judge 'skin_tone'"):
         load((SecondOpinionConfig(name="fairface", source=fairface),))

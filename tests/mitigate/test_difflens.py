@@ -7,7 +7,8 @@ from audit.config.sections import MitigationConfig
 from audit.dissect.group_heads import GroupHeads
 from audit.dissect.lens import BiasFeature, Lens
 from audit.dissect.sae import SaeShape, SparseAutoencoder
-from audit.mitigate import build_arm, strength_of
+from audit.dissect.strengths import GroupStrength
+from audit.mitigate import build_arm
 from audit.mitigate.difflens import DiffLensEdit, Steering
 from audit.records import ImageKey, Prompt
 
@@ -94,7 +95,8 @@ def test_each_image_is_steered_by_itself(h):
 
 
 def test_strengths_come_from_the_lens_prompt_by_prompt():
-    lens = a_lens(strengths={"nurse": {"female": 0.0, "male": 2.0}})
+    found = {"female": GroupStrength(0.0, "searched"), "male": GroupStrength(2.0, "predicted")}
+    lens = a_lens(strengths={"nurse": found})
     mitigation = MitigationConfig(name="m", method="difflens", attribute="gender")
     keys = [ImageKey("nurse", i) for i in range(4)]
     arm = build_arm(mitigation, lens, Prompt("nurse", "a nurse", "nurse"), keys, audit_seed=0)
@@ -113,8 +115,15 @@ def test_images_are_steered_to_the_shares_that_the_mitigation_names():
     assert arm.assigned.count("female") == pytest.approx(400 * 0.25 / 0.996, abs=1)
 
 
-def test_a_prompt_that_the_lens_never_saw_gets_the_median():
-    found = {"a": {"female": 0.0}, "b": {"female": 1.0}, "c": {"female": 2.0}}
-    assert strength_of(found, "d", "female") == 1.0
-    with pytest.raises(ValueError, match="no strengths"):
-        strength_of({}, "d", "female")
+def test_a_prompt_without_strengths_gets_none_of_another():
+    lens = a_lens(
+        strengths={"nurse": {"female": GroupStrength(1.0, "searched"), "male": GroupStrength(1.0, "searched")}}
+    )
+    with pytest.raises(ValueError, match=r"strengths of the gender edit for 'doctor', found none"):
+        build_arm(
+            MitigationConfig(name="m", attribute="gender"),
+            lens,
+            Prompt("doctor", "a doctor", "doctor"),
+            [ImageKey("doctor", 0)],
+            audit_seed=0,
+        )

@@ -107,6 +107,12 @@ def test_the_observer_sees_the_conditional_half_at_every_step_and_changes_nothin
     assert torch.equal(watched, generator.generate(DOCTOR, SEEDS))
 
 
+def test_the_first_maps_are_those_that_sampling_begins_with(generator):
+    seen = []
+    generator.generate(DOCTOR, [3, 4], observer=lambda step, h: seen.append(h.clone()) if step == 0 else None)
+    torch.testing.assert_close(generator.first_maps(DOCTOR.text, [3, 4]), seen[0])
+
+
 def test_texts_are_embedded_once_while_few_are_in_use(tiny_pipeline, monkeypatch):
     monkeypatch.setattr(generator_module, "EMBEDDED_TEXTS", 2)
     fresh = load_generator(ModelConfig(source=str(tiny_pipeline)), SamplingConfig(steps=1, guidance=2.0))

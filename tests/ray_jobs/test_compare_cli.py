@@ -22,7 +22,7 @@ def call(*arguments):
 
 @pytest.fixture
 def write(tmp_path):
-    def write(name, females, prompts=("chef", "nurse"), judge="judge:a", steps=25):
+    def write(name, females, prompts=("chef", "nurse"), judge="judge:a", steps=25, version=2):
         rows = [
             {
                 "arm": "baseline", "prompt_id": prompt, "index": index, "seed": index, "status": "classified",
@@ -36,7 +36,7 @@ def write(tmp_path):
         run.write_results(pa.Table.from_pylist(rows, schema=results_schema(attributes)))
         made = {"model_fingerprint": "sha256:1", "instruments": {"judge": judge}, "versions": {"torch": "2"}}
         config = {"attributes": GROUPS, "sampling": {"steps": steps}}
-        run.write_json(AUDIT, {"schema_version": 1, "run_id": name, "config": config, "provenance": made})
+        run.write_json(AUDIT, {"schema_version": version, "run_id": name, "config": config, "provenance": made})
         return run.path
 
     return write
@@ -53,7 +53,7 @@ def test_only_a_worse_run_fails_and_only_where_asked(write):
 def test_the_lines_tell_inputs_first_and_every_change_with_its_interval(write):
     answer = call(write("first", 20), write("second", 38, judge="judge:b", steps=50))
     lines = answer.stdout.splitlines()
-    assert lines[:8] == [
+    assert lines[:9] == [
         "first → second",
         "",
         "Changed inputs (1)",
@@ -63,11 +63,20 @@ def test_the_lines_tell_inputs_first_and_every_change_with_its_interval(write):
         "  instruments.judge, sampling.steps: the runs were not made under the same conditions, so a change below may "
         "not be the model's.",
         "",
+        "9 figures compared by pairs of images; of the changes listed, at most 5% are expected to be false.",
     ]
     worse = lines[lines.index("Further from the target, or more without a group (3)") + 1 :][:3]
     assert any(line.startswith("  chef · baseline · gender: squared discrepancy -0.013 → 0.4") for line in worse)
     assert any("female 50% → 95%, +45 [" in line for line in lines)
     assert "New findings (2)" in lines
+
+
+def test_a_run_that_reports_mean_probabilities_is_said_to_be_counted_like_the_other(write):
+    told = "first reports its fairness discrepancies for mean probabilities (schema version 2 or older)."
+    older, newer = write("first", 20), write("second", 20, version=3)
+    assert told in call(older, newer).stdout
+    assert told in call(newer, older).stdout
+    assert "mean probabilities" not in call(newer, newer).stdout + call(older, older).stdout
 
 
 @pytest.mark.parametrize("other", [{"judge": "judge:b"}, {"steps": 50}])

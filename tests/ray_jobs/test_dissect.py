@@ -15,13 +15,15 @@ from audit.config.sections import JudgeConfig
 from audit.config.settings import AuditConfig
 from audit.dissect.lens import Lens
 from audit.dissect.settings import dissected_prompts, lens_name, lens_settings
+from audit.dissect.strengths import LADDER, Tried
 from audit.evidence import keep_evidence, lens_evidence
 from audit.folder_copy import folder_on_disk, folder_to_fill
 from audit.place import place_of
 from audit.storage import storage_of
+from audit.work import work_of
 from benchmarks.s3_server import BUCKET
 from ray_jobs import dissect
-from ray_jobs.dissect import LensWorker
+from ray_jobs.dissect import LensAnswer, LensWorker
 from ray_jobs.pool import PoolError
 from ray_jobs.run import run_audit
 from tests.pretended_gpu import pretended_gpu
@@ -37,6 +39,22 @@ TINY = {
     "tracking": {"enabled": False},
     "workers": {"count": 2},
 }
+
+
+ANSWER = json.dumps(
+    LensAnswer(
+        projection={"female": -1.0, "male": 1.0},
+        tried={
+            "female": (Tried(0.0, 0.3, {}), Tried(0.5, 0.95, {"age": 0.1})),
+            "male": (Tried(0.0, 0.7, {}), Tried(0.5, 0.75, {"age": 0.4})),
+        },
+    ).as_data()
+)
+"""What a search found out: an edit towards female pays, one towards male does not."""
+
+
+def strengths_in(directory, prompt):
+    return {group: found.strength for group, found in Lens.load(directory).strengths["gender"][prompt].items()}
 
 
 FROM_OUTSIDE = {"source": "somebody/model"}
@@ -56,7 +74,10 @@ def test_a_lens_covers_the_whole_world_and_names_itself(lens_directory, config):
     lens = Lens.load(lens_directory)
     assert lens.name == lens_directory.name
     assert len(lens.strengths["gender"]) == 16
-    assert set(lens.strengths["gender"]["doctor"]) == {"female", "male"}
+    for found in lens.strengths["gender"]["doctor"].values():
+        assert found.drawn in found.tried  # what is handed out was drawn
+    assert set(lens.prediction["gender"]) == {"female", "male"}
+    assert "## Strengths for gender" in (lens_directory / "card.md").read_text()
 
 
 def test_the_same_audit_finds_the_lens_again(lens_directory, config):
@@ -85,11 +106,33 @@ def test_strengths_are_searched_where_the_model_runs(config, lens_directory):
         worker = LensWorker(config, str(lens_directory), 1, str(Path.cwd()))
         [doctor, *_] = dissected_prompts(config)
         found = worker.do(dissect.LensTask("doctor-gender", "gender", doctor))
-    assert found == Lens.load(lens_directory).strengths["gender"][doctor.id]
+    assert found.strengths(config.lens.side_effect_budget) == Lens.load(lens_directory).strengths["gender"][doctor.id]
+    assert found.projection.keys() == {"female", "male"}
 
 
-def test_no_mitigation_needs_no_lens(config, cluster):
-    assert dissect.ensure_lens(config.model_copy(update={"mitigations": ()}), cluster) is None
+def without_mitigation(config, attribution):
+    prompts = config.prompts.model_copy(update={"attribution": attribution})
+    return config.model_copy(update={"mitigations": (), "prompts": prompts})
+
+
+@pytest.mark.parametrize("attribution", [None, False])
+def test_without_mitigation_nothing_is_dissected_unless_asked_for(config, cluster, attribution):
+    assert dissect.ensure_lens(without_mitigation(config, attribution), cluster) is None
+
+
+def test_attribution_alone_has_a_lens_and_its_features_in_the_report(config, cluster, lens_directory):
+    asked = without_mitigation(config, True)
+    outcome = run_audit(asked)
+    assert outcome.result.lens["name"] == lens_directory.name
+    assert set(outcome.result.lens["features"][0]["by_prompt"]) == {"doctor", "nurse"}
+    assert "Which occupations each gender feature carries" in outcome.report.read_text()
+    assert "Needs a lens" in terminal_of_plan(asked)
+
+
+def terminal_of_plan(config):
+    work = work_of(config)
+    assert work.lens_images == 64 + 16 * 2 * 1 * len(LADDER)
+    return f"Needs {work.lens}"
 
 
 def test_an_interrupted_search_goes_on_with_the_answers_on_file(config, cluster, lens_directory, tmp_path, monkeypatch):
@@ -99,9 +142,9 @@ def test_an_interrupted_search_goes_on_with_the_answers_on_file(config, cluster,
     kept = partial / dissect.STRENGTHS
     kept.mkdir()
     for prompt in json.loads((lens_directory / "lens.json").read_text())["strengths"]["gender"]:
-        (kept / f"{prompt}-gender.json").write_text('{"female": 0.25, "male": 0.5}')
+        (kept / f"{prompt}-gender.json").write_text(ANSWER)
     monkeypatch.setattr(dissect, "run_on_pool", None)  # nothing is left to do, so no pool is needed
-    assert Lens.load(dissect.make_lens(made, cluster)).strengths["gender"]["nurse"] == {"female": 0.25, "male": 0.5}
+    assert strengths_in(dissect.make_lens(made, cluster), "nurse") == {"female": 0.5, "male": 0.0}
 
 
 def test_on_a_cluster_the_building_asks_for_what_a_node_has_and_the_pool_can_tell_it(
@@ -137,12 +180,12 @@ def test_a_lens_is_put_into_an_object_store_and_fetched_from_it(s3, config, clus
         shutil.copytree(lens_directory, directory, dirs_exist_ok=True)
     assert s3.asked("PUT")[-1].path.endswith("/lens.json")
     for prompt in json.loads((lens_directory / "lens.json").read_text())["strengths"]["gender"]:
-        storage_of(partial).write(f"{dissect.STRENGTHS}/{prompt}-gender.json", b'{"female": 0.25, "male": 0.5}')
+        storage_of(partial).write(f"{dissect.STRENGTHS}/{prompt}-gender.json", ANSWER.encode())
     monkeypatch.setattr(dissect, "run_on_pool", None)  # nothing is left to do, so no pool is needed
     place = dissect.make_lens(made, cluster)
     assert place == dissect.find_lens(made) == partial.parent / lens_directory.name
     with folder_on_disk(place) as directory:
-        assert Lens.load(directory).strengths["gender"]["nurse"] == {"female": 0.25, "male": 0.5}
+        assert strengths_in(directory, "nurse") == {"female": 0.5, "male": 0.0}
     assert not s3.keys("dissect/runs/lenses/" + partial.name)
     keep_evidence(place, place_of(made.output) / "run" / "lens")
     assert lens_evidence(place_of(made.output) / "run" / "lens").card["top_images"]

@@ -62,6 +62,28 @@ def test_fewer_than_two_images_are_refused(tmp_path):
         reference_parts(tmp_path)
 
 
+def test_the_features_are_those_of_plain_copies(audit, pictures, tmp_path):
+    """Depth, rotation, transparency and hidden copies change nothing about what is measured."""
+    plain, stored = tmp_path / "plain", tmp_path / "stored"
+    for directory in (plain, stored / ".thumbnails"):
+        directory.mkdir(parents=True)
+    for number, path in enumerate(sorted(pictures.rglob("*.png"))):
+        grey = np.array(Image.open(path).convert("L"))
+        Image.fromarray(grey).convert("RGB").save(plain / f"{number}.png")
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        rotated = Image.fromarray(np.rot90(grey).copy())
+        if number % 2:
+            Image.fromarray(grey.astype(np.uint16) * 257).save(stored / f"{number}.png")
+        else:
+            rotated.save(stored / f"{number}.png", exif=exif)
+        rotated.save(stored / ".thumbnails" / f"{number}.png")
+    config = audit(quality=QualityConfig(clip="none", reference=str(stored)).model_dump())
+    worker = ReferenceWorker(config, str(Path.cwd()))
+    expected, found = (worker.embed(reference_parts(directory)[0]) for directory in (plain, stored))
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_a_broken_image_is_named(audit, cluster, pictures):
     (pictures / "broken.png").write_bytes(b"no picture")
     config = audit(quality=QualityConfig(clip="none", reference=str(pictures)).model_dump())

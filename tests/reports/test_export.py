@@ -14,13 +14,19 @@ from jsonschema import Draft202012Validator, ValidationError
 
 from audit.records import Attribute, Measurement, Prompt, Shard, TwoStageSampling
 from audit.rows import row_schema
-from audit.store import RunDirectory
+from audit.store import AUDIT, RunDirectory
 from audit.summary import LensEvidence, SummaryPlan, summarise
 from reports.export import from_json, intersections_to_csv, read_audit_json, to_csv, to_json, write_audit_json
+from reports.html import render
+from reports.old_schema import JUDGED_SOFT
+from reports.pictures import Pictures
 
 ATTRIBUTES = (Attribute("gender", ("female", "male")), Attribute("skin_tone", ("light", "dark")))
 NEW = ("changes", "shifts", "intersections", "missing")
 """What schema version 1 had no word for."""
+
+VERSION_2 = Path(__file__).with_name("audit_v2.json")
+"""Written by the release before version 3: 40 of 50 nurses seen as female at probability 0.53, and gates on them."""
 
 SCHEMAS = Path(__file__).parents[2] / "reports" / "schemas"
 
@@ -223,7 +229,7 @@ def test_distances_from_a_reference_come_back_whole(produced):
 
 
 def test_another_schema_version_is_refused(produced):
-    with pytest.raises(ValueError, match=r"schema version 7, expected 2 or 1; render the run with the release"):
+    with pytest.raises(ValueError, match=r"schema version 7, expected 3 or older; render the run with the release"):
         from_json({**to_json(produced[1]), "schema_version": 7})
 
 
@@ -235,7 +241,8 @@ def test_the_table_has_a_line_per_group_and_one_for_a_prompt_without_any(produce
     (male,) = [x for x in lines if (x["prompt_id"], x["arm"], x["group"]) == ("nurse", "mended", "male")]
     (row,) = [r for r in result.results if (r.prompt_id, r.arm, r.attribute) == ("nurse", "mended", "gender")]
     assert float(male["share"]) == row.shares["male"].value
-    assert float(male["plug_in_soft"]) == row.fairness_discrepancy.plug_in_soft
+    assert float(male["plug_in"]) == row.fairness_discrepancy.plug_in
+    assert float(male["soft_discrepancy"]) == row.fairness_discrepancy.soft
     found = row.measures["total_variation"]
     ends = ("total_variation", "total_variation_low", "total_variation_high")
     assert tuple(float(male[name]) for name in ends) == (found.value, found.low, found.high)
@@ -279,12 +286,15 @@ def test_no_text_of_the_table_of_intersections_is_a_formula(result, text):
 def test_a_result_of_version_1_is_read_with_what_its_counts_can_tell(produced):
     data = to_json(produced[1])
     old = {name: data[name] for name in data if name not in NEW} | {"schema_version": 1}
-    kept = ("value", "plug_in_soft", "plug_in_hard", "expected_at_parity", "n")
     for row in (*old["results"], *old["overall"]):
         for name in ("bounds", "discrepancy_bounds", "corrected", "measures"):
             del row[name]
         if row["fairness_discrepancy"]:
-            row["fairness_discrepancy"] = {name: row["fairness_discrepancy"][name] for name in kept}
+            found = row["fairness_discrepancy"]
+            kept = {name: found[name] for name in ("expected_at_parity", "n")}
+            row["fairness_discrepancy"] = kept | {
+                "value": found["soft"], "plug_in_soft": found["soft"], "plug_in_hard": found["plug_in"]
+            }  # fmt: skip
     for row in old["overall"]:
         row["mean_over_prompts"] = 0.3
     read = from_json(json.loads(json.dumps(old)))
@@ -294,9 +304,28 @@ def test_a_result_of_version_1_is_read_with_what_its_counts_can_tell(produced):
         assert row.shares == same.shares
         if row.n > 1:
             assert row.bounds == same.bounds
-            assert row.fairness_discrepancy.p_parity == pytest.approx(same.fairness_discrepancy.p_parity)
+            assert row.fairness_discrepancy == same.fairness_discrepancy
     assert (read.changes, read.intersections) == ((), ())
     for row, same in zip(read.overall, produced[1].overall, strict=True):
-        assert (row.mean_over_prompts and row.mean_over_prompts.n) == (
-            same.mean_over_prompts and same.mean_over_prompts.n
-        )
+        assert row.mean_over_prompts == same.mean_over_prompts
+        assert row.fairness_discrepancy == same.fairness_discrepancy
+
+
+def test_a_file_of_version_2_is_counted_again_and_keeps_its_soft_figures_under_their_name(tmp_path):
+    (tmp_path / AUDIT).write_text(VERSION_2.read_text())
+    read, old = read_audit_json(RunDirectory(tmp_path)), json.loads(VERSION_2.read_text())
+    validator("audit").validate(json.loads(json.dumps(to_json(read))))
+    assert read.schema_version == 2
+    nurse, before = read.results[0].fairness_discrepancy, old["results"][0]["fairness_discrepancy"]
+    assert (before["value"], before["plug_in_hard"]) == pytest.approx((0.025, 0.424), abs=0.001)
+    assert (nurse.plug_in, nurse.soft) == pytest.approx((before["plug_in_hard"], before["plug_in_soft"]))
+    assert nurse.value == pytest.approx(math.sqrt(0.18 - 0.32 / 49))  # 80 % and 20 %, without what chance adds
+    assert (nurse.p_parity, nurse.p_adjusted) == pytest.approx((before["p_parity"], before["p_adjusted"]))
+    mean = read.overall[0].mean_over_prompts
+    assert mean.soft == pytest.approx(old["overall"][0]["mean_over_prompts"]["plug_in_soft"])
+    assert mean.value > 0.25
+    assert read.changes == ()  # theirs were of mean probabilities, and counted ones need the single images
+    assert [(verdict.verdict, verdict.note) for verdict in read.verdicts] == [("pass", JUDGED_SOFT), ("pass", "")]
+    text = render(read, Pictures({}, {}))
+    assert text.count(JUDGED_SOFT) == 1
+    assert "schema version 2" in text

@@ -52,6 +52,17 @@ def test_every_point_is_in_chart_and_table_with_its_interval(trend):
     assert [row[-1] for row in figure.table.rows] == ["first run", "none in 40, paired", "20 of 40 figures, paired"]
 
 
+def test_a_run_that_measured_mean_probabilities_is_in_no_line_and_named(trend):
+    old = replace(trend, points=(replace(trend.points[0], soft=True), *trend.points[1:]))
+    section = trend_section(old)
+    [figure] = section.figures
+    assert len(marks(figure.svg)) == 4
+    assert figure.table.rows[0][1:3] == ("0.300 [0.250, 0.350] (soft)", "0.100 (soft)")
+    assert "soft" not in " ".join(figure.table.rows[1])
+    assert section.warnings[0].startswith("Runs up to 2026-01-05 03:00 measured discrepancies")
+    assert len(section.warnings) == 1 + len(trend_section(trend).warnings)
+
+
 def test_slots_of_one_day_are_told_apart_by_their_time(trend):
     """As those of a schedule that runs every hour are."""
     [figure] = trend_section(trend).figures

@@ -1,0 +1,134 @@
+"""Predicts the strength of an unseen prompt's edit from its first denoising step, and reports its own error.
+
+The denoiser's answer to pure noise already says whom a prompt will draw: where an edit works, its searched strength is
+nearly a line over the group head's margin on the hookpoint's map at step 0 (:mod:`audit.dissect.projection`).
+
+Nothing here loads a network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.dissect.strengths import GroupStrength
+
+Floats = NDArray[np.float64]
+
+FEWEST_PROMPTS = 4
+"""A line through fewer leaves nothing to be validated on."""
+TRUSTED_ERROR = 0.5
+"""Largest left-out error of a strength that is trusted: one rung of the ladder where it is fine."""
+EXACT = 0.05
+"""Error that is trusted whatever the mean does: all prompts then take the same strength, within a tenth of a rung."""
+TRUSTED_RATIO = 0.75
+"""A line must err at most this much of what the others' mean does, or the projection says little about the prompt."""
+
+
+@dataclass(frozen=True)
+class StrengthLine:
+    """Strength of one group's edit as a line over the projection, cut at 0 and at the strongest that was handed out.
+
+    Attributes:
+        intercept: Strength at projection 0.
+        slope: Strength per unit of the projection.
+        highest: Largest strength that the search handed out for the group.
+        error: Root-mean-square error where each prompt is predicted from all others.
+        error_of_mean: The same for the mean of the others, which ignores the prompt.
+        prompts: How many prompts it was fitted on.
+    """
+
+    intercept: float
+    slope: float
+    highest: float
+    error: float
+    error_of_mean: float
+    prompts: int
+
+    @property
+    def trusted(self) -> bool:
+        """Whether an unseen prompt's strength may be taken from it."""
+        return self.error <= max(EXACT, min(TRUSTED_ERROR, TRUSTED_RATIO * self.error_of_mean))
+
+    def strength(self, projection: float) -> GroupStrength:
+        """Predict a strength."""
+        raw = self.intercept + self.slope * projection
+        return GroupStrength(round(float(np.clip(raw, 0, self.highest)), 3), "predicted")
+
+    def as_data(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return asdict(self)
+
+
+Prediction = dict[str, dict[str, StrengthLine]]
+"""Attribute → group → line; an attribute without one is searched."""
+
+
+def fit_line(projections: Sequence[float], strengths: Sequence[float]) -> StrengthLine | None:
+    """Fit by least squares and validate by leaving each prompt out; None for fewer than ``FEWEST_PROMPTS``."""
+    x, y = np.asarray(projections, dtype=float), np.asarray(strengths, dtype=float)
+    if len(x) < FEWEST_PROMPTS:
+        return None
+    left_out = [np.arange(len(x)) != row for row in range(len(x))]
+    predicted = [_clipped(_least_squares(x[rest], y[rest]), x[~rest], y[rest].max())[0] for rest in left_out]
+    means = [float(y[rest].mean()) for rest in left_out]
+    intercept, slope = _least_squares(x, y)
+    return StrengthLine(
+        intercept=intercept,
+        slope=slope,
+        highest=float(y.max()),
+        error=_root_mean_square(np.asarray(predicted) - y),
+        error_of_mean=_root_mean_square(np.asarray(means) - y),
+        prompts=len(x),
+    )
+
+
+def fit_lines(
+    projections: Mapping[str, Mapping[str, float]], strengths: Mapping[str, Mapping[str, GroupStrength]]
+) -> dict[str, StrengthLine]:
+    """Fit each group's line over the prompts of a lens; groups without one are left out.
+
+    Args:
+        projections: Prompt id → group → projection.
+        strengths: Prompt id → group → searched strength, for the same prompts.
+    """
+    lines = {
+        group: fit_line(
+            [projections[prompt][group] for prompt in strengths],
+            [by_group[group].strength for by_group in strengths.values()],
+        )
+        for group in next(iter(strengths.values()), {})
+    }
+    return {group: line for group, line in lines.items() if line is not None}
+
+
+def is_trusted(lines: Mapping[str, StrengthLine], groups: Sequence[str]) -> bool:
+    """Whether every group of an attribute has a line that is trusted: a search draws all groups anyway."""
+    return all(group in lines and lines[group].trusted for group in groups)
+
+
+def prediction_of_data(data: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Prediction:
+    """Read lines back."""
+    return {
+        attribute: {group: StrengthLine(**line) for group, line in by_group.items()}
+        for attribute, by_group in data.items()
+    }
+
+
+def _least_squares(x: Floats, y: Floats) -> tuple[float, float]:
+    """Intercept and slope; a flat line where ``x`` does not vary."""
+    spread = float(((x - x.mean()) ** 2).sum())
+    slope = float(((x - x.mean()) * (y - y.mean())).sum()) / spread if spread > 0 else 0.0
+    return float(y.mean() - slope * x.mean()), slope
+
+
+def _clipped(line: tuple[float, float], x: Floats, highest: float) -> Floats:
+    return np.clip(line[0] + line[1] * x, 0, highest)
+
+
+def _root_mean_square(values: Floats) -> float:
+    return float(np.sqrt(np.mean(values**2)))

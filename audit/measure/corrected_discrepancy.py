@@ -1,0 +1,360 @@
+"""The fairness discrepancy with the judge's errors taken out, and intervals of it at any confidence.
+
+Legend: P samples, K groups; M (K, K), M_gh = P(perceived h | true g); p perceived and π true shares; r the target; n
+audited images, n_g labelled images whose truth is g; A = (Mᵀ)⁻¹.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from audit.measure.classifier_error import (
+    ConfusionMatrix,
+    checked_counts,
+    inverse_of,
+    label_covariance,
+    smoothed,
+)
+from audit.measure.corrected_shares import corrected_shares
+from audit.measure.distance_test import Path, Tails, inverted, moment_tails
+from audit.measure.fairness import _distribution
+from audit.measure.samples import Samples
+from audit.measure.simplex import Floats, nearest_distribution
+from audit.records import Estimate
+
+Ints = NDArray[np.int64]
+
+BATCH = 512
+"""Samples whose candidates are weighed at once, so that they fit into a processor's cache."""
+
+
+def corrected_squared(counts: ArrayLike, target: ArrayLike, matrix: ConfusionMatrix) -> float:
+    """Return the corrected squared fairness discrepancy, debiased: ‖Ap̂ − r‖² − tr(AVAᵀ).
+
+    V is the covariance of p̂ − M̂ᵀπ̂, from the sample and from the labels. The value is nearly unbiased, and therefore
+    negative about half of the time where the model is fair; it is not cut at 0, so that means of it stay unbiased.
+
+    Args:
+        counts: Audited images by perceived group, whole numbers of shape (K,).
+        target: The distribution that counts as fair, r of shape (K,).
+        matrix: The judge's confusions.
+
+    Raises:
+        IllConditioned: If M's condition number is above ``CONDITION_LIMIT``.
+        ValueError: If there are fewer than 2 images, or groups or target do not fit.
+    """
+    samples, goal = _one_sample(counts, target, matrix)
+    return float(corrected_squares(samples, goal, matrix)[0])
+
+
+def corrected_squares(samples: Samples, targets: ArrayLike, matrix: ConfusionMatrix) -> Floats:
+    """Return ``corrected_squared`` of each sample, shape (P,).
+
+    The covariance of p̂ is the samples' own. Where fixed numbers of images were assigned to groups it is that of a
+    stratified mean, which is smaller: taking off more would make an edit look fairer than it is.
+
+    Args:
+        samples: Labels of two audited images at least in every sample.
+        targets: The distributions that count as fair, shape (K,) or (P, K).
+        matrix: The judge's confusions.
+
+    Raises:
+        IllConditioned: If M's condition number is above ``CONDITION_LIMIT``.
+    """
+    inverse = inverse_of(matrix)
+    found = samples.mean @ inverse.T
+    from_matrix = nearest_distribution(found) ** 2 @ rates_bias(matrix)
+    from_sample = np.einsum("ij,pjk,ik->p", inverse, samples.covariance, inverse)
+    return np.asarray(((found - np.asarray(targets)) ** 2).sum(axis=1) - from_sample - from_matrix)
+
+
+def rates_bias(matrix: ConfusionMatrix) -> Floats:
+    """Return tr(A Σ(M_h) Aᵀ)/(n_h − 1) of each row of M, shape (K,): by π_h² of it labels make the square too large."""
+    inverse = inverse_of(matrix)
+    of_labels = np.array([np.trace(inverse @ label_covariance(row) @ inverse.T) for row in matrix.rates])
+    return np.asarray(of_labels / np.maximum(matrix.labelled - 1, 1))
+
+
+def corrected_discrepancy(
+    counts: ArrayLike, target: ArrayLike, matrix: ConfusionMatrix, confidence: float = 0.95
+) -> Estimate:
+    """Return the corrected squared fairness discrepancy ‖π − r‖², debiased, with an interval that is valid at parity.
+
+    The value is that of :func:`corrected_squared`, and not cut at 0 either. The interval is that of
+    :func:`corrected_discrepancies`.
+
+    Args:
+        counts: Audited images by perceived group, whole numbers of shape (K,).
+        target: The distribution that counts as fair, r of shape (K,).
+        matrix: The judge's confusions.
+        confidence: Coverage of the interval, in (0, 1).
+
+    Raises:
+        IllConditioned: If M's condition number is above ``CONDITION_LIMIT``.
+        ValueError: If there are fewer than 2 images, or groups or target do not fit, or the confidence is no share.
+    """
+    samples, goal = _one_sample(counts, target, matrix)
+    return corrected_discrepancies(samples, goal, matrix, confidence)[0]
+
+
+def corrected_discrepancies(
+    samples: Samples, targets: ArrayLike, matrix: ConfusionMatrix, confidence: float = 0.95
+) -> tuple[Estimate, ...]:
+    """Return the corrected squared discrepancy of each sample with an interval that is valid at parity.
+
+    The interval is that of :func:`corrected_distances`. Strata enter the value; the interval takes the images as drawn
+    alike, and is then on the wide side.
+
+    Args:
+        samples: Labels of two audited images at least in every sample.
+        targets: The distributions that count as fair, shape (K,) or (P, K).
+        matrix: The judge's confusions.
+        confidence: Coverage of each interval, in (0, 1).
+
+    Raises:
+        IllConditioned: If M's condition number is above ``CONDITION_LIMIT``.
+        ValueError: If the confidence is no share.
+    """
+    goals = np.broadcast_to(np.asarray(targets, dtype=np.float64), samples.mean.shape)
+    values = corrected_squares(samples, goals, matrix)
+    ends = corrected_distances(samples.counts, goals, matrix, confidence)
+    rows = zip(values.tolist(), (ends**2).tolist(), samples.n.tolist(), strict=True)
+    return tuple(Estimate(value=value, low=low, high=high, n=int(n)) for value, (low, high), n in rows)
+
+
+def corrected_distances(
+    counts: ArrayLike,
+    targets: ArrayLike,
+    matrix: ConfusionMatrix,
+    confidence: float = 0.95,
+    unknown: ArrayLike | None = None,
+    *,
+    matrix_errs: bool = True,
+) -> Floats:
+    """Return intervals of the distance ‖π − r‖ of the true shares of all images from the target, shape (P, 2).
+
+    Two groups: the distance is √2·|π₁ − r₁|, and the interval of the share folds into one of the distance. More groups:
+    the test of ``audit.measure.discrepancy`` turned round, with T = ‖Ap̂ − r‖² distributed as audits are in which the
+    judge's rates are unknown but for their labels (:func:`corrected_moments`).
+
+    Unclassified images may be of any group. The distance is largest with all of them in one, so the upper end is the
+    largest over these completions; the lower end is that of the completion nearest to the target.
+
+    Args:
+        counts: Audited images by perceived group, shape (P, K), every row of at least one image of any kind.
+        targets: The distributions that count as fair, shape (P, K).
+        matrix: The judge's confusions.
+        confidence: Coverage of each interval, in (0, 1).
+        unknown: Images without a perceived group, shape (P,); None for none.
+        matrix_errs: Whether the interval holds the error of the matrix, or takes it for exact.
+
+    Raises:
+        IllConditioned: If M's condition number is above ``CONDITION_LIMIT``.
+        ValueError: If the confidence is no share.
+    """
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie between 0 and 1, found {confidence}; 0.95 is usual")
+    perceived, goals = np.asarray(counts, dtype=np.float64), np.asarray(targets, dtype=np.float64)
+    missing = np.zeros(len(perceived)) if unknown is None else np.asarray(unknown, dtype=np.float64)
+    if goals.shape[1] == 2:
+        shares = corrected_shares(perceived, matrix, confidence, missing, matrix_errs=matrix_errs)
+        low, high = shares.low[:, 0] - goals[:, 0], shares.high[:, 0] - goals[:, 0]
+        nearest = np.maximum(0.0, np.maximum(low, -high))
+        return np.asarray(np.stack([nearest, np.maximum(high, -low)], axis=1) * np.sqrt(2))
+    nearest_to = nearest_completions(perceived, goals, matrix, missing)
+    completions = [nearest_to]
+    if missing.any():
+        completions += [np.broadcast_to(corner, perceived.shape) for corner in np.eye(goals.shape[1])]
+    ends = np.stack(
+        [
+            _distances(_Completed(perceived, missing, given), goals, matrix, confidence, matrix_errs)
+            for given in completions
+        ]
+    )
+    return np.stack([ends[0, :, 0], ends[:, :, 1].max(axis=0)], axis=1)
+
+
+def nearest_completions(counts: Floats, targets: Floats, matrix: ConfusionMatrix | None, unknown: Floats) -> Floats:
+    """Return which shares of the unclassified images put all images nearest to the target, shape (P, K).
+
+    Args:
+        counts: Images by perceived group, shape (P, K).
+        targets: The distributions that count as fair, shape (P, K).
+        matrix: The judge's confusions; None where its answers are taken as they are.
+        unknown: Images without a perceived group, shape (P,).
+    """
+    true = counts if matrix is None else counts @ inverse_of(matrix).T
+    total, missing = true.sum(axis=1) + unknown, np.maximum(unknown, 1)
+    return nearest_distribution((total[:, None] * targets - true) / missing[:, None])
+
+
+def parity_tails(counts: ArrayLike, targets: ArrayLike, matrix: ConfusionMatrix, unknown: ArrayLike) -> Floats:
+    """Return the p-value of more than two groups being on target in all images, shape (P,).
+
+    The chance of a T at least as large as that of the completion nearest to the target, where the true shares are the
+    target's.
+
+    Args:
+        counts: Audited images by perceived group, shape (P, K), every row of at least one image of any kind.
+        targets: The distributions that count as fair, shape (P, K).
+        matrix: The judge's confusions.
+        unknown: Images without a perceived group, shape (P,).
+
+    Raises:
+        IllConditioned: If M's condition number is above ``CONDITION_LIMIT``.
+    """
+    perceived, missing = np.asarray(counts, dtype=np.float64), np.asarray(unknown, dtype=np.float64)
+    goals = np.asarray(targets, dtype=np.float64)
+    images = _Completed(perceived, missing, nearest_completions(perceived, goals, matrix, missing))
+    observed = ((images.shares(matrix) - goals) ** 2).sum(axis=1)[:, None]
+    moments = corrected_moments(goals[:, None], goals[:, None], images.n[:, None], matrix, images.sure[:, None])
+    return np.asarray(moment_tails(moments, observed, observed, images.n[:, None]).far[:, 0])
+
+
+@dataclass(frozen=True)
+class _Completed:
+    """Images of P samples, of which the unclassified ones are given to groups.
+
+    Attributes:
+        counts: Images by perceived group, shape (P, K).
+        unknown: Images without one, shape (P,).
+        given: Shares of the groups among the unknown images, shape (P, K).
+    """
+
+    counts: Floats
+    unknown: Floats
+    given: Floats
+
+    @property
+    def n(self) -> Floats:
+        """All images, shape (P,)."""
+        return np.asarray(self.counts.sum(axis=1) + self.unknown)
+
+    @property
+    def sure(self) -> Floats:
+        """Share among all images of the unknown ones that are given to each group, shape (P, K)."""
+        return np.asarray((self.unknown / self.n)[:, None] * self.given)
+
+    def shares(self, matrix: ConfusionMatrix) -> Floats:
+        """Return the corrected shares of all images, which may lie outside the simplex, shape (P, K)."""
+        return np.asarray(self.counts @ inverse_of(matrix).T / self.n[:, None] + self.sure)
+
+    def at(self, places: Ints) -> _Completed:
+        """Return some of the samples."""
+        return _Completed(self.counts[places], self.unknown[places], self.given[places])
+
+
+def corrected_moments(
+    distributions: Floats,
+    targets: Floats,
+    n: Floats | float,
+    matrix: ConfusionMatrix,
+    sure: Floats | float = 0.0,
+    *,
+    matrix_errs: bool = True,
+) -> tuple[Floats, Floats, Floats]:
+    """Return mean, standard deviation and skewness of T = ‖Ap̂ − r‖² for n images of true shares (…, K).
+
+    A label is the point x = A·(one-hot), so that T is the squared distance of a mean of n points; v = π − r is its mean
+    distance, and z = x − π. The mean varies by C = (S − D)/n + D, of which S is the covariance of one x and D =
+    Σ_h π_h² A Σ(M̃_h)Aᵀ/(ñ_h + 1) comes from the rates, whose rows are Dirichlet given their labels:
+    E T = ‖v‖² + tr(C), Var T = 4vᵀCv + 4E[(v·z)‖z‖²]/n² + (Var(‖z‖²) − 2tr(S²))/n³ + 2tr(C²),
+    and the third cumulant is 8κ₃(v·x̄) + 24vᵀC²v + 8tr(C³), κ₃ that of the images and of the Dirichlet rows. With a
+    matrix without errors these are ``squared_distance_moments``. The ``PSEUDO_LABELS`` enter D but not the mean, lest
+    their pull towards even rates shift it.
+
+    Images that were given to groups without being classified have a label of their own. Its point is the distribution
+    that they were given to; the judge's rates do not concern them.
+
+    Args:
+        distributions: True shares π, shape (…, K).
+        targets: The distributions that count as fair; they broadcast against ``distributions``.
+        n: Audited images, of the shape of ``distributions`` without its last axis, or broadcasting against it.
+        matrix: The judge's confusions.
+        sure: Share of the images that are given to each group without being classified; it broadcasts likewise.
+        matrix_errs: Whether the rates are unknown but for their labels, or exact.
+    """
+    points, (rates, labelled) = inverse_of(matrix).T, smoothed(matrix)  # row j is the point of label j
+    given = np.minimum(np.broadcast_to(np.asarray(sure, dtype=np.float64), distributions.shape), distributions)
+    classified, unknown = distributions - given, given.sum(axis=-1)
+    v = distributions - targets
+    middle = given / np.maximum(unknown, 1e-300)[..., None]
+    q = np.concatenate([classified @ matrix.rates, unknown[..., None]], axis=-1)
+    along = np.concatenate([v @ points.T, (v * middle).sum(axis=-1, keepdims=True)], axis=-1)  # v·x of each label
+    along = along - (v * distributions).sum(axis=-1, keepdims=True)
+    shape = (*distributions.shape[:-1], *points.shape)
+    offsets = np.concatenate([np.broadcast_to(points, shape), middle[..., None, :]], axis=-2)
+    offsets = offsets - distributions[..., None, :]
+    length = (offsets**2).sum(axis=-1)
+    spread = np.swapaxes(offsets, -1, -2) @ (q[..., None] * offsets)
+    of_rates = np.stack([points.T @ label_covariance(row) @ points for row in rates]) / (labelled + 1)[:, None, None]
+    drift = np.einsum("...h,hij->...ij", classified**2, of_rates) * float(matrix_errs)
+    size = np.asarray(n, dtype=np.float64)
+    total = (spread - drift) / size[..., None, None] + drift
+    squared = total @ total
+    leaned = (total @ v[..., None])[..., 0]
+    mean = (v**2).sum(axis=-1) + np.trace(total, axis1=-2, axis2=-1)
+    variance = (
+        4 * (v * leaned).sum(axis=-1)
+        + 4 * (q * along * length).sum(axis=-1) / size**2
+        + ((q * length**2).sum(axis=-1) - (q * length).sum(axis=-1) ** 2 - 2 * (spread**2).sum(axis=(-1, -2))) / size**3
+        + 2 * np.trace(squared, axis1=-2, axis2=-1)
+    )
+    of_matrix = _rates_skew(classified, v @ points.T, rates, labelled) * float(matrix_errs)
+    third = (
+        8 * ((q * along**3).sum(axis=-1) / size**2 + of_matrix)
+        + 24 * (leaned**2).sum(axis=-1)
+        + 8 * (squared * total).sum(axis=(-1, -2))
+    )
+    deviation = np.sqrt(np.maximum(variance, 1e-24))
+    return mean, deviation, third / deviation**3
+
+
+def _rates_skew(distributions: Floats, heights: Floats, rates: Floats, labelled: Floats) -> Floats:
+    """Return the third cumulant that Dirichlet rows bring into the mean of ``heights`` (…, K), one for each label."""
+    centred = heights[..., None, :] - (heights @ rates.T)[..., None]
+    thirds = 2 * (rates * centred**3).sum(axis=-1) / ((labelled + 1) * (labelled + 2))
+    return np.asarray((distributions**3 * thirds).sum(axis=-1))
+
+
+def _distances(
+    images: _Completed, goals: Floats, matrix: ConfusionMatrix, confidence: float, matrix_errs: bool
+) -> Floats:
+    """Return the intervals of the distance ‖π − r‖ where the unknown images are as they are given, shape (P, 2)."""
+    starts = range(0, len(goals), BATCH)
+    batches = (np.arange(start, min(start + BATCH, len(goals))) for start in starts)
+    return np.concatenate([_intervals(images.at(b), goals[b], matrix, confidence, matrix_errs) for b in batches])
+
+
+def _intervals(
+    images: _Completed, goals: Floats, matrix: ConfusionMatrix, confidence: float, matrix_errs: bool
+) -> Floats:
+    def moments_of(distributions: Floats, rows: Ints) -> tuple[Floats, Floats, Floats]:
+        sure = images.sure[rows][:, None]
+        return corrected_moments(distributions, goals[rows, None], n[rows, None], matrix, sure, matrix_errs=matrix_errs)
+
+    found, n, every = images.shares(matrix), images.n, np.arange(len(goals))
+    shares = nearest_distribution(found)
+    observed = ((found - goals) ** 2).sum(axis=1)
+    floors, spread = (moments_of(points[:, None], every)[0][:, 0] for points in (goals, shares))
+    spread = spread - ((shares - goals) ** 2).sum(axis=1)
+    as_labels = np.maximum(1 - (shares**2).sum(axis=1), 1 / n) / spread
+    path = Path.through(shares, goals, np.minimum(n, as_labels))
+
+    def weigh(distributions: Floats, rows: Ints) -> Tails:
+        moments = moments_of(distributions, rows)
+        return moment_tails(moments, observed[rows, None], floors[rows, None], n[rows, None])
+
+    return inverted(path, weigh, 1 - confidence, np.full(len(goals), np.nan))
+
+
+def _one_sample(counts: ArrayLike, target: ArrayLike, matrix: ConfusionMatrix) -> tuple[Samples, Floats]:
+    perceived, goal = checked_counts(counts, matrix), _distribution(target)
+    if goal.size != perceived.size:
+        raise ValueError(f"expected a target over {perceived.size} groups, found {goal.size}")
+    if perceived.sum() < 2:
+        raise ValueError(f"a debiased discrepancy needs at least 2 images, got {perceived.sum():g}")
+    return Samples.of_counts(perceived[None]), goal

@@ -1,0 +1,87 @@
+"""From a published scheduler to the DDIM steps that stand for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from audit.models.ddim import ReverseSchedule
+from audit.models.family import unfit_steps
+from audit.untrusted_model import UnfitModelError
+
+if TYPE_CHECKING:
+    from diffusers import DDIMScheduler
+
+_OF_THE_LIBRARY = "_use_default_values"
+"""Where diffusers notes which values a config left unsaid."""
+
+
+def as_ddim(published: Any) -> DDIMScheduler:  # noqa: ANN401 - any scheduler of diffusers
+    """Return DDIM with the noise schedule of a published scheduler.
+
+    What its config leaves unsaid is taken from its own class: Euler and DPM++ place their steps otherwise than DDIM. As
+    in diffusers' own pipeline, predicted latents are not clipped (they are no pixels) and steps have an offset of 1.
+    """
+    from diffusers import DDIMScheduler
+
+    config = {name: value for name, value in published.config.items() if name != _OF_THE_LIBRARY}
+    if "steps_offset" in config:
+        config["steps_offset"] = 1
+    return DDIMScheduler.from_config(config, clip_sample=False)
+
+
+def load_scheduler(directory: Path, named: str) -> Any:  # noqa: ANN401 - any scheduler of diffusers
+    """Load the published scheduler of a pipeline.
+
+    Args:
+        directory: Of the pipeline.
+        named: Class of diffusers, one of ``audit.models.family.SAME_PROCESS``.
+
+    Raises:
+        UnfitModelError: The class cannot be built from the config.
+    """
+    import diffusers
+
+    kind = getattr(diffusers, named)
+    try:
+        return kind.from_pretrained(directory / "scheduler", local_files_only=True)
+    except Exception as error:
+        raise UnfitModelError(
+            f"scheduler/scheduler_config.json: expected a config that {named} can be built from, found one that fails "
+            f"({type(error).__name__}: {error}); download it again"
+        ) from error
+
+
+def reverse_schedule(scheduler: DDIMScheduler, steps: int) -> ReverseSchedule:
+    """Return the steps of DDIM, each of which can be taken.
+
+    Raises:
+        UnfitModelError: The scheduler has no such number of steps, a beta is none, or
+            the prediction gives no image at some step: noise predicted where there is no signal (zero terminal SNR).
+    """
+    problem = unfit_steps(scheduler.config, steps)
+    if problem is not None:
+        raise UnfitModelError(f"sampling.steps: {problem}")
+    kept = scheduler.alphas_cumprod  # ᾱ, shape (timesteps,)
+    if not bool(((kept >= 0) & (kept <= 1)).all()) or bool((kept.diff() > 0).any()):
+        raise UnfitModelError(
+            "scheduler/scheduler_config.json: expected betas between 0 and 1, by which the signal fades from step to "
+            "step, found others; download it again"
+        )
+    schedule = ReverseSchedule.of(scheduler, steps)
+    _check_prediction(schedule)
+    return schedule
+
+
+def _check_prediction(schedule: ReverseSchedule) -> None:
+    divisor = {"epsilon": schedule.signal, "sample": schedule.sigma, "v_prediction": ()}
+    if schedule.prediction_type not in divisor:
+        raise UnfitModelError(
+            "scheduler/scheduler_config.json: expected prediction_type epsilon, v_prediction or sample, found "
+            f"{schedule.prediction_type!r}"
+        )
+    if any(level == 0 for level in divisor[schedule.prediction_type][:-1]):
+        raise UnfitModelError(
+            f"scheduler/scheduler_config.json: expected v_prediction with zero terminal SNR, found "
+            f"{schedule.prediction_type!r}, from which no image follows at the first step; correct the file"
+        )
