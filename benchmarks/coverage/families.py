@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 
 from benchmarks.coverage import (
+    audits,
     changes,
     corrected,
     discrepancy,
@@ -30,6 +31,7 @@ FAMILIES = {
     "tables": tables,
     "quality": quality,
     "unclassified": unclassified,
+    "audits": audits,
 }
 
 
