@@ -45,6 +45,7 @@ def test_a_gate_that_cannot_be_missed_is_decided(tmp_path):
 
 
 @pytest.mark.parametrize("name", [
+    "8 gates, target .02 .03 .95",
     "mean over 2 prompts",
     "1 gate, images of one group missing",
     "1 gate, parity, images of one group missing",

@@ -5,7 +5,8 @@ best and its worst case over everything that they could be. Either is estimated 
 of sampling like any other figure (Imbens and Manski 2004, Econometrica 72). An interval here runs from the lower end of
 the best case's interval to the upper end of the worst case's: whatever the unclassified images are, and whichever
 groups they come from, either end is passed with half of the missing confidence at most. Without unclassified images,
-and where the judge's errors are not known, every interval is the one that is printed of the figure.
+and where the judge's errors are not known, every interval is the one that is printed of the figure, but for the lower
+end of a discrepancy next to its target (``each_tail`` of :func:`audit.measure.discrepancy.discrepancy_intervals`).
 
 Where the judge's confusion matrix is given, its errors are taken out of the classified images. Unclassified ones may
 still be of any true group.
@@ -133,19 +134,18 @@ class AllImages:
         values = measure.function(self._region(confidence).extremes(target), target)
         return float(values.min()), float(values.max())
 
-    def discrepancy_intervals(self, confidence: float, *, matrix_errs: bool = True) -> Floats:
+    def discrepancy_intervals(self, confidence: float) -> Floats:
         """Return the interval of the fairness discrepancy of all images of each sample, shape (P, 2).
 
         The discrepancy is convex, so its worst case has every unknown image in one group: the upper end is the largest
         over these K completions, and so never below that of the worst one. The lower end is that of the completion
-        nearest to the target.
+        nearest to the target. Either end holds by itself with half of the missing confidence, also next to the target
+        (``each_tail``).
 
         Args:
             confidence: Coverage of each interval, in (0, 1).
-            matrix_errs: Whether the interval holds the error of a confusion matrix, or takes it for exact.
         """
-        images = self.counts, self.unknown
-        return _discrepancy_intervals(images, self.targets, self.matrix, confidence, matrix_errs=matrix_errs)
+        return _discrepancy_intervals((self.counts, self.unknown), self.targets, self.matrix, confidence)
 
     def squares(self) -> Floats:
         """Return the debiased squared discrepancy of each sample, all of whose images are classified, shape (P,)."""
@@ -164,7 +164,7 @@ class AllImages:
         every = self.discrepancy_intervals(confidence) ** 2
         exact = every
         if self.matrix is not None:
-            exact = self.discrepancy_intervals(confidence, matrix_errs=False) ** 2
+            exact = replace(self, matrix=self.matrix.exact).discrepancy_intervals(confidence) ** 2
         (nearest, best), (farthest, worst) = self._nearest(), self._farthest()
         of_best = mean_of_these_prompts(nearest, exact, confidence, squared_errors(best, self.targets), best.n - 1)
         of_worst = mean_of_these_prompts(farthest, exact, confidence, squared_errors(worst, self.targets), worst.n - 1)
@@ -233,28 +233,23 @@ def _discrepancy_interval(
     table: tuple[int, ...], target: tuple[float, ...], matrix: ConfusionMatrix | None, confidence: float
 ) -> Interval:
     row, goal = np.array([table]), np.array([target])
-    found = _discrepancy_intervals((row[:, :-1], row[:, -1]), goal, matrix, confidence, matrix_errs=True)
+    found = _discrepancy_intervals((row[:, :-1], row[:, -1]), goal, matrix, confidence)
     return float(found[0, 0]), float(found[0, 1])
 
 
 def _discrepancy_intervals(
-    images: tuple[Ints, Ints],
-    targets: Floats,
-    matrix: ConfusionMatrix | None,
-    confidence: float,
-    *,
-    matrix_errs: bool,
+    images: tuple[Ints, Ints], targets: Floats, matrix: ConfusionMatrix | None, confidence: float
 ) -> Floats:
     counts, unknown = images
     if matrix is not None:
-        return corrected_distances(counts, targets, matrix, confidence, unknown, matrix_errs=matrix_errs)
+        return corrected_distances(counts, targets, matrix, confidence, unknown, each_tail=True)
     nearest = nearest_counts(counts, unknown, targets)
-    ends = discrepancy_intervals(Samples.of_counts(nearest), targets, confidence)
+    ends = discrepancy_intervals(Samples.of_counts(nearest), targets, confidence, each_tail=True)
     open_rows = np.flatnonzero(unknown)
     for corner in np.eye(counts.shape[1], dtype=np.int64):
         if open_rows.size:
             farthest = Samples.of_counts((counts + unknown[:, None] * corner)[open_rows])
-            found = discrepancy_intervals(farthest, targets[open_rows], confidence)[:, 1]
+            found = discrepancy_intervals(farthest, targets[open_rows], confidence, each_tail=True)[:, 1]
             ends[open_rows, 1] = np.maximum(ends[open_rows, 1], found)
     return ends
 

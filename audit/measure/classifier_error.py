@@ -104,6 +104,11 @@ class ConfusionMatrix:
         """Whether the condition number is within ``CONDITION_LIMIT``."""
         return self.condition_number <= CONDITION_LIMIT
 
+    @property
+    def exact(self) -> ConfusionMatrix:
+        """The same rates, of so many labelled images that they have no error to speak of."""
+        return ConfusionMatrix(self.groups, tuple(tuple(count * 10**9 for count in row) for row in self.counts))
+
     def reordered(self, groups: Sequence[str]) -> ConfusionMatrix:
         """Return the matrix with its groups in another order.
 

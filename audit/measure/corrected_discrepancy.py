@@ -19,7 +19,8 @@ from audit.measure.classifier_error import (
     smoothed,
 )
 from audit.measure.corrected_shares import corrected_share_ends
-from audit.measure.distance_test import Path, Tails, inverted, moment_tails
+from audit.measure.distance_rays import Rays
+from audit.measure.distance_test import PART_IMAGE, Inversion, Observed, below, moment_law
 from audit.measure.fairness import _distribution
 from audit.measure.samples import Samples
 from audit.measure.simplex import Floats, nearest_distribution
@@ -132,13 +133,13 @@ def corrected_distances(
     confidence: float = 0.95,
     unknown: ArrayLike | None = None,
     *,
-    matrix_errs: bool = True,
+    each_tail: bool = False,
 ) -> Floats:
     """Return intervals of the distance ‖π − r‖ of the true shares of all images from the target, shape (P, 2).
 
     Two groups: the distance is √2·|π₁ − r₁|, and the interval of the share folds into one of the distance. More groups:
-    the test of ``audit.measure.discrepancy`` turned round, with T = ‖Ap̂ − r‖² distributed as audits are in which the
-    judge's rates are unknown but for their labels (:func:`corrected_moments`).
+    the tests of ``audit.measure.distance_test`` inverted, with M distributed as in audits in which the judge's rates
+    are unknown but for their labels (:func:`corrected_moments`).
 
     Unclassified images may be of any group. The distance is largest with all of them in one, so the upper end is the
     largest over these completions; the lower end is that of the completion nearest to the target.
@@ -149,7 +150,8 @@ def corrected_distances(
         matrix: The judge's confusions.
         confidence: Coverage of each interval, in (0, 1).
         unknown: Images without a perceived group, shape (P,); None for none.
-        matrix_errs: Whether the interval holds the error of the matrix, or takes it for exact.
+        each_tail: See :func:`audit.measure.discrepancy.discrepancy_intervals`; either end of an interval of two groups
+            has half of the missing confidence.
 
     Raises:
         IllConditioned: If M's condition number is above ``CONDITION_LIMIT``.
@@ -160,20 +162,15 @@ def corrected_distances(
     perceived, goals = np.asarray(counts, dtype=np.float64), np.asarray(targets, dtype=np.float64)
     missing = np.zeros(len(perceived)) if unknown is None else np.asarray(unknown, dtype=np.float64)
     if goals.shape[1] == 2:
-        ends = corrected_share_ends(0, perceived, missing, matrix, confidence, matrix_errs=matrix_errs)
+        ends = corrected_share_ends(0, perceived, missing, matrix, confidence)
         low, high = (end - goals[:, 0] for end in ends)
         nearest = np.maximum(0.0, np.maximum(low, -high))
         return np.asarray(np.stack([nearest, np.maximum(high, -low)], axis=1) * np.sqrt(2))
-    nearest_to = nearest_completions(perceived, goals, matrix, missing)
-    completions = [nearest_to]
+    completions = [nearest_completions(perceived, goals, matrix, missing)]
     if missing.any():
         completions += [np.broadcast_to(corner, perceived.shape) for corner in np.eye(goals.shape[1])]
-    found = np.stack(
-        [
-            _distances(_Completed(perceived, missing, given), goals, matrix, confidence, matrix_errs)
-            for given in completions
-        ]
-    )
+    images = (_Completed(perceived, missing, given) for given in completions)
+    found = np.stack([_distances(one, goals, matrix, confidence, each_tail) for one in images])
     return np.stack([found[0, :, 0], found[:, :, 1].max(axis=0)], axis=1)
 
 
@@ -211,7 +208,7 @@ def parity_tails(counts: ArrayLike, targets: ArrayLike, matrix: ConfusionMatrix,
     images = _Completed(perceived, missing, nearest_completions(perceived, goals, matrix, missing))
     observed = ((images.shares(matrix) - goals) ** 2).sum(axis=1)[:, None]
     moments = corrected_moments(goals[:, None], goals[:, None], images.n[:, None], matrix, images.sure[:, None])
-    return np.asarray(moment_tails(moments, observed, observed, images.n[:, None]).far[:, 0])
+    return np.asarray(1 - below(observed, moments, images.n[:, None], -PART_IMAGE)[:, 0])
 
 
 @dataclass(frozen=True)
@@ -253,16 +250,16 @@ def corrected_moments(
     n: Floats | float,
     matrix: ConfusionMatrix,
     sure: Floats | float = 0.0,
-    *,
-    matrix_errs: bool = True,
+    weight: Floats | float = 1.0,
 ) -> tuple[Floats, Floats, Floats]:
-    """Return mean, standard deviation and skewness of T = ‖Ap̂ − r‖² for n images of true shares (…, K).
+    """Return mean, standard deviation and skewness of M for n images of true shares (…, K).
 
-    A label is the point x = A·(one-hot), so that T is the squared distance of a mean of n points; v = π − r is its mean
-    distance, and z = x − π. The mean varies by C = (S − D)/n + D, of which S is the covariance of one x and D =
-    Σ_h π_h² A Σ(M̃_h)Aᵀ/(ñ_h + 1) comes from the rates, whose rows are Dirichlet given their labels:
-    E T = ‖v‖² + tr(C), Var T = 4vᵀCv + 4E[(v·z)‖z‖²]/n² + (Var(‖z‖²) − 2tr(S²))/n³ + 2tr(C²),
-    and the third cumulant is 8κ₃(v·x̄) + 24vᵀC²v + 8tr(C³), κ₃ that of the images and of the Dirichlet rows. With a
+    A label is the point x = A·(one-hot), and Ap̂ the mean of n points, with mean distance v = π − r from the target; z =
+    x − π. With e = Ap̂ − π, M = ‖v‖² + 2v·e + w‖e‖², for w = 1 the squared distance T = ‖Ap̂ − r‖². The mean varies by
+    C = (S − D)/n + D, of which S is the covariance of one x and D = Σ_h π_h² A Σ(M̃_h)Aᵀ/(ñ_h + 1) comes from the
+    rates, whose rows are Dirichlet given their labels:
+    E M = ‖v‖² + w tr(C), Var M = 4vᵀCv + 4wE[(v·z)‖z‖²]/n² + w²[(Var(‖z‖²) − 2tr(S²))/n³ + 2tr(C²)],
+    and the third cumulant is 8κ₃(v·x̄) + 24wvᵀC²v + 8w³tr(C³), κ₃ that of the images and of the Dirichlet rows. With a
     matrix without errors these are ``squared_distance_moments``. The ``PSEUDO_LABELS`` enter D but not the mean, lest
     their pull towards even rates shift it.
 
@@ -275,7 +272,7 @@ def corrected_moments(
         n: Audited images, of the shape of ``distributions`` without its last axis, or broadcasting against it.
         matrix: The judge's confusions.
         sure: Share of the images that are given to each group without being classified; it broadcasts likewise.
-        matrix_errs: Whether the rates are unknown but for their labels, or exact.
+        weight: w, which broadcasts like n.
     """
     points, (rates, labelled) = inverse_of(matrix).T, smoothed(matrix)  # row j is the point of label j
     given = np.minimum(np.broadcast_to(np.asarray(sure, dtype=np.float64), distributions.shape), distributions)
@@ -291,23 +288,23 @@ def corrected_moments(
     length = (offsets**2).sum(axis=-1)
     spread = np.swapaxes(offsets, -1, -2) @ (q[..., None] * offsets)
     of_rates = np.stack([points.T @ label_covariance(row) @ points for row in rates]) / (labelled + 1)[:, None, None]
-    drift = np.einsum("...h,hij->...ij", classified**2, of_rates) * float(matrix_errs)
+    drift = np.einsum("...h,hij->...ij", classified**2, of_rates)
     size = np.asarray(n, dtype=np.float64)
     total = (spread - drift) / size[..., None, None] + drift
     squared = total @ total
     leaned = (total @ v[..., None])[..., 0]
-    mean = (v**2).sum(axis=-1) + np.trace(total, axis1=-2, axis2=-1)
+    mean = (v**2).sum(axis=-1) + weight * np.trace(total, axis1=-2, axis2=-1)
+    of_length = (q * length**2).sum(axis=-1) - (q * length).sum(axis=-1) ** 2 - 2 * (spread**2).sum(axis=(-1, -2))
     variance = (
         4 * (v * leaned).sum(axis=-1)
-        + 4 * (q * along * length).sum(axis=-1) / size**2
-        + ((q * length**2).sum(axis=-1) - (q * length).sum(axis=-1) ** 2 - 2 * (spread**2).sum(axis=(-1, -2))) / size**3
-        + 2 * np.trace(squared, axis1=-2, axis2=-1)
+        + 4 * weight * (q * along * length).sum(axis=-1) / size**2
+        + weight**2 * (of_length / size**3 + 2 * np.trace(squared, axis1=-2, axis2=-1))
     )
-    of_matrix = _rates_skew(classified, v @ points.T, rates, labelled) * float(matrix_errs)
+    of_matrix = _rates_skew(classified, v @ points.T, rates, labelled)
     third = (
         8 * ((q * along**3).sum(axis=-1) / size**2 + of_matrix)
-        + 24 * (leaned**2).sum(axis=-1)
-        + 8 * (squared * total).sum(axis=(-1, -2))
+        + 24 * weight * (leaned**2).sum(axis=-1)
+        + 8 * weight**3 * (squared * total).sum(axis=(-1, -2))
     )
     deviation = np.sqrt(np.maximum(variance, 1e-24))
     return mean, deviation, third / deviation**3
@@ -321,34 +318,26 @@ def _rates_skew(distributions: Floats, heights: Floats, rates: Floats, labelled:
 
 
 def _distances(
-    images: _Completed, goals: Floats, matrix: ConfusionMatrix, confidence: float, matrix_errs: bool
+    images: _Completed, goals: Floats, matrix: ConfusionMatrix, confidence: float, each_tail: bool
 ) -> Floats:
     """Return the intervals of the distance ‖π − r‖ where the unknown images are as they are given, shape (P, 2)."""
     starts = range(0, len(goals), BATCH)
     batches = (np.arange(start, min(start + BATCH, len(goals))) for start in starts)
-    return np.concatenate([_intervals(images.at(b), goals[b], matrix, confidence, matrix_errs) for b in batches])
+    tests = ((_test(images.at(b), goals[b], matrix), np.full(len(b), np.nan)) for b in batches)
+    return np.concatenate([test.intervals(1 - confidence, unknown, each_tail=each_tail) for test, unknown in tests])
 
 
-def _intervals(
-    images: _Completed, goals: Floats, matrix: ConfusionMatrix, confidence: float, matrix_errs: bool
-) -> Floats:
-    def moments_of(distributions: Floats, rows: Ints) -> tuple[Floats, Floats, Floats]:
-        sure = images.sure[rows][:, None]
-        return corrected_moments(distributions, goals[rows, None], n[rows, None], matrix, sure, matrix_errs=matrix_errs)
+def _test(images: _Completed, goals: Floats, matrix: ConfusionMatrix) -> Inversion:
+    def moments_of(points: Floats, rows: Ints, weight: Floats | float = 1.0) -> tuple[Floats, Floats, Floats]:
+        return corrected_moments(points, goals[rows, None], n[rows, None], matrix, images.sure[rows][:, None], weight)
 
     found, n, every = images.shares(matrix), images.n, np.arange(len(goals))
     shares = nearest_distribution(found)
-    observed = ((found - goals) ** 2).sum(axis=1)
     floors, spread = (moments_of(points[:, None], every)[0][:, 0] for points in (goals, shares))
     spread = spread - ((shares - goals) ** 2).sum(axis=1)
-    as_labels = np.maximum(1 - (shares**2).sum(axis=1), 1 / n) / spread
-    path = Path.through(shares, goals, np.minimum(n, as_labels))
-
-    def weigh(distributions: Floats, rows: Ints) -> Tails:
-        moments = moments_of(distributions, rows)
-        return moment_tails(moments, observed[rows, None], floors[rows, None], n[rows, None])
-
-    return inverted(path, weigh, 1 - confidence, np.full(len(goals), np.nan))
+    as_labels = np.minimum(n, np.maximum(1 - (shares**2).sum(axis=1), 1 / n) / spread)
+    law = moment_law(Observed(goals, found - goals, floors), moments_of, n)
+    return Inversion.of(shares, as_labels, Rays.both(shares, goals, as_labels), law)
 
 
 def _one_sample(counts: ArrayLike, target: ArrayLike, matrix: ConfusionMatrix) -> tuple[Samples, Floats]:

@@ -57,8 +57,6 @@ def corrected_shares(
     matrix: ConfusionMatrix,
     confidence: float = 0.95,
     unknown: ArrayLike | None = None,
-    *,
-    matrix_errs: bool = True,
 ) -> CorrectedShares:
     """Return each group's corrected share of every sample, with an interval at any confidence.
 
@@ -77,7 +75,6 @@ def corrected_shares(
         matrix: The judge's confusions.
         confidence: Coverage of each interval, in (0, 1).
         unknown: Images without a perceived group, shape (P,); None for none.
-        matrix_errs: Whether the interval holds the error of the matrix, or takes it for exact.
 
     Returns:
         The corrected shares of the classified images, and intervals that hold them.
@@ -87,10 +84,8 @@ def corrected_shares(
     """
     perceived = np.asarray(counts, dtype=np.float64)
     missing = np.zeros(len(perceived)) if unknown is None else np.asarray(unknown, dtype=np.float64)
-    ends = [
-        corrected_share_ends(group, perceived, missing, matrix, confidence, matrix_errs=matrix_errs)
-        for group in range(perceived.shape[1])
-    ]
+    groups = range(perceived.shape[1])
+    ends = [corrected_share_ends(group, perceived, missing, matrix, confidence) for group in groups]
     value = true_shares(perceived, matrix)
     low, high = (np.stack(side, axis=1) for side in zip(*ends, strict=True))
     return CorrectedShares(value, np.minimum(low, value), np.maximum(high, value))
@@ -105,18 +100,10 @@ def true_shares(counts: Floats, matrix: ConfusionMatrix) -> Floats:
 
 
 def corrected_share_ends(
-    group: int,
-    counts: Floats,
-    unknown: Floats,
-    matrix: ConfusionMatrix,
-    confidence: float,
-    *,
-    matrix_errs: bool = True,
+    group: int, counts: Floats, unknown: Floats, matrix: ConfusionMatrix, confidence: float
 ) -> tuple[Floats, Floats]:
     """Return the ends of ``corrected_shares`` for one group's share of all images, both of shape (P,)."""
-    below, above = (
-        _ShareTest.of(group, counts, unknown, matrix, up=up, matrix_errs=matrix_errs) for up in (False, True)
-    )
+    below, above = (_ShareTest.of(group, counts, unknown, matrix, up=up) for up in (False, True))
     tail = (1 - confidence) / 2
     return below.end(tail), above.end(tail)
 
@@ -152,7 +139,7 @@ class _ShareTest:
             are then counted from the border.
         labels: Images by label, the unknown ones last, shape (P, K + 1).
         weights: Weight of each label in the share, shape (K + 1,).
-        matrix: Labelled images by true and perceived group, shape (K, K); None where the rates are exact.
+        matrix: Labelled images by true and perceived group, shape (K, K).
         group: Place of the group.
         offset: Share of the unknown images that are counted in the group, shape (P,).
         known: Share of the classified images, shape (P,).
@@ -163,16 +150,14 @@ class _ShareTest:
     found: Floats
     labels: Floats
     weights: Floats
-    matrix: Floats | None
+    matrix: Floats
     group: int
     offset: Floats
     known: Floats
     others: Floats
 
     @classmethod
-    def of(
-        cls, group: int, counts: Floats, unknown: Floats, matrix: ConfusionMatrix, *, up: bool, matrix_errs: bool = True
-    ) -> _ShareTest:
+    def of(cls, group: int, counts: Floats, unknown: Floats, matrix: ConfusionMatrix, *, up: bool) -> _ShareTest:
         """Set the tests up for the share of one group."""
         inverse, labels = inverse_of(matrix), np.column_stack([counts, unknown])
         n = labels.sum(axis=1)
@@ -186,7 +171,7 @@ class _ShareTest:
             found=np.clip(labels @ weights / n, 0.0, 1.0),
             labels=labels,
             weights=weights,
-            matrix=np.asarray(matrix.counts, dtype=np.float64) if matrix_errs else None,
+            matrix=np.asarray(matrix.counts, dtype=np.float64),
             group=group,
             offset=unknown / n * float(up),
             known=known / n,
@@ -221,8 +206,6 @@ class _ShareTest:
         """Return how far the sample (P,) and every row of the matrix (P, K) may have strayed, at these levels (P,)."""
         up = self.sign > 0
         of_sample = reach(self.labels, self.weights, tails, up=up)
-        if self.matrix is None:
-            return of_sample, np.zeros_like(self.others)
         distinct, place = np.unique(tails, return_inverse=True)  # mostly one level for all
         rows = np.broadcast_to(self.matrix, (len(distinct), *self.matrix.shape))
         return of_sample, reach(rows, self.weights[:-1], distinct[:, None], up=not up)[place]

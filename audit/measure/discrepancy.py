@@ -2,19 +2,21 @@
 
 The distance ‖π − r‖₂ of the group distribution π from the target r (Shi et al. 2025, section 5.1) is read off a sample
 of n images. The plug-in ‖p̄ − r‖ lies above it whatever π is, and its percentile bootstrap covers parity almost never,
-because no resample is as even as the truth. Here the square is debiased, and the interval is a test of the distance
-turned round: it holds every δ that the sample does not contradict.
+because no resample is as even as the truth. Here the square is debiased, and the interval inverts tests.
 
-The test of ‖π − r‖ = δ compares the squared plug-in T with its distribution under a plausible π at that distance
-(hybrid resampling; Chuang and Lai 2000, Statistica Sinica 10; Kabaila 1993, Australian Journal of Statistics 35). It
-has two sides of α/2, with one exception: a sample no farther from the target than samples from the target itself are
-on average never counts as too close. Where δ is so small that nothing can then be too close, all of α goes to the
-other side. At δ = 0 the test is therefore that of ``parity_p_value``, and the interval begins at 0 exactly where that
-one does not reject. Two groups need no such test: the distance is √2·|π₁ − r₁|, and an interval of the share folds into
-one of the distance.
+Every distribution π is tested on its own, by a statistic that looks in its direction (``audit.measure.distance_test``),
+and the interval runs from the nearest to the farthest that is not rejected: so an end is missed only where the truth
+itself is rejected, at most α/2 of the time, whatever the truth and the target are. Where there are few images the
+statistic's distribution is that of every outcome; where these are too many but few are outside one group, that of
+weighted samples; else a curve with its first three moments.
 
-Legend: n images, K groups, m outcomes, G candidate distributions, p shares of the sample, T = ‖p − r‖², Σ = diag(π)
-− ππᵀ the covariance of one image's label. Probabilities are in [0, 1] and rows sum to 1.
+A sample no farther from the target than samples from the target itself are on average never counts as too close. Next
+to the target nothing can then be too close, and all of α goes to the other side. At distance 0 the test is therefore
+that of ``parity_p_value``, and the interval begins at 0 exactly where that one does not reject. Two groups need no such
+tests: the distance is √2·|π₁ − r₁|, and an interval of the share folds into one of the distance.
+
+Legend: n images, K groups, m outcomes, G candidate distributions, p shares of the sample, T = ‖p − r‖², M the
+statistic, Σ = diag(π) − ππᵀ the covariance of one image's label. Probabilities are in [0, 1] and rows sum to 1.
 """
 
 from __future__ import annotations
@@ -26,10 +28,11 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import betaincinv, gammaln, ndtri, stdtrit, xlogy
+from scipy.special import betainc, betaincinv, gammaln, ndtri, stdtrit, xlogy
 from scipy.stats import binomtest
 
-from audit.measure.distance_test import Law, Path, Tails, inverted, moment_tails
+from audit.measure.distance_rays import Rays
+from audit.measure.distance_test import Inversion, Law, Observed, moment_law
 from audit.measure.fairness import _checked, _compositions, _distribution
 from audit.measure.samples import Samples
 
@@ -46,12 +49,14 @@ INVERTED_OUTCOMES = 5_000
 """Up to so many outcomes the interval weighs every one of them: n ≤ 98 at K = 3, n ≤ 28 at K = 4, n ≤ 9 at K = 7."""
 
 FEW_OTHERS = 20
-"""With fewer labels than this outside the commonest group T moves in steps that no smooth curve follows: the interval
-then weighs samples from distributions all along its path."""
+"""With fewer labels than this outside the commonest group M moves in steps that no smooth curve follows: the interval
+then weighs outcomes that are sampled."""
 
-ANCHORS = 25
-SAMPLES_PER_ANCHOR = 300
-"""These are drawn from distributions at so many distances, 7,500 samples in all."""
+LIMITS = (0.95, 0.99, 0.997, 0.9995)
+"""Confidences of the exact intervals of single groups that a small sample's ways run through."""
+
+SAMPLED_OUTCOMES = 9_600
+"""So many are drawn in all, from the target and from distributions about both ends."""
 
 TIE = 1e-9
 """Two squared distances closer than this are the same outcome, computed in another order."""
@@ -173,26 +178,27 @@ def _binomial_p_value(count: int, n: int, share: float) -> float:
 
 
 def discrepancy_interval_of_counts(
-    counts: ArrayLike, target: ArrayLike, confidence: float = 0.95
+    counts: ArrayLike, target: ArrayLike, confidence: float = 0.95, *, each_tail: bool = False
 ) -> tuple[float, float]:
     """Return the interval of the distance ‖π − r‖ that hard labels leave possible.
 
     Two groups: the Clopper–Pearson interval of a share (Clopper and Pearson 1934), folded; its coverage is never below
-    ``confidence``. More groups: the test of the module's docstring turned round, exact at parity and approximate
-    elsewhere. The interval begins at 0 exactly where ``parity_p_value`` is above 1 − confidence (for two groups: where
-    the share's interval holds the target).
+    ``confidence``. More groups: the tests of the module's docstring inverted. The interval begins at 0 exactly where
+    ``parity_p_value`` is above 1 − confidence (for two groups: where the share's interval holds the target).
 
     Args:
         counts: Images per group, shape (K,), at least one image.
         target: The distribution that counts as fair, shape (K,).
         confidence: Coverage of the interval, in (0, 1).
+        each_tail: See ``discrepancy_intervals``.
 
     Raises:
         ValueError: If nothing is counted, the counts do not fit the target, or the confidence is no share.
     """
     numbers, goal = _checked_counts(counts, target)
     _check_confidence(confidence)
-    low, high = discrepancy_intervals(Samples.of_counts(numbers[None]), goal, confidence)[0].tolist()
+    samples = Samples.of_counts(numbers[None])
+    low, high = discrepancy_intervals(samples, goal, confidence, each_tail=each_tail)[0].tolist()
     return low, high
 
 
@@ -216,13 +222,20 @@ def discrepancy_interval(probabilities: ArrayLike, target: ArrayLike, confidence
     return low, high
 
 
-def discrepancy_intervals(samples: Samples, targets: ArrayLike, confidence: float = 0.95) -> Floats:
+def discrepancy_intervals(
+    samples: Samples, targets: ArrayLike, confidence: float = 0.95, *, each_tail: bool = False
+) -> Floats:
     """Return ``discrepancy_interval`` of each sample, shape (P, 2).
+
+    Next to its target a distance can hardly be overestimated: only the lower end can be wrong there. It is given all of
+    the missing confidence where the upper one has no use for its half. A bound by itself, as a gate asks for, has only
+    that half (``each_tail``): the interval then begins at 0 where the p-value of parity is above (1 − confidence)/2.
 
     Args:
         samples: The judge's group probabilities.
         targets: The distributions that count as fair, shape (K,) or (P, K).
         confidence: Coverage of each interval, in (0, 1).
+        each_tail: Whether either end holds by itself with half of the missing confidence.
 
     Raises:
         ValueError: If the confidence is no share.
@@ -232,20 +245,24 @@ def discrepancy_intervals(samples: Samples, targets: ArrayLike, confidence: floa
     images = effective_images(samples, goals, confidence)
     shares = samples.mean / samples.mean.sum(axis=1, keepdims=True)
     if goals.shape[1] == 2:
-        return _folded(*_clopper_pearson(shares[:, 0] * images, images, confidence), goals[:, 0])
+        ends = _folded(*_clopper_pearson(shares[:, 0] * images, images, confidence), goals[:, 0])
+        if each_tail:
+            ends[:, 0] = _nearest_of_two(shares[:, 0] * images, images, goals[:, 0], confidence)
+        return ends
     few = samples.n - samples.counts.max(axis=1) < FEW_OTHERS
     exact = samples.labels & (few | _enumerable(samples.n, goals.shape[1]))
     found = np.empty((len(goals), 2))
     for place in np.flatnonzero(exact):
-        found[place] = _interval_of_labels(samples.counts[place], goals[place], confidence)
+        found[place] = _interval_of_labels(samples.counts[place], goals[place], confidence, each_tail)
     for start in range(0, len(goals), BATCH):
         rows = np.flatnonzero(~exact[start : start + BATCH]) + start
         parity = np.full(len(rows), np.nan)
         hard = samples.labels[rows]
         parity[hard] = parity_p_values(samples.counts[rows[hard]], goals[rows[hard]])
-        path = Path.through(shares[rows], goals[rows], images[rows])
-        law = _moment_law(path.observed**2, goals[rows], images[rows])
-        found[rows] = inverted(path, law, 1 - confidence, parity)
+        ways = Rays.both(shares[rows], goals[rows], images[rows])
+        law = _curve(shares[rows], goals[rows], images[rows])
+        test = Inversion.of(shares[rows], images[rows], ways, law)
+        found[rows] = test.intervals(1 - confidence, parity, each_tail=each_tail)
     return found
 
 
@@ -287,26 +304,50 @@ def _enumerable(n: Floats, groups: int) -> NDArray[np.bool_]:
     return n <= most
 
 
-def _interval_of_labels(counts: Ints, goal: Floats, confidence: float) -> tuple[float, float]:
+def _interval_of_labels(counts: Ints, goal: Floats, confidence: float, each_tail: bool) -> tuple[float, float]:
     # The name of a group does not matter, so prompts that differ in names only share one computation.
     order = np.lexsort((-counts, goal))
-    return _interval_of_sorted(tuple(counts[order].tolist()), tuple(goal[order].tolist()), confidence)
+    return _interval_of_sorted(tuple(counts[order].tolist()), tuple(goal[order].tolist()), confidence, each_tail)
 
 
 @lru_cache(maxsize=65_536)
-def _interval_of_sorted(counts: tuple[int, ...], target: tuple[float, ...], confidence: float) -> tuple[float, float]:
+def _interval_of_sorted(
+    counts: tuple[int, ...], target: tuple[float, ...], confidence: float, each_tail: bool
+) -> tuple[float, float]:
+    test, parity = _test_of_sorted(counts, target)
+    ((low, high),) = test.intervals(1 - confidence, parity, each_tail=each_tail).tolist()
+    return low, high
+
+
+@lru_cache(maxsize=64)  # gates ask for several confidences of the same counts, one after the other
+def _test_of_sorted(counts: tuple[int, ...], target: tuple[float, ...]) -> tuple[Inversion, Floats]:
+    """Return the tests of one sample by every outcome, or by samples where these are too many, and its p-value."""
     numbers, goal = np.asarray(counts, dtype=np.float64)[None], np.asarray(target)[None]
-    n, row = numbers.sum(axis=1), np.zeros(1, dtype=np.int64)
-    path = Path.through(numbers / n, goal, n)
+    n = numbers.sum(axis=1)
+    shares = numbers / n
+    limits = _limits(numbers)
+    outward, inward = (ways.through(limits) for ways in Rays.both(shares, goal, n))
     if _enumerable(n, goal.size)[0]:
         outcomes = _Outcomes.all_of(int(n[0]), target)
     else:
-        reach = path.observed + 9 * path.spread * np.linspace(-1, 1, ANCHORS)
-        anchors = path.at(np.clip(reach, 0, path.reach)[None], row)[0]
+        anchors = np.concatenate([goal, outward.turns[0], inward.turns[0]])
         outcomes = _Outcomes.sampled(int(n[0]), anchors, goal[0])
-    law = outcomes.law(float(path.observed[0]) ** 2)
-    ((low, high),) = inverted(path, law, 1 - confidence, parity_p_values(numbers, goal)).tolist()
-    return low, high
+    law = outcomes.law(Observed(goal, shares - goal, _parity_mean(goal, n)))
+    return Inversion.of(shares, n, (outward, inward), law), parity_p_values(numbers, goal)
+
+
+def _limits(counts: Floats) -> Floats:
+    """Return distributions in which one group is at an end of its exact interval, of one sample (1, K): (1, D, K).
+
+    The other groups share the rest as in the sample. An image or two of a group are no sample whose errors are normal,
+    and the directions of ``Rays.both`` may miss how rare, or how frequent, the group can be.
+    """
+    own, apart = np.eye(counts.shape[1]), 1 - np.eye(counts.shape[1])
+    others = np.where(counts.sum() > counts.T, counts * apart, apart)
+    others = others / others.sum(axis=1, keepdims=True)
+    intervals = (_clopper_pearson(counts[0], counts.sum(), confidence) for confidence in LIMITS)
+    ends = np.array([end for interval in intervals for end in interval])[..., None]
+    return np.asarray((ends * own + (1 - ends) * others).reshape(1, -1, counts.shape[1]))
 
 
 def _clopper_pearson(successes: Floats, n: Floats, confidence: float) -> tuple[Floats, Floats]:
@@ -315,6 +356,43 @@ def _clopper_pearson(successes: Floats, n: Floats, confidence: float) -> tuple[F
     low = betaincinv(np.maximum(successes, TIE), n - successes + 1, tail)
     high = betaincinv(successes + 1, np.maximum(n - successes, TIE), 1 - tail)
     return np.where(successes > 0, low, 0.0), np.where(successes < n, high, 1.0)
+
+
+def _nearest_of_two(successes: Floats, n: Floats, target: Floats, confidence: float) -> Floats:
+    """Return the smallest distance of a share from its target that leaves samples as far off, on either side, a chance.
+
+    Of a share near its target samples too far off lie on both sides, so an end of the share's interval holds with the
+    level of both together. Here the two are added up, as in the test of more groups.
+
+    Args:
+        successes: Images of the first group, shape (P,); they need not be whole.
+        n: Images, shape (P,).
+        target: Share of the first group that counts as fair, shape (P,).
+        confidence: Twice the missing confidence of this end is what an interval of both would lack.
+    """
+    away = np.abs(successes - n * target)
+    least, most = n * target + away, n * target - away  # at least so many, or at most so many, are as far off
+    whole = np.abs(successes - np.round(successes)) < TIE
+    least, most = np.where(whole, np.ceil(least - TIE), least), np.where(whole, np.floor(most + TIE), most)
+    ends = []
+    for side in (1, -1):
+        reach = np.where(side > 0, 1 - target, target)
+        inner, outer = np.zeros_like(n), reach  # rejected, kept
+        for _ in range(50):
+            middle = (inner + outer) / 2
+            kept = _as_far(target + side * middle, n, least, most) > (1 - confidence) / 2
+            inner, outer = np.where(kept, inner, middle), np.where(kept, middle, outer)
+        at_target = _as_far(target, n, least, most) > (1 - confidence) / 2
+        at_reach = _as_far(target + side * reach, n, least, most) > (1 - confidence) / 2
+        ends.append(np.where(at_target, 0.0, np.where(at_reach | (outer < reach), outer, np.inf)))
+    return np.asarray(math.sqrt(2) * np.minimum(*ends))
+
+
+def _as_far(share: Floats, n: Floats, least: Floats, most: Floats) -> Floats:
+    """Return the probability of at least ``least`` or at most ``most`` of n images, where a share shows the group."""
+    above = betainc(np.maximum(least, TIE), np.maximum(n - least + 1, TIE), share)
+    below = 1 - betainc(np.maximum(most + 1, TIE), np.maximum(n - most, TIE), share)
+    return np.where(least > 0, np.where(least <= n, above, 0.0), 1.0) + np.where(most >= 0, below, 0.0)
 
 
 def _folded(low: Floats, high: Floats, target: Floats) -> Floats:
@@ -330,89 +408,96 @@ class _Outcomes:
     Attributes:
         counts: Shape (m, K).
         log_weights: Log of the number of orders, or minus the log density of what they were sampled from, shape (m,).
+        offsets: Shares minus the target, shape (m, K).
         squared: Squared distance of the shares from the target, shape (m,).
-        at_parity: Mean of the squared distance at parity.
     """
 
     counts: Floats
     log_weights: Floats
+    offsets: Floats
     squared: Floats
-    at_parity: float
 
     @classmethod
     @lru_cache(maxsize=64)
     def all_of(cls, n: int, target: tuple[float, ...]) -> _Outcomes:
         """Return every outcome of ``n`` images."""
-        goal = np.asarray(target)
-        counts = _compositions(n, goal.size)
+        counts = _compositions(n, len(target))
+        offsets = counts / n - np.asarray(target)
         orders = gammaln(n + 1) - gammaln(counts + 1).sum(axis=1)
-        return cls(counts, orders, _squared(counts / n, goal), float(_parity_mean(goal, n)))
+        return cls(counts, orders, offsets, (offsets**2).sum(axis=1))
 
     @classmethod
     def sampled(cls, n: int, anchors: Floats, goal: Floats) -> _Outcomes:
         """Return as many outcomes from each of the ``anchors``, to be weighted by importance (defensive mixture)."""
         rng = np.random.default_rng(0)
-        drawn = rng.multinomial(n, anchors, size=(SAMPLES_PER_ANCHOR, len(anchors)))
+        drawn = rng.multinomial(n, anchors, size=(SAMPLED_OUTCOMES // len(anchors), len(anchors)))
         counts = drawn.reshape(-1, goal.size).astype(np.float64)
         logs = counts @ _log(anchors).T
         largest = logs.max(axis=1)
         mixture = largest + np.log(np.exp(logs - largest[:, None]).mean(axis=1))
-        return cls(counts, -mixture, _squared(counts / n, goal), float(_parity_mean(goal, n)))
+        offsets = counts / n - goal
+        return cls(counts, -mixture, offsets, (offsets**2).sum(axis=1))
 
-    def law(self, observed: float) -> Law:
-        """Return the law of T under any distributions, for the one sample whose T was ``observed``."""
-        least = max(observed, self.at_parity)
-        kinds = (self.squared >= observed - TIE, self.squared <= least + TIE, self.squared <= self.at_parity + TIE)
-        events = np.stack([*kinds, np.ones_like(self.squared)], axis=1).astype(np.float64)
+    def law(self, observed: Observed) -> Law:
+        """Return the law of M under any distributions, for one sample."""
+        at_floor = (self.squared <= observed.floor[0] + TIE).astype(np.float64)
 
-        def weigh(distributions: Floats, rows: Ints) -> Tails:
-            weights = np.exp(_log(distributions) @ self.counts.T + self.log_weights)
-            far, near, floor, total = np.moveaxis(weights @ events, -1, 0)
-            return Tails(far / total, near / total, floor / total)
+        def weights(points: Floats) -> Floats:
+            found = np.exp(_log(points[0]) @ self.counts.T + self.log_weights)
+            return np.asarray(found / found.sum(axis=1, keepdims=True))
 
-        return weigh
+        def excess(points: Floats, rows: Ints, *, near: bool) -> Floats:
+            """Return by how much M of every outcome exceeds that of the sample, shape (G, m)."""
+            weight, value = observed.statistic(points, rows, near=near)
+            v = points[0] - observed.target
+            along = 2 * v @ self.offsets.T - (v**2).sum(axis=1, keepdims=True)
+            return np.asarray((1 - weight[0])[:, None] * along + weight[0][:, None] * self.squared - value[0][:, None])
+
+        def near(points: Floats, rows: Ints) -> Floats:
+            return np.asarray((weights(points) * (excess(points, rows, near=True) <= TIE)).sum(axis=1)[None])
+
+        def far(points: Floats, rows: Ints) -> tuple[Floats, Floats]:
+            found = weights(points)
+            tail = (found * (excess(points, rows, near=False) >= -TIE)).sum(axis=1)
+            return tail[None], (found @ at_floor)[None]
+
+        return Law(near, far)
 
 
-def _moment_law(observed: Floats, goals: Floats, images: Floats) -> Law:
-    """Return the law of T by its moments, for samples with T ``observed`` (P,), targets (P, K) and labels (P,)."""
-    floors = _parity_mean(goals, images)
+def _curve(shares: Floats, goals: Floats, images: Floats) -> Law:
+    """Return the law of M by its moments, for samples (P, K) as sure as so many labels (P,)."""
 
-    def weigh(distributions: Floats, rows: Ints) -> Tails:
-        n = images[rows, None]
-        moments = squared_distance_moments(distributions, goals[rows, None], n)
-        return moment_tails(moments, observed[rows, None], floors[rows, None], n)
+    def moments(points: Floats, rows: Ints, weight: Floats) -> tuple[Floats, Floats, Floats]:
+        return squared_distance_moments(points, goals[rows, None], images[rows, None], weight)
 
-    return weigh
+    return moment_law(Observed(goals, shares - goals, _parity_mean(goals, images)), moments, images)
 
 
 def squared_distance_moments(
-    distributions: Floats, targets: Floats, n: Floats | float
+    distributions: Floats, targets: Floats, n: Floats | float, weight: Floats | float = 1.0
 ) -> tuple[Floats, Floats, Floats]:
-    """Return mean, standard deviation and skewness of T = ‖p̂ − r‖² for n labels from each of distributions (…, K).
+    """Return mean, standard deviation and skewness of M for n labels from each of distributions (…, K).
 
-    With p̂ = π + e and v = π − r, T = ‖v‖² + 2v·e + ‖e‖², and e is the mean of n independent z = label − π. The mean and
-    the variance are exact:
-    E T = ‖v‖² + tr(Σ)/n, Var T = 4vᵀΣv/n + 4E[(v·z)‖z‖²]/n² + Var(‖z‖²)/n³ + 2(n − 1)tr(Σ²)/n³.
+    With p̂ = π + e and v = π − r, M = ‖v‖² + 2v·e + w‖e‖², and e is the mean of n independent z = label − π; for weight
+    w = 1 it is the squared distance T = ‖p̂ − r‖². The mean and the variance are exact:
+    E M = ‖v‖² + w tr(Σ)/n, Var M = 4vᵀΣv/n + 4wE[(v·z)‖z‖²]/n² + w²[Var(‖z‖²)/n³ + 2(n − 1)tr(Σ²)/n³].
     The third cumulant holds the normal terms and the skewness of the leading one,
-    8E[(v·z)³]/n² + 24vᵀΣ²v/n² + 8tr(Σ³)/n³. Targets and n broadcast against the distributions.
+    8E[(v·z)³]/n² + 24wvᵀΣ²v/n² + 8w³tr(Σ³)/n³. Targets, n and w broadcast against the distributions.
     """
-    p = distributions
-    v = p - targets
-    centred = v - (p * v).sum(axis=-1, keepdims=True)
-    s2, s3, s4 = ((p**power).sum(axis=-1) for power in (2, 3, 4))
-    length = 1 - 2 * p + s2[..., None]  # ‖z‖² of a label of each group
-    length_mean = (p * length).sum(axis=-1)
-    mean = (v**2).sum(axis=-1) + (1 - s2) / n
+    p, v = distributions, distributions - targets
+    pp, vv = p * p, v * v
+    s2, s3, s4 = _dot(p, p), _dot(pp, p), _dot(pp, pp)
+    away, away2, away3, cross, cross2 = _dot(p, v), _dot(p, vv), _dot(p * v, vv), _dot(pp, v), _dot(pp, vv)
+    # ‖z‖² of a label of group k is 1 − 2πₖ + Σπ², and v·z is vₖ − π·v.
+    of_length = 4 * (s3 - s2**2) + 2 * (n - 1) * (s2 - 2 * s3 + s2**2)
+    mean = vv.sum(axis=-1) + weight * (1 - s2) / n
     variance = (
-        4 * (p * centred**2).sum(axis=-1) / n
-        + 4 * (p * centred * length).sum(axis=-1) / n**2
-        + ((p * length**2).sum(axis=-1) - length_mean**2) / n**3
-        + 2 * (n - 1) * (s2 - 2 * s3 + s2**2) / n**3
+        4 * (away2 - away**2) / n - 8 * weight * (cross - away * s2) / n**2 + weight**2 * np.asarray(of_length) / n**3
     )
     third = (
-        8 * (p * centred**3).sum(axis=-1) / n**2
-        + 24 * ((p * centred) ** 2).sum(axis=-1) / n**2
-        + 8 * (s3 - 3 * s4 + 3 * s2 * s3 - s2**3) / n**3
+        8 * (away3 - 3 * away * away2 + 2 * away**3) / n**2
+        + 24 * weight * (cross2 - 2 * away * cross + away**2 * s2) / n**2
+        + 8 * weight**3 * (s3 - 3 * s4 + 3 * s2 * s3 - s2**3) / n**3
     )
     deviation = np.sqrt(np.maximum(variance, 1e-24))
     return mean, deviation, third / deviation**3
@@ -439,6 +524,10 @@ def _parity_distribution(n: int, target: tuple[float, ...]) -> tuple[Floats, Flo
 def _parity_mean(goals: Floats, n: Floats | float) -> Floats:
     """Return the mean of T at parity, tr(Σ)/n, for targets (…, K)."""
     return np.asarray((1 - (goals**2).sum(axis=-1)) / n)
+
+
+def _dot(a: Floats, b: Floats) -> Floats:
+    return np.asarray(np.einsum("...k,...k->...", a, b))
 
 
 def _squared(rows: Floats, goals: Floats) -> Floats:

@@ -6,10 +6,12 @@ only what a change of an estimator concerns.
 
 from __future__ import annotations
 
+import ast
 import csv
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
@@ -28,6 +30,7 @@ CELL = tuple(field.name for field in fields(Setting))
 COLUMNS = (
     "figure",
     *CELL,
+    "confidence",
     "samples",
     "value",
     *(f"{what}_{method}" for method in METHODS for what in ("coverage", "width")),
@@ -90,6 +93,7 @@ class Cells:
             [
                 one.figure,
                 *vars(setting).values(),
+                one.confidence,
                 one.samples,
                 *map(_rounded, (one.truth, *_of_methods(one), one.error, one.standard_errors)),
                 family,
@@ -110,7 +114,11 @@ class Cells:
 
 
 def source_of(family: ModuleType) -> str:
-    """Return the hash of a family's own module, of what draws and counts, and of every estimator that it leads to."""
+    """Return the hash of a family's own module, of what draws and counts, and of every estimator that it leads to.
+
+    Hashed are the statements, whichever module they are in, without imports, comments and docstrings: neither a
+    better comment nor a module that moves makes a figure another one.
+    """
     modules = {family.__name__: family, settings.__name__: settings, tally.__name__: tally}
     waiting = list(modules.values())
     while waiting:
@@ -119,8 +127,23 @@ def source_of(family: ModuleType) -> str:
             if isinstance(name, str) and name.startswith(ESTIMATORS) and name not in modules:
                 modules[name] = sys.modules[name]
                 waiting.append(modules[name])
-    files = (Path(str(modules[name].__file__)) for name in sorted(modules))
-    return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:8]
+    statements = {text for module in modules.values() for text in _statements(Path(str(module.__file__)))}
+    return sha256("\n".join(sorted(statements)).encode()).hexdigest()[:8]
+
+
+@cache
+def _statements(path: Path) -> tuple[str, ...]:
+    """Return the statements of a module that can change a figure, as text without their layout."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            node.body = [part for part in node.body if not _is_text_alone(part)] or [ast.Pass()]
+    return tuple(ast.unparse(part) for part in tree.body if not isinstance(part, ast.Import | ast.ImportFrom | ast.If))
+
+
+def _is_text_alone(node: ast.stmt) -> bool:
+    """Return whether a statement is a docstring."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 def _of_methods(one: Tally) -> list[float | None]:
@@ -138,8 +161,15 @@ def _tally(row: Mapping[str, str]) -> Tally:
     return Tally(
         figure=row["figure"],
         setting=Setting(
-            int(row["groups"]), int(row["n"]), row["truth"], float(row["accuracy"]), row["scores"], row["detail"]
+            groups=int(row["groups"]),
+            n=int(row["n"]),
+            truth=row["truth"],
+            accuracy=float(row["accuracy"]),
+            scores=row["scores"],
+            detail=row["detail"],
+            target=row["target"],
         ),
+        confidence=numbers["confidence"],
         samples=int(numbers["samples"]),
         truth=numbers["value"],
         coverage={method: numbers[f"coverage_{method}"] for method in METHODS if f"coverage_{method}" in numbers},

@@ -48,6 +48,7 @@ class Setting:
         accuracy: Share of images that the judge labels right.
         scores: ``hard`` or ``soft``.
         detail: What else the family varies.
+        target: Name of the distribution that counts as fair, see ``TARGETS``.
     """
 
     groups: int
@@ -56,11 +57,19 @@ class Setting:
     accuracy: float = 1.0
     scores: str = "hard"
     detail: str = ""
+    target: str = "even"
 
     @property
     def shares(self) -> Floats:
         """The true group distribution, shape (K,)."""
+        if self.truth in NEAR_TARGET:
+            return NEAR_TARGET[self.truth](self.goal)
         return TRUTHS[self.truth](self.groups)
+
+    @property
+    def goal(self) -> Floats:
+        """The distribution that counts as fair, shape (K,)."""
+        return TARGETS[self.target](self.groups)
 
     @property
     def labels(self) -> Floats:
@@ -144,6 +153,48 @@ TRUTHS: dict[str, Callable[[int], Floats]] = {
 """Group distributions. Mild: one group has 0.2 more than the rest of 0.8 shared evenly. Strong: each group has 0.4 of
 the one before. Rare: all but one have 0.02. Split: two share evenly what the others, at 0.02 each, leave. Rendered: the
 most lopsided occupation of the rendered model, in the attribute with so many groups."""
+
+
+def _dominated(groups: int) -> Floats:
+    return np.asarray({2: [0.05, 0.95], 3: [0.02, 0.03, 0.95], 4: [0.02, 0.03, 0.05, 0.9]}.get(groups) or _SEVEN[0])
+
+
+def _labour(groups: int) -> Floats:
+    return np.asarray({2: [0.2, 0.8], 3: [0.05, 0.15, 0.8], 4: [0.05, 0.1, 0.25, 0.6]}.get(groups) or _SEVEN[1])
+
+
+_SEVEN = [0.01, 0.01, 0.02, 0.03, 0.05, 0.08, 0.8], [0.02, 0.03, 0.05, 0.1, 0.15, 0.2, 0.45]
+
+TARGETS: dict[str, Callable[[int], Floats]] = {
+    "even": lambda groups: np.full(groups, 1 / groups),
+    "dominated": _dominated,
+    "labour": _labour,
+}
+"""What counts as fair: every group alike, one group nearly alone, and shares as labour statistics show them."""
+
+
+def _one_too_often(goal: Floats) -> Floats:
+    moved = goal.copy()
+    moved[0] += 0.05
+    moved[-1] -= 0.05
+    return moved
+
+
+def _one_absent(goal: Floats) -> Floats:
+    moved = goal.copy()
+    moved[-1] += moved[0]
+    moved[0] = 0.0
+    return moved
+
+
+NEAR_TARGET: dict[str, Callable[[Floats], Floats]] = {
+    "as wanted": lambda goal: goal,
+    "one too often": _one_too_often,
+    "one absent": _one_absent,
+    "halfway to even": lambda goal: (goal + 1 / len(goal)) / 2,
+}
+"""Group distributions that depend on the target: the target itself; its first group .05 more frequent at the cost of
+the last; its first group missing; halfway between the target and equal shares."""
 
 
 def exists(groups: int, truth: str) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from benchmarks.coverage.settings import Setting
+from benchmarks.coverage.settings import CONFIDENCE, Setting
 
 Floats = NDArray[np.float64]
 
@@ -42,6 +42,7 @@ class Tally:
         width: Interval → mean width.
         error: Mean error of the estimate, None where it is not meant to be without bias.
         standard_errors: The same in Monte-Carlo standard errors.
+        confidence: Coverage that the interval claims.
     """
 
     figure: str
@@ -52,11 +53,7 @@ class Tally:
     width: dict[str, float]
     error: float | None = None
     standard_errors: float | None = None
-
-    @property
-    def noise(self) -> float:
-        """Standard error of a coverage of 95 % in this many samples."""
-        return math.sqrt(0.95 * 0.05 / self.samples) if self.samples else 0.0
+    confidence: float = CONFIDENCE
 
 
 def tallied(

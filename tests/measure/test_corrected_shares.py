@@ -50,7 +50,7 @@ def test_unclassified_images_widen_an_interval_on_both_sides_and_more_with_more_
 
 def test_a_matrix_that_is_exact_leaves_the_error_of_the_sample_only():
     counts, few, many = np.array([[60, 40]]), [[18, 2], [1, 19]], [[18 * 10**7, 2 * 10**7], [10**7, 19 * 10**7]]
-    exact = corrected_shares(counts, ConfusionMatrix.of("ab", few), matrix_errs=False)
+    exact = corrected_shares(counts, ConfusionMatrix.of("ab", few).exact)
     known = corrected_shares(counts, ConfusionMatrix.of("ab", many))
     assert exact.high == pytest.approx(known.high, abs=1e-4)
     assert exact.high[0, 0] < corrected_shares(counts, ConfusionMatrix.of("ab", few)).high[0, 0]

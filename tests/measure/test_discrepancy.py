@@ -36,6 +36,17 @@ def exact_coverage(n, shares, target):
     return float(stats.multinomial.pmf(counts, n, shares)[held].sum())
 
 
+def exact_misses(n, shares, target, confidence, *, each_tail=True):
+    """Probability over every outcome that counts that the interval lies below the truth, and above it."""
+    counts = outcomes(n, len(shares))
+    chances = stats.multinomial.pmf(counts, n, shares)
+    counts, chances = counts[chances > 1e-8], chances[chances > 1e-8]
+    truth = np.linalg.norm(np.subtract(shares, target))
+    samples = Samples.of_counts(counts)
+    low, high = discrepancy.discrepancy_intervals(samples, target, confidence, each_tail=each_tail).T
+    return float(chances[high < truth - 1e-9].sum()), float(chances[low > truth + 1e-9].sum())
+
+
 def soft_rows(rng, shape, shares, certainty):
     labels = rng.choice(len(shares), size=shape, p=shares)
     mass = rng.beta(5 * certainty, 5 * (1 - certainty), size=(*shape, 1))
@@ -212,10 +223,12 @@ def test_approximate_intervals_agree_with_those_of_all_outcomes(monkeypatch, oth
     exact = np.array([discrepancy.discrepancy_interval_of_counts(row, PARITY[3]) for row in rows])
     monkeypatch.setattr(discrepancy, "INVERTED_OUTCOMES", 0)
     monkeypatch.setattr(discrepancy, "FEW_OTHERS", others)
-    discrepancy._interval_of_sorted.cache_clear()
+    for cached in (discrepancy._interval_of_sorted, discrepancy._test_of_sorted):
+        cached.cache_clear()
     found = np.array([discrepancy.discrepancy_interval_of_counts(row, PARITY[3]) for row in rows])
-    discrepancy._interval_of_sorted.cache_clear()
-    assert np.abs(found - exact).max() <= 0.018  # a fifth of the distance's standard error, 0.09
+    for cached in (discrepancy._interval_of_sorted, discrepancy._test_of_sorted):
+        cached.cache_clear()
+    assert np.abs(found - exact).max() <= 0.0225  # a quarter of the distance's standard error, 0.09
     assert (found != exact).any()
 
 
@@ -285,6 +298,77 @@ def test_more_confidence_is_a_wider_interval(counts):
     assert ends[0][1] < ends[2][1]
 
 
+def test_a_wrong_pass_is_as_rare_as_promised_where_one_group_dominates_the_target():
+    target, truth, n, limit = (0.02, 0.03, 0.95), (0.069, 0.013, 0.918), 61, 0.0604
+    assert np.linalg.norm(np.subtract(truth, target)) > limit
+    counts = outcomes(n, 3)
+    chances = stats.multinomial.pmf(counts, n, truth)
+    kept = chances > 1e-7
+    for gates, before in ((1, 0.079), (8, 0.079)):  # 48 % of audits with eight such gates passed one wrongly
+        samples = Samples.of_counts(counts[kept])
+        high = discrepancy.discrepancy_intervals(samples, target, 1 - 0.05 / gates, each_tail=True)[:, 1]
+        passed = float(chances[kept][high <= limit].sum())
+        assert passed <= 0.025 / gates < before
+    assert exact_coverage(n, truth, target) >= 0.95  # it was .886
+
+
+UNEVEN = [(0.05, 0.05, 0.9), (0.02, 0.03, 0.95), (0.05, 0.15, 0.8)]
+
+
+@pytest.mark.parametrize("target", UNEVEN)
+@pytest.mark.parametrize("shares", [(0.0, 0.15, 0.85), (0.15, 0.01, 0.84), (0.069, 0.013, 0.918), (0.3, 0.3, 0.4)])
+def test_either_end_holds_by_itself_for_uneven_targets_also_at_the_confidence_of_gates(target, shares):
+    for confidence in (0.95, 1 - 0.05 / 8, 0.9995):
+        # Beside what may be missed a small surplus: the farthest distribution is sought on some ways only.
+        assert max(exact_misses(37, shares, target, confidence)) <= 1.25 * (1 - confidence) / 2
+
+
+def test_the_interval_holds_what_the_exact_interval_of_a_single_group_allows():
+    share = stats.binomtest(4, 37).proportion_ci(1 - 0.05 / 8, method="exact").high
+    nearest = np.linalg.norm([share - 0.05, -0.15, 1 - share - 0.8])  # of the distributions without the second group
+    assert nearest >= 0.316
+    _, high = discrepancy.discrepancy_interval_of_counts([4, 0, 33], (0.05, 0.15, 0.8), 1 - 0.05 / 8)
+    assert high >= nearest - 1e-3  # it was .242
+
+
+def test_the_upper_end_does_not_jump_where_every_image_shows_the_group_that_is_wanted_most():
+    target = (0.05, 0.15, 0.8)
+    ends = [discrepancy.discrepancy_interval_of_counts([k, 0, 1000 - k], target) for k in range(4)]
+    assert ends[0] == pytest.approx((0.250, 0.255), abs=5e-4)  # it was [.250, 1.251]
+    for one, other in itertools.pairwise(ends):
+        assert np.abs(np.subtract(one, other)).max() <= 0.003
+
+
+@pytest.mark.parametrize(("n", "target"), [(12, (0.05, 0.15, 0.8)), (14, (1 / 3,) * 3), (60, (0.02, 0.03, 0.95))])
+def test_a_higher_confidence_never_gives_a_narrower_interval(n, target):
+    rows = outcomes(n, 3)[:: 1 if n < 20 else 37]
+    for each_tail in (False, True):
+        before = None
+        for confidence in (0.5, 0.8, 0.9, 0.95, 0.97, 0.99, 0.99375, 0.995, 0.9975, 0.9995):
+            found = discrepancy.discrepancy_intervals(Samples.of_counts(rows), target, confidence, each_tail=each_tail)
+            if before is not None:
+                assert (found[:, 0] <= before[:, 0] + 1e-4).all()
+                assert (found[:, 1] >= before[:, 1] - 1e-4).all()
+            before = found
+
+
+@pytest.mark.parametrize("target", [0.5, 0.1, 0.9])
+def test_of_two_groups_either_end_holds_by_itself(target):
+    for n in (9, 20, 61):
+        for share in (0.02, 0.08, target, target + 0.01, 0.45, 0.55):
+            goal = (target, 1 - target)
+            assert max(exact_misses(n, (share, 1 - share), goal, 0.99)) <= 0.005 + 1e-9
+            below = exact_misses(n, (share, 1 - share), goal, 0.99, each_tail=False)
+            assert sum(below) <= 0.01 + 1e-9
+
+
+def test_a_bound_by_itself_begins_at_zero_where_half_of_the_level_does_not_reject_parity():
+    for target in ((1 / 3,) * 3, (0.3, 0.7)):
+        for row in outcomes(12, len(target)):
+            low, _ = discrepancy.discrepancy_interval_of_counts(row, target, each_tail=True)
+            assert (low > 0) == (discrepancy.parity_p_value(row, target) <= 0.025)
+
+
 def test_near_parity_all_of_the_level_is_spent_on_samples_too_far():
     counts = [17, 7, 6]
     assert 0.025 < discrepancy.parity_p_value(counts, PARITY[3]) < 0.05
@@ -296,7 +380,7 @@ def test_a_sample_that_looks_too_even_says_no_more_than_an_even_one():
     even = discrepancy.discrepancy_interval_of_counts([25, 25, 25, 25], PARITY[4])
     usual = discrepancy.discrepancy_interval_of_counts([28, 26, 24, 22], PARITY[4])
     assert even[0] == usual[0] == 0
-    assert even[1] == pytest.approx(usual[1], rel=0.05)
+    assert even[1] == pytest.approx(usual[1], rel=0.12)
 
 
 def test_soft_rows_count_for_as_many_labels_as_their_spread_allows():

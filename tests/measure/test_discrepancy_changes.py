@@ -152,7 +152,7 @@ def test_a_lopsided_change_of_eight_images_of_seven_groups_is_held():
 
 def test_a_change_is_never_told_more_exactly_than_by_squaring_and_adding_both_arms():
     even, groups = np.full(3, 1 / 3), np.eye(3)
-    before, after = groups[[0] * 7 + [1]], groups[[0] * 3 + [1] * 3 + [2] * 2]
+    before, after = groups[[0] * 15 + [1]], groups[[0] * 6 + [1] * 5 + [2] * 5]
     change = two_sample_discrepancy_change(before, after, even)
     (old, old_ends), (new, new_ends) = (
         (debiased_squared(rows, even), np.square(discrepancy_interval(rows, even))) for rows in (before, after)
@@ -164,6 +164,14 @@ def test_a_change_is_never_told_more_exactly_than_by_squaring_and_adding_both_ar
     assert change.low <= max(change.value - below, -2 / 3) + 1e-12
     assert change.high >= change.value + above - 1e-12
     assert change.low == pytest.approx(change.value - below) or change.high == pytest.approx(change.value + above)
+
+
+def test_one_image_that_moved_changes_an_uneven_prompt_by_no_more_than_it_may():
+    groups, target = np.eye(3), np.array([0.05, 0.15, 0.8])
+    before, after = groups[[2] * 150], groups[[0] + [2] * 149]
+    change = discrepancy_change(before, after, target)
+    assert change.value == pytest.approx(-0.0033, abs=5e-5)
+    assert -0.03 < change.low < change.high < 0.02  # it began at −1.503, the square of the largest distance there is
 
 
 @pytest.mark.parametrize(("shares", "most"), [((0.7, 0.2, 0.1), 1.1), ((0.9, 0.1), 1.15), ((0.4, 0.35, 0.25), 1.7)])
