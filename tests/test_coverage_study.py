@@ -20,8 +20,9 @@ from benchmarks.coverage.verdict import Bias, by_figure, is_clearly_short, is_sh
 CELL = Setting(2, 50, "parity")
 
 
-def tally(coverage, samples=2000, n=50, errors=None):
-    return Tally("figure", Setting(2, n, "parity"), samples, 0.5, {OURS: coverage}, {OURS: 0.1}, None, errors)
+def tally(coverage, samples=2000, n=50, errors=None, confidence=0.95):
+    setting = Setting(2, n, "parity")
+    return Tally("figure", setting, samples, 0.5, {OURS: coverage}, {OURS: 0.1}, None, errors, confidence)
 
 
 def test_an_interval_is_counted_where_it_holds_what_is_due_in_its_own_sample():
@@ -43,6 +44,12 @@ def test_short_is_below_the_line_and_clearly_so_beyond_chance():
     assert is_clearly_short(tally(0.929, samples=0))  # every outcome was counted: there is no chance
 
 
+def test_of_a_gate_s_confidence_a_cell_may_miss_three_standard_errors():
+    assert not is_short(tally(0.9981, confidence=0.9995))
+    assert is_short(tally(0.9979, confidence=0.9995))
+    assert is_short(tally(0.93, confidence=0.975))
+
+
 def test_a_bias_too_small_for_any_cell_shows_in_all_of_them_together():
     bias = Bias.of([tally(0.95, errors=error) for error in [1.0] * 50 + [3.5]])
     assert (bias.cells, bias.within, bias.largest) == (51, 50 / 51, 3.5)
@@ -61,15 +68,16 @@ def test_every_family_is_studied_and_written(tmp_path, monkeypatch):
     main()
     with (folder / "coverage.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    page, figures = (folder / "coverage.md").read_text(), Counter(row["figure"] for row in rows)
+    page, figures = (folder / "coverage.md").read_text(), Counter((row["figure"], row["confidence"]) for row in rows)
     assert {row["family"] for row in rows} == set(FAMILIES)
-    for figure, cells in figures.items():
-        assert f"| {figure} | {cells} |" in page
+    for (figure, confidence), cells in figures.items():
+        assert f"| {figure} | {100 * float(confidence):.5g} % | {cells} |" in page
     assert (folder / "coverage.svg").read_text().startswith("<svg")
     # What it wrote is where another one goes on from, without any work and to the same figures.
     published = Cells(FAMILIES, tmp_path / "other.csv", folder / "coverage.csv")
     jobs = [(name, setting, 20) for name, family in FAMILIES.items() for setting in family.settings(True)]
-    assert sorted(map(str, by_figure(studied(jobs, 1, published)))) == sorted(figures)
+    found = by_figure(studied(jobs, 1, published))
+    assert sorted((name, str(confidence)) for name, confidence in found) == sorted(figures)
     published.write(jobs, tmp_path / "again.csv")
     assert (tmp_path / "again.csv").read_bytes() == (folder / "coverage.csv").read_bytes()
     assert not (tmp_path / "other.csv").exists()
@@ -106,5 +114,5 @@ def few(settings):
     kinds = {}
     for setting in settings:
         if setting.n <= 64:
-            kinds.setdefault((setting.scores, setting.detail), setting)
+            kinds.setdefault((setting.target, setting.detail), setting)
     return kinds.values()

@@ -28,7 +28,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import betainc, betaincinv, gammaln, ndtri, stdtrit, xlogy
+from scipy.special import betainc, betaincinv, gammaln, xlogy
 from scipy.stats import binomtest
 
 from audit.measure.distance_rays import Rays
@@ -63,10 +63,6 @@ TIE = 1e-9
 
 BATCH = 512
 """Samples whose candidates are weighed at once, so that they fit into a processor's cache."""
-
-UNSEEN = 3.0
-"""Images that a soft sample is mixed with before its variance is read: n images without a group leave room for 3/n of
-it at 95 % (the rule of three; Hanley and Lippman-Hand 1983). With fewer, rare groups are covered too seldom."""
 
 
 def debiased_squared(probabilities: ArrayLike, target: ArrayLike, strata: Sequence[str] | None = None) -> float:
@@ -202,98 +198,47 @@ def discrepancy_interval_of_counts(
     return low, high
 
 
-def discrepancy_interval(probabilities: ArrayLike, target: ArrayLike, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the interval of the distance ‖E z − r‖ of the judge's mean probabilities from the target.
-
-    Of all rows with mean μ, one-hot rows vary most: E zzᵀ ≤ diag(μ). The mean of n soft rows is therefore as precise as
-    the shares of some larger number of hard labels (``effective_images``; Korn and Graubard 1998, Survey Methodology
-    24, for two groups), and is treated as such. One-hot rows are labels and get the interval of their counts.
-
-    Args:
-        probabilities: The judge's group probabilities of the classified images, shape (n, K).
-        target: The distribution that counts as fair, shape (K,).
-        confidence: Coverage of the interval, in (0, 1).
-
-    Raises:
-        ValueError: If there is no image, the shapes or sums do not fit, or the confidence is no share.
-    """
-    rows, goal = _checked(probabilities, target)
-    low, high = discrepancy_intervals(Samples.one(rows), goal, confidence)[0].tolist()
-    return low, high
-
-
 def discrepancy_intervals(
     samples: Samples, targets: ArrayLike, confidence: float = 0.95, *, each_tail: bool = False
 ) -> Floats:
-    """Return ``discrepancy_interval`` of each sample, shape (P, 2).
+    """Return ``discrepancy_interval_of_counts`` of each sample, shape (P, 2).
 
     Next to its target a distance can hardly be overestimated: only the lower end can be wrong there. It is given all of
     the missing confidence where the upper one has no use for its half. A bound by itself, as a gate asks for, has only
     that half (``each_tail``): the interval then begins at 0 where the p-value of parity is above (1 − confidence)/2.
 
     Args:
-        samples: The judge's group probabilities.
+        samples: Images with one group each.
         targets: The distributions that count as fair, shape (K,) or (P, K).
         confidence: Coverage of each interval, in (0, 1).
         each_tail: Whether either end holds by itself with half of the missing confidence.
 
     Raises:
-        ValueError: If the confidence is no share.
+        ValueError: If the confidence is no share, or a sample has rows that are not one-hot.
     """
     _check_confidence(confidence)
+    if not samples.labels.all():
+        raise ValueError("intervals are of counted images, found rows of probabilities; pass one-hot rows or counts")
     goals = np.broadcast_to(np.asarray(targets, dtype=np.float64), samples.mean.shape)
-    images = effective_images(samples, goals, confidence)
-    shares = samples.mean / samples.mean.sum(axis=1, keepdims=True)
+    images, shares = samples.n, samples.counts / samples.n[:, None]
     if goals.shape[1] == 2:
         ends = _folded(*_clopper_pearson(shares[:, 0] * images, images, confidence), goals[:, 0])
         if each_tail:
             ends[:, 0] = _nearest_of_two(shares[:, 0] * images, images, goals[:, 0], confidence)
         return ends
     few = samples.n - samples.counts.max(axis=1) < FEW_OTHERS
-    exact = samples.labels & (few | _enumerable(samples.n, goals.shape[1]))
+    exact = few | _enumerable(samples.n, goals.shape[1])
     found = np.empty((len(goals), 2))
     for place in np.flatnonzero(exact):
         found[place] = _interval_of_labels(samples.counts[place], goals[place], confidence, each_tail)
     for start in range(0, len(goals), BATCH):
         rows = np.flatnonzero(~exact[start : start + BATCH]) + start
-        parity = np.full(len(rows), np.nan)
-        hard = samples.labels[rows]
-        parity[hard] = parity_p_values(samples.counts[rows[hard]], goals[rows[hard]])
+        parity = parity_p_values(samples.counts[rows], goals[rows])
         ways = Rays.both(shares[rows], goals[rows], images[rows])
         law = _curve(shares[rows], goals[rows], images[rows])
         test = Inversion.of(shares[rows], images[rows], ways, law)
         found[rows] = test.intervals(1 - confidence, parity, each_tail=each_tail)
     return found
-
-
-def effective_images(samples: Samples, targets: ArrayLike, confidence: float = 0.95) -> Floats:
-    """Return how many hard labels would leave each mean as uncertain as its n soft rows do, shape (P,); at least n.
-
-    It is n over the ratio of two variances, the rows' own and that of hard labels with the same mean: the larger of the
-    ratios in all directions together (traces) and in the direction of the target. ``UNSEEN`` more images, spread over
-    the groups' corners as the target is, keep a sample without a rare group from passing for certainty, and the factor
-    (t/z)² allows for a variance that was itself estimated (Korn and Graubard 1998).
-
-    Args:
-        samples: The judge's group probabilities.
-        targets: The distributions that count as fair, shape (K,) or (P, K).
-        confidence: Coverage of the interval that the images are for, in (0, 1).
-    """
-    goals = np.broadcast_to(np.asarray(targets, dtype=np.float64), samples.mean.shape)
-    n, all_n = samples.n[:, None], (samples.n + UNSEEN)[:, None]
-    mean = (n * samples.mean + UNSEEN * goals) / all_n
-    corners = UNSEEN * goals[:, :, None] * np.eye(goals.shape[1])
-    own = (n[..., None] * samples.products + corners) / all_n[..., None] - mean[:, :, None] * mean[:, None, :]
-    hard = mean[:, :, None] * np.eye(goals.shape[1]) - mean[:, :, None] * mean[:, None, :]
-    away = mean - goals
-    pairs = (
-        (np.trace(own, axis1=1, axis2=2), np.trace(hard, axis1=1, axis2=2)),
-        (np.einsum("pi,pij,pj->p", away, own, away), np.einsum("pi,pij,pj->p", away, hard, away)),
-    )
-    ratios = np.stack([np.divide(a, b, out=np.zeros_like(a), where=b > TIE**2) for a, b in pairs]).max(axis=0)
-    ratio = np.where(np.stack([b > TIE**2 for _, b in pairs]).any(axis=0), ratios, 1.0)
-    allowance = stdtrit(np.maximum(samples.n - 1, 1), (1 + confidence) / 2) / ndtri((1 + confidence) / 2)
-    return np.asarray(samples.n / np.where(samples.n > 1, np.minimum(1.0, ratio * allowance**2), 1.0))
 
 
 def _enumerable(n: Floats, groups: int) -> NDArray[np.bool_]:
@@ -351,7 +296,7 @@ def _limits(counts: Floats) -> Floats:
 
 
 def _clopper_pearson(successes: Floats, n: Floats, confidence: float) -> tuple[Floats, Floats]:
-    """Return the exact interval of shares; ``successes`` and ``n`` need not be whole."""
+    """Return the exact interval of shares."""
     tail = (1 - confidence) / 2
     low = betaincinv(np.maximum(successes, TIE), n - successes + 1, tail)
     high = betaincinv(successes + 1, np.maximum(n - successes, TIE), 1 - tail)
@@ -365,15 +310,14 @@ def _nearest_of_two(successes: Floats, n: Floats, target: Floats, confidence: fl
     level of both together. Here the two are added up, as in the test of more groups.
 
     Args:
-        successes: Images of the first group, shape (P,); they need not be whole.
+        successes: Images of the first group, shape (P,).
         n: Images, shape (P,).
         target: Share of the first group that counts as fair, shape (P,).
         confidence: Twice the missing confidence of this end is what an interval of both would lack.
     """
     away = np.abs(successes - n * target)
     least, most = n * target + away, n * target - away  # at least so many, or at most so many, are as far off
-    whole = np.abs(successes - np.round(successes)) < TIE
-    least, most = np.where(whole, np.ceil(least - TIE), least), np.where(whole, np.floor(most + TIE), most)
+    least, most = np.ceil(least - TIE), np.floor(most + TIE)
     ends = []
     for side in (1, -1):
         reach = np.where(side > 0, 1 - target, target)

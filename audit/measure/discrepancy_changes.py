@@ -38,7 +38,7 @@ class PairedSamples:
     """P samples of pairs: the same images before and after.
 
     Attributes:
-        before: The judge's group probabilities before, K groups.
+        before: The perceived groups before, K of them.
         after: The same after.
         joint: Both side by side, 2K columns.
     """
@@ -59,7 +59,7 @@ class PairedSamples:
         """Gather samples of pairs from their rows.
 
         Args:
-            before: Group probabilities, shape (N, K).
+            before: One-hot rows, shape (N, K).
             after: The same images after, in the same order.
             owners: The sample of each pair, shape (N,).
             size: P.
@@ -100,7 +100,7 @@ def discrepancy_change(
     with the correlation of the two figures.
 
     Args:
-        before: The judge's group probabilities, shape (n, K), n ≥ 2; rows sum to 1.
+        before: The perceived groups, one-hot rows of shape (n, K), n ≥ 2.
         after: The same images after, in the same order.
         target: The distribution that counts as fair, shape (K,).
         confidence: Coverage of the interval, in (0, 1).
@@ -151,7 +151,7 @@ def two_sample_discrepancy_change(
     one pseudo-image of each group, and the interval widened as there, without correlation.
 
     Args:
-        first: The judge's group probabilities of one run, shape (n₁, K), n₁ ≥ 2; rows sum to 1.
+        first: The perceived groups of one run, one-hot rows of shape (n₁, K), n₁ ≥ 2.
         second: Of the other run, shape (n₂, K), n₂ ≥ 2.
         target: The distribution that counts as fair, shape (K,).
         confidence: Coverage of the interval, in (0, 1).

@@ -40,8 +40,8 @@ TURN = 8.0
 """Squared distances beyond so many times the mean of T at parity are tested by their direction rather than by T."""
 
 PART_IMAGE = 0.25
-"""Part of one image's standard error by which the continuous curve of M is shifted to the safe side: rows of a sure
-judge are nearly labels, so M moves in steps. Without it small samples are covered too seldom; a half is too wide."""
+"""Part of one image's standard error by which the continuous curve of M is shifted to the safe side: M of
+counted images moves in steps. Without it small samples are covered too seldom; a half is too wide."""
 
 TOLERANCE = 1e-4
 """Part of a sample's standard error up to which an end is worked out."""

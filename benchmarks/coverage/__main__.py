@@ -42,10 +42,11 @@ def main() -> None:
     (folder / "coverage.md").write_text(page(found, simulations), encoding="utf-8")
     (folder / "coverage.svg").write_text(chart(found), encoding="utf-8")
     cells.write(jobs, folder / PUBLISHED.name)
-    for name, members in by_figure(found).items():
+    for (name, confidence), members in by_figure(found).items():
         covered = [member.coverage[OURS] for member in members]
+        mean = sum(covered) / len(covered)
         print(
-            f"{name}: {len(members)} cells, lowest {min(covered):.3f}, mean {sum(covered) / len(covered):.3f}, "
+            f"{name}, {100 * confidence:.5g} %: {len(members)} cells, lowest {min(covered):.4f}, mean {mean:.4f}, "
             f"{sum(map(is_short, members))} short, {sum(map(is_clearly_short, members))} clearly"
         )
     print(f"written to {folder}")

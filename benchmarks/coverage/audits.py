@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,9 @@ Ints = NDArray[np.int64]
 ATTRIBUTE = "group"
 LABELLED = 200
 """Images of every group that the judge's confusion matrix is counted on, drawn anew for every audit."""
+
+EITHER_SIDE = 0.975
+"""Share of audits without a wrong pass, and of those without a wrong fail: together 95 % are without either."""
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - each audit makes a directory of its own there
 """Where the run directories of simulated audits lie, if it is there: they are written and read once."""
@@ -137,7 +140,7 @@ SCENARIOS = {
         EVEN, (0.64, 0.36), 60, 7, overall=True, missing=FEW_MISSING
     ),
     "1 gate, a judge that errs": Scenario(EVEN, (0.8, 0.2), 150, accuracy=0.85),
-    "8 gates, a judge that errs": Scenario(THREE, LOPSIDED, 80, 8, accuracy=0.85),
+    "8 gates, a judge that errs": Scenario(THREE, LOPSIDED, 80, 4, (DISTANCE, SHARE), accuracy=0.85),
     "16 gates, a judge that errs": Scenario(EVEN, (0.8, 0.2), 60, 8, (DISTANCE, SHARE), accuracy=0.9),
     "mean over 7 prompts, a judge that errs": Scenario(EVEN, (0.8, 0.2), 40, 7, overall=True, accuracy=0.85),
     "8 gates, a judge that errs and images missing": Scenario(
@@ -150,7 +153,7 @@ SCENARIOS = {
 def settings(quick: bool) -> list[Setting]:
     """Return the cells."""
     chosen = list(SCENARIOS.items())[:2] if quick else SCENARIOS.items()
-    return [Setting(len(s.truth), s.images, "own", s.accuracy, "hard", name) for name, s in chosen]
+    return [Setting(len(s.truth), s.images, "own", s.accuracy, name) for name, s in chosen]
 
 
 def study(setting: Setting, simulations: int) -> list[Tally]:
@@ -158,10 +161,11 @@ def study(setting: Setting, simulations: int) -> list[Tally]:
     scenario, rng = SCENARIOS[setting.detail], setting.rng()
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as scratch:
         found = [set(verdicts(scenario, rng, Path(scratch) / str(number))) for number in range(simulations)]
-    return [
+    tallies = (
         tallied(f"audits without a wrong {wrong}", setting, 0.0, {OURS: [_ends(wrong in told) for told in found]})
         for wrong in scenario.wrong
-    ]
+    )
+    return [replace(tally, confidence=EITHER_SIDE) for tally in tallies]
 
 
 def verdicts(scenario: Scenario, rng: np.random.Generator, place: Path) -> Iterator[str]:

@@ -165,7 +165,6 @@ def _tally(row: Mapping[str, str]) -> Tally:
             n=int(row["n"]),
             truth=row["truth"],
             accuracy=float(row["accuracy"]),
-            scores=row["scores"],
             detail=row["detail"],
             target=row["target"],
         ),

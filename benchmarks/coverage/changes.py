@@ -33,18 +33,16 @@ EDITS = ("redrawn", "evened", "steered", "lopsided")
 
 def settings(quick: bool) -> list[Setting]:
     """Return the cells."""
-    groups, images = ((2, 4), (8, 50)) if quick else ((2, 3, 4, 7), (8, 20, 50, 100, 500))
-    truths = ("parity", "mild", "strong", "rare", "rendered")
-    scores = ("hard",) if quick else ("hard", "soft")
-    every = itertools.product(groups, images, truths, scores, EDITS)
-    return [Setting(k, n, t, 0.95 if s == "soft" else 1.0, s, edit) for k, n, t, s, edit in every if exists(k, t)]
+    groups, images = ((2, 4), (8, 50)) if quick else ((2, 4), (8, 50, 500))
+    truths = ("parity", "strong", "rare")
+    every = itertools.product(groups, images, truths, EDITS)
+    return [Setting(k, n, t, detail=edit) for k, n, t, edit in every if exists(k, t)]
 
 
 def study(setting: Setting, simulations: int) -> list[Tally]:
-    """Return the tallies of the cell; those of shares are of the first group, and of hard labels only."""
+    """Return the tallies of the cell; those of shares are of the first group."""
     found = [_paired_squares(setting, simulations)]
-    if setting.scores == "hard":
-        found += [_paired_share(setting, TABLES * simulations), _two_shares(setting, TABLES * simulations)]
+    found += [_paired_share(setting, TABLES * simulations), _two_shares(setting, TABLES * simulations)]
     if setting.detail != "steered":  # of two samples the steered one is the evened one
         found.append(_two_squares(setting, simulations))
     return found
@@ -74,7 +72,7 @@ def _drawn(setting: Setting, size: int, rng: np.random.Generator) -> tuple[Ints,
 
 def _squared_truths(setting: Setting, after: Floats) -> tuple[float, float]:
     even = 1 / setting.groups
-    first, second = (float(((setting.mean_row(q) - even) ** 2).sum()) for q in (setting.labels, after))
+    first, second = (float(((q - even) ** 2).sum()) for q in (setting.labels, after))
     return first, second
 
 
@@ -82,7 +80,7 @@ def _paired_squares(setting: Setting, simulations: int) -> Tally:
     rng, groups, n = setting.rng(), setting.groups, setting.n
     ends, values = [], []
     for size in batches(simulations, n):
-        before, after = (setting.rows(labels, rng).reshape(-1, groups) for labels in _drawn(setting, size, rng))
+        before, after = (np.eye(groups)[labels.ravel()] for labels in _drawn(setting, size, rng))
         strata = np.tile(np.arange(n) % groups, size) if setting.detail == "steered" else None
         pairs = PairedSamples.of(before, after, np.repeat(np.arange(size), n), size, (None, strata))
         changes = discrepancy_changes(pairs, uniform(groups), CONFIDENCE)
@@ -144,7 +142,7 @@ def _two_squares(setting: Setting, simulations: int) -> Tally:
     for size in batches(simulations, n):
         owners = np.repeat(np.arange(size), n)
         drawn = (rng.choice(groups, size=(size, n), p=labels) for labels in distributions)
-        first, second = (Samples.of(setting.rows(one, rng).reshape(-1, groups), owners, size) for one in drawn)
+        first, second = (Samples.of(np.eye(groups)[one.ravel()], owners, size) for one in drawn)
         changes = two_sample_discrepancy_changes(first, second, uniform(groups), CONFIDENCE)
         ends += [(change.low, change.high) for change in changes]
         values += [change.value for change in changes]

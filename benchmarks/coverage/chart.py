@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from benchmarks.coverage.discrepancy import FIGURE
+from benchmarks.coverage.settings import CONFIDENCE
 from benchmarks.coverage.tally import OURS, Tally
 from benchmarks.coverage.verdict import LEAST, by_figure
 
@@ -17,8 +18,8 @@ BLUE, ORANGE, INK, GREY = "#1b6ca8", "#c2571a", "#2b3138", "#9aa3ad"
 
 
 def chart(tallies: Sequence[Tally]) -> str:
-    """Return an SVG: above the discrepancy beside the bootstrap, below every figure that an audit prints."""
-    figures = by_figure(tallies)
+    """Return an SVG: above the discrepancy beside the bootstrap, below every interval of 95 %."""
+    figures = {name: own for (name, confidence), own in by_figure(tallies).items() if confidence == CONFIDENCE}
     distances = [tally for tally in figures[FIGURE] if "bootstrap" in tally.coverage]
     groups = sorted({tally.setting.groups for tally in distances})
     width = LEFT + PANEL_WIDTH * max(len(groups), 3)

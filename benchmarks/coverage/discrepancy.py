@@ -1,9 +1,9 @@
 """The fairness discrepancy's interval, beside those that it replaces.
 
 *Bootstrap*: the percentile bootstrap of the plug-in. *Joint*: all distances inside a box of intervals that holds all
-shares at once. With two groups and hard labels also the Wilson and the Clopper–Pearson interval of a share, folded.
-Samples whose fixed numbers of images were steered to each group are studied too: their interval takes the images as
-drawn alike.
+shares at once. With two groups also the Wilson and the Clopper–Pearson interval of a share, folded. Of uneven targets
+only the interval itself is studied. Samples whose fixed numbers of images were steered to each group are studied too:
+their interval takes the images as drawn alike.
 """
 
 from __future__ import annotations
@@ -13,16 +13,15 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaincinv, ndtri, stdtrit
+from scipy.special import betaincinv, ndtri
 
 from audit.measure.discrepancy import debiased_squares, discrepancy_intervals
 from audit.measure.fairness import maximum, uniform
 from audit.measure.samples import Samples
 from benchmarks.coverage.settings import (
-    ACCURACIES,
     CONFIDENCE,
     GROUPS,
-    IMAGES,
+    NEAR_TARGET,
     TRUTHS,
     Setting,
     batches,
@@ -39,61 +38,52 @@ STEERED = "steered"
 RESAMPLES = 200
 """Resamples of the percentile bootstrap: enough for a rate of coverage, which is all that is asked of it."""
 
-BOOTSTRAPPED = 200
-"""Samples of soft rows that are bootstrapped: enough to see it fail, and it takes longer than all the rest."""
-
 
 def settings(quick: bool) -> list[Setting]:
     """Return the cells."""
     groups = (2, 4) if quick else GROUPS
-    images = (8, 50, 500) if quick else IMAGES
-    accuracies = (1.0, 0.85) if quick else ACCURACIES
-    every = itertools.product(groups, images, TRUTHS, accuracies, ("hard", "soft"))
-    drawn = [Setting(*values) for values in every if exists(values[0], values[2])]
-    steered = itertools.product(groups, images[1:-1], ("strong", "rare"))
-    return drawn + [Setting(k, n - n % k, truth, 1.0, "soft", STEERED) for k, n, truth in steered]
+    images = (8, 50, 500)
+    accuracies = {n: (1.0, 0.85) if n == images[-1] else (1.0,) for n in images}
+    every = itertools.product(groups, images, TRUTHS)
+    drawn = [Setting(k, n, t, accuracy) for k, n, t in every if exists(k, t) for accuracy in accuracies[n]]
+    steered = itertools.product(groups, images[1:], ("strong", "rare"))
+    uneven = itertools.product(groups[:3], (8, 61, 500), NEAR_TARGET, ("dominated", "labour"))
+    return [
+        *drawn,
+        *(Setting(k, n - n % k, truth, detail=STEERED) for k, n, truth in steered),
+        *(Setting(k, n, truth, target=target) for k, n, truth, target in uneven),
+    ]
 
 
 def study(setting: Setting, simulations: int) -> list[Tally]:
-    """Simulate one cell; equal counts of hard labels are worked out once."""
+    """Simulate one cell; equal counts are worked out once."""
     if setting.detail == STEERED:
         return [_steered(setting, simulations)]
-    return [_hard(setting, simulations) if setting.scores == "hard" else _soft(setting, simulations)]
+    return [_counted(setting, simulations)]
 
 
-def _hard(setting: Setting, simulations: int) -> Tally:
-    goal = uniform(setting.groups)
+def _counted(setting: Setting, simulations: int) -> Tally:
     drawn = setting.rng().multinomial(setting.n, setting.labels, size=simulations)
     counts, times = np.unique(drawn, axis=0, return_counts=True)
     samples = Samples.of_counts(counts)
+    intervals = {OURS: discrepancy_intervals(samples, setting.goal, CONFIDENCE)}
+    if setting.target == "even":
+        intervals |= _replaced(setting, counts)
+    squared = _distance(setting, setting.labels) ** 2
+    errors = debiased_squares(samples, setting.goal) - squared
+    return tallied(FIGURE, setting, math.sqrt(squared), intervals, weights=times, errors=errors)
+
+
+def _replaced(setting: Setting, counts: Ints) -> dict[str, Floats]:
+    """Return the intervals that this one replaces, of an even target."""
     intervals = {
-        OURS: discrepancy_intervals(samples, goal, CONFIDENCE),
         "bootstrap": _bootstrap_of_counts(counts, setting.rng("bootstrap")),
         "joint": _box(*_wilson(counts, (1 - CONFIDENCE) / setting.groups)),
     }
     if setting.groups == 2:
         intervals["wilson"] = _box(*_wilson(counts, 1 - CONFIDENCE))
         intervals["clopper_pearson"] = _box(*_clopper_pearson(counts))
-    squared = _distance(setting, setting.labels) ** 2
-    errors = debiased_squares(samples, goal) - squared
-    return tallied(FIGURE, setting, math.sqrt(squared), intervals, weights=times, errors=errors)
-
-
-def _soft(setting: Setting, simulations: int) -> Tally:
-    goal, rng, n = uniform(setting.groups), setting.rng(), setting.n
-    ours, joint, bootstrap, squares = [], [], [], []
-    for size in batches(simulations, n):
-        labels = rng.choice(setting.groups, size=(size, n), p=setting.labels)
-        rows = setting.rows(labels, rng)
-        samples = _samples(rows)
-        ours.append(discrepancy_intervals(samples, goal, CONFIDENCE))
-        joint.append(_box(*_student(rows)))
-        squares.append(debiased_squares(samples, goal))
-        left = max(0, BOOTSTRAPPED - sum(map(len, bootstrap)))
-        bootstrap.append(_bootstrap_of_rows(rows[:left], setting.rng("bootstrap")))
-    distance = _distance(setting, setting.labels)
-    intervals = {OURS: np.concatenate(ours), "bootstrap": np.concatenate(bootstrap), "joint": np.concatenate(joint)}
-    return tallied(FIGURE, setting, distance, intervals, errors=np.concatenate(squares) - distance**2)
+    return intervals
 
 
 def _steered(setting: Setting, simulations: int) -> Tally:
@@ -104,7 +94,7 @@ def _steered(setting: Setting, simulations: int) -> Tally:
     for size in batches(simulations, n):
         own = rng.choice(groups, size=(size, n), p=setting.labels)
         labels = np.where(rng.random((size, n)) < 0.5, assigned, own)
-        samples = _samples(setting.rows(labels, rng), np.tile(assigned, size))
+        samples = _samples(np.eye(groups)[labels], np.tile(assigned, size))
         ours.append(discrepancy_intervals(samples, goal, CONFIDENCE))
         squares.append(debiased_squares(samples, goal))
     distance = _distance(setting, (setting.labels + 1 / groups) / 2)
@@ -119,7 +109,7 @@ def _samples(rows: Floats, strata: Ints | None = None) -> Samples:
 
 
 def _distance(setting: Setting, labels: Floats) -> float:
-    return float(np.linalg.norm(setting.mean_row(labels) - 1 / setting.groups))
+    return float(np.linalg.norm(labels - setting.goal))
 
 
 def _bootstrap_of_counts(counts: Ints, rng: np.random.Generator) -> Floats:
@@ -128,29 +118,10 @@ def _bootstrap_of_counts(counts: Ints, rng: np.random.Generator) -> Floats:
     return _percentiles(rng.multinomial(n, counts / n, size=(RESAMPLES, len(counts))).swapaxes(0, 1) / n)
 
 
-def _bootstrap_of_rows(rows: Floats, rng: np.random.Generator) -> Floats:
-    """Return the same of soft rows, (S, n, K) to (S, 2)."""
-    n = rows.shape[1]
-    weights = (rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES) / n for _ in rows)
-    return _percentiles(np.array([w @ own for w, own in zip(weights, rows, strict=True)])) if len(rows) else _none()
-
-
 def _percentiles(shares: Floats) -> Floats:
     """Return the ends over resamples of shares (m, R, K), shape (m, 2)."""
     distances = np.linalg.norm(shares - 1 / shares.shape[2], axis=2)
     return np.quantile(distances, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=1).T
-
-
-def _none() -> Floats:
-    return np.empty((0, 2))
-
-
-def _student(rows: Floats) -> tuple[Floats, Floats]:
-    """Return Student t intervals of every share of samples (S, n, K), Bonferroni-corrected for K groups."""
-    _, n, groups = rows.shape
-    mean = rows.mean(axis=1)
-    half = stdtrit(n - 1, 1 - (1 - CONFIDENCE) / (2 * groups)) * rows.std(axis=1, ddof=1) / math.sqrt(n)
-    return np.maximum(mean - half, 0), np.minimum(mean + half, 1)
 
 
 def _wilson(counts: Ints, alpha: float) -> tuple[Floats, Floats]:

@@ -16,6 +16,7 @@ from benchmarks.coverage import (
     quality,
     shares,
     tables,
+    tails,
     unclassified,
 )
 from benchmarks.coverage.cells import Cells, Job
@@ -30,6 +31,7 @@ FAMILIES = {
     "measures": measures,
     "tables": tables,
     "quality": quality,
+    "tails": tails,
     "unclassified": unclassified,
     "audits": audits,
 }
@@ -58,5 +60,5 @@ def _line(tally: Tally) -> str:
     covered = "  ".join(f"{method} {share:.3f}" for method, share in tally.coverage.items())
     return (
         f"{tally.figure} K={setting.groups} n={setting.n} {setting.truth} accuracy {setting.accuracy} "
-        f"{setting.scores} {setting.detail} {covered}"
+        f"{setting.detail} {covered}"
     )

@@ -1,11 +1,8 @@
 """What the images of a cell show, and what a judge of known accuracy makes of them.
 
 The judge. An image of group g is taken for g with probability a, the accuracy, and for each other group alike
-otherwise; what it is taken for is its *hard* label. The *soft* row puts a random mass C on that group and spreads
-1 − C evenly over all K: C ~ Beta(5c, 5(1 − c)) with c = (a − 1/K)/(1 − 1/K), so that the judge is as sure as it is
-right; at accuracy 1, c = 0.97, a judge that is always right and nearly sure. Except where a figure is corrected for the
-judge, what is estimated is what it would say of infinitely many images: hard, π_a = aπ + (1 − a)(1 − π)/(K − 1); soft,
-c·π_a + (1 − c)/K.
+otherwise. Except where a figure is corrected for the judge, what is estimated is what it would say of infinitely many
+images: π_a = aπ + (1 − a)(1 − π)/(K − 1).
 
 Legend: K groups, n images of a sample, S samples.
 """
@@ -46,7 +43,6 @@ class Setting:
         n: Images per sample.
         truth: Name of the group distribution, see ``TRUTHS``.
         accuracy: Share of images that the judge labels right.
-        scores: ``hard`` or ``soft``.
         detail: What else the family varies.
         target: Name of the distribution that counts as fair, see ``TARGETS``.
     """
@@ -55,7 +51,6 @@ class Setting:
     n: int
     truth: str
     accuracy: float = 1.0
-    scores: str = "hard"
     detail: str = ""
     target: str = "even"
 
@@ -81,25 +76,6 @@ class Setting:
         """P(perceived h | true g), shape (K, K)."""
         apart = (1 - self.accuracy) / (self.groups - 1)
         return np.full((self.groups, self.groups), apart) + (self.accuracy - apart) * np.eye(self.groups)
-
-    @property
-    def certainty(self) -> float:
-        """Mean mass that a row puts on its label before the rest is spread."""
-        if self.scores == "hard":
-            return 1.0
-        return 0.97 if self.accuracy == 1 else (self.accuracy - 1 / self.groups) / (1 - 1 / self.groups)
-
-    def mean_row(self, labels: Floats) -> Floats:
-        """Return the mean of the judge's rows where its labels are so distributed, shape (K,)."""
-        return self.certainty * labels + (1 - self.certainty) / self.groups
-
-    def rows(self, labels: Ints, rng: np.random.Generator) -> Floats:
-        """Return the judge's rows of images with these labels: (…,) to (…, K)."""
-        rows = np.eye(self.groups)[labels]
-        if self.scores == "soft":
-            mass = rng.beta(5 * self.certainty, 5 * (1 - self.certainty), size=(*labels.shape, 1))
-            rows = mass * rows + (1 - mass) / self.groups
-        return rows
 
     def rng(self, purpose: str = "samples") -> np.random.Generator:
         """Return a generator of the cell's own."""

@@ -28,8 +28,8 @@ TOGETHER = {"together 0": 0.0, "together 0.3": 0.3, "together 0.8": 0.8}
 
 def settings(quick: bool) -> list[Setting]:
     """Return the cells."""
-    groups, images = ((2, 3), (20, 100)) if quick else ((2, 3, 4), (8, 20, 50, 100, 500))
-    truths = ("parity", "mild", "strong", "rendered")
+    groups, images = ((2, 3), (20, 100)) if quick else ((2, 4), (8, 50, 500))
+    truths = ("parity", "strong")
     judges = itertools.product(groups, images, truths, (0.95, 0.85, 0.6))
     pairs = itertools.product(groups, images, truths, TOGETHER)
     return [

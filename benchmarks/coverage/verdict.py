@@ -10,10 +10,14 @@ import numpy as np
 from scipy.special import ndtr
 from scipy.stats import binom
 
+from benchmarks.coverage.settings import CONFIDENCE
 from benchmarks.coverage.tally import OURS, Tally
 
 LEAST, LEAST_OF_EIGHT, MOST_ON_AVERAGE = 0.93, 0.92, 0.985
-"""Coverage asked of every cell, of those with eight images, and at most on average over a figure's cells."""
+"""Coverage asked of 95 % in every cell, in those with eight images, and at most on average over a figure's cells."""
+
+ERRORS, SAMPLES = 3, 2000
+"""Of another confidence a cell may fall short by so many standard errors of so many samples."""
 
 CHANCE = 0.001
 """A cell is clearly short where a coverage that just meets its line would seldom look so low."""
@@ -21,7 +25,9 @@ CHANCE = 0.001
 
 def line(tally: Tally) -> float:
     """Return the coverage that is asked of a cell."""
-    return LEAST_OF_EIGHT if tally.setting.n <= 8 else LEAST
+    if tally.confidence == CONFIDENCE:
+        return LEAST_OF_EIGHT if tally.setting.n <= 8 else LEAST
+    return tally.confidence - ERRORS * math.sqrt(tally.confidence * (1 - tally.confidence) / SAMPLES)
 
 
 def is_short(tally: Tally) -> bool:
@@ -67,9 +73,9 @@ class Bias:
         return cls(errors.size, float((np.abs(errors) <= 3).mean()), largest, by_chance, mean)
 
 
-def by_figure(tallies: Sequence[Tally]) -> dict[str, list[Tally]]:
-    """Group tallies by figure, in their order."""
-    groups: dict[str, list[Tally]] = {}
+def by_figure(tallies: Sequence[Tally]) -> dict[tuple[str, float], list[Tally]]:
+    """Group tallies by figure and confidence, in their order."""
+    groups: dict[tuple[str, float], list[Tally]] = {}
     for tally in tallies:
-        groups.setdefault(tally.figure, []).append(tally)
+        groups.setdefault((tally.figure, tally.confidence), []).append(tally)
     return groups

@@ -23,10 +23,6 @@ def one_hot(counts):
     return np.repeat(np.eye(len(counts)), counts, axis=0)
 
 
-def effective_images(rows, target):
-    return float(discrepancy.effective_images(Samples.one(rows), target)[0])
-
-
 def exact_coverage(n, shares, target):
     """Probability that the interval of n labels from ``shares`` holds the true distance, over every outcome."""
     counts = outcomes(n, len(shares))
@@ -45,12 +41,6 @@ def exact_misses(n, shares, target, confidence, *, each_tail=True):
     samples = Samples.of_counts(counts)
     low, high = discrepancy.discrepancy_intervals(samples, target, confidence, each_tail=each_tail).T
     return float(chances[high < truth - 1e-9].sum()), float(chances[low > truth + 1e-9].sum())
-
-
-def soft_rows(rng, shape, shares, certainty):
-    labels = rng.choice(len(shares), size=shape, p=shares)
-    mass = rng.beta(5 * certainty, 5 * (1 - certainty), size=(*shape, 1))
-    return mass * np.eye(len(shares))[labels] + (1 - mass) / len(shares)
 
 
 @pytest.mark.parametrize(
@@ -86,8 +76,8 @@ def test_counts_and_one_hot_rows_are_the_same_sample(counts):
     assert discrepancy.debiased_squared(rows, target) == pytest.approx(
         discrepancy.debiased_squared_of_counts(counts, target), abs=1e-14
     )
-    assert discrepancy.discrepancy_interval(rows, target) == discrepancy.discrepancy_interval_of_counts(counts, target)
-    assert effective_images(rows, target) == pytest.approx(len(rows))
+    (ends,) = discrepancy.discrepancy_intervals(Samples.one(rows), target)
+    assert tuple(ends) == discrepancy.discrepancy_interval_of_counts(counts, target)
 
 
 def test_the_debiased_square_is_the_mean_over_pairs_of_different_images():
@@ -149,18 +139,6 @@ def test_many_groups_are_covered_beyond_enumeration(groups, n, samples, tilt):
     found = [discrepancy.discrepancy_interval_of_counts(row, PARITY[groups]) for row in drawn]
     covered = np.mean([low <= truth + 1e-9 and truth <= high for low, high in found])
     assert 0.92 <= covered <= 0.99
-
-
-@pytest.mark.parametrize("certainty", [0.97, 0.7])
-@pytest.mark.parametrize(("groups", "n"), [(2, 30), (4, 8), (4, 100), (7, 20)])
-def test_soft_scores_are_covered_whether_the_judge_is_sure_or_not(groups, n, certainty):
-    rng = np.random.default_rng(3)
-    for tilt in (0.0, 0.5):
-        shares = (1 - tilt) * PARITY[groups] + tilt * np.eye(groups)[0]
-        truth = certainty * np.linalg.norm(shares - PARITY[groups])
-        samples = soft_rows(rng, (150, n), shares, certainty)
-        found = [discrepancy.discrepancy_interval(rows, PARITY[groups]) for rows in samples]
-        assert np.mean([low <= truth + 1e-9 and truth <= high for low, high in found]) >= 0.91
 
 
 @pytest.mark.parametrize(
@@ -303,9 +281,9 @@ def test_a_wrong_pass_is_as_rare_as_promised_where_one_group_dominates_the_targe
     assert np.linalg.norm(np.subtract(truth, target)) > limit
     counts = outcomes(n, 3)
     chances = stats.multinomial.pmf(counts, n, truth)
-    kept = chances > 1e-7
+    kept = chances > 1e-5
+    samples = Samples.of_counts(counts[kept])
     for gates, before in ((1, 0.079), (8, 0.079)):  # 48 % of audits with eight such gates passed one wrongly
-        samples = Samples.of_counts(counts[kept])
         high = discrepancy.discrepancy_intervals(samples, target, 1 - 0.05 / gates, each_tail=True)[:, 1]
         passed = float(chances[kept][high <= limit].sum())
         assert passed <= 0.025 / gates < before
@@ -383,35 +361,15 @@ def test_a_sample_that_looks_too_even_says_no_more_than_an_even_one():
     assert even[1] == pytest.approx(usual[1], rel=0.12)
 
 
-def test_soft_rows_count_for_as_many_labels_as_their_spread_allows():
-    rows = np.tile([[0.7, 0.3], [0.3, 0.7]], (500, 1))
-    assert effective_images(rows, (0.5, 0.5)) == pytest.approx(1000 * 0.25 / 0.04, rel=0.02)
-    ratio = (20 * 0.04 + 3 * 0.25) / 23 / 0.25  # three more images in the corners, see UNSEEN
-    allowance = (stats.t.ppf(0.975, 19) / stats.norm.ppf(0.975)) ** 2
-    assert effective_images(rows[:20], (0.5, 0.5)) == pytest.approx(20 / (ratio * allowance))
-    assert effective_images(rows[:1], (0.5, 0.5)) == 1
-    assert effective_images(one_hot([4, 3]), (0.5, 0.5)) == pytest.approx(7)
-
-
-def test_unsure_rows_leave_a_narrower_interval_than_their_labels():
-    rows = soft_rows(np.random.default_rng(7), (200,), PARITY[4], 0.8)
-    soft = discrepancy.discrepancy_interval(rows, PARITY[4])
-    hard = discrepancy.discrepancy_interval_of_counts(fairness.hard_counts(rows), PARITY[4])
-    assert soft[1] - soft[0] < 0.9 * (hard[1] - hard[0])
-
-
-def test_rows_without_a_rare_group_are_not_taken_for_proof_of_its_absence():
-    rows = np.tile([0.98, 0.02], (100, 1))
-    _, high = discrepancy.discrepancy_interval(rows, (0.5, 0.5))
-    low, _ = discrepancy.discrepancy_interval(rows, (0.5, 0.5))
-    assert low < math.sqrt(2) * (0.98 * 0.985 + 0.02 * 0.015 - 0.5) < high  # 1.5 % of images in the other group
+def test_rows_of_probabilities_have_no_interval():
+    with pytest.raises(ValueError, match="one-hot rows or counts"):
+        discrepancy.discrepancy_intervals(Samples.one([[0.9, 0.1], [1, 0]]), (0.5, 0.5))
 
 
 @pytest.mark.parametrize("rows", [np.zeros((0, 2)), [[0.5, 0.2]], [[0.2, 0.3, 0.5]]])
 def test_rows_that_are_no_sample_are_refused(rows):
-    for function in (discrepancy.debiased_squared, discrepancy.discrepancy_interval):
-        with pytest.raises(ValueError, match=r"no image|softmax|one column per group"):
-            function(rows, (0.5, 0.5))
+    with pytest.raises(ValueError, match=r"no image|softmax|one column per group"):
+        discrepancy.debiased_squared(rows, (0.5, 0.5))
 
 
 @pytest.mark.parametrize(
@@ -440,8 +398,6 @@ def test_one_image_has_no_spread_to_debias_with():
 def test_a_confidence_that_is_no_share_is_refused(confidence):
     with pytest.raises(ValueError, match="between 0 and 1"):
         discrepancy.discrepancy_interval_of_counts([1, 2], (0.5, 0.5), confidence)
-    with pytest.raises(ValueError, match="between 0 and 1"):
-        discrepancy.discrepancy_interval([[0.5, 0.5]] * 2, (0.5, 0.5), confidence)
 
 
 def test_a_stratified_sample_is_debiased_by_its_strata_and_never_looks_fairer_than_it_is():
