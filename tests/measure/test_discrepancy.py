@@ -24,8 +24,9 @@ def one_hot(counts):
 
 
 def exact_coverage(n, shares, target):
-    """Probability that the interval of n labels from ``shares`` holds the true distance, over every outcome."""
+    """Probability that the interval of n labels from ``shares`` holds the true distance, over outcomes that count."""
     counts = outcomes(n, len(shares))
+    counts = counts[stats.multinomial.pmf(counts, n, shares) > 1e-9]
     truth = np.linalg.norm(np.subtract(shares, target))
     intervals = np.array([discrepancy.discrepancy_interval_of_counts(row, target) for row in counts])
     held = (intervals[:, 0] <= truth + 1e-9) & (truth - 1e-9 <= intervals[:, 1])
