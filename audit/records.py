@@ -155,7 +155,10 @@ class ShardReceipt:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its 95 % interval and its sample size; a share has ``audit.measure.intervals.share_estimate``."""
+    """A number with its 95 % interval and its sample size.
+
+    Shares get theirs from ``audit.measure.inference.intervals.share_estimate``.
+    """
 
     value: float
     low: float
@@ -179,7 +182,8 @@ class OverPrompts(Estimate):
     """A figure of several prompts together; its interval is about these prompts.
 
     Attributes:
-        like_these: None of fewer prompts than ``audit.measure.over_prompts.FEW_PROMPTS``: too few to speak of others.
+        like_these: None of fewer prompts than ``audit.measure.prompts.over_prompts.FEW_PROMPTS``: too few to speak of
+            others.
     """
 
     like_these: LikeThese | None = None
@@ -211,7 +215,8 @@ class ChangeOverPrompts(Change):
     """The mean of a change over several prompts; its interval and p-value are about these prompts.
 
     Attributes:
-        like_these: None of fewer prompts than ``audit.measure.over_prompts.FEW_PROMPTS``: too few to speak of others.
+        like_these: None of fewer prompts than ``audit.measure.prompts.over_prompts.FEW_PROMPTS``: too few to speak of
+            others.
     """
 
     like_these: LikeThese | None = None
@@ -236,7 +241,7 @@ class TargetSource:
 
 @dataclass(frozen=True)
 class GroupMeasure(Estimate):
-    """One measure of group shares, under its name in ``audit.measure.group_measures.MEASURES``.
+    """One measure of group shares, under its name in ``audit.measure.discrepancy.group_measures.MEASURES``.
 
     Attributes:
         ideal: Value of shares that equal the target.
@@ -767,7 +772,7 @@ class AuditResult:
         targets: Attribute → where its target is from; the shares themselves stand in the rows.
         two_stage: What two-stage sampling made, None where the number of images was fixed.
         schema_version: Of the file that the result was read from. Of an older one, some parts are worked out again and
-            some are absent, see ``reports.old_schema``.
+            some are absent, see ``reports.export.old_schema``.
     """
 
     run_id: str

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from audit.printable import printable
-from audit.redaction import redact
+from audit.storage.outside.printable import printable
+from audit.storage.outside.redaction import redact
 
 
 @dataclass(frozen=True)

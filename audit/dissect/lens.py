@@ -25,7 +25,7 @@ from audit.dissect.prediction import Prediction, prediction_of_data
 from audit.dissect.sae import SparseAutoencoder
 from audit.dissect.settings import LENS_FORMAT, lens_name
 from audit.dissect.strengths import Strengths, strengths_as_data, strengths_of_data
-from audit.json_object import read_json_object
+from audit.storage.outside.json_object import read_json_object
 
 FIRING_FILE = "firing.safetensors"
 

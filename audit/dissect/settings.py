@@ -13,9 +13,9 @@ from audit.calibration.bundle import NETWORK_FILES, bundle_of, world_table
 from audit.calibration.world import World
 from audit.config.settings import AuditConfig
 from audit.dissect.strengths import LADDER
-from audit.plan import group_phrase, prompt_text, prompts_of
-from audit.provenance import short_fingerprint
+from audit.planning.plan import group_phrase, prompt_text, prompts_of
 from audit.records import Prompt
+from audit.storage.provenance import short_fingerprint
 
 LENS_FORMAT = 2
 SEED = 0

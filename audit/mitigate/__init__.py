@@ -11,7 +11,7 @@ from audit.dissect.strengths import GroupStrength
 from audit.mitigate.assignment import assigned_group
 from audit.mitigate.difflens import DiffLensEdit, Steering
 from audit.models.arm import Arm, Edit
-from audit.plan import window_of
+from audit.planning.plan import window_of
 from audit.records import ImageKey, Prompt
 
 EditBuilder = Callable[[Lens, MitigationConfig, Steering], Edit]

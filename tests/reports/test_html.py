@@ -9,17 +9,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from audit.measure.intervals import share_estimate
-from audit.plan import prompt_ids
+from audit.measure.inference.intervals import share_estimate
+from audit.planning.plan import prompt_ids
 from audit.records import BASELINE, Change, Estimate, ImageKey, Measurement, TwoStageSampling
-from audit.redaction import redact
-from ray_jobs.terminal import show_outcome
-from reports.export import from_json, to_json
-from reports.headline import headline
+from audit.storage.outside.redaction import redact
+from ray_jobs.cli.terminal import show_outcome
+from reports.export.audit_json import from_json, to_json
+from reports.export.markdown import to_markdown
+from reports.figures.pictures import Pictures, fit
 from reports.html import kept_pictures, render, write_report
-from reports.markdown import to_markdown
-from reports.pictures import Pictures, fit
-from reports.story import figure_text, mean_discrepancy, number, status_gaps, story_of
+from reports.words.headline import headline
+from reports.words.story import figure_text, mean_discrepancy, number, status_gaps, story_of
 
 HOSTILE = "<script>alert(1)</script>"
 NONE = Pictures({}, {})
