@@ -19,7 +19,7 @@ from audit.planning.plan import prompt_text
 from audit.records import COUNTED_SINCE, POPULATION, Attribute, AuditResult, ImageKey, Verdict
 from audit.results.comparison.trend import Trend, read_trend
 from audit.results.gates.verdicts import overall_verdict
-from audit.storage.outside.redaction import redact_tree
+from audit.storage.outside.safe_text import redact_tree
 from audit.storage.place import Place
 from audit.storage.run_directory import AUDIT, REPORT, RunDirectory
 from reports.export.audit_json import read_audit_json

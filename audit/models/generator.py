@@ -19,8 +19,7 @@ from audit.models.device import device_here
 from audit.models.family import latent_size
 from audit.models.files.text_reader import TextReader
 from audit.models.files.tokens import pipeline_reader
-from audit.models.hookpoints import find_hookpoint
-from audit.models.hooks import edit_output
+from audit.models.hooks import edit_output, find_hookpoint
 from audit.models.loading import Loaded, load_pipeline
 from audit.models.schedule import reverse_schedule
 from audit.models.source import model_fingerprint

@@ -17,7 +17,7 @@ from audit.config.settings import AuditConfig
 from audit.dissect.settings import dissected_groups, name_groups, needs_lens
 from audit.models.files.text_reader import CLIP, TextReader, bundled_reader, clip_reader
 from audit.models.files.untrusted_model import UnfitModelError
-from audit.perception.judges.captions import group_captions
+from audit.perception.judges.answers import group_captions
 from audit.planning.plan import group_phrase, opinions_of
 from audit.records import Prompt
 

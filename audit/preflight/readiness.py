@@ -21,8 +21,7 @@ from audit.config.fields import GENERATED_HERE
 from audit.config.problems import Location, Problem, listing, suggestion
 from audit.config.sections import ModelConfig, TargetFileConfig
 from audit.config.settings import AuditConfig
-from audit.dissect.files import LENS_FILE
-from audit.dissect.settings import LENS_FORMAT
+from audit.dissect.settings import LENS_FILE, LENS_FORMAT
 from audit.planning.plan import prompts_of
 from audit.preflight.instrument_checks import check_judges, check_networks
 from audit.records import Attribute

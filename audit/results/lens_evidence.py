@@ -7,8 +7,7 @@ import re
 from statistics import fmean
 from typing import Any
 
-from audit.dissect.files import EXAMPLES, LENS_FILE, STEERING_FILE
-from audit.dissect.settings import lens_name
+from audit.dissect.settings import EXAMPLES, LENS_FILE, STEERING_FILE, lens_name
 from audit.dissect.strengths import Strengths, strengths_as_data, strengths_of_data
 from audit.results.summary import LensEvidence
 from audit.storage.files import Storage, storage_of

@@ -57,3 +57,8 @@ class Scores:
         """Return each prompt's mean, shape (P,)."""
         _, place = np.unique(self.prompts, return_inverse=True)
         return np.asarray(np.bincount(place, values) / np.bincount(place))
+
+
+def rescaled(cosine: float) -> float:
+    """Return (cosine + 1) / 2 in [0, 1], the figure that DiffLens prints as its CLIP score."""
+    return (cosine + 1) / 2

@@ -35,14 +35,13 @@ from audit.records import (
 )
 from audit.results.arm_rows import ArmRows, arm_rows
 from audit.results.changes import attribute_shifts, group_changes, missing_difference
-from audit.results.clip_scores import rescaled
 from audit.results.findings import LensFeatures, feature_findings, prompt_attribution
 from audit.results.gates.inputs import GateReader
 from audit.results.gates.verdicts import evaluate, gates_of
 from audit.results.groups import adjusted, overall_result, prompt_results
 from audit.results.intersections import intersections
 from audit.results.quality import FeatureSet, KernelSample, Yardstick, kernel_sample, reference_set
-from audit.results.scores import LEAST_IMAGES, Scores
+from audit.results.scores import LEAST_IMAGES, Scores, rescaled
 from audit.results.second_opinions import agreements, common_answers, second_views
 from audit.results.two_stages import Stages
 from audit.storage.rows import FEATURES, results_schema, row_schema

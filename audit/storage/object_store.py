@@ -24,7 +24,7 @@ from random import SystemRandom
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
-from audit.storage.outside.redaction import redact
+from audit.storage.outside.safe_text import redact
 from audit.storage.place import ObjectPath
 
 LOG = logging.getLogger(__name__)

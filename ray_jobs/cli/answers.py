@@ -36,8 +36,7 @@ def told_plainly() -> Iterator[None]:
         code = code_of(error)
         if code is None:
             raise
-        from audit.storage.outside.printable import printable
-        from audit.storage.outside.redaction import redact
+        from audit.storage.outside.safe_text import printable, redact
 
         typer.echo("\n".join(map(printable, redact(str(error)).splitlines())), err=True)
         raise typer.Exit(code) from error
@@ -57,7 +56,7 @@ def print_json(data: dict[str, Any]) -> None:
 
 def show_log() -> None:
     """Show this project's log on standard error, and of others only warnings; none of them shows a secret."""
-    from audit.storage.outside.redaction import SecretFree
+    from audit.storage.outside.safe_text import SecretFree
 
     shown = logging.StreamHandler()
     shown.setFormatter(SecretFree("%(message)s"))

@@ -187,7 +187,7 @@ def validate(
         print_json({"valid": True, "errors": [], "warnings": warnings})
         return
     from audit.preflight.work import work_of
-    from audit.storage.outside.printable import printable
+    from audit.storage.outside.safe_text import printable
 
     work = work_of(audit)
     typer.echo(f"{printable(config.name)} is valid: {work.summary}")
@@ -280,7 +280,7 @@ def compare(
     """Show what changed between two runs, and which of it is more than chance."""
     with told_plainly():
         from audit.results.comparison.compare import compare as compare_runs
-        from audit.storage.outside.printable import printable
+        from audit.storage.outside.safe_text import printable
         from audit.storage.place import place_of
         from audit.storage.run_directory import RunDirectory
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from audit.calibration.bundle import bundle_of, world_table
 from audit.calibration.world import World
 from audit.config.settings import AuditConfig
-from audit.dissect.files import LENS_FILE
+from audit.dissect.settings import LENS_FILE
 from audit.models.source import model_fingerprint
 from audit.perception.judges.confusion_file import judge_confusions
 from audit.planning.plan import arms_of, opinions_of, plan_shards, prompts_of
@@ -29,7 +29,7 @@ from audit.results.comparison.trend import earlier_points, write_trend
 from audit.results.lens_evidence import keep_evidence, lens_evidence
 from audit.results.summary import SummaryPlan, summarise
 from audit.results.two_stages import Stages, second_stage
-from audit.storage.outside.redaction import redact_tree
+from audit.storage.outside.safe_text import redact_tree
 from audit.storage.place import Place, place_of
 from audit.storage.provenance import collect_provenance
 from audit.storage.run_directory import CHANGES_NO_RESULT, LENS, CorruptShardError, RunDirectory

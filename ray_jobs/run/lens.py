@@ -20,9 +20,12 @@ from audit.calibration.bundle import bundle_of
 from audit.config.sections import WorkersConfig
 from audit.config.settings import AuditConfig
 from audit.dissect.card import card
-from audit.dissect.files import CARD_FILE, EXAMPLES, LENS_FILE, SHAPE_FILE
 from audit.dissect.prediction import fit_lines
 from audit.dissect.settings import (
+    CARD_FILE,
+    EXAMPLES,
+    LENS_FILE,
+    SHAPE_FILE,
     dissected_groups,
     dissected_prompts,
     dissection_of,
@@ -131,7 +134,7 @@ class LensWorker:
         if task.attribute is None or task.prompt is None:
             self._build()
             return None
-        from audit.dissect.projection import project
+        from audit.dissect.observer import project
         from audit.mitigate.strength import StrengthSearch, try_strengths
 
         settings, lens = self._config.lens, self._lens

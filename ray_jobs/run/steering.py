@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from audit.config.settings import AuditConfig
-from audit.dissect.files import LENS_FILE, STEERING_FILE
 from audit.dissect.prediction import Prediction, is_trusted, prediction_of_data
+from audit.dissect.settings import LENS_FILE, STEERING_FILE
 from audit.dissect.strengths import GroupStrength, Strengths, strengths_of_data
 from audit.models.source import model_fingerprint
 from audit.records import Prompt

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from audit.config.sections import TrackingConfig
-from audit.storage.outside.redaction import redact
+from audit.storage.outside.safe_text import redact
 from audit.storage.place import Place
 from audit.storage.run_directory import AUDIT, CONFIG, PROVENANCE, RunDirectory
 from ray_jobs.run.track import letter_of

@@ -15,7 +15,7 @@ import yaml
 from audit.config.fields import GENERATED_HERE
 from audit.records import BASELINE, AuditResult, GroupResult, TargetSource, Verdict
 from audit.results.gates.verdicts import overall_verdict
-from audit.storage.outside.redaction import redact
+from audit.storage.outside.safe_text import redact
 from reports.words.story import setting
 from reports.words.verdicts import subject
 

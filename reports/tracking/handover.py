@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import IO, Any, Self, TextIO
 
 from audit.config.sections import RegisteredModelConfig
-from audit.storage.outside.redaction import redact
+from audit.storage.outside.safe_text import redact
 from audit.storage.place import Place, place_of
 from audit.storage.run_directory import RunDirectory
 from reports.export.audit_json import read_audit_json

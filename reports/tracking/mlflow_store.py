@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from audit.config.sections import RegisteredModelConfig
 from audit.records import SCHEMA_VERSION, AuditResult, Measurement
 from audit.results.gates.verdicts import overall_verdict
-from audit.storage.outside.redaction import redact, redact_tree
+from audit.storage.outside.safe_text import redact, redact_tree
 from audit.storage.place import sqlite_file
 from audit.storage.run_directory import AUDIT, CHANGES_NO_RESULT, MODEL_FINGERPRINT, RunDirectory
 from reports.export.audit_json import read_audit_json

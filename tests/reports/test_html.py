@@ -12,7 +12,7 @@ import pytest
 from audit.measure.inference.intervals import share_estimate
 from audit.planning.plan import prompt_ids
 from audit.records import BASELINE, Change, Estimate, ImageKey, Measurement, TwoStageSampling
-from audit.storage.outside.redaction import redact
+from audit.storage.outside.safe_text import redact
 from ray_jobs.cli.terminal import show_outcome
 from reports.export.audit_json import from_json, to_json
 from reports.export.markdown import to_markdown

@@ -2,7 +2,7 @@
 
 import pytest
 
-from audit.results.clip_scores import rescaled
+from audit.results.scores import rescaled
 
 
 def test_the_papers_6155_is_a_cosine_of_231():

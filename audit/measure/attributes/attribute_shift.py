@@ -11,8 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from audit.measure.attributes.contingency import checked_codes
-from audit.measure.attributes.resampling import RESAMPLES, share_as_large
+from audit.measure.attributes.contingency import RESAMPLES, checked_codes, share_as_large
 from audit.measure.inference.intervals import mean_interval, wilson_intervals
 from audit.measure.prompts.over_prompts import FEW_PROMPTS
 from audit.measure.shares.changes import hypotenuse

@@ -1,4 +1,4 @@
-"""Tables of images by their groups in two attributes.
+"""Tables of images by their groups in two attributes, and the p-value of a statistic that is resampled.
 
 Codes: a group is its index in the attribute's order; ``UNCLASSIFIED`` marks an image without a perceived group.
 
@@ -17,6 +17,13 @@ Ints = NDArray[np.int64]
 
 UNCLASSIFIED = -1
 """Code of an image without a perceived group."""
+
+ROUNDING = 1e-9
+"""Statistics closer than this count as equal: a tie must not depend on the order of a sum."""
+
+RESAMPLES = 9_999
+"""Samples behind a p-value, which is then at least 1 / 10,000. As the observed arrangement is counted among them, the
+p-value is valid at any number; more of them only steady it."""
 
 
 def cross_tables(first: ArrayLike, second: ArrayLike, prompts: ArrayLike, shape: tuple[int, int, int]) -> Ints:
@@ -81,3 +88,8 @@ def checked_table(counts: ArrayLike) -> Ints:
     if (table < 0).any() or not table.any():
         raise ValueError("expected counts of at least one image, none negative; report images by their status instead")
     return table
+
+
+def share_as_large(resampled: Floats, observed: float) -> float:
+    """Return (1 + how many are at least as large) / (1 + how many there are) (Phipson and Smyth 2010)."""
+    return (1 + int((resampled >= observed - ROUNDING).sum())) / (1 + resampled.size)

@@ -15,8 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 from scipy.special import chndtr, ndtri
 
-from audit.measure.attributes.contingency import checked_table, expected_counts, shown_groups
-from audit.measure.attributes.resampling import ROUNDING
+from audit.measure.attributes.contingency import ROUNDING, checked_table, expected_counts, shown_groups
 from audit.measure.inference.intervals import share_estimate
 from audit.records import Estimate
 

@@ -10,9 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import rel_entr
 from scipy.stats import hypergeom, random_table
 
-from audit.measure.attributes.contingency import checked_table, expected_counts
+from audit.measure.attributes.contingency import RESAMPLES, ROUNDING, checked_table, expected_counts, share_as_large
 from audit.measure.attributes.cramers_v import cramers_v
-from audit.measure.attributes.resampling import RESAMPLES, ROUNDING, share_as_large
 from audit.measure.inference.intervals import share_estimate
 from audit.measure.prompts.stratified import pooled_share
 from audit.records import Attribute, Cell, Dependence

@@ -1,4 +1,4 @@
-"""What each kind of judge can be asked: attributes and their groups, known without loading a weight.
+"""What each kind of judge can be asked, and the captions of a zero-shot judge; no weight is loaded.
 
 A config may audit some of an attribute's groups. The others are still answers that the judge gives: an image whose most
 probable answer is one of them lies outside the audited groups and is counted under none.
@@ -14,6 +14,7 @@ from pathlib import Path
 from audit.calibration.bundle import NETWORK_CONFIG, bundle_of
 from audit.config.fields import ZERO_SHOT
 from audit.config.sections import ModelConfig
+from audit.planning.plan import group_phrase, prompt_text
 from audit.storage.outside.json_object import read_json_object
 
 Answers = Mapping[str, tuple[str, ...]]
@@ -21,6 +22,9 @@ Answers = Mapping[str, tuple[str, ...]]
 
 _NO_ATTRIBUTES = ("face", "occupation")
 """Questions of the bundled judge that are about the picture and not about perceived presentation."""
+
+TEMPLATE = "a face photo of {a} {occupation}"
+"""Each group is asked for as a person of no occupation: ``a face photo of an old person``."""
 
 
 @dataclass(frozen=True)
@@ -156,3 +160,17 @@ def cannot_answer(judge: str, answers: Answers, attribute: str, groups: Sequence
         return None
     known = ", ".join(answers[attribute])
     return f"{judge} does not know the group {', '.join(map(repr, unknown))} of {attribute!r}. It knows {known}"
+
+
+def group_captions(attribute: str, groups: Sequence[str]) -> list[str]:
+    """Return what CLIP is asked about each group: ``a face photo of a tan skinned person``.
+
+    Raises:
+        ValueError: There are fewer than two groups to choose from.
+    """
+    if len(groups) < 2:
+        raise ValueError(
+            f"a zero-shot judge needs at least 2 groups of {attribute!r} to choose from, got {list(groups)}"
+        )
+    phrases = (group_phrase(attribute, group.replace("_", " ")) for group in groups)
+    return [prompt_text(TEMPLATE, f"{phrase} person") for phrase in phrases]

@@ -18,7 +18,7 @@ from scipy.special import softmax
 from torch import Tensor
 
 from audit.perception.embedders.networks import ClipEmbedder
-from audit.perception.judges.captions import group_captions
+from audit.perception.judges.answers import group_captions
 from audit.perception.judges.perceived import FloatArray, Perceived, perceived
 
 

@@ -12,8 +12,7 @@ from scipy.special import xlogy
 
 from audit.measure.discrepancy.fairness import _distribution
 from audit.measure.inference.intervals import share_estimate
-from audit.planning.power.outcomes import NEGLIGIBLE, every_outcome
-from audit.planning.power.search import settled
+from audit.planning.power.search import NEGLIGIBLE, every_outcome, settled
 
 Floats = NDArray[np.float64]
 CountsInterval = Callable[[NDArray[np.int64], float], tuple[float, float]]

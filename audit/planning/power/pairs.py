@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from audit.planning.power.outcomes import NEGLIGIBLE
-from audit.planning.power.search import smallest
+from audit.planning.power.search import NEGLIGIBLE, smallest
 
 
 def paired_power(n: int, before: float, after: float, correlation: float = 0.0, level: float = 0.05) -> float:

@@ -14,8 +14,7 @@ from scipy.special import xlogy
 from scipy.stats import binom
 
 from audit.measure.discrepancy.fairness import _distribution
-from audit.planning.power.outcomes import every_outcome
-from audit.planning.power.search import smallest
+from audit.planning.power.search import every_outcome, smallest
 
 Floats = NDArray[np.float64]
 

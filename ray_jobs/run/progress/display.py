@@ -19,8 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 from audit.records import ShardReceipt
-from audit.storage.outside.printable import printable
-from audit.storage.outside.redaction import redact
+from audit.storage.outside.safe_text import printable, redact
 from audit.storage.run_directory import PROGRESS, RunDirectory
 from ray_jobs.run.progress.driver_process import this_process
 

@@ -9,7 +9,7 @@ from scipy import stats
 
 from audit.measure.attributes import attribute_shift as module
 from audit.measure.attributes.attribute_shift import attribute_shift, pair_tables, shift_matrix
-from audit.measure.attributes.resampling import RESAMPLES
+from audit.measure.attributes.contingency import RESAMPLES
 from audit.measure.discrepancy import fairness
 from audit.records import Attribute
 

@@ -8,9 +8,8 @@ import pytest
 from scipy import stats
 from scipy.stats import contingency
 
-from audit.measure.attributes.contingency import cross_tables, expected_counts
+from audit.measure.attributes.contingency import RESAMPLES, cross_tables, expected_counts
 from audit.measure.attributes.intersections import cells_of, dependence
-from audit.measure.attributes.resampling import RESAMPLES
 from audit.measure.inference.intervals import share_estimate
 from audit.records import Attribute
 

@@ -5,7 +5,7 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit.storage.outside.printable import printable
+from audit.storage.outside.safe_text import printable
 
 
 def test_what_clears_a_screen_or_turns_text_around_is_shown_as_an_escape():

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from audit.storage.outside.redaction import SecretFree, redact, redact_tree, secret_values
+from audit.storage.outside.safe_text import SecretFree, redact, redact_tree, secret_values
 
 
 @pytest.mark.parametrize(

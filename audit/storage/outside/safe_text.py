@@ -1,4 +1,4 @@
-"""Secrets stay out of whatever is shown, logged or stored.
+"""Text made safe to show: control characters as escapes, secrets left out.
 
 Known by their shape: user names and passwords inside addresses, secret query values, headers, ``password=…`` and the
 tokens of well-known services. Known by their name: the values of environment variables that are called a
@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import unicodedata
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -34,6 +35,9 @@ _SECRET_VARIABLE = re.compile(
 _ADDRESS_PATH = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://[^/\s?#]*)[/?#]\S*")
 _SHORTEST = 8
 """Shorter values are left: words of everyday text would vanish with them."""
+
+_ACTS = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Unicode categories: control, format (bidirectional overrides are among them), surrogate, line and paragraph."""
 
 
 def redact(text: str) -> str:
@@ -87,3 +91,14 @@ def _of_key(change: partial[str], key: str, value: Any) -> Any:  # noqa: ANN401 
     if isinstance(value, str) and key.lower().endswith("webhook"):
         return _ADDRESS_PATH.sub(rf"\1/{HIDDEN}", change(value))
     return _on_strings(change, value)
+
+
+def printable(text: str) -> str:
+    """Return one line of ``text`` with control characters as escapes, so that none of them clears a screen."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_escape(character) if unicodedata.category(character) in _ACTS else character for character in text)
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
