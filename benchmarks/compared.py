@@ -18,7 +18,7 @@ from pathlib import Path
 
 from audit.calibration.world import World
 from audit.config.settings import AuditConfig
-from audit.records import BASELINE
+from audit.records.work import BASELINE
 from audit.results.comparison.compare import Comparison, Place, compare
 from audit.storage.run_directory import RunDirectory
 from benchmarks.lens_off import copy_bundled_lens, switch_off

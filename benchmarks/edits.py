@@ -30,7 +30,7 @@ from audit.models.generator import DiffusionGenerator, load_generator
 from audit.perception.embedders.networks import ClipEmbedder, load_clip
 from audit.perception.judges.classifiers import Judge, load_judge
 from audit.perception.judges.perceived import Perceived
-from audit.records import Prompt, derive_seed
+from audit.records.work import Prompt, derive_seed
 from ray_jobs.run.lens import find_lens
 
 STRENGTHS = {

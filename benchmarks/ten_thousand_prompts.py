@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from audit.records import BASELINE, Attribute, ImageKey, Prompt, Shard
+from audit.records.attributes import Attribute
+from audit.records.work import BASELINE, ImageKey, Prompt, Shard
 from audit.results.summary import SummaryPlan, summarise
 from audit.storage.rows import row_schema
 from audit.storage.run_directory import RunDirectory

@@ -16,7 +16,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from audit.config.fields import GENERATED_HERE
 from audit.planning.plan import prompt_text
-from audit.records import COUNTED_SINCE, POPULATION, Attribute, AuditResult, ImageKey, Verdict
+from audit.records.attributes import Attribute
+from audit.records.result import COUNTED_SINCE, POPULATION, AuditResult
+from audit.records.verdicts import Verdict
+from audit.records.work import ImageKey
 from audit.results.comparison.trend import Trend, read_trend
 from audit.results.gates.verdicts import overall_verdict
 from audit.storage.outside.safe_text import redact_tree

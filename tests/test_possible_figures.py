@@ -14,7 +14,8 @@ from audit.config.sections import GateConfig
 from audit.measure.discrepancy.fairness import maximum
 from audit.measure.discrepancy.group_measures import MEASURES
 from audit.planning.targets import AuditTargets
-from audit.records import Attribute, Prompt, Shard
+from audit.records.attributes import Attribute
+from audit.records.work import Prompt, Shard
 from audit.results.summary import SummaryPlan, summarise
 from audit.storage.rows import row_schema
 from audit.storage.run_directory import RunDirectory

@@ -14,7 +14,7 @@ from audit.config.settings import AuditConfig
 from audit.generation.shard import ShardSettings, do_shard, load_parts
 from audit.measure.shares.classifier_error import ConfusionMatrix
 from audit.planning.plan import plan_shards, prompts_of
-from audit.records import Attribute
+from audit.records.attributes import Attribute
 from audit.results.summary import SummaryPlan, summarise
 from audit.storage.run_directory import RunDirectory
 

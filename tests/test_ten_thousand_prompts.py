@@ -5,7 +5,7 @@ import re
 
 from PIL import Image
 
-from audit.records import BASELINE
+from audit.records.work import BASELINE
 from audit.results.arm_rows import arm_rows
 from audit.results.groups import prompt_results
 from audit.results.summary import summarise

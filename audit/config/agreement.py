@@ -17,7 +17,7 @@ from audit.config.sections import (
     WorkersConfig,
 )
 from audit.config.shares import category_problems, share_problems
-from audit.records import BASELINE
+from audit.records.work import BASELINE
 from audit.storage.place import ObjectPath, PlaceError, place_of
 
 

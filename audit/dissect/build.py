@@ -32,7 +32,7 @@ from audit.models.device import device_here
 from audit.models.generator import DiffusionGenerator
 from audit.perception.judges.classifiers import Judge
 from audit.perception.judges.perceived import NO_GROUP
-from audit.records import Prompt, derive_seed
+from audit.records.work import Prompt, derive_seed
 
 # S steps, n trajectories, d = C·H·W, P positions, N latents, G groups
 

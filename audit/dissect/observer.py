@@ -11,7 +11,7 @@ from audit.dissect.attribution import StreamingAttribution, integrated_gradients
 from audit.dissect.lens import Lens
 from audit.dissect.sae import SparseCodes
 from audit.models.generator import DiffusionGenerator
-from audit.records import Prompt, derive_seed
+from audit.records.work import Prompt, derive_seed
 
 NOISES = 16
 """Noises of the one batch, the same for every prompt: prompts then differ in nothing but their words."""

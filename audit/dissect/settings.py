@@ -14,7 +14,7 @@ from audit.calibration.world import World
 from audit.config.settings import AuditConfig
 from audit.dissect.strengths import LADDER
 from audit.planning.plan import group_phrase, prompt_text, prompts_of
-from audit.records import Prompt
+from audit.records.work import Prompt
 from audit.storage.provenance import short_fingerprint
 
 LENS_FORMAT = 2

@@ -37,7 +37,8 @@ from audit.perception.judges.zero_shot import ZeroShotJudge
 from audit.planning.plan import opinions_of, prompts_of
 from audit.preflight.prompt_lengths import clip_texts
 from audit.preflight.readiness import known_occupations
-from audit.records import BASELINE, Attribute, ImageKey, SecondOpinion, Shard, Status
+from audit.records.attributes import Attribute, SecondOpinion
+from audit.records.work import BASELINE, ImageKey, Shard, Status
 from audit.storage.rows import FEATURES, opinion_column, outside_column, probability_column, row_schema
 
 Floats = NDArray[np.float32]

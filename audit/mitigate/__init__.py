@@ -12,7 +12,7 @@ from audit.mitigate.assignment import assigned_group
 from audit.mitigate.difflens import DiffLensEdit, Steering
 from audit.models.arm import Arm, Edit
 from audit.planning.plan import window_of
-from audit.records import ImageKey, Prompt
+from audit.records.work import ImageKey, Prompt
 
 EditBuilder = Callable[[Lens, MitigationConfig, Steering], Edit]
 

@@ -21,7 +21,7 @@ from audit.mitigate.difflens import Steering
 from audit.models.generator import DiffusionGenerator
 from audit.perception.judges.classifiers import Judge
 from audit.perception.judges.perceived import Perceived
-from audit.records import Prompt, Status, derive_seed
+from audit.records.work import Prompt, Status, derive_seed
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from audit.models.hooks import edit_output, find_hookpoint
 from audit.models.loading import Loaded, load_pipeline
 from audit.models.schedule import reverse_schedule
 from audit.models.source import model_fingerprint
-from audit.records import Prompt
+from audit.records.work import Prompt
 
 # B images, L text tokens, D text width, h w latent grid
 

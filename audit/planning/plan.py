@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from audit.records import BASELINE, Attribute, Prompt, SecondOpinion, Shard
+from audit.records.attributes import Attribute, SecondOpinion
+from audit.records.work import BASELINE, Prompt, Shard
 
 if TYPE_CHECKING:
     from audit.config.settings import AuditConfig

@@ -31,7 +31,7 @@ from audit.config.problems import listing
 from audit.config.sections import TargetChoice, TargetFileConfig
 from audit.config.shares import adds_up, folded, normalised, unknown, wrong_sum
 from audit.config.text import read_text
-from audit.records import Attribute, TargetSource
+from audit.records.attributes import Attribute, TargetSource
 from audit.storage.outside.csv_line import csv_values
 
 Targets = Mapping[str, Mapping[str, tuple[float, ...]]]

@@ -19,7 +19,7 @@ from audit.models.files.text_reader import CLIP, TextReader, bundled_reader, cli
 from audit.models.files.untrusted_model import UnfitModelError
 from audit.perception.judges.answers import group_captions
 from audit.planning.plan import group_phrase, opinions_of
-from audit.records import Prompt
+from audit.records.work import Prompt
 
 _TEMPLATE: Location = ("prompts", "template")
 _OCCUPATIONS: Location = ("prompts", "occupations")

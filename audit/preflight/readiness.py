@@ -24,7 +24,7 @@ from audit.config.settings import AuditConfig
 from audit.dissect.settings import LENS_FILE, LENS_FORMAT
 from audit.planning.plan import prompts_of
 from audit.preflight.instrument_checks import check_judges, check_networks
-from audit.records import Attribute
+from audit.records.attributes import Attribute
 from audit.storage.object_store import ObjectStore
 from audit.storage.outside.json_object import read_json_object
 from audit.storage.place import ObjectPath, Place, place_of, sqlite_file

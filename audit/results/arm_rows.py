@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from audit.measure.discrepancy.fairness import hard_labels
-from audit.records import Attribute, Status
+from audit.records.attributes import Attribute
+from audit.records.work import Status
 from audit.storage.rows import outside_column, probability_column
 
 Floats = NDArray[np.float64]

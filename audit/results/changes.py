@@ -14,7 +14,9 @@ from audit.measure.prompts.over_prompts import change_like_these, like_these, me
 from audit.measure.shares.changes import paired_share_difference_of_counts, paired_share_errors
 from audit.measure.unclassified.bounds import missing_differs_in_pairs
 from audit.planning.targets import Targets, target_of
-from audit.records import Attribute, AttributeShift, Estimate, GroupChange, MissingDifference
+from audit.records.attributes import Attribute
+from audit.records.changes import AttributeShift, GroupChange, MissingDifference
+from audit.records.estimates import Estimate
 from audit.results.arm_rows import ArmRows
 
 LEAST_PAIRS = 2

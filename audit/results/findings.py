@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.records import Attribute, FeatureFinding, Shard
+from audit.records.attributes import Attribute
+from audit.records.result import FeatureFinding
+from audit.records.work import Shard
 from audit.storage.run_directory import RunDirectory
 
 LensFeatures = Mapping[str, Mapping[str, Sequence[tuple[int, float, float]]]]

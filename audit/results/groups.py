@@ -38,18 +38,10 @@ from audit.measure.shares.corrected import corrected_shares
 from audit.measure.unclassified.all_images import departure_p_values
 from audit.measure.unclassified.bounds import discrepancy_ends, share_ends
 from audit.planning.targets import Targets, pooled_target, target_of
-from audit.records import (
-    Attribute,
-    Corrected,
-    Estimate,
-    FairnessDiscrepancy,
-    GroupResult,
-    LikeThese,
-    PromptMean,
-    Range,
-    Status,
-    WorstPrompt,
-)
+from audit.records.attributes import Attribute
+from audit.records.estimates import Estimate, LikeThese, Range
+from audit.records.groups import Corrected, FairnessDiscrepancy, GroupResult, PromptMean, WorstPrompt
+from audit.records.work import Status
 from audit.results.arm_rows import ArmRows, Floats
 
 Ints = NDArray[np.int64]

@@ -13,7 +13,9 @@ from audit.measure.attributes.contingency import cross_tables, expected_counts
 from audit.measure.attributes.intersections import cells_of, dependence, small_cells
 from audit.measure.attributes.within_prompts import dependence_within, rough_p_values
 from audit.measure.inference.multiplicity import benjamini_hochberg
-from audit.records import Attribute, Dependence, Intersection, derive_seed
+from audit.records.attributes import Attribute
+from audit.records.intersections import Dependence, Intersection
+from audit.records.work import derive_seed
 from audit.results.arm_rows import ArmRows
 
 Ints = NDArray[np.int64]

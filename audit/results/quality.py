@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from audit.measure.image_sets.frechet import FeatureStats, frechet_distance
 from audit.measure.image_sets.kernel import LEAST_IMAGES, KernelDistance, kernel_distance
-from audit.records import Measurement, Shard, derive_seed
+from audit.records.quality import Measurement
+from audit.records.work import Shard, derive_seed
 from audit.storage.outside.picture import READING
 
 FRECHET = "metric:frechet_distance"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from audit.measure.inference.span import COSINE, SHARE
 from audit.measure.prompts.over_prompts import like_these
 from audit.measure.prompts.stratified import stratified_mean, stratified_share
-from audit.records import OverPrompts
+from audit.records.estimates import OverPrompts
 from audit.results.arm_rows import ArmRows, Floats
 
 SHOWN_FROM = 0.5

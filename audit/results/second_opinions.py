@@ -19,7 +19,10 @@ from numpy.typing import NDArray
 
 from audit.measure.inference.intervals import share_estimate
 from audit.measure.shares.agreement import agreement
-from audit.records import Attribute, Estimate, GroupResult, JudgeAgreement, SecondOpinion, SecondView
+from audit.records.attributes import Attribute, SecondOpinion
+from audit.records.estimates import Estimate
+from audit.records.groups import GroupResult
+from audit.records.opinions import JudgeAgreement, SecondView
 from audit.storage.rows import has_group, opinion_column, probability_column
 
 Ints = NDArray[np.int64]

@@ -19,20 +19,14 @@ from numpy.typing import NDArray
 from audit.config.sections import GateConfig
 from audit.measure.shares.classifier_error import ConfusionMatrix
 from audit.planning.targets import AuditTargets, Targets
-from audit.records import (
-    BASELINE,
-    Attribute,
-    AttributeShift,
-    AuditResult,
-    GroupResult,
-    Measurement,
-    OverPrompts,
-    QualityResult,
-    SecondOpinion,
-    Shard,
-    TargetSource,
-    Verdict,
-)
+from audit.records.attributes import Attribute, SecondOpinion, TargetSource
+from audit.records.changes import AttributeShift
+from audit.records.estimates import OverPrompts
+from audit.records.groups import GroupResult
+from audit.records.quality import Measurement, QualityResult
+from audit.records.result import AuditResult
+from audit.records.verdicts import Verdict
+from audit.records.work import BASELINE, Shard
 from audit.results.arm_rows import ArmRows, arm_rows
 from audit.results.changes import attribute_shifts, group_changes, missing_difference
 from audit.results.findings import LensFeatures, feature_findings, prompt_attribution

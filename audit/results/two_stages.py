@@ -20,7 +20,11 @@ from numpy.typing import NDArray
 from audit.config.settings import AuditConfig
 from audit.measure.shares.two_stage import TwoStage, images_to_make, two_stage_interval
 from audit.planning.plan import further_shards
-from audit.records import BASELINE, Attribute, Estimate, GroupResult, Shard, TwoStageSampling
+from audit.records.attributes import Attribute
+from audit.records.estimates import Estimate
+from audit.records.groups import GroupResult
+from audit.records.result import TwoStageSampling
+from audit.records.work import BASELINE, Shard
 from audit.results.arm_rows import ArmRows
 from audit.storage.rows import has_group, probability_column
 from audit.storage.run_directory import RunDirectory

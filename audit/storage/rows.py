@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from audit.records import Attribute, SecondOpinion, Status
+from audit.records.attributes import Attribute, SecondOpinion
+from audit.records.work import Status
 
 FEATURES = "features"
 """Embedding by the feature network, for the distances between arms; not part of ``results.parquet``."""

@@ -22,7 +22,9 @@ from numpy.typing import NDArray
 from audit.config.sections import GateConfig
 from audit.measure.shares.classifier_error import ConfusionMatrix
 from audit.planning.targets import AuditTargets
-from audit.records import BASELINE, Attribute, Prompt, Shard, Status, Verdict
+from audit.records.attributes import Attribute
+from audit.records.verdicts import Verdict
+from audit.records.work import BASELINE, Prompt, Shard, Status
 from audit.results.summary import SummaryPlan, summarise
 from audit.storage.rows import probability_column, row_schema
 from audit.storage.run_directory import RunDirectory

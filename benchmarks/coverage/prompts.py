@@ -24,7 +24,8 @@ from audit.measure.discrepancy.samples import Samples
 from audit.measure.inference.span import CHANGE_OF_SHARE
 from audit.measure.prompts.over_prompts import change_like_these, like_these, mean_of_these_prompts
 from audit.measure.shares.changes import paired_share_difference_of_counts, paired_share_errors
-from audit.records import ChangeOverPrompts, Estimate, OverPrompts, PromptMean
+from audit.records.estimates import ChangeOverPrompts, Estimate, OverPrompts
+from audit.records.groups import PromptMean
 from audit.results.groups import PromptSquares, prompt_mean
 from benchmarks.coverage.settings import CONFIDENCE, TRUTHS, Setting, rendered_shares
 from benchmarks.coverage.tally import OURS, Tally, tallied

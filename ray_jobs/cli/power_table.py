@@ -13,7 +13,8 @@ from audit.measure.discrepancy.estimate import discrepancy_interval_of_counts
 from audit.planning.power.detectable import Detectable, detectable, planned_level
 from audit.planning.power.gates import PlannedGate, images_for_gate, share_interval
 from audit.planning.targets import Targets, audit_targets
-from audit.records import Attribute, Prompt
+from audit.records.attributes import Attribute
+from audit.records.work import Prompt
 from audit.results.gates.verdicts import Gate, gates_of
 
 if TYPE_CHECKING:

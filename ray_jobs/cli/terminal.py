@@ -13,7 +13,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from audit.records import Estimate, Verdict
+from audit.records.estimates import Estimate
+from audit.records.verdicts import Verdict
 
 if TYPE_CHECKING:
     from audit.measure.shares.classifier_error import ConfusionMatrix

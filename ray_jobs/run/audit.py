@@ -23,7 +23,9 @@ from audit.perception.judges.confusion_file import judge_confusions
 from audit.planning.plan import arms_of, opinions_of, plan_shards, prompts_of
 from audit.planning.targets import AuditTargets, audit_targets
 from audit.preflight.instrument_checks import left_out_groups
-from audit.records import Attribute, AuditResult, Shard, Status
+from audit.records.attributes import Attribute
+from audit.records.result import AuditResult
+from audit.records.work import Shard, Status
 from audit.results.comparison.slots import Journal, series_of, slot_of
 from audit.results.comparison.trend import earlier_points, write_trend
 from audit.results.lens_evidence import keep_evidence, lens_evidence

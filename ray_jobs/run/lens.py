@@ -36,7 +36,7 @@ from audit.dissect.settings import (
 from audit.dissect.strengths import GroupStrength, Strengths, Tried, choose_strengths, strengths_as_data
 from audit.models.source import model_fingerprint
 from audit.preflight.prompt_lengths import lens_texts
-from audit.records import Prompt
+from audit.records.work import Prompt
 from audit.storage.files import storage_of
 from audit.storage.folder_copy import folder_on_disk, folder_to_fill, move_folder
 from audit.storage.place import Place, place_of

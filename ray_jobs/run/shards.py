@@ -10,7 +10,7 @@ from typing import Any
 import ray
 
 from audit.config.settings import AuditConfig
-from audit.records import Shard, ShardReceipt, Status
+from audit.records.work import Shard, ShardReceipt, Status
 from audit.storage.place import Place
 from audit.storage.run_directory import CorruptShardError, RunDirectory
 from ray_jobs.cluster.connection import Cluster, asked_resources, cluster_now, worker_count, worker_resources

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from audit.config.settings import AuditConfig
-from audit.records import Shard, ShardReceipt
+from audit.records.work import Shard, ShardReceipt
 from audit.storage.folder_copy import folder_on_disk
 from audit.storage.place import place_of
 from audit.storage.run_directory import RunDirectory, image_name

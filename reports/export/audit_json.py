@@ -11,36 +11,15 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from audit.measure.discrepancy.group_measures import MEASURES
-from audit.records import (
-    POPULATION,
-    SCHEMA_VERSION,
-    AttributeShift,
-    AuditResult,
-    Cell,
-    Change,
-    ChangeOverPrompts,
-    Corrected,
-    Dependence,
-    Estimate,
-    FairnessDiscrepancy,
-    GroupChange,
-    GroupMeasure,
-    GroupResult,
-    Intersection,
-    JudgeAgreement,
-    LikeThese,
-    Measurement,
-    MissingDifference,
-    OverPrompts,
-    PromptMean,
-    QualityResult,
-    Range,
-    SecondView,
-    TargetSource,
-    TwoStageSampling,
-    Verdict,
-    WorstPrompt,
-)
+from audit.records.attributes import TargetSource
+from audit.records.changes import AttributeShift, GroupChange, MissingDifference
+from audit.records.estimates import Change, ChangeOverPrompts, Estimate, LikeThese, OverPrompts, Range
+from audit.records.groups import Corrected, FairnessDiscrepancy, GroupMeasure, GroupResult, PromptMean, WorstPrompt
+from audit.records.intersections import Cell, Dependence, Intersection
+from audit.records.opinions import JudgeAgreement, SecondView
+from audit.records.quality import Measurement, QualityResult
+from audit.records.result import POPULATION, SCHEMA_VERSION, AuditResult, TwoStageSampling
+from audit.records.verdicts import Verdict
 from audit.storage.run_directory import AUDIT, RunDirectory, UnreadableRunError
 from reports.export.audit_schema import SCHEMA, first_mistake
 from reports.export.old_schema import OLD_VERSIONS, upgraded

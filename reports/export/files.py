@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from audit.records import AuditResult
+from audit.records.result import AuditResult
 from audit.storage.run_directory import INTERSECTIONS, JUNIT, MODEL_CARD, SUMMARY, TABLE, RunDirectory
 from reports.export.audit_json import intersections_to_csv, to_csv, write_audit_json
 from reports.export.junit import to_junit

@@ -11,7 +11,8 @@ import re
 from collections import Counter
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from audit.records import AuditResult, Verdict
+from audit.records.result import AuditResult
+from audit.records.verdicts import Verdict
 from audit.results.gates.verdicts import overall_verdict
 from reports.words.verdicts import OVERALL, sentence
 

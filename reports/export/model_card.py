@@ -13,7 +13,11 @@ from typing import Any
 import yaml
 
 from audit.config.fields import GENERATED_HERE
-from audit.records import BASELINE, AuditResult, GroupResult, TargetSource, Verdict
+from audit.records.attributes import TargetSource
+from audit.records.groups import GroupResult
+from audit.records.result import AuditResult
+from audit.records.verdicts import Verdict
+from audit.records.work import BASELINE
 from audit.results.gates.verdicts import overall_verdict
 from audit.storage.outside.safe_text import redact
 from reports.words.story import setting

@@ -23,7 +23,8 @@ from audit.measure.discrepancy.worst import worst
 from audit.measure.inference.multiplicity import benjamini_hochberg
 from audit.measure.unclassified.all_images import departure_p_values
 from audit.measure.unclassified.bounds import discrepancy_bounds, share_bounds
-from audit.records import SCHEMA_VERSION, WorstPrompt
+from audit.records.groups import WorstPrompt
+from audit.records.result import SCHEMA_VERSION
 from audit.results.groups import PromptSquares, discrepancies, prompt_mean
 
 OLD_VERSIONS = (1, 2)

@@ -9,15 +9,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from audit.records import (
-    Attribute,
-    FairnessDiscrepancy,
-    FeatureFinding,
-    GroupResult,
-    Measurement,
-    PromptMean,
-    Status,
-)
+from audit.records.attributes import Attribute
+from audit.records.groups import FairnessDiscrepancy, GroupResult, PromptMean
+from audit.records.quality import Measurement
+from audit.records.result import FeatureFinding
+from audit.records.work import Status
 from reports.charts.axis import Axis, Mark, tick_step
 from reports.charts.bars import Bar, BarRow, stacked_bars
 from reports.charts.dumbbell import Row, dumbbell

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from audit.records import FINDING_LEVEL, GroupChange, GroupResult, JudgeAgreement, Range, SecondView
+from audit.records.changes import GroupChange
+from audit.records.estimates import Range
+from audit.records.groups import FINDING_LEVEL, GroupResult
+from audit.records.opinions import JudgeAgreement, SecondView
 from reports.figures.charts import Table
 from reports.words.story import (
     NBSP,

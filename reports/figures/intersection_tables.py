@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from audit.records import FINDING_LEVEL, Cell, Dependence, Intersection
+from audit.records.groups import FINDING_LEVEL
+from audit.records.intersections import Cell, Dependence, Intersection
 from reports.figures.charts import Table
 from reports.words.story import NBSP, THESE, Story, figure_text, label, p_value, share_text
 

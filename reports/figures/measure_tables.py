@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from audit.measure.discrepancy.group_measures import MEASURES, mean_measure
-from audit.records import Attribute, GroupMeasure, GroupResult
+from audit.records.attributes import Attribute
+from audit.records.groups import GroupMeasure, GroupResult
 from reports.figures.charts import Table, by_skew
 from reports.words.story import NBSP, THESE, Story, figure_text, label, number
 

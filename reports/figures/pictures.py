@@ -9,7 +9,7 @@ import base64
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from audit.records import ImageKey
+from audit.records.work import ImageKey
 from audit.storage.run_directory import LENS, RunDirectory, image_name
 
 TOP_IMAGES = 5

@@ -18,7 +18,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from audit.config.sections import RegisteredModelConfig
-from audit.records import SCHEMA_VERSION, AuditResult, Measurement
+from audit.records.quality import Measurement
+from audit.records.result import SCHEMA_VERSION, AuditResult
 from audit.results.gates.verdicts import overall_verdict
 from audit.storage.outside.safe_text import redact, redact_tree
 from audit.storage.place import sqlite_file

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from audit.config.sections import RegisteredModelConfig
-from audit.records import AuditResult
+from audit.records.result import AuditResult
 from audit.storage.run_directory import (
     AUDIT,
     CHANGES_NO_RESULT,

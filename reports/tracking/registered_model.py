@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from audit.config.sections import RegisteredModelConfig
-from audit.records import AuditResult
+from audit.records.result import AuditResult
 from audit.results.gates.verdicts import overall_verdict
 from audit.storage.run_directory import MODEL_FINGERPRINT
 

@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from audit.planning.plan import prompt_text
-from audit.records import FINDING_LEVEL, Attribute, GroupChange
+from audit.records.attributes import Attribute
+from audit.records.changes import GroupChange
+from audit.records.groups import FINDING_LEVEL
 from reports.words.story import (
     Story,
     edited_arm,

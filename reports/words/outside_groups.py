@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from audit.records import Status
+from audit.records.work import Status
 from reports.words.story import Story, label, percent, status_counts
 
 OUTSIDE_GROUPS = "outside the audited groups"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from audit.records import TwoStageSampling
+from audit.records.result import TwoStageSampling
 from reports.words.story import Story, label, number, setting
 
 

@@ -14,19 +14,12 @@ from typing import Any, Protocol
 from audit.config.fields import ZERO_SHOT
 from audit.measure.inference.intervals import share_estimate
 from audit.planning.plan import prompt_ids
-from audit.records import (
-    BASELINE,
-    Attribute,
-    AuditResult,
-    Estimate,
-    FairnessDiscrepancy,
-    GroupResult,
-    LikeThese,
-    PromptMean,
-    QualityResult,
-    Status,
-    WorstPrompt,
-)
+from audit.records.attributes import Attribute
+from audit.records.estimates import Estimate, LikeThese
+from audit.records.groups import FairnessDiscrepancy, GroupResult, PromptMean, WorstPrompt
+from audit.records.quality import QualityResult
+from audit.records.result import AuditResult
+from audit.records.work import BASELINE, Status
 
 QUALITY = {
     "clip_i": "CLIP-I",

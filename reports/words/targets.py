@@ -6,7 +6,7 @@ name an occupation and captions in training data are no survey of a workforce (S
 
 from __future__ import annotations
 
-from audit.records import Attribute, TargetSource
+from audit.records.attributes import Attribute, TargetSource
 from reports.words.story import Story, label, percent
 
 ORIGINS_SHOWN = 5

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from audit.records import Verdict
+from audit.records.verdicts import Verdict
 from reports.words.story import label, number, occupation_words, with_interval
 
 OVERALL = {

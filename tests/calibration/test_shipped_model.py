@@ -13,7 +13,7 @@ from audit.calibration.networks import DrawingNetwork, to_unit_range
 from audit.calibration.world import World
 from audit.config.sections import ModelConfig, SamplingConfig
 from audit.models.generator import load_generator
-from audit.records import Prompt
+from audit.records.work import Prompt
 from audit.training.captions import caption
 
 BUNDLE = Bundle(BUNDLED)

@@ -17,7 +17,7 @@ from audit.dissect.sae_training import train_sae
 from audit.dissect.settings import Dissection, name_groups
 from audit.models.generator import load_generator
 from audit.perception.judges.perceived import Perceived
-from audit.records import Prompt, Status
+from audit.records.work import Prompt, Status
 from tests.pretended_gpu import pretended_gpu
 
 STEPS, TRAJECTORIES = 3, 48

@@ -17,7 +17,7 @@ from audit.planning.plan import (
     unet_calls,
     window_of,
 )
-from audit.records import Prompt
+from audit.records.work import Prompt
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from audit.config.errors import ConfigErrors
 from audit.config.settings import AuditConfig
 from audit.planning import targets as module
 from audit.planning.targets import audit_targets, pooled_target, read_targets, uniform_targets
-from audit.records import Attribute, TargetSource
+from audit.records.attributes import Attribute, TargetSource
 
 GENDER = Attribute("gender", ("female", "male"))
 RACE = Attribute("race", ("white", "black", "asian"))

@@ -14,20 +14,13 @@ from PIL import Image, ImageDraw
 from audit.measure.inference.intervals import share_estimate
 from audit.measure.shares.classifier_error import ConfusionMatrix
 from audit.planning.targets import uniform_targets
-from audit.records import (
-    BASELINE,
-    Attribute,
-    AuditResult,
-    Estimate,
-    FeatureFinding,
-    JudgeAgreement,
-    LikeThese,
-    Measurement,
-    OverPrompts,
-    QualityResult,
-    SecondView,
-    Verdict,
-)
+from audit.records.attributes import Attribute
+from audit.records.estimates import Estimate, LikeThese, OverPrompts
+from audit.records.opinions import JudgeAgreement, SecondView
+from audit.records.quality import Measurement, QualityResult
+from audit.records.result import AuditResult, FeatureFinding
+from audit.records.verdicts import Verdict
+from audit.records.work import BASELINE
 from audit.results.arm_rows import ArmRows
 from audit.results.changes import attribute_shifts, group_changes, missing_difference
 from audit.results.groups import adjusted, overall_result, prompt_results

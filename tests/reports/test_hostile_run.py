@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from audit.records import ImageKey
+from audit.records.work import ImageKey
 from audit.storage.run_directory import AUDIT, RunDirectory, UnreadableRunError, image_name
 from ray_jobs.cli.commands import app
 from reports.export.audit_json import from_json, to_csv, to_json

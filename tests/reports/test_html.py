@@ -11,7 +11,10 @@ import pytest
 
 from audit.measure.inference.intervals import share_estimate
 from audit.planning.plan import prompt_ids
-from audit.records import BASELINE, Change, Estimate, ImageKey, Measurement, TwoStageSampling
+from audit.records.estimates import Change, Estimate
+from audit.records.quality import Measurement
+from audit.records.result import TwoStageSampling
+from audit.records.work import BASELINE, ImageKey
 from audit.storage.outside.safe_text import redact
 from ray_jobs.cli.terminal import show_outcome
 from reports.export.audit_json import from_json, to_json

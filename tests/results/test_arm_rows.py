@@ -5,7 +5,8 @@ import pyarrow as pa
 import pytest
 
 from audit.measure.unclassified.bounds import unknown_images
-from audit.records import Attribute, Status
+from audit.records.attributes import Attribute
+from audit.records.work import Status
 from audit.results.arm_rows import arm_rows
 from audit.results.groups import prompt_results
 from audit.results.intersections import intersections

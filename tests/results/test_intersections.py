@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from audit.records import BASELINE, Attribute
+from audit.records.attributes import Attribute
+from audit.records.work import BASELINE
 from audit.results.arm_rows import ArmRows
 from audit.results.intersections import MOST_LISTED, intersections
 

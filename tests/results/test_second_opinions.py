@@ -6,7 +6,8 @@ import pytest
 
 from audit.measure.inference.intervals import share_estimate
 from audit.measure.shares.agreement import cohen_kappa
-from audit.records import Attribute, FairnessDiscrepancy, GroupResult, SecondOpinion
+from audit.records.attributes import Attribute, SecondOpinion
+from audit.records.groups import FairnessDiscrepancy, GroupResult
 from audit.results.second_opinions import agreements, common_answers, second_views
 from audit.storage.rows import results_schema
 

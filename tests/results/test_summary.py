@@ -19,7 +19,9 @@ from audit.measure.image_sets.kernel import kernel_distance
 from audit.measure.inference.intervals import share_estimate
 from audit.measure.prompts.stratified import stratified_mean, stratified_share
 from audit.planning.targets import AuditTargets
-from audit.records import Attribute, OverPrompts, Prompt, SecondOpinion, Shard, TargetSource
+from audit.records.attributes import Attribute, SecondOpinion, TargetSource
+from audit.records.estimates import OverPrompts
+from audit.records.work import Prompt, Shard
 from audit.results.findings import feature_findings
 from audit.results.quality import kernel_sample
 from audit.results.summary import LensEvidence, SummaryPlan, summarise
@@ -455,7 +457,9 @@ def test_20_000_rows_fit_in_far_less_than_one_gib(tmp_path):
     script = textwrap.dedent("""
         import pathlib, sys
         import numpy as np, pyarrow as pa
-        from audit.records import Attribute, OverPrompts, Prompt, Shard, TargetSource
+        from audit.records.attributes import Attribute, TargetSource
+        from audit.records.estimates import OverPrompts
+        from audit.records.work import Prompt, Shard
         from audit.storage.rows import row_schema
         from audit.storage.run_directory import RunDirectory
         from audit.results.summary import SummaryPlan, summarise

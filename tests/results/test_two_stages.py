@@ -11,7 +11,8 @@ from audit.measure.inference.intervals import share_estimate
 from audit.measure.prompts.stratified import pooled_share
 from audit.measure.shares.two_stage import images_to_make, two_stage_interval
 from audit.planning.plan import plan_shards
-from audit.records import Attribute, Prompt
+from audit.records.attributes import Attribute
+from audit.records.work import Prompt
 from audit.results.arm_rows import arm_rows
 from audit.results.summary import SummaryPlan, summarise
 from audit.results.two_stages import Stages, second_stage

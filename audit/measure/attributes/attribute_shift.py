@@ -15,7 +15,10 @@ from audit.measure.attributes.contingency import RESAMPLES, checked_codes, share
 from audit.measure.inference.intervals import mean_interval, wilson_intervals
 from audit.measure.prompts.over_prompts import FEW_PROMPTS
 from audit.measure.shares.changes import hypotenuse
-from audit.records import Attribute, AttributeShift, Estimate, LikeThese, derive_seed
+from audit.records.attributes import Attribute
+from audit.records.changes import AttributeShift
+from audit.records.estimates import Estimate, LikeThese
+from audit.records.work import derive_seed
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -75,7 +78,7 @@ def attribute_shift(tables: ArrayLike, seed: int = 0) -> tuple[float, float, flo
         seed: Seed of the swaps.
 
     Returns:
-        ``(value, floor, p_value)`` as in :class:`audit.records.AttributeShift`.
+        ``(value, floor, p_value)`` as in :class:`audit.records.changes.AttributeShift`.
 
     Raises:
         ValueError: If no prompt has a classified image in both arms.

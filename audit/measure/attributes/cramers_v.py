@@ -17,7 +17,7 @@ from scipy.special import chndtr, ndtri
 
 from audit.measure.attributes.contingency import ROUNDING, checked_table, expected_counts, shown_groups
 from audit.measure.inference.intervals import share_estimate
-from audit.records import Estimate
+from audit.records.estimates import Estimate
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

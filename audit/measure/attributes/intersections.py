@@ -14,7 +14,8 @@ from audit.measure.attributes.contingency import RESAMPLES, ROUNDING, checked_ta
 from audit.measure.attributes.cramers_v import cramers_v
 from audit.measure.inference.intervals import share_estimate
 from audit.measure.prompts.stratified import pooled_share
-from audit.records import Attribute, Cell, Dependence
+from audit.records.attributes import Attribute
+from audit.records.intersections import Cell, Dependence
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

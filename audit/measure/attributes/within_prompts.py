@@ -21,7 +21,8 @@ from audit.measure.attributes.cramers_v import root, squared_v, squared_v_errors
 from audit.measure.inference.intervals import end_on_root_scale
 from audit.measure.inference.span import SHARE
 from audit.measure.prompts.over_prompts import like_these, mean_of_these_prompts
-from audit.records import Dependence, LikeThese, OverPrompts
+from audit.records.estimates import LikeThese, OverPrompts
+from audit.records.intersections import Dependence
 
 Floats = NDArray[np.float64]
 

@@ -27,7 +27,7 @@ from audit.measure.discrepancy.fairness import _checked
 from audit.measure.discrepancy.samples import Samples
 from audit.measure.inference.span import Span
 from audit.measure.shares.changes import hypotenuse
-from audit.records import Change
+from audit.records.estimates import Change
 
 Floats = NDArray[np.float64]
 Strata = Sequence[str]

@@ -24,7 +24,7 @@ from audit.measure.shares.classifier_error import (
     smoothed,
 )
 from audit.measure.shares.corrected import corrected_share_ends
-from audit.records import Estimate
+from audit.records.estimates import Estimate
 
 Ints = NDArray[np.int64]
 

@@ -25,7 +25,8 @@ from audit.measure.discrepancy.fairness import _distribution
 from audit.measure.inference.span import Span
 from audit.measure.prompts.over_prompts import like_these, mean_of_these_prompts
 from audit.measure.prompts.stratified import stratified_share
-from audit.records import GroupMeasure, OverPrompts, Range
+from audit.records.estimates import OverPrompts, Range
+from audit.records.groups import GroupMeasure
 
 Floats = NDArray[np.float64]
 

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 from scipy.special import betainc, ndtri, stdtr, stdtrit
 
-from audit.records import Estimate
+from audit.records.estimates import Estimate
 
 Floats = NDArray[np.float64]
 

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from audit.records import Estimate
+from audit.records.estimates import Estimate
 
 Held = TypeVar("Held", bound=Estimate)
 

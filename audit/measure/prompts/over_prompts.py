@@ -19,7 +19,7 @@ from scipy.special import ndtr, ndtri, stdtrit
 
 from audit.measure.inference.intervals import mean_interval, mean_p_value
 from audit.measure.inference.span import Span
-from audit.records import Change, ChangeOverPrompts, Estimate, LikeThese, OverPrompts
+from audit.records.estimates import Change, ChangeOverPrompts, Estimate, LikeThese, OverPrompts
 
 Floats = NDArray[np.float64]
 

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from audit.measure.inference.intervals import ROUNDING, share_interval, skewed_t_interval
 from audit.measure.inference.span import SHARE
 from audit.measure.prompts.over_prompts import like_these
-from audit.records import Estimate, OverPrompts
+from audit.records.estimates import Estimate, OverPrompts
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
 from audit.measure.inference.intervals import share_estimate
-from audit.records import Estimate
+from audit.records.estimates import Estimate
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

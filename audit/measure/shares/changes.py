@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binomtest, fisher_exact
 
 from audit.measure.inference.intervals import wilson
-from audit.records import Estimate
+from audit.records.estimates import Estimate
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

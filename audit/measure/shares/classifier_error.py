@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from audit.measure.inference.intervals import share_estimate
 from audit.measure.inference.simplex import Floats, nearest_distribution
-from audit.records import Estimate
+from audit.records.estimates import Estimate
 
 Ints = NDArray[np.int64]
 

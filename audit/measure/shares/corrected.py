@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from audit.measure.inference.simplex import Floats, nearest_distribution
 from audit.measure.shares.classifier_error import ConfusionMatrix, checked_counts, inverse_of
 from audit.measure.shares.linear import reach
-from audit.records import Estimate
+from audit.records.estimates import Estimate
 
 HALVINGS = 45
 """Steps of a search by halving: an end is then exact to the last digits that anybody reads."""

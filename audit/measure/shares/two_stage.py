@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import betainc, betaincinv, gammaln, ndtri, xlog1py, xlogy
 
-from audit.records import Estimate
+from audit.records.estimates import Estimate
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]

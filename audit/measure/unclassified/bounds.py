@@ -20,7 +20,9 @@ from audit.measure.discrepancy.fairness import _distribution
 from audit.measure.inference.intervals import share_estimate
 from audit.measure.inference.simplex import Floats, nearest_distribution
 from audit.measure.shares.changes import paired_share_difference
-from audit.records import MissingDifference, Range, Status
+from audit.records.changes import MissingDifference
+from audit.records.estimates import Range
+from audit.records.work import Status
 
 Ints = NDArray[np.int64]
 

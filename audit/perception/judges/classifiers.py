@@ -31,7 +31,7 @@ from audit.perception.judges.answers import (
     races_problem,
 )
 from audit.perception.judges.perceived import FloatArray, Perceived, perceived
-from audit.records import Status
+from audit.records.work import Status
 from audit.storage.provenance import short_fingerprint
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.records import Status
+from audit.records.work import Status
 
 FloatArray = NDArray[np.float32]
 Mask = NDArray[np.bool_]

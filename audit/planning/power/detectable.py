@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from audit.measure.discrepancy.fairness import _distribution, uniform
 from audit.planning.power.pairs import smallest_paired_change
 from audit.planning.power.parity import Direction, ParityTest
-from audit.records import Attribute
+from audit.records.attributes import Attribute
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,9 @@ from audit.measure.shares.changes import (
     two_sample_share_difference,
 )
 from audit.planning.targets import target_of
-from audit.records import COUNTED_SINCE, Attribute, Change, Estimate
+from audit.records.attributes import Attribute
+from audit.records.estimates import Change, Estimate
+from audit.records.result import COUNTED_SINCE
 from audit.results.comparison.differences import Difference, differences, plain_hash
 from audit.results.comparison.finished_run import FinishedRun, PromptImages, read_finished_run
 from audit.storage.run_directory import RunDirectory

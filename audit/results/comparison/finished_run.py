@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from audit.measure.discrepancy.fairness import hard_labels
 from audit.planning.targets import Targets
-from audit.records import COUNTED_SINCE, Attribute, Status
+from audit.records.attributes import Attribute
+from audit.records.result import COUNTED_SINCE
+from audit.records.work import Status
 from audit.storage.rows import outside_column, probability_column
 from audit.storage.run_directory import (
     AUDIT,

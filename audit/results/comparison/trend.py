@@ -18,7 +18,9 @@ from dataclasses import asdict, dataclass, replace
 
 from pydantic import TypeAdapter, ValidationError
 
-from audit.records import AuditResult, GroupResult, Verdict
+from audit.records.groups import GroupResult
+from audit.records.result import AuditResult
+from audit.records.verdicts import Verdict
 from audit.results.comparison.compare import Cell, Comparison, NothingToCompareError, compare
 from audit.results.comparison.slots import Slot, SlotRecord, slot_of
 from audit.results.gates.verdicts import overall_verdict

@@ -17,7 +17,7 @@ from audit.measure.discrepancy.group_measures import MEASURES, MOST_GROUPS
 from audit.measure.shares.classifier_error import ConfusionMatrix, IllConditioned
 from audit.measure.unclassified.all_images import AllImages
 from audit.planning.targets import Targets, pooled_target, target_of
-from audit.records import Attribute
+from audit.records.attributes import Attribute
 from audit.results.arm_rows import ArmRows
 from audit.results.gates.verdicts import GateInput, Interval, NoData
 from audit.results.two_stages import Stages

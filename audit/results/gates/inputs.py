@@ -14,7 +14,11 @@ from audit.measure.prompts.stratified import stratified_share
 from audit.measure.shares.classifier_error import ConfusionMatrix
 from audit.measure.unclassified.shift_bounds import shift_interval_of_all_images
 from audit.planning.targets import Targets
-from audit.records import BASELINE, Attribute, AttributeShift, Estimate, QualityResult
+from audit.records.attributes import Attribute
+from audit.records.changes import AttributeShift
+from audit.records.estimates import Estimate
+from audit.records.quality import QualityResult
+from audit.records.work import BASELINE
 from audit.results.arm_rows import ArmRows
 from audit.results.changes import shift_tables
 from audit.results.gates.group_figures import GroupFigures, Reading

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from audit.measure.inference.multiplicity import HolmStep, holm_steps
-from audit.records import Verdict
+from audit.records.verdicts import Verdict
 
 if TYPE_CHECKING:
     from audit.config.sections import GateConfig

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from audit.records import ShardReceipt
+from audit.records.work import ShardReceipt
 from audit.storage.outside.safe_text import printable, redact
 from audit.storage.run_directory import PROGRESS, RunDirectory
 from ray_jobs.run.progress.driver_process import this_process

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from audit.records import Shard, ShardReceipt, Status
+from audit.records.work import Shard, ShardReceipt, Status
 from audit.storage.run_directory import FAILURES, PROGRESS, RunDirectory
 from ray_jobs.pool.actor_pool import Fault
 from ray_jobs.pool.faults import FaultKind

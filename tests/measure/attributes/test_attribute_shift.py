@@ -11,7 +11,7 @@ from audit.measure.attributes import attribute_shift as module
 from audit.measure.attributes.attribute_shift import attribute_shift, pair_tables, shift_matrix
 from audit.measure.attributes.contingency import RESAMPLES
 from audit.measure.discrepancy import fairness
-from audit.records import Attribute
+from audit.records.attributes import Attribute
 
 GENDER = Attribute("gender", ("female", "male"))
 AGE = Attribute("age", ("young", "adult", "old"))

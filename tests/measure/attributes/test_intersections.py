@@ -11,7 +11,7 @@ from scipy.stats import contingency
 from audit.measure.attributes.contingency import RESAMPLES, cross_tables, expected_counts
 from audit.measure.attributes.intersections import cells_of, dependence
 from audit.measure.inference.intervals import share_estimate
-from audit.records import Attribute
+from audit.records.attributes import Attribute
 
 GENDER = Attribute("gender", ("female", "male"))
 AGE = Attribute("age", ("young", "adult", "old"))

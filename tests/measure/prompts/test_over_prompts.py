@@ -17,7 +17,7 @@ from audit.measure.prompts.over_prompts import (
     mean_of_prompts_like_these,
     mean_of_these_prompts,
 )
-from audit.records import Change, Estimate
+from audit.records.estimates import Change, Estimate
 from audit.results.groups import PromptSquares
 
 EVEN = (0.5, 0.5)

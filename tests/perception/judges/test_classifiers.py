@@ -17,7 +17,7 @@ from audit.config.sections import JudgeConfig, ModelConfig
 from audit.models.files.untrusted_model import UnfitModelError
 from audit.perception.judges.answers import FAIRFACE
 from audit.perception.judges.classifiers import CalibrationJudge, load_judge
-from audit.records import Status
+from audit.records.work import Status
 from audit.training.loop import seeded
 from audit.training.readers import destroy_faces
 from tests.pretended_gpu import pretended_gpu

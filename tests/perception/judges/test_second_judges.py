@@ -12,7 +12,7 @@ from audit.perception.embedders.networks import load_clip
 from audit.perception.judges.classifiers import CalibrationJudge, FairFaceJudge
 from audit.perception.judges.second_judges import load_second_judges
 from audit.perception.judges.zero_shot import ZeroShotJudge
-from audit.records import Status
+from audit.records.work import Status
 
 IMAGES = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 

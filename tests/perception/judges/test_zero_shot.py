@@ -9,7 +9,7 @@ from audit.calibration.world import uniform_labels
 from audit.config.sections import ModelConfig, QualityConfig
 from audit.perception.embedders.networks import load_clip
 from audit.perception.judges.zero_shot import ZeroShotJudge, group_captions
-from audit.records import Status
+from audit.records.work import Status
 from audit.training.captions import caption
 
 

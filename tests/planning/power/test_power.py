@@ -14,7 +14,7 @@ from audit.planning.power.detectable import detectable, planned_level
 from audit.planning.power.gates import PlannedGate, gate_power, images_for_gate, share_interval
 from audit.planning.power.pairs import paired_power, smallest_paired_change
 from audit.planning.power.parity import Direction, ParityTest
-from audit.records import Attribute
+from audit.records.attributes import Attribute
 
 GENDER = Attribute("gender", ("female", "male"))
 AGE = Attribute("age", ("young", "adult", "old"))

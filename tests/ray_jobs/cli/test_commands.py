@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from audit.config.file import read_config
 from audit.measure.inference.intervals import share_estimate
 from audit.preflight.work import Work
-from audit.records import Prompt
+from audit.records.work import Prompt
 from ray_jobs.cli.commands import app
 from ray_jobs.cli.options import overrides_of
 from ray_jobs.cli.terminal import outcome_as_data, show_outcome, show_work

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
-from audit.records import Attribute
+from audit.records.attributes import Attribute
 from audit.storage.rows import results_schema
 from audit.storage.run_directory import AUDIT, RunDirectory
 from ray_jobs.cli.commands import app

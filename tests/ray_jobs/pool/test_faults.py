@@ -13,7 +13,7 @@ import pytest
 import ray
 import torch
 
-from audit.records import Status
+from audit.records.work import Status
 from audit.storage.run_directory import FAILURES, RESULTS, RunDirectory
 from ray_jobs.pool.faults import FaultKind
 from ray_jobs.run import shards

@@ -10,7 +10,7 @@ from audit.dissect.prediction import StrengthLine
 from audit.dissect.settings import LENS_FORMAT
 from audit.dissect.strengths import GroupStrength, Tried, strengths_as_data
 from audit.models.source import model_fingerprint
-from audit.records import Prompt
+from audit.records.work import Prompt
 from audit.results.lens_evidence import lens_evidence, steering_of
 from audit.storage.run_directory import LENS, RunDirectory
 from ray_jobs.run import steering

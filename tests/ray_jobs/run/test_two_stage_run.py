@@ -7,7 +7,7 @@ import pytest
 
 from audit.config.settings import AuditConfig
 from audit.measure.shares.two_stage import TwoStage, fixed_images, images_to_make
-from audit.records import BASELINE
+from audit.records.work import BASELINE
 from audit.storage.run_directory import AUDIT, PROGRESS, RESULTS, RunDirectory
 from ray_jobs.run.audit import do_stages, plan, run_audit
 

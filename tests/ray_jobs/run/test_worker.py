@@ -9,7 +9,7 @@ from audit.calibration.bundle import bundle_of
 from audit.config.sections import ModelConfig, ReportConfig
 from audit.perception.embedders.networks import ClipEmbedder
 from audit.planning.plan import plan_shards, prompts_of
-from audit.records import Status
+from audit.records.work import Status
 from audit.storage.rows import FEATURES
 from audit.storage.run_directory import RunDirectory, image_name
 from ray_jobs.run.worker import INSTRUMENTS, SAMPLING, ShardWorker, WorkerSettings

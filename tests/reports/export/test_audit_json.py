@@ -12,7 +12,10 @@ import pyarrow as pa
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
-from audit.records import Attribute, Measurement, Prompt, Shard, TwoStageSampling
+from audit.records.attributes import Attribute
+from audit.records.quality import Measurement
+from audit.records.result import TwoStageSampling
+from audit.records.work import Prompt, Shard
 from audit.results.summary import LensEvidence, SummaryPlan, summarise
 from audit.storage.rows import row_schema
 from audit.storage.run_directory import AUDIT, RunDirectory

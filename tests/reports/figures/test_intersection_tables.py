@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from audit.records import Cell, Dependence, Estimate, Intersection
+from audit.records.estimates import Estimate
+from audit.records.intersections import Cell, Dependence, Intersection
 from reports.figures.intersection_tables import combination_tables, dependence_table, together_table
 from reports.words.story import story_of
 

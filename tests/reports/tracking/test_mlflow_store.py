@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from audit.records import BASELINE
+from audit.records.work import BASELINE
 from audit.storage.place import sqlite_uri
 from audit.storage.run_directory import REPORT
 from reports.html import write_report

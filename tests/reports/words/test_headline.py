@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from audit.records import BASELINE, Attribute, AuditResult
+from audit.records.attributes import Attribute
+from audit.records.result import AuditResult
+from audit.records.work import BASELINE
 from audit.results.arm_rows import ArmRows
 from audit.results.changes import attribute_shifts, group_changes
 from audit.results.groups import adjusted, overall_result, prompt_results

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from audit.records import AuditResult
+from audit.records.result import AuditResult
 from reports.export.markdown import to_markdown
 from reports.figures.charts import status_table
 from reports.figures.pictures import Pictures

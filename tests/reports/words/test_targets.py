@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from audit.records import TargetSource
+from audit.records.attributes import TargetSource
 from reports.export.audit_json import from_json, to_json
 from reports.export.markdown import to_markdown
 from reports.export.model_card import to_model_card

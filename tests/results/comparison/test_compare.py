@@ -12,7 +12,8 @@ from scipy.stats import false_discovery_control
 
 from audit.measure.discrepancy.estimate import debiased_squared
 from audit.measure.shares.changes import mcnemar_p_value
-from audit.records import Attribute, ImageKey
+from audit.records.attributes import Attribute
+from audit.records.work import ImageKey
 from audit.results.comparison.compare import NothingToCompareError, compare
 from audit.results.comparison.differences import Difference, differences, plain_hash
 from audit.storage.rows import results_schema

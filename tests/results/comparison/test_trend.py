@@ -7,7 +7,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from audit.records import Attribute, AuditResult, FairnessDiscrepancy, GroupResult, ImageKey, PromptMean, Verdict
+from audit.records.attributes import Attribute
+from audit.records.groups import FairnessDiscrepancy, GroupResult, PromptMean
+from audit.records.result import AuditResult
+from audit.records.verdicts import Verdict
+from audit.records.work import ImageKey
 from audit.results.comparison.slots import Journal, Slot, SlotRecord
 from audit.results.comparison.trend import ERROR_RATE, earlier_points, latest_trend, read_trend, write_trend
 from audit.storage.rows import results_schema

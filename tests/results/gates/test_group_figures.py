@@ -9,7 +9,8 @@ import pytest
 from audit.config.sections import GateConfig
 from audit.measure.shares.classifier_error import ConfusionMatrix
 from audit.measure.unclassified.all_images import AllImages
-from audit.records import BASELINE, Attribute, Prompt, Shard
+from audit.records.attributes import Attribute
+from audit.records.work import BASELINE, Prompt, Shard
 from audit.results.summary import SummaryPlan, summarise
 from audit.storage.rows import row_schema
 from audit.storage.run_directory import RunDirectory

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from audit.config.fields import GATE_MEASURES
-from audit.records import BASELINE, Attribute, Measurement, QualityResult
+from audit.records.attributes import Attribute
+from audit.records.quality import Measurement, QualityResult
+from audit.records.work import BASELINE
 from audit.results.arm_rows import ArmRows
 from audit.results.changes import attribute_shifts, group_changes, missing_difference
 from audit.results.gates.inputs import GateReader

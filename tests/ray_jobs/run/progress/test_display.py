@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from audit.records import ShardReceipt
+from audit.records.work import ShardReceipt
 from audit.storage.run_directory import PROGRESS, RunDirectory
 from ray_jobs.run.progress import display as progress
 from ray_jobs.run.progress.display import show_progress

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from typer.testing import CliRunner
 
-from audit.records import ShardReceipt
+from audit.records.work import ShardReceipt
 from audit.storage.run_directory import PROGRESS, RunDirectory
 from ray_jobs.cli.commands import app
 from ray_jobs.pool.faults import FaultKind
