@@ -34,9 +34,9 @@ from audit.perception.judges.classifiers import Judge, load_judge
 from audit.perception.judges.perceived import Perceived
 from audit.perception.judges.second_judges import load_second_judges
 from audit.perception.judges.zero_shot import ZeroShotJudge
+from audit.planning.occupations import known_occupations
 from audit.planning.plan import opinions_of, prompts_of
 from audit.preflight.prompt_lengths import clip_texts
-from audit.preflight.readiness import known_occupations
 from audit.records.attributes import Attribute, SecondOpinion
 from audit.records.work import BASELINE, ImageKey, Shard, Status
 from audit.storage.rows import FEATURES, opinion_column, outside_column, probability_column, row_schema

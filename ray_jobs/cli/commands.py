@@ -141,7 +141,7 @@ def plan(config: ConfigArgument, sets: SetOption = None, as_json: JsonOption = F
     """Show what an audit would do, before anything is spent."""
     with told_plainly():
         from audit.config.file import read_config
-        from audit.preflight.readiness import check_gates, check_prompts, check_targets
+        from audit.preflight.prompts import check_gates, check_prompts, check_targets
 
         # A plan is made anywhere: the weights and the tracking server may be on the machine that will do the work.
         audit = read_config(config, sets or (), [check_prompts, check_targets, check_gates])
@@ -314,7 +314,7 @@ def sync(
 
     Exit code 0 where MLflow has every run, 4 where it did not take one. Nothing here judges an audit.
     """
-    from audit.preflight.readiness import unusable_tracking
+    from audit.preflight.tracking import unusable_tracking
 
     obstacle = unusable_tracking(uri) if uri else None
     if obstacle:

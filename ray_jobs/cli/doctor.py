@@ -17,7 +17,9 @@ from pathlib import Path
 
 from audit.config.settings import AuditConfig
 from audit.preflight.instrument_checks import warnings_of
-from audit.preflight.readiness import check_ready, unreachable_tracking, unusable_tracking, unwritable
+from audit.preflight.output import unwritable
+from audit.preflight.readiness import check_ready
+from audit.preflight.tracking import unreachable_tracking, unusable_tracking
 from audit.storage.outside.safe_text import redact
 from audit.storage.place import Place, place_of
 from audit.storage.provenance import cpu_model, package_versions

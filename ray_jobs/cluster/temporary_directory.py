@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from audit.preflight.readiness import unwritable
+from audit.preflight.output import unwritable
 
 SOCKET_BYTES = 103 if sys.platform == "darwin" else 107
 """Longest path of a Unix socket (``sun_path`` in unix(7), without its final zero)."""

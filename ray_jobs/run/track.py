@@ -9,7 +9,7 @@ from threading import Thread
 
 from audit.config.sections import TrackingConfig
 from audit.config.settings import AuditConfig
-from audit.preflight.readiness import unreachable_tracking
+from audit.preflight.tracking import unreachable_tracking
 from audit.storage.place import sqlite_uri
 from audit.storage.run_directory import RunDirectory
 from reports.tracking.handover import Letter, Messenger, prepare

@@ -21,7 +21,8 @@ from audit.models.generator import load_generator
 from audit.perception.embedders.networks import load_clip
 from audit.planning.plan import prompts_of
 from audit.preflight.prompt_lengths import cut_texts, lens_texts, model_reader
-from audit.preflight.readiness import check_prompts, check_ready
+from audit.preflight.prompts import check_prompts
+from audit.preflight.readiness import check_ready
 from benchmarks.spoiled_models import edit
 from ray_jobs.cli.commands import app
 

@@ -15,15 +15,11 @@ from PIL import Image
 from audit.calibration.world import World
 from audit.config.file import ConfigErrors, read_config
 from audit.config.settings import AuditConfig
-from audit.preflight.readiness import (
-    check_occupations,
-    check_ready,
-    check_targets,
-    known_occupations,
-    unreachable_tracking,
-    unusable_tracking,
-    unwritable,
-)
+from audit.planning.occupations import known_occupations
+from audit.preflight.output import unwritable
+from audit.preflight.prompts import check_occupations, check_targets
+from audit.preflight.readiness import check_ready
+from audit.preflight.tracking import unreachable_tracking, unusable_tracking
 from audit.storage.place import sqlite_file
 from tests.weight_files import FAIRFACE, write_header
 
