@@ -19,7 +19,8 @@ from pathlib import Path
 from audit.calibration.world import World
 from audit.config.settings import AuditConfig
 from audit.records.work import BASELINE
-from audit.results.comparison.compare import Comparison, Place, compare
+from audit.results.comparison.compare import compare
+from audit.results.comparison.records import Comparison, Place
 from audit.storage.run_directory import RunDirectory
 from benchmarks.lens_off import copy_bundled_lens, switch_off
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from reports.words.story import p_value
 
 if TYPE_CHECKING:
-    from audit.results.comparison.compare import Cell, Comparison, Finding, Judgement, Place
     from audit.results.comparison.differences import Difference
+    from audit.results.comparison.records import Cell, Comparison, Finding, Judgement, Place
 
 LINES_SHOWN = 20
 """Longest list of one kind on a terminal; ``--json`` has all."""

@@ -21,7 +21,8 @@ from pydantic import TypeAdapter, ValidationError
 from audit.records.groups import GroupResult
 from audit.records.result import AuditResult
 from audit.records.verdicts import Verdict
-from audit.results.comparison.compare import Cell, Comparison, NothingToCompareError, compare
+from audit.results.comparison.compare import NothingToCompareError, compare
+from audit.results.comparison.records import Cell, Comparison
 from audit.results.comparison.slots import Slot, SlotRecord, slot_of
 from audit.results.gates.verdicts import overall_verdict
 from audit.storage.files import storage_of
