@@ -55,25 +55,14 @@ from reports.figures.measure_tables import caveats, measures_by_occupation, meas
 from reports.figures.pictures import Pictures, data_uri, fit, read_pictures
 from reports.figures.steering import steering_notes, steering_table
 from reports.figures.trend import trend_section
+from reports.index.lookups import edited_arm, noise_floor, primary_attribute, quality_figures
+from reports.index.settings import mitigations, setting, zero_shot_judges
+from reports.index.story import Story, label, story_of
+from reports.words.formats import number
 from reports.words.headline import headline
+from reports.words.key_figures import key_figures, sample_size, status_gaps
 from reports.words.outside_groups import outside_lines
 from reports.words.sampling import images_words, sampler_words, sampling_words
-from reports.words.story import (
-    Story,
-    edited_arm,
-    key_figures,
-    label,
-    mitigations,
-    noise_floor,
-    number,
-    primary_attribute,
-    quality_figures,
-    sample_size,
-    setting,
-    status_gaps,
-    story_of,
-    zero_shot_judges,
-)
 from reports.words.targets import target_lines
 from reports.words.verdicts import MARKS, OVERALL, TITLES, found, limit, subject
 

@@ -14,7 +14,7 @@ from benchmarks.ten_thousand_prompts import ATTRIBUTES, Measured, planned, write
 from reports.figures.charts import MOST_SHOWN, listed
 from reports.figures.pictures import Pictures
 from reports.html import kept_pictures, render
-from reports.words.story import story_of
+from reports.index.story import story_of
 
 PROMPTS = 3 * MOST_SHOWN
 

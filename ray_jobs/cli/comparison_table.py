@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from reports.words.story import p_value
+from reports.words.formats import p_value
 
 if TYPE_CHECKING:
     from audit.results.comparison.differences import Difference

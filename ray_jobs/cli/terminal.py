@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from audit.preflight.work import Work
     from ray_jobs.cli.doctor import Check
     from ray_jobs.run.audit import AuditOutcome
-    from reports.words.story import Story
+    from reports.index.story import Story
 
 PROMPTS_SHOWN = 40
 """Longest list of prompts on a terminal; ``--json`` has all."""
@@ -129,8 +129,8 @@ def show_outcome(outcome: AuditOutcome, again: str) -> None:
         outcome: The audit.
         again: The command that goes on with it, shown where shards are missing.
     """
+    from reports.index.story import story_of
     from reports.words.headline import headline
-    from reports.words.story import story_of
 
     console = open_console()
     story = story_of(outcome.result)
@@ -188,7 +188,9 @@ def _discrepancies(story: Story) -> Table:
 
     As counted; beside it, as ``soft``, that of the judge's mean probabilities.
     """
-    from reports.words.story import THESE, figure_text, label, mean_over_prompts, number, worst_prompt
+    from reports.index.lookups import mean_over_prompts, worst_prompt
+    from reports.index.story import label
+    from reports.words.formats import THESE, figure_text, number
 
     table = Table("Fairness discrepancy", box=None, header_style="bold", pad_edge=False)
     table.caption = f"95 % intervals about {THESE}; that of the worst occupation allows for its having been chosen"
@@ -224,7 +226,8 @@ def _verdicts(verdicts: Sequence[Verdict]) -> Table:
 
 def _costs(story: Story) -> Table:
     """What each intervention cost, beside the baseline: a row for each figure, since intervals are wide."""
-    from reports.words.story import figure_text, percent, quality_figures
+    from reports.index.lookups import quality_figures
+    from reports.words.formats import figure_text, percent
 
     table = Table("Quality", box=None, header_style="bold", pad_edge=False)
     for quality in story.quality.values():

@@ -23,7 +23,7 @@ from audit.records.verdicts import Verdict
 from audit.storage.run_directory import AUDIT, RunDirectory, UnreadableRunError
 from reports.export.audit_schema import SCHEMA, first_mistake
 from reports.export.old_schema import OLD_VERSIONS, upgraded
-from reports.words.story import settled
+from reports.words.formats import settled
 
 CSV_COLUMNS = (
     "prompt_id", "arm", "attribute", "group", "n", "share", "low", "high", "target",

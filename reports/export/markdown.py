@@ -10,10 +10,12 @@ from audit.records.work import Status
 from audit.results.gates.verdicts import overall_verdict
 from reports.figures.evidence_tables import agreement_table, contradicted
 from reports.figures.steering import steering_notes
+from reports.index.lookups import quality_figures, status_counts
+from reports.index.story import Story, label, story_of
+from reports.words.formats import figure_text, number, share_text
 from reports.words.headline import headline
 from reports.words.outside_groups import outside_lines
 from reports.words.sampling import sampling_words
-from reports.words.story import Story, figure_text, label, number, quality_figures, share_text, status_counts, story_of
 from reports.words.targets import target_lines
 from reports.words.verdicts import MARKS, OVERALL, found, limit, subject
 

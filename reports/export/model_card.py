@@ -20,7 +20,7 @@ from audit.records.verdicts import Verdict
 from audit.records.work import BASELINE
 from audit.results.gates.verdicts import overall_verdict
 from audit.storage.outside.safe_text import redact
-from reports.words.story import setting
+from reports.index.settings import setting
 from reports.words.verdicts import subject
 
 

@@ -20,23 +20,11 @@ from reports.charts.dumbbell import Row, dumbbell
 from reports.charts.heatmap import HeatRow, heatmap
 from reports.charts.lines import Series, lines
 from reports.charts.svg import Frame
+from reports.index.lookups import QUALITY, mean_discrepancy, mean_over_prompts, status_counts, unclassified
+from reports.index.story import Story, label
+from reports.words.formats import NBSP, THESE, figure_text, number, percent, share_text
+from reports.words.key_figures import sample_size
 from reports.words.outside_groups import OUTSIDE_GROUPS
-from reports.words.story import (
-    NBSP,
-    QUALITY,
-    THESE,
-    Story,
-    figure_text,
-    label,
-    mean_discrepancy,
-    mean_over_prompts,
-    number,
-    percent,
-    sample_size,
-    share_text,
-    status_counts,
-    unclassified,
-)
 from reports.words.targets import common_target, is_even, shares_words
 
 FEATURES_PER_GROUP = 6

@@ -9,18 +9,9 @@ from audit.records.estimates import Range
 from audit.records.groups import FINDING_LEVEL, GroupResult
 from audit.records.opinions import JudgeAgreement, SecondView
 from reports.figures.charts import Table
-from reports.words.story import (
-    NBSP,
-    THESE,
-    Story,
-    figure_text,
-    label,
-    mitigations,
-    number,
-    p_value,
-    percent,
-    share_text,
-)
+from reports.index.settings import mitigations
+from reports.index.story import Story, label
+from reports.words.formats import NBSP, THESE, figure_text, number, p_value, percent, share_text
 
 MOST_LISTED = 300
 """Rows of a table of single occupations; the files beside the report hold the others."""

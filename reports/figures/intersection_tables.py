@@ -5,7 +5,8 @@ from __future__ import annotations
 from audit.records.groups import FINDING_LEVEL
 from audit.records.intersections import Cell, Dependence, Intersection
 from reports.figures.charts import Table
-from reports.words.story import NBSP, THESE, Story, figure_text, label, p_value, share_text
+from reports.index.story import Story, label
+from reports.words.formats import NBSP, THESE, figure_text, p_value, share_text
 
 MOST_LISTED = 50
 """Occupations listed, the clearest first; audit.json has more, with every combination of groups."""

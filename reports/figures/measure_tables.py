@@ -9,7 +9,8 @@ from audit.measure.discrepancy.group_measures import MEASURES, mean_measure
 from audit.records.attributes import Attribute
 from audit.records.groups import GroupMeasure, GroupResult
 from reports.figures.charts import Table, by_skew
-from reports.words.story import NBSP, THESE, Story, figure_text, label, number
+from reports.index.story import Story, label
+from reports.words.formats import NBSP, THESE, figure_text, number
 
 MOST_LISTED = 50
 """Occupations listed, the most skewed first; results.csv has all of them."""

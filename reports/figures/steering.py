@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from reports.figures.charts import Table
-from reports.words.story import NBSP, Story, label, number, percent
+from reports.index.story import Story, label
+from reports.words.formats import NBSP, number, percent
 
 MOST_NAMED = 8
 """Occupations that a sentence names; the table has all."""

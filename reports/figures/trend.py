@@ -13,7 +13,8 @@ from reports.charts.axis import Mark
 from reports.charts.svg import Frame
 from reports.charts.timeline import Moment, timeline
 from reports.figures.charts import Figure, Table
-from reports.words.story import NBSP, figure_text, interval, label, number, occupation_words
+from reports.index.story import label, occupation_words
+from reports.words.formats import NBSP, figure_text, interval, number
 
 CALLED_SHOWN = 12
 """Changed figures shown per slot, the clearest; ``trend.json`` has all of them."""

@@ -26,6 +26,9 @@ from audit.storage.place import sqlite_file
 from audit.storage.run_directory import AUDIT, CHANGES_NO_RESULT, MODEL_FINGERPRINT, RunDirectory
 from reports.export.audit_json import read_audit_json
 from reports.export.markdown import escaped
+from reports.index.lookups import findings_count, mean_discrepancy, mean_over_prompts, unclassified, worst_prompt
+from reports.index.settings import mitigations, setting
+from reports.index.story import Story, story_of
 from reports.tracking.outbox import (
     ARM,
     FILE,
@@ -38,19 +41,8 @@ from reports.tracking.outbox import (
     filled_outbox,
 )
 from reports.tracking.registered_model import OtherWeightsError, tag_version
+from reports.words.formats import settled
 from reports.words.headline import headline
-from reports.words.story import (
-    Story,
-    findings_count,
-    mean_discrepancy,
-    mean_over_prompts,
-    mitigations,
-    setting,
-    settled,
-    story_of,
-    unclassified,
-    worst_prompt,
-)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

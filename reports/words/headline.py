@@ -14,17 +14,9 @@ from audit.planning.plan import prompt_text
 from audit.records.attributes import Attribute
 from audit.records.changes import GroupChange
 from audit.records.groups import FINDING_LEVEL
-from reports.words.story import (
-    Story,
-    edited_arm,
-    findings_count,
-    interval,
-    label,
-    mean_over_prompts,
-    number,
-    percent,
-    primary_attribute,
-)
+from reports.index.lookups import edited_arm, findings_count, mean_over_prompts, primary_attribute
+from reports.index.story import Story, label
+from reports.words.formats import interval, number, percent
 
 Pair = tuple[str, str]
 """Prompt id and group."""

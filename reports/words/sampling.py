@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from audit.records.result import TwoStageSampling
-from reports.words.story import Story, label, number, setting
+from reports.index.settings import setting
+from reports.index.story import Story, label
+from reports.words.formats import number
 
 
 def images_words(story: Story) -> str:

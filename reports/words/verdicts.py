@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from audit.records.verdicts import Verdict
-from reports.words.story import label, number, occupation_words, with_interval
+from reports.index.story import label, occupation_words
+from reports.words.formats import number, with_interval
 
 OVERALL = {
     "pass": "every gate passed",

@@ -21,8 +21,11 @@ from reports.export.audit_json import from_json, to_json
 from reports.export.markdown import to_markdown
 from reports.figures.pictures import Pictures, fit
 from reports.html import kept_pictures, render, write_report
+from reports.index.lookups import mean_discrepancy
+from reports.index.story import story_of
+from reports.words.formats import figure_text, number
 from reports.words.headline import headline
-from reports.words.story import figure_text, mean_discrepancy, number, status_gaps, story_of
+from reports.words.key_figures import status_gaps
 
 HOSTILE = "<script>alert(1)</script>"
 NONE = Pictures({}, {})

@@ -7,7 +7,7 @@ import pytest
 from audit.records.estimates import Estimate
 from audit.records.intersections import Cell, Dependence, Intersection
 from reports.figures.intersection_tables import combination_tables, dependence_table, together_table
-from reports.words.story import story_of
+from reports.index.story import story_of
 
 
 def pair(prompt, p_adjusted, counts=(26, 6, 6, 26), arm="baseline", expected=16.0, small=False):

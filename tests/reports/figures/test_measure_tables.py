@@ -7,7 +7,8 @@ import pytest
 
 from audit.measure.discrepancy.group_measures import MEASURES, mean_measure
 from reports.figures.measure_tables import caveats, measures_by_occupation, measures_table
-from reports.words.story import interval, number, story_of
+from reports.index.story import story_of
+from reports.words.formats import interval, number
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,8 @@ from reports.export.markdown import to_markdown
 from reports.figures.pictures import Pictures
 from reports.figures.steering import steering_notes, steering_table
 from reports.html import render
-from reports.words.story import percent, story_of
+from reports.index.story import story_of
+from reports.words.formats import percent
 
 GAINED = GroupStrength(1.5, "searched", (Tried(0.0, 0.1, {}), Tried(1.5, 0.95, {"age": 0.25})))
 STUCK = GroupStrength(0.0, "searched", (Tried(0.0, 0.2, {}), Tried(0.5, 0.25, {"age": 0.4})))

@@ -19,10 +19,10 @@ from types import SimpleNamespace
 import pytest
 
 from audit.storage.run_directory import AUDIT
+from reports.index.story import story_of
 from reports.tracking.handover import Letter, Messenger, environment
 from reports.tracking.mlflow_store import AUDIT_ID, UnreachableError, headline_metrics, log_audit
 from reports.tracking.outbox import audit_id, read_outbox
-from reports.words.story import story_of
 
 mlflow = pytest.importorskip("mlflow")
 REFUSED = "http://127.0.0.1:9"

@@ -13,6 +13,7 @@ from audit.records.work import BASELINE
 from audit.storage.place import sqlite_uri
 from audit.storage.run_directory import REPORT
 from reports.html import write_report
+from reports.index.story import story_of
 from reports.tracking.mlflow_store import (
     ARM_TAG,
     AUDIT_ID,
@@ -26,7 +27,6 @@ from reports.tracking.mlflow_store import (
     log_audit,
 )
 from reports.tracking.outbox import audit_id, read_outbox
-from reports.words.story import story_of
 
 mlflow = pytest.importorskip("mlflow")
 EXPERIMENT = "audits"

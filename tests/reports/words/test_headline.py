@@ -10,8 +10,11 @@ from audit.results.arm_rows import ArmRows
 from audit.results.changes import attribute_shifts, group_changes
 from audit.results.groups import adjusted, overall_result, prompt_results
 from reports.export.markdown import to_markdown
+from reports.index.lookups import worst_prompt
+from reports.index.story import story_of
+from reports.words.formats import number, settled
 from reports.words.headline import headline, standing_out
-from reports.words.story import key_figures, number, settled, story_of, worst_prompt
+from reports.words.key_figures import key_figures
 
 TONE = Attribute("skin_tone", ("light", "medium", "dark"))
 GENDER = Attribute("gender", ("female", "male"))

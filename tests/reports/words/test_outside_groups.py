@@ -10,8 +10,8 @@ from reports.export.markdown import to_markdown
 from reports.figures.charts import status_table
 from reports.figures.pictures import Pictures
 from reports.html import render
+from reports.index.story import story_of
 from reports.words.outside_groups import outside_lines
-from reports.words.story import story_of
 
 
 def moved(row, images):

@@ -10,8 +10,8 @@ from reports.export.markdown import to_markdown
 from reports.export.model_card import to_model_card
 from reports.figures.pictures import Pictures
 from reports.html import render
+from reports.index.story import story_of
 from reports.words.headline import standing_out
-from reports.words.story import story_of
 from reports.words.targets import CAUTION, common_target, target_lines
 
 SOURCE = TargetSource("csv", "labour.csv", "0123456789abcdef", ("invented: publisher, table, year",))
