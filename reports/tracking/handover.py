@@ -209,7 +209,8 @@ def _noted(letter: Letter, receipt: Receipt) -> Receipt:
 
 def _delivered(letter: Letter) -> Receipt:
     """Log one audit from inside the process, again after a failure that may pass."""
-    from reports.tracking.mlflow_store import TrackingError, UnreachableError, log_audit
+    from reports.tracking.client import TrackingError, UnreachableError
+    from reports.tracking.log import log_audit
 
     run = RunDirectory(letter.run_path)
     before = read_outbox(run)

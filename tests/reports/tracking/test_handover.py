@@ -20,9 +20,12 @@ import pytest
 
 from audit.storage.run_directory import AUDIT
 from reports.index.story import story_of
+from reports.tracking.client import UnreachableError
 from reports.tracking.handover import Letter, Messenger, environment
-from reports.tracking.mlflow_store import AUDIT_ID, UnreachableError, headline_metrics, log_audit
+from reports.tracking.log import log_audit
+from reports.tracking.metrics import headline_metrics
 from reports.tracking.outbox import audit_id, read_outbox
+from reports.tracking.runs import AUDIT_ID
 
 mlflow = pytest.importorskip("mlflow")
 REFUSED = "http://127.0.0.1:9"

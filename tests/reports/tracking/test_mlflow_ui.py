@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from reports.html import write_report
-from reports.tracking.mlflow_store import log_audit
+from reports.tracking.log import log_audit
 
 mlflow = pytest.importorskip("mlflow")
 sync_api = pytest.importorskip("playwright.sync_api")

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from audit.config.sections import RegisteredModelConfig
-from reports.tracking.mlflow_store import TrackingError, log_audit
+from reports.tracking.client import TrackingError
+from reports.tracking.log import log_audit
 from reports.tracking.outbox import read_outbox
 
 mlflow = pytest.importorskip("mlflow")

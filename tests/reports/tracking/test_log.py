@@ -14,19 +14,12 @@ from audit.storage.place import sqlite_uri
 from audit.storage.run_directory import REPORT
 from reports.html import write_report
 from reports.index.story import story_of
-from reports.tracking.mlflow_store import (
-    ARM_TAG,
-    AUDIT_ID,
-    MAX_PARAMS,
-    PARENT,
-    UNFINISHED,
-    TrackingError,
-    UnreachableError,
-    audit_params,
-    headline_metrics,
-    log_audit,
-)
+from reports.tracking.client import TrackingError, UnreachableError
+from reports.tracking.log import UNFINISHED, log_audit
+from reports.tracking.metrics import headline_metrics
 from reports.tracking.outbox import audit_id, read_outbox
+from reports.tracking.params import MAX_PARAMS, audit_params
+from reports.tracking.runs import ARM_TAG, AUDIT_ID, PARENT
 
 mlflow = pytest.importorskip("mlflow")
 EXPERIMENT = "audits"
