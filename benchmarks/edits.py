@@ -27,7 +27,7 @@ from audit.mitigate import steered_arm
 from audit.mitigate.difflens import Steering
 from audit.models.device import device_here
 from audit.models.generator import DiffusionGenerator, load_generator
-from audit.perception.embedders.networks import ClipEmbedder, load_clip
+from audit.perception.embedders.clip import ClipEmbedder, load_clip
 from audit.perception.judges.classifiers import Judge, load_judge
 from audit.perception.judges.perceived import Perceived
 from audit.records.work import Prompt, derive_seed

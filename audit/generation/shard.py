@@ -29,7 +29,8 @@ from audit.mitigate import build_arm
 from audit.models.arm import Arm, Observer
 from audit.models.device import device_here
 from audit.models.generator import Generator, load_generator
-from audit.perception.embedders.networks import ClipEmbedder, FeatureEmbedder, load_clip, load_features
+from audit.perception.embedders.clip import ClipEmbedder, load_clip
+from audit.perception.embedders.features import FeatureEmbedder, load_features
 from audit.perception.judges.classifiers import Judge, load_judge
 from audit.perception.judges.perceived import Perceived
 from audit.perception.judges.second_judges import load_second_judges

@@ -15,14 +15,7 @@ from audit.config.problems import Location, Problem, listing, suggestion
 from audit.config.sections import ModelConfig
 from audit.config.settings import AuditConfig
 from audit.models.files.untrusted_model import UntrustedModelError, check_clip
-from audit.perception.judges.answers import (
-    FAIRFACE_HEAD,
-    FAIRFACE_KIND,
-    Answers,
-    answers_of,
-    left_out,
-    races_problem,
-)
+from audit.perception.judges.answers import FAIRFACE_HEAD, FAIRFACE_KIND, Answers, answers_of, left_out, races_problem
 
 _MODEL = (("model", "source"), ("model", "world"))
 
@@ -214,7 +207,7 @@ def _features(source: str, at: Location) -> Iterator[Problem]:
         yield Problem(at, message + suggestion(source, ("bundled", "none")))
         return
     from audit.models.files.state_file import weights_problem
-    from audit.perception.embedders.networks import INCEPTION_HEAD, INCEPTION_KIND, inception_network
+    from audit.perception.embedders.features import INCEPTION_HEAD, INCEPTION_KIND, inception_network
 
     obstacle = weights_problem(path, inception_network, INCEPTION_KIND, INCEPTION_HEAD)
     if obstacle is not None:

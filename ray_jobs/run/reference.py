@@ -51,7 +51,7 @@ class ReferenceWorker:
         """Load the feature network; relative paths in the config start from ``working_directory``."""
         import torch
 
-        from audit.perception.embedders.networks import load_features
+        from audit.perception.embedders.features import load_features
 
         work_in(working_directory)
         torch.set_num_threads(config.workers.threads)

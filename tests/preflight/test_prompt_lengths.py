@@ -18,7 +18,7 @@ from audit.models.files.text_reader import TextReader, bundled_reader, clip_read
 from audit.models.files.tokens import reader_of_directory
 from audit.models.files.untrusted_model import UnfitModelError
 from audit.models.generator import load_generator
-from audit.perception.embedders.networks import load_clip
+from audit.perception.embedders.clip import load_clip
 from audit.planning.plan import prompts_of
 from audit.preflight.prompt_lengths import cut_texts, lens_texts, model_reader
 from audit.preflight.prompts import check_prompts

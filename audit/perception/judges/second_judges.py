@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from audit.config.fields import ZERO_SHOT
 from audit.config.sections import JudgeConfig, ModelConfig, SecondOpinionConfig
 from audit.models.files.untrusted_model import UnfitModelError
-from audit.perception.embedders.networks import ClipEmbedder
+from audit.perception.embedders.clip import ClipEmbedder
 from audit.perception.judges.classifiers import Judge, load_judge
 from audit.perception.judges.zero_shot import ZeroShotJudge
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from torch import Tensor
 
-from audit.perception.embedders.networks import ClipEmbedder
+from audit.perception.embedders.clip import ClipEmbedder
 from audit.perception.judges.answers import group_captions
 from audit.perception.judges.perceived import FloatArray, Perceived, perceived
 

@@ -11,7 +11,7 @@ from audit.calibration.bundle import BUNDLED
 from audit.config.sections import ModelConfig, QualityConfig
 from audit.models.files.untrusted_model import UntrustedModelError, check_clip, check_pipeline
 from audit.models.loading import load_pipeline
-from audit.perception.embedders.networks import load_clip
+from audit.perception.embedders.clip import load_clip
 
 RUNS = """\
 import pathlib

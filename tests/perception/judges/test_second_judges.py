@@ -8,7 +8,7 @@ from torchvision.models import resnet34
 from audit.calibration.networks import DrawingNetwork
 from audit.calibration.world import ATTRIBUTES, OCCUPATIONS
 from audit.config.sections import ModelConfig, QualityConfig, SecondOpinionConfig
-from audit.perception.embedders.networks import load_clip
+from audit.perception.embedders.clip import load_clip
 from audit.perception.judges.classifiers import CalibrationJudge, FairFaceJudge
 from audit.perception.judges.second_judges import load_second_judges
 from audit.perception.judges.zero_shot import ZeroShotJudge

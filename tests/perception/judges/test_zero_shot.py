@@ -7,7 +7,7 @@ from audit.calibration.labels import ATTRIBUTES, OCCUPATIONS, face_noise
 from audit.calibration.renderer import render
 from audit.calibration.world import uniform_labels
 from audit.config.sections import ModelConfig, QualityConfig
-from audit.perception.embedders.networks import load_clip
+from audit.perception.embedders.clip import load_clip
 from audit.perception.judges.zero_shot import ZeroShotJudge, group_captions
 from audit.records.work import Status
 from audit.training.captions import caption

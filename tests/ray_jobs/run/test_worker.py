@@ -7,7 +7,7 @@ from PIL import Image
 
 from audit.calibration.bundle import bundle_of
 from audit.config.sections import ModelConfig, ReportConfig
-from audit.perception.embedders.networks import ClipEmbedder
+from audit.perception.embedders.clip import ClipEmbedder
 from audit.planning.plan import plan_shards, prompts_of
 from audit.records.work import Status
 from audit.storage.rows import FEATURES

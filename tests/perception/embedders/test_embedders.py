@@ -16,7 +16,8 @@ from audit.calibration.labels import OCCUPATIONS, face_noise
 from audit.calibration.renderer import render
 from audit.calibration.world import uniform_labels
 from audit.config.sections import ModelConfig, QualityConfig
-from audit.perception.embedders.networks import ClipEmbedder, ClipWeights, InceptionFeatures, load_clip, load_features
+from audit.perception.embedders.clip import ClipEmbedder, ClipWeights, load_clip
+from audit.perception.embedders.features import InceptionFeatures, load_features
 from audit.storage.provenance import short_fingerprint
 from audit.training.captions import caption
 from audit.training.loop import seeded
