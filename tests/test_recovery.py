@@ -11,7 +11,9 @@ import pytest
 
 from audit.calibration.world import ATTRIBUTES, World
 from audit.config.settings import AuditConfig
-from audit.generation.shard import ShardSettings, do_shard, load_parts
+from audit.generation.parts import load_parts
+from audit.generation.settings import ShardSettings
+from audit.generation.shard import do_shard
 from audit.measure.shares.classifier_error import ConfusionMatrix
 from audit.planning.plan import plan_shards, prompts_of
 from audit.records.attributes import Attribute

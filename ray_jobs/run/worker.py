@@ -70,7 +70,8 @@ class ShardWorker:
         """Load the models."""
         import torch
 
-        from audit.generation.shard import ShardSettings, load_parts
+        from audit.generation.parts import load_parts
+        from audit.generation.settings import ShardSettings
         from audit.results.lens_evidence import steering_of
 
         if ray.is_initialized() and ray.get_runtime_context().get_actor_id():  # a process of its own

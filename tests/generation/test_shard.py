@@ -9,7 +9,9 @@ import torch
 from audit.calibration.bundle import bundle_of
 from audit.config.sections import ModelConfig
 from audit.config.settings import AuditConfig
-from audit.generation.shard import ShardSettings, do_shard, do_shard_in_parts, load_parts
+from audit.generation.parts import load_parts
+from audit.generation.settings import ShardSettings
+from audit.generation.shard import do_shard, do_shard_in_parts
 from audit.planning.plan import plan_shards, prompts_of
 from tests.pretended_gpu import pretended_gpu
 

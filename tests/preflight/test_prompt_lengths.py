@@ -13,7 +13,7 @@ from audit.calibration.bundle import BUNDLED
 from audit.config.sections import ModelConfig, QualityConfig, SamplingConfig
 from audit.config.settings import AuditConfig
 from audit.dissect.settings import dissected_groups, name_groups
-from audit.generation.shard import load_parts
+from audit.generation.parts import load_parts
 from audit.models.files.text_reader import TextReader, bundled_reader, clip_reader
 from audit.models.files.tokens import reader_of_directory
 from audit.models.files.untrusted_model import UnfitModelError
