@@ -16,8 +16,7 @@ from audit.perception.embedders.clip import ClipEmbedder, load_clip
 from audit.perception.embedders.features import FeatureEmbedder, load_features
 from audit.perception.judges.classifiers import Judge, load_judge
 from audit.perception.judges.second_judges import load_second_judges
-from audit.planning.occupations import known_occupations
-from audit.planning.plan import prompts_of
+from audit.planning.plan import known_occupations, prompts_of
 from audit.preflight.prompt_lengths import clip_texts
 
 

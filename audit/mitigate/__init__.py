@@ -1,4 +1,7 @@
-"""Interventions in a model's own features; a dict names the methods."""
+"""Interventions in a model's own features; a dict names the methods.
+
+It may import ``dissect``, ``perception``, ``models``, ``planning``, ``config`` and ``records``.
+"""
 
 from __future__ import annotations
 

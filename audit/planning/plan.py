@@ -1,4 +1,4 @@
-"""From a config to the work: prompts, shards and arms. Pure and deterministic, with no model in sight."""
+"""From a config to the work: occupations, prompts, shards and arms. Pure and deterministic, with no model in sight."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from audit.records.attributes import Attribute, SecondOpinion
 from audit.records.work import BASELINE, Prompt, Shard
 
 if TYPE_CHECKING:
+    from audit.config.sections import ModelConfig
     from audit.config.settings import AuditConfig
 
 # Vowel letters that sound like consonants ("a university lecturer", "a urologist", "a one-man band"), and the reverse.
@@ -163,3 +164,22 @@ def _slug(text: str) -> str:
 
 def _digest(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+
+
+def known_occupations(model: ModelConfig) -> tuple[str, ...] | None:
+    """Return the occupations of a model's calibration world, None for a model from outside.
+
+    Raises:
+        ValueError: If the world's table cannot be read, or is none.
+    """
+    from audit.config.fields import GENERATED_HERE
+
+    if model.source not in GENERATED_HERE:
+        return None
+    from audit.calibration.bundle import world_table
+    from audit.calibration.world import World
+
+    try:
+        return tuple(World.load(world_table(model)).occupations)
+    except OSError as error:
+        raise ValueError(f"expected a path that can be looked at, found {error.strerror}") from error

@@ -11,13 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audit.config.fields import CLIP_SOURCES, GENERATED_HERE, ZERO_SHOT, names_clip_weights
-from audit.config.problems import Location, Problem, listing, suggestion
+from audit.config.problems import MODEL_KEYS, Location, Problem, listing, suggestion
 from audit.config.sections import ModelConfig
 from audit.config.settings import AuditConfig
 from audit.models.files.untrusted_model import UntrustedModelError, check_clip
 from audit.perception.judges.answers import FAIRFACE_HEAD, FAIRFACE_KIND, Answers, answers_of, left_out, races_problem
-
-_MODEL = (("model", "source"), ("model", "world"))
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ def _bundled_judge(config: AuditConfig, judge: _Asked) -> Iterator[Problem]:
     at = (*judge.at, "source")
     if config.model.source not in GENERATED_HERE:
         message = f"expected a FairFace checkpoint for {config.model.source!r}, found 'bundled', which judges drawings"
-        yield Problem(at, message + "; give a file", reads=_MODEL)
+        yield Problem(at, message + "; give a file", reads=MODEL_KEYS)
         return
     missing = tuple(_bundled(config.model, "judge", at))
     yield from missing
@@ -124,9 +122,9 @@ def _unanswerable(config: AuditConfig, judge: _Asked, name: str) -> Iterator[Pro
     try:
         answers = judge.answers(config.model)
     except ValueError as error:
-        yield Problem((*judge.at, "source"), str(error), reads=_MODEL)
+        yield Problem((*judge.at, "source"), str(error), reads=MODEL_KEYS)
         return
-    reads = ((*judge.at, "source"), (*judge.at, "races"), *_MODEL)
+    reads = ((*judge.at, "source"), (*judge.at, "races"), *MODEL_KEYS)
     for attribute in judge.attributes if answers is not None else ():
         known = (answers or {}).get(attribute)
         if known is None:
@@ -163,7 +161,7 @@ def check_networks(config: AuditConfig) -> Iterator[Problem]:
         yield from _bundled(config.model, name, ("quality", name))
         if config.model.source not in GENERATED_HERE:
             message = f"expected 'none' for {config.model.source!r}, or {remedy}; found 'bundled', made for drawings"
-            yield Problem(("quality", name), message, reads=_MODEL)
+            yield Problem(("quality", name), message, reads=MODEL_KEYS)
     if quality.clip not in ("bundled", "none"):
         yield from _clip(quality.clip, ("quality", "clip"))
     if quality.features not in ("bundled", "none"):
@@ -221,4 +219,4 @@ def _bundled(model: ModelConfig, part: str, location: Location) -> Iterator[Prob
     bundle = bundle_of(model)
     if bundle and not any((bundle.path / part).glob("**/*.safetensors")):
         message = f"expected the weights that 'bundled' stands for, found none in {bundle.path / part}"
-        yield Problem(location, message + "; train them: make calibration", reads=_MODEL)
+        yield Problem(location, message + "; train them: make calibration", reads=MODEL_KEYS)

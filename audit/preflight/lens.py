@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from audit.config.problems import Problem, listing, suggestion
+from audit.config.problems import MODEL_KEYS, Problem, listing, suggestion
 from audit.config.sections import ModelConfig
 from audit.config.settings import AuditConfig
 from audit.dissect.settings import LENS_FILE, LENS_FORMAT
 from audit.storage.outside.json_object import read_json_object
 
 _UNET_PARTS = ("conv_in", "down_blocks", "mid_block", "up_blocks", "conv_norm_out", "conv_out")
-_MODEL = (("model", "source"), ("model", "world"))
 
 
 def check_lens(config: AuditConfig) -> Iterator[Problem]:
@@ -39,7 +38,7 @@ def check_lens(config: AuditConfig) -> Iterator[Problem]:
         wanted = getattr(lens, name)
         if wanted > latents:
             message = f"expected at most the {latents} latents that there will be, found {wanted}; raise lens.expansion"
-            yield Problem(("lens", name), message, reads=(("lens", "expansion"), ("lens", "hookpoint"), *_MODEL))
+            yield Problem(("lens", name), message, reads=(("lens", "expansion"), ("lens", "hookpoint"), *MODEL_KEYS))
 
 
 def _named_lens(directory: Path) -> Iterator[Problem]:

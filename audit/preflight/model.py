@@ -8,11 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from audit.config.fields import GENERATED_HERE
-from audit.config.problems import Location, Problem, listing, suggestion
+from audit.config.problems import MODEL_KEYS, Location, Problem, listing, suggestion
 from audit.config.settings import AuditConfig
 from audit.storage.outside.json_object import read_json_object
-
-_MODEL = (("model", "source"), ("model", "world"))
 
 
 def check_model(config: AuditConfig) -> Iterator[Problem]:
@@ -46,7 +44,7 @@ def _calibration_model(config: AuditConfig) -> Iterator[Problem]:
         return
     if model.world is not None and Path(model.world).is_file():
         message = f"expected the directory of a trained world, found the file {model.world}; train it: make calibration"
-        yield Problem(("model", "world"), message, reads=_MODEL)
+        yield Problem(("model", "world"), message, reads=MODEL_KEYS)
         return
     from audit.calibration.bundle import BUNDLED, bundle_of
 
@@ -58,7 +56,7 @@ def _calibration_model(config: AuditConfig) -> Iterator[Problem]:
         message = (
             f"expected a trained model, found no model_index.json in {bundle.pipeline}; train it: make calibration"
         )
-        yield Problem(place, message, reads=_MODEL)
+        yield Problem(place, message, reads=MODEL_KEYS)
     elif bundle.path == BUNDLED:  # it is known to load: the seconds that building it takes are not spent
         yield from _steps_of_bundled(bundle.pipeline, config.sampling.steps)
     else:
@@ -72,7 +70,7 @@ def _steps_of_bundled(pipeline: Path, steps: int) -> Iterator[Problem]:
     path = pipeline / "scheduler" / "scheduler_config.json"
     message = unfit_steps(read_json_object(path, "a scheduler", any_number=True), steps)
     if message:
-        yield Problem(("sampling", "steps"), message, reads=_MODEL)
+        yield Problem(("sampling", "steps"), message, reads=MODEL_KEYS)
 
 
 def _problems_of(directory: Path, config: AuditConfig) -> tuple[Problem, ...]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from audit.calibration.bundle import bundle_of
 from audit.config.fields import ZERO_SHOT, names_clip_weights
-from audit.config.problems import Location, Problem
+from audit.config.problems import MODEL_KEYS, Location, Problem
 from audit.config.sections import ModelConfig
 from audit.config.settings import AuditConfig
 from audit.dissect.settings import dissected_groups, name_groups, needs_lens
@@ -24,7 +24,6 @@ from audit.records.work import Prompt
 _TEMPLATE: Location = ("prompts", "template")
 _OCCUPATIONS: Location = ("prompts", "occupations")
 _CLIP: Location = ("quality", "clip")
-_MODEL: tuple[Location, ...] = (("model", "source"), ("model", "world"))
 
 
 def cut_texts(config: AuditConfig, prompts: Sequence[Prompt]) -> Iterator[Problem]:
@@ -41,10 +40,12 @@ def cut_texts(config: AuditConfig, prompts: Sequence[Prompt]) -> Iterator[Proble
     if model is not None:
         yield from _cut_prompts(config, prompts, model)
         if needs_lens(config) and config.lens.path is None:
-            yield from _first(lens_texts(config, prompts, model), model, ("lens", "attributes"), (_TEMPLATE, *_MODEL))
+            yield from _first(
+                lens_texts(config, prompts, model), model, ("lens", "attributes"), (_TEMPLATE, *MODEL_KEYS)
+            )
     clip = _clip_reader(config)
     if clip is not None:
-        yield from _first(clip_texts(config, prompts), clip, _CLIP, (_TEMPLATE, *_MODEL))
+        yield from _first(clip_texts(config, prompts), clip, _CLIP, (_TEMPLATE, *MODEL_KEYS))
 
 
 def model_reader(model: ModelConfig) -> TextReader | None:
@@ -87,10 +88,10 @@ def _cut_prompts(config: AuditConfig, prompts: Sequence[Prompt], reader: TextRea
     if not refused:
         return
     if len(refused) == len(prompts) or config.prompts.occupations == "all":
-        yield Problem(_TEMPLATE, refused[0][1] + _and_more(len(refused)), reads=(_OCCUPATIONS, *_MODEL))
+        yield Problem(_TEMPLATE, refused[0][1] + _and_more(len(refused)), reads=(_OCCUPATIONS, *MODEL_KEYS))
         return
     for place, refusal in refused:
-        yield Problem((*_OCCUPATIONS, place), refusal, reads=(_TEMPLATE, *_MODEL))
+        yield Problem((*_OCCUPATIONS, place), refusal, reads=(_TEMPLATE, *MODEL_KEYS))
 
 
 def _first(texts: Iterable[str], reader: TextReader, place: Location, reads: tuple[Location, ...]) -> Iterator[Problem]:

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from audit.config.errors import ConfigErrors
-from audit.config.problems import Problem, listing, suggestion
+from audit.config.problems import MODEL_KEYS, Problem, listing, suggestion
 from audit.config.sections import TargetFileConfig
 from audit.config.settings import AuditConfig
-from audit.planning.occupations import known_occupations
-from audit.planning.plan import prompts_of
+from audit.planning.plan import known_occupations, prompts_of
 from audit.records.attributes import Attribute
-
-_MODEL = (("model", "source"), ("model", "world"))
 
 
 def check_occupations(config: AuditConfig) -> Iterator[Problem]:
@@ -26,17 +23,17 @@ def check_occupations(config: AuditConfig) -> Iterator[Problem]:
         known = known_occupations(config.model)
     except ValueError as error:
         message = f"expected a trained world or a table of planted shares, found none in {config.model.world} ({error})"
-        yield Problem(("model", "world"), message + "; check the path", reads=_MODEL)
+        yield Problem(("model", "world"), message + "; check the path", reads=MODEL_KEYS)
         return
     if known is None and named == "all":
         message = f"expected a list of occupations for {config.model.source!r}, found 'all', which only a world knows"
-        yield Problem(("prompts", "occupations"), message, reads=_MODEL)
+        yield Problem(("prompts", "occupations"), message, reads=MODEL_KEYS)
     if known is None or named == "all":
         return
     for index, occupation in enumerate(named):
         if occupation not in known:
             message = f"expected an occupation of the calibration world ({listing(known)}), found {occupation!r}"
-            yield Problem(("prompts", "occupations", index), message + suggestion(occupation, known), reads=_MODEL)
+            yield Problem(("prompts", "occupations", index), message + suggestion(occupation, known), reads=MODEL_KEYS)
 
 
 def check_prompts(config: AuditConfig) -> Iterator[Problem]:
@@ -71,7 +68,7 @@ def check_gates(config: AuditConfig) -> Iterator[Problem]:
     for index, gate in named:
         if gate.prompt not in known:
             message = f"expected 'each', 'overall' or the id of a prompt ({listing(known)}), found {gate.prompt!r}"
-            reads = (("prompts", "occupations"), *_MODEL)
+            reads = (("prompts", "occupations"), *MODEL_KEYS)
             yield Problem(("gates", index, "prompt"), message + suggestion(gate.prompt, known), reads)
 
 
@@ -98,6 +95,6 @@ def check_targets(config: AuditConfig) -> Iterator[Problem]:
         try:
             audit_targets(config.targets, prompt_ids, own)
         except ConfigErrors as mistakes:
-            reads = (("attributes",), ("prompts", "occupations"), *_MODEL)
+            reads = (("attributes",), ("prompts", "occupations"), *MODEL_KEYS)
             for error in mistakes.errors:
                 yield Problem(("targets", names[0], "csv"), str(error), reads)

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from audit.dissect.settings import images_of_dissection, needs_lens
-from audit.planning.occupations import known_occupations
-from audit.planning.plan import arms_of, plan_shards, prompts_of, steps_of_arms, unet_calls
+from audit.planning.plan import arms_of, known_occupations, plan_shards, prompts_of, steps_of_arms, unet_calls
 from audit.records.work import Prompt
 
 if TYPE_CHECKING:

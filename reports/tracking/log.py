@@ -40,7 +40,7 @@ VERDICT = "difflens.verdict"
 UNFINISHED = "difflens.unfinished_shards"
 NOTE = "mlflow.note.content"
 BATCH = 800
-"""MLflow's limits: parameters per batch and characters per value; a batch holds 1000 entries of all kinds."""
+"""Metrics sent at a time; MLflow takes 1000 entries of all kinds."""
 
 
 def log_audit(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 MAX_PARAMS = 100
 MAX_PARAM_LENGTH = 6000
+"""MLflow's limits: parameters per batch, and characters per value."""
 
 
 def audit_params(result: AuditResult) -> dict[str, str]:

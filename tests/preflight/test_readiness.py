@@ -15,7 +15,7 @@ from PIL import Image
 from audit.calibration.world import World
 from audit.config.file import ConfigErrors, read_config
 from audit.config.settings import AuditConfig
-from audit.planning.occupations import known_occupations
+from audit.planning.plan import known_occupations
 from audit.preflight.output import unwritable
 from audit.preflight.prompts import check_occupations, check_targets
 from audit.preflight.readiness import check_ready

@@ -8,4 +8,6 @@ With several tests, power is that of one test at its first step of Holm or of Be
 promise then holds even where everything else is at parity, and is exceeded where other tests reject too.
 
 Legend: n images of one prompt and arm, K groups, m outcomes, π true shares, r the target, d = ‖π − r‖₂.
+
+It may import ``measure`` and ``records``.
 """
