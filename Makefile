@@ -44,8 +44,8 @@ format: $(INSTALLED)
 # Trains the calibration model again from nothing; interrupted, it goes on.
 # TABLE=shares.yaml plants another world, QUICK=1 trains less, OUT= says where.
 calibration: $(INSTALLED)
-	$(BIN)/python -m audit.calibration.make $(OUT) $(if $(TABLE),--table $(TABLE)) $(if $(QUICK),--quick)
-	$(BIN)/python -m audit.calibration_card $(OUT) $(if $(QUICK),--quick)
+	$(BIN)/python -m audit.training.make $(OUT) $(if $(TABLE),--table $(TABLE)) $(if $(QUICK),--quick)
+	$(BIN)/python -m audit.training.card $(OUT) $(if $(QUICK),--quick)
 
 # One command per comparison; each prints a table.
 bench: $(INSTALLED)

@@ -1,1 +1,4 @@
-"""The science of an audit: models, dissection, mitigation, measurement. Knows no cluster, tracker or template."""
+"""The science of an audit: models, dissection, mitigation, measurement. Knows no cluster, tracker or template.
+
+Imports go one way, from ``results`` and ``generation`` down to ``records``: the contracts in pyproject.toml say it all.
+"""

@@ -28,11 +28,11 @@ from typing import Any
 import numpy as np
 
 from audit.config.settings import AuditConfig
-from audit.place import place_of
-from audit.store import FAILURES, RESULTS, RunDirectory
+from audit.storage.place import place_of
+from audit.storage.run_directory import FAILURES, RESULTS, RunDirectory
 from benchmarks.local_nodes import LocalNodes, Patience, local_nodes
 from benchmarks.s3_server import BUCKET, S3Server, environment, free_port, seeded_faults
-from ray_jobs.run import plan
+from ray_jobs.run.audit import plan
 
 IMAGES_PER_KILL = 60
 """Of each prompt: telling of a fault takes seconds, in which a quick machine finishes some fifty shards."""

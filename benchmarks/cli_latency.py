@@ -12,7 +12,7 @@ import time
 LIMIT_SECONDS = 0.3
 
 COMMANDS = {
-    "difflens-audit --help": "from ray_jobs.cli import app; app()",
+    "difflens-audit --help": "from ray_jobs.cli.commands import app; app()",
     "ray --help": "from ray.scripts.scripts import main; main()",
     "mlflow --help": "from mlflow.cli import cli; cli()",
 }

@@ -17,10 +17,11 @@ import sys
 from pathlib import Path
 
 from audit.calibration.world import World
-from audit.compare import Comparison, Place, compare
 from audit.config.settings import AuditConfig
-from audit.records import BASELINE
-from audit.store import RunDirectory
+from audit.records.work import BASELINE
+from audit.results.comparison.compare import compare
+from audit.results.comparison.records import Comparison, Place
+from audit.storage.run_directory import RunDirectory
 from benchmarks.lens_off import copy_bundled_lens, switch_off
 
 ATTRIBUTE, ARM = "gender", "difflens-gender"

@@ -16,7 +16,7 @@ import time
 PROGRAM = """
 import json, pathlib, sys
 from audit.config.settings import AuditConfig
-from ray_jobs.run import run_audit
+from ray_jobs.run.audit import run_audit
 config = AuditConfig.model_validate(json.loads(sys.argv[1]))
 outcome = run_audit(config)
 rows = sum(row.n for row in outcome.result.overall if row.attribute == "gender")

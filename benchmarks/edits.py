@@ -20,18 +20,18 @@ from numpy.typing import NDArray
 from audit.config.file import read_config
 from audit.config.sections import MitigationConfig
 from audit.config.settings import AuditConfig
-from audit.device import device_here
 from audit.dissect.lens import Lens
 from audit.dissect.settings import dissected_groups, dissected_prompts
-from audit.measure.embedders import ClipEmbedder, load_clip
-from audit.measure.fairness import hard_counts, soft_plug_in, total_variation, uniform
-from audit.measure.judges import Judge, load_judge
-from audit.measure.perceived import Perceived
+from audit.measure.discrepancy.fairness import hard_counts, soft_plug_in, total_variation, uniform
 from audit.mitigate import steered_arm
 from audit.mitigate.difflens import Steering
+from audit.models.device import device_here
 from audit.models.generator import DiffusionGenerator, load_generator
-from audit.records import Prompt, derive_seed
-from ray_jobs.dissect import find_lens
+from audit.perception.embedders.clip import ClipEmbedder, load_clip
+from audit.perception.judges.classifiers import Judge, load_judge
+from audit.perception.judges.perceived import Perceived
+from audit.records.work import Prompt, derive_seed
+from ray_jobs.run.lens import find_lens
 
 STRENGTHS = {
     ("add", "symmetric"): (0.5, 1.0, 1.5, 2.0, 3.0),

@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 
 from audit.config.file import ConfigErrors, read_config
 from audit.config.schema import config_schema
-from audit.printable import printable
-from audit.readiness import check_ready
+from audit.preflight.readiness import check_ready
+from audit.storage.outside.safe_text import printable
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 

@@ -16,7 +16,7 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline
 from audit.calibration.bundle import BUNDLED
 from audit.config.sections import ModelConfig, SamplingConfig
 from audit.models.generator import load_generator
-from audit.records import Prompt
+from audit.records.work import Prompt
 
 PROMPT = Prompt("doctor", "a face photo of a doctor", "doctor")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from audit.calibration.bundle import bundle_of
 from audit.config.sections import ModelConfig
-from audit.dissect.files import LENS_FILE
+from audit.dissect.settings import LENS_FILE
 from audit.dissect.strengths import GroupStrength
 
 OFF = GroupStrength(0.0, "searched").as_data()

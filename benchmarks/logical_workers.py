@@ -15,7 +15,7 @@ from unittest import mock
 
 import ray
 
-from ray_jobs import pool
+from ray_jobs.pool import actor_pool as pool
 
 PROCESSES = 8
 """More workers than this share processes."""

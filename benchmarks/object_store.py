@@ -12,8 +12,8 @@ import time
 import numpy as np
 import pyarrow as pa
 
-from audit.place import ObjectPath
-from audit.store import RunDirectory
+from audit.storage.place import ObjectPath
+from audit.storage.run_directory import RunDirectory
 from benchmarks.s3_server import BUCKET, S3Server, environment, free_port
 
 

@@ -17,11 +17,12 @@ from scipy.stats import spearmanr
 from audit.calibration.bundle import world_table
 from audit.calibration.world import World
 from audit.config.sections import ModelConfig
-from audit.measure.fairness import total_variation
-from audit.measure.intervals import wilson
-from audit.records import BASELINE, GroupResult
-from audit.store import RunDirectory
-from reports.export import read_audit_json
+from audit.measure.discrepancy.fairness import total_variation
+from audit.measure.inference.intervals import wilson
+from audit.records.groups import GroupResult
+from audit.records.work import BASELINE
+from audit.storage.run_directory import RunDirectory
+from reports.export.audit_json import read_audit_json
 
 
 def main() -> None:

@@ -33,12 +33,12 @@ from audit.calibration.world import World
 from audit.config.sections import WorkersConfig
 from audit.config.settings import AuditConfig
 from audit.models.generator import load_generator
-from audit.plan import plan_shards, prompts_of
+from audit.planning.plan import plan_shards, prompts_of
 from benchmarks.logical_workers import PROCESSES, LogicalWorker, logical_workers, shared_processes
 from benchmarks.simulated_cluster import DriverCost, SimulatedCluster
-from ray_jobs.cluster import connect
-from ray_jobs.limits import Deadline, ErrorBudget, PoolLimits
-from ray_jobs.pool import Finished, run_on_pool
+from ray_jobs.cluster.connection import connect
+from ray_jobs.pool.actor_pool import Finished, run_on_pool
+from ray_jobs.pool.limits import Deadline, ErrorBudget, PoolLimits
 
 MEAN_SECONDS = 0.4
 COLD_SECONDS = 15.0

@@ -16,7 +16,7 @@ from unittest import mock
 
 from ray.exceptions import ActorDiedError
 
-from ray_jobs import pool
+from ray_jobs.pool import actor_pool as pool
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from audit.records import BASELINE, Attribute, ImageKey, Prompt, Shard
-from audit.rows import row_schema
-from audit.store import RunDirectory
-from audit.summary import SummaryPlan, summarise
-from reports.export import write_audit_json
+from audit.records.attributes import Attribute
+from audit.records.work import BASELINE, ImageKey, Prompt, Shard
+from audit.results.summary import SummaryPlan, summarise
+from audit.storage.rows import row_schema
+from audit.storage.run_directory import RunDirectory
+from reports.export.audit_json import write_audit_json
 from reports.html import write_report
 
 ATTRIBUTES = (

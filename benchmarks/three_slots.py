@@ -20,12 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audit.config.settings import AuditConfig
-from audit.slots import Journal, series_of
-from audit.store import REPORT, RunDirectory
-from audit.trend import Point, Trend, read_trend
+from audit.results.comparison.slots import Journal, series_of
+from audit.results.comparison.trend import Point, Trend, read_trend
+from audit.storage.run_directory import REPORT, RunDirectory
 from benchmarks.lens_off import copy_bundled_lens, switch_off
 from benchmarks.mlflow_server import MlflowServer
-from ray_jobs.alerts import ALERTS
+from ray_jobs.schedule.alerts import ALERTS
 
 SLOTS = 4
 SLOT_SECONDS = 900.0

@@ -21,9 +21,9 @@ import numpy as np
 from scipy.stats import binom
 
 from audit.calibration.world import World
-from audit.measure.discrepancy import parity_p_value
-from audit.measure.intervals import share_estimate
-from audit.measure.two_stage import TwoStage, expected_images, fixed_images, two_stage_interval
+from audit.measure.discrepancy.estimate import parity_p_value
+from audit.measure.inference.intervals import share_estimate
+from audit.measure.shares.two_stage import TwoStage, expected_images, fixed_images, two_stage_interval
 
 NEGLIGIBLE = 1e-9
 """Outcomes less probable than this are left out; they add up to less than the last digit that is printed."""

@@ -15,26 +15,18 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from audit.config.fields import GENERATED_HERE
-from audit.gates import overall_verdict
-from audit.place import Place
-from audit.plan import prompt_text
-from audit.records import COUNTED_SINCE, POPULATION, Attribute, AuditResult, ImageKey, Verdict
-from audit.redaction import redact_tree
-from audit.store import AUDIT, REPORT, RunDirectory
-from audit.trend import Trend, read_trend
-from reports.evidence_tables import (
-    agreement_table,
-    bounds_table,
-    change_table,
-    contradicted,
-    corrected_table,
-    findings_table,
-    shift_table,
-    uncorrectable,
-    uncorrected,
-)
-from reports.export import read_audit_json
-from reports.figures import (
+from audit.planning.plan import prompt_text
+from audit.records.attributes import Attribute
+from audit.records.result import COUNTED_SINCE, POPULATION, AuditResult
+from audit.records.verdicts import Verdict
+from audit.records.work import ImageKey
+from audit.results.comparison.trend import Trend, read_trend
+from audit.results.gates.verdicts import overall_verdict
+from audit.storage.outside.safe_text import redact_tree
+from audit.storage.place import Place
+from audit.storage.run_directory import AUDIT, REPORT, RunDirectory
+from reports.export.audit_json import read_audit_json
+from reports.figures.charts import (
     Figure,
     Table,
     discrepancy_figure,
@@ -47,32 +39,32 @@ from reports.figures import (
     status_table,
     strongest_occupations,
 )
-from reports.headline import headline
-from reports.intersection_tables import combination_tables, dependence_table, together_table
-from reports.measure_tables import caveats, measures_by_occupation, measures_table
-from reports.outside_groups import outside_lines
-from reports.pictures import Pictures, data_uri, fit, read_pictures
-from reports.sampling import images_words, sampler_words, sampling_words
-from reports.steering import steering_notes, steering_table
-from reports.story import (
-    Story,
-    edited_arm,
-    key_figures,
-    label,
-    mitigations,
-    noise_floor,
-    number,
-    primary_attribute,
-    quality_figures,
-    sample_size,
-    setting,
-    status_gaps,
-    story_of,
-    zero_shot_judges,
+from reports.figures.evidence_tables import (
+    agreement_table,
+    bounds_table,
+    change_table,
+    contradicted,
+    corrected_table,
+    findings_table,
+    shift_table,
+    uncorrectable,
+    uncorrected,
 )
-from reports.targets import target_lines
-from reports.trend import trend_section
-from reports.verdicts import MARKS, OVERALL, TITLES, found, limit, subject
+from reports.figures.intersection_tables import combination_tables, dependence_table, together_table
+from reports.figures.measure_tables import caveats, measures_by_occupation, measures_table
+from reports.figures.pictures import Pictures, data_uri, fit, read_pictures
+from reports.figures.steering import steering_notes, steering_table
+from reports.figures.trend import trend_section
+from reports.index.lookups import edited_arm, noise_floor, primary_attribute, quality_figures
+from reports.index.settings import mitigations, setting, zero_shot_judges
+from reports.index.story import Story, label, story_of
+from reports.words.formats import number
+from reports.words.headline import headline
+from reports.words.key_figures import key_figures, sample_size, status_gaps
+from reports.words.outside_groups import outside_lines
+from reports.words.sampling import images_words, sampler_words, sampling_words
+from reports.words.targets import target_lines
+from reports.words.verdicts import MARKS, OVERALL, TITLES, found, limit, subject
 
 MEGABYTE = 1_000_000
 HERO_WIDTH = 470.0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from audit.place import ObjectPath
+from audit.storage.place import ObjectPath
 from benchmarks.s3_server import BUCKET, S3Server, environment, free_port
 
 
@@ -16,8 +16,8 @@ def tiny_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    from audit.calibration.tokenizer import train_tokenizer
-    from audit.calibration.trainer import seeded
+    from audit.training.loop import seeded
+    from audit.training.tokenizer import train_tokenizer
 
     root = tmp_path_factory.mktemp("tiny")
     tokenizer = train_tokenizer(["a face photo of a doctor", "a face photo of a nurse"], root / "tokenizer")

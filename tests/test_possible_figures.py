@@ -11,17 +11,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from audit.config.sections import GateConfig
-from audit.measure.fairness import maximum
-from audit.measure.group_measures import MEASURES
-from audit.records import Attribute, Prompt, Shard
-from audit.rows import row_schema
-from audit.store import RunDirectory
-from audit.summary import SummaryPlan, summarise
-from audit.targets import AuditTargets
-from reports.export import from_json, to_csv, to_json
+from audit.measure.discrepancy.fairness import maximum
+from audit.measure.discrepancy.group_measures import MEASURES
+from audit.planning.targets import AuditTargets
+from audit.records.attributes import Attribute
+from audit.records.work import Prompt, Shard
+from audit.results.summary import SummaryPlan, summarise
+from audit.storage.rows import row_schema
+from audit.storage.run_directory import RunDirectory
+from reports.export.audit_json import from_json, to_csv, to_json
+from reports.export.markdown import to_markdown
+from reports.figures.pictures import Pictures
 from reports.html import render
-from reports.markdown import to_markdown
-from reports.pictures import Pictures
 
 ATTRIBUTES = (Attribute("gender", ("female", "male")), Attribute("age", ("young", "adult", "old")))
 ARMS = ("baseline", "mended")

@@ -11,12 +11,14 @@ import pytest
 
 from audit.calibration.world import ATTRIBUTES, World
 from audit.config.settings import AuditConfig
-from audit.measure.classifier_error import ConfusionMatrix
-from audit.plan import plan_shards, prompts_of
-from audit.records import Attribute
-from audit.shard import ShardSettings, do_shard, load_parts
-from audit.store import RunDirectory
-from audit.summary import SummaryPlan, summarise
+from audit.generation.parts import load_parts
+from audit.generation.settings import ShardSettings
+from audit.generation.shard import do_shard
+from audit.measure.shares.classifier_error import ConfusionMatrix
+from audit.planning.plan import plan_shards, prompts_of
+from audit.records.attributes import Attribute
+from audit.results.summary import SummaryPlan, summarise
+from audit.storage.run_directory import RunDirectory
 
 IMAGES, BATCH = 240, 120
 ACCURACY, LABELS = 0.85, 400

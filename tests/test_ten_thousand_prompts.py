@@ -5,16 +5,16 @@ import re
 
 from PIL import Image
 
-from audit.arm_rows import arm_rows
-from audit.group_results import prompt_results
-from audit.records import BASELINE
-from audit.store import image_name
-from audit.summary import summarise
+from audit.records.work import BASELINE
+from audit.results.arm_rows import arm_rows
+from audit.results.groups import prompt_results
+from audit.results.summary import summarise
+from audit.storage.run_directory import image_name
 from benchmarks.ten_thousand_prompts import ATTRIBUTES, Measured, planned, write_run
-from reports.figures import MOST_SHOWN, listed
+from reports.figures.charts import MOST_SHOWN, listed
+from reports.figures.pictures import Pictures
 from reports.html import kept_pictures, render
-from reports.pictures import Pictures
-from reports.story import story_of
+from reports.index.story import story_of
 
 PROMPTS = 3 * MOST_SHOWN
 

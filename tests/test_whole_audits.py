@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from audit.records import Status
+from audit.records.work import Status
 from benchmarks.coverage.audits import LABELLED, SCENARIOS, SHARE, Scenario, _rows, settings, study, verdicts
 from benchmarks.coverage.tally import OURS
 

@@ -1,1 +1,4 @@
-"""The calibration model: a small text-to-image pipeline with planted, known bias."""
+"""The calibration model: worlds with planted, known bias, their renderer, and the bundled weights.
+
+It may import ``config``, ``storage`` and ``records``.
+"""

@@ -17,8 +17,8 @@ from audit.config.sections import (
     WorkersConfig,
 )
 from audit.config.shares import category_problems, share_problems
-from audit.place import ObjectPath, PlaceError, place_of
-from audit.records import BASELINE
+from audit.records.work import BASELINE
+from audit.storage.place import ObjectPath, PlaceError, place_of
 
 
 def disagreements(config: AuditSections) -> Iterator[Problem]:

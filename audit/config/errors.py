@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from audit.printable import printable
-from audit.redaction import redact
+from audit.storage.outside.safe_text import printable, redact
 
 
 @dataclass(frozen=True)

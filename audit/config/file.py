@@ -29,7 +29,7 @@ MAX_BYTES = 1_000_000
 """Largest config file; a list of ten thousand occupations is a quarter of it."""
 
 Check = Callable[[AuditConfig], Iterable[Problem]]
-"""Finds further problems in a readable config, for example :func:`audit.readiness.check_ready`."""
+"""Finds further problems in a readable config, for example :func:`audit.preflight.readiness.check_ready`."""
 
 
 def read_config(path: Path | str, overrides: Sequence[str] = (), checks: Sequence[Check] = ()) -> AuditConfig:

@@ -39,3 +39,7 @@ def suggestion(found: str, known: Iterable[str]) -> str:
     """Return ``; did you mean 'x'?`` for the closest of ``known``, or nothing where none is close."""
     closest = get_close_matches(found, list(known), n=1, cutoff=0.6)
     return f"; did you mean {closest[0]!r}?" if closest else ""
+
+
+MODEL_KEYS: tuple[Location, ...] = (("model", "source"), ("model", "world"))
+"""The keys that name the audited model."""

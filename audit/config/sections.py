@@ -7,14 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from audit.config.fields import (
     DEFAULT_ATTRIBUTES,
@@ -39,7 +32,7 @@ from audit.config.fields import (
     unreserved_alias,
     word_or_other,
 )
-from audit.records import BASELINE
+from audit.records.work import BASELINE
 
 
 class _Section(BaseModel):

@@ -1,8 +1,8 @@
 """An audit's config: its sections, once they agree.
 
 What needs more than one field (:mod:`audit.config.agreement`) is checked whenever a config is made, in code or from a
-file; what depends on the machine (paths, servers, the calibration world) is checked in :mod:`audit.readiness`.
-Positions in a file are the business of :mod:`audit.config.file`.
+file; what depends on the machine (paths, servers, the calibration world) is checked in
+:mod:`audit.preflight.readiness`. Positions in a file are the business of :mod:`audit.config.file`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from audit.config.agreement import disagreements
 from audit.config.problems import Problem
 from audit.config.sections import AuditSections
-from audit.place import place_of, sqlite_uri
+from audit.storage.place import place_of, sqlite_uri
 
 
 class AuditConfig(AuditSections):

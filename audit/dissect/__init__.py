@@ -1,1 +1,4 @@
-"""Looking inside a model: hooks, sparse autoencoder, group heads, attribution, lens."""
+"""Looking inside a model: sparse autoencoder, group heads, attribution, lens.
+
+It may import ``perception``, ``models``, ``planning``, ``calibration``, ``config``, ``storage`` and ``records``.
+"""

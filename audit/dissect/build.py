@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audit.device import device_here
 from audit.dissect.attribution import (
     StreamingAttribution,
     code_change,
@@ -28,11 +27,12 @@ from audit.dissect.lens import BiasFeature, Lens
 from audit.dissect.sae import SparseAutoencoder, SparseCodes
 from audit.dissect.sae_training import ActivationBatch, SaeQuality, SaeTraining, train_sae
 from audit.dissect.settings import Dissection, name_groups
-from audit.measure.judges import Judge
-from audit.measure.perceived import NO_GROUP
 from audit.models.arm import Observer
+from audit.models.device import device_here
 from audit.models.generator import DiffusionGenerator
-from audit.records import Prompt, derive_seed
+from audit.perception.judges.classifiers import Judge
+from audit.perception.judges.perceived import NO_GROUP
+from audit.records.work import Prompt, derive_seed
 
 # S steps, n trajectories, d = C·H·W, P positions, N latents, G groups
 

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from audit.dissect.build import Recording
-from audit.dissect.files import EXAMPLES
 from audit.dissect.lens import Lens
+from audit.dissect.settings import EXAMPLES
 
 FEATURES_SHOWN = 6
 PICTURES = 4

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from audit.json_object import read_json_object
+from audit.storage.outside.json_object import read_json_object
 
 WEIGHTS_FILE = "heads.safetensors"
 GROUPS_FILE = "heads.json"

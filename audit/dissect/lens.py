@@ -19,13 +19,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from audit.dissect.card import card
-from audit.dissect.files import CARD_FILE, LENS_FILE
 from audit.dissect.group_heads import GroupHeads
 from audit.dissect.prediction import Prediction, prediction_of_data
 from audit.dissect.sae import SparseAutoencoder
-from audit.dissect.settings import LENS_FORMAT, lens_name
+from audit.dissect.settings import CARD_FILE, LENS_FILE, LENS_FORMAT, lens_name
 from audit.dissect.strengths import Strengths, strengths_as_data, strengths_of_data
-from audit.json_object import read_json_object
+from audit.storage.outside.json_object import read_json_object
 
 FIRING_FILE = "firing.safetensors"
 

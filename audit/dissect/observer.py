@@ -1,14 +1,20 @@
-"""Watches the baseline arm of a shard: which latents carry each group's probability for this prompt."""
+"""Watches a model through its lens: the baseline arm of a shard, and a prompt's first denoising step."""
 
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from audit.dissect.attribution import StreamingAttribution, integrated_gradients, latent_effects
 from audit.dissect.lens import Lens
 from audit.dissect.sae import SparseCodes
+from audit.models.generator import DiffusionGenerator
+from audit.records.work import Prompt, derive_seed
+
+NOISES = 16
+"""Noises of the one batch, the same for every prompt: prompts then differ in nothing but their words."""
 
 # B images, C H W the map, P positions, N latents, G groups
 
@@ -57,3 +63,13 @@ class AttributionObserver:
         steps = self._lens.steps
         arrays = {f"attribution/{a}": (s.sums / steps).float().numpy() for a, s in self._sums.items()}
         return {**arrays, "images": np.array(self._images, dtype=np.float32)}
+
+
+@torch.inference_mode()
+def project(generator: DiffusionGenerator, lens: Lens, prompt: Prompt, attribute: str) -> dict[str, float]:
+    """Return each group's margin at step 0: its head's logit minus the mean of the other groups', over the noises."""
+    seeds = [derive_seed("projection", i) for i in range(NOISES)]
+    maps = generator.first_maps(prompt.text, seeds).float()
+    logits = lens.heads.logits(attribute, 0, maps.to(lens.device)).mean(0).double()
+    others = (logits.sum() - logits) / (len(logits) - 1)
+    return dict(zip(lens.groups[attribute], (logits - others).tolist(), strict=True))

@@ -1,7 +1,7 @@
 """Predicts the strength of an unseen prompt's edit from its first denoising step, and reports its own error.
 
 The denoiser's answer to pure noise already says whom a prompt will draw: where an edit works, its searched strength is
-nearly a line over the group head's margin on the hookpoint's map at step 0 (:mod:`audit.dissect.projection`).
+nearly a line over the group head's margin on the hookpoint's map at step 0 (:mod:`audit.dissect.observer`).
 
 Nothing here loads a network.
 """

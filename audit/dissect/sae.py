@@ -17,8 +17,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from audit.dissect.files import SHAPE_FILE
-from audit.json_object import read_json_object
+from audit.dissect.settings import SHAPE_FILE
+from audit.storage.outside.json_object import read_json_object
 
 WEIGHTS_FILE = "sae.safetensors"
 

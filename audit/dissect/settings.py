@@ -1,4 +1,4 @@
-"""What to dissect and how: the part of a config that names a lens. Nothing here loads a network."""
+"""What to dissect and how: the part of a config that names a lens, and the names of a lens's files."""
 
 from __future__ import annotations
 
@@ -13,15 +13,30 @@ from audit.calibration.bundle import NETWORK_FILES, bundle_of, world_table
 from audit.calibration.world import World
 from audit.config.settings import AuditConfig
 from audit.dissect.strengths import LADDER
-from audit.plan import group_phrase, prompt_text, prompts_of
-from audit.provenance import short_fingerprint
-from audit.records import Prompt
+from audit.planning.plan import group_phrase, prompt_text, prompts_of
+from audit.records.work import Prompt
+from audit.storage.provenance import short_fingerprint
 
 LENS_FORMAT = 2
 SEED = 0
 """Seed of every draw of a dissection: not the audit's, so that audits of one model share a lens."""
 WORD_ORDER = ("age", "gender", "skin_tone")
 """Order of the groups in a prompt; attributes that are not listed come after these."""
+
+LENS_FILE = "lens.json"
+"""Card, features and strengths; written last, so that a directory with it is a whole lens."""
+
+CARD_FILE = "card.md"
+"""The same for people."""
+
+SHAPE_FILE = "sae.json"
+"""The autoencoder's shape."""
+
+EXAMPLES = "examples"
+"""Folder of the pictures that make a feature fire most."""
+
+STEERING_FILE = "steering.json"
+"""In a run, beside what it keeps of its lens: the strengths of the audit's own prompts, and where they come from."""
 
 
 @dataclass(frozen=True)

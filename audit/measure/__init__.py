@@ -1,1 +1,4 @@
-"""From images to numbers: perceived groups, embeddings, pure metrics, statistics."""
+"""Statistics: pure functions of arrays, without a model, a path or a device.
+
+It may import ``records`` and nothing else of ``audit``.
+"""

@@ -1,4 +1,7 @@
-"""Interventions in a model's own features; a dict names the methods."""
+"""Interventions in a model's own features; a dict names the methods.
+
+It may import ``dissect``, ``perception``, ``models``, ``planning``, ``config`` and ``records``.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ from audit.dissect.strengths import GroupStrength
 from audit.mitigate.assignment import assigned_group
 from audit.mitigate.difflens import DiffLensEdit, Steering
 from audit.models.arm import Arm, Edit
-from audit.plan import window_of
-from audit.records import ImageKey, Prompt
+from audit.planning.plan import window_of
+from audit.records.work import ImageKey, Prompt
 
 EditBuilder = Callable[[Lens, MitigationConfig, Steering], Edit]
 

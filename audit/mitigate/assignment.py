@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from audit.records import ImageKey, derive_seed
+from audit.records.work import ImageKey, derive_seed
 
 # A block of images of one prompt fills the target as evenly as whole images allow.
 BLOCK = 840

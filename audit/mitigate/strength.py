@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from audit.config.sections import MitigationConfig
 from audit.dissect.lens import Lens
 from audit.dissect.strengths import LADDER, Tried, is_finished
-from audit.measure.judges import Judge
-from audit.measure.perceived import Perceived
 from audit.mitigate import steered_arm
 from audit.mitigate.difflens import Steering
 from audit.models.generator import DiffusionGenerator
-from audit.records import Prompt, Status, derive_seed
+from audit.perception.judges.classifiers import Judge
+from audit.perception.judges.perceived import Perceived
+from audit.records.work import Prompt, Status, derive_seed
 
 
 @dataclass(frozen=True)

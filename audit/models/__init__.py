@@ -1,1 +1,4 @@
-"""Diffusion models under audit: loading, sampling with one generator per image, hookpoints."""
+"""Diffusion models under audit: loading, sampling with one generator per image, hookpoints.
+
+It may import ``calibration``, ``config``, ``storage`` and ``records``.
+"""

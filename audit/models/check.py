@@ -17,8 +17,8 @@ from typing import Any
 from audit.config.problems import Location, Problem, listing
 from audit.config.sections import ModelConfig, SamplingConfig
 from audit.models.family import latent_size, other_family, unfit_parts, unfit_scheduler, unfit_steps
-from audit.models.pipeline_files import PipelineConfigs, Weights, find_weights, tokenizer_problem, variants_of
-from audit.untrusted_model import WITH_WEIGHTS, UnfitModelError, UntrustedModelError, check_pipeline
+from audit.models.files.pipeline_files import PipelineConfigs, Weights, find_weights, tokenizer_problem, variants_of
+from audit.models.files.untrusted_model import WITH_WEIGHTS, UnfitModelError, UntrustedModelError, check_pipeline
 
 _SOURCE: Location = ("model", "source")
 _VARIANT: Location = ("model", "variant")
@@ -124,7 +124,7 @@ class _Built:
                 yield from self._sampled(sampled)
 
     def _tensors(self, part: str, weights: Weights) -> Iterator[str]:
-        from audit.models.expected_tensors import network_on_meta, unlike_class
+        from audit.models.files.expected_tensors import network_on_meta, unlike_class
 
         try:
             shapes = weights.shapes()
@@ -137,7 +137,7 @@ class _Built:
 
     def _shapes(self) -> Iterator[str]:
         from audit.models.dry_run import check_shapes
-        from audit.models.tokens import load_tokenizer
+        from audit.models.files.tokens import load_tokenizer
 
         text = self._networks["text_encoder"].config
         try:

@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audit.models.hookpoints import find_hookpoint
-from audit.models.hooks import edit_output
-from audit.untrusted_model import UnfitModelError, reason_in_short
+from audit.models.files.untrusted_model import UnfitModelError, reason_in_short
+from audit.models.hooks import edit_output, find_hookpoint
 
 # B images, L text tokens, C latent channels, h w latent grid
 

@@ -14,8 +14,8 @@ import numpy as np
 from packaging.version import InvalidVersion, Version
 
 from audit.config.problems import listing
-from audit.models.pipeline_files import PipelineConfigs
-from audit.untrusted_model import NOT_LOADED
+from audit.models.files.pipeline_files import PipelineConfigs
+from audit.models.files.untrusted_model import NOT_LOADED
 
 FAMILY = "Stable Diffusion 1.x or 2.x"
 PIPELINE = "StableDiffusionPipeline"

@@ -14,17 +14,16 @@ from audit.calibration.bundle import world_table
 from audit.calibration.renderer import render
 from audit.calibration.world import World, draw_labels, face_noise
 from audit.config.sections import ModelConfig, SamplingConfig
-from audit.device import device_here
 from audit.models.arm import Arm, Observer
+from audit.models.device import device_here
 from audit.models.family import latent_size
-from audit.models.hookpoints import find_hookpoint
-from audit.models.hooks import edit_output
+from audit.models.files.text_reader import TextReader
+from audit.models.files.tokens import pipeline_reader
+from audit.models.hooks import edit_output, find_hookpoint
 from audit.models.loading import Loaded, load_pipeline
 from audit.models.schedule import reverse_schedule
 from audit.models.source import model_fingerprint
-from audit.models.tokens import pipeline_reader
-from audit.records import Prompt
-from audit.text_reader import TextReader
+from audit.records.work import Prompt
 
 # B images, L text tokens, D text width, h w latent grid
 

@@ -1,7 +1,8 @@
-"""Borrowing a module's output: replace it inside a block, and leave no hook behind."""
+"""Hookpoints: finds a layer by its address, and borrows its output without leaving a hook behind."""
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -42,3 +43,18 @@ def _map_of(output: object) -> Tensor:
         "a hookpoint must return a tensor or a tuple that starts with one, "
         f"found {type(first).__name__}; choose a block of the U-Net such as 'mid_block'"
     )
+
+
+def find_hookpoint(network: nn.Module, path: str) -> nn.Module:
+    """Return the module at ``path``, for example ``mid_block`` or ``up_blocks.1.attentions.0``.
+
+    Raises:
+        ValueError: There is no such module; the message names the nearest ones.
+    """
+    modules: dict[str, nn.Module] = dict(network.named_modules())
+    if path and path in modules:
+        return modules[path]
+    nearest = difflib.get_close_matches(path, modules, n=3, cutoff=0.4)
+    blocks = [name for name, _ in network.named_children()]
+    hint = f"nearest: {', '.join(nearest)}" if nearest else f"top level: {', '.join(blocks)}"
+    raise ValueError(f"hookpoint {path!r} is not a module of the {type(network).__name__}; {hint}")

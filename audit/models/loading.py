@@ -12,11 +12,11 @@ import torch
 
 from audit.config.sections import ModelConfig
 from audit.models.check import refuse_unfit
-from audit.models.pipeline_files import PipelineConfigs, find_weights, some
+from audit.models.files.pipeline_files import PipelineConfigs, find_weights, some
+from audit.models.files.tokens import load_tokenizer
+from audit.models.files.untrusted_model import WITH_WEIGHTS, UnfitModelError
 from audit.models.schedule import as_ddim, load_scheduler
 from audit.models.source import pipeline_source
-from audit.models.tokens import load_tokenizer
-from audit.untrusted_model import WITH_WEIGHTS, UnfitModelError
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline

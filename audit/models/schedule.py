@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from audit.models.ddim import ReverseSchedule
 from audit.models.family import unfit_steps
-from audit.untrusted_model import UnfitModelError, reason_in_short
+from audit.models.files.untrusted_model import UnfitModelError, reason_in_short
 
 if TYPE_CHECKING:
     from diffusers import DDIMScheduler

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from audit.calibration.bundle import bundle_of, world_table
 from audit.config.sections import ModelConfig
-from audit.provenance import fingerprint
-from audit.untrusted_model import INDEX
+from audit.models.files.untrusted_model import INDEX
+from audit.storage.provenance import fingerprint
 
 LOG = logging.getLogger(__name__)
 

@@ -20,12 +20,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from audit.config.sections import GateConfig
-from audit.measure.classifier_error import ConfusionMatrix
-from audit.records import BASELINE, Attribute, Prompt, Shard, Status, Verdict
-from audit.rows import probability_column, row_schema
-from audit.store import RunDirectory
-from audit.summary import SummaryPlan, summarise
-from audit.targets import AuditTargets
+from audit.measure.shares.classifier_error import ConfusionMatrix
+from audit.planning.targets import AuditTargets
+from audit.records.attributes import Attribute
+from audit.records.verdicts import Verdict
+from audit.records.work import BASELINE, Prompt, Shard, Status
+from audit.results.summary import SummaryPlan, summarise
+from audit.storage.rows import probability_column, row_schema
+from audit.storage.run_directory import RunDirectory
 from benchmarks.coverage.settings import Setting
 from benchmarks.coverage.tally import OURS, Tally, tallied
 

@@ -23,7 +23,7 @@ from benchmarks.coverage.tally import METHODS, Tally
 Job = tuple[str, Setting, int]
 """Family, cell and samples asked for."""
 
-ESTIMATORS = ("audit.measure.", "audit.group_results")
+ESTIMATORS = ("audit.measure.", "audit.results.groups")
 """Modules that figures and intervals come from."""
 
 CELL = tuple(field.name for field in fields(Setting))

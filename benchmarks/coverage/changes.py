@@ -12,10 +12,10 @@ import itertools
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.measure.discrepancy_changes import PairedSamples, discrepancy_changes, two_sample_discrepancy_changes
-from audit.measure.fairness import uniform
-from audit.measure.samples import Samples
-from audit.measure.share_changes import paired_share_difference_of_counts, two_sample_share_difference
+from audit.measure.discrepancy.changes import PairedSamples, discrepancy_changes, two_sample_discrepancy_changes
+from audit.measure.discrepancy.fairness import uniform
+from audit.measure.discrepancy.samples import Samples
+from audit.measure.shares.changes import paired_share_difference_of_counts, two_sample_share_difference
 from benchmarks.coverage.settings import CONFIDENCE, Setting, batches, exists
 from benchmarks.coverage.tally import OURS, Tally, tallied
 

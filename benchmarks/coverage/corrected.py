@@ -10,11 +10,11 @@ import itertools
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.measure.classifier_error import ConfusionMatrix, IllConditioned
-from audit.measure.corrected_discrepancy import corrected_discrepancies
-from audit.measure.corrected_shares import corrected_shares
-from audit.measure.fairness import uniform
-from audit.measure.samples import Samples
+from audit.measure.discrepancy.corrected import corrected_discrepancies
+from audit.measure.discrepancy.fairness import uniform
+from audit.measure.discrepancy.samples import Samples
+from audit.measure.shares.classifier_error import ConfusionMatrix, IllConditioned
+from audit.measure.shares.corrected import corrected_shares
 from benchmarks.coverage.settings import CONFIDENCE, Setting, exists
 from benchmarks.coverage.tally import OURS, Tally, tallied
 

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv, ndtri
 
-from audit.measure.discrepancy import debiased_squares, discrepancy_intervals
-from audit.measure.fairness import maximum, uniform
-from audit.measure.samples import Samples
+from audit.measure.discrepancy.estimate import debiased_squares, discrepancy_intervals
+from audit.measure.discrepancy.fairness import maximum, uniform
+from audit.measure.discrepancy.samples import Samples
 from benchmarks.coverage.settings import (
     CONFIDENCE,
     GROUPS,

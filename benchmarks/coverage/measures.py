@@ -6,8 +6,8 @@ import itertools
 
 import numpy as np
 
-from audit.measure.fairness import uniform
-from audit.measure.group_measures import MEASURES, group_measures
+from audit.measure.discrepancy.fairness import uniform
+from audit.measure.discrepancy.group_measures import MEASURES, group_measures
 from benchmarks.coverage.settings import CONFIDENCE, GROUPS, IMAGES, Setting, exists
 from benchmarks.coverage.tally import OURS, Tally, tallied
 

@@ -16,16 +16,17 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.group_results import PromptSquares, prompt_mean
-from audit.measure.discrepancy import debiased_squares
-from audit.measure.discrepancy_changes import PairedSamples, discrepancy_changes, span_of_changes
-from audit.measure.fairness import uniform
-from audit.measure.over_prompts import change_like_these, like_these, mean_of_these_prompts
-from audit.measure.samples import Samples
-from audit.measure.share_changes import paired_share_difference_of_counts, paired_share_errors
-from audit.measure.span import CHANGE_OF_SHARE
-from audit.measure.within_prompts import dependence_within
-from audit.records import ChangeOverPrompts, Estimate, OverPrompts, PromptMean
+from audit.measure.attributes.within_prompts import dependence_within
+from audit.measure.discrepancy.changes import PairedSamples, discrepancy_changes, span_of_changes
+from audit.measure.discrepancy.estimate import debiased_squares
+from audit.measure.discrepancy.fairness import uniform
+from audit.measure.discrepancy.samples import Samples
+from audit.measure.inference.span import CHANGE_OF_SHARE
+from audit.measure.prompts.over_prompts import change_like_these, like_these, mean_of_these_prompts
+from audit.measure.shares.changes import paired_share_difference_of_counts, paired_share_errors
+from audit.records.estimates import ChangeOverPrompts, Estimate, OverPrompts
+from audit.records.groups import PromptMean
+from audit.results.groups import PromptSquares, prompt_mean
 from benchmarks.coverage.settings import CONFIDENCE, TRUTHS, Setting, rendered_shares
 from benchmarks.coverage.tally import OURS, Tally, tallied
 

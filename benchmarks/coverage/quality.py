@@ -11,8 +11,8 @@ import math
 
 import numpy as np
 
-from audit.measure.intervals import mean_interval
-from audit.measure.kernel import kernel_distance
+from audit.measure.image_sets.kernel import kernel_distance
+from audit.measure.inference.intervals import mean_interval
 from benchmarks.coverage.settings import CONFIDENCE, Setting
 from benchmarks.coverage.tally import OURS, Tally, tallied
 

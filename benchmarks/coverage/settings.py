@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.calibration.world import World
-from audit.records import derive_seed
+from audit.records.work import derive_seed
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

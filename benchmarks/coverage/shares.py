@@ -1,6 +1,6 @@
 """Shares: of a group or a combination of groups, of unclassified images, of a judge's right answers, and the like.
 
-All have one interval (``audit.measure.intervals.share_estimate``), and every outcome of it is counted.
+All have one interval (``audit.measure.inference.intervals.share_estimate``), and every outcome of it is counted.
 
 The share that two-stage sampling is made for has an interval of its own, studied on simulated designs.
 """
@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom, binomtest
 
-from audit.measure.intervals import share_estimate
-from audit.measure.two_stage import TwoStage, two_stage_interval
+from audit.measure.inference.intervals import share_estimate
+from audit.measure.shares.two_stage import TwoStage, two_stage_interval
 from benchmarks.coverage.settings import ACCURACIES, CONFIDENCE, GROUPS, IMAGES, TRUTHS, Setting, exists
 from benchmarks.coverage.tally import OURS, Tally, tallied
 

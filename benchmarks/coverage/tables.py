@@ -14,8 +14,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.measure.agreement import cohen_kappa
-from audit.measure.intersections import dependence
+from audit.measure.attributes.intersections import dependence
+from audit.measure.shares.agreement import cohen_kappa
 from benchmarks.coverage.settings import CONFIDENCE, Setting, exists
 from benchmarks.coverage.tally import OURS, Tally, tallied
 

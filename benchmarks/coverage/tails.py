@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import multinomial
 
-from audit.measure.all_images import AllImages
-from audit.measure.discrepancy import discrepancy_intervals
-from audit.measure.fairness import maximum
-from audit.measure.samples import Samples
+from audit.measure.discrepancy.estimate import discrepancy_intervals
+from audit.measure.discrepancy.fairness import maximum
+from audit.measure.discrepancy.samples import Samples
+from audit.measure.unclassified.all_images import AllImages
 from benchmarks.coverage.settings import Setting
 from benchmarks.coverage.tally import OURS, Tally, tallied
 

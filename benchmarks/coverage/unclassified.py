@@ -13,8 +13,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from audit.measure.all_images import AllImages
-from audit.measure.classifier_error import ConfusionMatrix
+from audit.measure.shares.classifier_error import ConfusionMatrix
+from audit.measure.unclassified.all_images import AllImages
 from benchmarks.coverage.settings import CONFIDENCE, Setting, exists
 from benchmarks.coverage.tally import OURS, Tally, tallied
 

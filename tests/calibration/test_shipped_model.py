@@ -8,13 +8,13 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 from audit.calibration.bundle import BUNDLED, Bundle
-from audit.calibration.captions import caption
 from audit.calibration.labels import ATTRIBUTES
 from audit.calibration.networks import DrawingNetwork, to_unit_range
 from audit.calibration.world import World
 from audit.config.sections import ModelConfig, SamplingConfig
 from audit.models.generator import load_generator
-from audit.records import Prompt
+from audit.records.work import Prompt
+from audit.training.captions import caption
 
 BUNDLE = Bundle(BUNDLED)
 MEGABYTE = 1_000_000

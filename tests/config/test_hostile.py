@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from audit.calibration.world import World
 from audit.config.file import ConfigErrors, read_config
-from audit.label_file import LabelErrors, read_labels
-from audit.readiness import check_ready
-from audit.records import Attribute
-from audit.targets import read_targets
+from audit.perception.judges.label_file import LabelErrors, read_labels
+from audit.planning.targets import read_targets
+from audit.preflight.readiness import check_ready
+from audit.records.attributes import Attribute
 from benchmarks.fuzz_config import CASES, OVERRIDES, Outcome, try_case, without_network
 
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(

@@ -14,7 +14,7 @@ from audit.config.fields import DEFAULT_ATTRIBUTES, GATE_MEASURES
 from audit.config.schema import config_schema, known_keys
 from audit.config.sections import QualityConfig
 from audit.config.settings import AuditConfig
-from audit.measure.group_measures import MEASURES
+from audit.measure.discrepancy.group_measures import MEASURES
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 MITIGATION = {"name": "gender", "attribute": "gender"}

@@ -15,9 +15,9 @@ from audit.dissect.group_heads import UNLABELLED
 from audit.dissect.lens import Lens
 from audit.dissect.sae_training import train_sae
 from audit.dissect.settings import Dissection, name_groups
-from audit.measure.perceived import Perceived
 from audit.models.generator import load_generator
-from audit.records import Prompt, Status
+from audit.perception.judges.perceived import Perceived
+from audit.records.work import Prompt, Status
 from tests.pretended_gpu import pretended_gpu
 
 STEPS, TRAJECTORIES = 3, 48

@@ -14,7 +14,7 @@ from audit.dissect.lens import Lens
 from audit.dissect.sae import SaeShape, SparseAutoencoder
 from audit.dissect.settings import Dissection
 from audit.models.generator import load_generator
-from audit.records import Prompt
+from audit.records.work import Prompt
 
 BASELINES = ("zero", "counterfactual")
 SETTINGS = Dissection(

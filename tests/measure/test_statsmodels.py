@@ -7,11 +7,11 @@ import pytest
 from statsmodels.stats import contingency_tables, inter_rater, multitest, proportion
 from statsmodels.stats.weightstats import DescrStatsW
 
-from audit.measure.agreement import cohen_kappa, large_sample_kappa
-from audit.measure.intervals import mean_interval, wilson
-from audit.measure.multiplicity import benjamini_hochberg, holm_steps
-from audit.measure.share_changes import mcnemar_p_value, two_sample_share_difference
-from audit.measure.within_prompts import dependence_within
+from audit.measure.attributes.within_prompts import dependence_within
+from audit.measure.inference.intervals import mean_interval, wilson
+from audit.measure.inference.multiplicity import benjamini_hochberg, holm_steps
+from audit.measure.shares.agreement import cohen_kappa, large_sample_kappa
+from audit.measure.shares.changes import mcnemar_p_value, two_sample_share_difference
 
 COUNTS = [(0, 8), (3, 8), (8, 8), (17, 50), (123, 400)]
 

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from audit.mitigate.assignment import assigned_group, turn
-from audit.records import ImageKey
+from audit.records.work import ImageKey
 
 UNIFORM = {"young": 1 / 3, "adult": 1 / 3, "old": 1 / 3}
 

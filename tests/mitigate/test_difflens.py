@@ -10,7 +10,7 @@ from audit.dissect.sae import SaeShape, SparseAutoencoder
 from audit.dissect.strengths import GroupStrength
 from audit.mitigate import build_arm
 from audit.mitigate.difflens import DiffLensEdit, Steering
-from audit.records import ImageKey, Prompt
+from audit.records.work import ImageKey, Prompt
 
 STEPS, CHANNELS, SIDE, LATENTS = 3, 6, 2, 20
 GROUPS = {"gender": ("female", "male")}

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from audit.dissect.strengths import LADDER, choose_strength
-from audit.measure.perceived import Perceived
 from audit.mitigate import strength
 from audit.mitigate.strength import StrengthSearch, try_strengths
-from audit.records import Prompt, Status
+from audit.perception.judges.perceived import Perceived
+from audit.records.work import Prompt, Status
 
 DOCTOR = Prompt("doctor", "a face photo of a doctor", "doctor")
 GROUPS = ("young", "old")

@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 from audit.calibration.bundle import BUNDLED
 from audit.config.sections import ModelConfig, SamplingConfig
 from audit.models.check import Sampled, model_problems
+from audit.models.files.untrusted_model import UnfitModelError, UntrustedModelError
 from audit.models.generator import load_generator
-from audit.untrusted_model import UnfitModelError, UntrustedModelError
 from benchmarks.spoiled_models import ACCEPTED, REFUSED, TEXT, UNET, VAE, change_tensors, edit
-from ray_jobs.cli import app
+from ray_jobs.cli.commands import app
 
 STEPS = SamplingConfig(steps=4, guidance=3.0)
 TEXTS = ["a face photo of a doctor", "a face photo of a nurse"]

@@ -13,8 +13,8 @@ from audit.models.arm import Arm
 from audit.models.ddim import ReverseSchedule
 from audit.models.family import timesteps
 from audit.models.generator import DiffusionGenerator, RenderedGenerator, load_generator
-from audit.plan import steps_of_arms, unet_calls, window_of
-from audit.records import Prompt
+from audit.planning.plan import steps_of_arms, unet_calls, window_of
+from audit.records.work import Prompt
 from benchmarks.spoiled_models import ACCEPTED, edit
 
 DOCTOR = Prompt("doctor", "a face photo of a doctor", "doctor")

@@ -17,7 +17,7 @@ from audit.calibration.networks import DrawingNetwork
 from audit.calibration.world import ATTRIBUTES, OCCUPATIONS, World
 from audit.config.sections import WorkersConfig
 from audit.config.settings import AuditConfig
-from ray_jobs.cluster import connect
+from ray_jobs.cluster.connection import connect
 
 
 @pytest.fixture(scope="session")

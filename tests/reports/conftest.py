@@ -11,32 +11,25 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from audit.arm_rows import ArmRows
-from audit.changes import attribute_shifts, group_changes, missing_difference
-from audit.group_results import adjusted, overall_result, prompt_results
-from audit.intersection_results import intersections
-from audit.measure.classifier_error import ConfusionMatrix
-from audit.measure.intervals import share_estimate
-from audit.records import (
-    BASELINE,
-    Attribute,
-    AuditResult,
-    Estimate,
-    FeatureFinding,
-    JudgeAgreement,
-    LikeThese,
-    Measurement,
-    OverPrompts,
-    QualityResult,
-    SecondView,
-    Verdict,
-)
-from audit.store import AUDIT, REPORT, RESULTS, RunDirectory, image_name
-from audit.targets import uniform_targets
+from audit.measure.inference.intervals import share_estimate
+from audit.measure.shares.classifier_error import ConfusionMatrix
+from audit.planning.targets import uniform_targets
+from audit.records.attributes import Attribute
+from audit.records.estimates import Estimate, LikeThese, OverPrompts
+from audit.records.opinions import JudgeAgreement, SecondView
+from audit.records.quality import Measurement, QualityResult
+from audit.records.result import AuditResult, FeatureFinding
+from audit.records.verdicts import Verdict
+from audit.records.work import BASELINE
+from audit.results.arm_rows import ArmRows
+from audit.results.changes import attribute_shifts, group_changes, missing_difference
+from audit.results.groups import adjusted, overall_result, prompt_results
+from audit.results.intersections import intersections
+from audit.storage.run_directory import AUDIT, REPORT, RESULTS, RunDirectory, image_name
 from benchmarks.mlflow_server import DATABASE, MlflowServer
-from reports.export import to_json
+from reports.export.audit_json import to_json
+from reports.figures.pictures import Pictures
 from reports.html import render
-from reports.pictures import Pictures
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [

@@ -15,15 +15,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from audit.records import ImageKey
-from audit.store import AUDIT, RunDirectory, UnreadableRunError, image_name
-from ray_jobs.cli import app
-from reports.export import from_json, to_csv, to_json
+from audit.records.work import ImageKey
+from audit.storage.run_directory import AUDIT, RunDirectory, UnreadableRunError, image_name
+from ray_jobs.cli.commands import app
+from reports.export.audit_json import from_json, to_csv, to_json
+from reports.export.junit import to_junit
+from reports.export.markdown import to_markdown
+from reports.export.model_card import to_model_card
+from reports.figures.pictures import Pictures, read_pictures
 from reports.html import render, write_report
-from reports.junit import to_junit
-from reports.markdown import to_markdown
-from reports.model_card import to_model_card
-from reports.pictures import Pictures, read_pictures
 
 PROMPTS = 2
 VERSION_2 = Path(__file__).with_name("audit_v2.json")

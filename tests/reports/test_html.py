@@ -9,17 +9,23 @@ from types import SimpleNamespace
 
 import pytest
 
-from audit.measure.intervals import share_estimate
-from audit.plan import prompt_ids
-from audit.records import BASELINE, Change, Estimate, ImageKey, Measurement, TwoStageSampling
-from audit.redaction import redact
-from ray_jobs.terminal import show_outcome
-from reports.export import from_json, to_json
-from reports.headline import headline
+from audit.measure.inference.intervals import share_estimate
+from audit.planning.plan import prompt_ids
+from audit.records.estimates import Change, Estimate
+from audit.records.quality import Measurement
+from audit.records.result import TwoStageSampling
+from audit.records.work import BASELINE, ImageKey
+from audit.storage.outside.safe_text import redact
+from ray_jobs.cli.terminal import show_outcome
+from reports.export.audit_json import from_json, to_json
+from reports.export.markdown import to_markdown
+from reports.figures.pictures import Pictures, fit
 from reports.html import kept_pictures, render, write_report
-from reports.markdown import to_markdown
-from reports.pictures import Pictures, fit
-from reports.story import figure_text, mean_discrepancy, number, status_gaps, story_of
+from reports.index.lookups import mean_discrepancy
+from reports.index.story import story_of
+from reports.words.formats import figure_text, number
+from reports.words.headline import headline
+from reports.words.key_figures import status_gaps
 
 HOSTILE = "<script>alert(1)</script>"
 NONE = Pictures({}, {})

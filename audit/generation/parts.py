@@ -1,0 +1,93 @@
+"""What a worker loads once and uses for every shard: generator, judges, embedders, lens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from audit.config.settings import AuditConfig
+from audit.dissect.lens import Lens, check_fits
+from audit.dissect.observer import EffectTable
+from audit.dissect.strengths import Strengths
+from audit.models.device import device_here
+from audit.models.generator import Generator, load_generator
+from audit.perception.embedders.clip import ClipEmbedder, load_clip
+from audit.perception.embedders.features import FeatureEmbedder, load_features
+from audit.perception.judges.classifiers import Judge, load_judge
+from audit.perception.judges.second_judges import load_second_judges
+from audit.planning.plan import known_occupations, prompts_of
+from audit.preflight.prompt_lengths import clip_texts
+
+
+@dataclass(frozen=True)
+class ShardParts:
+    """What a worker loads once and uses for every shard.
+
+    Attributes:
+        generator: Makes the images.
+        judge: Perceives groups in them.
+        clip: Embeds images and prompts, None where the config names no CLIP model.
+        features: Embeds images for the distances between arms, None where the config names no network.
+        lens: Of the model, None where there is nothing to edit and nothing to attribute.
+        effects: What the lens's latents do to its heads: made step by step, then kept for all shards.
+        second: Further judges by name; they decide nothing.
+    """
+
+    generator: Generator
+    judge: Judge
+    clip: ClipEmbedder | None
+    features: FeatureEmbedder | None
+    lens: Lens | None
+    effects: EffectTable | None
+    second: Mapping[str, Judge] = field(default_factory=dict)
+
+    @property
+    def signatures(self) -> dict[str, str]:
+        """What measures, by role; empty where nothing does."""
+        return {
+            "judge": self.judge.signature,
+            "clip": "" if self.clip is None else self.clip.signature,
+            "features": "" if self.features is None else self.features.signature,
+            **{f"second_opinion {name}": judge.signature for name, judge in self.second.items()},
+        }
+
+
+def load_parts(config: AuditConfig, lens_path: Path | None, strengths: Strengths | None = None) -> ShardParts:
+    """Load everything that shards of this audit need.
+
+    Args:
+        config: The audit.
+        lens_path: Directory of its lens.
+        strengths: Those of the audit's own prompts, in place of those of the lens's prompts; None keeps these.
+
+    Raises:
+        ValueError: If a mitigation is asked for without a lens, or the lens belongs to another model.
+        UnfitModelError: If the model or CLIP does not read one of the audit's texts to its end, or the model cannot be
+            run as it was published.
+    """
+    generator = load_generator(config.model, config.sampling, config.lens.hookpoint)
+    prompts = prompts_of(config, known_occupations(config.model) or ())
+    if generator.reader is not None:
+        generator.reader.check(prompt.text for prompt in prompts)
+    lens = None if lens_path is None else Lens.load(lens_path).to(device_here())
+    if lens is not None:
+        lens = replace(lens, strengths=lens.strengths | (strengths or {}))
+        steered = {mitigation.attribute for mitigation in config.mitigations}
+        needed = {name: tuple(g) for name, g in config.attributes.items() if name in lens.groups or name in steered}
+        check_fits(lens, generator.fingerprint, config.sampling.steps, needed)
+    elif config.mitigations:
+        names = ", ".join(mitigation.name for mitigation in config.mitigations)
+        raise ValueError(f"mitigations ({names}) edit a model through its lens, found none; dissect the model first")
+    clip = load_clip(config.quality, config.model)
+    if clip is not None:
+        clip.reader.check(clip_texts(config, prompts))
+    return ShardParts(
+        generator=generator,
+        judge=load_judge(config.judge, config.model, config.attributes),
+        clip=clip,
+        features=load_features(config.quality, config.model),
+        lens=lens,
+        effects=None if lens is None else EffectTable(lens),
+        second=load_second_judges(config.second_opinions, config.model, config.attributes, clip),
+    )

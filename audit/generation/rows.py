@@ -1,0 +1,141 @@
+"""The rows of a shard: what is perceived and measured in every image of every arm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from torch import Tensor
+
+from audit.generation.parts import ShardParts
+from audit.generation.settings import ShardSettings
+from audit.models.arm import Arm
+from audit.perception.judges.perceived import Perceived
+from audit.perception.judges.zero_shot import ZeroShotJudge
+from audit.records.attributes import Attribute, SecondOpinion
+from audit.records.work import BASELINE, Shard, Status
+from audit.storage.rows import FEATURES, opinion_column, outside_column, probability_column, row_schema
+
+Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+
+def table_of(
+    parts: ShardParts,
+    settings: ShardSettings,
+    shard: Shard,
+    images: Mapping[str, Tensor],
+    arms: Mapping[str, Arm | None],
+) -> pa.Table:
+    """Measure the images of every arm and return a row per arm and image, see ``audit.storage.rows.row_schema``."""
+    text = None if parts.clip is None else parts.clip.text(shard.prompt.text)
+    measured = {arm: _measure(parts, shard, pictures) for arm, pictures in images.items()}
+    schema = row_schema(settings.attributes, settings.opinions)
+    tables = []
+    for name, arm in arms.items():
+        columns: dict[str, Any] = {
+            "arm": [name] * len(shard.indices),
+            "prompt_id": [shard.prompt.id] * len(shard.indices),
+            "index": shard.indices,
+            "seed": [key.seed(settings.seed) for key in shard.keys],
+            "assigned": [None] * len(shard.indices) if arm is None else list(arm.assigned[: len(shard.indices)]),
+            **_measured_columns(measured[name], settings.attributes),
+            **_clip_columns(measured[name], None if name == BASELINE else measured[BASELINE], text),
+            **_opinion_columns(measured[name], settings.opinions),
+        }
+        arrays = [pa.array(columns[field.name], type=field.type, from_pandas=False) for field in schema]
+        tables.append(pa.Table.from_arrays(arrays, schema=schema))
+    return pa.concat_tables(tables)
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """One arm as its models see it; ``broken`` (n,) marks the images that are none."""
+
+    broken: Mask
+    statuses: list[Status]
+    seen: Perceived
+    clip: Floats | None
+    features: Floats | None
+    second: dict[str, Perceived]
+
+
+def _measure(parts: ShardParts, shard: Shard, images: Tensor) -> _Measured:
+    seen = parts.judge.perceive(images, shard.prompt.occupation)
+    broken = _broken(images)
+    clip = None if parts.clip is None else parts.clip.images(images)
+    return _Measured(
+        broken=broken,
+        statuses=[Status.FAILED if bad else status for bad, status in zip(broken, seen.statuses, strict=True)],
+        seen=seen,
+        clip=clip,
+        features=None if parts.features is None else parts.features.embed(images),
+        second={
+            # CLIP has embedded these images already; embedding them is nearly all that zero-shot judging costs.
+            name: judge.perceive_embedded(clip)
+            if isinstance(judge, ZeroShotJudge) and clip is not None
+            else judge.perceive(images, shard.prompt.occupation)
+            for name, judge in parts.second.items()
+        },
+    )
+
+
+def _broken(images: Tensor) -> Mask:
+    """Mark images of one single value: NaN in the latents decodes to that, and no picture of a face looks so."""
+    flat = images.flatten(1)
+    mask: Mask = (flat.amin(1) == flat.amax(1)).numpy()
+    return mask
+
+
+def _measured_columns(measured: _Measured, attributes: Sequence[Attribute]) -> dict[str, Any]:
+    unseen = np.array([status in (Status.FAILED, Status.NO_FACE) for status in measured.statuses])
+    columns: dict[str, Any] = {
+        "status": [status.value for status in measured.statuses],
+        "p_prompt_shown": _nullable(measured.seen.prompt_shown, measured.broken),
+        FEATURES: [
+            None if bad or measured.features is None else measured.features[row]
+            for row, bad in enumerate(measured.broken)
+        ],
+    }
+    for attribute in attributes:
+        outside = measured.seen.lies_outside(attribute.name)
+        columns[outside_column(attribute.name)] = pa.array(outside, mask=unseen)
+        values = measured.seen.among_groups(attribute.name)
+        for position, group in enumerate(attribute.groups):
+            columns[probability_column(attribute.name, group)] = _nullable(values[:, position], unseen | outside)
+    return columns
+
+
+def _opinion_columns(measured: _Measured, opinions: Sequence[SecondOpinion]) -> dict[str, Any]:
+    """Return the further judges' probabilities, null where a judge named none of the audited groups."""
+    columns: dict[str, Any] = {}
+    for opinion in opinions:
+        seen = measured.second[opinion.judge]
+        silent = measured.broken | np.array([status != Status.CLASSIFIED for status in seen.statuses])
+        for attribute in opinion.attributes:
+            missing = silent | seen.lies_outside(attribute.name)
+            values = seen.among_groups(attribute.name)
+            for position, group in enumerate(attribute.groups):
+                columns[opinion_column(opinion.judge, attribute.name, group)] = _nullable(values[:, position], missing)
+    return columns
+
+
+def _clip_columns(measured: _Measured, baseline: _Measured | None, text: Floats | None) -> dict[str, Any]:
+    """Return the cosines; unit rows make them inner products. The baseline has no ``clip_i``: it would be 1."""
+    to_text = None if measured.clip is None or text is None else measured.clip @ text
+    to_baseline, missing = None, measured.broken
+    if baseline is not None and measured.clip is not None and baseline.clip is not None:
+        to_baseline = (measured.clip * baseline.clip).sum(axis=1)
+        missing = measured.broken | baseline.broken
+    return {"clip_t": _nullable(to_text, measured.broken), "clip_i": _nullable(to_baseline, missing)}
+
+
+def _nullable(values: Floats | None, missing: Mask) -> pa.Array:
+    """Return float32 with null where ``missing``, or everywhere without values."""
+    if values is None:
+        return pa.nulls(len(missing), pa.float32())
+    return pa.array(np.ascontiguousarray(values, dtype=np.float32), mask=missing)

@@ -1,0 +1,130 @@
+"""What a model's directory may hold: safetensors and plain configs of known libraries, and no code.
+
+A diffusers directory names the classes of its parts in ``model_index.json``, and a loader that believes it imports
+whatever is named there, a Python file of the directory included. So the names are checked before any loader sees them.
+Pickled weights run code when they are read; they may lie beside safetensors, where nobody opens them, but a part that
+has nothing else is refused. Whether a directory that passes is a model that an audit can sample is for
+:mod:`audit.models.check`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from audit.storage.outside.json_object import read_json_object
+
+INDEX = "model_index.json"
+
+LIBRARIES = ("diffusers", "transformers")
+WITH_WEIGHTS = ("unet", "vae", "text_encoder")
+NOT_LOADED = ("safety_checker", "feature_extractor", "image_encoder")
+
+PICKLED = frozenset({".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle"})
+CODE = frozenset({".py", ".pyc", ".so", ".dll", ".dylib"})
+
+_INDEX_BYTES = 1_000_000
+_REASON_LENGTH = 300
+_REMOTE_CODE = ("auto_map", "custom_pipelines", "trust_remote_code")
+
+
+class UntrustedModelError(ValueError):
+    """A model's directory holds code, pickled weights or classes of its own."""
+
+
+class UnfitModelError(ValueError):
+    """A model cannot be run as it was published: it is of another family, incomplete, or asked for what it cannot.
+
+    The audited model is meant, and judges and networks that measure.
+    """
+
+
+def reason_in_short(error: Exception) -> str:
+    """Return what a library says of input that it was not written for, in one line of bounded length."""
+    words = " ".join(str(error).split())
+    return f"{type(error).__name__}: {words[:_REASON_LENGTH]}" if words else type(error).__name__
+
+
+def check_pipeline(directory: Path) -> None:
+    """Make sure that a diffusers directory can be loaded without running anything that came with it.
+
+    Raises:
+        UntrustedModelError: It cannot; the message names everything that is in the way.
+    """
+    _refuse(directory, [*_code(directory), *_index(directory), *_weights(directory), *_remote_code(directory)])
+
+
+def check_clip(directory: Path) -> None:
+    """Make sure of the same for an OpenCLIP directory.
+
+    Raises:
+        UntrustedModelError: It holds code, or weights that are pickled and nothing else.
+    """
+    found = [*_code(directory), *_remote_code(directory)]
+    if _pickled(directory):
+        found.append(f"pickled weights alone ({', '.join(_pickled(directory))})")
+    _refuse(directory, found)
+
+
+def _refuse(directory: Path, found: list[str]) -> None:
+    if found:
+        raise UntrustedModelError(
+            f"{directory}: expected safetensors weights and plain configs, found {'; '.join(found)}. An audit "
+            "runs no code that comes with a model: save it again as safetensors, without custom classes"
+        )
+
+
+def _code(directory: Path) -> Iterator[str]:
+    files = sorted(path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.suffix in CODE)
+    if files:
+        yield f"code ({', '.join(files[:5])})"
+
+
+def _index(directory: Path) -> Iterator[str]:
+    try:
+        index = read_json_object(directory / INDEX, "the parts of a pipeline", _INDEX_BYTES, any_number=True)
+    except ValueError as error:
+        yield str(error)
+        return
+    if not _is_class(index.get("_class_name")):
+        yield f"the pipeline class {index.get('_class_name')!r}"
+    for part, named in index.items():
+        if isinstance(named, list) and part not in NOT_LOADED and not _of_a_library(named):
+            yield f"{part} of class {named!r}"
+
+
+def _of_a_library(named: list[object]) -> bool:
+    """Whether a part is of a known library; ``[null, null]`` stands for a part left out."""
+    return named == [None, None] or (len(named) == 2 and named[0] in LIBRARIES and _is_class(named[1]))
+
+
+def _is_class(name: object) -> bool:
+    return isinstance(name, str) and name.isidentifier() and not name.startswith("_")
+
+
+def _weights(directory: Path) -> Iterator[str]:
+    for part in WITH_WEIGHTS:
+        pickled = _pickled(directory / part)
+        if pickled:
+            yield f"pickled weights alone in {part} ({', '.join(pickled)})"
+
+
+def _pickled(directory: Path) -> list[str]:
+    """List pickled weights in a directory that has no safetensors."""
+    names = sorted(path.name for path in directory.glob("*") if path.suffix in PICKLED)
+    return [] if any(directory.glob("*.safetensors")) else names[:5]
+
+
+def _remote_code(directory: Path) -> Iterator[str]:
+    """Find configs that name code of their own: loaders of this project never trust it, and nothing else needs it."""
+    for path in sorted(directory.rglob("*.json")):
+        if not path.name.endswith(("config.json", INDEX)):
+            continue
+        try:
+            data = read_json_object(path, "a plain config", _INDEX_BYTES, any_number=True)
+        except ValueError as error:
+            yield str(error)
+            continue
+        for key in _REMOTE_CODE:
+            if data.get(key):
+                yield f"{key} in {path.relative_to(directory).as_posix()}"

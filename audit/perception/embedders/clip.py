@@ -1,0 +1,146 @@
+"""CLIP: embeddings of images and texts, for similarity and for zero-shot judges."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from audit.calibration.bundle import bundle_of
+from audit.config.fields import CLIP_SOURCES, names_clip_weights
+from audit.config.sections import ModelConfig, QualityConfig
+from audit.models.device import device_here
+from audit.models.files.text_reader import clip_reader
+from audit.models.files.untrusted_model import UnfitModelError, check_clip
+from audit.perception.embedders.clip_directory import clip_problem
+from audit.perception.embedders.features import resized
+from audit.storage.provenance import short_fingerprint
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ClipWeights:
+    """An OpenCLIP model and its weights, which are on this machine.
+
+    Attributes:
+        model: What open_clip is asked for: ``local-dir:DIRECTORY``, ``hf-hub:OWNER/NAME`` or a model.
+        tag: Of a model's weights, None where the model brings its own.
+        path: The directory, or the file of weights.
+        quick_gelu: Whether the weights want QuickGELU; a model's own config need not say so.
+    """
+
+    model: str
+    tag: str | None
+    path: Path
+    quick_gelu: bool = False
+
+    @property
+    def name(self) -> str:
+        """What a signature calls them."""
+        return self.model.rsplit("/", 1)[-1] + (f":{self.tag}" if self.tag else "")
+
+    @classmethod
+    def in_directory(cls, directory: Path) -> ClipWeights:
+        """Take an OpenCLIP directory."""
+        return cls(f"local-dir:{directory}", None, directory)
+
+    @classmethod
+    def named(cls, name: str) -> ClipWeights:
+        """Fetch ``hf-hub:OWNER/NAME`` or ``MODEL:TAG``, unless they are here.
+
+        Raises:
+            UnfitModelError: The name says of no weights, or of some that open_clip does not know.
+            FileNotFoundError: They can be fetched from nowhere.
+        """
+        if not names_clip_weights(name):
+            raise UnfitModelError(f"quality.clip: expected {CLIP_SOURCES}, found {name!r}, which names no weights")
+        import open_clip
+
+        source, _, tag = name.partition(":")
+        if source == "hf-hub":
+            return cls(name, None, Path(open_clip.download_pretrained({"hf_hub": f"{tag}/"})))
+        known = open_clip.get_pretrained_cfg(source, tag)
+        if not known:
+            raise UnfitModelError(
+                f"quality.clip: expected weights that open_clip knows, found {name!r}; see list_pretrained()"
+            )
+        return cls(source, tag, Path(open_clip.download_pretrained(known)), bool(known.get("quick_gelu")))
+
+
+class ClipEmbedder:
+    """An OpenCLIP model; images go in as uint8 tensors, never through files.
+
+    ``logit_scale`` is what the model multiplies cosines with before a softmax, its inverse temperature; ``reader`` says
+    how much of a text it reads.
+
+    Args:
+        weights: Of the model, and the model with them.
+        device: Where it computes.
+    """
+
+    def __init__(self, weights: ClipWeights, device: torch.device | str = "cpu") -> None:
+        import open_clip  # takes seconds to import, and an audit without CLIP does not need it
+
+        # create_model would fill a model whose weights it does not find with random numbers, and say so in a log.
+        self._model = open_clip.create_model_from_pretrained(
+            weights.model, weights.tag, force_quick_gelu=weights.quick_gelu, return_transform=False
+        )
+        self._model.eval().to(device)
+        self._tokenizer = open_clip.get_tokenizer(weights.model)
+        self.reader = clip_reader(self._tokenizer)
+        self._size = self._model.visual.image_size[0]
+        self.logit_scale = float(self._model.logit_scale.detach().exp())
+        self._mean = torch.tensor(self._model.visual.image_mean, device=device).view(1, 3, 1, 1)
+        self._std = torch.tensor(self._model.visual.image_std, device=device).view(1, 3, 1, 1)
+        named = f"{weights.name}:{short_fingerprint(weights.path)}"
+        self.signature = f"net:open_clip:{named}|resize:bicubic-aa-{self._size}"
+
+    @torch.inference_mode()
+    def images(self, images: Tensor) -> FloatArray:
+        """Embed uint8 images ``(n, 3, H, W)`` as unit rows ``(n, d)``."""
+        x = resized(images.to(self._mean.device), self._size)
+        embedded: Tensor = self._model.encode_image((x - self._mean) / self._std, normalize=True)
+        return embedded.cpu().numpy()
+
+    @torch.inference_mode()
+    def text(self, text: str) -> FloatArray:
+        """Embed a text as a unit vector ``(d,)``.
+
+        Raises:
+            UnfitModelError: The text is longer than what the model reads.
+        """
+        self.reader.check([text])
+        tokens = self._tokenizer([text]).to(self._mean.device)
+        embedded: Tensor = self._model.encode_text(tokens, normalize=True)
+        return embedded[0].cpu().numpy()
+
+
+def load_clip(quality: QualityConfig, model: ModelConfig) -> ClipEmbedder | None:
+    """Load the CLIP model that a config names where this process computes; None where it names none.
+
+    Raises:
+        UnfitModelError: ``bundled`` was asked for and nothing is bundled with this model, a name names no
+            weights, or a directory holds no OpenCLIP model.
+        UntrustedModelError: The directory holds code or pickled weights.
+    """
+    if quality.clip == "none":
+        return None
+    if quality.clip != "bundled":
+        if not Path(quality.clip).is_dir():
+            return ClipEmbedder(ClipWeights.named(quality.clip), device_here())
+        check_clip(Path(quality.clip))
+        obstacle = clip_problem(Path(quality.clip))
+        if obstacle is not None:
+            raise UnfitModelError(obstacle)
+        return ClipEmbedder(ClipWeights.in_directory(Path(quality.clip)), device_here())
+    bundle = bundle_of(model)
+    if bundle is None:
+        raise UnfitModelError(
+            f"model {model.source!r} has no bundled CLIP; set quality.clip to none, or to {CLIP_SOURCES}"
+        )
+    return ClipEmbedder(ClipWeights.in_directory(bundle.clip), device_here())

@@ -1,0 +1,100 @@
+"""An OpenCLIP directory of the user's: what keeps it from being loaded as it was published, found without its weights.
+
+open_clip fills a model whose weights it does not find with random numbers, and resizes position embeddings that do not
+fit, and only logs either.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from audit.models.files.state_file import Shapes, read_shapes, shapes_of, unlike
+from audit.models.files.untrusted_model import UnfitModelError
+from audit.storage.outside.json_object import read_json_object
+
+CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
+_KEPT = (WEIGHTS, "open_clip_pytorch_model.safetensors", "model.safetensors")
+"""Names under which open_clip looks for safetensors, the preferred first."""
+
+_SCALARS = ("logit_scale", "logit_bias")
+"""Saved as a scalar or as one number in a list; open_clip takes either."""
+
+
+def clip_problem(directory: Path) -> str | None:
+    """Say why a directory cannot be loaded as an OpenCLIP model; None where it can.
+
+    Configs and the headers of weight files are read, no weights. open_clip, which takes seconds to import, is imported
+    only where the files that it needs are there.
+    """
+    if not (directory / CONFIG).is_file():
+        return _without_config(directory)
+    weights = _weights(directory)
+    if weights is None:
+        return f"{directory}: expected weights as {WEIGHTS} beside {CONFIG}, found no safetensors file; add it"
+    try:
+        config = read_json_object(directory / CONFIG, "the config of an OpenCLIP model")
+        if not isinstance(config.get("model_cfg"), dict):
+            return f"{directory / CONFIG}: expected a model_cfg, found none; save the model again with open_clip"
+        found = read_shapes(weights)
+    except (UnfitModelError, ValueError) as error:
+        return str(error)
+    network = _network_on_meta(directory)
+    if isinstance(network, str):
+        return f"{directory}: expected a model that open_clip builds from {CONFIG}, found another ({network})"
+    obstacle = unlike(_plain(shapes_of(network)), _plain(found))
+    return f"{weights}: expected the weights of the model in {CONFIG}, found {obstacle}" if obstacle else None
+
+
+def _without_config(directory: Path) -> str:
+    remedy = "give a directory that open_clip saved, hf-hub:OWNER/NAME of one, or a model with the tag of its weights"
+    try:
+        plain = read_json_object(directory / "config.json", "a config")
+    except ValueError:
+        plain = {}
+    if "model_type" in plain or "architectures" in plain:
+        kind = plain.get("model_type", "a model")
+        found = f"one in the layout of transformers ({kind}), whose tensors have other names"
+        example = "; of OpenAI's CLIP that is ViT-B-32-quickgelu:openai or ViT-L-14-quickgelu:openai"
+        return f"{directory}: expected an OpenCLIP directory ({CONFIG}, {WEIGHTS}), found {found}; {remedy}{example}"
+    return f"{directory}: expected an OpenCLIP directory, found no {CONFIG} in it; {remedy}"
+
+
+def _weights(directory: Path) -> Path | None:
+    """Return the safetensors file that open_clip would choose."""
+    known = [directory / name for name in _KEPT if (directory / name).is_file()]
+    return next(iter([*known, *sorted(directory.glob("*.safetensors"))]), None)
+
+
+def _network_on_meta(directory: Path) -> Any:  # noqa: ANN401 - open_clip has no types
+    """Build the model without numbers; return what open_clip says where it cannot."""
+    import open_clip
+    import torch
+
+    try:
+        with torch.device("meta"), _quiet():
+            return open_clip.create_model(f"local-dir:{directory}", load_weights=False, device="meta")
+    except Exception as error:  # noqa: BLE001 - whatever a config of the user's makes of the library
+        return f"{type(error).__name__}: {str(error)[:200]}"
+
+
+def _plain(shapes: Shapes) -> Shapes:
+    return {name: () if name in _SCALARS else shape for name, shape in shapes.items()}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep open_clip's warning about random weights, which are wanted here, from the user."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        root.setLevel(level)

@@ -1,0 +1,91 @@
+"""What a judge saw in a batch: probabilities of the audited groups, and what lies outside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.records.work import Status
+
+FloatArray = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+NO_GROUP = -1
+"""Code of an image without one of the audited groups."""
+
+
+@dataclass(frozen=True)
+class Perceived:
+    """What a judge saw in a batch.
+
+    Attributes:
+        probabilities: Attribute → ``(n, groups)`` in the config's group order. Rows sum to 1 where the config names
+            every group that the judge knows, and to less where it leaves some out.
+        statuses: One per image, of the image as a whole.
+        prompt_shown: ``(n,)`` probability that the prompted occupation is shown, None where the judge cannot tell.
+        outside: Attribute → ``(n,)`` whether the most probable answer is a group that the config leaves out; without
+            an entry the config leaves out none.
+    """
+
+    probabilities: dict[str, FloatArray]
+    statuses: list[Status]
+    prompt_shown: FloatArray | None
+    outside: dict[str, Mask] = field(default_factory=dict)
+
+    def lies_outside(self, attribute: str) -> Mask:
+        """Return which images lie outside the audited groups of an attribute, shape (n,)."""
+        return self.outside.get(attribute, np.zeros(len(self.statuses), dtype=np.bool_))
+
+    def codes(self, attribute: str) -> NDArray[np.int64]:
+        """Return the place of each image's group among the attribute's, shape (n,); ``NO_GROUP`` where it has none."""
+        known = np.array([status is Status.CLASSIFIED for status in self.statuses]) & ~self.lies_outside(attribute)
+        return np.where(known, self.probabilities[attribute].argmax(axis=1), NO_GROUP)
+
+    def among_groups(self, attribute: str) -> FloatArray:
+        """Return the probabilities given that one of the audited groups is shown: ``(n, groups)``, rows sum to 1.
+
+        Those of an image outside the groups mean nothing.
+        """
+        values = self.probabilities[attribute]
+        if attribute not in self.outside:
+            return values
+        total = values.sum(axis=1, keepdims=True, dtype=np.float64)
+        shares: FloatArray = (values / np.maximum(total, np.finfo(np.float32).tiny)).astype(np.float32)
+        return shares
+
+
+def perceived(
+    shares: Mapping[str, FloatArray],
+    audited: Mapping[str, Sequence[int]],
+    min_confidence: float,
+    prompt_shown: FloatArray | None = None,
+) -> Perceived:
+    """Take the audited groups out of everything that a judge answered.
+
+    Args:
+        shares: Attribute → probabilities of *all* groups that the judge tells apart, ``(n, answers)``, rows sum to 1.
+        audited: Attribute → columns of the groups that the config names, in its order.
+        min_confidence: Images are of low confidence where any attribute's most probable answer, audited or not, is less
+            probable than this.
+        prompt_shown: As in :class:`Perceived`.
+    """
+    probabilities = {name: shares[name][:, list(columns)] for name, columns in audited.items()}
+    best = {name: shares[name].max(axis=1) for name in audited}
+    return Perceived(
+        probabilities=probabilities,
+        statuses=_confidence_statuses(best, min_confidence),
+        prompt_shown=prompt_shown,
+        outside={
+            name: values.max(axis=1) < best[name]
+            for name, values in probabilities.items()
+            if values.shape[1] < shares[name].shape[1]
+        },
+    )
+
+
+def _confidence_statuses(best: Mapping[str, FloatArray], minimum: float) -> list[Status]:
+    least = np.min(list(best.values()), axis=0)
+    return [Status.CLASSIFIED if top >= minimum else Status.LOW_CONFIDENCE for top in least]

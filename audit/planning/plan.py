@@ -1,0 +1,185 @@
+"""From a config to the work: occupations, prompts, shards and arms. Pure and deterministic, with no model in sight."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from audit.records.attributes import Attribute, SecondOpinion
+from audit.records.work import BASELINE, Prompt, Shard
+
+if TYPE_CHECKING:
+    from audit.config.sections import ModelConfig
+    from audit.config.settings import AuditConfig
+
+# Vowel letters that sound like consonants ("a university lecturer", "a urologist", "a one-man band"), and the reverse.
+_SOUNDS_CONSONANT = re.compile(r"(?i)(eu|ewe|uni(?!n|m)|u[fk]|ub[io]|us[aeiu]|ut[eio]|ur[aeiou]|one\b|once\b)")
+_SOUNDS_VOWEL = re.compile(r"(?i)([aeiou]|hour|honest|hono|heir)")
+_SPELLED_OUT = re.compile(r"([A-Z]{2,4}|[A-Z])\b")  # "an MRI technician", "an X-ray technician", "a UX designer"
+_VOWEL_LETTER_NAMES = "AEFHILMNORSX"
+
+PHRASES = {"skin_tone": "{group} skinned"}
+"""How a group is put into a prompt, where its bare name is not how one says it."""
+
+
+def group_phrase(attribute: str, group: str) -> str:
+    """Return how a prompt names a group: ``old``, but ``tan skinned``."""
+    return PHRASES.get(attribute, "{group}").format(group=group)
+
+
+def article(following: str) -> str:
+    """Return ``an`` before a vowel sound, ``a`` otherwise, judged by the text that follows."""
+    if _SPELLED_OUT.match(following):
+        return "an" if following[0] in _VOWEL_LETTER_NAMES else "a"
+    if _SOUNDS_CONSONANT.match(following):
+        return "a"
+    return "an" if _SOUNDS_VOWEL.match(following) else "a"
+
+
+def prompt_text(template: str, occupation: str) -> str:
+    """Fill ``{occupation}`` and then each ``{a}``, which agrees with the word after it."""
+    *before, text = template.replace("{occupation}", occupation).split("{a}")
+    for part in reversed(before):
+        text = f"{part}{article(text.lstrip())}{text}"
+    return text
+
+
+def prompts_of(config: AuditConfig, world_occupations: Sequence[str]) -> tuple[Prompt, ...]:
+    """Return the audit's prompts, in the order of the config (or of the world).
+
+    Args:
+        config: The audit.
+        world_occupations: What ``occupations: all`` stands for.
+
+    Raises:
+        ValueError: If there is no occupation at all.
+    """
+    named = config.prompts.occupations
+    occupations = tuple(world_occupations) if named == "all" else tuple(named)
+    if not occupations:
+        raise ValueError("expected at least one occupation, found none; name some under prompts.occupations")
+    return tuple(
+        Prompt(id=prompt_id, text=prompt_text(config.prompts.template, occupation), occupation=occupation)
+        for prompt_id, occupation in zip(prompt_ids(occupations), occupations, strict=True)
+    )
+
+
+def plan_shards(prompts: Sequence[Prompt], images_per_prompt: int, batch: int) -> tuple[Shard, ...]:
+    """Cut each prompt's images into shards of ``batch`` indices; a prompt's last shard may be shorter.
+
+    The composition of a shard depends on nothing but these arguments, so that every number of workers makes the same
+    batches.
+
+    Raises:
+        ValueError: If ``images_per_prompt`` or ``batch`` is below 1.
+    """
+    if images_per_prompt < 1 or batch < 1:
+        raise ValueError(f"expected at least 1 image and a batch of 1, found {images_per_prompt} images, batch {batch}")
+    return tuple(
+        Shard(prompt=prompt, number=number, indices=tuple(range(start, min(start + batch, images_per_prompt))))
+        for prompt in prompts
+        for number, start in enumerate(range(0, images_per_prompt, batch))
+    )
+
+
+def further_shards(made: Sequence[Shard], images: int, batch: int) -> tuple[Shard, ...]:
+    """Return the shards that bring a prompt to ``images`` images; those already made stay as they are.
+
+    Args:
+        made: The prompt's shards, at least one, whose indices run from 0 without a gap.
+        images: The prompt's images in all.
+        batch: Images per shard; the last may have fewer.
+
+    Raises:
+        ValueError: If there is no shard yet, or the batch is below 1.
+    """
+    if not made or batch < 1:
+        raise ValueError(f"expected at least 1 shard and a batch of 1, found {len(made)} shards, batch {batch}")
+    first = sum(len(shard.indices) for shard in made)
+    return tuple(
+        Shard(prompt=made[0].prompt, number=number, indices=tuple(range(start, min(start + batch, images))))
+        for number, start in enumerate(range(first, images, batch), start=len(made))
+    )
+
+
+def arms_of(config: AuditConfig) -> tuple[str, ...]:
+    """Return the arms: the baseline, then each mitigation by name."""
+    return (BASELINE, *(mitigation.name for mitigation in config.mitigations))
+
+
+def opinions_of(config: AuditConfig) -> tuple[SecondOpinion, ...]:
+    """Return the further judges with what each is asked about, its attributes in the audit's order."""
+    return tuple(
+        SecondOpinion(
+            opinion.name,
+            tuple(
+                Attribute(name, tuple(groups))
+                for name, groups in config.attributes.items()
+                if opinion.attributes is None or name in opinion.attributes
+            ),
+        )
+        for opinion in config.second_opinions
+    )
+
+
+def window_of(window: tuple[float, float], steps: int) -> range:
+    """Steps that lie in a window given as fractions of the run, (0, 1) for all of them."""
+    return range(math.floor(window[0] * steps), math.ceil(window[1] * steps))
+
+
+def steps_of_arms(config: AuditConfig) -> int:
+    """Count the steps of one image in every arm together; an asymmetric arm takes those of its window twice.
+
+    It needs the prediction with the edit and the one without (:class:`audit.models.arm.Arm`).
+    """
+    steps = config.sampling.steps
+    twice = [mitigation.window for mitigation in config.mitigations if mitigation.reverse_step == "asymmetric"]
+    return steps * len(arms_of(config)) + sum(len(window_of(window, steps)) for window in twice)
+
+
+def unet_calls(images: int, steps: int, guidance: float) -> int:
+    """Count the images that pass the U-Net: one per step, two where guidance needs the unconditional half as well."""
+    return images * steps * (2 if guidance > 1 else 1)
+
+
+def prompt_ids(occupations: Sequence[str]) -> tuple[str, ...]:
+    """Name each occupation in ``[a-z0-9-]``; those that would share a name get a hash, whatever their order."""
+    slugs = [_slug(occupation) for occupation in occupations]
+    counts = Counter(slugs)
+    return tuple(
+        slug if slug and counts[slug] == 1 else f"{slug or 'prompt'}-{_digest(occupation)}"
+        for slug, occupation in zip(slugs, occupations, strict=True)
+    )
+
+
+def _slug(text: str) -> str:
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:60].rstrip("-")
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+
+
+def known_occupations(model: ModelConfig) -> tuple[str, ...] | None:
+    """Return the occupations of a model's calibration world, None for a model from outside.
+
+    Raises:
+        ValueError: If the world's table cannot be read, or is none.
+    """
+    from audit.config.fields import GENERATED_HERE
+
+    if model.source not in GENERATED_HERE:
+        return None
+    from audit.calibration.bundle import world_table
+    from audit.calibration.world import World
+
+    try:
+        return tuple(World.load(world_table(model)).occupations)
+    except OSError as error:
+        raise ValueError(f"expected a path that can be looked at, found {error.strerror}") from error

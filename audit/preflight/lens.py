@@ -1,0 +1,86 @@
+"""Checks the lens that a config names or describes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from audit.config.problems import MODEL_KEYS, Problem, listing, suggestion
+from audit.config.sections import ModelConfig
+from audit.config.settings import AuditConfig
+from audit.dissect.settings import LENS_FILE, LENS_FORMAT
+from audit.storage.outside.json_object import read_json_object
+
+_UNET_PARTS = ("conv_in", "down_blocks", "mid_block", "up_blocks", "conv_norm_out", "conv_out")
+
+
+def check_lens(config: AuditConfig) -> Iterator[Problem]:
+    """Find a lens that is not there or of another format, and a hookpoint and sizes that the model does not have.
+
+    Yields:
+        Problems, each with its place in the config.
+    """
+    lens = config.lens
+    if lens.path is not None:
+        yield from _named_lens(Path(lens.path))
+    if config.model.source == "rendered":
+        return
+    part = lens.hookpoint.split(".")[0]
+    if part not in _UNET_PARTS:
+        message = f"expected a module of the U-Net ({listing(_UNET_PARTS)}), found {lens.hookpoint!r}"
+        yield Problem(("lens", "hookpoint"), message + suggestion(part, _UNET_PARTS))
+    latents = _latents(config)
+    if latents is None:
+        return
+    for name in ("k", "features_per_group"):
+        wanted = getattr(lens, name)
+        if wanted > latents:
+            message = f"expected at most the {latents} latents that there will be, found {wanted}; raise lens.expansion"
+            yield Problem(("lens", name), message, reads=(("lens", "expansion"), ("lens", "hookpoint"), *MODEL_KEYS))
+
+
+def _named_lens(directory: Path) -> Iterator[Problem]:
+    if not (directory / LENS_FILE).is_file():
+        message = f"expected a lens, found no {LENS_FILE} in {directory}; make one with difflens-audit dissect"
+        yield Problem(("lens", "path"), message)
+        return
+    try:
+        version = read_json_object(directory / LENS_FILE, "the card of a lens").get("format_version")
+    except ValueError as error:
+        yield Problem(("lens", "path"), str(error))
+        return
+    if version != LENS_FORMAT:
+        message = f"expected a lens of format {LENS_FORMAT}, found format {version} in {directory}; dissect again"
+        yield Problem(("lens", "path"), message)
+
+
+def _latents(config: AuditConfig) -> int | None:
+    """Count the latents of an autoencoder on the mid block; None where the model's shape is not at hand."""
+    from audit.models.family import latent_size
+
+    unet = _unet_config(config.model)
+    if unet is None or config.lens.hookpoint != "mid_block":
+        return None
+    channels = unet.get("block_out_channels")
+    if not isinstance(channels, list) or not channels or not isinstance(channels[-1], int):
+        return None
+    try:
+        height, width = latent_size(unet)
+    except ValueError:  # reported by check_model
+        return None
+    halved = 2 ** (len(channels) - 1)
+    positions = math.ceil(height / halved) * math.ceil(width / halved) if config.lens.whole_map else 1
+    return config.lens.expansion * channels[-1] * positions
+
+
+def _unet_config(model: ModelConfig) -> dict[str, Any] | None:
+    from audit.models.source import pipeline_source
+
+    try:
+        return read_json_object(
+            Path(pipeline_source(model)) / "unet" / "config.json", "the shape of a U-Net", any_number=True
+        )
+    except ValueError:  # told by check_model, or a model on the hub
+        return None

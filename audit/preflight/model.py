@@ -1,0 +1,93 @@
+"""Checks the model that a config names: it is there, and it can be sampled as it was published."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from audit.config.fields import GENERATED_HERE
+from audit.config.problems import MODEL_KEYS, Location, Problem, listing, suggestion
+from audit.config.settings import AuditConfig
+from audit.storage.outside.json_object import read_json_object
+
+
+def check_model(config: AuditConfig) -> Iterator[Problem]:
+    """Find a model that is not there, or that cannot be sampled as it was published.
+
+    Yields:
+        Problems, each with its place in the config.
+    """
+    model = config.model
+    if model.source in GENERATED_HERE:
+        yield from _calibration_model(config)
+    elif Path(model.source).is_dir():
+        yield from _pipeline_directory(Path(model.source), config)
+    elif _is_path(model.source):
+        yield _at_source(f"expected a directory with model_index.json, found none at {model.source}; check the path")
+    elif not re.fullmatch(r"[\w.-]+/[\w.-]+", model.source):
+        message = f"expected {listing(GENERATED_HERE)}, a directory or a hub id (owner/name), found {model.source!r}"
+        yield _at_source(message + suggestion(model.source, GENERATED_HERE))
+    if model.world is not None and model.source not in GENERATED_HERE:
+        message = f"expected no world beside a model from outside, found {model.world!r}; remove it"
+        yield Problem(("model", "world"), message, reads=(("model", "source"),))
+
+
+def _at_source(message: str) -> Problem:
+    return Problem(("model", "source"), message)
+
+
+def _calibration_model(config: AuditConfig) -> Iterator[Problem]:
+    model = config.model
+    if model.source == "rendered":
+        return
+    if model.world is not None and Path(model.world).is_file():
+        message = f"expected the directory of a trained world, found the file {model.world}; train it: make calibration"
+        yield Problem(("model", "world"), message, reads=MODEL_KEYS)
+        return
+    from audit.calibration.bundle import BUNDLED, bundle_of
+
+    bundle = bundle_of(model)
+    if bundle is None:
+        return
+    place: Location = ("model", "world") if model.world else ("model", "source")
+    if not (bundle.pipeline / "model_index.json").is_file():
+        message = (
+            f"expected a trained model, found no model_index.json in {bundle.pipeline}; train it: make calibration"
+        )
+        yield Problem(place, message, reads=MODEL_KEYS)
+    elif bundle.path == BUNDLED:  # it is known to load: the seconds that building it takes are not spent
+        yield from _steps_of_bundled(bundle.pipeline, config.sampling.steps)
+    else:
+        for problem in _problems_of(bundle.pipeline, config):
+            yield replace(problem, location=place) if problem.location[0] == "model" else problem
+
+
+def _steps_of_bundled(pipeline: Path, steps: int) -> Iterator[Problem]:
+    from audit.models.family import unfit_steps
+
+    path = pipeline / "scheduler" / "scheduler_config.json"
+    message = unfit_steps(read_json_object(path, "a scheduler", any_number=True), steps)
+    if message:
+        yield Problem(("sampling", "steps"), message, reads=MODEL_KEYS)
+
+
+def _problems_of(directory: Path, config: AuditConfig) -> tuple[Problem, ...]:
+    from audit.models.check import Sampled, model_problems
+
+    return model_problems(directory, config.model, Sampled(config.sampling, config.lens.hookpoint))
+
+
+def _pipeline_directory(directory: Path, config: AuditConfig) -> Iterator[Problem]:
+    if (directory / "pipeline" / "model_index.json").is_file():
+        remedy = f"set source: calibration and world: {directory}"
+        yield _at_source(f"expected a pipeline, found a trained world in {directory}; {remedy}")
+    elif not (directory / "model_index.json").is_file():
+        yield _at_source(f"expected a diffusers pipeline, found no model_index.json in {directory}; check the path")
+    else:
+        yield from _problems_of(directory, config)
+
+
+def _is_path(text: str) -> bool:
+    return text.startswith((".", "/", "~"))

@@ -1,0 +1,148 @@
+"""What each gate is judged on: figures of the summary, with an interval at any confidence that the gates ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from audit.measure.attributes.attribute_shift import shift_interval
+from audit.measure.discrepancy.group_measures import MEASURES
+from audit.measure.image_sets.kernel import KernelDistance
+from audit.measure.prompts.stratified import stratified_share
+from audit.measure.shares.classifier_error import ConfusionMatrix
+from audit.measure.unclassified.shift_bounds import shift_interval_of_all_images
+from audit.planning.targets import Targets
+from audit.records.attributes import Attribute
+from audit.records.changes import AttributeShift
+from audit.records.estimates import Estimate
+from audit.records.quality import QualityResult
+from audit.records.work import BASELINE
+from audit.results.arm_rows import ArmRows
+from audit.results.changes import shift_tables
+from audit.results.gates.group_figures import GroupFigures, Reading
+from audit.results.gates.verdicts import Gate, GateInput, NoData
+from audit.results.scores import LEAST_IMAGES, Scores
+from audit.results.two_stages import Stages
+
+
+@dataclass(frozen=True)
+class GateReader:
+    """Reads the figure of a gate off the rows of the arms.
+
+    Attributes:
+        arms: Arm → its rows.
+        attributes: Attributes with their groups.
+        targets: The distribution that counts as fair, by prompt and attribute.
+        quality: Arm → its quality figures.
+        stages: Two-stage sampling, None where the number of images was fixed.
+        shifts: How far each arm moved each attribute, and how far chance alone would.
+        confusions: Attribute → the judge's confusion matrix, where it is known.
+    """
+
+    arms: Mapping[str, ArmRows]
+    attributes: Sequence[Attribute]
+    targets: Targets
+    quality: Mapping[str, QualityResult]
+    stages: Stages | None = None
+    shifts: Sequence[AttributeShift] = ()
+    confusions: Mapping[str, ConfusionMatrix] = field(default_factory=dict)
+
+    def read(self, gate: Gate) -> Reading:
+        """Return what ``gate`` is judged on."""
+        kind = gate.measure.partition(":")[0]
+        readers: dict[str, Callable[[Gate], Reading]] = {
+            "fairness_discrepancy": self._discrepancy,
+            "share": self._share,
+            "unclassified_share": self._unclassified,
+            "clip_i": self._clip,
+            "kid": self._kid,
+            "prompt_shown": self._prompt_shown,
+            "attribute_shift": self._shift,
+            **dict.fromkeys(MEASURES, self._group_measure),
+        }
+        return readers[kind](gate)
+
+    def _discrepancy(self, gate: Gate) -> Reading:
+        """Of a prompt the distance itself; of an arm the root mean square over its prompts, as the report prints it."""
+        figures = self._figures(gate)
+        return figures.mean_discrepancy() if gate.prompt_id is None else figures.discrepancy(gate.prompt_id)
+
+    def _share(self, gate: Gate) -> Reading:
+        return self._figures(gate).share(gate.measure.partition(":")[2], gate.prompt_id)
+
+    def _group_measure(self, gate: Gate) -> Reading:
+        return self._figures(gate).measure(gate.measure, gate.prompt_id)
+
+    def _figures(self, gate: Gate) -> GroupFigures:
+        """Return the arm's figures, corrected for the judge's errors where these are known and the gate allows it."""
+        rows, attribute = self._of(gate)
+        known = self.confusions.get(attribute.name)
+        matrix, left_alone = (known, False) if gate.correct else (None, known is not None)
+        return GroupFigures(rows, attribute, self.targets, matrix, self.stages, left_alone)
+
+    def _unclassified(self, gate: Gate) -> Reading:
+        rows = self.arms[gate.arm]
+        known = rows.complete(gate.prompt_id)
+        if not known.size:
+            return NoData("there is no image")
+        prompts = rows.prompt_numbers() if gate.prompt_id is None else np.zeros(known.size, dtype=np.int64)
+        missing, images = np.bincount(prompts, ~known), np.bincount(prompts)
+        return GateInput(
+            float((~known).mean()),
+            lambda confidence: _ends(stratified_share(missing, images, confidence)),
+            known.size,
+        )
+
+    def _clip(self, gate: Gate) -> Reading:
+        scores = Scores.of(self.arms[gate.arm], "clip_i")
+        if scores is None or scores.values.size < LEAST_IMAGES:
+            return NoData("fewer than two images have a similarity")
+        mean = scores.mean_cosine
+        return GateInput(mean().value, lambda confidence: _ends(mean(confidence)), mean().n)
+
+    def _kid(self, gate: Gate) -> Reading:
+        kid = self.quality[gate.arm].kid
+        if kid is None:
+            return NoData("there are too few images for a kernel distance")
+        distance = KernelDistance(kid.value, kid.extra["standard_error"], kid.extra["degrees"])
+        return GateInput(kid.value, distance.interval, kid.n)
+
+    def _prompt_shown(self, gate: Gate) -> Reading:
+        scores = Scores.of(self.arms[gate.arm], "p_prompt_shown")
+        if scores is None:
+            return NoData("the judge cannot tell what the prompt asked for")
+        share = scores.share_shown
+        return GateInput(share().value, lambda confidence: _ends(share(confidence)), share().n)
+
+    def _shift(self, gate: Gate) -> Reading:
+        rows, attribute = self._of(gate)
+        found = [s for s in self.shifts if (s.arm, s.attribute) == (gate.arm, attribute.name)]
+        if not found:
+            return NoData("no prompt has a classified image in both arms")
+        [shift], tables = found, shift_tables(self.arms[BASELINE], rows, attribute)
+        unclassified = float((tables.sum() - tables[:, :-1, :-1].sum()) / tables.sum())
+        note = f"mean over {shift.prompts} {'prompt' if shift.prompts == 1 else 'prompts'}"
+        if not unclassified:
+            note += f", of which chance adds {shift.floor:.3f} at most"
+        if attribute.name in self.confusions:
+            note += "; as perceived: one judge sees both arms, and its errors make a shift look smaller"
+        return GateInput(
+            shift.value,
+            lambda confidence: shift_interval_of_all_images(tables, shift.floor, confidence),
+            int(rows.known(attribute.name).sum()),
+            note=note,
+            unclassified=unclassified,
+            classified_at=(lambda confidence: _ends(shift_interval(tables, shift.floor, confidence)))
+            if unclassified
+            else None,
+        )
+
+    def _of(self, gate: Gate) -> tuple[ArmRows, Attribute]:
+        attribute = next(attribute for attribute in self.attributes if attribute.name == gate.attribute)
+        return self.arms[gate.arm], attribute
+
+
+def _ends(estimate: Estimate) -> tuple[float, float]:
+    return estimate.low, estimate.high

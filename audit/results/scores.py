@@ -1,0 +1,64 @@
+"""What the images of an arm score on average: CLIP's cosines, and whether the prompted occupation is shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.measure.inference.span import COSINE, SHARE
+from audit.measure.prompts.over_prompts import like_these
+from audit.measure.prompts.stratified import stratified_mean, stratified_share
+from audit.records.estimates import OverPrompts
+from audit.results.arm_rows import ArmRows, Floats
+
+SHOWN_FROM = 0.5
+"""The prompted occupation counts as shown where the judge gives it at least this probability."""
+
+LEAST_IMAGES = 2
+"""Fewer have no spread, so their mean has no interval."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The images of an arm that have a score, each with its prompt. Every prompt counts once in their mean.
+
+    Attributes:
+        values: Shape (n,), n ≥ 1.
+        prompts: Number of each image's prompt, shape (n,).
+    """
+
+    values: Floats
+    prompts: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, rows: ArmRows, name: str) -> Scores | None:
+        """Return the scores of a column; None where no image has one."""
+        values = rows.scores[name]
+        scored = ~np.isnan(values)
+        return cls(values[scored], rows.prompt_numbers()[scored]) if scored.any() else None
+
+    def mean_cosine(self, confidence: float = 0.95) -> OverPrompts:
+        """Return the mean of cosines; that of a single image could be any."""
+        if self.values.size < LEAST_IMAGES:
+            return OverPrompts(float(self.values[0]), COSINE.low, COSINE.high, 1)
+        these = COSINE.held(stratified_mean(self.values, self.prompts, confidence))
+        return like_these(these, self._by_prompt(self.values), COSINE, confidence)
+
+    def share_shown(self, confidence: float = 0.95) -> OverPrompts:
+        """Return the share of images in which the judge sees the prompted occupation, from its probabilities."""
+        shown = self.values >= SHOWN_FROM
+        _, place = np.unique(self.prompts, return_inverse=True)
+        these = stratified_share(np.bincount(place, shown), np.bincount(place), confidence, each_prompt_once=True)
+        return like_these(these, self._by_prompt(shown), SHARE, confidence)
+
+    def _by_prompt(self, values: NDArray[np.float64] | NDArray[np.bool_]) -> Floats:
+        """Return each prompt's mean, shape (P,)."""
+        _, place = np.unique(self.prompts, return_inverse=True)
+        return np.asarray(np.bincount(place, values) / np.bincount(place))
+
+
+def rescaled(cosine: float) -> float:
+    """Return (cosine + 1) / 2 in [0, 1], the figure that DiffLens prints as its CLIP score."""
+    return (cosine + 1) / 2

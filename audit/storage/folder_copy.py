@@ -1,0 +1,60 @@
+"""Folders between a place and a local disk, for those who read and write nothing but local directories."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from audit.storage.files import storage_of
+from audit.storage.place import Place
+
+
+@contextmanager
+def folder_on_disk(place: Place) -> Iterator[Path]:
+    """Lend the directory, or a copy of the files that lie in the folder itself, which is gone afterwards."""
+    if isinstance(place, Path):
+        yield place
+        return
+    storage = storage_of(place)
+    with TemporaryDirectory() as directory:
+        names = storage.names("")
+        for name, data in zip(names, storage.read_all(names), strict=True):
+            if data is not None:
+                (Path(directory) / name).write_bytes(data)
+        yield Path(directory)
+
+
+@contextmanager
+def folder_to_fill(place: Place, last: str) -> Iterator[Path]:
+    """Lend a directory whose files are in the place afterwards, the one called ``last`` after all others."""
+    if isinstance(place, Path):
+        yield place
+        return
+    with TemporaryDirectory() as scratch:
+        directory = Path(scratch)
+        yield directory
+        files = {str(p.relative_to(directory)): p.read_bytes() for p in sorted(directory.rglob("*")) if p.is_file()}
+        mark = files.pop(last)
+        storage = storage_of(place)
+        storage.write_all(files)
+        storage.write(last, mark)
+
+
+def move_folder(source: Place, target: Place, folders: tuple[str, ...], last: str) -> None:
+    """Move a folder within a store, the file called ``last`` after all others; an object store renames nothing.
+
+    Args:
+        source: Where it is.
+        target: Where it shall be.
+        folders: Folders in it whose files move as well.
+        last: The file that says that the folder is whole.
+    """
+    old, new = storage_of(source), storage_of(target)
+    names = [*old.names(""), *(f"{folder}/{name}" for folder in folders for name in old.names(folder))]
+    new.delete(last)
+    new.write_all({name: old.read(name) for name in names if name != last})
+    new.write(last, old.read(last))
+    for name in (last, *names):
+        old.delete(name)

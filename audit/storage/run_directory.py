@@ -1,0 +1,361 @@
+"""The run directory: the names of everything under it, and the only code that writes and reads them.
+
+A file under its name is whole, on a disk as in an object store (:mod:`audit.storage.files`). The Parquet file of a
+shard is written last and so is the mark that the shard is finished; whatever a killed worker left behind is neither
+found nor in the way.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from audit.storage.files import Storage, storage_of
+from audit.storage.object_store import StorageError
+from audit.storage.outside.json_object import json_object
+from audit.storage.place import Place
+
+CONFIG = "config.json"
+PROVENANCE = "provenance.json"
+PROGRESS = "progress.json"
+FAILURES = "failures.json"
+AUDIT = "audit.json"
+RESULTS = "results.parquet"
+REPORT = "report.html"
+TREND = "trend.json"
+TABLE = "results.csv"
+INTERSECTIONS = "intersections.csv"
+SUMMARY = "summary.md"
+JUNIT = "junit.xml"
+MODEL_CARD = "model-index.yaml"
+OUTBOX = "outbox.json"
+SHARDS = "shards"
+IMAGES = "images"
+LENS = "lens"
+
+MODEL_FINGERPRINT = "model_fingerprint"
+"""Key of the provenance that says which weights drew the images."""
+
+CHANGES_NO_RESULT = ("workers", "tracking", "report", "output", "gates", "targets", "alerts")
+"""Sections of the config that may differ when a run goes on: who computes, who is told, where it lies, what passes, and
+what the finished images are held against."""
+
+SHARD_COMPRESSION: Final = "snappy"
+"""Of a shard of 40 rows zstd saves nothing, and takes a millisecond more to begin with each column."""
+
+ROW_GROUP = 65_536
+"""Rows per Parquet row group: fixed, so that equal rows give equal bytes."""
+
+
+_ROWS, _ATTRIBUTION = ".parquet", ".attribution.safetensors"
+"""Ends of the names of a shard's files."""
+
+
+MAX_PICTURE_BYTES = 8 * 1024**2
+"""Largest picture that is read; a generated image is a hundredth of it."""
+
+
+MAX_ROWS = 100_000_000
+"""Most rows that are read from one file; a small file can say that it holds billions."""
+
+
+class UnreadableRunError(ValueError):
+    """The directory does not hold a run that can be read."""
+
+
+class RunConflictError(ValueError):
+    """The directory holds another run than the one that wants to go on in it."""
+
+
+class CorruptShardError(RuntimeError):
+    """The file of a finished shard cannot be read.
+
+    Attributes:
+        shard_id: Which shard.
+    """
+
+    def __init__(self, shard_id: str, reason: str) -> None:
+        """Say which shard, and what was found in place of its rows."""
+        self.shard_id = shard_id
+        message = f"shard {shard_id} cannot be read ({reason}); run the audit again to compute it anew"
+        super().__init__(message)
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """One run, in a local directory or in an object store.
+
+    A run may have been handed over by somebody else: nothing is read through a name or a link that leads out of it.
+
+    Attributes:
+        path: Where it lies; it need not exist before ``create``.
+    """
+
+    path: Place
+
+    def create(self, config: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
+        """Begin a run, or go on with it where the directory already holds the same one.
+
+        A run that goes on takes over the new config, whose differences change no result, and keeps its provenance: that
+        is where its finished shards come from.
+
+        Raises:
+            RunConflictError: If the directory holds a run whose config or model would give other results.
+        """
+        if self.has(CONFIG):
+            self._refuse_other(config, provenance)
+        elif self.finished():
+            raise RunConflictError(
+                f"{self.path} holds finished shards but no {CONFIG}; choose another output directory"
+            )
+        else:
+            self.write_json(PROVENANCE, provenance)
+        self.write_json(CONFIG, config)
+
+    @property
+    def storage(self) -> Storage:
+        """What reads and writes the run's files, for whoever knows their names."""
+        return storage_of(self.path)
+
+    def file(self, name: str) -> Place:
+        """Return where a file of this run lies, as messages name it, for example ``file(REPORT)``."""
+        return self.path / name
+
+    def has(self, name: str) -> bool:
+        """Tell whether the run holds a file, for example ``has(AUDIT)``."""
+        return self.storage.has(name)
+
+    def read_bytes(self, name: str) -> bytes:
+        """Return what a file holds.
+
+        Raises:
+            FileNotFoundError: If the run has no such file.
+            UnreadableRunError: If it lies outside of the run, by its name or by a link.
+        """
+        self._refuse_foreign(name)
+        return self.storage.read(name)
+
+    def write_bytes(self, name: str, data: bytes) -> Place:
+        """Write a file so that it is either as it was before, or whole, and return where it lies."""
+        self.storage.write(name, data)
+        return self.file(name)
+
+    def write_images(self, images: Mapping[str, bytes]) -> None:
+        """Keep WebP pictures under names from :func:`image_name`."""
+        self.storage.write_all(images)
+
+    def on_disk(self, name: str) -> AbstractContextManager[Path]:
+        """Lend a file of the run, or a copy of it, to those who read nothing but local files."""
+        return self.storage.on_disk(name)
+
+    def finished(self) -> set[str]:
+        """Return the ids of the finished shards, from one listing."""
+        names = self.storage.names(SHARDS)
+        return {name.removesuffix(_ROWS) for name in names if name.endswith(_ROWS)}
+
+    def is_finished(self, shard_id: str) -> bool:
+        """Tell whether a shard is finished, without listing the others."""
+        return self.has(_shard_name(shard_id))
+
+    def write_shard(
+        self, shard_id: str, table: pa.Table, attribution: Mapping[str, NDArray[Any]] | None = None
+    ) -> None:
+        """Store a finished shard: first its attribution, where there is one, then its rows, which mark it finished.
+
+        Args:
+            shard_id: ``Shard.id``.
+            table: One row per image and arm, see ``audit.storage.rows.row_schema``.
+            attribution: ``attribution/<attribute>`` of shape (groups, latents), the sum over the shard's baseline
+                images of the mean over the steps, and ``images``, how many they were.
+
+        Raises:
+            ValueError: If the table has no row.
+        """
+        if not table.num_rows:
+            raise ValueError(f"shard {shard_id} has no row; a failed image is a row with status failed")
+        if attribution is not None:
+            arrays = {name: np.asarray(array, order="C") for name, array in attribution.items()}
+            self.storage.write(_attribution_name(shard_id), save_tensors(arrays))
+        self.storage.write(_shard_name(shard_id), _parquet_bytes(table, SHARD_COMPRESSION))
+
+    def read_shard(self, shard_id: str) -> pa.Table:
+        """Return the rows of a finished shard.
+
+        Raises:
+            FileNotFoundError: If the shard is not finished.
+            CorruptShardError: If its file is no whole Parquet file, or a checksum in it is wrong.
+        """
+        [table] = self.read_rows([shard_id])
+        return table
+
+    def read_rows(self, shard_ids: Iterable[str]) -> Iterator[pa.Table]:
+        """Yield the rows of the shards in the given order, one shard at a time; see :meth:`read_shard`."""
+        wanted = tuple(shard_ids)
+        for shard_id, data in zip(wanted, self.storage.read_all(map(_shard_name, wanted)), strict=True):
+            place = self.file(_shard_name(shard_id))
+            if data is None:
+                raise FileNotFoundError(
+                    f"shard {shard_id} is not finished: expected {place}; run the audit again to go on"
+                )
+            try:
+                table = _read_parquet(data, place)
+            except (pa.ArrowException, OSError) as error:  # pyarrow's word for a broken page is OSError
+                raise CorruptShardError(shard_id, f"{shard_id}{_ROWS}: {error}") from error
+            yield table
+
+    def read_attribution(self, shard_id: str) -> dict[str, NDArray[Any]] | None:
+        """Return the attribution that was stored with the shard, None if there was none.
+
+        Raises:
+            CorruptShardError: If its file is no whole safetensors file.
+        """
+        [attribution] = self.read_attributions([shard_id])
+        return attribution
+
+    def read_attributions(self, shard_ids: Iterable[str]) -> Iterator[dict[str, NDArray[Any]] | None]:
+        """Yield the attribution of the shards in the given order; see :meth:`read_attribution`."""
+        wanted = tuple(shard_ids)
+        for shard_id, data in zip(wanted, self.storage.read_all(map(_attribution_name, wanted)), strict=True):
+            try:
+                arrays = None if data is None else load_tensors(data)
+            except SafetensorError as error:
+                raise CorruptShardError(shard_id, f"{shard_id}{_ATTRIBUTION}: {error}") from error
+            yield arrays
+
+    def discard_shard(self, shard_id: str) -> None:
+        """Forget a finished shard, so that it is computed again: first its mark, then what belongs to it."""
+        self.storage.delete(_shard_name(shard_id))
+        self.storage.delete(_attribution_name(shard_id))
+
+    def write_results(self, table: pa.Table) -> None:
+        """Write ``results.parquet``; equal rows give equal bytes."""
+        self.write_bytes(RESULTS, _parquet_bytes(table, "zstd"))
+
+    def read_results(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return the rows of ``results.parquet``, only some of its columns where they are named.
+
+        Raises:
+            UnreadableRunError: If it is no Parquet file, or says that it holds more rows than any audit.
+        """
+        try:
+            return _read_parquet(self.read_bytes(RESULTS), self.file(RESULTS), columns)
+        except StorageError:
+            raise
+        except (pa.ArrowException, OSError) as error:
+            raise UnreadableRunError(
+                f"{self.file(RESULTS)}: expected a Parquet file, found something else ({error}); run the audit again"
+            ) from error
+
+    def write_json(self, name: str, data: Mapping[str, Any]) -> None:
+        """Write ``data`` under ``name``.
+
+        Raises:
+            ValueError: If ``data`` holds NaN or infinity, which JSON has no word for.
+        """
+        text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
+        self.write_bytes(name, f"{text}\n".encode())
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Return what ``write_json`` wrote under ``name``."""
+        return json_object(self.read_bytes(name), f"{self.file(name)}: expected what an audit wrote")
+
+    def read_picture(self, name: str) -> bytes | None:
+        """Return the WebP picture under a name such as ``images/nurse/00000-baseline.webp``.
+
+        None where there is none: no such file, one outside of the run, or one that is no picture.
+        """
+        if not self.storage.owns(name):
+            return None
+        try:
+            data = self.storage.read(name, most=MAX_PICTURE_BYTES + 1)
+        except FileNotFoundError:
+            return None
+        is_picture = data[:4] == b"RIFF" and data[8:12] == b"WEBP" and len(data) <= MAX_PICTURE_BYTES
+        return data if is_picture else None
+
+    def _refuse_foreign(self, name: str) -> None:
+        if not self.storage.owns(name):
+            raise UnreadableRunError(
+                f"{self.path}: expected a run whose files are its own, found {name!r}, which leads out of it; copy the "
+                "run with the files that its links mean"
+            )
+
+    def _refuse_other(self, config: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
+        old, new = (_what_changes_results(data) for data in (self.read_json(CONFIG), config))
+        old_model, new_model = (data.get(MODEL_FINGERPRINT) for data in (self.read_json(PROVENANCE), provenance))
+        difference = _first_difference(old, new) or _first_difference(old_model, new_model, MODEL_FINGERPRINT)
+        if difference:
+            raise RunConflictError(
+                f"{self.path} holds another run: {difference}. Take the old value back to go on with that run, or "
+                "choose another name or output for a new one"
+            )
+
+
+def image_name(prompt_id: str, index: int, arm: str) -> str:
+    """Return the name of an image inside its run."""
+    return f"{IMAGES}/{prompt_id}/{index:05d}-{arm}.webp"
+
+
+def _shard_name(shard_id: str) -> str:
+    return f"{SHARDS}/{shard_id}{_ROWS}"
+
+
+def _attribution_name(shard_id: str) -> str:
+    return f"{SHARDS}/{shard_id}{_ATTRIBUTION}"
+
+
+def _parquet_bytes(table: pa.Table, compression: Literal["snappy", "zstd"]) -> bytes:
+    """Serialise with fixed settings and in one chunk: how the rows were gathered leaves no trace in the bytes."""
+    sink = pa.BufferOutputStream()
+    whole = table.replace_schema_metadata(None).combine_chunks()
+    pq.write_table(
+        whole, sink, version="2.6", compression=compression, row_group_size=ROW_GROUP, write_page_checksum=True
+    )
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
+def _read_parquet(data: bytes, place: Place, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read what one file holds; ``place`` is for messages.
+
+    Checksums are compared where the file has them: a flipped bit in a value is no error of the format.
+
+    Raises:
+        UnreadableRunError: If it says that it holds more rows than any audit.
+    """
+    with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
+        if file.metadata.num_rows > MAX_ROWS:
+            raise UnreadableRunError(f"{place}: expected at most {MAX_ROWS:,} rows, found {file.metadata.num_rows:,}")
+        return file.read(columns, use_threads=file.metadata.num_rows > ROW_GROUP)  # of a shard they only cost
+
+
+def _what_changes_results(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of the config that fixes the results, as JSON would give it back."""
+    data: dict[str, Any] = json.loads(json.dumps(config))
+    return {name: value for name, value in data.items() if name not in CHANGES_NO_RESULT}
+
+
+def _first_difference(old: Any, new: Any, where: str = "") -> str | None:  # noqa: ANN401 - JSON values
+    """Describe the first place where two JSON values differ, None if they are equal."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in [*old, *(name for name in new if name not in old)]:
+            here = f"{where}.{name}" if where else name
+            difference = _first_difference(old.get(name), new.get(name), here)
+            if difference:
+                return difference
+        return None
+    if old == new:
+        return None
+    return f"{where} was {json.dumps(old)}, now it is {json.dumps(new)}"

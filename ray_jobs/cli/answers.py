@@ -1,0 +1,76 @@
+"""How every command answers: a user's mistake as a message and an exit code, results as text or JSON, a plain log."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import typer
+
+from ray_jobs.run.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from audit.config.errors import ConfigErrors
+
+
+_BESIDE_RUNS = frozenset({"lenses", "mlartifacts", "mlflow.db", "schedule"})
+"""What an output directory holds beside its runs."""
+
+
+@contextmanager
+def told_plainly() -> Iterator[None]:
+    """Turn a user's mistake, or a machine that is not there, into a message and an exit code; let bugs through."""
+    from audit.config.errors import ConfigErrors
+
+    try:
+        yield
+    except ConfigErrors as mistakes:
+        fail(mistakes)
+    except (ValueError, RuntimeError, OSError) as error:
+        from ray_jobs.cli.failures import code_of
+
+        code = code_of(error)
+        if code is None:
+            raise
+        from audit.storage.outside.safe_text import printable, redact
+
+        typer.echo("\n".join(map(printable, redact(str(error)).splitlines())), err=True)
+        raise typer.Exit(code) from error
+
+
+def fail(mistakes: ConfigErrors) -> NoReturn:
+    """Show every mistake of a config and end the command."""
+    count = len(mistakes.errors)
+    typer.echo(f"{mistakes}\n{count} mistake{'s' if count > 1 else ''} in the {mistakes.subject}", err=True)
+    raise typer.Exit(ExitCode.USAGE)
+
+
+def print_json(data: dict[str, Any]) -> None:
+    """Answer as JSON on standard output."""
+    typer.echo(json.dumps(data, indent=2, ensure_ascii=False))
+
+
+def show_log() -> None:
+    """Show this project's log on standard error, and of others only warnings; none of them shows a secret."""
+    from audit.storage.outside.safe_text import SecretFree
+
+    shown = logging.StreamHandler()
+    shown.setFormatter(SecretFree("%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[shown])
+    for package in ("audit", "ray_jobs", "reports"):
+        logging.getLogger(package).setLevel(logging.INFO)
+
+
+def run_name(name: str | None) -> str | None:
+    """Check the name of a run directory, which must be one of a file, and of none that is kept beside the runs."""
+    if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise typer.BadParameter(f"expected letters, digits, '.', '_' and '-', a letter or digit first, found {name!r}")
+    if name in _BESIDE_RUNS:
+        raise typer.BadParameter(
+            f"expected a name that nothing else has among the runs, found {name!r}; choose another"
+        )
+    return name

@@ -1,0 +1,420 @@
+"""The command line: one verb per command.
+
+Nothing but typer is imported at the top, so that ``--help`` answers at once; each command imports what it needs. A
+user's own mistake ends in a message and an exit code, never in a traceback; a traceback is a bug.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ray_jobs.cli.answers import fail, print_json, show_log, told_plainly
+from ray_jobs.cli.jobs import cancel, logs, submit
+from ray_jobs.cli.options import (
+    AddressOption,
+    ConfigArgument,
+    GateExitCodeOption,
+    JsonOption,
+    OutputOption,
+    RunIdOption,
+    SetOption,
+    overrides_of,
+)
+from ray_jobs.cli.schedule import app as schedule
+from ray_jobs.run.exit_codes import ExitCode, at_gates, exit_code
+
+if TYPE_CHECKING:
+    from audit.config.settings import AuditConfig
+    from audit.storage.place import Place
+
+ABOUT = "Audits text-to-image diffusion models for social bias, before and after an intervention in their own features."
+
+app = typer.Typer(
+    name="difflens-audit",
+    help=ABOUT,
+    epilog="Exit codes: 0 pass, 1 a gate failed, 2 usage or config, 3 incomplete, 4 infrastructure, 5 inconclusive.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # importing rich for --help alone would double its time
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.add_typer(schedule, name="schedule")
+for _command in (submit, logs, cancel):
+    app.command()(_command)
+
+RunArgument = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run directory, or its address in an object store.", show_default=False)
+]
+WorkersOption = Annotated[int | None, typer.Option("--workers", min=1, metavar="N", help="Number of worker actors.")]
+
+
+class FailOn(StrEnum):
+    """What ``compare`` may fail on."""
+
+    WORSE = "worse"
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"difflens-audit {version('difflens-audit')}")
+        raise typer.Exit
+
+
+def _slot_time(slot: str | None) -> str | None:
+    from datetime import datetime
+
+    try:
+        known = slot is None or datetime.fromisoformat(slot).tzinfo is not None
+    except ValueError:
+        known = False
+    if not known:
+        raise typer.BadParameter(f"expected a time with its zone such as 2026-01-05T03:00:00+00:00, found {slot!r}")
+    return slot
+
+
+def _slot_run_id(audit: AuditConfig, slot: str) -> str:
+    from datetime import datetime
+
+    from audit.results.comparison.slots import Slot, series_of
+
+    return Slot(series_of(audit), datetime.fromisoformat(slot)).run_id
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Audits text-to-image diffusion models for social bias."""
+
+
+@app.command()
+def run(  # noqa: PLR0913 (one parameter per option)
+    config: ConfigArgument,
+    sets: SetOption = None,
+    output: OutputOption = None,
+    run_id: RunIdOption = None,
+    slot: Annotated[
+        str | None,
+        typer.Option("--slot", metavar="TIME", callback=_slot_time, help="The date of a schedule it is for."),
+    ] = None,
+    address: AddressOption = None,
+    workers: WorkersOption = None,
+    gate_exit_code: GateExitCodeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Do the whole audit; run again, it goes on where it stopped."""
+    if slot is not None and run_id is not None:
+        raise typer.BadParameter("expected --slot or --run-id, found both; a slot names its run")
+    with told_plainly():
+        audit = _ready_config(config, sets, output, workers)
+        if slot is not None:
+            run_id = _slot_run_id(audit, slot)
+        show_log()
+        from audit.results.gates.verdicts import overall_verdict
+        from ray_jobs.run.audit import run_audit
+
+        outcome = run_audit(audit, run_id=run_id, address=address)
+    verdict = overall_verdict(outcome.result.verdicts)
+    code = at_gates(exit_code(verdict, complete=outcome.complete), gate_exit_code)
+    from ray_jobs.cli import terminal
+
+    if as_json:
+        print_json(terminal.outcome_as_data(outcome) | {"exit_code": int(code)})
+    else:
+        terminal.show_outcome(outcome, again=_command_again())
+    raise typer.Exit(code)
+
+
+@app.command()
+def plan(config: ConfigArgument, sets: SetOption = None, as_json: JsonOption = False) -> None:
+    """Show what an audit would do, before anything is spent."""
+    with told_plainly():
+        from audit.config.file import read_config
+        from audit.preflight.prompts import check_gates, check_prompts, check_targets
+
+        # A plan is made anywhere: the weights and the tracking server may be on the machine that will do the work.
+        audit = read_config(config, sets or (), [check_prompts, check_targets, check_gates])
+    from audit.preflight.work import work_of
+    from ray_jobs.cli import terminal
+    from ray_jobs.cli.power_table import power_as_data, power_of, show_power
+    from ray_jobs.cli.sampling_table import sampling_as_data, sampling_of, show_sampling
+
+    work, sampling = work_of(audit), sampling_of(audit)
+    power = power_of(audit, work.prompts)
+    if as_json:
+        planned = {"two_stage": sampling_as_data(sampling), "power": power_as_data(power)}
+        print_json(terminal.work_as_data(work) | planned)
+    else:
+        terminal.show_work(work)
+        if sampling is not None:
+            show_sampling(sampling, terminal.open_console())
+        show_power(power, terminal.open_console())
+
+
+@app.command()
+def validate(
+    config: ConfigArgument,
+    sets: SetOption = None,
+    output: OutputOption = None,
+    workers: WorkersOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find every mistake in a config at once, each with line, reason and remedy."""
+    from audit.config.file import ConfigErrors
+
+    try:
+        audit = _ready_config(config, sets, output, workers)
+    except ConfigErrors as mistakes:
+        if not as_json:
+            fail(mistakes)
+        print_json({"valid": False, "errors": [vars(error) for error in mistakes.errors], "warnings": []})
+        raise typer.Exit(ExitCode.USAGE) from None
+    from audit.preflight.instrument_checks import warnings_of
+
+    warnings = list(warnings_of(audit))
+    if as_json:
+        print_json({"valid": True, "errors": [], "warnings": warnings})
+        return
+    from audit.preflight.work import work_of
+    from audit.storage.outside.safe_text import printable
+
+    work = work_of(audit)
+    typer.echo(f"{printable(config.name)} is valid: {work.summary}")
+    if work.unet_calls:
+        typer.echo(f"{'Needs' if work.lens_images else 'Uses'} {work.lens}")
+    for warning in warnings:
+        typer.echo(f"Warning: {warning}")
+
+
+@app.command()
+def dissect(  # noqa: PLR0913 (one parameter per option)
+    config: ConfigArgument,
+    sets: SetOption = None,
+    output: OutputOption = None,
+    address: AddressOption = None,
+    workers: WorkersOption = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Make the lens again even where there is one.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make only the lens: what the model's bias features are and how strongly to edit them."""
+    with told_plainly():
+        audit = _ready_config(config, sets, output, workers)
+        show_log()
+        from ray_jobs.run.lens import dissect as make
+
+        lens = make(audit, address=address, fresh=fresh)
+    if as_json:
+        print_json({"lens": str(lens)})
+    else:
+        typer.echo(f"Lens: {lens}")
+
+
+def _report(run: str) -> Place:
+    from audit.storage.place import place_of
+    from audit.storage.run_directory import RunDirectory
+
+    place = place_of(run)
+    kept = RunDirectory(place)
+    if not kept.has("audit.json"):
+        there = not isinstance(place, Path) or place.is_dir()
+        found = "an unfinished run" if kept.has("config.json") else "no run" if there else "nothing"
+        typer.echo(f"{run}: expected a run directory with audit.json, found {found}; finish the audit first", err=True)
+        raise typer.Exit(ExitCode.USAGE)
+    from reports.html import write_report
+
+    return write_report(place)
+
+
+@app.command()
+def report(
+    run: RunArgument,
+    as_json: JsonOption = False,
+) -> None:
+    """Render the report again from a run directory, without a GPU."""
+    with told_plainly():
+        written = _report(run)
+    if as_json:
+        print_json({"report": str(written)})
+    else:
+        typer.echo(f"Report: {written}")
+
+
+@app.command()
+def status(
+    run: RunArgument,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how far a run is, from its directory alone."""
+    with told_plainly():
+        from audit.storage.place import place_of
+        from audit.storage.run_directory import RunDirectory
+        from ray_jobs.run.progress.status import status_lines, status_of
+
+        found = status_of(RunDirectory(place_of(run)))
+    if as_json:
+        print_json(vars(found) | {"silent": found.silent})
+    else:
+        typer.echo("\n".join(status_lines(found)))
+
+
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(metavar="A", help="The earlier run directory.", show_default=False)],
+    second: Annotated[str, typer.Argument(metavar="B", help="The later run directory.", show_default=False)],
+    fail_on: Annotated[
+        FailOn | None, typer.Option("--fail-on", help="Exit with code 1 where the later run is worse.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what changed between two runs, and which of it is more than chance."""
+    with told_plainly():
+        from audit.results.comparison.compare import compare as compare_runs
+        from audit.storage.outside.safe_text import printable
+        from audit.storage.place import place_of
+        from audit.storage.run_directory import RunDirectory
+
+        comparison = compare_runs(RunDirectory(place_of(first)), RunDirectory(place_of(second)))
+    from ray_jobs.cli.comparison_table import comparison_as_data, comparison_lines
+
+    failed = fail_on is FailOn.WORSE and bool(comparison.judged("worse"))
+    code = ExitCode.GATE_FAILED if failed else ExitCode.PASS
+    if as_json:
+        print_json(comparison_as_data(comparison) | {"exit_code": int(code)})
+    else:
+        typer.echo("\n".join(map(printable, comparison_lines(comparison))))
+    raise typer.Exit(code)
+
+
+@app.command()
+def sync(
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN...", help="Run directories, or directories of runs.", show_default=False),
+    ],
+    uri: Annotated[
+        str | None, typer.Option("--uri", metavar="URI", help="Another tracking store than the runs' configs name.")
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=1, metavar="SECONDS", help="Longest time for one run.")
+    ] = 600.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Hand MLflow what an outage kept from it; what it has already is not told twice.
+
+    Exit code 0 where MLflow has every run, 4 where it did not take one. Nothing here judges an audit.
+    """
+    from audit.preflight.tracking import unusable_tracking
+
+    obstacle = unusable_tracking(uri) if uri else None
+    if obstacle:
+        raise typer.BadParameter(obstacle, param_hint="--uri")
+    done = []
+    with told_plainly():
+        from audit.storage.place import place_of
+        from ray_jobs.run.sync import sync as hand_over
+
+        for synced in hand_over([place_of(run) for run in runs], uri, timeout):
+            done.append(synced)
+            if not as_json:
+                typer.echo(f"{synced.run_path.name}: {synced.answer}", err=bool(synced.receipt.problem))
+    code = ExitCode.INFRASTRUCTURE if any(synced.receipt.problem for synced in done) else ExitCode.PASS
+    if as_json:
+        rows = [{"run": str(row.run_path), "skipped": row.skipped, **vars(row.receipt)} for row in done]
+        print_json({"runs": rows, "exit_code": int(code)})
+    raise typer.Exit(code)
+
+
+@app.command()
+def calibrate(
+    labels: Annotated[Path, typer.Argument(metavar="LABELS", help="A CSV file of hand labels.", show_default=False)],
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="CONFIG", help="Take attributes and groups from this audit.")
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", metavar="FILE", dir_okay=False, help="The matrices; replaced where it exists.")
+    ] = Path("confusion.json"),
+    as_json: JsonOption = False,
+) -> None:
+    """Count how often a judge takes one group for another, from hand labels.
+
+    LABELS has a header and one row for each image and attribute: attribute,truth,perceived, for example
+    gender,female,male. Truth is what a person sees, perceived what the judge answered. A column image is optional; with
+    it, an image that was labelled twice is found. About 200 images of each true group make a useful matrix.
+    """
+    if not output.parent.is_dir():
+        raise typer.BadParameter(f"expected a directory to write {output.name} to, found no {output.parent}")
+    with told_plainly():
+        from audit.config.file import read_config
+        from audit.perception.judges.confusion_file import write_confusions
+        from audit.perception.judges.label_file import read_labels
+        from audit.preflight.instrument_checks import left_out_groups
+
+        if config is None:
+            matrices = read_labels(labels)
+        else:
+            audit = read_config(config)
+            matrices = read_labels(labels, audit.attributes, left_out_groups(audit))
+    write_confusions(output, matrices)
+    from ray_jobs.cli import terminal
+
+    if as_json:
+        print_json({"confusion": str(output), "attributes": terminal.confusions_as_data(matrices)})
+    else:
+        terminal.show_confusions(matrices)
+        typer.echo(f"\nConfusion matrices: {output}")
+
+
+@app.command()
+def doctor(
+    config: Annotated[
+        Path | None, typer.Argument(metavar="[CONFIG]", help="Check for this audit.", show_default=False)
+    ] = None,
+    sets: SetOption = None,
+    address: AddressOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check whether everything is here and fits the config: packages, weights, judge, Ray, GPUs, tracking, disk."""
+    with told_plainly():
+        from audit.config.file import read_config
+        from audit.config.settings import AuditConfig
+
+        audit = read_config(config, sets or ()) if config else AuditConfig(name="doctor")
+        from ray_jobs.cli.doctor import doctor_exit_code, examine, healthy
+
+        checks = examine(audit, address)
+    if as_json:
+        print_json({"healthy": healthy(checks), "checks": [vars(check) for check in checks]})
+    else:
+        from ray_jobs.cli.terminal import show_checks
+
+        show_checks(checks)
+    raise typer.Exit(doctor_exit_code(checks))
+
+
+def _ready_config(path: Path, sets: Sequence[str] | None, output: str | None, workers: int | None) -> AuditConfig:
+    """Read a config and check it against this machine; an option of its own goes before ``--set``.
+
+    Raises:
+        ConfigErrors: Every mistake found.
+    """
+    from audit.config.file import read_config
+    from audit.preflight.readiness import check_ready
+
+    return read_config(path, overrides_of(sets, output, workers), [check_ready])
+
+
+def _command_again() -> str:
+    import sys
+
+    return shlex.join(["difflens-audit", *sys.argv[1:]])

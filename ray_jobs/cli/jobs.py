@@ -1,0 +1,85 @@
+"""The commands for an audit on a remote cluster; ``ray_jobs.cli.commands`` has all others."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ray_jobs.cli.answers import print_json, show_log, told_plainly
+from ray_jobs.cli.options import (
+    ConfigArgument,
+    GateExitCodeOption,
+    JsonOption,
+    OutputOption,
+    RunIdOption,
+    SetOption,
+    overrides_of,
+)
+from ray_jobs.run.exit_codes import ExitCode
+
+DashboardOption = Annotated[
+    str, typer.Option("--address", metavar="URL", envvar="RAY_API_SERVER_ADDRESS", help="The cluster's dashboard.")
+]
+JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="What submit answered.", show_default=False)]
+
+
+def submit(  # noqa: PLR0913 (one parameter per option)
+    config: ConfigArgument,
+    address: DashboardOption,
+    sets: SetOption = None,
+    output: OutputOption = None,
+    run_id: RunIdOption = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Print what it prints, and end with its exit code.")] = False,
+    gate_exit_code: GateExitCodeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Do the audit on a remote cluster, as a Ray job.
+
+    Ray calls a job FAILED that ends with anything but 0, also where a gate failed: --gate-exit-code 0 keeps that word
+    for crashes.
+    """
+    with told_plainly():
+        from audit.config.file import read_config
+        from audit.preflight.prompts import check_gates, check_prompts
+        from ray_jobs.cluster import submit as jobs
+
+        # Weights and servers are looked for where the work is done.
+        audit = read_config(config, overrides_of(sets, output), [check_prompts, check_gates])
+        show_log()
+        job = jobs.submit(audit, address, run_id, gate_exit_code)
+        if as_json:
+            print_json({"job": job, "address": address})
+        else:
+            typer.echo(f"Job: {job}")
+        if wait:
+            for text in jobs.follow(job, address):
+                typer.echo(text, nl=False, err=as_json)
+            code = jobs.exit_code_of(job, address)
+            known = {*ExitCode, gate_exit_code}
+            raise typer.Exit(code if code is not None and code in known else ExitCode.INFRASTRUCTURE)
+
+
+def logs(
+    job: JobArgument,
+    address: DashboardOption,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")] = False,
+) -> None:
+    """Print what a submitted audit prints."""
+    with told_plainly():
+        from ray_jobs.cluster import submit as jobs
+
+        for text in jobs.follow(job, address) if follow else [jobs.logs(job, address)]:
+            typer.echo(text, nl=False)
+
+
+def cancel(job: JobArgument, address: DashboardOption, as_json: JsonOption = False) -> None:
+    """End a submitted audit; what is finished is kept."""
+    with told_plainly():
+        from ray_jobs.cluster import submit as jobs
+
+        stopped = jobs.cancel(job, address)
+    if as_json:
+        print_json({"job": job, "stopped": stopped})
+    else:
+        typer.echo(f"{job} is being stopped" if stopped else f"{job} had ended before")

@@ -1,0 +1,49 @@
+"""Options and arguments that several commands have, and the settings that they put before the config's own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ray_jobs.cli.answers import run_name
+
+ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="The audit's YAML file.", show_default=False)]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Replace a value of the config; can be repeated.")
+]
+OutputOption = Annotated[
+    str | None, typer.Option("--output", metavar="DIR", help="Where runs are kept: a path or s3://bucket/prefix.")
+]
+RunIdOption = Annotated[
+    str | None, typer.Option("--run-id", metavar="NAME", callback=run_name, help="Name of the run directory.")
+]
+AddressOption = Annotated[str | None, typer.Option("--address", help="A running Ray cluster instead of this machine.")]
+GateExitCodeOption = Annotated[
+    int | None,
+    typer.Option(
+        "--gate-exit-code",
+        min=0,
+        max=125,
+        metavar="N",
+        help="Exit code where gates fail or are inconclusive, instead of 1 and 5; a crash is never 0.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Answer as JSON on standard output.")]
+
+
+def overrides_of(sets: Sequence[str] | None, output: str | None, workers: int | None = None) -> list[str]:
+    """Return what goes before the file, as ``a.b=value``: the ``--set`` options, then those that have a name.
+
+    Args:
+        sets: As they were given.
+        output: Of ``--output``.
+        workers: Of ``--workers``.
+    """
+    own = {"output": output, "workers.count": workers}
+    # YAML has no pairs of surrogates, as which JSON in ASCII writes an emoji.
+    texts = {name: json.dumps(value, ensure_ascii=False) for name, value in own.items() if value is not None}
+    return [*(sets or ()), *(f"{name}={text}" for name, text in texts.items())]

@@ -1,0 +1,147 @@
+"""What a plan's images can tell, worked out before one is made: for ``difflens-audit plan``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from audit.measure.discrepancy.estimate import discrepancy_interval_of_counts
+from audit.planning.power.detectable import Detectable, detectable, planned_level
+from audit.planning.power.gates import PlannedGate, images_for_gate, share_interval
+from audit.planning.targets import Targets, audit_targets
+from audit.records.attributes import Attribute
+from audit.records.work import Prompt
+from audit.results.gates.verdicts import Gate, gates_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from audit.config.settings import AuditConfig
+
+LEVEL, POWER = 0.05, 0.8
+
+
+@dataclass(frozen=True)
+class GateNeed:
+    """Images that a gate needs to pass a model on target, with probability ``POWER``.
+
+    Attributes:
+        gate: Name of the gate.
+        images: Per prompt and arm; None where no number that can be made is enough, or the gate cannot be planned.
+        note: Why there is no number.
+    """
+
+    gate: str
+    images: int | None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Power:
+    """What the planned images can tell.
+
+    Attributes:
+        tests: Tests of parity in an arm: prompts times attributes.
+        detectable: Per attribute the smallest departure that is detected.
+        gates: What each gate needs.
+        most_even: Attribute with targets that differ between prompts → the prompt with the most even one, for which
+            its figures stand: there shares vary most, and a departure is hardest to see.
+    """
+
+    tests: int
+    detectable: tuple[Detectable, ...]
+    gates: tuple[GateNeed, ...]
+    most_even: dict[str, str]
+
+
+def power_of(config: AuditConfig, prompts: Sequence[Prompt]) -> Power:
+    """Work out the power of a plan, each test at the level that remains where all of them are corrected for.
+
+    Raises:
+        ConfigErrors: If a file with targets is mistaken.
+    """
+    attributes = [Attribute(name, tuple(groups)) for name, groups in config.attributes.items()]
+    prompt_ids = [prompt.id for prompt in prompts]
+    targets = audit_targets(config.targets, prompt_ids, attributes).shares
+    tests = len(prompts) * len(attributes)
+    level, images = planned_level(LEVEL, tests), config.prompts.images_per_prompt
+    gates = gates_of(config.gates, prompt_ids)
+    by_name: dict[str, list[Gate]] = {}
+    for gate in gates:
+        by_name.setdefault(gate.name, []).append(gate)
+    even = {attribute.name: _most_even(attribute, targets) for attribute in attributes}
+    goals = {name: targets[prompt_id][name] for name, prompt_id in even.items()}
+    return Power(
+        tests=tests,
+        detectable=tuple(
+            detectable(attribute, images, target=goals[attribute.name], level=level, power=POWER)
+            for attribute in attributes
+        ),
+        gates=tuple(_need(own, attributes, targets, len(gates)) for own in by_name.values()),
+        most_even={name: prompt for name, prompt in even.items() if len({row[name] for row in targets.values()}) > 1},
+    )
+
+
+def _most_even(attribute: Attribute, targets: Targets) -> str:
+    return min(targets, key=lambda prompt_id: sum(share**2 for share in targets[prompt_id][attribute.name]))
+
+
+def _need(own: Sequence[Gate], attributes: Sequence[Attribute], targets: Targets, verdicts: int) -> GateNeed:
+    """Plan the prompt of a gate that a model on target passes least easily."""
+    gate = own[0]
+    if gate.prompt_id is None or gate.attribute is None:
+        return GateNeed(gate.name, None, "judged on a whole arm")
+    attribute = next(attribute for attribute in attributes if attribute.name == gate.attribute)
+    goals = [targets[one.prompt_id][attribute.name] for one in own if one.prompt_id is not None]
+    measure, _, group = gate.measure.partition(":")
+    if measure == "share":
+        code = attribute.groups.index(group)
+        target = (max if gate.side == "max" else min)(goals, key=lambda goal: goal[code])
+        interval = share_interval(code)
+        if (target[code] > gate.limit) if gate.side == "max" else (target[code] < gate.limit):
+            return GateNeed(gate.name, None, "a model on target fails it, whatever the number of images")
+    elif measure == "fairness_discrepancy":
+        target = min(goals, key=lambda goal: sum(share**2 for share in goal))
+        interval = partial(_interval, target)
+    else:
+        return GateNeed(gate.name, None, "its power is not worked out")
+    confidence = 1 - planned_level(LEVEL, verdicts)
+    images = images_for_gate(PlannedGate(gate.limit, gate.side, interval, confidence), target, POWER, largest=5_000)
+    return GateNeed(
+        gate.name, images, "" if images else "more than 5,000, or never: the limit lies at the target itself"
+    )
+
+
+def _interval(target: tuple[float, ...], counts: Any, confidence: float) -> tuple[float, float]:  # noqa: ANN401 - an array
+    return discrepancy_interval_of_counts(counts, target, confidence)
+
+
+def power_as_data(power: Power) -> dict[str, Any]:
+    """Return the power as plain data."""
+    return asdict(power)
+
+
+def show_power(power: Power, console: Console) -> None:
+    """Print what can be told, and what each gate needs."""
+    table = Table("perceived", box=None, header_style="bold", pad_edge=False)
+    for column in ("images", "smallest departure seen", "as a distance", "smallest change between arms"):
+        table.add_column(column, justify="right")
+    for found in power.detectable:
+        towards = " or ".join(found.direction)
+        departure = "none" if found.share is None else f"{100 * found.share:.0f} points to {towards}"
+        distance = "none" if found.hardest_distance is None else f"{found.hardest_distance:.3f}"
+        change = "none" if found.paired_change is None else f"{100 * found.paired_change:.0f} points"
+        table.add_row(found.attribute.replace("_", " "), f"{found.n:,}", departure, distance, change)
+    console.print(f"\nSeen with a chance of {POWER:.0%}, corrected for {power.tests} tests:", highlight=False)
+    console.print(table)
+    for attribute, prompt in power.most_even.items():
+        line = f"{attribute.replace('_', ' ')}: worked out for the target of {prompt}, the most even one"
+        console.print(line, highlight=False, markup=False)
+    for gate in power.gates:
+        need = f"{gate.images:,} images per prompt and arm" if gate.images else gate.note
+        words = f"a model on target passes from {need}" if gate.images else need
+        console.print(f"gate {gate.gate}: {words}", highlight=False, markup=False)

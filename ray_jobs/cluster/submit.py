@@ -1,0 +1,205 @@
+"""An audit on a remote cluster, through Ray's Jobs API: handed over, followed, and cancelled.
+
+Never through Ray Client, whose driver would sit on this side of the network. The cluster gets this project as a wheel
+and the config as a file; weights and results it finds by path, which every node must see alike.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from audit.calibration.bundle import bundle_of
+from audit.config.settings import AuditConfig
+from audit.storage.place import place_of
+from ray_jobs.cluster.connection import ClusterError
+from ray_jobs.cluster.project_wheel import build_wheel
+from ray_jobs.cluster.relative_paths import relative_paths
+
+if TYPE_CHECKING:
+    from ray.job_submission import JobSubmissionClient
+
+CONFIG_FILE = "audit.yaml"
+"""Name of the config in the job's working directory."""
+
+BUNDLED = "bundled"
+POLL_SECONDS = 2.0
+ENDED = frozenset({"SUCCEEDED", "FAILED", "STOPPED"})
+
+
+HOW_TO_AUTHENTICATE = (
+    "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the token or RAY_AUTH_TOKEN_PATH to a file that holds it "
+    "(~/.ray/auth_token is read without either)"
+)
+"""How Ray's clients are given a token."""
+
+
+class NotSubmittedError(ValueError):
+    """The config asks for something that a cluster cannot do as it stands."""
+
+
+class DashboardAddressError(ValueError):
+    """The address is not one of a dashboard."""
+
+
+def submit(config: AuditConfig, address: str, run_id: str | None = None, gate_exit_code: int | None = None) -> str:
+    """Hand an audit to a cluster and return the job's id; what happens then happens there.
+
+    Args:
+        config: The audit.
+        address: Of the cluster's dashboard, for example ``http://head:8265``.
+        run_id: Name of the run directory under ``config.output``; by default as ``run_audit`` names it.
+        gate_exit_code: What the job ends with where gates fail or are inconclusive; Ray calls a job that ends with
+            anything but 0 FAILED. None for the codes of ``difflens-audit run``.
+
+    Raises:
+        NotSubmittedError: If the results would be lost with the job, or it names files by relative paths.
+        DashboardAddressError: If the address is not one of a dashboard.
+        ClusterError: If the cluster cannot be reached, or refuses.
+    """
+    output = place_of(config.output)
+    if isinstance(output, Path) and not output.is_absolute():
+        raise NotSubmittedError(
+            "output: expected an absolute path that every node of the cluster sees, or an address such as "
+            f"s3://bucket/runs, found {config.output!r}; a job's own directory is removed with it"
+        )
+    relative = relative_paths(config)
+    if relative:
+        raise NotSubmittedError(
+            "expected absolute paths that every node of the cluster sees, found relative ones, which a job's own "
+            f"directory does not hold: {', '.join(f'{key}: {path}' for key, path in relative.items())}"
+        )
+    command = ["python", "-m", "ray_jobs", "run", CONFIG_FILE, *(["--run-id", run_id] if run_id else [])]
+    if gate_exit_code is not None:
+        command += ["--gate-exit-code", str(gate_exit_code)]
+    with tempfile.TemporaryDirectory() as scratch, _jobs(address) as jobs:
+        place = Path(scratch) / "job"
+        place.mkdir()
+        (place / CONFIG_FILE).write_text(json.dumps(config.model_dump(mode="json"), indent=1), encoding="utf-8")
+        wheel = build_wheel(Path(scratch), with_weights=needs_bundle(config))
+        job: str = jobs.submit_job(
+            entrypoint=shlex.join(command),
+            runtime_env={"working_dir": str(place), "py_modules": [str(wheel)]},
+            metadata={"difflens.audit": config.name},
+        )
+    return job
+
+
+def needs_bundle(config: AuditConfig) -> bool:
+    """Tell whether an audit uses weights that come with this package."""
+    measures = (config.judge.source, config.quality.clip, config.quality.features)
+    return bundle_of(config.model) is not None or BUNDLED in measures
+
+
+def follow(job: str, address: str) -> Iterator[str]:
+    """Yield what a job prints, piece by piece, until it ends.
+
+    Raises:
+        ClusterError: If the cluster cannot be reached, or has no such job.
+    """
+    told = 0
+    with _jobs(address) as jobs:
+        while True:
+            ended = jobs.get_job_status(job) in ENDED  # asked first, so that the last words are read
+            text = jobs.get_job_logs(job)
+            if len(text) > told:
+                yield text[told:]
+                told = len(text)
+            if ended:
+                return
+            time.sleep(POLL_SECONDS)
+
+
+def logs(job: str, address: str) -> str:
+    """Return what a job has printed so far.
+
+    Raises:
+        ClusterError: If the cluster cannot be reached, or has no such job.
+    """
+    with _jobs(address) as jobs:
+        text: str = jobs.get_job_logs(job)
+        return text
+
+
+def cancel(job: str, address: str) -> bool:
+    """End a job, finished shards kept; tell whether it was still running.
+
+    Raises:
+        ClusterError: If the cluster cannot be reached, or has no such job.
+    """
+    with _jobs(address) as jobs:
+        return bool(jobs.stop_job(job))
+
+
+def exit_code_of(job: str, address: str) -> int | None:
+    """Return the exit code of a job's audit, None where it did not come so far.
+
+    Raises:
+        ClusterError: If the cluster cannot be reached, or has no such job.
+    """
+    with _jobs(address) as jobs:
+        code: int | None = jobs.get_job_info(job).driver_exit_code
+        return code
+
+
+@contextmanager
+def _jobs(address: str) -> Iterator[JobSubmissionClient]:
+    """Connect to the Jobs API; with ``RAY_AUTH_MODE=token`` Ray adds the token to each request, no message has it."""
+    from ray.exceptions import AuthenticationError
+    from ray.job_submission import JobSubmissionClient
+
+    _check_dashboard(address)
+    try:
+        yield JobSubmissionClient(address)
+    except AuthenticationError as error:
+        raise ClusterError(
+            f"expected a token that the cluster at {address} accepts, found {_token_given()}; {HOW_TO_AUTHENTICATE}"
+        ) from error
+    except (ConnectionError, OSError) as error:
+        raise ClusterError(f"expected Ray's dashboard at {address}, found none ({_first_line(error)})") from error
+    except RuntimeError as error:
+        raise ClusterError(f"the cluster at {address} refused: {_first_line(error)}") from error
+
+
+def _check_dashboard(address: str) -> None:
+    """Refuse an address that Ray's client would look up for half a minute, or take for a cluster of its own.
+
+    Raises:
+        DashboardAddressError: If it has another scheme than http and https, or names no host.
+    """
+    try:
+        parts = urlsplit(address)
+        found = parts.hostname if parts.scheme in ("http", "https") and parts.port != 0 else None
+    except ValueError:  # a port that is no number
+        found = None
+    if found is None or any(sign.isspace() for sign in address):
+        bare = re.fullmatch(r"[\w.-]+(:\d+)?", address)
+        remedy = (
+            f"write http://{address}{'' if ':' in address else ':8265'}"
+            if bare
+            else "its port is 8265 unless the cluster was told otherwise"
+        )
+        raise DashboardAddressError(
+            f"expected the address of Ray's dashboard such as http://head:8265, found {address!r}; {remedy}"
+        )
+
+
+def _token_given() -> str:
+    """Say whether this process has a token, and never which."""
+    if os.environ.get("RAY_AUTH_MODE") != "token":
+        return "none"
+    named = [name for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH") if os.environ.get(name)]
+    return f"another one in {named[0]}" if named else "none, or another one in ~/.ray/auth_token"
+
+
+def _first_line(error: Any) -> str:  # noqa: ANN401 - any exception
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

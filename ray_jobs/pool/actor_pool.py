@@ -1,0 +1,376 @@
+"""A bounded pool of actors: tasks go in, outcomes come back in the order in which they finish.
+
+Nothing else in this project calls ``ray.get`` or ``ray.wait``. The pool retries by kind of fault. A lost actor (its
+process or node died, its memory or its GPU context is gone, it hangs) is replaced and the task that it was working on
+is tried again, a bounded number of times; tasks that only waited behind it go back for free. An exception of the task
+itself is an answer, and the same on every machine: it is never retried. Every fault is told, whatever comes of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, Protocol, TypeVar
+
+import ray
+from ray.exceptions import RayError
+
+from ray_jobs.cluster.connection import this_node
+from ray_jobs.pool.faults import TRIED_AGAIN, FaultKind, kind_of, reason_of, refusal_of
+from ray_jobs.pool.limits import ErrorBudget, PoolLimits, RunningMedian
+
+POLL_SECONDS = 1.0
+"""How long to wait for an answer at a time, and how often to look for those that are overdue."""
+
+GROWTH_SECONDS = 15.0
+"""How often a pool whose size may change asks how many actors it should have."""
+
+
+class Task(Protocol):
+    """Anything with a name; it must be picklable and its execution idempotent."""
+
+    @property
+    def id(self) -> str:
+        """Name of the task in messages."""
+        ...
+
+
+T = TypeVar("T", bound=Task)
+
+
+class PoolError(RuntimeError):
+    """The machinery failed: no actor could be started, or none kept alive."""
+
+
+class RefusedError(RuntimeError):
+    """Every actor refused what it was given, in words; no machine would say otherwise."""
+
+
+@dataclass(frozen=True)
+class Finished(Generic[T]):
+    """A task that was done, with what the actor answered."""
+
+    task: T
+    value: Any
+    attempts: int
+
+
+@dataclass(frozen=True)
+class Failed(Generic[T]):
+    """A task that was given up, with the last reason."""
+
+    task: T
+    reason: str
+    attempts: int
+
+
+@dataclass(frozen=True)
+class Fault(Generic[T]):
+    """Something that went wrong, whether or not it cost a task.
+
+    Attributes:
+        task: What was being done, None while an actor was being started.
+        attempt: Which try of the task, or which start of the actor, from 1.
+        kind: What it was.
+        reason: In words.
+        node: Where, as ``<address> <node id>``; empty where the actor was lost before it could say.
+        given_up: Whether the task is not tried again.
+    """
+
+    task: T | None
+    attempt: int
+    kind: FaultKind
+    reason: str
+    node: str
+    given_up: bool
+
+
+Outcome = Finished[T] | Failed[T] | Fault[T]
+
+
+def run_on_pool(
+    make_actor: Callable[[int], Any],
+    tasks: Sequence[T],
+    *,
+    size: int | Callable[[], int],
+    submit: Callable[[Any, T, int], Any],
+    error_budget: ErrorBudget,
+    limits: PoolLimits | None = None,
+) -> Generator[Outcome[T]]:
+    """Do every task on one of ``size`` actors; yield outcomes as they come, one for each task, and faults between them.
+
+    Actors join as soon as the cluster has room for them, and leave when nothing is left for them to begin; those that
+    remain are killed when the iterator ends or is closed; close it (``contextlib.closing``) if you may leave early.
+
+    Args:
+        make_actor: Starts actor number ``i`` and returns its handle at once.
+        tasks: What to do; begun in this order.
+        size: Actors at a time, at most one for each task; a callable is asked again now and then, and the pool grows.
+        submit: Starts a task on an actor, with the number of the try, and returns the reference of its answer.
+        error_budget: Charged with each task that fails; once spent nothing new is started; what is running is brought
+            home, and the tasks that were never yielded are left undone.
+        limits: When to give up; see ``PoolLimits``.
+
+    Raises:
+        ValueError: If ``size`` is below 1.
+        PoolError: If no actor can be scheduled in time, or every actor failed repeatedly while it was made.
+        RefusedError: If every actor refused what it was given.
+    """
+    at_first = size() if callable(size) else size
+    if at_first < 1:
+        raise ValueError(f"a pool needs at least one actor, got size {at_first}; set workers.count to 1 or more")
+    pool = _Pool(make_actor, submit, tasks, size if callable(size) else lambda: at_first, limits or PoolLimits())
+    return pool.outcomes(error_budget)
+
+
+@dataclass(frozen=True)
+class _Attempt(Generic[T]):
+    task: T
+    number: int = 1
+
+
+@dataclass
+class _Seat(Generic[T]):
+    """A place in the pool; the actors that fill it come and go.
+
+    ``work`` keeps the order of submission, in which an actor works; ``began`` is when it began with the oldest.
+    """
+
+    number: int
+    actor: Any = None
+    ready: bool = False
+    node: str = ""
+    failed_starts: int = 0
+    began: float = 0.0
+    work: dict[Any, _Attempt[T]] = field(default_factory=dict)
+
+
+class _Pool(Generic[T]):
+    def __init__(
+        self,
+        make_actor: Callable[[int], Any],
+        submit: Callable[[Any, T, int], Any],
+        tasks: Sequence[T],
+        size: Callable[[], int],
+        limits: PoolLimits,
+    ) -> None:
+        self._make_actor = make_actor
+        self._submit = submit
+        self._size = size
+        self._limits = limits
+        self._median = RunningMedian()
+        self._queue = deque(_Attempt(task) for task in tasks)
+        self._seats: list[_Seat[T]] = []
+        self._starting: dict[Any, _Seat[T]] = {}
+        self._running: dict[Any, _Seat[T]] = {}
+        self._last_sign_of_life = time.monotonic()
+        self._grown = self._looked = float("-inf")
+
+    def outcomes(self, budget: ErrorBudget) -> Generator[Outcome[T]]:
+        try:
+            while self._running or (self._queue and not budget.spent):
+                if not budget.spent:
+                    self._grow()
+                    self._feed()
+                for outcome in self._collect():
+                    if isinstance(outcome, Failed):
+                        budget.charge(1)
+                    yield outcome
+        finally:
+            for seat in self._seats:
+                self._kill(seat)
+
+    def _grow(self) -> None:
+        """Add seats where more actors are wanted than there are, at most one for each task."""
+        if time.monotonic() - self._grown < GROWTH_SECONDS:
+            return
+        self._grown = time.monotonic()
+        useful = len(self._queue) + sum(bool(seat.work) for seat in self._seats)
+        for number in range(len(self._seats), min(self._size(), useful)):
+            self._seats.append(_Seat(number))
+            self._start(self._seats[-1])
+
+    def _start(self, seat: _Seat[T]) -> None:
+        seat.actor, seat.ready, seat.node = self._make_actor(seat.number), False, ""
+        self._starting[seat.actor.__ray_call__.remote(_whereabouts)] = seat
+
+    def _kill(self, seat: _Seat[T]) -> None:
+        if seat.actor is not None:
+            ray.kill(seat.actor)
+        seat.actor, seat.ready = None, False
+
+    def _feed(self) -> None:
+        """Hand out tasks, to idle actors first; with none left, actors without work leave."""
+        for depth in range(self._limits.in_flight_per_actor):
+            for seat in self._seats:
+                if not self._queue or (depth and len(self._queue) <= len(self._seats)):
+                    break  # near the end nothing waits behind another
+                if seat.ready and len(seat.work) == depth:
+                    self._hand_out(seat)
+        if not self._queue:
+            self._let_the_idle_leave()
+
+    def _let_the_idle_leave(self) -> None:
+        for seat in self._seats:
+            if not seat.work:
+                self._kill(seat)
+        self._starting.clear()
+
+    def _hand_out(self, seat: _Seat[T]) -> None:
+        attempt = self._queue.popleft()
+        reference = self._submit(seat.actor, attempt.task, attempt.number)
+        if not seat.work:
+            seat.began = time.monotonic()
+        seat.work[reference] = attempt
+        self._running[reference] = seat
+
+    def _collect(self) -> Iterator[Outcome[T]]:
+        """Wait for something to happen and settle it all: answers first, so that a loss costs only what it must."""
+        references = [*self._starting, *self._running]
+        if not references:
+            return
+        ready, _ = ray.wait(references, num_returns=1, timeout=POLL_SECONDS)
+        if ready:
+            self._last_sign_of_life = time.monotonic()
+            ready, _ = ray.wait(references, num_returns=len(references), timeout=0)  # one call, not one each
+            yield from self._settle(ready)
+        else:
+            self._refuse_to_wait_for_ever()
+        yield from self._give_up_the_overdue()
+
+    def _settle(self, ready: Sequence[Any]) -> Iterator[Outcome[T]]:
+        faults: dict[Any, RayError] = {}
+        for reference in ready:
+            try:
+                value = ray.get(reference)
+            except RayError as error:
+                faults[reference] = error
+                continue
+            if reference in self._starting:
+                seat = self._starting.pop(reference)
+                seat.ready, seat.node = True, value
+            else:
+                yield self._finish(reference, value)
+        for reference, fault in faults.items():
+            yield from self._settle_fault(reference, fault)
+
+    def _finish(self, reference: Any, value: Any) -> Finished[T]:  # noqa: ANN401 - Ray's references and answers
+        seat = self._running.pop(reference)
+        seat.failed_starts = 0
+        attempt = seat.work.pop(reference)
+        now = time.monotonic()
+        self._median.add(now - seat.began)
+        seat.began = now
+        return Finished(attempt.task, value, attempt.number)
+
+    def _settle_fault(self, reference: Any, error: RayError) -> Iterator[Outcome[T]]:  # noqa: ANN401
+        seat = self._starting.get(reference) or self._running.get(reference)
+        if seat is None:  # its actor was already counted as lost
+            return
+        kind = kind_of(error, _dead_nodes(), seat.node.rpartition(" ")[2])
+        if reference in self._starting:
+            del self._starting[reference]
+            yield from self._start_again(seat, kind, error)
+        elif kind in TRIED_AGAIN:
+            yield from self._lose(seat, kind, reason_of(error))
+        else:
+            del self._running[reference]
+            attempt = seat.work.pop(reference)
+            seat.began = time.monotonic()
+            yield Fault(attempt.task, attempt.number, kind, reason_of(error), seat.node, given_up=True)
+            yield Failed(attempt.task, reason_of(error), attempt.number)
+
+    def _lose(self, seat: _Seat[T], kind: FaultKind, reason: str) -> Iterator[Outcome[T]]:
+        """Replace the actor. It works in order of submission, so the oldest task is the one it was lost on."""
+        guilty, *waiting = seat.work.values()
+        for reference in seat.work:
+            del self._running[reference]
+        seat.work.clear()
+        self._kill(seat)
+        self._queue.extendleft(reversed(waiting))
+        given_up = guilty.number >= self._limits.attempts
+        yield Fault(guilty.task, guilty.number, kind, reason, seat.node, given_up)
+        if given_up:
+            yield Failed(guilty.task, reason, guilty.number)
+        else:
+            self._queue.append(replace(guilty, number=guilty.number + 1))  # last, so that it holds up no other
+        if self._queue:
+            self._start(seat)
+
+    def _start_again(self, seat: _Seat[T], kind: FaultKind, error: RayError) -> Iterator[Fault[T]]:
+        """Try the seat again; give it up after some tries, and the pool when no seat is left.
+
+        Nodes that go away are no fault of the seat: there are only so many of them. What every actor would say is not
+        asked again.
+        """
+        self._kill(seat)
+        seat.failed_starts += kind is not FaultKind.LOST_NODE
+        hopeless = kind not in TRIED_AGAIN
+        given_up = hopeless or seat.failed_starts >= self._limits.attempts
+        yield Fault(None, max(1, seat.failed_starts), kind, reason_of(error), seat.node, given_up)
+        if not given_up:
+            self._start(seat)
+        elif all(other.actor is None for other in self._seats):
+            if hopeless:
+                raise _refused(kind, error) from error
+            self._call_back(error)
+
+    def _call_back(self, error: RayError) -> None:
+        """Start an actor on a seat that was left for want of work."""
+        seat = next((seat for seat in self._seats if seat.failed_starts < self._limits.attempts), None)
+        if seat is not None:
+            self._start(seat)
+            return
+        raise PoolError(
+            f"no worker could be started: each of {len(self._seats)} failed {self._limits.attempts} times, last "
+            f"with {reason_of(error)}. Repair that and run again; finished shards are kept"
+        ) from error
+
+    def _allowed(self, seat: _Seat[T]) -> float:
+        oldest = next(iter(seat.work.values()))
+        return self._limits.deadline.seconds(self._median.seconds, oldest.number)
+
+    def _give_up_the_overdue(self) -> Iterator[Outcome[T]]:
+        """Kill actors that have not answered for too long; looked for now and then, since a thousand are many."""
+        if time.monotonic() - self._looked < POLL_SECONDS:
+            return
+        self._looked = time.monotonic()
+        for seat in self._seats:
+            if seat.work and (elapsed := time.monotonic() - seat.began) >= (allowed := self._allowed(seat)):
+                usual = self._median.seconds
+                told = "none is finished yet" if usual is None else f"half of them take less than {usual:.1f} s"
+                reason = f"no answer within {elapsed:.0f} s, {allowed:.0f} s are allowed ({told})"
+                yield from self._lose(seat, FaultKind.TIMED_OUT, reason)
+
+    def _refuse_to_wait_for_ever(self) -> None:
+        if self._running or time.monotonic() - self._last_sign_of_life < self._limits.start_seconds:
+            return
+        asked = self._limits.resources
+        raise PoolError(
+            f"no worker was ready within {self._limits.start_seconds:.0f} s: one asks for {_amounts(asked, asked)}, "
+            f"the cluster has {_amounts(ray.cluster_resources(), asked)}, free are "
+            f"{_amounts(ray.available_resources(), asked)}. Lower what the config asks for under workers, or give the "
+            "cluster more; finished shards are kept"
+        )
+
+
+def _refused(kind: FaultKind, error: RayError) -> RefusedError | PoolError:
+    if kind is FaultKind.REFUSED:
+        return RefusedError(refusal_of(error))
+    return PoolError(f"no worker could be started: {reason_of(error)}. Finished shards are kept")
+
+
+def _whereabouts(_actor: object) -> str:
+    """Let an actor say where it is: it answers when it is made."""
+    return this_node()
+
+
+def _dead_nodes() -> list[str]:
+    return [node["NodeID"] for node in ray.nodes() if not node["Alive"]]
+
+
+def _amounts(resources: Mapping[str, float], asked: Mapping[str, float]) -> str:
+    told = [f"{resources.get(name, 0):g} {name}" for name, amount in asked.items() if amount]
+    return ", ".join(told) or "nothing"

@@ -1,0 +1,179 @@
+"""The actor that does whole shards: a plain class, made remote at the edge and unit-tested without a cluster."""
+
+from __future__ import annotations
+
+import io
+import logging
+import time
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import ray
+
+from audit.config.settings import AuditConfig
+from audit.records.work import Shard, ShardReceipt
+from audit.storage.folder_copy import folder_on_disk
+from audit.storage.place import place_of
+from audit.storage.run_directory import RunDirectory, image_name
+from ray_jobs.cluster.connection import this_node, work_in
+from ray_jobs.run.progress.metrics import WorkerMetrics
+from ray_jobs.run.progress.worker_log import log_as_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from audit.generation.shard import ShardYield
+
+LOG = logging.getLogger(__name__)
+
+INSTRUMENTS = "instruments.json"
+"""Signatures of the networks that measured, in the run directory: the driver loads none of them."""
+
+SAMPLING = "sampling.json"
+"""How the images were made, in the run directory; missing where nothing is sampled."""
+
+WEBP_QUALITY = 85
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """What a worker must know; it travels to every node, so it holds no array and no open file.
+
+    Attributes:
+        config: The audit.
+        run_path: The run directory, as an absolute path or an address that every node sees.
+        lens_path: The model's lens, None where the audit needs none.
+        working_directory: Where the audit was started: relative paths in the config mean the same to a worker.
+    """
+
+    config: AuditConfig
+    run_path: str
+    lens_path: str | None
+    working_directory: str
+
+
+class ShardWorker:
+    """Loads its models once and then does shards, one after the other.
+
+    Models load in the constructor: weights that cannot be read are a fault of the start, not of every shard. Torch and
+    all that needs it are imported here and not at the top, so that the driver, which only names this class, stays
+    small.
+
+    Args:
+        settings: What to do and where to put it.
+    """
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        """Load the models."""
+        import torch
+
+        from audit.generation.parts import load_parts
+        from audit.generation.settings import ShardSettings
+        from audit.results.lens_evidence import steering_of
+
+        if ray.is_initialized() and ray.get_runtime_context().get_actor_id():  # a process of its own
+            log_as_json(logging.getLogger(__package__))
+        work_in(settings.working_directory)
+        torch.set_num_threads(settings.config.workers.threads)
+        self._run = RunDirectory(place_of(settings.run_path))
+        self._report = settings.config.report
+        self._shard_settings = ShardSettings.of(settings.config)
+        self._batch = self._shard_settings.batch
+        lens = nullcontext() if settings.lens_path is None else folder_on_disk(place_of(settings.lens_path))
+        with lens as directory:
+            self._parts = load_parts(settings.config, directory, steering_of(self._run))
+        self._sign(self._parts.signatures)
+        if self._parts.generator.sampling and not self._run.has(SAMPLING):
+            self._run.write_json(SAMPLING, self._parts.generator.sampling)
+        self._node = this_node() if ray.is_initialized() else ""
+        self._metrics = WorkerMetrics()
+        self._free_since = time.monotonic()
+
+    def do(self, shard: Shard, attempt: int = 1) -> ShardReceipt:
+        """Do a shard and store it: images first, rows last, since the rows mark it finished.
+
+        A shard that is finished already is not done again: an answer may be lost although the work was not.
+
+        Args:
+            shard: What to do.
+            attempt: Which try this is, for the log.
+        """
+        told: dict[str, Any] = {"shard": shard.id, "attempt": attempt, "node": self._node}
+        if self._run.is_finished(shard.id):
+            LOG.info("shard was finished before", extra=told)
+            return ShardReceipt(shard.id, images=0, seconds=0.0, statuses={}, node=self._node)
+        started = time.monotonic()
+        self._metrics.begun(started - self._free_since)
+        LOG.info("shard begun", extra=told)
+        done, too_large = self._make(shard)
+        self._run.write_images(self._kept_images(shard, done.images))
+        self._run.write_shard(shard.id, done.table, done.attribution)
+        self._free_since = time.monotonic()
+        seconds = self._free_since - started
+        arms, statuses = (done.table[name].to_pylist() for name in ("arm", "status"))
+        self._metrics.finished(seconds, Counter(zip(arms, statuses, strict=True)))
+        LOG.info("shard finished", extra=told | {"images": done.table.num_rows, "seconds": round(seconds, 3)})
+        return ShardReceipt(
+            shard_id=shard.id,
+            images=done.table.num_rows,
+            seconds=seconds,
+            statuses=dict(Counter(statuses)),
+            too_large=too_large,
+            node=self._node,
+        )
+
+    def _make(self, shard: Shard) -> tuple[ShardYield, tuple[int, ...]]:
+        """Make a shard, in smaller batches where memory is too small, and return the batches that did not fit.
+
+        What fitted is kept for the worker's later shards: they would fail in the same place.
+        """
+        import torch
+
+        too_large: list[int] = []
+        while (done := self._make_if_it_fits(shard)) is None:  # outside the handler, which holds on to the tensors
+            torch.cuda.empty_cache()
+            too_large.append(self._batch)
+            self._batch = (self._batch + 1) // 2
+            LOG.warning("memory is too small for the batch", extra={"shard": shard.id, "batch": too_large[-1]})
+        return done, tuple(too_large)
+
+    def _make_if_it_fits(self, shard: Shard) -> ShardYield | None:
+        import torch
+
+        from audit.generation.shard import do_shard_in_parts
+
+        try:
+            return do_shard_in_parts(self._parts, self._shard_settings, shard, self._batch)
+        except torch.OutOfMemoryError:
+            if self._batch == 1:
+                raise
+            return None
+
+    def _sign(self, instruments: dict[str, str]) -> None:
+        """Leave the signatures; workers of one run must measure alike, whoever comes first."""
+        if not self._run.has(INSTRUMENTS):
+            self._run.write_json(INSTRUMENTS, instruments)
+        elif (found := self._run.read_json(INSTRUMENTS)) != instruments:
+            raise ValueError(f"the run was measured with {found}, this worker has {instruments}; begin another run")
+
+    def _kept_images(self, shard: Shard, images: Mapping[str, Tensor]) -> dict[str, bytes]:
+        """Encode the images that the report shows, the first ones of the prompt, or all where the config says so."""
+        every = self._report.keep == "all"
+        return {
+            image_name(shard.prompt.id, index, arm): _webp(image)
+            for arm, of_arm in images.items()
+            for index, image in zip(shard.indices, of_arm, strict=True)
+            if every or index < self._report.images_per_prompt
+        }
+
+
+def _webp(image: Tensor) -> bytes:
+    """Encode uint8 (3, H, W)."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(image.permute(1, 2, 0).numpy()).save(buffer, "WEBP", quality=WEBP_QUALITY)
+    return buffer.getvalue()

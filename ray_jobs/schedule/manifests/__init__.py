@@ -1,0 +1,4 @@
+"""A schedule as files for Kubernetes, KubeRay and systemd.
+
+It may import ``ray_jobs.schedule.loop.cron``.
+"""

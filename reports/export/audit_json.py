@@ -1,0 +1,425 @@
+"""What an audit found, for programs: ``audit.json`` after its committed schema, and tables as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+from audit.measure.discrepancy.group_measures import MEASURES
+from audit.records.attributes import TargetSource
+from audit.records.changes import AttributeShift, GroupChange, MissingDifference
+from audit.records.estimates import Change, ChangeOverPrompts, Estimate, LikeThese, OverPrompts, Range
+from audit.records.groups import Corrected, FairnessDiscrepancy, GroupMeasure, GroupResult, PromptMean, WorstPrompt
+from audit.records.intersections import Cell, Dependence, Intersection
+from audit.records.opinions import JudgeAgreement, SecondView
+from audit.records.quality import Measurement, QualityResult
+from audit.records.result import POPULATION, SCHEMA_VERSION, AuditResult, TwoStageSampling
+from audit.records.verdicts import Verdict
+from audit.storage.run_directory import AUDIT, RunDirectory, UnreadableRunError
+from reports.export.audit_schema import SCHEMA, first_mistake
+from reports.export.old_schema import OLD_VERSIONS, upgraded
+from reports.words.formats import settled
+
+CSV_COLUMNS = (
+    "prompt_id", "arm", "attribute", "group", "n", "share", "low", "high", "target",
+    "fairness_discrepancy", "squared", "plug_in", "expected_at_parity", "soft_discrepancy", "p_parity", "p_adjusted",
+    *(f"{name}{end}" for name in MEASURES for end in ("", "_low", "_high")),
+)  # fmt: skip
+"""Columns of ``to_csv``; those after the share are the attribute's, the same in each of its groups."""
+
+INTERSECTION_COLUMNS = (
+    "prompt_id", "arm", "attribute_1", "attribute_2", "n", "group_1", "group_2", "count", "expected", "small",
+    "share", "low", "high", "cramers_v", "cramers_v_low", "cramers_v_high", "p_value", "p_adjusted",
+)  # fmt: skip
+"""Columns of ``intersections_to_csv``; those after the share are the pair's, the same in each of its cells."""
+
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+"""What makes a spreadsheet take a text for a formula; some read the full-width signs as the plain ones."""
+
+_MEASUREMENTS = ("clip_i", "clip_t", "fid", "kid")
+_TO_REFERENCE = ("fid_to_reference", "kid_to_reference")
+_OWN_FIELDS = ("value", "n", "signature", "low", "high", "like_these")
+
+
+def to_json(result: AuditResult) -> dict[str, Any]:
+    """Return ``result`` as plain data after ``reports/schemas/audit.schema.json``.
+
+    A number that is not finite becomes None: JSON has no word for it, and a reader must not take it for a measurement.
+    """
+    return {
+        name: _finite(list(part) if isinstance(part, Iterator) else part) for name, part in _sections(result).items()
+    }
+
+
+def _sections(result: AuditResult) -> dict[str, Any]:
+    """Return what ``audit.json`` holds, in its order; lists of rows are iterators, since there may be very many."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "run_id": result.run_id,
+        "population": POPULATION,
+        "config": result.config,
+        "provenance": result.provenance,
+        "results": ({"prompt_id": row.prompt_id, **_group_row(row)} for row in result.results),
+        "overall": (
+            {
+                **_group_row(row),
+                "mean_over_prompts": row.mean_over_prompts and asdict(row.mean_over_prompts),
+                "worst_prompt": row.worst_prompt and asdict(row.worst_prompt),
+            }
+            for row in result.overall
+        ),
+        "quality": map(_quality_row, result.quality),
+        "lens": result.lens,
+        "changes": map(asdict, result.changes),
+        "shifts": map(asdict, result.shifts),
+        "intersections": map(asdict, result.intersections),
+        "missing": ({"arm": arm, **asdict(m), "differs": m.differs} for arm, m in result.missing.items()),
+        "verdicts": map(asdict, result.verdicts),
+        "agreement": map(asdict, result.agreement),
+        "second_views": map(asdict, result.second_views),
+        "two_stage": result.two_stage and asdict(result.two_stage) | {"saving": result.two_stage.saving},
+        "targets": {attribute: asdict(source) for attribute, source in result.targets.items()},
+    }
+
+
+def from_json(data: Mapping[str, Any]) -> AuditResult:
+    """Return the result that ``to_json`` wrote, in this release or an older one.
+
+    Raises:
+        ValueError: If ``data`` has another schema version.
+    """
+    version = data.get("schema_version")
+    if version in OLD_VERSIONS:
+        data = upgraded(data)
+    elif version != SCHEMA_VERSION:
+        raise ValueError(
+            f"{AUDIT} has schema version {version!r}, expected {SCHEMA_VERSION} or older; render the run with the "
+            "release that made it, or run the audit again"
+        )
+    return AuditResult(
+        schema_version=version,
+        run_id=data["run_id"],
+        config=data["config"],
+        provenance=data["provenance"],
+        results=tuple(_group_result(row) for row in data["results"]),
+        overall=tuple(_group_result(row) for row in data["overall"]),
+        quality=tuple(_quality_result(row) for row in data["quality"]),
+        lens=data["lens"],
+        changes=tuple(_group_change(row) for row in data["changes"]),
+        shifts=tuple(_shift(row) for row in data["shifts"]),
+        intersections=tuple(_intersection(row) for row in data.get("intersections", ())),
+        missing={row["arm"]: _missing_difference(row) for row in data["missing"]},
+        verdicts=tuple(Verdict(**verdict) for verdict in data["verdicts"]),
+        agreement=tuple(_agreement(row) for row in data.get("agreement", ())),
+        second_views=tuple(
+            SecondView(**{**row, "share": _estimate(row["share"])}) for row in data.get("second_views", ())
+        ),
+        two_stage=_two_stage(data["two_stage"]) if data.get("two_stage") else None,
+        targets={name: _target_source(source) for name, source in data.get("targets", {}).items()},
+    )
+
+
+def write_audit_json(run: RunDirectory, result: AuditResult) -> None:
+    """Write ``audit.json`` into the run directory, a line for each row.
+
+    Rows are made one at a time: those of ten thousand prompts would fill a GB as plain data.
+    """
+    run.write_bytes(AUDIT, b"".join(piece.encode() for piece in _pieces(result)))
+
+
+def _pieces(result: AuditResult) -> Iterator[str]:
+    for number, (name, part) in enumerate(_sections(result).items()):
+        yield f'{"," if number else "{"}\n  "{name}": '
+        if isinstance(part, Iterator):
+            yield from _lines(part)
+        else:
+            yield _text(part, indent=2).replace("\n", "\n  ")  # inside a text a line break is written as \n
+    yield "\n}\n"
+
+
+def _lines(rows: Iterator[Mapping[str, Any]]) -> Iterator[str]:
+    before = "["
+    for row in rows:
+        yield f"{before}\n    {_text(row)}"
+        before = ","
+    yield "[]" if before == "[" else "\n  ]"
+
+
+def _text(data: Any, indent: int | None = None) -> str:  # noqa: ANN401 - JSON values
+    return json.dumps(_finite(data), ensure_ascii=False, allow_nan=False, indent=indent)
+
+
+def read_audit_json(run: RunDirectory) -> AuditResult:
+    """Return the result that the run directory holds.
+
+    Raises:
+        UnreadableRunError: If it is not what an audit writes; the message says where.
+    """
+    try:
+        data = run.read_json(AUDIT)
+        current = upgraded(data) if data.get("schema_version") in OLD_VERSIONS else data
+        mistake = first_mistake(current) if current.get("schema_version") == SCHEMA_VERSION else None
+        if mistake:
+            raise ValueError(f"{run.file(AUDIT)}: expected what {SCHEMA} describes, found {mistake}")
+        return replace(from_json(current), schema_version=data["schema_version"])
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # Of the file, not of ours: an odd file of an older version fails where its values are used.
+        told = (
+            str(error)
+            if isinstance(error, ValueError)
+            else f"{run.file(AUDIT)}: expected a result, found none ({error!r})"
+        )
+        raise UnreadableRunError(
+            f"{told}; render the run with the release that made it, or run the audit again"
+        ) from error
+
+
+def to_csv(result: AuditResult) -> str:
+    """Return one line per prompt, arm, attribute and group; overall lines have no prompt id.
+
+    Texts that a spreadsheet would run as a formula get an apostrophe before them; numbers stay numbers.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, CSV_COLUMNS, restval="", lineterminator="\n")
+    writer.writeheader()
+    for row in (*result.results, *result.overall):
+        discrepancy = row.fairness_discrepancy
+        known = {} if discrepancy is None else _csv_discrepancy(discrepancy)
+        named = {"prompt_id": row.prompt_id and _inert(row.prompt_id), "arm": _inert(row.arm)}
+        shared = {**known, **_csv_measures(row), **named, "attribute": _inert(row.attribute), "n": row.n}
+        for group, share in row.shares.items():
+            figures = {"share": share.value, "low": share.low, "high": share.high, "target": row.target.get(group)}
+            writer.writerow(_finite({**shared, "group": _inert(group), **figures}))
+        if not row.shares:
+            writer.writerow(_finite(shared))
+    return text.getvalue()
+
+
+def _csv_discrepancy(discrepancy: FairnessDiscrepancy) -> dict[str, float]:
+    shared = {"low", "high", "n"}  # names of the share's own columns
+    kept = {k: v for k, v in asdict(discrepancy).items() if k in CSV_COLUMNS and k not in shared}
+    return {**kept, "fairness_discrepancy": discrepancy.value, "soft_discrepancy": discrepancy.soft}
+
+
+def _csv_measures(row: GroupResult) -> dict[str, float]:
+    figures: dict[str, float] = {}
+    for name, found in row.measures.items():
+        figures |= {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+    return figures
+
+
+def intersections_to_csv(result: AuditResult) -> str:
+    """Return one line per combination of two attributes' groups; lines over all prompts have no prompt id."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, INTERSECTION_COLUMNS, restval="", lineterminator="\n")
+    writer.writeheader()
+    for pair in result.intersections:
+        shared = _csv_pair(pair)
+        for cell in pair.cells:
+            groups = {"group_1": _inert(cell.groups[0]), "group_2": _inert(cell.groups[1])}
+            counts = {"count": cell.count, "expected": cell.expected, "small": str(cell.small).lower()}
+            share = {"share": cell.share.value, "low": cell.share.low, "high": cell.share.high}
+            writer.writerow(_finite({**shared, **groups, **counts, **share}))
+    return text.getvalue()
+
+
+def _csv_pair(pair: Intersection) -> dict[str, object]:
+    names = {"attribute_1": _inert(pair.attributes[0]), "attribute_2": _inert(pair.attributes[1])}
+    prompt = pair.prompt_id and _inert(pair.prompt_id)
+    shared: dict[str, object] = {"prompt_id": prompt, "arm": _inert(pair.arm), "n": pair.n, **names}
+    if pair.dependence is None:
+        return shared
+    v = pair.dependence.cramers_v
+    strength = {"cramers_v": v.value, "cramers_v_low": v.low, "cramers_v_high": v.high}
+    return {**shared, **strength, "p_value": pair.dependence.p_value, "p_adjusted": pair.dependence.p_adjusted}
+
+
+def _inert(text: str) -> str:
+    begins = text.startswith(_FORMULA_STARTS) or text.lstrip().startswith(_FORMULA_STARTS)
+    return f"'{text}" if begins else text
+
+
+def _group_row(row: GroupResult) -> dict[str, Any]:
+    discrepancy = row.fairness_discrepancy
+    return {
+        "arm": row.arm,
+        "attribute": row.attribute,
+        "n": row.n,
+        "statuses": row.statuses,
+        "shares": {group: _share_row(share) for group, share in row.shares.items()},
+        "fairness_discrepancy": None if discrepancy is None else asdict(discrepancy),
+        "bounds": {group: asdict(bounds) for group, bounds in row.bounds.items()},
+        "discrepancy_bounds": None if row.discrepancy_bounds is None else asdict(row.discrepancy_bounds),
+        "corrected": None if row.corrected is None else asdict(row.corrected),
+        "target": row.target,
+        "measures": {name: asdict(measure) for name, measure in row.measures.items()},
+        "p_departure": row.p_departure,
+        "uncorrectable": row.uncorrectable,
+    }
+
+
+def _share_row(share: Estimate) -> dict[str, Any]:
+    return {name: value for name, value in asdict(share).items() if name != "n"}
+
+
+def _quality_row(row: QualityResult) -> dict[str, Any]:
+    measurements = {name: getattr(row, name) for name in (*_MEASUREMENTS, *_TO_REFERENCE)}
+    return {
+        "arm": row.arm,
+        **{name: None if measured is None else _measurement_row(measured) for name, measured in measurements.items()},
+        "prompt_shown": None if row.prompt_shown is None else asdict(row.prompt_shown),
+        "attribute_shift": row.attribute_shift,
+    }
+
+
+def _measurement_row(measured: Measurement) -> dict[str, Any]:
+    own = {name: value for name, value in asdict(measured).items() if name in _OWN_FIELDS}
+    return own | measured.extra
+
+
+def _group_result(row: Mapping[str, Any]) -> GroupResult:
+    discrepancy = row["fairness_discrepancy"]
+    return GroupResult(
+        prompt_id=row.get("prompt_id"),
+        arm=row["arm"],
+        attribute=row["attribute"],
+        n=row["n"],
+        statuses=row["statuses"],
+        shares={group: _known({**share, "n": row["n"]}) for group, share in row["shares"].items()},
+        fairness_discrepancy=None if discrepancy is None else FairnessDiscrepancy(**discrepancy),
+        bounds={group: Range(**bounds) for group, bounds in row["bounds"].items()},
+        discrepancy_bounds=None if row["discrepancy_bounds"] is None else Range(**row["discrepancy_bounds"]),
+        corrected=None if row["corrected"] is None else _corrected(row["corrected"]),
+        mean_over_prompts=PromptMean(**_told(row["mean_over_prompts"])) if row.get("mean_over_prompts") else None,
+        worst_prompt=WorstPrompt(**row["worst_prompt"]) if row.get("worst_prompt") else None,
+        target=_target(row),
+        measures={name: GroupMeasure(**measure) for name, measure in row.get("measures", {}).items()},
+        p_departure=row.get("p_departure"),
+        uncorrectable=row.get("uncorrectable", False),
+    )
+
+
+def _target(row: Mapping[str, Any]) -> dict[str, float]:
+    """Return the row's target; where an older file does not name it, it was an even split."""
+    if "target" in row:
+        return dict(row["target"])
+    return {group: 1 / len(row["shares"]) for group in row["shares"]}
+
+
+def _two_stage(row: Mapping[str, Any]) -> TwoStageSampling:
+    return TwoStageSampling(**{name: value for name, value in row.items() if name != "saving"})
+
+
+def _target_source(row: Mapping[str, Any]) -> TargetSource:
+    return TargetSource(**{**row, "origins": tuple(row["origins"])})
+
+
+def _corrected(row: Mapping[str, Any]) -> Corrected:
+    shares = {group: Estimate(**share) for group, share in row["shares"].items()}
+    return Corrected(shares, Estimate(**row["squared"]), Estimate(**row["accuracy"]))
+
+
+def _group_change(row: Mapping[str, Any]) -> GroupChange:
+    shares, squared = {group: _known(share) for group, share in row["shares"].items()}, _told(row["squared"])
+    kind = ChangeOverPrompts if "like_these" in squared else Change
+    return GroupChange(**{**row, "shares": shares, "squared": kind(**squared)})
+
+
+def _shift(row: Mapping[str, Any]) -> AttributeShift:
+    return AttributeShift(**_told(row))
+
+
+def _agreement(row: Mapping[str, Any]) -> JudgeAgreement:
+    return JudgeAgreement(**{**row, "share": _estimate(row["share"]), "kappa": _estimate(row["kappa"])})
+
+
+def _estimate(row: Mapping[str, Any] | None) -> Estimate | None:
+    return None if row is None else _known(row)
+
+
+def _known(row: Mapping[str, Any]) -> Estimate:
+    """Return an estimate, of one prompt or of several together."""
+    return OverPrompts(**_told(row)) if "like_these" in row else Estimate(**row)
+
+
+def _told(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record's plain data with its interval for prompts like these as a record; older files have none."""
+    beside = row.get("like_these")
+    return {**row, "like_these": LikeThese(**beside)} if beside else dict(row)
+
+
+def _intersection(row: Mapping[str, Any]) -> Intersection:
+    first, second = row["attributes"]
+    return Intersection(
+        prompt_id=row["prompt_id"],
+        arm=row["arm"],
+        attributes=(first, second),
+        n=row["n"],
+        cells=tuple(_cell(cell) for cell in row["cells"]),
+        dependence=None if row["dependence"] is None else _dependence(row["dependence"]),
+    )
+
+
+def _cell(row: Mapping[str, Any]) -> Cell:
+    first, second = row["groups"]
+    return Cell(**{**row, "groups": (first, second), "share": _known(row["share"])})
+
+
+def _dependence(row: Mapping[str, Any]) -> Dependence:
+    return Dependence(**{**row, "cramers_v": _known(row["cramers_v"])})
+
+
+def _missing_difference(row: Mapping[str, Any]) -> MissingDifference:
+    return MissingDifference(*(Estimate(**row[name]) for name in ("before", "after", "difference")))
+
+
+def _quality_result(row: Mapping[str, Any]) -> QualityResult:
+    measurements = {name: None if row[name] is None else _measurement(row[name]) for name in _MEASUREMENTS}
+    references = {name: _to_reference(row, name) for name in _TO_REFERENCE}
+    shown = row["prompt_shown"]
+    return QualityResult(
+        arm=row["arm"],
+        **measurements,
+        **references,
+        prompt_shown=None if shown is None else OverPrompts(**_told(shown)),
+        attribute_shift=row["attribute_shift"],
+    )
+
+
+def _to_reference(row: Mapping[str, Any], name: str) -> Measurement | None:
+    """Return a distance to the reference; older files have one of edited arms alone, beside that to the baseline."""
+    beside = row[name.removesuffix("_to_reference")] or {}
+    if name not in row and "to_reference" in beside:
+        signature = beside["signature"].replace("|pairs:left out", "").replace("against:baseline", "against:reference")
+        return Measurement(beside["to_reference"], beside["n"], signature)
+    return _measurement(row[name]) if row.get(name) else None
+
+
+def _measurement(row: Mapping[str, Any]) -> Measurement:
+    numbers = {name: math.nan if value is None else value for name, value in row.items()}
+    told = _told(row)
+    return Measurement(
+        value=numbers["value"],
+        n=row["n"],
+        signature=row["signature"],
+        low=row["low"],
+        high=row["high"],
+        like_these=told.get("like_these"),
+        extra={name: value for name, value in numbers.items() if name not in _OWN_FIELDS},
+    )
+
+
+def _finite(data: Any) -> Any:  # noqa: ANN401 - JSON values
+    """Return JSON-like data with None for every number that is not finite, lists for tuples, and no −0."""
+    if isinstance(data, Mapping):
+        return {name: _finite(value) for name, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(value) for value in data]
+    if isinstance(data, float):
+        return settled(data) if math.isfinite(data) else None
+    return data

@@ -1,0 +1,186 @@
+"""Tables of what stands behind the figures: tests, paired changes, bounds, corrections for the judge's own errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from audit.records.changes import GroupChange
+from audit.records.estimates import Range
+from audit.records.groups import FINDING_LEVEL, GroupResult
+from audit.records.opinions import JudgeAgreement, SecondView
+from reports.figures.charts import Table
+from reports.index.settings import mitigations
+from reports.index.story import Story, label
+from reports.words.formats import NBSP, THESE, figure_text, number, p_value, percent, share_text
+
+MOST_LISTED = 300
+"""Rows of a table of single occupations; the files beside the report hold the others."""
+
+
+def findings_table(story: Story) -> Table:
+    """Occupations whose groups depart from the target by more than chance, the clearest first."""
+    found = sorted(
+        (row for row in story.result.results if row.is_finding),
+        key=lambda row: (row.fairness_discrepancy.p_adjusted if row.fairness_discrepancy else 1.0, row.prompt_id or ""),
+    )
+    views = _views(story)
+    rows = tuple((*_finding(story, row), *_seen_by_others(row, views)) for row in found[:MOST_LISTED])
+    more = f", the {MOST_LISTED} clearest of {len(found)}; all are in results.csv" if len(found) > MOST_LISTED else ""
+    caption = f"Departures from the target, adjusted p at most {FINDING_LEVEL} (Benjamini and Hochberg, per arm){more}"
+    columns = ("Occupation", "Arm", "Attribute", "Most above target", "Discrepancy, counted", "p", "Adjusted p", "n")
+    return Table(caption, (*columns, "Second opinion") if views else columns, rows, names=4)
+
+
+def agreement_table(story: Story) -> Table | None:
+    """How far the further judges agree with the one that decides; None where there is no further judge."""
+    rows = tuple(_agreement(row) for row in story.result.agreement)
+    columns = ("Second judge", "Arm", "Attribute", "Same group", "Kappa", "n")
+    return Table("Images in which both judges see the same group", columns, rows, names=3) if rows else None
+
+
+def contradicted(story: Story) -> int:
+    """Count the findings whose skew at least one further judge sees the other way round."""
+    opposite = (view for view in story.result.second_views if view.direction == "opposite")
+    return len({(view.prompt_id, view.arm, view.attribute) for view in opposite})
+
+
+def change_table(story: Story) -> Table:
+    """Paired change of the squared discrepancy in every occupation, the mean over occupations first.
+
+    Of more than ``MOST_LISTED`` single ones the clearest are listed.
+    """
+    single = [change for change in story.result.changes if change.prompt_id is not None]
+    clearest = {id(change) for change in sorted(single, key=lambda change: change.squared.p_value)[:MOST_LISTED]}
+    means = [change for change in story.result.changes if change.prompt_id is None]
+    ordered = [*means, *(change for change in single if id(change) in clearest)]
+    more = f", the {MOST_LISTED} clearest of {len(single)}; all are in audit.json" if len(single) > MOST_LISTED else ""
+    caption = (
+        f"Change of the squared discrepancy, counted, against the baseline, image by image (95{NBSP}% intervals about "
+        f"{THESE}){more}"
+    )
+    columns = ("Occupation", "Arm", "Attribute", "Change", "p", "Pairs")
+    return Table(caption, columns, tuple(_change(story, change) for change in ordered), names=3)
+
+
+def shift_table(story: Story) -> Table:
+    """How far each arm moved each attribute, beside what chance alone would show."""
+    edited = {(item["name"], item["attribute"]) for item in mitigations(story.result)}
+    rows = tuple(
+        (
+            shift.arm,
+            f"{label(shift.attribute)} (edited)" if (shift.arm, shift.attribute) in edited else label(shift.attribute),
+            figure_text(shift),
+            number(shift.floor),
+            p_value(shift.p_value),
+            str(shift.prompts),
+        )
+        for shift in story.result.shifts
+    )
+    columns = ("Arm", "Attribute", "Moved", "By chance alone", "p", "Occupations")
+    caption = (
+        f"Mean over occupations of the total variation between the arms' shares (95{NBSP}% intervals about {THESE}, "
+        "with what chance adds taken off)"
+    )
+    return Table(caption, columns, rows, names=2)
+
+
+def bounds_table(story: Story) -> Table | None:
+    """Worst cases over what the unclassified images could show; None where every image was classified."""
+    rows = tuple(_bounds_row(row) for row in story.result.overall if row.n < sum(row.statuses.values()))
+    if not rows:
+        return None
+    columns = ("Arm", "Attribute", "Unclassified", "Shares, whatever those show", "Discrepancy, whatever those show")
+    return Table("Bounds over all images, classified or not", columns, rows, names=2)
+
+
+def corrected_table(story: Story) -> Table | None:
+    """Raw and corrected shares of every arm; None where no confusion matrix is known."""
+    rows = tuple(cells for row in story.result.overall for cells in _corrected_rows(row))
+    columns = ("Arm", "Attribute", "Group", "As perceived", "Corrected", "Judge's accuracy")
+    return Table("Shares corrected for the judge's own errors", columns, rows, names=3) if rows else None
+
+
+def uncorrected(story: Story) -> tuple[str, ...]:
+    """Attributes whose figures are as perceived, since the judge's errors are not known."""
+    rows = (row for row in story.result.overall if row.corrected is None and row.shares and not row.uncorrectable)
+    return tuple(dict.fromkeys(label(row.attribute) for row in rows))
+
+
+def uncorrectable(story: Story) -> tuple[str, ...]:
+    """Attributes whose groups the judge confuses so often that its known errors cannot be taken out."""
+    return tuple(dict.fromkeys(label(row.attribute) for row in story.result.overall if row.uncorrectable))
+
+
+def _finding(story: Story, row: GroupResult) -> tuple[str, ...]:
+    discrepancy = row.fairness_discrepancy
+    group = row.most_above_target
+    share = f"{percent(row.judged_shares[group].value)}{' corrected' if row.corrected else ''}"
+    p_own = row.p_departure if row.p_departure is not None or discrepancy is None else discrepancy.p_parity
+    return (
+        story.occupation(row.prompt_id) if row.prompt_id else "all",
+        row.arm,
+        label(row.attribute),
+        f"{label(group)} {share}, target {percent(row.target[group])}",
+        figure_text(discrepancy),
+        p_value(p_own),
+        p_value(discrepancy.p_adjusted if discrepancy else None),
+        str(row.n),
+    )
+
+
+Views = Mapping[tuple[str | None, str, str], Sequence[SecondView]]
+"""(prompt id, arm, attribute) → what the further judges say of this finding."""
+
+
+def _views(story: Story) -> Views:
+    views: dict[tuple[str | None, str, str], list[SecondView]] = {}
+    for view in story.result.second_views:
+        views.setdefault((view.prompt_id, view.arm, view.attribute), []).append(view)
+    return views
+
+
+def _seen_by_others(row: GroupResult, views: Views) -> tuple[str, ...]:
+    """Return one cell that says what the further judges make of a finding; no cell where there are none."""
+    if not views:
+        return ()
+    return ("; ".join(map(_view, views.get((row.prompt_id, row.arm, row.attribute), ()))) or "not asked",)
+
+
+def _view(view: SecondView) -> str:
+    mark = {"same": "✓ same", "unclear": "? unclear", "opposite": "⚠ opposite"}[view.direction]
+    share = share_text(view.share) if view.share else "no common image"
+    return f"{mark}: {view.judge} sees {label(view.group)} {share}"
+
+
+def _agreement(row: JudgeAgreement) -> tuple[str, ...]:
+    kappa = figure_text(row.kappa) if row.kappa else "undefined"
+    same = share_text(row.share) if row.share else "no common image"
+    return row.judge, row.arm, label(row.attribute), same, kappa, str(row.n)
+
+
+def _change(story: Story, change: GroupChange) -> tuple[str, ...]:
+    subject = "mean over occupations" if change.prompt_id is None else story.occupation(change.prompt_id)
+    size = f"{change.n}{NBSP}occupations" if change.prompt_id is None else str(change.n)
+    squared = change.squared
+    return subject, change.arm, label(change.attribute), figure_text(squared), p_value(squared.p_value), size
+
+
+def _bounds_row(row: GroupResult) -> tuple[str, ...]:
+    total = sum(row.statuses.values())
+    shares = ", ".join(f"{label(group)} {_percents(found)}" for group, found in row.bounds.items())
+    bounds = row.discrepancy_bounds
+    worst = f"{number(bounds.low)} to {number(bounds.high)}" if bounds else "–"
+    return row.arm, label(row.attribute), percent((total - row.n) / total), shares, worst
+
+
+def _percents(bounds: Range) -> str:
+    return f"{100 * bounds.low:.0f} to {percent(bounds.high)}"
+
+
+def _corrected_rows(row: GroupResult) -> Iterator[tuple[str, ...]]:
+    if row.corrected is None:
+        return
+    for group, raw in row.shares.items():
+        corrected = row.corrected.shares[group]
+        accuracy = percent(row.corrected.accuracy.value)
+        yield row.arm, label(row.attribute), label(group), share_text(raw), share_text(corrected), accuracy

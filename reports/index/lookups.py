@@ -1,0 +1,115 @@
+"""Figures that several pages look up in a result: means over prompts, the worst prompt, counts of statuses."""
+
+from __future__ import annotations
+
+from audit.measure.inference.intervals import share_estimate
+from audit.records.attributes import Attribute
+from audit.records.estimates import Estimate
+from audit.records.groups import PromptMean, WorstPrompt
+from audit.records.work import Status
+from reports.index.settings import mitigations
+from reports.index.story import Story
+
+QUALITY = {
+    "clip_i": "CLIP-I",
+    "clip_t": "CLIP-T",
+    "fid": "FID to baseline",
+    "kid": "KID to baseline",
+    "fid_to_reference": "FID to reference",
+    "kid_to_reference": "KID to reference",
+}
+"""Quality figures of an arm, as ``QualityResult`` names them, with their names for people."""
+
+
+def mean_over_prompts(story: Story, attribute: str, arm: str) -> PromptMean | None:
+    """Root mean square over prompts of the fairness discrepancy, with other means; None where no prompt has one.
+
+    Not the discrepancy of the pool: opposite skews of two occupations cancel there.
+    """
+    overall = story.rows.get((None, arm, attribute))
+    return overall.mean_over_prompts if overall else None
+
+
+def mean_discrepancy(story: Story, attribute: str, arm: str) -> float | None:
+    """Value of ``mean_over_prompts``."""
+    mean = mean_over_prompts(story, attribute, arm)
+    return mean.value if mean else None
+
+
+def noise_floor(story: Story, attribute: str, arm: str) -> float | None:
+    """Mean over prompts of the plug-in that is to be expected of a perfectly balanced model at the same n."""
+    mean = mean_over_prompts(story, attribute, arm)
+    return mean.expected_at_parity if mean else None
+
+
+def worst_prompt(story: Story, attribute: str, arm: str) -> WorstPrompt | None:
+    """Return the prompt with the largest fairness discrepancy; None where nothing was classified."""
+    overall = story.rows.get((None, arm, attribute))
+    return overall.worst_prompt if overall else None
+
+
+def primary_attribute(story: Story) -> Attribute:
+    """Return the attribute that the report opens with.
+
+    The first mitigation's where there is one, else the most skewed at baseline.
+
+    Raises:
+        ValueError: No attribute has a single classified image.
+    """
+    if not story.attributes:
+        raise ValueError(
+            "expected classified images for at least one attribute, found none; look at the statuses in "
+            "results.parquet, and at judge.min_confidence if the classifier is unsure of such pictures"
+        )
+    by_name = {attribute.name: attribute for attribute in story.attributes}
+    for mitigation in mitigations(story.result):
+        if mitigation["name"] in story.arms and mitigation["attribute"] in by_name:
+            return by_name[mitigation["attribute"]]
+    return max(story.attributes, key=lambda item: mean_discrepancy(story, item.name, story.arms[0]) or 0.0)
+
+
+def edited_arm(story: Story, attribute: str) -> str | None:
+    """Return the first arm in the config's order that edits ``attribute``.
+
+    The first, so that no arm is picked for its figures.
+    """
+    for mitigation in mitigations(story.result):
+        if mitigation["attribute"] == attribute and mitigation["name"] in story.arms:
+            return str(mitigation["name"])
+    return None
+
+
+def findings_count(story: Story, attribute: str, arm: str) -> int:
+    """Prompts that depart from the target by more than chance, corrected for testing them all."""
+    rows = (story.rows.get((prompt, arm, attribute)) for prompt in story.prompts)
+    return sum(row.is_finding for row in rows if row)
+
+
+def unclassified(story: Story, attribute: str, arm: str) -> Estimate:
+    """Share of an arm's images without a perceived group.
+
+    Raises:
+        ValueError: The arm has no images for this attribute.
+    """
+    counts = status_counts(story, attribute, arm)
+    total = sum(counts.values())
+    return share_estimate(total - counts.get(Status.CLASSIFIED, 0), total)
+
+
+def status_counts(story: Story, attribute: str, arm: str) -> dict[str, int]:
+    """Images by status, summed over the prompts of one arm."""
+    counts: dict[str, int] = {}
+    for prompt in story.prompts:
+        row = story.rows.get((prompt, arm, attribute))
+        for status, count in (row.statuses if row else {}).items():
+            counts[status] = counts.get(status, 0) + count
+    return counts
+
+
+def quality_figures(story: Story) -> dict[str, str]:
+    """Return the names of a table over the arms, from ``QUALITY``: distances to a reference only where there is one."""
+    return {
+        name: title
+        for name, title in QUALITY.items()
+        if not name.endswith("_to_reference") or any(getattr(quality, name) for quality in story.result.quality)
+    }

@@ -1,0 +1,28 @@
+"""What the config of a result says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from audit.config.fields import ZERO_SHOT
+from audit.records.result import AuditResult
+
+
+def mitigations(result: AuditResult) -> list[dict[str, Any]]:
+    """Return the config's mitigations as plain data."""
+    return list(result.config.get("mitigations") or [])
+
+
+def zero_shot_judges(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of the further judges that are zero-shot CLIP."""
+    opinions = config.get("second_opinions") or ()
+    return tuple(opinion["name"] for opinion in opinions if opinion.get("source") == ZERO_SHOT)
+
+
+def setting(config: Mapping[str, Any], *keys: str) -> str:
+    """Return a nested config value as text, ``not recorded`` where the config does not have it."""
+    value: Any = config
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return "not recorded" if value is None else str(value)

@@ -1,0 +1,164 @@
+"""Logs an audit in MLflow: one parent run, a child run per arm, the tables and the report as artifacts.
+
+Every call names its run id, so no run of the caller's is ever touched; an audit that is logged again updates its runs,
+found by the tag ``difflens.audit_id``. What the store has taken is noted in the run directory's outbox item by item. An
+audit hands itself over in a process of its own, see :mod:`reports.tracking.handover`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from audit.config.sections import RegisteredModelConfig
+from audit.records.result import SCHEMA_VERSION, AuditResult
+from audit.results.gates.verdicts import overall_verdict
+from audit.storage.outside.safe_text import redact
+from audit.storage.run_directory import AUDIT, RunDirectory
+from reports.export.audit_json import read_audit_json
+from reports.export.markdown import escaped
+from reports.index.settings import mitigations
+from reports.index.story import story_of
+from reports.tracking.client import client_of, experiment_of, failures_told
+from reports.tracking.logged_model import FINGERPRINT, model_fingerprint
+from reports.tracking.metrics import arm_metrics, headline_metrics
+from reports.tracking.outbox import ARM, FILE, REGISTERED_MODEL, RUN, STATUS, Outbox, TrackedRun, filled_outbox
+from reports.tracking.params import MAX_PARAMS, audit_params, flattened
+from reports.tracking.registered_model import tag_version
+from reports.tracking.runs import PARENT, RUN_NAME, TrackedAudit, places_of, run_name
+from reports.words.formats import settled
+from reports.words.headline import headline
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+SCHEMA_TAG = "difflens.schema_version"
+VERDICT = "difflens.verdict"
+UNFINISHED = "difflens.unfinished_shards"
+NOTE = "mlflow.note.content"
+BATCH = 800
+"""Metrics sent at a time; MLflow takes 1000 entries of all kinds."""
+
+
+def log_audit(
+    run: RunDirectory, *, uri: str, experiment: str, registered: RegisteredModelConfig | None = None
+) -> Outbox:
+    """Log a finished audit, or what the store does not have of it yet; twice is the same as once.
+
+    Args:
+        run: The run directory with ``audit.json``, ``results.parquet`` and ``report.html``.
+        uri: Tracking server or database, for example ``sqlite:///runs/mlflow.db``.
+        experiment: Name of the experiment; it is made where there is none.
+        registered: A registered model version to tag.
+
+    Returns:
+        The outbox, with nothing left in it; its ``tracked`` says where the audit is.
+
+    Raises:
+        FileNotFoundError: The run directory lacks one of the files.
+        UnreachableError: The store cannot be reached or is in trouble; what it has taken so far is in the outbox.
+        TrackingError: The store is a file store, or refuses.
+    """
+    story = story_of(read_audit_json(run))
+    outbox = filled_outbox(run, story.result, redact(uri), experiment, registered).write(run)
+    with failures_told(run, uri):
+        client = client_of(uri)
+        experiment_id = experiment_of(client, uri, experiment)
+        audit = TrackedAudit(run, story, *_times(run, story.result), registered)
+        outbox = outbox.at(places_of(client, audit, redact(uri), experiment_id)).write(run)
+        for item in outbox.left:
+            outbox = _tell(client, audit, outbox, item).taken(item).write(run)
+    return outbox
+
+
+def _tell(client: MlflowClient, audit: TrackedAudit, outbox: Outbox, item: str) -> Outbox:
+    tracked = outbox.tracked
+    if tracked is None:
+        raise ValueError("expected the audit's runs to be known before anything is told of them")
+    if item == RUN:
+        _tell_run(client, audit, tracked)
+    elif item.startswith(ARM):
+        _tell_arm(client, audit, tracked, item.removeprefix(ARM))
+    elif item.startswith(FILE):
+        with audit.run.on_disk(item.removeprefix(FILE)) as path:
+            client.log_artifact(tracked.run_id, str(path))
+    elif item == STATUS:
+        _tell_status(client, audit, tracked)
+    elif item == REGISTERED_MODEL and audit.registered:
+        note = tag_version(client, audit.registered, audit.story.result, tracked.run_id)
+        return replace(outbox, note=note)
+    return outbox
+
+
+def _times(run: RunDirectory, result: AuditResult) -> tuple[int, int]:
+    """Return when the audit began and when its results were durable, in ms: a late telling must not date it later."""
+    ended = run.storage.written(AUDIT)
+    created = result.provenance.get("created")
+    begun = datetime.fromisoformat(str(created)).timestamp() if created else ended
+    return int(min(begun, ended) * 1000), int(ended * 1000)
+
+
+def _tell_run(client: MlflowClient, audit: TrackedAudit, tracked: TrackedRun) -> None:
+    from mlflow.entities import LoggedModelInput
+
+    result = audit.story.result
+    words = headline(audit.story)
+    tags = {
+        RUN_NAME: result.run_id,
+        SCHEMA_TAG: str(SCHEMA_VERSION),  # whose figures the metrics are, also of a run that an older release made
+        FINGERPRINT: model_fingerprint(result),
+        VERDICT: overall_verdict(result.verdicts),
+        UNFINISHED: str(_unfinished(result)),
+        NOTE: f"{escaped(words.title)}\n\n{escaped(words.lead)}",  # MLflow renders it as Markdown
+    }
+    run = client.get_run(tracked.run_id)
+    _log_batch(client, run, audit_params(result), tags)
+    _log_metrics(client, run, headline_metrics(audit.story), audit.ended, tracked.model_id)
+    if run.inputs is None or tracked.model_id not in {item.model_id for item in run.inputs.model_inputs}:
+        client.log_inputs(tracked.run_id, models=[LoggedModelInput(tracked.model_id)])
+
+
+def _tell_arm(client: MlflowClient, audit: TrackedAudit, tracked: TrackedRun, arm: str) -> None:
+    result = audit.story.result
+    run = client.get_run(tracked.child_run_ids[arm])
+    settings = next((item for item in mitigations(result) if item["name"] == arm), {"name": arm})
+    _log_batch(client, run, flattened(settings), {RUN_NAME: run_name(result, arm), PARENT: tracked.run_id})
+    _log_metrics(client, run, arm_metrics(audit.story, arm), audit.ended)
+
+
+def _tell_status(client: MlflowClient, audit: TrackedAudit, tracked: TrackedRun) -> None:
+    """End the runs; an audit that misses shards has not succeeded, and may yet go on."""
+    status = "FAILED" if _unfinished(audit.story.result) else "FINISHED"
+    for run_id in (*tracked.child_run_ids.values(), tracked.run_id):
+        client.set_terminated(run_id, status, audit.ended)
+
+
+def _unfinished(result: AuditResult) -> int:
+    unfinished: Sequence[str] = result.provenance.get("unfinished_shards") or ()
+    return len(unfinished)
+
+
+def _log_batch(client: MlflowClient, run: Run, params: Mapping[str, str], tags: Mapping[str, str]) -> None:
+    """Log tags, and parameters that the run does not have yet; MLflow forbids changing one."""
+    from mlflow.entities import Param, RunTag
+
+    new = [Param(key, value) for key, value in params.items() if key not in run.data.params]
+    client.log_batch(run.info.run_id, params=new[:MAX_PARAMS], tags=[RunTag(*tag) for tag in tags.items()])
+
+
+def _log_metrics(
+    client: MlflowClient, run: Run, metrics: Mapping[str, float], time: int, model_id: str | None = None
+) -> None:
+    """Log metrics whose value changed, so that logging twice leaves one value in the history."""
+    from mlflow.entities import Metric
+
+    changed = [
+        Metric(key, value, time, 0, model_id=model_id)
+        for key, value in ((key, settled(value)) for key, value in metrics.items())
+        if run.data.metrics.get(key) != value
+    ]
+    for start in range(0, len(changed), BATCH):
+        client.log_batch(run.info.run_id, metrics=changed[start : start + BATCH])

@@ -1,0 +1,179 @@
+"""What MLflow has been told of an audit and what not: ``outbox.json`` in the run directory.
+
+It is written before the first request and again after every item that the store has taken. Whatever an outage, a kill
+or a deadline interrupts, the next attempt knows what is left, and says what it has already said only where it changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from audit.config.sections import RegisteredModelConfig
+from audit.records.result import AuditResult
+from audit.storage.run_directory import (
+    AUDIT,
+    CHANGES_NO_RESULT,
+    JUNIT,
+    MODEL_CARD,
+    MODEL_FINGERPRINT,
+    OUTBOX,
+    REPORT,
+    RESULTS,
+    SUMMARY,
+    TABLE,
+    RunDirectory,
+)
+
+REQUIRED = (AUDIT, RESULTS, REPORT)
+"""Without these an audit is not finished, and there is nothing to tell."""
+
+FILES = (*REQUIRED, TABLE, SUMMARY, JUNIT, MODEL_CARD)
+
+RUN = "run"
+ARM = "arm/"
+FILE = "file/"
+STATUS = "status"
+REGISTERED_MODEL = "registered_model"
+"""Items of an outbox: the parent run, a child run per arm, an artifact per file, the runs' status, the registry."""
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """Where an audit is in MLflow.
+
+    Attributes:
+        uri: Tracking address, without secrets.
+        experiment_id: Experiment.
+        run_id: Parent run.
+        child_run_ids: Arm to child run.
+        model_id: Logged model that stands for the audited weights.
+    """
+
+    uri: str
+    experiment_id: str
+    run_id: str
+    child_run_ids: Mapping[str, str]
+    model_id: str
+
+    @property
+    def url(self) -> str:
+        """A link into a server's pages, or the store and the run where no server shows it."""
+        if self.uri.startswith("http"):
+            return f"{self.uri.rstrip('/')}/#/experiments/{self.experiment_id}/runs/{self.run_id}"
+        return f"{self.uri}#{self.run_id}"
+
+
+@dataclass(frozen=True)
+class Outbox:
+    """What is to be told and what has been told.
+
+    Attributes:
+        audit_id: By which the audit's runs are found in MLflow, whoever made them.
+        uri: Tracking address, without secrets.
+        experiment: MLflow experiment.
+        items: Item → digest of what there is to tell, in the order of telling.
+        told: Item → digest of what the store has taken.
+        tracked: Where the audit is, None while that is not known.
+        problem: Why the last attempt ended early, empty where it did not.
+        note: What became of the alias of a registered model, empty where none is named.
+    """
+
+    audit_id: str
+    uri: str
+    experiment: str
+    items: Mapping[str, str]
+    told: Mapping[str, str] = field(default_factory=dict)
+    tracked: TrackedRun | None = None
+    problem: str = ""
+    note: str = ""
+
+    @property
+    def left(self) -> tuple[str, ...]:
+        """Items that the store has not taken, or not as they are now."""
+        return tuple(item for item, digest in self.items.items() if self.told.get(item) != digest)
+
+    def taken(self, item: str) -> Outbox:
+        """Return the outbox after the store took one item."""
+        return replace(self, told={**self.told, item: self.items[item]})
+
+    def at(self, tracked: TrackedRun) -> Outbox:
+        """Return the outbox of an audit that was found at ``tracked``; at another place nothing has been told yet."""
+        return self if tracked == self.tracked else replace(self, tracked=tracked, told={})
+
+    def write(self, run: RunDirectory) -> Outbox:
+        """Make it durable, and return it."""
+        run.write_json(OUTBOX, {**asdict(self), "left": list(self.left)})
+        return self
+
+
+def filled_outbox(
+    run: RunDirectory, result: AuditResult, uri: str, experiment: str, registered: RegisteredModelConfig | None = None
+) -> Outbox:
+    """Return the outbox of a finished run as it should be told now; what was told to the same place stays told.
+
+    Args:
+        run: The run directory.
+        result: What its ``audit.json`` holds.
+        uri: Tracking address, without secrets.
+        experiment: MLflow experiment.
+        registered: The registered model version to tag.
+
+    Raises:
+        FileNotFoundError: The directory lacks ``audit.json``, ``results.parquet`` or ``report.html``.
+    """
+    missing = [name for name in REQUIRED if not run.has(name)]
+    if missing:
+        raise FileNotFoundError(
+            f"expected {', '.join(missing)} in {run.path}, found none; finish the audit and its report first"
+        )
+    files = {name: _digest(run.read_bytes(name)) for name in FILES if run.has(name)}
+    fresh = Outbox(audit_id(result), uri, experiment, _items(files, _arms(result), registered))
+    old = read_outbox(run)
+    if old is None or (old.audit_id, old.uri, old.experiment) != (fresh.audit_id, uri, experiment):
+        return fresh
+    return replace(fresh, told=old.told, tracked=old.tracked, note=old.note)
+
+
+def read_outbox(run: RunDirectory) -> Outbox | None:
+    """Return a run's outbox, None where it has none or one that this release cannot read: then all is told again."""
+    try:
+        data: dict[str, Any] = run.read_json(OUTBOX)
+        data.pop("left")
+        tracked = data.pop("tracked")
+        return Outbox(tracked=TrackedRun(**tracked) if tracked else None, **data)
+    except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def audit_id(result: AuditResult) -> str:
+    """Name an audit among all that a store may hold: its run, its weights, its decisive config and its beginning.
+
+    A run directory that goes on keeps its provenance and so its name; a new one of the same name and config is another
+    audit, as a weekly one is.
+    """
+    decisive = {key: value for key, value in result.config.items() if key not in CHANGES_NO_RESULT}
+    begun = [result.provenance.get(key) for key in (MODEL_FINGERPRINT, "created")]
+    text = json.dumps([result.run_id, decisive, begun], sort_keys=True)
+    return f"{result.run_id}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _items(files: Mapping[str, str], arms: tuple[str, ...], registered: RegisteredModelConfig | None) -> dict[str, str]:
+    whole = files[AUDIT]
+    items = {RUN: whole, **{ARM + arm: whole for arm in arms}}
+    items |= {FILE + name: digest for name, digest in files.items()}
+    items[STATUS] = whole
+    if registered:
+        items[REGISTERED_MODEL] = _digest(f"{whole} {registered.model_dump_json()}".encode())
+    return items
+
+
+def _arms(result: AuditResult) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(row.arm for row in result.results))
+
+
+def _digest(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"

@@ -1,0 +1,4 @@
+"""What an audit found, in words.
+
+It may import ``audit``.
+"""

@@ -1,0 +1,92 @@
+"""Formats of figures: shares, numbers, intervals and p-values as text."""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+from audit.records.estimates import Estimate, LikeThese
+
+NBSP = "\N{NO-BREAK SPACE}"
+
+THESE = "these prompts"
+"""Whom every interval is about that does not say otherwise; captions of tables name it once."""
+
+LIKE_THESE = "prompts like these"
+"""Whom the other interval of a figure over several prompts is about."""
+
+
+class WithInterval(Protocol):
+    """A record of a figure, with an interval where it has one."""
+
+    @property
+    def value(self) -> float: ...  # noqa: D102
+    @property
+    def low(self) -> float | None: ...  # noqa: D102
+    @property
+    def high(self) -> float | None: ...  # noqa: D102
+
+
+def percent(value: float) -> str:
+    """Format a share as a whole percentage."""
+    return f"{round(100 * value)}{NBSP}%"
+
+
+SMALLEST_SHOWN = 5e-10
+"""Figures closer to 0 than this are printed as 0: nine decimals show nothing of them."""
+
+RESIDUE = 1e-12
+"""What rounding may leave of a difference that is 0."""
+
+
+def settled(value: float) -> float:
+    """Return a number for a file: 0 where it is −0, or below 0 by no more than rounding."""
+    return 0.0 if -RESIDUE < value <= 0 else value
+
+
+def number(value: float | None) -> str:
+    """Format a figure: two decimals from 1 on, three below, two significant digits below 0.01, a dash for None."""
+    if value is None:
+        return "–"
+    if abs(value) < SMALLEST_SHOWN:
+        value = 0.0
+    size = abs(value)
+    decimals = 2 if size >= 1 or size == 0 else 3 if size >= 0.01 else min(1 - math.floor(math.log10(size)), 9)
+    return f"{value:.{decimals}f}".replace("-", "−")
+
+
+def interval(low: float | None, high: float | None, *, share: bool = False) -> str:
+    """Format a 95 % interval in brackets, empty where there is none."""
+    if low is None or high is None:
+        return ""
+    if share:
+        return f"[{round(100 * low)}, {round(100 * high)}]"
+    return f"[{number(low)}, {number(high)}]"
+
+
+def with_interval(value: float, low: float | None, high: float | None) -> str:
+    """Format a figure with its interval, alone where it has none."""
+    return f"{number(value)} {interval(low, high)}".strip()
+
+
+def figure_text(figure: WithInterval | None) -> str:
+    """Format a record's figure with its interval, a dash for None; see ``like_these_text``."""
+    return f"{with_interval(figure.value, figure.low, figure.high)}{like_these_text(figure)}" if figure else "–"
+
+
+def share_text(share: Estimate) -> str:
+    """Format a share with its interval, both in percent; see ``like_these_text``."""
+    return f"{percent(share.value)} {interval(share.low, share.high, share=True)}{like_these_text(share, share=True)}"
+
+
+def like_these_text(figure: object, *, share: bool = False) -> str:
+    """Return ``, prompts like these [a, b]`` where a figure has an interval for such prompts, else nothing."""
+    beside: LikeThese | None = getattr(figure, "like_these", None)
+    return f", {LIKE_THESE}{NBSP}{interval(beside.low, beside.high, share=share)}" if beside else ""
+
+
+def p_value(value: float | None) -> str:
+    """Format a p-value: three decimals, ``< 0.001`` below them, a dash for None."""
+    if value is None:
+        return "–"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"

@@ -1,0 +1,149 @@
+"""The answer of an audit in one sentence: whom the model draws, and what an intervention changed.
+
+It states nothing that chance alone would show as often. Of many occupations some are always far from the target in the
+sample, also where all of them are on it; so an occupation is named only where its departure is a finding, tests of all
+of them allowed for, and a change only where the images tell it from none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from audit.planning.plan import prompt_text
+from audit.records.attributes import Attribute
+from audit.records.changes import GroupChange
+from audit.records.groups import FINDING_LEVEL
+from reports.index.lookups import edited_arm, findings_count, mean_over_prompts, primary_attribute
+from reports.index.story import Story, label
+from reports.words.formats import interval, number, percent
+
+Pair = tuple[str, str]
+"""Prompt id and group."""
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The answer in words: one sentence to quote, and the figures behind it."""
+
+    title: str
+    lead: str
+
+
+def headline(story: Story) -> Headline:
+    """Answer the report's question in one sentence, with the figures behind it in a second."""
+    attribute = primary_attribute(story)
+    before, after = story.arms[0], edited_arm(story, attribute.name)
+    pairs = standing_out(story, attribute, before)
+    title = _drawn(story, attribute, pairs) if pairs else _nothing_stands_out(story, attribute)
+    if after and pairs:
+        title += f" After the intervention: {_afterwards(story, attribute, pairs, after)}."
+    return Headline(title=title, lead=_lead(story, attribute, after))
+
+
+def standing_out(story: Story, attribute: Attribute, arm: str) -> list[Pair]:
+    """Return up to two (prompt, group) pairs: the largest excess over the target, and the largest of another group.
+
+    Only of findings, and only groups whose own interval lies above the target.
+    """
+    rows = {prompt: row for prompt in story.prompts if (row := story.rows.get((prompt, arm, attribute.name)))}
+    excess = {
+        (prompt, group): found
+        for prompt, row in rows.items()
+        if row.is_finding
+        for group, found in row.excess.items()
+        if found > 0 and row.judged_shares[group].low > row.judged_shares[group].value - found
+    }
+    ranked = sorted(excess, key=lambda pair: -excess[pair])
+    if not ranked:
+        return []
+    first = ranked[0]
+    others = [pair for pair in ranked if pair[1] != first[1] and pair[0] != first[0]]
+    return [first, *others[:1]]
+
+
+def _drawn(story: Story, attribute: Attribute, pairs: Sequence[Pair]) -> str:
+    clauses = [
+        f"{prompt_text('{a} {occupation}', story.occupation(prompt))} {_seen_as(attribute.name, group)} in "
+        f"{_share(story, prompt, story.arms[0], attribute, group)}"
+        for prompt, group in pairs
+    ]
+    return f"The model draws {' and '.join(clauses)} of images."
+
+
+def _nothing_stands_out(story: Story, attribute: Attribute) -> str:
+    """Say that no group of any occupation stands out, which is no proof that the model is on target."""
+    if findings_count(story, attribute.name, story.arms[0]):
+        return f"Perceived {label(attribute.name)} is off its target, and no single group stands out."
+    return f"No occupation stands out in perceived {label(attribute.name)}: none is off its target by more than chance."
+
+
+def _seen_as(attribute: str, group: str) -> str:
+    """Say how a person is drawn, for example ``as male`` or ``with skin tone light``."""
+    return f"as {label(group)}" if attribute in ("gender", "age") else f"with {label(attribute)} {label(group)}"
+
+
+def _share(story: Story, prompt: str, arm: str, attribute: Attribute, group: str) -> str:
+    return percent(story.share(prompt, arm, attribute.name, group) or 0.0)
+
+
+def _afterwards(story: Story, attribute: Attribute, pairs: Sequence[Pair], after: str) -> str:
+    """Return the pairs' shares after an edit, in words where the images do not tell them from those before."""
+    shift = next((s for s in story.result.shifts if (s.arm, s.attribute) == (after, attribute.name)), None)
+    if shift is not None and shift.p_value > FINDING_LEVEL:
+        return "no change by more than chance"
+    changes = {c.prompt_id: c for c in _changes(story, attribute, after)}
+    told = [
+        _share(story, prompt, after, attribute, group) if _moved(changes.get(prompt), group) else "no clear change"
+        for prompt, group in pairs
+    ]
+    return " and ".join(told) if set(told) != {"no clear change"} else "no change by more than chance"
+
+
+def _changes(story: Story, attribute: Attribute, arm: str) -> list[GroupChange]:
+    return [c for c in story.result.changes if (c.arm, c.attribute) == (arm, attribute.name)]
+
+
+def _moved(change: GroupChange | None, group: str) -> bool:
+    """Return whether a share changed by more than chance; in files of older versions nothing says that it did not."""
+    if change is None:
+        return True
+    found = change.shares[group]
+    return found.low > 0 or found.high < 0
+
+
+def _lead(story: Story, attribute: Attribute, after: str | None) -> str:
+    before = story.arms[0]
+    off_target = findings_count(story, attribute.name, before)
+    sentences = [
+        f"With only an occupation named, {off_target} of {len(story.prompts)} occupations show a perceived "
+        f"{label(attribute.name)} distribution that differs from the target by more than chance (corrected for "
+        "testing them all)."
+    ]
+    if after is None:
+        mean = mean_over_prompts(story, attribute.name, before)
+        found = f"{number(mean.value)} {interval(mean.low, mean.high)}".strip() if mean else number(None)
+        return " ".join([*sentences, f"Mean fairness discrepancy of the counted shares is {found}; 0 is on target."])
+    return " ".join([*sentences, _moved_sentence(story, attribute, after), _cost_sentence(story, after)]).strip()
+
+
+def _moved_sentence(story: Story, attribute: Attribute, after: str) -> str:
+    """Say what became of the mean discrepancy; that it moved only where its change is more than chance."""
+    means = [mean_over_prompts(story, attribute.name, arm) for arm in (story.arms[0], after)]
+    old, new = (number(mean.value if mean else None) for mean in means)
+    changes = _changes(story, attribute, after)
+    overall = next((c for c in changes if c.prompt_id is None), changes[0] if len(changes) == 1 else None)
+    figure = "the mean fairness discrepancy of the counted shares"
+    if overall is not None and overall.squared.p_value > FINDING_LEVEL:
+        return f"{after} changed {figure} by no more than chance: {old} before, {new} after; 0 is on target."
+    return f"{after} moved {figure} from {old} to {new}; 0 is on target."
+
+
+def _cost_sentence(story: Story, arm: str) -> str:
+    quality = story.quality.get(arm)
+    parts = []
+    if quality and quality.clip_i:
+        parts.append(f"images keep a CLIP-I cosine of {number(quality.clip_i.value)} to their originals")
+    if quality and quality.prompt_shown:
+        parts.append(f"{percent(quality.prompt_shown.value)} still show the occupation")
+    return f"The cost: {' and '.join(parts)}." if parts else ""

@@ -1,0 +1,112 @@
+"""The large numbers of the first screen, and what is said beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reports.index.lookups import edited_arm, mean_over_prompts, primary_attribute, worst_prompt
+from reports.index.story import Story, label
+from reports.words.formats import NBSP, interval, number, percent
+
+
+@dataclass(frozen=True)
+class KeyFigure:
+    """One large number of the first screen; ``before`` is empty where the figure has no before."""
+
+    label: str
+    before: str
+    after: str
+    note: str
+
+
+@dataclass(frozen=True)
+class StatusGap:
+    """An arm that leaves a different share of its images unclassified than the baseline does."""
+
+    arm: str
+    share: str
+    baseline: str
+
+
+def sample_size(story: Story, attribute: str) -> str:
+    """Say how many images per prompt and arm were classified, as ``n = 64`` or ``n = 60 to 64``."""
+    counts = [story.rows[key].n for key in story.rows if key[0] is not None and key[2] == attribute]
+    low, high = min(counts), max(counts)
+    return f"n{NBSP}={NBSP}{low}" if low == high else f"n{NBSP}={NBSP}{low} to {high}"
+
+
+def key_figures(story: Story) -> tuple[KeyFigure, ...]:
+    """Return the three or four figures of the first screen, before and after where there is an intervention."""
+    attribute = primary_attribute(story)
+    arm = edited_arm(story, attribute.name)
+    return tuple(
+        figure
+        for figure in (
+            _mean_figure(story, attribute.name, arm),
+            _worst_figure(story, attribute.name, arm),
+            _shown_figure(story, arm),
+            _clip_figure(story, arm) if arm else _classified_figure(story, attribute.name),
+        )
+        if figure
+    )
+
+
+def _mean_figure(story: Story, attribute: str, arm: str | None) -> KeyFigure:
+    arms = (story.arms[0], arm) if arm else story.arms[:1]
+    means = [mean_over_prompts(story, attribute, name) for name in arms]
+    *before, after = (number(mean.value if mean else None) for mean in means)
+    soft = " → ".join(number(mean.soft if mean else None) for mean in means)
+    last = means[-1]
+    note = f"{_sized(last.n, last.low, last.high, of='occupations')}; soft discrepancy {soft}" if last else ""
+    return KeyFigure(f"Mean fairness discrepancy, {label(attribute)}", "".join(before), after, note)
+
+
+def _worst_figure(story: Story, attribute: str, arm: str | None) -> KeyFigure | None:
+    before = worst_prompt(story, attribute, story.arms[0])
+    after = worst_prompt(story, attribute, arm) if arm else before
+    if before is None or after is None:
+        return None
+    names = ", then ".join(dict.fromkeys(map(story.occupation, (before.prompt_id, after.prompt_id))))
+    note = f"{names}; {interval(after.low, after.high)}, allows for the choice among {after.prompts}"
+    return KeyFigure("Worst occupation", number(before.value) if arm else "", number(after.value), note)
+
+
+def _shown_figure(story: Story, arm: str | None) -> KeyFigure | None:
+    before = story.quality.get(story.arms[0])
+    after = story.quality.get(arm) if arm else before
+    if after is None or after.prompt_shown is None:
+        return None
+    shown = after.prompt_shown
+    first = percent(before.prompt_shown.value) if arm and before and before.prompt_shown else ""
+    note = _sized(shown.n, shown.low, shown.high, share=True)
+    return KeyFigure("Occupation still shown" if arm else "Occupation shown", first, percent(shown.value), note)
+
+
+def _clip_figure(story: Story, arm: str) -> KeyFigure | None:
+    quality = story.quality.get(arm)
+    if quality is None or quality.clip_i is None:
+        return None
+    figure = quality.clip_i
+    note = _sized(figure.n, figure.low, figure.high)
+    return KeyFigure("CLIP-I, cosine to the original", "", number(figure.value), note)
+
+
+def _classified_figure(story: Story, attribute: str) -> KeyFigure:
+    row = story.rows.get((None, story.arms[0], attribute))
+    counts = [row] if row else [story.rows[key] for key in story.rows if key[1:] == (story.arms[0], attribute)]
+    classified, total = sum(item.n for item in counts), sum(sum(item.statuses.values()) for item in counts)
+    return KeyFigure("Images classified", "", percent(classified / total if total else 0.0), f"{classified} of {total}")
+
+
+def _sized(n: int, low: float | None, high: float | None, *, share: bool = False, of: str = "") -> str:
+    size = f"{n}{NBSP}{of}" if of else f"n{NBSP}={NBSP}{n}"
+    return ", ".join(part for part in (interval(low, high, share=share), size) if part)
+
+
+def status_gaps(story: Story) -> tuple[StatusGap, ...]:
+    """Return every arm whose unclassified share differs from the baseline's by more than chance."""
+    return tuple(
+        StatusGap(arm, percent(missing.after.value), percent(missing.before.value))
+        for arm, missing in story.result.missing.items()
+        if missing.differs
+    )

@@ -1,0 +1,40 @@
+"""Images that the judge gave to groups which an audit leaves out, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from audit.records.work import Status
+from reports.index.lookups import status_counts
+from reports.index.story import Story, label
+from reports.words.formats import percent
+
+OUTSIDE_GROUPS = "outside the audited groups"
+"""The status in words."""
+
+LEFT_OUT = "left_out_groups"
+"""Where the provenance names the groups that the judge knows and the config leaves out, by attribute."""
+
+
+def outside_lines(story: Story) -> tuple[str, ...]:
+    """Return a sentence for each attribute of which images lie outside the audited groups."""
+    return tuple(_lines(story))
+
+
+def _lines(story: Story) -> Iterator[str]:
+    known = story.result.provenance.get(LEFT_OUT)
+    for attribute in dict.fromkeys(key[2] for key in story.rows):
+        counts = {arm: status_counts(story, attribute, arm) for arm in story.arms}
+        outside = {arm: found.get(Status.OUTSIDE_GROUPS, 0) for arm, found in counts.items()}
+        if not any(outside.values()):
+            continue
+        shares = ", ".join(
+            f"{arm} {count} of {sum(counts[arm].values())} ({percent(count / max(1, sum(counts[arm].values())))})"
+            for arm, count in outside.items()
+        )
+        groups = known.get(attribute, ()) if isinstance(known, dict) else ()
+        named = f" ({', '.join(map(label, map(str, groups)))})" if groups else ""
+        yield (
+            f"{label(attribute).capitalize()}: images {OUTSIDE_GROUPS}{named}: {shares}. "
+            "They are in no share and count as unknown in the bounds."
+        )

@@ -1,0 +1,48 @@
+"""How verdicts read: the words that the HTML report, JUnit XML and Markdown share, so that they cannot disagree."""
+
+from __future__ import annotations
+
+from audit.records.verdicts import Verdict
+from reports.index.story import label, occupation_words
+from reports.words.formats import number, with_interval
+
+OVERALL = {
+    "pass": "every gate passed",
+    "warn": "every gate that can fail the audit passed; at least one that only warns did not",
+    "inconclusive": "no gate failed, but the evidence does not settle all of them",
+    "fail": "at least one gate failed",
+    "none": "no gates configured: figures only",
+}
+"""What all gates together say."""
+
+MARKS = {"pass": "✓", "warn": "!", "inconclusive": "?", "fail": "✕", "none": "○"}
+"""A sign beside each verdict, which colour alone must not tell apart."""
+
+TITLES = {"pass": "Pass", "warn": "Warning", "inconclusive": "Inconclusive", "fail": "Fail", "none": "No verdict"}
+
+
+def subject(verdict: Verdict) -> str:
+    """Say what was judged: ``gender share:female of doctor, baseline``."""
+    what = " ".join(filter(None, (label(verdict.attribute or ""), verdict.measure)))
+    where = "overall" if verdict.prompt_id is None else f"of {occupation_words(verdict.prompt_id)}"
+    return f"{what} {where}, {verdict.arm}"
+
+
+def limit(verdict: Verdict) -> str:
+    """Say the limit: ``at most 0.300``."""
+    return f"at {'most' if verdict.side == 'max' else 'least'} {number(verdict.limit)}"
+
+
+def found(verdict: Verdict) -> str:
+    """Say the figure with the interval that decided: ``0.412 [0.377, 0.446] at 99.5 %``; a dash where there is none."""
+    if verdict.value is None:
+        return "–"
+    if verdict.low is None or verdict.high is None:
+        return number(verdict.value)
+    return f"{with_interval(verdict.value, verdict.low, verdict.high)} at {100 * verdict.confidence:.4g} %"
+
+
+def sentence(verdict: Verdict) -> str:
+    """Say the whole verdict in one line."""
+    note = f" ({verdict.note})" if verdict.note else ""
+    return f"{subject(verdict)}: expected {limit(verdict)}, found {found(verdict)}, n = {verdict.n}{note}"

@@ -1,0 +1,190 @@
+"""Changes of the squared discrepancy agree with brute force, and their intervals cover as often as they say."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from audit.measure.discrepancy.changes import discrepancy_change, squared_errors, two_sample_discrepancy_change
+from audit.measure.discrepancy.estimate import debiased_squared, debiased_squares, discrepancy_interval_of_counts
+from audit.measure.discrepancy.samples import Samples
+from audit.measure.shares.changes import (
+    paired_share_difference,
+)
+
+
+def one_hot(rng, n, shares):
+    return np.eye(len(shares))[rng.choice(len(shares), n, p=shares)]
+
+
+def skewed(groups, largest):
+    return (largest,) + ((1 - largest) / (groups - 1),) * (groups - 1)
+
+
+def squared_distance(shares):
+    return sum((share - 1 / len(shares)) ** 2 for share in shares)
+
+
+def uniform(groups):
+    return (1 / groups,) * groups
+
+
+def lopsided(rng, n, groups):
+    before = rng.choice(groups, size=n)
+    return before, np.where(rng.random(n) < 0.5, 0, before)
+
+
+def test_swapping_the_arms_mirrors_every_change():
+    rng = np.random.default_rng(1)
+    before, after = one_hot(rng, 30, (0.7, 0.2, 0.1)), one_hot(rng, 30, (0.4, 0.3, 0.3))
+    flags = before.argmax(1) == 0, after.argmax(1) == 0
+    for there, back in (
+        (paired_share_difference(*flags), paired_share_difference(*flags[::-1])),
+        (discrepancy_change(before, after, uniform(3)), discrepancy_change(after, before, uniform(3))),
+        (
+            two_sample_discrepancy_change(before, after[:20], uniform(3)),
+            two_sample_discrepancy_change(after[:20], before, uniform(3)),
+        ),
+    ):
+        assert (there.value, there.low, there.high) == pytest.approx((-back.value, -back.high, -back.low))
+
+
+def test_the_change_is_the_mean_over_pairs_of_different_images():
+    rng = np.random.default_rng(2)
+    before, after = one_hot(rng, 12, (0.6, 0.3, 0.1)), one_hot(rng, 12, (0.3, 0.3, 0.4))
+    goal = np.array([0.5, 0.3, 0.2])
+    inner = [
+        (after[i] - goal) @ (after[j] - goal) - (before[i] - goal) @ (before[j] - goal)
+        for i, j in itertools.permutations(range(12), 2)
+    ]
+    change = discrepancy_change(before, after, goal)
+    assert change.value == pytest.approx(np.mean(inner))
+    assert change.value == pytest.approx(debiased_squared(after, goal) - debiased_squared(before, goal))
+    assert two_sample_discrepancy_change(before, after, goal).value == pytest.approx(change.value)
+
+
+def test_the_standard_error_is_the_spread_of_the_change_over_repetitions():
+    rng = np.random.default_rng(3)
+    shared, changes = rng.uniform(size=(600, 100, 1)), []
+    for quantiles in shared:  # the arms share their noise: an image that changes group does so for a reason
+        before, after = np.hstack([quantiles < 0.8, quantiles >= 0.8]), np.hstack([quantiles < 0.6, quantiles >= 0.6])
+        changes.append(discrepancy_change(before.astype(float), after.astype(float), (0.5, 0.5)))
+    spread = np.std([change.value for change in changes])
+    assert np.mean([change.standard_error for change in changes]) == pytest.approx(spread, rel=0.08)
+
+
+def test_pairs_tell_more_than_two_samples_where_the_noise_is_shared():
+    rng = np.random.default_rng(4)
+    quantiles = rng.uniform(size=(64, 1))
+    before, after = np.hstack([quantiles < 0.8, quantiles >= 0.8]), np.hstack([quantiles < 0.7, quantiles >= 0.7])
+    rows = before.astype(float), after.astype(float)
+    paired, apart = (change(*rows, (0.5, 0.5)) for change in (discrepancy_change, two_sample_discrepancy_change))
+    assert paired.standard_error < 0.7 * apart.standard_error
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (uniform(2), uniform(2)),
+        (uniform(4), uniform(4)),
+        (skewed(2, 0.9), uniform(2)),
+        (skewed(3, 0.97), skewed(3, 0.9)),
+        (skewed(4, 0.6), uniform(4)),
+        (skewed(2, 0.99), skewed(2, 0.6)),
+    ],
+)
+@pytest.mark.parametrize("n", [12, 48])
+def test_both_intervals_of_the_squared_discrepancy_cover_near_parity_and_far_from_it(before, after, n):
+    rng, truth = np.random.default_rng(5), squared_distance(after) - squared_distance(before)
+    inside = np.zeros(2)
+    for _ in range(150):
+        rows = one_hot(rng, n, before), one_hot(rng, n, after)
+        for side, change in enumerate((discrepancy_change, two_sample_discrepancy_change)):
+            found = change(*rows, uniform(len(before)))
+            inside[side] += found.low <= truth <= found.high
+    assert (inside / 150 >= 0.89).all()
+
+
+def test_a_sample_that_shows_one_group_only_is_not_exact():
+    rows = np.tile([1.0, 0.0], (8, 1))
+    for change in (discrepancy_change, two_sample_discrepancy_change):
+        found = change(rows, rows, (0.5, 0.5))
+        assert found.value == 0
+        assert found.p_value == 1
+        assert found.high - found.low > 0.3
+
+
+def test_an_exactly_even_sample_is_not_exact_either():
+    rows = np.repeat(np.eye(2), 12, axis=0)
+    found = two_sample_discrepancy_change(rows, rows[::2], (0.5, 0.5))
+    assert found.p_value > 0.2
+    assert found.low < 0 < found.high
+
+
+def test_the_interval_excludes_no_change_exactly_where_the_p_value_says_so():
+    rng = np.random.default_rng(6)
+    for largest in np.linspace(0.5, 0.95, 25):
+        rows = one_hot(rng, 40, (0.5, 0.5)), one_hot(rng, 40, (largest, 1 - largest))
+        for change in (discrepancy_change, two_sample_discrepancy_change):
+            found = change(*rows, (0.5, 0.5), 0.9)
+            assert (found.p_value < 0.1) == (not found.low <= 0 <= found.high)
+
+
+def test_a_lopsided_change_of_eight_images_of_seven_groups_is_held():
+    rng, even, groups = np.random.default_rng(5), np.full(7, 1 / 7), np.eye(7)
+    shares = 0.5 * even + 0.5 * groups[0]
+    truth = ((shares - even) ** 2).sum()
+    held, agreed = 0, 0
+    for _ in range(600):
+        before, after = lopsided(rng, 8, 7)
+        change = discrepancy_change(groups[before], groups[after], even)
+        held += change.low <= truth <= change.high
+        agreed += (change.p_value < 0.05) == (change.low > 0 or change.high < 0)
+    assert agreed == 600
+    assert held >= 0.95 * 600  # 0.91 by the t interval alone
+
+
+def test_a_change_is_never_told_more_exactly_than_by_squaring_and_adding_both_arms():
+    even, groups = np.full(3, 1 / 3), np.eye(3)
+    before, after = groups[[0] * 15 + [1]], groups[[0] * 6 + [1] * 5 + [2] * 5]
+    change = two_sample_discrepancy_change(before, after, even)
+    (old, old_ends), (new, new_ends) = (
+        (debiased_squared(rows, even), np.square(discrepancy_interval_of_counts(rows.sum(axis=0), even)))
+        for rows in (before, after)
+    )
+    below = np.hypot(max(0, new - new_ends[0]), old_ends[1] - old)
+    above = np.hypot(new_ends[1] - new, max(0, old - old_ends[0]))
+    assert change.value == pytest.approx(new - old)
+    # No change of a square is larger than the largest square itself, 2/3 for three even groups.
+    assert change.low <= max(change.value - below, -2 / 3) + 1e-12
+    assert change.high >= change.value + above - 1e-12
+    assert change.low == pytest.approx(change.value - below) or change.high == pytest.approx(change.value + above)
+
+
+def test_one_image_that_moved_changes_an_uneven_prompt_by_no_more_than_it_may():
+    groups, target = np.eye(3), np.array([0.05, 0.15, 0.8])
+    before, after = groups[[2] * 150], groups[[0] + [2] * 149]
+    change = discrepancy_change(before, after, target)
+    assert change.value == pytest.approx(-0.0033, abs=5e-5)
+    assert -0.03 < change.low < change.high < 0.02  # it began at −1.503, the square of the largest distance there is
+
+
+@pytest.mark.parametrize(("shares", "most"), [((0.7, 0.2, 0.1), 1.1), ((0.9, 0.1), 1.15), ((0.4, 0.35, 0.25), 1.7)])
+def test_the_error_of_a_square_is_how_much_it_varies_from_sample_to_sample(shares, most):
+    counts = np.random.default_rng(9).multinomial(60, shares, size=6000)
+    samples, even = Samples.of_counts(counts), np.full(len(shares), 1 / len(shares))
+    varies, told = debiased_squares(samples, even).var(), (squared_errors(samples, even) ** 2).mean()
+    assert 0.93 * varies < told < most * varies  # near the target it errs on the safe side
+
+
+@pytest.mark.parametrize("function", [discrepancy_change, two_sample_discrepancy_change])
+def test_a_squared_discrepancy_needs_two_images_in_either_sample(function):
+    rows = np.eye(2)
+    for before, after in ((rows[:0], rows[:0]), (rows[:1], rows[:1])):
+        with pytest.raises(ValueError, match="image"):
+            function(before, after, (0.5, 0.5))
+
+
+def test_arms_without_the_same_images_are_no_pairs():
+    with pytest.raises(ValueError, match="found 3 and 2"):
+        discrepancy_change(np.eye(2)[[0, 1, 0]], np.eye(2), (0.5, 0.5))

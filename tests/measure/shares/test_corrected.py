@@ -1,0 +1,56 @@
+"""Corrected shares keep their confidence where gates use them: in the far tails, with few labels and rare groups."""
+
+import numpy as np
+import pytest
+
+from audit.measure.shares.classifier_error import ConfusionMatrix
+from audit.measure.shares.corrected import corrected_shares
+
+SAMPLES = 2000
+
+
+def spread_evenly(groups, accuracy):
+    apart = (1 - accuracy) / (groups - 1)
+    return np.full((groups, groups), apart) + (accuracy - apart) * np.eye(groups)
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.15])
+@pytest.mark.parametrize(
+    ("truth", "accuracy", "labels", "n"),
+    [((0.98, 0.02), 0.85, 50, 1000), ((0.5, 0.5), 0.95, 20, 100), ((0.8, 0.1, 0.1), 0.85, 50, 100)],
+)
+def test_ends_are_passed_as_seldom_as_they_say(truth, accuracy, labels, n, missing):
+    """The first cell is where the delta method failed: above its upper end 5.6 times as often as said at 99.75 %."""
+    rng, groups = np.random.default_rng(0), len(truth)
+    rates, shares = spread_evenly(groups, accuracy), np.array(truth)
+    q = np.append((shares - missing * np.eye(groups)[0]) @ rates, missing)  # the missing ones are of the first group
+    confidences, passed, used = (0.95, 0.9975), np.zeros((2, 2)), 0
+    for _ in range(SAMPLES):
+        matrix = ConfusionMatrix.of("abc"[:groups], rng.multinomial(labels, rates))
+        if not matrix.correctable:
+            continue
+        used += 1
+        row = rng.multinomial(n, q)[None]
+        for place, confidence in enumerate(confidences):
+            found = corrected_shares(row[:, :-1], matrix, confidence, row[:, -1])
+            passed[place] += found.low[0, 0] > shares[0] - missing, found.high[0, 0] < shares[0]
+    for confidence, rates_passed in zip(confidences, passed / used, strict=True):
+        tail = (1 - confidence) / 2
+        assert (rates_passed <= tail + 3 * np.sqrt(tail / used)).all()
+
+
+def test_unclassified_images_widen_an_interval_on_both_sides_and_more_with_more_of_them():
+    matrix, counts = ConfusionMatrix.of("ab", [[90, 10], [5, 95]]), np.array([[60, 40]] * 3)
+    found = corrected_shares(counts, matrix, 0.95, np.array([0, 10, 100]))
+    assert (np.diff(found.low[:, 0]) < 0).all()
+    assert (np.diff(found.high[:, 0]) > 0).all()
+    whole = corrected_shares(counts[:1], matrix)
+    assert (whole.low[0], whole.high[0]) == (pytest.approx(found.low[0]), pytest.approx(found.high[0]))
+
+
+def test_a_matrix_that_is_exact_leaves_the_error_of_the_sample_only():
+    counts, few, many = np.array([[60, 40]]), [[18, 2], [1, 19]], [[18 * 10**7, 2 * 10**7], [10**7, 19 * 10**7]]
+    exact = corrected_shares(counts, ConfusionMatrix.of("ab", few).exact)
+    known = corrected_shares(counts, ConfusionMatrix.of("ab", many))
+    assert exact.high == pytest.approx(known.high, abs=1e-4)
+    assert exact.high[0, 0] < corrected_shares(counts, ConfusionMatrix.of("ab", few)).high[0, 0]

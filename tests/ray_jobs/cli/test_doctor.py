@@ -1,0 +1,150 @@
+"""The doctor tries each thing, and what is missing comes with a remedy and the right exit code."""
+
+import http.server
+import json
+import threading
+
+import pytest
+from typer.testing import CliRunner
+
+from audit.config.settings import AuditConfig
+from ray_jobs.cli import doctor
+from ray_jobs.cli.commands import app
+from ray_jobs.cli.doctor import Check, healthy
+from tests.weight_files import FAIRFACE, write_header
+
+
+class Answering(http.server.BaseHTTPRequestHandler):
+    """A server that answers every question alike."""
+
+    code = 200
+
+    def do_GET(self):
+        self.send_response(self.code)
+        self.end_headers()
+
+    def log_message(self, *_arguments):
+        """Keep the test's output clean."""
+
+
+@pytest.fixture
+def server(request):
+    handler = type("Handler", (Answering,), {"code": request.param})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as listening:
+        threading.Thread(target=listening.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{listening.server_port}"
+        listening.shutdown()
+
+
+def audit(**sections):
+    return AuditConfig.model_validate({"name": "audit"} | sections)
+
+
+def test_this_python_and_its_packages_are_well():
+    assert doctor.check_python().ok
+    packages = doctor.check_packages()
+    assert packages.ok
+    assert "torch" in packages.detail
+
+
+def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatch):
+    monkeypatch.setattr(doctor, "PACKAGES", ("pydantic", "no-such-package"))
+    found = doctor.check_packages()
+    assert (found.ok, found.remedy) == (False, "pip install no-such-package")
+
+
+def test_missing_weights_are_named(tmp_path, untrained_world):
+    found = doctor.check_weights(audit(model={"world": str(untrained_world)}))
+    assert not found.ok
+    assert found.detail.endswith("no pipeline, clip")
+    assert found.remedy == "train them: make calibration"
+    assert doctor.check_weights(audit(model={"source": "owner/name"})).ok
+
+
+def test_no_gpu_is_no_fault():
+    assert not doctor.check_processors().needed
+
+
+def test_ray_says_how_many_workers_fit(cluster):
+    found = doctor.check_ray(audit(), None)
+    assert found.ok
+    assert "room for 3 workers" in found.detail
+
+
+def test_a_cluster_that_is_not_there_is_a_fault(monkeypatch):
+    from ray_jobs.cluster import connection as clusters
+
+    def unreachable(*_arguments):
+        raise clusters.ClusterError("expected a Ray cluster at there, found none")
+
+    monkeypatch.setattr(clusters, "connect", unreachable)
+    found = doctor.check_ray(audit(), "there")
+    assert not found.ok
+    assert "found none" in found.detail
+
+
+@pytest.mark.parametrize(("server", "well"), [(200, True), (401, True), (404, False)], indirect=["server"])
+def test_a_tracking_server_must_answer_like_one(server, well):
+    assert doctor.check_tracking(audit(tracking={"uri": server})).ok is well
+
+
+def test_a_password_is_not_shown():
+    found = doctor.check_tracking(audit(tracking={"uri": "http://user:secret@127.0.0.1:1/"}))
+    assert not found.ok
+    assert "secret" not in found.detail
+
+
+def test_tracking_switched_off_is_well():
+    assert doctor.check_tracking(audit(tracking={"enabled": False, "uri": "nonsense"})).ok
+
+
+def test_results_need_room(tmp_path, monkeypatch):
+    assert doctor.check_disk(tmp_path / "runs").ok == (doctor.shutil.disk_usage(tmp_path).free >= doctor.MIN_FREE_BYTES)
+    monkeypatch.setattr(doctor, "MIN_FREE_BYTES", 1 << 60)
+    assert doctor.check_disk(tmp_path / "runs").remedy
+    (tmp_path / "file").touch()
+    assert not doctor.check_disk(tmp_path / "file").ok
+
+
+def test_only_what_is_needed_decides():
+    assert healthy([Check("a", True, ""), Check("b", False, "", needed=False)])
+    assert not healthy([Check("a", False, "")])
+
+
+def test_the_command_answers_with_exit_code_4_when_something_needed_is_missing(cluster, tmp_path):
+    output = tmp_path / "file"
+    output.touch()
+    path = tmp_path / "audit.yaml"
+    path.write_text(f"name: trial\noutput: {output}\n")
+    answer = CliRunner().invoke(app, ["doctor", str(path), "--json"])
+    data = json.loads(answer.stdout)
+    assert (answer.exit_code, data["healthy"]) == (4, False)
+    assert {check["name"]: check["ok"] for check in data["checks"]}["disk"] is False
+    assert "MISSING" in CliRunner().invoke(app, ["doctor", str(path)]).stdout
+
+
+def test_a_config_that_its_judge_cannot_answer_is_a_mistake_and_no_fault_of_the_machine(cluster, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_header(tmp_path / "seven.safetensors", FAIRFACE)
+    path = tmp_path / "audit.yaml"
+    path.write_text("name: trial\nmodel: {source: rendered}\njudge: {source: seven.safetensors}\n")
+    answer = CliRunner().invoke(app, ["doctor", str(path), "--json"])
+    data = json.loads(answer.stdout)
+    assert (answer.exit_code, data["healthy"]) == (2, False)
+    [wrong] = [check for check in data["checks"] if check["mistake"]]
+    assert wrong["name"] == "attributes.skin_tone"
+    assert "FairFace can judge (gender, age, race)" in wrong["detail"]
+
+
+def test_groups_that_are_left_out_are_a_warning(cluster, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "audit.yaml"
+    path.write_text("name: trial\nmodel: {source: rendered}\nattributes: {age: [young, old]}\n")
+    answer = CliRunner().invoke(app, ["doctor", str(path), "--json"])
+    assert answer.exit_code == 0
+    told = [check for check in json.loads(answer.stdout)["checks"] if check["name"] == "config"]
+    assert [(check["ok"], check["needed"]) for check in told] == [(True, True), (False, False)]
+    assert "leaves out adult" in told[1]["detail"]
+    valid = CliRunner().invoke(app, ["validate", str(path)])
+    assert valid.exit_code == 0
+    assert "Warning: attributes.age leaves out adult, which the judge can name too" in valid.stdout

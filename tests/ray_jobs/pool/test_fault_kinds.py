@@ -1,0 +1,91 @@
+"""What Ray raises in place of an answer is given its kind, since the kind decides what happens next."""
+
+import errno
+
+import pytest
+import torch
+from ray.exceptions import ActorDiedError, NodeDiedError, OutOfDiskError, RayTaskError
+
+from ray_jobs.cli.failures import code_of
+from ray_jobs.pool.faults import TRIED_AGAIN, FaultKind, kind_of, reason_of, refusal_of
+from ray_jobs.run.exit_codes import ExitCode
+
+
+def raised(cause):
+    error = RayTaskError("do", "a long traceback", cause)
+    error.cause = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (raised(ValueError("wrong")), FaultKind.ERROR),
+        (raised(torch.OutOfMemoryError("CUDA out of memory")), FaultKind.OUT_OF_MEMORY),
+        (raised(MemoryError()), FaultKind.OUT_OF_MEMORY),
+        (raised(torch.AcceleratorError("CUDA error: an illegal memory access")), FaultKind.BROKEN_DEVICE),
+        (raised(OSError(errno.ENOSPC, "No space left on device")), FaultKind.FULL_DISK),
+        (raised(OSError(errno.EDQUOT, "Disk quota exceeded")), FaultKind.FULL_DISK),
+        (raised(ConnectionResetError("the store hung up")), FaultKind.STORAGE),
+        (ActorDiedError(), FaultKind.LOST_WORKER),
+        (ActorDiedError(raised(OSError("no weights"))), FaultKind.NO_START),
+        (NodeDiedError("gone"), FaultKind.LOST_NODE),
+        (OutOfDiskError("full"), FaultKind.FULL_DISK),
+    ],
+)
+def test_an_exception_has_the_kind_of_its_cause(error, kind):
+    assert kind_of(error) == kind
+
+
+def test_a_worker_on_a_node_that_the_cluster_has_lost_was_lost_with_it():
+    assert kind_of(ActorDiedError(), dead_nodes=["ab12"], node="ab12") == FaultKind.LOST_NODE
+    assert kind_of(ActorDiedError(), dead_nodes=["ab12"], node="cd34") == FaultKind.LOST_WORKER
+
+
+def test_only_what_every_machine_would_say_is_not_tried_again():
+    assert set(FaultKind) - TRIED_AGAIN == {FaultKind.ERROR, FaultKind.REFUSED}
+
+
+def test_what_a_worker_refuses_at_its_start_is_told_from_what_may_work_elsewhere():
+    trace = "\x1b[36mray::ShardWorker.__init__()\x1b[39m\n  File worker.py, line 1\n"
+    said = "a.pt: expected the weights of FairFace, found 9 outputs instead of 18"
+    refused = RayTaskError("init", f"{trace}audit.models.files.untrusted_model.UnfitModelError: {said}", ValueError())
+    assert kind_of(ActorDiedError(refused)) == FaultKind.REFUSED
+    assert refusal_of(ActorDiedError(refused)) == said
+    other = RayTaskError("init", f"{trace}OSError: No such file: UnfitModelError.pt", OSError())
+    assert kind_of(ActorDiedError(other)) == FaultKind.NO_START
+
+
+def test_a_reason_is_one_line_without_the_trace():
+    assert reason_of(raised(ValueError("no such layer"))) == "ValueError: no such layer"
+
+
+def test_a_full_disk_on_the_driver_is_told_as_such_and_other_errors_of_the_system_are_bugs():
+    assert code_of(OSError(errno.ENOSPC, "No space left on device")) == ExitCode.INFRASTRUCTURE
+    assert code_of(OSError(errno.EINVAL, "Invalid argument")) is None
+
+
+def start_raised(*lines):
+    frames = 'ray::Worker.__init__() (pid=1, ip=127.0.0.1)\n  File "w.py", line 9, in __init__\n    load()\n'
+    error = RayTaskError(
+        "__init__", frames + '  File "w.py", line 3, in load\n    raise it\n    ^^^^^^^^\n' + "\n".join(lines), None
+    )
+    return ActorDiedError(error)
+
+
+@pytest.mark.parametrize(
+    ("raised_last", "kind", "reason"),
+    [
+        (["ValueError: no lens: make one"], FaultKind.REFUSED, "ValueError: no lens: make one"),
+        (["audit.models.files.untrusted_model.UnfitModelError: a", "  b"], FaultKind.REFUSED, "UnfitModelError: a b"),
+        (["KeyError: 'mid_block'"], FaultKind.ERROR, "KeyError: 'mid_block'"),
+        (["RuntimeError: CUDA error"], FaultKind.NO_START, "RuntimeError: CUDA error"),
+        (["OSError: [Errno 5] Input/output error"], FaultKind.NO_START, "OSError: [Errno 5] Input/output error"),
+        (["MemoryError"], FaultKind.NO_START, "MemoryError"),
+    ],
+)  # fmt: skip
+def test_what_a_start_was_refused_for_is_told_from_what_the_machine_did(raised_last, kind, reason):
+    error = start_raised(*raised_last)
+    assert kind_of(error) == kind
+    assert reason_of(error) == reason
+    assert refusal_of(error) == reason.partition(": ")[2] or reason == "MemoryError"

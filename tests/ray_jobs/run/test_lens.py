@@ -1,0 +1,202 @@
+"""Dissecting on workers: a model without a lens gets one, an audit then uses it, and a lens is made only once."""
+
+import json
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from audit.calibration.bundle import bundle_of
+from audit.config.file import read_config
+from audit.config.sections import JudgeConfig
+from audit.config.settings import AuditConfig
+from audit.dissect.lens import Lens
+from audit.dissect.settings import dissected_prompts, lens_name, lens_settings
+from audit.dissect.strengths import LADDER, Tried
+from audit.preflight.work import work_of
+from audit.results.lens_evidence import keep_evidence, lens_evidence
+from audit.storage.files import storage_of
+from audit.storage.folder_copy import folder_on_disk, folder_to_fill
+from audit.storage.place import place_of
+from benchmarks.s3_server import BUCKET
+from ray_jobs.pool.actor_pool import PoolError
+from ray_jobs.run import lens as dissect
+from ray_jobs.run.audit import run_audit
+from ray_jobs.run.lens import LensAnswer, LensWorker
+from tests.pretended_gpu import pretended_gpu
+
+TINY = {
+    "name": "tiny",
+    "attributes": {"gender": ["female", "male"]},
+    "prompts": {"occupations": ["doctor", "nurse"], "images_per_prompt": 4},
+    "sampling": {"steps": 3, "guidance": 2.0, "batch": 8},
+    "judge": {"min_confidence": 0.0},
+    "lens": {"trajectories": 64, "sae_steps": 20, "features_per_group": 4, "strength_images": 1},
+    "mitigations": [{"name": "difflens-gender", "method": "difflens", "attribute": "gender"}],
+    "tracking": {"enabled": False},
+    "workers": {"count": 2},
+}
+
+
+ANSWER = json.dumps(
+    LensAnswer(
+        projection={"female": -1.0, "male": 1.0},
+        tried={
+            "female": (Tried(0.0, 0.3, {}), Tried(0.5, 0.95, {"age": 0.1})),
+            "male": (Tried(0.0, 0.7, {}), Tried(0.5, 0.75, {"age": 0.4})),
+        },
+    ).as_data()
+)
+"""What a search found out: an edit towards female pays, one towards male does not."""
+
+
+def strengths_in(directory, prompt):
+    return {group: found.strength for group, found in Lens.load(directory).strengths["gender"][prompt].items()}
+
+
+FROM_OUTSIDE = {"source": "somebody/model"}
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    return AuditConfig(**TINY, output=str(tmp_path_factory.mktemp("dissect") / "runs"))
+
+
+@pytest.fixture(scope="module")
+def lens_directory(config, cluster):
+    return dissect.ensure_lens(config, cluster)
+
+
+def test_a_lens_covers_the_whole_world_and_names_itself(lens_directory, config):
+    lens = Lens.load(lens_directory)
+    assert lens.name == lens_directory.name
+    assert len(lens.strengths["gender"]) == 16
+    for found in lens.strengths["gender"]["doctor"].values():
+        assert found.drawn in found.tried  # what is handed out was drawn
+    assert set(lens.prediction["gender"]) == {"female", "male"}
+    assert "## Strengths for gender" in (lens_directory / "card.md").read_text()
+
+
+def test_the_same_audit_finds_the_lens_again(lens_directory, config):
+    assert dissect.find_lens(config).absolute() == lens_directory
+    other = config.model_copy(update={"sampling": config.sampling.model_copy(update={"guidance": 1.0})})
+    assert dissect.find_lens(other) is None
+
+
+def test_the_lens_of_another_judge_is_another_lens(tmp_path):
+    config = AuditConfig(**TINY, model=FROM_OUTSIDE, quality={"clip": "none"})
+    names = []
+    for weights in (b"first", b"second"):
+        (tmp_path / "fairface.pt").write_bytes(weights)
+        judged = config.model_copy(update={"judge": JudgeConfig(source=str(tmp_path / "fairface.pt"))})
+        names.append(lens_name("model", lens_settings(judged)))
+    assert names[0] != names[1]
+
+
+def test_the_lens_that_ships_with_the_model_is_the_one_that_the_shipped_audit_finds():
+    shipped = read_config(Path(__file__).parents[3] / "configs" / "occupations.yaml")
+    assert dissect.find_lens(shipped).parent == bundle_of(shipped.model).lenses
+
+
+def test_strengths_are_searched_where_the_model_runs(config, lens_directory):
+    with pretended_gpu():
+        worker = LensWorker(config, str(lens_directory), 1, str(Path.cwd()))
+        [doctor, *_] = dissected_prompts(config)
+        found = worker.do(dissect.LensTask("doctor-gender", "gender", doctor))
+    assert found.strengths(config.lens.side_effect_budget) == Lens.load(lens_directory).strengths["gender"][doctor.id]
+    assert found.projection.keys() == {"female", "male"}
+
+
+def without_mitigation(config, attribution):
+    prompts = config.prompts.model_copy(update={"attribution": attribution})
+    return config.model_copy(update={"mitigations": (), "prompts": prompts})
+
+
+@pytest.mark.parametrize("attribution", [None, False])
+def test_without_mitigation_nothing_is_dissected_unless_asked_for(config, cluster, attribution):
+    assert dissect.ensure_lens(without_mitigation(config, attribution), cluster) is None
+
+
+def test_attribution_alone_has_a_lens_and_its_features_in_the_report(config, cluster, lens_directory):
+    asked = without_mitigation(config, True)
+    outcome = run_audit(asked)
+    assert outcome.result.lens["name"] == lens_directory.name
+    assert set(outcome.result.lens["features"][0]["by_prompt"]) == {"doctor", "nurse"}
+    assert "Which occupations each gender feature carries" in outcome.report.read_text()
+    assert "Needs a lens" in terminal_of_plan(asked)
+
+
+def terminal_of_plan(config):
+    work = work_of(config)
+    assert work.lens_images == 64 + 16 * 2 * 1 * len(LADDER)
+    return f"Needs {work.lens}"
+
+
+def test_an_interrupted_search_goes_on_with_the_answers_on_file(config, cluster, lens_directory, tmp_path, monkeypatch):
+    made = config.model_copy(update={"output": str(tmp_path / "runs")})
+    partial = tmp_path / "runs" / "lenses" / f"{lens_directory.name}.partial"
+    shutil.copytree(lens_directory, partial)
+    kept = partial / dissect.STRENGTHS
+    kept.mkdir()
+    for prompt in json.loads((lens_directory / "lens.json").read_text())["strengths"]["gender"]:
+        (kept / f"{prompt}-gender.json").write_text(ANSWER)
+    monkeypatch.setattr(dissect, "run_on_pool", None)  # nothing is left to do, so no pool is needed
+    assert strengths_in(dissect.make_lens(made, cluster), "nurse") == {"female": 0.5, "male": 0.0}
+
+
+def test_on_a_cluster_the_building_asks_for_what_a_node_has_and_the_pool_can_tell_it(
+    config, cluster, tmp_path, monkeypatch
+):
+    made = config.model_copy(update={"output": str(tmp_path / "runs")})
+    asked = []
+
+    def full(*_, limits, **__):
+        asked.append(dict(limits.resources))
+        raise PoolError("no room")
+
+    monkeypatch.setattr(os, "cpu_count", lambda: 4096)  # of the driver's machine
+    monkeypatch.setattr(dissect, "run_on_pool", full)
+    with pytest.raises(PoolError):
+        dissect.make_lens(made, replace(cluster, local=False))
+    assert asked == [{"CPU": int(cluster.cpus), "GPU": 0, "memory": 0}]
+
+
+def test_relative_paths_mean_the_same_to_a_worker(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "started-here").mkdir()
+    drawn = AuditConfig(name="drawn", model={"source": "rendered"})
+    with pytest.raises(ValueError, match="no network to dissect"):
+        LensWorker(drawn, "lens", torch.get_num_threads(), str(tmp_path / "started-here"))
+    assert Path.cwd() == tmp_path / "started-here"
+
+
+def test_a_lens_is_put_into_an_object_store_and_fetched_from_it(s3, config, cluster, lens_directory, monkeypatch):
+    made = config.model_copy(update={"output": f"s3://{BUCKET}/dissect/runs"})
+    partial = place_of(made.output) / "lenses" / f"{lens_directory.name}.partial"
+    with folder_to_fill(partial, last="lens.json") as directory:
+        shutil.copytree(lens_directory, directory, dirs_exist_ok=True)
+    assert s3.asked("PUT")[-1].path.endswith("/lens.json")
+    for prompt in json.loads((lens_directory / "lens.json").read_text())["strengths"]["gender"]:
+        storage_of(partial).write(f"{dissect.STRENGTHS}/{prompt}-gender.json", ANSWER.encode())
+    monkeypatch.setattr(dissect, "run_on_pool", None)  # nothing is left to do, so no pool is needed
+    place = dissect.make_lens(made, cluster)
+    assert place == dissect.find_lens(made) == partial.parent / lens_directory.name
+    with folder_on_disk(place) as directory:
+        assert strengths_in(directory, "nurse") == {"female": 0.5, "male": 0.0}
+    assert not s3.keys("dissect/runs/lenses/" + partial.name)
+    keep_evidence(place, place_of(made.output) / "run" / "lens")
+    assert lens_evidence(place_of(made.output) / "run" / "lens").card["top_images"]
+    assert not [key for key in s3.keys("dissect/runs/run") if key.endswith(".safetensors")]
+
+
+def test_an_audit_dissects_and_steers(config, cluster, lens_directory):
+    outcome = run_audit(config)
+    assert {row.arm for row in outcome.result.overall} == {"baseline", "difflens-gender"}
+    assert outcome.result.lens["name"] == lens_directory.name
+    features = outcome.result.lens["features"]
+    assert {feature["attribute"] for feature in features} == {"gender"}
+    assert set(features[0]["by_prompt"]) == {"doctor", "nurse"}
+    assert outcome.report.stat().st_size > 10_000

@@ -1,0 +1,75 @@
+"""A run keeps what its report tells about the lens, and no run mixes two lenses."""
+
+import json
+
+import pytest
+
+from audit.dissect.settings import lens_name
+from audit.dissect.strengths import GroupStrength, Tried
+from audit.results.lens_evidence import keep_evidence, keep_steering, lens_evidence, steering_of
+from audit.storage.run_directory import LENS, RunDirectory
+
+PLAIN = {
+    "format_version": 2,
+    "model_fingerprint": "sha256:00",
+    "settings": {"k": 16},
+    "quality": {"dead_latents": 3},
+    "strengths": {"gender": {"nurse": {"male": GroupStrength(1.5, "searched").as_data()}}},
+    "features": {
+        "gender": {"female": [{"latent": 7, "score": 0.5, "mean_firing_per_step": [0.0, 1.0, 3.0]}], "male": []}
+    },
+}
+
+
+@pytest.fixture
+def lens(tmp_path):
+    directory = tmp_path / "lens-of-a-model"
+    (directory / "examples").mkdir(parents=True)
+    (directory / "lens.json").write_text(json.dumps(PLAIN))
+    (directory / "sae.safetensors").write_bytes(b"weights")
+    for rank in (10, 2, 0):
+        (directory / "examples" / f"7-{rank}.webp").write_bytes(b"picture")
+    return directory
+
+
+def test_the_evidence_has_the_card_the_features_and_their_pictures_best_first(lens):
+    evidence = lens_evidence(lens)
+    assert evidence.card["name"] == lens_name("sha256:00", {"k": 16})
+    assert evidence.card["quality"] == {"dead_latents": 3}
+    assert evidence.card["strengths"] == {"gender": {"nurse": {"male": 1.5}}}
+    assert evidence.card["steering"] == {}
+    assert evidence.card["top_images"] == {"7": ["examples/7-0.webp", "examples/7-2.webp", "examples/7-10.webp"]}
+    assert evidence.features == {"gender": {"female": [(7, 0.5, 2.0)], "male": []}}  # silent steps do not count
+
+
+def test_a_run_keeps_all_but_the_weights_and_the_same_evidence_comes_out(lens, tmp_path):
+    keep_evidence(lens, tmp_path / "run")
+    assert lens_evidence(tmp_path / "run") == lens_evidence(lens)
+    assert not list((tmp_path / "run").glob("*.safetensors"))
+    keep_evidence(lens, tmp_path / "run")
+
+
+def test_a_run_tells_the_strengths_of_its_own_prompts_and_where_they_come_from(lens, tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    keep_evidence(lens, run.file(LENS))
+    assert steering_of(run) == {}
+    tried = (Tried(0.0, 0.1, {}), Tried(1.0, 0.3, {"age": 0.2}))
+    used = {"gender": {"doctor": {"male": GroupStrength(1.0, "searched", tried)}}}
+    keep_steering(run, used)
+    assert steering_of(run) == used
+    card = lens_evidence(run.file(LENS)).card
+    assert card["strengths"] == {"gender": {"doctor": {"male": 1.0}}}
+    told = card["steering"]["gender"]["doctor"]["male"]
+    assert (told["control"], told["shown"], told["side_effect"]) == ("none", 0.3, 0.2)
+
+
+def test_another_lens_is_refused(lens, tmp_path):
+    keep_evidence(lens, tmp_path / "run")
+    (lens / "lens.json").write_text(json.dumps({**PLAIN, "strengths": {"gender": {}}}))
+    with pytest.raises(ValueError, match=r"begun with another lens than .*lens-of-a-model"):
+        keep_evidence(lens, tmp_path / "run")
+
+
+def test_an_unfinished_lens_is_not_evidence(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"expected a lens in"):
+        lens_evidence(tmp_path)

@@ -1,0 +1,51 @@
+"""Every package holds one topic of a readable size, and says what it may import."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TOP = ("audit", "ray_jobs", "reports")
+MOST_MODULES = 12
+FEWEST_LINES = 25
+SHORT = {"audit/models/device.py", "ray_jobs/__main__.py", "reports/export/files.py"}
+"""Why these are short is in docs/decisions/0025-packages-by-topic.md; the second is named by Python."""
+
+PACKAGES = sorted(path.parent for top in TOP for path in (ROOT / top).rglob("__init__.py"))
+each_package = pytest.mark.parametrize("package", PACKAGES, ids=lambda package: str(package.relative_to(ROOT)))
+
+
+def modules_of(package):
+    return sorted(path for path in package.glob("*.py") if path.name != "__init__.py")
+
+
+@each_package
+def test_a_package_says_in_its_docstring_what_it_may_import(package):
+    docstring = ast.get_docstring(ast.parse((package / "__init__.py").read_text(encoding="utf-8")))
+    assert docstring
+    assert "import" in docstring.lower()
+
+
+@each_package
+def test_a_package_has_a_readable_number_of_modules(package):
+    assert len(modules_of(package)) <= MOST_MODULES
+
+
+@each_package
+def test_no_module_is_too_short_to_be_one(package):
+    short = {
+        str(path.relative_to(ROOT))
+        for path in modules_of(package)
+        if len(path.read_text(encoding="utf-8").splitlines()) < FEWEST_LINES
+    }
+    assert short <= SHORT
+
+
+def test_audit_holds_packages_alone():
+    assert modules_of(ROOT / "audit") == []
+
+
+def test_every_directory_with_code_is_a_package():
+    directories = {path.parent for top in TOP for path in (ROOT / top).rglob("*.py")}
+    assert directories == set(PACKAGES)
