@@ -114,9 +114,8 @@ def test_other_texts_draw_what_their_own_prompts_draw(generator):
 
 
 def test_a_text_given_to_every_block_is_a_text_given_to_the_network(generator):
-    blocks = [name for name in ("down_blocks.1", "mid_block", "up_blocks.0")]
     whole = generator.generate(DOCTOR, SEEDS, by_text(("a nurse",) * 3))
-    by_block = dict.fromkeys(blocks, ("a nurse",) * 3)
+    by_block = dict.fromkeys(("down_blocks.1", "mid_block", "up_blocks.0"), ("a nurse",) * 3)
     found = generator.generate(DOCTOR, SEEDS, Intervention((None,) * 3, range(4), block_texts=by_block))
     assert (found.int() - whole.int()).abs().max() <= 1
     one = generator.generate(
