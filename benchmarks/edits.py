@@ -18,13 +18,12 @@ import torch
 from numpy.typing import NDArray
 
 from audit.config.file import read_config
-from audit.config.sections import MitigationConfig
+from audit.config.mitigations import DiffLensConfig
 from audit.config.settings import AuditConfig
 from audit.dissect.lens import Lens
 from audit.dissect.settings import dissected_groups, dissected_prompts
 from audit.measure.discrepancy.fairness import hard_counts, soft_plug_in, total_variation, uniform
-from audit.mitigate import steered_arm
-from audit.mitigate.difflens import Steering
+from audit.mitigate.difflens import Steering, steered
 from audit.models.device import device_here
 from audit.models.generator import DiffusionGenerator, load_generator
 from audit.perception.embedders.clip import ClipEmbedder, load_clip
@@ -61,14 +60,14 @@ class Bench:
     attribute: str
     images: int
 
-    def look(self, prompt: Prompt, mitigation: MitigationConfig | None) -> Seen:
+    def look(self, prompt: Prompt, mitigation: DiffLensConfig | None) -> Seen:
         """Sample a prompt, steered or not, and look at the images."""
         groups = self.lens.groups[self.attribute]
         assigned = tuple(groups[i % len(groups)] for i in range(self.images))
         arm = None
         if mitigation is not None:
             strength = mitigation.strength or 0.0
-            arm = steered_arm(mitigation, self.lens, Steering(assigned, (strength,) * self.images))
+            arm = steered(mitigation, self.lens, Steering(assigned, (strength,) * self.images))
         seeds = [derive_seed("edits", prompt.id, i) for i in range(self.images)]
         pictures = self.generator.generate(prompt, seeds, arm)
         return Seen(self.judge.perceive(pictures, prompt.occupation), self.clip.images(pictures))
@@ -110,7 +109,7 @@ def rows(bench: Bench, prompts: list[Prompt]) -> Iterator[str]:
     before = {prompt.id: bench.look(prompt, None) for prompt in prompts}
     yield f"| none | | 0 | {row(bench, before, before)} |"
     for edit, reverse, strength in FORMS:
-        mitigation = MitigationConfig.model_validate(
+        mitigation = DiffLensConfig.model_validate(
             {"name": "form", "attribute": bench.attribute, "edit": edit, "reverse_step": reverse, "strength": strength}
         )
         after = {prompt.id: bench.look(prompt, mitigation) for prompt in prompts}

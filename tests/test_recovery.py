@@ -44,10 +44,10 @@ class Remembering:
         self._generator, self._drawn = generator, {}
         self.fingerprint = generator.fingerprint
 
-    def generate(self, prompt, seeds, arm=None, observer=None):
+    def generate(self, prompt, seeds, intervention=None, observers=None):
         key = prompt.id, *seeds
         if key not in self._drawn:
-            self._drawn[key] = self._generator.generate(prompt, seeds, arm, observer)
+            self._drawn[key] = self._generator.generate(prompt, seeds)
         return self._drawn[key]
 
 

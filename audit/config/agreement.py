@@ -7,12 +7,12 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 from audit.config.fields import LOOPBACK, RESOURCES_OF_RAY, ZERO_SHOT
+from audit.config.mitigations import DiffLensConfig, MitigationConfig, PromptConfig
 from audit.config.problems import Location, Problem, listing, suggestion
 from audit.config.sections import (
     AlertsConfig,
     AuditSections,
     GateConfig,
-    MitigationConfig,
     TargetFileConfig,
     WorkersConfig,
 )
@@ -112,27 +112,35 @@ def _unusable_arm_names(config: AuditSections) -> Iterator[Problem]:
         seen.add(mitigation.name.lower())
 
 
-def _as_searched(mitigation: MitigationConfig) -> bool:
-    """Whether an edit is of the kind whose strengths a lens holds."""
-    return (mitigation.edit, mitigation.reverse_step, mitigation.window) == ("add", "symmetric", (0.0, 1.0))
+def _words_without_a_group(groups: tuple[str, ...] | None, at: Location, mitigation: PromptConfig) -> Iterator[Problem]:
+    for group in mitigation.words:
+        if groups is not None and group not in groups:
+            message = (
+                f"expected a group of {mitigation.attribute} ({listing(groups)}), found {group!r}"
+                f"{suggestion(group, groups)}"
+            )
+            yield Problem((*at, "words", group), message, reads=(("attributes",), (*at, "attribute")))
 
 
 def _mitigation_disagreements(config: AuditSections, at: Location, mitigation: MitigationConfig) -> Iterator[Problem]:
     known, name = tuple(config.attributes), mitigation.attribute
+    unknown_to_lens = name not in config.lens.attributes and set(config.lens.attributes) <= set(known)
     if name not in known:
         message = f"expected an audited attribute ({listing(known)}), found {name!r}{suggestion(name, known)}"
         yield Problem((*at, "attribute"), message, reads=(("attributes",),))
-    elif name not in config.lens.attributes and set(config.lens.attributes) <= set(known):
+    elif mitigation.uses_lens and unknown_to_lens:
         message = f"expected an attribute of the lens ({listing(config.lens.attributes)}), found {name!r}; add it there"
         yield Problem((*at, "attribute"), message, reads=(("attributes",), ("lens", "attributes")))
     elif isinstance(mitigation.target, dict):
         yield from _unless_in_doubt(share_problems((*at, "target"), mitigation.target, config.attributes[name]))
-    if mitigation.strength is None and not _as_searched(mitigation):
+    if isinstance(mitigation, DiffLensConfig) and mitigation.strength is None and not mitigation.is_as_searched:
         message = (
             "expected a strength for this edit, found none; a lens holds strengths for edit: add, reverse_step:"
             " symmetric and the whole window alone"
         )
         yield Problem((*at, "name"), message)
+    if isinstance(mitigation, PromptConfig):
+        yield from _words_without_a_group(config.attributes.get(name), at, mitigation)
     if config.model.source == "rendered":
         message = "expected no mitigation for 'rendered', which has no network to edit, found one; remove it"
         yield Problem(at, message, reads=(("model", "source"),))

@@ -189,6 +189,10 @@ def word_or_other(value: object) -> str:
 AllOrNames = Annotated[
     Annotated[Literal["all"], Tag("word")] | Annotated[Names, Tag("other")], Discriminator(word_or_other)
 ]
+Shares = dict[GroupName, Fraction]
+UniformOrShares = Annotated[
+    Annotated[Literal["uniform"], Tag("word")] | Annotated[Shares, Tag("other")], Discriminator(word_or_other)
+]
 AutoOrCount = Annotated[
     Annotated[Literal["auto"], Tag("word")] | Annotated[int, Field(ge=1, le=100_000), Tag("other")],
     Discriminator(word_or_other),

@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 
 from audit.config.errors import ConfigError, ConfigErrors
 from audit.config.fields import PATTERNS_IN_WORDS, UNIONS_IN_WORDS
+from audit.config.mitigations import METHOD_TAG
 from audit.config.overrides import apply_override
 from audit.config.problems import Location, Problem, listing, suggestion
 from audit.config.schema import known_keys
@@ -24,6 +25,9 @@ from audit.config.text import read_text
 from audit.config.tree import Node, Place, kind, parse, where
 
 __all__ = ["Check", "ConfigError", "ConfigErrors", "read_config"]
+
+NO_SUCH_METHOD = "union_tag_invalid"
+"""What pydantic calls a mitigation of a method that there is not."""
 
 MAX_BYTES = 1_000_000
 """Largest config file; a list of ten thousand occupations is a quarter of it."""
@@ -132,7 +136,7 @@ class _Mistake:
     @classmethod
     def of(cls, root: Node, detail: ErrorDetails) -> _Mistake:
         """Find an error of pydantic in the tree."""
-        trail = root.trail(detail["loc"])
+        trail = root.trail((*detail["loc"], "method") if detail["type"] == NO_SUCH_METHOD else detail["loc"])
         missing = detail["loc"][-1:] if detail["type"] == "missing" else ()
         parent = trail[-2] if len(trail) > 1 else None
         return cls(trail[-1], parent, (*trail[-1].location, *missing), detail)
@@ -142,7 +146,15 @@ class _Mistake:
         """What must stand as the file has it for this mistake to be news."""
         # Too few items, or a value that is missing, may be our own doing: it was taken out as mistaken before.
         own = (self.location,) if self.detail["type"] in ("missing", "too_short") else ()
-        return (*self.detail.get("ctx", {}).get("reads", ()), *own)
+        # Which keys a mitigation has depends on its method.
+        method = ((*self.location[:-1], "method"),) if self.method is not None else ()
+        return (*self.detail.get("ctx", {}).get("reads", ()), *own, *method)
+
+    @property
+    def method(self) -> str | None:
+        """The method of the mitigation that the mistake is in, None where it is in none."""
+        tags = (step for step in self.detail["loc"] if isinstance(step, str) and step.startswith(METHOD_TAG))
+        return next((tag.removeprefix(METHOD_TAG) for tag in tags), None)
 
 
 def _take_out(root: Node, mistake: _Mistake, findings: _Findings) -> bool:
@@ -188,7 +200,7 @@ def _told(mistake: _Mistake) -> ConfigError:
     """Put an error of pydantic into words, at its key where the key is what is wrong."""
     detail, node = mistake.detail, mistake.node
     if detail["type"] == "extra_forbidden":
-        return _error(node.key_place or node.place, mistake.location, _unknown_key(mistake.location))
+        return _error(node.key_place or node.place, mistake.location, _unknown_key(mistake))
     if detail["loc"][-1:] == ("[key]",):
         message = f"expected a name of {_expected(detail)}, found {mistake.location[-1]!r}"
         return _error(node.key_place or node.place, mistake.location, message)
@@ -203,6 +215,8 @@ def _told(mistake: _Mistake) -> ConfigError:
 
 def _expected(detail: ErrorDetails) -> str:
     context = detail.get("ctx", {})
+    if detail["type"] == NO_SUCH_METHOD:
+        return str(context["expected_tags"]).replace(METHOD_TAG, "")
     if detail["loc"][-1] in ("word", "other") and detail["type"] in _NEITHER:
         return next(UNIONS_IN_WORDS[str(step)] for step in reversed(detail["loc"]) if step in UNIONS_IN_WORDS)
     if detail["type"] == "string_pattern_mismatch":
@@ -213,12 +227,14 @@ def _expected(detail: ErrorDetails) -> str:
 
 def _quoted(detail: ErrorDetails) -> list[str]:
     """Return the words that a field takes, from pydantic's ``'add' or 'scale'``."""
-    return re.findall("'([^']*)'", str(detail.get("ctx", {}).get("expected", "")))
+    context = detail.get("ctx", {})
+    words = str(context.get("expected", context.get("expected_tags", ""))).replace(METHOD_TAG, "")
+    return re.findall("'([^']*)'", words)
 
 
-def _unknown_key(location: Location) -> str:
-    known = known_keys(location[:-1])
-    found = str(location[-1])
+def _unknown_key(mistake: _Mistake) -> str:
+    known = known_keys(mistake.location[:-1], mistake.method)
+    found = str(mistake.location[-1])
     return f"expected one of {listing(known)}; found {found!r}{suggestion(found, known) or '; remove it'}"
 
 

@@ -21,8 +21,12 @@ def config_schema() -> Mapping[str, Any]:
     return AuditConfig.model_json_schema()
 
 
-def known_keys(location: Location) -> tuple[str, ...]:
+def known_keys(location: Location, method: str | None = None) -> tuple[str, ...]:
     """Return the keys that a config may have at a location.
+
+    Args:
+        location: Where.
+        method: Of the mitigation at this location: each method has keys of its own.
 
     Raises:
         KeyError: If there is nothing with keys at this location.
@@ -31,11 +35,21 @@ def known_keys(location: Location) -> tuple[str, ...]:
     here: Mapping[str, Any] = schema
     for step in location:
         here = here["items"] if isinstance(step, int) else _below(here, step)
-        # Of the kinds that a value can have, only one has keys of its own.
-        here = next((kind for kind in (*here.get("oneOf", ()), *here.get("anyOf", ())) if "$ref" in kind), here)
-        if "$ref" in here:
-            here = schema["$defs"][here["$ref"].rsplit("/", 1)[-1]]
+        # Of the kinds that a value can have, only one has keys of its own, but for the methods of a mitigation.
+        kinds = [kind for kind in (*here.get("oneOf", ()), *here.get("anyOf", ())) if "$ref" in kind] or [here]
+        named = [_resolved(schema, kind) for kind in kinds]
+        here = next((kind for kind in named if _method(kind) == method), named[0])
     return tuple(here["properties"])
+
+
+def _resolved(schema: Mapping[str, Any], here: Mapping[str, Any]) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = schema["$defs"][here["$ref"].rsplit("/", 1)[-1]] if "$ref" in here else here
+    return found
+
+
+def _method(section: Mapping[str, Any]) -> str | None:
+    name: str | None = section.get("properties", {}).get("method", {}).get("const")
+    return name
 
 
 def _below(here: Mapping[str, Any], step: str) -> Mapping[str, Any]:

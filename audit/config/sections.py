@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, Discriminator, Field, Tag
 
 from audit.config.fields import (
     DEFAULT_ATTRIBUTES,
@@ -25,25 +25,19 @@ from audit.config.fields import (
     JudgeName,
     Names,
     Races,
+    Shares,
     Text,
-    Window,
     only_known_fields,
     quantity_of_ray,
     unreserved_alias,
     word_or_other,
 )
+from audit.config.mitigations import MitigationConfig
+from audit.config.section import Section
 from audit.records.work import BASELINE
 
 
-class _Section(BaseModel):
-    """A closed, frozen part of the config; the text under a field is its documentation in the JSON Schema."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
-
-
-class ModelConfig(_Section):
+class ModelConfig(Section):
     """Which text-to-image model is audited."""
 
     source: Text = "calibration"
@@ -60,7 +54,7 @@ class ModelConfig(_Section):
     planted shares (YAML). Nothing means the bundled one."""
 
 
-class TwoStageConfig(_Section):
+class TwoStageConfig(Section):
     """A pilot first, then as many images of each prompt as one share needs for its precision."""
 
     attribute: Text
@@ -73,7 +67,7 @@ class TwoStageConfig(_Section):
     """Most images of each prompt in each arm, however wide the interval then is; nothing means what it takes."""
 
 
-class PromptsConfig(_Section):
+class PromptsConfig(Section):
     """What the model is asked to draw."""
 
     template: Annotated[Text, AfterValidator(only_known_fields)] = "a face photo of {a} {occupation}"
@@ -90,7 +84,7 @@ class PromptsConfig(_Section):
     too; ``plan`` says how many images that takes. ``false`` never attributes."""
 
 
-class SamplingConfig(_Section):
+class SamplingConfig(Section):
     """How the model is sampled: DDIM, one noise seed per image."""
 
     steps: int = Field(25, ge=1, le=1000)
@@ -101,7 +95,7 @@ class SamplingConfig(_Section):
     """Images per shard, made in one batch of fixed shape (a shorter last shard is padded)."""
 
 
-class JudgeConfig(_Section):
+class JudgeConfig(Section):
     """Who names the perceived groups in an image."""
 
     source: Text = "bundled"
@@ -116,7 +110,7 @@ class JudgeConfig(_Section):
     """Confusion matrices of this judge, from ``difflens-audit calibrate``; the bundled judge brings its own."""
 
 
-class SecondOpinionConfig(_Section):
+class SecondOpinionConfig(Section):
     """A further judge that looks at the same images; its answers decide nothing, its agreement is reported."""
 
     name: JudgeName
@@ -133,7 +127,7 @@ class SecondOpinionConfig(_Section):
     guess."""
 
 
-class LensConfig(_Section):
+class LensConfig(Section):
     """How the model is looked into: sparse autoencoder, group classifiers, bias features, strengths."""
 
     path: Text | None = None
@@ -166,13 +160,7 @@ class LensConfig(_Section):
     about the lens's own prompts, and search the others; or ``search`` them all."""
 
 
-Shares = dict[GroupName, Fraction]
-UniformOrShares = Annotated[
-    Annotated[Literal["uniform"], Tag("word")] | Annotated[Shares, Tag("other")], Discriminator(word_or_other)
-]
-
-
-class TargetFileConfig(_Section):
+class TargetFileConfig(Section):
     """Targets per prompt from a file, such as labour statistics."""
 
     csv: Text
@@ -195,28 +183,7 @@ TargetChoice = Annotated[
 ]
 
 
-class MitigationConfig(_Section):
-    """One intervention; its name is the name of an arm."""
-
-    name: FileName
-    """Name of the arm, used in file names."""
-    method: Literal["difflens"] = "difflens"
-    """How the model is edited."""
-    attribute: Text
-    """The attribute to balance."""
-    target: UniformOrShares = "uniform"
-    """The distribution over groups that images are steered to; what they are measured against stands in ``targets``."""
-    edit: Literal["add", "scale"] = "add"
-    """Add to the bias features, or multiply them (which does nothing where a feature does not fire)."""
-    strength: Annotated[float, Field(ge=0, le=1000)] | None = None
-    """One strength for all prompts; nothing means per prompt, as found by the lens."""
-    window: Window = (0.0, 1.0)
-    """Part of the denoising steps that is edited, as fractions from first to last."""
-    reverse_step: Literal["symmetric", "asymmetric"] = "symmetric"
-    """Whether the edit acts on both terms of the DDIM step or on the predicted image alone (Asyrp)."""
-
-
-class QualityConfig(_Section):
+class QualityConfig(Section):
     """What is measured beside fairness: what an intervention costs."""
 
     clip: Text = "bundled"
@@ -231,7 +198,7 @@ class QualityConfig(_Section):
     for the bundled features they are 64 × 64 pixels."""
 
 
-class GateConfig(_Section):
+class GateConfig(Section):
     """One limit on one figure: it passes or fails where the whole interval says so, and is inconclusive otherwise."""
 
     name: FileName
@@ -268,7 +235,7 @@ class GateConfig(_Section):
         return self.measure.partition(":")[2] or None
 
 
-class ReportConfig(_Section):
+class ReportConfig(Section):
     """What the HTML report holds."""
 
     images_per_prompt: int = Field(4, ge=0, le=64)
@@ -279,7 +246,7 @@ class ReportConfig(_Section):
     """Largest size of the report, in MB."""
 
 
-class RegisteredModelConfig(_Section):
+class RegisteredModelConfig(Section):
     """A version in MLflow's model registry that stands for the audited weights."""
 
     name: Text
@@ -290,7 +257,7 @@ class RegisteredModelConfig(_Section):
     """Alias that moves to this version where every gate passes, those that only warn included, and never otherwise."""
 
 
-class TrackingConfig(_Section):
+class TrackingConfig(Section):
     """Where MLflow keeps the results."""
 
     enabled: bool = True
@@ -305,7 +272,7 @@ class TrackingConfig(_Section):
     """A registered model version that the audit's verdict is written on."""
 
 
-class AlertsConfig(_Section):
+class AlertsConfig(Section):
     """Who is told when a scheduled audit finds that a gate changed state, or that a figure did."""
 
     webhook: Text | None = None
@@ -314,7 +281,7 @@ class AlertsConfig(_Section):
     """Environment variable that holds the secret the webhook's posts are signed with."""
 
 
-class WorkersConfig(_Section):
+class WorkersConfig(Section):
     """Who does the work."""
 
     count: AutoOrCount = "auto"
@@ -347,7 +314,7 @@ class WorkersConfig(_Section):
     """But never before so many seconds."""
 
 
-class AuditSections(_Section):
+class AuditSections(Section):
     """Everything that an audit's file may say, whether or not its parts agree."""
 
     name: FileName
@@ -359,7 +326,7 @@ class AuditSections(_Section):
     sampling: SamplingConfig = SamplingConfig()
     attributes: dict[GroupName, Groups] = Field(dict(DEFAULT_ATTRIBUTES), min_length=1)
     """Attributes and their groups: perceived presentation as the judge sees it, never identity."""
-    targets: dict[GroupName, TargetChoice] = {}
+    targets: dict[GroupName, TargetChoice] = Field({})
     """The distribution over groups that counts as fair, by attribute: ``uniform`` unless it says otherwise."""
     judge: JudgeConfig = JudgeConfig()
     second_opinions: Annotated[tuple[SecondOpinionConfig, ...], Field(strict=False)] = (

@@ -27,9 +27,9 @@ from audit.dissect.lens import BiasFeature, Lens
 from audit.dissect.sae import SparseAutoencoder, SparseCodes
 from audit.dissect.sae_training import ActivationBatch, SaeQuality, SaeTraining, train_sae
 from audit.dissect.settings import Dissection, name_groups
-from audit.models.arm import Observer
 from audit.models.device import device_here
 from audit.models.generator import DiffusionGenerator
+from audit.models.intervention import Observer
 from audit.perception.judges.classifiers import Judge
 from audit.perception.judges.perceived import NO_GROUP
 from audit.records.work import Prompt, derive_seed
@@ -133,9 +133,9 @@ class Recorder:
         for start in range(0, len(self._trajectories), self._settings.batch):
             batch = self._trajectories[start : start + self._settings.batch]
             steps: list[Tensor] = []
-            images = self._generator.sample(
-                [t.prompt.text for t in batch], [t.seed for t in batch], observer=_keep_halves(steps)
-            )
+            observers = {self._settings.hookpoint: _keep_halves(steps)}
+            texts, seeds = [t.prompt.text for t in batch], [t.seed for t in batch]
+            images = self._generator.sample(texts, seeds, observers=observers)
             channels, height, width = steps[0].shape[1:]
             self._shape = (channels, height, width)
             self._maps.append(torch.stack(steps).flatten(2))

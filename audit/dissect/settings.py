@@ -13,7 +13,7 @@ from audit.calibration.bundle import NETWORK_FILES, bundle_of, world_table
 from audit.calibration.world import World
 from audit.config.settings import AuditConfig
 from audit.dissect.strengths import LADDER
-from audit.planning.plan import group_phrase, prompt_text, prompts_of
+from audit.planning.plan import group_phrase, named_text, prompts_of
 from audit.records.work import Prompt
 from audit.storage.provenance import short_fingerprint
 
@@ -93,7 +93,8 @@ def dissection_of(config: AuditConfig) -> Dissection:
 
 def needs_lens(config: AuditConfig) -> bool:
     """Whether an audit looks into its model: it edits it, names a lens, or asks for attribution."""
-    return bool(config.mitigations or config.lens.path is not None or config.prompts.attribution)
+    through_lens = any(mitigation.uses_lens for mitigation in config.mitigations)
+    return bool(through_lens or config.lens.path is not None or config.prompts.attribution)
 
 
 def images_of_dissection(config: AuditConfig) -> int:
@@ -121,7 +122,7 @@ def name_groups(template: str, prompt: Prompt, groups: Mapping[str, str]) -> str
     """Text of a prompt with groups named before the occupation: ``… of an old female tan skinned doctor``."""
     order = sorted(groups, key=lambda a: WORD_ORDER.index(a) if a in WORD_ORDER else len(WORD_ORDER))
     words = [group_phrase(attribute, groups[attribute]) for attribute in order]
-    return prompt_text(template, " ".join([*words, prompt.occupation]))
+    return named_text(template, prompt.occupation, " ".join(words))
 
 
 def lens_settings(config: AuditConfig) -> dict[str, Any]:

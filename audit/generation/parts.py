@@ -10,6 +10,8 @@ from audit.config.settings import AuditConfig
 from audit.dissect.lens import Lens, check_fits
 from audit.dissect.observer import EffectTable
 from audit.dissect.strengths import Strengths
+from audit.mitigate.method import Intervene
+from audit.mitigate.registry import ready_interventions
 from audit.models.device import device_here
 from audit.models.generator import Generator, load_generator
 from audit.perception.embedders.clip import ClipEmbedder, load_clip
@@ -31,6 +33,7 @@ class ShardParts:
         features: Embeds images for the distances between arms, None where the config names no network.
         lens: Of the model, None where there is nothing to edit and nothing to attribute.
         effects: What the lens's latents do to its heads: made step by step, then kept for all shards.
+        interventions: What makes the intervention of a batch, by the name of the mitigation.
         second: Further judges by name; they decide nothing.
     """
 
@@ -40,6 +43,7 @@ class ShardParts:
     features: FeatureEmbedder | None
     lens: Lens | None
     effects: EffectTable | None
+    interventions: Mapping[str, Intervene] = field(default_factory=dict)
     second: Mapping[str, Judge] = field(default_factory=dict)
 
     @property
@@ -53,16 +57,22 @@ class ShardParts:
         }
 
 
-def load_parts(config: AuditConfig, lens_path: Path | None, strengths: Strengths | None = None) -> ShardParts:
+def load_parts(
+    config: AuditConfig,
+    lens_path: Path | None,
+    strengths: Strengths | None = None,
+    fits: Mapping[str, Path] | None = None,
+) -> ShardParts:
     """Load everything that shards of this audit need.
 
     Args:
         config: The audit.
         lens_path: Directory of its lens.
         strengths: Those of the audit's own prompts, in place of those of the lens's prompts; None keeps these.
+        fits: Directory of the finished fit by the name of the mitigation.
 
     Raises:
-        ValueError: If a mitigation is asked for without a lens, or the lens belongs to another model.
+        ValueError: If a mitigation lacks its lens or its fit, or the lens belongs to another model.
         UnfitModelError: If the model or CLIP does not read one of the audit's texts to its end, or the model cannot be
             run as it was published.
     """
@@ -73,12 +83,9 @@ def load_parts(config: AuditConfig, lens_path: Path | None, strengths: Strengths
     lens = None if lens_path is None else Lens.load(lens_path).to(device_here())
     if lens is not None:
         lens = replace(lens, strengths=lens.strengths | (strengths or {}))
-        steered = {mitigation.attribute for mitigation in config.mitigations}
+        steered = {mitigation.attribute for mitigation in config.mitigations if mitigation.uses_lens}
         needed = {name: tuple(g) for name, g in config.attributes.items() if name in lens.groups or name in steered}
         check_fits(lens, generator.fingerprint, config.sampling.steps, needed)
-    elif config.mitigations:
-        names = ", ".join(mitigation.name for mitigation in config.mitigations)
-        raise ValueError(f"mitigations ({names}) edit a model through its lens, found none; dissect the model first")
     clip = load_clip(config.quality, config.model)
     if clip is not None:
         clip.reader.check(clip_texts(config, prompts))
@@ -89,5 +96,6 @@ def load_parts(config: AuditConfig, lens_path: Path | None, strengths: Strengths
         features=load_features(config.quality, config.model),
         lens=lens,
         effects=None if lens is None else EffectTable(lens),
+        interventions=ready_interventions(config.mitigations, lens, fits or {}),
         second=load_second_judges(config.second_opinions, config.model, config.attributes, clip),
     )

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from audit.generation.parts import ShardParts
 from audit.generation.settings import ShardSettings
-from audit.models.arm import Arm
 from audit.perception.judges.perceived import Perceived
 from audit.perception.judges.zero_shot import ZeroShotJudge
 from audit.records.attributes import Attribute, SecondOpinion
@@ -22,6 +21,8 @@ from audit.storage.rows import FEATURES, opinion_column, outside_column, probabi
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
+Assigned = tuple[str | None, ...]
+"""The group that each image is steered to, None where it is left alone."""
 
 
 def table_of(
@@ -29,20 +30,28 @@ def table_of(
     settings: ShardSettings,
     shard: Shard,
     images: Mapping[str, Tensor],
-    arms: Mapping[str, Arm | None],
+    assigned: Mapping[str, Assigned | None],
 ) -> pa.Table:
-    """Measure the images of every arm and return a row per arm and image, see ``audit.storage.rows.row_schema``."""
+    """Measure the images of every arm and return a row per arm and image, see ``audit.storage.rows.row_schema``.
+
+    Args:
+        parts: What measures.
+        settings: Of the shard.
+        shard: Which prompt and images.
+        images: Arm → images.
+        assigned: Arm → the group that each image is steered to, None for the arm without intervention.
+    """
     text = None if parts.clip is None else parts.clip.text(shard.prompt.text)
     measured = {arm: _measure(parts, shard, pictures) for arm, pictures in images.items()}
     schema = row_schema(settings.attributes, settings.opinions)
     tables = []
-    for name, arm in arms.items():
+    for name, groups in assigned.items():
         columns: dict[str, Any] = {
             "arm": [name] * len(shard.indices),
             "prompt_id": [shard.prompt.id] * len(shard.indices),
             "index": shard.indices,
             "seed": [key.seed(settings.seed) for key in shard.keys],
-            "assigned": [None] * len(shard.indices) if arm is None else list(arm.assigned[: len(shard.indices)]),
+            "assigned": [None] * len(shard.indices) if groups is None else list(groups[: len(shard.indices)]),
             **_measured_columns(measured[name], settings.attributes),
             **_clip_columns(measured[name], None if name == BASELINE else measured[BASELINE], text),
             **_opinion_columns(measured[name], settings.opinions),

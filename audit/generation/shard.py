@@ -20,10 +20,12 @@ from torch import Tensor
 
 from audit.dissect.observer import AttributionObserver
 from audit.generation.parts import ShardParts
-from audit.generation.rows import table_of
+from audit.generation.rows import Assigned, table_of
 from audit.generation.settings import ShardSettings
-from audit.mitigate import build_arm
-from audit.models.arm import Arm, Observer
+from audit.mitigate.assignment import assigned_groups
+from audit.mitigate.method import Batch
+from audit.models.generator import NOBODY, Observers
+from audit.models.intervention import Intervention
 from audit.records.work import BASELINE, ImageKey, Shard
 
 
@@ -46,16 +48,17 @@ def do_shard(parts: ShardParts, settings: ShardSettings, shard: Shard) -> ShardY
     """Make and measure the images of ``shard`` in every arm; the same shard always gives the same yield."""
     keys = _padded(shard.keys, settings.batch)
     observer = _observer(parts, len(shard.indices)) if settings.attribution else None
-    baseline = _generate(parts, settings, shard, keys, observer=observer)
-    images, arms = {BASELINE: baseline}, dict[str, Arm | None]({BASELINE: None})
+    observers: Observers = {} if observer is None or parts.lens is None else {parts.lens.hookpoint: observer}
+    baseline = _generate(parts, settings, shard, keys, observers=observers)
+    images, assigned = {BASELINE: baseline}, dict[str, Assigned | None]({BASELINE: None})
     for mitigation in settings.mitigations:
-        if parts.lens is None:
-            raise ValueError(f"mitigation {mitigation.name!r} edits the model through a lens, found none")
-        arm = build_arm(mitigation, parts.lens, shard.prompt, keys, settings.seed)
-        arms[mitigation.name] = arm
-        images[mitigation.name] = _generate(parts, settings, shard, keys, arm)
+        groups = assigned_groups(mitigation, settings.groups(mitigation.attribute), keys, settings.seed)
+        batch = Batch(shard.prompt, groups, settings.steps, settings.template)
+        intervention = parts.interventions[mitigation.name](batch)
+        assigned[mitigation.name] = intervention.assigned
+        images[mitigation.name] = _generate(parts, settings, shard, keys, intervention)
     return ShardYield(
-        table=table_of(parts, settings, shard, images, arms),
+        table=table_of(parts, settings, shard, images, assigned),
         attribution=None if observer is None else observer.result(),
         images=images,
     )
@@ -101,12 +104,12 @@ def _generate(
     settings: ShardSettings,
     shard: Shard,
     keys: Sequence[ImageKey],
-    arm: Arm | None = None,
-    observer: Observer | None = None,
+    intervention: Intervention | None = None,
+    observers: Observers = NOBODY,
 ) -> Tensor:
     """Return the shard's own images (n, 3, H, W), without the padding."""
     seeds = [key.seed(settings.seed) for key in keys]
-    return parts.generator.generate(shard.prompt, seeds, arm, observer)[: len(shard.indices)]
+    return parts.generator.generate(shard.prompt, seeds, intervention, observers)[: len(shard.indices)]
 
 
 def _observer(parts: ShardParts, images: int) -> AttributionObserver | None:

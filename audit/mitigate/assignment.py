@@ -4,11 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from audit.config.mitigations import MitigationConfig
+from audit.config.shares import normalised
 from audit.records.work import ImageKey, derive_seed
 
 # A block of images of one prompt fills the target as evenly as whole images allow.
 BLOCK = 840
 """Divisible by 2 to 8, so that a uniform target over that many groups is met exactly in every block."""
+
+
+def assigned_groups(
+    mitigation: MitigationConfig, groups: Sequence[str], keys: Sequence[ImageKey], audit_seed: int
+) -> tuple[str, ...]:
+    """Return the group that each image of a batch is steered to.
+
+    Args:
+        mitigation: Whose target.
+        groups: Of its attribute.
+        keys: The images.
+        audit_seed: Of the audit.
+    """
+    target = steered_shares(mitigation, groups)
+    return tuple(assigned_group(key, target, audit_seed) for key in keys)
+
+
+def steered_shares(mitigation: MitigationConfig, groups: Sequence[str]) -> dict[str, float]:
+    """Return the share of the images that is steered to each group."""
+    if isinstance(mitigation.target, str):
+        return dict.fromkeys(groups, 1 / len(groups))
+    return dict(zip(groups, normalised(mitigation.target, groups), strict=True))
 
 
 def assigned_group(key: ImageKey, target: Mapping[str, float], audit_seed: int) -> str:

@@ -6,15 +6,22 @@ reconstruct stays, and a neutral edit leaves the map bit-identical.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from audit.config.mitigations import DiffLensConfig
 from audit.dissect.lens import Lens
 from audit.dissect.sae import SparseAutoencoder
+from audit.dissect.strengths import GroupStrength
+from audit.mitigate.method import Batch, Fit, Intervene
+from audit.models.intervention import Intervention
+from audit.planning.plan import window_of
+from audit.records.work import Prompt
 
 # B images, P positions, N latents, G groups, S steps, C H W the map
 
@@ -32,6 +39,55 @@ class Steering:
 
     groups: tuple[str, ...]
     strengths: tuple[float, ...]
+
+
+class DiffLens:
+    """Steers by the lens's bias features; with strengths of its own for each prompt unless the config gives one."""
+
+    fit: Fit | None = None
+
+    def ready(self, mitigation: DiffLensConfig, lens: Lens | None, fitted: Path | None) -> Intervene:
+        """Return what makes the edits.
+
+        Raises:
+            ValueError: There is no lens.
+        """
+        if lens is None:
+            raise ValueError(
+                f"mitigation {mitigation.name!r} edits the model through its lens, found none; dissect the model first"
+            )
+
+        def intervene(batch: Batch) -> Intervention:
+            if mitigation.strength is not None:
+                strengths = tuple(mitigation.strength for _ in batch.assigned)
+            else:
+                found = strengths_of(lens, mitigation.attribute, batch.prompt)
+                strengths = tuple(found[group].strength for group in batch.assigned)
+            return steered(mitigation, lens, Steering(batch.assigned, strengths))
+
+        return intervene
+
+
+def steered(mitigation: DiffLensConfig, lens: Lens, steering: Steering) -> Intervention:
+    """Return the intervention whose groups and strengths are given."""
+    edit = DiffLensEdit(lens, mitigation.attribute, mitigation.edit, steering)
+    window = window_of(mitigation.window, lens.steps)
+    return Intervention(steering.groups, window, mitigation.reverse_step, edits={lens.hookpoint: edit})
+
+
+def strengths_of(lens: Lens, attribute: str, prompt: Prompt) -> Mapping[str, GroupStrength]:
+    """Strength of each group's edit for a prompt.
+
+    Raises:
+        ValueError: The lens holds none for the prompt; those of other prompts say nothing about it.
+    """
+    found = lens.strengths.get(attribute, {}).get(prompt.id)
+    if found is None:
+        raise ValueError(
+            f"expected strengths of the {attribute} edit for {prompt.id!r}, found none in {lens.name}; "
+            "set the mitigation's strength, or dissect again"
+        )
+    return found
 
 
 class DiffLensEdit:

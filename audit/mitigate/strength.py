@@ -13,11 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.config.sections import MitigationConfig
+from audit.config.mitigations import DiffLensConfig
 from audit.dissect.lens import Lens
 from audit.dissect.strengths import LADDER, Tried, is_finished
-from audit.mitigate import steered_arm
-from audit.mitigate.difflens import Steering
+from audit.mitigate.difflens import Steering, steered
 from audit.models.generator import DiffusionGenerator
 from audit.perception.judges.classifiers import Judge
 from audit.perception.judges.perceived import Perceived
@@ -69,8 +68,8 @@ def try_strengths(
             seen = unedited
         else:
             names = tuple(groups[group] for group in assigned[rows])
-            mitigation = MitigationConfig(name="strength-search", attribute=search.attribute)
-            arm = steered_arm(mitigation, lens, Steering(names, (strength,) * len(rows)))
+            mitigation = DiffLensConfig(name="strength-search", attribute=search.attribute)
+            arm = steered(mitigation, lens, Steering(names, (strength,) * len(rows)))
             seen = _Seen.of(
                 judge.perceive(generator.generate(prompt, [seeds[r] for r in rows], arm), prompt.occupation)
             )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cache, lru_cache, partial
 from typing import Any, Protocol
 
 import torch
@@ -14,12 +15,12 @@ from audit.calibration.bundle import world_table
 from audit.calibration.renderer import render
 from audit.calibration.world import World, draw_labels, face_noise
 from audit.config.sections import ModelConfig, SamplingConfig
-from audit.models.arm import Arm, Observer
 from audit.models.device import device_here
 from audit.models.family import latent_size
 from audit.models.files.text_reader import TextReader
 from audit.models.files.tokens import pipeline_reader
-from audit.models.hooks import edit_output, find_hookpoint
+from audit.models.hooks import edit_output, edit_text, find_hookpoint
+from audit.models.intervention import Edit, Intervention, Observer
 from audit.models.loading import Loaded, load_pipeline
 from audit.models.schedule import reverse_schedule
 from audit.models.source import model_fingerprint
@@ -29,6 +30,12 @@ from audit.records.work import Prompt
 
 EMBEDDED_TEXTS = 128
 """Text embeddings kept on the device, 0.5 MB each for Stable Diffusion: an audit may have thousands of prompts."""
+
+
+Observers = Mapping[str, Observer]
+"""Hookpoint → what looks at its map, before any edit of it."""
+
+NOBODY: Observers = {}
 
 
 class Generator(Protocol):
@@ -50,7 +57,11 @@ class Generator(Protocol):
         ...
 
     def generate(
-        self, prompt: Prompt, seeds: Sequence[int], arm: Arm | None = None, observer: Observer | None = None
+        self,
+        prompt: Prompt,
+        seeds: Sequence[int],
+        intervention: Intervention | None = None,
+        observers: Observers = NOBODY,
     ) -> Tensor:
         """Return uint8 images ``(B, 3, H, W)``, one for each seed."""
         ...
@@ -66,14 +77,18 @@ class RenderedGenerator:
         self.reader: TextReader | None = None  # the renderer looks at the occupation alone
 
     def generate(
-        self, prompt: Prompt, seeds: Sequence[int], arm: Arm | None = None, observer: Observer | None = None
+        self,
+        prompt: Prompt,
+        seeds: Sequence[int],
+        intervention: Intervention | None = None,
+        observers: Observers = NOBODY,
     ) -> Tensor:
         """Draw the pictures that the planted table gives for these seeds.
 
         Raises:
-            ValueError: An arm was asked for; drawings have no features to edit.
+            ValueError: An intervention was asked for; drawings have no network to edit.
         """
-        if arm is not None:
+        if intervention is not None:
             raise ValueError("model 'rendered' has no network to edit; found a mitigation arm; remove the mitigations")
         noise = face_noise(seeds)
         return render(draw_labels(self._world, prompt.occupation, noise), noise).images
@@ -87,7 +102,9 @@ class DiffusionGenerator:
         self._pipeline = pipeline
         self._guidance = sampling.guidance
         self._schedule = reverse_schedule(pipeline.scheduler, sampling.steps)
-        self._hooked = find_hookpoint(pipeline.unet, hookpoint)
+        self._module = cache(partial(find_hookpoint, pipeline.unet))
+        self._module(hookpoint)
+        self._hookpoint = hookpoint
         self.reader: TextReader | None = pipeline_reader(pipeline.tokenizer)
         self._embed = lru_cache(EMBEDDED_TEXTS)(self._embedding)
         self.fingerprint = fingerprint
@@ -108,23 +125,33 @@ class DiffusionGenerator:
         return len(self._schedule.timesteps)
 
     def generate(
-        self, prompt: Prompt, seeds: Sequence[int], arm: Arm | None = None, observer: Observer | None = None
+        self,
+        prompt: Prompt,
+        seeds: Sequence[int],
+        intervention: Intervention | None = None,
+        observers: Observers = NOBODY,
     ) -> Tensor:
         """Sample one image of ``prompt`` for each seed."""
-        return self.sample([prompt.text] * len(seeds), seeds, arm, observer)
+        return self.sample([prompt.text] * len(seeds), seeds, intervention, observers)
 
     @torch.inference_mode()
     def sample(
-        self, texts: Sequence[str], seeds: Sequence[int], arm: Arm | None = None, observer: Observer | None = None
+        self,
+        texts: Sequence[str],
+        seeds: Sequence[int],
+        intervention: Intervention | None = None,
+        observers: Observers = NOBODY,
     ) -> Tensor:
         """Sample one image for each pair of text and seed."""
-        return self._decode(self._denoise(self._rows(texts), self._noise(seeds), arm, observer))
+        changed = self._changed(texts, intervention)
+        return self._decode(self._denoise(self._rows(texts), self._noise(seeds), changed, observers))
 
     @torch.inference_mode()
     def first_maps(self, text: str, seeds: Sequence[int]) -> Tensor:
         """Return the hookpoint's maps ``(B, C, H, W)`` of the conditional half in the first step: one U-Net call."""
         seen: list[Tensor] = []
-        self._predict(self._rows([text] * len(seeds)), self._noise(seeds), 0, None, lambda _step, h: seen.append(h))
+        observers: Observers = {self._hookpoint: lambda _step, h: seen.append(h)}
+        self._predict(self._rows([text] * len(seeds)), self._noise(seeds), 0, None, observers)
         return seen[0]
 
     @torch.inference_mode()
@@ -135,7 +162,7 @@ class DiffusionGenerator:
         encoded = vae.encode(images.to(self._pipeline.device, vae.dtype) / 127.5 - 1).latent_dist.mean
         latents = encoded * vae.config.scaling_factor
         x = schedule.signal[first] * latents + schedule.sigma[first] * self._noise(seeds)
-        return self._decode(self._denoise(self._rows([text] * len(seeds)), x, None, None, first))
+        return self._decode(self._denoise(self._rows([text] * len(seeds)), x, None, NOBODY, first))
 
     def _rows(self, texts: Sequence[str]) -> Tensor:
         """Text embeddings of a batch: ``(2B, L, D)``, unconditional half first, or ``(B, L, D)`` without guidance."""
@@ -155,49 +182,94 @@ class DiffusionGenerator:
         noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
         return noise.to(self._pipeline.device, unet.dtype)
 
-    def _denoise(self, text: Tensor, x: Tensor, arm: Arm | None, observer: Observer | None, first: int = 0) -> Tensor:
+    def _changed(self, texts: Sequence[str], intervention: Intervention | None) -> _Changed | None:
+        """Embed the texts of an intervention."""
+        if intervention is None:
+            return None
+        blocks = {path: self._rows(rows)[-len(rows) :] for path, rows in intervention.block_texts.items()}
+        return _Changed(intervention, self._rows(intervention.texts or texts), blocks)
+
+    def _denoise(
+        self, text: Tensor, x: Tensor, changed: _Changed | None, observers: Observers, first: int = 0
+    ) -> Tensor:
         schedule = self._schedule
         for step in range(first, self.steps):
-            edited = arm is not None and step in arm.window
-            if edited and arm is not None and arm.reverse_step == "asymmetric":
-                kept = self._predict(text, x, step, None, observer)
-                prediction = self._predict(text, x, step, arm, None)
+            acting = changed if changed is not None and step in changed.intervention.window else None
+            if acting is not None and acting.intervention.reverse_step == "asymmetric":
+                kept = self._predict(text, x, step, None, observers)
+                prediction = self._predict(text, x, step, acting, NOBODY)
                 noise = schedule.noise(x, kept, step)
             else:
-                prediction = self._predict(text, x, step, arm if edited else None, observer)
+                prediction = self._predict(text, x, step, acting, observers)
                 noise = schedule.noise(x, prediction, step)
             x = schedule.advance(schedule.image(x, prediction, step), noise, step)
         return x
 
-    def _predict(self, text: Tensor, x: Tensor, step: int, arm: Arm | None, observer: Observer | None) -> Tensor:
+    def _predict(self, text: Tensor, x: Tensor, step: int, changed: _Changed | None, observers: Observers) -> Tensor:
         """Guided prediction; only the conditional half is observed and edited."""
-        batch = len(x)
         guided = self._guidance > 1
         timestep = self._schedule.timesteps[step]
-        with self._hook(step, batch, arm, observer):
-            prediction: Tensor = self._pipeline.unet(torch.cat([x, x]) if guided else x, timestep, text).sample
-        if not guided:
-            return prediction
-        unconditional, conditional = prediction.chunk(2)
-        return unconditional + self._guidance * (conditional - unconditional)
+        read = text if changed is None else changed.text
+        with self._borrowed(step, len(x), changed, observers):
+            prediction: Tensor = self._pipeline.unet(torch.cat([x, x]) if guided else x, timestep, read).sample
+        if guided:
+            unconditional, conditional = prediction.chunk(2)
+            prediction = unconditional + self._guidance * (conditional - unconditional)
+        noise = None if changed is None else changed.intervention.noise
+        return prediction if noise is None else noise(step, prediction)
 
-    def _hook(self, step: int, batch: int, arm: Arm | None, observer: Observer | None) -> AbstractContextManager[None]:
-        if arm is None and observer is None:
-            return nullcontext()
-
-        def look_and_edit(h: Tensor) -> Tensor:
-            conditional = h[-batch:]
-            if observer is not None:
-                observer(step, conditional)
-            return h if arm is None else torch.cat([h[:-batch], arm.edit(step, conditional)])
-
-        return edit_output(self._hooked, look_and_edit)
+    @contextmanager
+    def _borrowed(self, step: int, batch: int, changed: _Changed | None, observers: Observers) -> Iterator[None]:
+        """Hold every hook and every borrowed weight of one call of the network."""
+        edits: Mapping[str, Edit] = {} if changed is None else changed.intervention.edits
+        with ExitStack() as held:
+            for path in dict.fromkeys((*observers, *edits)):
+                look = _look_and_edit(step, batch, observers.get(path), edits.get(path))
+                held.enter_context(edit_output(self._module(path), look))
+            if changed is not None:
+                for path, rows in changed.blocks.items():
+                    held.enter_context(edit_text(self._module(path), partial(_with_conditional, rows)))
+                if changed.intervention.weights is not None:
+                    held.enter_context(changed.intervention.weights(self._pipeline.unet))
+            yield
 
     def _decode(self, latents: Tensor) -> Tensor:
         vae = self._pipeline.vae
         decoded = vae.decode(latents / vae.config.scaling_factor).sample.float()
         images: Tensor = (decoded * 127.5 + 127.5).round().clamp(0, 255).byte().cpu()
         return images
+
+
+@dataclass(frozen=True)
+class _Changed:
+    """An intervention and its texts, embedded.
+
+    Attributes:
+        intervention: What else it does.
+        text: What the network reads: ``(2B, L, D)``, or ``(B, L, D)`` without guidance.
+        blocks: Block → what this block reads in the conditional half, ``(B, L, D)``.
+    """
+
+    intervention: Intervention
+    text: Tensor
+    blocks: Mapping[str, Tensor]
+
+
+def _look_and_edit(step: int, batch: int, observer: Observer | None, edit: Edit | None) -> Callable[[Tensor], Tensor]:
+    """Return what looks at the conditional half of a map and then edits it."""
+
+    def look_and_edit(h: Tensor) -> Tensor:
+        conditional = h[-batch:]
+        if observer is not None:
+            observer(step, conditional)
+        return h if edit is None else torch.cat([h[:-batch], edit(step, conditional)])
+
+    return look_and_edit
+
+
+def _with_conditional(rows: Tensor, text: Tensor) -> Tensor:
+    """Replace the conditional half of text embeddings."""
+    return torch.cat([text[: -len(rows)], rows])
 
 
 def load_generator(model: ModelConfig, sampling: SamplingConfig, hookpoint: str = "mid_block") -> Generator:

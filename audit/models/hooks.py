@@ -1,4 +1,4 @@
-"""Hookpoints: finds a layer by its address, and borrows its output without leaving a hook behind."""
+"""Hookpoints: finds a layer by its address, and borrows its output, or its text, without leaving a hook behind."""
 
 from __future__ import annotations
 
@@ -29,6 +29,31 @@ def edit_output(module: nn.Module, edit: Callable[[Tensor], Tensor]) -> Iterator
         return (after, *output[1:]) if isinstance(output, tuple) else after
 
     handle = module.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def edit_text(block: nn.Module, edit: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Replace the text that a block of the denoiser reads by ``edit(text)`` while the code inside runs.
+
+    Args:
+        block: Takes text embeddings as ``encoder_hidden_states``, as the blocks and attentions of diffusers do.
+        edit: Returns text embeddings (2B or B, L, D) in place of its argument, of the same shape.
+    """
+
+    def hook(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], Any]:
+        text = named.get("encoder_hidden_states")
+        if not isinstance(text, Tensor):
+            raise TypeError(
+                f"a block whose text is replaced must read text, found {type(module).__name__}, which reads none; "
+                "choose a block with cross-attention such as 'mid_block'"
+            )
+        return inputs, named | {"encoder_hidden_states": edit(text)}
+
+    handle = block.register_forward_pre_hook(hook, with_kwargs=True)
     try:
         yield
     finally:

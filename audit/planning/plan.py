@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from audit.config.mitigations import EditSection, MitigationConfig
 from audit.records.attributes import Attribute, SecondOpinion
 from audit.records.work import BASELINE, Prompt, Shard
 
@@ -47,6 +48,17 @@ def prompt_text(template: str, occupation: str) -> str:
     for part in reversed(before):
         text = f"{part}{article(text.lstrip())}{text}"
     return text
+
+
+def named_text(template: str, occupation: str, phrase: str) -> str:
+    """Return a prompt with a group named before the occupation: ``… of an old doctor``."""
+    return prompt_text(template, f"{phrase} {occupation}")
+
+
+def text_naming(mitigation: MitigationConfig, group: str, template: str, prompt: Prompt) -> str:
+    """Return the text of a prompt in which a mitigation names a group of its attribute."""
+    phrase = mitigation.word_of(group) or group_phrase(mitigation.attribute, group)
+    return named_text(template, prompt.occupation, phrase)
 
 
 def prompts_of(config: AuditConfig, world_occupations: Sequence[str]) -> tuple[Prompt, ...]:
@@ -135,10 +147,11 @@ def window_of(window: tuple[float, float], steps: int) -> range:
 def steps_of_arms(config: AuditConfig) -> int:
     """Count the steps of one image in every arm together; an asymmetric arm takes those of its window twice.
 
-    It needs the prediction with the edit and the one without (:class:`audit.models.arm.Arm`).
+    It needs the prediction with the edit and the one without (:class:`audit.models.intervention.Intervention`).
     """
     steps = config.sampling.steps
-    twice = [mitigation.window for mitigation in config.mitigations if mitigation.reverse_step == "asymmetric"]
+    edits = [mitigation for mitigation in config.mitigations if isinstance(mitigation, EditSection)]
+    twice = [edit.window for edit in edits if edit.reverse_step == "asymmetric"]
     return steps * len(arms_of(config)) + sum(len(window_of(window, steps)) for window in twice)
 
 

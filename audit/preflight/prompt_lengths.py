@@ -11,6 +11,7 @@ from pathlib import Path
 
 from audit.calibration.bundle import bundle_of
 from audit.config.fields import ZERO_SHOT, names_clip_weights
+from audit.config.mitigations import MitigationConfig
 from audit.config.problems import MODEL_KEYS, Location, Problem
 from audit.config.sections import ModelConfig
 from audit.config.settings import AuditConfig
@@ -18,7 +19,7 @@ from audit.dissect.settings import dissected_groups, name_groups, needs_lens
 from audit.models.files.text_reader import CLIP, TextReader, bundled_reader, clip_reader
 from audit.models.files.untrusted_model import UnfitModelError
 from audit.perception.judges.answers import group_captions
-from audit.planning.plan import group_phrase, opinions_of
+from audit.planning.plan import group_phrase, opinions_of, text_naming
 from audit.records.work import Prompt
 
 _TEMPLATE: Location = ("prompts", "template")
@@ -43,6 +44,9 @@ def cut_texts(config: AuditConfig, prompts: Sequence[Prompt]) -> Iterator[Proble
             yield from _first(
                 lens_texts(config, prompts, model), model, ("lens", "attributes"), (_TEMPLATE, *MODEL_KEYS)
             )
+        for index, mitigation in enumerate(config.mitigations):
+            texts = mitigation_texts(config, mitigation, prompts)
+            yield from _first(texts, model, ("mitigations", index, "name"), (_TEMPLATE, *MODEL_KEYS))
     clip = _clip_reader(config)
     if clip is not None:
         yield from _first(clip_texts(config, prompts), clip, _CLIP, (_TEMPLATE, *MODEL_KEYS))
@@ -70,6 +74,13 @@ def lens_texts(config: AuditConfig, prompts: Sequence[Prompt], reader: TextReade
         for attribute, groups in dissected_groups(config).items()
     }
     return (name_groups(config.prompts.template, prompt, longest) for prompt in prompts)
+
+
+def mitigation_texts(config: AuditConfig, mitigation: MitigationConfig, prompts: Sequence[Prompt]) -> Iterator[str]:
+    """Return the texts that a mitigation gives the model beside the prompts, each naming a group."""
+    for group in config.attributes[mitigation.attribute] if mitigation.names_groups else ():
+        for prompt in prompts:
+            yield text_naming(mitigation, group, config.prompts.template, prompt)
 
 
 def clip_texts(config: AuditConfig, prompts: Sequence[Prompt]) -> Iterator[str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from audit.dissect.settings import images_of_dissection, needs_lens
+from audit.planning.fits import images_of_fits
 from audit.planning.plan import arms_of, known_occupations, plan_shards, prompts_of, steps_of_arms, unet_calls
 from audit.records.work import Prompt
 
@@ -23,6 +24,7 @@ class Work:
         images_per_prompt: In each arm; of two-stage sampling those of the pilot.
         pilot: Whether the pilot's images are counted, which decides how many follow.
         lens_images: Most images that making a lens takes where none fits yet; 0 where the audit needs no lens.
+        fit_images: Most images that fitting methods takes where no fit is at hand; 0 where no method is fitted.
         shards_per_prompt: A shard does all arms of its images.
         unet_calls: Images that pass the U-Net, over all arms and steps, the padding of short shards included; 0 for the
             renderer, which has none.
@@ -35,6 +37,12 @@ class Work:
     unet_calls: int
     pilot: bool = False
     lens_images: int = 0
+    fit_images: int = 0
+
+    @property
+    def fits(self) -> str:
+        """One line: what fitting costs; empty where no method is fitted."""
+        return f"at most {self.fit_images:,} images more to fit its methods first" if self.fit_images else ""
 
     @property
     def lens(self) -> str:
@@ -78,4 +86,5 @@ def work_of(config: AuditConfig) -> Work:
         unet_calls=unet_calls(sampled, steps_of_arms(config), config.sampling.guidance),
         pilot=config.prompts.two_stage is not None,
         lens_images=images_of_dissection(config) if needs_lens(config) else 0,
+        fit_images=images_of_fits(config, prompts),
     )

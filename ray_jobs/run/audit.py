@@ -36,9 +36,10 @@ from audit.storage.place import Place, place_of
 from audit.storage.provenance import collect_provenance
 from audit.storage.run_directory import CHANGES_NO_RESULT, LENS, CorruptShardError, RunDirectory
 from ray_jobs.cluster.connection import Cluster, connect
+from ray_jobs.run.fits import ensure_fits
 from ray_jobs.run.lens import ensure_lens
 from ray_jobs.run.reference import reference_features
-from ray_jobs.run.shards import NoImagesError, discard_corrupt, do_shards
+from ray_jobs.run.shards import NoImagesError, Prepared, discard_corrupt, do_shards
 from ray_jobs.run.steering import find_strengths
 from ray_jobs.run.track import track, warn_of_outage
 from ray_jobs.run.worker import INSTRUMENTS, SAMPLING
@@ -90,6 +91,7 @@ def run_audit(config: AuditConfig, *, run_id: str | None = None, address: str | 
         ConfigErrors: If a file with targets is mistaken.
         RunConflictError: If the run directory holds another audit.
         ClusterError: If the cluster cannot be reached.
+        FitError: If a method cannot be fitted.
         DissectionError: If the model's lens is missing and cannot be made, or a prompt's strengths cannot be found.
         PoolError: If no worker can be started, or not one shard could be finished.
         CorruptShardError: If a shard's file cannot be read, and neither when it was written again.
@@ -106,9 +108,10 @@ def run_audit(config: AuditConfig, *, run_id: str | None = None, address: str | 
         if lens is not None:
             keep_evidence(lens, run.file(LENS))
             find_strengths(config, lens, run, tuple(dict.fromkeys(shard.prompt for shard in shards)), cluster)
+        fits = ensure_fits(config, tuple(dict.fromkeys(shard.prompt for shard in shards)), cluster)
         reference = reference_features(config, cluster)
         shards, finished, summary = do_and_summarise(
-            partial(do_stages, config, shards, run, lens, cluster),
+            partial(do_stages, config, shards, run, Prepared(lens, fits), cluster),
             lambda finished: summarise_run(config, finished, run, targets, reference),
             run,
         )
@@ -163,7 +166,7 @@ def open_run(config: AuditConfig, run_id: str, cluster: Cluster) -> RunDirectory
 
 
 def do_stages(
-    config: AuditConfig, shards: Sequence[Shard], run: RunDirectory, lens: Place | None, cluster: Cluster
+    config: AuditConfig, shards: Sequence[Shard], run: RunDirectory, prepared: Prepared, cluster: Cluster
 ) -> tuple[tuple[Shard, ...], tuple[Shard, ...]]:
     """Do the planned shards and, where the config samples in two stages, those that their results ask for.
 
@@ -175,15 +178,15 @@ def do_stages(
     """
     stages = Stages.of(config)
     if stages is None:
-        return tuple(shards), do_shards(config, shards, run, lens, cluster, whole=len(shards))
-    pilot = do_shards(config, shards, run, lens, cluster, whole=None)
+        return tuple(shards), do_shards(config, shards, run, prepared, cluster, whole=len(shards))
+    pilot = do_shards(config, shards, run, prepared, cluster, whole=None)
     further = second_stage(stages, run, pilot, config.sampling.batch)
     place = {prompt_id: number for number, prompt_id in enumerate(dict.fromkeys(s.prompt.id for s in shards))}
     every = tuple(sorted([*shards, *further], key=lambda shard: (place[shard.prompt.id], shard.number)))
     # A pilot that failed is for the next try: done now, it would leave its prompt without the stage that it asks for.
     possible = {shard.id for shard in (*pilot, *further)}
     ready = [shard for shard in every if shard.id in possible]
-    return every, do_shards(config, ready, run, lens, cluster, whole=len(every))
+    return every, do_shards(config, ready, run, prepared, cluster, whole=len(every))
 
 
 def do_and_summarise(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,24 @@ class NoImagesError(RuntimeError):
     """Every single image of an audit failed: there is nothing to measure."""
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What is made before the first shard.
+
+    Attributes:
+        lens: Directory of the model's lens, None where the audit needs none.
+        fits: Directory of the fit by the name of the mitigation.
+    """
+
+    lens: Place | None = None
+    fits: Mapping[str, Place] = field(default_factory=dict)
+
+
 def do_shards(
     config: AuditConfig,
     shards: Sequence[Shard],
     run: RunDirectory,
-    lens: Place | None,
+    prepared: Prepared,
     cluster: Cluster,
     *,
     whole: int | None,
@@ -41,7 +55,7 @@ def do_shards(
         config: The audit.
         shards: What to do.
         run: Where finished shards are.
-        lens: The model's lens.
+        prepared: The lens and the fitted methods.
         cluster: Who works.
         whole: Shards of the audit, None while that is not known.
 
@@ -55,7 +69,7 @@ def do_shards(
     budget = ErrorBudget(len(shards) * config.workers.error_budget)
     failures: list[Failed[Shard]] = []
     outcomes = run_on_pool(
-        worker_factory(config, run, lens, cluster),
+        worker_factory(config, run, prepared, cluster),
         todo,
         size=_pool_size(config, todo, cluster),
         submit=lambda worker, shard, attempt: worker.do.remote(shard, attempt),
@@ -105,7 +119,7 @@ def unmade_share(receipt: ShardReceipt) -> float:
 
 
 def worker_factory(
-    config: AuditConfig, run: RunDirectory, lens: Place | None, cluster: Cluster
+    config: AuditConfig, run: RunDirectory, prepared: Prepared, cluster: Cluster
 ) -> Callable[[int], Any]:
     """Return what starts a worker; its settings are put into Ray's store once, not sent with every start."""
     worker = ray.remote(ShardWorker).options(**worker_resources(config.workers, cluster.gpus))
@@ -113,7 +127,8 @@ def worker_factory(
         WorkerSettings(
             config=config,
             run_path=str(run.path),
-            lens_path=None if lens is None else str(lens.absolute()),
+            lens_path=None if prepared.lens is None else str(prepared.lens.absolute()),
+            fits={name: str(place) for name, place in prepared.fits.items()},
             working_directory=str(Path.cwd()),
         )
     )

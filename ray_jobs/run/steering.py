@@ -97,7 +97,7 @@ def find_strengths(
 
 def searched_attributes(config: AuditConfig) -> tuple[str, ...]:
     """Attributes whose edits take their strengths from a lens, none of them twice."""
-    return tuple(dict.fromkeys(edit.attribute for edit in config.mitigations if edit.strength is None))
+    return tuple(dict.fromkeys(edit.attribute for edit in config.mitigations if edit.searches_strength))
 
 
 def _answered(answer: LensAnswer, lines: Mapping[str, Any], config: AuditConfig) -> dict[str, GroupStrength]:

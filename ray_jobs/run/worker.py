@@ -7,8 +7,9 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import nullcontext
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -47,12 +48,14 @@ class WorkerSettings:
         run_path: The run directory, as an absolute path or an address that every node sees.
         lens_path: The model's lens, None where the audit needs none.
         working_directory: Where the audit was started: relative paths in the config mean the same to a worker.
+        fits: Directory of the fit by the name of the mitigation.
     """
 
     config: AuditConfig
     run_path: str
     lens_path: str | None
     working_directory: str
+    fits: Mapping[str, str] = field(default_factory=dict)
 
 
 class ShardWorker:
@@ -82,9 +85,10 @@ class ShardWorker:
         self._report = settings.config.report
         self._shard_settings = ShardSettings.of(settings.config)
         self._batch = self._shard_settings.batch
-        lens = nullcontext() if settings.lens_path is None else folder_on_disk(place_of(settings.lens_path))
-        with lens as directory:
-            self._parts = load_parts(settings.config, directory, steering_of(self._run))
+        with ExitStack() as held:
+            lens = None if settings.lens_path is None else held.enter_context(_on_disk(settings.lens_path))
+            fits = {name: held.enter_context(_on_disk(place)) for name, place in settings.fits.items()}
+            self._parts = load_parts(settings.config, lens, steering_of(self._run), fits)
         self._sign(self._parts.signatures)
         if self._parts.generator.sampling and not self._run.has(SAMPLING):
             self._run.write_json(SAMPLING, self._parts.generator.sampling)
@@ -168,6 +172,10 @@ class ShardWorker:
             for index, image in zip(shard.indices, of_arm, strict=True)
             if every or index < self._report.images_per_prompt
         }
+
+
+def _on_disk(directory: str) -> AbstractContextManager[Path]:
+    return folder_on_disk(place_of(directory))
 
 
 def _webp(image: Tensor) -> bytes:

@@ -109,7 +109,7 @@ def test_what_is_recorded_is_what_the_hookpoint_shows(dissected, generator):
     trajectories = plan_trajectories(PROMPTS, GROUPS, TEMPLATE, settings())[:16]
     seen = []
     texts, seeds = [t.prompt.text for t in trajectories], [t.seed for t in trajectories]
-    generator.sample(texts, seeds, observer=lambda _step, h: seen.append(h))
+    generator.sample(texts, seeds, observers={"mid_block": lambda _step, h: seen.append(h)})
     assert torch.allclose(recording.at(1, torch.arange(16)), seen[1], atol=1e-2)
 
 

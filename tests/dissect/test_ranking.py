@@ -103,7 +103,7 @@ def shipped():
             raise Seen
 
     with pytest.raises(Seen):
-        generator.sample([t.prompt.text for t in named], [t.seed for t in named], observer=watch)
+        generator.sample([t.prompt.text for t in named], [t.seed for t in named], observers={"mid_block": watch})
     labels = torch.tensor([0 if " female " in t.prompt.text else 1 for t in named])
     partners = torch.tensor([t.partner - 48 for t in named])
     stacked = torch.stack(maps)

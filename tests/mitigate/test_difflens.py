@@ -3,13 +3,14 @@
 import pytest
 import torch
 
-from audit.config.sections import MitigationConfig
+from audit.config.mitigations import DiffLensConfig
 from audit.dissect.group_heads import GroupHeads
 from audit.dissect.lens import BiasFeature, Lens
 from audit.dissect.sae import SaeShape, SparseAutoencoder
 from audit.dissect.strengths import GroupStrength
-from audit.mitigate import build_arm
-from audit.mitigate.difflens import DiffLensEdit, Steering
+from audit.mitigate.assignment import assigned_groups
+from audit.mitigate.difflens import DiffLens, DiffLensEdit, Steering
+from audit.mitigate.method import Batch
 from audit.records.work import ImageKey, Prompt
 
 STEPS, CHANNELS, SIDE, LATENTS = 3, 6, 2, 20
@@ -46,6 +47,11 @@ def h():
 
 def steering(*strengths):
     return Steering(("female", "male", "female", "male"), strengths)
+
+
+def intervention(mitigation, lens, prompt, keys):
+    groups = assigned_groups(mitigation, GROUPS["gender"], keys, audit_seed=0)
+    return DiffLens().ready(mitigation, lens, None)(Batch(prompt, groups, STEPS, "a {occupation}"))
 
 
 @pytest.mark.parametrize("kind", ["add", "scale"])
@@ -97,21 +103,21 @@ def test_each_image_is_steered_by_itself(h):
 def test_strengths_come_from_the_lens_prompt_by_prompt():
     found = {"female": GroupStrength(0.0, "searched"), "male": GroupStrength(2.0, "predicted")}
     lens = a_lens(strengths={"nurse": found})
-    mitigation = MitigationConfig(name="m", method="difflens", attribute="gender")
+    mitigation = DiffLensConfig(name="m", method="difflens", attribute="gender")
     keys = [ImageKey("nurse", i) for i in range(4)]
-    arm = build_arm(mitigation, lens, Prompt("nurse", "a nurse", "nurse"), keys, audit_seed=0)
+    arm = intervention(mitigation, lens, Prompt("nurse", "a nurse", "nurse"), keys)
     assert sorted(arm.assigned) == ["female", "female", "male", "male"]
     h = torch.randn(4, CHANNELS, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
-    changed = (arm.edit(0, h) != h).flatten(1).any(1).tolist()
+    changed = (arm.edits["mid_block"](0, h) != h).flatten(1).any(1).tolist()
     assert changed == [group == "male" for group in arm.assigned]
 
 
 def test_images_are_steered_to_the_shares_that_the_mitigation_names():
-    mitigation = MitigationConfig(
+    mitigation = DiffLensConfig(
         name="m", attribute="gender", strength=1.0, target={"male": 0.746, "female": 0.25}
     )  # rounded shares
     keys = [ImageKey("nurse", i) for i in range(400)]
-    arm = build_arm(mitigation, a_lens(), Prompt("nurse", "a nurse", "nurse"), keys, audit_seed=0)
+    arm = intervention(mitigation, a_lens(), Prompt("nurse", "a nurse", "nurse"), keys)
     assert arm.assigned.count("female") == pytest.approx(400 * 0.25 / 0.996, abs=1)
 
 
@@ -120,10 +126,14 @@ def test_a_prompt_without_strengths_gets_none_of_another():
         strengths={"nurse": {"female": GroupStrength(1.0, "searched"), "male": GroupStrength(1.0, "searched")}}
     )
     with pytest.raises(ValueError, match=r"strengths of the gender edit for 'doctor', found none"):
-        build_arm(
-            MitigationConfig(name="m", attribute="gender"),
+        intervention(
+            DiffLensConfig(name="m", attribute="gender"),
             lens,
             Prompt("doctor", "a doctor", "doctor"),
             [ImageKey("doctor", 0)],
-            audit_seed=0,
         )
+
+
+def test_without_a_lens_there_is_nothing_to_steer_by():
+    with pytest.raises(ValueError, match="through its lens, found none; dissect the model first"):
+        DiffLens().ready(DiffLensConfig(name="m", attribute="gender"), None, None)

@@ -47,7 +47,7 @@ class Reader:
 
 @pytest.fixture(autouse=True)
 def arms_that_show_their_strength(monkeypatch):
-    monkeypatch.setattr(strength, "steered_arm", lambda _mitigation, _lens, steering: steering)
+    monkeypatch.setattr(strength, "steered", lambda _mitigation, _lens, steering: steering)
 
 
 def tried(shown, flipped, **more):

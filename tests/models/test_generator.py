@@ -1,6 +1,7 @@
 """Sampling: what one seed per image, an observer, an edit and an asymmetric step do to the pictures."""
 
 import shutil
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -9,10 +10,10 @@ from diffusers import DDIMScheduler
 from audit.config.sections import ModelConfig, SamplingConfig
 from audit.config.settings import AuditConfig
 from audit.models import generator as generator_module
-from audit.models.arm import Arm
 from audit.models.ddim import ReverseSchedule
 from audit.models.family import timesteps
 from audit.models.generator import DiffusionGenerator, RenderedGenerator, load_generator
+from audit.models.intervention import Intervention
 from audit.planning.plan import steps_of_arms, unet_calls, window_of
 from audit.records.work import Prompt
 from benchmarks.spoiled_models import ACCEPTED, edit
@@ -27,7 +28,7 @@ def generator(tiny_pipeline):
 
 
 def arm(edit, *, window=range(4), reverse_step="symmetric"):
-    return Arm(edit, window, reverse_step, (None, None, None))
+    return Intervention((None,) * 3, window, reverse_step, edits={"mid_block": edit})
 
 
 def shifted(_step, h):
@@ -93,6 +94,92 @@ def test_the_network_is_asked_as_often_as_the_plan_says(generator, reverse_step,
     assert sum(passed) == unet_calls(len(SEEDS), steps_of_arms(config), 3.0)
 
 
+def by_text(texts, **more):
+    return Intervention((None,) * 3, range(4), texts=texts, **more)
+
+
+def test_an_intervention_that_says_nothing_leaves_pictures_bit_identical(generator):
+    plain = generator.generate(DOCTOR, SEEDS)
+    assert torch.equal(generator.generate(DOCTOR, SEEDS, Intervention((None,) * 3, range(4))), plain)
+    assert torch.equal(generator.generate(DOCTOR, SEEDS, by_text((DOCTOR.text,) * 3)), plain)
+    blocks = {"mid_block": (DOCTOR.text,) * 3}
+    same = Intervention((None,) * 3, range(4), block_texts=blocks, noise=lambda _step, prediction: prediction)
+    assert torch.equal(generator.generate(DOCTOR, SEEDS, same), plain)
+
+
+def test_other_texts_draw_what_their_own_prompts_draw(generator):
+    texts = ("a nurse", DOCTOR.text, "a photo of a nurse")
+    found = generator.generate(DOCTOR, SEEDS, by_text(texts))
+    assert torch.equal(found, generator.sample(texts, SEEDS))
+
+
+def test_a_text_given_to_every_block_is_a_text_given_to_the_network(generator):
+    whole = generator.generate(DOCTOR, SEEDS, by_text(("a nurse",) * 3))
+    by_block = dict.fromkeys(("down_blocks.1", "mid_block", "up_blocks.0"), ("a nurse",) * 3)
+    found = generator.generate(DOCTOR, SEEDS, Intervention((None,) * 3, range(4), block_texts=by_block))
+    assert (found.int() - whole.int()).abs().max() <= 1
+    one = generator.generate(
+        DOCTOR, SEEDS, Intervention((None,) * 3, range(4), block_texts={"mid_block": ("a nurse",) * 3})
+    )
+    assert not torch.equal(one, whole)
+    assert not torch.equal(one, generator.generate(DOCTOR, SEEDS))
+
+
+def test_a_block_that_reads_no_text_is_refused(generator):
+    silent = Intervention((None,) * 3, range(4), block_texts={"conv_in": (DOCTOR.text,) * 3})
+    with pytest.raises(TypeError, match="a block with cross-attention"):
+        generator.generate(DOCTOR, SEEDS, silent)
+
+
+def test_several_hookpoints_are_edited_at_once_and_observed_before(generator):
+    seen = []
+    both = Intervention((None,) * 3, range(4), edits={"mid_block": shifted, "conv_in": shifted})
+    found = generator.generate(DOCTOR, SEEDS, both, {"conv_in": lambda _step, h: seen.append(h.mean())})
+    assert len(seen) == 4
+    singles = [
+        generator.generate(DOCTOR, SEEDS, Intervention((None,) * 3, range(4), edits={name: shifted}))
+        for name in both.edits
+    ]
+    assert not any(torch.equal(found, single) for single in singles)
+
+
+def test_a_change_of_the_prediction_is_that_of_the_guided_one(generator):
+    kept = []
+    look = Intervention(
+        (None,) * 3, range(4), noise=lambda step, prediction: kept.append(prediction) or prediction * 1.1
+    )
+    assert not torch.equal(generator.generate(DOCTOR, SEEDS, look), generator.generate(DOCTOR, SEEDS))
+    assert [tuple(prediction.shape) for prediction in kept] == [(3, 4, 8, 8)] * 4
+
+
+@contextmanager
+def doubled(unet):
+    weight = unet.conv_out.weight
+    before = weight.detach().clone()
+    with torch.inference_mode(mode=False), torch.no_grad():
+        weight.mul_(2)
+    try:
+        yield
+    finally:
+        with torch.inference_mode(mode=False), torch.no_grad():
+            weight.copy_(before)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_borrowed_weights_are_restored_whatever_happens(generator, fails):
+    def broken(_step, _h):
+        raise RuntimeError("edit failed")
+
+    plain = generator.generate(DOCTOR, SEEDS)
+    borrowed = Intervention((None,) * 3, range(4), weights=doubled, edits={"mid_block": broken} if fails else {})
+    if fails:
+        with pytest.raises(RuntimeError, match="edit failed"):
+            generator.generate(DOCTOR, SEEDS, borrowed)
+    else:
+        assert not torch.equal(generator.generate(DOCTOR, SEEDS, borrowed), plain)
+    assert torch.equal(generator.generate(DOCTOR, SEEDS), plain)
+
+
 def test_hooks_are_gone_after_an_edit_that_raises(generator):
     def broken(_step, _h):
         raise RuntimeError("edit failed")
@@ -105,7 +192,9 @@ def test_hooks_are_gone_after_an_edit_that_raises(generator):
 
 def test_the_observer_sees_the_conditional_half_at_every_step_and_changes_nothing(generator):
     seen = []
-    watched = generator.generate(DOCTOR, SEEDS, observer=lambda step, h: seen.append((step, tuple(h.shape))))
+    watched = generator.generate(
+        DOCTOR, SEEDS, observers={"mid_block": lambda step, h: seen.append((step, tuple(h.shape)))}
+    )
     assert [step for step, _ in seen] == [0, 1, 2, 3]
     assert {shape for _, shape in seen} == {(3, 16, 4, 4)}
     assert torch.equal(watched, generator.generate(DOCTOR, SEEDS))
@@ -113,7 +202,9 @@ def test_the_observer_sees_the_conditional_half_at_every_step_and_changes_nothin
 
 def test_the_first_maps_are_those_that_sampling_begins_with(generator):
     seen = []
-    generator.generate(DOCTOR, [3, 4], observer=lambda step, h: seen.append(h.clone()) if step == 0 else None)
+    generator.generate(
+        DOCTOR, [3, 4], observers={"mid_block": lambda step, h: seen.append(h.clone()) if step == 0 else None}
+    )
     torch.testing.assert_close(generator.first_maps(DOCTOR.text, [3, 4]), seen[0])
 
 

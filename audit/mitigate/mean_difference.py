@@ -1,0 +1,129 @@
+"""Mean difference: one direction per group, step and hookpoint, added to the map.
+
+The direction of a group is what naming it in the prompt changes in the map on average: the mean over prompts and seeds
+of its maps, minus the mean of the other groups' means. All groups are drawn from the same noise. (Difference in means:
+Marks and Tegmark 2023; as activation addition: Rimsky et al. 2024, eq. 1.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from audit.config.mitigations import MeanDifferenceConfig
+from audit.config.settings import AuditConfig
+from audit.dissect.lens import Lens
+from audit.mitigate.method import Batch, Fit, Intervene
+from audit.models.device import device_here
+from audit.models.generator import DiffusionGenerator
+from audit.models.intervention import Intervention, Observer
+from audit.planning.fits import TENSORS_FILE
+from audit.planning.plan import text_naming, window_of
+from audit.records.work import Prompt, derive_seed
+
+# S steps, G groups, B images, C H W the map
+
+COUNT = "images"
+"""Key of the number of images in the sums."""
+
+
+class MeanDifference:
+    """Adds a group's mean difference to the map."""
+
+    def __init__(self) -> None:
+        self.fit: Fit | None = MeanDifferenceFit()
+
+    def ready(self, mitigation: MeanDifferenceConfig, lens: Lens | None, fitted: Path | None) -> Intervene:
+        """Load the directions.
+
+        Raises:
+            ValueError: They are not there.
+        """
+        if fitted is None:
+            raise ValueError(f"mitigation {mitigation.name!r} adds directions that are fitted first, found none")
+        directions = {name: d.to(device_here()) for name, d in load_file(fitted / TENSORS_FILE).items()}
+
+        def intervene(batch: Batch) -> Intervention:
+            edits = {
+                path: _Addition(_of_images(directions, path, batch.assigned), mitigation.strength)
+                for path in mitigation.hookpoints
+            }
+            window = window_of(mitigation.window, batch.steps)
+            return Intervention(batch.assigned, window, mitigation.reverse_step, edits=edits)
+
+        return intervene
+
+
+class MeanDifferenceFit:
+    """Sums the maps of named groups, prompt by prompt."""
+
+    def part(
+        self, generator: DiffusionGenerator, config: AuditConfig, mitigation: MeanDifferenceConfig, prompt: Prompt
+    ) -> dict[str, Tensor]:
+        """Sum the maps ``(S, C, H, W)`` of each group and hookpoint over the images of one prompt."""
+        seeds = [derive_seed("mean_difference", prompt.id, i) for i in range(mitigation.images_per_group)]
+        sums: dict[str, Tensor] = {COUNT: torch.tensor(len(seeds), dtype=torch.float64)}
+        for group in config.attributes[mitigation.attribute]:
+            text = text_naming(mitigation, group, config.prompts.template, prompt)
+            adders = {path: _Adder(generator.steps) for path in mitigation.hookpoints}
+            for start in range(0, len(seeds), config.sampling.batch):
+                own = seeds[start : start + config.sampling.batch]
+                observers: dict[str, Observer] = dict(adders)
+                generator.sample([text] * len(own), own, observers=observers)
+            sums |= {key_of(path, group): adder.total() for path, adder in adders.items()}
+        return sums
+
+    def join(
+        self, mitigation: MeanDifferenceConfig, sums: dict[str, Tensor], groups: Sequence[str]
+    ) -> dict[str, Tensor]:
+        """Return each group's direction ``(S, C, H, W)`` at each hookpoint, in float32."""
+        found = {}
+        for path in mitigation.hookpoints:
+            means = {group: sums[key_of(path, group)] / sums[COUNT] for group in groups}
+            for group in groups:
+                others = torch.stack([means[other] for other in groups if other != group]).mean(0)
+                found[key_of(path, group)] = (means[group] - others).float()
+        return found
+
+
+def key_of(hookpoint: str, group: str) -> str:
+    """Name a group's tensor at a hookpoint."""
+    return f"{hookpoint}/{group}"
+
+
+def _of_images(directions: dict[str, Tensor], hookpoint: str, assigned: Sequence[str]) -> Tensor:
+    """Return the direction of each image by step, ``(S, B, C, H, W)``."""
+    return torch.stack([directions[key_of(hookpoint, group)] for group in assigned], 1)
+
+
+@dataclass(frozen=True)
+class _Addition:
+    """Adds each image's direction (S, B, C, H, W), times the strength."""
+
+    directions: Tensor
+    strength: float
+
+    def __call__(self, step: int, h: Tensor) -> Tensor:
+        if self.strength == 0:
+            return h
+        return h + (self.strength * self.directions[step]).to(h.dtype)
+
+
+class _Adder:
+    """Sums the maps of every step over images, in float64."""
+
+    def __init__(self, steps: int) -> None:
+        self._sums: list[Tensor | None] = [None] * steps
+
+    def __call__(self, step: int, h: Tensor) -> None:
+        own, before = h.double().sum(0).cpu(), self._sums[step]
+        self._sums[step] = own if before is None else before + own
+
+    def total(self) -> Tensor:
+        """Return the sums ``(S, C, H, W)``."""
+        return torch.stack([part for part in self._sums if part is not None])

@@ -1,0 +1,39 @@
+"""The methods of intervening by name, and the interventions that a config asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from audit.config.mitigations import MitigationConfig
+from audit.dissect.lens import Lens
+from audit.mitigate.difflens import DiffLens
+from audit.mitigate.mean_difference import MeanDifference
+from audit.mitigate.method import Intervene, Method
+from audit.mitigate.prompt import PromptMethod
+
+METHODS: Mapping[str, Method] = {
+    "difflens": DiffLens(),
+    "prompt": PromptMethod(),
+    "mean_difference": MeanDifference(),
+}
+"""Method → what it is; a method's section of the config has its name as ``method``."""
+
+
+def ready_interventions(
+    mitigations: Sequence[MitigationConfig], lens: Lens | None, fits: Mapping[str, Path]
+) -> dict[str, Intervene]:
+    """Load what the mitigations of an audit need.
+
+    Args:
+        mitigations: The mitigations.
+        lens: Of the model, None where no method asks for one.
+        fits: Directory of the finished fit by the name of the mitigation.
+
+    Returns:
+        What makes the intervention of a batch, by the name of the mitigation.
+
+    Raises:
+        ValueError: A lens or a fit is missing.
+    """
+    return {one.name: METHODS[one.method].ready(one, lens, fits.get(one.name)) for one in mitigations}
