@@ -6,12 +6,13 @@ A case is drawn from its number and the seed alone, so that one which fails can 
 from __future__ import annotations
 
 import argparse
+import re
 import tempfile
 import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +97,7 @@ def try_case(draw: Draw, seed: int, number: int, tally: Tally) -> None:
             return
         tally.outcome.slowest = max(tally.outcome.slowest, time.perf_counter() - started)
         for way in drawn.ways:
-            tally.ways.setdefault(way, Counter())[end] += 1
+            tally.ways.setdefault(way.partition(":")[0], Counter())[end] += 1
 
 
 def _end(drawn: Drawn, path: Path, tally: Tally) -> str:
@@ -106,7 +107,7 @@ def _end(drawn: Drawn, path: Path, tally: Tally) -> str:
     except ConfigErrors as found:
         errors = [error for error in found.errors if error.where not in drawn.ignored]
         if errors:
-            tally.outcome.count(ConfigErrors(errors))
+            tally.outcome.count(ConfigErrors([replace(e, message=_named(e.message, path.parent)) for e in errors]))
             if not drawn.refusable:
                 raise FindingError(f"refused, though nothing in it is wrong: {errors[0]}") from found
             tally.outcome.refused += 1
@@ -114,6 +115,11 @@ def _end(drawn: Drawn, path: Path, tally: Tally) -> str:
     drawn.check()
     tally.outcome.configs += 1
     return "accepted"
+
+
+def _named(message: str, root: Path) -> str:
+    """Return a message without the directory that a case happens to be in."""
+    return re.sub(rf"{re.escape(str(root))}/[^/:]*(/[^:]*)?: ", "", message)
 
 
 def run_cases(draw: Draw, description: str | None, kind: str, cases: int) -> int:

@@ -1,6 +1,6 @@
 """Folders of reference pictures by the thousand: each is refused by ``validate``, or read as a viewer shows it.
 
-``python -m benchmarks.fuzz_references --cases 1000`` draws folders of pictures of every kind that lies on disks, with
+``python -m benchmarks.fuzz_references --cases 1500`` draws folders of pictures of every kind that lies on disks, with
 copies, links and names that are awkward, and prints what became of them. What is accepted must have as many
 pictures as were put there, each with the pixels that Pillow, asked plainly, and the picture's maker give.
 """
@@ -259,7 +259,7 @@ def _is_same(found: Pixels, expected: Pixels) -> bool:
 
 def main() -> int:
     """Run the cases and print what became of them."""
-    return run_cases(draw_folder, __doc__, "reference folders", 1000)
+    return run_cases(draw_folder, __doc__, "reference folders", 1500)
 
 
 if __name__ == "__main__":
