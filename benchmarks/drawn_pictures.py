@@ -128,7 +128,9 @@ def _sixteen_bit_colours(rng: Rng, side: int | None) -> DrawnPicture:
 def _sixteen_bit_alpha(rng: Rng, side: int | None) -> DrawnPicture:
     """Write 16-bit grey with alpha: Pillow reads it at 8 bits."""
     grey, opaque = _grey(rng, side), bool(rng.integers(2))
-    both = np.stack([grey.astype(np.uint16) * 257, np.full(grey.shape, opaque * 65535, np.uint16)], axis=2).astype(">u2")
+    both = np.stack([grey.astype(np.uint16) * 257, np.full(grey.shape, opaque * 65535, np.uint16)], axis=2).astype(
+        ">u2"
+    )
     data = _png(grey.shape[1], grey.shape[0], 16, 4, _rows(both))
     return DrawnPicture(data, ".png", _three(grey if opaque else np.full_like(grey, 255)))
 

@@ -22,7 +22,7 @@ from audit.readiness import check_ready
 from benchmarks.fuzz_config import Outcome, without_network
 
 FEWEST_SHARE = 0.2
-"""Each of refused and accepted must be at least this share of the cases: a fuzz that refuses everything tests nothing."""
+"""Each of refused and accepted must be at least this share: a fuzz that refuses everything tests nothing."""
 
 _FEW_CASES = 30
 """Fewer cases than these may all be of one kind by chance."""

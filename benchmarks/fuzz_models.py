@@ -35,6 +35,8 @@ OCCUPATION, SEEDS = "doctor", (1, 2)
 TEXTS = (f"a face photo of a {OCCUPATION}",) * 2
 
 _NAMES = ("model", "model", "model", "a b", "a%20b", "naïve", "日本", "[1]", "a#b", "a?b", "-n", ".hidden", "a.b")
+_KINDS = {"harmless": 0.25, "whole": 0.2, "drawn": 0.4, "named": 0.15}
+"""What is done to a model beside what harms nothing → share of the cases."""
 _NO_JUDGE = frozenset({"judge.source"})
 """A checkpoint of FairFace has a place of its own in the config, and is no part of the model."""
 _ROUNDING = 1.0 + 1e-3
@@ -65,32 +67,37 @@ def _load(directory: Path) -> DiffusionGenerator:
 
 
 def draw_model(rng: Rng, root: Path) -> Drawn:
-    """Damage a copy of the tiny model; in four of ten cases it is changed without any harm."""
+    """Damage a copy of the tiny model; in some cases it stays whole."""
     own, other = _models()
     model = root / str(rng.choice(_NAMES))
     shutil.copytree(own, model)
     done: list[str] = []
-    harmless = _apply(HARMLESS, tuple(HARMLESS), int(rng.integers(0, 3)), (model, rng, other), done)
-    kind = rng.random()
-    otherwise = kind >= 0.25 and kind < 0.45 and _apply(OTHERWISE, tuple(OTHERWISE), 1, (model, rng, other), done)  # noqa: PLR2004
-    harmful = False
-    if kind >= 0.45:  # noqa: PLR2004 - shares of the cases
-        names = DRAWN_OFTEN if rng.random() < 0.8 else tuple(HARMFUL)  # noqa: PLR2004
-        harmful = _apply(HARMFUL, names, int(rng.integers(1, 3)), (model, rng, other), done)
+    kind = str(rng.choice(list(_KINDS), p=list(_KINDS.values())))
+    _apply(HARMLESS, tuple(HARMLESS), int(rng.integers(0, 3)), (model, rng, other), done)
+    if kind == "whole":
+        _apply(OTHERWISE, tuple(OTHERWISE), 1, (model, rng, other), done)
+    elif kind != "harmless":
+        names = DRAWN_OFTEN if kind == "drawn" else tuple(HARMFUL)
+        _apply(HARMFUL, names, int(rng.integers(1, 4)), (model, rng, other), done)
     config = (
         f"name: a\nmodel: {{source: {json.dumps(str(model), ensure_ascii=False)}}}\n"
         f"prompts: {{occupations: [{OCCUPATION}], images_per_prompt: 2}}\n"
         f"sampling: {{steps: {STEPS.steps}, guidance: {STEPS.guidance}}}\nlens: {{k: 4, features_per_group: 2}}\n"
         f"quality: {{clip: none, features: none}}\ntracking: {{enabled: false}}\noutput: {json.dumps(str(root))}\n"
     )
-    same = not otherwise and not harmful
-    return Drawn(tuple(done) or ("as it is",), config, partial(_check, model, same), refusable=harmful, ignored=_NO_JUDGE)
+    return Drawn(
+        ways=tuple(done) or ("as it is",),
+        config=config,
+        check=partial(_check, model, same=kind == "harmless"),
+        refusable=kind in ("drawn", "named"),
+        ignored=_NO_JUDGE,
+    )
 
 
 def _apply(
     damages: Mapping[str, Damage], names: tuple[str, ...], count: int, where: tuple[Path, Rng, Path], done: list[str]
-) -> bool:
-    """Apply some damages, note those that found what they change, and return whether any did or may have."""
+) -> None:
+    """Apply some damages, and note those that found what they change."""
     model, rng, other = where
     chosen = rng.choice(np.array(names, dtype=object), min(count, len(names)), replace=False)
     for name in chosen:
@@ -99,13 +106,12 @@ def _apply(
         except Exception:  # noqa: BLE001, S112 - what it would change is gone through another damage
             continue
         done.append(f"{name}: {told}" if told else name)
-    return bool(len(chosen))
 
 
-def _check(model: Path, same: bool) -> None:
+def _check(model: Path, *, same: bool) -> None:
     """Load what was accepted, and compare its numbers and pictures."""
     generator = _load(model)
-    pipeline = generator._pipeline  # noqa: SLF001
+    pipeline = generator._pipeline
     for part in WITH_WEIGHTS:
         if loaded_numbers(getattr(pipeline, part)) != stored_numbers(model, part):
             raise FindingError(f"{part} holds other numbers than its files")

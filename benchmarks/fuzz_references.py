@@ -23,9 +23,9 @@ from benchmarks.fuzz_cases import Drawn, FindingError, run_cases
 from ray_jobs import reference
 
 _NAMES = (
-    "a b", "a%20b", "naïve", "nai\u0308ve", "日本", "-n", "[1]", "{x}", "'", '"', "a:b", "a#b", "a?b", "*", "~", "$HOME",
-    "x" * 200, " led", "trailed ", "two\nlines", "\x1b[2J", "\u202eabc", "a.b.c", "png", "=1+1", "\N{GRINNING FACE}",
-    "back\\slash", os.fsdecode(b"\xff\xfe"),
+    "a b", "a%20b", "naïve", "nai\u0308ve", "日本", "-n", "[1]", "{x}", "'", '"', "a:b", "a#b", "a?b", "*", "~",
+    "$HOME", "x" * 200, " led", "trailed ", "two\nlines", "\x1b[2J", "\u202eabc", "a.b.c", "png", "=1+1",
+    "\N{GRINNING FACE}", "back\\slash", os.fsdecode(b"\xff\xfe"),
 )  # fmt: skip
 _IN_CONFIGS = tuple(name for name in _NAMES if name.isprintable() and name == name.strip())
 """Of these, the names that a config may hold."""
@@ -242,7 +242,7 @@ def _check(folder: _Folder) -> None:
     if folder.spoiled:
         raise FindingError(f"accepted with {', '.join(folder.spoiled)}")
     files = [file for part in reference.reference_parts(folder.path) for file in part.files]
-    found = [reference._read(Path(file))[0].permute(1, 2, 0).numpy() for file in files]  # noqa: SLF001
+    found = [reference._read(Path(file))[0].permute(1, 2, 0).numpy() for file in files]
     if len(found) != len(folder.shown):
         raise FindingError(f"counted {len(found)} pictures of {len(folder.shown)}: {files}")
     left = Counter(range(len(folder.shown)))

@@ -25,9 +25,9 @@ CONFIGS = (
 )  # fmt: skip
 PARTS = ("unet", "vae", "text_encoder", "scheduler", "tokenizer")
 _ODD = (
-    None, True, False, 0, 1, 2, 3, 5, -1, 77, 1000, 10**30, 0.5, -0.25, 1e-9, float("nan"), float("inf"), "", "x", "silu",
-    "linear", "linspace", "trailing", "v_prediction", "sample", "scaled_linear", [], [1], [8, 8], [8, 12], [4, 8], {},
-    {"a": 1}, "\x00", "é", [None, None], ["diffusers", "DDIMScheduler"], NO_LIMIT,
+    None, True, False, 0, 1, 2, 3, 5, -1, 77, 1000, 10**30, 0.5, -0.25, 1e-9, float("nan"), float("inf"), "", "x",
+    "silu", "linear", "linspace", "trailing", "v_prediction", "sample", "scaled_linear", [], [1], [8, 8], [8, 12],
+    [4, 8], {}, {"a": 1}, "\x00", "é", [None, None], ["diffusers", "DDIMScheduler"], NO_LIMIT,
 )  # fmt: skip
 
 
@@ -131,7 +131,7 @@ def _foreign_part(model: Path, rng: Rng, other: Path) -> str:
 def _flip_byte(model: Path, rng: Rng, _other: Path) -> str:
     path = model / _here(model, WEIGHTS, rng)
     data = bytearray(path.read_bytes())
-    if len(data) < 16:  # noqa: PLR2004 - the header's length and its first bytes
+    if len(data) < 16:
         raise NotHereError
     at = int(rng.integers(0, min(len(data), 4000)))
     data[at] ^= 1 << int(rng.integers(8))
@@ -199,13 +199,17 @@ def _drop_tensor(model: Path, rng: Rng, _other: Path) -> str:
 def _rename_tensor(model: Path, rng: Rng, _other: Path) -> str:
     name, at = _here(model, WEIGHTS, rng), float(rng.random())
     prefix = str(rng.choice(["module.", "text_model.", "model.", "_"]))
-    _tensors(model / name, lambda t: {(prefix + k if n == int(at * len(t)) else k): v for n, (k, v) in enumerate(t.items())})
+    _tensors(
+        model / name, lambda t: {(prefix + k if n == int(at * len(t)) else k): v for n, (k, v) in enumerate(t.items())}
+    )
     return f"renamed a tensor of {name} with {prefix}"
 
 
 def _reshape_tensor(model: Path, rng: Rng, _other: Path) -> str:
     name, at = _here(model, WEIGHTS, rng), float(rng.random())
-    _tensors(model / name, lambda t: {k: (v.flatten() if n == int(at * len(t)) else v) for n, (k, v) in enumerate(t.items())})
+    _tensors(
+        model / name, lambda t: {k: (v.flatten() if n == int(at * len(t)) else v) for n, (k, v) in enumerate(t.items())}
+    )
     return f"flattened a tensor of {name}"
 
 
@@ -326,7 +330,12 @@ def _half(model: Path, rng: Rng, _other: Path) -> str:
 
 def _scheduler(model: Path, rng: Rng, _other: Path) -> str:
     name = str(rng.choice(["DDIM", "DDPM", "EulerDiscrete", "DPMSolverMultistep", "UniPCMultistep", "LMSDiscrete"]))
-    settings = [{}, {"prediction_type": "v_prediction"}, {"timestep_spacing": "trailing"}, {"timestep_spacing": "linspace"}]
+    settings = [
+        {},
+        {"prediction_type": "v_prediction"},
+        {"timestep_spacing": "trailing"},
+        {"timestep_spacing": "linspace"},
+    ]
     chosen = settings[int(rng.integers(len(settings)))]
     published_with(f"{name}Scheduler", **chosen)(model)
     return f"{name} {chosen}"

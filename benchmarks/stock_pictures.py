@@ -1,4 +1,4 @@
-"""What diffusers itself draws from a directory, and which numbers the directory's files hold: nothing of the audit's."""
+"""What diffusers itself draws from a directory, and which numbers its files hold, without any code of the audit."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def save_tiny_pipeline(root: Path, *, seed: int = 0, width: int = 16, texts: tup
     return root / "pipeline"
 
 
-def _unet(width: int):  # noqa: ANN202 - diffusers takes seconds to import, and is imported where it is used
+def _unet(width: int):
     from diffusers import UNet2DConditionModel
 
     return UNet2DConditionModel(
@@ -72,7 +72,7 @@ def _unet(width: int):  # noqa: ANN202 - diffusers takes seconds to import, and 
     )
 
 
-def _vae():  # noqa: ANN202 - likewise
+def _vae():
     from diffusers import AutoencoderKL
 
     return AutoencoderKL(
