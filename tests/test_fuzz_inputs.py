@@ -22,25 +22,33 @@ def tried(draw, numbers):
     return tally
 
 
-def found(tally):
-    return "\n".join(tally.findings)
+def found(draw, numbers):
+    """Return the first finding."""
+    tally = Tally()
+    with without_network():
+        for number in numbers:
+            try_case(draw, 0, number, tally)
+            if tally.findings:
+                return tally.findings[0]
+    return None
 
 
 def test_folders_are_refused_or_read_right():
-    tally = tried(fuzz_references.draw_folder, range(60))
-    assert tally.problem() is None, found(tally)
-    assert tally.cases == 60
+    tally = tried(fuzz_references.draw_folder, range(40))
+    assert tally.findings == []
+    assert tally.problem() is None
+    assert tally.cases == 40
 
 
 def test_models_are_refused_or_draw_right():
-    tally = tried(fuzz_models.draw_model, range(12))
+    tally = tried(fuzz_models.draw_model, range(8))
     assert tally.findings == []
     assert min(tally.outcome.refused, tally.outcome.configs) > 0
 
 
 def test_an_ignored_rotation_is_found(monkeypatch):
     monkeypatch.setattr("audit.picture._turned_upright", lambda image: image)
-    assert "is read as a picture that was not put there" in found(tried(fuzz_references.draw_folder, range(40)))
+    assert "is read as a picture that was not put there" in found(fuzz_references.draw_folder, range(40))
 
 
 def test_a_clipped_16_bit_grey_is_found(monkeypatch):
@@ -52,14 +60,14 @@ def test_a_clipped_16_bit_grey_is_found(monkeypatch):
     from audit.picture import _parts as parts
 
     monkeypatch.setattr("audit.picture._parts", clipped)
-    assert "is read as a picture that was not put there" in found(tried(fuzz_references.draw_folder, range(40)))
+    assert "is read as a picture that was not put there" in found(fuzz_references.draw_folder, range(40))
 
 
 def test_counted_copies_are_found(monkeypatch):
     from audit.picture_folder import _Walk
 
     monkeypatch.setattr(_Walk, "counted", property(lambda _self: set(), lambda _self, _value: None), raising=False)
-    assert "counted" in found(tried(fuzz_references.draw_folder, range(25)))
+    assert "counted" in found(fuzz_references.draw_folder, range(25))
 
 
 def test_tolerated_missing_tensors_are_found(monkeypatch):
@@ -76,7 +84,7 @@ def test_tolerated_missing_tensors_are_found(monkeypatch):
     monkeypatch.setattr("audit.models.loading._network", lenient)
     monkeypatch.setattr(fuzz_models, "HARMLESS", {})
     monkeypatch.setattr(fuzz_models, "DRAWN_OFTEN", ("tensor gone",))
-    assert "holds other numbers than its files" in found(tried(fuzz_models.draw_model, range(4, 10)))
+    assert "holds other numbers than its files" in found(fuzz_models.draw_model, range(4, 10))
 
 
 def test_a_forgotten_scale_of_the_latents_is_found(monkeypatch):
@@ -86,13 +94,13 @@ def test_a_forgotten_scale_of_the_latents_is_found(monkeypatch):
 
     monkeypatch.setattr("audit.models.generator.DiffusionGenerator._decode", unscaled)
     fuzz_models._undamaged.cache_clear()
-    assert "draws other pictures than diffusers" in found(tried(fuzz_models.draw_model, range(4)))
+    assert "draws other pictures than diffusers" in found(fuzz_models.draw_model, range(4))
     fuzz_models._undamaged.cache_clear()
 
 
 def test_a_refusal_of_what_is_harmless_is_found(monkeypatch):
     monkeypatch.setattr("audit.models.check.unfit_parts", lambda _configs: ["expected another model"])
-    assert "refused, though nothing in it is wrong" in found(tried(fuzz_models.draw_model, range(4)))
+    assert "refused, though nothing in it is wrong" in found(fuzz_models.draw_model, range(4))
 
 
 def test_a_fuzz_that_refuses_everything_fails():
