@@ -51,9 +51,12 @@ calibration: $(INSTALLED)
 bench: $(INSTALLED)
 	for name in cli_latency attribution generation driver_memory ten_thousand_prompts; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
-# Ten thousand hostile configs: each must end as a config or as clean mistakes.
+# Ten thousand hostile configs: each must end as a config or as clean mistakes. Then 2,000 damaged models and folders of
+# reference pictures: each must be refused, or be read right.
 fuzz: $(INSTALLED)
 	$(BIN)/python -m benchmarks.fuzz_config --cases 10000
+	$(BIN)/python -m benchmarks.fuzz_references --cases 1500
+	$(BIN)/python -m benchmarks.fuzz_models --cases 500
 
 # Do the intervals cover what they say? Writes docs/coverage.md and its chart; takes long, and goes on where it was
 # stopped. QUICK=1 tries it in fewer cells.

@@ -21,12 +21,15 @@ class ReverseSchedule:
         timesteps: Training timesteps, from noise to image.
         signal: √ᾱ at each step, followed by its value after the last step.
         sigma: √(1−ᾱ), likewise.
+        reached: √ᾱ and √(1−ᾱ) to which each step leads: as in diffusers, those of ⌊T/N⌋ timesteps less. Where N evenly
+            spaced steps do not divide T (``linspace``, ``trailing``), that is not quite the next step's level.
         prediction_type: ``epsilon``, ``v_prediction`` or ``sample``: what the network predicts.
     """
 
     timesteps: tuple[int, ...]
     signal: tuple[float, ...]
     sigma: tuple[float, ...]
+    reached: tuple[tuple[float, float], ...]
     prediction_type: str
 
     @classmethod
@@ -35,13 +38,14 @@ class ReverseSchedule:
         scheduler.set_timesteps(steps)
         timesteps = [int(t) for t in scheduler.timesteps]
         stride = scheduler.config.num_train_timesteps // steps
-        alphas = [float(scheduler.alphas_cumprod[t]) for t in timesteps]
-        last = timesteps[-1] - stride
-        alphas.append(float(scheduler.alphas_cumprod[last] if last >= 0 else scheduler.final_alpha_cumprod))
+        kept, final = scheduler.alphas_cumprod, scheduler.final_alpha_cumprod
+        after = [float(kept[t - stride] if t >= stride else final) for t in timesteps]
+        alphas = [*(float(kept[t]) for t in timesteps), after[-1]]
         return cls(
             timesteps=tuple(timesteps),
             signal=tuple(a**0.5 for a in alphas),
             sigma=tuple((1 - a) ** 0.5 for a in alphas),
+            reached=tuple((a**0.5, (1 - a) ** 0.5) for a in after),
             prediction_type=scheduler.config.prediction_type,
         )
 
@@ -71,4 +75,5 @@ class ReverseSchedule:
 
     def advance(self, image: Tensor, noise: Tensor, step: int) -> Tensor:
         """x_{t−1} = √ᾱ_{t−1} x̂₀ + √(1−ᾱ_{t−1}) ε̂: Asyrp passes an edited image and an unedited noise."""
-        return self.signal[step + 1] * image + self.sigma[step + 1] * noise
+        signal, sigma = self.reached[step]
+        return signal * image + sigma * noise

@@ -228,18 +228,6 @@ def test_guidance_of_one_runs_the_conditional_model_alone(tiny_pipeline):
     assert seen == [3] * 4
 
 
-@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
-def test_a_reverse_step_is_the_scheduler_s_own(prediction_type):
-    scheduler = DDIMScheduler(beta_schedule="scaled_linear", prediction_type=prediction_type, clip_sample=False)
-    schedule = ReverseSchedule.of(scheduler, 10)
-    x = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    prediction = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
-    for step, timestep in enumerate(schedule.timesteps):
-        expected = scheduler.step(prediction, timestep, x).prev_sample
-        ours = schedule.advance(schedule.image(x, prediction, step), schedule.noise(x, prediction, step), step)
-        assert torch.allclose(ours, expected, atol=1e-5)
-
-
 def test_a_generator_says_what_it_samples_with_and_what_the_model_was_published_with(generator, tiny_pipeline):
     assert generator.sampling == {
         "sampler": "DDIM, deterministic (η = 0)",
@@ -270,6 +258,22 @@ def test_timesteps_are_those_of_diffusers():
         for steps in (1, 4, 25, 50, 60, 61, 333):
             scheduler.set_timesteps(steps)
             assert timesteps(config, steps) == scheduler.timesteps.tolist()
+
+
+@pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_each_step_is_that_of_diffusers(spacing, prediction):
+    """Evenly spaced steps that do not divide the timesteps lead to another noise level than the next step's."""
+    scheduler = DDIMScheduler(
+        steps_offset=1, timestep_spacing=spacing, prediction_type=prediction, clip_sample=False, beta_end=0.012
+    )
+    for steps in (1, 4, 25, 60):
+        schedule = ReverseSchedule.of(scheduler, steps)
+        x, predicted = torch.randn(2, 1, 4, 8, 8, generator=torch.Generator().manual_seed(steps))
+        for step, time in enumerate(schedule.timesteps):
+            expected = scheduler.step(predicted, time, x).prev_sample
+            found = schedule.advance(schedule.image(x, predicted, step), schedule.noise(x, predicted, step), step)
+            torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_an_unknown_hookpoint_is_refused_with_the_nearest_name(tiny_pipeline):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import mmap
 import stat
+import zlib
 from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
@@ -50,6 +51,9 @@ _EIGHT_BITS = ("1", "L", "RGB")
 
 _END_OF_IMAGE, _WITHOUT_LENGTH = 0xD9, frozenset({0x00, 0x01, *range(0xD0, 0xD9)})
 """JPEG markers (ITU T.81, table B.1): the end, and those that no segment follows, stuffed zeros among them."""
+
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 class PictureError(ValueError):
@@ -94,6 +98,8 @@ def _refuse(image: Image.Image, file: BinaryIO) -> None:
         raise PictureError("an animation; save the frame that is meant")
     if image.format in ("JPEG", "MPO") and not _has_end(file):
         raise PictureError("the end of the JPEG data is missing, as after a broken download; replace or remove it")
+    if image.format == "PNG" and not _is_sound(file):
+        raise PictureError("a checksum of the PNG data is wrong, as after a broken copy; replace or remove it")
     if isinstance(image.info.get("transparency"), (int, tuple)) and image.mode != "P" and not _is_8_bit(image):
         raise PictureError("one of its colours is declared transparent, not at 8 bits; save it with an alpha channel")
 
@@ -115,6 +121,19 @@ def _has_end(file: BinaryIO) -> bool:
             if marker not in _WITHOUT_LENGTH and marker != 0xFF:  # 0xFF before a marker only fills up
                 at += 1 + int.from_bytes(data[at + 1 : at + 3])
     return False
+
+
+def _is_sound(file: BinaryIO) -> bool:
+    """Whether the checksums of a PNG's pixel data hold: Pillow takes pixels that were changed for what they are."""
+    with closing(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) as data:
+        at = len(_PNG_SIGNATURE)
+        while (end := at + 12 + int.from_bytes(data[at : at + 4])) <= len(data):  # length, kind, data, checksum
+            if data[at + 4 : at + 8] == b"IDAT" and zlib.crc32(data[at + 4 : end - 4]) != int.from_bytes(
+                data[end - 4 : end]
+            ):
+                return False
+            at = end
+    return True
 
 
 def _turned_upright(image: Image.Image) -> Image.Image:

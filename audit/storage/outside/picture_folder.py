@@ -2,7 +2,7 @@
 
 Hidden files and folders do not count: thumbnails and the copies that file managers, notebooks and archives leave
 behind. Links are followed. A folder is entered once, and a link to a picture that counts by itself does not count
-again.
+again. Two links to one file elsewhere count twice, as the two equal pictures do that a store of contents keeps once.
 """
 
 from __future__ import annotations

@@ -164,6 +164,14 @@ def test_a_picture_that_is_cut_is_refused_and_never_grey(read, form):
             read(data[:left])
 
 
+def test_a_png_whose_pixels_were_changed_after_it_was_written_is_refused(read):
+    """Without compression a changed byte is a changed pixel: nothing but the checksum tells."""
+    data = bytearray(saved(Image.fromarray(COLOURS), "PNG", compress_level=0))
+    data[len(data) // 2] ^= 1
+    with pytest.raises(PictureError, match="checksum"):
+        read(bytes(data))
+
+
 @pytest.mark.parametrize("progressive", [False, True])
 def test_a_jpeg_whose_rest_was_never_downloaded_is_refused(read, progressive):
     data = saved(Image.fromarray(np.tile(COLOURS, (4, 4, 1))), "JPEG", progressive=progressive)
