@@ -55,7 +55,7 @@ def _table(path: str, section: Schema) -> list[str]:
         (
             code(f"{path}.{key}".lstrip(".")),
             _kind(value),
-            "required" if key in required else code(_short(value.get("default"))),
+            "required" if key in required else _default(value.get("default")),
             value.get("description", "") or _pointer(f"{path}.{key}".lstrip("."), value),
         )
         for key, value in section.get("properties", {}).items()
@@ -67,11 +67,11 @@ def _pointer(path: str, value: Schema) -> str:
     return f"A section, see [{path}](#{path.replace('.', '')})." if "$ref" in value else ""
 
 
-def _short(default: Any) -> str:  # noqa: ANN401 - whatever a default may be
+def _default(default: Any) -> str:  # noqa: ANN401 - whatever a default may be
     """Return a default as YAML flow text; that of a whole section stands in the section's own table."""
     if isinstance(default, Mapping) and default and any(not isinstance(v, list) for v in default.values()):
-        return "its own defaults"
-    return "none" if default is None else json.dumps(default, ensure_ascii=False)
+        return "those of the section"
+    return "none" if default is None else code(json.dumps(default, ensure_ascii=False))
 
 
 def _kind(value: Schema) -> str:

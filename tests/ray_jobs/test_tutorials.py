@@ -9,6 +9,6 @@ def test_a_first_audit_is_run_read_and_drawn(tmp_path, monkeypatch):
     names = walk("read-a-report", tmp_path, monkeypatch)
     assert names["frames"]["verdicts"]["gate"].tolist() == ["balanced"]
     names = walk("notebook", tmp_path, monkeypatch)
-    assert names["shares"].shape == (4, 2)
+    assert names["shares"].shape == (2, 2)
     assert len(names["images"]) == 128
     assert (tmp_path / "shares.png").stat().st_size > 5_000
