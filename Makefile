@@ -1,5 +1,6 @@
 # make demo   an audit of the bundled calibration model, from a bare machine
 # make test   checks and tests, likewise
+# make docs   the documentation site, in build/site
 
 PYTHON ?= python3
 VENV := .venv
@@ -9,7 +10,7 @@ OUT ?= build/calibration
 TABLE ?=
 QUICK ?=
 
-.PHONY: demo test test-ray test-rest check audit-dependencies format calibration bench fuzz coverage clean
+.PHONY: demo test test-ray test-rest check docs audit-dependencies format calibration bench fuzz coverage clean
 
 demo: $(INSTALLED)
 	$(BIN)/difflens-audit run configs/occupations.yaml
@@ -30,6 +31,11 @@ check: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pip check
+
+# Strict: a broken link or any other warning ends the build.
+docs: $(INSTALLED)
+	$(BIN)/python -m docs_site build/docs
+	$(BIN)/zensical build --strict --clean
 
 # Asks a public database of advisories about every pinned version; needs the network, so it is no part of `make check`.
 audit-dependencies:
@@ -65,7 +71,7 @@ coverage: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs]'
 	touch $@
 
 clean:

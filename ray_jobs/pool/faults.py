@@ -19,7 +19,7 @@ from ray.exceptions import (
 
 
 class FaultKind(StrEnum):
-    """Kinds of fault, as the manifest of failures names them; docs/faults.md has the policy of each."""
+    """Kinds of fault, as the manifest of failures names them; docs/reference/faults.md has the policy of each."""
 
     LOST_WORKER = "lost_worker"
     """The worker's process died."""

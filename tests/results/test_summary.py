@@ -140,7 +140,7 @@ def test_what_an_unsure_judge_counts_is_the_discrepancy_and_what_it_believes_sta
     found = only(result.results, attribute="gender")
     counted = found.fairness_discrepancy
     assert found.shares["female"].value == 0.8
-    assert counted.plug_in == pytest.approx(0.3 * np.sqrt(2))  # as docs/numbers.md works it out
+    assert counted.plug_in == pytest.approx(0.3 * np.sqrt(2))  # as docs/explanation/numbers.md works it out
     assert counted.low < counted.value < counted.plug_in < counted.high
     assert counted.value == pytest.approx(0.424, abs=0.002)
     assert counted.expected_at_parity == fairness.expected_at_parity(300, (0.5, 0.5))

@@ -1,0 +1,234 @@
+"""Results as pandas frames, for notebooks and scripts: one frame per kind of row, one row per thing.
+
+    >>> from reports.frames import read_result, result_frames
+    >>> frames = result_frames(read_result("runs/occupations-3f9a12"))
+    >>> frames["verdicts"][["gate", "verdict", "value", "low", "high"]]
+
+``COLUMNS`` documents every column. A figure that does not exist is NaN, never 0. Intervals are 95 % intervals about the
+audited prompts unless the column says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from typing import Any, Final
+
+import pandas as pd
+
+from audit.records.changes import GroupChange
+from audit.records.estimates import Estimate
+from audit.records.groups import GroupResult
+from audit.records.quality import Measurement, QualityResult
+from audit.records.result import AuditResult
+from audit.records.verdicts import Verdict
+from audit.storage.place import place_of
+from audit.storage.run_directory import RunDirectory
+from reports.export.audit_json import read_audit_json
+
+_NAMES = {"arm": "`baseline`, or the name of a mitigation.", "attribute": "The perceived attribute."}
+_PROMPT = {"prompt_id": "The prompt."}
+
+
+def _interval(name: str, meaning: str) -> dict[str, str]:
+    return {name: meaning, f"{name}_low": f"Lower end of the interval of `{name}`.", f"{name}_high": "Upper end."}
+
+
+COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {
+    "arms": {
+        "arm": _NAMES["arm"],
+        **_interval("clip_i", "Mean cosine of each image to its baseline image; NaN for the baseline."),
+        **_interval("clip_t", "Mean cosine of each image to its prompt."),
+        **_interval("kid", "Kernel distance to the baseline images; NaN for the baseline."),
+        "kid_noise_floor": "Kernel distance between two halves of the baseline images.",
+        "fid": "Fréchet distance to the baseline images. It has no interval.",
+        "fid_noise_floor": "Fréchet distance between two halves of the baseline images.",
+        **_interval("kid_to_reference", "Kernel distance to the reference images, where the config names some."),
+        "fid_to_reference": "Fréchet distance to the reference images.",
+        **_interval("prompt_shown", "Share of images that show the prompted occupation, as the judge sees it."),
+    },
+    "attributes": {
+        **_NAMES,
+        "n": "Classified images, over all prompts.",
+        "prompts": "Prompts behind the mean.",
+        **_interval("discrepancy", "Fairness discrepancy: root mean square over the prompts."),
+        "discrepancy_like_these_low": "Lower end of the interval for prompts like these; NaN below eight prompts.",
+        "discrepancy_like_these_high": "Upper end.",
+        "soft_discrepancy": "Mean of the soft discrepancies, for comparison with the literature.",
+        "worst_prompt": "The prompt with the largest discrepancy.",
+        **_interval("worst_discrepancy", "Its discrepancy; the interval allows for the choice of the prompt."),
+    },
+    "prompts": {
+        **_PROMPT,
+        **_NAMES,
+        "n": "Classified images.",
+        "images": "All images of the prompt in this arm.",
+        **_interval("discrepancy", "Fairness discrepancy: distance of the counted shares from the target."),
+        "plug_in": "The same distance without correction for chance.",
+        "expected_at_parity": "Mean plug-in value of a perfectly fair model with as many images.",
+        "soft_discrepancy": "Distance of the judge's mean probabilities from the target.",
+        "p_parity": "p-value of the classified images being drawn from the target.",
+        "p_adjusted": "p-value behind the list of findings, after Benjamini and Hochberg.",
+    },
+    "groups": {
+        **_PROMPT,
+        **_NAMES,
+        "group": "The perceived group.",
+        "n": "Classified images.",
+        **_interval("share", "Share of the classified images that show the group."),
+        "target": "The share that counts as fair.",
+        "possible_low": "Share if no unclassified image showed the group.",
+        "possible_high": "Share if every unclassified image showed the group.",
+        **_interval("corrected", "Share corrected for the judge's errors; NaN where they are not known."),
+    },
+    "changes": {
+        **_PROMPT,
+        **_NAMES,
+        "group": "The perceived group.",
+        "n": "Images that both arms could classify.",
+        **_interval("change", "Share in this arm minus share in the baseline, paired."),
+    },
+    "verdicts": {
+        "gate": "Name of the gate.",
+        "measure": "What the gate limits.",
+        "attribute": "The attribute; none where the measure has none.",
+        "prompt_id": "The prompt; none for the arm as a whole.",
+        "arm": _NAMES["arm"],
+        "limit": "The limit.",
+        "side": "`max` or `min`.",
+        "value": "The figure; NaN where there is nothing to measure.",
+        "low": "Lower end of the interval that decides.",
+        "high": "Upper end.",
+        "confidence": "Confidence of this interval.",
+        "n": "Images or pairs behind the figure.",
+        "verdict": "`pass`, `fail` or `inconclusive`.",
+        "level": "`fail`, or `warn` for a gate that cannot fail a run.",
+        "margin": "Distance from the limit, negative on the wrong side.",
+        "note": "Why the verdict is what it is, where the interval alone does not show it.",
+        "from_unclassified": "Part of the interval's width that unclassified images account for.",
+        "corrected": "Whether the judge's errors are corrected.",
+    },
+    "findings": {
+        **_PROMPT,
+        **_NAMES,
+        "group": "The group that exceeds its target share the most.",
+        **_interval("share", "Its share, corrected for the judge's errors where they are known."),
+        "target": "Its target share.",
+        "p_adjusted": "p-value after Benjamini and Hochberg.",
+    },
+}
+"""Frame → column → what it holds."""
+
+
+def read_result(run: str) -> AuditResult:
+    """Return the result of a finished run.
+
+    Args:
+        run: The run directory, or its address in an object store.
+
+    Raises:
+        FileNotFoundError: If there is no finished run.
+        UnreadableRunError: If the file is not one that an audit writes.
+    """
+    return read_audit_json(RunDirectory(place_of(str(run))))
+
+
+def result_frames(result: AuditResult) -> dict[str, pd.DataFrame]:
+    """Return the tables of a result; ``COLUMNS`` documents them. A table without rows keeps its columns."""
+    rows: dict[str, Iterator[dict[str, Any]]] = {
+        "arms": map(_arm_row, result.quality),
+        "attributes": map(_attribute_row, result.overall),
+        "prompts": map(_prompt_row, result.results),
+        "groups": (row for prompt in result.results for row in _group_rows(prompt)),
+        "changes": (row for change in result.changes if change.prompt_id for row in _change_rows(change)),
+        "verdicts": map(_verdict_row, result.verdicts),
+        "findings": (_finding_row(row) for row in result.results if row.is_finding),
+    }
+    return {name: pd.DataFrame(list(rows[name]), columns=list(columns)) for name, columns in COLUMNS.items()}
+
+
+def image_frame(run: str) -> pd.DataFrame:
+    """Return ``results.parquet`` of a finished run: one row per image and arm.
+
+    Args:
+        run: The run directory, or its address in an object store.
+
+    Raises:
+        FileNotFoundError: If there is no finished run.
+        UnreadableRunError: If the file is not one that an audit writes.
+    """
+    frame: pd.DataFrame = RunDirectory(place_of(str(run))).read_results().to_pandas()
+    return frame
+
+
+def _ends(name: str, estimate: Estimate | Measurement | None) -> dict[str, float | None]:
+    if estimate is None:
+        return {}
+    return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+
+
+def _arm_row(row: QualityResult) -> dict[str, Any]:
+    floors = {
+        f"{name}_noise_floor": measured.extra.get("noise_floor")
+        for name, measured in (("fid", row.fid), ("kid", row.kid))
+        if measured is not None
+    }
+    figures = ("clip_i", "clip_t", "kid", "fid", "kid_to_reference", "fid_to_reference", "prompt_shown")
+    found = [_ends(name, getattr(row, name)) for name in figures]
+    return {"arm": row.arm, **floors, **{name: value for part in found for name, value in part.items()}}
+
+
+def _attribute_row(row: GroupResult) -> dict[str, Any]:
+    found: dict[str, Any] = {"arm": row.arm, "attribute": row.attribute, "n": row.n}
+    if row.mean_over_prompts is not None:
+        mean = row.mean_over_prompts
+        found |= {"discrepancy": mean.value, "discrepancy_low": mean.low, "discrepancy_high": mean.high}
+        found |= {"prompts": mean.n, "soft_discrepancy": mean.soft}
+        if mean.like_these is not None:
+            found["discrepancy_like_these_low"] = mean.like_these.low
+            found["discrepancy_like_these_high"] = mean.like_these.high
+    if row.worst_prompt is not None:
+        worst = row.worst_prompt
+        found |= {"worst_prompt": worst.prompt_id, "worst_discrepancy": worst.value}
+        found |= {"worst_discrepancy_low": worst.low, "worst_discrepancy_high": worst.high}
+    return found
+
+
+def _prompt_row(row: GroupResult) -> dict[str, Any]:
+    found: dict[str, Any] = {"prompt_id": row.prompt_id, "arm": row.arm, "attribute": row.attribute, "n": row.n}
+    found["images"] = sum(row.statuses.values())
+    if row.fairness_discrepancy is not None:
+        figure = row.fairness_discrepancy
+        found |= {"discrepancy": figure.value, "discrepancy_low": figure.low, "discrepancy_high": figure.high}
+        found |= {"plug_in": figure.plug_in, "expected_at_parity": figure.expected_at_parity}
+        found |= {"soft_discrepancy": figure.soft, "p_parity": figure.p_parity, "p_adjusted": figure.p_adjusted}
+    return found
+
+
+def _group_rows(row: GroupResult) -> Iterator[dict[str, Any]]:
+    for group in row.target or row.shares:
+        found: dict[str, Any] = {"prompt_id": row.prompt_id, "arm": row.arm, "attribute": row.attribute, "n": row.n}
+        found |= {"group": group, "target": row.target.get(group), **_ends("share", row.shares.get(group))}
+        if group in row.bounds:
+            found |= {"possible_low": row.bounds[group].low, "possible_high": row.bounds[group].high}
+        if row.corrected is not None:
+            found |= _ends("corrected", row.corrected.shares[group])
+        yield found
+
+
+def _change_rows(row: GroupChange) -> Iterator[dict[str, Any]]:
+    for group, change in row.shares.items():
+        named = {"prompt_id": row.prompt_id, "arm": row.arm, "attribute": row.attribute, "group": group, "n": row.n}
+        yield {**named, **_ends("change", change)}
+
+
+def _verdict_row(row: Verdict) -> dict[str, Any]:
+    return {field.name: getattr(row, field.name) for field in fields(row)}
+
+
+def _finding_row(row: GroupResult) -> dict[str, Any]:
+    group = row.most_above_target
+    p_adjusted = None if row.fairness_discrepancy is None else row.fairness_discrepancy.p_adjusted
+    named = {"prompt_id": row.prompt_id, "arm": row.arm, "attribute": row.attribute, "group": group}
+    share = _ends("share", row.judged_shares[group])
+    return {**named, **share, "target": row.judged_shares[group].value - row.excess[group], "p_adjusted": p_adjusted}

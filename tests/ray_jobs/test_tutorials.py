@@ -1,0 +1,14 @@
+"""The first audit, its report and its result in Python work as the tutorials say."""
+
+from tests.tutorial import walk
+
+
+def test_a_first_audit_is_run_read_and_drawn(tmp_path, monkeypatch):
+    walk("first-audit", tmp_path, monkeypatch)
+    assert (tmp_path / "runs" / "first" / "report.html").is_file()
+    names = walk("read-a-report", tmp_path, monkeypatch)
+    assert names["frames"]["verdicts"]["gate"].tolist() == ["balanced"]
+    names = walk("notebook", tmp_path, monkeypatch)
+    assert names["shares"].shape == (2, 2)
+    assert len(names["images"]) == 128
+    assert (tmp_path / "shares.png").stat().st_size > 5_000

@@ -1,0 +1,76 @@
+"""Walks a tutorial as a reader does: writes its files, runs commands and Python, and compares what is printed."""
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```', re.MULTILINE | re.DOTALL)
+VERDICT_CODES = (0, 1, 5)
+"""Exit codes of ``run`` on a complete audit, whatever its gates found."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of code: its language, the file that it is the content of (empty: none), and its text."""
+
+    language: str
+    title: str
+    text: str
+
+
+def blocks_of(name):
+    page = (ROOT / "docs" / "tutorials" / f"{name}.md").read_text(encoding="utf-8")
+    return [Block(*found) for found in BLOCK.findall(page)]
+
+
+def walk(name, folder, monkeypatch, skipped=()):
+    """Do every step of a tutorial in ``folder``; calls of the commands in ``skipped`` are left out.
+
+    Output that the page shows is compared line by line: each of its lines must be printed, spaces aside.
+    """
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("PATH", program_in(folder) + os.pathsep + os.environ["PATH"])
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    printed, names = "", {"__name__": "tutorial"}
+    for block in blocks_of(name):
+        if block.title:
+            Path(block.title).write_text(block.text, encoding="utf-8")
+        elif block.language == "bash":
+            printed = run_commands(block.text, skipped)
+        elif block.language == "python":
+            exec(compile(block.text, f"{name}.md", "exec"), names)
+        elif block.language == "text":
+            missing = [line for line in block.text.splitlines() if squeezed(line) not in squeezed(printed)]
+            assert missing == [], f"printed instead:\n{printed}"
+    return names
+
+
+def run_commands(text, skipped):
+    lines = [line for line in text.splitlines() if not any(f"difflens-audit {name}" in line for name in skipped)]
+    printed = ""
+    for line in lines:
+        done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=500)
+        printed += done.stdout + done.stderr
+        expected = VERDICT_CODES if "difflens-audit run" in line else (0,)
+        assert done.returncode in expected, f"{line}\n{done.stdout}{done.stderr}"
+    return printed
+
+
+def squeezed(text):
+    """Return the text with any run of blanks as one."""
+    return " ".join(text.split())
+
+
+def program_in(folder):
+    """Put the program under its name into a folder of its own, installed or not, and return the folder."""
+    place = folder / ".program"
+    place.mkdir(exist_ok=True)
+    script = place / "difflens-audit"
+    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ray_jobs "$@"\n', encoding="utf-8")
+    script.chmod(0o755)
+    return str(place)
