@@ -24,7 +24,12 @@ def config_page() -> str:
     lines = ["# Config keys", "", NOTICE, _INTRODUCTION, "## Top level", ""]
     lines += _table("", schema)
     for path, section in _sections("", schema, schema):
-        lines += [f"## `{path}`" if "<" in path else f"## {path}", "", str(section.get("description", "")).replace("``", "`"), ""]
+        lines += [
+            f"## `{path}`" if "<" in path else f"## {path}",
+            "",
+            str(section.get("description", "")).replace("``", "`"),
+            "",
+        ]
         lines += _table(path, section)
     return "\n".join(lines)
 

@@ -98,7 +98,9 @@ def test_every_path_in_the_repository_and_every_linked_file_exists(page):
     linked = {link for link in LINK.findall(text_of(page)) if "://" not in link}
     assert [path for path in named if not (ROOT / path).exists()] == []
     made = {ROOT / "docs" / name for name in MADE_PAGES}
-    assert [link for link in linked if not (page.parent / link).exists() and (page.parent / link).resolve() not in made] == []
+    assert [
+        link for link in linked if not (page.parent / link).exists() and (page.parent / link).resolve() not in made
+    ] == []
 
 
 @each_page
