@@ -1,4 +1,4 @@
-"""Walks a tutorial as a reader does: writes its files, runs commands and Python, and compares what is printed."""
+"""Walks a tutorial as a reader does: writes its files, runs its commands and Python, compares what is printed."""
 
 import os
 import re
@@ -67,7 +67,7 @@ def squeezed(text):
 
 
 def program_in(folder):
-    """Put the program under its name into a folder of its own, installed or not, and return the folder."""
+    """Put the program under its name into a folder, installed or not, and return that folder."""
     place = folder / ".program"
     place.mkdir(exist_ok=True)
     script = place / "difflens-audit"
