@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from audit.records.percent import exact_percent
 from audit.records.verdicts import Verdict
 from reports.index.story import label, occupation_words
 from reports.words.formats import number, with_interval
@@ -39,7 +40,7 @@ def found(verdict: Verdict) -> str:
         return "–"
     if verdict.low is None or verdict.high is None:
         return number(verdict.value)
-    return f"{with_interval(verdict.value, verdict.low, verdict.high)} at {100 * verdict.confidence:.4g} %"
+    return f"{with_interval(verdict.value, verdict.low, verdict.high)} at {exact_percent(verdict.confidence)}"
 
 
 def sentence(verdict: Verdict) -> str:
