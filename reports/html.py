@@ -60,6 +60,7 @@ from reports.index.settings import mitigations, setting, zero_shot_judges
 from reports.index.story import Story, label, story_of
 from reports.words.formats import number
 from reports.words.headline import headline
+from reports.words.instruments import instruments
 from reports.words.key_figures import key_figures, sample_size, status_gaps
 from reports.words.outside_groups import outside_lines
 from reports.words.sampling import images_words, sampler_words, sampling_words
@@ -177,6 +178,7 @@ def _context(story: Story, pictures: Pictures) -> dict[str, Any]:
         "verdict_words": OVERALL[verdict],
         "verdict_table": _verdict_table(result.verdicts),
         "key_figures": key_figures(story),
+        "instruments": instruments(story),
         "hero": _hero(story, attribute),
         "attributes": _attribute_sections(story),
         "arms": story.arms,

@@ -145,7 +145,7 @@ def show_outcome(outcome: AuditOutcome, again: str) -> None:
     show_edits(story, console)
     if outcome.result.verdicts:
         console.print()
-        console.print(_verdicts(outcome.result.verdicts))
+        show_verdicts(outcome.result.verdicts, console)
     console.print()
     places = {"Report": outcome.report, "Run": outcome.run_path, "MLflow": outcome.tracking_url}
     for name, place in places.items():
@@ -210,8 +210,8 @@ def _discrepancies(story: Story) -> Table:
     return table
 
 
-def _verdicts(verdicts: Sequence[Verdict]) -> Table:
-    """Every gate with its verdict, the figure and the limit."""
+def show_verdicts(verdicts: Sequence[Verdict], console: Console) -> None:
+    """Print every gate with its verdict, the figure and the limit."""
     from reports.words.verdicts import found, limit, subject
 
     table = Table("Gate", "verdict", "figure", "limit", "found", box=None, header_style="bold", pad_edge=False)
@@ -222,7 +222,7 @@ def _verdicts(verdicts: Sequence[Verdict]) -> Table:
             Text(verdict.verdict, colours[verdict.verdict]),
             *(escape(text) for text in (subject(verdict), limit(verdict), found(verdict))),
         )
-    return table
+    console.print(table)
 
 
 def _costs(story: Story) -> Table:
