@@ -267,14 +267,14 @@ def _address(webp: bytes | None) -> str:
 def _verdict_table(verdicts: Sequence[Verdict]) -> Table | None:
     if not verdicts:
         return None
-    columns = ("gate", "verdict", "figure", "limit", "found", "n", "note")
-    return Table("Gates", tuple(map(label, columns)), tuple(map(_verdict_row, verdicts)))
+    columns = ("Gate", "Verdict", "Figure", "Limit", "Found", "n", "Note")
+    return Table("Gates", columns, tuple(map(_verdict_row, verdicts)))
 
 
 def _verdict_row(verdict: Verdict) -> tuple[str, ...]:
     return (
         verdict.gate,
-        f"{verdict.verdict} (warning only)" if verdict.level == "warn" else verdict.verdict,
+        f"{MARKS[verdict.verdict]} {verdict.verdict}{' (warning only)' if verdict.level == 'warn' else ''}",
         subject(verdict),
         limit(verdict),
         found(verdict),

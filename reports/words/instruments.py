@@ -84,7 +84,7 @@ def _judge_limits(story: Story) -> Iterator[str]:
     baseline = [row for row in story.result.overall if row.arm == story.arms[0] and row.shares]
     known = [f"{label(row.attribute)} {percent(row.corrected.accuracy.value)}" for row in baseline if row.corrected]
     if known:
-        yield f"Right about {', '.join(known)} of labelled images."
+        yield f"Accuracy on labelled images: {', '.join(known)}."
     unknown = [label(row.attribute) for row in baseline if row.corrected is None and not row.uncorrectable]
     if unknown:
         yield f"Its errors are not corrected for {', '.join(unknown)}."
