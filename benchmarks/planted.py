@@ -20,6 +20,7 @@ from audit.config.sections import ModelConfig
 from audit.measure.discrepancy.fairness import total_variation
 from audit.measure.inference.intervals import wilson
 from audit.records.groups import GroupResult
+from audit.records.percent import percent
 from audit.records.work import BASELINE
 from audit.storage.run_directory import RunDirectory
 from reports.export.audit_json import read_audit_json
@@ -52,8 +53,8 @@ def _line(world: World, attribute: str, rows: Sequence[GroupResult]) -> str:
     first = next(iter(planted[0]))
     rank = spearmanr([shares[first] for shares in planted], [row.shares[first].value for row in rows]).statistic
     return (
-        f"{statistics.mean(covered):6.1%} of {len(covered)} shares inside the interval; total variation, mean over "
-        f"{len(gaps)} occupations {statistics.mean(gaps):.3f}, worst {max(gaps):.3f}; "
+        f"{percent(statistics.mean(covered), 1):>7} of {len(covered)} shares inside the interval; total variation, "
+        f"mean over {len(gaps)} occupations {statistics.mean(gaps):.3f}, worst {max(gaps):.3f}; "
         f"Spearman of the {first} shares {rank:.3f}"
     )
 

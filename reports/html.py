@@ -60,6 +60,7 @@ from reports.index.settings import mitigations, setting, zero_shot_judges
 from reports.index.story import Story, label, story_of
 from reports.words.formats import number
 from reports.words.headline import headline
+from reports.words.instruments import instruments
 from reports.words.key_figures import key_figures, sample_size, status_gaps
 from reports.words.outside_groups import outside_lines
 from reports.words.sampling import images_words, sampler_words, sampling_words
@@ -177,6 +178,7 @@ def _context(story: Story, pictures: Pictures) -> dict[str, Any]:
         "verdict_words": OVERALL[verdict],
         "verdict_table": _verdict_table(result.verdicts),
         "key_figures": key_figures(story),
+        "instruments": instruments(story),
         "hero": _hero(story, attribute),
         "attributes": _attribute_sections(story),
         "arms": story.arms,
@@ -265,14 +267,14 @@ def _address(webp: bytes | None) -> str:
 def _verdict_table(verdicts: Sequence[Verdict]) -> Table | None:
     if not verdicts:
         return None
-    columns = ("gate", "verdict", "figure", "limit", "found", "n", "note")
-    return Table("Gates", tuple(map(label, columns)), tuple(map(_verdict_row, verdicts)))
+    columns = ("Gate", "Verdict", "Figure", "Limit", "Found", "n", "Note")
+    return Table("Gates", columns, tuple(map(_verdict_row, verdicts)))
 
 
 def _verdict_row(verdict: Verdict) -> tuple[str, ...]:
     return (
         verdict.gate,
-        f"{verdict.verdict} (warning only)" if verdict.level == "warn" else verdict.verdict,
+        f"{MARKS[verdict.verdict]} {verdict.verdict}{' (warning only)' if verdict.level == 'warn' else ''}",
         subject(verdict),
         limit(verdict),
         found(verdict),

@@ -11,6 +11,7 @@ from typing import Any
 
 from audit.dissect.prediction import is_trusted, prediction_of_data
 from audit.dissect.strengths import CONTROLLED_FROM, SUFFICIENT, GroupStrength, strengths_of_data
+from audit.records.percent import percent
 
 CONTROL_WORDS = {"full": "", "partial": " in part", "none": " no"}
 """What a strength is marked with in the table; the legend explains it."""
@@ -66,8 +67,8 @@ def _strengths(plain: Mapping[str, Any]) -> Iterator[str]:
         yield from ("", f"## Strengths for {attribute.replace('_', ' ')}", "")
         yield (
             "Strength: share that shows the group it is steered to / largest share that changed otherwise. *no*: not "
-            f"controllable here, under {100 * CONTROLLED_FROM:.0f} % show the group. *in part*: under "
-            f"{100 * SUFFICIENT:.0f} %. Not controllable: {len(poor)} of {len(every)}."
+            f"controllable here, under {percent(CONTROLLED_FROM)} show the group. *in part*: under "
+            f"{percent(SUFFICIENT)}. Not controllable: {len(poor)} of {len(every)}."
         )
         yield from ("", f"| prompt | {' | '.join(groups)} |", "| --- " * (1 + len(groups)) + "|")
         for prompt, by_group in prompts.items():

@@ -32,6 +32,7 @@ from audit.config.sections import TargetChoice, TargetFileConfig
 from audit.config.shares import adds_up, folded, normalised, unknown, wrong_sum
 from audit.config.text import read_text
 from audit.records.attributes import Attribute, TargetSource
+from audit.records.percent import exact_percent
 from audit.storage.outside.csv_line import csv_values
 
 Targets = Mapping[str, Mapping[str, tuple[float, ...]]]
@@ -235,7 +236,7 @@ class _Reading:
             share = math.nan
         if 0 <= share <= 1:
             return share
-        hint = f"; write {share / 100:g} for {share:g} %" if 1 < share <= 100 else ""
+        hint = f"; write {share / 100:g} for {exact_percent(share / 100)}" if 1 < share <= 100 else ""
         self.note(row.line, row.columns["share"], "share", f"expected a share from 0 to 1, found {text!r}{hint}")
         return None
 

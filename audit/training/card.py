@@ -24,6 +24,7 @@ from audit.calibration.renderer import render
 from audit.calibration.world import ATTRIBUTES, World, draw_labels, face_noise
 from audit.config.sections import ModelConfig, SamplingConfig
 from audit.models.generator import DiffusionGenerator, load_generator
+from audit.records.percent import percent
 from audit.records.work import Prompt, derive_seed
 from audit.training.captions import caption
 from audit.training.readers import accuracy
@@ -229,8 +230,8 @@ def _markdown(card: Card, world: World) -> str:
         "",
         "Share gap: total variation between generated and planted shares, for gender the difference of the male share"
         f" (n = {card.effort.planted} for each occupation).",
-        f"Regenerated drawings: held-out drawings, noised by {REGENERATION_STRENGTH:.0%} of the schedule, denoised by"
-        f" this model, so that their labels are known (n = {card.effort.regenerated}).",
+        f"Regenerated drawings: held-out drawings, noised by {percent(REGENERATION_STRENGTH)} of the schedule, "
+        f"denoised by this model, so that their labels are known (n = {card.effort.regenerated}).",
         f"Named groups: n = {card.effort.group_prompts} pictures of fully named prompts.",
         "",
         "Gender skew over the planted one, by guidance: "

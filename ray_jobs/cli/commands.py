@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ray_jobs.cli.answers import fail, print_json, show_log, told_plainly
+from ray_jobs.cli.init import init
 from ray_jobs.cli.jobs import cancel, logs, submit
 from ray_jobs.cli.options import (
     AddressOption,
@@ -46,7 +47,7 @@ app = typer.Typer(
 )
 
 app.add_typer(schedule, name="schedule")
-for _command in (submit, logs, cancel):
+for _command in (init, submit, logs, cancel):
     app.command()(_command)
 
 RunArgument = Annotated[

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from audit.records.percent import percent
 from reports.words.formats import p_value
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def _other_definition(comparison: Comparison) -> Iterator[str]:
 
 
 def _outcome(comparison: Comparison) -> Iterator[str]:
-    cells, rate = comparison.cells, f"{comparison.error_rate:.0%}"
+    cells, rate = comparison.cells, percent(comparison.error_rate)
     pairs = sum(cell.paired for cell in cells)
     how = "by pairs of images" if pairs == len(cells) else "as two samples" if not pairs else "by pairs where possible"
     yield f"{len(cells):,} figures compared {how}; of the changes listed, at most {rate} are expected to be false."
@@ -103,7 +104,7 @@ def _cell(cell: Cell) -> str:
         name, values = "squared discrepancy", f"{cell.first:z.3f} → {cell.second:z.3f}"
         change = f"{cell.change.value:+z.3f} [{cell.change.low:+z.3f}, {cell.change.high:+z.3f}]"
     else:
-        name, values = cell.group or "no group perceived", f"{cell.first:.0%} → {cell.second:.0%}"
+        name, values = cell.group or "no group perceived", f"{percent(cell.first)} → {percent(cell.second)}"
         low, high = 100 * cell.change.low, 100 * cell.change.high
         change = f"{100 * cell.change.value:+z.0f} [{low:+z.0f}, {high:+z.0f}] points"
     return f"{_place(cell.place)}: {name} {values}, {change}, adjusted p {p_value(cell.adjusted_p_value)}"

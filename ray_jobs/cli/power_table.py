@@ -14,6 +14,7 @@ from audit.planning.power.detectable import Detectable, detectable, planned_leve
 from audit.planning.power.gates import PlannedGate, images_for_gate, share_interval
 from audit.planning.targets import Targets, audit_targets
 from audit.records.attributes import Attribute
+from audit.records.percent import percent
 from audit.records.work import Prompt
 from audit.results.gates.verdicts import Gate, gates_of
 
@@ -136,7 +137,7 @@ def show_power(power: Power, console: Console) -> None:
         distance = "none" if found.hardest_distance is None else f"{found.hardest_distance:.3f}"
         change = "none" if found.paired_change is None else f"{100 * found.paired_change:.0f} points"
         table.add_row(found.attribute.replace("_", " "), f"{found.n:,}", departure, distance, change)
-    console.print(f"\nSeen with a chance of {POWER:.0%}, corrected for {power.tests} tests:", highlight=False)
+    console.print(f"\nSeen with a chance of {percent(POWER)}, corrected for {power.tests} tests:", highlight=False)
     console.print(table)
     for attribute, prompt in power.most_even.items():
         line = f"{attribute.replace('_', ' ')}: worked out for the target of {prompt}, the most even one"

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from audit.measure.shares.two_stage import expected_images
+from audit.records.percent import percent
 from audit.results.two_stages import Stages
 
 if TYPE_CHECKING:
@@ -82,6 +83,6 @@ def show_sampling(sampling: SamplingPlan, console: Console) -> None:
     for column in ("images expected", "single stage takes"):
         table.add_column(column, justify="right")
     for row in sampling.expected:
-        name = "50%" if row.share == 0.5 else f"{row.share:.0%} or {1 - row.share:.0%}"
+        name = percent(0.5) if row.share == 0.5 else f"{percent(row.share)} or {percent(1 - row.share)}"
         table.add_row(name, f"{row.images:,.0f}", f"{sampling.single_stage / row.images:.2f} times as many")
     console.print(table)

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from audit.records.estimates import Estimate
+from audit.records.percent import percent
 from audit.records.verdicts import Verdict
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def show_confusions(matrices: Mapping[str, ConfusionMatrix]) -> None:
 
 
 def _accuracy(name: Text, share: Estimate) -> tuple[Text, str, str, str]:
-    return name, f"{share.n:,}", f"{share.value:.1%}", f"{share.low:.1%} to {share.high:.1%}"
+    return name, f"{share.n:,}", percent(share.value, 1), f"{percent(share.low, 1)} to {percent(share.high, 1)}"
 
 
 def outcome_as_data(outcome: AuditOutcome) -> dict[str, Any]:
@@ -144,7 +145,7 @@ def show_outcome(outcome: AuditOutcome, again: str) -> None:
     show_edits(story, console)
     if outcome.result.verdicts:
         console.print()
-        console.print(_verdicts(outcome.result.verdicts))
+        show_verdicts(outcome.result.verdicts, console)
     console.print()
     places = {"Report": outcome.report, "Run": outcome.run_path, "MLflow": outcome.tracking_url}
     for name, place in places.items():
@@ -152,7 +153,7 @@ def show_outcome(outcome: AuditOutcome, again: str) -> None:
             console.print(f"{name:<7} {place}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"{'Time':<7} {outcome.seconds:.0f} s", highlight=False)
     if outcome.unmade is not None:
-        told = f"{outcome.unmade:.1%} of the images could not be made, more than workers.error_budget allows"
+        told = f"{percent(outcome.unmade, 1)} of the images could not be made, more than workers.error_budget allows"
         console.print(told, style="bold red", markup=False, soft_wrap=True)
     if outcome.incomplete:
         count = len(outcome.incomplete)
@@ -209,8 +210,8 @@ def _discrepancies(story: Story) -> Table:
     return table
 
 
-def _verdicts(verdicts: Sequence[Verdict]) -> Table:
-    """Every gate with its verdict, the figure and the limit."""
+def show_verdicts(verdicts: Sequence[Verdict], console: Console) -> None:
+    """Print every gate with its verdict, the figure and the limit."""
     from reports.words.verdicts import found, limit, subject
 
     table = Table("Gate", "verdict", "figure", "limit", "found", box=None, header_style="bold", pad_edge=False)
@@ -221,13 +222,13 @@ def _verdicts(verdicts: Sequence[Verdict]) -> Table:
             Text(verdict.verdict, colours[verdict.verdict]),
             *(escape(text) for text in (subject(verdict), limit(verdict), found(verdict))),
         )
-    return table
+    console.print(table)
 
 
 def _costs(story: Story) -> Table:
     """What each intervention cost, beside the baseline: a row for each figure, since intervals are wide."""
     from reports.index.lookups import quality_figures
-    from reports.words.formats import figure_text, percent
+    from reports.words.formats import figure_text
 
     table = Table("Quality", box=None, header_style="bold", pad_edge=False)
     for quality in story.quality.values():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from audit.records.percent import percent
 from reports.charts.svg import CHARACTER, line_tag, text_tag
 
 
@@ -88,7 +89,7 @@ def tick_lines(scale: Scale, top: float, bottom: float) -> list[str]:
     """Draw a line and a number for each tick."""
     parts = []
     for value in scale.axis.ticks:
-        text = f"{100 * value:.0f}\N{NO-BREAK SPACE}%" if scale.axis.percent else f"{value:.1f}"
+        text = percent(value) if scale.axis.percent else f"{value:.1f}"
         parts += [
             line_tag(scale.x(value), top, scale.x(value), bottom, "grid"),
             text_tag(scale.x(value), bottom + 15, text, style="m", anchor="middle"),

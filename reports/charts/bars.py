@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+from audit.records.percent import percent
 from reports.charts.axis import tick_text
 from reports.charts.svg import Frame, arm_legend, arm_shape, figure, label_width, legend_of, need, shorten, text_tag
 
@@ -65,7 +66,7 @@ def _stack(bar: Bar, groups: Sequence[str], left: float, right: float, y: float)
         width = share * (right - left)
         text = tick_text(share, percent=True)
         place = f'x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="13"'
-        parts.append(f"<g><title>{escape(group)}: {text} %</title>")
+        parts.append(f"<g><title>{escape(group)}: {percent(share)}</title>")
         parts.append(f'<rect class="group group{number % 6}" {place}/>')
         if width >= 24:
             parts.append(text_tag(x + width / 2, y + 10.5, text, style=f"on{number % 6}", anchor="middle"))

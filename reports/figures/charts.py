@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from audit.records.attributes import Attribute
 from audit.records.groups import FairnessDiscrepancy, GroupResult, PromptMean
+from audit.records.percent import NBSP, percent
 from audit.records.quality import Measurement
 from audit.records.result import FeatureFinding
 from audit.records.work import Status
@@ -22,7 +23,7 @@ from reports.charts.lines import Series, lines
 from reports.charts.svg import Frame
 from reports.index.lookups import QUALITY, mean_discrepancy, mean_over_prompts, status_counts, unclassified
 from reports.index.story import Story, label
-from reports.words.formats import NBSP, THESE, figure_text, number, percent, share_text
+from reports.words.formats import THESE, figure_text, number, share_text
 from reports.words.key_figures import sample_size
 from reports.words.outside_groups import OUTSIDE_GROUPS
 from reports.words.targets import common_target, is_even, shares_words

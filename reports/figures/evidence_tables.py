@@ -8,10 +8,11 @@ from audit.records.changes import GroupChange
 from audit.records.estimates import Range
 from audit.records.groups import FINDING_LEVEL, GroupResult
 from audit.records.opinions import JudgeAgreement, SecondView
+from audit.records.percent import NBSP, percent
 from reports.figures.charts import Table
 from reports.index.settings import mitigations
 from reports.index.story import Story, label
-from reports.words.formats import NBSP, THESE, figure_text, number, p_value, percent, share_text
+from reports.words.formats import THESE, figure_text, number, p_value, share_text
 
 MOST_LISTED = 300
 """Rows of a table of single occupations; the files beside the report hold the others."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from audit.records.percent import NBSP, percent
 from reports.figures.charts import Table
 from reports.index.story import Story, label
-from reports.words.formats import NBSP, number, percent
+from reports.words.formats import number
 
 MOST_NAMED = 8
 """Occupations that a sentence names; the table has all."""

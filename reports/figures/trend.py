@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from audit.records.percent import NBSP
 from audit.records.work import BASELINE
 from audit.results.comparison.slots import SlotRecord
 from audit.results.comparison.trend import Called, Headline, Point, Trend
@@ -14,7 +15,7 @@ from reports.charts.svg import Frame
 from reports.charts.timeline import Moment, timeline
 from reports.figures.charts import Figure, Table
 from reports.index.story import label, occupation_words
-from reports.words.formats import NBSP, figure_text, interval, number
+from reports.words.formats import figure_text, interval, number
 
 CALLED_SHOWN = 12
 """Changed figures shown per slot, the clearest; ``trend.json`` has all of them."""

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 SCHEMA_TAG = "difflens.schema_version"
 VERDICT = "difflens.verdict"
+VERDICT_COLUMN = "verdict"
+"""The same verdict under a short name, as a column of MLflow's list of runs; an arm's run has that of its own gates."""
 UNFINISHED = "difflens.unfinished_shards"
 NOTE = "mlflow.note.content"
 BATCH = 800
@@ -106,11 +108,13 @@ def _tell_run(client: MlflowClient, audit: TrackedAudit, tracked: TrackedRun) ->
 
     result = audit.story.result
     words = headline(audit.story)
+    verdict = overall_verdict(result.verdicts)
     tags = {
         RUN_NAME: result.run_id,
         SCHEMA_TAG: str(SCHEMA_VERSION),  # whose figures the metrics are, also of a run that an older release made
         FINGERPRINT: model_fingerprint(result),
-        VERDICT: overall_verdict(result.verdicts),
+        VERDICT: verdict,
+        VERDICT_COLUMN: verdict,
         UNFINISHED: str(_unfinished(result)),
         NOTE: f"{escaped(words.title)}\n\n{escaped(words.lead)}",  # MLflow renders it as Markdown
     }
@@ -125,7 +129,9 @@ def _tell_arm(client: MlflowClient, audit: TrackedAudit, tracked: TrackedRun, ar
     result = audit.story.result
     run = client.get_run(tracked.child_run_ids[arm])
     settings = next((item for item in mitigations(result) if item["name"] == arm), {"name": arm})
-    _log_batch(client, run, flattened(settings), {RUN_NAME: run_name(result, arm), PARENT: tracked.run_id})
+    verdict = overall_verdict([item for item in result.verdicts if item.arm == arm])
+    tags = {RUN_NAME: run_name(result, arm), PARENT: tracked.run_id, VERDICT_COLUMN: verdict}
+    _log_batch(client, run, flattened(settings), tags)
     _log_metrics(client, run, arm_metrics(audit.story, arm), audit.ended)
 
 

@@ -1,20 +1,35 @@
-"""An audit's figures as MLflow metrics, under the same names in every arm."""
+"""An audit's figures as MLflow metrics, under the same names in every arm.
+
+A figure ``x`` has its 95 % interval as ``x_low`` and ``x_high`` where it has one, and its sample size as ``x_n``.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from audit.records.quality import Measurement
-from reports.index.lookups import findings_count, mean_discrepancy, mean_over_prompts, unclassified, worst_prompt
+from reports.index.lookups import findings_count, mean_over_prompts, unclassified, worst_prompt
 from reports.index.story import Story
 from reports.tracking.params import key_of
 
-if TYPE_CHECKING:
-    pass
+Metrics = dict[str, float | None]
+
+
+class _Sized(Protocol):
+    """A figure with an interval, where it has one, and a sample size."""
+
+    @property
+    def value(self) -> float: ...
+    @property
+    def low(self) -> float | None: ...
+    @property
+    def high(self) -> float | None: ...
+    @property
+    def n(self) -> int: ...
 
 
 def headline_metrics(story: Story) -> dict[str, float]:
-    """Return the parent run's metrics, about forty: every arm's under ``<arm>/<metric>``."""
+    """Return the parent run's metrics: those of every arm under ``<arm>/<metric>``."""
     metrics = {"prompts": float(len(story.prompts)), "arms": float(len(story.arms))}
     for arm in story.arms:
         metrics |= {f"{key_of(arm)}/{key}": value for key, value in arm_metrics(story, arm).items()}
@@ -23,37 +38,55 @@ def headline_metrics(story: Story) -> dict[str, float]:
 
 def arm_metrics(story: Story, arm: str) -> dict[str, float]:
     """Return one arm's metrics, under the same names in every arm, so that child runs compare column by column."""
-    return {key: value for key, value in (_fairness(story, arm) | _quality(story, arm)).items() if value is not None}
+    metrics = _fairness(story, arm) | _quality(story, arm) | _shifts(story, arm)
+    return {key: value for key, value in metrics.items() if value is not None}
 
 
-def _fairness(story: Story, arm: str) -> dict[str, float | None]:
-    metrics: dict[str, float | None] = {}
+def _fairness(story: Story, arm: str) -> Metrics:
+    metrics: Metrics = {}
     for attribute in story.attributes:
         name = key_of(attribute.name)
-        worst = worst_prompt(story, attribute.name, arm)
-        metrics[f"{name}/fairness_discrepancy_mean"] = mean_discrepancy(story, attribute.name, arm)
-        metrics[f"{name}/fairness_discrepancy_worst"] = worst.value if worst else None
-        metrics[f"{name}/findings"] = findings_count(story, attribute.name, arm)
         mean = mean_over_prompts(story, attribute.name, arm)
+        metrics |= _sized(f"{name}/fairness_discrepancy_rms", mean)
+        metrics |= _sized(f"{name}/fairness_discrepancy_worst", worst_prompt(story, attribute.name, arm))
+        metrics[f"{name}/findings"] = findings_count(story, attribute.name, arm)
         metrics[f"{name}/soft_discrepancy_mean"] = mean.soft if mean else None
-        metrics[f"{name}/unclassified_share"] = unclassified(story, attribute.name, arm).value
+        metrics |= _sized(f"{name}/unclassified_share", unclassified(story, attribute.name, arm))
     return metrics
 
 
-def _quality(story: Story, arm: str) -> dict[str, float | None]:
+def _quality(story: Story, arm: str) -> Metrics:
     quality = story.quality.get(arm)
     if quality is None:
         return {}
-    metrics: dict[str, float | None] = {"clip_t": _value(quality.clip_t), "clip_i": _value(quality.clip_i)}
+    metrics = _sized("clip_t", quality.clip_t) | _sized("clip_i", quality.clip_i)
     for name, figure in (("fid", quality.fid), ("kid", quality.kid)):
-        metrics[f"{name}_to_baseline"] = _value(figure)
-        metrics[f"{name}_noise_floor"] = figure.extra.get("noise_floor") if figure else None
-    metrics["fid_to_reference"] = _value(quality.fid_to_reference)
-    metrics["kid_to_reference"] = _value(quality.kid_to_reference)
-    metrics["prompt_shown"] = quality.prompt_shown.value if quality.prompt_shown else None
-    metrics |= {f"{key_of(name)}/share_shift": shift for name, shift in quality.attribute_shift.items()}
+        metrics |= _sized(f"{name}_to_baseline", figure)
+        metrics[f"{name}_noise_floor"] = _noise_floor(figure)
+    metrics |= _sized("fid_to_reference", quality.fid_to_reference)
+    metrics |= _sized("kid_to_reference", quality.kid_to_reference)
+    return metrics | _sized("prompt_shown", quality.prompt_shown)
+
+
+def _noise_floor(figure: Measurement | None) -> float | None:
+    return figure.extra.get("noise_floor") if figure else None
+
+
+def _shifts(story: Story, arm: str) -> Metrics:
+    """Return how far an arm moved each attribute, beside what chance alone shows."""
+    quality = story.quality.get(arm)
+    old = quality.attribute_shift if quality else {}  # all that results of older versions have
+    metrics: Metrics = {f"{key_of(name)}/share_shift": value for name, value in old.items()}
+    for shift in story.result.shifts:
+        if shift.arm == arm:
+            name = f"{key_of(shift.attribute)}/share_shift"
+            metrics |= {name: shift.value, f"{name}_low": shift.low, f"{name}_high": shift.high}
+            metrics |= {f"{name}_n": shift.pairs, f"{name}_by_chance": shift.floor, f"{name}_p": shift.p_value}
     return metrics
 
 
-def _value(figure: Measurement | None) -> float | None:
-    return figure.value if figure else None
+def _sized(name: str, figure: _Sized | None) -> Metrics:
+    """Return a figure with its bounds and its sample size, under names that sort beside each other."""
+    if figure is None:
+        return {}
+    return {name: figure.value, f"{name}_low": figure.low, f"{name}_high": figure.high, f"{name}_n": figure.n}

@@ -6,8 +6,7 @@ import math
 from typing import Protocol
 
 from audit.records.estimates import Estimate, LikeThese
-
-NBSP = "\N{NO-BREAK SPACE}"
+from audit.records.percent import NBSP, percent
 
 THESE = "these prompts"
 """Whom every interval is about that does not say otherwise; captions of tables name it once."""
@@ -25,11 +24,6 @@ class WithInterval(Protocol):
     def low(self) -> float | None: ...  # noqa: D102
     @property
     def high(self) -> float | None: ...  # noqa: D102
-
-
-def percent(value: float) -> str:
-    """Format a share as a whole percentage."""
-    return f"{round(100 * value)}{NBSP}%"
 
 
 SMALLEST_SHOWN = 5e-10

@@ -14,9 +14,11 @@ from audit.planning.plan import prompt_text
 from audit.records.attributes import Attribute
 from audit.records.changes import GroupChange
 from audit.records.groups import FINDING_LEVEL
+from audit.records.percent import percent
 from reports.index.lookups import edited_arm, findings_count, mean_over_prompts, primary_attribute
 from reports.index.story import Story, label
-from reports.words.formats import interval, number, percent
+from reports.words.formats import interval, number
+from reports.words.side_effects import side_effect_sentence
 
 Pair = tuple[str, str]
 """Prompt id and group."""
@@ -124,7 +126,7 @@ def _lead(story: Story, attribute: Attribute, after: str | None) -> str:
         mean = mean_over_prompts(story, attribute.name, before)
         found = f"{number(mean.value)} {interval(mean.low, mean.high)}".strip() if mean else number(None)
         return " ".join([*sentences, f"Mean fairness discrepancy of the counted shares is {found}; 0 is on target."])
-    return " ".join([*sentences, _moved_sentence(story, attribute, after), _cost_sentence(story, after)]).strip()
+    return " ".join([*sentences, _moved_sentence(story, attribute, after), *_price(story, attribute, after)])
 
 
 def _moved_sentence(story: Story, attribute: Attribute, after: str) -> str:
@@ -139,11 +141,16 @@ def _moved_sentence(story: Story, attribute: Attribute, after: str) -> str:
     return f"{after} moved {figure} from {old} to {new}; 0 is on target."
 
 
+def _price(story: Story, attribute: Attribute, arm: str) -> list[str]:
+    """Return a sentence about side effects and one about the images' quality, where they were measured."""
+    return list(filter(None, (side_effect_sentence(story, attribute.name, arm), _cost_sentence(story, arm))))
+
+
 def _cost_sentence(story: Story, arm: str) -> str:
     quality = story.quality.get(arm)
     parts = []
     if quality and quality.clip_i:
-        parts.append(f"images keep a CLIP-I cosine of {number(quality.clip_i.value)} to their originals")
+        parts.append(f"similarity to the originals (CLIP-I) {number(quality.clip_i.value)}")
     if quality and quality.prompt_shown:
-        parts.append(f"{percent(quality.prompt_shown.value)} still show the occupation")
-    return f"The cost: {' and '.join(parts)}." if parts else ""
+        parts.append(f"occupation still shown in {percent(quality.prompt_shown.value)} of images")
+    return f"Cost: {', '.join(parts)}." if parts else ""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from audit.records.percent import NBSP, percent
 from reports.index.lookups import edited_arm, mean_over_prompts, primary_attribute, worst_prompt
 from reports.index.story import Story, label
-from reports.words.formats import NBSP, interval, number, percent
+from reports.words.formats import interval, number
+from reports.words.side_effects import side_effects
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ def sample_size(story: Story, attribute: str) -> str:
 
 
 def key_figures(story: Story) -> tuple[KeyFigure, ...]:
-    """Return the three or four figures of the first screen, before and after where there is an intervention."""
+    """Return the figures of the first screen, before and after where there is an intervention."""
     attribute = primary_attribute(story)
     arm = edited_arm(story, attribute.name)
     return tuple(
@@ -45,6 +47,7 @@ def key_figures(story: Story) -> tuple[KeyFigure, ...]:
             _mean_figure(story, attribute.name, arm),
             _worst_figure(story, attribute.name, arm),
             _shown_figure(story, arm),
+            _side_figure(story, attribute.name, arm) if arm else None,
             _clip_figure(story, arm) if arm else _classified_figure(story, attribute.name),
         )
         if figure
@@ -89,6 +92,18 @@ def _clip_figure(story: Story, arm: str) -> KeyFigure | None:
     figure = quality.clip_i
     note = _sized(figure.n, figure.low, figure.high)
     return KeyFigure("CLIP-I, cosine to the original", "", number(figure.value), note)
+
+
+def _side_figure(story: Story, attribute: str, arm: str) -> KeyFigure | None:
+    """Return the largest shift of an attribute that the arm does not edit; those beside it are counted."""
+    effects = side_effects(story, attribute, arm)
+    if not effects:
+        return None
+    first, moved = effects[0], sum(effect.moved for effect in effects)
+    others = f"; {moved - 1}{NBSP}more moved" if moved > 1 else ""
+    name = f"Side effect, shift of {first.attribute}" if first.moved else f"Largest other shift, {first.attribute}"
+    verdict = "more" if first.moved else "no more"
+    return KeyFigure(name, "", number(first.shift.value), f"{verdict} than chance: {first.by_chance}{others}")
 
 
 def _classified_figure(story: Story, attribute: str) -> KeyFigure:

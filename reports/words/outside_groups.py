@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from audit.records.percent import percent
 from audit.records.work import Status
 from reports.index.lookups import status_counts
 from reports.index.story import Story, label
-from reports.words.formats import percent
 
 OUTSIDE_GROUPS = "outside the audited groups"
 """The status in words."""

@@ -7,8 +7,8 @@ name an occupation and captions in training data are no survey of a workforce (S
 from __future__ import annotations
 
 from audit.records.attributes import Attribute, TargetSource
+from audit.records.percent import percent
 from reports.index.story import Story, label
-from reports.words.formats import percent
 
 ORIGINS_SHOWN = 5
 """Longest list of a file's own sources; audit.json has all."""

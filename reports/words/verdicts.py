@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from audit.records.percent import exact_percent
 from audit.records.verdicts import Verdict
 from reports.index.story import label, occupation_words
 from reports.words.formats import number, with_interval
@@ -21,11 +22,38 @@ MARKS = {"pass": "✓", "warn": "!", "inconclusive": "?", "fail": "✕", "none":
 TITLES = {"pass": "Pass", "warn": "Warning", "inconclusive": "Inconclusive", "fail": "Fail", "none": "No verdict"}
 
 
+MEASURES = {
+    "fairness_discrepancy": "fairness discrepancy",
+    "share_difference": "share difference",
+    "share_ratio": "share ratio",
+    "four_fifths_ratio": "four-fifths ratio",
+    "normalised_entropy": "normalised entropy",
+    "total_variation": "total variation from the target",
+    "kl_divergence": "Kullback–Leibler divergence",
+    "jensen_shannon": "Jensen–Shannon divergence",
+    "effective_groups": "effective number of groups",
+    "unclassified_share": "share of unclassified images",
+    "clip_i": "similarity to the originals (CLIP-I)",
+    "kid": "kernel distance to the baseline (KID)",
+    "prompt_shown": "share of images that show their occupation",
+    "attribute_shift": "shift of shares",
+}
+"""What a gate limits, in words; a measure of one attribute is followed by its name."""
+
+
 def subject(verdict: Verdict) -> str:
-    """Say what was judged: ``gender share:female of doctor, baseline``."""
-    what = " ".join(filter(None, (label(verdict.attribute or ""), verdict.measure)))
-    where = "overall" if verdict.prompt_id is None else f"of {occupation_words(verdict.prompt_id)}"
-    return f"{what} {where}, {verdict.arm}"
+    """Say what was judged: ``fairness discrepancy of gender, overall, arm difflens-gender``."""
+    where = "overall" if verdict.prompt_id is None else occupation_words(verdict.prompt_id)
+    return f"{measure_words(verdict.measure, verdict.attribute)}, {where}, arm {verdict.arm}"
+
+
+def measure_words(measure: str, attribute: str | None) -> str:
+    """Name a measure of an attribute: ``share of female (gender)``, ``share ratio of skin tone``."""
+    name, _, group = measure.partition(":")
+    words = f"share of {label(group)}" if group else MEASURES.get(name, label(name))
+    if attribute is None:
+        return words
+    return f"{words} ({label(attribute)})" if group else f"{words} of {label(attribute)}"
 
 
 def limit(verdict: Verdict) -> str:
@@ -39,7 +67,7 @@ def found(verdict: Verdict) -> str:
         return "–"
     if verdict.low is None or verdict.high is None:
         return number(verdict.value)
-    return f"{with_interval(verdict.value, verdict.low, verdict.high)} at {100 * verdict.confidence:.4g} %"
+    return f"{with_interval(verdict.value, verdict.low, verdict.high)} at {exact_percent(verdict.confidence)}"
 
 
 def sentence(verdict: Verdict) -> str:

@@ -141,7 +141,7 @@ def test_every_mistake_of_a_file_is_told_with_line_and_column(mistakes):
         "or remove the row",
         "5:8: attribute: expected an attribute with targets in this file (gender), found 'age'; or remove the row",
         "6:15: group: expected a group (female, male), found 'woman'",
-        "7:21: share: expected a share from 0 to 1, found '80'; write 0.8 for 80 %",
+        "7:21: share: expected a share from 0 to 1, found '80'; write 0.8 for 80\xa0%",
         "8:14: group: expected each category once for a prompt, found 'female' again after line 7; keep one",
         "9:21: share: expected a share from 0 to 1, found 'x'",
         "10:1: expected 4 values as the header has, found 2; quote a value with a comma",

@@ -117,7 +117,7 @@ def test_an_occupation_of_two_words_is_never_shown_as_its_prompt_id(result, run_
     data = replaced(to_json(replace(result, verdicts=(verdict(),))), "doctor", "police-officer")
     html = render(from_json(data), NONE)
     assert "police-officer" not in html
-    assert "share:female of police officer, baseline" in html
+    assert "share of female (gender), police officer, arm baseline" in html
     assert html.count("police officer") > 20
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from audit.measure.inference.multiplicity import HolmStep, holm_steps
+from audit.records.percent import percent
 from audit.records.verdicts import Verdict
 
 if TYPE_CHECKING:
@@ -243,7 +244,7 @@ def _unclassified(found: GateInput, confidence: float) -> str:
     if not found.unclassified or found.classified_at is None:
         return ""
     low, high = found.classified_at(confidence)
-    share = f"{found.unclassified:.1%} of the images have no perceived group"
+    share = f"{percent(found.unclassified, 1)} of the images have no perceived group"
     return f"{share}; the interval holds whatever they show, of the others alone it would be [{low:.3f}, {high:.3f}]"
 
 

@@ -179,7 +179,7 @@ def test_plan_counts_images_shards_and_calls(tmp_path):
     answer = call("plan", path)
     assert answer.exit_code == ExitCode.PASS
     assert "2 prompts, 280 images, 6 shards, arms baseline and m" in answer.stdout
-    assert "Seen with a chance of 80%, corrected for 6 tests" in answer.stdout
+    assert "Seen with a chance of 80\xa0%, corrected for 6 tests" in answer.stdout
 
 
 def test_plan_says_what_a_gate_needs_and_what_cannot_be_seen(tmp_path):
@@ -243,7 +243,7 @@ def test_hand_labels_become_confusion_matrices(tmp_path):
     told = call("calibrate", labels, "--output", confusion)
     assert told.exit_code == ExitCode.PASS, told.output
     assert json.loads(confusion.read_text())["gender"] == [[90, 10], [5, 95]]
-    assert "92.5%" in told.stdout
+    assert "92.5\xa0%" in told.stdout
     assert f"Confusion matrices: {confusion}" in told.stdout
     found = json.loads(call("calibrate", labels, "--output", confusion, "--json").stdout)
     gender = found["attributes"]["gender"]

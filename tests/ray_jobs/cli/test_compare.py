@@ -63,11 +63,11 @@ def test_the_lines_tell_inputs_first_and_every_change_with_its_interval(write):
         "  instruments.judge, sampling.steps: the runs were not made under the same conditions, so a change below may "
         "not be the model's.",
         "",
-        "9 figures compared by pairs of images; of the changes listed, at most 5% are expected to be false.",
+        "9 figures compared by pairs of images; of the changes listed, at most 5\xa0% are expected to be false.",
     ]
     worse = lines[lines.index("Further from the target, or more without a group (3)") + 1 :][:3]
     assert any(line.startswith("  chef · baseline · gender: squared discrepancy -0.013 → 0.4") for line in worse)
-    assert any("female 50% → 95%, +45 [" in line for line in lines)
+    assert any("female 50\xa0% → 95\xa0%, +45 [" in line for line in lines)
     assert "New findings (2)" in lines
 
 

@@ -37,8 +37,8 @@ def test_each_verdict_is_told_in_its_own_element(result, verdict, kind, level, t
 def test_a_failure_says_what_was_expected_and_found(result, verdict):
     (failure,) = suite_of(result, verdict("fail", note="few faces")).iter("failure")
     assert failure.get("message") == (
-        "gender share:female of doctor, baseline: expected at least 0.400, "
-        "found 0.250 [0.125, 0.375] at 97.5 %, n = 63 (few faces)"
+        "share of female (gender), doctor, arm baseline: expected at least 0.400, "
+        "found 0.250 [0.125, 0.375] at 97.5\xa0%, n = 63 (few faces)"
     )
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from audit.dissect.prediction import StrengthLine
 from audit.dissect.strengths import GroupStrength, Tried, strengths_as_data
+from audit.records.percent import percent
 from ray_jobs.cli.terminal import open_console, show_edits
 from reports.export.audit_json import from_json, to_json
 from reports.export.markdown import to_markdown
@@ -13,7 +14,6 @@ from reports.figures.pictures import Pictures
 from reports.figures.steering import steering_notes, steering_table
 from reports.html import render
 from reports.index.story import story_of
-from reports.words.formats import percent
 
 GAINED = GroupStrength(1.5, "searched", (Tried(0.0, 0.1, {}), Tried(1.5, 0.95, {"age": 0.25})))
 STUCK = GroupStrength(0.0, "searched", (Tried(0.0, 0.2, {}), Tried(0.5, 0.25, {"age": 0.4})))

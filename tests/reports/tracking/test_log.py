@@ -23,6 +23,7 @@ from reports.tracking.runs import ARM_TAG, AUDIT_ID, PARENT
 
 mlflow = pytest.importorskip("mlflow")
 EXPERIMENT = "audits"
+ARM = "difflens-gender"
 
 
 @pytest.fixture
@@ -59,7 +60,8 @@ def test_parent_arms_metrics_and_artifacts_read_back(client, log, result, finish
     assert parent.info.status == "FINISHED"
     assert parent.data.tags[AUDIT_ID] == audit_id(result)
     assert parent.data.metrics == pytest.approx(headline_metrics(story_of(result)))
-    assert 30 <= len(parent.data.metrics) <= 50
+    figures = [name for name in parent.data.metrics if not name.endswith(("_low", "_high", "_n", "_by_chance", "_p"))]
+    assert 30 <= len(figures) <= 50
     assert parent.data.params["sampling.guidance"] == "3.0"
     artifacts = {item.path: item.file_size for item in client.list_artifacts(tracked.run_id)}
     assert set(artifacts) == {"audit.json", "results.parquet", "report.html"}
@@ -91,9 +93,39 @@ def test_every_arm_is_a_child_with_comparable_metrics(client, log, result, finis
     assert set(children) == {BASELINE, "difflens-gender"}
     assert all(run.data.tags[PARENT] == tracked.run_id for run in children.values())
     assert all(run.data.tags[ARM_TAG] == arm for arm, run in children.items())
-    name = "gender/fairness_discrepancy_mean"
+    name = "gender/fairness_discrepancy_rms"
     overall = {row.arm: row.mean_over_prompts.value for row in result.overall if row.attribute == "gender"}
     assert {arm: run.data.metrics[name] for arm, run in children.items()} == pytest.approx(overall)
+
+
+def test_a_headline_metric_has_its_bounds_and_n_beside_it(client, log, result, finished_run):
+    tracked = log(finished_run)
+    metrics = client.get_run(tracked.run_id).data.metrics
+    overall = {(row.arm, row.attribute): row for row in result.overall}
+    mean = overall[ARM, "gender"].mean_over_prompts
+    name = f"{ARM}/gender/fairness_discrepancy_rms"
+    logged = [metrics[f"{name}{end}"] for end in ("", "_low", "_high", "_n")]
+    assert logged == pytest.approx([mean.value, mean.low, mean.high, mean.n])
+    shift = next(item for item in result.shifts if item.attribute == "age")
+    name = f"{ARM}/age/share_shift"
+    logged = [metrics[f"{name}{end}"] for end in ("", "_low", "_high", "_n", "_by_chance", "_p")]
+    assert logged == pytest.approx([shift.value, shift.low, shift.high, shift.pairs, shift.floor, shift.p_value])
+    assert f"{ARM}/fid_to_baseline_low" not in metrics, "FID has no interval"
+    for name in ("clip_t", "clip_i", "kid_to_baseline", "prompt_shown", "gender/unclassified_share"):
+        value, low, high, n = (metrics[f"{ARM}/{name}{end}"] for end in ("", "_low", "_high", "_n"))
+        assert low <= value <= high
+        assert n == 1024
+
+
+def test_the_verdict_is_a_column_of_the_list_of_runs(client, log, result, store_finished, verdict):
+    verdicts = (verdict("fail", arm=BASELINE), verdict("pass", arm=ARM))
+    tracked = log(store_finished(replace(result, verdicts=verdicts)))
+    rows = client.search_runs([tracked.experiment_id])
+    shown = {run.data.tags[ARM_TAG]: run.data.tags["verdict"] for run in rows}
+    assert shown == {"": "fail", BASELINE: "fail", ARM: "pass"}
+    passed = log(store_finished(replace(result, verdicts=verdicts[1:])))
+    assert passed.run_id == tracked.run_id
+    assert client.get_run(tracked.run_id).data.tags["verdict"] == "pass", "a verdict may change, a parameter could not"
 
 
 def test_logging_again_updates_the_same_runs(client, log, result, finished_run, store_finished):

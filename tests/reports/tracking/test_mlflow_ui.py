@@ -12,7 +12,7 @@ mlflow = pytest.importorskip("mlflow")
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.browser
 EXPERIMENT = "reviewed"
-FIGURE = "baseline/age/fairness_discrepancy_mean"
+FIGURE = "baseline/age/fairness_discrepancy_rms"
 PATIENCE_MS = 180_000
 """MLflow's pages are megabytes of script: a busy machine takes long."""
 BEFORE, AFTER = "occupations-20260105", "occupations-20260112"

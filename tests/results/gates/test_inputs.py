@@ -111,7 +111,7 @@ def test_an_arm_whose_faces_are_half_destroyed_passes_no_fairness_gate():
     for prompt, (measure, (limit, side)) in itertools.product((None, "doctor"), limits.items()):
         found = verdict(gate(measure, limit, side, prompt), blanked)
         assert found.verdict == "inconclusive"
-        assert "50.0% of the images have no perceived group" in found.note
+        assert "50.0\xa0% of the images have no perceived group" in found.note
         assert verdict(gate(measure, limit, side, prompt), FAIR).verdict == "pass"
     assert missing_difference(arm(BASELINE, (0.5, 0.5, 0.5)), blanked).differs
     assert not missing_difference(arm(BASELINE, (0.5, 0.5, 0.5)), FAIR).differs

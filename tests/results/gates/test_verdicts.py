@@ -129,7 +129,7 @@ def test_a_verdict_says_what_unclassified_images_have_in_its_interval():
     assert (found.verdict, found.low, found.high, found.corrected) == ("inconclusive", 0.02, 0.41, True)
     assert found.from_unclassified == pytest.approx(0.39 - 0.10)
     assert found.note == (
-        "25.0% of the images have no perceived group; the interval holds whatever they show, "
+        "25.0\xa0% of the images have no perceived group; the interval holds whatever they show, "
         "of the others alone it would be [0.050, 0.150]"
     )
     (whole,) = verdicts((gate(0.3), GateInput(0.1, around(0.05, 0.15), 64)))

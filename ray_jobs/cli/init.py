@@ -1,0 +1,133 @@
+"""The command that writes a first config: from options, and on a terminal from answers to questions."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ray_jobs.cli.answers import fail, print_json
+from ray_jobs.cli.options import JsonOption
+
+if TYPE_CHECKING:
+    from audit.config.starter import Starter
+
+DEFAULT_FILE = "audit.yaml"
+
+
+def init(  # noqa: PLR0913 (one parameter per option)
+    path: Annotated[Path, typer.Argument(metavar="[PATH]", help="The file to write, or a directory for it.")] = Path(
+        DEFAULT_FILE
+    ),
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="Name of the audit; the file's unless given.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", metavar="MODEL", help="calibration (bundled), a diffusers directory, or owner/name on the hub."
+        ),
+    ] = None,
+    judge: Annotated[
+        str | None, typer.Option("--judge", metavar="JUDGE", help="bundled, or the file of a FairFace checkpoint.")
+    ] = None,
+    races: Annotated[
+        int | None, typer.Option("--races", metavar="7|4", help="Races that the FairFace checkpoint tells apart.")
+    ] = None,
+    occupations: Annotated[
+        list[str] | None, typer.Option("--occupation", metavar="NAME", help="An occupation; can be repeated.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file where it exists.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a commented config to start from; on a terminal, ask for what no option says."""
+    if races not in (None, 7, 4):
+        raise typer.BadParameter(f"expected 7 or 4, found {races}", param_hint="--races")
+    target = path / DEFAULT_FILE if path.is_dir() else path
+    _check_target(target, force)
+    ask = not as_json and sys.stdin.isatty() and sys.stdout.isatty()
+    answers = _asked(model, judge, occupations or ()) if ask else (model, judge, occupations or ())
+    _write(target, _starter(name or _name_of(target), races, *answers))
+    if as_json:
+        print_json({"config": str(target)})
+        return
+    from audit.storage.outside.safe_text import printable
+
+    file = printable(shlex.quote(str(target)))
+    typer.echo(f"Wrote {printable(str(target))}. Next:")
+    for command, does in (("validate", "checks it"), ("plan", "says what it takes"), ("run", "does the audit")):
+        typer.echo(f"  difflens-audit {command} {file}  # {does}")
+
+
+def _check_target(target: Path, force: bool) -> None:
+    if not target.parent.is_dir():
+        raise typer.BadParameter(f"expected a directory to write {target.name} to, found no {target.parent}")
+    if target.is_dir():
+        raise typer.BadParameter(f"expected a file, found the directory {target}; name another file")
+    if target.exists() and not force:
+        raise typer.BadParameter(f"{target} exists already; name another file, or replace it with --force")
+
+
+def _name_of(target: Path) -> str:
+    """Return the file's name as the name of an audit, which has letters, digits, ``.``, ``_`` and ``-`` alone."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", target.stem).strip("._-")[:60] or "audit"
+
+
+def _asked(model: str | None, judge: str | None, occupations: Sequence[str]) -> tuple[str, str, Sequence[str]]:
+    """Ask for what no option says."""
+    from audit.config.fields import GENERATED_HERE
+    from audit.config.starter import OCCUPATIONS
+
+    model = model or typer.prompt("Model (calibration, a diffusers directory, or owner/name)", default="calibration")
+    bundled = model in GENERATED_HERE
+    if judge is None:
+        judge = typer.prompt(
+            "Judge (bundled, or the file of a FairFace checkpoint)", default="bundled" if bundled else None
+        )
+    if not occupations:
+        said = typer.prompt("Occupations, separated by commas", default="all" if bundled else ", ".join(OCCUPATIONS))
+        occupations = () if said.strip() == "all" else tuple(filter(None, map(str.strip, said.split(","))))
+    return model, judge, occupations
+
+
+def _starter(name: str, races: int | None, model: str | None, judge: str | None, occupations: Sequence[str]) -> Starter:
+    """Fill in what was not said: the bundled model, its judge, and the attributes that the judge can read."""
+    from audit.config.fields import DEFAULT_ATTRIBUTES
+    from audit.config.starter import Starter
+    from audit.perception.judges.answers import FAIRFACE, races_in_name
+
+    model = model or "calibration"
+    draft = Starter(name=name, model=model, judge=judge or "bundled", races=races, occupations=occupations)
+    if draft.from_outside and draft.judge == "bundled":
+        raise typer.BadParameter(
+            f"expected the file of a FairFace checkpoint for {model!r}; the bundled judge reads drawings only",
+            param_hint="--judge",
+        )
+    if draft.judge == "bundled":
+        return replace(draft, attributes=DEFAULT_ATTRIBUTES)
+    known = races or races_in_name(Path(draft.judge))
+    answers = FAIRFACE[known or 7].answers
+    return replace(draft, attributes={key: groups for key, groups in answers.items() if known or key != "race"})
+
+
+def _write(target: Path, starter: Starter) -> None:
+    """Write the config where it can be read back, so that a mistaken answer leaves no file."""
+    from audit.config.errors import ConfigErrors
+    from audit.config.file import read_config
+    from audit.config.starter import starter_text
+
+    with TemporaryDirectory() as directory:
+        draft = Path(directory) / "answers"
+        draft.write_text(starter_text(starter), encoding="utf-8")
+        try:
+            read_config(draft)
+        except ConfigErrors as mistakes:
+            fail(ConfigErrors([replace(error, file="init", line=None, column=None) for error in mistakes.errors]))
+    target.write_text(starter_text(starter), encoding="utf-8")

@@ -1,0 +1,96 @@
+"""What an audit was made with (model, sampler, judge) and what each of them limits, for the first screen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+from audit.config.fields import GENERATED_HERE
+from audit.records.percent import percent
+from reports.index.lookups import primary_attribute, unclassified
+from reports.index.settings import setting
+from reports.index.story import Story, label
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """One thing that the figures depend on.
+
+    Attributes:
+        name: ``Model``, ``Sampler`` or ``Judge``.
+        used: Which one was used.
+        limits: What the figures cannot say because of it.
+    """
+
+    name: str
+    used: str
+    limits: str
+
+
+def instruments(story: Story) -> tuple[Instrument, ...]:
+    """Return model, sampler and judge of an audit, each with its limits."""
+    return (_model(story), _sampler(story), _judge(story))
+
+
+def _model(story: Story) -> Instrument:
+    config = story.result.config
+    source, model = setting(config, "model", "source"), config.get("model") or {}
+    if source in GENERATED_HERE:
+        kind = "calibration model" if source == "calibration" else "renderer of the calibration model"
+        own = ", another world" if model.get("world") else ""
+        limits = "Its bias was planted on purpose. The figures show that the audit works and say nothing about any "
+        return Instrument("Model", f"Bundled {kind}{own}", f"{limits}published model.")
+    revision = f", revision {model['revision']}" if model.get("revision") else ""
+    return Instrument(
+        "Model",
+        f"{source}{revision}",
+        "The figures hold for these weights and prompts, not for other versions or other wording.",
+    )
+
+
+def _sampler(story: Story) -> Instrument:
+    config = story.result.config
+    sampling = story.result.provenance.get("sampling")
+    guidance = setting(config, "sampling", "guidance")
+    settings = f"{setting(config, 'sampling', 'steps')} steps, guidance {guidance}"
+    if setting(config, "model", "source") == "rendered":
+        return Instrument("Sampler", "None, each image is drawn", "No denoising takes place.")
+    if not isinstance(sampling, Mapping):
+        return Instrument("Sampler", settings, "The run does not record which sampler was used.")
+    return Instrument("Sampler", f"{sampling.get('sampler')}, {settings}", _sampler_limits(sampling))
+
+
+def _sampler_limits(sampling: Mapping[str, Any]) -> str:
+    published = str(sampling.get("published_scheduler", "an unknown scheduler"))
+    other = (
+        "" if published == "DDIMScheduler" else f"The model is published with {published}, which draws other images. "
+    )
+    return f"{other}Other steps or guidance change the shares; higher guidance usually skews them more."
+
+
+def _judge(story: Story) -> Instrument:
+    config = story.result.config
+    source = setting(config, "judge", "source")
+    used = "Bundled classifier" if source == "bundled" else PurePath(source).name
+    confidence = setting(config, "judge", "min_confidence")
+    return Instrument("Judge", f"{used}, confidence at least {confidence}", " ".join(_judge_limits(story)))
+
+
+def _judge_limits(story: Story) -> Iterator[str]:
+    """Say how often the judge is right, where that is not known, and how much it leaves out."""
+    yield "It reads perceived presentation, never identity."
+    baseline = [row for row in story.result.overall if row.arm == story.arms[0] and row.shares]
+    known = [f"{label(row.attribute)} {percent(row.corrected.accuracy.value)}" for row in baseline if row.corrected]
+    if known:
+        yield f"Accuracy on labelled images: {', '.join(known)}."
+    unknown = [label(row.attribute) for row in baseline if row.corrected is None and not row.uncorrectable]
+    if unknown:
+        yield f"Its errors are not corrected for {', '.join(unknown)}."
+    confused = [label(row.attribute) for row in baseline if row.uncorrectable]
+    if confused:
+        yield f"It confuses groups of {', '.join(confused)} too often to correct."
+    attribute = primary_attribute(story).name
+    missing = unclassified(story, attribute, story.arms[0])
+    yield f"No {label(attribute)} was read in {percent(missing.value)} of the baseline's images."

@@ -1,0 +1,69 @@
+"""What an edit of one attribute moved in the others, as the first screen shows it beside the gain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from audit.measure.inference.multiplicity import holm_steps
+from audit.records.changes import AttributeShift
+from audit.records.groups import FINDING_LEVEL
+from reports.index.story import Story, label
+from reports.words.formats import number, p_value
+
+
+@dataclass(frozen=True)
+class SideEffect:
+    """The shift of an attribute that an arm does not edit.
+
+    Attributes:
+        shift: The shift, beside what chance alone shows.
+        moved: Whether it is more than chance, corrected for testing every such attribute (Holm).
+    """
+
+    shift: AttributeShift
+    moved: bool
+
+    @property
+    def attribute(self) -> str:
+        """The attribute in words."""
+        return label(self.shift.attribute)
+
+    @property
+    def figures(self) -> str:
+        """The shift, what chance shows, and p: ``0.104 (0.051 by chance alone, p < 0.001)``."""
+        return f"{number(self.shift.value)} ({self.by_chance})"
+
+    @property
+    def by_chance(self) -> str:
+        """What chance alone shows, and p: ``0.051 by chance alone, p < 0.001``."""
+        p = p_value(self.shift.p_value)
+        return f"{number(self.shift.floor)} by chance alone, p {p if p.startswith('<') else f'= {p}'}"
+
+
+def side_effects(story: Story, attribute: str, arm: str) -> tuple[SideEffect, ...]:
+    """Return the shifts of the attributes that ``arm`` does not edit: those that moved first, the largest excess first.
+
+    Args:
+        story: The audit.
+        attribute: The attribute that the arm edits.
+        arm: The edited arm.
+    """
+    shifts = [shift for shift in story.result.shifts if shift.arm == arm and shift.attribute != attribute]
+    tests = [partial(_is_at_most, shift.p_value) for shift in shifts]
+    steps = holm_steps(tests, FINDING_LEVEL) if tests else ()
+    found = [SideEffect(shift, step.rejected) for shift, step in zip(shifts, steps, strict=True)]
+    return tuple(sorted(found, key=lambda effect: (not effect.moved, effect.shift.floor - effect.shift.value)))
+
+
+def side_effect_sentence(story: Story, attribute: str, arm: str) -> str:
+    """Say which other attributes moved by more than chance; nothing where no other attribute was measured."""
+    effects = side_effects(story, attribute, arm)
+    moved = [f"{effect.attribute} by {effect.figures}" for effect in effects if effect.moved]
+    if moved:
+        return f"Side effect: {arm} also moved the shares of {' and of '.join(moved)}."
+    return "Side effects: no other attribute moved by more than chance." if effects else ""
+
+
+def _is_at_most(p: float, level: float) -> bool:
+    return p <= level
