@@ -11,7 +11,7 @@ import pytest
 import typer.main
 import yaml
 from pydantic import BaseModel
-from ray_jobs.cli.commands.commands import app
+from ray_jobs.cli.commands import app
 from typer.core import TyperGroup
 
 from audit.config.settings import AuditConfig
