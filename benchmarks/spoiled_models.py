@@ -135,6 +135,16 @@ REFUSED: dict[str, tuple[Spoil, str, str]] = {
         "model.source",
         r"conv_out\.weight of shape \[4, 9, 3, 3\] instead of \[4, 8, 3, 3\]",
     ),
+    "tensor-under-two-names": (
+        with_tensor(TEXT, "text_model.final_layer_norm.bias", 16),
+        "model.source",
+        r"1 of them under an old and a new name \(final_layer_norm\.bias\)",
+    ),
+    "vae-tensor-under-two-names": (
+        with_tensor(VAE, "decoder.mid_block.attentions.0.query.bias", 8),
+        "model.source",
+        "1 of them under an old and a new name",
+    ),
     "flow-matching-scheduler": (
         published_with("FlowMatchEulerDiscreteScheduler", shift=3.0),
         "model.source",

@@ -11,11 +11,11 @@ import pytest
 import typer.main
 import yaml
 from pydantic import BaseModel
-from ray_jobs.cli.commands import app
 from typer.core import TyperGroup
 
 from audit.config.settings import AuditConfig
 from docs_site.__main__ import MADE_PAGES
+from ray_jobs.cli.commands import app
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted((*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")))

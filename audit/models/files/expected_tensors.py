@@ -6,6 +6,7 @@ is built from its config on torch's meta device, which has shapes and no numbers
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ def network_on_meta(part: str, directory: Path, config: Mapping[str, Any], tenso
 
 
 def unlike_class(weights: Weights, network: nn.Module, found: Shapes) -> Iterator[str]:
-    """Find tensors that are missing, unexpected, or of another shape than the class has them.
+    """Find tensors that are missing, unexpected, doubled, or of another shape than the class has them.
 
     Args:
         weights: The files.
@@ -71,6 +72,13 @@ def unlike_class(weights: Weights, network: nn.Module, found: Shapes) -> Iterato
         yield f"{at} no {some(missing)}; they would be random: give the complete file"
     if unexpected:
         yield f"{at} also {some(unexpected)}; give the model that config.json describes"
+    if len(stored) < len(found):
+        twice = sorted(name for name, count in Counter(map(_plain, found)).items() if count > 1)
+        named = f" ({some(twice)})" if twice else ""
+        yield (
+            f"{at} {len(found) - len(stored)} of them under an old and a new name{named}, of which one would be read; "
+            "give the file as it was published"
+        )
     if others:
         shapes = [f"{name} of shape {list(stored[name])} instead of {list(expected[name])}" for name in others]
         yield f"{at} {some(shapes)}; give the model that config.json describes"
