@@ -8,7 +8,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -119,6 +118,8 @@ def _starter(name: str, races: int | None, model: str | None, judge: str | None,
 
 def _write(target: Path, starter: Starter) -> None:
     """Write the config where it can be read back, so that a mistaken answer leaves no file."""
+    from tempfile import TemporaryDirectory
+
     from audit.config.errors import ConfigErrors
     from audit.config.file import read_config
     from audit.config.starter import starter_text
