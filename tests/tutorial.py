@@ -54,7 +54,7 @@ def run_commands(text, skipped):
     lines = [line for line in text.splitlines() if not any(f"difflens-audit {name}" in line for name in skipped)]
     printed = ""
     for line in lines:
-        done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=500)
+        done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=1500)
         printed += done.stdout + done.stderr
         expected = VERDICT_CODES if "difflens-audit run" in line else (0,)
         assert done.returncode in expected, f"{line}\n{done.stdout}{done.stderr}"
