@@ -32,7 +32,7 @@ from audit.config.sections import TargetChoice, TargetFileConfig
 from audit.config.shares import adds_up, folded, normalised, unknown, wrong_sum
 from audit.config.text import read_text
 from audit.records.attributes import Attribute, TargetSource
-from audit.records.percent import exact_percent
+from audit.records.estimates import exact_percent
 from audit.storage.outside.csv_line import csv_values
 
 Targets = Mapping[str, Mapping[str, tuple[float, ...]]]
