@@ -19,8 +19,8 @@ from audit.calibration.world import World
 from audit.config.sections import ModelConfig
 from audit.measure.discrepancy.fairness import total_variation
 from audit.measure.inference.intervals import wilson
+from audit.records.estimates import percent
 from audit.records.groups import GroupResult
-from audit.records.percent import percent
 from audit.records.work import BASELINE
 from audit.storage.run_directory import RunDirectory
 from reports.export.audit_json import read_audit_json

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from audit.calibration.labels import ATTRIBUTES, BACKGROUNDS, OCCUPATIONS, Floats, position
+from audit.config.document.text import read_text
+from audit.config.document.tree import parse
 from audit.config.errors import ConfigErrors
-from audit.config.text import read_text
-from audit.config.tree import parse
 
 _MAX_BYTES = 200_000
 _GLASSES = 0.2  # where a table does not say

@@ -1,4 +1,4 @@
-"""What a single value of a config may be: names, shares, windows, measures, each with its words for a message."""
+"""What a single value of a config may be (names, shares, windows, measures, with words for messages), and any section."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import AfterValidator, Discriminator, Field, StringConstraints, Tag
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
 from pydantic_core import PydanticCustomError
 
 from audit.config.problems import listing, suggestion
@@ -206,3 +206,11 @@ UNIONS_IN_WORDS = {
     "target": "'uniform' or a share for each group",
 }
 """What the fields of two kinds take, for messages."""
+
+
+class Section(BaseModel):
+    """A closed, frozen part of the config; the text under a field is its documentation in the JSON Schema."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )

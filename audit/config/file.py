@@ -14,15 +14,15 @@ from pathlib import Path
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from audit.config.document.overrides import apply_override
+from audit.config.document.text import read_text
+from audit.config.document.tree import Node, Place, kind, parse, where
 from audit.config.errors import ConfigError, ConfigErrors
 from audit.config.fields import PATTERNS_IN_WORDS, UNIONS_IN_WORDS
 from audit.config.mitigations import METHOD_TAG
-from audit.config.overrides import apply_override
 from audit.config.problems import Location, Problem, listing, suggestion
 from audit.config.schema import known_keys
 from audit.config.settings import AuditConfig
-from audit.config.text import read_text
-from audit.config.tree import Node, Place, kind, parse, where
 
 __all__ = ["Check", "ConfigError", "ConfigErrors", "read_config"]
 

@@ -7,8 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from audit.config.fields import FileName, GroupName, Text, UniformOrShares, Window
-from audit.config.section import Section
+from audit.config.fields import FileName, GroupName, Section, Text, UniformOrShares, Window
 
 METHOD_TAG = "method:"
 """What begins the tag of a method's section in an error of pydantic: no key of a config begins so."""

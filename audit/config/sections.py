@@ -25,6 +25,7 @@ from audit.config.fields import (
     JudgeName,
     Names,
     Races,
+    Section,
     Shares,
     Text,
     only_known_fields,
@@ -33,7 +34,6 @@ from audit.config.fields import (
     word_or_other,
 )
 from audit.config.mitigations import MitigationConfig
-from audit.config.section import Section
 from audit.records.work import BASELINE
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from audit.dissect.prediction import is_trusted, prediction_of_data
 from audit.dissect.strengths import CONTROLLED_FROM, SUFFICIENT, GroupStrength, strengths_of_data
-from audit.records.percent import percent
+from audit.records.estimates import percent
 
 CONTROL_WORDS = {"full": "", "partial": " in part", "none": " no"}
 """What a strength is marked with in the table; the legend explains it."""

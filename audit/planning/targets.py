@@ -26,13 +26,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from audit.config.document.text import read_text
 from audit.config.errors import ConfigError, ConfigErrors
 from audit.config.problems import listing
 from audit.config.sections import TargetChoice, TargetFileConfig
 from audit.config.shares import adds_up, folded, normalised, unknown, wrong_sum
-from audit.config.text import read_text
 from audit.records.attributes import Attribute, TargetSource
-from audit.records.percent import exact_percent
+from audit.records.estimates import exact_percent
 from audit.storage.outside.csv_line import csv_values
 
 Targets = Mapping[str, Mapping[str, tuple[float, ...]]]

@@ -1,8 +1,10 @@
-"""Figures with their intervals: of one sample, over prompts, and of a change."""
+"""Figures with their intervals: of one sample, over prompts, and of a change; and how a share reads in percent."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+NBSP = "\N{NO-BREAK SPACE}"
 
 
 @dataclass(frozen=True)
@@ -72,3 +74,14 @@ class ChangeOverPrompts(Change):
     """
 
     like_these: LikeThese | None = None
+
+
+def percent(share: float, decimals: int = 0) -> str:
+    """Format a share as a percentage, for example ``66 %`` for 0.66."""
+    rounded = round(100 * share, decimals) + 0.0  # adding 0 turns −0 into 0
+    return f"{rounded:.{decimals}f}{NBSP}%".replace("-", "−")
+
+
+def exact_percent(share: float) -> str:
+    """Format a chosen level with the digits that it needs, at most four: ``95 %``, ``97.5 %``, ``99.44 %``."""
+    return f"{100 * share:.4g}{NBSP}%"

@@ -24,7 +24,7 @@ from audit.calibration.renderer import render
 from audit.calibration.world import ATTRIBUTES, World, draw_labels, face_noise
 from audit.config.sections import ModelConfig, SamplingConfig
 from audit.models.generator import DiffusionGenerator, load_generator
-from audit.records.percent import percent
+from audit.records.estimates import percent
 from audit.records.work import Prompt, derive_seed
 from audit.training.captions import caption
 from audit.training.readers import accuracy

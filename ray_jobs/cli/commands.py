@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ray_jobs.cli.answers import fail, print_json, show_log, told_plainly
-from ray_jobs.cli.init import init
 from ray_jobs.cli.jobs import cancel, logs, submit
 from ray_jobs.cli.options import (
     AddressOption,
@@ -28,6 +27,7 @@ from ray_jobs.cli.options import (
     overrides_of,
 )
 from ray_jobs.cli.schedule import app as schedule
+from ray_jobs.cli.starter.command import init
 from ray_jobs.run.exit_codes import ExitCode, at_gates, exit_code
 
 if TYPE_CHECKING:

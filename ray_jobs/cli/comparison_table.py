@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from audit.records.percent import percent
+from audit.records.estimates import percent
 from reports.words.formats import p_value
 
 if TYPE_CHECKING:

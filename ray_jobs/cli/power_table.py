@@ -14,7 +14,7 @@ from audit.planning.power.detectable import Detectable, detectable, planned_leve
 from audit.planning.power.gates import PlannedGate, images_for_gate, share_interval
 from audit.planning.targets import Targets, audit_targets
 from audit.records.attributes import Attribute
-from audit.records.percent import percent
+from audit.records.estimates import percent
 from audit.records.work import Prompt
 from audit.results.gates.verdicts import Gate, gates_of
 

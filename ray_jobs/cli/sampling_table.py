@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from audit.measure.shares.two_stage import expected_images
-from audit.records.percent import percent
+from audit.records.estimates import percent
 from audit.results.two_stages import Stages
 
 if TYPE_CHECKING:

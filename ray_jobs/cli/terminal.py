@@ -13,8 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from audit.records.estimates import Estimate
-from audit.records.percent import percent
+from audit.records.estimates import Estimate, percent
 from audit.records.verdicts import Verdict
 
 if TYPE_CHECKING:

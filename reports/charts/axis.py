@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from audit.records.percent import percent
+from audit.records.estimates import percent
 from reports.charts.svg import CHARACTER, line_tag, text_tag
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from audit.records.percent import percent
+from audit.records.estimates import percent
 from reports.charts.axis import tick_text
 from reports.charts.svg import Frame, arm_legend, arm_shape, figure, label_width, legend_of, need, shorten, text_tag
 

@@ -10,8 +10,8 @@ from typing import Any
 from markupsafe import Markup
 
 from audit.records.attributes import Attribute
+from audit.records.estimates import NBSP, percent
 from audit.records.groups import FairnessDiscrepancy, GroupResult, PromptMean
-from audit.records.percent import NBSP, percent
 from audit.records.quality import Measurement
 from audit.records.result import FeatureFinding
 from audit.records.work import Status

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from audit.records.changes import GroupChange
-from audit.records.estimates import Range
+from audit.records.estimates import NBSP, Range, percent
 from audit.records.groups import FINDING_LEVEL, GroupResult
 from audit.records.opinions import JudgeAgreement, SecondView
-from audit.records.percent import NBSP, percent
 from reports.figures.charts import Table
 from reports.index.settings import mitigations
 from reports.index.story import Story, label

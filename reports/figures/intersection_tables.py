@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from audit.records.estimates import NBSP
 from audit.records.groups import FINDING_LEVEL
 from audit.records.intersections import Cell, Dependence, Intersection
-from audit.records.percent import NBSP
 from reports.figures.charts import Table
 from reports.index.story import Story, label
 from reports.words.formats import THESE, figure_text, p_value, share_text

@@ -7,8 +7,8 @@ from statistics import fmean
 
 from audit.measure.discrepancy.group_measures import MEASURES, mean_measure
 from audit.records.attributes import Attribute
+from audit.records.estimates import NBSP
 from audit.records.groups import GroupMeasure, GroupResult
-from audit.records.percent import NBSP
 from reports.figures.charts import Table, by_skew
 from reports.index.story import Story, label
 from reports.words.formats import THESE, figure_text, number

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from audit.records.percent import NBSP, percent
+from audit.records.estimates import NBSP, percent
 from reports.figures.charts import Table
 from reports.index.story import Story, label
 from reports.words.formats import number

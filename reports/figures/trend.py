@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from audit.records.percent import NBSP
+from audit.records.estimates import NBSP
 from audit.records.work import BASELINE
 from audit.results.comparison.slots import SlotRecord
 from audit.results.comparison.trend import Called, Headline, Point, Trend

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from typing import Protocol
 
-from audit.records.estimates import Estimate, LikeThese
-from audit.records.percent import NBSP, percent
+from audit.records.estimates import NBSP, Estimate, LikeThese, percent
 
 THESE = "these prompts"
 """Whom every interval is about that does not say otherwise; captions of tables name it once."""

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from audit.planning.plan import prompt_text
 from audit.records.attributes import Attribute
 from audit.records.changes import GroupChange
+from audit.records.estimates import percent
 from audit.records.groups import FINDING_LEVEL
-from audit.records.percent import percent
 from reports.index.lookups import edited_arm, findings_count, mean_over_prompts, primary_attribute
 from reports.index.story import Story, label
 from reports.words.formats import interval, number

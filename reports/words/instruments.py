@@ -8,7 +8,7 @@ from pathlib import PurePath
 from typing import Any
 
 from audit.config.fields import GENERATED_HERE
-from audit.records.percent import percent
+from audit.records.estimates import percent
 from reports.index.lookups import primary_attribute, unclassified
 from reports.index.settings import setting
 from reports.index.story import Story, label

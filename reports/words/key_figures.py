@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from audit.records.percent import NBSP, percent
+from audit.records.estimates import NBSP, percent
 from reports.index.lookups import edited_arm, mean_over_prompts, primary_attribute, worst_prompt
 from reports.index.story import Story, label
 from reports.words.formats import interval, number

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from audit.records.percent import percent
+from audit.records.estimates import percent
 from audit.records.work import Status
 from reports.index.lookups import status_counts
 from reports.index.story import Story, label

@@ -7,7 +7,7 @@ name an occupation and captions in training data are no survey of a workforce (S
 from __future__ import annotations
 
 from audit.records.attributes import Attribute, TargetSource
-from audit.records.percent import percent
+from audit.records.estimates import percent
 from reports.index.story import Story, label
 
 ORIGINS_SHOWN = 5

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from audit.records.percent import exact_percent
+from audit.records.estimates import exact_percent
 from audit.records.verdicts import Verdict
 from reports.index.story import label, occupation_words
 from reports.words.formats import number, with_interval

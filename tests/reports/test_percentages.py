@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from audit.records.percent import exact_percent, percent
+from audit.records.estimates import exact_percent, percent
 from ray_jobs.cli.terminal import show_edits, show_verdicts
 from reports.export.junit import to_junit
 from reports.export.markdown import to_markdown

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from audit.config.document.text import read_text
 from audit.config.errors import ConfigError, ConfigErrors
 from audit.config.problems import listing, suggestion
-from audit.config.text import read_text
 from audit.measure.shares.classifier_error import ConfusionMatrix
 from audit.perception.judges.confusion_file import ANSWERS
 from audit.storage.outside.csv_line import csv_values

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from audit.measure.inference.multiplicity import HolmStep, holm_steps
-from audit.records.percent import percent
+from audit.records.estimates import percent
 from audit.records.verdicts import Verdict
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import pytest
 
 from audit.dissect.prediction import StrengthLine
 from audit.dissect.strengths import GroupStrength, Tried, strengths_as_data
-from audit.records.percent import percent
+from audit.records.estimates import percent
 from ray_jobs.cli.terminal import open_console, show_edits
 from reports.export.audit_json import from_json, to_json
 from reports.export.markdown import to_markdown

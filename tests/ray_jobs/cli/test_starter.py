@@ -8,8 +8,8 @@ import yaml
 
 from audit.config.fields import DEFAULT_ATTRIBUTES
 from audit.config.file import read_config
-from audit.config.starter import OCCUPATIONS, Starter, scalar, starter_text
 from audit.perception.judges.answers import FAIRFACE
+from ray_jobs.cli.starter.text import OCCUPATIONS, Starter, scalar, starter_text
 
 FACES = {race: layout.answers for race, layout in FAIRFACE.items()}
 AWKWARD = [

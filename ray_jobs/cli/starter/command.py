@@ -16,7 +16,7 @@ from ray_jobs.cli.answers import fail, print_json
 from ray_jobs.cli.options import JsonOption
 
 if TYPE_CHECKING:
-    from audit.config.starter import Starter
+    from ray_jobs.cli.starter.text import Starter
 
 DEFAULT_FILE = "audit.yaml"
 
@@ -82,7 +82,7 @@ def _name_of(target: Path) -> str:
 def _asked(model: str | None, judge: str | None, occupations: Sequence[str]) -> tuple[str, str, Sequence[str]]:
     """Ask for what no option says."""
     from audit.config.fields import GENERATED_HERE
-    from audit.config.starter import OCCUPATIONS
+    from ray_jobs.cli.starter.text import OCCUPATIONS
 
     model = model or typer.prompt("Model (calibration, a diffusers directory, or owner/name)", default="calibration")
     bundled = model in GENERATED_HERE
@@ -99,8 +99,8 @@ def _asked(model: str | None, judge: str | None, occupations: Sequence[str]) -> 
 def _starter(name: str, races: int | None, model: str | None, judge: str | None, occupations: Sequence[str]) -> Starter:
     """Fill in what was not said: the bundled model, its judge, and the attributes that the judge can read."""
     from audit.config.fields import DEFAULT_ATTRIBUTES
-    from audit.config.starter import Starter
     from audit.perception.judges.answers import FAIRFACE, races_in_name
+    from ray_jobs.cli.starter.text import Starter
 
     model = model or "calibration"
     draft = Starter(name=name, model=model, judge=judge or "bundled", races=races, occupations=occupations)
@@ -122,7 +122,7 @@ def _write(target: Path, starter: Starter) -> None:
 
     from audit.config.errors import ConfigErrors
     from audit.config.file import read_config
-    from audit.config.starter import starter_text
+    from ray_jobs.cli.starter.text import starter_text
 
     with TemporaryDirectory() as directory:
         draft = Path(directory) / "answers"

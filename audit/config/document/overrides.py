@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from audit.config.document.tree import Node, Place, kind, parse, where
 from audit.config.errors import ConfigError, ConfigErrors
 from audit.config.problems import Location
-from audit.config.tree import Node, Place, kind, parse, where
 
 
 def apply_override(root: Node, setting: str) -> tuple[ConfigError, ...]:
