@@ -1,4 +1,4 @@
-"""What a single value of a config may be (names, shares, windows, measures, with words for messages), and any section."""
+"""What a single value of a config may be, each kind with its words for a message, and what every section has."""
 
 from __future__ import annotations
 
