@@ -146,7 +146,7 @@ def test_mistakes_in_a_file_of_targets_are_told_with_their_lines(tmp_path):
     assert [(problem.location, problem.message) for problem in check_targets(config)] == [
         (
             ("targets", "gender", "csv"),
-            "labour.csv:2:22: share: expected a share from 0 to 1, found '45'; write 0.45 for 45 %",
+            "labour.csv:2:22: share: expected a share from 0 to 1, found '45'; write 0.45 for 45\u00a0%",
         ),
         (("targets", "gender", "csv"), "labour.csv:3:20: share: expected a share from 0 to 1, found 'x'"),
     ]
