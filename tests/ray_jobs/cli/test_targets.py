@@ -56,5 +56,5 @@ def test_a_mistaken_file_stops_the_run_before_any_work_with_the_line_in_it(audit
     before = run.file(AUDIT).read_bytes()
     code, output, _ = audit(EVEN.replace("Men,0.5", "Men,50"))
     assert code == 2
-    assert "labour.csv:3:19: share: expected a share from 0 to 1, found '50'; write 0.5 for 50 %" in output
+    assert "labour.csv:3:19: share: expected a share from 0 to 1, found '50'; write 0.5 for 50\u00a0%" in output
     assert run.file(AUDIT).read_bytes() == before
