@@ -23,7 +23,7 @@ def test_the_verdict_comes_first_and_every_gate_has_a_line(result, verdict):
     gates = tables(text)[0]
     assert [row[0] for row in gates[2:]] == ["✕ fail", "✓ pass \\(warning only\\)"]
     assert gates[2][2:5] == [
-        "gender share&#58;female of doctor, baseline",
+        escaped("share of female (gender), doctor, arm baseline"),
         "at least 0.400",
         escaped("0.250 [0.125, 0.375] at 97.5 %"),
     ]
