@@ -118,6 +118,13 @@ REFUSED: dict[str, tuple[Spoil, str, str]] = {
         "model.source",
         r"unet: .* found no mid_block\.attentions\.0\.norm\.bias, .* and \d+ more",
     ),
+    "position-ids-of-another-part": (
+        lambda m: change_tensors(
+            m / VAE, lambda t: t | {"text_model.embeddings.position_ids": torch.arange(20.0)[None]}
+        ),
+        "model.source",
+        r"vae: .* found also embeddings\.position_ids",
+    ),
     "text-encoder-half": (
         _first_tensors(TEXT, 20 / 36),
         "model.source",

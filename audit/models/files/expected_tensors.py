@@ -19,7 +19,7 @@ from audit.models.files.untrusted_model import UnfitModelError, reason_in_short
 
 _LAYER_COUNTS = ("layers_per_block", "transformer_layers_per_block", "num_hidden_layers")
 _HARMLESS = "embeddings.position_ids"
-"""0, 1, 2, …: older releases of transformers stored it, newer ones count for themselves."""
+"""0, 1, 2, …: older releases of transformers stored it in text encoders, newer ones count for themselves."""
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -65,9 +65,10 @@ def unlike_class(weights: Weights, network: nn.Module, found: Shapes) -> Iterato
     expected = {_plain(name): tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     stored = _renamed(weights, network, found)
     missing = sorted(expected.keys() - stored.keys())
-    unexpected = sorted(stored.keys() - expected.keys() - {_HARMLESS})
+    part = weights.files[0].parent.name
+    unexpected = sorted(stored.keys() - expected.keys() - ({_HARMLESS} if part == "text_encoder" else set()))
     others = [name for name in sorted(expected.keys() & stored.keys()) if expected[name] != stored[name]]
-    at = f"{weights.files[0].parent.name}: expected the {len(expected)} tensors of {type(network).__name__}, found"
+    at = f"{part}: expected the {len(expected)} tensors of {type(network).__name__}, found"
     if missing:
         yield f"{at} no {some(missing)}; they would be random: give the complete file"
     if unexpected:

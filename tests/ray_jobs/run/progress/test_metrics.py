@@ -50,7 +50,7 @@ def test_the_dashboard_shows_every_metric():
 
 
 def test_the_documentation_lists_what_is_exported_with_its_labels():
-    text = (DASHBOARD.parent / "clusters.md").read_text(encoding="utf-8")
+    text = (DASHBOARD.parent / "how-to" / "cluster.md").read_text(encoding="utf-8")
     listed = dict(re.findall(r"^\| `(ray_difflens_\w+)` \| (.*?) \|", text, flags=re.M))
     assert len(listed) == len(registered())
     for name, labels in listed.items():
