@@ -236,7 +236,7 @@ def test_a_cancelled_job_has_no_exit_code_of_its_own(server, config):
 def test_the_token_is_sent_and_told_nowhere(config, tmp_path):
     path = tmp_path / "weekly.yaml"
     path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
-    plain = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    plain = {**os.environ, "HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
     with serving(JobsServer(TOKEN)) as server:
         command = [sys.executable, "-m", "ray_jobs", "submit", str(path), "--address", server.address]
         refused = subprocess.run(command, capture_output=True, text=True, env=plain)
