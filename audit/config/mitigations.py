@@ -1,4 +1,4 @@
-"""The config sections of the interventions: one for each method, told apart by ``method``."""
+"""Config sections of the interventions: one for each method; the key ``method`` selects it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class MitigationSection(Section):
     attribute: Text
     """The attribute to balance."""
     target: UniformOrShares = "uniform"
-    """The distribution over groups that images are steered to; what they are measured against stands in ``targets``."""
+    """Shares of the groups that images are steered to. ``targets`` sets the shares that results are compared with."""
 
     def word_of(self, group: str) -> str | None:
         """Return what names a group in a prompt where the config says so, None for what usually does."""
@@ -37,6 +37,11 @@ class MitigationSection(Section):
     def searches_strength(self) -> bool:
         """Whether the strength of each prompt's edit is found with the lens."""
         return False
+
+    @property
+    def edited_modules(self) -> tuple[str, ...]:
+        """Modules of the network that the config names for editing; empty where it names none."""
+        return ()
 
     @property
     def fitted_by(self) -> Mapping[str, Any] | None:
@@ -87,7 +92,7 @@ class PromptConfig(MitigationSection):
     names_groups: ClassVar[bool] = True
 
     method: Literal["prompt"]
-    """How the model is edited: ``prompt``, not at all; its prompts are."""
+    """How the model is edited: ``prompt`` changes the prompts and leaves the network as it is."""
     words: dict[GroupName, Text] = Field({})
     """What names a group in the prompt, before the occupation; the group's own name unless it says otherwise."""
 
@@ -109,6 +114,11 @@ class MeanDifferenceConfig(EditSection):
     """Modules of the network whose output is edited, all of them at once."""
     images_per_group: Annotated[int, Field(ge=1, le=100_000)] = 8
     """Images of every prompt and group that the means are taken over."""
+
+    @property
+    def edited_modules(self) -> tuple[str, ...]:
+        """The hookpoints."""
+        return self.hookpoints
 
     @property
     def fitted_by(self) -> Mapping[str, Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +13,7 @@ from audit.config.settings import AuditConfig
 from audit.dissect.strengths import LADDER
 from audit.planning.plan import group_phrase, named_text, prompts_of
 from audit.records.work import Prompt
-from audit.storage.provenance import short_fingerprint
+from audit.storage.provenance import content_name, short_fingerprint
 
 LENS_FORMAT = 2
 SEED = 0
@@ -147,5 +145,4 @@ def _judge(config: AuditConfig) -> str:
 
 def lens_name(model_fingerprint: str, settings: Mapping[str, Any]) -> str:
     """Name a lens by content: the same model and settings are dissected once."""
-    text = json.dumps([LENS_FORMAT, model_fingerprint, settings], sort_keys=True)
-    return "lens-" + hashlib.sha256(text.encode()).hexdigest()[:16]
+    return content_name("lens", LENS_FORMAT, model_fingerprint, settings)

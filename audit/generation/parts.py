@@ -19,7 +19,7 @@ from audit.perception.embedders.features import FeatureEmbedder, load_features
 from audit.perception.judges.classifiers import Judge, load_judge
 from audit.perception.judges.second_judges import load_second_judges
 from audit.planning.plan import known_occupations, prompts_of
-from audit.preflight.prompt_lengths import clip_texts
+from audit.preflight.prompt_lengths import clip_texts, mitigation_texts
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,8 @@ def load_parts(
     prompts = prompts_of(config, known_occupations(config.model) or ())
     if generator.reader is not None:
         generator.reader.check(prompt.text for prompt in prompts)
+        for mitigation in config.mitigations:
+            generator.reader.check(mitigation_texts(config, mitigation, prompts))
     lens = None if lens_path is None else Lens.load(lens_path).to(device_here())
     if lens is not None:
         lens = replace(lens, strengths=lens.strengths | (strengths or {}))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -42,11 +43,11 @@ class MeanDifference:
         """Load the directions.
 
         Raises:
-            ValueError: They are not there.
+            ValueError: They are not there, or cannot be read.
         """
         if fitted is None:
             raise ValueError(f"mitigation {mitigation.name!r} adds directions that are fitted first, found none")
-        directions = {name: d.to(device_here()) for name, d in load_file(fitted / TENSORS_FILE).items()}
+        directions = {name: tensor.to(device_here()) for name, tensor in _read(fitted).items()}
 
         def intervene(batch: Batch) -> Intervention:
             edits = {
@@ -81,7 +82,14 @@ class MeanDifferenceFit:
     def join(
         self, mitigation: MeanDifferenceConfig, sums: dict[str, Tensor], groups: Sequence[str]
     ) -> dict[str, Tensor]:
-        """Return each group's direction ``(S, C, H, W)`` at each hookpoint, in float32."""
+        """Return each group's direction ``(S, C, H, W)`` at each hookpoint, in float32.
+
+        Raises:
+            ValueError: A map holds numbers that are not finite.
+        """
+        odd = sorted(name for name, tensor in sums.items() if not bool(tensor.isfinite().all()))
+        if odd:
+            raise ValueError(f"expected finite maps, found NaN or infinity at {odd[0]}; try another model.dtype")
         found = {}
         for path in mitigation.hookpoints:
             means = {group: sums[key_of(path, group)] / sums[COUNT] for group in groups}
@@ -94,6 +102,17 @@ class MeanDifferenceFit:
 def key_of(hookpoint: str, group: str) -> str:
     """Name a group's tensor at a hookpoint."""
     return f"{hookpoint}/{group}"
+
+
+def _read(fitted: Path) -> dict[str, Tensor]:
+    try:
+        found: dict[str, Tensor] = load_file(fitted / TENSORS_FILE)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(
+            f"{fitted / TENSORS_FILE}: expected the directions of a fit, found a file that cannot be read ({error}); "
+            "delete the directory to fit again"
+        ) from error
+    return found
 
 
 def _of_images(directions: dict[str, Tensor], hookpoint: str, assigned: Sequence[str]) -> Tensor:

@@ -52,8 +52,3 @@ class Intervention:
     edits: Mapping[str, Edit] = field(default_factory=dict)
     noise: NoiseEdit | None = None
     weights: BorrowedWeights | None = None
-
-    @property
-    def all_texts(self) -> tuple[str, ...]:
-        """Every text that the text encoder is to read."""
-        return (*(self.texts or ()), *(text for texts in self.block_texts.values() for text in texts))

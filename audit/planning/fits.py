@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from audit.config.mitigations import MitigationConfig
 from audit.config.settings import AuditConfig
 from audit.records.work import Prompt
+from audit.storage.provenance import content_name
 
 FITS = "fits"
 """Directory of fitted methods under the config's ``output``, each named by content: audits of a model share them."""
@@ -46,8 +45,7 @@ def fit_settings(config: AuditConfig, mitigation: MitigationConfig, prompts: Seq
 
 def fit_name(model_fingerprint: str, settings: dict[str, Any]) -> str:
     """Name a fit by content."""
-    text = json.dumps([FIT_FORMAT, model_fingerprint, settings], sort_keys=True)
-    return f"{settings['method'].replace('_', '-')}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    return content_name(settings["method"].replace("_", "-"), FIT_FORMAT, model_fingerprint, settings)
 
 
 def card(name: str, model_fingerprint: str, settings: dict[str, Any]) -> str:

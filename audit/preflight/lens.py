@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from audit.config.problems import MODEL_KEYS, Problem, listing, suggestion
+from audit.config.problems import MODEL_KEYS, Location, Problem, listing, suggestion
 from audit.config.sections import ModelConfig
 from audit.config.settings import AuditConfig
 from audit.dissect.settings import LENS_FILE, LENS_FORMAT
@@ -27,10 +27,10 @@ def check_lens(config: AuditConfig) -> Iterator[Problem]:
         yield from _named_lens(Path(lens.path))
     if config.model.source == "rendered":
         return
-    part = lens.hookpoint.split(".")[0]
-    if part not in _UNET_PARTS:
-        message = f"expected a module of the U-Net ({listing(_UNET_PARTS)}), found {lens.hookpoint!r}"
-        yield Problem(("lens", "hookpoint"), message + suggestion(part, _UNET_PARTS))
+    yield from _no_module(("lens", "hookpoint"), lens.hookpoint)
+    for index, mitigation in enumerate(config.mitigations):
+        for number, path in enumerate(mitigation.edited_modules):
+            yield from _no_module(("mitigations", index, "hookpoints", number), path)
     latents = _latents(config)
     if latents is None:
         return
@@ -39,6 +39,13 @@ def check_lens(config: AuditConfig) -> Iterator[Problem]:
         if wanted > latents:
             message = f"expected at most the {latents} latents that there will be, found {wanted}; raise lens.expansion"
             yield Problem(("lens", name), message, reads=(("lens", "expansion"), ("lens", "hookpoint"), *MODEL_KEYS))
+
+
+def _no_module(at: Location, hookpoint: str) -> Iterator[Problem]:
+    part = hookpoint.split(".")[0]
+    if part not in _UNET_PARTS:
+        message = f"expected a module of the U-Net ({listing(_UNET_PARTS)}), found {hookpoint!r}"
+        yield Problem(at, message + suggestion(part, _UNET_PARTS))
 
 
 def _named_lens(directory: Path) -> Iterator[Problem]:

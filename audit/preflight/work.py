@@ -40,16 +40,15 @@ class Work:
     fit_images: int = 0
 
     @property
-    def fits(self) -> str:
-        """One line: what fitting costs; empty where no method is fitted."""
-        return f"at most {self.fit_images:,} images more to fit its methods first" if self.fit_images else ""
-
-    @property
-    def lens(self) -> str:
-        """One line: what looking into the model costs."""
+    def preparation(self) -> tuple[str, ...]:
+        """One line for each thing that is made before the first shard, and what it costs."""
         if not self.lens_images:
-            return "no lens: the model is not looked into; prompts.attribution: true makes one and names bias features"
-        return f"a lens; where none fits yet, at most {self.lens_images:,} images more to make one first"
+            lens = "Uses no lens: prompts.attribution: true makes one and names the bias features"
+        else:
+            lens = f"Needs a lens; where none fits yet, at most {self.lens_images:,} images more to make one first"
+        if not self.fit_images:
+            return (lens,)
+        return lens, f"Fits its methods; where no fit is at hand, {self.fit_images:,} images more"
 
     @property
     def images(self) -> int:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import platform
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -114,6 +115,19 @@ def fingerprint(directory: Path, patterns: Sequence[str] = WEIGHT_FILES) -> str:
             while chunk := file.read(_CHUNK_BYTES):
                 digest.update(chunk)
     return f"sha256:{digest.hexdigest()}"
+
+
+def content_name(kind: str, version: int, model_fingerprint: str, settings: Mapping[str, Any]) -> str:
+    """Name what was made of a model by all that decides it, so that the same is made once: ``lens-0a1b…``.
+
+    Args:
+        kind: What it is, the beginning of the name.
+        version: Of its format.
+        model_fingerprint: Of the model.
+        settings: What decides it beside the model, as plain data.
+    """
+    text = json.dumps([version, model_fingerprint, settings], sort_keys=True)
+    return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 def short_fingerprint(weights: Path, patterns: Sequence[str] = WEIGHT_FILES) -> str:

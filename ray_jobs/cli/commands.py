@@ -193,7 +193,8 @@ def validate(
     work = work_of(audit)
     typer.echo(f"{printable(config.name)} is valid: {work.summary}")
     if work.unet_calls:
-        typer.echo(f"{'Needs' if work.lens_images else 'Uses'} {work.lens}")
+        for line in work.preparation:
+            typer.echo(line)
     for warning in warnings:
         typer.echo(f"Warning: {warning}")
 

@@ -1,4 +1,4 @@
-"""Which exceptions are no bugs: the user can mend them, or somebody who looks after the cluster."""
+"""Classifies expected errors of users and of the infrastructure, each with its exit code; anything else is a bug."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ray_jobs.cluster.submit import DashboardAddressError, NotSubmittedError
 from ray_jobs.pool.actor_pool import PoolError, RefusedError
 from ray_jobs.pool.faults import is_full_disk
 from ray_jobs.run.exit_codes import ExitCode
-from ray_jobs.run.lens import DissectionError
+from ray_jobs.run.preparation import PreparationError
 from ray_jobs.run.progress.status import NoRunError
 from ray_jobs.run.shards import NoImagesError
 from ray_jobs.run.sync import NothingToSyncError
@@ -40,7 +40,7 @@ CODES: dict[type[Exception], ExitCode] = {
     RefusedError: ExitCode.USAGE,
     ClusterError: ExitCode.INFRASTRUCTURE,
     PoolError: ExitCode.INFRASTRUCTURE,
-    DissectionError: ExitCode.INFRASTRUCTURE,
+    PreparationError: ExitCode.INFRASTRUCTURE,
     NoImagesError: ExitCode.INCOMPLETE,
     CorruptShardError: ExitCode.INFRASTRUCTURE,
     StorageError: ExitCode.INFRASTRUCTURE,

@@ -49,7 +49,8 @@ def show_work(work: Work) -> None:
         console.print(f"… and {len(work.prompts) - PROMPTS_SHOWN:,} more prompts (--json lists all)")
     console.print(f"\n{work.summary}", highlight=False, markup=False)
     if work.unet_calls:
-        console.print(f"Needs {work.lens}" if work.lens_images else f"Uses {work.lens}", highlight=False, markup=False)
+        for line in work.preparation:
+            console.print(line, highlight=False, markup=False)
         console.print(
             f"{work.unet_calls:,} U-Net calls (one image, one step, one half of the guidance)", highlight=False
         )

@@ -9,13 +9,10 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import ray
+from typing import TYPE_CHECKING
 
 from audit.config.mitigations import MitigationConfig
 from audit.config.settings import AuditConfig
@@ -34,18 +31,18 @@ from audit.planning.fits import (
 from audit.records.work import Prompt
 from audit.storage.files import storage_of
 from audit.storage.place import Place, place_of
-from ray_jobs.cluster.connection import Cluster, asked_resources, work_in, worker_count, worker_resources
-from ray_jobs.pool.actor_pool import Failed, Fault, run_on_pool
-from ray_jobs.pool.limits import ErrorBudget, PoolLimits
-from ray_jobs.run.lens import UNHURRIED
+from ray_jobs.cluster.connection import Cluster
+from ray_jobs.run.preparation import PreparationError, network_of, results_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from audit.models.generator import DiffusionGenerator
+
 LOG = logging.getLogger(__name__)
 
 
-class FitError(RuntimeError):
+class FitError(PreparationError):
     """A step of fitting a method failed."""
 
 
@@ -70,17 +67,13 @@ class FitWorker:
     """Does steps of fitting; a plain class, made remote by ``ensure_fits``."""
 
     def __init__(self, config: AuditConfig, working_directory: str) -> None:
-        """Load the model; relative paths in the config start from ``working_directory``."""
-        import torch
+        """Take the audit; relative paths in its config start from ``working_directory``."""
+        self._config, self._working_directory = config, working_directory
 
-        from audit.models.generator import DiffusionGenerator, load_generator
-
-        work_in(working_directory)
-        torch.set_num_threads(config.workers.threads)
-        generator = load_generator(config.model, config.sampling, config.lens.hookpoint)
-        if not isinstance(generator, DiffusionGenerator):
-            raise ValueError(f"model {config.model.source!r} has no network to edit; remove the mitigations")
-        self._config, self._generator = config, generator
+    @cached_property
+    def _generator(self) -> DiffusionGenerator:
+        """The model, which joining parts does without."""
+        return network_of(self._config, self._config.workers.threads, self._working_directory)
 
     def do(self, task: FitTask) -> str:
         """Do one step and return the name of the file that holds what came of it."""
@@ -120,7 +113,7 @@ def ensure_fits(config: AuditConfig, prompts: Sequence[Prompt], cluster: Cluster
         place = place_of(config.output).absolute() / FITS / name
         fits[mitigation.name] = place
         storage = storage_of(place)
-        if storage.has(FIT_FILE):
+        if storage.has(FIT_FILE) and storage.has(TENSORS_FILE):
             continue
         kept = storage.names(PARTS)
         todo = [prompt for prompt in prompts if Path(_part_file(prompt)).name not in kept]
@@ -152,24 +145,8 @@ def _summed(place: str) -> dict[str, Tensor]:
 
 
 def _run(tasks: Sequence[FitTask], config: AuditConfig, cluster: Cluster) -> None:
-    if not tasks:
-        return
-    remote = ray.remote(FitWorker).options(**worker_resources(config.workers, cluster.gpus))
-    outcomes = run_on_pool(
-        partial(_start, remote, config),
-        tasks,
-        size=min(len(tasks), worker_count(config.workers, cluster)),
-        submit=lambda actor, task, _attempt: actor.do.remote(task),
-        error_budget=ErrorBudget(0),
-        limits=PoolLimits(deadline=UNHURRIED, resources=asked_resources(config.workers, cluster.gpus)),
-    )
-    with closing(outcomes):
-        for outcome in outcomes:
-            if isinstance(outcome, Failed):
-                raise FitError(f"fitting {outcome.task.mitigation.name}, step {outcome.task.id}: {outcome.reason}")
-            if isinstance(outcome, Fault):
-                LOG.warning("%s: %s", outcome.kind, outcome.reason)
-
-
-def _start(remote: Any, config: AuditConfig, _number: int) -> Any:  # noqa: ANN401 - Ray's handles
-    return remote.remote(config, str(Path.cwd()))
+    try:
+        for task, file in results_of(FitWorker, (config,), tasks, config.workers, cluster):
+            LOG.info("Fitted %s: %s", task.id, file)
+    except PreparationError as error:
+        raise FitError(f"fitting the method of {tasks[0].mitigation.name}: {error}") from error

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import asdict, dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import ray
 
 from audit.calibration.bundle import bundle_of
 from audit.config.sections import WorkersConfig
@@ -40,28 +36,17 @@ from audit.records.work import Prompt
 from audit.storage.files import storage_of
 from audit.storage.folder_copy import folder_on_disk, folder_to_fill, move_folder
 from audit.storage.place import Place, place_of
-from ray_jobs.cluster.connection import (
-    Cluster,
-    asked_resources,
-    connect,
-    threads_of_a_whole_node,
-    work_in,
-    worker_count,
-    worker_resources,
-)
-from ray_jobs.pool.actor_pool import Failed, Fault, run_on_pool
-from ray_jobs.pool.limits import Deadline, ErrorBudget, PoolLimits
+from ray_jobs.cluster.connection import Cluster, connect, threads_of_a_whole_node
+from ray_jobs.run.preparation import PreparationError, network_of, results_of
 
 if TYPE_CHECKING:
     from audit.dissect.lens import Lens
 
 LOG = logging.getLogger(__name__)
 STRENGTHS = "strengths"
-UNHURRIED = Deadline(first_seconds=math.inf)
-"""Nobody knows how long the first steps of a dissection take."""
 
 
-class DissectionError(RuntimeError):
+class DissectionError(PreparationError):
     """A step of the dissection failed."""
 
 
@@ -110,20 +95,13 @@ class LensAnswer:
 
 
 class LensWorker:
-    """Builds a lens, or finds strengths with it; a plain class, made remote by ``run_lens_tasks``."""
+    """Builds a lens, or finds strengths with it; a plain class, made remote by ``results_of``."""
 
     def __init__(self, config: AuditConfig, directory: str, threads: int, working_directory: str) -> None:
         """Load the model and its judge; relative paths in the config start from ``working_directory``."""
-        import torch
-
-        from audit.models.generator import DiffusionGenerator, load_generator
         from audit.perception.judges.classifiers import load_judge
 
-        work_in(working_directory)
-        torch.set_num_threads(threads)
-        generator = load_generator(config.model, config.sampling, config.lens.hookpoint)
-        if not isinstance(generator, DiffusionGenerator):
-            raise ValueError(f"model {config.model.source!r} has no network to dissect; remove the mitigations")
+        generator = network_of(config, threads, working_directory)
         if generator.reader is not None and config.lens.path is None:  # it may have to be made
             generator.reader.check(lens_texts(config, dissected_prompts(config), generator.reader))
         self._config, self._place, self._generator = config, place_of(directory), generator
@@ -301,37 +279,19 @@ def _run_tasks(
     cluster: Cluster,
     kept_in: Place,
 ) -> None:
-    if not tasks:
-        return
-    remote = ray.remote(LensWorker).options(**worker_resources(workers, cluster.gpus))
-    make_actor = partial(_start, remote, config, str(directory), workers.threads)
-    outcomes = run_on_pool(
-        make_actor,
-        tasks,
-        size=worker_count(workers, cluster),
-        submit=lambda actor, task, _attempt: actor.do.remote(task),
-        error_budget=ErrorBudget(0),
-        limits=PoolLimits(deadline=UNHURRIED, resources=asked_resources(workers, cluster.gpus)),
-    )
-    number = 0
-    with closing(outcomes):
-        for outcome in outcomes:
-            if isinstance(outcome, Failed):
-                raise DissectionError(f"step {outcome.task.id} of the dissection failed: {outcome.reason}")
-            if isinstance(outcome, Fault):
-                LOG.warning("%s: %s", outcome.kind, outcome.reason)
-            elif outcome.value is not None:
+    arguments, number = (config, str(directory), workers.threads), 0
+    try:
+        for task, value in results_of(LensWorker, arguments, tasks, workers, cluster):
+            if value is not None:
                 number += 1
-                answer: LensAnswer = outcome.value
-                storage_of(kept_in).write(_answer(outcome.task), json.dumps(answer.as_data()).encode())
-                LOG.info("strengths %d of %d: %s%s", number, len(tasks), outcome.task.id, _told(answer, config))
+                answer: LensAnswer = value
+                storage_of(kept_in).write(_answer(task), json.dumps(answer.as_data()).encode())
+                LOG.info("strengths %d of %d: %s%s", number, len(tasks), task.id, _told(answer, config))
+    except PreparationError as error:
+        raise DissectionError(f"the dissection: {error}") from error
 
 
 def _told(answer: LensAnswer, config: AuditConfig) -> str:
     found = answer.strengths(config.lens.side_effect_budget)
     told = (f"{group} {one.strength:g}{' not controllable' * (one.control == 'none')}" for group, one in found.items())
     return ": " + ", ".join(told) if found else ""
-
-
-def _start(remote: Any, config: AuditConfig, directory: str, threads: int, _number: int) -> Any:  # noqa: ANN401 - Ray's handles
-    return remote.remote(config, directory, threads, str(Path.cwd()))

@@ -98,3 +98,11 @@ def test_without_its_fit_the_method_says_so():
     mitigation = MeanDifferenceConfig(name="m", method="mean_difference", attribute="gender")
     with pytest.raises(ValueError, match="fitted first, found none"):
         MeanDifference().ready(mitigation, None, None)
+
+
+def test_half_a_file_of_directions_is_refused_by_name(directions, tmp_path):
+    save_file(directions, tmp_path / TENSORS_FILE)
+    (tmp_path / TENSORS_FILE).write_bytes((tmp_path / TENSORS_FILE).read_bytes()[:200])
+    mitigation = MeanDifferenceConfig(name="m", method="mean_difference", attribute="gender", hookpoints=PATHS)
+    with pytest.raises(ValueError, match=r"cannot be read .* delete the directory to fit again"):
+        MeanDifference().ready(mitigation, None, tmp_path)

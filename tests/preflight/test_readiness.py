@@ -208,6 +208,13 @@ def test_a_lens_and_its_hookpoint_must_exist(pipeline):
     assert found["lens.hookpoint"].endswith("did you mean 'mid_block'?")
 
 
+def test_a_hookpoint_that_an_intervention_edits_must_exist(pipeline):
+    means = {"name": "m", "method": "mean_difference", "attribute": "gender", "hookpoints": ["mid_block", "up_blok"]}
+    found = problems(model={"source": str(pipeline)}, mitigations=[means], **OUTSIDE)
+    assert [place for place in found if place.startswith("mitigations")] == ["mitigations.0.hookpoints.1"]
+    assert found["mitigations.0.hookpoints.1"].endswith("did you mean 'up_blocks'?")
+
+
 def test_a_clip_model_must_bring_weights():
     model = {"source": "rendered"}
     expected = "expected a directory, hf-hub:OWNER/NAME, or a model with the tag of its weights"

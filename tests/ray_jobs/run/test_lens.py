@@ -24,6 +24,7 @@ from audit.storage.place import place_of
 from benchmarks.s3_server import BUCKET
 from ray_jobs.pool.actor_pool import PoolError
 from ray_jobs.run import lens as dissect
+from ray_jobs.run import preparation
 from ray_jobs.run.audit import run_audit
 from ray_jobs.run.lens import LensAnswer, LensWorker
 from tests.pretended_gpu import pretended_gpu
@@ -132,7 +133,7 @@ def test_attribution_alone_has_a_lens_and_its_features_in_the_report(config, clu
 def terminal_of_plan(config):
     work = work_of(config)
     assert work.lens_images == 64 + 16 * 2 * 1 * len(LADDER)
-    return f"Needs {work.lens}"
+    return "\n".join(work.preparation)
 
 
 def test_an_interrupted_search_goes_on_with_the_answers_on_file(config, cluster, lens_directory, tmp_path, monkeypatch):
@@ -143,7 +144,7 @@ def test_an_interrupted_search_goes_on_with_the_answers_on_file(config, cluster,
     kept.mkdir()
     for prompt in json.loads((lens_directory / "lens.json").read_text())["strengths"]["gender"]:
         (kept / f"{prompt}-gender.json").write_text(ANSWER)
-    monkeypatch.setattr(dissect, "run_on_pool", None)  # nothing is left to do, so no pool is needed
+    monkeypatch.setattr(preparation, "run_on_pool", None)  # nothing is left to do, so no pool is needed
     assert strengths_in(dissect.make_lens(made, cluster), "nurse") == {"female": 0.5, "male": 0.0}
 
 
@@ -158,7 +159,7 @@ def test_on_a_cluster_the_building_asks_for_what_a_node_has_and_the_pool_can_tel
         raise PoolError("no room")
 
     monkeypatch.setattr(os, "cpu_count", lambda: 4096)  # of the driver's machine
-    monkeypatch.setattr(dissect, "run_on_pool", full)
+    monkeypatch.setattr(preparation, "run_on_pool", full)
     with pytest.raises(PoolError):
         dissect.make_lens(made, replace(cluster, local=False))
     assert asked == [{"CPU": int(cluster.cpus), "GPU": 0, "memory": 0}]
@@ -168,7 +169,7 @@ def test_relative_paths_mean_the_same_to_a_worker(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "started-here").mkdir()
     drawn = AuditConfig(name="drawn", model={"source": "rendered"})
-    with pytest.raises(ValueError, match="no network to dissect"):
+    with pytest.raises(ValueError, match="no network to edit or dissect"):
         LensWorker(drawn, "lens", torch.get_num_threads(), str(tmp_path / "started-here"))
     assert Path.cwd() == tmp_path / "started-here"
 
@@ -181,7 +182,7 @@ def test_a_lens_is_put_into_an_object_store_and_fetched_from_it(s3, config, clus
     assert s3.asked("PUT")[-1].path.endswith("/lens.json")
     for prompt in json.loads((lens_directory / "lens.json").read_text())["strengths"]["gender"]:
         storage_of(partial).write(f"{dissect.STRENGTHS}/{prompt}-gender.json", ANSWER.encode())
-    monkeypatch.setattr(dissect, "run_on_pool", None)  # nothing is left to do, so no pool is needed
+    monkeypatch.setattr(preparation, "run_on_pool", None)  # nothing is left to do, so no pool is needed
     place = dissect.make_lens(made, cluster)
     assert place == dissect.find_lens(made) == partial.parent / lens_directory.name
     with folder_on_disk(place) as directory:

@@ -1,0 +1,106 @@
+"""Methods are fitted on the workers before the first shard, once for all audits, and continue where they stopped."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from audit.config.settings import AuditConfig
+from audit.mitigate.mean_difference import COUNT, key_of
+from audit.planning.fits import CARD_FILE, FIT_FILE, FITS, PARTS, TENSORS_FILE
+from audit.planning.plan import prompts_of
+from audit.storage.run_directory import RunDirectory
+from ray_jobs.run import fits
+from ray_jobs.run.audit import run_audit
+from ray_jobs.run.fits import FitError, FitTask, FitWorker, ensure_fits
+
+MEANS = {"name": "means", "method": "mean_difference", "attribute": "gender", "images_per_group": 2}
+WORDS = {"name": "words", "method": "prompt", "attribute": "gender"}
+
+
+def config(output, **more):
+    plain = {
+        "name": "methods", "prompts": {"occupations": ["doctor", "nurse"], "images_per_prompt": 4},
+        "sampling": {"steps": 4, "batch": 4}, "mitigations": [WORDS, MEANS], "second_opinions": [],
+        "tracking": {"enabled": False}, "workers": {"count": 1}, "output": str(output),
+    }  # fmt: skip
+    return AuditConfig(**(plain | more))
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory, cluster):
+    audit = config(tmp_path_factory.mktemp("methods") / "runs")
+    return audit, run_audit(audit)
+
+
+def place_of_fit(outcome):
+    [place] = (outcome.run_path.parent / FITS).iterdir()
+    return place
+
+
+def test_an_audit_of_a_control_and_a_fitted_method_needs_no_lens(fitted):
+    _, outcome = fitted
+    assert outcome.complete
+    assert [row.arm for row in outcome.result.overall if row.attribute == "gender"] == ["baseline", "words", "means"]
+    assert not outcome.result.lens
+    run = RunDirectory(outcome.run_path)
+    rows = [row for shard in run.finished() for row in run.read_shard(shard).to_pylist()]
+    assigned = {row["arm"]: set() for row in rows}
+    for row in rows:
+        assigned[row["arm"]].add(row["assigned"])
+    assert assigned == {"baseline": {None}, "words": {"female", "male"}, "means": {"female", "male"}}
+
+
+def test_a_finished_fit_has_a_card_and_no_parts(fitted):
+    place = place_of_fit(fitted[1])
+    directions = load_file(place / TENSORS_FILE)
+    assert set(directions) == {key_of("mid_block", group) for group in ("female", "male")}
+    assert all(len(tensor) == 4 and tensor.isfinite().all() for tensor in directions.values())
+    assert json.loads((place / FIT_FILE).read_text())["settings"]["images_per_group"] == 2
+    assert "mean_difference" in (place / CARD_FILE).read_text()
+    assert not any((place / PARTS).iterdir())
+
+
+def test_another_audit_of_the_model_takes_the_fit_that_is_there(fitted, monkeypatch):
+    audit, outcome = fitted
+    monkeypatch.setattr(fits, "results_of", None)  # no step is left to do
+    stronger = audit.model_copy(update={"mitigations": (audit.mitigations[1].model_copy(update={"strength": 2.0}),)})
+    assert ensure_fits(stronger, prompts_of(audit, ()), None) == {"means": place_of_fit(outcome)}
+
+
+def test_fitting_continues_with_the_parts_that_are_missing(tmp_path, monkeypatch):
+    audit = config(tmp_path)
+    prompts, asked = prompts_of(audit, ()), []
+    worker = FitWorker(audit, str(tmp_path))
+
+    def in_this_process(_worker, _arguments, tasks, _workers, _cluster):
+        for task in tasks:
+            asked.append(task.id)
+            yield task, worker.do(task)
+
+    monkeypatch.setattr(fits, "results_of", in_this_process)
+    [place] = ensure_fits(audit, prompts, None).values()
+    whole = load_file(place / TENSORS_FILE)
+    (place / FIT_FILE).unlink()  # as if the driver had ended before
+    worker.do(FitTask("doctor", audit.mitigations[1], str(place), prompts[0]))
+    asked.clear()
+    ensure_fits(audit, prompts, None)
+    assert asked == ["nurse", "join"]
+    assert all(torch.equal(tensor, whole[name]) for name, tensor in load_file(place / TENSORS_FILE).items())
+
+
+def test_maps_that_are_not_finite_end_the_audit_with_one_message(tmp_path, monkeypatch):
+    audit = config(tmp_path)
+    [mitigation] = [one for one in audit.mitigations if one.fitted_by]
+    (tmp_path / PARTS).mkdir()
+    sums = {key_of("mid_block", group): torch.full((4, 1, 1, 1), float("nan")).double() for group in ("female", "male")}
+    save_file(sums | {COUNT: torch.tensor(2.0).double()}, tmp_path / PARTS / "doctor.safetensors")
+    with pytest.raises(ValueError, match="expected finite maps, found NaN"):
+        FitWorker(audit, str(tmp_path)).do(FitTask("join", mitigation, str(tmp_path), None))
+
+
+def test_a_hookpoint_that_is_not_there_is_a_fault_of_the_fit(tmp_path, cluster):
+    audit = config(tmp_path, mitigations=[MEANS | {"hookpoints": ["mid_block.nowhere"]}])
+    with pytest.raises(FitError, match=r"fitting the method of means: step .*mid_block.nowhere.* is not a module"):
+        run_audit(audit)
