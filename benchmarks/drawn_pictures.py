@@ -211,7 +211,7 @@ def _rotated(rng: Rng, side: int | None) -> DrawnPicture:
 
 
 def _odd_orientation(rng: Rng, side: int | None) -> DrawnPicture:
-    """Write an orientation that there is none of: the picture is shown as it is stored."""
+    """Write an orientation that does not exist: the picture is shown as it is stored."""
     pixels = _colours(rng, side)
     number = struct.pack(">HHIHH", ORIENTATION, 3, 1, int(rng.choice([0, 9, 77])), 0)
     word = struct.pack(">HHI4s", ORIENTATION, 2, 2, b"6")

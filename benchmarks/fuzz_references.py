@@ -1,6 +1,6 @@
 """Folders of reference pictures by the thousand: each is refused by ``validate``, or read as a viewer shows it.
 
-``python -m benchmarks.fuzz_references --cases 1500`` draws folders of pictures of every kind that lies on disks, with
+``python -m benchmarks.fuzz_references --cases 1500`` draws folders of pictures of every kind that disks hold, with
 copies, links and names that are awkward, and prints what became of them. What is accepted must have as many
 pictures as were put there, each with the pixels that Pillow, asked plainly, and the picture's maker give.
 """
@@ -111,7 +111,7 @@ def _another_size(folder: _Folder) -> None:
 
 
 def _hidden(folder: _Folder) -> None:
-    """Put copies and rubbish where nobody looks."""
+    """Add hidden copies and files that are no pictures."""
     drawn = folder.whole()
     folder.write(folder.path / str(folder.rng.choice(_HIDDEN)), drawn)
     (folder.path / "._face.png").write_bytes(b"no picture")
@@ -204,7 +204,7 @@ _HARMFUL = (_spoiled, _spoiled, _spoiled, _spoiled, _another_size, _dangling, _p
 
 
 def draw_folder(rng: Rng, root: Path) -> Drawn:
-    """Draw a folder of up to eight pictures and what lies around them; in half of the cases something is wrong."""
+    """Draw a folder of up to eight pictures and other files; in half of the cases something is wrong."""
     name = str(rng.choice([*_IN_CONFIGS, *["faces"] * 20, ".hidden"]))
     path, outside = root / "in" / name, root / "outside"
     path.mkdir(parents=True)

@@ -12,14 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import pandas as pd
 
 from audit.records.changes import GroupChange
-from audit.records.estimates import Estimate
 from audit.records.groups import GroupResult
-from audit.records.quality import Measurement, QualityResult
+from audit.records.quality import QualityResult
 from audit.records.result import AuditResult
 from audit.records.verdicts import Verdict
 from audit.storage.place import place_of
@@ -161,7 +160,18 @@ def image_frame(run: str) -> pd.DataFrame:
     return frame
 
 
-def _ends(name: str, estimate: Estimate | Measurement | None) -> dict[str, float | None]:
+class _WithEnds(Protocol):
+    """A figure with its interval, whichever record it is."""
+
+    @property
+    def value(self) -> float: ...
+    @property
+    def low(self) -> float | None: ...
+    @property
+    def high(self) -> float | None: ...
+
+
+def _ends(name: str, estimate: _WithEnds | None) -> dict[str, float | None]:
     if estimate is None:
         return {}
     return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
@@ -182,15 +192,12 @@ def _attribute_row(row: GroupResult) -> dict[str, Any]:
     found: dict[str, Any] = {"arm": row.arm, "attribute": row.attribute, "n": row.n}
     if row.mean_over_prompts is not None:
         mean = row.mean_over_prompts
-        found |= {"discrepancy": mean.value, "discrepancy_low": mean.low, "discrepancy_high": mean.high}
-        found |= {"prompts": mean.n, "soft_discrepancy": mean.soft}
+        found |= {"prompts": mean.n, "soft_discrepancy": mean.soft, **_ends("discrepancy", mean)}
         if mean.like_these is not None:
             found["discrepancy_like_these_low"] = mean.like_these.low
             found["discrepancy_like_these_high"] = mean.like_these.high
     if row.worst_prompt is not None:
-        worst = row.worst_prompt
-        found |= {"worst_prompt": worst.prompt_id, "worst_discrepancy": worst.value}
-        found |= {"worst_discrepancy_low": worst.low, "worst_discrepancy_high": worst.high}
+        found |= {"worst_prompt": row.worst_prompt.prompt_id, **_ends("worst_discrepancy", row.worst_prompt)}
     return found
 
 
@@ -199,7 +206,7 @@ def _prompt_row(row: GroupResult) -> dict[str, Any]:
     found["images"] = sum(row.statuses.values())
     if row.fairness_discrepancy is not None:
         figure = row.fairness_discrepancy
-        found |= {"discrepancy": figure.value, "discrepancy_low": figure.low, "discrepancy_high": figure.high}
+        found |= _ends("discrepancy", figure)
         found |= {"plug_in": figure.plug_in, "expected_at_parity": figure.expected_at_parity}
         found |= {"soft_discrepancy": figure.soft, "p_parity": figure.p_parity, "p_adjusted": figure.p_adjusted}
     return found

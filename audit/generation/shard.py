@@ -24,7 +24,7 @@ from audit.generation.rows import Assigned, table_of
 from audit.generation.settings import ShardSettings
 from audit.mitigate.assignment import assigned_groups
 from audit.mitigate.method import Batch
-from audit.models.generator import NOBODY, Observers
+from audit.models.generator import NO_OBSERVERS, Observers
 from audit.models.intervention import Intervention
 from audit.records.work import BASELINE, ImageKey, Shard
 
@@ -105,7 +105,7 @@ def _generate(
     shard: Shard,
     keys: Sequence[ImageKey],
     intervention: Intervention | None = None,
-    observers: Observers = NOBODY,
+    observers: Observers = NO_OBSERVERS,
 ) -> Tensor:
     """Return the shard's own images (n, 3, H, W), without the padding."""
     seeds = [key.seed(settings.seed) for key in keys]

@@ -35,7 +35,7 @@ EMBEDDED_TEXTS = 128
 Observers = Mapping[str, Observer]
 """Hookpoint → what looks at its map, before any edit of it."""
 
-NOBODY: Observers = {}
+NO_OBSERVERS: Observers = {}
 
 
 class Generator(Protocol):
@@ -61,7 +61,7 @@ class Generator(Protocol):
         prompt: Prompt,
         seeds: Sequence[int],
         intervention: Intervention | None = None,
-        observers: Observers = NOBODY,
+        observers: Observers = NO_OBSERVERS,
     ) -> Tensor:
         """Return uint8 images ``(B, 3, H, W)``, one for each seed."""
         ...
@@ -81,7 +81,7 @@ class RenderedGenerator:
         prompt: Prompt,
         seeds: Sequence[int],
         intervention: Intervention | None = None,
-        observers: Observers = NOBODY,
+        observers: Observers = NO_OBSERVERS,
     ) -> Tensor:
         """Draw the pictures that the planted table gives for these seeds.
 
@@ -129,7 +129,7 @@ class DiffusionGenerator:
         prompt: Prompt,
         seeds: Sequence[int],
         intervention: Intervention | None = None,
-        observers: Observers = NOBODY,
+        observers: Observers = NO_OBSERVERS,
     ) -> Tensor:
         """Sample one image of ``prompt`` for each seed."""
         return self.sample([prompt.text] * len(seeds), seeds, intervention, observers)
@@ -140,7 +140,7 @@ class DiffusionGenerator:
         texts: Sequence[str],
         seeds: Sequence[int],
         intervention: Intervention | None = None,
-        observers: Observers = NOBODY,
+        observers: Observers = NO_OBSERVERS,
     ) -> Tensor:
         """Sample one image for each pair of text and seed."""
         changed = self._changed(texts, intervention)
@@ -162,7 +162,7 @@ class DiffusionGenerator:
         encoded = vae.encode(images.to(self._pipeline.device, vae.dtype) / 127.5 - 1).latent_dist.mean
         latents = encoded * vae.config.scaling_factor
         x = schedule.signal[first] * latents + schedule.sigma[first] * self._noise(seeds)
-        return self._decode(self._denoise(self._rows([text] * len(seeds)), x, None, NOBODY, first))
+        return self._decode(self._denoise(self._rows([text] * len(seeds)), x, None, NO_OBSERVERS, first))
 
     def _rows(self, texts: Sequence[str]) -> Tensor:
         """Text embeddings of a batch: ``(2B, L, D)``, unconditional half first, or ``(B, L, D)`` without guidance."""
@@ -197,7 +197,7 @@ class DiffusionGenerator:
             acting = changed if changed is not None and step in changed.intervention.window else None
             if acting is not None and acting.intervention.reverse_step == "asymmetric":
                 kept = self._predict(text, x, step, None, observers)
-                prediction = self._predict(text, x, step, acting, NOBODY)
+                prediction = self._predict(text, x, step, acting, NO_OBSERVERS)
                 noise = schedule.noise(x, kept, step)
             else:
                 prediction = self._predict(text, x, step, acting, observers)

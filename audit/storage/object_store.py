@@ -53,8 +53,8 @@ _REFUSED = (
 _CLIENT_MODULES = ("botocore", "aiobotocore", "aiohttp", "gcsfs", "google", "azure")
 """Packages whose own exceptions come through fsspec as they are."""
 
-_NOBODY = ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "DefaultCredentialsError")
-_NEVER = (*_NOBODY, "ParamValidationError", "InvalidRegionError", "UnknownServiceError", "ConfigParseError")
+_NO_OBSERVERS = ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "DefaultCredentialsError")
+_NEVER = (*_NO_OBSERVERS, "ParamValidationError", "InvalidRegionError", "UnknownServiceError", "ConfigParseError")
 """Exceptions of the clients, by name, that no repetition mends."""
 
 _S3_OPTIONS: Mapping[str, Any] = {
@@ -288,7 +288,7 @@ class ObjectStore:
 
     def _refusal(self, wanted: str, error: Exception) -> str:
         found = f"expected {self.root} to {wanted}, found"
-        if type(error).__name__ in _NOBODY:
+        if type(error).__name__ in _NO_OBSERVERS:
             return f"{found} no credentials; give them through the environment, as its client documents it"
         if isinstance(error, PermissionError):
             return f"{found} access denied ({_reason(error)}); it must be allowed to read, list, write and delete there"

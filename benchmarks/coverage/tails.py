@@ -115,7 +115,7 @@ def _either_end(
     confidence: float,
     weights: Floats | None = None,
 ) -> Iterator[Tally]:
-    """Yield how often the lower end lies at or below the truth, and how often the upper end at or above it."""
+    """Yield how often the lower end is at most the truth, and how often the upper end is at least the truth."""
     truth, largest = truth_and_largest
     below = np.stack([ends[:, 0], np.full(len(ends), max(largest, truth))], axis=1)
     above = np.stack([np.zeros(len(ends)), ends[:, 1]], axis=1)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from audit.storage.object_store import ObjectStore, StorageError
 from audit.storage.place import ObjectPath
 
-NOBODY = "null\n"
+NO_OBSERVERS = "null\n"
 """Stands for no text: to remove the highest number would let the count begin again."""
 
 PROBE = "may this be put over what is there?\n"
@@ -40,10 +40,10 @@ class LeaseChain:
             numbers = self._numbers()
             last = max(numbers, default=0)
             try:
-                before = self._store.read(self._name(last)).decode(errors="replace") if last else NOBODY
+                before = self._store.read(self._name(last)).decode(errors="replace") if last else NO_OBSERVERS
             except FileNotFoundError:  # a higher number was put meanwhile
                 continue
-            after = decide(None if before == NOBODY else before) or NOBODY
+            after = decide(None if before == NO_OBSERVERS else before) or NO_OBSERVERS
             if after == before or self._put(last + 1, after):
                 break
         for number in numbers:

@@ -67,7 +67,7 @@ def _sampler_limits(sampling: Mapping[str, Any]) -> str:
     other = (
         "" if published == "DDIMScheduler" else f"The model is published with {published}, which draws other images. "
     )
-    return f"{other}Other steps or guidance change the shares; higher guidance usually skews them more."
+    return f"{other}Other steps or guidance change the shares."
 
 
 def _judge(story: Story) -> Instrument:

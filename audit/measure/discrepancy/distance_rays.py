@@ -1,9 +1,9 @@
 """Directions in which a distribution may lie away from a target, given a sample: where to look for its distance.
 
-The farthest distribution that a sample allows lies neither straight beyond the sample nor at a corner, but where being
-farther away and varying more are balanced. For linear statistics that is a fixed point: with x the sample's offset from
-the target, a distance of z standard errors is largest (and, on the near side, smallest) in a direction
-u ∝ x + z·∇ₓσ(u), σ²(u) = uᵀΣu/n, and from any start u ← x + z·∇σ(u) climbs, since σ is a norm. There are several such
+The farthest distribution that a sample allows is neither straight beyond the sample nor at a corner. It is where a
+larger distance and a larger variance are in balance. For linear statistics that is a fixed point: with x the sample's
+offset from the target, a distance of z standard errors is largest (and, on the near side, smallest) in a direction u ∝
+x + z·∇ₓσ(u), σ²(u) = uᵀΣu/n, and from any start u ← x + z·∇σ(u) climbs, since σ is a norm. There are several such
 maxima, so starts are the sample and every corner; z runs over ``QUANTILES``, whatever confidence is asked for, so that
 a higher confidence searches the same directions.
 
@@ -60,7 +60,7 @@ class Rays:
             images: Labels that the samples are worth, shape (P,).
             side: Which.
         """
-        # Mixed with one image's worth of the target, lest a group that was not seen pass for one that cannot be.
+        # Mixed with one image's worth of the target: a group that was not seen may still exist.
         mixed = (images[:, None] * shares + target) / (images[:, None] + 1)
         corners = np.broadcast_to(np.eye(target.shape[1]), (len(target), *2 * target.shape[1:]))
         starts = np.concatenate([mixed[:, None], corners], axis=1)

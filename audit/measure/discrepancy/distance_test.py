@@ -2,15 +2,15 @@
 
 Every distribution π has two tests of its own: one rejects it where the sample is too near to the target for it, one
 where the sample is too far away. The interval of the distance runs from the nearest to the farthest distribution that
-is not rejected. The farther end lies below the true distance only where the true distribution is rejected, so it holds
-as often as its test does, whatever that distribution is; and so does the nearer end.
+is not rejected. The farther end is below the true distance only where the true distribution is rejected. It therefore
+covers as often as its test does, whatever that distribution is, and so does the nearer end.
 
 The tests compare, with v = π − r and x = p − r the offset of the sample's shares, M = (1 − w)(2v·x − ‖v‖²) + w‖x‖². At
 w = 1 that is the squared distance T = ‖x‖² itself, blind to direction. Where π is far from the target that wastes what
-the sample says of its direction: π is rejected as too far by a sample that lies behind it as seen from the target
-(w → 0: M is linear, a one-sided test along v), and as too near by one outside a ball about the middle between r and π
-(w → 2). Near the target no direction can be told, and both tests are that of T. With λ = ``TURN``·f/(``TURN``·f + ‖v‖²)
-and f the mean of T at parity the weights are w = λ and w = 2/(1 + λ). Any weights are valid: they depend on π alone.
+the sample says of its direction: π is rejected as too far by a sample that is beyond it as seen from the target (w → 0:
+M is linear, a one-sided test along v), and as too near by one outside a ball about the middle between r and π (w → 2).
+Near the target the direction cannot be estimated, and both tests use T. With λ = ``TURN``·f/(``TURN``·f + ‖v‖²) and f
+the mean of T at parity the weights are w = λ and w = 2/(1 + λ). Any weights are valid: they depend on π alone.
 
 The docstring of ``audit.measure.discrepancy.estimate`` says how the level is shared between the two ends.
 

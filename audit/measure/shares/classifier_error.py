@@ -106,7 +106,7 @@ class ConfusionMatrix:
 
     @property
     def exact(self) -> ConfusionMatrix:
-        """The same rates, of so many labelled images that they have no error to speak of."""
+        """The same rates, from so many labelled images that their error is negligible."""
         return ConfusionMatrix(self.groups, tuple(tuple(count * 10**9 for count in row) for row in self.counts))
 
     def reordered(self, groups: Sequence[str]) -> ConfusionMatrix:
