@@ -25,13 +25,21 @@ def config_page() -> str:
     lines += _table("", schema)
     for path, section in _sections("", schema, schema):
         lines += [
-            f"## `{path}`" if "<" in path else f"## {path}",
+            f"## {_title(path, section)}",
             "",
             str(section.get("description", "")).replace("``", "`"),
             "",
         ]
         lines += _table(path, section)
     return "\n".join(lines)
+
+
+def _title(path: str, section: Schema) -> str:
+    """Return the heading of a section; the methods of a mitigation share a path."""
+    method = section.get("properties", {}).get("method", {}).get("const")
+    if method is not None:
+        return f"{path}, method {method}"
+    return code(path) if "<" in path else path
 
 
 def _sections(path: str, section: Schema, whole: Schema) -> Iterator[tuple[str, Schema]]:
