@@ -114,7 +114,7 @@ def _apply(
 def _check(model: Path, *, same: bool) -> None:
     """Load what was accepted, and compare its numbers and pictures."""
     generator = _load(model)
-    pipeline = generator._pipeline
+    pipeline = generator._model._pipeline
     for part in WITH_WEIGHTS:
         if loaded_numbers(getattr(pipeline, part)) != stored_numbers(model, part):
             raise FindingError(f"{part} holds other numbers than its files")

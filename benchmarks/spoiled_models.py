@@ -219,12 +219,12 @@ REFUSED: dict[str, tuple[Spoil, str, str]] = {
             "model_index.json", _class_name="StableDiffusionXLPipeline", tokenizer_2=["transformers", "CLIPTokenizer"]
         ),
         "model.source",
-        r"expected Stable Diffusion 1\.x or 2\.x .* class StableDiffusionXLPipeline, tokenizer_2",
+        r"Stable Diffusion 1\.x or 2\.x .* found StableDiffusionXLPipeline, not supported yet",
     ),
     "flux": (
         config("model_index.json", _class_name="FluxPipeline"),
         "model.source",
-        "found the pipeline class FluxPipeline",
+        "found FluxPipeline, not supported yet",
     ),
     "another-unet": (
         config("model_index.json", unet=["diffusers", "UNet2DModel"]),

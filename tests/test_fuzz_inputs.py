@@ -73,11 +73,7 @@ def test_counted_copies_are_found(monkeypatch):
 def test_tolerated_missing_tensors_are_found(monkeypatch):
     """Neither validate nor the loader looks: the libraries fill in random numbers, and say so in their logs alone."""
 
-    def lenient(directory, part, _model):
-        from diffusers import AutoencoderKL, UNet2DConditionModel
-        from transformers import CLIPTextModel
-
-        kind = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}[part]
+    def lenient(directory, part, _model, kind):
         return kind.from_pretrained(directory / part, use_safetensors=True, local_files_only=True)
 
     monkeypatch.setattr("audit.models.files.expected_tensors.unlike_class", lambda *_: iter(()))
@@ -88,18 +84,20 @@ def test_tolerated_missing_tensors_are_found(monkeypatch):
 
 
 def test_a_forgotten_scale_of_the_latents_is_found(monkeypatch):
-    def unscaled(self, latents):
-        decoded = self._pipeline.vae.decode(latents).sample.float()
+    def unscaled(self, x):
+        decoded = self._pipeline.vae.decode(x).sample.float()
         return (decoded * 127.5 + 127.5).round().clamp(0, 255).byte().cpu()
 
-    monkeypatch.setattr("audit.models.generator.DiffusionGenerator._decode", unscaled)
+    monkeypatch.setattr("audit.models.families.stable_diffusion.network.StableDiffusionModel.decode", unscaled)
     fuzz_models._undamaged.cache_clear()
     assert "draws other pictures than diffusers" in found(fuzz_models.draw_model, range(4))
     fuzz_models._undamaged.cache_clear()
 
 
 def test_a_refusal_of_what_is_harmless_is_found(monkeypatch):
-    monkeypatch.setattr("audit.models.check.unfit_parts", lambda _configs: ["expected another model"])
+    monkeypatch.setattr(
+        "audit.models.families.stable_diffusion.family.unfit_parts", lambda _configs: ["expected another model"]
+    )
     assert "refused, though nothing in it is wrong" in found(fuzz_models.draw_model, range(4))
 
 

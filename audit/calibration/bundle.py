@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audit.calibration.world import World
-from audit.config.fields import GENERATED_HERE
+from audit.config.fields import GENERATED_HERE, UNCONDITIONAL
 from audit.config.sections import ModelConfig
 
 BUNDLED = Path(__file__).parent / "weights"
@@ -21,10 +21,17 @@ class Bundle:
     """A trained calibration world.
 
     Attributes:
-        path: Directory with ``pipeline/``, ``judge/``, ``features/``, ``clip/``, ``lens/`` and ``world.yaml``.
+        path: Directory with ``pipeline/``, ``lens/`` and ``world.yaml``.
+        instruments: Directory with ``judge/``, ``features/`` and ``clip/``; most worlds have their own.
     """
 
     path: Path
+    instruments: Path
+
+    @classmethod
+    def at(cls, path: Path) -> Bundle:
+        """Return a world whose instruments were trained with it."""
+        return cls(path, path)
 
     @property
     def pipeline(self) -> Path:
@@ -34,17 +41,17 @@ class Bundle:
     @property
     def judge(self) -> Path:
         """The attribute classifier and its confusion matrix."""
-        return self.path / "judge"
+        return self.instruments / "judge"
 
     @property
     def features(self) -> Path:
         """The feature network for FID and KID."""
-        return self.path / "features"
+        return self.instruments / "features"
 
     @property
     def clip(self) -> Path:
         """The OpenCLIP directory."""
-        return self.path / "clip"
+        return self.instruments / "clip"
 
     @property
     def lenses(self) -> Path:
@@ -64,13 +71,17 @@ def bundle_of(model: ModelConfig) -> Bundle | None:
     """
     if model.source not in GENERATED_HERE:
         return None
-    trained = model.world is not None and Path(model.world).is_dir()
-    return Bundle(Path(model.world)) if trained and model.world else Bundle(BUNDLED)
+    trained = Path(model.world) if model.world is not None and Path(model.world).is_dir() else None
+    if model.source == UNCONDITIONAL:
+        return Bundle(trained or BUNDLED / "unconditional", BUNDLED)
+    return Bundle.at(trained or BUNDLED)
 
 
 def world_table(model: ModelConfig) -> Path:
     """Return the table of planted shares: of a trained world, a YAML file of its own, or the bundled one."""
+    if model.source == UNCONDITIONAL and model.world is None:
+        return Bundle(BUNDLED / "unconditional", BUNDLED).table
     if model.world is None:
         return World.bundled_path()
     path = Path(model.world)
-    return Bundle(path).table if path.is_dir() else path
+    return Bundle.at(path).table if path.is_dir() else path

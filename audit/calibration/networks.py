@@ -6,11 +6,12 @@ import json
 from itertools import pairwise
 from pathlib import Path
 
-import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn import functional
 
 from audit.calibration.bundle import NETWORK_CONFIG, NETWORK_WEIGHTS
+from audit.calibration.canvas import SIZE
 
 # B batch, H W pixels, D embedding
 
@@ -45,13 +46,15 @@ class DrawingNetwork(nn.Module):
         self.heads = nn.ModuleDict({name: nn.Linear(embedding, len(names)) for name, names in answers.items()})
 
     def embed(self, images: Tensor) -> Tensor:
-        """Embed float images ``(B, 3, 64, 64)`` in [-1, 1] as ``(B, D)``."""
+        """Embed float images ``(B, 3, H, W)`` in [-1, 1] as ``(B, D)``; other sizes than 64 x 64 are resized."""
+        if images.shape[-2:] != (SIZE, SIZE):
+            images = functional.interpolate(images, size=(SIZE, SIZE), mode="bilinear", antialias=True)
         embedded: Tensor = self.trunk(images)
         return embedded
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Return the logits ``(B, answers)`` of every question."""
-        hidden = torch.nn.functional.silu(self.embed(images))
+        hidden = functional.silu(self.embed(images))
         return {name: head(hidden) for name, head in self.heads.items()}
 
     def save(self, directory: Path) -> None:

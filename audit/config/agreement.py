@@ -27,6 +27,7 @@ def disagreements(config: AuditSections) -> Iterator[Problem]:
     yield from _mistaken_targets(config)
     yield from _unknown_lens_attributes(config)
     yield from _impossible_attribution(config)
+    yield from _without_prompts(config)
     yield from _unusable_arm_names(config)
     for index, mitigation in enumerate(config.mitigations):
         yield from _mitigation_disagreements(config, ("mitigations", index), mitigation)
@@ -99,6 +100,28 @@ def _impossible_attribution(config: AuditSections) -> Iterator[Problem]:
     if config.prompts.attribution and config.model.source == "rendered":
         message = "expected no attribution for 'rendered', which has no network to look into, found true; remove it"
         yield Problem(("prompts", "attribution"), message, reads=(("model", "source"),))
+
+
+def _without_prompts(config: AuditSections) -> Iterator[Problem]:
+    """Find settings that need a prompt, in an audit of a model that reads none."""
+    reads: tuple[Location, ...] = (("prompts", "occupations"),)
+    if config.prompts.occupations != "none":
+        return
+    if config.sampling.guidance != 1:
+        found = f"found {config.sampling.guidance:g}; set it to 1"
+        message = f"expected 1 for prompts: none, since guidance compares a prompt with an empty one, {found}"
+        yield Problem(("sampling", "guidance"), message, reads)
+    if config.lens.baseline == "counterfactual":
+        message = "expected 'zero' for prompts: none, found 'counterfactual', which names groups in prompts"
+        yield Problem(("lens", "baseline"), message, reads)
+    for index, mitigation in enumerate(config.mitigations):
+        if mitigation.names_groups:
+            message = f"expected a method that names no group in a prompt, found {mitigation.method!r}; remove it"
+            yield Problem(("mitigations", index, "method"), message, reads)
+    for index, gate in enumerate(config.gates):
+        if gate.measure == "prompt_shown":
+            message = "expected a measure that a model without prompt has, found 'prompt_shown'; remove it"
+            yield Problem(("gates", index, "measure"), message, reads)
 
 
 def _unusable_arm_names(config: AuditSections) -> Iterator[Problem]:

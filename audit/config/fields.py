@@ -19,8 +19,9 @@ ZERO_SHOT = "zero-shot"
 CLIP_SOURCES = "a directory, hf-hub:OWNER/NAME, or a model with the tag of its weights (ViT-B-32:laion2b_s34b_b79k)"
 """Where a CLIP model of the user's can come from, for messages."""
 
-GENERATED_HERE = ("calibration", "rendered")
-"""Model sources that come with this package and draw the occupations of a world."""
+UNCONDITIONAL = "calibration-unconditional"
+GENERATED_HERE = ("calibration", UNCONDITIONAL, "rendered")
+"""Model sources that come with this package and draw the faces of a world."""
 
 RAY_STEP = 0.0001
 """Smallest share of a resource that Ray counts."""
@@ -186,8 +187,8 @@ def word_or_other(value: object) -> str:
     return "word" if isinstance(value, str) else "other"
 
 
-AllOrNames = Annotated[
-    Annotated[Literal["all"], Tag("word")] | Annotated[Names, Tag("other")], Discriminator(word_or_other)
+AllNoneOrNames = Annotated[
+    Annotated[Literal["all", "none"], Tag("word")] | Annotated[Names, Tag("other")], Discriminator(word_or_other)
 ]
 Shares = dict[GroupName, Fraction]
 UniformOrShares = Annotated[
@@ -200,7 +201,7 @@ AutoOrCount = Annotated[
 
 
 UNIONS_IN_WORDS = {
-    "occupations": "'all' or a list of names",
+    "occupations": "'all', 'none' or a list of names",
     "count": "'auto' or a whole number",
     "targets": "'uniform', a share for each group, or csv: with a file",
     "target": "'uniform' or a share for each group",

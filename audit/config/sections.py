@@ -5,15 +5,15 @@ Every model forbids unknown keys and converts nothing silently (``steps: "25"`` 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, Tag
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
 from audit.config.fields import (
     DEFAULT_ATTRIBUTES,
     GATE_MEASURES,
     ZERO_SHOT,
-    AllOrNames,
+    AllNoneOrNames,
     AutoOrCount,
     EnvironmentName,
     FileName,
@@ -41,8 +41,9 @@ class ModelConfig(Section):
     """Which text-to-image model is audited."""
 
     source: Text = "calibration"
-    """``calibration`` (the bundled model with planted bias), ``rendered`` (its renderer, with no network between), a
-    directory of a diffusers Stable Diffusion pipeline, or a hub id such as ``owner/name``."""
+    """``calibration`` (the bundled model with planted bias), ``calibration-unconditional`` (one that reads no prompt),
+    ``rendered`` (the renderer of both, with no network between), a directory of a diffusers pipeline (Stable Diffusion,
+    or an unconditional DDPM or DDIM), or a hub id such as ``owner/name``."""
     revision: Text | None = None
     """Branch, tag or commit of a hub id; pin a commit for an audit that can be repeated."""
     variant: Text | None = None
@@ -72,8 +73,8 @@ class PromptsConfig(Section):
 
     template: Annotated[Text, AfterValidator(only_known_fields)] = "a face photo of {a} {occupation}"
     """Text of every prompt; ``{a}`` becomes "a" or "an" as the word after it asks."""
-    occupations: AllOrNames = "all"
-    """Names, or ``all`` those of the calibration world."""
+    occupations: AllNoneOrNames = "all"
+    """Names, ``all`` those of the calibration world, or ``none`` for a model that reads no prompt."""
     images_per_prompt: int = Field(64, ge=1, le=1_000_000)
     """Images of each prompt in each arm; with ``two_stage`` those of the pilot."""
     two_stage: TwoStageConfig | None = None
@@ -84,13 +85,24 @@ class PromptsConfig(Section):
     too; ``plan`` says how many images that takes. ``false`` never attributes."""
 
 
+def _none_in_full(prompts: object) -> object:
+    return {"occupations": "none"} if prompts == "none" else prompts
+
+
+def _none_in_schema(schema: dict[str, Any]) -> None:
+    schema["anyOf"] = [{"$ref": schema.pop("$ref")}, {"const": "none", "type": "string"}]
+
+
+Prompts = Annotated[PromptsConfig, BeforeValidator(_none_in_full), Field(json_schema_extra=_none_in_schema)]
+
+
 class SamplingConfig(Section):
     """How the model is sampled: DDIM, one noise seed per image."""
 
     steps: int = Field(25, ge=1, le=1000)
     """Denoising steps."""
     guidance: float = Field(3.0, ge=1, le=50)
-    """Classifier-free guidance scale; 1 samples the conditional model itself."""
+    """Classifier-free guidance scale; 1 samples the conditional model itself. Without prompts it is 1."""
     batch: int = Field(32, ge=1, le=4096)
     """Images per shard, made in one batch of fixed shape (a shorter last shard is padded)."""
 
@@ -322,7 +334,8 @@ class AuditSections(Section):
     seed: int = Field(0, ge=0, lt=2**63)
     """Every image's own noise derives from this seed, its prompt and its index."""
     model: ModelConfig = ModelConfig()
-    prompts: PromptsConfig = PromptsConfig()
+    prompts: Prompts = PromptsConfig()
+    """``none`` is short for ``occupations: none``."""
     sampling: SamplingConfig = SamplingConfig()
     attributes: dict[GroupName, Groups] = Field(dict(DEFAULT_ATTRIBUTES), min_length=1)
     """Attributes and their groups: perceived presentation as the judge sees it, never identity."""

@@ -86,6 +86,8 @@ def plan_trajectories(
 ) -> list[Trajectory]:
     """Half the trajectories of plain occupation prompts, half of prompts that name groups, in counterfactual pairs.
 
+    A model that reads no text has plain trajectories only.
+
     Args:
         prompts: The audit's prompts.
         groups: Groups by attribute.
@@ -93,10 +95,10 @@ def plan_trajectories(
         settings: How many, and the seed.
     """
     rng = np.random.default_rng(settings.seed)
-    count = settings.trajectories // 4
+    count = settings.trajectories // 4 if any(prompt.text for prompt in prompts) else 0
     plain = [
         Trajectory(prompts[i % len(prompts)], derive_seed(settings.seed, "trajectory", i), None)
-        for i in range(2 * count)
+        for i in range(2 * count or settings.trajectories)
     ]
     pairs: list[Trajectory] = []
     for i in range(count):

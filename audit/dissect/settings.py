@@ -109,7 +109,7 @@ def dissected_groups(config: AuditConfig) -> dict[str, tuple[str, ...]]:
 
 def dissected_prompts(config: AuditConfig) -> tuple[Prompt, ...]:
     """Prompts that a lens is made from: a calibration model's whole world, so that its audits share one lens."""
-    if bundle_of(config.model) is None:
+    if bundle_of(config.model) is None or config.prompts.occupations == "none":
         return prompts_of(config, ())
     occupations = World.load(world_table(config.model)).occupations
     everything = config.prompts.model_copy(update={"occupations": "all"})

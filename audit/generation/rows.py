@@ -41,7 +41,7 @@ def table_of(
         images: Arm → images.
         assigned: Arm → the group that each image is steered to, None for the arm without intervention.
     """
-    text = None if parts.clip is None else parts.clip.text(shard.prompt.text)
+    text = None if parts.clip is None or not shard.prompt.text else parts.clip.text(shard.prompt.text)
     measured = {arm: _measure(parts, shard, pictures) for arm, pictures in images.items()}
     schema = row_schema(settings.attributes, settings.opinions)
     tables = []

@@ -16,9 +16,18 @@ from typing import Any
 
 from audit.config.problems import Location, Problem, listing
 from audit.config.sections import ModelConfig, SamplingConfig
-from audit.models.family import latent_size, other_family, unfit_parts, unfit_scheduler, unfit_steps
-from audit.models.files.pipeline_files import PipelineConfigs, Weights, find_weights, tokenizer_problem, variants_of
-from audit.models.files.untrusted_model import WITH_WEIGHTS, UnfitModelError, UntrustedModelError, check_pipeline
+from audit.models.families.interface import Family
+from audit.models.families.registry import family_of
+from audit.models.files.pipeline_files import (
+    PipelineConfigs,
+    Weights,
+    find_weights,
+    part_directory,
+    read_index,
+    variants_of,
+)
+from audit.models.files.untrusted_model import UnfitModelError, UntrustedModelError, check_pipeline
+from audit.models.published_schedule import unfit_scheduler, unfit_steps
 
 _SOURCE: Location = ("model", "source")
 _VARIANT: Location = ("model", "variant")
@@ -40,30 +49,34 @@ class Sampled:
 def model_problems(directory: Path, model: ModelConfig, sampled: Sampled | None = None) -> tuple[Problem, ...]:
     """Find whatever keeps a diffusers directory from being loaded and sampled as it was published.
 
-    Configs and the headers of weight files are read, no weights. Torch and diffusers are imported only where configs
-    and files are as they should be.
+    Configs and the headers of weight files are read, no weights. Torch and diffusers are imported only if configs and
+    files are as they should be.
 
     Args:
         directory: Of the pipeline.
         model: The config's model; its variant decides which files count.
-        sampled: How it is to be sampled; nothing leaves that to whoever samples.
+        sampled: How it is to be sampled; None checks the loading alone.
 
     Returns:
-        Problems, each with its place in the config; none where the model can be audited.
+        Problems, each with its place in the config; empty if the model can be audited.
     """
     try:
         check_pipeline(directory)
-        configs = PipelineConfigs.read(directory)
+        index = read_index(directory)
+        family = family_of(index)
+        foreign = tuple(family.unfit_index(index))
+        if foreign:
+            return tuple(_at_source(directory, message) for message in foreign)
+        configs = PipelineConfigs.read(directory, family.configs)
     except (UntrustedModelError, UnfitModelError) as error:
-        return (Problem(_SOURCE, str(error)),)
-    foreign = tuple(other_family(configs.index))
-    if foreign:
-        return tuple(_at_source(directory, message) for message in foreign)
-    messages = [*unfit_parts(configs), *unfit_scheduler(configs.index["scheduler"], configs.parts["scheduler"])]
-    lacking = tokenizer_problem(directory)
-    problems = [_at_source(directory, message) for message in (*messages, *([lacking] if lacking else []))]
-    problems += _files(directory, model.variant)
-    return tuple(problems) or tuple(_Built(directory, configs, model.variant).problems(sampled))
+        return (_at_source(directory, str(error)),)
+    messages = [
+        *family.unfit_parts(directory, configs),
+        *unfit_scheduler(configs.index["scheduler"], configs.parts["scheduler"]),
+    ]
+    problems = [_at_source(directory, message) for message in messages]
+    problems += _files(directory, family, model.variant)
+    return tuple(problems) or tuple(_Built(directory, family, configs, model.variant).problems(sampled))
 
 
 def refuse_unfit(directory: Path, model: ModelConfig) -> None:
@@ -84,16 +97,16 @@ def _at_source(directory: Path, message: str) -> Problem:
     return Problem(_SOURCE, named, reads=(_VARIANT,))
 
 
-def _files(directory: Path, variant: str | None) -> Iterator[Problem]:
+def _files(directory: Path, family: Family, variant: str | None) -> Iterator[Problem]:
     """Find parts without weights of the variant that is asked for."""
-    variants = {part: variants_of(directory, part) for part in WITH_WEIGHTS}
+    variants = {part: variants_of(directory, part) for part in family.networks}
     known = sorted({name for names in variants.values() for name in names})
     if variant is not None and variant not in known:
         found = f"files of {listing(known)}" if known else "no variant"
         remedy = "choose one of these" if known else "leave model.variant out"
         yield Problem(_VARIANT, f"expected a variant of {directory}, found {found}, not {variant!r}; {remedy}")
         return
-    for part in WITH_WEIGHTS:
+    for part in family.networks:
         try:
             find_weights(directory, part, variant)
         except UnfitModelError as error:
@@ -107,18 +120,18 @@ def _files(directory: Path, variant: str | None) -> Iterator[Problem]:
 
 
 class _Built:
-    """The parts of a pipeline on the meta device: what can only be found out by building them."""
+    """The parts of a pipeline on the meta device: finds what only building and calling them shows."""
 
-    def __init__(self, directory: Path, configs: PipelineConfigs, variant: str | None) -> None:
-        self._directory, self._configs = directory, configs
-        self._weights = {part: find_weights(directory, part, variant) for part in WITH_WEIGHTS}
+    def __init__(self, directory: Path, family: Family, configs: PipelineConfigs, variant: str | None) -> None:
+        self._directory, self._family, self._configs = directory, family, configs
+        self._weights = {part: find_weights(directory, part, variant) for part in family.networks}
         self._networks: dict[str, Any] = {}
 
     def problems(self, sampled: Sampled | None) -> Iterator[Problem]:
-        """Find problems of tensors, shapes, tokenizer and schedule; what builds on a problem is left out."""
+        """Find problems of tensors, shapes, tokenizer and schedule; checks that need a failed one are left out."""
         with _quiet():
-            wrong = [message for part in WITH_WEIGHTS for message in self._tensors(part, self._weights[part])]
-            wrong = wrong or [*self._shapes(), *self._schedule()]
+            wrong = [message for part in self._weights for message in self._tensors(part, self._weights[part])]
+            wrong = wrong or [*self._calls(), *self._schedule()]
             yield from (_at_source(self._directory, message) for message in wrong)
             if sampled is not None and not wrong:
                 yield from self._sampled(sampled)
@@ -128,47 +141,47 @@ class _Built:
 
         try:
             shapes = weights.shapes()
-            network = network_on_meta(part, self._directory, self._configs.parts[part], len(shapes))
+            place, config = part_directory(self._directory, part), self._configs.parts[part]
+            network = network_on_meta(part, place, config, len(shapes), self._family.network_class(part))
         except UnfitModelError as error:
             yield str(error)
             return
         self._networks[part] = network
         yield from unlike_class(weights, network, shapes)
 
-    def _shapes(self) -> Iterator[str]:
-        from audit.models.dry_run import check_shapes
-        from audit.models.files.tokens import load_tokenizer
-
-        text = self._networks["text_encoder"].config
+    def _calls(self) -> Iterator[str]:
         try:
-            tokenizer = load_tokenizer(self._directory, text.max_position_embeddings, text.vocab_size)
-            check_shapes(self._networks, self._size(), tokenizer.model_max_length)
+            self._family.check_parts(self._directory, self._configs, self._networks)
         except UnfitModelError as error:
             yield str(error)
 
     def _schedule(self) -> Iterator[str]:
-        from audit.models.schedule import as_ddim, load_scheduler, reverse_schedule
+        from audit.models.schedule import reverse_schedule
 
         try:
-            reverse_schedule(as_ddim(load_scheduler(self._directory, self._configs.index["scheduler"][1])), steps=1)
+            reverse_schedule(self._ddim(), steps=1)
         except UnfitModelError as error:
             yield str(error)
 
     def _sampled(self, sampled: Sampled) -> Iterator[Problem]:
         from audit.models.dry_run import check_hookpoint
-        from audit.models.schedule import as_ddim, load_scheduler
 
-        scheduler = as_ddim(load_scheduler(self._directory, self._configs.index["scheduler"][1]))
-        steps = unfit_steps(scheduler.config, sampled.sampling.steps)
+        steps = unfit_steps(self._ddim().config, sampled.sampling.steps)
         if steps is not None:
             yield Problem(("sampling", "steps"), steps, reads=(_SOURCE,))
+        denoiser = self._networks[self._family.networks[0]]
         try:
-            check_hookpoint(self._networks, self._size(), 3, sampled.hookpoint)
+            check_hookpoint(
+                denoiser, sampled.hookpoint, lambda: self._family.predict_on_meta(self._configs, self._networks)
+            )
         except ValueError as error:
             yield Problem(("lens", "hookpoint"), str(error), reads=(_SOURCE,))
 
-    def _size(self) -> tuple[int, int]:
-        return latent_size(self._configs.parts["unet"])
+    def _ddim(self) -> Any:  # noqa: ANN401 - a DDIMScheduler, which is imported only here
+        from audit.models.schedule import as_ddim, load_scheduler
+
+        published = load_scheduler(self._directory, self._configs.index["scheduler"][1])
+        return as_ddim(published, self._family.ddim_config)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from diffusers import DDIMScheduler
 
-# x noisy latents, a = √ᾱ_t (signal), s = √(1−ᾱ_t) (noise level)
+# x noisy latents or pixels, a = √ᾱ_t (signal), s = √(1−ᾱ_t) (noise level)
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class ReverseSchedule:
         reached: √ᾱ and √(1−ᾱ) to which each step leads: as in diffusers, those of ⌊T/N⌋ timesteps less. Where N evenly
             spaced steps do not divide T (``linspace``, ``trailing``), that is not quite the next step's level.
         prediction_type: ``epsilon``, ``v_prediction`` or ``sample``: what the network predicts.
+        clip: Predicted pixels are clipped to [-clip, clip]; None for latents, which have no such range.
     """
 
     timesteps: tuple[int, ...]
@@ -31,6 +32,7 @@ class ReverseSchedule:
     sigma: tuple[float, ...]
     reached: tuple[tuple[float, float], ...]
     prediction_type: str
+    clip: float | None = None
 
     @classmethod
     def of(cls, scheduler: DDIMScheduler, steps: int) -> ReverseSchedule:
@@ -47,10 +49,15 @@ class ReverseSchedule:
             sigma=tuple((1 - a) ** 0.5 for a in alphas),
             reached=tuple((a**0.5, (1 - a) ** 0.5) for a in after),
             prediction_type=scheduler.config.prediction_type,
+            clip=scheduler.config.clip_sample_range if scheduler.config.clip_sample else None,
         )
 
     def image(self, x: Tensor, prediction: Tensor, step: int) -> Tensor:
-        """The predicted clean latents x̂₀."""
+        """The predicted image x̂₀, clipped if the model is of pixels."""
+        found = self._image(x, prediction, step)
+        return found if self.clip is None else found.clamp(-self.clip, self.clip)
+
+    def _image(self, x: Tensor, prediction: Tensor, step: int) -> Tensor:
         a, s = self.signal[step], self.sigma[step]
         match self.prediction_type:
             case "epsilon":

@@ -5,31 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cache, lru_cache, partial
+from functools import cache, partial
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from audit.calibration.bundle import world_table
 from audit.calibration.renderer import render
 from audit.calibration.world import World, draw_labels, face_noise
 from audit.config.sections import ModelConfig, SamplingConfig
 from audit.models.device import device_here
-from audit.models.family import latent_size
+from audit.models.families.interface import LoadedModel
 from audit.models.files.text_reader import TextReader
-from audit.models.files.tokens import pipeline_reader
 from audit.models.hooks import edit_output, edit_text, find_hookpoint
 from audit.models.intervention import Edit, Intervention, Observer
-from audit.models.loading import Loaded, load_pipeline
+from audit.models.loading import load_model
 from audit.models.schedule import reverse_schedule
 from audit.models.source import model_fingerprint
 from audit.records.work import Prompt
 
-# B images, L text tokens, D text width, h w latent grid
-
-EMBEDDED_TEXTS = 128
-"""Text embeddings kept on the device, 0.5 MB each for Stable Diffusion: an audit may have thousands of prompts."""
+# B images, L text tokens, D text width
 
 
 Observers = Mapping[str, Observer]
@@ -95,34 +91,35 @@ class RenderedGenerator:
 
 
 class DiffusionGenerator:
-    """Samples a Stable Diffusion pipeline by deterministic DDIM, with one CPU generator per image."""
+    """Samples a loaded model by deterministic DDIM, with one CPU generator per image."""
 
-    def __init__(self, loaded: Loaded, sampling: SamplingConfig, hookpoint: str, fingerprint: str) -> None:
-        pipeline = loaded.pipeline
-        self._pipeline = pipeline
+    def __init__(self, model: LoadedModel, sampling: SamplingConfig, hookpoint: str, fingerprint: str) -> None:
+        self._model = model
         self._guidance = sampling.guidance
-        self._schedule = reverse_schedule(pipeline.scheduler, sampling.steps)
-        self._module = cache(partial(find_hookpoint, pipeline.unet))
+        self._schedule = reverse_schedule(model.scheduler, sampling.steps)
+        self._module = cache(partial(find_hookpoint, model.denoiser))
         self._module(hookpoint)
         self._hookpoint = hookpoint
-        self.reader: TextReader | None = pipeline_reader(pipeline.tokenizer)
-        self._embed = lru_cache(EMBEDDED_TEXTS)(self._embedding)
+        self.reader: TextReader | None = model.reader
         self.fingerprint = fingerprint
-        published = f"published with {loaded.safety_checker}" if loaded.safety_checker else "published without one"
         self.sampling: Mapping[str, Any] = {
             "sampler": "DDIM, deterministic (η = 0)",
             "steps": sampling.steps,
-            "guidance": sampling.guidance,
-            "published_scheduler": loaded.scheduler,
-            "timestep_spacing": pipeline.scheduler.config.timestep_spacing,
-            "prediction_type": pipeline.scheduler.config.prediction_type,
-            "safety_checker": f"off ({published})",
+            **({} if model.reader is None else {"guidance": sampling.guidance}),
+            "timestep_spacing": model.scheduler.config.timestep_spacing,
+            "prediction_type": model.scheduler.config.prediction_type,
+            **model.published,
         }
 
     @property
     def steps(self) -> int:
         """Denoising steps."""
         return len(self._schedule.timesteps)
+
+    @property
+    def denoiser(self) -> nn.Module:
+        """The network whose modules are the hookpoints."""
+        return self._model.denoiser
 
     def generate(
         self,
@@ -144,53 +141,47 @@ class DiffusionGenerator:
     ) -> Tensor:
         """Sample one image for each pair of text and seed."""
         changed = self._changed(texts, intervention)
-        return self._decode(self._denoise(self._rows(texts), self._noise(seeds), changed, observers))
+        return self._model.decode(self._denoise(self._condition(texts), self._noise(seeds), changed, observers))
 
     @torch.inference_mode()
     def first_maps(self, text: str, seeds: Sequence[int]) -> Tensor:
         """Return the hookpoint's maps ``(B, C, H, W)`` of the conditional half in the first step: one U-Net call."""
         seen: list[Tensor] = []
         observers: Observers = {self._hookpoint: lambda _step, h: seen.append(h)}
-        self._predict(self._rows([text] * len(seeds)), self._noise(seeds), 0, None, observers)
+        self._predict(self._condition([text] * len(seeds)), self._noise(seeds), 0, None, observers)
         return seen[0]
 
     @torch.inference_mode()
     def regenerate(self, text: str, images: Tensor, strength: float, seeds: Sequence[int]) -> Tensor:
         """Noise uint8 ``images`` back by ``strength`` of the schedule and denoise again (SDEdit, Meng et al. 2022)."""
-        vae, schedule = self._pipeline.vae, self._schedule
-        first = round(self.steps * (1 - strength))
-        encoded = vae.encode(images.to(self._pipeline.device, vae.dtype) / 127.5 - 1).latent_dist.mean
-        latents = encoded * vae.config.scaling_factor
-        x = schedule.signal[first] * latents + schedule.sigma[first] * self._noise(seeds)
-        return self._decode(self._denoise(self._rows([text] * len(seeds)), x, None, NO_OBSERVERS, first))
+        schedule, first = self._schedule, round(self.steps * (1 - strength))
+        x = schedule.signal[first] * self._model.encode(images) + schedule.sigma[first] * self._noise(seeds)
+        return self._model.decode(self._denoise(self._condition([text] * len(seeds)), x, None, NO_OBSERVERS, first))
 
-    def _rows(self, texts: Sequence[str]) -> Tensor:
-        """Text embeddings of a batch: ``(2B, L, D)``, unconditional half first, or ``(B, L, D)`` without guidance."""
-        unconditional, conditional = torch.stack([self._embed(text) for text in texts], 1)
-        return torch.cat([unconditional, conditional]) if self._guidance > 1 else conditional
-
-    def _embedding(self, text: str) -> Tensor:
-        """Text embedding ``(2, L, D)`` of the empty prompt and of ``text``, which is never cut."""
-        if self.reader is not None:
-            self.reader.check([text])
-        conditional, unconditional = self._pipeline.encode_prompt(text, self._pipeline.device, 1, True)
-        return torch.cat([unconditional, conditional])
+    def _condition(self, texts: Sequence[str]) -> Tensor | None:
+        return self._model.condition(texts, self._guidance)
 
     def _noise(self, seeds: Sequence[int]) -> Tensor:
-        unet = self._pipeline.unet
-        shape = (unet.config.in_channels, *latent_size(unet.config))
+        shape, weights = self._model.noise_shape, next(self.denoiser.parameters())
         noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
-        return noise.to(self._pipeline.device, unet.dtype)
+        return noise.to(weights.device, weights.dtype)
 
     def _changed(self, texts: Sequence[str], intervention: Intervention | None) -> _Changed | None:
         """Embed the texts of an intervention."""
         if intervention is None:
             return None
-        blocks = {path: self._rows(rows)[-len(rows) :] for path, rows in intervention.block_texts.items()}
-        return _Changed(intervention, self._rows(intervention.texts or texts), blocks)
+        blocks = {path: self._conditional(rows) for path, rows in intervention.block_texts.items()}
+        return _Changed(intervention, self._condition(intervention.texts or texts), blocks)
+
+    def _conditional(self, texts: Sequence[str]) -> Tensor:
+        """Embed texts without the unconditional half."""
+        rows = self._condition(texts)
+        if rows is None:
+            raise ValueError("expected a model that reads text, found one that reads none; remove the texts by block")
+        return rows[-len(texts) :]
 
     def _denoise(
-        self, text: Tensor, x: Tensor, changed: _Changed | None, observers: Observers, first: int = 0
+        self, text: Tensor | None, x: Tensor, changed: _Changed | None, observers: Observers, first: int = 0
     ) -> Tensor:
         schedule = self._schedule
         for step in range(first, self.steps):
@@ -205,16 +196,13 @@ class DiffusionGenerator:
             x = schedule.advance(schedule.image(x, prediction, step), noise, step)
         return x
 
-    def _predict(self, text: Tensor, x: Tensor, step: int, changed: _Changed | None, observers: Observers) -> Tensor:
+    def _predict(
+        self, text: Tensor | None, x: Tensor, step: int, changed: _Changed | None, observers: Observers
+    ) -> Tensor:
         """Guided prediction; only the conditional half is observed and edited."""
-        guided = self._guidance > 1
-        timestep = self._schedule.timesteps[step]
         read = text if changed is None else changed.text
         with self._borrowed(step, len(x), changed, observers):
-            prediction: Tensor = self._pipeline.unet(torch.cat([x, x]) if guided else x, timestep, read).sample
-        if guided:
-            unconditional, conditional = prediction.chunk(2)
-            prediction = unconditional + self._guidance * (conditional - unconditional)
+            prediction = self._model.predict(x, self._schedule.timesteps[step], read, self._guidance)
         noise = None if changed is None else changed.intervention.noise
         return prediction if noise is None else noise(step, prediction)
 
@@ -230,14 +218,8 @@ class DiffusionGenerator:
                 for path, rows in changed.blocks.items():
                     held.enter_context(edit_text(self._module(path), partial(_with_conditional, rows)))
                 if changed.intervention.weights is not None:
-                    held.enter_context(changed.intervention.weights(self._pipeline.unet))
+                    held.enter_context(changed.intervention.weights(self.denoiser))
             yield
-
-    def _decode(self, latents: Tensor) -> Tensor:
-        vae = self._pipeline.vae
-        decoded = vae.decode(latents / vae.config.scaling_factor).sample.float()
-        images: Tensor = (decoded * 127.5 + 127.5).round().clamp(0, 255).byte().cpu()
-        return images
 
 
 @dataclass(frozen=True)
@@ -246,12 +228,12 @@ class _Changed:
 
     Attributes:
         intervention: What else it does.
-        text: What the network reads: ``(2B, L, D)``, or ``(B, L, D)`` without guidance.
+        text: What the network reads: ``(2B, L, D)``, ``(B, L, D)`` without guidance, None if it reads no text.
         blocks: Block → what this block reads in the conditional half, ``(B, L, D)``.
     """
 
     intervention: Intervention
-    text: Tensor
+    text: Tensor | None
     blocks: Mapping[str, Tensor]
 
 
@@ -276,4 +258,4 @@ def load_generator(model: ModelConfig, sampling: SamplingConfig, hookpoint: str 
     """Load the generator that a config names, on the GPU where there is one."""
     if model.source == "rendered":
         return RenderedGenerator(World.load(world_table(model)), model_fingerprint(model))
-    return DiffusionGenerator(load_pipeline(model, device_here()), sampling, hookpoint, model_fingerprint(model))
+    return DiffusionGenerator(load_model(model, device_here()), sampling, hookpoint, model_fingerprint(model))

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audit.models.ddim import ReverseSchedule
-from audit.models.family import unfit_steps
+from audit.models.files.pipeline_files import part_directory
 from audit.models.files.untrusted_model import UnfitModelError, reason_in_short
+from audit.models.published_schedule import unfit_steps
 
 if TYPE_CHECKING:
     from diffusers import DDIMScheduler
+
+DdimConfig = Callable[[Mapping[str, Any]], dict[str, Any]]
+"""Config of a published scheduler → config of the DDIM scheduler that stands for it; each family has its own."""
 
 _OF_THE_LIBRARY = "_use_default_values"
 """Where diffusers notes which values a config left unsaid."""
 
 
-def as_ddim(published: Any) -> DDIMScheduler:  # noqa: ANN401 - any scheduler of diffusers
+def as_ddim(published: Any, ddim_config: DdimConfig) -> DDIMScheduler:  # noqa: ANN401 - any scheduler of diffusers
     """Return DDIM with the noise schedule of a published scheduler.
 
-    What its config leaves unsaid is taken from its own class: Euler and DPM++ place their steps otherwise than DDIM. As
-    in diffusers' own pipeline, predicted latents are not clipped (they are no pixels) and steps have an offset of 1.
+    Values that its config does not have are taken from its own class: Euler and DPM++ place their steps otherwise than
+    DDIM.
     """
     from diffusers import DDIMScheduler
 
     config = {name: value for name, value in published.config.items() if name != _OF_THE_LIBRARY}
-    if "steps_offset" in config:
-        config["steps_offset"] = 1
-    return DDIMScheduler.from_config(config, clip_sample=False)
+    return DDIMScheduler.from_config(ddim_config(config))
 
 
 def load_scheduler(directory: Path, named: str) -> Any:  # noqa: ANN401 - any scheduler of diffusers
@@ -35,7 +38,7 @@ def load_scheduler(directory: Path, named: str) -> Any:  # noqa: ANN401 - any sc
 
     Args:
         directory: Of the pipeline.
-        named: Class of diffusers, one of ``audit.models.family.SAME_PROCESS``.
+        named: Class of diffusers, one of ``audit.models.published_schedule.SAME_PROCESS``.
 
     Raises:
         UnfitModelError: The class cannot be built from the config.
@@ -44,7 +47,7 @@ def load_scheduler(directory: Path, named: str) -> Any:  # noqa: ANN401 - any sc
 
     kind = getattr(diffusers, named)
     try:
-        return kind.from_pretrained(directory / "scheduler", local_files_only=True)
+        return kind.from_pretrained(part_directory(directory, "scheduler"), local_files_only=True)
     except Exception as error:
         raise UnfitModelError(
             f"scheduler/scheduler_config.json: expected a config that {named} can be built from, found one that fails "

@@ -28,6 +28,10 @@ PHRASES = {"skin_tone": "{group} skinned"}
 """How a group is put into a prompt, where its bare name is not how one says it."""
 
 
+NO_PROMPT = Prompt(id="no-prompt", text="", occupation="")
+"""What a model without text is asked: all of its images belong to it."""
+
+
 def group_phrase(attribute: str, group: str) -> str:
     """Return how a prompt names a group: ``old``, but ``tan skinned``."""
     return PHRASES.get(attribute, "{group}").format(group=group)
@@ -72,6 +76,8 @@ def prompts_of(config: AuditConfig, world_occupations: Sequence[str]) -> tuple[P
         ValueError: If there is no occupation at all.
     """
     named = config.prompts.occupations
+    if named == "none":
+        return (NO_PROMPT,)
     occupations = tuple(world_occupations) if named == "all" else tuple(named)
     if not occupations:
         raise ValueError("expected at least one occupation, found none; name some under prompts.occupations")

@@ -217,6 +217,6 @@ def _bundled(model: ModelConfig, part: str, location: Location) -> Iterator[Prob
     from audit.calibration.bundle import bundle_of
 
     bundle = bundle_of(model)
-    if bundle and not any((bundle.path / part).glob("**/*.safetensors")):
-        message = f"expected the weights that 'bundled' stands for, found none in {bundle.path / part}"
+    if bundle and not any((bundle.instruments / part).glob("**/*.safetensors")):
+        message = f"expected the weights that 'bundled' stands for, found none in {bundle.instruments / part}"
         yield Problem(location, message + "; train them: make calibration", reads=MODEL_KEYS)

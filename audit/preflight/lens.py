@@ -65,7 +65,7 @@ def _named_lens(directory: Path) -> Iterator[Problem]:
 
 def _latents(config: AuditConfig) -> int | None:
     """Count the latents of an autoencoder on the mid block; None where the model's shape is not at hand."""
-    from audit.models.family import latent_size
+    from audit.models.families.stable_diffusion.configs import latent_size
 
     unet = _unet_config(config.model)
     if unet is None or config.lens.hookpoint != "mid_block":

@@ -57,7 +57,7 @@ def _calibration_model(config: AuditConfig) -> Iterator[Problem]:
             f"expected a trained model, found no model_index.json in {bundle.pipeline}; train it: make calibration"
         )
         yield Problem(place, message, reads=MODEL_KEYS)
-    elif bundle.path == BUNDLED:  # it is known to load: the seconds that building it takes are not spent
+    elif bundle.path.is_relative_to(BUNDLED):  # it is known to load: the seconds that building it takes are not spent
         yield from _steps_of_bundled(bundle.pipeline, config.sampling.steps)
     else:
         for problem in _problems_of(bundle.pipeline, config):
@@ -65,7 +65,7 @@ def _calibration_model(config: AuditConfig) -> Iterator[Problem]:
 
 
 def _steps_of_bundled(pipeline: Path, steps: int) -> Iterator[Problem]:
-    from audit.models.family import unfit_steps
+    from audit.models.published_schedule import unfit_steps
 
     path = pipeline / "scheduler" / "scheduler_config.json"
     message = unfit_steps(read_json_object(path, "a scheduler", any_number=True), steps)

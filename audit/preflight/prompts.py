@@ -19,6 +19,9 @@ def check_occupations(config: AuditConfig) -> Iterator[Problem]:
         Problems, each with its place in the config.
     """
     named = config.prompts.occupations
+    yield from _with_or_without_text(config)
+    if named == "none":
+        return
     try:
         known = known_occupations(config.model)
     except ValueError as error:
@@ -34,6 +37,20 @@ def check_occupations(config: AuditConfig) -> Iterator[Problem]:
         if occupation not in known:
             message = f"expected an occupation of the calibration world ({listing(known)}), found {occupation!r}"
             yield Problem(("prompts", "occupations", index), message + suggestion(occupation, known), reads=MODEL_KEYS)
+
+
+def _with_or_without_text(config: AuditConfig) -> Iterator[Problem]:
+    """Find prompts for a model that reads none, and a model that needs prompts and is given none."""
+    from audit.models.families.registry import reads_text
+
+    source, without = config.model.source, config.prompts.occupations == "none"
+    if reads_text(config.model) is not without:
+        return
+    if without:
+        message = f"expected occupations, since {source!r} draws what a prompt says, found 'none'; name some"
+    else:
+        message = f"expected 'none', since {source!r} reads no prompt, found occupations; set prompts: none"
+    yield Problem(("prompts", "occupations"), message, reads=MODEL_KEYS)
 
 
 def check_prompts(config: AuditConfig) -> Iterator[Problem]:

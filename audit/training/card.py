@@ -85,7 +85,7 @@ class Card:
 
 def write(directory: Path, effort: Effort) -> None:
     """Measure the model in ``directory`` and write its card beside it."""
-    bundle = Bundle(directory)
+    bundle = Bundle.at(directory)
     world, judge = World.load(bundle.table), DrawingNetwork.load(bundle.judge)
     perceived = {g: _perceive(bundle, judge, world, g, n) for g, n in _sweep(effort)}
     at_one = perceived[1.0]

@@ -57,6 +57,17 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Run the code inside on one thread: the renderer's operations are so small that a second one slows them down."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def train(
     module: nn.Module,
     loss_of: Callable[[int, torch.Generator], Tensor],

@@ -10,8 +10,6 @@ import argparse
 import json
 import logging
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,7 +24,7 @@ from audit.training.autoencoder import decode, encode, new_autoencoder, train_au
 from audit.training.captions import training_examples
 from audit.training.clip import save_clip, train_clip
 from audit.training.emphasis import on_descriptions, on_planted_shares, sorted_by_content
-from audit.training.loop import Schedule
+from audit.training.loop import Schedule, one_thread
 from audit.training.readers import JUDGE_ANSWERS, accuracy, confusion, train_network
 from audit.training.tokenizer import train_tokenizer
 from audit.training.unet import Denoiser, Examples, new_denoiser, train_denoiser
@@ -94,7 +92,7 @@ class Drawings:
 def draw(world: World, n: int, chunk: int = 200) -> Drawings:
     """Draw ``n`` captioned training pictures of ``world``; the same for every call."""
     images, labels, captions = [], [], []
-    with _one_thread():
+    with one_thread():
         for start in range(0, n, chunk):
             seeds = range(start, min(n, start + chunk))
             drawn, said = training_examples(world, seeds)
@@ -102,17 +100,6 @@ def draw(world: World, n: int, chunk: int = 200) -> Drawings:
             labels.append(drawn)
             captions += said
     return Drawings(torch.cat(images), _as_tensors(Labels.concatenate(labels)), captions)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """The renderer's operations are so small that a second thread only slows them down."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _as_tensors(labels: Labels) -> dict[str, Tensor]:

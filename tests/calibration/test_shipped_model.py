@@ -16,7 +16,7 @@ from audit.models.generator import load_generator
 from audit.records.work import Prompt
 from audit.training.captions import caption
 
-BUNDLE = Bundle(BUNDLED)
+BUNDLE = Bundle.at(BUNDLED)
 MEGABYTE = 1_000_000
 
 

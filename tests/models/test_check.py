@@ -190,7 +190,7 @@ def test_a_loader_that_filled_a_tensor_in_is_not_believed(model, monkeypatch):
 
 def test_a_published_model_draws_what_diffusers_draws_from_it(tiny_pipeline):
     stock = StableDiffusionPipeline.from_pretrained(tiny_pipeline, safety_checker=None)
-    ours = load_generator(ModelConfig(source=str(tiny_pipeline)), STEPS)._pipeline
+    ours = load_generator(ModelConfig(source=str(tiny_pipeline)), STEPS)._model._pipeline
     for part in ("unet", "vae", "text_encoder"):
         theirs = getattr(stock, part).state_dict()
         assert all(torch.equal(value, theirs[name]) for name, value in getattr(ours, part).state_dict().items())

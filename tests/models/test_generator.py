@@ -9,9 +9,8 @@ from diffusers import DDIMScheduler
 
 from audit.config.sections import ModelConfig, SamplingConfig
 from audit.config.settings import AuditConfig
-from audit.models import generator as generator_module
 from audit.models.ddim import ReverseSchedule
-from audit.models.family import timesteps
+from audit.models.families.stable_diffusion import network
 from audit.models.generator import DiffusionGenerator, RenderedGenerator, load_generator
 from audit.models.intervention import Intervention
 from audit.planning.plan import steps_of_arms, unet_calls, window_of
@@ -84,7 +83,7 @@ def test_symmetric_and_asymmetric_steps_differ(generator):
 )
 def test_the_network_is_asked_as_often_as_the_plan_says(generator, reverse_step, window):
     passed = []
-    unet = generator._pipeline.unet
+    unet = generator.denoiser
     handle = unet.register_forward_pre_hook(lambda _module, arguments: passed.append(len(arguments[0])))
     generator.generate(DOCTOR, SEEDS)
     generator.generate(DOCTOR, SEEDS, arm(shifted, window=window_of(window, 4), reverse_step=reverse_step))
@@ -209,10 +208,11 @@ def test_the_first_maps_are_those_that_sampling_begins_with(generator):
 
 
 def test_texts_are_embedded_once_while_few_are_in_use(tiny_pipeline, monkeypatch):
-    monkeypatch.setattr(generator_module, "EMBEDDED_TEXTS", 2)
+    monkeypatch.setattr(network, "EMBEDDED_TEXTS", 2)
     fresh = load_generator(ModelConfig(source=str(tiny_pipeline)), SamplingConfig(steps=1, guidance=2.0))
-    asked, encode = [], fresh._pipeline.encode_prompt
-    monkeypatch.setattr(fresh._pipeline, "encode_prompt", lambda text, *rest: asked.append(text) or encode(text, *rest))
+    pipeline = fresh._model._pipeline
+    asked, encode = [], pipeline.encode_prompt
+    monkeypatch.setattr(pipeline, "encode_prompt", lambda text, *rest: asked.append(text) or encode(text, *rest))
     for text in ("doctor", "doctor", "nurse", "doctor", "pilot", "nurse"):
         fresh.sample([text], [0])
     assert asked == ["doctor", "nurse", "pilot", "nurse"]  # the nurse had been used least lately, and made room
@@ -222,7 +222,7 @@ def test_guidance_of_one_runs_the_conditional_model_alone(tiny_pipeline):
     unguided = load_generator(ModelConfig(source=str(tiny_pipeline)), SamplingConfig(steps=4, guidance=1.0))
     assert isinstance(unguided, DiffusionGenerator)
     seen = []
-    handle = unguided._pipeline.unet.register_forward_pre_hook(lambda _m, inputs: seen.append(len(inputs[0])))
+    handle = unguided.denoiser.register_forward_pre_hook(lambda _m, inputs: seen.append(len(inputs[0])))
     unguided.generate(DOCTOR, SEEDS)
     handle.remove()
     assert seen == [3] * 4
@@ -249,15 +249,6 @@ def test_what_a_published_scheduler_leaves_unsaid_is_taken_from_its_own_class(ti
     loaded = load_generator(ModelConfig(source=str(model)), SamplingConfig(steps=5))
     assert loaded.sampling["timestep_spacing"] == "linspace"
     assert loaded._schedule.timesteps == (999, 749, 500, 250, 0)
-
-
-def test_timesteps_are_those_of_diffusers():
-    for spacing in ("leading", "trailing", "linspace"):
-        config = {"num_train_timesteps": 1000, "steps_offset": 1, "timestep_spacing": spacing}
-        scheduler = DDIMScheduler(**config)
-        for steps in (1, 4, 25, 50, 60, 61, 333):
-            scheduler.set_timesteps(steps)
-            assert timesteps(config, steps) == scheduler.timesteps.tolist()
 
 
 @pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])

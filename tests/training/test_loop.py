@@ -59,7 +59,7 @@ def test_the_recipe_makes_a_whole_model_of_another_world_that_stock_loaders_read
     short = Schedule(steps=2, batch=4, learning_rate=1e-3)
     table = World.bundled_path().with_name("contrast.yaml")
     make(tmp_path, table, Recipe(64, *[short] * 7))
-    bundle = Bundle(tmp_path)
+    bundle = Bundle.at(tmp_path)
     occupation = World.load(bundle.table).occupations[0]
     generator = load_generator(ModelConfig(world=str(tmp_path)), SamplingConfig(steps=2))
     images = generator.generate(Prompt("one", f"a face photo of a {occupation}", occupation), [0, 1])

@@ -24,13 +24,20 @@ _HARMLESS = "embeddings.position_ids"
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-def network_on_meta(part: str, directory: Path, config: Mapping[str, Any], tensors: int) -> nn.Module:
+def network_on_meta(
+    part: str,
+    directory: Path,
+    config: Mapping[str, Any],
+    tensors: int,
+    kind: Any,  # noqa: ANN401 - a class of diffusers or transformers
+) -> nn.Module:
     """Build a part from its config, without weights.
 
     Args:
         part: ``unet``, ``vae`` or ``text_encoder``.
-        directory: Of the pipeline.
+        directory: Of the part.
         config: The part's config.
+        kind: Its class.
         tensors: How many tensors its files hold: a config that asks for more layers is refused before it fills memory.
 
     Raises:
@@ -43,7 +50,7 @@ def network_on_meta(part: str, directory: Path, config: Mapping[str, Any], tenso
                 raise UnfitModelError(f"{part}/config.json: expected {key} of at most {tensors} tensors, found {count}")
     try:
         with torch.device("meta"):
-            return _build(part, directory / part).eval().requires_grad_(False)
+            return _build(kind, directory).eval().requires_grad_(False)
     except Exception as error:
         raise UnfitModelError(
             f"{part}/config.json: expected a config that the part can be built from, found one that fails "
@@ -65,7 +72,7 @@ def unlike_class(weights: Weights, network: nn.Module, found: Shapes) -> Iterato
     expected = {_plain(name): tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     stored = _renamed(weights, network, found)
     missing = sorted(expected.keys() - stored.keys())
-    part = weights.files[0].parent.name
+    part = weights.part
     unexpected = sorted(stored.keys() - expected.keys() - ({_HARMLESS} if part == "text_encoder" else set()))
     others = [name for name in sorted(expected.keys() & stored.keys()) if expected[name] != stored[name]]
     at = f"{part}: expected the {len(expected)} tensors of {type(network).__name__}, found"
@@ -85,17 +92,13 @@ def unlike_class(weights: Weights, network: nn.Module, found: Shapes) -> Iterato
         yield f"{at} {some(shapes)}; give the model that config.json describes"
 
 
-def _build(part: str, directory: Path) -> nn.Module:
-    if part == "text_encoder":
-        from transformers import CLIPTextConfig, CLIPTextModel
-
-        encoder: nn.Module = CLIPTextModel(CLIPTextConfig.from_pretrained(directory, local_files_only=True))
-        return encoder
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-
-    kind = UNet2DConditionModel if part == "unet" else AutoencoderKL
-    network: nn.Module = kind.from_config(kind.load_config(directory, local_files_only=True))
-    return network
+def _build(kind: Any, directory: Path) -> nn.Module:  # noqa: ANN401 - a class of diffusers or transformers
+    """Build a network from its config: diffusers keeps both in one class, transformers in two."""
+    if hasattr(kind, "load_config"):
+        network: nn.Module = kind.from_config(kind.load_config(directory, local_files_only=True))
+        return network
+    built: nn.Module = kind(kind.config_class.from_pretrained(directory, local_files_only=True))
+    return built
 
 
 def _renamed(weights: Weights, network: nn.Module, found: Shapes) -> dict[str, tuple[int, ...]]:

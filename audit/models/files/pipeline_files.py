@@ -13,14 +13,7 @@ from safetensors import SafetensorError, safe_open
 from audit.models.files.untrusted_model import INDEX, UnfitModelError
 from audit.storage.outside.json_object import read_json_object
 
-CONFIGS = {
-    "unet": "config.json",
-    "vae": "config.json",
-    "text_encoder": "config.json",
-    "scheduler": "scheduler_config.json",
-    "tokenizer": "tokenizer_config.json",
-}
-"""Part of a pipeline → file with its config, in the directory of that name."""
+NETWORK_CONFIG, SCHEDULER_CONFIG, TOKENIZER_CONFIG = "config.json", "scheduler_config.json", "tokenizer_config.json"
 
 TOKENIZER_FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
 """Either of these is a whole tokenizer; without one transformers makes an empty vocabulary and says nothing."""
@@ -28,7 +21,9 @@ TOKENIZER_FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
 FLOATS = ("F64", "F32", "F16", "BF16")
 """Number formats of weights; anything else is quantised."""
 
-_STEMS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
+_TRANSFORMERS = ("text_encoder",)
+"""Parts that transformers loads; the others are of diffusers."""
+
 _CONFIG_BYTES = 1_000_000
 _INDEX_BYTES = 64 * 1024**2
 
@@ -46,26 +41,49 @@ class PipelineConfigs:
     parts: Mapping[str, Mapping[str, Any]]
 
     @classmethod
-    def read(cls, directory: Path) -> PipelineConfigs:
+    def read(cls, directory: Path, files: Mapping[str, str]) -> PipelineConfigs:
         """Read all configs of a diffusers directory.
+
+        Args:
+            directory: Of the pipeline.
+            files: Part → file with its config.
 
         Raises:
             UnfitModelError: One is missing or is no JSON object; the message names every such file.
         """
         found: dict[str, Mapping[str, Any]] = {}
         problems: list[str] = []
-        for part, name in {"": INDEX, **CONFIGS}.items():
-            path = directory / part / name
+        for part, name in files.items():
+            path = part_directory(directory, part) / name
             if part == "tokenizer" and not path.exists():
                 found[part] = {}
                 continue
             try:
-                found[part] = _json(path, f"the config of the {part or 'pipeline'}", _CONFIG_BYTES)
+                found[part] = _json(path, f"the config of the {part}", _CONFIG_BYTES)
             except UnfitModelError as error:
                 problems.append(str(error))
         if problems:
             raise UnfitModelError("; ".join(problems))
-        return cls(found.pop(""), found)
+        return cls(read_index(directory), found)
+
+
+def read_index(directory: Path) -> dict[str, Any]:
+    """Read ``model_index.json``.
+
+    Raises:
+        UnfitModelError: It is missing or is no JSON object.
+    """
+    return _json(directory / INDEX, "the config of the pipeline", _CONFIG_BYTES)
+
+
+def part_directory(directory: Path, part: str) -> Path:
+    """Return where the files of a part are: in a directory of its name, else in the pipeline's own.
+
+    Early DDPM repositories keep all files in one directory, and diffusers still reads them so.
+    """
+    own = directory / part
+    is_flat = not own.is_dir() and (directory / NETWORK_CONFIG).is_file()
+    return directory if is_flat else own
 
 
 @dataclass(frozen=True)
@@ -109,11 +127,13 @@ def find_weights(directory: Path, part: str, variant: str | None) -> Weights:
         UnfitModelError: There are none.
     """
     for kind in dict.fromkeys((variant, None)):
-        found = _weights_of(directory / part, part, kind)
+        found = _weights_of(part_directory(directory, part), part, kind)
         if found is not None:
             return found
-    stem = _STEMS[part]
-    here = sorted(path.name for path in (directory / part).glob("*") if path.name not in CONFIGS.values())
+    stem = _stem(part)
+    configs = (NETWORK_CONFIG, SCHEDULER_CONFIG, TOKENIZER_CONFIG, INDEX)
+    files = (path for path in part_directory(directory, part).glob("*") if path.is_file())
+    here = sorted(path.name for path in files if path.name not in configs)
     raise UnfitModelError(
         f"expected {part}/{stem}.safetensors, found {some(here) if here else 'no file of weights'}; save the pipeline "
         "again as safetensors, or download it again"
@@ -122,8 +142,8 @@ def find_weights(directory: Path, part: str, variant: str | None) -> Weights:
 
 def variants_of(directory: Path, part: str) -> tuple[str, ...]:
     """Return the variants that a part has weights of, sorted; the plain files are none."""
-    pattern = re.compile(rf"{_STEMS[part]}(?:\.safetensors\.index)?\.(\w+)\.(?:safetensors|json)")
-    found = (pattern.fullmatch(path.name) for path in (directory / part).glob("*"))
+    pattern = re.compile(rf"{_stem(part)}(?:\.safetensors\.index)?\.(\w+)\.(?:safetensors|json)")
+    found = (pattern.fullmatch(path.name) for path in part_directory(directory, part).glob("*"))
     return tuple(sorted({match[1] for match in found if match and match[1] not in ("safetensors", "index")}))
 
 
@@ -143,12 +163,17 @@ def some(names: Sequence[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
+def _stem(part: str) -> str:
+    """Return the name of a part's weight file without its suffix."""
+    return "model" if part in _TRANSFORMERS else "diffusion_pytorch_model"
+
+
 def _weights_of(directory: Path, part: str, variant: str | None) -> Weights | None:
     infix = f".{variant}" if variant else ""
-    single = directory / f"{_STEMS[part]}{infix}.safetensors"
-    index = directory / f"{_STEMS[part]}.safetensors.index{infix}.json"
+    single = directory / f"{_stem(part)}{infix}.safetensors"
+    index = directory / f"{_stem(part)}.safetensors.index{infix}.json"
     # Where both are there, diffusers reads the shards and transformers the single file.
-    shards_first = part != "text_encoder"
+    shards_first = part not in _TRANSFORMERS
     if index.is_file() and (shards_first or not single.is_file()):
         return _sharded(index, part, variant)
     return Weights(part, variant, (single,)) if single.is_file() else None

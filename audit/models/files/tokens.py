@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from audit.models.files.pipeline_files import PipelineConfigs, tokenizer_problem
+from audit.models.files.pipeline_files import NETWORK_CONFIG, PipelineConfigs, tokenizer_problem
 from audit.models.files.text_reader import TEXT_ENCODER, TextReader
 from audit.models.files.untrusted_model import UnfitModelError, reason_in_short
 
@@ -69,7 +69,7 @@ def reader_of_directory(directory: Path) -> TextReader:
     Raises:
         UnfitModelError: Its tokenizer or its text encoder's config cannot be used.
     """
-    text = PipelineConfigs.read(directory).parts["text_encoder"]
+    text = PipelineConfigs.read(directory, {"text_encoder": NETWORK_CONFIG}).parts["text_encoder"]
     positions, vocabulary = text.get("max_position_embeddings", 77), text.get("vocab_size", 49408)
     if tokenizer_problem(directory) or not isinstance(positions, int) or not isinstance(vocabulary, int):
         raise UnfitModelError(f"{directory}: expected a tokenizer and a text encoder that fit each other")

@@ -10,7 +10,7 @@ import torch
 from audit.calibration.bundle import BUNDLED
 from audit.config.sections import ModelConfig, QualityConfig
 from audit.models.files.untrusted_model import UntrustedModelError, check_clip, check_pipeline
-from audit.models.loading import load_pipeline
+from audit.models.loading import load_model
 from audit.perception.embedders.clip import load_clip
 
 RUNS = """\
@@ -92,15 +92,14 @@ def test_no_code_of_a_hostile_pipeline_runs(model, tmp_path):
     (model / "unet" / "evil.py").write_text(RUNS.format(path=str(ran)))
     edit(model / "model_index.json", unet=["evil", "Evil"])
     with pytest.raises(UntrustedModelError, match="code"):
-        load_pipeline(ModelConfig(source=str(model)), torch.device("cpu"))
+        load_model(ModelConfig(source=str(model)), torch.device("cpu"))
     assert not ran.exists()
     assert "evil" not in sys.modules
 
 
 def test_parts_that_are_not_loaded_are_not_imported_either(model):
     edit(model / "model_index.json", feature_extractor=["antigravity", "Fly"], safety_checker=["antigravity", "Fly"])
-    pipeline = load_pipeline(ModelConfig(source=str(model)), torch.device("cpu")).pipeline
-    assert pipeline.feature_extractor is None
+    load_model(ModelConfig(source=str(model)), torch.device("cpu"))
     assert "antigravity" not in sys.modules
 
 
@@ -112,9 +111,9 @@ def test_a_model_of_the_hub_is_looked_at_before_it_is_loaded(model, monkeypatch)
         asked.update(settings, source=source)
         return str(model)
 
-    monkeypatch.setattr("diffusers.StableDiffusionPipeline.download", download)
+    monkeypatch.setattr("diffusers.DiffusionPipeline.download", download)
     with pytest.raises(UntrustedModelError, match=r"code \(evil\.py\)"):
-        load_pipeline(ModelConfig(source="owner/name", revision="abc"), torch.device("cpu"))
+        load_model(ModelConfig(source="owner/name", revision="abc"), torch.device("cpu"))
     assert asked == {
         "source": "owner/name", "revision": "abc", "variant": None, "use_safetensors": True, "trust_remote_code": False,
     }  # fmt: skip

@@ -1,0 +1,86 @@
+"""Checks of pipeline configs that all families share: the classes of the parts, and the size of what is denoised."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from audit.config.problems import listing
+from audit.models.files.untrusted_model import NOT_LOADED
+
+Classes = Mapping[str, Sequence[str]]
+"""Part → classes that it may have; any scheduler is checked elsewhere."""
+
+LONGEST_SIDE = 4096
+
+
+def unfit_index(index: Mapping[str, Any], family: str, classes: Classes) -> Iterator[str]:
+    """Find parts in ``model_index.json`` that are of another family, or missing.
+
+    Args:
+        index: ``model_index.json``.
+        family: Its name, for messages.
+        classes: Of its parts.
+
+    Yields:
+        Messages.
+    """
+    found = [
+        f"{part} of class {named[-1]}"
+        for part, named in index.items()
+        if isinstance(named, list) and named != [None, None] and part not in (*NOT_LOADED, "scheduler")
+        if named[-1] not in classes.get(part, ())
+    ]
+    if found:
+        yield f"expected the parts of {family}, found {listing(found)}; this pipeline is of another kind"
+        return
+    missing = [part for part in (*classes, "scheduler") if not _is_named(index.get(part))]
+    if missing:
+        named = index.get("_class_name")
+        yield f"model_index.json: expected the parts of {named}, found no {listing(missing)}; download it again"
+
+
+def unfit_class(part: str, config: Mapping[str, Any], classes: Classes) -> Iterator[str]:
+    """Find a config that another class wrote; a part is built by the class that the index names.
+
+    Yields:
+        Messages.
+    """
+    named = config.get("_class_name")
+    if named is None and part == "text_encoder":
+        named = (config.get("architectures") or [None])[0] if isinstance(config.get("architectures"), list) else None
+        kind = config.get("model_type", "clip_text_model")
+        if kind != "clip_text_model":
+            named = f"model_type {kind}"
+    if named is not None and named not in classes[part]:
+        yield f"{part}/config.json: expected the config of a {classes[part][0]}, found one of {named}"
+    if config.get("quantization_config"):
+        yield f"{part}/config.json: expected weights in half or single precision, found quantization_config"
+
+
+def sample_size(unet: Mapping[str, Any]) -> tuple[int, int]:
+    """Return height and width of what a U-Net denoises.
+
+    Args:
+        unet: Its config; ``sample_size`` is one number or two.
+
+    Raises:
+        ValueError: The config has no such key, or its value is not one or two positive whole numbers.
+    """
+    size = unet.get("sample_size")
+    sides = [int(side) for side in (size if isinstance(size, list | tuple) else (size, size)) if _is_length(side)]
+    if len(sides) != 2 or (isinstance(size, list | tuple) and len(size) != 2):
+        raise ValueError(
+            f"unet/config.json: expected sample_size, the height and width of what it denoises, found {size!r}; add "
+            "it: 64 for a Stable Diffusion model of 512 pixels"
+        )
+    return sides[0], sides[1]
+
+
+def _is_length(side: object) -> bool:
+    return isinstance(side, int) and not isinstance(side, bool) and 0 < side <= LONGEST_SIDE
+
+
+def _is_named(part: object) -> bool:
+    """Whether ``model_index.json`` names a library and a class for a part."""
+    return isinstance(part, list) and len(part) == 2 and all(isinstance(name, str) for name in part)

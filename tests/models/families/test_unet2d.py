@@ -1,0 +1,154 @@
+"""Unconditional U-Nets on pixels: pictures are those of diffusers' own pipelines, in both layouts of a directory."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
+
+from audit.config.sections import ModelConfig, SamplingConfig
+from audit.config.settings import AuditConfig
+from audit.dissect.build import plan_trajectories
+from audit.dissect.settings import Dissection
+from audit.models.check import Sampled, model_problems
+from audit.models.files.untrusted_model import UnfitModelError
+from audit.models.generator import load_generator
+from audit.models.intervention import Intervention
+from audit.planning.plan import NO_PROMPT
+from audit.preflight.readiness import check_ready
+
+SEEDS = [7, 8, 9]
+STEPS = SamplingConfig(steps=4, guidance=1.0)
+INSTRUMENTS = {"quality": {"clip": "none", "features": "none"}}
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """A DDPM of random weights: 16 x 16 pixels, clipped, as early models are published."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        unet = UNet2DModel(
+            sample_size=16,
+            block_out_channels=(8, 16),
+            layers_per_block=1,
+            down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+            up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+            norm_num_groups=4,
+            attention_head_dim=8,
+        )
+    directory = tmp_path_factory.mktemp("ddpm")
+    DDPMPipeline(unet, DDPMScheduler(num_train_timesteps=1000)).save_pretrained(directory)
+    return directory
+
+
+@pytest.fixture
+def model(published, tmp_path):
+    return shutil.copytree(published, tmp_path / "model")
+
+
+def flattened(model):
+    """Put all files into one directory, as the first DDPM repositories have them."""
+    for part in ("unet", "scheduler"):
+        for file in (model / part).iterdir():
+            file.rename(model / file.name)
+        (model / part).rmdir()
+    return model
+
+
+def generator_of(directory, sampling=STEPS):
+    return load_generator(ModelConfig(source=str(directory)), sampling)
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_our_loop_draws_what_the_stock_pipeline_draws(model, prediction):
+    stock = DDIMPipeline.from_pretrained(model)
+    config = json.loads((model / "scheduler/scheduler_config.json").read_text()) | {"prediction_type": prediction}
+    (model / "scheduler/scheduler_config.json").write_text(json.dumps(config))
+    stock.scheduler = DDIMScheduler.from_config(stock.scheduler.config, prediction_type=prediction)
+    assert stock.scheduler.config.clip_sample
+    stock.set_progress_bar_config(disable=True)
+    generators = [torch.Generator().manual_seed(seed) for seed in SEEDS]
+    expected = stock(batch_size=3, generator=generators, num_inference_steps=4, output_type="np").images
+    drawn = generator_of(model).generate(NO_PROMPT, SEEDS)
+    assert torch.allclose(drawn.float() / 255, torch.from_numpy(expected).permute(0, 3, 1, 2), atol=1.5 / 255)
+
+
+def test_a_directory_without_folders_is_the_same_model(published, model):
+    assert model_problems(flattened(model), ModelConfig(source=str(model)), Sampled(STEPS, "mid_block")) == ()
+    drawn = generator_of(model).generate(NO_PROMPT, SEEDS)
+    assert torch.equal(drawn, generator_of(published).generate(NO_PROMPT, SEEDS))
+
+
+def test_hookpoints_are_observed_and_edited(published):
+    generator, seen = generator_of(published), []
+    plain = generator.generate(NO_PROMPT, SEEDS, observers={"mid_block": lambda _step, h: seen.append(h.shape)})
+    assert seen == [(3, 16, 8, 8)] * 4
+    nobody = (None, None, None)
+    neutral = Intervention(nobody, range(4), "asymmetric", edits={"mid_block": lambda _step, h: h})
+    assert torch.equal(generator.generate(NO_PROMPT, SEEDS, neutral), plain)
+    edit = Intervention(nobody, range(4), edits={"mid_block": lambda _step, h: h + 5})
+    assert not torch.equal(generator.generate(NO_PROMPT, SEEDS, edit), plain)
+
+
+def test_a_text_is_refused(published):
+    with pytest.raises(ValueError, match=r"expected no text and guidance 1 .* found the text 'a doctor'"):
+        generator_of(published).sample(["a doctor"], [0])
+    with pytest.raises(ValueError, match="found guidance 3"):
+        generator_of(published, SamplingConfig(steps=4, guidance=3.0)).sample([""], [0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_class_embeds": 10}, "expected no num_class_embeds, found 10: this U-Net needs a class label"),
+        ({"out_channels": 6}, "expected out_channels 3, red, green and blue, found 6"),
+        ({"sample_size": None}, "expected sample_size"),
+        ({"_class_name": "UNet2DConditionModel"}, "expected the config of a UNet2DModel"),
+        ({"block_out_channels": [8, 32]}, "instead of"),
+    ],
+)
+def test_what_cannot_be_run_as_published_is_refused(model, changes, message):
+    path = model / "unet" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    assert message in " ".join(problem.message for problem in model_problems(model, ModelConfig(source=str(model))))
+    with pytest.raises(UnfitModelError):
+        generator_of(model)
+
+
+def found(source, **sections):
+    config = AuditConfig.model_validate({"name": "audit", "model": {"source": str(source)}, **INSTRUMENTS} | sections)
+    messages = {".".join(map(str, problem.location)): problem.message for problem in check_ready(config)}
+    return {place: message for place, message in messages.items() if place != "judge.source"}
+
+
+def test_validate_asks_for_no_prompts_and_only_here(published, tiny_pipeline):
+    without = {"prompts": "none", "sampling": {"guidance": 1.0}}
+    assert found(published, **without) == {}
+    assert (
+        "reads no prompt, found occupations; set prompts: none"
+        in (found(published, prompts={"occupations": ["doctor"]})["prompts.occupations"])
+    )
+    assert "draws what a prompt says, found 'none'" in found(tiny_pipeline, **without)["prompts.occupations"]
+
+
+@pytest.mark.parametrize(
+    ("sections", "place"),
+    [
+        ({"sampling": {"guidance": 3.0}}, "sampling.guidance"),
+        ({"lens": {"baseline": "counterfactual"}}, "lens.baseline"),
+        ({"mitigations": [{"name": "p", "method": "prompt", "attribute": "gender"}]}, "mitigations.0.method"),
+        ({"gates": [{"name": "g", "measure": "prompt_shown", "min": 0.9}]}, "gates.0.measure"),
+    ],
+)
+def test_settings_that_need_a_prompt_are_refused_without_one(sections, place):
+    with pytest.raises(ValueError, match="expected") as refused:
+        AuditConfig.model_validate({"name": "audit", "prompts": "none", "sampling": {"guidance": 1.0}} | sections)
+    assert place in {".".join(map(str, error["loc"])) for error in refused.value.errors()}
+
+
+def test_every_trajectory_of_a_dissection_is_plain():
+    settings = Dissection("mid_block", False, 8, 16, 20, 100, 5, "zero", 4, 1.0, 8, 0)
+    planned = plan_trajectories([NO_PROMPT], {"gender": ("female", "male")}, "{a} {occupation}", settings)
+    assert len(planned) == 20
+    assert {trajectory.partner for trajectory in planned} == {None}
