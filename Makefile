@@ -1,4 +1,4 @@
-# make demo   an audit of the bundled calibration model, from a bare machine
+# make demo   an audit of the bundled calibration model, from a bare machine; CONFIG= runs another config
 # make test   checks and tests, likewise
 # make docs   the documentation site, in build/site
 
@@ -6,6 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+CONFIG ?= configs/occupations.yaml
 OUT ?= build/calibration
 TABLE ?=
 QUICK ?=
@@ -13,7 +14,7 @@ QUICK ?=
 .PHONY: demo test test-ray test-rest check docs audit-dependencies format calibration bench fuzz coverage clean
 
 demo: $(INSTALLED)
-	$(BIN)/difflens-audit run configs/occupations.yaml
+	$(BIN)/difflens-audit run $(CONFIG)
 
 # Tests that start Ray take about as long as all others, so both halves run at a time, each with a core to itself.
 test: check
@@ -47,11 +48,13 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Trains the calibration model again from nothing; interrupted, it goes on.
+# Trains both calibration models again from nothing; run again, it resumes.
 # TABLE=shares.yaml plants another world, QUICK=1 trains less, OUT= says where.
 calibration: $(INSTALLED)
 	$(BIN)/python -m audit.training.make $(OUT) $(if $(TABLE),--table $(TABLE)) $(if $(QUICK),--quick)
 	$(BIN)/python -m audit.training.card $(OUT) $(if $(QUICK),--quick)
+	$(BIN)/python -m audit.training.unconditional $(OUT)/unconditional $(if $(QUICK),--quick)
+	$(BIN)/python -m audit.training.unconditional_card $(OUT)/unconditional $(if $(QUICK),--quick)
 
 # One command per comparison; each prints a table.
 bench: $(INSTALLED)

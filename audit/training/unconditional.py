@@ -7,6 +7,7 @@ bundled world.
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import shutil
 from contextlib import nullcontext
@@ -107,7 +108,8 @@ def make(out: Path, *, quick: bool = False) -> None:
     LOG.info("drawing the training pictures")
     images = draw(World.load(table), QUICK_DRAWINGS if quick else DRAWINGS)
     unet, scheduler = new_unet(seed=1), new_scheduler()
-    train_unet(unet, scheduler, images, QUICK if quick else FULL, out / "checkpoints" / "unet.pt")
+    losses = train_unet(unet, scheduler, images, QUICK if quick else FULL, out / "checkpoints" / "unet.pt")
+    (out / "losses.json").write_text(json.dumps({"unet": losses}, indent=2) + "\n")
     DDIMPipeline(unet, scheduler).to(dtype=torch.float16).save_pretrained(out / "pipeline")
 
 
