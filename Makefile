@@ -73,8 +73,9 @@ coverage: $(INSTALLED)
 	$(BIN)/python -m benchmarks.coverage $(if $(QUICK),--quick)
 
 $(INSTALLED): pyproject.toml constraints.txt
+	@echo "Installing into $(VENV): about 7 GB of packages, which takes some minutes."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs]'
+	$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs]'
 	touch $@
 
 clean:
