@@ -311,7 +311,7 @@ def page_text(result) -> str:
 
 @pytest.fixture
 def store_finished(tmp_path):
-    """Writes only the three files without which an audit is not finished: what matters where nothing is rendered."""
+    """Writes only the three files without which an audit is not finished: what matters if nothing is rendered."""
 
     def store(result, directory=tmp_path / "runs") -> RunDirectory:
         run = RunDirectory(directory / result.run_id)

@@ -166,7 +166,7 @@ def test_every_share_of_the_result_is_in_a_table(page, result):
 
 
 def test_no_gates_means_figures_only(page):
-    assert "No gates configured: figures only." in page.text
+    assert "No gates configured." in page.text
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_the_cost_has_the_distance_of_every_arm_from_the_reference(sample, arms)
     assert costs["KID to the reference images"] == ["0.062"] * len(arms)
     summary = to_markdown(result)
     assert all(len(re.findall(rf"\| {arm.replace('-', '.+?')} .*\| 41.50 \| 0.062 \|", summary)) == 1 for arm in arms)
-    assert ("only beside the baseline's own" in render(result, NONE)) == (len(arms) > 1)
+    assert ("with that of the baseline" in render(result, NONE)) == (len(arms) > 1)
     assert "the reference images" not in render(sample(arms), NONE)
     assert "to reference" not in to_markdown(sample(arms))
 
@@ -254,7 +254,7 @@ def test_the_method_names_the_sampler_the_published_one_and_the_safety_checker(r
     }  # fmt: skip
     text = render(replace(result, provenance=result.provenance | {"sampling": sampling}), NONE)
     assert "The sampler is DDIM, deterministic (η = 0), 50 steps (leading), guidance 7.5." in text
-    assert "published with PNDMScheduler: with that one its users see other pictures" in text
+    assert "published with PNDMScheduler, with which users get other pictures" in text
     assert "The safety checker is off (published with StableDiffusionSafetyChecker)" in text
     assert "The sampler is" not in render(result, NONE)
 
@@ -281,7 +281,7 @@ def test_every_arm_that_classifies_fewer_images_is_warned_of(sample):
     gaps = [(gap.arm, gap.share) for gap in status_gaps(story_of(lossy))]
     assert gaps == [("difflens-gender", "38\xa0%"), ("strong", "50\xa0%")]
     html = render(lossy, NONE)
-    assert html.count("who could be classified") == 2
+    assert html.count("may explain part of a change in shares") == 2
     assert "⚠ strong leaves 50\xa0% of its images unclassified" in html
 
 
@@ -406,7 +406,7 @@ def test_a_finding_that_another_judge_sees_the_other_way_round_is_marked(seconde
     assert {cell for key, cell in cells.items() if key[2] != "gender"} == {"not asked"}
     text = " ".join(Page(html).text)
     assert "⚠ 2 of" in text
-    assert "departures are seen the other way round" in text
+    assert "departures are contradicted by another judge" in text
 
 
 def test_the_report_says_what_a_second_opinion_is_worth(seconded):

@@ -63,5 +63,5 @@ def test_a_second_opinion_has_its_table_and_its_worth(seconded, result):
         ["clip", "baseline", "age"],
         ["clip", "difflens\\-gender", "gender"],
     ]
-    assert "Findings that a second judge sees the other way round: 2." in text
+    assert "Findings that a second judge contradicts: 2." in text
     assert "Second judge" not in to_markdown(result)

@@ -62,7 +62,7 @@ def test_a_pair_with_nothing_to_test_says_why(told):
 
 def test_a_result_of_before_there_were_intersections_has_no_section(told, page_text):
     assert dependence_table(told()) is None
-    assert "Groups together" in page_text
+    assert "Association of attributes" in page_text
 
 
 def test_many_findings_are_cut_and_say_how_many_there_were(told):

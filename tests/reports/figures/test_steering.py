@@ -47,8 +47,8 @@ def test_what_is_not_controllable_and_what_was_predicted_is_said_everywhere(stee
     show_edits(story_of(steered), open_console())
     page, text = render(steered, Pictures({}, {})), to_markdown(steered)
     for shown in (page, text.replace("\\", ""), " ".join(capsys.readouterr().out.split())):
-        assert "gender is not controllable here for doctor (male)" in shown
-        assert "predicted, not drawn, for nurse" in shown
+        assert "The gender edit does not control doctor (male)" in shown
+        assert "predicted, without trial images, for nurse" in shown
         assert all(told in shown for told in ("female", "male", "0.320"))
     assert f"1.50: {percent(0.95)} shown" in page
 

@@ -1,4 +1,4 @@
-"""A registered model version carries its latest audit's verdict; its alias moves only where every gate passes."""
+"""A registered model version carries its latest audit's verdict; its alias moves only if every gate passes."""
 
 import shutil
 from dataclasses import replace

@@ -34,7 +34,7 @@ def narrow(result) -> AuditResult:
 def test_they_are_counted_by_arm_under_their_attribute_with_the_groups_that_are_left_out(narrow):
     [line] = outside_lines(story_of(narrow))
     assert line.startswith("Age: images outside the audited groups (middle aged): baseline 256 of 1024 (25\xa0%), ")
-    assert line.endswith("They are in no share and count as unknown in the bounds.")
+    assert line.endswith("They are excluded from the shares, and count as unknown in the bounds.")
 
 
 def test_the_table_of_statuses_has_a_column_for_them_where_there_are_any(narrow, result):

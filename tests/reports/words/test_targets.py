@@ -11,7 +11,7 @@ from reports.export.model_card import to_model_card
 from reports.figures.pictures import Pictures
 from reports.html import render
 from reports.index.story import story_of
-from reports.words.headline import standing_out
+from reports.words.headline import largest_excesses
 from reports.words.targets import CAUTION, common_target, target_lines
 
 SOURCE = TargetSource("csv", "labour.csv", "0123456789abcdef", ("invented: publisher, table, year",))
@@ -29,7 +29,7 @@ def held(result):
 
 
 def test_every_format_names_the_target_and_its_source(held):
-    words = "shares of its own for each occupation, from labour.csv (SHA-256 0123456789ab), whose numbers are from:"
+    words = "shares set for each occupation, from labour.csv (SHA-256 0123456789ab). The file names these sources:"
     page, text = render(held, Pictures({}, {})), to_markdown(held).replace("\\", "")
     for answer in (page, text):
         assert f"Target for perceived gender: {words} invented: publisher, table, year" in answer
@@ -50,7 +50,7 @@ def test_no_word_says_that_a_model_made_a_difference_larger(held):
 
 def test_skew_is_counted_from_the_occupations_own_target(result, held):
     attribute = story_of(result).attributes[0]
-    found = [standing_out(story_of(answer), attribute, "baseline") for answer in (result, held)]
+    found = [largest_excesses(story_of(answer), attribute, "baseline") for answer in (result, held)]
     assert {group for _, group in found[0]} == {"female", "male"}
     assert found[1][0] == ("nurse", "female")
     assert common_target(story_of(result), attribute) == {"female": 0.5, "male": 0.5}
