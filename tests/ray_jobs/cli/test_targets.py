@@ -48,7 +48,7 @@ def test_the_same_images_are_held_against_other_targets_and_the_report_names_the
     assert {path: path.stat().st_mtime_ns for path in run.file("shards").glob("*.parquet")} == times
     assert read_audit_json(run).targets["gender"].origins == ("planted",)
     assert "labour.csv" in run.file(REPORT).read_text()
-    assert "whose numbers are from: planted" in run.file(REPORT).read_text()
+    assert "The file names these sources: planted" in run.file(REPORT).read_text()
 
 
 def test_a_mistaken_file_stops_the_run_before_any_work_with_the_line_in_it(audit):

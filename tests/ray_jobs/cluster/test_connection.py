@@ -165,7 +165,7 @@ def test_a_local_cluster_listens_on_loopback_alone(cluster):
 
 
 def listens(process):
-    """Return the name of a process with each address it listens on; nothing where it has ended meanwhile."""
+    """Return the name of a process with each address it listens on; nothing if it has ended meanwhile."""
     try:
         opened = process.net_connections("tcp")
         return [(process.name(), place.laddr.ip) for place in opened if place.status == psutil.CONN_LISTEN]

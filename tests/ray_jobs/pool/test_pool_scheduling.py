@@ -14,7 +14,7 @@ from ray_jobs.pool.limits import Deadline, ErrorBudget, PoolLimits, RunningMedia
 
 @dataclass(frozen=True)
 class Nap:
-    """A task of a length; ``tries`` gives the lengths of its first tries where they differ, infinity for a hang."""
+    """A task of a length; ``tries`` gives the lengths of its first tries if they differ, infinity for a hang."""
 
     number: int
     seconds: float = 10.0
