@@ -115,7 +115,7 @@ def config_of(output: str, images: int) -> AuditConfig:
 
 @contextmanager
 def object_store(arguments: argparse.Namespace) -> Iterator[S3Server | None]:
-    """Serve S3 where that is asked for; every process that is started inside knows where."""
+    """Serve S3 if that is asked for; every process that is started inside knows where."""
     if not arguments.s3:
         yield None
         return
@@ -185,7 +185,7 @@ def last_words(output: Path) -> str:
 
 
 def acts(kills: int, seed: int) -> list[str]:
-    """What is killed, in turn: each kind at least once where there are three kills, workers most often."""
+    """What is killed, in turn: each kind at least once if there are three kills, workers most often."""
     rng = np.random.default_rng(seed)
     drawn = ["worker", "node", "driver"][:kills]
     drawn += list(rng.choice(["worker", "worker", "worker", "node", "driver"], size=max(0, kills - 3)))

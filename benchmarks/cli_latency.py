@@ -1,6 +1,6 @@
 """How long ``difflens-audit --help`` takes, beside ``ray --help`` and ``mlflow --help``, interleaved on one machine.
 
-``python -m benchmarks.cli_latency`` prints the medians, and fails where ours is not under 0.3 s.
+``python -m benchmarks.cli_latency`` prints the medians, and fails if ours is not under 0.3 s.
 """
 
 import argparse

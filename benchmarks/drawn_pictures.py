@@ -1,6 +1,6 @@
 """Picture files as they lie on disks, drawn at random: each with the pixels that a viewer shows, or none.
 
-What a picture must be read as is known twice: Pillow reads the file in the plainest way, and where the format loses
+What a picture must be read as is known twice: Pillow reads the file in the plainest way, and if the format loses
 nothing, the pixels are those it was made from.
 """
 
@@ -29,7 +29,7 @@ class DrawnPicture:
     Attributes:
         data: Its bytes.
         suffix: What its name should end in.
-        shown: What a viewer shows, (H, W, 3); None where the file must be refused.
+        shown: What a viewer shows, (H, W, 3); None if the file must be refused.
     """
 
     data: bytes

@@ -1,7 +1,7 @@
 """Which form of the DiffLens edit does best: add or scale, symmetric or asymmetric reverse steps, at which strength.
 
 Every form steers the same images of the same lens, so the rows differ in nothing but the edit. Read two columns against
-each other: a form is better where it has less discrepancy left at the same harm (CLIP-I lost, other attributes moved).
+each other: a form is better if it has less discrepancy left at the same harm (CLIP-I lost, other attributes moved).
 ``python -m benchmarks.edits configs/occupations.yaml``.
 """
 

@@ -52,7 +52,7 @@ class Tally:
         return self.outcome.refused + self.outcome.configs + len(self.findings)
 
     def problem(self) -> str | None:
-        """Return why the cases prove nothing or too little, None where they do."""
+        """Return why the cases prove nothing or too little, None if they do."""
         if self.findings:
             return f"{len(self.findings)} findings"
         fewest = min(self.outcome.refused, self.outcome.configs)
@@ -68,8 +68,8 @@ class Drawn:
     Attributes:
         ways: What was done to the input, in words.
         config: The text of the config that asks for it.
-        check: Raises :class:`FindingError` where a config that was accepted does not do what it should.
-        refusable: Whether a refusal is an answer; it is not where everything drawn is harmless.
+        check: Raises :class:`FindingError` if a config that was accepted does not do what it should.
+        refusable: Whether a refusal is an answer; it is not if everything drawn is harmless.
         ignored: Places of the config whose mistakes are none of this case's.
     """
 
@@ -132,7 +132,7 @@ def run_cases(draw: Draw, description: str | None, kind: str, cases: int) -> int
         cases: How many, unless the command line says otherwise.
 
     Returns:
-        The exit code: 1 where there is a finding, or where one kind of end is implausibly rare.
+        The exit code: 1 if there is a finding, or if one kind of end is implausibly rare.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=cases)

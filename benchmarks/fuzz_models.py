@@ -3,7 +3,7 @@
 ``python -m benchmarks.fuzz_models --cases 500`` damages a tiny Stable Diffusion pipeline in one to three ways (missing,
 cut, misnamed and foreign parts, odd configs), or changes it harmlessly, and prints what became of them. A model that is
 accepted must load; hold every number of its files and no other; draw, to a grey level, what diffusers' own call draws;
-and, where nothing but harmless changes were made, draw the undamaged model's pictures bit for bit.
+and, if nothing but harmless changes were made, draw the undamaged model's pictures bit for bit.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _KINDS = {"harmless": 0.25, "whole": 0.2, "drawn": 0.4, "named": 0.15}
 _NO_JUDGE = frozenset({"judge.source"})
 """A checkpoint of FairFace has a place of its own in the config, and is no part of the model."""
 _ROUNDING = 1.0 + 1e-3
-"""Grey levels by which rounding differs where sums are taken in another order."""
+"""Grey levels by which rounding differs if sums are taken in another order."""
 
 
 @cache

@@ -42,7 +42,7 @@ class _Folder:
         path: Where.
         outside: A directory beside it, that links lead to.
         rng: Draws.
-        side: Width and height of its pictures; None where any will do.
+        side: Width and height of its pictures; None if any will do.
         shown: What must be counted.
         spoiled: What must be refused.
         ways: What was put in.

@@ -108,7 +108,7 @@ class LocalNodes:
 def local_nodes(count: int, patience: Patience) -> Iterator[LocalNodes]:
     """Start ``count`` nodes; whatever happens inside the block, no process of the cluster outlives it."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 starves workers where the machine does other things
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 starves workers if the machine does other things
     head = {"num_cpus": 0, "node_ip_address": HERE, "include_dashboard": False, "_system_config": NOTICED_SOON}
     cluster = None
     try:

@@ -12,7 +12,7 @@ import urllib.request
 from pathlib import Path
 
 DATABASE = "mlflow.db"
-"""In the server's directory; MLflow makes it where it is missing, which takes seconds."""
+"""In the server's directory; MLflow makes it if it is missing, which takes seconds."""
 
 START_SECONDS = 300.0
 """How long a busy machine may take to start it."""

@@ -223,7 +223,7 @@ def simulated_pool(seconds: np.ndarray, workers: int, cost: DriverCost, cold: fl
 
 
 def simulated_ray_data(seconds: np.ndarray, workers: int, cost: float, cold: float) -> float:
-    """Efficiency where each task goes to the first worker that is free, as fast as one driver hands them out."""
+    """Efficiency if each task goes to the first worker that is free, as fast as one driver hands them out."""
     free, driver = [cold] * workers, 0.0
     for length in seconds:
         driver += cost

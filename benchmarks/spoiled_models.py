@@ -18,7 +18,7 @@ TEXT = "text_encoder/model.safetensors"
 SCHEDULER = "scheduler/scheduler_config.json"
 TOKENIZER = "tokenizer/tokenizer_config.json"
 NO_LIMIT = 1000000000000000019884624838656
-"""What transformers writes where a tokenizer has no limit."""
+"""What transformers writes if a tokenizer has no limit."""
 
 Spoil = Callable[[Path], object]
 

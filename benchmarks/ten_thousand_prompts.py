@@ -2,7 +2,7 @@
 
 ``python -m benchmarks.ten_thousand_prompts`` writes a run directory with synthetic rows, as workers would have, then
 summarises it and writes the report in a process of its own, whose peak resident set is read. It prints the figures
-beside their limits and ends with 1 where one is missed.
+beside their limits and ends with 1 if one is missed.
 """
 
 from __future__ import annotations

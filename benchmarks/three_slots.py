@@ -178,7 +178,7 @@ def told_later(watched: Watched) -> list[str]:
 
 
 def sync(watched: Watched) -> list[int]:
-    """Call ``sync`` on all runs and return how many items of each MLflow took; nothing where it did not take all."""
+    """Call ``sync`` on all runs and return how many items of each MLflow took; nothing if it did not take all."""
     command = [sys.executable, "-m", "ray_jobs", "sync", watched.config.output, "--json"]
     answer = json.loads(subprocess.run(command, capture_output=True, text=True, check=False).stdout)
     sent = [row["sent"] for row in answer["runs"]]

@@ -61,7 +61,7 @@ class Scenario:
         missing: Probability that an image of each group has no perceived group, K values.
         accuracy: Probability that the judge names the right group of an image that it classifies; below 1 the audit
             has a confusion matrix.
-        allowed: The gates' limit where it is not the truth; every true value then lies inside, and only a fail is
+        allowed: The gates' limit if it is not the truth; every true value then lies inside, and only a fail is
             wrong.
     """
 
@@ -214,5 +214,5 @@ def _rows(scenario: Scenario, shard: Shard, rng: np.random.Generator) -> pa.Tabl
 
 
 def _ends(wrong: bool) -> tuple[float, float]:
-    """Return an interval that holds 0 where nothing was wrong: audits are counted as the intervals are."""
+    """Return an interval that holds 0 if nothing was wrong: audits are counted as the intervals are."""
     return (1.0, 1.0) if wrong else (0.0, 0.0)

@@ -47,7 +47,7 @@ class Cells:
 
     Args:
         families: The modules of the families, by name.
-        kept: The table that cells are added to; made where there is none.
+        kept: The table that cells are added to; made if there is none.
         published: Another table to read.
     """
 

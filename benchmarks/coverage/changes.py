@@ -86,10 +86,10 @@ def _paired_squares(setting: Setting, simulations: int) -> Tally:
         changes = discrepancy_changes(pairs, uniform(groups), CONFIDENCE)
         ends += [(change.low, change.high) for change in changes]
         values += [change.value for change in changes]
-    # Steered images are not drawn alike: where n is no multiple of K the groups' numbers differ by one.
+    # Steered images are not drawn alike: if n is no multiple of K the groups' numbers differ by one.
     after_shares = _after(setting) if setting.detail != "steered" else _steered_after(setting)
     first, second = _squared_truths(setting, after_shares)
-    # No estimate is without bias where a stratum has one image.
+    # No estimate is without bias if a stratum has one image.
     unbiased = setting.detail != "steered" or n >= 2 * groups
     errors = np.array(values) - (second - first) if unbiased else None
     figure = "paired change of the squared discrepancy"

@@ -2,7 +2,7 @@
 
 *Agreement*: both judges see the truth of an image with the cell's accuracy, independently of each other. *Together*:
 the second attribute repeats the first with probability 0, 0.3 or 0.8 and is drawn from the same shares otherwise, which
-makes that probability V. An audit's V is that of the groups shown, and is to hold theirs where the images lack some.
+makes that probability V. An audit's V is that of the groups shown, and is to hold theirs if the images lack some.
 """
 
 from __future__ import annotations

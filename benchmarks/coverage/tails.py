@@ -36,7 +36,7 @@ TOGETHER = 32
 """Samples whose intervals are made at all confidences one after the other: their tests are then made once."""
 
 NEAR = ("as wanted", "one too often", "one absent")
-"""What the model draws where the target is uneven."""
+"""What the model draws if the target is uneven."""
 
 PROMPTS = {"mean over 2 prompts": 2, "mean over 7 prompts": 7, "mean over 40 prompts": 40}
 

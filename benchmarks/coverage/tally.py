@@ -36,11 +36,11 @@ class Tally:
     Attributes:
         figure: Its name.
         setting: The cell.
-        samples: Samples drawn; 0 where every outcome was counted with its probability.
-        truth: What the interval is to hold, on average over the samples where each has its own.
+        samples: Samples drawn; 0 if every outcome was counted with its probability.
+        truth: What the interval is to hold, on average over the samples if each has its own.
         coverage: Interval → share of samples in which it held the truth.
         width: Interval → mean width.
-        error: Mean error of the estimate, None where it is not meant to be without bias.
+        error: Mean error of the estimate, None if it is not meant to be without bias.
         standard_errors: The same in Monte-Carlo standard errors.
         confidence: Coverage that the interval claims.
     """
@@ -74,7 +74,7 @@ def tallied(
         intervals: Name → intervals of the outcomes, shape (m, 2).
         weights: How often each outcome came, whole numbers of shape (m,), or its probability, which add up to 1; once
             each unless given.
-        errors: Errors of the estimate, shape (m,), where it is meant to be without bias.
+        errors: Errors of the estimate, shape (m,), if it is meant to be without bias.
     """
     ends = {name: np.asarray(found, dtype=np.float64) for name, found in intervals.items()}
     truths = np.broadcast_to(np.asarray(truth, dtype=np.float64), len(ends[OURS]))

@@ -1,4 +1,4 @@
-"""Figures of all images where some have no perceived group, whose number depends on the group.
+"""Figures of all images if some have no perceived group, whose number depends on the group.
 
 The judge leaves a tenth to two fifths of the first group unclassified and a twentieth of the others, and errs by the
 setting's accuracy; below 1 its confusion matrix is known from 200 labelled images per group and taken out. What every

@@ -20,7 +20,7 @@ ERRORS, SAMPLES = 3, 2000
 """Of another confidence a cell may fall short by so many standard errors of so many samples."""
 
 CHANCE = 0.001
-"""A cell is clearly short where a coverage that just meets its line would seldom look so low."""
+"""A cell is clearly short if a coverage that just meets its line would seldom look so low."""
 
 
 def line(tally: Tally) -> float:
