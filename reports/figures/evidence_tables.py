@@ -55,8 +55,8 @@ def change_table(story: Story) -> Table:
     ordered = [*means, *(change for change in single if id(change) in clearest)]
     more = f", the {MOST_LISTED} clearest of {len(single)}; all are in audit.json" if len(single) > MOST_LISTED else ""
     caption = (
-        f"Change of the squared discrepancy (counted shares) from the baseline, paired by image (95{NBSP}% intervals about "
-        f"{THESE}){more}"
+        f"Change of the squared discrepancy (counted shares) from the baseline, paired by image (95{NBSP}% intervals "
+        f"about {THESE}){more}"
     )
     columns = ("Occupation", "Arm", "Attribute", "Change", "p", "Pairs")
     return Table(caption, columns, tuple(_change(story, change) for change in ordered), names=3)

@@ -34,7 +34,7 @@ def steering_table(story: Story, attribute: str) -> Table | None:
     )
     caption = (
         f"Strength of the {label(attribute)} edit per occupation and group; share of the trial images that show the "
-        "group, and largest share of them with a change in another attribute"
+        "group, and largest share of them with a side effect"
     )
     return Table(caption, ("Occupation", "Strength", *(f"Towards {label(group)}" for group in groups)), rows, names=2)
 
