@@ -66,7 +66,7 @@ class LeaseChain:
         """Try to overwrite the object that was just written; the store must refuse."""
         if self._store.create(self._name(number), PROBE.encode()):
             raise StorageError(
-                f"expected a store that never overwrites an object with If-None-Match, found that "
+                "expected a store that never overwrites an object if If-None-Match is set, found that "
                 f"{self._store.root} does; keep a schedule's results in a store with this feature, or on a path"
             )
         self._proven = True

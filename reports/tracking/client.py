@@ -37,7 +37,7 @@ def tracking_errors(run: RunDirectory, uri: str) -> Iterator[None]:
 
     def message(found: str) -> str:
         return (
-            f"expected {redact(uri)} to take the audit, found {found}. The results are safe in {run.path}; "
+            f"expected {redact(uri)} to accept the audit, found {found}. The results are safe in {run.path}; "
             f"run `difflens-audit sync {run.path}` to send them again"
         )
 

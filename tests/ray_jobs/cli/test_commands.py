@@ -179,7 +179,7 @@ def test_plan_counts_images_shards_and_calls(tmp_path):
     answer = call("plan", path)
     assert answer.exit_code == ExitCode.PASS
     assert "2 prompts, 280 images, 6 shards, arms baseline and m" in answer.stdout
-    assert "Seen with a chance of 80\xa0%, corrected for 6 tests" in answer.stdout
+    assert "Detected with a probability of 80\xa0%, corrected for 6 tests" in answer.stdout
 
 
 def test_plan_says_what_a_gate_needs_and_what_cannot_be_seen(tmp_path):
@@ -304,7 +304,7 @@ def test_missing_shards_are_named_with_the_way_on(cluster, audit, capsys):
     show_outcome(outcome, again="difflens-audit run small.yaml")
     printed = capsys.readouterr().out
     assert "1 shard is missing: doctor-0001" in printed
-    assert "Run it again to try them again: difflens-audit run small.yaml" in printed
+    assert "To retry, run: difflens-audit run small.yaml" in printed
     assert outcome_as_data(outcome)["incomplete"] == ["doctor-0001"]
 
 

@@ -57,7 +57,7 @@ def test_missing_weights_are_named(tmp_path, untrained_world):
     found = doctor.check_weights(audit(model={"world": str(untrained_world)}))
     assert not found.ok
     assert found.detail.endswith("no pipeline, clip")
-    assert found.remedy == "train them: make calibration"
+    assert found.remedy == "train them with: make calibration"
     assert doctor.check_weights(audit(model={"source": "owner/name"})).ok
 
 

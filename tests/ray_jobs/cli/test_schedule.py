@@ -76,7 +76,7 @@ def test_a_mistake_in_the_config_is_told_with_its_line(config_file, verb):
 
 
 def test_kubernetes_needs_an_image_and_systemd_does_not(config_file, tmp_path):
-    assert "expected an image" in call("schedule", "manifests", config_file(), *WEEKLY).output
+    assert "expected a container image" in call("schedule", "manifests", config_file(), *WEEKLY).output
     answer = call(
         "schedule", "manifests", config_file(), *WEEKLY, "--kind", "systemd", "--output", tmp_path / "out", "--json"
     )

@@ -246,7 +246,7 @@ def test_the_token_is_sent_and_told_nowhere(config, tmp_path):
         wrong = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN[::-1]}
         refused = subprocess.run(command, capture_output=True, text=True, env=plain | wrong)
         assert (refused.returncode, refused.stdout) == (4, "")
-        assert refused.stderr.startswith(f"{asked}another one in RAY_AUTH_TOKEN; set ")
+        assert refused.stderr.startswith(f"{asked}a rejected token in RAY_AUTH_TOKEN; set ")
         assert TOKEN[::-1] not in refused.stderr
         secret = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
         done = subprocess.run(command, capture_output=True, text=True, env=plain | secret)

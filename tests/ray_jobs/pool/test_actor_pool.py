@@ -174,7 +174,7 @@ def test_a_cluster_without_room_is_named_with_what_was_wanted_and_what_is_there(
         error_budget=ErrorBudget(0),
         limits=PoolLimits(start_seconds=0.5, resources={"CPU": 1000}),
     )
-    with pytest.raises(PoolError, match=r"one asks for 1000 CPU, the cluster has 3 CPU, free are"):
+    with pytest.raises(PoolError, match=r"one requests 1000 CPU, the cluster has 3 CPU, free are"):
         list(outcomes)
 
 

@@ -64,7 +64,7 @@ def test_a_hung_worker_is_killed_at_a_multiple_of_the_running_median_and_its_tas
     outcomes = sleep(cluster, naps, deadline=Deadline(factor=4, at_least_seconds=1))
     [fault] = faults(outcomes)
     assert (fault.task.number, fault.kind, fault.given_up) == (12, FaultKind.TIMED_OUT, False)
-    assert fault.reason == "no answer within 40 s, 40 s are allowed (half of them take less than 10.0 s)"
+    assert fault.reason == "no answer within 40 s; the limit is 40 s (half of them take less than 10.0 s)"
     assert finished(outcomes) == set(range(13))
     assert cluster.now == pytest.approx(5 + 60 + 40 + 5 + 10)
 
@@ -164,7 +164,7 @@ def test_a_failed_start_is_told_each_time_and_then_the_pool_gives_up(cluster):
     )
     told = [(fault.task, fault.attempt, fault.given_up) for fault in (next(outcomes), next(outcomes), next(outcomes))]
     assert told == [(None, 1, False), (None, 2, False), (None, 3, True)]
-    with pytest.raises(PoolError, match="each of 1 failed 3 times, last with OSError: no weights"):
+    with pytest.raises(PoolError, match="each of 1 failed 3 times, the last time with OSError: no weights"):
         next(outcomes)
 
 

@@ -19,7 +19,7 @@ class Inbox:
 
     def post(self, event_id, data):
         if self.refuses:
-            raise Undelivered("expected it to take a post, found it out of reach")
+            raise Undelivered("expected it to accept a post, found it unreachable")
         self.taken.append((event_id, data))
 
 
@@ -79,7 +79,7 @@ def test_what_the_webhook_missed_it_gets_later_in_order(tmp_path, caplog):
         note_alerts(file, alerts_of(Trend("weekly", (point(number - 1, fair=before), point(number, fair=after)))))
         deliver(file, inbox)
     assert [alert.delivered for alert in read_alerts(file)] == [False, False]
-    assert "waits for the next slot" in caplog.text
+    assert "is delayed to the next slot" in caplog.text
     inbox.refuses = False
     deliver(file, inbox)
     assert [event_id for event_id, _ in inbox.taken] == ["weekly-2/gate/fair", "weekly-3/gate/fair"]

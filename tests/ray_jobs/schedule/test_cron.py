@@ -65,7 +65,7 @@ def test_whatever_is_read_is_written_as_the_same_dates_and_the_rest_is_refused(p
         ("0 3 * * 8", r"expected weekdays \(0 to 7 or SUN to SAT\), found '8'"),
         ("5-2 3 * * *", "found '5-2'"),
         ("*/0 3 * * *", r"found '\*/0'"),
-        ("0 3 1 * 1", "Kubernetes runs on either, systemd only where they meet"),
+        ("0 3 1 * 1", "Kubernetes runs on either, systemd only on days that match both"),
         ("@weekly", "expected five fields"),
     ],
 )

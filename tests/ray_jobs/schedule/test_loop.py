@@ -80,7 +80,7 @@ def test_the_audit_is_told_its_slot_and_its_settings(order, tmp_path):
         ("", "done", 0, ""),
         ("sys.exit(3)", "failed", 3, "exit code 3 (incomplete)"),
         ("raise MemoryError", "failed", 1, "exit code 1 (a crash)"),
-        ("sys.exit(77)", "failed", 77, "exit code 77 (not one of an audit)"),
+        ("sys.exit(77)", "failed", 77, "exit code 77 (not an exit code of an audit)"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "failed", 4, "ended by signal 9"),
     ],
 )
@@ -222,7 +222,11 @@ def test_a_storage_that_says_nothing_does_not_keep_the_audit_from_being_ended(
 
     monkeypatch.setattr(Lease, "renew", silent)
     outcome = once(order("time.sleep(120)", lease_seconds=60))
-    assert (outcome.state, outcome.note) == ("interrupted", "the lease could not be renewed: its storage says nothing")
+    assert outcome.state == "interrupted"
+    assert outcome.note == "the lease could not be renewed: its storage does not answer"
+        "interrupted",
+        "the lease could not be renewed: its storage does not answer",
+    )
     assert [child.returncode for child in children] == [-signal.SIGTERM]
 
 
@@ -249,7 +253,7 @@ def test_a_slot_that_the_storage_keeps_from_its_lease_costs_no_further_one(order
     schedule = Schedule(order(), EVERY_SECOND, count=1)
     schedule.run()
     assert [outcome.state for outcome in schedule.outcomes] == ["done"]
-    assert "has no outcome: the store is away" in caplog.text
+    assert "has no result: the store is away" in caplog.text
     assert "Traceback" not in caplog.text
 
 
@@ -266,7 +270,7 @@ def test_a_slot_that_comes_while_the_audit_runs_is_missed_and_said_so(order):
     schedule.run()
     missed = [record for record in journal_of(order()).records() if record.state == "missed"]
     assert len(missed) >= 1
-    assert {record.note for record in missed} == {"the audit before it was still running"}
+    assert {record.note for record in missed} == {"the previous audit was still running"}
 
 
 def test_a_config_that_was_broken_meanwhile_costs_a_slot_and_not_the_loop(order):
@@ -277,7 +281,7 @@ def test_a_config_that_was_broken_meanwhile_costs_a_slot_and_not_the_loop(order)
     runner = threading.Thread(target=schedule.run)
     runner.start()
     journal = Journal(made.config.parent / "runs" / "schedule" / "weekly" / "slots.jsonl")
-    wait_for(lambda: any(record.note == "the config could not be read" for record in journal.records()))
+    wait_for(lambda: any(record.note == "the config has errors" for record in journal.records()))
     made.config.write_text(text)
     runner.join(60)
     assert [outcome.state for outcome in schedule.outcomes] == ["done"]

@@ -162,7 +162,7 @@ def test_names_are_those_that_kubernetes_allows():
 def test_a_ray_cron_job_says_that_it_is_alpha():
     note = rendered("raycronjob")["RayCronJob"]["metadata"]["annotations"]["difflens-audit/note"]
     assert "alpha" in note
-    assert "off by default" in note
+    assert "disabled by default" in note
 
 
 def test_a_config_that_no_config_map_holds_is_refused():
@@ -261,7 +261,7 @@ def rendered_by_command(tmp_path, text, *options):
 
 
 def test_a_unit_of_root_is_warned_of_and_one_of_a_user_is_not(tmp_path):
-    assert "runs as root; name a user" in rendered_by_command(tmp_path, TEXT, "--kind", "systemd", "--user", "root")
+    assert "runs as root; set a user" in rendered_by_command(tmp_path, TEXT, "--kind", "systemd", "--user", "root")
     assert rendered_by_command(tmp_path, TEXT, "--kind", "systemd", "--user", "audit") == ""
 
 
