@@ -87,7 +87,7 @@ def test_every_command_and_every_option_of_it_exists(page):
 
 
 @each_page
-def test_every_option_that_stands_alone_is_one_of_some_command(page):
+def test_every_option_on_a_page_belongs_to_a_command(page):
     named = {line.split()[0] for line in code_of(page) if line.startswith("--")}
     assert named <= options_of(PROGRAM)
 
@@ -104,7 +104,7 @@ def test_every_path_in_the_repository_and_every_linked_file_exists(page):
 
 
 @each_page
-def test_every_name_stands_in_the_module_that_the_page_names_for_it(page):
+def test_every_name_is_in_the_module_that_the_page_names(page):
     for name, module in NAMED_IN.findall(text_of(page)):
         source = text_of(ROOT / module)
         assert all(re.search(rf"\b{part}\b", source) for part in name.split(".")), f"{name} in {module}"

@@ -21,7 +21,7 @@ def modules_of(package):
 
 
 @each_package
-def test_a_package_says_in_its_docstring_what_it_may_import(package):
+def test_a_package_docstring_states_what_it_may_import(package):
     docstring = ast.get_docstring(ast.parse((package / "__init__.py").read_text(encoding="utf-8")))
     assert docstring
     assert "import" in docstring.lower()

@@ -53,7 +53,7 @@ def test_the_site_builds_without_a_warning_and_a_broken_link_ends_the_build(proj
     broken.write_text(text)
 
 
-def test_every_method_of_an_intervention_has_a_section_of_its_own_on_the_page_of_config_keys():
+def test_every_method_has_its_own_section_on_the_page_of_config_keys():
     headings = [line for line in config_page().splitlines() if line.startswith("## ")]
     assert len(headings) == len(set(headings))
     methods = [heading for heading in headings if heading.startswith("## mitigations[], method ")]

@@ -79,7 +79,7 @@ def report_of(run):
         ("\x00", "found no JSON"),
     ],
 )
-def test_a_result_that_is_none_is_told_in_one_line(run, text, message):
+def test_an_invalid_result_is_reported_in_one_line(run, text, message):
     run.file(AUDIT).write_text(text)
     answer = report_of(run)
     assert answer.exit_code == 2

@@ -165,7 +165,7 @@ def test_every_share_of_the_result_is_in_a_table(page, result):
             assert f"{100 * share.value:.0f}\xa0% [{100 * share.low:.0f}, {100 * share.high:.0f}]" in cells
 
 
-def test_no_gates_means_figures_only(page):
+def test_without_gates_the_report_states_this(page):
     assert "No gates configured." in page.text
 
 
@@ -259,7 +259,7 @@ def test_the_method_names_the_sampler_the_published_one_and_the_safety_checker(r
     assert "The sampler is" not in render(result, NONE)
 
 
-def test_two_stages_say_what_they_made_and_what_a_single_one_would_have(result):
+def test_two_stage_sampling_reports_its_images_and_those_of_a_single_stage(result):
     images = {prompt: 64 + 10 * number for number, prompt in enumerate(story_of(result).prompts)}
     staged = TwoStageSampling("gender", "female", 0.05, 0.049, 64, 402, images)
     text = render(replace(result, two_stage=staged), NONE)
@@ -320,7 +320,7 @@ def test_the_size_limit_drops_the_last_indices_of_all_occupations_alike(result, 
     assert fit(pictures, total) is pictures
 
 
-def test_the_report_stays_under_its_limit_and_says_what_it_left_out(result, run_directory):
+def test_the_report_stays_under_its_limit_and_names_omitted_pictures(result, run_directory):
     pictures = kept_pictures(run_directory, result)
     whole = len(render(result, pictures).encode())
     limit = whole - pictures.embedded_bytes // 3
@@ -396,7 +396,7 @@ def test_agreement_has_its_interval_and_what_is_missing_is_said(seconded):
     assert rows[2][4] == "undefined"
 
 
-def test_a_finding_that_another_judge_sees_the_other_way_round_is_marked(seconded):
+def test_a_finding_that_another_judge_contradicts_is_marked(seconded):
     html = render(seconded, NONE)
     cells = {tuple(row[:3]): row[-1] for row in rows_of(html, "Departures from the target")}
     for view in seconded.second_views:
@@ -409,7 +409,7 @@ def test_a_finding_that_another_judge_sees_the_other_way_round_is_marked(seconde
     assert "departures are contradicted by another judge" in text
 
 
-def test_the_report_says_what_a_second_opinion_is_worth(seconded):
+def test_the_report_explains_second_judges(seconded):
     text = " ".join(Page(render(seconded, NONE)).text)
     assert "Agreement is not accuracy" in text
     assert "zero-shot CLIP" not in text
@@ -418,7 +418,7 @@ def test_the_report_says_what_a_second_opinion_is_worth(seconded):
     assert "“clip” is zero-shot CLIP" in " ".join(Page(render(named, NONE)).text)
 
 
-def test_without_a_further_judge_nothing_is_said_of_one(result):
+def test_without_a_second_judge_there_is_no_such_section(result):
     text = " ".join(Page(render(result, NONE)).text)
     assert "second opinion" not in text.lower()
 
@@ -432,10 +432,10 @@ def test_without_a_further_judge_nothing_is_said_of_one(result):
         (Change(-0.25, -0.5, 0.0, 8, 0.125, 0.04), "−0.250 [−0.500, 0.00]"),
     ],
 )
-def test_a_figure_reads_the_same_whatever_record_it_is_of(figure, text):
+def test_a_figure_has_the_same_format_for_every_record(figure, text):
     assert figure_text(figure) == text
 
 
-def test_how_far_an_attribute_moved_stands_once_beside_what_chance_would_show(page):
+def test_a_shift_is_shown_once_with_the_shift_by_chance(page):
     assert "".join(page.text).count("total variation between the arms' shares") == 1
     assert not [text for text in page.text if "moved, total variation" in text]

@@ -89,7 +89,7 @@ def test_an_example_depends_on_its_own_seed_only():
         np.testing.assert_array_equal(values, getattr(alone, name))
 
 
-def test_long_descriptions_are_told_from_the_others():
+def test_long_descriptions_are_recognised():
     assert names_all_groups("a face photo of an old female tan skinned doctor")
     assert not names_all_groups("a face photo of an old female doctor")
     assert not names_all_groups("a face photo of a doctor")

@@ -53,7 +53,7 @@ def config_file(tmp_path, audit):
 @pytest.mark.parametrize(
     "name", ["lenses", "mlartifacts", "mlflow.db", "schedule", "..", "a b", "a%20b", "-x", "a/b", "x" * 101]
 )
-def test_a_run_s_name_is_none_that_means_something_else(config_file, name):
+def test_a_reserved_run_name_is_refused(config_file, name):
     answer = call("run", config_file(), f"--run-id={name}")
     assert answer.exit_code == ExitCode.USAGE
     assert "expected" in answer.output
@@ -121,7 +121,7 @@ def test_a_run_name_cannot_leave_the_output_directory(config_file):
 
 
 @pytest.mark.parametrize("command", ["run", "plan", "validate", "dissect", "doctor"])
-def test_every_command_tells_all_mistakes_of_a_config(command, mistaken_file):
+def test_every_command_reports_all_config_errors(command, mistaken_file):
     path = mistaken_file
     answer = call(command, path, "--set", "lens.k=0")
     assert answer.exit_code == ExitCode.USAGE
@@ -141,7 +141,7 @@ def test_a_mistaken_config_ends_a_real_process_with_code_2_and_no_traceback(tmp_
     assert done.stderr.splitlines()[0].startswith(f"{tmp_path / 'absent.yaml'}: expected a readable YAML file")
 
 
-def test_validate_says_what_a_valid_config_would_do(config_file):
+def test_validate_summarises_a_valid_config(config_file):
     answer = call("validate", config_file())
     assert answer.exit_code == ExitCode.PASS
     assert answer.stdout == "small.yaml is valid: 2 prompts, 20 images, 6 shards, arm baseline\n"
@@ -182,7 +182,7 @@ def test_plan_counts_images_shards_and_calls(tmp_path):
     assert "Detected with a probability of 80\xa0%, corrected for 6 tests" in answer.stdout
 
 
-def test_plan_says_what_a_gate_needs_and_what_cannot_be_seen(tmp_path):
+def test_plan_prints_required_images_and_detectable_departures(tmp_path):
     path = tmp_path / "audit.yaml"
     path.write_text(
         "name: trial\nprompts: {occupations: [chef, artist], images_per_prompt: 70}\nmodel: {source: owner/name}\n"
@@ -209,7 +209,7 @@ def test_a_plan_of_many_prompts_stays_short(capsys):
 
 
 @pytest.mark.parametrize("command", [["run"], ["validate"], ["submit"], ["schedule", "run"], ["schedule", "once"]])
-def test_an_option_says_the_same_wherever_it_is_offered(command):
+def test_an_option_has_the_same_help_in_every_command(command):
     told = " ".join(call(*command, "--help").output.split())
     assert "Replace a value of the config; can be repeated." in told
     assert "Where runs are kept: a path or s3://bucket/prefix." in told
@@ -253,7 +253,7 @@ def test_hand_labels_become_confusion_matrices(tmp_path):
     assert gender["condition_number"] == pytest.approx(1.18, abs=0.01)
 
 
-def test_a_judge_that_guesses_cannot_be_corrected_and_is_told_so(tmp_path):
+def test_a_judge_that_guesses_cannot_be_corrected_and_is_reported(tmp_path):
     labels = tmp_path / "labels.csv"
     labels.write_text("attribute,truth,perceived\n" + "g,a,a\ng,a,b\ng,b,a\ng,b,b\n")
     assert "g cannot be corrected" in call("calibrate", labels, "--output", tmp_path / "c.json").stdout
@@ -261,7 +261,7 @@ def test_a_judge_that_guesses_cannot_be_corrected_and_is_told_so(tmp_path):
     assert (found["attributes"]["g"]["condition_number"], found["attributes"]["g"]["correctable"]) == (None, False)
 
 
-def test_mistaken_labels_are_told_all_at_once_and_nothing_is_written(tmp_path, config_file):
+def test_invalid_labels_are_reported_together_and_nothing_is_written(tmp_path, config_file):
     labels = tmp_path / "labels.csv"
     labels.write_text("attribute,truth,perceived\ngender,femal,female\ngender,male\n")
     answer = call("calibrate", labels, "--config", config_file(), "--output", tmp_path / "confusion.json")
@@ -280,7 +280,7 @@ def test_calibrate_writes_into_an_existing_directory_only(tmp_path, output):
     assert "directory" in answer.stderr
 
 
-def test_an_audit_is_told_on_the_terminal_and_again_as_json(cluster, config_file):
+def test_an_audit_is_printed_on_the_terminal_and_as_json(cluster, config_file):
     path = config_file()
     told = call("run", path, "--run-id", "first")
     assert told.exit_code == ExitCode.PASS, told.output

@@ -61,11 +61,11 @@ def test_missing_weights_are_named(tmp_path, untrained_world):
     assert doctor.check_weights(audit(model={"source": "owner/name"})).ok
 
 
-def test_no_gpu_is_no_fault():
+def test_a_missing_gpu_is_not_a_fault():
     assert not doctor.check_processors().needed
 
 
-def test_ray_says_how_many_workers_fit(cluster):
+def test_the_ray_check_counts_the_workers_that_fit(cluster):
     found = doctor.check_ray(audit(), None)
     assert found.ok
     assert "room for 3 workers" in found.detail
@@ -123,7 +123,7 @@ def test_the_command_answers_with_exit_code_4_when_something_needed_is_missing(c
     assert "MISSING" in CliRunner().invoke(app, ["doctor", str(path)]).stdout
 
 
-def test_a_config_that_its_judge_cannot_answer_is_a_mistake_and_no_fault_of_the_machine(cluster, tmp_path, monkeypatch):
+def test_a_config_that_its_judge_cannot_answer_is_a_config_error(cluster, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_header(tmp_path / "seven.safetensors", FAIRFACE)
     path = tmp_path / "audit.yaml"

@@ -76,7 +76,7 @@ def test_new_gates_are_judged_on_the_images_that_are_there(audit):
     assert {path: path.stat().st_mtime_ns for path in (run / "shards").glob("*.parquet")} == times
 
 
-def test_the_exports_lie_beside_the_report(audit):
+def test_the_exports_are_written_beside_the_report(audit):
     _, run = audit(FAILS)
     assert "balanced" in (run / SUMMARY).read_text()
     assert (run / TABLE).read_text().startswith("prompt_id,arm,attribute,group")

@@ -40,7 +40,7 @@ def audit(tmp_path_factory, cluster):
     return run
 
 
-def test_the_same_images_are_held_against_other_targets_and_the_report_names_them(audit):
+def test_the_same_images_are_compared_with_other_targets_and_the_report_names_them(audit):
     skewed, _, [run] = audit(EVEN)
     times = {path: path.stat().st_mtime_ns for path in run.file("shards").glob("*.parquet")}
     on_target, _, again = audit(PLANTED)

@@ -59,7 +59,7 @@ def test_with_gpus_a_worker_holds_its_share_and_ray_chooses_the_device():
 
 
 @pytest.mark.parametrize(("images", "count"), [(100, 1), (3000, 2), (10_000, 4)])
-def test_few_images_start_few_workers_where_the_config_says_how_many_each_is_to_make(images, count):
+def test_few_images_start_few_workers_with_images_per_worker(images, count):
     assert worker_count(WorkersConfig(images_per_worker=1500), GPU_NODE, images) == count
 
 

@@ -176,7 +176,7 @@ def test_the_same_code_is_sent_once(server, config):
     assert len(server.requests) == 2
 
 
-def test_bundled_weights_travel_only_where_they_are_used(config):
+def test_bundled_weights_are_sent_only_if_they_are_used(config):
     assert not needs_bundle(config)
     assert needs_bundle(config.model_copy(update={"judge": AuditConfig(name="a").judge}))
     assert needs_bundle(AuditConfig(name="a"))
@@ -202,7 +202,7 @@ def test_an_address_without_a_dashboard_is_refused_at_once_and_with_the_remedy(c
     assert "8265" in told.output
 
 
-def test_the_address_to_write_is_told_where_only_the_scheme_is_missing(config):
+def test_an_address_without_a_scheme_is_corrected_in_the_message(config):
     with pytest.raises(DashboardAddressError, match=r"write http://head:8265$"):
         submit(config, "head:8265")
 
@@ -227,13 +227,13 @@ def test_logs_are_followed_to_the_end_without_saying_anything_twice(server, conf
     assert logs(job, server.address).endswith("2 of 2 shards\n")
 
 
-def test_a_cancelled_job_has_no_exit_code_of_its_own(server, config):
+def test_a_cancelled_job_has_no_exit_code(server, config):
     job = submit(config, server.address)
     assert cancel(job, server.address)
     assert server.jobs[job] == "STOPPED"
 
 
-def test_the_token_is_sent_and_told_nowhere(config, tmp_path):
+def test_the_token_is_sent_and_never_printed(config, tmp_path):
     path = tmp_path / "weekly.yaml"
     path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
     plain = {**os.environ, "HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -255,7 +255,7 @@ def test_the_token_is_sent_and_told_nowhere(config, tmp_path):
         assert not any(TOKEN.encode() in package for package in server.packages.values())
 
 
-def test_a_cluster_that_is_not_there_and_a_job_that_is_not_are_told_in_words(server, config):
+def test_a_missing_cluster_and_a_missing_job_are_reported(server, config):
     with pytest.raises(ClusterError, match=r"expected Ray's dashboard at http://127.0.0.1:9, found none"):
         submit(config, "http://127.0.0.1:9")
     with pytest.raises(ClusterError, match=r"refused: Request failed with status code 404"):

@@ -84,7 +84,7 @@ def start_raised(*lines):
         (["MemoryError"], FaultKind.NO_START, "MemoryError"),
     ],
 )  # fmt: skip
-def test_what_a_start_was_refused_for_is_told_from_what_the_machine_did(raised_last, kind, reason):
+def test_refused_starts_are_distinguished_from_machine_faults(raised_last, kind, reason):
     error = start_raised(*raised_last)
     assert kind_of(error) == kind
     assert reason_of(error) == reason

@@ -95,7 +95,7 @@ def test_tasks_that_only_waited_behind_a_hung_one_are_not_charged(cluster):
     assert attempts == {0: 2, **dict.fromkeys(range(1, 12), 1)}
 
 
-def test_before_a_median_is_known_and_below_the_floor_nobody_is_hurried(cluster):
+def test_the_deadline_has_a_minimum_and_a_default_before_a_median_is_known(cluster):
     slow_start = [Nap(0, 900.0), *(Nap(number, 0.1) for number in range(1, 40))]
     deadline = Deadline(factor=10, at_least_seconds=1000, first_seconds=3600)
     assert faults(sleep(cluster, slow_start, deadline=deadline)) == []
@@ -133,7 +133,7 @@ def test_more_workers_than_tasks_are_not_started(cluster):
     assert len(cluster.actors) == 2
 
 
-def test_every_death_of_a_worker_is_told_with_its_place_and_costs_one_try(cluster):
+def test_every_lost_worker_is_reported_with_its_node_and_costs_one_attempt(cluster):
     mortal = iter([15.0, math.inf, math.inf])  # in the middle of its second task
     outcomes = sleep(
         cluster,
@@ -147,7 +147,7 @@ def test_every_death_of_a_worker_is_told_with_its_place_and_costs_one_try(cluste
     assert finished(outcomes) == set(range(6))
 
 
-def test_an_error_of_the_task_is_told_once_and_never_tried_again(cluster):
+def test_an_error_of_the_task_is_reported_once_and_never_retried(cluster):
     wrong = RayTaskError("nap", "trace", ValueError("no pillow"))
     wrong.cause = ValueError("no pillow")
     outcomes = sleep(cluster, [Nap(0, error=wrong), Nap(1)], budget=1)
@@ -156,7 +156,7 @@ def test_an_error_of_the_task_is_told_once_and_never_tried_again(cluster):
     assert finished(outcomes) == {1}
 
 
-def test_a_failed_start_is_told_each_time_and_then_the_pool_gives_up(cluster):
+def test_each_failed_start_is_reported_and_then_the_pool_fails(cluster):
     wrong = RayTaskError("nap", "trace", OSError("no weights"))
     wrong.cause = OSError("no weights")
     outcomes = run_on_pool(
@@ -168,7 +168,7 @@ def test_a_failed_start_is_told_each_time_and_then_the_pool_gives_up(cluster):
         next(outcomes)
 
 
-def test_a_start_that_is_refused_is_told_once_and_tried_on_no_other_machine(cluster):
+def test_a_refused_start_is_reported_once_and_not_retried(cluster):
     trace = "ray::Napper.__init__()\n  File nap.py, line 1\n"
     said = f"{trace}audit.models.files.untrusted_model.UnfitModelError: a.pt: found 9 outputs instead of 18"
     wrong = ActorDiedError(RayTaskError("nap", said, ValueError()))
@@ -192,7 +192,7 @@ def test_a_budget_counts_parts_of_a_task(cluster):
     assert budget.spent
 
 
-def test_a_median_of_two_tasks_says_nothing_yet_and_later_ones_push_old_ones_out():
+def test_a_median_needs_three_tasks_and_drops_old_ones():
     median = RunningMedian()
     for seconds in (1.0, 2.0):
         median.add(seconds)

@@ -40,7 +40,7 @@ def told(*points):
         ("pass", "inconclusive", [("gate", "fair", "pass", "inconclusive")]),
     ],
 )
-def test_a_gate_is_told_where_its_verdict_differs_from_the_run_before(before, after, expected):
+def test_a_gate_raises_an_alert_if_its_verdict_differs_from_the_previous_run(before, after, expected):
     assert told(point(1, fair=before), point(2, fair=after)) == expected
 
 
@@ -60,7 +60,7 @@ def test_a_called_change_is_one_alert_that_names_the_clearest_figure():
     assert "0.900 before, 0.100 now" in alert.message
 
 
-def test_the_same_slot_looked_at_twice_is_told_once(tmp_path):
+def test_a_slot_that_is_evaluated_twice_raises_one_alert(tmp_path):
     alerts = alerts_of(Trend("weekly", (point(1, fair="pass"), point(2, fair="fail"))))
     file, inbox = tmp_path / "alerts.json", Inbox()
     assert note_alerts(file, alerts) == alerts
@@ -86,7 +86,7 @@ def test_what_the_webhook_missed_it_gets_later_in_order(tmp_path, caplog):
     assert all(alert.delivered for alert in read_alerts(file))
 
 
-def test_nothing_to_tell_still_leaves_a_file_that_says_so(tmp_path):
+def test_the_file_is_written_even_without_alerts(tmp_path):
     note_alerts(tmp_path / "alerts.json", ())
     assert json.loads((tmp_path / "alerts.json").read_text()) == {"version": 1, "alerts": []}
 

@@ -51,7 +51,7 @@ def test_dates_are_those_that_the_fields_name(minute, hour, weekday):
 
 
 @given(parts=st.lists(st.text("0123456789*/-,?LW#aMON\u0661 ", max_size=6), min_size=5, max_size=5))
-def test_whatever_is_read_is_written_as_the_same_dates_and_the_rest_is_refused(parts):
+def test_a_parsed_expression_keeps_its_dates_and_others_are_refused(parts):
     with suppress(CronError):
         cron = Cron.parse(" ".join(parts))
         assert Cron.parse(cron.text) == cron
@@ -69,7 +69,7 @@ def test_whatever_is_read_is_written_as_the_same_dates_and_the_rest_is_refused(p
         ("@weekly", "expected five fields"),
     ],
 )
-def test_a_mistake_is_told_with_what_was_expected(text, message):
+def test_an_error_names_the_expected_value(text, message):
     with pytest.raises(CronError, match=message):
         Cron.parse(text)
 

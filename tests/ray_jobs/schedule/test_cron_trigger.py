@@ -178,7 +178,7 @@ CRONS = st.builds(
 
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(text=CRONS, zone=st.sampled_from(ZONES), hours=st.integers(0, 24 * 365 * 40))
-def test_slots_ascend_in_every_zone_and_do_not_depend_on_where_one_begins(text, zone, hours):
+def test_slots_ascend_in_every_zone_and_do_not_depend_on_the_start(text, zone, hours):
     times = SlotTimes.of(Cron.parse(text), zone)
     start = at(1990, 1, 1) + hours * HOUR
     slots = list(islice(times.after(start), 8))

@@ -125,7 +125,7 @@ def test_the_schema_refuses_what_the_contract_does_not_promise(produced, damage)
         validator("audit").validate(data)
 
 
-def test_what_two_stages_made_is_what_the_schema_says_and_comes_back_whole(produced):
+def test_two_stage_results_conform_to_the_schema_and_are_read_back(produced):
     staged = TwoStageSampling("gender", "female", 0.1, 0.097, 32, 104, {"nurse": 48, "ghost": 104})
     result = replace(produced[1], two_stage=staged)
     data = json.loads(json.dumps(to_json(result), allow_nan=False))
@@ -135,7 +135,7 @@ def test_what_two_stages_made_is_what_the_schema_says_and_comes_back_whole(produ
     assert to_json(produced[1])["two_stage"] is None
 
 
-def test_verdicts_are_what_the_schema_says_and_come_back_whole(produced, verdict):
+def test_verdicts_conform_to_the_schema_and_are_read_back(produced, verdict):
     missing = verdict(
         "inconclusive", value=None, low=None, high=None, margin=None, n=0, note="no image", prompt_id=None
     )
@@ -148,7 +148,7 @@ def test_verdicts_are_what_the_schema_says_and_come_back_whole(produced, verdict
         validator("audit").validate(data)
 
 
-def test_second_opinions_are_what_the_schema_says_and_come_back_whole(seconded):
+def test_second_opinions_conform_to_the_schema_and_are_read_back(seconded):
     data = json.loads(json.dumps(to_json(seconded), allow_nan=False))
     validator("audit").validate(data)
     found = from_json(data)

@@ -51,7 +51,7 @@ def test_no_name_becomes_markup(result, verdict, name):
     assert f"| {name}" not in text
 
 
-def test_a_mention_notifies_nobody():
+def test_a_mention_notifies_no_user():
     assert "@" not in escaped("@team")
 
 

@@ -55,12 +55,12 @@ def test_small_cells_are_marked_and_arms_stand_side_by_side(told):
     )
 
 
-def test_a_pair_with_nothing_to_test_says_why(told):
+def test_a_pair_without_a_test_states_the_reason(told):
     alone = replace(pair(None, 0.5), dependence=None)
     assert dependence_table(told(alone)).rows[0][2:4] == ("one group only", "–")
 
 
-def test_a_result_of_before_there_were_intersections_has_no_section(told, page_text):
+def test_an_old_result_without_intersections_has_no_section(told, page_text):
     assert dependence_table(told()) is None
     assert "Association of attributes" in page_text
 

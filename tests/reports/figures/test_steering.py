@@ -34,7 +34,7 @@ def steered(result):
     return replace(result, lens={**result.lens, **told})
 
 
-def test_each_occupation_has_its_strengths_with_what_they_did_and_where_they_come_from(steered):
+def test_each_occupation_has_its_strengths_with_effects_and_sources(steered):
     table = steering_table(story_of(steered), "gender")
     assert table.rows[0][:2] == ("doctor", "searched")
     assert table.rows[0][2] == f"1.50: {percent(0.95)} shown, {percent(0.25)} changed"
@@ -43,7 +43,7 @@ def test_each_occupation_has_its_strengths_with_what_they_did_and_where_they_com
     assert steering_table(story_of(steered), "age") is None
 
 
-def test_what_is_not_controllable_and_what_was_predicted_is_said_everywhere(steered, capsys):
+def test_every_output_names_uncontrolled_and_predicted_strengths(steered, capsys):
     show_edits(story_of(steered), open_console())
     page, text = render(steered, Pictures({}, {})), to_markdown(steered)
     for shown in (page, text.replace("\\", ""), " ".join(capsys.readouterr().out.split())):
@@ -58,7 +58,7 @@ def test_it_survives_audit_json(steered):
     assert steering_notes(story_of(again)) == steering_notes(story_of(steered))
 
 
-def test_a_run_that_kept_nothing_says_nothing(result):
+def test_a_run_without_recorded_strengths_shows_none(result):
     assert steering_notes(story_of(result)) == ()
     assert "Strength of the gender edit per occupation and group" in render(result, Pictures({}, {}))
 

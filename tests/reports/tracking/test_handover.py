@@ -200,7 +200,7 @@ def test_a_server_that_is_stopped_half_way_and_started_again_has_one_run(
         (503, {}, 3, "a server that answers 503"),
     ],
 )
-def test_a_server_that_refuses_is_told_in_words(messenger, finished_run, status, body, requests, found):
+def test_a_refusal_by_the_server_is_reported(messenger, finished_run, status, body, requests, found):
     data = json.dumps(body).encode()
     with serving(lambda handler, _: reply(handler, status, "application/json", data)) as server:
         receipt = messenger.deliver(letter(finished_run, server.url))
@@ -211,7 +211,7 @@ def test_a_server_that_refuses_is_told_in_words(messenger, finished_run, status,
 
 
 @pytest.mark.usefixtures("_bounded")
-def test_a_server_that_accepts_and_says_nothing_costs_one_timeout(finished_run):
+def test_a_server_that_does_not_answer_costs_one_timeout(finished_run):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         began = time.monotonic()
         with pytest.raises(UnreachableError, match="found no answer in time"):
@@ -246,9 +246,7 @@ def test_a_server_that_drips_is_cut_off_at_the_deadline_and_the_next_store_is_tr
     assert_told_once(mlflow_server.url, finished_run, new_audit)
 
 
-def test_an_audit_that_cannot_be_read_is_told_and_the_process_goes_on_with_the_next(
-    messenger, finished_run, mlflow_server
-):
+def test_an_unreadable_audit_is_reported_and_the_process_continues(messenger, finished_run, mlflow_server):
     whole = finished_run.file(AUDIT).read_bytes()
     finished_run.file(AUDIT).write_text("[]")
     receipt = messenger.deliver(letter(finished_run, mlflow_server.url))

@@ -60,7 +60,7 @@ def test_a_version_gets_the_verdict_and_the_way_back_to_the_audit(client, audite
     assert client.get_model_version(MODEL, "2").tags == {}
 
 
-def test_an_alias_moves_where_every_gate_passes(client, audited):
+def test_an_alias_moves_if_every_gate_passes(client, audited):
     assert audited("pass", "pass").note.endswith("alias audited now points to it")
     assert aliases(client) == {ALIAS: "1"}
     assert audited("pass", version=2, day=6).note.endswith("alias audited now points to it")
@@ -85,7 +85,7 @@ def test_an_alias_stays_otherwise(client, audited, kinds, options):
     assert aliases(client) == {ALIAS: "1"}
 
 
-def test_no_alias_is_made_where_none_is_named(client, audited):
+def test_no_alias_is_created_without_a_name(client, audited):
     audited("pass", alias=None)
     assert aliases(client) == {}
 
@@ -107,8 +107,6 @@ def test_a_hand_that_moved_the_alias_is_not_overruled_by_telling_again(client, a
 
 
 def test_other_weights_under_the_same_version_are_refused_and_the_rest_is_sent(client, audited, tmp_path, result):
-    client, audited, tmp_path, result
-):
     audited("pass")
     with pytest.raises(TrackingError, match="expected faces version 1 to have the audited weights"):
         audited("pass", day=6, model_fingerprint="sha256:other")

@@ -55,7 +55,7 @@ def fair():
     return audited(TONE, np.random.default_rng(4).integers(0, 3, (6, 24)))
 
 
-def test_where_nothing_is_more_than_chance_no_occupation_is_named(fair):
+def test_without_significant_departures_no_occupation_is_named(fair):
     # "The model draws a builder with skin tone medium in 33 % of images." was the headline of a fair world.
     story = story_of(fair)
     assert largest_excesses(story, TONE, BASELINE) == []

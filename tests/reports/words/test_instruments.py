@@ -48,7 +48,7 @@ def test_drawings_have_no_sampler(result):
     assert sampler.used == "None; images are drawn by a program"
 
 
-def test_the_judge_s_accuracy_is_said_where_it_is_known_and_that_it_is_not_elsewhere(result):
+def test_the_judge_s_accuracy_is_shown_if_known(result):
     judge = instruments(story_of(result))[2]
     assert "Accuracy on labelled images: gender 96\N{NO-BREAK SPACE}%." in judge.limits
     assert "Errors in age, skin tone are not corrected." in judge.limits
@@ -56,7 +56,7 @@ def test_the_judge_s_accuracy_is_said_where_it_is_known_and_that_it_is_not_elsew
 
 
 @pytest.mark.parametrize("arms", [(BASELINE,), (BASELINE, "difflens-gender")])
-def test_only_an_audit_with_an_intervention_speaks_of_before_and_after(sample, arms):
+def test_only_an_audit_with_an_intervention_mentions_before_and_after(sample, arms):
     html = render(sample(arms), Pictures({}, {}))
     headings = re.findall(r"<h[23][^>]*>([^<]*)<|<label for=[^>]*>([^<]*)<", html)
     words = " ".join(a or b for a, b in headings)

@@ -37,7 +37,7 @@ def test_they_are_counted_by_arm_under_their_attribute_with_the_groups_that_are_
     assert line.endswith("They are excluded from the shares, and count as unknown in the bounds.")
 
 
-def test_the_table_of_statuses_has_a_column_for_them_where_there_are_any(narrow, result):
+def test_the_table_of_statuses_has_a_column_for_them_if_there_are_any(narrow, result):
     table = status_table(story_of(narrow))
     column = table.columns.index("Outside the audited groups")
     assert {row[1]: row[column] for row in table.rows} == {"gender": "0", "age": "256", "skin tone": "0"}
@@ -45,7 +45,7 @@ def test_the_table_of_statuses_has_a_column_for_them_where_there_are_any(narrow,
     assert "Outside the audited groups" not in status_table(story_of(result)).columns
 
 
-def test_every_report_says_so_in_words(narrow, result):
+def test_every_report_states_this(narrow, result):
     words = "images outside the audited groups (middle aged)"
     page = re.sub(r"\s+", " ", render(narrow, Pictures({}, {})))
     assert words in page

@@ -44,7 +44,7 @@ def test_even_targets_need_no_caution(result):
     )
 
 
-def test_no_word_says_that_a_model_made_a_difference_larger(held):
+def test_no_text_claims_that_a_model_amplified_a_difference(held):
     assert not any("amplif" in line.lower() for line in target_lines(story_of(held)))
 
 
@@ -57,7 +57,7 @@ def test_skew_is_counted_from_the_occupations_own_target(result, held):
     assert common_target(story_of(held), attribute) is None
 
 
-def test_a_share_chart_shows_each_target_where_they_differ(result, held):
+def test_a_share_chart_shows_each_target_if_they_differ(result, held):
     even, own = (render(answer, Pictures({}, {})) for answer in (result, held))
     assert own.count('class="reference"') > even.count('class="reference"') + 15
     assert '<td class="words">target</td>' in own

@@ -119,7 +119,7 @@ def test_a_failed_gate_does_not_look_like_a_crash_and_the_command_exists(kind):
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
-def test_the_config_is_mounted_where_the_command_reads_it_as_it_is_in_the_file(kind):
+def test_the_unchanged_config_is_mounted_where_the_command_reads_it(kind):
     assert rendered(kind)["ConfigMap"]["data"] == {CONFIG_FILE: TEXT}
     path, output = command(kind)[3], command(kind)[command(kind).index("--output") + 1]
     for spec in pods(kind).values():
@@ -142,7 +142,7 @@ def test_results_in_an_object_store_need_no_claim(kind):
 
 
 @pytest.mark.parametrize("kind", ["rayjob", "raycronjob"])
-def test_gpus_are_asked_for_where_images_are_made_and_by_the_head_never(kind):
+def test_only_pods_that_make_images_request_gpus(kind):
     head, workers = (pods(kind)[name]["containers"][0]["resources"] for name in ("head", "workers"))
     assert workers["limits"]["nvidia.com/gpu"] == "1"
     assert "nvidia.com/gpu" not in head["requests"] | head["limits"]
@@ -159,7 +159,7 @@ def test_names_are_those_that_kubernetes_allows():
     assert len(deployment(f"name: {'long-' * 11}x\n").name) <= 40
 
 
-def test_a_ray_cron_job_says_that_it_is_alpha():
+def test_a_ray_cron_job_is_labelled_alpha():
     note = rendered("raycronjob")["RayCronJob"]["metadata"]["annotations"]["difflens-audit/note"]
     assert "alpha" in note
     assert "disabled by default" in note
@@ -209,7 +209,7 @@ def test_the_timer_is_persistent_and_the_service_a_single_shot(units):
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
 @pytest.mark.parametrize("name", ["audit.yaml", "my $HOME %h audit.yaml", 'a "quoted" \\ name.yaml'])
-def test_systemd_takes_the_units_whatever_the_paths_are_called(units, tmp_path, name):
+def test_systemd_accepts_the_units_with_any_path(units, tmp_path, name):
     made = units(config=tmp_path / name)
     (tmp_path / "difflens-weekly.service").write_text(to_unit(made.service))
     (tmp_path / "difflens-weekly.timer").write_text(to_unit(made.timer))
@@ -260,12 +260,12 @@ def rendered_by_command(tmp_path, text, *options):
     return done.stderr
 
 
-def test_a_unit_of_root_is_warned_of_and_one_of_a_user_is_not(tmp_path):
+def test_a_unit_that_runs_as_root_raises_a_warning(tmp_path):
     assert "runs as root; set a user" in rendered_by_command(tmp_path, TEXT, "--kind", "systemd", "--user", "root")
     assert rendered_by_command(tmp_path, TEXT, "--kind", "systemd", "--user", "audit") == ""
 
 
-def test_relative_paths_that_no_pod_has_are_warned_of_by_their_key(tmp_path):
+def test_relative_paths_raise_a_warning_with_their_key(tmp_path):
     text = (
         "name: weekly\nmodel: {source: ./models/sd15}\nprompts: {occupations: [doctor]}\n"
         "judge: {source: fairface.pt, confusion: /data/confusion.json}\nquality: {clip: 'ViT-B-32:openai', "
