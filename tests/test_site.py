@@ -1,4 +1,4 @@
-"""The documentation site builds without a warning, and its reference pages hold what the program has."""
+"""Tests that the documentation site builds without warnings, and its reference pages match the program."""
 
 import shutil
 import subprocess
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """What `make docs` works on, in a folder of its own."""
+    """The inputs of `make docs`, copied to a separate folder."""
     folder = tmp_path_factory.mktemp("project")
     assemble(folder / "build" / "docs")
     shutil.copy(ROOT / "mkdocs.yml", folder)

@@ -1,4 +1,4 @@
-"""The first audit, its report and its result in Python work as the tutorials say."""
+"""Tests that the tutorials on the first audit, its report and its result in Python work as written."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A result's frames hold the figures of the result, one row per thing, in documented columns."""
+"""Tests that a result's frames have the figures of the result, in documented columns."""
 
 from dataclasses import fields, replace
 

@@ -1,4 +1,4 @@
-"""The report tells the result's own numbers, is inert with hostile input, and keeps its size."""
+"""Tests the report: the figures of the result, safety with hostile input, and its size."""
 
 import json
 import re
@@ -55,7 +55,7 @@ def page(result, run_directory):
 
 
 def replaced(value, old, new):
-    """Plain data with a string replaced wherever it occurs, keys included."""
+    """Plain data with a string replaced everywhere, keys included."""
     return json.loads(json.dumps(value).replace(json.dumps(old)[1:-1], json.dumps(new)[1:-1]))
 
 
@@ -113,7 +113,7 @@ def test_the_method_quotes_a_prompt_of_the_audit(result, template, prompt):
 
 
 def test_an_occupation_of_two_words_is_never_shown_as_its_prompt_id(result, run_directory, verdict):
-    """Wherever the occupation stands: charts, tables, pictures, features and gates."""
+    """This covers charts, tables, pictures, features and gates."""
     data = replaced(to_json(replace(result, verdicts=(verdict(),))), "doctor", "police-officer")
     html = render(from_json(data), NONE)
     assert "police-officer" not in html

@@ -1,4 +1,4 @@
-"""A caption that names only the occupation goes with planted shares, one that names groups with uniform true groups."""
+"""Tests that captions with only an occupation have planted shares, and captions with groups have uniform ones."""
 
 import numpy as np
 import pytest

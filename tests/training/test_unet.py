@@ -1,4 +1,4 @@
-"""Every stretch of a training holds what its stage asks for: kinds of examples and levels of noise, jointly."""
+"""Tests that every part of a training has the requested kinds of examples and noise levels, jointly."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The command line answers at once, says every mistake plainly, and its exit code tells a script what happened."""
+"""Tests the command line: fast help, readable errors, and exit codes for scripts."""
 
 import json
 import subprocess
@@ -78,7 +78,7 @@ def test_the_file_s_name_does_not_act_on_the_terminal(config_file):
 
 @pytest.fixture
 def mistaken_file(tmp_path, untrained_world):
-    """A config with two mistakes and everything else in order."""
+    """A config with two errors; the rest is valid."""
     path = tmp_path / "audit.yaml"
     path.write_text(
         f"name: trial\nmodel: {{source: rendered, world: {untrained_world}}}\nseed: -1\n"

@@ -1,4 +1,4 @@
-"""``compare`` reports to scripts, by its exit code, whether the later run is worse, and to people what changed."""
+"""Tests ``compare``: the exit code for scripts, and the printed changes."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The doctor tries each thing, and what is missing comes with a remedy and the right exit code."""
+"""Tests the doctor: each check, with a remedy and the right exit code for failures."""
 
 import http.server
 import json
@@ -15,7 +15,7 @@ from tests.weight_files import FAIRFACE, write_header
 
 
 class Answering(http.server.BaseHTTPRequestHandler):
-    """A server that answers every question alike."""
+    """A server that gives every request the same answer."""
 
     code = 200
 

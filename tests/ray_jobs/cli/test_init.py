@@ -1,4 +1,4 @@
-"""A newcomer gets a config that is valid as it is; only a terminal is asked, and no file is lost."""
+"""Tests ``init``: the config is valid, only a terminal is asked, and no file is lost."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A plan's power is worked out against the targets that the audit will use."""
+"""Tests that a plan's power is computed for the targets of the audit."""
 
 import pytest
 

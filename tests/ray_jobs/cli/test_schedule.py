@@ -1,4 +1,4 @@
-"""The schedule's commands say mistakes plainly, keep secrets to themselves, and tell a failed gate from a crash."""
+"""Tests the schedule commands: readable errors, hidden secrets, and failed gates distinguished from crashes."""
 
 import json
 import subprocess
@@ -33,7 +33,7 @@ def config_file(tmp_path):
 
 @pytest.fixture
 def audit_ends(monkeypatch):
-    """Let the audits of this test end with a code, whatever they are asked."""
+    """Let the audits of this test end with the given exit code."""
 
     def end(code):
         monkeypatch.setattr(

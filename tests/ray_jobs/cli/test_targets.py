@@ -1,4 +1,4 @@
-"""Targets on a real run of the command line: other targets are measured on the images that are there, and named."""
+"""Tests targets on a real run: other targets are measured on the existing images, and named in the report."""
 
 import pytest
 import yaml
@@ -14,7 +14,7 @@ PLANTED = "prompt,attribute,group,share,source\ndoctor,gender,Women,0.15,planted
 
 @pytest.fixture(scope="module")
 def audit(tmp_path_factory, cluster):
-    """Runs the CLI on an audit held against the given file; returns the exit code, what it said and the run."""
+    """Runs the CLI on an audit with the given targets file; returns the exit code, the output and the run."""
     directory = tmp_path_factory.mktemp("held")
 
     def run(text):

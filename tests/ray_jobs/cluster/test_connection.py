@@ -1,4 +1,4 @@
-"""Workers get what the config says, on a cluster that is only shut down where it was started here."""
+"""Tests the connection: resources of workers, and that only a cluster that was started here is stopped."""
 
 import os
 import socket
@@ -147,7 +147,7 @@ def test_a_cluster_that_is_there_is_reachable(cluster):
 
 
 def test_a_driver_finds_a_cluster_that_listens_on_loopback_alone(cluster):
-    """Ray itself takes 127.0.0.1 for the machine's other address, where nobody answers, and tries for minutes."""
+    """Ray itself replaces 127.0.0.1 by the machine's other address, which has no server, and tries for minutes."""
     program = (
         "import sys; from audit.config.sections import WorkersConfig; from ray_jobs.cluster.connection import connect\n"
         "with connect(sys.argv[1], WorkersConfig()) as cluster: print(cluster.cpus)"
@@ -165,7 +165,7 @@ def test_a_local_cluster_listens_on_loopback_alone(cluster):
 
 
 def listens(process):
-    """Return the name of a process with each address it listens on; nothing if it has ended meanwhile."""
+    """Return the name of a process with each address it listens on; empty if it has ended."""
     try:
         opened = process.net_connections("tcp")
         return [(process.name(), place.laddr.ip) for place in opened if place.status == psutil.CONN_LISTEN]

@@ -1,4 +1,4 @@
-"""Ray's own client hands an audit to a jobs server on loopback: what arrives there is all that a cluster needs."""
+"""Tests submission with Ray's own client and a jobs server on loopback: what is sent is all that a cluster needs."""
 
 import io
 import json
@@ -34,7 +34,7 @@ TOKEN = "a-secret-of-forty-characters-that-nobody-prints"
 
 
 class JobsServer(ThreadingHTTPServer):
-    """Answers as the dashboard's Jobs API does, and remembers what it was asked."""
+    """Answers like the dashboard's Jobs API, and records the requests."""
 
     def __init__(self, token=None):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -121,7 +121,7 @@ class serving:
 
 @pytest.fixture
 def config(tmp_path):
-    """An audit of a model that every node sees, measured by networks of its own."""
+    """An audit of a model that every node sees, with its own networks."""
     return AuditConfig(
         name="weekly",
         model={"source": "/models/sd15"},

@@ -1,4 +1,4 @@
-"""A directory that Ray cannot use for its sockets is named before Ray is started, with what to do."""
+"""Tests that a directory which Ray cannot use for its sockets is reported before Ray starts."""
 
 import os
 import socket

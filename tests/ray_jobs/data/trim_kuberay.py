@@ -18,7 +18,7 @@ ABOUT = """\
 # Changed: descriptions are left out and repetitions written once, by trim_kuberay.py beside this file.
 """
 WORTH_AN_ANCHOR = 400
-"""Characters of a schema from which repeating it is longer than referring to it."""
+"""Length of a schema above which a reference is shorter than a copy."""
 
 
 def trimmed(schema, known):

@@ -1,4 +1,4 @@
-"""Every task is settled exactly once, whatever dies on the way."""
+"""Tests that every task has exactly one outcome, for any kind of failure."""
 
 import os
 import time
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("cluster")
 
 @dataclass(frozen=True)
 class Number:
-    """A task; ``do`` says what happens to the actor that gets it: '', 'die', 'die once', 'raise' or 'memory'."""
+    """A task; ``do`` determines what happens to its actor: '', 'die', 'die once', 'raise' or 'memory'."""
 
     value: int
     do: str = ""
@@ -28,7 +28,7 @@ class Number:
 
 
 class Squarer:
-    """Leaves one file per start of a task and one per finish, so that a test can count them across processes."""
+    """Writes one file per start of a task and one per finish, so that tests can count them across processes."""
 
     def __init__(self, directory: str) -> None:
         self._directory = Path(directory)
@@ -203,7 +203,7 @@ def ask_until_it_is_gone(actor, seconds=60):
 
 
 class Refuser(Squarer):
-    """Counts its starts, and refuses what it is given."""
+    """Counts its starts, and rejects its input."""
 
     def __init__(self, directory: str, kind: str) -> None:
         (Path(directory) / f"start-{os.getpid()}").touch()

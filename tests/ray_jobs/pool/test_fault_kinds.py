@@ -1,4 +1,4 @@
-"""What Ray raises in place of an answer is given its kind, since the kind decides what happens next."""
+"""Tests the classification of Ray's errors, which determines the pool's reaction."""
 
 import errno
 

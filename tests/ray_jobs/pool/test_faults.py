@@ -1,4 +1,4 @@
-"""Each fault, made to happen to a real worker on a real cluster: the rows survive it, and the manifest names it."""
+"""Tests each fault on a real worker and cluster: the rows are unchanged, and the manifest lists the fault."""
 
 import errno
 import json
@@ -41,19 +41,19 @@ def too_large_for_two(generate, prompt, seeds, *rest):
 
 
 def with_nan(generate, *arguments):
-    """What a pipeline gives whose latents are NaN in one image."""
+    """Output of a pipeline whose latents are NaN in one image."""
     images = generate(*arguments).float()
     images[0] = torch.nan
     return images.nan_to_num(0).byte()
 
 
 def nothing_but_black(generate, *arguments):
-    """What a safety filter leaves."""
+    """Output of a safety filter."""
     return torch.zeros_like(generate(*arguments))
 
 
 def faulty(before=None, generate=None, write=None):
-    """Return a worker to which things happen: by shard, before it begins, while it draws, or while it stores.
+    """Return a worker with faults: by shard, before it starts, while it draws, or while it stores.
 
     ``before`` and ``write`` happen in the first try alone, unless they are listed under ``(shard, "always")``.
     """
@@ -138,7 +138,7 @@ def test_lost_hung_and_full_workers_cost_a_try_and_not_a_byte_of_the_rows(undist
 def test_failures_of_single_shards_and_images_are_told_and_a_spent_budget_ends_the_audit_as_incomplete(
     undisturbed, audit, cluster, monkeypatch
 ):
-    """One after the other on one worker: a batch too large, an image of NaN, an error, a prompt that is filtered."""
+    """In order on one worker: a batch that is too large, a NaN image, an error, a filtered prompt."""
     config = audit(workers={"count": 1, "error_budget": 0.3})  # 1.8 of 6 shards
     generate = {"doctor-0000": too_large_for_two, "doctor-0001": with_nan, "nurse-0000": nothing_but_black}
     before = {("doctor-0002", "always"): lambda: raise_(ValueError("no such layer"))}
@@ -162,7 +162,7 @@ def test_failures_of_single_shards_and_images_are_told_and_a_spent_budget_ends_t
 
 
 def check_rows(found, expected):
-    """The images that could be made are the same, whatever happened to the others; a smaller batch moves last bits."""
+    """Images without a fault are the same; a smaller batch changes the last bits."""
     statuses = found["status"].to_pylist()
     halves = {("doctor", 4), ("doctor", 6)}  # the worker went on in batches of two, and the first of each was broken
     failed = halves | {("nurse", index) for index in range(4)}

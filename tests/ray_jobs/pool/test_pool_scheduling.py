@@ -1,4 +1,4 @@
-"""Who gets which task when, and who is given up: the real pool by a simulated clock, so that hours take no time."""
+"""Tests the pool's scheduling and timeouts with a simulated clock, so that hours take no time."""
 
 import math
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from ray_jobs.pool.limits import Deadline, ErrorBudget, PoolLimits, RunningMedia
 
 @dataclass(frozen=True)
 class Nap:
-    """A task of a length; ``tries`` gives the lengths of its first tries if they differ, infinity for a hang."""
+    """A task of a length; ``tries`` gives the lengths of its first attempts if they differ, infinity for a hang."""
 
     number: int
     seconds: float = 10.0

@@ -1,4 +1,4 @@
-"""A gate that changes state, and a figure that does, are told once: in the file first, then to the webhook."""
+"""Tests alerts: a changed gate or figure raises one alert, first in the file, then to the webhook."""
 
 import json
 
@@ -12,7 +12,7 @@ CALLED = Called("baseline", "nurse", "gender", "share", "female", 0.9, 0.1, -0.9
 
 
 class Inbox:
-    """A webhook that keeps what it gets, until it is told to refuse."""
+    """A webhook that records posts until it refuses."""
 
     def __init__(self):
         self.taken, self.refuses = [], False

@@ -1,4 +1,4 @@
-"""One cron expression names the same dates to Kubernetes, systemd and APScheduler, or is refused."""
+"""Tests that a cron expression has the same dates in Kubernetes, systemd and APScheduler, or is refused."""
 
 import os
 import re

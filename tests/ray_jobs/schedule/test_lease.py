@@ -1,4 +1,4 @@
-"""One process at a time holds the lease; one that died is followed, one that lost it is told."""
+"""Tests the lease: one holder at a time, expiry after its death, and a report of a lost lease."""
 
 import json
 import os

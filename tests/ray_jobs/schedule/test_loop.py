@@ -1,4 +1,4 @@
-"""The loop outlives its audits: crashes, overlaps, missed slots and SIGTERM each leave a line and no wreck."""
+"""Tests that the loop survives crashes, overlaps, missed slots and SIGTERM, and records each."""
 
 import json
 import os
@@ -31,7 +31,7 @@ EVERY_SECOND = SlotTimes(CronTrigger(second="*", timezone=UTC))
 
 @pytest.fixture
 def order(tmp_path):
-    """An order whose audit is a line of Python: ``sys.argv`` is what the command line would get."""
+    """An order whose audit is a line of Python: ``sys.argv`` has the arguments of the command line."""
     (tmp_path / "weekly.yaml").write_text(
         yaml.safe_dump({"name": "weekly", "model": {"source": "rendered"}, "output": str(tmp_path / "runs")})
     )
@@ -114,7 +114,7 @@ def test_slots_without_a_running_schedule_are_reported_at_the_next_slot(order, c
 
 @pytest.fixture
 def leases(monkeypatch, clock):
-    """Slots hold their leases by a clock that stands still until a test moves it."""
+    """Slots hold their leases by a clock that changes only on request."""
     monkeypatch.setattr(one_slot, "Lease", partial(Lease, clock=clock))
 
 
@@ -133,7 +133,7 @@ def children(monkeypatch, clock):
 
 
 def until(path):
-    """An audit that ends when a file is there, or after a minute."""
+    """An audit that ends when a file exists, or after a minute."""
     return (
         "import os; end = time.time() + 60\n"
         f"while not os.path.exists({str(path)!r}) and time.time() < end: time.sleep(0.05)"

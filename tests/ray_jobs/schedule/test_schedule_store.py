@@ -1,4 +1,4 @@
-"""A schedule whose results lie in an object store keeps journal, lease, series and alerts beside them."""
+"""Tests a schedule with results in an object store, which also holds journal, lease, series and alerts."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""A post carries a signature that its receiver can check, is tried again within bounds, and shows no secret."""
+"""Tests webhook posts: a signature that receivers can verify, bounded retries, and no visible secret."""
 
 import hashlib
 import hmac

@@ -1,4 +1,4 @@
-"""Charts are accessible, escape hostile text, and put marks where the numbers say."""
+"""Tests charts: accessible, safe with hostile text, and with marks at the right positions."""
 
 import re
 from itertools import pairwise
@@ -29,7 +29,7 @@ def drawings(label="doctor", frame=FRAME):
 
 
 def marks_of(svg):
-    """The groups that carry a value: each explains itself in a title of its own."""
+    """Return the groups with a value; each has its own title."""
     return [group for group in svg.iter("g") if group.find("title") is not None]
 
 

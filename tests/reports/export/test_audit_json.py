@@ -1,4 +1,4 @@
-"""audit.json and results.parquet are what their committed schemas say, and audit.json gives the result back whole."""
+"""Tests that audit.json and results.parquet conform to their schemas, and audit.json is read back completely."""
 
 import csv
 import io
@@ -33,7 +33,7 @@ from reports.html import render
 
 ATTRIBUTES = (Attribute("gender", ("female", "male")), Attribute("skin_tone", ("light", "dark")))
 NEW = ("changes", "shifts", "intersections", "missing")
-"""What schema version 1 had no word for."""
+"""Fields that schema version 1 did not have."""
 
 VERSION_2 = Path(__file__).parents[1] / "audit_v2.json"
 """Written by the release before version 3: 40 of 50 nurses seen as female at probability 0.53, and gates on them."""

@@ -1,4 +1,4 @@
-"""JUnit XML is well-formed whatever the names are, and no undecided gate looks like a passed one."""
+"""Tests that JUnit XML is well-formed for any names, and an inconclusive gate does not look like a passed one."""
 
 from dataclasses import replace
 from xml.etree import ElementTree

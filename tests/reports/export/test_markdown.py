@@ -1,4 +1,4 @@
-"""The Markdown summary holds the verdicts and every group, and no name in it can become markup."""
+"""Tests that the Markdown summary has all verdicts and groups, and no name in it becomes markup."""
 
 from dataclasses import replace
 

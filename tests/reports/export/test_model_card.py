@@ -1,4 +1,4 @@
-"""The snippet is what the Hugging Face hub reads as evaluation results, and tells of the model as it ships."""
+"""Tests that the Hugging Face hub reads the snippet as evaluation results of the model without intervention."""
 
 from dataclasses import replace
 

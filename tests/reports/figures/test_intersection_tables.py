@@ -1,4 +1,4 @@
-"""The tables of two attributes name the occupations where these go together, and mark what is too small to read."""
+"""Tests the tables of two attributes: occupations with an association, and marks for small counts."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Other measures stand beside their ideal and what chance alone would score, as means over occupations."""
+"""Tests that other measures are means over occupations, with their ideal and the value by chance."""
 
 from dataclasses import replace
 from statistics import fmean

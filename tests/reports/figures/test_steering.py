@@ -1,4 +1,4 @@
-"""Report, Markdown and terminal say where an edit controls nothing, and which strengths nobody drew."""
+"""Tests that report, Markdown and terminal name uncontrolled occupations and strengths without trial images."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The report of a scheduled run shows its series: every point with its interval, every change, every gap."""
+"""Tests the series in a scheduled run's report: points with intervals, changes and gaps."""
 
 from dataclasses import replace
 from xml.etree import ElementTree
@@ -31,7 +31,7 @@ def trend():
 
 
 def marks(svg):
-    """Titles of the marks: each explains itself."""
+    """Titles of the marks."""
     return [
         group.find("title").text for group in ElementTree.fromstring(svg).iter("g") if group.find("title") is not None
     ]
@@ -64,7 +64,7 @@ def test_a_run_that_measured_mean_probabilities_is_in_no_line_and_named(trend):
 
 
 def test_slots_of_one_day_are_labelled_by_time(trend):
-    """As those of a schedule that runs every hour are."""
+    """As in a schedule that runs every hour."""
     [figure] = trend_section(trend).figures
     assert ">2026-01-12<" in figure.svg
     day = [replace(one, slot=f"2026-01-05T0{hour}:00:00+00:00") for hour, one in enumerate(trend.points, start=3)]

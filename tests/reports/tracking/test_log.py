@@ -1,4 +1,4 @@
-"""An audit lands in a real MLflow store: parent, arms, metrics, tables, report, and nothing twice."""
+"""Tests an audit in a real MLflow store: parent, arms, metrics, tables and report, each once."""
 
 import os
 import shutil
@@ -44,7 +44,7 @@ def client(uri):
 
 @pytest.fixture
 def log(uri):
-    """Logs a run directory and returns where it is."""
+    """Logs a run directory and returns its address."""
     return lambda run: log_audit(run, uri=uri, experiment=EXPERIMENT).tracked
 
 

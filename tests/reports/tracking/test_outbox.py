@@ -1,4 +1,4 @@
-"""The outbox knows what is left to tell, and an audit's name tells it from every other one."""
+"""Tests the outbox: remaining items, and unique identifiers of audits."""
 
 from dataclasses import replace
 

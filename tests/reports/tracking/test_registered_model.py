@@ -1,4 +1,4 @@
-"""A registered model version carries its latest audit's verdict; its alias moves only if every gate passes."""
+"""Tests that a registered version has its latest audit's verdict, and its alias moves only if every gate passes."""
 
 import shutil
 from dataclasses import replace
@@ -33,7 +33,7 @@ def client(uri):
 
 @pytest.fixture
 def audited(uri, client, result, store_finished, verdict, tmp_path):
-    """Logs an audit of a version with gates of these verdicts and returns what became of it."""
+    """Logs an audit of a version with gates of these verdicts and returns the outcome."""
 
     def log(*kinds, version=1, alias=ALIAS, day=5, levels=(), **provenance):
         gates = [verdict(kind, level=level) for kind, level in zip(kinds, levels or ["fail"] * len(kinds), strict=True)]

@@ -1,4 +1,4 @@
-"""A headline states what is more than chance, and nothing else."""
+"""Tests that a headline states only what is more than chance."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def arm(name, codes, attribute):
 
 
 def audited(attribute, before, after=None):
-    """The result of an audit of one attribute, with one mitigation where there is an arm after."""
+    """The result of an audit of one attribute, with one mitigation if there is a second arm."""
     arms = [arm(BASELINE, before, attribute), *([] if after is None else [arm("balanced", after, attribute)])]
     results = [row for rows in arms for row in adjusted(prompt_results(rows, attribute, {}))]
     return AuditResult(
@@ -51,7 +51,7 @@ def audited(attribute, before, after=None):
 
 @pytest.fixture(scope="module")
 def fair():
-    """Six occupations whose every image shows each skin tone alike."""
+    """Six occupations with equal numbers of images of each skin tone."""
     return audited(TONE, np.random.default_rng(4).integers(0, 3, (6, 24)))
 
 

@@ -1,4 +1,4 @@
-"""The first screen says what was audited, how it was sampled and who judged, each with its limits."""
+"""Tests that the first screen names model, sampler and judge, each with its limits."""
 
 import re
 from dataclasses import replace

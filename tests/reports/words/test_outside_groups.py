@@ -1,4 +1,4 @@
-"""Images outside the audited groups have their own words in every report, and nothing is said where there are none."""
+"""Tests that every report describes images outside the audited groups, and says nothing without such images."""
 
 import re
 from dataclasses import replace
@@ -15,7 +15,7 @@ from reports.words.outside_groups import outside_lines
 
 
 def moved(row, images):
-    """Say of a row's first images that they show an age which the config leaves out."""
+    """Mark a row's first images as outside the audited groups."""
     statuses = row.statuses | {
         "classified": row.statuses["classified"] - images, "outside_groups": images
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""What else an edit moved stands beside the gain, and only what is more than chance is called moved."""
+"""Tests that side effects are shown beside the gain, and only significant ones are said to have moved."""
 
 from dataclasses import replace
 

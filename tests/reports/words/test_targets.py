@@ -1,4 +1,4 @@
-"""A report names what it measured against, and never calls a distance from statistics by another name."""
+"""Tests that a report names its targets, and never describes a distance from statistics as amplification."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ SOURCE = TargetSource("csv", "labour.csv", "0123456789abcdef", ("invented: publi
 
 @pytest.fixture(scope="module")
 def held(result):
-    """The sample held against a file: every occupation is to be drawn female in 80 of 100 images, the nurse in 4."""
+    """The sample, compared with a file: target 80 % female in every occupation, 4 % for nurses."""
 
     def own(row):
         female = 0.04 if row.prompt_id == "nurse" else 0.8

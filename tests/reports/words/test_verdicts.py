@@ -1,4 +1,4 @@
-"""A gate is described in words that a reader of the report knows, the same in every output."""
+"""Tests that a gate has the same description in plain words in every output."""
 
 from dataclasses import replace
 from io import StringIO

@@ -1,4 +1,4 @@
-"""Rendered objects are what the Kubernetes and KubeRay APIs take, and say what a schedule must say."""
+"""Tests the rendered objects: accepted by the Kubernetes and KubeRay APIs, with the settings of the schedule."""
 
 import os
 import shlex
@@ -31,13 +31,13 @@ def deployment(text=TEXT, **settings):
 
 
 def rendered(kind, **settings):
-    """Every object of a kind, as it would come back from the file."""
+    """Every object of a kind, as read back from the file."""
     [text] = kubernetes_files(deployment(**settings), kind).values()
     return {manifest["kind"]: manifest for manifest in yaml.safe_load_all(text)}
 
 
 def pods(kind):
-    """The pod specs of a kind, by what they are for."""
+    """The pod specs of a kind, by purpose."""
     objects = rendered(kind, size=Size(gpus=1, workers=3))
     if kind == "cronjob":
         return {"audit": objects["CronJob"]["spec"]["jobTemplate"]["spec"]["template"]["spec"]}
@@ -58,7 +58,7 @@ def command(kind):
 
 
 def closed(schema):
-    """A CRD's schema, refusing keys that the API server would drop in silence."""
+    """Return a CRD's schema that refuses unknown keys, which the API server would drop silently."""
     if isinstance(schema, list):
         return [closed(item) for item in schema]
     if not isinstance(schema, dict):
