@@ -28,7 +28,7 @@ def blocks_of(name):
 
 
 def walk(name, folder, monkeypatch, skipped=()):
-    """Run every step of a tutorial in ``folder``, except calls of the commands in ``skipped``."""
+    """Run every step of a tutorial in ``folder``, except calls of the commands in ``skipped``.
 
     Output that the page shows is compared line by line: each of its lines must be printed, spaces aside.
     """
