@@ -236,7 +236,7 @@ class Chaos:
 
     def attack(self, act: str, process: subprocess.Popen[bytes], rng: np.random.Generator) -> subprocess.Popen[bytes]:
         """Kill a worker, a node or the driver, wait until the manifest names it, and return the driver."""
-        before, at, started = len(self.told(act)), len(self.run.finished()), time.monotonic()
+        before, at, started = len(self.recorded(act)), len(self.run.finished()), time.monotonic()
         if act == "driver":
             kill(process)
             process = start_driver(self.nodes, self.trial, self.run)
@@ -247,16 +247,16 @@ class Chaos:
             at_work = self.nodes.at_work()
             self.nodes.remove(at_work[int(rng.choice(list(at_work)))])
             self.nodes.add()
-        told = f"a {act} in the manifest, killed at {at} shards"
-        self.trial.patience.until(lambda: len(self.told(act)) > before or process.poll() is not None, told)
-        new = self.told(act)[before:]
+        expected = f"a {act} in the manifest, killed at {at} shards"
+        self.trial.patience.until(lambda: len(self.recorded(act)) > before or process.poll() is not None, expected)
+        new = self.recorded(act)[before:]
         if not new:
-            self.problems.append(f"expected {told}, found an audit that ended without it")
+            self.problems.append(f"expected {expected}, found an audit that ended without it")
         waited = time.monotonic() - started
         print(f"killed a {act} at {at} shards, recorded as {' and '.join(new)} {waited:.1f} s later", flush=True)
         return process
 
-    def told(self, act: str) -> list[str]:
+    def recorded(self, act: str) -> list[str]:
         """Return the kinds of the manifest's entries that can belong to this kill."""
         return [entry["kind"] for entry in self.entries() if entry["kind"] in ACTS[act]]
 

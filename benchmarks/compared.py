@@ -39,12 +39,12 @@ def main() -> None:
     copy_bundled_lens(output / "lens")
     runs = [audited(output, seed, arguments.images, f"seed-{seed}") for seed in range(arguments.seeds)]
     for first, second in itertools.combinations(runs, 2):
-        print(told(compare(first, second)))
+        print(described(compare(first, second)))
     switch_off(output / "lens")
     off = audited(output, 0, arguments.images, "lens-off")
     for run in runs[:2]:
         comparison = compare(run, off)
-        print(told(comparison))
+        print(described(comparison))
         print(by_occupation(comparison))
 
 
@@ -71,7 +71,7 @@ def audited(output: Path, seed: int, images: int, name: str) -> RunDirectory:
     return RunDirectory(output / "runs" / name)
 
 
-def told(comparison: Comparison) -> str:
+def described(comparison: Comparison) -> str:
     """Return one line: the number of reported figures, and their arms."""
     flagged = [cell.place for cell in comparison.cells if cell.judgement != "none"]
     edited, of_arm = sum(map(is_edited, flagged)), sum(place.arm == ARM for place in flagged)

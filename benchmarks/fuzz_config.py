@@ -151,9 +151,9 @@ class Outcome:
             ValueError: There is no error, an empty one, or one with control characters.
         """
         str(found).encode("utf-8")
-        told = [str(error) for error in found.errors]
-        if not told or not all(error.message for error in found.errors) or any(printable(t) != t for t in told):
-            raise ValueError(f"no clean list of mistakes: {told!r}")
+        messages = [str(error) for error in found.errors]
+        if not messages or not all(error.message for error in found.errors) or any(printable(t) != t for t in messages):
+            raise ValueError(f"no clean list of mistakes: {messages!r}")
         self.mistakes.update(error.message.split(",")[0][:40] for error in found.errors)
 
 

@@ -105,10 +105,10 @@ def _apply(
     chosen = rng.choice(np.array(names, dtype=object), min(count, len(names)), replace=False)
     for name in chosen:
         try:
-            told = damages[name](model, rng, other)
+            description = damages[name](model, rng, other)
         except Exception:  # noqa: BLE001, S112 - another damage already removed what this one changes
             continue
-        done.append(f"{name}: {told}" if told else name)
+        done.append(f"{name}: {description}" if description else name)
 
 
 def _check(model: Path, *, same: bool) -> None:

@@ -44,7 +44,7 @@ def main() -> None:
     watched = Watched(arguments.output.absolute(), server, arguments.images)
     try:
         server.start()
-        problems = [*unattended(watched, arguments.minutes), *told_later(watched)]
+        problems = [*unattended(watched, arguments.minutes), *sent_later(watched)]
     except TimeoutError as error:
         problems = [str(error)]
     finally:
@@ -142,14 +142,14 @@ def judged(watched: Watched) -> list[str]:
     if trend is None:
         return ["expected the series in the last run, found none"]
     for point in trend.points:
-        print(f"{point.slot}  {told(point)}")
+        print(f"{point.slot}  {described(point)}")
     alerts = json.loads((Path(watched.config.output) / "schedule" / watched.config.name / ALERTS).read_text())
     print("\n".join(alert["message"] for alert in alerts["alerts"]))
     print(f"report: {watched.runs[-1].file(REPORT)}")
     return wrong(trend)
 
 
-def told(point: Point) -> str:
+def described(point: Point) -> str:
     """Return one line about a run: its discrepancies, and its changes."""
     figures = [f"{row.arm} {row.value:.3f}" for row in point.headlines if row.attribute == "gender"]
     called = f"{len(point.check.called)} of {point.check.figures} figures changed" if point.check else "the first"
@@ -163,7 +163,7 @@ def wrong(trend: Trend) -> list[str]:
     return [] if changed == expected else [f"expected changes {expected}, found {changed}"]
 
 
-def told_later(watched: Watched) -> list[str]:
+def sent_later(watched: Watched) -> list[str]:
     """Send MLflow the missed audit, twice; return the problems.
 
     On a busy machine other audits may be delayed too, if sending took longer than ``tracking.timeout_seconds``.

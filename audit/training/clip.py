@@ -54,10 +54,10 @@ def train_clip(
         chosen = torch.randint(len(images), (schedule.batch,), generator=generator)
         noise = 0.05 * torch.randn(schedule.batch, 3, 64, 64, generator=generator)
         pictures, captioned = to_unit_range(images[chosen]) + noise, ids[chosen].to(device_here())
-        seen, said, scale = model(pictures.to(device_here()), captioned)
+        image_features, text_features, scale = model(pictures.to(device_here()), captioned)
         same = (captioned[:, None] == captioned[None]).all(-1).float()
         target = same / same.sum(1, keepdim=True)
-        logits = scale.clamp(max=50) * seen @ said.T
+        logits = scale.clamp(max=50) * image_features @ text_features.T
         return (functional.cross_entropy(logits, target) + functional.cross_entropy(logits.T, target)) / 2
 
     return model, train(model, loss_of, schedule, checkpoint)

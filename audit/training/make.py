@@ -97,10 +97,10 @@ def draw(world: World, n: int, chunk: int = 200) -> Drawings:
     with _one_thread():
         for start in range(0, n, chunk):
             seeds = range(start, min(n, start + chunk))
-            drawn, said = training_examples(world, seeds)
+            drawn, texts = training_examples(world, seeds)
             images.append(render(drawn, face_noise(seeds)).images)
             labels.append(drawn)
-            captions += said
+            captions += texts
     return Drawings(torch.cat(images), _as_tensors(Labels.concatenate(labels)), captions)
 
 

@@ -118,8 +118,8 @@ def train_denoiser(denoiser: Denoiser, examples: Examples, schedule: Schedule, c
         noise = torch.randn(x0.shape, generator=generator).to(device)
         signal, sigma = alphas[t].sqrt().view(-1, 1, 1, 1), (1 - alphas[t]).sqrt().view(-1, 1, 1, 1)
         dropped = torch.rand(schedule.batch, 1, generator=generator) < CAPTION_DROPOUT
-        said = torch.where(dropped, empty, ids[chosen]).to(device)
-        text = denoiser.text_encoder(said).last_hidden_state
+        tokens = torch.where(dropped, empty, ids[chosen]).to(device)
+        text = denoiser.text_encoder(tokens).last_hidden_state
         # For heads this small, the flash kernel is slower than plain matrix products on a CPU.
         with sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext():
             v = denoiser.unet(signal * x0 + sigma * noise, t, text).sample

@@ -135,7 +135,7 @@ class Lease:
         def renewed(text: str | None) -> str:
             holder = _holder(text)
             if holder is None or holder.token != own.token:
-                now = "nobody" if holder is None else holder.owner
+                now = "no process" if holder is None else holder.owner
                 raise LeaseLostError(f"expected to hold {self._place}, found it held by {now}")
             return _text(own)
 

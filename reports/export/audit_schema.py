@@ -40,5 +40,5 @@ def _other_groups(data: Mapping[str, Any]) -> str | None:
             for found in (row["shares"], row.get("bounds"), (row.get("corrected") or {}).get("shares")):
                 known = groups.setdefault(row["attribute"], sorted(found)) if found else []
                 if found and known != sorted(found):
-                    return f"{section}: the groups {sorted(found)} of {row['attribute']} beside {known}"
+                    return f"{section}: the groups {sorted(found)} of {row['attribute']} in one row, {known} in another"
     return None

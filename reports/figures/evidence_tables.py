@@ -89,7 +89,7 @@ def bounds_table(story: Story) -> Table | None:
     rows = tuple(_bounds_row(row) for row in story.result.overall if row.n < sum(row.statuses.values()))
     if not rows:
         return None
-    columns = ("Arm", "Attribute", "Unclassified", "Shares, whatever those show", "Discrepancy, whatever those show")
+    columns = ("Arm", "Attribute", "Unclassified", "Shares, all cases", "Discrepancy, all cases")
     return Table("Bounds over all images, classified or not", columns, rows, names=2)
 
 

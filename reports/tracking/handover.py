@@ -35,7 +35,7 @@ PAUSE_SECONDS = 1.0
 
 REQUEST_SECONDS = 10
 """Longest time for one request, unless the environment sets another limit."""
-LAST_WORDS_SECONDS = 5.0
+ERROR_SECONDS = 5.0
 """Time that a failed process has to write its error message."""
 ORPHAN_SECONDS = 5.0
 """The process ends itself this long after the deadline, in case the caller no longer exists."""
@@ -106,7 +106,7 @@ class Messenger:
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self._process: subprocess.Popen[str] | None = None
-        self._complaints: IO[str] = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by __exit__
+        self._errors: IO[str] = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by __exit__
 
     def __enter__(self) -> Self:
         """Return itself; the first letter starts the process."""
@@ -117,7 +117,7 @@ class Messenger:
     ) -> None:
         """End the process, including a request that it still waits for."""
         self._end()
-        self._complaints.close()
+        self._errors.close()
 
     def deliver(self, letter: Letter) -> Receipt:
         """Send one audit; if the store fails, the receipt contains the problem.
@@ -126,7 +126,7 @@ class Messenger:
             OSError: No process can be started here.
         """
         process = self._process = self._process or self._start()
-        began, said = time.monotonic(), os.fstat(self._complaints.fileno()).st_size
+        began, offset = time.monotonic(), os.fstat(self._errors.fileno()).st_size
         clock = Timer(self.seconds, process.kill)
         clock.start()
         try:
@@ -137,18 +137,18 @@ class Messenger:
             return Receipt(**json.loads(answer))
         took = time.monotonic() - began
         with suppress(subprocess.TimeoutExpired):
-            process.wait(LAST_WORDS_SECONDS)  # the traceback arrives after the end of its answers
+            process.wait(ERROR_SECONDS)  # the traceback arrives after the end of its answers
         self._end()
-        return _noted(letter, self._silence(took, said))
+        return _noted(letter, self._no_answer(took, offset))
 
     def _start(self) -> subprocess.Popen[str]:
-        self._complaints.seek(0)
-        self._complaints.truncate()
+        self._errors.seek(0)
+        self._errors.truncate()
         return subprocess.Popen(
             [sys.executable, "-m", "reports.tracking.handover", str(self.seconds + ORPHAN_SECONDS)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._complaints,
+            stderr=self._errors,
             text=True,
             env=environment(os.environ, self.seconds),
             start_new_session=True,  # Ctrl-C stops the caller, which then ends this process in order
@@ -160,12 +160,12 @@ class Messenger:
             with suppress(BrokenPipeError), process:  # closes its pipes and reaps it
                 process.kill()
 
-    def _silence(self, seconds: float, said: int) -> Receipt:
-        """Return why there was no answer: the deadline, or the last line that was logged after byte ``said``."""
+    def _no_answer(self, seconds: float, offset: int) -> Receipt:
+        """Return why there was no answer: the deadline, or the last line that was logged after byte ``offset``."""
         if seconds >= self.seconds:
             return Receipt(problem=f"the tracking store took more than {self.seconds:g} s", unreachable=True)
-        self._complaints.seek(said)
-        last = [line.strip() for line in self._complaints if line.strip()][-1:]
+        self._errors.seek(offset)
+        last = [line.strip() for line in self._errors if line.strip()][-1:]
         return Receipt(problem=f"logging to MLflow failed: {redact(*last) if last else 'its process was killed'}")
 
 

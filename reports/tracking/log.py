@@ -99,8 +99,8 @@ def _times(run: RunDirectory, result: AuditResult) -> tuple[int, int]:
     """Return when the audit began and when its results were stored, in ms; a later upload keeps these times."""
     ended = run.storage.written(AUDIT)
     created = result.provenance.get("created")
-    begun = datetime.fromisoformat(str(created)).timestamp() if created else ended
-    return int(min(begun, ended) * 1000), int(ended * 1000)
+    started = datetime.fromisoformat(str(created)).timestamp() if created else ended
+    return int(min(started, ended) * 1000), int(ended * 1000)
 
 
 def _send_run(client: MlflowClient, audit: TrackedAudit, tracked: TrackedRun) -> None:

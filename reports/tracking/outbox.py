@@ -156,8 +156,8 @@ def audit_id(result: AuditResult) -> str:
     another audit, for example the next one of a weekly schedule.
     """
     decisive = {key: value for key, value in result.config.items() if key not in CHANGES_NO_RESULT}
-    begun = [result.provenance.get(key) for key in (MODEL_FINGERPRINT, "created")]
-    text = json.dumps([result.run_id, decisive, begun], sort_keys=True)
+    started = [result.provenance.get(key) for key in (MODEL_FINGERPRINT, "created")]
+    text = json.dumps([result.run_id, decisive, started], sort_keys=True)
     return f"{result.run_id}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 

@@ -46,7 +46,7 @@ def tag_version(client: MlflowClient, registered: RegisteredModelConfig, result:
     version = client.get_model_version(registered.name, str(registered.version))
     place = f"{registered.name} version {registered.version}"
     _refuse_other_weights(version, result, place)
-    if _audited(version) > _begun(result):
+    if _audited(version) > _started(result):
         return f"{place} keeps the tags of a later audit"
     for key, value in _tags(result, run_id).items():
         client.set_model_version_tag(registered.name, str(registered.version), key, value)
@@ -68,7 +68,7 @@ def _alias(client: MlflowClient, registered: RegisteredModelConfig, alias: str, 
     # A database returns the version as a number, a server as text.
     if str(holder) == str(registered.version):
         return f"alias {alias} points to it already"
-    if holder is not None and _audited(client.get_model_version(registered.name, str(holder))) > _begun(result):
+    if holder is not None and _audited(client.get_model_version(registered.name, str(holder))) > _started(result):
         return f"alias {alias} stays at version {holder}, which was audited later"
     client.set_registered_model_alias(registered.name, alias, str(registered.version))
     return f"alias {alias} now points to it"
@@ -91,7 +91,7 @@ def _tags(result: AuditResult, run_id: str) -> dict[str, str]:
         "difflens.gates_passed": f"{sum(v.verdict == 'pass' for v in result.verdicts)} of {len(result.verdicts)}",
         "difflens.run_id": result.run_id,
         "difflens.mlflow_run_id": run_id,
-        AUDITED: _begun(result),
+        AUDITED: _started(result),
     }
 
 
@@ -99,5 +99,5 @@ def _audited(version: ModelVersion) -> str:
     return str(version.tags.get(AUDITED, ""))
 
 
-def _begun(result: AuditResult) -> str:
+def _started(result: AuditResult) -> str:
     return str(result.provenance.get("created", ""))

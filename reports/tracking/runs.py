@@ -30,14 +30,14 @@ class TrackedAudit:
     Attributes:
         run: The run directory.
         story: Its result.
-        begun: When the audit started, ms since 1970.
+        started: When the audit started, ms since 1970.
         ended: When its results were stored.
         registered: The registered model version to tag.
     """
 
     run: RunDirectory
     story: Story
-    begun: int
+    started: int
     ended: int
     registered: RegisteredModelConfig | None
 
@@ -64,7 +64,7 @@ def _runs(client: MlflowClient, audit: TrackedAudit, experiment_id: str) -> dict
     for arm in missing:
         parent = {PARENT: str(found[""].info.run_id)} if arm else {}
         tags = {**own, ARM_TAG: arm, RUN_NAME: run_name(audit.story.result, arm), **parent}
-        found[arm] = client.create_run(experiment_id, start_time=audit.begun, tags=tags)
+        found[arm] = client.create_run(experiment_id, start_time=audit.started, tags=tags)
     return _found_runs(client, audit, experiment_id)
 
 

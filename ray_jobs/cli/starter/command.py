@@ -91,8 +91,8 @@ def _asked(model: str | None, judge: str | None, occupations: Sequence[str]) -> 
             "Judge (bundled, or the file of a FairFace checkpoint)", default="bundled" if bundled else None
         )
     if not occupations:
-        said = typer.prompt("Occupations, separated by commas", default="all" if bundled else ", ".join(OCCUPATIONS))
-        occupations = () if said.strip() == "all" else tuple(filter(None, map(str.strip, said.split(","))))
+        answer = typer.prompt("Occupations, separated by commas", default="all" if bundled else ", ".join(OCCUPATIONS))
+        occupations = () if answer.strip() == "all" else tuple(filter(None, map(str.strip, answer.split(","))))
     return model, judge, occupations
 
 
