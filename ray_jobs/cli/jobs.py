@@ -36,7 +36,7 @@ def submit(  # noqa: PLR0913 (one parameter per option)
 ) -> None:
     """Run the audit on a remote cluster, as a Ray job.
 
-    Ray marks every job with a non-zero exit code as FAILED, also if only a gate failed. Use --gate-exit-code 0 to mark
+    Ray marks every job with a non-zero exit code as FAILED, even if only a gate failed. Use --gate-exit-code 0 to mark
     only crashes as FAILED.
     """
     with expected_errors():

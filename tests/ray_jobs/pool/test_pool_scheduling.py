@@ -73,8 +73,8 @@ def test_a_task_that_hangs_everywhere_costs_its_attempts_each_twice_as_long_and_
     naps = [*(Nap(number) for number in range(6)), Nap(6, math.inf)]
     outcomes = sleep(cluster, naps, size=1, budget=1, attempts=3, deadline=Deadline(factor=3, at_least_seconds=1))
     assert [fault.given_up for fault in faults(outcomes)] == [False, False, True]
-    allowed = [fault.reason.split(", ")[1] for fault in faults(outcomes)]
-    assert [told.split(" (")[0] for told in allowed] == [f"{seconds} s are allowed" for seconds in (30, 60, 120)]
+    limits = [fault.reason.split("; ")[1].split(" (")[0] for fault in faults(outcomes)]
+    assert limits == [f"the limit is {seconds} s" for seconds in (30, 60, 120)]
     [failed] = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
     assert (failed.task.number, failed.attempts) == (6, 3)
 
