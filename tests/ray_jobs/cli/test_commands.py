@@ -210,9 +210,9 @@ def test_a_plan_of_many_prompts_stays_short(capsys):
 
 @pytest.mark.parametrize("command", [["run"], ["validate"], ["submit"], ["schedule", "run"], ["schedule", "once"]])
 def test_an_option_has_the_same_help_in_every_command(command):
-    told = " ".join(call(*command, "--help").output.split())
-    assert "Replace a value of the config; can be repeated." in told
-    assert "Where runs are kept: a path or s3://bucket/prefix." in told
+    shown = " ".join(call(*command, "--help").output.split())
+    assert "Replace a value of the config; can be repeated." in shown
+    assert "Where runs are kept: a path or s3://bucket/prefix." in shown
 
 
 def test_output_and_workers_go_before_the_file(config_file, tmp_path):
@@ -240,11 +240,11 @@ def test_hand_labels_become_confusion_matrices(tmp_path):
     labels, confusion = tmp_path / "labels.csv", tmp_path / "confusion.json"
     rows = {"gender,female,female": 90, "gender,female,male": 10, "gender,male,male": 95, "gender,male,female": 5}
     labels.write_text("attribute,truth,perceived\n" + "".join(f"{row}\n" * count for row, count in rows.items()))
-    told = call("calibrate", labels, "--output", confusion)
-    assert told.exit_code == ExitCode.PASS, told.output
+    shown = call("calibrate", labels, "--output", confusion)
+    assert shown.exit_code == ExitCode.PASS, shown.output
     assert json.loads(confusion.read_text())["gender"] == [[90, 10], [5, 95]]
-    assert "92.5\xa0%" in told.stdout
-    assert f"Confusion matrices: {confusion}" in told.stdout
+    assert "92.5\xa0%" in shown.stdout
+    assert f"Confusion matrices: {confusion}" in shown.stdout
     found = json.loads(call("calibrate", labels, "--output", confusion, "--json").stdout)
     gender = found["attributes"]["gender"]
     assert (found["confusion"], gender["groups"], gender["correctable"]) == (str(confusion), ["female", "male"], True)
@@ -282,10 +282,10 @@ def test_calibrate_writes_into_an_existing_directory_only(tmp_path, output):
 
 def test_an_audit_is_printed_on_the_terminal_and_as_json(cluster, config_file):
     path = config_file()
-    told = call("run", path, "--run-id", "first")
-    assert told.exit_code == ExitCode.PASS, told.output
-    assert "Fairness discrepancy" in told.stdout
-    assert "Report" in told.stdout
+    shown = call("run", path, "--run-id", "first")
+    assert shown.exit_code == ExitCode.PASS, shown.output
+    assert "Fairness discrepancy" in shown.stdout
+    assert "Report" in shown.stdout
     again = call("run", path, "--run-id", "first", "--json")
     data = json.loads(again.stdout)
     assert (data["run_id"], data["verdict"], data["exit_code"], data["incomplete"]) == ("first", "none", 0, [])

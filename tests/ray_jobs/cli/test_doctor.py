@@ -142,9 +142,9 @@ def test_groups_that_are_left_out_are_a_warning(cluster, tmp_path, monkeypatch):
     path.write_text("name: trial\nmodel: {source: rendered}\nattributes: {age: [young, old]}\n")
     answer = CliRunner().invoke(app, ["doctor", str(path), "--json"])
     assert answer.exit_code == 0
-    told = [check for check in json.loads(answer.stdout)["checks"] if check["name"] == "config"]
-    assert [(check["ok"], check["needed"]) for check in told] == [(True, True), (False, False)]
-    assert "leaves out adult" in told[1]["detail"]
+    shown = [check for check in json.loads(answer.stdout)["checks"] if check["name"] == "config"]
+    assert [(check["ok"], check["needed"]) for check in shown] == [(True, True), (False, False)]
+    assert "leaves out adult" in shown[1]["detail"]
     valid = CliRunner().invoke(app, ["validate", str(path)])
     assert valid.exit_code == 0
     assert "Warning: attributes.age leaves out adult, which the judge can name too" in valid.stdout

@@ -102,8 +102,8 @@ def test_a_missing_webhook_secret_is_reported_before_the_audit(config_file, monk
 def test_once_ends_as_the_audit_did_and_a_crash_is_never_zero(config_file, audit_ends, code, state, expected):
     audit_ends(code)
     answer = call("schedule", "once", config_file(), *WEEKLY, "--gate-exit-code", "0", "--json")
-    told = json.loads(answer.stdout)
-    assert (told["state"], told["exit_code"], answer.exit_code) == (state, expected, expected)
+    shown = json.loads(answer.stdout)
+    assert (shown["state"], shown["exit_code"], answer.exit_code) == (state, expected, expected)
 
 
 def test_a_slot_and_a_name_are_not_both_wanted_and_a_slot_has_a_zone(config_file):

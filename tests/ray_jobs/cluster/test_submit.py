@@ -75,8 +75,8 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(200, {"logs": "1 of 2 shards\n" + "2 of 2 shards\n" * (self.server.polls > 1)})
         else:
             ended = self.server.polls > 1 or self.server.jobs[job] == "STOPPED"
-            told = {"type": "SUBMISSION", "submission_id": job, "entrypoint": "", "status": self.server.jobs[job]}
-            self.answer(200, told | ({"status": "FAILED", "driver_exit_code": 1} if ended else {}))
+            shown = {"type": "SUBMISSION", "submission_id": job, "entrypoint": "", "status": self.server.jobs[job]}
+            self.answer(200, shown | ({"status": "FAILED", "driver_exit_code": 1} if ended else {}))
 
     def do_PUT(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -197,9 +197,9 @@ def test_an_address_without_a_dashboard_is_refused_at_once_and_with_the_remedy(c
         submit(config, address)
     with pytest.raises(DashboardAddressError, match=re.escape(repr(address))):
         logs("raysubmit_1", address)
-    told = CliRunner().invoke(app, ["logs", "raysubmit_1", "--address", address])
-    assert told.exit_code == 2
-    assert "8265" in told.output
+    shown = CliRunner().invoke(app, ["logs", "raysubmit_1", "--address", address])
+    assert shown.exit_code == 2
+    assert "8265" in shown.output
 
 
 def test_an_address_without_a_scheme_is_corrected_in_the_message(config):
@@ -268,8 +268,8 @@ def test_the_commands_submit_wait_and_cancel(server, config, tmp_path):
     done = CliRunner().invoke(app, ["submit", str(path), "--address", server.address, "--wait"])
     assert done.exit_code == 1, done.output
     assert done.output == "Job: raysubmit_1\n1 of 2 shards\n2 of 2 shards\n"
-    told = CliRunner().invoke(app, ["logs", "raysubmit_1", "--address", server.address])
-    assert told.output.endswith("2 of 2 shards\n")
+    shown = CliRunner().invoke(app, ["logs", "raysubmit_1", "--address", server.address])
+    assert shown.output.endswith("2 of 2 shards\n")
     ended = CliRunner().invoke(app, ["cancel", "raysubmit_1", "--address", server.address, "--json"])
     assert json.loads(ended.output) == {"job": "raysubmit_1", "stopped": True}
     wrong = CliRunner().invoke(app, ["submit", str(path), "--address", server.address, "--output", "runs"])

@@ -79,7 +79,7 @@ def test_a_task_that_hangs_everywhere_costs_its_attempts_each_twice_as_long_and_
     assert (failed.task.number, failed.attempts) == (6, 3)
 
 
-def test_a_task_that_is_truly_long_is_done_when_its_deadline_has_grown(cluster):
+def test_a_long_task_finishes_after_its_deadline_has_grown(cluster):
     naps = [*(Nap(number) for number in range(6)), Nap(6, 70.0)]
     outcomes = sleep(cluster, naps, size=1, deadline=Deadline(factor=4, at_least_seconds=1))
     assert [fault.kind for fault in faults(outcomes)] == [FaultKind.TIMED_OUT]
@@ -112,7 +112,7 @@ def test_workers_without_work_leave_before_the_last_task_is_done(cluster):
     assert sorted(actor.killed_at for actor in cluster.actors) == pytest.approx([6, 6, 105])
 
 
-def test_a_worker_that_comes_late_takes_its_share(cluster):
+def test_a_late_worker_takes_its_share(cluster):
     late = {0: 0, 1: 100}
     sleep(cluster, [Nap(number) for number in range(30)], start=lambda number: cluster.start(late[number]))
     alone = 10
@@ -162,8 +162,8 @@ def test_each_failed_start_is_reported_and_then_the_pool_fails(cluster):
     outcomes = run_on_pool(
         lambda _number: cluster.start(1, wrong), [Nap(0)], size=1, submit=nap, error_budget=ErrorBudget(0)
     )
-    told = [(fault.task, fault.attempt, fault.given_up) for fault in (next(outcomes), next(outcomes), next(outcomes))]
-    assert told == [(None, 1, False), (None, 2, False), (None, 3, True)]
+    shown = [(fault.task, fault.attempt, fault.given_up) for fault in (next(outcomes), next(outcomes), next(outcomes))]
+    assert shown == [(None, 1, False), (None, 2, False), (None, 3, True)]
     with pytest.raises(PoolError, match="each of 1 failed 3 times, the last time with OSError: no weights"):
         next(outcomes)
 

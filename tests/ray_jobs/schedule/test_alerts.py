@@ -27,7 +27,7 @@ def point(number, check=None, **gates):
     return Point(f"2026-01-0{number}T03:00:00+00:00", f"weekly-{number}", "pass", gates, (), check)
 
 
-def told(*points):
+def shown(*points):
     return [(alert.kind, alert.subject, alert.before, alert.after) for alert in alerts_of(Trend("weekly", points))]
 
 
@@ -41,13 +41,13 @@ def told(*points):
     ],
 )
 def test_a_gate_raises_an_alert_if_its_verdict_differs_from_the_previous_run(before, after, expected):
-    assert told(point(1, fair=before), point(2, fair=after)) == expected
+    assert shown(point(1, fair=before), point(2, fair=after)) == expected
 
 
 def test_at_first_only_a_failure_is_news():
-    assert told(point(1, fair="pass", kept="inconclusive")) == []
-    assert told(point(1, fair="fail")) == [("gate", "fair", None, "fail")]
-    assert told(point(1), point(2, added="pass")) == []
+    assert shown(point(1, fair="pass", kept="inconclusive")) == []
+    assert shown(point(1, fair="fail")) == [("gate", "fair", None, "fail")]
+    assert shown(point(1), point(2, added="pass")) == []
     assert alerts_of(Trend("weekly", ())) == ()
 
 

@@ -106,6 +106,6 @@ def test_systemd_has_the_same_dates(text):
     start = "--base-time=2026-01-01 00:00:00 UTC"
     command = ["systemd-analyze", "calendar", "--iterations=3", start, cron.on_calendar("UTC")]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "TZ": "UTC"})
-    told = re.findall(r"(?:Next elapse|Iter\. #\d): \w+ (\S+) (\S+) UTC", done.stdout)
+    shown = re.findall(r"(?:Next elapse|Iter\. #\d): \w+ (\S+) (\S+) UTC", done.stdout)
     expected = islice(SlotTimes.of(cron, "UTC").after(START - timedelta(seconds=1)), 3)
-    assert told == [(f"{slot:%Y-%m-%d}", f"{slot:%H:%M:%S}") for slot in expected]
+    assert shown == [(f"{slot:%Y-%m-%d}", f"{slot:%H:%M:%S}") for slot in expected]

@@ -65,13 +65,13 @@ def wait_for(condition):
 
 
 def test_the_audit_receives_its_slot_and_settings(order, tmp_path):
-    told = tmp_path / "told"
+    shown = tmp_path / "told"
     made = order(
-        f"open({str(told)!r}, 'w').write(' '.join(sys.argv[1:]))", overrides=("seed=3",), address="127.0.0.1:1"
+        f"open({str(shown)!r}, 'w').write(' '.join(sys.argv[1:]))", overrides=("seed=3",), address="127.0.0.1:1"
     )
     assert once(made).state == "done"
     expected = "run CONFIG --slot 2026-01-05T03:00:00+00:00 --gate-exit-code 0 --set seed=3 --address 127.0.0.1:1"
-    assert told.read_text() == expected.replace("CONFIG", str(made.config))
+    assert shown.read_text() == expected.replace("CONFIG", str(made.config))
 
 
 @pytest.mark.parametrize(

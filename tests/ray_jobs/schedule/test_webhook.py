@@ -81,5 +81,5 @@ def test_a_failure_message_contains_neither_secret_nor_path(listens, caplog, rec
         webhook = Webhook(receiver.url if listens else closed, SECRET, AT_ONCE)
         with pytest.raises(Undelivered) as failure:
             webhook.post("event-1", {})
-    told = f"{failure.value!r} {failure.value.__cause__} {webhook!r} {caplog.text}"
-    assert not any(secret in told for secret in (SECRET, "path-token", "query-token"))
+    shown = f"{failure.value!r} {failure.value.__cause__} {webhook!r} {caplog.text}"
+    assert not any(secret in shown for secret in (SECRET, "path-token", "query-token"))

@@ -30,8 +30,8 @@ def steered(result):
         }
     }
     lines = {"gender": {"female": LINE.as_data(), "male": LINE.as_data()}}
-    told = {"steering": strengths_as_data(steering), "prediction": lines}
-    return replace(result, lens={**result.lens, **told})
+    printed = {"steering": strengths_as_data(steering), "prediction": lines}
+    return replace(result, lens={**result.lens, **printed})
 
 
 def test_each_occupation_has_its_strengths_with_effects_and_sources(steered):
@@ -49,7 +49,7 @@ def test_every_output_names_uncontrolled_and_predicted_strengths(steered, capsys
     for shown in (page, text.replace("\\", ""), " ".join(capsys.readouterr().out.split())):
         assert "The gender edit does not control doctor (male)" in shown
         assert "predicted, without trial images, for nurse" in shown
-        assert all(told in shown for told in ("female", "male", "0.320"))
+        assert all(printed in shown for printed in ("female", "male", "0.320"))
     assert f"1.50: {percent(0.95)} shown" in page
 
 

@@ -21,14 +21,14 @@ BEFORE, AFTER = "occupations-20260105", "occupations-20260112"
 @pytest.fixture(scope="module")
 def audits(mlflow_server, sample, store_run, tmp_path_factory):
     """Two weekly audits with their reports on a real server; returns their addresses."""
-    told = {}
+    shown = {}
     for name, day, seed in ((BEFORE, "05", 11), (AFTER, "12", 12)):
         result = sample(seed=seed)
         provenance = {**result.provenance, "created": f"2026-01-{day}T03:00:00+00:00"}
         run = store_run(tmp_path_factory.mktemp("weekly") / name, replace(result, run_id=name, provenance=provenance))
         write_report(run.path)
-        told[name] = log_audit(run, uri=mlflow_server.url, experiment=EXPERIMENT).tracked
-    return told
+        shown[name] = log_audit(run, uri=mlflow_server.url, experiment=EXPERIMENT).tracked
+    return shown
 
 
 @pytest.fixture

@@ -113,9 +113,9 @@ def test_a_failed_gate_does_not_look_like_a_crash_and_the_command_exists(kind):
     words = command(kind)
     assert words[words.index("--gate-exit-code") + 1] == "0"
     assert words[0] == "difflens-audit"
-    told = CliRunner().invoke(app, [*words[1:3], "--help"])
-    assert told.exit_code == 0
-    assert all(word in told.output for word in words if word.startswith("--"))
+    shown = CliRunner().invoke(app, [*words[1:3], "--help"])
+    assert shown.exit_code == 0
+    assert all(word in shown.output for word in words if word.startswith("--"))
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
@@ -135,10 +135,10 @@ def test_the_unchanged_config_is_mounted_where_the_command_reads_it(kind):
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_results_in_an_object_store_need_no_claim(kind):
     stored = TEXT + "output: s3://audits/runs\ntracking: {enabled: false}\n"
-    [told] = kubernetes_files(deployment(stored), kind).values()
-    assert "--output s3://audits/runs" in told.replace("\n", " ").replace("- ", "").replace("  ", "")
-    assert "persistentVolumeClaim" not in told
-    assert "mountPath: /runs" not in told
+    [shown] = kubernetes_files(deployment(stored), kind).values()
+    assert "--output s3://audits/runs" in shown.replace("\n", " ").replace("- ", "").replace("  ", "")
+    assert "persistentVolumeClaim" not in shown
+    assert "mountPath: /runs" not in shown
 
 
 @pytest.mark.parametrize("kind", ["rayjob", "raycronjob"])
@@ -271,10 +271,10 @@ def test_relative_paths_raise_a_warning_with_their_key(tmp_path):
         "judge: {source: fairface.pt, confusion: /data/confusion.json}\nquality: {clip: 'ViT-B-32:openai', "
         "features: inception.pth, reference: faces}\ntargets: {gender: {csv: labour.csv}}\noutput: runs\n"
     )
-    told = rendered_by_command(tmp_path, text, "--image", "example.com/audit:1")
-    keys = [line.split(": ")[1] for line in told.splitlines()]
+    shown = rendered_by_command(tmp_path, text, "--image", "example.com/audit:1")
+    keys = [line.split(": ")[1] for line in shown.splitlines()]
     assert keys == ["model.source", "judge.source", "quality.features", "quality.reference", "targets.gender.csv"]
-    assert "expected an absolute path that every pod sees, found 'faces'" in told
+    assert "expected an absolute path that every pod sees, found 'faces'" in shown
     assert rendered_by_command(tmp_path, text, "--kind", "systemd", "--user", "audit") == ""  # it knows its directory
     hub = text.replace("./models/sd15", "owner/sd15")
     assert "model.source" not in rendered_by_command(tmp_path, hub, "--image", "example.com/audit:1")
