@@ -89,7 +89,7 @@ def test_what_a_worker_asks_has_the_names_of_what_a_node_has():
         (WorkersConfig(), 16),  # the node with 64 has no GPU, the one with 96 is gone
         (WorkersConfig(gpus_per_worker=0), 64),
         (WorkersConfig(accelerator_type="A10"), 8),
-        (WorkersConfig(threads=3, accelerator_type="H200"), 3),  # nobody has it yet
+        (WorkersConfig(threads=3, accelerator_type="H200"), 3),  # no node has it yet
     ],
 )
 def test_a_worker_that_takes_a_whole_node_asks_for_what_the_largest_one_that_fits_has(workers, threads, monkeypatch):

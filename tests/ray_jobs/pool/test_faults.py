@@ -189,7 +189,7 @@ def test_a_damaged_shard_is_detected_recomputed_and_recorded(undisturbed, cluste
     cut, flipped = (outcome.run_path / "shards" / f"{name}.parquet" for name in ("doctor-0001", "nurse-0002"))
     cut.write_bytes(cut.read_bytes()[:-100])
     data = bytearray(flipped.read_bytes())
-    data[40] ^= 1  # in a page of values, so that only its checksum tells
+    data[40] ^= 1  # inside a page of values, so that only its checksum detects it
     flipped.write_bytes(data)
     again = run_audit(config)
     assert again.complete

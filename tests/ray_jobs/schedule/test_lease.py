@@ -85,7 +85,7 @@ def test_of_many_who_want_it_at_once_one_gets_it_in_a_store_that_locks_nothing(s
         except LeaseHeldError:
             answers.append("held")
 
-    for _ in range(2):  # of nobody, and of one that was given back
+    for _ in range(2):  # without a holder, and after a release
         threads = [threading.Thread(target=want) for _ in range(6)]
         for thread in threads:
             thread.start()
