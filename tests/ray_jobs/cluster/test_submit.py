@@ -258,7 +258,7 @@ def test_the_token_is_sent_and_never_printed(config, tmp_path):
 def test_a_missing_cluster_and_a_missing_job_are_reported(server, config):
     with pytest.raises(ClusterError, match=r"expected Ray's dashboard at http://127.0.0.1:9, found none"):
         submit(config, "http://127.0.0.1:9")
-    with pytest.raises(ClusterError, match=r"refused: Request failed with status code 404"):
+    with pytest.raises(ClusterError, match=r"refused the request: Request failed with status code 404"):
         logs("raysubmit_none", server.address)
 
 
