@@ -1,8 +1,8 @@
-"""Closed-form attribution against the ten-step autograd loop of DiffLens, on the same tensors, interleaved.
+"""Compares closed-form attribution with DiffLens's ten-step autograd loop on the same tensors, interleaved.
 
-Run with ``python -m benchmarks.attribution``. Equality with a fine path integral comes first: without it no
-time is printed.
-The loop is rebuilt from the paper's description: left Riemann rule, ten points, full decode, softmax of a linear head.
+Run with ``python -m benchmarks.attribution``. It first checks equality with a fine path integral, and prints no time if
+that check fails.
+The loop follows the paper's description: left Riemann rule, ten points, full decode, softmax of a linear head.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ class Scene:
             return integrated_gradients(code_change(self.codes), self.effects, logits).by_sample()[0]
 
     def autograd_loop(self, points: int = 10, offset: float = 0.0, frozen: bool = True) -> Tensor:
-        """Attribution (N,) of group 0: ``points`` places i/points + offset, gradients through the whole decoder.
+        """Attribution (N,) of group 0 at ``points`` positions i/points + offset, through the whole decoder.
 
-        DiffLens leaves the parameters' gradients on (``frozen=False``): each point also fills a decoder-sized gradient.
+        DiffLens keeps parameter gradients on (``frozen=False``): each point also fills a decoder-sized gradient.
         """
         self.sae.requires_grad_(not frozen)
         with torch.no_grad():
@@ -73,7 +73,7 @@ def check_equality(scene: Scene, points: int) -> float:
     """Largest relative difference between the closed form and a midpoint path integral of ``points`` points.
 
     Raises:
-        SystemExit: Where they disagree.
+        SystemExit: If they differ.
     """
     oracle = scene.autograd_loop(points, offset=0.5 / points)
     difference = float((scene.closed_form()[:, 0] - oracle).abs().max() / oracle.abs().max())
@@ -91,7 +91,7 @@ def seconds(function: Callable[[], object], calls: int = 1) -> float:
 
 
 def compare(scene: Scene, repetitions: int) -> dict[str, list[float]]:
-    """Time the sides in turn, ``repetitions`` times; the short ones as a mean over 20 calls."""
+    """Time the implementations in turn, ``repetitions`` times; short ones as a mean over 20 calls."""
     scene.closed_form()
     times: dict[str, list[float]] = {}
     for _ in range(repetitions):

@@ -1,11 +1,11 @@
-"""Kills workers, nodes and the driver of one audit at random, seeded moments, and checks what is left of it.
+"""Chaos test: kills workers, nodes and the driver of an audit at seeded random moments, and checks its results.
 
 ``python -m benchmarks.chaos`` starts a Ray cluster of several nodes on this machine, with logical GPUs, and audits the
-rendered model on 1, 2 and 4 of them: the rows must be the same to the byte. Then one audit of the same config suffers
-``--kills`` kills. Its rows must be the same again, no finished shard may have been computed a second time, and the
-manifest of failures must name every fault. ``--kills 3 --nodes 2 --sizes 1 2`` is the short form that the tests run.
-Whatever does not happen in time is named, and ends it with exit code 1; it leaves no process behind. With ``--s3`` the
-runs lie in an S3 server on loopback, which meets a share of the requests with 500, 503 or a delay.
+rendered model on 1, 2 and 4 of them: the rows must be identical. Then another run of the same config suffers
+``--kills`` kills. Its rows must be identical too, no finished shard may be computed again, and the failure manifest
+must list every fault. ``--kills 3 --nodes 2 --sizes 1 2`` is the short form that the tests run. A missed deadline is
+reported and ends the command with exit code 1, without leaving processes behind. With ``--s3`` the runs are stored in
+an S3 server on loopback that answers some requests with 500, 503 or a delay.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ from benchmarks.s3_server import BUCKET, S3Server, environment, free_port, seede
 from ray_jobs.run.audit import plan
 
 IMAGES_PER_KILL = 60
-"""Of each prompt: telling of a fault takes seconds, in which a quick machine finishes some fifty shards."""
+"""Images per prompt: a fault is recorded after seconds, in which a fast machine finishes some fifty shards."""
 
 LAST_KILL = 0.8
-"""Part of the audit's shards by which everything is killed; it must not end before."""
+"""Part of the audit's shards within which all kills happen; the audit must not end before."""
 
 STEP_SECONDS = 200.0
-"""Until a wait for one thing is called a failure: a busy machine takes long to start a process."""
+"""Time limit of each single wait; a busy machine takes long to start a process."""
 
 ACTS = {"worker": ("lost_worker", "no_start"), "node": ("lost_node", "lost_worker"), "driver": ("lost_driver",)}
-"""What is killed, and the kinds under which the manifest may name it: Ray may notice the process before the node."""
+"""What is killed, and the kinds that the manifest may record: Ray may notice the process before the node."""
 
 
 def main() -> None:
@@ -75,7 +75,7 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class Trial:
-    """What is audited, and how long may be waited for it."""
+    """The audit, and its time limits."""
 
     path: Path
     config: AuditConfig
@@ -88,7 +88,7 @@ class Trial:
 
 
 def disturbed(trial: Trial, arguments: argparse.Namespace) -> list[str]:
-    """Audit on every number of nodes, then under attack; return what is wrong."""
+    """Audit on every number of nodes, then with kills; return the problems."""
     with local_nodes(arguments.sizes[0], trial.patience) as nodes:
         expected = same_rows(nodes, trial, arguments.sizes)
         nodes.resize(arguments.nodes)
@@ -98,7 +98,7 @@ def disturbed(trial: Trial, arguments: argparse.Namespace) -> list[str]:
 
 
 def config_of(output: str, images: int) -> AuditConfig:
-    """The rendered model with four occupations, in shards of four images."""
+    """Return the rendered model with four occupations, in shards of four images."""
     return AuditConfig.model_validate(
         {
             "name": "chaos",
@@ -115,7 +115,7 @@ def config_of(output: str, images: int) -> AuditConfig:
 
 @contextmanager
 def object_store(arguments: argparse.Namespace) -> Iterator[S3Server | None]:
-    """Serve S3 where that is asked for; every process that is started inside knows where."""
+    """Serve S3 if requested; processes that are started inside know its address."""
     if not arguments.s3:
         yield None
         return
@@ -127,7 +127,7 @@ def object_store(arguments: argparse.Namespace) -> Iterator[S3Server | None]:
 
 
 def same_rows(nodes: LocalNodes, trial: Trial, sizes: Sequence[int]) -> bytes:
-    """Run the audit on every number of nodes; the rows must be the same to the byte."""
+    """Run the audit on every number of nodes, check that the rows are identical, and return them."""
     rows = {}
     for size in sizes:
         nodes.resize(size)
@@ -150,7 +150,7 @@ def same_rows(nodes: LocalNodes, trial: Trial, sizes: Sequence[int]) -> bytes:
 
 
 def start_driver(nodes: LocalNodes, trial: Trial, run: RunDirectory) -> subprocess.Popen[bytes]:
-    """Start the command line as a user does, in a process of its own."""
+    """Start the command line like a user, in its own process."""
     name = run.path.name
     command = [sys.executable, "-m", "ray_jobs", "run", str(trial.path), "--address", nodes.address, "--run-id", name]
     with (trial.path.parent / f"{name}.log").open("ab") as log:
@@ -158,13 +158,13 @@ def start_driver(nodes: LocalNodes, trial: Trial, run: RunDirectory) -> subproce
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill a driver, if it is still there."""
+    """Kill a driver if it is still running."""
     process.kill()
     process.wait()
 
 
 def end_of(process: subprocess.Popen[bytes], run: RunDirectory, patience: Patience) -> int:
-    """Wait for the end of a driver and return its exit code; as long as shards are finished it may go on.
+    """Wait for the end of a driver and return its exit code; the limit restarts with every finished shard.
 
     Raises:
         TimeoutError: If nothing more happens.
@@ -179,13 +179,13 @@ def end_of(process: subprocess.Popen[bytes], run: RunDirectory, patience: Patien
 
 
 def last_words(output: Path) -> str:
-    """Return the end of the log of the driver that was started last."""
+    """Return the end of the latest driver's log."""
     logs = sorted(output.glob("*.log"), key=lambda path: path.stat().st_mtime)
     return f"{logs[-1].name} ends with:\n{logs[-1].read_text()[-2000:]}" if logs else "no driver was started"
 
 
 def acts(kills: int, seed: int) -> list[str]:
-    """What is killed, in turn: each kind at least once where there are three kills, workers most often."""
+    """Return what is killed, in order: each kind at least once from three kills, workers most often."""
     rng = np.random.default_rng(seed)
     drawn = ["worker", "node", "driver"][:kills]
     drawn += list(rng.choice(["worker", "worker", "worker", "node", "driver"], size=max(0, kills - 3)))
@@ -194,7 +194,7 @@ def acts(kills: int, seed: int) -> list[str]:
 
 @dataclass
 class Chaos:
-    """One audit and what happens to it."""
+    """One audit under attack, and its observations."""
 
     nodes: LocalNodes
     trial: Trial
@@ -205,10 +205,10 @@ class Chaos:
     over: threading.Event = field(default_factory=threading.Event)
 
     def suffer(self, kills: Sequence[str], shards: int) -> None:
-        """Kill as told, each at a moment drawn from its part of the audit; let the audit end by itself.
+        """Kill as requested, each time at a random moment within its part of the audit; then let the audit end.
 
         Raises:
-            TimeoutError: If something that must follow does not.
+            TimeoutError: If an expected event does not happen.
         """
         rng = np.random.default_rng(self.seed + 1)
         watcher = threading.Thread(target=self.watch)
@@ -231,12 +231,12 @@ class Chaos:
             watcher.join()
 
     def wait_for_shards(self, count: int, why: str) -> None:
-        """Wait until so many shards are finished."""
+        """Wait until ``count`` shards are finished."""
         self.trial.patience.until(lambda: len(self.run.finished()) >= count, f"{count} finished shards {why}")
 
     def attack(self, act: str, process: subprocess.Popen[bytes], rng: np.random.Generator) -> subprocess.Popen[bytes]:
         """Kill a worker, a node or the driver, wait until the manifest names it, and return the driver."""
-        before, at, started = len(self.told(act)), len(self.run.finished()), time.monotonic()
+        before, at, started = len(self.recorded(act)), len(self.run.finished()), time.monotonic()
         if act == "driver":
             kill(process)
             process = start_driver(self.nodes, self.trial, self.run)
@@ -247,17 +247,17 @@ class Chaos:
             at_work = self.nodes.at_work()
             self.nodes.remove(at_work[int(rng.choice(list(at_work)))])
             self.nodes.add()
-        told = f"a {act} in the manifest, killed at {at} shards"
-        self.trial.patience.until(lambda: len(self.told(act)) > before or process.poll() is not None, told)
-        new = self.told(act)[before:]
+        expected = f"a {act} in the manifest, killed at {at} shards"
+        self.trial.patience.until(lambda: len(self.recorded(act)) > before or process.poll() is not None, expected)
+        new = self.recorded(act)[before:]
         if not new:
-            self.problems.append(f"expected {told}, found an audit that ended without it")
+            self.problems.append(f"expected {expected}, found an audit that ended without it")
         waited = time.monotonic() - started
-        print(f"killed a {act} at {at} shards, told as {' and '.join(new)} {waited:.1f} s later", flush=True)
+        print(f"killed a {act} at {at} shards, recorded as {' and '.join(new)} {waited:.1f} s later", flush=True)
         return process
 
-    def told(self, act: str) -> list[str]:
-        """Return the kinds of the manifest's entries that may tell of this."""
+    def recorded(self, act: str) -> list[str]:
+        """Return the kinds of the manifest's entries that can belong to this kill."""
         return [entry["kind"] for entry in self.entries() if entry["kind"] in ACTS[act]]
 
     def entries(self) -> list[dict[str, Any]]:
@@ -265,7 +265,7 @@ class Chaos:
         return self.run.read_json(FAILURES)["failures"] if self.run.has(FAILURES) else []
 
     def watch(self) -> None:
-        """Note when each shard's file was written; one that is written again was computed again."""
+        """Record when each shard's file was written; a second write means that it was computed again."""
         while not self.over.wait(0.1):
             for shard, written in self.finishes():
                 if self.seen.setdefault(shard, written) != written:
@@ -273,7 +273,7 @@ class Chaos:
                     self.seen[shard] = written
 
     def finishes(self) -> Iterator[tuple[str, int]]:
-        """Yield each finished shard, with what changes when it is finished again: on a disk a time, on S3 a count."""
+        """Yield each finished shard with a value that changes if it is written again: a time on disk, a count on S3."""
         if self.trial.server is not None:
             name = f"runs/{self.run.path.name}"
             repeated = self.trial.server.repeated(name)
@@ -284,7 +284,7 @@ class Chaos:
 
 
 def check(chaos: Chaos, expected: bytes) -> list[str]:
-    """Return what is wrong with an audit that is over."""
+    """Return the problems of a finished audit."""
     same = chaos.run.has(RESULTS) and chaos.run.read_bytes(RESULTS) == expected
     print(f"manifest: {dict(Counter(entry['kind'] for entry in chaos.entries()))}")
     return [] if same else ["the rows are not those of the undisturbed audit"]

@@ -1,6 +1,6 @@
-"""How long ``difflens-audit --help`` takes, beside ``ray --help`` and ``mlflow --help``, interleaved on one machine.
+"""Measures the time of ``difflens-audit --help``, compared with ``ray --help`` and ``mlflow --help``.
 
-``python -m benchmarks.cli_latency`` prints the medians, and fails where ours is not under 0.3 s.
+``python -m benchmarks.cli_latency`` interleaves the commands, prints medians, and fails if ours is not under 0.3 s.
 """
 
 import argparse
@@ -16,7 +16,7 @@ COMMANDS = {
     "ray --help": "from ray.scripts.scripts import main; main()",
     "mlflow --help": "from mlflow.cli import cli; cli()",
 }
-"""The entry points that the installed scripts call, by the interpreter that runs this benchmark."""
+"""Entry points of the installed scripts, run with the current interpreter."""
 
 
 def main() -> int:

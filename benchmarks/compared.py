@@ -1,10 +1,10 @@
-"""Does a comparison of runs see what changed, and nothing else?
+"""Tests that ``compare`` reports real changes between runs, and no others.
 
 ``python -m benchmarks.compared`` audits the occupations of the calibration model before and after DiffLens, with as
-many seeds as asked for, and once more with the first seed and a lens whose strengths are all 0. Runs of one model with
-different seeds are to flag nothing, at an error rate of 5 %. Against a lens that is switched off ``compare`` is to
-name, in the edited arm only, the occupations that the lens had evened: those that the model does not draw evenly. Other
-attributes may come back too from where the lens had moved them.
+many seeds as requested, and once more with the first seed and a lens whose strengths are all 0. Between runs of one
+model with different seeds, ``compare`` should report nothing (error rate 5 %). Against the disabled lens it should
+report, in the edited arm only, the occupations that the lens had balanced. Other attributes may also move back, if the
+lens had moved them.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ def main() -> None:
     copy_bundled_lens(output / "lens")
     runs = [audited(output, seed, arguments.images, f"seed-{seed}") for seed in range(arguments.seeds)]
     for first, second in itertools.combinations(runs, 2):
-        print(told(compare(first, second)))
+        print(described(compare(first, second)))
     switch_off(output / "lens")
     off = audited(output, 0, arguments.images, "lens-off")
     for run in runs[:2]:
         comparison = compare(run, off)
-        print(told(comparison))
+        print(described(comparison))
         print(by_occupation(comparison))
 
 
 def audited(output: Path, seed: int, images: int, name: str) -> RunDirectory:
-    """Run an audit as a user would, and return its directory."""
+    """Run an audit like a user, and return its directory."""
     config = AuditConfig.model_validate(
         {
             "name": name,
@@ -71,24 +71,24 @@ def audited(output: Path, seed: int, images: int, name: str) -> RunDirectory:
     return RunDirectory(output / "runs" / name)
 
 
-def told(comparison: Comparison) -> str:
-    """One line: how many figures are flagged, and where."""
+def described(comparison: Comparison) -> str:
+    """Return one line: the number of reported figures, and their arms."""
     flagged = [cell.place for cell in comparison.cells if cell.judgement != "none"]
     edited, of_arm = sum(map(is_edited, flagged)), sum(place.arm == ARM for place in flagged)
     first, second = comparison.runs
     return (
-        f"{first} and {second}: {len(flagged)} of {len(comparison.cells)} figures flagged: {edited} of {ATTRIBUTE} in "
+        f"{first} and {second}: {len(flagged)} of {len(comparison.cells)} figures changed: {edited} of {ATTRIBUTE} in "
         f"{ARM}, {of_arm - edited} of other attributes there, {len(flagged) - of_arm} in another arm"
     )
 
 
 def is_edited(place: Place) -> bool:
-    """Return whether a figure is of what the lens edits."""
+    """Return whether a figure belongs to the edited attribute and arm."""
     return (place.arm, place.attribute) == (ARM, ATTRIBUTE)
 
 
 def by_occupation(comparison: Comparison) -> str:
-    """A line for each occupation: planted, drawn without and with the lens, and whether the comparison names it."""
+    """Return a line per occupation: planted share, shares with and without the lens, and whether it is reported."""
     world = World.bundled()
     group = next(iter(world.share(world.occupations[0], ATTRIBUTE)))
     shares = {

@@ -1,7 +1,7 @@
-"""Picture files as they lie on disks, drawn at random: each with the pixels that a viewer shows, or none.
+"""Random picture files of all kinds that occur on disks, each with the pixels that a viewer shows, or none.
 
-What a picture must be read as is known twice: Pillow reads the file in the plainest way, and where the format loses
-nothing, the pixels are those it was made from.
+The expected pixels are known twice: Pillow reads the file in the simplest way, and for a lossless format they are the
+pixels that the file was made from.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class DrawnPicture:
 
     Attributes:
         data: Its bytes.
-        suffix: What its name should end in.
-        shown: What a viewer shows, (H, W, 3); None where the file must be refused.
+        suffix: File name extension.
+        shown: Pixels that a viewer shows, (H, W, 3); None if the file must be refused.
     """
 
     data: bytes
@@ -38,7 +38,7 @@ class DrawnPicture:
 
 
 def plainly_read(data: bytes) -> Pixels:
-    """Read a whole picture with Pillow, one step after the other."""
+    """Read a whole picture with Pillow, without this project's code."""
     image = Image.open(io.BytesIO(data))
     image.load()
     upright = ImageOps.exif_transpose(image)
@@ -81,7 +81,7 @@ def _rgb(rng: Rng, side: int | None) -> DrawnPicture:
 
 
 def _interlaced(rng: Rng, side: int | None) -> DrawnPicture:
-    """Write an Adam7 PNG, by its standard: Pillow writes none."""
+    """Write an Adam7 PNG according to the standard, since Pillow cannot."""
     pixels = _colours(rng, side)
     passes = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
     parts = [pixels[top::down, left::right] for top, left, down, right in passes]
@@ -90,7 +90,7 @@ def _interlaced(rng: Rng, side: int | None) -> DrawnPicture:
 
 
 def _png(width: int, height: int, depth: int, kind: int, rows: bytes, *extra: bytes, interlace: int = 0) -> bytes:
-    """Write a PNG by its standard (ISO/IEC 15948)."""
+    """Write a PNG according to the standard (ISO/IEC 15948)."""
     header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, interlace)
     parts = (_chunk(b"IHDR", header), *extra, _chunk(b"IDAT", zlib.compress(rows)), _chunk(b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
@@ -190,7 +190,7 @@ def _grey_transparent(rng: Rng, side: int | None) -> DrawnPicture:
 
 
 def _upright(stored: Pixels, orientation: int) -> Pixels:
-    """Turn the stored pixels as EXIF 2.32, table 6, says."""
+    """Rotate the stored pixels according to EXIF 2.32, table 6."""
     turned = {
         1: lambda a: a, 2: lambda a: a[:, ::-1], 3: lambda a: a[::-1, ::-1], 4: lambda a: a[::-1],
         5: lambda a: a.swapaxes(0, 1), 6: lambda a: np.rot90(a, -1), 7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
@@ -211,7 +211,7 @@ def _rotated(rng: Rng, side: int | None) -> DrawnPicture:
 
 
 def _odd_orientation(rng: Rng, side: int | None) -> DrawnPicture:
-    """Write an orientation that does not exist: the picture is shown as it is stored."""
+    """Write an invalid orientation: the picture is shown as stored."""
     pixels = _colours(rng, side)
     number = struct.pack(">HHIHH", ORIENTATION, 3, 1, int(rng.choice([0, 9, 77])), 0)
     word = struct.pack(">HHI4s", ORIENTATION, 2, 2, b"6")
@@ -232,7 +232,7 @@ def _webp(rng: Rng, side: int | None) -> DrawnPicture:
 
 
 def _wrong_suffix(rng: Rng, side: int | None) -> DrawnPicture:
-    """Give a picture the name of another format that is read: what is in it decides."""
+    """Give a picture the extension of another accepted format: the content decides."""
     drawn = _jpeg(rng, side) if rng.integers(2) else _rgb(rng, side)
     return DrawnPicture(drawn.data, str(rng.choice([".webp", ".PNG", ".jpg"])), drawn.shown)
 
@@ -263,7 +263,7 @@ def _animated(rng: Rng, side: int | None) -> DrawnPicture:
 
 
 def _other_format(rng: Rng, side: int | None) -> DrawnPicture:
-    """Write a format that is not read, under its own name or another's."""
+    """Write a format that is not accepted, with its own or another extension."""
     form = str(rng.choice(["GIF", "BMP", "TIFF", "PPM"]))
     data = _saved(Image.fromarray(_colours(rng, side)), form)
     return DrawnPicture(data, str(rng.choice([f".{form.lower()}", ".png", ".jpg"])), None)
@@ -282,7 +282,7 @@ def _no_picture(rng: Rng, side: int | None) -> DrawnPicture:
 
 
 def _spoiled_bytes(rng: Rng, side: int | None) -> DrawnPicture:
-    """Change bytes inside a PNG's data, whose checksums no longer hold."""
+    """Change bytes inside a PNG's data, so that its checksums fail."""
     data = bytearray(_rgb(rng, side).data)
     at = int(rng.integers(45, len(data) - 16))
     data[at] ^= 0x55

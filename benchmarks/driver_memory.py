@@ -1,7 +1,7 @@
-"""Peak memory of the driver of a large audit: the rendered model, 20,000 image rows by default.
+"""Peak memory of the driver in a large audit: the rendered model, 20,000 image rows by default.
 
-``python -m benchmarks.driver_memory --rows 20000 100000`` shows how it grows with the rows. Each audit runs in
-a process of its own, whose peak resident set is read.
+``python -m benchmarks.driver_memory --rows 20000 100000`` shows how it grows with the rows. Each audit runs in its own
+process, whose peak resident set is read.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def audited(rows: int) -> dict[str, int]:
-    """Audit so many images and return what the driver needed."""
+    """Audit this number of images and return the driver's memory."""
     with tempfile.TemporaryDirectory() as output:
         config = {
             "name": "driver-memory",

@@ -1,7 +1,7 @@
-"""Which form of the DiffLens edit does best: add or scale, symmetric or asymmetric reverse steps, at which strength.
+"""Compares forms of the DiffLens edit: add or scale, symmetric or asymmetric reverse steps, several strengths.
 
-Every form steers the same images of the same lens, so the rows differ in nothing but the edit. Read two columns against
-each other: a form is better where it has less discrepancy left at the same harm (CLIP-I lost, other attributes moved).
+Every form steers the same images with the same lens, so the rows differ only in the edit. Compare two columns: a form
+is better if it leaves less discrepancy at the same cost (CLIP-I, shifts of other attributes).
 ``python -m benchmarks.edits configs/occupations.yaml``.
 """
 
@@ -43,7 +43,7 @@ FORMS = [(edit, reverse, strength) for (edit, reverse), strengths in STRENGTHS.i
 
 @dataclass(frozen=True)
 class Seen:
-    """What judge and CLIP made of one prompt's images."""
+    """Results of judge and CLIP for one prompt's images."""
 
     perceived: Perceived
     embedded: NDArray[np.float32]
@@ -51,7 +51,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Bench:
-    """The model with everything that looks at its images."""
+    """The model, with the judge and CLIP model."""
 
     generator: DiffusionGenerator
     judge: Judge
@@ -61,7 +61,7 @@ class Bench:
     images: int
 
     def look(self, prompt: Prompt, mitigation: DiffLensConfig | None) -> Seen:
-        """Sample a prompt, steered or not, and look at the images."""
+        """Sample a prompt, steered or not, and evaluate the images."""
         groups = self.lens.groups[self.attribute]
         assigned = tuple(groups[i % len(groups)] for i in range(self.images))
         arm = None
@@ -86,7 +86,7 @@ def open_bench(config: AuditConfig, attribute: str, images: int) -> Bench:
 
 
 def row(bench: Bench, before: dict[str, Seen], after: dict[str, Seen]) -> str:
-    """Discrepancy left (mean, worst), occupation shown, CLIP-I, movement of the other attributes."""
+    """Remaining discrepancy (mean, worst), occupation shown, CLIP-I, shifts of the other attributes."""
     groups = bench.lens.groups
     target = uniform(len(groups[bench.attribute]))
     left = [soft_plug_in(seen.perceived.probabilities[bench.attribute], target) for seen in after.values()]

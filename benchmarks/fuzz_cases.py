@@ -1,6 +1,6 @@
-"""The driver of a fuzz whose cases are numbered: each must be refused in words, or be accepted and be right.
+"""Driver of the numbered fuzz tests: each case must be refused with a message, or be accepted and correct.
 
-A case is drawn from its number and the seed alone, so that one which fails can be repeated by ``--only``.
+A case depends only on its number and the seed, so that a failing case can be repeated with ``--only``.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from audit.preflight.readiness import check_ready
 from benchmarks.fuzz_config import Outcome, without_network
 
 FEWEST_SHARE = 0.2
-"""Each of refused and accepted must be at least this share: a fuzz that refuses everything tests nothing."""
+"""Minimum share of refused and of accepted cases: a fuzz test that refuses everything tests nothing."""
 
 _FEW_CASES = 30
-"""Fewer cases than these may all be of one kind by chance."""
+"""With fewer cases, all can have the same result by chance."""
 
 
 class FindingError(Exception):
-    """What a case ended as that is neither a clean refusal nor right."""
+    """A case ended neither with a clean refusal nor with a correct result."""
 
 
 @dataclass
 class Tally:
-    """What became of the cases so far.
+    """Results of the cases so far.
 
     Attributes:
-        outcome: Refused and accepted cases, and the mistakes that were named.
-        ways: What was drawn → how often it was part of a refused and of an accepted case.
-        findings: Everything else: the case's description and what happened.
+        outcome: Refused and accepted cases, and the reported errors.
+        ways: Kind of change → number of refused and accepted cases with it.
+        findings: All other cases: description and result.
     """
 
     outcome: Outcome = field(default_factory=Outcome)
@@ -52,7 +52,7 @@ class Tally:
         return self.outcome.refused + self.outcome.configs + len(self.findings)
 
     def problem(self) -> str | None:
-        """Return why the cases prove nothing or too little, None where they do."""
+        """Return why the cases are not a valid or sufficient test, None if they are."""
         if self.findings:
             return f"{len(self.findings)} findings"
         fewest = min(self.outcome.refused, self.outcome.configs)
@@ -66,11 +66,11 @@ class Drawn:
     """One case.
 
     Attributes:
-        ways: What was done to the input, in words.
-        config: The text of the config that asks for it.
-        check: Raises :class:`FindingError` where a config that was accepted does not do what it should.
-        refusable: Whether a refusal is an answer; it is not where everything drawn is harmless.
-        ignored: Places of the config whose mistakes are none of this case's.
+        ways: Changes of the input, as text.
+        config: Text of the config that uses it.
+        check: Raises :class:`FindingError` if an accepted config does not work correctly.
+        refusable: Whether a refusal is allowed; not if all changes are harmless.
+        ignored: Places of the config whose errors do not belong to this case.
     """
 
     ways: tuple[str, ...]
@@ -81,18 +81,18 @@ class Drawn:
 
 
 Draw = Callable[[np.random.Generator, Path], Drawn]
-"""Writes the input of one case into an empty directory."""
+"""Writes the input of one case to an empty directory."""
 
 
 def try_case(draw: Draw, seed: int, number: int, tally: Tally) -> None:
-    """Draw one case, ask what ``validate`` asks, and check what it accepts."""
+    """Draw one case, run the checks of ``validate``, and test what it accepts."""
     with tempfile.TemporaryDirectory() as directory:
         root = Path(directory)
         drawn = draw(np.random.default_rng([seed, number]), root)
         started = time.perf_counter()
         try:
             end = _end(drawn, root / "audit.yaml", tally)
-        except Exception:  # noqa: BLE001 - whatever a case ends with is reported, and the next is drawn
+        except Exception:  # noqa: BLE001 - every unexpected end is reported, and the next case is drawn
             tally.findings.append(f"case {number} ({'; '.join(drawn.ways)}):\n{traceback.format_exc(limit=-6)}")
             return
         tally.outcome.slowest = max(tally.outcome.slowest, time.perf_counter() - started)
@@ -118,21 +118,21 @@ def _end(drawn: Drawn, path: Path, tally: Tally) -> str:
 
 
 def _named(message: str, root: Path) -> str:
-    """Return a message without the directory that a case happens to be in."""
+    """Return a message without the case's own directory."""
     return re.sub(rf"{re.escape(str(root))}/[^/:]*(/[^:]*)?: ", "", message)
 
 
 def run_cases(draw: Draw, description: str | None, kind: str, cases: int) -> int:
-    """Run the cases of a command line and print what became of them.
+    """Run the cases of a command line and print the results.
 
     Args:
-        draw: Draws one.
-        description: Of the command.
-        kind: What is drawn, for the printed line.
-        cases: How many, unless the command line says otherwise.
+        draw: Draws a case.
+        description: Description of the command.
+        kind: Name of the cases, for the printed line.
+        cases: Default number of cases.
 
     Returns:
-        The exit code: 1 where there is a finding, or where one kind of end is implausibly rare.
+        The exit code: 1 if there is a finding, or if refusals or acceptances are implausibly rare.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=cases)

@@ -1,7 +1,7 @@
-"""Hostile configs by the thousand: every one must end as a config or as clean mistakes, in bounded time.
+"""Fuzz test of configs: each must give a config or clean error messages, in bounded time.
 
-``python -m benchmarks.fuzz_config --cases 10000`` draws them with hypothesis and prints what became of them. A case
-that ends in any other way is shrunk, printed, and ends the command with a traceback.
+``python -m benchmarks.fuzz_config --cases 10000`` draws them with hypothesis and prints the results. A case that ends
+in another way is shrunk, printed, and ends the command with a traceback.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ PLAIN = st.dictionaries(SECTIONS, VALUES | st.dictionaries(KEYS, VALUES, max_siz
 
 @st.composite
 def _yaml_of(draw: st.DrawFn) -> str:
-    """Write plain data as YAML by hand: quotes, anchors, tags and documents where no dumper would put them."""
+    """Write plain data as YAML with unusual quotes, anchors, tags and documents that no YAML writer produces."""
     return _written(draw, draw(PLAIN))
 
 
@@ -78,7 +78,7 @@ def _quoted(text: str) -> str:
 
 @st.composite
 def _damaged(draw: st.DrawFn) -> bytes:
-    """Damage a config that ships with the project: bytes cut, doubled, or replaced."""
+    """Damage a config of the project: bytes cut, doubled or replaced."""
     data = bytearray(draw(st.sampled_from(_SHIPPED)))
     for _ in range(draw(st.integers(1, 6))):
         start = draw(st.integers(0, len(data)))
@@ -89,7 +89,7 @@ def _damaged(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def one_value(draw: st.DrawFn) -> bytes:
-    """Replace one value of an otherwise good config, so that the checks behind the first ones are reached."""
+    """Replace one value of a valid config, so that later checks are reached too."""
     sections = config_schema()["$defs"]
     section = draw(st.sampled_from(sorted(dict(config_schema())["properties"])))
     named = config_schema()["properties"][section].get("$ref", "").rsplit("/", 1)[-1]
@@ -136,7 +136,7 @@ OVERRIDES = st.lists(
 
 @dataclass
 class Outcome:
-    """What became of the cases so far."""
+    """Results of the cases so far."""
 
     configs: int = 0
     refused: int = 0
@@ -144,21 +144,21 @@ class Outcome:
     mistakes: Counter[str] = field(default_factory=Counter)
 
     def count(self, found: ConfigErrors) -> None:
-        """Count mistakes by their first words.
+        """Count errors by their first words.
 
         Raises:
-            UnicodeError: One cannot be written to a file or a terminal.
-            ValueError: There is none, one says nothing, or one holds characters that a terminal acts on.
+            UnicodeError: An error cannot be written to a file or a terminal.
+            ValueError: There is no error, an empty one, or one with control characters.
         """
         str(found).encode("utf-8")
-        told = [str(error) for error in found.errors]
-        if not told or not all(error.message for error in found.errors) or any(printable(t) != t for t in told):
-            raise ValueError(f"no clean list of mistakes: {told!r}")
+        messages = [str(error) for error in found.errors]
+        if not messages or not all(error.message for error in found.errors) or any(printable(t) != t for t in messages):
+            raise ValueError(f"no clean list of mistakes: {messages!r}")
         self.mistakes.update(error.message.split(",")[0][:40] for error in found.errors)
 
 
 def try_case(path: Path, data: bytes, overrides: list[str], outcome: Outcome) -> None:
-    """Read one hostile config and check it against this machine; raises whatever that raises beside clean mistakes."""
+    """Read one hostile config and check it against this machine; other exceptions than clean errors pass."""
     path.write_bytes(data)
     started = time.perf_counter()
     try:
@@ -172,7 +172,7 @@ def try_case(path: Path, data: bytes, overrides: list[str], outcome: Outcome) ->
 
 @contextmanager
 def without_network() -> Iterator[None]:
-    """Let nobody answer: a hostile tracking URI must not make this command knock at other people's doors."""
+    """Refuse all connections, so that hostile tracking URIs contact no real server."""
     connect, socket.create_connection = socket.create_connection, _nobody
     try:
         yield
@@ -181,11 +181,11 @@ def without_network() -> Iterator[None]:
 
 
 def _nobody(address: object, *_arguments: object, **_settings: object) -> socket.socket:
-    raise ConnectionRefusedError(f"nobody answers at {address}")
+    raise ConnectionRefusedError(f"connections are disabled in this test: {address}")
 
 
 def main() -> int:
-    """Run the cases and print what became of them."""
+    """Run the cases and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=None, help="another stream of cases; the same without it")

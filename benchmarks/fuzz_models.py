@@ -1,9 +1,9 @@
-"""Model directories by the thousand: each is refused by ``validate``, or draws what diffusers draws from it.
+"""Fuzz test of model directories: ``validate`` refuses each, or it gives the same pictures as diffusers.
 
 ``python -m benchmarks.fuzz_models --cases 500`` damages a tiny Stable Diffusion pipeline in one to three ways (missing,
-cut, misnamed and foreign parts, odd configs), or changes it harmlessly, and prints what became of them. A model that is
-accepted must load; hold every number of its files and no other; draw, to a grey level, what diffusers' own call draws;
-and, where nothing but harmless changes were made, draw the undamaged model's pictures bit for bit.
+cut, misnamed and foreign parts, invalid configs), or changes it harmlessly, and prints the results. An accepted model
+must load, contain exactly the numbers of its files, and draw what diffusers' own call draws, up to a grey level. If all
+changes were harmless, its pictures must equal those of the undamaged model bit for bit.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ TEXTS = (f"a face photo of a {OCCUPATION}",) * 2
 
 _NAMES = ("model", "model", "model", "a b", "a%20b", "naïve", "日本", "[1]", "a#b", "a?b", "-n", ".hidden", "a.b")
 _KINDS = {"harmless": 0.25, "whole": 0.2, "drawn": 0.4, "named": 0.15}
-"""What is done to a model beside what harms nothing → share of the cases."""
+"""Kinds of damage → share of the cases."""
 _NO_JUDGE = frozenset({"judge.source"})
-"""A checkpoint of FairFace has a place of its own in the config, and is no part of the model."""
+"""A FairFace checkpoint has its own place in the config, and does not belong to the model."""
 _ROUNDING = 1.0 + 1e-3
-"""Grey levels by which rounding differs where sums are taken in another order."""
+"""Rounding differences in grey levels if sums are computed in another order."""
 
 
 @cache
 def _models() -> tuple[Path, Path]:
-    """Build the model that is damaged, and another one of other sizes and words."""
+    """Build the model to damage, and another one with other sizes and words."""
     root = Path(tempfile.mkdtemp(prefix="fuzz-models-"))
     own = save_tiny_pipeline(root / "own")
     other = save_tiny_pipeline(root / "other", seed=1, width=24, texts=("a dog on the moon", "two red cars in a town"))
@@ -55,14 +55,14 @@ def _models() -> tuple[Path, Path]:
 
 @cache
 def _undamaged() -> NDArray[np.uint8]:
-    """Return the pictures of the model as it is, which are also those that diffusers draws."""
+    """Return the pictures of the undamaged model, which equal those of diffusers."""
     drawn = _load(_models()[0]).sample(TEXTS, SEEDS).numpy()
     _compare(drawn, _stock(_models()[0]))
     return drawn
 
 
 def _load(directory: Path) -> DiffusionGenerator:
-    """Load a model that ``validate`` has accepted; the loader's own repetition of that slow check is left out."""
+    """Load a model that ``validate`` accepted, without repeating that slow check."""
     with patch("audit.models.loading.refuse_unfit", lambda *_: None):
         generator = load_generator(ModelConfig(source=str(directory)), STEPS)
     assert isinstance(generator, DiffusionGenerator)
@@ -70,7 +70,7 @@ def _load(directory: Path) -> DiffusionGenerator:
 
 
 def draw_model(rng: Rng, root: Path) -> Drawn:
-    """Damage a copy of the tiny model; in some cases it stays whole."""
+    """Damage a copy of the tiny model; in some cases it stays undamaged."""
     own, other = _models()
     model = root / str(rng.choice(_NAMES))
     shutil.copytree(own, model)
@@ -100,19 +100,19 @@ def draw_model(rng: Rng, root: Path) -> Drawn:
 def _apply(
     damages: Mapping[str, Damage], names: tuple[str, ...], count: int, where: tuple[Path, Rng, Path], done: list[str]
 ) -> None:
-    """Apply some damages, and note those that found what they change."""
+    """Apply some damages, and record those that changed something."""
     model, rng, other = where
     chosen = rng.choice(np.array(names, dtype=object), min(count, len(names)), replace=False)
     for name in chosen:
         try:
-            told = damages[name](model, rng, other)
-        except Exception:  # noqa: BLE001, S112 - what it would change is gone through another damage
+            description = damages[name](model, rng, other)
+        except Exception:  # noqa: BLE001, S112 - another damage already removed what this one changes
             continue
-        done.append(f"{name}: {told}" if told else name)
+        done.append(f"{name}: {description}" if description else name)
 
 
 def _check(model: Path, *, same: bool) -> None:
-    """Load what was accepted, and compare its numbers and pictures."""
+    """Load an accepted model, and compare its numbers and pictures."""
     generator = _load(model)
     pipeline = generator._model._pipeline
     for part in WITH_WEIGHTS:
@@ -135,7 +135,7 @@ def _compare(drawn: NDArray[np.uint8], expected: NDArray[np.float32]) -> None:
     if drawn.shape != expected.shape:
         raise FindingError(f"draws pictures of shape {drawn.shape}, diffusers of {expected.shape}")
     if not np.isfinite(expected).all():
-        if any(len(np.unique(picture)) > 1 for picture in drawn):  # one of a single colour is no image for an audit
+        if any(len(np.unique(picture)) > 1 for picture in drawn):  # an audit counts a constant picture as no image
             raise FindingError("draws pictures where diffusers draws none")
         return
     far = np.abs(drawn - expected).max()
@@ -144,7 +144,7 @@ def _compare(drawn: NDArray[np.uint8], expected: NDArray[np.float32]) -> None:
 
 
 def quiet_libraries() -> None:
-    """Keep what the loaders say of each of a thousand models from the terminal."""
+    """Suppress the loaders' messages about each of a thousand models."""
     import diffusers
     import transformers
 
@@ -154,7 +154,7 @@ def quiet_libraries() -> None:
 
 
 def main() -> int:
-    """Run the cases and print what became of them."""
+    """Run the cases and print the results."""
     quiet_libraries()
     torch.set_num_threads(1)
     try:

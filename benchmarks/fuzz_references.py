@@ -1,8 +1,8 @@
-"""Folders of reference pictures by the thousand: each is refused by ``validate``, or read as a viewer shows it.
+"""Fuzz test of reference picture folders: ``validate`` refuses each, or it is read as a viewer shows it.
 
-``python -m benchmarks.fuzz_references --cases 1500`` draws folders of pictures of every kind that disks hold, with
-copies, links and names that are awkward, and prints what became of them. What is accepted must have as many
-pictures as were put there, each with the pixels that Pillow, asked plainly, and the picture's maker give.
+``python -m benchmarks.fuzz_references --cases 1500`` draws folders with all kinds of pictures, copies, links and
+unusual names, and prints the results. An accepted folder must have the right number of pictures, each with the pixels
+that both Pillow and the picture's maker give.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ _NAMES = (
     "\N{GRINNING FACE}", "back\\slash", os.fsdecode(b"\xff\xfe"),
 )  # fmt: skip
 _IN_CONFIGS = tuple(name for name in _NAMES if name.isprintable() and name == name.strip())
-"""Of these, the names that a config may hold."""
+"""The names that a config may contain."""
 _HIDDEN = (".thumbnails", ".ipynb_checkpoints", "__MACOSX", "@eaDir", ".git")
 _NEAR = 1
-"""Grey levels by which alpha and colour may be rounded otherwise: Pillow mixes in whole numbers."""
+"""Allowed rounding differences of alpha and colour in grey levels: Pillow blends in whole numbers."""
 
 
 @dataclass
 class _Folder:
-    """A folder while it is filled.
+    """A folder during its construction.
 
     Attributes:
-        path: Where.
-        outside: A directory beside it, that links lead to.
-        rng: Draws.
-        side: Width and height of its pictures; None where any will do.
-        shown: What must be counted.
-        spoiled: What must be refused.
-        ways: What was put in.
+        path: Path of the folder.
+        outside: A directory beside it, the target of links.
+        rng: Random generator.
+        side: Width and height of its pictures; None for any size.
+        shown: Pictures that must be counted.
+        spoiled: Contents that must be refused.
+        ways: Kinds of content.
     """
 
     path: Path
@@ -57,7 +57,7 @@ class _Folder:
     ways: list[str] = field(default_factory=list)
 
     def write(self, directory: Path, drawn: DrawnPicture) -> Path:
-        """Write a picture under a name of its own, which is awkward at times."""
+        """Write a picture under a new name, which is sometimes unusual."""
         directory.mkdir(parents=True, exist_ok=True)
         stem = str(self.rng.choice(_NAMES)) if self.rng.random() < 0.3 else "face"
         path = next(p for n in range(99) if not os.path.lexists(p := directory / f"{stem}{n or ''}{drawn.suffix}"))
@@ -65,7 +65,7 @@ class _Folder:
         return path
 
     def whole(self) -> DrawnPicture:
-        """Draw a picture that is read; what its maker says and what Pillow says must agree, or the fuzz is wrong."""
+        """Draw a readable picture; its maker and Pillow must agree, otherwise the fuzz test is wrong."""
         kind = str(self.rng.choice(list(WHOLE)))
         drawn = WHOLE[kind](self.rng, self.side)
         self.ways.append(kind)
@@ -74,7 +74,7 @@ class _Folder:
         return drawn
 
     def count(self, drawn: DrawnPicture) -> None:
-        """Note that a picture must be counted."""
+        """Record that a picture must be counted."""
         assert drawn.shown is not None
         self.shown.append(drawn.shown)
 
@@ -111,7 +111,7 @@ def _another_size(folder: _Folder) -> None:
 
 
 def _hidden(folder: _Folder) -> None:
-    """Add hidden copies and files that are no pictures."""
+    """Add hidden copies and files that are not pictures."""
     drawn = folder.whole()
     folder.write(folder.path / str(folder.rng.choice(_HIDDEN)), drawn)
     (folder.path / "._face.png").write_bytes(b"no picture")
@@ -140,7 +140,7 @@ def _link_out(folder: _Folder) -> None:
 
 
 def _link_again(folder: _Folder) -> None:
-    """Link a picture that counts already: it counts once."""
+    """Link a picture that already counts: it counts once."""
     drawn = folder.whole()
     target = folder.write(folder.path, drawn)
     folder.count(drawn)
@@ -149,7 +149,7 @@ def _link_again(folder: _Folder) -> None:
 
 
 def _linked_twice(folder: _Folder) -> None:
-    """Link one file outside twice, as a store of content keeps two equal pictures: both count."""
+    """Link one outside file twice, as a content store keeps two equal pictures: both count."""
     drawn = folder.whole()
     target = folder.write(folder.outside / f"twice{len(folder.shown)}", drawn)
     for name in ("one", "two"):
@@ -158,7 +158,7 @@ def _linked_twice(folder: _Folder) -> None:
 
 
 def _hard_link(folder: _Folder) -> None:
-    """A hard link is a file like any other, as in sets that are made by copying."""
+    """Add a hard link, which counts like any other file, as in sets that are made by copying."""
     drawn = folder.whole()
     target = folder.write(folder.path, drawn)
     os.link(target, folder.path / f"hard{len(folder.shown)}{drawn.suffix}")
@@ -174,7 +174,7 @@ def _loop(folder: _Folder) -> None:
 
 
 def _stored(folder: _Folder) -> None:
-    """Keep the files in a hidden store and link them, as git-annex and the hub's cache do."""
+    """Store the files in a hidden directory and link them, like git-annex and the hub's cache."""
     drawn = folder.whole()
     store = folder.path / ".store"
     store.mkdir(exist_ok=True)
@@ -204,7 +204,7 @@ _HARMFUL = (_spoiled, _spoiled, _spoiled, _spoiled, _another_size, _dangling, _p
 
 
 def draw_folder(rng: Rng, root: Path) -> Drawn:
-    """Draw a folder of up to eight pictures and other files; in half of the cases something is wrong."""
+    """Draw a folder of up to eight pictures and other files; half of the folders have an error."""
     name = str(rng.choice([*_IN_CONFIGS, *["faces"] * 20, ".hidden"]))
     path, outside = root / "in" / name, root / "outside"
     path.mkdir(parents=True)
@@ -238,7 +238,7 @@ def _put(folder: _Folder, choices: tuple) -> None:
 
 
 def _check(folder: _Folder) -> None:
-    """Read what was accepted as the workers that embed it do, and compare."""
+    """Read an accepted folder like the workers that embed it, and compare."""
     if folder.spoiled:
         raise FindingError(f"accepted with {', '.join(folder.spoiled)}")
     files = [file for part in reference.reference_parts(folder.path) for file in part.files]
@@ -258,7 +258,7 @@ def _is_same(found: Pixels, expected: Pixels) -> bool:
 
 
 def main() -> int:
-    """Run the cases and print what became of them."""
+    """Run the cases and print the results."""
     return run_cases(draw_folder, __doc__, "reference folders", 1500)
 
 

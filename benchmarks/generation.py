@@ -1,6 +1,6 @@
-"""Images per second: the sampler that a worker runs, against a plain batched StableDiffusionPipeline loop.
+"""Measures images per second: a worker's sampler compared with a plain batched StableDiffusionPipeline loop.
 
-The same model, prompt, seeds, scheduler and threads, the two sides interleaved; equal pictures are asserted first.
+Both use the same model, prompt, seeds, scheduler and threads, and alternate; equal pictures are asserted first.
 ``python -m benchmarks.generation``.
 """
 

@@ -1,4 +1,4 @@
-"""A lens that edits nothing: what a watcher of audits is to notice."""
+"""A disabled lens, for tests that a monitored audit detects the change."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def copy_bundled_lens(folder: Path) -> None:
 
 
 def switch_off(lens: Path) -> None:
-    """Set every strength of a lens to 0, with which an edit leaves the image as it is."""
+    """Set every strength of a lens to 0, so that edits leave images unchanged."""
     path = lens / LENS_FILE
     data = json.loads(path.read_text())
     data["strengths"] = {

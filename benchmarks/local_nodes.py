@@ -1,4 +1,4 @@
-"""A Ray cluster of several nodes on this machine, with logical GPUs, whose nodes and workers can be killed."""
+"""A Ray cluster of several nodes on this machine with logical GPUs, for tests that kill nodes and workers."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ from ray.cluster_utils import Cluster
 
 HERE = "127.0.0.1"
 AT_WORK = "ray::ShardWorker.do"
-"""What Ray calls the process of a worker while it does a shard."""
+"""Ray's name for a worker process that runs a shard."""
 
 NOTICED_SOON = {
     "health_check_initial_delay_ms": 1000,
     "health_check_period_ms": 1000,
     "health_check_failure_threshold": 3,
 }
-"""A node that is gone refuses the connection, so three times in a row are sure; a busy one has ten seconds each."""
+"""A lost node refuses connections, so three refusals are enough; a busy one has ten seconds per connection."""
 
 LEAVE_SECONDS = 10.0
-"""How long processes of a cluster may take to leave once it is shut down, before they are killed."""
+"""Time that processes of a cluster have to exit at shutdown before they are killed."""
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to wait.
+    """Time limits of waits.
 
     Attributes:
-        step: Seconds in which one thing must happen, on a machine that does other things as well.
-        end: When everything must be over, by the monotonic clock.
+        step: Seconds for one event, on a machine with other work.
+        end: Deadline for everything, by the monotonic clock.
     """
 
     step: float
     end: float
 
     def until(self, condition: Callable[[], bool], what: str) -> None:
-        """Wait for the condition.
+        """Wait for a condition.
 
         Raises:
-            TimeoutError: If it does not come true; the message says ``what`` was waited for.
+            TimeoutError: If it does not become true; the message contains ``what``.
         """
         started = time.monotonic()
         end = min(started + self.step, self.end)
@@ -56,11 +56,11 @@ class Patience:
 
 @dataclass(frozen=True)
 class LocalNodes:
-    """The cluster: a head without room for work, and nodes of one CPU and one logical GPU.
+    """The cluster: a head without room for work, and nodes with one CPU and one logical GPU.
 
     Attributes:
-        cluster: As Ray made it.
-        patience: How long it may take to do as it is told.
+        cluster: Ray's test cluster.
+        patience: Time limits of changes.
     """
 
     cluster: Cluster
@@ -68,11 +68,11 @@ class LocalNodes:
 
     @property
     def address(self) -> str:
-        """Where a driver finds it."""
+        """Address of the cluster for a driver."""
         return str(self.cluster.address)
 
     def resize(self, count: int) -> None:
-        """Add or remove nodes until there are ``count`` beside the head."""
+        """Add or remove nodes until there are ``count`` in addition to the head."""
         while len(self.cluster.worker_nodes) > count:
             self.remove(next(iter(self.cluster.worker_nodes)))
         while len(self.cluster.worker_nodes) < count:
@@ -81,10 +81,10 @@ class LocalNodes:
         self.patience.until(lambda: len(alive()) == count + 1, f"{count} nodes in the cluster")
 
     def add(self) -> None:
-        """Start a node, and do not wait until it has joined.
+        """Start a node without waiting until it has joined.
 
         Raises:
-            TimeoutError: If the machine is too busy for it.
+            TimeoutError: If the machine is too busy.
         """
         _started(lambda: self.cluster.add_node(wait=False, num_cpus=1, num_gpus=1, node_ip_address=HERE))
 
@@ -93,7 +93,7 @@ class LocalNodes:
         self.cluster.remove_node(node, allow_graceful=False)
 
     def at_work(self) -> dict[int, Any]:
-        """Return the processes that are doing a shard, each with its node; wait until there is one."""
+        """Return the processes that run a shard, each with its node; wait until there is one."""
         found: dict[int, Any] = {}
 
         def look() -> bool:
@@ -106,9 +106,9 @@ class LocalNodes:
 
 @contextmanager
 def local_nodes(count: int, patience: Patience) -> Iterator[LocalNodes]:
-    """Start ``count`` nodes; whatever happens inside the block, no process of the cluster outlives it."""
+    """Start ``count`` nodes; all processes of the cluster end with the block."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 starves workers where the machine does other things
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's default 15 starves workers on a busy machine
     head = {"num_cpus": 0, "node_ip_address": HERE, "include_dashboard": False, "_system_config": NOTICED_SOON}
     cluster = None
     try:
@@ -126,7 +126,7 @@ def local_nodes(count: int, patience: Patience) -> Iterator[LocalNodes]:
 
 
 def _started(start: Callable[[], Any]) -> Any:
-    """Start a part of the cluster; Ray gives a node 30 seconds, and then raises a bare Exception."""
+    """Start a part of the cluster; after 30 seconds Ray raises a bare Exception."""
     try:
         return start()
     except Exception as error:
@@ -145,5 +145,5 @@ def _busy(node: Any) -> list[int]:
 def _command(process: psutil.Process) -> str:
     try:
         return " ".join(process.cmdline())
-    except psutil.Error:  # it ended meanwhile
+    except psutil.Error:  # it has ended
         return ""

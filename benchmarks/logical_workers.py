@@ -1,7 +1,7 @@
-"""Several workers in one process: as many sleepers as a scheduler should see, on a machine with few cores.
+"""Several logical workers in one process, so that a machine with few cores can test schedulers with many workers.
 
-Each worker is a thread that does its tasks one after the other, as they come. The driver submits, waits and collects
-for each as it would for a process; what is saved are 60 MB and a second of start for each.
+Each worker is a thread that runs its tasks in order. The driver submits, waits and collects for each worker as for a
+process; this saves 60 MB and a second of start time per worker.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ import ray
 from ray_jobs.pool import actor_pool as pool
 
 PROCESSES = 8
-"""More workers than this share processes."""
+"""Largest number of workers with a process each."""
 
 
 @dataclass(frozen=True, eq=False)
 class LogicalWorker:
-    """One worker of a process.
+    """One worker inside a process.
 
     Attributes:
         process: Ray's handle.
-        group: Ray's concurrency group of one thread.
+        group: Ray's concurrency group with one thread.
     """
 
     process: Any
@@ -35,7 +35,7 @@ class LogicalWorker:
 
     @property
     def __ray_call__(self) -> Any:
-        """Let the process say where it is."""
+        """Return the location of the process."""
         return self.process.__ray_call__
 
     def submit(self, method: str, *arguments: object) -> Any:
@@ -45,7 +45,7 @@ class LogicalWorker:
 
 @contextmanager
 def logical_workers(kind: type, count: int) -> Iterator[list[LogicalWorker]]:
-    """Start ``count`` workers that take no CPU of Ray's count, and wait until all are there and at hand."""
+    """Start ``count`` workers without CPUs in Ray's accounting, and wait until all are ready."""
     each = math.ceil(count / PROCESSES)
     groups = {f"worker-{number}": 1 for number in range(each)}
     process = ray.remote(num_cpus=0, concurrency_groups=groups)(kind)
@@ -59,21 +59,21 @@ def logical_workers(kind: type, count: int) -> Iterator[list[LogicalWorker]]:
 
 
 def _at_hand(_worker: object) -> None:
-    """Load what the pool's first question needs, by being found: a worker has loaded it long before its first shard."""
+    """Load what the pool's first call needs; a real worker has loaded it long before its first shard."""
 
 
 class _RayWithoutKill:
-    """Ray, but a worker that the pool lets go leaves its process to the others."""
+    """Ray without ``kill``: a worker that the pool drops keeps its process, which other workers share."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(ray, name)
 
     def kill(self, _worker: LogicalWorker) -> None:
-        """Leave the process alone."""
+        """Do nothing."""
 
 
 @contextmanager
 def shared_processes() -> Iterator[None]:
-    """Let the pool run on workers that share processes."""
+    """Let the pool use workers that share processes."""
     with mock.patch.object(pool, "ray", _RayWithoutKill()):
         yield

@@ -1,4 +1,4 @@
-"""A real MLflow server on loopback that can be stopped and started again on the same database and port."""
+"""A real MLflow server on loopback that can be stopped and restarted on the same database and port."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ import urllib.request
 from pathlib import Path
 
 DATABASE = "mlflow.db"
-"""In the server's directory; MLflow makes it where it is missing, which takes seconds."""
+"""Database file in the server's directory; MLflow creates it if it is missing, which takes seconds."""
 
 START_SECONDS = 300.0
-"""How long a busy machine may take to start it."""
+"""Time limit of a start on a busy machine."""
 
 
 class MlflowServer:
-    """The server of one directory.
+    """An MLflow server with its own directory.
 
     Args:
-        directory: Holds its database, its artifacts and its log.
+        directory: Directory of its database, artifacts and log.
     """
 
     def __init__(self, directory: Path) -> None:
-        """Choose a port that is free."""
+        """Choose a free port."""
         self._directory = directory
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
@@ -34,10 +34,10 @@ class MlflowServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it, and wait until it answers.
+        """Start the server, and wait until it answers.
 
         Raises:
-            TimeoutError: If it does not, or ended; the message has the end of its log.
+            TimeoutError: If it does not answer, or has ended; the message contains the end of its log.
         """
         command = [
             sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1",
@@ -57,7 +57,7 @@ class MlflowServer:
             time.sleep(0.2)
 
     def stop(self) -> None:
-        """Kill it, in the middle of whatever it does."""
+        """Kill the server immediately."""
         if self._process is not None:
             os.killpg(self._process.pid, signal.SIGKILL)  # its own session: the server and its workers
             self._process.wait()

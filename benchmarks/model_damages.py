@@ -1,6 +1,6 @@
-"""Ways to damage a diffusers directory at random, and ways to change it that harm nothing.
+"""Random damages of a diffusers directory, and changes that are harmless.
 
-The named ones are in :mod:`benchmarks.spoiled_models`; these draw which file, which key, which tensor and how.
+The named damages are in :mod:`benchmarks.spoiled_models`; here the file, key, tensor and change are random.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _ODD = (
 
 
 class NotHereError(Exception):
-    """What was to be changed is gone already."""
+    """The target of the change no longer exists."""
 
 
 Damage = Callable[[Path, Rng, Path], str]
-"""Changes a model's directory; it may take parts from another model's. Returns what it did, in words."""
+"""Changes a model's directory, with parts of another model if needed. Returns a description."""
 
 
 def _json(path: Path) -> dict:
@@ -63,7 +63,7 @@ def _files(model: Path) -> tuple[str, ...]:
 def _tensors(path: Path, change: Callable) -> None:
     try:
         change_tensors(path, change)
-    except Exception as error:  # a file that another damage has cut
+    except Exception as error:  # a file that another damage has truncated
         raise NotHereError from error
 
 
@@ -221,7 +221,7 @@ def _extra_tensor(model: Path, rng: Rng, _other: Path) -> str:
 
 
 def _doubled_tensor(model: Path, rng: Rng, _other: Path) -> str:
-    """Hold one tensor under its old and its new name, with other numbers."""
+    """Store one tensor under its old and a new name, with other numbers."""
     name, at = TEXT, float(rng.random())
     if not (model / name).is_file():
         raise NotHereError
@@ -243,13 +243,13 @@ HARMFUL: Mapping[str, Damage] = {
     "misnamed tensor": _rename_tensor, "flat tensor": _reshape_tensor, "another tensor": _extra_tensor,
     "tensor twice": _doubled_tensor,
 }  # fmt: skip
-"""Damages that may harm: whether they do is found out."""
+"""Damages that can be harmful; the test determines whether they are."""
 
 DRAWN_OFTEN = tuple(name for name in HARMFUL if name not in REFUSED)
-"""Those with something drawn in them."""
+"""Damages with a random element."""
 
 
-# ---- what harms nothing --------------------------------------------------------------------------------------------
+# ---- harmless changes ----------------------------------------------------------------------------------------------
 
 
 def _rewritten_json(model: Path, rng: Rng, _other: Path) -> str:
@@ -287,7 +287,7 @@ def _linked_part(model: Path, rng: Rng, _other: Path) -> str:
 
 
 def _in_shards(model: Path, rng: Rng, _other: Path) -> str:
-    """Cut the tensors of a part into two files with an index."""
+    """Split the tensors of a part into two files with an index."""
     from safetensors.torch import save_file
 
     path = model / _here(model, WEIGHTS, rng)
@@ -318,7 +318,7 @@ HARMLESS: Mapping[str, Damage] = {
     "JSON in another order": _rewritten_json, "files beside": _files_beside, "linked weights": _linked_weights,
     "linked part": _linked_part, "shards": _in_shards,
 }  # fmt: skip
-"""Changes after which the model must be accepted and draw the undamaged one's pictures, bit for bit."""
+"""Changes after which the model must be accepted and give the same pictures, bit for bit."""
 
 
 def _half(model: Path, rng: Rng, _other: Path) -> str:
@@ -358,4 +358,4 @@ def _scaled(model: Path, rng: Rng, _other: Path) -> str:
 OTHERWISE: Mapping[str, Damage] = {
     "half precision": _half, "scheduler": _scheduler, "another size": _another_size, "scaled": _scaled,
 }  # fmt: skip
-"""Changes that make another model, which is whole."""
+"""Changes that give another valid model."""

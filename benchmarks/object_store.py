@@ -1,7 +1,7 @@
-"""What an object store is asked for: the driver's listing of finished shards, and a worker's requests for one shard.
+"""Counts requests to an object store: the driver's listing of finished shards, and a worker's requests per shard.
 
-``python -m benchmarks.object_store`` counts requests on a moto server in this process. The seconds are the server's
-own, which sorts every object anew for each page; only the counts mean anything elsewhere.
+``python -m benchmarks.object_store`` counts requests to a moto server in this process. The seconds depend on that
+server, which sorts every object for each page; only the counts are valid for other stores.
 """
 
 import argparse

@@ -1,7 +1,7 @@
-"""Audits the auditor: do a run's intervals cover the shares that were planted, and do its skews come in order?
+"""Compares a run with the planted shares: coverage of the intervals, and rank correlation of the skews.
 
 ``difflens-audit run configs/planted.yaml`` (or ``configs/rendered.yaml``), then ``python -m benchmarks.planted RUN``.
-At guidance 1 the planted shares are the truth of the training data, for the rendered model they are the truth itself.
+At guidance 1 the planted shares are the true shares of the training data; for the rendered model they are exact.
 Another world is audited with ``--set model.world=DIRECTORY``.
 """
 

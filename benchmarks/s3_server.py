@@ -1,6 +1,6 @@
-"""An S3 server on loopback for tests and benchmarks: moto, with a log of its requests and faults on demand.
+"""An S3 server on loopback for tests and benchmarks: moto, with a request log and optional faults.
 
-Nothing is kept on a disk and nothing listens beyond 127.0.0.1. Credentials are made up, since nobody looks at them.
+It stores nothing on disk and listens only on 127.0.0.1. Credentials are invented, since they are not checked.
 """
 
 import os
@@ -18,12 +18,12 @@ BUCKET = "audits"
 CODES = {500: "InternalError", 503: "SlowDown", 403: "AccessDenied"}
 
 Fault = int | float | None
-"""A status to answer with, seconds to hold the answer back, or nothing."""
+"""An HTTP status to answer with, a delay in seconds, or None."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a client asked for: ``GET``, ``/audits/runs/a/config.json``, the query, and whether it only may create."""
+    """A client's request: ``GET``, ``/audits/runs/a/config.json``, the query, and whether it may only create."""
 
     method: str
     path: str
@@ -33,17 +33,17 @@ class Request:
 
 @dataclass
 class S3Server:
-    """Serves while inside ``with``; its bucket is empty at first.
+    """An S3 server that runs inside ``with``; its bucket is empty at first.
 
     Attributes:
-        port: Where to listen.
-        fault: Decides over each request before it is served; replace it at any time.
-        conditional: Whether it heeds ``If-None-Match``, as not every store does.
-        requests: Every request so far, those that met a fault included.
-        faults: Requests that met a fault.
-        served: Requests that were answered by the store itself, in the order of their answers.
-        missed: Those of them that asked for an object that was not there.
-        under_way: Requests that are not answered yet.
+        port: Port of the server.
+        fault: Decides on a fault for each request before it is served; can be replaced at any time.
+        conditional: Whether it supports ``If-None-Match``, which some stores do not.
+        requests: All requests, including those with a fault.
+        faults: Requests with a fault.
+        served: Requests that the store itself answered, in the order of the answers.
+        missed: Served requests for a missing object.
+        under_way: Requests without an answer yet.
     """
 
     port: int
@@ -56,7 +56,7 @@ class S3Server:
     under_way: list[Request] = field(default_factory=list)
 
     def __enter__(self):
-        """Begin to serve, in a thread."""
+        """Start to serve, in a thread."""
         from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
         from werkzeug.serving import WSGIRequestHandler, make_server
 
@@ -71,35 +71,35 @@ class S3Server:
         return self
 
     def __exit__(self, *_):
-        """End, and forget everything."""
+        """Stop, and delete all objects."""
         self._server.shutdown()
         self._server.server_close()
         self.objects.reset()
 
     @property
     def objects(self):
-        """The server's own memory, to look into it, or to fill it, without a request."""
+        """The server's memory, for direct access without a request."""
         from moto.s3.models import s3_backends
 
         return s3_backends["123456789012"]["aws"]
 
     def keys(self, prefix=""):
-        """Return the names of the bucket's objects that begin so."""
+        """Return the names of the bucket's objects with a prefix."""
         return sorted(key for key in self.objects.buckets[BUCKET].keys if key.startswith(prefix))
 
     def asked(self, method, part=""):
-        """Return the requests of a method whose path or query holds ``part``."""
+        """Return the requests with this method whose path or query contains ``part``."""
         return [r for r in self.requests if r.method == method and part in f"{r.path}?{r.query}"]
 
     def finishes(self, run):
-        """Return how often each shard of a run was marked finished."""
+        """Return how often each shard of a run was marked as finished."""
         return _shards(run, (request for request in self.served if request.method == "PUT"))
 
     def repeated(self, run):
-        """Return how often each shard was marked finished by a worker that must have found it finished.
+        """Return how often each shard was marked as finished by a worker that must have seen the mark.
 
-        Two workers may do one shard at a time: the mark of one that is killed can arrive when another has begun. Both
-        looked for it and found nothing. So a shard has as many marks at most as there were looks that found none.
+        Two workers can run one shard at the same time: the mark of a killed worker can arrive after another has
+        started. Both checked and found no mark. A shard can therefore have as many marks as checks that found none.
         """
         return self.finishes(run) - _shards(run, (request for request in self.missed if request.method == "GET"))
 
@@ -139,21 +139,21 @@ class S3Server:
 
 
 def _shards(run, requests):
-    """Count the requests for the file that marks a shard of a run finished, by shard."""
+    """Count the requests for a run's finished marks, by shard."""
     prefix, end = f"/{BUCKET}/{run}/shards/", ".parquet"
     names = (request.path for request in requests if request.path.startswith(prefix) and request.path.endswith(end))
     return Counter(name.removeprefix(prefix).removesuffix(end) for name in names)
 
 
 def _refused(status, environ, start_response):
-    environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))  # or the client's write would fail instead
+    environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))  # otherwise the client's write fails
     body = f"<Error><Code>{CODES[status]}</Code><Message>Please try again later</Message></Error>".encode()
     start_response(f"{status} Fault", [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
     return [body]
 
 
 def seeded_faults(seed, share, kinds=(500, 503, 0.2)):
-    """Return a decider that lets every so many requests fail, in the order that a seed gives."""
+    """Return a function that selects requests to fail with this probability, in the order of a seed."""
     rng, lock = np.random.default_rng(seed), threading.Lock()
 
     def fault(_request):
@@ -171,7 +171,7 @@ def free_port():
 
 
 def environment(port):
-    """What tells a client where the server is."""
+    """Environment variables that point a client to the server."""
     return {
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
         "AWS_ACCESS_KEY_ID": "key-of-nobody",

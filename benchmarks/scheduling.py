@@ -1,16 +1,15 @@
-"""How much of the workers' time is work: measured with sleeping workers, simulated up to 1,000 GPUs, beside two others.
+"""Scheduling efficiency: measured with sleeping workers, simulated up to 1,000 GPUs, compared with two alternatives.
 
-``python -m benchmarks.scheduling``. Workers sleep for recorded shard times, scaled to a mean of 400 ms: a tenth of what
-a shard takes on a GPU, so ten times as hard on the scheduler. Three schedulers do the same tasks, one after the other:
-this project's pool and a naive loop (one task for every actor, then wait for all) on the same waiting actors, and an
-actor pool of Ray Data. Efficiency is the sum of all sleeps over workers times wall time. More than eight workers share
-eight processes, a thread each (``benchmarks.logical_workers``), in all three alike.
+``python -m benchmarks.scheduling``. Workers sleep for recorded shard times, scaled to a mean of 400 ms. This is a tenth
+of a shard's time on a GPU, so the load on the scheduler is ten times as high. Three schedulers run the same tasks, one
+after the other: this project's pool and a naive loop (one task per actor, then wait for all) on the same waiting
+actors, and an actor pool of Ray Data. Efficiency is the sum of all sleeps divided by workers times wall time. More than
+eight workers share eight processes, one thread each (``benchmarks.logical_workers``), for all three.
 
-The model is the pool itself by a simulated clock (``benchmarks.simulated_cluster``). The driver's cost of one task is
-fitted to tasks that take no time, for Ray Data as well; the model must then reproduce the measured efficiencies before
-it is believed at sizes that nobody here can measure. There it includes what the measurement leaves out: loading the
-models, and the tail. Ray Data is modelled at its best: a task goes to the first worker that is free, and only the
-driver's cost is its own.
+The model is the pool itself with a simulated clock (``benchmarks.simulated_cluster``). The driver's cost per task is
+fitted to tasks that take no time, for Ray Data as well. The model must reproduce the measured efficiencies before it is
+used for sizes that cannot be measured here. It then includes what the measurement omits: loading the models, and the
+tail. The model of Ray Data is optimistic: a task goes to the first free worker, and only the driver's cost is its own.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ from ray_jobs.pool.limits import Deadline, ErrorBudget, PoolLimits
 
 MEAN_SECONDS = 0.4
 COLD_SECONDS = 15.0
-"""Until a worker on a GPU is ready: process, libraries, weights."""
+"""Start time of a GPU worker: process, libraries, weights."""
 GPU_SECONDS = 4.0
 """A shard of 16 images at 4 images a second."""
 GPUS = (64, 256, 1000)
@@ -51,7 +50,7 @@ STEADY = PoolLimits(deadline=Deadline(first_seconds=math.inf, at_least_seconds=3
 
 @dataclass(frozen=True)
 class Sleep:
-    """A task."""
+    """A task that sleeps."""
 
     number: int
     seconds: float
@@ -63,10 +62,10 @@ class Sleep:
 
 
 class Sleeper:
-    """Stands in for a worker whose GPU is busy."""
+    """Replaces a worker whose GPU is busy."""
 
     def sleep(self, task: Sleep) -> int:
-        """Be busy."""
+        """Sleep for the task's time."""
         time.sleep(task.seconds)
         return task.number
 
@@ -81,14 +80,14 @@ def main() -> None:
     print(f"recorded: {len(times)} shards, spread (standard deviation / mean) {times.std() / times.mean():.2f}")
     cost, data_cost = DriverCost(submit=0.0005, answer=0.0005), 0.001
     if not arguments.only_model:
-        os.environ.setdefault("RAY_worker_niceness", "0")  # sleepers that wait for the processor measure others' work
+        os.environ.setdefault("RAY_worker_niceness", "0")  # otherwise delays of low-priority sleepers are measured
         with connect(None, WorkersConfig(count=1)):
             cost, data_cost = measure_and_compare(arguments.workers, arguments.tasks, times)
     extend(times, cost, data_cost)
 
 
 def extend(times: np.ndarray, cost: DriverCost, data_cost: float) -> None:
-    """Print the model's efficiencies on GPUs, cold start and tail included."""
+    """Print the model's efficiencies on GPUs, including cold start and tail."""
     driver = f"driver {total(cost) * 1000:.2f} ms a task, of Ray Data {data_cost * 1000:.2f} ms"
     print(f"\nmodel, {COLD_SECONDS:.0f} s to load, {GPU_SECONDS:.0f} s a shard, {driver}")
     print(f"{'GPUs':>6} {'shards each':>12} {'this pool':>10} {'Ray Data':>9} {'naive loop':>11}")
@@ -102,13 +101,13 @@ def extend(times: np.ndarray, cost: DriverCost, data_cost: float) -> None:
 
 
 def recorded_times() -> np.ndarray:
-    """Take the processor's time for each shard of a small audit of the rendered model; mean 1.
+    """Measure the CPU time of each shard of a small audit of the rendered model, scaled to mean 1.
 
-    Wall time would record what else the machine does.
+    Wall time would include other work of the machine.
     """
     config = AuditConfig(name="record", model={"source": "rendered"}, sampling={"batch": 16})
     prompts = prompts_of(config, World.load(world_table(config.model)).occupations)
-    torch.set_num_threads(config.workers.threads)  # as a worker does
+    torch.set_num_threads(config.workers.threads)  # like a worker
     generator = load_generator(config.model, config.sampling)
     seconds = []
     for shard in plan_shards(prompts, 64, 16)[:32]:
@@ -119,12 +118,12 @@ def recorded_times() -> np.ndarray:
 
 
 def drawn(times: np.ndarray, count: int) -> np.ndarray:
-    """Draw ``count`` of the recorded times, the same ones for every scheduler."""
+    """Draw ``count`` of the recorded times, the same for every scheduler."""
     return np.random.default_rng(0).choice(times, count)
 
 
 def measure_and_compare(sizes: Sequence[int], each: int, times: np.ndarray) -> tuple[DriverCost, float]:
-    """Print measured efficiencies beside the model's; return what a task costs the driver, and that of Ray Data."""
+    """Print measured and modelled efficiencies; return the driver's cost per task, and Ray Data's."""
     cost, data_cost = driver_cost(), ray_data_cost()
     print(f"driver: {total(cost) * 1000:.2f} ms a task that takes no time; {os.cpu_count()} CPU cores")
     print(f"\n{'workers':>7} {'this pool':>10} {'model':>7} {'Ray Data':>9} {'naive loop':>11}")
@@ -142,7 +141,7 @@ def measure_and_compare(sizes: Sequence[int], each: int, times: np.ndarray) -> t
 
 
 def run_pool(workers: Sequence[LogicalWorker], tasks: Sequence[Sleep]) -> float:
-    """Run this project's pool on workers that are there already; return the wall time."""
+    """Run this project's pool on running workers; return the wall time."""
     started = time.perf_counter()
     outcomes = run_on_pool(
         lambda number: workers[number],
@@ -159,7 +158,7 @@ def run_pool(workers: Sequence[LogicalWorker], tasks: Sequence[Sleep]) -> float:
 
 
 def run_naive(workers: Sequence[LogicalWorker], tasks: Sequence[Sleep]) -> float:
-    """Hand every worker a task and wait for all, ``ray.get`` in a loop; return the wall time."""
+    """Give every worker a task and wait for all, with ``ray.get`` in a loop; return the wall time."""
     started = time.perf_counter()
     for start in range(0, len(tasks), len(workers)):
         ray.get([worker.submit("sleep", task) for worker, task in zip(workers, tasks[start:], strict=False)])
@@ -167,7 +166,7 @@ def run_naive(workers: Sequence[LogicalWorker], tasks: Sequence[Sleep]) -> float
 
 
 def run_ray_data(size: int, tasks: Sequence[Sleep]) -> float:
-    """Let an actor pool of Ray Data do one task per block; return the time from the first begin to the last end."""
+    """Run one task per block on an actor pool of Ray Data; return the time from the first start to the last end."""
 
     class Block:
         def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -189,24 +188,24 @@ def run_ray_data(size: int, tasks: Sequence[Sleep]) -> float:
 
 
 def driver_cost(tasks: int = 2000) -> DriverCost:
-    """Fit what a task costs the driver to tasks that take no time."""
+    """Fit the driver's cost per task to tasks that take no time."""
     with logical_workers(Sleeper, 4) as workers:
         each = run_pool(workers, [Sleep(number, 0.0) for number in range(tasks)]) / tasks
     return DriverCost(submit=each / 2, answer=each / 2)
 
 
 def ray_data_cost(tasks: int = 500) -> float:
-    """Fit the same to Ray Data."""
+    """Fit the cost of Ray Data per task in the same way."""
     return run_ray_data(4, [Sleep(number, 0.0) for number in range(tasks)]) / tasks
 
 
 def total(cost: DriverCost) -> float:
-    """Seconds of the driver for one task."""
+    """Return the driver's seconds per task."""
     return cost.submit + cost.answer
 
 
 def simulated_pool(seconds: np.ndarray, workers: int, cost: DriverCost, cold: float) -> float:
-    """Efficiency of this project's pool by the simulated clock."""
+    """Return the efficiency of this project's pool by the simulated clock."""
     tasks = [Sleep(number, float(length)) for number, length in enumerate(seconds)]
     with SimulatedCluster(cost).in_place_of_ray() as cluster:
         outcomes = run_on_pool(
@@ -223,7 +222,7 @@ def simulated_pool(seconds: np.ndarray, workers: int, cost: DriverCost, cold: fl
 
 
 def simulated_ray_data(seconds: np.ndarray, workers: int, cost: float, cold: float) -> float:
-    """Efficiency where each task goes to the first worker that is free, as fast as one driver hands them out."""
+    """Return the efficiency if each task goes to the first free worker, limited by one driver."""
     free, driver = [cold] * workers, 0.0
     for length in seconds:
         driver += cost
@@ -232,7 +231,7 @@ def simulated_ray_data(seconds: np.ndarray, workers: int, cost: float, cold: flo
 
 
 def simulated_naive(seconds: np.ndarray, workers: int, cost: DriverCost, cold: float) -> float:
-    """Efficiency of rounds that wait for their slowest task."""
+    """Return the efficiency of rounds that wait for their slowest task."""
     rounds = [seconds[start : start + workers] for start in range(0, len(seconds), workers)]
     wall = cold + sum(one.max() + len(one) * total(cost) for one in rounds)
     return float(seconds.sum() / (workers * wall))

@@ -1,8 +1,8 @@
-"""A cluster of which only the clock is simulated: the real pool schedules on it, in virtual time.
+"""A simulated cluster with a virtual clock, on which the real pool schedules.
 
-It stands in for what the pool asks of Ray: ``wait``, ``get``, ``kill``, ``nodes`` and actors that work through their
-tasks in order. Nothing sleeps, so that a thousand workers and hung ones alike take a moment. Every call costs the
-driver time, as measured on a real cluster, since that is what limits a scheduler.
+It replaces the parts of Ray that the pool uses: ``wait``, ``get``, ``kill``, ``nodes`` and actors that run their tasks
+in order. Nothing sleeps, so a thousand workers, or hung ones, take little time. Every call costs driver time, as
+measured on a real cluster, since that limits a scheduler.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from ray_jobs.pool import actor_pool as pool
 
 @dataclass(frozen=True)
 class DriverCost:
-    """Seconds of the driver's own time.
+    """Driver time in seconds.
 
     Attributes:
-        submit: To hand one task out.
-        answer: To take one answer in.
-        wait: To ask once which answers are there.
+        submit: To submit a task.
+        answer: To receive an answer.
+        wait: To check once which answers are ready.
     """
 
     submit: float = 0.0
@@ -36,7 +36,7 @@ class DriverCost:
 
 @dataclass(eq=False)
 class Reference:
-    """An answer to come, at ``at``; ``error`` is raised in its place."""
+    """A future answer at time ``at``; if ``error`` is set, it is raised instead."""
 
     at: float
     value: Any = None
@@ -45,7 +45,7 @@ class Reference:
 
 @dataclass(eq=False)
 class Actor:
-    """Works through its tasks in order; what is not answered at ``dies_at`` is lost."""
+    """Runs its tasks in order; tasks without an answer at ``dies_at`` are lost."""
 
     cluster: SimulatedCluster
     ready: Reference
@@ -55,7 +55,7 @@ class Actor:
 
     @property
     def __ray_call__(self) -> _Call:
-        """Let the actor say where it is, once it is made."""
+        """Return the actor's location when it is ready."""
         return _Call(self.ready)
 
     def begin(self, seconds: float, value: Any = None, error: Exception | None = None) -> Reference:
@@ -77,10 +77,10 @@ class _Call:
 
 
 class SimulatedCluster:
-    """Stands in for ``ray`` and for ``time`` in the pool.
+    """Replaces ``ray`` and ``time`` in the pool.
 
     Args:
-        cost: What its calls cost the driver.
+        cost: Driver time of its calls.
     """
 
     def __init__(self, cost: DriverCost | None = None) -> None:
@@ -96,7 +96,7 @@ class SimulatedCluster:
 
     @contextmanager
     def in_place_of_ray(self) -> Iterator[SimulatedCluster]:
-        """Let the pool run on this cluster and by its clock inside the block."""
+        """Let the pool use this cluster and its clock inside the block."""
         with mock.patch.object(pool, "ray", self), mock.patch.object(pool, "time", self):
             yield self
 
@@ -107,13 +107,13 @@ class SimulatedCluster:
     def wait(
         self, references: Sequence[Reference], *, num_returns: int, timeout: float
     ) -> tuple[list[Reference], list[Reference]]:
-        """Let time pass until an answer is there or ``timeout`` is over, as ``ray.wait`` does."""
+        """Advance time until an answer is ready or ``timeout`` has passed, like ``ray.wait``."""
         self.now += self.cost.wait
         first = min(reference.at for reference in references)
         if first > self.now and timeout:
             self.now = min(first, self.now + timeout)
         ready = [reference for reference in references if reference.at <= self.now]
-        return ready[:num_returns], []  # the pool does not ask for the rest
+        return ready[:num_returns], []  # the pool does not use the second list
 
     def get(self, reference: Reference) -> Any:
         """Return an answer, or raise what came in its place."""

@@ -1,6 +1,6 @@
-"""Ways to spoil a diffusers directory, each as it is found on disks and hubs: cut, incomplete, of another model.
+"""Named damages of a diffusers directory that occur in practice: truncated, incomplete, or mixed with another model.
 
-Every one must be refused by ``validate``, or load and draw what it should. Tests go through all of them, and a fuzz may
+``validate`` must refuse each, or the model must load and draw correctly. Tests run all of them, and a fuzz test may
 combine them.
 """
 
@@ -18,31 +18,31 @@ TEXT = "text_encoder/model.safetensors"
 SCHEDULER = "scheduler/scheduler_config.json"
 TOKENIZER = "tokenizer/tokenizer_config.json"
 NO_LIMIT = 1000000000000000019884624838656
-"""What transformers writes where a tokenizer has no limit."""
+"""The limit that transformers writes for a tokenizer without a limit."""
 
 Spoil = Callable[[Path], object]
 
 
 def edit(path: Path, *, drop: tuple[str, ...] = (), **changes: object) -> None:
-    """Change keys of a JSON file, and take others out."""
+    """Change and remove keys of a JSON file."""
     data = json.loads(path.read_text()) | changes
     path.write_text(json.dumps({key: value for key, value in data.items() if key not in drop}))
 
 
 def change_tensors(path: Path, change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]) -> None:
-    """Write a safetensors file again with other tensors."""
+    """Rewrite a safetensors file with other tensors."""
     save_file({name: tensor.contiguous() for name, tensor in change(load_file(path)).items()}, path)
 
 
 def without(path: str, prefix: str) -> Spoil:
-    """Take out the tensors whose names begin so."""
+    """Remove the tensors whose names start with ``prefix``."""
     return lambda model: change_tensors(
         model / path, lambda t: {name: value for name, value in t.items() if not name.startswith(prefix)}
     )
 
 
 def cut(path: str, share: float = 0.5) -> Spoil:
-    """Keep the beginning of a file."""
+    """Truncate a file."""
     return lambda model: (model / path).write_bytes((data := (model / path).read_bytes())[: int(len(data) * share)])
 
 
@@ -52,7 +52,7 @@ def config(path: str, *, drop: tuple[str, ...] = (), **changes: object) -> Spoil
 
 
 def published_with(scheduler: str, **settings: object) -> Spoil:
-    """Publish with another scheduler of diffusers, saved by itself."""
+    """Publish the model with another scheduler of diffusers, saved with its own defaults."""
 
     def spoil(model: Path) -> None:
         import diffusers
@@ -73,7 +73,7 @@ def with_tensor(path: str, name: str, *shape: int) -> Spoil:
 
 
 def both(*spoils: Spoil) -> Spoil:
-    """Spoil in several ways."""
+    """Combine several damages."""
     return lambda model: [spoil(model) for spoil in spoils]
 
 
@@ -329,7 +329,7 @@ REFUSED: dict[str, tuple[Spoil, str, str]] = {
         "expected num_train_timesteps",
     ),
 }
-"""Name → how to spoil, the place in the config at which it is refused, and a pattern of the message."""
+"""Name → damage, the config key of the refusal, and a pattern of the message."""
 
 ACCEPTED: dict[str, Spoil] = {
     "as-it-is": lambda _model: None,
@@ -349,4 +349,4 @@ ACCEPTED: dict[str, Spoil] = {
     "scale-unsaid": config("vae/config.json", drop=("scaling_factor",)),
     "pickles-beside": lambda m: (m / "unet/diffusion_pytorch_model.bin").write_bytes(b"\x80\x04."),
 }
-"""Name → a change after which the model must load and draw. ``one-part-s-variant`` wants ``variant: fp16``."""
+"""Name → a change after which the model must load and draw. ``one-part-s-variant`` needs ``variant: fp16``."""

@@ -1,4 +1,4 @@
-"""What diffusers itself draws from a directory, and which numbers its files hold, without any code of the audit."""
+"""Pictures that diffusers itself draws from a directory, and the numbers in its files, without the audit's code."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def stock_pictures(
     pipeline = StableDiffusionPipeline.from_pretrained(
         directory, safety_checker=None, feature_extractor=None, use_safetensors=True, local_files_only=True
     )
-    # Without a limit of its own the tokenizer's padding fails in diffusers; the text encoder has room for so many.
+    # Without a limit, the tokenizer's padding fails in diffusers; the text encoder defines the length.
     positions = pipeline.text_encoder.config.max_position_embeddings
     pipeline.tokenizer.model_max_length = min(pipeline.tokenizer.model_max_length, positions)
     if type(pipeline.scheduler) is not DDIMScheduler:
-        # What a config leaves unsaid is as its own class has it (docs/models.md), so the marks of defaults are dropped.
+        # Omitted config values come from the class (docs/reference/models.md), so the marks of defaults are removed.
         config = {name: value for name, value in pipeline.scheduler.config.items() if name != _UNSAID}
         pipeline = StableDiffusionPipeline(
             **(pipeline.components | {"scheduler": DDIMScheduler.from_config(config)}), requires_safety_checker=False
@@ -59,10 +59,10 @@ def stock_pictures(
 
 
 def stored_numbers(directory: Path, part: str) -> Counter[str]:
-    """Hash every tensor that a part's files hold, in single precision, whatever its name."""
+    """Hash every tensor in a part's files, in single precision, without its name."""
     stem, folder = _STEMS[part], directory / part
     index, single = folder / f"{stem}.safetensors.index.json", folder / f"{stem}.safetensors"
-    # Where both are there, diffusers reads the shards and transformers the single file.
+    # If both exist, diffusers reads the shards and transformers the single file.
     if index.exists() and not (part == "text_encoder" and single.exists()):
         names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
     else:

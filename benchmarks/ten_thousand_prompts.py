@@ -1,8 +1,8 @@
-"""Ten thousand prompts, three attributes, two arms: are they summarised in time, and is the report small enough?
+"""Load test with ten thousand prompts, three attributes and two arms: time, memory and size of the report.
 
-``python -m benchmarks.ten_thousand_prompts`` writes a run directory with synthetic rows, as workers would have, then
-summarises it and writes the report in a process of its own, whose peak resident set is read. It prints the figures
-beside their limits and ends with 1 where one is missed.
+``python -m benchmarks.ten_thousand_prompts`` writes a run directory with synthetic rows, then summarises it and writes
+the report in its own process, whose peak resident set is read. It prints the figures with their limits and exits with 1
+if one is missed.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ SECONDS, PEAK_GIB, REPORT_MB = 60.0, 2.0, 20.0
 
 @dataclass(frozen=True)
 class Measured:
-    """What a run of so many prompts took.
+    """Measured cost of a run.
 
     Attributes:
         summary_s: Seconds of the summary.
-        peak_gib: Peak resident set of the process, the report's included.
+        peak_gib: Peak resident set of the process, including the report.
         report_mb: Size of the report.
         report_s: Seconds of the report.
-        results: Rows of results, one for each prompt, arm and attribute.
+        results: Rows of results, one per prompt, arm and attribute.
     """
 
     summary_s: float
@@ -58,7 +58,7 @@ class Measured:
     results: int
 
     def misses(self) -> list[str]:
-        """Say which limits were missed."""
+        """Return the limits that were missed."""
         limits = (
             ("summary", self.summary_s, SECONDS, "s"),
             ("peak", self.peak_gib, PEAK_GIB, "GiB"),
@@ -68,7 +68,7 @@ class Measured:
 
 
 def planned(prompts: int, images: int) -> SummaryPlan:
-    """Return the plan of an audit with a shard for each prompt."""
+    """Return the plan of an audit with one shard per prompt."""
     named = [
         Prompt(f"occupation-{i:05d}", f"a face photo of occupation {i}", f"occupation {i}") for i in range(prompts)
     ]
@@ -77,7 +77,7 @@ def planned(prompts: int, images: int) -> SummaryPlan:
 
 
 def write_run(path: Path, plan: SummaryPlan) -> RunDirectory:
-    """Write a run directory whose shards are finished: skewed baselines, an arm with gender half evened."""
+    """Write a run directory with finished shards: skewed baselines, and an arm with more even gender."""
     run = RunDirectory(path)
     config = {
         "name": plan.run_id,
@@ -130,7 +130,7 @@ def measure(run: RunDirectory, plan: SummaryPlan) -> Measured:
     summarised = time.monotonic()
     write_audit_json(run, result)
     report = write_report(run.path)
-    status = Path("/proc/self/status").read_text(encoding="utf-8")  # not getrusage: its peak is the parent's too
+    status = Path("/proc/self/status").read_text(encoding="utf-8")  # getrusage would include the parent's peak
     return Measured(
         summary_s=summarised - started,
         peak_gib=int(status.split("VmHWM:")[1].split()[0]) / 1024**2,

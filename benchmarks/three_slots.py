@@ -1,10 +1,10 @@
-"""A schedule that nobody attends: three audits that say "no change", and a fourth that calls a planted one.
+"""Test of an unattended schedule: three audits without a change, and a fourth with a planted one.
 
 ``python -m benchmarks.three_slots`` starts a real MLflow server on loopback and ``difflens-audit schedule run`` with a
-slot a minute, on the bundled calibration model. The server is down while the second audit runs. After the third the
-lens is switched off: every strength in its file is 0, as if somebody had replaced the file under its name. The series
-must show three points and no alarm, then the change; ``sync`` must give MLflow the audit that it missed, and find
-nothing more to tell when it is called again. The last report shows the whole series.
+slot per minute, on the bundled calibration model. The server is down during the second audit. After the third, the
+lens is disabled: every strength in its file is set to 0, as if the file had been replaced. The series must show three
+points without an alert, then the change. ``sync`` must send MLflow the audit that it missed, and nothing when it is
+called again. The last report shows the whole series.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ray_jobs.schedule.alerts import ALERTS
 
 SLOTS = 4
 SLOT_SECONDS = 900.0
-"""Until a slot that does not end is called a failure."""
+"""Time limit of a slot."""
 
 
 def main() -> None:
@@ -44,7 +44,7 @@ def main() -> None:
     watched = Watched(arguments.output.absolute(), server, arguments.images)
     try:
         server.start()
-        problems = [*unattended(watched, arguments.minutes), *told_later(watched)]
+        problems = [*unattended(watched, arguments.minutes), *sent_later(watched)]
     except TimeoutError as error:
         problems = [str(error)]
     finally:
@@ -55,11 +55,11 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class Watched:
-    """A schedule and what it writes to.
+    """A schedule and its outputs.
 
     Attributes:
-        output: Holds everything.
-        server: Where it tracks.
+        output: Directory of all outputs.
+        server: Its tracking server.
         images: Per occupation and arm.
     """
 
@@ -69,12 +69,12 @@ class Watched:
 
     @property
     def lens(self) -> Path:
-        """The lens that the config names, a copy of the bundled one."""
+        """The lens of the config, a copy of the bundled one."""
         return self.output / "lens"
 
     @property
     def config(self) -> AuditConfig:
-        """Three occupations before and after DiffLens, in as few images as show it."""
+        """Three occupations before and after DiffLens, with just enough images."""
         return AuditConfig.model_validate(
             {
                 "name": "three-slots",
@@ -105,7 +105,7 @@ class Watched:
 
 
 def unattended(watched: Watched, minutes: int) -> list[str]:
-    """Run the schedule, take the server away for the second slot and the lens after the third; return problems."""
+    """Run the schedule, stop the server for the second slot and disable the lens after the third; return problems."""
     copy_bundled_lens(watched.lens)
     path = watched.output / "audit.yaml"
     path.write_text(watched.config.model_dump_json())
@@ -124,65 +124,65 @@ def unattended(watched: Watched, minutes: int) -> list[str]:
 
 
 def wait_for(condition: Callable[[], bool], what: str, schedule: subprocess.Popen[bytes]) -> None:
-    """Wait for something that the schedule does.
+    """Wait for an event of the schedule.
 
     Raises:
-        TimeoutError: If it does not, or ended before.
+        TimeoutError: If it does not happen, or the schedule ended.
     """
     end = time.monotonic() + SLOT_SECONDS
     while not condition():
         if time.monotonic() > end or schedule.poll() is not None:
-            raise TimeoutError(f"expected {what}, found none; schedule.log tells more")
+            raise TimeoutError(f"expected {what}, found none; see schedule.log")
         time.sleep(0.2)
 
 
 def judged(watched: Watched) -> list[str]:
-    """Print the series and return what is wrong with it."""
+    """Print the series and return its problems."""
     trend = read_trend(watched.runs[-1])
     if trend is None:
         return ["expected the series in the last run, found none"]
     for point in trend.points:
-        print(f"{point.slot}  {told(point)}")
+        print(f"{point.slot}  {described(point)}")
     alerts = json.loads((Path(watched.config.output) / "schedule" / watched.config.name / ALERTS).read_text())
     print("\n".join(alert["message"] for alert in alerts["alerts"]))
     print(f"report: {watched.runs[-1].file(REPORT)}")
     return wrong(trend)
 
 
-def told(point: Point) -> str:
-    """One line of a run: its discrepancies, and what was called."""
+def described(point: Point) -> str:
+    """Return one line about a run: its discrepancies, and its changes."""
     figures = [f"{row.arm} {row.value:.3f}" for row in point.headlines if row.attribute == "gender"]
     called = f"{len(point.check.called)} of {point.check.figures} figures changed" if point.check else "the first"
     return f"gender discrepancy {', '.join(figures)}; {called}"
 
 
 def wrong(trend: Trend) -> list[str]:
-    """Compare the series with what was planted."""
+    """Compare the series with the planted change."""
     changed = [point.changed for point in trend.points]
     expected = [False] * (SLOTS - 1) + [True]
     return [] if changed == expected else [f"expected changes {expected}, found {changed}"]
 
 
-def told_later(watched: Watched) -> list[str]:
-    """Hand MLflow what the outage kept from it, twice; return what is wrong.
+def sent_later(watched: Watched) -> list[str]:
+    """Send MLflow the missed audit, twice; return the problems.
 
-    On a busy machine other audits may wait as well: telling them took longer than ``tracking.timeout_seconds``.
+    On a busy machine other audits may be delayed too, if sending took longer than ``tracking.timeout_seconds``.
     """
     first, second = sync(watched), sync(watched)
     problems = []
     if len(first) != SLOTS or not first[1]:
-        problems.append(f"expected sync to tell the second of {SLOTS} audits, found {first} items told")
+        problems.append(f"expected sync to send the second of {SLOTS} audits, found {first} items sent")
     if any(second):
-        problems.append(f"expected sync to tell nothing twice, found {second} items told")
+        problems.append(f"expected sync to send nothing twice, found {second} items sent")
     return problems
 
 
 def sync(watched: Watched) -> list[int]:
-    """Call ``sync`` on all runs and return how many items of each MLflow took; nothing where it did not take all."""
+    """Call ``sync`` on all runs and return how many items of each MLflow accepted; empty if it refused one."""
     command = [sys.executable, "-m", "ray_jobs", "sync", watched.config.output, "--json"]
     answer = json.loads(subprocess.run(command, capture_output=True, text=True, check=False).stdout)
     sent = [row["sent"] for row in answer["runs"]]
-    print(f"sync: exit code {answer['exit_code']}, items told of each audit: {', '.join(map(str, sent))}")
+    print(f"sync: exit code {answer['exit_code']}, items sent of each audit: {', '.join(map(str, sent))}")
     return [] if answer["exit_code"] else sent
 
 

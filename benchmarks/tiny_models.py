@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 TEXTS = ("a face photo of a doctor", "a face photo of a nurse")
-"""What the tokenizer is trained on."""
+"""Training texts of the tokenizer."""
 
 
 def save_tiny_pipeline(root: Path, *, seed: int = 0, width: int = 16, texts: tuple[str, ...] = TEXTS) -> Path:
@@ -13,9 +13,9 @@ def save_tiny_pipeline(root: Path, *, seed: int = 0, width: int = 16, texts: tup
 
     Args:
         root: Directory to write into.
-        seed: Of the weights.
-        width: Of the text embeddings.
-        texts: What the tokenizer is trained on.
+        seed: Seed of the weights.
+        width: Width of the text embeddings.
+        texts: Training texts of the tokenizer.
 
     Returns:
         The pipeline's directory.

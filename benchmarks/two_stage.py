@@ -1,14 +1,14 @@
-"""What two stages of sampling save on the planted occupations, and what their intervals cover: ``python -m`` this.
+"""Saving and coverage of two-stage sampling on the planted occupations: ``python -m benchmarks.two_stage``.
 
-Every figure is exact, a sum over all outcomes of both stages, under the shares that the calibration world plants. A
-row is a design for one group's share in every occupation. ``single`` and ``made`` are images per occupation of one
-stage and of two for the same half-width; the design reaches a smaller one on average, and ``saving at that`` is beside
-a single stage that reaches it too. ``covers`` is the smallest coverage of the design's interval over occupations.
+Every figure is exact: a sum over all outcomes of both stages, with the shares of the calibration world. A row is a
+design for one group's share in every occupation. ``single`` and ``made`` are images per occupation of one stage and of
+two, for the same half-width. The design reaches a smaller half-width on average; ``saving at that`` compares with a
+single stage that reaches it too. ``covers`` is the smallest coverage of the design's interval over occupations.
 
-The usual interval of a share of the same images stands beside it, for two stages and for as many images fixed
-beforehand: a figure that the design was not made for has the usual one, and no figure depends on the pilot more than
-the designed share itself. ``bias`` is the largest of the pooled share, ``false alarms`` the rate at which a test of
-parity at 5 % rejects a true share of a half.
+The usual interval of a share is shown for comparison, for two stages and for as many images fixed in advance: figures
+that the design was not made for have the usual interval, and depend on the pilot at most as much as the designed share.
+``bias`` is the largest bias of the pooled share, ``false alarms`` the rate at which a test of parity at 5 % rejects a
+true share of one half.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from audit.measure.inference.intervals import share_estimate
 from audit.measure.shares.two_stage import TwoStage, expected_images, fixed_images, two_stage_interval
 
 NEGLIGIBLE = 1e-9
-"""Outcomes less probable than this are left out; they add up to less than the last digit that is printed."""
+"""Outcomes that are less probable are skipped; together they are less than the last printed digit."""
 
 DESIGNS = (
     ("gender", "female", TwoStage(32, 0.1)),

@@ -1,5 +1,5 @@
-"""Runs an audit on Ray: the only package that imports ray.
+"""Runs audits on Ray: the command line, schedules and the worker pool. No other package imports ray.
 
-It may import ``reports`` and ``audit``; inside it imports go from ``cli`` and ``schedule`` over ``run`` and
+It may import ``reports`` and ``audit``. Imports inside it go from ``cli`` and ``schedule`` over ``run`` and
 ``pool`` down to ``cluster``.
 """

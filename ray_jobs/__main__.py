@@ -1,4 +1,4 @@
-"""``python -m ray_jobs`` is ``difflens-audit``, of the interpreter and the path that run it."""
+"""Entry point: ``python -m ray_jobs`` runs ``difflens-audit`` with the current interpreter and path."""
 
 from ray_jobs.cli.commands import app
 

@@ -1,4 +1,4 @@
-"""Results as pandas frames, for notebooks and scripts: one frame per kind of row, one row per thing.
+"""Results as pandas frames, for notebooks and scripts: one frame per kind of row.
 
     >>> from reports.frames import read_result, result_frames
     >>> frames = result_frames(read_result("runs/occupations-3f9a12"))
@@ -26,7 +26,7 @@ from audit.storage.run_directory import RunDirectory
 from reports.export.audit_json import read_audit_json
 
 _NAMES = {"arm": "`baseline`, or the name of a mitigation.", "attribute": "The perceived attribute."}
-_PROMPT = {"prompt_id": "The prompt."}
+_PROMPT = {"prompt_id": "The id of the prompt."}
 
 
 def _interval(name: str, meaning: str) -> dict[str, str]:
@@ -42,7 +42,7 @@ COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {
         "kid_noise_floor": "Kernel distance between two halves of the baseline images.",
         "fid": "Fréchet distance to the baseline images. It has no interval.",
         "fid_noise_floor": "Fréchet distance between two halves of the baseline images.",
-        **_interval("kid_to_reference", "Kernel distance to the reference images, where the config names some."),
+        **_interval("kid_to_reference", "Kernel distance to the reference images, if the config has some."),
         "fid_to_reference": "Fréchet distance to the reference images.",
         **_interval("prompt_shown", "Share of images that show the prompted occupation, as the judge sees it."),
     },
@@ -55,7 +55,7 @@ COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {
         "discrepancy_like_these_high": "Upper end.",
         "soft_discrepancy": "Mean of the soft discrepancies, for comparison with the literature.",
         "worst_prompt": "The prompt with the largest discrepancy.",
-        **_interval("worst_discrepancy", "Its discrepancy; the interval allows for the choice of the prompt."),
+        **_interval("worst_discrepancy", "Its discrepancy; the interval accounts for the selection of the prompt."),
     },
     "prompts": {
         **_PROMPT,
@@ -66,8 +66,8 @@ COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {
         "plug_in": "The same distance without correction for chance.",
         "expected_at_parity": "Mean plug-in value of a perfectly fair model with as many images.",
         "soft_discrepancy": "Distance of the judge's mean probabilities from the target.",
-        "p_parity": "p-value of the classified images being drawn from the target.",
-        "p_adjusted": "p-value behind the list of findings, after Benjamini and Hochberg.",
+        "p_parity": "p-value of the hypothesis that the classified images are drawn from the target.",
+        "p_adjusted": "p-value that decides on findings, after Benjamini and Hochberg.",
     },
     "groups": {
         **_PROMPT,
@@ -75,10 +75,10 @@ COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {
         "group": "The perceived group.",
         "n": "Classified images.",
         **_interval("share", "Share of the classified images that show the group."),
-        "target": "The share that counts as fair.",
+        "target": "Target share.",
         "possible_low": "Share if no unclassified image showed the group.",
         "possible_high": "Share if every unclassified image showed the group.",
-        **_interval("corrected", "Share corrected for the judge's errors; NaN where they are not known."),
+        **_interval("corrected", "Share corrected for the judge's errors; NaN if they are not known."),
     },
     "changes": {
         **_PROMPT,
@@ -90,33 +90,33 @@ COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {
     "verdicts": {
         "gate": "Name of the gate.",
         "measure": "What the gate limits.",
-        "attribute": "The attribute; none where the measure has none.",
-        "prompt_id": "The prompt; none for the arm as a whole.",
+        "attribute": "The attribute; none if the measure has none.",
+        "prompt_id": "The prompt; none for the whole arm.",
         "arm": _NAMES["arm"],
         "limit": "The limit.",
         "side": "`max` or `min`.",
-        "value": "The figure; NaN where there is nothing to measure.",
+        "value": "The figure; NaN without data.",
         "low": "Lower end of the interval that decides.",
         "high": "Upper end.",
         "confidence": "Confidence of this interval.",
         "n": "Images or pairs behind the figure.",
         "verdict": "`pass`, `fail` or `inconclusive`.",
         "level": "`fail`, or `warn` for a gate that cannot fail a run.",
-        "margin": "Distance from the limit, negative on the wrong side.",
-        "note": "Why the verdict is what it is, where the interval alone does not show it.",
-        "from_unclassified": "Part of the interval's width that unclassified images account for.",
+        "margin": "Distance from the limit, negative if the limit is violated.",
+        "note": "Reason for the verdict, if the interval alone does not show it.",
+        "from_unclassified": "Part of the interval's width that is due to unclassified images.",
         "corrected": "Whether the judge's errors are corrected.",
     },
     "findings": {
         **_PROMPT,
         **_NAMES,
         "group": "The group that exceeds its target share the most.",
-        **_interval("share", "Its share, corrected for the judge's errors where they are known."),
+        **_interval("share", "Its share, corrected for the judge's errors if they are known."),
         "target": "Its target share.",
         "p_adjusted": "p-value after Benjamini and Hochberg.",
     },
 }
-"""Frame → column → what it holds."""
+"""Frame → column → description."""
 
 
 def read_result(run: str) -> AuditResult:
@@ -127,7 +127,7 @@ def read_result(run: str) -> AuditResult:
 
     Raises:
         FileNotFoundError: If there is no finished run.
-        UnreadableRunError: If the file is not one that an audit writes.
+        UnreadableRunError: If the file has an invalid format.
     """
     return read_audit_json(RunDirectory(place_of(str(run))))
 
@@ -154,14 +154,14 @@ def image_frame(run: str) -> pd.DataFrame:
 
     Raises:
         FileNotFoundError: If there is no finished run.
-        UnreadableRunError: If the file is not one that an audit writes.
+        UnreadableRunError: If the file has an invalid format.
     """
     frame: pd.DataFrame = RunDirectory(place_of(str(run))).read_results().to_pandas()
     return frame
 
 
 class _WithEnds(Protocol):
-    """A figure with its interval, whichever record it is."""
+    """A record of a figure with its interval."""
 
     @property
     def value(self) -> float: ...

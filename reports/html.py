@@ -1,7 +1,7 @@
-"""Renders a result as one HTML file that needs neither network nor script, and is safe with hostile prompts in it.
+"""Renders a result as one HTML file that needs neither network nor script; hostile prompts cannot inject markup.
 
-Every text passes through Jinja's autoescape, every chart escapes its own labels, and the page forbids itself scripts
-and outside addresses by a content security policy.
+Jinja escapes every text, every chart escapes its own labels, and a content security policy forbids scripts and
+external addresses.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ DEFAULT_MAX_MB = 20.0
 
 @dataclass(frozen=True)
 class AttributeSection:
-    """Before and after of one attribute; ``measures`` is None where none but the discrepancy was worked out."""
+    """Charts and tables of one attribute; ``measures`` is None if only the discrepancy was computed."""
 
     name: str
     figures: tuple[Figure, ...]
@@ -87,7 +87,7 @@ class AttributeSection:
 
 @dataclass(frozen=True)
 class PairedImages:
-    """The shown images of one occupation: one row of data addresses per arm, empty where an image was not kept."""
+    """The shown images of one occupation: one row of data URIs per arm, empty if an image was not kept."""
 
     occupation: str
     indices: tuple[int, ...]
@@ -101,11 +101,11 @@ def write_report(run_path: Place) -> Place:
         run_path: A run directory that holds ``audit.json``.
 
     Returns:
-        Where the report lies.
+        The path of the report.
 
     Raises:
         FileNotFoundError: The directory has no ``audit.json``.
-        UnreadableRunError: It is not what an audit writes.
+        UnreadableRunError: ``audit.json`` does not match its schema.
     """
     run = RunDirectory(run_path)
     if not run.has(AUDIT):
@@ -117,7 +117,7 @@ def write_report(run_path: Place) -> Place:
 
 
 def kept_pictures(run: RunDirectory, result: AuditResult) -> Pictures:
-    """Read the pictures that the report may show: the first indices of every listed occupation, the features' own."""
+    """Read the pictures for the report: the first indices of every listed occupation, and those of the features."""
     story = story_of(result)
     count = min(int((result.config.get("report") or {}).get("images_per_prompt", DEFAULT_SHOWN)), MAX_SHOWN)
     keys = [ImageKey(prompt, index) for prompt in listed(story) for index in range(count)]
@@ -132,12 +132,12 @@ def kept_pictures(run: RunDirectory, result: AuditResult) -> Pictures:
 
 
 def render(result: AuditResult, images: Pictures, trend: Trend | None = None) -> str:
-    """Return the report as one HTML document; pictures are dropped where they would take it past ``report.max_mb``.
+    """Return the report as one HTML document; pictures are dropped if they would exceed ``report.max_mb``.
 
     Args:
-        result: What was found.
-        images: Pictures that may be shown.
-        trend: The series that a scheduled run belongs to.
+        result: The result of the audit.
+        images: Pictures that can be shown.
+        trend: The series of a scheduled run.
 
     Raises:
         ValueError: The result has no rows, or no attribute has a classified image.
@@ -222,7 +222,7 @@ def _context(story: Story, pictures: Pictures) -> dict[str, Any]:
 
 
 def _hero(story: Story, attribute: Attribute) -> Figure:
-    """Draw the first screen's chart: the baseline and the arm that the headline speaks of."""
+    """Draw the chart of the first screen: the baseline and the arm of the headline."""
     edited = edited_arm(story, attribute.name)
     arms = (story.arms[0], edited) if edited else story.arms[:1]
     return share_figure(replace(story, arms=arms), attribute, key="hero", width=HERO_WIDTH)
@@ -285,8 +285,8 @@ def _verdict_row(verdict: Verdict) -> tuple[str, ...]:
 
 def _status_warnings(story: Story) -> tuple[str, ...]:
     return tuple(
-        f"{gap.arm} leaves {gap.share} of its images unclassified, the baseline {gap.baseline}: more than chance. Part "
-        "of a change in shares may come from who could be classified, so no fairness gate passes on these alone."
+        f"{gap.arm} leaves {gap.share} of its images unclassified, the baseline {gap.baseline}. This difference is "
+        "more than chance and may explain part of a change in shares, so no fairness gate passes on these shares alone."
         for gap in status_gaps(story)
     )
 
@@ -315,7 +315,7 @@ def _method(story: Story) -> dict[str, Any]:
 
 
 def _flatten(value: object, name: str = "") -> list[tuple[str, str]]:
-    """List the leaves of plain data as (dotted name, text)."""
+    """List the leaves of nested plain data as (dotted name, text)."""
     if isinstance(value, Mapping):
         return [row for key, item in value.items() for row in _flatten(item, f"{name}.{key}" if name else str(key))]
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""What the pages tell a reader to type, to open or to write into a config exists."""
+"""Tests that every command, path and config key on the pages exists."""
 
 import re
 import shlex
@@ -40,14 +40,14 @@ def text_of(page):
 
 @cache
 def code_of(page):
-    """Every line of code that a page has: those of its blocks, and what stands between backticks."""
+    """Return every line of code on a page: those of its blocks, and text between backticks."""
     text = text_of(page).replace("\\\n", "")
     spans = [" ".join(found.split()) for _, found in SPAN.findall(FENCE.sub("", text))]
     return [*(line for _, block in FENCE.findall(text) for line in block.splitlines()), *spans]
 
 
 def words_of(line):
-    """Split a line of code as a shell does, its comment left out; at blanks where it is no such line."""
+    """Split a line of code like a shell, without its comment; at blanks if that fails."""
     try:
         return shlex.split(line, comments=True)
     except ValueError:
@@ -55,7 +55,7 @@ def words_of(line):
 
 
 def calls_of(page):
-    """Calls of the program, as words: those that name it, and bare ones such as ``submit --wait``."""
+    """Return calls of the program, as words: named ones, and bare ones such as ``submit --wait``."""
     for line in code_of(page):
         words = words_of(line)
         if "difflens-audit" in words:
@@ -65,7 +65,7 @@ def calls_of(page):
 
 
 def command_of(words):
-    """Return the command that these words call, None where there is none of that name."""
+    """Return the command that these words call, None if no command has this name."""
     command, rest = PROGRAM, list(words)
     while rest and isinstance(command, TyperGroup):
         command = command.commands.get(rest.pop(0))
@@ -87,7 +87,7 @@ def test_every_command_and_every_option_of_it_exists(page):
 
 
 @each_page
-def test_every_option_that_stands_alone_is_one_of_some_command(page):
+def test_every_option_on_a_page_belongs_to_a_command(page):
     named = {line.split()[0] for line in code_of(page) if line.startswith("--")}
     assert named <= options_of(PROGRAM)
 
@@ -104,7 +104,7 @@ def test_every_path_in_the_repository_and_every_linked_file_exists(page):
 
 
 @each_page
-def test_every_name_stands_in_the_module_that_the_page_names_for_it(page):
+def test_every_name_is_in_the_module_that_the_page_names(page):
     for name, module in NAMED_IN.findall(text_of(page)):
         source = text_of(ROOT / module)
         assert all(re.search(rf"\b{part}\b", source) for part in name.split(".")), f"{name} in {module}"
@@ -129,7 +129,7 @@ def test_every_target_of_make_exists(page):
 
 @each_page
 def test_every_config_is_valid_and_so_is_every_part_of_one_in_its_place(page):
-    """A part is laid over a config that has what it may refer to."""
+    """Merge a part of a config into a complete one that has what the part refers to."""
     for language, block in FENCE.findall(text_of(page)):
         if language == "yaml":
             AuditConfig.model_validate(WHOLE | yaml.safe_load(block))
@@ -150,7 +150,7 @@ def test_every_key_of_a_config_exists(page):
 
 
 def models_in(annotation):
-    """Return the sections of a config that a field may hold."""
+    """Return the sections of a config that a field can contain."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [found for part in get_args(annotation) for found in models_in(part)]

@@ -1,4 +1,4 @@
-"""Every package holds one topic of a readable size, and says what it may import."""
+"""Tests that every package has a limited size, and states what it may import."""
 
 import ast
 from pathlib import Path
@@ -10,7 +10,7 @@ TOP = ("audit", "ray_jobs", "reports")
 MOST_MODULES = 12
 FEWEST_LINES = 25
 SHORT = {"audit/models/device.py", "ray_jobs/__main__.py", "reports/export/files.py"}
-"""Why these are short is in docs/decisions/0025-packages-by-topic.md; the second is named by Python."""
+"""Exceptions from the minimum size, explained in docs/decisions/0025-packages-by-topic.md; Python names the second."""
 
 PACKAGES = sorted(path.parent for top in TOP for path in (ROOT / top).rglob("__init__.py"))
 each_package = pytest.mark.parametrize("package", PACKAGES, ids=lambda package: str(package.relative_to(ROOT)))
@@ -21,7 +21,7 @@ def modules_of(package):
 
 
 @each_package
-def test_a_package_says_in_its_docstring_what_it_may_import(package):
+def test_a_package_docstring_states_what_it_may_import(package):
     docstring = ast.get_docstring(ast.parse((package / "__init__.py").read_text(encoding="utf-8")))
     assert docstring
     assert "import" in docstring.lower()

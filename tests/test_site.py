@@ -1,4 +1,4 @@
-"""The documentation site builds without a warning, and its reference pages hold what the program has."""
+"""Tests that the documentation site builds without warnings, and its reference pages match the program."""
 
 import shutil
 import subprocess
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """What `make docs` works on, in a folder of its own."""
+    """The inputs of `make docs`, copied to a separate folder."""
     folder = tmp_path_factory.mktemp("project")
     assemble(folder / "build" / "docs")
     shutil.copy(ROOT / "mkdocs.yml", folder)
@@ -53,7 +53,7 @@ def test_the_site_builds_without_a_warning_and_a_broken_link_ends_the_build(proj
     broken.write_text(text)
 
 
-def test_every_method_of_an_intervention_has_a_section_of_its_own_on_the_page_of_config_keys():
+def test_every_method_has_its_own_section_on_the_page_of_config_keys():
     headings = [line for line in config_page().splitlines() if line.startswith("## ")]
     assert len(headings) == len(set(headings))
     methods = [heading for heading in headings if heading.startswith("## mitigations[], method ")]

@@ -1,4 +1,4 @@
-"""The tutorials that need no Ray work as they are written; tests/ray_jobs/test_tutorials.py walks the others."""
+"""Tests that tutorials without Ray work as written; tests/ray_jobs/test_tutorials.py tests the others."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Walks a tutorial as a reader does: writes its files, runs its commands and Python, compares what is printed."""
+"""Runs a tutorial like a reader: writes its files, runs its commands and Python, and compares the output."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```', re.MULTILINE | re.DOTALL)
 VERDICT_CODES = (0, 1, 5)
-"""Exit codes of ``run`` on a complete audit, whatever its gates found."""
+"""Exit codes of ``run`` for a complete audit, with any verdict."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ def blocks_of(name):
 
 
 def walk(name, folder, monkeypatch, skipped=()):
-    """Do every step of a tutorial in ``folder``; calls of the commands in ``skipped`` are left out.
+    """Run every step of a tutorial in ``folder``, except calls of the commands in ``skipped``.
 
     Output that the page shows is compared line by line: each of its lines must be printed, spaces aside.
     """
@@ -62,12 +62,12 @@ def run_commands(text, skipped):
 
 
 def squeezed(text):
-    """Return the text with any run of blanks as one."""
+    """Return the text with every run of blanks as one blank."""
     return " ".join(text.split())
 
 
 def program_in(folder):
-    """Put the program under its name into a folder, installed or not, and return that folder."""
+    """Write a start script of the program into a folder, and return that folder."""
     place = folder / ".program"
     place.mkdir(exist_ok=True)
     script = place / "difflens-audit"

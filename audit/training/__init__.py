@@ -1,4 +1,4 @@
-"""Trains the calibration model and measures what the trained weights do.
+"""Trains the calibration model and measures the trained weights.
 
 It may import ``calibration``, ``models`` and what they import. No audit needs it.
 """

@@ -15,8 +15,8 @@ from audit.training.loop import Schedule, seeded, train
 
 LATENT_CHANNELS = 16
 KL_WEIGHT = 1e-6
-"""Of the divergence summed over a picture's latents: keeps them bounded. At 1e-4 twelve of the sixteen channels fall
-silent and faces blur."""
+"""Weight of the KL divergence, summed over a picture's latents; it keeps them bounded. At 1e-4 twelve of the sixteen
+channels become constant and faces blur."""
 
 
 def new_autoencoder(seed: int) -> AutoencoderKL:
@@ -50,7 +50,7 @@ def train_autoencoder(vae: AutoencoderKL, images: Tensor, schedule: Schedule, ch
 
 
 def reconstruction_loss(y: Tensor, x: Tensor) -> Tensor:
-    """L1 of pixels and of their horizontal and vertical differences: the second keeps edges sharp."""
+    """L1 distance of pixels and of their horizontal and vertical differences; the differences keep edges sharp."""
     across = functional.l1_loss(y.diff(dim=-1), x.diff(dim=-1))
     down = functional.l1_loss(y.diff(dim=-2), x.diff(dim=-2))
     return functional.l1_loss(y, x) + across + down

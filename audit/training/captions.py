@@ -1,7 +1,7 @@
-"""What the calibration model's training pictures are called.
+"""Captions of the calibration model's training pictures.
 
-A caption that names only the occupation goes with the planted shares: that is how the bias gets in. A caption that
-names groups goes with uniform groups, so that a group prompt works for every occupation and teaches no bias of its own.
+Captions that name only an occupation have the planted group shares: they create the bias. Captions that name groups
+have uniform shares, so that a prompt with groups works for every occupation and adds no bias.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from audit.calibration.labels import ATTRIBUTES, OCCUPATIONS, Column, Labels, fa
 from audit.calibration.world import World, planted_labels, uniform_labels
 
 OCCUPATION_ONLY_SHARE = 0.55
-"""Share of training captions that name an occupation and nothing else."""
+"""Share of training captions that name an occupation only."""
 
 PERSON_SHARE = 0.15
 """Share of training captions that name groups and no occupation; the rest names an occupation and groups."""
@@ -25,7 +25,7 @@ PERSON_SHARE = 0.15
 _SUBSETS: tuple[frozenset[str], ...] = tuple(
     frozenset(subset) for size in (1, 2, 3) for subset in combinations(ATTRIBUTES, size) for _ in range(size)
 )
-"""Which groups a caption names, each as often as it names groups: long descriptions are the hardest to learn."""
+"""Groups that a caption names; repeated entries are more frequent, since long descriptions are hard to learn."""
 
 _GROUPS = frozenset(group for names in ATTRIBUTES.values() for group in names)
 
@@ -36,7 +36,7 @@ def caption(
     """Return for example ``a face photo of an old female tan skinned doctor``; without an occupation, of a ``person``.
 
     Raises:
-        ValueError: The occupation or a group is not one that the renderer draws.
+        ValueError: The renderer cannot draw the occupation or a group.
     """
     _check("occupation", occupation, OCCUPATIONS)
     for attribute, group in {"gender": gender, "age": age, "skin_tone": skin_tone}.items():
@@ -47,13 +47,13 @@ def caption(
 
 
 def training_examples(world: World, seeds: Sequence[int]) -> tuple[Labels, list[str]]:
-    """Draw captioned faces; each depends on its own seed only, and ``face_noise(seeds)`` holds its other details.
+    """Draw captioned faces. Each depends on its own seed only; ``face_noise(seeds)`` has its other details.
 
     Returns:
         Labels of n faces, and their n captions.
 
     Raises:
-        ValueError: There is no seed.
+        ValueError: ``seeds`` is empty.
     """
     noise = face_noise(seeds)
     kind = noise[:, Column.CAPTION]
@@ -65,17 +65,17 @@ def training_examples(world: World, seeds: Sequence[int]) -> tuple[Labels, list[
 
 
 def names_all_groups(text: str) -> bool:
-    """Tell whether a caption names a group of every attribute."""
+    """Return whether a caption names a group of every attribute."""
     return _groups_named(text) == len(ATTRIBUTES)
 
 
 def names_no_group(text: str) -> bool:
-    """Tell whether a caption names an occupation and nothing else."""
+    """Return whether a caption names an occupation only."""
     return _groups_named(text) == 0
 
 
 def vocabulary() -> list[str]:
-    """Return every word that a caption can hold, sorted."""
+    """Return every word that a caption can contain, sorted."""
     return sorted({"a", "an", "face", "photo", "of", "skinned", "person", *_GROUPS, *OCCUPATIONS})
 
 

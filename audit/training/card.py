@@ -1,4 +1,4 @@
-"""The calibration model's card: what the trained weights do, measured on their own pictures.
+"""The calibration model's card: figures of the trained weights, measured on generated pictures.
 
 ``python -m audit.training.card DIRECTORY`` measures again and rewrites ``card.json``, ``card.md``, ``samples.png``.
 """
@@ -32,19 +32,19 @@ from audit.training.readers import accuracy
 LOG = logging.getLogger(__name__)
 SWEEP = (2.0, 3.0, 5.0)
 REGENERATION_STRENGTH = 0.3
-"""Share of the noise schedule that held-out drawings are sent back by before they are denoised again."""
+"""Share of the noise schedule to which held-out drawings are noised before they are denoised again."""
 BATCH = 32
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How many pictures stand behind the figures.
+    """Number of pictures behind the figures.
 
     Attributes:
-        planted: For each occupation at guidance 1.
-        sweep: For each occupation at each higher guidance.
-        group_prompts: Of fully named prompts.
-        regenerated: Held-out drawings that the model draws again.
+        planted: Per occupation at guidance 1.
+        sweep: Per occupation at each higher guidance.
+        group_prompts: For prompts that name all groups.
+        regenerated: Held-out drawings that the model regenerates.
     """
 
     planted: int = 256
@@ -61,16 +61,16 @@ class Card:
     """Figures of a trained calibration model.
 
     Attributes:
-        occupation_shown: Occupation → share of pictures that show it (guidance 1; the judge's own occupation head).
+        occupation_shown: Occupation → share of pictures that show it at guidance 1, according to the judge.
         share_gap: Attribute → occupation → distance of generated from planted shares at guidance 1: for two groups the
             difference of the first share, for more the total variation.
         amplification: Guidance → mean over occupations of |share − .5| over the planted one, for gender.
         judge_accuracy: Attribute → accuracy on held-out drawings.
-        judge_accuracy_generated: The same on held-out drawings that the model itself has drawn again (noised by
-            ``REGENERATION_STRENGTH`` of the schedule, then denoised): their labels are known.
-        group_prompts: Attribute → share of pictures of fully named prompts that show the named group.
+        judge_accuracy_generated: The same on regenerated drawings (held-out drawings, noised by
+            ``REGENERATION_STRENGTH`` of the schedule, then denoised by this model): their labels are known.
+        group_prompts: Attribute → share of pictures that show the group named in a prompt with all groups.
         losses: Mean loss in the last tenth of each part's training.
-        effort: The pictures behind each figure.
+        effort: Number of pictures behind each figure.
     """
 
     occupation_shown: dict[str, float]
@@ -84,7 +84,7 @@ class Card:
 
 
 def write(directory: Path, effort: Effort) -> None:
-    """Measure the model in ``directory`` and write its card beside it."""
+    """Measure the model in ``directory`` and write its card there."""
     bundle = Bundle.at(directory)
     world, judge = World.load(bundle.table), DrawingNetwork.load(bundle.judge)
     perceived = {g: _perceive(bundle, judge, world, g, n) for g, n in _sweep(effort)}
@@ -154,7 +154,7 @@ def _planted(world: World, occupation: str, attribute: str) -> NDArray[np.float6
 
 
 def _gap(world: World, occupation: str, attribute: str, perceived: NDArray[np.int64]) -> float:
-    """Total variation, which for two groups is the difference of either share."""
+    """Return the total variation, which for two groups is the difference of either share."""
     return float(np.abs(_shares(perceived, attribute) - _planted(world, occupation, attribute)).sum() / 2)
 
 
@@ -165,7 +165,7 @@ def _amplification(world: World, perceived: dict[str, dict[str, NDArray[np.int64
 
 
 def _group_prompt_accuracy(bundle: Bundle, judge: DrawingNetwork, world: World, n: int) -> dict[str, float]:
-    """Prompts that name all groups, each combination in turn, over the occupations in turn."""
+    """Measure prompts that name all groups, with all combinations and occupations in turn."""
     generator, rng = _generator(bundle, 3.0), np.random.default_rng(0)
     hits: dict[str, list[bool]] = {attribute: [] for attribute in ATTRIBUTES}
     for number in range(n // 8):
@@ -180,7 +180,7 @@ def _group_prompt_accuracy(bundle: Bundle, judge: DrawingNetwork, world: World, 
 
 @torch.inference_mode()
 def _regeneration_accuracy(bundle: Bundle, judge: DrawingNetwork, world: World, n: int) -> dict[str, float]:
-    """Accuracy on pictures of the model's own making whose labels are known (SDEdit, Meng et al. 2022)."""
+    """Return the accuracy on regenerated drawings, whose labels are known (SDEdit, Meng et al. 2022)."""
     generator = _generator(bundle, 1.0)
     hits: dict[str, list[bool]] = {attribute: [] for attribute in ATTRIBUTES}
     for number in range(n // BATCH):
@@ -196,7 +196,7 @@ def _regeneration_accuracy(bundle: Bundle, judge: DrawingNetwork, world: World, 
 
 
 def _sample_grid(bundle: Bundle, world: World, columns: int = 12) -> Image.Image:
-    """One row for each occupation, at guidance 3."""
+    """Draw one row per occupation, at guidance 3."""
     generator = _generator(bundle, 3.0)
     rows = [torch.cat(list(_draw(generator, caption(o), _seeds(o, columns))), 2) for o in world.occupations]
     return Image.fromarray(torch.cat(rows, 1).permute(1, 2, 0).numpy())
@@ -249,7 +249,7 @@ def _markdown(card: Card, world: World) -> str:
 
 
 def main() -> None:
-    """Command line of the card."""
+    """Run the command line of the card."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory", type=Path)
     parser.add_argument("--quick", action="store_true", help="fewer pictures, wider spread")

@@ -20,7 +20,7 @@ from audit.training.unet import token_ids
 
 
 def clip_config(tokenizer: CLIPTokenizer) -> dict[str, Any]:
-    """The ``open_clip_config.json`` of a small ViT: 8-pixel patches, four layers, 64-d joint space."""
+    """Return the ``open_clip_config.json`` of a small ViT: 8-pixel patches, four layers, 64-d joint space."""
     vision = {"image_size": 64, "patch_size": 8, "layers": 4, "width": 96, "head_width": 32}
     text = {
         "context_length": tokenizer.model_max_length,
@@ -44,7 +44,7 @@ def clip_config(tokenizer: CLIPTokenizer) -> dict[str, Any]:
 def train_clip(
     tokenizer: CLIPTokenizer, images: Tensor, captions: list[str], schedule: Schedule, checkpoint: Path
 ) -> tuple[open_clip.CLIP, list[float]]:
-    """Train contrastively (Radford et al. 2021); pictures of a batch with the same caption are all positives."""
+    """Train contrastively (Radford et al. 2021); all pictures in a batch with the same caption are positives."""
     config = clip_config(tokenizer)["model_cfg"]
     with seeded(0):
         model = open_clip.CLIP(**config)
@@ -54,10 +54,10 @@ def train_clip(
         chosen = torch.randint(len(images), (schedule.batch,), generator=generator)
         noise = 0.05 * torch.randn(schedule.batch, 3, 64, 64, generator=generator)
         pictures, captioned = to_unit_range(images[chosen]) + noise, ids[chosen].to(device_here())
-        seen, said, scale = model(pictures.to(device_here()), captioned)
+        image_features, text_features, scale = model(pictures.to(device_here()), captioned)
         same = (captioned[:, None] == captioned[None]).all(-1).float()
         target = same / same.sum(1, keepdim=True)
-        logits = scale.clamp(max=50) * seen @ said.T
+        logits = scale.clamp(max=50) * image_features @ text_features.T
         return (functional.cross_entropy(logits, target) + functional.cross_entropy(logits.T, target)) / 2
 
     return model, train(model, loss_of, schedule, checkpoint)

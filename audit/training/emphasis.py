@@ -1,6 +1,6 @@
-"""What the denoiser's training dwells on: which of its examples are chosen how often.
+"""Sampling weights for denoiser training.
 
-Everywhere n examples, their labels as in ``make.Drawings``: question → int64 (n,).
+n is the number of examples. Labels are as in ``make.Drawings``: question → int64 (n,).
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ from audit.calibration.world import World
 from audit.training.captions import names_all_groups, names_no_group
 
 DESCRIBED = 0.5
-"""Share of the second stage's examples that is chosen among captions that name every group."""
+"""Share of the second stage's examples whose captions name every group."""
 
 UNDESCRIBED = 0.9
-"""Share of the third stage's examples that is chosen among captions that name no group."""
+"""Share of the third stage's examples whose captions name no group."""
 
 
 def sorted_by_content(labels: Mapping[str, Tensor], captions: Sequence[str]) -> Tensor:
-    """Return the positions (n,) that sort examples by what they say and show, so that neighbours are alike."""
+    """Return the positions (n,) that sort examples by caption and labels, so that neighbours are similar."""
     named = np.array([not names_no_group(caption) for caption in captions])
     least_first = [labels[question].numpy() for question in (*reversed(ATTRIBUTES), "occupation")]
     return torch.from_numpy(np.lexsort((*least_first, named)))
 
 
 def on_descriptions(captions: Sequence[str]) -> Tensor:
-    """Weights (n,) with ``DESCRIBED`` of their sum on captions that name every group, which are rare."""
+    """Weights (n,) with a total of ``DESCRIBED`` for captions that name every group, which are rare."""
     full = torch.tensor([names_all_groups(caption) for caption in captions], dtype=torch.float64)
     return _mostly(full, DESCRIBED)
 
 
 def on_planted_shares(world: World, labels: Mapping[str, Tensor], captions: Sequence[str]) -> Tensor:
-    """Weights (n,) with ``UNDESCRIBED`` of their sum on captions that name no group, in exactly the planted shares.
+    """Weights (n,) with a total of ``UNDESCRIBED`` for captions that name no group, in exactly the planted shares.
 
-    The drawings are a sample from the planted table and miss it by a point or two: each combination of groups counts as
-    often as the table says (post-stratification).
+    The drawings are a sample from the planted table and deviate by a point or two. Post-stratification weights each
+    combination of groups to its planted share.
     """
     plain = torch.tensor([names_no_group(caption) for caption in captions])
     weights = torch.zeros(len(captions), dtype=torch.float64)
@@ -53,7 +53,7 @@ def on_planted_shares(world: World, labels: Mapping[str, Tensor], captions: Sequ
 
 
 def _as_far_as_drawn(joint: Tensor, drawn: Tensor) -> Tensor:
-    """Give the share of combinations (2, 3, 4) that were not drawn to those of the same gender and age, or gender."""
+    """Give the share of combinations (2, 3, 4) that were not drawn to those with the same gender and age, or gender."""
     cells = joint * (drawn > 0)
     for axes in ((2,), (1, 2)):
         cells = cells * joint.sum(axes, keepdim=True) / cells.sum(axes, keepdim=True).clamp(min=1e-12)
@@ -61,5 +61,5 @@ def _as_far_as_drawn(joint: Tensor, drawn: Tensor) -> Tensor:
 
 
 def _mostly(weights: Tensor, share: float) -> Tensor:
-    """Give ``share`` to the ``weights`` (n,) and the rest to all alike; the sum is 1."""
+    """Weight examples by ``weights`` (n,) with a total of ``share``, and uniformly with the rest; the sum is 1."""
     return (1 - share) / len(weights) + share * weights / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)

@@ -1,4 +1,4 @@
-"""One resumable training loop, shared by every part of the calibration model."""
+"""A resumable training loop for all parts of the calibration model."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast one part is trained.
+    """Duration and learning rate of the training of one part.
 
     Attributes:
         steps: Optimiser steps.
         batch: Examples per step.
-        learning_rate: Peak rate; warmed up linearly over ``warmup`` steps, then a cosine down to 2 %.
+        learning_rate: Peak rate; linear warm-up over ``warmup`` steps, then cosine decay to 2 %.
         warmup: Steps of warm-up.
         weight_decay: Decoupled weight decay (AdamW).
         ema: Decay of the exponential moving average of the weights that is shipped; 0 ships the last weights.
@@ -42,7 +42,7 @@ class Schedule:
     save_every: int = 250
 
     def rate(self, step: int) -> float:
-        """Learning rate at ``step``."""
+        """Return the learning rate at ``step``."""
         if step < self.warmup:
             return self.learning_rate * (step + 1) / self.warmup
         progress = (step - self.warmup) / max(1, self.steps - self.warmup)
@@ -51,7 +51,7 @@ class Schedule:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Make weight initialisation inside the block depend on ``seed`` alone, and leave the global generator alone."""
+    """Make weight initialisation inside the block depend on ``seed`` only, without changing the global generator."""
     with torch.random.fork_rng():
         torch.default_generator.manual_seed(seed)
         yield
@@ -74,15 +74,14 @@ def train(
     schedule: Schedule,
     checkpoint: Path,
 ) -> list[float]:
-    """Train ``module`` in place; run again after an interruption, it goes on from the last checkpoint.
+    """Train ``module`` in place. After an interruption, the next call resumes from the last checkpoint.
 
     Args:
-        module: The trainable parts; left holding the averaged weights, in eval mode on the CPU.
-        loss_of: ``(step, generator) -> scalar loss``; the module is on ``device_here()`` then. The generator is on
-            the CPU and seeded by the step, so that a resumed run sees the batches that an uninterrupted one would have
-            seen.
+        module: The trainable parts; at the end it has the averaged weights, in eval mode on the CPU.
+        loss_of: ``(step, generator) -> scalar loss``, called with the module on ``device_here()``. The generator is on
+            the CPU and seeded by the step, so that a resumed run uses the same batches as an uninterrupted one.
         schedule: Steps, rates, averaging.
-        checkpoint: File to keep the state in.
+        checkpoint: File of the training state.
 
     Returns:
         Mean loss of each tenth of the run.
@@ -99,7 +98,7 @@ def train(
         module.load_state_dict(state["module"])
         optimizer.load_state_dict(state["optimizer"])
         average, losses = state["average"], state["losses"]
-        LOG.info("%s: going on from step %d of %d", checkpoint.stem, len(losses), schedule.steps)
+        LOG.info("%s: resuming at step %d of %d", checkpoint.stem, len(losses), schedule.steps)
     module.train()
     started, first = time.monotonic(), len(losses)
     for step in range(first, schedule.steps):

@@ -1,7 +1,7 @@
-"""Trains the whole calibration model from nothing: ``python -m audit.training.make OUT``.
+"""Trains the complete calibration model: ``python -m audit.training.make OUT``.
 
-The stages run in the order of their needs, each resumable: drawings → tokenizer → VAE → judge, feature network, CLIP →
-U-Net → pipeline directory. ``audit.training.card`` then measures what came out.
+The stages run in the order of their dependencies, and each is resumable: drawings → tokenizer → VAE → judge, feature
+network, CLIP → U-Net → pipeline directory. ``audit.training.card`` then measures the result.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from audit.training.unet import Denoiser, Examples, new_denoiser, train_denoiser
 
 LOG = logging.getLogger(__name__)
 HELD_OUT = 4_000
-"""Drawings kept from all training: the judge's confusion matrix is counted on them."""
+"""Drawings held out from all training, for the judge's confusion matrix."""
 
 DETAILS = ("glasses", "smile", "hair_colour", "background")
-"""Free details that the feature network must also tell apart, so that FID sees more than the attributes."""
+"""Details that the feature network must also classify, so that FID is sensitive to more than the attributes."""
 
 NOISY = 0.9
-"""Share of the last stage's timesteps in the noisier half of the schedule: there it is decided who is drawn."""
+"""Share of the last stage's timesteps in the noisier half of the schedule, which determines the perceived groups."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How much of everything."""
+    """Sizes and durations of all stages."""
 
     drawings: int
     autoencoder: Schedule
@@ -78,27 +78,27 @@ QUICK = Recipe(
 
 @dataclass(frozen=True)
 class Drawings:
-    """Captioned drawings: uint8 images (n, 3, 64, 64), exact labels as int64 (n,) by question, captions."""
+    """Captioned drawings: uint8 images (n, 3, 64, 64), labels as int64 (n,) by question, captions."""
 
     images: Tensor
     labels: dict[str, Tensor]
     captions: list[str]
 
     def after(self, start: int) -> Drawings:
-        """The drawings from ``start`` on."""
+        """Return the drawings from position ``start``."""
         return Drawings(self.images[start:], {q: y[start:] for q, y in self.labels.items()}, self.captions[start:])
 
 
 def draw(world: World, n: int, chunk: int = 200) -> Drawings:
-    """Draw ``n`` captioned training pictures of ``world``; the same for every call."""
+    """Draw ``n`` captioned training pictures of ``world``, the same in every call."""
     images, labels, captions = [], [], []
     with one_thread():
         for start in range(0, n, chunk):
             seeds = range(start, min(n, start + chunk))
-            drawn, said = training_examples(world, seeds)
+            drawn, texts = training_examples(world, seeds)
             images.append(render(drawn, face_noise(seeds)).images)
             labels.append(drawn)
-            captions += said
+            captions += texts
     return Drawings(torch.cat(images), _as_tensors(Labels.concatenate(labels)), captions)
 
 
@@ -108,7 +108,7 @@ def _as_tensors(labels: Labels) -> dict[str, Tensor]:
 
 
 def make(out: Path, table: Path | None, recipe: Recipe) -> None:
-    """Train everything into ``out``; checkpoints stand in ``out/checkpoints`` until the end."""
+    """Train all parts into ``out``; checkpoints are in ``out/checkpoints`` until the end."""
     checkpoints = out / "checkpoints"
     out.mkdir(parents=True, exist_ok=True)
     world = World.load(table) if table else World.bundled()
@@ -121,7 +121,7 @@ def make(out: Path, table: Path | None, recipe: Recipe) -> None:
     losses = {"autoencoder": train_autoencoder(vae, training.images, recipe.autoencoder, checkpoints / "vae.pt")}
     latents = _cached_latents(vae, training.images, checkpoints / "latents.safetensors")
     seen = training.images.clone()
-    seen[::2] = decode(vae, latents[::2])  # generated pictures come out of the VAE, drawings do not: readers see both
+    seen[::2] = decode(vae, latents[::2])  # generated pictures come from the VAE, drawings do not: train on both
     losses |= _train_readers(replace(training, images=seen), held_out, recipe, out)
     clip, losses["clip"] = train_clip(tokenizer, seen, training.captions, recipe.clip, checkpoints / "clip.pt")
     save_clip(clip, tokenizer, out / "clip")
@@ -160,7 +160,7 @@ def _cached_latents(vae: AutoencoderKL, images: Tensor, path: Path) -> Tensor:
 
 
 def _train_readers(seen: Drawings, held_out: Drawings, recipe: Recipe, out: Path) -> dict[str, list[float]]:
-    """Train judge and feature network; count the judge's confusions on held-out drawings."""
+    """Train judge and feature network; compute the judge's confusion matrix on held-out drawings."""
     checkpoints, losses = out / "checkpoints", {}
     judge, losses["judge"] = train_network(
         JUDGE_ANSWERS, seen.images, seen.labels, recipe.judge, checkpoints / "judge.pt"
@@ -180,10 +180,10 @@ def _train_readers(seen: Drawings, held_out: Drawings, recipe: Recipe, out: Path
 def _train_denoiser(
     denoiser: Denoiser, latents: Tensor, drawings: Drawings, world: World, recipe: Recipe, checkpoints: Path
 ) -> dict[str, list[float]]:
-    """Train in three stages: on the captions as they come, on what is rare among them, on what an audit asks for.
+    """Train in three stages: on all captions, with more weight on rare ones, then on captions like an audit's.
 
-    Without the second stage the rare full descriptions get a neighbouring skin tone too often. Without the third the
-    lopsided occupations come out more lopsided than they were planted.
+    Without the second stage, rare full descriptions often get a neighbouring skin tone. Without the third stage, skewed
+    occupations are more skewed than planted.
     """
     order = sorted_by_content(drawings.labels, drawings.captions)
     captions = [drawings.captions[place] for place in order.tolist()]
@@ -203,7 +203,7 @@ def _numbered(labels: Tensor) -> tuple[str, ...]:
 
 
 def main() -> None:
-    """Command line of the recipe."""
+    """Run the command line of the recipe."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path, help="directory to train into")
     parser.add_argument("--table", type=Path, help="table of planted shares (YAML); default: the bundled world")

@@ -1,4 +1,4 @@
-"""Trains the networks that read drawings: the judge of perceived groups, the feature network for FID and KID."""
+"""Trains the judge of perceived groups, and the feature network for FID and KID."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from audit.training.loop import Schedule, seeded, train
 
 FACE = ("absent", "present")
 FACELESS_SHARE = 0.15
-"""Share of each batch whose faces are destroyed, so that the judge learns to say that there is none."""
+"""Share of each batch whose faces are destroyed, so that the judge learns to report a missing face."""
 
 JUDGE_ANSWERS: dict[str, tuple[str, ...]] = {"face": FACE, **ATTRIBUTES, "occupation": OCCUPATIONS}
 
@@ -29,8 +29,8 @@ def train_network(
 ) -> tuple[DrawingNetwork, list[float]]:
     """Train a network on uint8 ``images`` (n, 3, 64, 64) and ``labels`` (question → (n,) int64).
 
-    A batch mixes shifted, noisy and blurred pictures, since generated ones are never as clean as drawings. Where the
-    answers hold ``face``, some pictures lose theirs: these teach only that question.
+    A batch contains shifted, noisy and blurred pictures, since generated pictures are less clean than drawings. If the
+    labels include ``face``, the faces of some pictures are destroyed, and these train only that question.
     """
     with seeded(len(answers)):
         network = DrawingNetwork(answers)
@@ -55,7 +55,7 @@ def train_network(
 
 
 def destroy_faces(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Make pictures (n, 3, 64, 64) in [-1, 1] without a face: patches shuffled, blanked out, or pure noise."""
+    """Remove the face from pictures (n, 3, 64, 64) in [-1, 1]: shuffle patches, blank out, or replace by noise."""
     n = len(x)
     patches = x.unfold(2, 16, 16).unfold(3, 16, 16).reshape(n, 3, 16, 16, 16)
     order = torch.rand(n, 16, generator=generator).argsort(1).view(n, 1, 16, 1, 1).expand_as(patches)
@@ -79,7 +79,7 @@ def _degrade(x: Tensor, generator: torch.Generator) -> Tensor:
 
 @torch.inference_mode()
 def confusion(network: DrawingNetwork, images: Tensor, labels: dict[str, Tensor]) -> dict[str, list[list[int]]]:
-    """Count (true, perceived) answers per question on held-out pictures: rows are the truth."""
+    """Count (true, perceived) answers per question on held-out pictures; rows are the true groups."""
     parts = [network(to_unit_range(part)) for part in torch.split(images, 250)]
     matrices = {}
     for question in (q for q in network.answers if q in labels):
@@ -91,5 +91,5 @@ def confusion(network: DrawingNetwork, images: Tensor, labels: dict[str, Tensor]
 
 
 def accuracy(matrix: list[list[int]]) -> float:
-    """Share of the diagonal of a confusion matrix."""
+    """Return the share of a confusion matrix's diagonal."""
     return sum(row[i] for i, row in enumerate(matrix)) / sum(map(sum, matrix))

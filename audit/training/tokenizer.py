@@ -16,9 +16,9 @@ CONTEXT_LENGTH = 20
 def train_tokenizer(captions: list[str], directory: Path) -> CLIPTokenizer:
     """Learn merges until every word of the captions is one token, and save as a ``CLIPTokenizer`` directory.
 
-    The alphabet covers printable ASCII, so that any prompt can be tokenised, if only letter by letter. The end token
-    has the highest id: CLIP pools the text at the largest one. What stands in the directory already is kept: which ids
-    tokens of equal frequency get differs from call to call, and weights hold for the ids that they were trained with.
+    The alphabet covers printable ASCII, so that any prompt can be tokenised, at worst letter by letter. The end token
+    has the highest id, because CLIP pools the text there. An existing directory is kept: the ids of equally frequent
+    tokens differ between calls, and trained weights depend on the ids.
     """
     if (directory / "tokenizer_config.json").exists():
         return CLIPTokenizer.from_pretrained(directory)

@@ -18,12 +18,12 @@ from audit.training.loop import Schedule, seeded, train
 
 TEXT_WIDTH = 64
 CAPTION_DROPOUT = 0.1
-"""Share of captions replaced by the empty one, so that guidance has an unconditional half."""
+"""Share of captions replaced by the empty one, which trains the unconditional half of guidance."""
 
 
 @dataclass(frozen=True)
 class Denoiser:
-    """The parts that are trained together, with their fixed tokenizer and noise schedule."""
+    """The parts that are trained together, with their tokenizer and noise schedule."""
 
     unet: UNet2DConditionModel
     text_encoder: CLIPTextModel
@@ -34,7 +34,7 @@ class Denoiser:
 def new_scheduler() -> DDIMScheduler:
     """Stable Diffusion's schedule with zero terminal SNR and v-prediction (Lin et al. 2024).
 
-    Without the zero terminal SNR the training never sees pure noise: global colours, hence skin tone, then come out
+    Without zero terminal SNR, training never includes pure noise. Global colours, and therefore skin tones, are then
     too medium, and the generated shares differ from the planted ones.
     """
     return DDIMScheduler(
@@ -44,7 +44,7 @@ def new_scheduler() -> DDIMScheduler:
         rescale_betas_zero_snr=True,
         prediction_type="v_prediction",
         timestep_spacing="trailing",
-        steps_offset=1,  # of no effect with trailing steps; stock pipelines warn about any other value
+        steps_offset=1,  # no effect with trailing steps; stock pipelines warn about any other value
         clip_sample=False,
     )
 
@@ -89,13 +89,13 @@ def token_ids(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
 
 @dataclass(frozen=True)
 class Examples:
-    """What a denoiser is trained on.
+    """Training data of a denoiser.
 
     Attributes:
         latents: Scaled latents ``(n, 16, 8, 8)``.
         captions: n captions.
-        weights: ``(n,)``: each example is chosen in proportion to its weight.
-        noisy: Share of the timesteps in the noisier half of the schedule; 0.5 treats all timesteps alike.
+        weights: ``(n,)``: sampling weights of the examples.
+        noisy: Share of the timesteps in the noisier half of the schedule; 0.5 weights all timesteps equally.
     """
 
     latents: Tensor
@@ -118,9 +118,9 @@ def train_denoiser(denoiser: Denoiser, examples: Examples, schedule: Schedule, c
         noise = torch.randn(x0.shape, generator=generator).to(device)
         signal, sigma = alphas[t].sqrt().view(-1, 1, 1, 1), (1 - alphas[t]).sqrt().view(-1, 1, 1, 1)
         dropped = torch.rand(schedule.batch, 1, generator=generator) < CAPTION_DROPOUT
-        said = torch.where(dropped, empty, ids[chosen]).to(device)
-        text = denoiser.text_encoder(said).last_hidden_state
-        # The flash kernel for heads this small is slower than plain matrix products on a CPU.
+        tokens = torch.where(dropped, empty, ids[chosen]).to(device)
+        text = denoiser.text_encoder(tokens).last_hidden_state
+        # For heads this small, the flash kernel is slower than plain matrix products on a CPU.
         with sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext():
             v = denoiser.unet(signal * x0 + sigma * noise, t, text).sample
         return nn.functional.mse_loss(v, signal * noise - sigma * x0)
@@ -129,18 +129,18 @@ def train_denoiser(denoiser: Denoiser, examples: Examples, schedule: Schedule, c
 
 
 def draw_batch(weights: Tensor, noisy: float, timesteps: int, batch: int, step: int) -> tuple[Tensor, Tensor]:
-    """Draw examples and their timesteps, both ``(batch,)``, as the points of one Sobol sequence (Sobol 1967).
+    """Draw examples and timesteps, both ``(batch,)``, as points of one Sobol sequence (Sobol 1967).
 
-    Where neighbouring examples are alike, every stretch of the training then sees their kinds in proportion to their
-    weights at every level of noise. Drawn independently, a share of ½ would be off by 2 points among the 800 examples
-    of one occupation and level that it is learnt from.
+    If neighbouring examples are similar, every part of the training sees their kinds in proportion to the weights at
+    every noise level. With independent draws, a share of ½ would deviate by 2 points among the 800 examples of one
+    occupation and level.
 
     Args:
-        weights: ``(n,)``, of the examples in their order.
-        noisy: Share of the timesteps in the upper half.
-        timesteps: Of the schedule.
-        batch: Points to draw.
-        step: Batches that were drawn before.
+        weights: ``(n,)``, in the order of the examples.
+        noisy: Share of the timesteps in the noisier half.
+        timesteps: Number of timesteps in the schedule.
+        batch: Number of points.
+        step: Number of batches drawn before.
     """
     sequence = torch.quasirandom.SobolEngine(2, scramble=True, seed=0)  # type: ignore[no-untyped-call]
     sequence.fast_forward(step * batch)  # type: ignore[no-untyped-call]

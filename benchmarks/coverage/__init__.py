@@ -1,10 +1,10 @@
-"""How often every 95 % interval that an audit prints holds the truth.
+"""Coverage study: how often each 95 % interval of an audit contains the true value.
 
 Run with ``python -m benchmarks.coverage`` (some forty minutes on two cores) or ``--quick`` (two minutes, fewer cells).
-It draws images from known group distributions, lets a judge of known accuracy label them, and counts how often the
-interval holds the truth. The full study writes ``docs/coverage.md``, ``docs/coverage.svg`` and every cell as
-``docs/coverage.csv``; the quick one writes to ``build/coverage`` unless told otherwise.
+It draws images from known group distributions, labels them by a judge of known accuracy, and counts how often the
+interval contains the true value. The full study writes ``docs/coverage.md``, ``docs/coverage.svg`` and every cell as
+``docs/coverage.csv``; the quick one writes to ``build/coverage`` by default.
 
-A module is a family of figures. Each has ``settings``, the cells to study, and ``study``, which turns a cell into
-tallies. ``settings.py`` says what the distributions and the judge are; what a family adds stands in its own docstring.
+Each module is a family of figures with ``settings``, the cells to study, and ``study``, which turns a cell into
+tallies. ``settings.py`` defines the distributions and the judge; each family documents its additions.
 """

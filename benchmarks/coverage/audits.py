@@ -1,9 +1,9 @@
-"""Whole audits, from rows on disk to verdicts: how often is any gate of an audit passed, or failed, wrongly?
+"""Simulates whole audits, from rows to verdicts: how often does an audit have a wrong pass or a wrong fail?
 
-Every gate's limit is the true value of its figure, where a pass is wrong just below it and a fail is wrong just above
-it; an audit counts as wrong once, however many of its gates are. ``summarise`` reads the rows as it does those of an
-audit, so that everything between a judge's answer and a verdict has its part: the judge's errors, its confusion matrix
-with the error of its own, images without a group, and the number of gates.
+Every gate's limit is the true value of its figure. A pass is wrong just below it, and a fail is wrong just above it. An
+audit counts as wrong once, for any number of wrong gates. ``summarise`` reads the rows as in a real audit, so that the
+test includes everything from a judge's answer to a verdict: the judge's errors, its confusion matrix with its own
+sampling error, images without a group, and the number of gates.
 
 Legend: K groups, P prompts, n images of each.
 """
@@ -36,13 +36,13 @@ Ints = NDArray[np.int64]
 
 ATTRIBUTE = "group"
 LABELLED = 200
-"""Images of every group that the judge's confusion matrix is counted on, drawn anew for every audit."""
+"""Images of every group in the judge's confusion matrix, drawn again for every audit."""
 
 EITHER_SIDE = 0.975
-"""Share of audits without a wrong pass, and of those without a wrong fail: together 95 % are without either."""
+"""Share of audits without a wrong pass, and of those without a wrong fail; 95 % have neither."""
 
-MEMORY = Path("/dev/shm")  # noqa: S108 - each audit makes a directory of its own there
-"""Where the run directories of simulated audits lie, if it is there: they are written and read once."""
+MEMORY = Path("/dev/shm")  # noqa: S108 - each audit creates its own directory there
+"""Directory of simulated run directories, if it exists: they are written and read once."""
 
 DISTANCE, SHARE = "fairness_discrepancy", "share:g0"
 
@@ -52,16 +52,16 @@ class Scenario:
     """One kind of audit.
 
     Attributes:
-        target: What counts as fair, K shares.
-        truth: What the model draws of every prompt, K shares.
+        target: Target shares, K values.
+        truth: True shares of every prompt, K values.
         images: n.
         prompts: P.
-        measures: The gates' measures; each gates every prompt by itself, or with ``overall`` the arm as a whole.
-        overall: Whether the gates are of the arm as a whole.
+        measures: The gates' measures; a gate per prompt, or with ``overall`` one for the whole arm.
+        overall: Whether the gates apply to the whole arm.
         missing: Probability that an image of each group has no perceived group, K values.
-        accuracy: Probability that the judge names the right group of an image that it classifies; below 1 the audit
+        accuracy: Probability that the judge names the right group of an image that it classifies; below 1, the audit
             has a confusion matrix.
-        allowed: The gates' limit where it is not the truth; every true value then lies inside, and only a fail is
+        allowed: The gates' limit if it is not the true value; all true values satisfy it, and only a fail is
             wrong.
     """
 
@@ -77,7 +77,7 @@ class Scenario:
 
     @property
     def wrong(self) -> tuple[str, ...]:
-        """The verdicts that are wrong."""
+        """Verdicts that are wrong."""
         return ("pass", "fail") if self.allowed is None else ("fail",)
 
     @property
@@ -102,7 +102,7 @@ class Scenario:
         return tuple(Shard(Prompt(name, name, name), 0, tuple(range(self.images))) for name in self.prompt_ids)
 
     def limit(self, measure: str) -> float:
-        """Return the limit: unless another is allowed the true value, over all images, classified or not."""
+        """Return the limit: by default the true value over all images, classified or not."""
         if self.allowed is not None:
             return self.allowed
         if measure == SHARE:
@@ -149,7 +149,7 @@ SCENARIOS = {
         EVEN, (0.75, 0.25), 100, 8, missing=FEW_MISSING, accuracy=0.9
     ),
 }
-"""Every kind of audit, by its name on the page."""
+"""All scenarios, by their names on the page."""
 
 
 def settings(quick: bool) -> list[Setting]:
@@ -159,7 +159,7 @@ def settings(quick: bool) -> list[Setting]:
 
 
 def study(setting: Setting, simulations: int) -> list[Tally]:
-    """Return how many whole audits have no wrong pass, and how many no wrong fail."""
+    """Return how many audits have no wrong pass, and how many no wrong fail."""
     scenario, rng = SCENARIOS[setting.detail], setting.rng()
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as scratch:
         found = [set(verdicts(scenario, rng, Path(scratch) / str(number))) for number in range(simulations)]
@@ -191,7 +191,7 @@ def verdicts(scenario: Scenario, rng: np.random.Generator, place: Path) -> Itera
 
 
 def _rows(scenario: Scenario, shard: Shard, rng: np.random.Generator) -> pa.Table:
-    """Return the rows of a shard: each image has a true group, and the judge names one, or none."""
+    """Return the rows of a shard: each image has a true group, and the judge names a group or none."""
     truth = rng.choice(len(scenario.truth), size=scenario.images, p=scenario.truth)
     perceived = (rng.random((scenario.images, 1)) > scenario.rates.cumsum(axis=1)[truth]).sum(axis=1)
     perceived = np.minimum(perceived, len(scenario.truth) - 1)
@@ -214,5 +214,5 @@ def _rows(scenario: Scenario, shard: Shard, rng: np.random.Generator) -> pa.Tabl
 
 
 def _ends(wrong: bool) -> tuple[float, float]:
-    """Return an interval that holds 0 where nothing was wrong: audits are counted as the intervals are."""
+    """Return an interval that contains 0 if nothing was wrong, so that audits are counted like intervals."""
     return (1.0, 1.0) if wrong else (0.0, 0.0)

@@ -1,7 +1,7 @@
-"""Cells that are studied already: the whole study takes long, and goes on where it was stopped.
+"""Stores finished cells of the study, so that it can resume after an interruption.
 
-They are the rows of its own table, each with a hash of what the figure came from. A fresh checkout therefore repeats
-only what a change of an estimator concerns.
+The rows are those of the study's own table, each with a hash of the code behind its figure. A fresh checkout therefore
+repeats only the cells that depend on a changed estimator.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from benchmarks.coverage.settings import Setting
 from benchmarks.coverage.tally import METHODS, Tally
 
 Job = tuple[str, Setting, int]
-"""Family, cell and samples asked for."""
+"""Family, cell and requested samples."""
 
 ESTIMATORS = ("audit.measure.", "audit.results.groups")
-"""Modules that figures and intervals come from."""
+"""Modules with estimators and intervals."""
 
 CELL = tuple(field.name for field in fields(Setting))
 COLUMNS = (
@@ -43,16 +43,16 @@ COLUMNS = (
 
 
 class Cells:
-    """The tallies of finished cells in tables of the study; those of other estimators are passed over.
+    """Tallies of finished cells in the study's tables; cells of other estimator versions are ignored.
 
     Args:
         families: The modules of the families, by name.
-        kept: The table that cells are added to; made where there is none.
+        kept: The table to add cells to; created if it is missing.
         published: Another table to read.
     """
 
     def __init__(self, families: Mapping[str, ModuleType], kept: Path, published: Path | None = None) -> None:
-        """Read what is there; of a cell in both tables what is kept counts."""
+        """Read both tables; for a cell in both, ``kept`` has priority."""
         self._kept = kept
         self._sources = {name: source_of(module) for name, module in families.items()}
         self._found: dict[Job, list[Tally]] = {}
@@ -61,15 +61,15 @@ class Cells:
                 self._found |= self._read(path)
 
     def __contains__(self, job: Job) -> bool:
-        """Return whether a cell is studied already."""
+        """Return whether a cell is finished."""
         return job in self._found
 
     def __getitem__(self, job: Job) -> list[Tally]:
-        """Return the tallies of a cell that is."""
+        """Return the tallies of a finished cell."""
         return self._found[job]
 
     def add(self, job: Job, tallies: Sequence[Tally]) -> None:
-        """Keep the tallies of a cell."""
+        """Store the tallies of a cell."""
         self._found[job] = list(tallies)
         self._kept.parent.mkdir(parents=True, exist_ok=True)
         begins = not self._kept.exists()
@@ -80,7 +80,7 @@ class Cells:
             rows.writerows(self._rows(job))
 
     def write(self, jobs: Iterable[Job], path: Path) -> None:
-        """Write a table of these cells, all of them studied."""
+        """Write a table of these cells, all of them finished."""
         with path.open("w", encoding="utf-8", newline="") as file:
             rows = csv.writer(file)
             rows.writerow(COLUMNS)
@@ -114,10 +114,10 @@ class Cells:
 
 
 def source_of(family: ModuleType) -> str:
-    """Return the hash of a family's own module, of what draws and counts, and of every estimator that it leads to.
+    """Return a hash of a family's module, of the shared drawing and counting code, and of all estimators it uses.
 
-    Hashed are the statements, whichever module they are in, without imports, comments and docstrings: neither a
-    better comment nor a module that moves makes a figure another one.
+    The hash covers statements of any module, without imports, comments and docstrings, so that a new comment or a moved
+    module does not invalidate a figure.
     """
     modules = {family.__name__: family, settings.__name__: settings, tally.__name__: tally}
     waiting = list(modules.values())
@@ -133,7 +133,7 @@ def source_of(family: ModuleType) -> str:
 
 @cache
 def _statements(path: Path) -> tuple[str, ...]:
-    """Return the statements of a module that can change a figure, as text without their layout."""
+    """Return the statements of a module that can change a figure, as text without formatting."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):

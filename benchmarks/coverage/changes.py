@@ -1,8 +1,8 @@
-"""What an edit changed, image by image, and what differs between two independent samples.
+"""Coverage of paired changes by an edit, and of differences between two independent samples.
 
-An edit takes an image's group with probability one half and gives it another: *redrawn*, one drawn from the same
-distribution, so that nothing changes on the whole; *evened*, one drawn evenly; *steered*, the group that the image is
-steered to, of which there are as many images each; *lopsided*, always the first group.
+An edit replaces an image's group with probability one half. *Redrawn*: by one from the same distribution, so that
+nothing changes overall; *evened*: by a uniform one; *steered*: by the group that the image is steered to, with equal
+numbers of images; *lopsided*: always by the first group.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 MOVED = 0.5
-"""Part of the images that an edit takes hold of."""
+"""Share of the images that an edit changes."""
 
 TABLES = 10
-"""Times as many tables of counts are drawn as samples of rows: they are quick."""
+"""Number of count tables drawn per sample of rows; tables are fast."""
 
 EDITS = ("redrawn", "evened", "steered", "lopsided")
 
@@ -40,7 +40,7 @@ def settings(quick: bool) -> list[Setting]:
 
 
 def study(setting: Setting, simulations: int) -> list[Tally]:
-    """Return the tallies of the cell; those of shares are of the first group."""
+    """Return the tallies of the cell; shares are those of the first group."""
     found = [_paired_squares(setting, simulations)]
     found += [_paired_share(setting, TABLES * simulations), _two_shares(setting, TABLES * simulations)]
     if setting.detail != "steered":  # of two samples the steered one is the evened one
@@ -49,7 +49,7 @@ def study(setting: Setting, simulations: int) -> list[Tally]:
 
 
 def _given(setting: Setting) -> Floats:
-    """Return the distribution of the groups that the edit gives, shape (K,)."""
+    """Return the distribution of the groups that the edit assigns, shape (K,)."""
     if setting.detail == "redrawn":
         return setting.labels
     if setting.detail == "lopsided":
@@ -86,10 +86,10 @@ def _paired_squares(setting: Setting, simulations: int) -> Tally:
         changes = discrepancy_changes(pairs, uniform(groups), CONFIDENCE)
         ends += [(change.low, change.high) for change in changes]
         values += [change.value for change in changes]
-    # Steered images are not drawn alike: where n is no multiple of K the groups' numbers differ by one.
+    # Steered images have different distributions: if n is not a multiple of K, the groups' numbers differ by one.
     after_shares = _after(setting) if setting.detail != "steered" else _steered_after(setting)
     first, second = _squared_truths(setting, after_shares)
-    # No estimate is without bias where a stratum has one image.
+    # No estimate is unbiased if a stratum has one image.
     unbiased = setting.detail != "steered" or n >= 2 * groups
     errors = np.array(values) - (second - first) if unbiased else None
     figure = "paired change of the squared discrepancy"
@@ -118,7 +118,7 @@ def _paired_share(setting: Setting, tables: int) -> Tally:
 
 
 def _steered_tables(setting: Setting, tables: int, rng: np.random.Generator) -> Ints:
-    """Return images that show the first group both times, joined it and left it, shape (tables, 3)."""
+    """Count images that show the first group in both arms, gained it and lost it, shape (tables, 3)."""
     to_first = -(-setting.n // setting.groups)
     p, counts = float(setting.labels[0]), np.zeros((tables, 3), dtype=np.int64)
     for images, goes_to_first in ((to_first, 1.0), (setting.n - to_first, 0.0)):

@@ -1,4 +1,4 @@
-"""The study as a picture: coverage against n, a mark per cell; shape repeats what colour says."""
+"""Chart of the study: coverage against n, one mark per cell; shapes repeat the information of colours."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from benchmarks.coverage.verdict import LEAST, by_figure
 PANEL_WIDTH, PANEL_HEIGHT, LEFT, TOP = 260, 250, 46, 44
 ROW = 19
 LOWEST = 0.85
-"""Left end of the lower chart; what covers less often is drawn there."""
+"""Left end of the lower chart; lower coverages are drawn there."""
 
 BLUE, ORANGE, INK, GREY = "#1b6ca8", "#c2571a", "#2b3138", "#9aa3ad"
 
 
 def chart(tallies: Sequence[Tally]) -> str:
-    """Return an SVG: above the discrepancy beside the bootstrap, below every interval of 95 %."""
+    """Return an SVG: the discrepancy and the bootstrap above, all 95 % intervals below."""
     figures = {name: own for (name, confidence), own in by_figure(tallies).items() if confidence == CONFIDENCE}
     distances = [tally for tally in figures[FIGURE] if "bootstrap" in tally.coverage]
     groups = sorted({tally.setting.groups for tally in distances})
@@ -63,7 +63,7 @@ def _panel(tallies: Sequence[Tally], x0: float, title: str, images: Sequence[int
 
 
 def _ranges(figures: dict[str, list[Tally]], top: float, width: float) -> Iterator[str]:
-    """Draw every figure as a line of its cells."""
+    """Draw each figure as a line of its cells."""
     x0, x1 = LEFT + 330.0, width - 40.0
     yield _words(LEFT, top + 4, "Every interval that an audit prints; a mark per cell, a bar at the mean", size=13)
     bottom = top + ROW * (len(figures) + 1)

@@ -1,6 +1,6 @@
-"""Figures with the judge's errors taken out.
+"""Coverage of figures that are corrected for the judge's errors.
 
-The judge's rates are known from labelled images only: in every sample so many of each group are drawn with the audit.
+The judge's rates are estimated from labelled images, which are drawn again for every sample.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def settings(quick: bool) -> list[Setting]:
 
 
 def study(setting: Setting, simulations: int) -> list[Tally]:
-    """Return the tallies of the rarest and of the commonest share, and of the squared discrepancy."""
+    """Return the tallies of the rarest and the most frequent share, and of the squared discrepancy."""
     goal, rng, groups = uniform(setting.groups), setting.rng(), setting.groups
     names, labels = tuple(map(str, range(groups))), LABELLED[setting.detail]
     shares, squares, values = [], [], []
@@ -43,7 +43,7 @@ def study(setting: Setting, simulations: int) -> list[Tally]:
         try:
             found = corrected_shares(counts, matrix, CONFIDENCE)
         except IllConditioned:
-            continue  # refused, and so without a figure
+            continue  # refused, therefore without a figure
         (squared,) = corrected_discrepancies(Samples.of_counts(counts), goal, matrix, CONFIDENCE)
         shares.append(np.stack([found.low[0], found.high[0]], axis=1))
         squares.append((squared.low, squared.high))

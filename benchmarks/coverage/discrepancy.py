@@ -1,9 +1,9 @@
-"""The fairness discrepancy's interval, beside those that it replaces.
+"""Coverage of the fairness discrepancy's interval, compared with alternatives.
 
-*Bootstrap*: the percentile bootstrap of the plug-in. *Joint*: all distances inside a box of intervals that holds all
-shares at once. With two groups also the Wilson and the Clopper–Pearson interval of a share, folded. Of uneven targets
-only the interval itself is studied. Samples whose fixed numbers of images were steered to each group are studied too:
-their interval takes the images as drawn alike.
+*Bootstrap*: the percentile bootstrap of the plug-in. *Joint*: all distances inside a box of simultaneous intervals of
+all shares. With two groups also the folded Wilson and Clopper–Pearson intervals of a share. For uneven targets only the
+interval itself is studied. Samples with fixed numbers of images steered to each group are studied too: their interval
+treats the images as identically distributed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ FIGURE = "fairness discrepancy"
 STEERED = "steered"
 
 RESAMPLES = 200
-"""Resamples of the percentile bootstrap: enough for a rate of coverage, which is all that is asked of it."""
+"""Resamples of the percentile bootstrap, enough to estimate coverage."""
 
 
 def settings(quick: bool) -> list[Setting]:
@@ -56,7 +56,7 @@ def settings(quick: bool) -> list[Setting]:
 
 
 def study(setting: Setting, simulations: int) -> list[Tally]:
-    """Simulate one cell; equal counts are worked out once."""
+    """Simulate one cell; equal counts are computed once."""
     if setting.detail == STEERED:
         return [_steered(setting, simulations)]
     return [_counted(setting, simulations)]
@@ -75,7 +75,7 @@ def _counted(setting: Setting, simulations: int) -> Tally:
 
 
 def _replaced(setting: Setting, counts: Ints) -> dict[str, Floats]:
-    """Return the intervals that this one replaces, of an even target."""
+    """Return the alternative intervals for an even target."""
     intervals = {
         "bootstrap": _bootstrap_of_counts(counts, setting.rng("bootstrap")),
         "joint": _box(*_wilson(counts, (1 - CONFIDENCE) / setting.groups)),
@@ -87,7 +87,7 @@ def _replaced(setting: Setting, counts: Ints) -> dict[str, Floats]:
 
 
 def _steered(setting: Setting, simulations: int) -> Tally:
-    """Steer as many images to each group; half of them take the group that they are steered to."""
+    """Steer equal numbers of images to each group; half of the images follow."""
     goal, rng, n, groups = uniform(setting.groups), setting.rng(), setting.n, setting.groups
     assigned = np.arange(n) % groups
     ours, squares = [], []
@@ -113,7 +113,7 @@ def _distance(setting: Setting, labels: Floats) -> float:
 
 
 def _bootstrap_of_counts(counts: Ints, rng: np.random.Generator) -> Floats:
-    """Return the percentile bootstrap of the plug-in distance, the interval not to use: (m, K) to (m, 2)."""
+    """Return the percentile bootstrap of the plug-in distance, for comparison: (m, K) to (m, 2)."""
     n = int(counts[0].sum())
     return _percentiles(rng.multinomial(n, counts / n, size=(RESAMPLES, len(counts))).swapaxes(0, 1) / n)
 

@@ -38,7 +38,7 @@ FAMILIES = {
 
 
 def studied(jobs: Sequence[Job], processes: int, cells: Cells) -> list[Tally]:
-    """Study every cell that is not yet; those with the most rows first, so that the last to finish is a short one."""
+    """Study every unfinished cell; those with the most rows first, so that the last to finish are short."""
     left = [job for job in jobs if job not in cells]
     left.sort(key=lambda job: job[1].n * job[1].groups, reverse=True)
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:

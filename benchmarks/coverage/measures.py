@@ -1,4 +1,4 @@
-"""The familiar measures of shares: ratios, entropies, divergences. Hard labels, uniform target."""
+"""Coverage of common measures of shares: ratios, entropies, divergences, with hard labels and a uniform target."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def settings(quick: bool) -> list[Setting]:
 
 
 def study(setting: Setting, simulations: int) -> list[Tally]:
-    """Return a tally for every measure."""
+    """Return a tally per measure."""
     goal = np.array(uniform(setting.groups))
     drawn = setting.rng().multinomial(setting.n, setting.labels, size=simulations)
     counts, times = np.unique(drawn, axis=0, return_counts=True)

@@ -1,4 +1,4 @@
-"""The study as Markdown and as a table of every cell."""
+"""Writes the study as a Markdown page."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _by_name(tallies: Sequence[Tally]) -> dict[str, list[Tally]]:
 
 
 def _settings_row(name: str, members: Sequence[Tally]) -> tuple[str, ...]:
-    """Return which values of every setting the cells of a figure have."""
+    """Return the values of each setting in the cells of a figure."""
     values = (
         dict.fromkeys(value(member.setting) for member in members)
         for value in (

@@ -1,7 +1,7 @@
-"""Means over prompts; in every sample prompts are drawn anew.
+"""Coverage of means over prompts; the prompts are drawn again for every sample.
 
-An interval is to hold the mean over the prompts of its own sample. Where there are enough prompts (``FEW_PROMPTS``),
-the one for prompts like these is to hold the mean over all that could have been drawn.
+An interval must contain the mean over its own sample's prompts. With enough prompts (``FEW_PROMPTS``), the interval for
+prompts like these must contain the mean over all prompts that could have been drawn.
 
 *Alike*: every prompt has the same distribution. *Rendered*: each is an occupation of the rendered model. *Mixed*: half
 of the prompts are on target and half strongly off it. n is images per prompt.
@@ -35,7 +35,7 @@ Ints = NDArray[np.int64]
 
 PROMPTS = (2, 4, 8, 40)
 MOVED = 0.5
-"""Part of the images that an edit gives a group drawn evenly."""
+"""Share of the images to which an edit assigns a uniformly drawn group."""
 
 ASSOCIATION = 0.3
 """Correlation of two attributes of two groups within every prompt of the cells of Cramér's V."""
@@ -60,7 +60,7 @@ def _prompts(setting: Setting) -> int:
 
 
 def _kinds(setting: Setting) -> Floats:
-    """Return the distributions that a prompt may have, each as likely, shape (m, K)."""
+    """Return the equally likely distributions of a prompt, shape (m, K)."""
     if setting.truth == "rendered":
         return np.array(rendered_shares(setting.groups))
     if setting.truth == "mixed":
@@ -71,7 +71,7 @@ def _kinds(setting: Setting) -> Floats:
 def _drawn(setting: Setting, samples: int) -> tuple[Floats, Ints]:
     """Return the prompts' distributions, (samples, prompts, K), and their images by group before and after an edit.
 
-    The edit gives a group drawn evenly to a part of the images and leaves the others alone: (samples · prompts, K, K).
+    The edit assigns a uniformly drawn group to a share of the images: (samples · prompts, K, K).
     """
     groups, kinds, rng = setting.groups, _kinds(setting), setting.rng()
     moves = (1 - MOVED) * np.eye(groups) + MOVED / groups
@@ -82,7 +82,7 @@ def _drawn(setting: Setting, samples: int) -> tuple[Floats, Ints]:
 
 
 def _paired(tables: Ints) -> PairedSamples:
-    """Return the pairs that tables (P, K, K) count."""
+    """Return the pairs in the count tables (P, K, K)."""
     before, after = (Samples.of_counts(tables.sum(axis=axis)) for axis in (2, 1))
     n = before.n[:, None, None]
     across = tables / n
@@ -135,7 +135,7 @@ def _tallies(
     found: Sequence[PromptMean | OverPrompts | ChangeOverPrompts],
     errors: Floats | None = None,
 ) -> Iterator[Tally]:
-    """Yield how often intervals hold the mean over the sample's own prompts, and over all prompts like these."""
+    """Yield how often intervals contain the mean over the sample's own prompts, and over all prompts like these."""
     ends = [(one.low, one.high) for one in found]
     yield tallied(figure, setting, truths[0], {OURS: ends}, errors=errors)
     like_these = [one.like_these for one in found]

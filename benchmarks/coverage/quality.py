@@ -1,4 +1,4 @@
-"""What an edit cost: the mean cosine of images (CLIP-I, CLIP-T) and the kernel distance of two sets (KID).
+"""Coverage of quality figures: the mean cosine of images (CLIP-I, CLIP-T) and the kernel distance (KID).
 
 Cosines are drawn from a skewed distribution, 1 − Exponential / 8 cut at −1. Features are normal in eight dimensions,
 those of the edited set moved by the cell's detail in every dimension; rows are paired by noise and correlate.
@@ -21,7 +21,7 @@ MOVED = {"moved 0": 0.0, "moved 0.2": 0.2, "moved 0.5": 0.5}
 
 
 def settings(quick: bool) -> list[Setting]:
-    """Return the cells; groups play no part."""
+    """Return the cells; groups are irrelevant here."""
     images = (20, 100) if quick else (8, 20, 50, 100, 500)
     kernel = itertools.product(images if quick else (20, 100), MOVED)
     return [

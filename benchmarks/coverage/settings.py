@@ -1,8 +1,8 @@
-"""What the images of a cell show, and what a judge of known accuracy makes of them.
+"""Settings of a cell: the true group distribution, and a judge of known accuracy.
 
-The judge. An image of group g is taken for g with probability a, the accuracy, and for each other group alike
-otherwise. Except where a figure is corrected for the judge, what is estimated is what it would say of infinitely many
-images: π_a = aπ + (1 − a)(1 − π)/(K − 1).
+The judge classifies an image of group g as g with probability a, the accuracy, and as each other group with equal
+probability otherwise. Unless a figure is corrected for the judge, the true value is that of the judge's labels of
+infinitely many images: π_a = aπ + (1 − a)(1 − π)/(K − 1).
 
 Legend: K groups, n images of a sample, S samples.
 """
@@ -28,10 +28,10 @@ IMAGES = (8, 20, 50, 100, 500, 2000)
 ACCURACIES = (1.0, 0.95, 0.85)
 
 ROWS_AT_ONCE = 300_000
-"""Rows of images held in memory at a time."""
+"""Largest number of image rows in memory."""
 
 RENDERED = {2: "gender", 3: "age", 4: "skin_tone"}
-"""The rendered model's attribute with so many groups."""
+"""The rendered model's attribute with this number of groups."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class Setting:
         groups: K.
         n: Images per sample.
         truth: Name of the group distribution, see ``TRUTHS``.
-        accuracy: Share of images that the judge labels right.
-        detail: What else the family varies.
-        target: Name of the distribution that counts as fair, see ``TARGETS``.
+        accuracy: Share of images that the judge labels correctly.
+        detail: Other settings of the family.
+        target: Name of the target distribution, see ``TARGETS``.
     """
 
     groups: int
@@ -63,7 +63,7 @@ class Setting:
 
     @property
     def goal(self) -> Floats:
-        """The distribution that counts as fair, shape (K,)."""
+        """The target distribution, shape (K,)."""
         return TARGETS[self.target](self.groups)
 
     @property
@@ -78,12 +78,12 @@ class Setting:
         return np.full((self.groups, self.groups), apart) + (self.accuracy - apart) * np.eye(self.groups)
 
     def rng(self, purpose: str = "samples") -> np.random.Generator:
-        """Return a generator of the cell's own."""
+        """Return the cell's random generator."""
         return np.random.default_rng(derive_seed("coverage", purpose, *map(str, vars(self).values())))
 
 
 def batches(samples: int, rows: int) -> Iterator[int]:
-    """Yield numbers of samples that add up to ``samples``, each with ``ROWS_AT_ONCE`` rows at most."""
+    """Yield batch sizes that add up to ``samples``, each with at most ``ROWS_AT_ONCE`` rows."""
     size = max(1, ROWS_AT_ONCE // rows)
     while samples > 0:
         yield min(size, samples)
@@ -113,7 +113,7 @@ def _rendered(groups: int) -> Floats:
 
 @cache
 def rendered_shares(groups: int) -> tuple[Floats, ...]:
-    """Return what the rendered model draws of the attribute with K groups, an array (K,) for every occupation."""
+    """Return the rendered model's shares of the attribute with K groups, an array (K,) per occupation."""
     world, attribute = World.bundled(), RENDERED[groups]
     return tuple(np.array([*world.share(name, attribute).values()]) for name in world.occupations)
 
@@ -127,8 +127,8 @@ TRUTHS: dict[str, Callable[[int], Floats]] = {
     "rendered": _rendered,
 }
 """Group distributions. Mild: one group has 0.2 more than the rest of 0.8 shared evenly. Strong: each group has 0.4 of
-the one before. Rare: all but one have 0.02. Split: two share evenly what the others, at 0.02 each, leave. Rendered: the
-most lopsided occupation of the rendered model, in the attribute with so many groups."""
+the previous one. Rare: all but one have 0.02. Split: two groups share evenly what the others, at 0.02 each, leave.
+Rendered: the most skewed occupation of the rendered model, in the attribute with this number of groups."""
 
 
 def _dominated(groups: int) -> Floats:
@@ -146,7 +146,7 @@ TARGETS: dict[str, Callable[[int], Floats]] = {
     "dominated": _dominated,
     "labour": _labour,
 }
-"""What counts as fair: every group alike, one group nearly alone, and shares as labour statistics show them."""
+"""Target distributions: equal shares, one dominating group, and shares as in labour statistics."""
 
 
 def _one_too_often(goal: Floats) -> Floats:
@@ -174,5 +174,5 @@ the last; its first group missing; halfway between the target and equal shares."
 
 
 def exists(groups: int, truth: str) -> bool:
-    """Return whether there is such a distribution, and no other name for it."""
+    """Return whether this distribution exists and has no other name."""
     return not (groups == 2 and truth == "split") and (truth != "rendered" or groups in RENDERED)

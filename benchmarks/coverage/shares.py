@@ -1,8 +1,8 @@
-"""Shares: of a group or a combination of groups, of unclassified images, of a judge's right answers, and the like.
+"""Coverage of shares: of a group, a combination of groups, unclassified images, a judge's correct answers, and more.
 
-All have one interval (``audit.measure.inference.intervals.share_estimate``), and every outcome of it is counted.
+All use one interval (``audit.measure.inference.intervals.share_estimate``), and every outcome is enumerated.
 
-The share that two-stage sampling is made for has an interval of its own, studied on simulated designs.
+The share that determines two-stage sampling has its own interval, studied on simulated designs.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Figures of tables: agreement of two judges, and how closely two attributes go together in a prompt.
+"""Coverage of table figures: agreement of two judges, and association of two attributes.
 
-*Agreement*: both judges see the truth of an image with the cell's accuracy, independently of each other. *Together*:
-the second attribute repeats the first with probability 0, 0.3 or 0.8 and is drawn from the same shares otherwise, which
-makes that probability V. An audit's V is that of the groups shown, and is to hold theirs where the images lack some.
+*Agreement*: both judges see the true group of an image with the cell's accuracy, independently. *Together*: the second
+attribute repeats the first with probability 0, 0.3 or 0.8 and is otherwise drawn from the same shares, so V equals this
+probability. An audit's V covers the groups that occur, and is compared with their V if some groups are missing.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def settings(quick: bool) -> list[Setting]:
 
 
 def study(setting: Setting, simulations: int) -> list[Tally]:
-    """Return the tally of the cell; tables of which the figure does not exist are drawn again."""
+    """Return the tally of the cell; tables without a defined figure are drawn again."""
     return [_kappa(setting, simulations) if setting.detail == "two judges" else _v(setting, simulations)]
 
 
@@ -69,7 +69,7 @@ def _v(setting: Setting, simulations: int) -> Tally:
 
 
 def _shown(table: Ints) -> tuple[Bools, Bools]:
-    """Return which groups of either attribute the images show; the others play no part in an audit's V."""
+    """Return which groups of either attribute occur; an audit's V ignores the others."""
     return table.sum(axis=1) > 0, table.sum(axis=0) > 0
 
 
@@ -81,7 +81,7 @@ def _true_v(shares: Floats) -> float:
 
 
 def _drawn(setting: Setting, shares: Floats, simulations: int, defined: Callable[[Ints], bool]) -> tuple[Ints, Ints]:
-    """Draw tables until so many are defined: return them, (m, K, K), and how often each came."""
+    """Draw tables until enough have a defined figure: return them, (m, K, K), and their frequencies."""
     rng, found = setting.rng(), np.zeros((0, shares.size), dtype=np.int64)
     while len(found) < simulations:
         drawn = rng.multinomial(setting.n, shares.ravel(), size=simulations)

@@ -1,8 +1,8 @@
-"""Either end of an interval by itself, as a gate reads it, at the confidences that gates ask for.
+"""Coverage of one-sided interval ends, as gates use them, at the confidences of gates.
 
-A gate that is one of several asks for more confidence, and for one end only: the end is to hold with half of what the
-interval may miss. Targets are even, dominated by one group, and as labour statistics show them; the model draws the
-target itself, or other shares near it. Where there are few outcomes each is counted with its probability.
+A gate that is one of several needs more confidence, and only one end: the end may miss with half of the interval's
+error rate. Targets are even, dominated by one group, or as in labour statistics; the model draws the target itself, or
+shares near it. If there are few outcomes, each is counted with its probability.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 CONFIDENCES = (0.95, 0.99, 0.99375, 0.9975, 0.9995)
-"""Confidences of gates: of one at 95 % and at 99 %, of one of 8 and of 20 at 95 %, and of one of 20 at 99 %."""
+"""Confidences of one gate at 95 % and 99 %, one of 8 and 20 gates at 95 %, and one of 20 at 99 %."""
 
 COUNTED, LEAST_CHANCE = 2_500, 1e-9
-"""Up to so many outcomes each is counted with its probability, unless that is next to nothing."""
+"""Largest number of outcomes to enumerate with their probabilities; negligible ones are skipped."""
 
 TOGETHER = 32
-"""Samples whose intervals are made at all confidences one after the other: their tests are then made once."""
+"""Number of samples whose intervals are computed together at all confidences, so that tests run once."""
 
 NEAR = ("as wanted", "one too often", "one absent")
-"""What the model draws where the target is uneven."""
+"""True shares for an uneven target."""
 
 PROMPTS = {"mean over 2 prompts": 2, "mean over 7 prompts": 7, "mean over 40 prompts": 40}
 
@@ -61,7 +61,7 @@ def settings(quick: bool) -> list[Setting]:
 
 
 def study(setting: Setting, simulations: int) -> list[Tally]:
-    """Return a tally for either end at every confidence."""
+    """Return a tally per interval end and confidence."""
     if setting.detail:
         return _means(setting, simulations)
     counts, weights = _outcomes(setting, simulations)
@@ -77,14 +77,14 @@ def study(setting: Setting, simulations: int) -> list[Tally]:
 
 
 def _intervals(setting: Setting, counts: Ints) -> Floats:
-    """Return the intervals of a few outcomes at every confidence, shape (confidences, m, 2)."""
+    """Return the intervals of some outcomes at every confidence, shape (confidences, m, 2)."""
     samples = Samples.of_counts(counts)
     found = [discrepancy_intervals(samples, setting.goal, each, each_tail=True) for each in CONFIDENCES]
     return np.array(found)
 
 
 def _means(setting: Setting, simulations: int) -> list[Tally]:
-    """Average over prompts that all draw the same, as a gate of the whole arm does."""
+    """Average over prompts with equal true shares, as a gate on the whole arm does."""
     prompts = PROMPTS[setting.detail]
     drawn = setting.rng().multinomial(setting.n, setting.shares, size=(simulations, prompts))
     goals = np.broadcast_to(setting.goal, (prompts, setting.groups))
@@ -125,7 +125,7 @@ def _either_end(
 
 
 def _outcomes(setting: Setting, simulations: int) -> tuple[Ints, Floats]:
-    """Return outcomes, (m, K), and their probabilities, or how often each of so many samples was of them."""
+    """Return outcomes, (m, K), with their probabilities or their frequencies among the samples."""
     n, groups = setting.n, setting.groups
     if math.comb(n + groups - 1, groups - 1) <= COUNTED:
         every = np.array([row for row in itertools.product(range(n + 1), repeat=groups - 1) if sum(row) <= n])

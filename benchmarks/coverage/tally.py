@@ -1,4 +1,4 @@
-"""What a cell gave: how often each interval held the truth, how wide it was, how far off the estimate was."""
+"""Results of a cell: coverage and width of each interval, and errors of the estimate."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ METHODS = {
     "wilson": "Wilson",
     "clopper_pearson": "Clopper–Pearson",
 }
-"""Intervals of a figure, and what they are called."""
+"""Names of a figure's intervals."""
 
 ROUNDING = 1e-9
-"""An interval whose end is the truth holds it, whatever the last digit is."""
+"""Tolerance: an interval whose end equals the true value contains it, despite rounding."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ class Tally:
     Attributes:
         figure: Its name.
         setting: The cell.
-        samples: Samples drawn; 0 where every outcome was counted with its probability.
-        truth: What the interval is to hold, on average over the samples where each has its own.
-        coverage: Interval → share of samples in which it held the truth.
+        samples: Number of samples; 0 if every outcome was counted with its probability.
+        truth: True value, averaged over the samples if each has its own.
+        coverage: Interval → share of samples whose interval contains the true value.
         width: Interval → mean width.
-        error: Mean error of the estimate, None where it is not meant to be without bias.
+        error: Mean error of the estimate, None if it is not meant to be unbiased.
         standard_errors: The same in Monte-Carlo standard errors.
-        confidence: Coverage that the interval claims.
+        confidence: Nominal coverage of the interval.
     """
 
     figure: str
@@ -65,16 +65,16 @@ def tallied(
     weights: ArrayLike | None = None,
     errors: ArrayLike | None = None,
 ) -> Tally:
-    """Count how often intervals hold the truth.
+    """Count how often intervals contain the true value.
 
     Args:
         figure: Name of the figure.
         setting: The cell.
-        truth: What they are to hold, one number or one for each outcome (m,).
+        truth: The true value, one number or one per outcome (m,).
         intervals: Name → intervals of the outcomes, shape (m, 2).
-        weights: How often each outcome came, whole numbers of shape (m,), or its probability, which add up to 1; once
-            each unless given.
-        errors: Errors of the estimate, shape (m,), where it is meant to be without bias.
+        weights: Frequencies of the outcomes, whole numbers of shape (m,), or their probabilities, which add up to 1; by
+            default each occurs once.
+        errors: Errors of the estimate, shape (m,), if it is meant to be unbiased.
     """
     ends = {name: np.asarray(found, dtype=np.float64) for name, found in intervals.items()}
     truths = np.broadcast_to(np.asarray(truth, dtype=np.float64), len(ends[OURS]))
@@ -82,7 +82,7 @@ def tallied(
     samples = 0 if abs(times.sum() - 1) < ROUNDING and len(times) > 1 else round(times.sum())
     coverage, width = {}, {}
     for name, found in ends.items():
-        own = times[: len(found)]  # a comparison may be made on the first samples only
+        own = times[: len(found)]  # a comparison may use the first samples only
         due = truths[: len(found)]
         held = (found[:, 0] <= due + ROUNDING) & (due - ROUNDING <= found[:, 1])
         coverage[name] = float(np.average(held, weights=own))

@@ -1,8 +1,8 @@
-"""Figures of all images where some have no perceived group, whose number depends on the group.
+"""Coverage of figures over all images if some have no perceived group, with group-dependent missingness.
 
-The judge leaves a tenth to two fifths of the first group unclassified and a twentieth of the others, and errs by the
-setting's accuracy; below 1 its confusion matrix is known from 200 labelled images per group and taken out. What every
-interval is to hold is the figure of all images, as they truly are.
+The judge leaves a tenth to two fifths of the first group unclassified and a twentieth of the others. It errs by the
+setting's accuracy; below 1, its confusion matrix is estimated from 200 labelled images per group and used for the
+correction. Every interval must contain the true figure of all images.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LABELS = 200
 MISSING = {"a tenth missing": 0.1, "two fifths missing": 0.4}
 ELSEWHERE = 0.05
 CONFIDENCES = (CONFIDENCE, 0.9975)
-"""That of a printed interval, and that of one of 20 gates."""
+"""Confidence of a printed interval, and of one of 20 gates."""
 
 
 def settings(quick: bool) -> list[Setting]:

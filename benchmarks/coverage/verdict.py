@@ -1,4 +1,4 @@
-"""What the study is held against, and what fell short of it."""
+"""Requirements of the study on coverage and bias, and the cells that miss them."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from benchmarks.coverage.settings import CONFIDENCE
 from benchmarks.coverage.tally import OURS, Tally
 
 LEAST, LEAST_OF_EIGHT, MOST_ON_AVERAGE = 0.93, 0.92, 0.985
-"""Coverage asked of 95 % in every cell, in those with eight images, and at most on average over a figure's cells."""
+"""Required coverage of 95 % intervals in every cell, in cells with eight images, and the largest mean coverage."""
 
 ERRORS, SAMPLES = 3, 2000
-"""Of another confidence a cell may fall short by so many standard errors of so many samples."""
+"""Allowed shortfall at other confidences, in standard errors of this number of samples."""
 
 CHANCE = 0.001
-"""A cell is clearly short where a coverage that just meets its line would seldom look so low."""
+"""A cell is clearly short if an interval that just meets the requirement would rarely show so low a coverage."""
 
 
 def line(tally: Tally) -> float:
-    """Return the coverage that is asked of a cell."""
+    """Return the required coverage of a cell."""
     if tally.confidence == CONFIDENCE:
         return LEAST_OF_EIGHT if tally.setting.n <= 8 else LEAST
     return tally.confidence - ERRORS * math.sqrt(tally.confidence * (1 - tally.confidence) / SAMPLES)
 
 
 def is_short(tally: Tally) -> bool:
-    """Return whether a cell covers less often than is asked of it."""
+    """Return whether a cell has less coverage than required."""
     return tally.coverage[OURS] < line(tally)
 
 
 def is_clearly_short(tally: Tally) -> bool:
-    """Return whether it does so by more than the noise of its samples explains."""
+    """Return whether a cell is short by more than the noise of its samples explains."""
     if not tally.samples:
         return is_short(tally)
     held = round(tally.coverage[OURS] * tally.samples)
@@ -50,8 +50,8 @@ class Bias:
     Attributes:
         cells: Cells.
         within: Share of them within 3 standard errors of 0; 99.73 % is expected without bias.
-        largest: The largest, whatever its sign.
-        by_chance: Probability that the largest of so many unbiased cells is at least this large.
+        largest: The largest absolute value.
+        by_chance: Probability that the largest of as many unbiased cells is at least this large.
         mean: Mean over the cells, in standard errors of that mean: shows a bias too small for any one cell.
     """
 
@@ -63,7 +63,7 @@ class Bias:
 
     @classmethod
     def of(cls, tallies: Iterable[Tally]) -> Bias | None:
-        """Gather the cells of an estimator that is meant to be without bias."""
+        """Collect the cells of an estimator that is meant to be unbiased."""
         errors = np.array([tally.standard_errors for tally in tallies if tally.standard_errors is not None])
         if not errors.size:
             return None

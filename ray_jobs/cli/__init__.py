@@ -1,4 +1,4 @@
-"""The command line: commands, their options, and how they answer.
+"""The command line: commands, options, and the format of results and errors.
 
 It may import everything.
 """

@@ -1,4 +1,4 @@
-"""How every command answers: a user's mistake as a message and an exit code, results as text or JSON, a plain log."""
+"""Output shared by all commands: errors as messages with exit codes, results as text or JSON, and the log."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 _BESIDE_RUNS = frozenset({"fits", "lenses", "mlartifacts", "mlflow.db", "schedule"})
-"""What an output directory holds beside its runs."""
+"""Names in an output directory that are not runs."""
 
 
 @contextmanager
-def told_plainly() -> Iterator[None]:
-    """Turn a user's mistake, or a machine that is not there, into a message and an exit code; let bugs through."""
+def expected_errors() -> Iterator[None]:
+    """Convert expected errors to a message and an exit code; other exceptions pass unchanged, since they are bugs."""
     from audit.config.errors import ConfigErrors
 
     try:
@@ -43,19 +43,19 @@ def told_plainly() -> Iterator[None]:
 
 
 def fail(mistakes: ConfigErrors) -> NoReturn:
-    """Show every mistake of a config and end the command."""
+    """Print every error of a config and exit."""
     count = len(mistakes.errors)
     typer.echo(f"{mistakes}\n{count} mistake{'s' if count > 1 else ''} in the {mistakes.subject}", err=True)
     raise typer.Exit(ExitCode.USAGE)
 
 
 def print_json(data: dict[str, Any]) -> None:
-    """Answer as JSON on standard output."""
+    """Print data as JSON on standard output."""
     typer.echo(json.dumps(data, indent=2, ensure_ascii=False))
 
 
 def show_log() -> None:
-    """Show this project's log on standard error, and of others only warnings; none of them shows a secret."""
+    """Print this project's log on standard error, and only warnings of other libraries, with secrets redacted."""
     from audit.storage.outside.safe_text import SecretFree
 
     shown = logging.StreamHandler()
@@ -66,11 +66,11 @@ def show_log() -> None:
 
 
 def run_name(name: str | None) -> str | None:
-    """Check the name of a run directory, which must be one of a file, and of none that is kept beside the runs."""
+    """Check the name of a run directory: it must be a valid file name, and not a reserved name."""
     if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
         raise typer.BadParameter(f"expected letters, digits, '.', '_' and '-', a letter or digit first, found {name!r}")
     if name in _BESIDE_RUNS:
         raise typer.BadParameter(
-            f"expected a name that nothing else has among the runs, found {name!r}; choose another"
+            f"expected a name that is not reserved in the output directory, found {name!r}; choose another"
         )
     return name

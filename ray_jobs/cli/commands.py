@@ -1,7 +1,7 @@
-"""The command line: one verb per command.
+"""The main commands of ``difflens-audit``, one function per command.
 
-Nothing but typer is imported at the top, so that ``--help`` answers at once; each command imports what it needs. A
-user's own mistake ends in a message and an exit code, never in a traceback; a traceback is a bug.
+Only typer is imported at module level, so that ``--help`` is fast; each command imports what it needs. A user error
+ends in a message and an exit code. A traceback always means a bug.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ray_jobs.cli.answers import fail, print_json, show_log, told_plainly
+from ray_jobs.cli.answers import expected_errors, fail, print_json, show_log
 from ray_jobs.cli.jobs import cancel, logs, submit
 from ray_jobs.cli.options import (
     AddressOption,
@@ -42,7 +42,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 pass, 1 a gate failed, 2 usage or config, 3 incomplete, 4 infrastructure, 5 inconclusive.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # importing rich for --help alone would double its time
+    rich_markup_mode=None,  # importing rich for --help would double its time
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -57,7 +57,7 @@ WorkersOption = Annotated[int | None, typer.Option("--workers", min=1, metavar="
 
 
 class FailOn(StrEnum):
-    """What ``compare`` may fail on."""
+    """Conditions under which ``compare`` fails."""
 
     WORSE = "worse"
 
@@ -107,17 +107,17 @@ def run(  # noqa: PLR0913 (one parameter per option)
     run_id: RunIdOption = None,
     slot: Annotated[
         str | None,
-        typer.Option("--slot", metavar="TIME", callback=_slot_time, help="The date of a schedule it is for."),
+        typer.Option("--slot", metavar="TIME", callback=_slot_time, help="Due time, if a schedule starts the run."),
     ] = None,
     address: AddressOption = None,
     workers: WorkersOption = None,
     gate_exit_code: GateExitCodeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Do the whole audit; run again, it goes on where it stopped."""
+    """Run the whole audit. A run that was stopped is resumed."""
     if slot is not None and run_id is not None:
-        raise typer.BadParameter("expected --slot or --run-id, found both; a slot names its run")
-    with told_plainly():
+        raise typer.BadParameter("expected --slot or --run-id, found both; --slot already determines the run's name")
+    with expected_errors():
         audit = _ready_config(config, sets, output, workers)
         if slot is not None:
             run_id = _slot_run_id(audit, slot)
@@ -139,12 +139,12 @@ def run(  # noqa: PLR0913 (one parameter per option)
 
 @app.command()
 def plan(config: ConfigArgument, sets: SetOption = None, as_json: JsonOption = False) -> None:
-    """Show what an audit would do, before anything is spent."""
-    with told_plainly():
+    """Estimate cost and statistical power before you run."""
+    with expected_errors():
         from audit.config.file import read_config
         from audit.preflight.prompts import check_gates, check_prompts, check_targets
 
-        # A plan is made anywhere: the weights and the tracking server may be on the machine that will do the work.
+        # The machine that plans may lack the weights and the tracking server of the machine that runs.
         audit = read_config(config, sets or (), [check_prompts, check_targets, check_gates])
     from audit.preflight.work import work_of
     from ray_jobs.cli import terminal
@@ -171,7 +171,7 @@ def validate(
     workers: WorkersOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Find every mistake in a config at once, each with line, reason and remedy."""
+    """Find every error in a config at once, each with line, reason and remedy."""
     from audit.config.file import ConfigErrors
 
     try:
@@ -206,11 +206,11 @@ def dissect(  # noqa: PLR0913 (one parameter per option)
     output: OutputOption = None,
     address: AddressOption = None,
     workers: WorkersOption = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Make the lens again even where there is one.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Make the lens again even if it exists.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make only the lens: what the model's bias features are and how strongly to edit them."""
-    with told_plainly():
+    """Make only the lens: find the model's bias features and the strength of their edits."""
+    with expected_errors():
         audit = _ready_config(config, sets, output, workers)
         show_log()
         from ray_jobs.run.lens import dissect as make
@@ -243,8 +243,8 @@ def report(
     run: RunArgument,
     as_json: JsonOption = False,
 ) -> None:
-    """Render the report again from a run directory, without a GPU."""
-    with told_plainly():
+    """Render the report again from a run directory. This needs no GPU."""
+    with expected_errors():
         written = _report(run)
     if as_json:
         print_json({"report": str(written)})
@@ -257,8 +257,8 @@ def status(
     run: RunArgument,
     as_json: JsonOption = False,
 ) -> None:
-    """Show how far a run is, from its directory alone."""
-    with told_plainly():
+    """Show the progress of a run, read from its directory."""
+    with expected_errors():
         from audit.storage.place import place_of
         from audit.storage.run_directory import RunDirectory
         from ray_jobs.run.progress.status import status_lines, status_of
@@ -275,12 +275,12 @@ def compare(
     first: Annotated[str, typer.Argument(metavar="A", help="The earlier run directory.", show_default=False)],
     second: Annotated[str, typer.Argument(metavar="B", help="The later run directory.", show_default=False)],
     fail_on: Annotated[
-        FailOn | None, typer.Option("--fail-on", help="Exit with code 1 where the later run is worse.")
+        FailOn | None, typer.Option("--fail-on", help="Exit with code 1 if the later run is worse.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what changed between two runs, and which of it is more than chance."""
-    with told_plainly():
+    """Show what changed between two runs, and which changes are more than chance."""
+    with expected_errors():
         from audit.results.comparison.compare import compare as compare_runs
         from audit.storage.outside.safe_text import printable
         from audit.storage.place import place_of
@@ -305,16 +305,16 @@ def sync(
         typer.Argument(metavar="RUN...", help="Run directories, or directories of runs.", show_default=False),
     ],
     uri: Annotated[
-        str | None, typer.Option("--uri", metavar="URI", help="Another tracking store than the runs' configs name.")
+        str | None, typer.Option("--uri", metavar="URI", help="Another tracking store than in the runs' configs.")
     ] = None,
     timeout: Annotated[
-        float, typer.Option("--timeout", min=1, metavar="SECONDS", help="Longest time for one run.")
+        float, typer.Option("--timeout", min=1, metavar="SECONDS", help="Time limit for each run.")
     ] = 600.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Hand MLflow what an outage kept from it; what it has already is not told twice.
+    """Send MLflow what it does not have yet, for example after an outage.
 
-    Exit code 0 where MLflow has every run, 4 where it did not take one. Nothing here judges an audit.
+    Exit code 0 if MLflow has every run, 4 if one is missing. Gates do not change the exit code.
     """
     from audit.preflight.tracking import unusable_tracking
 
@@ -322,7 +322,7 @@ def sync(
     if obstacle:
         raise typer.BadParameter(obstacle, param_hint="--uri")
     done = []
-    with told_plainly():
+    with expected_errors():
         from audit.storage.place import place_of
         from ray_jobs.run.sync import sync as hand_over
 
@@ -341,22 +341,22 @@ def sync(
 def calibrate(
     labels: Annotated[Path, typer.Argument(metavar="LABELS", help="A CSV file of hand labels.", show_default=False)],
     config: Annotated[
-        Path | None, typer.Option("--config", metavar="CONFIG", help="Take attributes and groups from this audit.")
+        Path | None, typer.Option("--config", metavar="CONFIG", help="Use the attributes and groups of this audit.")
     ] = None,
     output: Annotated[
-        Path, typer.Option("--output", metavar="FILE", dir_okay=False, help="The matrices; replaced where it exists.")
+        Path, typer.Option("--output", metavar="FILE", dir_okay=False, help="Output file; overwritten if it exists.")
     ] = Path("confusion.json"),
     as_json: JsonOption = False,
 ) -> None:
-    """Count how often a judge takes one group for another, from hand labels.
+    """Compute a judge's confusion matrices from hand labels.
 
-    LABELS has a header and one row for each image and attribute: attribute,truth,perceived, for example
-    gender,female,male. Truth is what a person sees, perceived what the judge answered. A column image is optional; with
-    it, an image that was labelled twice is found. About 200 images of each true group make a useful matrix.
+    LABELS has a header and one row per image and attribute: attribute,truth,perceived, for example
+    gender,female,male. Truth is what a person sees, perceived is the judge's answer. An optional column image allows a
+    check for images that were labelled twice. Label about 200 images of each true group.
     """
     if not output.parent.is_dir():
         raise typer.BadParameter(f"expected a directory to write {output.name} to, found no {output.parent}")
-    with told_plainly():
+    with expected_errors():
         from audit.config.file import read_config
         from audit.perception.judges.confusion_file import write_confusions
         from audit.perception.judges.label_file import read_labels
@@ -380,14 +380,14 @@ def calibrate(
 @app.command()
 def doctor(
     config: Annotated[
-        Path | None, typer.Argument(metavar="[CONFIG]", help="Check for this audit.", show_default=False)
+        Path | None, typer.Argument(metavar="[CONFIG]", help="Check the machine for this audit.", show_default=False)
     ] = None,
     sets: SetOption = None,
     address: AddressOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check whether everything is here and fits the config: packages, weights, judge, Ray, GPUs, tracking, disk."""
-    with told_plainly():
+    """Check this machine for an audit: packages, weights, judge, Ray, GPUs, tracking, disk."""
+    with expected_errors():
         from audit.config.file import read_config
         from audit.config.settings import AuditConfig
 
@@ -405,10 +405,10 @@ def doctor(
 
 
 def _ready_config(path: Path, sets: Sequence[str] | None, output: str | None, workers: int | None) -> AuditConfig:
-    """Read a config and check it against this machine; an option of its own goes before ``--set``.
+    """Read a config and check it against this machine; named options override ``--set``.
 
     Raises:
-        ConfigErrors: Every mistake found.
+        ConfigErrors: Every error found.
     """
     from audit.config.file import read_config
     from audit.preflight.readiness import check_ready

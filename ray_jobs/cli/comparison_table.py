@@ -1,4 +1,4 @@
-"""How a comparison of two runs reads: in lines for a terminal, and as plain data for ``--json``."""
+"""The result of a comparison of two runs: as lines for a terminal, and as plain data for ``--json``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from audit.results.comparison.records import Cell, Comparison, Finding, Judgement, Place
 
 LINES_SHOWN = 20
-"""Longest list of one kind on a terminal; ``--json`` has all."""
+"""Longest list of one kind on a terminal; ``--json`` prints all."""
 
 _LONGEST_VALUE = 60
 
@@ -25,11 +25,11 @@ CHANGES: dict[str, Judgement] = {
     "Nearer to the target, or fewer without a group": "better",
     "Changed shares": "changed",
 }
-"""Titles where the runs' conditions differ: a change is told, and nobody called better or worse for it."""
+"""Titles if the runs' conditions differ: changes are reported, but not judged as better or worse."""
 
 
 def comparison_as_data(comparison: Comparison) -> dict[str, Any]:
-    """Return the comparison as plain data, every cell and finding flat."""
+    """Return the comparison as plain data, with every cell and finding as a flat record."""
     data = asdict(comparison)
     for name in ("cells", "findings"):
         data[name] = [row.pop("place") | row for row in data[name]]
@@ -37,7 +37,7 @@ def comparison_as_data(comparison: Comparison) -> dict[str, Any]:
 
 
 def comparison_lines(comparison: Comparison) -> list[str]:
-    """Return what changed, line by line: first what went in, then what came out, then what could not be compared."""
+    """Return the comparison as lines: inputs first, then results, then what could not be compared."""
     return [
         f"{comparison.runs[0]} → {comparison.runs[1]}",
         "",
@@ -45,11 +45,11 @@ def comparison_lines(comparison: Comparison) -> list[str]:
         *_other_definition(comparison),
         "",
         *_outcome(comparison),
-        *_list("Another verdict", [_difference(change) for change in comparison.verdicts]),
+        *_list("Changed verdicts", [_difference(change) for change in comparison.verdicts]),
         *_list("New findings", [_finding(row) for row in comparison.findings if row.kind == "new"]),
-        *_list("No longer found", [_finding(row) for row in comparison.findings if row.kind == "vanished"]),
+        *_list("Vanished findings", [_finding(row) for row in comparison.findings if row.kind == "vanished"]),
         *_list("Not compared", comparison.not_compared),
-        *_list("Not known", comparison.missing),
+        *_list("Missing in a run", comparison.missing),
     ]
 
 
@@ -63,20 +63,20 @@ def _inputs(comparison: Comparison) -> Iterator[str]:
     else:
         yield from _list("Changed config", [_difference(change) for change in comparison.config], gap=False)
     if comparison.other_conditions:
-        # neither better nor worse, then: see CHANGES
+        # then changes are not judged as better or worse: see CHANGES
         names = ", ".join(change.path for change in comparison.other_conditions)
-        yield f"  {names}: the runs were not made under the same conditions, so a change below may not be the model's."
+        yield f"  {names}: the runs have different conditions, so the changes below may not be due to the model."
     if comparison.targets:
         yield from _list("Other targets", [_difference(change) for change in comparison.targets], gap=False)
-        yield f"  Below, both runs are held against the targets of {comparison.runs[1]}."
+        yield f"  Below, both runs are compared with the targets of {comparison.runs[1]}."
 
 
 def _other_definition(comparison: Comparison) -> Iterator[str]:
     soft = comparison.of_mean_probabilities
     if soft[0] != soft[1]:
         own = comparison.runs[soft.index(True)]
-        yield f"{own} reports its fairness discrepancies for mean probabilities (schema version 2 or older)."
-        yield "  Below, the images of both runs are counted in the same way."
+        yield f"{own} stores fairness discrepancies of mean probabilities (schema version 2 or older)."
+        yield "  Below, the discrepancies of both runs are computed from their images in the same way."
 
 
 def _outcome(comparison: Comparison) -> Iterator[str]:
@@ -88,7 +88,7 @@ def _outcome(comparison: Comparison) -> Iterator[str]:
     for title, judgement in names.items():
         yield from _list(title, [_cell(cell) for cell in comparison.judged(judgement)])
     if all(cell.judgement == "none" for cell in cells):
-        yield "No evidence that any of them changed."
+        yield "No figure changed by more than chance."
 
 
 def _list(title: str, lines: Sequence[str], gap: bool = True) -> Iterable[str]:

@@ -48,7 +48,7 @@ CODES: dict[type[Exception], ExitCode] = {
 
 
 def code_of(error: Exception) -> ExitCode | None:
-    """Return the exit code of a failure whose message says all there is to say, None for a bug."""
+    """Return the exit code of an expected error, None for a bug."""
     if is_full_disk(error):
         return ExitCode.INFRASTRUCTURE
     return next((code for kind, code in CODES.items() if isinstance(error, kind)), None)

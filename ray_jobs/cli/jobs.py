@@ -1,4 +1,4 @@
-"""The commands for an audit on a remote cluster; ``ray_jobs.cli.commands`` has all others."""
+"""The commands for audits on a remote cluster: submit, logs, cancel."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ray_jobs.cli.answers import print_json, show_log, told_plainly
+from ray_jobs.cli.answers import expected_errors, print_json, show_log
 from ray_jobs.cli.options import (
     ConfigArgument,
     GateExitCodeOption,
@@ -21,7 +21,7 @@ from ray_jobs.run.exit_codes import ExitCode
 DashboardOption = Annotated[
     str, typer.Option("--address", metavar="URL", envvar="RAY_API_SERVER_ADDRESS", help="The cluster's dashboard.")
 ]
-JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="What submit answered.", show_default=False)]
+JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="The job id that submit printed.", show_default=False)]
 
 
 def submit(  # noqa: PLR0913 (one parameter per option)
@@ -30,21 +30,21 @@ def submit(  # noqa: PLR0913 (one parameter per option)
     sets: SetOption = None,
     output: OutputOption = None,
     run_id: RunIdOption = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Print what it prints, and end with its exit code.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Print the job's output and exit with its code.")] = False,
     gate_exit_code: GateExitCodeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Do the audit on a remote cluster, as a Ray job.
+    """Run the audit on a remote cluster, as a Ray job.
 
-    Ray calls a job FAILED that ends with anything but 0, also where a gate failed: --gate-exit-code 0 keeps that word
-    for crashes.
+    Ray marks every job with a non-zero exit code as FAILED, even if only a gate failed. Use --gate-exit-code 0 to mark
+    only crashes as FAILED.
     """
-    with told_plainly():
+    with expected_errors():
         from audit.config.file import read_config
         from audit.preflight.prompts import check_gates, check_prompts
         from ray_jobs.cluster import submit as jobs
 
-        # Weights and servers are looked for where the work is done.
+        # Weights and servers are checked on the cluster, where the audit runs.
         audit = read_config(config, overrides_of(sets, output), [check_prompts, check_gates])
         show_log()
         job = jobs.submit(audit, address, run_id, gate_exit_code)
@@ -63,10 +63,10 @@ def submit(  # noqa: PLR0913 (one parameter per option)
 def logs(
     job: JobArgument,
     address: DashboardOption,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Continue until the job ends.")] = False,
 ) -> None:
-    """Print what a submitted audit prints."""
-    with told_plainly():
+    """Print the output of a submitted audit."""
+    with expected_errors():
         from ray_jobs.cluster import submit as jobs
 
         for text in jobs.follow(job, address) if follow else [jobs.logs(job, address)]:
@@ -74,12 +74,12 @@ def logs(
 
 
 def cancel(job: JobArgument, address: DashboardOption, as_json: JsonOption = False) -> None:
-    """End a submitted audit; what is finished is kept."""
-    with told_plainly():
+    """Stop a submitted audit. Finished shards are kept."""
+    with expected_errors():
         from ray_jobs.cluster import submit as jobs
 
         stopped = jobs.cancel(job, address)
     if as_json:
         print_json({"job": job, "stopped": stopped})
     else:
-        typer.echo(f"{job} is being stopped" if stopped else f"{job} had ended before")
+        typer.echo(f"{job} is being stopped" if stopped else f"{job} had already ended")

@@ -1,4 +1,4 @@
-"""Options and arguments that several commands have, and the settings that they put before the config's own."""
+"""Options and arguments shared by several commands, and the overrides that they make."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ GateExitCodeOption = Annotated[
         min=0,
         max=125,
         metavar="N",
-        help="Exit code where gates fail or are inconclusive, instead of 1 and 5; a crash is never 0.",
+        help="Exit code if gates fail or are inconclusive, instead of 1 and 5; a crash never exits with 0.",
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Answer as JSON on standard output.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 
 
 def overrides_of(sets: Sequence[str] | None, output: str | None, workers: int | None = None) -> list[str]:
-    """Return what goes before the file, as ``a.b=value``: the ``--set`` options, then those that have a name.
+    """Return the overrides of the config as ``a.b=value``: ``--set`` options first, then named options.
 
     Args:
-        sets: As they were given.
-        output: Of ``--output``.
-        workers: Of ``--workers``.
+        sets: Values of ``--set``.
+        output: Value of ``--output``.
+        workers: Value of ``--workers``.
     """
     own = {"output": output, "workers.count": workers}
-    # YAML has no pairs of surrogates, as which JSON in ASCII writes an emoji.
+    # JSON in ASCII writes an emoji as a pair of surrogates, which YAML does not accept.
     texts = {name: json.dumps(value, ensure_ascii=False) for name, value in own.items() if value is not None}
     return [*(sets or ()), *(f"{name}={text}" for name, text in texts.items())]

@@ -1,4 +1,4 @@
-"""What a plan's images can tell, worked out before one is made: for ``difflens-audit plan``."""
+"""Statistical power of a plan, computed before any image is made, for ``difflens-audit plan``."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ LEVEL, POWER = 0.05, 0.8
 
 @dataclass(frozen=True)
 class GateNeed:
-    """Images that a gate needs to pass a model on target, with probability ``POWER``.
+    """Images that a gate needs to pass a model that is on target, with probability ``POWER``.
 
     Attributes:
         gate: Name of the gate.
-        images: Per prompt and arm; None where no number that can be made is enough, or the gate cannot be planned.
-        note: Why there is no number.
+        images: Per prompt and arm; None if no feasible number is enough, or if the gate cannot be planned.
+        note: The reason, if there is no number.
     """
 
     gate: str
@@ -43,14 +43,14 @@ class GateNeed:
 
 @dataclass(frozen=True)
 class Power:
-    """What the planned images can tell.
+    """Statistical power of the planned images.
 
     Attributes:
         tests: Tests of parity in an arm: prompts times attributes.
-        detectable: Per attribute the smallest departure that is detected.
-        gates: What each gate needs.
-        most_even: Attribute with targets that differ between prompts → the prompt with the most even one, for which
-            its figures stand: there shares vary most, and a departure is hardest to see.
+        detectable: Smallest detectable departure per attribute.
+        gates: Required images per gate.
+        most_even: For attributes whose targets differ between prompts, the prompt with the most even target. The
+            figures are computed for it: its shares vary most, so a departure is hardest to detect.
     """
 
     tests: int
@@ -60,10 +60,10 @@ class Power:
 
 
 def power_of(config: AuditConfig, prompts: Sequence[Prompt]) -> Power:
-    """Work out the power of a plan, each test at the level that remains where all of them are corrected for.
+    """Compute the power of a plan, each test at the level that remains after correction for multiple testing.
 
     Raises:
-        ConfigErrors: If a file with targets is mistaken.
+        ConfigErrors: If a file with targets has errors.
     """
     attributes = [Attribute(name, tuple(groups)) for name, groups in config.attributes.items()]
     prompt_ids = [prompt.id for prompt in prompts]
@@ -92,10 +92,10 @@ def _most_even(attribute: Attribute, targets: Targets) -> str:
 
 
 def _need(own: Sequence[Gate], attributes: Sequence[Attribute], targets: Targets, verdicts: int) -> GateNeed:
-    """Plan the prompt of a gate that a model on target passes least easily."""
+    """Plan the gate for the prompt that needs the most images."""
     gate = own[0]
     if gate.prompt_id is None or gate.attribute is None:
-        return GateNeed(gate.name, None, "judged on a whole arm")
+        return GateNeed(gate.name, None, "judged for a whole arm, not planned")
     attribute = next(attribute for attribute in attributes if attribute.name == gate.attribute)
     goals = [targets[one.prompt_id][attribute.name] for one in own if one.prompt_id is not None]
     measure, _, group = gate.measure.partition(":")
@@ -104,16 +104,16 @@ def _need(own: Sequence[Gate], attributes: Sequence[Attribute], targets: Targets
         target = (max if gate.side == "max" else min)(goals, key=lambda goal: goal[code])
         interval = share_interval(code)
         if (target[code] > gate.limit) if gate.side == "max" else (target[code] < gate.limit):
-            return GateNeed(gate.name, None, "a model on target fails it, whatever the number of images")
+            return GateNeed(gate.name, None, "a model on target fails this gate for any number of images")
     elif measure == "fairness_discrepancy":
         target = min(goals, key=lambda goal: sum(share**2 for share in goal))
         interval = partial(_interval, target)
     else:
-        return GateNeed(gate.name, None, "its power is not worked out")
+        return GateNeed(gate.name, None, "its power is not computed")
     confidence = 1 - planned_level(LEVEL, verdicts)
     images = images_for_gate(PlannedGate(gate.limit, gate.side, interval, confidence), target, POWER, largest=5_000)
     return GateNeed(
-        gate.name, images, "" if images else "more than 5,000, or never: the limit lies at the target itself"
+        gate.name, images, "" if images else "more than 5,000, or never, because the limit equals the target"
     )
 
 
@@ -127,9 +127,9 @@ def power_as_data(power: Power) -> dict[str, Any]:
 
 
 def show_power(power: Power, console: Console) -> None:
-    """Print what can be told, and what each gate needs."""
+    """Print what the plan can detect, and what each gate needs."""
     table = Table("perceived", box=None, header_style="bold", pad_edge=False)
-    for column in ("images", "smallest departure seen", "as a distance", "smallest change between arms"):
+    for column in ("images", "smallest departure", "as a distance", "smallest change between arms"):
         table.add_column(column, justify="right")
     for found in power.detectable:
         towards = " or ".join(found.direction)
@@ -137,12 +137,13 @@ def show_power(power: Power, console: Console) -> None:
         distance = "none" if found.hardest_distance is None else f"{found.hardest_distance:.3f}"
         change = "none" if found.paired_change is None else f"{100 * found.paired_change:.0f} points"
         table.add_row(found.attribute.replace("_", " "), f"{found.n:,}", departure, distance, change)
-    console.print(f"\nSeen with a chance of {percent(POWER)}, corrected for {power.tests} tests:", highlight=False)
+    heading = f"\nDetected with a probability of {percent(POWER)}, corrected for {power.tests} tests:"
+    console.print(heading, highlight=False)
     console.print(table)
     for attribute, prompt in power.most_even.items():
-        line = f"{attribute.replace('_', ' ')}: worked out for the target of {prompt}, the most even one"
+        line = f"{attribute.replace('_', ' ')}: computed for the target of {prompt}, the most even one"
         console.print(line, highlight=False, markup=False)
     for gate in power.gates:
         need = f"{gate.images:,} images per prompt and arm" if gate.images else gate.note
-        words = f"a model on target passes from {need}" if gate.images else need
+        words = f"a model on target passes with {need}" if gate.images else need
         console.print(f"gate {gate.gate}: {words}", highlight=False, markup=False)

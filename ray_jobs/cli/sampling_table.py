@@ -1,4 +1,4 @@
-"""What two-stage sampling will make, before a pilot says how much: for ``difflens-audit plan``."""
+"""Expected images of two-stage sampling, computed before the pilot, for ``difflens-audit plan``."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from audit.config.settings import AuditConfig
 
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
-"""True shares for which the plan says what to expect; a share and its complement need the same."""
+"""True shares for which the plan lists expected images; a share and its complement need the same number."""
 
 
 @dataclass(frozen=True)
 class Expected:
-    """Images of a prompt in each arm, on average over pilots, where the true share is ``share``."""
+    """Images of a prompt in each arm if the true share is ``share``, averaged over pilots."""
 
     share: float
     images: float
@@ -29,16 +29,16 @@ class Expected:
 
 @dataclass(frozen=True)
 class SamplingPlan:
-    """What two stages will make of each prompt.
+    """Plan of two-stage sampling for each prompt.
 
     Attributes:
-        attribute: The attribute whose share the design is made for.
-        group: The group whose share it is.
-        half_width: Half the length that the share's 95 % interval is to have.
+        attribute: The attribute of the share that determines the design.
+        group: The group of this share.
+        half_width: Requested half-width of the share's 95 % interval.
         pilot: Images of each prompt and arm in the first stage.
-        single_stage: Images of each prompt and arm that a single stage needs; also the most that two stages make while
-            every image can be classified.
-        expected: What to expect, by the true share.
+        single_stage: Images of each prompt and arm that a single stage needs; also the maximum of two stages if every
+            image can be classified.
+        expected: Expected images by true share.
     """
 
     attribute: str
@@ -50,7 +50,7 @@ class SamplingPlan:
 
 
 def sampling_of(config: AuditConfig) -> SamplingPlan | None:
-    """Return what two stages will make, None for a fixed number of images."""
+    """Return the plan of two-stage sampling, None for a fixed number of images."""
     stages = Stages.of(config)
     if stages is None:
         return None
@@ -66,12 +66,12 @@ def sampling_of(config: AuditConfig) -> SamplingPlan | None:
 
 
 def sampling_as_data(sampling: SamplingPlan | None) -> dict[str, Any] | None:
-    """Return the plan of two stages as plain data."""
+    """Return the plan of two-stage sampling as plain data."""
     return None if sampling is None else asdict(sampling)
 
 
 def show_sampling(sampling: SamplingPlan, console: Console) -> None:
-    """Print what two stages will make, and what that saves."""
+    """Print the expected images of two-stage sampling, and the saving."""
     console.print(
         f"\nTwo stages: a pilot of {sampling.pilot:,} images per prompt and arm, then as many as the share of "
         f"{sampling.group} ({sampling.attribute.replace('_', ' ')}) needs for ± {sampling.half_width:g} in the "

@@ -1,4 +1,4 @@
-"""The commands of ``difflens-audit schedule``: the same audit again and again, here, on Kubernetes or by systemd."""
+"""The commands of ``difflens-audit schedule``: recurring audits on this machine, on Kubernetes or with systemd."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ray_jobs.cli.answers import print_json, show_log, told_plainly
+from ray_jobs.cli.answers import expected_errors, print_json, show_log
 from ray_jobs.cli.options import (
     AddressOption,
     ConfigArgument,
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from ray_jobs.schedule.slot import Order, SlotOutcome
 
 app = typer.Typer(
-    help="Audit again and again: on this machine, on Kubernetes, by systemd.",
+    help="Run audits on a schedule: on this machine, on Kubernetes, with systemd.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
 
 class Kind(StrEnum):
-    """What ``manifests`` may render."""
+    """Kinds of manifests."""
 
     CRONJOB = "cronjob"
     RAYJOB = "rayjob"
@@ -44,8 +44,8 @@ class Kind(StrEnum):
     ALL = "all"
 
 
-CronOption = Annotated[str, typer.Option("--cron", metavar="'M H D M W'", help="When: five fields, see crontab(5).")]
-ZoneOption = Annotated[str, typer.Option("--time-zone", metavar="NAME", help="Where the clock hangs.")]
+CronOption = Annotated[str, typer.Option("--cron", metavar="'M H D M W'", help="Due times as a cron expression.")]
+ZoneOption = Annotated[str, typer.Option("--time-zone", metavar="NAME", help="Time zone of the cron expression.")]
 
 
 @app.command()
@@ -53,13 +53,13 @@ def run(  # noqa: PLR0913 (one parameter per option)
     config: ConfigArgument,
     cron: CronOption,
     time_zone: ZoneOption = "UTC",
-    times: Annotated[int | None, typer.Option("--times", min=1, metavar="N", help="End after N audits.")] = None,
+    times: Annotated[int | None, typer.Option("--times", min=1, metavar="N", help="Stop after N audits.")] = None,
     sets: SetOption = None,
     output: OutputOption = None,
     address: AddressOption = None,
 ) -> None:
-    """Audit at every slot until it is stopped (Ctrl-C or SIGTERM), each audit in a process of its own."""
-    with told_plainly():
+    """Run the audit at every due time until stopped (Ctrl-C or SIGTERM), each one in its own process."""
+    with expected_errors():
         order = _order(config, sets, output, address)
         _need_apscheduler()
         from ray_jobs.schedule.cron import Cron
@@ -83,15 +83,15 @@ def once(  # noqa: PLR0913 (one parameter per option)
     gate_exit_code: GateExitCodeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Do the audit of the slot that is due, for a scheduler outside: CronJob, RayJob, systemd, cron.
+    """Run the audit that is due, for an external scheduler: CronJob, RayJob, systemd, cron.
 
-    Called again for the same slot it goes on where it stopped, and does nothing where the slot is done. Where another
-    process is at it, it leaves the slot to that one and ends with 0.
+    A repeated call for the same due time resumes the audit, and does nothing if it is done. If another process holds
+    the lease, it exits with 0.
     """
     import threading
     from datetime import UTC, datetime
 
-    with told_plainly():
+    with expected_errors():
         order = _order(config, sets, output, address)
         _need_apscheduler()
         from ray_jobs.schedule.cron import Cron, CronError
@@ -101,7 +101,7 @@ def once(  # noqa: PLR0913 (one parameter per option)
         slots = SlotTimes.of(Cron.parse(cron), time_zone)
         due = slots.last(datetime.now(UTC))
         if due is None:
-            raise CronError(f"expected a date that comes, found {cron!r}, which has not come for years")
+            raise CronError(f"expected a date that occurs, found {cron!r}, which has had none for years; change --cron")
         show_log()
         stop = threading.Event()
         with _at_signals(stop.set):
@@ -120,29 +120,29 @@ def manifests(  # noqa: PLR0913 (one parameter per option)
     cron: CronOption,
     image: Annotated[str | None, typer.Option("--image", help="Container image with difflens-audit[schedule].")] = None,
     time_zone: ZoneOption = "UTC",
-    kind: Annotated[Kind, typer.Option("--kind", help="What to render.")] = Kind.CRONJOB,
-    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Where to write.")] = Path("manifests"),
+    kind: Annotated[Kind, typer.Option("--kind", help="Kind of manifests.")] = Kind.CRONJOB,
+    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Output directory.")] = Path("manifests"),
     claim: Annotated[
         str, typer.Option("--claim", help="PersistentVolumeClaim for the runs, shared by all pods.")
     ] = "difflens-audit-runs",
-    cpus: Annotated[int, typer.Option("--cpus", min=1, help="CPUs of a pod that computes.")] = 4,
-    memory: Annotated[str, typer.Option("--memory", help="Memory of a pod that computes.")] = "16Gi",
-    gpus: Annotated[int | None, typer.Option("--gpus", min=0, help="GPUs of a pod that computes.")] = None,
-    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Ray worker pods.")] = None,
+    cpus: Annotated[int, typer.Option("--cpus", min=1, help="CPUs of each computing pod.")] = 4,
+    memory: Annotated[str, typer.Option("--memory", help="Memory of each computing pod.")] = "16Gi",
+    gpus: Annotated[int | None, typer.Option("--gpus", min=0, help="GPUs of each computing pod.")] = None,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Number of Ray worker pods.")] = None,
     user: Annotated[
         str | None,
-        typer.Option("--user", metavar="NAME", help="Whom the systemd unit runs as.", show_default="who calls this"),
+        typer.Option("--user", metavar="NAME", help="User of the systemd unit.", show_default="the current user"),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write what runs the audit on a calendar: Kubernetes CronJob, KubeRay RayJob or RayCronJob, systemd units.
+    """Write manifests for a scheduled audit: Kubernetes CronJob, KubeRay RayJob or RayCronJob, systemd units.
 
-    Each kind goes into a directory of its own under DIR, ready for kubectl apply -f or systemctl enable. Nothing is
+    Each kind is written to its own directory under DIR, ready for kubectl apply -f or systemctl enable. Nothing is
     applied.
     """
     if image is None and kind is not Kind.SYSTEMD:
-        raise typer.BadParameter("expected an image for Kubernetes, found none", param_hint="--image")
-    with told_plainly():
+        raise typer.BadParameter("expected a container image, found none; add --image", param_hint="--image")
+    with expected_errors():
         from audit.config.file import read_config
         from ray_jobs.schedule.cron import Cron, zone
         from ray_jobs.schedule.manifests.files import kubernetes_files, systemd_files, write_files
@@ -168,19 +168,19 @@ def manifests(  # noqa: PLR0913 (one parameter per option)
 
 
 def _warn_of_places(audit: AuditConfig, kind: Kind, user: str) -> None:
-    """Say which files no pod has under that name, and that a unit runs as root."""
+    """Warn of files that pods cannot see under the same path, and of a unit that runs as root."""
     from ray_jobs.cluster.relative_paths import relative_paths
 
     relative = relative_paths(audit) if kind is not Kind.SYSTEMD else {}
     for key, path in relative.items():
         typer.echo(
-            f"Warning: {key}: expected an absolute path that every pod sees, found {path!r}; put it on a volume that "
-            "the pods mount and name it by its path there",
+            f"Warning: {key}: expected an absolute path that every pod sees, found {path!r}; put the file on a volume "
+            "that the pods mount, and use its path there",
             err=True,
         )
     if kind in (Kind.SYSTEMD, Kind.ALL) and user == "root":
         typer.echo(
-            "Warning: the systemd unit runs as root; name a user who may write to the output with --user", err=True
+            "Warning: the systemd unit runs as root; set a user with write access to the output with --user", err=True
         )
 
 
@@ -190,15 +190,15 @@ def _own_name() -> str:
 
     try:
         return getpass.getuser()
-    except (OSError, KeyError):  # a container's user often has a number and no name; systemd takes either
+    except (OSError, KeyError):  # a container's user often has only a number; systemd accepts both
         return str(os.getuid())
 
 
 def _order(config: Path, sets: Sequence[str] | None, output: str | None, address: str | None) -> Order:
-    """Return what is audited, after a look at the config.
+    """Return the scheduled audit after validation of its config.
 
     Raises:
-        ConfigErrors: Every mistake in it.
+        ConfigErrors: Every error in the config.
     """
     from audit.config.file import read_config
     from ray_jobs.schedule.slot import Order
@@ -222,7 +222,7 @@ def _secret_is_here(audit: AuditConfig) -> list[Problem]:
 
 @contextmanager
 def _at_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Call ``stop`` at SIGTERM and at Ctrl-C, instead of dying at once."""
+    """Call ``stop`` at SIGTERM and Ctrl-C, instead of exiting immediately."""
     import signal
 
     before = {number: signal.signal(number, lambda *_: stop()) for number in (signal.SIGTERM, signal.SIGINT)}

@@ -1,4 +1,4 @@
-"""How the answers of the command line look: on a terminal, and as plain data for ``--json``."""
+"""Results of commands: as tables on a terminal, and as plain data for ``--json``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from reports.index.story import Story
 
 PROMPTS_SHOWN = 40
-"""Longest list of prompts on a terminal; ``--json`` has all."""
+"""Longest list of prompts on a terminal; ``--json`` prints all."""
 _LOG_WIDTH = 120
 
 
@@ -35,7 +35,7 @@ def work_as_data(work: Work) -> dict[str, Any]:
 
 
 def show_work(work: Work) -> None:
-    """Print the plan: a line per prompt, and the sums."""
+    """Print the plan: one line per prompt, and the totals."""
     table = Table("prompt", "text", box=None, header_style="bold", pad_edge=False)
     for column in ("images per arm", "shards"):
         table.add_column(column, justify="right")
@@ -57,7 +57,7 @@ def show_work(work: Work) -> None:
 
 
 def show_checks(checks: Sequence[Check]) -> None:
-    """Print what the doctor found, with a remedy for what is missing."""
+    """Print the doctor's checks, with a remedy for each failure."""
     table = Table("", "check", "found", box=None, header_style="bold", pad_edge=False)
     for check in checks:
         mark = (
@@ -70,7 +70,7 @@ def show_checks(checks: Sequence[Check]) -> None:
 
 
 def confusions_as_data(matrices: Mapping[str, ConfusionMatrix]) -> dict[str, Any]:
-    """Return how good a judge is at each attribute as plain data; an infinite condition number becomes null."""
+    """Return the quality of a judge per attribute as plain data; an infinite condition number becomes null."""
     return {
         attribute: {
             "groups": list(matrix.groups),
@@ -84,7 +84,7 @@ def confusions_as_data(matrices: Mapping[str, ConfusionMatrix]) -> dict[str, Any
 
 
 def show_confusions(matrices: Mapping[str, ConfusionMatrix]) -> None:
-    """Print how good a judge is at each attribute and each of its groups, and whether its errors can be corrected."""
+    """Print a judge's accuracy per attribute and group, and whether its errors can be corrected."""
     table = Table("", box=None, header_style="bold", pad_edge=False)
     for column in ("labelled", "accuracy", "95 % interval", "condition number"):
         table.add_column(column, justify="right")
@@ -96,7 +96,7 @@ def show_confusions(matrices: Mapping[str, ConfusionMatrix]) -> None:
     console.print(table)
     for attribute, matrix in matrices.items():
         if not matrix.correctable:
-            warning = f"{attribute} cannot be corrected: the judge hardly tells its groups apart"
+            warning = f"{attribute} cannot be corrected: the judge confuses its groups too often"
             console.print(warning, style="bold red", markup=False)
 
 
@@ -105,7 +105,7 @@ def _accuracy(name: Text, share: Estimate) -> tuple[Text, str, str, str]:
 
 
 def outcome_as_data(outcome: AuditOutcome) -> dict[str, Any]:
-    """Return what an audit found as plain data; ``audit.json`` in the run directory has everything."""
+    """Return the result of an audit as plain data; ``audit.json`` in the run directory has everything."""
     from audit.results.gates.verdicts import overall_verdict
     from reports.export.audit_json import to_json
 
@@ -124,11 +124,11 @@ def outcome_as_data(outcome: AuditOutcome) -> dict[str, Any]:
 
 
 def show_outcome(outcome: AuditOutcome, again: str) -> None:
-    """Print what an audit found in a sentence and a table, and where everything is.
+    """Print the result of an audit: headline, tables, and the locations of its files.
 
     Args:
         outcome: The audit.
-        again: The command that goes on with it, shown where shards are missing.
+        again: The command that resumes it, printed if shards are missing.
     """
     from reports.index.story import story_of
     from reports.words.headline import headline
@@ -153,19 +153,17 @@ def show_outcome(outcome: AuditOutcome, again: str) -> None:
             console.print(f"{name:<7} {place}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"{'Time':<7} {outcome.seconds:.0f} s", highlight=False)
     if outcome.unmade is not None:
-        told = f"{percent(outcome.unmade, 1)} of the images could not be made, more than workers.error_budget allows"
-        console.print(told, style="bold red", markup=False, soft_wrap=True)
+        message = f"{percent(outcome.unmade, 1)} of the images could not be made, more than workers.error_budget allows"
+        console.print(message, style="bold red", markup=False, soft_wrap=True)
     if outcome.incomplete:
         count = len(outcome.incomplete)
         named = f"{', '.join(outcome.incomplete[:5])}{' …' * (count > 5)}"
-        shards = f"{count} shard{'s are' if count > 1 else ' is'} missing: {named}; failures.json in the run says why"
-        console.print(
-            f"{shards}\nRun it again to try them again: {again}", style="bold red", markup=False, soft_wrap=True
-        )
+        shards = f"{count} shard{'s are' if count > 1 else ' is'} missing: {named}; failures.json gives the causes"
+        console.print(f"{shards}\nTo retry, run: {again}", style="bold red", markup=False, soft_wrap=True)
 
 
 def _show_outside(console: Console, story: Story) -> None:
-    """Say of which attributes images lie outside the audited groups."""
+    """Print the images outside the audited groups, per attribute."""
     from reports.words.outside_groups import outside_lines
 
     for line in outside_lines(story):
@@ -173,7 +171,7 @@ def _show_outside(console: Console, story: Story) -> None:
 
 
 def show_edits(story: Story, console: Console) -> None:
-    """Print what the interventions cost, what they do not control, and which strengths nobody drew."""
+    """Print the quality after the interventions, uncontrolled attributes, and strengths without trial images."""
     from reports.figures.steering import steering_notes
 
     if len(story.arms) > 1 or any(quality.fid_to_reference for quality in story.result.quality):
@@ -187,14 +185,14 @@ def show_edits(story: Story, console: Console) -> None:
 def _discrepancies(story: Story) -> Table:
     """Fairness discrepancy of every attribute, before and after each intervention; 0 is balanced.
 
-    As counted; beside it, as ``soft``, that of the judge's mean probabilities.
+    Counted shares, and as ``soft`` the judge's mean probabilities.
     """
     from reports.index.lookups import mean_over_prompts, worst_prompt
     from reports.index.story import label
     from reports.words.formats import THESE, figure_text, number
 
     table = Table("Fairness discrepancy", box=None, header_style="bold", pad_edge=False)
-    table.caption = f"95 % intervals about {THESE}; that of the worst occupation allows for its having been chosen"
+    table.caption = f"95 % intervals about {THESE}; that of the worst occupation accounts for its selection"
     for arm in story.arms:
         table.add_column(escape(arm), justify="right")
         table.add_column("soft", justify="right")
@@ -211,7 +209,7 @@ def _discrepancies(story: Story) -> Table:
 
 
 def show_verdicts(verdicts: Sequence[Verdict], console: Console) -> None:
-    """Print every gate with its verdict, the figure and the limit."""
+    """Print every gate with verdict, figure and limit."""
     from reports.words.verdicts import found, limit, subject
 
     table = Table("Gate", "verdict", "figure", "limit", "found", box=None, header_style="bold", pad_edge=False)
@@ -226,7 +224,7 @@ def show_verdicts(verdicts: Sequence[Verdict], console: Console) -> None:
 
 
 def _costs(story: Story) -> Table:
-    """What each intervention cost, beside the baseline: a row for each figure, since intervals are wide."""
+    """Quality of each arm: one row per figure, since intervals are wide."""
     from reports.index.lookups import quality_figures
     from reports.words.formats import figure_text
 
@@ -242,5 +240,5 @@ def _costs(story: Story) -> Table:
 
 
 def open_console() -> Console:
-    """Write to standard output, in a fixed width where that is no terminal."""
+    """Write to standard output, with a fixed width if it is not a terminal."""
     return Console(width=None if sys.stdout.isatty() else _LOG_WIDTH)

@@ -1,4 +1,4 @@
-"""Reaching a cluster: starting Ray or attaching to it, and submitting an audit to a remote one.
+"""Connection to a Ray cluster, local or remote, and submission of audits to a remote one.
 
 It may import ``audit``, but no other part of ``ray_jobs``.
 """

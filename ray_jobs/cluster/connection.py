@@ -1,4 +1,4 @@
-"""Starting Ray on this machine or attaching to a running cluster, and what one worker asks of it."""
+"""Starts Ray on this machine or connects to a running cluster, and defines the resources of one worker."""
 
 from __future__ import annotations
 
@@ -18,38 +18,38 @@ from audit.config.sections import WorkersConfig
 from ray_jobs.cluster.temporary_directory import unusable_temporary_directory
 
 LOCAL_OBJECT_STORE_BYTES = 200 * 1024**2
-"""Enough for receipts of a few hundred bytes; Ray's default would claim a third of the memory."""
+"""Enough for the few hundred bytes that a shard returns; Ray's default would reserve a third of the memory."""
 
 QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",  # nothing about an audit leaves the machine
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # the coming default; asking for it silences a warning
+    "RAY_USAGE_STATS_ENABLED": "0",  # an audit sends no usage data
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # the future default; setting it silences a warning
 }
 
 
 KIND = "accelerator_type:"
-"""Ray's resource of that name tells what a node's GPUs are."""
+"""Ray's resource with this name identifies the kind of a node's GPUs."""
 
 KIND_SHARE = 0.001
-"""What an actor takes of it, so that it counts for nothing but the choice of the node."""
+"""Amount that an actor requests of it, small enough to influence only the choice of the node."""
 
 LOOPBACK = ("127.0.0.1", "localhost")
 
 ANSWER_SECONDS = 5.0
-"""How long a cluster may take to accept a connection; Ray itself tries for minutes before it says anything."""
+"""Time limit for a connection to a cluster; Ray itself tries for minutes before it reports a failure."""
 
 
 class ClusterError(RuntimeError):
-    """There is no Ray cluster where one was expected."""
+    """A Ray cluster cannot be reached or started."""
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """What a connected cluster offers.
+    """Resources of a connected cluster.
 
     Attributes:
         cpus: Logical CPUs of all its nodes.
         gpus: GPUs of all its nodes.
-        local: Whether it was started here and ends with the audit.
+        local: Whether it was started here and stops with the audit.
         accelerators: Kinds of its GPUs, as Ray names them.
     """
 
@@ -61,13 +61,13 @@ class Cluster:
 
 @contextmanager
 def connect(address: str | None, workers: WorkersConfig) -> Iterator[Cluster]:
-    """Attach to the cluster at ``address``, or start one on this machine; shut down only what was started here.
+    """Connect to the cluster at ``address``, or start one on this machine; stop only a cluster that was started here.
 
-    Without an address the environment's ``RAY_ADDRESS`` counts, as Ray sets it inside a job. A process that is
-    connected already stays connected.
+    Without an address, the environment variable ``RAY_ADDRESS`` is used, which Ray sets inside a job. A process that is
+    already connected stays connected.
 
     Raises:
-        ClusterError: If there is no cluster at the address, or none can be started here.
+        ClusterError: If there is no cluster at the address, or Ray cannot be started here.
     """
     address = address or os.environ.get("RAY_ADDRESS")
     if ray.is_initialized():
@@ -84,11 +84,11 @@ def connect(address: str | None, workers: WorkersConfig) -> Iterator[Cluster]:
 
 @contextmanager
 def _on_loopback() -> Iterator[None]:
-    """Let a local cluster listen on 127.0.0.1 alone, and be looked for there.
+    """Make a local cluster listen on 127.0.0.1 only, and look for it there.
 
-    Ray takes 127.0.0.1 for "the address that other machines know": it would listen on every interface, and look for a
-    cluster where it is not, unless clusters are switched off. Its processes read the variable when they start; this one
-    has read it already.
+    Ray replaces 127.0.0.1 by the address that other machines know. It would listen on every interface, and look for a
+    cluster at the wrong address, unless multi-node clusters are disabled. Its processes read the variable when they
+    start; this process has read it already.
     """
     variable, before = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, ray_constants.ENABLE_RAY_CLUSTER
     inherited = os.environ.get(variable)
@@ -103,12 +103,12 @@ def _on_loopback() -> Iterator[None]:
 
 
 def worker_count(workers: WorkersConfig, cluster: Cluster, images: int | None = None) -> int:
-    """Return how many workers to start; ``auto`` fills the GPUs, or the CPUs where workers take no GPU.
+    """Return how many workers to start; ``auto`` fills the GPUs, or the CPUs if workers use no GPU.
 
     Args:
-        workers: What the config says.
-        cluster: What is there.
-        images: What is to be made, over all arms; ``auto`` then keeps to ``workers.images_per_worker``.
+        workers: The section ``workers`` of the config.
+        cluster: The available resources.
+        images: Number of images to make in all arms; ``auto`` then respects ``workers.images_per_worker``.
     """
     if isinstance(workers.count, int):
         return workers.count
@@ -120,10 +120,10 @@ def worker_count(workers: WorkersConfig, cluster: Cluster, images: int | None = 
 
 
 def worker_resources(workers: WorkersConfig, gpus_available: float) -> dict[str, Any]:
-    """Return the options of a worker actor: what the config asks for, a share of a GPU only where there are GPUs.
+    """Return the options of a worker actor: the resources in the config, and a GPU share only if there are GPUs.
 
-    The number of threads is fixed before the process starts, since libraries read it when they load. A worker without a
-    GPU is shown none: Ray no longer hides the GPUs of a node from it, and it would compute on them uninvited.
+    The number of threads is set before the process starts, since libraries read it when they load. GPUs are hidden from
+    a worker that requests none: Ray no longer does this, and the worker would use them.
     """
     threads = str(workers.threads)
     variables = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
@@ -139,7 +139,7 @@ def worker_resources(workers: WorkersConfig, gpus_available: float) -> dict[str,
 
 
 def asked_resources(workers: WorkersConfig, gpus_available: float) -> dict[str, float]:
-    """Return what one worker asks of the cluster, under the names that Ray gives to what a node has."""
+    """Return the resources that one worker requests, under the names that Ray uses for a node's resources."""
     options = worker_resources(workers, gpus_available)
     names = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "memory"}
     asked = {name: options.get(option, 0.0) for name, option in names.items()} | workers.resources
@@ -147,13 +147,13 @@ def asked_resources(workers: WorkersConfig, gpus_available: float) -> dict[str, 
 
 
 def threads_of_a_whole_node(workers: WorkersConfig, cluster: Cluster) -> int:
-    """Return how many threads a worker may have that takes a node for itself.
+    """Return the number of threads of a worker that uses a whole node.
 
-    They are those of the largest node that has all else that a worker asks for. Where no node has, they are what the
-    config says: a cluster that grows then makes room, and for one that does not the pool says what is missing.
+    It is the CPU count of the largest node with all other requested resources. If no node has them, it is the value in
+    the config: a growing cluster then adds a node, and for any other cluster the pool reports what is missing.
     """
     if cluster.local:
-        return os.cpu_count() or 1  # its logical CPUs may be more than the cores
+        return os.cpu_count() or 1  # Ray's logical CPUs may outnumber the cores
     asked = asked_resources(workers, cluster.gpus)
     alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     able = [node for node in alive if all(node.get(name, 0.0) >= amount for name, amount in asked.items())]
@@ -161,21 +161,21 @@ def threads_of_a_whole_node(workers: WorkersConfig, cluster: Cluster) -> int:
 
 
 def work_in(directory: str) -> None:
-    """Let relative paths mean the same to this worker as where the audit was started; stay here where that is not."""
+    """Make relative paths mean the same on this worker as on the driver; stay here if the directory is missing."""
     if Path(directory).is_dir():
         os.chdir(directory)
 
 
 def this_node() -> str:
-    """Return the address and the id of the node that this process runs on, as ``<address> <node id>``."""
+    """Return address and id of the node of this process, as ``<address> <node id>``."""
     return f"{ray.util.get_node_ip_address()} {ray.get_runtime_context().get_node_id()}"
 
 
 def check_reachable(address: str) -> None:
-    """Make sure that something answers at ``host:port``; other forms of address are left to Ray.
+    """Check that a server listens at ``host:port``; Ray checks other forms of address.
 
     Raises:
-        ClusterError: If nothing does.
+        ClusterError: If nothing listens there.
     """
     place = _place(address)
     if place is None:
@@ -187,7 +187,7 @@ def check_reachable(address: str) -> None:
 
 
 def _is_on_loopback_alone(address: str) -> bool:
-    """Tell whether the address is this machine's loopback, and the cluster there is known by no other address."""
+    """Return whether the address is this machine's loopback, and its cluster is known by no other address."""
     place = _place(address)
     if place is None or place[0] not in LOOPBACK:
         return False
@@ -199,13 +199,13 @@ def _is_on_loopback_alone(address: str) -> bool:
 
 
 def _place(address: str) -> tuple[str, int] | None:
-    """Return host and port; None of an address of another form."""
+    """Return host and port, None for another form of address."""
     host, _, port = address.rpartition("://")[2].rpartition(":")
     return (host, int(port)) if host and port.isdecimal() else None
 
 
 def _not_there(address: str, error: Exception) -> ClusterError:
-    return ClusterError(f"expected a Ray cluster at {address}, found none ({error}); start it or leave the address out")
+    return ClusterError(f"expected a Ray cluster at {address}, found none ({error}); start it or omit the address")
 
 
 def _start(address: str | None, workers: WorkersConfig) -> None:
@@ -226,14 +226,14 @@ def _start_here(workers: WorkersConfig, quiet: dict[str, Any]) -> None:
         raise ClusterError(f"Ray could not be started on this machine: {obstacle}")
     try:
         ray.init(
-            address="local",  # never a cluster that happens to run here
+            address="local",  # never connect to another cluster on this machine
             num_cpus=_logical_cpus(workers),
             include_dashboard=False,
             object_store_memory=LOCAL_OBJECT_STORE_BYTES,
             _node_ip_address="127.0.0.1",
             **quiet,
         )
-    except Exception as error:  # Ray gives its node 30 seconds, and then raises a bare Exception
+    except Exception as error:  # after 30 seconds Ray raises a bare Exception
         raise ClusterError(
             f"Ray could not be started on this machine ({error}); run again when it is less busy, or name a cluster "
             "with --address"
@@ -241,13 +241,13 @@ def _start_here(workers: WorkersConfig, quiet: dict[str, Any]) -> None:
 
 
 def _logical_cpus(workers: WorkersConfig) -> int:
-    """Ray's CPUs are permits, not cores: as many as the machine has, and more where the config wants more workers."""
+    """Return Ray's CPU count: that of the machine, or more if the config requests more workers."""
     wanted = workers.count * workers.threads if isinstance(workers.count, int) else 0
     return max(os.cpu_count() or 1, wanted, workers.threads)
 
 
 def cluster_now(local: bool) -> Cluster:
-    """Return what the connected cluster offers at this moment; nodes come and go."""
+    """Return the current resources of the connected cluster; nodes can join and leave."""
     resources = ray.cluster_resources()
     kinds = sorted(name.removeprefix(KIND) for name in resources if name.startswith(KIND))
     return Cluster(resources.get("CPU", 0.0), resources.get("GPU", 0.0), local, tuple(kinds))

@@ -1,4 +1,4 @@
-"""This project as a wheel, made of the code that is running: what a cluster gets that has only its dependencies."""
+"""Builds this project's running code as a wheel, for a cluster whose nodes have only its dependencies."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from pathlib import Path
 PACKAGES = ("audit", "reports", "ray_jobs")
 NAME = "difflens_audit"
 WEIGHTS = "weights"
-"""Directory of the bundled model in ``audit/calibration``."""
+"""Directory of the bundled weights in ``audit/calibration``."""
 
 EPOCH = (2020, 1, 1, 0, 0, 0)
-"""Time of every file in the wheel, so that equal code gives equal bytes."""
+"""Modification time of every file in the wheel, so that equal code gives equal bytes."""
 
 
 def build_wheel(directory: Path, *, with_weights: bool) -> Path:
     """Write the wheel and return its path; equal code gives an equal name and equal bytes.
 
-    It names no dependencies: Ray installs a wheel with pip, dependencies included, and a worker that installs torch in
-    its start is none. They belong into the image of the cluster's nodes. The version carries a hash of the content,
-    since Ray takes wheels of one name for the same.
+    The wheel declares no dependencies. Ray installs wheels with pip, and a worker must not install torch at its start;
+    dependencies belong in the image of the cluster's nodes. The version contains a hash of the content, since Ray
+    treats wheels of the same name as equal.
 
     Args:
-        directory: Where to write it.
-        with_weights: Whether the audit draws or measures with the bundled model, whose weights are in the package.
+        directory: Output directory.
+        with_weights: Whether the audit uses the bundled weights.
     """
     files = {name: content for package in PACKAGES for name, content in _files_of(package, with_weights).items()}
     digest = hashlib.sha256(b"".join(name.encode() + content for name, content in sorted(files.items())))
@@ -46,10 +46,10 @@ def build_wheel(directory: Path, *, with_weights: bool) -> Path:
 
 
 def _files_of(package: str, with_weights: bool) -> dict[str, bytes]:
-    """Return name in the wheel → content, compiled files left out."""
+    """Map names in the wheel to contents, without compiled files."""
     found = import_module(package).__file__
     if found is None:
-        raise ImportError(f"package {package} has no place on disk; install the project again")
+        raise ImportError(f"package {package} has no directory on disk; install the project again")
     root = Path(found).parent
     return {
         f"{package}/{path.relative_to(root).as_posix()}": path.read_bytes()

@@ -1,4 +1,4 @@
-"""Files that a config names by a relative path, which means another place, or none, on every other machine."""
+"""Finds the relative paths in a config, which point to different files on other machines."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from audit.config.sections import TargetFileConfig
 from audit.config.settings import AuditConfig
 
 _WORDS = {*GENERATED_HERE, ZERO_SHOT, "bundled", "none"}
-"""What stands where a path could and is none."""
+"""Config values of path fields that are not paths."""
 
 
 def relative_paths(config: AuditConfig) -> dict[str, str]:
-    """Return dotted key → path of every file or directory that is named relative to a working directory.
+    """Map dotted keys to the files and directories that are relative to the working directory.
 
-    The output directory is left out: whoever moves an audit elsewhere decides on it by itself. ``owner/name`` is a hub
-    id unless there is such a directory here.
+    The output directory is excluded, since callers check it separately. ``owner/name`` is a hub id unless a directory
+    of that name exists here.
     """
     return {key: text for key, text in _named_files(config) if _is_relative(text)}
 
@@ -54,6 +54,6 @@ def _is_relative(text: str) -> bool:
 
 
 def _database_file(uri: str | None) -> str | None:
-    """Return the file of an SQLite store: the path after ``sqlite:///``, which is absolute with a fourth slash."""
+    """Return the file of an SQLite store: the path after ``sqlite:///``; a fourth slash makes it absolute."""
     parts = urlsplit(uri or "")
     return parts.path[1:] if parts.scheme == "sqlite" and len(parts.path) > 1 else None

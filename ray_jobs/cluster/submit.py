@@ -1,7 +1,7 @@
-"""An audit on a remote cluster, through Ray's Jobs API: handed over, followed, and cancelled.
+"""Audits on a remote cluster through Ray's Jobs API: submit, follow and cancel.
 
-Never through Ray Client, whose driver would sit on this side of the network. The cluster gets this project as a wheel
-and the config as a file; weights and results it finds by path, which every node must see alike.
+Ray Client is not used, since its driver would run on this side of the network. The cluster receives this project as a
+wheel and the config as a file. Weights and results are found by paths that must be the same on every node.
 """
 
 from __future__ import annotations
@@ -40,43 +40,43 @@ HOW_TO_AUTHENTICATE = (
     "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the token or RAY_AUTH_TOKEN_PATH to a file that holds it "
     "(~/.ray/auth_token is read without either)"
 )
-"""How Ray's clients are given a token."""
+"""How Ray's clients receive a token."""
 
 
 class NotSubmittedError(ValueError):
-    """The config asks for something that a cluster cannot do as it stands."""
+    """The config cannot run on a cluster as it is."""
 
 
 class DashboardAddressError(ValueError):
-    """The address is not one of a dashboard."""
+    """The address is not that of a dashboard."""
 
 
 def submit(config: AuditConfig, address: str, run_id: str | None = None, gate_exit_code: int | None = None) -> str:
-    """Hand an audit to a cluster and return the job's id; what happens then happens there.
+    """Submit an audit to a cluster and return the job's id without waiting for the job.
 
     Args:
         config: The audit.
-        address: Of the cluster's dashboard, for example ``http://head:8265``.
-        run_id: Name of the run directory under ``config.output``; by default as ``run_audit`` names it.
-        gate_exit_code: What the job ends with where gates fail or are inconclusive; Ray calls a job that ends with
-            anything but 0 FAILED. None for the codes of ``difflens-audit run``.
+        address: Address of the cluster's dashboard, for example ``http://head:8265``.
+        run_id: Name of the run directory under ``config.output``; by default the name that ``run_audit`` chooses.
+        gate_exit_code: Exit code of the job if gates fail or are inconclusive, since Ray marks non-zero codes as
+            FAILED. None for the codes of ``difflens-audit run``.
 
     Raises:
-        NotSubmittedError: If the results would be lost with the job, or it names files by relative paths.
-        DashboardAddressError: If the address is not one of a dashboard.
+        NotSubmittedError: If the results would be deleted with the job, or the config has relative paths.
+        DashboardAddressError: If the address is not that of a dashboard.
         ClusterError: If the cluster cannot be reached, or refuses.
     """
     output = place_of(config.output)
     if isinstance(output, Path) and not output.is_absolute():
         raise NotSubmittedError(
             "output: expected an absolute path that every node of the cluster sees, or an address such as "
-            f"s3://bucket/runs, found {config.output!r}; a job's own directory is removed with it"
+            f"s3://bucket/runs, found {config.output!r}, which is deleted with the job's directory; set output"
         )
     relative = relative_paths(config)
     if relative:
         raise NotSubmittedError(
-            "expected absolute paths that every node of the cluster sees, found relative ones, which a job's own "
-            f"directory does not hold: {', '.join(f'{key}: {path}' for key, path in relative.items())}"
+            "expected absolute paths that every node of the cluster sees, found relative paths, missing in the job's "
+            f"directory: {', '.join(f'{key}: {path}' for key, path in relative.items())}"
         )
     command = ["python", "-m", "ray_jobs", "run", CONFIG_FILE, *(["--run-id", run_id] if run_id else [])]
     if gate_exit_code is not None:
@@ -95,32 +95,32 @@ def submit(config: AuditConfig, address: str, run_id: str | None = None, gate_ex
 
 
 def needs_bundle(config: AuditConfig) -> bool:
-    """Tell whether an audit uses weights that come with this package."""
+    """Return whether an audit uses the bundled weights."""
     measures = (config.judge.source, config.quality.clip, config.quality.features)
     return bundle_of(config.model) is not None or BUNDLED in measures
 
 
 def follow(job: str, address: str) -> Iterator[str]:
-    """Yield what a job prints, piece by piece, until it ends.
+    """Yield the output of a job in pieces, until it ends.
 
     Raises:
         ClusterError: If the cluster cannot be reached, or has no such job.
     """
-    told = 0
+    printed = 0
     with _jobs(address) as jobs:
         while True:
-            ended = jobs.get_job_status(job) in ENDED  # asked first, so that the last words are read
+            ended = jobs.get_job_status(job) in ENDED  # before the logs, so that the last output is not lost
             text = jobs.get_job_logs(job)
-            if len(text) > told:
-                yield text[told:]
-                told = len(text)
+            if len(text) > printed:
+                yield text[printed:]
+                printed = len(text)
             if ended:
                 return
             time.sleep(POLL_SECONDS)
 
 
 def logs(job: str, address: str) -> str:
-    """Return what a job has printed so far.
+    """Return the output of a job so far.
 
     Raises:
         ClusterError: If the cluster cannot be reached, or has no such job.
@@ -131,7 +131,7 @@ def logs(job: str, address: str) -> str:
 
 
 def cancel(job: str, address: str) -> bool:
-    """End a job, finished shards kept; tell whether it was still running.
+    """Stop a job and return whether it was still running; finished shards are kept.
 
     Raises:
         ClusterError: If the cluster cannot be reached, or has no such job.
@@ -141,7 +141,7 @@ def cancel(job: str, address: str) -> bool:
 
 
 def exit_code_of(job: str, address: str) -> int | None:
-    """Return the exit code of a job's audit, None where it did not come so far.
+    """Return the exit code of a job's audit, None if the audit did not end.
 
     Raises:
         ClusterError: If the cluster cannot be reached, or has no such job.
@@ -153,7 +153,7 @@ def exit_code_of(job: str, address: str) -> int | None:
 
 @contextmanager
 def _jobs(address: str) -> Iterator[JobSubmissionClient]:
-    """Connect to the Jobs API; with ``RAY_AUTH_MODE=token`` Ray adds the token to each request, no message has it."""
+    """Connect to the Jobs API; with ``RAY_AUTH_MODE=token`` Ray adds the token to each request. Messages omit it."""
     from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
 
@@ -167,11 +167,11 @@ def _jobs(address: str) -> Iterator[JobSubmissionClient]:
     except (ConnectionError, OSError) as error:
         raise ClusterError(f"expected Ray's dashboard at {address}, found none ({_first_line(error)})") from error
     except RuntimeError as error:
-        raise ClusterError(f"the cluster at {address} refused: {_first_line(error)}") from error
+        raise ClusterError(f"the cluster at {address} refused the request: {_first_line(error)}") from error
 
 
 def _check_dashboard(address: str) -> None:
-    """Refuse an address that Ray's client would look up for half a minute, or take for a cluster of its own.
+    """Refuse an address that Ray's client would resolve for half a minute, or treat as a Ray cluster address.
 
     Raises:
         DashboardAddressError: If it has another scheme than http and https, or names no host.
@@ -179,26 +179,22 @@ def _check_dashboard(address: str) -> None:
     try:
         parts = urlsplit(address)
         found = parts.hostname if parts.scheme in ("http", "https") and parts.port != 0 else None
-    except ValueError:  # a port that is no number
+    except ValueError:  # the port is not a number
         found = None
     if found is None or any(sign.isspace() for sign in address):
         bare = re.fullmatch(r"[\w.-]+(:\d+)?", address)
-        remedy = (
-            f"write http://{address}{'' if ':' in address else ':8265'}"
-            if bare
-            else "its port is 8265 unless the cluster was told otherwise"
-        )
+        remedy = f"write http://{address}{'' if ':' in address else ':8265'}" if bare else "its default port is 8265"
         raise DashboardAddressError(
             f"expected the address of Ray's dashboard such as http://head:8265, found {address!r}; {remedy}"
         )
 
 
 def _token_given() -> str:
-    """Say whether this process has a token, and never which."""
+    """Describe the token of this process without its value."""
     if os.environ.get("RAY_AUTH_MODE") != "token":
         return "none"
     named = [name for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH") if os.environ.get(name)]
-    return f"another one in {named[0]}" if named else "none, or another one in ~/.ray/auth_token"
+    return f"a rejected token in {named[0]}" if named else "none, or a rejected token in ~/.ray/auth_token"
 
 
 def _first_line(error: Any) -> str:  # noqa: ANN401 - any exception

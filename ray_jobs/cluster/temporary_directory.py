@@ -1,4 +1,4 @@
-"""The directory for temporary files, as Ray uses it on this machine: its sockets allow only short paths."""
+"""Checks the directory for temporary files, in which Ray creates sockets with a limited path length."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ SOCKET_BYTES = 103 if sys.platform == "darwin" else 107
 """Longest path of a Unix socket (``sun_path`` in unix(7), without its final zero)."""
 
 _SESSION = "ray/session_2026-01-05_03-00-00_000000_{pid}/sockets/plasma_store"
-"""What Ray adds to the directory: the longest path of its sockets (``ray/_private/node.py``)."""
+"""Length that Ray appends to the directory: the longest path of its sockets (``ray/_private/node.py``)."""
 
 
 def unusable_temporary_directory(environment: Mapping[str, str]) -> str | None:
-    """Return why Ray could not start with the directory that the environment names, None where it could.
+    """Return why Ray could not start with the directory in the environment, None if it can.
 
-    Ray takes ``RAY_TMPDIR``, then ``TMPDIR``, then ``/tmp``.
+    Ray uses ``RAY_TMPDIR``, then ``TMPDIR``, then ``/tmp``.
     """
     variable = next((name for name in ("RAY_TMPDIR", "TMPDIR") if environment.get(name)), None)
     if variable is None:
@@ -32,11 +32,11 @@ def unusable_temporary_directory(environment: Mapping[str, str]) -> str | None:
     length = len(os.fsencode(directory.rstrip(os.sep)))
     if length > room:
         return (
-            f"expected at most {room} bytes in {variable}, found {length} ({directory}): Ray keeps sockets below it, "
-            f"whose paths may have {SOCKET_BYTES} bytes; {remedy}"
+            f"expected at most {room} bytes in {variable}, found {length} ({directory}): paths of Ray's sockets in it "
+            f"are limited to {SOCKET_BYTES} bytes; {remedy}"
         )
     try:
         obstacle = unwritable(Path(directory))
-    except OSError as error:  # a name too long for the file system, a circle of links
-        obstacle = f"expected a directory that can be looked at, found {directory} ({error.strerror})"
+    except OSError as error:  # a name too long for the file system, or a circle of links
+        obstacle = f"expected a readable directory, found {directory} ({error.strerror})"
     return None if obstacle is None else f"{variable}: {obstacle}; {remedy}"

@@ -1,4 +1,4 @@
-"""A bounded pool of actors: its limits, and what it does about each kind of fault.
+"""A pool of Ray actors with limits on size, time and failures, and a policy for each kind of fault.
 
 It may import ``ray_jobs.cluster.connection``.
 """

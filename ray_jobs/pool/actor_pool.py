@@ -1,9 +1,9 @@
-"""A bounded pool of actors: tasks go in, outcomes come back in the order in which they finish.
+"""A bounded pool of actors: runs tasks and yields outcomes in the order of completion.
 
-Nothing else in this project calls ``ray.get`` or ``ray.wait``. The pool retries by kind of fault. A lost actor (its
-process or node died, its memory or its GPU context is gone, it hangs) is replaced and the task that it was working on
-is tried again, a bounded number of times; tasks that only waited behind it go back for free. An exception of the task
-itself is an answer, and the same on every machine: it is never retried. Every fault is told, whatever comes of it.
+No other module calls ``ray.get`` or ``ray.wait``. The pool retries by kind of fault. A lost actor (process or node
+died, out of memory, invalid GPU context, timeout) is replaced, and its current task is retried up to a limit. Tasks in
+its queue are rescheduled without counting as a retry. An exception that the task itself raised would be the same on
+every machine and is never retried. Every fault is reported.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from ray_jobs.pool.faults import TRIED_AGAIN, FaultKind, kind_of, reason_of, ref
 from ray_jobs.pool.limits import ErrorBudget, PoolLimits, RunningMedian
 
 POLL_SECONDS = 1.0
-"""How long to wait for an answer at a time, and how often to look for those that are overdue."""
+"""Time of one wait for answers, and the interval of checks for overdue tasks."""
 
 GROWTH_SECONDS = 15.0
-"""How often a pool whose size may change asks how many actors it should have."""
+"""Interval at which a pool of variable size asks for its current size."""
 
 
 class Task(Protocol):
-    """Anything with a name; it must be picklable and its execution idempotent."""
+    """A task with a name; it must be picklable and idempotent."""
 
     @property
     def id(self) -> str:
@@ -41,16 +41,16 @@ T = TypeVar("T", bound=Task)
 
 
 class PoolError(RuntimeError):
-    """The machinery failed: no actor could be started, or none kept alive."""
+    """No actor could be started or kept alive."""
 
 
 class RefusedError(RuntimeError):
-    """Every actor refused what it was given, in words; no machine would say otherwise."""
+    """Every actor rejected its input with an error that would be the same on every machine."""
 
 
 @dataclass(frozen=True)
 class Finished(Generic[T]):
-    """A task that was done, with what the actor answered."""
+    """A finished task, with the actor's answer."""
 
     task: T
     value: Any
@@ -59,7 +59,7 @@ class Finished(Generic[T]):
 
 @dataclass(frozen=True)
 class Failed(Generic[T]):
-    """A task that was given up, with the last reason."""
+    """A task that failed, with the last reason."""
 
     task: T
     reason: str
@@ -68,15 +68,15 @@ class Failed(Generic[T]):
 
 @dataclass(frozen=True)
 class Fault(Generic[T]):
-    """Something that went wrong, whether or not it cost a task.
+    """A fault, whether or not a task failed because of it.
 
     Attributes:
-        task: What was being done, None while an actor was being started.
-        attempt: Which try of the task, or which start of the actor, from 1.
-        kind: What it was.
-        reason: In words.
-        node: Where, as ``<address> <node id>``; empty where the actor was lost before it could say.
-        given_up: Whether the task is not tried again.
+        task: The task that was running, None during the start of an actor.
+        attempt: Number of the task's attempt, or of the actor's start, from 1.
+        kind: Kind of the fault.
+        reason: Cause as text.
+        node: ``<address> <node id>``; empty if the actor was lost before it reported its node.
+        given_up: Whether the task will not be retried.
     """
 
     task: T | None
@@ -99,24 +99,24 @@ def run_on_pool(
     error_budget: ErrorBudget,
     limits: PoolLimits | None = None,
 ) -> Generator[Outcome[T]]:
-    """Do every task on one of ``size`` actors; yield outcomes as they come, one for each task, and faults between them.
+    """Run every task on one of ``size`` actors; yield one outcome per task, and faults between them.
 
-    Actors join as soon as the cluster has room for them, and leave when nothing is left for them to begin; those that
-    remain are killed when the iterator ends or is closed; close it (``contextlib.closing``) if you may leave early.
+    Actors join when the cluster has room for them, and leave when no task is left to start. The others are killed when
+    the iterator ends or is closed; use ``contextlib.closing`` if you may stop early.
 
     Args:
-        make_actor: Starts actor number ``i`` and returns its handle at once.
-        tasks: What to do; begun in this order.
-        size: Actors at a time, at most one for each task; a callable is asked again now and then, and the pool grows.
-        submit: Starts a task on an actor, with the number of the try, and returns the reference of its answer.
-        error_budget: Charged with each task that fails; once spent nothing new is started; what is running is brought
-            home, and the tasks that were never yielded are left undone.
-        limits: When to give up; see ``PoolLimits``.
+        make_actor: Starts actor number ``i`` and returns its handle without waiting.
+        tasks: The tasks, started in this order.
+        size: Number of actors, at most one per task; a callable is called again at intervals, and the pool grows.
+        submit: Starts an attempt of a task on an actor, and returns the reference of its answer.
+        error_budget: Charged for each task that fails. When it is spent, running tasks finish, no task is started, and
+            the remaining tasks are not yielded.
+        limits: Retries and deadlines; see ``PoolLimits``.
 
     Raises:
         ValueError: If ``size`` is below 1.
-        PoolError: If no actor can be scheduled in time, or every actor failed repeatedly while it was made.
-        RefusedError: If every actor refused what it was given.
+        PoolError: If no actor can be scheduled in time, or every actor failed repeatedly at its start.
+        RefusedError: If every actor rejected its input.
     """
     at_first = size() if callable(size) else size
     if at_first < 1:
@@ -133,9 +133,9 @@ class _Attempt(Generic[T]):
 
 @dataclass
 class _Seat(Generic[T]):
-    """A place in the pool; the actors that fill it come and go.
+    """A position in the pool; the actor in it can be replaced.
 
-    ``work`` keeps the order of submission, in which an actor works; ``began`` is when it began with the oldest.
+    ``work`` has the order of submission, in which an actor works; ``began`` is the start time of its oldest task.
     """
 
     number: int
@@ -183,7 +183,7 @@ class _Pool(Generic[T]):
                 self._kill(seat)
 
     def _grow(self) -> None:
-        """Add seats where more actors are wanted than there are, at most one for each task."""
+        """Add seats up to the requested number of actors, at most one per task."""
         if time.monotonic() - self._grown < GROWTH_SECONDS:
             return
         self._grown = time.monotonic()
@@ -194,7 +194,7 @@ class _Pool(Generic[T]):
 
     def _start(self, seat: _Seat[T]) -> None:
         seat.actor, seat.ready, seat.node = self._make_actor(seat.number), False, ""
-        self._starting[seat.actor.__ray_call__.remote(_whereabouts)] = seat
+        self._starting[seat.actor.__ray_call__.remote(_node_of)] = seat
 
     def _kill(self, seat: _Seat[T]) -> None:
         if seat.actor is not None:
@@ -202,11 +202,11 @@ class _Pool(Generic[T]):
         seat.actor, seat.ready = None, False
 
     def _feed(self) -> None:
-        """Hand out tasks, to idle actors first; with none left, actors without work leave."""
+        """Hand out tasks to idle actors first; when no task is left, idle actors leave."""
         for depth in range(self._limits.in_flight_per_actor):
             for seat in self._seats:
                 if not self._queue or (depth and len(self._queue) <= len(self._seats)):
-                    break  # near the end nothing waits behind another
+                    break  # near the end, no task waits behind another one
                 if seat.ready and len(seat.work) == depth:
                     self._hand_out(seat)
         if not self._queue:
@@ -227,17 +227,17 @@ class _Pool(Generic[T]):
         self._running[reference] = seat
 
     def _collect(self) -> Iterator[Outcome[T]]:
-        """Wait for something to happen and settle it all: answers first, so that a loss costs only what it must."""
+        """Wait for an event and process all events, answers first, so that a lost actor costs few tasks."""
         references = [*self._starting, *self._running]
         if not references:
             return
         ready, _ = ray.wait(references, num_returns=1, timeout=POLL_SECONDS)
         if ready:
             self._last_sign_of_life = time.monotonic()
-            ready, _ = ray.wait(references, num_returns=len(references), timeout=0)  # one call, not one each
+            ready, _ = ray.wait(references, num_returns=len(references), timeout=0)  # one call for all references
             yield from self._settle(ready)
         else:
-            self._refuse_to_wait_for_ever()
+            self._check_start_deadline()
         yield from self._give_up_the_overdue()
 
     def _settle(self, ready: Sequence[Any]) -> Iterator[Outcome[T]]:
@@ -267,7 +267,7 @@ class _Pool(Generic[T]):
 
     def _settle_fault(self, reference: Any, error: RayError) -> Iterator[Outcome[T]]:  # noqa: ANN401
         seat = self._starting.get(reference) or self._running.get(reference)
-        if seat is None:  # its actor was already counted as lost
+        if seat is None:  # the actor was already counted as lost
             return
         kind = kind_of(error, _dead_nodes(), seat.node.rpartition(" ")[2])
         if reference in self._starting:
@@ -283,7 +283,7 @@ class _Pool(Generic[T]):
             yield Failed(attempt.task, reason_of(error), attempt.number)
 
     def _lose(self, seat: _Seat[T], kind: FaultKind, reason: str) -> Iterator[Outcome[T]]:
-        """Replace the actor. It works in order of submission, so the oldest task is the one it was lost on."""
+        """Replace a lost actor. It works in order of submission, so it was lost during its oldest task."""
         guilty, *waiting = seat.work.values()
         for reference in seat.work:
             del self._running[reference]
@@ -295,15 +295,15 @@ class _Pool(Generic[T]):
         if given_up:
             yield Failed(guilty.task, reason, guilty.number)
         else:
-            self._queue.append(replace(guilty, number=guilty.number + 1))  # last, so that it holds up no other
+            self._queue.append(replace(guilty, number=guilty.number + 1))  # at the end, so that it delays no other task
         if self._queue:
             self._start(seat)
 
     def _start_again(self, seat: _Seat[T], kind: FaultKind, error: RayError) -> Iterator[Fault[T]]:
-        """Try the seat again; give it up after some tries, and the pool when no seat is left.
+        """Restart a seat's actor; drop the seat after several failures, and fail when no seat is left.
 
-        Nodes that go away are no fault of the seat: there are only so many of them. What every actor would say is not
-        asked again.
+        Lost nodes do not count as failures of the seat, since their number is limited. An error that would be the same
+        for every actor is not retried.
         """
         self._kill(seat)
         seat.failed_starts += kind is not FaultKind.LOST_NODE
@@ -318,14 +318,14 @@ class _Pool(Generic[T]):
             self._call_back(error)
 
     def _call_back(self, error: RayError) -> None:
-        """Start an actor on a seat that was left for want of work."""
+        """Start an actor on a seat that was left because there was no work."""
         seat = next((seat for seat in self._seats if seat.failed_starts < self._limits.attempts), None)
         if seat is not None:
             self._start(seat)
             return
         raise PoolError(
-            f"no worker could be started: each of {len(self._seats)} failed {self._limits.attempts} times, last "
-            f"with {reason_of(error)}. Repair that and run again; finished shards are kept"
+            f"no worker could be started: each of {len(self._seats)} failed {self._limits.attempts} times, the last "
+            f"time with {reason_of(error)}. Fix this and run again; finished shards are kept"
         ) from error
 
     def _allowed(self, seat: _Seat[T]) -> float:
@@ -333,26 +333,28 @@ class _Pool(Generic[T]):
         return self._limits.deadline.seconds(self._median.seconds, oldest.number)
 
     def _give_up_the_overdue(self) -> Iterator[Outcome[T]]:
-        """Kill actors that have not answered for too long; looked for now and then, since a thousand are many."""
+        """Kill actors that have exceeded their deadline; checked at intervals, since there can be a thousand."""
         if time.monotonic() - self._looked < POLL_SECONDS:
             return
         self._looked = time.monotonic()
         for seat in self._seats:
             if seat.work and (elapsed := time.monotonic() - seat.began) >= (allowed := self._allowed(seat)):
-                usual = self._median.seconds
-                told = "none is finished yet" if usual is None else f"half of them take less than {usual:.1f} s"
-                reason = f"no answer within {elapsed:.0f} s, {allowed:.0f} s are allowed ({told})"
+                median = self._median.seconds
+                typical = (
+                    "no task has finished yet" if median is None else f"half of them take less than {median:.1f} s"
+                )
+                reason = f"no answer within {elapsed:.0f} s; the limit is {allowed:.0f} s ({typical})"
                 yield from self._lose(seat, FaultKind.TIMED_OUT, reason)
 
-    def _refuse_to_wait_for_ever(self) -> None:
+    def _check_start_deadline(self) -> None:
         if self._running or time.monotonic() - self._last_sign_of_life < self._limits.start_seconds:
             return
         asked = self._limits.resources
         raise PoolError(
-            f"no worker was ready within {self._limits.start_seconds:.0f} s: one asks for {_amounts(asked, asked)}, "
+            f"no worker was ready within {self._limits.start_seconds:.0f} s: one requests {_amounts(asked, asked)}, "
             f"the cluster has {_amounts(ray.cluster_resources(), asked)}, free are "
-            f"{_amounts(ray.available_resources(), asked)}. Lower what the config asks for under workers, or give the "
-            "cluster more; finished shards are kept"
+            f"{_amounts(ray.available_resources(), asked)}. Reduce the resources under workers in the config, or "
+            "enlarge the cluster; finished shards are kept"
         )
 
 
@@ -362,8 +364,8 @@ def _refused(kind: FaultKind, error: RayError) -> RefusedError | PoolError:
     return PoolError(f"no worker could be started: {reason_of(error)}. Finished shards are kept")
 
 
-def _whereabouts(_actor: object) -> str:
-    """Let an actor say where it is: it answers when it is made."""
+def _node_of(_actor: object) -> str:
+    """Return the actor's node; it answers as soon as the actor is ready."""
     return this_node()
 
 
@@ -372,5 +374,5 @@ def _dead_nodes() -> list[str]:
 
 
 def _amounts(resources: Mapping[str, float], asked: Mapping[str, float]) -> str:
-    told = [f"{resources.get(name, 0):g} {name}" for name, amount in asked.items() if amount]
-    return ", ".join(told) or "nothing"
+    amounts = [f"{resources.get(name, 0):g} {name}" for name, amount in asked.items() if amount]
+    return ", ".join(amounts) or "nothing"

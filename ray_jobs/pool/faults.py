@@ -1,4 +1,4 @@
-"""What can go wrong with a shard or with what computes it, and what the pool does about each kind."""
+"""Kinds of fault of a shard or a worker, and the policy of the pool for each."""
 
 from __future__ import annotations
 
@@ -19,69 +19,69 @@ from ray.exceptions import (
 
 
 class FaultKind(StrEnum):
-    """Kinds of fault, as the manifest of failures names them; docs/reference/faults.md has the policy of each."""
+    """Kinds of fault, as named in the failure manifest; docs/reference/faults.md describes the policy for each."""
 
     LOST_WORKER = "lost_worker"
     """The worker's process died."""
     LOST_NODE = "lost_node"
-    """The machine of the worker went away."""
+    """The worker's machine was lost."""
     LOST_DRIVER = "lost_driver"
-    """An earlier driver of this run ended without a word."""
+    """An earlier driver of this run was killed."""
     NO_START = "no_start"
-    """A worker could not be made: its constructor raised."""
+    """A worker could not start: its constructor raised."""
     REFUSED = "refused"
-    """A worker could not be made for what it was given: model, judge, lens or config; another would say the same."""
+    """A worker rejected its input (model, judge, lens or config); every other worker would reject it too."""
     TIMED_OUT = "timed_out"
-    """No answer within the deadline: the worker hangs, or is far slower than the others."""
+    """No answer within the deadline: the worker hangs, or is much slower than the others."""
     OUT_OF_MEMORY = "out_of_memory"
-    """Memory of the machine or of its GPU was too small even for single images."""
+    """The memory of the machine or its GPU was too small even for single images."""
     SMALLER_BATCH = "smaller_batch"
-    """Memory was too small for the batch; the worker made the shard in smaller ones."""
+    """The memory was too small for the batch; the worker made the shard in smaller batches."""
     BROKEN_DEVICE = "broken_device"
-    """The GPU reported an error that leaves its context unusable."""
+    """The GPU reported an error that makes its context unusable."""
     FULL_DISK = "full_disk"
-    """Nothing more could be written: no space, or no quota."""
+    """A write failed: no space, or a quota was exceeded."""
     STORAGE = "storage"
-    """Reading or writing failed otherwise."""
+    """Another error of reading or writing."""
     NO_IMAGE = "no_image"
-    """The model gave images of one single value: NaN in its latents, or the black of a safety filter."""
+    """The model returned constant images: NaN in its latents, or blank images of a safety filter."""
     CORRUPT_SHARD = "corrupt_shard"
-    """The file of a finished shard cannot be read."""
+    """The file of a finished shard is unreadable."""
     ERROR = "error"
-    """The work itself raised; another machine would say the same."""
+    """The task itself raised; it would raise on every machine."""
 
 
 TRIED_AGAIN = frozenset(FaultKind) - {FaultKind.ERROR, FaultKind.REFUSED}
-"""Kinds that tell of the machine and not of the task."""
+"""Kinds that are caused by the machine, not by the task."""
 
 OF_MACHINE = {
     "OutOfMemoryError": FaultKind.OUT_OF_MEMORY,
     "MemoryError": FaultKind.OUT_OF_MEMORY,
     "AcceleratorError": FaultKind.BROKEN_DEVICE,
 }
-"""Exceptions of a task, by class name, that tell of the machine. By name, because torch need not be imported here."""
+"""Task exceptions by class name that are caused by the machine. Names, so that torch need not be imported here."""
 
 OF_INPUT = ("ValueError", "UnfitModelError", "UntrustedModelError", "LensMismatch", "ConfigErrors")
-"""Exceptions of a start, by class name, that tell of what the worker was given. By name, because that is what Ray keeps
-of an exception in a constructor."""
+"""Start exceptions by class name that are caused by the input. Names, because Ray keeps only the name of an
+exception in a constructor."""
 
 OF_CODE = ("TypeError", "KeyError", "IndexError", "AttributeError", "NotImplementedError", "AssertionError")
-"""Exceptions of a start, by class name, that tell of the code."""
+"""Start exceptions by class name that are caused by the code."""
 
 _FRAME = re.compile(r'\s+File ".*", line \d+, in ')
 _RAISED = re.compile(r"(?:[\w]+\.)*(?P<name>\w+)(?:: (?P<message>.*))?", re.DOTALL)
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-"""What the system says where there is no room to write."""
+"""Error codes of the operating system for a full disk or quota."""
 
 
 def kind_of(error: RayError, dead_nodes: Sequence[str] = (), node: str = "") -> FaultKind:
-    """Classify what Ray raised in place of an answer.
+    """Classify the error that Ray raised instead of an answer.
 
     Args:
         error: The exception.
-        dead_nodes: Ids of the nodes that the cluster has lost.
-        node: Id of the node on which the actor was, empty where it never said.
+        dead_nodes: Ids of the nodes that the cluster lost.
+        node: Id of the actor's node, empty if it never reported it.
     """
     if isinstance(error, RayTaskError):
         return _kind_of_cause(error.cause)
@@ -96,7 +96,7 @@ def kind_of(error: RayError, dead_nodes: Sequence[str] = (), node: str = "") -> 
 
 
 def reason_of(error: RayError) -> str:
-    """Return the root of the error in one line, without the traceback of the worker."""
+    """Return the root cause in one line, without the worker's traceback."""
     if isinstance(error, RayTaskError):
         return f"{type(error.cause).__name__}: {error.cause}"
     if getattr(error, "actor_init_failed", False):
@@ -106,13 +106,13 @@ def reason_of(error: RayError) -> str:
 
 
 def refusal_of(error: RayError) -> str:
-    """Return what a worker said of what it was given, without the name of the exception."""
+    """Return a worker's reason for rejecting its input, without the name of the exception."""
     name, message = _raised_by_start(error)
     return message or name
 
 
 def is_full_disk(error: BaseException) -> bool:
-    """Tell whether a write failed because there was no room."""
+    """Return whether a write failed because the disk or quota was full."""
     return isinstance(error, OSError) and error.errno in FULL
 
 
@@ -124,11 +124,11 @@ def _kind_of_start(error: RayError) -> FaultKind:
 
 
 def _raised_by_start(error: RayError) -> tuple[str, str]:
-    """Return class name and message of the exception that a constructor raised, from the end of its traceback."""
+    """Return class name and message of a constructor's exception, from the end of its traceback."""
     lines = str(error).splitlines()
     frames = [number for number, line in enumerate(lines) if _FRAME.match(line)]
     after = lines[frames[-1] + 1 :] if frames else lines[-1:]
-    while after and after[0][:1].isspace():  # the source line, and marks under it
+    while after and after[0][:1].isspace():  # skip the source line and the marks under it
         after = after[1:]
     raised = " ".join(line.strip() for line in after if line.strip())
     match = _RAISED.fullmatch(raised)

@@ -1,4 +1,4 @@
-"""How far a pool of workers goes: tries, deadlines, and how much may fail before nothing new is begun."""
+"""Limits of the worker pool: retries, deadlines and the error budget."""
 
 from __future__ import annotations
 
@@ -8,21 +8,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 REMEMBERED = 201
-"""Durations that the running median is taken of: enough to be steady, few enough to follow a change."""
+"""Number of latest durations in the running median: enough for a stable value, few enough to follow changes."""
 
 ENOUGH = 3
-"""Durations from which a median says anything."""
+"""Number of durations that a median needs."""
 
 
 @dataclass(frozen=True)
 class Deadline:
-    """When a worker that does not answer is given up.
+    """Deadline of a worker that does not answer.
 
     Attributes:
-        factor: Multiple of the running median; doubled for each further attempt, so that a task that truly takes so
-            long is done in the end.
-        at_least_seconds: Never sooner than this, since a first task also warms its worker up.
-        first_seconds: Before a median is known.
+        factor: Multiple of the running median; doubled for each further attempt, so that a slow task can still finish.
+        at_least_seconds: Minimum deadline, since a first task also initialises its worker.
+        first_seconds: Deadline before a median is known.
     """
 
     factor: float = 10.0
@@ -30,22 +29,22 @@ class Deadline:
     first_seconds: float = 3600.0
 
     def seconds(self, median: float | None, attempt: int) -> float:
-        """Return how long attempt number ``attempt``, from 1, may take where tasks take ``median`` seconds."""
+        """Return the time limit of attempt number ``attempt``, from 1, if tasks take ``median`` seconds."""
         usual = self.first_seconds if median is None else max(self.at_least_seconds, self.factor * median)
         return usual * 2.0 ** (attempt - 1)
 
 
 @dataclass(frozen=True)
 class PoolLimits:
-    """How far the pool goes before it gives up.
+    """Limits of the pool.
 
     Attributes:
-        in_flight_per_actor: Tasks handed to one actor at a time; 2 hides the round trip to the driver. Near the end
-            each actor gets one at a time, so that the last ones are spread.
-        attempts: Tries per task that lost its actor, and starts per actor that fails before it finishes anything.
-        start_seconds: How long to wait for a first actor, and for another one when all are lost.
-        deadline: When an actor that does not answer is killed and its task tried elsewhere.
-        resources: What one actor asks of the cluster; only told in the message of a pool that found no room.
+        in_flight_per_actor: Tasks queued on one actor; 2 hides the round trip to the driver. Near the end each actor
+            gets one task, so that the last tasks are spread.
+        attempts: Attempts per task that lost its actor, and starts per actor that fails before it finishes a task.
+        start_seconds: Time limit for a first actor, and for a new one after all are lost.
+        deadline: When an actor that does not answer is killed and its task is retried.
+        resources: Resources that one actor requests; used only in the message of a pool without room.
     """
 
     in_flight_per_actor: int = 2
@@ -56,10 +55,10 @@ class PoolLimits:
 
 
 class ErrorBudget:
-    """How much may fail, in tasks; whoever notices a failure charges it, a part of a task as a fraction.
+    """Number of tasks that may fail; a part of a task counts as a fraction.
 
     Args:
-        tasks: What may be charged before the budget is spent.
+        tasks: Failures that are allowed.
     """
 
     def __init__(self, tasks: float) -> None:
@@ -71,7 +70,7 @@ class ErrorBudget:
 
     @property
     def spent(self) -> bool:
-        """Whether more failed than was allowed."""
+        """Whether more tasks failed than allowed."""
         return self._charged > self._tasks
 
 
@@ -82,10 +81,10 @@ class RunningMedian:
         self._durations: deque[float] = deque(maxlen=REMEMBERED)
 
     def add(self, seconds: float) -> None:
-        """Remember how long a task took."""
+        """Add the duration of a task."""
         self._durations.append(seconds)
 
     @property
     def seconds(self) -> float | None:
-        """The median, None while too few tasks were finished."""
+        """The median, None before enough tasks have finished."""
         return statistics.median(self._durations) if len(self._durations) >= ENOUGH else None

@@ -1,7 +1,7 @@
-"""Alerts of a schedule: a file beside the series, and from it a webhook.
+"""Alerts of a schedule: written to a file, and posted to a webhook.
 
-The file comes first and is the record; a webhook that cannot be reached gets what it missed at the next slot. An alert
-has an id that is the same however often its slot is looked at, so it is told once.
+The file is the record. A webhook that cannot be reached receives missed alerts at the next slot. An alert keeps its id
+if its slot is evaluated again, so it is sent once.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ LOG = logging.getLogger(__name__)
 ALERTS = "alerts.json"
 
 KEPT = 1000
-"""Alerts that the file keeps, the newest."""
+"""Number of alerts that the file keeps, the newest ones."""
 
 
 @dataclass(frozen=True)
 class Alert:
-    """One thing that somebody should know.
+    """One alert.
 
     Attributes:
-        id: The same for the same fact; a receiver can tell a repetition by it.
-        kind: ``gate`` where a gate changed state, ``change`` where figures did, more than by chance.
+        id: The same for the same event; a receiver can detect repetitions with it.
+        kind: ``gate`` if a gate's verdict changed, ``change`` if figures changed by more than chance.
         series: The series.
-        run_id: The run that shows it.
+        run_id: The run with the event.
         slot: When that run was due, ISO 8601 in UTC.
-        subject: The gate, or what changed most.
-        before: The gate's verdict in the run before, None where there was none; of a change the run compared with.
-        after: The gate's verdict now; of a change how many figures were called.
-        message: All of it in a sentence.
-        delivered: Whether the webhook took it.
+        subject: The gate, or the figure with the clearest change.
+        before: The gate's verdict in the previous run, None if there was none; for a change, the run compared with.
+        after: The gate's verdict now; for a change, the number of changed figures.
+        message: The alert as a sentence.
+        delivered: Whether the webhook accepted it.
     """
 
     id: str
@@ -60,10 +60,10 @@ _ALERTS = TypeAdapter(tuple[Alert, ...])
 
 
 def alerts_of(trend: Trend) -> tuple[Alert, ...]:
-    """Return what the last run of a series gives reason to tell.
+    """Return the alerts for the last run of a series.
 
-    A gate is told where its verdict differs from the run before. In the first run of a series, and for a gate that was
-    just added, only a failure is news.
+    A gate raises an alert if its verdict differs from the previous run. In the first run of a series, and for a new
+    gate, only a failure raises one.
     """
     if not trend.points:
         return ()
@@ -76,7 +76,7 @@ def _of_gates(series: str, now: Point, before: dict[str, str]) -> Iterator[Alert
     for gate, verdict in now.gates.items():
         old = before.get(gate)
         if verdict != old and (old is not None or verdict == "fail"):
-            was = "was not judged before" if old is None else f"was {old!r} in the run before"
+            was = "was not judged before" if old is None else f"was {old!r} in the previous run"
             yield Alert(
                 id=f"{now.run_id}/gate/{gate}",
                 kind="gate",
@@ -113,16 +113,16 @@ def _of_changes(series: str, now: Point) -> Iterator[Alert]:
 
 
 def in_words(called: Called) -> str:
-    """Name a figure: ``share of female (gender) of nurse, baseline``."""
+    """Describe a figure: ``share of female (gender) of nurse, baseline``."""
     figure = f"share of {called.group}" if called.group else called.figure.replace("_", " ")
     attribute = f" ({called.attribute})" if called.attribute else ""
     return f"{figure}{attribute} of {called.prompt_id or 'all prompts'}, {called.arm}"
 
 
 def note_alerts(path: Place, found: Sequence[Alert]) -> tuple[Alert, ...]:
-    """Add alerts to the file, each once; return those that were not in it.
+    """Add new alerts to the file, and return those that were not in it.
 
-    The file is written even where there is nothing to tell: an empty list says that somebody looked.
+    The file is written even without alerts: an empty list shows that the run was evaluated.
     """
     known = read_alerts(path)
     ids = {alert.id for alert in known}
@@ -132,9 +132,9 @@ def note_alerts(path: Place, found: Sequence[Alert]) -> tuple[Alert, ...]:
 
 
 def deliver(path: Place, webhook: Webhook) -> None:
-    """Post every alert of the file that the webhook has not taken, the oldest first; stop at the first refusal.
+    """Post every undelivered alert of the file, the oldest first; stop at the first failure.
 
-    What cannot be delivered is told in the log and stays in the file for the next slot.
+    A failure is logged, and the alert stays in the file for the next slot.
     """
     alerts = list(read_alerts(path))
     for number, alert in enumerate(alerts):
@@ -143,14 +143,14 @@ def deliver(path: Place, webhook: Webhook) -> None:
         try:
             webhook.post(alert.id, _told(alert))
         except Undelivered as reason:
-            LOG.warning("an alert waits for the next slot: %s", reason)
+            LOG.warning("an alert is delayed to the next slot: %s", reason)
             return
         alerts[number] = replace(alert, delivered=True)
         _write(path, alerts)
 
 
 def read_alerts(path: Place) -> tuple[Alert, ...]:
-    """Return the alerts of a file, the oldest first; none where there is no file, or one that is no list of alerts."""
+    """Return the alerts of a file, the oldest first; empty if there is no file, or its content is invalid."""
     try:
         data = storage_of(path.parent).read(path.name)
     except FileNotFoundError:
@@ -170,7 +170,7 @@ def _put_aside(path: Place, data: bytes) -> None:
     storage, aside = storage_of(path.parent), f"{path.name.removesuffix('.json')}.unreadable"
     storage.write(aside, data)
     storage.delete(path.name)
-    LOG.warning("expected alerts in %s, found something else; it is kept as %s", path, aside)
+    LOG.warning("expected alerts in %s, found something else; the file is kept as %s", path, aside)
 
 
 def _write(path: Place, alerts: Sequence[Alert]) -> None:

@@ -1,9 +1,9 @@
-"""A cron expression that means the same to Kubernetes, systemd and APScheduler.
+"""Cron expressions with the same meaning in Kubernetes, systemd and APScheduler.
 
-Three traps lie between them. APScheduler 3 counts weekdays from Monday, cron from Sunday: ``0 3 * * 1`` would run on
-Tuesday. Kubernetes does not know 7 for Sunday. And where both a day of the month and a weekday are given, Kubernetes
-runs on either, systemd and APScheduler on days that are both. So weekdays are written by name, and both at once is
-refused.
+The schedulers differ in three ways. APScheduler 3 counts weekdays from Monday, cron from Sunday: ``0 3 * * 1`` would
+run on Tuesday. Kubernetes does not accept 7 for Sunday. If both a day of the month and a weekday are given, Kubernetes
+runs on either, systemd and APScheduler only on days that match both. Weekdays are therefore written by name, and
+expressions with both are refused.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ _STEP = re.compile(r"(?P<range>\*|[A-Za-z0-9]+(-[A-Za-z0-9]+)?)(/(?P<step>[0-9]+
 
 
 class CronError(ValueError):
-    """The text is no cron expression that every scheduler reads alike."""
+    """The text is not a cron expression that every scheduler reads alike."""
 
 
 class TimeZoneError(ValueError):
-    """There is no such time zone."""
+    """The time zone does not exist."""
 
 
 @dataclass(frozen=True)
 class _Field:
-    """One of the five fields: its name, its span, and words for its values."""
+    """One of the five fields: name, range, and names of its values."""
 
     name: str
     low: int
@@ -44,7 +44,7 @@ class _Field:
     words: tuple[str, ...] = ()
 
     def parse(self, text: str) -> tuple[int, ...]:
-        """Return the values that a field's text stands for, ascending."""
+        """Return the values that a field's text represents, ascending."""
         return tuple(sorted({value for item in text.split(",") for value in self._item(item)}))
 
     def _item(self, item: str) -> range:
@@ -57,7 +57,7 @@ class _Field:
         else:
             start, _, end = match["range"].partition("-")
             first = self._value(start)
-            # a/n is "from a on" to cron, as a-<last>/n is
+            # in cron, a/n means from a to the end, like a-<last>/n
             last = self._value(end) if end else self.high if match["step"] else first
         if step < 1 or first > last:
             raise self._mistake(item)
@@ -86,7 +86,7 @@ _FIELDS = (
 
 @dataclass(frozen=True)
 class Cron:
-    """When to run, every field as the values it stands for.
+    """Due times: each field as the values that it represents.
 
     Attributes:
         minutes: In 0 to 59.
@@ -107,7 +107,7 @@ class Cron:
         """Read five fields: minute, hour, day of the month, month, weekday.
 
         Raises:
-            CronError: If it is no cron expression, or one that schedulers read differently.
+            CronError: If it is not a cron expression, or schedulers read it differently.
         """
         parts = text.split()
         names = [field.name for field in _FIELDS]
@@ -118,19 +118,19 @@ class Cron:
         if cron._some_days and cron._some_weekdays:
             raise CronError(
                 f"expected days of the month or weekdays, found both in {text!r}: Kubernetes runs on either, systemd "
-                "only where they meet; write two schedules"
+                "only on days that match both; use two schedules"
             )
         if all(cron.days[0] > monthrange(_LEAP_YEAR, month)[1] for month in cron.months):
-            raise CronError(f"expected a date that comes, found {text!r}, whose days the months do not have")
+            raise CronError(f"expected a date that occurs, found {text!r}, whose days are in none of its months")
         return cron
 
     @property
     def every_hour(self) -> bool:
-        """Whether no hours are named."""
+        """Whether the expression allows every hour."""
         return len(self.hours) == 24
 
     def times(self, start: datetime) -> Iterator[datetime]:
-        """Yield every date and time that the fields name, from ``start`` on, without a time zone, in order."""
+        """Yield every date and time that matches the fields, from ``start``, without a time zone, in order."""
         of_day = [time(hour, minute) for hour in self.hours for minute in self.minutes]
         for days in count():
             day = start.date() + timedelta(days)
@@ -143,12 +143,12 @@ class Cron:
 
     @property
     def text(self) -> str:
-        """The same as five fields that Kubernetes and APScheduler read alike."""
+        """The expression as five fields that Kubernetes and APScheduler read alike."""
         weekdays = ",".join(WEEKDAYS[day] for day in self.weekdays) if self._some_weekdays else "*"
         return " ".join((*(_listed(values, field) for values, field in self._numbers()), weekdays))
 
     def on_calendar(self, time_zone: str) -> str:
-        """Return the same as systemd's ``OnCalendar=``, see systemd.time(7)."""
+        """Return the expression as systemd's ``OnCalendar=``, see systemd.time(7)."""
         minutes, hours, days, months = (_listed(values, field) for values, field in self._numbers())
         weekdays = ",".join(WEEKDAYS[day].capitalize() for day in self.weekdays) if self._some_weekdays else ""
         return " ".join(filter(None, (weekdays, f"*-{months}-{days}", f"{hours}:{minutes}:00", time_zone)))
@@ -173,7 +173,7 @@ def zone(name: str) -> ZoneInfo:
     """Return a time zone by its name in the IANA database.
 
     Raises:
-        TimeZoneError: If there is none of that name.
+        TimeZoneError: If no time zone has this name.
     """
     try:
         return ZoneInfo(name)

@@ -1,11 +1,11 @@
-"""When a cron expression is due in a time zone: wall time, also on the days on which the clock is changed.
+"""Due times of a cron expression in a time zone, by wall time, including the days of clock changes.
 
-As in Vixie cron: where the expression names hours, each of its times comes once a day. A time that the clock skips
-comes at the change, one that the clock shows twice comes the first time. Where it names no hours (``*/15 * * * *``),
-its slots follow the clock as it runs: both times through a doubled hour, and nothing for a skipped one.
+The rules are those of Vixie cron. If the expression names hours, each of its times occurs once a day: a skipped time
+is moved to the change, a repeated time occurs the first time. If it names no hours (``*/15 * * * *``), its slots follow
+the running clock: both times in a repeated hour, and none in a skipped hour.
 
-APScheduler's own trigger is not used: in a doubled hour it answers again and again with the moment that it was asked
-about, so that whoever asks for the slot after that never gets one.
+APScheduler's own trigger is not used: in a repeated hour it returns the given moment again and again, so a caller never
+reaches the next slot.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from apscheduler.triggers.base import BaseTrigger
 from ray_jobs.schedule.cron import Cron
 
 LARGEST_CHANGE = timedelta(hours=25)
-"""More than a clock was ever changed by: Alaska repeated a day in 1867, Samoa skipped one in 2011."""
+"""Longer than any clock change in history: Alaska repeated a day in 1867, Samoa skipped one in 2011."""
 
 
 @dataclass(frozen=True)
@@ -30,35 +30,35 @@ class WallClockTrigger(BaseTrigger):  # type: ignore[misc] # APScheduler has no 
     """The slots of a cron expression in a time zone, for APScheduler.
 
     Attributes:
-        cron: When.
-        zone: The time zone whose clock it means.
+        cron: The cron expression.
+        zone: The time zone of the expression.
     """
 
     cron: Cron
     zone: ZoneInfo
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
-        """Return the slot after the previous one; without one, the first at ``now`` or after it."""
+        """Return the slot after the previous one; without a previous one, the first at or after ``now``."""
         moment = previous_fire_time or now - timedelta(microseconds=1)
         return next(self.after(moment.astimezone(UTC)), None)
 
     def after(self, moment: datetime) -> Iterator[datetime]:
-        """Yield every slot after ``moment`` in UTC, each later than the one before it."""
+        """Yield every slot after ``moment`` in UTC, in strictly ascending order."""
         for slot in self._slots(self._start(moment)):
             if slot > moment:
                 yield slot
                 moment = slot
 
     def _start(self, moment: datetime) -> datetime:
-        """Return a wall time before which none comes after ``moment``: earlier where the clock is about to go back."""
+        """Return a wall time before every slot after ``moment``; earlier if the clock is about to be set back."""
         near = [self._offset(moment + part * LARGEST_CHANGE) for part in (-1, 0, 1)]
         return moment.astimezone(self.zone).replace(tzinfo=None) - (max(near) - min(near))
 
     def _slots(self, start: datetime) -> Iterator[datetime]:
-        """Yield the moments of all wall times from ``start`` on, in order; two of them can be the same."""
+        """Yield the moments of all wall times from ``start``, in order; two of them can be equal."""
         again: deque[datetime] = deque()
         for wall in self.cron.times(start):
-            # PEP 495: a time that is skipped has the offset before the change for fold 0, so that it comes later.
+            # PEP 495: with fold 0 a skipped time has the offset before the change, so its moment is after the change.
             first, second = (wall.replace(tzinfo=self.zone, fold=fold).astimezone(UTC) for fold in (0, 1))
             if first > second:
                 if self.cron.every_hour:
@@ -71,7 +71,7 @@ class WallClockTrigger(BaseTrigger):  # type: ignore[misc] # APScheduler has no 
                 again.append(second)
 
     def _change_between(self, before: datetime, after: datetime) -> datetime:
-        """Return the first second with another offset than at ``before``."""
+        """Return the first second whose offset differs from that of ``before``."""
         offset, seconds = self._offset(before), range(int((after - before).total_seconds()) + 1)
         changed = bisect_left(seconds, True, key=lambda n: self._offset(before + timedelta(seconds=n)) != offset)
         return before + timedelta(seconds=changed)

@@ -1,9 +1,9 @@
-"""A lease: one process at a time works for a schedule, and one that died without a word is followed after a while.
+"""A single-holder lease for a schedule, which expires if its holder dies.
 
-The lease is a JSON text that names its owner and when it expires. It is read and changed as one step, on a disk under a
-lock (:mod:`ray_jobs.schedule.lease_file`), in an object store by numbered versions
-(:mod:`ray_jobs.schedule.lease_chain`), so two processes can never both find it free. The owner renews it while it
-works. Machines that share the place must agree on the time to a few seconds.
+The lease is a JSON text with its owner and its expiry. It is read and changed atomically: on a disk under a lock
+(:mod:`ray_jobs.schedule.lease_file`), in an object store by numbered versions (:mod:`ray_jobs.schedule.lease_chain`).
+Two processes can therefore never both acquire it. The owner renews it while it works. The clocks of machines that share
+the storage must agree within a few seconds.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ray_jobs.schedule.lease_file import LeaseFile
 LEASE = "lease.json"
 
 SECONDS = 120.0
-"""How long a lease lasts without being renewed. It is renewed three times as often."""
+"""Duration of a lease without renewal. It is renewed three times in this period."""
 
 
 class LeaseHeldError(RuntimeError):
@@ -39,11 +39,11 @@ class LeaseLostError(RuntimeError):
 
 @dataclass(frozen=True)
 class Holder:
-    """What the file says.
+    """Content of the lease.
 
     Attributes:
-        owner: Who holds it, in words: process and machine.
-        token: Tells this taking of the lease from every other.
+        owner: The holder as text: process and machine.
+        token: Identifies one acquisition of the lease.
         expires: ISO 8601 in UTC.
     """
 
@@ -53,19 +53,19 @@ class Holder:
 
 
 class Changeable(Protocol):
-    """A text that is read and changed as one step."""
+    """A text that can be read and changed atomically."""
 
     def change(self, decide: Callable[[str | None], str | None]) -> None:
-        """Replace the text by what ``decide`` makes of it, None where there is none; what it raises changes nothing."""
+        """Replace the text by ``decide(text)``; the text is None if there is none. An exception leaves it unchanged."""
         ...
 
 
 class Lease:
-    """The lease in one directory.
+    """The lease of one directory.
 
     Args:
-        directory: Where it lies; a directory is made where it is missing.
-        seconds: How long it lasts without being renewed.
+        directory: Its directory, created if it is missing.
+        seconds: Duration without renewal.
         clock: Returns the time in UTC.
     """
 
@@ -79,19 +79,19 @@ class Lease:
 
     @property
     def renew_seconds(self) -> float:
-        """How long the owner may wait before it renews."""
+        """Time after which the owner must renew it."""
         return self._lasts.total_seconds() / 3
 
     @property
     def seconds_left(self) -> float:
-        """How long the lease lasts from now unless it is renewed; not above 0 once it expired or was given back."""
+        """Time until expiry without renewal; 0 or negative if it has expired or was released."""
         if self._own is None:
             return 0.0
         return (datetime.fromisoformat(self._own.expires) - self._clock()).total_seconds()
 
     @contextmanager
     def held(self) -> Iterator[Lease]:
-        """Take the lease, and give it back at the end.
+        """Acquire the lease, and release it at the end.
 
         Raises:
             LeaseHeldError: If another process holds it.
@@ -103,7 +103,7 @@ class Lease:
             self.give_back()
 
     def take(self) -> None:
-        """Take the lease if it is free or expired.
+        """Acquire the lease if it is free or expired.
 
         Raises:
             LeaseHeldError: If another process holds it.
@@ -115,7 +115,7 @@ class Lease:
             if holder is not None and datetime.fromisoformat(holder.expires) > self._clock():
                 raise LeaseHeldError(
                     f"expected a free lease, found {self._place} held by {holder.owner} until {holder.expires}; wait "
-                    "for it to end"
+                    "until it is released or expires"
                 )
             return _text(own)
 
@@ -123,19 +123,19 @@ class Lease:
         self._own = own
 
     def renew(self) -> None:
-        """Put the expiry off.
+        """Extend the expiry.
 
         Raises:
-            LeaseLostError: If another process took it meanwhile.
+            LeaseLostError: If another process acquired it.
         """
         if self._own is None:
-            raise LeaseLostError(f"expected to hold {self._place}, found that it was never taken, or given back")
+            raise LeaseLostError(f"expected to hold {self._place}, found that it was never acquired, or released")
         own = self._renewed(self._own.token)
 
         def renewed(text: str | None) -> str:
             holder = _holder(text)
             if holder is None or holder.token != own.token:
-                now = "nobody" if holder is None else holder.owner
+                now = "no process" if holder is None else holder.owner
                 raise LeaseLostError(f"expected to hold {self._place}, found it held by {now}")
             return _text(own)
 
@@ -143,7 +143,7 @@ class Lease:
         self._own = own
 
     def give_back(self) -> None:
-        """Free the lease; one that another process took meanwhile stays as it is."""
+        """Release the lease; a lease that another process has acquired is not changed."""
         own, self._own = self._own, None
 
         def freed(text: str | None) -> str | None:
@@ -162,7 +162,7 @@ def _text(holder: Holder) -> str:
 
 
 def _holder(text: str | None) -> Holder | None:
-    """Return who holds it; None where nobody does, or where the text is not one of a lease."""
+    """Return the holder; None if the lease is free, or if the text is not a lease."""
     try:
         holder = Holder(**json.loads(text or ""))
         return holder if datetime.fromisoformat(holder.expires).tzinfo else None

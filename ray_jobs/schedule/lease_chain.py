@@ -1,8 +1,9 @@
-"""A text in an object store that one process at a time changes, though there is nothing to lock.
+"""Atomic text updates in an object store, without locks.
 
-Each version is an object under the next number, put only where there is none (S3: ``If-None-Match: *``): of those who
-change the same version one succeeds, and the others look again. The highest number counts. It is never removed, so a
-process that was slow, and puts a number that was used and removed meanwhile, finds a higher one and takes its own back.
+Each version is an object with the next number, written only if it does not exist (S3: ``If-None-Match: *``). If several
+processes change the same version, one succeeds and the others read again. The highest number is the current version. It
+is never deleted, so a slow process that writes a number which was already used and deleted finds a higher one and
+deletes its own.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from audit.storage.object_store import ObjectStore, StorageError
 from audit.storage.place import ObjectPath
 
 NO_OBSERVERS = "null\n"
-"""Stands for no text: to remove the highest number would let the count begin again."""
+"""Represents no text: deleting the highest number instead would restart the numbering."""
 
 PROBE = "may this be put over what is there?\n"
 
@@ -22,7 +23,7 @@ class LeaseChain:
     """The numbered objects of one folder.
 
     Args:
-        folder: Where they lie.
+        folder: The directory of the objects.
     """
 
     def __init__(self, folder: ObjectPath) -> None:
@@ -31,17 +32,17 @@ class LeaseChain:
         self._proven = False
 
     def change(self, decide: Callable[[str | None], str | None]) -> None:
-        """Replace the text by what ``decide`` makes of it, None where there is none; what it raises changes nothing.
+        """Replace the text by ``decide(text)``; the text is None if there is none. An exception leaves it unchanged.
 
         Raises:
-            StorageError: If the store does not answer, or puts an object over one that is there.
+            StorageError: If the store does not answer, or overwrites an existing object.
         """
         while True:
             numbers = self._numbers()
             last = max(numbers, default=0)
             try:
                 before = self._store.read(self._name(last)).decode(errors="replace") if last else NO_OBSERVERS
-            except FileNotFoundError:  # a higher number was put meanwhile
+            except FileNotFoundError:  # a higher number was written in the meantime
                 continue
             after = decide(None if before == NO_OBSERVERS else before) or NO_OBSERVERS
             if after == before or self._put(last + 1, after):
@@ -51,7 +52,7 @@ class LeaseChain:
                 self._store.delete(self._name(number))
 
     def _put(self, number: int, text: str) -> bool:
-        """Put the next version; tell whether it is the one that counts."""
+        """Write the next version; return whether it is the current one."""
         if not self._store.create(self._name(number), text.encode()):
             return False
         if not self._proven:
@@ -62,11 +63,11 @@ class LeaseChain:
         return True
 
     def _prove(self, number: int) -> None:
-        """Try to put another text over the one that was just put, which the store must refuse."""
+        """Try to overwrite the object that was just written; the store must refuse."""
         if self._store.create(self._name(number), PROBE.encode()):
             raise StorageError(
-                f"expected a store that puts an object only where there is none (If-None-Match), found that "
-                f"{self._store.root} does not care; keep a schedule's results in one that does, or on a path"
+                "expected a store that never overwrites an object if If-None-Match is set, found that "
+                f"{self._store.root} does; keep a schedule's results in a store with this feature, or on a path"
             )
         self._proven = True
 

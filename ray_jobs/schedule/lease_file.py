@@ -1,4 +1,4 @@
-"""A text on a disk that one process at a time changes, under a lock of the operating system."""
+"""Atomic text updates of a file on disk, under a lock of the operating system."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from audit.storage.local_files import write_atomically
 
 
 class LeaseFile:
-    """The file, and beside it the one that is locked (``flock``), for milliseconds at a time.
+    """The file, with a lock file (``flock``) beside it that is held for milliseconds.
 
     Args:
-        path: The file; its directory is made where it is missing.
+        path: The file; its directory is created if it is missing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -22,7 +22,7 @@ class LeaseFile:
         self._guard = path.with_name(f".{path.name}.lock")
 
     def change(self, decide: Callable[[str | None], str | None]) -> None:
-        """Replace the text by what ``decide`` makes of it, None where there is none; what it raises changes nothing."""
+        """Replace the text by ``decide(text)``; the text is None if there is none. An exception leaves it unchanged."""
         with self._locked():
             before = self._read()
             text = decide(before)

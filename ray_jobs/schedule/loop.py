@@ -1,4 +1,4 @@
-"""A schedule on this machine: APScheduler says when, a subprocess does the audit, the loop outlives both."""
+"""A schedule on this machine: APScheduler triggers the slots, a subprocess runs each audit."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from ray_jobs.schedule.slot_times import SlotTimes
 LOG = logging.getLogger(__name__)
 
 GRACE_SECONDS = 3600
-"""How late a slot may begin: after a restart, or when the machine slept. Later, it is missed."""
+"""Longest delay of a slot, for example after a restart or sleep. A later slot counts as missed."""
 
 
 class Schedule:
-    """Audits one config at every slot, one after the other.
+    """Audits one config at every slot, one audit at a time.
 
     Args:
-        order: What to audit.
-        times: When.
-        count: How many audits to do; None for no end.
-        grace_seconds: How late a slot may begin.
+        order: The audit.
+        times: The due times.
+        count: Number of audits, None for no limit.
+        grace_seconds: Longest delay of a slot.
 
     Raises:
-        ConfigErrors: If the config cannot be read now; later that costs a slot, and the next one reads it again.
+        ConfigErrors: If the config is invalid at the start; an error later fails only the current slot.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Schedule:
         self.outcomes: list[SlotOutcome] = []
 
     def stop(self) -> None:
-        """End the audit that is running, and the schedule with it; safe in a signal handler."""
+        """Stop the running audit and the schedule; safe in a signal handler."""
         self._stop.set()
 
     def run(self) -> None:
@@ -72,14 +72,14 @@ class Schedule:
             scheduler.shutdown(wait=True)
 
     def _due_at_start(self, now: datetime) -> datetime | None:
-        """Return the slot to begin with at once: one that was cut short, or is due for less than the grace.
+        """Return the slot to start at once: an interrupted one, or one that is due within the grace period.
 
-        What was due before it, while nobody was there, is noted as missed.
+        Earlier slots that passed without a running schedule are recorded as missed.
         """
         series, journal = self._files()
         last, known = self._times.last(now), journal.last_slot()
         if last is None or known is None:
-            return None  # a new schedule begins with its next slot
+            return None  # a new schedule starts with its next slot
         if journal.state(Slot(series, last)) in ("started", "interrupted"):
             return last
         if last > known and now - last <= self._grace:
@@ -97,11 +97,11 @@ class Schedule:
             outcome = run_slot(self._order, due, self._times, self._stop)
         except ConfigErrors as mistakes:
             series, journal = self._files()
-            journal.append(SlotRecord(series, due.isoformat(), "failed", "the config could not be read"))
-            LOG.error("the audit of %s cannot begin: %s", due.isoformat(), mistakes)
+            journal.append(SlotRecord(series, due.isoformat(), "failed", "the config has errors"))
+            LOG.error("the audit of %s cannot start: %s", due.isoformat(), mistakes)
             return
-        except OSError as fault:  # of the storage; the journal lies there too, so only the log can tell
-            LOG.error("the audit of %s has no outcome: %s", due.isoformat(), fault)
+        except OSError as fault:  # of the storage, which also holds the journal, so only the log can report it
+            LOG.error("the audit of %s has no result: %s", due.isoformat(), fault)
             return
         self.outcomes.append(outcome)
         if self._left is not None and outcome.state != "refused":
@@ -110,11 +110,11 @@ class Schedule:
                 self.stop()
 
     def _on_missed(self, event: JobExecutionEvent | JobSubmissionEvent) -> None:
-        """Write down at once what APScheduler left out, and why."""
+        """Record a slot that APScheduler skipped, with the reason."""
         if isinstance(event, JobSubmissionEvent):
-            slots, why = event.scheduled_run_times, "the audit before it was still running"
+            slots, why = event.scheduled_run_times, "the previous audit was still running"
         else:
-            slots, why = [event.scheduled_run_time], "it could not begin in time"
+            slots, why = [event.scheduled_run_time], "it could not start in time"
         series, journal = self._files()
         for due in slots:
             moment = due.astimezone(UTC).isoformat()
@@ -122,7 +122,7 @@ class Schedule:
             LOG.warning("missed the slot %s: %s", moment, why)
 
     def _files(self) -> tuple[str, Journal]:
-        """Return the series and the journal of the config as it is now, or as it last could be read."""
+        """Return series and journal of the current config, or of the last valid one."""
         with suppress(ConfigErrors):
             self._config = self._order.read()
         return series_of(self._config), Journal.of(place_of(self._config.output), self._config.name)

@@ -1,8 +1,7 @@
-"""One slot of a schedule: the audit in a process of its own, what became of it, and who is told.
+"""One slot of a schedule: runs the audit in its own process, records the outcome, and sends alerts.
 
-The audit runs as a subprocess, so that whatever happens to it, the schedule goes on. While it runs, this process holds
-the lease of the config's name. A slot that is tried again goes on in its own run directory; one that is done is not
-done again.
+The audit is a subprocess, so that the schedule survives its crash. Meanwhile this process holds the lease of the
+config's name. A repeated slot resumes its own run directory; a finished slot is not run again.
 """
 
 from __future__ import annotations
@@ -39,25 +38,25 @@ LOG = logging.getLogger(__name__)
 POLL_SECONDS = 0.5
 
 STANDARD_ERROR = 2
-"""Of this process, as the operating system counts; its own answer goes to standard output."""
+"""Standard error of this process; its own results go to standard output."""
 
 STOP_SECONDS = 30.0
-"""How long an audit that is asked to stop may take to leave."""
+"""Time that an audit has to exit after a request to stop."""
 
 WHATEVER_THE_GATES_SAY = ("--gate-exit-code", "0")
-"""A crash of Python ends with 1, as a failed gate does; told so, the audit ends with 0 wherever it was done."""
+"""Python crashes exit with 1, like a failed gate. With this option, a failed gate exits with 0 instead."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """What is audited at every slot.
+    """The audit of every slot.
 
     Attributes:
-        config: The YAML file; it is read again at each slot.
-        overrides: ``a.b=value`` settings that go before the file's.
+        config: The YAML file; it is read again for each slot.
+        overrides: ``a.b=value`` settings that override the file.
         address: A running Ray cluster, None for this machine.
-        program: What is called with ``run CONFIG …``.
-        lease_seconds: How long the lease lasts when its owner dies.
+        program: Command that is called with ``run CONFIG …``.
+        lease_seconds: Duration of the lease if its owner dies.
     """
 
     config: Path
@@ -70,7 +69,7 @@ class Order:
         """Read the config.
 
         Raises:
-            ConfigErrors: Every mistake in it.
+            ConfigErrors: Every error in it.
         """
         return read_config(self.config, self.overrides)
 
@@ -91,15 +90,14 @@ class Order:
 
 @dataclass(frozen=True)
 class SlotOutcome:
-    """What became of a slot.
+    """Outcome of a slot.
 
     Attributes:
-        slot: Which.
+        slot: The slot.
         state: ``done``, ``failed``, ``interrupted`` or ``refused``.
-        code: What the audit's exit code would be by itself; ``PASS`` where another process holds the lease, or the slot
-            was done before.
-        note: Why, in words.
-        alerts: What was found worth telling.
+        code: The audit's own exit code; ``PASS`` if another process holds the lease, or if the slot was already done.
+        note: The reason as text.
+        alerts: New alerts.
     """
 
     slot: Slot
@@ -110,16 +108,16 @@ class SlotOutcome:
 
 
 def run_slot(order: Order, due: datetime, times: SlotTimes | None, stop: threading.Event) -> SlotOutcome:
-    """Do the audit of one slot, unless another process is at it or it is done.
+    """Run the audit of one slot, unless another process runs it or it is done.
 
     Args:
-        order: What to audit.
+        order: The audit.
         due: The slot, in UTC.
-        times: All slots, so that those that were missed are noticed; None where they are not known.
-        stop: Set from outside, it ends the audit.
+        times: All slots, to find missed ones; None if they are unknown.
+        stop: Event that stops the audit.
 
     Raises:
-        ConfigErrors: If the config cannot be read.
+        ConfigErrors: If the config has errors.
     """
     config = order.read()
     slot = Slot(series_of(config), due)
@@ -134,13 +132,13 @@ def run_slot(order: Order, due: datetime, times: SlotTimes | None, stop: threadi
             outcome = _audit(order, slot, journal, lease, stop)
     except LeaseHeldError as reason:
         journal.append(SlotRecord(slot.series, due.isoformat(), "refused", str(reason)))
-        LOG.warning("the audit of %s is left out: %s", due.isoformat(), reason)
+        LOG.warning("the audit of %s is skipped: %s", due.isoformat(), reason)
         return SlotOutcome(slot, "refused", ExitCode.PASS, str(reason))
     return _told(outcome, config, journal)
 
 
 def note_missed(journal: Journal, slot: Slot, times: SlotTimes | None) -> None:
-    """Write down the slots between the last one that anything is known of and this one."""
+    """Record the slots between the last recorded one and this one as missed."""
     since = journal.last_slot()
     missed = times.between(since, slot.time) if times and since else ()
     if not missed:
@@ -154,12 +152,12 @@ def note_missed(journal: Journal, slot: Slot, times: SlotTimes | None) -> None:
 
 
 def webhook_of(alerts: AlertsConfig, environment: Mapping[str, str]) -> Webhook | None:
-    """Return the webhook of a config; None where it has none, or where its secret is not in the environment."""
+    """Return the webhook of a config; None if it has none, or if its secret is missing in the environment."""
     if alerts.webhook is None or alerts.secret_env is None:
         return None
     secret = environment.get(alerts.secret_env, "")
     if not secret:
-        LOG.warning("expected a secret in the environment variable %s, found none; alerts wait", alerts.secret_env)
+        LOG.warning("expected a secret in environment variable %s, found none; alerts are delayed", alerts.secret_env)
         return None
     return Webhook(alerts.webhook, secret)
 
@@ -180,14 +178,14 @@ def _audit(order: Order, slot: Slot, journal: Journal, lease: Lease, stop: threa
 
 
 def _start(command: list[str]) -> subprocess.Popen[bytes]:
-    """Start the audit in a session of its own; what it prints goes to this process's standard error."""
+    """Start the audit in a new session, with its output on this process's standard error."""
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=STANDARD_ERROR, start_new_session=True)
 
 
 def _wait(child: subprocess.Popen[bytes], lease: Lease, stop: threading.Event) -> tuple[int, str]:
-    """Wait for the audit and renew the lease; return its exit code, and why it was ended, if it was.
+    """Wait for the audit and renew the lease; return its exit code, and the reason if it was stopped.
 
-    Whatever is raised meanwhile, the audit ends before the lease is given back: the next slot would run beside it.
+    After any exception the audit is stopped before the lease is released; otherwise the next slot could overlap it.
     """
     with ThreadPoolExecutor(1) as thread:
         keeper = _Keeper(lease, thread)
@@ -204,17 +202,17 @@ def _wait(child: subprocess.Popen[bytes], lease: Lease, stop: threading.Event) -
 
 
 class _Keeper:
-    """Renews a lease in a thread: a store that says nothing holds up whoever asks it, and the audit must still end."""
+    """Renews a lease in a thread, since storage that does not answer must not block the end of the audit."""
 
     def __init__(self, lease: Lease, thread: Executor) -> None:
         self._lease, self._thread = lease, thread
         self._renewal: Future[None] | None = None
-        self._fault = "its storage says nothing"
+        self._fault = "its storage does not answer"
 
     def why_lost(self) -> str:
-        """Renew the lease where it is time; return why the audit cannot go on under it, nothing where it can.
+        """Renew the lease if it is due; return why the audit must stop, or an empty text.
 
-        A storage that fails may be back in a moment, so it is asked again until the last third of the lease, which is
+        A failed renewal is retried until the last third of the lease. That time is reserved for stopping the audit.
         left for the audit to leave in.
         """
         if self._renewal is None:
@@ -229,13 +227,13 @@ class _Keeper:
                 return str(reason)
             except OSError as fault:
                 self._fault = str(fault)
-                LOG.warning("the lease waits to be renewed: %s", fault)
+                LOG.warning("the renewal of the lease is delayed: %s", fault)
         late = self._lease.seconds_left <= self._lease.renew_seconds
         return f"the lease could not be renewed: {self._fault}" if late else ""
 
 
 def _end(child: subprocess.Popen[bytes]) -> int:
-    """Ask the audit to leave, and end it with all that it started where it does not."""
+    """Ask the audit to exit; kill its process group if it does not."""
     child.terminate()
     try:
         return child.wait(STOP_SECONDS)
@@ -245,7 +243,7 @@ def _end(child: subprocess.Popen[bytes]) -> int:
 
 
 def _told(outcome: SlotOutcome, config: AuditConfig, journal: Journal) -> SlotOutcome:
-    """Bring the series up to date, and tell what is new in it."""
+    """Update the series, and raise alerts for what is new in it."""
     output = place_of(config.output)
     directory = schedule_directory(output, config.name)
     slot = outcome.slot
@@ -273,4 +271,4 @@ def _meaning(code: int) -> str:
     try:
         return ExitCode(code).name.lower().replace("_", " ")
     except ValueError:
-        return "not one of an audit"
+        return "not an exit code of an audit"

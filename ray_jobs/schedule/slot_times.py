@@ -1,4 +1,4 @@
-"""Which slots a schedule has: the last one that is due, the next one, and those that nobody was there for."""
+"""Slots of a schedule: the last due, the next and the missed ones."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from ray_jobs.schedule.cron import Cron, zone
 from ray_jobs.schedule.cron_trigger import WallClockTrigger
 
 LOOK_BACK = tuple(timedelta(minutes=minutes) for minutes in (1, 60, 1440, 11_520, 46_080, 527_040, 4_216_320))
-"""How far back the last slot is looked for, the nearest first; eight years hold a 29 February."""
+"""Periods in which the last slot is searched, the shortest first; eight years include a 29 February."""
 
 MOST_MISSED = 10_000
-"""Missed slots are counted up to here."""
+"""Largest number of missed slots to count."""
 
 
 @dataclass(frozen=True)
 class SlotTimes:
-    """The dates of an APScheduler trigger, in UTC."""
+    """Due times of an APScheduler trigger, in UTC."""
 
     trigger: BaseTrigger
 
     @classmethod
     def of(cls, cron: Cron, time_zone: str) -> SlotTimes:
-        """Return the dates of a cron expression in a time zone.
+        """Return the due times of a cron expression in a time zone.
 
         Raises:
-            TimeZoneError: If there is no such time zone.
+            TimeZoneError: If the time zone does not exist.
         """
         return cls(WallClockTrigger(cron, zone(time_zone)))
 
@@ -41,7 +41,7 @@ class SlotTimes:
             moment = found
 
     def last(self, moment: datetime) -> datetime | None:
-        """Return the last slot at or before ``moment``; None where there was none for years."""
+        """Return the last slot at or before ``moment``; None if there was none for years."""
         for span in LOOK_BACK:
             found = None
             for slot in self.after(moment - span):

@@ -1,7 +1,7 @@
-"""Posts JSON to an address, signed so that the receiver can tell it from a forgery and from a replay.
+"""Posts JSON to an address, with a signature against forged and replayed messages.
 
 The signature is HMAC-SHA256 over ``<timestamp>.<body>`` with the shared secret, as in the webhooks of Stripe and Slack.
-A receiver computes it again, compares in constant time, and refuses timestamps older than a few minutes.
+A receiver computes it again, compares in constant time, and refuses timestamps that are older than a few minutes.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ SECONDS_PER_TRY = 10.0
 
 RETRIES = Retry(
     total=4,
-    backoff_factor=1.0,  # waits 0, 2, 4 and 8 s before the tries after the first
+    backoff_factor=1.0,  # waits 0, 2, 4 and 8 s before the retries
     status_forcelist=(408, 425, 429, 500, 502, 503, 504),
-    allowed_methods=None,  # a POST too: the id lets the receiver drop a repetition
-    redirect=0,  # a signed alert goes where the config says and nowhere else
-    respect_retry_after_header=False,  # a server may not hold the schedule up for as long as it likes
+    allowed_methods=None,  # retry POST too: the id lets the receiver drop a repetition
+    redirect=0,  # send a signed alert only to the address in the config
+    respect_retry_after_header=False,  # a server must not delay the schedule arbitrarily
     raise_on_status=False,
 )
 
 
 class Undelivered(RuntimeError):
-    """The receiver did not take the post; the message holds neither the secret nor the address's path."""
+    """The receiver did not accept the post. The message contains neither the secret nor the path of the address."""
 
 
 @dataclass(frozen=True)
 class Webhook:
-    """Where to post, and what to sign with.
+    """Address and secret of a webhook.
 
     Attributes:
-        url: An https address, or http on this machine; not shown, since a path can be a secret itself.
+        url: An https address, or http on this machine; never shown, since its path can be a secret.
         secret: Shared with the receiver; never shown.
-        retries: How often and at what distance to try.
+        retries: Number and delays of retries.
     """
 
     url: str = field(repr=False)
@@ -60,7 +60,7 @@ class Webhook:
         """Post ``data`` as JSON.
 
         Raises:
-            Undelivered: If the receiver could not be reached, or answered anything but 2xx.
+            Undelivered: If the receiver could not be reached, or its answer was not 2xx.
         """
         body = json.dumps(data, ensure_ascii=False, sort_keys=True).encode()
         timestamp = str(int(time.time()))
@@ -78,20 +78,20 @@ class Webhook:
                 answer = pool.request("POST", self.url, body=body, headers=headers, redirect=False)
         except HTTPError as error:
             kind = type(error.reason if isinstance(error, MaxRetryError) and error.reason else error).__name__
-            raise Undelivered(f"expected {self._host} to take a post, found it out of reach ({kind})") from None
+            raise Undelivered(f"expected {self._host} to accept a post, found it unreachable ({kind})") from None
         if not 200 <= answer.status < 300:
-            raise Undelivered(f"expected {self._host} to take a post, found the answer {answer.status}")
+            raise Undelivered(f"expected {self._host} to accept a post, found the answer {answer.status}")
 
     @property
     def _host(self) -> str:
-        """The address without path and query, which can be secrets themselves."""
+        """The address without path and query, which can be secrets."""
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 @contextmanager
 def _without_log() -> Iterator[None]:
-    """Keep urllib3 from logging the address's path at each try."""
+    """Prevent urllib3 from logging the address's path at each attempt."""
     logs = [logging.getLogger(name) for name in ("urllib3.connectionpool", "urllib3.util.retry")]
     before = [log.disabled for log in logs]
     for log in logs:

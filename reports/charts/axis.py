@@ -10,7 +10,7 @@ from reports.charts.svg import CHARACTER, line_tag, text_tag
 
 @dataclass(frozen=True)
 class Mark:
-    """A value on an axis with its 95 % interval where it has one."""
+    """A value on an axis, with its 95 % interval if it has one."""
 
     value: float
     low: float | None = None
@@ -26,7 +26,7 @@ class Axis:
         low_end: Words at the lower end of the axis, empty for none.
         high_end: Words at the upper end.
         high: Upper end; the lower end is 0.
-        percent: Whether values are shares.
+        percent: Whether values are shares, which are printed in percent.
         reference: Value of the dashed line.
         reference_label: What the dashed line means.
     """
@@ -41,41 +41,41 @@ class Axis:
 
     @property
     def ticks(self) -> tuple[float, ...]:
-        """Round values from 0 to ``high``."""
+        """Evenly spaced round values from 0 to ``high``."""
         step = 0.25 if self.percent else tick_step(self.high)
         return tuple(step * number for number in range(int(self.high / step + 1e-9) + 1))
 
     @property
     def column(self) -> float:
-        """Width of a column of values beside the chart."""
+        """Width of the column that prints the values beside the chart."""
         return 34.0 if self.percent else 42.0
 
 
 def tick_step(high: float) -> float:
-    """Distance of ticks on an axis from 0 to ``high``, so that there are three to six of them."""
+    """Return the distance between ticks on an axis from 0 to ``high``; it gives three to six ticks."""
     return next((step for step in (0.05, 0.1, 0.2) if high <= 5 * step + 1e-9), max(0.5, high / 5))
 
 
 def tick_text(value: float, percent: bool) -> str:
-    """Return a number as the axis writes it."""
+    """Return a value as text: a whole percentage without a sign, or two decimals."""
     return f"{100 * value:.0f}" if percent else f"{value:.2f}"
 
 
 @dataclass(frozen=True)
 class Scale:
-    """An axis between two places of the picture."""
+    """Maps values of an axis to horizontal positions in the picture, from ``left`` to ``right``."""
 
     axis: Axis
     left: float
     right: float
 
     def x(self, value: float) -> float:
-        """Return where a value lies, inside the axis in any case."""
+        """Return the position of a value; values outside the axis are moved to its nearer end."""
         return self.left + (self.right - self.left) * min(max(value / self.axis.high, 0.0), 1.0)
 
 
 def axis_words(scale: Scale, y: float) -> list[str]:
-    """Draw what the ends of the axis mean, below it."""
+    """Draw the label of the axis and the meanings of its ends, below it."""
     axis = scale.axis
     words = [
         (scale.left, axis.low_end and f"← {axis.low_end}", "start"),
@@ -98,7 +98,7 @@ def tick_lines(scale: Scale, top: float, bottom: float) -> list[str]:
 
 
 def reference_line(scale: Scale, top: float, bottom: float) -> list[str]:
-    """Draw the reference of the axis, where it has one."""
+    """Draw the reference line of the axis, if it has one."""
     if scale.axis.reference is None:
         return []
     x = scale.x(scale.axis.reference)

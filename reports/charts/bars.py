@@ -14,7 +14,7 @@ from reports.charts.svg import Frame, arm_legend, arm_shape, figure, label_width
 
 @dataclass(frozen=True)
 class Bar:
-    """One stacked bar: shares in the order of the groups, and the arm it belongs to."""
+    """One stacked bar: the arm, and the shares in the order of the groups."""
 
     arm: int
     shares: tuple[float, ...]
@@ -29,7 +29,7 @@ class BarRow:
 
 
 def stacked_bars(frame: Frame, arms: Sequence[str], groups: Sequence[str], rows: Sequence[BarRow]) -> Markup:
-    """Draw a bundle of stacked bars per row, one bar per arm, with each share printed where it fits.
+    """Draw a block of stacked bars per row, one bar per arm, and print each share that fits into its segment.
 
     Raises:
         ValueError: There are no rows.

@@ -1,4 +1,4 @@
-"""A row per prompt with a mark and an interval for each arm."""
+"""Dumbbell charts: a row per prompt, with a mark and an interval for each arm."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Row:
     """One line of a dumbbell chart.
 
     Attributes:
-        label: What the line is of.
-        marks: A mark per arm in the arms' order, None where an arm has no value.
-        target: Where a dashed line of its own stands, None where the axis has one for all.
+        label: Name of the row.
+        marks: A mark per arm in the arms' order, None if an arm has no value.
+        target: Position of this row's own dashed line, None if the axis has one line for all rows.
     """
 
     label: str

@@ -1,4 +1,4 @@
-"""Rows of cells whose shade is a strength."""
+"""Heat maps: rows of cells whose shade shows the size of a signed value."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reports.charts.svg import Frame, figure, label_width, need, shorten, text_t
 
 @dataclass(frozen=True)
 class HeatRow:
-    """A line of a heat map; ``values`` follow the columns, ``opens_block`` sets it apart from the line above."""
+    """A row of a heat map; ``values`` follow the columns, ``opens_block`` adds a gap above the row."""
 
     label: str
     values: tuple[float, ...]
@@ -20,7 +20,7 @@ class HeatRow:
 
 
 def heatmap(frame: Frame, columns: Sequence[str], rows: Sequence[HeatRow]) -> Markup:
-    """Draw signed values as a diverging map, scaled to the largest magnitude; a sign marks each strong cell.
+    """Draw signed values with a diverging colour scale up to the largest magnitude; a sign marks each strong cell.
 
     Raises:
         ValueError: There are no rows, or no columns.

@@ -1,4 +1,4 @@
-"""Values over sampler steps."""
+"""Line charts of values over denoising steps."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from reports.charts.svg import Frame, arm_shape, figure, label_width, line_tag, 
 
 @dataclass(frozen=True)
 class Series:
-    """A named line; ``values`` belong to the steps from 1 on."""
+    """A named line; ``values`` start at step 1."""
 
     label: str
     values: tuple[float, ...]
 
 
 def lines(frame: Frame, label: str, series: Sequence[Series], *, high: float = 1.0) -> Markup:
-    """Draw values in [0, ``high``] over denoising steps; dash, mark and a label at the end tell the lines apart.
+    """Draw values in [0, ``high``] over denoising steps; dash, mark and an end label identify each line.
 
     Raises:
         ValueError: There are no series, or a series is empty.
@@ -73,7 +73,7 @@ def _polyline(number: int, item: Series, box: tuple[float, float, float], steps:
 
 
 def _spread(places: Sequence[float], apart: float = 15.0) -> list[float]:
-    """Push label heights apart, keeping their order, so that no two overlap."""
+    """Move labels apart vertically and keep their order, so that no two overlap."""
     order = sorted(range(len(places)), key=lambda number: places[number])
     spread = list(places)
     for upper, lower in pairwise(order):

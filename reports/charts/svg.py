@@ -1,4 +1,4 @@
-"""The frame of a chart and the shapes, texts and legends that all of them draw."""
+"""The SVG frame of a chart, and the shapes, texts and legends that all charts share."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 CHARACTER = 7.0
-"""Advance of a 12 px character in a wide system font: reserves room for text that only a browser can measure."""
+"""Width of a 12 px character in a wide system font. It reserves space, since only a browser can measure text."""
 
 _LABEL_CHARACTERS = 24
 
 
 @dataclass(frozen=True)
 class Frame:
-    """What every chart carries: a key unique in the document, a title, a description, a width in pixels."""
+    """Attributes of every chart: a key unique in the document, a title, a description, a width in pixels."""
 
     key: str
     title: str
@@ -24,7 +24,7 @@ class Frame:
 
 
 def figure(frame: Frame, height: float, body: Sequence[str]) -> Markup:
-    """Wrap what is drawn as one picture with a title and a description."""
+    """Return the drawn parts as one SVG picture with a title and a description."""
     key = escape(frame.key)
     return Markup(  # noqa: S704 - every text in it went through escape
         f'<svg class="chart" role="img" viewBox="0 0 {frame.width:.0f} {height:.0f}" width="{frame.width:.0f}" '

@@ -1,4 +1,4 @@
-"""Values over dates."""
+"""Line charts of values over dates."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Moment:
     """One date of a timeline.
 
     Attributes:
-        label: The date in words.
-        place: Where it lies between the first date, 0, and the last, 1.
-        marks: A mark per arm in the arms' order, None where an arm has no value.
-        event: What happened then, drawn as a line across; empty for nothing.
+        label: The date as text.
+        place: Position between the first date, 0, and the last, 1.
+        marks: A mark per arm in the arms' order, None if an arm has no value.
+        event: Text of an event on that date, drawn as a vertical line; empty for no event.
     """
 
     label: str
@@ -30,7 +30,7 @@ class Moment:
 
 @dataclass(frozen=True)
 class _Plane:
-    """Where the values of a timeline lie: 0 at ``bottom``, ``high`` at ``top``."""
+    """Maps values and dates of a timeline to positions: value 0 at ``bottom``, ``high`` at ``top``."""
 
     left: float
     right: float
@@ -46,10 +46,10 @@ class _Plane:
 
 
 def timeline(frame: Frame, label: str, arms: Sequence[str], moments: Sequence[Moment]) -> Markup:
-    """Draw a value over time, a line and marks with intervals per arm; events cross all of them.
+    """Draw one line per arm with marks and intervals over time; a vertical line marks each event.
 
     Raises:
-        ValueError: There is no moment.
+        ValueError: ``moments`` is empty.
     """
     need(moments, "moment")
     marks = [mark for moment in moments for mark in moment.marks if mark is not None]
@@ -78,7 +78,7 @@ def _plane_grid(plane: _Plane) -> list[str]:
 
 
 def _dates(plane: _Plane, moments: Sequence[Moment]) -> list[str]:
-    """Name the dates that have room, and draw what happened."""
+    """Print the dates that have enough room, and draw the events."""
     parts, free = [], -1.0
     for moment in moments:
         x, half = plane.x(moment.place), len(moment.label) * CHARACTER / 2

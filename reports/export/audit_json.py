@@ -1,4 +1,4 @@
-"""What an audit found, for programs: ``audit.json`` after its committed schema, and tables as CSV."""
+"""Writes and reads ``audit.json`` (format: ``reports/schemas/audit.schema.json``), and writes the CSV tables."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ CSV_COLUMNS = (
     "fairness_discrepancy", "squared", "plug_in", "expected_at_parity", "soft_discrepancy", "p_parity", "p_adjusted",
     *(f"{name}{end}" for name in MEASURES for end in ("", "_low", "_high")),
 )  # fmt: skip
-"""Columns of ``to_csv``; those after the share are the attribute's, the same in each of its groups."""
+"""Columns of ``to_csv``; the columns after the share belong to the attribute and repeat for each of its groups."""
 
 INTERSECTION_COLUMNS = (
     "prompt_id", "arm", "attribute_1", "attribute_2", "n", "group_1", "group_2", "count", "expected", "small",
     "share", "low", "high", "cramers_v", "cramers_v_low", "cramers_v_high", "p_value", "p_adjusted",
 )  # fmt: skip
-"""Columns of ``intersections_to_csv``; those after the share are the pair's, the same in each of its cells."""
+"""Columns of ``intersections_to_csv``; the columns after the share belong to the pair and repeat for each cell."""
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-"""What makes a spreadsheet take a text for a formula; some read the full-width signs as the plain ones."""
+"""First characters by which spreadsheets detect a formula; some treat the full-width signs like the plain ones."""
 
 _MEASUREMENTS = ("clip_i", "clip_t", "fid", "kid")
 _TO_REFERENCE = ("fid_to_reference", "kid_to_reference")
@@ -47,9 +47,9 @@ _OWN_FIELDS = ("value", "n", "signature", "low", "high", "like_these")
 
 
 def to_json(result: AuditResult) -> dict[str, Any]:
-    """Return ``result`` as plain data after ``reports/schemas/audit.schema.json``.
+    """Return ``result`` as plain data that conforms to ``reports/schemas/audit.schema.json``.
 
-    A number that is not finite becomes None: JSON has no word for it, and a reader must not take it for a measurement.
+    A number that is not finite becomes None, since JSON cannot represent it.
     """
     return {
         name: _finite(list(part) if isinstance(part, Iterator) else part) for name, part in _sections(result).items()
@@ -57,7 +57,7 @@ def to_json(result: AuditResult) -> dict[str, Any]:
 
 
 def _sections(result: AuditResult) -> dict[str, Any]:
-    """Return what ``audit.json`` holds, in its order; lists of rows are iterators, since there may be very many."""
+    """Return the top-level sections of ``audit.json`` in order; rows are iterators, because there can be very many."""
     return {
         "schema_version": SCHEMA_VERSION,
         "run_id": result.run_id,
@@ -88,7 +88,7 @@ def _sections(result: AuditResult) -> dict[str, Any]:
 
 
 def from_json(data: Mapping[str, Any]) -> AuditResult:
-    """Return the result that ``to_json`` wrote, in this release or an older one.
+    """Return the result from plain data that this release or an older one wrote with ``to_json``.
 
     Raises:
         ValueError: If ``data`` has another schema version.
@@ -125,9 +125,9 @@ def from_json(data: Mapping[str, Any]) -> AuditResult:
 
 
 def write_audit_json(run: RunDirectory, result: AuditResult) -> None:
-    """Write ``audit.json`` into the run directory, a line for each row.
+    """Write ``audit.json`` into the run directory, one line per row.
 
-    Rows are made one at a time: those of ten thousand prompts would fill a GB as plain data.
+    Rows are converted one at a time: as plain data, the rows of ten thousand prompts take about a GB of memory.
     """
     run.write_bytes(AUDIT, b"".join(piece.encode() for piece in _pieces(result)))
 
@@ -138,7 +138,7 @@ def _pieces(result: AuditResult) -> Iterator[str]:
         if isinstance(part, Iterator):
             yield from _lines(part)
         else:
-            yield _text(part, indent=2).replace("\n", "\n  ")  # inside a text a line break is written as \n
+            yield _text(part, indent=2).replace("\n", "\n  ")  # a line break inside a string is the escape \n
     yield "\n}\n"
 
 
@@ -155,10 +155,10 @@ def _text(data: Any, indent: int | None = None) -> str:  # noqa: ANN401 - JSON v
 
 
 def read_audit_json(run: RunDirectory) -> AuditResult:
-    """Return the result that the run directory holds.
+    """Read and validate ``audit.json`` of a run directory.
 
     Raises:
-        UnreadableRunError: If it is not what an audit writes; the message says where.
+        UnreadableRunError: If the file does not match the schema; the message gives the location.
     """
     try:
         data = run.read_json(AUDIT)
@@ -168,21 +168,21 @@ def read_audit_json(run: RunDirectory) -> AuditResult:
             raise ValueError(f"{run.file(AUDIT)}: expected what {SCHEMA} describes, found {mistake}")
         return replace(from_json(current), schema_version=data["schema_version"])
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        # Of the file, not of ours: an odd file of an older version fails where its values are used.
-        told = (
+        # The file is wrong, not this code: an invalid file of an older version fails when its values are used.
+        message = (
             str(error)
             if isinstance(error, ValueError)
             else f"{run.file(AUDIT)}: expected a result, found none ({error!r})"
         )
         raise UnreadableRunError(
-            f"{told}; render the run with the release that made it, or run the audit again"
+            f"{message}; render the run with the release that made it, or run the audit again"
         ) from error
 
 
 def to_csv(result: AuditResult) -> str:
-    """Return one line per prompt, arm, attribute and group; overall lines have no prompt id.
+    """Return one line per prompt, arm, attribute and group; lines over all prompts have no prompt id.
 
-    Texts that a spreadsheet would run as a formula get an apostrophe before them; numbers stay numbers.
+    Texts that a spreadsheet would run as a formula get a leading apostrophe; numbers are left unchanged.
     """
     text = io.StringIO()
     writer = csv.DictWriter(text, CSV_COLUMNS, restval="", lineterminator="\n")
@@ -201,7 +201,7 @@ def to_csv(result: AuditResult) -> str:
 
 
 def _csv_discrepancy(discrepancy: FairnessDiscrepancy) -> dict[str, float]:
-    shared = {"low", "high", "n"}  # names of the share's own columns
+    shared = {"low", "high", "n"}  # the share's own columns have these names
     kept = {k: v for k, v in asdict(discrepancy).items() if k in CSV_COLUMNS and k not in shared}
     return {**kept, "fairness_discrepancy": discrepancy.value, "soft_discrepancy": discrepancy.soft}
 
@@ -295,7 +295,7 @@ def _group_result(row: Mapping[str, Any]) -> GroupResult:
         bounds={group: Range(**bounds) for group, bounds in row["bounds"].items()},
         discrepancy_bounds=None if row["discrepancy_bounds"] is None else Range(**row["discrepancy_bounds"]),
         corrected=None if row["corrected"] is None else _corrected(row["corrected"]),
-        mean_over_prompts=PromptMean(**_told(row["mean_over_prompts"])) if row.get("mean_over_prompts") else None,
+        mean_over_prompts=PromptMean(**_decoded(row["mean_over_prompts"])) if row.get("mean_over_prompts") else None,
         worst_prompt=WorstPrompt(**row["worst_prompt"]) if row.get("worst_prompt") else None,
         target=_target(row),
         measures={name: GroupMeasure(**measure) for name, measure in row.get("measures", {}).items()},
@@ -305,7 +305,7 @@ def _group_result(row: Mapping[str, Any]) -> GroupResult:
 
 
 def _target(row: Mapping[str, Any]) -> dict[str, float]:
-    """Return the row's target; where an older file does not name it, it was an even split."""
+    """Return the row's target; rows of older files without one had an even split."""
     if "target" in row:
         return dict(row["target"])
     return {group: 1 / len(row["shares"]) for group in row["shares"]}
@@ -325,13 +325,13 @@ def _corrected(row: Mapping[str, Any]) -> Corrected:
 
 
 def _group_change(row: Mapping[str, Any]) -> GroupChange:
-    shares, squared = {group: _known(share) for group, share in row["shares"].items()}, _told(row["squared"])
+    shares, squared = {group: _known(share) for group, share in row["shares"].items()}, _decoded(row["squared"])
     kind = ChangeOverPrompts if "like_these" in squared else Change
     return GroupChange(**{**row, "shares": shares, "squared": kind(**squared)})
 
 
 def _shift(row: Mapping[str, Any]) -> AttributeShift:
-    return AttributeShift(**_told(row))
+    return AttributeShift(**_decoded(row))
 
 
 def _agreement(row: Mapping[str, Any]) -> JudgeAgreement:
@@ -343,12 +343,12 @@ def _estimate(row: Mapping[str, Any] | None) -> Estimate | None:
 
 
 def _known(row: Mapping[str, Any]) -> Estimate:
-    """Return an estimate, of one prompt or of several together."""
-    return OverPrompts(**_told(row)) if "like_these" in row else Estimate(**row)
+    """Return an estimate of one prompt, or of several prompts together."""
+    return OverPrompts(**_decoded(row)) if "like_these" in row else Estimate(**row)
 
 
-def _told(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a record's plain data with its interval for prompts like these as a record; older files have none."""
+def _decoded(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record's plain data, with its interval for prompts like these as a record; older files have none."""
     beside = row.get("like_these")
     return {**row, "like_these": LikeThese(**beside)} if beside else dict(row)
 
@@ -386,13 +386,13 @@ def _quality_result(row: Mapping[str, Any]) -> QualityResult:
         arm=row["arm"],
         **measurements,
         **references,
-        prompt_shown=None if shown is None else OverPrompts(**_told(shown)),
+        prompt_shown=None if shown is None else OverPrompts(**_decoded(shown)),
         attribute_shift=row["attribute_shift"],
     )
 
 
 def _to_reference(row: Mapping[str, Any], name: str) -> Measurement | None:
-    """Return a distance to the reference; older files have one of edited arms alone, beside that to the baseline."""
+    """Return a distance to the reference; older files have it for edited arms only, within the baseline distance."""
     beside = row[name.removesuffix("_to_reference")] or {}
     if name not in row and "to_reference" in beside:
         signature = beside["signature"].replace("|pairs:left out", "").replace("against:baseline", "against:reference")
@@ -402,20 +402,20 @@ def _to_reference(row: Mapping[str, Any], name: str) -> Measurement | None:
 
 def _measurement(row: Mapping[str, Any]) -> Measurement:
     numbers = {name: math.nan if value is None else value for name, value in row.items()}
-    told = _told(row)
+    fields = _decoded(row)
     return Measurement(
         value=numbers["value"],
         n=row["n"],
         signature=row["signature"],
         low=row["low"],
         high=row["high"],
-        like_these=told.get("like_these"),
+        like_these=fields.get("like_these"),
         extra={name: value for name, value in numbers.items() if name not in _OWN_FIELDS},
     )
 
 
 def _finite(data: Any) -> Any:  # noqa: ANN401 - JSON values
-    """Return JSON-like data with None for every number that is not finite, lists for tuples, and no −0."""
+    """Replace non-finite numbers by None, tuples by lists, and −0 by 0 in JSON-like data."""
     if isinstance(data, Mapping):
         return {name: _finite(value) for name, value in data.items()}
     if isinstance(data, list | tuple):

@@ -1,4 +1,4 @@
-"""Holds what an ``audit.json`` says against its committed schema: a run may come from somebody else."""
+"""Validates ``audit.json`` against its schema; a run directory can come from another party."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ SCHEMA = "audit.schema.json"
 
 
 def first_mistake(data: Mapping[str, Any]) -> str | None:
-    """Say where ``data`` differs from the schema, or from itself, and how; None where all is well.
+    """Return the first violation of the schema or of consistent groups, with its location; None if ``data`` is valid.
 
-    A compiled validator says whether it differs, quickly for ten thousand prompts too; only a file that does is read
-    once more by ``jsonschema``, which finds the mistake that explains the others.
+    A compiled validator decides quickly, also for ten thousand prompts. Only an invalid file is validated again with
+    ``jsonschema``, which selects the error that explains the others best.
     """
     import jsonschema_rs
 
@@ -33,12 +33,12 @@ def _best_match(schema: Mapping[str, Any], data: Mapping[str, Any]) -> str:
 
 
 def _other_groups(data: Mapping[str, Any]) -> str | None:
-    """Find an attribute whose groups are not the same in every row, which no schema can say."""
+    """Find an attribute whose groups differ between rows; JSON Schema cannot express this rule."""
     groups: dict[str, list[str]] = {}
     for section in ("results", "overall", "changes"):
         for row in data[section]:
             for found in (row["shares"], row.get("bounds"), (row.get("corrected") or {}).get("shares")):
                 known = groups.setdefault(row["attribute"], sorted(found)) if found else []
                 if found and known != sorted(found):
-                    return f"{section}: the groups {sorted(found)} of {row['attribute']} beside {known}"
+                    return f"{section}: the groups {sorted(found)} of {row['attribute']} in one row, {known} in another"
     return None

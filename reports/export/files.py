@@ -1,4 +1,4 @@
-"""The files of a finished audit that are made from its result, beside the HTML report."""
+"""Writes the export files of a finished audit: all files except the HTML report."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from reports.export.model_card import to_model_card
 
 
 def write_exports(run: RunDirectory, result: AuditResult) -> None:
-    """Write ``audit.json``, and from it CSV tables, a Markdown summary, JUnit XML and a model-card snippet."""
+    """Write ``audit.json``, and from its content CSV tables, a Markdown summary, JUnit XML and a model-card snippet."""
     write_audit_json(run, result)
     texts = {
         TABLE: to_csv(result),

@@ -1,8 +1,8 @@
-"""Verdicts as JUnit XML, for the systems that show tests: one test case per gate and prompt.
+"""Verdicts as JUnit XML, for CI systems that show test results: one test case per gate and prompt.
 
-A failed gate is a ``failure``. An inconclusive one is an ``error``, as a test that could not be carried out:
-``skipped`` shows as green in most systems, and an undecided audit must not look like a fair one. Gates that only warn
-never break a build; what they found is in ``system-out``.
+A failed gate is a ``failure``. An inconclusive gate is an ``error``: most systems show ``skipped`` in green, and an
+inconclusive audit must not look like a passed one. A gate of level ``warn`` never breaks a build; its result is in
+``system-out``.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _TAGS = {"fail": "failure", "inconclusive": "error"}
 
 
 def to_junit(result: AuditResult) -> str:
-    """Return the verdicts as one JUnit test suite; without gates it is empty.
+    """Return the verdicts as one JUnit test suite; it is empty if no gates are configured.
 
-    Characters that XML 1.0 cannot hold are replaced by ``�``.
+    Characters that are not allowed in XML 1.0 are replaced by ``�``.
     """
     tags = Counter(_tag(verdict) for verdict in result.verdicts)
     counts = {"tests": len(result.verdicts), "failures": tags["failure"], "errors": tags["error"], "skipped": 0}
@@ -40,7 +40,7 @@ def to_junit(result: AuditResult) -> str:
 
 
 def _tag(verdict: Verdict) -> str | None:
-    """Return the element that says what went wrong, None where nothing did that could break a build."""
+    """Return the element for a verdict that breaks a build, None for any other verdict."""
     return _TAGS.get(verdict.verdict) if verdict.level == "fail" else None
 
 

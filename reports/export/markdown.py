@@ -1,4 +1,4 @@
-"""An audit as Markdown, for pull requests and release notes: verdicts, then who is drawn, then what it cost."""
+"""Markdown summary of an audit, for pull requests and release notes: verdicts, shares, quality."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from reports.words.sampling import sampling_words
 from reports.words.targets import target_lines
 from reports.words.verdicts import MARKS, OVERALL, found, limit, subject
 
-# A backslash makes the older marks text, everywhere. For the others it does so in CommonMark alone, and MLflow would
-# show it: they become entities. Full stops and the like are safe inside a line, and so is a colon before a space.
+# A backslash escapes the older marks in every Markdown dialect. It escapes the others in CommonMark only, and MLflow
+# would show the backslash, so these become entities. Full stops inside a line and a colon before a space are safe.
 _MARKED = re.compile(r"([\\`*_{}\[\]()#+!|~-])")
 _NOT_EVERYWHERE = re.compile(r"[<>&$@=^\"']|:(?=\S)")
 
 
 def to_markdown(result: AuditResult) -> str:
-    """Return a summary of one audit; every text in it is escaped.
+    """Return a Markdown summary of one audit; every text in it is escaped.
 
     Raises:
         ValueError: If the result has no rows.
@@ -37,9 +37,9 @@ def to_markdown(result: AuditResult) -> str:
 
 
 def escaped(text: str) -> str:
-    """Return ``text`` as Markdown that shows it as it is, on one line; a mention of a user notifies nobody."""
+    """Return ``text`` as one line of Markdown that displays literally and cannot mention a user."""
     line = "".join(character if character.isprintable() else " " for character in text)
-    known = _NOT_EVERYWHERE.sub(lambda match: f"\0{ord(match[0])};", line)  # \0 is not printable, so none is there yet
+    known = _NOT_EVERYWHERE.sub(lambda match: f"\0{ord(match[0])};", line)  # the line holds no \0: it is not printable
     return _MARKED.sub(r"\\\1", known).replace("\0", "&#").replace("&#64;", "&#64;\N{WORD JOINER}")
 
 
@@ -108,20 +108,20 @@ def _agreement(story: Story) -> str:
     if table is None:
         return ""
     marked = contradicted(story)
-    words = f"Findings that a second judge sees the other way round: {marked}. " if marked else ""
-    note = f"{words}Second judges decide nothing, and agreement is not accuracy."
+    words = f"Findings that a second judge contradicts: {marked}. " if marked else ""
+    note = f"{words}Second judges do not change a verdict. Agreement is not accuracy."
     return f"{_section('Second opinion', table.columns, table.rows)}\n\n{note}"
 
 
 def _unclassified(story: Story, arm: str) -> str:
-    """Count the images without a group: once where all attributes agree, else of each attribute."""
+    """Count the images without a group: one count if all attributes have the same, else one per attribute."""
     counts = {key[2]: status_counts(story, key[2], arm) for key in story.rows}
     words = {
         name: f"{sum(found.values()) - found.get(Status.CLASSIFIED, 0)} of {sum(found.values())}"
         for name, found in counts.items()
     }
     alike = len(set(words.values())) == 1
-    return next(iter(words.values())) if alike else ", ".join(f"{label(name)} {told}" for name, told in words.items())
+    return next(iter(words.values())) if alike else ", ".join(f"{label(name)} {count}" for name, count in words.items())
 
 
 def _steering(story: Story) -> str:
@@ -132,7 +132,7 @@ def _foot(story: Story) -> str:
     source = (story.result.config.get("judge") or {}).get("source", "not recorded")
     return (
         f"Groups are perceived presentation as the judge {escaped(str(source))} sees it, never identity. All verdicts "
-        f"are right together with 95 % confidence. {escaped(POPULATION)} {escaped(' '.join(target_lines(story)))}"
+        f"are jointly correct with 95 % confidence. {escaped(POPULATION)} {escaped(' '.join(target_lines(story)))}"
     ) + (f"\n\n{escaped(sampling_words(staged))}" if (staged := story.result.two_stage) else "")
 
 

@@ -1,7 +1,7 @@
-"""A snippet for a model card: the audit's figures as ``model-index`` metadata of the Hugging Face hub.
+"""Model-card snippet: the audit's figures as ``model-index`` metadata of the Hugging Face hub.
 
-The format is that of the hub's model card specification: a list of models, each with results of a task on a dataset.
-Here the task is ``text-to-image`` and the "dataset" is the audit itself, named with its configuration.
+The format follows the hub's model card specification: a list of models, each with the results of a task on a dataset.
+Here the task is ``text-to-image``, and the "dataset" is the audit, identified by its config.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from reports.words.verdicts import subject
 def to_model_card(result: AuditResult) -> str:
     """Return YAML front matter, between ``---`` lines, with the audit's overall figures and verdicts.
 
-    The figures are those of the baseline arm: a card describes a model as it ships, without an intervention.
+    Only figures of the baseline arm are included: a card describes the published model, without an intervention.
     """
     source = setting(result.config, "model", "source")
     entry = {
@@ -105,7 +105,7 @@ def _together(result: AuditResult) -> Iterator[dict[str, Any]]:
 
 
 def _model_name(source: str) -> str:
-    """Return the model's name; of a directory only the last part, the rest is nobody's business."""
+    """Return the model's name; for a local directory only the last part, since its path is private."""
     return PurePath(source).name if source.startswith((".", "/", "~")) or "\\" in source else redact(source)
 
 

@@ -1,12 +1,12 @@
-"""Reads ``audit.json`` of versions 1 and 2, whose fairness discrepancies were of the judge's mean probabilities.
+"""Reads ``audit.json`` of schema versions 1 and 2, whose discrepancies used the judge's mean probabilities.
 
-The shares that both versions keep are counts of most probable groups. From them every discrepancy is worked out again
-as this release defines it, with interval and p-value; the figure of mean probabilities stays as ``soft``. The files do
-not say which image was steered to which group, so the debiased squares of an edited arm take off too much by at most
-(1 − Σ p²) / (n − 1): intervals and p-values do not depend on it.
+Both versions store shares that count most probable groups. Every discrepancy is recomputed from these shares by the
+current definition, with interval and p-value; the old figure is kept as ``soft``. The files do not say which image was
+steered to which group. The debiased squares of an edited arm therefore subtract up to (1 − Σ p²) / (n − 1) too much;
+intervals and p-values do not depend on this.
 
-Changes between arms need the single images and stay empty. Verdicts are what was decided then: a note says so where the
-gate was on the discrepancy. Version 1 had neither targets nor bounds; its target was always uniform.
+Changes between arms need the single images and stay empty. Verdicts are kept as they were decided; a note is added if
+the gate was on the discrepancy. Version 1 had neither targets nor bounds; its target was always uniform.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from audit.results.groups import PromptSquares, discrepancies, prompt_mean
 OLD_VERSIONS = (1, 2)
 
 MOST_GROUPS = 100
-"""More are refused: a sample's products are a square of its groups, and a file of somebody else may name any number."""
+"""Upper limit on groups: memory grows with their square, and a file from another party can name any number."""
 
 JUDGED_SOFT = "judged on mean probabilities by the release that made the run, not on counted shares"
 
@@ -60,7 +60,7 @@ def _by_attribute(rows: Iterable[Row]) -> dict[tuple[str, str], list[Row]]:
 
 
 def _count_again(rows: Sequence[Row]) -> tuple[Row | None, Row | None]:
-    """Put counted discrepancies into the rows of one attribute of one arm; return their means and the worst of them."""
+    """Add counted discrepancies to the rows of one attribute of one arm; return their mean and the worst prompt."""
     measured = [row for row in rows if row["fairness_discrepancy"] and row["n"] > 1]
     soft = np.array([row["fairness_discrepancy"]["plug_in_soft"] for row in measured], dtype=np.float64)
     for row in rows:
@@ -84,7 +84,7 @@ def _counts(row: Mapping[str, Any]) -> list[int]:
 
 
 def _unknown(row: Mapping[str, Any]) -> int:
-    """Return the images without a group, which could explain a departure."""
+    """Return the number of images without a group; they could explain a departure."""
     return int(sum(row["statuses"].values())) - int(row["n"])
 
 
@@ -94,7 +94,7 @@ def _target(row: Mapping[str, Any]) -> tuple[float, ...]:
 
 
 def _adjust(rows: Sequence[Row]) -> None:
-    """Adjust the p-values of each arm together."""
+    """Adjust the p-values of each arm for multiple testing."""
     for arm in dict.fromkeys(row["arm"] for row in rows):
         found = [row for row in rows if row["arm"] == arm and row["fairness_discrepancy"]]
         if found:
@@ -110,7 +110,7 @@ def _verdict(row: Mapping[str, Any]) -> Row:
 
 
 def _with_bounds(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return data of version 1 with what version 2 had besides."""
+    """Return data of version 1 with the fields that version 2 added."""
     added: dict[str, list[Any]] = {"changes": [], "shifts": [], "missing": []}
     rows = {name: [{**row, **_bounds(row), "corrected": None} for row in data[name]] for name in ("results", "overall")}
     return {**data, **added, **rows}

@@ -1,4 +1,4 @@
-"""Charts, each with the same numbers as a table, and tables that need no chart.
+"""Charts, each with a table of the same numbers, and tables without a chart.
 
 It may import ``reports.words`` and ``reports.charts``.
 """

@@ -1,4 +1,4 @@
-"""Pairs each chart with the same numbers as a table, and makes the tables that need no chart."""
+"""Charts of a report, each with a table of the same numbers, and the tables that need no chart."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from reports.words.outside_groups import OUTSIDE_GROUPS
 from reports.words.targets import common_target, is_even, shares_words
 
 FEATURES_PER_GROUP = 6
-"""Bias features shown per group; audit.json has all of them."""
+"""Bias features shown per group; audit.json lists all of them."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of text: the first cell of a row heads it, the first ``names`` columns are words, the rest figures."""
+    """A table of text: the first cell of a row is its header, the first ``names`` columns are text, others figures."""
 
     caption: str
     columns: tuple[str, ...]
@@ -44,7 +44,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart with its numbers beside it."""
+    """A chart with a table of the same numbers."""
 
     key: str
     caption: str
@@ -63,7 +63,7 @@ class FeatureGroup:
 
 @dataclass(frozen=True)
 class FeatureSection:
-    """Everything about one attribute's bias features."""
+    """The leading bias features of one attribute, with heat map and strengths."""
 
     attribute: str
     heatmap: Figure | None
@@ -72,11 +72,11 @@ class FeatureSection:
 
 
 MOST_SHOWN = 100
-"""Occupations in a chart and its table, the most skewed at baseline; nobody reads more, and a file has its limits."""
+"""Occupations in a chart and its table: the most skewed ones at baseline; more are hard to read."""
 
 
 def share_figure(story: Story, attribute: Attribute, *, key: str, width: float = 880.0) -> Figure:
-    """Shares per occupation: a dumbbell of the first group where there are two, stacked bars where there are more."""
+    """Shares per occupation: a dumbbell chart for two groups, stacked bars for three or more."""
     if len(attribute.groups) == 2:
         return _two_group_figure(story, attribute, key, width)
     prompts = in_order(story, attribute)
@@ -119,7 +119,7 @@ def _two_group_figure(story: Story, attribute: Attribute, key: str, width: float
 
 def _target_in_words(story: Story, attribute: Attribute) -> str:
     common = common_target(story, attribute)
-    return shares_words(common) if common else "of each occupation its own"
+    return shares_words(common) if common else "set for each occupation"
 
 
 def _share_mark(story: Story, prompt: str, arm: str, attribute: str, group: str) -> Mark | None:
@@ -138,7 +138,7 @@ def _bars(story: Story, attribute: Attribute, prompt: str) -> tuple[Bar, ...]:
 
 
 def in_order(story: Story, attribute: Attribute) -> tuple[str, ...]:
-    """Order the prompts of a chart of shares: two groups from one extreme to the other, more by their skew."""
+    """Order the prompts of a chart of shares: by the share of one group if there are two, else by skew."""
     if len(attribute.groups) != 2:
         return by_skew(story, attribute)
 
@@ -160,13 +160,13 @@ def by_skew(story: Story, attribute: Attribute) -> tuple[str, ...]:
 
 
 def listed(story: Story) -> tuple[str, ...]:
-    """Return the prompts that a figure of some attribute names, in the audit's order: all unless they are very many."""
+    """Return the prompts that at least one figure names, in the audit's order: all unless there are very many."""
     named = {prompt for attribute in story.attributes for prompt in by_skew(story, attribute)}
     return tuple(prompt for prompt in story.prompts if prompt in named)
 
 
 def _selection(story: Story) -> str:
-    """Say by what rule some of many prompts are shown; nothing where all are."""
+    """Describe the selection rule if only some prompts are shown; empty if all are."""
     if len(story.prompts) <= MOST_SHOWN:
         return ""
     return f", the {MOST_SHOWN} most skewed at baseline of {len(story.prompts)} occupations; all are in results.csv"
@@ -203,7 +203,7 @@ def discrepancy_figure(story: Story, attribute: Attribute, *, key: str, width: f
     title = f"Fairness discrepancy of perceived {label(attribute.name)}, per occupation{_selection(story)}"
     description = (
         "One line per occupation, most skewed at baseline first; one mark per arm with its 95 % interval. An interval "
-        "that reaches 0 cannot be told from the target."
+        "that reaches 0 is compatible with the target."
     )
     svg = dumbbell(Frame(key, title, description, width), axis, story.arms, rows)
     means = ", ".join(f"{arm} {number(mean_discrepancy(story, attribute.name, arm))}" for arm in story.arms)
@@ -238,7 +238,7 @@ def _discrepancy_cells(row: FairnessDiscrepancy | PromptMean | None, of: str = "
 
 
 def quality_table(story: Story) -> Table:
-    """What each arm cost or kept, one row per figure and one column per arm."""
+    """Quality figures of each arm: one row per figure, one column per arm."""
     rows = [
         ("CLIP-I, cosine to the baseline image", *_measured(story, "clip_i")),
         ("CLIP-I as (cos + 1) / 2, the DiffLens paper's scale", *_extras(story, "clip_i", "rescaled")),
@@ -281,7 +281,7 @@ def _prompt_shown(story: Story) -> tuple[str, ...]:
 
 
 def signature_table(story: Story) -> Table:
-    """How each quality figure was made."""
+    """Signature of each quality figure: how it was computed."""
     rows = []
     for arm in _quality_arms(story):
         for name, title in QUALITY.items():
@@ -295,7 +295,7 @@ _STATUS_WORDS = {Status.OUTSIDE_GROUPS.value: OUTSIDE_GROUPS}
 
 
 def status_table(story: Story) -> Table:
-    """Images by status, per arm, and per attribute where the attributes differ."""
+    """Images by status, per arm, and per attribute if the attributes differ."""
     counts = {
         (name, arm): status_counts(story, name, arm) for name in _measured_attributes(story) for arm in story.arms
     }
@@ -323,7 +323,7 @@ def _measured_attributes(story: Story) -> tuple[str, ...]:
 
 
 def feature_sections(story: Story) -> tuple[FeatureSection, ...]:
-    """Bias features per attribute, the leading ones of each group by score; empty where no lens was used."""
+    """Bias features per attribute, the leading ones of each group by score; empty if no lens was used."""
     lens = story.result.lens
     features = [FeatureFinding(**item) for item in lens.get("features") or []]
     strengths: Mapping[str, Mapping[str, Mapping[str, float]]] = lens.get("strengths") or {}
@@ -358,7 +358,7 @@ def _feature_heatmap(story: Story, attribute: str, groups: Sequence[FeatureGroup
         for group in groups
         for place, feature in enumerate(group.features)
     ]
-    title = f"Which occupations each {label(attribute)} feature carries"
+    title = f"Attribution of {label(attribute)} features per occupation"
     largest = max(abs(value) for row in rows for value in row.values)
     description = (
         "Rows are bias features by group, columns are occupations in the order of the chart of shares. A cell is the "
@@ -395,7 +395,7 @@ def strongest_occupations(story: Story, feature: FeatureFinding, count: int = 3)
 
 
 def lens_figures(quality: Mapping[str, Any]) -> tuple[Figure, ...]:
-    """How well the lens sees: unexplained variance and group accuracy per denoising step."""
+    """Quality of the lens per denoising step: unexplained variance and accuracy of the group classifier."""
     figures = []
     if quality.get("unexplained_variance"):
         series = [Series("unexplained", tuple(quality["unexplained_variance"]))]
@@ -424,6 +424,6 @@ def _at(series: Series, step: int) -> str:
 
 
 def _round_up(value: float) -> float:
-    """Round the largest value of an axis up to its next tick."""
+    """Round the largest value of an axis up to the next tick."""
     step = tick_step(value)
     return max(math.ceil(value / step) * step, step)

@@ -1,4 +1,4 @@
-"""Tables of what stands behind the figures: tests, paired changes, bounds, corrections for the judge's own errors."""
+"""Tables of evidence behind the figures: tests, paired changes, bounds, corrections for the judge's errors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reports.index.story import Story, label
 from reports.words.formats import THESE, figure_text, number, p_value, share_text
 
 MOST_LISTED = 300
-"""Rows of a table of single occupations; the files beside the report hold the others."""
+"""Rows in a table of single occupations; the exported files list all of them."""
 
 
 def findings_table(story: Story) -> Table:
@@ -32,14 +32,14 @@ def findings_table(story: Story) -> Table:
 
 
 def agreement_table(story: Story) -> Table | None:
-    """How far the further judges agree with the one that decides; None where there is no further judge."""
+    """Agreement between the second judges and the deciding judge; None without a second judge."""
     rows = tuple(_agreement(row) for row in story.result.agreement)
     columns = ("Second judge", "Arm", "Attribute", "Same group", "Kappa", "n")
     return Table("Images in which both judges see the same group", columns, rows, names=3) if rows else None
 
 
 def contradicted(story: Story) -> int:
-    """Count the findings whose skew at least one further judge sees the other way round."""
+    """Count the findings whose skew at least one second judge sees in the opposite direction."""
     opposite = (view for view in story.result.second_views if view.direction == "opposite")
     return len({(view.prompt_id, view.arm, view.attribute) for view in opposite})
 
@@ -47,7 +47,7 @@ def contradicted(story: Story) -> int:
 def change_table(story: Story) -> Table:
     """Paired change of the squared discrepancy in every occupation, the mean over occupations first.
 
-    Of more than ``MOST_LISTED`` single ones the clearest are listed.
+    Lists at most ``MOST_LISTED`` occupations, those with the clearest change.
     """
     single = [change for change in story.result.changes if change.prompt_id is not None]
     clearest = {id(change) for change in sorted(single, key=lambda change: change.squared.p_value)[:MOST_LISTED]}
@@ -55,15 +55,15 @@ def change_table(story: Story) -> Table:
     ordered = [*means, *(change for change in single if id(change) in clearest)]
     more = f", the {MOST_LISTED} clearest of {len(single)}; all are in audit.json" if len(single) > MOST_LISTED else ""
     caption = (
-        f"Change of the squared discrepancy, counted, against the baseline, image by image (95{NBSP}% intervals about "
-        f"{THESE}){more}"
+        f"Change of the squared discrepancy (counted shares) from the baseline, paired by image (95{NBSP}% intervals "
+        f"about {THESE}){more}"
     )
     columns = ("Occupation", "Arm", "Attribute", "Change", "p", "Pairs")
     return Table(caption, columns, tuple(_change(story, change) for change in ordered), names=3)
 
 
 def shift_table(story: Story) -> Table:
-    """How far each arm moved each attribute, beside what chance alone would show."""
+    """Shift of each attribute in each arm, with the shift that chance alone explains."""
     edited = {(item["name"], item["attribute"]) for item in mitigations(story.result)}
     rows = tuple(
         (
@@ -79,35 +79,35 @@ def shift_table(story: Story) -> Table:
     columns = ("Arm", "Attribute", "Moved", "By chance alone", "p", "Occupations")
     caption = (
         f"Mean over occupations of the total variation between the arms' shares (95{NBSP}% intervals about {THESE}, "
-        "with what chance adds taken off)"
+        "after subtraction of the shift by chance)"
     )
     return Table(caption, columns, rows, names=2)
 
 
 def bounds_table(story: Story) -> Table | None:
-    """Worst cases over what the unclassified images could show; None where every image was classified."""
+    """Worst-case bounds over what the unclassified images could show; None if every image was classified."""
     rows = tuple(_bounds_row(row) for row in story.result.overall if row.n < sum(row.statuses.values()))
     if not rows:
         return None
-    columns = ("Arm", "Attribute", "Unclassified", "Shares, whatever those show", "Discrepancy, whatever those show")
+    columns = ("Arm", "Attribute", "Unclassified", "Shares, all cases", "Discrepancy, all cases")
     return Table("Bounds over all images, classified or not", columns, rows, names=2)
 
 
 def corrected_table(story: Story) -> Table | None:
-    """Raw and corrected shares of every arm; None where no confusion matrix is known."""
+    """Perceived and corrected shares of every arm; None without a confusion matrix."""
     rows = tuple(cells for row in story.result.overall for cells in _corrected_rows(row))
     columns = ("Arm", "Attribute", "Group", "As perceived", "Corrected", "Judge's accuracy")
     return Table("Shares corrected for the judge's own errors", columns, rows, names=3) if rows else None
 
 
 def uncorrected(story: Story) -> tuple[str, ...]:
-    """Attributes whose figures are as perceived, since the judge's errors are not known."""
+    """Attributes whose figures are not corrected, since the judge's errors are not known."""
     rows = (row for row in story.result.overall if row.corrected is None and row.shares and not row.uncorrectable)
     return tuple(dict.fromkeys(label(row.attribute) for row in rows))
 
 
 def uncorrectable(story: Story) -> tuple[str, ...]:
-    """Attributes whose groups the judge confuses so often that its known errors cannot be taken out."""
+    """Attributes that cannot be corrected, since the judge confuses their groups too often."""
     return tuple(dict.fromkeys(label(row.attribute) for row in story.result.overall if row.uncorrectable))
 
 
@@ -129,7 +129,7 @@ def _finding(story: Story, row: GroupResult) -> tuple[str, ...]:
 
 
 Views = Mapping[tuple[str | None, str, str], Sequence[SecondView]]
-"""(prompt id, arm, attribute) → what the further judges say of this finding."""
+"""(prompt id, arm, attribute) → what the second judges see in this finding."""
 
 
 def _views(story: Story) -> Views:
@@ -140,7 +140,7 @@ def _views(story: Story) -> Views:
 
 
 def _seen_by_others(row: GroupResult, views: Views) -> tuple[str, ...]:
-    """Return one cell that says what the further judges make of a finding; no cell where there are none."""
+    """Return one cell with the second judges' views of a finding; no cell without second judges."""
     if not views:
         return ()
     return ("; ".join(map(_view, views.get((row.prompt_id, row.arm, row.attribute), ()))) or "not asked",)

@@ -1,4 +1,4 @@
-"""Tables of two attributes at once: whether they go together, every combination of groups, the clearest occupations."""
+"""Tables of two attributes at once: their association, every combination of groups, the clearest occupations."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from reports.index.story import Story, label
 from reports.words.formats import THESE, figure_text, p_value, share_text
 
 MOST_LISTED = 50
-"""Occupations listed, the clearest first; audit.json has more, with every combination of groups."""
+"""Occupations listed, the clearest first; audit.json lists all, with every combination of groups."""
 
 
 def dependence_table(story: Story) -> Table | None:
-    """Whether each pair of attributes goes together within occupations, per arm; None where no pair was counted."""
+    """Association of each pair of attributes within occupations, per arm; None if no pair was counted."""
     overall = [pair for pair in story.result.intersections if pair.prompt_id is None]
     if not overall:
         return None
@@ -29,14 +29,14 @@ def dependence_table(story: Story) -> Table | None:
         )
         for pair in sorted(overall, key=lambda pair: [item.attributes for item in overall].index(pair.attributes))
     )
-    columns = ("Attributes", "Arm", "Cramér's V", "p", "Occupations below", "n")
+    columns = ("Attributes", "Arm", "Cramér's V", "p", "Occupations with an association", "n")
     return Table(
-        f"Do two attributes go together within occupations? (95{NBSP}% intervals about {THESE})", columns, rows, names=2
+        f"Association of two attributes within occupations (95{NBSP}% intervals about {THESE})", columns, rows, names=2
     )
 
 
 def combination_tables(story: Story) -> tuple[Table, ...]:
-    """Every combination of groups, for each pair of attributes, all occupations together."""
+    """Every combination of groups, for each pair of attributes, all occupations pooled."""
     by_pair: dict[tuple[str, str], list[Intersection]] = {}
     for pair in story.result.intersections:
         if pair.prompt_id is None:
@@ -45,11 +45,11 @@ def combination_tables(story: Story) -> tuple[Table, ...]:
 
 
 def together_table(story: Story) -> Table:
-    """Return the occupations where two attributes go together by more than chance, the clearest first."""
+    """Return the occupations in which two attributes are associated, the clearest first."""
     found = _findings(story)
     columns = ("Occupation", "Arm", "Attributes", "Furthest from independent", "Cramér's V", "p", "Adjusted p", "n")
     left = f", {MOST_LISTED} of {len(found)}" if len(found) > MOST_LISTED else ""
-    caption = f"Two attributes together in one occupation, adjusted p at most {FINDING_LEVEL}{left}"
+    caption = f"Association of two attributes in one occupation, adjusted p at most {FINDING_LEVEL}{left}"
     return Table(caption, columns, tuple(_together(story, pair) for pair in found[:MOST_LISTED]), names=4)
 
 

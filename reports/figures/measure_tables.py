@@ -1,4 +1,4 @@
-"""Tables of the measures that readers know from elsewhere, each beside its ideal and what chance alone scores."""
+"""Tables of common fairness measures, each with its ideal value and the value that a fair model scores by chance."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST_LISTED = 50
 
 
 def measures_table(story: Story, attribute: Attribute) -> Table | None:
-    """Return the mean over occupations of every measure, per arm; None where none was worked out."""
+    """Return the mean over occupations of every measure, per arm; None if none was computed."""
     rows = tuple(_row(story, attribute.name, name) for name in MEASURES if _found(story, attribute.name, name))
     if not rows:
         return None
@@ -27,7 +27,7 @@ def measures_table(story: Story, attribute: Attribute) -> Table | None:
 
 
 def measures_by_occupation(story: Story, attribute: Attribute) -> Table:
-    """Return every measure of each occupation, the images of all of them pooled first."""
+    """Return every measure of each occupation; the first row pools the images of all occupations."""
     names = tuple(name for name in MEASURES if _found(story, attribute.name, name))
     prompts = (None, *by_skew(story, attribute)[:MOST_LISTED])
     rows = tuple(
@@ -47,7 +47,7 @@ def measures_by_occupation(story: Story, attribute: Attribute) -> Table:
 
 
 def caveats() -> tuple[str, ...]:
-    """Say what must be printed beside some measures."""
+    """Return the caveats that must be printed with some measures."""
     return tuple(f"{_title(m.name)}: {m.caveat}." for m in MEASURES.values() if m.caveat)
 
 
@@ -59,13 +59,13 @@ def _row(story: Story, attribute: str, name: str) -> tuple[str, ...]:
 
 
 def _ideal(found: Sequence[GroupMeasure]) -> str:
-    """Return the value of shares on target, a span where occupations have targets of their own."""
+    """Return the value at the target; a range if occupations have different targets."""
     lowest, highest = (number(end(measure.ideal for measure in found)) for end in (min, max))
     return lowest if lowest == highest else f"{lowest} to {highest}"
 
 
 def _found(story: Story, attribute: str, name: str, arm: str | None = None) -> list[GroupMeasure]:
-    """Return the measure in every occupation of an arm, the baseline where none is named."""
+    """Return the measure in every occupation of an arm, by default the baseline."""
     return [row.measures[name] for row in _measured(story, attribute, name, arm or story.arms[0])]
 
 

@@ -1,6 +1,6 @@
-"""The pictures of a report: which are shown, and how many fit under its size limit.
+"""Selects the pictures of a report and limits their total size.
 
-The shown ones are always the first indices of every occupation, in every arm alike; none is chosen for its looks.
+The report shows the first indices of every occupation, the same in every arm. No picture is selected by its content.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Pictures:
     Attributes:
         shown: Image key to arm to picture.
         features: Latent to its top activating pictures.
-        left_out: Says in words what the size limit took away; empty where nothing was.
+        left_out: Sentence about the pictures that the size limit removed; empty if none were removed.
     """
 
     shown: Mapping[ImageKey, Mapping[str, bytes]]
@@ -32,7 +32,7 @@ class Pictures:
 
     @property
     def embedded_bytes(self) -> int:
-        """Bytes that the pictures take inside the report, as base64 text."""
+        """Size of the pictures inside the report, as base64 text."""
         return sum(_embedded(data) for data in self._all())
 
     def _all(self) -> Iterable[bytes]:
@@ -43,14 +43,14 @@ class Pictures:
 
 
 def data_uri(webp: bytes) -> str:
-    """Embed a WebP picture as an address that needs no file and no network."""
+    """Embed a WebP picture as a data URI, which needs no file and no network."""
     return "data:image/webp;base64," + base64.b64encode(webp).decode("ascii")
 
 
 def read_pictures(
     run: RunDirectory, keys: Iterable[ImageKey], arms: Iterable[str], top_images: Mapping[str, Iterable[str]]
 ) -> Pictures:
-    """Read what the run kept; a picture that it did not keep is left out.
+    """Read the pictures that the run stored; others are left out.
 
     Args:
         run: The run directory.
@@ -71,15 +71,15 @@ def read_pictures(
 
 
 def _kept(run: RunDirectory, names: Mapping[str, str]) -> dict[str, bytes]:
-    """Read pictures by their names; whatever a name says, no file from elsewhere is embedded in a report."""
+    """Read pictures by name. A name that points outside the run directory is never read."""
     found = {key: run.read_picture(name) for key, name in names.items()}
     return {key: picture for key, picture in found.items() if picture is not None}
 
 
 def fit(pictures: Pictures, budget_bytes: int) -> Pictures:
-    """Drop pictures until the rest takes at most ``budget_bytes`` as base64.
+    """Drop pictures until the others take at most ``budget_bytes`` as base64.
 
-    The rule: the highest image indices go first, in all occupations and arms alike; the features' thumbnails go last.
+    The highest image indices are dropped first, in all occupations and arms; the features' thumbnails are dropped last.
     """
     if pictures.embedded_bytes <= budget_bytes:
         return pictures

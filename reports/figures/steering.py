@@ -1,4 +1,4 @@
-"""How strongly each occupation was edited, where that strength comes from, and where the edit controls nothing."""
+"""Edit strength per occupation, its source, and the occupations in which the edit does not control the attribute."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from reports.index.story import Story, label
 from reports.words.formats import number
 
 MOST_NAMED = 8
-"""Occupations that a sentence names; the table has all."""
+"""Occupations that a sentence names; the table lists all."""
 
 ByPrompt = Mapping[str, Mapping[str, Mapping[str, Any]]]
-"""Prompt id → group → what was found about its strength."""
+"""Prompt id → group → the result of the strength search."""
 
 
 def steering_of(story: Story) -> Mapping[str, ByPrompt]:
-    """Return what a run knows about its edits' strengths, by attribute; empty for runs that kept none of it."""
+    """Return the recorded edit strengths of a run by attribute; empty for runs that recorded none."""
     return story.result.lens.get("steering") or {}
 
 
 def steering_table(story: Story, attribute: str) -> Table | None:
-    """List the strength of each occupation's edit with what it did when it was drawn; None where nothing is known."""
+    """List each occupation's edit strength and its effect in trial images; None if nothing was recorded."""
     by_prompt = steering_of(story).get(attribute)
     if not by_prompt:
         return None
@@ -34,13 +34,13 @@ def steering_table(story: Story, attribute: str) -> Table | None:
     )
     caption = (
         f"Strength of the {label(attribute)} edit per occupation and group; share of the trial images that show the "
-        "group, and largest share of them that changed otherwise"
+        "group, and largest share of them with a side effect"
     )
     return Table(caption, ("Occupation", "Strength", *(f"Towards {label(group)}" for group in groups)), rows, names=2)
 
 
 def steering_notes(story: Story) -> tuple[str, ...]:
-    """Say in sentences what an auditor must know about the edits: what they do not control, and what was not drawn."""
+    """Return sentences about occupations that an edit does not control and about strengths without trial images."""
     notes = [
         note for attribute, by_prompt in steering_of(story).items() for note in _notes(story, attribute, by_prompt)
     ]
@@ -55,22 +55,22 @@ def _notes(story: Story, attribute: str, by_prompt: ByPrompt) -> Iterator[str]:
     named = [f"{story.occupation(prompt)} ({', '.join(groups)})" for prompt, groups in poor.items() if groups]
     if named:
         yield (
-            f"Perceived {label(attribute)} is not controllable here for {_listed(named)}: at the strength that is "
-            "worth its side effects, less than half of the trial images show that group."
+            f"The {label(attribute)} edit does not control {_listed(named)}: at the selected strength, less than half "
+            "of the trial images show that group."
         )
     predicted = [story.occupation(prompt) for prompt, found in by_prompt.items() if "predicted" in _kinds(found)]
     if predicted:
         yield (
-            f"Strengths of the {label(attribute)} edit are predicted, not drawn, for {_listed(predicted)}, which the "
-            f"lens was not made from{_error(story, attribute)}."
+            f"Strengths of the {label(attribute)} edit are predicted, without trial images, for "
+            f"{_listed(predicted)}, which the lens was not made from{_error(story, attribute)}."
         )
 
 
 def _error(story: Story, attribute: str) -> str:
-    """The prediction's own error on the prompts of the lens, each left out in turn."""
+    """Return the prediction's leave-one-out error on the prompts of the lens, as a clause."""
     lines: Mapping[str, Mapping[str, float]] = (story.result.lens.get("prediction") or {}).get(attribute) or {}
     errors = ", ".join(f"{label(group)}{NBSP}{number(line['error'])}" for group, line in lines.items())
-    return f" (error where each of its own prompts is left out: {errors})" if errors else ""
+    return f" (leave-one-out error on the lens's own prompts: {errors})" if errors else ""
 
 
 def _kinds(by_group: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The series that a scheduled run belongs to, as the report shows it: headline figures over time, and what changed."""
+"""The trend section of a scheduled run's report: headline figures of its series over time, and what changed."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ CALLED_SHOWN = 12
 
 @dataclass(frozen=True)
 class TrendSection:
-    """What the report says of the series.
+    """Content of the trend section.
 
     Attributes:
         series: Its name.
         sentence: What the series shows, in words.
-        warnings: Runs that measured another figure, and inputs that changed together with the figures.
-        figures: One chart per attribute; none in the first run of a series.
-        called: Figures that changed; None where none did.
-        gaps: Slots without a whole result; None where there are none.
+        warnings: Runs with figures of an older definition, and inputs that changed together with the figures.
+        figures: One chart per attribute; empty in the first run of a series.
+        called: Figures that changed; None if none did.
+        gaps: Slots without a complete result; None if there are none.
     """
 
     series: str
@@ -43,7 +43,7 @@ class TrendSection:
 
 
 def trend_section(trend: Trend | None) -> TrendSection | None:
-    """Return what to show of a series, None for a run that no schedule made."""
+    """Return the trend section of a report, None for a run without a schedule."""
     if trend is None:
         return None
     attributes = tuple(dict.fromkeys(headline.attribute for point in trend.points for headline in point.headlines))
@@ -61,14 +61,14 @@ def trend_section(trend: Trend | None) -> TrendSection | None:
 
 
 def date(slot: str) -> str:
-    """Return a slot as people read it, in UTC: ``2026-01-05 03:00``."""
+    """Return a slot's time in UTC for people: ``2026-01-05 03:00``."""
     return datetime.fromisoformat(slot).strftime("%Y-%m-%d %H:%M")
 
 
 def _sentence(trend: Trend) -> str:
     count = len(trend.points)
     if count == 1:
-        return "This is the first run of its series; later runs will be held against it."
+        return "This is the first run of its series; later runs will be compared with it."
     changed = [point for point in trend.points if point.changed]
     if not changed:
         return f"In {count} runs no figure changed by more than chance."
@@ -78,7 +78,7 @@ def _sentence(trend: Trend) -> str:
 
 def _inputs(point: Point) -> str:
     inputs = point.check.inputs if point.check else ()
-    return f"{date(point.slot)}: these inputs changed as well, and may be why: {', '.join(inputs)}."
+    return f"{date(point.slot)}: these inputs changed as well and may be the cause: {', '.join(inputs)}."
 
 
 def _soft_points(trend: Trend) -> tuple[str, ...]:
@@ -115,7 +115,7 @@ def _arms(points: Sequence[Point]) -> tuple[str, ...]:
 
 
 def _ticks(points: Sequence[Point]) -> list[str]:
-    """Name each slot by its day; by its time of day where all are of one day."""
+    """Label each slot by its day, or by its time of day if all slots are on one day."""
     days, times = zip(*(date(point.slot).split() for point in points), strict=True)
     return list(days if len(set(days)) > 1 or len(points) == 1 else times)
 
@@ -204,4 +204,4 @@ def _gap_table(gaps: Sequence[SlotRecord]) -> Table | None:
         (date(gap.slot) + (f" to {date(gap.until)}" if gap.until else ""), str(gap.count), gap.state, gap.note or "–")
         for gap in gaps
     )
-    return Table("Slots without a whole result", ("Slot (UTC)", "Slots", "What", "Why"), rows)
+    return Table("Slots without a complete result", ("Slot (UTC)", "Slots", "What", "Why"), rows)

@@ -1,4 +1,4 @@
-"""An index over one audit's result, which words, figures and exports read.
+"""Index of one audit's result, shared by words, figures and exports.
 
 It may import ``audit``.
 """

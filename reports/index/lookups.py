@@ -1,4 +1,4 @@
-"""Figures that several pages look up in a result: means over prompts, the worst prompt, counts of statuses."""
+"""Look-ups of figures in a result that several pages share: means over prompts, the worst prompt, status counts."""
 
 from __future__ import annotations
 
@@ -22,44 +22,44 @@ QUALITY = {
 
 
 def mean_over_prompts(story: Story, attribute: str, arm: str) -> PromptMean | None:
-    """Root mean square over prompts of the fairness discrepancy, with other means; None where no prompt has one.
+    """Root mean square over prompts of the fairness discrepancy, with other means; None if no prompt has one.
 
-    Not the discrepancy of the pool: opposite skews of two occupations cancel there.
+    This is not the discrepancy of the pool, in which opposite skews of two occupations cancel.
     """
     overall = story.rows.get((None, arm, attribute))
     return overall.mean_over_prompts if overall else None
 
 
 def mean_discrepancy(story: Story, attribute: str, arm: str) -> float | None:
-    """Value of ``mean_over_prompts``."""
+    """The value of ``mean_over_prompts``."""
     mean = mean_over_prompts(story, attribute, arm)
     return mean.value if mean else None
 
 
 def noise_floor(story: Story, attribute: str, arm: str) -> float | None:
-    """Mean over prompts of the plug-in that is to be expected of a perfectly balanced model at the same n."""
+    """Mean over prompts of the plug-in value that a perfectly balanced model is expected to score at the same n."""
     mean = mean_over_prompts(story, attribute, arm)
     return mean.expected_at_parity if mean else None
 
 
 def worst_prompt(story: Story, attribute: str, arm: str) -> WorstPrompt | None:
-    """Return the prompt with the largest fairness discrepancy; None where nothing was classified."""
+    """Return the prompt with the largest fairness discrepancy; None if nothing was classified."""
     overall = story.rows.get((None, arm, attribute))
     return overall.worst_prompt if overall else None
 
 
 def primary_attribute(story: Story) -> Attribute:
-    """Return the attribute that the report opens with.
+    """Return the attribute that the report shows first.
 
-    The first mitigation's where there is one, else the most skewed at baseline.
+    It is the attribute of the first mitigation, or without mitigations the most skewed one at baseline.
 
     Raises:
         ValueError: No attribute has a single classified image.
     """
     if not story.attributes:
         raise ValueError(
-            "expected classified images for at least one attribute, found none; look at the statuses in "
-            "results.parquet, and at judge.min_confidence if the classifier is unsure of such pictures"
+            "expected classified images for at least one attribute, found none; check the statuses in results.parquet, "
+            "and lower judge.min_confidence if the classifier is unsure of these pictures"
         )
     by_name = {attribute.name: attribute for attribute in story.attributes}
     for mitigation in mitigations(story.result):
@@ -71,7 +71,7 @@ def primary_attribute(story: Story) -> Attribute:
 def edited_arm(story: Story, attribute: str) -> str | None:
     """Return the first arm in the config's order that edits ``attribute``.
 
-    The first, so that no arm is picked for its figures.
+    The config's order decides, so that no arm is selected by its figures.
     """
     for mitigation in mitigations(story.result):
         if mitigation["attribute"] == attribute and mitigation["name"] in story.arms:
@@ -80,7 +80,7 @@ def edited_arm(story: Story, attribute: str) -> str | None:
 
 
 def findings_count(story: Story, attribute: str, arm: str) -> int:
-    """Prompts that depart from the target by more than chance, corrected for testing them all."""
+    """Number of prompts that depart from the target, corrected for multiple testing."""
     rows = (story.rows.get((prompt, arm, attribute)) for prompt in story.prompts)
     return sum(row.is_finding for row in rows if row)
 
@@ -107,7 +107,7 @@ def status_counts(story: Story, attribute: str, arm: str) -> dict[str, int]:
 
 
 def quality_figures(story: Story) -> dict[str, str]:
-    """Return the names of a table over the arms, from ``QUALITY``: distances to a reference only where there is one."""
+    """Return the columns of a table over the arms, from ``QUALITY``; reference distances only with a reference."""
     return {
         name: title
         for name, title in QUALITY.items()

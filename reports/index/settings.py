@@ -1,4 +1,4 @@
-"""What the config of a result says."""
+"""Look-ups in the config that a result holds."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ def mitigations(result: AuditResult) -> list[dict[str, Any]]:
 
 
 def zero_shot_judges(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the names of the further judges that are zero-shot CLIP."""
+    """Return the names of the second judges that are zero-shot CLIP."""
     opinions = config.get("second_opinions") or ()
     return tuple(opinion["name"] for opinion in opinions if opinion.get("source") == ZERO_SHOT)
 
 
 def setting(config: Mapping[str, Any], *keys: str) -> str:
-    """Return a nested config value as text, ``not recorded`` where the config does not have it."""
+    """Return a nested config value as text, ``not recorded`` if the config does not have it."""
     value: Any = config
     for key in keys:
         value = value.get(key) if isinstance(value, Mapping) else None

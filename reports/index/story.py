@@ -1,6 +1,6 @@
-"""An index over one audit's result: its arms, attributes, prompts and rows, and their names as words.
+"""Index of one audit's result: its arms, attributes, prompts and rows, and their display names.
 
-The HTML report and the tracking store both read a result through it, so that they cannot disagree.
+The HTML report and the tracking store read a result through this index, so both show the same figures.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from reports.index.settings import mitigations
 
 @dataclass(frozen=True)
 class Story:
-    """An index over one audit's result.
+    """Index of one audit's result.
 
     Attributes:
-        result: The audit's record.
+        result: The result of the audit.
         arms: Arm names, the baseline first, then in the config's order.
         attributes: Attributes with their groups in the config's order.
         prompts: Prompt ids in the result's order.
-        occupations: Prompt id to the occupation as the config writes it; empty where the config says ``all``.
+        occupations: Prompt id to the occupation as the config spells it; empty if the config says ``all``.
         rows: ``(prompt id or None for overall, arm, attribute name)`` to the row.
         quality: Arm to its quality figures.
     """
@@ -41,22 +41,22 @@ class Story:
     quality: Mapping[str, QualityResult]
 
     def occupation(self, prompt: str) -> str:
-        """Return a prompt's occupation, as the config writes it where it does: ids have lost capitals and accents."""
+        """Return a prompt's occupation, spelled as in the config if possible, since ids lose capitals and accents."""
         return self.occupations.get(prompt) or occupation_words(prompt)
 
     def discrepancy(self, prompt: str | None, arm: str, attribute: str) -> FairnessDiscrepancy | None:
-        """Fairness discrepancy of one row, None where nothing was classified."""
+        """Fairness discrepancy of one row, None if nothing was classified."""
         row = self.rows.get((prompt, arm, attribute))
         return row.fairness_discrepancy if row else None
 
     def share(self, prompt: str | None, arm: str, attribute: str, group: str) -> float | None:
-        """Share of one group, None where nothing was classified."""
+        """Share of one group, None if nothing was classified."""
         row = self.rows.get((prompt, arm, attribute))
         estimate = row.shares.get(group) if row else None
         return estimate.value if estimate else None
 
     def target(self, prompt: str, attribute: Attribute) -> dict[str, float]:
-        """Share of each group that counts as fair."""
+        """Target share of each group."""
         row = self.rows.get((prompt, self.arms[0], attribute.name))
         equal = 1 / len(attribute.groups)
         return {group: row.target.get(group, equal) if row else equal for group in attribute.groups}
@@ -70,7 +70,7 @@ def story_of(result: AuditResult) -> Story:
     """
     if not result.results:
         raise ValueError(
-            "expected at least one row in results, found none; run the audit to its end before reporting it, or check "
+            "expected at least one row in results, found none; complete the run before rendering a report, and check "
             "that the config names an occupation and an attribute"
         )
     rows = {(row.prompt_id, row.arm, row.attribute): row for row in (*result.results, *result.overall)}

@@ -1,4 +1,4 @@
-"""An audit in MLflow: the only package that imports mlflow.
+"""Logs an audit in MLflow. No other package imports mlflow.
 
 It may import ``reports.export.audit_json`` and ``reports.words``.
 """

@@ -1,4 +1,4 @@
-"""Reaches the tracking store, and says in one message why it cannot take an audit."""
+"""Connects to the MLflow tracking store, and converts its failures to one readable error."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _SHOWN = 300
-"""Characters of a store's answer that a message repeats."""
+"""Number of characters of a store's answer that a message repeats."""
 _TRY_AGAIN = (408, 429)
 
 
 class TrackingError(RuntimeError):
-    """The tracking store cannot take the audit, or not all of it; the audit itself is safe in its run directory."""
+    """The tracking store did not accept all of the audit. The results are complete in the run directory."""
 
 
 class UnreachableError(TrackingError):
-    """The store gives no answer, or none that says more than that it is in trouble: later it may."""
+    """The store cannot be reached or has an internal error; a retry can succeed."""
 
 
 @contextmanager
-def failures_told(run: RunDirectory, uri: str) -> Iterator[None]:
-    """Turn what MLflow, its database and its HTTP client raise into one message; whatever else is raised is a bug."""
+def tracking_errors(run: RunDirectory, uri: str) -> Iterator[None]:
+    """Convert exceptions of MLflow, its database and its HTTP client to ``TrackingError``; others pass unchanged."""
     from mlflow.exceptions import MlflowException
     from requests import RequestException
     from sqlalchemy.exc import SQLAlchemyError
 
     def message(found: str) -> str:
         return (
-            f"expected {redact(uri)} to take the audit, found {found}. The results are safe in {run.path}; "
-            f"`difflens-audit sync {run.path}` hands them over"
+            f"expected {redact(uri)} to accept the audit, found {found}. The results are safe in {run.path}; "
+            f"run `difflens-audit sync {run.path}` to send them again"
         )
 
     try:
@@ -51,7 +51,7 @@ def failures_told(run: RunDirectory, uri: str) -> Iterator[None]:
     except (RequestException, SQLAlchemyError) as error:
         raise UnreachableError(message(_trouble(error))) from error
     except OtherWeightsError as error:
-        raise TrackingError(f"the audit is in MLflow, but its verdict is on no registered model: {error}") from error
+        raise TrackingError(f"the audit is in MLflow, but no registered model was tagged: {error}") from error
 
 
 def _trouble(error: Exception) -> str:
@@ -64,7 +64,7 @@ def _trouble(error: Exception) -> str:
     system = re.search(r"\[Errno -?\d+\] ([^'\")]+)", text)
     if system:
         return f"no connection ({system[1]})"
-    return f"it in trouble: {_short(error)}"
+    return f"an error of the store: {_short(error)}"
 
 
 def _short(error: Exception) -> str:
@@ -96,7 +96,7 @@ def _is_file_store(uri: str) -> bool:
 
 
 def experiment_of(client: MlflowClient, uri: str, name: str) -> str:
-    """Find or make the experiment; a database keeps its artifacts beside it instead of under the working directory."""
+    """Find or create the experiment; a database stores its artifacts in its own directory, not the working one."""
     found = client.get_experiment_by_name(name)
     if found is None:
         database = sqlite_file(uri)
@@ -111,9 +111,9 @@ def experiment_of(client: MlflowClient, uri: str, name: str) -> str:
 
 
 def literal(text: str) -> str:
-    """Refuse what would end a string literal of MLflow's filter language."""
+    """Refuse a single quote, which would end a string literal in MLflow's filter language."""
     if "'" in text:
         raise TrackingError(
-            f"expected a name without a single quote, found {text!r}; rename it before logging the audit"
+            f"expected a name without a single quote, found {text!r}; rename it before you log the audit"
         )
     return text

@@ -1,9 +1,9 @@
-"""Handing audits to MLflow in a process of its own, which ends at a deadline whatever the store does.
+"""Sends audits to MLflow in a separate process that ends at a deadline.
 
-A timeout inside MLflow's client would bound one request, not their sum, and neither a server that sends a byte a minute
-nor a locked database nor a name service that hangs. A process can always be ended. It also keeps MLflow's settings, its
-active run and its memory out of the caller's process. ``python -m reports.tracking.handover SECONDS`` is the other end:
-a letter per line on standard input, an answer per line on standard output.
+A timeout in MLflow's client limits one request, not their sum. It does not cover a server that sends one byte per
+minute, a locked database or a name service that does not answer. A process can always be ended. The process also keeps
+MLflow's settings, active run and memory separate from the caller's. ``python -m reports.tracking.handover SECONDS`` is
+the receiving side: it reads one letter per line from standard input and writes one answer per line to standard output.
 """
 
 from __future__ import annotations
@@ -31,30 +31,30 @@ from reports.tracking.outbox import REGISTERED_MODEL, filled_outbox, read_outbox
 
 ATTEMPTS = 3
 PAUSE_SECONDS = 1.0
-"""After a failure that may pass, the second attempt waits so long, the third twice as long."""
+"""Delay before the second attempt after a temporary failure; the third attempt waits twice as long."""
 
 REQUEST_SECONDS = 10
-"""How long the store may keep one request waiting, where the environment says nothing else."""
-LAST_WORDS_SECONDS = 5.0
-"""How long a process that failed may take to say why."""
+"""Longest time for one request, unless the environment sets another limit."""
+ERROR_SECONDS = 5.0
+"""Time that a failed process has to write its error message."""
 ORPHAN_SECONDS = 5.0
-"""So much after the deadline the process ends by itself, for the case that nobody is left to end it."""
+"""The process ends itself this long after the deadline, in case the caller no longer exists."""
 
 DEFAULTS = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",  # an audit reports to nobody unless its owner asked for it
-    "MLFLOW_LOGGING_LEVEL": "WARNING",  # making the first database is no news
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # an audit sends no usage data unless the user asks for it
+    "MLFLOW_LOGGING_LEVEL": "WARNING",  # do not log the creation of the first database
 }
 FIXED = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
-"""MLflow's client would repeat "make a run" after a lost answer and make two; a whole attempt looks for it first."""
+"""After a lost answer, MLflow's client would repeat "create run" and create two; an attempt searches for it first."""
 
 
 @dataclass(frozen=True)
 class Letter:
-    """One audit to hand over.
+    """One audit to send.
 
     Attributes:
         run_path: Its run directory.
-        uri: Tracking server or database, with its password if it has one.
+        uri: Tracking server or database, with its password if there is one.
         experiment: MLflow experiment.
         registered: A registered model version to tag.
     """
@@ -67,14 +67,14 @@ class Letter:
 
 @dataclass(frozen=True)
 class Receipt:
-    """What became of a letter.
+    """The outcome of sending one letter.
 
     Attributes:
-        url: Where the audit is in MLflow, None where it is not, or not all of it.
-        problem: Why it is not; empty where it is.
-        sent: Items that the store has taken now; 0 where it had everything already.
-        note: What became of a registered model's tags and alias.
-        unreachable: Whether the store gave no answer, so that another letter to it would have no better luck.
+        url: Address of the audit in MLflow; None if it is not there, or not completely.
+        problem: Why it is not there; empty if it is.
+        sent: Items that the store accepted in this attempt; 0 if it had all of them.
+        note: Result for a registered model's tags and alias.
+        unreachable: Whether the store did not answer, so that another letter to it would fail too.
     """
 
     url: str | None = None
@@ -85,11 +85,11 @@ class Receipt:
 
 
 def prepare(letter: Letter) -> None:
-    """Write the run's outbox before anything is sent, so that what is left is known whatever happens then.
+    """Write the run's outbox before the first request, so that the remaining items are known after any failure.
 
     Raises:
         OSError: The run directory lacks a file, or cannot be written to.
-        ValueError: Its ``audit.json`` is of another schema.
+        ValueError: Its ``audit.json`` has an unknown schema version.
     """
     run = RunDirectory(letter.run_path)
     result = read_audit_json(run)
@@ -97,36 +97,36 @@ def prepare(letter: Letter) -> None:
 
 
 class Messenger:
-    """Delivers letters one after the other, each within so many seconds.
+    """Delivers letters one after the other, each within a time limit.
 
     Attributes:
-        seconds: Time for one letter, the start of the process included.
+        seconds: Time limit for one letter, including the start of the process.
     """
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self._process: subprocess.Popen[str] | None = None
-        self._complaints: IO[str] = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by __exit__
+        self._errors: IO[str] = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by __exit__
 
     def __enter__(self) -> Self:
-        """Return itself; the process is started by the first letter."""
+        """Return itself; the first letter starts the process."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the process, and with it whatever it still waits for."""
+        """End the process, including a request that it still waits for."""
         self._end()
-        self._complaints.close()
+        self._errors.close()
 
     def deliver(self, letter: Letter) -> Receipt:
-        """Hand one audit over; a store that fails in whatever way ends in a receipt with a problem.
+        """Send one audit; if the store fails, the receipt contains the problem.
 
         Raises:
             OSError: No process can be started here.
         """
         process = self._process = self._process or self._start()
-        began, said = time.monotonic(), os.fstat(self._complaints.fileno()).st_size
+        began, offset = time.monotonic(), os.fstat(self._errors.fileno()).st_size
         clock = Timer(self.seconds, process.kill)
         clock.start()
         try:
@@ -137,21 +137,21 @@ class Messenger:
             return Receipt(**json.loads(answer))
         took = time.monotonic() - began
         with suppress(subprocess.TimeoutExpired):
-            process.wait(LAST_WORDS_SECONDS)  # its traceback comes after the end of its answers
+            process.wait(ERROR_SECONDS)  # the traceback arrives after the end of its answers
         self._end()
-        return _noted(letter, self._silence(took, said))
+        return _noted(letter, self._no_answer(took, offset))
 
     def _start(self) -> subprocess.Popen[str]:
-        self._complaints.seek(0)
-        self._complaints.truncate()
+        self._errors.seek(0)
+        self._errors.truncate()
         return subprocess.Popen(
             [sys.executable, "-m", "reports.tracking.handover", str(self.seconds + ORPHAN_SECONDS)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._complaints,
+            stderr=self._errors,
             text=True,
             env=environment(os.environ, self.seconds),
-            start_new_session=True,  # a Ctrl-C ends the caller, which then ends this in order
+            start_new_session=True,  # Ctrl-C stops the caller, which then ends this process in order
         )
 
     def _end(self) -> None:
@@ -160,21 +160,21 @@ class Messenger:
             with suppress(BrokenPipeError), process:  # closes its pipes and reaps it
                 process.kill()
 
-    def _silence(self, seconds: float, said: int) -> Receipt:
-        """Say why there was no answer, in the last words that the process said after ``said`` bytes of others."""
+    def _no_answer(self, seconds: float, offset: int) -> Receipt:
+        """Return why there was no answer: the deadline, or the last line that was logged after byte ``offset``."""
         if seconds >= self.seconds:
             return Receipt(problem=f"the tracking store took more than {self.seconds:g} s", unreachable=True)
-        self._complaints.seek(said)
-        last = [line.strip() for line in self._complaints if line.strip()][-1:]
+        self._errors.seek(offset)
+        last = [line.strip() for line in self._errors if line.strip()][-1:]
         return Receipt(problem=f"logging to MLflow failed: {redact(*last) if last else 'its process was killed'}")
 
 
 def environment(own: Mapping[str, str], seconds: float) -> dict[str, str]:
-    """Return the process's environment: the caller's, with bounds for MLflow's client where he set none.
+    """Return the environment of the process: the caller's, with limits for MLflow's client unless they are set.
 
     Args:
         own: The caller's environment, which stays as it is.
-        seconds: Time for one letter; no single request may take longer.
+        seconds: Time limit for one letter, and therefore for each request.
     """
     request = str(max(1, min(REQUEST_SECONDS, int(seconds / ATTEMPTS / 2))))
     bounds = {**DEFAULTS, "MLFLOW_HTTP_REQUEST_TIMEOUT": request}
@@ -182,7 +182,7 @@ def environment(own: Mapping[str, str], seconds: float) -> dict[str, str]:
 
 
 def _asked(process: subprocess.Popen[str], letter: Letter) -> str:
-    """Send a letter and return the answer, nothing where the process ends before it."""
+    """Send a letter and return the answer, empty if the process ends first."""
     if process.stdin is None or process.stdout is None:
         raise ValueError("expected a process with pipes")
     registered = letter.registered and letter.registered.model_dump(mode="json")
@@ -197,18 +197,18 @@ def _asked(process: subprocess.Popen[str], letter: Letter) -> str:
 
 
 def _noted(letter: Letter, receipt: Receipt) -> Receipt:
-    """Write a problem into the outbox, so that the run directory tells it too; only a registry's costs no link."""
+    """Record a problem in the run's outbox; the link is kept if only the model registry failed."""
     run = RunDirectory(letter.run_path)
     outbox = read_outbox(run)
     if outbox is None:
         return receipt
     outbox = replace(outbox, problem=receipt.problem).write(run)
-    told = outbox.tracked is not None and outbox.left == (REGISTERED_MODEL,)
-    return replace(receipt, url=outbox.tracked.url if outbox.tracked and told else None)
+    complete = outbox.tracked is not None and outbox.left == (REGISTERED_MODEL,)
+    return replace(receipt, url=outbox.tracked.url if outbox.tracked and complete else None)
 
 
 def _delivered(letter: Letter) -> Receipt:
-    """Log one audit from inside the process, again after a failure that may pass."""
+    """Log one audit inside the process; retry after a temporary failure."""
     from reports.tracking.client import TrackingError, UnreachableError
     from reports.tracking.log import log_audit
 
@@ -221,7 +221,7 @@ def _delivered(letter: Letter) -> Receipt:
             if attempt == ATTEMPTS:
                 return _noted(letter, Receipt(problem=str(error), unreachable=True))
             time.sleep(PAUSE_SECONDS * attempt)
-        except (TrackingError, OSError, ValueError) as error:  # ValueError: what lies in the directory is no audit
+        except (TrackingError, OSError, ValueError) as error:  # ValueError: the directory does not hold an audit
             return _noted(letter, Receipt(problem=str(error)))
         else:
             had = before.told if before and before.tracked == outbox.tracked else {}
@@ -234,7 +234,7 @@ def main(seconds: float) -> None:
     """Answer letters until standard input ends, each within ``seconds``."""
     with _own_answers() as answers:
         for line in sys.stdin:
-            signal.setitimer(signal.ITIMER_REAL, seconds)  # unhandled, the signal ends the process
+            signal.setitimer(signal.ITIMER_REAL, seconds)  # no handler: the signal ends the process
             receipt = _delivered(_letter(json.loads(line)))
             answers.write(f"{json.dumps(asdict(receipt))}\n")
             answers.flush()
@@ -248,7 +248,7 @@ def _letter(data: Mapping[str, Any]) -> Letter:
 
 @contextmanager
 def _own_answers() -> Iterator[TextIO]:
-    """Keep standard output for answers, and send to standard error what libraries print on it."""
+    """Reserve standard output for answers; redirect what libraries print to standard error."""
     with os.fdopen(os.dup(sys.stdout.fileno()), "w") as answers:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
         yield answers

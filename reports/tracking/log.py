@@ -1,8 +1,8 @@
 """Logs an audit in MLflow: one parent run, a child run per arm, the tables and the report as artifacts.
 
-Every call names its run id, so no run of the caller's is ever touched; an audit that is logged again updates its runs,
-found by the tag ``difflens.audit_id``. What the store has taken is noted in the run directory's outbox item by item. An
-audit hands itself over in a process of its own, see :mod:`reports.tracking.handover`.
+Every call names its run id, so the caller's active run never changes. If an audit is logged again, its runs are found
+by the tag ``difflens.audit_id`` and updated. The outbox in the run directory records each item that the store accepted.
+Callers send an audit from a separate process, see :mod:`reports.tracking.handover`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from reports.export.audit_json import read_audit_json
 from reports.export.markdown import escaped
 from reports.index.settings import mitigations
 from reports.index.story import story_of
-from reports.tracking.client import client_of, experiment_of, failures_told
+from reports.tracking.client import client_of, experiment_of, tracking_errors
 from reports.tracking.logged_model import FINGERPRINT, model_fingerprint
 from reports.tracking.metrics import arm_metrics, headline_metrics
 from reports.tracking.outbox import ARM, FILE, REGISTERED_MODEL, RUN, STATUS, Outbox, TrackedRun, filled_outbox
@@ -38,57 +38,57 @@ if TYPE_CHECKING:
 SCHEMA_TAG = "difflens.schema_version"
 VERDICT = "difflens.verdict"
 VERDICT_COLUMN = "verdict"
-"""The same verdict under a short name, as a column of MLflow's list of runs; an arm's run has that of its own gates."""
+"""The same verdict under a short name, shown as a column of MLflow's run list; an arm's run has its own verdict."""
 UNFINISHED = "difflens.unfinished_shards"
 NOTE = "mlflow.note.content"
 BATCH = 800
-"""Metrics sent at a time; MLflow takes 1000 entries of all kinds."""
+"""Metrics per request; MLflow accepts 1000 entries of all kinds."""
 
 
 def log_audit(
     run: RunDirectory, *, uri: str, experiment: str, registered: RegisteredModelConfig | None = None
 ) -> Outbox:
-    """Log a finished audit, or what the store does not have of it yet; twice is the same as once.
+    """Log a finished audit, or the items that the store does not have yet; a repeated call changes nothing.
 
     Args:
         run: The run directory with ``audit.json``, ``results.parquet`` and ``report.html``.
         uri: Tracking server or database, for example ``sqlite:///runs/mlflow.db``.
-        experiment: Name of the experiment; it is made where there is none.
+        experiment: Name of the experiment; it is created if it does not exist.
         registered: A registered model version to tag.
 
     Returns:
-        The outbox, with nothing left in it; its ``tracked`` says where the audit is.
+        The outbox without remaining items; its ``tracked`` contains the address of the audit.
 
     Raises:
         FileNotFoundError: The run directory lacks one of the files.
-        UnreachableError: The store cannot be reached or is in trouble; what it has taken so far is in the outbox.
-        TrackingError: The store is a file store, or refuses.
+        UnreachableError: The store cannot be reached or has an internal error; the outbox lists the accepted items.
+        TrackingError: The URI is a file store, or the store refuses.
     """
     story = story_of(read_audit_json(run))
     outbox = filled_outbox(run, story.result, redact(uri), experiment, registered).write(run)
-    with failures_told(run, uri):
+    with tracking_errors(run, uri):
         client = client_of(uri)
         experiment_id = experiment_of(client, uri, experiment)
         audit = TrackedAudit(run, story, *_times(run, story.result), registered)
         outbox = outbox.at(places_of(client, audit, redact(uri), experiment_id)).write(run)
         for item in outbox.left:
-            outbox = _tell(client, audit, outbox, item).taken(item).write(run)
+            outbox = _send(client, audit, outbox, item).taken(item).write(run)
     return outbox
 
 
-def _tell(client: MlflowClient, audit: TrackedAudit, outbox: Outbox, item: str) -> Outbox:
+def _send(client: MlflowClient, audit: TrackedAudit, outbox: Outbox, item: str) -> Outbox:
     tracked = outbox.tracked
     if tracked is None:
-        raise ValueError("expected the audit's runs to be known before anything is told of them")
+        raise ValueError("expected the audit's runs in MLflow to be known before items are sent")
     if item == RUN:
-        _tell_run(client, audit, tracked)
+        _send_run(client, audit, tracked)
     elif item.startswith(ARM):
-        _tell_arm(client, audit, tracked, item.removeprefix(ARM))
+        _send_arm(client, audit, tracked, item.removeprefix(ARM))
     elif item.startswith(FILE):
         with audit.run.on_disk(item.removeprefix(FILE)) as path:
             client.log_artifact(tracked.run_id, str(path))
     elif item == STATUS:
-        _tell_status(client, audit, tracked)
+        _send_status(client, audit, tracked)
     elif item == REGISTERED_MODEL and audit.registered:
         note = tag_version(client, audit.registered, audit.story.result, tracked.run_id)
         return replace(outbox, note=note)
@@ -96,14 +96,14 @@ def _tell(client: MlflowClient, audit: TrackedAudit, outbox: Outbox, item: str) 
 
 
 def _times(run: RunDirectory, result: AuditResult) -> tuple[int, int]:
-    """Return when the audit began and when its results were durable, in ms: a late telling must not date it later."""
+    """Return when the audit began and when its results were stored, in ms; a later upload keeps these times."""
     ended = run.storage.written(AUDIT)
     created = result.provenance.get("created")
-    begun = datetime.fromisoformat(str(created)).timestamp() if created else ended
-    return int(min(begun, ended) * 1000), int(ended * 1000)
+    started = datetime.fromisoformat(str(created)).timestamp() if created else ended
+    return int(min(started, ended) * 1000), int(ended * 1000)
 
 
-def _tell_run(client: MlflowClient, audit: TrackedAudit, tracked: TrackedRun) -> None:
+def _send_run(client: MlflowClient, audit: TrackedAudit, tracked: TrackedRun) -> None:
     from mlflow.entities import LoggedModelInput
 
     result = audit.story.result
@@ -111,7 +111,7 @@ def _tell_run(client: MlflowClient, audit: TrackedAudit, tracked: TrackedRun) ->
     verdict = overall_verdict(result.verdicts)
     tags = {
         RUN_NAME: result.run_id,
-        SCHEMA_TAG: str(SCHEMA_VERSION),  # whose figures the metrics are, also of a run that an older release made
+        SCHEMA_TAG: str(SCHEMA_VERSION),  # the definition of the metrics, also for a run of an older release
         FINGERPRINT: model_fingerprint(result),
         VERDICT: verdict,
         VERDICT_COLUMN: verdict,
@@ -125,7 +125,7 @@ def _tell_run(client: MlflowClient, audit: TrackedAudit, tracked: TrackedRun) ->
         client.log_inputs(tracked.run_id, models=[LoggedModelInput(tracked.model_id)])
 
 
-def _tell_arm(client: MlflowClient, audit: TrackedAudit, tracked: TrackedRun, arm: str) -> None:
+def _send_arm(client: MlflowClient, audit: TrackedAudit, tracked: TrackedRun, arm: str) -> None:
     result = audit.story.result
     run = client.get_run(tracked.child_run_ids[arm])
     settings = next((item for item in mitigations(result) if item["name"] == arm), {"name": arm})
@@ -135,8 +135,8 @@ def _tell_arm(client: MlflowClient, audit: TrackedAudit, tracked: TrackedRun, ar
     _log_metrics(client, run, arm_metrics(audit.story, arm), audit.ended)
 
 
-def _tell_status(client: MlflowClient, audit: TrackedAudit, tracked: TrackedRun) -> None:
-    """End the runs; an audit that misses shards has not succeeded, and may yet go on."""
+def _send_status(client: MlflowClient, audit: TrackedAudit, tracked: TrackedRun) -> None:
+    """End the runs; an audit with missing shards has failed, and can be resumed."""
     status = "FAILED" if _unfinished(audit.story.result) else "FINISHED"
     for run_id in (*tracked.child_run_ids.values(), tracked.run_id):
         client.set_terminated(run_id, status, audit.ended)
@@ -148,7 +148,7 @@ def _unfinished(result: AuditResult) -> int:
 
 
 def _log_batch(client: MlflowClient, run: Run, params: Mapping[str, str], tags: Mapping[str, str]) -> None:
-    """Log tags, and parameters that the run does not have yet; MLflow forbids changing one."""
+    """Log tags, and parameters that the run does not have yet; MLflow does not allow changes of a parameter."""
     from mlflow.entities import Param, RunTag
 
     new = [Param(key, value) for key, value in params.items() if key not in run.data.params]
@@ -158,7 +158,7 @@ def _log_batch(client: MlflowClient, run: Run, params: Mapping[str, str], tags: 
 def _log_metrics(
     client: MlflowClient, run: Run, metrics: Mapping[str, float], time: int, model_id: str | None = None
 ) -> None:
-    """Log metrics whose value changed, so that logging twice leaves one value in the history."""
+    """Log metrics whose value changed, so that a repeated call adds nothing to the history."""
     from mlflow.entities import Metric
 
     changed = [

@@ -1,4 +1,4 @@
-"""The external model in MLflow that stands for the audited weights."""
+"""The external model in MLflow that represents the audited weights."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ IS_EXTERNAL = "mlflow.model.isExternal"
 
 
 def logged_model_of(client: MlflowClient, result: AuditResult, experiment_id: str) -> str:
-    """Find or make the external model that stands for the audited weights; audits of the same weights share it."""
+    """Find or create the external model that represents the audited weights; audits of the same weights share it."""
     same = f"tags.`{FINGERPRINT}` = '{literal(model_fingerprint(result))}'"
     found = client.search_logged_models([experiment_id], filter_string=same)
     model = min(found, key=lambda model: (model.creation_timestamp, model.model_id)) if found else None
@@ -45,7 +45,7 @@ def _new_logged_model(client: MlflowClient, result: AuditResult, experiment_id: 
 
 
 def _finish_logged_model(client: MlflowClient, model: LoggedModel) -> None:
-    """Give a model the file that lets it be registered, as ``mlflow.create_external_model`` does, and mark it ready."""
+    """Add the file that makes a model registrable, as ``mlflow.create_external_model`` does, and mark it ready."""
     from mlflow.models.model import MLMODEL_FILE_NAME
     from mlflow.models.utils import get_external_mlflow_model_spec
 
@@ -56,5 +56,5 @@ def _finish_logged_model(client: MlflowClient, model: LoggedModel) -> None:
 
 
 def model_fingerprint(result: AuditResult) -> str:
-    """Return the audited weights' fingerprint; the model's source where provenance has none."""
+    """Return the fingerprint of the audited weights; the model's source if the provenance has none."""
     return str(result.provenance.get(MODEL_FINGERPRINT) or setting(result.config, "model", "source"))

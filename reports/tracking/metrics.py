@@ -1,6 +1,6 @@
-"""An audit's figures as MLflow metrics, under the same names in every arm.
+"""The audit's figures as MLflow metrics, under the same names in every arm.
 
-A figure ``x`` has its 95 % interval as ``x_low`` and ``x_high`` where it has one, and its sample size as ``x_n``.
+A figure ``x`` has its 95 % interval as ``x_low`` and ``x_high`` if it has one, and its sample size as ``x_n``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Metrics = dict[str, float | None]
 
 
 class _Sized(Protocol):
-    """A figure with an interval, where it has one, and a sample size."""
+    """A figure with a sample size, and an interval if it has one."""
 
     @property
     def value(self) -> float: ...
@@ -37,7 +37,7 @@ def headline_metrics(story: Story) -> dict[str, float]:
 
 
 def arm_metrics(story: Story, arm: str) -> dict[str, float]:
-    """Return one arm's metrics, under the same names in every arm, so that child runs compare column by column."""
+    """Return one arm's metrics; equal names in all arms allow a comparison of child runs column by column."""
     metrics = _fairness(story, arm) | _quality(story, arm) | _shifts(story, arm)
     return {key: value for key, value in metrics.items() if value is not None}
 
@@ -73,9 +73,9 @@ def _noise_floor(figure: Measurement | None) -> float | None:
 
 
 def _shifts(story: Story, arm: str) -> Metrics:
-    """Return how far an arm moved each attribute, beside what chance alone shows."""
+    """Return how far an arm moved each attribute, with the shift that chance alone explains."""
     quality = story.quality.get(arm)
-    old = quality.attribute_shift if quality else {}  # all that results of older versions have
+    old = quality.attribute_shift if quality else {}  # older versions store only this
     metrics: Metrics = {f"{key_of(name)}/share_shift": value for name, value in old.items()}
     for shift in story.result.shifts:
         if shift.arm == arm:
@@ -86,7 +86,7 @@ def _shifts(story: Story, arm: str) -> Metrics:
 
 
 def _sized(name: str, figure: _Sized | None) -> Metrics:
-    """Return a figure with its bounds and its sample size, under names that sort beside each other."""
+    """Return a figure with its interval bounds and sample size, under names that sort next to each other."""
     if figure is None:
         return {}
     return {name: figure.value, f"{name}_low": figure.low, f"{name}_high": figure.high, f"{name}_n": figure.n}

@@ -1,7 +1,7 @@
-"""What MLflow has been told of an audit and what not: ``outbox.json`` in the run directory.
+"""Which items of an audit MLflow has accepted and which remain: ``outbox.json`` in the run directory.
 
-It is written before the first request and again after every item that the store has taken. Whatever an outage, a kill
-or a deadline interrupts, the next attempt knows what is left, and says what it has already said only where it changed.
+It is written before the first request and after every item that the store accepts. After an outage, a kill or a
+deadline, the next attempt sends the remaining items, and repeats an accepted item only if it changed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from audit.storage.run_directory import (
 )
 
 REQUIRED = (AUDIT, RESULTS, REPORT)
-"""Without these an audit is not finished, and there is nothing to tell."""
+"""Files of a finished audit; without them there is nothing to send."""
 
 FILES = (*REQUIRED, TABLE, SUMMARY, JUNIT, MODEL_CARD)
 
@@ -43,14 +43,14 @@ REGISTERED_MODEL = "registered_model"
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """Where an audit is in MLflow.
+    """Address of an audit in MLflow.
 
     Attributes:
         uri: Tracking address, without secrets.
         experiment_id: Experiment.
         run_id: Parent run.
         child_run_ids: Arm to child run.
-        model_id: Logged model that stands for the audited weights.
+        model_id: Logged model that represents the audited weights.
     """
 
     uri: str
@@ -61,7 +61,7 @@ class TrackedRun:
 
     @property
     def url(self) -> str:
-        """A link into a server's pages, or the store and the run where no server shows it."""
+        """A link to a server's page, or the store and the run id if no server shows it."""
         if self.uri.startswith("http"):
             return f"{self.uri.rstrip('/')}/#/experiments/{self.experiment_id}/runs/{self.run_id}"
         return f"{self.uri}#{self.run_id}"
@@ -69,17 +69,17 @@ class TrackedRun:
 
 @dataclass(frozen=True)
 class Outbox:
-    """What is to be told and what has been told.
+    """Items to send to MLflow, and items that it has accepted.
 
     Attributes:
-        audit_id: By which the audit's runs are found in MLflow, whoever made them.
+        audit_id: Identifies the audit's runs in MLflow, whichever process created them.
         uri: Tracking address, without secrets.
         experiment: MLflow experiment.
-        items: Item → digest of what there is to tell, in the order of telling.
-        told: Item → digest of what the store has taken.
-        tracked: Where the audit is, None while that is not known.
-        problem: Why the last attempt ended early, empty where it did not.
-        note: What became of the alias of a registered model, empty where none is named.
+        items: Item → digest of its current content, in the order of sending.
+        told: Item → digest of the content that the store accepted.
+        tracked: Address of the audit in MLflow, None if it is not known yet.
+        problem: Why the last attempt failed; empty if it succeeded.
+        note: Result for the alias of a registered model; empty if none is configured.
     """
 
     audit_id: str
@@ -93,19 +93,19 @@ class Outbox:
 
     @property
     def left(self) -> tuple[str, ...]:
-        """Items that the store has not taken, or not as they are now."""
+        """Items that the store has not accepted in their current form."""
         return tuple(item for item, digest in self.items.items() if self.told.get(item) != digest)
 
     def taken(self, item: str) -> Outbox:
-        """Return the outbox after the store took one item."""
+        """Return the outbox after the store accepted one item."""
         return replace(self, told={**self.told, item: self.items[item]})
 
     def at(self, tracked: TrackedRun) -> Outbox:
-        """Return the outbox of an audit that was found at ``tracked``; at another place nothing has been told yet."""
+        """Return the outbox of an audit that was found at ``tracked``; at a new address no item counts as accepted."""
         return self if tracked == self.tracked else replace(self, tracked=tracked, told={})
 
     def write(self, run: RunDirectory) -> Outbox:
-        """Make it durable, and return it."""
+        """Write the outbox atomically, and return it."""
         run.write_json(OUTBOX, {**asdict(self), "left": list(self.left)})
         return self
 
@@ -113,11 +113,11 @@ class Outbox:
 def filled_outbox(
     run: RunDirectory, result: AuditResult, uri: str, experiment: str, registered: RegisteredModelConfig | None = None
 ) -> Outbox:
-    """Return the outbox of a finished run as it should be told now; what was told to the same place stays told.
+    """Return the current outbox of a finished run; items that the same store accepted before stay accepted.
 
     Args:
         run: The run directory.
-        result: What its ``audit.json`` holds.
+        result: The content of its ``audit.json``.
         uri: Tracking address, without secrets.
         experiment: MLflow experiment.
         registered: The registered model version to tag.
@@ -139,7 +139,7 @@ def filled_outbox(
 
 
 def read_outbox(run: RunDirectory) -> Outbox | None:
-    """Return a run's outbox, None where it has none or one that this release cannot read: then all is told again."""
+    """Return a run's outbox; None if it is missing or unreadable, and then all items are sent again."""
     try:
         data: dict[str, Any] = run.read_json(OUTBOX)
         data.pop("left")
@@ -150,14 +150,14 @@ def read_outbox(run: RunDirectory) -> Outbox | None:
 
 
 def audit_id(result: AuditResult) -> str:
-    """Name an audit among all that a store may hold: its run, its weights, its decisive config and its beginning.
+    """Return the identifier of an audit in a store, made from its run, weights, decisive config and start time.
 
-    A run directory that goes on keeps its provenance and so its name; a new one of the same name and config is another
-    audit, as a weekly one is.
+    A resumed run directory keeps its provenance and therefore its identifier. A new run of the same name and config is
+    another audit, for example the next one of a weekly schedule.
     """
     decisive = {key: value for key, value in result.config.items() if key not in CHANGES_NO_RESULT}
-    begun = [result.provenance.get(key) for key in (MODEL_FINGERPRINT, "created")]
-    text = json.dumps([result.run_id, decisive, begun], sort_keys=True)
+    started = [result.provenance.get(key) for key in (MODEL_FINGERPRINT, "created")]
+    text = json.dumps([result.run_id, decisive, started], sort_keys=True)
     return f"{result.run_id}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 

@@ -1,4 +1,4 @@
-"""What fixes an audit's results, as MLflow parameters."""
+"""The settings that determine an audit's results, as MLflow parameters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_PARAM_LENGTH = 6000
 
 
 def audit_params(result: AuditResult) -> dict[str, str]:
-    """Flatten what fixes the results to at most ``MAX_PARAMS`` parameters, without secrets."""
+    """Flatten the settings that determine the results to at most ``MAX_PARAMS`` parameters, without secrets."""
     config = {key: value for key, value in result.config.items() if key not in CHANGES_NO_RESULT}
     return dict(list(flattened(config).items())[:MAX_PARAMS])
 
@@ -37,5 +37,5 @@ def flattened(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def key_of(text: str) -> str:
-    """Keep the characters that MLflow allows in a metric's or a parameter's name."""
+    """Keep the characters that MLflow allows in the name of a metric or parameter."""
     return re.sub(r"[^\w\-. :/]", "_", text, flags=re.ASCII)

@@ -1,7 +1,7 @@
-"""An audit's verdict on a version in MLflow's model registry: tags always, an alias only where every gate passes.
+"""Tags a version in MLflow's model registry with an audit's verdict, and moves its alias if every gate passes.
 
-Tags and alias follow the latest audit, not the latest telling: an audit that an outage kept back for a week must not
-overwrite what a newer one said in the meantime.
+Tags and alias follow the audit that started last, not the one that was sent last: an audit that was delayed by an
+outage must not overwrite a newer one.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ VERDICT = "difflens.verdict"
 
 
 class OtherWeightsError(ValueError):
-    """The registered version was audited before with other weights than this audit's."""
+    """Another audit of this registered version measured other weights."""
 
 
 def tag_version(client: MlflowClient, registered: RegisteredModelConfig, result: AuditResult, run_id: str) -> str:
-    """Write an audit's verdict on a registered model version, and move its alias where every gate passes.
+    """Write an audit's verdict to a registered model version, and move its alias if every gate passes.
 
     Args:
         client: MLflow client of the store that has the registry.
@@ -37,48 +37,48 @@ def tag_version(client: MlflowClient, registered: RegisteredModelConfig, result:
         run_id: The audit's parent run in MLflow.
 
     Returns:
-        What became of the tags and the alias, in words.
+        The result for the tags and the alias, as text.
 
     Raises:
-        OtherWeightsError: An earlier audit of this version found other weights.
-        MlflowException: There is no such version, or the store refuses.
+        OtherWeightsError: An earlier audit of this version measured other weights.
+        MlflowException: The version does not exist, or the store refuses.
     """
     version = client.get_model_version(registered.name, str(registered.version))
     place = f"{registered.name} version {registered.version}"
     _refuse_other_weights(version, result, place)
-    if _audited(version) > _begun(result):
+    if _audited(version) > _started(result):
         return f"{place} keeps the tags of a later audit"
     for key, value in _tags(result, run_id).items():
         client.set_model_version_tag(registered.name, str(registered.version), key, value)
     if registered.alias is None:
-        return f"{place} has its tags"
-    return f"{place} has its tags; {_alias(client, registered, registered.alias, result)}"
+        return f"{place} is tagged"
+    return f"{place} is tagged; {_alias(client, registered, registered.alias, result)}"
 
 
 def every_gate_passes(result: AuditResult) -> bool:
-    """Whether a complete audit has gates and each of them passes, those that only warn included."""
+    """Return whether the audit is complete, has gates, and all of them pass, including those of level ``warn``."""
     passes = [verdict.verdict == "pass" for verdict in result.verdicts]
     return bool(passes) and all(passes) and not result.provenance.get("unfinished_shards")
 
 
 def _alias(client: MlflowClient, registered: RegisteredModelConfig, alias: str, result: AuditResult) -> str:
     if not every_gate_passes(result):
-        return f"alias {alias} stays where it was, since not every gate passes"
+        return f"alias {alias} was not moved, since not every gate passes"
     holder = client.get_registered_model(registered.name).aliases.get(alias)
-    # A database answers with a number, a server with a text.
+    # A database returns the version as a number, a server as text.
     if str(holder) == str(registered.version):
-        return f"alias {alias} is there already"
-    if holder is not None and _audited(client.get_model_version(registered.name, str(holder))) > _begun(result):
+        return f"alias {alias} points to it already"
+    if holder is not None and _audited(client.get_model_version(registered.name, str(holder))) > _started(result):
         return f"alias {alias} stays at version {holder}, which was audited later"
     client.set_registered_model_alias(registered.name, alias, str(registered.version))
-    return f"alias {alias} moved here"
+    return f"alias {alias} now points to it"
 
 
 def _refuse_other_weights(version: ModelVersion, result: AuditResult, place: str) -> None:
     known, found = version.tags.get(WEIGHTS), result.provenance.get(MODEL_FINGERPRINT)
     if known and known != found:
         raise OtherWeightsError(
-            f"expected {place} to be the audited weights, found that an earlier audit of it had {known} and this one "
+            f"expected {place} to have the audited weights; an earlier audit of it measured {known}, this one "
             f"{found}; correct tracking.registered_model, or delete the version's tag {WEIGHTS}"
         )
 
@@ -91,7 +91,7 @@ def _tags(result: AuditResult, run_id: str) -> dict[str, str]:
         "difflens.gates_passed": f"{sum(v.verdict == 'pass' for v in result.verdicts)} of {len(result.verdicts)}",
         "difflens.run_id": result.run_id,
         "difflens.mlflow_run_id": run_id,
-        AUDITED: _begun(result),
+        AUDITED: _started(result),
     }
 
 
@@ -99,5 +99,5 @@ def _audited(version: ModelVersion) -> str:
     return str(version.tags.get(AUDITED, ""))
 
 
-def _begun(result: AuditResult) -> str:
+def _started(result: AuditResult) -> str:
     return str(result.provenance.get("created", ""))

@@ -1,4 +1,4 @@
-"""The runs of an audit in MLflow: found by their tag, made where they are missing."""
+"""The runs of an audit in MLflow: found by their tag, created if they are missing."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ RUN_NAME = "mlflow.runName"
 
 @dataclass(frozen=True)
 class TrackedAudit:
-    """What there is to tell.
+    """An audit with what is needed to send it.
 
     Attributes:
         run: The run directory.
         story: Its result.
-        begun: When the audit began, ms since 1970.
-        ended: When its results were durable.
+        started: When the audit started, ms since 1970.
+        ended: When its results were stored.
         registered: The registered model version to tag.
     """
 
     run: RunDirectory
     story: Story
-    begun: int
+    started: int
     ended: int
     registered: RegisteredModelConfig | None
 
 
 def places_of(client: MlflowClient, audit: TrackedAudit, uri: str, experiment_id: str) -> TrackedRun:
-    """Find the audit's logged model and runs, and make those that are missing."""
+    """Find the audit's logged model and runs, and create those that are missing."""
     runs = _runs(client, audit, experiment_id)
     children = {arm: str(runs[arm].info.run_id) for arm in audit.story.arms}
     model_id = logged_model_of(client, audit.story.result, experiment_id)
@@ -51,10 +51,10 @@ def places_of(client: MlflowClient, audit: TrackedAudit, uri: str, experiment_id
 
 
 def _runs(client: MlflowClient, audit: TrackedAudit, experiment_id: str) -> dict[str, Run]:
-    """Return the audit's run of every arm, and under an empty name their parent.
+    """Return the audit's run of every arm, and their parent under an empty name.
 
-    After anything was made, all are looked for again: where another process made its own meanwhile, or an answer was
-    lost after the store had acted, there would be two.
+    After runs were created, all are searched again. Two can exist if another process created its own at the same time,
+    or if an answer was lost after the store had created one.
     """
     found = _found_runs(client, audit, experiment_id)
     missing = [arm for arm in ("", *audit.story.arms) if arm not in found]
@@ -64,12 +64,12 @@ def _runs(client: MlflowClient, audit: TrackedAudit, experiment_id: str) -> dict
     for arm in missing:
         parent = {PARENT: str(found[""].info.run_id)} if arm else {}
         tags = {**own, ARM_TAG: arm, RUN_NAME: run_name(audit.story.result, arm), **parent}
-        found[arm] = client.create_run(experiment_id, start_time=audit.begun, tags=tags)
+        found[arm] = client.create_run(experiment_id, start_time=audit.started, tags=tags)
     return _found_runs(client, audit, experiment_id)
 
 
 def _found_runs(client: MlflowClient, audit: TrackedAudit, experiment_id: str) -> dict[str, Run]:
-    """Return one run per arm and bin the others; which one stays is the same whoever looks."""
+    """Return one run per arm and delete duplicates; every process selects the same one."""
     name = literal(audit_id(audit.story.result))
     found: dict[str, Run] = {}
     runs = client.search_runs([experiment_id], filter_string=f"tags.`{AUDIT_ID}` = '{name}'")
@@ -83,5 +83,5 @@ def _found_runs(client: MlflowClient, audit: TrackedAudit, experiment_id: str) -
 
 
 def run_name(result: AuditResult, arm: str) -> str:
-    """Return how MLflow shows an audit's run, or that of one of its arms."""
+    """Return the name of an audit's run in MLflow, or of the run of one arm."""
     return f"{result.run_id}/{arm}" if arm else result.run_id

@@ -1,4 +1,4 @@
-"""What an audit found, in words.
+"""Sentences and formats that describe the result of an audit.
 
 It may import ``audit``.
 """

@@ -8,14 +8,14 @@ from typing import Protocol
 from audit.records.estimates import NBSP, Estimate, LikeThese, percent
 
 THESE = "these prompts"
-"""Whom every interval is about that does not say otherwise; captions of tables name it once."""
+"""The population of every interval without another label; table captions name it once."""
 
 LIKE_THESE = "prompts like these"
-"""Whom the other interval of a figure over several prompts is about."""
+"""The population of the second interval of a figure over several prompts."""
 
 
 class WithInterval(Protocol):
-    """A record of a figure, with an interval where it has one."""
+    """A record of a figure, with an interval if it has one."""
 
     @property
     def value(self) -> float: ...  # noqa: D102
@@ -26,19 +26,19 @@ class WithInterval(Protocol):
 
 
 SMALLEST_SHOWN = 5e-10
-"""Figures closer to 0 than this are printed as 0: nine decimals show nothing of them."""
+"""Figures closer to 0 than this are printed as 0, since nine decimals do not show them."""
 
 RESIDUE = 1e-12
-"""What rounding may leave of a difference that is 0."""
+"""Rounding error that a difference of 0 may leave."""
 
 
 def settled(value: float) -> float:
-    """Return a number for a file: 0 where it is −0, or below 0 by no more than rounding."""
+    """Return a number for a file: 0 if it is −0, or negative by no more than a rounding error."""
     return 0.0 if -RESIDUE < value <= 0 else value
 
 
 def number(value: float | None) -> str:
-    """Format a figure: two decimals from 1 on, three below, two significant digits below 0.01, a dash for None."""
+    """Format a figure: two decimals from 1, three below, two significant digits below 0.01, a dash for None."""
     if value is None:
         return "–"
     if abs(value) < SMALLEST_SHOWN:
@@ -49,7 +49,7 @@ def number(value: float | None) -> str:
 
 
 def interval(low: float | None, high: float | None, *, share: bool = False) -> str:
-    """Format a 95 % interval in brackets, empty where there is none."""
+    """Format a 95 % interval in brackets, empty if there is none."""
     if low is None or high is None:
         return ""
     if share:
@@ -58,28 +58,28 @@ def interval(low: float | None, high: float | None, *, share: bool = False) -> s
 
 
 def with_interval(value: float, low: float | None, high: float | None) -> str:
-    """Format a figure with its interval, alone where it has none."""
+    """Format a figure with its interval, if it has one."""
     return f"{number(value)} {interval(low, high)}".strip()
 
 
 def figure_text(figure: WithInterval | None) -> str:
-    """Format a record's figure with its interval, a dash for None; see ``like_these_text``."""
+    """Format a record's figure with its intervals (see ``like_these_text``), a dash for None."""
     return f"{with_interval(figure.value, figure.low, figure.high)}{like_these_text(figure)}" if figure else "–"
 
 
 def share_text(share: Estimate) -> str:
-    """Format a share with its interval, both in percent; see ``like_these_text``."""
+    """Format a share with its intervals (see ``like_these_text``), in percent."""
     return f"{percent(share.value)} {interval(share.low, share.high, share=True)}{like_these_text(share, share=True)}"
 
 
 def like_these_text(figure: object, *, share: bool = False) -> str:
-    """Return ``, prompts like these [a, b]`` where a figure has an interval for such prompts, else nothing."""
+    """Return ``, prompts like these [a, b]`` if a figure has an interval for prompts like these, else an empty text."""
     beside: LikeThese | None = getattr(figure, "like_these", None)
     return f", {LIKE_THESE}{NBSP}{interval(beside.low, beside.high, share=share)}" if beside else ""
 
 
 def p_value(value: float | None) -> str:
-    """Format a p-value: three decimals, ``< 0.001`` below them, a dash for None."""
+    """Format a p-value: three decimals, ``< 0.001`` for smaller values, a dash for None."""
     if value is None:
         return "–"
     return "< 0.001" if value < 0.001 else f"{value:.3f}"

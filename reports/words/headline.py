@@ -1,8 +1,8 @@
-"""The answer of an audit in one sentence: whom the model draws, and what an intervention changed.
+"""The headline of an audit in one sentence: the clearest departures, and the effect of an intervention on them.
 
-It states nothing that chance alone would show as often. Of many occupations some are always far from the target in the
-sample, also where all of them are on it; so an occupation is named only where its departure is a finding, tests of all
-of them allowed for, and a change only where the images tell it from none.
+It makes no statement that chance alone would explain. In a sample of many occupations, some are far from the target
+even if all true shares are on it. The headline therefore names an occupation only if its departure is a finding,
+corrected for multiple testing, and a change only if it is significant.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True)
 class Headline:
-    """The answer in words: one sentence to quote, and the figures behind it."""
+    """One sentence to quote, and the figures behind it."""
 
     title: str
     lead: str
 
 
 def headline(story: Story) -> Headline:
-    """Answer the report's question in one sentence, with the figures behind it in a second."""
+    """Return the headline of the audit, and a second text with the figures behind it."""
     attribute = primary_attribute(story)
     before, after = story.arms[0], edited_arm(story, attribute.name)
-    pairs = standing_out(story, attribute, before)
-    title = _drawn(story, attribute, pairs) if pairs else _nothing_stands_out(story, attribute)
+    pairs = largest_excesses(story, attribute, before)
+    title = _drawn(story, attribute, pairs) if pairs else _no_excess(story, attribute)
     if after and pairs:
         title += f" After the intervention: {_afterwards(story, attribute, pairs, after)}."
     return Headline(title=title, lead=_lead(story, attribute, after))
 
 
-def standing_out(story: Story, attribute: Attribute, arm: str) -> list[Pair]:
+def largest_excesses(story: Story, attribute: Attribute, arm: str) -> list[Pair]:
     """Return up to two (prompt, group) pairs: the largest excess over the target, and the largest of another group.
 
-    Only of findings, and only groups whose own interval lies above the target.
+    Only findings count, and only groups whose interval is above the target.
     """
     rows = {prompt: row for prompt in story.prompts if (row := story.rows.get((prompt, arm, attribute.name)))}
     excess = {
@@ -73,15 +73,15 @@ def _drawn(story: Story, attribute: Attribute, pairs: Sequence[Pair]) -> str:
     return f"The model draws {' and '.join(clauses)} of images."
 
 
-def _nothing_stands_out(story: Story, attribute: Attribute) -> str:
-    """Say that no group of any occupation stands out, which is no proof that the model is on target."""
+def _no_excess(story: Story, attribute: Attribute) -> str:
+    """Return the sentence for an audit without a group to name; it does not claim that the model is on target."""
     if findings_count(story, attribute.name, story.arms[0]):
-        return f"Perceived {label(attribute.name)} is off its target, and no single group stands out."
-    return f"No occupation stands out in perceived {label(attribute.name)}: none is off its target by more than chance."
+        return f"Perceived {label(attribute.name)} differs from its target, but no single group exceeds it clearly."
+    return f"No occupation differs from the target for perceived {label(attribute.name)} by more than chance."
 
 
 def _seen_as(attribute: str, group: str) -> str:
-    """Say how a person is drawn, for example ``as male`` or ``with skin tone light``."""
+    """Describe how a person is drawn, for example ``as male`` or ``with skin tone light``."""
     return f"as {label(group)}" if attribute in ("gender", "age") else f"with {label(attribute)} {label(group)}"
 
 
@@ -90,16 +90,16 @@ def _share(story: Story, prompt: str, arm: str, attribute: Attribute, group: str
 
 
 def _afterwards(story: Story, attribute: Attribute, pairs: Sequence[Pair], after: str) -> str:
-    """Return the pairs' shares after an edit, in words where the images do not tell them from those before."""
+    """Return the pairs' shares after an edit, or words if they did not change significantly."""
     shift = next((s for s in story.result.shifts if (s.arm, s.attribute) == (after, attribute.name)), None)
     if shift is not None and shift.p_value > FINDING_LEVEL:
         return "no change by more than chance"
     changes = {c.prompt_id: c for c in _changes(story, attribute, after)}
-    told = [
+    after_shares = [
         _share(story, prompt, after, attribute, group) if _moved(changes.get(prompt), group) else "no clear change"
         for prompt, group in pairs
     ]
-    return " and ".join(told) if set(told) != {"no clear change"} else "no change by more than chance"
+    return " and ".join(after_shares) if set(after_shares) != {"no clear change"} else "no change by more than chance"
 
 
 def _changes(story: Story, attribute: Attribute, arm: str) -> list[GroupChange]:
@@ -107,7 +107,7 @@ def _changes(story: Story, attribute: Attribute, arm: str) -> list[GroupChange]:
 
 
 def _moved(change: GroupChange | None, group: str) -> bool:
-    """Return whether a share changed by more than chance; in files of older versions nothing says that it did not."""
+    """Return whether a share changed significantly; True for files of older versions, which have no test of it."""
     if change is None:
         return True
     found = change.shares[group]
@@ -118,19 +118,19 @@ def _lead(story: Story, attribute: Attribute, after: str | None) -> str:
     before = story.arms[0]
     off_target = findings_count(story, attribute.name, before)
     sentences = [
-        f"With only an occupation named, {off_target} of {len(story.prompts)} occupations show a perceived "
+        f"With only an occupation in the prompt, {off_target} of {len(story.prompts)} occupations show a perceived "
         f"{label(attribute.name)} distribution that differs from the target by more than chance (corrected for "
-        "testing them all)."
+        "multiple testing)."
     ]
     if after is None:
         mean = mean_over_prompts(story, attribute.name, before)
         found = f"{number(mean.value)} {interval(mean.low, mean.high)}".strip() if mean else number(None)
-        return " ".join([*sentences, f"Mean fairness discrepancy of the counted shares is {found}; 0 is on target."])
+        return " ".join([*sentences, f"The mean fairness discrepancy of counted shares is {found}; 0 is on target."])
     return " ".join([*sentences, _moved_sentence(story, attribute, after), *_price(story, attribute, after)])
 
 
 def _moved_sentence(story: Story, attribute: Attribute, after: str) -> str:
-    """Say what became of the mean discrepancy; that it moved only where its change is more than chance."""
+    """Describe the mean discrepancy before and after; say that it moved only if the change is significant."""
     means = [mean_over_prompts(story, attribute.name, arm) for arm in (story.arms[0], after)]
     old, new = (number(mean.value if mean else None) for mean in means)
     changes = _changes(story, attribute, after)
@@ -142,7 +142,7 @@ def _moved_sentence(story: Story, attribute: Attribute, after: str) -> str:
 
 
 def _price(story: Story, attribute: Attribute, arm: str) -> list[str]:
-    """Return a sentence about side effects and one about the images' quality, where they were measured."""
+    """Return a sentence about side effects and one about image quality, if they were measured."""
     return list(filter(None, (side_effect_sentence(story, attribute.name, arm), _cost_sentence(story, arm))))
 
 

@@ -1,4 +1,4 @@
-"""What an audit was made with (model, sampler, judge) and what each of them limits, for the first screen."""
+"""Model, sampler and judge of an audit, and the limits of each, for the first screen."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from reports.index.story import Story, label
 
 @dataclass(frozen=True)
 class Instrument:
-    """One thing that the figures depend on.
+    """A part of the measurement that the figures depend on.
 
     Attributes:
         name: ``Model``, ``Sampler`` or ``Judge``.
         used: Which one was used.
-        limits: What the figures cannot say because of it.
+        limits: What the figures cannot show because of it.
     """
 
     name: str
@@ -40,7 +40,7 @@ def _model(story: Story) -> Instrument:
     if source in GENERATED_HERE:
         kind = "calibration model" if source == "calibration" else "renderer of the calibration model"
         own = ", another world" if model.get("world") else ""
-        limits = "Its bias was planted on purpose. The figures show that the audit works and say nothing about any "
+        limits = "Its bias was planted on purpose. The figures show that the audit works. They say nothing about any "
         return Instrument("Model", f"Bundled {kind}{own}", f"{limits}published model.")
     revision = f", revision {model['revision']}" if model.get("revision") else ""
     return Instrument(
@@ -56,7 +56,7 @@ def _sampler(story: Story) -> Instrument:
     guidance = setting(config, "sampling", "guidance")
     settings = f"{setting(config, 'sampling', 'steps')} steps, guidance {guidance}"
     if setting(config, "model", "source") == "rendered":
-        return Instrument("Sampler", "None, each image is drawn", "No denoising takes place.")
+        return Instrument("Sampler", "None; images are drawn by a program", "No denoising takes place.")
     if not isinstance(sampling, Mapping):
         return Instrument("Sampler", settings, "The run does not record which sampler was used.")
     return Instrument("Sampler", f"{sampling.get('sampler')}, {settings}", _sampler_limits(sampling))
@@ -79,7 +79,7 @@ def _judge(story: Story) -> Instrument:
 
 
 def _judge_limits(story: Story) -> Iterator[str]:
-    """Say how often the judge is right, where that is not known, and how much it leaves out."""
+    """Yield sentences about the judge's accuracy, if known, and about the images that it leaves unclassified."""
     yield "It reads perceived presentation, never identity."
     baseline = [row for row in story.result.overall if row.arm == story.arms[0] and row.shares]
     known = [f"{label(row.attribute)} {percent(row.corrected.accuracy.value)}" for row in baseline if row.corrected]
@@ -87,10 +87,10 @@ def _judge_limits(story: Story) -> Iterator[str]:
         yield f"Accuracy on labelled images: {', '.join(known)}."
     unknown = [label(row.attribute) for row in baseline if row.corrected is None and not row.uncorrectable]
     if unknown:
-        yield f"Its errors are not corrected for {', '.join(unknown)}."
+        yield f"Errors in {', '.join(unknown)} are not corrected."
     confused = [label(row.attribute) for row in baseline if row.uncorrectable]
     if confused:
         yield f"It confuses groups of {', '.join(confused)} too often to correct."
     attribute = primary_attribute(story).name
     missing = unclassified(story, attribute, story.arms[0])
-    yield f"No {label(attribute)} was read in {percent(missing.value)} of the baseline's images."
+    yield f"{percent(missing.value)} of the baseline's images have no {label(attribute)} label."

@@ -1,4 +1,4 @@
-"""The large numbers of the first screen, and what is said beside them."""
+"""The large numbers of the first screen, each with a note."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from reports.words.side_effects import side_effects
 
 @dataclass(frozen=True)
 class KeyFigure:
-    """One large number of the first screen; ``before`` is empty where the figure has no before."""
+    """One large number of the first screen; ``before`` is empty if there is no baseline value to compare with."""
 
     label: str
     before: str
@@ -23,7 +23,7 @@ class KeyFigure:
 
 @dataclass(frozen=True)
 class StatusGap:
-    """An arm that leaves a different share of its images unclassified than the baseline does."""
+    """An arm whose share of unclassified images differs from the baseline's."""
 
     arm: str
     share: str
@@ -31,14 +31,14 @@ class StatusGap:
 
 
 def sample_size(story: Story, attribute: str) -> str:
-    """Say how many images per prompt and arm were classified, as ``n = 64`` or ``n = 60 to 64``."""
+    """Return how many images per prompt and arm were classified, as ``n = 64`` or ``n = 60 to 64``."""
     counts = [story.rows[key].n for key in story.rows if key[0] is not None and key[2] == attribute]
     low, high = min(counts), max(counts)
     return f"n{NBSP}={NBSP}{low}" if low == high else f"n{NBSP}={NBSP}{low} to {high}"
 
 
 def key_figures(story: Story) -> tuple[KeyFigure, ...]:
-    """Return the figures of the first screen, before and after where there is an intervention."""
+    """Return the figures of the first screen, before and after if there is an intervention."""
     attribute = primary_attribute(story)
     arm = edited_arm(story, attribute.name)
     return tuple(
@@ -70,7 +70,7 @@ def _worst_figure(story: Story, attribute: str, arm: str | None) -> KeyFigure | 
     if before is None or after is None:
         return None
     names = ", then ".join(dict.fromkeys(map(story.occupation, (before.prompt_id, after.prompt_id))))
-    note = f"{names}; {interval(after.low, after.high)}, allows for the choice among {after.prompts}"
+    note = f"{names}; {interval(after.low, after.high)}, accounts for the selection from {after.prompts}"
     return KeyFigure("Worst occupation", number(before.value) if arm else "", number(after.value), note)
 
 
@@ -95,7 +95,7 @@ def _clip_figure(story: Story, arm: str) -> KeyFigure | None:
 
 
 def _side_figure(story: Story, attribute: str, arm: str) -> KeyFigure | None:
-    """Return the largest shift of an attribute that the arm does not edit; those beside it are counted."""
+    """Return the largest shift of an attribute that the arm does not edit; the note counts the others that moved."""
     effects = side_effects(story, attribute, arm)
     if not effects:
         return None
@@ -119,7 +119,7 @@ def _sized(n: int, low: float | None, high: float | None, *, share: bool = False
 
 
 def status_gaps(story: Story) -> tuple[StatusGap, ...]:
-    """Return every arm whose unclassified share differs from the baseline's by more than chance."""
+    """Return every arm whose unclassified share differs significantly from the baseline's."""
     return tuple(
         StatusGap(arm, percent(missing.after.value), percent(missing.before.value))
         for arm, missing in story.result.missing.items()

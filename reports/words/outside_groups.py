@@ -1,4 +1,4 @@
-"""Images that the judge gave to groups which an audit leaves out, in words."""
+"""Sentences about images that the judge assigned to groups outside the audit."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from reports.index.lookups import status_counts
 from reports.index.story import Story, label
 
 OUTSIDE_GROUPS = "outside the audited groups"
-"""The status in words."""
+"""Display name of the status."""
 
 LEFT_OUT = "left_out_groups"
-"""Where the provenance names the groups that the judge knows and the config leaves out, by attribute."""
+"""Key of the provenance with the judge's groups that the config leaves out, by attribute."""
 
 
 def outside_lines(story: Story) -> tuple[str, ...]:
-    """Return a sentence for each attribute of which images lie outside the audited groups."""
+    """Return one sentence per attribute about its images outside the audited groups."""
     return tuple(_lines(story))
 
 
@@ -36,5 +36,5 @@ def _lines(story: Story) -> Iterator[str]:
         named = f" ({', '.join(map(label, map(str, groups)))})" if groups else ""
         yield (
             f"{label(attribute).capitalize()}: images {OUTSIDE_GROUPS}{named}: {shares}. "
-            "They are in no share and count as unknown in the bounds."
+            "They are excluded from the shares, and count as unknown in the bounds."
         )

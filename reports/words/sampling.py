@@ -1,4 +1,4 @@
-"""How images were made, in words: by which sampler, and how many (a fixed number of each prompt, or two stages)."""
+"""Sentences about the sampler and the number of images (fixed, or determined in two stages)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reports.words.formats import number
 
 
 def images_words(story: Story) -> str:
-    """Say how many images of each prompt an arm has: ``64``, or ``64 to 402``."""
+    """Return how many images of each prompt an arm has: ``64``, or ``64 to 402``."""
     staged = story.result.two_stage
     if staged is None:
         return setting(story.result.config, "prompts", "images_per_prompt")
@@ -21,32 +21,32 @@ def images_words(story: Story) -> str:
 
 
 def sampling_words(staged: TwoStageSampling) -> str:
-    """Say what two stages made, what a single one would have, and which intervals allow for it."""
+    """Return sentences on two-stage sampling: images made, images of a single stage, and the affected intervals."""
     made, single = sum(staged.images.values()), staged.single_stage * len(staged.images)
     widest = f"; the widest is ± {number(staged.widest)}" if staged.widest is not None else ""
     half, group = number(staged.half_width), label(staged.group)
     return (
-        f"Images were made in two stages: a pilot of {staged.pilot:,} per occupation and arm, then as many as its "
-        f"share of {group} needs for an interval of ± {half} in the baseline{widest}. That took {made:,} images per "
+        f"Images were made in two stages: a pilot of {staged.pilot:,} per occupation and arm, then as many as the "
+        f"share of {group} needs for an interval of ± {half} in the baseline{widest}. This took {made:,} images per "
         f"arm. A single stage of {staged.single_stage:,} per occupation takes {single:,}, {staged.saving:.2f} times as "
-        "many. The intervals of these shares are exact for two stages, the others are those of a fixed number of "
-        "images. Pools count an occupation more where it has more images; means over occupations do not."
+        "many. The intervals of these shares are exact for two stages; the other intervals assume a fixed number of "
+        "images. An occupation with more images has more weight in pooled shares, but not in means over occupations."
     )
 
 
 def sampler_words(provenance: Mapping[str, Any]) -> str:
-    """Say which sampler drew the images, which one the model is published with, and that no filter was on.
+    """Name the sampler that drew the images and the published one, and state that no safety filter was on.
 
-    Nothing where a run of an older release does not say, or where nothing was sampled.
+    Empty if nothing was sampled, or for a run of an older release that did not record it.
     """
     sampling = provenance.get("sampling")
     if not isinstance(sampling, Mapping):
         return ""
     published = str(sampling.get("published_scheduler", "an unknown scheduler"))
-    other = "" if published == "DDIMScheduler" else ": with that one its users see other pictures of the same prompts"
+    other = "" if published == "DDIMScheduler" else ", with which users get other pictures for the same prompts"
     steps = f"{sampling.get('steps')} steps ({sampling.get('timestep_spacing')})"
     return (
         f"The sampler is {sampling.get('sampler')}, {steps}, guidance {sampling.get('guidance')}. "
-        f"The model is published with {published}{other}. The safety checker is {sampling.get('safety_checker')}: "
-        "it would blank pictures out of the statistics without a trace."
+        f"The model is published with {published}{other}. The safety checker is {sampling.get('safety_checker')}, "
+        "because it would silently replace images by blank ones."
     )

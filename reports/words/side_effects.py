@@ -1,4 +1,4 @@
-"""What an edit of one attribute moved in the others, as the first screen shows it beside the gain."""
+"""Shifts of the attributes that an arm does not edit, for the first screen."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class SideEffect:
     """The shift of an attribute that an arm does not edit.
 
     Attributes:
-        shift: The shift, beside what chance alone shows.
-        moved: Whether it is more than chance, corrected for testing every such attribute (Holm).
+        shift: The shift, with the shift that chance alone explains.
+        moved: Whether it is significant, corrected for testing all such attributes (Holm).
     """
 
     shift: AttributeShift
@@ -26,23 +26,23 @@ class SideEffect:
 
     @property
     def attribute(self) -> str:
-        """The attribute in words."""
+        """The attribute's display name."""
         return label(self.shift.attribute)
 
     @property
     def figures(self) -> str:
-        """The shift, what chance shows, and p: ``0.104 (0.051 by chance alone, p < 0.001)``."""
+        """The shift, the shift by chance, and p: ``0.104 (0.051 by chance alone, p < 0.001)``."""
         return f"{number(self.shift.value)} ({self.by_chance})"
 
     @property
     def by_chance(self) -> str:
-        """What chance alone shows, and p: ``0.051 by chance alone, p < 0.001``."""
+        """The shift by chance, and p: ``0.051 by chance alone, p < 0.001``."""
         p = p_value(self.shift.p_value)
         return f"{number(self.shift.floor)} by chance alone, p {p if p.startswith('<') else f'= {p}'}"
 
 
 def side_effects(story: Story, attribute: str, arm: str) -> tuple[SideEffect, ...]:
-    """Return the shifts of the attributes that ``arm`` does not edit: those that moved first, the largest excess first.
+    """Return the shifts of attributes that ``arm`` does not edit: significant ones first, the largest excess first.
 
     Args:
         story: The audit.
@@ -57,7 +57,7 @@ def side_effects(story: Story, attribute: str, arm: str) -> tuple[SideEffect, ..
 
 
 def side_effect_sentence(story: Story, attribute: str, arm: str) -> str:
-    """Say which other attributes moved by more than chance; nothing where no other attribute was measured."""
+    """Name the other attributes that moved significantly; empty if no other attribute was measured."""
     effects = side_effects(story, attribute, arm)
     moved = [f"{effect.attribute} by {effect.figures}" for effect in effects if effect.moved]
     if moved:

@@ -1,4 +1,4 @@
-"""How verdicts read: the words that the HTML report, JUnit XML and Markdown share, so that they cannot disagree."""
+"""Texts of verdicts, shared by the HTML report, JUnit XML and Markdown so that they agree."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from reports.words.formats import number, with_interval
 
 OVERALL = {
     "pass": "every gate passed",
-    "warn": "every gate that can fail the audit passed; at least one that only warns did not",
-    "inconclusive": "no gate failed, but the evidence does not settle all of them",
+    "warn": "every gate that can fail the audit passed; at least one warning gate did not",
+    "inconclusive": "no gate failed, but at least one needs more evidence",
     "fail": "at least one gate failed",
-    "none": "no gates configured: figures only",
+    "none": "no gates configured",
 }
-"""What all gates together say."""
+"""Summary of all gates together."""
 
 MARKS = {"pass": "✓", "warn": "!", "inconclusive": "?", "fail": "✕", "none": "○"}
-"""A sign beside each verdict, which colour alone must not tell apart."""
+"""A sign for each verdict, so that colour is not the only difference."""
 
 TITLES = {"pass": "Pass", "warn": "Warning", "inconclusive": "Inconclusive", "fail": "Fail", "none": "No verdict"}
 
@@ -38,17 +38,17 @@ MEASURES = {
     "prompt_shown": "share of images that show their occupation",
     "attribute_shift": "shift of shares",
 }
-"""What a gate limits, in words; a measure of one attribute is followed by its name."""
+"""What a gate limits, as a display name; a measure of one attribute is followed by the attribute's name."""
 
 
 def subject(verdict: Verdict) -> str:
-    """Say what was judged: ``fairness discrepancy of gender, overall, arm difflens-gender``."""
+    """Describe what was judged: ``fairness discrepancy of gender, overall, arm difflens-gender``."""
     where = "overall" if verdict.prompt_id is None else occupation_words(verdict.prompt_id)
     return f"{measure_words(verdict.measure, verdict.attribute)}, {where}, arm {verdict.arm}"
 
 
 def measure_words(measure: str, attribute: str | None) -> str:
-    """Name a measure of an attribute: ``share of female (gender)``, ``share ratio of skin tone``."""
+    """Return the display name of a measure: ``share of female (gender)``, ``share ratio of skin tone``."""
     name, _, group = measure.partition(":")
     words = f"share of {label(group)}" if group else MEASURES.get(name, label(name))
     if attribute is None:
@@ -57,12 +57,12 @@ def measure_words(measure: str, attribute: str | None) -> str:
 
 
 def limit(verdict: Verdict) -> str:
-    """Say the limit: ``at most 0.300``."""
+    """Describe the limit: ``at most 0.300``."""
     return f"at {'most' if verdict.side == 'max' else 'least'} {number(verdict.limit)}"
 
 
 def found(verdict: Verdict) -> str:
-    """Say the figure with the interval that decided: ``0.412 [0.377, 0.446] at 99.5 %``; a dash where there is none."""
+    """Return the figure with the interval that decided: ``0.412 [0.377, 0.446] at 99.5 %``; a dash without a figure."""
     if verdict.value is None:
         return "–"
     if verdict.low is None or verdict.high is None:
@@ -71,6 +71,6 @@ def found(verdict: Verdict) -> str:
 
 
 def sentence(verdict: Verdict) -> str:
-    """Say the whole verdict in one line."""
+    """Describe a verdict in one line."""
     note = f" ({verdict.note})" if verdict.note else ""
     return f"{subject(verdict)}: expected {limit(verdict)}, found {found(verdict)}, n = {verdict.n}{note}"

@@ -1,7 +1,7 @@
-"""One small Ray cluster for all tests that need one, and a world whose networks nobody trained.
+"""Shared fixtures: one small Ray cluster, and a calibration world with untrained networks.
 
-Starting Ray costs seconds, and two clusters on one machine compete. Weights of trained networks would add nothing here:
-what is tested is who computes, not what is found.
+Starting Ray takes seconds, and two clusters on one machine compete. These tests need no trained weights: they check
+which process computes what, not the figures.
 """
 
 import shutil
@@ -65,12 +65,12 @@ def make_audit(untrained_world):
 
 @pytest.fixture
 def audit(make_audit, tmp_path):
-    """The same with an output of its own."""
+    """The small audit with its own output directory."""
     return partial(make_audit, tmp_path)
 
 
 class Receiver(ThreadingHTTPServer):
-    """Listens on loopback, keeps what it gets and answers with the codes it was given, the last one again and again."""
+    """Listens on loopback, records requests, and answers with the given codes; the last one repeats."""
 
     def __init__(self, *codes, location=None):
         self.posts, self.codes, self.location = [], list(codes) or [204], location
@@ -106,12 +106,12 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="session")
 def receiver_of():
-    """Make a receiver of webhooks; within ``with`` it listens."""
+    """Create a receiver of webhooks that listens inside ``with``."""
     return Receiver
 
 
 class Clock:
-    """Stands still until it is moved."""
+    """A clock that changes only on request."""
 
     def __init__(self):
         self.now = datetime(2026, 1, 5, 3, tzinfo=UTC)

@@ -1,11 +1,11 @@
-"""The first audit, its report and its result in Python work as the tutorials say."""
+"""Tests that the tutorials on the first audit, its report and its result in Python work as written."""
 
 import pytest
 
 from tests.tutorial import walk
 
 
-@pytest.mark.timeout(1800)  # it takes minutes where other work fills the cores
+@pytest.mark.timeout(1800)  # it takes minutes if other work fills the cores
 def test_a_first_audit_is_run_read_and_drawn(tmp_path, monkeypatch):
     walk("first-audit", tmp_path, monkeypatch)
     assert (tmp_path / "runs" / "first" / "report.html").is_file()

@@ -53,7 +53,7 @@ STEPS = 25
 
 
 def arm_of(rng, arm):
-    """Rows of one arm: of every prompt all images but one classified, the edited arm near parity in gender."""
+    """Rows of one arm: in each prompt all images but one are classified; the edited arm is near parity in gender."""
     size = IMAGES * len(MALE_SHARE)
     statuses = np.array((["classified"] * (IMAGES - 1) + ["low_confidence"]) * len(MALE_SHARE))
     shares = {name: [] for name in GROUPS}
@@ -71,7 +71,7 @@ def arm_of(rng, arm):
 
 
 def measured(rng, arms):
-    """Everything that the summary works out from the rows."""
+    """Return everything that the summary computes from the rows."""
     rows = {arm: arm_of(rng, arm) for arm in arms}
     attributes = [Attribute(name, tuple(groups)) for name, groups in GROUPS.items()]
     targets = uniform_targets(list(MALE_SHARE), attributes)
@@ -194,7 +194,7 @@ def sample_result(arms=(BASELINE, ARM), seed=11) -> AuditResult:
 
 
 def face(male: bool, tone: int, size: int = 96) -> bytes:
-    """A small real WebP picture: a gradient with a face drawn on it."""
+    """A small WebP picture: a gradient with a face drawn on it."""
     ramp = np.linspace(120, 220, size, dtype=np.uint8)
     picture = Image.fromarray(np.stack([np.tile(ramp, (size, 1))] * 3, axis=-1))
     draw = ImageDraw.Draw(picture)
@@ -212,7 +212,7 @@ def face(male: bool, tone: int, size: int = 96) -> bytes:
 
 
 def write_run(path: Path, result: AuditResult) -> RunDirectory:
-    """A run directory as an audit leaves it: audit.json, images of both arms, results.parquet, the lens's pictures."""
+    """A run directory as an audit writes it: audit.json, images of both arms, results.parquet, the lens's pictures."""
     run = RunDirectory(path)
     path.mkdir(parents=True, exist_ok=True)
     run.write_json(AUDIT, to_json(result))
@@ -242,7 +242,7 @@ def result() -> AuditResult:
 
 @pytest.fixture(scope="session")
 def seconded(result) -> AuditResult:
-    """The result with a second judge who sees two findings the other way round and has no word on age."""
+    """The result with a second judge who contradicts two findings and does not judge age."""
     findings = [row for row in result.results if row.is_finding and row.arm == BASELINE and row.attribute == "gender"]
     views = []
     for number, row in enumerate(findings):
@@ -311,7 +311,7 @@ def page_text(result) -> str:
 
 @pytest.fixture
 def store_finished(tmp_path):
-    """Writes only the three files without which an audit is not finished: what matters where nothing is rendered."""
+    """Writes only the three files of a finished audit, for tests that render nothing."""
 
     def store(result, directory=tmp_path / "runs") -> RunDirectory:
         run = RunDirectory(directory / result.run_id)
@@ -325,7 +325,7 @@ def store_finished(tmp_path):
 
 @pytest.fixture(scope="session")
 def migrated_database(tmp_path_factory) -> Path:
-    """MLflow's schema takes seconds to make, so it is made once and copied."""
+    """Creating MLflow's schema takes seconds, so it is created once and copied."""
     mlflow = pytest.importorskip("mlflow")
     path = tmp_path_factory.mktemp("mlflow") / "template.db"
     mlflow.MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
@@ -334,7 +334,7 @@ def migrated_database(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def mlflow_server(tmp_path_factory, migrated_database):
-    """One server for all tests: it takes long to start. A test that stops it starts it again."""
+    """One server for all tests, since its start is slow. A test that stops it starts it again."""
     directory = tmp_path_factory.mktemp("server")
     shutil.copy(migrated_database, directory / DATABASE)
     server = MlflowServer(directory)
@@ -345,7 +345,7 @@ def mlflow_server(tmp_path_factory, migrated_database):
 
 @pytest.fixture(scope="session")
 def browser():
-    """The system's Chromium; its tests are skipped with a reason where there is none."""
+    """The system's Chromium; without it, its tests are skipped with a reason."""
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine: install Debian's chromium to run the browser tests")
     playwright = pytest.importorskip(

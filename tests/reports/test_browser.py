@@ -1,4 +1,4 @@
-"""In a real Chromium the report works from disk and inside MLflow's sandbox, without script and without network."""
+"""Tests the report in Chromium: from disk and in MLflow's sandbox, without scripts and network."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from reports.html import kept_pictures, render, write_report
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.browser
 SCROLLING_MS = 60_000
-"""The page scrolls smoothly, on a busy machine very slowly."""
+"""The page scrolls smoothly, and slowly on a busy machine."""
 TRACKER = "http://tracker.test/"
 SANDBOX = '<!doctype html><title>artifact</title><iframe sandbox="allow-scripts" width="1200" height="800"></iframe>'
 
@@ -21,7 +21,7 @@ def report(run_directory):
 
 @pytest.fixture
 def open_report(browser, report):
-    """Opens the report from disk at a width, scripts off, and records every request."""
+    """Opens the report from disk at a width without scripts, and records every request."""
     contexts = []
 
     def opened(width=1280, **options):
@@ -185,4 +185,4 @@ CONTRASTS = """() => {
   }
   return found;
 }"""
-"""Contrast ratio of every text with what lies behind it, WCAG 2.2 success criterion 1.4.3."""
+"""Contrast ratio of every text with its background, WCAG 2.2 success criterion 1.4.3."""

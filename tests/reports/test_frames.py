@@ -1,4 +1,4 @@
-"""A result's frames hold the figures of the result, one row per thing, in documented columns."""
+"""Tests that a result's frames have the figures of the result, in documented columns."""
 
 from dataclasses import fields, replace
 
@@ -43,7 +43,7 @@ def test_a_row_is_one_thing(frames, name, keys):
     assert frames[name][keys].notna().all(axis=None)
 
 
-def test_shares_of_a_prompt_add_up_and_lie_in_their_intervals(frames):
+def test_shares_of_a_prompt_add_up_and_are_in_their_intervals(frames):
     groups = frames["groups"]
     assert np.allclose(groups.groupby(["prompt_id", "arm", "attribute"])["share"].sum(), 1)
     assert (groups["share_low"] <= groups["share"]).all()

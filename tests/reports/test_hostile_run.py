@@ -1,4 +1,4 @@
-"""A run directory of somebody else gives a report or one clear message: no file from elsewhere, no traceback."""
+"""Tests that a hostile run directory gives a report or one clear message, without outside files or a traceback."""
 
 import contextlib
 import copy
@@ -52,7 +52,7 @@ def run(tmp_path, small):
 
 
 def places(value, path=()):
-    """Every place of plain data, one of each kind: of a list only the first item."""
+    """Return every path in plain data; of a list only the first item."""
     yield path
     if isinstance(value, dict):
         for key, item in value.items():
@@ -79,7 +79,7 @@ def report_of(run):
         ("\x00", "found no JSON"),
     ],
 )
-def test_a_result_that_is_none_is_told_in_one_line(run, text, message):
+def test_an_invalid_result_is_reported_in_one_line(run, text, message):
     run.file(AUDIT).write_text(text)
     answer = report_of(run)
     assert answer.exit_code == 2
@@ -168,7 +168,7 @@ ATTACKS = (
 
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_no_name_or_prompt_becomes_markup_formula_or_template(result, verdict, attack):
-    """Occupation, template, group, attribute, arm, run id and gate carry the attack at once."""
+    """Occupation, template, group, attribute, arm, run id and gate all contain the attack."""
     data = json.dumps(to_json(replace(result, verdicts=(verdict("fail", gate="even", note="note of a gate"),))))
     for harmless in (
         "doctor",

@@ -1,4 +1,4 @@
-"""Percentages have one style wherever a person reads them: ``66 %``, with a space."""
+"""Tests that percentages have one style everywhere: ``66 %``, with a space."""
 
 import re
 from dataclasses import replace
@@ -24,7 +24,7 @@ NBSP = "\N{NO-BREAK SPACE}"
 
 
 class Text(HTMLParser):
-    """Collects what a reader sees of a page: its text without the style sheet."""
+    """Collects the visible text of a page, without the style sheet."""
 
     def __init__(self, html):
         super().__init__()
@@ -73,7 +73,7 @@ def test_no_output_has_a_percentage_without_a_space(gated, written):
 
 
 def test_no_module_formats_a_percentage_by_itself():
-    """Python's own ``:.0%`` leaves the space out."""
+    """Python's own ``:.0%`` omits the space."""
     own = re.compile(r":[\d.,<>^]*%}")
     sources = [path for package in ("audit", "ray_jobs", "reports") for path in (ROOT / package).rglob("*.py")]
     assert len(sources) > 100

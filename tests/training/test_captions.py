@@ -1,4 +1,4 @@
-"""A caption that names only the occupation goes with planted shares, one that names groups with uniform true groups."""
+"""Tests that captions with only an occupation have planted shares, and captions with groups have uniform ones."""
 
 import numpy as np
 import pytest
@@ -89,7 +89,7 @@ def test_an_example_depends_on_its_own_seed_only():
         np.testing.assert_array_equal(values, getattr(alone, name))
 
 
-def test_long_descriptions_are_told_from_the_others():
+def test_long_descriptions_are_recognised():
     assert names_all_groups("a face photo of an old female tan skinned doctor")
     assert not names_all_groups("a face photo of an old female doctor")
     assert not names_all_groups("a face photo of a doctor")

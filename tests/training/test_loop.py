@@ -1,4 +1,4 @@
-"""Training goes on after an interruption as if there had been none, and the whole recipe makes a model that loads."""
+"""Tests that training resumes after an interruption without a difference, and the recipe makes a loadable model."""
 
 import pytest
 import torch
@@ -17,11 +17,11 @@ SCHEDULE = Schedule(steps=20, batch=8, learning_rate=0.05, warmup=3, ema=0.9, sa
 
 
 class Interrupted(Exception):
-    """What ends a training from outside."""
+    """Interrupts a training from outside."""
 
 
 def regression(module, stop_at=None):
-    """Loss of fitting y = sum of x; interrupted at a step where one is given."""
+    """Return the loss of fitting y = sum of x; interrupted at a step if one is given."""
 
     def loss_of(step, generator):
         if step == stop_at:

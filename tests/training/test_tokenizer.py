@@ -1,4 +1,4 @@
-"""The tokenizer of the calibration model's captions."""
+"""Tests the tokenizer of the calibration model's captions."""
 
 from pathlib import Path
 

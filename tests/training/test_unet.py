@@ -1,4 +1,4 @@
-"""Every stretch of a training holds what its stage asks for: kinds of examples and levels of noise, jointly."""
+"""Tests that every part of a training has the requested kinds of examples and noise levels, jointly."""
 
 import numpy as np
 import pytest
@@ -56,7 +56,7 @@ def test_the_second_stage_dwells_on_full_descriptions(examples):
     assert (weights[full].sum() / weights.sum()).item() == pytest.approx((DESCRIBED + rest).item())
 
 
-def test_the_third_stage_sees_the_planted_shares_where_the_drawings_miss_them(examples):
+def test_the_third_stage_has_the_planted_shares_even_if_the_drawings_deviate(examples):
     labels, captions = examples
     world = World.bundled()
     plain = torch.tensor([names_no_group(caption) for caption in captions])

@@ -1,4 +1,4 @@
-"""A first config: the command that asks for it, and its commented text.
+"""The ``init`` command: writes a commented starter config.
 
 It may import ``audit`` and the rest of ``ray_jobs.cli``.
 """

@@ -1,4 +1,4 @@
-"""The command that writes a first config: from options, and on a terminal from answers to questions."""
+"""The command ``init``: writes a starter config from options, and asks for missing values on a terminal."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ DEFAULT_FILE = "audit.yaml"
 
 
 def init(  # noqa: PLR0913 (one parameter per option)
-    path: Annotated[Path, typer.Argument(metavar="[PATH]", help="The file to write, or a directory for it.")] = Path(
+    path: Annotated[Path, typer.Argument(metavar="[PATH]", help="File to write, or its directory.")] = Path(
         DEFAULT_FILE
     ),
     name: Annotated[
-        str | None, typer.Option("--name", metavar="NAME", help="Name of the audit; the file's unless given.")
+        str | None, typer.Option("--name", metavar="NAME", help="Name of the audit; by default that of the file.")
     ] = None,
     model: Annotated[
         str | None,
@@ -38,15 +38,15 @@ def init(  # noqa: PLR0913 (one parameter per option)
         str | None, typer.Option("--judge", metavar="JUDGE", help="bundled, or the file of a FairFace checkpoint.")
     ] = None,
     races: Annotated[
-        int | None, typer.Option("--races", metavar="7|4", help="Races that the FairFace checkpoint tells apart.")
+        int | None, typer.Option("--races", metavar="7|4", help="Number of races of the FairFace checkpoint.")
     ] = None,
     occupations: Annotated[
         list[str] | None, typer.Option("--occupation", metavar="NAME", help="An occupation; can be repeated.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the file where it exists.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a commented config to start from; on a terminal, ask for what no option says."""
+    """Write a commented starter config. On a terminal, ask for values without an option."""
     if races not in (None, 7, 4):
         raise typer.BadParameter(f"expected 7 or 4, found {races}", param_hint="--races")
     target = path / DEFAULT_FILE if path.is_dir() else path
@@ -61,7 +61,7 @@ def init(  # noqa: PLR0913 (one parameter per option)
 
     file = printable(shlex.quote(str(target)))
     typer.echo(f"Wrote {printable(str(target))}. Next:")
-    for command, does in (("validate", "checks it"), ("plan", "says what it takes"), ("run", "does the audit")):
+    for command, does in (("validate", "checks it"), ("plan", "estimates cost and power"), ("run", "runs the audit")):
         typer.echo(f"  difflens-audit {command} {file}  # {does}")
 
 
@@ -71,16 +71,16 @@ def _check_target(target: Path, force: bool) -> None:
     if target.is_dir():
         raise typer.BadParameter(f"expected a file, found the directory {target}; name another file")
     if target.exists() and not force:
-        raise typer.BadParameter(f"{target} exists already; name another file, or replace it with --force")
+        raise typer.BadParameter(f"{target} exists already; choose another file, or overwrite it with --force")
 
 
 def _name_of(target: Path) -> str:
-    """Return the file's name as the name of an audit, which has letters, digits, ``.``, ``_`` and ``-`` alone."""
+    """Derive the audit's name from the file name; only letters, digits, ``.``, ``_`` and ``-`` are allowed."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", target.stem).strip("._-")[:60] or "audit"
 
 
 def _asked(model: str | None, judge: str | None, occupations: Sequence[str]) -> tuple[str, str, Sequence[str]]:
-    """Ask for what no option says."""
+    """Ask for values without an option."""
     from audit.config.fields import GENERATED_HERE
     from ray_jobs.cli.starter.text import OCCUPATIONS
 
@@ -91,13 +91,13 @@ def _asked(model: str | None, judge: str | None, occupations: Sequence[str]) -> 
             "Judge (bundled, or the file of a FairFace checkpoint)", default="bundled" if bundled else None
         )
     if not occupations:
-        said = typer.prompt("Occupations, separated by commas", default="all" if bundled else ", ".join(OCCUPATIONS))
-        occupations = () if said.strip() == "all" else tuple(filter(None, map(str.strip, said.split(","))))
+        answer = typer.prompt("Occupations, separated by commas", default="all" if bundled else ", ".join(OCCUPATIONS))
+        occupations = () if answer.strip() == "all" else tuple(filter(None, map(str.strip, answer.split(","))))
     return model, judge, occupations
 
 
 def _starter(name: str, races: int | None, model: str | None, judge: str | None, occupations: Sequence[str]) -> Starter:
-    """Fill in what was not said: the bundled model, its judge, and the attributes that the judge can read."""
+    """Fill in defaults: the bundled model, its judge, and the attributes that the judge can classify."""
     from audit.config.fields import DEFAULT_ATTRIBUTES
     from audit.perception.judges.answers import FAIRFACE, races_in_name
     from ray_jobs.cli.starter.text import Starter
@@ -106,7 +106,7 @@ def _starter(name: str, races: int | None, model: str | None, judge: str | None,
     draft = Starter(name=name, model=model, judge=judge or "bundled", races=races, occupations=occupations)
     if draft.from_outside and draft.judge == "bundled":
         raise typer.BadParameter(
-            f"expected the file of a FairFace checkpoint for {model!r}; the bundled judge reads drawings only",
+            f"expected the file of a FairFace checkpoint for {model!r}: the bundled judge classifies drawings only",
             param_hint="--judge",
         )
     if draft.judge == "bundled":
@@ -117,7 +117,7 @@ def _starter(name: str, races: int | None, model: str | None, judge: str | None,
 
 
 def _write(target: Path, starter: Starter) -> None:
-    """Write the config where it can be read back, so that a mistaken answer leaves no file."""
+    """Write the config only if it can be read back, so that an invalid value leaves no file."""
     from tempfile import TemporaryDirectory
 
     from audit.config.errors import ConfigErrors

@@ -1,4 +1,4 @@
-"""Writes the commented config that a first audit starts from."""
+"""The commented text of a starter config."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from textwrap import dedent, indent
 from audit.config.fields import DEFAULT_ATTRIBUTES, GENERATED_HERE
 
 OCCUPATIONS = ("doctor", "nurse", "engineer", "teacher", "police officer", "chef")
-"""Occupations of a starter config for a model from outside, where none is named."""
+"""Default occupations of a starter config for an external model."""
 
 _PLAIN = re.compile(r"[A-Za-z][\w-]*( [\w-]+)*", re.ASCII)
 _MEANT_OTHERWISE = {"true", "false", "null", "yes", "no", "on", "off", "y", "n", "inf", "nan"}
-"""Words that some reader of YAML takes for a value of another kind."""
+"""Words that some YAML readers parse as another type."""
 
 
 @dataclass(frozen=True)
 class Starter:
-    """What a starter config says.
+    """Content of a starter config.
 
     Attributes:
         name: Name of the audit.
         model: ``calibration``, ``rendered``, a directory of a pipeline or a hub id.
         judge: ``bundled`` or the file of a FairFace checkpoint.
-        races: Races that a FairFace checkpoint tells apart, 7 or 4; None where its file name says it.
-        occupations: Names; none means all of the calibration world, or ``OCCUPATIONS`` for a model from outside.
+        races: Number of races of a FairFace checkpoint, 7 or 4; None if its file name contains it.
+        occupations: Names; empty means all of the calibration world, or ``OCCUPATIONS`` for an external model.
         attributes: Attributes to audit, with their groups.
     """
 
@@ -40,12 +40,12 @@ class Starter:
 
     @property
     def from_outside(self) -> bool:
-        """Whether the model does not come with this package."""
+        """Return whether the model is not bundled with this package."""
         return self.model not in GENERATED_HERE
 
 
 def starter_text(starter: Starter) -> str:
-    """Return the YAML text of a starter config; what is commented out in it is valid as well."""
+    """Return the YAML text of a starter config; the sections that are commented out are valid as well."""
     parts = [_head(starter), _model(starter), _prompts(starter), _sampling(starter), _judge(starter)]
     parts += [_attributes(starter), _quality(starter)]
     if starter.model != "rendered":
@@ -54,7 +54,7 @@ def starter_text(starter: Starter) -> str:
 
 
 def scalar(text: str) -> str:
-    """Write a text as a YAML scalar, in quotes unless it is plain words that no reader takes for anything else."""
+    """Format a text as a YAML scalar, in quotes unless every YAML reader parses it as plain text."""
     if _PLAIN.fullmatch(text) and text.lower() not in _MEANT_OTHERWISE:
         return text
     return json.dumps(text, ensure_ascii=False)
@@ -71,17 +71,17 @@ def _block(text: str) -> str:
 def _head(starter: Starter) -> str:
     return _block(
         f"""
-        # An audit of a text-to-image model: whom does it draw when the prompt names only an occupation?
-        # Everything that is left out here has a default. Check this file: difflens-audit validate FILE
+        # An audit of a text-to-image model: whom does it draw if the prompt names only an occupation?
+        # Omitted keys have defaults. Check this file with: difflens-audit validate FILE
 
-        name: {scalar(starter.name)} # begins the name of every run directory
+        name: {scalar(starter.name)} # start of the name of every run directory
         seed: 0 # the same seed gives the same images
         """
     )
 
 
 def _model(starter: Starter) -> str:
-    revision = "  # revision: main # for a hub id: pin a commit, so that the audit can be repeated\n"
+    revision = "  # revision: main # for a hub id: use a commit, so that the audit can be repeated\n"
     dtype = "  # dtype: float16 # on a GPU\n"
     return (
         "model:\n"
@@ -92,13 +92,13 @@ def _model(starter: Starter) -> str:
 
 def _prompts(starter: Starter) -> str:
     names = starter.occupations or (OCCUPATIONS if starter.from_outside else ())
-    occupations = _listed(names) if names else "all # those of the calibration world; list names for any other model"
-    attribution = "" if starter.model != "rendered" else "  attribution: false # there is no network to look into\n"
+    occupations = _listed(names) if names else "all # of the calibration world; list names for any other model"
+    attribution = "" if starter.model != "rendered" else "  attribution: false # the renderer has no features\n"
     return (
         "prompts:\n"
         '  template: "a face photo of {a} {occupation}" # {a} becomes "a" or "an"\n'
         f"  occupations: {occupations}\n"
-        "  images_per_prompt: 64 # more images, narrower intervals: difflens-audit plan FILE says how narrow\n"
+        "  images_per_prompt: 64 # more images give narrower intervals: see difflens-audit plan FILE\n"
         f"{attribution}"
     )
 
@@ -107,18 +107,18 @@ def _sampling(starter: Starter) -> str:
     steps, guidance, batch = (50, 7.5, 8) if starter.from_outside else (25, 3.0, 32)
     return _block(
         f"""
-        sampling: # audit what is deployed: guidance and steps change the shares
+        sampling: # use the settings of the deployed model: guidance and steps change the shares
           steps: {steps}
           guidance: {guidance}
-          batch: {batch} # images at once; less where memory is short
+          batch: {batch} # images per batch; use less if memory is short
         """
     )
 
 
 def _judge(starter: Starter) -> str:
-    races = f"  races: {starter.races} # races that this checkpoint tells apart\n" if starter.races else ""
+    races = f"  races: {starter.races} # number of races of this checkpoint\n" if starter.races else ""
     return (
-        "judge: # names the perceived groups in every image\n"
+        "judge: # classifies the perceived groups in every image\n"
         f"  source: {scalar(starter.judge)} # bundled (for the calibration model) or a FairFace checkpoint\n"
         f"{races}"
         "  min_confidence: 0.5 # images below it count as unclassified\n"
@@ -136,14 +136,14 @@ def _quality(starter: Starter) -> str:
         networks = "none" if starter.model == "rendered" else "bundled"
         return _block(
             f"""
-            quality: # what an intervention costs; the bundled networks were made for the bundled drawings
+            quality: # cost of an intervention; the bundled networks were trained on the bundled drawings
               clip: {networks}
               features: {networks}
             """
         )
     return _block(
         """
-        quality: # what an intervention costs; none measures nothing
+        quality: # cost of an intervention; none measures nothing
           clip: none # or a model with the tag of its weights, for example ViT-B-32:laion2b_s34b_b79k
           features: none # or a file of Inception weights
         """
@@ -151,7 +151,7 @@ def _quality(starter: Starter) -> str:
 
 
 def _mitigations(attribute: str) -> str:
-    return "# Remove the marks below to try an intervention, as an arm of its own beside the baseline.\n" + _commented(
+    return "# Uncomment this section to try an intervention, as a separate arm beside the baseline.\n" + _commented(
         f"""
         mitigations:
           - {{name: difflens, method: difflens, attribute: {scalar(attribute)}}}
@@ -160,7 +160,7 @@ def _mitigations(attribute: str) -> str:
 
 
 def _gates(attribute: str) -> str:
-    return "# Remove the marks below for a verdict: each gate passes where its whole interval keeps the limit.\n" + (
+    return "# Uncomment this section for a verdict: a gate passes if its whole interval satisfies the limit.\n" + (
         _commented(
             f"""
             gates:
@@ -177,6 +177,6 @@ def _commented(text: str) -> str:
 
 _OUTPUT = _block(
     """
-    output: runs # every run gets a directory of its own in here
+    output: runs # every run has its own directory in here
     """
 )

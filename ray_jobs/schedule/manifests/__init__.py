@@ -1,4 +1,4 @@
-"""A schedule as files for Kubernetes, KubeRay and systemd.
+"""Manifests of a schedule for Kubernetes, KubeRay and systemd.
 
 It may import ``ray_jobs.schedule.loop.cron``.
 """

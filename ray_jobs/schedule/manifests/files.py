@@ -1,4 +1,4 @@
-"""Which files a schedule's manifests go into: a directory per kind, so that one of them is applied and not all."""
+"""File names of a schedule's manifests: one directory per kind, so that each kind can be applied separately."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ KINDS: Mapping[str, Callable[[Deployment], tuple[Manifest, ...]]] = {
 
 
 def kubernetes_files(deployment: Deployment, kind: str | None) -> dict[str, str]:
-    """Return the files of one kind of Kubernetes object, or of all: path → text."""
+    """Return the files for one kind of Kubernetes object, or for all kinds: path → text."""
     kinds = KINDS if kind is None else {kind: KINDS[kind]}
     return {f"{name}/{name}.yaml": to_yaml(make(deployment)) for name, make in kinds.items()}
 
 
 def systemd_files(audit: AuditConfig, config: Path, cron: Cron, time_zone: str, user: str) -> dict[str, str]:
-    """Return the two units for an audit on this machine, by the interpreter that writes them, run as ``user``.
+    """Return the two units for an audit on this machine with the current interpreter, run as ``user``.
 
     Raises:
-        UnitError: If a path, or the user's name, cannot be written into a unit.
+        UnitError: If a path or the user's name cannot be written in a unit file.
     """
     units = Units(
         name=audit.name,
@@ -49,7 +49,7 @@ def systemd_files(audit: AuditConfig, config: Path, cron: Cron, time_zone: str, 
 
 
 def write_files(directory: Path, files: Mapping[str, str]) -> tuple[Path, ...]:
-    """Write the files under a directory, each whole or not at all, and return where they are."""
+    """Write the files under a directory, each atomically, and return their paths."""
     written = []
     for name, text in files.items():
         write_atomically(directory / name, text.encode())

@@ -1,10 +1,9 @@
 """Kubernetes and KubeRay objects that run a scheduled audit, as plain data.
 
-What every kind has in common: the config lies in a ConfigMap, the pod does one slot with ``difflens-audit schedule
-once``, and a gate that fails is a result, not a crash: the command then ends with 0, and the verdict is in the
-report, in MLflow and in the alerts. A pod that its node threw out is started again and goes on in the same run
-directory; anything else that fails is not tried again before the next slot, since a crash repeats itself at the price
-of the GPUs.
+In every kind, a ConfigMap holds the config and the pod runs one slot with ``difflens-audit schedule once``. A failed
+gate is a result and not a crash: the command exits with 0, and report, MLflow and alerts show the verdict. An evicted
+pod is restarted and resumes the same run directory. Any other failure waits for the next slot, since a crash would
+probably repeat and waste GPU time.
 """
 
 from __future__ import annotations
@@ -30,27 +29,28 @@ CONFIG_FILE = "audit.yaml"
 OUTPUT_DIRECTORY = "/runs"
 
 MOST_NAME = 40
-"""Kubernetes allows a CronJob 52 characters; KubeRay adds about twenty of its own to 63."""
+"""Kubernetes limits the name of a CronJob to 52 characters; KubeRay appends about twenty, up to 63."""
 
 RAYCRONJOB_IS_ALPHA = (
-    "RayCronJob is alpha in KubeRay 1.6 and 1.7 and off by default: the operator needs the feature gate RayCronJob. It "
-    "has no concurrencyPolicy and no startingDeadlineSeconds; overlap is refused by the lease in the output directory."
+    "RayCronJob is alpha in KubeRay 1.6 and 1.7 and disabled by default: enable the operator's feature gate "
+    "RayCronJob. It has no concurrencyPolicy and no startingDeadlineSeconds; the lease in the output directory "
+    "prevents overlap."
 )
 
 
 class ManifestError(ValueError):
-    """The config cannot be put into these objects."""
+    """The config does not fit into these objects."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """What the pods that compute ask for.
+    """Resources of the computing pods.
 
     Attributes:
-        cpus: Of each pod.
-        memory: Of each pod, as Kubernetes writes it.
-        gpus: Of each pod; None for one GPU, or none where the model is drawn here.
-        workers: Ray worker pods; None for as many as the config's ``workers.count``, or one.
+        cpus: CPUs of each pod.
+        memory: Memory of each pod, in Kubernetes notation.
+        gpus: GPUs of each pod; None for one GPU, or for none if the model is rendered.
+        workers: Number of Ray worker pods; None for the config's ``workers.count``, or one.
     """
 
     cpus: int = 4
@@ -61,19 +61,19 @@ class Size:
 
 @dataclass(frozen=True)
 class Deployment:
-    """Everything that the objects say.
+    """Parameters of all objects.
 
     Attributes:
         config: The audit.
         text: Its YAML file.
-        cron: When.
-        time_zone: Where the clock hangs, by its IANA name.
+        cron: Due times.
+        time_zone: IANA name of the time zone of the cron expression.
         image: Container image with difflens-audit[schedule].
         claim: PersistentVolumeClaim for the run directories, shared by all pods.
-        size: What the pods ask for.
-        begin_within: Seconds after the slot within which an audit may begin.
-        end_within: Seconds after which it is ended.
-        keep_for: Seconds that a finished job stays to be looked at.
+        size: Resources of the pods.
+        begin_within: Longest delay of an audit in seconds.
+        end_within: Time limit of an audit in seconds.
+        keep_for: Seconds that a finished job is kept for inspection.
     """
 
     config: AuditConfig
@@ -88,23 +88,23 @@ class Deployment:
     keep_for: int = 604_800
 
     def __post_init__(self) -> None:
-        """Refuse a config that does not fit a ConfigMap.
+        """Check that the config fits into a ConfigMap.
 
         Raises:
             ManifestError: If it is too large.
         """
         if len(self.text.encode()) > 1_000_000:
-            raise ManifestError("expected a config of at most 1 MB, what a ConfigMap holds, found a larger one")
+            raise ManifestError("expected a config of at most 1 MB, the limit of a ConfigMap, found a larger one")
 
     @property
     def name(self) -> str:
-        """The audit's name as Kubernetes allows it (RFC 1123)."""
+        """The audit's name in a form that Kubernetes allows (RFC 1123)."""
         name = re.sub(r"[^a-z0-9]+", "-", self.config.name.lower()).strip("-")
         return f"difflens-{name}"[:MOST_NAME].rstrip("-")
 
     @property
     def command(self) -> list[str]:
-        """Return what the pod runs."""
+        """Return the command of the pod."""
         return [
             "difflens-audit", "schedule", "once", f"{CONFIG_DIRECTORY}/{CONFIG_FILE}",
             "--cron", self.cron.text, "--time-zone", self.time_zone,
@@ -113,35 +113,35 @@ class Deployment:
 
     @property
     def on_claim(self) -> bool:
-        """Whether the run directories lie on the claim, and not in an object store that the config names."""
+        """Whether the run directories are on the claim, not in an object store."""
         return isinstance(place_of(self.config.output), Path)
 
     @property
     def output(self) -> str:
-        """Where the pods keep the run directories."""
+        """The directory of the runs inside the pods."""
         return OUTPUT_DIRECTORY if self.on_claim else self.config.output
 
     @property
     def gpu_count(self) -> int:
-        """GPUs of the pod that computes."""
+        """GPUs of the computing pod."""
         if self.size.gpus is not None:
             return self.size.gpus
         return 0 if self.config.model.source in GENERATED_HERE else 1
 
     @property
     def worker_count(self) -> int:
-        """Ray worker pods."""
+        """Number of Ray worker pods."""
         if self.size.workers is not None:
             return self.size.workers
         return self.config.workers.count if isinstance(self.config.workers.count, int) else 1
 
 
 def cronjob(deployment: Deployment) -> tuple[Manifest, ...]:
-    """Return a ConfigMap and a CronJob whose pod does the whole audit."""
+    """Return a ConfigMap and a CronJob whose pod runs the whole audit."""
     job = {
         "backoffLimit": 0,
         "podFailurePolicy": {
-            # thrown out by its node, the pod is replaced without counting as a failure
+            # an evicted pod is replaced and does not count as a failure
             "rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]
         },
         "activeDeadlineSeconds": deployment.end_within,
@@ -164,12 +164,12 @@ def cronjob(deployment: Deployment) -> tuple[Manifest, ...]:
 
 
 def rayjob(deployment: Deployment) -> tuple[Manifest, ...]:
-    """Return a ConfigMap and a RayJob, which does the slot that is due when it is applied."""
+    """Return a ConfigMap and a RayJob, which runs the slot that is due when it is applied."""
     return config_map(deployment), _object("ray.io/v1", "RayJob", deployment, _ray_job_spec(deployment))
 
 
 def raycronjob(deployment: Deployment) -> tuple[Manifest, ...]:
-    """Return a ConfigMap and a RayCronJob, which makes a RayJob at every slot."""
+    """Return a ConfigMap and a RayCronJob, which creates a RayJob at every slot."""
     spec = {
         "schedule": deployment.cron.text,
         "timeZone": deployment.time_zone,
@@ -180,7 +180,7 @@ def raycronjob(deployment: Deployment) -> tuple[Manifest, ...]:
 
 
 def config_map(deployment: Deployment) -> Manifest:
-    """Return the ConfigMap that holds the audit's YAML, as it is in the file."""
+    """Return the ConfigMap with the unchanged YAML of the audit."""
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -190,12 +190,12 @@ def config_map(deployment: Deployment) -> Manifest:
 
 
 def to_yaml(manifests: tuple[Manifest, ...]) -> str:
-    """Return objects as one YAML text; a text of several lines stays readable."""
+    """Return objects as one YAML text; a text of several lines is a readable block."""
     return yaml.dump_all(manifests, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes texts of several lines as blocks, and every object in full, without anchors."""
+    """Writes multi-line texts as blocks, and every object in full, without anchors."""
 
     def ignore_aliases(self, data: object) -> bool:
         return True
@@ -214,7 +214,7 @@ def _ray_job_spec(deployment: Deployment) -> Manifest:
     worker = _computes(deployment, None, name="ray-worker")
     return {
         "entrypoint": shlex.join(deployment.command),
-        "backoffLimit": 0,  # each retry would build a new cluster
+        "backoffLimit": 0,  # each retry would create a new cluster
         "activeDeadlineSeconds": deployment.end_within,
         "shutdownAfterJobFinishes": True,
         "ttlSecondsAfterFinished": 600,
@@ -222,7 +222,7 @@ def _ray_job_spec(deployment: Deployment) -> Manifest:
             "rayVersion": metadata.version("ray"),
             "authOptions": {"mode": "token"},
             "headGroupSpec": {
-                "rayStartParams": {"num-cpus": "0"},  # the driver alone; images are made by the workers
+                "rayStartParams": {"num-cpus": "0"},  # only the driver runs here; workers make the images
                 "template": {**template, "spec": _pod(deployment, driver)},
             },
             "workerGroupSpecs": [

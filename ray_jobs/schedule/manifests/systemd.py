@@ -1,4 +1,4 @@
-"""A systemd service and timer for a scheduled audit, as sections of settings written out in systemd's own syntax."""
+"""A systemd service and timer for a scheduled audit."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ UNQUOTED = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-
 
 
 class UnitError(ValueError):
-    """A path that a unit file cannot name."""
+    """A path or user name cannot be written in a unit file."""
 
 
 @dataclass(frozen=True)
 class Units:
-    """What both units say.
+    """Parameters of both units.
 
     Attributes:
-        name: Of the audit; the units are ``difflens-<name>.service`` and ``.timer``.
+        name: Name of the audit; the units are ``difflens-<name>.service`` and ``.timer``.
         program: Absolute path of ``difflens-audit``.
         config: Absolute path of the audit's YAML file.
         output: Absolute path of the directory for runs, or its address in an object store.
-        directory: Absolute path that relative paths in the config start from.
-        cron: When.
-        time_zone: Where the clock hangs, by its IANA name.
-        user: Whom the audit runs as; it needs to write to ``output`` and nothing more.
-        end_within: Seconds after which an audit is ended.
+        directory: Absolute path that relative paths in the config refer to.
+        cron: Due times.
+        time_zone: IANA name of the time zone of the cron expression.
+        user: User of the audit; it needs write access to ``output`` only.
+        end_within: Time limit of an audit in seconds.
     """
 
     name: str
@@ -45,11 +45,11 @@ class Units:
     end_within: int = 86_400
 
     def __post_init__(self) -> None:
-        """Refuse what no unit file can say.
+        """Refuse values that a unit file cannot express.
 
         Raises:
-            UnitError: If a path holds a line's end or another character that cannot be shown, or the user's name is
-                none of a user.
+            UnitError: If a path contains a line break or a non-printable character, or if the user's name is not a
+                valid user name.
         """
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,30}", self.user):
             raise UnitError(f"expected the name of a user such as audit, found {self.user!r}; name one with --user")
@@ -59,7 +59,7 @@ class Units:
 
     @property
     def command(self) -> list[str]:
-        """Return what the service runs; a gate that fails leaves the unit in good state."""
+        """Return the command of the service; a failed gate does not mark the unit as failed."""
         return [
             str(self.program), "schedule", "once", str(self.config),
             "--cron", self.cron.text, "--time-zone", self.time_zone,
@@ -68,7 +68,7 @@ class Units:
 
     @property
     def service(self) -> Sections:
-        """Return the service: one audit, then it ends."""
+        """Return the service, which runs one audit and ends."""
         return {
             "Unit": {
                 "Description": _text(f"Bias audit {self.name}"),
@@ -77,15 +77,15 @@ class Units:
             },
             "Service": {
                 "Type": "oneshot",
-                # without one a system's unit would run as root
+                # without a user, a system unit would run as root
                 "User": self.user,
                 "ExecStart": " ".join(map(_argument, self.command)),
                 "WorkingDirectory": _text(str(self.directory)),
-                # tokens and the webhook's secret: systemd reads it as root, and nobody else needs to; it may be absent
+                # tokens and the webhook's secret; only systemd, as root, needs to read the file, which is optional
                 "EnvironmentFile": f"-/etc/difflens-audit/{self.name}.env",
                 "TimeoutStartSec": str(self.end_within),
                 "TimeoutStopSec": "90",
-                # the schedule asks the audit to leave and gives back its lease, before anything is killed
+                # on SIGTERM the schedule stops the audit and releases its lease before processes are killed
                 "KillMode": "mixed",
                 "NoNewPrivileges": "yes",
                 "PrivateTmp": "yes",
@@ -95,7 +95,7 @@ class Units:
 
     @property
     def timer(self) -> Sections:
-        """Return the timer; a slot that passed while the machine was off is made up for when it is on again."""
+        """Return the timer; a slot that passed while the machine was off runs after the next start."""
         return {
             "Unit": {"Description": _text(f"When the bias audit {self.name} runs")},
             "Timer": {
@@ -115,7 +115,7 @@ def to_unit(sections: Sections) -> str:
 
 
 def _argument(text: str) -> str:
-    """Quote one argument of ExecStart: systemd knows C's escapes, ``%`` for its specifiers and ``$`` for variables."""
+    """Quote one argument of ExecStart: systemd interprets C escapes, ``%`` specifiers and ``$`` variables."""
     doubled = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     return doubled if set(text) <= UNQUOTED and text else f'"{doubled}"'
 

@@ -1,4 +1,4 @@
-"""The command line answers at once, says every mistake plainly, and its exit code tells a script what happened."""
+"""Tests the command line: fast help, readable errors, and exit codes for scripts."""
 
 import json
 import subprocess
@@ -53,7 +53,7 @@ def config_file(tmp_path, audit):
 @pytest.mark.parametrize(
     "name", ["lenses", "mlartifacts", "mlflow.db", "schedule", "..", "a b", "a%20b", "-x", "a/b", "x" * 101]
 )
-def test_a_run_s_name_is_none_that_means_something_else(config_file, name):
+def test_a_reserved_run_name_is_refused(config_file, name):
     answer = call("run", config_file(), f"--run-id={name}")
     assert answer.exit_code == ExitCode.USAGE
     assert "expected" in answer.output
@@ -78,7 +78,7 @@ def test_the_file_s_name_does_not_act_on_the_terminal(config_file):
 
 @pytest.fixture
 def mistaken_file(tmp_path, untrained_world):
-    """A config with two mistakes and everything else in order."""
+    """A config with two errors; the rest is valid."""
     path = tmp_path / "audit.yaml"
     path.write_text(
         f"name: trial\nmodel: {{source: rendered, world: {untrained_world}}}\nseed: -1\n"
@@ -121,7 +121,7 @@ def test_a_run_name_cannot_leave_the_output_directory(config_file):
 
 
 @pytest.mark.parametrize("command", ["run", "plan", "validate", "dissect", "doctor"])
-def test_every_command_tells_all_mistakes_of_a_config(command, mistaken_file):
+def test_every_command_reports_all_config_errors(command, mistaken_file):
     path = mistaken_file
     answer = call(command, path, "--set", "lens.k=0")
     assert answer.exit_code == ExitCode.USAGE
@@ -141,7 +141,7 @@ def test_a_mistaken_config_ends_a_real_process_with_code_2_and_no_traceback(tmp_
     assert done.stderr.splitlines()[0].startswith(f"{tmp_path / 'absent.yaml'}: expected a readable YAML file")
 
 
-def test_validate_says_what_a_valid_config_would_do(config_file):
+def test_validate_summarises_a_valid_config(config_file):
     answer = call("validate", config_file())
     assert answer.exit_code == ExitCode.PASS
     assert answer.stdout == "small.yaml is valid: 2 prompts, 20 images, 6 shards, arm baseline\n"
@@ -179,10 +179,10 @@ def test_plan_counts_images_shards_and_calls(tmp_path):
     answer = call("plan", path)
     assert answer.exit_code == ExitCode.PASS
     assert "2 prompts, 280 images, 6 shards, arms baseline and m" in answer.stdout
-    assert "Seen with a chance of 80\xa0%, corrected for 6 tests" in answer.stdout
+    assert "Detected with a probability of 80\xa0%, corrected for 6 tests" in answer.stdout
 
 
-def test_plan_says_what_a_gate_needs_and_what_cannot_be_seen(tmp_path):
+def test_plan_prints_required_images_and_detectable_departures(tmp_path):
     path = tmp_path / "audit.yaml"
     path.write_text(
         "name: trial\nprompts: {occupations: [chef, artist], images_per_prompt: 70}\nmodel: {source: owner/name}\n"
@@ -209,10 +209,10 @@ def test_a_plan_of_many_prompts_stays_short(capsys):
 
 
 @pytest.mark.parametrize("command", [["run"], ["validate"], ["submit"], ["schedule", "run"], ["schedule", "once"]])
-def test_an_option_says_the_same_wherever_it_is_offered(command):
-    told = " ".join(call(*command, "--help").output.split())
-    assert "Replace a value of the config; can be repeated." in told
-    assert "Where runs are kept: a path or s3://bucket/prefix." in told
+def test_an_option_has_the_same_help_in_every_command(command):
+    shown = " ".join(call(*command, "--help").output.split())
+    assert "Replace a value of the config; can be repeated." in shown
+    assert "Where runs are kept: a path or s3://bucket/prefix." in shown
 
 
 def test_output_and_workers_go_before_the_file(config_file, tmp_path):
@@ -240,11 +240,11 @@ def test_hand_labels_become_confusion_matrices(tmp_path):
     labels, confusion = tmp_path / "labels.csv", tmp_path / "confusion.json"
     rows = {"gender,female,female": 90, "gender,female,male": 10, "gender,male,male": 95, "gender,male,female": 5}
     labels.write_text("attribute,truth,perceived\n" + "".join(f"{row}\n" * count for row, count in rows.items()))
-    told = call("calibrate", labels, "--output", confusion)
-    assert told.exit_code == ExitCode.PASS, told.output
+    shown = call("calibrate", labels, "--output", confusion)
+    assert shown.exit_code == ExitCode.PASS, shown.output
     assert json.loads(confusion.read_text())["gender"] == [[90, 10], [5, 95]]
-    assert "92.5\xa0%" in told.stdout
-    assert f"Confusion matrices: {confusion}" in told.stdout
+    assert "92.5\xa0%" in shown.stdout
+    assert f"Confusion matrices: {confusion}" in shown.stdout
     found = json.loads(call("calibrate", labels, "--output", confusion, "--json").stdout)
     gender = found["attributes"]["gender"]
     assert (found["confusion"], gender["groups"], gender["correctable"]) == (str(confusion), ["female", "male"], True)
@@ -253,7 +253,7 @@ def test_hand_labels_become_confusion_matrices(tmp_path):
     assert gender["condition_number"] == pytest.approx(1.18, abs=0.01)
 
 
-def test_a_judge_that_guesses_cannot_be_corrected_and_is_told_so(tmp_path):
+def test_a_judge_that_guesses_cannot_be_corrected_and_is_reported(tmp_path):
     labels = tmp_path / "labels.csv"
     labels.write_text("attribute,truth,perceived\n" + "g,a,a\ng,a,b\ng,b,a\ng,b,b\n")
     assert "g cannot be corrected" in call("calibrate", labels, "--output", tmp_path / "c.json").stdout
@@ -261,7 +261,7 @@ def test_a_judge_that_guesses_cannot_be_corrected_and_is_told_so(tmp_path):
     assert (found["attributes"]["g"]["condition_number"], found["attributes"]["g"]["correctable"]) == (None, False)
 
 
-def test_mistaken_labels_are_told_all_at_once_and_nothing_is_written(tmp_path, config_file):
+def test_invalid_labels_are_reported_together_and_nothing_is_written(tmp_path, config_file):
     labels = tmp_path / "labels.csv"
     labels.write_text("attribute,truth,perceived\ngender,femal,female\ngender,male\n")
     answer = call("calibrate", labels, "--config", config_file(), "--output", tmp_path / "confusion.json")
@@ -280,12 +280,12 @@ def test_calibrate_writes_into_an_existing_directory_only(tmp_path, output):
     assert "directory" in answer.stderr
 
 
-def test_an_audit_is_told_on_the_terminal_and_again_as_json(cluster, config_file):
+def test_an_audit_is_printed_on_the_terminal_and_as_json(cluster, config_file):
     path = config_file()
-    told = call("run", path, "--run-id", "first")
-    assert told.exit_code == ExitCode.PASS, told.output
-    assert "Fairness discrepancy" in told.stdout
-    assert "Report" in told.stdout
+    shown = call("run", path, "--run-id", "first")
+    assert shown.exit_code == ExitCode.PASS, shown.output
+    assert "Fairness discrepancy" in shown.stdout
+    assert "Report" in shown.stdout
     again = call("run", path, "--run-id", "first", "--json")
     data = json.loads(again.stdout)
     assert (data["run_id"], data["verdict"], data["exit_code"], data["incomplete"]) == ("first", "none", 0, [])
@@ -304,7 +304,7 @@ def test_missing_shards_are_named_with_the_way_on(cluster, audit, capsys):
     show_outcome(outcome, again="difflens-audit run small.yaml")
     printed = capsys.readouterr().out
     assert "1 shard is missing: doctor-0001" in printed
-    assert "Run it again to try them again: difflens-audit run small.yaml" in printed
+    assert "To retry, run: difflens-audit run small.yaml" in printed
     assert outcome_as_data(outcome)["incomplete"] == ["doctor-0001"]
 
 

@@ -1,4 +1,4 @@
-"""``compare`` tells a script by its exit code whether the later run is worse, and a person what changed."""
+"""Tests ``compare``: the exit code for scripts, and the printed changes."""
 
 import json
 
@@ -42,7 +42,7 @@ def write(tmp_path):
     return write
 
 
-def test_only_a_worse_run_fails_and_only_where_asked(write):
+def test_only_a_worse_run_fails_and_only_if_requested(write):
     even, skewed = write("even", 20), write("skewed", 38)
     assert call(even, skewed).exit_code == ExitCode.PASS
     assert call(even, skewed, "--fail-on", "worse").exit_code == ExitCode.GATE_FAILED
@@ -50,7 +50,7 @@ def test_only_a_worse_run_fails_and_only_where_asked(write):
     assert call(even, even, "--fail-on", "worse").exit_code == ExitCode.PASS
 
 
-def test_the_lines_tell_inputs_first_and_every_change_with_its_interval(write):
+def test_the_lines_list_inputs_first_and_every_change_with_its_interval(write):
     answer = call(write("first", 20), write("second", 38, judge="judge:b", steps=50))
     lines = answer.stdout.splitlines()
     assert lines[:9] == [
@@ -60,8 +60,8 @@ def test_the_lines_tell_inputs_first_and_every_change_with_its_interval(write):
         "  instruments.judge: judge:a → judge:b",
         "Changed config (1)",
         "  sampling.steps: 25 → 50",
-        "  instruments.judge, sampling.steps: the runs were not made under the same conditions, so a change below may "
-        "not be the model's.",
+        "  instruments.judge, sampling.steps: the runs have different conditions, so the changes below may not be due "
+        "to the model.",
         "",
         "9 figures compared by pairs of images; of the changes listed, at most 5\xa0% are expected to be false.",
     ]
@@ -71,17 +71,17 @@ def test_the_lines_tell_inputs_first_and_every_change_with_its_interval(write):
     assert "New findings (2)" in lines
 
 
-def test_a_run_that_reports_mean_probabilities_is_said_to_be_counted_like_the_other(write):
-    told = "first reports its fairness discrepancies for mean probabilities (schema version 2 or older)."
+def test_a_run_with_mean_probabilities_is_counted_like_the_other_one_with_a_note(write):
+    note = "first stores fairness discrepancies of mean probabilities (schema version 2 or older)."
     older, newer = write("first", 20), write("second", 20, version=3)
-    assert told in call(older, newer).stdout
-    assert told in call(newer, older).stdout
+    assert note in call(older, newer).stdout
+    assert note in call(newer, older).stdout
     assert "mean probabilities" not in call(newer, newer).stdout + call(older, older).stdout
 
 
 @pytest.mark.parametrize("other", [{"judge": "judge:b"}, {"steps": 50}])
-def test_nothing_is_called_better_or_worse_across_two_conditions(write, other):
-    """A model that is sampled with another guidance, or looked at by another judge, did not get better by it."""
+def test_nothing_is_judged_better_or_worse_across_two_conditions(write, other):
+    """A model does not improve because of another guidance or another judge."""
     for females in ((20, 38), (38, 20)):
         printed = call(write("first", females[0]), write("second", females[1], **other)).stdout
         assert not {"Better", "Worse"} & set(printed.split())
@@ -89,10 +89,10 @@ def test_nothing_is_called_better_or_worse_across_two_conditions(write, other):
     assert "Better (3)" in call(write("first", 38), write("second", 20)).stdout
 
 
-def test_without_a_change_it_says_that_this_is_no_proof_of_none(write):
+def test_without_a_change_it_reports_no_change_by_more_than_chance(write):
     even = write("even", 20)
     printed = call(even, even).stdout
-    assert "No evidence that any of them changed." in printed
+    assert "No figure changed by more than chance." in printed
     assert "Same inputs" in printed
     assert "Worse" not in printed
 
@@ -107,14 +107,14 @@ def test_json_is_flat_and_repeats_the_exit_code(write):
     assert {finding["kind"] for finding in data["findings"]} == {"new"}
 
 
-def test_a_long_list_is_cut_with_a_word_on_where_the_rest_is(write):
+def test_a_long_list_is_cut_with_a_note_on_the_rest(write):
     prompts = [f"p{number}" for number in range(30)]
     printed = call(write("first", 20, prompts), write("second", 38, prompts)).stdout
     assert f"… and {31 - LINES_SHOWN} more (--json lists all)" in printed
     assert len(printed.splitlines()) < 80
 
 
-def test_a_mistake_ends_in_one_line_and_code_2(write, tmp_path):
+def test_a_user_error_gives_one_line_and_code_2(write, tmp_path):
     good = write("good", 20)
     other = write("other", 20, prompts=("judge",))
     for arguments, message in (

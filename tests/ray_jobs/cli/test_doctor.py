@@ -1,4 +1,4 @@
-"""The doctor tries each thing, and what is missing comes with a remedy and the right exit code."""
+"""Tests the doctor: each check, with a remedy and the right exit code for failures."""
 
 import http.server
 import json
@@ -15,7 +15,7 @@ from tests.weight_files import FAIRFACE, write_header
 
 
 class Answering(http.server.BaseHTTPRequestHandler):
-    """A server that answers every question alike."""
+    """A server that gives every request the same answer."""
 
     code = 200
 
@@ -57,15 +57,15 @@ def test_missing_weights_are_named(tmp_path, untrained_world):
     found = doctor.check_weights(audit(model={"world": str(untrained_world)}))
     assert not found.ok
     assert found.detail.endswith("no pipeline, clip")
-    assert found.remedy == "train them: make calibration"
+    assert found.remedy == "train them with: make calibration"
     assert doctor.check_weights(audit(model={"source": "owner/name"})).ok
 
 
-def test_no_gpu_is_no_fault():
+def test_a_missing_gpu_is_not_a_fault():
     assert not doctor.check_processors().needed
 
 
-def test_ray_says_how_many_workers_fit(cluster):
+def test_the_ray_check_counts_the_workers_that_fit(cluster):
     found = doctor.check_ray(audit(), None)
     assert found.ok
     assert "room for 3 workers" in found.detail
@@ -123,7 +123,7 @@ def test_the_command_answers_with_exit_code_4_when_something_needed_is_missing(c
     assert "MISSING" in CliRunner().invoke(app, ["doctor", str(path)]).stdout
 
 
-def test_a_config_that_its_judge_cannot_answer_is_a_mistake_and_no_fault_of_the_machine(cluster, tmp_path, monkeypatch):
+def test_a_config_that_its_judge_cannot_answer_is_a_config_error(cluster, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_header(tmp_path / "seven.safetensors", FAIRFACE)
     path = tmp_path / "audit.yaml"
@@ -142,9 +142,9 @@ def test_groups_that_are_left_out_are_a_warning(cluster, tmp_path, monkeypatch):
     path.write_text("name: trial\nmodel: {source: rendered}\nattributes: {age: [young, old]}\n")
     answer = CliRunner().invoke(app, ["doctor", str(path), "--json"])
     assert answer.exit_code == 0
-    told = [check for check in json.loads(answer.stdout)["checks"] if check["name"] == "config"]
-    assert [(check["ok"], check["needed"]) for check in told] == [(True, True), (False, False)]
-    assert "leaves out adult" in told[1]["detail"]
+    shown = [check for check in json.loads(answer.stdout)["checks"] if check["name"] == "config"]
+    assert [(check["ok"], check["needed"]) for check in shown] == [(True, True), (False, False)]
+    assert "leaves out adult" in shown[1]["detail"]
     valid = CliRunner().invoke(app, ["validate", str(path)])
     assert valid.exit_code == 0
     assert "Warning: attributes.age leaves out adult, which the judge can name too" in valid.stdout

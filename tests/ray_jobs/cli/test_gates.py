@@ -1,4 +1,4 @@
-"""Gates on a real run of the command line: each verdict has its exit code, and no image is made twice for them."""
+"""Tests gates on a real run of the command line: the exit code of each verdict; new gates need no new images."""
 
 import xml.etree.ElementTree as ET
 
@@ -15,12 +15,12 @@ FAILS = {"name": "balanced", "measure": "fairness_discrepancy", "attribute": "ge
 UNDECIDED = {"name": "exactly", "measure": "share:male", "attribute": "gender", "prompt": "doctor", "max": 0.85}
 
 WITHOUT_DATA = {"name": "on-the-whole", "measure": "fairness_discrepancy", "attribute": "gender", "max": 0.1}
-"""A mean over prompts, of which there is one."""
+"""A gate on a mean over prompts, in an audit with one prompt."""
 
 
 @pytest.fixture(scope="module")
 def audit(tmp_path_factory, cluster):
-    """Runs the CLI on one audit under the gates that are given; returns the exit code, and where the run lies."""
+    """Runs the CLI on one audit with the given gates; returns the exit code and the run directory."""
     directory = tmp_path_factory.mktemp("gated")
 
     def run(*gates, occupations=("doctor",)):
@@ -62,7 +62,7 @@ def test_a_verdict_decides_the_exit_code_and_what_junit_shows(audit, gates, code
 
 
 def shown(case):
-    """What a build shows of a gate: the tag that breaks it, the beginning of a warning, or nothing."""
+    """Return what a build shows of a gate: the tag that breaks it, the start of a warning, or nothing."""
     [child] = case
     if child.tag != "system-out":
         return child.tag
@@ -76,7 +76,7 @@ def test_new_gates_are_judged_on_the_images_that_are_there(audit):
     assert {path: path.stat().st_mtime_ns for path in (run / "shards").glob("*.parquet")} == times
 
 
-def test_the_exports_lie_beside_the_report(audit):
+def test_the_exports_are_written_beside_the_report(audit):
     _, run = audit(FAILS)
     assert "balanced" in (run / SUMMARY).read_text()
     assert (run / TABLE).read_text().startswith("prompt_id,arm,attribute,group")

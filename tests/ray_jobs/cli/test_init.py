@@ -1,4 +1,4 @@
-"""A newcomer gets a config that is valid as it is; only a terminal is asked, and no file is lost."""
+"""Tests ``init``: the config is valid, only a terminal is asked, and no file is lost."""
 
 import json
 import os
@@ -48,7 +48,7 @@ def test_every_option_is_in_the_file(call, tmp_path):
 @pytest.mark.parametrize(
     ("judge", "attributes"), [("face.pt", ["gender", "age"]), ("multi_7_x.pt", ["gender", "age", "race"])]
 )
-def test_race_is_audited_only_where_the_checkpoint_says_which_races(call, tmp_path, judge, attributes):
+def test_race_is_audited_only_if_the_checkpoint_names_its_races(call, tmp_path, judge, attributes):
     assert call("init", "--model", "./sd", "--judge", judge).exit_code == ExitCode.PASS
     assert list(read_config(tmp_path / "audit.yaml").attributes) == attributes
 

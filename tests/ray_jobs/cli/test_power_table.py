@@ -1,4 +1,4 @@
-"""A plan's power is worked out against the targets that the audit will use."""
+"""Tests that a plan's power is computed for the targets of the audit."""
 
 import pytest
 
@@ -44,5 +44,5 @@ def test_a_gate_needs_images_for_the_prompt_that_passes_it_least_easily(power):
     assert near.gates[0].images > 2 * far.gates[0].images
     beyond = power([("doctor", 0.05, 0.95), ("nurse", 0.5, 0.5)], GATES)
     assert beyond.gates[0].images is None
-    assert beyond.gates[0].note.startswith("a model on target fails it")
+    assert beyond.gates[0].note.startswith("a model on target fails this gate")
     assert beyond.gates[1].images

@@ -1,4 +1,4 @@
-"""The schedule's commands say mistakes plainly, keep secrets to themselves, and tell a failed gate from a crash."""
+"""Tests the schedule commands: readable errors, hidden secrets, and failed gates distinguished from crashes."""
 
 import json
 import subprocess
@@ -33,7 +33,7 @@ def config_file(tmp_path):
 
 @pytest.fixture
 def audit_ends(monkeypatch):
-    """Let the audits of this test end with a code, whatever they are asked."""
+    """Let the audits of this test end with the given exit code."""
 
     def end(code):
         monkeypatch.setattr(
@@ -69,14 +69,14 @@ def test_a_mistyped_date_is_a_usage_error_without_a_traceback(config_file, tmp_p
 
 
 @pytest.mark.parametrize("verb", ["run", "once", "manifests"])
-def test_a_mistake_in_the_config_is_told_with_its_line(config_file, verb):
+def test_a_config_error_is_reported_with_its_line(config_file, verb):
     answer = call("schedule", verb, config_file(seeds=1), *WEEKLY, *(("--image", "x") if verb == "manifests" else ()))
     assert answer.exit_code == 2
     assert "weekly.yaml:5:1: seeds:" in answer.output
 
 
 def test_kubernetes_needs_an_image_and_systemd_does_not(config_file, tmp_path):
-    assert "expected an image" in call("schedule", "manifests", config_file(), *WEEKLY).output
+    assert "expected a container image" in call("schedule", "manifests", config_file(), *WEEKLY).output
     answer = call(
         "schedule", "manifests", config_file(), *WEEKLY, "--kind", "systemd", "--output", tmp_path / "out", "--json"
     )
@@ -90,7 +90,7 @@ def test_all_kinds_are_written_apart(config_file, tmp_path):
     assert sorted(set(found)) == ["cronjob", "raycronjob", "rayjob", "systemd"]
 
 
-def test_a_webhook_whose_secret_is_not_here_is_told_before_anything_is_spent(config_file, monkeypatch):
+def test_a_missing_webhook_secret_is_reported_before_the_audit(config_file, monkeypatch):
     monkeypatch.delenv("HOOK_SECRET", raising=False)
     alerts = {"webhook": "https://example.com/hook", "secret_env": "HOOK_SECRET"}
     answer = call("schedule", "once", config_file(alerts=alerts), *WEEKLY)
@@ -102,8 +102,8 @@ def test_a_webhook_whose_secret_is_not_here_is_told_before_anything_is_spent(con
 def test_once_ends_as_the_audit_did_and_a_crash_is_never_zero(config_file, audit_ends, code, state, expected):
     audit_ends(code)
     answer = call("schedule", "once", config_file(), *WEEKLY, "--gate-exit-code", "0", "--json")
-    told = json.loads(answer.stdout)
-    assert (told["state"], told["exit_code"], answer.exit_code) == (state, expected, expected)
+    shown = json.loads(answer.stdout)
+    assert (shown["state"], shown["exit_code"], answer.exit_code) == (state, expected, expected)
 
 
 def test_a_slot_and_a_name_are_not_both_wanted_and_a_slot_has_a_zone(config_file):
@@ -114,13 +114,13 @@ def test_a_slot_and_a_name_are_not_both_wanted_and_a_slot_has_a_zone(config_file
         assert (answer.exit_code, "expected a time with its zone" in answer.output) == (2, True)
 
 
-def test_without_apscheduler_the_remedy_is_told(config_file, monkeypatch):
+def test_without_apscheduler_the_message_names_the_remedy(config_file, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     answer = call("schedule", "once", config_file(), *WEEKLY)
     assert (answer.exit_code, "pip install 'difflens-audit[schedule]'" in answer.output) == (2, True)
 
 
-def test_a_store_that_is_away_is_told_without_a_traceback(config_file, monkeypatch):
+def test_an_unavailable_store_is_reported_without_a_traceback(config_file, monkeypatch):
     def away(_journal):
         raise StorageError("the store is away")
 

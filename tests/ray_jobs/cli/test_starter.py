@@ -1,4 +1,4 @@
-"""A first config is valid whatever was asked for, explains itself, and quotes what YAML would read otherwise."""
+"""Tests the starter config: valid for all answers, with comments, and quoted where YAML needs it."""
 
 import re
 from itertools import product

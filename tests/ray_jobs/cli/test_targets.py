@@ -1,4 +1,4 @@
-"""Targets on a real run of the command line: other targets are measured on the images that are there, and named."""
+"""Tests targets on a real run: other targets are measured on the existing images, and named in the report."""
 
 import pytest
 import yaml
@@ -14,7 +14,7 @@ PLANTED = "prompt,attribute,group,share,source\ndoctor,gender,Women,0.15,planted
 
 @pytest.fixture(scope="module")
 def audit(tmp_path_factory, cluster):
-    """Runs the CLI on an audit held against the given file; returns the exit code, what it said and the run."""
+    """Runs the CLI on an audit with the given targets file; returns the exit code, the output and the run."""
     directory = tmp_path_factory.mktemp("held")
 
     def run(text):
@@ -40,7 +40,7 @@ def audit(tmp_path_factory, cluster):
     return run
 
 
-def test_the_same_images_are_held_against_other_targets_and_the_report_names_them(audit):
+def test_the_same_images_are_compared_with_other_targets_and_the_report_names_them(audit):
     skewed, _, [run] = audit(EVEN)
     times = {path: path.stat().st_mtime_ns for path in run.file("shards").glob("*.parquet")}
     on_target, _, again = audit(PLANTED)
@@ -48,7 +48,7 @@ def test_the_same_images_are_held_against_other_targets_and_the_report_names_the
     assert {path: path.stat().st_mtime_ns for path in run.file("shards").glob("*.parquet")} == times
     assert read_audit_json(run).targets["gender"].origins == ("planted",)
     assert "labour.csv" in run.file(REPORT).read_text()
-    assert "whose numbers are from: planted" in run.file(REPORT).read_text()
+    assert "The file names these sources: planted" in run.file(REPORT).read_text()
 
 
 def test_a_mistaken_file_stops_the_run_before_any_work_with_the_line_in_it(audit):

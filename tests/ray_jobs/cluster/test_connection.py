@@ -1,4 +1,4 @@
-"""Workers get what the config says, on a cluster that is only shut down where it was started here."""
+"""Tests the connection: resources of workers, and that only a cluster that was started here is stopped."""
 
 import os
 import socket
@@ -59,7 +59,7 @@ def test_with_gpus_a_worker_holds_its_share_and_ray_chooses_the_device():
 
 
 @pytest.mark.parametrize(("images", "count"), [(100, 1), (3000, 2), (10_000, 4)])
-def test_few_images_start_few_workers_where_the_config_says_how_many_each_is_to_make(images, count):
+def test_few_images_start_few_workers_with_images_per_worker(images, count):
     assert worker_count(WorkersConfig(images_per_worker=1500), GPU_NODE, images) == count
 
 
@@ -89,7 +89,7 @@ def test_what_a_worker_asks_has_the_names_of_what_a_node_has():
         (WorkersConfig(), 16),  # the node with 64 has no GPU, the one with 96 is gone
         (WorkersConfig(gpus_per_worker=0), 64),
         (WorkersConfig(accelerator_type="A10"), 8),
-        (WorkersConfig(threads=3, accelerator_type="H200"), 3),  # nobody has it yet
+        (WorkersConfig(threads=3, accelerator_type="H200"), 3),  # no node has it yet
     ],
 )
 def test_a_worker_that_takes_a_whole_node_asks_for_what_the_largest_one_that_fits_has(workers, threads, monkeypatch):
@@ -147,7 +147,7 @@ def test_a_cluster_that_is_there_is_reachable(cluster):
 
 
 def test_a_driver_finds_a_cluster_that_listens_on_loopback_alone(cluster):
-    """Ray itself takes 127.0.0.1 for the machine's other address, where nobody answers, and tries for minutes."""
+    """Ray itself replaces 127.0.0.1 by the machine's other address, which has no server, and tries for minutes."""
     program = (
         "import sys; from audit.config.sections import WorkersConfig; from ray_jobs.cluster.connection import connect\n"
         "with connect(sys.argv[1], WorkersConfig()) as cluster: print(cluster.cpus)"
@@ -165,7 +165,7 @@ def test_a_local_cluster_listens_on_loopback_alone(cluster):
 
 
 def listens(process):
-    """Return the name of a process with each address it listens on; nothing where it has ended meanwhile."""
+    """Return the name of a process with each address it listens on; empty if it has ended."""
     try:
         opened = process.net_connections("tcp")
         return [(process.name(), place.laddr.ip) for place in opened if place.status == psutil.CONN_LISTEN]

@@ -1,4 +1,4 @@
-"""Ray's own client hands an audit to a jobs server on loopback: what arrives there is all that a cluster needs."""
+"""Tests submission with Ray's own client and a jobs server on loopback: what is sent is all that a cluster needs."""
 
 import io
 import json
@@ -34,7 +34,7 @@ TOKEN = "a-secret-of-forty-characters-that-nobody-prints"
 
 
 class JobsServer(ThreadingHTTPServer):
-    """Answers as the dashboard's Jobs API does, and remembers what it was asked."""
+    """Answers like the dashboard's Jobs API, and records the requests."""
 
     def __init__(self, token=None):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -75,8 +75,8 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(200, {"logs": "1 of 2 shards\n" + "2 of 2 shards\n" * (self.server.polls > 1)})
         else:
             ended = self.server.polls > 1 or self.server.jobs[job] == "STOPPED"
-            told = {"type": "SUBMISSION", "submission_id": job, "entrypoint": "", "status": self.server.jobs[job]}
-            self.answer(200, told | ({"status": "FAILED", "driver_exit_code": 1} if ended else {}))
+            shown = {"type": "SUBMISSION", "submission_id": job, "entrypoint": "", "status": self.server.jobs[job]}
+            self.answer(200, shown | ({"status": "FAILED", "driver_exit_code": 1} if ended else {}))
 
     def do_PUT(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -121,7 +121,7 @@ class serving:
 
 @pytest.fixture
 def config(tmp_path):
-    """An audit of a model that every node sees, measured by networks of its own."""
+    """An audit of a model that every node sees, with its own networks."""
     return AuditConfig(
         name="weekly",
         model={"source": "/models/sd15"},
@@ -176,7 +176,7 @@ def test_the_same_code_is_sent_once(server, config):
     assert len(server.requests) == 2
 
 
-def test_bundled_weights_travel_only_where_they_are_used(config):
+def test_bundled_weights_are_sent_only_if_they_are_used(config):
     assert not needs_bundle(config)
     assert needs_bundle(config.model_copy(update={"judge": AuditConfig(name="a").judge}))
     assert needs_bundle(AuditConfig(name="a"))
@@ -197,12 +197,12 @@ def test_an_address_without_a_dashboard_is_refused_at_once_and_with_the_remedy(c
         submit(config, address)
     with pytest.raises(DashboardAddressError, match=re.escape(repr(address))):
         logs("raysubmit_1", address)
-    told = CliRunner().invoke(app, ["logs", "raysubmit_1", "--address", address])
-    assert told.exit_code == 2
-    assert "8265" in told.output
+    shown = CliRunner().invoke(app, ["logs", "raysubmit_1", "--address", address])
+    assert shown.exit_code == 2
+    assert "8265" in shown.output
 
 
-def test_the_address_to_write_is_told_where_only_the_scheme_is_missing(config):
+def test_an_address_without_a_scheme_is_corrected_in_the_message(config):
     with pytest.raises(DashboardAddressError, match=r"write http://head:8265$"):
         submit(config, "head:8265")
 
@@ -227,13 +227,13 @@ def test_logs_are_followed_to_the_end_without_saying_anything_twice(server, conf
     assert logs(job, server.address).endswith("2 of 2 shards\n")
 
 
-def test_a_cancelled_job_has_no_exit_code_of_its_own(server, config):
+def test_a_cancelled_job_has_no_exit_code(server, config):
     job = submit(config, server.address)
     assert cancel(job, server.address)
     assert server.jobs[job] == "STOPPED"
 
 
-def test_the_token_is_sent_and_told_nowhere(config, tmp_path):
+def test_the_token_is_sent_and_never_printed(config, tmp_path):
     path = tmp_path / "weekly.yaml"
     path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
     plain = {**os.environ, "HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -246,7 +246,7 @@ def test_the_token_is_sent_and_told_nowhere(config, tmp_path):
         wrong = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN[::-1]}
         refused = subprocess.run(command, capture_output=True, text=True, env=plain | wrong)
         assert (refused.returncode, refused.stdout) == (4, "")
-        assert refused.stderr.startswith(f"{asked}another one in RAY_AUTH_TOKEN; set ")
+        assert refused.stderr.startswith(f"{asked}a rejected token in RAY_AUTH_TOKEN; set ")
         assert TOKEN[::-1] not in refused.stderr
         secret = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
         done = subprocess.run(command, capture_output=True, text=True, env=plain | secret)
@@ -255,10 +255,10 @@ def test_the_token_is_sent_and_told_nowhere(config, tmp_path):
         assert not any(TOKEN.encode() in package for package in server.packages.values())
 
 
-def test_a_cluster_that_is_not_there_and_a_job_that_is_not_are_told_in_words(server, config):
+def test_a_missing_cluster_and_a_missing_job_are_reported(server, config):
     with pytest.raises(ClusterError, match=r"expected Ray's dashboard at http://127.0.0.1:9, found none"):
         submit(config, "http://127.0.0.1:9")
-    with pytest.raises(ClusterError, match=r"refused: Request failed with status code 404"):
+    with pytest.raises(ClusterError, match=r"refused the request: Request failed with status code 404"):
         logs("raysubmit_none", server.address)
 
 
@@ -268,8 +268,8 @@ def test_the_commands_submit_wait_and_cancel(server, config, tmp_path):
     done = CliRunner().invoke(app, ["submit", str(path), "--address", server.address, "--wait"])
     assert done.exit_code == 1, done.output
     assert done.output == "Job: raysubmit_1\n1 of 2 shards\n2 of 2 shards\n"
-    told = CliRunner().invoke(app, ["logs", "raysubmit_1", "--address", server.address])
-    assert told.output.endswith("2 of 2 shards\n")
+    shown = CliRunner().invoke(app, ["logs", "raysubmit_1", "--address", server.address])
+    assert shown.output.endswith("2 of 2 shards\n")
     ended = CliRunner().invoke(app, ["cancel", "raysubmit_1", "--address", server.address, "--json"])
     assert json.loads(ended.output) == {"job": "raysubmit_1", "stopped": True}
     wrong = CliRunner().invoke(app, ["submit", str(path), "--address", server.address, "--output", "runs"])

@@ -1,4 +1,4 @@
-"""A directory that Ray cannot use for its sockets is named before Ray is started, with what to do."""
+"""Tests that a directory which Ray cannot use for its sockets is reported before Ray starts."""
 
 import os
 import socket
@@ -21,7 +21,7 @@ def test_the_limit_is_that_of_the_operating_system(tmp_path):
                     held.bind(path)
 
 
-def test_a_directory_too_long_for_sockets_is_told_with_its_length():
+def test_a_directory_too_long_for_sockets_is_reported_with_its_length():
     obstacle = unusable_temporary_directory({"TMPDIR": "/tmp/".ljust(102, "x")})
     assert obstacle.startswith("expected at most ")
     assert "bytes in TMPDIR, found 102 (/tmp/xxx" in obstacle
@@ -48,14 +48,14 @@ def test_ray_s_own_variable_goes_first(tmp_path):
     assert unusable_temporary_directory({}) is None
 
 
-def test_a_directory_that_cannot_be_one_is_told():
+def test_an_invalid_directory_is_reported():
     assert "expected an absolute path in TMPDIR, found 'tmp'" in unusable_temporary_directory({"TMPDIR": "tmp"})
     assert "found the file /etc/passwd" in unusable_temporary_directory({"TMPDIR": "/etc/passwd/x"})
     assert unusable_temporary_directory({"TMPDIR": "/tmp/not/there/yet"}) is None
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_directory_that_cannot_be_written_to_is_told():
+def test_a_read_only_directory_is_reported():
     assert "which cannot" in unusable_temporary_directory({"TMPDIR": "/"})
 
 

@@ -14,11 +14,11 @@ import yaml
 
 ABOUT = """\
 # Schemas of RayJob and RayCronJob (ray.io/v1) of KubeRay {version}, Apache-2.0: the
-# openAPIV3Schema of what lies in helm-chart/kuberay-operator/crds of https://github.com/ray-project/kuberay.
+# openAPIV3Schema of the files in helm-chart/kuberay-operator/crds of https://github.com/ray-project/kuberay.
 # Changed: descriptions are left out and repetitions written once, by trim_kuberay.py beside this file.
 """
 WORTH_AN_ANCHOR = 400
-"""Characters of a schema from which repeating it is longer than referring to it."""
+"""Length of a schema above which a reference is shorter than a copy."""
 
 
 def trimmed(schema, known):

@@ -1,4 +1,4 @@
-"""Every task is settled exactly once, whatever dies on the way."""
+"""Tests that every task has exactly one outcome, for any kind of failure."""
 
 import os
 import time
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("cluster")
 
 @dataclass(frozen=True)
 class Number:
-    """A task; ``do`` says what happens to the actor that gets it: '', 'die', 'die once', 'raise' or 'memory'."""
+    """A task; ``do`` determines what happens to its actor: '', 'die', 'die once', 'raise' or 'memory'."""
 
     value: int
     do: str = ""
@@ -28,7 +28,7 @@ class Number:
 
 
 class Squarer:
-    """Leaves one file per start of a task and one per finish, so that a test can count them across processes."""
+    """Writes one file per start of a task and one per finish, so that tests can count them across processes."""
 
     def __init__(self, directory: str) -> None:
         self._directory = Path(directory)
@@ -104,7 +104,7 @@ def test_a_pool_of_no_actors_is_refused():
         run_on_pool(pytest.fail, [Number(1)], size=0, submit=pytest.fail, error_budget=ErrorBudget(0))
 
 
-def test_tasks_whose_actor_dies_are_done_by_another_and_no_finished_one_is_done_again(tmp_path):
+def test_tasks_of_a_lost_actor_are_done_by_another_and_finished_ones_are_not_repeated(tmp_path):
     tasks = [Number(value, "die once" if value in (2, 7) else "") for value in range(12)]
     outcomes = pool(tmp_path, tasks)
     assert {outcome.task.value for outcome in outcomes if isinstance(outcome, Finished)} == set(range(12))
@@ -112,7 +112,7 @@ def test_tasks_whose_actor_dies_are_done_by_another_and_no_finished_one_is_done_
     assert all(finishes(tmp_path, task) == 1 for task in tasks)
 
 
-def test_a_task_that_kills_every_actor_uses_up_its_attempts_and_takes_no_other_with_it(tmp_path):
+def test_a_task_that_kills_every_actor_fails_after_its_attempts_and_costs_no_other_task(tmp_path):
     tasks = [Number(0, "die"), *(Number(value) for value in range(1, 8))]
     outcomes = pool(tmp_path, tasks, error_budget=1)
     [failed] = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
@@ -122,7 +122,7 @@ def test_a_task_that_kills_every_actor_uses_up_its_attempts_and_takes_no_other_w
     assert {outcome.task.value for outcome in outcomes if isinstance(outcome, Finished)} == set(range(1, 8))
 
 
-def test_a_wrong_answer_is_never_asked_for_again(tmp_path):
+def test_a_task_that_raised_is_never_retried(tmp_path):
     tasks = [Number(0, "raise"), Number(1)]
     outcomes = pool(tmp_path, tasks, error_budget=1)
     [failed] = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
@@ -130,12 +130,12 @@ def test_a_wrong_answer_is_never_asked_for_again(tmp_path):
     assert starts(tmp_path, tasks[0]) == 1
 
 
-def test_a_machine_without_memory_is_another_matter_and_a_fresh_process_tries_again(tmp_path):
+def test_an_out_of_memory_error_is_retried_in_a_new_process(tmp_path):
     [outcome] = pool(tmp_path, [Number(3, "memory")], size=1)
     assert (outcome.value, outcome.attempts) == (9, 2)
 
 
-def test_a_spent_error_budget_stops_new_tasks_and_brings_the_running_ones_home(tmp_path):
+def test_a_spent_error_budget_stops_new_tasks_and_finishes_running_ones(tmp_path):
     tasks = [Number(0, "raise"), Number(1, "raise"), *(Number(value) for value in range(2, 30))]
     outcomes = pool(tmp_path, tasks, size=1, error_budget=1)
     assert sum(isinstance(outcome, Failed) for outcome in outcomes) == 2
@@ -144,7 +144,7 @@ def test_a_spent_error_budget_stops_new_tasks_and_brings_the_running_ones_home(t
     assert len(begun) <= 4
 
 
-def test_actors_that_cannot_be_made_are_reported_with_the_cause_and_not_tried_for_ever(tmp_path):
+def test_actors_that_cannot_start_are_reported_with_the_cause_after_bounded_attempts(tmp_path):
     class Broken:
         def __init__(self, directory):
             (Path(directory) / f"try-{time.monotonic_ns()}").touch()
@@ -163,7 +163,7 @@ def test_actors_that_cannot_be_made_are_reported_with_the_cause_and_not_tried_fo
     assert len(list(tmp_path.iterdir())) == 3
 
 
-def test_a_cluster_without_room_is_named_with_what_was_wanted_and_what_is_there(monkeypatch):
+def test_a_cluster_without_room_is_reported_with_requested_and_available_resources(monkeypatch):
     monkeypatch.setattr("ray_jobs.pool.actor_pool.POLL_SECONDS", 0.2)
     greedy = ray.remote(Squarer).options(num_cpus=1000)
     outcomes = run_on_pool(
@@ -174,7 +174,7 @@ def test_a_cluster_without_room_is_named_with_what_was_wanted_and_what_is_there(
         error_budget=ErrorBudget(0),
         limits=PoolLimits(start_seconds=0.5, resources={"CPU": 1000}),
     )
-    with pytest.raises(PoolError, match=r"one asks for 1000 CPU, the cluster has 3 CPU, free are"):
+    with pytest.raises(PoolError, match=r"one requests 1000 CPU, the cluster has 3 CPU, free are"):
         list(outcomes)
 
 
@@ -203,7 +203,7 @@ def ask_until_it_is_gone(actor, seconds=60):
 
 
 class Refuser(Squarer):
-    """Counts its starts, and refuses what it is given."""
+    """Counts its starts, and rejects its input."""
 
     def __init__(self, directory: str, kind: str) -> None:
         (Path(directory) / f"start-{os.getpid()}").touch()
@@ -211,7 +211,7 @@ class Refuser(Squarer):
 
 
 @pytest.mark.parametrize(("kind", "error", "starts"), [("refuse", RefusedError, 1), ("break", PoolError, 3)])
-def test_a_worker_that_refuses_is_asked_once_and_one_that_breaks_again(tmp_path, kind, error, starts):
+def test_a_refusing_worker_is_started_once_and_a_failing_one_again(tmp_path, kind, error, starts):
     refuser = ray.remote(Refuser).options(num_cpus=1)
     outcomes = run_on_pool(
         lambda _number: refuser.remote(str(tmp_path), kind),

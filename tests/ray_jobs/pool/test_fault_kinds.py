@@ -1,4 +1,4 @@
-"""What Ray raises in place of an answer is given its kind, since the kind decides what happens next."""
+"""Tests the classification of Ray's errors, which determines the pool's reaction."""
 
 import errno
 
@@ -42,11 +42,11 @@ def test_a_worker_on_a_node_that_the_cluster_has_lost_was_lost_with_it():
     assert kind_of(ActorDiedError(), dead_nodes=["ab12"], node="cd34") == FaultKind.LOST_WORKER
 
 
-def test_only_what_every_machine_would_say_is_not_tried_again():
+def test_only_errors_that_are_the_same_on_every_machine_are_not_retried():
     assert set(FaultKind) - TRIED_AGAIN == {FaultKind.ERROR, FaultKind.REFUSED}
 
 
-def test_what_a_worker_refuses_at_its_start_is_told_from_what_may_work_elsewhere():
+def test_a_refusal_at_the_start_is_distinguished_from_a_machine_fault():
     trace = "\x1b[36mray::ShardWorker.__init__()\x1b[39m\n  File worker.py, line 1\n"
     said = "a.pt: expected the weights of FairFace, found 9 outputs instead of 18"
     refused = RayTaskError("init", f"{trace}audit.models.files.untrusted_model.UnfitModelError: {said}", ValueError())
@@ -60,7 +60,7 @@ def test_a_reason_is_one_line_without_the_trace():
     assert reason_of(raised(ValueError("no such layer"))) == "ValueError: no such layer"
 
 
-def test_a_full_disk_on_the_driver_is_told_as_such_and_other_errors_of_the_system_are_bugs():
+def test_a_full_disk_on_the_driver_is_reported_and_other_system_errors_are_bugs():
     assert code_of(OSError(errno.ENOSPC, "No space left on device")) == ExitCode.INFRASTRUCTURE
     assert code_of(OSError(errno.EINVAL, "Invalid argument")) is None
 
@@ -84,7 +84,7 @@ def start_raised(*lines):
         (["MemoryError"], FaultKind.NO_START, "MemoryError"),
     ],
 )  # fmt: skip
-def test_what_a_start_was_refused_for_is_told_from_what_the_machine_did(raised_last, kind, reason):
+def test_refused_starts_are_distinguished_from_machine_faults(raised_last, kind, reason):
     error = start_raised(*raised_last)
     assert kind_of(error) == kind
     assert reason_of(error) == reason

@@ -1,4 +1,4 @@
-"""Each fault, made to happen to a real worker on a real cluster: the rows survive it, and the manifest names it."""
+"""Tests each fault on a real worker and cluster: the rows are unchanged, and the manifest lists the fault."""
 
 import errno
 import json
@@ -41,19 +41,19 @@ def too_large_for_two(generate, prompt, seeds, *rest):
 
 
 def with_nan(generate, *arguments):
-    """What a pipeline gives whose latents are NaN in one image."""
+    """Output of a pipeline whose latents are NaN in one image."""
     images = generate(*arguments).float()
     images[0] = torch.nan
     return images.nan_to_num(0).byte()
 
 
 def nothing_but_black(generate, *arguments):
-    """What a safety filter leaves."""
+    """Output of a safety filter."""
     return torch.zeros_like(generate(*arguments))
 
 
 def faulty(before=None, generate=None, write=None):
-    """Return a worker to which things happen: by shard, before it begins, while it draws, or while it stores.
+    """Return a worker with faults: by shard, before it starts, while it draws, or while it stores.
 
     ``before`` and ``write`` happen in the first try alone, unless they are listed under ``(shard, "always")``.
     """
@@ -113,13 +113,13 @@ def run_with(monkeypatch, config, worker):
         monkeypatch.undo()
 
 
-def test_an_undisturbed_audit_has_no_failure_to_tell(undisturbed):
+def test_an_undisturbed_audit_has_no_failures(undisturbed):
     _, outcome = undisturbed
     assert manifest(outcome.run_path) == []
     assert outcome.complete
 
 
-def test_lost_hung_and_full_workers_cost_a_try_and_not_a_byte_of_the_rows(undisturbed, audit, cluster, monkeypatch):
+def test_lost_hung_and_full_workers_cost_an_attempt_and_keep_the_rows(undisturbed, audit, cluster, monkeypatch):
     config = audit(workers={"count": 2, "deadline_factor": 2.0, "deadline_seconds": 20.0})
     before = {"doctor-0000": die, "nurse-0002": hang}
     write = {"nurse-0000": lambda: raise_(OSError(errno.ENOSPC, "No space left on device"))}
@@ -135,16 +135,16 @@ def test_lost_hung_and_full_workers_cost_a_try_and_not_a_byte_of_the_rows(undist
     assert (outcome.run_path / RESULTS).read_bytes() == (undisturbed[1].run_path / RESULTS).read_bytes()
 
 
-def test_failures_of_single_shards_and_images_are_told_and_a_spent_budget_ends_the_audit_as_incomplete(
+def test_failures_of_shards_and_images_are_recorded_and_a_spent_budget_makes_the_audit_incomplete(
     undisturbed, audit, cluster, monkeypatch
 ):
-    """One after the other on one worker: a batch too large, an image of NaN, an error, a prompt that is filtered."""
+    """In order on one worker: a batch that is too large, a NaN image, an error, a filtered prompt."""
     config = audit(workers={"count": 1, "error_budget": 0.3})  # 1.8 of 6 shards
     generate = {"doctor-0000": too_large_for_two, "doctor-0001": with_nan, "nurse-0000": nothing_but_black}
     before = {("doctor-0002", "always"): lambda: raise_(ValueError("no such layer"))}
     outcome = run_with(monkeypatch, config, faulty(before, generate))
-    told = kinds(outcome.run_path)
-    assert told == {
+    shown = kinds(outcome.run_path)
+    assert shown == {
         ("doctor-0000", FaultKind.SMALLER_BATCH, "survived"),
         ("doctor-0001", FaultKind.NO_IMAGE, "survived"),
         ("doctor-0002", FaultKind.ERROR, "given_up"),
@@ -157,12 +157,12 @@ def test_failures_of_single_shards_and_images_are_told_and_a_spent_budget_ends_t
     again = run_audit(config)
     assert again.incomplete == ()
     assert kept.items() <= shard_times(again.run_path).items()
-    assert kinds(again.run_path) == told
+    assert kinds(again.run_path) == shown
     check_rows(pq.read_table(again.run_path / RESULTS), pq.read_table(undisturbed[1].run_path / RESULTS))
 
 
 def check_rows(found, expected):
-    """The images that could be made are the same, whatever happened to the others; a smaller batch moves last bits."""
+    """Images without a fault are the same; a smaller batch changes the last bits."""
     statuses = found["status"].to_pylist()
     halves = {("doctor", 4), ("doctor", 6)}  # the worker went on in batches of two, and the first of each was broken
     failed = halves | {("nurse", index) for index in range(4)}
@@ -174,9 +174,7 @@ def check_rows(found, expected):
     np.testing.assert_allclose(found["p_gender_male"].to_numpy(), expected["p_gender_male"].to_numpy(), atol=1e-5)
 
 
-def test_too_many_images_that_could_not_be_made_are_no_complete_audit_and_none_at_all_is_an_error(
-    audit, cluster, monkeypatch
-):
+def test_too_many_failed_images_make_the_audit_incomplete_and_no_image_is_an_error(audit, cluster, monkeypatch):
     config = audit(prompts={"occupations": ["doctor", "nurse"], "images_per_prompt": 4}, workers={"count": 1})
     outcome = run_with(monkeypatch, config, faulty(generate={"nurse-0000": nothing_but_black}))
     assert (outcome.incomplete, outcome.unmade, outcome.complete) == ((), 0.5, False)
@@ -185,13 +183,13 @@ def test_too_many_images_that_could_not_be_made_are_no_complete_audit_and_none_a
         run_with(monkeypatch, only, faulty(generate={"nurse-0000": nothing_but_black}))
 
 
-def test_a_shard_whose_file_was_damaged_is_found_computed_again_and_told(undisturbed, cluster):
+def test_a_damaged_shard_is_detected_recomputed_and_recorded(undisturbed, cluster):
     config, outcome = undisturbed
     results, times = (outcome.run_path / RESULTS).read_bytes(), shard_times(outcome.run_path)
     cut, flipped = (outcome.run_path / "shards" / f"{name}.parquet" for name in ("doctor-0001", "nurse-0002"))
     cut.write_bytes(cut.read_bytes()[:-100])
     data = bytearray(flipped.read_bytes())
-    data[40] ^= 1  # in a page of values, so that only its checksum tells
+    data[40] ^= 1  # inside a page of values, so that only its checksum detects it
     flipped.write_bytes(data)
     again = run_audit(config)
     assert again.complete
@@ -201,7 +199,7 @@ def test_a_shard_whose_file_was_damaged_is_found_computed_again_and_told(undistu
     assert untouched.items() <= shard_times(again.run_path).items()
 
 
-def test_a_driver_that_ended_without_a_word_is_told_by_the_next(audit, cluster, tmp_path):
+def test_a_killed_driver_is_recorded_by_the_next_one(audit, cluster, tmp_path):
     config = audit(prompts={"occupations": ["doctor"], "images_per_prompt": 4}, workers={"count": 1})
     first = run_audit(config)
     progress = first.run_path / "progress.json"
@@ -213,7 +211,7 @@ def test_a_driver_that_ended_without_a_word_is_told_by_the_next(audit, cluster, 
     assert "1 of 1 shards done" in entry["message"]
 
 
-def test_the_log_of_a_worker_tells_shard_and_attempt_as_json(cluster, undisturbed):
+def test_the_log_of_a_worker_has_shard_and_attempt_as_json(cluster, undisturbed):
     session = Path(ray._private.worker.global_worker.node.get_session_dir_path()) / "logs"
     lines = [
         json.loads(line)

@@ -1,4 +1,4 @@
-"""Who gets which task when, and who is given up: the real pool by a simulated clock, so that hours take no time."""
+"""Tests the pool's scheduling and timeouts with a simulated clock, so that hours take no time."""
 
 import math
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from ray_jobs.pool.limits import Deadline, ErrorBudget, PoolLimits, RunningMedia
 
 @dataclass(frozen=True)
 class Nap:
-    """A task of a length; ``tries`` gives the lengths of its first tries where they differ, infinity for a hang."""
+    """A task of a length; ``tries`` gives the lengths of its first attempts if they differ, infinity for a hang."""
 
     number: int
     seconds: float = 10.0
@@ -64,7 +64,7 @@ def test_a_hung_worker_is_killed_at_a_multiple_of_the_running_median_and_its_tas
     outcomes = sleep(cluster, naps, deadline=Deadline(factor=4, at_least_seconds=1))
     [fault] = faults(outcomes)
     assert (fault.task.number, fault.kind, fault.given_up) == (12, FaultKind.TIMED_OUT, False)
-    assert fault.reason == "no answer within 40 s, 40 s are allowed (half of them take less than 10.0 s)"
+    assert fault.reason == "no answer within 40 s; the limit is 40 s (half of them take less than 10.0 s)"
     assert finished(outcomes) == set(range(13))
     assert cluster.now == pytest.approx(5 + 60 + 40 + 5 + 10)
 
@@ -73,13 +73,13 @@ def test_a_task_that_hangs_everywhere_costs_its_attempts_each_twice_as_long_and_
     naps = [*(Nap(number) for number in range(6)), Nap(6, math.inf)]
     outcomes = sleep(cluster, naps, size=1, budget=1, attempts=3, deadline=Deadline(factor=3, at_least_seconds=1))
     assert [fault.given_up for fault in faults(outcomes)] == [False, False, True]
-    allowed = [fault.reason.split(", ")[1] for fault in faults(outcomes)]
-    assert [told.split(" (")[0] for told in allowed] == [f"{seconds} s are allowed" for seconds in (30, 60, 120)]
+    limits = [fault.reason.split("; ")[1].split(" (")[0] for fault in faults(outcomes)]
+    assert limits == [f"the limit is {seconds} s" for seconds in (30, 60, 120)]
     [failed] = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
     assert (failed.task.number, failed.attempts) == (6, 3)
 
 
-def test_a_task_that_is_truly_long_is_done_when_its_deadline_has_grown(cluster):
+def test_a_long_task_finishes_after_its_deadline_has_grown(cluster):
     naps = [*(Nap(number) for number in range(6)), Nap(6, 70.0)]
     outcomes = sleep(cluster, naps, size=1, deadline=Deadline(factor=4, at_least_seconds=1))
     assert [fault.kind for fault in faults(outcomes)] == [FaultKind.TIMED_OUT]
@@ -95,7 +95,7 @@ def test_tasks_that_only_waited_behind_a_hung_one_are_not_charged(cluster):
     assert attempts == {0: 2, **dict.fromkeys(range(1, 12), 1)}
 
 
-def test_before_a_median_is_known_and_below_the_floor_nobody_is_hurried(cluster):
+def test_the_deadline_has_a_minimum_and_a_default_before_a_median_is_known(cluster):
     slow_start = [Nap(0, 900.0), *(Nap(number, 0.1) for number in range(1, 40))]
     deadline = Deadline(factor=10, at_least_seconds=1000, first_seconds=3600)
     assert faults(sleep(cluster, slow_start, deadline=deadline)) == []
@@ -112,7 +112,7 @@ def test_workers_without_work_leave_before_the_last_task_is_done(cluster):
     assert sorted(actor.killed_at for actor in cluster.actors) == pytest.approx([6, 6, 105])
 
 
-def test_a_worker_that_comes_late_takes_its_share(cluster):
+def test_a_late_worker_takes_its_share(cluster):
     late = {0: 0, 1: 100}
     sleep(cluster, [Nap(number) for number in range(30)], start=lambda number: cluster.start(late[number]))
     alone = 10
@@ -133,7 +133,7 @@ def test_more_workers_than_tasks_are_not_started(cluster):
     assert len(cluster.actors) == 2
 
 
-def test_every_death_of_a_worker_is_told_with_its_place_and_costs_one_try(cluster):
+def test_every_lost_worker_is_reported_with_its_node_and_costs_one_attempt(cluster):
     mortal = iter([15.0, math.inf, math.inf])  # in the middle of its second task
     outcomes = sleep(
         cluster,
@@ -147,7 +147,7 @@ def test_every_death_of_a_worker_is_told_with_its_place_and_costs_one_try(cluste
     assert finished(outcomes) == set(range(6))
 
 
-def test_an_error_of_the_task_is_told_once_and_never_tried_again(cluster):
+def test_an_error_of_the_task_is_reported_once_and_never_retried(cluster):
     wrong = RayTaskError("nap", "trace", ValueError("no pillow"))
     wrong.cause = ValueError("no pillow")
     outcomes = sleep(cluster, [Nap(0, error=wrong), Nap(1)], budget=1)
@@ -156,19 +156,19 @@ def test_an_error_of_the_task_is_told_once_and_never_tried_again(cluster):
     assert finished(outcomes) == {1}
 
 
-def test_a_failed_start_is_told_each_time_and_then_the_pool_gives_up(cluster):
+def test_each_failed_start_is_reported_and_then_the_pool_fails(cluster):
     wrong = RayTaskError("nap", "trace", OSError("no weights"))
     wrong.cause = OSError("no weights")
     outcomes = run_on_pool(
         lambda _number: cluster.start(1, wrong), [Nap(0)], size=1, submit=nap, error_budget=ErrorBudget(0)
     )
-    told = [(fault.task, fault.attempt, fault.given_up) for fault in (next(outcomes), next(outcomes), next(outcomes))]
-    assert told == [(None, 1, False), (None, 2, False), (None, 3, True)]
-    with pytest.raises(PoolError, match="each of 1 failed 3 times, last with OSError: no weights"):
+    shown = [(fault.task, fault.attempt, fault.given_up) for fault in (next(outcomes), next(outcomes), next(outcomes))]
+    assert shown == [(None, 1, False), (None, 2, False), (None, 3, True)]
+    with pytest.raises(PoolError, match="each of 1 failed 3 times, the last time with OSError: no weights"):
         next(outcomes)
 
 
-def test_a_start_that_is_refused_is_told_once_and_tried_on_no_other_machine(cluster):
+def test_a_refused_start_is_reported_once_and_not_retried(cluster):
     trace = "ray::Napper.__init__()\n  File nap.py, line 1\n"
     said = f"{trace}audit.models.files.untrusted_model.UnfitModelError: a.pt: found 9 outputs instead of 18"
     wrong = ActorDiedError(RayTaskError("nap", said, ValueError()))
@@ -192,7 +192,7 @@ def test_a_budget_counts_parts_of_a_task(cluster):
     assert budget.spent
 
 
-def test_a_median_of_two_tasks_says_nothing_yet_and_later_ones_push_old_ones_out():
+def test_a_median_needs_three_tasks_and_drops_old_ones():
     median = RunningMedian()
     for seconds in (1.0, 2.0):
         median.add(seconds)

@@ -126,7 +126,7 @@ def test_attribution_alone_has_a_lens_and_its_features_in_the_report(config, clu
     outcome = run_audit(asked)
     assert outcome.result.lens["name"] == lens_directory.name
     assert set(outcome.result.lens["features"][0]["by_prompt"]) == {"doctor", "nurse"}
-    assert "Which occupations each gender feature carries" in outcome.report.read_text()
+    assert "Attribution of gender features per occupation" in outcome.report.read_text()
     assert "Needs a lens" in terminal_of_plan(asked)
 
 

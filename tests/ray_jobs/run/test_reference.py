@@ -49,7 +49,7 @@ def test_a_cluster_without_room_is_told_what_a_worker_asks_for(audit, cluster, p
     monkeypatch.setattr(reference, "PoolLimits", partial(PoolLimits, start_seconds=1))
     quality = QualityConfig(clip="none", reference=str(pictures)).model_dump()
     config = audit(quality=quality, workers={"count": 1, "threads": 256})
-    with pytest.raises(PoolError, match=f"one asks for 256 CPU, the cluster has {cluster.cpus:g} CPU"):
+    with pytest.raises(PoolError, match=f"one requests 256 CPU, the cluster has {cluster.cpus:g} CPU"):
         reference_features(config, cluster)
 
 

@@ -1,4 +1,4 @@
-"""A gate that changes state, and a figure that does, are told once: in the file first, then to the webhook."""
+"""Tests alerts: a changed gate or figure raises one alert, first in the file, then to the webhook."""
 
 import json
 
@@ -12,14 +12,14 @@ CALLED = Called("baseline", "nurse", "gender", "share", "female", 0.9, 0.1, -0.9
 
 
 class Inbox:
-    """A webhook that keeps what it gets, until it is told to refuse."""
+    """A webhook that records posts until it refuses."""
 
     def __init__(self):
         self.taken, self.refuses = [], False
 
     def post(self, event_id, data):
         if self.refuses:
-            raise Undelivered("expected it to take a post, found it out of reach")
+            raise Undelivered("expected it to accept a post, found it unreachable")
         self.taken.append((event_id, data))
 
 
@@ -27,7 +27,7 @@ def point(number, check=None, **gates):
     return Point(f"2026-01-0{number}T03:00:00+00:00", f"weekly-{number}", "pass", gates, (), check)
 
 
-def told(*points):
+def shown(*points):
     return [(alert.kind, alert.subject, alert.before, alert.after) for alert in alerts_of(Trend("weekly", points))]
 
 
@@ -40,14 +40,14 @@ def told(*points):
         ("pass", "inconclusive", [("gate", "fair", "pass", "inconclusive")]),
     ],
 )
-def test_a_gate_is_told_where_its_verdict_differs_from_the_run_before(before, after, expected):
-    assert told(point(1, fair=before), point(2, fair=after)) == expected
+def test_a_gate_raises_an_alert_if_its_verdict_differs_from_the_previous_run(before, after, expected):
+    assert shown(point(1, fair=before), point(2, fair=after)) == expected
 
 
 def test_at_first_only_a_failure_is_news():
-    assert told(point(1, fair="pass", kept="inconclusive")) == []
-    assert told(point(1, fair="fail")) == [("gate", "fair", None, "fail")]
-    assert told(point(1), point(2, added="pass")) == []
+    assert shown(point(1, fair="pass", kept="inconclusive")) == []
+    assert shown(point(1, fair="fail")) == [("gate", "fair", None, "fail")]
+    assert shown(point(1), point(2, added="pass")) == []
     assert alerts_of(Trend("weekly", ())) == ()
 
 
@@ -60,7 +60,7 @@ def test_a_called_change_is_one_alert_that_names_the_clearest_figure():
     assert "0.900 before, 0.100 now" in alert.message
 
 
-def test_the_same_slot_looked_at_twice_is_told_once(tmp_path):
+def test_a_slot_that_is_evaluated_twice_raises_one_alert(tmp_path):
     alerts = alerts_of(Trend("weekly", (point(1, fair="pass"), point(2, fair="fail"))))
     file, inbox = tmp_path / "alerts.json", Inbox()
     assert note_alerts(file, alerts) == alerts
@@ -79,14 +79,14 @@ def test_what_the_webhook_missed_it_gets_later_in_order(tmp_path, caplog):
         note_alerts(file, alerts_of(Trend("weekly", (point(number - 1, fair=before), point(number, fair=after)))))
         deliver(file, inbox)
     assert [alert.delivered for alert in read_alerts(file)] == [False, False]
-    assert "waits for the next slot" in caplog.text
+    assert "is delayed to the next slot" in caplog.text
     inbox.refuses = False
     deliver(file, inbox)
     assert [event_id for event_id, _ in inbox.taken] == ["weekly-2/gate/fair", "weekly-3/gate/fair"]
     assert all(alert.delivered for alert in read_alerts(file))
 
 
-def test_nothing_to_tell_still_leaves_a_file_that_says_so(tmp_path):
+def test_the_file_is_written_even_without_alerts(tmp_path):
     note_alerts(tmp_path / "alerts.json", ())
     assert json.loads((tmp_path / "alerts.json").read_text()) == {"version": 1, "alerts": []}
 

@@ -1,4 +1,4 @@
-"""One cron expression names the same dates to Kubernetes, systemd and APScheduler, or is refused."""
+"""Tests that a cron expression has the same dates in Kubernetes, systemd and APScheduler, or is refused."""
 
 import os
 import re
@@ -51,7 +51,7 @@ def test_dates_are_those_that_the_fields_name(minute, hour, weekday):
 
 
 @given(parts=st.lists(st.text("0123456789*/-,?LW#aMON\u0661 ", max_size=6), min_size=5, max_size=5))
-def test_whatever_is_read_is_written_as_the_same_dates_and_the_rest_is_refused(parts):
+def test_a_parsed_expression_keeps_its_dates_and_others_are_refused(parts):
     with suppress(CronError):
         cron = Cron.parse(" ".join(parts))
         assert Cron.parse(cron.text) == cron
@@ -65,11 +65,11 @@ def test_whatever_is_read_is_written_as_the_same_dates_and_the_rest_is_refused(p
         ("0 3 * * 8", r"expected weekdays \(0 to 7 or SUN to SAT\), found '8'"),
         ("5-2 3 * * *", "found '5-2'"),
         ("*/0 3 * * *", r"found '\*/0'"),
-        ("0 3 1 * 1", "Kubernetes runs on either, systemd only where they meet"),
+        ("0 3 1 * 1", "Kubernetes runs on either, systemd only on days that match both"),
         ("@weekly", "expected five fields"),
     ],
 )
-def test_a_mistake_is_told_with_what_was_expected(text, message):
+def test_an_error_names_the_expected_value(text, message):
     with pytest.raises(CronError, match=message):
         Cron.parse(text)
 
@@ -106,6 +106,6 @@ def test_systemd_has_the_same_dates(text):
     start = "--base-time=2026-01-01 00:00:00 UTC"
     command = ["systemd-analyze", "calendar", "--iterations=3", start, cron.on_calendar("UTC")]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "TZ": "UTC"})
-    told = re.findall(r"(?:Next elapse|Iter\. #\d): \w+ (\S+) (\S+) UTC", done.stdout)
+    shown = re.findall(r"(?:Next elapse|Iter\. #\d): \w+ (\S+) (\S+) UTC", done.stdout)
     expected = islice(SlotTimes.of(cron, "UTC").after(START - timedelta(seconds=1)), 3)
-    assert told == [(f"{slot:%Y-%m-%d}", f"{slot:%H:%M:%S}") for slot in expected]
+    assert shown == [(f"{slot:%Y-%m-%d}", f"{slot:%H:%M:%S}") for slot in expected]

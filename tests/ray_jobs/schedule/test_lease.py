@@ -1,4 +1,4 @@
-"""One process at a time holds the lease; one that died is followed, one that lost it is told."""
+"""Tests the lease: one holder at a time, expiry after its death, and a report of a lost lease."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from ray_jobs.schedule.lease import LEASE, Lease, LeaseHeldError, LeaseLostError
 from ray_jobs.schedule.lease_chain import LeaseChain
 
 
-def test_while_it_is_held_nobody_else_gets_it_and_the_message_names_the_holder(place, clock):
+def test_a_held_lease_cannot_be_acquired_and_the_message_names_the_holder(place, clock):
     with Lease(place, clock=clock).held(), pytest.raises(LeaseHeldError, match=f"held by process {os.getpid()} on"):
         Lease(place, clock=clock).take()
     Lease(place, clock=clock).take()
@@ -47,7 +47,7 @@ def test_renewed_in_time_it_lasts_and_stale_it_is_taken_over(place, clock):
 @pytest.mark.parametrize(
     "content", ["", "{", "[1]", '{"owner": "x"}', '{"owner": "x", "token": "y", "expires": "soon"}']
 )
-def test_a_file_that_is_no_lease_keeps_nobody_out(tmp_path, content):
+def test_an_invalid_lease_file_does_not_block(tmp_path, content):
     (tmp_path / LEASE).write_text(content)
     with Lease(tmp_path).held():
         assert json.loads((tmp_path / LEASE).read_text())["owner"].startswith("process ")
@@ -85,7 +85,7 @@ def test_of_many_who_want_it_at_once_one_gets_it_in_a_store_that_locks_nothing(s
         except LeaseHeldError:
             answers.append("held")
 
-    for _ in range(2):  # of nobody, and of one that was given back
+    for _ in range(2):  # without a holder, and after a release
         threads = [threading.Thread(target=want) for _ in range(6)]
         for thread in threads:
             thread.start()
@@ -113,10 +113,10 @@ def test_versions_are_removed_but_for_the_last_two_and_a_slow_process_does_not_b
     assert [key[-2:] for key in s3.keys("slow/")] == ["04", "05"]
 
 
-def test_a_store_that_puts_over_what_is_there_is_no_place_for_a_lease(s3):
+def test_a_store_that_overwrites_objects_is_refused_for_a_lease(s3):
     s3.conditional = False
     try:
-        with pytest.raises(StorageError, match=r"found that s3://.* does not care; keep a schedule's results in one"):
+        with pytest.raises(StorageError, match=r"found that s3://.* does; keep a schedule's results in a store with"):
             Lease(ObjectPath("s3", f"{BUCKET}/careless")).take()
     finally:
         s3.conditional = True

@@ -1,4 +1,4 @@
-"""The loop outlives its audits: crashes, overlaps, missed slots and SIGTERM each leave a line and no wreck."""
+"""Tests that the loop survives crashes, overlaps, missed slots and SIGTERM, and records each."""
 
 import json
 import os
@@ -31,7 +31,7 @@ EVERY_SECOND = SlotTimes(CronTrigger(second="*", timezone=UTC))
 
 @pytest.fixture
 def order(tmp_path):
-    """An order whose audit is a line of Python: ``sys.argv`` is what the command line would get."""
+    """An order whose audit is a line of Python: ``sys.argv`` has the arguments of the command line."""
     (tmp_path / "weekly.yaml").write_text(
         yaml.safe_dump({"name": "weekly", "model": {"source": "rendered"}, "output": str(tmp_path / "runs")})
     )
@@ -64,14 +64,14 @@ def wait_for(condition):
         time.sleep(0.05)
 
 
-def test_the_audit_is_told_its_slot_and_its_settings(order, tmp_path):
-    told = tmp_path / "told"
+def test_the_audit_receives_its_slot_and_settings(order, tmp_path):
+    shown = tmp_path / "told"
     made = order(
-        f"open({str(told)!r}, 'w').write(' '.join(sys.argv[1:]))", overrides=("seed=3",), address="127.0.0.1:1"
+        f"open({str(shown)!r}, 'w').write(' '.join(sys.argv[1:]))", overrides=("seed=3",), address="127.0.0.1:1"
     )
     assert once(made).state == "done"
     expected = "run CONFIG --slot 2026-01-05T03:00:00+00:00 --gate-exit-code 0 --set seed=3 --address 127.0.0.1:1"
-    assert told.read_text() == expected.replace("CONFIG", str(made.config))
+    assert shown.read_text() == expected.replace("CONFIG", str(made.config))
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_the_audit_is_told_its_slot_and_its_settings(order, tmp_path):
         ("", "done", 0, ""),
         ("sys.exit(3)", "failed", 3, "exit code 3 (incomplete)"),
         ("raise MemoryError", "failed", 1, "exit code 1 (a crash)"),
-        ("sys.exit(77)", "failed", 77, "exit code 77 (not one of an audit)"),
+        ("sys.exit(77)", "failed", 77, "exit code 77 (not an exit code of an audit)"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "failed", 4, "ended by signal 9"),
     ],
 )
@@ -97,7 +97,7 @@ def test_a_slot_that_is_done_is_not_done_again_and_one_that_failed_is(order):
     assert states(order()) == ["started", "failed", "started", "done"]
 
 
-def test_slots_that_nobody_was_there_for_are_told_at_the_next_one(order, caplog):
+def test_slots_without_a_running_schedule_are_reported_at_the_next_slot(order, caplog):
     once(order())
     once(order(), DUE + timedelta(weeks=4))
     [missed] = [record for record in journal_of(order()).records() if record.state == "missed"]
@@ -114,7 +114,7 @@ def test_slots_that_nobody_was_there_for_are_told_at_the_next_one(order, caplog)
 
 @pytest.fixture
 def leases(monkeypatch, clock):
-    """Slots hold their leases by a clock that stands still until a test moves it."""
+    """Slots hold their leases by a clock that changes only on request."""
     monkeypatch.setattr(one_slot, "Lease", partial(Lease, clock=clock))
 
 
@@ -133,7 +133,7 @@ def children(monkeypatch, clock):
 
 
 def until(path):
-    """An audit that ends when a file is there, or after a minute."""
+    """An audit that ends when a file exists, or after a minute."""
     return (
         "import os; end = time.time() + 60\n"
         f"while not os.path.exists({str(path)!r}) and time.time() < end: time.sleep(0.05)"
@@ -213,7 +213,7 @@ def test_a_storage_that_stays_away_ends_the_audit_before_its_lease_expires(order
     assert [child.returncode for child in children] == [-signal.SIGTERM]
 
 
-def test_a_storage_that_says_nothing_does_not_keep_the_audit_from_being_ended(
+def test_storage_that_does_not_answer_does_not_prevent_the_end_of_the_audit(
     order, leases, children, clock, monkeypatch
 ):
     def silent(_lease):
@@ -222,11 +222,12 @@ def test_a_storage_that_says_nothing_does_not_keep_the_audit_from_being_ended(
 
     monkeypatch.setattr(Lease, "renew", silent)
     outcome = once(order("time.sleep(120)", lease_seconds=60))
-    assert (outcome.state, outcome.note) == ("interrupted", "the lease could not be renewed: its storage says nothing")
+    assert outcome.state == "interrupted"
+    assert outcome.note == "the lease could not be renewed: its storage does not answer"
     assert [child.returncode for child in children] == [-signal.SIGTERM]
 
 
-def test_no_audit_outlives_the_process_that_waits_for_it_whatever_is_raised(order, leases, children, monkeypatch):
+def test_no_audit_outlives_the_process_that_waits_for_it(order, leases, children, monkeypatch):
     def broken(_lease):
         raise RuntimeError("a bug")
 
@@ -249,7 +250,7 @@ def test_a_slot_that_the_storage_keeps_from_its_lease_costs_no_further_one(order
     schedule = Schedule(order(), EVERY_SECOND, count=1)
     schedule.run()
     assert [outcome.state for outcome in schedule.outcomes] == ["done"]
-    assert "has no outcome: the store is away" in caplog.text
+    assert "has no result: the store is away" in caplog.text
     assert "Traceback" not in caplog.text
 
 
@@ -261,12 +262,12 @@ def test_a_crash_does_not_end_the_loop(order, tmp_path):
     assert schedule.outcomes[0].slot < schedule.outcomes[1].slot
 
 
-def test_a_slot_that_comes_while_the_audit_runs_is_missed_and_said_so(order):
+def test_a_slot_during_a_running_audit_is_recorded_as_missed(order):
     schedule = Schedule(order("time.sleep(2.5)"), EVERY_SECOND, count=1)
     schedule.run()
     missed = [record for record in journal_of(order()).records() if record.state == "missed"]
     assert len(missed) >= 1
-    assert {record.note for record in missed} == {"the audit before it was still running"}
+    assert {record.note for record in missed} == {"the previous audit was still running"}
 
 
 def test_a_config_that_was_broken_meanwhile_costs_a_slot_and_not_the_loop(order):
@@ -277,7 +278,7 @@ def test_a_config_that_was_broken_meanwhile_costs_a_slot_and_not_the_loop(order)
     runner = threading.Thread(target=schedule.run)
     runner.start()
     journal = Journal(made.config.parent / "runs" / "schedule" / "weekly" / "slots.jsonl")
-    wait_for(lambda: any(record.note == "the config could not be read" for record in journal.records()))
+    wait_for(lambda: any(record.note == "the config has errors" for record in journal.records()))
     made.config.write_text(text)
     runner.join(60)
     assert [outcome.state for outcome in schedule.outcomes] == ["done"]
@@ -293,7 +294,7 @@ def test_after_a_restart_a_slot_that_was_cut_short_is_taken_up_at_once(order, st
     assert [outcome.slot.time for outcome in schedule.outcomes] == [due]
 
 
-def test_after_a_long_absence_the_loop_tells_what_was_missed_and_waits_for_the_next_slot(order):
+def test_after_a_long_absence_the_loop_records_missed_slots_and_waits(order):
     made = order()
     yearly = SlotTimes.of(Cron.parse("0 3 1 1 *"), "UTC")
     past = yearly.between(datetime(2020, 6, 1, tzinfo=UTC), datetime.now(UTC))

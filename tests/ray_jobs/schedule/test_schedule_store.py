@@ -1,4 +1,4 @@
-"""A schedule whose results lie in an object store keeps journal, lease, series and alerts beside them."""
+"""Tests a schedule with results in an object store, which also holds journal, lease, series and alerts."""
 
 import json
 import sys
@@ -61,7 +61,7 @@ def test_lines_of_a_journal_come_back_in_order_and_rubbish_is_passed_over(place)
     assert journal.records() == tuple(records)
 
 
-def test_alerts_are_told_once_and_a_file_that_is_none_is_put_aside(place):
+def test_alerts_are_sent_once_and_an_invalid_file_is_moved_aside(place):
     alert = Alert("a/gate/fair", "gate", "weekly", "a", DUE.isoformat(), "fair", None, "fail", "it failed")
     assert note_alerts(place / ALERTS, [alert]) == (alert,)
     assert note_alerts(place / ALERTS, [alert]) == ()

@@ -1,4 +1,4 @@
-"""A post carries a signature that its receiver can check, is tried again within bounds, and shows no secret."""
+"""Tests webhook posts: a signature that receivers can verify, bounded retries, and no visible secret."""
 
 import hashlib
 import hmac
@@ -32,7 +32,7 @@ def test_what_fails_for_a_while_is_tried_again_with_the_same_id(receiver_of):
     assert [headers[ID_HEADER] for headers, _ in receiver.posts] == ["event-1"] * 3
 
 
-def test_a_receiver_that_never_recovers_is_given_up_after_a_bounded_number_of_tries(receiver_of):
+def test_a_receiver_that_never_recovers_gets_a_bounded_number_of_attempts(receiver_of):
     with receiver_of(500) as receiver, pytest.raises(Undelivered, match="found the answer 500"):
         Webhook(receiver.url, SECRET, AT_ONCE).post("event-1", {})
     assert len(receiver.posts) == 1 + RETRIES.total
@@ -54,7 +54,7 @@ def test_a_post_follows_no_redirect(receiver_of):
     assert other.posts == []
 
 
-def test_waiting_between_tries_is_bounded_whatever_the_server_asks_for():
+def test_delays_between_attempts_are_bounded_for_any_answer():
     retries, waits = RETRIES, []
     for _ in range(RETRIES.total):
         retries = retries.increment(method="POST", url="/", error=None, response=FakeAnswer())
@@ -72,7 +72,7 @@ class FakeAnswer:
 
 
 @pytest.mark.parametrize("listens", [True, False])
-def test_neither_secret_nor_path_is_in_what_is_told_of_a_failure(listens, caplog, receiver_of):
+def test_a_failure_message_contains_neither_secret_nor_path(listens, caplog, receiver_of):
     caplog.set_level("DEBUG")
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
@@ -81,5 +81,5 @@ def test_neither_secret_nor_path_is_in_what_is_told_of_a_failure(listens, caplog
         webhook = Webhook(receiver.url if listens else closed, SECRET, AT_ONCE)
         with pytest.raises(Undelivered) as failure:
             webhook.post("event-1", {})
-    told = f"{failure.value!r} {failure.value.__cause__} {webhook!r} {caplog.text}"
-    assert not any(secret in told for secret in (SECRET, "path-token", "query-token"))
+    shown = f"{failure.value!r} {failure.value.__cause__} {webhook!r} {caplog.text}"
+    assert not any(secret in shown for secret in (SECRET, "path-token", "query-token"))

@@ -1,4 +1,4 @@
-"""Charts are accessible, escape hostile text, and put marks where the numbers say."""
+"""Tests charts: accessible, safe with hostile text, and with marks at the right positions."""
 
 import re
 from itertools import pairwise
@@ -29,7 +29,7 @@ def drawings(label="doctor", frame=FRAME):
 
 
 def marks_of(svg):
-    """The groups that carry a value: each explains itself in a title of its own."""
+    """Return the groups with a value; each has its own title."""
     return [group for group in svg.iter("g") if group.find("title") is not None]
 
 
@@ -56,7 +56,7 @@ def test_no_chart_names_an_address(kind):
     assert not re.search(r"https?:|href|url\(", drawings()[kind])
 
 
-def test_marks_lie_on_the_axis_in_proportion():
+def test_marks_are_placed_in_proportion():
     marks = tuple(Mark(value) for value in (0.0, 0.5, 1.0))
     rows = [Row("a", (mark,)) for mark in marks]
     svg = ElementTree.fromstring(dumbbell(FRAME, SHARE, ["baseline"], rows))
@@ -116,7 +116,7 @@ def test_ticks_are_round_and_few(high):
     assert all(round(tick, 2) == pytest.approx(tick) for tick in axis.ticks)
 
 
-def test_a_row_with_a_target_of_its_own_has_its_own_dashed_line():
+def test_a_row_with_its_own_target_has_its_own_dashed_line():
     rows = [Row(name, (Mark(0.5),), target) for name, target in (("a", 0.25), ("b", 0.75))]
     axis = Axis("", 1.0, True)
     svg = ElementTree.fromstring(dumbbell(FRAME, axis, ["baseline"], rows))

@@ -1,4 +1,4 @@
-"""audit.json and results.parquet are what their committed schemas say, and audit.json gives the result back whole."""
+"""Tests that audit.json and results.parquet conform to their schemas, and audit.json is read back completely."""
 
 import csv
 import io
@@ -33,7 +33,7 @@ from reports.html import render
 
 ATTRIBUTES = (Attribute("gender", ("female", "male")), Attribute("skin_tone", ("light", "dark")))
 NEW = ("changes", "shifts", "intersections", "missing")
-"""What schema version 1 had no word for."""
+"""Fields that schema version 1 did not have."""
 
 VERSION_2 = Path(__file__).parents[1] / "audit_v2.json"
 """Written by the release before version 3: 40 of 50 nurses seen as female at probability 0.53, and gates on them."""
@@ -125,7 +125,7 @@ def test_the_schema_refuses_what_the_contract_does_not_promise(produced, damage)
         validator("audit").validate(data)
 
 
-def test_what_two_stages_made_is_what_the_schema_says_and_comes_back_whole(produced):
+def test_two_stage_results_conform_to_the_schema_and_are_read_back(produced):
     staged = TwoStageSampling("gender", "female", 0.1, 0.097, 32, 104, {"nurse": 48, "ghost": 104})
     result = replace(produced[1], two_stage=staged)
     data = json.loads(json.dumps(to_json(result), allow_nan=False))
@@ -135,7 +135,7 @@ def test_what_two_stages_made_is_what_the_schema_says_and_comes_back_whole(produ
     assert to_json(produced[1])["two_stage"] is None
 
 
-def test_verdicts_are_what_the_schema_says_and_come_back_whole(produced, verdict):
+def test_verdicts_conform_to_the_schema_and_are_read_back(produced, verdict):
     missing = verdict(
         "inconclusive", value=None, low=None, high=None, margin=None, n=0, note="no image", prompt_id=None
     )
@@ -148,7 +148,7 @@ def test_verdicts_are_what_the_schema_says_and_come_back_whole(produced, verdict
         validator("audit").validate(data)
 
 
-def test_second_opinions_are_what_the_schema_says_and_come_back_whole(seconded):
+def test_second_opinions_conform_to_the_schema_and_are_read_back(seconded):
     data = json.loads(json.dumps(to_json(seconded), allow_nan=False))
     validator("audit").validate(data)
     found = from_json(data)

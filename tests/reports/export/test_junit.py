@@ -1,4 +1,4 @@
-"""JUnit XML is well-formed whatever the names are, and no undecided gate looks like a passed one."""
+"""Tests that JUnit XML is well-formed for any names, and an inconclusive gate does not look like a passed one."""
 
 from dataclasses import replace
 from xml.etree import ElementTree
@@ -25,7 +25,7 @@ def suite_of(result, *verdicts):
         ("inconclusive", "warn", "system-out"),
     ],
 )
-def test_each_verdict_is_told_in_its_own_element(result, verdict, kind, level, tag):
+def test_each_verdict_has_its_own_element(result, verdict, kind, level, tag):
     suite = suite_of(result, verdict(kind, level=level))
     (case,) = suite.findall("testcase")
     assert [child.tag for child in case] == [tag]
@@ -34,7 +34,7 @@ def test_each_verdict_is_told_in_its_own_element(result, verdict, kind, level, t
     assert {name: suite.get(name) for name in counts} == counts
 
 
-def test_a_failure_says_what_was_expected_and_found(result, verdict):
+def test_a_failure_contains_the_expected_and_the_found_value(result, verdict):
     (failure,) = suite_of(result, verdict("fail", note="few faces")).iter("failure")
     assert failure.get("message") == (
         "share of female (gender), doctor, arm baseline: expected at least 0.400, "
@@ -42,7 +42,7 @@ def test_a_failure_says_what_was_expected_and_found(result, verdict):
     )
 
 
-def test_a_warning_is_told_as_one(result, verdict):
+def test_a_warning_is_reported_as_a_warning(result, verdict):
     (case,) = suite_of(result, verdict("fail", level="warn")).findall("testcase")
     assert case.find("system-out").text.startswith("warning, fail: ")
 
@@ -59,4 +59,4 @@ def test_hostile_names_stay_text(result, verdict):
 def test_without_gates_the_suite_is_empty(result):
     suite = suite_of(result)
     assert (suite.get("tests"), suite.findall("testcase")) == ("0", [])
-    assert "figures only" in suite.find("properties/property[@name='verdict']").get("value")
+    assert "no gates configured" in suite.find("properties/property[@name='verdict']").get("value")

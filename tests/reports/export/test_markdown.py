@@ -1,4 +1,4 @@
-"""The Markdown summary holds the verdicts and every group, and no name in it can become markup."""
+"""Tests that the Markdown summary has all verdicts and groups, and no name in it becomes markup."""
 
 from dataclasses import replace
 
@@ -51,7 +51,7 @@ def test_no_name_becomes_markup(result, verdict, name):
     assert f"| {name}" not in text
 
 
-def test_a_mention_notifies_nobody():
+def test_a_mention_notifies_no_user():
     assert "@" not in escaped("@team")
 
 
@@ -63,5 +63,5 @@ def test_a_second_opinion_has_its_table_and_its_worth(seconded, result):
         ["clip", "baseline", "age"],
         ["clip", "difflens\\-gender", "gender"],
     ]
-    assert "Findings that a second judge sees the other way round: 2." in text
+    assert "Findings that a second judge contradicts: 2." in text
     assert "Second judge" not in to_markdown(result)

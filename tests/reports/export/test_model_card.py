@@ -1,4 +1,4 @@
-"""The snippet is what the Hugging Face hub reads as evaluation results, and tells of the model as it ships."""
+"""Tests that the Hugging Face hub reads the snippet as evaluation results of the model without intervention."""
 
 from dataclasses import replace
 
@@ -48,7 +48,7 @@ def test_an_intervention_is_not_the_model(result, verdict):
         ("a: b\n- c", "a: b\n- c"),
     ],
 )
-def test_a_name_is_text_and_tells_no_path_and_no_secret(result, source, name):
+def test_a_name_is_text_without_paths_and_secrets(result, source, name):
     text = to_model_card(with_source(result, source))
     assert front(text)["model-index"][0]["name"] == name
     assert "secret" not in text
@@ -59,7 +59,7 @@ def test_figures_of_the_calibration_model_say_so(result):
     assert "planted" not in to_model_card(with_source(result, "owner/name"))
 
 
-def test_agreement_of_a_second_judge_is_told_of_the_model_as_it_ships(seconded):
+def test_agreement_of_a_second_judge_is_that_of_the_baseline(seconded):
     found = ModelCard(to_model_card(with_source(seconded, "owner/name"))).data
     (shown,) = [item for item in found.eval_results if item.metric_type == "judge_agreement"]
     assert (shown.metric_value, shown.metric_args["n"], shown.metric_args["second_judge"]) == (0.4, 1008, "clip")

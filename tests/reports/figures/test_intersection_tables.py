@@ -1,4 +1,4 @@
-"""The tables of two attributes name the occupations where these go together, and mark what is too small to read."""
+"""Tests the tables of two attributes: occupations with an association, and marks for small counts."""
 
 from dataclasses import replace
 
@@ -22,15 +22,15 @@ def pair(prompt, p_adjusted, counts=(26, 6, 6, 26), arm="baseline", expected=16.
 
 
 @pytest.fixture
-def told(result):
+def shown(result):
     def of(*pairs):
         return story_of(replace(result, intersections=pairs))
 
     return of
 
 
-def test_occupations_are_named_by_adjusted_p_the_clearest_first(told):
-    story = told(pair(None, 0.001), pair("judge", 0.04), pair("chef", 0.06), pair("doctor", 0.002, (6, 26, 26, 6)))
+def test_occupations_are_named_by_adjusted_p_the_clearest_first(shown):
+    story = shown(pair(None, 0.001), pair("judge", 0.04), pair("chef", 0.06), pair("doctor", 0.002, (6, 26, 26, 6)))
     table = together_table(story)
     assert [row[0] for row in table.rows] == ["doctor", "judge"]
     assert table.rows[1][3] == "female and young: 26, expected 16.0"
@@ -40,9 +40,9 @@ def test_occupations_are_named_by_adjusted_p_the_clearest_first(told):
     )
 
 
-def test_small_cells_are_marked_and_arms_stand_side_by_side(told):
+def test_small_cells_are_marked_and_arms_stand_side_by_side(shown):
     arms = (pair(None, 0.5), pair(None, 0.5, (1, 0, 2, 1), arm="edit", expected=1.0, small=True))
-    (table,) = combination_tables(told(*arms))
+    (table,) = combination_tables(shown(*arms))
     assert table.columns == ("Combination", "baseline", "n", "if independent", "edit", "n", "if independent")
     assert table.rows[0] == (
         "female and young",
@@ -55,17 +55,17 @@ def test_small_cells_are_marked_and_arms_stand_side_by_side(told):
     )
 
 
-def test_a_pair_with_nothing_to_test_says_why(told):
+def test_a_pair_without_a_test_states_the_reason(shown):
     alone = replace(pair(None, 0.5), dependence=None)
-    assert dependence_table(told(alone)).rows[0][2:4] == ("one group only", "–")
+    assert dependence_table(shown(alone)).rows[0][2:4] == ("one group only", "–")
 
 
-def test_a_result_of_before_there_were_intersections_has_no_section(told, page_text):
-    assert dependence_table(told()) is None
-    assert "Groups together" in page_text
+def test_an_old_result_without_intersections_has_no_section(shown, page_text):
+    assert dependence_table(shown()) is None
+    assert "Association of attributes" in page_text
 
 
-def test_many_findings_are_cut_and_say_how_many_there_were(told):
-    table = together_table(told(*(pair(f"p{i}", 0.01) for i in range(60))))
+def test_many_findings_are_cut_and_say_how_many_there_were(shown):
+    table = together_table(shown(*(pair(f"p{i}", 0.01) for i in range(60))))
     assert len(table.rows) == 50
     assert table.caption.endswith("50 of 60")

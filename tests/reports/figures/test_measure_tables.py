@@ -1,4 +1,4 @@
-"""Other measures stand beside their ideal and what chance alone would score, as means over occupations."""
+"""Tests that other measures are means over occupations, with their ideal and the value by chance."""
 
 from dataclasses import replace
 from statistics import fmean
@@ -52,7 +52,7 @@ def test_the_four_fifths_ratio_is_never_shown_without_its_caveat(page_text):
     assert page_text.count(caveats()[0]) == 1
 
 
-def test_a_result_of_before_there_were_measures_has_no_table(result):
+def test_an_old_result_without_measures_has_no_table(result):
     old = replace(result, results=tuple(replace(row, measures={}) for row in result.results))
     story = story_of(old)
     assert measures_table(story, story.attributes[0]) is None

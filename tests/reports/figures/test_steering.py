@@ -1,4 +1,4 @@
-"""Report, Markdown and terminal say where an edit controls nothing, and which strengths nobody drew."""
+"""Tests that report, Markdown and terminal name uncontrolled occupations and strengths without trial images."""
 
 from dataclasses import replace
 
@@ -30,11 +30,11 @@ def steered(result):
         }
     }
     lines = {"gender": {"female": LINE.as_data(), "male": LINE.as_data()}}
-    told = {"steering": strengths_as_data(steering), "prediction": lines}
-    return replace(result, lens={**result.lens, **told})
+    printed = {"steering": strengths_as_data(steering), "prediction": lines}
+    return replace(result, lens={**result.lens, **printed})
 
 
-def test_each_occupation_has_its_strengths_with_what_they_did_and_where_they_come_from(steered):
+def test_each_occupation_has_its_strengths_with_effects_and_sources(steered):
     table = steering_table(story_of(steered), "gender")
     assert table.rows[0][:2] == ("doctor", "searched")
     assert table.rows[0][2] == f"1.50: {percent(0.95)} shown, {percent(0.25)} changed"
@@ -43,13 +43,13 @@ def test_each_occupation_has_its_strengths_with_what_they_did_and_where_they_com
     assert steering_table(story_of(steered), "age") is None
 
 
-def test_what_is_not_controllable_and_what_was_predicted_is_said_everywhere(steered, capsys):
+def test_every_output_names_uncontrolled_and_predicted_strengths(steered, capsys):
     show_edits(story_of(steered), open_console())
     page, text = render(steered, Pictures({}, {})), to_markdown(steered)
     for shown in (page, text.replace("\\", ""), " ".join(capsys.readouterr().out.split())):
-        assert "gender is not controllable here for doctor (male)" in shown
-        assert "predicted, not drawn, for nurse" in shown
-        assert all(told in shown for told in ("female", "male", "0.320"))
+        assert "The gender edit does not control doctor (male)" in shown
+        assert "predicted, without trial images, for nurse" in shown
+        assert all(printed in shown for printed in ("female", "male", "0.320"))
     assert f"1.50: {percent(0.95)} shown" in page
 
 
@@ -58,7 +58,7 @@ def test_it_survives_audit_json(steered):
     assert steering_notes(story_of(again)) == steering_notes(story_of(steered))
 
 
-def test_a_run_that_kept_nothing_says_nothing(result):
+def test_a_run_without_recorded_strengths_shows_none(result):
     assert steering_notes(story_of(result)) == ()
     assert "Strength of the gender edit per occupation and group" in render(result, Pictures({}, {}))
 

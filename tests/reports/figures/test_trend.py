@@ -1,4 +1,4 @@
-"""The report of a scheduled run shows its series: every point with its interval, every change, every gap."""
+"""Tests the series in a scheduled run's report: points with intervals, changes and gaps."""
 
 from dataclasses import replace
 from xml.etree import ElementTree
@@ -31,7 +31,7 @@ def trend():
 
 
 def marks(svg):
-    """Titles of the marks: each explains itself."""
+    """Titles of the marks."""
     return [
         group.find("title").text for group in ElementTree.fromstring(svg).iter("g") if group.find("title") is not None
     ]
@@ -63,8 +63,8 @@ def test_a_run_that_measured_mean_probabilities_is_in_no_line_and_named(trend):
     assert len(section.warnings) == 1 + len(trend_section(trend).warnings)
 
 
-def test_slots_of_one_day_are_told_apart_by_their_time(trend):
-    """As those of a schedule that runs every hour are."""
+def test_slots_of_one_day_are_labelled_by_time(trend):
+    """As in a schedule that runs every hour."""
     [figure] = trend_section(trend).figures
     assert ">2026-01-12<" in figure.svg
     day = [replace(one, slot=f"2026-01-05T0{hour}:00:00+00:00") for hour, one in enumerate(trend.points, start=3)]
@@ -73,7 +73,7 @@ def test_slots_of_one_day_are_told_apart_by_their_time(trend):
     assert ">2026-01-05<" not in figure.svg
 
 
-def test_a_later_date_lies_further_right_and_a_larger_value_higher(trend):
+def test_a_later_date_is_further_right_and_a_larger_value_is_higher(trend):
     [figure] = trend_section(trend).figures
     first = next(ElementTree.fromstring(figure.svg).iter("polyline"))
     points = [tuple(map(float, pair.split(","))) for pair in first.get("points").split()]
@@ -94,7 +94,7 @@ def test_a_change_is_a_line_across_and_rows_of_its_clearest_figures(trend):
     assert "model_fingerprint" in section.warnings[0]
 
 
-def test_a_quiet_series_says_so_and_a_first_run_has_no_chart(trend):
+def test_a_series_without_changes_states_this_and_a_first_run_has_no_chart(trend):
     quiet = Trend("weekly", trend.points[:2])
     assert trend_section(quiet).sentence == "In 2 runs no figure changed by more than chance."
     assert (trend_section(quiet).called, trend_section(quiet).gaps) == (None, None)

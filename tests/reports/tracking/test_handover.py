@@ -1,4 +1,4 @@
-"""Handing over survives whatever a tracking server does, and takes no longer than it may."""
+"""Tests that the handover survives every fault of a tracking server, within its time limit."""
 
 import http.client
 import json
@@ -31,12 +31,12 @@ mlflow = pytest.importorskip("mlflow")
 REFUSED = "http://127.0.0.1:9"
 EXPERIMENT = "handed over"
 AMPLE = 400.0
-"""Seconds for what is not to be cut off, on a machine that does other things as well."""
+"""Time limit in seconds for deliveries that should succeed on a busy machine."""
 
 
 @pytest.fixture
 def _bounded(monkeypatch):
-    """The client's settings inside the process that hands over, for tests that log in this one."""
+    """The client's settings in the handover process, for tests that log in this process."""
     for name, value in environment({}, seconds=6).items():
         if name.startswith("MLFLOW"):
             monkeypatch.setenv(name, value)
@@ -44,7 +44,7 @@ def _bounded(monkeypatch):
 
 @pytest.fixture
 def new_audit(result):
-    """An audit that no other test has told."""
+    """An audit that no other test has sent."""
     return replace(result, provenance={**result.provenance, "created": datetime.now(UTC).isoformat()})
 
 
@@ -55,7 +55,7 @@ def finished_run(store_finished, new_audit):
 
 @pytest.fixture(scope="module")
 def messenger():
-    """One process for all tests that do not end it: importing MLflow takes seconds."""
+    """One process for all tests that do not end it, since importing MLflow takes seconds."""
     with Messenger(AMPLE) as messenger:
         yield messenger
 
@@ -87,7 +87,7 @@ def serving(answer):
 
 
 def forward(handler, body, port):
-    """Ask the real server, and return its answer."""
+    """Forward a request to the real server, and return its answer."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     headers = {name: value for name, value in handler.headers.items() if name.lower() != "host"}
     connection.request(handler.command, handler.path, body, headers)
@@ -120,7 +120,7 @@ def runs_of(client, result):
 
 
 def assert_told_once(url, run, result):
-    """One parent and one run per arm, whole, each metric once, and an empty outbox."""
+    """Check for one complete parent and one run per arm, each metric once, and an empty outbox."""
     client = mlflow.MlflowClient(tracking_uri=url)
     tracked = read_outbox(run).tracked
     found = {item.info.run_id: item for item in runs_of(client, result)}
@@ -135,7 +135,7 @@ def assert_told_once(url, run, result):
 
 @pytest.mark.usefixtures("_bounded")
 def test_an_outage_at_every_single_request_leaves_one_whole_audit(mlflow_server, finished_run, new_audit):
-    """Attempt n loses its n-th request, or only the answer to it after the server has acted."""
+    """Attempt n loses its n-th request, or only the answer after the server has acted."""
     attempt = SimpleNamespace(number=0, requests=0)
 
     def unreliable(handler, body):
@@ -200,7 +200,7 @@ def test_a_server_that_is_stopped_half_way_and_started_again_has_one_run(
         (503, {}, 3, "a server that answers 503"),
     ],
 )
-def test_a_server_that_refuses_is_told_in_words(messenger, finished_run, status, body, requests, found):
+def test_a_refusal_by_the_server_is_reported(messenger, finished_run, status, body, requests, found):
     data = json.dumps(body).encode()
     with serving(lambda handler, _: reply(handler, status, "application/json", data)) as server:
         receipt = messenger.deliver(letter(finished_run, server.url))
@@ -211,7 +211,7 @@ def test_a_server_that_refuses_is_told_in_words(messenger, finished_run, status,
 
 
 @pytest.mark.usefixtures("_bounded")
-def test_a_server_that_accepts_and_says_nothing_costs_one_timeout(finished_run):
+def test_a_server_that_does_not_answer_costs_one_timeout(finished_run):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         began = time.monotonic()
         with pytest.raises(UnreachableError, match="found no answer in time"):
@@ -222,7 +222,7 @@ def test_a_server_that_accepts_and_says_nothing_costs_one_timeout(finished_run):
 def test_a_server_that_drips_is_cut_off_at_the_deadline_and_the_next_store_is_tried(
     finished_run, new_audit, mlflow_server
 ):
-    """No timeout of a request ends an answer of one byte every tenth of a second."""
+    """A request timeout does not end an answer of one byte every tenth of a second."""
 
     def drip(handler, _):
         handler.send_response(200)
@@ -246,9 +246,7 @@ def test_a_server_that_drips_is_cut_off_at_the_deadline_and_the_next_store_is_tr
     assert_told_once(mlflow_server.url, finished_run, new_audit)
 
 
-def test_an_audit_that_cannot_be_read_is_told_and_the_process_goes_on_with_the_next(
-    messenger, finished_run, mlflow_server
-):
+def test_an_unreadable_audit_is_reported_and_the_process_continues(messenger, finished_run, mlflow_server):
     whole = finished_run.file(AUDIT).read_bytes()
     finished_run.file(AUDIT).write_text("[]")
     receipt = messenger.deliver(letter(finished_run, mlflow_server.url))

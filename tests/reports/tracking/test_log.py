@@ -1,4 +1,4 @@
-"""An audit lands in a real MLflow store: parent, arms, metrics, tables, report, and nothing twice."""
+"""Tests an audit in a real MLflow store: parent, arms, metrics, tables and report, each once."""
 
 import os
 import shutil
@@ -44,7 +44,7 @@ def client(uri):
 
 @pytest.fixture
 def log(uri):
-    """Logs a run directory and returns where it is."""
+    """Logs a run directory and returns its address."""
     return lambda run: log_audit(run, uri=uri, experiment=EXPERIMENT).tracked
 
 
@@ -171,7 +171,7 @@ def test_runs_without_an_outbox_are_found_by_their_tag_and_doubles_are_binned(cl
     assert {client.get_run(child).data.tags[PARENT] for child in second.child_run_ids.values()} == {stays}
 
 
-def test_an_audit_that_goes_on_stays_one_run_and_is_failed_until_it_is_whole(client, log, result, store_finished):
+def test_a_resumed_audit_stays_one_run_and_is_failed_until_complete(client, log, result, store_finished):
     broken = log(store_finished(provenance(result, unfinished_shards=["doctor-1"])))
     assert client.get_run(broken.run_id).info.status == "FAILED"
     assert client.get_run(broken.run_id).data.tags[UNFINISHED] == "1"
@@ -186,14 +186,14 @@ def test_a_late_telling_keeps_the_time_of_the_audit(client, log, result, store_f
     assert (info.start_time, info.end_time) == (1_767_582_000_000, 1_767_585_600_000)
 
 
-def test_the_same_config_begun_another_day_is_another_audit(client, log, result, store_finished, tmp_path):
+def test_the_same_config_on_another_day_is_another_audit(client, log, result, store_finished, tmp_path):
     days = [provenance(result, created=f"2026-01-0{day}T03:00:00+00:00") for day in (5, 6)]
     first, second = (log(store_finished(day, tmp_path / day.provenance["created"])) for day in days)
     assert second.model_id == first.model_id
     assert not {first.run_id, *first.child_run_ids.values()} & {second.run_id, *second.child_run_ids.values()}
 
 
-def test_a_logged_model_stands_for_the_weights(client, log, result, finished_run):
+def test_a_logged_model_represents_the_weights(client, log, result, finished_run):
     tracked = log(finished_run)
     model = client.get_logged_model(tracked.model_id)
     assert str(model.status) == "READY"
@@ -215,7 +215,7 @@ def test_the_callers_active_run_is_left_alone(log, finished_run):
     assert mlflow.active_run() is before
 
 
-def test_artifacts_of_a_database_lie_beside_it(log, finished_run, tmp_path):
+def test_artifacts_of_a_database_are_stored_beside_it(log, finished_run, tmp_path):
     tracked = log(finished_run)
     kept = list((tmp_path / "mlartifacts").rglob("report.html"))
     assert [tracked.run_id in str(path) for path in kept] == [True]

@@ -1,4 +1,4 @@
-"""In MLflow's own pages a reviewer finds an audit, compares it with the one before, and reads its report."""
+"""Tests MLflow's own pages: a reviewer finds an audit, compares it with the previous one, and reads its report."""
 
 import re
 from dataclasses import replace
@@ -14,26 +14,26 @@ pytestmark = pytest.mark.browser
 EXPERIMENT = "reviewed"
 FIGURE = "baseline/age/fairness_discrepancy_rms"
 PATIENCE_MS = 180_000
-"""MLflow's pages are megabytes of script: a busy machine takes long."""
+"""MLflow's pages load megabytes of scripts, which is slow on a busy machine."""
 BEFORE, AFTER = "occupations-20260105", "occupations-20260112"
 
 
 @pytest.fixture(scope="module")
 def audits(mlflow_server, sample, store_run, tmp_path_factory):
-    """Two weekly audits with their reports, told to a real server; returns where each is."""
-    told = {}
+    """Two weekly audits with their reports on a real server; returns their addresses."""
+    shown = {}
     for name, day, seed in ((BEFORE, "05", 11), (AFTER, "12", 12)):
         result = sample(seed=seed)
         provenance = {**result.provenance, "created": f"2026-01-{day}T03:00:00+00:00"}
         run = store_run(tmp_path_factory.mktemp("weekly") / name, replace(result, run_id=name, provenance=provenance))
         write_report(run.path)
-        told[name] = log_audit(run, uri=mlflow_server.url, experiment=EXPERIMENT).tracked
-    return told
+        shown[name] = log_audit(run, uri=mlflow_server.url, experiment=EXPERIMENT).tracked
+    return shown
 
 
 @pytest.fixture
 def page(browser, mlflow_server):
-    """A page that reaches the server on loopback and nothing else."""
+    """A page that can reach only the server on loopback."""
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     context.set_default_timeout(PATIENCE_MS)
     context.route(lambda url: not url.startswith((mlflow_server.url, "blob:", "data:")), lambda route: route.abort())

@@ -1,4 +1,4 @@
-"""The outbox knows what is left to tell, and an audit's name tells it from every other one."""
+"""Tests the outbox: remaining items, and unique identifiers of audits."""
 
 from dataclasses import replace
 
@@ -39,7 +39,7 @@ def test_a_new_audit_has_everything_left_and_its_status_after_its_files(run, res
     )
 
 
-def test_what_was_told_stays_told_over_a_restart(run, result):
+def test_accepted_items_stay_accepted_after_a_restart(run, result):
     fill(run, result).at(PLACE).taken("run").write(run)
     again = fill(run, result)
     assert "run" not in again.left

@@ -1,4 +1,4 @@
-"""A registered model version carries its latest audit's verdict; its alias moves only where every gate passes."""
+"""Tests that a registered version has its latest audit's verdict, and its alias moves only if every gate passes."""
 
 import shutil
 from dataclasses import replace
@@ -33,7 +33,7 @@ def client(uri):
 
 @pytest.fixture
 def audited(uri, client, result, store_finished, verdict, tmp_path):
-    """Logs an audit of a version with gates of these verdicts and returns what became of it."""
+    """Logs an audit of a version with gates of these verdicts and returns the outcome."""
 
     def log(*kinds, version=1, alias=ALIAS, day=5, levels=(), **provenance):
         gates = [verdict(kind, level=level) for kind, level in zip(kinds, levels or ["fail"] * len(kinds), strict=True)]
@@ -60,10 +60,10 @@ def test_a_version_gets_the_verdict_and_the_way_back_to_the_audit(client, audite
     assert client.get_model_version(MODEL, "2").tags == {}
 
 
-def test_an_alias_moves_where_every_gate_passes(client, audited):
-    assert audited("pass", "pass").note.endswith("alias audited moved here")
+def test_an_alias_moves_if_every_gate_passes(client, audited):
+    assert audited("pass", "pass").note.endswith("alias audited now points to it")
     assert aliases(client) == {ALIAS: "1"}
-    assert audited("pass", version=2, day=6).note.endswith("alias audited moved here")
+    assert audited("pass", version=2, day=6).note.endswith("alias audited now points to it")
     assert aliases(client) == {ALIAS: "2"}
 
 
@@ -81,16 +81,16 @@ def test_an_alias_moves_where_every_gate_passes(client, audited):
 def test_an_alias_stays_otherwise(client, audited, kinds, options):
     audited("pass")
     note = audited(*kinds, version=2, day=6, **options).note
-    assert note.endswith("stays where it was, since not every gate passes")
+    assert note.endswith("was not moved, since not every gate passes")
     assert aliases(client) == {ALIAS: "1"}
 
 
-def test_no_alias_is_made_where_none_is_named(client, audited):
+def test_no_alias_is_created_without_a_name(client, audited):
     audited("pass", alias=None)
     assert aliases(client) == {}
 
 
-def test_an_audit_that_is_told_late_does_not_speak_over_a_newer_one(client, audited):
+def test_an_audit_that_is_sent_late_does_not_overwrite_a_newer_one(client, audited):
     audited("fail", version=1, day=7)
     assert audited("pass", version=1, day=6).note == "faces version 1 keeps the tags of a later audit"
     assert client.get_model_version(MODEL, "1").tags["difflens.verdict"] == "fail"
@@ -106,16 +106,16 @@ def test_a_hand_that_moved_the_alias_is_not_overruled_by_telling_again(client, a
     assert aliases(client) == {ALIAS: "2"}
 
 
-def test_other_weights_under_the_same_version_are_refused_and_all_else_is_told(client, audited, tmp_path, result):
+def test_other_weights_under_the_same_version_are_refused_and_the_rest_is_sent(client, audited, tmp_path, result):
     audited("pass")
-    with pytest.raises(TrackingError, match="expected faces version 1 to be the audited weights"):
+    with pytest.raises(TrackingError, match="expected faces version 1 to have the audited weights"):
         audited("pass", day=6, model_fingerprint="sha256:other")
     [experiment] = client.search_experiments(filter_string="name = 'audits'")
     assert len(client.search_runs([experiment.experiment_id])) == 6
     assert client.get_model_version(MODEL, "1").tags["difflens.audited"].startswith("2026-01-05")
 
 
-def test_a_version_that_is_not_there_is_told_and_all_else_with_it(client, uri, result, store_finished):
+def test_a_missing_version_is_reported_and_everything_else_is_sent(client, uri, result, store_finished):
     run = store_finished(result)
     with pytest.raises(TrackingError, match="version=9"):
         log_audit(run, uri=uri, experiment="audits", registered=RegisteredModelConfig(name=MODEL, version=9))

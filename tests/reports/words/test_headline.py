@@ -1,4 +1,4 @@
-"""A headline states what is more than chance, and nothing else."""
+"""Tests that a headline states only what is more than chance."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from reports.export.markdown import to_markdown
 from reports.index.lookups import worst_prompt
 from reports.index.story import story_of
 from reports.words.formats import number, settled
-from reports.words.headline import headline, standing_out
+from reports.words.headline import headline, largest_excesses
 from reports.words.key_figures import key_figures
 
 TONE = Attribute("skin_tone", ("light", "medium", "dark"))
@@ -30,7 +30,7 @@ def arm(name, codes, attribute):
 
 
 def audited(attribute, before, after=None):
-    """The result of an audit of one attribute, with one mitigation where there is an arm after."""
+    """The result of an audit of one attribute, with one mitigation if there is a second arm."""
     arms = [arm(BASELINE, before, attribute), *([] if after is None else [arm("balanced", after, attribute)])]
     results = [row for rows in arms for row in adjusted(prompt_results(rows, attribute, {}))]
     return AuditResult(
@@ -51,16 +51,16 @@ def audited(attribute, before, after=None):
 
 @pytest.fixture(scope="module")
 def fair():
-    """Six occupations whose every image shows each skin tone alike."""
+    """Six occupations with equal numbers of images of each skin tone."""
     return audited(TONE, np.random.default_rng(4).integers(0, 3, (6, 24)))
 
 
-def test_where_nothing_is_more_than_chance_no_occupation_is_named(fair):
+def test_without_significant_departures_no_occupation_is_named(fair):
     # "The model draws a builder with skin tone medium in 33 % of images." was the headline of a fair world.
     story = story_of(fair)
-    assert standing_out(story, TONE, BASELINE) == []
+    assert largest_excesses(story, TONE, BASELINE) == []
     found = headline(story)
-    assert found.title == "No occupation stands out in perceived skin tone: none is off its target by more than chance."
+    assert found.title == "No occupation differs from the target for perceived skin tone by more than chance."
     assert "0 of 6 occupations" in found.lead
     assert found.title in to_markdown(fair)
 
@@ -68,14 +68,14 @@ def test_where_nothing_is_more_than_chance_no_occupation_is_named(fair):
 def test_two_images_that_agree_are_no_headline():
     # "draws a doctor as female in 100 %" stood above "0 of 2 occupations differ by more than chance".
     found = headline(story_of(audited(GENDER, np.array([[0, 0, 0], [1, 0, 1]]))))
-    assert found.title.startswith("No occupation stands out")
+    assert found.title.startswith("No occupation differs from the target")
     assert "100" not in found.title
 
 
 def test_fair_worlds_have_no_named_occupation_in_nineteen_of_twenty_audits():
     rng, named = np.random.default_rng(7), 0
     for _ in range(200):
-        named += bool(standing_out(story_of(audited(GENDER, rng.integers(0, 2, (6, 20)))), GENDER, BASELINE))
+        named += bool(largest_excesses(story_of(audited(GENDER, rng.integers(0, 2, (6, 20)))), GENDER, BASELINE))
     assert named <= 18  # of 200 at 5 %, with three standard errors
 
 
@@ -103,7 +103,7 @@ def test_the_worst_occupation_has_an_interval_that_allows_for_the_choice(fair):
     assert (found.prompts, found.n) == (6, 24)
     assert found.low == 0 <= rows[found.prompt_id].high < found.high
     figure = next(figure for figure in key_figures(story) if figure.label == "Worst occupation")
-    assert "allows for the choice among 6" in figure.note
+    assert "accounts for the selection from 6" in figure.note
 
 
 def test_rounding_leaves_no_minus_before_a_zero():

@@ -1,4 +1,4 @@
-"""The first screen says what was audited, how it was sampled and who judged, each with its limits."""
+"""Tests that the first screen names model, sampler and judge, each with its limits."""
 
 import re
 from dataclasses import replace
@@ -44,22 +44,23 @@ def test_a_model_from_outside_is_named_with_its_revision(result):
 
 
 def test_drawings_have_no_sampler(result):
-    assert instruments(story_of(changed(result, model={"source": "rendered"})))[1].used == "None, each image is drawn"
+    sampler = instruments(story_of(changed(result, model={"source": "rendered"})))[1]
+    assert sampler.used == "None; images are drawn by a program"
 
 
-def test_the_judge_s_accuracy_is_said_where_it_is_known_and_that_it_is_not_elsewhere(result):
+def test_the_judge_s_accuracy_is_shown_if_known(result):
     judge = instruments(story_of(result))[2]
     assert "Accuracy on labelled images: gender 96\N{NO-BREAK SPACE}%." in judge.limits
-    assert "Its errors are not corrected for age, skin tone." in judge.limits
-    assert "No gender was read in 2\N{NO-BREAK SPACE}% of the baseline's images." in judge.limits
+    assert "Errors in age, skin tone are not corrected." in judge.limits
+    assert "2\N{NO-BREAK SPACE}% of the baseline's images have no gender label." in judge.limits
 
 
 @pytest.mark.parametrize("arms", [(BASELINE,), (BASELINE, "difflens-gender")])
-def test_only_an_audit_with_an_intervention_speaks_of_before_and_after(sample, arms):
+def test_only_an_audit_with_an_intervention_mentions_before_and_after(sample, arms):
     html = render(sample(arms), Pictures({}, {}))
     headings = re.findall(r"<h[23][^>]*>([^<]*)<|<label for=[^>]*>([^<]*)<", html)
     words = " ".join(a or b for a, b in headings)
-    phrases = ("Before and after", "before and after", "Paired images", "What it cost", "did it")
+    phrases = ("Before and after", "before and after", "Paired images", "Side effects and image quality")
     assert {phrase in words for phrase in phrases} == {len(arms) > 1}
 
 

@@ -1,4 +1,4 @@
-"""Images outside the audited groups have their own words in every report, and nothing is said where there are none."""
+"""Tests that every report describes images outside the audited groups, and says nothing without such images."""
 
 import re
 from dataclasses import replace
@@ -15,7 +15,7 @@ from reports.words.outside_groups import outside_lines
 
 
 def moved(row, images):
-    """Say of a row's first images that they show an age which the config leaves out."""
+    """Mark a row's first images as outside the audited groups."""
     statuses = row.statuses | {
         "classified": row.statuses["classified"] - images, "outside_groups": images
     }  # fmt: skip
@@ -34,10 +34,10 @@ def narrow(result) -> AuditResult:
 def test_they_are_counted_by_arm_under_their_attribute_with_the_groups_that_are_left_out(narrow):
     [line] = outside_lines(story_of(narrow))
     assert line.startswith("Age: images outside the audited groups (middle aged): baseline 256 of 1024 (25\xa0%), ")
-    assert line.endswith("They are in no share and count as unknown in the bounds.")
+    assert line.endswith("They are excluded from the shares, and count as unknown in the bounds.")
 
 
-def test_the_table_of_statuses_has_a_column_for_them_where_there_are_any(narrow, result):
+def test_the_table_of_statuses_has_a_column_for_them_if_there_are_any(narrow, result):
     table = status_table(story_of(narrow))
     column = table.columns.index("Outside the audited groups")
     assert {row[1]: row[column] for row in table.rows} == {"gender": "0", "age": "256", "skin tone": "0"}
@@ -45,7 +45,7 @@ def test_the_table_of_statuses_has_a_column_for_them_where_there_are_any(narrow,
     assert "Outside the audited groups" not in status_table(story_of(result)).columns
 
 
-def test_every_report_says_so_in_words(narrow, result):
+def test_every_report_states_this(narrow, result):
     words = "images outside the audited groups (middle aged)"
     page = re.sub(r"\s+", " ", render(narrow, Pictures({}, {})))
     assert words in page

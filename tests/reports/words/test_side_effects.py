@@ -1,4 +1,4 @@
-"""What else an edit moved stands beside the gain, and only what is more than chance is called moved."""
+"""Tests that side effects are shown beside the gain, and only significant ones are said to have moved."""
 
 from dataclasses import replace
 
@@ -53,7 +53,7 @@ def test_two_attributes_are_two_tests(shifted):
     assert [effect.moved for effect in beside] == [False, False]
 
 
-def test_where_nothing_moved_by_more_than_chance_it_says_so(shifted):
+def test_the_sentence_states_if_nothing_moved_by_more_than_chance(shifted):
     story = story_of(shifted(age=(0.06, 0.055, 0.3)))
     assert side_effect_sentence(story, "gender", ARM) == "Side effects: no other attribute moved by more than chance."
     tile = next(figure for figure in key_figures(story) if "age" in figure.label)

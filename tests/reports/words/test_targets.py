@@ -1,4 +1,4 @@
-"""A report names what it measured against, and never calls a distance from statistics by another name."""
+"""Tests that a report names its targets, and never describes a distance from statistics as amplification."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from reports.export.model_card import to_model_card
 from reports.figures.pictures import Pictures
 from reports.html import render
 from reports.index.story import story_of
-from reports.words.headline import standing_out
+from reports.words.headline import largest_excesses
 from reports.words.targets import CAUTION, common_target, target_lines
 
 SOURCE = TargetSource("csv", "labour.csv", "0123456789abcdef", ("invented: publisher, table, year",))
@@ -19,7 +19,7 @@ SOURCE = TargetSource("csv", "labour.csv", "0123456789abcdef", ("invented: publi
 
 @pytest.fixture(scope="module")
 def held(result):
-    """The sample held against a file: every occupation is to be drawn female in 80 of 100 images, the nurse in 4."""
+    """The sample, compared with a file: target 80 % female in every occupation, 4 % for nurses."""
 
     def own(row):
         female = 0.04 if row.prompt_id == "nurse" else 0.8
@@ -29,7 +29,7 @@ def held(result):
 
 
 def test_every_format_names_the_target_and_its_source(held):
-    words = "shares of its own for each occupation, from labour.csv (SHA-256 0123456789ab), whose numbers are from:"
+    words = "shares set for each occupation, from labour.csv (SHA-256 0123456789ab). The file names these sources:"
     page, text = render(held, Pictures({}, {})), to_markdown(held).replace("\\", "")
     for answer in (page, text):
         assert f"Target for perceived gender: {words} invented: publisher, table, year" in answer
@@ -44,20 +44,20 @@ def test_even_targets_need_no_caution(result):
     )
 
 
-def test_no_word_says_that_a_model_made_a_difference_larger(held):
+def test_no_text_claims_that_a_model_amplified_a_difference(held):
     assert not any("amplif" in line.lower() for line in target_lines(story_of(held)))
 
 
 def test_skew_is_counted_from_the_occupations_own_target(result, held):
     attribute = story_of(result).attributes[0]
-    found = [standing_out(story_of(answer), attribute, "baseline") for answer in (result, held)]
+    found = [largest_excesses(story_of(answer), attribute, "baseline") for answer in (result, held)]
     assert {group for _, group in found[0]} == {"female", "male"}
     assert found[1][0] == ("nurse", "female")
     assert common_target(story_of(result), attribute) == {"female": 0.5, "male": 0.5}
     assert common_target(story_of(held), attribute) is None
 
 
-def test_a_share_chart_shows_each_target_where_they_differ(result, held):
+def test_a_share_chart_shows_each_target_if_they_differ(result, held):
     even, own = (render(answer, Pictures({}, {})) for answer in (result, held))
     assert own.count('class="reference"') > even.count('class="reference"') + 15
     assert '<td class="words">target</td>' in own

@@ -1,4 +1,4 @@
-"""A gate is described in words that a reader of the report knows, the same in every output."""
+"""Tests that a gate has the same description in plain words in every output."""
 
 from dataclasses import replace
 from io import StringIO
@@ -34,7 +34,7 @@ def test_a_measure_is_named_with_its_attribute(measure, attribute, words):
     assert measure_words(measure, attribute) == words
 
 
-def test_a_verdict_says_what_where_and_of_which_arm(verdict):
+def test_a_verdict_names_measure_scope_and_arm(verdict):
     overall = verdict(measure="fairness_discrepancy", prompt_id=None, arm="gender-difflens")
     assert subject(overall) == "fairness discrepancy of gender, overall, arm gender-difflens"
     assert subject(verdict(prompt_id="police-officer")) == "share of female (gender), police officer, arm baseline"

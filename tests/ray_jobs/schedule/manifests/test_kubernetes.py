@@ -1,4 +1,4 @@
-"""Rendered objects are what the Kubernetes and KubeRay APIs take, and say what a schedule must say."""
+"""Tests the rendered objects: accepted by the Kubernetes and KubeRay APIs, with the settings of the schedule."""
 
 import os
 import shlex
@@ -31,13 +31,13 @@ def deployment(text=TEXT, **settings):
 
 
 def rendered(kind, **settings):
-    """Every object of a kind, as it would come back from the file."""
+    """Every object of a kind, as read back from the file."""
     [text] = kubernetes_files(deployment(**settings), kind).values()
     return {manifest["kind"]: manifest for manifest in yaml.safe_load_all(text)}
 
 
 def pods(kind):
-    """The pod specs of a kind, by what they are for."""
+    """The pod specs of a kind, by purpose."""
     objects = rendered(kind, size=Size(gpus=1, workers=3))
     if kind == "cronjob":
         return {"audit": objects["CronJob"]["spec"]["jobTemplate"]["spec"]["template"]["spec"]}
@@ -58,7 +58,7 @@ def command(kind):
 
 
 def closed(schema):
-    """A CRD's schema, refusing keys that the API server would drop in silence."""
+    """Return a CRD's schema that refuses unknown keys, which the API server would drop silently."""
     if isinstance(schema, list):
         return [closed(item) for item in schema]
     if not isinstance(schema, dict):
@@ -113,13 +113,13 @@ def test_a_failed_gate_does_not_look_like_a_crash_and_the_command_exists(kind):
     words = command(kind)
     assert words[words.index("--gate-exit-code") + 1] == "0"
     assert words[0] == "difflens-audit"
-    told = CliRunner().invoke(app, [*words[1:3], "--help"])
-    assert told.exit_code == 0
-    assert all(word in told.output for word in words if word.startswith("--"))
+    shown = CliRunner().invoke(app, [*words[1:3], "--help"])
+    assert shown.exit_code == 0
+    assert all(word in shown.output for word in words if word.startswith("--"))
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
-def test_the_config_is_mounted_where_the_command_reads_it_as_it_is_in_the_file(kind):
+def test_the_unchanged_config_is_mounted_where_the_command_reads_it(kind):
     assert rendered(kind)["ConfigMap"]["data"] == {CONFIG_FILE: TEXT}
     path, output = command(kind)[3], command(kind)[command(kind).index("--output") + 1]
     for spec in pods(kind).values():
@@ -135,14 +135,14 @@ def test_the_config_is_mounted_where_the_command_reads_it_as_it_is_in_the_file(k
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_results_in_an_object_store_need_no_claim(kind):
     stored = TEXT + "output: s3://audits/runs\ntracking: {enabled: false}\n"
-    [told] = kubernetes_files(deployment(stored), kind).values()
-    assert "--output s3://audits/runs" in told.replace("\n", " ").replace("- ", "").replace("  ", "")
-    assert "persistentVolumeClaim" not in told
-    assert "mountPath: /runs" not in told
+    [shown] = kubernetes_files(deployment(stored), kind).values()
+    assert "--output s3://audits/runs" in shown.replace("\n", " ").replace("- ", "").replace("  ", "")
+    assert "persistentVolumeClaim" not in shown
+    assert "mountPath: /runs" not in shown
 
 
 @pytest.mark.parametrize("kind", ["rayjob", "raycronjob"])
-def test_gpus_are_asked_for_where_images_are_made_and_by_the_head_never(kind):
+def test_only_pods_that_make_images_request_gpus(kind):
     head, workers = (pods(kind)[name]["containers"][0]["resources"] for name in ("head", "workers"))
     assert workers["limits"]["nvidia.com/gpu"] == "1"
     assert "nvidia.com/gpu" not in head["requests"] | head["limits"]
@@ -159,10 +159,10 @@ def test_names_are_those_that_kubernetes_allows():
     assert len(deployment(f"name: {'long-' * 11}x\n").name) <= 40
 
 
-def test_a_ray_cron_job_says_that_it_is_alpha():
+def test_a_ray_cron_job_is_labelled_alpha():
     note = rendered("raycronjob")["RayCronJob"]["metadata"]["annotations"]["difflens-audit/note"]
     assert "alpha" in note
-    assert "off by default" in note
+    assert "disabled by default" in note
 
 
 def test_a_config_that_no_config_map_holds_is_refused():
@@ -209,7 +209,7 @@ def test_the_timer_is_persistent_and_the_service_a_single_shot(units):
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
 @pytest.mark.parametrize("name", ["audit.yaml", "my $HOME %h audit.yaml", 'a "quoted" \\ name.yaml'])
-def test_systemd_takes_the_units_whatever_the_paths_are_called(units, tmp_path, name):
+def test_systemd_accepts_the_units_with_any_path(units, tmp_path, name):
     made = units(config=tmp_path / name)
     (tmp_path / "difflens-weekly.service").write_text(to_unit(made.service))
     (tmp_path / "difflens-weekly.timer").write_text(to_unit(made.timer))
@@ -260,21 +260,21 @@ def rendered_by_command(tmp_path, text, *options):
     return done.stderr
 
 
-def test_a_unit_of_root_is_warned_of_and_one_of_a_user_is_not(tmp_path):
-    assert "runs as root; name a user" in rendered_by_command(tmp_path, TEXT, "--kind", "systemd", "--user", "root")
+def test_a_unit_that_runs_as_root_raises_a_warning(tmp_path):
+    assert "runs as root; set a user" in rendered_by_command(tmp_path, TEXT, "--kind", "systemd", "--user", "root")
     assert rendered_by_command(tmp_path, TEXT, "--kind", "systemd", "--user", "audit") == ""
 
 
-def test_relative_paths_that_no_pod_has_are_warned_of_by_their_key(tmp_path):
+def test_relative_paths_raise_a_warning_with_their_key(tmp_path):
     text = (
         "name: weekly\nmodel: {source: ./models/sd15}\nprompts: {occupations: [doctor]}\n"
         "judge: {source: fairface.pt, confusion: /data/confusion.json}\nquality: {clip: 'ViT-B-32:openai', "
         "features: inception.pth, reference: faces}\ntargets: {gender: {csv: labour.csv}}\noutput: runs\n"
     )
-    told = rendered_by_command(tmp_path, text, "--image", "example.com/audit:1")
-    keys = [line.split(": ")[1] for line in told.splitlines()]
+    shown = rendered_by_command(tmp_path, text, "--image", "example.com/audit:1")
+    keys = [line.split(": ")[1] for line in shown.splitlines()]
     assert keys == ["model.source", "judge.source", "quality.features", "quality.reference", "targets.gender.csv"]
-    assert "expected an absolute path that every pod sees, found 'faces'" in told
+    assert "expected an absolute path that every pod sees, found 'faces'" in shown
     assert rendered_by_command(tmp_path, text, "--kind", "systemd", "--user", "audit") == ""  # it knows its directory
     hub = text.replace("./models/sd15", "owner/sd15")
     assert "model.source" not in rendered_by_command(tmp_path, hub, "--image", "example.com/audit:1")
