@@ -142,7 +142,7 @@ def test_the_judge_s_own_matrices_are_read_by_the_same_reader():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("no json", "found no JSON"),
+        ("no json", "found invalid JSON"),
         ("[]", "found a list instead of an object"),
         ('{"gender": [[1, 0], [0, 1]]}', "the names of the groups"),
         ('{"answers": {}, "gender": [[1, 0], [0, 1]]}', "the names of the groups"),

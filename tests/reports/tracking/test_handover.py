@@ -252,7 +252,7 @@ def test_an_audit_that_cannot_be_read_is_told_and_the_process_goes_on_with_the_n
     whole = finished_run.file(AUDIT).read_bytes()
     finished_run.file(AUDIT).write_text("[]")
     receipt = messenger.deliver(letter(finished_run, mlflow_server.url))
-    assert "expected what an audit wrote" in receipt.problem
+    assert "expected a file written by an audit" in receipt.problem
     finished_run.file(AUDIT).write_bytes(whole)
     assert messenger.deliver(letter(finished_run, mlflow_server.url)).problem == ""
 

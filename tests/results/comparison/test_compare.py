@@ -419,7 +419,7 @@ def test_files_that_are_something_else_are_refused(tmp_path):
     with pytest.raises(UnreadableRunError, match="expected a Parquet file"):
         compare(good, bad)
     bad.file(AUDIT).write_text("no JSON")
-    with pytest.raises(UnreadableRunError, match="found no JSON"):
+    with pytest.raises(UnreadableRunError, match="found invalid JSON"):
         compare(good, bad)
     bad.file(AUDIT).write_text(json.dumps({"config": {}}))
     with pytest.raises(UnreadableRunError, match=r"expected config\.attributes"):
