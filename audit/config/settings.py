@@ -25,7 +25,7 @@ class AuditConfig(AuditSections):
 
     @model_validator(mode="before")
     @classmethod
-    def _lens_follows_attributes(cls, data: Any) -> Any:  # noqa: ANN401 (anything can stand in a file)
+    def _lens_follows_attributes(cls, data: Any) -> Any:  # noqa: ANN401 (a file can contain any value)
         """Let ``lens.attributes`` default to the audited attributes if the config names any."""
         if not isinstance(data, dict) or not isinstance(data.get("attributes"), dict) or not data["attributes"]:
             return data
@@ -36,7 +36,7 @@ class AuditConfig(AuditSections):
 
     @model_validator(mode="before")
     @classmethod
-    def _zero_shot_follows_clip(cls, data: Any) -> Any:  # noqa: ANN401 (anything can stand in a file)
+    def _zero_shot_follows_clip(cls, data: Any) -> Any:  # noqa: ANN401 (a file can contain any value)
         """Let ``second_opinions`` default to an empty list if no CLIP model is loaded."""
         if not isinstance(data, dict) or "second_opinions" in data:
             return data
