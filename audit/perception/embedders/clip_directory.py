@@ -45,7 +45,7 @@ def clip_problem(directory: Path) -> str | None:
         return str(error)
     network = _network_on_meta(directory)
     if isinstance(network, str):
-        return f"{directory}: expected a {CONFIG} that open_clip can build a model from, found an error ({network})"
+        return f"{directory / CONFIG}: expected a config from which open_clip can build a model, found {network}"
     obstacle = unlike(_plain(shapes_of(network)), _plain(found))
     return f"{weights}: expected the weights of the model in {CONFIG}, found {obstacle}" if obstacle else None
 
