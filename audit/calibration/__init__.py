@@ -1,4 +1,4 @@
-"""The calibration model: worlds with planted, known bias, their renderer, and the bundled weights.
+"""The calibration model: worlds with known, planted bias, their renderer, and the bundled weights.
 
 It may import ``config``, ``storage`` and ``records``.
 """

@@ -1,4 +1,4 @@
-"""Where the parts of a calibration model stand: the bundled one, or one trained into a directory of the user's."""
+"""The directories of a calibration model: the bundled one, or one trained into a user's directory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BUNDLED = Path(__file__).parent / "weights"
 
 NETWORK_WEIGHTS, NETWORK_CONFIG = "model.safetensors", "config.json"
 NETWORK_FILES = (NETWORK_WEIGHTS, NETWORK_CONFIG)
-"""What makes the judge and the feature network: weights, and the order of the answers; other files may lie beside."""
+"""Files that define the judge and the feature network: weights, and a config with the order of the answers."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,9 @@ class Bundle:
 
 
 def bundle_of(model: ModelConfig) -> Bundle | None:
-    """Return the calibration bundle behind a model, None for any model from outside.
+    """Return the calibration bundle of a model, None for any other model.
 
-    ``rendered`` draws without a network, and is judged by the networks of its world, or the bundled ones.
+    ``rendered`` draws without a network, but uses the judge and feature network of its world, or the bundled ones.
     """
     if model.source not in GENERATED_HERE:
         return None
@@ -78,7 +78,7 @@ def bundle_of(model: ModelConfig) -> Bundle | None:
 
 
 def world_table(model: ModelConfig) -> Path:
-    """Return the table of planted shares: of a trained world, a YAML file of its own, or the bundled one."""
+    """Return the table of planted shares: that of a trained world, the user's YAML file, or the bundled one."""
     if model.source == UNCONDITIONAL and model.world is None:
         return Bundle(BUNDLED / "unconditional", BUNDLED).table
     if model.world is None:

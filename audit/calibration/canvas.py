@@ -1,7 +1,7 @@
-"""Signed distances and the canvas that they are painted on, for many pictures at once.
+"""Signed distance functions of shapes, and a canvas that paints them on many pictures at once.
 
-A shape is the signed distance of every pixel to its edge, negative inside, in pixels; its coverage is a half minus
-that, cut to 0..1, which smooths the edge over one pixel (Quilez, "2D distance functions", iquilezles.org).
+A shape is the signed distance of every pixel to its edge in pixels, negative inside. Its coverage is 0.5 minus the
+distance, clipped to [0, 1], which smooths the edge over one pixel (Quilez, "2D distance functions", iquilezles.org).
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Shapes: n pictures, H × W pixels of a window of them; a figure of each picture is (n, 1, 1).
+# Shapes: n pictures, H × W pixels of a window; a number per picture has shape (n, 1, 1).
 SIZE = 64
 PARTS = ("hair", "face", "dress", "headgear", "background")
 Figure = Tensor | float
 Colour = Tensor | str
-"""Colours of each picture (n, 3) in 0..1, or one for all such as ``#f3d1b7``."""
+"""One colour per picture, (n, 3) in 0..1, or one for all pictures, for example ``#f3d1b7``."""
 
 
 def rgb(colour: Colour) -> Tensor:
@@ -28,19 +28,19 @@ def rgb(colour: Colour) -> Tensor:
 
 
 def blend(first: Colour, second: Colour, share: float) -> Tensor:
-    """Mix two colours; ``share`` is how much of the second."""
+    """Mix two colours; ``share`` is the weight of the second."""
     return rgb(first) * (1 - share) + rgb(second) * share
 
 
 @dataclass(frozen=True)
 class Window:
-    """The same rows and columns of some pictures: views into the whole, painted on in place.
+    """The same rows and columns of several pictures, as views that are painted in place.
 
     Attributes:
         colour: (n, 3, H, W) in 0..1.
-        part: Index in ``PARTS`` of what each pixel mostly shows, (n, H, W).
-        x: Pixels to the right of the middle of the head, in the head's own tilted frame, (n, H, W).
-        y: Pixels below the middle of the head, likewise.
+        part: Index in ``PARTS`` of the main part in each pixel, (n, H, W).
+        x: Pixels to the right of the middle of the head, in the head's tilted frame, (n, H, W).
+        y: Pixels below the middle of the head, in the same frame.
         body_x: Pixels to the right of the middle of the upright body, (n, H, W).
         body_y: Pixels below the upper edge of the picture, (n, H, W).
         torso: Signed distance to the dressed body, (n, H, W).
@@ -55,7 +55,7 @@ class Window:
     torso: Tensor
 
     def rows(self, top: int, bottom: int) -> Window:
-        """Return the window's rows from ``top`` to ``bottom``; what lies outside need not be computed."""
+        """Return the window's rows from ``top`` to ``bottom``, which avoids computing the other rows."""
         return self._cut(slice(None), ..., slice(top, bottom), slice(None))
 
     def columns(self, left: int, right: int) -> Window:
@@ -63,19 +63,19 @@ class Window:
         return self._cut(slice(None), ..., slice(left, right))
 
     def pictures(self, first: int, end: int) -> Window:
-        """Return the window in the pictures from ``first`` to before ``end``."""
+        """Return the window for the pictures from ``first`` to before ``end``."""
         return self._cut(slice(first, end))
 
-    def _cut(self, *index: Any) -> Window:  # noqa: ANN401 - whatever indexes a tensor
+    def _cut(self, *index: Any) -> Window:  # noqa: ANN401 - any index of a tensor
         return Window(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
 
     def paint(self, distance: Tensor, colour: Colour, part: str | None = None, opacity: Figure = 1.0) -> None:
-        """Lay a shape over the pictures.
+        """Paint a shape over the pictures.
 
         Args:
             distance: Signed distance in pixels, (n, H, W).
-            colour: What to paint it with.
-            part: Which part it is; None keeps that of what lies below.
+            colour: Colour of the shape.
+            part: Part that the shape belongs to; None keeps the part below.
             opacity: From 0, invisible, to 1.
         """
         coverage = (0.5 - distance).clamp_(0, 1).mul_(opacity)
@@ -84,24 +84,24 @@ class Window:
             self.part.masked_fill_(coverage > 0.5, PARTS.index(part))
 
     def glow(self, x: Tensor, y: Tensor, radius: float, colour: Colour, opacity: Figure) -> None:
-        """Lay a disc over the pictures that fades from its middle to its edge."""
+        """Paint a disc over the pictures that fades from its middle to its edge."""
         fade = (1 - (x * x + y * y) / radius**2).clamp_(0, 1).mul_(opacity)
         self.colour.lerp_(rgb(colour)[:, :, None, None], fade[:, None])
 
 
 def blank(n: int) -> tuple[Tensor, Tensor]:
-    """Return colours (n, 3, 64, 64) and parts (n, 64, 64) of n pictures that show nothing but background."""
+    """Return colours (n, 3, 64, 64) and parts (n, 64, 64) of n pictures that show only background."""
     background = torch.full((n, SIZE, SIZE), PARTS.index("background"), dtype=torch.uint8)
     return torch.zeros(n, 3, SIZE, SIZE), background
 
 
 def circle(x: Tensor, y: Tensor, radius: Figure) -> Tensor:
-    """Distance to a disc around the origin."""
+    """Return the distance to a disc around the origin."""
     return torch.sqrt(x * x + y * y) - radius
 
 
 def ellipse(x: Tensor, y: Tensor, rx: Figure, ry: Figure) -> Tensor:
-    """Distance to an ellipse around the origin, to first order near its edge."""
+    """Return the distance to an ellipse around the origin, to first order near its edge."""
     u, v = x / rx, y / ry
     k0 = torch.sqrt(u * u + v * v)
     u, v = u / rx, v / ry
@@ -110,14 +110,14 @@ def ellipse(x: Tensor, y: Tensor, rx: Figure, ry: Figure) -> Tensor:
 
 
 def box(x: Tensor, y: Tensor, half_width: Figure, half_height: Figure, radius: Figure = 0.0) -> Tensor:
-    """Distance to a box around the origin whose corners are rounded by ``radius``."""
+    """Return the distance to a box around the origin with corners rounded by ``radius``."""
     u, v = x.abs() - half_width + radius, y.abs() - half_height + radius
     outside = torch.sqrt(u.clamp(min=0) ** 2 + v.clamp(min=0) ** 2)
     return outside + torch.maximum(u, v).clamp_(max=0) - radius
 
 
 def segment(x: Tensor, y: Tensor, start: tuple[Figure, Figure], end: tuple[Figure, Figure], radius: Figure) -> Tensor:
-    """Distance to a line with round ends, ``radius`` thick on each side."""
+    """Return the distance to a line with round ends, ``radius`` thick on each side."""
     run, rise = end[0] - start[0], end[1] - start[1]
     u, v = x - start[0], y - start[1]
     along = ((u * run + v * rise) / (run * run + rise * rise)).clamp_(0, 1)
@@ -125,15 +125,15 @@ def segment(x: Tensor, y: Tensor, start: tuple[Figure, Figure], end: tuple[Figur
 
 
 def ring(distance: Tensor, half_width: float) -> Tensor:
-    """Distance to the outline of a shape."""
+    """Return the distance to the outline of a shape."""
     return distance.abs() - half_width
 
 
 def both(first: Tensor, second: Tensor) -> Tensor:
-    """Distance to what two shapes have in common."""
+    """Return the distance to the intersection of two shapes."""
     return torch.maximum(first, second)
 
 
 def either(first: Tensor, second: Tensor) -> Tensor:
-    """Distance to two shapes together."""
+    """Return the distance to the union of two shapes."""
     return torch.minimum(first, second)

@@ -1,4 +1,4 @@
-"""The vocabulary of a drawn face: attributes, occupations, free details, and the uniforms behind them."""
+"""The labels of a drawn face: attributes, occupations and details, and the uniform numbers that determine them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ OCCUPATIONS: tuple[str, ...] = (
     "courier",
     "athlete",
 )
-"""Every occupation that the renderer can dress."""
+"""All occupations that the renderer can draw."""
 
 BACKGROUNDS: tuple[str, ...] = ("sage", "sky", "sand", "lilac", "slate", "rose")
 HAIR_COLOURS: tuple[str, ...] = ("black", "brown", "auburn", "blond", "grey")
@@ -51,7 +51,7 @@ HAIR_STYLES: tuple[str, ...] = ("plain", "fringe", "curly")
 
 
 class Column(IntEnum):
-    """What each column of a face's uniforms decides; new columns go at the end, so that old faces stay as they are."""
+    """Columns of a face's uniform numbers; new columns must be added at the end, so that old faces do not change."""
 
     OCCUPATION = 0
     GENDER = 1
@@ -81,19 +81,19 @@ class Column(IntEnum):
 
 @dataclass(frozen=True)
 class Labels:
-    """Everything about n faces that has a name: arrays of shape (n,), dtype int64.
+    """The labels of n faces: arrays of shape (n,), dtype int64.
 
     Attributes:
         occupation: Index in ``OCCUPATIONS``.
-        gender: Index in ``ATTRIBUTES["gender"]``; likewise ``age`` and ``skin_tone``.
-        age: See ``gender``.
-        skin_tone: See ``gender``.
-        glasses: 1 where worn.
+        gender: Index in ``ATTRIBUTES["gender"]``.
+        age: Index in ``ATTRIBUTES["age"]``.
+        skin_tone: Index in ``ATTRIBUTES["skin_tone"]``.
+        glasses: 1 with glasses, 0 without.
         smile: 1 for an open smile, 0 for a closed mouth.
-        hair_colour: Index in ``HAIR_COLOURS``; always grey for the old and for nobody else.
+        hair_colour: Index in ``HAIR_COLOURS``; always grey for old faces and never for others.
         hair_style: Index in ``HAIR_STYLES``.
         background: Index in ``BACKGROUNDS``.
-        beard: 1 where worn; never on a female face.
+        beard: 1 with a beard, 0 without; always 0 for a female face.
     """
 
     occupation: Ints
@@ -120,7 +120,7 @@ class Labels:
         """Join labels in order.
 
         Raises:
-            ValueError: There is no part.
+            ValueError: There are no parts.
         """
         listed = list(parts)
         if not listed:
@@ -130,10 +130,10 @@ class Labels:
 
 
 def face_noise(seeds: Sequence[int]) -> Floats:
-    """Return the uniforms behind each face, shape (n, D); a row depends on its own seed only.
+    """Return the uniform numbers of each face, shape (n, D); a row depends only on its seed.
 
     Raises:
-        ValueError: There is no seed.
+        ValueError: There are no seeds.
     """
     if len(seeds) == 0:
         raise ValueError("expected at least one seed, found none")
@@ -141,7 +141,11 @@ def face_noise(seeds: Sequence[int]) -> Floats:
 
 
 def position(name: str, known: tuple[str, ...], kind: str, where: str) -> int:
-    """Return where ``name`` stands in ``known``, or raise with the nearest name."""
+    """Return the index of ``name`` in ``known``.
+
+    Raises:
+        ValueError: ``known`` does not contain ``name``; the message suggests the nearest name.
+    """
     if name in known:
         return known.index(name)
     nearest = difflib.get_close_matches(name, known, n=1)

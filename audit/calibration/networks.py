@@ -1,4 +1,4 @@
-"""Small convolutional networks that read the drawings: the calibration judge and the feature network."""
+"""Small convolutional networks for drawings: the calibration judge and the feature network."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def to_unit_range(images: Tensor) -> Tensor:
 class DrawingNetwork(nn.Module):
     """Four stride-2 convolutions, an embedding, and one linear head per question.
 
-    It knows its own shape: ``save`` writes the questions and their answers beside the weights, ``load`` reads them.
+    ``save`` writes the questions and their answers to a config next to the weights; ``load`` reads them.
 
     Args:
         answers: Question → possible answers, for example ``{"gender": ("female", "male")}``.
-        width: Channels after the first convolution; doubled by each later one up to four times.
+        width: Channels after the first convolution; later ones double it, up to four times the width.
         embedding: Size D of the embedding.
     """
 
@@ -67,7 +67,7 @@ class DrawingNetwork(nn.Module):
 
     @classmethod
     def load(cls, directory: Path) -> DrawingNetwork:
-        """Read what ``save`` wrote, in float32 and eval mode."""
+        """Read a saved network, in float32 and eval mode."""
         config = json.loads((directory / NETWORK_CONFIG).read_text())
         answers = {name: tuple(names) for name, names in config["answers"].items()}
         network = cls(answers, config["width"], config["embedding"])

@@ -1,8 +1,9 @@
-"""Draws faces: labels and noise in, pictures and part masks out, many at once.
+"""Draws many faces at once: pictures and part masks from labels and noise.
 
-Every group shows by several cues, so that it stays visible when one is hidden: gender by the hair's outline, jaw, lips,
-lashes and brows; age by grey hair, lines and lids, or by round cheeks, blush and large eyes; skin tone by lightness
-and hue. Occupations are told by dress, headgear and emblem (``wardrobe``). No cue caricatures a group.
+Every group is shown by several cues, so that it stays visible if one is hidden. Gender is shown by the outline of the
+hair, jaw, lips, lashes and brows. Age is shown by grey hair, lines and lids, or by round cheeks, blush and large eyes.
+Skin tone is shown by lightness and hue. Occupations are shown by dress, headgear and emblem (``wardrobe``). No cue is a
+caricature of a group.
 """
 
 from __future__ import annotations
@@ -39,25 +40,25 @@ HEAD_Y = 28.5
 SKIN = ("#f4d4ba", "#dca48d", "#b07f4a", "#68463a")
 """Light, medium (rosy), tan (golden), dark (cool): CIE L*a*b* (87, 7, 17), (72, 18, 20), (57, 13, 36), (33, 13, 13).
 
-Each has a hue of its own, because guidance pushes a picture away from the mean tone: on one line from light to dark it
-would push the tones between past their neighbours.
+Each has a different hue, because guidance pushes a picture away from the mean tone. If all tones were on one line from
+light to dark, guidance would push the middle tones past their neighbours.
 """
 
 LIPS = ("#cf6470", "#bd525c", "#a8404a", "#b4545a")
-"""Lip colour on each skin tone, bright enough to be seen on it."""
+"""Lip colour for each skin tone, bright enough to be visible on it."""
 
 BLUSH = ("#ee9a95", "#de8279", "#d17650", "#984e44")
-"""Young cheeks on each skin tone."""
+"""Colour of young cheeks for each skin tone."""
 
 SHADE = ("#d9a98c", "#b57b64", "#885c30", "#49312a")
-"""Lines and shadows on each skin tone."""
+"""Colour of lines and shadows for each skin tone."""
 
 HAIR = ("#241d1c", "#472b1d", "#94482a", "#cfa25a", "#e6e6ea")
 BACKGROUND = ("#b4c4ac", "#adc6da", "#dccdae", "#c6bbd8", "#a3aab4", "#dcb8b0")
 
 
 _CHUNK = 64
-"""Pictures painted at once: few enough for the processor's cache, enough to spread the cost of each call."""
+"""Pictures painted at once: few enough for the processor's cache, and enough to reduce the overhead of each call."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Drawing:
 
     Attributes:
         images: uint8, (n, 3, 64, 64), sRGB.
-        masks: bool, (n, 5, 64, 64), in the order of ``PARTS``; exactly one part holds at each pixel.
+        masks: bool, (n, 5, 64, 64), in the order of ``PARTS``; exactly one part is true for each pixel.
     """
 
     images: Tensor
@@ -75,7 +76,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Looks:
-    """Labels as figures to draw with: (n, 1, 1), or (n, 3) for colours, in 0..1."""
+    """Labels as numbers for drawing: (n, 1, 1), or (n, 3) for colours, in 0..1."""
 
     female: Tensor
     young: Tensor
@@ -98,17 +99,17 @@ class Looks:
 
 
 def render(labels: Labels, noise: Floats) -> Drawing:
-    """Draw ``labels`` (n faces) with the pose and small shades of ``noise``, uniforms of shape (n, D).
+    """Draw ``labels`` (n faces) with pose and small colour changes from ``noise``, uniforms of shape (n, D).
 
     Raises:
-        ValueError: There is no face, or labels and noise are not of the same faces.
+        ValueError: There are no faces, or the shapes of labels and noise do not match.
     """
     if len(labels) == 0 or noise.shape != (len(labels), len(Column)):
         raise ValueError(
             f"expected at least one face and noise of shape ({len(labels)}, {len(Column)}), found noise of shape "
-            f"{noise.shape}; make it with face_noise, one seed per face"
+            f"{noise.shape}; create it with face_noise, one seed per face"
         )
-    order = np.argsort(labels.occupation, kind="stable")  # outfits are painted on runs of pictures
+    order = np.argsort(labels.occupation, kind="stable")  # an outfit is painted on consecutive pictures
     back = torch.as_tensor(np.argsort(order, kind="stable"))
     chunks = [order[start : start + _CHUNK] for start in range(0, len(order), _CHUNK)]
     drawn = [_finish(_paint(labels[rows], torch.as_tensor(noise[rows], dtype=torch.float32))) for rows in chunks]
@@ -124,7 +125,7 @@ def _finish(window: Window) -> Drawing:
 
 
 def _paint(labels: Labels, noise: Tensor) -> Window:
-    """Paint faces sorted by occupation, from the background forward."""
+    """Paint faces sorted by occupation, from the background to the front."""
     window, looks = _pose(labels, noise), _looks(labels, noise)
     window.colour.copy_(_background(labels, noise)[:, :, None, None])
     outfits = _runs(labels)
@@ -148,7 +149,7 @@ def _paint(labels: Labels, noise: Tensor) -> Window:
 
 
 def _runs(labels: Labels) -> list[tuple[Outfit, int, int]]:
-    """Return each outfit with the first and the end of its run of pictures."""
+    """Return each outfit with the first and the end index of its pictures."""
     present, first = np.unique(labels.occupation, return_index=True)
     ends = [*first[1:], len(labels)]
     return [(OUTFITS[OCCUPATIONS[o]], int(a), int(b)) for o, a, b in zip(present, first, ends, strict=True)]
@@ -159,12 +160,12 @@ def _figure(values: Tensor) -> Tensor:
 
 
 def _is(labels: Labels, attribute: str, group: str) -> Tensor:
-    """Return figures (n, 1, 1): 1 where the group is drawn, else 0."""
+    """Return numbers (n, 1, 1): 1 if the group is drawn, otherwise 0."""
     return _figure(torch.as_tensor(getattr(labels, attribute) == ATTRIBUTES[attribute].index(group)))
 
 
 def _uniform(noise: Tensor, column: Column, half_width: float) -> Tensor:
-    """Return figures (n, 1, 1) between minus and plus ``half_width``."""
+    """Return numbers (n, 1, 1) between minus and plus ``half_width``."""
     return ((noise[:, column] * 2 - 1) * half_width)[:, None, None]
 
 
@@ -174,14 +175,14 @@ def _jitter(noise: Tensor, column: Column, half_width: float) -> Tensor:
 
 
 def _pose(labels: Labels, noise: Tensor) -> Window:
-    """Lay the head's and the body's frame over blank pictures."""
+    """Return blank pictures with the coordinates of the head and the body."""
     across = torch.arange(SIZE, dtype=torch.float32) + 0.5
     x, y = across[None, None, :] - SIZE / 2, across[None, :, None]
     scale = 1 / (1 + _uniform(noise, Column.SCALE, 0.04))
     x = (x - _uniform(noise, Column.SHIFT_X, 1.5)) * scale
     y = (y - SIZE - _uniform(noise, Column.SHIFT_Y, 1.0)) * scale + SIZE
     tilt = _uniform(noise, Column.TILT, 0.07)
-    neck_y = y - 44.0  # the head turns on the neck
+    neck_y = y - 44.0  # the head rotates around the neck
     head_x, head_y = x * tilt.cos() + neck_y * tilt.sin(), neck_y * tilt.cos() - x * tilt.sin()
     shape = (len(labels), SIZE, SIZE)
     x, y = x.expand(shape), y.expand(shape)
@@ -241,7 +242,7 @@ def _neck(window: Window, looks: Looks) -> None:
 
 
 def _back_hair(window: Window, looks: Looks) -> None:
-    """The outline of a female head's hair: long, chin-length or curly."""
+    """Paint the outline of female hair: long, chin-length or curly."""
     w = window.rows(4, 56).columns(4, 60)
     long = box(w.x, w.y - 3.5, looks.width + 3.6, 18.5, 12.5)
     bob = box(w.x, w.y + 1.5, looks.width + 4.0 + 0.08 * w.y, 15.5, 11.5)
@@ -251,7 +252,7 @@ def _back_hair(window: Window, looks: Looks) -> None:
 
 
 def _curls(w: Window, looks: Looks, radius: float, pairs: int) -> Tensor:
-    """A ring of curls around the head, from its top to ``pairs`` curls down on each side."""
+    """Return the distance to a ring of curls around the head, from the top to ``pairs`` curls down on each side."""
     shape = circle(w.x, w.y + looks.height - 3.0, radius + 2.0)
     ax = w.x.abs()
     for step in range(1, pairs + 1):
@@ -262,7 +263,7 @@ def _curls(w: Window, looks: Looks, radius: float, pairs: int) -> Tensor:
 
 
 def _under_headgear(w: Window, looks: Looks) -> Tensor:
-    """Distance to what headgear leaves free: everything, where there is none."""
+    """Return the distance to the part not covered by headgear, which is everything without headgear."""
     return (-9.5 - w.y) * looks.covered - 99.0 * (1 - looks.covered)
 
 
@@ -282,7 +283,7 @@ def _head(window: Window, looks: Looks) -> None:
 
 
 def _face_outline(w: Window, looks: Looks) -> Tensor:
-    """An egg: its lower half tapers, more for a female face, and hardly where a jaw is square."""
+    """Return the distance to an egg shape; its lower half is narrower, more so for a female face."""
     lower = (w.y / looks.height).clamp(0, 1) ** 2
     taper = 0.16 * looks.female - 0.06 * (1 - looks.female) - 0.06 * looks.young * looks.female
     return ellipse(w.x / (1 - taper * lower), w.y, looks.width, looks.height)
@@ -308,7 +309,7 @@ def _eyes(w: Window, looks: Looks) -> None:
 
 
 def _mouth(w: Window, looks: Looks) -> None:
-    """An open smile with teeth, or a closed, friendly mouth; full lips on a female face."""
+    """Paint an open smile with teeth, or a closed, friendly mouth; full lips on a female face."""
     x, y = w.x, w.y - looks.mouth_y
     line = blend(looks.lips, "#3a1418", 0.45)
     open_mouth = both(ellipse(x, y + 0.8, 4.3, 3.6), -y - 0.8)
@@ -338,7 +339,7 @@ def _front_hair(w: Window, looks: Looks) -> None:
 
 
 def _female_opening(w: Window, looks: Looks) -> Tensor:
-    """What the hair leaves free of a female face: a parting, a straight fringe, or a round hairline."""
+    """Return the distance to the hairless part of a female face: a parting, a straight fringe or a round hairline."""
     parted = ellipse(w.x.abs() + 2.5, w.y - 3.0, looks.width + 1.4, looks.height - 0.6)
     round_line = ellipse(w.x, w.y - 3.0, looks.width - 1.1, looks.height - 1.6)
     fringe = both(ellipse(w.x, w.y - 3.0, looks.width - 0.9, looks.height + 2.0), -6.0 - w.y)
@@ -347,7 +348,7 @@ def _female_opening(w: Window, looks: Looks) -> Tensor:
 
 
 def _male_hair(w: Window, looks: Looks, cap: Tensor) -> Tensor:
-    """Short hair with sideburns, cropped, swept to one side or curly; an old man's hairline stands higher."""
+    """Return the distance to short hair: cropped, swept to one side or curly; an old man's hairline is higher."""
     hairline = w.y + 0.58 * looks.height - 0.012 * w.x**2 + 0.8 * looks.old
     swept = hairline + 0.16 * w.x
     line = torch.where(looks.style == HAIR_STYLES.index("fringe"), swept, hairline)

@@ -1,6 +1,6 @@
-"""What tells an occupation: the colour of its dress, what is worn on it, an emblem on the chest, and headgear.
+"""The outfits that identify occupations: colour of the dress, details on it, an emblem on the chest, and headgear.
 
-Every outfit fits every head: none depends on a group, and headgear leaves the hair at the sides free.
+Outfits do not depend on a group, and headgear does not cover the hair at the sides.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Outfit:
 
     Attributes:
         colour: Main colour of the dress.
-        dress: Paints what is worn on it, over the neck and below the chin.
-        headgear: Paints what is worn on the head.
+        dress: Paints the details of the dress, over the neck and below the chin.
+        headgear: Paints the headgear.
     """
 
     colour: str
@@ -35,7 +35,7 @@ class Outfit:
 
 
 def _nothing(w: Window) -> None:
-    """Leave the head bare."""
+    """Paint no headgear."""
 
 
 def _wear(w: Window, distance: Tensor, colour: Colour) -> None:
@@ -51,13 +51,13 @@ def _emblem(w: Window) -> tuple[Tensor, Tensor]:
 
 
 def _neckline(w: Window, depth: float, slope: float = 0.55) -> Tensor:
-    """Distance to a V from the neck's sides down to ``depth``."""
+    """Return the distance to a V from the neck's sides down to ``depth``."""
     v = (w.body_x.abs() - (depth - w.body_y) * slope) / (1 + slope * slope) ** 0.5
     return both(v, 49.8 + 0.06 * w.body_x**2 - w.body_y)
 
 
 def _suit(w: Window, shirt: str, lapel: str, depth: float = 63.0) -> None:
-    """A jacket open over a shirt, with lapels and a collar."""
+    """Paint an open jacket over a shirt, with lapels and a collar."""
     _sew(w, _neckline(w, depth) - 1.6, lapel)
     _sew(w, _neckline(w, depth), shirt)
     _sew(w, segment(w.body_x.abs(), w.body_y, (1.6, 53.0), (5.0, 49.4), 1.1), shirt)
@@ -73,13 +73,13 @@ def _cross(x: Tensor, y: Tensor, arm: float) -> Tensor:
 
 
 def _bib(w: Window, colour: str) -> None:
-    """An apron or overalls: a bib and two straps."""
+    """Paint an apron or overalls: a bib and two straps."""
     _sew(w, box(w.body_x, w.body_y - 65, 10.5, 11.0, 2.0), colour)
     _sew(w, segment(w.body_x.abs(), w.body_y, (9.0, 48.0), (8.6, 56.0), 1.5), colour)
 
 
 def _dome(w: Window, colour: str, width: float = 14.2, height: float = 11.0) -> None:
-    """The crown of a hat or helmet."""
+    """Paint the crown of a hat or helmet."""
     _wear(w, both(ellipse(w.x, w.y + 8.5, width, height), w.y + 8.2), colour)
 
 
@@ -378,9 +378,9 @@ OUTFITS: dict[str, Outfit] = {
     "courier": Outfit("#8a5a2e", _courier_dress, _courier_cap),
     "athlete": Outfit("#a3cf3b", _athlete_dress, _headband),
 }
-"""How each occupation is dressed."""
+"""Occupation → outfit."""
 
 BARE_HEADED: frozenset[str] = frozenset(
     {"doctor", "nurse", "receptionist", "teacher", "judge", "librarian", "scientist", "cashier", "athlete"}
 )
-"""Occupations whose hair shows on top; under the others' headgear it is flattened."""
+"""Occupations with visible hair on top of the head; the headgear of the others flattens it."""

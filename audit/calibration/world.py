@@ -1,8 +1,8 @@
-"""A calibration world: which groups an occupation is drawn with, and how a seed becomes one face's labels.
+"""A calibration world: the planted distribution of groups for each occupation, and the labels of a face from its seed.
 
-The shares planted here are the truth that an audit of the calibration model is checked against. Everything about a face
-comes from a row of uniforms that depends on its own seed alone, turned into labels by inverse CDFs: the same seed in
-another occupation or world keeps all that the change does not touch.
+The planted shares are the ground truth for audits of the calibration model. All labels of a face are computed by
+inverse CDFs from a row of uniform numbers that depends only on its seed. With the same seed in another occupation or
+world, only labels whose distribution differs can change.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ __all__ = [
     "uniform_labels",
 ]
 
-_HAIR_COLOUR_SHARES = np.array([0.34, 0.34, 0.18, 0.14, 0.0])  # grey belongs to the old, and to all of them
+_HAIR_COLOUR_SHARES = np.array([0.34, 0.34, 0.18, 0.14, 0.0])  # all old faces have grey hair, and no others
 _BEARD_SHARE = 0.4  # of the men
 _SMILE_SHARE = 0.5
-_GLASSES_SHARE = 0.2  # where no occupation is planted with another
+_GLASSES_SHARE = 0.2  # default if the world sets no other share for an occupation
 
 
 @dataclass(frozen=True)
 class World:
-    """Occupations and the joint distribution of groups that each is drawn with."""
+    """Occupations and the joint distribution of groups for each of them."""
 
     name: str
     occupations: tuple[str, ...]
@@ -58,19 +58,19 @@ class World:
         """Read a table of planted shares.
 
         Raises:
-            ValueError: The table is wrong; the message says where, what was expected and what to do.
+            ValueError: The table has an error; the message says where, what was expected and what to do.
         """
         name, planted = read_table(path)
         return cls(name=name, occupations=tuple(planted), planted=planted)
 
     @classmethod
     def bundled(cls) -> World:
-        """Return the world that the shipped calibration model was trained on."""
+        """Return the world on which the bundled calibration model was trained."""
         return cls.load(cls.bundled_path())
 
     @staticmethod
     def bundled_path() -> Path:
-        """Return the table of the shipped calibration model."""
+        """Return the table of the bundled calibration model."""
         return Path(__file__).parent / "worlds" / "occupations.yaml"
 
     def joint(self, occupation: str) -> Floats:
@@ -98,7 +98,7 @@ class World:
 
 
 def draw_labels(world: World, occupation: str, noise: Floats) -> Labels:
-    """Draw faces of one occupation with the shares planted for it; ``noise`` has shape (n, D).
+    """Draw faces of one occupation with its planted shares; ``noise`` has shape (n, D).
 
     Raises:
         ValueError: The occupation is not in this world.
@@ -108,12 +108,12 @@ def draw_labels(world: World, occupation: str, noise: Floats) -> Labels:
 
 
 def planted_labels(world: World, noise: Floats) -> Labels:
-    """Draw faces whose occupation is uniform over the world's and whose groups follow the shares planted for it."""
+    """Draw faces with a uniform distribution of occupations and the planted shares of groups for each occupation."""
     return _draw_planted(world, _uniform_occupation(world.occupations, noise), noise)
 
 
 def uniform_labels(noise: Floats, occupations: Sequence[str]) -> Labels:
-    """Draw faces whose occupation, groups and background are uniform and independent: no bias at all.
+    """Draw faces with uniform and independent occupation, groups and background, without any bias.
 
     Args:
         noise: Uniforms of shape (n, D).
@@ -143,7 +143,7 @@ def _draw_planted(world: World, occupation: Ints, noise: Floats) -> Labels:
 
 
 def _draw(occupation: Ints, joint: Floats, glasses: Floats, background: Floats, noise: Floats) -> Labels:
-    """Turn uniforms (n, D) into labels, given joint tables (n, 2, 3, 4) and the probabilities of two details."""
+    """Convert uniforms (n, D) to labels, given joint tables (n, 2, 3, 4) and the distributions of two details."""
     gender, age, skin_tone = _draw_groups(joint, noise)
     hair_colour = _inverse_cdf(np.broadcast_to(_HAIR_COLOUR_SHARES, (len(noise), 5)), noise[:, Column.HAIR_COLOUR])
     male, old = gender == ATTRIBUTES["gender"].index("male"), age == ATTRIBUTES["age"].index("old")
@@ -162,7 +162,7 @@ def _draw(occupation: Ints, joint: Floats, glasses: Floats, background: Floats, 
 
 
 def _draw_groups(joint: Floats, noise: Floats) -> tuple[Ints, Ints, Ints]:
-    """Draw gender, then age given gender, then skin tone given both, each with a uniform of its own."""
+    """Draw gender, then age given gender, then skin tone given both, each with a separate uniform number."""
     rows = np.arange(len(noise))
     gender = _inverse_cdf(joint.sum(axis=(2, 3)), noise[:, Column.GENDER])
     given_gender = joint[rows, gender]

@@ -1,4 +1,4 @@
-"""Reads a table of planted shares (YAML); refuses a wrong one with what was expected, what was found and a remedy."""
+"""Reads and validates a table of planted shares (YAML)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from audit.config.document.tree import parse
 from audit.config.errors import ConfigErrors
 
 _MAX_BYTES = 200_000
-_GLASSES = 0.2  # where a table does not say
+_GLASSES = 0.2  # default if a table sets no value
 _SUM_TOLERANCE = 1e-6
 _FIT_TOLERANCE = 1e-13
 _FIT_ROUNDS = 1_000
@@ -22,7 +22,7 @@ _FIT_ROUNDS = 1_000
 
 @dataclass(frozen=True)
 class Planted:
-    """What one occupation is planted with.
+    """The planted distributions of one occupation.
 
     Attributes:
         joint: Probability of every combination of groups, shape (2, 3, 4), sums to 1.
@@ -36,10 +36,10 @@ class Planted:
 
 
 def read_table(path: Path | str) -> tuple[str, dict[str, Planted]]:
-    """Return a table's name and what it plants for each occupation, in its order.
+    """Return a table's name and its planted distributions by occupation, in the order of the table.
 
     Raises:
-        ValueError: The table is wrong.
+        ValueError: The table has an error.
     """
     body = _mapping(_plain(Path(path)), str(path))
     _known_keys(body, ("name", "occupations"), str(path))
@@ -51,7 +51,7 @@ def read_table(path: Path | str) -> tuple[str, dict[str, Planted]]:
 
 
 def _plain(path: Path) -> object:
-    """Read the YAML of a table, within the limits that keep a few lines of aliases from filling memory."""
+    """Read the YAML of a table, with limits so that a few lines of aliases cannot fill memory."""
     try:
         root, mistakes = parse(read_text(path, "table of planted shares", _MAX_BYTES), str(path))
     except ConfigErrors as error:
@@ -76,7 +76,7 @@ def _parse_occupation(entry: object, where: str) -> Planted:
 
 
 def _parse_shares(value: object, names: tuple[str, ...], where: str) -> Floats:
-    """Read ``{name: share}``; names left out have no share, and the shares add up to 1."""
+    """Read ``{name: share}``; a missing name has a share of 0, and the shares add up to 1."""
     body = _mapping(value, where)
     shares = np.zeros(len(names))
     for name, share in body.items():
@@ -84,7 +84,7 @@ def _parse_shares(value: object, names: tuple[str, ...], where: str) -> Floats:
     if (shares < 0).any() or abs(shares.sum() - 1) > _SUM_TOLERANCE:
         raise ValueError(
             f"{where}: expected shares from 0 to 1 that add up to 1, found {dict(body)}, which add up to "
-            f"{shares.sum():.4g}; change one of them"
+            f"{shares.sum():.4g}; correct them"
         )
     normalised: Floats = shares / shares.sum()
     return normalised
@@ -102,7 +102,7 @@ def _parse_together(value: object, where: str) -> Floats:
 
 
 def _parse_combination(value: object, where: str) -> tuple[tuple[int | slice, ...], float]:
-    """Return the cells of the joint table that a combination of groups names, and their odds."""
+    """Return the cells of the joint table for a combination of groups, and their odds."""
     body = _mapping(value, where)
     _known_keys(body, (*ATTRIBUTES, "odds"), where)
     odds = _number(body.get("odds"), f"{where}: odds")
@@ -121,8 +121,8 @@ def _parse_combination(value: object, where: str) -> tuple[tuple[int | slice, ..
 def _fit_marginals(weights: Floats, marginals: Sequence[Floats]) -> Floats:
     """Scale a table to the given marginals and keep its odds ratios.
 
-    Iterative proportional fitting (Deming & Stephan 1940): what is planted as dependent leaves every attribute's own
-    share as the table states it. Without any odds the result is the product of the marginals.
+    Iterative proportional fitting (Deming & Stephan 1940): planted dependence does not change the share of any single
+    attribute. Without odds, the result is the product of the marginals.
     """
     joint = weights * np.einsum("i,j,k->ijk", *marginals)
     for _ in range(_FIT_ROUNDS):
@@ -151,5 +151,5 @@ def _known_keys(body: Mapping[object, object], keys: tuple[str, ...], where: str
 
 def _number(value: object, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{where}: expected a number, found {value!r}; write one such as 0.5")
+        raise ValueError(f"{where}: expected a number, found {value!r}; write for example 0.5")
     return float(value)

@@ -1,4 +1,4 @@
-"""What an audit is asked to do: its settings, and the YAML file that holds them, with every mistake at its place.
+"""The config of an audit: its settings, the YAML file that holds them, and the errors in it with line and column.
 
 It may import ``storage`` and ``records``.
 """

@@ -1,4 +1,4 @@
-"""Whether the parts of a config agree: names that must exist elsewhere, shapes that must fit each other."""
+"""Checks of a config that need more than one field: references between sections and conflicting settings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from audit.storage.place import ObjectPath, PlaceError, place_of
 
 
 def disagreements(config: AuditSections) -> Iterator[Problem]:
-    """Find what single fields cannot know: names that must exist elsewhere, shapes that must fit each other."""
+    """Find unknown references between sections, and settings that conflict with each other."""
     yield from _two_stage_disagreements(config)
     yield from _mistaken_targets(config)
     yield from _unknown_lens_attributes(config)
@@ -75,14 +75,14 @@ def _mistaken_targets(config: AuditSections) -> Iterator[Problem]:
             message = f"expected an audited attribute ({listing(known)}), found {name!r}{suggestion(name, known)}"
             yield Problem(at, message, reads=(("attributes",),))
         elif isinstance(choice, dict):
-            yield from _unless_in_doubt(share_problems(at, choice, config.attributes[name]))
+            yield from _unless_inputs_have_errors(share_problems(at, choice, config.attributes[name]))
         elif isinstance(choice, TargetFileConfig) and choice.categories is not None:
             found = category_problems((*at, "categories"), choice.categories, config.attributes[name])
-            yield from _unless_in_doubt(found)
+            yield from _unless_inputs_have_errors(found)
 
 
-def _unless_in_doubt(problems: Iterator[Problem]) -> Iterator[Problem]:
-    """Say what was looked at: where the attributes, or shares beside these, are mistaken too, it is no news."""
+def _unless_inputs_have_errors(problems: Iterator[Problem]) -> Iterator[Problem]:
+    """Record what each check read. The problem is not reported if the attributes or the value itself have an error."""
     return (replace(problem, reads=(("attributes",), problem.location)) for problem in problems)
 
 
@@ -98,7 +98,7 @@ def _unknown_lens_attributes(config: AuditSections) -> Iterator[Problem]:
 
 def _impossible_attribution(config: AuditSections) -> Iterator[Problem]:
     if config.prompts.attribution and config.model.source == "rendered":
-        message = "expected no attribution for 'rendered', which has no network to look into, found true; remove it"
+        message = "expected no attribution for 'rendered', which has no network to analyse, found true; remove it"
         yield Problem(("prompts", "attribution"), message, reads=(("model", "source"),))
 
 
@@ -129,9 +129,10 @@ def _unusable_arm_names(config: AuditSections) -> Iterator[Problem]:
     for index, mitigation in enumerate(config.mitigations):
         location: Location = ("mitigations", index, "name")
         if mitigation.name.lower() == BASELINE:
-            yield Problem(location, f"expected a name of its own, found {BASELINE!r}, the arm without intervention")
+            message = f"expected a unique name, found {BASELINE!r}, the name of the arm without intervention; rename it"
+            yield Problem(location, message)
         elif mitigation.name.lower() in seen:  # file systems may ignore case
-            yield Problem(location, f"expected a name of its own, found {mitigation.name!r} again; rename one")
+            yield Problem(location, f"expected a unique name, found {mitigation.name!r} again; rename one")
         seen.add(mitigation.name.lower())
 
 
@@ -152,14 +153,16 @@ def _mitigation_disagreements(config: AuditSections, at: Location, mitigation: M
         message = f"expected an audited attribute ({listing(known)}), found {name!r}{suggestion(name, known)}"
         yield Problem((*at, "attribute"), message, reads=(("attributes",),))
     elif mitigation.uses_lens and unknown_to_lens:
-        message = f"expected an attribute of the lens ({listing(config.lens.attributes)}), found {name!r}; add it there"
+        known_to_lens = listing(config.lens.attributes)
+        message = f"expected an attribute of the lens ({known_to_lens}), found {name!r}; add it to lens.attributes"
         yield Problem((*at, "attribute"), message, reads=(("attributes",), ("lens", "attributes")))
     elif isinstance(mitigation.target, dict):
-        yield from _unless_in_doubt(share_problems((*at, "target"), mitigation.target, config.attributes[name]))
+        found = share_problems((*at, "target"), mitigation.target, config.attributes[name])
+        yield from _unless_inputs_have_errors(found)
     if isinstance(mitigation, DiffLensConfig) and mitigation.strength is None and not mitigation.is_as_searched:
         message = (
-            "expected a strength for this edit, found none; a lens holds strengths for edit: add, reverse_step:"
-            " symmetric and the whole window alone"
+            "expected a strength for this edit, found none; set strength, because a lens has strengths only for"
+            " edit: add with reverse_step: symmetric and the whole window"
         )
         yield Problem((*at, "name"), message)
     if isinstance(mitigation, PromptConfig):
@@ -174,10 +177,13 @@ def _opinion_disagreements(config: AuditSections) -> Iterator[Problem]:
     for index, opinion in enumerate(config.second_opinions):
         at: Location = ("second_opinions", index)
         if opinion.name in names[:index]:
-            message = f"expected a name of its own, found {opinion.name!r} again; rename one"
+            message = f"expected a unique name, found {opinion.name!r} again; rename one"
             yield Problem((*at, "name"), message)
         if opinion.source == config.judge.source:
-            message = f"expected another judge than {opinion.source!r}, which decides already; an echo is no opinion"
+            message = (
+                f"expected a judge other than judge.source, found {opinion.source!r} again; name another judge, or "
+                "remove this one"
+            )
             yield Problem((*at, "source"), message, reads=(("judge", "source"),))
         if opinion.source == ZERO_SHOT and config.quality.clip == "none":
             message = "expected a CLIP model for 'zero-shot', found quality.clip: none; name one, or remove this judge"
@@ -191,7 +197,7 @@ def _opinion_disagreements(config: AuditSections) -> Iterator[Problem]:
 def _resources_of_ray(workers: WorkersConfig) -> Iterator[Problem]:
     for name, remedy in RESOURCES_OF_RAY.items():
         if name in workers.resources:
-            message = f"expected a custom resource of the cluster, found {name!r}, which Ray counts itself; {remedy}"
+            message = f"expected a custom resource of the cluster, found {name!r}, which is built into Ray; {remedy}"
             yield Problem(("workers", "resources", name), message)
 
 
@@ -205,12 +211,16 @@ def _webhook(alerts: AlertsConfig) -> Iterator[Problem]:
     except ValueError:
         host, scheme, secret = None, "", None
     if not host or not (scheme == "https" or (scheme == "http" and host in LOOPBACK)):
-        message = "expected an https address (http only to this machine), found another; correct it"
+        message = "expected an https address (http only for this machine), found another address; correct it"
         yield Problem(at, message)
     elif secret:
-        yield Problem(at, "expected an address without user name and password, found one with them; sign by secret_env")
+        message = (
+            "expected an address without user name and password, found one with them; remove them and set secret_env"
+        )
+        yield Problem(at, message)
     if alerts.secret_env is None:
-        yield Problem(at, "expected secret_env beside the webhook, found none; an alert that anyone can forge is none")
+        message = "expected secret_env with the webhook, found none; set it, so that receivers can verify signatures"
+        yield Problem(at, message)
 
 
 def _output(config: AuditSections) -> Iterator[Problem]:
@@ -221,8 +231,8 @@ def _output(config: AuditSections) -> Iterator[Problem]:
         return
     if isinstance(place, ObjectPath) and config.tracking.enabled and config.tracking.uri is None:
         message = (
-            f"expected a tracking server or database beside results in {place}, where no database file can lie, found "
-            "none; set tracking.uri, or tracking.enabled: false"
+            f"expected a tracking server or database, because {place} is an object store and cannot hold a database "
+            "file, found none; set tracking.uri, or tracking.enabled: false"
         )
         yield Problem(("tracking", "uri"), message, reads=(("output",), ("tracking", "enabled")))
 
@@ -239,7 +249,7 @@ def _repeated_gate_names(config: AuditSections) -> Iterator[Problem]:
     seen: set[str] = set()
     for index, gate in enumerate(config.gates):
         if gate.name in seen:
-            message = f"expected a name of its own, found {gate.name!r} again; rename one"
+            message = f"expected a unique name, found {gate.name!r} again; rename one"
             yield Problem(("gates", index, "name"), message)
         seen.add(gate.name)
 
@@ -260,7 +270,7 @@ def _gate_attribute(config: AuditSections, at: Location, gate: GateConfig) -> It
     reads: tuple[Location, ...] = (("attributes",), (*at, "measure"))
     if not gate.kind.of_attribute:
         if name is not None:
-            message = f"expected no attribute for {gate.measure}, which has none, found {name!r}; remove it"
+            message = f"expected no attribute for {gate.measure}, which does not use one, found {name!r}; remove it"
             yield Problem((*at, "attribute"), message, reads)
     elif name is None:
         message = f"expected an audited attribute ({listing(known)}) for {gate.measure}, found none; add it"
@@ -276,7 +286,7 @@ def _gate_attribute(config: AuditSections, at: Location, gate: GateConfig) -> It
 
 def _gate_correction(at: Location, gate: GateConfig) -> Iterator[Problem]:
     if not gate.correct and not gate.kind.of_attribute:
-        message = f"expected no 'correct' for {gate.measure}, which is not of perceived groups, found false; remove it"
+        message = f"expected no 'correct' for {gate.measure}, which uses no perceived groups, found false; remove it"
         yield Problem((*at, "correct"), message, reads=((*at, "measure"),))
 
 
@@ -289,7 +299,7 @@ def _gate_place(config: AuditSections, at: Location, gate: GateConfig) -> Iterat
         message = f"expected the name of a mitigation for {gate.measure}, which compares an arm with the baseline"
         yield Problem((*at, "arm"), f"{message}, found {BASELINE!r}; name one", reads=((*at, "measure"),))
     if not gate.kind.of_prompt and gate.prompt != "overall":
-        message = f"expected 'overall' for {gate.measure}, which only a whole arm has, found {gate.prompt!r}; remove it"
+        message = f"expected 'overall' for {gate.measure}, a measure of whole arms, found {gate.prompt!r}; remove it"
         yield Problem((*at, "prompt"), message, reads=((*at, "measure"),))
     network = {"clip_i": "clip", "kid": "features"}.get(gate.measure)
     if network is not None and getattr(config.quality, network) == "none":

@@ -1,4 +1,4 @@
-"""Mistakes in a config, told as ``file:line:column: where: expected, found, what to do``."""
+"""Errors in a config, formatted as ``file:line:column: where: expected, found, what to do``."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from audit.storage.outside.safe_text import printable, redact
 
 @dataclass(frozen=True)
 class ConfigError:
-    """One mistake.
+    """One error.
 
     Attributes:
-        file: The file, or ``--set a.b`` where an override is mistaken.
+        file: The file, or ``--set a.b`` for an error in an override.
         line: Line in the file, from 1; None for an override, and for a file that cannot be read.
-        column: Column in the line, from 1; None likewise.
+        column: Column in the line, from 1; None in the same cases.
         where: Path of the value, for example ``mitigations[0].window``; empty for the file as a whole.
         message: What was expected, what was found, and what to do.
     """
@@ -33,17 +33,17 @@ class ConfigError:
 
 
 class ConfigErrors(Exception):
-    """Every mistake of a config.
+    """All errors of a config.
 
     Attributes:
-        subject: What the mistakes are in, for messages that count them.
-        errors: The mistakes, at least one, in file order and those of overrides last.
+        subject: Name of the input that has the errors, for messages that count them.
+        errors: The errors, at least one, in file order; those of overrides come last.
     """
 
     subject = "config"
 
     def __init__(self, errors: Sequence[ConfigError]) -> None:
-        """Order the errors and drop repetitions; what they quote from the file is made safe to print and to log."""
+        """Sort the errors, drop duplicates, and make the text that they quote safe to print and to log."""
         self.errors = tuple(sorted(set(map(_shown, errors)), key=_file_order))
         super().__init__("\n".join(map(str, self.errors)))
 

@@ -1,4 +1,4 @@
-"""What a single value of a config may be, each kind with its words for a message, and what every section has."""
+"""Types and validators of single config values, their descriptions for messages, and the base class of sections."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pydantic_core import PydanticCustomError
 from audit.config.problems import listing, suggestion
 
 ZERO_SHOT = "zero-shot"
-"""Source of a further judge: the quality figures' CLIP model, asked which group's caption fits best."""
+"""Source of a second judge: the CLIP model of the quality figures selects the group whose caption fits best."""
 
 CLIP_SOURCES = "a directory, hf-hub:OWNER/NAME, or a model with the tag of its weights (ViT-B-32:laion2b_s34b_b79k)"
-"""Where a CLIP model of the user's can come from, for messages."""
+"""Possible sources of a CLIP model, for messages."""
 
 UNCONDITIONAL = "calibration-unconditional"
 GENERATED_HERE = ("calibration", UNCONDITIONAL, "rendered")
@@ -32,17 +32,17 @@ RESOURCES_OF_RAY: Mapping[str, str] = {
     "memory": "set workers.memory_gb instead",
     "object_store_memory": "remove it, workers keep nothing there",
 }
-"""Resources that Ray takes by options of their own → what to do; no custom resource can have these names."""
+"""Built-in resources of Ray → what to do instead; no custom resource can have these names."""
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-"""Hosts that plain http may go to."""
+"""Hosts for which plain http is allowed."""
 
 DEFAULT_ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
     "gender": ("female", "male"),
     "age": ("young", "adult", "old"),
     "skin_tone": ("light", "medium", "tan", "dark"),
 }
-"""Attributes and groups as the bundled judge sees them, in the order of its probability vectors."""
+"""Attributes and groups of the bundled judge, in the order of its probability vectors."""
 
 
 def _mistake(message: str) -> PydanticCustomError:
@@ -51,14 +51,14 @@ def _mistake(message: str) -> PydanticCustomError:
 
 
 class GateMeasureKind(NamedTuple):
-    """What a gate's measure can be asked of.
+    """Range and scope of a gate's measure.
 
     Attributes:
-        lowest: Smallest value that it can take.
-        highest: Largest value.
+        lowest: Smallest possible value.
+        highest: Largest possible value.
         of_attribute: Whether it belongs to one attribute.
-        of_prompt: Whether a single prompt has it, and not only the whole arm.
-        edited: Whether it compares an arm with the baseline, so that the baseline has none.
+        of_prompt: Whether it exists for a single prompt too, not only for the whole arm.
+        edited: Whether it compares an arm with the baseline; the baseline itself then has no value.
     """
 
     lowest: float
@@ -85,7 +85,7 @@ GATE_MEASURES: Mapping[str, GateMeasureKind] = {
     "prompt_shown": GateMeasureKind(0, 1),
     "attribute_shift": GateMeasureKind(0, 1, of_attribute=True, edited=True),
 }
-"""What a gate may limit; ``share`` is written with its group, ``share:female``."""
+"""Measures that a gate can limit; ``share`` is written with its group, ``share:female``."""
 
 _MEASURES_IN_WORDS = tuple(name if name != "share" else "share:<group>" for name in GATE_MEASURES)
 
@@ -106,28 +106,29 @@ def _without_duplicates(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def only_known_fields(template: str) -> str:
-    """Refuse a template without its occupation, or with braces that nothing fills."""
+    """Refuse a template without ``{occupation}``, or with unknown fields or single braces."""
     fields = re.findall(r"{[^{}]*}", template)
     unknown = [field for field in fields if field not in ("{a}", "{occupation}")]
     stray = re.sub(r"{[^{}]*}", "", template)
     if unknown or "{" in stray or "}" in stray or "{occupation}" not in fields:
-        raise _mistake(f"expected a text with {{occupation}}, and {{a}} for its article, found {template!r}")
+        expected = "expected a text with {occupation}, optionally {a} for its article, and no other braces"
+        raise _mistake(f"{expected}, found {template!r}")
     return template
 
 
 def unreserved_alias(alias: str) -> str:
-    """Refuse what MLflow's registry refuses, before any image is made."""
+    """Refuse aliases that MLflow's registry would refuse, before any image is generated."""
     if not re.fullmatch(r"[\w-]{1,255}", alias) or re.fullmatch(r"latest|v\d+", alias, re.IGNORECASE):
         expected = "expected letters, digits, '_' and '-', other than 'latest' and 'v' with a number"
-        raise _mistake(f"{expected}, which MLflow keeps for itself, found {alias!r}")
+        raise _mistake(f"{expected}, which MLflow reserves, found {alias!r}")
     return alias
 
 
 def quantity_of_ray(quantity: float) -> float:
-    """Refuse what Ray would end an audit for when it starts the workers."""
+    """Refuse quantities that Ray would refuse when it starts the workers."""
     if 0 < quantity < RAY_STEP or (quantity > 1 and quantity != int(quantity)):
-        expected = f"expected a share of one, in steps of {RAY_STEP:g}, or a whole number of them"
-        raise _mistake(f"{expected}, found {quantity:g}; Ray gives out nothing between")
+        expected = f"expected a fraction of 1, in steps of {RAY_STEP:g}, or a whole number"
+        raise _mistake(f"{expected}, found {quantity:g}; Ray accepts no other quantity")
     return quantity
 
 
@@ -137,7 +138,8 @@ def _low_below_high(window: tuple[float, float]) -> tuple[float, float]:
     return window
 
 
-# No control character, and none that reorders what a reader sees: such a text would lie in a report or on a terminal.
+# No control characters, and none that change the order of text: such a text would mislead readers of reports and
+# terminals.
 _ACTS = r"\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff"
 _TEXT = rf"^[^\s{_ACTS}]([^{_ACTS}]*[^\s{_ACTS}])?$"
 _FILE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -145,13 +147,13 @@ _ENVIRONMENT_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
 _GROUP_NAME = r"^[A-Za-z0-9][A-Za-z0-9_+ -]*$"
 _JUDGE_NAME = r"^[a-z0-9][a-z0-9-]*$"
 PATTERNS_IN_WORDS = {
-    _TEXT: "one line of text without space around it and without control characters",
-    _FILE_NAME: "letters, digits, '.', '_' and '-', a letter or digit first",
-    _ENVIRONMENT_NAME: "a name of letters, digits and '_', no digit first",
-    _GROUP_NAME: "letters, digits, '_', '+', '-' and spaces, a letter or digit first",
-    _JUDGE_NAME: "small letters, digits and '-', a letter or digit first",
+    _TEXT: "one line of text without leading or trailing spaces and without control characters",
+    _FILE_NAME: "letters, digits, '.', '_' and '-', starting with a letter or digit",
+    _ENVIRONMENT_NAME: "a name of letters, digits and '_', not starting with a digit",
+    _GROUP_NAME: "letters, digits, '_', '+', '-' and spaces, starting with a letter or digit",
+    _JUDGE_NAME: "lower-case letters, digits and '-', starting with a letter or digit",
 }
-"""What a text must look like, for messages."""
+"""Pattern → its description, for messages."""
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=_TEXT)]
 FileName = Annotated[str, StringConstraints(min_length=1, max_length=60, pattern=_FILE_NAME)]
@@ -160,7 +162,7 @@ JudgeName = Annotated[str, StringConstraints(min_length=1, max_length=30, patter
 EnvironmentName = Annotated[str, StringConstraints(max_length=100, pattern=_ENVIRONMENT_NAME)]
 Races = Literal[7, 4]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-# YAML has lists, not tuples: strictness is lifted for the container alone.
+# YAML has lists and no tuples, so strict mode is off for the container only.
 Names = Annotated[tuple[Text, ...], Field(min_length=1, strict=False), AfterValidator(_without_duplicates)]
 Groups = Annotated[tuple[GroupName, ...], Field(min_length=2, strict=False), AfterValidator(_without_duplicates)]
 Window = Annotated[tuple[Fraction, Fraction], Field(strict=False), AfterValidator(_low_below_high)]
@@ -178,12 +180,12 @@ GateMeasure = Annotated[
 
 
 def names_clip_weights(name: str) -> bool:
-    """Whether an open_clip name says which weights are meant: ``hf-hub:OWNER/NAME`` or ``MODEL:TAG``."""
+    """Return whether an open_clip name identifies its weights: ``hf-hub:OWNER/NAME`` or ``MODEL:TAG``."""
     return re.fullmatch(r"hf-hub:[\w.-]+/[\w.-]+|(?!(hf-hub|local-dir):)[\w.-]+:[\w.-]+", name) is not None
 
 
 def word_or_other(value: object) -> str:
-    """Tell the branches of ``"word" | other`` apart, so that a mistake is told of the one that was meant."""
+    """Select the branch of ``"word" | other``, so that an error is reported for the branch that the user chose."""
     return "word" if isinstance(value, str) else "other"
 
 
@@ -206,11 +208,11 @@ UNIONS_IN_WORDS = {
     "targets": "'uniform', a share for each group, or csv: with a file",
     "target": "'uniform' or a share for each group",
 }
-"""What the fields of two kinds take, for messages."""
+"""Field that accepts values of several types → their description, for messages."""
 
 
 class Section(BaseModel):
-    """A closed, frozen part of the config; the text under a field is its documentation in the JSON Schema."""
+    """A frozen part of the config without unknown keys; the text under a field describes it in the JSON Schema."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True

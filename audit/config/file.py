@@ -1,7 +1,7 @@
-"""Reads an audit's YAML file and reports every mistake in it at once, each with its line and column.
+"""Reads an audit's YAML file and reports all errors in it together, each with its line and column.
 
-The file becomes a tree of nodes that know where they stand. What validation finds mistaken is noted and taken out, and
-the rest is validated again, so that one typing error does not hide an unknown attribute ten lines below.
+The file becomes a tree whose nodes know their positions. Values that fail validation are reported and removed, and
+the rest is validated again. One typing error therefore does not hide an unknown attribute ten lines below.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from audit.config.settings import AuditConfig
 __all__ = ["Check", "ConfigError", "ConfigErrors", "read_config"]
 
 NO_SUCH_METHOD = "union_tag_invalid"
-"""What pydantic calls a mitigation of a method that there is not."""
+"""Pydantic's error type for a mitigation with an unknown method."""
 
 MAX_BYTES = 1_000_000
-"""Largest config file; a list of ten thousand occupations is a quarter of it."""
+"""Size limit of a config file; a list of ten thousand occupations needs a quarter of it."""
 
 Check = Callable[[AuditConfig], Iterable[Problem]]
-"""Finds further problems in a readable config, for example :func:`audit.preflight.readiness.check_ready`."""
+"""Finds further problems in a valid config, for example :func:`audit.preflight.readiness.check_ready`."""
 
 
 def read_config(path: Path | str, overrides: Sequence[str] = (), checks: Sequence[Check] = ()) -> AuditConfig:
@@ -41,11 +41,11 @@ def read_config(path: Path | str, overrides: Sequence[str] = (), checks: Sequenc
 
     Args:
         path: The YAML file.
-        overrides: ``a.b=value`` settings that go before the file's; the value is YAML, list items are ``a.0``.
+        overrides: ``a.b=value`` settings that replace those of the file; the value is YAML, list items are ``a.0``.
         checks: Further checks, whose problems are reported together with those of the file.
 
     Raises:
-        ConfigErrors: Every mistake found, in file order.
+        ConfigErrors: All errors found, in file order.
     """
     root, findings = _read_tree(Path(path))
     for override in overrides:
@@ -62,7 +62,7 @@ def read_config(path: Path | str, overrides: Sequence[str] = (), checks: Sequenc
 
 @dataclass
 class _Findings:
-    """What is mistaken so far, what was taken out of the tree for it, and where checks found a problem."""
+    """Errors found so far, the values removed from the tree because of them, and where checks found problems."""
 
     errors: list[ConfigError]
     problems: set[Location] = field(default_factory=set)
@@ -70,24 +70,24 @@ class _Findings:
     touched: set[Location] = field(default_factory=set)
 
     def remove(self, location: Location) -> None:
-        """Note that the value at a location was taken out; what holds it is touched."""
+        """Record that the value at a location was removed; everything above it has changed."""
         self.removed.add(location)
         self.touched.update(location[:depth] for depth in range(len(location) + 1))
 
-    def doubt(self, locations: Iterable[Location]) -> bool:
-        """Whether a check looked at something that was taken out, so that what it says is no news."""
+    def has_errors(self, locations: Iterable[Location]) -> bool:
+        """Return whether any of the locations was removed or changed because of an earlier error."""
         return any(
             location in self.touched or any(location[:depth] in self.removed for depth in range(len(location)))
             for location in locations
         )
 
     def note_problem(self, root: Node, problem: Problem) -> None:
-        """Note the problem of a check, unless what the check looked at is mistaken itself or a problem already."""
+        """Record the problem of a check, unless a value that the check read already has an error."""
         trail = root.trail(problem.location)
-        # What the file leaves to its default is shown where it would stand.
+        # A problem with a default value is shown where the file would set it.
         here = (*trail[-1].location, *problem.location[len(trail) - 1 :])
         follows = bool(self.problems & {place for place in problem.reads if place != problem.location})
-        if not follows and not self.doubt((*problem.reads, here)):
+        if not follows and not self.has_errors((*problem.reads, here)):
             self.errors.append(_error(trail[-1].place, here, problem.message))
             self.problems.add(problem.location)
 
@@ -104,28 +104,28 @@ def _read_tree(path: Path) -> tuple[Node, _Findings]:
 
 
 def _validate(root: Node, findings: _Findings) -> AuditConfig | None:
-    """Validate the tree, taking out what is mistaken until the rest is valid; None where that cannot be."""
+    """Validate the tree, removing invalid values until the rest is valid; None if that is impossible."""
     while True:
         try:
             return AuditConfig.model_validate(root.plain())
         except ValidationError as error:
             mistakes = [_Mistake.of(root, detail) for detail in error.errors(include_url=False)]
-        # Judged against earlier rounds only: mistakes of one round do not follow from each other.
-        findings.errors.extend(_told(mistake) for mistake in mistakes if not findings.doubt(mistake.reads))
-        taken_out = [_take_out(root, mistake, findings) for mistake in mistakes]
-        if not any(taken_out):
+        # Compared with earlier rounds only: errors of one round do not cause each other.
+        findings.errors.extend(_described(mistake) for mistake in mistakes if not findings.has_errors(mistake.reads))
+        removed = [_remove(root, mistake, findings) for mistake in mistakes]
+        if not any(removed):
             return None
 
 
 @dataclass(frozen=True)
 class _Mistake:
-    """One error of pydantic, found in the tree.
+    """One validation error of pydantic, located in the tree.
 
     Attributes:
-        node: The value concerned, or what should have held it.
-        parent: What holds the node; None for the root.
-        location: Where the file has it, or should have.
-        detail: Pydantic's account.
+        node: The value concerned, or the mapping that lacks it.
+        parent: The node's parent; None for the root.
+        location: Where the file has the value, or should have it.
+        detail: Pydantic's description.
     """
 
     node: Node
@@ -135,7 +135,7 @@ class _Mistake:
 
     @classmethod
     def of(cls, root: Node, detail: ErrorDetails) -> _Mistake:
-        """Find an error of pydantic in the tree."""
+        """Locate a validation error of pydantic in the tree."""
         trail = root.trail((*detail["loc"], "method") if detail["type"] == NO_SUCH_METHOD else detail["loc"])
         missing = detail["loc"][-1:] if detail["type"] == "missing" else ()
         parent = trail[-2] if len(trail) > 1 else None
@@ -143,8 +143,8 @@ class _Mistake:
 
     @property
     def reads(self) -> tuple[Location, ...]:
-        """What must stand as the file has it for this mistake to be news."""
-        # Too few items, or a value that is missing, may be our own doing: it was taken out as mistaken before.
+        """Locations that must be unchanged since the file was read; otherwise this error is a consequence."""
+        # Validation itself can cause too few items or a missing value, by removing an invalid one in an earlier round.
         own = (self.location,) if self.detail["type"] in ("missing", "too_short") else ()
         # Which keys a mitigation has depends on its method.
         method = ((*self.location[:-1], "method"),) if self.method is not None else ()
@@ -152,24 +152,24 @@ class _Mistake:
 
     @property
     def method(self) -> str | None:
-        """The method of the mitigation that the mistake is in, None where it is in none."""
+        """The method of the mitigation that has the error, None if the error is elsewhere."""
         tags = (step for step in self.detail["loc"] if isinstance(step, str) and step.startswith(METHOD_TAG))
         return next((tag.removeprefix(METHOD_TAG) for tag in tags), None)
 
 
-def _take_out(root: Node, mistake: _Mistake, findings: _Findings) -> bool:
-    """Take what is mistaken out of the tree; False where nothing can be."""
+def _remove(root: Node, mistake: _Mistake, findings: _Findings) -> bool:
+    """Remove the invalid value from the tree; False if it cannot be removed."""
     findings.remove(mistake.location)
     if mistake.parent is not None:
         mistake.parent.remove(mistake.node)
         return True
-    if mistake.detail["type"] == "missing":  # the root cannot go; a stand-in lets the rest be looked at
+    if mistake.detail["type"] == "missing":  # the root cannot be removed; a placeholder lets the rest be validated
         root.value[mistake.location[-1]] = Node("unnamed", root.place, mistake.location)
         return True
     return False
 
 
-# What pydantic calls an error, and what was expected; the names are those of its context.
+# Pydantic's error type → what was expected; the names in braces are those of its context.
 _EXPECTED = {
     "int_type": "a whole number",
     "int_from_float": "a whole number",
@@ -184,20 +184,20 @@ _EXPECTED = {
     "greater_than_equal": "at least {ge}",
     "less_than": "less than {lt}",
     "less_than_equal": "at most {le}",
-    "too_short": "at least {min_length} of them",
-    "too_long": "at most {max_length} of them",
-    "string_too_short": "at least {min_length} character",
-    "string_too_long": "at most {max_length} characters",
+    "too_short": "{min_length} or more items",
+    "too_long": "{max_length} or fewer items",
+    "string_too_short": "{min_length} or more characters",
+    "string_too_long": "{max_length} or fewer characters",
     "literal_error": "{expected}",
 }
 
 
-_NEITHER = ("literal_error", "int_type", "tuple_type", "dict_type")
-"""What a value of the wrong kind is called under a field of two kinds."""
+_WRONG_TYPE = ("literal_error", "int_type", "tuple_type", "dict_type")
+"""Pydantic's error types for a value that no branch of a union accepts."""
 
 
-def _told(mistake: _Mistake) -> ConfigError:
-    """Put an error of pydantic into words, at its key where the key is what is wrong."""
+def _described(mistake: _Mistake) -> ConfigError:
+    """Describe a validation error; the position is that of the key if the key is wrong."""
     detail, node = mistake.detail, mistake.node
     if detail["type"] == "extra_forbidden":
         return _error(node.key_place or node.place, mistake.location, _unknown_key(mistake))
@@ -217,7 +217,7 @@ def _expected(detail: ErrorDetails) -> str:
     context = detail.get("ctx", {})
     if detail["type"] == NO_SUCH_METHOD:
         return str(context["expected_tags"]).replace(METHOD_TAG, "")
-    if detail["loc"][-1] in ("word", "other") and detail["type"] in _NEITHER:
+    if detail["loc"][-1] in ("word", "other") and detail["type"] in _WRONG_TYPE:
         return next(UNIONS_IN_WORDS[str(step)] for step in reversed(detail["loc"]) if step in UNIONS_IN_WORDS)
     if detail["type"] == "string_pattern_mismatch":
         return PATTERNS_IN_WORDS[context["pattern"]]
@@ -226,7 +226,7 @@ def _expected(detail: ErrorDetails) -> str:
 
 
 def _quoted(detail: ErrorDetails) -> list[str]:
-    """Return the words that a field takes, from pydantic's ``'add' or 'scale'``."""
+    """Return the words that a field accepts, from pydantic's ``'add' or 'scale'``."""
     context = detail.get("ctx", {})
     words = str(context.get("expected", context.get("expected_tags", ""))).replace(METHOD_TAG, "")
     return re.findall("'([^']*)'", words)
@@ -240,5 +240,5 @@ def _unknown_key(mistake: _Mistake) -> str:
 
 def _error(place: Place, location: Location, message: str) -> ConfigError:
     here = where(location)
-    # An override is named by its own path already.
+    # The name of an override already contains its path.
     return ConfigError(place.file, place.line, place.column, "" if place.file == f"--set {here}" else here, message)

@@ -10,17 +10,17 @@ from pydantic import Discriminator, Field, Tag
 from audit.config.fields import FileName, GroupName, Section, Text, UniformOrShares, Window
 
 METHOD_TAG = "method:"
-"""What begins the tag of a method's section in an error of pydantic: no key of a config begins so."""
+"""Prefix of the tag of a method's section in pydantic's errors; no key of a config starts with it."""
 
 
 class MitigationSection(Section):
-    """What every intervention says; its name is the name of an arm."""
+    """Keys that every intervention has; its name is the name of an arm."""
 
     uses_lens: ClassVar[bool] = False
     """Whether the method edits the model through its lens."""
 
     names_groups: ClassVar[bool] = False
-    """Whether the model is given prompts that name a group."""
+    """Whether the method uses prompts that name a group."""
 
     name: FileName
     """Name of the arm, used in file names."""
@@ -30,7 +30,7 @@ class MitigationSection(Section):
     """Shares of the groups that images are steered to. ``targets`` sets the shares that results are compared with."""
 
     def word_of(self, group: str) -> str | None:
-        """Return what names a group in a prompt where the config says so, None for what usually does."""
+        """Return the word that the config sets for a group in prompts, None for the default word."""
         return None
 
     @property
@@ -40,22 +40,22 @@ class MitigationSection(Section):
 
     @property
     def edited_modules(self) -> tuple[str, ...]:
-        """Modules of the network that the config names for editing; empty where it names none."""
+        """Modules of the network that the config names for editing; empty if it names none."""
         return ()
 
     @property
     def fitted_by(self) -> Mapping[str, Any] | None:
-        """What decides the fit beside model, prompts and sampling, as plain data; None where nothing is fitted."""
+        """Settings that determine the fit, apart from model, prompts and sampling; None if nothing is fitted."""
         return None
 
     @property
     def fitted_images(self) -> int:
-        """Images that the fit takes of every prompt and group; 0 where nothing is fitted."""
+        """Images per prompt and group that the fit uses; 0 if nothing is fitted."""
         return 0
 
 
 class EditSection(MitigationSection):
-    """What an intervention says that edits the maps of the network while it samples."""
+    """Keys of an intervention that edits the feature maps of the network during sampling."""
 
     window: Window = (0.0, 1.0)
     """Part of the denoising steps that is edited, as fractions from first to last."""
@@ -64,16 +64,16 @@ class EditSection(MitigationSection):
 
 
 class DiffLensConfig(EditSection):
-    """DiffLens: the model's own bias features, found by a sparse autoencoder, are added to or scaled."""
+    """DiffLens: adds to the model's own bias features, found by a sparse autoencoder, or scales them."""
 
     uses_lens: ClassVar[bool] = True
 
     method: Literal["difflens"] = "difflens"
     """How the model is edited: ``difflens``."""
     edit: Literal["add", "scale"] = "add"
-    """Add to the bias features, or multiply them (which does nothing where a feature does not fire)."""
+    """Add to the bias features, or multiply them (which has no effect on inactive features)."""
     strength: Annotated[float, Field(ge=0, le=1000)] | None = None
-    """One strength for all prompts; nothing means per prompt, as found by the lens."""
+    """One strength for all prompts. If unset, the lens finds a strength for each prompt."""
 
     @property
     def searches_strength(self) -> bool:
@@ -82,27 +82,27 @@ class DiffLensConfig(EditSection):
 
     @property
     def is_as_searched(self) -> bool:
-        """Whether the edit is of the kind whose strengths a lens holds."""
+        """Whether a lens has strengths for this kind of edit."""
         return (self.edit, self.reverse_step, self.window) == ("add", "symmetric", (0.0, 1.0))
 
 
 class PromptConfig(MitigationSection):
-    """Prompt: the group is named in the prompt. The control that every edit of a network is compared with."""
+    """Prompt: names the group in the prompt. It is the control with which every edit of a network is compared."""
 
     names_groups: ClassVar[bool] = True
 
     method: Literal["prompt"]
     """How the model is edited: ``prompt`` changes the prompts and leaves the network as it is."""
     words: dict[GroupName, Text] = Field({})
-    """What names a group in the prompt, before the occupation; the group's own name unless it says otherwise."""
+    """Word for each group, inserted before the occupation. A group without a word is named by its own name."""
 
     def word_of(self, group: str) -> str | None:
-        """Return the word of a group, None for its own name."""
+        """Return the word for a group, None for its own name."""
         return self.words.get(group)
 
 
 class MeanDifferenceConfig(EditSection):
-    """Mean difference: what naming a group changes in a map on average, by step, is added to the map."""
+    """Mean difference: adds to a feature map, at each step, the mean change that naming a group causes in it."""
 
     names_groups: ClassVar[bool] = True
 
@@ -111,9 +111,9 @@ class MeanDifferenceConfig(EditSection):
     strength: Annotated[float, Field(ge=0, le=1000)] = 1.0
     """How many times the mean difference is added."""
     hookpoints: Annotated[tuple[Text, ...], Field(strict=False, min_length=1, max_length=100)] = ("mid_block",)
-    """Modules of the network whose output is edited, all of them at once."""
+    """Modules of the network whose outputs are edited, all at once."""
     images_per_group: Annotated[int, Field(ge=1, le=100_000)] = 8
-    """Images of every prompt and group that the means are taken over."""
+    """Images per prompt and group from which the means are computed."""
 
     @property
     def edited_modules(self) -> tuple[str, ...]:
@@ -122,7 +122,7 @@ class MeanDifferenceConfig(EditSection):
 
     @property
     def fitted_by(self) -> Mapping[str, Any]:
-        """What decides the directions; how they are applied is free."""
+        """Settings that determine the directions; how they are applied does not matter."""
         return self.model_dump(mode="json", include={"method", "attribute", "hookpoints", "images_per_group"})
 
     @property
@@ -132,7 +132,7 @@ class MeanDifferenceConfig(EditSection):
 
 
 def _tag(value: object) -> str:
-    """Return which method a mitigation names, as the tag of its section; DiffLens where it names none."""
+    """Return the tag of a mitigation's section: its method, or DiffLens if it names none."""
     method: Any = value.get("method", "difflens") if isinstance(value, dict) else getattr(value, "method", "difflens")
     return f"{METHOD_TAG}{method}"
 

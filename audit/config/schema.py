@@ -1,4 +1,4 @@
-"""The JSON Schema of a config: editors complete and check a YAML file with it, messages name its keys.
+"""The JSON Schema of a config. Editors complete and check YAML files with it; messages list its keys.
 
 ``python -m audit.config.schema > configs/schema.json`` writes the committed copy.
 """
@@ -25,17 +25,17 @@ def known_keys(location: Location, method: str | None = None) -> tuple[str, ...]
     """Return the keys that a config may have at a location.
 
     Args:
-        location: Where.
-        method: Of the mitigation at this location: each method has keys of its own.
+        location: The location.
+        method: Method of the mitigation at this location; each method has different keys.
 
     Raises:
-        KeyError: If there is nothing with keys at this location.
+        KeyError: If no value at this location can have keys.
     """
     schema = config_schema()
     here: Mapping[str, Any] = schema
     for step in location:
         here = here["items"] if isinstance(step, int) else _below(here, step)
-        # Of the kinds that a value can have, only one has keys of its own, but for the methods of a mitigation.
+        # Only one type of a union has keys, except for the methods of a mitigation.
         kinds = [kind for kind in (*here.get("oneOf", ()), *here.get("anyOf", ())) if "$ref" in kind] or [here]
         named = [_resolved(schema, kind) for kind in kinds]
         here = next((kind for kind in named if _method(kind) == method), named[0])
@@ -53,7 +53,7 @@ def _method(section: Mapping[str, Any]) -> str | None:
 
 
 def _below(here: Mapping[str, Any], step: str) -> Mapping[str, Any]:
-    """Return what stands under a key: a known one, or any key of a mapping with names of the user's."""
+    """Return the schema under a key: a known key, or any key of a mapping whose names the user chooses."""
     found: Mapping[str, Any] = here.get("properties", {}).get(step) or next(iter(here["patternProperties"].values()))
     return found
 

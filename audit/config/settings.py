@@ -1,8 +1,8 @@
-"""An audit's config: its sections, once they agree.
+"""An audit's complete, validated config.
 
-What needs more than one field (:mod:`audit.config.agreement`) is checked whenever a config is made, in code or from a
-file; what depends on the machine (paths, servers, the calibration world) is checked in
-:mod:`audit.preflight.readiness`. Positions in a file are the business of :mod:`audit.config.file`.
+Checks that need more than one field (:mod:`audit.config.agreement`) run whenever a config is created, in code or from
+a file. Checks that depend on the machine (paths, servers, the calibration world) are in
+:mod:`audit.preflight.readiness`. :mod:`audit.config.file` finds the position of each error in a file.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from audit.storage.place import place_of, sqlite_uri
 
 
 class AuditConfig(AuditSections):
-    """One audit: a model, its prompts, what is perceived in the images, and what is tried against the bias."""
+    """One audit: a model, its prompts, the attributes that a judge perceives, and the mitigations to try."""
 
     @model_validator(mode="before")
     @classmethod
-    def _lens_follows_attributes(cls, data: Any) -> Any:  # noqa: ANN401 (anything can stand in a file)
-        """Let ``lens.attributes`` default to the audited attributes where the config names its own."""
+    def _lens_follows_attributes(cls, data: Any) -> Any:  # noqa: ANN401 (a file can contain any value)
+        """Let ``lens.attributes`` default to the audited attributes if the config names any."""
         if not isinstance(data, dict) or not isinstance(data.get("attributes"), dict) or not data["attributes"]:
             return data
         lens = data.get("lens", {})
@@ -36,8 +36,8 @@ class AuditConfig(AuditSections):
 
     @model_validator(mode="before")
     @classmethod
-    def _zero_shot_follows_clip(cls, data: Any) -> Any:  # noqa: ANN401 (anything can stand in a file)
-        """Let ``second_opinions`` default to none where no CLIP model is loaded."""
+    def _zero_shot_follows_clip(cls, data: Any) -> Any:  # noqa: ANN401 (a file can contain any value)
+        """Let ``second_opinions`` default to an empty list if no CLIP model is loaded."""
         if not isinstance(data, dict) or "second_opinions" in data:
             return data
         quality = data.get("quality")
@@ -53,7 +53,7 @@ class AuditConfig(AuditSections):
 
     @property
     def tracking_uri(self) -> str:
-        """The MLflow URI in force: the configured one, or a SQLite file under ``output``."""
+        """The effective MLflow URI: the configured one, or a SQLite file under ``output``."""
         if self.tracking.uri:
             return self.tracking.uri
         output = place_of(self.output)

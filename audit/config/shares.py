@@ -1,4 +1,4 @@
-"""Whether shares make a distribution over an attribute's groups, and the words for what is mistaken about them."""
+"""Checks that shares are a distribution over an attribute's groups, and the messages of these checks."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from audit.config.problems import Location, Problem, listing, suggestion
 
 SUM_TOLERANCE = 0.005
-"""Shares may add up to 1 ± this, as published figures do that were rounded to three places; they are then divided by
-their sum. Anything further off is a mistake and never scaled away."""
+"""Largest accepted difference between 1 and the sum of the shares, because published figures are often rounded to
+three places. Accepted shares are divided by their sum. A larger difference is an error."""
 
 
 def share_problems(at: Location, given: Mapping[str, float], groups: Sequence[str]) -> Iterator[Problem]:
-    """Find what keeps shares by group from being a distribution over the groups.
+    """Find why shares by group are not a distribution over the groups.
 
     Args:
-        at: Where the config has them.
+        at: Location of the shares in the config.
         given: Group → share.
         groups: The attribute's groups.
 
     Yields:
-        Problems, each with its place.
+        Problems, each with its location.
     """
     wrong = [
         *_group_problems(at, given, groups),
@@ -37,21 +37,21 @@ def share_problems(at: Location, given: Mapping[str, float], groups: Sequence[st
 
 
 def category_problems(at: Location, mapping: Mapping[str, str | None], groups: Sequence[str]) -> Iterator[Problem]:
-    """Find what is mistaken about a mapping from a source's categories to an attribute's groups.
+    """Find errors in a mapping from a source's categories to an attribute's groups.
 
     Args:
-        at: Where the config has it.
-        mapping: Category → the group that it counts for, None for one that is left out on purpose.
+        at: Location of the mapping in the config.
+        mapping: Category → its group, None for a category that is excluded on purpose.
         groups: The attribute's groups.
 
     Yields:
-        Problems, each with its place: unknown groups, categories mapped twice, groups without category.
+        Problems, each with its location: unknown groups, categories mapped twice, groups without a category.
     """
     first: dict[str, str] = {}
     for category, group in mapping.items():
         twin = first.setdefault(folded(category), category)
         if twin != category:
-            message = f"expected each category once, found {category!r} beside {twin!r}; keep one"
+            message = f"expected each category once, found both {category!r} and {twin!r}; keep one"
             yield Problem((*at, category), message)
         if group is not None and group not in groups:
             yield Problem((*at, category), unknown("a group", group, groups))
@@ -62,13 +62,13 @@ def category_problems(at: Location, mapping: Mapping[str, str | None], groups: S
 
 
 def adds_up(shares: Iterable[float]) -> bool:
-    """Whether shares add up to 1, allowing for rounding."""
+    """Return whether shares add up to 1, allowing for rounding."""
     return abs(math.fsum(shares) - 1) <= SUM_TOLERANCE + 1e-12
 
 
 def wrong_sum(total: float) -> str:
-    """Say that shares do not add up to 1, and what the reason may be."""
-    reason = "do categories overlap, or count someone twice?" if total > 1 else "is a category missing?"
+    """Return a message for shares that do not add up to 1, with the likely reason."""
+    reason = "do categories overlap, or count a person twice?" if total > 1 else "is a category missing?"
     return f"expected shares that add up to 1 (within {SUM_TOLERANCE:g}), found {total:.4g}; {reason}"
 
 
@@ -79,12 +79,12 @@ def normalised(shares: Mapping[str, float], groups: Sequence[str]) -> tuple[floa
 
 
 def unknown(what: str, found: str, known: Sequence[str]) -> str:
-    """Say that a name is not among those that are known."""
+    """Return a message for a name that is not among the known ones."""
     return f"expected {what} ({listing(known)}), found {found!r}{suggestion(found, known)}"
 
 
 def folded(text: str) -> str:
-    """Return a name as it is compared: without regard to case and runs of space."""
+    """Return a name for comparison: lower case, with single spaces."""
     return " ".join(text.casefold().split())
 
 
@@ -95,4 +95,4 @@ def _group_problems(at: Location, given: Mapping[str, float], groups: Sequence[s
     missing = [group for group in groups if group not in given]
     if missing:
         message = f"expected a share for each group ({listing(groups)}), found none for {listing(missing)}"
-        yield Problem(at, f"{message}; write 0 for none")
+        yield Problem(at, f"{message}; write 0 for a group without a share")

@@ -1,4 +1,4 @@
-"""Looking inside a model: sparse autoencoder, group heads, attribution, lens.
+"""Analyses the inside of a model: sparse autoencoder, group heads, attribution, lens.
 
 It may import ``perception``, ``models``, ``planning``, ``calibration``, ``config``, ``storage`` and ``records``.
 """

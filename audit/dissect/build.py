@@ -1,7 +1,7 @@
-"""Dissecting a model: trajectories → sparse autoencoder → group heads → attribution → bias features.
+"""Builds a lens: trajectories → sparse autoencoder → group heads → attribution → bias features.
 
-One pass over the model: the activations of a batch feed the autoencoder's buffer while they are made, and are kept in
-half precision for the heads and the attribution; nothing goes through a disk.
+The model is sampled only once. The activations of each batch are added to the autoencoder's buffer and kept in half
+precision in memory for the heads and the attribution.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ LOG = logging.getLogger(__name__)
 
 Groups = Mapping[str, tuple[str, ...]]
 THUMBNAIL = 128
-"""Pixels; enough to see what makes a feature fire."""
+"""Width in pixels, enough to recognise what activates a feature."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class Trajectory:
     """One image to sample.
 
     Attributes:
-        prompt: With or without groups named in it.
-        seed: Of its noise.
-        partner: Trajectory of the same noise and occupation under other groups' names, None where no group is named.
+        prompt: The prompt, with or without named groups.
+        seed: Seed of its noise.
+        partner: Trajectory with the same noise and occupation but other named groups, None if no group is named.
     """
 
     prompt: Prompt
@@ -60,13 +60,13 @@ class Trajectory:
 
 @dataclass(frozen=True)
 class Recording:
-    """What was seen at the hookpoint while trajectories were sampled.
+    """The activations at the hookpoint and the perceived groups of sampled trajectories.
 
     Attributes:
         maps: ``(S, n, d)`` float16, conditional half.
         shape: (C, H, W) of one map.
-        labels: Attribute → (n,) perceived group, ``UNLABELLED`` where the judge named none of the groups.
-        partners: (n,) index of the counterfactual, −1 where there is none.
+        labels: Attribute → (n,) perceived group, ``UNLABELLED`` if the judge assigned none of the groups.
+        partners: (n,) index of the counterfactual, −1 if there is none.
         thumbnails: (n, 3, h, w) uint8, at most ``THUMBNAIL`` pixels wide.
     """
 
@@ -77,22 +77,22 @@ class Recording:
     thumbnails: Tensor
 
     def at(self, step: int, rows: Tensor) -> Tensor:
-        """Maps ``(len(rows), C, H, W)`` of one step in float32."""
+        """Return maps ``(len(rows), C, H, W)`` of one step in float32."""
         return self.maps[step, rows].float().view(-1, *self.shape)
 
 
 def plan_trajectories(
     prompts: Sequence[Prompt], groups: Groups, template: str, settings: Dissection
 ) -> list[Trajectory]:
-    """Half the trajectories of plain occupation prompts, half of prompts that name groups, in counterfactual pairs.
+    """Return trajectories, half of plain occupation prompts and half of counterfactual pairs with named groups.
 
     A model that reads no text has plain trajectories only.
 
     Args:
         prompts: The audit's prompts.
         groups: Groups by attribute.
-        template: Of the prompts; groups are named before the occupation.
-        settings: How many, and the seed.
+        template: Template of the prompts; groups are named before the occupation.
+        settings: Number of trajectories, and the seed.
     """
     rng = np.random.default_rng(settings.seed)
     count = settings.trajectories // 4 if any(prompt.text for prompt in prompts) else 0
@@ -113,7 +113,7 @@ def plan_trajectories(
 
 
 class Recorder:
-    """Samples trajectories and keeps what the hookpoint shows; iterating yields batches for the autoencoder."""
+    """Samples trajectories and records the activations; iteration yields batches for the autoencoder."""
 
     def __init__(
         self,
@@ -146,10 +146,10 @@ class Recorder:
             yield self._vectors(self._maps[-1], start)
 
     def recording(self) -> Recording:
-        """Everything seen.
+        """Return the complete recording.
 
         Raises:
-            ValueError: Nothing was sampled.
+            ValueError: No trajectory was sampled.
         """
         if not self._maps:
             raise ValueError("expected trajectories to be sampled, found none; iterate over the recorder first")
@@ -194,14 +194,14 @@ def _thumbnails(images: Tensor) -> Tensor:
 def build_lens(
     recorder: Recorder, groups: Groups, settings: Dissection, name_settings: Mapping[str, Any], fingerprint: str
 ) -> Lens:
-    """Train and fit everything that a lens holds except the strengths.
+    """Train and fit all parts of a lens except the strengths.
 
     Args:
-        recorder: Not yet iterated over.
+        recorder: A recorder that was not iterated over yet.
         groups: Groups by attribute.
-        settings: How to dissect.
-        name_settings: What the lens is named by, recorded in it.
-        fingerprint: Of the model.
+        settings: Settings of the lens.
+        name_settings: Settings that determine the name of the lens; they are stored in it.
+        fingerprint: Fingerprint of the model.
     """
     training = SaeTraining(
         steps=settings.sae_steps,
@@ -245,7 +245,7 @@ def build_lens(
 def attribute_latents(
     sae: SparseAutoencoder, heads: GroupHeads, recording: Recording, attribute: str, settings: Dissection
 ) -> StreamingAttribution:
-    """Sum over steps and samples what raising each latent does, each sample counted for the group that it shows."""
+    """Sum the effect of raising each latent over steps and samples; each sample counts for the group that it shows."""
     labels = recording.labels[attribute]
     wanted = labels != UNLABELLED
     if settings.baseline == "counterfactual":
@@ -272,7 +272,7 @@ def _counterfactual(sae: SparseAutoencoder, recording: Recording, step: int, row
 
 
 def _firing(sae: SparseAutoencoder, recording: Recording, attribute: str, group: int, latents: Sequence[int]) -> Tensor:
-    """Mean value ``(S, P, F)`` of the listed latents over the samples that show ``group``, silent ones included."""
+    """Return the mean ``(S, P, F)`` of the latents over the samples that show ``group``, including inactive ones."""
     rows = (recording.labels[attribute] == group).nonzero().flatten()
     maps = (recording.at(step, rows).to(sae.decoder.device) for step in range(len(recording.maps)))
     return torch.stack([sae.latents_of_map(of_step)[..., list(latents)].mean(0) for of_step in maps])

@@ -1,6 +1,6 @@
-"""Describes a lens in Markdown: what it fits, how good it is, what it chose and what it cannot control.
+"""The card of a lens in Markdown: its model, quality, features, strengths and limits.
 
-Everything is read from plain data, so that a driver without the networks can write it.
+It is created from plain data, so that a driver without the networks can write it.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from audit.dissect.strengths import CONTROLLED_FROM, SUFFICIENT, GroupStrength, 
 from audit.records.estimates import percent
 
 CONTROL_WORDS = {"full": "", "partial": " in part", "none": " no"}
-"""What a strength is marked with in the table; the legend explains it."""
+"""Control → mark of a strength in the table; the legend explains it."""
 
 
 def card(name: str, plain: Mapping[str, Any], shape: Mapping[str, Any]) -> str:
     """Return the card of a lens.
 
     Args:
-        name: Of the lens.
-        plain: What its ``lens.json`` holds.
-        shape: Of its autoencoder.
+        name: Name of the lens.
+        plain: The content of its ``lens.json``.
+        shape: Shape of its autoencoder.
     """
     lines = [
         f"# {name}",

@@ -1,4 +1,4 @@
-"""What a bias feature looks like: the pictures that make it fire most."""
+"""Example pictures of a bias feature: those with its highest activation."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def write_examples(lens: Lens, recording: Recording, directory: Path) -> None:
 
 
 def mean_activity(lens: Lens, recording: Recording) -> torch.Tensor:
-    """Mean value ``(n, N)`` of every latent over a trajectory's steps and positions."""
+    """Return the mean value ``(n, N)`` of every latent over a trajectory's steps and positions."""
     everything = torch.arange(recording.maps.shape[1])
     total = torch.zeros(len(everything), lens.sae.shape.n_latents)
     for step in range(len(recording.maps)):

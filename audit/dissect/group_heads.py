@@ -1,4 +1,4 @@
-"""Group classifier of a hookpoint's map: one linear head per sampler step and attribute (DiffLens, section 4.2).
+"""Group classifiers for the feature map of a hookpoint: one linear head per sampler step and attribute (DiffLens, 4.2).
 
 Shapes: S steps, n samples, d = C·H·W of the conditional half's map, G groups.
 """
@@ -22,7 +22,7 @@ WEIGHTS_FILE = "heads.safetensors"
 GROUPS_FILE = "heads.json"
 
 UNLABELLED = -1
-"""Label of a sample whose group is unknown; it takes no part in that attribute's head."""
+"""Label of a sample whose group is unknown; it is not used for that attribute's head."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class HeadTraining:
 
     Attributes:
         l2: Penalty on the weights, for features that are standardised and divided by sqrt(d).
-        iterations: Accelerated steps; 100 bring the gradient below 1e-5 of its start, at ``l2`` from 1e-4 up.
-        held_out: Share of the samples kept for the accuracy.
-        seed: Of the split.
+        iterations: Accelerated steps; 100 reduce the gradient to below 1e-5 of its initial value, for ``l2`` ≥ 1e-4.
+        held_out: Share of the samples held out for the accuracy.
+        seed: Seed of the split.
     """
 
     l2: float = 1e-3
@@ -47,8 +47,8 @@ class HeadAccuracy:
     """Held-out accuracy, by attribute.
 
     Attributes:
-        per_step: Share of held-out samples whose group the head of that step finds.
-        n: Held-out samples.
+        per_step: Share of held-out samples that the head of that step classifies correctly.
+        n: Number of held-out samples.
     """
 
     per_step: dict[str, tuple[float, ...]]
@@ -57,7 +57,7 @@ class HeadAccuracy:
 
 @dataclass(frozen=True)
 class GroupHeads:
-    """Affine heads, standardisation folded in: logits = W h + b for the flattened map h.
+    """Affine heads that include the standardisation: logits = W h + b for the flattened map h.
 
     Attributes:
         groups: Group names in the order of the logits, by attribute.
@@ -71,16 +71,16 @@ class GroupHeads:
 
     @property
     def steps(self) -> int:
-        """Sampler steps that have a head."""
+        """Number of sampler steps with a head."""
         return int(next(iter(self.weights.values())).shape[0])
 
     def logits(self, attribute: str, step: int, maps: Tensor) -> Tensor:
-        """Logits (B, G) of maps (B, C, H, W), or flattened (B, d), at one sampler step."""
+        """Return logits (B, G) of maps (B, C, H, W), or flattened (B, d), at one sampler step."""
         weight, flat = self.weights[attribute][step], maps.flatten(1).to(self.weights[attribute].dtype)
         if flat.shape[1] != weight.shape[1]:
             raise ValueError(
                 f"the {attribute} head expects maps of {weight.shape[1]} numbers, found {flat.shape[1]}; "
-                "it belongs to another model, hookpoint or image size"
+                "use the lens of this model, hookpoint and image size"
             )
         return F.linear(flat, weight, self.biases[attribute][step])
 
@@ -93,11 +93,11 @@ class GroupHeads:
         )
 
     def save(self, directory: Path) -> None:
-        """Write ``heads.safetensors`` (weights in 16 bits, each head with its own scale) and ``heads.json``."""
+        """Write ``heads.safetensors`` (weights in 16 bits with a scale per head) and ``heads.json``."""
         directory.mkdir(parents=True, exist_ok=True)
         tensors: dict[str, Tensor] = {}
         for attribute, weight in self.weights.items():
-            # Folded weights can be far below the smallest normal half-precision number.
+            # Weights that include the standardisation can be below the smallest normal half-precision number.
             scale = weight.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
             tensors[f"{attribute}.weight"] = (weight / scale).half().cpu().contiguous()
             tensors[f"{attribute}.scale"] = scale.cpu().contiguous()
@@ -107,10 +107,10 @@ class GroupHeads:
 
     @classmethod
     def load(cls, directory: Path) -> GroupHeads:
-        """Read heads back, in float32.
+        """Load heads in float32.
 
         Raises:
-            ValueError: Where the two files do not belong together.
+            ValueError: The two files do not match.
         """
         listed = read_json_object(directory / GROUPS_FILE, "the groups of the heads")
         groups = {attribute: tuple(names) for attribute, names in listed.items()}
@@ -118,8 +118,8 @@ class GroupHeads:
         expected = {f"{attribute}.{part}" for attribute in groups for part in ("weight", "scale", "bias")}
         if expected != set(stored):
             raise ValueError(
-                f"{directory}: {GROUPS_FILE} expects tensors {sorted(expected)}, {WEIGHTS_FILE} has {sorted(stored)}; "
-                "the two files are not of one lens: dissect the model again"
+                f"{directory}: {GROUPS_FILE} expects tensors {sorted(expected)}, found {sorted(stored)} in "
+                f"{WEIGHTS_FILE}; the two files belong to different lenses, build the lens again"
             )
         weights = {name: stored[f"{name}.weight"].float() * stored[f"{name}.scale"] for name in groups}
         return cls(groups, weights, {name: stored[f"{name}.bias"] for name in groups})
@@ -131,19 +131,19 @@ def fit_group_heads(
     groups: Mapping[str, Sequence[str]],
     settings: HeadTraining | None = None,
 ) -> tuple[GroupHeads, HeadAccuracy]:
-    """Fit L2-regularised logistic regressions for every step at once.
+    """Fit L2-regularised logistic regressions for all steps together.
 
-    The fit runs in the span of the samples (representer theorem): n × n kernels instead of d weights, since a map has
-    many more numbers than there are samples.
+    The fit runs in the span of the samples (representer theorem), with n × n kernels instead of d weights, because a
+    map has many more numbers than there are samples.
 
     Args:
         features: (S, n, d) flattened maps of the conditional half, any float dtype.
-        labels: (n,) group index by attribute, ``UNLABELLED`` where unknown.
+        labels: (n,) group index by attribute, ``UNLABELLED`` if unknown.
         groups: Group names by attribute, in label order.
-        settings: Of the fit.
+        settings: Settings of the fit.
 
     Raises:
-        ValueError: Where a group has too few samples to train on and hold out, or labels and features disagree.
+        ValueError: A group has too few samples for training and held-out part, or labels and features do not match.
     """
     settings = settings or HeadTraining()
     for attribute, names in groups.items():
@@ -168,7 +168,7 @@ def fit_group_heads(
 
 @dataclass(frozen=True)
 class _Standardiser:
-    """Mean and spread (S, d) of the features, which use no label and so may see every sample."""
+    """Mean and standard deviation (S, d) of the features; they use all samples, because they do not use labels."""
 
     mean: Tensor
     spread: Tensor
@@ -177,7 +177,7 @@ class _Standardiser:
     def of(cls, features: Tensor) -> _Standardiser:
         mean = torch.stack([step.float().mean(0) for step in features])
         spread = torch.stack([step.float().std(0) for step in features])
-        # A number that hardly varies carries no group; blowing it up to unit variance would add only noise.
+        # A feature that hardly varies has no information about groups; scaling it to unit variance would add noise.
         return cls(mean, spread.clamp_min(1e-3 * spread.mean(1, keepdim=True)).clamp_min(1e-12))
 
     def standardise(self, features: Tensor, step: int) -> Tensor:
@@ -185,12 +185,12 @@ class _Standardiser:
         return centred / (self.spread[step] * math.sqrt(features.shape[2]))
 
     def kernel(self, features: Tensor) -> Tensor:
-        """Inner products (S, n, n) of standardised samples, plus 1 for the bias feature."""
+        """Return inner products (S, n, n) of standardised samples, plus 1 for the bias feature."""
         rows = [self.standardise(features, step) for step in range(len(features))]
         return torch.stack([own @ own.T for own in rows]) + 1
 
     def unfold(self, features: Tensor, train: Tensor, dual: Tensor) -> tuple[Tensor, Tensor]:
-        """Turn dual weights (S, n_train, G) into weights (S, G, d) and biases (S, G) for raw maps."""
+        """Convert dual weights (S, n_train, G) to weights (S, G, d) and biases (S, G) for raw maps."""
         weights = torch.stack(
             [
                 (dual[step].T @ self.standardise(features, step)[train])
@@ -205,11 +205,11 @@ def _fit_dual(kernel: Tensor, target: Tensor, settings: HeadTraining) -> Tensor:
     """Minimise mean cross-entropy + l2/2 ‖w‖² over w = Xᵀ a, for kernels (S, n, n) and one-hot targets (n, G).
 
     Newton steps with Böhning's fixed bound of the softmax Hessian, diag(p) - ppᵀ <= I/2 (Böhning 1992): one
-    factorisation per step, descent without a step size, accelerated as by Nesterov. Deterministic.
+    factorisation per sampler step, no step size, with Nesterov acceleration. Deterministic.
     """
     n = target.shape[0]
     identity = torch.eye(n, dtype=kernel.dtype, device=kernel.device)
-    # Cholesky, not inv: batched LU of this size fails inside some builds of oneMKL, with NaN and no exception.
+    # Cholesky and not inv, because batched LU of this size gives NaN without an exception in some builds of oneMKL.
     bound = torch.cholesky_inverse(torch.linalg.cholesky(kernel / (2 * n) + settings.l2 * identity))
     dual = ahead = torch.zeros(*kernel.shape[:2], target.shape[1], dtype=kernel.dtype, device=kernel.device)
     for iteration in range(settings.iterations):
@@ -221,7 +221,7 @@ def _fit_dual(kernel: Tensor, target: Tensor, settings: HeadTraining) -> Tensor:
 
 
 def _split(labels: Tensor, settings: HeadTraining) -> tuple[Tensor, Tensor]:
-    """Indices of labelled training and held-out samples, split within each group."""
+    """Return the indices of labelled training and held-out samples, split within each group."""
     generator = torch.Generator().manual_seed(settings.seed)
     train, held_out = [], []
     for group in sorted(set(labels.tolist())):
@@ -240,10 +240,10 @@ def _check_labels(attribute: str, labels: Tensor, names: Sequence[str], n: int) 
     counts = [int((labels == group).sum()) for group in range(len(names))]
     stray = n - sum(counts) - int((labels == UNLABELLED).sum())
     if stray:
-        raise ValueError(f"{attribute}: expected labels 0 to {len(names) - 1} or {UNLABELLED}, {stray} are outside")
+        raise ValueError(f"{attribute}: expected labels 0 to {len(names) - 1} or {UNLABELLED}, found {stray} others")
     few = {name: count for name, count in zip(names, counts, strict=True) if count < 2}
     if few:
         raise ValueError(
-            f"{attribute}: every group needs at least 2 samples, found {few}; "
-            "sample more group prompts (lens.trajectories) or drop the group"
+            f"{attribute}: expected at least 2 samples of every group, found {few}; "
+            "sample more group prompts (lens.trajectories) or remove the group"
         )

@@ -1,7 +1,8 @@
-"""The lens: what dissecting a model leaves behind, as one directory that knows what it fits and how good it is.
+"""The lens of a model: autoencoder, group heads, bias features and strengths, stored in one directory.
 
-``sae.safetensors`` + ``sae.json``, ``heads.safetensors`` + ``heads.json``, ``firing.safetensors``, ``card.md``, and
-``lens.json``, which is written last: a directory without it is unfinished.
+The files are ``sae.safetensors`` + ``sae.json``, ``heads.safetensors`` + ``heads.json``, ``firing.safetensors``,
+``card.md`` and ``lens.json``, which is written last: a directory without it is incomplete. ``lens.json`` has the
+fingerprint of the model and measures of quality.
 """
 
 from __future__ import annotations
@@ -30,18 +31,18 @@ FIRING_FILE = "firing.safetensors"
 
 
 class LensMismatch(ValueError):
-    """A lens that does not belong to the model or the config."""
+    """The lens does not fit the model or the config."""
 
 
 @dataclass(frozen=True)
 class BiasFeature:
-    """A latent that attribution chose for one group.
+    """A latent that attribution selected for one group.
 
     Attributes:
         latent: Index in the autoencoder.
         score: Attribution to the group's probability, mean over samples and steps.
-        mean_firing_per_step: Mean value for each sampler step, over all positions of the samples that show the group,
-            silent ones included.
+        mean_firing_per_step: Mean activation for each sampler step, over all positions of the samples that show the
+            group, including inactive ones.
     """
 
     latent: int
@@ -51,23 +52,24 @@ class BiasFeature:
 
 @dataclass(frozen=True)
 class Lens:
-    """A dissected model.
+    """The lens of a model.
 
     Attributes:
         sae: The autoencoder.
         heads: The group heads.
         features: Bias features by attribute and group, best first.
-        firing: Mean value (S, P, F) of each group's features, by attribute and group, over the samples that show the
-            group: at each sampler step and position, silent samples included, features in the order of ``features``.
-        strengths: Edit strength by attribute, prompt id and group, with what was seen when it was drawn.
-        settings: How the lens was made, as plain data; part of its name.
+        firing: Mean activation (S, P, F) of each group's features, by attribute and group, over the samples that show
+            the group, including inactive ones, at each sampler step and position; features in the order of
+            ``features``.
+        strengths: Edit strength by attribute, prompt id and group, with the results of its trials.
+        settings: Settings of the lens as plain data; part of its name.
         quality: ``unexplained_variance`` (per step), ``dead_latents``, ``latents``, ``decoder_cosine_mean``,
             ``decoder_cosine_max``, ``head_accuracy`` (by attribute, per step), ``completeness_gap``.
-        model_fingerprint: Of the model it was made from.
-        hookpoint: Module path whose output it reads and edits.
+        model_fingerprint: Fingerprint of the model.
+        hookpoint: Path of the module whose output it reads and edits.
         steps: Sampler steps.
         groups: Group names by attribute, in the order of the heads.
-        prediction: What predicts the strengths of other prompts, by attribute and group, with its error.
+        prediction: Lines that predict the strengths of other prompts, by attribute and group, with their errors.
     """
 
     sae: SparseAutoencoder
@@ -85,7 +87,7 @@ class Lens:
 
     @property
     def device(self) -> torch.device:
-        """Where its tensors are, all of them on one device."""
+        """The device of all its tensors."""
         return self.sae.decoder.device
 
     @property
@@ -96,7 +98,7 @@ class Lens:
     def save(self, directory: Path, dtype: torch.dtype = torch.float16) -> None:
         """Write the lens into ``directory``, the autoencoder's weights in ``dtype``.
 
-        16 bits round the weights: measure and edit with what ``load`` returns, so that every run sees the same lens.
+        16 bits round the weights. Measure and edit with a loaded lens, so that every run uses the same weights.
         """
         directory.mkdir(parents=True, exist_ok=True)
         (directory / LENS_FILE).unlink(missing_ok=True)
@@ -110,21 +112,21 @@ class Lens:
 
     @classmethod
     def load(cls, directory: Path) -> Lens:
-        """Read a lens back.
+        """Load a lens.
 
         Raises:
-            FileNotFoundError: Where ``directory`` holds no finished lens.
-            ValueError: Where its files disagree or come from a later version.
+            FileNotFoundError: ``directory`` contains no complete lens.
+            ValueError: Its files do not match or have another format version.
         """
         path = directory / LENS_FILE
         if not path.is_file():
             raise FileNotFoundError(
-                f"expected a lens in {directory}, found no {LENS_FILE}; make one with `difflens-audit dissect CONFIG`"
+                f"expected a lens in {directory}, found no {LENS_FILE}; build one with `difflens-audit dissect CONFIG`"
             )
         plain = read_json_object(path, "the card of a lens")
         version = plain.pop("format_version", None)
         if version != LENS_FORMAT:
-            raise ValueError(f"{path}: expected format {LENS_FORMAT}, found {version}; dissect the model again")
+            raise ValueError(f"{path}: expected format {LENS_FORMAT}, found {version}; build the lens again")
         firing = load_file(directory / FIRING_FILE)
         return cls(
             sae=SparseAutoencoder.load(directory),
@@ -144,10 +146,10 @@ class Lens:
         )
 
     def to(self, device: torch.device | str) -> Lens:
-        """Copy every tensor to where the model runs; this lens stays where it is."""
+        """Return a copy of the lens on a device; this lens does not change."""
         return replace(
             self,
-            sae=copy.deepcopy(self.sae).to(device),  # a module would move in place, under whoever else holds it
+            sae=copy.deepcopy(self.sae).to(device),  # a module moves in place, which would affect its other users
             heads=self.heads.to(device),
             firing={
                 attribute: {group: values.to(device) for group, values in by_group.items()}
@@ -188,12 +190,12 @@ def check_fits(lens: Lens, model_fingerprint: str, steps: int, attributes: Mappi
 
     Args:
         lens: The lens.
-        model_fingerprint: Of the model to audit.
+        model_fingerprint: Fingerprint of the model to audit.
         steps: Sampler steps of the audit.
-        attributes: Groups, in order, of every attribute that the lens is needed for.
+        attributes: Groups, in order, of all attributes for which the lens is needed.
 
     Raises:
-        LensMismatch: Naming every disagreement at once.
+        LensMismatch: The lens does not fit; the message lists all differences.
     """
     problems = []
     if lens.model_fingerprint != model_fingerprint:
@@ -207,7 +209,7 @@ def check_fits(lens: Lens, model_fingerprint: str, steps: int, attributes: Mappi
     if problems:
         raise LensMismatch(
             f"{lens.name} does not fit this audit: {'; '.join(problems)}. "
-            "Make one that does with `difflens-audit dissect CONFIG`, or leave lens.path out."
+            "Build one that fits with `difflens-audit dissect CONFIG`, or remove lens.path."
         )
 
 

@@ -1,4 +1,4 @@
-"""Watches a model through its lens: the baseline arm of a shard, and a prompt's first denoising step."""
+"""Observes a model with its lens: attribution in the baseline arm of a shard, and a prompt's first denoising step."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from audit.models.generator import DiffusionGenerator
 from audit.records.work import Prompt, derive_seed
 
 NOISES = 16
-"""Noises of the one batch, the same for every prompt: prompts then differ in nothing but their words."""
+"""Number of noise samples in the batch; they are the same for every prompt, so that only the words differ."""
 
-# B images, C H W the map, P positions, N latents, G groups
+# B images, C H W the feature map, P positions, N latents, G groups
 
 
 class EffectTable:
-    """Effects of a lens's latents on its heads' logits, made once per attribute and step."""
+    """Effects of a lens's latents on its heads' logits, computed once per attribute and step."""
 
     def __init__(self, lens: Lens) -> None:
         self._lens = lens
         self._effects: dict[tuple[str, int], Tensor] = {}
 
     def at(self, attribute: str, step: int, positions: int) -> Tensor:
-        """Effects ``(P, N, G)`` at one step."""
+        """Return the effects ``(P, N, G)`` at one step."""
         key = (attribute, step)
         if key not in self._effects:
             weight = self._lens.heads.weights[attribute][step]
@@ -38,7 +38,7 @@ class EffectTable:
 class AttributionObserver:
     """Sums the closed-form attribution of every attribute over a shard's images and steps, from the zero baseline.
 
-    ``images`` limits the sums to the first rows of a batch: the rest is padding.
+    ``images`` limits the sums to the first rows of a batch; the other rows are padding.
     """
 
     def __init__(self, lens: Lens, images: int, effects: EffectTable) -> None:
@@ -46,7 +46,7 @@ class AttributionObserver:
         self._sums: dict[str, StreamingAttribution] = {}
 
     def __call__(self, step: int, h: Tensor) -> None:
-        """Look at maps ``(B, C, H, W)`` of the conditional half."""
+        """Add the attribution of maps ``(B, C, H, W)`` from the conditional half of a batch."""
         h = h[: self._images].float()
         codes = self._lens.sae.codes_of_map(h)
         for attribute in self._lens.groups:
@@ -59,7 +59,7 @@ class AttributionObserver:
         self._sums[attribute] = self._sums[attribute] + part if attribute in self._sums else part
 
     def result(self) -> dict[str, NDArray[np.float32]]:
-        """Arrays for the store: by attribute ``(G, N)``, mean over steps summed over images, and the image count."""
+        """Return arrays to store: by attribute ``(G, N)``, mean over steps and sum over images, and the image count."""
         steps = self._lens.steps
         arrays = {f"attribution/{a}": (s.sums / steps).float().numpy() for a, s in self._sums.items()}
         return {**arrays, "images": np.array(self._images, dtype=np.float32)}
@@ -67,7 +67,7 @@ class AttributionObserver:
 
 @torch.inference_mode()
 def project(generator: DiffusionGenerator, lens: Lens, prompt: Prompt, attribute: str) -> dict[str, float]:
-    """Return each group's margin at step 0: its head's logit minus the mean of the other groups', over the noises."""
+    """Return each group's margin at step 0, mean over the noise samples: its logit minus the others' mean logit."""
     seeds = [derive_seed("projection", i) for i in range(NOISES)]
     maps = generator.first_maps(prompt.text, seeds).float()
     logits = lens.heads.logits(attribute, 0, maps.to(lens.device)).mean(0).double()

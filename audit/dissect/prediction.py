@@ -1,9 +1,9 @@
-"""Predicts the strength of an unseen prompt's edit from its first denoising step, and reports its own error.
+"""Predicts the edit strength of an unseen prompt from its first denoising step, and estimates the prediction error.
 
-The denoiser's answer to pure noise already says whom a prompt will draw: where an edit works, its searched strength is
-nearly a line over the group head's margin on the hookpoint's map at step 0 (:mod:`audit.dissect.observer`).
+The output of the denoiser for pure noise already shows which groups a prompt will draw. If an edit works, its searched
+strength is almost a linear function of the group head's margin at step 0 (:mod:`audit.dissect.observer`).
 
-Nothing here loads a network.
+This module loads no network.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from audit.dissect.strengths import GroupStrength
 Floats = NDArray[np.float64]
 
 FEWEST_PROMPTS = 4
-"""A line through fewer leaves nothing to be validated on."""
+"""Smallest number of prompts for a line; with fewer, it cannot be validated."""
 TRUSTED_ERROR = 0.5
-"""Largest left-out error of a strength that is trusted: one rung of the ladder where it is fine."""
+"""Largest accepted leave-one-out error of a strength: one step of the ladder in its fine part."""
 EXACT = 0.05
-"""Error that is trusted whatever the mean does: all prompts then take the same strength, within a tenth of a rung."""
+"""Error that is always accepted; all prompts then have the same strength, within a tenth of a step of the ladder."""
 TRUSTED_RATIO = 0.75
-"""A line must err at most this much of what the others' mean does, or the projection says little about the prompt."""
+"""Largest accepted ratio of a line's error to the error of the mean; above it, the projection is not informative."""
 
 
 @dataclass(frozen=True)
 class StrengthLine:
-    """Strength of one group's edit as a line over the projection, cut at 0 and at the strongest that was handed out.
+    """Strength of one group's edit as a linear function of the projection, clipped to 0 and the largest strength.
 
     Attributes:
         intercept: Strength at projection 0.
         slope: Strength per unit of the projection.
-        highest: Largest strength that the search handed out for the group.
-        error: Root-mean-square error where each prompt is predicted from all others.
-        error_of_mean: The same for the mean of the others, which ignores the prompt.
-        prompts: How many prompts it was fitted on.
+        highest: Largest strength that the search selected for the group.
+        error: Leave-one-out root-mean-square error.
+        error_of_mean: The same error if the prediction is the mean of the other prompts.
+        prompts: Number of prompts for the fit.
     """
 
     intercept: float
@@ -51,7 +51,7 @@ class StrengthLine:
 
     @property
     def trusted(self) -> bool:
-        """Whether an unseen prompt's strength may be taken from it."""
+        """Whether it is accurate enough for unseen prompts."""
         return self.error <= max(EXACT, min(TRUSTED_ERROR, TRUSTED_RATIO * self.error_of_mean))
 
     def strength(self, projection: float) -> GroupStrength:
@@ -65,11 +65,11 @@ class StrengthLine:
 
 
 Prediction = dict[str, dict[str, StrengthLine]]
-"""Attribute → group → line; an attribute without one is searched."""
+"""Attribute → group → line; strengths of an attribute without lines are searched."""
 
 
 def fit_line(projections: Sequence[float], strengths: Sequence[float]) -> StrengthLine | None:
-    """Fit by least squares and validate by leaving each prompt out; None for fewer than ``FEWEST_PROMPTS``."""
+    """Fit by least squares and validate by leave-one-out; None for fewer than ``FEWEST_PROMPTS`` prompts."""
     x, y = np.asarray(projections, dtype=float), np.asarray(strengths, dtype=float)
     if len(x) < FEWEST_PROMPTS:
         return None
@@ -90,7 +90,7 @@ def fit_line(projections: Sequence[float], strengths: Sequence[float]) -> Streng
 def fit_lines(
     projections: Mapping[str, Mapping[str, float]], strengths: Mapping[str, Mapping[str, GroupStrength]]
 ) -> dict[str, StrengthLine]:
-    """Fit each group's line over the prompts of a lens; groups without one are left out.
+    """Fit each group's line over the prompts of a lens; groups without a line are omitted.
 
     Args:
         projections: Prompt id → group → projection.
@@ -107,12 +107,12 @@ def fit_lines(
 
 
 def is_trusted(lines: Mapping[str, StrengthLine], groups: Sequence[str]) -> bool:
-    """Whether every group of an attribute has a line that is trusted: a search draws all groups anyway."""
+    """Return whether all groups of an attribute have an accurate line; a search always includes all groups."""
     return all(group in lines and lines[group].trusted for group in groups)
 
 
 def prediction_of_data(data: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Prediction:
-    """Read lines back."""
+    """Read lines from plain data."""
     return {
         attribute: {group: StrengthLine(**line) for group, line in by_group.items()}
         for attribute, by_group in data.items()
@@ -120,7 +120,7 @@ def prediction_of_data(data: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> P
 
 
 def _least_squares(x: Floats, y: Floats) -> tuple[float, float]:
-    """Intercept and slope; a flat line where ``x`` does not vary."""
+    """Return intercept and slope; the slope is 0 if ``x`` does not vary."""
     spread = float(((x - x.mean()) ** 2).sum())
     slope = float(((x - x.mean()) * (y - y.mean())).sum()) / spread if spread > 0 else 0.0
     return float(y.mean() - slope * x.mean()), slope

@@ -25,14 +25,14 @@ WEIGHTS_FILE = "sae.safetensors"
 
 @dataclass(frozen=True)
 class SaeShape:
-    """What an autoencoder knows about itself; a config never repeats it.
+    """The shape of an autoencoder, which is stored with its weights and not in the config.
 
     Attributes:
         d_in: Width of one input vector: C, or C·H·W for a whole map.
         n_latents: Size of the dictionary.
-        k: Latents that may fire for one vector.
+        k: Largest number of active latents per vector.
         whole_map: One code for the whole map instead of one for each position.
-        hookpoint: Module path whose output it was trained on.
+        hookpoint: Path of the module on whose output it was trained.
     """
 
     d_in: int
@@ -42,16 +42,16 @@ class SaeShape:
     hookpoint: str = "mid_block"
 
     def __post_init__(self) -> None:
-        """Refuse shapes that cannot exist."""
+        """Refuse impossible shapes."""
         if not 1 <= self.k <= self.n_latents or self.d_in < 1:
             raise ValueError(
-                f"an autoencoder needs d_in >= 1 and 1 <= k <= n_latents, found d_in={self.d_in}, k={self.k}, "
+                f"expected d_in >= 1 and 1 <= k <= n_latents, found d_in={self.d_in}, k={self.k}, "
                 f"n_latents={self.n_latents}; lower k or raise the expansion"
             )
 
 
 class SparseCodes(NamedTuple):
-    """The latents that may fire, for any leading shape: ``values`` (..., k) >= 0 and ``indices`` (..., k) in [0, N)."""
+    """The k largest latents, for any leading shape: ``values`` (..., k) >= 0 and ``indices`` (..., k) in [0, N)."""
 
     values: Tensor
     indices: Tensor
@@ -61,14 +61,14 @@ class SparseAutoencoder(nn.Module):
     """z = TopK(ReLU(W_enc (s·x - b) + b_enc)), x̂ = (W_decᵀ z + b) / s.
 
     k-sparse autoencoder (Makhzani & Frey 2013) in the form of Gao et al. 2024, section 2.3: shared pre-bias b, encoder
-    tied to the decoder at the start, unit-norm dictionary. ``input_scale`` s brings inputs to a mean norm of
-    sqrt(d_in), so that one learning rate suits every hookpoint.
+    initialised with the decoder, unit-norm dictionary. ``input_scale`` s scales inputs to a mean norm of sqrt(d_in), so
+    that one learning rate works for all hookpoints.
     """
 
     input_scale: Tensor
 
     def __init__(self, shape: SaeShape, generator: torch.Generator | None = None) -> None:
-        """Draw a random dictionary of ``shape``, encoder tied to it."""
+        """Initialise a random dictionary of ``shape``, and the encoder with the same weights."""
         super().__init__()
         self.shape = shape
         rows = torch.randn(shape.n_latents, shape.d_in, generator=generator)
@@ -84,12 +84,12 @@ class SparseAutoencoder(nn.Module):
         self._check_width(vectors)
         mean_norm = vectors.float().norm(dim=1).mean()
         if vectors.shape[0] == 0 or not bool(mean_norm > 0):
-            raise ValueError("expected a sample of inputs that are not all zero; check the hookpoint and its stream")
+            raise ValueError("expected inputs that are not all zero, found none; check the hookpoint and its stream")
         self.input_scale.copy_(math.sqrt(self.shape.d_in) / mean_norm)
         self.pre_bias.copy_(self.normalise(vectors).mean(0))
 
     def normalise(self, x: Tensor) -> Tensor:
-        """Bring inputs (..., d_in) to the scale the weights work in, in the weights' dtype."""
+        """Scale inputs (..., d_in) by ``input_scale``, in the weights' dtype."""
         return x.to(self.decoder.dtype) * self.input_scale
 
     def encode_sparse(self, x: Tensor) -> SparseCodes:
@@ -111,11 +111,11 @@ class SparseAutoencoder(nn.Module):
         return (latents.to(self.decoder.dtype) @ self.decoder + self.pre_bias) / self.input_scale
 
     def decode_sparse(self, codes: SparseCodes) -> Tensor:
-        """Decode codes to vectors (..., d_in) by gathering k dictionary rows: the same as ``decode`` up to rounding."""
+        """Decode codes to vectors (..., d_in) from k dictionary rows; equal to ``decode`` up to rounding."""
         return (self.dictionary_sum(codes) + self.pre_bias) / self.input_scale
 
     def dictionary_sum(self, codes: SparseCodes) -> Tensor:
-        """Sum the dictionary rows that ``codes`` (..., k) name, weighted: (..., d_in), in normalised units, no bias."""
+        """Return the weighted sum of dictionary rows for ``codes`` (..., k): (..., d_in), normalised, without bias."""
         width = codes.values.shape[-1]
         flat = F.embedding_bag(
             codes.indices.reshape(-1, width),
@@ -126,7 +126,7 @@ class SparseAutoencoder(nn.Module):
         return flat.reshape(*codes.values.shape[:-1], self.shape.d_in)
 
     def vectors_of_map(self, maps: Tensor) -> Tensor:
-        """Cut maps (B, C, H, W) into input vectors (B, P, d_in)."""
+        """Split maps (B, C, H, W) into input vectors (B, P, d_in)."""
         vectors = maps.flatten(1).unsqueeze(1) if self.shape.whole_map else maps.flatten(2).transpose(1, 2)
         self._check_width(vectors)
         return vectors
@@ -140,10 +140,10 @@ class SparseAutoencoder(nn.Module):
         return self.encode(self.vectors_of_map(maps))
 
     def map_delta(self, delta: Tensor, shape: torch.Size | tuple[int, ...]) -> Tensor:
-        """Change of the map (B, C, H, W) that a change of latents (B, P, N) makes: linear, no bias, zero for zero.
+        """Return the change of the map (B, C, H, W) for a change of latents (B, P, N): linear and without bias.
 
-        The residual write-back of DiffLens (Shi et al. 2025, Eq. 9): h + W_decᵀ (z' - z) keeps what the autoencoder
-        cannot reconstruct.
+        This is the residual write-back of DiffLens (Shi et al. 2025, Eq. 9): h + W_decᵀ (z' - z) preserves the
+        reconstruction error.
         """
         vectors = (delta.to(self.decoder.dtype) @ self.decoder) / self.input_scale
         if self.shape.whole_map:
@@ -154,18 +154,18 @@ class SparseAutoencoder(nn.Module):
         """Write ``sae.safetensors`` in ``dtype`` and ``sae.json`` into ``directory``."""
         directory.mkdir(parents=True, exist_ok=True)
         tensors = {name: tensor.detach().cpu().to(dtype).contiguous() for name, tensor in self.state_dict().items()}
-        tensors["input_scale"] = self.input_scale.detach().cpu()  # 16 bits would bend every input
+        tensors["input_scale"] = self.input_scale.detach().cpu()  # 16 bits would change every input
         save_file(tensors, directory / WEIGHTS_FILE)
         card = asdict(self.shape) | {"dtype": str(dtype).removeprefix("torch.")}
         (directory / SHAPE_FILE).write_text(json.dumps(card, indent=2) + "\n")
 
     @classmethod
     def load(cls, directory: Path) -> SparseAutoencoder:
-        """Read an autoencoder back, in float32 whatever dtype it was saved in.
+        """Load an autoencoder in float32, independent of the stored dtype.
 
         Raises:
-            FileNotFoundError: Where ``directory`` holds no autoencoder.
-            ValueError: Where weights and card disagree.
+            FileNotFoundError: ``directory`` contains no autoencoder.
+            ValueError: Weights and shape do not match.
         """
         card = read_json_object(directory / SHAPE_FILE, "the shape of an autoencoder")
         card.pop("dtype")
@@ -175,8 +175,8 @@ class SparseAutoencoder(nn.Module):
         found = {name: tuple(tensor.shape) for name, tensor in stored.items()}
         if expected != found:
             raise ValueError(
-                f"{directory}: {SHAPE_FILE} expects tensors {expected}, {WEIGHTS_FILE} has {found}; "
-                "the two files are not of one lens: dissect the model again"
+                f"{directory}: {SHAPE_FILE} expects tensors {expected}, found {found} in {WEIGHTS_FILE}; "
+                "the two files belong to different lenses, build the lens again"
             )
         sae.load_state_dict(stored)
         return sae
@@ -185,14 +185,15 @@ class SparseAutoencoder(nn.Module):
         if x.shape[-1] != self.shape.d_in:
             raise ValueError(
                 f"the autoencoder of {self.shape.hookpoint!r} expects vectors of width {self.shape.d_in}, "
-                f"found {x.shape[-1]}; it belongs to another model, hookpoint or image size"
+                f"found {x.shape[-1]}; use the lens of this model, hookpoint and image size"
             )
 
 
 class _TopKLinear(torch.autograd.Function):
-    """k largest outputs of a linear layer, with a backward pass that touches only those k.
+    """k largest outputs of a linear layer, with a backward pass that uses only those k.
 
-    Autograd would send a dense (rows, N) gradient through a full matrix product; at N/k = 64 that is most of a step.
+    Autograd would compute a full matrix product with a dense (rows, N) gradient, which takes most of a training step
+    at N/k = 64.
     """
 
     @staticmethod
@@ -217,7 +218,7 @@ class _TopKLinear(torch.autograd.Function):
     ) -> tuple[Tensor | None, Tensor, Tensor, None]:
         x, weight, indices = cast("tuple[Tensor, Tensor, Tensor]", ctx.saved_tensors)
         n_latents, flat = weight.shape[0], indices.flatten()
-        # Grouping the entries by latent makes the weight gradient a bag sum over input rows.
+        # With entries grouped by latent, the weight gradient is a bag sum over input rows.
         order = flat.argsort(stable=True)
         counts = torch.bincount(flat, minlength=n_latents)
         by_latent = grad.flatten()[order]

@@ -1,6 +1,6 @@
-"""Training a sparse autoencoder from a stream of activations, which are never written to disk.
+"""Trains a sparse autoencoder on a stream of activations, which are never written to disk.
 
-The stream yields whole trajectories, so that the held-out part shares no image with the training part.
+The stream yields complete trajectories, so that the held-out part and the training part have no image in common.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from audit.dissect.sae import SaeShape, SparseAutoencoder, SparseCodes
 
 @dataclass(frozen=True)
 class ActivationBatch:
-    """Activation vectors and where they come from.
+    """Activation vectors with their sampler steps and images.
 
     Attributes:
         vectors: (n, d_in).
         steps: (n,) sampler step of each vector, counted from 0.
-        trajectories: (n,) number of the image each vector belongs to, unique in the stream.
+        trajectories: (n,) index of each vector's image, unique in the stream.
     """
 
     vectors: Tensor
@@ -30,7 +30,7 @@ class ActivationBatch:
     trajectories: Tensor
 
     def __len__(self) -> int:
-        """Count the vectors."""
+        """Return the number of vectors."""
         return int(self.vectors.shape[0])
 
     def __getitem__(self, rows: Tensor | slice) -> ActivationBatch:
@@ -48,18 +48,18 @@ class SaeTraining:
 
     Attributes:
         steps: Optimiser steps.
-        batch: Vectors in a step.
+        batch: Vectors per step.
         learning_rate: Peak, after a linear warm-up over the first 5 % and before a linear decay over the last 30 %.
-        k: Latents that may fire for one vector.
+        k: Largest number of active latents per vector.
         expansion: Latents for each input dimension.
         whole_map: One code for the whole map; the stream's vectors are then flattened maps.
         hookpoint: Recorded in the autoencoder's shape.
         auxk_alpha: Weight of the auxiliary loss that revives dead latents (Gao et al. 2024, appendix A.2).
-        dead_after: Steps without firing after which a latent counts as dead.
-        buffer: Vectors held in memory for shuffling.
-        reuse: How often a vector is drawn, on average, before a fresh one replaces it.
-        held_out_every: One trajectory in this many is kept for measuring quality, never for training.
-        held_out_limit: Held-out vectors kept at most.
+        dead_after: Steps without activation after which a latent counts as dead.
+        buffer: Vectors in memory for shuffling.
+        reuse: Mean number of draws of a vector before a new one replaces it.
+        held_out_every: One of this many trajectories is held out to measure quality and not used for training.
+        held_out_limit: Limit of held-out vectors.
     """
 
     steps: int = 1500
@@ -79,13 +79,13 @@ class SaeTraining:
 
 @dataclass(frozen=True)
 class SaeQuality:
-    """How well an autoencoder stands for the activations, on held-out trajectories.
+    """Reconstruction quality of an autoencoder on held-out trajectories.
 
     Attributes:
         unexplained_variance: Σ‖x - x̂‖² / Σ‖x - x̄‖² for each sampler step, x̄ the mean of that step.
-        held_out: Vectors behind it.
+        held_out: Number of held-out vectors.
         latents: Size of the dictionary.
-        dead_latents: Latents that fire for none of the held-out vectors.
+        dead_latents: Latents that are not active for any held-out vector.
         decoder_cosine_mean: Mean absolute cosine over pairs of dictionary rows.
         decoder_cosine_max: Largest cosine of a pair; 1 means a duplicate.
     """
@@ -99,27 +99,27 @@ class SaeQuality:
 
 
 class ShuffleBuffer:
-    """A bounded pool of activations: filled once, then refreshed at random places, drawn from with replacement."""
+    """A pool of activations of limited size: filled once, refreshed at random places, sampled with replacement."""
 
     def __init__(self, capacity: int, generator: torch.Generator) -> None:
-        """Hold at most ``capacity`` vectors; ``generator`` (CPU) decides every draw and every replacement."""
+        """Create a pool for ``capacity`` vectors; ``generator`` (CPU) determines all draws and replacements."""
         self._capacity = capacity
         self._generator = generator
         self._held: ActivationBatch | None = None
 
     @property
     def held(self) -> ActivationBatch:
-        """All vectors held now.
+        """All vectors currently in the pool.
 
         Raises:
-            ValueError: Where nothing was added.
+            ValueError: The pool is empty.
         """
         if self._held is None or not len(self._held):
             raise ValueError("expected activations to train on, found an empty stream; raise lens.trajectories")
         return self._held
 
     def fill(self, source: Iterator[ActivationBatch]) -> None:
-        """Take from ``source`` until the buffer is full or the source ends; what exceeds the capacity is dropped."""
+        """Read from ``source`` until the buffer is full or the source ends; the rest of the last batch is dropped."""
         parts, room = [], self._capacity
         while room > 0 and (batch := next(source, None)) is not None:
             parts.append(batch[:room])
@@ -128,7 +128,7 @@ class ShuffleBuffer:
             self._held = _concatenate(parts)
 
     def refresh(self, source: Iterator[ActivationBatch], count: int) -> None:
-        """Overwrite random places with at least ``count`` vectors of ``source``, or with what it still has."""
+        """Overwrite random places with at least ``count`` vectors of ``source``, or with the remaining ones."""
         while count > 0 and (batch := next(source, None)) is not None:
             places = self._places(len(batch))
             self.held.vectors[places] = batch.vectors
@@ -153,19 +153,19 @@ def train_sae(
 ) -> tuple[SparseAutoencoder, SaeQuality]:
     """Train an autoencoder on a stream and measure it on held-out trajectories.
 
-    The buffer stays where the stream's vectors are, since it may be larger than a GPU's memory; each step's batch goes
-    to the autoencoder.
+    The buffer stays on the device of the stream's vectors, because it can be larger than a GPU's memory. Each step's
+    batch is moved to the device of the autoencoder.
 
     Args:
-        stream: Batches that each hold whole trajectories, read lazily, so a generator that samples the model is
-            welcome. Where it ends early, training goes on with what the buffer holds.
+        stream: Batches of complete trajectories, read lazily, for example a generator that samples the model. If it
+            ends early, training continues with the vectors in the buffer.
         settings: Settings of the run.
-        generator: CPU generator of the dictionary's start and of every draw.
+        generator: CPU generator for the initial dictionary and all draws.
         progress: Called after each step with its number, from 1, and the loss.
-        device: Where the autoencoder is trained and returned.
+        device: Device for training; the autoencoder is returned on it.
 
     Raises:
-        ValueError: Where the stream has nothing to train on, nothing held out, or lacks a sampler step.
+        ValueError: The stream has no training part or no held-out part, or lacks a sampler step.
     """
     held_out: list[ActivationBatch] = []
     source = _set_aside(stream, settings, held_out)
@@ -192,7 +192,7 @@ def measure_sae(sae: SparseAutoencoder, held_out: ActivationBatch, chunk: int = 
     """Measure reconstruction per step, dead latents and dictionary overlap; sums in float64.
 
     Raises:
-        ValueError: Where ``held_out`` is empty or lacks one of its steps.
+        ValueError: ``held_out`` is empty or lacks a step.
     """
     variance = _mean_variance_per_step(held_out) * torch.bincount(held_out.steps)
     error = torch.zeros_like(variance)
@@ -216,7 +216,7 @@ def measure_sae(sae: SparseAutoencoder, held_out: ActivationBatch, chunk: int = 
 
 
 class _Trainer:
-    """Adam on the dictionary, with what keeps it unit-norm and alive."""
+    """Adam on the dictionary, with unit-norm rows and an auxiliary loss against dead latents."""
 
     def __init__(self, sae: SparseAutoencoder, settings: SaeTraining, step_weights: Tensor) -> None:
         self.sae = sae
@@ -249,7 +249,7 @@ class _Trainer:
         return self._step_weights[batch.steps] / self.sae.input_scale.square()
 
     def _auxiliary_loss(self, target: Tensor, residual: Tensor, number: int) -> Tensor:
-        """AuxK: dead latents reconstruct what the living ones left over (Gao et al. 2024, appendix A.2)."""
+        """AuxK: dead latents reconstruct the residual of the active ones (Gao et al. 2024, appendix A.2)."""
         dead = (number - self._last_fired > self._settings.dead_after).nonzero().flatten()
         if not len(dead):
             return residual.new_zeros(())
@@ -261,7 +261,7 @@ class _Trainer:
 
 
 def learning_rate_factor(step: int, steps: int) -> float:
-    """Share of the peak learning rate at ``step``: linear warm-up over 5 %, then level, then linear decay over 30 %."""
+    """Return the learning rate at ``step`` as a fraction of its peak: warm-up over 5 %, constant, decay over 30 %."""
     warmup = min(1.0, (step + 1) / max(1.0, 0.05 * steps))
     decay = min(1.0, max(0.0, (steps - step) / max(1.0, 0.3 * steps)))
     return warmup * decay
@@ -270,7 +270,7 @@ def learning_rate_factor(step: int, steps: int) -> float:
 def _set_aside(
     stream: Iterator[ActivationBatch], settings: SaeTraining, held_out: list[ActivationBatch]
 ) -> Iterator[ActivationBatch]:
-    """Yield the training part of each batch; the held-out part goes to ``held_out`` while there is room."""
+    """Yield the training part of each batch; the held-out part is added to ``held_out`` up to its limit."""
     room = settings.held_out_limit
     for batch in stream:
         kept = batch.trajectories % settings.held_out_every == 0
@@ -290,18 +290,18 @@ def _initial_sae(sample: ActivationBatch, settings: SaeTraining, generator: torc
 
 
 def _step_weights(sample: ActivationBatch) -> Tensor:
-    """Weight that makes the loss the mean over vectors of their own step's unexplained variance, as in DiffLens."""
+    """Return weights with which the loss is the mean unexplained variance per step, as in DiffLens."""
     return (1 / _mean_variance_per_step(sample)).float()
 
 
 def _mean_variance_per_step(sample: ActivationBatch) -> Tensor:
-    """Mean of ‖x - x̄‖² for each step, x̄ the mean of that step: (steps,), float64."""
+    """Return the mean of ‖x - x̄‖² for each step, x̄ the mean of that step: (steps,), float64."""
     counts = torch.bincount(sample.steps) if len(sample) else torch.zeros(1)
     if bool((counts < 2).any()):
         missing = (counts < 2).nonzero().flatten().tolist()
         raise ValueError(
-            f"expected at least 2 vectors of every sampler step, steps {missing} have fewer; "
-            "stream whole trajectories and more of them"
+            f"expected at least 2 vectors of every sampler step, found fewer for steps {missing}; "
+            "stream complete trajectories and more of them"
         )
     vectors = sample.vectors.double()
     sums = torch.zeros(len(counts), vectors.shape[1], dtype=torch.float64, device=vectors.device)
@@ -312,17 +312,17 @@ def _mean_variance_per_step(sample: ActivationBatch) -> Tensor:
 
 @torch.no_grad()
 def _remove_parallel_gradient(decoder: torch.nn.Parameter) -> None:
-    """Drop the part of the gradient that only changes row norms, which are fixed at 1 (Bricken et al. 2023)."""
+    """Remove the part of the gradient that only changes row norms, which are fixed at 1 (Bricken et al. 2023)."""
     if decoder.grad is not None:
         decoder.grad -= (decoder.grad * decoder).sum(1, keepdim=True) * decoder
 
 
 def _dictionary_overlap(decoder: Tensor, chunk: int = 1024) -> tuple[float, float]:
-    """Mean absolute and largest cosine over pairs of different rows."""
+    """Return the mean absolute and the largest cosine over pairs of different rows."""
     rows = F.normalize(decoder, dim=1)
     count = rows.shape[0]
     if count < 2:
-        raise ValueError(f"overlap needs at least 2 latents, found {count}; raise lens.expansion")
+        raise ValueError(f"expected at least 2 latents, found {count}; raise lens.expansion")
     total, largest = 0.0, -1.0
     for start in range(0, count, chunk):
         cosines = rows[start : start + chunk] @ rows.T

@@ -1,4 +1,4 @@
-"""What to dissect and how: the part of a config that names a lens, and the names of a lens's files."""
+"""Settings of a lens: the part of a config that determines it, and the names of its files."""
 
 from __future__ import annotations
 
@@ -17,43 +17,43 @@ from audit.storage.provenance import content_name, short_fingerprint
 
 LENS_FORMAT = 2
 SEED = 0
-"""Seed of every draw of a dissection: not the audit's, so that audits of one model share a lens."""
+"""Seed of all random draws; it is independent of the audit's seed, so that audits of one model share a lens."""
 WORD_ORDER = ("age", "gender", "skin_tone")
 """Order of the groups in a prompt; attributes that are not listed come after these."""
 
 LENS_FILE = "lens.json"
-"""Card, features and strengths; written last, so that a directory with it is a whole lens."""
+"""Card, features and strengths; written last, so a directory with this file is a complete lens."""
 
 CARD_FILE = "card.md"
-"""The same for people."""
+"""The card in Markdown."""
 
 SHAPE_FILE = "sae.json"
 """The autoencoder's shape."""
 
 EXAMPLES = "examples"
-"""Folder of the pictures that make a feature fire most."""
+"""Folder of the pictures with the highest activation of a feature."""
 
 STEERING_FILE = "steering.json"
-"""In a run, beside what it keeps of its lens: the strengths of the audit's own prompts, and where they come from."""
+"""File in a run, next to its copy of the lens: the strengths of the audit's own prompts, with their sources."""
 
 
 @dataclass(frozen=True)
 class Dissection:
-    """How a model is dissected; the part of a config that names a lens.
+    """Settings for building a lens; the part of a config that determines its name.
 
     Attributes:
         hookpoint: Module whose output is read.
         whole_map: One code for the whole map.
         expansion: Latents for each input dimension.
-        k: Latents active at once.
+        k: Largest number of active latents.
         trajectories: Sampled images.
         sae_steps: Optimiser steps of the autoencoder.
         features_per_group: Bias features kept for each group.
-        baseline: Where attribution starts: all latents off, or the codes of the same noise under other groups' names.
+        baseline: Baseline of the attribution: all latents zero, or the codes of the same noise with other groups named.
         steps: Sampler steps.
         guidance: Guidance scale of the trajectories.
-        batch: Images in a batch.
-        seed: Of every draw.
+        batch: Images per batch.
+        seed: Seed of all random draws.
     """
 
     hookpoint: str
@@ -90,25 +90,25 @@ def dissection_of(config: AuditConfig) -> Dissection:
 
 
 def needs_lens(config: AuditConfig) -> bool:
-    """Whether an audit looks into its model: it edits it, names a lens, or asks for attribution."""
+    """Return whether an audit needs a lens: a mitigation uses it, the config names one, or attribution is on."""
     through_lens = any(mitigation.uses_lens for mitigation in config.mitigations)
     return bool(through_lens or config.lens.path is not None or config.prompts.attribution)
 
 
 def images_of_dissection(config: AuditConfig) -> int:
-    """Most images that making a lens takes: its trajectories, and every strength of every prompt and group."""
+    """Return the largest number of images for a lens: its trajectories, and all strengths of all prompts and groups."""
     groups = sum(len(names) for names in dissected_groups(config).values())
     searched = len(dissected_prompts(config)) * groups * config.lens.strength_images * len(LADDER)
     return config.lens.trajectories + searched
 
 
 def dissected_groups(config: AuditConfig) -> dict[str, tuple[str, ...]]:
-    """Groups of the attributes that a config's lens knows."""
+    """Return the groups of the lens's attributes."""
     return {attribute: tuple(config.attributes[attribute]) for attribute in config.lens.attributes}
 
 
 def dissected_prompts(config: AuditConfig) -> tuple[Prompt, ...]:
-    """Prompts that a lens is made from: a calibration model's whole world, so that its audits share one lens."""
+    """Return the prompts of a lens; for a calibration model, its whole world, so that its audits share one lens."""
     if bundle_of(config.model) is None or config.prompts.occupations == "none":
         return prompts_of(config, ())
     occupations = World.load(world_table(config.model)).occupations
@@ -117,14 +117,14 @@ def dissected_prompts(config: AuditConfig) -> tuple[Prompt, ...]:
 
 
 def name_groups(template: str, prompt: Prompt, groups: Mapping[str, str]) -> str:
-    """Text of a prompt with groups named before the occupation: ``… of an old female tan skinned doctor``."""
+    """Return a prompt's text with groups named before the occupation: ``… of an old female tan skinned doctor``."""
     order = sorted(groups, key=lambda a: WORD_ORDER.index(a) if a in WORD_ORDER else len(WORD_ORDER))
     words = [group_phrase(attribute, groups[attribute]) for attribute in order]
     return named_text(template, prompt.occupation, " ".join(words))
 
 
 def lens_settings(config: AuditConfig) -> dict[str, Any]:
-    """All that decides a lens beside the model, as plain data."""
+    """Return all settings that determine a lens, except the model, as plain data."""
     return {
         **asdict(dissection_of(config)),
         "groups": {attribute: list(names) for attribute, names in dissected_groups(config).items()},
@@ -136,7 +136,7 @@ def lens_settings(config: AuditConfig) -> dict[str, Any]:
 
 
 def _judge(config: AuditConfig) -> str:
-    """Name the judge that labels the trajectories, and its weights: another one's labels make another lens."""
+    """Return the name and weights of the judge that labels the trajectories, because its labels influence the lens."""
     source = Path(config.judge.source)
     bundle = bundle_of(config.model) if config.judge.source == "bundled" else None
     weights = short_fingerprint(bundle.judge, NETWORK_FILES) if bundle else short_fingerprint(source)
@@ -144,5 +144,5 @@ def _judge(config: AuditConfig) -> str:
 
 
 def lens_name(model_fingerprint: str, settings: Mapping[str, Any]) -> str:
-    """Name a lens by content: the same model and settings are dissected once."""
+    """Return the name of a lens by content, so that a lens for the same model and settings is built only once."""
     return content_name("lens", LENS_FORMAT, model_fingerprint, settings)

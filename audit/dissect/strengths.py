@@ -1,6 +1,6 @@
-"""Edit strengths: what was drawn while one was searched, what it did beside its purpose, and which one is handed out.
+"""Edit strengths: the strengths tried in a search, their effects and side effects, and the selection of one.
 
-Nothing here loads a network: a driver chooses strengths from the answers of its workers.
+This module loads no network: a driver selects strengths from the results of its workers.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ Control = Literal["full", "partial", "none"]
 Source = Literal["searched", "predicted"]
 
 LADDER = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
-"""Strengths that are tried, from weak to strong: 1 makes features fire as they do for their own group."""
+"""Strengths to try, from weak to strong; 1 adds the mean activation of the features in images of their group."""
 SUFFICIENT = 0.92
-"""Mean probability of the assigned group at which an edit is strong enough."""
+"""Mean probability of the assigned group from which an edit is strong enough."""
 CONTROLLED_FROM = 0.5
 """Mean probability of the assigned group below which an edit does not control a prompt: most images show another."""
 UNTELLABLE = 0.1
-"""Difference that a dozen trial images cannot tell. An edit that brings no more of them to their group is not made, and
-of two whose worth differs by no more, one that suffices goes before a weaker one that does not."""
+"""Largest difference that is not significant with a dozen trial images. An edit with a smaller effect is not used. Of
+two edits whose worth differs by less, a sufficient one is preferred to a weaker one that is not sufficient."""
 PATIENCE = 2
-"""Rungs in a row that may fail to be worth more than a weaker one before the search of a group ends."""
+"""Number of consecutive strengths without improvement after which the search for a group ends."""
 
 Strengths = dict[str, dict[str, dict[str, "GroupStrength"]]]
 """Attribute → prompt id → group → strength."""
@@ -30,13 +30,13 @@ Strengths = dict[str, dict[str, dict[str, "GroupStrength"]]]
 
 @dataclass(frozen=True)
 class Tried:
-    """One strength that was drawn for one group of one prompt, compared with the same seeds unedited.
+    """The result of one strength for one group of one prompt, compared with unedited images of the same seeds.
 
     Attributes:
-        strength: Of the edit.
-        shown: Mean probability of the assigned group; an image without a face shows none.
-        changed: Other attribute → share of the images whose perceived group changed. The same seed unedited has the
-            same noise, so that strength 0 changes nothing: all of it is the edit's.
+        strength: Strength of the edit.
+        shown: Mean probability of the assigned group; it is 0 for an image without a face.
+        changed: Other attribute → share of the images whose perceived group changed. Unedited images have the same
+            noise, so strength 0 changes nothing, and all changes are caused by the edit.
         lost: Share of the images that lost their face.
     """
 
@@ -47,22 +47,22 @@ class Tried:
 
     @property
     def side_effect(self) -> float:
-        """Largest share of images in which anything but the attribute itself changed."""
+        """Largest share of images in which another attribute changed, or the face was lost."""
         return max([self.lost, *self.changed.values()])
 
     def worth(self, budget: float) -> float:
-        """Images that show their group, less those that the side effects cost at ``budget`` of them per image."""
+        """Return the share of images that show their group, minus the side effect divided by ``budget``."""
         return self.shown - self.side_effect / budget
 
 
 @dataclass(frozen=True)
 class GroupStrength:
-    """The strength of one prompt's edit towards one group, and where it comes from.
+    """The strength of one prompt's edit towards one group, and its source.
 
     Attributes:
-        strength: What is handed out; 0 leaves the images alone.
-        source: ``searched``: it was drawn. ``predicted``: from the prompt's first denoising step.
-        tried: Everything that was drawn, from weak to strong; empty where the strength is predicted.
+        strength: The selected strength; 0 means no edit.
+        source: ``searched`` with trial images, or ``predicted`` from the prompt's first denoising step.
+        tried: All strengths that were tried, from weak to strong; empty for a predicted strength.
     """
 
     strength: float
@@ -71,12 +71,12 @@ class GroupStrength:
 
     @property
     def drawn(self) -> Tried | None:
-        """What the strength did when it was drawn, None where it was not."""
+        """The trial result of the strength, None if it was not tried."""
         return next((tried for tried in self.tried if tried.strength == self.strength), None)
 
     @property
     def control(self) -> Control | None:
-        """Whether the images show the group they are steered to; ``none``: most do not. None where nobody looked."""
+        """Whether the images show the group they are steered to; ``none``: most do not. None if it was not tried."""
         if self.drawn is None:
             return None
         return (
@@ -84,7 +84,7 @@ class GroupStrength:
         )
 
     def as_data(self) -> dict[str, Any]:
-        """Return it as plain data; what follows from the rest is there to be read, and ignored by ``of_data``."""
+        """Return it as plain data; derived values are included for readers and ignored by ``of_data``."""
         drawn = self.drawn
         return {
             "strength": self.strength,
@@ -97,12 +97,12 @@ class GroupStrength:
 
     @classmethod
     def of_data(cls, data: Mapping[str, Any]) -> GroupStrength:
-        """Read plain data back."""
+        """Read it from plain data."""
         return cls(data["strength"], data["source"], tuple(Tried(**tried) for tried in data["tried"]))
 
 
 def is_finished(tried: Sequence[Tried], budget: float) -> bool:
-    """Whether climbing on is pointless: the edit suffices, or side effects have been growing faster than the effect."""
+    """Return whether the search can stop: the edit is sufficient, or side effects grow faster than the effect."""
     if tried[-1].shown >= SUFFICIENT:
         return True
     worth = [rung.worth(budget) for rung in tried]
@@ -110,16 +110,17 @@ def is_finished(tried: Sequence[Tried], budget: float) -> bool:
 
 
 def choose_strength(tried: Sequence[Tried], budget: float) -> GroupStrength:
-    """Hand out what was drawn and is worth most; 0 where that has no effect that trial images can tell.
+    """Select the tried strength with the largest worth; 0 if its effect is not significant with the trial images.
 
-    Of equals the weakest, and one that suffices before one that does not if trial images cannot tell their worth apart.
+    Of equal strengths the weakest is selected. A sufficient strength is preferred if the difference in worth is not
+    significant.
 
-    Going from one strength to the next is worth it while the share of images that show their group grows by more than
+    A stronger edit has a larger worth as long as the share of images that show their group grows by more than
     ``1 / budget`` times the share in which anything else changes.
 
     Args:
-        tried: What was drawn, from weak to strong, strength 0 first.
-        budget: Images that may change otherwise for each that is brought to its group.
+        tried: All tried strengths, from weak to strong, strength 0 first.
+        budget: Images that may change in another way for each image that is moved to its group.
     """
     unedited, best = tried[0], max(tried, key=lambda rung: rung.worth(budget))
     if best.shown - unedited.shown <= UNTELLABLE:
@@ -131,14 +132,14 @@ def choose_strength(tried: Sequence[Tried], budget: float) -> GroupStrength:
 
 
 def choose_strengths(tried: Mapping[str, Sequence[Tried]], budget: float) -> dict[str, GroupStrength]:
-    """Choose the strength of every group of one prompt.
+    """Select the strength of every group of one prompt.
 
-    Where a group cannot be controlled, nothing is steered to the groups that the unedited images show in more than an
-    even share: an image that is brought to them is one that the others lack, and the shares would go further apart.
+    If a group cannot be controlled, no images are steered to groups whose share in the unedited images is above that of
+    equal shares. Otherwise these groups would gain images from the others, and the shares would become less equal.
 
     Args:
-        tried: Group → what was drawn, from weak to strong, strength 0 first.
-        budget: Images that may change otherwise for each that is brought to its group.
+        tried: Group → all tried strengths, from weak to strong, strength 0 first.
+        budget: Images that may change in another way for each image that is moved to its group.
     """
     chosen = {group: choose_strength(rungs, budget) for group, rungs in tried.items()}
     if all(found.control != "none" for found in chosen.values()):
@@ -161,7 +162,7 @@ def strengths_as_data(strengths: Mapping[str, Mapping[str, Mapping[str, GroupStr
 
 
 def strengths_of_data(data: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]]) -> Strengths:
-    """Read strengths back."""
+    """Read strengths from plain data."""
     return {
         attribute: {
             prompt: {group: GroupStrength.of_data(found) for group, found in by_group.items()}

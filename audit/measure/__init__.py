@@ -1,4 +1,4 @@
-"""Statistics: pure functions of arrays, without a model, a path or a device.
+"""Statistics as pure functions of arrays, without models, paths or devices.
 
 It may import ``records`` and nothing else of ``audit``.
 """

@@ -1,4 +1,4 @@
-"""From images to groups and vectors: judges and embedders.
+"""Classifies and embeds images: judges and embedders.
 
 It may import ``models``, ``calibration``, ``planning``, ``measure`` and what they import.
 """

@@ -1,4 +1,4 @@
-"""What travels between the steps of an audit: frozen records, and nothing else.
+"""Frozen records that are passed between the steps of an audit.
 
-Only the standard library is imported here, so that planning and validating a config stays instant.
+Only the standard library is imported here, so that planning and validating a config start without delay.
 """

@@ -1,4 +1,4 @@
-"""Attributes and their groups, what a further judge is asked about them, and where a target is from."""
+"""Attributes and their groups, the attributes of a second judge, and the source of a target."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Attribute:
-    """A perceived attribute and its groups, as one named classifier sees them.
+    """A perceived attribute and its groups, as assigned by one named classifier.
 
     Attributes:
         name: For example ``gender``; always *perceived presentation*, never identity.
-        groups: Group names in the order of every probability vector of this attribute.
+        groups: Group names, in the order of all probability vectors of this attribute.
     """
 
     name: str
@@ -21,11 +21,11 @@ class Attribute:
 
 @dataclass(frozen=True)
 class SecondOpinion:
-    """A further judge, whose answers decide nothing.
+    """A second judge, whose answers do not change any figure.
 
     Attributes:
         judge: Its name in the config.
-        attributes: What it is asked about, in the config's order.
+        attributes: The attributes that it judges, in the config's order.
     """
 
     judge: str
@@ -34,13 +34,13 @@ class SecondOpinion:
 
 @dataclass(frozen=True)
 class TargetSource:
-    """Where an attribute's target, the distribution that counts as fair, is from.
+    """Source of an attribute's target, the distribution that counts as fair.
 
     Attributes:
-        kind: ``uniform`` (equal shares), ``shares`` (named in the config) or ``csv`` (a file with shares per prompt).
-        file: The file, as the config names it.
-        sha256: Of the file's text.
-        origins: What the file itself says of where its numbers are from, each once.
+        kind: ``uniform`` (equal shares), ``shares`` (set in the config) or ``csv`` (a file with shares per prompt).
+        file: The file, as named in the config.
+        sha256: Checksum of the file's text.
+        origins: The sources of the numbers that the file itself names, without duplicates.
     """
 
     kind: Literal["uniform", "shares", "csv"]

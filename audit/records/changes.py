@@ -1,4 +1,4 @@
-"""What an edited arm changed against the baseline."""
+"""Changes of an edited arm against the baseline."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from audit.records.estimates import Change, Estimate, LikeThese
 
 @dataclass(frozen=True)
 class GroupChange:
-    """What an arm changed in one attribute, against the baseline's images of the same keys.
+    """Changes of one attribute in an arm, against the baseline's images of the same keys.
 
     Attributes:
         prompt_id: The prompt; None for the mean over prompts.
         arm: The edited arm.
         attribute: The attribute.
         n: Images that both arms could classify; prompts for the mean over prompts.
-        shares: Change of each group's share, paired; of a mean over prompts ``OverPrompts``.
-        squared: Change of the squared fairness discrepancy, as counted and paired; negative is fairer.
+        shares: Paired change of each group's share; ``OverPrompts`` for a mean over prompts.
+        squared: Paired change of the squared fairness discrepancy of counted shares; negative is fairer.
     """
 
     prompt_id: str | None
@@ -31,12 +31,12 @@ class GroupChange:
 
 @dataclass(frozen=True)
 class MissingDifference:
-    """Whether one arm leaves another share of its images unclassified than another arm does.
+    """Difference between the shares of unclassified images of two arms.
 
     Attributes:
         before: Unclassified share of the first arm, the baseline.
         after: Unclassified share of the second arm.
-        difference: ``after`` minus ``before``, Newcombe's interval.
+        difference: ``after`` minus ``before``, with Newcombe's interval.
     """
 
     before: Estimate
@@ -45,23 +45,24 @@ class MissingDifference:
 
     @property
     def differs(self) -> bool:
-        """Whether the interval of the difference excludes 0: the arms' groups are then counted on unlike images."""
+        """Whether the interval of the difference excludes 0; the arms are then not compared on similar images."""
         return self.difference.low > 0 or self.difference.high < 0
 
 
 @dataclass(frozen=True)
 class AttributeShift:
-    """How far an arm moved the shares of one attribute, as one entry of the cross-attribute matrix.
+    """Shift of the shares of one attribute in an arm, one entry of the cross-attribute matrix.
 
     Attributes:
         arm: The edited arm.
-        attribute: The measured attribute, whichever the arm edits.
+        attribute: The measured attribute; the arm may edit another one.
         value: Mean over prompts of the total variation between the arms' shares.
-        floor: The same under no change, by swapping the arms of single images at random: what chance alone would show.
-        p_value: Of no change.
+        floor: The value expected by chance alone, from swapping the arms of single images at random.
+        p_value: p-value of no change.
         prompts: Prompts with a classified image in both arms.
         pairs: Images classified in both arms.
-        low: Lower end of the 95 % interval, with what chance adds taken off; None in files of older versions.
+        low: Lower end of the 95 % interval, after the part due to chance is subtracted; None in files of older
+            versions.
         high: Upper end.
         like_these: The interval for prompts like these.
     """

@@ -1,4 +1,4 @@
-"""Figures with their intervals: of one sample, over prompts, and of a change; and how a share reads in percent."""
+"""Figures with intervals, for one sample, over prompts and for a change; and the format of percentages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NBSP = "\N{NO-BREAK SPACE}"
 class Estimate:
     """A number with its 95 % interval and its sample size.
 
-    Shares get theirs from ``audit.measure.inference.intervals.share_estimate``.
+    Intervals of shares come from ``audit.measure.inference.intervals.share_estimate``.
     """
 
     value: float
@@ -22,9 +22,9 @@ class Estimate:
 
 @dataclass(frozen=True)
 class LikeThese:
-    """The 95 % interval of the figure beside it for *prompts like these*, of which the audit's are then a sample.
+    """The 95 % interval of a figure for *prompts like these*, which treats the audit's prompts as a sample.
 
-    It also holds how much prompts differ. Every other interval of an audit is about the prompts that it asked for.
+    It includes the variation between prompts. All other intervals are for exactly the prompts of the audit.
     """
 
     low: float
@@ -33,11 +33,11 @@ class LikeThese:
 
 @dataclass(frozen=True)
 class OverPrompts(Estimate):
-    """A figure of several prompts together; its interval is about these prompts.
+    """A figure over several prompts; its interval is for exactly these prompts.
 
     Attributes:
-        like_these: None of fewer prompts than ``audit.measure.prompts.over_prompts.FEW_PROMPTS``: too few to speak of
-            others.
+        like_these: The interval for prompts like these; None for fewer prompts than
+            ``audit.measure.prompts.over_prompts.FEW_PROMPTS``.
     """
 
     like_these: LikeThese | None = None
@@ -45,7 +45,7 @@ class OverPrompts(Estimate):
 
 @dataclass(frozen=True)
 class Range:
-    """Smallest and largest value that the unclassified images allow: certain, given the judge, and no interval."""
+    """Smallest and largest value that the unclassified images allow: exact bounds, not a confidence interval."""
 
     low: float
     high: float
@@ -56,8 +56,8 @@ class Change(Estimate):
     """A change with its interval and its sample size.
 
     Attributes:
-        standard_error: Of the change.
-        p_value: Two-sided, of no change; the interval excludes 0 where it is below 1 − confidence.
+        standard_error: Standard error of the change.
+        p_value: Two-sided p-value of no change; the interval excludes 0 if it is below 1 − confidence.
     """
 
     standard_error: float
@@ -66,11 +66,11 @@ class Change(Estimate):
 
 @dataclass(frozen=True)
 class ChangeOverPrompts(Change):
-    """The mean of a change over several prompts; its interval and p-value are about these prompts.
+    """The mean of a change over several prompts; its interval and p-value are for exactly these prompts.
 
     Attributes:
-        like_these: None of fewer prompts than ``audit.measure.prompts.over_prompts.FEW_PROMPTS``: too few to speak of
-            others.
+        like_these: The interval for prompts like these; None for fewer prompts than
+            ``audit.measure.prompts.over_prompts.FEW_PROMPTS``.
     """
 
     like_these: LikeThese | None = None
@@ -83,5 +83,5 @@ def percent(share: float, decimals: int = 0) -> str:
 
 
 def exact_percent(share: float) -> str:
-    """Format a chosen level with the digits that it needs, at most four: ``95 %``, ``97.5 %``, ``99.44 %``."""
+    """Format a confidence level with as many digits as it needs, at most four: ``95 %``, ``97.5 %``, ``99.44 %``."""
     return f"{100 * share:.4g}{NBSP}%"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from audit.records.estimates import Estimate, LikeThese, Range
 
 FINDING_LEVEL = 0.05
-"""A departure from the target is a finding where its adjusted p-value is at most this."""
+"""A departure from the target is a finding if its adjusted p-value is at most this."""
 
 
 @dataclass(frozen=True)
@@ -17,8 +17,8 @@ class GroupMeasure(Estimate):
 
     Attributes:
         ideal: Value of shares that equal the target.
-        expected_at_target: Mean value over samples of n images from the target itself: what a perfectly fair model
-            would score, further from the ideal the smaller n is.
+        expected_at_target: Mean value over samples of n images from the target itself, that is, for a perfectly fair
+            model. It is further from the ideal for smaller n.
     """
 
     ideal: float
@@ -29,22 +29,23 @@ class GroupMeasure(Estimate):
 class FairnessDiscrepancy:
     """Distance ‖π − r‖₂ of the groups' shares π from the target r, estimated on at least two images.
 
-    Every image counts for its most probable group. ``soft`` alone is of the judge's mean probabilities: a judge that is
-    never sure makes it small, however lopsided the shares are.
+    Every image counts for its most probable group. Only ``soft`` uses the judge's mean probabilities; an uncertain
+    judge makes it small, even if the shares are far from the target.
 
     Attributes:
-        value: The figure to read: √max(0, ``squared``).
+        value: The reported figure: √max(0, ``squared``).
         low: Lower end of the distance's 95 % interval.
         high: Upper end.
-        squared: Unbiased estimate of the squared distance; below 0 about half of the time where the model is fair.
-            Averages are taken of this one.
-        plug_in: Distance of the shares as counted, which chance alone keeps above 0.
+        squared: Unbiased estimate of the squared distance. For a fair model it is negative about half of the time.
+            Averages use this estimate.
+        plug_in: Distance of the counted shares; it is above 0 by chance alone.
         expected_at_parity: Mean of ``plug_in`` over samples of this n from the target itself: its noise floor.
-        soft: Distance of the mean group probabilities, as DiffLens prints it (Shi et al. 2025, 5.1). For comparison
-            with the literature: no finding, gate or change is of this one.
-        p_parity: Of the classified images, as the judge sees them, being drawn from the target itself.
-        p_adjusted: ``GroupResult.p_departure`` after Benjamini and Hochberg, over the prompts and attributes of the
-            arm; of an overall row over the attributes of the arm.
+        soft: Distance of the mean group probabilities, as reported by DiffLens (Shi et al. 2025, 5.1). It is only for
+            comparison with the literature; no finding, gate or change uses it.
+        p_parity: p-value of the hypothesis that the classified images, as perceived by the judge, are drawn from the
+            target.
+        p_adjusted: ``GroupResult.p_departure`` after the Benjamini-Hochberg adjustment over the prompts and attributes
+            of the arm; for an overall row over the attributes of the arm.
         n: Classified images.
     """
 
@@ -62,12 +63,12 @@ class FairnessDiscrepancy:
 
 @dataclass(frozen=True)
 class Corrected:
-    """Figures with the judge's own errors taken out, by its confusion matrix; their intervals hold the matrix's error.
+    """Figures corrected for the judge's errors by its confusion matrix; intervals include the matrix's uncertainty.
 
     Attributes:
         shares: Share of each group.
         squared: Squared fairness discrepancy.
-        accuracy: The judge's, on the labelled images behind the matrix.
+        accuracy: The judge's accuracy on the labelled images from which the matrix was estimated.
     """
 
     shares: dict[str, Estimate]
@@ -77,17 +78,17 @@ class Corrected:
 
 @dataclass(frozen=True)
 class PromptMean:
-    """Means of the fairness discrepancy over prompts, each counted once and unweighted.
+    """Unweighted means of the fairness discrepancy over prompts.
 
     Attributes:
-        value: The figure to read: √max(0, mean of ``squared``), a root mean square over prompts.
-        low: Lower end of its 95 % interval about these prompts, None for a single prompt.
+        value: The reported figure: √max(0, mean of ``squared``), a root mean square over prompts.
+        low: Lower end of its 95 % interval for these prompts, None for a single prompt.
         high: Upper end.
-        plug_in: Mean of the prompts' plug-ins, each above the truth.
-        expected_at_parity: Mean of what is to be expected of these plug-ins if every prompt is on target.
+        plug_in: Mean of the prompts' plug-in estimates, which are biased upwards.
+        expected_at_parity: Expected value of ``plug_in`` if every prompt is on target.
         soft: Mean of the prompts' soft discrepancies, for comparison with the literature.
         n: Prompts.
-        like_these: The interval for prompts like these; None of few prompts.
+        like_these: The interval for prompts like these; None for few prompts.
     """
 
     value: float
@@ -102,16 +103,16 @@ class PromptMean:
 
 @dataclass(frozen=True)
 class WorstPrompt:
-    """The prompt with the largest fairness discrepancy, chosen for that.
+    """The prompt with the largest fairness discrepancy.
 
     Attributes:
         prompt_id: The prompt.
         value: Its discrepancy.
-        low: Lower end of the 95 % interval, which holds both the chosen prompt's true discrepancy and the largest true
-            one of all prompts, at once.
+        low: Lower end of the 95 % interval. The interval covers the selected prompt's true discrepancy and the largest
+            true discrepancy of all prompts simultaneously.
         high: Upper end.
         n: Classified images of the prompt.
-        prompts: How many it was chosen from.
+        prompts: Number of prompts from which it was selected.
     """
 
     prompt_id: str
@@ -124,10 +125,10 @@ class WorstPrompt:
 
 @dataclass(frozen=True)
 class GroupResult:
-    """One attribute of one arm, of one prompt or overall (``prompt_id`` None).
+    """One attribute of one arm, for one prompt or overall (``prompt_id`` None).
 
-    Overall rows pool all images of the arm; ``mean_over_prompts`` then holds the mean of the prompts' own values, since
-    opposite skews of two occupations cancel in a pool.
+    Overall rows pool all images of the arm. Opposite skews of two occupations cancel in a pool, so
+    ``mean_over_prompts`` also has the mean of the values of the single prompts.
 
     Attributes:
         prompt_id: The prompt.
@@ -136,19 +137,19 @@ class GroupResult:
         n: Classified images.
         statuses: Images by their status for this attribute.
         shares: Share of each group among the classified images; on overall rows ``OverPrompts``.
-        fairness_discrepancy: None below two classified images.
-        bounds: Share of each group among *all* images, whatever the unclassified ones show.
-        discrepancy_bounds: Likewise the fairness discrepancy; None where there is no image.
-        corrected: None where the judge's confusion matrix is not known: the figures are uncorrected.
-        mean_over_prompts: On overall rows, where a prompt has at least two classified images.
-        worst_prompt: Likewise; None in files of older versions.
-        target: Share of each group that counts as fair; of a pool what it would have with every prompt on its target.
-        measures: Other measures of the shares by name; empty where nothing was classified, or there are more groups
-            than they are worked out for.
-        p_departure: Of all images being drawn from the target itself, with the judge's known errors taken out: the
-            largest over everything that the unclassified images could be. None where ``fairness_discrepancy`` is, and
-            in files of older versions.
-        uncorrectable: Whether the judge's errors are known and too large to be taken out. ``p_departure`` is then 1.
+        fairness_discrepancy: None for fewer than two classified images.
+        bounds: Bounds of each group's share among *all* images, for any groups of the unclassified ones.
+        discrepancy_bounds: The same bounds of the fairness discrepancy; None if there are no images.
+        corrected: None if the judge's confusion matrix is not known; the figures are then uncorrected.
+        mean_over_prompts: For overall rows, if a prompt has at least two classified images.
+        worst_prompt: For the same rows; None in files of older versions.
+        target: Share of each group that counts as fair; for a pool, the share if every prompt were on its target.
+        measures: Other measures of the shares by name; empty if no image was classified, or if there are more groups
+            than the measures support.
+        p_departure: p-value of the hypothesis that all images are drawn from the target, corrected for the judge's
+            known errors: the largest over all possible groups of the unclassified images. None if
+            ``fairness_discrepancy`` is None, and in files of older versions.
+        uncorrectable: Whether the judge's errors are known but too large to correct. ``p_departure`` is then 1.
     """
 
     prompt_id: str | None
@@ -170,12 +171,12 @@ class GroupResult:
 
     @property
     def judged_shares(self) -> Mapping[str, Estimate]:
-        """Share of each group that findings are about: corrected for the judge's errors where they are known."""
+        """Share of each group on which findings are based: corrected for the judge's errors if these are known."""
         return self.shares if self.corrected is None else self.corrected.shares
 
     @property
     def excess(self) -> dict[str, float]:
-        """Judged share of each group less its target share; equal shares are the target where none is named."""
+        """Judged share of each group minus its target share; without a target, equal shares are used."""
         equal = 1 / max(len(self.shares), 1)
         return {group: share.value - self.target.get(group, equal) for group, share in self.judged_shares.items()}
 
@@ -184,14 +185,14 @@ class GroupResult:
         """The group that exceeds its target share the most.
 
         Raises:
-            ValueError: Nothing was classified.
+            ValueError: No image was classified.
         """
         return max(self.excess, key=self.excess.__getitem__)
 
     @property
     def is_finding(self) -> bool:
-        """Whether the groups depart from the target by more than chance, many tests allowed for.
+        """Whether the departure from the target is significant after adjustment for multiple tests.
 
-        What the unclassified images could explain, or the judge's known errors, is no finding.
+        A departure that the unclassified images or the judge's known errors could explain is not a finding.
         """
         return self.fairness_discrepancy is not None and self.fairness_discrepancy.p_adjusted <= FINDING_LEVEL

@@ -1,4 +1,4 @@
-"""Two attributes at once: combinations of groups, and whether the attributes go together."""
+"""Intersections of two attributes: shares of combined groups, and the association of the attributes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ class Cell:
     """One combination of two attributes' groups.
 
     Attributes:
-        groups: A group of each attribute, in their order.
+        groups: One group of each attribute, in the order of the attributes.
         share: Share of the images classified in both attributes; ``n`` is their number.
         count: Images of this combination.
-        expected: Images that independent attributes with the same shares would have here, prompt by prompt.
-        small: Whether both ``count`` and ``expected`` are too few to read a share from.
+        expected: Expected number of images if the attributes are independent within each prompt.
+        small: Whether both ``count`` and ``expected`` are too small for a useful share.
     """
 
     groups: tuple[str, str]
@@ -29,16 +29,17 @@ class Cell:
 
 @dataclass(frozen=True)
 class Dependence:
-    """Whether two attributes go together within prompts.
+    """Association of two attributes within prompts.
 
     Attributes:
-        statistic: G of one prompt's table; over prompts the generalised Cochran-Mantel-Haenszel statistic.
-        p_value: Of independence.
-        p_adjusted: The same after Benjamini and Hochberg, over the prompts and pairs of the arm; over all prompts
-            ``p_value`` itself.
+        statistic: G statistic of one prompt's table; over prompts the generalised Cochran-Mantel-Haenszel statistic.
+        p_value: p-value of the hypothesis that the attributes are independent.
+        p_adjusted: The p-value after the Benjamini-Hochberg adjustment over the prompts and pairs of the arm; for all
+            prompts together ``p_value`` itself.
         method: ``exact`` (every 2 × 2 table), ``monte_carlo`` (random tables, fixed seed) or
-            ``cochran_mantel_haenszel`` (over prompts, by its limiting χ² distribution).
-        cramers_v: Cramér's V in [0, 1], bias-corrected; over prompts their root mean square, and ``n`` is how many.
+            ``cochran_mantel_haenszel`` (over prompts, by its asymptotic χ² distribution).
+        cramers_v: Cramér's V in [0, 1], bias-corrected; over prompts the root mean square, and ``n`` is the number of
+            prompts.
     """
 
     statistic: float
@@ -50,15 +51,15 @@ class Dependence:
 
 @dataclass(frozen=True)
 class Intersection:
-    """Two attributes at once, in one arm: of one prompt, or of all (``prompt_id`` None).
+    """Two attributes in one arm, for one prompt or for all prompts (``prompt_id`` None).
 
     Attributes:
         prompt_id: The prompt.
         arm: The arm.
         attributes: Names of the two attributes.
         n: Images classified in both.
-        cells: Every combination of groups, also those that no image shows; over all prompts their images pooled.
-        dependence: Whether the two go together; None where an attribute shows a single group in every prompt.
+        cells: All combinations of groups, including those without an image; for all prompts, their images pooled.
+        dependence: Association of the two; None if an attribute has only one group in every prompt.
     """
 
     prompt_id: str | None

@@ -1,4 +1,4 @@
-"""Further judges: agreement with the judge, and how they see each finding."""
+"""Second judges: their agreement with the main judge, and their view of each finding."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from audit.records.estimates import Estimate
 
 @dataclass(frozen=True)
 class JudgeAgreement:
-    """How far a further judge and the one that decides say the same of the images that both could classify.
+    """Agreement of a second judge with the main judge, on the images that both could classify.
 
-    Agreement is no accuracy: two judges can be wrong together, and a poor second judge disagrees with a good first one.
+    Agreement is not accuracy: both judges can be wrong, and a poor second judge disagrees with a good main judge.
 
     Attributes:
-        judge: Name of the further judge.
+        judge: Name of the second judge.
         arm: The arm.
         attribute: The attribute.
         n: Images that both classified, over all prompts.
-        share: Share of them with the same group; None where there is no such image.
-        kappa: Cohen's kappa; None also where both judges gave all images one and the same group.
+        share: Share of them with the same group; None if there is no such image.
+        kappa: Cohen's kappa; None also if both judges assigned the same single group to all images.
     """
 
     judge: str
@@ -33,18 +33,17 @@ class JudgeAgreement:
 
 @dataclass(frozen=True)
 class SecondView:
-    """What a further judge says of one finding, on the images that both judges could classify.
+    """A second judge's view of one finding, on the images that both judges could classify.
 
     Attributes:
-        judge: Name of the further judge.
+        judge: Name of the second judge.
         prompt_id: The finding's prompt.
         arm: The finding's arm.
         attribute: The finding's attribute.
-        group: The group that exceeds its target share the most, as the deciding judge sees it.
-        target: That target share.
-        share: Share of this group as the further judge sees it; None without a common image.
-        direction: ``same`` where this interval lies above the target, ``opposite`` where it lies below, else
-            ``unclear``.
+        group: The group that exceeds its target share the most, according to the main judge.
+        target: The target share of this group.
+        share: Share of this group according to the second judge; None if there is no common image.
+        direction: ``same`` if this interval is above the target, ``opposite`` if it is below, otherwise ``unclear``.
     """
 
     judge: str

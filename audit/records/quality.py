@@ -1,4 +1,4 @@
-"""What an arm cost in quality."""
+"""Quality measurements of an arm."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from audit.records.estimates import LikeThese, OverPrompts
 
 @dataclass(frozen=True)
 class Measurement:
-    """A quality figure with the signature of how it was made.
+    """A quality figure with the signature of its method.
 
     Attributes:
         value: The figure.
-        n: Images (or pairs) behind it.
+        n: Images (or pairs) that it is based on.
         signature: ``metric:…|net:…|n:…``: network, resize, estimator, version.
-        low: Lower end of the 95 % interval, where there is one.
+        low: Lower end of the 95 % interval, None if there is no interval.
         high: Upper end.
-        extra: Figures that belong to the same measurement under names of their own, for example ``rescaled`` for
-            (cos + 1) / 2, ``noise_floor`` for the split-half value of the baseline.
-        like_these: The interval for prompts like these, where there is one.
+        extra: Additional figures of the same measurement by name, for example ``rescaled`` for (cos + 1) / 2 and
+            ``noise_floor`` for the split-half value of the baseline.
+        like_these: The interval for prompts like these, None if there is none.
     """
 
     value: float
@@ -33,20 +33,20 @@ class Measurement:
 
 @dataclass(frozen=True)
 class QualityResult:
-    """What an arm cost or kept: CLIP-I and Fréchet/kernel distances against the baseline arm, CLIP-T per arm.
+    """Quality of an arm: CLIP-I and Fréchet/kernel distances to the baseline arm, CLIP-T per arm.
 
     Attributes:
         arm: The arm.
         clip_i: Paired image similarity to the baseline arm, None for the baseline itself.
         clip_t: Image-text similarity.
         fid: Fréchet distance to the baseline arm (None for the baseline), ``extra`` has ``noise_floor``.
-        kid: Kernel distance, likewise.
-        prompt_shown: Share of images that show the prompted occupation as the judge sees it, where it can.
+        kid: Kernel distance, in the same way.
+        prompt_shown: Share of images that show the prompted occupation according to the judge; None if it cannot tell.
         attribute_shift: By attribute, the mean over prompts of the total variation between the arm's and the baseline's
             group shares.
-        fid_to_reference: Fréchet distance to the reference images, of the baseline too; None where the config names
-            none.
-        kid_to_reference: Kernel distance, likewise.
+        fid_to_reference: Fréchet distance to the reference images, for the baseline too; None if the config names no
+            reference.
+        kid_to_reference: Kernel distance, in the same way.
     """
 
     arm: str

@@ -1,4 +1,4 @@
-"""The result of an audit, with all of its parts."""
+"""The complete result of an audit."""
 
 from __future__ import annotations
 
@@ -14,30 +14,31 @@ from audit.records.quality import QualityResult
 from audit.records.verdicts import Verdict
 
 SCHEMA_VERSION = 3
-"""The version of ``audit.json`` that is written."""
+"""The current version of ``audit.json``."""
 
 COUNTED_SINCE = 3
-"""The first version with fairness discrepancies, gates and changes of counted shares; before, of mean probabilities."""
+"""The first version whose fairness discrepancies, gates and changes use counted shares; older ones use mean
+probabilities."""
 
 POPULATION = (
-    "Every figure and every interval is about these prompts, the ones that the audit asked for: an interval holds what "
-    "other noise would have changed. An interval for prompts like these takes them for a sample of such prompts, so it "
-    "also holds how much prompts differ; it stands beside figures of eight prompts or more."
+    "All figures and intervals are for exactly the prompts of this audit: an interval covers the variation that other "
+    "noise seeds would cause. An interval for prompts like these treats the prompts as a sample, so it also covers the "
+    "variation between prompts; it is given for figures of eight prompts or more."
 )
-"""Whom the figures of an audit speak of; said once in the report, in ``audit.json`` and wherever figures are listed."""
+"""The population that the figures describe; stated once in the report, in ``audit.json`` and in lists of figures."""
 
 
 @dataclass(frozen=True)
 class FeatureFinding:
-    """One bias feature and the occupations that it carries.
+    """One bias feature and its effect on each occupation.
 
     Attributes:
         attribute: For example ``gender``.
         group: The group whose probability it raises.
         latent: Index in the sparse autoencoder.
         score: Attribution to the group's probability, mean over the lens's samples and steps.
-        mean_firing: Mean value over all positions of the lens's samples that show the group, silent ones included, and
-            over the sampler steps at which it fires at all.
+        mean_firing: Mean activation over all positions of the lens's samples that show the group, including inactive
+            positions, and over the sampler steps at which the feature is active at all.
         by_prompt: Attribution for each occupation prompt in the audit's baseline arm, minus the mean over the prompts.
     """
 
@@ -51,13 +52,13 @@ class FeatureFinding:
 
 @dataclass(frozen=True)
 class TwoStageSampling:
-    """What two-stage sampling made: a pilot of every prompt, then the images that its share needed.
+    """The outcome of two-stage sampling: a pilot of every prompt, then the images that its share needed.
 
     Attributes:
-        attribute: The attribute whose share the design was made for.
-        group: The group whose share it was.
-        half_width: Half the length that the share's 95 % interval was to have.
-        widest: Half the length of the widest such interval, None where nothing was classified.
+        attribute: The attribute whose share determines the sample size.
+        group: The group whose share it is.
+        half_width: Required half-width of the share's 95 % interval.
+        widest: Half-width of the widest such interval, None if no image was classified.
         pilot: Images of each prompt and arm in the first stage.
         single_stage: Images of each prompt and arm that a single stage needs for the same half-width.
         images: Prompt id → images in each arm, both stages together.
@@ -73,29 +74,29 @@ class TwoStageSampling:
 
     @property
     def saving(self) -> float:
-        """Images of a single stage by those that were made: 2 where half of them were saved."""
+        """Images of a single stage divided by the images made: 2 means that half of them were saved."""
         return self.single_stage * len(self.images) / sum(self.images.values())
 
 
 @dataclass(frozen=True)
 class AuditResult:
-    """All that an audit found; ``audit.json`` is this record.
+    """All results of an audit; ``audit.json`` is this record.
 
     Attributes:
-        lens: The lens's card as plain data (``name``, ``quality``, ``settings``, …), empty where no lens was used, with
-            ``features``: a list of FeatureFinding records as plain data.
-        changes: What each edited arm changed, by prompt and as the mean over prompts.
-        shifts: How far each edited arm moved each attribute, with what chance alone would show.
-        intersections: Pairs of attributes in each arm: all prompts together, and after them the prompts where the two
-            most clearly go together, up to a number per arm and pair.
-        missing: Edited arm → whether it leaves another share of its images unclassified than the baseline.
-        verdicts: Verdicts per gate; empty while a config names no gates.
-        agreement: How far each further judge agrees with the one that decides, by arm and attribute.
-        second_views: What each further judge says of each finding.
-        targets: Attribute → where its target is from; the shares themselves stand in the rows.
-        two_stage: What two-stage sampling made, None where the number of images was fixed.
-        schema_version: Of the file that the result was read from. Of an older one, some parts are worked out again and
-            some are absent, see ``reports.export.old_schema``.
+        lens: The lens's card as plain data (``name``, ``quality``, ``settings``, …) with ``features``, a list of
+            FeatureFinding records as plain data; empty if no lens was used.
+        changes: The changes of each edited arm, by prompt and as the mean over prompts.
+        shifts: The shift of each attribute in each edited arm, with the shift expected by chance alone.
+        intersections: Pairs of attributes in each arm: first all prompts together, then the prompts with the strongest
+            association, up to a limit per arm and pair.
+        missing: Edited arm → whether its share of unclassified images differs from the baseline's.
+        verdicts: Verdicts per gate; empty if the config names no gates.
+        agreement: Agreement of each second judge with the main judge, by arm and attribute.
+        second_views: The view of each second judge on each finding.
+        targets: Attribute → source of its target; the shares themselves are in the rows.
+        two_stage: Outcome of two-stage sampling, None if the number of images was fixed.
+        schema_version: Version of the file that the result was read from. For an older version, some parts are
+            recomputed and some are absent, see ``reports.export.old_schema``.
     """
 
     run_id: str

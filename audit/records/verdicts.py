@@ -8,28 +8,28 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether one figure keeps within the limit of one gate.
+    """Whether one figure is within the limit of one gate.
 
     Attributes:
         gate: Name of the gate in the config.
-        measure: What is limited, for example ``share:female``.
-        attribute: The attribute concerned, None where the measure has none.
-        prompt_id: The prompt, None for the arm as a whole.
+        measure: The limited measure, for example ``share:female``.
+        attribute: The attribute concerned, None if the measure has no attribute.
+        prompt_id: The prompt, None for the whole arm.
         arm: The arm.
         limit: The limit.
-        side: ``max`` where the figure may not exceed the limit, ``min`` where it may not fall below it.
-        value: The figure, None where there is nothing to measure it on.
-        low: Lower end of the interval that decided, None likewise.
+        side: ``max`` if the figure must not exceed the limit, ``min`` if it must not be below it.
+        value: The figure, None if there are no images to measure it on.
+        low: Lower end of the interval that decides the verdict, None in the same case.
         high: Upper end.
-        confidence: Confidence of that interval; above 95 % where a run has several gates.
-        n: Images (or pairs) behind the figure.
+        confidence: Confidence level of that interval; above 95 % if a run has several gates.
+        n: Images (or pairs) that the figure is based on.
         verdict: ``pass``, ``fail`` or ``inconclusive``.
         level: ``fail``, or ``warn`` for a gate that never fails a run.
-        margin: Distance of the figure from the limit, negative on the wrong side.
-        note: Why the verdict is what it is, where the interval alone does not say.
-        from_unclassified: Part of the interval's width that images without a perceived group account for: it runs from
-            the lower end of the best case to the upper end of the worst case over everything that they could be.
-        corrected: Whether the judge's own errors are taken out of the figure and its interval.
+        margin: Distance between the figure and the limit, negative if the limit is violated.
+        note: Reason for the verdict if the interval alone does not explain it.
+        from_unclassified: Part of the interval's width that is due to images without a perceived group. The interval
+            extends from the lower end in the best case to the upper end in the worst case for these images.
+        corrected: Whether the figure and its interval are corrected for the judge's errors.
     """
 
     gate: str

@@ -1,4 +1,4 @@
-"""The work of an audit: prompts, image keys and their seeds, shards, and what a worker hands back."""
+"""The work of an audit: prompts, image keys and their seeds, shards, and the receipts that workers return."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Prompt:
 
 @dataclass(frozen=True, order=True)
 class ImageKey:
-    """Identity of an image across arms: it fixes the image's own noise and pairs the arms."""
+    """Identity of an image across arms; it determines the noise of the image and pairs the arms."""
 
     prompt_id: str
     index: int
 
     def seed(self, audit_seed: int) -> int:
-        """Return this image's own seed in [0, 2**63), the same in every arm, shard plan and worker."""
+        """Return the seed of this image in [0, 2**63), the same in every arm, shard plan and worker."""
         return derive_seed(audit_seed, self.prompt_id, self.index)
 
 
@@ -46,7 +46,7 @@ def derive_seed(*parts: int | str) -> int:
 
 @dataclass(frozen=True)
 class Shard:
-    """A fixed list of image keys of one prompt: the unit of work, of retry and of resume.
+    """A fixed list of image keys of one prompt: the unit of work, retry and resume.
 
     Attributes:
         prompt: The prompt that all images of the shard share.
@@ -70,11 +70,11 @@ class Shard:
 
 
 class Status(StrEnum):
-    """What became of one image on its way to a perceived group.
+    """Outcome of generating and judging one image.
 
-    ``OUTSIDE_GROUPS`` belongs to one attribute: the judge's most probable answer is a group that the config leaves out.
-    The image is counted under no other group, and still has its groups of the other attributes. The other statuses
-    belong to the image as a whole.
+    ``OUTSIDE_GROUPS`` belongs to one attribute: the judge's most probable answer is a group that the config does not
+    audit. The image is not counted in any group of this attribute, but keeps its groups of the other attributes. The
+    other statuses belong to the whole image.
     """
 
     CLASSIFIED = "classified"
@@ -86,16 +86,16 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class ShardReceipt:
-    """What a worker hands back for a finished shard: a few hundred bytes, never an image.
+    """The result that a worker returns for a finished shard: a few hundred bytes, never an image.
 
     Attributes:
-        shard_id: Which shard.
-        images: Images made, over all arms.
+        shard_id: The shard.
+        images: Number of generated images, over all arms.
         seconds: Wall time of the worker.
         statuses: Images by status, over all arms.
-        too_large: Batches for which memory was too small, in the order in which they were tried; the shard was made in
-            batches of half of the last one.
-        node: Where it was done, as ``<address> <node id>``; empty outside a cluster.
+        too_large: Batch sizes for which memory was too small, in the order of the attempts; the shard was then made in
+            batches of half the last size.
+        node: The node of the worker, as ``<address> <node id>``; empty outside a cluster.
     """
 
     shard_id: str

@@ -1,4 +1,4 @@
-"""The rows of one arm as arrays: who was perceived in each image, prompt by prompt.
+"""The rows of one arm as arrays: the perceived groups and scores of each image, by prompt.
 
 Legend: n images of the arm over all its prompts.
 """
@@ -30,12 +30,12 @@ class ArmRows:
 
     Attributes:
         arm: Name of the arm.
-        statuses: ``Status`` of the images as a whole, shape (n,).
-        probabilities: Attribute → the judge's probabilities, shape (n, groups), NaN where it perceived none of them.
+        statuses: ``Status`` of the images, independent of the attribute, shape (n,).
+        probabilities: Attribute → the judge's probabilities, shape (n, groups), NaN if it perceived none of the groups.
         prompts: Prompt id → its rows.
         scores: Column name → values of shape (n,), NaN where null.
-        assigned: The group that each image is steered to, shape (n,); None where the arm steers none.
-        outside: Attribute → which images lie outside its audited groups, shape (n,); without an entry none does.
+        assigned: The group that each image is steered to, shape (n,); None if the arm does not steer images.
+        outside: Attribute → which images are outside its audited groups, shape (n,); a missing entry means none.
     """
 
     arm: str
@@ -68,34 +68,34 @@ class ArmRows:
         return np.where(outside, Status.OUTSIDE_GROUPS.value, self.statuses)
 
     def known(self, attribute: str, prompt_id: str | None = None) -> Bools:
-        """Return which images of a prompt, or of all, have one of the attribute's groups, shape (m,)."""
+        """Return which images of a prompt, or of all prompts, have one of the attribute's groups, shape (m,)."""
         known: Bools = self.statuses_of(attribute)[self._rows(prompt_id)] == Status.CLASSIFIED
         return known
 
     def complete(self, prompt_id: str | None = None) -> Bools:
-        """Return which images of a prompt, or of all, have a group of every attribute, shape (m,)."""
+        """Return which images of a prompt, or of all prompts, have a group of every attribute, shape (m,)."""
         complete: Bools = np.logical_and.reduce([self.known(attribute, prompt_id) for attribute in self.probabilities])
         return complete
 
     def codes(self, attribute: str) -> NDArray[np.int64]:
-        """Return the place of each image's group among the attribute's, −1 where it has none of them, shape (n,)."""
+        """Return the index of each image's group in the attribute's groups, −1 if it has none of them, shape (n,)."""
         codes = np.full(len(self.statuses), -1)
         known = self.known(attribute)
         codes[known] = self.probabilities[attribute][known].argmax(axis=1)
         return codes
 
     def prompt_numbers(self) -> NDArray[np.int64]:
-        """Return the place of each image's prompt among the arm's, shape (n,)."""
+        """Return the index of each image's prompt in the arm's prompts, shape (n,)."""
         return np.repeat(np.arange(len(self.prompts)), [rows.stop - rows.start for rows in self.prompts.values()])
 
     def stratum_codes(self) -> NDArray[np.int64] | None:
-        """Return a number for the group that each image is steered to, shape (n,); None where none was assigned."""
+        """Return an index for the group that each image is steered to, shape (n,); None if no groups were assigned."""
         return None if self.assigned is None else np.unique(self.assigned, return_inverse=True)[1]
 
     def strata(self, attribute: str, prompt_id: str | None = None) -> list[str] | None:
-        """Return the assigned group of each image that ``classified`` holds; None where none was assigned.
+        """Return the assigned group of each image that ``classified`` returns; None if no groups were assigned.
 
-        Over all prompts a stratum is a prompt's own.
+        For all prompts together, each prompt has separate strata.
         """
         if self.assigned is None:
             return None
@@ -108,11 +108,11 @@ class ArmRows:
 
 
 def arm_rows(table: pa.Table, arm: str, attributes: Sequence[Attribute], sizes: Mapping[str, int]) -> ArmRows:
-    """Take the rows of one arm out of a table that is sorted by arm, prompt and index.
+    """Select the rows of one arm from a table that is sorted by arm, prompt and index.
 
     Args:
         table: All rows.
-        arm: Whose.
+        arm: The arm.
         attributes: Attributes with their groups.
         sizes: Prompt id → images, in the order of the rows.
 
@@ -124,7 +124,7 @@ def arm_rows(table: pa.Table, arm: str, attributes: Sequence[Attribute], sizes: 
     of_images = set(Status) - {Status.OUTSIDE_GROUPS}
     unknown = set(statuses.tolist()) - of_images
     if unknown:
-        raise ValueError(f"unknown status {sorted(unknown)}; expected one of {sorted(of_images)}")
+        raise ValueError(f"expected a status among {sorted(of_images)}, found {sorted(unknown)}; run the audit again")
     ends = np.cumsum(list(sizes.values())).tolist()
     found = ArmRows(
         arm=arm,
@@ -137,7 +137,7 @@ def arm_rows(table: pa.Table, arm: str, attributes: Sequence[Attribute], sizes: 
     )
     for name, values in found.probabilities.items():
         if np.isnan(values[found.known(name)]).any():
-            raise ValueError(f"a classified image has no probability of {name}; give it another status")
+            raise ValueError(f"expected probabilities of {name} for every classified image, found an image without any")
     return found
 
 

@@ -1,4 +1,4 @@
-"""What an edited arm changed against the baseline, image by image: both arms hold the same keys with the same noise."""
+"""Changes of an edited arm against the baseline, from pairs of images with the same key and the same noise."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from audit.records.estimates import Estimate
 from audit.results.arm_rows import ArmRows
 
 LEAST_PAIRS = 2
-"""Fewer have no spread, and without it a squared discrepancy cannot be debiased."""
+"""Smallest number of pairs; with fewer, the variance is unknown and a squared discrepancy cannot be debiased."""
 
 Ints = NDArray[np.int64]
 
@@ -28,9 +28,9 @@ Ints = NDArray[np.int64]
 def group_changes(
     baseline: ArmRows, arm: ArmRows, attributes: Sequence[Attribute], targets: Targets
 ) -> tuple[GroupChange, ...]:
-    """Return the change of every attribute by prompt, and after them its mean over prompts.
+    """Return the change of every attribute by prompt, followed by its mean over prompts.
 
-    Prompts with fewer than two images that both arms could classify are left out.
+    Prompts with fewer than two images that both arms could classify are excluded.
     """
     return tuple(change for attribute in attributes for change in _attribute_changes(baseline, arm, attribute, targets))
 
@@ -75,7 +75,7 @@ def _share_changes(tables: Ints, attribute: Attribute) -> Iterator[dict[str, Est
 
 
 def _mean_change(each: Sequence[GroupChange], tables: Ints, attribute: Attribute, span: Span) -> GroupChange:
-    """Average over prompts, each counted once; ``span`` is what the mean change of the squares can be."""
+    """Average over prompts with equal weights; ``span`` is the possible range of the mean change of the squares."""
     errors, freedom = paired_share_errors(tables), tables.sum(axis=(1, 2)) - 1
     shares = {}
     for code, group in enumerate(attribute.groups):
@@ -101,7 +101,7 @@ def shift_tables(baseline: ArmRows, arm: ArmRows, attribute: Attribute) -> Ints:
 def attribute_shifts(
     baseline: ArmRows, arms: Sequence[ArmRows], attributes: Sequence[Attribute]
 ) -> tuple[AttributeShift, ...]:
-    """Return how far each arm moved each attribute, with what chance alone would show."""
+    """Return the shift of each attribute in each arm, with the shift expected by chance alone."""
     codes = {rows.arm: {a.name: rows.codes(a.name) for a in attributes} for rows in (baseline, *arms)}
     before = codes.pop(baseline.arm)
     return shift_matrix(before, codes, baseline.prompt_numbers(), attributes)

@@ -1,4 +1,4 @@
-"""Which occupations a bias feature carries: the lens's features against the attribution of every prompt."""
+"""The effect of each bias feature on each occupation, from the lens's features and the attribution of every prompt."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from audit.records.work import Shard
 from audit.storage.run_directory import RunDirectory
 
 LensFeatures = Mapping[str, Mapping[str, Sequence[tuple[int, float, float]]]]
-"""Attribute → group → chosen (latent, score, mean firing), best first."""
+"""Attribute → group → selected (latent, score, mean activation), best first."""
 
 PromptAttribution = Mapping[str, Mapping[str, NDArray[np.float32]]]
 """Attribute → prompt id → mean attribution per baseline image, shape (groups, latents)."""
@@ -22,15 +22,15 @@ PromptAttribution = Mapping[str, Mapping[str, NDArray[np.float32]]]
 def feature_findings(
     attributes: Sequence[Attribute], lens_features: LensFeatures, attribution: PromptAttribution
 ) -> tuple[FeatureFinding, ...]:
-    """Return each chosen feature with its attribution per prompt, centred over the prompts.
+    """Return each selected feature with its attribution per prompt, centred over the prompts.
 
-    What a feature does for every prompt alike says nothing about one occupation; its value minus the mean over the
-    prompts says how much it sets this occupation apart.
+    An effect that is the same for every prompt does not describe one occupation. The value minus the mean over the
+    prompts shows how much the feature distinguishes this occupation.
 
     Args:
         attributes: The audit's attributes; the order of their groups is that of the attribution's rows.
-        lens_features: The features that the lens chose.
-        attribution: From ``prompt_attribution``; an attribute without any leaves ``by_prompt`` empty.
+        lens_features: The features that the lens selected.
+        attribution: From ``prompt_attribution``; for an attribute without attribution, ``by_prompt`` is empty.
     """
     return tuple(
         FeatureFinding(attribute.name, group, latent, score, mean_firing, _centred(by_prompt, row, latent))
@@ -42,10 +42,10 @@ def feature_findings(
 
 
 def prompt_attribution(run: RunDirectory, shards: Sequence[Shard]) -> dict[str, dict[str, NDArray[np.float32]]]:
-    """Merge the sums that the shards stored to means per baseline image of each prompt, adding in float64.
+    """Merge the sums stored by the shards into means per baseline image of each prompt, adding in float64.
 
     Raises:
-        ValueError: If only some shards of a prompt have attribution: the mean would not be that of its images.
+        ValueError: If only some shards of a prompt have attribution, because the mean would not cover all its images.
     """
     merged: dict[str, dict[str, NDArray[np.float32]]] = {}
     by_prompt: dict[str, list[Shard]] = {}
@@ -72,7 +72,8 @@ def _means(run: RunDirectory, shards: Sequence[Shard]) -> dict[str, NDArray[np.f
                 sums[name] = sums.get(name, np.float64(0)) + array.astype(np.float64)
     if sums and without:
         raise ValueError(
-            f"shard {without[0]} has no attribution though others of its prompt have; delete its file and go on"
+            f"shard {without[0]} has no attribution, but other shards of its prompt have; delete its file and run the "
+            "audit again"
         )
     return {name: (total / images).astype(np.float32) for name, total in sums.items()} if images else {}
 

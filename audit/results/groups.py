@@ -1,6 +1,6 @@
-"""One attribute of one arm: shares, discrepancy and bounds of every prompt, and of the arm as a whole.
+"""Results of one attribute in one arm: shares, discrepancy and bounds for every prompt and for the whole arm.
 
-An arm may have ten thousand prompts, so all of them are measured at once.
+An arm can have ten thousand prompts, so the computations are vectorised over prompts.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ Target = tuple[float, ...]
 _T = TypeVar("_T")
 
 LEAST_IMAGES = 2
-"""Fewer have no spread, and without it a discrepancy cannot be debiased."""
+"""Smallest number of images; with fewer, the variance is unknown and a discrepancy cannot be debiased."""
 
 
 def prompt_results(
@@ -61,7 +61,7 @@ def prompt_results(
         rows: Rows of the arm.
         attribute: The attribute.
         targets: The distribution that counts as fair, by prompt and attribute.
-        matrix: The judge's confusion matrix, None where it is not known.
+        matrix: The judge's confusion matrix, None if it is not known.
     """
     return tuple(_Counted.prompts(rows, attribute, targets).results(matrix))
 
@@ -80,7 +80,7 @@ def overall_result(
 
 @dataclass(frozen=True)
 class PromptSquares:
-    """Squared discrepancies of the m prompts that have one.
+    """Squared discrepancies of the m prompts that have enough images for one.
 
     Attributes:
         labels: Most probable groups of each prompt's images.
@@ -97,11 +97,11 @@ class PromptSquares:
 
     @property
     def span(self) -> Span:
-        """What their mean can be: from every prompt on target to every image in the group that is wanted least."""
+        """Possible range of their mean: from all prompts on target to all images in the group with the least target."""
         return Span(0.0, float(largest_squares(self.targets).mean()))
 
     def of_these_prompts(self, confidence: float = 0.95) -> Estimate:
-        """Return the mean over these prompts, two of them at least."""
+        """Return the mean over these prompts, of which there must be at least two."""
         mean = mean_of_these_prompts(
             self.values,
             discrepancy_intervals(self.labels, self.targets, confidence) ** 2,
@@ -114,7 +114,7 @@ class PromptSquares:
 
 @dataclass(frozen=True)
 class _Counted:
-    """The images of P places, each a prompt or the whole arm.
+    """Counts of the images of P places, where a place is a prompt or the whole arm.
 
     Attributes:
         arm: The arm.
@@ -123,7 +123,7 @@ class _Counted:
         names: The prompts, None for the whole arm.
         statuses: Images by their status for the attribute, in the order of ``Status``, shape (P, statuses).
         counts: Classified images by most probable group, shape (P, K).
-        measured: Places with at least ``LEAST_IMAGES`` classified images.
+        measured: Indices of the places with at least ``LEAST_IMAGES`` classified images.
         labels: The most probable groups of these images.
         soft: Distance of the images' mean probabilities from the target, shape (m,).
     """
@@ -153,7 +153,7 @@ class _Counted:
         names: tuple[str | None, ...],
         places: Ints,
     ) -> _Counted:
-        """Count the images of an arm, each of which belongs to one of the ``places`` (n,)."""
+        """Count the images of an arm by the place of each image, ``places`` (n,)."""
         known, codes, size = rows.known(attribute.name), rows.codes(attribute.name), len(names)
         statuses = rows.statuses_of(attribute.name)
         groups = len(attribute.groups)
@@ -204,7 +204,7 @@ class _Counted:
             )
 
     def pooled(self, result: GroupResult) -> GroupResult:
-        """Return the result of all images together with its shares and measures as those of these prompts."""
+        """Return a pooled result with intervals of its shares and measures that are for exactly these prompts."""
         if not result.n:
             return result
         images = self.counts.sum(axis=1)
@@ -216,13 +216,13 @@ class _Counted:
         )
 
     def mean(self) -> PromptMean | None:
-        """Average over the prompts that are measured; None where there is none."""
+        """Average over the measured prompts; None if there are none."""
         if not self.measured.size:
             return None
         return prompt_mean(self.squares(), self.soft)
 
     def worst(self) -> WorstPrompt | None:
-        """Return the prompt that is measured farthest from its target; None where none is measured."""
+        """Return the measured prompt with the largest discrepancy; None if no prompt is measured."""
         if not self.measured.size:
             return None
         found = worst(self.labels, self.targets[self.measured])
@@ -230,14 +230,14 @@ class _Counted:
         return WorstPrompt(str(prompt), found.value, found.low, found.high, found.n, self.measured.size)
 
     def squares(self) -> PromptSquares:
-        """Return the squared discrepancies of the places that are measured."""
+        """Return the squared discrepancies of the measured places."""
         return PromptSquares(self.labels, self.targets[self.measured])
 
     def _discrepancies(self) -> Iterator[FairnessDiscrepancy]:
         return discrepancies(self.labels, self.soft, self.targets[self.measured])
 
     def _corrected(self, matrix: ConfusionMatrix | None) -> Sequence[Corrected | None]:
-        """Take the judge's errors out; None where they are not known, or it tells the groups apart too badly."""
+        """Correct for the judge's errors; None if they are not known, or too large to correct."""
         if matrix is None or not matrix.correctable or not self.measured.size:
             return [None] * self.measured.size
         shares = corrected_shares(self.labels.counts, matrix)
@@ -250,9 +250,9 @@ class _Counted:
         ]
 
     def _departures(self, matrix: ConfusionMatrix | None) -> list[float]:
-        """Return the p-values of the places that are measured, of all their images being drawn from the target.
+        """Return a p-value for each measured place, of the hypothesis that all its images are drawn from the target.
 
-        Where the judge tells the groups apart too badly to be corrected, nothing speaks against the target.
+        If the judge's errors are too large to correct, the p-value is 1, because there is no evidence of a departure.
         """
         if not self.measured.size or (matrix is not None and not matrix.correctable):
             return [1.0] * self.measured.size
@@ -262,7 +262,7 @@ class _Counted:
         return found
 
     def _bounds(self) -> list[tuple[dict[str, Range], Range]]:
-        """Bound the shares and the discrepancy of every place; of one without images the result means nothing."""
+        """Bound the shares and the discrepancy of every place; for a place without images the bounds are arbitrary."""
         images = self.statuses.sum(axis=1)
         unknown = np.maximum(images, 1) - self.counts.sum(axis=1)
         low, high = share_ends(self.counts, unknown)
@@ -277,9 +277,10 @@ class _Counted:
 
 
 def _strata(rows: ArmRows, kept: NDArray[np.bool_], *, pooled: bool) -> Ints | None:
-    """Return the stratum of each image that is kept, None where they are drawn alike.
+    """Return the stratum of each kept image, None for a simple random sample.
 
-    A pool of prompts has so many images of each, and an arm that steers images so many of each group in every prompt.
+    A pool has a fixed number of images of each prompt. An arm that steers images has a fixed number of images of each
+    assigned group in every prompt.
     """
     groups, prompts = rows.stratum_codes(), rows.prompt_numbers()
     if groups is None:
@@ -288,10 +289,10 @@ def _strata(rows: ArmRows, kept: NDArray[np.bool_], *, pooled: bool) -> Ints | N
 
 
 def adjusted(results: Sequence[GroupResult]) -> tuple[GroupResult, ...]:
-    """Return results of one arm with the p-values of a departure adjusted for being many (Benjamini and Hochberg).
+    """Return the results of one arm with Benjamini-Hochberg adjusted p-values of a departure.
 
-    Rows of prompts are one family. Overall rows are another: they pool the same images, and a family that held both
-    would count them twice.
+    Rows of prompts are one family of tests. Overall rows are another family, because they pool the same images; one
+    family with both would count the images twice.
     """
     tested = [row for row in results if row.fairness_discrepancy is not None]
     if not tested:
@@ -308,10 +309,10 @@ def _with_adjusted(row: GroupResult, p_value: float | None) -> GroupResult:
 
 
 def discrepancies(labels: Samples, soft: Floats, targets: Floats) -> Iterator[FairnessDiscrepancy]:
-    """Return the fairness discrepancy of each sample, its p-value not adjusted for the others.
+    """Return the fairness discrepancy of each sample, with an unadjusted p-value.
 
     Args:
-        labels: Most probable groups of two images at least in every sample.
+        labels: Most probable groups of at least two images in every sample.
         soft: Distance of the images' mean probabilities from the target, shape (P,).
         targets: The distributions that count as fair, shape (P, K).
     """
@@ -329,7 +330,7 @@ def discrepancies(labels: Samples, soft: Floats, targets: Floats) -> Iterator[Fa
     for squared, low, high, plug_in, own_soft, p_value, n, goal in zip(*(c.tolist() for c in columns), strict=True):
         yield FairnessDiscrepancy(
             value=(value := display(squared)),
-            # Of very few images the estimate without bias may be outside of what a test of the distance allows.
+            # With very few images, the unbiased estimate can be outside the confidence set from test inversion.
             low=min(low, value),
             high=max(high, value),
             squared=squared,
@@ -343,11 +344,11 @@ def discrepancies(labels: Samples, soft: Floats, targets: Floats) -> Iterator[Fa
 
 
 def soft_distances(probabilities: Floats, owners: Ints, targets: Floats) -> Floats:
-    """Return ``fairness.soft_plug_in`` of many samples at once, shape (P,).
+    """Return ``fairness.soft_plug_in`` of many samples, shape (P,).
 
     Args:
         probabilities: The judge's group probabilities, shape (N, K).
-        owners: The sample of each image, in [0, P), shape (N,); none is without an image.
+        owners: The sample of each image, in [0, P), shape (N,); every sample has at least one image.
         targets: The distributions that count as fair, shape (P, K).
     """
     size = len(targets)

@@ -1,4 +1,4 @@
-"""Two attributes at once in every arm: the combinations of their groups, and whether they go together."""
+"""Intersections of two attributes in every arm: combinations of their groups, and their association."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ Ints = NDArray[np.int64]
 Pair = tuple[Attribute, Attribute]
 
 MOST_LISTED = 50
-"""Prompts listed per arm and pair of attributes, those where the two most clearly go together."""
+"""Limit of prompts listed per arm and pair of attributes; those with the strongest association are kept."""
 
 
 def intersections(arms: Mapping[str, ArmRows], attributes: Sequence[Attribute]) -> tuple[Intersection, ...]:
-    """Return each pair of attributes in each arm: over all prompts, then in single ones.
+    """Return each pair of attributes in each arm: over all prompts, then for single prompts.
 
-    A prompt is listed where at least one combination has enough images to read a share from, and at most
-    ``MOST_LISTED`` of them are. All that could have been tested count when the p-values are adjusted, so that looking
-    for the clearest among many is paid for.
+    A prompt is listed if at least one combination has enough images for a useful share; at most ``MOST_LISTED`` prompts
+    are listed. The p-values are adjusted for all prompts that could have been tested, because selecting the clearest
+    prompts is multiple testing.
 
     Args:
         arms: Arm → its rows.
@@ -71,14 +71,14 @@ def _of_prompt(table: Ints, prompt: str, arm: str, pair: Pair) -> Intersection:
 
 
 def _listed(tables: Ints, rough: NDArray[np.float64]) -> list[int]:
-    """Return the numbers of the prompts to list, in plan order."""
+    """Return the indices of the prompts to list, in plan order."""
     readable = ~np.all(small_cells(tables, expected_counts(tables)), axis=(1, 2))
     clearest = np.argsort(np.where(np.isnan(rough), np.inf, rough), kind="stable")
     return sorted(clearest[np.take(readable, clearest)][:MOST_LISTED].tolist())
 
 
 def _adjusted(found: Sequence[Intersection], could_be_tested: int) -> list[Intersection]:
-    """Adjust the p-values for all tests that could have been made; those that were not count as 1."""
+    """Adjust the p-values for all possible tests; a test that was not made counts with a p-value of 1."""
     tested = [item.dependence for item in found if item.dependence is not None]
     if not tested:
         return list(found)

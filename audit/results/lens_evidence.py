@@ -1,4 +1,4 @@
-"""What an audit tells about the lens it used: the card and the bias features, read without loading a network."""
+"""Reads a lens's card and features without loading its weights, and copies them into the run."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from audit.storage.place import Place
 from audit.storage.run_directory import LENS, RunDirectory
 
 CARDS = (("", (".json", ".md")), (EXAMPLES, (".webp",)))
-"""What a run keeps of a lens, by folder and end of the name: all but its weights."""
+"""Files of a lens that are copied into a run, by folder and suffix: all except its weights."""
 
 
 def lens_evidence(directory: Place) -> LensEvidence:
-    """Read the evidence that a lens directory holds.
+    """Read the evidence in a lens directory.
 
     Raises:
-        FileNotFoundError: If there is no finished lens.
+        FileNotFoundError: If the directory has no finished lens.
     """
     storage = storage_of(directory)
     if not storage.has(LENS_FILE):
-        raise FileNotFoundError(f"expected a lens in {directory}, found no {LENS_FILE}; dissect the model first")
+        raise FileNotFoundError(f"expected a lens in {directory}, found no {LENS_FILE}; build the lens first")
     plain = json_object(storage.read(LENS_FILE), f"{directory / LENS_FILE}: expected the card of a lens")
     features = plain.pop("features")
     steering = _steering(storage)
@@ -54,12 +54,12 @@ def lens_evidence(directory: Place) -> LensEvidence:
 
 
 def steering_of(run: RunDirectory) -> Strengths:
-    """Return the strengths of a run's own prompts, by attribute; empty where it searched and predicted none."""
+    """Return the strengths of a run's own prompts, by attribute; empty if none were searched or predicted."""
     return _steering(storage_of(run.file(LENS)))
 
 
 def keep_steering(run: RunDirectory, strengths: Strengths) -> None:
-    """Keep the strengths of a run's own prompts: every worker, and every later try, takes them from there."""
+    """Store the strengths of a run's own prompts, so that all workers and later attempts use the same ones."""
     storage_of(run.file(LENS)).write(
         STEERING_FILE, (json.dumps(strengths_as_data(strengths), indent=1) + "\n").encode()
     )
@@ -73,25 +73,25 @@ def _steering(storage: Storage) -> Strengths:
 
 
 def keep_evidence(lens: Place, directory: Place) -> None:
-    """Copy a lens into a run, all but its weights: the report must render from the run alone.
+    """Copy a lens without its weights into a run, because the report is rendered from the run alone.
 
     Raises:
-        ValueError: If the run already holds evidence of another lens; shards made with different lenses do not mix.
+        ValueError: If the run already has evidence of another lens; shards of different lenses must not be mixed.
     """
     source, kept = storage_of(lens), storage_of(directory)
     used = source.read(LENS_FILE)
     if not kept.has(LENS_FILE):
         kept.write_all({name: source.read(name) for name in _cards(source)})
-        kept.write(LENS_FILE, used)  # last, so that a copy that was cut short is made again
+        kept.write(LENS_FILE, used)  # last, so that an interrupted copy is repeated
     elif kept.read(LENS_FILE) != used:
         raise ValueError(
-            f"the run was begun with another lens than {lens}: its {LENS_FILE} differs from {directory / LENS_FILE}; "
-            "take the old lens back to go on, or choose another name or output for a new run"
+            f"this run was started with a different lens from {lens}: its {LENS_FILE} differs from "
+            f"{directory / LENS_FILE}; restore that lens to resume, or choose another name or output for a new run"
         )
 
 
 def _cards(lens: Storage) -> list[str]:
-    """Name what is kept beside ``lens.json``; a link must not fetch a file of this machine."""
+    """Return the files to copy in addition to ``lens.json``; links to files outside the lens are skipped."""
     named = [
         f"{folder}/{name}" if folder else name
         for folder, ends in CARDS
@@ -102,13 +102,13 @@ def _cards(lens: Storage) -> list[str]:
 
 
 def _chosen(row: dict[str, Any]) -> tuple[int, float, float]:
-    """Return (latent, score, mean firing), the last over the steps at which the latent fires at all."""
+    """Return (latent, score, mean activation), the mean over the steps at which the latent is active at all."""
     firing = [value for value in row["mean_firing_per_step"] if value > 0]
     return row["latent"], row["score"], fmean(firing) if firing else 0.0
 
 
 def _top_images(lens: Storage) -> dict[str, list[str]]:
-    """Return latent → pictures that make it fire most, best first, as paths relative to the lens directory."""
+    """Return latent → pictures with its highest activation, best first, as paths relative to the lens directory."""
     pictures: dict[str, dict[int, str]] = {}
     for name in lens.names(EXAMPLES):
         named = re.fullmatch(r"([0-9]{1,9})-([0-9]{1,9})\.webp", name)

@@ -1,7 +1,7 @@
-"""What an arm cost in quality: distances of its images from the baseline's, measured on feature vectors.
+"""Quality of an arm: Fréchet and kernel distances of its images from the baseline's, on feature vectors.
 
-Every distance stands beside a noise floor, the same distance between two halves of the baseline: a figure near it says
-that the images did not move as a set. A reference of real images is named where one was used, and only there.
+Every distance has a noise floor, the same distance between two halves of the baseline. A figure near the noise floor
+means that the distribution of the images did not change. Reference images are optional.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ Key = tuple[str, int]
 """Prompt and index of an image."""
 
 KernelSample = frozenset[Key]
-"""Image keys whose features are kept whole, for the kernel distance."""
+"""Keys of the images whose features are kept individually, for the kernel distance."""
 
 BOTH_HALVES = 2 * LEAST_IMAGES
-"""Images of a prompt that leave enough of it among the even indices and among the odd ones."""
+"""Images of a prompt that give ``LEAST_IMAGES`` with even index and ``LEAST_IMAGES`` with odd index."""
 
 
 @dataclass(frozen=True)
 class KernelImages:
-    """Features of some images, each with its prompt.
+    """Features of a sample of images, with their prompts.
 
     Attributes:
         features: Shape (m, d).
-        prompts: Prompt ids, shape (m,); None for a set that was drawn as a whole.
+        prompts: Prompt ids, shape (m,); None for a set without prompts.
     """
 
     features: NDArray[np.float32]
@@ -50,7 +50,7 @@ class KernelImages:
         return frozenset(names[counts >= LEAST_IMAGES].tolist())
 
     def of(self, prompts: frozenset[str]) -> KernelImages:
-        """Return the images of these prompts, or all of a set that was drawn as a whole."""
+        """Return the images of these prompts, or all images of a set without prompts."""
         if self.prompts is None:
             return self
         kept = np.isin(self.prompts, sorted(prompts))
@@ -59,12 +59,12 @@ class KernelImages:
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """Features of one set of images: sums over all of them and a sample kept whole. Sets merge by ``+``.
+    """Features of one set of images: sums over all images, and a sample with individual features. Sets merge by ``+``.
 
     Attributes:
         halves: Statistics of the images with even and with odd index.
         kept: Features of the sample, parts of shape (m, d) in the order of merging.
-        kept_keys: Prompt and index of each of the sample; empty for a set that was drawn as a whole.
+        kept_keys: Prompt and index of each image of the sample; empty for a set without prompts.
     """
 
     halves: tuple[FeatureStats, FeatureStats]
@@ -79,9 +79,9 @@ class FeatureSet:
         keep: NDArray[np.bool_],
         keys: Sequence[Key] = (),
     ) -> FeatureSet:
-        """Return the set of ``features`` (n, d) with image ``indices`` (n,), keeping those that ``keep`` (n,) marks.
+        """Return the set of ``features`` (n, d) with image ``indices`` (n,) and the sample that ``keep`` (n,) selects.
 
-        ``keys`` name the images, n of them, where there is another set of the same ones.
+        ``keys`` identify the n images, so that two sets of the same images can be paired.
         """
         odd = indices % 2 == 1
         even_stats, odd_stats = (
@@ -104,12 +104,12 @@ class FeatureSet:
 
     @property
     def sample(self) -> KernelImages:
-        """The images that are kept."""
+        """The sample with individual features."""
         prompts = np.array([prompt for prompt, _ in self.kept_keys]) if self.kept_keys else None
         return KernelImages(np.concatenate(self.kept), prompts)
 
     def paired_sample(self, other: FeatureSet) -> tuple[KernelImages, KernelImages]:
-        """Return the samples of both sets, of the images that both have, in the same order."""
+        """Return the samples of both sets, restricted to the common images, in the same order."""
         places = {key: place for place, key in enumerate(other.kept_keys)}
         common = [(place, places[key]) for place, key in enumerate(self.kept_keys) if key in places]
         first, second = np.array(common, dtype=np.int64).reshape(-1, 2).T
@@ -117,7 +117,7 @@ class FeatureSet:
 
     @property
     def sample_halves(self) -> tuple[KernelImages, KernelImages]:
-        """The images of even and of odd index that are kept."""
+        """The images of the sample with even and with odd index."""
         odd = np.array([index % 2 == 1 for _, index in self.kept_keys], dtype=np.bool_)
         return self._at(np.flatnonzero(~odd)), self._at(np.flatnonzero(odd))
 
@@ -127,10 +127,10 @@ class FeatureSet:
 
 
 def kernel_sample(shards: Sequence[Shard], images: int) -> KernelSample:
-    """Choose up to ``images`` image keys by their hash, the same in every arm and as many of each prompt.
+    """Select up to ``images`` image keys by their hash, the same in every arm and equally many per prompt.
 
-    Of each prompt even and odd indices take turns, so that both halves have enough of it. Where there are more prompts
-    than can have enough in both, some are chosen by their hash.
+    Even and odd indices of each prompt alternate, so that both halves have enough images of it. If there are too many
+    prompts for that, some prompts are selected by their hash.
     """
     by_prompt: dict[str, list[int]] = {}
     for shard in shards:
@@ -145,14 +145,14 @@ def kernel_sample(shards: Sequence[Shard], images: int) -> KernelSample:
 
 
 def _even_and_odd(prompt: str, indices: Sequence[int]) -> list[int]:
-    """Return the indices in the order of their hash, an even one and an odd one by turns while there are both."""
+    """Return the indices in the order of their hash, alternating between even and odd while there are both."""
     by_hash = sorted(indices, key=lambda index: derive_seed("kernel sample", prompt, index))
     even, odd = ([index for index in by_hash if index % 2 == parity] for parity in (0, 1))
     return [index for index in chain.from_iterable(zip_longest(even, odd)) if index is not None]
 
 
 def reference_set(features: NDArray[np.float32], images: int) -> FeatureSet:
-    """Return reference features (n, d) as a set that keeps ``images`` of them, evenly spaced."""
+    """Return reference features (n, d) as a set with an evenly spaced sample of ``images`` of them."""
     keep = np.zeros(len(features), dtype=np.bool_)
     keep[np.linspace(0, len(features) - 1, min(images, len(features))).astype(np.int64)] = True
     return FeatureSet.of(features, np.arange(len(features)), keep)
@@ -160,14 +160,14 @@ def reference_set(features: NDArray[np.float32], images: int) -> FeatureSet:
 
 @dataclass(frozen=True)
 class Yardstick:
-    """What the arms are measured against, with the figures that are the same for every arm.
+    """The baseline and reference of the distances, with the figures that are the same for every arm.
 
     Attributes:
         baseline: Features of the baseline arm.
         reference: Features of reference images, if there are any.
         signature: ``net:…|resize:…|v:…`` of the feature network.
-        fid: ``noise_floor`` of the Fréchet distance, where it exists.
-        kid: The same of the kernel distance.
+        fid: ``noise_floor`` of the Fréchet distance, if it exists.
+        kid: ``noise_floor`` of the kernel distance, if it exists.
     """
 
     baseline: FeatureSet
@@ -189,7 +189,7 @@ class Yardstick:
         )
 
     def frechet(self, arm: FeatureSet) -> Measurement | None:
-        """Return the Fréchet distance of ``arm`` from the baseline, None where either has fewer than two images."""
+        """Return the Fréchet distance of ``arm`` from the baseline, None if either has fewer than two images."""
         value = _frechet(arm.stats, self.baseline.stats)
         if value is None:
             return None
@@ -197,7 +197,7 @@ class Yardstick:
         return Measurement(value, n, f"{FRECHET}|{self.signature}|against:baseline|n:{n}", extra=self.fid)
 
     def kernel(self, arm: FeatureSet) -> Measurement | None:
-        """Return the kernel distance of ``arm`` from the baseline, None where no prompt has three images in both."""
+        """Return the kernel distance of ``arm`` from the baseline, None if no prompt has three images in both."""
         found = _kernel(*arm.paired_sample(self.baseline), paired=True)
         if found is None:
             return None
@@ -212,7 +212,7 @@ class Yardstick:
         )
 
     def frechet_to_reference(self, arm: FeatureSet) -> Measurement | None:
-        """Return the Fréchet distance of ``arm`` from the reference, None without one or below two images."""
+        """Return the Fréchet distance of ``arm`` from the reference, None without one or with fewer than two images."""
         value = None if self.reference is None else _frechet(arm.stats, self.reference.stats)
         if value is None:
             return None
@@ -220,9 +220,9 @@ class Yardstick:
         return Measurement(value, n, f"{FRECHET}|{self.signature}|against:reference|pictures:{READING}|n:{n}")
 
     def kernel_to_reference(self, arm: FeatureSet) -> Measurement | None:
-        """Return the kernel distance of ``arm`` from the reference, None without one or below three images a prompt.
+        """Return the kernel distance of ``arm`` from the reference, None without one or with too few images per prompt.
 
-        It has a standard error and no interval: the coverage study holds the interval of pairs of images alone.
+        It has a standard error and no interval, because the coverage study only validates intervals of paired images.
         """
         found = None if self.reference is None else _kernel(arm.sample, self.reference.sample)
         if found is None:
@@ -233,7 +233,7 @@ class Yardstick:
 
 @dataclass(frozen=True)
 class _Found:
-    """A kernel distance with the number of images and prompts that it was measured on."""
+    """A kernel distance with the number of images and prompts from which it was computed."""
 
     distance: KernelDistance
     images: int
@@ -241,12 +241,12 @@ class _Found:
 
     @property
     def counted(self) -> str:
-        """The end of a signature."""
+        """The last part of the signature."""
         return f"prompts:{self.prompts}|n:{self.images}"
 
     @property
     def error(self) -> dict[str, float]:
-        """The standard error, as figures that belong to the measurement."""
+        """The standard error and its degrees of freedom, as additional figures of the measurement."""
         return {"standard_error": self.distance.standard_error, "degrees": self.distance.degrees}
 
 
@@ -255,7 +255,7 @@ def _frechet(first: FeatureStats, second: FeatureStats) -> float | None:
 
 
 def _kernel(first: KernelImages, second: KernelImages, *, paired: bool = False) -> _Found | None:
-    """Measure the prompts with enough images in both sets; None where there is none."""
+    """Compute the distance for the prompts with enough images in both sets; None if there are no such prompts."""
     prompts = first.often() if second.prompts is None else first.often() & second.often()
     mine, theirs = first.of(prompts), second.of(prompts)
     if not prompts or len(theirs.features) < LEAST_IMAGES:

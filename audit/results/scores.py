@@ -1,4 +1,4 @@
-"""What the images of an arm score on average: CLIP's cosines, and whether the prompted occupation is shown."""
+"""Mean scores of the images of an arm: CLIP cosines, and the share of images that show the prompted occupation."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from audit.records.estimates import OverPrompts
 from audit.results.arm_rows import ArmRows, Floats
 
 SHOWN_FROM = 0.5
-"""The prompted occupation counts as shown where the judge gives it at least this probability."""
+"""The prompted occupation counts as shown if the judge's probability of it is at least this."""
 
 LEAST_IMAGES = 2
-"""Fewer have no spread, so their mean has no interval."""
+"""Smallest number of images; with fewer, the variance is unknown and the mean has no interval."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """The images of an arm that have a score, each with its prompt. Every prompt counts once in their mean.
+    """Scores of the images of an arm, with their prompts. The mean gives every prompt the same weight.
 
     Attributes:
         values: Shape (n,), n ≥ 1.
-        prompts: Number of each image's prompt, shape (n,).
+        prompts: Index of each image's prompt, shape (n,).
     """
 
     values: Floats
@@ -34,13 +34,13 @@ class Scores:
 
     @classmethod
     def of(cls, rows: ArmRows, name: str) -> Scores | None:
-        """Return the scores of a column; None where no image has one."""
+        """Return the scores of a column; None if no image has a score."""
         values = rows.scores[name]
         scored = ~np.isnan(values)
         return cls(values[scored], rows.prompt_numbers()[scored]) if scored.any() else None
 
     def mean_cosine(self, confidence: float = 0.95) -> OverPrompts:
-        """Return the mean of cosines; that of a single image could be any."""
+        """Return the mean of cosines; for a single image, the interval is the whole range."""
         if self.values.size < LEAST_IMAGES:
             return OverPrompts(float(self.values[0]), COSINE.low, COSINE.high, 1)
         these = COSINE.held(stratified_mean(self.values, self.prompts, confidence))
@@ -60,5 +60,5 @@ class Scores:
 
 
 def rescaled(cosine: float) -> float:
-    """Return (cosine + 1) / 2 in [0, 1], the figure that DiffLens prints as its CLIP score."""
+    """Return (cosine + 1) / 2 in [0, 1], the CLIP score reported by DiffLens."""
     return (cosine + 1) / 2

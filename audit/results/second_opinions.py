@@ -1,7 +1,7 @@
-"""Further judges against the one that decides: agreement by arm, and whether they see each finding the same way.
+"""Second judges compared with the main judge: agreement by arm, and their view of each finding.
 
-Only images that both judges classified are compared. A further judge decides nothing: it is here to show which findings
-hang on one classifier.
+Only images that both judges classified are compared. A second judge does not change any figure; it shows which findings
+depend on the choice of the classifier.
 
 Legend: n images of an arm, P prompts, K groups of an attribute.
 """
@@ -30,16 +30,16 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class CommonAnswers:
-    """What two judges say of one attribute in the images of one arm that both classified.
+    """The answers of two judges for one attribute, on the images of one arm that both classified.
 
     Attributes:
-        judge: The further judge.
+        judge: The second judge.
         arm: The arm.
         attribute: The attribute.
         prompts: Prompt ids.
-        codes: Position in ``prompts`` of each image's own, shape (m,).
-        first: Most probable group of each, by the judge that decides, shape (m,).
-        second: The same by the further judge.
+        codes: Index in ``prompts`` of each image's prompt, shape (m,).
+        first: Most probable group of each image according to the main judge, shape (m,).
+        second: The same according to the second judge.
     """
 
     judge: str
@@ -52,12 +52,12 @@ class CommonAnswers:
 
 
 def common_answers(table: pa.Table, arms: Sequence[str], opinions: Sequence[SecondOpinion]) -> Iterator[CommonAnswers]:
-    """Yield the answers of each further judge beside the deciding one's, by judge, arm and attribute.
+    """Yield the answers of each second judge with those of the main judge, by judge, arm and attribute.
 
     Args:
         table: Rows of ``audit.storage.rows.results_schema``.
         arms: Arm names in the order of the result.
-        opinions: The further judges.
+        opinions: The second judges.
     """
     for opinion in opinions:
         for arm in arms:
@@ -86,7 +86,7 @@ def _hard(rows: pa.Table, columns: Sequence[str]) -> Ints:
 
 
 def agreements(common: Iterable[CommonAnswers]) -> tuple[JudgeAgreement, ...]:
-    """Return share agreed and kappa for each judge, arm and attribute; without a common image neither exists."""
+    """Return the share of equal answers and kappa for each judge, arm and attribute; None without a common image."""
     return tuple(_agreement(answers) for answers in common)
 
 
@@ -104,11 +104,11 @@ def _agreement(answers: CommonAnswers) -> JudgeAgreement:
 
 
 def second_views(common: Iterable[CommonAnswers], results: Iterable[GroupResult]) -> tuple[SecondView, ...]:
-    """Return what each further judge says of each finding among ``results``, the findings in their order.
+    """Return the view of each second judge on each finding in ``results``, in the order of the findings.
 
     Args:
-        common: Answers of the further judges.
-        results: Rows of prompts; those that are no finding are passed over.
+        common: Answers of the second judges.
+        results: Rows of prompts; rows that are not findings are skipped.
     """
     counted = [(answers, _counts_by_prompt(answers)) for answers in common]
     return tuple(
@@ -121,7 +121,7 @@ def second_views(common: Iterable[CommonAnswers], results: Iterable[GroupResult]
 
 
 def _counts_by_prompt(answers: CommonAnswers) -> dict[str, Ints]:
-    """Count the further judge's groups of each prompt, shape (K,)."""
+    """Count the second judge's groups for each prompt, shape (K,)."""
     prompts, groups = len(answers.prompts), len(answers.attribute.groups)
     counts = np.bincount(answers.codes * groups + answers.second, minlength=prompts * groups)
     return dict(zip(answers.prompts, counts.reshape(prompts, groups), strict=True))

@@ -1,8 +1,8 @@
-"""From the rows of all shards to what the audit found.
+"""Computes the result of an audit from the rows of all shards.
 
-Shards are read one at a time in plan order. What stays in memory are the rows without their embeddings (about a hundred
-bytes each), merged sums of the embeddings, and a bounded sample of them; so the result depends neither on who computed
-a shard nor on when.
+Shards are read one at a time in plan order, so the result does not depend on which worker computed a shard, or when.
+Memory holds only the rows without their embeddings (about a hundred bytes each), merged sums of the embeddings, and a
+sample of limited size.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ class SummaryPlan:
         attributes: Attributes with their groups, in the config's order.
         shards: The shards to summarise, in plan order; each must be finished.
         arms: Arm names, the baseline first.
-        targets: What counts as fair, by prompt and attribute, and where it is from; uniform where it names none.
-        clip_signature: ``net:…|resize:…|v:…`` of the CLIP model, empty where none was used.
-        feature_signature: The same of the feature network.
-        kid_images: Features kept whole per arm, for the kernel distance.
-        confusions: Attribute → the judge's confusion matrix, where it is known.
-        gates: Limits that the audit must keep.
-        stages: Two-stage sampling, None where the number of images was fixed.
-        opinions: Further judges, which decide nothing.
+        targets: Target distributions by prompt and attribute, and their sources; uniform if there is no entry.
+        clip_signature: ``net:…|resize:…|v:…`` of the CLIP model, empty if none was used.
+        feature_signature: The same for the feature network.
+        kid_images: Number of images per arm whose features are kept individually, for the kernel distance.
+        confusions: Attribute → the judge's confusion matrix, if it is known.
+        gates: Limits that the audit checks.
+        stages: Two-stage sampling, None if the number of images was fixed.
+        opinions: Second judges, which do not change any figure.
     """
 
     run_id: str
@@ -90,11 +90,11 @@ class SummaryPlan:
 
 @dataclass(frozen=True)
 class LensEvidence:
-    """What the summary takes over from the lens.
+    """The parts of a lens that the summary includes.
 
     Attributes:
         card: The lens's card as plain data.
-        features: The features that it chose.
+        features: The features that it selected.
     """
 
     card: Mapping[str, Any]
@@ -111,8 +111,8 @@ def summarise(
 
     Args:
         run: The run directory, with config and provenance.
-        plan: What was planned.
-        lens: The lens whose features the attribution speaks of, if one was used.
+        plan: The part of the plan that the summary needs.
+        lens: The lens whose features the attribution describes, if one was used.
         reference: Features of reference images, shape (n, d), if the config names any.
 
     Raises:
@@ -120,7 +120,7 @@ def summarise(
         FileNotFoundError: If a shard is not finished.
     """
     if not plan.shards:
-        raise ValueError("there is no shard to summarise; the plan is empty or no shard was finished")
+        raise ValueError("expected finished shards to summarise, found none; run the audit again")
     table, features = _gather(run, plan)
     run.write_results(table)
     arms = {arm: arm_rows(table, arm, plan.attributes, plan.images) for arm in plan.arms}
@@ -167,7 +167,7 @@ def _results(arms: Mapping[str, ArmRows], plan: SummaryPlan) -> tuple[GroupResul
 
 
 def _overall(arms: Mapping[str, ArmRows], plan: SummaryPlan) -> tuple[GroupResult, ...]:
-    """Return the rows of whole arms; the p-values of one arm's attributes are adjusted together."""
+    """Return the overall rows of the arms; the p-values of one arm's attributes are adjusted together."""
     return tuple(
         row
         for arm in plan.arms
@@ -192,7 +192,7 @@ def _verdicts(
 
 
 def _gather(run: RunDirectory, plan: SummaryPlan) -> tuple[pa.Table, dict[str, FeatureSet]]:
-    """Read the shards; return their rows by arm, prompt and index, and the features of each arm that has any."""
+    """Read the shards; return their rows by arm, prompt and index, and the features of each arm with features."""
     sample = kernel_sample(plan.shards, plan.kid_images)
     parts: list[pa.Table] = []
     features: dict[str, FeatureSet] = {}
@@ -207,12 +207,13 @@ def _gather(run: RunDirectory, plan: SummaryPlan) -> tuple[pa.Table, dict[str, F
 
 
 def _check_rows(shard: Shard, table: pa.Table, plan: SummaryPlan) -> None:
-    """Refuse a shard that is not what the plan says: a missing row would pass for a smaller sample."""
+    """Refuse a shard that differs from the plan; a missing row would silently reduce the sample."""
     schema = row_schema(plan.attributes, plan.opinions)
     if not table.schema.equals(schema):
-        odd = sorted(set(table.schema.names) ^ set(schema.names)) or ["types or order"]
+        different = sorted(set(table.schema.names) ^ set(schema.names)) or ["types or order"]
         raise ValueError(
-            f"shard {shard.id} has other columns than the config asks for ({', '.join(odd)}); delete its file"
+            f"shard {shard.id} has other columns than the config requires ({', '.join(different)}); delete its file "
+            "and run the audit again"
         )
     planned = {(arm, key.prompt_id, key.index) for arm in plan.arms for key in shard.keys}
     columns = (table[name].to_pylist() for name in ("arm", "prompt_id", "index"))
@@ -220,7 +221,7 @@ def _check_rows(shard: Shard, table: pa.Table, plan: SummaryPlan) -> None:
     if len(found) != len(planned) or set(found) != planned:
         wrong = sorted(map(str, planned ^ set(found))) or ["a repeated row"]
         raise ValueError(
-            f"shard {shard.id} should have {len(planned)} rows and has {len(found)}, first difference {wrong[0]}; "
+            f"shard {shard.id}: expected {len(planned)} rows, found {len(found)} (first difference: {wrong[0]}); "
             "delete its file and run the audit again"
         )
 
@@ -231,7 +232,7 @@ def _feature_set(rows: pa.Table, sample: KernelSample) -> FeatureSet | None:
         return None
     lengths = pc.unique(pc.list_value_length(rows[FEATURES])).to_pylist()
     if len(lengths) != 1:
-        raise ValueError(f"features must all have one length, found {lengths}; use one feature network")
+        raise ValueError(f"expected features of one length, found the lengths {lengths}; use one feature network")
     features = pc.list_flatten(rows[FEATURES]).to_numpy().reshape(rows.num_rows, lengths[0])
     keys = list(zip(rows["prompt_id"].to_pylist(), rows["index"].to_pylist(), strict=True))
     keep = np.fromiter((key in sample for key in keys), dtype=np.bool_, count=rows.num_rows)
@@ -289,7 +290,7 @@ def _arm_quality(
 
 
 def _clip(rows: ArmRows, name: str, network: str) -> Measurement | None:
-    """Return the mean cosine of the images that have one, with its interval from two images on."""
+    """Return the mean cosine of the images that have one, with an interval for two or more images."""
     scores = Scores.of(rows, name)
     if scores is None:
         return None
@@ -312,7 +313,7 @@ def _prompt_shown(rows: ArmRows) -> OverPrompts | None:
 
 
 def _lens(run: RunDirectory, plan: SummaryPlan, lens: LensEvidence | None) -> dict[str, Any]:
-    """Return the lens's card with its features and the prompts that each carries, as plain data."""
+    """Return the lens's card with its features and their attribution by prompt, as plain data."""
     if lens is None:
         return {}
     findings = feature_findings(plan.attributes, lens.features, prompt_attribution(run, plan.shards))

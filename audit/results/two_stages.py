@@ -1,10 +1,10 @@
-"""Two stages of sampling, prompt by prompt: a pilot, then the images that one share needs for its half-width.
+"""Two-stage sampling for each prompt: a pilot, then the images that one share needs for its half-width.
 
-The pilot decides, and nothing after it: the second stage of a prompt is fixed by its pilot's finished shards, so a run
-that was stopped goes on with the same images, whoever made the pilot. The share that the design is made for gets the
-interval of the design (:mod:`audit.measure.shares.two_stage`). Every other figure, of other arms, attributes and
-groups, has the usual interval, that of a number of images fixed beforehand. At worst such a figure goes with the
-designed share image by image; ``python -m benchmarks.two_stage`` prints what the usual interval covers even then.
+Only the finished shards of a prompt's pilot determine its second stage, so a resumed run continues with the same
+images. The share for which the design is made gets the interval of the design (:mod:`audit.measure.shares.two_stage`).
+All figures of other arms, attributes and groups have the usual interval, which assumes a fixed number of images. In the
+worst case such a figure agrees with the designed share in every image; ``python -m benchmarks.two_stage`` prints the
+coverage of the usual interval in this case.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class Stages:
     """Two-stage sampling of one audit.
 
     Attributes:
-        design: How many images each pilot asks for; its pilot counts images, classified or not.
+        design: The design that gives the number of images; its pilot counts classified and unclassified images.
         attribute: The attribute whose share the design is made for, in the baseline arm.
-        group: The group whose share it is; of two groups the other's is as precise.
-        piloted: Prompts whose pilot is whole.
+        group: The group whose share it is; with two groups, both shares are equally precise.
+        piloted: Prompts whose pilot is complete.
     """
 
     design: TwoStage
@@ -48,16 +48,16 @@ class Stages:
 
     @classmethod
     def of(cls, config: AuditConfig) -> Stages | None:
-        """Return what a config asks for, None for a fixed number of images."""
-        asked = config.prompts.two_stage
-        if asked is None:
+        """Return the design that a config sets, None for a fixed number of images."""
+        section = config.prompts.two_stage
+        if section is None:
             return None
-        groups = tuple(config.attributes[asked.attribute])
-        design = TwoStage(config.prompts.images_per_prompt, asked.half_width, largest=asked.max)
-        return cls(design, Attribute(asked.attribute, groups), asked.group or groups[0])
+        groups = tuple(config.attributes[section.attribute])
+        design = TwoStage(config.prompts.images_per_prompt, section.half_width, largest=section.max)
+        return cls(design, Attribute(section.attribute, groups), section.group or groups[0])
 
     def over(self, shards: Sequence[Shard]) -> Stages:
-        """Return the same for finished shards: only prompts with a whole pilot have a second stage and its interval."""
+        """Return the same with ``piloted`` from finished shards; only these prompts have a second stage."""
         made: dict[str, set[int]] = {}
         for shard in shards:
             made.setdefault(shard.prompt.id, set()).update(shard.indices)
@@ -67,35 +67,35 @@ class Stages:
     def interval(
         self, rows: ArmRows, attribute: str, group: str, prompt_id: str | None, confidence: float = 0.95
     ) -> Estimate | None:
-        """Return a share with the interval of the design, None where the share is not the one it was made for.
+        """Return a share with the interval of the design, None if the design is made for another share.
 
         Args:
             rows: Rows of an arm, those of each prompt by index.
             attribute: The attribute.
             group: The group.
             prompt_id: The prompt, None for a pool.
-            confidence: Coverage of the interval, in (0, 1).
+            confidence: Confidence level of the interval, in (0, 1).
         """
         mirrored = len(self.attribute.groups) == 2 and group != self.group
-        ours = attribute == self.attribute.name and (group == self.group or mirrored)
-        if rows.arm != BASELINE or prompt_id is None or prompt_id not in self.piloted or not ours:
+        designed = attribute == self.attribute.name and (group == self.group or mirrored)
+        if rows.arm != BASELINE or prompt_id is None or prompt_id not in self.piloted or not designed:
             return None
         labels = rows.classified(attribute, prompt_id).argmax(axis=1) == self.attribute.groups.index(self.group)
         pilot = int(rows.known(attribute, prompt_id)[: self.design.pilot].sum())
         if pilot < 2:
-            return None  # no label had a say in the number of images
+            return None  # the labels did not influence the number of images
         design = replace(self.design, pilot=pilot)
         first, every = int(labels[:pilot].sum()), int(labels.sum())
         found = two_stage_interval(design, first, every, n=len(labels), confidence=confidence)
         return Estimate(1 - found.value, 1 - found.high, 1 - found.low, found.n) if mirrored else found
 
     def applied(self, result: GroupResult, rows: ArmRows) -> GroupResult:
-        """Return a result whose shares have the design's interval where it is made for them."""
+        """Return a result with the design's interval for the shares for which the design is made."""
         found = {group: self.interval(rows, result.attribute, group, result.prompt_id) for group in result.shares}
         return replace(result, shares={group: found[group] or share for group, share in result.shares.items()})
 
     def sampling(self, results: Sequence[GroupResult], images: dict[str, int]) -> TwoStageSampling:
-        """Say what two stages made.
+        """Return the outcome of two-stage sampling.
 
         Args:
             results: Rows of the summary, with the design's intervals.
@@ -115,11 +115,11 @@ class Stages:
 
 
 def second_stage(stages: Stages, run: RunDirectory, pilot: Sequence[Shard], batch: int) -> tuple[Shard, ...]:
-    """Return the shards that follow finished pilots; the same whenever and wherever it is asked.
+    """Return the shards of the second stage after finished pilots; the result is deterministic.
 
     Args:
-        stages: Two-stage sampling; prompts without a whole pilot get no second stage yet.
-        run: Where the pilot's rows are.
+        stages: Two-stage sampling; prompts without a complete pilot get no second stage yet.
+        run: The run directory with the pilot's rows.
         pilot: Finished shards of the pilot, in plan order.
         batch: Images per shard.
     """

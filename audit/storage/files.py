@@ -1,6 +1,6 @@
-"""What reads and writes whole files in a place, whether that is a directory or a prefix in an object store.
+"""The storage interface: atomic reads and writes of whole files in a directory or under an object-store prefix.
 
-Names are relative to the place and parted by ``/``. A file is whole under its name or it is not there.
+Names are relative to the place and use ``/`` as separator. A file exists completely under its name, or not at all.
 """
 
 from __future__ import annotations
@@ -18,71 +18,71 @@ from audit.storage.place import Place
 class Storage(Protocol):
     """The files of one place.
 
-    Whatever is promised here, a store that does not answer, or refuses, raises
-    :class:`audit.storage.object_store.StorageError`, and a disk an ``OSError``.
+    Every method can raise :class:`audit.storage.object_store.StorageError` if an object store does not answer or
+    refuses, and ``OSError`` for a local disk.
     """
 
     def owns(self, name: str) -> bool:
-        """Tell whether a name means something of this place, and leads out of it neither by itself nor by a link."""
+        """Return whether a name refers to something inside this place, also after links are resolved."""
         ...
 
     def has(self, name: str) -> bool:
-        """Tell whether there is such a file, without listing others."""
+        """Return whether the file exists, without listing others."""
         ...
 
     def read(self, name: str, most: int | None = None) -> bytes:
-        """Return what a file holds, only its first ``most`` bytes where that is given.
+        """Return the content of a file, or its first ``most`` bytes.
 
         Raises:
-            FileNotFoundError: If there is no such file.
+            FileNotFoundError: If the file does not exist.
         """
         ...
 
     def read_all(self, names: Iterable[str]) -> Iterator[bytes | None]:
-        """Yield what files hold in the order of their names, None for one that is not there."""
+        """Yield the contents of files in the order of ``names``, None for a missing file."""
         ...
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a file so that it is either as it was before, or whole; an older one is replaced."""
+        """Write or replace a file atomically."""
         ...
 
     def write_all(self, files: Mapping[str, bytes]) -> None:
-        """Write several files, in whatever order; each is whole or as it was before."""
+        """Write several files in any order, each of them atomically."""
         ...
 
     def append(self, name: str, line: str) -> None:
-        """Add a line to a journal; lines of two processes that append at once do not mix."""
+        """Append a line to a journal; lines that two processes append at the same time do not mix."""
         ...
 
     def lines(self, name: str) -> tuple[str, ...]:
-        """Return the lines of a journal in the order in which they were added, none where there is no journal."""
+        """Return the lines of a journal in the order in which they were added; empty if there is no journal."""
         ...
 
     def delete(self, name: str) -> None:
-        """Remove a file, if there is one."""
+        """Remove a file if it exists."""
         ...
 
     def names(self, folder: str) -> tuple[str, ...]:
-        """Return the names of the files that lie in a folder itself, without the folder; none where there is none."""
+        """Return the names of the files directly in a folder, relative to it; empty if there are none."""
         ...
 
     def folders(self) -> tuple[str, ...]:
-        """Return the names of the folders that lie in the place itself."""
+        """Return the names of the folders directly in the place."""
         ...
 
     def written(self, name: str) -> float:
-        """Return when a file was written, in seconds since 1970.
+        """Return the modification time of a file, in seconds since 1970.
 
         Raises:
-            FileNotFoundError: If there is no such file.
+            FileNotFoundError: If the file does not exist.
         """
         ...
 
     def on_disk(self, name: str) -> AbstractContextManager[Path]:
-        """Lend a local file of the same last name with the same content, for those who read nothing else."""
+        """Provide a local file with the same base name and content, for code that reads only local files."""
         ...
 
 
 def storage_of(place: Place) -> Storage:
-    """Return what reads and writes in a place."""
+    """Return the storage for a place."""
     return LocalStorage(place) if isinstance(place, Path) else ObjectStore(place)

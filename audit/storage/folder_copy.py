@@ -1,4 +1,4 @@
-"""Folders between a place and a local disk, for those who read and write nothing but local directories."""
+"""Copies directories between local disk and object storage, for code that uses only local directories."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from audit.storage.place import Place
 
 @contextmanager
 def folder_on_disk(place: Place) -> Iterator[Path]:
-    """Lend the directory, or a copy of the files that lie in the folder itself, which is gone afterwards."""
+    """Provide the directory itself, or a temporary local copy of the files directly in it."""
     if isinstance(place, Path):
         yield place
         return
@@ -28,7 +28,7 @@ def folder_on_disk(place: Place) -> Iterator[Path]:
 
 @contextmanager
 def folder_to_fill(place: Place, last: str) -> Iterator[Path]:
-    """Lend a directory whose files are in the place afterwards, the one called ``last`` after all others."""
+    """Provide a directory whose files are copied to the place afterwards; the file ``last`` is copied last."""
     if isinstance(place, Path):
         yield place
         return
@@ -43,13 +43,13 @@ def folder_to_fill(place: Place, last: str) -> Iterator[Path]:
 
 
 def move_folder(source: Place, target: Place, folders: tuple[str, ...], last: str) -> None:
-    """Move a folder within a store, the file called ``last`` after all others; an object store renames nothing.
+    """Move a folder within a store by copying, because an object store cannot rename; ``last`` is copied last.
 
     Args:
-        source: Where it is.
-        target: Where it shall be.
-        folders: Folders in it whose files move as well.
-        last: The file that says that the folder is whole.
+        source: The folder.
+        target: Its new address.
+        folders: Subfolders whose files are moved as well.
+        last: The file that marks the folder as complete.
     """
     old, new = storage_of(source), storage_of(target)
     names = [*old.names(""), *(f"{folder}/{name}" for folder in folders for name in old.names(folder))]

@@ -1,4 +1,4 @@
-"""The files of a local directory: written under a temporary name, flushed to the disk and renamed when whole."""
+"""Files of a local directory with atomic writes: a temporary file is flushed to disk and then renamed."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class LocalStorage:
-    """The files under one directory; see :class:`audit.storage.files.Storage` for what each method promises.
+    """The files under one directory; :class:`audit.storage.files.Storage` documents each method.
 
     Attributes:
-        directory: It need not exist before something is written.
+        directory: The directory; it need not exist before the first write.
     """
 
     directory: Path
 
     def owns(self, name: str) -> bool:
-        """Follow the name and every link in it."""
+        """Resolve the name with all links in it."""
         return "\0" not in name and (self.directory / name).resolve().is_relative_to(self.directory.resolve())
 
     def has(self, name: str) -> bool:
-        """Ask the file system."""
+        """Query the file system."""
         return (self.directory / name).is_file()
 
     def read(self, name: str, most: int | None = None) -> bytes:
-        """Read the file; anything else under that name, such as a pipe that would be waited for, is none."""
+        """Read a regular file; anything else, for example a pipe that would block, counts as missing."""
         path = self.directory / name
         if path.exists() and not path.is_file():
-            raise FileNotFoundError(errno.ENOENT, "no file", str(path))
+            raise FileNotFoundError(errno.ENOENT, "not a regular file", str(path))
         with path.open("rb") as file:
             return file.read(-1 if most is None else most)
 
     def read_all(self, names: Iterable[str]) -> Iterator[bytes | None]:
-        """Read one after the other, each when it is asked for."""
+        """Read one file after the other, on demand."""
         for name in names:
             try:
                 yield self.read(name)
@@ -50,7 +50,7 @@ class LocalStorage:
         write_atomically(self.directory / name, data)
 
     def write_all(self, files: Mapping[str, bytes]) -> None:
-        """Write one after the other."""
+        """Write one file after the other."""
         for name, data in files.items():
             self.write(name, data)
 
@@ -67,7 +67,7 @@ class LocalStorage:
             os.close(descriptor)
 
     def lines(self, name: str) -> tuple[str, ...]:
-        """Read the file; a line that a crash cut short is one of them."""
+        """Read the file; a line that a crash left incomplete is included."""
         try:
             return tuple((self.directory / name).read_text(encoding="utf-8", errors="replace").splitlines())
         except (FileNotFoundError, NotADirectoryError):
@@ -94,18 +94,18 @@ class LocalStorage:
             return ()
 
     def written(self, name: str) -> float:
-        """Ask the file system."""
+        """Query the file system."""
         return (self.directory / name).stat().st_mtime
 
     def on_disk(self, name: str) -> AbstractContextManager[Path]:
-        """Lend the file itself."""
+        """Provide the file itself."""
         return nullcontext(self.directory / name)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write ``data`` so that ``path`` is either absent, as it was before, or whole; parents are made.
+    """Write ``data`` atomically to ``path``; parent directories are created.
 
-    The temporary name is unique, so two workers that write the same shard do not meet: the last rename wins.
+    The temporary name is unique, so two workers can write the same shard; the last rename wins.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
@@ -121,7 +121,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def _flush_directory(path: Path) -> None:
-    """Make a rename durable: POSIX keeps it in the directory, not in the file."""
+    """Make a rename durable: POSIX stores it in the directory, not in the file."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,9 +1,8 @@
-"""The files under a prefix of an object store, through fsspec: S3 and what speaks like it, Google and Azure storage.
+"""Files under a prefix of an object store, through fsspec: S3 and compatible stores, Google and Azure storage.
 
-A put of one object is whole or not there, so nothing is renamed. A request that fails in a way that may pass is made
-again, with growing pauses, a bounded number of times; the clients' own repetitions are switched off where that is
-possible, so that the bound is one. Credentials and endpoints come from the environment, as each client documents it,
-and no message repeats them.
+Writing one object is atomic, so no rename is needed. A request with a transient error is retried a limited number of
+times, with growing pauses. The clients' own retries are switched off if possible, so that they do not multiply.
+Credentials and endpoints are read from the environment, as documented by each client, and never appear in messages.
 """
 
 from __future__ import annotations
@@ -31,34 +30,34 @@ LOG = logging.getLogger(__name__)
 
 TRIES = 8
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 16.0
-"""Seconds; a pause is twice the one before it, shortened at random by up to a half so that workers do not come back
-together. All pauses of one request together are at most 32 s."""
+"""Seconds. Each pause is twice the previous one, shortened at random by up to a half, so that workers do not retry at
+the same time. All pauses of one request add up to at most 32 s."""
 
 PUT_SECONDS, PUT_BYTES_PER_SECOND = 60.0, 500_000.0
-"""A put may take so long, and longer by its size. The client's own bound on a server that says nothing does not hold
-while it waits for leave to send (``Expect: 100-continue``)."""
+"""Time limit of a put: a base in seconds and a rate for its size. The client's own read timeout does not apply while it
+waits for permission to send (``Expect: 100-continue``)."""
 
 LANES = 16
-"""Requests at a time where several files are read or written."""
+"""Number of parallel requests when several files are read or written."""
 
 PROBE = "difflens-audit.probe"
 
-_NOT_THERE = (FileNotFoundError, FileExistsError)
+_ANSWERS = (FileNotFoundError, FileExistsError)
 _REFUSED = (
     errno.EACCES, errno.EPERM, errno.EINVAL, errno.ENOSYS, errno.ENAMETOOLONG, errno.EMSGSIZE, errno.EISDIR,
     errno.ENOTDIR, errno.EREMCHG,
 )  # fmt: skip
-"""What the clients' errors say where the same request would be refused again."""
+"""Error numbers of requests that would be refused again."""
 
 _CLIENT_MODULES = ("botocore", "aiobotocore", "aiohttp", "gcsfs", "google", "azure")
-"""Packages whose own exceptions come through fsspec as they are."""
+"""Packages whose exceptions fsspec passes on unchanged."""
 
-_NO_OBSERVERS = ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "DefaultCredentialsError")
-_NEVER = (*_NO_OBSERVERS, "ParamValidationError", "InvalidRegionError", "UnknownServiceError", "ConfigParseError")
-"""Exceptions of the clients, by name, that no repetition mends."""
+_NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "DefaultCredentialsError")
+_PERMANENT = (*_NO_CREDENTIALS, "ParamValidationError", "InvalidRegionError", "UnknownServiceError", "ConfigParseError")
+"""Exceptions of the clients, by name, for which a retry is useless."""
 
 _S3_OPTIONS: Mapping[str, Any] = {
-    "max_concurrency": 1,  # more would ask for the size of every object before reading it
+    "max_concurrency": 1,  # with more, s3fs would request the size of every object before reading it
     "config_kwargs": {
         "connect_timeout": 5,
         "read_timeout": 30,
@@ -69,13 +68,13 @@ _S3_OPTIONS: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class Client:
-    """What reaches one kind of object store.
+    """The client of one kind of object store.
 
     Attributes:
-        package: Python package that fsspec needs for it, empty where it needs none.
+        package: Python package that fsspec needs for it; empty if it needs none.
         options: Options of its fsspec file system.
-        creates: Whether it can put an object only where there is none, as one step.
-        shared: Whether other processes see what one writes.
+        creates: Whether it can create an object atomically only if the object does not exist.
+        shared: Whether other processes see the objects that one process writes.
     """
 
     package: str
@@ -95,12 +94,12 @@ T = TypeVar("T")
 
 
 class StorageError(OSError):
-    """An object store did not do its part; the message says what was wanted, what was found and what to do."""
+    """A request to an object store failed; the message says what was expected, what was found and what to do."""
 
 
 @dataclass(frozen=True)
 class ObjectStore:
-    """The files under one address; see :class:`audit.storage.files.Storage` for what each method promises.
+    """The files under one address; :class:`audit.storage.files.Storage` documents each method.
 
     Attributes:
         root: The address.
@@ -109,11 +108,11 @@ class ObjectStore:
     root: ObjectPath
 
     def owns(self, name: str) -> bool:
-        """Look at the name alone: an object store has no links."""
+        """Check only the name, because an object store has no links."""
         return not any(part in ("", ".", "..") for part in name.split("/")) and name.isprintable()
 
     def has(self, name: str) -> bool:
-        """Ask for the first byte: one request, where fsspec's own question for what is not there would list as well."""
+        """Read the first byte, in one request; fsspec's ``exists`` would also list the prefix of a missing object."""
         try:
             self.read(name, most=1)
         except FileNotFoundError:
@@ -124,13 +123,13 @@ class ObjectStore:
         """Get the object in one request."""
         part = {} if most is None else {"start": 0, "end": most}
         try:
-            data: bytes = self._asked(f"give {name}", lambda files: files.cat_file(self._key(name), **part))
+            data: bytes = self._request(f"read {name}", lambda files: files.cat_file(self._key(name), **part))
         except FileNotFoundError as error:
             raise FileNotFoundError(errno.ENOENT, "no such object", str(self.root / name)) from error
         return data
 
     def read_all(self, names: Iterable[str]) -> Iterator[bytes | None]:
-        """Get some objects ahead of the one that is asked for, never more than ``LANES``."""
+        """Read up to ``LANES`` objects ahead."""
         ahead: deque[Future[bytes | None]] = deque()
         with ThreadPoolExecutor(LANES) as pool:
             try:
@@ -147,12 +146,12 @@ class ObjectStore:
     def write(self, name: str, data: bytes) -> None:
         """Put the object."""
         try:
-            self._asked(f"take {name}", lambda files: _put(files, self._key(name), data, "overwrite"))
+            self._request(f"write {name}", lambda files: _put(files, self._key(name), data, "overwrite"))
         except FileNotFoundError as error:
             raise StorageError(self._no_bucket()) from error
 
     def write_all(self, files: Mapping[str, bytes]) -> None:
-        """Put up to ``LANES`` objects at a time."""
+        """Put up to ``LANES`` objects in parallel."""
         if len(files) < 2:
             for name, data in files.items():
                 self.write(name, data)
@@ -162,40 +161,40 @@ class ObjectStore:
                 pass
 
     def create(self, name: str, data: bytes) -> bool:
-        """Put the object if there is none under this name, as one step; tell whether it is there by this call.
+        """Create the object atomically if it does not exist; return whether this call created it.
 
         Raises:
-            StorageError: If the store cannot promise that.
+            StorageError: If the store does not support this.
         """
         if not CLIENTS[self.root.store].creates:
             raise StorageError(
-                f"expected a store that can put an object only where there is none, found {self.root}, which is not "
-                "known to; use s3://, gs:// or a local path here"
+                f"expected a store that can create an object only if it does not exist, found {self.root}, which does "
+                "not support this; use s3://, gs:// or a local path here"
             )
         try:
-            self._asked(f"take {name}", lambda files: _put(files, self._key(name), data, "create"))
+            self._request(f"write {name}", lambda files: _put(files, self._key(name), data, "create"))
         except FileExistsError:
-            return self._read_or_none(name) == data  # ours, where the answer to an earlier try was lost
+            return self._read_or_none(name) == data  # created by this call if the answer to an earlier attempt was lost
         except FileNotFoundError as error:
             raise StorageError(self._no_bucket()) from error
         return True
 
     def append(self, name: str, line: str) -> None:
-        """Put the line as an object of its own in a folder of that name: an object store appends to nothing."""
+        """Put the line as a separate object in a folder of that name, because an object store cannot append."""
         self.write(f"{name}/{time.time_ns():020d}-{uuid.uuid4().hex[:8]}", line.encode())
 
     def lines(self, name: str) -> tuple[str, ...]:
-        """Read the objects in the order of their names, which begin with the time."""
+        """Read the objects in the order of their names, which start with the time."""
         found = self.read_all(f"{name}/{entry}" for entry in self.names(name))
         return tuple(data.decode(errors="replace") for data in found if data is not None)
 
     def delete(self, name: str) -> None:
         """Remove the object."""
         with suppress(FileNotFoundError):
-            self._asked(f"remove {name}", lambda files: files.rm_file(self._key(name)))
+            self._request(f"remove {name}", lambda files: files.rm_file(self._key(name)))
 
     def names(self, folder: str) -> tuple[str, ...]:
-        """List the prefix, a thousand objects a request, and ask for none of them by itself."""
+        """List the prefix, a thousand objects per request, without a request for any single object."""
         return self._listed(folder, "file")
 
     def folders(self) -> tuple[str, ...]:
@@ -203,22 +202,26 @@ class ObjectStore:
         return self._listed("", "directory")
 
     def written(self, name: str) -> float:
-        """Ask for the object's time."""
-        seconds: float = self._asked(f"tell of {name}", lambda files: files.modified(self._key(name))).timestamp()
+        """Request the object's modification time."""
+        when = self._request(f"read the time of {name}", lambda files: files.modified(self._key(name)))
+        seconds: float = when.timestamp()
         return seconds
 
     @contextmanager
     def on_disk(self, name: str) -> Iterator[Path]:
-        """Lend a copy, which is gone afterwards."""
+        """Provide a temporary copy."""
         with TemporaryDirectory() as directory:
             path = Path(directory) / name.rpartition("/")[2]
             path.write_bytes(self.read(name))
             yield path
 
     def obstacle(self) -> str | None:
-        """Return what keeps results from being kept here, None where nothing does; found out by trying it."""
+        """Write, list and delete a test object; return a message if that fails, None otherwise."""
         if not CLIENTS[self.root.store].shared:
-            return f"expected a store that workers see, found {self.root}, which is one process's own; choose another"
+            return (
+                f"expected a store that all workers can access, found {self.root}, which only one process can; choose "
+                "another"
+            )
         try:
             self.write(PROBE, b"written to find out whether results can be kept here\n")
             self.names("")
@@ -241,74 +244,76 @@ class ObjectStore:
         return tuple(sorted(key.rstrip("/").rpartition("/")[2] for key, found in entries if found == kind))
 
     def _pages(self, folder: str) -> Iterator[tuple[str, str]]:
-        """Ask page by page: a hundred pages in one request of fsspec would fail with any one of them."""
+        """Request page by page, so that a failure repeats one page and not the whole listing."""
         bucket, _, prefix = self._key(folder).partition("/")
-        asked = {"Bucket": bucket, "Prefix": f"{prefix}/" if prefix else "", "Delimiter": "/"}
+        query = {"Bucket": bucket, "Prefix": f"{prefix}/" if prefix else "", "Delimiter": "/"}
         more = True
         while more:
-            page = self._asked(f"list {folder or 'its files'}", partial(_one_page, asked=asked))
+            page = self._request(f"list {folder or 'the files'}", partial(_one_page, query=query))
             yield from ((entry["Key"], "file") for entry in page.get("Contents", ()))
             yield from ((entry["Prefix"], "directory") for entry in page.get("CommonPrefixes", ()))
             more = bool(page.get("IsTruncated"))
-            asked["ContinuationToken"] = page.get("NextContinuationToken", "")
+            query["ContinuationToken"] = page.get("NextContinuationToken", "")
 
     def _whole_listing(self, folder: str) -> Iterator[tuple[str, str]]:
         try:
-            found = self._asked(f"list {folder or 'its files'}", lambda files: files.ls(self._key(folder), detail=True))
+            found = self._request(
+                f"list {folder or 'the files'}", lambda files: files.ls(self._key(folder), detail=True)
+            )
         except FileNotFoundError:
             return
         yield from ((entry["name"], entry["type"]) for entry in found)
 
-    def _asked(self, wanted: str, request: Callable[[Any], T]) -> T:
-        """Make a request, again where its failure may pass.
+    def _request(self, action: str, request: Callable[[Any], T]) -> T:
+        """Make a request; retry it after a transient error.
 
         Raises:
-            FileNotFoundError: If the store says so; also where there is no bucket.
-            FileExistsError: If the store says so.
-            StorageError: If it refuses, or fails as often as it may.
+            FileNotFoundError: If the object or the bucket does not exist.
+            FileExistsError: If the object to create exists.
+            StorageError: If the store refuses, or all attempts fail.
         """
         files = file_system(self.root.store)
         for attempt in range(1, TRIES + 1):
             try:
                 return request(files)
             except Exception as error:
-                if isinstance(error, _NOT_THERE) or not _is_of_a_store(error):
+                if isinstance(error, _ANSWERS) or not _is_store_error(error):
                     raise
-                if not _may_pass(error):
-                    raise StorageError(self._refusal(wanted, error)) from error
+                if not _is_transient(error):
+                    raise StorageError(self._refused(action, error)) from error
                 if attempt == TRIES:
-                    raise StorageError(self._silence(wanted, error)) from error
-                LOG.info("%s: try %d to %s failed: %s", self.root, attempt, wanted, _reason(error))
+                    raise StorageError(self._exhausted(action, error)) from error
+                LOG.info("%s: attempt %d to %s failed: %s", self.root, attempt, action, _reason(error))
             time.sleep(pause(attempt))
-        raise AssertionError("the last try returns or raises")
+        raise AssertionError("the last attempt returns or raises")
 
     def _no_bucket(self) -> str:
         bucket = self.root.key.partition("/")[0]
-        return f"expected the bucket {bucket!r} of {self.root}, found none; make it, or correct output"
+        return f"expected the bucket {bucket!r} of {self.root}, found none; create it, or correct output"
 
-    def _refusal(self, wanted: str, error: Exception) -> str:
-        found = f"expected {self.root} to {wanted}, found"
-        if type(error).__name__ in _NO_OBSERVERS:
-            return f"{found} no credentials; give them through the environment, as its client documents it"
+    def _refused(self, action: str, error: Exception) -> str:
+        found = f"expected to {action} in {self.root}, found"
+        if type(error).__name__ in _NO_CREDENTIALS:
+            return f"{found} no credentials; set them in the environment, as the client of the store documents"
         if isinstance(error, PermissionError):
-            return f"{found} access denied ({_reason(error)}); it must be allowed to read, list, write and delete there"
+            return f"{found} access denied ({_reason(error)}); allow this user to read, list, write and delete there"
         return f"{found} a refusal ({_reason(error)}); correct the address or the store's settings"
 
-    def _silence(self, wanted: str, error: Exception) -> str:
+    def _exhausted(self, action: str, error: Exception) -> str:
         return (
-            f"expected {self.root} to {wanted}, found no success in {TRIES} tries, last {_reason(error)}; what was "
-            "finished is kept, run again when the store is well"
+            f"expected to {action} in {self.root}, found {TRIES} failed attempts, the last with {_reason(error)}; "
+            "finished work is kept, run again when the store is available"
         )
 
 
 def pause(attempt: int) -> float:
-    """Return how many seconds to wait after a try that failed, counted from 1."""
+    """Return the seconds to wait after a failed attempt, counted from 1."""
     return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (attempt - 1)) * SystemRandom().uniform(0.5, 1.0)
 
 
 @lru_cache
 def file_system(store: str) -> Any:  # noqa: ANN401 - fsspec has no types
-    """Return fsspec's file system for a kind of store, one for the process, whose listings are never remembered.
+    """Return fsspec's file system for a kind of store, one per process and without a cache of listings.
 
     Raises:
         StorageError: If its package is not installed.
@@ -327,33 +332,33 @@ def file_system(store: str) -> Any:  # noqa: ANN401 - fsspec has no types
         ) from error
     files = fsspec.filesystem(store, use_listings_cache=False, skip_instance_cache=True, **client.options)
     if store == "s3":
-        files.retries = 1  # s3fs would repeat some failures by itself
+        files.retries = 1  # s3fs would retry some failures itself
     return files
 
 
-def _one_page(files: Any, asked: Mapping[str, str]) -> dict[str, Any]:  # noqa: ANN401 - fsspec has no types
-    page: dict[str, Any] = files.call_s3("list_objects_v2", **asked)
+def _one_page(files: Any, query: Mapping[str, str]) -> dict[str, Any]:  # noqa: ANN401 - fsspec has no types
+    page: dict[str, Any] = files.call_s3("list_objects_v2", **query)
     return page
 
 
 def _put(files: Any, key: str, data: bytes, mode: str) -> None:  # noqa: ANN401 - fsspec has no types
     bound = {"timeout": PUT_SECONDS + len(data) / PUT_BYTES_PER_SECOND} if files.async_impl else {}
-    # The word for a mode is left out where it is the usual one: not every file system knows it.
+    # The default mode is not passed, because not every file system has this argument.
     files.pipe_file(key, data, **bound, **({"mode": mode} if mode == "create" else {}))
 
 
-def _is_of_a_store(error: Exception) -> bool:
+def _is_store_error(error: Exception) -> bool:
     return isinstance(error, OSError) or type(error).__module__.partition(".")[0] in _CLIENT_MODULES
 
 
-def _may_pass(error: Exception) -> bool:
-    if isinstance(error, PermissionError) or type(error).__name__ in _NEVER:
+def _is_transient(error: Exception) -> bool:
+    if isinstance(error, PermissionError) or type(error).__name__ in _PERMANENT:
         return False
     return not (isinstance(error, OSError) and error.errno in _REFUSED)
 
 
 def _reason(error: Exception) -> str:
-    """Say in one line, without secrets, what went wrong, and by what name the store knows it."""
+    """Describe an error in one line, without secrets, with the error code of the store."""
     response = getattr(error.__cause__, "response", None)
     code = response.get("Error", {}).get("Code", "") if isinstance(response, dict) else ""
     text = " ".join((getattr(error, "strerror", None) or str(error)).split())

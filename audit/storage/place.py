@@ -1,7 +1,7 @@
-"""Where things lie: a local path, or an address in an object store that is handled like one.
+"""Local paths and object-store addresses behind one path interface.
 
-Both kinds of place have ``/``, ``name``, ``parent``, ``absolute`` and a text; neither touches what lies there. That is
-:mod:`audit.storage.files`'s part.
+Both kinds of place have ``/``, ``name``, ``parent``, ``absolute`` and a text. Neither reads or writes files;
+:mod:`audit.storage.files` does that.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Self
 from urllib.parse import unquote
 
 OBJECT_STORES = ("s3", "gs", "abfs", "memory")
-"""Kinds of object store, by the scheme of their addresses; ``memory`` lasts as long as its process."""
+"""Kinds of object store, by the scheme of their addresses; ``memory`` exists only within its process."""
 
 _ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<rest>.*)", re.DOTALL)
 _SQLITE = re.compile(r"sqlite(\+pysqlite)?:///(?P<path>[^?]*)(\?.*)?", re.DOTALL)
@@ -21,16 +21,16 @@ _MORE_THAN_A_NAME = re.compile(r"[@?#\\\s\x00-\x1f\x7f]")
 
 
 class PlaceError(ValueError):
-    """The text names no place that this project can use."""
+    """The text is not a path or address that this project can use."""
 
 
 @dataclass(frozen=True)
 class ObjectPath:
-    """An address in an object store, such as ``s3://bucket/runs``.
+    """An address in an object store, for example ``s3://bucket/runs``.
 
     Attributes:
         store: Kind of object store, one of ``OBJECT_STORES``.
-        key: Bucket and key, parted by ``/``, which is at neither end.
+        key: Bucket and key, separated by ``/``, without ``/`` at the start or end.
     """
 
     store: str
@@ -51,12 +51,12 @@ class ObjectPath:
 
     @property
     def parent(self) -> ObjectPath:
-        """The address without its last part; a bucket is its own parent, as the root of a file system is."""
+        """The address without its last part; a bucket is its own parent, like the root of a file system."""
         above = self.key.rpartition("/")[0]
         return ObjectPath(self.store, above) if above else self
 
     def absolute(self) -> Self:
-        """Return itself: an address means the same everywhere."""
+        """Return the address itself, which is always absolute."""
         return self
 
 
@@ -64,11 +64,11 @@ Place = Path | ObjectPath
 
 
 def place_of(text: str) -> Place:
-    """Read a place as a person writes it: a path, ``file:///path``, ``s3://bucket/key``, ``gs://…``, ``abfs://…``.
+    """Parse a place: a path, ``file:///path``, ``s3://bucket/key``, ``gs://…`` or ``abfs://…``.
 
     Raises:
-        PlaceError: If the address is of another kind, or holds more than a bucket and a key: credentials come from the
-            environment and are in no address. The message repeats nothing that could be secret.
+        PlaceError: If the address has another scheme, or more than a bucket and a key. Credentials belong in the
+            environment and not in an address. The message does not repeat anything that could be secret.
     """
     match = _ADDRESS.fullmatch(text)
     if match is None:
@@ -82,27 +82,27 @@ def place_of(text: str) -> Place:
     if _MORE_THAN_A_NAME.search(rest):
         raise PlaceError(
             f"expected {scheme}://bucket/key and nothing more, found an address with '@', '?', '#' or a space in it; "
-            "give credentials through the environment"
+            "set credentials in the environment"
         )
     key = rest.rstrip("/")
     if not key or any(part in ("", ".", "..") for part in key.split("/")):
         raise PlaceError(
-            f"expected {scheme}://bucket/key, found {text!r}; name the bucket, and no empty or dotted part"
+            f"expected {scheme}://bucket/key, found {text!r}; name the bucket, and leave out empty parts, '.' and '..'"
         )
     return ObjectPath(scheme, key)
 
 
 def sqlite_uri(file: Path) -> str:
-    """Return the URI under which SQLAlchemy, and MLflow with it, finds a SQLite database, whatever its path holds.
+    """Return the URI of a SQLite database for SQLAlchemy and MLflow, for any characters in its path.
 
-    A path that needs escapes names the driver too: of the other form MLflow would make the escaped directory as well.
+    If the path needs escapes, the URI names the driver too; otherwise MLflow would also create the escaped directory.
     """
     path = str(file).replace("%", "%25").replace("?", "%3F")
     return f"sqlite:///{path}" if path == str(file) else f"sqlite+pysqlite:///{path}"
 
 
 def sqlite_file(uri: str) -> Path | None:
-    """Return the database that a URI of SQLAlchemy's means, None where it names no file."""
+    """Return the database file of an SQLAlchemy URI, None if it names no SQLite file."""
     match = _SQLITE.fullmatch(uri)
     return Path(unquote(match["path"])) if match and match["path"] else None
 

@@ -1,4 +1,4 @@
-"""What was run, on what, when: enough to tell two results apart, and to make one of them again."""
+"""Provenance of a run: model fingerprint, versions, machine and time, so that results can be compared and repeated."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ PACKAGES = (
     "ray",
     "mlflow",
 )
-"""Packages whose version can change a result or how it is stored."""
+"""Packages whose version can change a result or its storage format."""
 
 WEIGHT_FILES = ("**/*.safetensors", "**/*.json")
-"""What makes a model: its weights and the configs that say how to read them."""
+"""Files that define a model: its weights and their configs."""
 
 _CHUNK_BYTES = 1 << 20
 _SHORT = 12
 
 
 def collect_provenance(model_fingerprint: str, devices: Sequence[str] = ()) -> dict[str, Any]:
-    """Describe this moment on this machine as plain data.
+    """Return time, machine, versions and model fingerprint as plain data.
 
     Args:
-        model_fingerprint: Of the audited model, from :func:`audit.models.source.model_fingerprint`.
-        devices: Names of the accelerators in use; none means that the CPU did the work.
+        model_fingerprint: Fingerprint of the audited model, from :func:`audit.models.source.model_fingerprint`.
+        devices: Names of the accelerators in use; empty for a run on the CPU.
     """
     return {
         "model_fingerprint": model_fingerprint,
@@ -54,7 +54,7 @@ def collect_provenance(model_fingerprint: str, devices: Sequence[str] = ()) -> d
 
 
 def package_versions(names: Iterable[str]) -> dict[str, str]:
-    """Return the installed version of each package, ``not installed`` where there is none."""
+    """Return the installed version of each package, or ``not installed``."""
     versions = {}
     for name in names:
         try:
@@ -65,7 +65,7 @@ def package_versions(names: Iterable[str]) -> dict[str, str]:
 
 
 def cpu_model() -> str:
-    """Name this machine's processor; the architecture where the system tells no more."""
+    """Return the name of this machine's processor, or its architecture if the name is unknown."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -75,7 +75,7 @@ def cpu_model() -> str:
 
 
 def git_revision(directory: Path) -> str | None:
-    """Return the commit of a work tree, with ``+changes`` where files differ from it; None outside of git."""
+    """Return the commit of a work tree, with ``+changes`` if files differ from it; None outside a git repository."""
     commit = _git(directory, "rev-parse", "HEAD")
     if not commit:
         return None
@@ -87,7 +87,7 @@ def _git(directory: Path, *arguments: str) -> str | None:
     command = ["git", "-C", str(directory), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):  # no git here, or a file system that hangs: no reason to fail an audit
+    except (OSError, subprocess.TimeoutExpired):  # a missing git or a file system that hangs must not fail an audit
         return None
     return done.stdout.strip() if done.returncode == 0 else None
 
@@ -96,14 +96,14 @@ def fingerprint(directory: Path, patterns: Sequence[str] = WEIGHT_FILES) -> str:
     """Hash the files of a directory: their paths relative to it, their sizes and their bytes, in sorted order.
 
     Args:
-        directory: For example a diffusers pipeline; another copy of it has the same fingerprint.
+        directory: For example a diffusers pipeline; every copy of it has the same fingerprint.
         patterns: Globs relative to the directory.
 
     Returns:
         ``sha256:`` and 64 hexadecimal digits.
 
     Raises:
-        FileNotFoundError: If no file matches: nothing has no fingerprint.
+        FileNotFoundError: If no file matches.
     """
     files = sorted({path for pattern in patterns for path in directory.glob(pattern) if path.is_file()})
     if not files:
@@ -118,27 +118,28 @@ def fingerprint(directory: Path, patterns: Sequence[str] = WEIGHT_FILES) -> str:
 
 
 def content_name(kind: str, version: int, model_fingerprint: str, settings: Mapping[str, Any]) -> str:
-    """Name what was made of a model by all that decides it, so that the same is made once: ``lens-0a1b…``.
+    """Return a name such as ``lens-0a1b…`` that is a hash of all inputs, so that equal inputs are computed only once.
 
     Args:
-        kind: What it is, the beginning of the name.
-        version: Of its format.
-        model_fingerprint: Of the model.
-        settings: What decides it beside the model, as plain data.
+        kind: Kind of the artefact, the first part of the name.
+        version: Version of its format.
+        model_fingerprint: Fingerprint of the model.
+        settings: All other inputs, as plain data.
     """
     text = json.dumps([version, model_fingerprint, settings], sort_keys=True)
     return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 def short_fingerprint(weights: Path, patterns: Sequence[str] = WEIGHT_FILES) -> str:
-    """Return 12 hexadecimal digits that tell one network's weights from another's in a signature.
+    """Return 12 hexadecimal digits that identify a network's weights in a signature.
 
     Args:
-        weights: A file, whose digits are those that ``sha256sum`` prints first, or a directory, as in ``fingerprint``.
-        patterns: What counts in a directory.
+        weights: A file, whose digits are the first ones that ``sha256sum`` prints, or a directory, as in
+            ``fingerprint``.
+        patterns: Globs of the files of a directory that are hashed.
 
     Raises:
-        FileNotFoundError: If there is no such file, or nothing that counts in the directory.
+        FileNotFoundError: If the file does not exist, or no file in the directory matches.
     """
     if weights.is_dir():
         return fingerprint(weights, patterns).removeprefix("sha256:")[:_SHORT]

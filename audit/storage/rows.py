@@ -1,4 +1,4 @@
-"""The columns of an image row: what a worker writes per image and arm, and what ``results.parquet`` holds."""
+"""The columns of an image row, in the shards that workers write and in ``results.parquet``."""
 
 from __future__ import annotations
 
@@ -17,13 +17,18 @@ FEATURES = "features"
 def row_schema(attributes: Sequence[Attribute], opinions: Sequence[SecondOpinion] = ()) -> pa.Schema:
     """Return the schema of a shard's table.
 
-    Columns: ``arm``, ``prompt_id``, ``index`` and ``seed`` name the image, ``status`` says what became of it;
-    ``p_<attribute>_<group>`` is the judge's probability among the attribute's groups, null where nothing was perceived
-    and where the image lies outside them; ``outside_<attribute>`` says whether it does: the judge's most probable
-    answer is a group that the config leaves out; ``p_prompt_shown`` its probability that the prompted occupation is
-    shown; ``clip_i`` the cosine to the baseline image of the same key, null in the baseline; ``clip_t`` the cosine to
-    the prompt; ``assigned`` the group that a mitigation assigned to the image; ``by_<judge>_<attribute>_<group>`` the
-    probability that a further judge gives, null where it named none of the groups; ``features`` the embedding.
+    Columns:
+
+    * ``arm``, ``prompt_id``, ``index`` and ``seed`` identify the image; ``status`` is its :class:`Status`.
+    * ``p_<attribute>_<group>`` is the judge's probability of the group, normalised over the attribute's groups. It is
+      null if nothing was perceived, or if the image is outside the groups.
+    * ``outside_<attribute>`` is true if the judge's most probable answer is a group that the config does not audit.
+    * ``p_prompt_shown`` is the judge's probability that the image shows the prompted occupation.
+    * ``clip_i`` is the cosine to the baseline image of the same key, null in the baseline; ``clip_t`` is the cosine to
+      the prompt.
+    * ``assigned`` is the group that a mitigation assigned to the image.
+    * ``by_<judge>_<attribute>_<group>`` is the probability given by a second judge, null if it assigned no group.
+    * ``features`` is the embedding.
     """
     return results_schema(attributes, opinions).append(pa.field(FEATURES, pa.list_(pa.float32())))
 
@@ -63,7 +68,7 @@ def probability_column(attribute: str, group: str) -> str:
 
 
 def outside_column(attribute: str) -> str:
-    """Return the name of the column that says whether an image lies outside the audited groups of ``attribute``."""
+    """Return the name of the column that marks images outside the audited groups of ``attribute``."""
     return f"outside_{attribute}"
 
 
@@ -74,8 +79,8 @@ def has_group(table: pa.Table, attribute: str) -> pa.ChunkedArray:
 
 
 def opinion_column(judge: str, attribute: str, group: str) -> str:
-    """Return the name of the column with a further judge's probability of ``group``.
+    """Return the name of the column with a second judge's probability of ``group``.
 
-    It begins with no ``p_`` and a judge's name has no underscore, so that no attribute's name can make it ambiguous.
+    The name is unambiguous: it does not start with ``p_``, and a judge's name has no underscore.
     """
     return f"by_{judge}_{attribute}_{group}"

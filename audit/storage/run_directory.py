@@ -1,8 +1,7 @@
-"""The run directory: the names of everything under it, and the only code that writes and reads them.
+"""The run directory: the names of its files, and the only code that reads and writes them.
 
-A file under its name is whole, on a disk as in an object store (:mod:`audit.storage.files`). The Parquet file of a
-shard is written last and so is the mark that the shard is finished; whatever a killed worker left behind is neither
-found nor in the way.
+All writes are atomic, on disk and in an object store (:mod:`audit.storage.files`). The Parquet file of a shard is
+written last, so its existence means that the shard is finished. Incomplete files of a killed worker are ignored.
 """
 
 from __future__ import annotations
@@ -46,50 +45,49 @@ IMAGES = "images"
 LENS = "lens"
 
 MODEL_FINGERPRINT = "model_fingerprint"
-"""Key of the provenance that says which weights drew the images."""
+"""Key of the provenance that identifies the weights of the audited model."""
 
 CHANGES_NO_RESULT = ("workers", "tracking", "report", "output", "gates", "targets", "alerts")
-"""Sections of the config that may differ when a run goes on: who computes, who is told, where it lies, what passes, and
-what the finished images are held against."""
+"""Sections of the config that may differ when a run is resumed, because they do not change any image row."""
 
 SHARD_COMPRESSION: Final = "snappy"
-"""Of a shard of 40 rows zstd saves nothing, and takes a millisecond more to begin with each column."""
+"""For a shard of 40 rows, zstd saves no space and needs a millisecond more for each column."""
 
 ROW_GROUP = 65_536
 """Rows per Parquet row group: fixed, so that equal rows give equal bytes."""
 
 
 _ROWS, _ATTRIBUTION = ".parquet", ".attribution.safetensors"
-"""Ends of the names of a shard's files."""
+"""Suffixes of a shard's files."""
 
 
 MAX_PICTURE_BYTES = 8 * 1024**2
-"""Largest picture that is read; a generated image is a hundredth of it."""
+"""Size limit of a picture file; a generated image needs a hundredth of it."""
 
 
 MAX_ROWS = 100_000_000
-"""Most rows that are read from one file; a small file can say that it holds billions."""
+"""Limit of rows read from one file; a small file can claim to have billions."""
 
 
 class UnreadableRunError(ValueError):
-    """The directory does not hold a run that can be read."""
+    """The directory does not contain a run that can be read."""
 
 
 class RunConflictError(ValueError):
-    """The directory holds another run than the one that wants to go on in it."""
+    """The directory contains a different run from the one that is being started or resumed."""
 
 
 class CorruptShardError(RuntimeError):
     """The file of a finished shard cannot be read.
 
     Attributes:
-        shard_id: Which shard.
+        shard_id: The shard.
     """
 
     def __init__(self, shard_id: str, reason: str) -> None:
-        """Say which shard, and what was found in place of its rows."""
+        """Build the message from the shard and the reason."""
         self.shard_id = shard_id
-        message = f"shard {shard_id} cannot be read ({reason}); run the audit again to compute it anew"
+        message = f"shard {shard_id} cannot be read ({reason}); run the audit again to recompute it"
         super().__init__(message)
 
 
@@ -97,28 +95,28 @@ class CorruptShardError(RuntimeError):
 class RunDirectory:
     """One run, in a local directory or in an object store.
 
-    A run may have been handed over by somebody else: nothing is read through a name or a link that leads out of it.
+    A run can come from another person, so names and links that point outside the run are never followed.
 
     Attributes:
-        path: Where it lies; it need not exist before ``create``.
+        path: Its location; it need not exist before ``create``.
     """
 
     path: Place
 
     def create(self, config: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
-        """Begin a run, or go on with it where the directory already holds the same one.
+        """Start a run, or resume it if the directory already contains the same run.
 
-        A run that goes on takes over the new config, whose differences change no result, and keeps its provenance: that
-        is where its finished shards come from.
+        A resumed run uses the new config, which may differ only in sections that do not change results. It keeps its
+        provenance, because that describes its finished shards.
 
         Raises:
-            RunConflictError: If the directory holds a run whose config or model would give other results.
+            RunConflictError: If the directory contains a run whose config or model would give other results.
         """
         if self.has(CONFIG):
             self._refuse_other(config, provenance)
         elif self.finished():
             raise RunConflictError(
-                f"{self.path} holds finished shards but no {CONFIG}; choose another output directory"
+                f"{self.path} contains finished shards but no {CONFIG}; choose another output directory"
             )
         else:
             self.write_json(PROVENANCE, provenance)
@@ -126,38 +124,38 @@ class RunDirectory:
 
     @property
     def storage(self) -> Storage:
-        """What reads and writes the run's files, for whoever knows their names."""
+        """The storage of the run's files."""
         return storage_of(self.path)
 
     def file(self, name: str) -> Place:
-        """Return where a file of this run lies, as messages name it, for example ``file(REPORT)``."""
+        """Return the location of a file of this run, for example ``file(REPORT)``."""
         return self.path / name
 
     def has(self, name: str) -> bool:
-        """Tell whether the run holds a file, for example ``has(AUDIT)``."""
+        """Return whether the run has a file, for example ``has(AUDIT)``."""
         return self.storage.has(name)
 
     def read_bytes(self, name: str) -> bytes:
-        """Return what a file holds.
+        """Return the content of a file.
 
         Raises:
             FileNotFoundError: If the run has no such file.
-            UnreadableRunError: If it lies outside of the run, by its name or by a link.
+            UnreadableRunError: If the name or a link points outside the run.
         """
         self._refuse_foreign(name)
         return self.storage.read(name)
 
     def write_bytes(self, name: str, data: bytes) -> Place:
-        """Write a file so that it is either as it was before, or whole, and return where it lies."""
+        """Write a file atomically and return its location."""
         self.storage.write(name, data)
         return self.file(name)
 
     def write_images(self, images: Mapping[str, bytes]) -> None:
-        """Keep WebP pictures under names from :func:`image_name`."""
+        """Store WebP pictures under names from :func:`image_name`."""
         self.storage.write_all(images)
 
     def on_disk(self, name: str) -> AbstractContextManager[Path]:
-        """Lend a file of the run, or a copy of it, to those who read nothing but local files."""
+        """Provide a file of the run, or a copy of it, for code that reads only local files."""
         return self.storage.on_disk(name)
 
     def finished(self) -> set[str]:
@@ -166,25 +164,25 @@ class RunDirectory:
         return {name.removesuffix(_ROWS) for name in names if name.endswith(_ROWS)}
 
     def is_finished(self, shard_id: str) -> bool:
-        """Tell whether a shard is finished, without listing the others."""
+        """Return whether a shard is finished, without listing the others."""
         return self.has(_shard_name(shard_id))
 
     def write_shard(
         self, shard_id: str, table: pa.Table, attribution: Mapping[str, NDArray[Any]] | None = None
     ) -> None:
-        """Store a finished shard: first its attribution, where there is one, then its rows, which mark it finished.
+        """Store a finished shard: first its attribution, if any, then its rows, which mark it as finished.
 
         Args:
             shard_id: ``Shard.id``.
             table: One row per image and arm, see ``audit.storage.rows.row_schema``.
             attribution: ``attribution/<attribute>`` of shape (groups, latents), the sum over the shard's baseline
-                images of the mean over the steps, and ``images``, how many they were.
+                images of the mean over the steps, and ``images``, the number of these images.
 
         Raises:
-            ValueError: If the table has no row.
+            ValueError: If the table has no rows.
         """
         if not table.num_rows:
-            raise ValueError(f"shard {shard_id} has no row; a failed image is a row with status failed")
+            raise ValueError(f"shard {shard_id} has no rows; a failed image must have a row with the status 'failed'")
         if attribution is not None:
             arrays = {name: np.asarray(array, order="C") for name, array in attribution.items()}
             self.storage.write(_attribution_name(shard_id), save_tensors(arrays))
@@ -195,7 +193,7 @@ class RunDirectory:
 
         Raises:
             FileNotFoundError: If the shard is not finished.
-            CorruptShardError: If its file is no whole Parquet file, or a checksum in it is wrong.
+            CorruptShardError: If its file is not a complete Parquet file, or a checksum in it is wrong.
         """
         [table] = self.read_rows([shard_id])
         return table
@@ -207,11 +205,11 @@ class RunDirectory:
             place = self.file(_shard_name(shard_id))
             if data is None:
                 raise FileNotFoundError(
-                    f"shard {shard_id} is not finished: expected {place}; run the audit again to go on"
+                    f"shard {shard_id} is not finished: expected {place}; run the audit again to resume it"
                 )
             try:
                 table = _read_parquet(data, place)
-            except (pa.ArrowException, OSError) as error:  # pyarrow's word for a broken page is OSError
+            except (pa.ArrowException, OSError) as error:  # pyarrow raises OSError for a broken page
                 raise CorruptShardError(shard_id, f"{shard_id}{_ROWS}: {error}") from error
             yield table
 
@@ -219,7 +217,7 @@ class RunDirectory:
         """Return the attribution that was stored with the shard, None if there was none.
 
         Raises:
-            CorruptShardError: If its file is no whole safetensors file.
+            CorruptShardError: If its file is not a complete safetensors file.
         """
         [attribution] = self.read_attributions([shard_id])
         return attribution
@@ -235,7 +233,7 @@ class RunDirectory:
             yield arrays
 
     def discard_shard(self, shard_id: str) -> None:
-        """Forget a finished shard, so that it is computed again: first its mark, then what belongs to it."""
+        """Delete a finished shard, so that it is computed again: first its rows, then its attribution."""
         self.storage.delete(_shard_name(shard_id))
         self.storage.delete(_attribution_name(shard_id))
 
@@ -244,10 +242,10 @@ class RunDirectory:
         self.write_bytes(RESULTS, _parquet_bytes(table, "zstd"))
 
     def read_results(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """Return the rows of ``results.parquet``, only some of its columns where they are named.
+        """Return the rows of ``results.parquet``, with all or only the named columns.
 
         Raises:
-            UnreadableRunError: If it is no Parquet file, or says that it holds more rows than any audit.
+            UnreadableRunError: If it is not a Parquet file, or claims more than ``MAX_ROWS`` rows.
         """
         try:
             return _read_parquet(self.read_bytes(RESULTS), self.file(RESULTS), columns)
@@ -262,19 +260,19 @@ class RunDirectory:
         """Write ``data`` under ``name``.
 
         Raises:
-            ValueError: If ``data`` holds NaN or infinity, which JSON has no word for.
+            ValueError: If ``data`` contains NaN or infinity, which JSON cannot represent.
         """
         text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
         self.write_bytes(name, f"{text}\n".encode())
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """Return what ``write_json`` wrote under ``name``."""
-        return json_object(self.read_bytes(name), f"{self.file(name)}: expected what an audit wrote")
+        """Return the data that ``write_json`` wrote under ``name``."""
+        return json_object(self.read_bytes(name), f"{self.file(name)}: expected a file written by an audit")
 
     def read_picture(self, name: str) -> bytes | None:
         """Return the WebP picture under a name such as ``images/nurse/00000-baseline.webp``.
 
-        None where there is none: no such file, one outside of the run, or one that is no picture.
+        None if the file does not exist, is outside the run or is not a picture.
         """
         if not self.storage.owns(name):
             return None
@@ -288,18 +286,18 @@ class RunDirectory:
     def _refuse_foreign(self, name: str) -> None:
         if not self.storage.owns(name):
             raise UnreadableRunError(
-                f"{self.path}: expected a run whose files are its own, found {name!r}, which leads out of it; copy the "
-                "run with the files that its links mean"
+                f"{self.path}: expected only files inside the run, found {name!r}, which points outside it; copy the "
+                "run with the files that its links point to"
             )
 
     def _refuse_other(self, config: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
-        old, new = (_what_changes_results(data) for data in (self.read_json(CONFIG), config))
+        old, new = (_decisive(data) for data in (self.read_json(CONFIG), config))
         old_model, new_model = (data.get(MODEL_FINGERPRINT) for data in (self.read_json(PROVENANCE), provenance))
         difference = _first_difference(old, new) or _first_difference(old_model, new_model, MODEL_FINGERPRINT)
         if difference:
             raise RunConflictError(
-                f"{self.path} holds another run: {difference}. Take the old value back to go on with that run, or "
-                "choose another name or output for a new one"
+                f"{self.path} contains another run: {difference}. Restore the old value to resume that run, or choose "
+                "another name or output for a new one"
             )
 
 
@@ -317,7 +315,7 @@ def _attribution_name(shard_id: str) -> str:
 
 
 def _parquet_bytes(table: pa.Table, compression: Literal["snappy", "zstd"]) -> bytes:
-    """Serialise with fixed settings and in one chunk: how the rows were gathered leaves no trace in the bytes."""
+    """Serialise with fixed settings and in one chunk, so that the bytes depend only on the rows."""
     sink = pa.BufferOutputStream()
     whole = table.replace_schema_metadata(None).combine_chunks()
     pq.write_table(
@@ -328,21 +326,21 @@ def _parquet_bytes(table: pa.Table, compression: Literal["snappy", "zstd"]) -> b
 
 
 def _read_parquet(data: bytes, place: Place, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read what one file holds; ``place`` is for messages.
+    """Read one file; ``place`` is for messages.
 
-    Checksums are compared where the file has them: a flipped bit in a value is no error of the format.
+    Checksums are verified if the file has them, because the format itself does not detect a flipped bit in a value.
 
     Raises:
-        UnreadableRunError: If it says that it holds more rows than any audit.
+        UnreadableRunError: If it claims more than ``MAX_ROWS`` rows.
     """
     with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
         if file.metadata.num_rows > MAX_ROWS:
             raise UnreadableRunError(f"{place}: expected at most {MAX_ROWS:,} rows, found {file.metadata.num_rows:,}")
-        return file.read(columns, use_threads=file.metadata.num_rows > ROW_GROUP)  # of a shard they only cost
+        return file.read(columns, use_threads=file.metadata.num_rows > ROW_GROUP)  # threads slow down a small shard
 
 
-def _what_changes_results(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the part of the config that fixes the results, as JSON would give it back."""
+def _decisive(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of the config that determines the results, as data read from JSON."""
     data: dict[str, Any] = json.loads(json.dumps(config))
     return {name: value for name, value in data.items() if name not in CHANGES_NO_RESULT}
 

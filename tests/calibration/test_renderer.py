@@ -1,4 +1,4 @@
-"""A drawing shows its labels, depends on its own labels and noise only, and its masks cover it exactly once."""
+"""A drawing shows its labels and depends only on its labels and noise, and its masks are a partition of it."""
 
 from dataclasses import replace
 
@@ -46,7 +46,7 @@ def difference(first: Labels, second: Labels, noise):
     return ((images[0] - images[1]).abs().amax(dim=1) > 24).float().mean(dim=(1, 2))
 
 
-def test_pictures_and_masks_have_the_stated_form(drawing):
+def test_pictures_and_masks_have_the_documented_shape_and_type(drawing):
     n = len(SEEDS)
     assert drawing.images.shape == (n, 3, SIZE, SIZE)
     assert drawing.images.dtype == torch.uint8
@@ -58,7 +58,7 @@ def test_masks_partition_every_picture(drawing):
     assert (drawing.masks.sum(dim=1) == 1).all()
 
 
-def test_every_part_but_headgear_shows_in_every_picture(drawing):
+def test_every_part_except_headgear_is_visible_in_every_picture(drawing):
     share = drawing.masks.float().mean(dim=(2, 3))
     for part in ("hair", "face", "dress", "background"):
         assert (share[:, PARTS.index(part)] > 0.01).all(), part
@@ -70,27 +70,27 @@ def test_the_background_mask_is_one_flat_colour(drawing):
         assert (flat - flat.median(dim=1, keepdim=True).values).abs().lt(2).all(dim=0).float().mean() > 0.9
 
 
-def test_the_same_faces_are_drawn_the_same_again(labels, noise, drawing):
+def test_drawing_is_deterministic(labels, noise, drawing):
     again = render(labels, noise)
     assert torch.equal(again.images, drawing.images)
     assert torch.equal(again.masks, drawing.masks)
 
 
-def test_a_picture_does_not_depend_on_its_neighbours(labels, noise, drawing):
+def test_a_picture_does_not_depend_on_the_others(labels, noise, drawing):
     rows = np.array([41, 3, 17])
     few = render(labels[rows], noise[rows])
     assert (few.images.int() - drawing.images[rows].int()).abs().max() <= 1
     assert (few.masks != drawing.masks[rows]).float().mean() < 1e-3
 
 
-def test_skin_tones_are_ordered_and_apart(labels, noise):
+def test_skin_tones_are_ordered_and_distinct(labels, noise):
     tones = range(len(ATTRIBUTES["skin_tone"]))
     luminance = torch.stack([face_luminance(with_all(labels, skin_tone=tone), noise) for tone in tones])
     assert (luminance[:-1] - luminance[1:]).min() > 20
 
 
-def test_every_group_is_visible_whatever_is_worn(labels, noise):
-    """Also under every headgear: the least visible change of a group still repaints 1 % of the picture."""
+def test_every_group_is_visible_with_every_outfit(labels, noise):
+    """Even under headgear, the least visible change of a group changes 1 % of the picture."""
     for attribute, groups in ATTRIBUTES.items():
         for group in range(1, len(groups)):
             grey = {"hair_colour": 4} if attribute == "age" and group == 2 else {}
@@ -99,7 +99,7 @@ def test_every_group_is_visible_whatever_is_worn(labels, noise):
             assert difference(before, after, noise).min() > 0.01, (attribute, groups[group])
 
 
-def test_occupations_differ_in_dress_and_not_only_there(labels, noise):
+def test_occupations_differ_in_dress_and_in_other_parts(labels, noise):
     one = labels[:1]
     pictures = [
         render(with_all(one, occupation=index), noise[:1]).images[0].float() for index in range(len(OCCUPATIONS))
@@ -110,7 +110,7 @@ def test_occupations_differ_in_dress_and_not_only_there(labels, noise):
             assert visible[46:].float().mean() > 0.15
 
 
-def test_features_can_be_seen_on_every_skin(labels, noise):
+def test_features_are_visible_on_every_skin_tone(labels, noise):
     """A smile changes a face about as much on dark skin as on light skin."""
     shown = []
     for tone in range(len(ATTRIBUTES["skin_tone"])):

@@ -1,4 +1,4 @@
-"""The shipped calibration model: stock libraries load it, it draws what it is asked for, its card tells the truth."""
+"""The bundled calibration model: stock libraries load it, it follows its prompts, and its card is correct."""
 
 import json
 
@@ -55,7 +55,7 @@ def test_a_named_gender_is_shown(generator, judge, gender):
     assert (answers(judge, images)["gender"] == ATTRIBUTES["gender"].index(gender)).float().mean() >= 0.8
 
 
-def test_everything_that_ships_fits_into_25_megabytes():
+def test_the_bundled_files_fit_into_25_megabytes():
     assert sum(path.stat().st_size for path in BUNDLED.rglob("*") if path.is_file()) <= 25 * MEGABYTE
 
 
@@ -63,11 +63,11 @@ def test_no_weights_are_pickled():
     assert not [path for path in BUNDLED.rglob("*") if path.suffix in (".bin", ".pt", ".pth", ".ckpt", ".pkl")]
 
 
-def test_the_planted_table_that_ships_is_the_bundled_one():
+def test_the_table_of_the_bundle_is_the_bundled_world():
     assert BUNDLE.table.read_bytes() == World.bundled_path().read_bytes()
 
 
-def test_the_card_gives_a_figure_for_every_occupation():
+def test_the_card_has_a_figure_for_every_occupation():
     card = json.loads((BUNDLED / "card.json").read_text())
     assert set(card["occupation_shown"]) == set(World.bundled().occupations)
     for attribute in ATTRIBUTES:

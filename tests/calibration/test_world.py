@@ -1,4 +1,4 @@
-"""What a table plants is what is drawn; a seed fixes a face whatever stands beside it; a wrong table is refused."""
+"""Faces follow the planted table, a face depends only on its seed, and an invalid table is refused."""
 
 from dataclasses import fields
 
@@ -33,7 +33,7 @@ def assert_same(first: Labels, second: Labels):
 
 
 def table(**changes):
-    """A right table of one occupation, with changes to the occupation's entry."""
+    """A valid table of one occupation, with changes to the occupation's entry."""
     entry = {
         "gender": {"female": 0.3, "male": 0.7},
         "age": {"young": 0.2, "adult": 0.5, "old": 0.3},
@@ -59,7 +59,7 @@ def test_faces_of_every_occupation_have_the_planted_shares(path, noise):
             np.testing.assert_allclose(drawn, planted, atol=FOUR_SIGMA)
 
 
-def test_faces_have_the_planted_joint_table_where_attributes_depend(noise):
+def test_faces_have_the_planted_joint_distribution_of_dependent_attributes(noise):
     world = World.bundled()
     labels = draw_labels(world, "doctor", noise)
     drawn = np.zeros((2, 3, 4))
@@ -69,7 +69,7 @@ def test_faces_have_the_planted_joint_table_where_attributes_depend(noise):
     assert young_among[0] > 0.5 > 0.2 > young_among[1]
 
 
-def test_dependence_leaves_the_marginals_as_the_table_states_them():
+def test_planted_dependence_does_not_change_the_marginals():
     stated = yaml.safe_load(World.bundled_path().read_text())["occupations"]
     world = World.bundled()
     dependent = [name for name, entry in stated.items() if "together" in entry]
@@ -99,14 +99,14 @@ def test_the_bundled_world_is_skewed_mildly_skewed_and_at_parity():
     assert (skew == 0).sum() >= 3
 
 
-def test_glasses_and_background_are_planted_where_the_table_says(noise):
+def test_glasses_and_background_follow_the_table(noise):
     world = World.bundled()
     assert draw_labels(world, "librarian", noise).glasses.mean() == pytest.approx(0.85, abs=FOUR_SIGMA)
     assert draw_labels(world, "nurse", noise).glasses.mean() == pytest.approx(0.2, abs=FOUR_SIGMA)
     assert (draw_labels(world, "pilot", noise).background == 1).mean() == pytest.approx(0.75, abs=FOUR_SIGMA)
 
 
-def test_a_face_depends_on_its_own_seed_only():
+def test_a_face_depends_only_on_its_seed():
     world = World.bundled()
     together = draw_labels(world, "doctor", face_noise([7, 8, 9]))
     alone = draw_labels(world, "doctor", face_noise([9]))
@@ -114,7 +114,7 @@ def test_a_face_depends_on_its_own_seed_only():
     assert_same(together[np.array([2])], alone)
 
 
-def test_another_occupation_keeps_the_details_that_it_does_not_plant(noise):
+def test_another_occupation_keeps_the_details_without_planted_shares(noise):
     world = World.bundled()
     doctor, nurse = draw_labels(world, "doctor", noise), draw_labels(world, "nurse", noise)
     np.testing.assert_array_equal(doctor.smile, nurse.smile)
@@ -131,14 +131,14 @@ def test_uniform_faces_are_uniform_and_independent(noise):
     assert abs(np.corrcoef(labels.gender, labels.age)[0, 1]) < 4 / np.sqrt(N)
 
 
-def test_hair_is_grey_for_the_old_and_only_men_wear_beards(noise):
+def test_only_old_faces_have_grey_hair_and_only_men_have_beards(noise):
     labels = planted_labels(World.bundled(), noise)
     np.testing.assert_array_equal(labels.hair_colour == 4, labels.age == 2)
     assert not labels.beard[labels.gender == 0].any()
     assert labels.beard[labels.gender == 1].mean() == pytest.approx(0.4, abs=0.05)
 
 
-def test_labels_join_and_split_again(noise):
+def test_labels_can_be_joined_and_split(noise):
     labels = uniform_labels(noise, OCCUPATIONS)
     assert_same(Labels.concatenate([labels[:10], labels[10:]]), labels)
 
@@ -160,7 +160,7 @@ def test_labels_join_and_split_again(noise):
         ({"together": [{"gender": "female", "age": "yuong", "odds": 2}]}, "did you mean 'young'"),
     ],
 )
-def test_a_wrong_table_is_refused_with_a_remedy(tmp_path, changes, message):
+def test_an_invalid_table_is_refused_with_a_remedy(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
         load(tmp_path, table(**changes))
 
@@ -174,14 +174,14 @@ def test_an_unknown_or_missing_occupation_is_refused(tmp_path):
         load(tmp_path, {"name": "empty"})
 
 
-def test_a_file_that_is_no_yaml_is_refused(tmp_path):
+def test_a_file_with_invalid_yaml_is_refused(tmp_path):
     path = tmp_path / "world.yaml"
     path.write_text("name: [unclosed")
     with pytest.raises(ValueError, match=r"world\.yaml:1:16: expected YAML"):
         World.load(path)
 
 
-def test_what_a_world_does_not_hold_is_refused(noise):
+def test_unknown_occupations_and_attributes_and_empty_inputs_are_refused(noise):
     world = World.bundled()
     with pytest.raises(ValueError, match="found 'docter'; did you mean 'doctor'"):
         draw_labels(world, "docter", noise)

@@ -1,4 +1,4 @@
-"""Every mistake in a config file is reported at once, each at its line and column, with a remedy."""
+"""All errors in a config file are reported together, each with its line and column and a remedy."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 
 @pytest.fixture
 def mistakes(tmp_path):
-    """Return a reader of texts that gives every mistake as text, without the file's name."""
+    """Return a function that reads a text and returns all errors, without the file's name."""
 
     def read(text, *overrides, checks=()):
         path = tmp_path / "audit.yaml"
@@ -32,7 +32,7 @@ def test_every_shipped_config_loads(path):
     assert read_config(path).name.replace("-", "_") == path.stem
 
 
-def test_all_mistakes_of_a_file_come_at_once_in_file_order(mistakes):
+def test_all_errors_of_a_file_are_reported_together_in_file_order(mistakes):
     text = """\
 name: trial
 sampling:
@@ -52,7 +52,8 @@ workers: {count: fast}
         "3:3: sampling.stepz: expected one of steps, guidance, batch; found 'stepz'; did you mean 'steps'?",
         "4:13: sampling.guidance: expected a number, found 'high'",
         "6:3: sampling.batch: expected each key once, found 'batch' again after line 5; keep one",
-        "8:11: mitigations[0].name: expected a name of its own, found 'baseline', the arm without intervention",
+        "8:11: mitigations[0].name: expected a unique name, found 'baseline', the name of the arm without "
+        "intervention; rename it",
         "9:16: mitigations[0].attribute: expected an audited attribute (gender, age, skin_tone), found 'gendr'; "
         "did you mean 'gender'?",
         "10:13: mitigations[0].window: expected the start of the window below its end, found [0.5, 0.2]",
@@ -69,10 +70,10 @@ workers: {count: fast}
         ("seed: 1\n", "1:1: name: expected a value, found none; add it"),
         (
             "name: [a\n",
-            "2:1: expected YAML, found a mistake while parsing a flow sequence, expected ',' or ']', but got",
+            "2:1: expected YAML, found a syntax error: while parsing a flow sequence, expected ',' or ']', but got",
         ),
         ("name: a\n\tseed: 1\n", "2:1: expected YAML"),
-        ("name: a\n--- \nname: b\n", "2:1: expected YAML, found a mistake expected a single document"),
+        ("name: a\n--- \nname: b\n", "2:1: expected YAML, found a syntax error: expected a single document"),
         ("", "1:1: expected an audit, found an empty file; begin with name:"),
         ("- a\n", "1:1: expected keys and values, found a list of 1; begin with name:"),
         ("name: a\nseed: one\n", "2:7: seed: expected a whole number, found 'one'"),
@@ -81,8 +82,11 @@ workers: {count: fast}
         ("name: a\nsampling:\n", "2:10: sampling: expected keys and values, found nothing"),
         ("name: a\nprompts: {attribution: yes}\n", "2:24: prompts.attribution: expected true or false, found 'yes'"),
         ("name: a\nmodel: {dtype: float3}\n", "2:16: model.dtype: expected 'float32', 'float16' or 'bfloat16', found"),
-        ("name: a b\n", "1:7: name: expected letters, digits, '.', '_' and '-', a letter or digit first, found 'a b'"),
-        ("name: a\nattributes: {age: [old]}\n", "2:19: attributes.age: expected at least 2 of them, found a list of 1"),
+        (
+            "name: a b\n",
+            "1:7: name: expected letters, digits, '.', '_' and '-', starting with a letter or digit, found 'a b'",
+        ),
+        ("name: a\nattributes: {age: [old]}\n", "2:19: attributes.age: expected 2 or more items, found a list of 1"),
         ("name: a\nattributes: {'?': [x, y]}\n", "2:14: attributes.?: expected a name of letters, digits"),
         ("name: a\nprompts:\n  occupations: [b, b]\n", "3:16: prompts.occupations: expected each name once, found b"),
         (
@@ -104,24 +108,24 @@ workers: {count: fast}
         ),
         (
             "name: a\nworkers:\n  resources: {fast_disk: 1, CPU: 2}\n",
-            "3:34: workers.resources.CPU: expected a custom resource of the cluster, found 'CPU', which Ray counts "
-            "itself; set workers.threads instead",
+            "3:34: workers.resources.CPU: expected a custom resource of the cluster, found 'CPU', which is built into "
+            "Ray; set workers.threads instead",
         ),
         (
             "name: a\nworkers: {resources: {GPU: 1}}\n",
-            "2:28: workers.resources.GPU: expected a custom resource of the cluster, found 'GPU', which Ray counts "
-            "itself; set workers.gpus_per_worker instead",
+            "2:28: workers.resources.GPU: expected a custom resource of the cluster, found 'GPU', which is built into "
+            "Ray; set workers.gpus_per_worker instead",
         ),
         (
             "name: a\nworkers: {gpus_per_worker: 1.5}\n",
-            "2:28: workers.gpus_per_worker: expected a share of one, in steps of 0.0001, or a whole number of them, "
-            "found 1.5; Ray gives out nothing between",
+            "2:28: workers.gpus_per_worker: expected a fraction of 1, in steps of 0.0001, or a whole number, "
+            "found 1.5; Ray accepts no other quantity",
         ),
         (
             "name: a\nworkers: {gpus_per_worker: 0.00001}\n",
-            "2:28: workers.gpus_per_worker: expected a share of one, in",
+            "2:28: workers.gpus_per_worker: expected a fraction of 1, in",
         ),
-        ("name: a\nworkers: {resources: {rack: 2.5}}\n", "2:29: workers.resources.rack: expected a share of one, in"),
+        ("name: a\nworkers: {resources: {rack: 2.5}}\n", "2:29: workers.resources.rack: expected a fraction of 1, in"),
         ("name: !!python/name:os.system a\n", "1:7: name: expected no tag, found"),
         ("name: a\n? [b]\n: 1\n", "2:3: expected a word as key, found a list or mapping"),
         ("name: a\n<<: {seed: 1}\n", "2:1: <<: expected one of name, seed"),
@@ -130,23 +134,23 @@ workers: {count: fast}
     ],
     ids=lambda value: str(value)[:24] if "expected" not in str(value) else "",
 )
-def test_a_mistake_is_shown_where_it_is(mistakes, text, mistake):
+def test_an_error_is_reported_at_its_position(mistakes, text, mistake):
     assert mistakes(text)[0].startswith(mistake)
 
 
-def test_a_tag_cannot_make_a_value_what_it_is_not(mistakes):
+def test_a_tag_cannot_change_the_type_of_a_value(mistakes):
     assert "2:7: seed: expected int, found 'one'; remove the tag" in mistakes("name: a\nseed: !!int one\n")
 
 
-def test_a_mistake_does_not_bring_others_in_its_train(mistakes):
+def test_errors_caused_by_another_error_are_not_reported(mistakes):
     text = "name: 3\nattributes: {gender: [female]}\nmitigations: [{name: m, attribute: gender}]\n"
     assert mistakes(text) == [
         "1:7: name: expected text, found 3",
-        "2:22: attributes.gender: expected at least 2 of them, found a list of 1",
+        "2:22: attributes.gender: expected 2 or more items, found a list of 1",
     ]
 
 
-def test_an_item_keeps_its_number_when_another_is_taken_out(mistakes):
+def test_an_item_keeps_its_index_when_another_is_removed(mistakes):
     text = "name: a\nmitigations:\n  - {nam: x}\n  - {name: ok, attribute: gendr}\n"
     assert mistakes(text)[-1].startswith("4:27: mitigations[1].attribute: expected an audited attribute")
 
@@ -171,7 +175,7 @@ def test_aliases_are_expanded_within_limits(mistakes, tmp_path):
     assert "expected at most 20 levels" in mistakes("name: " + "[" * 5000)[0]
 
 
-def test_a_file_that_is_none_is_told_without_a_line(tmp_path):
+def test_a_missing_or_too_large_file_is_reported_without_a_line(tmp_path):
     with pytest.raises(ConfigErrors) as caught:
         read_config(tmp_path / "absent.yaml")
     assert str(caught.value).startswith(f"{tmp_path / 'absent.yaml'}: expected a readable YAML file, found none")
@@ -181,7 +185,7 @@ def test_a_file_that_is_none_is_told_without_a_line(tmp_path):
         read_config(large)
 
 
-def test_overrides_go_before_the_file(tmp_path):
+def test_overrides_replace_the_values_of_the_file(tmp_path):
     path = tmp_path / "audit.yaml"
     path.write_text("name: a\nsampling: {steps: 10}\nmitigations: [{name: m, attribute: age}]\nlens:\n")
     overrides = ["sampling.steps=7", "quality.clip=none", "mitigations.0.strength=2", "lens.k=3", "attributes.x=[a, b]"]
@@ -204,29 +208,29 @@ def test_overrides_go_before_the_file(tmp_path):
         ("=3", "--set =3: expected a.b=value"),
         ("name.x=3", "--set name.x: expected keys and values under name, found 'a'"),
         ("mitigations.1.name=x", "--set mitigations.1.name: expected an item of the list of 1 (from 0), found '1'"),
-        ("name=[x", "--set name: expected YAML, found a mistake"),
+        ("name=[x", "--set name: expected YAML, found a syntax error"),
         ("name={x: 1, x: 2}", "--set name: x: expected each key once"),
     ],
 )
-def test_a_mistaken_override_is_named_as_the_user_wrote_it(mistakes, override, mistake):
+def test_an_invalid_override_is_reported_as_the_user_wrote_it(mistakes, override, mistake):
     text = "name: a\nseed: -1\nmitigations: [{name: m, attribute: age}]\n"
     found = mistakes(text, override)
     assert found[0].startswith("2:7: seed:")
     assert found[1].startswith(mistake)
 
 
-def test_further_checks_are_reported_beside_the_schema_and_not_in_doubt(mistakes):
+def test_problems_of_checks_are_reported_unless_their_inputs_have_errors(mistakes):
     def check(config: AuditConfig):
-        yield Problem(("seed",), "told")
-        yield Problem(("model", "source"), "told of a default")
-        yield Problem(("output",), "not told", reads=(("sampling", "steps"),))
-        yield Problem(("judge", "source"), "not told either, it follows", reads=(("model", "source"),))
-        yield Problem(("seed",), "told too, of the same place", reads=(("seed",),))
+        yield Problem(("seed",), "reported")
+        yield Problem(("model", "source"), "reported for a default")
+        yield Problem(("output",), "not reported, its input is invalid", reads=(("sampling", "steps"),))
+        yield Problem(("judge", "source"), "not reported, its input has a problem", reads=(("model", "source"),))
+        yield Problem(("seed",), "reported too, at the same location", reads=(("seed",),))
 
     assert mistakes("seed: 3\nname: a\nsampling: {steps: x}\n", checks=[check]) == [
-        "1:1: model.source: told of a default",
-        "1:7: seed: told",
-        "1:7: seed: told too, of the same place",
+        "1:1: model.source: reported for a default",
+        "1:7: seed: reported",
+        "1:7: seed: reported too, at the same location",
         "3:19: sampling.steps: expected a whole number, found 'x'",
     ]
 
@@ -244,7 +248,7 @@ VALUES = st.recursive(
 
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=YAML_LIKE | st.dictionaries(KEYS, VALUES, max_size=6).map(repr))
-def test_any_text_is_a_config_or_a_list_of_mistakes(tmp_path, text):
+def test_any_text_gives_a_config_or_a_list_of_errors(tmp_path, text):
     path = tmp_path / "any.yaml"
     path.write_text(text, encoding="utf-8")
     try:

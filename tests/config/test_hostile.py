@@ -1,4 +1,4 @@
-"""No text of a user's, however hostile, does anything but become a config or a list of clean mistakes, and soon."""
+"""Any user text, however hostile, quickly becomes either a config or a list of clean errors."""
 
 import time
 
@@ -22,7 +22,7 @@ FEW = settings(max_examples=200, deadline=None, derandomize=True, suppress_healt
 
 @FEW
 @given(data=CASES, overrides=OVERRIDES)
-def test_any_case_is_a_config_or_clean_mistakes(tmp_path, data, overrides):
+def test_any_case_gives_a_config_or_clean_errors(tmp_path, data, overrides):
     with without_network():
         try_case(tmp_path / "hostile.yaml", data, overrides, Outcome())
 
@@ -53,11 +53,11 @@ def seconds_to_refuse(path, text):
     ],
     ids=lambda text: text[:18].strip(),
 )
-def test_a_bomb_is_refused_before_it_costs_time_or_memory(tmp_path, text):
+def test_an_oversized_text_is_refused_before_it_uses_much_time_or_memory(tmp_path, text):
     assert seconds_to_refuse(tmp_path / "bomb.yaml", text) < 60
 
 
-def test_a_table_of_shares_is_no_bomb_either(tmp_path):
+def test_a_hostile_table_of_shares_is_refused(tmp_path):
     for number, text in enumerate((BOMB, "a: &a [*a]", "[" * 20_000, "!!python/object/apply:os.system [id]", "\0")):
         path = tmp_path / f"{number}.yaml"
         path.write_text(text)
@@ -66,7 +66,7 @@ def test_a_table_of_shares_is_no_bomb_either(tmp_path):
         assert len(str(caught.value)) < 2_000
 
 
-def test_a_password_that_a_mistake_quotes_is_not_shown(tmp_path):
+def test_a_password_in_an_invalid_value_is_not_shown(tmp_path):
     path = tmp_path / "audit.yaml"
     path.write_text(
         "name: a\nmodel: {source: rendered}\ntracking: {uri: 'ftp://ann:hunter2@host/'}\nseed: 'password=hunter2'\n"
@@ -78,7 +78,7 @@ def test_a_password_that_a_mistake_quotes_is_not_shown(tmp_path):
     assert not [error for error in caught.value.errors if "hunter2" in repr(error)]
 
 
-def test_names_that_lead_elsewhere_or_act_on_a_terminal_are_refused(tmp_path):
+def test_names_with_path_separators_or_control_characters_are_refused(tmp_path):
     path = tmp_path / "audit.yaml"
     for name in ("../a", "a/b", "..", ".hidden", "a\\b", "a\\0", "\\e[2J", "\\u202e"):
         path.write_text(f'name: "{name}"\n' if "\\" in name else f"name: '{name}'\n")
@@ -99,7 +99,7 @@ HEADERS = st.sampled_from(["attribute,truth,perceived\n", "prompt,attribute,grou
 
 @FEW
 @given(head=HEADERS, body=CSV_LIKE)
-def test_any_table_of_labels_or_targets_is_read_or_refused_cleanly(tmp_path, head, body):
+def test_an_arbitrary_table_of_labels_or_targets_is_refused_cleanly(tmp_path, head, body):
     path = tmp_path / "table.csv"
     path.write_bytes((head + body).encode())
     with pytest.raises(LabelErrors) as labels:

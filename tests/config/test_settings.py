@@ -1,4 +1,4 @@
-"""A config is closed, frozen, strict about types, and its parts agree with each other."""
+"""A config is frozen, strict about keys and types, and its sections must agree with each other."""
 
 import json
 from pathlib import Path
@@ -22,13 +22,13 @@ GATE = {"name": "even", "measure": "share:female", "attribute": "gender", "min":
 
 
 def mistakes(**sections):
-    """Return the locations and messages of every mistake in a config."""
+    """Return the locations and messages of all errors in a config."""
     with pytest.raises(ValidationError) as caught:
         AuditConfig.model_validate({"name": "audit"} | sections)
     return {error["loc"]: error["msg"] for error in caught.value.errors()}
 
 
-def test_every_measure_of_shares_can_be_gated_within_the_range_that_it_reaches():
+def test_every_measure_of_shares_can_be_a_gate_and_stays_in_its_range():
     for name, measure in MEASURES.items():
         kind = GATE_MEASURES[name]
         shares = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [1 / 3, 1 / 3, 1 / 3], [0.2, 0.3, 0.5]])
@@ -116,7 +116,7 @@ def test_default_groups_are_those_of_the_calibration_world():
     ],
     ids=str,
 )
-def test_one_mistake_is_one_error(sections):
+def test_one_mistake_gives_one_error(sections):
     assert len(mistakes(**sections)) == 1
 
 
@@ -127,9 +127,9 @@ def test_a_mitigation_needs_an_audited_attribute():
     }
 
 
-def test_drawings_have_nothing_to_attribute():
+def test_the_rendered_model_refuses_attribution():
     found = mistakes(model={"source": "rendered"}, prompts={"attribution": True})
-    assert "no network to look into" in found["prompts", "attribution"]
+    assert "no network to analyse" in found["prompts", "attribution"]
     assert AuditConfig(name="a", model={"source": "rendered"}).prompts.attribution is None
 
 
@@ -139,7 +139,7 @@ def test_a_mitigation_needs_an_attribute_of_the_lens():
     assert "expected an attribute of the lens (age)" in found["mitigations", 0, "attribute"]
 
 
-def test_the_lens_follows_the_audited_attributes_unless_it_says_otherwise():
+def test_the_lens_uses_the_audited_attributes_by_default():
     groups = {"age": ["young", "adult", "old"], "gender": ["female", "male"]}
     assert AuditConfig(name="audit", attributes=groups).lens.attributes == ("age", "gender")
     assert AuditConfig(name="audit", attributes=groups, lens={"attributes": ["age"]}).lens.attributes == ("age",)
@@ -148,7 +148,7 @@ def test_the_lens_follows_the_audited_attributes_unless_it_says_otherwise():
 
 @pytest.mark.parametrize("alias", ["latest", "LATEST", "v7", "two words", ""])
 def test_an_alias_that_mlflow_would_refuse_is_refused_before_any_image(alias):
-    with pytest.raises(ValidationError, match="which MLflow keeps for itself"):
+    with pytest.raises(ValidationError, match="which MLflow reserves"):
         AuditConfig(name="audit", tracking={"registered_model": {"name": "faces", "version": 7, "alias": alias}})
 
 
@@ -177,7 +177,7 @@ def test_every_field_is_documented():
 
 
 def described(field):
-    return "description" in field or "$ref" in field  # a section carries its text in its own definition
+    return "description" in field or "$ref" in field  # the description of a section is in its definition
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
@@ -187,7 +187,7 @@ def test_shipped_configs_satisfy_the_schema_they_point_to(path):
     jsonschema.validate(yaml.safe_load(text), config_schema())
 
 
-def test_known_keys_follow_a_location():
+def test_known_keys_depend_on_the_location():
     assert known_keys(("sampling",)) == ("steps", "guidance", "batch")
     assert "strength" in known_keys(("mitigations", 3))
     assert known_keys(("targets", "gender")) == ("csv", "categories")
@@ -195,7 +195,7 @@ def test_known_keys_follow_a_location():
 
 
 @pytest.mark.parametrize("change", [{"edit": "scale"}, {"reverse_step": "asymmetric"}, {"window": [0.0, 0.5]}])
-def test_an_edit_of_another_kind_than_the_lens_searched_needs_its_own_strength(change):
+def test_an_edit_for_which_a_lens_has_no_strengths_needs_a_strength(change):
     mitigation = {"name": "m", "method": "difflens", "attribute": "gender", **change}
     with pytest.raises(ValidationError, match="expected a strength"):
         AuditConfig(name="x", mitigations=[mitigation])
@@ -230,7 +230,7 @@ def test_a_target_is_a_word_shares_or_a_file():
         ),
     ],
 )
-def test_a_mistaken_target_is_told_at_its_place(targets, where, message):
+def test_an_invalid_target_is_reported_at_its_location(targets, where, message):
     found = mistakes(targets=targets)
     assert message in found["targets", *where]
 
@@ -258,7 +258,7 @@ def test_two_stages_need_a_share_and_a_pilot(prompts, where, message):
     assert message in found["prompts", *where]
 
 
-def test_shares_that_images_are_steered_to_must_be_those_of_the_attribute():
+def test_the_target_shares_of_a_mitigation_must_add_up_to_one():
     found = mistakes(mitigations=[MITIGATION | {"target": {"female": 0.5, "male": 0.6}}])
     assert "found 1.1" in found["mitigations", 0, "target"]
 
@@ -295,13 +295,13 @@ def test_every_measure_can_be_a_gate():
         ({"min": 4.0}, "min", "a limit that share:female can reach (0 to 1), found 4"),
     ],
 )
-def test_a_mistaken_gate_is_told_at_its_place(change, where, message):
+def test_an_invalid_gate_is_reported_at_its_location(change, where, message):
     found = mistakes(gates=[GATE | change])
     assert list(found) == [("gates", 0, where)]
     assert message in found["gates", 0, where]
 
 
-def test_zero_shot_clip_is_asked_by_default_wherever_a_clip_model_is_loaded():
+def test_zero_shot_clip_is_a_second_judge_by_default_if_a_clip_model_is_loaded():
     assert [(o.name, o.source) for o in AuditConfig(name="audit").second_opinions] == [("clip", "zero-shot")]
     assert AuditConfig(name="audit", quality={"clip": "none"}).second_opinions == ()
     assert AuditConfig(name="audit", quality=QualityConfig(clip="none")).second_opinions == ()
@@ -309,17 +309,17 @@ def test_zero_shot_clip_is_asked_by_default_wherever_a_clip_model_is_loaded():
 
 
 @pytest.mark.parametrize("name", ["CPU", "GPU", "memory", "object_store_memory"])
-def test_a_resource_that_ray_counts_itself_is_no_custom_one(name):
+def test_a_resource_built_into_ray_is_refused_as_a_custom_resource(name):
     assert list(mistakes(workers={"resources": {name: 1}})) == [("workers", "resources", name)]
 
 
 @pytest.mark.parametrize("quantity", [0.0001, 0.25, 1, 1.0, 2.0, 64])
-def test_shares_of_one_and_whole_ones_can_be_asked_of_ray(quantity):
+def test_workers_can_reserve_fractions_and_whole_numbers_of_resources(quantity):
     workers = AuditConfig(name="audit", workers={"gpus_per_worker": quantity, "resources": {"rack": quantity}}).workers
     assert (workers.gpus_per_worker, workers.resources) == (quantity, {"rack": quantity})
 
 
-def test_further_judges_must_be_others_with_names_and_attributes_of_their_own():
+def test_second_judges_need_other_sources_unique_names_and_known_attributes():
     found = mistakes(
         judge={"source": "fairface.pt"},
         second_opinions=[
@@ -334,7 +334,7 @@ def test_further_judges_must_be_others_with_names_and_attributes_of_their_own():
         ("second_opinions", 2, "source"),
     }
     assert "did you mean 'gender'?" in found["second_opinions", 1, "attributes", 0]
-    assert "an echo is no opinion" in found["second_opinions", 2, "source"]
+    assert "expected a judge other than judge.source" in found["second_opinions", 2, "source"]
 
 
 def test_zero_shot_needs_a_clip_model():
@@ -346,5 +346,5 @@ def test_zero_shot_needs_a_clip_model():
 
 
 @pytest.mark.parametrize("name", ["", "Clip", "a_b", "-a", "a b", "x" * 31])
-def test_a_judge_s_name_makes_an_unambiguous_column(name):
+def test_a_judge_name_that_makes_column_names_ambiguous_is_refused(name):
     assert ("second_opinions", 0, "name") in mistakes(second_opinions=[{"name": name}])

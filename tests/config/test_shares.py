@@ -1,4 +1,4 @@
-"""Shares that are no distribution over the groups are told at their place, and so are mappings that lose a group."""
+"""Shares that are not a distribution over the groups, and mappings that omit a group, are reported as errors."""
 
 import pytest
 
@@ -18,12 +18,12 @@ GENDER = ("female", "male")
         ({"female": float("nan"), "male": 0.5}, ("female",), "from 0 to 1, found nan"),
     ],
 )
-def test_mistaken_shares_are_told_at_their_place(shares, place, message):
+def test_invalid_shares_are_reported_at_their_location(shares, place, message):
     problems = {problem.location: problem.message for problem in share_problems(("target",), shares, GENDER)}
     assert message in problems["target", *place]
 
 
-def test_shares_that_were_rounded_are_in_order_and_are_scaled():
+def test_rounded_shares_are_accepted_and_normalised():
     shares = {"male": 0.334, "female": 0.664}
     assert list(share_problems((), shares, GENDER)) == []
     assert normalised(shares, GENDER) == pytest.approx((0.664 / 0.998, 0.334 / 0.998))
@@ -33,11 +33,11 @@ def test_shares_that_were_rounded_are_in_order_and_are_scaled():
     ("mapping", "place", "message"),
     [
         ({"Women": "woman", "Men": "male"}, ("Women",), "expected a group (female, male), found 'woman'"),
-        ({"Women": "female", "women ": "female", "Men": "male"}, ("women ",), "found 'women ' beside 'Women'"),
+        ({"Women": "female", "women ": "female", "Men": "male"}, ("women ",), "found both 'women ' and 'Women'"),
         ({"Women": "female"}, (), "found none for male"),
         ({"Women": "female", "Men": None}, (), "found none for male"),
     ],
 )
-def test_a_mistaken_mapping_is_told_at_its_place(mapping, place, message):
+def test_an_invalid_mapping_is_reported_at_its_location(mapping, place, message):
     problems = {problem.location: problem.message for problem in category_problems((), mapping, GENDER)}
     assert message in problems[place]

@@ -68,7 +68,7 @@ def test_closed_form_equals_autograd(groups, counterfactual, whole_map, temperat
 @pytest.mark.parametrize("groups", [2, 3, 4])
 @pytest.mark.parametrize("counterfactual", [False, True], ids=["zero", "counterfactual"])
 @pytest.mark.parametrize("whole_map", [False, True], ids=["positions", "whole_map"])
-def test_raised_attribution_is_the_mean_gradient_times_the_size_of_the_change(groups, counterfactual, whole_map):
+def test_raised_attribution_is_the_mean_gradient_times_the_absolute_change(groups, counterfactual, whole_map):
     sae, maps, other, head = setting(groups, whole_map)
     end = sae.latents_of_map(maps)
     start = sae.latents_of_map(other) if counterfactual else torch.zeros_like(end)
@@ -80,7 +80,7 @@ def test_raised_attribution_is_the_mean_gradient_times_the_size_of_the_change(gr
         assert torch.equal(found.when_raised().entries, found.entries)
 
 
-def test_a_change_lists_each_moved_latent_once():
+def test_a_change_lists_each_changed_latent_once():
     target = SparseCodes(torch.tensor([[[3.0, 1.0, 0.0]]]), torch.tensor([[[5, 2, 7]]]))
     baseline = SparseCodes(torch.tensor([[[4.0, 2.0, 6.0]]]), torch.tensor([[[2, 9, 7]]]))
     change = code_change(target, baseline)
@@ -103,7 +103,7 @@ def test_attributions_add_up_to_the_change_of_probability(groups):
     assert found.completeness_gap.max() < 1e-6
 
 
-def test_the_gap_tells_when_the_quadrature_does_not_suffice():
+def test_the_completeness_gap_shows_an_insufficient_quadrature():
     sae, maps, _, head = setting(3)
     effects = latent_effects(sae, head[0], H * W)
     logits = maps.flatten(1) @ head[0].T + head[1]
@@ -111,12 +111,12 @@ def test_the_gap_tells_when_the_quadrature_does_not_suffice():
     assert steep.completeness_gap.max() > 1e-3
 
 
-def test_two_groups_need_no_quadrature_however_steep():
+def test_two_groups_are_exact_without_quadrature_for_any_slope():
     sae, maps, other, head = setting(2)
     assert closed_form(sae, maps, other, head, temperature=1e-3).completeness_gap.max() < 1e-9
 
 
-def test_two_groups_without_a_change_of_logits_keep_the_slope():
+def test_two_groups_without_a_change_of_logits_use_the_slope():
     codes = SparseCodes(torch.tensor([[[1.0, 1.0]]]), torch.tensor([[[0, 1]]]))
     effects = torch.tensor([[[1.0, 0.0], [-1.0, 0.0]]])
     found = integrated_gradients(codes, effects, torch.zeros(1, 2)).by_sample()[0]
@@ -133,7 +133,7 @@ def test_equal_codes_have_no_attribution():
     assert closed_form(sae, maps, maps, head).by_sample().abs().max() < 1e-12
 
 
-def test_streamed_sums_merge_to_the_whole():
+def test_streamed_sums_merge_to_the_total():
     found = closed_form(*setting(3))
     members = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 1, 1]])
     parts = [StreamingAttribution.of(one_sample(found, b), members[b : b + 1]) for b in range(B)]
@@ -161,7 +161,7 @@ def test_a_group_without_samples_has_no_mean():
         StreamingAttribution.of(found, torch.tensor([[1.0, 0.0]] * B)).mean()
 
 
-def test_ranking_gives_a_latent_only_to_the_group_it_favours_most():
+def test_ranking_assigns_a_latent_only_to_the_group_with_its_largest_score():
     scores = torch.tensor([[0.5, 0.2, -0.1, 0.3, 0.0], [0.1, 0.4, -0.3, 0.2, 0.0]])
     assert rank_features(scores, 2) == {0: [0, 3], 1: [1]}
     assert rank_features(scores, 1) == {0: [0], 1: [1]}
@@ -169,12 +169,12 @@ def test_ranking_gives_a_latent_only_to_the_group_it_favours_most():
 
 def test_heads_of_another_lens_are_refused():
     sae, _, _, head = setting(2)
-    with pytest.raises(ValueError, match="one lens"):
+    with pytest.raises(ValueError, match="same lens"):
         latent_effects(sae, head[0], H * W + 1)
 
 
 @pytest.mark.parametrize(("samples", "temperature"), [(0, 1.0), (1, 0.0)])
-def test_nothing_to_attribute_is_refused(samples, temperature):
+def test_an_empty_batch_or_an_invalid_temperature_is_refused(samples, temperature):
     codes = SparseCodes(torch.ones(samples, 1, 2), torch.zeros(samples, 1, 2, dtype=torch.long))
     with pytest.raises(ValueError, match="at least one sample"):
         integrated_gradients(codes, torch.ones(1, 3, 2), torch.zeros(samples, 2), temperature)

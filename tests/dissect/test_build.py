@@ -1,4 +1,4 @@
-"""Dissecting: counterfactual pairs share their noise, and what a lens holds is what was seen at the hookpoint."""
+"""Building a lens: counterfactual pairs share their noise, and a lens matches the activations at the hookpoint."""
 
 import copy
 from dataclasses import replace
@@ -27,7 +27,7 @@ TEMPLATE = "a face photo of {a} {occupation}"
 
 
 class TintJudge:
-    """Sees a picture as bright where it is brighter than the middle of what the tiny model draws."""
+    """Classifies a picture as bright if it is brighter than the median of the tiny model's pictures."""
 
     signature = "judge:tint"
 
@@ -38,7 +38,7 @@ class TintJudge:
 
 
 class NarrowJudge(TintJudge):
-    """Of the pictures that it sees as bright, every one is a tint that the config leaves out."""
+    """Every picture that it classifies as bright is of a tint that the config does not audit."""
 
     def perceive(self, images, occupation):
         seen = super().perceive(images, occupation)
@@ -79,7 +79,7 @@ def dissected(generator):
     return dissect(generator, "zero")
 
 
-def test_half_the_trajectories_name_groups_in_pairs_of_one_noise():
+def test_half_of_the_trajectories_name_groups_in_pairs_with_the_same_noise():
     trajectories = plan_trajectories(PROMPTS, GROUPS, TEMPLATE, settings())
     named = [t for t in trajectories if t.partner is not None]
     assert len(trajectories) == TRAJECTORIES
@@ -92,19 +92,19 @@ def test_half_the_trajectories_name_groups_in_pairs_of_one_noise():
     assert len({t.seed for t in trajectories}) == TRAJECTORIES * 3 // 4
 
 
-def test_groups_are_named_in_the_order_in_which_one_says_them():
+def test_groups_are_named_in_natural_word_order():
     groups = {"gender": "female", "age": "old", "skin_tone": "tan"}
     assert name_groups(TEMPLATE, PROMPTS[0], groups) == "a face photo of an old female tan skinned doctor"
 
 
-def test_the_recording_holds_every_trajectory_in_order(dissected):
+def test_the_recording_has_all_trajectories_in_order(dissected):
     _, recording = dissected
     assert recording.maps.shape == (STEPS, TRAJECTORIES, 16 * 4 * 4)
     assert recording.shape == (16, 4, 4)
     assert len(recording.thumbnails) == len(recording.labels["tint"]) == TRAJECTORIES
 
 
-def test_what_is_recorded_is_what_the_hookpoint_shows(dissected, generator):
+def test_recorded_maps_are_the_output_of_the_hookpoint(dissected, generator):
     _, recording = dissected
     trajectories = plan_trajectories(PROMPTS, GROUPS, TEMPLATE, settings())[:16]
     seen = []
@@ -124,7 +124,7 @@ def test_a_lens_has_features_firing_and_quality_for_every_group(generator, basel
     assert lens.quality["completeness_gap"] < 1e-4
 
 
-def test_mean_firing_counts_the_places_where_a_feature_is_silent(dissected):
+def test_mean_activation_includes_inactive_positions(dissected):
     lens, recording = dissected
     [feature, *_] = lens.features["tint"]["dark"]
     rows = (recording.labels["tint"] == 0).nonzero().flatten()
@@ -134,12 +134,12 @@ def test_mean_firing_counts_the_places_where_a_feature_is_silent(dissected):
 
 
 def trained_on_the_cpu(stream, settings, draws, device):
-    """The pretended GPU has no gradients: train beside it, and measure and go on there."""
+    """The simulated GPU has no gradients: train on the CPU, then measure and continue on the simulated GPU."""
     sae, quality = train_sae(stream, settings, draws)
     return copy.deepcopy(sae).to(device), quality
 
 
-def test_a_lens_is_the_same_where_the_model_runs_on_a_gpu(dissected, tiny_pipeline, monkeypatch):
+def test_a_lens_is_the_same_if_the_model_runs_on_a_gpu(dissected, tiny_pipeline, monkeypatch):
     monkeypatch.setattr(build, "train_sae", trained_on_the_cpu)
     with pretended_gpu():
         model = load_generator(ModelConfig(source=str(tiny_pipeline)), SamplingConfig(steps=STEPS, guidance=2.0))
@@ -149,7 +149,7 @@ def test_a_lens_is_the_same_where_the_model_runs_on_a_gpu(dissected, tiny_pipeli
     assert torch.equal(lens.firing["tint"]["dark"], dissected[0].firing["tint"]["dark"])
 
 
-def test_a_lens_survives_its_directory(dissected, tmp_path):
+def test_a_lens_can_be_saved_and_loaded(dissected, tmp_path):
     lens, recording = dissected
     lens.save(tmp_path)
     write_examples(lens, recording, tmp_path)
@@ -160,7 +160,7 @@ def test_a_lens_survives_its_directory(dissected, tmp_path):
     assert (tmp_path / "examples" / f"{best}-0.webp").is_file()
 
 
-def test_the_first_example_is_the_picture_that_fires_most(dissected):
+def test_the_first_example_is_the_picture_with_the_highest_activation(dissected):
     lens, recording = dissected
     activity = mean_activity(lens, recording)
     maps = recording.at(0, torch.arange(TRAJECTORIES))
@@ -168,7 +168,7 @@ def test_the_first_example_is_the_picture_that_fires_most(dissected):
     assert torch.all(activity * STEPS >= lens.sae.latents_of_map(maps).mean(1) - 1e-5)
 
 
-def test_a_picture_outside_the_groups_trains_no_head_as_another_group(generator):
+def test_a_picture_outside_the_groups_is_not_used_to_train_heads(generator):
     own = settings()
     trajectories = plan_trajectories(PROMPTS, {}, TEMPLATE, own)[:16]
     labels = {}

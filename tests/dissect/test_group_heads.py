@@ -1,4 +1,4 @@
-"""Step-wise heads find planted directions, do not find what is not there, and minimise what they say they minimise."""
+"""Heads per step find planted directions, find nothing in noise, and minimise the documented loss."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ GROUPS = {"gender": ("female", "male"), "age": ("young", "adult", "old")}
 
 
 def planted(strength=3.0, seed=0):
-    """Maps whose features differ in scale and mean; each group of each attribute has a direction at each step."""
+    """Maps with features of different scale and mean; each group of each attribute has a direction at each step."""
     generator = torch.Generator().manual_seed(seed)
     labels = {name: torch.randint(len(of), (N,), generator=generator) for name, of in GROUPS.items()}
     features = torch.randn(STEPS, N, D, generator=generator)
@@ -35,7 +35,7 @@ def test_heads_separate_planted_directions(fitted):
     assert all(abs(n - 0.2 * N) <= 1 for n in accuracy.n.values())
 
 
-def test_heads_find_nothing_where_nothing_was_planted():
+def test_heads_find_nothing_without_planted_directions():
     features, labels = planted(strength=0.0)
     _, accuracy = fit_group_heads(features, labels, GROUPS)
     assert sum(accuracy.per_step["gender"]) / STEPS < 0.7
@@ -62,7 +62,7 @@ def test_fit_is_the_minimum_of_the_penalised_cross_entropy():
     assert gradient.norm() < 1e-4
 
 
-def test_unlabelled_samples_take_no_part():
+def test_unlabelled_samples_are_ignored():
     features, labels = planted()
     hidden = labels["gender"].clone()
     hidden[:50] = UNLABELLED
@@ -78,7 +78,7 @@ def test_same_data_gives_the_same_heads(fitted):
     assert all(torch.equal(again.weights[name], heads.weights[name]) for name in GROUPS)
 
 
-def test_loads_what_it_saved(fitted, tmp_path):
+def test_saved_heads_can_be_loaded(fitted, tmp_path):
     features, _, heads, _ = fitted
     heads.save(tmp_path)
     loaded = GroupHeads.load(tmp_path)
@@ -104,8 +104,8 @@ def test_maps_of_another_model_are_refused(fitted):
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (torch.zeros(N, dtype=torch.long), "at least 2 samples, found {'male': 0}"),
-        (torch.full((N,), 2), "150 are outside"),
+        (torch.zeros(N, dtype=torch.long), "at least 2 samples of every group, found {'male': 0}"),
+        (torch.full((N,), 2), "found 150 others"),
         (torch.zeros(3, dtype=torch.long), "one label for each of 150"),
     ],
 )

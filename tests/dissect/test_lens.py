@@ -1,4 +1,4 @@
-"""A lens on disk is whole or absent, says what it fits, and comes back as it went."""
+"""A lens on disk is complete or absent, records what it fits, and is loaded unchanged."""
 
 import dataclasses
 
@@ -49,7 +49,7 @@ def lens():
     )
 
 
-def test_loads_what_it_saved(lens, tmp_path):
+def test_a_saved_lens_can_be_loaded(lens, tmp_path):
     lens.save(tmp_path, torch.float32)
     loaded = Lens.load(tmp_path)
     plain = (
@@ -79,14 +79,14 @@ def test_loads_what_it_saved(lens, tmp_path):
     ]
 
 
-def test_saving_what_was_loaded_changes_no_byte(lens, tmp_path):
+def test_saving_a_loaded_lens_gives_identical_files(lens, tmp_path):
     lens.save(tmp_path / "first")
     Lens.load(tmp_path / "first").save(tmp_path / "second")
     for path in (tmp_path / "first").iterdir():
         assert path.read_bytes() == (tmp_path / "second" / path.name).read_bytes(), path.name
 
 
-def test_a_lens_moves_as_a_whole_and_leaves_the_one_that_was_moved(lens):
+def test_moving_a_lens_copies_all_tensors_and_keeps_the_original(lens):
     there = lens.to("meta")
     tensors = [*there.sae.state_dict().values(), *there.heads.weights.values(), *there.heads.biases.values()]
     tensors += [values for by_group in there.firing.values() for values in by_group.values()]
@@ -105,7 +105,7 @@ def test_card_shows_the_figures(lens, tmp_path):
     assert "| gender | female | 0.30 | 0.60 | predicted |" in card
 
 
-def test_an_interrupted_save_leaves_no_lens(lens, tmp_path):
+def test_an_interrupted_save_leaves_no_complete_lens(lens, tmp_path):
     lens.save(tmp_path)
     unwritable = dataclasses.replace(lens, settings={"k": object()})
     with pytest.raises(TypeError):
@@ -122,7 +122,7 @@ def test_a_later_format_is_refused(lens, tmp_path):
         Lens.load(tmp_path)
 
 
-def test_name_follows_the_content():
+def test_the_name_depends_on_the_content():
     name = lens_name("abc", {"k": 3, "expansion": 4})
     assert name == lens_name("abc", {"expansion": 4, "k": 3})
     assert len({name, lens_name("abc", {"k": 4, "expansion": 4}), lens_name("abd", {"k": 3, "expansion": 4})}) == 3
@@ -132,7 +132,7 @@ def test_a_lens_that_fits_is_accepted(lens):
     check_fits(lens, "abc", 2, {"gender": ["female", "male"]})
 
 
-def test_every_misfit_is_named_at_once(lens):
+def test_all_differences_are_reported_together(lens):
     with pytest.raises(LensMismatch) as caught:
         check_fits(lens, "other", 25, {"gender": ["male", "female"], "age": ["young"]})
     message = str(caught.value)

@@ -1,4 +1,4 @@
-"""A line predicts the strengths that lie on one, knows its error, and is not trusted where there is nothing to see."""
+"""A line predicts linear strengths, estimates its error, and is not used if the projection is not informative."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from audit.dissect.strengths import GroupStrength
 X = np.linspace(-2, 2, 16)
 
 
-def test_strengths_on_a_line_are_predicted_without_error_and_never_beyond_what_was_handed_out():
+def test_linear_strengths_are_predicted_exactly_and_never_above_the_largest():
     line = fit_line(X, np.clip(1 - 0.5 * X, 0, 2))
     assert line.error < 0.05 < line.error_of_mean
     assert line.trusted
@@ -19,7 +19,7 @@ def test_strengths_on_a_line_are_predicted_without_error_and_never_beyond_what_w
     assert line.strength(-50).strength == 2.0
 
 
-def test_the_error_is_that_of_prompts_which_had_no_part_in_the_line():
+def test_the_error_is_computed_by_leave_one_out():
     rng = np.random.default_rng(0)
     y = np.clip(1 - 0.5 * X + rng.normal(0, 0.3, 16), 0, 3)
     left_out = []
@@ -30,9 +30,9 @@ def test_the_error_is_that_of_prompts_which_had_no_part_in_the_line():
     assert fit_line(X, y).error == pytest.approx(np.sqrt(np.mean(np.square(left_out))))
 
 
-def test_a_projection_that_says_nothing_is_not_trusted():
+def test_an_uninformative_projection_is_not_trusted():
     line = fit_line(X, np.tile([0.0, 1.0], 8))
-    assert line.error < 0.75  # a median of the others would err by 1
+    assert line.error < 0.75  # the median of the others would have an error of 1
     assert line.error > 0.9 * line.error_of_mean
     assert not line.trusted
 
@@ -41,14 +41,14 @@ def test_one_strength_for_all_is_trusted():
     assert fit_line(X, np.full(16, 1.5)).trusted
 
 
-def test_a_large_error_is_not_trusted_however_large_that_of_the_median():
+def test_a_large_error_is_not_trusted_even_if_that_of_the_mean_is_larger():
     y = 2 - X + np.tile([0.7, -0.7], 8)
     line = fit_line(X, y)
     assert line.error < 0.75 * line.error_of_mean
     assert not line.trusted
 
 
-def test_three_prompts_make_no_line():
+def test_three_prompts_give_no_line():
     assert fit_line([0, 1, 2], [0, 1, 2]) is None
 
 

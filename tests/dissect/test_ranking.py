@@ -1,4 +1,4 @@
-"""Chosen features fire more for their own group than for the others, whatever the baseline of the attribution."""
+"""Selected features have a higher activation for their group than for others, for both baselines of attribution."""
 
 from dataclasses import replace
 
@@ -34,7 +34,7 @@ SETTINGS = Dissection(
 
 
 def share_that_fires_more(sae, recording, attribute, chosen, steps):
-    """Share of the chosen latents whose mean value is higher over images of their own group than over all others."""
+    """Return the share of selected latents whose mean is higher over images of their group than over all others."""
     labels = recording.labels[attribute]
     own = {group: torch.zeros(sae.shape.n_latents) for group in chosen}
     others = {group: torch.zeros(sae.shape.n_latents) for group in chosen}
@@ -47,7 +47,7 @@ def share_that_fires_more(sae, recording, attribute, chosen, steps):
 
 
 def planted(pairs=40):
-    """An autoencoder without overlap, whose latents 0 to 3 fire for group 0, 4 to 7 for group 1, the rest for both."""
+    """An autoencoder whose latents 0 to 3 are active for group 0, 4 to 7 for group 1, and the rest for both."""
     draws = torch.Generator().manual_seed(0)
     sae = SparseAutoencoder(SaeShape(16, 16, 16)).requires_grad_(False)
     sae.encoder.copy_(torch.eye(16))
@@ -68,7 +68,7 @@ def planted(pairs=40):
 
 
 @pytest.mark.parametrize("baseline", BASELINES)
-def test_the_features_that_were_planted_are_chosen_for_their_own_group(baseline):
+def test_planted_features_are_selected_for_their_group(baseline):
     sae, heads, recording = planted()
     scores = attribute_latents(sae, heads, recording, "tint", replace(SETTINGS, baseline=baseline))
     chosen = rank_features(scores.mean(), 4)
@@ -80,12 +80,12 @@ STEPS_SEEN = 4
 
 
 class Seen(Exception):
-    """Enough steps were watched."""
+    """Stops the sampler after enough steps."""
 
 
 @pytest.fixture(scope="module")
 def shipped():
-    """The shipped lens, and what its model shows in the first steps of 48 prompts that name a gender, in pairs."""
+    """The bundled lens, and activations in the first steps of 48 prompts that name a gender, in pairs."""
     model = ModelConfig(source="calibration")
     [directory] = bundle_of(model).lenses.iterdir()
     lens = Lens.load(directory)
@@ -112,7 +112,7 @@ def shipped():
 
 
 @pytest.mark.parametrize("baseline", BASELINES)
-def test_features_of_the_shipped_lens_fire_more_for_their_own_group(shipped, baseline):
+def test_features_of_the_bundled_lens_have_a_higher_activation_for_their_group(shipped, baseline):
     lens, recording = shipped
     settings = replace(SETTINGS, baseline=baseline, steps=STEPS_SEEN)
     scores = attribute_latents(lens.sae, lens.heads, recording, "gender", settings)

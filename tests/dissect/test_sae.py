@@ -1,4 +1,4 @@
-"""A k-sparse autoencoder keeps its promises: k latents, a linear write-back, exact gradients, a card of its own."""
+"""A k-sparse autoencoder: at most k active latents, a linear write-back, exact gradients, and a stored shape."""
 
 import pytest
 import torch
@@ -26,12 +26,12 @@ def maps(generator):
     return 5 * torch.randn(2, 8, 4, 3, generator=generator) + 1
 
 
-def test_starts_tied_with_a_unit_norm_dictionary(sae):
+def test_encoder_and_decoder_start_with_the_same_unit_norm_dictionary(sae):
     assert torch.equal(sae.encoder, sae.decoder)
     torch.testing.assert_close(sae.decoder.norm(dim=1), torch.ones(40))
 
 
-def test_inputs_are_brought_to_mean_norm_sqrt_d(generator):
+def test_inputs_are_scaled_to_mean_norm_sqrt_d(generator):
     sample = 7 * torch.randn(300, 8, generator=generator)
     sae = SparseAutoencoder(SHAPE, generator)
     sae.fit_inputs(sample)
@@ -39,7 +39,7 @@ def test_inputs_are_brought_to_mean_norm_sqrt_d(generator):
     torch.testing.assert_close(sae.pre_bias.detach(), sae.normalise(sample).mean(0))
 
 
-def test_at_most_k_latents_fire_and_they_are_the_largest(sae, maps):
+def test_at_most_k_latents_are_active_and_they_are_the_largest(sae, maps):
     x = sae.vectors_of_map(maps)
     latents = sae.encode(x)
     full = F.relu(F.linear(sae.normalise(x) - sae.pre_bias, sae.encoder, sae.encoder_bias))
@@ -69,7 +69,7 @@ def test_gradients_equal_those_of_a_dense_topk(generator):
         torch.testing.assert_close(mine, true)
 
 
-def test_map_delta_is_what_the_decoder_changes(sae, maps):
+def test_map_delta_is_the_change_of_the_decoded_map(sae, maps):
     latents = sae.latents_of_map(maps)
     edited = latents.clone()
     edited[..., 7] += 2
@@ -99,7 +99,7 @@ def test_half_precision_maps_are_encoded_in_the_autoencoders_precision(sae, maps
     assert sae.latents_of_map(maps.half()).dtype == torch.float32
 
 
-def test_loads_what_it_saved(sae, maps, tmp_path):
+def test_a_saved_autoencoder_can_be_loaded(sae, maps, tmp_path):
     sae.save(tmp_path)
     loaded = SparseAutoencoder.load(tmp_path)
     assert loaded.shape == SHAPE
@@ -114,11 +114,11 @@ def test_half_precision_file_keeps_the_reconstruction(sae, maps, tmp_path):
     torch.testing.assert_close(loaded.decode(latents), sae.decode(latents), atol=2e-2, rtol=1e-2)
 
 
-def test_weights_and_card_of_two_lenses_are_refused(sae, generator, tmp_path):
+def test_weights_and_shape_of_different_lenses_are_refused(sae, generator, tmp_path):
     sae.save(tmp_path / "a")
     SparseAutoencoder(SaeShape(8, 24, 3), generator).save(tmp_path / "b")
     (tmp_path / "b" / "sae.safetensors").replace(tmp_path / "a" / "sae.safetensors")
-    with pytest.raises(ValueError, match="dissect the model again"):
+    with pytest.raises(ValueError, match="build the lens again"):
         SparseAutoencoder.load(tmp_path / "a")
 
 

@@ -1,4 +1,4 @@
-"""Training finds a planted dictionary, revives dead latents, and reports its quality on trajectories it never saw."""
+"""Training finds a planted dictionary, revives dead latents, and reports its quality on held-out trajectories."""
 
 import copy
 import dataclasses
@@ -27,7 +27,7 @@ def planted_dictionary(planted=PLANTED, width=WIDTH):
 
 
 def planted_stream(trajectories, dictionary=None, active=ACTIVE, per_batch=10):
-    """Sums of a few planted directions."""
+    """Return sums of a few planted directions."""
     generator = torch.Generator().manual_seed(0)
     dictionary = planted_dictionary() if dictionary is None else dictionary
     for first in range(0, trajectories, per_batch):
@@ -69,7 +69,7 @@ def test_an_autoencoder_on_a_gpu_is_measured_from_a_stream_on_the_cpu(trained):
     assert found == measure_sae(trained[0], batch)
 
 
-def test_quality_counts_what_was_held_out(trained):
+def test_quality_uses_the_held_out_vectors(trained):
     sae, quality = trained
     assert quality.held_out == 200 // 5 * STEPS * POSITIONS
     assert quality.latents == sae.shape.n_latents == 2 * WIDTH
@@ -87,7 +87,7 @@ def test_same_seed_gives_the_same_weights():
 
 
 def test_auxk_revives_dead_latents():
-    """A learning rate far too high kills latents that the data has use for."""
+    """A learning rate that is much too high makes useful latents inactive."""
     settings = dataclasses.replace(
         SETTINGS, batch=512, k=3, expansion=4, learning_rate=2e-2, dead_after=20, buffer=40_000
     )
@@ -119,7 +119,7 @@ def test_held_out_trajectories_are_never_drawn():
     seen = []
 
     def spoiled():
-        """Held-out trajectories carry NaN: one of them in training would spoil the loss."""
+        """Held-out trajectories are NaN, so the loss would be NaN if one were used for training."""
         for batch in planted_stream(50):
             vectors = torch.where((batch.trajectories % 5 == 0)[:, None], torch.nan, batch.vectors)
             yield dataclasses.replace(batch, vectors=vectors)
@@ -130,7 +130,7 @@ def test_held_out_trajectories_are_never_drawn():
     assert all(loss == loss for loss in seen)
 
 
-def test_buffer_is_bounded_and_refreshed():
+def test_the_buffer_has_a_limit_and_is_refreshed():
     buffer = ShuffleBuffer(100, torch.Generator().manual_seed(0))
     source = planted_stream(20)
     buffer.fill(source)
@@ -143,7 +143,7 @@ def test_buffer_is_bounded_and_refreshed():
     assert len(buffer.draw(300)) == 300
 
 
-def test_a_stream_is_read_only_as_far_as_training_needs():
+def test_a_stream_is_read_only_as_far_as_needed():
     read = []
 
     def endless():
@@ -156,7 +156,7 @@ def test_a_stream_is_read_only_as_far_as_training_needs():
     assert len(read) < 20
 
 
-def test_learning_rate_warms_up_and_decays_to_nothing():
+def test_the_learning_rate_warms_up_and_decays_to_zero():
     factors = [learning_rate_factor(step, 100) for step in range(101)]
     assert factors[0] == pytest.approx(0.2)
     assert factors[50] == 1

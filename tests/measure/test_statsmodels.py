@@ -1,4 +1,4 @@
-"""An independent library, statsmodels, finds the same numbers where it has the same figure."""
+"""Figures that statsmodels has too are equal to those of this independent library."""
 
 import itertools
 
@@ -49,14 +49,14 @@ def test_kappa_and_its_large_sample_error(table):
     assert ours.low <= max(-1, theirs.kappa_low) < theirs.kappa_upp <= ours.high
 
 
-def test_the_test_over_prompts_is_that_of_cochran_mantel_and_haenszel():
+def test_the_test_over_prompts_equals_that_of_cochran_mantel_and_haenszel():
     tables = np.random.default_rng(3).integers(1, 12, (6, 2, 2))
     theirs = contingency_tables.StratifiedTable(np.moveaxis(tables, 0, -1)).test_null_odds(correction=False)
     found = dependence_within(tables)
     assert (found.statistic, found.p_value) == (pytest.approx(theirs.statistic), pytest.approx(theirs.pvalue))
 
 
-def test_corrections_for_many_tests():
+def test_adjustments_for_multiple_tests():
     for seed in range(20):
         p_values = np.random.default_rng(seed).beta(0.3, 1, size=12)
         assert benjamini_hochberg(p_values) == pytest.approx(multitest.multipletests(p_values, method="fdr_bh")[1])
@@ -65,7 +65,7 @@ def test_corrections_for_many_tests():
         assert [step.rejected for step in steps] == theirs.tolist()
 
 
-def test_students_interval_of_a_mean_is_the_one_without_skewness():
-    values = np.concatenate([np.arange(1, 9), -np.arange(1, 9)]) + 3.0  # as far above the mean as below
+def test_the_interval_of_a_symmetric_mean_is_students():
+    values = np.concatenate([np.arange(1, 9), -np.arange(1, 9)]) + 3.0  # symmetric about the mean
     found, theirs = mean_interval(values), DescrStatsW(values)
     assert (found.low, found.high) == pytest.approx(theirs.tconfint_mean())

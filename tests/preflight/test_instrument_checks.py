@@ -212,7 +212,7 @@ def test_position_embeddings_of_another_picture_size_are_not_resized_without_a_w
         (lambda clip: (clip / "open_clip_config.json").write_text("{"), "expected a plain config"),
         (
             lambda clip: (clip / "open_clip_config.json").write_text('{"model_cfg": {"embed_dim": 8}}'),
-            "expected a model that open_clip builds",
+            "expected a config from which open_clip can build a model",
         ),
         (
             lambda clip: (clip / "open_clip_model.safetensors").write_bytes(b"\0" * 99),

@@ -312,9 +312,10 @@ LEGAL = (
     "-lead", "dot.", "a\\b", "*", "[x]", "{y}", "~", "$HOME", "o/../p", "x" * 255, "s3:/b", "a@b", "%2e%2e",
 )  # fmt: skip
 REFUSED = {
-    " lead": "without space around", "space ": "without space around", "new\nline": "without control characters",
+    " lead": "without leading or trailing spaces", "space ": "without leading or trailing spaces",
+    "new\nline": "without control characters",
     "ta\tb": "without control characters", "\u202e": "without control characters", "a\0b": "without control characters",
-    "x" * 256: "file or directory that can be looked at", "ftp://x": "expected a path or an address", "": "at least 1",
+    "x" * 256: "file or directory that can be looked at", "ftp://x": "expected a path or an address", "": "1 or more",
     "x/" * 300: "at most 500",
 }  # fmt: skip
 

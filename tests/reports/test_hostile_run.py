@@ -76,7 +76,7 @@ def report_of(run):
         ('{"schema_version": 2}', "expected a result, found none (KeyError('results'))"),
         ('{"schema_version": 1}', "expected a result, found none (KeyError('results'))"),
         ('{"schema_version": 1, "results": 3}', "expected a result, found none"),
-        ("\x00", "found no JSON"),
+        ("\x00", "found invalid JSON"),
     ],
 )
 def test_an_invalid_result_is_reported_in_one_line(run, text, message):
@@ -146,7 +146,7 @@ def test_a_result_behind_a_link_is_refused(run, tmp_path, small):
     run.file(AUDIT).symlink_to(tmp_path / "elsewhere.json")
     answer = report_of(run)
     assert answer.exit_code == 2
-    assert "found 'audit.json', which leads out of it" in answer.stderr
+    assert "found 'audit.json', which points outside it" in answer.stderr
 
 
 def test_a_report_replaces_a_link_and_does_not_follow_it(run, tmp_path):

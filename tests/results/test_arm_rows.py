@@ -1,4 +1,4 @@
-"""Rows of an arm: an image outside the groups of one attribute is unknown there, and keeps its groups of the others."""
+"""An image outside the groups of one attribute is unknown there and keeps its groups of other attributes."""
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +17,7 @@ ATTRIBUTES = (GENDER, RACE)
 
 
 def image(index, gender, race, arm="baseline", status="classified"):
-    """One row; ``race`` None is a face that the judge calls neither white nor black."""
+    """One row; ``race`` None is a face that the judge classifies neither as white nor as black."""
     found = {"arm": arm, "prompt_id": "nurse", "index": index, "seed": index, "status": status}
     found |= {f"p_gender_{group}": float(group == gender) for group in GENDER.groups}
     found |= {f"p_race_{group}": None if race is None else float(group == race) for group in RACE.groups}
@@ -38,7 +38,7 @@ TWENTY = [
 """Twenty images: ten white men, eight women of another race, one of low confidence, one without a face."""
 
 
-def test_images_outside_the_groups_are_unknown_in_that_attribute_alone():
+def test_images_outside_the_groups_are_unknown_only_in_that_attribute():
     rows = rows_of(TWENTY)
     assert rows.counts("race") == {
         "classified": 10, "outside_groups": 8, "low_confidence": 1, "no_face": 1, "failed": 0
@@ -51,7 +51,7 @@ def test_images_outside_the_groups_are_unknown_in_that_attribute_alone():
     assert not np.isnan(rows.classified("race")).any()
 
 
-def test_they_count_as_unknown_in_the_bounds_and_enter_no_share():
+def test_images_outside_the_groups_count_in_bounds_but_not_in_shares():
     [gender] = prompt_results(rows_of(TWENTY), GENDER, {})
     [race] = prompt_results(rows_of(TWENTY), RACE, {})
     assert race.statuses["outside_groups"] == 8
@@ -64,23 +64,23 @@ def test_they_count_as_unknown_in_the_bounds_and_enter_no_share():
     assert gender.shares["female"].value == pytest.approx(8 / 18)
 
 
-def test_a_prompt_with_every_image_outside_has_no_share():
+def test_a_prompt_with_all_images_outside_has_no_shares():
     [race] = prompt_results(rows_of([image(i, "female", None) for i in range(4)]), RACE, {})
     assert (race.n, race.shares, race.fairness_discrepancy) == (0, {}, None)
     assert race.bounds["white"].high == 1.0
 
 
-def test_a_combination_counts_images_with_a_group_of_both():
+def test_a_combination_counts_only_images_with_a_group_of_both_attributes():
     [overall, *_] = intersections({"baseline": rows_of(TWENTY)}, ATTRIBUTES)
     assert overall.n == 10
 
 
-def test_a_classified_image_without_probabilities_must_say_that_it_is_outside():
+def test_a_classified_image_without_probabilities_is_refused():
     odd = [image(0, "female", None) | {"outside_race": False}]
-    with pytest.raises(ValueError, match="a classified image has no probability of race"):
+    with pytest.raises(ValueError, match="expected probabilities of race for every classified image"):
         rows_of(odd)
 
 
-def test_outside_the_groups_is_no_status_of_an_image_as_a_whole():
-    with pytest.raises(ValueError, match="unknown status"):
+def test_outside_groups_is_refused_as_the_status_of_a_row():
+    with pytest.raises(ValueError, match="expected a status among"):
         rows_of([image(0, "female", "white", status=Status.OUTSIDE_GROUPS.value)])

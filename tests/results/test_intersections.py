@@ -1,4 +1,4 @@
-"""Planted dependence between attributes is found in the prompts that have it, and looking at many is paid for."""
+"""Planted dependence between attributes is detected, with p-values adjusted for the number of prompts."""
 
 import numpy as np
 import pytest
@@ -14,11 +14,11 @@ TONE = Attribute("tone", ("light", "medium", "dark"))
 
 APART = [[16, 16], [16, 16]]
 TOGETHER = [[26, 6], [6, 26]]
-"""Gender by age, both at parity in either."""
+"""Gender by age, each attribute at parity."""
 
 
 def arm(tables, name=BASELINE, unclassified=0):
-    """Rows whose prompts have these tables of gender by age, and a tone that has nothing to do with them."""
+    """Rows whose prompts have these tables of gender by age, and an independent tone."""
     codes = {"gender": [], "age": [], "tone": []}
     prompts, statuses, start = {}, [], 0
     for number, table in enumerate(tables):
@@ -40,7 +40,7 @@ def of(found, prompt, attributes=("gender", "age"), name=BASELINE):
     return item
 
 
-def test_each_pair_of_attributes_comes_over_all_prompts_and_in_each():
+def test_each_pair_of_attributes_has_a_result_over_all_prompts_and_per_prompt():
     found = intersections({BASELINE: arm([APART] * 3)}, (GENDER, AGE, TONE))
     pairs = [("gender", "age"), ("gender", "tone"), ("age", "tone")]
     assert [x.attributes for x in found if x.prompt_id is None] == pairs
@@ -50,14 +50,14 @@ def test_each_pair_of_attributes_comes_over_all_prompts_and_in_each():
     ]  # fmt: skip
 
 
-def test_the_prompt_where_two_attributes_go_together_is_named_and_the_others_are_not():
+def test_only_the_prompt_with_planted_dependence_is_significant():
     found = intersections({BASELINE: arm([APART] * 9 + [TOGETHER])}, (GENDER, AGE))
     assert of(found, "p9").dependence.p_adjusted < 1e-4
     assert all(of(found, f"p{i}").dependence.p_adjusted > 0.5 for i in range(9))
     assert of(found, "p9").dependence.p_adjusted == pytest.approx(10 * of(found, "p9").dependence.p_value)
 
 
-def test_prompts_of_different_make_up_are_expected_each_at_its_own_shares():
+def test_expected_counts_use_the_shares_of_each_prompt():
     nurses, firefighters = [[36, 4], [9, 1]], [[1, 9], [4, 36]]
     overall = of(intersections({BASELINE: arm([nurses, firefighters])}, (GENDER, AGE)), None)
     assert [cell.count for cell in overall.cells] == [37, 13, 13, 37]
@@ -66,26 +66,26 @@ def test_prompts_of_different_make_up_are_expected_each_at_its_own_shares():
     assert overall.dependence.method == "cochran_mantel_haenszel"
 
 
-def test_a_tendency_of_all_prompts_is_found_over_them():
+def test_a_weak_dependence_in_all_prompts_is_detected_over_all_prompts():
     weak = [[9, 6], [6, 9]]
     overall = of(intersections({BASELINE: arm([weak] * 20)}, (GENDER, AGE)), None)
     assert overall.dependence.p_value < 1e-4
     assert overall.n == 600
 
 
-def test_a_single_prompt_is_tested_exactly_also_over_all():
+def test_with_a_single_prompt_the_overall_test_is_exact_too():
     found = intersections({BASELINE: arm([TOGETHER])}, (GENDER, AGE))
     assert of(found, None).dependence.method == "exact"
     assert of(found, None).dependence.p_value == of(found, "p0").dependence.p_value
 
 
-def test_images_without_a_group_are_in_no_cell():
+def test_images_without_a_group_are_excluded_from_cells():
     found = intersections({BASELINE: arm([TOGETHER], unclassified=30)}, (GENDER, AGE))
     assert [cell.count for cell in of(found, "p0").cells] == [26, 6, 6, 26]
     assert intersections({BASELINE: arm([[[0, 0], [0, 0]]], unclassified=5)}, (GENDER, AGE)) == ()
 
 
-def test_a_prompt_whose_cells_are_all_small_is_not_listed_but_counts_over_all():
+def test_a_prompt_with_only_small_cells_is_not_listed_but_counts_overall():
     few = [[5, 2], [2, 5]]
     found = intersections({BASELINE: arm([few] * 4)}, (GENDER, AGE))
     assert [item.prompt_id for item in found] == [None]
@@ -93,13 +93,13 @@ def test_a_prompt_whose_cells_are_all_small_is_not_listed_but_counts_over_all():
     assert found[0].dependence.cramers_v.n == 4
 
 
-def test_an_attribute_that_shows_one_group_has_cells_and_no_test():
+def test_an_attribute_with_only_one_group_has_cells_and_no_test():
     found = intersections({BASELINE: arm([[[20, 12], [0, 0]]] * 2)}, (GENDER, AGE))
     assert [item.dependence for item in found] == [None] * 3
     assert [cell.count for cell in of(found, "p1").cells] == [20, 12, 0, 0]
 
 
-def test_of_many_prompts_the_clearest_are_listed_and_all_of_them_are_paid_for():
+def test_the_most_significant_of_many_prompts_are_listed_and_all_count_in_the_adjustment():
     tables = [APART] * 150 + [TOGETHER] * 3
     found = intersections({BASELINE: arm(tables), "edit": arm(tables[::-1], "edit")}, (GENDER, AGE))
     listed = [x.prompt_id for x in found if x.arm == BASELINE and x.prompt_id]

@@ -1,4 +1,4 @@
-"""A run keeps what its report tells about the lens, and no run mixes two lenses."""
+"""A run contains the evidence of its lens, and cannot mix two lenses."""
 
 import json
 
@@ -39,17 +39,17 @@ def test_the_evidence_has_the_card_the_features_and_their_pictures_best_first(le
     assert evidence.card["strengths"] == {"gender": {"nurse": {"male": 1.5}}}
     assert evidence.card["steering"] == {}
     assert evidence.card["top_images"] == {"7": ["examples/7-0.webp", "examples/7-2.webp", "examples/7-10.webp"]}
-    assert evidence.features == {"gender": {"female": [(7, 0.5, 2.0)], "male": []}}  # silent steps do not count
+    assert evidence.features == {"gender": {"female": [(7, 0.5, 2.0)], "male": []}}  # inactive steps do not count
 
 
-def test_a_run_keeps_all_but_the_weights_and_the_same_evidence_comes_out(lens, tmp_path):
+def test_a_run_copies_all_but_the_weights_and_has_the_same_evidence(lens, tmp_path):
     keep_evidence(lens, tmp_path / "run")
     assert lens_evidence(tmp_path / "run") == lens_evidence(lens)
     assert not list((tmp_path / "run").glob("*.safetensors"))
     keep_evidence(lens, tmp_path / "run")
 
 
-def test_a_run_tells_the_strengths_of_its_own_prompts_and_where_they_come_from(lens, tmp_path):
+def test_a_run_has_the_strengths_of_its_prompts_and_their_source(lens, tmp_path):
     run = RunDirectory(tmp_path / "run")
     keep_evidence(lens, run.file(LENS))
     assert steering_of(run) == {}
@@ -59,14 +59,14 @@ def test_a_run_tells_the_strengths_of_its_own_prompts_and_where_they_come_from(l
     assert steering_of(run) == used
     card = lens_evidence(run.file(LENS)).card
     assert card["strengths"] == {"gender": {"doctor": {"male": 1.0}}}
-    told = card["steering"]["gender"]["doctor"]["male"]
-    assert (told["control"], told["shown"], told["side_effect"]) == ("none", 0.3, 0.2)
+    found = card["steering"]["gender"]["doctor"]["male"]
+    assert (found["control"], found["shown"], found["side_effect"]) == ("none", 0.3, 0.2)
 
 
 def test_another_lens_is_refused(lens, tmp_path):
     keep_evidence(lens, tmp_path / "run")
     (lens / "lens.json").write_text(json.dumps({**PLAIN, "strengths": {"gender": {}}}))
-    with pytest.raises(ValueError, match=r"begun with another lens than .*lens-of-a-model"):
+    with pytest.raises(ValueError, match=r"started with a different lens from .*lens-of-a-model"):
         keep_evidence(lens, tmp_path / "run")
 
 

@@ -1,4 +1,4 @@
-"""Two judges are compared on the images that both classified, and a finding says who else sees it."""
+"""Two judges are compared on the images that both classified, and each finding has a second view."""
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +21,7 @@ def one_hot(column, group, groups):
 
 
 def image(index, first, second, arm="baseline", prompt="nurse", status="classified", tones=("light", "light")):
-    """One row: what both judges say of gender and skin tone."""
+    """One row: the answers of both judges for gender and skin tone."""
     named = {"arm": arm, "prompt_id": prompt, "index": index, "seed": index, "status": status}
     return (
         named
@@ -47,7 +47,7 @@ def common(rows, arms=("baseline",), opinions=(CLIP,)):
 
 
 def finding(share, prompt="nurse", attribute=GENDER, p_adjusted=0.01, target=None):
-    """A row whose shares are given, and which departs from the target by more than chance unless told otherwise."""
+    """A row with the given shares, which departs significantly from the target by default."""
     shares = {
         group: share_estimate(round(100 * value), 100) for group, value in zip(attribute.groups, share, strict=True)
     }
@@ -66,7 +66,7 @@ def test_share_and_kappa_are_those_of_the_counted_table():
     gender, _ = agreements(common(rows))
     assert (gender.judge, gender.arm, gender.attribute, gender.n) == ("clip", "baseline", "gender", 50)
     assert gender.share == share_estimate(35, 50)
-    assert gender.kappa.value == pytest.approx(0.4)  # the textbook's table: (0.7 - 0.5) / (1 - 0.5)
+    assert gender.kappa.value == pytest.approx(0.4)  # a table from a textbook: (0.7 - 0.5) / (1 - 0.5)
     assert gender.kappa == cohen_kappa([[20, 5], [10, 15]])
 
 
@@ -95,7 +95,7 @@ def test_each_arm_judge_and_attribute_has_its_own_row_in_a_fixed_order():
     ]
 
 
-def test_one_and_the_same_answer_throughout_has_a_share_and_no_kappa():
+def test_a_single_answer_for_all_images_has_a_share_and_no_kappa():
     gender, _ = agreements(common(pairs((("male", "male"), 9))))
     assert (gender.share.value, gender.kappa) == (1.0, None)
 
@@ -109,14 +109,14 @@ def test_without_a_common_image_there_is_no_figure():
 @pytest.mark.parametrize(
     ("women", "direction"), [(40, "same"), (28, "unclear"), (25, "unclear"), (22, "unclear"), (10, "opposite")]
 )
-def test_a_finding_is_seen_the_same_way_where_the_second_interval_lies_beyond_the_target(women, direction):
+def test_a_second_view_is_the_same_if_its_interval_excludes_the_target(women, direction):
     rows = pairs((("female", "female"), women), (("female", "male"), 50 - women))
     (view,) = views(rows, finding((0.8, 0.2)))
     assert (view.group, view.target, view.direction) == ("female", 0.5, direction)
     assert view.share == share_estimate(women, 50)
 
 
-def test_the_group_in_question_is_the_one_furthest_above_its_own_target():
+def test_a_second_view_is_about_the_group_furthest_above_its_target():
     rows = pairs((("female", "female"), 60))
     (view,) = views(rows, finding((0.5, 0.5), target=(0.9, 0.1)))
     assert (view.group, view.target, view.direction) == ("male", 0.1, "opposite")
@@ -126,13 +126,13 @@ def test_the_group_in_question_is_the_one_furthest_above_its_own_target():
     assert (view.group, view.share.value, view.direction) == ("tan", 0.0, "opposite")
 
 
-def test_a_prompt_is_judged_by_its_own_images():
+def test_a_second_view_uses_only_the_images_of_its_prompt():
     rows = pairs((("female", "female"), 30)) + pairs((("female", "male"), 30), prompt="guard")
     found = views(rows, finding((0.9, 0.1), "guard"), finding((0.9, 0.1), "nurse"))
     assert [(view.prompt_id, view.direction) for view in found] == [("guard", "opposite"), ("nurse", "same")]
 
 
-def test_what_is_no_finding_has_no_second_view_and_a_finding_without_common_images_is_unclear():
+def test_only_findings_have_a_second_view_which_is_unclear_without_common_images():
     rows = pairs((("female", "female"), 30))
     assert views(rows, finding((0.6, 0.4), p_adjusted=0.2)) == ()
     (view,) = views(rows, finding((0.9, 0.1), "guard"))
@@ -152,8 +152,8 @@ def test_probabilities_count_by_the_most_probable_group():
     assert tone.share == share_estimate(int((first.argmax(1) == second.argmax(1)).sum()), 200)
 
 
-def test_images_outside_the_groups_of_either_judge_are_not_compared():
-    """Of four images the deciding judge finds one outside, the further judge another."""
+def test_images_outside_the_groups_of_a_judge_are_not_compared():
+    """Of four images, one is outside the groups for the main judge, and another for the second judge."""
     rows = pairs((("female", "female"), 4))
     rows[0] |= {"p_gender_female": None, "p_gender_male": None, "outside_gender": True}
     rows[1] |= {"by_clip_gender_female": None, "by_clip_gender_male": None}

@@ -1,4 +1,4 @@
-"""The summary counts what the rows say, whatever order shards came in, and never turns absence into a number."""
+"""The summary is computed from the rows, does not depend on the order of shards, and never replaces missing data."""
 
 import os
 import subprocess
@@ -80,7 +80,7 @@ def only(items, **wanted):
     return found
 
 
-def test_results_lie_by_arm_prompt_and_index_without_features(tmp_path):
+def test_results_are_sorted_by_arm_prompt_and_index_without_features(tmp_path):
     run = write(tmp_path, shards=SHARDS[::-1])
     summarise(run, plan())
     table = run.read_results()
@@ -89,13 +89,13 @@ def test_results_lie_by_arm_prompt_and_index_without_features(tmp_path):
     assert table.schema.equals(results_schema(ATTRIBUTES))
 
 
-def test_the_order_in_which_shards_were_finished_leaves_no_trace(tmp_path):
+def test_the_order_in_which_shards_were_finished_has_no_effect(tmp_path):
     first, second = write(tmp_path / "a"), write(tmp_path / "b", shards=SHARDS[::-1])
     assert summarise(first, plan()) == summarise(second, plan())
     assert first.file("results.parquet").read_bytes() == second.file("results.parquet").read_bytes()
 
 
-def test_shares_and_discrepancy_are_those_of_the_prompts_own_rows(tmp_path):
+def test_shares_and_discrepancy_of_a_prompt_use_only_its_rows(tmp_path):
     run = write(tmp_path)
     result = summarise(run, plan())
     male = column(run, "mended", "p_gender_male", "guard")
@@ -123,7 +123,7 @@ def test_opposite_skews_cancel_in_the_pool_and_not_in_the_mean_over_prompts(tmp_
 
 
 UNSURE = Shard(PROMPTS[0], 0, tuple(range(300)))
-"""Of these 300 images 240 are seen as female, by a judge that is hardly surer than a coin."""
+"""The judge classifies 240 of these 300 images as female, with probabilities close to 0.5."""
 
 
 def unsure(arm, prompt, index):
@@ -131,7 +131,7 @@ def unsure(arm, prompt, index):
     return {"p_gender_female": female, "p_gender_male": 1 - female}
 
 
-def test_what_an_unsure_judge_counts_is_the_discrepancy_and_what_it_believes_stands_beside_it(tmp_path):
+def test_with_an_uncertain_judge_the_discrepancy_uses_counts_and_soft_uses_probabilities(tmp_path):
     gate = GateConfig(
         name="balanced", measure="fairness_discrepancy", attribute="gender", arm="baseline", prompt="nurse", max=0.1
     )
@@ -140,7 +140,7 @@ def test_what_an_unsure_judge_counts_is_the_discrepancy_and_what_it_believes_sta
     found = only(result.results, attribute="gender")
     counted = found.fairness_discrepancy
     assert found.shares["female"].value == 0.8
-    assert counted.plug_in == pytest.approx(0.3 * np.sqrt(2))  # as docs/explanation/numbers.md works it out
+    assert counted.plug_in == pytest.approx(0.3 * np.sqrt(2))  # the example in docs/explanation/numbers.md
     assert counted.low < counted.value < counted.plug_in < counted.high
     assert counted.value == pytest.approx(0.424, abs=0.002)
     assert counted.expected_at_parity == fairness.expected_at_parity(300, (0.5, 0.5))
@@ -151,18 +151,18 @@ def test_what_an_unsure_judge_counts_is_the_discrepancy_and_what_it_believes_sta
     assert only(result.overall, attribute="gender").mean_over_prompts.value == counted.value
 
 
-def test_what_an_edit_changed_is_counted_too(tmp_path):
+def test_the_change_by_an_edit_uses_counted_shares_too(tmp_path):
     def evened(arm, prompt, index):
         female = 0.53 if index < (240 if arm == "baseline" else 150) else 0.47
         return {"p_gender_female": female, "p_gender_male": 1 - female}
 
     [change] = summarise(write(tmp_path, evened, shards=(UNSURE,)), plan(shards=(UNSURE,))).changes[:1]
     assert change.shares["female"].value == pytest.approx(-0.3)
-    assert change.squared.value == pytest.approx(-0.18, abs=0.003)  # from 0.3² + 0.3² to 0; of the probabilities 0.0006
+    assert change.squared.value == pytest.approx(-0.18, abs=0.003)  # from 0.3² + 0.3² to 0; with probabilities 0.0006
     assert change.squared.high < -0.1
 
 
-def test_p_values_of_whole_arms_are_adjusted_over_the_arms_attributes_and_those_of_prompts_over_their_own(tmp_path):
+def test_p_values_of_arms_and_of_prompts_are_adjusted_separately(tmp_path):
     result = summarise(write(tmp_path), plan())
     for rows in (result.overall, result.results):
         for arm in ARMS:
@@ -172,7 +172,7 @@ def test_p_values_of_whole_arms_are_adjusted_over_the_arms_attributes_and_those_
             assert [one.p_adjusted for one in found] != [one.p_parity for one in found]
 
 
-def test_the_interval_of_a_mean_discrepancy_ends_at_the_largest_that_there_is(tmp_path):
+def test_the_interval_of_a_mean_discrepancy_ends_at_the_largest_possible_value(tmp_path):
     def men(arm, prompt, index):
         return {"p_gender_male": 1.0, "p_gender_female": 0.0}
 
@@ -186,7 +186,7 @@ OWN = AuditTargets(
 )
 
 
-def test_every_prompt_is_held_against_its_own_target_and_the_pool_against_what_they_make_together(tmp_path):
+def test_every_prompt_is_compared_with_its_target_and_the_pool_with_their_mean(tmp_path):
     def on_target(arm, prompt, index):
         male = float(index < (1 if prompt.id == "nurse" else 7))
         return {"p_gender_male": male, "p_gender_female": 1 - male}
@@ -212,7 +212,7 @@ def test_a_pool_weighs_targets_by_the_images_that_were_classified(tmp_path):
     assert overall.target["female"] == pytest.approx((2 * 0.9 + 8 * 0.3) / 10)
 
 
-def test_a_change_is_measured_against_the_prompts_own_target(tmp_path):
+def test_a_change_uses_the_target_of_its_prompt(tmp_path):
     def moved(arm, prompt, index):
         male = index % 2 if arm == "baseline" else 0
         return {"p_gender_male": male, "p_gender_female": 1 - male}
@@ -220,11 +220,11 @@ def test_a_change_is_measured_against_the_prompts_own_target(tmp_path):
     targets = AuditTargets({"nurse": {"gender": (1.0, 0.0)}})
     changes = summarise(write(tmp_path, moved), plan(targets=targets)).changes
     nurse, guard = (only(changes, prompt_id=name, attribute="gender").squared.value for name in ("nurse", "guard"))
-    assert nurse < -0.4 < 0.4 < guard  # all women: what nurses' target asks for, and far from an even split
+    assert nurse < -0.4 < 0.4 < guard  # all women: on target for nurses, far from equal shares
     assert only(changes, prompt_id=None, attribute="gender").squared.value == pytest.approx((nurse + guard) / 2)
 
 
-def test_images_that_were_not_classified_are_counted_and_enter_no_share(tmp_path):
+def test_unclassified_images_are_counted_but_not_in_shares(tmp_path):
     def broken(arm, prompt, index):
         if arm == "mended" and prompt.id == "nurse" and index < 3:
             return FAILED if index == 0 else {"status": "low_confidence"}
@@ -251,7 +251,7 @@ def test_a_prompt_without_a_classified_image_has_no_share_and_no_discrepancy(tmp
     assert (overall.mean_over_prompts.value, overall.mean_over_prompts.n) == (guard.fairness_discrepancy.value, 1)
 
 
-def test_an_arm_of_failures_has_no_quality_figure_at_all(tmp_path):
+def test_an_arm_of_failed_images_has_no_quality_figures(tmp_path):
     result = summarise(write(tmp_path, lambda arm, prompt, index: FAILED if arm == "mended" else {}), plan())
     found = only(result.quality, arm="mended")
     assert (found.clip_i, found.clip_t, found.fid, found.kid, found.prompt_shown) == (None,) * 5
@@ -259,12 +259,12 @@ def test_an_arm_of_failures_has_no_quality_figure_at_all(tmp_path):
     assert only(result.overall, arm="mended", attribute="age").mean_over_prompts is None
 
 
-def test_clip_scores_carry_their_interval_signature_and_rescaled_value(tmp_path):
+def test_clip_scores_have_an_interval_a_signature_and_a_rescaled_value(tmp_path):
     run = write(tmp_path)
     result = summarise(run, plan())
     found = only(result.quality, arm="mended").clip_i
     expected = stratified_mean(column(run, "mended", "clip_i"), np.repeat([0, 1], 8))
-    assert found.like_these is None  # two prompts say nothing of others
+    assert found.like_these is None  # two prompts are too few for an interval for prompts like these
     assert (found.value, found.low, found.high) == pytest.approx((expected.value, expected.low, expected.high))
     assert found.extra == {"rescaled": pytest.approx((expected.value + 1) / 2)}
     assert found.signature == "metric:clip_i|net:clip|n:16"
@@ -278,7 +278,7 @@ def features_of(arm, prompts=PROMPTS, parity=(0, 1)):
     return np.array([row(arm, *key)["features"] for key in chosen], dtype=np.float32)
 
 
-def test_distances_are_those_of_all_features_with_a_split_half_noise_floor(tmp_path):
+def test_distances_use_all_features_and_have_a_split_half_noise_floor(tmp_path):
     quality = only(summarise(write(tmp_path), plan()).quality, arm="mended")
     stats = [FeatureStats.of(features_of(arm)) for arm in ("mended", "baseline")]
     halves = [FeatureStats.of(features_of("baseline", parity=(p,))) for p in (0, 1)]
@@ -295,7 +295,7 @@ def test_distances_are_those_of_all_features_with_a_split_half_noise_floor(tmp_p
 
 
 @pytest.mark.parametrize("arms", [ARMS, ("baseline",)])
-def test_a_reference_has_its_distance_from_every_arm_the_baseline_too(tmp_path, arms):
+def test_every_arm_including_the_baseline_has_a_distance_to_the_reference(tmp_path, arms):
     reference = np.random.default_rng(5).normal(2, 1, (9, DIMENSIONS)).astype(np.float32)
     run = write(tmp_path, arms=arms)
     quality = summarise(run, plan(arms=arms), reference=reference).quality
@@ -321,7 +321,7 @@ def shards_of(prompts, images):
     )
 
 
-def test_the_kernel_sample_is_bounded_paired_and_independent_of_the_shards_order(tmp_path):
+def test_the_kernel_sample_is_limited_paired_and_independent_of_the_order_of_shards(tmp_path):
     sample = kernel_sample(SHARDS, 12)
     assert len(sample) == 12
     assert sample == kernel_sample(SHARDS[::-1], 12)
@@ -330,7 +330,7 @@ def test_the_kernel_sample_is_bounded_paired_and_independent_of_the_shards_order
 
 
 @pytest.mark.parametrize(("prompts", "images", "most", "counted"), [(4, 20, 48, 4), (4, 5, 48, 4), (100, 8, 60, 10)])
-def test_the_kernel_sample_has_as_many_images_of_each_prompt_and_of_both_halves(prompts, images, most, counted):
+def test_the_kernel_sample_is_balanced_over_prompts_and_halves(prompts, images, most, counted):
     sample = kernel_sample(shards_of(prompts, images), most)
     by_prompt = [[index for name, index in sample if name == prompt] for prompt in {name for name, _ in sample}]
     assert len(by_prompt) == counted
@@ -338,7 +338,7 @@ def test_the_kernel_sample_has_as_many_images_of_each_prompt_and_of_both_halves(
     assert all(abs(sum(1 if index % 2 else -1 for index in indices)) <= 1 for indices in by_prompt)
 
 
-def test_a_prompt_with_too_few_images_is_in_no_kernel_distance(tmp_path):
+def test_a_prompt_with_too_few_images_is_excluded_from_kernel_distances(tmp_path):
     def failed(arm, prompt, index):
         return FAILED if prompt.id == "guard" and index > 1 and arm == "mended" else {}
 
@@ -366,14 +366,14 @@ def gender_attribution(shard):
     return {"attribution/gender": np.full((2, 5), 2 * value, np.float32), "images": np.array(2)}
 
 
-def test_a_further_judge_is_compared_and_decides_nothing(tmp_path):
+def test_a_second_judge_is_compared_and_changes_no_figure(tmp_path):
     second = SecondOpinion("clip", ATTRIBUTES[:1])
     alone = summarise(write(tmp_path / "alone"), plan())
     run = RunDirectory(tmp_path / "asked")
     run.create({"name": "test"}, {"torch": "x"})
     for shard in SHARDS:
         found = [row(arm, shard.prompt, index) for index in reversed(shard.indices) for arm in ARMS]
-        for line in found:  # sees what the first one sees, but for every image with index 3
+        for line in found:  # gives the same answers as the first one, except for images with index 3
             male = line["p_gender_male"] if line["index"] != 3 else 1 - line["p_gender_male"]
             line |= {"by_clip_gender_male": male, "by_clip_gender_female": 1 - male}
         run.write_shard(shard.id, pa.Table.from_pylist(found, schema=row_schema(ATTRIBUTES, (second,))))
@@ -383,11 +383,11 @@ def test_a_further_judge_is_compared_and_decides_nothing(tmp_path):
     ]
     assert replace(asked, agreement=(), second_views=()) == alone
     assert run.read_results().schema.equals(results_schema(ATTRIBUTES, (second,)))
-    with pytest.raises(ValueError, match=r"other columns than the config asks for \(by_clip_gender_female, by_clip"):
+    with pytest.raises(ValueError, match=r"other columns than the config requires \(by_clip_gender_female, by_clip"):
         summarise(run, plan())
 
 
-def test_features_say_which_prompts_they_carry(tmp_path):
+def test_features_have_their_attribution_by_prompt(tmp_path):
     lens = LensEvidence(card={"name": "lens-1"}, features={"gender": {"male": [(4, 0.5, 1.5)]}})
     result = summarise(write(tmp_path, attribution=gender_attribution), plan(), lens)
     assert result.lens["name"] == "lens-1"
@@ -397,7 +397,7 @@ def test_features_say_which_prompts_they_carry(tmp_path):
     ]  # fmt: skip
 
 
-def test_attribution_is_read_at_the_features_own_group_and_latent():
+def test_attribution_is_read_for_the_group_and_latent_of_the_feature():
     attribution = {"gender": {"nurse": np.array([[0, 1], [2, 3]]), "guard": np.array([[0, 5], [2, 13]])}}
     found = feature_findings(ATTRIBUTES, {"gender": {"male": [(1, 0.1, 0.2)], "female": [(1, 0.3, 0.4)]}}, attribution)
     assert [(f.group, f.by_prompt) for f in found] == [
@@ -406,50 +406,50 @@ def test_attribution_is_read_at_the_features_own_group_and_latent():
     ]
 
 
-def test_features_without_attribution_carry_no_prompt(tmp_path):
+def test_features_without_attribution_have_no_prompts(tmp_path):
     lens = LensEvidence(card={}, features={"age": {"old": [(0, 0.5, 1.5)]}})
     (found,) = summarise(write(tmp_path), plan(), lens).lens["features"]
     assert found["by_prompt"] == {}
 
 
-def test_attribution_of_some_shards_only_is_refused(tmp_path):
+def test_attribution_of_only_some_shards_is_refused(tmp_path):
     run = write(tmp_path, attribution=lambda shard: gender_attribution(shard) if shard.number else None)
     with pytest.raises(ValueError, match="nurse-0000 has no attribution"):
         summarise(run, plan(), LensEvidence(card={}, features={}))
 
 
-def test_a_shard_that_is_not_what_was_planned_is_refused(tmp_path):
+def test_a_shard_that_differs_from_the_plan_is_refused(tmp_path):
     run = write(tmp_path)
-    with pytest.raises(ValueError, match=r"nurse-0000 should have 4 rows and has 4, first difference .*'nurse', 0"):
+    with pytest.raises(ValueError, match=r"nurse-0000: expected 4 rows, found 4 \(first difference: .*'nurse', 0"):
         summarise(run, plan(shards=(replace(SHARDS[0], indices=(1, 7)),)))
     table = run.read_shard(SHARDS[0].id)
     run.write_shard(SHARDS[0].id, pa.concat_tables([table, table]))
     with pytest.raises(ValueError, match="a repeated row"):
         summarise(run, plan())
     run.write_shard(SHARDS[0].id, table.drop_columns(["p_age_old"]))
-    with pytest.raises(ValueError, match=r"other columns than the config asks for \(p_age_old\)"):
+    with pytest.raises(ValueError, match=r"other columns than the config requires \(p_age_old\)"):
         summarise(run, plan())
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"p_age_old": None}, "no probability of age"),
-        ({"status": "asleep"}, "unknown status"),
+        ({"p_age_old": None}, "expected probabilities of age"),
+        ({"status": "asleep"}, "expected a status among"),
         ({"features": [1.0]}, "one length|one feature network"),
     ],
 )
-def test_rows_that_contradict_themselves_are_refused(tmp_path, change, message):
+def test_inconsistent_rows_are_refused(tmp_path, change, message):
     run = write(tmp_path, lambda arm, prompt, index: change if index == 5 else {})
     with pytest.raises(ValueError, match=message):
         summarise(run, plan())
 
 
-def test_no_shard_or_an_unfinished_one_is_refused(tmp_path):
+def test_an_unfinished_shard_or_no_shard_is_refused(tmp_path):
     run = write(tmp_path, shards=SHARDS[1:])
     with pytest.raises(FileNotFoundError, match="nurse-0000 is not finished"):
         summarise(run, plan())
-    with pytest.raises(ValueError, match="no shard to summarise"):
+    with pytest.raises(ValueError, match="expected finished shards to summarise, found none"):
         summarise(run, plan(shards=()))
 
 
@@ -480,7 +480,7 @@ def test_20_000_rows_fit_in_far_less_than_one_gib(tmp_path):
             run.write_shard(shard.id, pa.table(data, schema=schema))
         summarise(run, SummaryPlan("r", (attribute,), tuple(shards), arms))
         assert run.read_results().num_rows == 20_000
-        # Not getrusage: its peak is inherited from the process that forked this one.
+        # Not getrusage, because its peak is inherited from the parent process.
         status = pathlib.Path("/proc/self/status").read_text()
         print(int(status.split("VmHWM:")[1].split()[0]) // 1024)
     """)
@@ -489,7 +489,7 @@ def test_20_000_rows_fit_in_far_less_than_one_gib(tmp_path):
     assert int(process.stdout) < 512
 
 
-def test_rows_carry_the_measures_of_their_own_counts_and_target(tmp_path):
+def test_rows_have_the_measures_of_their_counts_and_target(tmp_path):
     own = AuditTargets({prompt.id: {"age": (0.6, 0.3, 0.1)} for prompt in PROMPTS})
     result = summarise(write(tmp_path), plan(targets=own))
     for found in (*result.results, *result.overall):
@@ -500,7 +500,7 @@ def test_rows_carry_the_measures_of_their_own_counts_and_target(tmp_path):
             assert found.measures == expected
             continue
         assert found.measures.keys() == expected.keys()
-        for name, measure in found.measures.items():  # of a pool the interval allows for its prompts
+        for name, measure in found.measures.items():  # the interval of a pool takes its prompts into account
             assert (measure.value, measure.ideal) == (expected[name].value, expected[name].ideal)
     assert only(result.overall, arm="mended", attribute="age").measures["kl_divergence"].ideal == 0
 
@@ -511,7 +511,7 @@ def test_a_prompt_without_a_classified_image_has_no_measures_and_no_cells(tmp_pa
     assert [(pair.prompt_id, pair.n) for pair in result.intersections] == [(None, 8), (None, 8)]
 
 
-def test_more_groups_than_the_measures_are_worked_out_for_still_make_an_audit(tmp_path):
+def test_an_audit_with_more_groups_than_the_measures_support_has_no_measures(tmp_path):
     many = (Attribute("tone", tuple(f"t{i}" for i in range(MOST_GROUPS + 1))),)
     run, shard = RunDirectory(tmp_path), Shard(PROMPTS[0], 0, (0, 1))
     run.create({"name": "test"}, {})

@@ -1,4 +1,4 @@
-"""The pilot alone decides how many images follow; the share that it was made for gets the interval of the design."""
+"""Only the pilot determines the number of images; the designed share has the interval of the design."""
 
 from dataclasses import replace
 
@@ -65,7 +65,7 @@ def women(prompt_id, count, arm="baseline"):
     return sum(row(arm, prompt_id, index)["p_gender_female"] == 1 for index in range(count))
 
 
-def test_the_second_stage_goes_on_where_the_pilot_ends_and_is_larger_for_the_more_even_prompt(run):
+def test_the_second_stage_continues_after_the_pilot_and_is_larger_for_more_even_shares(run):
     pilot = plan_shards(PROMPTS, PILOT, BATCH)
     write(run, pilot)
     further = second_stage(stages(), run, pilot, BATCH)
@@ -79,22 +79,22 @@ def test_the_second_stage_goes_on_where_the_pilot_ends_and_is_larger_for_the_mor
     assert sizes["nurse"] > sizes["guard"] > 0
 
 
-def test_it_is_the_same_after_a_stop_and_in_other_arms_labels(run):
+def test_the_second_stage_is_the_same_after_a_stop_and_for_other_labels_in_other_arms(run):
     pilot = plan_shards(PROMPTS, PILOT, BATCH)
     write(run, pilot)
     first = second_stage(stages(), run, pilot, BATCH)
-    write(run, first[:2])  # a part of it is made, then the run is stopped
+    write(run, first[:2])  # a part of it is finished, then the run is stopped
     assert second_stage(stages(), run, pilot, BATCH) == first
     assert second_stage(stages(group="male"), run, pilot, BATCH) == first
 
 
-def test_a_prompt_without_its_whole_pilot_has_to_wait(run):
+def test_a_prompt_with_an_incomplete_pilot_gets_no_second_stage_yet(run):
     pilot = plan_shards(PROMPTS, PILOT, BATCH)
     write(run, pilot[:-1])
     assert {shard.prompt.id for shard in second_stage(stages(), run, pilot[:-1], BATCH)} == {"nurse"}
 
 
-def test_images_that_cannot_be_classified_are_made_up_for(run):
+def test_more_images_are_made_to_replace_unclassified_ones(run):
     pilot = plan_shards(PROMPTS[:1], PILOT, BATCH)
     write(run, pilot, failed=lambda index: index % 2 == 1)
     known = sum(row("baseline", "nurse", index)["p_gender_female"] == 1 for index in range(0, PILOT, 2))
@@ -113,7 +113,7 @@ def sampled(run, failed=lambda index: False, **changes):
     return design, shards, summarise(run, plan)
 
 
-def test_only_the_share_that_the_design_is_made_for_has_its_interval(run):
+def test_only_the_designed_share_has_the_interval_of_the_design(run):
     design, _, result = sampled(run)
     for found in result.results:
         total = result.two_stage.images[found.prompt_id]
@@ -133,7 +133,7 @@ def test_only_the_share_that_the_design_is_made_for_has_its_interval(run):
             assert share == pooled_share(counts, [row.n for row in rows])
 
 
-def test_of_several_groups_the_named_one_alone_is_as_precise_as_asked(run):
+def test_with_several_groups_only_the_named_one_has_the_required_precision(run):
     _, _, result = sampled(run, attribute="age", group="old")
     [found] = [r for r in result.results if (r.prompt_id, r.arm, r.attribute) == ("nurse", "baseline", "age")]
     exact = {
@@ -142,7 +142,7 @@ def test_of_several_groups_the_named_one_alone_is_as_precise_as_asked(run):
     assert exact == {"young": False, "adult": False, "old": True}
 
 
-def test_the_result_says_what_two_stages_made_and_saved(run):
+def test_the_result_has_the_numbers_of_images_made_and_saved(run):
     design, shards, result = sampled(run)
     found = result.two_stage
     assert (found.attribute, found.group, found.pilot, found.half_width) == ("gender", "female", PILOT, 0.1)
@@ -155,7 +155,7 @@ def test_the_result_says_what_two_stages_made_and_saved(run):
     )
 
 
-def test_a_prompt_whose_pilot_is_not_whole_has_the_usual_interval():
+def test_a_prompt_with_an_incomplete_pilot_has_the_usual_interval():
     table = pa.Table.from_pylist(
         [row("baseline", "guard", index) for index in range(60)], schema=results_schema(ATTRIBUTES)
     )
@@ -166,7 +166,7 @@ def test_a_prompt_whose_pilot_is_not_whole_has_the_usual_interval():
     assert whole.interval(rows, "gender", "female", None) is None
 
 
-def test_a_gate_on_the_share_is_judged_by_the_interval_of_the_design(run):
+def test_a_gate_on_the_designed_share_uses_the_interval_of_the_design(run):
     design, shards, _ = sampled(run)
     gate = {"name": "some", "measure": "share:female", "attribute": "gender", "prompt": "guard", "min": 0.01}
     config = AuditConfig.model_validate({"name": "x", "gates": [gate]})
@@ -179,7 +179,7 @@ def test_a_gate_on_the_share_is_judged_by_the_interval_of_the_design(run):
 
 
 def test_images_outside_the_groups_of_the_attribute_have_no_label(run):
-    """Half of the pilot shows an age that the design's groups leave out."""
+    """Half of the pilot shows an age that is not among the design's groups."""
 
     def aged(index):
         gone = {f"p_age_{group}": None for group in AGE.groups}

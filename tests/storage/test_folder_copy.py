@@ -1,4 +1,4 @@
-"""A folder goes from a disk into a place and back, and within it, with the file that marks it whole put last."""
+"""A folder is copied from disk to a place and back, and moved within it; the file that marks it complete is last."""
 
 from audit.storage.files import storage_of
 from audit.storage.folder_copy import folder_on_disk, folder_to_fill, move_folder
@@ -6,7 +6,7 @@ from audit.storage.place import ObjectPath
 from benchmarks.s3_server import BUCKET
 
 
-def test_what_is_filled_in_is_lent_again_and_moves_whole(place):
+def test_a_filled_folder_can_be_moved_and_read_back(place):
     with folder_to_fill(place / "made", last="lens.json") as directory:
         (directory / "examples").mkdir(parents=True)
         (directory / "lens.json").write_text("{}")
@@ -20,7 +20,7 @@ def test_what_is_filled_in_is_lent_again_and_moves_whole(place):
     assert storage_of(place / "made").names("") == ()
 
 
-def test_in_a_store_the_mark_is_put_last(s3):
+def test_in_an_object_store_the_last_file_is_written_last(s3):
     with folder_to_fill(ObjectPath("s3", f"{BUCKET}/filled"), last="a.json") as directory:
         for name in ("a.json", "b.json", "c.json"):
             (directory / name).write_text("{}")

@@ -1,4 +1,4 @@
-"""A place is read as people write it, and no address holds a credential."""
+"""Paths and addresses are parsed, and an address with a credential is refused."""
 
 import pickle
 from pathlib import Path
@@ -11,7 +11,7 @@ from sqlalchemy import make_url
 from audit.storage.place import ObjectPath, PlaceError, place_of, sqlite_file, sqlite_uri
 
 
-def test_a_path_stays_a_path_and_an_address_is_joined_like_one():
+def test_a_path_stays_a_path_and_an_address_is_joined_like_a_path():
     assert place_of("runs/a") == Path("runs/a")
     assert place_of("file:///data/runs") == Path("/data/runs")
     place = place_of("s3://bucket/team/runs/")
@@ -25,14 +25,14 @@ def test_a_path_stays_a_path_and_an_address_is_joined_like_one():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("s3://user:hunter2secret@bucket/runs", "give credentials through the environment"),
-        ("s3://bucket/runs?token=hunter2secret", "give credentials through the environment"),
-        ("s3://bucket/runs#hunter2secret", "give credentials through the environment"),
-        ("s3://bucket/a\nb", "give credentials through the environment"),
+        ("s3://user:hunter2secret@bucket/runs", "set credentials in the environment"),
+        ("s3://bucket/runs?token=hunter2secret", "set credentials in the environment"),
+        ("s3://bucket/runs#hunter2secret", "set credentials in the environment"),
+        ("s3://bucket/a\nb", "set credentials in the environment"),
         ("ftp://bucket/runs", "expected a path or an address with s3, gs, abfs, file, found one with 'ftp'"),
-        ("s3:///runs", "name the bucket, and no empty or dotted part"),
-        ("s3://bucket/../other", "name the bucket, and no empty or dotted part"),
-        ("s3://", "name the bucket, and no empty or dotted part"),
+        ("s3:///runs", "name the bucket, and leave out empty parts"),
+        ("s3://bucket/../other", "name the bucket, and leave out empty parts"),
+        ("s3://", "name the bucket, and leave out empty parts"),
         ("file://server/runs", "expected file:/// and an absolute path"),
     ],
 )
@@ -46,13 +46,13 @@ AWKWARD = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs
 
 
 @given(directory=AWKWARD | st.text("%?#&+:;20abAB/. ", min_size=1, max_size=12))
-def test_a_database_keeps_its_path_in_its_uri_whatever_characters_are_in_it(directory):
+def test_the_uri_of_a_database_keeps_any_path(directory):
     file = Path("/") / directory / "mlflow.db"
     assert make_url(sqlite_uri(file)).database == str(file)
     assert sqlite_file(sqlite_uri(file)) == file
 
 
-def test_a_uri_of_the_user_s_means_the_file_that_sqlalchemy_opens():
+def test_the_file_of_a_uri_is_the_file_that_sqlalchemy_opens():
     for uri in ("sqlite:///a%20b/m.db", "sqlite:////abs/a%3Fb/m.db?timeout=3", "sqlite+pysqlite:///m.db"):
         assert sqlite_file(uri) == Path(make_url(uri).database)
     for uri in ("sqlite://", "sqlite:///", "http://host", "mysql:///a"):

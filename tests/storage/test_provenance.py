@@ -1,4 +1,4 @@
-"""Provenance tells two runs apart; a fingerprint depends on the weights and on nothing else."""
+"""Provenance distinguishes runs; a fingerprint depends only on the weights."""
 
 import hashlib
 import json
@@ -29,7 +29,7 @@ def test_a_copy_has_the_same_fingerprint(weights, tmp_path):
     assert fingerprint(tmp_path / "copy") == fingerprint(weights)
 
 
-def test_every_byte_and_name_counts(weights):
+def test_a_fingerprint_depends_on_every_byte_and_name(weights):
     before = fingerprint(weights)
     with (weights / "unet" / "weights.safetensors").open("r+b") as file:
         file.seek(2_999_999)
@@ -39,7 +39,7 @@ def test_every_byte_and_name_counts(weights):
     assert len({before, changed, fingerprint(weights)}) == 3
 
 
-def test_where_one_file_ends_counts(tmp_path):
+def test_a_fingerprint_depends_on_the_file_boundaries(tmp_path):
     for name, parts in {"one": ("ab", "c"), "two": ("a", "bc")}.items():
         (tmp_path / name).mkdir()
         for file, text in zip(("a.json", "b.json"), parts, strict=True):
@@ -47,19 +47,19 @@ def test_where_one_file_ends_counts(tmp_path):
     assert fingerprint(tmp_path / "one") != fingerprint(tmp_path / "two")
 
 
-def test_nothing_has_no_fingerprint(weights):
+def test_a_fingerprint_of_no_files_is_an_error(weights):
     with pytest.raises(FileNotFoundError, match="expected files like"):
         fingerprint(weights, ("**/*.bin",))
     with pytest.raises(FileNotFoundError):
         short_fingerprint(weights / "absent.pt")
 
 
-def test_a_short_fingerprint_begins_what_sha256sum_prints_of_a_file(weights):
+def test_a_short_fingerprint_of_a_file_is_the_start_of_its_sha256sum(weights):
     file = weights / "unet" / "weights.safetensors"
     assert short_fingerprint(file) == hashlib.sha256(file.read_bytes()).hexdigest()[:12]
 
 
-def test_a_short_fingerprint_of_a_directory_sees_only_what_counts(weights):
+def test_a_short_fingerprint_of_a_directory_uses_only_the_matching_files(weights):
     before = short_fingerprint(weights, ("model_index.json",))
     (weights / "unet" / "weights.safetensors").write_bytes(b"v")
     assert short_fingerprint(weights, ("model_index.json",)) == before
@@ -67,7 +67,7 @@ def test_a_short_fingerprint_of_a_directory_sees_only_what_counts(weights):
     assert short_fingerprint(weights, ("model_index.json",)) != before
 
 
-def test_provenance_is_plain_data_about_here_and_now():
+def test_provenance_is_plain_data_about_this_machine_and_time():
     found = collect_provenance("sha256:0", devices=["H200"])
     assert json.loads(json.dumps(found)) == found
     assert (found["model_fingerprint"], found["devices"]) == ("sha256:0", ["H200"])
@@ -76,11 +76,11 @@ def test_provenance_is_plain_data_about_here_and_now():
     assert collect_provenance("sha256:0")["devices"] == ["cpu"]
 
 
-def test_a_missing_package_is_said_to_be_missing():
+def test_a_missing_package_is_reported_as_not_installed():
     assert package_versions(["pydantic", "no-such-package"])["no-such-package"] == "not installed"
 
 
-def test_the_revision_tells_a_changed_work_tree(tmp_path):
+def test_the_revision_marks_a_changed_work_tree(tmp_path):
     assert git_revision(tmp_path) is None
 
     def git(*arguments):

@@ -1,4 +1,4 @@
-"""A run directory holds whole files only, refuses another run's config, and gives equal bytes for equal rows."""
+"""A run directory contains only complete files, refuses another run's config, and writes equal rows as equal bytes."""
 
 import os
 import signal
@@ -41,7 +41,7 @@ def rows(n=3, start=0):
     return pa.table({"index": pa.array(range(start, start + n), pa.int32()), "arm": ["baseline"] * n})
 
 
-def test_a_shard_comes_back_with_its_attribution(run):
+def test_a_shard_is_read_back_with_its_attribution(run):
     attribution = {"attribution/gender": np.arange(6, dtype=np.float32).reshape(2, 3), "images": np.array(3)}
     run.write_shard("nurse-0001", rows(), attribution)
     run.write_shard("nurse-0002", rows(2, start=3))
@@ -54,13 +54,13 @@ def test_a_shard_comes_back_with_its_attribution(run):
     assert [t["index"].to_pylist() for t in run.read_rows(["nurse-0002", "nurse-0001"])] == [[3, 4], [0, 1, 2]]
 
 
-def test_a_strided_attribution_is_stored_as_it_reads(run):
+def test_a_strided_attribution_is_stored_with_its_values(run):
     array = np.arange(6, dtype=np.float32).reshape(2, 3).T
     run.write_shard("a-0000", rows(), {"attribution/age": array})
     np.testing.assert_array_equal(run.read_attribution("a-0000")["attribution/age"], array)
 
 
-def test_going_on_takes_over_what_changes_no_result_and_keeps_the_provenance(run):
+def test_resuming_accepts_changes_without_effect_on_results_and_keeps_the_provenance(run):
     changed = {**CONFIG_DATA, "workers": {"count": 3}, "report": {"max_mb": 5}, "prompts": {"ids": ("x", "y")}}
     run.create(changed, {"torch": "2"})
     assert run.read_json(CONFIG)["workers"] == {"count": 3}
@@ -97,7 +97,7 @@ def test_shards_of_an_unknown_config_are_refused(place):
 
 
 def test_an_empty_shard_is_refused_and_an_unfinished_one_is_named(run):
-    with pytest.raises(ValueError, match="a-0000 has no row"):
+    with pytest.raises(ValueError, match="a-0000 has no rows"):
         run.write_shard("a-0000", rows(0))
     with pytest.raises(FileNotFoundError, match="a-0000 is not finished"):
         run.read_shard("a-0000")
@@ -131,7 +131,7 @@ def test_an_attribution_without_its_rows_is_not_a_finished_shard(run, monkeypatc
     assert run.finished() == set()
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path):
+def test_a_failed_write_leaves_the_old_file_and_no_temporary_file(tmp_path):
     path = tmp_path / "file"
     write_atomically(path, b"old")
     with pytest.raises(TypeError):
@@ -140,7 +140,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_equal_rows_give_equal_bytes_however_they_were_gathered(run):
+def test_equal_rows_give_equal_bytes_regardless_of_chunks_and_metadata(run):
     run.write_results(rows(9))
     whole = run.read_bytes(RESULTS)
     pieces = [rows(4), rows(5, start=4).replace_schema_metadata({"pandas": "noise"})]
@@ -157,12 +157,12 @@ def test_any_reader_of_parquet_reads_a_shard(run):
         assert pq.read_table(path).equals(rows())
 
 
-def test_images_of_one_key_lie_beside_each_other():
+def test_images_of_one_key_are_in_one_folder():
     assert image_name("nurse", 7, "baseline") == "images/nurse/00007-baseline.webp"
     assert image_name("nurse", 7, "gender") == "images/nurse/00007-gender.webp"
 
 
-def test_json_has_no_word_for_nan(run):
+def test_nan_is_refused_in_json(run):
     with pytest.raises(ValueError, match="JSON"):
         run.write_json("audit.json", {"value": float("nan")})
     assert not run.has("audit.json")

@@ -1,4 +1,4 @@
-"""A YAML text from outside: read within limits, as a tree whose nodes know their line, with overrides applied.
+"""A YAML text from the user, read within limits as a tree whose nodes know their line, with overrides applied.
 
 It may import ``audit.config.errors`` and ``audit.config.problems``.
 """

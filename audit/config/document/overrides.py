@@ -1,4 +1,4 @@
-"""``--set a.b=value``: settings from the command line, put into the config's tree in place of what the file says."""
+"""``--set a.b=value``: settings from the command line that replace those of the config file."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from audit.config.problems import Location
 
 
 def apply_override(root: Node, setting: str) -> tuple[ConfigError, ...]:
-    """Put one override into the tree; mappings on the way are made where the file has none.
+    """Put one override into the tree; missing mappings on its path are created.
 
     Args:
         root: The config's tree; changed in place.
         setting: ``a.b=value``; the value is YAML, and items of a list are ``mitigations.0.strength``.
 
     Returns:
-        What is mistaken about the override itself; its value is validated with the rest of the tree.
+        Errors in the override itself; its value is validated with the rest of the tree.
     """
     path, equals, text = (part.strip() for part in setting.partition("="))
     source, steps = Place(f"--set {path}"), path.split(".")
@@ -34,7 +34,7 @@ def apply_override(root: Node, setting: str) -> tuple[ConfigError, ...]:
 
 
 def _put(root: Node, steps: Sequence[str], value: Node, source: Place) -> str | None:
-    """Set the value at ``steps``; return what stands in the way."""
+    """Set the value at ``steps``; return a message if that is impossible."""
     parent = root
     location: Location = ()
     for step in steps[:-1]:
@@ -56,7 +56,7 @@ def _put(root: Node, steps: Sequence[str], value: Node, source: Place) -> str | 
 
 
 def _key(parent: Node, step: str) -> tuple[str | None, str | int]:
-    """Return what stands in the way of ``step``, and the key or index that it means."""
+    """Return a message if ``step`` does not exist and cannot be created, and the key or index that it means."""
     if isinstance(parent.value, dict):
         return None, step
     if isinstance(parent.value, list):

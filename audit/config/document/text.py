@@ -1,4 +1,4 @@
-"""Reads the text of a file that a user wrote; what cannot be read is a mistake like any other."""
+"""Reads the text of a user's file; a file that cannot be read is reported like any other config error."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def read_text(path: Path, kind: str, max_bytes: int) -> str:
     Args:
         path: The file.
         kind: What is expected, for messages: ``YAML file``.
-        max_bytes: Largest file that is read.
+        max_bytes: Size limit of the file.
 
     Raises:
         ConfigErrors: The file cannot be read, is too large or is not UTF-8.

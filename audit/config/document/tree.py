@@ -1,7 +1,7 @@
-"""A YAML text as a tree whose nodes know where they stand, so that a mistake can be shown at its line and column.
+"""A YAML text as a tree whose nodes know their positions, so that an error can be shown at its line and column.
 
-YAML is read by its 1.2 core schema: ``no`` is a word and ``1e-3`` a number. Repeated keys and tags, which YAML allows
-and a config has no use for, are mistakes; aliases are expanded within limits, so that a few lines cannot fill memory.
+YAML is read by its 1.2 core schema: ``no`` is a word and ``1e-3`` a number. YAML allows repeated keys and tags; a
+config does not need them, so they are errors. Aliases are expanded within limits: a few lines cannot fill memory.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from audit.config.errors import ConfigError, ConfigErrors
 from audit.config.problems import Location
 
 MAX_VALUES = 50_000
-"""Most values after aliases are expanded: nine nested aliases would make a billion."""
+"""Limit of values after aliases are expanded; nine nested aliases would make a billion."""
 MAX_DEPTH = 20
-"""Deepest nesting; the config itself needs four levels."""
+"""Limit of nesting; the config itself needs four levels."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a key or value stands; ``line`` and ``column`` count from 1, None for what no file holds."""
+    """Position of a key or value; ``line`` and ``column`` count from 1 and are None if no file contains it."""
 
     file: str
     line: int | None = None
@@ -37,9 +37,9 @@ class Node:
 
     Attributes:
         value: The value.
-        place: Where it stands.
-        location: Its path in the file; it stays the same when neighbours are taken out of the tree.
-        key_place: Where its key stands, for a value of a mapping.
+        place: Its position.
+        location: Its path in the file; it stays the same when neighbours are removed from the tree.
+        key_place: Position of its key, for a value of a mapping.
     """
 
     value: Any
@@ -49,10 +49,10 @@ class Node:
 
     @property
     def where(self) -> str:
-        """The location as people write it: ``mitigations[0].window``."""
+        """The location as text: ``mitigations[0].window``."""
         return where(self.location)
 
-    def plain(self) -> Any:  # noqa: ANN401 - whatever a file holds
+    def plain(self) -> Any:  # noqa: ANN401 - a file can hold any value
         """Return the value as plain data."""
         if isinstance(self.value, dict):
             return {key: node.plain() for key, node in self.value.items()}
@@ -61,7 +61,7 @@ class Node:
         return self.value
 
     def child(self, step: str | int) -> Node | None:
-        """Return the node under a key or index, None where there is none."""
+        """Return the node under a key or index, None if it does not exist."""
         found: Node | None = None
         if isinstance(self.value, dict):
             found = self.value.get(step)
@@ -70,7 +70,7 @@ class Node:
         return found
 
     def trail(self, location: Location) -> tuple[Node, ...]:
-        """Return the nodes from here along a location; steps that no node answers to are passed over."""
+        """Return the nodes from here along a location; steps without a node are skipped."""
         nodes = [self]
         for step in location:
             child = nodes[-1].child(step)
@@ -79,7 +79,7 @@ class Node:
         return tuple(nodes)
 
     def remove(self, node: Node) -> None:
-        """Take a direct child out, if it is still there."""
+        """Remove a direct child, if it is still there."""
         if isinstance(self.value, dict):
             if self.value.get(node.location[-1]) is node:
                 del self.value[node.location[-1]]
@@ -87,7 +87,7 @@ class Node:
             self.value = [child for child in self.value if child is not node]
 
     def moved(self, place: Place, location: Location) -> Node:
-        """Return the same values at another place and location."""
+        """Return the same values with another position and location."""
         value = self.value
         if isinstance(value, dict):
             value = {key: child.moved(place, (*location, key)) for key, child in value.items()}
@@ -103,7 +103,7 @@ def where(location: Location) -> str:
 
 
 def kind(value: object) -> str:
-    """Name a plain value in a message: itself where it is short, else what it is."""
+    """Describe a plain value in a message: by itself if it is short, otherwise by its type."""
     if value is None:
         return "nothing"
     if isinstance(value, dict):
@@ -123,23 +123,23 @@ def parse(text: str, file: str) -> tuple[Node | None, tuple[ConfigError, ...]]:
         file: Its name, for messages.
 
     Returns:
-        The tree, None for an empty document; and what YAML allows but a config does not.
+        The tree, None for an empty document; and errors for what YAML allows but a config does not.
 
     Raises:
-        ConfigErrors: If the text is no YAML, or larger than any config needs to be.
+        ConfigErrors: If the text is not YAML, or exceeds the size limits.
     """
     try:
         parsed = yaml.compose(text, Loader=_CoreLoader)
     except yaml.YAMLError as error:
         raise ConfigErrors([_syntax_error(error, text, file)]) from error
     except RecursionError as error:
-        message = f"expected at most {MAX_DEPTH} levels, found hundreds; remove some nesting"
+        message = f"expected at most {MAX_DEPTH} levels, found hundreds; reduce the nesting"
         raise ConfigErrors([ConfigError(file, 1, 1, "", message)]) from error
     if parsed is None:
         return None, ()
-    planting = _Planting(file)
-    root = planting.grow(parsed, ())
-    return root, tuple(planting.errors)
+    builder = _TreeBuilder(file)
+    root = builder.build(parsed, ())
+    return root, tuple(builder.errors)
 
 
 class _CoreLoader(yaml.SafeLoader):
@@ -156,7 +156,7 @@ for _name, _pattern, _starts in (
         "int",
         r"[-+]?[0-9]{1,18}",
         [*"-+0123456789"],
-    ),  # a longer one becomes a float, which is never taken for an integer
+    ),  # a longer number becomes a float, which is never accepted as an integer
     ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", [*"-+.0123456789"]),
 ):
     _CoreLoader.add_implicit_resolver(_TAG + _name, re.compile(rf"^(?:{_pattern})$"), _starts)
@@ -174,7 +174,7 @@ def _syntax_error(error: yaml.YAMLError, text: str, file: str) -> ConfigError:
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         reason = ", ".join(part for part in (error.context, error.problem) if part)
-        return ConfigError(file, mark.line + 1, mark.column + 1, "", f"expected YAML, found a mistake {reason}")
+        return ConfigError(file, mark.line + 1, mark.column + 1, "", f"expected YAML, found a syntax error: {reason}")
     position = getattr(error, "position", 0)  # a ReaderError: a character that YAML does not allow
     line_start = text.rfind("\n", 0, position) + 1
     message = f"expected printable text, found the character U+{ord(text[position]):04X}; remove it"
@@ -182,18 +182,18 @@ def _syntax_error(error: yaml.YAMLError, text: str, file: str) -> ConfigError:
 
 
 @dataclass
-class _Planting:
-    """Turns PyYAML's nodes into a tree of our own, aliases expanded; collects what a config may not hold."""
+class _TreeBuilder:
+    """Converts PyYAML's nodes into a tree with expanded aliases; collects errors for what a config may not contain."""
 
     file: str
     errors: list[ConfigError] = field(default_factory=list)
     values: int = 0
 
-    def grow(self, parsed: yaml.Node, location: Location) -> Node:
+    def build(self, parsed: yaml.Node, location: Location) -> Node:
         """Return the tree under ``parsed``.
 
         Raises:
-            ConfigErrors: If it is larger or deeper, once expanded, than any config needs to be.
+            ConfigErrors: If it exceeds the limits of size or depth after aliases are expanded.
         """
         self.values += 1
         if self.values > MAX_VALUES or len(location) > MAX_DEPTH:
@@ -204,28 +204,30 @@ class _Planting:
         if isinstance(parsed, yaml.ScalarNode):
             value = self.scalar(parsed, location)
         elif isinstance(parsed, yaml.SequenceNode):
-            value = [self.grow(item, (*location, index)) for index, item in enumerate(parsed.value)]
+            value = [self.build(item, (*location, index)) for index, item in enumerate(parsed.value)]
         else:
             value = dict(self.children(parsed, location))
         if parsed.tag not in _READ_SCALAR and parsed.tag not in (_TAG + "map", _TAG + "seq"):
             self.errors.append(self.error(parsed, location, f"expected no tag, found {parsed.tag!r}; remove it"))
         return Node(value, self.place(parsed), location)
 
-    def scalar(self, parsed: yaml.ScalarNode, location: Location) -> Any:  # noqa: ANN401 - whatever a file holds
+    def scalar(self, parsed: yaml.ScalarNode, location: Location) -> Any:  # noqa: ANN401 - a file can hold any value
         """Return the value of a scalar."""
         try:
             return _READ_SCALAR.get(parsed.tag, str)(parsed.value)
-        except ValueError:  # only a tag can promise what the text does not hold: !!int three
+        except ValueError:  # only a tag can claim a type that the text does not have: !!int three
             message = f"expected {parsed.tag.removeprefix(_TAG)}, found {kind(parsed.value)}; remove the tag"
             self.errors.append(self.error(parsed, location, message))
             return parsed.value
 
     def children(self, parsed: yaml.Node, location: Location) -> Iterator[tuple[str, Node]]:
-        """Yield a mapping's nodes with their keys; a repeated key, or one that is no word, is a mistake."""
+        """Yield a mapping's nodes with their keys; a key that is repeated, or is not a word, is an error."""
         lines: dict[str, int] = {}
         for key, value in parsed.value:
             if not isinstance(key, yaml.ScalarNode):
-                message = "expected a word as key, found a list or mapping; quote a text that starts with a bracket"
+                message = (
+                    "expected a word as key, found a list or mapping; put a text that starts with a bracket in quotes"
+                )
                 self.errors.append(self.error(key, location, message))
                 continue
             here = (*location, str(key.value))
@@ -234,13 +236,13 @@ class _Planting:
                 self.errors.append(self.error(key, here, message))
                 continue
             lines[key.value] = key.start_mark.line + 1
-            yield key.value, replace(self.grow(value, here), key_place=self.place(key))
+            yield key.value, replace(self.build(value, here), key_place=self.place(key))
 
     def error(self, parsed: yaml.Node, location: Location, message: str) -> ConfigError:
-        """Say that the text at ``parsed`` is mistaken."""
+        """Return an error at the position of ``parsed``."""
         place = self.place(parsed)
         return ConfigError(place.file, place.line, place.column, where(location), message)
 
     def place(self, parsed: yaml.Node) -> Place:
-        """Return where a node of PyYAML starts."""
+        """Return the start of a node of PyYAML."""
         return Place(self.file, parsed.start_mark.line + 1, parsed.start_mark.column + 1)

@@ -1,4 +1,4 @@
-"""Several attributes at once: tables, association, and how far an arm moves each of them.
+"""Several attributes: contingency tables, association, and the shift of each attribute in an arm.
 
 It may import ``measure.shares``, ``measure.prompts`` and ``measure.inference``.
 """

@@ -1,7 +1,7 @@
-"""How far an arm moved the groups of an attribute: the edited one, and by side effect the others.
+"""Shift of an attribute's shares in an arm: of the edited attribute, and of the others as a side effect.
 
-An intervention on one attribute can move another. The matrix of edited by measured attribute shows it, with the value
-that would come about without any change.
+An intervention on one attribute can shift another. The matrix of edited by measured attribute shows these shifts, with
+the value that is expected by chance alone.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ Ints = NDArray[np.int64]
 
 LEAST_RESAMPLES = 999
 SWAPPED_TABLES = 10_000_000
-"""Tables of a prompt that are swapped altogether: from 1,000 prompts on each of them is swapped less often, and 999
-times however many they are."""
+"""Total number of swapped tables. With 1,000 or more prompts each table is swapped less often, but at least 999
+times."""
 
 SWAPPED_AT_ONCE = 100_000
-"""Tables that are swapped in one go, so that they take some tens of MB."""
+"""Tables that are swapped in one batch, which needs some tens of MB."""
 
 WORD = 64
-"""Coins that one random word tosses."""
+"""Coin tosses per random word."""
 
 
 def pair_tables(baseline: ArrayLike, edited: ArrayLike, prompts: ArrayLike, size: int, groups: int) -> Ints:
@@ -41,7 +41,7 @@ def pair_tables(baseline: ArrayLike, edited: ArrayLike, prompts: ArrayLike, size
     Args:
         baseline: Codes in the baseline arm, shape (n,).
         edited: Codes of the same images in the other arm, shape (n,).
-        prompts: Number of each image's prompt, in [0, size), shape (n,).
+        prompts: Index of each image's prompt, in [0, size), shape (n,).
         size: Number of prompts.
         groups: Number of groups.
 
@@ -49,7 +49,7 @@ def pair_tables(baseline: ArrayLike, edited: ArrayLike, prompts: ArrayLike, size
         Counts of shape (size, groups + 1, groups + 1); the last row and column are the unclassified.
 
     Raises:
-        ValueError: If the arms are not of the same images, or a code is no group.
+        ValueError: If the arms do not have the same images, or a code is not a group.
     """
     first, second, numbers = (
         checked_codes(baseline, groups),
@@ -68,10 +68,10 @@ def pair_tables(baseline: ArrayLike, edited: ArrayLike, prompts: ArrayLike, size
 def attribute_shift(tables: ArrayLike, seed: int = 0) -> tuple[float, float, float]:
     """Return the mean total variation between two arms, its floor, and the p-value of no change.
 
-    Without a change for the whole, which of an image's two versions belongs to which arm is the toss of a coin.
-    Swapping them at random gives the distribution of the value under no change, exact for any n. Images that are equal
-    in both arms count for nothing either way, so the floor sinks with what the intervention leaves alone. ``RESAMPLES``
-    swaps are tried, fewer where there are many prompts (``SWAPPED_TABLES``), and at least ``LEAST_RESAMPLES``.
+    Under the hypothesis of no change, the two versions of an image are exchangeable between the arms. Swapping them at
+    random gives the exact distribution of the value under this hypothesis for any n. Images that are equal in both arms
+    do not contribute, so the floor is lower if the intervention changes fewer images. The number of swaps is
+    ``RESAMPLES``, fewer for many prompts (``SWAPPED_TABLES``), and at least ``LEAST_RESAMPLES``.
 
     Args:
         tables: From :func:`pair_tables`, shape (prompts, groups + 1, groups + 1).
@@ -104,23 +104,23 @@ def attribute_shift(tables: ArrayLike, seed: int = 0) -> tuple[float, float, flo
 def shift_interval(tables: ArrayLike, floor: float, confidence: float = 0.95) -> Estimate:
     """Return the mean total variation of these prompts with its interval.
 
-    Chance adds to a total variation, by ``floor`` at most: with no change at all E|p̂ − q̂| is the floor, and otherwise
-    E|p̂ − q̂| ≤ |p − q| + E|(p̂ − q̂) − (p − q)|. That much lower the interval begins. Upwards a sample errs by what the
-    share of one set of groups does: TV(p, q) is the change of the set that gains, and its estimate is at most the one
-    printed. So a prompt's own interval reaches as far as Newcombe's of a change of share does (paired, see
-    :mod:`audit.measure.shares.changes`), at the set where that is farthest, and the prompts' are squared and added (see
-    :func:`audit.measure.prompts.over_prompts.mean_of_these_prompts`).
+    Chance increases a total variation by at most ``floor``: without any change E|p̂ − q̂| is the floor, and otherwise
+    E|p̂ − q̂| ≤ |p − q| + E|(p̂ − q̂) − (p − q)|. The lower end of the interval is reduced by this amount. For the upper
+    end, TV(p, q) is the change of the share of one set of groups, the set that gains, and its estimate is at most the
+    reported one. The interval of a prompt is therefore as long as Newcombe's paired interval of a change of share (see
+    :mod:`audit.measure.shares.changes`) for the set with the longest interval. The prompts' intervals are combined by
+    square-and-add (see :func:`audit.measure.prompts.over_prompts.mean_of_these_prompts`).
 
     Args:
         tables: From :func:`pair_tables`, shape (prompts, groups + 1, groups + 1).
         floor: From :func:`attribute_shift`, for these tables.
-        confidence: Coverage of the interval, in (0, 1).
+        confidence: Confidence level of the interval, in (0, 1).
 
     Returns:
         The mean, within [0, 1]; its n counts the prompts with a classified image in both arms.
 
     Raises:
-        ValueError: If there is no such prompt.
+        ValueError: If there are no such prompts.
     """
     pairs = _compared(tables)
     values = shift_values(pairs)
@@ -129,7 +129,7 @@ def shift_interval(tables: ArrayLike, floor: float, confidence: float = 0.95) ->
 
 
 def shift_interval_of_prompts_like_these(tables: ArrayLike, floor: float, confidence: float = 0.95) -> Estimate:
-    """Return ``shift_interval`` about prompts like these, two of them at least: it also holds how much they differ."""
+    """Return ``shift_interval`` for prompts like these, which includes the variation between at least two prompts."""
     these = shift_interval(tables, floor, confidence)
     found = mean_interval(shift_values(_compared(tables)), confidence)
     low, high = max(0.0, min(these.low, found.low - floor)), min(1.0, max(these.high, found.high))
@@ -157,13 +157,13 @@ def shift_matrix(
     prompts: ArrayLike,
     attributes: Sequence[Attribute],
 ) -> tuple[AttributeShift, ...]:
-    """Return for every arm and measured attribute how far the shares moved: side effects stand off the edited ones.
+    """Return the shift of every measured attribute in every arm; shifts of attributes not edited are side effects.
 
     Args:
         baseline: Attribute → codes of all images, shape (n,).
         arms: Arm → the same, images in the same order.
-        prompts: The number of each image's prompt, from 0 on, shape (n,).
-        attributes: The measured attributes. One without a prompt classified in both arms is left out.
+        prompts: The index of each image's prompt, from 0, shape (n,).
+        attributes: The measured attributes. An attribute without a prompt classified in both arms is omitted.
     """
     size = int(np.max(prompts)) + 1
     shifts = []
@@ -187,9 +187,9 @@ def _shift(arm: str, attribute: str, tables: Ints) -> AttributeShift:
 
 
 def reaches(pairs: Ints, confidence: float) -> Floats:
-    """Return how far a prompt's total variation may lie from its estimate, shape (P,), from tables (P, G, G).
+    """Return the largest distance of each prompt's total variation from its estimate, shape (P,), for (P, G, G).
 
-    Of all sets of groups those are tried that hold the groups which gained most, and their complements.
+    Only the sets of the groups with the largest gains, and their complements, are used.
     """
     before, after = pairs.sum(axis=2)[:, :-1], pairs.sum(axis=1)[:, :-1]
     of_before, of_after = before.sum(axis=1, keepdims=True), after.sum(axis=1, keepdims=True)
@@ -210,10 +210,10 @@ def reaches(pairs: Ints, confidence: float) -> Floats:
 
 
 def _correlation(both: Ints, stayed: Ints, images: Ints) -> Floats:
-    """Return the correlation of a set's two shares, shape (P, sets): φ of the pairs, less where images are in no pair.
+    """Return the correlation of a set's two shares, shape (P, sets): φ of the pairs, smaller with unpaired images.
 
     Args:
-        both: Pairs by group, those that gained most first, shape (P, K, K).
+        both: Pairs by group, the groups with the largest gains first, shape (P, K, K).
         stayed: Pairs in the set both times, shape (P, sets).
         images: Classified images of the one arm times those of the other, shape (P, 1).
     """
@@ -227,15 +227,15 @@ def _correlation(both: Ints, stayed: Ints, images: Ints) -> Floats:
 
 
 def _swapped(pairs: Ints, resamples: int, rng: np.random.Generator) -> tuple[Ints, Ints]:
-    """Swap the two versions of each image by the toss of a coin.
+    """Swap the two versions of each image with probability 1/2.
 
-    Of the images that go from i to j and those that go back as many are swapped as coins show heads; since heads and
-    tails are alike, group i gains those that went back less the heads of both kinds together.
+    The number of swapped images among those that change from i to j, and from j to i, is binomial. Because of symmetry,
+    the gain of group i is the number of images that change from j to i minus the number of heads of both kinds.
 
     Args:
         pairs: Tables of prompts, shape (P, G, G).
-        resamples: R, how often all are swapped.
-        rng: Tosses the coins.
+        resamples: R, the number of resamples.
+        rng: Random generator.
 
     Returns:
         Both arms' counts, shape (G, P, R).
@@ -251,9 +251,9 @@ def _swapped(pairs: Ints, resamples: int, rng: np.random.Generator) -> tuple[Int
 
 
 def _heads(coins: Ints, resamples: int, rng: np.random.Generator) -> NDArray[np.int32]:
-    """Toss coins of Q kinds, (P, Q), and return how many of each kind show heads, shape (Q, P, R).
+    """Toss (P, Q) coins of Q kinds, and return the number of heads of each kind, shape (Q, P, R).
 
-    A coin is a bit of a random word; the kinds of a prompt lie one after the other in the same words.
+    A coin is a bit of a random word; the kinds of a prompt use consecutive bits of the same words.
     """
     ends = coins.cumsum(axis=1)
     heads = np.zeros((coins.shape[1], len(coins), resamples), dtype=np.int32)
@@ -266,13 +266,13 @@ def _heads(coins: Ints, resamples: int, rng: np.random.Generator) -> NDArray[np.
 
 
 def _low_bits(count: Ints) -> NDArray[np.uint64]:
-    """Return words whose lowest ``count`` bits are set, none below 0 and all from ``WORD`` on."""
+    """Return words with the lowest ``count`` bits set; none for counts below 0, all for counts from ``WORD``."""
     kept = np.clip(count, 0, WORD).astype(np.uint64)
     return np.where(kept > 0, ~np.uint64(0) >> (np.uint64(WORD) - np.maximum(kept, np.uint64(1))), np.uint64(0))
 
 
 def _variation(first: Ints, second: Ints) -> Floats:
-    """Return the total variation of two arms' counts (groups + 1, …), NaN where an arm has no classified image."""
+    """Return the total variation of two arms' counts (groups + 1, …), NaN if an arm has no classified image."""
     shares = []
     for counts in (first, second):
         n = counts[:-1].sum(axis=0)

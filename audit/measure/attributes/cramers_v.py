@@ -1,9 +1,9 @@
-"""How closely two attributes go together: Cramér's V without its bias (Bergsma 2013), with an interval.
+"""Association of two attributes: bias-corrected Cramér's V (Bergsma 2013), with an interval.
 
-V² is φ² = Σ (p_ij − p_i p_j)² / (p_i p_j) by the most that it can be. The plug-in of φ² is too large by
-(R − 1)(C − 1)/(n − 1) under independence, which is taken off, and the most is that of tables of finite n.
+V² is φ² = Σ (p_ij − p_i p_j)² / (p_i p_j) divided by its maximum. Under independence the plug-in of φ² is too large by
+(R − 1)(C − 1)/(n − 1), which is subtracted. The maximum is that of tables with finite n.
 
-Legend: P tables, R rows and C columns that show an image, n images of a table, χ² = n φ² Pearson's statistic.
+Legend: P tables, R non-empty rows and C non-empty columns, n images of a table, χ² = n φ² Pearson's statistic.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ Ints = NDArray[np.int64]
 
 
 def squared_v(tables: ArrayLike) -> Floats:
-    """Return the square of Cramér's V in each table, shape (P,), without bias under independence (Bergsma 2013).
+    """Return the square of Cramér's V in each table, shape (P,), unbiased under independence (Bergsma 2013).
 
-    Below 0 about half of the time where the attributes are independent, so that averages do not drift. NaN where an
-    attribute shows a single group, or there are too few images to tell anything.
+    It is negative about half of the time for independent attributes, so that averages are not biased. It is NaN if an
+    attribute has only one group, or if there are too few images.
 
     Args:
         tables: Images by combination, shape (P, R, C).
@@ -39,9 +39,9 @@ def squared_v(tables: ArrayLike) -> Floats:
 def squared_v_errors(tables: ArrayLike) -> Floats:
     """Return the standard error of the square of Cramér's V in each table, shape (P,), never 0; NaN as ``squared_v``.
 
-    The variance of φ² is that of the delta method and what remains of it under independence, 2(R − 1)(C − 1)/(n − 1)²,
-    where the delta method's is 0. The tables get as many more images as the longer side that they show, spread evenly,
-    lest an empty cell pass for one that cannot be.
+    The variance of φ² is the sum of that of the delta method and 2(R − 1)(C − 1)/(n − 1)², the variance under
+    independence, where the delta method gives 0. Pseudo-images are added to the tables, as many as their longer
+    non-empty side and spread evenly, so that an empty cell does not count as impossible.
 
     Args:
         tables: Images by combination, shape (P, R, C).
@@ -59,26 +59,26 @@ def squared_v_errors(tables: ArrayLike) -> Floats:
 def cramers_v(counts: ArrayLike, p_value: float, confidence: float = 0.95) -> Estimate:
     """Return Cramér's V with an interval.
 
-    The interval inverts the non-central χ² distribution of Pearson's statistic: an approximation that holds where
-    dependence is weak. Where it is strong and a group rare, V varies more than that, and the interval is widened to
-    hold that of the delta method and the V of a combination that is commoner than it was seen. It begins at 0 where
-    independence is not rejected, and its upper end never counts a table as too even to be chance, so it stays above 0.
+    The interval inverts the non-central χ² distribution of Pearson's statistic, an approximation for weak dependence.
+    With strong dependence and a rare group, V varies more. The interval is therefore widened to include the interval of
+    the delta method, and the V of a table in which one combination is more frequent than observed. The lower end is 0
+    if independence is not rejected. The upper end is always above 0, because a very even table counts as chance.
 
     Args:
-        counts: Images by combination, shape (R, C), no row and no column empty.
-        p_value: Of independence, by a test without an approximation
-            (:func:`audit.measure.attributes.intersections.dependence`): in small tables with a rare group χ² rejects it
-            too often.
-        confidence: Coverage of the interval, in (0, 1).
+        counts: Images by combination, shape (R, C), without empty rows or columns.
+        p_value: p-value of independence, from an exact or Monte Carlo test
+            (:func:`audit.measure.attributes.intersections.dependence`), because χ² rejects too often in small tables
+            with a rare group.
+        confidence: Confidence level of the interval, in (0, 1).
 
     Raises:
-        ValueError: If the table has an empty row or column, one alone, or no image.
+        ValueError: If the table has an empty row or column, a single row or column, or no images.
     """
     table = checked_table(counts)
     if table.ndim != 2 or min(table.shape) < 2 or not (table.sum(axis=0).all() and table.sum(axis=1).all()):
         raise ValueError("Cramér's V needs two rows and columns at least, none empty; leave out groups never shown")
     n, most = int(table.sum()), float(_largest_squared_phi(table[None])[0])
-    if math.isnan(most):  # as many groups as images: nothing is known
+    if math.isnan(most):  # as many groups as images, so V is unknown
         return Estimate(value=0.0, low=0.0, high=1.0, n=n)
     value = root(float(_squared_phi(table[None])[0]) / most)
     ends = (_noncentral_ends(table, most, confidence), _delta_ends(table, most, confidence))
@@ -88,12 +88,12 @@ def cramers_v(counts: ArrayLike, p_value: float, confidence: float = 0.95) -> Es
 
 
 def root(squared: float) -> float:
-    """Return V of its square, in [0, 1]."""
+    """Return V from its square, in [0, 1]."""
     return math.sqrt(min(1.0, max(0.0, squared)))
 
 
 def _squared_phi(tables: Floats | Ints) -> Floats:
-    """Return φ² of each table (P, R, C) less its mean under independence, shape (P,); NaN of a single image."""
+    """Return φ² of each table (P, R, C) minus its mean under independence, shape (P,); NaN for a single image."""
     expected, n, (rows, columns) = expected_counts(tables), tables.sum(axis=(1, 2)), shown_groups(tables)
     away = np.divide((tables - expected) ** 2, expected, out=np.zeros_like(expected), where=expected > 0)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -101,7 +101,7 @@ def _squared_phi(tables: Floats | Ints) -> Floats:
 
 
 def _largest_squared_phi(tables: Floats | Ints) -> Floats:
-    """Return the most that ``_squared_phi`` can be, shape (P,); NaN where there is nothing to tell."""
+    """Return the maximum of ``_squared_phi``, shape (P,); NaN if it is not defined."""
     n, shown = tables.sum(axis=(1, 2)), np.stack(shown_groups(tables))
     with np.errstate(divide="ignore", invalid="ignore"):
         most = (shown - (shown - 1) ** 2 / (n - 1)).min(axis=0) - 1
@@ -109,23 +109,23 @@ def _largest_squared_phi(tables: Floats | Ints) -> Floats:
 
 
 def _noncentral_ends(table: Ints, most: float, confidence: float) -> tuple[float, float]:
-    """Return the V whose non-centrality, n V² times ``most``, leaves χ² in neither tail."""
+    """Return the range of V whose non-centrality, n V² times ``most``, is not rejected by χ² in either tail."""
     n, degrees, tail = int(table.sum()), (table.shape[0] - 1) * (table.shape[1] - 1), (1 - confidence) / 2
     chi2 = n * (float(_squared_phi(table[None])[0]) + degrees / (n - 1))
     low = _noncentrality(chi2, degrees, 1 - tail)
-    # A table more even than independence leaves on average is luck, and no proof of it.
+    # A table that is more even than expected under independence counts as chance.
     high = _noncentrality(max(chi2, degrees), degrees, tail)
     return root(low / n / most), root(high / n / most)
 
 
 def _delta_ends(table: Ints, most: float, confidence: float) -> tuple[float, float]:
-    """Return V ± z times its standard error by the delta method, cut to [0, 1].
+    """Return V ± z times its standard error by the delta method, clipped to [0, 1].
 
-    Where V is small by chance its error is small too, so the upper end is that of log V, V exp(z error / V), if that
-    lies higher; an error beyond V is none of log V's any more and counts as V.
+    If V is small by chance, its error is small too. The upper end is therefore that of log V, V exp(z error / V), if it
+    is higher. The error in this formula is at most V, because the approximation for log V fails for larger errors.
 
-    The table gets as many more images as its longer side, spread evenly, lest an empty cell pass for one that cannot
-    be.
+    Pseudo-images are added to the table, as many as its longer side and spread evenly, so that an empty cell does not
+    count as impossible.
     """
     counts = table + max(table.shape) / table.size
     (phi2,), (variance,) = (found.tolist() for found in _delta(counts[None]))
@@ -139,7 +139,7 @@ def _delta_ends(table: Ints, most: float, confidence: float) -> tuple[float, flo
 
 
 def _delta(tables: Floats) -> tuple[Floats, Floats]:
-    """Return φ² of tables (P, R, C) with all cells of their rows and columns filled, and its variance, both (P,).
+    """Return φ² of tables (P, R, C) without empty cells in their rows and columns, and its variance, both (P,).
 
     φ² = Σ p_ij²/(p_i p_j) − 1 has the gradient 2p_ij/(p_i p_j) − Σ_j p_ij²/(p_i² p_j) − Σ_i p_ij²/(p_i p_j²) in p_ij.
     """
@@ -154,7 +154,7 @@ def _delta(tables: Floats) -> tuple[Floats, Floats]:
 
 
 def _of_fuller_cells(table: Ints, most: float, confidence: float) -> float:
-    """Return the largest V that one combination makes if it is as common as its own interval allows, others as seen."""
+    """Return the largest V if one combination is as frequent as its interval allows, and the others are as observed."""
     n = int(table.sum())
     room = np.array([[share_estimate(count, n, confidence).high * n for count in row] for row in table.tolist()])
     fuller = np.where(np.eye(table.size, dtype=np.bool_).reshape(-1, *table.shape), room, table)
@@ -162,7 +162,7 @@ def _of_fuller_cells(table: Ints, most: float, confidence: float) -> float:
 
 
 def _noncentrality(chi2: float, degrees: int, p: float) -> float:
-    """Return the non-centrality under which a χ² of at most this has probability ``p``; 0 where none is so likely."""
+    """Return the non-centrality for which P(χ² ≤ ``chi2``) is ``p``; 0 if this is not possible."""
 
     def excess(noncentrality: float) -> float:
         return float(chndtr(chi2, degrees, noncentrality)) - p

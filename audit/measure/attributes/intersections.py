@@ -1,6 +1,6 @@
-"""Groups of several attributes at once: intersectional cells, and whether two attributes depend on each other.
+"""Intersections of two attributes: shares of combined groups, and a test of independence.
 
-An occupation can draw as many women as men and as many old as young, and still draw only old men and young women.
+An occupation can have equal shares of women and men and of old and young, but show only old men and young women.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 SMALL_CELL = 10
-"""A cell is small where both the images seen and those expected under independence are fewer than this: none seen where
-many are expected is a finding."""
+"""A cell is small if both the observed and the expected count under independence are below this. An empty cell with a
+large expected count is a finding."""
 
 
 def cells_of(tables: ArrayLike, expected: ArrayLike, attributes: tuple[Attribute, Attribute]) -> tuple[Cell, ...]:
-    """Return every combination of groups, also those that no image shows, in the order of the groups.
+    """Return all combinations of groups, including those without images, in the order of the groups.
 
     Args:
-        tables: Images by combination, shape (R, C); of a pool by prompt and combination, (P, R, C).
-        expected: The sum over the prompts of what :func:`expected_counts` returns, shape (R, C).
+        tables: Images by combination, shape (R, C); for a pool by prompt and combination, (P, R, C).
+        expected: The sum of :func:`expected_counts` over the prompts, shape (R, C).
         attributes: The attributes of the axes.
 
     Raises:
-        ValueError: If a table does not fit the attributes, or holds no image.
+        ValueError: If a table does not match the attributes, or has no images.
     """
     counts, awaited = checked_table(tables), np.asarray(expected, dtype=np.float64)
     table = counts if counts.ndim == 2 else counts.sum(axis=0)
@@ -58,27 +58,27 @@ def cells_of(tables: ArrayLike, expected: ArrayLike, attributes: tuple[Attribute
 
 
 def small_cells(counts: ArrayLike, expected: ArrayLike) -> NDArray[np.bool_]:
-    """Return which cells of tables of any one shape have too few images, seen and expected, to read a share from."""
+    """Return the cells whose observed and expected counts are both too small for a useful share."""
     return np.asarray(np.maximum(counts, expected) < SMALL_CELL)
 
 
 def dependence(counts: ArrayLike, seed: int = 0) -> Dependence | None:
     """Test whether two attributes are independent in the images of one prompt.
 
-    The G test, with its distribution under independence given both margins: exact where both attributes show two
-    groups, by random tables (Patefield 1981) otherwise. No large-sample approximation enters the p-value. Pool no
-    prompts: occupations of different make-up would make attributes look dependent that are not within any of them.
-    :mod:`audit.measure.attributes.within_prompts` is for several prompts together.
+    The G test uses its distribution under independence given both margins: exact if both attributes have two groups,
+    otherwise by random tables (Patefield 1981). The p-value uses no large-sample approximation. Do not pool prompts:
+    attributes that are independent within every occupation can be dependent in a pool of different occupations. Use
+    :mod:`audit.measure.attributes.within_prompts` for several prompts.
 
     Args:
         counts: Images by combination, shape (K₁, K₂).
         seed: Seed of the random tables.
 
     Returns:
-        The test; None where one of the attributes shows a single group, so that there is nothing to go together with.
+        The test; None if one of the attributes has only one group.
 
     Raises:
-        ValueError: If the table has other than two axes, or holds no image.
+        ValueError: If the table does not have two axes, or has no images.
     """
     table = checked_table(counts)
     if table.ndim != 2:
@@ -98,13 +98,13 @@ def dependence(counts: ArrayLike, seed: int = 0) -> Dependence | None:
 
 
 def _g(table: Ints) -> Floats:
-    """Return G of tables (…, R, C) that share the margins of the first of them."""
+    """Return G of tables (…, R, C) that all have the same margins."""
     margins = table.reshape(-1, *table.shape[-2:])[0]
     return np.asarray(2 * rel_entr(table, expected_counts(margins)).sum(axis=(-1, -2)))
 
 
 def _exact_p(table: Ints) -> float:
-    """Return the chance, under fixed margins, of a 2 × 2 table whose G is at least this one's."""
+    """Return the probability, given the margins, of a 2 × 2 table with at least the G of this one."""
     n, row, column = int(table.sum()), int(table[0].sum()), int(table[:, 0].sum())
     corner = np.arange(max(0, row + column - n), min(row, column) + 1)
     possible = np.stack([corner, row - corner, column - corner, n - row - column + corner], axis=-1).reshape(-1, 2, 2)

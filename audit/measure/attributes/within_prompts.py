@@ -1,8 +1,8 @@
-"""Whether two attributes go together within prompts, over all prompts at once.
+"""Association of two attributes within prompts, tested over all prompts together.
 
-Pooling the images of occupations would mix two things: an occupation of mostly old men beside one of mostly young women
-makes gender and age go together in the pool, though they may do so in neither. Here every prompt is held against its
-own shares, and only the differences are added up.
+A pool of occupations confounds two effects. One occupation with mostly old men and another with mostly young women make
+gender and age dependent in the pool, even if they are independent in both. Here every prompt is compared with its own
+expected counts, and only the differences are summed.
 
 Legend: P prompts; R and C groups of the two attributes.
 """
@@ -28,19 +28,19 @@ Floats = NDArray[np.float64]
 
 
 def dependence_within(tables: ArrayLike) -> Dependence | None:
-    """Test whether two attributes are independent in every prompt, against one tendency that the prompts share.
+    """Test whether two attributes are independent in every prompt, against a common association in the prompts.
 
-    The generalised Cochran-Mantel-Haenszel test (Landis, Heyman and Koch 1978, general association): with O the counts
-    and E those expected within each prompt, d = Σ (O − E) has under independence, given both attributes' counts in each
-    prompt, mean 0 and a covariance V in closed form, and dᵀ V⁻ d tends to χ² with rank V degrees of freedom as images
-    are added, be it in few prompts or in many. Opposite tendencies of two prompts cancel in d. They do not in V: the
-    effect size is the root mean square over prompts of Cramér's V, with its interval for these prompts.
+    The generalised Cochran-Mantel-Haenszel test (Landis, Heyman and Koch 1978, general association): with O the
+    observed and E the expected counts within each prompt, d = Σ (O − E) has mean 0 and a covariance V in closed form
+    under independence, given the counts of both attributes in each prompt. dᵀ V⁻ d tends to χ² with rank V degrees of
+    freedom as images are added, for few or many prompts. Opposite associations of two prompts cancel in d. The effect
+    size does not cancel: it is the root mean square over prompts of Cramér's V, with its interval for these prompts.
 
     Args:
         tables: Images by prompt and combination, shape (P, R, C).
 
     Returns:
-        The test; None where fewer than two prompts have a V (see :func:`squared_v`).
+        The test; None if fewer than two prompts have a V (see :func:`squared_v`).
     """
     counts = np.asarray(tables, dtype=np.float64)
     squares, errors, images = squared_v(counts), squared_v_errors(counts), counts.sum(axis=(1, 2))
@@ -69,9 +69,9 @@ def dependence_within(tables: ArrayLike) -> Dependence | None:
 
 
 def rough_p_values(tables: ArrayLike) -> Floats:
-    """Return the p-value of the G test in each prompt, shape (P,), by its limiting χ² distribution: quick and rough.
+    """Return an approximate p-value of the G test in each prompt, shape (P,), by its asymptotic χ² distribution.
 
-    NaN where an attribute shows a single group. Small tables are off by some factor: use it to order prompts only.
+    It is NaN if an attribute has only one group. It is inaccurate for small tables, so use it only to order prompts.
 
     Args:
         tables: Images by prompt and combination, shape (P, R, C).
@@ -84,7 +84,7 @@ def rough_p_values(tables: ArrayLike) -> Floats:
 
 
 def _mantel_haenszel(tables: Floats) -> tuple[float, int]:
-    """Return the statistic and its degrees of freedom, of tables with two images at least each."""
+    """Return the statistic and its degrees of freedom, for tables with at least two images each."""
     n = tables.sum(axis=(1, 2))
     shift = (tables - expected_counts(tables)).sum(axis=0).ravel()
     rows, columns = (_spread(tables.sum(axis=axis), n) for axis in (2, 1))

@@ -1,14 +1,14 @@
-"""How far the squared discrepancy changed: between two arms that share their noise, and between two runs that do not.
+"""Change of the squared discrepancy between two arms with the same noise, and between two independent runs.
 
-Arms are made from the same noise, so the two results of one image form a pair, and the pairs of a prompt are
-independent of each other. Runs with different seeds are two independent samples. A change is always *after − before*
-(or second − first): a negative change is an improvement.
+Arms use the same noise, so the two results for one image form a pair, and the pairs of a prompt are independent of each
+other. Runs with different seeds are two independent samples. A change is always *after − before* (or second − first),
+so a negative change is an improvement.
 
 The squared discrepancy is the debiased one, ‖p̄ − r‖² − tr(S)/n, which is the mean of ⟨xᵢ − r, xⱼ − r⟩ over all pairs of
 different images i ≠ j: a U-statistic of degree two. Its variance (Hoeffding 1948, theorem 5.2), and that of the
-difference of two such figures over the same images, has a term of order 1/n, which vanishes where both samples are on
-target, and a term of order 1/n², which does not. Intervals here keep both, so they stay valid near parity, where a
-percentile bootstrap of the plug-in does not.
+difference of two such figures over the same images, has a term of order 1/n, which is 0 if both samples are on target,
+and a term of order 1/n², which is not. The intervals here use both terms, so they are valid near parity, unlike a
+percentile bootstrap of the plug-in.
 
 Legend: n images or pairs, P samples, K groups, r the target, x before and y after, both minus r.
 """
@@ -40,7 +40,7 @@ class PairedSamples:
     Attributes:
         before: The perceived groups before, K of them.
         after: The same after.
-        joint: Both side by side, 2K columns.
+        joint: Both together, 2K columns.
     """
 
     before: Samples
@@ -56,7 +56,7 @@ class PairedSamples:
         size: int,
         strata: tuple[ArrayLike | None, ArrayLike | None] = (None, None),
     ) -> PairedSamples:
-        """Gather samples of pairs from their rows.
+        """Create samples of pairs from their rows.
 
         Args:
             before: One-hot rows, shape (N, K).
@@ -66,7 +66,7 @@ class PairedSamples:
             strata: Code of each image's stratum, shape (N,), before and after, see ``Samples.of``.
 
         Raises:
-            ValueError: If a sample has no pair, or the shapes do not fit.
+            ValueError: If a sample has no pairs, or the shapes do not match.
         """
         x, y = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
         if x.shape != y.shape:
@@ -89,26 +89,26 @@ def discrepancy_change(
 ) -> Change:
     """Return d²(after) − d²(before) of the same images, both debiased; negative is better.
 
-    A Student t interval with n − 1 degrees of freedom around the difference of the two U-statistics. Its standard error
-    is the larger of two: that of the pairs as they are, and that of the pairs with K pseudo-pairs added, spread evenly
-    over all changes of group. Without them a small sample in which every image shows the same group would look exact
-    (Bonett and Price 2012 guard the difference of two shares so). The value itself has no pseudo-pairs in it.
+    The interval is Student's t with n − 1 degrees of freedom around the difference of the two U-statistics. Its
+    standard error is the larger of two: that of the pairs, and that of the pairs with K additional pseudo-pairs, spread
+    evenly over all changes of group. Without pseudo-pairs, a small sample in which every image has the same group would
+    have error 0 (Bonett and Price 2012 do the same for the difference of two shares). The value uses no pseudo-pairs.
 
-    The t interval takes the difference for symmetric, which it is not where a group is rare or an edit lopsided: with
-    eight images of seven groups it would miss one change in eight. It is therefore widened to hold the square-and-add
-    (Zou and Donner 2008, Statistics in Medicine 27:1693) of the intervals of both arms, which are not symmetric either,
-    with the correlation of the two figures.
+    The t interval assumes a symmetric difference, which is wrong if a group is rare or an edit is one-sided: with eight
+    images and seven groups it would miss one of eight changes. It is therefore widened to include the square-and-add
+    interval (Zou and Donner 2008, Statistics in Medicine 27:1693) of the asymmetric intervals of both arms, with the
+    correlation of the two figures.
 
     Args:
         before: The perceived groups, one-hot rows of shape (n, K), n ≥ 2.
         after: The same images after, in the same order.
         target: The distribution that counts as fair, shape (K,).
-        confidence: Coverage of the interval, in (0, 1).
-        strata: Which group each image was assigned to, shape (n,), before and after, where an edit assigned any: the
-            value allows for it, the interval, which treats the images as drawn alike, is then on the wide side.
+        confidence: Confidence level of the interval, in (0, 1).
+        strata: The group assigned to each image, shape (n,), before and after, if an edit assigned groups. The value
+            uses the strata; the interval assumes a simple random sample and is then conservative.
 
     Raises:
-        ValueError: If there are fewer than two pairs, or the shapes or sums do not fit.
+        ValueError: If there are fewer than two pairs, or the shapes or sums do not match.
     """
     (x, goal), (y, _) = _checked(before, target), _checked(after, target)
     codes = (_codes(strata[0]), _codes(strata[1]))
@@ -120,9 +120,9 @@ def discrepancy_changes(samples: PairedSamples, targets: ArrayLike, confidence: 
     """Return ``discrepancy_change`` of each sample.
 
     Args:
-        samples: Two pairs at least in every sample.
+        samples: At least two pairs in every sample.
         targets: The distributions that count as fair, shape (K,) or (P, K).
-        confidence: Coverage of each interval, in (0, 1).
+        confidence: Confidence level of each interval, in (0, 1).
 
     Raises:
         ValueError: If a sample has fewer than two pairs.
@@ -147,22 +147,21 @@ def two_sample_discrepancy_change(
 ) -> Change:
     """Return d²(second) − d²(first) of two independent samples, both debiased; negative is better.
 
-    The variances add; the degrees of freedom are Welch's. Either variance is guarded as in ``discrepancy_change``, with
-    one pseudo-image of each group, and the interval widened as there, without correlation.
+    The variances are added; the degrees of freedom are Welch's. Each variance uses one pseudo-image of each group, as
+    in ``discrepancy_change``, and the interval is widened in the same way, without correlation.
 
     Args:
         first: The perceived groups of one run, one-hot rows of shape (n₁, K), n₁ ≥ 2.
-        second: Of the other run, shape (n₂, K), n₂ ≥ 2.
+        second: The same of the other run, shape (n₂, K), n₂ ≥ 2.
         target: The distribution that counts as fair, shape (K,).
-        confidence: Coverage of the interval, in (0, 1).
-        strata: Which group each image of either run was assigned to, where an edit assigned any, see
-            ``discrepancy_change``.
+        confidence: Confidence level of the interval, in (0, 1).
+        strata: The group assigned to each image of each run, if an edit assigned groups, see ``discrepancy_change``.
 
     Returns:
         The change; its n counts the images of both samples.
 
     Raises:
-        ValueError: If a sample has fewer than two images, or the shapes or sums do not fit.
+        ValueError: If a sample has fewer than two images, or the shapes or sums do not match.
     """
     checked = [_checked(rows, target) for rows in (first, second)]
     old, new = (Samples.one(rows, names) for (rows, _), names in zip(checked, strata, strict=True))
@@ -172,13 +171,13 @@ def two_sample_discrepancy_change(
 def two_sample_discrepancy_changes(
     old: Samples, new: Samples, targets: ArrayLike, confidence: float = 0.95
 ) -> tuple[Change, ...]:
-    """Return ``two_sample_discrepancy_change`` of each sample of ``old`` and the one at the same place in ``new``.
+    """Return ``two_sample_discrepancy_change`` for each sample of ``old`` and the one with the same index in ``new``.
 
     Args:
-        old: Two images at least in every sample.
-        new: As many samples, likewise.
+        old: At least two images in every sample.
+        new: The same number of samples, with at least two images each.
         targets: The distributions that count as fair, shape (K,) or (P, K).
-        confidence: Coverage of each interval, in (0, 1).
+        confidence: Confidence level of each interval, in (0, 1).
 
     Raises:
         ValueError: If a sample has fewer than two images.
@@ -196,10 +195,10 @@ def two_sample_discrepancy_changes(
 def squared_errors(samples: Samples, targets: ArrayLike) -> Floats:
     """Return the standard error of the debiased squared discrepancy of each sample, shape (P,), never 0.
 
-    One pseudo-image of each group guards it, as in ``two_sample_discrepancy_change``.
+    It uses one pseudo-image of each group, as in ``two_sample_discrepancy_change``.
 
     Args:
-        samples: Two images at least in every sample.
+        samples: At least two images in every sample.
         targets: The distributions that count as fair, shape (K,) or (P, K).
     """
     goals = np.broadcast_to(np.asarray(targets, dtype=np.float64), samples.mean.shape)
@@ -207,7 +206,7 @@ def squared_errors(samples: Samples, targets: ArrayLike) -> Floats:
 
 
 def span_of_changes(targets: ArrayLike) -> Span:
-    """Return what the mean change of squared discrepancies from targets (P, K) can be: off the farthest, or to it."""
+    """Return the possible range of the mean change of squared discrepancies from targets (P, K)."""
     most = float(largest_squares(targets).mean())
     return Span(-most, most)
 
@@ -221,12 +220,12 @@ def _codes(names: Strata | None) -> ArrayLike | None:
 
 
 def _guarded_variances(joint: Samples, goals: Floats, pseudo: Floats, before: int) -> Floats:
-    """Return the variance of d²(y) − d²(x), or that with pseudo-images where it is larger, shape (P,).
+    """Return the variance of d²(y) − d²(x), or that with pseudo-images if it is larger, shape (P,).
 
-    Pseudo-images add to the spread of one image, and tell nothing of the mean: n does not count them.
+    Pseudo-images increase the variance of one image; they have no information about the mean, so n excludes them.
 
     Args:
-        joint: Rows with ``before`` columns of x, none where there is no x, and K of y.
+        joint: Rows with ``before`` columns of x (0 if there is no x), and K of y.
         goals: The target in every column, shape (P, before + K).
         pseudo: Sum of the outer products of K pseudo-images that show every group once, of both columns' shape.
         before: Columns of x.
@@ -249,8 +248,8 @@ def _variances(away: Floats, covariance: Floats, n: Floats, before: int) -> Floa
     """Return the plug-in variance of the U-statistic with kernel ⟨yᵢ, yⱼ⟩ − ⟨xᵢ, xⱼ⟩ (Hoeffding 1948, theorem 5.2).
 
     4/n Var(⟨y, ȳ⟩ − ⟨x, x̄⟩) is its linear part, 2/(n(n − 1)) (‖S_yy‖² + ‖S_xx‖² − 2‖S_xy‖²) the quadratic one. The
-    plug-in of the first is too large by about twice the second, so at parity, where the figure is far from normal, the
-    sum errs on the safe side.
+    plug-in of the first is too large by about twice the second, so the sum is conservative at parity, where the figure
+    is far from normal.
 
     Args:
         away: Mean of (x, y), each minus r, shape (P, D).
@@ -284,9 +283,9 @@ def _squares_correlation(joint: Samples, goals: Floats) -> Floats:
 
 
 def _sides(old: Floats, new: Floats, old_ends: Floats, new_ends: Floats, correlation: Floats) -> tuple[Floats, Floats]:
-    """Square and add: return how far the change new − old may lie below and above its estimate, both (P,).
+    """Return the lengths of the square-and-add interval of new − old below and above its estimate, both (P,).
 
-    A debiased square may lie below its interval, which begins at 0; it then has no way further down.
+    A debiased square can be below its interval, which starts at 0; its length below is then 0.
     """
     (old_below, old_above), (new_below, new_above) = (
         (np.maximum(0.0, value - ends[:, 0]), np.maximum(0.0, ends[:, 1] - value))
@@ -298,7 +297,7 @@ def _sides(old: Floats, new: Floats, old_ends: Floats, new_ends: Floats, correla
 def _intervals(
     values: Floats, variances: Floats, freedom: Floats, sides: tuple[Floats, Floats], n: Floats, confidence: float
 ) -> tuple[Change, ...]:
-    """Return Student's t intervals widened to ``sides``; p-values are below 1 − confidence where 0 is left out."""
+    """Return Student's t intervals widened to ``sides``; p-values are below 1 − confidence if 0 is excluded."""
     t = stdtrit(freedom, (1 + confidence) / 2)
     errors = np.sqrt(np.maximum(variances, 0.0))
     below, above = (np.maximum(t * errors, side) for side in sides)
@@ -312,6 +311,6 @@ def _outer(rows: Floats) -> Floats:
 
 
 def _two_sided(values: Floats, errors: Floats, freedom: Floats) -> Floats:
-    """Return P(|t| ≥ |value / error|); without any spread the value is what it is."""
+    """Return P(|t| ≥ |value / error|); with an error of 0, the value is exact."""
     known = np.where(errors > 0, errors, 1.0)
     return np.where(errors > 0, 2 * stdtr(freedom, -np.abs(values) / known), (values == 0).astype(np.float64))

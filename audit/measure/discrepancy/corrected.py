@@ -1,4 +1,4 @@
-"""The fairness discrepancy with the judge's errors taken out, and intervals of it at any confidence.
+"""The fairness discrepancy corrected for the judge's errors, with intervals at any confidence level.
 
 Legend: P samples, K groups; M (K, K), M_gh = P(perceived h | true g); p perceived and π true shares; r the target; n
 audited images, n_g labelled images whose truth is g; A = (Mᵀ)⁻¹.
@@ -29,23 +29,23 @@ from audit.records.estimates import Estimate
 Ints = NDArray[np.int64]
 
 BATCH = 512
-"""Samples whose candidates are weighed at once, so that they fit into a processor's cache."""
+"""Samples whose candidates are evaluated together, so that they fit into a processor's cache."""
 
 
 def corrected_squared(counts: ArrayLike, target: ArrayLike, matrix: ConfusionMatrix) -> float:
     """Return the corrected squared fairness discrepancy, debiased: ‖Ap̂ − r‖² − tr(AVAᵀ).
 
-    V is the covariance of p̂ − M̂ᵀπ̂, from the sample and from the labels. The value is nearly unbiased, and therefore
-    negative about half of the time where the model is fair; it is not cut at 0, so that means of it stay unbiased.
+    V is the covariance of p̂ − M̂ᵀπ̂, from the sample and from the labels. The value is nearly unbiased, so it is negative
+    about half of the time for a fair model. It is not clipped at 0, so that means of it are unbiased.
 
     Args:
         counts: Audited images by perceived group, whole numbers of shape (K,).
         target: The distribution that counts as fair, r of shape (K,).
-        matrix: The judge's confusions.
+        matrix: The judge's confusion matrix.
 
     Raises:
         IllConditioned: If M's condition number is above ``CONDITION_LIMIT``.
-        ValueError: If there are fewer than 2 images, or groups or target do not fit.
+        ValueError: If there are fewer than 2 images, or groups or target do not match.
     """
     samples, goal = _one_sample(counts, target, matrix)
     return float(corrected_squares(samples, goal, matrix)[0])
@@ -54,13 +54,13 @@ def corrected_squared(counts: ArrayLike, target: ArrayLike, matrix: ConfusionMat
 def corrected_squares(samples: Samples, targets: ArrayLike, matrix: ConfusionMatrix) -> Floats:
     """Return ``corrected_squared`` of each sample, shape (P,).
 
-    The covariance of p̂ is the samples' own. Where fixed numbers of images were assigned to groups it is that of a
-    stratified mean, which is smaller: taking off more would make an edit look fairer than it is.
+    The covariance of p̂ is that of the samples. For fixed numbers of images assigned to groups it is the smaller
+    covariance of a stratified mean; subtracting more would make an edit look fairer than it is.
 
     Args:
-        samples: Labels of two audited images at least in every sample.
+        samples: Labels of at least two audited images in every sample.
         targets: The distributions that count as fair, shape (K,) or (P, K).
-        matrix: The judge's confusions.
+        matrix: The judge's confusion matrix.
 
     Raises:
         IllConditioned: If M's condition number is above ``CONDITION_LIMIT``.
@@ -73,7 +73,7 @@ def corrected_squares(samples: Samples, targets: ArrayLike, matrix: ConfusionMat
 
 
 def rates_bias(matrix: ConfusionMatrix) -> Floats:
-    """Return tr(A Σ(M_h) Aᵀ)/(n_h − 1) of each row of M, shape (K,): by π_h² of it labels make the square too large."""
+    """Return tr(A Σ(M_h) Aᵀ)/(n_h − 1) of each row of M, shape (K,); π_h² times this is the bias due to the labels."""
     inverse = inverse_of(matrix)
     of_labels = np.array([np.trace(inverse @ label_covariance(row) @ inverse.T) for row in matrix.rates])
     return np.asarray(of_labels / np.maximum(matrix.labelled - 1, 1))
@@ -84,18 +84,19 @@ def corrected_discrepancy(
 ) -> Estimate:
     """Return the corrected squared fairness discrepancy ‖π − r‖², debiased, with an interval that is valid at parity.
 
-    The value is that of :func:`corrected_squared`, and not cut at 0 either. The interval is that of
+    The value is that of :func:`corrected_squared`, not clipped at 0. The interval is that of
     :func:`corrected_discrepancies`.
 
     Args:
         counts: Audited images by perceived group, whole numbers of shape (K,).
         target: The distribution that counts as fair, r of shape (K,).
-        matrix: The judge's confusions.
-        confidence: Coverage of the interval, in (0, 1).
+        matrix: The judge's confusion matrix.
+        confidence: Confidence level of the interval, in (0, 1).
 
     Raises:
         IllConditioned: If M's condition number is above ``CONDITION_LIMIT``.
-        ValueError: If there are fewer than 2 images, or groups or target do not fit, or the confidence is no share.
+        ValueError: If there are fewer than 2 images, or groups or target do not match, or the confidence is not in (0,
+            1).
     """
     samples, goal = _one_sample(counts, target, matrix)
     return corrected_discrepancies(samples, goal, matrix, confidence)[0]
@@ -106,18 +107,18 @@ def corrected_discrepancies(
 ) -> tuple[Estimate, ...]:
     """Return the corrected squared discrepancy of each sample with an interval that is valid at parity.
 
-    The interval is that of :func:`corrected_distances`. Strata enter the value; the interval takes the images as drawn
-    alike, and is then on the wide side.
+    The interval is that of :func:`corrected_distances`. The value uses strata; the interval assumes a simple random
+    sample and is then conservative.
 
     Args:
-        samples: Labels of two audited images at least in every sample.
+        samples: Labels of at least two audited images in every sample.
         targets: The distributions that count as fair, shape (K,) or (P, K).
-        matrix: The judge's confusions.
-        confidence: Coverage of each interval, in (0, 1).
+        matrix: The judge's confusion matrix.
+        confidence: Confidence level of each interval, in (0, 1).
 
     Raises:
         IllConditioned: If M's condition number is above ``CONDITION_LIMIT``.
-        ValueError: If the confidence is no share.
+        ValueError: If the confidence is not in (0, 1).
     """
     goals = np.broadcast_to(np.asarray(targets, dtype=np.float64), samples.mean.shape)
     values = corrected_squares(samples, goals, matrix)
@@ -137,25 +138,25 @@ def corrected_distances(
 ) -> Floats:
     """Return intervals of the distance ‖π − r‖ of the true shares of all images from the target, shape (P, 2).
 
-    Two groups: the distance is √2·|π₁ − r₁|, and the interval of the share folds into one of the distance. More groups:
-    the tests of ``audit.measure.discrepancy.distance_test`` inverted, with M distributed as in audits in which the
-    judge's rates are unknown but for their labels (:func:`corrected_moments`).
+    For two groups the distance is √2·|π₁ − r₁|, and its interval is the folded interval of the share. For more groups
+    the tests of ``audit.measure.discrepancy.distance_test`` are inverted. The distribution of M includes the
+    uncertainty of the judge's rates, which are known only from labels (:func:`corrected_moments`).
 
-    Unclassified images may be of any group. The distance is largest with all of them in one, so the upper end is the
-    largest over these completions; the lower end is that of the completion nearest to the target.
+    Unclassified images can be of any group. The distance is largest if all of them are of one group, so the upper end
+    is the largest over these completions; the lower end is that of the completion nearest to the target.
 
     Args:
-        counts: Audited images by perceived group, shape (P, K), every row of at least one image of any kind.
+        counts: Audited images by perceived group, shape (P, K), at least one image of any kind in every row.
         targets: The distributions that count as fair, shape (P, K).
-        matrix: The judge's confusions.
-        confidence: Coverage of each interval, in (0, 1).
-        unknown: Images without a perceived group, shape (P,); None for none.
-        each_tail: See :func:`audit.measure.discrepancy.estimate.discrepancy_intervals`; either end of an interval of
-            two groups has half of the missing confidence.
+        matrix: The judge's confusion matrix.
+        confidence: Confidence level of each interval, in (0, 1).
+        unknown: Images without a perceived group, shape (P,); None if there are none.
+        each_tail: See :func:`audit.measure.discrepancy.estimate.discrepancy_intervals`; for two groups, each end always
+            has an error rate of (1 − confidence)/2.
 
     Raises:
         IllConditioned: If M's condition number is above ``CONDITION_LIMIT``.
-        ValueError: If the confidence is no share.
+        ValueError: If the confidence is not in (0, 1).
     """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1, found {confidence}; 0.95 is usual")
@@ -175,12 +176,12 @@ def corrected_distances(
 
 
 def nearest_completions(counts: Floats, targets: Floats, matrix: ConfusionMatrix | None, unknown: Floats) -> Floats:
-    """Return which shares of the unclassified images put all images nearest to the target, shape (P, K).
+    """Return the shares of groups among unclassified images for which all images are nearest to the target, (P, K).
 
     Args:
         counts: Images by perceived group, shape (P, K).
         targets: The distributions that count as fair, shape (P, K).
-        matrix: The judge's confusions; None where its answers are taken as they are.
+        matrix: The judge's confusion matrix; None for figures as perceived.
         unknown: Images without a perceived group, shape (P,).
     """
     true = counts if matrix is None else counts @ inverse_of(matrix).T
@@ -189,15 +190,15 @@ def nearest_completions(counts: Floats, targets: Floats, matrix: ConfusionMatrix
 
 
 def parity_tails(counts: ArrayLike, targets: ArrayLike, matrix: ConfusionMatrix, unknown: ArrayLike) -> Floats:
-    """Return the p-value of more than two groups being on target in all images, shape (P,).
+    """Return the p-value of the hypothesis that more than two groups are on target in all images, shape (P,).
 
-    The chance of a T at least as large as that of the completion nearest to the target, where the true shares are the
-    target's.
+    It is the probability, if the true shares are the target, of a T at least as large as that of the completion nearest
+    to the target.
 
     Args:
-        counts: Audited images by perceived group, shape (P, K), every row of at least one image of any kind.
+        counts: Audited images by perceived group, shape (P, K), at least one image of any kind in every row.
         targets: The distributions that count as fair, shape (P, K).
-        matrix: The judge's confusions.
+        matrix: The judge's confusion matrix.
         unknown: Images without a perceived group, shape (P,).
 
     Raises:
@@ -213,12 +214,12 @@ def parity_tails(counts: ArrayLike, targets: ArrayLike, matrix: ConfusionMatrix,
 
 @dataclass(frozen=True)
 class _Completed:
-    """Images of P samples, of which the unclassified ones are given to groups.
+    """Images of P samples with the unclassified ones assigned to groups.
 
     Attributes:
         counts: Images by perceived group, shape (P, K).
-        unknown: Images without one, shape (P,).
-        given: Shares of the groups among the unknown images, shape (P, K).
+        unknown: Images without a perceived group, shape (P,).
+        given: Assumed shares of the groups among the unknown images, shape (P, K).
     """
 
     counts: Floats
@@ -232,11 +233,11 @@ class _Completed:
 
     @property
     def sure(self) -> Floats:
-        """Share among all images of the unknown ones that are given to each group, shape (P, K)."""
+        """Share of all images that are unknown and assigned to each group, shape (P, K)."""
         return np.asarray((self.unknown / self.n)[:, None] * self.given)
 
     def shares(self, matrix: ConfusionMatrix) -> Floats:
-        """Return the corrected shares of all images, which may lie outside the simplex, shape (P, K)."""
+        """Return the corrected shares of all images, which can be outside the simplex, shape (P, K)."""
         return np.asarray(self.counts @ inverse_of(matrix).T / self.n[:, None] + self.sure)
 
     def at(self, places: Ints) -> _Completed:
@@ -255,23 +256,24 @@ def corrected_moments(
     """Return mean, standard deviation and skewness of M for n images of true shares (…, K).
 
     A label is the point x = A·(one-hot), and Ap̂ the mean of n points, with mean distance v = π − r from the target; z =
-    x − π. With e = Ap̂ − π, M = ‖v‖² + 2v·e + w‖e‖², for w = 1 the squared distance T = ‖Ap̂ − r‖². The mean varies by
-    C = (S − D)/n + D, of which S is the covariance of one x and D = Σ_h π_h² A Σ(M̃_h)Aᵀ/(ñ_h + 1) comes from the
+    x − π. With e = Ap̂ − π, M = ‖v‖² + 2v·e + w‖e‖², for w = 1 the squared distance T = ‖Ap̂ − r‖². The covariance of the
+    mean is C = (S − D)/n + D. S is the covariance of one x. D = Σ_h π_h² A Σ(M̃_h)Aᵀ/(ñ_h + 1) is the uncertainty of the
     rates, whose rows are Dirichlet given their labels:
     E M = ‖v‖² + w tr(C), Var M = 4vᵀCv + 4wE[(v·z)‖z‖²]/n² + w²[(Var(‖z‖²) − 2tr(S²))/n³ + 2tr(C²)],
-    and the third cumulant is 8κ₃(v·x̄) + 24wvᵀC²v + 8w³tr(C³), κ₃ that of the images and of the Dirichlet rows. With a
-    matrix without errors these are ``squared_distance_moments``. The ``PSEUDO_LABELS`` enter D but not the mean, lest
-    their pull towards even rates shift it.
+    and the third cumulant is 8κ₃(v·x̄) + 24wvᵀC²v + 8w³tr(C³), κ₃ that of the images and of the Dirichlet rows. For a
+    matrix without errors these are ``squared_distance_moments``. The ``PSEUDO_LABELS`` are used in D but not in the
+    mean, because they would shift it towards equal rates.
 
-    Images that were given to groups without being classified have a label of their own. Its point is the distribution
-    that they were given to; the judge's rates do not concern them.
+    Unclassified images that are assigned to groups have a separate label. Its point is the assigned distribution; the
+    judge's rates do not apply to them.
 
     Args:
         distributions: True shares π, shape (…, K).
         targets: The distributions that count as fair; they broadcast against ``distributions``.
         n: Audited images, of the shape of ``distributions`` without its last axis, or broadcasting against it.
-        matrix: The judge's confusions.
-        sure: Share of the images that are given to each group without being classified; it broadcasts likewise.
+        matrix: The judge's confusion matrix.
+        sure: Share of the images that are assigned to each group without being classified; it broadcasts in the same
+            way.
         weight: w, which broadcasts like n.
     """
     points, (rates, labelled) = inverse_of(matrix).T, smoothed(matrix)  # row j is the point of label j
@@ -311,7 +313,7 @@ def corrected_moments(
 
 
 def _rates_skew(distributions: Floats, heights: Floats, rates: Floats, labelled: Floats) -> Floats:
-    """Return the third cumulant that Dirichlet rows bring into the mean of ``heights`` (…, K), one for each label."""
+    """Return the third cumulant that Dirichlet rows add to the mean of ``heights`` (…, K), one for each label."""
     centred = heights[..., None, :] - (heights @ rates.T)[..., None]
     thirds = 2 * (rates * centred**3).sum(axis=-1) / ((labelled + 1) * (labelled + 2))
     return np.asarray((distributions**3 * thirds).sum(axis=-1))
@@ -320,7 +322,7 @@ def _rates_skew(distributions: Floats, heights: Floats, rates: Floats, labelled:
 def _distances(
     images: _Completed, goals: Floats, matrix: ConfusionMatrix, confidence: float, each_tail: bool
 ) -> Floats:
-    """Return the intervals of the distance ‖π − r‖ where the unknown images are as they are given, shape (P, 2)."""
+    """Return the intervals of the distance ‖π − r‖ for the assigned groups of unknown images, shape (P, 2)."""
     starts = range(0, len(goals), BATCH)
     batches = (np.arange(start, min(start + BATCH, len(goals))) for start in starts)
     tests = ((_test(images.at(b), goals[b], matrix), np.full(len(b), np.nan)) for b in batches)

@@ -1,11 +1,11 @@
-"""Directions in which a distribution may lie away from a target, given a sample: where to look for its distance.
+"""Directions from a target in which to search for the nearest and farthest distributions that a sample allows.
 
-The farthest distribution that a sample allows is neither straight beyond the sample nor at a corner. It is where a
-larger distance and a larger variance are in balance. For linear statistics that is a fixed point: with x the sample's
-offset from the target, a distance of z standard errors is largest (and, on the near side, smallest) in a direction u ∝
-x + z·∇ₓσ(u), σ²(u) = uᵀΣu/n, and from any start u ← x + z·∇σ(u) climbs, since σ is a norm. There are several such
-maxima, so starts are the sample and every corner; z runs over ``QUANTILES``, whatever confidence is asked for, so that
-a higher confidence searches the same directions.
+The farthest distribution that a sample allows is neither in the direction of the sample nor at a corner. It balances a
+larger distance and a larger variance. For linear statistics it is a fixed point: with x the sample's offset from the
+target, a distance of z standard errors is largest (and, on the near side, smallest) in a direction u ∝ x + z·∇ₓσ(u),
+σ²(u) = uᵀΣu/n. The iteration u ← x + z·∇σ(u) increases the distance from any start, because σ is a norm. There are
+several local maxima, so the starts are the sample and every corner. z takes the values of ``QUANTILES`` for every
+confidence level, so that a higher confidence searches the same directions.
 
 Legend: P samples, D directions, K groups; r the target, π a distribution.
 """
@@ -21,23 +21,23 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 QUANTILES = (1.0, 2.5, 4.0)
-"""Standard errors at which directions are worked out; tails of 16 %, 0.6 % and 0.003 %."""
+"""Standard errors for which directions are computed; tails of 16 %, 0.6 % and 0.003 %."""
 
 CLIMBS = 4
-"""Steps from each start; directions move by less than 1 % in a fifth."""
+"""Steps from each start; a fifth step would change directions by less than 1 %."""
 
 TINY = 1e-12
 
 
 @dataclass(frozen=True)
 class Rays:
-    """Straight ways out of the targets of P samples.
+    """Rays from the targets of P samples.
 
     Attributes:
         target: r, shape (P, K).
         directions: Unit vectors that sum to 0, shape (P, D, K).
-        reach: Distance at which each way leaves the simplex, shape (P, D).
-        turns: The distributions where the directions were worked out, shape (P, D, K).
+        reach: Distance at which each ray leaves the simplex, shape (P, D).
+        turns: The distributions for which the directions were computed, shape (P, D, K).
     """
 
     target: Floats
@@ -47,20 +47,20 @@ class Rays:
 
     @classmethod
     def both(cls, shares: Floats, target: Floats, images: Floats) -> tuple[Rays, Rays]:
-        """Return the ways to the farthest plausible distributions, and those to the nearest; see ``towards``."""
+        """Return the rays to the farthest plausible distributions, and those to the nearest; see ``towards``."""
         return cls.towards(shares, target, images, 1), cls.towards(shares, target, images, -1)
 
     @classmethod
     def towards(cls, shares: Floats, target: Floats, images: Floats, side: int) -> Rays:
-        """Return the ways to the farthest plausible distributions (``side`` 1) or to the nearest ones (−1).
+        """Return the rays to the farthest plausible distributions (``side`` 1) or to the nearest ones (−1).
 
         Args:
             shares: Shares of the samples, shape (P, K).
             target: The distributions that count as fair, shape (P, K).
-            images: Labels that the samples are worth, shape (P,).
-            side: Which.
+            images: Effective number of labels of the samples, shape (P,).
+            side: 1 or −1.
         """
-        # Mixed with one image's worth of the target: a group that was not seen may still exist.
+        # One pseudo-image of the target is added, because a group that was not observed can still exist.
         mixed = (images[:, None] * shares + target) / (images[:, None] + 1)
         corners = np.broadcast_to(np.eye(target.shape[1]), (len(target), *2 * target.shape[1:]))
         starts = np.concatenate([mixed[:, None], corners], axis=1)
@@ -82,18 +82,18 @@ class Rays:
         return cls(target, directions, _reach(directions, target), np.concatenate(turns, axis=1))
 
     def through(self, points: Floats) -> Rays:
-        """Return these ways, and more through some distributions, shape (P, D′, K)."""
+        """Return these rays and additional ones through the given distributions, shape (P, D′, K)."""
         directions = np.concatenate([self.directions, _directions(points, self.target)], axis=1)
         turns = np.concatenate([self.turns, points], axis=1)
         return Rays(self.target, directions, _reach(directions, self.target), turns)
 
     def at(self, distances: Floats, rows: Ints, ways: Ints | None = None) -> Floats:
-        """Return the distributions so far along the ways of some samples, shape (p, G, K).
+        """Return the distributions at the given distances along the rays of some samples, shape (p, G, K).
 
         Args:
-            distances: Shape (p, G); beyond a way's reach it is its end.
+            distances: Shape (p, G); a distance beyond the end of a ray gives its end.
             rows: The samples, shape (p,).
-            ways: The way of each of the distances, shape (p, G); all ways, G = D, where there is none.
+            ways: The ray of each distance, shape (p, G); None for all rays, G = D.
         """
         directions = self.directions[rows] if ways is None else self.directions[rows[:, None], ways]
         reach = self.reach[rows] if ways is None else self.reach[rows[:, None], ways]
@@ -101,7 +101,7 @@ class Rays:
 
 
 def _directions(points: Floats, target: Floats) -> Floats:
-    """Return unit vectors from the targets to the points, or to the least wanted corner from the target itself."""
+    """Return unit vectors from the targets to the points; for the target itself, to the corner of the least target."""
     away = points - target[:, None]
     least = np.eye(target.shape[1])[target.argmin(axis=1)] - target
     same = (away**2).sum(axis=-1, keepdims=True) < TINY**2
@@ -113,7 +113,7 @@ def _unit(vectors: Floats) -> Floats:
 
 
 def _error(ways: Floats, points: Floats) -> Floats:
-    """Return √(uᵀΣu), the standard deviation of one label along each way."""
+    """Return √(uᵀΣu), the standard deviation of one label along each ray."""
     along = (points * ways).sum(axis=-1)
     return np.asarray(np.sqrt(np.maximum((points * ways**2).sum(axis=-1) - along**2, TINY)))
 

@@ -1,18 +1,19 @@
-"""Confidence set for a distance from a target by test inversion, for many samples at once.
+"""Confidence set for a distance from a target by test inversion, for many samples together.
 
-Every distribution π has two tests of its own: one rejects it where the sample is too near to the target for it, one
-where the sample is too far away. The interval of the distance runs from the nearest to the farthest distribution that
-is not rejected. The farther end is below the true distance only where the true distribution is rejected. It therefore
-covers as often as its test does, whatever that distribution is, and so does the nearer end.
+Every distribution π has two tests: one rejects it if the sample is too near to the target, the other if the sample is
+too far from the target. The interval of the distance extends from the nearest to the farthest distribution that is not
+rejected. The upper end is below the true distance only if the true distribution is rejected. Its error rate is
+therefore that of the test, for any distribution. The same holds for the lower end.
 
-The tests compare, with v = π − r and x = p − r the offset of the sample's shares, M = (1 − w)(2v·x − ‖v‖²) + w‖x‖². At
-w = 1 that is the squared distance T = ‖x‖² itself, blind to direction. Where π is far from the target that wastes what
-the sample says of its direction: π is rejected as too far by a sample that is beyond it as seen from the target (w → 0:
-M is linear, a one-sided test along v), and as too near by one outside a ball about the middle between r and π (w → 2).
-Near the target the direction cannot be estimated, and both tests use T. With λ = ``TURN``·f/(``TURN``·f + ‖v‖²) and f
-the mean of T at parity the weights are w = λ and w = 2/(1 + λ). Any weights are valid: they depend on π alone.
+With v = π − r and x = p − r, the offset of the sample's shares, the test statistic is
+M = (1 − w)(2v·x − ‖v‖²) + w‖x‖². For w = 1 it is the squared distance T = ‖x‖², which does not use the direction. If π
+is far from the target, the direction of the sample is informative. The test of "too far" then uses w → 0 (M is linear,
+a one-sided test along v), and the test of "too near" uses w → 2 (the rejection region is the outside of a ball around
+the midpoint of r and π). Near the target the direction cannot be estimated, and both tests use T. With
+λ = ``TURN``·f/(``TURN``·f + ‖v‖²) and f the mean of T at parity, the weights are w = λ and w = 2/(1 + λ). Any weights
+are valid, because they depend only on π.
 
-The docstring of ``audit.measure.discrepancy.estimate`` says how the level is shared between the two ends.
+The docstring of ``audit.measure.discrepancy.estimate`` describes how the level is divided between the two ends.
 
 Legend: P samples, p of them at a time, G distributions each, K groups.
 """
@@ -31,28 +32,28 @@ from audit.measure.discrepancy.distance_rays import Rays
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Margin = Callable[[Floats, Ints], Floats]
-"""Distributions (p, G, K) and samples (p,) → how far each is from being rejected, negative where it is, (p, G)."""
+"""Distributions (p, G, K) and samples (p,) → margin to rejection, negative if rejected, (p, G)."""
 
 Moments = tuple[Floats, Floats, Floats]
 """Mean, standard deviation and skewness."""
 
 TURN = 8.0
-"""Squared distances beyond so many times the mean of T at parity are tested by their direction rather than by T."""
+"""Squared distances larger than this many times the mean of T at parity are tested by direction rather than by T."""
 
 PART_IMAGE = 0.25
-"""Part of one image's standard error by which the continuous curve of M is shifted to the safe side: M of
-counted images moves in steps. Without it small samples are covered too seldom; a half is too wide."""
+"""Continuity correction: the continuous curve of M is shifted by this part of one image's standard error, because M of
+counted images is discrete. Without it the coverage of small samples is too low; with 0.5 the interval is too wide."""
 
 TOLERANCE = 1e-4
-"""Part of a sample's standard error up to which an end is worked out."""
+"""Precision of an end, as a part of the sample's standard error."""
 
 ROUNDS, STEPS = 8, 30
-"""Ways that an end is sought on, one after the other, and steps on each, at most; two and six are usual."""
+"""Largest number of rays that are searched for an end, and of steps on each; two and six are usual."""
 
 
 @dataclass(frozen=True)
 class Observed:
-    """What was found in P samples.
+    """The observations of P samples.
 
     Attributes:
         target: r, shape (P, K).
@@ -65,9 +66,9 @@ class Observed:
     floor: Floats
 
     def statistic(self, points: Floats, rows: Ints, *, near: bool) -> tuple[Floats, Floats]:
-        """Return the weight w of either test at distributions (p, G, K), and M of the samples there, both (p, G).
+        """Return the weight w of one test at distributions (p, G, K), and M of the samples there, both (p, G).
 
-        A sample nearer to the target than samples from the target are on average counts as one that is just as near.
+        If a sample is nearer to the target than the mean of samples from the target, this mean is used instead.
         """
         v = points - self.target[rows, None]
         squared, along = (v**2).sum(axis=-1), (v * self.offset[rows, None]).sum(axis=-1)
@@ -80,7 +81,7 @@ class Observed:
 
 @dataclass(frozen=True)
 class Law:
-    """How M is distributed under distributions of shape (p, G, K), for the samples ``rows`` (p,).
+    """The distribution of M under distributions of shape (p, G, K), for the samples ``rows`` (p,).
 
     Attributes:
         near: Returns the probability of an M at most as large as the sample's, shape (p, G).
@@ -92,11 +93,11 @@ class Law:
 
 
 def moment_law(observed: Observed, moments: Callable[[Floats, Ints, Floats], Moments], images: Floats) -> Law:
-    """Return the law of M by the Pearson III curve with its mean, standard deviation and skewness.
+    """Return the distribution of M by the Pearson III curve with its mean, standard deviation and skewness.
 
     Args:
         observed: The samples.
-        moments: Returns these three of ‖v‖² + 2v·e + w‖e‖², e being the error of the shares, from distributions
+        moments: Returns these three moments of ‖v‖² + 2v·e + w‖e‖², e being the error of the shares, from distributions
             (p, G, K), samples (p,) and weights w (p, G), or any number of these (…, p, G).
         images: Images of the samples, shape (P,).
     """
@@ -115,19 +116,19 @@ def moment_law(observed: Observed, moments: Callable[[Floats, Ints, Floats], Mom
 
 
 def below(values: Floats, moments: Moments, images: Floats, part: float = 0.0) -> Floats:
-    """Return the probability of at most ``values`` by the Pearson III curve, shifted by a part of an image."""
+    """Return the probability of at most ``values`` by the Pearson III curve, with a continuity correction."""
     mean, deviation, skewness = moments
     return _pearson_three((values - mean) / deviation + part / np.sqrt(images), skewness)
 
 
 @dataclass(frozen=True)
 class Inversion:
-    """The two tests of P samples, to be inverted.
+    """The inversion of the two tests of P samples.
 
     Attributes:
-        outward: Ways to the farthest distributions.
-        inward: Ways to the nearest ones.
-        law: The law of M under them.
+        outward: Rays to the farthest distributions.
+        inward: Rays to the nearest ones.
+        law: The distribution of M.
         observed: Distances of the samples from their targets, shape (P,).
         spread: Standard errors of the shares in all directions together, √(tr(Σ)/n), shape (P,).
     """
@@ -140,7 +141,7 @@ class Inversion:
 
     @classmethod
     def of(cls, shares: Floats, images: Floats, ways: tuple[Rays, Rays], law: Law) -> Inversion:
-        """Return the tests of samples with these shares (P, K), as sure as so many labels (P,)."""
+        """Return the tests of samples with these shares (P, K) and these effective numbers of labels (P,)."""
         (outward, inward), target = ways, ways[0].target
         mixed = (images[:, None] * shares + target) / (images[:, None] + 1)
         spread = np.sqrt(np.maximum(1 - (mixed**2).sum(axis=1), 1 / images) / images)
@@ -151,9 +152,9 @@ class Inversion:
 
         Args:
             alpha: Level of both tests together.
-            parity: The p-value at distance 0 where it is known better than from the law, else NaN, shape (P,).
-            each_tail: Whether either end holds with half of the level everywhere. If not, the lower end is given what
-                the upper one cannot use: near the target no sample is too near.
+            parity: A more exact p-value at distance 0 than from the distribution of M, otherwise NaN, shape (P,).
+            each_tail: Whether each end always has half of the level. If not, the lower end gets the part that the upper
+                end cannot use, because near the target no sample is too near.
         """
         far_level = alpha / 2 if each_tail else alpha
 
@@ -174,10 +175,10 @@ class Inversion:
         return np.stack([np.minimum(low, high), high], axis=1)
 
     def _outermost(self, margin: Margin, trial: Floats) -> Floats:
-        """Return the largest distance on any way that is kept, shape (P,).
+        """Return the largest distance on any ray that is not rejected, shape (P,).
 
-        The way that promises most is followed to where it is rejected; then all are tried just beyond, until none is
-        kept. The target itself is never too far from itself, and always kept.
+        The most promising ray is searched for its point of rejection; then all rays are tested just beyond it, until
+        all are rejected. The target itself is never rejected.
         """
         rays, rows = self.outward, np.arange(len(trial))
         ends, trial = np.zeros(len(trial)), np.minimum(trial, rays.reach.max(axis=1))
@@ -200,12 +201,12 @@ class Inversion:
         return ends
 
     def _innermost(self, margin: Margin, trial: Floats, rows: Ints) -> Floats:
-        """Return the smallest distance on any way that is kept, of samples whose target is rejected, shape (p,).
+        """Return the smallest distance on any ray that is not rejected, for samples with a rejected target, shape (p,).
 
         Args:
-            margin: Of the distributions.
-            trial: Where to begin, shape (p,). Where no way is kept there the sample's own distance is tried, and is the
-                answer where still none is, as of shares that no distribution explains.
+            margin: Margin of distributions.
+            trial: First distance, shape (p,). If all rays are rejected there, the distance of the sample is tested. It
+                is the result if all rays are still rejected, for shares that no distribution explains.
             rows: The samples, shape (p,).
         """
         rays = self.inward
@@ -229,27 +230,27 @@ class Inversion:
 
     @property
     def tolerance(self) -> Floats:
-        """How exactly an end is worked out, shape (P,)."""
+        """Precision of an end, shape (P,)."""
         return TOLERANCE * self.spread
 
     def _guess(self, alpha: float, side: int) -> Floats:
-        """Return roughly where the ends are, shape (P,)."""
+        """Return approximate ends, shape (P,)."""
         quantile = -float(ndtri(alpha / 2))
         return np.maximum(self.observed + side * 0.7 * quantile * self.spread, 0.1 * self.observed + 1e-3 * self.spread)
 
 
 def _margin(p_value: Floats, level: Floats | float) -> Floats:
-    """Return how far from rejection p-values are in standard normal quantiles, nearly linear along a way."""
+    """Return the margin of p-values to rejection in standard normal quantiles, which is almost linear along a ray."""
     return np.asarray(ndtri(np.clip(p_value, 1e-300, 1 - 1e-16)) - ndtri(level))
 
 
 def _margins(rays: Rays, margin: Margin, distances: Floats, rows: Ints) -> Floats:
-    """Return the margins of all ways of some samples at one distance each (p,), or at their ends, shape (p, D)."""
+    """Return the margins of all rays of some samples at one distance each (p,), or at their ends, shape (p, D)."""
     return margin(rays.at(np.broadcast_to(distances[:, None], rays.reach[rows].shape), rows), rows)
 
 
 def _along(rays: Rays, margin: Margin, rows: Ints, ways: Ints) -> Callable[..., Floats]:
-    """Return the margin at distances (p,) along one way of each sample, or of some of these samples."""
+    """Return the margin at distances (p,) along one ray of each sample, or of some of these samples."""
 
     def at(distances: Floats, some: Ints | slice = slice(None)) -> Floats:
         own = rows[some]
@@ -259,15 +260,15 @@ def _along(rays: Rays, margin: Margin, rows: Ints, ways: Ints) -> Callable[..., 
 
 
 def _crossing(along: Callable[..., Floats], kept: Floats, rejected: Floats, tolerance: Floats) -> Floats:
-    """Return the kept side of a change of sign between kept and rejected distances, shape (p,).
+    """Return the boundary between accepted and rejected distances, on the accepted side, shape (p,).
 
-    False position with halved weights (Illinois; Dowell and Jarratt 1971, BIT 11:168). Where the distances called
-    rejected are kept after all, they are returned.
+    False position with halved weights (Illinois; Dowell and Jarratt 1971, BIT 11:168). If the distances given as
+    rejected are not rejected, they are returned.
     """
     inner, outer = kept.copy(), rejected.copy()
     at_inner, at_outer = np.maximum(along(inner), 0.0), along(outer)
     inner = np.where(at_outer >= 0, outer, inner)
-    moved = np.zeros(len(inner))  # which side moved last: 1 the kept, −1 the rejected
+    moved = np.zeros(len(inner))  # which side moved last: 1 accepted, −1 rejected
     open_rows = np.flatnonzero(np.abs(outer - inner) > tolerance)
     for _ in range(STEPS):
         if not open_rows.size:
@@ -286,7 +287,7 @@ def _crossing(along: Callable[..., Floats], kept: Floats, rejected: Floats, tole
 
 
 def _pearson_three(z: Floats, skewness: Floats) -> Floats:
-    """Return the distribution function of a standardised, shifted gamma variable with this skewness."""
+    """Return the cumulative distribution function of a standardised, shifted gamma variable with this skewness."""
     sign = np.where(skewness < 0, -1.0, 1.0)
     shape = 4 / np.maximum(np.abs(skewness), 1e-4) ** 2
     lower = gammainc(shape, np.maximum(shape + np.sqrt(shape) * sign * z, 0.0))

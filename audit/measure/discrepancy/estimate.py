@@ -1,20 +1,20 @@
-"""Fairness discrepancy without its bias: an unbiased square, an interval of the distance, a p-value of parity.
+"""Estimates of the fairness discrepancy: an unbiased square, an interval of the distance, and a p-value of parity.
 
-The distance ‖π − r‖₂ of the group distribution π from the target r (Shi et al. 2025, section 5.1) is read off a sample
-of n images. The plug-in ‖p̄ − r‖ lies above it whatever π is, and its percentile bootstrap covers parity almost never,
-because no resample is as even as the truth. Here the square is debiased, and the interval inverts tests.
+The distance ‖π − r‖₂ of the group distribution π from the target r (Shi et al. 2025, section 5.1) is estimated from a
+sample of n images. The plug-in ‖p̄ − r‖ is biased upwards for any π. Its percentile bootstrap almost never covers
+parity, because no resample is as even as the true distribution. Here the square is debiased, and the interval inverts
+tests.
 
-Every distribution π is tested on its own, by a statistic that looks in its direction
-(``audit.measure.discrepancy.distance_test``), and the interval runs from the nearest to the farthest that is not
-rejected: so an end is missed only where the truth itself is rejected, at most α/2 of the time, whatever the truth and
-    the target are. Where there are few images the
-statistic's distribution is that of every outcome; where these are too many but few are outside one group, that of
-weighted samples; else a curve with its first three moments.
+Every distribution π has its own test, with a statistic in its direction (``audit.measure.discrepancy.distance_test``).
+The interval extends from the nearest to the farthest distribution that is not rejected. An end is therefore wrong only
+if the true distribution is rejected, which has a probability of at most α/2 for any distribution and target. The
+distribution of the statistic is computed in one of three ways: for few images by enumerating all outcomes; for more
+images, if few of them are outside one group, by weighted samples; otherwise by a curve with its first three moments.
 
-A sample no farther from the target than samples from the target itself are on average never counts as too close. Next
-to the target nothing can then be too close, and all of α goes to the other side. At distance 0 the test is therefore
-that of ``parity_p_value``, and the interval begins at 0 exactly where that one does not reject. Two groups need no such
-tests: the distance is √2·|π₁ − r₁|, and an interval of the share folds into one of the distance.
+A sample that is nearer to the target than the mean of samples from the target never counts as too near. Close to the
+target no sample is then too near, and the other side gets all of α. At distance 0 the test is therefore that of
+``parity_p_value``, and the interval starts at 0 exactly if this test does not reject. Two groups need no such tests:
+the distance is √2·|π₁ − r₁|, and its interval is the folded interval of the share.
 
 Legend: n images, K groups, m outcomes, G candidate distributions, p shares of the sample, T = ‖p − r‖², M the
 statistic, Σ = diag(π) − ππᵀ the covariance of one image's label. Probabilities are in [0, 1] and rows sum to 1.
@@ -41,49 +41,50 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 TESTED_OUTCOMES = 50_000
-"""Up to so many outcomes ``parity_p_value`` is exact: n ≤ 314 at K = 3, n ≤ 64 at K = 4, n ≤ 14 at K = 7."""
+"""``parity_p_value`` is exact up to this number of outcomes: n ≤ 314 at K = 3, n ≤ 64 at K = 4, n ≤ 14 at K = 7."""
 
 TESTED_SAMPLES = 40_000
-"""Samples from the target beyond that; the standard error of a p-value of 0.05 is then 0.0011."""
+"""Number of simulated samples for more outcomes; the standard error of a p-value of 0.05 is then 0.0011."""
 
 INVERTED_OUTCOMES = 5_000
-"""Up to so many outcomes the interval weighs every one of them: n ≤ 98 at K = 3, n ≤ 28 at K = 4, n ≤ 9 at K = 7."""
+"""The interval enumerates up to this number of outcomes: n ≤ 98 at K = 3, n ≤ 28 at K = 4, n ≤ 9 at K = 7."""
 
 FEW_OTHERS = 20
-"""With fewer labels than this outside the commonest group M moves in steps that no smooth curve follows: the interval
-then weighs outcomes that are sampled."""
+"""With fewer labels than this outside the largest group, the distribution of M is too discrete for a smooth curve; the
+interval then uses weighted samples of outcomes."""
 
 LIMITS = (0.95, 0.99, 0.997, 0.9995)
-"""Confidences of the exact intervals of single groups that a small sample's ways run through."""
+"""Confidence levels of exact intervals of single groups; the rays of a small sample include their ends."""
 
 SAMPLED_OUTCOMES = 9_600
-"""So many are drawn in all, from the target and from distributions about both ends."""
+"""Total number of sampled outcomes, from the target and from distributions around both ends."""
 
 TIE = 1e-9
-"""Two squared distances closer than this are the same outcome, computed in another order."""
+"""Squared distances that differ by less than this are equal apart from rounding errors."""
 
 BATCH = 512
-"""Samples whose candidates are weighed at once, so that they fit into a processor's cache."""
+"""Samples whose candidates are evaluated together, so that they fit into a processor's cache."""
 
 
 def debiased_squared(probabilities: ArrayLike, target: ArrayLike, strata: Sequence[str] | None = None) -> float:
     """Return the unbiased estimate of ‖E z − r‖² from n independent rows z: ‖p̄ − r‖² − tr(S)/n.
 
     With p̄ = E z + e, E‖p̄ − r‖² = ‖E z − r‖² + 2(E z − r)·E e + E‖e‖². The error e has mean 0 and covariance Cov(z)/n,
-    so the plug-in is too large by tr(Cov(z))/n, and the sample covariance S (divided by n − 1) estimates that without
-    bias. The result is negative about half the time at parity, and must be: average it as it is, see ``display``.
+    so the plug-in is too large by tr(Cov(z))/n, and the sample covariance S (with divisor n − 1) is an unbiased
+    estimate of this. The result must be negative about half of the time at parity: average it without clipping, see
+    ``display``.
 
-    Images of an edited arm are not drawn alike: fixed numbers of them are assigned to each group. The mean of such a
-    stratified sample varies less (see ``Samples.of``), and taking off tr(S)/n would make an edit look fairer than it
+    Images of an edited arm are not a simple random sample: a fixed number is assigned to each group. The mean of such a
+    stratified sample varies less (see ``Samples.of``), and subtracting tr(S)/n would make an edit look fairer than it
     is.
 
     Args:
         probabilities: Group probabilities, or one-hot labels, of the classified images, shape (n, K), n ≥ 2.
         target: The distribution that counts as fair, shape (K,).
-        strata: The stratum of each image, shape (n,), where their numbers were fixed beforehand.
+        strata: The stratum of each image, shape (n,), if their numbers were fixed in advance.
 
     Raises:
-        ValueError: If there are fewer than two images, or the shapes or sums do not fit.
+        ValueError: If there are fewer than two images, or the shapes or sums do not match.
     """
     rows, goal = _checked(probabilities, target)
     return float(debiased_squares(Samples.one(rows, strata), goal)[0])
@@ -93,7 +94,7 @@ def debiased_squares(samples: Samples, targets: ArrayLike) -> Floats:
     """Return ``debiased_squared`` of each sample, shape (P,).
 
     Args:
-        samples: Group probabilities of two images at least in every sample.
+        samples: Group probabilities of at least two images in every sample.
         targets: The distributions that count as fair, shape (K,) or (P, K).
 
     Raises:
@@ -108,7 +109,7 @@ def debiased_squared_of_counts(counts: ArrayLike, target: ArrayLike) -> float:
     """Return ``debiased_squared`` of hard labels from their counts (K,): ‖p̂ − r‖² − Σ p̂(1 − p̂)/(n − 1).
 
     Raises:
-        ValueError: If fewer than two images are counted, or the counts do not fit the target.
+        ValueError: If fewer than two images are counted, or the counts do not match the target.
     """
     numbers, goal = _checked_counts(counts, target)
     n = int(numbers.sum())
@@ -118,39 +119,40 @@ def debiased_squared_of_counts(counts: ArrayLike, target: ArrayLike) -> float:
 
 
 def display(squared: float) -> float:
-    """Return √max(0, squared), for a reader's eye only: clipping before an average brings the bias back."""
+    """Return √max(0, squared), only for display; clipping before averaging would reintroduce the bias."""
     return math.sqrt(max(0.0, squared))
 
 
 def largest_squares(targets: ArrayLike) -> Floats:
-    """Return the largest squared distance from targets (…, K) that there is, shape (…).
+    """Return the largest possible squared distance from targets (…, K), shape (…).
 
-    It is that of every image in the group which the target wants least, ‖e_k − r‖² = 1 − 2 r_k + ‖r‖².
+    It is reached if all images are in the group with the smallest target, ‖e_k − r‖² = 1 − 2 r_k + ‖r‖².
     """
     goals = np.asarray(targets, dtype=np.float64)
     return np.asarray(1 - 2 * goals.min(axis=-1) + (goals**2).sum(axis=-1))
 
 
 def parity_p_value(counts: ArrayLike, target: ArrayLike) -> float:
-    """Return the p-value of the test that the labels were drawn from the target itself.
+    """Return the p-value of the hypothesis that the labels were drawn from the target.
 
-    Two groups: the exact binomial test of two sides (``scipy.stats.binomtest``). More groups: the probability, under
-    the target, of a squared distance ‖p̂ − r‖² at least as large as the one found; exact up to ``TESTED_OUTCOMES``, from
-    ``TESTED_SAMPLES`` samples with a fixed seed beyond, where it counts the sample itself and so is never 0.
+    Two groups: the exact two-sided binomial test (``scipy.stats.binomtest``). More groups: the probability, under the
+    target, of a squared distance ‖p̂ − r‖² at least as large as the observed one. It is exact up to ``TESTED_OUTCOMES``,
+    otherwise computed from ``TESTED_SAMPLES`` samples with a fixed seed; it then counts the observed sample, so it is
+    never 0.
 
     Args:
         counts: Images per group, shape (K,).
         target: The distribution that counts as fair, shape (K,).
 
     Raises:
-        ValueError: If nothing is counted, or the counts do not fit the target.
+        ValueError: If nothing is counted, or the counts do not match the target.
     """
     numbers, goal = _checked_counts(counts, target)
     return float(parity_p_values(numbers[None], goal)[0])
 
 
 def parity_p_values(counts: ArrayLike, targets: ArrayLike) -> Floats:
-    """Return ``parity_p_value`` of each row of counts (P, K), held against targets of shape (K,) or (P, K)."""
+    """Return ``parity_p_value`` of each row of counts (P, K), for targets of shape (K,) or (P, K)."""
     numbers = np.asarray(counts, dtype=np.float64)
     goals = np.broadcast_to(np.asarray(targets, dtype=np.float64), numbers.shape)
     p_values = np.empty(len(numbers))
@@ -177,20 +179,20 @@ def _binomial_p_value(count: int, n: int, share: float) -> float:
 def discrepancy_interval_of_counts(
     counts: ArrayLike, target: ArrayLike, confidence: float = 0.95, *, each_tail: bool = False
 ) -> tuple[float, float]:
-    """Return the interval of the distance ‖π − r‖ that hard labels leave possible.
+    """Return the confidence interval of the distance ‖π − r‖ from hard labels.
 
-    Two groups: the Clopper–Pearson interval of a share (Clopper and Pearson 1934), folded; its coverage is never below
-    ``confidence``. More groups: the tests of the module's docstring inverted. The interval begins at 0 exactly where
-    ``parity_p_value`` is above 1 − confidence (for two groups: where the share's interval holds the target).
+    Two groups: the folded Clopper–Pearson interval of a share (Clopper and Pearson 1934); its coverage is never below
+    ``confidence``. More groups: inversion of the tests in the module's docstring. The interval starts at 0 exactly if
+    ``parity_p_value`` is above 1 − confidence (for two groups: if the share's interval contains the target).
 
     Args:
         counts: Images per group, shape (K,), at least one image.
         target: The distribution that counts as fair, shape (K,).
-        confidence: Coverage of the interval, in (0, 1).
+        confidence: Confidence level of the interval, in (0, 1).
         each_tail: See ``discrepancy_intervals``.
 
     Raises:
-        ValueError: If nothing is counted, the counts do not fit the target, or the confidence is no share.
+        ValueError: If nothing is counted, the counts do not match the target, or the confidence is not in (0, 1).
     """
     numbers, goal = _checked_counts(counts, target)
     _check_confidence(confidence)
@@ -204,18 +206,18 @@ def discrepancy_intervals(
 ) -> Floats:
     """Return ``discrepancy_interval_of_counts`` of each sample, shape (P, 2).
 
-    Next to its target a distance can hardly be overestimated: only the lower end can be wrong there. It is given all of
-    the missing confidence where the upper one has no use for its half. A bound by itself, as a gate asks for, has only
-    that half (``each_tail``): the interval then begins at 0 where the p-value of parity is above (1 − confidence)/2.
+    Close to the target only the lower end can be wrong. It therefore gets the full error rate 1 − confidence if the
+    upper end cannot use its half. A single bound, as for a gate, has only half of the error rate (``each_tail``): the
+    interval then starts at 0 if the p-value of parity is above (1 − confidence)/2.
 
     Args:
         samples: Images with one group each.
         targets: The distributions that count as fair, shape (K,) or (P, K).
-        confidence: Coverage of each interval, in (0, 1).
-        each_tail: Whether either end holds by itself with half of the missing confidence.
+        confidence: Confidence level of each interval, in (0, 1).
+        each_tail: Whether each end has an error rate of at most (1 − confidence)/2.
 
     Raises:
-        ValueError: If the confidence is no share, or a sample has rows that are not one-hot.
+        ValueError: If the confidence is not in (0, 1), or a sample has rows that are not one-hot.
     """
     _check_confidence(confidence)
     if not samples.labels.all():
@@ -243,7 +245,7 @@ def discrepancy_intervals(
 
 
 def _enumerable(n: Floats, groups: int) -> NDArray[np.bool_]:
-    """Return for which numbers of images there are at most ``INVERTED_OUTCOMES`` outcomes."""
+    """Return the numbers of images for which there are at most ``INVERTED_OUTCOMES`` outcomes, as a mask."""
     most = 0
     while math.comb(most + groups, groups - 1) <= INVERTED_OUTCOMES:
         most += 1
@@ -251,7 +253,7 @@ def _enumerable(n: Floats, groups: int) -> NDArray[np.bool_]:
 
 
 def _interval_of_labels(counts: Ints, goal: Floats, confidence: float, each_tail: bool) -> tuple[float, float]:
-    # The name of a group does not matter, so prompts that differ in names only share one computation.
+    # The order of groups does not matter, so prompts that differ only in the order need one computation.
     order = np.lexsort((-counts, goal))
     return _interval_of_sorted(tuple(counts[order].tolist()), tuple(goal[order].tolist()), confidence, each_tail)
 
@@ -267,7 +269,7 @@ def _interval_of_sorted(
 
 @lru_cache(maxsize=64)  # gates ask for several confidences of the same counts, one after the other
 def _test_of_sorted(counts: tuple[int, ...], target: tuple[float, ...]) -> tuple[Inversion, Floats]:
-    """Return the tests of one sample by every outcome, or by samples where these are too many, and its p-value."""
+    """Return the tests of one sample by enumeration, or by simulation for too many outcomes, and its p-value."""
     numbers, goal = np.asarray(counts, dtype=np.float64)[None], np.asarray(target)[None]
     n = numbers.sum(axis=1)
     shares = numbers / n
@@ -285,8 +287,8 @@ def _test_of_sorted(counts: tuple[int, ...], target: tuple[float, ...]) -> tuple
 def _limits(counts: Floats) -> Floats:
     """Return distributions in which one group is at an end of its exact interval, of one sample (1, K): (1, D, K).
 
-    The other groups share the rest as in the sample. An image or two of a group are no sample whose errors are normal,
-    and the directions of ``Rays.both`` may miss how rare, or how frequent, the group can be.
+    The other groups share the rest as in the sample. With one or two images of a group, errors are not normal, and the
+    directions of ``Rays.both`` may not include the smallest or largest possible share of the group.
     """
     own, apart = np.eye(counts.shape[1]), 1 - np.eye(counts.shape[1])
     others = np.where(counts.sum() > counts.T, counts * apart, apart)
@@ -305,24 +307,24 @@ def _clopper_pearson(successes: Floats, n: Floats, confidence: float) -> tuple[F
 
 
 def _nearest_of_two(successes: Floats, n: Floats, target: Floats, confidence: float) -> Floats:
-    """Return the smallest distance of a share from its target that leaves samples as far off, on either side, a chance.
+    """Return the smallest distance of a share from its target that a two-sided test does not reject.
 
-    Of a share near its target samples too far off lie on both sides, so an end of the share's interval holds with the
-    level of both together. Here the two are added up, as in the test of more groups.
+    For a share near its target, samples that are too far can be on both sides. The probabilities of both sides are
+    added here, as in the test of more groups.
 
     Args:
         successes: Images of the first group, shape (P,).
         n: Images, shape (P,).
         target: Share of the first group that counts as fair, shape (P,).
-        confidence: Twice the missing confidence of this end is what an interval of both would lack.
+        confidence: Confidence level of an interval with both ends; the error rate of this end is (1 − confidence)/2.
     """
     away = np.abs(successes - n * target)
-    least, most = n * target + away, n * target - away  # at least so many, or at most so many, are as far off
+    least, most = n * target + away, n * target - away  # counts at least, or at most, this are as far from the target
     least, most = np.ceil(least - TIE), np.floor(most + TIE)
     ends = []
     for side in (1, -1):
         reach = np.where(side > 0, 1 - target, target)
-        inner, outer = np.zeros_like(n), reach  # rejected, kept
+        inner, outer = np.zeros_like(n), reach  # rejected, accepted
         for _ in range(50):
             middle = (inner + outer) / 2
             kept = _as_far(target + side * middle, n, least, most) > (1 - confidence) / 2
@@ -334,7 +336,7 @@ def _nearest_of_two(successes: Floats, n: Floats, target: Floats, confidence: fl
 
 
 def _as_far(share: Floats, n: Floats, least: Floats, most: Floats) -> Floats:
-    """Return the probability of at least ``least`` or at most ``most`` of n images, where a share shows the group."""
+    """Return the probability that at least ``least`` or at most ``most`` of n images show a group with this share."""
     above = betainc(np.maximum(least, TIE), np.maximum(n - least + 1, TIE), share)
     below = 1 - betainc(np.maximum(most + 1, TIE), np.maximum(n - most, TIE), share)
     return np.where(least > 0, np.where(least <= n, above, 0.0), 1.0) + np.where(most >= 0, below, 0.0)
@@ -348,11 +350,11 @@ def _folded(low: Floats, high: Floats, target: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class _Outcomes:
-    """Counts of n images, each with its weight before the groups' distribution comes in.
+    """Counts of n images, with weights that do not depend on the distribution of groups.
 
     Attributes:
         counts: Shape (m, K).
-        log_weights: Log of the number of orders, or minus the log density of what they were sampled from, shape (m,).
+        log_weights: Log of the multinomial coefficient, or minus the log density of the proposal, shape (m,).
         offsets: Shares minus the target, shape (m, K).
         squared: Squared distance of the shares from the target, shape (m,).
     """
@@ -365,7 +367,7 @@ class _Outcomes:
     @classmethod
     @lru_cache(maxsize=64)
     def all_of(cls, n: int, target: tuple[float, ...]) -> _Outcomes:
-        """Return every outcome of ``n`` images."""
+        """Return all outcomes of ``n`` images."""
         counts = _compositions(n, len(target))
         offsets = counts / n - np.asarray(target)
         orders = gammaln(n + 1) - gammaln(counts + 1).sum(axis=1)
@@ -373,7 +375,7 @@ class _Outcomes:
 
     @classmethod
     def sampled(cls, n: int, anchors: Floats, goal: Floats) -> _Outcomes:
-        """Return as many outcomes from each of the ``anchors``, to be weighted by importance (defensive mixture)."""
+        """Sample equally many outcomes from each of the ``anchors``, for importance sampling (defensive mixture)."""
         rng = np.random.default_rng(0)
         drawn = rng.multinomial(n, anchors, size=(SAMPLED_OUTCOMES // len(anchors), len(anchors)))
         counts = drawn.reshape(-1, goal.size).astype(np.float64)
@@ -384,7 +386,7 @@ class _Outcomes:
         return cls(counts, -mixture, offsets, (offsets**2).sum(axis=1))
 
     def law(self, observed: Observed) -> Law:
-        """Return the law of M under any distributions, for one sample."""
+        """Return the distribution of M under any distributions of groups, for one sample."""
         at_floor = (self.squared <= observed.floor[0] + TIE).astype(np.float64)
 
         def weights(points: Floats) -> Floats:
@@ -392,7 +394,7 @@ class _Outcomes:
             return np.asarray(found / found.sum(axis=1, keepdims=True))
 
         def excess(points: Floats, rows: Ints, *, near: bool) -> Floats:
-            """Return by how much M of every outcome exceeds that of the sample, shape (G, m)."""
+            """Return M of every outcome minus M of the sample, shape (G, m)."""
             weight, value = observed.statistic(points, rows, near=near)
             v = points[0] - observed.target
             along = 2 * v @ self.offsets.T - (v**2).sum(axis=1, keepdims=True)
@@ -410,7 +412,7 @@ class _Outcomes:
 
 
 def _curve(shares: Floats, goals: Floats, images: Floats) -> Law:
-    """Return the law of M by its moments, for samples (P, K) as sure as so many labels (P,)."""
+    """Return the distribution of M by its moments, for samples (P, K) with effective numbers of labels (P,)."""
 
     def moments(points: Floats, rows: Ints, weight: Floats) -> tuple[Floats, Floats, Floats]:
         return squared_distance_moments(points, goals[rows, None], images[rows, None], weight)
@@ -426,7 +428,7 @@ def squared_distance_moments(
     With p̂ = π + e and v = π − r, M = ‖v‖² + 2v·e + w‖e‖², and e is the mean of n independent z = label − π; for weight
     w = 1 it is the squared distance T = ‖p̂ − r‖². The mean and the variance are exact:
     E M = ‖v‖² + w tr(Σ)/n, Var M = 4vᵀΣv/n + 4wE[(v·z)‖z‖²]/n² + w²[Var(‖z‖²)/n³ + 2(n − 1)tr(Σ²)/n³].
-    The third cumulant holds the normal terms and the skewness of the leading one,
+    The third cumulant has the normal terms and the skewness of the leading one,
     8E[(v·z)³]/n² + 24wvᵀΣ²v/n² + 8w³tr(Σ³)/n³. Targets, n and w broadcast against the distributions.
     """
     p, v = distributions, distributions - targets
@@ -450,7 +452,7 @@ def squared_distance_moments(
 
 @lru_cache(maxsize=1024)
 def _parity_distribution(n: int, target: tuple[float, ...]) -> tuple[Floats, Floats]:
-    """Return the values of T at parity in rising order, and the probability of at least each."""
+    """Return the values of T at parity in ascending order, and the probability of at least each value."""
     goal = np.asarray(target)
     if math.comb(n + goal.size - 1, goal.size - 1) <= TESTED_OUTCOMES:
         counts = _compositions(n, goal.size)
@@ -462,7 +464,7 @@ def _parity_distribution(n: int, target: tuple[float, ...]) -> tuple[Floats, Flo
         extra = 1 / (TESTED_SAMPLES + 1)
     values, place = np.unique(np.round(_squared(counts / n, goal), 12), return_inverse=True)
     at_least = np.cumsum(np.bincount(place, weights)[::-1])[::-1] + extra
-    # Beyond every sampled value there is still the sample that is being tested.
+    # The observed sample is always counted too, even if its value exceeds all sampled ones.
     return np.append(values, math.inf), np.minimum(np.append(at_least, extra), 1.0)
 
 
@@ -480,7 +482,7 @@ def _squared(rows: Floats, goals: Floats) -> Floats:
 
 
 def _log(distributions: Floats) -> Floats:
-    """Return logs that are finite, so that none of a group that cannot be weighs nothing and some of it everything."""
+    """Return finite logs, so that 0 · log 0 is 0 and an impossible outcome has a very small weight."""
     return np.log(np.maximum(distributions, 1e-300))
 
 

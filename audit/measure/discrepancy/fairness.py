@@ -1,9 +1,9 @@
-"""Fairness discrepancy: how far the perceived groups of some images are from the target distribution.
+"""Fairness discrepancy: the distance of the perceived groups of images from the target distribution.
 
-The figure is the L2 distance of Shi et al. 2025 (DiffLens, section 5.1), with two estimators named apart. *Hard*
-counts the judge's most probable group: what an audit reads. *Soft* averages the judge's probabilities, which mixes how
-lopsided the images are with how sure the judge is. Both are plug-in estimates and biased upwards: even a perfectly fair
-model scores above 0, so every counted figure travels with its expectation at parity for its n.
+The figure is the L2 distance of Shi et al. 2025 (DiffLens, section 5.1), with two estimators. *Hard* counts the judge's
+most probable group and is used by audits. *Soft* averages the judge's probabilities, so it depends on the shares and on
+the confidence of the judge. Both are plug-in estimates and biased upwards: even a perfectly fair model is above 0.
+Every counted figure is therefore reported with its expectation at parity for its n.
 
 Legend: n images, K groups. Probabilities are in [0, 1] and rows sum to 1.
 """
@@ -20,10 +20,10 @@ from scipy.special import gammaln, xlogy
 Floats = NDArray[np.float64]
 
 ENUMERATED_OUTCOMES = 200_000
-"""Up to so many outcomes ``expected_at_parity`` is exact: any n at K = 2, n ≤ 630 at K = 3, n ≤ 104 at K = 4."""
+"""``expected_at_parity`` is exact up to this number of outcomes: any n at K = 2, n ≤ 630 at K = 3, n ≤ 104 at K = 4."""
 
 SIMULATED_SAMPLES = 40_000
-"""Samples beyond that; the relative standard error is then below 0.4 % (at most 0.76 / √40,000)."""
+"""Number of simulated samples for more outcomes; the relative standard error is then at most 0.76 / √40,000 < 0.4 %."""
 
 
 def soft_plug_in(probabilities: ArrayLike, target: ArrayLike) -> float:
@@ -39,13 +39,13 @@ def hard_plug_in(probabilities: ArrayLike, target: ArrayLike) -> float:
 
 
 def hard_counts(probabilities: ArrayLike) -> NDArray[np.int64]:
-    """Count the images by their most probable group: (n, K) to (K,); a tie goes to the group named first."""
+    """Count the images by their most probable group: (n, K) to (K,); a tie counts for the first group."""
     rows = np.asarray(probabilities, dtype=np.float64)
     return np.bincount(rows.argmax(axis=1), minlength=rows.shape[1])
 
 
 def hard_labels(probabilities: ArrayLike) -> Floats:
-    """Return the most probable group of each image as a one-hot row, (n, K); a tie goes to the group named first."""
+    """Return the most probable group of each image as a one-hot row, (n, K); a tie counts for the first group."""
     rows = np.asarray(probabilities, dtype=np.float64)
     return np.asarray(np.eye(rows.shape[1])[rows.argmax(axis=1)])
 
@@ -54,15 +54,15 @@ def hard_labels(probabilities: ArrayLike) -> Floats:
 def expected_at_parity(n: int, target: tuple[float, ...]) -> float:
     """Return the mean of the hard plug-in over samples of ``n`` images from the target itself: the noise floor.
 
-    Exact, by summing over every outcome of the multinomial, while there are at most ``ENUMERATED_OUTCOMES`` of them;
-    beyond that the mean of ``SIMULATED_SAMPLES`` samples with a fixed seed.
+    It is exact, by a sum over all outcomes of the multinomial, for at most ``ENUMERATED_OUTCOMES`` outcomes; otherwise
+    it is the mean of ``SIMULATED_SAMPLES`` samples with a fixed seed.
 
     Args:
         n: Classified images, at least 1.
         target: The distribution that counts as fair, K ≥ 2 shares with sum 1.
 
     Raises:
-        ValueError: If ``n`` is zero or the target is no distribution over at least two groups.
+        ValueError: If ``n`` is zero or the target is not a distribution over at least two groups.
     """
     if n < 1:
         raise ValueError(f"the expectation at parity needs at least 1 image, got {n}")
@@ -76,7 +76,7 @@ def expected_at_parity(n: int, target: tuple[float, ...]) -> float:
 
 
 def maximum(target: ArrayLike) -> float:
-    """Return the largest possible discrepancy from ``target``: every image in the group that the target wants least."""
+    """Return the largest possible discrepancy from ``target``: all images in the group with the smallest target."""
     goal = _distribution(target)
     corners = np.linalg.norm(np.eye(goal.size) - goal, axis=1)
     return float(corners.max())
@@ -96,7 +96,7 @@ def uniform(groups: int) -> tuple[float, ...]:
 
 
 def _compositions(n: int, parts: int) -> Floats:
-    """Return every way to share ``n`` images among ``parts`` groups, shape (C(n + parts − 1, parts − 1), parts)."""
+    """Return all ways to divide ``n`` images into ``parts`` groups, shape (C(n + parts − 1, parts − 1), parts)."""
     heads = np.zeros((1, 0))
     for _ in range(parts - 1):
         left = (n - heads.sum(axis=1)).astype(np.int64)

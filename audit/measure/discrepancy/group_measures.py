@@ -1,10 +1,10 @@
-"""Measures of group shares that readers know from elsewhere: ratios, entropy, divergences to the target.
+"""Common measures of group shares: ratios, entropy, divergences from the target.
 
-They stand beside fairness discrepancy, each with an interval and with its ideal: the value of shares that equal the
-target. Interval: the shares are caught by binomial intervals that hold for all groups at once, and the interval of a
-measure runs from its smallest to its largest value over every distribution that those allow. So it holds at any n, at
-parity and with groups that no image shows, at the price of width: with more than two groups it covers more often than
-it says.
+They are reported in addition to the fairness discrepancy, each with an interval and its ideal, the value of shares that
+equal the target. The interval is computed in two steps. Simultaneous binomial intervals bound the shares of all groups.
+The interval of a measure extends from its smallest to its largest value over all distributions within these bounds. It
+is valid for any n, at parity and for groups without images, but it is wide: with more than two groups its coverage is
+above its nominal level.
 
 Legend: K groups, n images; p shares and r target, both of shape (K,), in [0, 1] with sum 1. Information is in nats.
 """
@@ -31,10 +31,10 @@ from audit.records.groups import GroupMeasure
 Floats = NDArray[np.float64]
 
 MOST_GROUPS = 12
-"""The corners of the region of shares are listed one by one: at most K · 2^(K − 1) of them, 24,576 for twelve."""
+"""Limit of groups, because all corners of the region of shares are enumerated: at most K · 2^(K − 1), 24,576 for 12."""
 
 SIMULATED_SAMPLES = 2_000
-"""Samples behind an expectation at the target; its standard error is their standard deviation divided by 45."""
+"""Simulated samples for an expectation at the target; its standard error is their standard deviation divided by 45."""
 
 FOUR_FIFTHS_CAVEAT = "a rule of thumb of US hiring law, not a legal finding here"
 
@@ -45,11 +45,11 @@ class Measure:
 
     Attributes:
         name: Name in ``MEASURES``.
-        label: The same for people.
-        formula: Shares of shape (…, K) and target (K,) to values (…).
-        span_of: Target (K,) to what the measure can be.
-        caveat: What must be printed beside the figure; mostly empty.
-        needs_every_group: Whether it is undefined for a target that wants none of some group.
+        label: Name for readers.
+        formula: Function of shares (…, K) and target (K,) with values (…).
+        span_of: Function of the target (K,) that returns the possible range of the measure.
+        caveat: Note that must be printed with the figure; usually empty.
+        needs_every_group: Whether it is undefined for a target with a share of 0.
     """
 
     name: str
@@ -63,22 +63,22 @@ class Measure:
         """Measure the shares of ``counts``.
 
         Args:
-            counts: Images by perceived group, shape (K,), non-negative integers; of a pool of prompts (P, K).
+            counts: Images by perceived group, shape (K,), non-negative integers; for a pool of prompts (P, K).
             target: The distribution that counts as fair, shape (K,).
-            confidence: Coverage of the interval, in (0, 1).
+            confidence: Confidence level of the interval, in (0, 1).
 
         Raises:
-            ValueError: If there is no image, the shapes differ, there are more than ``MOST_GROUPS`` groups, or the
-                target wants none of a group and the measure is undefined there.
+            ValueError: If there are no images, the shapes differ, there are more than ``MOST_GROUPS`` groups, or the
+                measure is undefined for a target with a share of 0.
         """
         seen, goal = _checked(_pooled(counts), target)
         self._check_target(goal)
         return self._at(seen, goal, share_region(counts, confidence).extremes(goal))
 
     def bounds(self, counts: ArrayLike, unknown: int, target: ArrayLike) -> Range:
-        """Bound the measure of all images, whichever groups the ``unknown`` ones without a perceived group are of.
+        """Bound the measure of all images over all possible groups of the ``unknown`` ones without a perceived group.
 
-        Parts of an image are given to groups as well, so the bounds hold every way to give whole ones.
+        Fractional images are allowed, so the bounds include all assignments of whole images.
 
         Raises:
             ValueError: As :meth:`of`.
@@ -90,7 +90,7 @@ class Measure:
         return Range(low=float(values.min()), high=float(values.max()))
 
     def function(self, shares: Floats, target: Floats) -> Floats:
-        """Return the measure of shares (…, K), shape (…): the formula, without what rounding puts beyond its span."""
+        """Return the measure of shares (…, K), shape (…): the formula, clipped to its span against rounding errors."""
         span = self.span_of(target)
         return np.asarray(np.clip(self.formula(shares, target), span.low, span.high))
 
@@ -120,7 +120,7 @@ class Measure:
 
 @dataclass(frozen=True)
 class ShareRegion:
-    """Distributions whose every share lies between bounds.
+    """All distributions whose shares are between bounds.
 
     Attributes:
         low: Lower bounds, shape (K,).
@@ -131,18 +131,18 @@ class ShareRegion:
     high: Floats
 
     def extremes(self, target: Floats) -> Floats:
-        """Return distributions of the region, shape (m, K), among which every measure takes its ends over all of it.
+        """Return distributions of the region, shape (m, K), at which every measure has its extremes over the region.
 
-        Every measure here is convex, concave or a ratio of the two, so one end is at a corner; and the other is at the
-        distribution that the bounds allow nearest to uniform or to the target, which minimises every such measure at
-        once (Veinott 1971, least majorised flows).
+        Every measure here is convex, concave or a ratio of the two, so one extreme is at a corner. The other extreme is
+        at the distribution within the bounds that is nearest to uniform or to the target, which minimises all such
+        measures (Veinott 1971, least majorised flows).
         """
         even = np.full(target.size, 1 / target.size)
         middles = [self.nearest(even)] if np.array_equal(target, even) else [self.nearest(even), self.nearest(target)]
         return np.vstack([self.corners(), *middles])
 
     def corners(self) -> Floats:
-        """Return the corners, shape (m, K): all shares but one at a bound, and the last one as the sum asks."""
+        """Return the corners, shape (m, K): all shares but one at a bound, and that one so that the sum is 1."""
         at_high, free = _corner_patterns(self.low.size)
         fixed = np.where(free, 0.0, np.where(at_high, self.high, self.low))
         rest = 1 - fixed.sum(axis=1, keepdims=True)
@@ -151,32 +151,33 @@ class ShareRegion:
         return np.asarray(np.clip(corners[possible], self.low, self.high))
 
     def nearest(self, target: Floats) -> Floats:
-        """Return the distribution that is proportional to ``target`` as far as the bounds allow, shape (K,)."""
-        # A share of 0 is taken for a very small one: it grows last, when no other group may grow any more.
+        """Return the distribution within the bounds that is nearest to proportional to ``target``, shape (K,)."""
+        # A share of 0 is replaced by a very small one, so it increases only when all other groups are at their bounds.
         scale = np.maximum(target, 1e-12)
         factors = np.sort(np.concatenate([self.low / scale, self.high / scale]))
         sums = np.clip(factors[:, None] * scale, self.low, self.high).sum(axis=1)
-        # The sum is piecewise linear in the factor, so interpolating between its kinks is exact.
+        # The sum is piecewise linear in the factor, so interpolation between its breakpoints is exact.
         return np.asarray(np.clip(np.interp(1.0, sums, factors) * scale, self.low, self.high))
 
 
 def share_region(counts: ArrayLike, confidence: float = 0.95, unknown: ArrayLike = 0) -> ShareRegion:
-    """Return bounds that hold for the shares of all groups at once.
+    """Return simultaneous bounds for the shares of all groups.
 
-    Images without a perceived group may be of any: lower bounds count none of them in the group, upper bounds all.
+    Images without a perceived group can be of any group: lower bounds count none of them in the group, upper bounds
+    all.
 
-    Each is the interval that is printed of a share (:func:`audit.measure.inference.intervals.share_estimate`). With two
+    The bounds are the reported intervals of shares (:func:`audit.measure.inference.intervals.share_estimate`). With two
     groups one interval bounds both; with K > 2 each has confidence 1 − (1 − confidence) / K (Bonferroni), so that the
-    chance that any fails stays below about 1 − confidence.
+    probability that any of them fails is below about 1 − confidence.
 
     Args:
-        counts: Images by group, shape (K,); of a pool of prompts (P, K), whose bounds are those of
+        counts: Images by group, shape (K,); for a pool of prompts (P, K), whose bounds are those of
             :func:`audit.measure.prompts.stratified.stratified_share`.
         confidence: Joint coverage, in (0, 1).
-        unknown: Images without a perceived group; of a pool of each prompt, shape (P,).
+        unknown: Images without a perceived group; for a pool those of each prompt, shape (P,).
 
     Raises:
-        ValueError: If no image has a group, a count is negative or no integer, or K is not in [2, ``MOST_GROUPS``].
+        ValueError: If no image has a group, a count is negative or not an integer, or K is not in [2, ``MOST_GROUPS``].
     """
     seen, by_prompt = _counts(_pooled(counts)), np.atleast_2d(np.asarray(counts)).astype(np.int64)
     if not 0 < confidence < 1:
@@ -190,19 +191,19 @@ def share_region(counts: ArrayLike, confidence: float = 0.95, unknown: ArrayLike
 
 
 def share_difference(shares: Floats, target: Floats) -> Floats:
-    """Return the first share minus the second of two groups, in [−1, 1]; of more, the largest minus the smallest."""
+    """Return the first share minus the second for two groups, in [−1, 1]; for more, the largest minus the smallest."""
     if target.size == 2:
         return np.asarray(shares[..., 0] - shares[..., 1])
     return np.asarray(shares.max(axis=-1) - shares.min(axis=-1))
 
 
 def share_ratio(shares: Floats, target: Floats) -> Floats:
-    """Return the smallest share divided by the largest, in [0, 1]; the target plays no part."""
+    """Return the smallest share divided by the largest, in [0, 1]; the target is not used."""
     return np.asarray(shares.min(axis=-1) / shares.max(axis=-1))
 
 
 def four_fifths_ratio(shares: Floats, target: Floats) -> Floats:
-    """Return the smallest of p / r divided by the largest, in [0, 1], read against 0.8 (29 CFR 1607.4 D).
+    """Return the smallest of p / r divided by the largest, in [0, 1]; its usual limit is 0.8 (29 CFR 1607.4 D).
 
     With the target as the pool of applicants, p / r is proportional to a group's selection rate. Under a uniform target
     it is ``share_ratio``.
@@ -211,15 +212,15 @@ def four_fifths_ratio(shares: Floats, target: Floats) -> Floats:
 
 
 def normalised_entropy(shares: Floats, target: Floats) -> Floats:
-    """Return H(p) / log K in [0, 1], 1 for equal shares (D'Incà et al. 2024, OpenBias); the target plays no part.
+    """Return H(p) / log K in [0, 1], 1 for equal shares (D'Incà et al. 2024, OpenBias); the target is not used.
 
-    OpenBias prints 1 − H / log K as its bias severity.
+    OpenBias reports 1 − H / log K as its bias severity.
     """
     return np.asarray(entr(shares).sum(axis=-1) / math.log(target.size))
 
 
 def total_variation(shares: Floats, target: Floats) -> Floats:
-    """Return ½ ‖p − r‖₁ in [0, 1]: the least part of the images that would have to change groups."""
+    """Return ½ ‖p − r‖₁ in [0, 1]: the smallest part of the images that would have to change their group."""
     return np.asarray(np.abs(shares - target).sum(axis=-1) / 2)
 
 
@@ -235,7 +236,7 @@ def jensen_shannon(shares: Floats, target: Floats) -> Floats:
 
 
 def effective_groups(shares: Floats, target: Floats) -> Floats:
-    """Return exp H(p) in [1, K]: how many equally common groups would be as diverse (Hill 1973, order 1)."""
+    """Return exp H(p) in [1, K]: the number of equal groups with the same diversity (Hill 1973, order 1)."""
     return np.asarray(np.exp(entr(shares).sum(axis=-1)))
 
 
@@ -248,7 +249,7 @@ def _up_to_one(target: Floats) -> Span:
 
 
 def _divergences(target: Floats) -> Span:
-    """Return what KL(p ‖ r) can be: at most that of the group which the target wants least."""
+    """Return the possible range of KL(p ‖ r); the maximum is that of the group with the smallest target."""
     least = float(target.min())
     return Span(0.0, -math.log(least) if least else math.inf)
 
@@ -281,14 +282,14 @@ MEASURES: dict[str, Measure] = {
         Measure("effective_groups", "effective number of groups", effective_groups, _numbers_of_groups),
     )
 }
-"""The measures by name. More of them is not more evidence: they all describe the same shares."""
+"""The measures by name. Several measures are not independent evidence, because they all describe the same shares."""
 
 
 def group_measures(counts: ArrayLike, target: ArrayLike, confidence: float = 0.95) -> dict[str, GroupMeasure]:
     """Return every measure that is defined for ``target`` (see :meth:`Measure.of`).
 
     Raises:
-        ValueError: If there is no image, or the shapes do not fit.
+        ValueError: If there are no images, or the shapes do not match.
     """
     seen, goal = _checked(_pooled(counts), target)
     if np.ndim(counts) == 1:
@@ -298,16 +299,16 @@ def group_measures(counts: ArrayLike, target: ArrayLike, confidence: float = 0.9
 
 
 def mean_measure(name: str, found: Sequence[GroupMeasure], targets: Sequence[ArrayLike]) -> OverPrompts:
-    """Return the mean of a measure over prompts, with what chance adds to it in its interval.
+    """Return the mean of a measure over prompts, with an interval that includes its bias.
 
-    Most measures of few images err in one direction, by ``expected_at_target`` less the ideal where shares are on
-    target and by less elsewhere. That mean error does not shrink as prompts are added, so the interval of the prompts'
-    own (:func:`audit.measure.prompts.over_prompts.mean_of_these_prompts`) is widened by it towards the other side. A
-    prompt's own interval ends where the measure does, short of how much its value varies: its longer side counts for
-    both.
+    For few images most measures are biased in one direction, by ``expected_at_target`` minus the ideal if shares are on
+    target, and by less otherwise. This bias does not decrease with more prompts, so the interval of the prompts
+    (:func:`audit.measure.prompts.over_prompts.mean_of_these_prompts`) is widened by it in the other direction. The
+    interval of a prompt is cut at the limit of the measure and then shorter than its variation, so its longer side is
+    used for both.
 
     Args:
-        name: Of the measure.
+        name: Name of the measure.
         found: The measure of each prompt, m of them with their intervals.
         targets: The distributions that count as fair, m of shape (K,).
 
@@ -339,7 +340,7 @@ def expected_at_target(n: int, target: tuple[float, ...]) -> dict[str, float]:
     """Return the mean of each measure over ``SIMULATED_SAMPLES`` samples of ``n`` images from the target, seed fixed.
 
     Raises:
-        ValueError: If ``n`` is below 1, or the target is no distribution.
+        ValueError: If ``n`` is below 1, or the target is not a distribution.
     """
     goal = _distribution(target)
     if n < 1:
@@ -350,7 +351,7 @@ def expected_at_target(n: int, target: tuple[float, ...]) -> dict[str, float]:
 
 @lru_cache(maxsize=MOST_GROUPS)
 def _corner_patterns(groups: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return which shares of each corner are at their upper bound, and which one is free, both (K 2^(K−1), K)."""
+    """Return the shares of each corner at their upper bound, and the free one, both as masks (K 2^(K−1), K)."""
     ends = np.array(list(itertools.product((False, True), repeat=groups - 1)))
     at_high = np.vstack([np.insert(ends, free, False, axis=1) for free in range(groups)])
     return at_high, np.repeat(np.eye(groups, dtype=np.bool_), len(ends), axis=0)

@@ -1,7 +1,7 @@
-"""Many samples of images at once, each told by its sums: what estimators of the group distribution need of the rows.
+"""Sums of many samples of images, which estimators of the group distribution use instead of the rows.
 
-An audit of ten thousand prompts is ten thousand small samples. Means and covariances of all of them come from a few
-passes over the rows, so that estimators work on arrays of samples and one sample is an array of one.
+An audit of ten thousand prompts has ten thousand small samples. Means and covariances of all samples are computed in a
+few passes over the rows. Estimators work on arrays of samples; a single sample is an array of length one.
 
 Legend: N images in P samples, K groups; z (K,) is the row of one image, one-hot where the judge gives labels.
 """
@@ -20,15 +20,15 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Samples:
-    """P samples, none of them empty.
+    """P non-empty samples.
 
     Attributes:
         n: Images, shape (P,), at least one each.
         mean: Mean row, shape (P, K).
         products: Mean of zzᵀ, shape (P, K, K).
-        covariance: Estimated covariance of the mean row, shape (P, K, K): that of one image divided by n, or less where
-            the numbers of images in strata were fixed beforehand. Zero for a single image.
-        counts: Images by most probable group, shape (P, K); a tie goes to the group named first.
+        covariance: Estimated covariance of the mean row, shape (P, K, K): that of one image divided by n, or less if
+            the numbers of images in strata were fixed in advance. Zero for a single image.
+        counts: Images by most probable group, shape (P, K); a tie counts for the first group.
         labels: Whether every row of the sample is one-hot, shape (P,).
     """
 
@@ -41,22 +41,23 @@ class Samples:
 
     @classmethod
     def of(cls, rows: ArrayLike, owners: ArrayLike, size: int, strata: ArrayLike | None = None) -> Samples:
-        """Gather samples from their rows.
+        """Create samples from their rows.
 
-        The mean of a stratified sample varies less than that of one whose images are drawn alike: its covariance is
-        Σ (n_h/n)² S_h/n_h over the strata h (Cochran 1977, section 5.3). A stratum of one image is taken to vary as the
-        whole sample does, which is too much, so that a debiased square of such a sample is too low. Nothing is without
-        bias there: the mean of a function of one image is linear in its distribution, a squared distance is not.
+        The mean of a stratified sample varies less than that of a simple random sample: its covariance is
+        Σ (n_h/n)² S_h/n_h over the strata h (Cochran 1977, section 5.3). A stratum of one image gets the covariance of
+        the whole sample, which is too large, so that a debiased square of such a sample is too small. No unbiased
+        estimate exists in this case: the mean of a function of one image is linear in its distribution, but a squared
+        distance is not.
 
         Args:
             rows: Group probabilities, shape (N, K).
             owners: The sample of each row, in [0, size), shape (N,).
             size: P.
-            strata: Any code of each row's stratum, shape (N,), where the numbers of images in them were fixed; equal
+            strata: Any code of each row's stratum, shape (N,), if the numbers of images in strata were fixed; equal
                 codes in different samples are different strata.
 
         Raises:
-            ValueError: If a sample has no image, or the shapes do not fit.
+            ValueError: If a sample has no images, or the shapes do not match.
         """
         values, owner = np.asarray(rows, dtype=np.float64), np.asarray(owners, dtype=np.int64)
         if values.ndim != 2 or owner.shape != (len(values),):
@@ -79,10 +80,10 @@ class Samples:
 
     @classmethod
     def of_counts(cls, counts: ArrayLike) -> Samples:
-        """Return the samples of labels that were counted, shape (P, K), each with one image at least.
+        """Return the samples with counts of labels (P, K), each with at least one image.
 
         Raises:
-            ValueError: If a row counts no image.
+            ValueError: If a row has no images.
         """
         numbers = np.asarray(counts, dtype=np.int64)
         n = numbers.sum(axis=1).astype(np.float64)
@@ -95,7 +96,7 @@ class Samples:
 
     @classmethod
     def one(cls, rows: ArrayLike, strata: Sequence[str] | None = None) -> Samples:
-        """Return a single sample from its rows (n, K), with the name of each image's stratum where there are any."""
+        """Return a single sample from its rows (n, K), with the name of each image's stratum if there are strata."""
         codes = None if strata is None else np.unique(np.asarray(strata), return_inverse=True)[1]
         return cls.of(rows, np.zeros(len(np.asarray(rows)), dtype=np.int64), 1, codes)
 
@@ -141,7 +142,7 @@ def _stratified(rows: Floats, owners: Ints, strata: ArrayLike, n: Floats, alike:
 
 
 def _unbiased(spread: Floats, n: Floats) -> Floats:
-    """Turn mean squares about the mean (P, K, K) into sample covariances; zero where there is one image."""
+    """Convert mean squares about the mean (P, K, K) to sample covariances; zero for a single image."""
     return spread * (n / np.maximum(n - 1, 1))[:, None, None]
 
 

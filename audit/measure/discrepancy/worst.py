@@ -1,7 +1,7 @@
-"""The prompt farthest from its target, with an interval that allows for its having been chosen for that.
+"""The prompt with the largest discrepancy, with an interval that accounts for its selection.
 
-The largest of many estimates is large by luck as well: of thirty prompts that are all on target, the interval of the
-worst one alone would leave out its own distance in more than half of the samples.
+The largest of many estimates is partly large by chance. If thirty prompts are all on target, the unadjusted interval of
+the worst one excludes its true distance in more than half of the samples.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Worst:
     """The sample with the largest estimate.
 
     Attributes:
-        place: Its place among the samples.
+        place: Its index in the samples.
         value: Its estimated distance.
         low: Lower end of the interval.
         high: Upper end.
@@ -39,18 +39,18 @@ class Worst:
 def worst(labels: Samples, targets: ArrayLike, confidence: float = 0.95) -> Worst:
     """Return the sample farthest from its target.
 
-    The interval holds two distances together with this confidence: the true one of the sample that was chosen, and the
-    largest true one of all samples, which may be another's. All P samples get intervals at 1 − (1 − c) / P
-    (Bonferroni), which hold all at once. The lower end is that of the chosen sample; as its distance is at most the
-    largest, it is below both. The upper end is the largest of all upper ends; it is above every distance.
+    The interval covers two distances simultaneously: the true one of the selected sample, and the largest true one of
+    all samples, which can be that of another sample. All P samples have simultaneous intervals at 1 − (1 − c) / P
+    (Bonferroni). The lower end is that of the selected sample; its distance is at most the largest one, so the end is
+    below both. The upper end is the largest of all upper ends, so it is above all distances.
 
     Args:
-        labels: Most probable groups of two images at least in every sample, shape (P, K); P ≥ 1.
+        labels: Most probable groups of at least two images in every sample, shape (P, K); P ≥ 1.
         targets: The distributions that count as fair, shape (P, K).
-        confidence: Coverage of the interval, in (0, 1).
+        confidence: Confidence level of the interval, in (0, 1).
 
     Raises:
-        ValueError: If there is no sample, or one has fewer than two images.
+        ValueError: If there are no samples, or one has fewer than two images.
     """
     if not labels.n.size:
         raise ValueError("expected at least one sample to find the worst of, found none")

@@ -1,8 +1,8 @@
 """Fréchet distance between two sets of images, from feature statistics that merge by ``+``.
 
-Shards hand in sums, not images, so the distance is the same however the images were spread over workers. The estimate
-is biased upwards for few images, and the covariance is singular when there are fewer images than dimensions: read it
-against the split-half value of the baseline, and read the kernel distance first.
+Shards return sums and not images, so the distance does not depend on how the images were distributed over workers. The
+estimate is biased upwards for few images, and the covariance is singular if there are fewer images than dimensions.
+Compare it with the split-half value of the baseline, and prefer the kernel distance.
 
 Legend: n images, d feature dimensions.
 """
@@ -37,7 +37,7 @@ class FeatureStats:
         """Return the statistics of ``features`` of shape (n, d).
 
         Raises:
-            ValueError: If there is no image or a feature is not finite.
+            ValueError: If there are no images or a feature is not finite.
         """
         rows = np.asarray(features, dtype=np.float64)
         if rows.ndim != 2 or not len(rows):
@@ -48,7 +48,7 @@ class FeatureStats:
 
     @classmethod
     def zero(cls, dimensions: int) -> FeatureStats:
-        """Return the statistics of no image: what ``+`` starts from."""
+        """Return the statistics of an empty set, the neutral element of ``+``."""
         return cls(n=0, sum=np.zeros(dimensions), outer=np.zeros((dimensions, dimensions)))
 
     def __add__(self, other: FeatureStats) -> FeatureStats:
@@ -77,8 +77,8 @@ class FeatureStats:
 def frechet_distance(first: FeatureStats, second: FeatureStats) -> float:
     """Return ‖μ₁ − μ₂‖² + tr(Σ₁ + Σ₂ − 2 (Σ₁Σ₂)^½) (Heusel et al. 2017, eq. 6), never negative.
 
-    The trace of (Σ₁Σ₂)^½ is taken from the eigenvalues of the symmetric Σ₁^½ Σ₂ Σ₁^½, which are the same and stay real
-    when a covariance is singular.
+    The trace of (Σ₁Σ₂)^½ is computed from the eigenvalues of the symmetric Σ₁^½ Σ₂ Σ₁^½, which are the same and are
+    real even if a covariance is singular.
 
     Raises:
         ValueError: If a set has fewer than two images or the dimensions differ.
@@ -98,6 +98,6 @@ def _symmetric_root(matrix: Floats) -> Floats:
 
 
 def _without_rounding(eigenvalues: NDArray[np.floating[Any]]) -> Floats:
-    """Set to 0 what rounding left of the zero eigenvalues of a singular matrix: their roots would add up."""
+    """Set eigenvalues that differ from 0 only by rounding to 0, because the sum of their roots would be too large."""
     noise = eigenvalues.max() * eigenvalues.size * np.finfo(np.float64).eps
     return np.where(eigenvalues > noise, eigenvalues, 0.0)

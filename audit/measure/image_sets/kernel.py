@@ -1,9 +1,9 @@
-"""Kernel distance (KID) of images that were drawn prompt by prompt, with its standard error.
+"""Kernel distance (KID) of images that are stratified by prompt, with its standard error.
 
-An audit fixes how many images each prompt has. Of all pairs within a set those of one prompt are then rarer than among
-images drawn from the prompts at random: the image with itself is left out of them. Two sets of the same model would
-differ by minus that much. So the mean of the kernel is formed per pair of prompts, and each pair of prompts counts once
-(a U-statistic of stratified samples): unbiased for these prompts, at any number of images.
+An audit fixes the number of images of each prompt. Pairs of images of the same prompt are then rarer than in a simple
+random sample, because an image is not paired with itself. The usual estimate for two sets of the same model would be
+negative on average. The mean of the kernel is therefore computed per pair of prompts, and every pair of prompts has the
+same weight (a U-statistic of stratified samples). It is unbiased for these prompts for any number of images.
 
 Legend: N images of P prompts in a set, n_p of prompt p; D features of an image.
 """
@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 LEAST_IMAGES = 3
-"""Images of a prompt: two make one pair, which does not show how much the likeness of such pairs varies."""
+"""Smallest number of images of a prompt; two images have only one pair, whose variance cannot be estimated."""
 
 KERNEL_VALUES = 2**21
 """Kernel values that exist at once: 16 MiB."""
@@ -44,10 +44,10 @@ class KernelDistance(NamedTuple):
     degrees: float
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
-        """Return Student's t interval, upwards that of the distance's root (``end_on_root_scale``).
+        """Return Student's t interval; its upper end is computed on the scale of the root (``end_on_root_scale``).
 
-        At the confidence of gates the t interval's own upper end fails four times as often as it may. A true distance
-        is never negative: the interval begins at 0 at the least, or at the value where that is below 0 by chance.
+        At the confidence level of gates, the upper end of the plain t interval has four times its nominal error rate. A
+        true distance is never negative, so the lower end is at least 0, or the value if that is below 0 by chance.
         """
         half_width = float(stdtrit(self.degrees, (1 + confidence) / 2)) * self.standard_error
         low = max(self.value - half_width, min(self.value, 0.0))
@@ -61,29 +61,29 @@ def kernel_distance(
     *,
     paired: bool = False,
 ) -> KernelDistance:
-    """Return the unbiased MMD² under the kernel (x·y / D + 1)³ (Bińkowski et al. 2018, section 4), prompt by prompt.
+    """Return the unbiased MMD² under the kernel (x·y / D + 1)³ (Bińkowski et al. 2018, section 4), by prompt.
 
     With P prompts in the first set and Q in the second, and k̄ the mean of the kernel over the pairs of images of two
-    prompts, an image with itself left out,
+    prompts, without pairs of an image with itself,
     MMD² = Σ k̄(x_p, x_p') / P² + Σ k̄(y_q, y_q') / Q² − 2 Σ k̄(x_p, y_q) / PQ.
 
-    The standard error is that of the jackknife which leaves out one image after the other within its prompt (Jones
-    1974, Biometrika 61; Efron and Stein 1981: on average not too small, and too large near a true distance of 0). So
-    it holds what other noise would have changed with these prompts, and does not depend on the order of the rows.
+    The standard error is that of the jackknife over the images within each prompt (Jones 1974, Biometrika 61; Efron and
+    Stein 1981: on average not too small, and too large near a true distance of 0). It describes the variation due to
+    other noise with these prompts, and does not depend on the order of the rows.
 
     Args:
-        first: Features of shape (N, D), ``LEAST_IMAGES`` at least of each of its prompts.
+        first: Features of shape (N, D), at least ``LEAST_IMAGES`` images of each of its prompts.
         second: The same of the other set.
-        prompts: Any number of each image's prompt, shape (N,); None for a set that was drawn as a whole.
-        paired: Whether row i of both was made from the same noise. Such a pair is more alike than two images of the
-            sets are, and is left out: h over i ≠ j (Gretton et al. 2012, eq. 4) has no bias then, and an arm that
-            changes nothing has the distance 0. The standard error is that of the pairs.
+        prompts: Any code of each image's prompt, shape (N,); None for a set without prompts.
+        paired: Whether row i of both has the same noise. Such a pair is more similar than other pairs and is excluded:
+            h over i ≠ j (Gretton et al. 2012, eq. 4) is then unbiased, and an arm that changes nothing has the distance
+            0. The standard error is that of the pairs.
 
     Returns:
         The value over all pairs and its standard error, with Satterthwaite's degrees of freedom.
 
     Raises:
-        ValueError: If a prompt has too few images, the dimensions differ, or pairs do not pair up.
+        ValueError: If a prompt has too few images, the dimensions differ, or paired sets differ in their prompts.
     """
     x, y = _Set.of(first, prompts[0]), _Set.of(second, prompts[1])
     if x.rows.shape[1] != y.rows.shape[1]:
@@ -101,7 +101,7 @@ class _Set:
 
     Attributes:
         rows: Features, shape (N, D).
-        prompts: Place of each image's prompt, shape (N,).
+        prompts: Index of each image's prompt, shape (N,).
         starts: First row of each prompt, shape (P,).
         sizes: Images of each prompt, shape (P,).
     """
@@ -138,17 +138,17 @@ class _Set:
         return float(self.weights @ values)
 
     def spread(self, values: Floats) -> Floats:
-        """Return how far each image's value is from the mean of its prompt, shape (N,)."""
+        """Return the difference of each image's value from the mean of its prompt, shape (N,)."""
         return np.asarray(values - (np.add.reduceat(values, self.starts) / self.sizes)[self.prompts])
 
 
 @dataclass(frozen=True)
 class _Likeness:
-    """Mean kernel of each image of one set with a set: over the images of its own prompt, and over the other prompts.
+    """Mean kernel of each image of one set with another set, for its own prompt and for the other prompts.
 
     Attributes:
-        own: Of the own prompt, divided by the number of prompts, shape (N,); zero where no prompt is shared.
-        others: Of all other prompts likewise, shape (N,).
+        own: Mean for its own prompt, divided by the number of prompts, shape (N,); zero without common prompts.
+        others: Mean for all other prompts, divided by the number of prompts, shape (N,).
     """
 
     own: Floats
@@ -156,7 +156,7 @@ class _Likeness:
 
     @classmethod
     def of(cls, left: _Set, right: _Set, *, same_prompts: bool) -> _Likeness:
-        """Compare the sets; with ``same_prompts`` they have them in common, and row i of one is no pair with row i."""
+        """Compare the sets; with ``same_prompts`` they have the same prompts, and row i is not paired with row i."""
         own, others = np.zeros(len(left.rows)), np.zeros(len(left.rows))
         at_once = max(1, KERNEL_VALUES // len(right.rows))
         for start in range(0, len(left.rows), at_once):
@@ -173,7 +173,7 @@ class _Likeness:
 
     @property
     def all(self) -> Floats:
-        """Mean kernel over all prompts, shape (N,)."""
+        """The mean kernel over all prompts, shape (N,)."""
         return self.own + self.others
 
 
@@ -197,10 +197,10 @@ def _unpaired(x: _Set, y: _Set) -> KernelDistance:
 
 
 def _variances(images: _Set, own: Floats, others: Floats) -> Floats:
-    """Return the jackknife variance that the images of each prompt leave in the value, shape (P,).
+    """Return the jackknife variance of the value due to the images of each prompt, shape (P,).
 
-    Without image i the mean over the pairs of its prompt moves by 2 / (n_p − 2) of its distance from that mean, and the
-    mean over pairs with other prompts by 1 / (n_p − 1): the kernel holds each image in two places.
+    Without image i, the mean over the pairs of its prompt changes by 2 / (n_p − 2) of its difference from that mean,
+    and the mean over pairs with other prompts by 1 / (n_p − 1), because the kernel is symmetric in two images.
     """
     n = images.sizes[images.prompts]
     moved = images.spread(own) * (n - 1) / (n - 2) + images.spread(others)
@@ -211,6 +211,6 @@ def _variances(images: _Set, own: Floats, others: Floats) -> Floats:
 def _with_error(value: float, variances: list[Floats], sizes: list[Ints]) -> KernelDistance:
     parts, degrees = np.concatenate(variances), np.concatenate(sizes) - 1
     total = float(parts.sum())
-    # Without any spread each prompt counts alike.
+    # Without any variance all prompts have the same weight.
     shares = parts / total if total else np.full(len(parts), 1 / len(parts))
     return KernelDistance(value, math.sqrt(total), float(1 / (shares**2 / degrees).sum()))

@@ -1,4 +1,4 @@
-"""Inference that every measure shares: intervals, multiple testing, and the range of a figure.
+"""Statistical inference for all measures: intervals, multiple testing, and the range of a figure.
 
 It may import ``records``.
 """

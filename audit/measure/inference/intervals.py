@@ -1,4 +1,4 @@
-"""Intervals of shares and of means: every number that an audit prints carries one."""
+"""Confidence intervals of shares and means."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from audit.records.estimates import Estimate
 Floats = NDArray[np.float64]
 
 ROUNDING = 1e-9
-"""A spread this small beside the mean, or a skewness this small, is that of the last digits."""
+"""A relative spread or a skewness below this is due to rounding errors."""
 
 
 def wilson(successes: int, n: int, confidence: float = 0.95) -> Estimate:
@@ -24,10 +24,10 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> Estimate:
     Args:
         successes: How many of the images belong to the group.
         n: Images counted.
-        confidence: Coverage of the interval, in (0, 1).
+        confidence: Confidence level of the interval, in (0, 1).
 
     Raises:
-        ValueError: If ``n`` is zero, or ``successes`` does not lie in [0, n].
+        ValueError: If ``n`` is zero, or ``successes`` is not in [0, n].
     """
     _check_successes(successes, n)
     low, high = (float(end) for end in wilson_intervals(successes / n, n, confidence))
@@ -42,31 +42,32 @@ def _check_successes(successes: int, n: int) -> None:
 
 
 def wilson_intervals(shares: ArrayLike, images: ArrayLike, confidence: float = 0.95) -> tuple[Floats, Floats]:
-    """Return Wilson's score intervals of shares (…) of so many images (…), which need not be whole: low and high."""
+    """Return the ends of Wilson's score intervals of shares (…) of ``images`` (…), which can be fractional."""
     share, n = np.asarray(shares, dtype=np.float64), np.asarray(images, dtype=np.float64)
     z = float(ndtri((1 + confidence) / 2))
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half_width = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    # At the ends the interval touches 0 and 1 exactly; rounding must not push the share out of its own interval.
+    # For shares of 0 and 1 the end is exact; rounding must not exclude the share from its interval.
     return np.where(share == 0, 0.0, centre - half_width), np.where(share == 1, 1.0, centre + half_width)
 
 
-@lru_cache(maxsize=65_536)  # the prompts of an audit have many counts in common
+@lru_cache(maxsize=65_536)  # many prompts of an audit have equal counts
 def share_estimate(successes: int, n: int, confidence: float = 0.95) -> Estimate:
-    """Return a share with the interval that an audit prints: Wilson's, widened to hold the exact mid-P interval.
+    """Return a share with the interval that audits report: Wilson's, widened to include the exact mid-P interval.
 
-    Wilson's interval holds some rare shares too seldom: one image of a group that 2 % of images show puts its lower end
-    above 2 %, however many images there are at that rate. The mid-P interval (Lancaster 1961, Journal of the American
-    Statistical Association 56), the exact one with the outcome seen counted half, has weak spots of its own, at other
-    shares. Together they have none; ``python -m benchmarks.coverage`` counts over every outcome.
+    The coverage of Wilson's interval is too low for some rare shares: with a true share of 2 % and one image of the
+    group, its lower end is above 2 %, for any number of images at that rate. The mid-P interval (Lancaster 1961,
+    Journal of the American Statistical Association 56), the exact interval with half of the probability of the observed
+    outcome, has low coverage at other shares. Their union has sufficient coverage; ``python -m benchmarks.coverage``
+    computes it over all outcomes.
 
     Args:
         successes: How many of the images belong to the group.
         n: Images counted.
-        confidence: Coverage of the interval, in (0, 1).
+        confidence: Confidence level of the interval, in (0, 1).
 
     Raises:
-        ValueError: If ``n`` is zero, or ``successes`` does not lie in [0, n].
+        ValueError: If ``n`` is zero, or ``successes`` is not in [0, n].
     """
     _check_successes(successes, n)
     low, high = share_interval(successes / n, n, confidence)
@@ -74,7 +75,7 @@ def share_estimate(successes: int, n: int, confidence: float = 0.95) -> Estimate
 
 
 def share_interval(share: float, images: float, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the interval of ``share_estimate`` for a share that varies as one of ``images`` does, whole or not."""
+    """Return the interval of ``share_estimate`` for a share with an effective number of ``images``."""
     low, high = (float(end) for end in wilson_intervals(share, images, confidence))
     tail, successes = (1 - confidence) / 2, share * images
     return (
@@ -84,7 +85,7 @@ def share_interval(share: float, images: float, confidence: float = 0.95) -> tup
 
 
 def _mid_p_end(successes: float, n: float, tail: float) -> float:
-    """Return the share under which at least so many successes, the observed number counted half, have chance ``tail``.
+    """Return the share for which the mid-P probability of at least this many successes is ``tail``.
 
     P(X > k) + P(X = k) / 2 is the mean of P(X ≥ k) and P(X ≥ k + 1), two incomplete beta functions.
     """
@@ -101,14 +102,14 @@ def _mid_p_end(successes: float, n: float, tail: float) -> float:
 def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Estimate:
     """Return a mean with Student's t interval, widened on the side to which its values are skewed.
 
-    Of skewed values the t interval holds the mean too seldom: of 16 squares in nine samples of ten. Hall's
-    transformation (1992, Journal of the Royal Statistical Society B 54:221) of Student's t is free of the skewness of
-    order 1/√n: g(t) = t + κt²/3 + κ²t³/27 + κ/6, κ being the values' skewness divided by √n. Where a few values show
-    none of the tail that they are drawn from its interval falls short too; the one returned holds both.
+    For skewed values the coverage of the t interval is too low: 90 % for the mean of 16 squares. Hall's
+    transformation (1992, Journal of the Royal Statistical Society B 54:221) of Student's t removes the skewness of
+    order 1/√n: g(t) = t + κt²/3 + κ²t³/27 + κ/6, κ being the values' skewness divided by √n. Its coverage is also too
+    low if a few values do not include the tail of their distribution. The returned interval includes both.
 
     Args:
         values: Independent values, shape (n,), n ≥ 2.
-        confidence: Coverage of the interval, in (0, 1).
+        confidence: Confidence level of the interval, in (0, 1).
 
     Raises:
         ValueError: If there are fewer than two values, or one is not finite.
@@ -129,17 +130,17 @@ def skewed_t_interval(
 
 
 def end_on_root_scale(value: float, half_width: float) -> float:
-    """Return the upper end of the interval of a squared distance from half the width of its own t interval.
+    """Return the upper end of the interval of a squared distance from the half-width of its t interval.
 
-    The larger a distance, the more its squared estimate varies: a value that is low by chance has too small an error.
-    The error of the root hardly depends on the distance, so the upper end is (√v + h / 2√v)² = v + h + h²/4v. Near 0
-    errors are wide as they are, so v counts as h at least there.
+    The variance of a squared estimate increases with the distance, so a value that is low by chance has an error that
+    is too small. The error of the root hardly depends on the distance, so the upper end is (√v + h / 2√v)² =
+    v + h + h²/4v. Near 0 errors are already large, so v is replaced by h if it is smaller.
     """
     return value + half_width + (half_width**2 / (4 * max(value, half_width)) if half_width else 0.0)
 
 
 def mean_p_value(values: ArrayLike) -> float:
-    """Return the two-sided p-value of a mean of 0: below α exactly where ``mean_interval`` of 1 − α leaves 0 out.
+    """Return the two-sided p-value of a mean of 0: below α exactly if ``mean_interval`` at 1 − α excludes 0.
 
     Raises:
         ValueError: If there are fewer than two values, or one is not finite.

@@ -1,7 +1,7 @@
-"""Many questions at once: Holm for gates, where one wrong answer is too many, Benjamini–Hochberg for lists of findings.
+"""Multiple testing: Holm for gates, Benjamini-Hochberg for findings.
 
-An audit of 30 occupations and three attributes asks 90 questions. Tested at 5 % each, four or five of them would find
-something in a perfectly fair model.
+An audit of 30 occupations and three attributes has 90 tests. At a level of 5 % each, four or five of them would be
+significant for a perfectly fair model.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Key = TypeVar("Key")
 
 @dataclass(frozen=True)
 class HolmStep:
-    """What the step-down procedure did with one hypothesis.
+    """The result of the step-down procedure for one hypothesis.
 
     Attributes:
         rejected: Whether it was rejected.
@@ -33,18 +33,18 @@ class HolmStep:
 
 
 def holm_steps(rejects: Sequence[Callable[[float], bool]], level: float = 0.05) -> tuple[HolmStep, ...]:
-    """Step down through tests that are known only as "does it reject at this level?", as an interval is.
+    """Step down through tests that are given as functions of a level, for example by intervals.
 
-    With m hypotheses every test starts at ``level / m``; each rejection leaves one hypothesis fewer, and the rest are
-    tested again at ``level / (m - rejected)``. With tests of the kind p ≤ level this is Holm's procedure (Holm 1979),
-    valid whatever the tests have to do with each other.
+    With m hypotheses every test starts at ``level / m``. Each rejection leaves one hypothesis fewer, and the others are
+    tested again at ``level / (m - rejected)``. For tests of the form p ≤ level this is Holm's procedure (Holm 1979),
+    which is valid for any dependence between the tests.
 
     Args:
         rejects: One test per hypothesis; a test that rejects at a level must reject at every higher one.
-        level: Chance of any wrong rejection, in (0, 1).
+        level: Probability of any wrong rejection, in (0, 1).
 
     Raises:
-        ValueError: If there is no test, or the level is not in (0, 1).
+        ValueError: If there are no tests, or the level is not in (0, 1).
     """
     if not rejects:
         raise ValueError("expected at least one test to step through, found none")
@@ -57,7 +57,7 @@ def holm_steps(rejects: Sequence[Callable[[float], bool]], level: float = 0.05) 
     def needs(test: Callable[[float], bool]) -> int:
         return _first(m, lambda rejected: test(step(rejected)))
 
-    # After so many rejections each test rejects; found by halving, a test is asked a few times and not every round.
+    # The number of rejections after which each test rejects; bisection needs fewer calls of a test than every round.
     needed = np.array(list(map(needs, rejects)))
     decided = np.full(m, -1)
     while ((decided < 0) & (needed <= (rejected := int((decided >= 0).sum())))).any():
@@ -68,28 +68,28 @@ def holm_steps(rejects: Sequence[Callable[[float], bool]], level: float = 0.05) 
 def benjamini_hochberg(p_values: ArrayLike) -> Floats:
     """Return p-values adjusted for the false discovery rate, (m,) to (m,) (Benjamini and Hochberg 1995).
 
-    Of what is called at a level, at most that share is expected to be false, for independent tests and for positively
-    dependent ones.
+    Of the hypotheses rejected at a level, at most that share is expected to be false, for independent tests and for
+    positively dependent ones.
 
     Raises:
-        ValueError: If nothing was tested, or a p-value lies outside [0, 1].
+        ValueError: If there are no p-values, or one is outside [0, 1].
     """
     adjusted: Floats = false_discovery_control(_checked(p_values))
     return adjusted
 
 
 def findings(p_values: Mapping[Key, float], level: float = 0.05) -> dict[Key, float]:
-    """Return what departs from parity, with adjusted p-values, the clearest first.
+    """Return the significant departures from parity with adjusted p-values, the smallest first.
 
     Benjamini and Hochberg (1995): of the list, at most the share ``level`` is expected to be false, for independent
-    tests (prompts have images of their own) and for positively dependent ones.
+    tests (prompts have different images) and for positively dependent ones.
 
     Args:
-        p_values: What was tested → its p-value.
-        level: Share of false findings to expect at most, in (0, 1).
+        p_values: Key of the test → its p-value.
+        level: Largest expected share of false findings, in (0, 1).
 
     Raises:
-        ValueError: If nothing was tested, or a p-value lies outside [0, 1].
+        ValueError: If there are no p-values, or one is outside [0, 1].
     """
     _check_level(level)
     adjusted = benjamini_hochberg(list(p_values.values()))
@@ -98,7 +98,7 @@ def findings(p_values: Mapping[Key, float], level: float = 0.05) -> dict[Key, fl
 
 
 def _first(m: int, holds: Callable[[int], bool]) -> int:
-    """Return the least number in [0, m) that ``holds``, which then holds for all above it; m + 1 where none does."""
+    """Return the smallest number in [0, m) for which the monotone ``holds`` is true; m + 1 if there is none."""
     if holds(0):
         return 0
     if m == 1 or not holds(m - 1):

@@ -1,4 +1,4 @@
-"""The probability simplex: the distribution that is nearest to a point outside."""
+"""Projection to the probability simplex."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ Floats = NDArray[np.float64]
 def nearest_distribution(points: ArrayLike) -> Floats:
     """Return the Euclidean projection of each row of ``points`` to the simplex: shape (…, K) to (…, K).
 
-    The projection lowers every coordinate by one threshold and cuts at 0 (Held, Wolfe & Crowder 1974; Duchi et al.
+    The projection subtracts one threshold from all coordinates and clips at 0 (Held, Wolfe & Crowder 1974; Duchi et al.
     2008, figure 1).
 
     Raises:
-        ValueError: If there is no coordinate, or one is not finite.
+        ValueError: If there are no coordinates, or one is not finite.
     """
     rows = np.asarray(points, dtype=np.float64)
     if rows.ndim < 1 or not rows.shape[-1]:

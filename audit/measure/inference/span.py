@@ -1,7 +1,7 @@
-"""What a figure can be: no interval says more than that.
+"""Possible ranges of figures, to which intervals are clipped.
 
-Large-sample intervals know nothing of the ends of a scale: with two prompts Student's t gives a difference of shares
-the interval [−5.85, 6.85]. No share differs by that much, so intervals are cut to the scale where they are made.
+Large-sample intervals ignore the limits of a scale: with two prompts, Student's t interval of a difference of shares
+can be [−5.85, 6.85]. A difference of shares is between −1 and 1, so intervals are clipped when they are computed.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ Held = TypeVar("Held", bound=Estimate)
 
 @dataclass(frozen=True)
 class Span:
-    """The values that a figure can have, both ends among them."""
+    """The closed range of possible values of a figure."""
 
     low: float = -math.inf
     high: float = math.inf
 
     def held(self, estimate: Held) -> Held:
-        """Return the estimate with its interval cut to the span, but never beyond its value.
+        """Return the estimate with its interval clipped to the span, but never so that it excludes its value.
 
-        An estimate without bias can lie outside of the span by chance; the interval then ends at it.
+        An unbiased estimate can be outside the span by chance; the interval then ends at the estimate.
         """
         low = min(estimate.value, max(estimate.low, self.low))
         return replace(estimate, low=low, high=max(estimate.value, min(estimate.high, self.high)))

@@ -1,4 +1,4 @@
-"""Means over the prompts of an audit, each of which counts once.
+"""Means over the prompts of an audit, with equal weights.
 
 It may import ``measure.inference``.
 """

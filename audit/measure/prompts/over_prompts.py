@@ -1,9 +1,9 @@
-"""Figures of an audit as a whole: means over its prompts, each of which counts once.
+"""Figures of a whole audit: means over its prompts, with equal weights.
 
-Such a mean has two intervals, which answer two questions. That of *these prompts* is about the mean of the prompts that
-were audited, and holds what their images leave open: the auditor chose them, so every figure and gate is about them.
-That of *prompts like these* takes them for a sample of all such prompts, so it also holds how much prompts differ. It
-stands beside the other where there are enough prompts.
+Such a mean has two intervals, which answer two questions. The interval for *these prompts* is for the mean of the
+audited prompts and covers the variation of their images. The auditor chose the prompts, so all figures and gates use
+this interval. The interval for *prompts like these* treats the prompts as a sample of similar prompts, so it also
+covers the variation between prompts. It is reported in addition if there are enough prompts.
 
 Legend: m prompts.
 """
@@ -24,8 +24,8 @@ from audit.records.estimates import Change, ChangeOverPrompts, Estimate, LikeThe
 Floats = NDArray[np.float64]
 
 FEW_PROMPTS = 8
-"""Fewer are no sample of others: of four prompts of two kinds all are of one kind in an eighth of samples, and no
-interval can know of the other; of eight, in one of 128."""
+"""Smallest number of prompts for an interval for prompts like these. If there are two kinds of prompts, four prompts
+are all of one kind in one of 8 samples, and no interval can include the other kind; eight prompts in one of 128."""
 
 
 def mean_of_these_prompts(
@@ -35,24 +35,24 @@ def mean_of_these_prompts(
     errors: ArrayLike | None = None,
     freedom: ArrayLike | None = None,
 ) -> Estimate:
-    """Return the mean of a figure over these prompts, whose images vary and whose choice does not.
+    """Return the mean of a figure over these prompts; its interval covers the variation of images, not of prompts.
 
-    The prompts' own intervals are squared and added: the mean may lie below its estimate by √Σ bᵢ² / m, bᵢ being how
-    far prompt i's interval reaches below its value, and likewise above (method of variance estimates recovery; Zou
-    and Donner 2008, Statistics in Medicine 27:1693). So two prompts with few images have as wide a mean as their own
-    intervals ask for, on either side and at whatever confidence.
+    The intervals of the prompts are combined by square-and-add: the length of the interval below the mean is
+    √Σ bᵢ² / m, where bᵢ is the length of prompt i's interval below its value, and the same above (method of variance
+    estimates recovery; Zou and Donner 2008, Statistics in Medicine 27:1693). The interval of the mean therefore
+    reflects the intervals of prompts with few images, on both sides and for any confidence.
 
-    Intervals that end at the edge of what is possible reach less far there than their estimates vary. Where standard
-    errors are known the interval is therefore widened to hold Student's t interval by Σ sᵢ² / m², with Satterthwaite's
-    degrees of freedom (1946, Biometrics Bulletin 2:110), (Σ sᵢ²)² / Σ (sᵢ⁴ / fᵢ).
+    An interval that is cut at a limit of the possible range is shorter than the variation of its estimate. If standard
+    errors are known, the interval is therefore widened to include Student's t interval with variance Σ sᵢ² / m² and
+    Satterthwaite's degrees of freedom (1946, Biometrics Bulletin 2:110), (Σ sᵢ²)² / Σ (sᵢ⁴ / fᵢ).
 
     Args:
-        values: An estimate per prompt without bias, shape (m,), m ≥ 2; the prompts' errors are independent.
-        ends: The prompts' own intervals at ``confidence``, shape (m, 2). One may leave out its value, which then lies
-            beyond the edge of what is possible.
-        confidence: Coverage of the interval, in (0, 1).
+        values: An unbiased estimate per prompt, shape (m,), m ≥ 2; the prompts' errors are independent.
+        ends: The prompts' intervals at ``confidence``, shape (m, 2). An interval can exclude its value if the value is
+            outside the possible range.
+        confidence: Confidence level of the interval, in (0, 1).
         errors: Standard error of each value, shape (m,).
-        freedom: Degrees of freedom of each error, shape (m,): its images less one. Without them errors are known.
+        freedom: Degrees of freedom of each error, shape (m,): its images minus one. None if errors are exact.
 
     Returns:
         The mean; its n counts prompts.
@@ -76,17 +76,18 @@ def mean_of_these_prompts(
 def mean_of_prompts_like_these(values: ArrayLike, confidence: float = 0.95, these: Estimate | None = None) -> Estimate:
     """Return the mean of a figure over all prompts like these, of which these are a sample.
 
-    Every prompt counts once, however many of its images were classified. A prompt is a cluster of images: the interval
-    is that of a mean over the prompts' own values (the clustered standard error of Miller 2024, arXiv:2411.00640, for
-    clusters of equal weight). Prompts can agree by chance, so it is never narrower than that of ``these`` alone.
+    All prompts have the same weight, regardless of the number of classified images. A prompt is a cluster of images:
+    the interval is that of a mean over the values of the prompts (the clustered standard error of Miller 2024,
+    arXiv:2411.00640, for clusters of equal weight). Prompts can agree by chance, so it is never narrower than that of
+    ``these`` alone.
 
-    From ``FEW_PROMPTS`` prompts on it holds; of fewer it is a rough guide.
+    It is valid for at least ``FEW_PROMPTS`` prompts; for fewer it is only approximate.
 
     Args:
         values: One value per prompt, shape (m,), m ≥ 2.
-        confidence: Coverage of the interval, in (0, 1).
-        these: ``mean_of_these_prompts`` at the same confidence, where the prompts' own intervals are known. Without it
-            prompts that all have the same value give an interval without width.
+        confidence: Confidence level of the interval, in (0, 1).
+        these: ``mean_of_these_prompts`` at the same confidence, if the prompts' intervals are known. Without it,
+            prompts with equal values give an interval of length 0.
 
     Returns:
         The mean; its n counts prompts.
@@ -101,13 +102,13 @@ def mean_of_prompts_like_these(values: ArrayLike, confidence: float = 0.95, thes
 
 
 def like_these(these: Estimate, values: ArrayLike, span: Span, confidence: float = 0.95) -> OverPrompts:
-    """Put the interval for prompts like these beside a figure of these prompts, where there are enough of them.
+    """Add the interval for prompts like these to a figure of these prompts, if there are enough prompts.
 
     Args:
-        these: The mean of the prompts' values with its interval about these prompts, at the same confidence.
+        these: The mean of the prompts' values with its interval for these prompts, at the same confidence.
         values: One value per prompt, shape (m,).
-        span: What the figure can be.
-        confidence: Coverage of the interval, in (0, 1).
+        span: The possible range of the figure.
+        confidence: Confidence level of the interval, in (0, 1).
 
     Raises:
         ValueError: If a value is not finite.
@@ -124,10 +125,10 @@ def change_of_these_prompts(changes: Sequence[Change], confidence: float = 0.95)
 
     Args:
         changes: Each prompt's change, with its interval at ``confidence``.
-        confidence: Coverage of the interval, in (0, 1).
+        confidence: Confidence level of the interval, in (0, 1).
 
     Returns:
-        The mean change; its n counts prompts. The p-value is below 1 − confidence where the interval leaves out 0.
+        The mean change; its n counts prompts. The p-value is below 1 − confidence if the interval excludes 0.
 
     Raises:
         ValueError: If there are fewer than two prompts.
@@ -141,7 +142,7 @@ def change_of_these_prompts(changes: Sequence[Change], confidence: float = 0.95)
 
 
 def change_like_these(changes: Sequence[Change], span: Span, confidence: float = 0.95) -> ChangeOverPrompts:
-    """Return ``change_of_these_prompts``, and beside it the interval for prompts like these where there are enough."""
+    """Return ``change_of_these_prompts`` with the interval for prompts like these, if there are enough prompts."""
     these, values = span.held(change_of_these_prompts(changes, confidence)), _values(changes)
     found = like_these(these, values, span, confidence).like_these
     return ChangeOverPrompts(these.value, these.low, these.high, these.n, these.standard_error, these.p_value, found)
@@ -152,11 +153,11 @@ def change_of_prompts_like_these(changes: Sequence[Change], confidence: float = 
 
     Args:
         changes: Each prompt's change, with its interval at ``confidence``.
-        confidence: Coverage of the interval, in (0, 1).
+        confidence: Confidence level of the interval, in (0, 1).
 
     Returns:
-        The mean change; its n counts prompts. Standard error and p-value are the larger of what the prompts and what
-        their images leave.
+        The mean change; its n counts prompts. Standard error and p-value are the larger of those from the variation of
+        prompts and of images.
 
     Raises:
         ValueError: If there are fewer than two prompts.
@@ -173,7 +174,7 @@ def _values(changes: Sequence[Change]) -> Floats:
 
 
 def _quantile(squares: Floats, freedom: ArrayLike | None, confidence: float) -> float:
-    """Return Student's t for a sum of independent variances with their own degrees of freedom (Satterthwaite 1946)."""
+    """Return Student's t for a sum of independent variances with different degrees of freedom (Satterthwaite 1946)."""
     if freedom is None or not squares.any():
         return float(ndtri((1 + confidence) / 2))
     own = _shaped(freedom, squares.shape, "the degrees of freedom")

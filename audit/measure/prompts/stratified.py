@@ -1,8 +1,8 @@
-"""Means and shares over all images of an arm, as they would be with other noise and the same prompts.
+"""Means and shares over all images of an arm, stratified by prompt.
 
-How many images a prompt has is fixed beforehand, so it is the images within a prompt that vary, and not which prompts
-they are of: the sample is stratified by prompt (Cochran 1977, chapter 5). How much prompts differ is no part of the
-error, and the order of the rows plays none.
+The number of images of each prompt is fixed in advance, so only the images within prompts vary: the sample is
+stratified by prompt (Cochran 1977, chapter 5). The error does not include differences between prompts, and does not
+depend on the order of the rows.
 
 Legend: N images of P prompts, n_p of prompt p, with weight w_p in the mean.
 """
@@ -24,22 +24,22 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 PSEUDO_IMAGES = 1
-"""Images with and images without the group that each prompt's variance is read with (Laplace): a prompt that shows one
-group alone is not known to show no other."""
+"""Pseudo-images with and without the group that are added for each prompt's variance (Laplace), because a prompt with
+images of only one group can still draw another."""
 
 
 def stratified_mean(values: ArrayLike, prompts: ArrayLike, confidence: float = 0.95) -> Estimate:
-    """Return the mean over these prompts of the mean of their images, each prompt counted once.
+    """Return the mean over these prompts of the mean of their images, with equal weights of prompts.
 
     The variance is Σ w_p² s_p² / n_p, with Satterthwaite's degrees of freedom (Cochran 1977, section 5.4); the interval
-    is Student's t, widened on the side to which the values are skewed as
-    :func:`audit.measure.inference.intervals.mean_interval` is, by the third moments Σ w_p³ μ_p / n_p². A prompt with a
-    single image is taken to vary as all images do, which is too much. With one prompt it is a plain mean.
+    is Student's t, widened on the side to which the values are skewed, as in
+    :func:`audit.measure.inference.intervals.mean_interval`, with the third moments Σ w_p³ μ_p / n_p². A prompt with a
+    single image gets the variance of all images, which is too large. With one prompt it is a plain mean.
 
     Args:
         values: One value per image, shape (N,), N ≥ 2.
-        prompts: Any number of each image's prompt, shape (N,).
-        confidence: Coverage of the interval, in (0, 1).
+        prompts: Any code of each image's prompt, shape (N,).
+        confidence: Confidence level of the interval, in (0, 1).
 
     Returns:
         The mean; its n counts images.
@@ -70,25 +70,25 @@ def stratified_mean(values: ArrayLike, prompts: ArrayLike, confidence: float = 0
 def stratified_share(
     counts: ArrayLike, images: ArrayLike, confidence: float = 0.95, *, each_prompt_once: bool = False
 ) -> Estimate:
-    """Return the share of a group among the images of these prompts, each image counted once unless told otherwise.
+    """Return the share of a group among the images of these prompts, by default with equal weights of images.
 
-    The more prompts differ, the less their common share varies: with p̃ the prompts' shares after ``PSEUDO_IMAGES``
-    more, it varies as that of n* images drawn as a whole, p(1 − p) / n* = Σ w_p² p̃_p(1 − p̃_p) / n_p (the effective
-    number of images; Korn and Graubard 1998, Survey Methodology 24). The interval is that of a share of n* images, and
-    n* is at least 1 / Σ (w_p² / n_p): no mixture of prompts varies more than images of a single kind (Hoeffding 1956,
-    Annals of Mathematical Statistics 27).
+    The variance of the share is smaller if prompts differ more. With p̃ the prompts' shares including ``PSEUDO_IMAGES``,
+    it is that of a simple random sample of n* images, p(1 − p) / n* = Σ w_p² p̃_p(1 − p̃_p) / n_p (the effective number
+    of images; Korn and Graubard 1998, Survey Methodology 24). The interval is that of a share of n* images. n* is at
+    least 1 / Σ (w_p² / n_p), because a mixture of prompts does not vary more than images of a single prompt (Hoeffding
+    1956, Annals of Mathematical Statistics 27).
 
     Args:
         counts: Images of the group in each prompt, shape (P,).
         images: Images of each prompt, shape (P,).
-        confidence: Coverage of the interval, in (0, 1).
-        each_prompt_once: Whether to return the mean of the prompts' shares, whatever their numbers of images.
+        confidence: Confidence level of the interval, in (0, 1).
+        each_prompt_once: Whether to return the mean of the prompts' shares, with equal weights of prompts.
 
     Returns:
         The share; its n counts images.
 
     Raises:
-        ValueError: If there is no image, or more are counted than there are.
+        ValueError: If there are no images, or a count is larger than the number of images.
     """
     found, sizes = np.asarray(counts, dtype=np.int64), np.asarray(images, dtype=np.int64)
     if found.shape != sizes.shape or (found < 0).any() or (found > sizes).any():
@@ -107,18 +107,18 @@ def stratified_share(
 
 
 def pooled_share(counts: ArrayLike, images: ArrayLike, confidence: float = 0.95) -> OverPrompts:
-    """Return ``stratified_share`` with each image counted once, and beside it the interval for prompts like these.
+    """Return ``stratified_share`` with equal weights of images, with the interval for prompts like these.
 
-    A pool of prompts of unequal numbers of images is a ratio of two means over prompts; that of prompts like these is
-    the mean of its linear part, p + (p_p − p) n_p P / N (Cochran 1977, section 6.5).
+    For prompts with unequal numbers of images, the pooled share is a ratio of two means over prompts. The interval for
+    prompts like these is that of the mean of its linear part, p + (p_p − p) n_p P / N (Cochran 1977, section 6.5).
 
     Args:
         counts: Images of the group in each prompt, shape (P,).
         images: Images of each prompt, shape (P,).
-        confidence: Coverage of either interval, in (0, 1).
+        confidence: Confidence level of both intervals, in (0, 1).
 
     Raises:
-        ValueError: As ``stratified_share``.
+        ValueError: In the same cases as ``stratified_share``.
     """
     these = stratified_share(counts, images, confidence)
     found, sizes = np.asarray(counts, dtype=np.int64), np.asarray(images, dtype=np.int64)
@@ -128,16 +128,16 @@ def pooled_share(counts: ArrayLike, images: ArrayLike, confidence: float = 0.95)
 
 
 def _share(counts: Ints, images: Ints, weights: Floats) -> float:
-    """Return the weighted share; all and none are exact, so that the interval ends there."""
+    """Return the weighted share; shares of 0 and 1 are exact, so that the interval ends there."""
     if not counts.any():
         return 0.0
     return 1.0 if np.array_equal(counts, images) else float((weights * counts / images).sum())
 
 
 def _moments(sample: Floats, place: Ints, sizes: Ints, power: Literal[2, 3]) -> Floats:
-    """Return the unbiased central moment of each prompt's values, shape (P,); of a single image that of all images.
+    """Return the unbiased central moment of each prompt's values, shape (P,); for a single image that of all images.
 
-    The third moment of two values is 0, as they lie evenly about their mean.
+    The third moment of two values is 0, because they are symmetric about their mean.
     """
     away = sample - (np.bincount(place, sample) / sizes)[place]
     of_prompts = _unbiased(np.bincount(place, away**power), sizes, power)
@@ -146,7 +146,7 @@ def _moments(sample: Floats, place: Ints, sizes: Ints, power: Literal[2, 3]) -> 
 
 
 def _unbiased(sums: NDArray[Any], sizes: Ints, power: Literal[2, 3]) -> Floats:
-    """Return central moments from sums of powers about the mean of so many values."""
+    """Return unbiased central moments from sums of powers about the mean of ``sizes`` values."""
     n = sizes.astype(np.float64)
     if power == 2:
         return np.asarray(sums / np.maximum(n - 1, 1))

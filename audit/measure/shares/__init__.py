@@ -1,4 +1,4 @@
-"""Shares of groups: changes, agreement, the judge's error, and how many images a half-width needs.
+"""Shares of groups: changes, agreement of judges, correction for the judge's errors, and two-stage sampling.
 
 It may import ``measure.inference``.
 """

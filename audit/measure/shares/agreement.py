@@ -1,9 +1,9 @@
-"""Whether two judges see the same: the share of images on which they agree, and Cohen's kappa.
+"""Agreement of two judges: the share of images with the same answer, and Cohen's kappa.
 
-Agreement is no accuracy: two judges can be wrong together. Kappa takes off what two judges with these habits would
-agree on by chance, so that calling everybody male does not count as agreeing.
+Agreement is not accuracy: both judges can be wrong. Kappa subtracts the agreement expected by chance for two judges
+with these marginal shares, so two judges that classify every image as male have no agreement beyond chance.
 
-Legend: n images, K groups; p_ij is the share of images that the first judge calls i and the second j.
+Legend: n images, K groups; p_ij is the share of images that the first judge classifies as i and the second as j.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Agreement:
-    """What two judges have in common.
+    """The agreement of two judges.
 
     Attributes:
         share: Share of images with the same answer.
-        kappa: Cohen's kappa; None where it is undefined, since both judges gave all images one and the same answer.
+        kappa: Cohen's kappa; None if it is undefined, because both judges gave the same single answer to all images.
     """
 
     share: Estimate
@@ -36,15 +36,15 @@ class Agreement:
 
 
 def agreement(first: ArrayLike, second: ArrayLike, confidence: float = 0.95) -> Agreement:
-    """Compare the hard answers of two judges about the same images.
+    """Compare the hard answers of two judges for the same images.
 
     Args:
-        first: One judge's groups as whole numbers from 0 on, shape (n,).
-        second: The other's, in the same order of images.
-        confidence: Coverage of both intervals, in (0, 1).
+        first: One judge's groups as whole numbers from 0, shape (n,).
+        second: The other judge's groups, in the same order of images.
+        confidence: Confidence level of both intervals, in (0, 1).
 
     Raises:
-        ValueError: If there is no image, or the answers do not pair up.
+        ValueError: If there are no images, or the answers do not pair up.
     """
     table = answer_table(first, second)
     n, agreed = int(table.sum()), int(np.trace(table))
@@ -56,7 +56,7 @@ def answer_table(first: ArrayLike, second: ArrayLike) -> Ints:
     """Count the images by both judges' answers: (n,) and (n,) to (K, K), rows are the first judge.
 
     Raises:
-        ValueError: If there is no image, or the answers do not pair up.
+        ValueError: If there are no images, or the answers do not pair up.
     """
     rows, columns = np.asarray(first), np.asarray(second)
     if rows.ndim != 1 or rows.shape != columns.shape or not rows.size:
@@ -75,18 +75,18 @@ def answer_table(first: ArrayLike, second: ArrayLike) -> Ints:
 def cohen_kappa(table: ArrayLike, confidence: float = 0.95) -> Estimate:
     """Return κ = (p_o − p_e) / (1 − p_e) with its large-sample interval (:func:`large_sample_kappa`), widened.
 
-    The large-sample interval holds the truth far too seldom where few images show some group, so it is widened to hold
-    that of the same table with K more images, spread evenly over all pairs of answers, and both have the quantiles of
-    Student's t with n − 1 degrees of freedom, as the error is estimated itself. Where the judges agree on every
-    image the standard error is 0, which is no knowledge; the lower end is then that of the interval of p_o, at the p_e
-    found.
+    The coverage of the large-sample interval is much too low if a group has few images. It is therefore widened to
+    include the interval of the same table with K additional images, spread evenly over all pairs of answers. Both use
+    the quantiles of Student's t with n − 1 degrees of freedom, because the error is estimated. If the judges agree on
+    every image, the standard error is 0; the lower end is then computed from the interval of p_o, with the observed
+    p_e.
 
     Args:
         table: Images by both judges' answers, shape (K, K).
-        confidence: Coverage of the interval, in (0, 1).
+        confidence: Confidence level of the interval, in (0, 1).
 
     Raises:
-        ValueError: If the table is empty, or p_e is 1, since every answer of both judges is the same.
+        ValueError: If the table is empty, or p_e is 1, because all answers of both judges are the same.
     """
     counts = np.asarray(table)
     if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or not counts.sum():
@@ -116,7 +116,7 @@ def large_sample_kappa(table: ArrayLike) -> tuple[float, float]:
     """Return κ and its large-sample standard error (Fleiss, Cohen & Everitt 1969, eq. 13).
 
     Args:
-        table: Images by both judges' answers, shape (K, K), p_e below 1; parts of an image count as well.
+        table: Images by both judges' answers, shape (K, K), p_e below 1; counts can be fractional.
     """
     counts = np.asarray(table, dtype=np.float64)
     n = float(counts.sum())
@@ -134,5 +134,5 @@ def large_sample_kappa(table: ArrayLike) -> tuple[float, float]:
 
 
 def _expected(p: Floats) -> float:
-    """Return p_e = Σ p_i. p_.i, what independent judges with these habits would agree on."""
+    """Return p_e = Σ p_i. p_.i, the expected agreement of independent judges with these marginal shares."""
     return float(p.sum(axis=1) @ p.sum(axis=0))

@@ -1,8 +1,7 @@
-"""How a share changed: between two arms that share their noise, and between two runs that do not.
+"""Change of a share between two arms with the same noise, and between two independent runs.
 
-Arms are made from the same noise, so the two results of one image form a pair, and the pairs of a prompt are
-independent of each other. Runs with different seeds are two independent samples. A change is always *after − before*
-(or second − first).
+Arms use the same noise, so the two results for one image form a pair, and the pairs of a prompt are independent of each
+other. Runs with different seeds are two independent samples. A change is always *after − before* (or second − first).
 
 Legend: n images or pairs, K groups, P prompts.
 """
@@ -26,16 +25,16 @@ def paired_share_difference(before: ArrayLike, after: ArrayLike, confidence: flo
     """Return the difference of two shares of the same images, after − before, with a score interval.
 
     The interval is Newcombe's square-and-add of two Wilson intervals with their correlation (Newcombe 1998, Statistics
-    in Medicine 17:2635, method 10; φ with its continuity correction). It exists for every table, also where no image
-    changed sides.
+    in Medicine 17:2635, method 10; φ with its continuity correction). It exists for every table, even if no image
+    changed.
 
     Args:
         before: Whether image i belongs to the group before, shape (n,).
         after: The same after, in the same order.
-        confidence: Coverage of the interval, in (0, 1).
+        confidence: Confidence level of the interval, in (0, 1).
 
     Raises:
-        ValueError: If there is no pair, the shapes differ or the values are not true or false.
+        ValueError: If there are no pairs, the shapes differ or the values are not true or false.
     """
     first, second = _paired_flags(before, after)
     both, joined, left = int((first & second).sum()), int((~first & second).sum()), int((first & ~second).sum())
@@ -43,10 +42,10 @@ def paired_share_difference(before: ArrayLike, after: ArrayLike, confidence: flo
 
 
 def paired_share_difference_of_counts(both: int, joined: int, left: int, n: int, confidence: float = 0.95) -> Estimate:
-    """Return ``paired_share_difference`` of n images of which so many belong to the group both times, joined or left.
+    """Return ``paired_share_difference`` from counts: images in the group both times, only after, and only before.
 
     Raises:
-        ValueError: If there is no pair, or more are counted than there are.
+        ValueError: If there are no pairs, or the counts are larger than n.
     """
     old, new = wilson(both + left, n, confidence), wilson(both + joined, n, confidence)
     return _square_and_add(old, new, _correlation(both, joined, left, n), n)
@@ -55,8 +54,8 @@ def paired_share_difference_of_counts(both: int, joined: int, left: int, n: int,
 def paired_share_errors(tables: ArrayLike) -> Floats:
     """Return the standard error, never 0, of each group's paired change of share, from pairs (P, K, K): (P, K).
 
-    That of Agresti and Min (2005, Statistics in Medicine 24) for the fourfold table of a group, with half an image more
-    in each of its cells.
+    It is that of Agresti and Min (2005, Statistics in Medicine 24) for the 2 × 2 table of a group, with half an image
+    added to each cell.
 
     Args:
         tables: Images by their group before (rows) and after (columns), at least one in each table.
@@ -71,15 +70,15 @@ def paired_share_errors(tables: ArrayLike) -> Floats:
 def mcnemar_p_value(before: ArrayLike, after: ArrayLike) -> float:
     """Return the exact two-sided p-value of McNemar's test that a share is the same before and after.
 
-    Of the pairs that changed sides, either direction is equally likely if nothing changed (McNemar 1947). Where no pair
-    changed sides there is no evidence of a change, and the p-value is 1.
+    Under the hypothesis of no change, both directions are equally likely among the discordant pairs (McNemar 1947).
+    Without discordant pairs there is no evidence of a change, and the p-value is 1.
 
     Args:
         before: Whether image i belongs to the group before, shape (n,).
         after: The same after, in the same order.
 
     Raises:
-        ValueError: If there is no pair, the shapes differ or the values are not true or false.
+        ValueError: If there are no pairs, the shapes differ or the values are not true or false.
     """
     first, second = _paired_flags(before, after)
     joined, left = int((second & ~first).sum()), int((first & ~second).sum())
@@ -96,13 +95,13 @@ def two_sample_share_difference(k1: int, n1: int, k2: int, n2: int, confidence: 
         n1: Images of the first sample.
         k2: Images of the second sample that belong to the group.
         n2: Images of the second sample.
-        confidence: Coverage of the interval, in (0, 1).
+        confidence: Confidence level of the interval, in (0, 1).
 
     Returns:
         The difference; its n counts the images of both samples.
 
     Raises:
-        ValueError: If a sample is empty or a count does not lie in [0, n].
+        ValueError: If a sample is empty or a count is not in [0, n].
     """
     return _square_and_add(wilson(k1, n1, confidence), wilson(k2, n2, confidence), 0.0, n1 + n2)
 
@@ -111,7 +110,7 @@ def fisher_p_value(k1: int, n1: int, k2: int, n2: int) -> float:
     """Return the two-sided p-value of Fisher's exact test that two independent samples have the same share.
 
     Raises:
-        ValueError: If a sample is empty or a count does not lie in [0, n].
+        ValueError: If a sample is empty or a count is not in [0, n].
     """
     for k, n in ((k1, n1), (k2, n2)):
         if n < 1 or not 0 <= k <= n:
@@ -120,7 +119,7 @@ def fisher_p_value(k1: int, n1: int, k2: int, n2: int) -> float:
 
 
 def _square_and_add(old: Estimate, new: Estimate, correlation: float, n: int) -> Estimate:
-    """Combine the intervals of two shares to that of their difference, new − old (Newcombe 1998, method 10)."""
+    """Combine the intervals of two shares into that of their difference, new − old (Newcombe 1998, method 10)."""
     value = new.value - old.value
     below = float(hypotenuse(new.value - new.low, old.high - old.value, correlation))
     above = float(hypotenuse(new.high - new.value, old.value - old.low, correlation))
@@ -128,13 +127,13 @@ def _square_and_add(old: Estimate, new: Estimate, correlation: float, n: int) ->
 
 
 def hypotenuse(a: Floats | float, b: Floats | float, correlation: Floats | float) -> Floats:
-    """Return √(a² + b² − 2ρab), the length of what two independent or correlated uncertainties add up to."""
-    # Rounding must not make the sum negative where correlation and a = b cancel it.
+    """Return √(a² + b² − 2ρab), the combination of two uncertainties with correlation ρ."""
+    # Rounding must not make the sum negative if ρ = 1 and a = b.
     return np.asarray(np.sqrt(np.maximum(0.0, a * a + b * b - 2 * correlation * a * b)))
 
 
 def _correlation(both: int, joined: int, left: int, n: int) -> float:
-    """Return φ̂ of the fourfold table; a positive one is corrected for continuity, no margin means 0."""
+    """Return φ̂ of the 2 × 2 table; a positive value has a continuity correction, and an empty margin gives 0."""
     neither = n - both - joined - left
     margins = math.prod((both + left, joined + neither, both + joined, left + neither))
     if not margins:

@@ -1,12 +1,13 @@
-"""The judge's own errors, carried into the shares: what a biased model looks like through an imperfect classifier.
+"""Confusion matrix of a judge, and the effect of its errors on perceived shares.
 
-A judge that errs mixes the groups, p = Mᵀπ, and so understates bias: at accuracy 0.9 a true split of 80/20 reads 74/26.
-The matrix M comes from images with known groups (hand labels, or drawings). With two groups the correction is the
-estimator of Rogan & Gladen 1978, which CLEAM (Teo et al. 2023) brought to generative models. CLEAM takes M for exact;
-here the error of M is in every interval, as in the formula with unknown standard errors of the R package serosurvey.
+Errors of a judge mix the groups, p = Mᵀπ, and reduce the visible bias: with accuracy 0.9, true shares of 80/20 are
+perceived as 74/26. The matrix M is estimated from images with known groups (hand labels, or drawings). With two groups
+the correction is the estimator of Rogan & Gladen 1978, which CLEAM (Teo et al. 2023) applies to generative models.
+CLEAM treats M as exact; here every interval includes the error of M, as in the formula with unknown standard errors of
+the R package serosurvey.
 
-The correction holds where the judge errs on the audit's images as it did on the labelled ones, and M must be of the
-same answers: one of most probable groups corrects hard counts, not mean probabilities.
+The correction is valid if the judge has the same error rates on the audit's images as on the labelled ones. M must be
+for the same kind of answers: a matrix of most probable groups corrects hard counts, not mean probabilities.
 
 Legend: K groups; M (K, K), M_gh = P(perceived h | true g), rows sum to 1; p (K,) perceived and π (K,) true shares; n
 audited images, n_g labelled images whose truth is g; A = (Mᵀ)⁻¹.
@@ -27,21 +28,22 @@ from audit.records.estimates import Estimate
 Ints = NDArray[np.int64]
 
 CONDITION_LIMIT = 10.0
-"""Largest ratio of M's singular values that is corrected: at most ten times the perceived shares' error, as if there
-were a hundredth of the images. With two groups of equal accuracy that is an accuracy of 0.55."""
+"""Largest ratio of M's singular values for a correction. The error of corrected shares is then at most ten times that
+of perceived shares, as with a hundredth of the images. For two groups of equal accuracy the limit is an accuracy of
+0.55."""
 
 PSEUDO_LABELS = 2.0
-"""Labelled images added to each row of M, spread evenly, wherever its error is needed: a judge without a mistake in 200
-labels is not one without mistakes. Two are those of Agresti & Coull (1998), as Lang & Reiczigel (2014) use them."""
+"""Labelled images added to each row of M, spread evenly, to estimate its error, because a judge without an error in 200
+labels can still have errors. Two is the value of Agresti & Coull (1998), as used by Lang & Reiczigel (2014)."""
 
 
 class IllConditioned(ValueError):
-    """The judge tells the groups apart too badly for its answers to be corrected."""
+    """The judge's errors are too large for a correction."""
 
 
 @dataclass(frozen=True)
 class ConfusionMatrix:
-    """How often a judge took one group for another, on images whose group is known.
+    """Counts of a judge's answers on images with known groups.
 
     Attributes:
         groups: Group names.
@@ -52,7 +54,7 @@ class ConfusionMatrix:
     counts: tuple[tuple[int, ...], ...]
 
     def __post_init__(self) -> None:
-        """Refuse what is no confusion matrix."""
+        """Refuse an invalid confusion matrix."""
         size = len(self.groups)
         if size < 2 or len(set(self.groups)) != size:
             raise ValueError(f"a confusion matrix needs at least 2 different groups, found {list(self.groups)}")
@@ -66,7 +68,7 @@ class ConfusionMatrix:
 
     @classmethod
     def of(cls, groups: Sequence[str], counts: ArrayLike) -> ConfusionMatrix:
-        """Build a matrix from counts of shape (K, K), rows are the truth."""
+        """Create a matrix from counts of shape (K, K), rows are the truth."""
         rows = np.asarray(counts).tolist()
         return cls(tuple(groups), tuple(tuple(row) for row in rows))
 
@@ -83,19 +85,19 @@ class ConfusionMatrix:
 
     @property
     def accuracy(self) -> Estimate:
-        """Share of labelled images whose group was perceived, over all groups together, with its interval."""
+        """Share of labelled images that were classified correctly, over all groups, with its interval."""
         counts = np.asarray(self.counts, dtype=np.int64)
         return share_estimate(int(counts.trace()), int(counts.sum()))
 
     @property
     def recall(self) -> dict[str, Estimate]:
-        """For each true group, the share of its images that was perceived as it, with its interval."""
+        """For each true group, the share of its images that were classified correctly, with its interval."""
         labelled = self.labelled.tolist()
         return {group: share_estimate(self.counts[i][i], labelled[i]) for i, group in enumerate(self.groups)}
 
     @property
     def condition_number(self) -> float:
-        """Ratio of M's largest and smallest singular value; 1 is a perfect judge, infinity one that cannot tell."""
+        """Ratio of M's largest and smallest singular value; 1 for a perfect judge, infinity for a singular matrix."""
         values = np.linalg.svd(self.rates, compute_uv=False)
         return float(values[0] / values[-1]) if values[-1] > 1e-12 else float("inf")
 
@@ -106,7 +108,7 @@ class ConfusionMatrix:
 
     @property
     def exact(self) -> ConfusionMatrix:
-        """The same rates, from so many labelled images that their error is negligible."""
+        """The same rates with a very large number of labelled images, so that their error is negligible."""
         return ConfusionMatrix(self.groups, tuple(tuple(count * 10**9 for count in row) for row in self.counts))
 
     def reordered(self, groups: Sequence[str]) -> ConfusionMatrix:
@@ -126,11 +128,11 @@ def correct(perceived: ArrayLike, matrix: ConfusionMatrix) -> Floats:
 
     Args:
         perceived: Counts or shares of the perceived groups, in the matrix's order.
-        matrix: The judge's confusions.
+        matrix: The judge's confusion matrix.
 
     Raises:
         IllConditioned: If M's condition number is above ``CONDITION_LIMIT``.
-        ValueError: If nothing was perceived, or the groups do not fit.
+        ValueError: If there are no perceived images, or the groups do not match.
     """
     values = _perceived(perceived, matrix)
     return nearest_distribution(inverse_of(matrix) @ (values / values.sum()))
@@ -149,7 +151,7 @@ def checked_counts(values: ArrayLike, matrix: ConfusionMatrix) -> Floats:
     """Return counts by perceived group as an array (K,).
 
     Raises:
-        ValueError: If they are no whole numbers, there is no image, or the groups do not fit.
+        ValueError: If they are not whole numbers, there are no images, or the groups do not match.
     """
     found = _perceived(values, matrix)
     if (found != np.floor(found)).any():
@@ -158,7 +160,7 @@ def checked_counts(values: ArrayLike, matrix: ConfusionMatrix) -> Floats:
 
 
 def inverse_of(matrix: ConfusionMatrix) -> Floats:
-    """Return A = (Mᵀ)⁻¹, if it can be trusted."""
+    """Return A = (Mᵀ)⁻¹, if M is well-conditioned."""
     if not matrix.correctable:
         condition = matrix.condition_number
         raise IllConditioned(

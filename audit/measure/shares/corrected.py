@@ -1,4 +1,4 @@
-"""Group shares with the judge's errors taken out, and intervals of them at any confidence.
+"""Group shares corrected for the judge's errors, with intervals at any confidence level.
 
 Legend: P samples, K groups; M (K, K), M_gh = P(perceived h | true g); p perceived and π true shares; A = (Mᵀ)⁻¹.
 """
@@ -17,10 +17,10 @@ from audit.measure.shares.linear import reach
 from audit.records.estimates import Estimate
 
 HALVINGS = 45
-"""Steps of a search by halving: an end is then exact to the last digits that anybody reads."""
+"""Steps of a bisection; the precision of an end is then far below the reported digits."""
 
 LEAST_P = 1e-30
-"""Where the search for a p-value begins."""
+"""Smallest p-value in the search."""
 
 
 @dataclass(frozen=True)
@@ -33,18 +33,18 @@ class CorrectedShares:
 
 
 def corrected_interval(counts: ArrayLike, matrix: ConfusionMatrix, confidence: float = 0.95) -> tuple[Estimate, ...]:
-    """Return each group's corrected share with an interval for the error of the sample and of the matrix.
+    """Return each group's corrected share with an interval that includes the errors of the sample and of the matrix.
 
     See :func:`corrected_shares`.
 
     Args:
         counts: Audited images by perceived group, whole numbers of shape (K,).
-        matrix: The judge's confusions.
-        confidence: Coverage of each interval, in (0, 1).
+        matrix: The judge's confusion matrix.
+        confidence: Confidence level of each interval, in (0, 1).
 
     Raises:
         IllConditioned: If M's condition number is above ``CONDITION_LIMIT``.
-        ValueError: If there is no image, or the groups do not fit.
+        ValueError: If there are no images, or the groups do not match.
     """
     perceived = checked_counts(counts, matrix)
     found, n = corrected_shares(perceived[None], matrix, confidence), int(perceived.sum())
@@ -58,26 +58,26 @@ def corrected_shares(
     confidence: float = 0.95,
     unknown: ArrayLike | None = None,
 ) -> CorrectedShares:
-    """Return each group's corrected share of every sample, with an interval at any confidence.
+    """Return each group's corrected share of every sample, with an interval at any confidence level.
 
     For a group's row a of A and true shares π, a·p − Σ_h π_h a·M_h is 0 in expectation, and its estimate is the
-    corrected share less π_g. An end of the interval is the π_g at which that difference is as large as it may be: the
-    limits of a·p and of every a·M_h (:func:`audit.measure.shares.linear.reach`), squared and added with the weights 1
-    and π_h² (method of variance estimates recovery; Zou and Donner 2008, Statistics in Medicine 27:1693). With two
-    groups that is Fieller's (1954) construction with exact limits in place of normal ones, which few labels and rare
-    groups need the more, the higher the confidence. The other groups share what π_g leaves as they do in the sample.
+    corrected share minus π_g. An end of the interval is the π_g at which this difference reaches its limit. The limits
+    of a·p and of every a·M_h (:func:`audit.measure.shares.linear.reach`) are combined by square-and-add with the
+    weights 1 and π_h² (method of variance estimates recovery; Zou and Donner 2008, Statistics in Medicine 27:1693).
+    With two groups this is Fieller's (1954) construction with exact limits instead of normal ones, which matters most
+    for few labels, rare groups and high confidence. The ratios of the other groups' shares are those of the sample.
 
-    Unclassified images may be of any group. Counted as a label of their own, with weight 0 for the lower end and 1 for
-    the upper one, they make the ends those of the group's share of *all* images.
+    Unclassified images can be of any group. They count as a separate label with weight 0 for the lower end and 1 for
+    the upper end, so that the ends are those of the group's share of *all* images.
 
     Args:
-        counts: Audited images by perceived group, shape (P, K), every row of at least one image of any kind.
-        matrix: The judge's confusions.
-        confidence: Coverage of each interval, in (0, 1).
-        unknown: Images without a perceived group, shape (P,); None for none.
+        counts: Audited images by perceived group, shape (P, K), at least one image of any kind in every row.
+        matrix: The judge's confusion matrix.
+        confidence: Confidence level of each interval, in (0, 1).
+        unknown: Images without a perceived group, shape (P,); None if there are none.
 
     Returns:
-        The corrected shares of the classified images, and intervals that hold them.
+        The corrected shares of the classified images, and intervals that contain them.
 
     Raises:
         IllConditioned: If M's condition number is above ``CONDITION_LIMIT``.
@@ -94,7 +94,7 @@ def corrected_shares(
 def true_shares(counts: Floats, matrix: ConfusionMatrix) -> Floats:
     """Return the corrected shares of the classified images, projected to the simplex, shape (P, K).
 
-    Of a sample without any the shares mean nothing.
+    The shares of a sample without classified images have no meaning.
     """
     return nearest_distribution(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1) @ inverse_of(matrix).T)
 
@@ -109,15 +109,15 @@ def corrected_share_ends(
 
 
 def corrected_p_values(counts: ArrayLike, targets: ArrayLike, matrix: ConfusionMatrix, unknown: ArrayLike) -> Floats:
-    """Return the p-value of two groups being on target in all images, shape (P,).
+    """Return the p-value of the hypothesis that two groups are on target in all images, shape (P,).
 
-    It is the level at which the interval of the first group's share begins to leave out the target: with unclassified
-    images the largest over everything that they could be.
+    It is the level at which the interval of the first group's share starts to exclude the target. With unclassified
+    images it is the largest over all their possible groups.
 
     Args:
-        counts: Audited images by perceived group, shape (P, 2), every row of at least one image of any kind.
+        counts: Audited images by perceived group, shape (P, 2), at least one image of any kind in every row.
         targets: The distributions that count as fair, shape (P, 2).
-        matrix: The judge's confusions.
+        matrix: The judge's confusion matrix.
         unknown: Images without a perceived group, shape (P,).
 
     Raises:
@@ -131,19 +131,19 @@ def corrected_p_values(counts: ArrayLike, targets: ArrayLike, matrix: ConfusionM
 
 @dataclass(frozen=True)
 class _ShareTest:
-    """One-sided tests of a group's share of all images, of P samples at once.
+    """One-sided tests of a group's share of all images, for P samples.
 
     Attributes:
-        sign: 1 where shares above the estimate are tested (and every unknown image is of the group), −1 for below.
-        found: Estimated share, cut to [0, 1], shape (P,). Counts that no truth explains put it outside, and distances
-            are then counted from the border.
+        sign: 1 if shares above the estimate are tested (and every unknown image is of the group), −1 for below.
+        found: Estimated share, clipped to [0, 1], shape (P,). If it is outside, because no true shares explain the
+            counts, distances are measured from the limit.
         labels: Images by label, the unknown ones last, shape (P, K + 1).
         weights: Weight of each label in the share, shape (K + 1,).
         matrix: Labelled images by true and perceived group, shape (K, K).
-        group: Place of the group.
+        group: Index of the group.
         offset: Share of the unknown images that are counted in the group, shape (P,).
         known: Share of the classified images, shape (P,).
-        others: How the other groups share the rest, shape (P, K), 0 for the group itself.
+        others: Relative shares of the other groups, shape (P, K), 0 for the group itself.
     """
 
     sign: int
@@ -158,12 +158,12 @@ class _ShareTest:
 
     @classmethod
     def of(cls, group: int, counts: Floats, unknown: Floats, matrix: ConfusionMatrix, *, up: bool) -> _ShareTest:
-        """Set the tests up for the share of one group."""
+        """Create the tests for the share of one group."""
         inverse, labels = inverse_of(matrix), np.column_stack([counts, unknown])
         n = labels.sum(axis=1)
         weights = np.append(inverse[group], float(up))
         known = counts.sum(axis=1)
-        # One image, spread over the other groups, keeps them from being ruled out where none was seen.
+        # One pseudo-image is spread over the other groups, because an unobserved group is not impossible.
         masses = known[:, None] * true_shares(counts, matrix)
         others = (masses + 1 / (masses.shape[1] - 1)) * (np.arange(masses.shape[1]) != group)
         return cls(
@@ -187,12 +187,12 @@ class _ShareTest:
             middle = (inside + outside) / 2
             rejected = self._excess(middle, reaches) > 0
             inside, outside = np.where(rejected, inside, middle), np.where(rejected, middle, outside)
-        # The excess is concave in the share: where the border itself is kept, no share this side of it is rejected for
-        # good (Fieller's unbounded case).
+        # The excess is concave in the share: if the limit itself is not rejected, the interval extends to it (Fieller's
+        # unbounded case).
         return np.where(self._excess(border, reaches) > 0, outside, border)
 
     def p_values(self, shares: Floats) -> Floats:
-        """Return the level from which on each of these shares (P,) is rejected, shape (P,); 1 where it is nearer."""
+        """Return the level from which each of these shares (P,) is rejected, shape (P,); 1 on the other side."""
         border = np.full(len(self.found), float(self.sign > 0))
         never, always = np.full(len(shares), math.log(LEAST_P)), np.zeros(len(shares))
         for _ in range(HALVINGS):
@@ -203,15 +203,15 @@ class _ShareTest:
         return np.where(self.sign * (shares - self.found) > 0, np.exp(always), 1.0)
 
     def _reaches(self, tails: Floats) -> tuple[Floats, Floats]:
-        """Return how far the sample (P,) and every row of the matrix (P, K) may have strayed, at these levels (P,)."""
+        """Return the largest errors of the sample (P,) and of every row of the matrix (P, K) at these levels (P,)."""
         up = self.sign > 0
         of_sample = reach(self.labels, self.weights, tails, up=up)
-        distinct, place = np.unique(tails, return_inverse=True)  # mostly one level for all
+        distinct, place = np.unique(tails, return_inverse=True)  # usually the same level for all samples
         rows = np.broadcast_to(self.matrix, (len(distinct), *self.matrix.shape))
         return of_sample, reach(rows, self.weights[:-1], distinct[:, None], up=not up)[place]
 
     def _excess(self, shares: Floats, reaches: tuple[Floats, Floats]) -> Floats:
-        """Return by how much more the estimate is off these shares (P,) than chance explains, shape (P,)."""
+        """Return the difference of the estimate from these shares (P,) minus the largest difference by chance, (P,)."""
         of_sample, of_rates = reaches
         own = np.clip(shares - self.offset, 0.0, self.known)
         masses = (self.known - own)[:, None] * self.others

@@ -1,11 +1,11 @@
-"""How far a weighted sum of multinomial shares may lie from its estimate, at any confidence.
+"""Confidence limits of a weighted sum of multinomial shares, at any confidence level.
 
-A weighted sum is taken apart into shares of two kinds: with the labels in the order of their weights,
+A weighted sum is written as a sum of binomial probabilities: with the labels sorted by weight,
 w·q = w₍₁₎ + Σⱼ (w₍ⱼ₊₁₎ − w₍ⱼ₎) P(weight ≥ w₍ⱼ₊₁₎), and each of these probabilities has the exact limits of Clopper and
-Pearson (1934, Biometrika 26). Added up, their distances from the estimates hold whatever the shares have to do with
-each other; where one of the steps is much the largest, as between one group and the rest, little is lost by it.
+Pearson (1934, Biometrika 26). The sum of their distances from the estimates is valid for any dependence between the
+shares. It is only slightly conservative if one step is much larger than the others, as between one group and the rest.
 
-Legend: L labels, q their probabilities, x how many images have each.
+Legend: L labels, q their probabilities, x the number of images of each.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ Floats = NDArray[np.float64]
 
 
 def reach(counts: Floats, weights: Floats, tail: ArrayLike, *, up: bool) -> Floats:
-    """Return how far w·q may lie above (or below) w·x/n, except with probability ``tail``.
+    """Return the distance that w·q is above (or below) w·x/n at most, except with probability ``tail``.
 
     Args:
         counts: Images by label, shape (…, L), at least one in every row.
         weights: Weight of each label, shape (L,).
-        tail: Chance that it lies farther, in (0, 1), of the shape of ``counts`` without its last axis, or one for all.
-        up: Whether above.
+        tail: Probability of a larger distance, in (0, 1), of the shape of ``counts`` without its last axis, or a
+            scalar.
+        up: Whether the distance is above.
 
     Returns:
         Distances of at least 0, of the shape of ``counts`` without its last axis.
@@ -38,7 +39,7 @@ def reach(counts: Floats, weights: Floats, tail: ArrayLike, *, up: bool) -> Floa
 
 
 def _above(successes: Floats, n: Floats, tail: Floats) -> Floats:
-    """Return how far a share may lie above ``successes / n``: Clopper and Pearson's limit, less the share."""
+    """Return the upper limit of Clopper and Pearson minus the share ``successes / n``."""
     rest = n - successes
     limit = betaincinv(successes + 1, np.maximum(rest, 1), 1 - tail)
     return np.asarray(np.where(rest > 0, limit - successes / n, 0.0))

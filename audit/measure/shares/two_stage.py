@@ -1,16 +1,16 @@
-"""A share in two stages: a small pilot says how many images the target half-width needs, and only those are made.
+"""Two-stage sampling of a share: a small pilot determines the number of images for the required half-width.
 
-A fixed number of images must assume the worst, a share of a half; occupations are often drawn 95 to 5, where a fifth of
-the images gives the same precision. Looking at the pilot to choose n makes the usual interval of the pooled images
-invalid, strictly speaking. The interval here is exact for the design as a whole: it turns the two one-sided tests round
-whose p-values are sums over every outcome of both stages, ordered by their pooled share (as Jennison and Turnbull 1983,
-Technometrics 25, for sequential designs; Clopper and Pearson 1934 where there is no second stage). Its coverage is at
-least what it says for every share and every design, provided that the number of images is that of ``total_images``.
+A fixed number of images must assume the worst case, a share of one half. Many occupations have shares of 95 to 5, for
+which a fifth of the images gives the same precision. If n depends on the pilot, the usual interval of the pooled images
+is not strictly valid. The interval here is exact for the whole design. It inverts two one-sided tests whose p-values
+are sums over all outcomes of both stages, ordered by their pooled share (as in Jennison and Turnbull 1983,
+Technometrics 25, for sequential designs; Clopper and Pearson 1934 without a second stage). Its coverage is at least the
+nominal level for every share and every design, if the number of images is that of ``total_images``.
 
-Counted are classified images. Where some cannot be classified, a second stage is made larger by the pilot's rate
-(``images_to_make``) and yields about as many classified ones as the design asks for. ``two_stage_interval`` then scales
-the second stages that would have followed other pilots by what became of the one that was made. It is exact where all
-was classified; else it rests on unclassified images being as frequent in either stage.
+Only classified images count. If some images cannot be classified, the second stage is enlarged by the pilot's rate
+(``images_to_make``), so that it has about as many classified images as the design requires. ``two_stage_interval`` then
+scales the second stages of all other pilots by the actual number of classified images. It is exact if all images are
+classified; otherwise it assumes the same rate of unclassified images in both stages.
 
 Legend: n₁ images of the pilot, k₁ of them in the group, n(k₁) images in all, k of them in the group, p the true share.
 """
@@ -30,18 +30,18 @@ Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
 GRID = 129
-"""Shares at which the ends of an interval are first looked for."""
+"""Number of shares in the first search for the ends of an interval."""
 
 
 @dataclass(frozen=True)
 class TwoStage:
-    """A design: fixed before the pilot is made.
+    """A design, which is fixed before the pilot.
 
     Attributes:
         pilot: Images of the first stage n₁, at least 2.
-        half_width: Half the length that the share's interval is to have, in (0, 0.5).
-        confidence: Coverage at which the interval is to have it, in (0, 1).
-        largest: Most images in all, however wide the interval then is; None for no such limit.
+        half_width: Required half-width of the share's interval, in (0, 0.5).
+        confidence: Confidence level of this interval, in (0, 1).
+        largest: Limit of the total number of images, even if the interval is then wider; None for no limit.
     """
 
     pilot: int
@@ -50,7 +50,7 @@ class TwoStage:
     largest: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what is no design."""
+        """Refuse an invalid design."""
         if self.pilot < 2:
             raise ValueError(f"expected a pilot of at least 2 images, found {self.pilot}")
         if not (0 < self.half_width < 0.5 and 0 < self.confidence < 1):
@@ -61,24 +61,24 @@ class TwoStage:
 
     @cached_property
     def totals(self) -> Counts:
-        """Images in all by the pilot's successes, n(k₁) for k₁ = 0 … n₁."""
+        """Total number of images by the pilot's successes, n(k₁) for k₁ = 0 … n₁."""
         z = float(ndtri((1 + self.confidence) / 2))
-        # The pilot's share, drawn towards a half (Agresti and Coull 1998): a pilot without a single success must not
-        # pass for certainty.
+        # The pilot's share is shrunk towards one half (Agresti and Coull 1998), because a pilot without successes does
+        # not prove a share of 0.
         p = (np.arange(self.pilot + 1) + z**2 / 2) / (self.pilot + z**2)
         needed = np.ceil(z**2 * p * (1 - p) / self.half_width**2 + 1 / self.half_width).astype(np.int64)
         return np.clip(needed, self.pilot, max(self.pilot, self.single_stage))
 
     @property
     def single_stage(self) -> int:
-        """Images that a design of one stage makes whatever the share is."""
+        """Number of images of a single-stage design, for any share."""
         fixed = fixed_images(self.half_width, self.confidence)
         return fixed if self.largest is None else min(fixed, self.largest)
 
 
 @lru_cache(maxsize=64)
 def fixed_images(half_width: float, confidence: float = 0.95) -> int:
-    """Return the images that a design of one stage needs: enough for the worst share, one half.
+    """Return the number of images of a single-stage design: enough for the worst case, a share of one half.
 
     Raises:
         ValueError: If the half-width is not in (0, 0.5) or the confidence not in (0, 1).
@@ -90,32 +90,32 @@ def fixed_images(half_width: float, confidence: float = 0.95) -> int:
     low, high = 0, 2
     while _half_width_at_worst(high, confidence) > half_width:
         low, high = high, 2 * high
-    while high - low > 2:  # even numbers only, where a share of a half exists
+    while high - low > 2:  # even numbers only, so that a share of one half exists
         middle = (low + high) // 4 * 2
         low, high = (low, middle) if _half_width_at_worst(middle, confidence) <= half_width else (middle, high)
     return high
 
 
 def total_images(design: TwoStage, pilot_successes: int) -> int:
-    """Return the images of both stages together, given what the pilot showed.
+    """Return the number of images of both stages together, given the pilot's successes.
 
     Raises:
-        ValueError: If the successes do not lie in [0, pilot].
+        ValueError: If the successes are not in [0, pilot].
     """
     _check_successes(design, pilot_successes, pilot_successes, total=design.pilot)
     return int(design.totals[pilot_successes])
 
 
 def images_to_make(design: TwoStage, classified: int, successes: int) -> int:
-    """Return the images of both stages together, of which as many should be classified as the design asks for.
+    """Return the number of images of both stages for which the design's number of classified images is expected.
 
     Args:
-        design: Whose pilot counts images, classified or not.
-        classified: Images of the pilot that were classified; below 2 they say nothing, and one stage's number is made.
-        successes: Of those, the images of the group.
+        design: The design; its pilot counts classified and unclassified images.
+        classified: Classified images of the pilot; for fewer than 2, the number of a single stage is used.
+        successes: Images of the group among the classified ones.
 
     Raises:
-        ValueError: If such counts cannot come from this pilot.
+        ValueError: If the counts are impossible for this pilot.
     """
     if not 0 <= classified <= design.pilot:
         raise ValueError(f"expected 0 to {design.pilot} classified images of the pilot, found {classified}")
@@ -139,11 +139,11 @@ def two_stage_interval(
         design: The design that was followed; its pilot counts the classified images of the first stage.
         pilot_successes: Images of the group in the pilot k₁.
         successes: Images of the group in both stages k.
-        n: Classified images of both stages, where they are not just as many as the design asked for.
-        confidence: Coverage of the interval, in (0, 1); that of the design unless given.
+        n: Classified images of both stages, if they are not exactly as many as in the design.
+        confidence: Confidence level of the interval, in (0, 1); by default that of the design.
 
     Raises:
-        ValueError: If such counts cannot come from this design, or the confidence is no share.
+        ValueError: If the counts are impossible for this design, or the confidence is not in (0, 1).
     """
     if confidence is not None and not 0 < confidence < 1:
         raise ValueError(f"expected a confidence in (0, 1), found {confidence}")
@@ -151,7 +151,7 @@ def two_stage_interval(
     return _interval(design, pilot_successes, successes, n, design.confidence if confidence is None else confidence)
 
 
-@lru_cache(maxsize=65_536)  # prompts of one audit share a design, and many of them their counts
+@lru_cache(maxsize=65_536)  # prompts of one audit have the same design, and many have equal counts
 def _interval(design: TwoStage, pilot_successes: int, successes: int, n: int | None, confidence: float) -> Estimate:
     outcome = _Outcomes.of(design, pilot_successes, n)
     total = int(outcome.totals[pilot_successes])
@@ -164,7 +164,7 @@ def _interval(design: TwoStage, pilot_successes: int, successes: int, n: int | N
 
 @dataclass(frozen=True)
 class _Outcomes:
-    """How many classified images there are in all after each pilot, n(k₁) for k₁ = 0 … n₁."""
+    """Total number of classified images for each pilot, n(k₁) for k₁ = 0 … n₁."""
 
     pilot: int
     totals: Counts
@@ -184,7 +184,7 @@ class _Outcomes:
 
 
 def expected_images(design: TwoStage, share: float) -> float:
-    """Return the mean number of images in all where the true share is ``share``.
+    """Return the mean total number of images if the true share is ``share``.
 
     Raises:
         ValueError: If the share is not in [0, 1].
@@ -193,7 +193,7 @@ def expected_images(design: TwoStage, share: float) -> float:
 
 
 def saving(design: TwoStage, share: float) -> float:
-    """Return the part of a single stage's images that the design saves on average, negative for a loss.
+    """Return the mean part of a single stage's images that the design saves, negative if it needs more.
 
     Raises:
         ValueError: If the share is not in [0, 1].
@@ -202,12 +202,12 @@ def saving(design: TwoStage, share: float) -> float:
 
 
 def _half_width_at_worst(n: int, confidence: float) -> float:
-    """Return half the length of the Clopper–Pearson interval of n / 2 successes in an even n."""
+    """Return the half-width of the Clopper–Pearson interval of n / 2 successes for an even n."""
     return 0.5 - float(betaincinv(n // 2, n - n // 2 + 1, (1 - confidence) / 2))
 
 
 def _end(outcomes: _Outcomes, successes: int, n: int, alpha: float, *, upper: bool) -> float:
-    """Return the outermost share that one of the one-sided tests does not reject."""
+    """Return the most extreme share that one of the one-sided tests does not reject."""
     grid = np.linspace(0, 1, GRID)
     kept = np.flatnonzero(_p_value(outcomes, grid, successes, n, at_most=upper) > alpha)
     outermost = int(kept[-1] if upper else kept[0])
@@ -222,7 +222,7 @@ def _end(outcomes: _Outcomes, successes: int, n: int, alpha: float, *, upper: bo
 def _p_value(outcomes: _Outcomes, shares: Floats, successes: int, n: int, *, at_most: bool) -> Floats:
     """Return the probability of a pooled share at most (or at least) ``successes / n``, for true shares of shape (G,).
 
-    The shares are compared as fractions of whole numbers, so that ties are ties.
+    The shares are compared as fractions of whole numbers, so that ties are exact.
     """
     totals, pilot = outcomes.totals, np.arange(outcomes.pilot + 1)
     rest = totals - outcomes.pilot

@@ -1,4 +1,4 @@
-"""What images without a perceived group leave open: bounds, and figures of all images.
+"""Effects of images without a perceived group: bounds, and figures of all images.
 
 It may import every other part of ``measure``.
 """

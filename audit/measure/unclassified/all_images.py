@@ -1,15 +1,14 @@
-"""Figures of all images of a sample, also of those without a perceived group, and how far they can be.
+"""Intervals of figures over all images of a sample, including those without a perceived group.
 
-What an unclassified image shows is not known, so a figure of all images is known within bounds only (Manski 1989): its
-best and its worst case over everything that they could be. Either is estimated from the same images, so it has an error
-of sampling like any other figure (Imbens and Manski 2004, Econometrica 72). An interval here runs from the lower end of
-the best case's interval to the upper end of the worst case's: whatever the unclassified images are, and whichever
-groups they come from, either end is passed with half of the missing confidence at most. Without unclassified images,
-and where the judge's errors are not known, every interval is the one that is printed of the figure, but for the lower
-end of a discrepancy next to its target (``each_tail`` of
-:func:`audit.measure.discrepancy.estimate.discrepancy_intervals`).
+The groups of unclassified images are not known, so a figure of all images is only known within bounds (Manski 1989):
+the best and the worst case over their possible groups. Both cases are estimated from the same images, so they have a
+sampling error like any other figure (Imbens and Manski 2004, Econometrica 72). An interval here extends from the lower
+end of the best case's interval to the upper end of the worst case's interval. For any groups of the unclassified
+images, each end has an error rate of at most (1 − confidence)/2. Without unclassified images and known errors of the
+judge, every interval is the reported interval of the figure, except for the lower end of a discrepancy close to its
+target (``each_tail`` of :func:`audit.measure.discrepancy.estimate.discrepancy_intervals`).
 
-Where the judge's confusion matrix is given, its errors are taken out of the classified images. Unclassified ones may
+If the judge's confusion matrix is given, the classified images are corrected for its errors. Unclassified images can
 still be of any true group.
 
 Legend: P samples, K groups; N images of a sample, of which c are counted by group and u are unknown; r the target.
@@ -41,15 +40,15 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class AllImages:
-    """The images of P samples, each with its perceived group or none.
+    """The images of P samples, with or without a perceived group.
 
     Attributes:
-        codes: Place of each image's group, −1 where it has none, shape (n,).
-        owners: The sample of each image, in [0, P), shape (n,); every sample has one image at least.
+        codes: Index of each image's group, −1 if it has none, shape (n,).
+        owners: The sample of each image, in [0, P), shape (n,); every sample has at least one image.
         targets: The distributions that count as fair, shape (P, K).
-        strata: Code of each image's stratum where their numbers were fixed, as in ``Samples.of``.
-        matrix: The judge's confusions where its errors are to be taken out; None to take its answers as they are.
-        prompts: Number of each image's prompt where a single sample pools several, shape (n,).
+        strata: Code of each image's stratum if their numbers were fixed, as in ``Samples.of``.
+        matrix: The judge's confusion matrix for a correction of its errors; None for figures as perceived.
+        prompts: Index of each image's prompt if a single sample pools several prompts, shape (n,).
     """
 
     codes: Ints
@@ -61,12 +60,12 @@ class AllImages:
 
     @property
     def size(self) -> int:
-        """P."""
+        """Number of samples P."""
         return len(self.targets)
 
     @property
     def groups(self) -> int:
-        """K."""
+        """Number of groups K."""
         return int(self.targets.shape[1])
 
     @cached_property
@@ -76,7 +75,7 @@ class AllImages:
 
     @cached_property
     def unknown(self) -> Ints:
-        """Images without one, u of shape (P,)."""
+        """Images without a perceived group, u of shape (P,)."""
         return self._table[:, -1]
 
     @cached_property
@@ -86,7 +85,7 @@ class AllImages:
         return np.bincount(cells, minlength=self.size * side).reshape(self.size, side)
 
     def _by_prompt(self) -> tuple[Ints, Ints]:
-        """Return ``counts`` and ``unknown`` of each prompt of a pool, or of the single sample."""
+        """Return ``counts`` and ``unknown`` for each prompt of a pool, or for the single sample."""
         if self.prompts is None:
             return self.counts, self.unknown
         size = int(self.prompts.max()) + 1
@@ -94,7 +93,7 @@ class AllImages:
         return each.counts, each.unknown
 
     def classified(self, least: int = 1) -> AllImages:
-        """Return the classified images alone, of the samples with so many of them."""
+        """Return only the classified images, of the samples with at least ``least`` of them."""
         samples = np.flatnonzero(self.counts.sum(axis=1) >= least)
         kept = (self.codes >= 0) & np.isin(self.owners, samples)
         return replace(
@@ -107,15 +106,15 @@ class AllImages:
         )
 
     def shares(self) -> Floats:
-        """Return each group's share of the classified images, shape (P, K), each of which has at least one."""
+        """Return each group's share of the classified images, shape (P, K); every sample must have at least one."""
         if self.matrix is not None:
             return true_shares(self.counts.astype(np.float64), self.matrix)
         return np.asarray(self.counts / self.counts.sum(axis=1, keepdims=True))
 
     def share_interval(self, group: int, confidence: float) -> Interval:
-        """Return the interval of a group's share of all images, of a single sample.
+        """Return the interval of a group's share of all images, for a single sample.
 
-        The worst case counts every unknown image in the group, the best none: both are shares of N images.
+        One extreme case counts every unknown image in the group, the other none: both are shares of N images.
         """
         if self.matrix is not None:
             return _corrected_share(tuple(self._table[0].tolist()), group, self.matrix, confidence)
@@ -125,12 +124,12 @@ class AllImages:
         return stratified_share(best, images, confidence).low, stratified_share(worst, images, confidence).high
 
     def discrepancy_interval(self, confidence: float) -> Interval:
-        """Return the interval of the fairness discrepancy of all images, of a single sample."""
+        """Return the interval of the fairness discrepancy of all images, for a single sample."""
         table, target = tuple(self._table[0].tolist()), tuple(self.targets[0].tolist())
         return _discrepancy_interval(table, target, self.matrix, confidence)
 
     def measure_interval(self, measure: Measure, confidence: float) -> Interval:
-        """Return the interval of a measure of all images, of a single sample: its range over a region of shares."""
+        """Return the interval of a measure of all images, for a single sample: its range over a region of shares."""
         target = self.targets[0]
         values = measure.function(self._region(confidence).extremes(target), target)
         return float(values.min()), float(values.max())
@@ -138,29 +137,30 @@ class AllImages:
     def discrepancy_intervals(self, confidence: float) -> Floats:
         """Return the interval of the fairness discrepancy of all images of each sample, shape (P, 2).
 
-        The discrepancy is convex, so its worst case has every unknown image in one group: the upper end is the largest
-        over these K completions, and so never below that of the worst one. The lower end is that of the completion
-        nearest to the target. Either end holds by itself with half of the missing confidence, also next to the target
+        The discrepancy is convex, so in the worst case all unknown images are in one group: the upper end is the
+        largest over these K completions, and never below that of the worst one. The lower end is that of the completion
+        nearest to the target. Each end has an error rate of at most (1 − confidence)/2, also close to the target
         (``each_tail``).
 
         Args:
-            confidence: Coverage of each interval, in (0, 1).
+            confidence: Confidence level of each interval, in (0, 1).
         """
         return _discrepancy_intervals((self.counts, self.unknown), self.targets, self.matrix, confidence)
 
     def squares(self) -> Floats:
-        """Return the debiased squared discrepancy of each sample, all of whose images are classified, shape (P,)."""
+        """Return the debiased squared discrepancy of each sample, if all its images are classified, shape (P,)."""
         return self._squares(self._completed(np.zeros(self.counts.shape)))
 
     def mean_square_interval(self, confidence: float) -> Interval:
         """Return the interval of the mean over these samples of the squared discrepancy of all their images.
 
-        Images of different samples have independent errors, so the samples' own intervals are squared and added
-        (:func:`audit.measure.prompts.over_prompts.mean_of_these_prompts`). The confusion matrix is one for all of them:
-        what its error adds to their intervals is averaged, as if it led all of them astray together.
+        Images of different samples have independent errors, so the intervals of the samples are combined by
+        square-and-add (:func:`audit.measure.prompts.over_prompts.mean_of_these_prompts`). All samples have the same
+        confusion matrix, so the contributions of its error to their intervals are averaged, as for fully correlated
+        errors.
 
         Args:
-            confidence: Coverage of the interval, in (0, 1).
+            confidence: Confidence level of the interval, in (0, 1).
         """
         every = self.discrepancy_intervals(confidence) ** 2
         exact = every
@@ -176,7 +176,7 @@ class AllImages:
         return low, min(high, float(largest_squares(self.targets).mean()))
 
     def _region(self, confidence: float) -> ShareRegion:
-        """Return bounds of the shares of all images that hold for all groups at once, of a single sample."""
+        """Return simultaneous bounds of the shares of all groups among all images, for a single sample."""
         if self.matrix is None:
             counts, unknown = self._by_prompt()
             return share_region(counts, confidence, unknown)
@@ -185,13 +185,13 @@ class AllImages:
         return ShareRegion(low=found.low[0], high=found.high[0])
 
     def _nearest(self) -> tuple[Floats, Samples]:
-        """Return debiased squares of the completions nearest to the target, and their images."""
+        """Return the debiased squares of the completions nearest to the target, and their images."""
         counts, unknown = self.counts.astype(np.float64), self.unknown.astype(np.float64)
         samples = self._completed(nearest_completions(counts, self.targets, self.matrix, unknown))
         return self._squares(samples), samples
 
     def _farthest(self) -> tuple[Floats, Samples]:
-        """Return debiased squares of the completions farthest from the target, and their images."""
+        """Return the debiased squares of the completions farthest from the target, and their images."""
         corners = np.eye(self.groups)
         if not self.unknown.any():
             corners = corners[:1]
@@ -202,9 +202,9 @@ class AllImages:
         return squares.max(axis=0), self._completed(given)
 
     def _completed(self, given: Floats) -> Samples:
-        """Return the samples with their unknown images given to groups in these shares (P, K).
+        """Return the samples with their unknown images assigned to groups in these shares (P, K).
 
-        Where the judge's errors are taken out, an image's row is the point A·(one-hot), whose mean is the corrected
+        With a correction for the judge's errors, an image's row is the point A·(one-hot), whose mean is the corrected
         shares.
         """
         points = np.eye(self.groups) if self.matrix is None else inverse_of(self.matrix).T
@@ -221,7 +221,7 @@ class AllImages:
         return np.asarray(squares - masses**2 @ rates_bias(self.matrix))
 
 
-# The prompts of an audit have many counts in common, and gates ask for the same few confidences again and again.
+# Many prompts of an audit have equal counts, and gates use the same few confidence levels repeatedly.
 @lru_cache(maxsize=65_536)
 def _corrected_share(table: tuple[int, ...], group: int, matrix: ConfusionMatrix, confidence: float) -> Interval:
     rows = np.array([table], dtype=np.float64)
@@ -256,18 +256,18 @@ def _discrepancy_intervals(
 
 
 def departure_p_values(counts: Ints, unknown: Ints, targets: Floats, matrix: ConfusionMatrix | None) -> Floats:
-    """Return the p-value of all images being drawn from the target, shape (P,), whatever the unknown ones are.
+    """Return the p-value of the hypothesis that all images are drawn from the target, shape (P,).
 
-    It is the largest over everything that they could be: that of the completion nearest to the target.
+    It is the largest over all possible groups of the unknown images: that of the completion nearest to the target.
 
     Args:
         counts: Images by perceived group, shape (P, K).
-        unknown: Images without one, shape (P,); every sample has one image at least.
+        unknown: Images without a perceived group, shape (P,); every sample has at least one image.
         targets: The distributions that count as fair, shape (P, K).
-        matrix: The judge's confusions where its errors are to be taken out.
+        matrix: The judge's confusion matrix for a correction of its errors, or None.
 
     Raises:
-        IllConditioned: If the judge tells the groups apart too badly.
+        IllConditioned: If the judge's errors are too large to correct.
     """
     if matrix is None:
         return parity_p_values(nearest_counts(counts, unknown, targets), targets)
@@ -276,10 +276,10 @@ def departure_p_values(counts: Ints, unknown: Ints, targets: Floats, matrix: Con
 
 
 def _by_matrix(every: Floats, exact: Floats) -> float:
-    """Return the mean over samples of what the matrix's error adds to how far an end is from its estimate.
+    """Return the mean over samples of the contribution of the matrix's error to the length of an interval.
 
     Args:
-        every: How far the ends are that hold the matrix's error, shape (P,).
-        exact: How far those are that do not.
+        every: Lengths with the matrix's error, shape (P,).
+        exact: Lengths without it.
     """
     return float(np.sqrt(np.maximum(np.maximum(every, 0.0) ** 2 - np.maximum(exact, 0.0) ** 2, 0.0)).mean())

@@ -1,10 +1,9 @@
-"""What images without a perceived group could hide: worst-case bounds, and whether an edit made more of them.
+"""Worst-case bounds for images without a perceived group, and the change of their number by an edit.
 
-Every image that is not classified counts as unknown, whatever its status. One of low confidence shows a face whose
-group the judge would not name. ``no_face`` may be a face that the judge missed, and ``failed`` an image that the model
-would have drawn on another day: neither can be counted, and nothing observed says that they would have been like the
-others. A bound that assumes nothing must therefore take them in. It holds for every image that was planned, so that an
-edit cannot look fair by destroying faces.
+Every image that is not classified counts as unknown, for any status. An image of low confidence shows a face whose
+group the judge could not decide. ``no_face`` can be a face that the judge missed, and ``failed`` an image that the
+model could have drawn. Nothing observed shows that these images would be like the others. A bound without assumptions
+must therefore include them. It is valid for all planned images, so an edit cannot look fair by destroying faces.
 
 Legend: K groups, N images of every status, of which u are unknown.
 """
@@ -28,10 +27,10 @@ Ints = NDArray[np.int64]
 
 
 def unknown_images(statuses: Mapping[str, int]) -> int:
-    """Count the images of every status but ``classified``.
+    """Count the images of all statuses except ``classified``.
 
     Raises:
-        ValueError: If a count is negative, ``classified`` is not among them, or there is no image at all.
+        ValueError: If a count is negative, ``classified`` is missing, or there are no images.
     """
     if Status.CLASSIFIED not in statuses:
         raise ValueError(f"expected counts by status with {Status.CLASSIFIED.value!r}, found {sorted(statuses)}")
@@ -44,14 +43,14 @@ def unknown_images(statuses: Mapping[str, int]) -> int:
 
 
 def share_bounds(counts: ArrayLike, statuses: Mapping[str, int]) -> tuple[Range, ...]:
-    """Bound each group's share of all N images: no unknown image in the group, or every one (Manski 1989).
+    """Bound each group's share of all N images: no unknown image is in the group, or all are (Manski 1989).
 
     Args:
         counts: Classified images by perceived group, shape (K,).
         statuses: Images by status; ``classified`` must be the sum of ``counts``.
 
     Raises:
-        ValueError: If the counts do not fit, or there is no image of any status.
+        ValueError: If the counts do not match, or there is no image of any status.
     """
     known, unknown = _checked(counts, statuses)
     low, high = share_ends(known[None], np.array([unknown]))
@@ -65,11 +64,11 @@ def share_ends(counts: Ints, unknown: Ints) -> tuple[Floats, Floats]:
 
 
 def discrepancy_bounds(counts: ArrayLike, statuses: Mapping[str, int], target: ArrayLike) -> Range:
-    """Bound ‖p − r‖₂ of the shares p of all N images over every way to give the u unknown images to groups.
+    """Bound ‖p − r‖₂ of the shares p of all N images over all assignments of the u unknown images to groups.
 
-    The distance is convex, so it is largest with all of them in one group. It is smallest with each where most images
-    are missing for the target: the projection of Nr − c to the allocations with sum u, rounded to whole images (exact,
-    since the squared distance is separable with equal weights).
+    The distance is convex, so it is largest if all of them are in one group. It is smallest if they are assigned to the
+    groups that are furthest below their target: the projection of Nr − c to the allocations with sum u, rounded to
+    whole images (exact, because the squared distance is separable with equal weights).
 
     Args:
         counts: Classified images by perceived group, c of shape (K,).
@@ -77,7 +76,7 @@ def discrepancy_bounds(counts: ArrayLike, statuses: Mapping[str, int], target: A
         target: The distribution that counts as fair, r of shape (K,).
 
     Raises:
-        ValueError: If the counts do not fit, there is no image of any status, or the target is no distribution.
+        ValueError: If the counts do not match, there is no image of any status, or the target is not a distribution.
     """
     known, unknown = _checked(counts, statuses)
     goal = _distribution(target)
@@ -103,7 +102,7 @@ def discrepancy_ends(counts: Ints, unknown: Ints, targets: Floats) -> tuple[Floa
 
 
 def nearest_counts(counts: Ints, unknown: Ints, targets: Floats) -> Ints:
-    """Return the counts of all images with the unknown ones given to groups as near to the target as can be, (P, K).
+    """Return the counts (P, K) of all images with the unknown ones assigned as near to the target as possible.
 
     Args:
         counts: Classified images by perceived group, shape (P, K).
@@ -115,16 +114,16 @@ def nearest_counts(counts: Ints, unknown: Ints, targets: Floats) -> Ints:
 
 
 def missing_differs_in_pairs(before: ArrayLike, after: ArrayLike) -> MissingDifference:
-    """Compare the unclassified shares of two arms whose images pair up.
+    """Compare the unclassified shares of two arms with paired images.
 
-    Newcombe's interval for paired proportions (Newcombe 1998, Statistics in Medicine 17:2635, method 10), 95 %.
+    The interval is Newcombe's for paired proportions (Newcombe 1998, Statistics in Medicine 17:2635, method 10), 95 %.
 
     Args:
         before: Whether each image of the first arm is unclassified, shape (n,).
-        after: The same of the second arm, in the same order of images.
+        after: The same for the second arm, in the same order of images.
 
     Raises:
-        ValueError: If there is no pair, the shapes differ or the values are not true or false.
+        ValueError: If there are no pairs, the shapes differ or the values are not true or false.
     """
     difference = paired_share_difference(before, after)
     first, second = (share_estimate(int(np.sum(flags)), int(np.size(flags))) for flags in (before, after))
@@ -132,7 +131,7 @@ def missing_differs_in_pairs(before: ArrayLike, after: ArrayLike) -> MissingDiff
 
 
 def _fairest_allocations(wanted: Floats, unknown: Ints) -> Floats:
-    """Share out ``unknown`` images (P,), as near to ``wanted`` (P, K) as whole images can be."""
+    """Allocate ``unknown`` images (P,) in whole numbers as near to ``wanted`` (P, K) as possible."""
     images = unknown[:, None].astype(np.float64)
     exact = images * nearest_distribution(wanted / np.maximum(images, 1))
     whole = np.floor(exact + 1e-9)

@@ -1,10 +1,10 @@
-"""How far an arm may have moved an attribute's groups in all images, also in those without a perceived group.
+"""Interval of the shift of an attribute in an arm over all images, including those without a perceived group.
 
-An image that one arm or both leave unclassified may be of any group there. The total variation is convex, so it is
-largest with all of an arm's unclassified images in one group. It is at least P(S before) − P(S or unclassified after)
-for every set S of groups, and its smallest value is the largest of these differences: that of the groups that were
-seen more often before (the total variation of two contaminated distributions; Huber 1965, Annals of Mathematical
-Statistics 36).
+An image that is unclassified in an arm can be of any group there. The total variation is convex, so it is largest if
+all of an arm's unclassified images are in one group. It is at least P(S before) − P(S or unclassified after) for every
+set S of groups. Its smallest value is the largest of these differences, which is that of the groups that are more
+frequent before (the total variation of two contaminated distributions; Huber 1965, Annals of Mathematical Statistics
+36).
 
 Legend: P prompts, K groups; N images of a prompt, of which u₀ have no group before and u₁ none after.
 """
@@ -25,13 +25,14 @@ Ints = NDArray[np.int64]
 def shift_interval_of_all_images(tables: ArrayLike, floor: float, confidence: float = 0.95) -> tuple[float, float]:
     """Return the interval of the mean total variation between two arms' shares of all images.
 
-    It runs from the lower end of the best case to the upper end of the worst case over everything that the unclassified
-    images could be. Without such images it is that of :func:`audit.measure.attributes.attribute_shift.shift_interval`.
+    It extends from the lower end of the best case to the upper end of the worst case over all possible groups of the
+    unclassified images. Without such images it is that of
+    :func:`audit.measure.attributes.attribute_shift.shift_interval`.
 
     Args:
         tables: From :func:`audit.measure.attributes.attribute_shift.pair_tables`, shape (P, K + 1, K + 1).
-        floor: What chance adds to the mean of classified images, see ``shift_interval``.
-        confidence: Coverage of the interval, in (0, 1).
+        floor: Contribution of chance to the mean of classified images, see ``shift_interval``.
+        confidence: Confidence level of the interval, in (0, 1).
 
     Raises:
         ValueError: If no prompt has a classified image in both arms.
@@ -48,16 +49,17 @@ def shift_interval_of_all_images(tables: ArrayLike, floor: float, confidence: fl
 
 
 def _smallest(pairs: Ints) -> Floats:
-    """Return the largest of the lower bounds in every prompt, shape (P,): below 0 where nothing need have moved."""
+    """Return the largest of the lower bounds in every prompt, shape (P,): negative if no shift is possible."""
     before, after, n = _margins(pairs)
     unknown = pairs[:, -1].sum(axis=1) + pairs[:, :, -1].sum(axis=1)
     return np.asarray((np.abs(before - after).sum(axis=1) - unknown) / (2 * n))
 
 
 def _chance(pairs: Ints) -> Floats:
-    """Return what sampling adds to ``_smallest`` at most, shape (P,).
+    """Return the largest contribution of sampling to ``_smallest``, shape (P,).
 
-    It is the largest of several sums of the groups' changes, and E|d̂ − d| is at most the standard error of d̂.
+    ``_smallest`` is the largest of several sums of the groups' changes, and E|d̂ − d| is at most the standard error of
+    d̂.
     """
     before, after, n = _margins(pairs)
     moved = before + after - 2 * np.diagonal(pairs, axis1=1, axis2=2)[:, :-1]
@@ -68,15 +70,15 @@ def _chance(pairs: Ints) -> Floats:
 def _nearest(pairs: Ints) -> Ints:
     """Return tables without unclassified images in which the change of the set S is that of ``_smallest``.
 
-    Images without a group before were of one that was seen more often after, those without one after the other way
-    round.
+    Images without a group before are assigned to one that is more frequent after, and those without a group after to
+    one that is more frequent before.
     """
     before, after, _ = _margins(pairs)
     return _completed(pairs, (before - after).argmin(axis=1), (before - after).argmax(axis=1))
 
 
 def _farthest(pairs: Ints) -> Ints:
-    """Return tables with each arm's unclassified images in the group that makes the total variation largest."""
+    """Return tables with each arm's unclassified images in the group that maximises the total variation."""
     groups = range(pairs.shape[1] - 1)
     choices = [np.broadcast_to(choice, (len(pairs), 2)) for choice in itertools.product(groups, groups)]
     found = np.stack([_completed(pairs, *choice.T) for choice in choices])
@@ -85,7 +87,7 @@ def _farthest(pairs: Ints) -> Ints:
 
 
 def _completed(pairs: Ints, before: Ints, after: Ints) -> Ints:
-    """Return tables (P, K + 1, K + 1) with every unclassified image in these groups (P,) of either arm."""
+    """Return tables (P, K + 1, K + 1) with all unclassified images of each arm in these groups (P,)."""
     prompts, given = np.arange(len(pairs)), pairs.copy()
     given[prompts, before] += given[:, -1]
     given[:, -1] = 0

@@ -1,4 +1,4 @@
 """Embedders: vectors of images and texts.
 
-It may import whatever ``perception`` may, but no judge.
+It may import the same packages as ``perception``, but no judge.
 """

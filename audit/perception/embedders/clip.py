@@ -25,13 +25,13 @@ FloatArray = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class ClipWeights:
-    """An OpenCLIP model and its weights, which are on this machine.
+    """An OpenCLIP model and its local weights.
 
     Attributes:
-        model: What open_clip is asked for: ``local-dir:DIRECTORY``, ``hf-hub:OWNER/NAME`` or a model.
-        tag: Of a model's weights, None where the model brings its own.
+        model: Name for open_clip: ``local-dir:DIRECTORY``, ``hf-hub:OWNER/NAME`` or a model.
+        tag: Tag of a model's weights, None if the weights belong to the model.
         path: The directory, or the file of weights.
-        quick_gelu: Whether the weights want QuickGELU; a model's own config need not say so.
+        quick_gelu: Whether the weights need QuickGELU; the model's config may not say so.
     """
 
     model: str
@@ -41,21 +41,21 @@ class ClipWeights:
 
     @property
     def name(self) -> str:
-        """What a signature calls them."""
+        """Name in signatures."""
         return self.model.rsplit("/", 1)[-1] + (f":{self.tag}" if self.tag else "")
 
     @classmethod
     def in_directory(cls, directory: Path) -> ClipWeights:
-        """Take an OpenCLIP directory."""
+        """Return the weights in an OpenCLIP directory."""
         return cls(f"local-dir:{directory}", None, directory)
 
     @classmethod
     def named(cls, name: str) -> ClipWeights:
-        """Fetch ``hf-hub:OWNER/NAME`` or ``MODEL:TAG``, unless they are here.
+        """Download ``hf-hub:OWNER/NAME`` or ``MODEL:TAG``, unless the weights are in the cache.
 
         Raises:
-            UnfitModelError: The name says of no weights, or of some that open_clip does not know.
-            FileNotFoundError: They can be fetched from nowhere.
+            UnfitModelError: The name does not identify weights, or open_clip does not know them.
+            FileNotFoundError: The weights cannot be downloaded.
         """
         if not names_clip_weights(name):
             raise UnfitModelError(f"quality.clip: expected {CLIP_SOURCES}, found {name!r}, which names no weights")
@@ -67,26 +67,26 @@ class ClipWeights:
         known = open_clip.get_pretrained_cfg(source, tag)
         if not known:
             raise UnfitModelError(
-                f"quality.clip: expected weights that open_clip knows, found {name!r}; see list_pretrained()"
+                f"quality.clip: expected weights that open_clip knows, found {name!r}; see open_clip.list_pretrained()"
             )
         return cls(source, tag, Path(open_clip.download_pretrained(known)), bool(known.get("quick_gelu")))
 
 
 class ClipEmbedder:
-    """An OpenCLIP model; images go in as uint8 tensors, never through files.
+    """An OpenCLIP model that embeds images, as uint8 tensors, and texts.
 
-    ``logit_scale`` is what the model multiplies cosines with before a softmax, its inverse temperature; ``reader`` says
-    how much of a text it reads.
+    ``logit_scale`` is the inverse temperature, the factor of cosines before a softmax. ``reader`` checks the length of
+    texts.
 
     Args:
-        weights: Of the model, and the model with them.
-        device: Where it computes.
+        weights: The model and its weights.
+        device: Device for the computation.
     """
 
     def __init__(self, weights: ClipWeights, device: torch.device | str = "cpu") -> None:
         import open_clip  # takes seconds to import, and an audit without CLIP does not need it
 
-        # create_model would fill a model whose weights it does not find with random numbers, and say so in a log.
+        # create_model would initialise a model with random weights if it finds none, and only log a warning.
         self._model = open_clip.create_model_from_pretrained(
             weights.model, weights.tag, force_quick_gelu=weights.quick_gelu, return_transform=False
         )
@@ -112,7 +112,7 @@ class ClipEmbedder:
         """Embed a text as a unit vector ``(d,)``.
 
         Raises:
-            UnfitModelError: The text is longer than what the model reads.
+            UnfitModelError: The text is longer than the model can read.
         """
         self.reader.check([text])
         tokens = self._tokenizer([text]).to(self._mean.device)
@@ -121,12 +121,12 @@ class ClipEmbedder:
 
 
 def load_clip(quality: QualityConfig, model: ModelConfig) -> ClipEmbedder | None:
-    """Load the CLIP model that a config names where this process computes; None where it names none.
+    """Load the CLIP model of a config onto this process's device; None if it names none.
 
     Raises:
-        UnfitModelError: ``bundled`` was asked for and nothing is bundled with this model, a name names no
-            weights, or a directory holds no OpenCLIP model.
-        UntrustedModelError: The directory holds code or pickled weights.
+        UnfitModelError: The config sets ``bundled`` and this model has no bundled CLIP, a name does not identify
+            weights, or a directory contains no OpenCLIP model.
+        UntrustedModelError: The directory contains code or pickled weights.
     """
     if quality.clip == "none":
         return None

@@ -1,7 +1,7 @@
-"""An OpenCLIP directory of the user's: what keeps it from being loaded as it was published, found without its weights.
+"""Checks a user's OpenCLIP directory without loading its weights.
 
-open_clip fills a model whose weights it does not find with random numbers, and resizes position embeddings that do not
-fit, and only logs either.
+The check is needed because open_clip initialises a model with random weights if it finds none, and resizes position
+embeddings that do not fit. In both cases it only logs a warning.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from audit.storage.outside.json_object import read_json_object
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 _KEPT = (WEIGHTS, "open_clip_pytorch_model.safetensors", "model.safetensors")
-"""Names under which open_clip looks for safetensors, the preferred first."""
+"""Names of safetensors files that open_clip looks for, the preferred first."""
 
 _SCALARS = ("logit_scale", "logit_bias")
-"""Saved as a scalar or as one number in a list; open_clip takes either."""
+"""Tensors that are saved as a scalar or as a list of one number; open_clip accepts both."""
 
 
 def clip_problem(directory: Path) -> str | None:
-    """Say why a directory cannot be loaded as an OpenCLIP model; None where it can.
+    """Return why a directory cannot be loaded as an OpenCLIP model; None if it can.
 
-    Configs and the headers of weight files are read, no weights. open_clip, which takes seconds to import, is imported
-    only where the files that it needs are there.
+    Only configs and the headers of weight files are read. open_clip takes seconds to import, so it is imported only if
+    the required files exist.
     """
     if not (directory / CONFIG).is_file():
         return _without_config(directory)
     weights = _weights(directory)
     if weights is None:
-        return f"{directory}: expected weights as {WEIGHTS} beside {CONFIG}, found no safetensors file; add it"
+        return f"{directory}: expected {WEIGHTS} next to {CONFIG}, found no safetensors file; add it"
     try:
         config = read_json_object(directory / CONFIG, "the config of an OpenCLIP model")
         if not isinstance(config.get("model_cfg"), dict):
@@ -45,7 +45,7 @@ def clip_problem(directory: Path) -> str | None:
         return str(error)
     network = _network_on_meta(directory)
     if isinstance(network, str):
-        return f"{directory}: expected a model that open_clip builds from {CONFIG}, found another ({network})"
+        return f"{directory / CONFIG}: expected a config from which open_clip can build a model, found {network}"
     obstacle = unlike(_plain(shapes_of(network)), _plain(found))
     return f"{weights}: expected the weights of the model in {CONFIG}, found {obstacle}" if obstacle else None
 
@@ -59,26 +59,26 @@ def _without_config(directory: Path) -> str:
     if "model_type" in plain or "architectures" in plain:
         kind = plain.get("model_type", "a model")
         found = f"one in the layout of transformers ({kind}), whose tensors have other names"
-        example = "; of OpenAI's CLIP that is ViT-B-32-quickgelu:openai or ViT-L-14-quickgelu:openai"
+        example = "; for OpenAI's CLIP use ViT-B-32-quickgelu:openai or ViT-L-14-quickgelu:openai"
         return f"{directory}: expected an OpenCLIP directory ({CONFIG}, {WEIGHTS}), found {found}; {remedy}{example}"
     return f"{directory}: expected an OpenCLIP directory, found no {CONFIG} in it; {remedy}"
 
 
 def _weights(directory: Path) -> Path | None:
-    """Return the safetensors file that open_clip would choose."""
+    """Return the safetensors file that open_clip would load."""
     known = [directory / name for name in _KEPT if (directory / name).is_file()]
     return next(iter([*known, *sorted(directory.glob("*.safetensors"))]), None)
 
 
 def _network_on_meta(directory: Path) -> Any:  # noqa: ANN401 - open_clip has no types
-    """Build the model without numbers; return what open_clip says where it cannot."""
+    """Build the model without weights; return the error of open_clip if that fails."""
     import open_clip
     import torch
 
     try:
         with torch.device("meta"), _quiet():
             return open_clip.create_model(f"local-dir:{directory}", load_weights=False, device="meta")
-    except Exception as error:  # noqa: BLE001 - whatever a config of the user's makes of the library
+    except Exception as error:  # noqa: BLE001 - a user's config can cause any exception in the library
         return f"{type(error).__name__}: {str(error)[:200]}"
 
 
@@ -88,7 +88,7 @@ def _plain(shapes: Shapes) -> Shapes:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep open_clip's warning about random weights, which are wanted here, from the user."""
+    """Hide open_clip's warning about random weights, which are intended here."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.CRITICAL)

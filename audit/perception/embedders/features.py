@@ -27,7 +27,7 @@ class FeatureEmbedder(Protocol):
 
     @property
     def signature(self) -> str:
-        """Network and resizing, as printed beside every figure."""
+        """Network and resizing, as printed with every figure."""
         ...
 
     def embed(self, images: Tensor) -> FloatArray:
@@ -36,7 +36,7 @@ class FeatureEmbedder(Protocol):
 
 
 class DrawingFeatures:
-    """The calibration model's own feature network: 64-d, rows of norm √64, so that the kernel distance has a scale."""
+    """The calibration model's feature network: 64-d, rows with norm √64, which fixes the scale of kernel distances."""
 
     def __init__(self, directory: Path, device: torch.device | str = "cpu") -> None:
         self._network = DrawingNetwork.load(directory).to(device)
@@ -58,14 +58,14 @@ INCEPTION_HEAD = "fc.weight"
 
 
 def inception_network() -> Any:  # noqa: ANN401 - torchvision has no types
-    """Return the network without weights; torchvision takes seconds to import, and bundled features need it not."""
+    """Return the network without weights; torchvision is imported here, because that takes seconds."""
     from torchvision.models import inception_v3
 
     return inception_v3(weights=None, init_weights=False, aux_logits=True)
 
 
 class InceptionFeatures:
-    """Pooled 2048-d features of torchvision's Inception v3, from a weights file of the user's."""
+    """Pooled 2048-d features of torchvision's Inception v3, with weights from the user's file."""
 
     def __init__(self, weights: Path, device: torch.device | str = "cpu") -> None:
         self._network = inception_network()
@@ -84,7 +84,7 @@ class InceptionFeatures:
 
 
 def resized(images: Tensor, size: int) -> Tensor:
-    """Return uint8 images as values in [0, 1] of ``size`` pixels a side, resized with a filter against aliasing."""
+    """Return uint8 images as values in [0, 1] of ``size`` × ``size`` pixels, resized with an anti-aliasing filter."""
     x = images.float() / 255
     if x.shape[-2:] == (size, size):
         return x
@@ -92,10 +92,10 @@ def resized(images: Tensor, size: int) -> Tensor:
 
 
 def load_features(quality: QualityConfig, model: ModelConfig) -> FeatureEmbedder | None:
-    """Load the feature network that a config names where this process computes; None where it names none.
+    """Load the feature network of a config onto this process's device; None if it names none.
 
     Raises:
-        UnfitModelError: ``bundled`` was asked for and nothing is bundled with this model.
+        UnfitModelError: The config sets ``bundled``, and this model has no bundled network.
     """
     if quality.features == "none":
         return None

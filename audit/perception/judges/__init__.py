@@ -1,4 +1,4 @@
-"""Judges: which groups are perceived in an image, what a judge can be asked, and how often it errs.
+"""Judges: classifiers of perceived groups, the groups that each supports, and their confusion matrices.
 
-It may import ``perception.embedders`` and whatever ``perception`` may.
+It may import ``perception.embedders`` and the same packages as ``perception``.
 """

@@ -1,6 +1,6 @@
-"""Judges: from images to perceived groups, with a status for each image.
+"""Judges that classify images into perceived groups, with a status for each image.
 
-Groups are always *perceived presentation* as one named classifier sees it.
+Groups are always *perceived presentation* according to one named classifier.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from audit.storage.provenance import short_fingerprint
 
 
 class Judge(Protocol):
-    """Perceives groups in images."""
+    """Classifies images into perceived groups."""
 
     @property
     def signature(self) -> str:
@@ -49,7 +49,7 @@ class Judge(Protocol):
 
 
 class CalibrationJudge:
-    """The bundled classifier of drawings: attributes, occupation, and whether there is a face at all."""
+    """The bundled classifier of drawings: attributes, occupation, and whether there is a face."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class CalibrationJudge:
 
 
 def fairface_network() -> nn.Module:
-    """Return the network with random weights; torchvision takes seconds to import, and a bundled judge needs it not."""
+    """Return the network with random weights; torchvision is imported here, because that takes seconds."""
     from torchvision.models import resnet34
 
     network: nn.Module = resnet34(num_classes=FAIRFACE_OUTPUTS)
@@ -90,11 +90,11 @@ def fairface_network() -> nn.Module:
 class FairFaceJudge:
     """FairFace's ResNet-34 with 18 logits, on the whole image at 224 pixels with ImageNet normalisation.
 
-    Of the four-race checkpoint FairFace's own script reads race alone; gender and age are taken from the same columns
-    as in the seven-race one.
+    FairFace's script reads only race from the four-race checkpoint. This judge reads gender and age from the same
+    columns as in the seven-race checkpoint.
 
-    It detects no faces: every image is judged, and only a low confidence is reported. Crop faces before the audit where
-    the model draws more than faces.
+    It does not detect faces: every image is classified, and only low confidence is reported. If the model draws more
+    than faces, crop the faces before the audit.
     """
 
     def __init__(
@@ -147,11 +147,11 @@ def _columns(judge: str, answers: Answers, attribute: str, groups: Sequence[str]
 
 
 def load_judge(judge: JudgeConfig, model: ModelConfig, attributes: Mapping[str, Sequence[str]]) -> Judge:
-    """Load the judge that a config names where this process computes; ``bundled`` came with the calibration model.
+    """Load the judge of a config onto this process's device; ``bundled`` is the calibration model's judge.
 
     Raises:
-        UnfitModelError: The judge does not know an attribute or a group, its file holds something else, or
-            no judge is bundled with this model.
+        UnfitModelError: The judge does not know an attribute or a group, its file has other contents, or this model has
+            no bundled judge.
     """
     if judge.source != "bundled":
         return FairFaceJudge(Path(judge.source), attributes, judge.min_confidence, device_here(), judge.races)

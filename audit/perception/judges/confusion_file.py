@@ -1,7 +1,7 @@
-"""The file of a judge's confusion matrices: attribute → K rows of K counts, rows are the truth.
+"""Reads and writes a file of a judge's confusion matrices: attribute → K rows of K counts, rows are the truth.
 
-The calibration judge ships one, with its groups in the ``answers`` of the ``config.json`` beside it. A file from hand
-labels has its own ``answers``, so that it can go anywhere. Groups are matched by name, never by position.
+The calibration judge has one, with its groups in the ``answers`` of the ``config.json`` in the same directory. A file
+from hand labels contains its ``answers``, so it can be moved. Groups are matched by name, never by position.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from audit.storage.local_files import write_atomically
 from audit.storage.outside.json_object import read_json_object
 
 CONFUSIONS = "confusion.json"
-"""Name of the file beside the bundled judge."""
+"""Name of the file in the directory of the bundled judge."""
 
 MAX_BYTES = 1_000_000
-"""Largest file; a matrix of ten groups is a few hundred bytes."""
+"""Size limit of the file; a matrix of ten groups needs a few hundred bytes."""
 
 ANSWERS = "answers"
 """Key of the groups in their order, attribute → names; no attribute can have this name."""
 
 
 def write_confusions(path: Path, matrices: Mapping[str, ConfusionMatrix]) -> None:
-    """Write matrices with the names of their groups, in place of what is there.
+    """Write matrices with the names of their groups; an existing file is replaced.
 
     Raises:
         ValueError: There is no matrix, or an attribute has the name of a key.
     """
     if not matrices or ANSWERS in matrices:
-        raise ValueError(f"expected at least one attribute, none called {ANSWERS!r}; found {list(matrices)}")
+        raise ValueError(f"expected at least one attribute, and none called {ANSWERS!r}; found {list(matrices)}")
     data = {
         ANSWERS: {attribute: list(matrix.groups) for attribute, matrix in matrices.items()},
         **{attribute: [list(row) for row in matrix.counts] for attribute, matrix in matrices.items()},
@@ -44,14 +44,14 @@ def write_confusions(path: Path, matrices: Mapping[str, ConfusionMatrix]) -> Non
 
 
 def read_confusions(path: Path, attributes: Mapping[str, Sequence[str]]) -> dict[str, ConfusionMatrix]:
-    """Read the matrices of some attributes, each in the order of the groups that are given.
+    """Read the matrices of some attributes, each in the order of the given groups.
 
     Args:
         path: The file.
-        attributes: Attribute → groups, as a config names them. One without a matrix in the file is left out.
+        attributes: Attribute → groups, as in the config. An attribute without a matrix in the file is skipped.
 
     Raises:
-        ValueError: The file is no such file, or its groups are not those of ``attributes``.
+        ValueError: The file has another format, or its groups are not those of ``attributes``.
     """
     data = _read_object(path)
     answers = data.get(ANSWERS) or _answers_beside(path)
@@ -62,20 +62,20 @@ def read_confusions(path: Path, attributes: Mapping[str, Sequence[str]]) -> dict
             for attribute, groups in wanted.items()
         }
     except (KeyError, TypeError, ValueError) as error:
-        said = f"no groups of {error}" if isinstance(error, KeyError) else str(error)
-        raise ValueError(f"{path}: expected confusion matrices of {', '.join(wanted)}; {said}") from error
+        found = f"no groups of {error}" if isinstance(error, KeyError) else str(error)
+        raise ValueError(f"{path}: expected confusion matrices of {', '.join(wanted)}; {found}") from error
 
 
 def judge_confusions(
     judge: JudgeConfig, model: ModelConfig, attributes: Mapping[str, Sequence[str]]
 ) -> dict[str, ConfusionMatrix]:
-    """Read what is known of a judge's errors: the file that the config names, or what ships with the bundled judge.
+    """Read a judge's confusion matrices from the file in the config, or from the bundled judge.
 
-    An attribute of which the config leaves out groups that the judge knows has none. A matrix says how often the judge
-    takes one group for another; how many images show a group that is left out, and which, is not known.
+    There is no matrix for an attribute if the judge knows groups that the config does not audit. A matrix describes how
+    often the judge confuses groups, but the number of images that show groups outside the audit is not known.
 
     Raises:
-        ValueError: The file is no such file, or its groups are not those of ``attributes``.
+        ValueError: The file has another format, or its groups are not those of ``attributes``.
     """
     answers = answers_of(judge.source, judge.races, model) or {}
     whole = {name: groups for name, groups in attributes.items() if not left_out(answers, name, groups)}
@@ -86,7 +86,7 @@ def judge_confusions(
 
 
 def _answers_beside(path: Path) -> dict[str, Any]:
-    """Return the groups that a judge's own config names."""
+    """Return the groups in the judge's ``config.json``."""
     config = path.with_name("config.json")
     found = _read_object(config).get(ANSWERS) if config.is_file() else None
     if not isinstance(found, dict):

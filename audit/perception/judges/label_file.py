@@ -1,7 +1,7 @@
-"""Hand labels of images: a CSV file with what a person sees and what the judge answered, counted to confusion matrices.
+"""Reads hand labels of images from a CSV file and counts them into confusion matrices of the judge.
 
-One row for each image and attribute, ``attribute,truth,perceived``, so that an image may be labelled for some
-attributes only. Every mistake of the file is reported at once, with its line and column.
+The file has one row for each image and attribute, ``attribute,truth,perceived``, so an image can be labelled for only
+some attributes. All errors of the file are reported together, with their lines and columns.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ Known = Mapping[str, Sequence[str]]
 
 
 MAX_BYTES = 20_000_000
-"""Largest file; it holds some hundred thousand labels."""
+"""Size limit of the file, enough for some hundred thousand labels."""
 
 
 class LabelErrors(ConfigErrors):
-    """Every mistake of a file of labels."""
+    """All errors of a file of labels."""
 
     subject = "labels"
 
 
 @dataclass(frozen=True)
 class _Cell:
-    """A value and where it stands; line and column count from 1."""
+    """A value and its position; line and column count from 1."""
 
     text: str
     line: int
@@ -46,7 +46,7 @@ class _Cell:
 
 
 _Row = Mapping[str, _Cell]
-"""Column → cell; every required column is there, and no cell is empty."""
+"""Column → cell; all required columns are present, and no cell is empty."""
 
 
 def read_labels(
@@ -56,14 +56,14 @@ def read_labels(
 
     Args:
         path: The CSV file, UTF-8, with a header.
-        attributes: Attribute → groups that the labels may name. Without them the groups are those that the file names,
-            in alphabetical order, and each must occur both as a truth and as an answer: otherwise it is taken for a
-            mistyped one.
-        others: Attribute → groups that the judge can name besides those of ``attributes``. A label may name them too:
-            what a person or the judge calls adult is no mistake where a config audits the young and the old.
+        attributes: Attribute → groups that the labels may name. Without it, the groups are those in the file, in
+            alphabetical order. Each must then occur both as a truth and as an answer; otherwise it counts as a typing
+            error.
+        others: Attribute → groups that the judge knows in addition to those of ``attributes``. A label may name them
+            too: "adult" is a valid label if a config audits only "young" and "old".
 
     Raises:
-        LabelErrors: Every mistake found, in file order.
+        LabelErrors: All errors found, in file order.
     """
     file = str(path)
     lines = _read_lines(path)
@@ -73,7 +73,7 @@ def read_labels(
     known = _groups_named(rows) if attributes is None else _with_others(attributes, others or {}, rows)
     errors += _mistaken_names(rows, known, file)
     errors += _repeated(rows, file)
-    # A row that was taken out as mistaken may be the one that is missing.
+    # A missing label may be in a row that was removed because of another error.
     if not errors:
         errors += _missing(rows, known, file)
     if errors:
@@ -89,7 +89,7 @@ def _read_lines(path: Path | str) -> list[str]:
 
 
 def _rows(lines: Sequence[str], file: str) -> tuple[list[_Row] | None, list[ConfigError]]:
-    """Split lines into rows and mistakes; no rows at all where the header is mistaken."""
+    """Split lines into rows and errors; the rows are None if the header has an error."""
     header, errors = _header(lines, file)
     if errors:
         return None, errors
@@ -100,7 +100,7 @@ def _rows(lines: Sequence[str], file: str) -> tuple[list[_Row] | None, list[Conf
         try:
             cells = _cells(line, number)
         except csv.Error as error:
-            errors.append(ConfigError(file, number, 1, "", f"expected values with commas between, found {error}"))
+            errors.append(ConfigError(file, number, 1, "", f"expected values separated by commas, found {error}"))
             continue
         found = _row_mistakes(cells, header, file)
         errors += found
@@ -149,7 +149,7 @@ def _row_mistakes(cells: Sequence[_Cell], header: Sequence[str], file: str) -> l
         return [ConfigError(file, cells[0].line, 1, "", message)]
     return [
         ConfigError(
-            file, cell.line, cell.column, name, "expected a name, found nothing; leave out what is not labelled"
+            file, cell.line, cell.column, name, "expected a name, found nothing; remove rows that are not labelled"
         )
         for name, cell in zip(header, cells, strict=True)
         if not cell.text
@@ -167,7 +167,7 @@ def _groups_named(rows: Iterable[_Row]) -> dict[str, tuple[str, ...]]:
 
 
 def _with_others(attributes: Known, others: Known, rows: Iterable[_Row]) -> dict[str, tuple[str, ...]]:
-    """Add those of the other groups that a label names to the groups of each attribute."""
+    """Add the other groups that occur in labels to the groups of each attribute."""
     named: dict[str, set[str]] = {}
     for row in rows:
         named.setdefault(row["attribute"].text, set()).update((row["truth"].text, row["perceived"].text))
@@ -178,7 +178,7 @@ def _with_others(attributes: Known, others: Known, rows: Iterable[_Row]) -> dict
 
 
 def _mistaken_names(rows: Iterable[_Row], known: Known, file: str) -> Iterator[ConfigError]:
-    """Find attributes and groups that are not known; each wherever it stands."""
+    """Find all occurrences of unknown attributes and groups."""
     for row in rows:
         attribute = row["attribute"]
         if attribute.text not in known or attribute.text == ANSWERS:
@@ -193,14 +193,14 @@ def _mistaken_names(rows: Iterable[_Row], known: Known, file: str) -> Iterator[C
             cell = row[column]
             if cell.text not in groups:
                 expected = (
-                    f"expected a group of {attribute.text} ({listing(groups) or 'none is both truth and answer'})"
+                    f"expected a group of {attribute.text} ({listing(groups) or 'none occurs as truth and as answer'})"
                 )
                 message = f"{expected}, found {cell.text!r}{_nearest(cell, groups)}"
                 yield ConfigError(file, cell.line, cell.column, column, message)
 
 
 def _repeated(rows: Iterable[_Row], file: str) -> Iterator[ConfigError]:
-    """Find images that were labelled twice for one attribute: they would count twice."""
+    """Find images with two labels for one attribute, which would count twice."""
     first: dict[tuple[str, str], int] = {}
     for row in rows:
         if "image" not in row:
@@ -209,13 +209,14 @@ def _repeated(rows: Iterable[_Row], file: str) -> Iterator[ConfigError]:
         line = first.setdefault((image.text, row["attribute"].text), image.line)
         if line != image.line:
             message = (
-                f"expected one {row['attribute'].text} of {image.text!r}, found a second; the first is in line {line}"
+                f"expected one label of {row['attribute'].text} for {image.text!r}, found a second; the first is in "
+                f"line {line}"
             )
             yield ConfigError(file, image.line, image.column, "image", message)
 
 
 def _missing(rows: Sequence[_Row], known: Known, file: str) -> Iterator[ConfigError]:
-    """Find groups without a label of their own, whose row of the matrix would be empty."""
+    """Find groups without a label, whose row of the matrix would be empty."""
     for attribute in {row["attribute"].text: None for row in rows}:
         groups = known[attribute]
         if len(groups) < 2:
@@ -224,7 +225,7 @@ def _missing(rows: Sequence[_Row], known: Known, file: str) -> Iterator[ConfigEr
         truths = {truth for truth, _ in _labels(rows, attribute)}
         for group in groups:
             if group not in truths:
-                message = f"expected images whose {attribute} is {group}, found none; label some, about 200"
+                message = f"expected images whose {attribute} is {group}, found none; label about 200 of them"
                 yield ConfigError(file, None, None, "", message)
 
 

@@ -1,4 +1,4 @@
-"""What a judge saw in a batch: probabilities of the audited groups, and what lies outside them."""
+"""The answers of a judge for a batch: probabilities of the audited groups, and images outside these groups."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ NO_GROUP = -1
 
 @dataclass(frozen=True)
 class Perceived:
-    """What a judge saw in a batch.
+    """The answers of a judge for a batch.
 
     Attributes:
-        probabilities: Attribute → ``(n, groups)`` in the config's group order. Rows sum to 1 where the config names
-            every group that the judge knows, and to less where it leaves some out.
-        statuses: One per image, of the image as a whole.
-        prompt_shown: ``(n,)`` probability that the prompted occupation is shown, None where the judge cannot tell.
-        outside: Attribute → ``(n,)`` whether the most probable answer is a group that the config leaves out; without
-            an entry the config leaves out none.
+        probabilities: Attribute → ``(n, groups)`` in the config's group order. Rows sum to 1 if the config names
+            all groups that the judge knows, and to less otherwise.
+        statuses: One per image, independent of the attribute.
+        prompt_shown: ``(n,)`` probability that the prompted occupation is shown, None if the judge cannot recognise it.
+        outside: Attribute → ``(n,)`` whether the most probable answer is a group that the config does not name; there
+            is no entry if the config names all groups.
     """
 
     probabilities: dict[str, FloatArray]
@@ -36,18 +36,18 @@ class Perceived:
     outside: dict[str, Mask] = field(default_factory=dict)
 
     def lies_outside(self, attribute: str) -> Mask:
-        """Return which images lie outside the audited groups of an attribute, shape (n,)."""
+        """Return which images are outside the audited groups of an attribute, shape (n,)."""
         return self.outside.get(attribute, np.zeros(len(self.statuses), dtype=np.bool_))
 
     def codes(self, attribute: str) -> NDArray[np.int64]:
-        """Return the place of each image's group among the attribute's, shape (n,); ``NO_GROUP`` where it has none."""
+        """Return the index of each image's group in the attribute's groups, shape (n,); ``NO_GROUP`` if it has none."""
         known = np.array([status is Status.CLASSIFIED for status in self.statuses]) & ~self.lies_outside(attribute)
         return np.where(known, self.probabilities[attribute].argmax(axis=1), NO_GROUP)
 
     def among_groups(self, attribute: str) -> FloatArray:
         """Return the probabilities given that one of the audited groups is shown: ``(n, groups)``, rows sum to 1.
 
-        Those of an image outside the groups mean nothing.
+        The values of an image outside the groups have no meaning.
         """
         values = self.probabilities[attribute]
         if attribute not in self.outside:
@@ -63,13 +63,13 @@ def perceived(
     min_confidence: float,
     prompt_shown: FloatArray | None = None,
 ) -> Perceived:
-    """Take the audited groups out of everything that a judge answered.
+    """Select the audited groups from all answers of a judge.
 
     Args:
-        shares: Attribute → probabilities of *all* groups that the judge tells apart, ``(n, answers)``, rows sum to 1.
+        shares: Attribute → probabilities of *all* groups that the judge distinguishes, ``(n, answers)``, rows sum to 1.
         audited: Attribute → columns of the groups that the config names, in its order.
-        min_confidence: Images are of low confidence where any attribute's most probable answer, audited or not, is less
-            probable than this.
+        min_confidence: An image has low confidence if, for any attribute, the probability of the most probable answer,
+            audited or not, is below this.
         prompt_shown: As in :class:`Perceived`.
     """
     probabilities = {name: shares[name][:, list(columns)] for name, columns in audited.items()}

@@ -1,4 +1,4 @@
-"""The further judges of an audit: any judge there is, and zero-shot CLIP where a CLIP model is loaded."""
+"""Loads the second judges of an audit: any kind of judge, and zero-shot CLIP if a CLIP model is loaded."""
 
 from __future__ import annotations
 
@@ -18,22 +18,21 @@ def load_second_judges(
     attributes: Mapping[str, Sequence[str]],
     clip: ClipEmbedder | None,
 ) -> dict[str, Judge]:
-    """Load the further judges that a config names, each for the attributes that it is asked about.
+    """Load the second judges of a config, each for its attributes.
 
     Args:
-        opinions: The config's further judges.
-        model: The audited model, whose bundle may hold a judge.
-        attributes: Attribute → groups, as the audit has them.
+        opinions: The config's second judges.
+        model: The audited model, whose bundle may include a judge.
+        attributes: Attribute → groups of the audit.
         clip: The CLIP model that embeds the images; zero-shot judges share it.
 
     Raises:
-        UnfitModelError: A judge does not know an attribute or a group, or is zero-shot where there is no CLIP
-            model.
+        UnfitModelError: A judge does not know an attribute or a group, or a zero-shot judge has no CLIP model.
     """
-    return {opinion.name: _load(opinion, model, _asked(opinion, attributes), clip) for opinion in opinions}
+    return {opinion.name: _load(opinion, model, _selected(opinion, attributes), clip) for opinion in opinions}
 
 
-def _asked(opinion: SecondOpinionConfig, attributes: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
+def _selected(opinion: SecondOpinionConfig, attributes: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
     wanted = opinion.attributes
     return {name: groups for name, groups in attributes.items() if wanted is None or name in wanted}
 
@@ -45,8 +44,8 @@ def _load(
     clip: ClipEmbedder | None,
 ) -> Judge:
     if opinion.source != ZERO_SHOT:
-        same = JudgeConfig(source=opinion.source, races=opinion.races, min_confidence=opinion.min_confidence)
-        return load_judge(same, model, attributes)
+        section = JudgeConfig(source=opinion.source, races=opinion.races, min_confidence=opinion.min_confidence)
+        return load_judge(section, model, attributes)
     if clip is None:
         raise UnfitModelError(f"second opinion {opinion.name!r} is zero-shot and needs a CLIP model; set quality.clip")
     return ZeroShotJudge(clip, attributes, opinion.min_confidence)

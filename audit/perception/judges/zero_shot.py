@@ -1,11 +1,11 @@
-"""A second judge that needs no training: CLIP, asked which group's caption fits an image best.
+"""A zero-shot judge: CLIP selects the group whose caption fits an image best.
 
-It knows only the captions that it is given: a person who fits none of them is still given to one of the audited groups,
-and no image lies outside them. A group that a config leaves out is no answer that it can give.
+It knows only the given captions. A person who fits none of them is still assigned to one of the audited groups, so no
+image is outside them. It cannot answer with a group that the config does not name.
 
-It goes with any open_clip model, so that every audit can have a second opinion on its judge. It is no better than the
-captions that the model was trained on, and repeats their stereotypes: report its agreement with the judge, and its own
-confusion matrix where there are labels, before its answers are used for anything else.
+It works with any open_clip model, so every audit can have a second opinion on its judge. It repeats the stereotypes of
+the captions that the model was trained on. Report its agreement with the judge, and its confusion matrix if there are
+labels, before its answers are used for any other purpose.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from audit.perception.judges.perceived import FloatArray, Perceived, perceived
 
 
 class ZeroShotJudge:
-    """CLIP as a judge (Radford et al. 2021, section 3.1): softmax of scaled cosines over an attribute's own groups.
+    """CLIP as a judge (Radford et al. 2021, section 3.1): softmax of scaled cosines over the groups of an attribute.
 
-    It detects no faces: every image is judged, and only a low confidence is reported.
+    It does not detect faces: every image is classified, and only low confidence is reported.
 
     Args:
         clip: The CLIP model.
         attributes: Attribute → groups, in the config's order.
-        min_confidence: Images whose most probable group is less probable than this are of low confidence.
+        min_confidence: An image has low confidence if the probability of its most probable group is below this.
     """
 
     def __init__(self, clip: ClipEmbedder, attributes: Mapping[str, Sequence[str]], min_confidence: float) -> None:
@@ -43,11 +43,11 @@ class ZeroShotJudge:
         self.signature = f"judge:zero-shot|{clip.signature}|min_confidence:{min_confidence}"
 
     def perceive(self, images: Tensor, occupation: str) -> Perceived:
-        """Judge uint8 images ``(n, 3, H, W)``; whether they show the occupation is not asked."""
+        """Judge uint8 images ``(n, 3, H, W)``; the occupation is not used."""
         return self.perceive_embedded(self._clip.images(images))
 
     def perceive_embedded(self, embeddings: NDArray[np.float32]) -> Perceived:
-        """Judge images that the same CLIP model has embedded already: unit rows ``(n, d)``."""
+        """Judge images by their embeddings from the same CLIP model, unit rows ``(n, d)``."""
         shares = {name: self._probabilities(embeddings, texts) for name, texts in self._captions.items()}
         audited = {name: range(len(texts)) for name, texts in self._captions.items()}
         return perceived(shares, audited, self._min_confidence)

@@ -1,4 +1,4 @@
-"""Finished runs side by side: what changed between two of them, and in a series.
+"""Comparison of finished runs: changes between two runs, and in a series of runs.
 
 It may import ``results.gates``, ``planning``, ``measure``, ``storage`` and ``records``.
 """

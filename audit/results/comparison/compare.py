@@ -1,19 +1,18 @@
-"""What changed between two finished runs, and which of it is more than chance.
+"""Compares two finished runs and flags the significant changes.
 
-First what went in: weights, instruments, versions, config. Then every figure that both runs have: the share of each
-group, the debiased squared discrepancy and the share of images without a group, per prompt and arm, and the mean of the
-squared discrepancy over the prompts. All are of counted shares, worked out here from the images of both runs: those of
-older releases, whose own discrepancies are of mean probabilities, compare like any other. Two runs with the same seed
-drew their images from the same noise, and images are compared in pairs by their key; otherwise the runs are two
-independent samples.
+The inputs are compared first: weights, instruments, versions and config. Then every figure that both runs have is
+compared: the share of each group, the debiased squared discrepancy and the share of images without a group, per prompt
+and arm, and the mean of the squared discrepancy over the prompts. All figures use counted shares and are recomputed
+here from the images of both runs. Older releases reported discrepancies of mean probabilities; their runs can be
+compared too. Two runs with the same seed have images from the same noise, which are compared in pairs by their key.
+Otherwise the runs are two independent samples.
 
-A hundred figures of a model that did not change at all hold five changes that look significant. The p-values of all
-compared figures are therefore adjusted together (Benjamini and Hochberg 1995): of the changes flagged, at most the
-share ``error_rate`` is expected to be false, and where nothing changed the chance of any flag is at most
-``error_rate``. That rests on exact tests (McNemar 1947 for pairs, Fisher 1935 otherwise) and on tests that are
-independent or positively dependent. A finding of one run that the other does not show is named only where a change of
-its place was flagged: near the threshold of a test, two samples of one model disagree half of the time. Intervals are
-those of one figure alone, without adjustment.
+If a model did not change, five of a hundred tests are still expected to be significant. The p-values of all compared
+figures are therefore adjusted together (Benjamini and Hochberg 1995). The expected share of false changes among the
+flagged ones is at most ``error_rate``. If nothing changed, the probability of any flag is at most ``error_rate``. This
+requires exact tests (McNemar 1947 for pairs, Fisher 1935 otherwise) that are independent or positively dependent. A
+finding that only one run shows is reported only if a change at its place was flagged, because near the threshold of a
+test, two samples of one model disagree half of the time. Intervals are for one figure alone, without adjustment.
 """
 
 from __future__ import annotations
@@ -28,10 +27,10 @@ from audit.results.comparison.records import Comparison
 from audit.storage.run_directory import RunDirectory
 
 ERROR_RATE = 0.05
-"""Share of false changes to expect among those flagged, at most."""
+"""Largest expected share of false changes among the flagged ones (false discovery rate)."""
 
 PROJECT = "difflens-audit"
-"""This package, as its provenance names it among the versions."""
+"""Name of this package in the versions of the provenance."""
 
 
 class NothingToCompareError(ValueError):
@@ -43,11 +42,11 @@ def compare(first: RunDirectory, second: RunDirectory, error_rate: float = ERROR
 
     Args:
         first: The earlier run, from ``audit.json`` and ``results.parquet``.
-        second: The later one.
-        error_rate: Share of false changes to expect among those flagged, at most; in (0, 1).
+        second: The later run.
+        error_rate: Largest expected share of false changes among the flagged ones, in (0, 1).
 
     Raises:
-        UnreadableRunError: If a directory holds no finished run.
+        UnreadableRunError: If a directory has no finished run.
         NothingToCompareError: If the runs have no figure in common.
         ValueError: If the error rate is not in (0, 1).
     """
@@ -58,14 +57,14 @@ def compare(first: RunDirectory, second: RunDirectory, error_rate: float = ERROR
     cells = judged([*pair.cells(), *pair.means()], error_rate)
     if not cells:
         raise NothingToCompareError(
-            f"expected figures that both runs have, found none in {old.run_id} and {new.run_id}: "
+            f"expected figures that both {old.run_id} and {new.run_id} have, found none: "
             f"{'; '.join(pair.not_compared())}. Compare runs of the same prompts, arms and attributes"
         )
     return Comparison(
         runs=(old.run_id, new.run_id),
         schema_versions=(old.schema_version, new.schema_version),
         config_hashes=(plain_hash(old.config), plain_hash(new.config)),
-        inputs=differences(*_told_alike(old.inputs, new.inputs)),
+        inputs=differences(*_with_comparable_versions(old.inputs, new.inputs)),
         config=differences(old.config, new.config),
         verdicts=differences(*pair.verdicts()),
         targets=tuple(pair.other_targets()),
@@ -73,7 +72,7 @@ def compare(first: RunDirectory, second: RunDirectory, error_rate: float = ERROR
         findings=findings_of(pair, cells, error_rate),
         not_compared=pair.not_compared(),
         missing=tuple(
-            f"the {which} run does not say its {name}"
+            f"the {which} run does not record its {name}"
             for which, run in (("first", old), ("second", new))
             for name in run.missing
         ),
@@ -81,10 +80,10 @@ def compare(first: RunDirectory, second: RunDirectory, error_rate: float = ERROR
     )
 
 
-def _told_alike(first: dict[str, Any], second: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Leave out the hash of the code in this project's version (``0.1.0+3f2a…``) where only one of the runs has it.
+def _with_comparable_versions(first: dict[str, Any], second: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Remove the hash of the code from this project's version (``0.1.0+3f2a…``) if only one of the runs has it.
 
-    A wheel that was handed to a cluster carries one, an installed package does not: that is no other version.
+    A wheel that was sent to a cluster has one and an installed package does not, although the version is the same.
     """
     versions = [run.get("versions") or {} for run in (first, second)]
     own = [str(known.get(PROJECT, "")) for known in versions]

@@ -1,4 +1,4 @@
-"""Where two pieces of plain data differ, and what a config hashes to."""
+"""Differences between two structures of plain data, and a hash of plain data."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Difference:
-    """One place with two values.
+    """One path with two values.
 
     Attributes:
-        path: Dotted, for example ``sampling.steps`` or ``mitigations.balanced.strength``.
-        first: The value in the first, None where it has none.
-        second: The value in the second, likewise.
+        path: Dotted path, for example ``sampling.steps`` or ``mitigations.balanced.strength``.
+        first: The value in the first structure, None if it has none.
+        second: The value in the second structure, None if it has none.
     """
 
     path: str
@@ -25,10 +25,10 @@ class Difference:
 
 
 def differences(first: Any, second: Any, path: str = "") -> tuple[Difference, ...]:  # noqa: ANN401 - JSON values
-    """Return every place where two JSON values differ, in the order of the first.
+    """Return all paths at which two JSON values differ, in the order of the first.
 
-    Mappings are entered, and so are lists whose items all have a ``name`` of their own; any other list is one value. A
-    key that is absent equals one that is null: an older file does not know what a newer one leaves empty.
+    Mappings are compared key by key, and lists by name if all items have different ``name`` values. Any other list is
+    one value. A missing key equals a null value, because an older file does not have newer keys.
     """
     old, new = _by_name(first), _by_name(second)
     if isinstance(old, Mapping) and isinstance(new, Mapping):
@@ -42,13 +42,13 @@ def differences(first: Any, second: Any, path: str = "") -> tuple[Difference, ..
 
 
 def plain_hash(data: Mapping[str, Any]) -> str:
-    """Return 12 hexadecimal digits that are the same for equal plain data, whatever the order of its keys."""
+    """Return a hash of 12 hexadecimal digits that does not depend on the order of keys."""
     text = json.dumps(data, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _by_name(value: Any) -> Any:  # noqa: ANN401 - JSON values
-    """Turn a list of named items into a mapping, so that one more item does not make all after it differ."""
+    """Convert a list of named items to a mapping, so that an inserted item does not make all later items differ."""
     if not isinstance(value, (list, tuple)):
         return value
     items = list(value)

@@ -1,4 +1,4 @@
-"""Compares the figures of one place in two runs: shares, and the debiased squared discrepancy."""
+"""Compares the figures of one place in two runs: shares and the debiased squared discrepancy."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ Target = tuple[float, ...]
 
 @dataclass(frozen=True)
 class Samples:
-    """The classified images of one place in either run.
+    """The classified images of one place in both runs.
 
     Attributes:
         first: The most probable group of each image in the first run, one-hot, shape (n₁, K).
         second: The same in the second run, shape (n₂, K).
-        paired: Whether row i of both is the same image key drawn from the same noise.
+        paired: Whether row i of both is the same image key with the same noise.
         target: The distribution that counts as fair, K shares.
-        strata: The group that each image of either run was steered to, None where none was. Images that are steered
-            in fixed numbers vary less than images drawn alike: without the strata an edit would look fairer than it is.
+        strata: The group that each image of each run was steered to, None if the run does not steer. A stratified
+            sample varies less than a simple random sample; without the strata an edit would look fairer than it is.
     """
 
     first: Floats
@@ -47,12 +47,12 @@ class Samples:
 
     @property
     def n(self) -> tuple[int, int]:
-        """Images in either run."""
+        """Images in each run."""
         return len(self.first), len(self.second)
 
     @property
     def squared_discrepancies(self) -> tuple[float, float]:
-        """The debiased squared discrepancy of either run."""
+        """The debiased squared discrepancy of each run."""
         old, new = self.strata
         return debiased_squared(self.first, self.target, old), debiased_squared(self.second, self.target, new)
 
@@ -81,8 +81,8 @@ def attribute_cells(place: Place, samples: Samples, attribute: Attribute) -> Ite
         values = (float(first.mean()), float(second.mean()))
         yield Cell(place, "share", name, *values, change, samples.n, samples.paired, p_value)
     moved = samples.discrepancy_change()
-    # The t test is approximate. No discrepancy changes unless a share does, and that has an exact test: with both
-    # required, chance alone flags no more than it may. Two groups have one share between them.
+    # The t test is approximate. A discrepancy can change only if a share changes, which has an exact test. Requiring
+    # both keeps the error rate. Two groups have only one independent share.
     tests = 1 if len(p_values) == 2 else len(p_values)
     p_value = max(moved.p_value, min(1.0, tests * min(p_values)))
     values = samples.squared_discrepancies
@@ -90,7 +90,7 @@ def attribute_cells(place: Place, samples: Samples, attribute: Attribute) -> Ite
 
 
 def mean_cell(place: Place, samples: Sequence[Samples]) -> Cell:
-    """Compare the mean over these prompts, which both runs drew: it must exceed what their images vary by."""
+    """Compare the mean over the prompts of both runs; the test uses only the variation between their images."""
     old, new = zip(*(sample.squared_discrepancies for sample in samples), strict=True)
     change = change_of_these_prompts([sample.discrepancy_change() for sample in samples])
     return Cell(

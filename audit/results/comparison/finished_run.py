@@ -1,7 +1,7 @@
-"""A finished run as another one is held against it: what made it, and every image's result.
+"""Loads a finished run for comparison: its inputs and the result of every image.
 
-Everything is read as plain data. What a file of an older release does not say is named in ``missing`` and does not stop
-the reading; only what nothing can be compared without is an error.
+Everything is read as plain data. Fields that a file of an older release does not have are listed in ``missing``. Only
+fields that are required for any comparison cause an error.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ INPUTS = (
     MODEL_FINGERPRINT, "instruments", "versions", "git_revision", "unfinished_shards", "python", "devices", "platform",
     "cpu",
 )  # fmt: skip
-"""What the provenance says of how a run was made, the decisive first; when it was made is not an input."""
+"""Inputs of a run in the provenance, the most important first; the time of a run is not an input."""
 
 TELLING = (MODEL_FINGERPRINT, "instruments", "versions")
-"""Inputs without which nobody can tell whether two runs are alike."""
+"""Inputs that are required to decide whether two runs are equal."""
 
 DISCREPANCY = "fairness_discrepancy"
-"""The measure of gates that older releases judged on mean probabilities."""
+"""The measure that gates of older releases computed from mean probabilities."""
 
 _KEYS = {
     "arm": pa.string(), "prompt_id": pa.string(), "index": pa.int64(), "seed": pa.int64(), "status": pa.string(),
@@ -52,7 +52,7 @@ _KEYS = {
 KEY_COLUMNS = tuple(_KEYS)
 
 ASSIGNED = "assigned"
-"""The column of the group that each image was steered to, which older releases did not write."""
+"""The column with the group that each image was steered to; older releases did not write it."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +61,12 @@ class PromptImages:
 
     Attributes:
         indices: Image indices, ascending, shape (n,).
-        seeds: The images' own seeds, shape (n,).
-        classified: Whether the judge could name the image's groups, shape (n,).
-        assigned: The group that each image was steered to, shape (n,); None where the arm steers none, or the file is
-            of a release that did not say.
-        columns: Name of the probability column → values of shape (n,), NaN where nothing was perceived.
-        outside: Attribute → whether the image lies outside its audited groups, shape (n,).
+        seeds: The seeds of the images, shape (n,).
+        classified: Whether the judge could classify the image, shape (n,).
+        assigned: The group that each image was steered to, shape (n,); None if the arm does not steer images, or if
+            the release of the file did not record it.
+        columns: Name of the probability column → values of shape (n,), NaN if nothing was perceived.
+        outside: Attribute → whether the image is outside its audited groups, shape (n,).
     """
 
     indices: Ints
@@ -77,7 +77,7 @@ class PromptImages:
     outside: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
 
     def where(self, keep: NDArray[Any]) -> PromptImages:
-        """Return the images that ``keep`` selects, a mask or positions."""
+        """Return the images selected by ``keep``, a mask or indices."""
         columns = {name: values[keep] for name, values in self.columns.items()}
         assigned = None if self.assigned is None else self.assigned[keep]
         outside = {name: values[keep] for name, values in self.outside.items()}
@@ -106,16 +106,16 @@ class FinishedRun:
 
     Attributes:
         run_id: Name of the run.
-        schema_version: Of its ``audit.json``, None where it does not say.
+        schema_version: Version of its ``audit.json``, None if it has none.
         config: The part of the config that can change a result.
-        inputs: What else made the result: weights, instruments, lens, versions; see ``INPUTS``.
+        inputs: Other inputs of the result: weights, instruments, lens, versions; see ``INPUTS``.
         attributes: Attributes in the config's order.
-        verdicts: ``gate``, or ``gate.arm.attribute.prompt`` as far as these are told, → verdict.
-        soft_gates: Those of them that were judged on the distance of mean probabilities, as older releases did.
-        targets: Prompt id → attribute → distribution that counted as fair, in the order of the groups; uniform where
-            the file does not say, as it was for every audit then.
+        verdicts: ``gate.arm.attribute.prompt``, without the parts that a gate does not have, → verdict.
+        soft_gates: Gates whose figure is the distance of mean probabilities, as in older releases.
+        targets: Prompt id → attribute → distribution that counted as fair, in the order of the groups. If the file has
+            none, the target is uniform, as it was for every audit of that release.
         images: (arm, prompt id) → its images, in the order of the results.
-        missing: Dotted names of what ``audit.json`` does not say.
+        missing: Dotted names of the fields that ``audit.json`` does not have.
     """
 
     run_id: str
@@ -131,10 +131,10 @@ class FinishedRun:
 
 
 def read_finished_run(run: RunDirectory) -> FinishedRun:
-    """Read what a run directory says of its result.
+    """Read the result in a run directory.
 
     Raises:
-        UnreadableRunError: If there is no result, or neither attributes nor images can be found in it.
+        UnreadableRunError: If there is no result, or the result has no attributes or no images.
     """
     data = _read_audit(run)
     config, provenance = _section(data, "config"), _section(data, "provenance")
@@ -182,8 +182,8 @@ def _attributes(run: RunDirectory, config: Mapping[str, Any]) -> tuple[Attribute
     named = _section(config, "attributes")
     if not named:
         raise UnreadableRunError(
-            f"{run.file(AUDIT)}: expected config.attributes with the groups of each, found none; compare with the "
-            "release that made the run"
+            f"{run.file(AUDIT)}: expected config.attributes with the groups of each attribute, found none; use the "
+            "release that made the run to compare it"
         )
     if not all(map(_are_groups, named.values())):
         raise UnreadableRunError(
@@ -198,16 +198,16 @@ def _are_groups(value: object) -> bool:
     return len(set(value)) == len(value)
 
 
-def _verdicts(rows: Any) -> dict[str, dict[str, Any]]:  # noqa: ANN401 - whatever a file holds
-    """Name each verdict's row by its gate and whatever tells it from the gate's other verdicts."""
+def _verdicts(rows: Any) -> dict[str, dict[str, Any]]:  # noqa: ANN401 - a file can contain any value
+    """Name each verdict's row by its gate, arm, attribute and prompt, without the parts that it does not have."""
     keys = ("gate", "arm", "attribute", "prompt_id")
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise UnreadableRunError(f"{AUDIT}: expected a list of verdicts, found {rows!r:.60}; {_AGAIN}")
-    told = [row for row in rows if row.get("gate") and row.get("verdict")]
-    return {".".join(str(row[key]) for key in keys if row.get(key)): row for row in told}
+    complete = [row for row in rows if row.get("gate") and row.get("verdict")]
+    return {".".join(str(row[key]) for key in keys if row.get(key)): row for row in complete}
 
 
-def _targets(rows: Any, attributes: tuple[Attribute, ...]) -> Targets:  # noqa: ANN401 - whatever a file holds
+def _targets(rows: Any, attributes: tuple[Attribute, ...]) -> Targets:  # noqa: ANN401 - a file can contain any value
     groups = {attribute.name: attribute.groups for attribute in attributes}
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise UnreadableRunError(f"{AUDIT}: expected a list of results, found {rows!r:.60}; {_AGAIN}")
@@ -243,20 +243,20 @@ def _images(run: RunDirectory, attributes: tuple[Attribute, ...]) -> dict[tuple[
 
 
 def _outside(run: RunDirectory, attributes: Sequence[Attribute]) -> dict[str, NDArray[np.bool_]]:
-    """Return which images lie outside the groups of each attribute of which the file says it; older ones do not."""
+    """Return which images are outside the groups of each attribute; older files do not have these columns."""
     table = run.read_results([outside_column(attribute.name) for attribute in attributes])
-    said = [a.name for a in attributes if outside_column(a.name) in table.column_names]
-    return {name: np.array([flag is True for flag in table[outside_column(name)].to_pylist()]) for name in said}
+    known = [a.name for a in attributes if outside_column(a.name) in table.column_names]
+    return {name: np.array([flag is True for flag in table[outside_column(name)].to_pylist()]) for name in known}
 
 
 def _assigned(run: RunDirectory) -> NDArray[np.object_] | None:
-    """Return the group that each image was steered to, None in place of none; None where the file does not say."""
+    """Return the group that each image was steered to, or None for an image; None if the file has no such column."""
     table = run.read_results([ASSIGNED])
     return np.array(table[ASSIGNED].to_pylist(), dtype=object) if ASSIGNED in table.column_names else None
 
 
 def _of_key(whole: PromptImages, assigned: NDArray[np.object_] | None, places: Ints) -> PromptImages:
-    """Return the images at these places; strata are known where every one of them was steered."""
+    """Return the images at these indices; ``assigned`` is set only if all of them were steered."""
     own = whole.where(places)
     names = None if assigned is None else assigned[places]
     steered = names is not None and all(isinstance(name, str) for name in names)
@@ -264,7 +264,7 @@ def _of_key(whole: PromptImages, assigned: NDArray[np.object_] | None, places: I
 
 
 def _read_results(run: RunDirectory, names: Sequence[str]) -> pa.Table:
-    """Return the key columns and those of ``names``, each of the type that an audit writes, and no others."""
+    """Return only the key columns and those of ``names``, each with the type that an audit writes."""
     wanted = pa.schema(
         [
             *(pa.field(name, _KEYS[name], nullable=False) for name in KEY_COLUMNS),
@@ -275,13 +275,13 @@ def _read_results(run: RunDirectory, names: Sequence[str]) -> pa.Table:
     absent = [name for name in wanted.names if table.column_names.count(name) != 1]
     nulls = [name for name in KEY_COLUMNS if not absent and table[name].null_count]
     if absent or nulls or not table.num_rows:
-        found = f"no {', '.join(absent)}" if absent else f"rows without {', '.join(nulls)}" if nulls else "no row"
+        found = f"no {', '.join(absent)}" if absent else f"rows without {', '.join(nulls)}" if nulls else "no rows"
         raise UnreadableRunError(f"{run.file(RESULTS)}: expected a row per image, found {found}; run the audit again")
     try:
         return table.select(wanted.names).cast(wanted)
     except (pa.ArrowException, ValueError) as error:
         raise UnreadableRunError(
-            f"{run.file(RESULTS)}: expected columns of an audit, found others ({error}); run the audit again"
+            f"{run.file(RESULTS)}: expected the columns of an audit, found other types ({error}); run the audit again"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Which changes are more than chance, and which findings only one of two runs shows."""
+"""Selects the significant changes between two runs, and the findings that only one of them shows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from audit.results.comparison.records import Cell, Finding, Judgement, Place
 
 
 def judged(cells: Sequence[Cell], error_rate: float) -> tuple[Cell, ...]:
-    """Adjust all p-values together and say which changes are flagged."""
+    """Adjust all p-values together and flag the significant changes."""
     if not cells:
         return ()
     adjusted = multiplicity.benjamini_hochberg([cell.p_value for cell in cells])
@@ -30,7 +30,7 @@ def _judgement(cell: Cell) -> Judgement:
 
 
 def findings_of(pair: RunPair, cells: Sequence[Cell], error_rate: float) -> tuple[Finding, ...]:
-    """Return the flagged places that depart from their target in one run only, each run adjusted for all its places."""
+    """Return the flagged places that are a finding in only one run; each run is adjusted for all its places."""
     first, second = _parity(pair, pair.first), _parity(pair, pair.second)
     places = [place for place in second if place in first]
     if not places:
@@ -44,7 +44,7 @@ def findings_of(pair: RunPair, cells: Sequence[Cell], error_rate: float) -> tupl
 
 
 def _parity(pair: RunPair, run: FinishedRun) -> dict[Place, float]:
-    """Return the p-value of parity of every place that both runs have, over all its classified images in one run."""
+    """Return the p-value of parity for every common place, from all its classified images in one run."""
     p_values: dict[Place, float] = {}
     for arm, prompt_id in pair.keys:
         images = run.images[arm, prompt_id]

@@ -1,4 +1,4 @@
-"""Pairs two runs: which images, attributes and verdicts both have, and what only one of them has."""
+"""A pair of runs: the images, attributes and verdicts that both have, and those that only one of them has."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from audit.results.comparison.records import Cell, Place
 Target = tuple[float, ...]
 
 SAME_SHARE = 1e-9
-"""Targets closer than this are the same, worked out in another order."""
+"""Targets that differ by less than this are equal apart from rounding errors."""
 
 LEAST_IMAGES = 2
-"""Fewer have no spread, and without it a squared discrepancy cannot be debiased."""
+"""Smallest number of images; with fewer, the variance is unknown and a squared discrepancy cannot be debiased."""
 
 
 @dataclass(frozen=True)
 class RunPair:
-    """Two runs; what counts as fair is what the second says."""
+    """Two runs, both compared with the targets of the second."""
 
     first: FinishedRun
     second: FinishedRun
@@ -46,7 +46,7 @@ class RunPair:
         return target_of(self.second.targets, prompt_id, attribute)
 
     def other_targets(self) -> Iterator[Difference]:
-        """Say where the runs themselves were held against different targets, group by group."""
+        """Yield the targets that differ between the runs, by attribute and prompt."""
         groups = {attribute.name: attribute for attribute in self.first.attributes}
         for prompt_id in dict.fromkeys(prompt_id for _, prompt_id in self.keys):
             for attribute in self.attributes:
@@ -57,7 +57,7 @@ class RunPair:
                     yield Difference(f"{attribute.name}.{prompt_id}", old, new)
 
     def samples(self, key: tuple[str, str], attribute: Attribute) -> Samples:
-        """Return the classified images of a place; of pairs, those that are classified in both runs."""
+        """Return the classified images of a place; for pairs, the images classified in both runs."""
         first, second, paired = _matched(*self._images(key))
         known = first.known(attribute), second.known(attribute)
         both = known[0] & known[1] if paired else None
@@ -68,7 +68,7 @@ class RunPair:
         return Samples(old.labels(attribute), new.labels(attribute), paired, target, strata)
 
     def cells(self) -> Iterator[Cell]:
-        """Compare every figure of every prompt and arm."""
+        """Compare all figures of all prompts and arms."""
         for arm, prompt_id in self.keys:
             yield self._unclassified(Place(arm, prompt_id, None), *_matched(*self._images((arm, prompt_id))))
             for attribute in self.attributes:
@@ -78,7 +78,7 @@ class RunPair:
                     yield from attribute_cells(place, samples, attribute)
 
     def means(self) -> Iterator[Cell]:
-        """Compare the mean over the prompts of the squared discrepancy, where there are at least two."""
+        """Compare the mean squared discrepancy over the prompts, if there are at least two."""
         for arm in dict.fromkeys(arm for arm, _ in self.keys):
             for attribute in self.attributes:
                 found = [self.samples(key, attribute) for key in self.keys if key[0] == arm]
@@ -87,7 +87,7 @@ class RunPair:
                     yield mean_cell(Place(arm, None, attribute.name), samples)
 
     def verdicts(self) -> tuple[dict[str, str], dict[str, str]]:
-        """Return the verdicts of either run without those that the other judged on another figure."""
+        """Return the verdicts of both runs, except those that the runs based on different figures."""
         other = self._otherwise_judged()
         first, second = (
             {gate: verdict for gate, verdict in run.verdicts.items() if gate not in other}
@@ -100,7 +100,7 @@ class RunPair:
         return both & (self.first.soft_gates ^ self.second.soft_gates)
 
     def not_compared(self) -> tuple[str, ...]:
-        """Say in words what only one run has, or has too little of."""
+        """Describe what cannot be compared, because only one run has it or there are too few images."""
         return (*self._only_in_one(), *self._other_groups(), *self._too_few(), *self._other_figures())
 
     def _only_in_one(self) -> Iterator[str]:
@@ -120,7 +120,7 @@ class RunPair:
     def _other_figures(self) -> Iterator[str]:
         for gate in sorted(self._otherwise_judged()):
             soft = "first" if gate in self.first.soft_gates else "second"
-            yield f"verdict of {gate}: the {soft} run judged it on mean probabilities, the other on counted shares"
+            yield f"verdict of {gate}: based on mean probabilities in the {soft} run, on counted shares in the other"
 
     def _too_few(self) -> Iterator[str]:
         for arm, prompt_id in self.keys:
@@ -131,11 +131,11 @@ class RunPair:
                 for name, (old, new) in known.items()
             }
             what = "images classified in both runs" if paired else "classified images in one of the runs"
-            alike = len(set(counts.values())) == 1  # where no image is outside the groups of one attribute alone
+            alike = len(set(counts.values())) == 1  # no image is outside the groups of only one attribute
             for name, count in list(counts.items())[: 1 if alike else None]:
                 if count < LEAST_IMAGES:
                     place = f"{arm} of {prompt_id}" if alike else f"{name} in {arm} of {prompt_id}"
-                    yield f"{place}: {count} {what}, at least {LEAST_IMAGES} are needed"
+                    yield f"{place}: {count} {what}, at least {LEAST_IMAGES} are required"
 
     def _unclassified(self, place: Place, first: PromptImages, second: PromptImages, paired: bool) -> Cell:
         """Compare the share of images without a group of some attribute."""
@@ -149,12 +149,12 @@ class RunPair:
 
 
 def _strata(images: PromptImages) -> list[str] | None:
-    """Return the group that each image was steered to, None where none was."""
+    """Return the group that each image was steered to, None if the images were not steered."""
     return None if images.assigned is None else [str(group) for group in images.assigned]
 
 
 def _matched(first: PromptImages, second: PromptImages) -> tuple[PromptImages, PromptImages, bool]:
-    """Return the common images of two runs in pairs where each was drawn from the same noise, else all of both."""
+    """Return the common images of two runs as pairs if they have the same noise, otherwise all images of both."""
     common, old, new = np.intersect1d(first.indices, second.indices, return_indices=True)
     if common.size and np.array_equal(first.seeds[old], second.seeds[new]):
         return first.where(old), second.where(new), True

@@ -1,4 +1,4 @@
-"""A comparison of two runs as records: its cells, its findings, and what differs of the inputs."""
+"""Records of a comparison of two runs: its cells, its findings and the differences of the inputs."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ Figure = Literal["share", "squared_discrepancy", "unclassified"]
 Judgement = Literal["worse", "better", "changed", "none"]
 
 CONDITIONS = ("sampling", "prompts.template", "judge", "instruments.judge")
-"""Keys of the config and inputs that change the pictures of one and the same model, or what is seen in them.
-Between runs that differ here no change is the model's getting better or worse."""
+"""Keys of the config and inputs that change the images of the same model, or how they are judged. If two runs differ
+here, a change does not mean that the model became better or worse."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """What a figure is of.
+    """The arm, prompt and attribute that a figure describes.
 
     Attributes:
         arm: The arm.
         prompt_id: The prompt, None for the mean over the prompts that both runs have.
-        attribute: The attribute, None where images without a group are counted.
+        attribute: The attribute, None for the share of images without a group.
     """
 
     arm: str
@@ -37,19 +37,19 @@ class Cell:
     """One figure in both runs.
 
     Attributes:
-        place: What it is of.
-        figure: ``share`` of a group, ``squared_discrepancy`` (debiased: below 0 by chance near parity), or
+        place: Its arm, prompt and attribute.
+        figure: ``share`` of a group, ``squared_discrepancy`` (debiased, so it can be negative near parity), or
             ``unclassified``: the share of images without a group.
         group: The group, for a share.
-        first: Value in the first run; of pairs, over the paired images.
+        first: Value in the first run; for pairs, over the paired images.
         second: Value in the second run.
         change: second − first with its 95 % interval.
-        n: Images behind either value, prompts where the figure is a mean over them.
+        n: Images that each value is based on; number of prompts for a mean over prompts.
         paired: Whether images with the same noise were compared.
-        p_value: Of no change.
-        adjusted_p_value: The same, adjusted for all figures compared.
-        judgement: ``worse`` or ``better`` where a figure of which less is better was flagged, ``changed`` where a share
-            was, ``none`` where there is no evidence of a change, which is no evidence that there was none.
+        p_value: p-value of no change.
+        adjusted_p_value: The same, adjusted for all compared figures.
+        judgement: ``worse`` or ``better`` for a flagged figure for which smaller is better, ``changed`` for a flagged
+            share, ``none`` if there is no evidence of a change; this does not prove that there was no change.
     """
 
     place: Place
@@ -70,9 +70,9 @@ class Finding:
     """A departure from the target that only one of the runs shows, at a place where a change was flagged.
 
     Attributes:
-        place: Which prompt, arm and attribute.
-        kind: ``new`` where only the second run shows it, ``vanished`` where only the first does.
-        p_values: Of parity in either run, before adjustment.
+        place: Its prompt, arm and attribute.
+        kind: ``new`` if only the second run shows it, ``vanished`` if only the first does.
+        p_values: p-value of parity in each run, before adjustment.
     """
 
     place: Place
@@ -82,21 +82,21 @@ class Finding:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two runs side by side.
+    """The comparison of two runs.
 
     Attributes:
         runs: Their names.
-        schema_versions: Of their ``audit.json``, None where it does not say.
-        config_hashes: Of the parts of their configs that can change a result.
-        inputs: What differs of weights, instruments, lens and versions, the decisive first.
-        config: What differs of the config, as far as it can change a result.
-        verdicts: Gates whose verdict is another one, where both runs judged them on the same figure.
-        targets: Where the runs were held against other targets; here both are held against the second's.
-        cells: Every figure compared.
-        findings: New ones and vanished ones, where a change was flagged.
-        not_compared: What only one run has, or too little of, in words.
-        missing: What the files do not say, in words; there the runs may differ without anybody knowing.
-        error_rate: Share of false changes to expect among those flagged, at most.
+        schema_versions: Versions of their ``audit.json``, None if a file has none.
+        config_hashes: Hashes of the parts of their configs that can change a result.
+        inputs: Differences of weights, instruments, lens and versions, the most important first.
+        config: Differences of the config that can change a result.
+        verdicts: Gates with different verdicts, if both runs used the same figure.
+        targets: Differences between the targets of the runs; this comparison uses the targets of the second run.
+        cells: All compared figures.
+        findings: New and vanished findings at places with a flagged change.
+        not_compared: Descriptions of what cannot be compared, because only one run has it or has enough images.
+        missing: Descriptions of the fields that the files do not have; the runs may differ there without notice.
+        error_rate: Largest expected share of false changes among the flagged ones.
     """
 
     runs: tuple[str, str]
@@ -114,18 +114,18 @@ class Comparison:
 
     @property
     def of_mean_probabilities(self) -> tuple[bool, bool]:
-        """Whether either run's own files hold discrepancies of mean probabilities; the cells here are of counts."""
+        """Whether the files of each run have discrepancies of mean probabilities; the cells here use counted shares."""
         first, second = (version is None or version < COUNTED_SINCE for version in self.schema_versions)
         return first, second
 
     @property
     def same_config(self) -> bool:
-        """Whether nothing in the config could make the results differ."""
+        """Whether the configs are equal in all parts that can change a result."""
         return self.config_hashes[0] == self.config_hashes[1]
 
     @property
     def other_conditions(self) -> tuple[Difference, ...]:
-        """What differs of the ``CONDITIONS``."""
+        """Differences in the ``CONDITIONS``."""
         return tuple(
             difference
             for difference in (*self.inputs, *self.config)
@@ -133,6 +133,6 @@ class Comparison:
         )
 
     def judged(self, judgement: Judgement) -> tuple[Cell, ...]:
-        """Return the cells of one judgement, the clearest first."""
+        """Return the cells with a judgement, the smallest p-value first."""
         cells = [cell for cell in self.cells if cell.judgement == judgement]
         return tuple(sorted(cells, key=lambda cell: cell.p_value))

@@ -1,7 +1,7 @@
-"""Slots of a schedule: the name of each scheduled run, and the journal of what became of every slot.
+"""Slots of a schedule: the names of scheduled runs, and the journal with the outcome of every slot.
 
-Scheduled audits of one config form a series, named after the config's own values. Weights, lens and versions are not in
-the name: that they changed is what a series is there to show.
+Scheduled audits of one config form a series, named by a hash of the config's values. Weights, lens and versions are not
+part of the name, because a series must show the effect of their changes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from audit.storage.place import Place
 from audit.storage.run_directory import CHANGES_NO_RESULT
 
 SCHEDULE = "schedule"
-"""Directory under a config's output that holds what belongs to no single run: journal, lease, series, alerts."""
+"""Directory under a config's output for files of the whole schedule: journal, lease, series, alerts."""
 
 JOURNAL = "slots.jsonl"
 
@@ -44,49 +44,50 @@ class Slot:
 
     @property
     def run_id(self) -> str:
-        """Name of the run directory: a slot that is tried again goes on where it stopped."""
+        """Name of the run directory; a retry of the slot resumes this run."""
         return f"{self.series}-{self.time.astimezone(UTC).strftime(_TIME)}"
 
 
 def slot_of(run_id: str) -> Slot | None:
-    """Return the slot that a run was made for, None for a run that no schedule made."""
+    """Return the slot of a run, None for a run that is not scheduled."""
     match = _RUN_ID.fullmatch(run_id)
     if match is None:
         return None
     try:
         time = datetime.strptime(match["time"], _TIME).replace(tzinfo=UTC)
-    except ValueError:  # digits that are no date
+    except ValueError:  # digits that are not a date
         return None
     return Slot(match["series"], time)
 
 
 def series_of(config: AuditConfig) -> str:
-    """Name the series of a config: ``<name>-<hash>``.
+    """Return the name of a config's series: ``<name>-<hash>``.
 
-    The hash is over what the config sets other than the defaults, as far as it can change a result: a release that adds
-    a setting does not end every series.
+    The hash covers all settings that differ from the defaults and can change a result. A release that adds a setting
+    therefore does not end every series.
     """
-    told = config.model_dump(mode="json", exclude_defaults=True)
-    return f"{config.name}-{plain_hash({key: value for key, value in told.items() if key not in CHANGES_NO_RESULT})}"
+    settings = config.model_dump(mode="json", exclude_defaults=True)
+    decisive = {key: value for key, value in settings.items() if key not in CHANGES_NO_RESULT}
+    return f"{config.name}-{plain_hash(decisive)}"
 
 
 def schedule_directory(output: Place, name: str) -> Place:
-    """Return where the schedule of the config called ``name`` keeps its files."""
+    """Return the directory of the schedule of the config called ``name``."""
     return output / SCHEDULE / name
 
 
 @dataclass(frozen=True)
 class SlotRecord:
-    """What became of a slot, or of a stretch of slots that nobody was there for.
+    """The outcome of a slot, or of several consecutive missed slots.
 
     Attributes:
-        series: The series; slots that were missed before an edit of the config keep the series they were missed in.
+        series: The series; slots missed before a change of the config keep the series of that time.
         slot: When it was due, ISO 8601 in UTC.
         state: ``started``; then ``done``, ``failed`` (no result, or an incomplete one) or ``interrupted`` (stopped from
-            outside); ``refused`` because another process held the lease; ``missed`` because nobody was there.
-        note: Why, in words.
-        until: The last slot of a stretch, empty for a single one.
-        count: Slots in the stretch.
+            outside); ``refused`` because another process held the lease; ``missed`` because no scheduler was running.
+        note: The reason, as text.
+        until: The last of several consecutive slots, empty for a single slot.
+        count: Number of slots.
     """
 
     series: str
@@ -98,12 +99,12 @@ class SlotRecord:
 
     @property
     def last(self) -> datetime:
-        """The last slot it speaks of."""
+        """The last slot of the record."""
         return datetime.fromisoformat(self.until or self.slot)
 
 
 class Journal:
-    """What became of every slot, one JSON object a line; the last word on a slot counts."""
+    """The outcomes of all slots, one JSON object per line; the last line of a slot is valid."""
 
     def __init__(self, path: Place) -> None:
         self._storage, self._name = storage_of(path.parent), path.name
@@ -114,34 +115,34 @@ class Journal:
         return cls(schedule_directory(output, name) / JOURNAL)
 
     def append(self, record: SlotRecord) -> None:
-        """Add a line and make it durable; two processes that append at once do not mix their lines."""
+        """Append a line durably; lines that two processes append at the same time do not mix."""
         self._storage.append(self._name, json.dumps(asdict(record), ensure_ascii=False))
 
     def records(self) -> tuple[SlotRecord, ...]:
-        """Return all lines in the order they were written; a line that a crash cut short is passed over."""
+        """Return all records in the order they were written; a line that a crash left incomplete is skipped."""
         return tuple(record for line in self._storage.lines(self._name) if (record := _record(line)) is not None)
 
     def state(self, slot: Slot) -> State | None:
-        """Return the last word on a slot, None where there is none."""
+        """Return the last state of a slot, None if there is none."""
         key = (slot.series, slot.time.isoformat())
         states = [record.state for record in self.records() if (record.series, record.slot) == key]
         return states[-1] if states else None
 
     def last_slot(self) -> datetime | None:
-        """Return the latest slot that anything is known of, None for a journal without a line."""
+        """Return the latest slot in the journal, None for an empty journal."""
         return max((record.last for record in self.records()), default=None)
 
     def gaps(self, series: str, until: datetime) -> tuple[SlotRecord, ...]:
-        """Return the slots of a series up to ``until`` that left no whole result, in order."""
+        """Return the slots of a series up to ``until`` without a complete result, in order."""
         return _gaps(record for record in self.records() if record.series == series and record.last <= until)
 
 
 def _gaps(records: Iterable[SlotRecord]) -> tuple[SlotRecord, ...]:
-    """Keep the last word on each slot, and join neighbours that were missed for the same reason."""
-    last_words = {record.slot: record for record in records}
+    """Keep the last record of each slot, and join consecutive slots that were missed for the same reason."""
+    last_records = {record.slot: record for record in records}
     found: list[SlotRecord] = []
     before: SlotRecord | None = None
-    for _, record in sorted(last_words.items()):
+    for _, record in sorted(last_records.items()):
         same = before is not None and (before.state, before.note) == (record.state, record.note)
         if record.state == "missed" and same:
             found[-1] = replace(found[-1], until=record.until or record.slot, count=found[-1].count + record.count)

@@ -1,14 +1,14 @@
-"""A series of scheduled audits: its headline figures slot by slot, and the slots at which something changed.
+"""The trend of a series of scheduled audits: headline figures by slot, and the slots with a significant change.
 
-At each slot the new run is compared with the first run of the current stretch, the one since the last change: a slow
-drift adds up against a fixed reference, where steps from slot to slot would each be too small to see. With the same
-seed the images are the same pairs, and a model that did not change gives the same images.
+At each slot the new run is compared with the first run of the current segment, which starts at the last change. A slow
+drift accumulates against this fixed reference, while the steps between slots could be too small to detect. With the
+same seed the images are paired, and an unchanged model gives identical images.
 
-Many slots are many chances of a false alarm. The k-th comparison of a series is made at the error rate
-``ERROR_RATE / (k (k + 1))``; these add up to ``ERROR_RATE`` however long the series becomes (alpha spending, as in
-Foster and Stine 2008), and a change that was called stays called when later slots arrive. Within a slot the figures are
-corrected for being many by :mod:`audit.results.comparison.compare`. So while nothing changes, the chance that a series
-ever calls a change is at most ``ERROR_RATE``.
+Every slot is another chance of a false alarm. The k-th comparison of a series uses the error rate
+``ERROR_RATE / (k (k + 1))``. These rates add up to at most ``ERROR_RATE`` for a series of any length (alpha spending,
+as in Foster and Stine 2008), and later slots never revoke a reported change. Within a slot,
+:mod:`audit.results.comparison.compare` adjusts for multiple figures. If nothing changes, the probability that a series
+ever reports a change is therefore at most ``ERROR_RATE``.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ from audit.storage.place import Place
 from audit.storage.run_directory import TREND, RunDirectory, UnreadableRunError
 
 ERROR_RATE = 0.05
-"""Chance that a series in which nothing changes ever calls a change."""
+"""Probability that a series without changes ever reports a change."""
 
 TREND_VERSION = 2
-"""Version 1 has headlines of mean probabilities; such points are read and marked, see ``Point.soft``."""
+"""Version of the file. Version 1 has headlines of mean probabilities; its points are marked, see ``Point.soft``."""
 
 
 @dataclass(frozen=True)
 class Headline:
-    """The fairness discrepancy of one attribute in one arm: the mean over prompts, or of the one prompt there is.
+    """The fairness discrepancy of one attribute in one arm: the mean over prompts, or the value of a single prompt.
 
     Attributes:
         arm: The arm.
         attribute: The attribute.
-        value: Counted and debiased, a root mean square over prompts.
-        low: Lower end of its 95 % interval, None where it has none.
+        value: Debiased discrepancy of counted shares, a root mean square over prompts.
+        low: Lower end of its 95 % interval, None if it has none.
         high: Upper end.
         n: Prompts.
     """
@@ -59,7 +59,7 @@ class Headline:
 
 @dataclass(frozen=True)
 class Called:
-    """One figure that changed by more than chance.
+    """One figure with a significant change.
 
     Attributes:
         arm: The arm.
@@ -67,12 +67,12 @@ class Called:
         attribute: The attribute, None for the share of images without a group.
         figure: ``share``, ``squared_discrepancy`` or ``unclassified``.
         group: The group of a share.
-        first: In the run compared with.
-        second: In this run.
-        low: Lower end of the change's 95 % interval, of this figure alone.
+        first: Value in the reference run.
+        second: Value in this run.
+        low: Lower end of the change's 95 % interval, for this figure alone.
         high: Upper end.
-        adjusted_p_value: Corrected for all figures of the slot; below the slot's own error rate.
-        judgement: ``worse``, ``better`` or, of a share, ``changed``.
+        adjusted_p_value: p-value adjusted for all figures of the slot; below the slot's error rate.
+        judgement: ``worse``, ``better`` or, for a share, ``changed``.
     """
 
     arm: str
@@ -90,16 +90,16 @@ class Called:
 
 @dataclass(frozen=True)
 class Check:
-    """What one slot's comparison found.
+    """The comparison of one slot.
 
     Attributes:
-        against: The run compared with; None where no earlier run could be.
-        error_rate: Spent on this slot.
-        figures: Figures compared.
-        paired: Whether all of them were compared image by image.
-        inputs: Dotted names of what went in and differs: weights, instruments, versions, lens.
-        called: Figures that changed, the clearest first.
-        note: Why nothing could be compared, else empty.
+        against: The reference run; None if no earlier run could be compared.
+        error_rate: Error rate of this slot.
+        figures: Number of compared figures.
+        paired: Whether all of them were compared in pairs of images.
+        inputs: Dotted names of the inputs that differ: weights, instruments, versions, lens.
+        called: Figures that changed, the smallest p-value first.
+        note: Why nothing could be compared, otherwise empty.
     """
 
     against: str | None
@@ -117,13 +117,13 @@ class Point:
 
     Attributes:
         slot: When it was due, ISO 8601 in UTC.
-        run_id: Its run directory's name.
-        verdict: All gates together; ``incomplete`` where shards are missing.
-        gates: Gate, with whatever tells it from the gate's other verdicts → verdict.
+        run_id: Name of its run directory.
+        verdict: Combined verdict of all gates; ``incomplete`` if shards are missing.
+        gates: Name of the gate, with arm, attribute and prompt → verdict.
         headlines: Its headline figures.
         check: Its comparison, None for the first run of a series.
-        soft: Whether a release made it that measured headlines and gates on mean probabilities. They are no part of one
-            line with counted ones; comparisons count every run again.
+        soft: Whether its release computed headlines and gates from mean probabilities. These headlines are not drawn
+            in one line with those of counted shares; comparisons always recompute counted shares.
     """
 
     slot: str
@@ -136,7 +136,7 @@ class Point:
 
     @property
     def changed(self) -> bool:
-        """Whether a change was called at this slot."""
+        """Whether this slot reports a change."""
         return self.check is not None and bool(self.check.called)
 
 
@@ -147,7 +147,7 @@ class Trend:
     Attributes:
         series: Its name.
         points: Its runs in the order of their slots, at least one.
-        gaps: Slots that left no whole result.
+        gaps: Slots without a complete result.
     """
 
     series: str
@@ -165,17 +165,17 @@ def write_trend(
     """Write ``trend.json`` into the directory of a scheduled run.
 
     Args:
-        run: The finished run, with ``audit.json`` and ``results.parquet``; the earlier runs lie beside it.
+        run: The finished run, with ``audit.json`` and ``results.parquet``; earlier runs are in the same directory.
         result: Its result.
-        earlier: What is known of the series before, from :func:`earlier_points`.
-        gaps: Slots that left no result, from the journal.
+        earlier: The earlier points of the series, from :func:`earlier_points`.
+        gaps: Slots without a complete result, from the journal.
 
     Raises:
         ValueError: If the directory's name is not that of a slot.
     """
     slot = slot_of(run.path.name)
     if slot is None:
-        raise ValueError(f"expected the directory of a scheduled run, found {run.path.name!r}")
+        raise ValueError(f"expected the directory of a scheduled run (NAME-HASH-TIME), found {run.path.name!r}")
     point = Point(
         slot=slot.time.isoformat(),
         run_id=run.path.name,
@@ -190,7 +190,7 @@ def write_trend(
 
 
 def read_trend(run: RunDirectory) -> Trend | None:
-    """Return a run's trend; None where it has none, or one that another release wrote in another form."""
+    """Return a run's trend; None if it has none, or one in an unknown format."""
     if not run.has(TREND):
         return None
     try:
@@ -203,9 +203,9 @@ def read_trend(run: RunDirectory) -> Trend | None:
 
 
 def earlier_points(output: Place, slot: Slot) -> tuple[Point, ...]:
-    """Return what is known of the runs before a slot.
+    """Return the points of the runs before a slot.
 
-    A run tells of those before it as well, so that a run directory that was deleted since stays in the series.
+    Each run's file also contains the points before it, so a series keeps the points of deleted run directories.
     """
     slots = map(slot_of, storage_of(output).folders())
     before = sorted(found for found in slots if found and found.series == slot.series and found.time < slot.time)
@@ -218,14 +218,14 @@ def earlier_points(output: Place, slot: Slot) -> tuple[Point, ...]:
 
 
 def latest_trend(output: Place, until: Slot, gaps: Sequence[SlotRecord] = ()) -> Trend:
-    """Return a series as it stands after a slot, whether or not that slot left a result; ``gaps`` did not."""
+    """Return the trend of a series up to a slot, with or without a result of that slot; ``gaps`` have no result."""
     own = read_trend(RunDirectory(output / until.run_id))
     points = own.points if own else earlier_points(output, until)
     return Trend(until.series, points, tuple(gaps))
 
 
 def gate_states(verdicts: Sequence[Verdict]) -> dict[str, str]:
-    """Return each gate's verdict under a name that tells it from the gate's other verdicts."""
+    """Return each gate's verdict under a unique name of gate, arm, attribute and prompt."""
     return {
         ".".join(filter(None, (verdict.gate, verdict.arm, verdict.attribute, verdict.prompt_id))): verdict.verdict
         for verdict in verdicts
@@ -237,16 +237,16 @@ def _headlines(overall: Sequence[GroupResult]) -> Iterator[Headline]:
         mean, single = row.mean_over_prompts, row.fairness_discrepancy
         if mean is not None and (mean.low is not None or single is None):
             yield Headline(row.arm, row.attribute, mean.value, mean.low, mean.high, mean.n)
-        elif single is not None:  # one prompt has no spread over prompts, but its images have one
+        elif single is not None:  # one prompt has no variation between prompts, but between its images
             yield Headline(row.arm, row.attribute, single.value, single.low, single.high, 1)
 
 
 def _check(run: RunDirectory, earlier: Sequence[Point]) -> Check:
-    """Compare a run with the first run of the current stretch that can still be read."""
+    """Compare a run with the first run of the current segment that can still be read."""
     number = 1 + sum(point.check is not None and point.check.against is not None for point in earlier)
     error_rate = ERROR_RATE / (number * (number + 1))
     reasons = []
-    for point in _stretch(earlier):
+    for point in _segment(earlier):
         reference = RunDirectory(run.path.parent / point.run_id)
         try:
             return _found(compare(reference, run, error_rate), error_rate)
@@ -255,11 +255,11 @@ def _check(run: RunDirectory, earlier: Sequence[Point]) -> Check:
     return Check(None, note="; ".join(reasons))
 
 
-def _stretch(earlier: Sequence[Point]) -> Sequence[Point]:
-    """Return the points since the last change, the one that showed it included; whole runs first."""
+def _segment(earlier: Sequence[Point]) -> Sequence[Point]:
+    """Return the points since the last change, including the one that showed it; complete runs come first."""
     starts = [number for number, point in enumerate(earlier) if point.changed]
-    stretch = earlier[starts[-1] if starts else 0 :]
-    return sorted(stretch, key=lambda point: point.verdict == "incomplete")
+    segment = earlier[starts[-1] if starts else 0 :]
+    return sorted(segment, key=lambda point: point.verdict == "incomplete")
 
 
 def _found(comparison: Comparison, error_rate: float) -> Check:

@@ -1,4 +1,4 @@
-"""Gates: the figures that they are decided by, and their verdicts.
+"""Gates: the figures that they test, and their verdicts.
 
 It may import the results of single arms, but not the summary.
 """

@@ -1,7 +1,7 @@
-"""What gates on perceived groups are judged on: figures of one arm and attribute, with intervals that hold all images.
+"""Figures of perceived groups for gates, for one arm and attribute, with intervals that cover all images.
 
-Every figure is that of the classified images. Its interval holds what the other images leave open as well, and the
-error of the judge's confusion matrix where one is known (:mod:`audit.measure.unclassified.all_images`).
+Every figure is computed from the classified images. Its interval also covers all possible groups of the other images,
+and the uncertainty of the judge's confusion matrix if one is known (:mod:`audit.measure.unclassified.all_images`).
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ NO_IMAGES = NoData("no image could be classified")
 
 @dataclass(frozen=True)
 class GroupFigures:
-    """Reads figures of perceived groups off the rows of one arm.
+    """Computes figures of perceived groups from the rows of one arm.
 
     Attributes:
-        rows: The arm.
+        rows: The rows of the arm.
         attribute: The attribute.
         targets: The distribution that counts as fair, by prompt and attribute.
-        matrix: The judge's confusions where its errors are to be taken out; None to take its answers as they are.
-        stages: Two-stage sampling, None where the number of images was fixed.
+        matrix: The judge's confusion matrix for a correction of its errors; None for figures as perceived.
+        stages: Two-stage sampling, None if the number of images was fixed.
         left_alone: Whether a confusion matrix is known and not used.
     """
 
@@ -49,7 +49,7 @@ class GroupFigures:
     left_alone: bool = False
 
     def share(self, group: str, prompt_id: str | None) -> Reading:
-        """Return the share of a group in the images of a prompt, or in all of them."""
+        """Return the share of a group in the images of a prompt, or in all images."""
 
         def interval(images: AllImages, confidence: float) -> Interval:
             staged = self._staged(group, prompt_id, confidence) if not images.unknown.any() else None
@@ -59,19 +59,19 @@ class GroupFigures:
         return self._reading(images, lambda known: float(known.shares()[0, place]), interval)
 
     def measure(self, name: str, prompt_id: str | None) -> Reading:
-        """Return a measure of ``MEASURES`` of the images of a prompt, or of all of them pooled.
+        """Return a measure of ``MEASURES`` for the images of a prompt, or for all images pooled.
 
-        The target of a pool is what all its images would have with every prompt on its own target, classified or not.
+        The target of a pool is the distribution of all its images, classified or not, if every prompt is on target.
         """
         measure, images = MEASURES[name], self._images(prompt_id)
         target = images.targets[0]
         if target.size > MOST_GROUPS or not measure.defined_for(target):
-            return NoData(f"it is undefined for a target that wants none of a group, or more than {MOST_GROUPS} groups")
+            return NoData(f"it is undefined for a target with a share of 0, or for more than {MOST_GROUPS} groups")
         return self._reading(
             images,
             lambda known: float(measure.function(known.shares()[0], target)),
             lambda images, confidence: images.measure_interval(measure, confidence),
-            "all prompts pooled, where opposite skews cancel" if prompt_id is None else "",
+            "all prompts pooled, so opposite skews cancel" if prompt_id is None else "",
         )
 
     def discrepancy(self, prompt_id: str) -> Reading:
@@ -82,12 +82,14 @@ class GroupFigures:
         return self._reading(images, lambda known: display(float(known.squares()[0])), AllImages.discrepancy_interval)
 
     def mean_discrepancy(self) -> Reading:
-        """Return the root mean square of the prompts' discrepancies, as the report prints it."""
+        """Return the root mean square of the prompts' discrepancies, as in the report."""
         targets = np.array([target_of(self.targets, prompt, self.attribute) for prompt in self.rows.prompts])
         images = replace(self._images(None), owners=self.rows.prompt_numbers(), targets=targets, prompts=None)
         measured = images.classified(least=2).size
         if measured < 2:
-            return NoData("a mean over prompts needs two of them with classified images; gate the prompt itself")
+            return NoData(
+                "a mean over prompts needs at least two prompts with classified images; set prompt to a single one"
+            )
 
         def interval(images: AllImages, confidence: float) -> Interval:
             kept = images if images.unknown.any() else images.classified(least=2)
@@ -108,14 +110,16 @@ class GroupFigures:
         interval: Callable[[AllImages, float], Interval],
         note: str = "",
     ) -> Reading:
-        """Return a figure of the classified images with the interval of all of them."""
+        """Return a figure of the classified images with an interval that covers all images."""
         known = images.classified()
         if not known.codes.size:
             return NO_IMAGES
         try:
             figure = value(known)
         except IllConditioned as error:
-            return NoData(f"the judge's errors cannot be taken out: {error}; `correct: false` judges what it perceived")
+            return NoData(
+                f"the judge's errors cannot be corrected: {error}; set `correct: false` to use the shares as perceived"
+            )
         missing = float(images.unknown.sum() / images.codes.size)
         return GateInput(
             value=figure,
@@ -128,13 +132,13 @@ class GroupFigures:
         )
 
     def _correction(self, known: AllImages, value: Callable[[AllImages], float]) -> str:
-        """Say what became of the judge's own errors, where they are known."""
+        """Describe the correction for the judge's errors, if these are known."""
         if self.matrix is not None:
-            return f"corrected for the judge's own errors, as perceived {value(replace(known, matrix=None)):.3f}"
-        return "as perceived, with the judge's known errors in it" if self.left_alone else ""
+            return f"corrected for the judge's errors; as perceived: {value(replace(known, matrix=None)):.3f}"
+        return "as perceived, not corrected for the judge's known errors" if self.left_alone else ""
 
     def _images(self, prompt_id: str | None) -> AllImages:
-        """Return the images of a prompt, or of all, as a single sample."""
+        """Return the images of a prompt, or all images, as a single sample."""
         here = slice(None) if prompt_id is None else self.rows.prompts[prompt_id]
         codes, assigned = self.rows.codes(self.attribute.name)[here], self.rows.stratum_codes()
         strata = None
@@ -151,7 +155,7 @@ class GroupFigures:
         return np.array(pooled_target(self.targets, images, self.attribute))
 
     def _staged(self, group: str, prompt_id: str | None, confidence: float) -> Interval | None:
-        """Return the interval of a two-stage design, where the share is the one that it was made for."""
+        """Return the interval of a two-stage design, None if the design is made for another share."""
         if self.stages is None or self.matrix is not None:
             return None
         found = self.stages.interval(self.rows, self.attribute.name, group, prompt_id, confidence)

@@ -1,4 +1,4 @@
-"""What each gate is judged on: figures of the summary, with an interval at any confidence that the gates ask for."""
+"""The figure of each gate, with an interval at any confidence level."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from audit.results.two_stages import Stages
 
 @dataclass(frozen=True)
 class GateReader:
-    """Reads the figure of a gate off the rows of the arms.
+    """Computes the figure of a gate from the rows of the arms.
 
     Attributes:
         arms: Arm → its rows.
         attributes: Attributes with their groups.
         targets: The distribution that counts as fair, by prompt and attribute.
         quality: Arm → its quality figures.
-        stages: Two-stage sampling, None where the number of images was fixed.
-        shifts: How far each arm moved each attribute, and how far chance alone would.
-        confusions: Attribute → the judge's confusion matrix, where it is known.
+        stages: Two-stage sampling, None if the number of images was fixed.
+        shifts: Shift of each attribute in each arm, with the shift expected by chance alone.
+        confusions: Attribute → the judge's confusion matrix, if it is known.
     """
 
     arms: Mapping[str, ArmRows]
@@ -50,7 +50,7 @@ class GateReader:
     confusions: Mapping[str, ConfusionMatrix] = field(default_factory=dict)
 
     def read(self, gate: Gate) -> Reading:
-        """Return what ``gate`` is judged on."""
+        """Return the figure of ``gate``."""
         kind = gate.measure.partition(":")[0]
         readers: dict[str, Callable[[Gate], Reading]] = {
             "fairness_discrepancy": self._discrepancy,
@@ -65,7 +65,7 @@ class GateReader:
         return readers[kind](gate)
 
     def _discrepancy(self, gate: Gate) -> Reading:
-        """Of a prompt the distance itself; of an arm the root mean square over its prompts, as the report prints it."""
+        """Return the distance of a prompt, or the root mean square over the prompts of an arm, as in the report."""
         figures = self._figures(gate)
         return figures.mean_discrepancy() if gate.prompt_id is None else figures.discrepancy(gate.prompt_id)
 
@@ -76,7 +76,7 @@ class GateReader:
         return self._figures(gate).measure(gate.measure, gate.prompt_id)
 
     def _figures(self, gate: Gate) -> GroupFigures:
-        """Return the arm's figures, corrected for the judge's errors where these are known and the gate allows it."""
+        """Return the arm's figures, corrected for the judge's errors if these are known and the gate allows it."""
         rows, attribute = self._of(gate)
         known = self.confusions.get(attribute.name)
         matrix, left_alone = (known, False) if gate.correct else (None, known is not None)
@@ -86,7 +86,7 @@ class GateReader:
         rows = self.arms[gate.arm]
         known = rows.complete(gate.prompt_id)
         if not known.size:
-            return NoData("there is no image")
+            return NoData("there are no images")
         prompts = rows.prompt_numbers() if gate.prompt_id is None else np.zeros(known.size, dtype=np.int64)
         missing, images = np.bincount(prompts, ~known), np.bincount(prompts)
         return GateInput(
@@ -112,7 +112,7 @@ class GateReader:
     def _prompt_shown(self, gate: Gate) -> Reading:
         scores = Scores.of(self.arms[gate.arm], "p_prompt_shown")
         if scores is None:
-            return NoData("the judge cannot tell what the prompt asked for")
+            return NoData("the judge cannot recognise the prompted occupation")
         share = scores.share_shown
         return GateInput(share().value, lambda confidence: _ends(share(confidence)), share().n)
 
@@ -125,9 +125,9 @@ class GateReader:
         unclassified = float((tables.sum() - tables[:, :-1, :-1].sum()) / tables.sum())
         note = f"mean over {shift.prompts} {'prompt' if shift.prompts == 1 else 'prompts'}"
         if not unclassified:
-            note += f", of which chance adds {shift.floor:.3f} at most"
+            note += f", of which at most {shift.floor:.3f} is due to chance"
         if attribute.name in self.confusions:
-            note += "; as perceived: one judge sees both arms, and its errors make a shift look smaller"
+            note += "; as perceived: the judge's errors affect both arms and make a shift look smaller"
         return GateInput(
             shift.value,
             lambda confidence: shift_interval_of_all_images(tables, shift.floor, confidence),

@@ -1,13 +1,13 @@
-"""Verdicts: does each figure keep within its gate's limit, as far as the images can tell?
+"""Verdicts of gates: whether each figure is within the limit of its gate.
 
-A gate passes where the whole interval lies inside the limit, fails where the whole interval lies outside, and is
-inconclusive otherwise. With several gates each interval is widened, so that with 95 % confidence *no* verdict of the
-run is wrong, whatever the gates have to do with each other: see :func:`evaluate`.
+A gate passes if the whole interval is within the limit, fails if the whole interval is outside, and is inconclusive
+otherwise. With several gates the intervals are wider, so that with 95 % confidence *no* verdict of the run is wrong,
+for any dependence between the gates: see :func:`evaluate`.
 
-Missing images never help, and never condemn. A gate without data is inconclusive. Where images could not be classified,
-the interval runs from the lower end of the best case to the upper end of the worst case over everything that they could
-be (:mod:`audit.measure.unclassified.all_images`): an edit that destroys faces does not look fair, and a fair model
-whose faces the judge cannot name does not fail.
+Missing images cause neither a pass nor a failure. A gate without data is inconclusive. If images could not be
+classified, the interval extends from the lower end in the best case to the upper end in the worst case for these images
+(:mod:`audit.measure.unclassified.all_images`). An edit that destroys faces therefore does not look fair, and a fair
+model does not fail because the judge cannot classify its faces.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ Interval = tuple[float, float]
 
 
 class IntervalAt(Protocol):
-    """An estimator's interval at any confidence; a higher one never gives a narrower interval."""
+    """An estimator's interval at any confidence level; a higher level never gives a narrower interval."""
 
     def __call__(self, confidence: float, /) -> Interval:
-        """Return the two-sided interval (low, high) at a confidence in (0, 1)."""
+        """Return the two-sided interval (low, high) at a confidence level in (0, 1)."""
         ...
 
 
 @dataclass(frozen=True)
 class Gate:
-    """One limit on one figure: what a ``GateConfig`` asks of one prompt, or of an arm as a whole (prompt id None).
+    """One limit on one figure: a ``GateConfig`` for one prompt, or for a whole arm (prompt id None).
 
-    ``correct`` says whether the judge's known errors are taken out of figures of perceived groups.
+    ``correct`` is true if figures of perceived groups are corrected for the judge's known errors.
     """
 
     name: str
@@ -55,22 +55,22 @@ class Gate:
     correct: bool = True
 
     def margin(self, value: float) -> float:
-        """Return how far ``value`` lies inside the limit, negative where it is outside."""
+        """Return the distance of ``value`` from the limit, negative if it violates the limit."""
         return self.limit - value if self.side == "max" else value - self.limit
 
 
 @dataclass(frozen=True)
 class GateInput:
-    """What a gate is judged on: any estimator that has an interval.
+    """The figure of a gate, from any estimator with an interval.
 
     Attributes:
         value: The figure.
-        interval_at: Its interval at any confidence, with what unclassified images leave open.
-        n: Images (or pairs) behind it.
-        note: What a reader of the verdict should know of the figure.
+        interval_at: Its interval at any confidence level, covering all possible groups of unclassified images.
+        n: Images (or pairs) that it is based on.
+        note: Explanation of the figure for readers of the verdict.
         unclassified: Share of the images without a perceived group, in [0, 1].
-        classified_at: The interval that the classified images alone would have; None where every image counts.
-        corrected: Whether the judge's own errors are taken out.
+        classified_at: The interval of the classified images alone; None if all images are classified.
+        corrected: Whether it is corrected for the judge's errors.
     """
 
     value: float
@@ -84,13 +84,13 @@ class GateInput:
 
 @dataclass(frozen=True)
 class NoData:
-    """A gate that there is nothing to judge on, and why."""
+    """The reason why a gate has no figure."""
 
     reason: str
 
 
 def gates_of(configs: Iterable[GateConfig], prompt_ids: Sequence[str]) -> tuple[Gate, ...]:
-    """Return the gates of a config, one per prompt where it says ``each``.
+    """Return the gates of a config, one per prompt for ``prompt: each``.
 
     Args:
         configs: The config's gates; each has exactly one limit.
@@ -103,20 +103,20 @@ def gates_of(configs: Iterable[GateConfig], prompt_ids: Sequence[str]) -> tuple[
 
 
 def evaluate(gates: Sequence[Gate], inputs: Sequence[GateInput | NoData], level: float = 0.05) -> tuple[Verdict, ...]:
-    """Return a verdict per gate, all of them right together with confidence ``1 - level``.
+    """Return a verdict per gate; all of them are correct with simultaneous confidence ``1 - level``.
 
-    Two Holm procedures step down side by side, each at ``level / 2``: one over the claims "inside the limit", which
-    guards against passing wrongly, one over "outside", which guards against failing wrongly. The sum of both holds for
-    figures that depend on each other in any way. (Holm over two-sided tests with the direction read off afterwards
-    decides more, but is proven for special dependence only: Shaffer 1980.) Of m gates, each is first judged by its
-    interval at confidence ``1 - level / m``; where r gates were decided the same way, the rest are judged again by the
-    end of their interval at ``1 - level / (m - r)``. Gates without data count in m: what is judged is fixed before any
-    image is made.
+    Two Holm procedures are used, each at ``level / 2``. One tests the hypotheses "inside the limit" and controls wrong
+    passes; the other tests "outside" and controls wrong failures. Together they control the error rate for any
+    dependence between the figures. (Holm over two-sided tests with the direction read off afterwards decides more, but
+    is proven only for special dependence: Shaffer 1980.) With m gates, each is first tested with its interval at
+    confidence ``1 - level / m``. After r gates are decided in the same direction, the others are tested again with
+    the end of their interval at ``1 - level / (m - r)``. Gates without data count in m, because the number of tests is
+    fixed before any image is generated.
 
     Args:
-        gates: All gates of the run; those that only warn count like the others.
-        inputs: What each gate is judged on, in the same order.
-        level: Chance of any wrong verdict in the run, in (0, 1).
+        gates: All gates of the run, including those that only warn.
+        inputs: The figure of each gate, in the same order.
+        level: Probability of any wrong verdict in the run, in (0, 1).
 
     Raises:
         ValueError: If there is not one input per gate.
@@ -137,7 +137,7 @@ def evaluate(gates: Sequence[Gate], inputs: Sequence[GateInput | NoData], level:
 def overall_verdict(verdicts: Iterable[Verdict]) -> Overall:
     """Combine verdicts: ``fail`` before ``inconclusive`` before ``warn`` before ``pass``, ``none`` without gates.
 
-    A gate of level ``warn`` counts only where it failed, and then only warns.
+    A gate of level ``warn`` counts only if it failed, and then only warns.
     """
     found = tuple(verdicts)
     binding = {verdict.verdict for verdict in found if verdict.level == "fail"}
@@ -152,7 +152,7 @@ def overall_verdict(verdicts: Iterable[Verdict]) -> Overall:
 
 @dataclass(frozen=True)
 class _Claim:
-    """The claim that a figure lies inside (or outside) its limit, as a one-sided test at any level."""
+    """The claim that a figure is inside (or outside) its limit, as a one-sided test at any level."""
 
     gate: Gate
     found: GateInput | NoData
@@ -174,7 +174,7 @@ def _prompts(config: GateConfig, prompt_ids: Sequence[str]) -> Sequence[str | No
     if config.prompt not in prompt_ids:
         known = ", ".join(prompt_ids)
         raise ValueError(
-            f"expected gate {config.name!r} to name a prompt of the audit ({known}), found {config.prompt!r}"
+            f"gate {config.name!r}: expected a prompt of the audit ({known}), found {config.prompt!r}; correct prompt"
         )
     return (config.prompt,)
 
@@ -182,7 +182,7 @@ def _prompts(config: GateConfig, prompt_ids: Sequence[str]) -> Sequence[str | No
 def _gate(config: GateConfig, prompt_id: str | None) -> Gate:
     limit, side = (config.min, "min") if config.max is None else (config.max, "max")
     if limit is None:
-        raise ValueError(f"expected a limit for gate {config.name!r}, max or min, found none")
+        raise ValueError(f"gate {config.name!r}: expected a limit, found none; set max or min")
     return Gate(
         name=config.name,
         measure=config.measure,
@@ -197,11 +197,11 @@ def _gate(config: GateConfig, prompt_id: str | None) -> Gate:
 
 
 def _verdict(gate: Gate, found: GateInput | NoData, passed: HolmStep, failed: HolmStep) -> Verdict:
-    # Undecided, the wider of the two intervals is the one that both claims were last tested by.
+    # If undecided, both claims were last tested with the wider of the two intervals.
     step = passed if passed.rejected else failed if failed.rejected else min(passed, failed, key=lambda s: s.level)
     confidence = 1 - 2 * step.level
     if isinstance(found, NoData) or not found.n:
-        reason = found.reason if isinstance(found, NoData) else found.note or "no image to measure it on"
+        reason = found.reason if isinstance(found, NoData) else found.note or "there are no images to measure it on"
         return _record(gate, None, confidence, "inconclusive", reason)
     outcome: Outcome = "inconclusive"
     if passed.rejected != failed.rejected:  # an interval that is not nested in wider ones could reject both
@@ -240,16 +240,19 @@ def _finite(value: float) -> float | None:
 
 
 def _unclassified(found: GateInput, confidence: float) -> str:
-    """Say what part unclassified images have in the interval; nothing where there are none."""
+    """Describe the effect of unclassified images on the interval; empty if there are none."""
     if not found.unclassified or found.classified_at is None:
         return ""
     low, high = found.classified_at(confidence)
     share = f"{percent(found.unclassified, 1)} of the images have no perceived group"
-    return f"{share}; the interval holds whatever they show, of the others alone it would be [{low:.3f}, {high:.3f}]"
+    return (
+        f"{share}; the interval covers every group that they could have; for the other images alone it is "
+        f"[{low:.3f}, {high:.3f}]"
+    )
 
 
 def _width_of_unclassified(found: GateInput, confidence: float) -> float:
-    """Return the part of the interval's width that unclassified images account for, at least 0."""
+    """Return the part of the interval's width that is due to unclassified images, at least 0."""
     if found.classified_at is None:
         return 0.0
     (low, high), (narrow_low, narrow_high) = found.interval_at(confidence), found.classified_at(confidence)

@@ -1,4 +1,4 @@
-"""What comes from outside and what is shown outside: JSON, CSV, pictures, and text made safe to print.
+"""Safe handling of untrusted input and output: JSON, CSV, pictures, and text that is safe to print.
 
-It imports nothing of ``audit``.
+It imports nothing from ``audit``.
 """

@@ -1,4 +1,4 @@
-"""One line of a CSV file, its values with the columns at which they stand: a mistake is told with its place."""
+"""Splits one line of a CSV file into values with their columns, so that an error can be reported at its position."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Value:
-    """A value without the blanks around it, and the column at which it begins, counted from 1."""
+    """A value without surrounding spaces, and the column at which it starts, counted from 1."""
 
     text: str
     column: int
 
 
 def csv_values(line: str) -> list[Value]:
-    """Split a line at its commas, those inside quotes left alone; no value may hold a line break.
+    """Split a line at its commas, except those inside quotes; no value may contain a line break.
 
     Raises:
-        csv.Error: A quote is not closed, or stands inside a value.
+        csv.Error: A quote is not closed, or is inside a value.
     """
     texts = next(csv.reader([line], strict=True, skipinitialspace=True))
     starts, quoted = [0], False

@@ -1,4 +1,4 @@
-"""JSON from outside: one object of bounded size and depth, by default with finite numbers of at most 64 bits."""
+"""Reads untrusted JSON: one object of limited size and depth, by default with finite numbers of at most 64 bits."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 MAX_BYTES = 256 * 1024**2
-"""Largest document; the result of an audit of ten thousand prompts is a tenth of it."""
+"""Size limit of a document; the result of an audit of ten thousand prompts needs a tenth of it."""
 
 _INTEGER_DIGITS = 20
 """Sign and digits of a 64-bit integer."""
 
 
 def read_json_object(path: Path, kind: str, max_bytes: int = MAX_BYTES, *, any_number: bool = False) -> dict[str, Any]:
-    """Return the object that a file holds.
+    """Return the JSON object in a file.
 
     Args:
         path: The file.
         kind: What is expected, for messages: ``lens.json of a lens``.
-        max_bytes: Largest file that is read.
+        max_bytes: Size limit of the file.
         any_number: See :func:`json_object`.
 
     Raises:
-        ValueError: The file cannot be read, or holds no such object; the message names it.
+        ValueError: The file cannot be read, or does not contain such an object; the message names the file.
     """
     try:
         with path.open("rb") as file:
@@ -38,17 +38,18 @@ def read_json_object(path: Path, kind: str, max_bytes: int = MAX_BYTES, *, any_n
 
 
 def json_object(data: bytes, expected: str, max_bytes: int = MAX_BYTES, *, any_number: bool = False) -> dict[str, Any]:
-    """Return the object that ``data`` holds.
+    """Return the JSON object in ``data``.
 
     Args:
         data: UTF-8 text.
-        expected: Beginning of a message: ``runs/a/audit.json: expected the result of an audit``.
-        max_bytes: Most bytes that are read.
-        any_number: Whether ``-Infinity``, ``NaN`` and whole numbers beyond 64 bits are read too. Configs that diffusers
-            and transformers write hold them: the lower limit of a clipped variance, a tokenizer without a limit.
+        expected: First part of a message: ``runs/a/audit.json: expected the result of an audit``.
+        max_bytes: Size limit of ``data``.
+        any_number: Whether ``-Infinity``, ``NaN`` and whole numbers of more than 64 bits are accepted. Configs that
+            diffusers and transformers write contain them: the lower limit of a clipped variance, a tokenizer without a
+            limit.
 
     Raises:
-        ValueError: ``data`` is larger, nested too deeply, no JSON, no object, or holds a number that is none.
+        ValueError: ``data`` is not a JSON object, is too large or too deep, or contains a non-finite number.
     """
     if len(data) > max_bytes:
         raise ValueError(f"{expected}, found more than {max_bytes} bytes; is this the right file?")
@@ -58,9 +59,9 @@ def json_object(data: bytes, expected: str, max_bytes: int = MAX_BYTES, *, any_n
     except RecursionError as error:
         raise ValueError(f"{expected}, found hundreds of levels of nesting; is this the right file?") from error
     except ValueError as error:
-        raise ValueError(f"{expected}, found no JSON ({error}); make the file again") from error
+        raise ValueError(f"{expected}, found invalid JSON ({error}); create the file again") from error
     if not isinstance(found, dict):
-        raise ValueError(f"{expected}, found a {type(found).__name__} instead of an object; make the file again")
+        raise ValueError(f"{expected}, found a {type(found).__name__} instead of an object; create the file again")
     return found
 
 
@@ -73,9 +74,9 @@ def _integer(text: str) -> int:
 def _number(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"{text[:20]} is beyond any number")
+        raise ValueError(f"{text[:20]} is not a finite number")
     return value
 
 
 def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no number")
+    raise ValueError(f"{text} is not a finite number")

@@ -1,8 +1,8 @@
-"""Opens a picture file: 8-bit sRGB, upright, on white where it is transparent, or a reason why it cannot be used.
+"""Reads an untrusted picture file as 8-bit sRGB, upright and on a white background, or reports why it cannot.
 
-The only code that decodes pictures from outside. A picture is what a viewer shows: EXIF rotation is applied, an
-embedded colour profile is converted to sRGB, 16-bit grey is scaled to 8 bits. Whatever a file's name says, only the
-formats named here are decoded, and no picture that fills memory.
+This is the only code that decodes users' pictures. The pixels are those that a viewer shows: EXIF rotation is applied,
+an embedded colour profile is converted to sRGB, and 16-bit grey is scaled to 8 bits. Only the formats listed here are
+decoded, whatever the file name, and very large pictures are refused.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 
 FORMATS = ("PNG", "JPEG", "WEBP")
-"""What is decoded, in Pillow's words."""
+"""Formats that are decoded, by Pillow's names."""
 
 BACKGROUND = (255, 255, 255)
-"""What shows through where a picture is transparent: white, as on a page."""
+"""Background of transparent pictures: white, as on a page."""
 
 READING = "srgb-8bit,upright,on-white"
 """How pictures are read, for signatures."""
 
 MAX_PIXELS = 2**28 // 3
-"""Largest picture that is decoded: a quarter of a GiB as 8-bit RGB, 89 megapixels."""
+"""Size limit of a picture: a quarter of a GiB as 8-bit RGB, 89 megapixels."""
 
 _ORIENTATION = 0x0112
 """EXIF tag; 1 is upright."""
@@ -44,27 +44,27 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""EXIF orientation → what turns the picture upright."""
+"""EXIF orientation → the transformation that turns the picture upright."""
 
 _EIGHT_BITS = ("1", "L", "RGB")
 """Raw modes in which the colour that a PNG declares transparent (tRNS) is on the scale of its decoded pixels."""
 
 _END_OF_IMAGE, _WITHOUT_LENGTH = 0xD9, frozenset({0x00, 0x01, *range(0xD0, 0xD9)})
-"""JPEG markers (ITU T.81, table B.1): the end, and those that no segment follows, stuffed zeros among them."""
+"""JPEG markers (ITU T.81, table B.1): the end, and those without a following segment, including stuffed zeros."""
 
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 class PictureError(ValueError):
-    """A file cannot be used as a picture; the message says why and what to do, without the file's name."""
+    """A file cannot be used as a picture; the message says why and what to do, and does not contain the file name."""
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:
     """Return a picture's pixels as sRGB, shape (H, W, 3).
 
     Raises:
-        PictureError: If it is not a whole PNG, JPEG or WebP picture of one frame.
+        PictureError: If it is not a complete PNG, JPEG or WebP picture of one frame.
     """
     try:
         with _opened(path) as file, Image.open(file, formats=FORMATS) as image:
@@ -75,42 +75,44 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
         raise
     except UnidentifiedImageError as error:
         raise PictureError("no PNG, JPEG or WebP data in it; save it as PNG") from error
-    except Exception as error:  # what a damaged file makes Pillow raise is not limited to any kind
+    except Exception as error:  # Pillow can raise any exception for a damaged file
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise PictureError(f"it cannot be decoded ({reason or type(error).__name__}); replace or remove it") from error
 
 
 def _opened(path: Path) -> BinaryIO:
-    """Open a regular file; to open a pipe would wait for who writes into it."""
+    """Open a regular file; opening a pipe would block."""
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
-        raise PictureError("no regular file; remove it")
+        raise PictureError("it is not a regular file; remove it")
     if status.st_size == 0:
         raise PictureError("the file is empty; replace or remove it")
     return path.open("rb")
 
 
 def _refuse(image: Image.Image, file: BinaryIO) -> None:
-    """Refuse what would decode to a picture that nobody has seen."""
+    """Refuse files that Pillow would decode to other pixels than a viewer shows."""
     if image.width * image.height > MAX_PIXELS:
         raise PictureError(f"{image.width} × {image.height} pixels, more than {MAX_PIXELS:,}; make it smaller")
     if image.format in ("PNG", "WEBP") and getattr(image, "n_frames", 1) > 1:
-        raise PictureError("an animation; save the frame that is meant")
+        raise PictureError("it is an animation; save one frame as a picture")
     if image.format in ("JPEG", "MPO") and not _has_end(file):
         raise PictureError("the end of the JPEG data is missing, as after a broken download; replace or remove it")
-    if image.format == "PNG" and not _is_sound(file):
+    if image.format == "PNG" and not _has_valid_checksums(file):
         raise PictureError("a checksum of the PNG data is wrong, as after a broken copy; replace or remove it")
     if isinstance(image.info.get("transparency"), (int, tuple)) and image.mode != "P" and not _is_8_bit(image):
-        raise PictureError("one of its colours is declared transparent, not at 8 bits; save it with an alpha channel")
+        raise PictureError(
+            "a colour is declared transparent, which is supported only at 8 bits; save it with an alpha channel"
+        )
 
 
 def _is_8_bit(image: Image.Image) -> bool:
-    """Whether a PNG holds 8 bits for each channel, or 1."""
+    """Return whether a PNG has 8 bits or 1 bit per channel."""
     return isinstance(image, ImageFile.ImageFile) and [tile.args in _EIGHT_BITS for tile in image.tile] == [True]
 
 
 def _has_end(file: BinaryIO) -> bool:
-    """Follow a JPEG's segments to the end of its first image: libjpeg fills what is missing with grey, silently."""
+    """Return whether a JPEG contains the end of its first image; libjpeg silently fills missing parts with grey."""
     with closing(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) as data:
         at = 2
         while 0 <= (at := data.find(b"\xff", at)) < len(data) - 1:
@@ -118,13 +120,13 @@ def _has_end(file: BinaryIO) -> bool:
             if marker == _END_OF_IMAGE:
                 return True
             at += 1
-            if marker not in _WITHOUT_LENGTH and marker != 0xFF:  # 0xFF before a marker only fills up
+            if marker not in _WITHOUT_LENGTH and marker != 0xFF:  # 0xFF before a marker is padding
                 at += 1 + int.from_bytes(data[at + 1 : at + 3])
     return False
 
 
-def _is_sound(file: BinaryIO) -> bool:
-    """Whether the checksums of a PNG's pixel data hold: Pillow takes pixels that were changed for what they are."""
+def _has_valid_checksums(file: BinaryIO) -> bool:
+    """Return whether the checksums of a PNG's pixel data are correct; Pillow does not detect changed pixels."""
     with closing(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) as data:
         at = len(_PNG_SIGNATURE)
         while (end := at + 12 + int.from_bytes(data[at : at + 4])) <= len(data):  # length, kind, data, checksum
@@ -137,10 +139,10 @@ def _is_sound(file: BinaryIO) -> bool:
 
 
 def _turned_upright(image: Image.Image) -> Image.Image:
-    """Apply the EXIF orientation; a block that cannot be read declares none."""
+    """Apply the EXIF orientation; unreadable EXIF data is ignored."""
     try:
         orientation = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # noqa: BLE001 - what damaged EXIF data makes Pillow raise is not limited to any kind
+    except Exception:  # noqa: BLE001 - Pillow can raise any exception for damaged EXIF data
         return image
     turn = _UPRIGHT.get(orientation)
     return image if turn is None else image.transpose(turn)
@@ -158,10 +160,10 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def _parts(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """Return the colour as grey, RGB or CMYK at 8 bits, and the opacity where there is one.
+    """Return the colour as grey, RGB or CMYK at 8 bits, and the opacity, None if the picture has no alpha channel.
 
     Raises:
-        PictureError: If the picture has channels of any other kind.
+        PictureError: If the picture has channels of another kind.
     """
     if image.mode == "I;16":
         return Image.fromarray(((np.array(image).astype(np.uint32) + 128) // 257).astype(np.uint8)), None
@@ -170,21 +172,19 @@ def _parts(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
         return image.convert(image.mode.removesuffix("A")), image.getchannel("A")
     if image.mode in ("1", "L", "P", "RGB", "CMYK"):
         return image.convert({"1": "L", "P": "RGB"}.get(image.mode, image.mode)), None
-    raise PictureError(f"channels of the kind {image.mode!r}; save it as 8-bit RGB")
+    raise PictureError(f"its colour mode {image.mode!r} is not supported; save it as 8-bit RGB")
 
 
 def _as_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     transform = _to_srgb(profile, image.mode) if profile else None
     if transform is None:
         return image.convert("RGB")
-    return cast(
-        "Image.Image", ImageCms.applyTransform(image, transform)
-    )  # None only where it is asked to edit in place
+    return cast("Image.Image", ImageCms.applyTransform(image, transform))  # None only for an edit in place
 
 
 @lru_cache(maxsize=16)
 def _to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """Return the conversion from an embedded profile; None where it is not one of such pictures, as viewers do."""
+    """Return the conversion from an embedded profile; None if the profile does not fit, which viewers ignore too."""
     try:
         return ImageCms.buildTransform(io.BytesIO(profile), ImageCms.createProfile("sRGB"), mode, "RGB")
     except (ImageCms.PyCMSError, OSError):

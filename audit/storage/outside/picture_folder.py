@@ -1,8 +1,8 @@
-"""The pictures of a directory: which files count, which are passed over, and all that cannot be used.
+"""Lists the pictures of a directory, and reports every file that cannot be used.
 
-Hidden files and folders do not count: thumbnails and the copies that file managers, notebooks and archives leave
-behind. Links are followed. A folder is entered once, and a link to a picture that counts by itself does not count
-again. Two links to one file elsewhere count twice, as the two equal pictures do that a store of contents keeps once.
+Hidden files and folders are skipped: thumbnails, and copies made by file managers, notebooks and archives. Links are
+followed. Each folder is visited once, and a link to a picture that is already counted does not count again. Two links
+to one file outside the directory count twice, because content-addressed stores keep equal pictures only once.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from audit.storage.outside.picture import PictureError, read_picture
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp"})
-"""Ends of the names of pictures that are read."""
+"""Suffixes of pictures that are read."""
 
 _OTHER_PICTURES = frozenset(
     {
@@ -27,18 +27,19 @@ _OTHER_PICTURES = frozenset(
         ".svg", ".tga", ".tif", ".tiff",
     }
 )  # fmt: skip
-"""Ends of the names of pictures that are not: left out in silence, they would change what is measured."""
+"""Suffixes of pictures that are not read. They are reported, because skipping them silently would change the
+measurement."""
 
 _COPIES = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN"})
-"""Folders of copies that archives and file servers make, beside those whose names begin with a dot."""
+"""Folders of copies that archives and file servers create, in addition to those whose names start with a dot."""
 
 
 @dataclass(frozen=True)
 class Unusable:
-    """A file or folder that stands in the way.
+    """A file or folder that cannot be used.
 
     Attributes:
-        path: Which.
+        path: The file or folder.
         reason: Why, and what to do.
     """
 
@@ -48,11 +49,11 @@ class Unusable:
 
 @dataclass(frozen=True)
 class PictureFolder:
-    """What a directory holds.
+    """The pictures of a directory.
 
     Attributes:
-        pictures: Files that are pictures by their names, in the order of their paths.
-        unusable: What cannot be counted: other picture formats, links that lead nowhere, folders that cannot be listed.
+        pictures: Files that are pictures by their suffix, sorted by path.
+        unusable: Files in other picture formats, broken links, and folders that cannot be listed.
     """
 
     pictures: tuple[Path, ...]
@@ -71,11 +72,11 @@ def unreadable_pictures(pictures: Sequence[Path], side: int | None = None) -> tu
     """Decode every picture, and return those that cannot be used.
 
     Args:
-        pictures: Their files.
-        side: Width and height that each must have, None where any will do.
+        pictures: The picture files.
+        side: Required width and height, None for any size.
     """
     with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as threads:
-        warnings.simplefilter("ignore")  # of Pillow, about what is refused or put right here
+        warnings.simplefilter("ignore")  # Pillow warns about files that are refused or corrected here
         return tuple(found for found in threads.map(partial(_unreadable, side=side), pictures) if found is not None)
 
 
@@ -91,14 +92,14 @@ def _unreadable(path: Path, side: int | None) -> Unusable | None:
 
 @dataclass
 class _Walk:
-    """One visit of a directory tree.
+    """One traversal of a directory tree.
 
     Attributes:
-        pictures: Found so far.
-        unusable: Likewise.
-        links: Links that were met and not followed yet.
-        entered: Folders that were listed, without links in their paths.
-        counted: The same of pictures that are no links.
+        pictures: Pictures found so far.
+        unusable: Unusable files and folders found so far.
+        links: Links that were found and not followed yet.
+        entered: Real paths of the folders that were listed.
+        counted: Real paths of the pictures that are not links.
     """
 
     pictures: list[Path] = field(default_factory=list)
@@ -108,7 +109,7 @@ class _Walk:
     counted: set[str] = field(default_factory=set)
 
     def enter(self, directory: Path) -> None:
-        """Look at everything under a directory that is reached without a link."""
+        """List everything under a directory that can be reached without a link."""
         waiting = [directory]
         while waiting:
             folder = waiting.pop()
@@ -125,7 +126,7 @@ class _Walk:
                     self.counted.add(os.path.join(real, entry.name))
 
     def follow_links(self) -> None:
-        """Enter the folders that links lead to, then note the files: only then it is known which count already."""
+        """Enter the linked folders first, then add the linked files; only then all files without links are known."""
         files = []
         while self.links:
             link = self.links.pop()
@@ -134,7 +135,7 @@ class _Walk:
             elif link.exists():
                 files.append(link)
             else:
-                self.unusable.append(Unusable(link, "the link leads nowhere; restore what it means, or remove it"))
+                self.unusable.append(Unusable(link, "the link is broken; restore its target, or remove the link"))
         for link in files:
             if os.path.realpath(link) not in self.counted:
                 self._note(link)
@@ -149,7 +150,7 @@ class _Walk:
             return []
 
     def _note(self, path: Path) -> bool:
-        """Note a file, and return whether it is a picture by its name."""
+        """Record a file, and return whether it is a picture by its suffix."""
         suffix = path.suffix.lower()
         if suffix in SUFFIXES:
             self.pictures.append(path)

@@ -1,8 +1,8 @@
-"""Text made safe to show: control characters as escapes, secrets left out.
+"""Makes text safe to show: escapes control characters and replaces secrets.
 
-Known by their shape: user names and passwords inside addresses, secret query values, headers, ``password=…`` and the
-tokens of well-known services. Known by their name: the values of environment variables that are called a
-secret, a token or a password, wherever they turn up.
+Secrets are recognised by their form: user names and passwords in addresses, secret query values, headers,
+``password=…`` and tokens of well-known services. They are also recognised by name: the values of environment variables
+that are called a secret, a token or a password are replaced everywhere.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ HIDDEN = "***"
 _NAME = r"\b[\w.-]*(?:token|password|passwd|secret|credentials?|signature|access_?key|api_?key|account_?key)"
 _QUERY = r"[?&][^=&\s]*(?:token|password|secret|key|sig|credential)[^=&\s]*="
 _SHAPES = (
-    # The last @ before the path ends the userinfo: a password may hold one itself.
+    # The last @ before the path ends the user information, because a password can contain @.
     (re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/\s?#]*@"), rf"\1{HIDDEN}@"),
     (re.compile(rf"({_QUERY})[^&\s\"']+", re.IGNORECASE), rf"\1{HIDDEN}"),
     (re.compile(rf"({_NAME}\s*=\s*[\"']?)[^\s\"'&;,{{}}()\[\]]+", re.IGNORECASE), rf"\1{HIDDEN}"),
@@ -34,14 +34,14 @@ _SECRET_VARIABLE = re.compile(
 )
 _ADDRESS_PATH = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://[^/\s?#]*)[/?#]\S*")
 _SHORTEST = 8
-"""Shorter values are left: words of everyday text would vanish with them."""
+"""Shorter values are not replaced, because they could be everyday words."""
 
 _ACTS = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-"""Unicode categories: control, format (bidirectional overrides are among them), surrogate, line and paragraph."""
+"""Unicode categories: control, format (including bidirectional overrides), surrogate, line and paragraph."""
 
 
 def redact(text: str) -> str:
-    """Return ``text`` with everything secret in it replaced by ``***``."""
+    """Return ``text`` with all secrets replaced by ``***``."""
     return _without(secret_values(os.environ), text)
 
 
@@ -51,7 +51,7 @@ def redact_tree(value: Any) -> Any:  # noqa: ANN401 - plain data of any shape go
 
 
 class SecretFree(logging.Formatter):
-    """Formats log records as usual and redacts the outcome, tracebacks included."""
+    """Formats log records as usual and redacts the result, including tracebacks."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the redacted text of a record."""
@@ -59,7 +59,7 @@ class SecretFree(logging.Formatter):
 
 
 def secret_values(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """Return what the secret variables of an environment hold, longest first, so that no part of one is left."""
+    """Return the values of an environment's secret variables, longest first, so that no part of a value remains."""
     found = {
         value
         for name, value in environment.items()
@@ -87,14 +87,14 @@ def _on_strings(change: partial[str], value: Any) -> Any:  # noqa: ANN401 - see 
 
 
 def _of_key(change: partial[str], key: str, value: Any) -> Any:  # noqa: ANN401 - see redact_tree
-    """Redact what stands under a key; of a webhook only the host is left, since its path may be all one needs."""
+    """Redact the value of a key; only the host of a webhook is kept, because its path can be a secret."""
     if isinstance(value, str) and key.lower().endswith("webhook"):
         return _ADDRESS_PATH.sub(rf"\1/{HIDDEN}", change(value))
     return _on_strings(change, value)
 
 
 def printable(text: str) -> str:
-    """Return one line of ``text`` with control characters as escapes, so that none of them clears a screen."""
+    """Return ``text`` in one line with control characters as escapes, so that it cannot control a terminal."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(_escape(character) if unicodedata.category(character) in _ACTS else character for character in text)

@@ -1,4 +1,4 @@
-"""A shift of the shares is told from what chance alone makes, for the edited attribute and the others."""
+"""A shift of the shares is distinguished from chance, for the edited attribute and the others."""
 
 import itertools
 import math
@@ -18,7 +18,7 @@ AGE = Attribute("age", ("young", "adult", "old"))
 
 
 def tables_of(before, after, groups):
-    """The pairs of a single prompt."""
+    """Return the pairs of a single prompt."""
     return pair_tables(before, after, np.zeros(len(before), dtype=int), 1, groups)
 
 
@@ -33,7 +33,7 @@ def test_the_shift_is_the_mean_total_variation_of_the_prompts():
     assert attribute_shift(tables)[0] == pytest.approx(np.mean(expected))
 
 
-def test_floor_and_p_value_are_those_of_every_swap():
+def test_floor_and_p_value_equal_the_enumeration_of_all_swaps():
     before = [[0, 0, 1, 0], [1, 2, 0, -1]]
     after = [[1, 0, 2, 2], [1, 0, 2, 2]]
     pairs = [(b, a) for rows in zip(before, after, strict=True) for b, a in zip(*rows, strict=True)]
@@ -53,12 +53,12 @@ def test_floor_and_p_value_are_those_of_every_swap():
     assert p == pytest.approx(exact, abs=4 * math.sqrt(exact * (1 - exact) / RESAMPLES))
 
 
-def test_an_arm_that_changes_no_image_has_neither_shift_nor_floor():
+def test_an_arm_without_changes_has_no_shift_and_no_floor():
     same = np.array([0, 1, 1, 0, -1])
     assert attribute_shift(tables_of(same, same, 2)) == (0, 0, 1)
 
 
-def test_pairs_are_counted_prompt_by_prompt():
+def test_pairs_are_counted_by_prompt():
     tables = pair_tables([0, 1, -1, 1], [1, 1, 0, -1], [2, 0, 0, 2], 3, 2)
     assert tables.tolist() == [
         [[0, 0, 0], [0, 1, 0], [1, 0, 0]],
@@ -67,7 +67,7 @@ def test_pairs_are_counted_prompt_by_prompt():
     ]
 
 
-def test_many_prompts_are_swapped_less_often_and_tell_the_same(monkeypatch):
+def test_many_prompts_with_fewer_swaps_give_the_same_result(monkeypatch):
     rng = np.random.default_rng(6)
     before, after = rng.integers(0, 2, (2, 40 * 10))
     tables = pair_tables(before, after, np.repeat(np.arange(40), 10), 40, 2)
@@ -77,10 +77,10 @@ def test_many_prompts_are_swapped_less_often_and_tell_the_same(monkeypatch):
     assert seldom[0] == often[0]
     assert seldom[1] == pytest.approx(often[1], rel=0.02)
     assert seldom[2] == pytest.approx(often[2], abs=4 * math.sqrt(0.25 / 999))
-    assert seldom[2] * 1000 == pytest.approx(round(seldom[2] * 1000))  # of 999 swaps and the arms as they are
+    assert seldom[2] * 1000 == pytest.approx(round(seldom[2] * 1000))  # 999 swaps and the observed arms
 
 
-def test_chance_alone_is_called_a_shift_as_rarely_as_the_p_value_says():
+def test_the_test_of_a_shift_keeps_its_level():
     rng = np.random.default_rng(5)
     arms = rng.integers(0, 3, (150, 2, 2, 16))  # two prompts of 16 images, no change between the arms
     p_values = [
@@ -89,7 +89,7 @@ def test_chance_alone_is_called_a_shift_as_rarely_as_the_p_value_says():
     assert (np.array(p_values) <= 0.1).sum() <= stats.binom.ppf(0.999, 150, 0.1)
 
 
-def test_the_matrix_tells_the_edited_attribute_from_the_others():
+def test_the_matrix_distinguishes_the_edited_attribute_from_the_others():
     rng = np.random.default_rng(2)
     prompts = np.repeat([0, 1], 60)
     gender, age = (rng.random(120) < 0.8).astype(int), rng.integers(0, 3, 120)
@@ -102,12 +102,12 @@ def test_the_matrix_tells_the_edited_attribute_from_the_others():
     assert (on_gender.arm, on_gender.attribute, on_gender.prompts, on_gender.pairs) == ("balanced", "gender", 2, 120)
     assert on_gender.value > 2 * on_gender.floor
     assert on_gender.p_value < 0.01
-    assert on_age.value == 0 < on_age.floor  # the same ages, dealt to other images
+    assert on_age.value == 0 < on_age.floor  # the same ages, assigned to other images
     assert on_age.p_value == 1
     assert shifts == shift_matrix({"gender": gender, "age": age}, {"balanced": edited}, prompts, (GENDER, AGE))
 
 
-def test_a_prompt_without_a_classified_image_in_an_arm_is_left_out():
+def test_a_prompt_without_a_classified_image_in_an_arm_is_excluded():
     shifts = shift_matrix(
         {"gender": [0, 1, -1, -1], "age": [-1] * 4},
         {"arm": {"gender": [1, 1, 0, 0], "age": [0] * 4}},

@@ -1,4 +1,4 @@
-"""How closely two attributes go together, with an interval that holds it."""
+"""Association of two attributes, with an interval that covers it."""
 
 import math
 
@@ -17,7 +17,7 @@ def v_of(table):
 
 
 @pytest.mark.parametrize("table", [[[12, 5], [3, 9]], [[19, 2, 4], [1, 17, 6]]])
-def test_cramers_v_is_scipys_with_bergsmas_correction(table):
+def test_cramers_v_equals_scipys_with_bergsmas_correction(table):
     n, (rows, columns) = np.sum(table), np.shape(table)
     phi2 = contingency.association(table, method="cramer") ** 2 * (min(rows, columns) - 1)
     corrected = phi2 - (rows - 1) * (columns - 1) / (n - 1)
@@ -27,7 +27,7 @@ def test_cramers_v_is_scipys_with_bergsmas_correction(table):
     assert found.low < found.value < found.high
 
 
-def test_cramers_v_is_1_where_one_attribute_fixes_the_other_and_0_at_independence():
+def test_cramers_v_is_1_if_one_attribute_determines_the_other_and_0_at_independence():
     assert v_of([[20, 0], [0, 20]]).value == pytest.approx(1, abs=0.01)
     assert v_of([[20, 0], [0, 20]]).high == 1
     independent = v_of([[10, 10], [10, 10]])
@@ -36,7 +36,7 @@ def test_cramers_v_is_1_where_one_attribute_fixes_the_other_and_0_at_independenc
 
 
 @pytest.mark.parametrize("v", [0.0, 0.2, 0.5])
-def test_the_interval_of_cramers_v_covers_about_as_often_as_it_says(v):
+def test_the_interval_of_cramers_v_has_about_its_nominal_coverage(v):
     truth = np.array([[1 + v, 1 - v], [1 - v, 1 + v]]).ravel() / 4  # its V is v
     draws = np.random.default_rng(3).multinomial(100, truth, size=300).reshape(-1, 2, 2)
     covered = [(e := v_of(table)).low <= v <= e.high for table in draws]
@@ -44,7 +44,7 @@ def test_the_interval_of_cramers_v_covers_about_as_often_as_it_says(v):
 
 
 @pytest.mark.parametrize("table", [[[30, 2], [3, 25]], [[20, 1, 4], [2, 18, 5], [0, 3, 22]], [[40, 3, 1], [2, 9, 15]]])
-def test_the_interval_of_v_holds_that_of_the_delta_method_with_a_numeric_gradient(table):
+def test_the_interval_of_v_includes_that_of_the_delta_method_with_a_numeric_gradient(table):
     counts = np.array(table) + max(np.shape(table)) / np.size(table)
     n, shape = counts.sum(), counts.shape
 
@@ -68,7 +68,7 @@ def test_the_interval_of_v_holds_that_of_the_delta_method_with_a_numeric_gradien
     assert found.high >= high - 1e-6
 
 
-def test_a_pair_of_rare_groups_never_seen_together_may_still_go_together():
+def test_two_rare_groups_never_observed_together_can_be_associated():
     table = [[0, 5], [6, 89]]
     found = v_of(table)
     room = share_estimate(0, 100).high * 100
@@ -80,7 +80,7 @@ def test_a_pair_of_rare_groups_never_seen_together_may_still_go_together():
     assert found.high > 0.3
 
 
-def test_the_square_of_v_has_no_bias_under_independence_and_is_that_of_a_single_table_elsewhere():
+def test_the_square_of_v_is_unbiased_under_independence_and_equals_that_of_a_single_table():
     rng = np.random.default_rng(2)
     squares = squared_v(rng.multinomial(12, [0.25] * 4, size=20_000).reshape(-1, 2, 2))
     shown = squares[~np.isnan(squares)]
@@ -89,8 +89,8 @@ def test_the_square_of_v_has_no_bias_under_independence_and_is_that_of_a_single_
     assert math.sqrt(squared_v([table])[0]) == pytest.approx(v_of(table).value)
 
 
-def test_the_interval_holds_0_where_independence_is_not_rejected():
-    rare = [[1, 0], [0, 7]]  # by Fisher's test one chance in eight, by chi-squared one in 200
+def test_the_interval_includes_0_if_independence_is_not_rejected():
+    rare = [[1, 0], [0, 7]]  # p = 1/8 by Fisher's test, 1/200 by chi-squared
     assert stats.fisher_exact(rare).pvalue == pytest.approx(1 / 8)
     assert v_of(rare).low == 0 < cramers_v(rare, p_value=0.005).low
     for n in (6, 12, 30):

@@ -1,4 +1,4 @@
-"""Combinations of groups are counted, and a planted dependence of two attributes is found."""
+"""Combinations of groups are counted, and a planted dependence of two attributes is detected."""
 
 import itertools
 import math
@@ -38,12 +38,12 @@ def g(table):
     return stats.chi2_contingency(table, correction=False, lambda_="log-likelihood").statistic
 
 
-def test_images_are_counted_by_their_combination_and_those_without_a_group_are_left_out():
+def test_images_are_counted_by_combination_except_those_without_a_group():
     tables = cross_tables([0, 0, 1, -1, 1, 1], [2, 2, 0, 1, -1, 1], [0, 1, 1, 1, 2, 0], (3, 2, 3))
     assert tables.tolist() == [[[0, 0, 1], [0, 1, 0]], [[0, 0, 1], [1, 0, 0]], [[0, 0, 0], [0, 0, 0]]]
 
 
-def test_every_combination_has_a_cell_also_one_that_no_image_shows():
+def test_every_combination_has_a_cell_even_without_images():
     table = np.array([[30, 10, 0], [2, 8, 14]])
     cells = cells_alone(table, (GENDER, AGE))
     assert [cell.groups for cell in cells] == list(itertools.product(GENDER.groups, AGE.groups))
@@ -55,7 +55,7 @@ def test_every_combination_has_a_cell_also_one_that_no_image_shows():
     assert never.share.high > 0.05
 
 
-def test_a_cell_is_small_only_where_neither_what_is_seen_nor_what_is_expected_tells_anything():
+def test_a_cell_is_small_only_if_observed_and_expected_counts_are_small():
     table = np.array([[40, 0], [2, 40], [9, 9]])
     small = {cell.groups: cell.small for cell in cells_alone(table, (AGE, GENDER))}
     assert small["young", "male"] is False  # none of the 20 expected: a finding
@@ -65,7 +65,7 @@ def test_a_cell_is_small_only_where_neither_what_is_seen_nor_what_is_expected_te
     assert small["young", "female"] is False
 
 
-def test_each_prompt_is_expected_at_the_product_of_its_own_shares():
+def test_expected_counts_of_a_prompt_are_the_product_of_its_shares():
     tables = np.random.default_rng(0).integers(1, 9, (4, 2, 3))
     expected = expected_counts(tables)
     for table, awaited in zip(tables, expected, strict=True):
@@ -74,7 +74,7 @@ def test_each_prompt_is_expected_at_the_product_of_its_own_shares():
 
 
 @pytest.mark.parametrize("table", [[[12, 5], [3, 9]], [[9, 2, 4], [1, 7, 6]], [[5, 5, 1], [2, 8, 3], [0, 4, 9]]])
-def test_the_statistic_is_scipys_g(table):
+def test_the_statistic_equals_scipys_g(table):
     found = dependence(table)
     assert found.statistic == pytest.approx(g(table))
     assert found.cramers_v.n == np.sum(table)
@@ -99,7 +99,7 @@ def test_the_sampled_p_value_agrees_with_all_permutations():
     assert found.p_value == pytest.approx(exact, abs=4 * math.sqrt(exact * (1 - exact) / RESAMPLES))
 
 
-def test_the_exact_test_rejects_independence_at_most_as_often_as_it_says():
+def test_the_exact_test_of_independence_keeps_its_level():
     n, row, column = 20, 8, 11
     corner = np.arange(0, 9)
     tables = [[[k, row - k], [column - k, n - row - column + k]] for k in corner]
@@ -109,26 +109,26 @@ def test_the_exact_test_rejects_independence_at_most_as_often_as_it_says():
         assert chances[p_values <= level].sum() <= level
 
 
-def test_a_planted_dependence_is_found_where_both_attributes_are_at_parity():
-    # As many women as men and as many young as old, but the women are young.
+def test_a_planted_dependence_is_detected_with_both_attributes_at_parity():
+    # Equal numbers of women and men and of young and old, but the women are young.
     found = dependence([[26, 6], [6, 26]])
     assert found.p_value < 1e-5
     assert found.cramers_v.low > 0.3
     assert dependence([[16, 16], [16, 16]]).p_value == pytest.approx(1)
 
 
-def test_pooled_prompts_look_dependent_though_none_of_them_is():
+def test_pooled_prompts_look_dependent_although_none_of_them_is():
     nurses, firefighters = np.array([[36, 4], [9, 1]]), np.array([[1, 9], [4, 36]])
     assert dependence(nurses).p_value == pytest.approx(1)
     assert dependence(firefighters).p_value == pytest.approx(1)
     assert dependence(nurses + firefighters).p_value < 1e-5
 
 
-def test_an_attribute_with_a_single_group_has_nothing_to_go_together_with():
+def test_an_attribute_with_a_single_group_has_no_test():
     assert dependence([[10, 5, 3], [0, 0, 0]]) is None
 
 
-def test_a_group_that_is_never_shown_changes_nothing():
+def test_a_group_without_images_does_not_change_the_test():
     assert dependence([[9, 2, 0], [1, 7, 0]]) == dependence([[9, 2], [1, 7]])
 
 

@@ -1,4 +1,4 @@
-"""Changes of the squared discrepancy agree with brute force, and their intervals cover as often as they say."""
+"""Changes of the squared discrepancy agree with brute force, and their intervals have their nominal coverage."""
 
 import itertools
 
@@ -49,7 +49,7 @@ def test_swapping_the_arms_mirrors_every_change():
         assert (there.value, there.low, there.high) == pytest.approx((-back.value, -back.high, -back.low))
 
 
-def test_the_change_is_the_mean_over_pairs_of_different_images():
+def test_the_change_equals_the_mean_over_pairs_of_different_images():
     rng = np.random.default_rng(2)
     before, after = one_hot(rng, 12, (0.6, 0.3, 0.1)), one_hot(rng, 12, (0.3, 0.3, 0.4))
     goal = np.array([0.5, 0.3, 0.2])
@@ -63,17 +63,17 @@ def test_the_change_is_the_mean_over_pairs_of_different_images():
     assert two_sample_discrepancy_change(before, after, goal).value == pytest.approx(change.value)
 
 
-def test_the_standard_error_is_the_spread_of_the_change_over_repetitions():
+def test_the_standard_error_equals_the_standard_deviation_over_repetitions():
     rng = np.random.default_rng(3)
     shared, changes = rng.uniform(size=(600, 100, 1)), []
-    for quantiles in shared:  # the arms share their noise: an image that changes group does so for a reason
+    for quantiles in shared:  # the arms have the same noise, so a change of group is due to the change of shares
         before, after = np.hstack([quantiles < 0.8, quantiles >= 0.8]), np.hstack([quantiles < 0.6, quantiles >= 0.6])
         changes.append(discrepancy_change(before.astype(float), after.astype(float), (0.5, 0.5)))
     spread = np.std([change.value for change in changes])
     assert np.mean([change.standard_error for change in changes]) == pytest.approx(spread, rel=0.08)
 
 
-def test_pairs_tell_more_than_two_samples_where_the_noise_is_shared():
+def test_pairs_are_more_precise_than_two_samples_with_the_same_noise():
     rng = np.random.default_rng(4)
     quantiles = rng.uniform(size=(64, 1))
     before, after = np.hstack([quantiles < 0.8, quantiles >= 0.8]), np.hstack([quantiles < 0.7, quantiles >= 0.7])
@@ -105,7 +105,7 @@ def test_both_intervals_of_the_squared_discrepancy_cover_near_parity_and_far_fro
     assert (inside / 150 >= 0.89).all()
 
 
-def test_a_sample_that_shows_one_group_only_is_not_exact():
+def test_a_sample_with_only_one_group_has_an_error():
     rows = np.tile([1.0, 0.0], (8, 1))
     for change in (discrepancy_change, two_sample_discrepancy_change):
         found = change(rows, rows, (0.5, 0.5))
@@ -114,14 +114,14 @@ def test_a_sample_that_shows_one_group_only_is_not_exact():
         assert found.high - found.low > 0.3
 
 
-def test_an_exactly_even_sample_is_not_exact_either():
+def test_an_exactly_even_sample_has_an_error():
     rows = np.repeat(np.eye(2), 12, axis=0)
     found = two_sample_discrepancy_change(rows, rows[::2], (0.5, 0.5))
     assert found.p_value > 0.2
     assert found.low < 0 < found.high
 
 
-def test_the_interval_excludes_no_change_exactly_where_the_p_value_says_so():
+def test_the_interval_excludes_0_exactly_if_the_p_value_is_significant():
     rng = np.random.default_rng(6)
     for largest in np.linspace(0.5, 0.95, 25):
         rows = one_hot(rng, 40, (0.5, 0.5)), one_hot(rng, 40, (largest, 1 - largest))
@@ -130,7 +130,7 @@ def test_the_interval_excludes_no_change_exactly_where_the_p_value_says_so():
             assert (found.p_value < 0.1) == (not found.low <= 0 <= found.high)
 
 
-def test_a_lopsided_change_of_eight_images_of_seven_groups_is_held():
+def test_a_one_sided_change_of_eight_images_with_seven_groups_is_covered():
     rng, even, groups = np.random.default_rng(5), np.full(7, 1 / 7), np.eye(7)
     shares = 0.5 * even + 0.5 * groups[0]
     truth = ((shares - even) ** 2).sum()
@@ -144,7 +144,7 @@ def test_a_lopsided_change_of_eight_images_of_seven_groups_is_held():
     assert held >= 0.95 * 600  # 0.91 by the t interval alone
 
 
-def test_a_change_is_never_told_more_exactly_than_by_squaring_and_adding_both_arms():
+def test_the_interval_of_a_change_includes_the_square_and_add_interval():
     even, groups = np.full(3, 1 / 3), np.eye(3)
     before, after = groups[[0] * 15 + [1]], groups[[0] * 6 + [1] * 5 + [2] * 5]
     change = two_sample_discrepancy_change(before, after, even)
@@ -155,36 +155,38 @@ def test_a_change_is_never_told_more_exactly_than_by_squaring_and_adding_both_ar
     below = np.hypot(max(0, new - new_ends[0]), old_ends[1] - old)
     above = np.hypot(new_ends[1] - new, max(0, old - old_ends[0]))
     assert change.value == pytest.approx(new - old)
-    # No change of a square is larger than the largest square itself, 2/3 for three even groups.
+    # A change of a square is at most the largest square, 2/3 for three even groups.
     assert change.low <= max(change.value - below, -2 / 3) + 1e-12
     assert change.high >= change.value + above - 1e-12
     assert change.low == pytest.approx(change.value - below) or change.high == pytest.approx(change.value + above)
 
 
-def test_one_image_that_moved_changes_an_uneven_prompt_by_no_more_than_it_may():
+def test_one_changed_image_has_a_short_interval_for_an_uneven_prompt():
     groups, target = np.eye(3), np.array([0.05, 0.15, 0.8])
     before, after = groups[[2] * 150], groups[[0] + [2] * 149]
     change = discrepancy_change(before, after, target)
     assert change.value == pytest.approx(-0.0033, abs=5e-5)
-    assert -0.03 < change.low < change.high < 0.02  # it began at −1.503, the square of the largest distance there is
+    assert (
+        -0.03 < change.low < change.high < 0.02
+    )  # regression: the lower end was −1.503, the square of the largest distance
 
 
 @pytest.mark.parametrize(("shares", "most"), [((0.7, 0.2, 0.1), 1.1), ((0.9, 0.1), 1.15), ((0.4, 0.35, 0.25), 1.7)])
-def test_the_error_of_a_square_is_how_much_it_varies_from_sample_to_sample(shares, most):
+def test_the_standard_error_of_a_square_equals_its_standard_deviation(shares, most):
     counts = np.random.default_rng(9).multinomial(60, shares, size=6000)
     samples, even = Samples.of_counts(counts), np.full(len(shares), 1 / len(shares))
-    varies, told = debiased_squares(samples, even).var(), (squared_errors(samples, even) ** 2).mean()
-    assert 0.93 * varies < told < most * varies  # near the target it errs on the safe side
+    variance, estimate = debiased_squares(samples, even).var(), (squared_errors(samples, even) ** 2).mean()
+    assert 0.93 * variance < estimate < most * variance  # near the target it is conservative
 
 
 @pytest.mark.parametrize("function", [discrepancy_change, two_sample_discrepancy_change])
-def test_a_squared_discrepancy_needs_two_images_in_either_sample(function):
+def test_a_squared_discrepancy_needs_two_images_in_both_samples(function):
     rows = np.eye(2)
     for before, after in ((rows[:0], rows[:0]), (rows[:1], rows[:1])):
         with pytest.raises(ValueError, match="image"):
             function(before, after, (0.5, 0.5))
 
 
-def test_arms_without_the_same_images_are_no_pairs():
+def test_arms_with_different_images_are_refused():
     with pytest.raises(ValueError, match="found 3 and 2"):
         discrepancy_change(np.eye(2)[[0, 1, 0]], np.eye(2), (0.5, 0.5))

@@ -1,4 +1,4 @@
-"""The debiased square is unbiased, the interval covers as often as it says, and both equal brute force where it can."""
+"""The debiased square is unbiased, the interval has its nominal coverage, and both equal brute force if possible."""
 
 import itertools
 import math
@@ -15,7 +15,7 @@ PARITY = {groups: np.full(groups, 1 / groups) for groups in (2, 3, 4, 7)}
 
 
 def outcomes(n, groups):
-    """Every vector of counts, by brute force."""
+    """Return all vectors of counts, by brute force."""
     heads = itertools.product(range(n + 1), repeat=groups - 1)
     return np.array([(*head, n - sum(head)) for head in heads if sum(head) <= n])
 
@@ -25,7 +25,7 @@ def one_hot(counts):
 
 
 def exact_coverage(n, shares, target):
-    """Probability that the interval of n labels from ``shares`` holds the true distance, over outcomes that count."""
+    """Return the coverage of the interval of n labels from ``shares``, over all relevant outcomes."""
     counts = outcomes(n, len(shares))
     counts = counts[stats.multinomial.pmf(counts, n, shares) > 1e-9]
     truth = np.linalg.norm(np.subtract(shares, target))
@@ -35,7 +35,7 @@ def exact_coverage(n, shares, target):
 
 
 def exact_misses(n, shares, target, confidence, *, each_tail=True):
-    """Probability over every outcome that counts that the interval lies below the truth, and above it."""
+    """Return the probabilities that the interval is below and above the truth, over all relevant outcomes."""
     counts = outcomes(n, len(shares))
     chances = stats.multinomial.pmf(counts, n, shares)
     counts, chances = counts[chances > 1e-8], chances[chances > 1e-8]
@@ -82,13 +82,13 @@ def test_counts_and_one_hot_rows_are_the_same_sample(counts):
     assert tuple(ends) == discrepancy.discrepancy_interval_of_counts(counts, target)
 
 
-def test_the_debiased_square_is_the_mean_over_pairs_of_different_images():
+def test_the_debiased_square_equals_the_mean_over_pairs_of_different_images():
     rows, target = np.random.default_rng(1).dirichlet(np.ones(4), size=9), PARITY[4]
     pairs = [(a - target) @ (b - target) for a, b in itertools.permutations(rows, 2)]
     assert discrepancy.debiased_squared(rows, target) == pytest.approx(np.mean(pairs), abs=1e-14)
 
 
-def test_a_balanced_sample_is_closer_than_chance_and_displays_as_zero():
+def test_a_balanced_sample_has_a_negative_square_and_is_displayed_as_zero():
     squared = discrepancy.debiased_squared_of_counts([5, 5], (0.5, 0.5))
     assert squared == pytest.approx(-0.5 / 9)
     assert discrepancy.display(squared) == 0
@@ -96,7 +96,7 @@ def test_a_balanced_sample_is_closer_than_chance_and_displays_as_zero():
 
 
 @pytest.mark.parametrize("target", [0.5, 0.3])
-def test_two_groups_have_the_exact_interval_of_scipy_folded(target):
+def test_two_groups_have_the_folded_exact_interval_of_scipy(target):
     for n, count in [(1, 0), (8, 0), (8, 5), (20, 20), (20, 13), (64, 20), (2000, 1204)]:
         share = stats.binomtest(count, n).proportion_ci(0.95, method="exact")
         ends = np.abs(np.array([share.low, share.high]) - target)
@@ -106,7 +106,7 @@ def test_two_groups_have_the_exact_interval_of_scipy_folded(target):
 
 
 @pytest.mark.parametrize("target", [0.5, 0.2])
-def test_two_groups_are_never_covered_less_often_than_promised(target):
+def test_the_coverage_for_two_groups_is_never_below_its_level(target):
     shares = (0.02, 0.1, 0.2, 0.286, 0.4, 0.5, 0.77, 0.98)
     covered = [exact_coverage(n, (p, 1 - p), (target, 1 - target)) for n in (8, 20, 50, 100) for p in shares]
     assert min(covered) >= 0.95
@@ -118,7 +118,7 @@ TRUTHS_OF_THREE = [(1 / 3,) * 3, (0.47, 0.27, 0.26), (0.64, 0.26, 0.1), (0.96, 0
 
 @pytest.mark.parametrize("target", [(1 / 3,) * 3, (0.7, 0.2, 0.1)])
 @pytest.mark.parametrize("n", [8, 20])
-def test_three_groups_are_covered_at_parity_and_away(n, target):
+def test_three_groups_are_covered_at_parity_and_away_from_it(n, target):
     covered = [exact_coverage(n, shares, target) for shares in [target, *TRUTHS_OF_THREE]]
     assert covered[0] >= 0.95  # at parity the test is exact
     assert min(covered) >= (0.92 if n == 8 else 0.93)
@@ -132,7 +132,7 @@ def test_four_groups_are_covered_with_eight_images():
 
 @pytest.mark.parametrize(
     ("groups", "n", "samples"), [(4, 60, 600), (7, 20, 500)]
-)  # beyond enumeration: weighed samples
+)  # too many outcomes for enumeration: weighted samples
 @pytest.mark.parametrize("tilt", [0.0, 0.2])
 def test_many_groups_are_covered_beyond_enumeration(groups, n, samples, tilt):
     shares = (1 - tilt) * PARITY[groups] + tilt * np.eye(groups)[0]
@@ -146,7 +146,7 @@ def test_many_groups_are_covered_beyond_enumeration(groups, n, samples, tilt):
 @pytest.mark.parametrize(
     ("n", "target"), [(12, (1 / 3,) * 3), (8, (0.25,) * 4), (9, (0.2, 0.3, 0.5)), (6, (1 / 7,) * 7)]
 )
-def test_the_interval_begins_at_zero_exactly_where_parity_is_not_rejected(n, target):
+def test_the_interval_starts_at_zero_exactly_if_parity_is_not_rejected(n, target):
     rejections = 0
     for row in outcomes(n, len(target))[:: 1 if n != 6 else 7]:
         low, _ = discrepancy.discrepancy_interval_of_counts(row, target)
@@ -156,7 +156,7 @@ def test_the_interval_begins_at_zero_exactly_where_parity_is_not_rejected(n, tar
     assert rejections
 
 
-def test_beyond_enumeration_it_begins_at_zero_where_parity_is_not_rejected_too():
+def test_without_enumeration_it_starts_at_zero_if_parity_is_not_rejected():
     rng = np.random.default_rng(4)
     rows = rng.multinomial(80, (0.16,) * 6 + (0.04,), size=40)
     decisions = [
@@ -168,7 +168,7 @@ def test_beyond_enumeration_it_begins_at_zero_where_parity_is_not_rejected_too()
 
 
 @pytest.mark.parametrize(("n", "target"), [(5, (0.2, 0.3, 0.5)), (4, (0.25,) * 4)])
-def test_the_p_value_is_the_chance_of_a_sample_at_least_as_far(n, target):
+def test_the_p_value_is_the_probability_of_a_sample_at_least_as_far(n, target):
     samples = list(itertools.product(range(len(target)), repeat=n))
     chances = np.array([math.prod(target[group] for group in sample) for sample in samples])
     shares = np.array([np.bincount(sample, minlength=len(target)) / n for sample in samples])
@@ -197,7 +197,7 @@ def test_simulated_p_values_agree_with_exact_ones_and_are_never_zero(monkeypatch
     assert hopeless == 1 / (discrepancy.TESTED_SAMPLES + 1)
 
 
-@pytest.mark.parametrize("others", [0, 10**6])  # by moments, and by weighed samples
+@pytest.mark.parametrize("others", [0, 10**6])  # by moments, and by weighted samples
 def test_approximate_intervals_agree_with_those_of_all_outcomes(monkeypatch, others):
     rows = [[14, 13, 13], [20, 12, 8], [30, 8, 2], [39, 1, 0], [20, 20, 0]]
     exact = np.array([discrepancy.discrepancy_interval_of_counts(row, PARITY[3]) for row in rows])
@@ -227,7 +227,7 @@ def test_moments_of_the_squared_distance_equal_brute_force(shares, target):
     assert float(found[2][0]) == pytest.approx(skewness, abs=0.25)  # leading terms only
 
 
-def test_far_from_parity_and_with_many_images_it_is_the_delta_method():
+def test_far_from_parity_with_many_images_it_equals_the_delta_method():
     n, shares = 20_000, np.array([0.6, 0.25, 0.1, 0.05])
     away = shares - PARITY[4]
     distance = np.linalg.norm(away)
@@ -250,7 +250,7 @@ def test_names_of_groups_do_not_matter(counts):
 
 @pytest.mark.parametrize("groups", [2, 3, 4, 7])
 @pytest.mark.parametrize("n", [1, 8, 300])
-def test_the_interval_lies_in_what_is_possible_and_holds_the_estimate(groups, n):
+def test_the_interval_is_in_the_possible_range_and_includes_the_estimate(groups, n):
     rng = np.random.default_rng(6)
     furthest = fairness.maximum(PARITY[groups])
     for shares in rng.dirichlet(np.full(groups, 0.7), size=6):
@@ -263,7 +263,7 @@ def test_the_interval_lies_in_what_is_possible_and_holds_the_estimate(groups, n)
 
 
 @pytest.mark.parametrize("target", [(1 / 3,) * 3, (0.2, 0.3, 0.5)])
-def test_a_single_group_leaves_the_greatest_distance_possible(target):
+def test_a_sample_with_one_group_includes_the_largest_distance(target):
     for counts in ([8, 0, 0], [200, 0, 0]):
         low, high = discrepancy.discrepancy_interval_of_counts(counts, target)
         assert high == pytest.approx(fairness.maximum(target))
@@ -271,25 +271,28 @@ def test_a_single_group_leaves_the_greatest_distance_possible(target):
 
 
 @pytest.mark.parametrize("counts", [[5, 4], [9, 3, 1], [30, 20, 10, 10]])
-def test_more_confidence_is_a_wider_interval(counts):
+def test_higher_confidence_gives_a_wider_interval(counts):
     target = PARITY[len(counts)]
     ends = [discrepancy.discrepancy_interval_of_counts(counts, target, level) for level in (0.8, 0.95, 0.99)]
     assert sorted(ends, key=lambda interval: interval[1] - interval[0]) == ends
     assert ends[0][1] < ends[2][1]
 
 
-def test_a_wrong_pass_is_as_rare_as_promised_where_one_group_dominates_the_target():
+def test_wrong_passes_keep_their_rate_if_one_group_dominates_the_target():
     target, truth, n, limit = (0.02, 0.03, 0.95), (0.069, 0.013, 0.918), 61, 0.0604
     assert np.linalg.norm(np.subtract(truth, target)) > limit
     counts = outcomes(n, 3)
     chances = stats.multinomial.pmf(counts, n, truth)
     kept = chances > 1e-5
     samples = Samples.of_counts(counts[kept])
-    for gates, before in ((1, 0.079), (8, 0.079)):  # 48 % of audits with eight such gates passed one wrongly
+    for gates, before in (
+        (1, 0.079),
+        (8, 0.079),
+    ):  # regression: 48 % of audits with eight such gates passed one wrongly
         high = discrepancy.discrepancy_intervals(samples, target, 1 - 0.05 / gates, each_tail=True)[:, 1]
         passed = float(chances[kept][high <= limit].sum())
         assert passed <= 0.025 / gates < before
-    assert exact_coverage(n, truth, target) >= 0.95  # it was .886
+    assert exact_coverage(n, truth, target) >= 0.95  # regression: it was .886
 
 
 UNEVEN = [(0.05, 0.05, 0.9), (0.02, 0.03, 0.95), (0.05, 0.15, 0.8)]
@@ -297,24 +300,24 @@ UNEVEN = [(0.05, 0.05, 0.9), (0.02, 0.03, 0.95), (0.05, 0.15, 0.8)]
 
 @pytest.mark.parametrize("target", UNEVEN)
 @pytest.mark.parametrize("shares", [(0.0, 0.15, 0.85), (0.15, 0.01, 0.84), (0.069, 0.013, 0.918), (0.3, 0.3, 0.4)])
-def test_either_end_holds_by_itself_for_uneven_targets_also_at_the_confidence_of_gates(target, shares):
+def test_each_end_keeps_its_error_rate_for_uneven_targets_and_high_confidence(target, shares):
     for confidence in (0.95, 1 - 0.05 / 8, 0.9995):
-        # Beside what may be missed a small surplus: the farthest distribution is sought on some ways only.
+        # A small tolerance above the error rate, because the farthest distribution is searched only on some rays.
         assert max(exact_misses(37, shares, target, confidence)) <= 1.25 * (1 - confidence) / 2
 
 
-def test_the_interval_holds_what_the_exact_interval_of_a_single_group_allows():
+def test_the_interval_includes_the_exact_interval_of_a_single_group():
     share = stats.binomtest(4, 37).proportion_ci(1 - 0.05 / 8, method="exact").high
-    nearest = np.linalg.norm([share - 0.05, -0.15, 1 - share - 0.8])  # of the distributions without the second group
+    nearest = np.linalg.norm([share - 0.05, -0.15, 1 - share - 0.8])  # nearest distribution without the second group
     assert nearest >= 0.316
     _, high = discrepancy.discrepancy_interval_of_counts([4, 0, 33], (0.05, 0.15, 0.8), 1 - 0.05 / 8)
-    assert high >= nearest - 1e-3  # it was .242
+    assert high >= nearest - 1e-3  # regression: it was .242
 
 
-def test_the_upper_end_does_not_jump_where_every_image_shows_the_group_that_is_wanted_most():
+def test_the_upper_end_does_not_jump_if_all_images_show_the_group_with_the_largest_target():
     target = (0.05, 0.15, 0.8)
     ends = [discrepancy.discrepancy_interval_of_counts([k, 0, 1000 - k], target) for k in range(4)]
-    assert ends[0] == pytest.approx((0.250, 0.255), abs=5e-4)  # it was [.250, 1.251]
+    assert ends[0] == pytest.approx((0.250, 0.255), abs=5e-4)  # regression: it was [.250, 1.251]
     for one, other in itertools.pairwise(ends):
         assert np.abs(np.subtract(one, other)).max() <= 0.003
 
@@ -333,7 +336,7 @@ def test_a_higher_confidence_never_gives_a_narrower_interval(n, target):
 
 
 @pytest.mark.parametrize("target", [0.5, 0.1, 0.9])
-def test_of_two_groups_either_end_holds_by_itself(target):
+def test_for_two_groups_each_end_keeps_its_error_rate(target):
     for n in (9, 20, 61):
         for share in (0.02, 0.08, target, target + 0.01, 0.45, 0.55):
             goal = (target, 1 - target)
@@ -342,21 +345,21 @@ def test_of_two_groups_either_end_holds_by_itself(target):
             assert sum(below) <= 0.01 + 1e-9
 
 
-def test_a_bound_by_itself_begins_at_zero_where_half_of_the_level_does_not_reject_parity():
+def test_a_single_bound_starts_at_zero_if_half_of_the_level_does_not_reject_parity():
     for target in ((1 / 3,) * 3, (0.3, 0.7)):
         for row in outcomes(12, len(target)):
             low, _ = discrepancy.discrepancy_interval_of_counts(row, target, each_tail=True)
             assert (low > 0) == (discrepancy.parity_p_value(row, target) <= 0.025)
 
 
-def test_near_parity_all_of_the_level_is_spent_on_samples_too_far():
+def test_near_parity_the_whole_level_is_used_for_samples_too_far():
     counts = [17, 7, 6]
     assert 0.025 < discrepancy.parity_p_value(counts, PARITY[3]) < 0.05
     low, _ = discrepancy.discrepancy_interval_of_counts(counts, PARITY[3])
-    assert low > 0.02  # with half of the level it would begin just above 0
+    assert low > 0.02  # with half of the level it would start just above 0
 
 
-def test_a_sample_that_looks_too_even_says_no_more_than_an_even_one():
+def test_a_sample_that_is_too_even_has_the_interval_of_an_even_one():
     even = discrepancy.discrepancy_interval_of_counts([25, 25, 25, 25], PARITY[4])
     usual = discrepancy.discrepancy_interval_of_counts([28, 26, 24, 22], PARITY[4])
     assert even[0] == usual[0] == 0
@@ -369,7 +372,7 @@ def test_rows_of_probabilities_have_no_interval():
 
 
 @pytest.mark.parametrize("rows", [np.zeros((0, 2)), [[0.5, 0.2]], [[0.2, 0.3, 0.5]]])
-def test_rows_that_are_no_sample_are_refused(rows):
+def test_invalid_rows_are_refused(rows):
     with pytest.raises(ValueError, match=r"no image|softmax|one column per group"):
         discrepancy.debiased_squared(rows, (0.5, 0.5))
 
@@ -378,7 +381,7 @@ def test_rows_that_are_no_sample_are_refused(rows):
     ("counts", "message"),
     [([0, 0], "no image"), ([1, 2, 3], "one per group"), ([1.5, 2], "whole"), ([-1, 2], "non-negative")],
 )
-def test_counts_that_are_no_sample_are_refused(counts, message):
+def test_invalid_counts_are_refused(counts, message):
     functions = (
         discrepancy.debiased_squared_of_counts,
         discrepancy.discrepancy_interval_of_counts,
@@ -389,7 +392,7 @@ def test_counts_that_are_no_sample_are_refused(counts, message):
             function(counts, (0.5, 0.5))
 
 
-def test_one_image_has_no_spread_to_debias_with():
+def test_a_single_image_cannot_be_debiased():
     with pytest.raises(ValueError, match="at least 2 images"):
         discrepancy.debiased_squared([[0.5, 0.5]], (0.5, 0.5))
     with pytest.raises(ValueError, match="at least 2 images"):
@@ -402,10 +405,10 @@ def test_a_confidence_that_is_no_share_is_refused(confidence):
         discrepancy.discrepancy_interval_of_counts([1, 2], (0.5, 0.5), confidence)
 
 
-def test_a_stratified_sample_is_debiased_by_its_strata_and_never_looks_fairer_than_it_is():
+def test_a_stratified_sample_is_debiased_by_its_strata():
     target, rng = np.array([0.5, 0.5]), np.random.default_rng(5)
     strata = ["female"] * 8 + ["male"] * 8
-    shown = np.repeat([0.9, 0.2], 8)  # an edit that reaches women more often than men: 55 % women
+    shown = np.repeat([0.9, 0.2], 8)  # an edit that works better towards women than men: 55 % women
     truth = 2 * (shown.mean() - 0.5) ** 2
     found, alike = [], []
     for _ in range(4000):

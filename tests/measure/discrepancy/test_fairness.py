@@ -1,4 +1,4 @@
-"""Fairness discrepancy has its closed forms, its documented maximum, and a noise floor equal to brute force."""
+"""Fairness discrepancy equals closed forms, has its documented maximum, and a noise floor equal to brute force."""
 
 import itertools
 import math
@@ -34,14 +34,14 @@ def test_an_80_20_split_scores_0_424():
     assert fairness.hard_plug_in(one_hot([80, 20]), (0.5, 0.5)) == pytest.approx(0.3 * math.sqrt(2))
 
 
-def test_soft_and_hard_differ_where_the_judge_is_unsure():
+def test_soft_and_hard_differ_for_an_uncertain_judge():
     unsure = [[0.6, 0.4]] * 10
     assert fairness.soft_plug_in(unsure, (0.5, 0.5)) == pytest.approx(0.1 * math.sqrt(2))
     assert fairness.hard_plug_in(unsure, (0.5, 0.5)) == pytest.approx(math.sqrt(0.5))
 
 
 @given(st.lists(st.integers(0, 9), min_size=2, max_size=5).filter(any), st.randoms(use_true_random=False))
-def test_neither_the_order_of_images_nor_the_names_of_groups_matter(counts, random):
+def test_the_discrepancy_does_not_depend_on_the_order_of_images_or_groups(counts, random):
     rows, target = one_hot(counts), np.arange(1, len(counts) + 1) / sum(range(1, len(counts) + 1))
     order = random.sample(range(len(counts)), len(counts))
     value = fairness.hard_plug_in(rows, target)
@@ -69,7 +69,7 @@ def test_expectation_at_parity_equals_brute_force_over_every_sequence_of_draws(n
 def test_expectation_at_parity_agrees_with_a_simulated_noise_floor(groups, simulated):
     target = fairness.uniform(groups)
     found = {n: fairness.expected_at_parity(n, target) for n in simulated}
-    assert found == pytest.approx(simulated, abs=2.5e-3)  # ours is exact where n is small, the simulation is not
+    assert found == pytest.approx(simulated, abs=2.5e-3)  # this value is exact for small n, the simulation is not
 
 
 @pytest.mark.parametrize("groups", [3, 4, 7])
@@ -78,7 +78,7 @@ def test_expectation_at_parity_tends_to_the_mean_of_a_chi_distribution(groups):
     assert fairness.expected_at_parity(2000, fairness.uniform(groups)) == pytest.approx(limit, rel=0.01)
 
 
-def test_simulation_takes_over_from_enumeration_without_a_step():
+def test_simulation_and_enumeration_agree_at_the_limit():
     target = fairness.uniform(4)
     exact, simulated = fairness.expected_at_parity(104, target), fairness.expected_at_parity(105, target)
     assert math.comb(107, 3) <= fairness.ENUMERATED_OUTCOMES < math.comb(108, 3)
@@ -103,11 +103,11 @@ def test_total_variation_is_the_largest_difference_over_sets_of_groups():
         ([[1.0]], (1.0,), "at least 2 groups"),
     ],
 )
-def test_what_is_no_distribution_is_refused(rows, target, message):
+def test_an_invalid_distribution_is_refused(rows, target, message):
     with pytest.raises(ValueError, match=message):
         fairness.soft_plug_in(rows, target)
 
 
-def test_the_noise_floor_of_no_image_is_refused():
+def test_the_noise_floor_without_images_is_refused():
     with pytest.raises(ValueError, match="at least 1 image"):
         fairness.expected_at_parity(0, (0.5, 0.5))

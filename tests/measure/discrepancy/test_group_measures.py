@@ -1,4 +1,4 @@
-"""Every measure equals SciPy's, its interval covers the truth at any n, and its ideal is what the target scores."""
+"""Every measure equals SciPy's, its interval covers the truth for any n, and its ideal is the value of the target."""
 
 import itertools
 import math
@@ -29,7 +29,7 @@ def value(name, counts, target):
 
 
 def outcomes(n, groups):
-    """Every way to count n images, (m, K)."""
+    """Return all counts of n images, (m, K)."""
     return [c for c in itertools.product(range(n + 1), repeat=groups) if sum(c) == n]
 
 
@@ -44,14 +44,16 @@ def test_entropies_and_divergences_are_those_of_scipy(counts, target):
 
 
 def test_differences_and_ratios_have_their_closed_forms():
-    assert value("share_difference", (2, 8), (0.5, 0.5)) == pytest.approx(-0.6)  # two groups: the sign tells which
+    assert value("share_difference", (2, 8), (0.5, 0.5)) == pytest.approx(
+        -0.6
+    )  # for two groups the sign shows which share is larger
     assert value("share_difference", (2, 3, 5), UNEVEN) == pytest.approx(0.3)
     assert value("share_ratio", (2, 3, 5), UNEVEN) == pytest.approx(0.4)
     assert value("share_ratio", (0, 5), (0.5, 0.5)) == 0
 
 
 def test_the_four_fifths_ratio_compares_selection_rates():
-    # Of 300 and 200 applicants, 48 and 12 are chosen: rates of 16 % and 6 %.
+    # 48 of 300 and 12 of 200 applicants are selected: rates of 16 % and 6 %.
     found = MEASURES["four_fifths_ratio"].of((48, 12), (0.6, 0.4))
     assert found.value == pytest.approx(0.06 / 0.16)
     assert MEASURES["four_fifths_ratio"].caveat == "a rule of thumb of US hiring law, not a legal finding here"
@@ -59,14 +61,14 @@ def test_the_four_fifths_ratio_compares_selection_rates():
 
 
 @pytest.mark.parametrize("target", [(0.5, 0.5), (0.7, 0.3), UNEVEN, (0.25,) * 4])
-def test_images_in_the_targets_own_shares_score_the_ideal(target):
+def test_shares_equal_to_the_target_have_the_ideal_value(target):
     counts = np.round(np.array(target) * 20).astype(int)
     for name, found in group_measures(counts, target).items():
         assert found.value == pytest.approx(found.ideal, abs=1e-12), name
         assert found.low <= found.ideal <= found.high, name
 
 
-def test_ideals_under_a_uniform_target_are_the_familiar_ones():
+def test_ideals_for_a_uniform_target_are_the_usual_ones():
     ideals = {name: found.ideal for name, found in group_measures((1, 2, 3, 4), (0.25,) * 4).items()}
     assert ideals == pytest.approx(
         {
@@ -84,7 +86,7 @@ def test_ideals_under_a_uniform_target_are_the_familiar_ones():
 
 @pytest.mark.parametrize("counts", [(0, 7), (3, 4), (0, 0, 9), (2, 3, 4), (25, 0, 30, 9)])
 @pytest.mark.parametrize("confidence", [0.8, 0.95])
-def test_the_region_of_shares_is_that_of_the_printed_intervals_for_all_groups_at_once(counts, confidence):
+def test_the_region_of_shares_is_given_by_simultaneous_reported_intervals(counts, confidence):
     region, n, groups = share_region(counts, confidence), sum(counts), len(counts)
     each = confidence if groups == 2 else 1 - (1 - confidence) / groups
     printed = [share_estimate(k, n, each) for k in counts]
@@ -94,7 +96,7 @@ def test_the_region_of_shares_is_that_of_the_printed_intervals_for_all_groups_at
 
 @pytest.mark.parametrize("counts", [(5, 4, 3), (0, 0, 10), (11, 1, 0), (2, 0, 30)])
 @pytest.mark.parametrize("target", [(1 / 3,) * 3, UNEVEN, (0.05, 0.9, 0.05), (0.6, 0.4, 0.0)])
-def test_intervals_are_the_range_over_the_region_found_by_brute_force(counts, target):
+def test_intervals_equal_the_range_over_the_region_by_brute_force(counts, target):
     region = share_region(counts)
     steps = np.linspace(0, 1, 161)
     first, second = np.meshgrid(
@@ -107,13 +109,13 @@ def test_intervals_are_the_range_over_the_region_found_by_brute_force(counts, ta
         values = MEASURES[name].function(points, np.array(target))
         assert found.low - 1e-9 <= values.min(), name
         assert values.max() <= found.high + 1e-9, name
-        # The grid comes near both ends, so neither is too far out.
+        # The grid is close to both ends, so the interval is not too wide.
         assert (values.min(), values.max()) == pytest.approx((found.low, found.high), abs=0.06), name
 
 
 @pytest.mark.parametrize("target", [(0.25,) * 4, (0.1, 0.2, 0.3, 0.4), (0.5, 0.5, 0.0, 0.0)])
 @pytest.mark.parametrize(("counts", "unknown"), [((6, 2, 0, 1), 0), ((6, 2, 0, 1), 5), ((0, 0, 9, 3), 11)])
-def test_bounds_hold_every_way_to_give_the_unknown_images_to_groups(counts, unknown, target):
+def test_bounds_include_all_assignments_of_unknown_images(counts, unknown, target):
     total = sum(counts) + unknown
     every = (np.array(counts) + outcomes(unknown, 4)) / total
     for name, measure in MEASURES.items():
@@ -121,13 +123,13 @@ def test_bounds_hold_every_way_to_give_the_unknown_images_to_groups(counts, unkn
             values, found = measure.function(every, np.array(target)), measure.bounds(counts, unknown, target)
             assert found.low - 1e-12 <= values.min(), name
             assert values.max() <= found.high + 1e-12, name
-            # Whole images come as near to the ends as their size allows.
+            # Assignments of whole images are close to the ends.
             near = 6 / total if unknown else 1e-9
             assert (values.min(), values.max()) == pytest.approx((found.low, found.high), abs=near), name
 
 
 def coverage(n, truth):
-    """Chance of each measure's interval to hold its value at ``truth``, summed over every outcome."""
+    """Return the coverage of each measure's interval at ``truth``, summed over all outcomes."""
     target = fairness.uniform(len(truth))
     covered = dict.fromkeys(MEASURES, 0.0)
     for counts in outcomes(n, len(truth)):
@@ -140,7 +142,7 @@ def coverage(n, truth):
 
 @pytest.mark.parametrize("truth", [(0.5, 0.5), (0.51, 0.49), (0.7, 0.3), (0.97, 0.03), (0.995, 0.005)])
 @pytest.mark.parametrize("n", [1, 9])
-def test_two_groups_are_covered_at_parity_between_and_at_the_edge(n, truth):
+def test_two_groups_are_covered_at_parity_and_up_to_the_limits(n, truth):
     assert min(coverage(n, truth).values()) >= 0.93
 
 
@@ -149,7 +151,7 @@ def test_three_groups_are_covered_jointly(truth):
     assert min(coverage(6, truth).values()) >= 0.95
 
 
-def test_a_group_that_no_image_shows_leaves_an_interval():
+def test_a_group_without_images_has_an_interval():
     found = group_measures((64, 0), (0.5, 0.5))
     assert found["share_ratio"].low == 0
     assert found["share_ratio"].high == pytest.approx(0.0566 / 0.9434, abs=5e-4)  # Wilson: z² / (64 + z²) = 0.0566
@@ -162,7 +164,7 @@ def test_a_group_that_no_image_shows_leaves_an_interval():
     st.lists(st.integers(0, 30), min_size=3, max_size=5).filter(any),
     st.randoms(use_true_random=False),
 )
-def test_the_names_of_groups_do_not_matter(counts, random):
+def test_the_measures_do_not_depend_on_the_order_of_groups(counts, random):
     target = np.arange(1, len(counts) + 1) / sum(range(1, len(counts) + 1))
     order = random.sample(range(len(counts)), len(counts))
     for name in ("share_ratio", "total_variation", "kl_divergence", "normalised_entropy"):
@@ -172,7 +174,7 @@ def test_the_names_of_groups_do_not_matter(counts, random):
         assert here.low <= here.value <= here.high
 
 
-def test_more_confidence_never_gives_a_narrower_interval():
+def test_higher_confidence_never_gives_a_narrower_interval():
     for name, measure in MEASURES.items():
         estimates = [measure.of((9, 3, 1), UNEVEN, confidence) for confidence in (0.8, 0.95, 0.999)]
         assert estimates[2].low <= estimates[1].low <= estimates[0].low, name
@@ -190,7 +192,7 @@ def test_the_expectation_at_the_target_is_the_mean_over_every_outcome(name):
     assert expected_at_target(n, UNEVEN)[name] == pytest.approx(mean, abs=4.5 * spread / math.sqrt(SIMULATED_SAMPLES))
 
 
-def test_a_target_that_wants_none_of_a_group_leaves_out_what_is_undefined_there():
+def test_a_target_with_a_share_of_0_omits_undefined_measures():
     target = (0.5, 0.5, 0.0)
     missing = set(MEASURES) - set(group_measures((5, 5, 1), target))
     assert missing == {"kl_divergence", "four_fifths_ratio"}
@@ -209,7 +211,7 @@ def test_a_target_that_wants_none_of_a_group_leaves_out_what_is_undefined_there(
         ([1] * (MOST_GROUPS + 1), [1 / (MOST_GROUPS + 1)] * (MOST_GROUPS + 1), "2 to 12 groups"),
     ],
 )
-def test_what_has_no_shares_is_refused(counts, target, message):
+def test_invalid_counts_and_targets_are_refused(counts, target, message):
     with pytest.raises(ValueError, match=message):
         group_measures(counts, target)
 

@@ -1,4 +1,4 @@
-"""The sums of many samples are those that NumPy finds in each alone, strata included."""
+"""The sums of many samples equal NumPy's for each sample, including strata."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ OWNERS = np.repeat(np.arange(3), SIZES)
 ROWS = RNG.dirichlet(np.ones(4), size=sum(SIZES))
 
 
-def test_every_sample_has_the_moments_of_its_own_rows_whatever_their_order():
+def test_every_sample_has_the_moments_of_its_rows_in_any_order():
     order = RNG.permutation(len(ROWS))
     found = Samples.of(ROWS[order], OWNERS[order], 3)
     for place, n in enumerate(SIZES):
@@ -25,7 +25,7 @@ def test_every_sample_has_the_moments_of_its_own_rows_whatever_their_order():
     assert not found.labels.any()
 
 
-def test_a_stratified_mean_varies_as_its_strata_do_and_equal_codes_of_two_samples_are_two_strata():
+def test_the_covariance_of_a_stratified_mean_uses_strata_within_samples():
     strata = np.array([0, 0, 0, 5, 5, 5, 5, 0, *[0] * 6, *[5] * 5, 9])
     found = Samples.of(ROWS, OWNERS, 3, strata)
     for place, n in enumerate(SIZES):
@@ -36,7 +36,7 @@ def test_a_stratified_mean_varies_as_its_strata_do_and_equal_codes_of_two_sample
         assert found.covariance[place] == pytest.approx(expected, abs=1e-15)
 
 
-def test_counted_labels_are_the_same_samples_as_their_rows():
+def test_counts_of_labels_give_the_same_samples_as_their_rows():
     counts = np.array([[3, 0, 2], [1, 1, 4]])
     rows = np.concatenate([np.repeat(np.eye(3), row, axis=0) for row in counts])
     one, other = Samples.of(rows, np.repeat([0, 1], [5, 6]), 2), Samples.of_counts(counts)
@@ -54,6 +54,6 @@ def test_counted_labels_are_the_same_samples_as_their_rows():
         (lambda: Samples.of_counts([[1, 0], [0, 0]]), "without an image"),
     ],
 )
-def test_what_is_no_sample_is_refused(call, message):
+def test_an_invalid_sample_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()

@@ -1,4 +1,4 @@
-"""The worst of many prompts is worst by luck as well, and its interval knows."""
+"""The worst of many prompts is partly so by chance, and its interval accounts for the selection."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ SAMPLES = 2_000
 
 
 def distances(shares):
-    """The true distances of two groups from an even target."""
+    """Return the true distances of two groups from an even target."""
     return np.sqrt(2) * np.abs(np.asarray(shares) - 0.5)
 
 
@@ -31,7 +31,7 @@ TRUTHS = {
 
 @pytest.mark.parametrize("shares", TRUTHS.values(), ids=TRUTHS)
 @pytest.mark.parametrize("images", [10, 40])
-def test_the_interval_holds_the_chosen_prompts_distance_and_the_largest_of_all(shares, images):
+def test_the_interval_covers_the_selected_prompts_distance_and_the_largest_one(shares, images):
     rng, true = np.random.default_rng(images), distances(shares)
     missed = alone = 0
     for _ in range(SAMPLES):
@@ -43,10 +43,10 @@ def test_the_interval_holds_the_chosen_prompts_distance_and_the_largest_of_all(s
         alone += not low - 1e-12 <= chosen <= high + 1e-12
     assert missed <= stats.binom.ppf(0.999, SAMPLES, 0.05)
     if shares == TRUTHS["all on target"] and images == 40:
-        assert alone > 0.2 * SAMPLES  # the chosen prompt's own interval, as it was printed
+        assert alone > 0.2 * SAMPLES  # the unadjusted interval of the selected prompt
 
 
-def test_three_groups_have_the_worst_of_their_own():
+def test_the_worst_of_prompts_with_three_groups():
     rng, truth = np.random.default_rng(5), np.array([[1, 1, 1], [2, 1, 1], [6, 1, 1]]) / [[3], [4], [8]]
     true, missed, runs = np.linalg.norm(truth - 1 / 3, axis=1), 0, 200
     for _ in range(runs):
@@ -56,13 +56,13 @@ def test_three_groups_have_the_worst_of_their_own():
     assert missed <= stats.binom.ppf(0.999, runs, 0.05)
 
 
-def test_a_single_prompt_has_its_own_interval():
+def test_a_single_prompt_has_an_unadjusted_interval():
     labels = Samples.of_counts([[30, 10]])
     found = worst(labels, [0.5, 0.5])
     assert (found.place, found.n) == (0, 40)
     assert [found.low, found.high] == pytest.approx(discrepancy_intervals(labels, [0.5, 0.5])[0])
 
 
-def test_the_worst_of_nothing_is_refused():
+def test_the_worst_of_no_prompts_is_refused():
     with pytest.raises(ValueError, match="at least one sample"):
         worst(Samples.of_counts(np.zeros((0, 2))), np.zeros((0, 2)))

@@ -1,4 +1,4 @@
-"""The Fréchet distance equals clean-fid's and its closed forms, and does not care how images were split into shards."""
+"""The Fréchet distance equals clean-fid's and closed forms, and does not depend on how images are split into shards."""
 
 import functools
 import operator
@@ -26,12 +26,12 @@ def test_merging_shards_in_any_order_equals_all_images_at_once():
         )
 
 
-def test_the_value_is_clean_fids():
+def test_the_value_equals_clean_fids():
     cleanfid = pytest.importorskip("cleanfid.fid")
     a, b = features(200, 12, seed=2), features(150, 12, seed=3, shift=0.5)
     try:
         expected = cleanfid.frechet_distance(a.mean(0), np.cov(a, rowvar=False), b.mean(0), np.cov(b, rowvar=False))
-    except TypeError as error:  # SciPy 1.18 drops the argument that clean-fid passes
+    except TypeError as error:  # SciPy 1.18 removed the argument that clean-fid passes
         pytest.skip(f"this clean-fid does not run with this SciPy: {error}")
     assert frechet_distance(FeatureStats.of(a), FeatureStats.of(b)) == pytest.approx(expected, rel=1e-6)
 
@@ -45,7 +45,7 @@ def test_with_diagonal_covariances_it_is_the_sum_over_dimensions():
 
 
 @pytest.mark.parametrize(("n", "d"), [(2, 40), (10, 64), (100, 8)])
-def test_it_is_zero_to_itself_symmetric_and_never_negative(n, d):
+def test_it_is_zero_for_equal_sets_symmetric_and_never_negative(n, d):
     a, b = FeatureStats.of(features(n, d, seed=4)), FeatureStats.of(features(n, d, seed=5))
     scale = np.trace(a.covariance)
     assert 0 <= frechet_distance(a, a) <= 1e-9 * scale
@@ -66,7 +66,7 @@ def test_identical_images_have_only_the_distance_of_their_means():
     assert frechet_distance(a, b) == pytest.approx(4)
 
 
-def test_too_few_or_broken_features_are_refused():
+def test_too_few_or_non_finite_features_are_refused():
     one = FeatureStats.of(np.ones((1, 4)))
     with pytest.raises(ValueError, match="at least 2 images, got 1"):
         frechet_distance(one, one)

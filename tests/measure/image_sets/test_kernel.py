@@ -1,5 +1,4 @@
-"""The kernel distance equals clean-fid's over all images and a plain double loop, has no bias prompt by prompt, and its
-error bar is honest."""
+"""The kernel distance equals clean-fid's and a plain double loop, is unbiased per prompt, and has a correct error."""
 
 import numpy as np
 import pytest
@@ -25,12 +24,12 @@ def plain(x, y):
 
 
 @pytest.mark.parametrize(("m", "n"), [(3, 3), (7, 11), (25, 23), (41, 60)])
-def test_the_value_is_the_double_loop_over_all_pairs(m, n):
+def test_the_value_equals_the_double_loop_over_all_pairs(m, n):
     x, y = features(m, 5, seed=1), features(n, 5, seed=2, shift=0.3)
     assert kernel_distance(x, y).value == pytest.approx(plain(x, y), rel=1e-10, abs=1e-12)
 
 
-def test_the_value_is_clean_fids_when_its_subset_is_everything():
+def test_the_value_equals_clean_fids_with_a_subset_of_all_images():
     cleanfid = pytest.importorskip("cleanfid.fid")
     x, y = features(60, 8, seed=3), features(60, 8, seed=4, shift=0.2)
     expected = cleanfid.kernel_distance(x, y, num_subsets=1, max_subset_size=60)
@@ -42,7 +41,7 @@ def by_prompt(sizes):
 
 
 def plain_by_prompt(x, y, of_x, of_y, paired=False):
-    """Every pair of prompts counts once; an image makes no pair with itself, nor with its twin of the same noise."""
+    """Pairs of prompts have equal weights; an image is not paired with itself or with the image of the same noise."""
 
     def mean(first, second, names_first, names_second, twins):
         cells = [
@@ -63,7 +62,7 @@ def plain_by_prompt(x, y, of_x, of_y, paired=False):
 
 
 def delete_one(images, names, value_without):
-    """The jackknife variance of a stratified sample (Jones 1974): one image after the other, within its prompt."""
+    """The jackknife variance of a stratified sample (Jones 1974), over the images within each prompt."""
     total = 0
     for prompt in np.unique(names):
         places = np.flatnonzero(names == prompt)
@@ -72,7 +71,7 @@ def delete_one(images, names, value_without):
     return total
 
 
-def test_each_pair_of_prompts_counts_once_and_the_jackknife_leaves_out_one_image_of_a_prompt():
+def test_pairs_of_prompts_have_equal_weights_and_the_jackknife_is_over_images_within_prompts():
     of_x, of_y = by_prompt([3, 5, 4]), by_prompt([6, 3])
     x, y = features(12, 4, seed=5), features(9, 4, seed=6, shift=0.5)
     found = kernel_distance(x, y, (of_x, of_y))
@@ -85,7 +84,7 @@ def test_each_pair_of_prompts_counts_once_and_the_jackknife_leaves_out_one_image
     assert found.standard_error == pytest.approx(np.sqrt(expected), rel=1e-9)
 
 
-def test_pairs_are_left_out_prompt_by_prompt_and_the_jackknife_leaves_out_pairs():
+def test_pairs_of_the_same_noise_are_excluded_by_prompt_and_the_jackknife_is_over_pairs():
     names = by_prompt([3, 5, 4])
     x, y = features(12, 4, seed=5), features(12, 4, seed=6, shift=0.5)
     found = kernel_distance(x, y, (names, names), paired=True)
@@ -99,7 +98,7 @@ def test_pairs_are_left_out_prompt_by_prompt_and_the_jackknife_leaves_out_pairs(
 
 
 def drawn(prompts, images, seed, shift=0.0):
-    """Features of prompts that lie apart from each other: the same centres each time, other noise."""
+    """Features of prompts with different centres: the same centres each time, other noise."""
     centres = np.random.default_rng(1).normal(size=(prompts, 8)) + shift
     return (centres[:, None] + np.random.default_rng(seed).normal(size=(prompts, images, 8))).reshape(-1, 8)
 
@@ -123,8 +122,8 @@ def true_distance(prompts, shift):
 
 @pytest.mark.parametrize(("prompts", "images"), [(4, 13), (2, 4), (30, 3)])
 @pytest.mark.parametrize("shift", [0.0, 0.3])
-def test_two_unpaired_samples_with_equal_images_per_prompt_have_no_bias(prompts, images, shift):
-    # As if the images were drawn from the prompts at random, 4 × 13 images of the same model twice were at −0.30.
+def test_two_unpaired_samples_with_equal_images_per_prompt_are_unbiased(prompts, images, shift):
+    # Without stratification, two samples of 4 × 13 images of the same model had a mean of −0.30.
     names, found = by_prompt([images] * prompts), []
     for seed in range(200):
         x, y = drawn(prompts, images, 2 * seed), drawn(prompts, images, 2 * seed + 1, shift)
@@ -133,7 +132,7 @@ def test_two_unpaired_samples_with_equal_images_per_prompt_have_no_bias(prompts,
     assert np.mean(found) == pytest.approx(true_distance(prompts, shift), abs=3 * error)
 
 
-def test_a_set_of_prompts_against_a_set_drawn_as_a_whole_has_no_bias():
+def test_a_set_with_prompts_compared_with_a_set_without_prompts_is_unbiased():
     names, found = by_prompt([5] * 4), []
     centres = np.random.default_rng(1).normal(size=(4, 8))
     for seed in range(300):
@@ -143,8 +142,8 @@ def test_a_set_of_prompts_against_a_set_drawn_as_a_whole_has_no_bias():
     assert abs(np.mean(found)) < 3 * np.std(found, ddof=1) / np.sqrt(len(found))
 
 
-def test_neither_value_nor_error_depends_on_the_order_of_the_rows():
-    # In blocks of rows the error spoke of prompts in the plan's order, and of images once the rows were shuffled.
+def test_value_and_error_do_not_depend_on_the_order_of_the_rows():
+    # With blocks of rows, the error described prompts in plan order, and images after the rows were shuffled.
     names, x, y = by_prompt([13] * 4), drawn(4, 13, 1), drawn(4, 13, 2)
     order = np.random.default_rng(3).permutation(len(x))
     in_order = kernel_distance(x, y, (names, names), paired=True)
@@ -156,7 +155,7 @@ def test_neither_value_nor_error_depends_on_the_order_of_the_rows():
     )
 
 
-def test_the_error_is_that_of_images_drawn_again_from_these_prompts():
+def test_the_standard_error_equals_the_standard_deviation_over_new_images_of_these_prompts():
     names = by_prompt([40] * 5)
     found = [
         kernel_distance(drawn(5, 40, 2 * seed), drawn(5, 40, 2 * seed + 1, 0.5), (names, names)) for seed in range(150)
@@ -168,14 +167,14 @@ def test_the_error_is_that_of_images_drawn_again_from_these_prompts():
     assert covered > 0.95 - 3 * np.sqrt(0.95 * 0.05 / 150)
 
 
-def test_it_is_unbiased_at_distance_zero_and_its_error_covers():
+def test_it_is_unbiased_at_distance_zero_and_its_interval_covers():
     runs = [kernel_distance(features(40, 6, 2 * s), features(40, 6, 2 * s + 1)) for s in range(100, 220)]
     values = np.array([run.value for run in runs])
     assert abs(values.mean()) < 3 * values.std(ddof=1) / np.sqrt(len(values))
     assert np.mean([abs(run.value) < 2 * run.standard_error for run in runs]) > 0.9
 
 
-def test_pairs_of_the_same_noise_are_left_out_and_an_arm_that_changes_nothing_is_at_zero():
+def test_pairs_of_the_same_noise_are_excluded_and_an_unchanged_arm_has_distance_zero():
     x, y = features(9, 4, seed=10), features(9, 4, seed=11, shift=0.3)
     both = [(i, j) for i in range(9) for j in range(9) if i != j]
     h = [plain_kernel(x[i], x[j]) + plain_kernel(y[i], y[j]) - 2 * plain_kernel(x[i], y[j]) for i, j in both]
@@ -186,7 +185,7 @@ def test_pairs_of_the_same_noise_are_left_out_and_an_arm_that_changes_nothing_is
         kernel_distance(x, y[:8], paired=True)
 
 
-def test_the_interval_is_students_with_the_degrees_of_freedom_of_the_images_within_prompts():
+def test_the_interval_is_students_with_the_degrees_of_freedom_within_prompts():
     x, y = features(9, 4, seed=1), features(9, 4, seed=2, shift=2)
     found = kernel_distance(x, y, paired=True)
     assert found.degrees == pytest.approx(8)
@@ -198,15 +197,15 @@ def test_the_interval_is_students_with_the_degrees_of_freedom_of_the_images_with
     assert 2 <= kernel_distance(x, y, (names, names), paired=True).degrees <= 6
 
 
-def test_no_interval_holds_a_distance_below_zero_unless_the_value_is():
+def test_the_lower_end_is_not_negative_unless_the_value_is():
     half_width = 2.262157 * 0.2
     assert kernel.KernelDistance(0.1, 0.2, 9).interval() == pytest.approx((0, 0.1 + 1.25 * half_width))
     assert kernel.KernelDistance(-0.1, 0.2, 9).interval() == pytest.approx((-0.1, -0.1 + 1.25 * half_width))
     assert kernel.KernelDistance(0.0, 0.0, 9).interval() == (0, 0)
 
 
-def test_the_upper_end_at_the_confidence_of_a_gate_fails_no_more_often_than_it_may():
-    # Student's t interval alone failed in 17 of 3,000 samples of 4 prompts × 50 images, where 3.75 may.
+def test_the_upper_end_keeps_its_error_rate_at_the_confidence_of_a_gate():
+    # Student's t interval alone failed in 17 of 3,000 samples of 4 prompts × 50 images; 3.75 are expected.
     names, truth, runs = by_prompt([25] * 4), true_distance(4, 0.25), 600
     missed = 0
     for seed in range(runs):
@@ -220,7 +219,7 @@ def test_the_upper_end_at_the_confidence_of_a_gate_fails_no_more_often_than_it_m
     assert missed <= stats.binom.ppf(0.999, runs, 0.01)
 
 
-def test_pairs_that_are_alike_leave_no_bias():
+def test_similar_pairs_cause_no_bias():
     runs = []
     for seed in range(100, 220):
         noise = 0.9 * features(40, 6, 3 * seed)
@@ -232,7 +231,7 @@ def test_pairs_that_are_alike_leave_no_bias():
     assert as_if_unpaired.mean() < -5 * error
 
 
-def test_the_kernel_values_of_a_time_are_bounded_and_do_not_change_the_result(monkeypatch):
+def test_the_number_of_kernel_values_in_memory_is_limited_without_changing_the_result(monkeypatch):
     names = by_prompt([30, 20, 40]), by_prompt([35, 35])
     x, y = features(90, 4, seed=7), features(70, 4, seed=8, shift=0.4)
     whole = kernel_distance(x, y, names)

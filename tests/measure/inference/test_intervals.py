@@ -1,4 +1,4 @@
-"""Intervals agree with SciPy's own, cover the truth as often as they say, and refuse to speak of nothing."""
+"""Intervals agree with SciPy's, have their nominal coverage, and refuse empty samples."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from audit.measure.inference.intervals import mean_interval, mean_p_value, share
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 1), (1, 1), (3, 8), (0, 20), (20, 20), (57, 64), (500, 1000)])
 @pytest.mark.parametrize("confidence", [0.8, 0.95, 0.99])
-def test_wilson_is_the_score_interval_of_scipy(successes, n, confidence):
+def test_wilson_equals_the_score_interval_of_scipy(successes, n, confidence):
     expected = stats.binomtest(successes, n).proportion_ci(confidence, method="wilson")
     estimate = wilson(successes, n, confidence)
     assert (estimate.low, estimate.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
@@ -17,7 +17,7 @@ def test_wilson_is_the_score_interval_of_scipy(successes, n, confidence):
     assert (estimate.value, estimate.n) == (successes / n, n)
 
 
-def test_wilson_covers_a_skewed_share_about_as_often_as_it_says():
+def test_wilson_has_about_its_nominal_coverage_for_a_skewed_share():
     n, share = 64, 0.9
     successes = np.arange(n + 1)
     covered = [(e := wilson(int(s), n)).low <= share <= e.high for s in successes]
@@ -33,7 +33,7 @@ def test_impossible_counts_are_refused(interval, successes, n):
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 1), (1, 8), (3, 8), (8, 8), (0, 20), (57, 64), (2, 500)])
 @pytest.mark.parametrize("confidence", [0.8, 0.95])
-def test_the_interval_of_a_share_is_the_union_of_wilson_s_and_the_exact_mid_p_one(successes, n, confidence):
+def test_the_interval_of_a_share_is_the_union_of_wilsons_and_the_exact_mid_p_interval(successes, n, confidence):
     found, score, tail = (
         share_estimate(successes, n, confidence),
         wilson(successes, n, confidence),
@@ -41,7 +41,7 @@ def test_the_interval_of_a_share_is_the_union_of_wilson_s_and_the_exact_mid_p_on
     )
 
     def mid_p(share):
-        """Chance of more successes than found, and of at least as many as found, at half the weight of the tie."""
+        """Return the mid-P probability of at least as many successes."""
         tie = stats.binom.pmf(successes, n, share) / 2
         return stats.binom.sf(successes, n, share) + tie, stats.binom.cdf(successes, n, share) - tie
 
@@ -55,7 +55,7 @@ def test_the_interval_of_a_share_is_the_union_of_wilson_s_and_the_exact_mid_p_on
 
 
 @pytest.mark.parametrize(("n", "least"), [(8, 0.92), (20, 0.928), (50, 0.93), (500, 0.94)])
-def test_no_share_is_held_much_less_often_than_promised_however_rare_the_group(n, least):
+def test_the_coverage_is_close_to_its_level_even_for_rare_groups(n, least):
     shares = np.concatenate([np.geomspace(1e-4, 0.02, 50), np.linspace(0.02, 0.5, 97)])
     ends = np.array([(found.low, found.high) for found in (share_estimate(k, n) for k in range(n + 1))])
     chances = stats.binom.pmf(np.arange(n + 1), n, shares[:, None])
@@ -66,7 +66,7 @@ def test_no_share_is_held_much_less_often_than_promised_however_rare_the_group(n
     assert (chances * rare).sum(axis=1).min() < 0.87
 
 
-def test_of_values_that_are_not_skewed_the_mean_has_the_t_interval_and_test_of_scipy():
+def test_the_mean_of_symmetric_values_has_the_t_interval_and_test_of_scipy():
     half = np.random.default_rng(1).normal(0.1, 0.1, 8)
     values = 0.05 + np.concatenate([half, -half, [0.0]])
     expected = stats.ttest_1samp(values, 0)
@@ -78,13 +78,13 @@ def test_of_values_that_are_not_skewed_the_mean_has_the_t_interval_and_test_of_s
 
 
 def halls_statistic(mean, values):
-    """Hall (1992), equation by equation, of the values against a supposed mean."""
+    """Hall's (1992) statistic of the values for a hypothetical mean, equation by equation."""
     n, skewness = len(values), stats.skew(values)
     w = np.sqrt(n) * (values.mean() - mean) / values.std(ddof=1) / np.sqrt(n)
     return np.sqrt(n) * (w + skewness * w**2 / 3 + skewness**2 * w**3 / 27 + skewness / (6 * n))
 
 
-def test_of_skewed_values_it_also_holds_every_mean_that_halls_statistic_does_not_refuse():
+def test_for_skewed_values_it_includes_all_means_not_rejected_by_halls_statistic():
     values = np.random.default_rng(2).exponential(size=12)
     t = stats.t.ppf(0.975, 11)
     refused = [optimize.brentq(lambda mean, end=end: halls_statistic(mean, values) - end, -20, 20) for end in (t, -t)]
@@ -96,7 +96,7 @@ def test_of_skewed_values_it_also_holds_every_mean_that_halls_statistic_does_not
 
 
 @pytest.mark.parametrize("shift", [-1.9, -1.2, -0.6, -0.2, 0.3])
-def test_its_p_value_is_the_doubt_at_which_it_just_leaves_zero_out(shift):
+def test_its_p_value_is_the_level_at_which_the_interval_just_excludes_zero(shift):
     values = np.random.default_rng(3).exponential(size=9) + shift
     p_value = mean_p_value(values)
     inner, outer = (mean_interval(values, 1 - p) for p in (p_value * 1.001, p_value * 0.999))
@@ -104,7 +104,7 @@ def test_its_p_value_is_the_doubt_at_which_it_just_leaves_zero_out(shift):
     assert outer.low <= 0 <= outer.high
 
 
-def test_the_mean_of_a_few_skewed_values_is_held_where_students_interval_loses_it():
+def test_the_mean_of_a_few_skewed_values_is_covered_better_than_by_students_interval():
     samples = np.random.default_rng(4).exponential(size=(2000, 16))
     found = [mean_interval(row) for row in samples]
     plain = stats.ttest_1samp(samples, 0, axis=1).confidence_interval(0.95)
@@ -113,6 +113,6 @@ def test_the_mean_of_a_few_skewed_values_is_held_where_students_interval_loses_i
 
 
 @pytest.mark.parametrize("values", [[], [1.0], [1.0, np.nan], [[1.0, 2.0]]])
-def test_mean_interval_refuses_what_has_no_spread(values):
+def test_mean_interval_refuses_samples_without_a_variance(values):
     with pytest.raises(ValueError, match="values"):
         mean_interval(values)

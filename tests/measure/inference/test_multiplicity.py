@@ -1,4 +1,4 @@
-"""Holm is the closed test of Bonferroni and steps down as defined; findings are those of Benjamini and Hochberg."""
+"""Holm equals the closed test of Bonferroni and steps down as defined; findings are those of Benjamini and Hochberg."""
 
 import itertools
 
@@ -13,7 +13,7 @@ P_VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=5)
 
 
 def closed_bonferroni(p_values):
-    """The closure principle by brute force: the largest Bonferroni p-value over every set that holds the hypothesis."""
+    """The closure principle by brute force: the largest Bonferroni p-value over all sets with the hypothesis."""
     numbers = range(len(p_values))
     subsets = [s for size in range(1, len(p_values) + 1) for s in itertools.combinations(numbers, size)]
     return [max(min(1, len(s) * min(p_values[j] for j in s)) for s in subsets if i in s) for i in numbers]
@@ -26,17 +26,17 @@ def rejecting(p_values):
 @given(P_VALUES, st.sampled_from([0.01, 0.05, 0.2]))
 def test_stepping_down_is_bonferroni_closed_over_every_set_of_hypotheses(p_values, level):
     steps, adjusted = holm_steps(rejecting(p_values), level), closed_bonferroni(p_values)
-    near = np.isclose(adjusted, level)  # rounding may fall to either side there
+    near = np.isclose(adjusted, level)  # rounding can decide both ways there
     assert all(step.rejected == (p <= level) or n for step, p, n in zip(steps, adjusted, near, strict=True))
 
 
-def test_holm_gives_the_textbook_decisions_in_the_order_of_its_input():
+def test_holm_gives_the_decisions_of_a_textbook_in_the_order_of_its_input():
     p_values = [0.04, 0.01, 0.03]  # adjusted 0.06, 0.03, 0.06
     assert [step.rejected for step in holm_steps(rejecting(p_values), 0.059)] == [False, True, False]
     assert [step.rejected for step in holm_steps(rejecting(p_values), 0.061)] == [True, True, True]
 
 
-def test_a_thousand_tests_are_asked_a_few_times_each_however_many_rounds_there_are():
+def test_each_of_a_thousand_tests_is_called_only_a_few_times():
     asked = []
 
     def rejects(at, p):
@@ -44,20 +44,20 @@ def test_a_thousand_tests_are_asked_a_few_times_each_however_many_rounds_there_a
         return p <= at
 
     m = 1000
-    ladder = 0.05 / np.arange(m, 0, -1)  # every one is rejected only after all before it
+    ladder = 0.05 / np.arange(m, 0, -1)  # each test is rejected only after all previous ones
     steps = holm_steps([lambda at, p=p: rejects(at, p) for p in ladder], 0.05)
     assert all(step.rejected for step in steps)
     assert [step.level for step in steps] == pytest.approx(ladder)
     assert len(asked) <= 12 * m
 
 
-def test_each_hypothesis_carries_the_level_that_decided_it():
+def test_each_hypothesis_has_the_level_of_its_decision():
     steps = holm_steps(rejecting((0.001, 0.02, 0.5)), 0.05)
     assert [step.rejected for step in steps] == [True, True, False]
     assert [step.level for step in steps] == pytest.approx([0.05 / 3, 0.05 / 2, 0.05])
 
 
-def test_findings_are_those_of_benjamini_and_hochberg_clearest_first():
+def test_findings_are_those_of_benjamini_and_hochberg_smallest_first():
     p_values = {"doctor": 0.02, "nurse": 0.001, "chef": 0.03, "judge": 0.9}
     m, rejected = 4, max(i for i, p in enumerate(sorted(p_values.values()), 1) if p <= i / 4 * 0.05)
     found = findings(p_values)
@@ -70,7 +70,7 @@ def test_nothing_is_found_among_large_p_values():
 
 
 @pytest.mark.parametrize("p_values", [[], [[0.1]], [1.2], [-0.1], [float("nan")]])
-def test_what_is_no_p_value_is_refused(p_values):
+def test_an_invalid_p_value_is_refused(p_values):
     with pytest.raises(ValueError, match="p-value"):
         findings(dict(enumerate(p_values)))
 
@@ -84,6 +84,6 @@ def test_what_is_no_p_value_is_refused(p_values):
         lambda: findings({}),
     ],
 )
-def test_nothing_to_test_is_refused(call):
+def test_no_tests_are_refused(call):
     with pytest.raises(ValueError, match="expected"):
         call()

@@ -1,4 +1,4 @@
-"""The projection is the nearest distribution: brute force over every set of groups that can be left with a share."""
+"""The projection is the nearest distribution, by brute force over all possible supports."""
 
 import itertools
 
@@ -9,7 +9,7 @@ from audit.measure.inference.simplex import nearest_distribution
 
 
 def by_brute_force(point):
-    """For every support, shift its coordinates to sum 1; of the feasible candidates the nearest."""
+    """For every support, shift its coordinates to sum 1; return the nearest feasible candidate."""
     candidates = []
     for size in range(1, point.size + 1):
         for support in map(list, itertools.combinations(range(point.size), size)):
@@ -27,12 +27,12 @@ def test_it_is_the_nearest_of_all_distributions(groups):
     assert np.allclose(nearest_distribution(points), expected, atol=1e-12)
 
 
-def test_a_distribution_stays_where_it_is():
+def test_a_distribution_is_its_own_projection():
     shares = np.random.default_rng(0).dirichlet(np.ones(4), (5, 3))
     assert np.allclose(nearest_distribution(shares), shares, atol=1e-12)
 
 
 @pytest.mark.parametrize("point", [[], [0.5, np.nan], 1.0])
-def test_what_is_no_point_is_refused(point):
+def test_an_invalid_point_is_refused(point):
     with pytest.raises(ValueError, match="a projection needs"):
         nearest_distribution(point)

@@ -1,4 +1,4 @@
-"""Means over prompts weigh prompts alike and know how much prompts, and their images, leave open."""
+"""Means over prompts have equal weights, and intervals for the variation of images and of prompts."""
 
 import itertools
 
@@ -28,19 +28,19 @@ def change(value, low, high, error=0.1):
 
 
 def squares(counts):
-    """Two groups, an even target: rows of counts are prompts."""
+    """Two groups, an even target; rows of counts are prompts."""
     return PromptSquares(Samples.of_counts(counts), np.broadcast_to(EVEN, np.shape(counts)))
 
 
-def test_the_prompts_own_intervals_are_squared_and_added():
+def test_the_intervals_of_the_prompts_are_combined_by_square_and_add():
     found = mean_of_these_prompts([0.3, 0.5], [(0.2, 0.6), (0.4, 0.9)])
     assert (found.value, found.n) == (pytest.approx(0.4), 2)
     assert (found.low, found.high) == (pytest.approx(0.4 - np.hypot(0.1, 0.1) / 2), pytest.approx(0.4 + 0.25))
-    beyond = mean_of_these_prompts([-0.1, 0.5], [(0.0, 0.2), (0.4, 0.5)])  # an estimate below what is possible
+    beyond = mean_of_these_prompts([-0.1, 0.5], [(0.0, 0.2), (0.4, 0.5)])  # an estimate below the possible range
     assert (beyond.low, beyond.high) == (pytest.approx(0.2 - 0.05), pytest.approx(0.2 + 0.15))
 
 
-def test_known_errors_widen_it_to_students_interval_with_satterthwaites_freedom():
+def test_known_errors_widen_it_to_students_interval_with_satterthwaites_degrees_of_freedom():
     ends = [(0.3, 0.3), (0.5, 0.5)]
     found = mean_of_these_prompts([0.3, 0.5], ends, 0.9, [0.3, 0.4], [4, 9])
     freedom = 0.25**2 / (0.09**2 / 4 + 0.16**2 / 9)
@@ -52,7 +52,7 @@ def test_known_errors_widen_it_to_students_interval_with_satterthwaites_freedom(
 
 
 def misses(n, shares, confidence):
-    """Probability over every outcome that the interval lies below the truth, and above."""
+    """Return the probabilities over all outcomes that the interval is below and above the truth."""
     counts = [np.arange(n + 1)] * len(shares)
     truth = np.mean([2 * (p - 0.5) ** 2 for p in shares])
     low = high = 0.0
@@ -66,19 +66,19 @@ def misses(n, shares, confidence):
 
 @pytest.mark.parametrize("confidence", [0.95, 0.9975])
 @pytest.mark.parametrize(("n", "shares"), [(13, (0.9, 0.9)), (37, (0.9, 0.9)), (37, (0.7, 0.7)), (13, (0.5, 0.9))])
-def test_two_prompts_are_covered_in_either_tail_also_at_the_confidence_of_gates(n, shares, confidence):
+def test_two_prompts_are_covered_in_both_tails_even_at_the_confidence_of_gates(n, shares, confidence):
     # With a normal quantile of the estimated errors .100 and .081 missed at 95 %, and above at .9975 eleven times as
     # often as it may.
     assert max(misses(n, shares, confidence)) <= 1.2 * (1 - confidence) / 2
 
 
-def test_prompts_like_these_are_a_sample_and_weighed_alike():
+def test_prompts_like_these_are_a_sample_with_equal_weights():
     values = np.random.default_rng(7).normal(0.3, 0.1, 9)
     assert mean_of_prompts_like_these(values, 0.9) == mean_interval(values, 0.9)
     assert mean_of_prompts_like_these(values, 0.9).n == 9
 
 
-def test_prompts_that_agree_by_chance_leave_what_their_images_leave():
+def test_prompts_that_agree_by_chance_keep_the_variation_of_their_images():
     values, these = np.full(9, 0.3), Estimate(0.3, 0.2, 0.5, 9)
     assert mean_of_prompts_like_these(values, 0.9, these) == these
     assert mean_of_prompts_like_these(values, 0.9).high == 0.3
@@ -94,7 +94,7 @@ def test_a_change_of_these_prompts_has_the_p_value_of_its_interval():
         assert found.standard_error == pytest.approx(np.sqrt(0.01 + 0.01 + 0.04) / 3)
 
 
-def test_a_change_of_prompts_like_these_must_exceed_both_what_prompts_and_what_images_vary_by():
+def test_a_change_for_prompts_like_these_must_exceed_the_variation_of_prompts_and_of_images():
     rng = np.random.default_rng(8)
     values = rng.normal(-0.05, 0.2, 11)
     sure = [change(value, value - 0.01, value + 0.01, error=0.001) for value in values]
@@ -106,13 +106,13 @@ def test_a_change_of_prompts_like_these_must_exceed_both_what_prompts_and_what_i
 
 
 @pytest.mark.parametrize(("value", "p_value"), [(0.0, 1.0), (0.125, 0.0)])
-def test_changes_that_are_certain_leave_no_doubt_and_no_division_by_zero(value, p_value):
+def test_changes_with_error_0_cause_no_division_by_zero(value, p_value):
     found = change_of_these_prompts([change(value, value, value, error=0)] * 4)
     assert (found.low, found.high, found.p_value) == (value, value, p_value)
 
 
-def test_every_figure_is_of_these_prompts_and_few_of_them_are_no_sample_of_others():
-    # Seven occupations were .627 [.603, .651] and eight .595 [.378, .707]: one more occupation turned a verdict.
+def test_figures_are_for_these_prompts_and_few_prompts_are_not_a_sample():
+    # Regression: seven occupations had .627 [.603, .651] and eight .595 [.378, .707], so one more changed a verdict.
     seven = [change(value, value - 0.1, value + 0.1) for value in (0.1, 0.4, 0.2, 0.3, 0.1, 0.5, 0.2)]
     eight, span = [*seven, seven[0]], Span(-1, 1)
     for changes in (seven, eight):
@@ -124,16 +124,16 @@ def test_every_figure_is_of_these_prompts_and_few_of_them_are_no_sample_of_other
     assert found.like_these.high - found.like_these.low > found.high - found.low
 
 
-def test_an_interval_keeps_within_what_its_figure_can_be():
+def test_an_interval_is_clipped_to_the_possible_range():
     values = [0.9, 0.95, 1.0, 0.98, 0.97, 0.99, 1.0, 1.0]
     found = like_these(Estimate(0.97, 0.9, 1.0, 8), values, SHARE)
     assert (found.value, found.low, found.high) == (0.97, 0.9, 1.0)
     assert 0 <= found.like_these.low <= 0.9 < found.like_these.high == 1
     below = Span(0.0, 0.5).held(Estimate(-0.01, -0.3, 0.7, 4))
-    assert (below.low, below.high) == (-0.01, 0.5)  # an estimate without bias, below 0 by chance
+    assert (below.low, below.high) == (-0.01, 0.5)  # an unbiased estimate, below 0 by chance
 
 
-def test_what_is_no_mean_over_prompts_is_refused():
+def test_invalid_values_of_prompts_are_refused():
     for function in (mean_of_prompts_like_these, lambda values: mean_of_these_prompts(values, [(0, 1)] * len(values))):
         with pytest.raises(ValueError, match="at least 2 values"):
             function([0.2])

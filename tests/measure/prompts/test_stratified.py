@@ -1,4 +1,4 @@
-"""Means and shares of an arm hold what other noise would change with these prompts, not how much prompts differ."""
+"""Intervals of means and shares of an arm cover the variation of images, not the differences between prompts."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ def ends(estimate):
     return estimate.low, estimate.high
 
 
-def test_the_mean_counts_each_prompt_once_and_leaves_out_how_prompts_differ():
+def test_the_mean_has_equal_weights_and_its_error_excludes_differences_between_prompts():
     values = np.array([0.1, 0.3, 0.2, 0.9, 0.7, 0.8])
     found = stratified_mean(values, [0, 0, 0, 1, 1, 1])
     shifted = stratified_mean(np.add(values, [5, 5, 5, 0, 0, 0]), [0, 0, 0, 1, 1, 1])
@@ -25,7 +25,7 @@ def test_the_mean_counts_each_prompt_once_and_leaves_out_how_prompts_differ():
     assert uneven.value == pytest.approx((0.05 + 1.0) / 2)
 
 
-def test_neither_the_order_of_the_rows_nor_the_names_of_the_prompts_matter():
+def test_the_mean_does_not_depend_on_the_order_of_rows_or_the_codes_of_prompts():
     rng = np.random.default_rng(0)
     values, prompts = rng.exponential(size=40), np.repeat(np.arange(5), 8)
     order = rng.permutation(40)
@@ -34,19 +34,19 @@ def test_neither_the_order_of_the_rows_nor_the_names_of_the_prompts_matter():
     )
 
 
-def test_images_without_any_spread_have_a_mean_without_width():
+def test_equal_values_give_an_interval_of_length_0():
     assert ends(stratified_mean([0.7] * 6, [0, 0, 0, 1, 1, 1])) == pytest.approx((0.7, 0.7))
 
 
 def skewed(rng, prompts, images):
-    """Cosines of CLIP: skewed within a prompt, and far apart between prompts."""
+    """CLIP cosines: skewed within prompts, and different between prompts."""
     centres = np.linspace(0.5, 0.9, prompts)
     return centres[:, None] - rng.exponential(0.05, (prompts, images)), centres.mean() - 0.05
 
 
 @pytest.mark.parametrize(("prompts", "images"), [(2, 8), (4, 8), (30, 2), (30, 8), (20, 1)])
 @pytest.mark.parametrize("confidence", [0.95, 0.9975])
-def test_the_interval_of_a_mean_covers_what_it_says(prompts, images, confidence):
+def test_the_interval_of_a_mean_has_its_nominal_coverage(prompts, images, confidence):
     runs, missed, rng = 2_000, 0, np.random.default_rng(prompts)
     names = np.repeat(np.arange(prompts), images)
     for _ in range(runs):
@@ -56,7 +56,7 @@ def test_the_interval_of_a_mean_covers_what_it_says(prompts, images, confidence)
     assert missed <= stats.binom.ppf(0.999, runs, 1 - confidence)
 
 
-def test_a_share_of_one_prompt_or_of_like_prompts_is_that_of_a_plain_sample():
+def test_a_share_of_one_prompt_or_equal_prompts_is_that_of_a_simple_random_sample():
     assert stratified_share([30], [40]) == share_estimate(30, 40)
     assert stratified_share([0, 0], [8, 8]) == share_estimate(0, 16)
     assert stratified_share([8, 8, 0], [8, 8, 0]) == share_estimate(16, 16)
@@ -64,11 +64,11 @@ def test_a_share_of_one_prompt_or_of_like_prompts_is_that_of_a_plain_sample():
     assert ends(alike) == pytest.approx(ends(share_estimate(40, 80)), abs=0.001)
 
 
-def test_the_more_prompts_differ_the_less_their_share_varies():
+def test_the_interval_of_a_share_is_shorter_if_prompts_differ_more():
     apart, plain = stratified_share([2, 38], [40, 40]), share_estimate(40, 80)
     assert apart.value == plain.value == 0.5
     assert apart.high - apart.low < 0.6 * (plain.high - plain.low)
-    assert apart.low < 0.48  # a prompt that shows 2 of 40 may show 3
+    assert apart.low < 0.48  # a prompt with 2 of 40 can have 3
 
 
 SHARES = {
@@ -82,7 +82,7 @@ SHARES = {
 
 @pytest.mark.parametrize("shares", SHARES.values(), ids=SHARES)
 @pytest.mark.parametrize("confidence", [0.95, 0.9975])
-def test_the_interval_of_a_share_covers_what_it_says(shares, confidence):
+def test_the_interval_of_a_share_has_its_nominal_coverage(shares, confidence):
     runs, missed, rng = 2_000, np.zeros(2), np.random.default_rng(1)
     for counts in rng.binomial(10, shares, (runs, len(shares))):
         found = stratified_share(np.sort(counts), [10] * len(shares), confidence)

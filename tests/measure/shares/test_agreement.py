@@ -1,4 +1,4 @@
-"""Agreement of two judges: published figures, the delta method by numerical gradient, no answer where there is none."""
+"""Agreement of two judges: published figures, the delta method by numerical gradient, and undefined cases."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ DIAGNOSES = [[75, 1, 4], [5, 4, 1], [0, 0, 10]]  # Fleiss, Statistical Methods f
 
 
 def answers(table):
-    """Two rows of answers that give this table."""
+    """Return two rows of answers that give this table."""
     cells = [(i, j) for i, row in enumerate(table) for j, count in enumerate(row) for _ in range(count)]
     return np.array(cells).T
 
@@ -21,7 +21,7 @@ def kappa_of(p):
     return (observed - expected) / (1 - expected)
 
 
-def test_kappa_of_the_textbook_s_diagnoses():
+def test_kappa_equals_the_example_of_a_textbook():
     kappa, error = large_sample_kappa(DIAGNOSES)
     assert (kappa, error) == (pytest.approx(0.676, abs=5e-4), pytest.approx(0.088, abs=1e-3))
     assert (cohen_kappa(DIAGNOSES).value, cohen_kappa(DIAGNOSES).n) == (kappa, 100)
@@ -31,7 +31,7 @@ def test_kappa_of_the_textbook_s_diagnoses():
     "table",
     [DIAGNOSES, [[40, 9], [6, 45]], [[10, 12], [11, 9]], [[20, 1, 2, 0], [3, 9, 1, 2], [0, 2, 8, 1], [1, 0, 4, 30]]],
 )
-def test_the_standard_error_is_the_delta_method_s(table):
+def test_the_standard_error_equals_that_of_the_delta_method(table):
     counts = np.array(table, dtype=float)
     n, p = counts.sum(), counts / counts.sum()
     step, gradient = 1e-6, np.zeros(p.size)
@@ -45,14 +45,14 @@ def test_the_standard_error_is_the_delta_method_s(table):
     assert large_sample_kappa(table) == (pytest.approx(kappa_of(p)), pytest.approx(error, rel=1e-5))
 
 
-def test_the_interval_holds_that_of_the_table_and_that_of_one_with_a_few_more_images():
+def test_the_interval_includes_those_of_the_table_and_of_one_with_pseudo_images():
     found, t = cohen_kappa(DIAGNOSES, confidence=0.9), stats.t(99).ppf(0.95)
     parts = [large_sample_kappa(table) for table in (DIAGNOSES, np.array(DIAGNOSES) + 1 / 3)]
     assert found.low == pytest.approx(min(kappa - t * error for kappa, error in parts))
     assert found.high == pytest.approx(max(kappa + t * error for kappa, error in parts))
 
 
-def test_kappa_is_held_where_few_images_show_one_of_the_groups():
+def test_kappa_is_covered_if_a_group_has_few_images():
     shares, sees = np.array([0.08, 0.92]), np.array([[0.85, 0.15], [0.15, 0.85]])
     truth = np.einsum("g,gi,gj->ij", shares, sees, sees)
     tables = np.random.default_rng(4).multinomial(20, truth.ravel(), size=1000).reshape(-1, 2, 2)
@@ -68,14 +68,14 @@ def test_the_share_agreed_has_the_interval_of_a_share():
     assert found.kappa == cohen_kappa(DIAGNOSES)
 
 
-def test_judges_that_answer_by_chance_have_no_kappa_to_speak_of():
+def test_judges_that_answer_at_random_have_a_kappa_near_0():
     rng = np.random.default_rng(0)
     found = agreement(rng.integers(0, 3, 3000), rng.integers(0, 3, 3000))
     assert abs(found.kappa.value) < 0.04
     assert found.kappa.low < 0 < found.kappa.high
 
 
-def test_judges_that_never_agree_have_the_least_kappa():
+def test_judges_that_never_agree_have_the_smallest_kappa():
     assert cohen_kappa([[0, 10], [10, 0]]).value == -1
 
 
@@ -86,7 +86,7 @@ def test_full_agreement_on_few_images_is_not_certain():
     assert few.low < 0.6 < 0.99 < many.low < 1
 
 
-def test_kappa_is_undefined_where_both_judges_always_give_one_answer():
+def test_kappa_is_undefined_if_both_judges_always_give_the_same_single_answer():
     alike = agreement([1] * 20, [1] * 20)
     assert alike.kappa is None
     assert alike.share == share_estimate(20, 20)
@@ -94,7 +94,7 @@ def test_kappa_is_undefined_where_both_judges_always_give_one_answer():
         cohen_kappa(answer_table([1] * 20, [1] * 20))
 
 
-def test_a_habit_of_one_judge_alone_leaves_kappa_at_zero():
+def test_kappa_is_zero_if_one_judge_always_gives_the_same_answer():
     found = agreement([1] * 20, [1] * 15 + [0] * 5)
     assert found.kappa.value == pytest.approx(0)
     assert found.share.value == 0.75

@@ -1,4 +1,4 @@
-"""Changes of shares agree with published tables and with brute force, and their intervals cover as they say."""
+"""Changes of shares agree with published tables and brute force, and their intervals have their nominal coverage."""
 
 import itertools
 
@@ -16,7 +16,7 @@ from audit.measure.shares.changes import (
 
 
 def pairs(both, left, joined, neither):
-    """Pairs with these counts: in the group in both, before only, after only, in neither."""
+    """Return pairs with these counts: in the group both times, only before, only after, never."""
     before = np.repeat([True, True, False, False], (both, left, joined, neither))
     after = np.repeat([True, False, True, False], (both, left, joined, neither))
     return before, after
@@ -31,7 +31,7 @@ def pairs(both, left, joined, neither):
         ((1, 1, 7, 12), 0.026, 0.507),
     ],
 )
-def test_the_paired_interval_is_the_published_one(table, low, high):
+def test_the_paired_interval_equals_the_published_one(table, low, high):
     estimate = paired_share_difference(*pairs(*table))
     assert (estimate.low, estimate.high) == pytest.approx((low, high), abs=5e-4)
     assert (estimate.value, estimate.n) == (pytest.approx((table[2] - table[1]) / sum(table)), sum(table))
@@ -48,7 +48,7 @@ def test_the_paired_interval_is_the_published_one(table, low, high):
         ((10, 10), (0, 10), 0.6075, 1.0),
     ],
 )
-def test_the_two_sample_interval_is_the_published_one(second, first, low, high):
+def test_the_two_sample_interval_equals_the_published_one(second, first, low, high):
     estimate = two_sample_share_difference(*first, *second)
     assert (estimate.low, estimate.high) == pytest.approx((low, high), abs=5e-5)
 
@@ -79,7 +79,7 @@ def test_the_paired_interval_exists_and_contains_its_value_in_every_small_table(
 
 
 @pytest.mark.parametrize("table", [(5, 3, 0, 4), (5, 3, 1, 4), (0, 6, 6, 0), (9, 1, 8, 2)])
-def test_mcnemar_counts_every_way_in_which_the_discordant_pairs_could_have_turned(table):
+def test_mcnemars_p_value_equals_the_enumeration_of_discordant_pairs(table):
     left, joined = table[1], table[2]
     turns = np.array([sum(t) for t in itertools.product((0, 1), repeat=left + joined)])
     extreme = np.abs(turns - (left + joined) / 2) >= abs(joined - left) / 2
@@ -90,7 +90,7 @@ def test_without_a_discordant_pair_there_is_no_evidence():
     assert mcnemar_p_value(*pairs(5, 0, 0, 3)) == 1.0
 
 
-def test_fisher_p_value_counts_every_way_to_deal_the_labels():
+def test_fishers_p_value_equals_the_enumeration_of_permutations():
     k1, n1, k2, n2 = 1, 5, 5, 6
     labels = np.array([1] * (k1 + k2) + [0] * (n1 + n2 - k1 - k2))
     drawn = np.array([labels[list(own)].sum() for own in itertools.combinations(range(n1 + n2), n1)])
@@ -99,13 +99,13 @@ def test_fisher_p_value_counts_every_way_to_deal_the_labels():
     assert fisher_p_value(k1, n1, k2, n2) == pytest.approx(expected)
 
 
-def test_the_error_of_a_paired_share_is_how_much_it_varies_from_sample_to_sample():
+def test_the_standard_error_of_a_paired_share_equals_its_standard_deviation():
     joint = np.array([[0.5, 0.1, 0.05], [0.02, 0.2, 0.03], [0.0, 0.0, 0.1]])
     tables = np.random.default_rng(10).multinomial(80, joint.ravel(), size=6000).reshape(-1, 3, 3)
     changes = (tables.sum(axis=1) - tables.sum(axis=2)) / 80
-    told = np.sqrt((paired_share_errors(tables) ** 2).mean(axis=0))
-    assert told == pytest.approx(changes.std(axis=0), rel=0.08)
-    assert (paired_share_errors(np.diag([5, 0, 0])[None]) > 0).all()  # five images that stayed prove no certainty
+    estimate = np.sqrt((paired_share_errors(tables) ** 2).mean(axis=0))
+    assert estimate == pytest.approx(changes.std(axis=0), rel=0.08)
+    assert (paired_share_errors(np.diag([5, 0, 0])[None]) > 0).all()  # five unchanged images do not give an error of 0
 
 
 @pytest.mark.parametrize("function", [paired_share_difference, mcnemar_p_value])

@@ -1,4 +1,4 @@
-"""Correction undoes the judge's errors exactly where they are known, and its intervals know that they are not."""
+"""Correction is exact for a known matrix, and its intervals include the uncertainty of the matrix."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def matrix_of(m, labels):
 
 @pytest.mark.parametrize("positive", [0, 3, 13, 30, 57, 60])
 @pytest.mark.parametrize(("hits", "misses", "rejected", "alarms"), [(90, 10, 80, 20), (150, 50, 400, 20), (9, 1, 7, 3)])
-def test_two_groups_are_rogan_and_gladen_s(positive, hits, misses, rejected, alarms):
+def test_two_groups_equal_the_estimator_of_rogan_and_gladen(positive, hits, misses, rejected, alarms):
     n, sensitivity, specificity = 60, hits / (hits + misses), rejected / (rejected + alarms)
     expected = (positive / n + specificity - 1) / (sensitivity + specificity - 1)
     matrix = ConfusionMatrix(("positive", "negative"), ((hits, misses), (alarms, rejected)))
@@ -54,21 +54,21 @@ def test_correction_undoes_the_errors_of_any_known_matrix(groups):
         assert correct(matrix.rates.T @ truth, matrix) == pytest.approx(truth)
 
 
-def test_at_accuracy_0_9_a_split_that_reads_74_26_is_80_20():
+def test_at_accuracy_0_9_perceived_shares_of_74_26_are_corrected_to_80_20():
     assert correct([74, 26], matrix_of(rates(2, 0.9), 200)) == pytest.approx([0.8, 0.2])
 
 
-def test_a_perfect_judge_is_left_alone():
+def test_a_perfect_judge_needs_no_correction():
     assert correct([3, 1, 6], matrix_of(np.eye(3), 50)) == pytest.approx([0.3, 0.1, 0.6])
 
 
-def test_what_no_truth_can_explain_becomes_the_nearest_distribution():
+def test_impossible_perceived_shares_give_the_nearest_distribution():
     found = correct([100, 0], matrix_of(rates(2, 0.9), 200))
     assert found == pytest.approx([1, 0])
 
 
 @pytest.mark.parametrize(("accuracy", "fits"), [(0.56, True), (0.54, False), (0.5, False)])
-def test_a_judge_that_hardly_tells_groups_apart_is_refused_with_its_condition_number(accuracy, fits):
+def test_a_judge_with_very_large_errors_is_refused_with_its_condition_number(accuracy, fits):
     matrix = matrix_of(rates(2, accuracy), 1000)
     condition = 1 / (2 * accuracy - 1) if accuracy > 0.5 else np.inf
     assert matrix.condition_number == pytest.approx(condition)
@@ -82,7 +82,7 @@ def test_a_judge_that_hardly_tells_groups_apart_is_refused_with_its_condition_nu
 
 
 @pytest.mark.parametrize(("positive", "n"), [(13, 50), (200, 500), (42, 50)])
-def test_the_ends_of_two_groups_solve_fieller_s_equation_with_exact_limits(positive, n):
+def test_the_ends_for_two_groups_solve_fiellers_equation_with_exact_limits(positive, n):
     hits, misses, alarms, rejected = 170, 30, 20, 180
     matrix = ConfusionMatrix(("positive", "negative"), ((hits, misses), (alarms, rejected)))
     found = corrected_interval([positive, n - positive], matrix, 0.99)[0]
@@ -98,7 +98,7 @@ def test_the_ends_of_two_groups_solve_fieller_s_equation_with_exact_limits(posit
         assert abs(off) == pytest.approx(strayed) or (share == 1 and abs(off) <= strayed)
 
 
-def test_a_perfect_and_well_tested_judge_leaves_clopper_and_pearson_s_interval():
+def test_a_perfect_judge_with_many_labels_gives_clopper_and_pearsons_interval():
     counts = [30, 15, 5]
     for count, found in zip(counts, corrected_interval(counts, matrix_of(np.eye(3), 10**8)), strict=True):
         exact = stats.binomtest(count, 50).proportion_ci(method="exact")
@@ -117,7 +117,7 @@ def test_fewer_labels_widen_every_interval():
 @pytest.mark.parametrize("groups", [2, 3, 4])
 @pytest.mark.parametrize("accuracy", [0.85, 0.95])
 @pytest.mark.parametrize("n", [50, 500])
-def test_intervals_cover_the_truth_about_as_often_as_they_say(groups, accuracy, n):
+def test_intervals_have_about_their_nominal_coverage(groups, accuracy, n):
     rng = np.random.default_rng(groups * n)
     m, covered = rates(groups, accuracy), []
     truths = (np.full(groups, 1 / groups), np.array([0.8] + [0.2 / (groups - 1)] * (groups - 1)), np.eye(groups)[0])
@@ -132,7 +132,7 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say(groups, accuracy, 
 @pytest.mark.parametrize("truth", [(0.5, 0.5), (0.8, 0.2), (0.4, 0.35, 0.25)])
 def test_the_debiased_discrepancy_is_unbiased_over_every_possible_sample(truth):
     n, target = 8, np.full(len(truth), 1 / len(truth))
-    matrix = matrix_of(rates(len(truth), 0.85), 10**9)  # so many labels that the matrix is known
+    matrix = matrix_of(rates(len(truth), 0.85), 10**9)  # enough labels for a known matrix
     perceived = matrix.rates.T @ truth
     outcomes = [c for c in np.ndindex(*[n + 1] * len(truth)) if sum(c) == n]
     weights = [stats.multinomial.pmf(counts, n, perceived) for counts in outcomes]
@@ -150,10 +150,10 @@ def test_the_error_of_the_matrix_is_debiased_too():
         for _ in range(2000)
     ]
     assert abs(np.mean(values)) < 4 * np.std(values) / np.sqrt(len(values))
-    assert np.std(values) > 3e-3  # the bias taken off is larger than what the test allows
+    assert np.std(values) > 3e-3  # the subtracted bias is larger than the tolerance of the test
 
 
-def test_a_perfect_judge_leaves_the_folded_binomial_interval():
+def test_a_perfect_judge_gives_the_folded_binomial_interval():
     exact = stats.binomtest(70, 100).proportion_ci(method="exact")
     found = corrected_discrepancy([70, 30], (0.5, 0.5), matrix_of(np.eye(2), 10**7))
     ends = [2 * (end - 0.5) ** 2 for end in (exact.low, exact.high)]
@@ -161,7 +161,7 @@ def test_a_perfect_judge_leaves_the_folded_binomial_interval():
     assert found.value == pytest.approx(2 * 0.2**2 - 2 * 0.7 * 0.3 / 99)
 
 
-def test_parity_lies_in_the_interval_of_a_fair_sample_and_not_in_that_of_a_skewed_one():
+def test_parity_is_in_the_interval_of_a_fair_sample_and_not_of_a_skewed_one():
     matrix = matrix_of(rates(4, 0.85), 200)
     fair = corrected_discrepancy([26, 24, 25, 25], (0.25,) * 4, matrix)
     skewed = corrected_discrepancy([60, 15, 12, 13], (0.25,) * 4, matrix)
@@ -181,7 +181,7 @@ def test_intervals_of_the_discrepancy_cover_the_truth(truth):
     assert np.mean(covered) >= 0.9
 
 
-def test_a_lucky_sample_is_no_proof_of_parity():
+def test_an_exactly_even_sample_does_not_prove_parity():
     matrix = matrix_of(rates(4, 0.85), 200)
     luck, typical = (corrected_discrepancy(c, (0.25,) * 4, matrix) for c in ([25, 25, 25, 25], [28, 22, 27, 23]))
     assert luck.low == typical.low == 0
@@ -189,9 +189,9 @@ def test_a_lucky_sample_is_no_proof_of_parity():
     assert luck.high > 0.01
 
 
-def test_a_judge_that_labels_contradict_leaves_no_certainty():
+def test_counts_that_contradict_the_labels_give_a_wide_interval():
     matrix = matrix_of(rates(2, 0.85), 200)
-    found = corrected_interval([50, 0], matrix)[0]  # a judge of this accuracy would not name one group alone
+    found = corrected_interval([50, 0], matrix)[0]  # a judge of this accuracy would not assign only one group
     assert (found.value, found.high) == (1, 1)
     assert found.low < 0.97
 
@@ -203,7 +203,7 @@ def test_a_confidence_that_is_no_share_is_refused(confidence):
 
 
 @pytest.mark.parametrize("groups", [2, 3])
-def test_more_confidence_is_a_wider_interval_however_much_of_it(groups):
+def test_higher_confidence_gives_a_wider_interval_at_any_level(groups):
     matrix, target = matrix_of(rates(groups, 0.85), 200), np.full(groups, 1 / groups)
     counts = np.array([600, *[300] * (groups - 1)])
     found = [corrected_discrepancy(counts, target, matrix, level) for level in (0.9, 0.99, 0.9999)]
@@ -212,7 +212,7 @@ def test_more_confidence_is_a_wider_interval_however_much_of_it(groups):
 
 
 @pytest.mark.parametrize("n", [5, 40])
-def test_a_perfect_judge_leaves_the_moments_of_plain_labels(n):
+def test_a_perfect_judge_gives_the_moments_of_plain_labels(n):
     matrix, target = matrix_of(np.eye(3), 10**10), np.array([0.2, 0.3, 0.5])
     distributions = np.random.default_rng(0).dirichlet(np.ones(3), size=4)
     found = corrected_moments(distributions, target, float(n), matrix)
@@ -221,7 +221,7 @@ def test_a_perfect_judge_leaves_the_moments_of_plain_labels(n):
 
 
 @pytest.mark.parametrize("truth", [(1 / 3,) * 3, (0.7, 0.2, 0.1)])
-def test_moments_are_those_of_audits_whose_judge_is_known_by_labels_only(truth):
+def test_moments_include_the_uncertainty_of_the_matrix(truth):
     rng, n, target, m = np.random.default_rng(1), 60, np.array([0.5, 0.3, 0.2]), matrix_of(rates(3, 0.85), 4000)
     drawn = np.stack([rng.dirichlet(row, size=60_000) for row in np.asarray(m.counts)], axis=1)
     seen = rng.multinomial(n, np.asarray(truth) @ drawn) / n
@@ -231,7 +231,7 @@ def test_moments_are_those_of_audits_whose_judge_is_known_by_labels_only(truth):
     assert skewness == pytest.approx(float(stats.skew(squared)), abs=0.15)  # leading terms only
 
 
-def test_many_samples_at_once_are_the_same_as_one_by_one():
+def test_many_samples_together_give_the_same_results_as_single_ones():
     counts, matrix = np.array([[12, 5, 3], [6, 7, 7], [40, 0, 0]]), matrix_of(rates(3, 0.9), 150)
     targets = np.array([(1 / 3,) * 3, (0.2, 0.3, 0.5), (0.6, 0.2, 0.2)])
     together = corrected_discrepancies(Samples.of_counts(counts), targets, matrix)
@@ -240,7 +240,7 @@ def test_many_samples_at_once_are_the_same_as_one_by_one():
         assert (found.value, found.low, found.high) == pytest.approx((alone.value, alone.low, alone.high), abs=1e-9)
 
 
-def test_fixed_numbers_of_assigned_images_take_less_off_the_corrected_square():
+def test_strata_reduce_the_bias_that_is_subtracted_from_the_corrected_square():
     rng, matrix, target = np.random.default_rng(2), matrix_of(rates(2, 0.9), 10**7), np.array([0.5, 0.5])
     steered = np.repeat([0, 1], 10)
     shown = np.where(steered == 0, 0.9, 0.3)  # true chance of group a: 60 % of the images together
@@ -257,7 +257,7 @@ def test_fixed_numbers_of_assigned_images_take_less_off_the_corrected_square():
     assert np.mean(alike) < truth - 3 * error
 
 
-def test_a_matrix_knows_how_good_the_judge_is():
+def test_a_matrix_has_accuracy_and_recall_of_the_judge():
     matrix = ConfusionMatrix(("a", "b"), ((90, 10), (5, 45)))
     assert (matrix.accuracy.value, matrix.accuracy.n) == (0.9, 150)
     assert (matrix.recall["b"].value, matrix.recall["b"].n) == (0.9, 50)
@@ -277,7 +277,7 @@ def test_a_matrix_knows_how_good_the_judge_is():
         (("a", "b"), ((1, 0), (0, 0)), "none whose truth is b"),
     ],
 )
-def test_what_is_no_confusion_matrix_is_refused(groups, counts, message):
+def test_an_invalid_confusion_matrix_is_refused(groups, counts, message):
     with pytest.raises(ValueError, match=message):
         ConfusionMatrix(groups, counts)
 
@@ -286,7 +286,7 @@ def test_what_is_no_confusion_matrix_is_refused(groups, counts, message):
     ("counts", "message"),
     [([0, 0], "at least 1 image"), ([1, 2, 3], "one value for each of a, b"), ([-1, 2], "none negative")],
 )
-def test_counts_that_do_not_fit_are_refused(counts, message):
+def test_counts_that_do_not_match_are_refused(counts, message):
     matrix = matrix_of(np.eye(2), 10)
     for use in (correct, corrected_interval, lambda c, m: corrected_squared(c, (0.5, 0.5), m)):
         with pytest.raises(ValueError, match=message):
@@ -298,6 +298,6 @@ def test_shares_have_no_interval():
         corrected_interval([0.5, 0.5], matrix_of(np.eye(2), 10))
 
 
-def test_one_image_has_no_debiased_discrepancy():
+def test_a_single_image_has_no_debiased_discrepancy():
     with pytest.raises(ValueError, match="at least 2 images"):
         corrected_squared([1, 0], (0.5, 0.5), matrix_of(np.eye(2), 10))

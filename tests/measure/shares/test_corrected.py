@@ -1,4 +1,4 @@
-"""Corrected shares keep their confidence where gates use them: in the far tails, with few labels and rare groups."""
+"""Corrected shares keep their error rates for gates: in the far tails, with few labels and rare groups."""
 
 import numpy as np
 import pytest
@@ -19,11 +19,11 @@ def spread_evenly(groups, accuracy):
     ("truth", "accuracy", "labels", "n"),
     [((0.98, 0.02), 0.85, 50, 1000), ((0.5, 0.5), 0.95, 20, 100), ((0.8, 0.1, 0.1), 0.85, 50, 100)],
 )
-def test_ends_are_passed_as_seldom_as_they_say(truth, accuracy, labels, n, missing):
+def test_ends_keep_their_error_rates(truth, accuracy, labels, n, missing):
     """The first cell is where the delta method failed: above its upper end 5.6 times as often as said at 99.75 %."""
     rng, groups = np.random.default_rng(0), len(truth)
     rates, shares = spread_evenly(groups, accuracy), np.array(truth)
-    q = np.append((shares - missing * np.eye(groups)[0]) @ rates, missing)  # the missing ones are of the first group
+    q = np.append((shares - missing * np.eye(groups)[0]) @ rates, missing)  # the missing images are of the first group
     confidences, passed, used = (0.95, 0.9975), np.zeros((2, 2)), 0
     for _ in range(SAMPLES):
         matrix = ConfusionMatrix.of("abc"[:groups], rng.multinomial(labels, rates))
@@ -48,7 +48,7 @@ def test_unclassified_images_widen_an_interval_on_both_sides_and_more_with_more_
     assert (whole.low[0], whole.high[0]) == (pytest.approx(found.low[0]), pytest.approx(found.high[0]))
 
 
-def test_a_matrix_that_is_exact_leaves_the_error_of_the_sample_only():
+def test_with_an_exact_matrix_only_the_error_of_the_sample_remains():
     counts, few, many = np.array([[60, 40]]), [[18, 2], [1, 19]], [[18 * 10**7, 2 * 10**7], [10**7, 19 * 10**7]]
     exact = corrected_shares(counts, ConfusionMatrix.of("ab", few).exact)
     known = corrected_shares(counts, ConfusionMatrix.of("ab", many))

@@ -1,4 +1,4 @@
-"""A weighted sum of shares stays within its reach as often as promised, and a single share has its exact limits."""
+"""The limits of a weighted sum of shares keep their error rate, and a single share has its exact limits."""
 
 import numpy as np
 import pytest
@@ -15,14 +15,14 @@ def test_one_label_of_weight_one_has_clopper_and_pearson_s_limits():
         assert (down, up) == pytest.approx((row[0] / 20 - exact.low, exact.high - row[0] / 20))
 
 
-def test_weights_that_are_all_equal_leave_nothing_open():
+def test_equal_weights_give_a_distance_of_0():
     assert reach(np.array([[3.0, 4.0, 5.0]]), np.full(3, 0.7), 0.01, up=True) == pytest.approx(0)
 
 
 @pytest.mark.parametrize("weights", [(1.3, -0.2, -0.1), (0.2, 1.1, -0.3), (1.2, -0.1, 1.0)])
 @pytest.mark.parametrize("q", [(0.7, 0.2, 0.1), (0.02, 0.95, 0.03), (1 / 3, 1 / 3, 1 / 3)])
 @pytest.mark.parametrize("n", [20, 200])
-def test_the_truth_lies_farther_no_more_often_than_said(weights, q, n):
+def test_the_limits_keep_their_error_rate(weights, q, n):
     weights, truth = np.array(weights), float(np.dot(weights, q))
     counts = np.random.default_rng(n).multinomial(n, q, size=20_000).astype(float)
     found = counts @ weights / n

@@ -1,4 +1,4 @@
-"""Two stages cover the truth as often as one, and make fewer images where a share is far from a half."""
+"""Two stages have the coverage of one stage, and need fewer images for a share far from one half."""
 
 import itertools
 from dataclasses import replace
@@ -34,13 +34,13 @@ def simulated(design, share, times, seed):
 
 
 @pytest.mark.parametrize("share", [0.01, 0.05, 0.2, 0.35, 0.5, 0.93])
-def test_the_interval_covers_the_truth_as_often_as_it_says(share):
+def test_the_interval_has_its_nominal_coverage(share):
     found = simulated(DESIGN, share, 1500, seed=int(100 * share))
     covered = sum(times for interval, times in found if interval.low <= share <= interval.high)
     assert covered / 1500 >= 0.95 - 0.012  # two standard errors
 
 
-def test_a_tiny_design_covers_every_share_by_enumeration_of_all_that_can_happen():
+def test_a_small_design_covers_every_share_by_enumeration_of_all_outcomes():
     design = TwoStage(pilot=4, half_width=0.3, confidence=0.9)
     outcomes = []
     for first in range(5):
@@ -58,7 +58,7 @@ def test_a_tiny_design_covers_every_share_by_enumeration_of_all_that_can_happen(
         assert covered >= 0.9 - 1e-9
 
 
-def test_without_a_second_stage_it_is_the_interval_of_clopper_and_pearson():
+def test_without_a_second_stage_it_equals_the_interval_of_clopper_and_pearson():
     design = TwoStage(pilot=150, half_width=0.1)
     assert set(design.totals.tolist()) == {150}
     for successes in (0, 1, 40, 149, 150):
@@ -69,7 +69,7 @@ def test_without_a_second_stage_it_is_the_interval_of_clopper_and_pearson():
 
 
 @pytest.mark.parametrize("half_width", [0.03, 0.05, 0.1])
-def test_a_fixed_number_of_images_is_the_smallest_even_one_that_reaches_the_width_at_a_half(half_width):
+def test_a_fixed_number_of_images_is_the_smallest_even_one_for_the_width_at_one_half(half_width):
     n = fixed_images(half_width)
 
     def width(images):
@@ -86,7 +86,7 @@ def test_the_target_width_is_reached_on_average(share):
     assert mean <= 1.02 * DESIGN.half_width
 
 
-def test_skewed_shares_need_fewer_images_and_a_half_costs_none_more():
+def test_skewed_shares_need_fewer_images_and_one_half_does_not_need_more():
     design = TwoStage(pilot=64, half_width=0.05)
     found = {share: saving(design, share) for share in (0.02, 0.05, 0.2, 0.5)}
     assert found[0.02] > 0.6
@@ -100,7 +100,7 @@ def test_expected_images_are_the_mean_over_the_pilots():
     assert expected_images(DESIGN, 0.3) == pytest.approx(expected)
 
 
-def test_a_pilot_without_a_success_does_not_pass_for_certainty():
+def test_a_pilot_without_successes_is_not_certain():
     assert total_images(DESIGN, 0) > DESIGN.pilot / 2
     assert TwoStage(10, 0.05).totals[0] > 60
 
@@ -111,7 +111,7 @@ def test_more_successes_never_lower_the_interval():
         assert (before.low, before.high) <= (after.low, after.high)
 
 
-def test_another_confidence_asks_of_the_same_images():
+def test_another_confidence_level_can_be_used_for_the_same_images():
     wide, usual = two_stage_interval(DESIGN, 4, 9, confidence=0.99), two_stage_interval(DESIGN, 4, 9)
     assert wide.n == usual.n == total_images(DESIGN, 4)
     assert wide.low < usual.low < usual.value < usual.high < wide.high
@@ -121,14 +121,14 @@ def test_another_confidence_asks_of_the_same_images():
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-6)
 
 
-def test_a_largest_number_of_images_bounds_what_follows_every_pilot():
+def test_the_limit_of_images_applies_after_every_pilot():
     bounded = replace(DESIGN, largest=60)
     assert max(bounded.totals) == bounded.single_stage == 60
     assert [total_images(bounded, 0), total_images(bounded, 16)] == [total_images(DESIGN, 0), 60]
     assert saving(bounded, 0.5) == pytest.approx(0, abs=1e-6)
 
 
-def test_images_that_cannot_be_classified_are_made_up_for_at_the_pilots_rate():
+def test_unclassified_images_are_replaced_at_the_rate_of_the_pilot():
     assert images_to_make(DESIGN, 32, 16) == total_images(DESIGN, 16)
     half = total_images(replace(DESIGN, pilot=16), 8)
     assert images_to_make(DESIGN, 16, 8) == 32 + 2 * (half - 16)
@@ -137,7 +137,7 @@ def test_images_that_cannot_be_classified_are_made_up_for_at_the_pilots_rate():
 
 
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.5])
-def test_the_interval_covers_the_truth_where_a_tenth_cannot_be_classified(share):
+def test_the_interval_covers_the_truth_if_a_tenth_is_unclassified(share):
     rng, covered, found = np.random.default_rng(7), 0, {}
     for _ in range(600):
         pilot = int(rng.binomial(DESIGN.pilot, 0.9))
@@ -150,7 +150,7 @@ def test_the_interval_covers_the_truth_where_a_tenth_cannot_be_classified(share)
     assert covered / 600 >= 0.95 - 0.018  # two standard errors
 
 
-def test_half_widths_of_planted_occupations_cost_a_single_stage_1_4_times_as_many_images():
+def test_a_single_stage_needs_1_4_times_as_many_images_for_the_planted_occupations():
     world, design = World.bundled(), TwoStage(pilot=64, half_width=0.05)
     shares = [world.share(occupation, "gender")["female"] for occupation in world.occupations]
     assert fixed_images(0.05) / np.mean([expected_images(design, share) for share in shares]) >= 1.4
@@ -173,6 +173,6 @@ def test_half_widths_of_planted_occupations_cost_a_single_stage_1_4_times_as_man
         (lambda: two_stage_interval(DESIGN, 4, 9, confidence=1.0), "confidence"),
     ],
 )
-def test_what_no_design_can_give_is_refused(call, message):
+def test_impossible_designs_and_counts_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()

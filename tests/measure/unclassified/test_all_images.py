@@ -1,4 +1,4 @@
-"""Whatever unclassified images are, and whichever groups they come from, each end of an interval is seldom passed."""
+"""Each end of an interval keeps its error rate for all possible groups of unclassified images."""
 
 import itertools
 
@@ -19,7 +19,7 @@ SAMPLES = 2000
 
 
 def images(table, target, matrix=None):
-    """Samples with these images by group, the unclassified ones last, (P, K + 1)."""
+    """Return samples with these images by group, the unclassified ones last, (P, K + 1)."""
     rows = np.asarray(table)
     size, groups = len(rows), rows.shape[1] - 1
     codes = np.tile(np.append(np.arange(groups), -1), size)
@@ -36,19 +36,19 @@ def completions(row):
 
 
 def drawn(truth, missing, n, seed=0):
-    """Tables of images of groups with shares ``truth``, of which the judge leaves a share ``missing`` unclassified."""
+    """Return tables of images with shares ``truth``, of which a share ``missing`` is unclassified."""
     truth, missing = np.asarray(truth, dtype=float), np.asarray(missing)
     q = np.append(truth * (1 - missing), (truth * missing).sum())
     return np.random.default_rng(seed).multinomial(n, q, size=SAMPLES), q
 
 
 def at_most(share, tail):
-    """A rate that is not above twice a tail by more than chance: a figure can be on one side of its limit only."""
+    """Check that a rate is not significantly above the tail; a figure can be on only one side of its limit."""
     return share <= 2 * tail + 3 * np.sqrt(2 * tail / SAMPLES)
 
 
 @pytest.mark.parametrize("target", [(0.5, 0.5), (0.2, 0.8)])
-def test_of_two_groups_the_interval_is_the_hull_of_every_completion(target):
+def test_for_two_groups_the_interval_is_the_hull_of_all_completions(target):
     for row in ([7, 2, 3], [0, 12, 5], [6, 6, 0], [0, 0, 8]):
         ends = np.array([discrepancy_interval_of_counts(counts, target, 0.99) for counts in completions(row)])
         found = images([row], target).discrepancy_intervals(0.99)[0]
@@ -57,14 +57,14 @@ def test_of_two_groups_the_interval_is_the_hull_of_every_completion(target):
 
 @pytest.mark.parametrize("row", [[7, 2, 3, 3], [1, 12, 5, 2], [0, 0, 9, 4], [4, 4, 4, 3]])
 @pytest.mark.parametrize("target", [(1 / 3,) * 3, (0.1, 0.2, 0.7)])
-def test_of_more_groups_no_completion_reaches_beyond_by_more_than_a_trifle(row, target):
+def test_for_more_groups_no_completion_exceeds_the_interval_notably(row, target):
     ends = np.array([discrepancy_interval_of_counts(counts, target, 0.99) for counts in completions(row)])
     low, high = images([row], target).discrepancy_intervals(0.99)[0]
     assert high >= ends[:, 1].max() - 1e-9
     assert low <= ends[:, 0].min() + 0.02
 
 
-def test_without_unclassified_images_every_interval_is_the_printed_one():
+def test_without_unclassified_images_every_interval_is_the_reported_one():
     whole, target = images([[30, 12, 0]], (0.5, 0.5)), np.array((0.5, 0.5))
     share = share_estimate(30, 42, 0.98)
     assert whole.share_interval(0, 0.98) == (share.low, share.high)
@@ -72,7 +72,7 @@ def test_without_unclassified_images_every_interval_is_the_printed_one():
     assert tuple(whole.discrepancy_intervals(0.98)[0]) == either_end
     low, high = discrepancy_interval_of_counts([30, 12], target, 0.98)
     assert either_end[1] == high
-    assert low - 0.02 < either_end[0] <= low  # samples as far off on the other side of the target count as well
+    assert low - 0.02 < either_end[0] <= low  # samples equally far on the other side of the target count too
     for measure in MEASURES.values():
         found = measure.of([30, 12], target, 0.98)
         low, high = whole.measure_interval(measure, 0.98)
@@ -83,7 +83,7 @@ def test_without_unclassified_images_every_interval_is_the_printed_one():
 @pytest.mark.parametrize(
     ("truth", "missing"), [((0.205, 0.795), (0.95, 0.0)), ((0.5, 0.5), (0.4, 0.0)), ((0.9, 0.1), (0.1, 0.1))]
 )
-def test_a_share_s_ends_are_passed_as_seldom_as_they_say(truth, missing, confidence):
+def test_the_ends_of_a_share_keep_their_error_rates(truth, missing, confidence):
     tables, q = drawn(truth, missing, 400)
     lows, highs = (np.array(ends) for ends in zip(*(
         images([row], (0.5, 0.5)).share_interval(0, confidence) for row in tables
@@ -104,7 +104,7 @@ def test_a_share_s_ends_are_passed_as_seldom_as_they_say(truth, missing, confide
         ((0.02, 0.02, 0.96), (0.5, 0.0, 0.1), (0.1, 0.2, 0.7)),
     ],
 )
-def test_a_discrepancy_s_ends_are_passed_as_seldom_as_they_say(truth, missing, target, confidence):
+def test_the_ends_of_a_discrepancy_keep_their_error_rates(truth, missing, target, confidence):
     tables, q = drawn(truth, missing, 100)
     found = images(tables, target).discrepancy_intervals(confidence)
     known, unknown, goal = q[:-1], q[-1], np.array(target)
@@ -116,7 +116,7 @@ def test_a_discrepancy_s_ends_are_passed_as_seldom_as_they_say(truth, missing, t
 
 
 @pytest.mark.parametrize("measure", [m for m in MEASURES.values() if not m.needs_every_group], ids=lambda m: m.name)
-def test_a_measure_s_interval_holds_the_true_one_whichever_images_are_missing(measure):
+def test_the_interval_of_a_measure_covers_the_truth_for_any_missing_images(measure):
     truth, target = np.array((0.6, 0.25, 0.15)), np.full(3, 1 / 3)
     tables, _ = drawn(truth, (0.3, 0.0, 0.1), 120)
     true = float(measure.function(truth, target))
@@ -124,7 +124,7 @@ def test_a_measure_s_interval_holds_the_true_one_whichever_images_are_missing(me
     assert np.mean([low <= true <= high for low, high in ends]) >= 0.95
 
 
-def test_a_mean_over_prompts_holds_the_true_one_whichever_images_are_missing():
+def test_the_interval_of_a_mean_over_prompts_covers_the_truth_for_any_missing_images():
     shares, target = (0.5, 0.7, 0.9, 0.4), (0.5, 0.5)
     tables = np.stack([drawn((p, 1 - p), (0.3, 0.05), 40, seed)[0] for seed, p in enumerate(shares)], axis=1)
     true = np.mean([2 * (p - 0.5) ** 2 for p in shares])
@@ -141,11 +141,11 @@ def test_the_p_value_of_a_departure_is_the_largest_over_all_completions():
         every = [parity_p_value(one, target) for one in completions(row)]
         counts, goals = np.array([counts]), np.array([target])
         (found,) = departure_p_values(counts, np.array([unknown]), goals, None)
-        assert found == pytest.approx(max(every), rel=0.02)  # two-sided binomial p-values move in steps
+        assert found == pytest.approx(max(every), rel=0.02)  # two-sided binomial p-values are discrete
         assert found == parity_p_value(nearest_counts(counts, np.array([unknown]), goals)[0], target)
 
 
-def test_parity_whose_women_go_unrecognised_is_no_departure():
+def test_parity_with_unclassified_women_is_not_a_departure():
     tables, _ = drawn((0.5, 0.5), (0.4, 0.0), 600)
     goals = np.full((SAMPLES, 2), 0.5)
     blind = departure_p_values(tables[:, :2], np.zeros(SAMPLES, dtype=int), goals, None)
@@ -169,7 +169,7 @@ def test_corrected_p_values_agree_with_corrected_intervals(groups, missing):
         assert (low == 0) == holds
 
 
-def test_a_judge_that_calls_men_women_makes_no_finding_of_a_fair_model():
+def test_a_judge_that_classifies_men_as_women_gives_no_finding_for_a_fair_model():
     rng, goals = np.random.default_rng(4), np.full((1, 2), 0.5)
     rates = np.array([[0.98, 0.02], [0.2, 0.8]])
     perceived, corrected = [], []
@@ -183,7 +183,7 @@ def test_a_judge_that_calls_men_women_makes_no_finding_of_a_fair_model():
 
 
 @pytest.mark.parametrize("given", [0.0, 0.2])
-def test_moments_hold_images_that_are_given_to_a_group_unclassified(given):
+def test_moments_include_unclassified_images_assigned_to_a_group(given):
     rng, n, m = np.random.default_rng(1), 60, ConfusionMatrix.of("abc", np.array(MATRICES[3]) * 20)
     truth, target = np.array((0.5, 0.3, 0.2)), np.array((0.5, 0.3, 0.2))
     sure = np.array((given, 0, 0))

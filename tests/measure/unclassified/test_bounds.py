@@ -1,4 +1,4 @@
-"""Bounds hold every way to fill in what is unknown, and an edit that destroys faces does not look fair."""
+"""Bounds include all completions of unknown images, and an edit that destroys faces does not look fair."""
 
 import itertools
 
@@ -22,7 +22,7 @@ def statuses(classified, low_confidence=0, no_face=0, failed=0):
 
 
 def every_completion(counts, unknown):
-    """Shares of all images for every way to give ``unknown`` images to groups."""
+    """Return the shares of all images for all assignments of ``unknown`` images to groups."""
     for extra in itertools.product(range(unknown + 1), repeat=len(counts)):
         if sum(extra) == unknown:
             completed = np.add(counts, extra)
@@ -32,7 +32,7 @@ def every_completion(counts, unknown):
 @pytest.mark.parametrize("counts", [[3, 1], [0, 1], [5, 0, 1], [2, 2, 2], [0, 7, 1, 0]])
 @pytest.mark.parametrize("unknown", [0, 1, 4, 7])
 @pytest.mark.parametrize("even", [True, False])
-def test_bounds_are_the_extremes_of_every_completion(counts, unknown, even):
+def test_bounds_are_the_extremes_over_all_completions(counts, unknown, even):
     weights = np.ones(len(counts)) if even else np.arange(len(counts)) + 0.3
     target = weights / weights.sum()
     found = statuses(sum(counts), low_confidence=unknown)
@@ -51,13 +51,13 @@ def test_bounds_without_unknown_images_are_the_figure_itself():
     assert bounds.low == bounds.high == pytest.approx(fairness.hard_plug_in(rows, (0.5, 0.5)))
 
 
-def test_nothing_is_known_where_nothing_was_classified():
+def test_without_classified_images_the_bounds_are_the_whole_range():
     assert [(bound.low, bound.high) for bound in share_bounds([0, 0], statuses(0, failed=4))] == [(0, 1), (0, 1)]
     bounds = discrepancy_bounds([0, 0], statuses(0, failed=4), (0.5, 0.5))
     assert (bounds.low, bounds.high) == (0, pytest.approx(fairness.maximum((0.5, 0.5))))
 
 
-def test_every_status_but_classified_is_unknown():
+def test_every_status_except_classified_is_unknown():
     assert unknown_images(statuses(5, low_confidence=1, no_face=2, failed=4)) == 7
     assert unknown_images({"classified": 5, "several_faces": 3}) == 3
 
@@ -65,7 +65,7 @@ def test_every_status_but_classified_is_unknown():
 def test_an_edit_that_destroys_the_faces_of_one_group_does_not_look_fair():
     before, after = statuses(200), statuses(100, no_face=100)
     target = (0.5, 0.5)
-    assert discrepancy_bounds([50, 50], after, target).low == 0  # of what is left, everything is fair
+    assert discrepancy_bounds([50, 50], after, target).low == 0  # the classified images are fair
     assert discrepancy_bounds([50, 50], after, target).high == pytest.approx(
         discrepancy_bounds([150, 50], before, target).high
     )
@@ -74,7 +74,7 @@ def test_an_edit_that_destroys_the_faces_of_one_group_does_not_look_fair():
     assert warning.difference.value == 0.5
 
 
-def test_paired_arms_have_newcombe_s_published_interval():
+def test_paired_arms_have_newcombes_published_interval():
     both, only_after, only_before, neither = 36, 12, 2, 0  # Newcombe 1998, paired data, method 10
     before = np.repeat([True, False, True, False], [both, only_after, only_before, neither])
     after = np.repeat([True, True, False, False], [both, only_after, only_before, neither])
@@ -82,7 +82,7 @@ def test_paired_arms_have_newcombe_s_published_interval():
     assert (found.value, found.low, found.high) == pytest.approx((0.2, 0.0569, 0.3404), abs=5e-5)
 
 
-def test_pairs_tell_more_than_counts_where_the_same_images_are_missing():
+def test_pairs_are_more_precise_than_counts_if_the_same_images_are_missing():
     paired = missing_differs_in_pairs(np.arange(200) < 20, np.arange(200) < 32)
     counted = two_sample_share_difference(20, 200, 32, 200)
     assert paired.difference.value == counted.value == pytest.approx(0.06)
@@ -95,7 +95,7 @@ def test_equal_arms_do_not_differ():
     assert not missing_differs_in_pairs([False] * 50, [False] * 50).differs
 
 
-def test_many_prompts_at_once_have_the_bounds_of_each():
+def test_many_prompts_together_have_the_bounds_of_each():
     rng = np.random.default_rng(3)
     counts, unknown, targets = rng.integers(0, 9, (30, 3)), rng.integers(0, 6, 30), rng.dirichlet(np.ones(3), 30)
     counts[:, 0] += 1
@@ -118,7 +118,7 @@ def test_many_prompts_at_once_have_the_bounds_of_each():
         ([3, 2], {"classified": 5, "no_face": -1}, "no negative count"),
     ],
 )
-def test_counts_that_do_not_fit_are_refused(counts, found, message):
+def test_counts_that_do_not_match_are_refused(counts, found, message):
     with pytest.raises(ValueError, match=message):
         share_bounds(counts, found)
     with pytest.raises(ValueError, match=message):

@@ -1,4 +1,4 @@
-"""A shift of all images lies within its bounds whatever the unclassified ones are, and chance fails no gate."""
+"""A shift of all images is within its bounds for any unclassified images, and chance fails no gate."""
 
 import itertools
 
@@ -14,7 +14,7 @@ def given(unknown, groups):
 
 
 @pytest.mark.parametrize("groups", [2, 3])
-def test_best_and_worst_case_are_those_of_every_completion(groups):
+def test_best_and_worst_case_equal_the_extremes_over_all_completions(groups):
     rng = np.random.default_rng(groups)
     for table in rng.integers(0, 3, (30, 1, groups + 1, groups + 1)):
         table[0, 0, 0] += 1
@@ -37,8 +37,8 @@ def test_without_unclassified_images_it_is_the_interval_of_a_shift():
 @pytest.mark.parametrize(
     ("kept", "missing"), [(1.0, ((0.0, 0.0), (0.4, 0.0))), (0.5, ((0.1, 0.1), (0.3, 0.0))), (0.0, ((0, 0.2), (0.1, 0)))]
 )
-def test_ends_are_passed_as_seldom_as_they_say(kept, missing):
-    """An edit that redraws an image with chance 1 − kept, and whose images go unclassified by their group."""
+def test_ends_keep_their_error_rates(kept, missing):
+    """An edit that redraws an image with probability 1 − kept; images are unclassified depending on their group."""
     rng, prompts, n, samples = np.random.default_rng(3), 3, 60, 2000
     before, after = np.array((0.5, 0.5)), kept * np.array((0.5, 0.5)) + (1 - kept) * np.array((0.8, 0.2))
     old = rng.choice(2, (samples * prompts * n), p=before)

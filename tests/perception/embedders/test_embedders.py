@@ -1,4 +1,4 @@
-"""Embedders: CLIP tells occupations apart by their captions, features are finite and of one width."""
+"""Embedders: CLIP distinguishes occupations by their captions, and features are finite and of one width."""
 
 import re
 import shutil
@@ -72,7 +72,7 @@ def test_inception_features_have_2048_dimensions(tmp_path, drawings):
     assert InceptionFeatures(tmp_path / "inception.pt").embed(drawings[0][:2]).shape == (2, 2048)
 
 
-def test_networks_of_one_name_and_other_weights_have_other_signatures(tmp_path):
+def test_networks_with_the_same_name_and_different_weights_have_different_signatures(tmp_path):
     network = inception_v3(weights=None, init_weights=False, aux_logits=True)
     shutil.copytree(BUNDLED / "clip", tmp_path / "clip")
     signatures = []
@@ -88,7 +88,7 @@ def test_networks_of_one_name_and_other_weights_have_other_signatures(tmp_path):
     assert re.match(r"net:open_clip:clip:[0-9a-f]{12}\|resize", signatures[1])
 
 
-def test_embedders_see_the_same_on_a_gpu(tmp_path, clip, drawings):
+def test_embedders_give_the_same_vectors_on_a_gpu(tmp_path, clip, drawings):
     torch.save(inception_v3(weights=None, init_weights=False, aux_logits=True).state_dict(), tmp_path / "inception.pt")
     images = drawings[0][:2]
     qualities = [QualityConfig(), QualityConfig(features=str(tmp_path / "inception.pt"))]
@@ -105,7 +105,7 @@ def test_embedders_see_the_same_on_a_gpu(tmp_path, clip, drawings):
 
 
 @pytest.mark.parametrize("name", ["ViT-B-32", "ViT-B-32:", "hf-hub:clip", "local-dir:clip", "clip/model"])
-def test_a_clip_model_without_weights_is_refused_before_anything_is_scored(name):
+def test_a_clip_model_without_weights_is_refused(name):
     with pytest.raises(ValueError, match=r"quality\.clip: expected a directory, hf-hub:OWNER/NAME, or a model with"):
         load_clip(QualityConfig(clip=name), ModelConfig())
 
@@ -122,7 +122,7 @@ def test_a_clip_directory_without_weights_is_refused(tmp_path):
         ClipEmbedder(ClipWeights.in_directory(tmp_path / "clip"))
 
 
-def test_a_clip_model_of_the_hub_comes_with_its_weights(tmp_path, monkeypatch, clip, drawings):
+def test_a_clip_model_from_the_hub_is_loaded_with_its_weights(tmp_path, monkeypatch, clip, drawings):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     cached = tmp_path / "models--owner--clip"
@@ -138,11 +138,11 @@ def test_a_clip_model_of_the_hub_comes_with_its_weights(tmp_path, monkeypatch, c
 
 
 def open_clip_tokenizer(found=open_clip.get_tokenizer):
-    """The tokenizer of the bundled model, whose config names it relative to its own directory."""
+    """The tokenizer of the bundled model, whose config names it by a relative path."""
     return found(f"local-dir:{BUNDLED / 'clip'}")
 
 
-def test_a_tag_brings_its_weights_and_the_activation_that_they_were_trained_with(tmp_path, monkeypatch):
+def test_a_tag_selects_its_weights_and_their_activation_function(tmp_path, monkeypatch):
     with seeded(0):
         network = open_clip.create_model("ViT-B-32-quickgelu")
     torch.save(network.state_dict(), tmp_path / "weights.pt")
@@ -157,13 +157,13 @@ def test_a_tag_brings_its_weights_and_the_activation_that_they_were_trained_with
     np.testing.assert_allclose(found.images(pictures), expected, atol=1e-6)
 
 
-def test_none_means_that_nothing_is_measured():
+def test_with_none_no_network_is_loaded():
     quality = QualityConfig(clip="none", features="none")
     assert load_clip(quality, ModelConfig()) is None
     assert load_features(quality, ModelConfig()) is None
 
 
-def test_a_model_from_outside_has_no_bundled_networks():
+def test_other_models_have_no_bundled_networks():
     for load in (load_clip, load_features):
         with pytest.raises(ValueError, match="has no bundled"):
             load(QualityConfig(), ModelConfig(source="somebody/model"))

@@ -1,4 +1,4 @@
-"""Judges: groups by name and not by position, and a status for what is no face."""
+"""Judges: groups are matched by name and not by position, and images without a face have their own status."""
 
 import re
 import shutil
@@ -40,7 +40,7 @@ def judge():
     return load_judge(JudgeConfig(min_confidence=0.0), ModelConfig(), ATTRIBUTES)
 
 
-def test_the_bundled_judge_sees_the_groups_that_were_drawn(judge, drawings):
+def test_the_bundled_judge_recognises_the_drawn_groups(judge, drawings):
     images, labels = drawings
     seen = judge.perceive(images, "doctor")
     for attribute in ATTRIBUTES:
@@ -48,7 +48,7 @@ def test_the_bundled_judge_sees_the_groups_that_were_drawn(judge, drawings):
         assert right.mean() >= 0.9
 
 
-def test_groups_follow_the_config_s_order(drawings):
+def test_groups_are_in_the_order_of_the_config(drawings):
     images, _ = drawings
     straight = load_judge(JudgeConfig(), ModelConfig(), {"gender": ("female", "male")}).perceive(images, "doctor")
     reversed_ = load_judge(JudgeConfig(), ModelConfig(), {"gender": ("male", "female")}).perceive(images, "doctor")
@@ -62,7 +62,7 @@ def test_the_prompted_occupation_is_recognised(judge, drawings):
         assert ((shown >= 0.5) == (labels.occupation == index)).mean() >= 0.9
 
 
-def test_a_picture_whose_face_was_destroyed_is_no_face(judge, drawings):
+def test_a_picture_with_a_destroyed_face_has_the_status_no_face(judge, drawings):
     images, _ = drawings
     x = destroy_faces(images.float() / 127.5 - 1, torch.Generator().manual_seed(0))
     destroyed = ((x + 1) * 127.5).round().clamp(0, 255).byte()
@@ -72,7 +72,7 @@ def test_a_picture_whose_face_was_destroyed_is_no_face(judge, drawings):
     assert np.mean(kept) <= 0.05
 
 
-def test_an_unsure_judge_says_so(drawings):
+def test_an_uncertain_answer_has_low_confidence(drawings):
     images, _ = drawings
     strict = load_judge(JudgeConfig(min_confidence=1.0), ModelConfig(), ATTRIBUTES)
     assert Status.LOW_CONFIDENCE in strict.perceive(images, "doctor").statuses
@@ -83,7 +83,7 @@ def test_a_group_that_the_judge_does_not_know_is_refused():
         load_judge(JudgeConfig(), ModelConfig(), {"gender": ("female", "male", "other")})
 
 
-def test_fairface_sums_its_columns_into_groups_and_drops_none(tmp_path, drawings):
+def test_fairface_sums_all_its_columns_into_groups(tmp_path, drawings):
     columns = sorted(c for by_group in FAIRFACE[7].columns.values() for group in by_group.values() for c in group)
     assert columns == list(range(18))
     network = resnet34(num_classes=18)
@@ -97,7 +97,7 @@ def test_fairface_sums_its_columns_into_groups_and_drops_none(tmp_path, drawings
 
 
 def fairface_seeing(path, races=7, **biases):
-    """Save a checkpoint of random weights that gives every picture the columns with the largest biases."""
+    """Save a checkpoint of random weights whose most probable columns are those with the largest biases."""
     with seeded(0):
         state = resnet34(num_classes=18).state_dict()
     state["fc.weight"] *= 0.01
@@ -108,7 +108,7 @@ def fairface_seeing(path, races=7, **biases):
     return JudgeConfig(source=str(path), races=races)
 
 
-def test_a_group_that_the_config_leaves_out_is_dealt_to_no_other_one(tmp_path, drawings):
+def test_images_of_a_group_outside_the_config_are_not_assigned_to_other_groups(tmp_path, drawings):
     judged = fairface_seeing(tmp_path / "seven.pt", c2=9, c0=3, c8=9, c13=9, c17=3)
     audited = {"gender": ("female", "male"), "race": ("white", "black"), "age": ("young", "old")}
     seen = load_judge(judged, ModelConfig(source="x"), audited).perceive(drawings[0][:20], "doctor")
@@ -121,16 +121,16 @@ def test_a_group_that_the_config_leaves_out_is_dealt_to_no_other_one(tmp_path, d
     assert (seen.probabilities["race"].sum(axis=1) < 0.1).all()
 
 
-def test_confidence_is_that_of_everything_the_judge_could_answer(tmp_path, drawings):
-    """White .46 to black .23 is .67 of the two, and no more than .46 of the seven."""
+def test_confidence_uses_all_groups_that_the_judge_knows(tmp_path, drawings):
+    """White .46 and black .23 give .67 for white among the two, but only .46 among the seven."""
     judged = fairface_seeing(tmp_path / "seven.pt", c0=2, c1=1.3).model_copy(update={"min_confidence": 0.6})
     seen = load_judge(judged, ModelConfig(source="x"), {"race": ("white", "black")}).perceive(drawings[0][:5], "doctor")
     assert (seen.among_groups("race")[:, 0] > 0.6).all()
     assert seen.statuses == [Status.LOW_CONFIDENCE] * 5
 
 
-def test_a_four_race_checkpoint_is_read_as_one(tmp_path, drawings):
-    """Its third race is Asian, which the other layout calls latino."""
+def test_a_four_race_checkpoint_is_read_with_its_layout(tmp_path, drawings):
+    """Its third race is Asian, which is latino in the other layout."""
     groups = ("white", "black", "asian", "indian")
     named = fairface_seeing(tmp_path / "res34_fair_align_multi_4_20190809.pt", races=None, c2=9)
     for judge in (named, fairface_seeing(tmp_path / "mine.pt", races=4, c2=9)):
@@ -143,7 +143,7 @@ def test_a_four_race_checkpoint_is_read_as_one(tmp_path, drawings):
         load_judge(named, ModelConfig(source="x"), {"race": ("white", "latino")})
 
 
-def test_a_checkpoint_saved_from_parallel_training_judges_alike(tmp_path, drawings):
+def test_a_checkpoint_saved_from_parallel_training_gives_the_same_answers(tmp_path, drawings):
     plain = fairface_seeing(tmp_path / "plain.pt", c8=1)
     state = torch.load(plain.source, weights_only=True)
     torch.save({f"module.{name}": value for name, value in state.items()}, tmp_path / "parallel.pt")
@@ -161,7 +161,7 @@ def test_a_checkpoint_with_other_outputs_is_refused_with_both_numbers(tmp_path):
         load_judge(JudgeConfig(source=str(tmp_path / "nine.pt")), ModelConfig(source="x"), {"age": ("young", "old")})
 
 
-def test_the_bundled_judge_leaves_no_one_to_the_groups_that_remain(judge, drawings):
+def test_the_bundled_judge_does_not_assign_other_groups_to_the_audited_ones(judge, drawings):
     images, _ = drawings
     two = load_judge(
         JudgeConfig(min_confidence=0.0), ModelConfig(), {"age": ("young", "old"), "gender": ("male", "female")}
@@ -174,7 +174,7 @@ def test_the_bundled_judge_leaves_no_one_to_the_groups_that_remain(judge, drawin
     assert np.array_equal(seen.codes("gender"), 1 - everyone.codes("gender"))
 
 
-def test_another_judge_of_the_same_name_has_another_signature(tmp_path):
+def test_a_different_judge_with_the_same_name_has_a_different_signature(tmp_path):
     signatures = set()
     for seed in (0, 1):
         with seeded(seed):
@@ -185,7 +185,7 @@ def test_another_judge_of_the_same_name_has_another_signature(tmp_path):
     assert all(re.match(r"judge:fairface:fairface\.pt:[0-9a-f]{12}\|", signature) for signature in signatures)
 
 
-def test_the_bundled_judge_is_named_by_its_weights_and_not_by_what_is_known_of_its_errors(tmp_path):
+def test_the_signature_of_the_bundled_judge_depends_on_its_weights_only(tmp_path):
     shutil.copytree(BUNDLED / "judge", tmp_path / "judge")
     before = CalibrationJudge(tmp_path / "judge", ATTRIBUTES, 0.5).signature
     (tmp_path / "judge" / "confusion.json").unlink()
@@ -195,7 +195,7 @@ def test_the_bundled_judge_is_named_by_its_weights_and_not_by_what_is_known_of_i
 
 
 @pytest.mark.parametrize("source", ["bundled", "fairface.pt"])
-def test_a_judge_sees_the_same_on_a_gpu(tmp_path, drawings, source):
+def test_a_judge_gives_the_same_answers_on_a_gpu(tmp_path, drawings, source):
     groups = ATTRIBUTES if source == "bundled" else FAIRFACE_GROUPS
     torch.save(resnet34(num_classes=18).state_dict(), tmp_path / "fairface.pt")
     config = JudgeConfig(source=source if source == "bundled" else str(tmp_path / source), races=7)
@@ -210,11 +210,11 @@ def test_a_judge_sees_the_same_on_a_gpu(tmp_path, drawings, source):
     assert found.statuses == expected.statuses
 
 
-def test_fairface_refuses_attributes_that_it_has_not():
+def test_fairface_refuses_unknown_attributes():
     with pytest.raises(ValueError, match="FairFace cannot judge 'skin_tone'"):
         load_judge(JudgeConfig(source="x.pt"), ModelConfig(source="y"), {"skin_tone": ("light", "dark")})
 
 
-def test_a_model_from_outside_has_no_bundled_judge():
+def test_other_models_have_no_bundled_judge():
     with pytest.raises(ValueError, match="has no bundled judge"):
         load_judge(JudgeConfig(), ModelConfig(source="somebody/model"), ATTRIBUTES)

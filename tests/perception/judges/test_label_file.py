@@ -1,4 +1,4 @@
-"""Hand labels: every mistake at once with its place, and counts that go out and come back under the groups' names."""
+"""Hand labels: all errors are reported with their positions, and counts are stored by the names of the groups."""
 
 import json
 
@@ -24,7 +24,7 @@ def labels(tmp_path):
 
 
 def mistakes(path, attributes=None):
-    """The mistakes as ``line:column where``, and all messages together."""
+    """The errors as ``line:column where``, and all messages in one text."""
     with pytest.raises(LabelErrors) as caught:
         read_labels(path, attributes)
     errors = caught.value.errors
@@ -42,19 +42,19 @@ def test_labels_are_counted_by_truth_and_answer(labels):
     }
 
 
-def test_a_config_s_groups_give_the_order(labels):
+def test_groups_of_a_matrix_are_in_the_order_of_the_config(labels):
     path = labels(HEADER + "age,old,young\nage,young,young\nage,adult,adult\n")
     found = read_labels(path, {"age": ("young", "adult", "old"), "gender": ("female", "male")})
     assert found == {"age": ConfusionMatrix(("young", "adult", "old"), ((1, 0, 0), (0, 1, 0), (1, 0, 0)))}
 
 
-def test_columns_may_come_in_any_order_quoted_and_after_a_byte_order_mark(labels):
+def test_columns_can_be_in_any_order_quoted_and_after_a_byte_order_mark(labels):
     text = '\ufeffimage, perceived,truth ,attribute\r\n"a,""1"".png", male,female,gender\r\n\r\n'
     text += "b.png,female,male,gender\r\n"
     assert read_labels(labels(text))["gender"].counts == ((0, 1), (1, 0))
 
 
-def test_every_mistake_is_told_at_once_with_its_place(labels):
+def test_all_errors_are_reported_together_with_their_positions(labels):
     path = labels(
         "image,attribute,truth,perceived\n"
         "a.png,gender,female,female\n"
@@ -84,7 +84,7 @@ def test_every_mistake_is_told_at_once_with_its_place(labels):
     assert "the first is in line 2" in told
 
 
-def test_without_a_config_a_name_on_one_side_only_is_taken_for_mistyped(labels):
+def test_without_a_config_a_name_used_only_as_truth_or_answer_is_an_error(labels):
     path = labels(HEADER + "gender,female,female\ngender,male,male\ngender,femal,female\ngender,male,mael\n")
     places, told = mistakes(path)
     assert places == ["4:8 truth", "5:13 perceived"]
@@ -106,24 +106,24 @@ def test_without_a_config_a_name_on_one_side_only_is_taken_for_mistyped(labels):
         (b"attribute,truth,perceived\ngender,m\xe4nnlich,x\n", "2:1", "found the byte 0xe4"),
     ],
 )
-def test_a_file_that_cannot_be_counted_says_why(labels, text, place, message):
+def test_a_file_without_countable_labels_is_refused_with_a_reason(labels, text, place, message):
     places, told = mistakes(labels(text))
     assert place in places
     assert message in told
 
 
-def test_a_group_without_labels_of_its_own_is_named(labels):
+def test_a_group_without_labels_is_named(labels):
     path = labels(HEADER + "age,young,young\nage,old,adult\n")
     _, told = mistakes(path, {"age": ("young", "adult", "old")})
     assert "expected images whose age is adult, found none" in told
 
 
-def test_a_file_that_is_not_there_is_a_mistake(tmp_path):
+def test_a_missing_file_is_an_error(tmp_path):
     _, told = mistakes(tmp_path / "absent.csv")
     assert "expected a readable CSV file" in told
 
 
-def test_matrices_come_back_in_the_order_that_is_asked_for(tmp_path):
+def test_matrices_are_read_in_the_requested_order(tmp_path):
     path = tmp_path / "confusion.json"
     matrix = ConfusionMatrix(("female", "male"), ((90, 10), (5, 95)))
     write_confusions(path, {"gender": matrix})
@@ -133,7 +133,7 @@ def test_matrices_come_back_in_the_order_that_is_asked_for(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_the_judge_s_own_matrices_are_read_by_the_same_reader():
+def test_the_matrices_of_the_bundled_judge_can_be_read():
     found = read_confusions(BUNDLED / "judge" / "confusion.json", ATTRIBUTES)
     assert {name: matrix.groups for name, matrix in found.items()} == ATTRIBUTES
     assert all(matrix.accuracy.value > 0.9 and matrix.correctable for matrix in found.values())
@@ -142,7 +142,7 @@ def test_the_judge_s_own_matrices_are_read_by_the_same_reader():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("no json", "found no JSON"),
+        ("no json", "found invalid JSON"),
         ("[]", "found a list instead of an object"),
         ('{"gender": [[1, 0], [0, 1]]}', "the names of the groups"),
         ('{"answers": {}, "gender": [[1, 0], [0, 1]]}', "the names of the groups"),
@@ -155,7 +155,7 @@ def test_the_judge_s_own_matrices_are_read_by_the_same_reader():
         ('{"answers": {"gender": ["female", "male"]}, "gender": "x"}', "confusion matrices of gender"),
     ],
 )
-def test_what_is_no_confusion_file_is_refused(tmp_path, text, message):
+def test_a_file_without_confusion_matrices_is_refused(tmp_path, text, message):
     path = tmp_path / "confusion.json"
     path.write_text(text)
     with pytest.raises(ValueError, match=message) as caught:
@@ -163,14 +163,14 @@ def test_what_is_no_confusion_file_is_refused(tmp_path, text, message):
     assert str(path) in str(caught.value)
 
 
-def test_no_matrix_and_reserved_names_are_not_written(tmp_path):
+def test_writing_no_matrix_or_a_reserved_name_is_refused(tmp_path):
     matrix = ConfusionMatrix(("a", "b"), ((1, 0), (0, 1)))
     for matrices in ({}, {"answers": matrix}):
         with pytest.raises(ValueError, match="at least one attribute"):
             write_confusions(tmp_path / "confusion.json", matrices)
 
 
-def test_a_group_that_the_config_leaves_out_is_no_mistake_where_the_judge_knows_it(tmp_path):
+def test_labels_may_name_groups_that_the_judge_knows_and_the_config_does_not_audit(tmp_path):
     pairs = [("young", "young"), ("old", "old"), ("adult", "adult"), ("adult", "old"), ("young", "adult")]
     path = tmp_path / "labels.csv"
     path.write_text(HEADER + "".join(f"age,{truth},{perceived}\n" for truth, perceived in pairs))

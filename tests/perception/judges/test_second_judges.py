@@ -1,4 +1,4 @@
-"""Any judge can be asked as a further one, about the attributes that it is asked about and no others."""
+"""Any judge can be a second judge, for a selection of the attributes."""
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ def clip():
 
 @pytest.fixture(scope="module")
 def fairface(tmp_path_factory):
-    """A checkpoint of FairFace's shape with random weights."""
+    """A checkpoint with FairFace's shape and random weights."""
     path = tmp_path_factory.mktemp("fairface") / "fairface.safetensors"
     save_file(resnet34(num_classes=18).state_dict(), path)
     return str(path)
@@ -41,7 +41,7 @@ def load(opinions, model=None, clip=None, attributes=ATTRIBUTES):
     return load_second_judges(opinions, model or ModelConfig(), attributes, clip)
 
 
-def test_each_source_gives_its_judge_under_its_name(clip, fairface, world):
+def test_each_source_gives_its_judge_under_the_configured_name(clip, fairface, world):
     opinions = (
         SecondOpinionConfig(name="clip"),
         SecondOpinionConfig(name="fairface", source=fairface, attributes=["gender", "age"]),
@@ -54,7 +54,7 @@ def test_each_source_gives_its_judge_under_its_name(clip, fairface, world):
     assert asked == {"clip": list(ATTRIBUTES), "fairface": ["gender", "age"], "drawn": ["skin_tone"]}
 
 
-def test_a_best_guess_counts_unless_a_confidence_is_asked_for(clip):
+def test_a_best_guess_counts_unless_a_confidence_is_required(clip):
     guess, strict = SecondOpinionConfig(name="guess"), SecondOpinionConfig(name="strict", min_confidence=1.0)
     judges = load((guess, strict), clip=clip)
     statuses = {name: set(judge.perceive(IMAGES, "doctor").statuses) for name, judge in judges.items()}

@@ -1,4 +1,4 @@
-"""CLIP as a second judge: it sees what was drawn better than chance, in the config's order, and says when unsure."""
+"""CLIP as a second judge: it is better than chance, keeps the config's order, and reports low confidence."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def clip():
     return load_clip(QualityConfig(), ModelConfig())
 
 
-def test_groups_are_asked_for_as_the_calibration_model_learned_them():
+def test_captions_use_the_words_on_which_the_calibration_model_was_trained():
     for attribute, groups in ATTRIBUTES.items():
         assert group_captions(attribute, groups) == [caption(None, **{attribute: group}) for group in groups]
     assert group_captions("race", ("middle_eastern", "asian")) == [
@@ -34,7 +34,7 @@ def test_groups_are_asked_for_as_the_calibration_model_learned_them():
     ]
 
 
-def test_it_sees_the_groups_that_were_drawn_better_than_chance(clip, drawings):
+def test_it_recognises_the_drawn_groups_better_than_chance(clip, drawings):
     images, labels = drawings
     seen = ZeroShotJudge(clip, ATTRIBUTES, min_confidence=0.0).perceive(images, "doctor")
     assert seen.prompt_shown is None
@@ -47,14 +47,14 @@ def test_it_sees_the_groups_that_were_drawn_better_than_chance(clip, drawings):
         assert (probabilities.argmax(1) == getattr(labels, attribute)).mean() >= least
 
 
-def test_groups_follow_the_config_s_order(clip, drawings):
+def test_groups_are_in_the_order_of_the_config(clip, drawings):
     images = drawings[0][:20]
     straight = ZeroShotJudge(clip, {"gender": ("female", "male")}, 0.0).perceive(images, "doctor")
     reversed_ = ZeroShotJudge(clip, {"gender": ("male", "female")}, 0.0).perceive(images, "doctor")
     assert np.allclose(straight.probabilities["gender"], reversed_.probabilities["gender"][:, ::-1], atol=1e-6)
 
 
-def test_probabilities_are_the_model_s_own_softmax(clip, drawings):
+def test_probabilities_are_the_softmax_of_the_model(clip, drawings):
     judge = ZeroShotJudge(clip, {"age": ("young", "adult", "old")}, 0.0)
     embeddings = clip.images(drawings[0][:5])
     texts = np.stack([clip.text(caption(None, age=group)) for group in ("young", "adult", "old")])
@@ -65,12 +65,12 @@ def test_probabilities_are_the_model_s_own_softmax(clip, drawings):
     assert clip.logit_scale > 1
 
 
-def test_an_unsure_judge_says_so_and_its_name_says_how_it_was_made(clip, drawings):
+def test_an_uncertain_answer_has_low_confidence_and_the_signature_has_the_settings(clip, drawings):
     strict = ZeroShotJudge(clip, ATTRIBUTES, min_confidence=1.0)
     assert Status.LOW_CONFIDENCE in strict.perceive(drawings[0], "doctor").statuses
     assert strict.signature == f"judge:zero-shot|{clip.signature}|min_confidence:1.0"
 
 
-def test_one_group_is_no_choice(clip):
+def test_a_single_group_is_refused(clip):
     with pytest.raises(ValueError, match="at least 2 groups of 'gender'"):
         ZeroShotJudge(clip, {"gender": ("female",)}, 0.0)

@@ -294,7 +294,7 @@ def test_an_audit_is_printed_on_the_terminal_and_as_json(cluster, config_file):
     assert json.loads(rendered.stdout) == {"report": data["report"]}
     other = call("run", path, "--run-id", "first", "--set", "seed=8")
     assert other.exit_code == ExitCode.USAGE
-    assert "holds another run: seed was 7" in other.stderr
+    assert "contains another run: seed was 7" in other.stderr
 
 
 def test_missing_shards_are_named_with_the_way_on(cluster, audit, capsys):

@@ -119,7 +119,7 @@ def test_a_user_error_gives_one_line_and_code_2(write, tmp_path):
     other = write("other", 20, prompts=("judge",))
     for arguments, message in (
         ((good, tmp_path / "absent"), "expected a finished run, found no audit.json and no results.parquet"),
-        ((good, other), "expected figures that both runs have, found none"),
+        ((good, other), "have, found none"),
         ((good, good, "--fail-on", "better"), "'better'"),
     ):
         answer = call(*arguments)

@@ -50,7 +50,7 @@ def audit(tmp_path_factory, cluster):
         ([PASSES, FAILS], 1, "fail", [None, "failure"]),
         ([{**FAILS, "level": "warn"}], 0, "warn", ["warning, fail"]),
         ([PASSES, UNDECIDED], 5, "inconclusive", [None, "error"]),
-        ([PASSES, WITHOUT_DATA], 5, "a mean over prompts needs two of them", [None, "error"]),
+        ([PASSES, WITHOUT_DATA], 5, "a mean over prompts needs at least two", [None, "error"]),
         ([FAILS, WITHOUT_DATA], 1, "fail", ["failure", "error"]),
     ],
 )

@@ -134,7 +134,7 @@ def test_a_store_that_fails_for_good_ends_with_one_message_and_keeps_what_is_fin
     s3.fault = lambda request: 503 if request.method == "PUT" and "results.parquet" in request.path else None
     answer = answer_of("run", tmp_path / "audit.yaml", "--run-id", "same")
     assert answer.exit_code == 4
-    assert "to take results.parquet, found no success in 2 tries, last SlowDown" in answer.stderr
+    assert "2 failed attempts, the last with SlowDown" in answer.stderr
     assert "Traceback" not in answer.output + answer.stderr
     assert len(RunDirectory(outcome.run_path).finished()) == len(plan(config))
 
@@ -143,8 +143,8 @@ def test_a_store_that_fails_for_good_ends_with_one_message_and_keeps_what_is_fin
     ("output", "message"),
     [
         ("s3://no-such-bucket/runs", "expected the bucket 'no-such-bucket'"),
-        ("s3://key:hunter2secret@bucket/runs", "give credentials through the environment"),
-        ("memory://bucket/runs", "which is one process's own"),
+        ("s3://key:hunter2secret@bucket/runs", "set credentials in the environment"),
+        ("memory://bucket/runs", "which only one process can"),
     ],
 )
 def test_a_store_that_is_not_there_is_found_before_anything_is_made(s3, local, tmp_path, output, message):

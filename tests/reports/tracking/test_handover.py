@@ -250,7 +250,7 @@ def test_an_unreadable_audit_is_reported_and_the_process_continues(messenger, fi
     whole = finished_run.file(AUDIT).read_bytes()
     finished_run.file(AUDIT).write_text("[]")
     receipt = messenger.deliver(letter(finished_run, mlflow_server.url))
-    assert "expected what an audit wrote" in receipt.problem
+    assert "expected a file written by an audit" in receipt.problem
     finished_run.file(AUDIT).write_bytes(whole)
     assert messenger.deliver(letter(finished_run, mlflow_server.url)).problem == ""
 

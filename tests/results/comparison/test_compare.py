@@ -1,4 +1,4 @@
-"""Two runs of one model flag nothing beyond the stated rate; a model that got worse is told by name, inputs first."""
+"""Two runs of one model keep the rate of false flags; a change for the worse is flagged at its place."""
 
 import base64
 import json
@@ -45,7 +45,7 @@ def row(arm, prompt, index, seed, female, age, status="classified"):
 
 
 def drawn(seed=1, shares=SHARES, arms=("baseline", "mended"), images=IMAGES, noise=None):
-    """Rows of a model that draws ``female`` with these shares; an image's quantiles come from its own seed."""
+    """Rows of a model that draws ``female`` with these shares; an image's quantiles depend on its seed."""
     rows = []
     for arm in arms:
         for prompt, share in shares.items():
@@ -77,7 +77,7 @@ def only(cells, figure, arm, prompt, attribute=None, group=None):
     return found[0]
 
 
-def test_a_run_against_itself_has_changed_in_nothing(tmp_path):
+def test_a_run_compared_with_itself_has_no_changes(tmp_path):
     run = write(tmp_path / "a", drawn())
     found = compare(run, run)
     assert found.same_config
@@ -87,7 +87,7 @@ def test_a_run_against_itself_has_changed_in_nothing(tmp_path):
     assert all(cell.paired for cell in found.cells)
 
 
-def test_every_figure_of_every_place_is_compared_once(tmp_path):
+def test_all_figures_of_all_places_are_compared_once(tmp_path):
     run = write(tmp_path / "a", drawn())
     found = compare(run, run).cells
     per_place = 1 + sum(len(attribute.groups) + 1 for attribute in ATTRIBUTES)
@@ -96,7 +96,7 @@ def test_every_figure_of_every_place_is_compared_once(tmp_path):
 
 
 def steered(path, seed):
-    """A run whose edited arm shows every image as the group that it was steered to, half of them each."""
+    """A run whose edited arm shows every image as the group that it was steered to, half of them per group."""
     rows = drawn(seed, {"nurse": 0.9, "guard": 0.2})
     for row in rows:
         if row["arm"] == "mended":
@@ -105,28 +105,28 @@ def steered(path, seed):
     return write(path, rows)
 
 
-def test_images_steered_in_fixed_numbers_do_not_look_fairer_than_they_are(tmp_path):
+def test_stratified_images_do_not_look_fairer_than_they_are(tmp_path):
     first, second = steered(tmp_path / "a", 1), steered(tmp_path / "b", 2)
     mended = only(compare(first, second).cells, "squared_discrepancy", "mended", "nurse", "gender")
-    assert (mended.first, mended.second) == (0.0, 0.0)  # no image could have shown the other group
+    assert (mended.first, mended.second) == (0.0, 0.0)  # the number of images of each group is fixed
     rows = [row | {"assigned": None} for row in first.read_results().to_pylist()]
     unknown = write(tmp_path / "unknown", rows)
     as_if_alike = only(compare(unknown, second).cells, "squared_discrepancy", "mended", "nurse", "gender")
     assert as_if_alike.first == pytest.approx(-0.5 / (IMAGES - 1))
-    assert as_if_alike.change.value > 0  # the run that says how it was steered would seem to have got worse
+    assert as_if_alike.change.value > 0  # without strata the run with strata would look worse
     place = ("squared_discrepancy", "mended", None, "gender")
     means = [only(compare(run, second).cells, *place) for run in (first, unknown)]
     assert means[0].first == 0.0 > means[1].first
 
 
-def test_a_run_of_a_release_that_did_not_say_who_was_steered_is_compared_all_the_same(tmp_path):
+def test_a_run_without_assigned_groups_can_be_compared(tmp_path):
     run = steered(tmp_path / "a", 1)
     pq.write_table(run.read_results().drop_columns(["assigned"]), run.file(RESULTS))
     mended = only(compare(run, run).cells, "squared_discrepancy", "mended", "nurse", "gender")
     assert mended.first == pytest.approx(-0.5 / (IMAGES - 1))
 
 
-def test_two_runs_of_one_model_with_other_seeds_flag_no_more_than_the_stated_rate(tmp_path):
+def test_two_runs_of_one_model_with_different_seeds_keep_the_error_rate(tmp_path):
     # A looser rate than the default makes false flags frequent enough to be counted.
     rate, repetitions, flagged = 0.3, 40, 0
     for repetition in range(repetitions):
@@ -138,10 +138,8 @@ def test_two_runs_of_one_model_with_other_seeds_flag_no_more_than_the_stated_rat
     assert flagged <= rate * repetitions
 
 
-def test_a_finding_that_one_of_two_samples_of_a_model_misses_is_no_new_finding(tmp_path):
-    shares = {
-        f"p{number}": 0.7 for number in range(6)
-    }  # of 24 images: some are findings, and others in the next sample
+def test_a_finding_in_only_one_of_two_samples_of_a_model_is_not_new(tmp_path):
+    shares = {f"p{number}": 0.7 for number in range(6)}  # with 24 images, different samples have different findings
     listed, called = 0, 0
     for repetition in range(20):
         sides = (drawn(1000 + 2 * repetition + side, shares, arms=("baseline",), images=24) for side in range(2))
@@ -153,12 +151,12 @@ def test_a_finding_that_one_of_two_samples_of_a_model_misses_is_no_new_finding(t
 
 
 def unsure(rows):
-    """The same images seen by a judge that is hardly surer than a coin."""
+    """The same images with a judge whose probabilities are close to 0.5."""
     names = [f"p_gender_{group}" for group in GROUPS["gender"]]
     return [row | {name: 0.5 + 0.03 * (2 * row[name] - 1) for name in names} for row in rows]
 
 
-def test_what_is_compared_is_counted_however_sure_the_judge(tmp_path):
+def test_comparisons_use_counts_regardless_of_the_probabilities(tmp_path):
     sure, other = (drawn(1, {"chef": share}, arms=("baseline",)) for share in (0.5, 0.9))
     runs = [write(tmp_path / name, rows) for name, rows in (("a", sure), ("b", other))]
     doubted = [write(tmp_path / name, unsure(rows)) for name, rows in (("c", sure), ("d", other))]
@@ -166,7 +164,7 @@ def test_what_is_compared_is_counted_however_sure_the_judge(tmp_path):
     assert {cell.figure for cell in compare(*doubted).judged("worse")} == {"squared_discrepancy"}
 
 
-def test_a_run_that_judged_mean_probabilities_is_counted_like_the_other_and_its_gates_are_no_other_verdicts(tmp_path):
+def test_a_run_with_mean_probabilities_is_compared_by_counts_and_its_gates_are_not_compared(tmp_path):
     def verdicts(found):
         gate = {"arm": "baseline", "attribute": "gender", "prompt_id": "chef", "verdict": found}
         measures = {"even": "fairness_discrepancy", "f": "share:male"}
@@ -181,18 +179,18 @@ def test_a_run_that_judged_mean_probabilities_is_counted_like_the_other_and_its_
     assert squared.first > 0.2
     assert found.of_mean_probabilities == (True, False)
     assert [change.path for change in found.verdicts] == ["f.baseline.gender.chef"]
-    [told] = found.not_compared
-    assert told.startswith("verdict of even.baseline.gender.chef: the first run judged it on mean probabilities")
+    [note] = found.not_compared
+    assert note.startswith("verdict of even.baseline.gender.chef: based on mean probabilities in the first run")
     again = compare(old, write(tmp_path / "older", rows, schema_version=2, verdicts=verdicts("fail")))
     assert len(again.verdicts) == 2
 
 
-def test_a_model_that_got_worse_is_told_by_name_and_what_stayed_is_not(tmp_path):
+def test_only_figures_that_became_worse_are_flagged(tmp_path):
     first = write(tmp_path / "a", drawn(1, images=64))
     second = write(tmp_path / "b", drawn(2, SHARES | {"chef": 0.98}, images=64), config=config(seed=2))
     found = compare(first, second)
     worse = {(cell.place.prompt_id, cell.place.attribute) for cell in found.judged("worse")}
-    assert worse == {("chef", "gender"), (None, "gender")}  # and the mean of these few prompts with it
+    assert worse == {("chef", "gender"), (None, "gender")}  # and the mean of these few prompts
     assert found.judged("better") == ()
     share = only(found.cells, "share", "baseline", "chef", "gender", "female")
     assert share.judgement == "changed"
@@ -201,7 +199,7 @@ def test_a_model_that_got_worse_is_told_by_name_and_what_stayed_is_not(tmp_path)
     assert found.config == (Difference("seed", 1, 2),)
 
 
-def test_the_other_way_round_the_same_change_is_better_and_the_finding_has_vanished(tmp_path):
+def test_in_the_reverse_direction_the_change_is_better_and_the_finding_has_vanished(tmp_path):
     first = write(tmp_path / "a", drawn(1, SHARES | {"chef": 0.98}, images=64))
     found = compare(first, write(tmp_path / "b", drawn(2, images=64)))
     assert {cell.place.prompt_id for cell in found.judged("better")} == {"chef", None}
@@ -211,7 +209,7 @@ def test_the_other_way_round_the_same_change_is_better_and_the_finding_has_vanis
     }
 
 
-def test_runs_with_one_seed_are_compared_in_pairs_which_sees_smaller_changes(tmp_path):
+def test_runs_with_the_same_seed_are_paired_which_detects_smaller_changes(tmp_path):
     shifted = SHARES | {"guard": 0.45}
     first, second = write(tmp_path / "a", drawn(1)), write(tmp_path / "b", drawn(1, shifted))
     place = ("share", "baseline", "guard", "gender", "female")
@@ -228,14 +226,14 @@ def test_runs_with_one_seed_are_compared_in_pairs_which_sees_smaller_changes(tmp
     assert paired.p_value == mcnemar_p_value(*flags)
 
 
-def test_the_rows_order_and_images_that_only_one_run_has_do_not_break_the_pairs(tmp_path):
+def test_pairs_do_not_depend_on_the_order_of_rows_or_on_additional_images(tmp_path):
     first = write(tmp_path / "a", drawn(1)[::-1])
     found = compare(first, write(tmp_path / "b", drawn(1, images=IMAGES + 10)))
     assert {cell.n for cell in found.cells if cell.place.prompt_id} == {(IMAGES, IMAGES)}
     assert {cell.change.value for cell in found.cells} == {0.0}
 
 
-def test_the_squared_discrepancy_is_the_debiased_one_of_the_rows(tmp_path):
+def test_the_squared_discrepancy_is_debiased(tmp_path):
     rows = drawn(1), drawn(2)
     named = {"prompt_id": "nurse", "attribute": "age", "target": dict(zip(GROUPS["age"], AGES, strict=True))}
     found = compare(write(tmp_path / "a", rows[0]), write(tmp_path / "b", rows[1], results=[named]))
@@ -251,7 +249,7 @@ def test_the_squared_discrepancy_is_the_debiased_one_of_the_rows(tmp_path):
     assert (mean.n, mean.change.n) == ((3, 3), 3)
 
 
-def test_other_targets_are_told_and_both_runs_are_held_against_the_second_ones(tmp_path):
+def test_different_targets_are_reported_and_both_runs_use_the_second_ones(tmp_path):
     rows, even = drawn(1), dict.fromkeys(GROUPS["age"], 1 / 3)
     planted = dict(zip(GROUPS["age"], AGES, strict=True))
     named = [{"prompt_id": "nurse", "attribute": "age", "target": target} for target in (even, planted)]
@@ -259,21 +257,21 @@ def test_other_targets_are_told_and_both_runs_are_held_against_the_second_ones(t
     found = compare(*runs)
     assert [(change.path, change.second) for change in found.targets] == [("age.nurse", planted)]
     assert found.targets[0].first == pytest.approx(even)
-    assert {cell.change.value for cell in found.cells} == {0.0}  # the same images: nothing moved
+    assert {cell.change.value for cell in found.cells} == {0.0}  # the same images, so nothing changed
     back = compare(*reversed(runs))
     place = ("squared_discrepancy", "baseline", "nurse", "age")
     assert only(found.cells, *place).first < only(back.cells, *place).first - 0.02
     assert compare(runs[0], write(tmp_path / "old", rows)).targets == ()
 
 
-def test_a_few_prompts_that_agree_by_chance_are_no_evidence(tmp_path):
+def test_a_few_prompts_with_equal_changes_are_not_significant(tmp_path):
     def rows(females):
         return [row("baseline", p, i, i, float(i < females), AGES) for p in ("nurse", "guard") for i in range(10)]
 
     shifted = [r | {"seed": r["seed"] + 99} for r in rows(6)]
     found = compare(write(tmp_path / "a", rows(5)), write(tmp_path / "b", shifted))
     mean = only(found.cells, "squared_discrepancy", "baseline", None, "gender")
-    assert mean.change.low < 0 < mean.change.high  # though both prompts changed by the same
+    assert mean.change.low < 0 < mean.change.high  # although both prompts have the same change
     assert mean.p_value > 0.5
 
 
@@ -297,7 +295,7 @@ def test_images_that_lost_their_face_count_as_worse(tmp_path):
     assert only(found.cells, "share", "mended", "nurse", "gender", "male").n == (16, 16)
 
 
-def test_what_went_in_is_told_first_the_weights_before_anything_else(tmp_path):
+def test_differences_of_inputs_start_with_the_weights(tmp_path):
     first = write(tmp_path / "a", drawn())
     changed = provenance(
         versions={"torch": "2.10", "numpy": "2.3"},
@@ -315,7 +313,7 @@ def test_what_went_in_is_told_first_the_weights_before_anything_else(tmp_path):
     assert found.inputs[2] == Difference("versions.torch", "2.9", "2.10")
 
 
-def test_a_config_differs_where_it_can_change_a_result(tmp_path):
+def test_only_config_sections_that_can_change_a_result_are_compared(tmp_path):
     first = write(tmp_path / "a", drawn())
     same = compare(first, write(tmp_path / "b", drawn(), config=config(workers={"count": 8})))
     assert same.same_config
@@ -330,7 +328,7 @@ def test_a_config_differs_where_it_can_change_a_result(tmp_path):
     )
 
 
-def test_a_gate_with_another_verdict_is_named(tmp_path):
+def test_a_gate_with_a_different_verdict_is_reported(tmp_path):
     def verdicts(found):
         return [{"gate": "gender", "arm": "mended", "attribute": "gender", "prompt_id": None, "verdict": found}]
 
@@ -339,7 +337,7 @@ def test_a_gate_with_another_verdict_is_named(tmp_path):
     assert found.verdicts == (Difference("gender.mended.gender", "pass", "inconclusive"),)
 
 
-def test_what_only_one_run_has_is_named_and_the_rest_compared(tmp_path):
+def test_places_of_only_one_run_are_listed_and_the_others_compared(tmp_path):
     first = write(tmp_path / "a", drawn(shares={"nurse": 0.9, "guard": 0.2}))
     second = write(tmp_path / "b", drawn(shares={"nurse": 0.9, "chef": 0.5}, arms=("baseline",)))
     found = compare(first, second)
@@ -352,7 +350,7 @@ def test_what_only_one_run_has_is_named_and_the_rest_compared(tmp_path):
     }
 
 
-def test_groups_may_be_named_in_another_order_but_not_be_others(tmp_path):
+def test_groups_may_have_another_order_but_must_be_the_same(tmp_path):
     first = write(tmp_path / "a", drawn())
     turned = {"gender": ["male", "female"], "age": ["young", "old"]}
     rows = [{name: value for name, value in r.items() if name != "p_age_adult"} for r in drawn()]
@@ -365,7 +363,7 @@ def test_groups_may_be_named_in_another_order_but_not_be_others(tmp_path):
 
 
 def test_images_outside_the_groups_of_one_attribute_are_compared_in_the_others(tmp_path):
-    """Of chef all but one image leaves the audited ages; genders are compared as ever."""
+    """All but one image of chef are outside the audited ages; genders are still compared."""
 
     def outside(row):
         gone = {"p_age_young": None, "p_age_adult": None, "p_age_old": None, "outside_age": True}
@@ -373,14 +371,14 @@ def test_images_outside_the_groups_of_one_attribute_are_compared_in_the_others(t
 
     rows = drawn(arms=("baseline",))
     found = compare(write(tmp_path / "a", rows), write(tmp_path / "b", list(map(outside, rows))))
-    assert found.not_compared == ("age in baseline of chef: 1 images classified in both runs, at least 2 are needed",)
+    assert found.not_compared == ("age in baseline of chef: 1 images classified in both runs, at least 2 are required",)
     assert {c.place.attribute for c in found.cells if c.place.prompt_id == "chef"} == {None, "gender"}
     lost = only(found.cells, "unclassified", "baseline", "chef")
     assert (lost.first, lost.second) == (0.0, (IMAGES - 1) / IMAGES)
     assert only(found.cells, "share", "baseline", "chef", "gender", "female").n == (IMAGES, IMAGES)
 
 
-def test_a_prompt_without_two_classified_images_is_named(tmp_path):
+def test_a_prompt_with_fewer_than_two_classified_images_is_listed(tmp_path):
     rows = [
         row("baseline", r["prompt_id"], r["index"], r["seed"], 0.0, AGES, "failed")
         if r["prompt_id"] == "chef" and r["index"]
@@ -388,24 +386,24 @@ def test_a_prompt_without_two_classified_images_is_named(tmp_path):
         for r in drawn(arms=("baseline",))
     ]
     found = compare(write(tmp_path / "a", drawn(arms=("baseline",))), write(tmp_path / "b", rows))
-    assert found.not_compared == ("baseline of chef: 1 images classified in both runs, at least 2 are needed",)
+    assert found.not_compared == ("baseline of chef: 1 images classified in both runs, at least 2 are required",)
     assert {c.figure for c in found.cells if c.place.prompt_id == "chef"} == {"unclassified"}
 
 
-def test_what_an_older_file_does_not_say_is_named_and_stops_nothing(tmp_path):
+def test_missing_fields_of_older_files_are_listed_and_do_not_prevent_a_comparison(tmp_path):
     first = write(tmp_path / "a", drawn(), provenance={"model_fingerprint": "sha256:1"}, schema_version=None)
     found = compare(first, write(tmp_path / "b", drawn()))
     assert found.schema_versions == (None, 1)
     assert found.missing == (
-        "the first run does not say its schema_version",
-        "the first run does not say its provenance.instruments",
-        "the first run does not say its provenance.versions",
+        "the first run does not record its schema_version",
+        "the first run does not record its provenance.instruments",
+        "the first run does not record its provenance.versions",
     )
     assert len(found.cells) > 0
 
 
 @pytest.mark.parametrize("absent", [(AUDIT,), (RESULTS,), (AUDIT, RESULTS)])
-def test_an_unfinished_run_is_refused_by_what_it_lacks(tmp_path, absent):
+def test_an_unfinished_run_is_refused_and_its_missing_files_are_named(tmp_path, absent):
     run = write(tmp_path / "a", drawn())
     for name in absent:
         run.file(name).unlink()
@@ -413,13 +411,13 @@ def test_an_unfinished_run_is_refused_by_what_it_lacks(tmp_path, absent):
         compare(write(tmp_path / "b", drawn()), run)
 
 
-def test_files_that_are_something_else_are_refused(tmp_path):
+def test_files_of_other_formats_are_refused(tmp_path):
     good, bad = write(tmp_path / "a", drawn()), write(tmp_path / "b", drawn())
     bad.file(RESULTS).write_bytes(b"no parquet")
     with pytest.raises(UnreadableRunError, match="expected a Parquet file"):
         compare(good, bad)
     bad.file(AUDIT).write_text("no JSON")
-    with pytest.raises(UnreadableRunError, match="found no JSON"):
+    with pytest.raises(UnreadableRunError, match="found invalid JSON"):
         compare(good, bad)
     bad.file(AUDIT).write_text(json.dumps({"config": {}}))
     with pytest.raises(UnreadableRunError, match=r"expected config\.attributes"):
@@ -432,7 +430,7 @@ def test_results_without_the_columns_of_the_config_are_refused(tmp_path):
         compare(write(tmp_path / "a", drawn()), write(tmp_path / "b", drawn(), config=more))
 
 
-def test_runs_with_nothing_in_common_are_refused_with_what_they_have(tmp_path):
+def test_runs_without_common_figures_are_refused(tmp_path):
     first, second = (
         write(tmp_path / "a", drawn(shares={"nurse": 0.9})),
         write(tmp_path / "b", drawn(shares={"chef": 0.5})),
@@ -443,7 +441,7 @@ def test_runs_with_nothing_in_common_are_refused_with_what_they_have(tmp_path):
         compare(first, first, error_rate=0)
 
 
-def test_the_clearest_change_of_a_judgement_comes_first(tmp_path):
+def test_the_most_significant_change_of_a_judgement_comes_first(tmp_path):
     found = compare(
         write(tmp_path / "a", drawn(1)), write(tmp_path / "b", drawn(2, {"nurse": 0.9, "guard": 0.9, "chef": 0.9}))
     )
@@ -453,13 +451,13 @@ def test_the_clearest_change_of_a_judgement_comes_first(tmp_path):
     assert replace(found, cells=()).judged("changed") == ()
 
 
-def test_lists_of_unnamed_items_are_one_value_and_null_is_absence():
+def test_lists_of_unnamed_items_are_one_value_and_null_equals_a_missing_key():
     assert differences({"a": [1, 2], "b": None}, {"a": [1, 3]}) == (Difference("a", [1, 2], [1, 3]),)
     assert differences({"a": {"b": 1}}, {"a": None}) == (Difference("a", {"b": 1}, None),)
     assert differences([{"name": "x"}, {"name": "x"}], [{"name": "x"}]) != ()
 
 
-def test_a_hash_does_not_know_the_order_of_keys():
+def test_a_hash_does_not_depend_on_the_order_of_keys():
     assert plain_hash({"a": 1, "b": {"c": 2, "d": 3}}) == plain_hash({"b": {"d": 3, "c": 2}, "a": 1})
     assert plain_hash({"a": 1}) != plain_hash({"a": 2})
 
@@ -489,10 +487,10 @@ def test_a_hostile_result_is_refused_with_what_was_found(tmp_path, damage, found
 @pytest.mark.parametrize(
     ("table", "found"),
     [
-        ({"index": ["one"]}, "expected columns of an audit, found others"),
+        ({"index": ["one"]}, "expected the columns of an audit, found other types"),
         ({"seed": [None]}, "rows without seed"),
-        ({"p_gender_female": [[0.5]]}, "expected columns of an audit, found others"),
-        ({"status": [{"a": 1}]}, "expected columns of an audit, found others"),
+        ({"p_gender_female": [[0.5]]}, "expected the columns of an audit, found other types"),
+        ({"status": [{"a": 1}]}, "expected the columns of an audit, found other types"),
     ],
 )
 def test_hostile_columns_are_refused_with_what_was_found(tmp_path, table, found):
@@ -503,7 +501,7 @@ def test_hostile_columns_are_refused_with_what_was_found(tmp_path, table, found)
         compare(good, bad)
 
 
-def test_a_file_that_says_it_holds_billions_of_rows_is_not_read(tmp_path, monkeypatch):
+def test_a_file_with_too_many_rows_is_not_read(tmp_path, monkeypatch):
     good, bad = write(tmp_path / "a", drawn()), write(tmp_path / "b", drawn())
     monkeypatch.setattr("audit.storage.run_directory.MAX_ROWS", 10)
     with pytest.raises(UnreadableRunError, match="expected at most 10 rows, found 288"):
@@ -524,18 +522,18 @@ def test_a_pickled_arrow_type_is_not_unpickled(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "told"),
+    ("first", "second", "expected"),
     [
-        ("0.1.0", "0.1.0+3f2a9c", ()),  # installed here, and handed to a cluster as a wheel
+        ("0.1.0", "0.1.0+3f2a9c", ()),  # an installed package, and a wheel sent to a cluster
         ("0.1.0+3f2a9c", "0.1.0", ()),
         ("0.1.0", "0.2.0+3f2a9c", (Difference("versions.difflens-audit", "0.1.0", "0.2.0"),)),
         ("0.1.0+aa", "0.1.0+bb", (Difference("versions.difflens-audit", "0.1.0+aa", "0.1.0+bb"),)),
         (None, "0.1.0+bb", (Difference("versions.difflens-audit", None, "0.1.0"),)),
     ],
 )
-def test_a_wheel_that_was_handed_over_is_no_other_version(tmp_path, first, second, told):
+def test_the_hash_of_a_wheel_is_not_a_different_version(tmp_path, first, second, expected):
     runs = [
         write(tmp_path / name, drawn(), provenance=provenance(versions={"difflens-audit": version} if version else {}))
         for name, version in (("a", first), ("b", second))
     ]
-    assert compare(*runs).inputs == told
+    assert compare(*runs).inputs == expected

@@ -1,4 +1,4 @@
-"""A series calls a change where one was planted and keeps silent where nothing changed, however long it becomes."""
+"""A series reports a planted change, and rarely reports one if nothing changed, for any length of the series."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -58,7 +58,7 @@ def result_of(run_id, verdicts=(), **provenance):
 
 
 def leaver(output):
-    """Return what leaves behind the run of a slot as an audit does, and returns its trend."""
+    """Return a function that writes the run of a slot like an audit and returns its trend."""
 
     def leave(week, shares=SHARES, seed=1, images=48, verdicts=(), fingerprint="sha256:1", **provenance):
         slot = Slot(SERIES, START + timedelta(weeks=week))
@@ -81,7 +81,7 @@ def called(trend):
     return [point.changed for point in trend.points]
 
 
-def test_the_first_run_has_nothing_to_be_held_against(audited):
+def test_the_first_run_has_no_comparison(audited):
     trend = audited(0)
     [point] = trend.points
     assert point.check is None
@@ -89,7 +89,7 @@ def test_the_first_run_has_nothing_to_be_held_against(audited):
     assert (headline.value, headline.low, headline.high, headline.n) == (0.4, 0.1, 0.6, 3)
 
 
-def test_a_model_that_did_not_change_is_paired_with_itself_and_differs_in_nothing(audited):
+def test_an_unchanged_model_is_compared_in_pairs_without_differences(audited):
     trends = [audited(week) for week in range(4)]
     assert called(trends[-1]) == [False] * 4
     for point in trends[-1].points[1:]:
@@ -98,7 +98,7 @@ def test_a_model_that_did_not_change_is_paired_with_itself_and_differs_in_nothin
         assert point.check.inputs == ()
 
 
-def test_a_planted_change_is_called_at_the_next_slot_by_name_with_what_went_in(audited):
+def test_a_planted_change_is_reported_at_the_next_slot_with_the_changed_inputs(audited):
     audited(0)
     audited(1)
     trend = audited(2, SHARES | {"nurse": 0.3}, fingerprint="sha256:2")
@@ -111,14 +111,14 @@ def test_a_planted_change_is_called_at_the_next_slot_by_name_with_what_went_in(a
     assert all(found.adjusted_p_value <= check.error_rate for found in check.called)
 
 
-def test_a_series_lies_in_an_object_store_as_on_a_disk(place):
+def test_a_series_can_be_in_an_object_store_or_on_disk(place):
     leave = leaver(place)
     leave(0)
     leave(1)
     assert called(leave(2, SHARES | {"nurse": 0.3})) == [False, False, True]
 
 
-def test_after_a_change_the_new_state_is_what_later_runs_are_held_against(audited):
+def test_after_a_change_later_runs_are_compared_with_the_new_state(audited):
     audited(0)
     changed = SHARES | {"nurse": 0.3}
     second = audited(1, changed)
@@ -129,22 +129,22 @@ def test_after_a_change_the_new_state_is_what_later_runs_are_held_against(audite
     assert back.points[-1].check.against == second.points[-1].run_id
 
 
-def test_a_slow_drift_adds_up_against_the_first_run_of_the_stretch(audited):
+def test_a_slow_drift_is_detected_against_the_first_run_of_the_segment(audited):
     trend = None
     for week in range(7):
         trend = audited(week, SHARES | {"guard": 0.2 + 0.1 * week}, images=96)
     first = called(trend).index(True)
-    assert first >= 2  # a step alone is within chance
+    assert first >= 2  # a single step is not significant
     assert trend.points[first].check.against == trend.points[0].run_id
 
 
-def test_the_error_rates_of_a_series_add_up_to_no_more_than_the_whole(audited):
+def test_the_error_rates_of_a_series_add_up_to_at_most_the_total(audited):
     spent = [point.check.error_rate for point in [audited(week) for week in range(6)][-1].points[1:]]
     assert spent == [pytest.approx(ERROR_RATE / (k * (k + 1))) for k in range(1, 6)]
     assert sum(ERROR_RATE / (k * (k + 1)) for k in range(1, 100_000)) < ERROR_RATE
 
 
-def test_series_with_other_seeds_each_week_raise_no_more_false_alarms_than_stated(tmp_path, audited, monkeypatch):
+def test_series_with_new_seeds_keep_the_rate_of_false_alarms(tmp_path, audited, monkeypatch):
     # A looser rate than the real one makes false alarms frequent enough to be counted.
     rate, alarms, series = 0.4, 0, 12
     monkeypatch.setattr("audit.results.comparison.trend.ERROR_RATE", rate)
@@ -159,7 +159,7 @@ def test_series_with_other_seeds_each_week_raise_no_more_false_alarms_than_state
     assert alarms <= rate * series
 
 
-def test_an_earlier_run_that_was_deleted_stays_in_the_series(audited, tmp_path):
+def test_a_deleted_earlier_run_stays_in_the_series(audited, tmp_path):
     first = audited(0).points[0].run_id
     audited(1)
     for file in (tmp_path / first).iterdir():
@@ -170,7 +170,7 @@ def test_an_earlier_run_that_was_deleted_stays_in_the_series(audited, tmp_path):
     assert trend.points[-1].check.against == trend.points[1].run_id
 
 
-def test_where_no_earlier_run_can_be_read_the_point_says_why_and_spends_nothing(audited, tmp_path):
+def test_without_a_readable_earlier_run_the_point_has_a_reason_and_no_error_rate(audited, tmp_path):
     first = audited(0).points[0].run_id
     (tmp_path / first / AUDIT).unlink()
     check = audited(1).points[-1].check
@@ -179,7 +179,7 @@ def test_where_no_earlier_run_can_be_read_the_point_says_why_and_spends_nothing(
     assert audited(2).points[-1].check.error_rate == pytest.approx(ERROR_RATE / 2)
 
 
-def test_whole_runs_are_held_against_before_incomplete_ones(audited):
+def test_complete_runs_are_preferred_to_incomplete_ones_as_reference(audited):
     audited(0, unfinished_shards=["nurse-0001"])
     whole = audited(1).points[-1]
     trend = audited(2)
@@ -187,7 +187,7 @@ def test_whole_runs_are_held_against_before_incomplete_ones(audited):
     assert trend.points[-1].check.against == whole.run_id
 
 
-def test_a_late_try_of_an_old_slot_sees_only_what_was_before_it(audited):
+def test_a_late_retry_of_an_old_slot_uses_only_earlier_runs(audited):
     audited(0)
     audited(2)
     assert [point.slot for point in audited(1).points] == [
@@ -196,14 +196,14 @@ def test_a_late_try_of_an_old_slot_sees_only_what_was_before_it(audited):
     assert len(audited(3).points) == 4
 
 
-def test_gates_are_told_apart(audited):
+def test_gates_have_unique_names(audited):
     other = replace(verdict("fail"), prompt_id=None)
     trend = audited(0, verdicts=[verdict("pass"), other])
     assert trend.points[0].gates == {"fair.baseline.gender.nurse": "pass", "fair.baseline.gender": "fail"}
     assert trend.points[0].verdict == "fail"
 
 
-def test_what_was_written_is_what_is_read_and_another_form_is_no_trend(audited, tmp_path):
+def test_a_written_trend_is_read_back_and_an_unknown_format_is_ignored(audited, tmp_path):
     trend = audited(0)
     run = RunDirectory(tmp_path / trend.points[0].run_id)
     assert read_trend(run) == trend
@@ -213,7 +213,7 @@ def test_what_was_written_is_what_is_read_and_another_form_is_no_trend(audited, 
     assert read_trend(run) is None
 
 
-def test_runs_before_shares_were_counted_stay_in_the_series_and_are_marked(audited, tmp_path):
+def test_runs_with_mean_probabilities_stay_in_the_series_and_are_marked(audited, tmp_path):
     first = RunDirectory(tmp_path / audited(0).points[0].run_id)
     old = first.read_json(TREND) | {"version": 1}
     for point in old["points"]:
@@ -221,7 +221,7 @@ def test_runs_before_shares_were_counted_stay_in_the_series_and_are_marked(audit
     first.write_json(TREND, old)
     trend = audited(1, SHARES | {"nurse": 0.3})
     assert [point.soft for point in trend.points] == [True, False]
-    assert called(trend) == [False, True]  # found in the images, which the older release kept as well
+    assert called(trend) == [False, True]  # computed from the images, which the older release stored as well
 
 
 def test_a_slot_without_a_result_is_a_gap_and_not_a_point(audited, tmp_path):
@@ -235,6 +235,6 @@ def test_a_slot_without_a_result_is_a_gap_and_not_a_point(audited, tmp_path):
     assert len(trend.points) == 1
 
 
-def test_only_the_directory_of_a_slot_has_a_trend(tmp_path):
-    with pytest.raises(ValueError, match="expected the directory of a scheduled run, found 'mine'"):
+def test_writing_a_trend_requires_the_directory_of_a_slot(tmp_path):
+    with pytest.raises(ValueError, match=r"expected the directory of a scheduled run .*, found 'mine'"):
         write_trend(RunDirectory(tmp_path / "mine"), result_of("mine"), ())

@@ -1,4 +1,4 @@
-"""Whole summaries whose judge misses faces or errs: no gate is wrong for it and no finding is claimed."""
+"""Summaries with a judge that misses faces or makes errors: gates and findings stay correct."""
 
 import math
 
@@ -20,7 +20,7 @@ AGE = Attribute("age", ("young", "adult", "old"))
 
 
 class Drawn:
-    """Images of one arm: what each shows, and what a judge makes of it."""
+    """Images of one arm: the true group of each, and the answer of a judge."""
 
     def __init__(self, seed, n, prompts=1, attribute=GENDER):
         self.rng, self.n, self.attribute = np.random.default_rng(seed), n, attribute
@@ -45,7 +45,7 @@ class Drawn:
         return pa.table([pa.array(rows.get(f.name, [None] * self.n), f.type) for f in schema], schema=schema)
 
     def summary(self, path, shares, missing, gates, rates=None, matrix=None):
-        """Summarise images of these shares, one tuple per prompt, with these chances to go unclassified."""
+        """Summarise images with these shares, one tuple per prompt, and these probabilities of being unclassified."""
         run = RunDirectory(path)
         run.create({"name": "test"}, {})
         shards = tuple(Shard(prompt, 0, tuple(range(self.n))) for prompt in self.prompts)
@@ -67,10 +67,10 @@ class Drawn:
     ],
     ids=lambda gate: gate["measure"],
 )
-def test_a_fair_model_whose_women_go_unrecognised_fails_no_gate_and_is_no_finding(tmp_path, gate):
+def test_a_fair_model_with_unclassified_women_fails_no_gate_and_has_no_finding(tmp_path, gate):
     result = Drawn(1, 600).summary(tmp_path, [(0.5, 0.5)], (0.4, 0.0), [gate])
     [verdict], [row] = result.verdicts, result.results
-    assert row.fairness_discrepancy.p_parity < 1e-4  # of the images that are left
+    assert row.fairness_discrepancy.p_parity < 1e-4  # for the classified images alone
     assert not row.is_finding
     assert row.p_departure > 0.05
     assert verdict.verdict == "inconclusive"
@@ -79,14 +79,14 @@ def test_a_fair_model_whose_women_go_unrecognised_fails_no_gate_and_is_no_findin
     assert row.discrepancy_bounds.high > row.discrepancy_bounds.low
 
 
-def test_an_overall_gate_and_its_finding_hold_what_is_missing_too(tmp_path):
+def test_an_overall_gate_and_its_finding_take_unclassified_images_into_account(tmp_path):
     gates = [{"measure": "fairness_discrepancy", "max": 0.15}, {"measure": "fairness_discrepancy", "max": 0.65}]
     result = Drawn(2, 300, prompts=3).summary(tmp_path, [(0.5, 0.5)] * 3, (0.4, 0.0), gates)
     assert [v.verdict for v in result.verdicts] == ["inconclusive", "pass"]
     assert not any(row.is_finding for row in (*result.results, *result.overall))
 
 
-def test_a_prompt_without_a_single_classified_image_counts_with_all_that_it_could_be(tmp_path):
+def test_a_prompt_without_classified_images_counts_with_all_its_possible_groups(tmp_path):
     drawn = Drawn(3, 100, prompts=3)
     rows = [(0.5, 0.5), (0.5, 0.5), (1.0, 0.0)]
     result = drawn.summary(tmp_path, rows, (0.0, 0.0), [{"measure": "fairness_discrepancy", "max": 0.3}])
@@ -99,18 +99,18 @@ def test_a_prompt_without_a_single_classified_image_counts_with_all_that_it_coul
     result = blanked.summary(tmp_path / "b", rows, (0.0, 0.0), [{"measure": "fairness_discrepancy", "max": 0.3}])
     [verdict] = result.verdicts
     assert verdict.verdict == "inconclusive"
-    assert verdict.high > math.sqrt(0.5 / 3)  # the prompt that nobody saw may be of one group
+    assert verdict.high > math.sqrt(0.5 / 3)  # all images of the unclassified prompt can be of one group
 
 
 RATES = np.array([[0.7, 0.3], [0.1, 0.9]])
-"""A judge that takes three women in ten for men."""
+"""A judge that classifies three of ten women as men."""
 
 
 def matrix(labels, rates=RATES, groups=GENDER.groups):
     return ConfusionMatrix.of(groups, np.rint(np.asarray(rates) * labels).astype(int))
 
 
-def test_a_gate_is_judged_on_the_shares_without_the_judge_s_known_errors(tmp_path):
+def test_a_gate_uses_shares_corrected_for_the_known_errors_of_the_judge(tmp_path):
     gate = {"measure": "share:female", "prompt": "p0", "max": 0.36}
     gates = [gate, {**gate, "correct": False}]
     result = Drawn(5, 300).summary(tmp_path, [(0.42, 0.58)], (0.0, 0.0), gates, RATES, matrix(60))
@@ -120,13 +120,13 @@ def test_a_gate_is_judged_on_the_shares_without_the_judge_s_known_errors(tmp_pat
     assert perceived.value == pytest.approx(result.results[0].shares["female"].value)
     assert corrected.high > 0.36
     assert corrected.verdict != "pass"
-    assert f"corrected for the judge's own errors, as perceived {perceived.value:.3f}" in corrected.note
+    assert f"corrected for the judge's errors; as perceived: {perceived.value:.3f}" in corrected.note
     assert corrected.high - corrected.low > perceived.high - perceived.low
-    assert "as perceived, with the judge's known errors in it" in perceived.note
+    assert "as perceived, not corrected for the judge's known errors" in perceived.note
 
 
-def test_perceived_figures_pass_wrongly_where_corrected_ones_do_not():
-    """Of 2,000 audits by a judge that takes nearly every second woman for a man; the true share breaks the limit."""
+def test_perceived_figures_pass_wrongly_and_corrected_ones_do_not():
+    """2,000 audits by a judge that classifies almost half of the women as men; the true share violates the limit."""
     rng, wrong, truth, limit = np.random.default_rng(6), np.zeros(2), 0.418, 0.32
     rates = np.array([[0.55, 0.45], [0.04, 0.96]])
     for _ in range(2000):
@@ -139,7 +139,7 @@ def test_perceived_figures_pass_wrongly_where_corrected_ones_do_not():
     assert wrong[1] / 2000 <= 0.025
 
 
-def test_unclassified_images_may_be_of_any_true_group_of_a_corrected_figure(tmp_path):
+def test_for_corrected_figures_unclassified_images_can_have_any_true_group(tmp_path):
     gate = {"measure": "share:female", "prompt": "p0", "max": 0.9}
     whole = Drawn(7, 300).summary(tmp_path / "a", [(0.42, 0.58)], (0.0, 0.0), [gate], RATES, matrix(200))
     partial = Drawn(7, 300).summary(tmp_path / "b", [(0.42, 0.58)], (0.3, 0.0), [gate], RATES, matrix(200))
@@ -161,7 +161,7 @@ def test_unclassified_images_may_be_of_any_true_group_of_a_corrected_figure(tmp_
     ],
     ids=lambda gate: f"{gate['measure']} {gate.get('prompt', 'overall')}",
 )
-def test_a_judge_that_hardly_tells_groups_apart_decides_no_gate_and_makes_no_finding(tmp_path, gate):
+def test_a_judge_with_very_large_errors_decides_no_gate_and_gives_no_finding(tmp_path, gate):
     hopeless = np.array([[0.52, 0.48], [0.48, 0.52]])
     gates = [gate, {**gate, "correct": False}]
     result = Drawn(8, 100, prompts=2).summary(
@@ -169,13 +169,13 @@ def test_a_judge_that_hardly_tells_groups_apart_decides_no_gate_and_makes_no_fin
     )
     first, second = result.verdicts
     assert (first.verdict, first.value) == ("inconclusive", None)
-    assert "the judge's errors cannot be taken out: expected a confusion matrix with a condition number" in first.note
+    assert "the judge's errors cannot be corrected: expected a confusion matrix with a condition number" in first.note
     assert "`correct: false`" in first.note
     assert second.value is not None
     assert all(row.uncorrectable and not row.is_finding for row in result.results)
 
 
-def test_a_judge_s_bias_is_no_finding_and_a_departure_that_it_hides_is_one(tmp_path):
+def test_a_bias_of_the_judge_is_not_a_finding_and_a_departure_hidden_by_it_is(tmp_path):
     lopsided = np.array([[0.98, 0.02], [0.25, 0.75]])
     fair = Drawn(9, 500).summary(tmp_path / "a", [(0.5, 0.5)], (0, 0), [], lopsided, matrix(2000, lopsided))
     hidden = Drawn(9, 500).summary(tmp_path / "b", [(0.34, 0.66)], (0, 0), [], lopsided, matrix(2000, lopsided))
@@ -187,7 +187,7 @@ def test_a_judge_s_bias_is_no_finding_and_a_departure_that_it_hides_is_one(tmp_p
     assert hidden_row.most_above_target == "male"
 
 
-def test_three_groups_are_corrected_and_bounded_together(tmp_path):
+def test_three_groups_are_corrected_and_bounded_jointly(tmp_path):
     rates = np.array([[0.8, 0.15, 0.05], [0.1, 0.8, 0.1], [0.05, 0.15, 0.8]])
     gates = [
         {"measure": "fairness_discrepancy", "prompt": "p0", "max": 0.7},
@@ -205,7 +205,7 @@ def test_three_groups_are_corrected_and_bounded_together(tmp_path):
         assert verdict.low <= verdict.value <= verdict.high
 
 
-def test_the_matrix_s_error_does_not_average_out_over_prompts(tmp_path):
+def test_the_uncertainty_of_the_matrix_does_not_average_out_over_prompts(tmp_path):
     gate = {"measure": "fairness_discrepancy", "max": 0.7}
     shares, n = (0.75, 0.25), 400
 
@@ -215,11 +215,11 @@ def test_the_matrix_s_error_does_not_average_out_over_prompts(tmp_path):
 
     few = [width(60, prompts, tmp_path / f"few{prompts}") for prompts in (2, 16)]
     many = [width(10**7, prompts, tmp_path / f"many{prompts}") for prompts in (2, 16)]
-    assert many[1] < many[0] / 2  # the images' error does
+    assert many[1] < many[0] / 2  # the uncertainty of the images does
     assert few[1] > 0.7 * few[0]
 
 
-def test_means_of_corrected_squares_hold_the_true_one():
+def test_intervals_of_mean_corrected_squares_cover_the_true_mean():
     rng, target, truths = (
         np.random.default_rng(12),
         np.full((3, 2), 0.5),

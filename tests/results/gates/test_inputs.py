@@ -1,4 +1,4 @@
-"""Every measure that a gate can name is read off the rows; what is missing never makes a gate pass."""
+"""Every measure of a gate is computed from the rows, and missing images never make a gate pass."""
 
 import itertools
 from dataclasses import replace
@@ -20,7 +20,7 @@ PROMPTS, IMAGES = ("doctor", "nurse", "pilot"), 200
 
 
 def arm(name, male, unclassified=0):
-    """Rows with a share of men per prompt; of each prompt the first ``unclassified`` images have no face."""
+    """Rows with a share of men per prompt; the first ``unclassified`` images of each prompt have no face."""
     statuses, probabilities = [], []
     for share in male:
         men = np.arange(IMAGES) % 100 < round(100 * share)
@@ -79,32 +79,32 @@ def test_a_measure_that_the_target_leaves_undefined_never_passes_a_gate():
     only_men = GateReader({BASELINE: FAIR}, [GENDER], {prompt: {"gender": (0.0, 1.0)} for prompt in PROMPTS}, {})
     found = only_men.read(gate("kl_divergence", 5.0, name=BASELINE))
     assert isinstance(found, NoData)
-    assert "wants none of a group" in found.reason
+    assert "a target with a share of 0" in found.reason
     assert only_men.read(gate("total_variation", 0.9, name=BASELINE)).value == pytest.approx(0.5)
 
 
-def test_the_target_of_a_pool_is_that_of_all_its_images_classified_or_not():
+def test_the_target_of_a_pool_includes_its_unclassified_images():
     statuses = np.array(["classified"] * IMAGES + (["no_face"] * 20 + ["classified"] * 180) + ["classified"] * IMAGES)
     broken = replace(FAIR, statuses=statuses)
     own = {"doctor": {"gender": (0.6, 0.4)}, "nurse": {"gender": (0.1, 0.9)}, "pilot": {"gender": (0.5, 0.5)}}
     gated = gate("total_variation", 0.2, name=BASELINE)
     found = GateReader({BASELINE: broken}, [GENDER], own, {}).read(gated)
-    assert found.value == pytest.approx(300 / 580 - (0.6 + 0.1 + 0.5) / 3)  # of women; 20 men have no face
+    assert found.value == pytest.approx(300 / 580 - (0.6 + 0.1 + 0.5) / 3)  # share of women; 20 men have no face
     assert found.unclassified == pytest.approx(20 / 600)
 
 
-def test_a_figure_of_pooled_prompts_says_so():
+def test_a_figure_of_pooled_prompts_has_a_note():
     opposite = arm("edit", (0.9, 0.1, 0.5))
     found = verdict(gate("total_variation", 0.1), opposite)
-    assert (found.verdict, found.note) == ("pass", "all prompts pooled, where opposite skews cancel")
+    assert (found.verdict, found.note) == ("pass", "all prompts pooled, so opposite skews cancel")
     assert verdict(gate("total_variation", 0.1, prompt="doctor"), opposite).verdict == "fail"
 
 
-def test_too_few_images_decide_nothing():
+def test_too_few_images_give_no_verdict():
     assert verdict(gate("fairness_discrepancy", 0.05, prompt="doctor"), FAIR).verdict == "inconclusive"
 
 
-def test_an_arm_whose_faces_are_half_destroyed_passes_no_fairness_gate():
+def test_an_arm_with_half_of_its_faces_destroyed_passes_no_fairness_gate():
     blanked = arm("edit", (0.5, 0.5, 0.5), unclassified=IMAGES // 2)
     limits = {"fairness_discrepancy": (0.3, "max"), "total_variation": (0.2, "max"), "kl_divergence": (0.1, "max")}
     limits |= {"share_ratio": (0.5, "min"), "normalised_entropy": (0.85, "min"), "effective_groups": (1.8, "min")}
@@ -118,7 +118,7 @@ def test_an_arm_whose_faces_are_half_destroyed_passes_no_fairness_gate():
 
 
 def few(rng, name, male):
-    """Ten prompts of eight images each, every image male by its own chance."""
+    """Ten prompts of eight images each, every image male with its own probability."""
     men = rng.random(80) < male
     prompts = {f"prompt-{number}": slice(8 * number, 8 * number + 8) for number in range(10)}
     return ArmRows(name, np.full(80, "classified"), {"gender": np.stack([~men, men], 1) * 1.0}, prompts, {})
@@ -138,9 +138,9 @@ def shift_verdict(rng, male_before, male_after, limit):
     return found.verdict
 
 
-def test_what_chance_adds_to_a_shift_fails_no_gate_and_a_true_shift_does():
+def test_a_shift_by_chance_fails_no_gate_and_a_true_shift_does():
     rng = np.random.default_rng(7)
-    unchanged = [shift_verdict(rng, 0.5, 0.5, 0.05) for _ in range(40)]  # seen: 0.2 on average
+    unchanged = [shift_verdict(rng, 0.5, 0.5, 0.05) for _ in range(40)]  # observed: 0.2 on average
     assert set(unchanged) == {"inconclusive"}
     moved = [shift_verdict(rng, 0.9, 0.2, 0.1) for _ in range(20)]  # by 0.7
     assert moved.count("fail") >= 18
@@ -164,7 +164,7 @@ def test_changes_are_paired_by_prompt_and_averaged_over_prompts():
     assert mean.squared.value == pytest.approx(np.mean([change.squared.value for change in changes[:-1]]))
 
 
-def test_a_prompt_is_judged_against_its_own_target_and_an_arm_against_all_of_them():
+def test_a_prompt_is_compared_with_its_target_and_an_arm_with_all_targets():
     skewed = arm("edit", (0.9, 0.1, 0.9))
     targets = {"doctor": {"gender": (0.1, 0.9)}, "nurse": {"gender": (0.9, 0.1)}, "pilot": {"gender": (0.1, 0.9)}}
     for prompt in ("nurse", None):

@@ -1,4 +1,4 @@
-"""A verdict says what the interval can carry: pass, fail or inconclusive, and missing images never help."""
+"""A verdict follows from the interval: pass, fail or inconclusive; missing images never help to pass."""
 
 import math
 
@@ -46,7 +46,7 @@ def verdicts(*pairs):
         (0.321, "min", "pass"), (0.319, "min", "inconclusive"), (0.281, "min", "inconclusive"), (0.279, "min", "fail"),
     ],
 )  # fmt: skip
-def test_one_gate_is_decided_by_its_whole_95_percent_interval(value, side, expected):
+def test_a_single_gate_is_decided_by_its_95_percent_interval(value, side, expected):
     (found,) = verdicts((gate(0.3, side), normal(value, 0.02 / 1.96)))
     assert (found.verdict, found.value, found.n, found.side, found.limit) == (expected, value, 64, side, 0.3)
     assert found.high - found.low == pytest.approx(0.04, rel=1e-4)
@@ -69,12 +69,12 @@ def test_a_gate_without_data_is_inconclusive_with_its_reason(found):
 
 
 @pytest.mark.parametrize("ends", [(0.1, math.nan), (math.nan, 0.1), (math.nan, 0.9), (-math.inf, math.inf)])
-def test_a_broken_interval_decides_nothing(ends):
+def test_an_invalid_interval_gives_no_verdict(ends):
     for side in ("max", "min"):
         assert verdicts((gate(0.3, side), GateInput(0.1, lambda _: ends, 64)))[0].verdict == "inconclusive"
 
 
-def test_a_figure_that_could_not_be_computed_never_passes():
+def test_a_figure_that_is_not_finite_never_passes():
     (found,) = verdicts((gate(), GateInput(math.nan, lambda _: (0.0, 0.1), 64)))
     assert (found.verdict, found.value, found.margin) == ("inconclusive", None, None)
 
@@ -87,7 +87,7 @@ def test_more_gates_widen_every_interval():
     assert [v.confidence for v in (alone, *rest)] == pytest.approx([0.99] * 5)
 
 
-def test_decided_gates_step_down_for_the_others_of_their_side():
+def test_gates_decided_in_one_direction_raise_the_level_of_the_others():
     clear, near = normal(0.1, 0.01), normal(0.279, 0.02 / 1.96)
     found = verdicts((gate(), clear), (gate(), clear), (gate(), near))
     assert [v.verdict for v in found] == ["pass"] * 3
@@ -96,7 +96,7 @@ def test_decided_gates_step_down_for_the_others_of_their_side():
     assert [v.verdict for v in found] == ["fail", "fail", "inconclusive"]
 
 
-def test_the_shown_interval_lies_on_the_side_that_the_verdict_says():
+def test_the_reported_interval_agrees_with_the_verdict():
     rng = np.random.default_rng(3)
     inputs = [normal(value, 0.03) for value in rng.uniform(0.1, 0.5, 40)]
     for v in evaluate([gate()] * 40, inputs):
@@ -104,14 +104,14 @@ def test_the_shown_interval_lies_on_the_side_that_the_verdict_says():
         assert v.verdict == ("pass" if inside else "fail" if outside else "inconclusive")
 
 
-def test_no_verdict_of_a_run_is_wrong_as_often_as_promised():
+def test_all_verdicts_of_a_run_are_correct_with_the_stated_confidence():
     rng = np.random.default_rng(8)
     truths, limits, sides = (0.5, 0.45, 0.6, 0.55), (0.49, 0.46, 0.59, 0.56), ("max", "min", "min", "max")
     gates = [gate(limit, side, "share:female") for limit, side in zip(limits, sides, strict=True)]
     right = ["fail", "fail", "pass", "pass"]
     wrong = 0
     for _ in range(800):
-        shared = rng.uniform(size=200)  # the same images behind every gate
+        shared = rng.uniform(size=200)  # every gate uses the same images
         inputs = [counted(int((shared < truth).sum()), 200) for truth in truths]
         found = [v.verdict for v in evaluate(gates, inputs)]
         wrong += any(a not in (b, "inconclusive") for a, b in zip(found, right, strict=True))
@@ -123,20 +123,20 @@ def around(low, high):
     return lambda _: (low, high)
 
 
-def test_a_verdict_says_what_unclassified_images_have_in_its_interval():
+def test_a_verdict_describes_the_effect_of_unclassified_images():
     few = GateInput(0.1, around(0.02, 0.41), 64, unclassified=0.25, classified_at=around(0.05, 0.15), corrected=True)
     (found,) = verdicts((gate(0.3), few))
     assert (found.verdict, found.low, found.high, found.corrected) == ("inconclusive", 0.02, 0.41, True)
     assert found.from_unclassified == pytest.approx(0.39 - 0.10)
     assert found.note == (
-        "25.0\xa0% of the images have no perceived group; the interval holds whatever they show, "
-        "of the others alone it would be [0.050, 0.150]"
+        "25.0\xa0% of the images have no perceived group; the interval covers every group that they could have; "
+        "for the other images alone it is [0.050, 0.150]"
     )
     (whole,) = verdicts((gate(0.3), GateInput(0.1, around(0.05, 0.15), 64)))
     assert (whole.verdict, whole.from_unclassified, whole.corrected, whole.note) == ("pass", 0.0, False, "")
 
 
-def test_overall_the_worst_of_the_binding_gates_counts():
+def test_the_overall_verdict_is_the_worst_of_the_gates_that_can_fail():
     def run(*kinds):
         values = {"pass": 0.1, "fail": 0.6, "inconclusive": 0.3}
         return overall_verdict(verdicts(*((gate(level=level), normal(values[kind], 0.01)) for kind, level in kinds)))
@@ -167,11 +167,11 @@ def test_a_gate_on_each_prompt_is_one_gate_per_prompt():
         ("y", None, 0.1, "max", "warn"),
         ("z", "nurse", 0.8, "min", "fail"),
     ]
-    with pytest.raises(ValueError, match="expected gate 'z' to name a prompt of the audit \\(doctor\\), found 'nurse'"):
+    with pytest.raises(ValueError, match="gate 'z': expected a prompt of the audit \\(doctor\\), found 'nurse'"):
         gates_of(config.gates, ("doctor",))
 
 
-def test_no_gates_give_no_verdicts_and_a_missing_input_is_told():
+def test_no_gates_give_no_verdicts_and_a_missing_input_is_an_error():
     assert evaluate([], []) == ()
     with pytest.raises(ValueError, match="one input per gate"):
         evaluate([gate()], [])

@@ -1,4 +1,4 @@
-"""JSON from outside is one object of bounded size, or one clear mistake."""
+"""Untrusted JSON is one object of limited size, or causes one clear error."""
 
 import pytest
 
@@ -10,15 +10,15 @@ from audit.storage.outside.json_object import json_object, read_json_object
     [
         (b"[" * 100_000, "hundreds of levels of nesting"),
         (b'{"a":' * 100_000, "hundreds of levels of nesting"),
-        (b'{"a": 1', "no JSON"),
-        (b'{"a": NaN}', "NaN is no number"),
-        (b'{"a": -Infinity}', "-Infinity is no number"),
-        (b'{"a": 1e999}', "1e999 is beyond any number"),
+        (b'{"a": 1', "invalid JSON"),
+        (b'{"a": NaN}', "NaN is not a finite number"),
+        (b'{"a": -Infinity}', "-Infinity is not a finite number"),
+        (b'{"a": 1e999}', "1e999 is not a finite number"),
         (b'{"a": ' + b"9" * 5000 + b"}", "a number of 5000 digits"),
-        (b'{"a": "\xff"}', "no JSON"),
+        (b'{"a": "\xff"}', "invalid JSON"),
         (b"[1]", "a list instead of an object"),
         (b"{}" + b" " * 100, "more than 64 bytes"),
-        (b"", "no JSON"),
+        (b"", "invalid JSON"),
     ],
     ids=lambda value: str(value)[:20],
 )
@@ -28,14 +28,14 @@ def test_a_hostile_document_is_refused(data, found):
         json_object(data, "x: expected a card", limit)
 
 
-def test_an_object_comes_back_as_it_is():
+def test_a_valid_object_is_returned_unchanged():
     assert json_object(b'{"a": [1, -2.5, null, "\\u00e9"], "seed": 9223372036854775807}', "") == {
         "a": [1, -2.5, None, "é"],
         "seed": 2**63 - 1,
     }
 
 
-def test_a_file_is_read_no_further_than_its_limit(tmp_path):
+def test_a_file_is_read_only_up_to_its_limit(tmp_path):
     with pytest.raises(ValueError, match="/dev/zero: expected a card, found more than 1000 bytes"):
         read_json_object(type(tmp_path)("/dev/zero"), "a card", 1000)
     with pytest.raises(ValueError, match="absent: expected a card, found no readable file"):

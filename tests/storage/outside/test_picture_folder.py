@@ -1,4 +1,4 @@
-"""A folder of pictures counts each once: no hidden copies, no circles of links, and nothing left out in silence."""
+"""Each picture of a folder counts once; hidden copies and link cycles do not count, and nothing is skipped silently."""
 
 import os
 
@@ -27,7 +27,7 @@ def unusable(folder):
     return {found.path.relative_to(folder).as_posix(): found.reason for found in picture_folder(folder).unusable}
 
 
-def test_pictures_are_counted_at_any_depth_and_whatever_the_case_of_their_names(folder):
+def test_pictures_are_counted_at_any_depth_regardless_of_the_case_of_their_suffix(folder):
     for name in ("b.PNG", "a.JpEg", "deep/er/c.webp", "d.jfif", "of.png/e.jpg", "f g\u0301.png"):
         draw(folder / name)
     (folder / "notes.txt").touch()
@@ -48,7 +48,7 @@ def test_hidden_copies_do_not_count(folder):
     assert unusable(folder) == {}
 
 
-def test_a_folder_that_is_itself_hidden_counts_as_any_other(tmp_path):
+def test_the_given_folder_may_itself_be_hidden(tmp_path):
     draw(tmp_path / ".faces" / "a.png")
     assert counted(tmp_path / ".faces") == ["a.png"]
 
@@ -68,7 +68,7 @@ def test_links_are_followed_and_count_once(folder, tmp_path):
 
 
 def test_links_into_a_hidden_store_count(folder):
-    """As git-annex, DVC and the hub's cache keep files."""
+    """Git-annex, DVC and the hub's cache store files in this way."""
     draw(folder / ".store" / "0f3a")
     draw(folder / ".store" / "77b1")
     (folder / "a.png").symlink_to(".store/0f3a")
@@ -76,7 +76,7 @@ def test_links_into_a_hidden_store_count(folder):
     assert counted(folder) == ["a.png", "b.png"]
 
 
-def test_links_that_lead_nowhere_are_named(folder):
+def test_broken_links_are_reported(folder):
     draw(folder / "a.png")
     (folder / "b.png").symlink_to("gone.png")
     (folder / "unmounted").symlink_to("/nowhere/pictures")
@@ -85,7 +85,7 @@ def test_links_that_lead_nowhere_are_named(folder):
     assert counted(folder) == ["a.png"]
 
 
-def test_pictures_of_other_formats_are_named(folder):
+def test_pictures_of_other_formats_are_reported(folder):
     draw(folder / "a.png")
     for name in ("b.gif", "c.TIFF", "d.bmp", "e.heic", "f.avif", "g.svg"):
         (folder / name).touch()
@@ -93,15 +93,15 @@ def test_pictures_of_other_formats_are_named(folder):
     assert unusable(folder)["c.TIFF"] == ".tiff pictures are not read; save it as PNG"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may look into any folder")
-def test_a_folder_that_must_not_be_looked_into_is_named(folder):
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can list any folder")
+def test_a_folder_that_cannot_be_listed_is_reported(folder):
     draw(folder / "closed" / "a.png")
     (folder / "closed").chmod(0)
     assert "cannot be listed" in unusable(folder)["closed"]
     (folder / "closed").chmod(0o700)
 
 
-def test_every_picture_that_cannot_be_used_is_named_once(folder):
+def test_every_unusable_picture_is_reported_once(folder):
     draw(folder / "whole.png")
     draw(folder / "wide.png", side=80)
     (folder / "empty.jpg").touch()

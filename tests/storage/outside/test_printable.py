@@ -1,4 +1,4 @@
-"""A terminal is sent text and nothing that it would act on."""
+"""Printable text contains no control characters."""
 
 import unicodedata
 
@@ -8,17 +8,17 @@ from hypothesis import strategies as st
 from audit.storage.outside.safe_text import printable
 
 
-def test_what_clears_a_screen_or_turns_text_around_is_shown_as_an_escape():
+def test_control_and_bidirectional_characters_are_shown_as_escapes():
     assert printable("a\x1b[2J\u202eb\u2028\r\n\x9b") == r"a\x1b[2J\u202eb\u2028\r\n\x9b"
 
 
-def test_letters_of_any_script_stay():
+def test_letters_of_all_scripts_are_kept():
     text = "Ärztin 医師 محامٍ 12\N{NO-BREAK SPACE}% 😀"
     assert printable(text) == text
 
 
 @given(st.text(alphabet=st.characters()))
-def test_whatever_comes_in_is_one_line_that_can_be_encoded(text):
+def test_any_text_becomes_one_line_that_can_be_encoded(text):
     shown = printable(text)
     shown.encode("utf-8")
     assert not any(unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp") for character in shown)

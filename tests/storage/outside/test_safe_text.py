@@ -1,4 +1,4 @@
-"""Secrets leave no trace in text, whether they are known by their shape or by the name of their variable."""
+"""Secrets are removed from text, whether they are recognised by their form or by the name of their variable."""
 
 import logging
 
@@ -23,7 +23,7 @@ from audit.storage.outside.safe_text import SecretFree, redact, redact_tree, sec
         ("tried hf_abcdefghijklmnopqrstuvwx", "tried ***"),
     ],
 )  # fmt: skip
-def test_a_secret_is_known_by_its_shape(text, shown):
+def test_a_secret_is_recognised_by_its_form(text, shown):
     assert redact(text) == shown
 
 
@@ -38,28 +38,28 @@ def test_a_secret_is_known_by_its_shape(text, shown):
         "basic research of nothing@all",
     ],
 )
-def test_everyday_text_stays_as_it_is(text):
+def test_ordinary_text_is_unchanged(text):
     assert redact(text) == text
 
 
-def test_a_secret_variable_is_hidden_wherever_its_value_turns_up(monkeypatch):
+def test_the_value_of_a_secret_variable_is_hidden_everywhere(monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "correct-horse")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "correct-horse-battery")
     plain = {"a": ["x correct-horse y", 3], "b": {"c": "correct-horse-battery"}, "d": None}
     assert redact_tree(plain) == {"a": ["x *** y", 3], "b": {"c": "***"}, "d": None}
 
 
-def test_of_a_webhook_only_the_host_is_kept():
+def test_only_the_host_of_a_webhook_is_kept():
     plain = {"alerts": {"webhook": "https://hooks.example.test/services/T1/B2/x3?y=4", "secret_env": "HOOK_SECRET"}}
     assert redact_tree(plain) == {"alerts": {"webhook": "https://hooks.example.test/***", "secret_env": "HOOK_SECRET"}}
 
 
-def test_a_short_value_or_a_file_is_no_secret(tmp_path):
+def test_a_short_value_or_a_file_path_is_not_a_secret(tmp_path):
     environment = {"A_TOKEN": "yes", "TOKEN_FILE": str(tmp_path), "HOME": "/home/somebody", "B_TOKEN": "long-enough"}
     assert secret_values(environment) == ("long-enough",)
 
 
-def test_no_log_record_shows_a_secret_not_even_in_a_traceback():
+def test_log_records_and_tracebacks_do_not_show_secrets():
     try:
         raise OSError("no answer from http://ann:hunter2@h/")
     except OSError as error:
