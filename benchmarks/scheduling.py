@@ -107,7 +107,7 @@ def recorded_times() -> np.ndarray:
     Wall time would record what else the machine does.
     """
     config = AuditConfig(name="record", model={"source": "rendered"}, sampling={"batch": 16})
-    prompts = prompts_of(config, World.load(world_table(config.model)).occupations)
+    prompts = prompts_of(config.prompts, World.load(world_table(config.model)).occupations)
     torch.set_num_threads(config.workers.threads)  # as a worker does
     generator = load_generator(config.model, config.sampling)
     seconds = []

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from audit.config.settings import AuditConfig
+from audit.config.slices import MeasurementRequest
 from audit.dissect.lens import Lens, check_fits
 from audit.dissect.observer import EffectTable
 from audit.dissect.strengths import Strengths
@@ -18,7 +18,7 @@ from audit.perception.embedders.clip import ClipEmbedder, load_clip
 from audit.perception.embedders.features import FeatureEmbedder, load_features
 from audit.perception.judges.classifiers import Judge, load_judge
 from audit.perception.judges.second_judges import load_second_judges
-from audit.planning.plan import known_occupations, prompts_of
+from audit.planning.plan import prompts_of_model
 from audit.preflight.prompt_lengths import clip_texts, mitigation_texts
 
 
@@ -58,46 +58,44 @@ class ShardParts:
 
 
 def load_parts(
-    config: AuditConfig,
+    request: MeasurementRequest,
     lens_path: Path | None,
     strengths: Strengths | None = None,
     fits: Mapping[str, Path] | None = None,
 ) -> ShardParts:
-    """Load everything that shards of this audit need.
+    """Load everything that the shards of an audit need.
 
     Args:
-        config: The audit.
-        lens_path: Directory of its lens.
-        strengths: Those of the audit's own prompts, in place of those of the lens's prompts; None keeps these.
-        fits: Directory of the finished fit by the name of the mitigation.
+        request: How the images are made and measured.
+        lens_path: Directory of the lens, None if the audit needs none.
+        strengths: Strengths of the audit's prompts; they replace those of the lens. None keeps those of the lens.
+        fits: Directory of the finished fit, by the name of the mitigation.
 
     Raises:
         ValueError: If a mitigation lacks its lens or its fit, or the lens belongs to another model.
-        UnfitModelError: If the model or CLIP does not read one of the audit's texts to its end, or the model cannot be
-            run as it was published.
+        UnfitModelError: If the model or CLIP would cut off one of the texts, or the model cannot be run as published.
     """
-    generator = load_generator(config.model, config.sampling, config.lens.hookpoint)
-    prompts = prompts_of(config, known_occupations(config.model) or ())
+    generator = load_generator(request.model, request.sampling, request.hookpoint)
+    prompts = prompts_of_model(request.model, request.prompts)
     if generator.reader is not None:
         generator.reader.check(prompt.text for prompt in prompts)
-        for mitigation in config.mitigations:
-            generator.reader.check(mitigation_texts(config, mitigation, prompts))
+        generator.reader.check(text for one in request.mitigations for text in mitigation_texts(request, one, prompts))
     lens = None if lens_path is None else Lens.load(lens_path).to(device_here())
     if lens is not None:
         lens = replace(lens, strengths=lens.strengths | (strengths or {}))
-        steered = {mitigation.attribute for mitigation in config.mitigations if mitigation.uses_lens}
-        needed = {name: tuple(g) for name, g in config.attributes.items() if name in lens.groups or name in steered}
-        check_fits(lens, generator.fingerprint, config.sampling.steps, needed)
-    clip = load_clip(config.quality, config.model)
+        steered = {mitigation.attribute for mitigation in request.mitigations if mitigation.uses_lens}
+        needed = {name: tuple(g) for name, g in request.attributes.items() if name in lens.groups or name in steered}
+        check_fits(lens, generator.fingerprint, request.sampling.steps, needed)
+    clip = load_clip(request.quality, request.model)
     if clip is not None:
-        clip.reader.check(clip_texts(config, prompts))
+        clip.reader.check(clip_texts(request, prompts))
     return ShardParts(
         generator=generator,
-        judge=load_judge(config.judge, config.model, config.attributes),
+        judge=load_judge(request.judge, request.model, request.attributes),
         clip=clip,
-        features=load_features(config.quality, config.model),
+        features=load_features(request.quality, request.model),
         lens=lens,
         effects=None if lens is None else EffectTable(lens),
-        interventions=ready_interventions(config.mitigations, lens, fits or {}),
-        second=load_second_judges(config.second_opinions, config.model, config.attributes, clip),
+        interventions=ready_interventions(request.mitigations, lens, fits or {}),
+        second=load_second_judges(request.second_opinions, request.model, request.attributes, clip),
     )

@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from audit.config.fields import GENERATED_HERE
-from audit.config.settings import AuditConfig
+from audit.config.sections import ModelConfig, WorkersConfig
 from audit.storage.place import place_of
 from ray_jobs.schedule.cron import Cron
 
@@ -60,11 +60,28 @@ class Size:
 
 
 @dataclass(frozen=True)
+class ScheduledAudit:
+    """What manifests and units say about an audit.
+
+    Attributes:
+        name: Its name.
+        output: Path or address of the directory of its runs.
+        model: Its model.
+        workers: Its workers.
+    """
+
+    name: str
+    output: str
+    model: ModelConfig
+    workers: WorkersConfig
+
+
+@dataclass(frozen=True)
 class Deployment:
     """Everything that the objects say.
 
     Attributes:
-        config: The audit.
+        audit: The audit.
         text: Its YAML file.
         cron: When.
         time_zone: Where the clock hangs, by its IANA name.
@@ -76,7 +93,7 @@ class Deployment:
         keep_for: Seconds that a finished job stays to be looked at.
     """
 
-    config: AuditConfig
+    audit: ScheduledAudit
     text: str
     cron: Cron
     time_zone: str
@@ -99,7 +116,7 @@ class Deployment:
     @property
     def name(self) -> str:
         """The audit's name as Kubernetes allows it (RFC 1123)."""
-        name = re.sub(r"[^a-z0-9]+", "-", self.config.name.lower()).strip("-")
+        name = re.sub(r"[^a-z0-9]+", "-", self.audit.name.lower()).strip("-")
         return f"difflens-{name}"[:MOST_NAME].rstrip("-")
 
     @property
@@ -114,26 +131,26 @@ class Deployment:
     @property
     def on_claim(self) -> bool:
         """Whether the run directories lie on the claim, and not in an object store that the config names."""
-        return isinstance(place_of(self.config.output), Path)
+        return isinstance(place_of(self.audit.output), Path)
 
     @property
     def output(self) -> str:
         """Where the pods keep the run directories."""
-        return OUTPUT_DIRECTORY if self.on_claim else self.config.output
+        return OUTPUT_DIRECTORY if self.on_claim else self.audit.output
 
     @property
     def gpu_count(self) -> int:
         """GPUs of the pod that computes."""
         if self.size.gpus is not None:
             return self.size.gpus
-        return 0 if self.config.model.source in GENERATED_HERE else 1
+        return 0 if self.audit.model.source in GENERATED_HERE else 1
 
     @property
     def worker_count(self) -> int:
         """Ray worker pods."""
         if self.size.workers is not None:
             return self.size.workers
-        return self.config.workers.count if isinstance(self.config.workers.count, int) else 1
+        return self.audit.workers.count if isinstance(self.audit.workers.count, int) else 1
 
 
 def cronjob(deployment: Deployment) -> tuple[Manifest, ...]:
