@@ -1,4 +1,4 @@
-"""Watches a model through its lens: the baseline arm of a shard, and a prompt's first denoising step."""
+"""Observes a model through its lens: attribution of the baseline images, and the first step of a prompt."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NOISES = 16
 
 
 class EffectTable:
-    """Effects of a lens's latents on its heads' logits, made once per attribute and step."""
+    """Effects of the latents of a lens on the logits of its heads, computed once per attribute and step."""
 
     def __init__(self, lens: Lens) -> None:
         self._lens = lens
@@ -36,17 +36,18 @@ class EffectTable:
 
 
 class AttributionObserver:
-    """Sums the closed-form attribution of every attribute over a shard's images and steps, from the zero baseline.
+    """Sums the closed-form attribution of every attribute over images and steps, from the zero baseline.
 
     ``images`` limits the sums to the first rows of a batch: the rest is padding.
     """
 
     def __init__(self, lens: Lens, images: int, effects: EffectTable) -> None:
         self._lens, self._images, self._effects = lens, images, effects
+        self.hookpoint = lens.hookpoint
         self._sums: dict[str, StreamingAttribution] = {}
 
     def __call__(self, step: int, h: Tensor) -> None:
-        """Look at maps ``(B, C, H, W)`` of the conditional half."""
+        """Read maps ``(B, C, H, W)`` of the conditional half."""
         h = h[: self._images].float()
         codes = self._lens.sae.codes_of_map(h)
         for attribute in self._lens.groups:
@@ -58,8 +59,8 @@ class AttributionObserver:
         part = StreamingAttribution.of(integrated_gradients(codes, effects, logits))
         self._sums[attribute] = self._sums[attribute] + part if attribute in self._sums else part
 
-    def result(self) -> dict[str, NDArray[np.float32]]:
-        """Arrays for the store: by attribute ``(G, N)``, mean over steps summed over images, and the image count."""
+    def part(self) -> dict[str, NDArray[np.float32]]:
+        """Return by attribute the sum over images ``(G, N)`` of the mean over steps, and the number of images."""
         steps = self._lens.steps
         arrays = {f"attribution/{a}": (s.sums / steps).float().numpy() for a, s in self._sums.items()}
         return {**arrays, "images": np.array(self._images, dtype=np.float32)}

@@ -1,4 +1,4 @@
-"""What a worker loads once and uses for every shard: generator, judges, embedders, lens."""
+"""Loads what a worker uses for every shard: generator, judges, embedders, lens, interventions."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from audit.analyses.analysis import Observe
+from audit.analyses.registry import ready_observers
 from audit.config.slices import MeasurementRequest
 from audit.dissect.lens import Lens, check_fits
-from audit.dissect.observer import EffectTable
 from audit.dissect.strengths import Strengths
 from audit.mitigate.method import Intervene
 from audit.mitigate.registry import ready_interventions
@@ -29,12 +30,12 @@ class ShardParts:
     Attributes:
         generator: Makes the images.
         judge: Perceives groups in them.
-        clip: Embeds images and prompts, None where the config names no CLIP model.
-        features: Embeds images for the distances between arms, None where the config names no network.
-        lens: Of the model, None where there is nothing to edit and nothing to attribute.
-        effects: What the lens's latents do to its heads: made step by step, then kept for all shards.
+        clip: Embeds images and prompts, None if the config names no CLIP model.
+        features: Embeds images for the distances between arms, None if the config names no network.
+        lens: Lens of the model, None if nothing is edited or attributed.
+        analyses: What observes the baseline images, by the name of the analysis.
         interventions: What makes the intervention of a batch, by the name of the mitigation.
-        second: Further judges by name; they decide nothing.
+        second: Further judges by name; no result depends on them.
     """
 
     generator: Generator
@@ -42,13 +43,13 @@ class ShardParts:
     clip: ClipEmbedder | None
     features: FeatureEmbedder | None
     lens: Lens | None
-    effects: EffectTable | None
+    analyses: Mapping[str, Observe]
     interventions: Mapping[str, Intervene] = field(default_factory=dict)
     second: Mapping[str, Judge] = field(default_factory=dict)
 
     @property
     def signatures(self) -> dict[str, str]:
-        """What measures, by role; empty where nothing does."""
+        """Signatures of the networks that measure, by role; empty for a role without a network."""
         return {
             "judge": self.judge.signature,
             "clip": "" if self.clip is None else self.clip.signature,
@@ -95,7 +96,7 @@ def load_parts(
         clip=clip,
         features=load_features(request.quality, request.model),
         lens=lens,
-        effects=None if lens is None else EffectTable(lens),
+        analyses=ready_observers(lens),
         interventions=ready_interventions(request.mitigations, lens, fits or {}),
         second=load_second_judges(request.second_opinions, request.model, request.attributes, clip),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from audit.analyses.attribution import Attribution
 from audit.config.mitigations import MitigationConfig
 from audit.config.slices import MeasurementRequest
 from audit.planning.plan import opinions_of
@@ -21,7 +22,7 @@ class ShardSettings:
         template: Template of the prompts.
         steps: Denoising steps.
         mitigations: Interventions, each an arm besides the baseline.
-        attribution: Whether the baseline is observed through the lens.
+        analyses: Names of the analyses that observe the baseline images.
         opinions: Further judges, each with the attributes that it judges.
     """
 
@@ -31,7 +32,7 @@ class ShardSettings:
     template: str
     steps: int
     mitigations: tuple[MitigationConfig, ...]
-    attribution: bool
+    analyses: tuple[str, ...]
     opinions: tuple[SecondOpinion, ...] = ()
 
     @classmethod
@@ -44,7 +45,7 @@ class ShardSettings:
             template=request.prompts.template,
             steps=request.sampling.steps,
             mitigations=request.mitigations,
-            attribution=request.prompts.attribution is not False,
+            analyses=() if request.prompts.attribution is False else (Attribution.name,),
             opinions=opinions_of(request.second_opinions, request.attributes),
         )
 

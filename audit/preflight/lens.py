@@ -16,6 +16,10 @@ from audit.storage.outside.json_object import read_json_object
 _UNET_PARTS = ("conv_in", "down_blocks", "mid_block", "up_blocks", "conv_norm_out", "conv_out")
 
 
+class UnknownBlocksError(ValueError):
+    """The U-Net of the model is not on this machine, so its blocks are not known."""
+
+
 def check_lens(lens: LensConfig, model: ModelConfig, mitigations: Sequence[MitigationConfig]) -> Iterator[Problem]:
     """Find a lens that is missing or of another format, and hookpoints and sizes that the model does not have.
 
@@ -38,6 +42,28 @@ def check_lens(lens: LensConfig, model: ModelConfig, mitigations: Sequence[Mitig
         if wanted > latents:
             message = f"expected at most the {latents} latents that there will be, found {wanted}; raise lens.expansion"
             yield Problem(("lens", name), message, reads=(("lens", "expansion"), ("lens", "hookpoint"), *MODEL_KEYS))
+
+
+def block_hookpoints(model: ModelConfig) -> tuple[str, ...]:
+    """Return the blocks of the U-Net of a model, from the first to the last.
+
+    Raises:
+        UnknownBlocksError: If the U-Net is not on this machine.
+        ValueError: If the model has no network, or takes no text.
+    """
+    if model.source == "rendered":
+        raise ValueError("model.source: expected a model with a network, found 'rendered'; name another model")
+    unet = _unet_config(model)
+    channels = None if unet is None else unet.get("block_out_channels")
+    if unet is None or not isinstance(channels, list):
+        raise UnknownBlocksError(
+            f"model.source: expected a model whose U-Net is on this machine, found {model.source!r}; give its "
+            "directory, or name the hookpoints with --hookpoint"
+        )
+    if unet.get("_class_name") == "UNet2DModel":
+        raise ValueError(f"model.source: expected a model that takes text, found {model.source!r}; name another model")
+    count = range(len(channels))
+    return (*(f"down_blocks.{i}" for i in count), "mid_block", *(f"up_blocks.{i}" for i in count))
 
 
 def _no_module(at: Location, hookpoint: str) -> Iterator[Problem]:

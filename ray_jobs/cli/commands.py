@@ -16,6 +16,7 @@ import typer
 
 from ray_jobs.cli.answers import fail, print_json, show_log, told_plainly
 from ray_jobs.cli.jobs import cancel, logs, submit
+from ray_jobs.cli.locate import locate
 from ray_jobs.cli.options import (
     AddressOption,
     ConfigArgument,
@@ -24,6 +25,7 @@ from ray_jobs.cli.options import (
     OutputOption,
     RunIdOption,
     SetOption,
+    WorkersOption,
     overrides_of,
 )
 from ray_jobs.cli.schedule import app as schedule
@@ -47,13 +49,12 @@ app = typer.Typer(
 )
 
 app.add_typer(schedule, name="schedule")
-for _command in (init, submit, logs, cancel):
+for _command in (init, locate, submit, logs, cancel):
     app.command()(_command)
 
 RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", help="A run directory, or its address in an object store.", show_default=False)
 ]
-WorkersOption = Annotated[int | None, typer.Option("--workers", min=1, metavar="N", help="Number of worker actors.")]
 
 
 class FailOn(StrEnum):

@@ -9,6 +9,7 @@ from typing import Any
 
 import ray
 
+from audit.analyses.registry import OBSERVING
 from audit.config.sections import WorkersConfig
 from audit.records.work import Shard, ShardReceipt, Status
 from audit.results.two_stages import Stages, second_stage
@@ -122,7 +123,8 @@ def discard_corrupt(run: RunDirectory) -> tuple[str, ...]:
     for shard_id in sorted(run.finished()):
         try:
             run.read_shard(shard_id)
-            run.read_attribution(shard_id)
+            for analysis in OBSERVING:
+                run.read_part(analysis, shard_id)
         except CorruptShardError as error:
             run.discard_shard(shard_id)
             manifest.corrupt_shard(shard_id, str(error))

@@ -118,7 +118,7 @@ class ShardWorker:
         LOG.info("shard begun", extra=told)
         done, too_large = self._make(shard)
         self._run.write_images(self._kept_images(shard, done.images))
-        self._run.write_shard(shard.id, done.table, done.attribution)
+        self._run.write_shard(shard.id, done.table, done.parts)
         self._free_since = time.monotonic()
         seconds = self._free_since - started
         arms, statuses = (done.table[name].to_pylist() for name in ("arm", "status"))

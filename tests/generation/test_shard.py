@@ -51,10 +51,10 @@ def test_smaller_batches_give_the_same_rows_within_the_stated_tolerance(made):
 
 def test_attributions_of_the_pieces_add_up_to_that_of_the_shard(made):
     whole, pieces = made
-    assert pieces.attribution.keys() == whole.attribution.keys()
-    assert pieces.attribution["images"] == 5
-    for name, expected in whole.attribution.items():
-        np.testing.assert_allclose(pieces.attribution[name], expected, atol=1e-4 * np.abs(expected).max())
+    assert pieces.parts.keys() == whole.parts.keys() == {"attribution"}
+    assert pieces.parts["attribution"]["images"] == 5
+    for name, expected in whole.parts["attribution"].items():
+        np.testing.assert_allclose(pieces.parts["attribution"][name], expected, atol=1e-4 * np.abs(expected).max())
 
 
 def test_pictures_keep_their_order_and_differ_by_rounding_alone(made):
@@ -128,7 +128,9 @@ def test_nothing_of_a_shard_stays_behind_on_the_cpu_when_the_model_goes_to_a_gpu
         else:
             assert there == expected
     assert all(torch.equal(found.images[arm], images) for arm, images in on_cpu.images.items())
-    assert all(np.array_equal(found.attribution[name], sums) for name, sums in on_cpu.attribution.items())
+    assert all(
+        np.array_equal(found.parts["attribution"][name], sums) for name, sums in on_cpu.parts["attribution"].items()
+    )
 
 
 @pytest.mark.gpu
