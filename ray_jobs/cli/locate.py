@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from ray_jobs.cli.answers import print_json, show_log, told_plainly
-from ray_jobs.cli.options import AddressOption, ConfigArgument, JsonOption, OutputOption, SetOption, overrides_of
+from ray_jobs.cli.options import (
+    AddressOption,
+    ConfigArgument,
+    JsonOption,
+    OutputOption,
+    SetOption,
+    WorkersOption,
+    overrides_of,
+)
 from ray_jobs.run.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -93,25 +101,26 @@ def show_location(found: LocationMap, console: Console) -> None:
     for path in dict.fromkeys(place.hookpoint for place in found.places):
         own = {place.attribute: place for place in found.places if place.hookpoint == path}
         table.add_row(path, *(_cell(own[name]) for name in attributes))
-    console.print(
-        "Share of images that follow when this place alone comes from the other group's run:", highlight=False
-    )
+    console.print("Share of images that follow if this place alone comes from the other group's run:", highlight=False)
     console.print(table)
     for name in attributes:
         place = next(place for place in found.places if place.attribute == name)
-        first, last = place.groups
-        line = (
-            f"{name.replace('_', ' ')}: {first} and {last}; in {place.counted} of {place.sampled} images both prompts"
-        )
-        console.print(f"{line} show the group that they name, only these are counted", highlight=False, markup=False)
+        console.print(_counted(place), highlight=False, markup=False)
 
 
 def _cell(place: PlaceShare) -> str:
     from audit.records.estimates import percent
 
-    share = place.share
+    if place.share is None:
+        return "none counted"
+    return f"{percent(place.share.value)} ({percent(place.share.low)} to {percent(place.share.high)})"
+
+
+def _counted(place: PlaceShare) -> str:
+    first, last = place.groups
     return (
-        "none counted" if share is None else f"{percent(share.value)} ({percent(share.low)} to {percent(share.high)})"
+        f"{place.attribute.replace('_', ' ')}: {first} and {last}; {place.counted} of {place.sampled} images counted, "
+        "those whose unpatched runs show the groups that their prompts name"
     )
 
 
