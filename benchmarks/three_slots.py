@@ -171,9 +171,9 @@ def told_later(watched: Watched) -> list[str]:
     first, second = sync(watched), sync(watched)
     problems = []
     if len(first) != SLOTS or not first[1]:
-        problems.append(f"expected sync to tell the second of {SLOTS} audits, found {first} items told")
+        problems.append(f"expected sync to tell the second of {SLOTS} audits, found {first} items sent")
     if any(second):
-        problems.append(f"expected sync to tell nothing twice, found {second} items told")
+        problems.append(f"expected sync to tell nothing twice, found {second} items sent")
     return problems
 
 
@@ -182,7 +182,7 @@ def sync(watched: Watched) -> list[int]:
     command = [sys.executable, "-m", "ray_jobs", "sync", watched.config.output, "--json"]
     answer = json.loads(subprocess.run(command, capture_output=True, text=True, check=False).stdout)
     sent = [row["sent"] for row in answer["runs"]]
-    print(f"sync: exit code {answer['exit_code']}, items told of each audit: {', '.join(map(str, sent))}")
+    print(f"sync: exit code {answer['exit_code']}, items sent of each audit: {', '.join(map(str, sent))}")
     return [] if answer["exit_code"] else sent
 
 

@@ -1,4 +1,4 @@
-"""What to dissect and how: the part of a config that names a lens, and the names of a lens's files."""
+"""Settings of a dissection, which name the lens, and the names of the files of a lens."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ STEERING_FILE = "steering.json"
 
 @dataclass(frozen=True)
 class Dissection:
-    """How a model is dissected; the part of a config that names a lens.
+    """How a model is dissected; together with the model it names the lens.
 
     Attributes:
         hookpoint: Module whose output is read.

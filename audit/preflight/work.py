@@ -44,7 +44,7 @@ class Work:
             lens = f"Needs a lens; where none fits yet, at most {self.lens_images:,} images more to make one first"
         if not self.fit_images:
             return (lens,)
-        return lens, f"Fits its methods; where no fit is at hand, {self.fit_images:,} images more"
+        return lens, f"Fits its methods; where no fit is stored, {self.fit_images:,} images more"
 
     @property
     def images(self) -> int:

@@ -87,9 +87,9 @@ def unmade_images(result: AuditResult) -> float:
     images = sum(sum(statuses.values()) for statuses in by_arm.values())
     if unmade == images:
         raise NoImagesError(
-            f"none of {images} images could be made: each holds one single value, as NaN in the latents or a safety "
-            "filter leave it. Try another model.dtype, or look at what the model gives for these prompts; to begin "
-            "anew, choose another output"
+            f"none of {images} images could be made: all are blank (one constant value), usually because of NaN in the "
+            "latents or a safety filter. Try another model.dtype, and check the images of the model for these prompts; "
+            "choose another output to start a new run"
         )
     return unmade / images
 

@@ -70,7 +70,7 @@ def warn_of_outage(tracking: TrackingConfig, uri: str) -> Thread | None:
     def ask() -> None:
         obstacle = unreachable_tracking(uri)
         if obstacle:
-            LOG.warning("%s; the audit goes on, and its results wait in the run directory", obstacle)
+            LOG.warning("%s; the audit continues, and its results stay in the run directory", obstacle)
 
     thread = Thread(target=ask, daemon=True)
     thread.start()
@@ -82,4 +82,4 @@ def _later(run: RunDirectory) -> str:
     if isinstance(run.path, Path) and run.path.is_relative_to(Path.cwd()):
         path = str(run.path.relative_to(Path.cwd()))
     path = f"./{path}" if path.startswith("-") else path  # else an option
-    return f"hand it over later: {shlex.join(['difflens-audit', 'sync', path])}"
+    return f"send it later: {shlex.join(['difflens-audit', 'sync', path])}"

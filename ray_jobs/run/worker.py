@@ -115,7 +115,7 @@ class ShardWorker:
             return ShardReceipt(shard.id, images=0, seconds=0.0, statuses={}, node=self._node)
         started = time.monotonic()
         self._metrics.begun(started - self._free_since)
-        LOG.info("shard begun", extra=told)
+        LOG.info("shard started", extra=told)
         done, too_large = self._make(shard)
         self._run.write_images(self._kept_images(shard, done.images))
         self._run.write_shard(shard.id, done.table, done.parts)

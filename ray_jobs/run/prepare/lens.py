@@ -148,7 +148,7 @@ def make_lens(request: DissectionRequest, output: str, pool: WorkerPool) -> Plac
     directory = _made_lens(output, lens_name(model_fingerprint(request.model), lens_settings(request))).absolute()
     partial_directory = directory.parent / f"{directory.name}.partial"
     if not storage_of(partial_directory).has(LENS_FILE):
-        LOG.info("dissecting the model into %s", directory)
+        LOG.info("Dissecting the model into %s", directory)
         _build(request, partial_directory, pool)
     _search_all(request, partial_directory, pool)
     _put_in_place(partial_directory, directory)

@@ -91,8 +91,8 @@ def test_a_server_that_is_down_is_infrastructure_and_the_next_store_gets_it_once
     assert f"small: not in MLflow: expected {DOWN} to take the audit, found no connection" in outage.stderr
     told, again = sync(run.path, "--uri", store), sync(run.path, "--uri", store)
     assert (told.exit_code, again.exit_code) == (0, 0)
-    assert told.stdout.startswith("small: 10 items told, sqlite:///")
-    assert again.stdout.startswith("small: nothing new to tell, sqlite:///")
+    assert told.stdout.startswith("small: 10 items sent, sqlite:///")
+    assert again.stdout.startswith("small: already up to date, sqlite:///")
     assert parents(store) == ["small"]
 
 
@@ -148,7 +148,7 @@ def test_tracking_that_is_switched_off_stays_off_unless_a_store_is_named(make_ru
     answer = sync(run.path)
     assert (answer.exit_code, answer.stdout) == (
         0,
-        "small: skipped, its config switches tracking off; --uri names a store all the same\n",
+        "small: skipped, tracking is switched off in its config; name a store with --uri\n",
     )
 
 
