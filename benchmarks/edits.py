@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from audit.config.file import read_config
 from audit.config.mitigations import DiffLensConfig
 from audit.config.settings import AuditConfig
+from audit.config.slices import DissectionRequest
 from audit.dissect.lens import Lens
 from audit.dissect.settings import dissected_groups, dissected_prompts
 from audit.measure.discrepancy.fairness import hard_counts, soft_plug_in, total_variation, uniform
@@ -30,7 +31,7 @@ from audit.perception.embedders.clip import ClipEmbedder, load_clip
 from audit.perception.judges.classifiers import Judge, load_judge
 from audit.perception.judges.perceived import Perceived
 from audit.records.work import Prompt, derive_seed
-from ray_jobs.run.lens import find_lens
+from ray_jobs.run.prepare.lens import find_lens
 
 STRENGTHS = {
     ("add", "symmetric"): (0.5, 1.0, 1.5, 2.0, 3.0),
@@ -74,14 +75,14 @@ class Bench:
 
 
 def open_bench(config: AuditConfig, attribute: str, images: int) -> Bench:
-    directory = find_lens(config)
+    directory = find_lens(DissectionRequest.of(config), config.output)
     if directory is None:
         raise SystemExit("there is no lens yet; make one with `difflens-audit dissect CONFIG`")
     generator = load_generator(config.model, config.sampling, config.lens.hookpoint)
     clip = load_clip(config.quality, config.model)
     if not isinstance(generator, DiffusionGenerator) or clip is None:
         raise SystemExit("expected a diffusion model and a CLIP model; see `model` and `quality.clip` of the config")
-    judge = load_judge(config.judge, config.model, dissected_groups(config))
+    judge = load_judge(config.judge, config.model, dissected_groups(config.lens, config.attributes))
     return Bench(generator, judge, clip, Lens.load(directory).to(device_here()), attribute, images)
 
 
@@ -126,7 +127,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     config = read_config(arguments.config)
     bench = open_bench(config, arguments.attribute, arguments.images)
-    prompts = list(dissected_prompts(config))
+    prompts = list(dissected_prompts(DissectionRequest.of(config)))
     others = [attribute for attribute in bench.lens.groups if attribute != arguments.attribute]
     print(
         f"{len(prompts)} prompts x {arguments.images} images of {bench.lens.name}, edited for {arguments.attribute}\n"

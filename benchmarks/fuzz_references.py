@@ -20,7 +20,7 @@ import numpy as np
 from audit.calibration.canvas import SIZE
 from benchmarks.drawn_pictures import SPOILED, WHOLE, DrawnPicture, Pixels, Rng, plainly_read
 from benchmarks.fuzz_cases import Drawn, FindingError, run_cases
-from ray_jobs.run import reference
+from ray_jobs.run.prepare import reference
 
 _NAMES = (
     "a b", "a%20b", "naïve", "nai\u0308ve", "日本", "-n", "[1]", "{x}", "'", '"', "a:b", "a#b", "a?b", "*", "~",

@@ -46,7 +46,7 @@ def print_shard(server):
     run = RunDirectory(ObjectPath("s3", f"{BUCKET}/one"))
     server.requests.clear()
     if not run.is_finished("nurse-0000"):
-        run.write_shard("nurse-0000", pa.table({"index": [0]}), {"images": np.array(1)})
+        run.write_shard("nurse-0000", pa.table({"index": [0]}), {"attribution": {"images": np.array(1)}})
     print("one shard:", ", ".join(f"{request.method} {request.path}" for request in server.requests))
 
 

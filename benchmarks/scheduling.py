@@ -106,7 +106,7 @@ def recorded_times() -> np.ndarray:
     Wall time would include other work of the machine.
     """
     config = AuditConfig(name="record", model={"source": "rendered"}, sampling={"batch": 16})
-    prompts = prompts_of(config, World.load(world_table(config.model)).occupations)
+    prompts = prompts_of(config.prompts, World.load(world_table(config.model)).occupations)
     torch.set_num_threads(config.workers.threads)  # like a worker
     generator = load_generator(config.model, config.sampling)
     seconds = []

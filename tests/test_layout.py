@@ -49,3 +49,35 @@ def test_audit_holds_packages_alone():
 def test_every_directory_with_code_is_a_package():
     directories = {path.parent for top in TOP for path in (ROOT / top).rglob("*.py")}
     assert directories == set(PACKAGES)
+
+
+WHOLE_CONFIG = {
+    "audit/config/file.py",  # reads it
+    "audit/config/schema.py",  # writes its JSON schema
+    "audit/config/settings.py",  # defines it
+    "audit/config/slices.py",  # makes its slices
+    "audit/preflight/readiness.py",  # makes the slices for the checks
+    "audit/results/comparison/slots.py",  # hashes it into the name of a series
+    "ray_jobs/cli/commands.py",
+    "ray_jobs/cli/doctor.py",
+    "ray_jobs/cli/schedule.py",
+    "ray_jobs/cluster/relative_paths.py",  # looks for paths in every section
+    "ray_jobs/cluster/submit.py",  # sends it to a cluster as a file
+    "ray_jobs/run/audit.py",
+    "ray_jobs/schedule/slot.py",
+}
+"""Modules that may name the whole config, see docs/decisions/0028-functions-take-slices-of-the-config.md."""
+
+
+def test_only_the_edge_holds_the_whole_config():
+    names = {"AuditConfig", "AuditSections"}
+    found = set()
+    for top in TOP:
+        for path in (ROOT / top).rglob("*.py"):
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+            used |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
+            if used & names:
+                found.add(str(path.relative_to(ROOT)))
+    of_sections = {"audit/config/sections.py", "audit/config/agreement.py"}
+    assert found - of_sections == WHOLE_CONFIG

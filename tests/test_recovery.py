@@ -11,6 +11,7 @@ import pytest
 
 from audit.calibration.world import ATTRIBUTES, World
 from audit.config.settings import AuditConfig
+from audit.config.slices import MeasurementRequest
 from audit.generation.parts import load_parts
 from audit.generation.settings import ShardSettings
 from audit.generation.shard import do_shard
@@ -29,6 +30,7 @@ CONFIG = AuditConfig(
     sampling={"batch": BATCH},
     quality={"clip": "none", "features": "none"},
 )
+REQUEST = MeasurementRequest.of(CONFIG)
 WORLD = World.bundled()
 PLANTED_TOGETHER = {
     ("doctor", ("gender", "age")),
@@ -101,15 +103,18 @@ def confusions():
 @pytest.fixture(scope="module")
 def audited(tmp_path_factory):
     """The audit by the bundled judge, and the same by the erring one."""
-    parts = load_parts(CONFIG, None)
+    parts = load_parts(REQUEST, None)
     parts = replace(parts, generator=Remembering(parts.generator))
-    shards = plan_shards(prompts_of(CONFIG, WORLD.occupations), IMAGES, BATCH)
+    shards = plan_shards(prompts_of(CONFIG.prompts, WORLD.occupations), IMAGES, BATCH)
     results, judge = [], Watching(parts.judge)
     for looks, matrices in ((judge, {}), (Erring(judge), confusions())):
         run = RunDirectory(tmp_path_factory.mktemp("run"))
         run.create(CONFIG.model_dump(mode="json"), {})
         for shard in shards:
-            run.write_shard(shard.id, do_shard(replace(parts, judge=looks), ShardSettings.of(CONFIG), shard).table)
+            run.write_shard(
+                shard.id,
+                do_shard(replace(parts, judge=looks), ShardSettings.of(REQUEST), shard).table,
+            )
         attributes = tuple(Attribute(name, groups) for name, groups in ATTRIBUTES.items())
         results.append(summarise(run, SummaryPlan("recovery", attributes, shards, ("baseline",), confusions=matrices)))
     return results

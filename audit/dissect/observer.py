@@ -36,13 +36,14 @@ class EffectTable:
 
 
 class AttributionObserver:
-    """Sums the closed-form attribution of every attribute over a shard's images and steps, from the zero baseline.
+    """Sums the closed-form attribution of every attribute over images and steps, from the zero baseline.
 
     ``images`` limits the sums to the first rows of a batch; the other rows are padding.
     """
 
     def __init__(self, lens: Lens, images: int, effects: EffectTable) -> None:
         self._lens, self._images, self._effects = lens, images, effects
+        self.hookpoint = lens.hookpoint
         self._sums: dict[str, StreamingAttribution] = {}
 
     def __call__(self, step: int, h: Tensor) -> None:
@@ -58,8 +59,8 @@ class AttributionObserver:
         part = StreamingAttribution.of(integrated_gradients(codes, effects, logits))
         self._sums[attribute] = self._sums[attribute] + part if attribute in self._sums else part
 
-    def result(self) -> dict[str, NDArray[np.float32]]:
-        """Return arrays to store: by attribute ``(G, N)``, mean over steps and sum over images, and the image count."""
+    def part(self) -> dict[str, NDArray[np.float32]]:
+        """Return by attribute the sum over images ``(G, N)`` of the mean over steps, and the number of images."""
         steps = self._lens.steps
         arrays = {f"attribution/{a}": (s.sums / steps).float().numpy() for a, s in self._sums.items()}
         return {**arrays, "images": np.array(self._images, dtype=np.float32)}

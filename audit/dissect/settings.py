@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from audit.calibration.bundle import NETWORK_FILES, bundle_of, world_table
 from audit.calibration.world import World
-from audit.config.settings import AuditConfig
+from audit.config.mitigations import MitigationConfig
+from audit.config.sections import LensConfig, PromptsConfig
+from audit.config.slices import Attributes, DissectionRequest
 from audit.dissect.strengths import LADDER
 from audit.planning.plan import group_phrase, named_text, prompts_of
 from audit.records.work import Prompt
@@ -70,9 +72,9 @@ class Dissection:
     seed: int
 
 
-def dissection_of(config: AuditConfig) -> Dissection:
-    """Read the dissection from a config."""
-    lens, sampling = config.lens, config.sampling
+def dissection_of(request: DissectionRequest) -> Dissection:
+    """Return how the model of a request is dissected."""
+    lens, sampling = request.lens, request.sampling
     return Dissection(
         hookpoint=lens.hookpoint,
         whole_map=lens.whole_map,
@@ -89,31 +91,33 @@ def dissection_of(config: AuditConfig) -> Dissection:
     )
 
 
-def needs_lens(config: AuditConfig) -> bool:
-    """Return whether an audit needs a lens: a mitigation uses it, the config names one, or attribution is on."""
-    through_lens = any(mitigation.uses_lens for mitigation in config.mitigations)
-    return bool(through_lens or config.lens.path is not None or config.prompts.attribution)
+def needs_lens(lens: LensConfig, prompts: PromptsConfig, mitigations: Sequence[MitigationConfig]) -> bool:
+    """Whether an audit needs a lens: a mitigation uses it, the config names one, or it asks for attribution."""
+    used = any(mitigation.uses_lens for mitigation in mitigations)
+    return bool(used or lens.path is not None or prompts.attribution)
 
 
-def images_of_dissection(config: AuditConfig) -> int:
-    """Return the largest number of images for a lens: its trajectories, and all strengths of all prompts and groups."""
-    groups = sum(len(names) for names in dissected_groups(config).values())
-    searched = len(dissected_prompts(config)) * groups * config.lens.strength_images * len(LADDER)
-    return config.lens.trajectories + searched
+def images_of_dissection(request: DissectionRequest) -> int:
+    """Return the most images that a lens takes: its trajectories, and every strength of every prompt and group."""
+    groups = sum(len(names) for names in dissected_groups(request.lens, request.attributes).values())
+    searched = len(dissected_prompts(request)) * groups * request.lens.strength_images * len(LADDER)
+    return request.lens.trajectories + searched
 
 
-def dissected_groups(config: AuditConfig) -> dict[str, tuple[str, ...]]:
-    """Return the groups of the lens's attributes."""
-    return {attribute: tuple(config.attributes[attribute]) for attribute in config.lens.attributes}
+def dissected_groups(lens: LensConfig, attributes: Attributes) -> dict[str, tuple[str, ...]]:
+    """Return the groups of the attributes that a lens knows."""
+    return {attribute: tuple(attributes[attribute]) for attribute in lens.attributes}
 
 
-def dissected_prompts(config: AuditConfig) -> tuple[Prompt, ...]:
-    """Return the prompts of a lens; for a calibration model, its whole world, so that its audits share one lens."""
-    if bundle_of(config.model) is None or config.prompts.occupations == "none":
-        return prompts_of(config, ())
-    occupations = World.load(world_table(config.model)).occupations
-    everything = config.prompts.model_copy(update={"occupations": "all"})
-    return prompts_of(config.model_copy(update={"prompts": everything}), occupations)
+def dissected_prompts(request: DissectionRequest) -> tuple[Prompt, ...]:
+    """Return the prompts that a lens is made from.
+
+    For a calibration model these are all occupations of its world, so that its audits share one lens.
+    """
+    if bundle_of(request.model) is None or request.prompts.occupations == "none":
+        return prompts_of(request.prompts, ())
+    occupations = World.load(world_table(request.model)).occupations
+    return prompts_of(request.prompts.model_copy(update={"occupations": "all"}), occupations)
 
 
 def name_groups(template: str, prompt: Prompt, groups: Mapping[str, str]) -> str:
@@ -123,22 +127,23 @@ def name_groups(template: str, prompt: Prompt, groups: Mapping[str, str]) -> str
     return named_text(template, prompt.occupation, " ".join(words))
 
 
-def lens_settings(config: AuditConfig) -> dict[str, Any]:
-    """Return all settings that determine a lens, except the model, as plain data."""
+def lens_settings(request: DissectionRequest) -> dict[str, Any]:
+    """Return everything besides the model that determines a lens, as plain data."""
+    groups = dissected_groups(request.lens, request.attributes)
     return {
-        **asdict(dissection_of(config)),
-        "groups": {attribute: list(names) for attribute, names in dissected_groups(config).items()},
-        "prompts": [prompt.text for prompt in dissected_prompts(config)],
-        "strength_images": config.lens.strength_images,
-        "side_effect_budget": config.lens.side_effect_budget,
-        "judge": _judge(config),
+        **asdict(dissection_of(request)),
+        "groups": {attribute: list(names) for attribute, names in groups.items()},
+        "prompts": [prompt.text for prompt in dissected_prompts(request)],
+        "strength_images": request.lens.strength_images,
+        "side_effect_budget": request.lens.side_effect_budget,
+        "judge": _judge(request),
     }
 
 
-def _judge(config: AuditConfig) -> str:
-    """Return the name and weights of the judge that labels the trajectories, because its labels influence the lens."""
-    source = Path(config.judge.source)
-    bundle = bundle_of(config.model) if config.judge.source == "bundled" else None
+def _judge(request: DissectionRequest) -> str:
+    """Name the judge that labels the trajectories, and its weights: labels of another judge make another lens."""
+    source = Path(request.judge.source)
+    bundle = bundle_of(request.model) if request.judge.source == "bundled" else None
     weights = short_fingerprint(bundle.judge, NETWORK_FILES) if bundle else short_fingerprint(source)
     return f"{source.name}:{weights}"
 

@@ -1,4 +1,4 @@
-"""One shard: every arm from the same noise, and the rows that say what is perceived in it.
+"""Makes one shard: every arm from the same noise, and the rows with what is perceived and measured.
 
-It may import everything from ``records`` up to ``preflight`` and ``mitigate``, but no results.
+It may import everything from ``records`` up to ``preflight``, ``mitigate`` and ``analyses``, but not ``results``.
 """

@@ -1,4 +1,4 @@
-"""What a worker loads once and uses for every shard: generator, judges, embedders, lens."""
+"""Loads what a worker uses for every shard: generator, judges, embedders, lens, interventions."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from audit.config.settings import AuditConfig
+from audit.analyses.analysis import Observe
+from audit.analyses.registry import ready_observers
+from audit.config.slices import MeasurementRequest
 from audit.dissect.lens import Lens, check_fits
-from audit.dissect.observer import EffectTable
 from audit.dissect.strengths import Strengths
 from audit.mitigate.method import Intervene
 from audit.mitigate.registry import ready_interventions
@@ -18,7 +19,7 @@ from audit.perception.embedders.clip import ClipEmbedder, load_clip
 from audit.perception.embedders.features import FeatureEmbedder, load_features
 from audit.perception.judges.classifiers import Judge, load_judge
 from audit.perception.judges.second_judges import load_second_judges
-from audit.planning.plan import known_occupations, prompts_of
+from audit.planning.plan import prompts_of_model
 from audit.preflight.prompt_lengths import clip_texts, mitigation_texts
 
 
@@ -29,12 +30,12 @@ class ShardParts:
     Attributes:
         generator: Makes the images.
         judge: Perceives groups in them.
-        clip: Embeds images and prompts, None where the config names no CLIP model.
-        features: Embeds images for the distances between arms, None where the config names no network.
-        lens: Of the model, None where there is nothing to edit and nothing to attribute.
-        effects: What the lens's latents do to its heads: made step by step, then kept for all shards.
+        clip: Embeds images and prompts, None if the config names no CLIP model.
+        features: Embeds images for the distances between arms, None if the config names no network.
+        lens: Lens of the model, None if nothing is edited or attributed.
+        analyses: What observes the baseline images, by the name of the analysis.
         interventions: What makes the intervention of a batch, by the name of the mitigation.
-        second: Further judges by name; they decide nothing.
+        second: Further judges by name; no result depends on them.
     """
 
     generator: Generator
@@ -42,13 +43,13 @@ class ShardParts:
     clip: ClipEmbedder | None
     features: FeatureEmbedder | None
     lens: Lens | None
-    effects: EffectTable | None
+    analyses: Mapping[str, Observe]
     interventions: Mapping[str, Intervene] = field(default_factory=dict)
     second: Mapping[str, Judge] = field(default_factory=dict)
 
     @property
     def signatures(self) -> dict[str, str]:
-        """What measures, by role; empty where nothing does."""
+        """Signatures of the networks that measure, by role; empty for a role without a network."""
         return {
             "judge": self.judge.signature,
             "clip": "" if self.clip is None else self.clip.signature,
@@ -58,46 +59,44 @@ class ShardParts:
 
 
 def load_parts(
-    config: AuditConfig,
+    request: MeasurementRequest,
     lens_path: Path | None,
     strengths: Strengths | None = None,
     fits: Mapping[str, Path] | None = None,
 ) -> ShardParts:
-    """Load everything that shards of this audit need.
+    """Load everything that the shards of an audit need.
 
     Args:
-        config: The audit.
-        lens_path: Directory of its lens.
-        strengths: Those of the audit's own prompts, in place of those of the lens's prompts; None keeps these.
-        fits: Directory of the finished fit by the name of the mitigation.
+        request: How the images are made and measured.
+        lens_path: Directory of the lens, None if the audit needs none.
+        strengths: Strengths of the audit's prompts; they replace those of the lens. None keeps those of the lens.
+        fits: Directory of the finished fit, by the name of the mitigation.
 
     Raises:
         ValueError: If a mitigation lacks its lens or its fit, or the lens belongs to another model.
-        UnfitModelError: If the model or CLIP does not read one of the audit's texts to its end, or the model cannot be
-            run as it was published.
+        UnfitModelError: If the model or CLIP would cut off one of the texts, or the model cannot be run as published.
     """
-    generator = load_generator(config.model, config.sampling, config.lens.hookpoint)
-    prompts = prompts_of(config, known_occupations(config.model) or ())
+    generator = load_generator(request.model, request.sampling, request.hookpoint)
+    prompts = prompts_of_model(request.model, request.prompts)
     if generator.reader is not None:
         generator.reader.check(prompt.text for prompt in prompts)
-        for mitigation in config.mitigations:
-            generator.reader.check(mitigation_texts(config, mitigation, prompts))
+        generator.reader.check(text for one in request.mitigations for text in mitigation_texts(request, one, prompts))
     lens = None if lens_path is None else Lens.load(lens_path).to(device_here())
     if lens is not None:
         lens = replace(lens, strengths=lens.strengths | (strengths or {}))
-        steered = {mitigation.attribute for mitigation in config.mitigations if mitigation.uses_lens}
-        needed = {name: tuple(g) for name, g in config.attributes.items() if name in lens.groups or name in steered}
-        check_fits(lens, generator.fingerprint, config.sampling.steps, needed)
-    clip = load_clip(config.quality, config.model)
+        steered = {mitigation.attribute for mitigation in request.mitigations if mitigation.uses_lens}
+        needed = {name: tuple(g) for name, g in request.attributes.items() if name in lens.groups or name in steered}
+        check_fits(lens, generator.fingerprint, request.sampling.steps, needed)
+    clip = load_clip(request.quality, request.model)
     if clip is not None:
-        clip.reader.check(clip_texts(config, prompts))
+        clip.reader.check(clip_texts(request, prompts))
     return ShardParts(
         generator=generator,
-        judge=load_judge(config.judge, config.model, config.attributes),
+        judge=load_judge(request.judge, request.model, request.attributes),
         clip=clip,
-        features=load_features(config.quality, config.model),
+        features=load_features(request.quality, request.model),
         lens=lens,
-        effects=None if lens is None else EffectTable(lens),
-        interventions=ready_interventions(config.mitigations, lens, fits or {}),
-        second=load_second_judges(config.second_opinions, config.model, config.attributes, clip),
+        analyses=ready_observers(lens),
+        interventions=ready_interventions(request.mitigations, lens, fits or {}),
+        second=load_second_judges(request.second_opinions, request.model, request.attributes, clip),
     )

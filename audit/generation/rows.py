@@ -1,4 +1,4 @@
-"""The rows of a shard: what is perceived and measured in every image of every arm."""
+"""Makes the rows of a shard: what is perceived and measured in every image of every arm."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from audit.storage.rows import FEATURES, opinion_column, outside_column, probabi
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 Assigned = tuple[str | None, ...]
-"""The group that each image is steered to, None where it is left alone."""
+"""The group that each image is steered to, None for an image without intervention."""
 
 
 def table_of(
@@ -35,9 +35,9 @@ def table_of(
     """Measure the images of every arm and return a row per arm and image, see ``audit.storage.rows.row_schema``.
 
     Args:
-        parts: What measures.
-        settings: Of the shard.
-        shard: Which prompt and images.
+        parts: Networks that measure.
+        settings: Settings of the shard.
+        shard: The prompt and its images.
         images: Arm → images.
         assigned: Arm → the group that each image is steered to, None for the arm without intervention.
     """
@@ -63,7 +63,7 @@ def table_of(
 
 @dataclass(frozen=True)
 class _Measured:
-    """One arm as its models see it; ``broken`` (n,) marks the images that are none."""
+    """One arm as measured; ``broken`` (n,) marks images that could not be made."""
 
     broken: Mask
     statuses: list[Status]
@@ -94,7 +94,7 @@ def _measure(parts: ShardParts, shard: Shard, images: Tensor) -> _Measured:
 
 
 def _broken(images: Tensor) -> Mask:
-    """Mark images of one single value: NaN in the latents decodes to that, and no picture of a face looks so."""
+    """Mark images of one single value: NaN in the latents decodes to that, and a picture of a face does not."""
     flat = images.flatten(1)
     mask: Mask = (flat.amin(1) == flat.amax(1)).numpy()
     return mask
@@ -120,7 +120,7 @@ def _measured_columns(measured: _Measured, attributes: Sequence[Attribute]) -> d
 
 
 def _opinion_columns(measured: _Measured, opinions: Sequence[SecondOpinion]) -> dict[str, Any]:
-    """Return the further judges' probabilities, null where a judge named none of the audited groups."""
+    """Return the further judges' probabilities, null if a judge named none of the audited groups."""
     columns: dict[str, Any] = {}
     for opinion in opinions:
         seen = measured.second[opinion.judge]
@@ -134,7 +134,7 @@ def _opinion_columns(measured: _Measured, opinions: Sequence[SecondOpinion]) -> 
 
 
 def _clip_columns(measured: _Measured, baseline: _Measured | None, text: Floats | None) -> dict[str, Any]:
-    """Return the cosines; unit rows make them inner products. The baseline has no ``clip_i``: it would be 1."""
+    """Return the cosines, as inner products of unit rows. The baseline has no ``clip_i``, which would be 1."""
     to_text = None if measured.clip is None or text is None else measured.clip @ text
     to_baseline, missing = None, measured.broken
     if baseline is not None and measured.clip is not None and baseline.clip is not None:
@@ -144,7 +144,7 @@ def _clip_columns(measured: _Measured, baseline: _Measured | None, text: Floats 
 
 
 def _nullable(values: Floats | None, missing: Mask) -> pa.Array:
-    """Return float32 with null where ``missing``, or everywhere without values."""
+    """Return float32 with null at ``missing``, or null everywhere if there are no values."""
     if values is None:
         return pa.nulls(len(missing), pa.float32())
     return pa.array(np.ascontiguousarray(values, dtype=np.float32), mask=missing)

@@ -1,28 +1,29 @@
-"""The part of a config that fixes what happens to a shard."""
+"""Settings that determine the content of a shard."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from audit.analyses.attribution import Attribution
 from audit.config.mitigations import MitigationConfig
-from audit.config.settings import AuditConfig
+from audit.config.slices import MeasurementRequest
 from audit.planning.plan import opinions_of
 from audit.records.attributes import Attribute, SecondOpinion
 
 
 @dataclass(frozen=True)
 class ShardSettings:
-    """The part of the config that fixes what happens to a shard.
+    """Settings that determine the content of a shard.
 
     Attributes:
-        seed: The audit's seed.
-        batch: B, the shape of every batch; a shorter shard is padded to it.
-        attributes: Attributes in the config's order.
-        template: Of the prompts.
+        seed: Seed of the audit.
+        batch: B, the size of every batch; a shorter shard is padded to it.
+        attributes: Attributes in the order of the config.
+        template: Template of the prompts.
         steps: Denoising steps.
-        mitigations: The arms beside the baseline.
-        attribution: Whether the baseline is observed through the lens.
-        opinions: What each further judge is asked about.
+        mitigations: Interventions, each an arm besides the baseline.
+        analyses: Names of the analyses that observe the baseline images.
+        opinions: Further judges, each with the attributes that it judges.
     """
 
     seed: int
@@ -31,21 +32,21 @@ class ShardSettings:
     template: str
     steps: int
     mitigations: tuple[MitigationConfig, ...]
-    attribution: bool
+    analyses: tuple[str, ...]
     opinions: tuple[SecondOpinion, ...] = ()
 
     @classmethod
-    def of(cls, config: AuditConfig) -> ShardSettings:
-        """Take the slice out of a config."""
+    def of(cls, request: MeasurementRequest) -> ShardSettings:
+        """Return the settings of a request."""
         return cls(
-            seed=config.seed,
-            batch=config.sampling.batch,
-            attributes=tuple(Attribute(name, tuple(groups)) for name, groups in config.attributes.items()),
-            template=config.prompts.template,
-            steps=config.sampling.steps,
-            mitigations=tuple(config.mitigations),
-            attribution=config.prompts.attribution is not False,
-            opinions=opinions_of(config),
+            seed=request.seed,
+            batch=request.sampling.batch,
+            attributes=tuple(Attribute(name, tuple(groups)) for name, groups in request.attributes.items()),
+            template=request.prompts.template,
+            steps=request.sampling.steps,
+            mitigations=request.mitigations,
+            analyses=() if request.prompts.attribution is False else (Attribution.name,),
+            opinions=opinions_of(request.second_opinions, request.attributes),
         )
 
     def groups(self, attribute: str) -> tuple[str, ...]:

@@ -1,14 +1,15 @@
-"""One shard: every arm from the same noise, in one visit.
+"""Makes one shard: every arm from the same noise, one arm after the other.
 
-So the pictures of a key are paired, and the baseline's embeddings are at hand. No path, process or cluster in here.
+The images of a key are paired over the arms, and the embeddings of the baseline are reused. No path and no cluster.
 
 Legend: B images of a batch (fixed by the plan), n ≤ B images of the shard, d width of an embedding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from audit.dissect.observer import AttributionObserver
+from audit.analyses.analysis import PartObserver
 from audit.generation.parts import ShardParts
 from audit.generation.rows import Assigned, table_of
 from audit.generation.settings import ShardSettings
@@ -31,25 +32,24 @@ from audit.records.work import BASELINE, ImageKey, Shard
 
 @dataclass(frozen=True)
 class ShardYield:
-    """What a shard gave.
+    """The content of a shard.
 
     Attributes:
         table: One row per arm and image, see ``audit.storage.rows.row_schema``.
-        attribution: Sums over the baseline images as ``AttributionObserver`` gives them, None without a lens.
+        parts: Analysis → its part, made while the baseline images were sampled.
         images: Arm → uint8 (n, 3, H, W).
     """
 
     table: pa.Table
-    attribution: dict[str, NDArray[Any]] | None
+    parts: dict[str, dict[str, NDArray[Any]]]
     images: dict[str, Tensor]
 
 
 def do_shard(parts: ShardParts, settings: ShardSettings, shard: Shard) -> ShardYield:
-    """Make and measure the images of ``shard`` in every arm; the same shard always gives the same yield."""
+    """Make and measure the images of ``shard`` in every arm; the same shard always gives the same result."""
     keys = _padded(shard.keys, settings.batch)
-    observer = _observer(parts, len(shard.indices)) if settings.attribution else None
-    observers: Observers = {} if observer is None or parts.lens is None else {parts.lens.hookpoint: observer}
-    baseline = _generate(parts, settings, shard, keys, observers=observers)
+    watching = {name: parts.analyses[name](len(shard.indices)) for name in settings.analyses if name in parts.analyses}
+    baseline = _generate(parts, settings, shard, keys, observers=_by_hookpoint(watching.values()))
     images, assigned = {BASELINE: baseline}, dict[str, Assigned | None]({BASELINE: None})
     for mitigation in settings.mitigations:
         groups = assigned_groups(mitigation, settings.groups(mitigation.attribute), keys, settings.seed)
@@ -59,16 +59,16 @@ def do_shard(parts: ShardParts, settings: ShardSettings, shard: Shard) -> ShardY
         images[mitigation.name] = _generate(parts, settings, shard, keys, intervention)
     return ShardYield(
         table=table_of(parts, settings, shard, images, assigned),
-        attribution=None if observer is None else observer.result(),
+        parts={name: observer.part() for name, observer in watching.items()},
         images=images,
     )
 
 
 def do_shard_in_parts(parts: ShardParts, settings: ShardSettings, shard: Shard, batch: int) -> ShardYield:
-    """Make and measure a shard in batches of ``batch`` images, for memory that cannot hold the whole one.
+    """Make and measure a shard in batches of ``batch`` images, if memory cannot hold all of them.
 
-    Every image keeps its own noise and its own edit. Only the shape of the batches differs, and kernels may round
-    differently in another shape: rows are equal to about 1e-5 in their probabilities and cosines, not to the bit.
+    Every image keeps its noise and its edit. Only the size of the batches differs, and kernels may round differently at
+    another size: probabilities and cosines agree to about 1e-5, not bit for bit.
 
     Raises:
         ValueError: If ``batch`` is below 1.
@@ -82,18 +82,20 @@ def do_shard_in_parts(parts: ShardParts, settings: ShardSettings, shard: Shard, 
 
 
 def _joined(yields: Sequence[ShardYield]) -> ShardYield:
-    """Put the yields of a shard's pieces together as if they had been made at once: arm by arm, attributions summed."""
+    """Join the pieces of a shard as if they had been made at once: rows arm by arm, parts added."""
     if len(yields) == 1:
         return yields[0]
     arms = {name: torch.cat([one.images[name] for one in yields]) for name in yields[0].images}
     tables = [one.table.filter(pc.field("arm") == name) for name in arms for one in yields]
-    sums = [one.attribution for one in yields if one.attribution is not None]
-    summed = {name: np.asarray(sum(one[name] for one in sums)) for name in (sums or [{}])[0]}
-    return ShardYield(pa.concat_tables(tables), summed or None, arms)
+    summed = {
+        analysis: {name: np.asarray(sum(one.parts[analysis][name] for one in yields)) for name in part}
+        for analysis, part in yields[0].parts.items()
+    }
+    return ShardYield(pa.concat_tables(tables), summed, arms)
 
 
 def _padded(keys: Sequence[ImageKey], batch: int) -> tuple[ImageKey, ...]:
-    """Repeat the last key up to the fixed shape: kernels, and so the last bits of an image, may depend on the shape."""
+    """Repeat the last key up to the fixed size: kernels, and the last bits of an image, may depend on the size."""
     if len(keys) > batch:
         raise ValueError(f"a shard holds at most one batch of {batch} images, got {len(keys)}")
     return (*keys, *[keys[-1]] * (batch - len(keys)))
@@ -112,7 +114,14 @@ def _generate(
     return parts.generator.generate(shard.prompt, seeds, intervention, observers)[: len(shard.indices)]
 
 
-def _observer(parts: ShardParts, images: int) -> AttributionObserver | None:
-    if parts.lens is None or parts.effects is None:
-        return None
-    return AttributionObserver(parts.lens, images, parts.effects)
+def _by_hookpoint(watching: Iterable[PartObserver]) -> Observers:
+    """Return one observer for each hookpoint; it calls all that watch there."""
+    found: dict[str, list[PartObserver]] = {}
+    for observer in watching:
+        found.setdefault(observer.hookpoint, []).append(observer)
+    return {hookpoint: partial(_call_all, own) for hookpoint, own in found.items()}
+
+
+def _call_all(watching: Sequence[PartObserver], step: int, h: Tensor) -> None:
+    for observer in watching:
+        observer(step, h)

@@ -1,4 +1,4 @@
-"""Which image is steered to which group: stratified within the prompt, decided by the image key alone."""
+"""Assigns images to groups: stratified within the prompt, and determined by the image key alone."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ def assigned_groups(
     """Return the group that each image of a batch is steered to.
 
     Args:
-        mitigation: Whose target.
-        groups: Of its attribute.
+        mitigation: Mitigation with the target.
+        groups: Groups of its attribute.
         keys: The images.
-        audit_seed: Of the audit.
+        audit_seed: Seed of the audit.
     """
     target = steered_shares(mitigation, groups)
     return tuple(assigned_group(key, target, audit_seed) for key in keys)
 
 
 def steered_shares(mitigation: MitigationConfig, groups: Sequence[str]) -> dict[str, float]:
-    """Return the share of the images that is steered to each group."""
+    """Return the share of images that is steered to each group."""
     if isinstance(mitigation.target, str):
         return dict.fromkeys(groups, 1 / len(groups))
     return dict(zip(groups, normalised(mitigation.target, groups), strict=True))
@@ -38,7 +38,7 @@ def steered_shares(mitigation: MitigationConfig, groups: Sequence[str]) -> dict[
 def assigned_group(key: ImageKey, target: Mapping[str, float], audit_seed: int) -> str:
     """Return the group that the image ``key`` is steered to.
 
-    Images of a prompt take the groups in turn (largest deficit first), in an order that the prompt's own seed rotates,
+    Images of a prompt take the groups in turn (largest deficit first), in an order that the seed of the prompt rotates,
     so that any run of consecutive indices is as near to the target as whole images allow. DiffLens draws one group
     per batch of 16, which makes its discrepancy five times as noisy (methods: batch-level draws).
     """
@@ -47,10 +47,10 @@ def assigned_group(key: ImageKey, target: Mapping[str, float], audit_seed: int) 
 
 
 def turn(target: Mapping[str, float], seed: int) -> Sequence[str]:
-    """One round of groups that meets ``target`` with the fewest images, up to ``BLOCK``.
+    """Return one round of groups that meets ``target`` with the fewest images, up to ``BLOCK``.
 
     Raises:
-        ValueError: The shares do not add up to 1.
+        ValueError: If the shares do not add up to 1.
     """
     if abs(sum(target.values()) - 1) > 1e-6:
         raise ValueError(f"target shares must add up to 1, found {sum(target.values()):.4f}: {dict(target)}")

@@ -1,4 +1,4 @@
-"""DiffLens: steering a batch by its own bias features (Shi et al. 2025, section 4.3).
+"""DiffLens: steers a batch by the bias features of the model (Shi et al. 2025, section 4.3).
 
 The edit writes back only the change of the latents, h' = h + W_dec (z' − z) (Eq. 9), so what the autoencoder cannot
 reconstruct stays, and a neutral edit leaves the map bit-identical.
@@ -30,7 +30,7 @@ EditKind = Literal["add", "scale"]
 
 @dataclass(frozen=True)
 class Steering:
-    """Where each image of a batch is steered, and how strongly.
+    """The group that each image of a batch is steered to, and the strength.
 
     Attributes:
         groups: Assigned group of each image.
@@ -42,12 +42,12 @@ class Steering:
 
 
 class DiffLens:
-    """Steers by the lens's bias features; with strengths of its own for each prompt unless the config gives one."""
+    """Steers by the bias features of the lens, with one strength for each prompt unless the config sets one for all."""
 
     fit: Fit | None = None
 
     def ready(self, mitigation: DiffLensConfig, lens: Lens | None, fitted: Path | None) -> Intervene:
-        """Return what makes the edits.
+        """Return a function that makes the edits of a batch.
 
         Raises:
             ValueError: There is no lens.
@@ -69,14 +69,14 @@ class DiffLens:
 
 
 def steered(mitigation: DiffLensConfig, lens: Lens, steering: Steering) -> Intervention:
-    """Return the intervention whose groups and strengths are given."""
+    """Return the intervention for given groups and strengths."""
     edit = DiffLensEdit(lens, mitigation.attribute, mitigation.edit, steering)
     window = window_of(mitigation.window, lens.steps)
     return Intervention(steering.groups, window, mitigation.reverse_step, edits={lens.hookpoint: edit})
 
 
 def strengths_of(lens: Lens, attribute: str, prompt: Prompt) -> Mapping[str, GroupStrength]:
-    """Strength of each group's edit for a prompt.
+    """Return the strength of the edit towards each group, for one prompt.
 
     Raises:
         ValueError: The lens holds none for the prompt; those of other prompts say nothing about it.

@@ -17,13 +17,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from audit.config.mitigations import MeanDifferenceConfig
-from audit.config.settings import AuditConfig
 from audit.dissect.lens import Lens
 from audit.mitigate.method import Batch, Fit, Intervene
 from audit.models.device import device_here
 from audit.models.generator import DiffusionGenerator
 from audit.models.intervention import Intervention, Observer
-from audit.planning.fits import TENSORS_FILE
+from audit.planning.fits import TENSORS_FILE, FitRequest
 from audit.planning.plan import text_naming, window_of
 from audit.records.work import Prompt, derive_seed
 
@@ -43,7 +42,7 @@ class MeanDifference:
         """Load the directions.
 
         Raises:
-            ValueError: They are not there, or cannot be read.
+            ValueError: If no fit is given, or its file cannot be read.
         """
         if fitted is None:
             raise ValueError(f"mitigation {mitigation.name!r} adds directions that are fitted first, found none")
@@ -61,27 +60,24 @@ class MeanDifference:
 
 
 class MeanDifferenceFit:
-    """Sums the maps of named groups, prompt by prompt."""
+    """Sums the maps of prompts that name a group, prompt by prompt."""
 
-    def part(
-        self, generator: DiffusionGenerator, config: AuditConfig, mitigation: MeanDifferenceConfig, prompt: Prompt
-    ) -> dict[str, Tensor]:
+    def part(self, generator: DiffusionGenerator, request: FitRequest, prompt: Prompt) -> dict[str, Tensor]:
         """Sum the maps ``(S, C, H, W)`` of each group and hookpoint over the images of one prompt."""
+        mitigation, batch = _section(request), request.sampling.batch
         seeds = [derive_seed("mean_difference", prompt.id, i) for i in range(mitigation.images_per_group)]
         sums: dict[str, Tensor] = {COUNT: torch.tensor(len(seeds), dtype=torch.float64)}
-        for group in config.attributes[mitigation.attribute]:
-            text = text_naming(mitigation, group, config.prompts.template, prompt)
+        for group in request.groups:
+            text = text_naming(mitigation, group, request.template, prompt)
             adders = {path: _Adder(generator.steps) for path in mitigation.hookpoints}
-            for start in range(0, len(seeds), config.sampling.batch):
-                own = seeds[start : start + config.sampling.batch]
+            for start in range(0, len(seeds), batch):
+                own = seeds[start : start + batch]
                 observers: dict[str, Observer] = dict(adders)
                 generator.sample([text] * len(own), own, observers=observers)
             sums |= {key_of(path, group): adder.total() for path, adder in adders.items()}
         return sums
 
-    def join(
-        self, mitigation: MeanDifferenceConfig, sums: dict[str, Tensor], groups: Sequence[str]
-    ) -> dict[str, Tensor]:
+    def join(self, request: FitRequest, sums: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return each group's direction ``(S, C, H, W)`` at each hookpoint, in float32.
 
         Raises:
@@ -91,10 +87,10 @@ class MeanDifferenceFit:
         if odd:
             raise ValueError(f"expected finite maps, found NaN or infinity at {odd[0]}; try another model.dtype")
         found = {}
-        for path in mitigation.hookpoints:
-            means = {group: sums[key_of(path, group)] / sums[COUNT] for group in groups}
-            for group in groups:
-                others = torch.stack([means[other] for other in groups if other != group]).mean(0)
+        for path in _section(request).hookpoints:
+            means = {group: sums[key_of(path, group)] / sums[COUNT] for group in request.groups}
+            for group in request.groups:
+                others = torch.stack([means[other] for other in request.groups if other != group]).mean(0)
                 found[key_of(path, group)] = (means[group] - others).float()
         return found
 
@@ -102,6 +98,12 @@ class MeanDifferenceFit:
 def key_of(hookpoint: str, group: str) -> str:
     """Name a group's tensor at a hookpoint."""
     return f"{hookpoint}/{group}"
+
+
+def _section(request: FitRequest) -> MeanDifferenceConfig:
+    if not isinstance(request.mitigation, MeanDifferenceConfig):
+        raise TypeError(f"expected a section of mean_difference, found {request.mitigation!r}")
+    return request.mitigation
 
 
 def _read(fitted: Path) -> dict[str, Tensor]:

@@ -1,18 +1,18 @@
-"""What a method of intervening is: the interface, and what it is given."""
+"""Interface of a method of intervention, and what a method receives."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from torch import Tensor
 
-from audit.config.settings import AuditConfig
 from audit.dissect.lens import Lens
 from audit.models.generator import DiffusionGenerator
 from audit.models.intervention import Intervention
+from audit.planning.fits import FitRequest
 from audit.records.work import Prompt
 
 
@@ -34,37 +34,31 @@ class Batch:
 
 
 Intervene = Callable[[Batch], Intervention]
-"""Makes the intervention of a batch; what it needs is loaded."""
+"""Makes the intervention of a batch from what is loaded already."""
 
 
 class Fit(Protocol):
-    """How a method is fitted: a part for each prompt, anywhere on the cluster, and one step that joins the parts."""
+    """How a method is fitted: a part for each prompt, on any worker, and one step that joins the parts."""
 
-    def part(
-        self,
-        generator: DiffusionGenerator,
-        config: AuditConfig,
-        mitigation: Any,  # noqa: ANN401 - the method's own section
-        prompt: Prompt,
-    ) -> dict[str, Tensor]:
-        """Return the sums of one prompt, in float64: sums of several prompts are added."""
+    def part(self, generator: DiffusionGenerator, request: FitRequest, prompt: Prompt) -> dict[str, Tensor]:
+        """Return the sums of one prompt, in float64; the sums of several prompts are added."""
         ...
 
-    def join(self, mitigation: Any, sums: dict[str, Tensor], groups: Sequence[str]) -> dict[str, Tensor]:  # noqa: ANN401
-        """Return what is kept of the sums of all prompts."""
+    def join(self, request: FitRequest, sums: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the fit, made from the sums over all prompts."""
         ...
 
 
 class Method(Protocol):
-    """A method of intervening; its registry is ``audit.mitigate.registry``.
+    """A method of intervention; the registry is ``audit.mitigate.registry``.
 
-    What costs no network to know (whether it needs a lens, what is fitted, how many denoiser calls it takes) is said by
-    its section of the config (:mod:`audit.config.mitigations`).
+    The section of the config (:mod:`audit.config.mitigations`) states what is known without a network: whether the
+    method needs a lens, what is fitted, how many denoiser calls it takes.
     """
 
     @property
     def fit(self) -> Fit | None:
-        """How it is fitted, None where there is nothing to fit."""
+        """How the method is fitted, None if nothing is fitted."""
         ...
 
     def ready(self, mitigation: Any, lens: Lens | None, fitted: Path | None) -> Intervene:  # noqa: ANN401 - its own section
@@ -72,7 +66,7 @@ class Method(Protocol):
 
         Args:
             mitigation: The method's section of the config.
-            lens: Of the model, None where no method asks for one.
-            fitted: Directory of the finished fit, None where there is nothing to fit.
+            lens: Lens of the model, None if no method needs one.
+            fitted: Directory of the finished fit, None if nothing is fitted.
         """
         ...

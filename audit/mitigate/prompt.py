@@ -1,4 +1,4 @@
-"""Prompt: the group that an image is steered to is named in its prompt.
+"""Prompt: names the group that an image is steered to in its prompt.
 
 It edits nothing in the network. A method that does should do better than this on what it costs in other attributes.
 """
@@ -20,7 +20,7 @@ class PromptMethod:
     fit: Fit | None = None
 
     def ready(self, mitigation: PromptConfig, lens: Lens | None, fitted: Path | None) -> Intervene:
-        """Return what makes the prompts."""
+        """Return a function that makes the prompts of a batch."""
 
         def intervene(batch: Batch) -> Intervention:
             texts = tuple(text_naming(mitigation, group, batch.template, batch.prompt) for group in batch.assigned)

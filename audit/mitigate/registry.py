@@ -1,4 +1,4 @@
-"""The methods of intervening by name, and the interventions that a config asks for."""
+"""The methods of intervention by name, and the interventions of an audit."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ METHODS: Mapping[str, Method] = {
     "prompt": PromptMethod(),
     "mean_difference": MeanDifference(),
 }
-"""Method → what it is; a method's section of the config has its name as ``method``."""
+"""Name → method; the section of a method in the config has this name as ``method``."""
 
 
 def ready_interventions(
     mitigations: Sequence[MitigationConfig], lens: Lens | None, fits: Mapping[str, Path]
 ) -> dict[str, Intervene]:
-    """Load what the mitigations of an audit need.
+    """Load what the mitigations of an audit need on a worker.
 
     Args:
         mitigations: The mitigations.
-        lens: Of the model, None where no method asks for one.
+        lens: Lens of the model, None if no method needs one.
         fits: Directory of the finished fit by the name of the mitigation.
 
     Returns:
-        What makes the intervention of a batch, by the name of the mitigation.
+        Functions that make the intervention of a batch, by the name of the mitigation.
 
     Raises:
         ValueError: A lens or a fit is missing.

@@ -1,4 +1,4 @@
-"""Search of edit strengths: climbs until the images show their group, or until side effects outgrow the effect.
+"""Searches edit strengths: raises the strength until images show their group or side effects exceed the effect.
 
 Each prompt and group has a strength of its own: one for all leaves the most skewed occupations behind and disturbs the
 others for nothing. The seeds are held out: no audit draws them. Every strength is compared with the same seeds
@@ -25,7 +25,7 @@ from audit.records.work import Prompt, Status, derive_seed
 
 @dataclass(frozen=True)
 class StrengthSearch:
-    """What to search.
+    """What is searched.
 
     Attributes:
         prompt: Whose strengths.
@@ -43,7 +43,7 @@ class StrengthSearch:
 def try_strengths(
     generator: DiffusionGenerator, judge: Judge, lens: Lens, search: StrengthSearch
 ) -> dict[str, list[Tried]]:
-    """Draw stronger and stronger edits towards each group, all groups of a strength in one batch.
+    """Sample edits of increasing strength towards each group, all groups of a strength in one batch.
 
     Args:
         generator: The model.
@@ -83,7 +83,7 @@ def try_strengths(
 
 @dataclass(frozen=True)
 class _Seen:
-    """What a judge saw in n images.
+    """What a judge perceived in n images.
 
     Attributes:
         probabilities: Attribute → (n, groups).

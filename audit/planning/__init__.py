@@ -1,4 +1,4 @@
-"""From a config to the work: prompts, shards, targets, and what a number of images can detect.
+"""Plans an audit: prompts, shards, targets, and what a number of images can detect.
 
 It may import ``config``, ``measure``, ``storage`` and ``records``. No model is loaded.
 """

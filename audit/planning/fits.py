@@ -2,44 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from audit.config.mitigations import MitigationConfig
-from audit.config.settings import AuditConfig
+from audit.config.sections import SamplingConfig
+from audit.config.slices import MeasurementRequest
 from audit.records.work import Prompt
 from audit.storage.provenance import content_name
 
 FITS = "fits"
-"""Directory of fitted methods under the config's ``output``, each named by content: audits of a model share them."""
+"""Directory of fitted methods under ``output`` of the config; each is named by content, so audits share it."""
 
 FIT_FORMAT = 1
 FIT_FILE, TENSORS_FILE, CARD_FILE, PARTS = "fit.json", "fit.safetensors", "README.md", "parts"
 
 
-def fitted_mitigations(config: AuditConfig) -> Iterator[MitigationConfig]:
-    """Return the mitigations whose method is fitted."""
-    return (mitigation for mitigation in config.mitigations if mitigation.fitted_by is not None)
+@dataclass(frozen=True)
+class FitRequest:
+    """What the method of one mitigation is fitted with.
+
+    Attributes:
+        mitigation: Section of the method.
+        groups: Groups of its attribute.
+        template: Template of the prompts.
+        sampling: How the model is sampled.
+    """
+
+    mitigation: MitigationConfig
+    groups: tuple[str, ...]
+    template: str
+    sampling: SamplingConfig
 
 
-def images_of_fits(config: AuditConfig, prompts: Sequence[Prompt]) -> int:
-    """Count the images that fitting takes where no fit is at hand."""
-    return sum(
-        len(prompts) * len(config.attributes[mitigation.attribute]) * mitigation.fitted_images
-        for mitigation in fitted_mitigations(config)
-    )
+def fit_requests(request: MeasurementRequest) -> Iterator[FitRequest]:
+    """Return one request for each mitigation whose method is fitted."""
+    for one in request.mitigations:
+        if one.fitted_by is not None:
+            yield FitRequest(one, request.attributes[one.attribute], request.prompts.template, request.sampling)
 
 
-def fit_settings(config: AuditConfig, mitigation: MitigationConfig, prompts: Sequence[Prompt]) -> dict[str, Any]:
-    """Return all that decides a fit beside the model, as plain data."""
+def images_of_fits(requests: Iterable[FitRequest], prompts: Sequence[Prompt]) -> int:
+    """Return how many images fitting samples if no fit is stored yet."""
+    return sum(len(prompts) * len(request.groups) * request.mitigation.fitted_images for request in requests)
+
+
+def fit_settings(request: FitRequest, prompts: Sequence[Prompt]) -> dict[str, Any]:
+    """Return everything besides the model that determines a fit, as plain data."""
     return {
-        **(mitigation.fitted_by or {}),
-        "groups": list(config.attributes[mitigation.attribute]),
-        "template": config.prompts.template,
+        **(request.mitigation.fitted_by or {}),
+        "groups": list(request.groups),
+        "template": request.template,
         "prompts": [prompt.text for prompt in prompts],
-        "steps": config.sampling.steps,
-        "guidance": config.sampling.guidance,
-        "batch": config.sampling.batch,
+        "steps": request.sampling.steps,
+        "guidance": request.sampling.guidance,
+        "batch": request.sampling.batch,
     }
 
 

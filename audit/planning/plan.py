@@ -1,4 +1,4 @@
-"""From a config to the work: occupations, prompts, shards and arms. Pure and deterministic, with no model in sight."""
+"""Plans an audit: prompts, shards, arms and steps. Pure functions; no model is loaded."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from audit.config.mitigations import EditSection, MitigationConfig
@@ -15,8 +15,7 @@ from audit.records.attributes import Attribute, SecondOpinion
 from audit.records.work import BASELINE, Prompt, Shard
 
 if TYPE_CHECKING:
-    from audit.config.sections import ModelConfig
-    from audit.config.settings import AuditConfig
+    from audit.config.sections import ModelConfig, PromptsConfig, SecondOpinionConfig
 
 # Vowel letters that sound like consonants ("a university lecturer", "a urologist", "a one-man band"), and the reverse.
 _SOUNDS_CONSONANT = re.compile(r"(?i)(eu|ewe|uni(?!n|m)|u[fk]|ub[io]|us[aeiu]|ut[eio]|ur[aeiou]|one\b|once\b)")
@@ -65,24 +64,24 @@ def text_naming(mitigation: MitigationConfig, group: str, template: str, prompt:
     return named_text(template, prompt.occupation, phrase)
 
 
-def prompts_of(config: AuditConfig, world_occupations: Sequence[str]) -> tuple[Prompt, ...]:
-    """Return the audit's prompts, in the order of the config (or of the world).
+def prompts_of(section: PromptsConfig, world_occupations: Sequence[str]) -> tuple[Prompt, ...]:
+    """Return the prompts of an audit, in the order of the config or of the world.
 
     Args:
-        config: The audit.
-        world_occupations: What ``occupations: all`` stands for.
+        section: Section ``prompts`` of the config.
+        world_occupations: Occupations that ``occupations: all`` selects.
 
     Raises:
-        ValueError: If there is no occupation at all.
+        ValueError: If there is no occupation.
     """
-    named = config.prompts.occupations
+    named = section.occupations
     if named == "none":
         return (NO_PROMPT,)
     occupations = tuple(world_occupations) if named == "all" else tuple(named)
     if not occupations:
         raise ValueError("expected at least one occupation, found none; name some under prompts.occupations")
     return tuple(
-        Prompt(id=prompt_id, text=prompt_text(config.prompts.template, occupation), occupation=occupation)
+        Prompt(id=prompt_id, text=prompt_text(section.template, occupation), occupation=occupation)
         for prompt_id, occupation in zip(prompt_ids(occupations), occupations, strict=True)
     )
 
@@ -125,49 +124,55 @@ def further_shards(made: Sequence[Shard], images: int, batch: int) -> tuple[Shar
     )
 
 
-def arms_of(config: AuditConfig) -> tuple[str, ...]:
+def arms_of(mitigations: Sequence[MitigationConfig]) -> tuple[str, ...]:
     """Return the arms: the baseline, then each mitigation by name."""
-    return (BASELINE, *(mitigation.name for mitigation in config.mitigations))
+    return (BASELINE, *(mitigation.name for mitigation in mitigations))
 
 
-def opinions_of(config: AuditConfig) -> tuple[SecondOpinion, ...]:
-    """Return the further judges with what each is asked about, its attributes in the audit's order."""
+def opinions_of(
+    second_opinions: Sequence[SecondOpinionConfig], attributes: Mapping[str, Sequence[str]]
+) -> tuple[SecondOpinion, ...]:
+    """Return the further judges, each with the attributes that it judges, in the order of the audit."""
     return tuple(
         SecondOpinion(
             opinion.name,
             tuple(
                 Attribute(name, tuple(groups))
-                for name, groups in config.attributes.items()
+                for name, groups in attributes.items()
                 if opinion.attributes is None or name in opinion.attributes
             ),
         )
-        for opinion in config.second_opinions
+        for opinion in second_opinions
     )
 
 
 def window_of(window: tuple[float, float], steps: int) -> range:
-    """Steps that lie in a window given as fractions of the run, (0, 1) for all of them."""
+    """Return the steps inside a window given as fractions of the run; (0, 1) selects all."""
     return range(math.floor(window[0] * steps), math.ceil(window[1] * steps))
 
 
-def steps_of_arms(config: AuditConfig) -> int:
-    """Count the steps of one image in every arm together; an asymmetric arm takes those of its window twice.
+def steps_of_arms(mitigations: Sequence[MitigationConfig], steps: int) -> int:
+    """Count the network calls of one image over all arms, without the unconditional half.
 
-    It needs the prediction with the edit and the one without (:class:`audit.models.intervention.Intervention`).
+    An asymmetric arm calls the network twice at each step of its window: with the edit and without it
+    (:class:`audit.models.intervention.Intervention`).
+
+    Args:
+        mitigations: All arms but the baseline.
+        steps: Denoising steps.
     """
-    steps = config.sampling.steps
-    edits = [mitigation for mitigation in config.mitigations if isinstance(mitigation, EditSection)]
+    edits = [mitigation for mitigation in mitigations if isinstance(mitigation, EditSection)]
     twice = [edit.window for edit in edits if edit.reverse_step == "asymmetric"]
-    return steps * len(arms_of(config)) + sum(len(window_of(window, steps)) for window in twice)
+    return steps * len(arms_of(mitigations)) + sum(len(window_of(window, steps)) for window in twice)
 
 
 def unet_calls(images: int, steps: int, guidance: float) -> int:
-    """Count the images that pass the U-Net: one per step, two where guidance needs the unconditional half as well."""
+    """Count the images that pass the U-Net: one per step, or two if guidance also needs the unconditional half."""
     return images * steps * (2 if guidance > 1 else 1)
 
 
 def prompt_ids(occupations: Sequence[str]) -> tuple[str, ...]:
-    """Name each occupation in ``[a-z0-9-]``; those that would share a name get a hash, whatever their order."""
+    """Name each occupation in ``[a-z0-9-]``; occupations with equal names get a hash, independent of their order."""
     slugs = [_slug(occupation) for occupation in occupations]
     counts = Counter(slugs)
     return tuple(
@@ -186,10 +191,10 @@ def _digest(text: str) -> str:
 
 
 def known_occupations(model: ModelConfig) -> tuple[str, ...] | None:
-    """Return the occupations of a model's calibration world, None for a model from outside.
+    """Return the occupations of the calibration world of a model, None for any other model.
 
     Raises:
-        ValueError: If the world's table cannot be read, or is none.
+        ValueError: If the table of the world cannot be read or is invalid.
     """
     from audit.config.fields import GENERATED_HERE
 
@@ -202,3 +207,12 @@ def known_occupations(model: ModelConfig) -> tuple[str, ...] | None:
         return tuple(World.load(world_table(model)).occupations)
     except OSError as error:
         raise ValueError(f"expected a path that can be looked at, found {error.strerror}") from error
+
+
+def prompts_of_model(model: ModelConfig, section: PromptsConfig) -> tuple[Prompt, ...]:
+    """Return the prompts of an audit of ``model``.
+
+    Raises:
+        ValueError: If there is no occupation, or the world of the model cannot be read.
+    """
+    return prompts_of(section, known_occupations(model) or ())

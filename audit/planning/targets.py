@@ -1,4 +1,4 @@
-"""What counts as fair: for each prompt and attribute a distribution over the groups.
+"""Targets: for each prompt and attribute the distribution over the groups that counts as fair.
 
 Uniform, inline shares for every prompt, or a CSV file with shares per prompt, such as labour statistics:
 
@@ -39,7 +39,7 @@ Targets = Mapping[str, Mapping[str, tuple[float, ...]]]
 """Prompt id → attribute → shares in the order of the groups, which add up to 1."""
 
 CategoryMap = Mapping[str, Mapping[str, str | None]]
-"""Attribute → category of the source → the group that it counts for, or None for one that is left out on purpose."""
+"""Attribute → category of the source → the group that it counts for, or None if it is left out on purpose."""
 
 REQUIRED_COLUMNS = ("prompt", "attribute", "group", "share")
 OPTIONAL_COLUMNS = ("overlaps", "source")
@@ -50,7 +50,7 @@ MAX_BYTES = 20_000_000
 
 @dataclass(frozen=True)
 class AuditTargets:
-    """What counts as fair in one audit.
+    """The targets of one audit.
 
     Attributes:
         shares: The target of each prompt and attribute.
@@ -64,7 +64,7 @@ class AuditTargets:
 def audit_targets(
     config: Mapping[str, TargetChoice], prompt_ids: Sequence[str], attributes: Sequence[Attribute]
 ) -> AuditTargets:
-    """Return the targets that a config asks for; attributes that it does not name are held against equal shares.
+    """Return the targets that a config asks for; attributes that it does not name have equal shares as their target.
 
     Args:
         config: The config's ``targets``.
@@ -103,16 +103,16 @@ def uniform_targets(
 
 
 def target_of(targets: Targets, prompt_id: str, attribute: Attribute) -> tuple[float, ...]:
-    """Return the target of a prompt; equal shares where none is named."""
+    """Return the target of a prompt; equal shares if none is named."""
     return targets.get(prompt_id, {}).get(attribute.name) or (1 / len(attribute.groups),) * len(attribute.groups)
 
 
 def pooled_target(targets: Targets, images: Mapping[str, int], attribute: Attribute) -> tuple[float, ...]:
-    """Return the target of several prompts' images together: the shares that the pool has where each is on its own.
+    """Return the target of several prompts together: the shares of the pool if each prompt meets its own target.
 
     Args:
         targets: Targets by prompt.
-        images: Prompt id → its images in the pool; all alike where there is none at all.
+        images: Prompt id → its images in the pool; equal weights if there are no images.
         attribute: The attribute.
     """
     weights = images if any(images.values()) else dict.fromkeys(images, 1)
@@ -193,7 +193,7 @@ class _Block:
 
 @dataclass
 class _Reading:
-    """What a file was found to say so far, and what is mistaken about it."""
+    """What was read from a file so far, and its mistakes."""
 
     file: str
     prompt_ids: tuple[str, ...]
@@ -204,7 +204,7 @@ class _Reading:
     origins: dict[str, list[str]] = field(default_factory=dict)
 
     def note(self, line: int, column: int, where: str, message: str) -> None:
-        """Note a mistake."""
+        """Record a mistake."""
         self.errors.append(ConfigError(self.file, line, column, where, message))
 
     def take(self, row: _Row) -> None:
@@ -228,7 +228,7 @@ class _Reading:
                 self.origins.setdefault(attribute, []).append(row.fields["source"])
 
     def share(self, row: _Row) -> float | None:
-        """Return the row's share, None where it has none."""
+        """Return the share of the row, None if it has none."""
         text = row.fields["share"]
         try:
             share = float(text)

@@ -3,35 +3,38 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from audit.config.mitigations import MitigationConfig
 from audit.config.problems import MODEL_KEYS, Location, Problem, listing, suggestion
-from audit.config.sections import ModelConfig
-from audit.config.settings import AuditConfig
+from audit.config.sections import LensConfig, ModelConfig
 from audit.dissect.settings import LENS_FILE, LENS_FORMAT
 from audit.storage.outside.json_object import read_json_object
 
 _UNET_PARTS = ("conv_in", "down_blocks", "mid_block", "up_blocks", "conv_norm_out", "conv_out")
 
 
-def check_lens(config: AuditConfig) -> Iterator[Problem]:
-    """Find a lens that is not there or of another format, and a hookpoint and sizes that the model does not have.
+class UnknownBlocksError(ValueError):
+    """The U-Net of the model is not on this machine, so its blocks are not known."""
+
+
+def check_lens(lens: LensConfig, model: ModelConfig, mitigations: Sequence[MitigationConfig]) -> Iterator[Problem]:
+    """Find a lens that is missing or of another format, and hookpoints and sizes that the model does not have.
 
     Yields:
         Problems, each with its place in the config.
     """
-    lens = config.lens
     if lens.path is not None:
         yield from _named_lens(Path(lens.path))
-    if config.model.source == "rendered":
+    if model.source == "rendered":
         return
     yield from _no_module(("lens", "hookpoint"), lens.hookpoint)
-    for index, mitigation in enumerate(config.mitigations):
+    for index, mitigation in enumerate(mitigations):
         for number, path in enumerate(mitigation.edited_modules):
             yield from _no_module(("mitigations", index, "hookpoints", number), path)
-    latents = _latents(config)
+    latents = _latents(lens, model)
     if latents is None:
         return
     for name in ("k", "features_per_group"):
@@ -39,6 +42,28 @@ def check_lens(config: AuditConfig) -> Iterator[Problem]:
         if wanted > latents:
             message = f"expected at most the {latents} latents that there will be, found {wanted}; raise lens.expansion"
             yield Problem(("lens", name), message, reads=(("lens", "expansion"), ("lens", "hookpoint"), *MODEL_KEYS))
+
+
+def block_hookpoints(model: ModelConfig) -> tuple[str, ...]:
+    """Return the blocks of the U-Net of a model, from the first to the last.
+
+    Raises:
+        UnknownBlocksError: If the U-Net is not on this machine.
+        ValueError: If the model has no network, or takes no text.
+    """
+    if model.source == "rendered":
+        raise ValueError("model.source: expected a model with a network, found 'rendered'; name another model")
+    unet = _unet_config(model)
+    channels = None if unet is None else unet.get("block_out_channels")
+    if unet is None or not isinstance(channels, list):
+        raise UnknownBlocksError(
+            f"model.source: expected a model whose U-Net is on this machine, found {model.source!r}; give its "
+            "directory, or name the hookpoints with --hookpoint"
+        )
+    if unet.get("_class_name") == "UNet2DModel":
+        raise ValueError(f"model.source: expected a model that takes text, found {model.source!r}; name another model")
+    count = range(len(channels))
+    return (*(f"down_blocks.{i}" for i in count), "mid_block", *(f"up_blocks.{i}" for i in count))
 
 
 def _no_module(at: Location, hookpoint: str) -> Iterator[Problem]:
@@ -63,12 +88,12 @@ def _named_lens(directory: Path) -> Iterator[Problem]:
         yield Problem(("lens", "path"), message)
 
 
-def _latents(config: AuditConfig) -> int | None:
-    """Count the latents of an autoencoder on the mid block; None where the model's shape is not at hand."""
+def _latents(lens: LensConfig, model: ModelConfig) -> int | None:
+    """Count the latents of an autoencoder on the mid block; None if the shape of the model is not known here."""
     from audit.models.families.stable_diffusion.configs import latent_size
 
-    unet = _unet_config(config.model)
-    if unet is None or config.lens.hookpoint != "mid_block":
+    unet = _unet_config(model)
+    if unet is None or lens.hookpoint != "mid_block":
         return None
     channels = unet.get("block_out_channels")
     if not isinstance(channels, list) or not channels or not isinstance(channels[-1], int):
@@ -78,8 +103,8 @@ def _latents(config: AuditConfig) -> int | None:
     except ValueError:  # reported by check_model
         return None
     halved = 2 ** (len(channels) - 1)
-    positions = math.ceil(height / halved) * math.ceil(width / halved) if config.lens.whole_map else 1
-    return config.lens.expansion * channels[-1] * positions
+    positions = math.ceil(height / halved) * math.ceil(width / halved) if lens.whole_map else 1
+    return lens.expansion * channels[-1] * positions
 
 
 def _unet_config(model: ModelConfig) -> dict[str, Any] | None:
@@ -89,5 +114,5 @@ def _unet_config(model: ModelConfig) -> dict[str, Any] | None:
         return read_json_object(
             Path(pipeline_source(model)) / "unet" / "config.json", "the shape of a U-Net", any_number=True
         )
-    except ValueError:  # told by check_model, or a model on the hub
+    except ValueError:  # reported by check_model, or a model on the hub
         return None

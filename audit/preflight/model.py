@@ -1,4 +1,4 @@
-"""Checks the model that a config names: it is there, and it can be sampled as it was published."""
+"""Checks the model that a config names: whether it exists and can be sampled as published."""
 
 from __future__ import annotations
 
@@ -9,21 +9,25 @@ from pathlib import Path
 
 from audit.config.fields import GENERATED_HERE
 from audit.config.problems import MODEL_KEYS, Location, Problem, listing, suggestion
-from audit.config.settings import AuditConfig
+from audit.config.sections import ModelConfig, SamplingConfig
 from audit.storage.outside.json_object import read_json_object
 
 
-def check_model(config: AuditConfig) -> Iterator[Problem]:
-    """Find a model that is not there, or that cannot be sampled as it was published.
+def check_model(model: ModelConfig, sampling: SamplingConfig, hookpoint: str) -> Iterator[Problem]:
+    """Find a model that does not exist, or that cannot be sampled as published.
+
+    Args:
+        model: Section ``model`` of the config.
+        sampling: How the model is sampled.
+        hookpoint: Module whose output the lens reads.
 
     Yields:
         Problems, each with its place in the config.
     """
-    model = config.model
     if model.source in GENERATED_HERE:
-        yield from _calibration_model(config)
+        yield from _calibration_model(model, sampling, hookpoint)
     elif Path(model.source).is_dir():
-        yield from _pipeline_directory(Path(model.source), config)
+        yield from _pipeline_directory(Path(model.source), model, sampling, hookpoint)
     elif _is_path(model.source):
         yield _at_source(f"expected a directory with model_index.json, found none at {model.source}; check the path")
     elif not re.fullmatch(r"[\w.-]+/[\w.-]+", model.source):
@@ -38,8 +42,7 @@ def _at_source(message: str) -> Problem:
     return Problem(("model", "source"), message)
 
 
-def _calibration_model(config: AuditConfig) -> Iterator[Problem]:
-    model = config.model
+def _calibration_model(model: ModelConfig, sampling: SamplingConfig, hookpoint: str) -> Iterator[Problem]:
     if model.source == "rendered":
         return
     if model.world is not None and Path(model.world).is_file():
@@ -57,10 +60,10 @@ def _calibration_model(config: AuditConfig) -> Iterator[Problem]:
             f"expected a trained model, found no model_index.json in {bundle.pipeline}; train it: make calibration"
         )
         yield Problem(place, message, reads=MODEL_KEYS)
-    elif bundle.path.is_relative_to(BUNDLED):  # it is known to load: the seconds that building it takes are not spent
-        yield from _steps_of_bundled(bundle.pipeline, config.sampling.steps)
+    elif bundle.path.is_relative_to(BUNDLED):  # known to load; a dry run would take seconds
+        yield from _steps_of_bundled(bundle.pipeline, sampling.steps)
     else:
-        for problem in _problems_of(bundle.pipeline, config):
+        for problem in _problems_of(bundle.pipeline, model, sampling, hookpoint):
             yield replace(problem, location=place) if problem.location[0] == "model" else problem
 
 
@@ -73,20 +76,22 @@ def _steps_of_bundled(pipeline: Path, steps: int) -> Iterator[Problem]:
         yield Problem(("sampling", "steps"), message, reads=MODEL_KEYS)
 
 
-def _problems_of(directory: Path, config: AuditConfig) -> tuple[Problem, ...]:
+def _problems_of(directory: Path, model: ModelConfig, sampling: SamplingConfig, hookpoint: str) -> tuple[Problem, ...]:
     from audit.models.check import Sampled, model_problems
 
-    return model_problems(directory, config.model, Sampled(config.sampling, config.lens.hookpoint))
+    return model_problems(directory, model, Sampled(sampling, hookpoint))
 
 
-def _pipeline_directory(directory: Path, config: AuditConfig) -> Iterator[Problem]:
+def _pipeline_directory(
+    directory: Path, model: ModelConfig, sampling: SamplingConfig, hookpoint: str
+) -> Iterator[Problem]:
     if (directory / "pipeline" / "model_index.json").is_file():
         remedy = f"set source: calibration and world: {directory}"
         yield _at_source(f"expected a pipeline, found a trained world in {directory}; {remedy}")
     elif not (directory / "model_index.json").is_file():
         yield _at_source(f"expected a diffusers pipeline, found no model_index.json in {directory}; check the path")
     else:
-        yield from _problems_of(directory, config)
+        yield from _problems_of(directory, model, sampling, hookpoint)
 
 
 def _is_path(text: str) -> bool:

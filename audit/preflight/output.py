@@ -7,26 +7,28 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from audit.config.problems import Problem
-from audit.config.settings import AuditConfig
 from audit.storage.object_store import ObjectStore
 from audit.storage.place import ObjectPath, Place, place_of
 
 
-def check_output(config: AuditConfig) -> Iterator[Problem]:
+def check_output(output: str) -> Iterator[Problem]:
     """Find an output that cannot be written.
+
+    Args:
+        output: Path or address of the directory of runs.
 
     Yields:
         Problems, each with its place in the config.
     """
-    obstacle = unwritable(place_of(config.output))
+    obstacle = unwritable(place_of(output))
     if obstacle:
         yield Problem(("output",), obstacle)
 
 
 def unwritable(directory: Place) -> str | None:
-    """Return what keeps a directory from being made and written to, None where nothing does.
+    """Return why a directory cannot be made or written to, None if it can.
 
-    A directory is looked at; in an object store something small is written and removed again, since nothing else tells.
+    The permissions of a local directory are checked. In an object store a small object is written and deleted.
     """
     if isinstance(directory, ObjectPath):
         return ObjectStore(directory).obstacle()

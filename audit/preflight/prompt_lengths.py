@@ -1,7 +1,7 @@
-"""Texts that a model would not read to their end: prompts, the lens's prompts that name groups, and CLIP's texts.
+"""Finds texts that a tokenizer would cut off: prompts, prompts that name groups, and the texts for CLIP.
 
-A tokenizer cuts what is too long without a word. A template of many words then loses the occupation, and every picture
-is of the same text.
+A tokenizer cuts off long texts without a warning. A long template would lose the occupation, and all images would
+have the same text.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from audit.calibration.bundle import bundle_of
 from audit.config.fields import ZERO_SHOT, names_clip_weights
 from audit.config.mitigations import MitigationConfig
 from audit.config.problems import MODEL_KEYS, Location, Problem
-from audit.config.sections import ModelConfig
-from audit.config.settings import AuditConfig
-from audit.dissect.settings import dissected_groups, name_groups, needs_lens
+from audit.config.sections import ModelConfig, PromptsConfig, QualityConfig
+from audit.config.slices import Attributes, MeasurementRequest
+from audit.dissect.settings import name_groups
 from audit.models.files.text_reader import CLIP, TextReader, bundled_reader, clip_reader
 from audit.models.files.untrusted_model import UnfitModelError
 from audit.perception.judges.answers import group_captions
@@ -27,33 +27,33 @@ _OCCUPATIONS: Location = ("prompts", "occupations")
 _CLIP: Location = ("quality", "clip")
 
 
-def cut_texts(config: AuditConfig, prompts: Sequence[Prompt]) -> Iterator[Problem]:
-    """Find texts that the model or CLIP would not read to their end.
+def cut_texts(request: MeasurementRequest, dissected: Attributes, prompts: Sequence[Prompt]) -> Iterator[Problem]:
+    """Find texts that the model or CLIP would cut off.
 
     Args:
-        config: The audit.
-        prompts: Its prompts.
+        request: How the images are made and measured.
+        dissected: Attributes of the lens that has to be made; empty if none has to be made.
+        prompts: Prompts of the audit.
 
     Yields:
-        Problems, each with its place; nothing where a tokenizer is not on this machine, which the worker looks at.
+        Problems, each with its place in the config. A tokenizer that is not on this machine is checked by the worker.
     """
-    model = model_reader(config.model)
+    model = model_reader(request.model)
     if model is not None:
-        yield from _cut_prompts(config, prompts, model)
-        if needs_lens(config) and config.lens.path is None:
-            yield from _first(
-                lens_texts(config, prompts, model), model, ("lens", "attributes"), (_TEMPLATE, *MODEL_KEYS)
-            )
-        for index, mitigation in enumerate(config.mitigations):
-            texts = mitigation_texts(config, mitigation, prompts)
+        yield from _cut_prompts(request.prompts, prompts, model)
+        if dissected:
+            texts = lens_texts(request.prompts.template, dissected, prompts, model)
+            yield from _first(texts, model, ("lens", "attributes"), (_TEMPLATE, *MODEL_KEYS))
+        for index, mitigation in enumerate(request.mitigations):
+            texts = mitigation_texts(request, mitigation, prompts)
             yield from _first(texts, model, ("mitigations", index, "name"), (_TEMPLATE, *MODEL_KEYS))
-    clip = _clip_reader(config)
+    clip = _clip_reader(request.quality, request.model)
     if clip is not None:
-        yield from _first(clip_texts(config, prompts), clip, _CLIP, (_TEMPLATE, *MODEL_KEYS))
+        yield from _first(clip_texts(request, prompts), clip, _CLIP, (_TEMPLATE, *MODEL_KEYS))
 
 
 def model_reader(model: ModelConfig) -> TextReader | None:
-    """Return what reads a model's prompts; None where it is not on this machine, cannot be used, or reads anything."""
+    """Return the tokenizer of a model; None if it is not on this machine, cannot be used, or has no limit."""
     bundle = bundle_of(model)
     try:
         if bundle is not None:
@@ -67,38 +67,40 @@ def model_reader(model: ModelConfig) -> TextReader | None:
         return None
 
 
-def lens_texts(config: AuditConfig, prompts: Sequence[Prompt], reader: TextReader) -> Iterator[str]:
-    """Return, for each prompt, the longest text by which a lens is made: it names a group of each attribute."""
+def lens_texts(template: str, dissected: Attributes, prompts: Sequence[Prompt], reader: TextReader) -> Iterator[str]:
+    """Return, for each prompt, the longest text that a lens is made from: it names a group of each attribute."""
     longest = {
         attribute: max(groups, key=lambda group: reader.count(group_phrase(attribute, group)))
-        for attribute, groups in dissected_groups(config).items()
+        for attribute, groups in dissected.items()
     }
-    return (name_groups(config.prompts.template, prompt, longest) for prompt in prompts)
+    return (name_groups(template, prompt, longest) for prompt in prompts)
 
 
-def mitigation_texts(config: AuditConfig, mitigation: MitigationConfig, prompts: Sequence[Prompt]) -> Iterator[str]:
-    """Return the texts that a mitigation gives the model beside the prompts, each naming a group."""
-    for group in config.attributes[mitigation.attribute] if mitigation.names_groups else ():
+def mitigation_texts(
+    request: MeasurementRequest, mitigation: MitigationConfig, prompts: Sequence[Prompt]
+) -> Iterator[str]:
+    """Return the texts besides the prompts that a mitigation gives to the model; each names a group."""
+    for group in request.attributes[mitigation.attribute] if mitigation.names_groups else ():
         for prompt in prompts:
-            yield text_naming(mitigation, group, config.prompts.template, prompt)
+            yield text_naming(mitigation, group, request.prompts.template, prompt)
 
 
-def clip_texts(config: AuditConfig, prompts: Sequence[Prompt]) -> Iterator[str]:
-    """Return what an audit's CLIP model is asked: the prompts, and a zero-shot judge's captions."""
+def clip_texts(request: MeasurementRequest, prompts: Sequence[Prompt]) -> Iterator[str]:
+    """Return the texts that CLIP embeds: the prompts, and the captions of a zero-shot judge."""
     yield from (prompt.text for prompt in prompts)
-    zero_shot = {opinion.name for opinion in config.second_opinions if opinion.source == ZERO_SHOT}
-    for opinion in opinions_of(config):
+    zero_shot = {opinion.name for opinion in request.second_opinions if opinion.source == ZERO_SHOT}
+    for opinion in opinions_of(request.second_opinions, request.attributes):
         if opinion.judge in zero_shot:
             for attribute in opinion.attributes:
                 yield from group_captions(attribute.name, attribute.groups)
 
 
-def _cut_prompts(config: AuditConfig, prompts: Sequence[Prompt], reader: TextReader) -> Iterator[Problem]:
-    """Report a template that is too long for every occupation once, and single occupations at their own place."""
+def _cut_prompts(section: PromptsConfig, prompts: Sequence[Prompt], reader: TextReader) -> Iterator[Problem]:
+    """Report a template that is too long for every occupation once, otherwise each occupation at its own place."""
     refused = [(place, refusal) for place, prompt in enumerate(prompts) if (refusal := reader.refusal(prompt.text))]
     if not refused:
         return
-    if len(refused) == len(prompts) or config.prompts.occupations == "all":
+    if len(refused) == len(prompts) or section.occupations == "all":
         yield Problem(_TEMPLATE, refused[0][1] + _and_more(len(refused)), reads=(_OCCUPATIONS, *MODEL_KEYS))
         return
     for place, refusal in refused:
@@ -115,9 +117,9 @@ def _and_more(count: int) -> str:
     return f"; {count - 1} more text{'s' * (count > 2)} would be cut too" if count > 1 else ""
 
 
-def _clip_reader(config: AuditConfig) -> TextReader | None:
-    """Return what reads the texts of ``quality.clip``; None where there is none on this machine."""
-    source, bundle = config.quality.clip, bundle_of(config.model)
+def _clip_reader(quality: QualityConfig, model: ModelConfig) -> TextReader | None:
+    """Return the tokenizer of ``quality.clip``; None if it is not on this machine."""
+    source, bundle = quality.clip, bundle_of(model)
     try:
         if source == "bundled":
             return None if bundle is None else bundled_reader(bundle.clip, CLIP)

@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from audit.config.errors import ConfigErrors
 from audit.config.problems import MODEL_KEYS, Problem, listing, suggestion
-from audit.config.sections import TargetFileConfig
-from audit.config.settings import AuditConfig
-from audit.planning.plan import known_occupations, prompts_of
+from audit.config.sections import GateConfig, ModelConfig, PromptsConfig, TargetChoice, TargetFileConfig
+from audit.planning.plan import known_occupations, prompts_of_model
 from audit.records.attributes import Attribute
 
 
-def check_occupations(config: AuditConfig) -> Iterator[Problem]:
-    """Find occupations that the model's world does not know, and a world that cannot be read.
+def check_occupations(model: ModelConfig, prompts: PromptsConfig) -> Iterator[Problem]:
+    """Find occupations that the world of the model does not know, and a world that cannot be read.
 
     Yields:
         Problems, each with its place in the config.
     """
-    named = config.prompts.occupations
-    yield from _with_or_without_text(config)
+    named = prompts.occupations
+    yield from _with_or_without_text(model, prompts)
     if named == "none":
         return
     try:
-        known = known_occupations(config.model)
+        known = known_occupations(model)
     except ValueError as error:
-        message = f"expected a trained world or a table of planted shares, found none in {config.model.world} ({error})"
+        message = f"expected a trained world or a table of planted shares, found none in {model.world} ({error})"
         yield Problem(("model", "world"), message + "; check the path", reads=MODEL_KEYS)
         return
     if known is None and named == "all":
-        message = f"expected a list of occupations for {config.model.source!r}, found 'all', which only a world knows"
+        message = f"expected a list of occupations for {model.source!r}, found 'all', which only a world knows"
         yield Problem(("prompts", "occupations"), message, reads=MODEL_KEYS)
     if known is None or named == "all":
         return
@@ -39,12 +38,12 @@ def check_occupations(config: AuditConfig) -> Iterator[Problem]:
             yield Problem(("prompts", "occupations", index), message + suggestion(occupation, known), reads=MODEL_KEYS)
 
 
-def _with_or_without_text(config: AuditConfig) -> Iterator[Problem]:
+def _with_or_without_text(model: ModelConfig, prompts: PromptsConfig) -> Iterator[Problem]:
     """Find prompts for a model that reads none, and a model that needs prompts and is given none."""
     from audit.models.families.registry import reads_text
 
-    source, without = config.model.source, config.prompts.occupations == "none"
-    if reads_text(config.model) is not without:
+    source, without = model.source, prompts.occupations == "none"
+    if reads_text(model) is not without:
         return
     if without:
         message = f"expected occupations, since {source!r} draws what a prompt says, found 'none'; name some"
@@ -53,34 +52,18 @@ def _with_or_without_text(config: AuditConfig) -> Iterator[Problem]:
     yield Problem(("prompts", "occupations"), message, reads=MODEL_KEYS)
 
 
-def check_prompts(config: AuditConfig) -> Iterator[Problem]:
-    """Find occupations that are unknown, and texts that the model or CLIP would not read to their end.
-
-    Yields:
-        Problems, each with its place in the config.
-    """
-    mistaken = False
-    for problem in check_occupations(config):
-        mistaken = True
-        yield problem
-    if not mistaken:
-        from audit.preflight.prompt_lengths import cut_texts
-
-        yield from cut_texts(config, prompts_of(config, known_occupations(config.model) or ()))
-
-
-def check_gates(config: AuditConfig) -> Iterator[Problem]:
+def check_gates(gates: Sequence[GateConfig], model: ModelConfig, prompts: PromptsConfig) -> Iterator[Problem]:
     """Find gates on prompts that the audit does not have.
 
     Yields:
-        Problems, each with its place in the config; nothing where the prompts themselves cannot be known.
+        Problems, each with its place in the config; none if the prompts themselves are not known.
     """
-    named = [(index, gate) for index, gate in enumerate(config.gates) if gate.prompt not in ("each", "overall")]
+    named = [(index, gate) for index, gate in enumerate(gates) if gate.prompt not in ("each", "overall")]
     if not named:
         return
     try:
-        known = tuple(prompt.id for prompt in prompts_of(config, known_occupations(config.model) or ()))
-    except ValueError:  # told by check_occupations
+        known = tuple(prompt.id for prompt in prompts_of_model(model, prompts))
+    except ValueError:  # reported by check_occupations
         return
     for index, gate in named:
         if gate.prompt not in known:
@@ -89,14 +72,25 @@ def check_gates(config: AuditConfig) -> Iterator[Problem]:
             yield Problem(("gates", index, "prompt"), message + suggestion(gate.prompt, known), reads)
 
 
-def check_targets(config: AuditConfig) -> Iterator[Problem]:
-    """Find what is mistaken in the files that targets come from, each mistake with its line in that file.
+def check_targets(
+    targets: Mapping[str, TargetChoice],
+    attributes: Mapping[str, Sequence[str]],
+    model: ModelConfig,
+    prompts: PromptsConfig,
+) -> Iterator[Problem]:
+    """Find mistakes in the files that targets come from, each with its line in that file.
+
+    Args:
+        targets: Section ``targets`` of the config.
+        attributes: Audited attributes with their groups.
+        model: Section ``model``.
+        prompts: Section ``prompts``.
 
     Yields:
-        Problems, each with its place in the config; nothing where the prompts themselves cannot be known.
+        Problems, each with its place in the config; none if the prompts themselves are not known.
     """
     files: dict[str, list[str]] = {}
-    for name, choice in config.targets.items():
+    for name, choice in targets.items():
         if isinstance(choice, TargetFileConfig):
             files.setdefault(choice.csv, []).append(name)
     if not files:
@@ -104,13 +98,13 @@ def check_targets(config: AuditConfig) -> Iterator[Problem]:
     from audit.planning.targets import audit_targets
 
     try:
-        prompt_ids = [prompt.id for prompt in prompts_of(config, known_occupations(config.model) or ())]
-    except ValueError:  # told by check_occupations
+        prompt_ids = [prompt.id for prompt in prompts_of_model(model, prompts)]
+    except ValueError:  # reported by check_occupations
         return
     for names in files.values():
-        own = [Attribute(name, tuple(config.attributes[name])) for name in names]
+        own = [Attribute(name, tuple(attributes[name])) for name in names]
         try:
-            audit_targets(config.targets, prompt_ids, own)
+            audit_targets(targets, prompt_ids, own)
         except ConfigErrors as mistakes:
             reads = (("attributes",), ("prompts", "occupations"), *MODEL_KEYS)
             for error in mistakes.errors:

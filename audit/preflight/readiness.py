@@ -1,7 +1,7 @@
 """Checks a config against this machine, before any work: files, the calibration world, shapes, the tracking server.
 
-Nothing here loads a network or asks for a GPU. Each check finds :class:`Problem` records, so that a caller who has the
-file at hand can show them at their lines, beside the mistakes of the schema.
+No network is loaded and no GPU is used. The checks take slices of the config; the functions here make the slices. Each
+check yields :class:`Problem` records, so that a caller can show them at their lines in the file.
 """
 
 from __future__ import annotations
@@ -10,38 +10,80 @@ from collections.abc import Callable, Iterator, Mapping
 
 from audit.config.problems import Problem
 from audit.config.settings import AuditConfig
-from audit.preflight.instrument_checks import check_judges
+from audit.config.slices import DissectionRequest, MeasurementRequest
+from audit.dissect.settings import dissected_groups, images_of_dissection, needs_lens
+from audit.planning.plan import prompts_of_model
+from audit.preflight import prompts
+from audit.preflight.judges import JudgesRequest, check_judges
 from audit.preflight.lens import check_lens
 from audit.preflight.model import check_model
+from audit.preflight.networks import check_quality
 from audit.preflight.output import check_output
-from audit.preflight.prompts import check_gates, check_prompts, check_targets
-from audit.preflight.quality import check_quality
 from audit.preflight.tracking import check_tracking
+from audit.preflight.work import Work, work_of
 
 
 def check_ready(config: AuditConfig) -> Iterator[Problem]:
     """Find what would stop an audit of this config on this machine.
 
     Yields:
-        Problems, each with its place in the config; nothing where all is ready.
+        Problems, each with its place in the config; none if everything is ready.
     """
     for section, check in _CHECKS.items():
         try:
             yield from check(config)
-        except OSError as error:  # a name too long for the file system, a directory that must not be looked into
+        except OSError as error:  # a name too long for the file system, or a directory without permission
             message = f"expected a file or directory that can be looked at, found {str(error.filename)[:80]!r}"
             yield Problem((section,), f"{message} ({error.strerror}); check the path")
 
 
+def check_prompts(config: AuditConfig) -> Iterator[Problem]:
+    """Find unknown occupations, and texts that the model or CLIP would cut off.
+
+    Yields:
+        Problems, each with its place in the config.
+    """
+    unknown = tuple(prompts.check_occupations(config.model, config.prompts))
+    yield from unknown
+    if not unknown:
+        from audit.preflight.prompt_lengths import cut_texts
+
+        made = needs_lens(config.lens, config.prompts, config.mitigations) and config.lens.path is None
+        dissected = dissected_groups(config.lens, config.attributes) if made else {}
+        named = prompts_of_model(config.model, config.prompts)
+        yield from cut_texts(MeasurementRequest.of(config), dissected, named)
+
+
+def check_gates(config: AuditConfig) -> Iterator[Problem]:
+    """Find gates on prompts that the audit does not have."""
+    return prompts.check_gates(config.gates, config.model, config.prompts)
+
+
+def check_targets(config: AuditConfig) -> Iterator[Problem]:
+    """Find mistakes in the files that targets come from."""
+    return prompts.check_targets(config.targets, config.attributes, config.model, config.prompts)
+
+
+def planned_work(config: AuditConfig) -> Work:
+    """Count the work of an audit, including the lens that may have to be made."""
+    lens = needs_lens(config.lens, config.prompts, config.mitigations)
+    return work_of(MeasurementRequest.of(config), images_of_dissection(DissectionRequest.of(config)) if lens else 0)
+
+
+def _check_judges(config: AuditConfig) -> Iterator[Problem]:
+    default = "attributes" not in config.model_fields_set
+    return check_judges(JudgesRequest(config.judge, config.second_opinions, config.attributes, config.model, default))
+
+
 _CHECKS: Mapping[str, Callable[[AuditConfig], Iterator[Problem]]] = {
-    "model": check_model,
+    "model": lambda config: check_model(config.model, config.sampling, config.lens.hookpoint),
     "prompts": check_prompts,
-    "judge": check_judges,
-    "lens": check_lens,
-    "quality": check_quality,
+    "judge": _check_judges,
+    "lens": lambda config: check_lens(config.lens, config.model, config.mitigations),
+    "quality": lambda config: check_quality(config.quality, config.model),
     "targets": check_targets,
     "gates": check_gates,
-    "output": check_output,
-    "tracking": check_tracking,
+    "output": lambda config: check_output(config.output),
+    "tracking": lambda config: check_tracking(config.tracking, config.tracking_uri),
 }
-"""Section of the config → what this machine must have for it."""
+"""Section of the config → check of what this machine must have for it."""

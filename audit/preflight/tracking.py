@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from audit.config.problems import Problem, listing
-from audit.config.settings import AuditConfig
+from audit.config.sections import TrackingConfig
 from audit.preflight.output import unwritable
 from audit.storage.place import sqlite_file
 
@@ -18,24 +18,27 @@ CONNECT_SECONDS = 2.0
 _DEFAULT_PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
 
-def check_tracking(config: AuditConfig) -> Iterator[Problem]:
+def check_tracking(tracking: TrackingConfig, uri: str) -> Iterator[Problem]:
     """Find a tracking URI that MLflow could never use.
+
+    Args:
+        tracking: Section ``tracking`` of the config.
+        uri: URI in effect: the configured one, or that of a file under ``output``.
 
     Yields:
         Problems, each with its place in the config.
     """
-    if not config.tracking.enabled:
+    if not tracking.enabled:
         return
-    obstacle = unusable_tracking(config.tracking_uri)
+    obstacle = unusable_tracking(uri)
     if obstacle:
         yield Problem(("tracking", "uri"), obstacle, reads=(("output",),))
 
 
 def unusable_tracking(uri: str) -> str | None:
-    """Return why MLflow could never use a tracking URI, None where it could.
+    """Return why MLflow could never use a tracking URI, None if it could.
 
-    A server is asked for nothing, since one that is down costs an audit nothing; a SQLite file is asked for a directory
-    that can hold it.
+    A server is not contacted, since an audit runs without it. The directory of a SQLite file must be writable.
     """
     scheme, separator = _scheme(uri), ":" in uri
     if separator and scheme == "sqlite":
@@ -58,7 +61,7 @@ def _unusable_database(file: Path) -> str | None:
 
 
 def unreachable_tracking(uri: str) -> str | None:
-    """Return why a tracking server takes no connection, None where it does or where the URI names no server."""
+    """Return why a tracking server accepts no connection, None if it does or the URI names no server."""
     place = _host_and_port(uri) if _scheme(uri) in _DEFAULT_PORTS else None
     if not isinstance(place, tuple):
         return place
@@ -75,7 +78,7 @@ def _scheme(uri: str) -> str:
 
 
 def _host_and_port(uri: str) -> tuple[str, int] | str:
-    """Return where a server listens, or in words why the URI does not say."""
+    """Return host and port of a server, or a message if the URI is invalid."""
     try:
         parts = urlsplit(uri)
         host, port = parts.hostname, parts.port or _DEFAULT_PORTS[_scheme(uri)]

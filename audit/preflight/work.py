@@ -1,33 +1,29 @@
-"""How much an audit is to do, counted before anything is spent."""
+"""Counts the work of an audit before it runs: images, shards, network calls."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from audit.dissect.settings import images_of_dissection, needs_lens
-from audit.planning.fits import images_of_fits
-from audit.planning.plan import arms_of, known_occupations, plan_shards, prompts_of, steps_of_arms, unet_calls
+from audit.config.slices import MeasurementRequest
+from audit.planning.fits import fit_requests, images_of_fits
+from audit.planning.plan import arms_of, plan_shards, prompts_of_model, steps_of_arms, unet_calls
 from audit.records.work import Prompt
-
-if TYPE_CHECKING:
-    from audit.config.settings import AuditConfig
 
 
 @dataclass(frozen=True)
 class Work:
-    """What an audit would do.
+    """The work of an audit.
 
     Attributes:
         prompts: Every prompt.
         arms: Every arm, the baseline first.
-        images_per_prompt: In each arm; of two-stage sampling those of the pilot.
-        pilot: Whether the pilot's images are counted, which decides how many follow.
-        lens_images: Most images that making a lens takes where none fits yet; 0 where the audit needs no lens.
-        fit_images: Most images that fitting methods takes where no fit is at hand; 0 where no method is fitted.
-        shards_per_prompt: A shard does all arms of its images.
-        unet_calls: Images that pass the U-Net, over all arms and steps, the padding of short shards included; 0 for the
-            renderer, which has none.
+        images_per_prompt: Images in each arm; with two-stage sampling those of the pilot.
+        pilot: Whether only the images of a pilot are counted; the pilot decides how many follow.
+        lens_images: Most images needed to make a lens if none fits yet; 0 if the audit needs no lens.
+        fit_images: Most images needed to fit methods if no fit is stored; 0 if no method is fitted.
+        shards_per_prompt: Shards of each prompt; a shard makes all arms of its images.
+        unet_calls: Images that pass the U-Net, over all arms and steps, including the padding of short shards; 0 for
+            the renderer, which has no U-Net.
     """
 
     prompts: tuple[Prompt, ...]
@@ -41,14 +37,14 @@ class Work:
 
     @property
     def preparation(self) -> tuple[str, ...]:
-        """One line for each thing that is made before the first shard, and what it costs."""
+        """One line for each step before the first shard, with its cost."""
         if not self.lens_images:
             lens = "Uses no lens: prompts.attribution: true makes one and names the bias features"
         else:
             lens = f"Needs a lens; where none fits yet, at most {self.lens_images:,} images more to make one first"
         if not self.fit_images:
             return (lens,)
-        return lens, f"Fits its methods; where no fit is at hand, {self.fit_images:,} images more"
+        return lens, f"Fits its methods; where no fit is stored, {self.fit_images:,} images more"
 
     @property
     def images(self) -> int:
@@ -70,20 +66,25 @@ class Work:
         return f"{', '.join(parts)}, arm{'s' * (len(self.arms) > 1)} {arms}{more}"
 
 
-def work_of(config: AuditConfig) -> Work:
-    """Plan an audit and count."""
-    prompts = prompts_of(config, known_occupations(config.model) or ())
-    images = config.prompts.images_per_prompt
-    shards = len(plan_shards(prompts[:1], images, config.sampling.batch))
+def work_of(request: MeasurementRequest, lens_images: int) -> Work:
+    """Plan an audit and count its work.
+
+    Args:
+        request: How the images are made and measured.
+        lens_images: Most images needed to make its lens, 0 if it needs none.
+    """
+    prompts = prompts_of_model(request.model, request.prompts)
+    images, sampling = request.prompts.images_per_prompt, request.sampling
+    shards = len(plan_shards(prompts[:1], images, sampling.batch))
     # A shorter last shard is padded to a whole batch.
-    sampled = 0 if config.model.source == "rendered" else len(prompts) * shards * config.sampling.batch
+    sampled = 0 if request.model.source == "rendered" else len(prompts) * shards * sampling.batch
     return Work(
         prompts=prompts,
-        arms=arms_of(config),
+        arms=arms_of(request.mitigations),
         images_per_prompt=images,
         shards_per_prompt=shards,
-        unet_calls=unet_calls(sampled, steps_of_arms(config), config.sampling.guidance),
-        pilot=config.prompts.two_stage is not None,
-        lens_images=images_of_dissection(config) if needs_lens(config) else 0,
-        fit_images=images_of_fits(config, prompts),
+        unet_calls=unet_calls(sampled, steps_of_arms(request.mitigations, sampling.steps), sampling.guidance),
+        pilot=request.prompts.two_stage is not None,
+        lens_images=lens_images,
+        fit_images=images_of_fits(fit_requests(request), prompts),
     )

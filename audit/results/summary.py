@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from audit.analyses.attribution import Attribution, AttributionRequest, LensFeatures
 from audit.config.sections import GateConfig
 from audit.measure.shares.classifier_error import ConfusionMatrix
 from audit.planning.targets import AuditTargets, Targets
@@ -29,7 +30,6 @@ from audit.records.verdicts import Verdict
 from audit.records.work import BASELINE, Shard
 from audit.results.arm_rows import ArmRows, arm_rows
 from audit.results.changes import attribute_shifts, group_changes, missing_difference
-from audit.results.findings import LensFeatures, feature_findings, prompt_attribution
 from audit.results.gates.inputs import GateReader
 from audit.results.gates.verdicts import evaluate, gates_of
 from audit.results.groups import adjusted, overall_result, prompt_results
@@ -316,5 +316,7 @@ def _lens(run: RunDirectory, plan: SummaryPlan, lens: LensEvidence | None) -> di
     """Return the lens's card with its features and their attribution by prompt, as plain data."""
     if lens is None:
         return {}
-    findings = feature_findings(plan.attributes, lens.features, prompt_attribution(run, plan.shards))
+    attribution, request = Attribution(), AttributionRequest(plan.attributes, lens.features, plan.shards)
+    parts = run.read_parts(attribution.name, [shard.id for shard in attribution.tasks(request)])
+    findings = attribution.combine(request, parts)
     return {**lens.card, "features": [asdict(finding) for finding in findings]}

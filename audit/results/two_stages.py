@@ -9,7 +9,7 @@ coverage of the usual interval in this case.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from audit.config.settings import AuditConfig
+from audit.config.sections import PromptsConfig
 from audit.measure.shares.two_stage import TwoStage, images_to_make, two_stage_interval
 from audit.planning.plan import further_shards
 from audit.records.attributes import Attribute
@@ -47,14 +47,19 @@ class Stages:
     piloted: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, config: AuditConfig) -> Stages | None:
-        """Return the design that a config sets, None for a fixed number of images."""
-        section = config.prompts.two_stage
-        if section is None:
+    def of(cls, prompts: PromptsConfig, attributes: Mapping[str, Sequence[str]]) -> Stages | None:
+        """Return the two stages that a config asks for, None for a fixed number of images.
+
+        Args:
+            prompts: Section ``prompts`` of the config.
+            attributes: Audited attributes with their groups.
+        """
+        asked = prompts.two_stage
+        if asked is None:
             return None
-        groups = tuple(config.attributes[section.attribute])
-        design = TwoStage(config.prompts.images_per_prompt, section.half_width, largest=section.max)
-        return cls(design, Attribute(section.attribute, groups), section.group or groups[0])
+        groups = tuple(attributes[asked.attribute])
+        design = TwoStage(prompts.images_per_prompt, asked.half_width, largest=asked.max)
+        return cls(design, Attribute(asked.attribute, groups), asked.group or groups[0])
 
     def over(self, shards: Sequence[Shard]) -> Stages:
         """Return the same with ``piloted`` from finished shards; only these prompts have a second stage."""

@@ -57,8 +57,8 @@ ROW_GROUP = 65_536
 """Rows per Parquet row group: fixed, so that equal rows give equal bytes."""
 
 
-_ROWS, _ATTRIBUTION = ".parquet", ".attribution.safetensors"
-"""Suffixes of a shard's files."""
+_ROWS, _PART = ".parquet", ".safetensors"
+"""Suffixes of a shard's files: its rows, and its part of an analysis."""
 
 
 MAX_PICTURE_BYTES = 8 * 1024**2
@@ -168,24 +168,23 @@ class RunDirectory:
         return self.has(_shard_name(shard_id))
 
     def write_shard(
-        self, shard_id: str, table: pa.Table, attribution: Mapping[str, NDArray[Any]] | None = None
+        self, shard_id: str, table: pa.Table, parts: Mapping[str, Mapping[str, NDArray[Any]]] | None = None
     ) -> None:
-        """Store a finished shard: first its attribution, if any, then its rows, which mark it as finished.
+        """Store a finished shard: first its parts of analyses, then its rows, which mark it finished.
 
         Args:
             shard_id: ``Shard.id``.
             table: One row per image and arm, see ``audit.storage.rows.row_schema``.
-            attribution: ``attribution/<attribute>`` of shape (groups, latents), the sum over the shard's baseline
-                images of the mean over the steps, and ``images``, the number of these images.
+            parts: Analysis → arrays by name.
 
         Raises:
             ValueError: If the table has no rows.
         """
         if not table.num_rows:
             raise ValueError(f"shard {shard_id} has no rows; a failed image must have a row with the status 'failed'")
-        if attribution is not None:
-            arrays = {name: np.asarray(array, order="C") for name, array in attribution.items()}
-            self.storage.write(_attribution_name(shard_id), save_tensors(arrays))
+        for analysis, part in (parts or {}).items():
+            arrays = {name: np.asarray(array, order="C") for name, array in part.items()}
+            self.storage.write(_part_name(shard_id, analysis), save_tensors(arrays))
         self.storage.write(_shard_name(shard_id), _parquet_bytes(table, SHARD_COMPRESSION))
 
     def read_shard(self, shard_id: str) -> pa.Table:
@@ -213,29 +212,32 @@ class RunDirectory:
                 raise CorruptShardError(shard_id, f"{shard_id}{_ROWS}: {error}") from error
             yield table
 
-    def read_attribution(self, shard_id: str) -> dict[str, NDArray[Any]] | None:
-        """Return the attribution that was stored with the shard, None if there was none.
+    def read_part(self, analysis: str, shard_id: str) -> dict[str, NDArray[Any]] | None:
+        """Return the part of an analysis that was stored with a shard, None if there is none.
 
         Raises:
             CorruptShardError: If its file is not a complete safetensors file.
         """
-        [attribution] = self.read_attributions([shard_id])
-        return attribution
+        [part] = self.read_parts(analysis, [shard_id])
+        return part
 
-    def read_attributions(self, shard_ids: Iterable[str]) -> Iterator[dict[str, NDArray[Any]] | None]:
-        """Yield the attribution of the shards in the given order; see :meth:`read_attribution`."""
+    def read_parts(self, analysis: str, shard_ids: Iterable[str]) -> Iterator[dict[str, NDArray[Any]] | None]:
+        """Yield the parts of the shards in the given order; see :meth:`read_part`."""
         wanted = tuple(shard_ids)
-        for shard_id, data in zip(wanted, self.storage.read_all(map(_attribution_name, wanted)), strict=True):
+        names = [_part_name(shard_id, analysis) for shard_id in wanted]
+        for shard_id, name, data in zip(wanted, names, self.storage.read_all(names), strict=True):
             try:
                 arrays = None if data is None else load_tensors(data)
             except SafetensorError as error:
-                raise CorruptShardError(shard_id, f"{shard_id}{_ATTRIBUTION}: {error}") from error
+                raise CorruptShardError(shard_id, f"{name.removeprefix(SHARDS)[1:]}: {error}") from error
             yield arrays
 
     def discard_shard(self, shard_id: str) -> None:
         """Delete a finished shard, so that it is computed again: first its rows, then its attribution."""
         self.storage.delete(_shard_name(shard_id))
-        self.storage.delete(_attribution_name(shard_id))
+        for name in self.storage.names(SHARDS):
+            if name.startswith(f"{shard_id}.") and name.endswith(_PART):
+                self.storage.delete(f"{SHARDS}/{name}")
 
     def write_results(self, table: pa.Table) -> None:
         """Write ``results.parquet``; equal rows give equal bytes."""
@@ -310,8 +312,8 @@ def _shard_name(shard_id: str) -> str:
     return f"{SHARDS}/{shard_id}{_ROWS}"
 
 
-def _attribution_name(shard_id: str) -> str:
-    return f"{SHARDS}/{shard_id}{_ATTRIBUTION}"
+def _part_name(shard_id: str, analysis: str) -> str:
+    return f"{SHARDS}/{shard_id}.{analysis}{_PART}"
 
 
 def _parquet_bytes(table: pa.Table, compression: Literal["snappy", "zstd"]) -> bytes:

@@ -16,6 +16,7 @@ import typer
 
 from ray_jobs.cli.answers import expected_errors, fail, print_json, show_log
 from ray_jobs.cli.jobs import cancel, logs, submit
+from ray_jobs.cli.locate import locate
 from ray_jobs.cli.options import (
     AddressOption,
     ConfigArgument,
@@ -24,6 +25,7 @@ from ray_jobs.cli.options import (
     OutputOption,
     RunIdOption,
     SetOption,
+    WorkersOption,
     overrides_of,
 )
 from ray_jobs.cli.schedule import app as schedule
@@ -47,13 +49,12 @@ app = typer.Typer(
 )
 
 app.add_typer(schedule, name="schedule")
-for _command in (init, submit, logs, cancel):
+for _command in (init, locate, submit, logs, cancel):
     app.command()(_command)
 
 RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", help="A run directory, or its address in an object store.", show_default=False)
 ]
-WorkersOption = Annotated[int | None, typer.Option("--workers", min=1, metavar="N", help="Number of worker actors.")]
 
 
 class FailOn(StrEnum):
@@ -142,17 +143,20 @@ def plan(config: ConfigArgument, sets: SetOption = None, as_json: JsonOption = F
     """Estimate cost and statistical power before you run."""
     with expected_errors():
         from audit.config.file import read_config
-        from audit.preflight.prompts import check_gates, check_prompts, check_targets
+        from audit.preflight.readiness import check_gates, check_prompts, check_targets, planned_work
 
         # The machine that plans may lack the weights and the tracking server of the machine that runs.
         audit = read_config(config, sets or (), [check_prompts, check_targets, check_gates])
-    from audit.preflight.work import work_of
+    from audit.records.attributes import Attribute
+    from audit.results.two_stages import Stages
     from ray_jobs.cli import terminal
-    from ray_jobs.cli.power_table import power_as_data, power_of, show_power
+    from ray_jobs.cli.power_table import PlannedTests, power_as_data, power_of, show_power
     from ray_jobs.cli.sampling_table import sampling_as_data, sampling_of, show_sampling
 
-    work, sampling = work_of(audit), sampling_of(audit)
-    power = power_of(audit, work.prompts)
+    work, sampling = planned_work(audit), sampling_of(Stages.of(audit.prompts, audit.attributes))
+    attributes = tuple(Attribute(name, groups) for name, groups in audit.attributes.items())
+    tests = PlannedTests(attributes, audit.targets, audit.gates, audit.prompts.images_per_prompt)
+    power = power_of(tests, work.prompts)
     if as_json:
         planned = {"two_stage": sampling_as_data(sampling), "power": power_as_data(power)}
         print_json(terminal.work_as_data(work) | planned)
@@ -181,16 +185,16 @@ def validate(
             fail(mistakes)
         print_json({"valid": False, "errors": [vars(error) for error in mistakes.errors], "warnings": []})
         raise typer.Exit(ExitCode.USAGE) from None
-    from audit.preflight.instrument_checks import warnings_of
+    from audit.preflight.judges import warnings_of
 
-    warnings = list(warnings_of(audit))
+    warnings = list(warnings_of(audit.judge, audit.model, audit.attributes))
     if as_json:
         print_json({"valid": True, "errors": [], "warnings": warnings})
         return
-    from audit.preflight.work import work_of
+    from audit.preflight.readiness import planned_work
     from audit.storage.outside.safe_text import printable
 
-    work = work_of(audit)
+    work = planned_work(audit)
     typer.echo(f"{printable(config.name)} is valid: {work.summary}")
     if work.unet_calls:
         for line in work.preparation:
@@ -213,9 +217,10 @@ def dissect(  # noqa: PLR0913 (one parameter per option)
     with expected_errors():
         audit = _ready_config(config, sets, output, workers)
         show_log()
-        from ray_jobs.run.lens import dissect as make
+        from audit.config.slices import DissectionRequest
+        from ray_jobs.run.prepare.lens import dissect as make
 
-        lens = make(audit, address=address, fresh=fresh)
+        lens = make(DissectionRequest.of(audit), audit.output, audit.workers, address=address, fresh=fresh)
     if as_json:
         print_json({"lens": str(lens)})
     else:
@@ -360,13 +365,15 @@ def calibrate(
         from audit.config.file import read_config
         from audit.perception.judges.confusion_file import write_confusions
         from audit.perception.judges.label_file import read_labels
-        from audit.preflight.instrument_checks import left_out_groups
+        from audit.preflight.judges import left_out_groups
 
         if config is None:
             matrices = read_labels(labels)
         else:
             audit = read_config(config)
-            matrices = read_labels(labels, audit.attributes, left_out_groups(audit))
+            matrices = read_labels(
+                labels, audit.attributes, left_out_groups(audit.judge, audit.model, audit.attributes)
+            )
     write_confusions(output, matrices)
     from ray_jobs.cli import terminal
 

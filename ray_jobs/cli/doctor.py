@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audit.config.settings import AuditConfig
-from audit.preflight.instrument_checks import warnings_of
+from audit.preflight.judges import warnings_of
 from audit.preflight.output import unwritable
 from audit.preflight.readiness import check_ready
 from audit.preflight.tracking import unreachable_tracking, unusable_tracking
@@ -128,7 +128,13 @@ def check_config(config: AuditConfig) -> tuple[Check, ...]:
     if not checks:
         networks = f"judge {config.judge.source}, clip {config.quality.clip}, features {config.quality.features}"
         checks.append(Check("config", True, f"matches model {config.model.source}, {networks}"))
-    return (*checks, *(Check("config", False, warning, needed=False) for warning in warnings_of(config)))
+    return (
+        *checks,
+        *(
+            Check("config", False, warning, needed=False)
+            for warning in warnings_of(config.judge, config.model, config.attributes)
+        ),
+    )
 
 
 def check_processors() -> Check:

@@ -13,9 +13,9 @@ from ray_jobs.cluster.submit import DashboardAddressError, NotSubmittedError
 from ray_jobs.pool.actor_pool import PoolError, RefusedError
 from ray_jobs.pool.faults import is_full_disk
 from ray_jobs.run.exit_codes import ExitCode
-from ray_jobs.run.preparation import PreparationError
+from ray_jobs.run.parts import PreparationError
 from ray_jobs.run.progress.status import NoRunError
-from ray_jobs.run.shards import NoImagesError
+from ray_jobs.run.summary import NoImagesError
 from ray_jobs.run.sync import NothingToSyncError
 from ray_jobs.schedule.cron import CronError, TimeZoneError
 from ray_jobs.schedule.manifests.kubernetes import ManifestError

@@ -41,7 +41,7 @@ def submit(  # noqa: PLR0913 (one parameter per option)
     """
     with expected_errors():
         from audit.config.file import read_config
-        from audit.preflight.prompts import check_gates, check_prompts
+        from audit.preflight.readiness import check_gates, check_prompts
         from ray_jobs.cluster import submit as jobs
 
         # Weights and servers are checked on the cluster, where the audit runs.

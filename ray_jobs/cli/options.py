@@ -22,6 +22,7 @@ RunIdOption = Annotated[
     str | None, typer.Option("--run-id", metavar="NAME", callback=run_name, help="Name of the run directory.")
 ]
 AddressOption = Annotated[str | None, typer.Option("--address", help="A running Ray cluster instead of this machine.")]
+WorkersOption = Annotated[int | None, typer.Option("--workers", min=1, metavar="N", help="Number of worker actors.")]
 GateExitCodeOption = Annotated[
     int | None,
     typer.Option(

@@ -19,9 +19,9 @@ from audit.records.work import Prompt
 from audit.results.gates.verdicts import Gate, gates_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from audit.config.settings import AuditConfig
+    from audit.config.sections import GateConfig, TargetChoice
 
 LEVEL, POWER = 0.05, 0.8
 
@@ -59,18 +59,35 @@ class Power:
     most_even: dict[str, str]
 
 
-def power_of(config: AuditConfig, prompts: Sequence[Prompt]) -> Power:
+@dataclass(frozen=True)
+class PlannedTests:
+    """What the images of a plan are tested for.
+
+    Attributes:
+        attributes: Audited attributes.
+        targets: Section ``targets`` of the config.
+        gates: Section ``gates``.
+        images: Images of each prompt in each arm.
+    """
+
+    attributes: tuple[Attribute, ...]
+    targets: Mapping[str, TargetChoice]
+    gates: tuple[GateConfig, ...]
+    images: int
+
+
+def power_of(planned: PlannedTests, prompts: Sequence[Prompt]) -> Power:
     """Compute the power of a plan, each test at the level that remains after correction for multiple testing.
 
     Raises:
         ConfigErrors: If a file with targets has errors.
     """
-    attributes = [Attribute(name, tuple(groups)) for name, groups in config.attributes.items()]
+    attributes, images = planned.attributes, planned.images
     prompt_ids = [prompt.id for prompt in prompts]
-    targets = audit_targets(config.targets, prompt_ids, attributes).shares
+    targets = audit_targets(planned.targets, prompt_ids, attributes).shares
     tests = len(prompts) * len(attributes)
-    level, images = planned_level(LEVEL, tests), config.prompts.images_per_prompt
-    gates = gates_of(config.gates, prompt_ids)
+    level = planned_level(LEVEL, tests)
+    gates = gates_of(planned.gates, prompt_ids)
     by_name: dict[str, list[Gate]] = {}
     for gate in gates:
         by_name.setdefault(gate.name, []).append(gate)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -11,9 +11,6 @@ from rich.table import Table
 from audit.measure.shares.two_stage import expected_images
 from audit.records.estimates import percent
 from audit.results.two_stages import Stages
-
-if TYPE_CHECKING:
-    from audit.config.settings import AuditConfig
 
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
 """True shares for which the plan lists expected images; a share and its complement need the same number."""
@@ -49,9 +46,8 @@ class SamplingPlan:
     expected: tuple[Expected, ...]
 
 
-def sampling_of(config: AuditConfig) -> SamplingPlan | None:
+def sampling_of(stages: Stages | None) -> SamplingPlan | None:
     """Return the plan of two-stage sampling, None for a fixed number of images."""
-    stages = Stages.of(config)
     if stages is None:
         return None
     design = stages.design

@@ -146,17 +146,18 @@ def manifests(  # noqa: PLR0913 (one parameter per option)
         from audit.config.file import read_config
         from ray_jobs.schedule.cron import Cron, zone
         from ray_jobs.schedule.manifests.files import kubernetes_files, systemd_files, write_files
-        from ray_jobs.schedule.manifests.kubernetes import RAYCRONJOB_IS_ALPHA, Deployment, Size
+        from ray_jobs.schedule.manifests.kubernetes import RAYCRONJOB_IS_ALPHA, Deployment, ScheduledAudit, Size
 
         audit, when, whom = read_config(config), Cron.parse(cron), user or _own_name()
         zone(time_zone)
+        scheduled = ScheduledAudit(audit.name, audit.output, audit.model, audit.workers)
         files: dict[str, str] = {}
         if image is not None and kind is not Kind.SYSTEMD:
             size = Size(cpus, memory, gpus, workers)
-            deployment = Deployment(audit, config.read_text(encoding="utf-8"), when, time_zone, image, claim, size)
+            deployment = Deployment(scheduled, config.read_text(encoding="utf-8"), when, time_zone, image, claim, size)
             files |= kubernetes_files(deployment, None if kind is Kind.ALL else kind.value)
         if kind in (Kind.SYSTEMD, Kind.ALL):
-            files |= systemd_files(audit, config, when, time_zone, whom)
+            files |= systemd_files(scheduled, config, when, time_zone, whom)
     written = write_files(output, files)
     _warn_of_places(audit, kind, whom)
     if as_json:

@@ -1,4 +1,4 @@
-"""One audit from a config to a report: its lens, its shards on the pool, and its way into MLflow.
+"""Runs an audit from a config to a report: lens, shards on the pool of workers, summary, MLflow; and analyses.
 
 It may import ``ray_jobs.pool.actor_pool`` and ``ray_jobs.cluster.connection``.
 """

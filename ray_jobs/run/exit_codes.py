@@ -1,4 +1,4 @@
-"""What the exit code of ``difflens-audit`` says to the script that called it."""
+"""Exit codes of ``difflens-audit``."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """Exit codes; a scheduler can tell a failed gate from a failed machine."""
+    """Exit codes; they distinguish a failed gate from a failed machine."""
 
     PASS = 0
-    """Everything was done and no gate failed."""
+    """The audit is complete and no gate failed."""
     GATE_FAILED = 1
     """The audit is complete and a gate failed."""
     USAGE = 2
     """A mistake in the command or the config."""
     INCOMPLETE = 3
-    """Some shards failed for good; run again to try them again."""
+    """Some shards failed; run the audit again to retry them."""
     INFRASTRUCTURE = 4
-    """The cluster, the workers or another service could not do their part."""
+    """The cluster, the workers or another service failed."""
     INCONCLUSIVE = 5
     """The audit is complete, and there are too few images to decide a gate."""
 
@@ -31,7 +31,7 @@ def exit_code(verdict: str, *, complete: bool) -> ExitCode:
         complete: Whether every shard was finished; an incomplete audit decides nothing.
 
     Raises:
-        KeyError: If there is no such verdict.
+        KeyError: If the verdict is unknown.
     """
     if not complete:
         return ExitCode.INCOMPLETE
@@ -45,10 +45,10 @@ def exit_code(verdict: str, *, complete: bool) -> ExitCode:
 
 
 def at_gates(code: int, instead: int | None) -> int:
-    """Return ``instead`` where the gates alone decided the exit code, for a caller to whom all but 0 is a crash.
+    """Return ``instead`` if only the gates decided the exit code, for callers that treat any code but 0 as a crash.
 
     Args:
-        code: Of the audit.
-        instead: What 1 and 5 become; None leaves them.
+        code: Exit code of the audit.
+        instead: Replaces 1 and 5; None keeps them.
     """
     return code if instead is None or code not in (ExitCode.GATE_FAILED, ExitCode.INCONCLUSIVE) else instead

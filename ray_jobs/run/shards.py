@@ -1,80 +1,98 @@
-"""The shards of an audit on the pool: what is still to do is done, and what goes wrong is told."""
+"""Makes the shards of an audit on a pool of workers, resumes with those that are missing, and records faults."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import ray
 
-from audit.config.settings import AuditConfig
+from audit.analyses.registry import OBSERVING
+from audit.config.sections import WorkersConfig
 from audit.records.work import Shard, ShardReceipt, Status
-from audit.storage.place import Place
+from audit.results.two_stages import Stages, second_stage
 from audit.storage.run_directory import CorruptShardError, RunDirectory
 from ray_jobs.cluster.connection import Cluster, asked_resources, cluster_now, worker_count, worker_resources
 from ray_jobs.pool.actor_pool import Failed, Fault, PoolError, run_on_pool
 from ray_jobs.pool.limits import Deadline, ErrorBudget, PoolLimits
+from ray_jobs.run.parts import WorkerPool
 from ray_jobs.run.progress.display import show_progress
 from ray_jobs.run.progress.fault_manifest import Manifest
 from ray_jobs.run.progress.metrics import DriverMetrics
 from ray_jobs.run.worker import ShardWorker, WorkerSettings
 
 
-class NoImagesError(RuntimeError):
-    """Every single image of an audit failed: there is nothing to measure."""
-
-
 @dataclass(frozen=True)
-class Prepared:
-    """What is made before the first shard.
+class ShardWork:
+    """Where and how the shards of an audit are made.
 
     Attributes:
-        lens: Directory of the model's lens, None where the audit needs none.
-        fits: Directory of the fit by the name of the mitigation.
+        run: Run directory, which holds the finished shards.
+        settings: Settings of the workers.
+        pool: Where the workers run.
     """
 
-    lens: Place | None = None
-    fits: Mapping[str, Place] = field(default_factory=dict)
+    run: RunDirectory
+    settings: WorkerSettings
+    pool: WorkerPool
 
 
-def do_shards(
-    config: AuditConfig,
-    shards: Sequence[Shard],
-    run: RunDirectory,
-    prepared: Prepared,
-    cluster: Cluster,
-    *,
-    whole: int | None,
-) -> tuple[Shard, ...]:
-    """Do the shards that are not finished yet and return all that are, in plan order.
+def do_stages(
+    work: ShardWork, shards: Sequence[Shard], stages: Stages | None
+) -> tuple[tuple[Shard, ...], tuple[Shard, ...]]:
+    """Make the planned shards and, with two-stage sampling, the shards that their results ask for.
 
     Args:
-        config: The audit.
-        shards: What to do.
-        run: Where finished shards are.
-        prepared: The lens and the fitted methods.
-        cluster: Who works.
-        whole: Shards of the audit, None while that is not known.
+        work: Where and how shards are made.
+        shards: The planned shards; with two-stage sampling those of the pilot.
+        stages: Two-stage sampling, None for a fixed number of images.
+
+    Returns:
+        All shards, and those that are finished, both in plan order.
 
     Raises:
-        PoolError: If no worker can be started, or nothing could be finished.
+        PoolError: If no worker can be started, or no shard could be finished.
+        CorruptShardError: If the file of a shard of the pilot cannot be read.
     """
+    if stages is None:
+        return tuple(shards), do_shards(work, shards, whole=len(shards))
+    pilot = do_shards(work, shards, whole=None)
+    further = second_stage(stages, work.run, pilot, work.settings.request.sampling.batch)
+    place = {prompt_id: number for number, prompt_id in enumerate(dict.fromkeys(s.prompt.id for s in shards))}
+    every = tuple(sorted([*shards, *further], key=lambda shard: (place[shard.prompt.id], shard.number)))
+    # A pilot that failed is left to the next run: finished now, it would leave its prompt without its second stage.
+    possible = {shard.id for shard in (*pilot, *further)}
+    ready = [shard for shard in every if shard.id in possible]
+    return every, do_shards(work, ready, whole=len(every))
+
+
+def do_shards(work: ShardWork, shards: Sequence[Shard], *, whole: int | None) -> tuple[Shard, ...]:
+    """Make the shards that are not finished yet and return all finished ones, in plan order.
+
+    Args:
+        work: Where and how shards are made.
+        shards: The shards.
+        whole: Number of shards of the audit, None if it is not known yet.
+
+    Raises:
+        PoolError: If no worker can be started, or no shard could be finished.
+    """
+    run, workers, cluster = work.run, work.pool.workers, work.pool.cluster
     done = run.finished()
     todo = [shard for shard in shards if shard.id not in done]
     manifest, metrics = Manifest(run), DriverMetrics()
     manifest.lost_driver()
-    budget = ErrorBudget(len(shards) * config.workers.error_budget)
+    budget = ErrorBudget(len(shards) * workers.error_budget)
     failures: list[Failed[Shard]] = []
     outcomes = run_on_pool(
-        worker_factory(config, run, prepared, cluster),
+        worker_factory(work),
         todo,
-        size=_pool_size(config, todo, cluster),
+        size=_pool_size(work, todo),
         submit=lambda worker, shard, attempt: worker.do.remote(shard, attempt),
         error_budget=budget,
-        limits=pool_limits(config, cluster),
+        limits=pool_limits(workers, cluster),
     )
     progress_of = show_progress(run, whole or len(shards), len(shards) - len(todo), last=whole is not None)
     with progress_of as progress, closing(outcomes):
@@ -100,12 +118,13 @@ def do_shards(
 
 
 def discard_corrupt(run: RunDirectory) -> tuple[str, ...]:
-    """Forget finished shards whose files cannot be read, tell the manifest, and return their ids."""
+    """Delete finished shards whose files cannot be read, record them in the manifest, and return their ids."""
     manifest, found = Manifest(run), []
     for shard_id in sorted(run.finished()):
         try:
             run.read_shard(shard_id)
-            run.read_attribution(shard_id)
+            for analysis in OBSERVING:
+                run.read_part(analysis, shard_id)
         except CorruptShardError as error:
             run.discard_shard(shard_id)
             manifest.corrupt_shard(shard_id, str(error))
@@ -114,30 +133,19 @@ def discard_corrupt(run: RunDirectory) -> tuple[str, ...]:
 
 
 def unmade_share(receipt: ShardReceipt) -> float:
-    """Return the share of a shard's images that could not be made; 0 where it was finished before."""
+    """Return the share of the images of a shard that could not be made; 0 if it was finished before."""
     return receipt.statuses.get(Status.FAILED, 0) / receipt.images if receipt.images else 0.0
 
 
-def worker_factory(
-    config: AuditConfig, run: RunDirectory, prepared: Prepared, cluster: Cluster
-) -> Callable[[int], Any]:
-    """Return what starts a worker; its settings are put into Ray's store once, not sent with every start."""
-    worker = ray.remote(ShardWorker).options(**worker_resources(config.workers, cluster.gpus))
-    settings = ray.put(
-        WorkerSettings(
-            config=config,
-            run_path=str(run.path),
-            lens_path=None if prepared.lens is None else str(prepared.lens.absolute()),
-            fits={name: str(place) for name, place in prepared.fits.items()},
-            working_directory=str(Path.cwd()),
-        )
-    )
+def worker_factory(work: ShardWork) -> Callable[[int], Any]:
+    """Return a function that starts a worker; its settings are put into Ray's store once, not sent at every start."""
+    worker = ray.remote(ShardWorker).options(**worker_resources(work.pool.workers, work.pool.cluster.gpus))
+    settings = ray.put(work.settings)
     return lambda _number: worker.remote(settings)
 
 
-def pool_limits(config: AuditConfig, cluster: Cluster) -> PoolLimits:
-    """Return how far the pool of an audit's workers goes."""
-    workers = config.workers
+def pool_limits(workers: WorkersConfig, cluster: Cluster) -> PoolLimits:
+    """Return the limits of the pool that makes shards."""
     floor = workers.deadline_seconds
     return PoolLimits(
         attempts=workers.attempts,
@@ -146,9 +154,10 @@ def pool_limits(config: AuditConfig, cluster: Cluster) -> PoolLimits:
     )
 
 
-def _pool_size(config: AuditConfig, todo: Sequence[Shard], cluster: Cluster) -> int | Callable[[], int]:
-    """Return how many workers; on a cluster that may grow, ``auto`` is asked again while the audit runs."""
-    images = sum(len(shard.indices) for shard in todo) * (1 + len(config.mitigations))
-    if cluster.local or isinstance(config.workers.count, int):
-        return worker_count(config.workers, cluster, images)
-    return lambda: worker_count(config.workers, cluster_now(local=False), images)
+def _pool_size(work: ShardWork, todo: Sequence[Shard]) -> int | Callable[[], int]:
+    """Return the number of workers; on a cluster that may grow, ``auto`` is evaluated again during the audit."""
+    workers, cluster = work.pool.workers, work.pool.cluster
+    images = sum(len(shard.indices) for shard in todo) * (1 + len(work.settings.request.mitigations))
+    if cluster.local or isinstance(workers.count, int):
+        return worker_count(workers, cluster, images)
+    return lambda: worker_count(workers, cluster_now(local=False), images)

@@ -1,4 +1,4 @@
-"""Handing MLflow what an outage, a deadline or a kill kept from it."""
+"""Sends finished runs to MLflow that an outage, a deadline or a kill kept from it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from reports.tracking.outbox import REQUIRED
 
 
 class NothingToSyncError(ValueError):
-    """The path is no finished run and holds none."""
+    """The path is not a finished run and holds none."""
 
 
 @dataclass(frozen=True)
 class Synced:
-    """What became of one run.
+    """The outcome for one run.
 
     Attributes:
         run_path: The run directory.
@@ -38,17 +38,17 @@ class Synced:
 
     @property
     def answer(self) -> str:
-        """What happened, in a line."""
+        """The outcome in one line."""
         if self.skipped:
             return f"skipped, {self.skipped}"
         if self.receipt.problem:
             return f"not in MLflow: {self.receipt.problem}"
-        taken = f"{self.receipt.sent} items told" if self.receipt.sent else "nothing new to tell"
+        taken = f"{self.receipt.sent} items sent" if self.receipt.sent else "already up to date"
         return "; ".join(filter(None, (f"{taken}, {self.receipt.url}", self.receipt.note)))
 
 
 def sync(paths: Sequence[Place], uri: str | None = None, seconds: float = 600.0) -> Iterator[Synced]:
-    """Hand runs over, the oldest first, so that a later audit has the last word on a registered model.
+    """Send runs, the oldest first, so that the latest audit decides about a registered model.
 
     Args:
         paths: Run directories, and directories that hold some.
@@ -56,19 +56,19 @@ def sync(paths: Sequence[Place], uri: str | None = None, seconds: float = 600.0)
         seconds: Longest time for one run.
 
     Yields:
-        One record per run. Where a store does not answer, other runs for it are not tried.
+        One record per run. If a store does not answer, other runs for it are not tried.
 
     Raises:
-        NothingToSyncError: Before anything is sent: a path is no finished run, or no run lies in it.
+        NothingToSyncError: If a path is not a finished run and holds none; raised before anything is sent.
     """
     return _synced([(run, _letter(run, uri)) for run in runs_in(paths)], seconds)
 
 
 def runs_in(paths: Sequence[Place]) -> tuple[RunDirectory, ...]:
-    """Return the runs that are meant, each once, in the order of their beginning.
+    """Return the runs under the paths, each once, in the order of their start.
 
     Raises:
-        NothingToSyncError: A path is no finished run, or no run lies in it.
+        NothingToSyncError: If a path is not a finished run and holds none.
     """
     found = {_whole(run.path): run for path in paths for run in _runs_at(path)}
     return tuple(sorted(found.values(), key=lambda run: (_begun(run), run.path.name)))
@@ -81,7 +81,7 @@ def _synced(letters: Sequence[tuple[RunDirectory, Letter | str]], seconds: float
             if isinstance(letter, str):
                 yield Synced(run.path, Receipt(), skipped=letter)
             elif letter.uri in down:
-                problem = f"not tried, since {redact(letter.uri)} did not take {down[letter.uri]}"
+                problem = f"not tried, because {redact(letter.uri)} did not accept {down[letter.uri]}"
                 yield Synced(run.path, Receipt(problem=problem, unreachable=True))
             else:
                 receipt = messenger.deliver(letter)
@@ -120,7 +120,7 @@ def _unfinished(run: RunDirectory) -> str:
 
 
 def _letter(run: RunDirectory, uri: str | None) -> Letter | str:
-    """Address a run by its own config, or say why it is not to be sent."""
+    """Address a run by its own config, or return why it is not sent."""
     missing = _unfinished(run)
     if missing:
         return f"unfinished: {missing}"
@@ -130,7 +130,7 @@ def _letter(run: RunDirectory, uri: str | None) -> Letter | str:
     except (OSError, ValueError, KeyError, ValidationError) as error:
         raise NothingToSyncError(f"{run.file(CONFIG)}: expected the run's tracking section, found {error!r}") from error
     if not tracking.enabled and uri is None:
-        return "its config switches tracking off; --uri names a store all the same"
+        return "tracking is switched off in its config; name a store with --uri"
     try:
         return letter_of(run, tracking, uri)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""An audit's way into MLflow at its own end: an outage costs a warning and a bounded wait, never a result."""
+"""Sends a finished audit to MLflow; an outage causes a warning and a bounded wait, and never loses a result."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 from threading import Thread
 
 from audit.config.sections import TrackingConfig
-from audit.config.settings import AuditConfig
 from audit.preflight.tracking import unreachable_tracking
 from audit.storage.place import sqlite_uri
 from audit.storage.run_directory import RunDirectory
@@ -17,18 +16,18 @@ from reports.tracking.handover import Letter, Messenger, prepare
 LOG = logging.getLogger(__name__)
 
 
-def track(config: AuditConfig, run: RunDirectory) -> str | None:
-    """Hand a finished audit to MLflow, within ``tracking.timeout_seconds``.
+def track(tracking: TrackingConfig, run: RunDirectory) -> str | None:
+    """Send a finished audit to MLflow, within ``tracking.timeout_seconds``.
 
     Returns:
-        Where it is in MLflow, None where tracking is switched off or the store did not take it.
+        Its address in MLflow, None if tracking is switched off or the store did not accept it.
     """
-    if not config.tracking.enabled:
+    if not tracking.enabled:
         return None
-    letter = letter_of(run, config.tracking)
+    letter = letter_of(run, tracking)
     try:
         prepare(letter)
-        with Messenger(config.tracking.timeout_seconds) as messenger:
+        with Messenger(tracking.timeout_seconds) as messenger:
             receipt = messenger.deliver(letter)
     except OSError as error:
         LOG.warning("the audit is not in MLflow: %s; %s", error, _later(run))
@@ -41,15 +40,15 @@ def track(config: AuditConfig, run: RunDirectory) -> str | None:
 
 
 def letter_of(run: RunDirectory, tracking: TrackingConfig, uri: str | None = None) -> Letter:
-    """Address a run.
+    """Address a run to its tracking store.
 
     Args:
-        run: Its run directory.
-        tracking: Where its config wants it.
-        uri: Another store than that; None for the config's, and where that names none for the database beside the run.
+        run: The run.
+        tracking: Section ``tracking`` of its config.
+        uri: Store that replaces the one of the config; None for that of the config, or else a database beside the run.
 
     Raises:
-        ValueError: If none is named, and the run lies in an object store, beside which no database can be.
+        ValueError: If no store is named and the run is in an object store, which cannot hold a database.
     """
     beside = sqlite_uri(run.path.absolute().parent / "mlflow.db") if isinstance(run.path, Path) else ""
     store = uri or tracking.uri or beside
@@ -58,15 +57,20 @@ def letter_of(run: RunDirectory, tracking: TrackingConfig, uri: str | None = Non
     return Letter(run.path, store, tracking.experiment, tracking.registered_model)
 
 
-def warn_of_outage(config: AuditConfig) -> Thread | None:
-    """Say at the start of an audit that its tracking server does not answer, without waiting for an answer."""
-    if not config.tracking.enabled:
+def warn_of_outage(tracking: TrackingConfig, uri: str) -> Thread | None:
+    """Warn at the start of an audit if its tracking server does not answer, without waiting for the answer.
+
+    Args:
+        tracking: Section ``tracking`` of the config.
+        uri: URI in effect.
+    """
+    if not tracking.enabled:
         return None
 
     def ask() -> None:
-        obstacle = unreachable_tracking(config.tracking_uri)
+        obstacle = unreachable_tracking(uri)
         if obstacle:
-            LOG.warning("%s; the audit goes on, and its results wait in the run directory", obstacle)
+            LOG.warning("%s; the audit continues, and its results stay in the run directory", obstacle)
 
     thread = Thread(target=ask, daemon=True)
     thread.start()
@@ -78,4 +82,4 @@ def _later(run: RunDirectory) -> str:
     if isinstance(run.path, Path) and run.path.is_relative_to(Path.cwd()):
         path = str(run.path.relative_to(Path.cwd()))
     path = f"./{path}" if path.startswith("-") else path  # else an option
-    return f"hand it over later: {shlex.join(['difflens-audit', 'sync', path])}"
+    return f"send it later: {shlex.join(['difflens-audit', 'sync', path])}"

@@ -1,4 +1,4 @@
-"""The actor that does whole shards: a plain class, made remote at the edge and unit-tested without a cluster."""
+"""The actor that makes whole shards: a plain class, made remote by ``do_shards`` and tested without a cluster."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from audit.config.settings import AuditConfig
+from audit.config.sections import ReportConfig
+from audit.config.slices import MeasurementRequest
 from audit.records.work import Shard, ShardReceipt
 from audit.storage.folder_copy import folder_on_disk
 from audit.storage.place import place_of
@@ -31,42 +32,45 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 
 INSTRUMENTS = "instruments.json"
-"""Signatures of the networks that measured, in the run directory: the driver loads none of them."""
+"""Signatures of the networks that measured, in the run directory; the driver loads none of these networks."""
 
 SAMPLING = "sampling.json"
-"""How the images were made, in the run directory; missing where nothing is sampled."""
+"""How the images were sampled, in the run directory; missing if nothing is sampled."""
 
 WEBP_QUALITY = 85
 
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """What a worker must know; it travels to every node, so it holds no array and no open file.
+    """What a worker needs; it travels to every node, so it holds no array and no open file.
 
     Attributes:
-        config: The audit.
-        run_path: The run directory, as an absolute path or an address that every node sees.
-        lens_path: The model's lens, None where the audit needs none.
-        working_directory: Where the audit was started: relative paths in the config mean the same to a worker.
-        fits: Directory of the fit by the name of the mitigation.
+        request: How the images are made and measured.
+        report: Which images are kept.
+        run_path: Run directory, as an absolute path or an address that every node can use.
+        lens_path: Lens of the model, None if the audit needs none.
+        working_directory: Directory that relative paths in the config start from.
+        fits: Directory of the fit, by the name of the mitigation.
+        threads: Threads of torch.
     """
 
-    config: AuditConfig
+    request: MeasurementRequest
+    report: ReportConfig
     run_path: str
     lens_path: str | None
     working_directory: str
     fits: Mapping[str, str] = field(default_factory=dict)
+    threads: int = 1
 
 
 class ShardWorker:
-    """Loads its models once and then does shards, one after the other.
+    """Loads its models once and then makes shards, one after the other.
 
-    Models load in the constructor: weights that cannot be read are a fault of the start, not of every shard. Torch and
-    all that needs it are imported here and not at the top, so that the driver, which only names this class, stays
-    small.
+    Models load in the constructor, so weights that cannot be read fail the start and not every shard. Torch and
+    everything that needs it are imported here and not at the top, because the driver also imports this module.
 
     Args:
-        settings: What to do and where to put it.
+        settings: What to make and where to store it.
     """
 
     def __init__(self, settings: WorkerSettings) -> None:
@@ -80,15 +84,15 @@ class ShardWorker:
         if ray.is_initialized() and ray.get_runtime_context().get_actor_id():  # a process of its own
             log_as_json(logging.getLogger(__package__))
         work_in(settings.working_directory)
-        torch.set_num_threads(settings.config.workers.threads)
+        torch.set_num_threads(settings.threads)
         self._run = RunDirectory(place_of(settings.run_path))
-        self._report = settings.config.report
-        self._shard_settings = ShardSettings.of(settings.config)
+        self._report = settings.report
+        self._shard_settings = ShardSettings.of(settings.request)
         self._batch = self._shard_settings.batch
         with ExitStack() as held:
             lens = None if settings.lens_path is None else held.enter_context(_on_disk(settings.lens_path))
             fits = {name: held.enter_context(_on_disk(place)) for name, place in settings.fits.items()}
-            self._parts = load_parts(settings.config, lens, steering_of(self._run), fits)
+            self._parts = load_parts(settings.request, lens, steering_of(self._run), fits)
         self._sign(self._parts.signatures)
         if self._parts.generator.sampling and not self._run.has(SAMPLING):
             self._run.write_json(SAMPLING, self._parts.generator.sampling)
@@ -97,13 +101,13 @@ class ShardWorker:
         self._free_since = time.monotonic()
 
     def do(self, shard: Shard, attempt: int = 1) -> ShardReceipt:
-        """Do a shard and store it: images first, rows last, since the rows mark it finished.
+        """Make a shard and store it: images first, rows last, since the rows mark it finished.
 
-        A shard that is finished already is not done again: an answer may be lost although the work was not.
+        A shard that is finished already is not made again: the answer of an earlier attempt may have been lost.
 
         Args:
-            shard: What to do.
-            attempt: Which try this is, for the log.
+            shard: The shard.
+            attempt: Number of the attempt, for the log.
         """
         told: dict[str, Any] = {"shard": shard.id, "attempt": attempt, "node": self._node}
         if self._run.is_finished(shard.id):
@@ -111,10 +115,10 @@ class ShardWorker:
             return ShardReceipt(shard.id, images=0, seconds=0.0, statuses={}, node=self._node)
         started = time.monotonic()
         self._metrics.begun(started - self._free_since)
-        LOG.info("shard begun", extra=told)
+        LOG.info("shard started", extra=told)
         done, too_large = self._make(shard)
         self._run.write_images(self._kept_images(shard, done.images))
-        self._run.write_shard(shard.id, done.table, done.attribution)
+        self._run.write_shard(shard.id, done.table, done.parts)
         self._free_since = time.monotonic()
         seconds = self._free_since - started
         arms, statuses = (done.table[name].to_pylist() for name in ("arm", "status"))
@@ -130,14 +134,14 @@ class ShardWorker:
         )
 
     def _make(self, shard: Shard) -> tuple[ShardYield, tuple[int, ...]]:
-        """Make a shard, in smaller batches where memory is too small, and return the batches that did not fit.
+        """Make a shard, in smaller batches if memory is too small, and return the batch sizes that did not fit.
 
-        What fitted is kept for the worker's later shards: they would fail in the same place.
+        The batch size that fits is kept for the later shards of this worker.
         """
         import torch
 
         too_large: list[int] = []
-        while (done := self._make_if_it_fits(shard)) is None:  # outside the handler, which holds on to the tensors
+        while (done := self._make_if_it_fits(shard)) is None:  # outside the handler, which keeps the tensors alive
             torch.cuda.empty_cache()
             too_large.append(self._batch)
             self._batch = (self._batch + 1) // 2
@@ -157,14 +161,14 @@ class ShardWorker:
             return None
 
     def _sign(self, instruments: dict[str, str]) -> None:
-        """Leave the signatures; workers of one run must measure alike, whoever comes first."""
+        """Store the signatures; all workers of a run must measure with the same networks."""
         if not self._run.has(INSTRUMENTS):
             self._run.write_json(INSTRUMENTS, instruments)
         elif (found := self._run.read_json(INSTRUMENTS)) != instruments:
             raise ValueError(f"the run was measured with {found}, this worker has {instruments}; begin another run")
 
     def _kept_images(self, shard: Shard, images: Mapping[str, Tensor]) -> dict[str, bytes]:
-        """Encode the images that the report shows, the first ones of the prompt, or all where the config says so."""
+        """Encode the images that the report shows: the first ones of each prompt, or all if the config says so."""
         every = self._report.keep == "all"
         return {
             image_name(shard.prompt.id, index, arm): _webp(image)

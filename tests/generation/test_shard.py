@@ -9,6 +9,7 @@ import torch
 from audit.calibration.bundle import bundle_of
 from audit.config.sections import ModelConfig
 from audit.config.settings import AuditConfig
+from audit.config.slices import MeasurementRequest
 from audit.generation.parts import load_parts
 from audit.generation.settings import ShardSettings
 from audit.generation.shard import do_shard, do_shard_in_parts
@@ -29,8 +30,9 @@ def made():
         mitigations=[{"name": "difflens-gender", "attribute": "gender"}],
     )
     [lens] = bundle_of(ModelConfig()).lenses.iterdir()
-    parts, settings = load_parts(config, lens), ShardSettings.of(config)
-    [shard] = plan_shards(prompts_of(config, ()), 5, 5)
+    request = MeasurementRequest.of(config)
+    parts, settings = load_parts(request, lens), ShardSettings.of(request)
+    [shard] = plan_shards(prompts_of(config.prompts, ()), 5, 5)
     return do_shard(parts, settings, shard), do_shard_in_parts(parts, settings, shard, 2)
 
 
@@ -49,10 +51,10 @@ def test_smaller_batches_give_the_same_rows_within_the_stated_tolerance(made):
 
 def test_attributions_of_the_pieces_add_up_to_that_of_the_shard(made):
     whole, pieces = made
-    assert pieces.attribution.keys() == whole.attribution.keys()
-    assert pieces.attribution["images"] == 5
-    for name, expected in whole.attribution.items():
-        np.testing.assert_allclose(pieces.attribution[name], expected, atol=1e-4 * np.abs(expected).max())
+    assert pieces.parts.keys() == whole.parts.keys() == {"attribution"}
+    assert pieces.parts["attribution"]["images"] == 5
+    for name, expected in whole.parts["attribution"].items():
+        np.testing.assert_allclose(pieces.parts["attribution"][name], expected, atol=1e-4 * np.abs(expected).max())
 
 
 def test_pictures_keep_their_order_and_differ_by_rounding_alone(made):
@@ -73,8 +75,10 @@ def test_a_shard_s_rows_say_which_images_lie_outside_the_groups():
             attributes={"gender": ["female", "male"], "age": ages},
             judge={"min_confidence": 0.0},
         )
-        [shard] = plan_shards(prompts_of(config, ()), 24, 24)
-        tables[len(ages)] = do_shard(load_parts(config, None), ShardSettings.of(config), shard).table
+        [shard] = plan_shards(prompts_of(config.prompts, ()), 24, 24)
+        tables[len(ages)] = do_shard(
+            load_parts(MeasurementRequest.of(config), None), ShardSettings.of(MeasurementRequest.of(config)), shard
+        ).table
     every, two = (tables[count].to_pylist() for count in (3, 2))
     adult = [max(("young", "adult", "old"), key=lambda age: row[f"p_age_{age}"]) == "adult" for row in every]
     assert 5 < sum(adult) < 24
@@ -102,8 +106,10 @@ def shard_of_every_kind():
         second_opinions=[{"name": "clip"}],
     )
     [lens] = bundle_of(ModelConfig()).lenses.iterdir()
-    [shard] = plan_shards(prompts_of(config, ()), 2, 2)
-    return do_shard(load_parts(config, lens), ShardSettings.of(config), shard)
+    [shard] = plan_shards(prompts_of(config.prompts, ()), 2, 2)
+    return do_shard(
+        load_parts(MeasurementRequest.of(config), lens), ShardSettings.of(MeasurementRequest.of(config)), shard
+    )
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +128,9 @@ def test_nothing_of_a_shard_stays_behind_on_the_cpu_when_the_model_goes_to_a_gpu
         else:
             assert there == expected
     assert all(torch.equal(found.images[arm], images) for arm, images in on_cpu.images.items())
-    assert all(np.array_equal(found.attribution[name], sums) for name, sums in on_cpu.attribution.items())
+    assert all(
+        np.array_equal(found.parts["attribution"][name], sums) for name, sums in on_cpu.parts["attribution"].items()
+    )
 
 
 @pytest.mark.gpu

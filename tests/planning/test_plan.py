@@ -58,7 +58,7 @@ def test_each_article_agrees_with_the_word_after_it():
 
 def prompts(*occupations, known=()):
     named = {"occupations": list(occupations)} if occupations else {}
-    return prompts_of(AuditConfig(name="audit", prompts=named), known)
+    return prompts_of(AuditConfig(name="audit", prompts=named).prompts, known)
 
 
 def test_prompts_keep_the_order_of_the_config_or_of_the_world():
@@ -131,7 +131,7 @@ def test_the_baseline_is_the_first_arm():
     config = AuditConfig(
         name="audit", mitigations=[{"name": "m", "attribute": "age"}, {"name": "b", "attribute": "age"}]
     )
-    assert arms_of(config) == ("baseline", "m", "b")
+    assert arms_of(config.mitigations) == ("baseline", "m", "b")
 
 
 def test_guidance_doubles_the_calls():
@@ -152,4 +152,4 @@ def test_an_asymmetric_arm_takes_the_steps_of_its_window_twice():
         {"name": "late", "attribute": "age", "strength": 1, "reverse_step": "asymmetric", "window": [0.5, 1.0]},
     ]
     config = AuditConfig(name="audit", mitigations=mitigations, sampling={"steps": 25})
-    assert steps_of_arms(config) == 25 + 25 + 50 + (25 + 13)
+    assert steps_of_arms(config.mitigations, config.sampling.steps) == 25 + 25 + 50 + (25 + 13)

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from audit.calibration.bundle import BUNDLED
 from audit.config.sections import ModelConfig, QualityConfig, SamplingConfig
 from audit.config.settings import AuditConfig
+from audit.config.slices import MeasurementRequest
 from audit.dissect.settings import dissected_groups, name_groups
 from audit.generation.parts import load_parts
 from audit.models.files.text_reader import TextReader, bundled_reader, clip_reader
@@ -21,8 +22,7 @@ from audit.models.generator import load_generator
 from audit.perception.embedders.clip import load_clip
 from audit.planning.plan import prompts_of
 from audit.preflight.prompt_lengths import cut_texts, lens_texts, model_reader
-from audit.preflight.prompts import check_prompts
-from audit.preflight.readiness import check_ready
+from audit.preflight.readiness import check_prompts, check_ready
 from benchmarks.spoiled_models import edit
 from ray_jobs.cli.commands import app
 
@@ -108,13 +108,13 @@ def _mitigation():
 def test_the_longest_text_of_a_lens_is_the_longest_that_it_can_draw():
     config = audit(mitigations=[{"name": "m", "attribute": "age"}])
     reader = model_reader(config.model)
-    prompts = prompts_of(audit(prompts={"occupations": ["nurse"]}), ())
-    groups = dissected_groups(config)
+    prompts = prompts_of(audit(prompts={"occupations": ["nurse"]}).prompts, ())
+    groups = dissected_groups(config.lens, config.attributes)
     every = [
         name_groups(config.prompts.template, prompts[0], dict(zip(groups, names, strict=True)))
         for names in product(*groups.values())
     ]
-    [longest] = lens_texts(config, prompts, reader)
+    [longest] = lens_texts(config.prompts.template, groups, prompts, reader)
     assert reader.count(longest) == max(map(reader.count, every))
 
 
@@ -156,7 +156,7 @@ def test_validate_plan_and_whoever_loads_refuse_alike(tiny_pipeline):
     config = audit(model={"source": str(tiny_pipeline)}, prompts={"template": LONG, "occupations": ["doctor", "nurse"]})
     assert "prompts.template" in {".".join(map(str, problem.location)) for problem in check_ready(config)}
     with pytest.raises(UnfitModelError, match="would be cut"):
-        load_parts(config, None)
+        load_parts(MeasurementRequest.of(config), None)
     for command in ("plan", "validate"):
         done = CliRunner().invoke(app, [command, str(_written(tiny_pipeline))])
         assert done.exit_code == 2, done.output
@@ -183,5 +183,5 @@ def test_a_generator_and_clip_draw_and_measure_nothing_of_a_text_that_they_cut(t
 
 def test_a_tokenizer_elsewhere_is_looked_at_there():
     config = audit(model={"source": "owner/name"}, prompts={"template": LONG, "occupations": ["doctor"]})
-    assert list(cut_texts(config, ())) == []
+    assert list(cut_texts(MeasurementRequest.of(config), {}, ())) == []
     assert problems(config) == {}

@@ -17,8 +17,7 @@ from audit.config.file import ConfigErrors, read_config
 from audit.config.settings import AuditConfig
 from audit.planning.plan import known_occupations
 from audit.preflight.output import unwritable
-from audit.preflight.prompts import check_occupations, check_targets
-from audit.preflight.readiness import check_ready
+from audit.preflight.readiness import check_prompts, check_ready, check_targets
 from audit.preflight.tracking import unreachable_tracking, unusable_tracking
 from audit.storage.place import sqlite_file
 from tests.weight_files import FAIRFACE, write_header
@@ -365,7 +364,7 @@ def test_problems_stand_at_their_lines_beside_mistakes_of_the_schema():
 def test_a_mistaken_model_puts_no_occupation_in_doubt():
     Path("audit.yaml").write_text("name: trial\nmodel: {source: 3}\nprompts: {occupations: [astronaut]}\n")
     with pytest.raises(ConfigErrors) as caught:
-        read_config("audit.yaml", checks=[check_occupations])
+        read_config("audit.yaml", checks=[check_prompts])
     assert [error.where for error in caught.value.errors] == ["model.source"]
 
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from scipy.stats import false_discovery_control
 
+from audit.analyses.attribution import feature_findings
 from audit.config.sections import GateConfig
 from audit.measure.discrepancy import fairness
 from audit.measure.discrepancy.group_measures import MOST_GROUPS, group_measures
@@ -22,7 +23,6 @@ from audit.planning.targets import AuditTargets
 from audit.records.attributes import Attribute, SecondOpinion, TargetSource
 from audit.records.estimates import OverPrompts
 from audit.records.work import Prompt, Shard
-from audit.results.findings import feature_findings
 from audit.results.quality import kernel_sample
 from audit.results.summary import LensEvidence, SummaryPlan, summarise
 from audit.storage.outside.picture import READING
@@ -59,8 +59,9 @@ def write(path, change=lambda arm, prompt, index: {}, shards=SHARDS, attribution
     for shard in shards:
         keys = [(arm, shard.prompt, index) for index in reversed(shard.indices) for arm in arms]
         found = [row(*key, **change(*key)) for key in keys]
-        tensors = None if attribution is None else attribution(shard)
-        run.write_shard(shard.id, pa.Table.from_pylist(found, schema=row_schema(ATTRIBUTES)), tensors)
+        part = None if attribution is None else attribution(shard)
+        parts = {} if part is None else {"attribution": part}
+        run.write_shard(shard.id, pa.Table.from_pylist(found, schema=row_schema(ATTRIBUTES)), parts)
     return run
 
 

@@ -30,7 +30,8 @@ def stages(attribute="gender", **changes):
     asked = {"attribute": attribute, "half_width": 0.1} | changes
     prompts = {"images_per_prompt": PILOT, "two_stage": asked}
     config = {"name": "trial", "attributes": {a.name: a.groups for a in ATTRIBUTES}, "prompts": prompts}
-    return Stages.of(AuditConfig.model_validate(config))
+    audit = AuditConfig.model_validate(config)
+    return Stages.of(audit.prompts, audit.attributes)
 
 
 def row(arm, prompt_id, index, failed=False):

@@ -124,7 +124,7 @@ def test_only_one_call_creates_an_object_and_a_lost_answer_is_not_a_failure(s3, 
 
 def test_a_memory_store_can_be_used_within_one_process():
     run = RunDirectory(place_of("memory://bucket/run"))
-    run.write_shard("a-0000", pa.table({"index": [1]}), {"images": np.array(1)})
+    run.write_shard("a-0000", pa.table({"index": [1]}), {"attribution": {"images": np.array(1)}})
     assert run.finished() == {"a-0000"}
     assert run.read_shard("a-0000").num_rows == 1
     assert run.is_finished("a-0000")
@@ -153,7 +153,7 @@ def test_finished_shards_are_listed_a_thousand_per_request(s3, monkeypatch):
 
 def test_a_shard_needs_one_put_for_each_of_its_files(s3):
     run = RunDirectory(ObjectPath("s3", f"{BUCKET}/costs"))
-    run.write_shard("a-0000", pa.table({"index": [1]}), {"images": np.array(1)})
+    run.write_shard("a-0000", pa.table({"index": [1]}), {"attribution": {"images": np.array(1)}})
     assert [request.method for request in s3.requests] == ["PUT", "PUT"]
     assert s3.requests[-1].path.endswith("/a-0000.parquet")  # the rows mark the shard as finished
     s3.requests.clear()
@@ -163,13 +163,13 @@ def test_a_shard_needs_one_put_for_each_of_its_files(s3):
 
 def test_a_damaged_object_is_a_corrupt_shard_and_can_be_discarded(s3):
     run = RunDirectory(ObjectPath("s3", f"{BUCKET}/damaged"))
-    run.write_shard("a-0000", pa.table({"index": [1]}), {"images": np.array(1)})
+    run.write_shard("a-0000", pa.table({"index": [1]}), {"attribution": {"images": np.array(1)}})
     s3.objects.put_object(BUCKET, "damaged/shards/a-0000.parquet", b"PAR1 of nothing")
     s3.objects.put_object(BUCKET, "damaged/shards/a-0000.attribution.safetensors", b"nothing")
     with pytest.raises(CorruptShardError, match=r"a-0000\.parquet"):
         run.read_shard("a-0000")
     with pytest.raises(CorruptShardError, match=r"a-0000\.attribution"):
-        run.read_attribution("a-0000")
+        run.read_part("attribution", "a-0000")
     run.discard_shard("a-0000")
     assert not s3.keys("damaged/")
 

@@ -43,21 +43,21 @@ def rows(n=3, start=0):
 
 def test_a_shard_is_read_back_with_its_attribution(run):
     attribution = {"attribution/gender": np.arange(6, dtype=np.float32).reshape(2, 3), "images": np.array(3)}
-    run.write_shard("nurse-0001", rows(), attribution)
+    run.write_shard("nurse-0001", rows(), {"attribution": attribution})
     run.write_shard("nurse-0002", rows(2, start=3))
     assert run.finished() == {"nurse-0001", "nurse-0002"}
     assert run.read_shard("nurse-0001").equals(rows())
-    found = run.read_attribution("nurse-0001")
+    found = run.read_part("attribution", "nurse-0001")
     assert int(found["images"]) == 3
     np.testing.assert_array_equal(found["attribution/gender"], attribution["attribution/gender"])
-    assert run.read_attribution("nurse-0002") is None
+    assert run.read_part("attribution", "nurse-0002") is None
     assert [t["index"].to_pylist() for t in run.read_rows(["nurse-0002", "nurse-0001"])] == [[3, 4], [0, 1, 2]]
 
 
 def test_a_strided_attribution_is_stored_with_its_values(run):
     array = np.arange(6, dtype=np.float32).reshape(2, 3).T
-    run.write_shard("a-0000", rows(), {"attribution/age": array})
-    np.testing.assert_array_equal(run.read_attribution("a-0000")["attribution/age"], array)
+    run.write_shard("a-0000", rows(), {"attribution": {"attribution/age": array}})
+    np.testing.assert_array_equal(run.read_part("attribution", "a-0000")["attribution/age"], array)
 
 
 def test_resuming_accepts_changes_without_effect_on_results_and_keeps_the_provenance(run):
@@ -126,8 +126,8 @@ def test_a_writer_killed_before_the_rename_leaves_no_finished_shard(local_run):
 def test_an_attribution_without_its_rows_is_not_a_finished_shard(run, monkeypatch):
     monkeypatch.setattr("audit.storage.run_directory._parquet_bytes", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        run.write_shard("a-0000", rows(), {"images": np.array(3)})
-    assert run.read_attribution("a-0000") is not None
+        run.write_shard("a-0000", rows(), {"attribution": {"images": np.array(3)}})
+    assert run.read_part("attribution", "a-0000") is not None
     assert run.finished() == set()
 
 

@@ -1,4 +1,4 @@
-"""What a number of images can tell, worked out before any is made.
+"""Statistical power: what a number of images can detect, computed before any image is made.
 
 Power is exact: the probability, summed over every outcome, that the test which the audit will use rejects parity
 (:func:`audit.measure.discrepancy.estimate.parity_p_value`), or that a gate's interval decides. Where there are too many

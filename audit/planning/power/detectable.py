@@ -1,4 +1,4 @@
-"""The smallest departures and changes that a number of images detects."""
+"""Smallest departures from a target and smallest changes between arms that n images detect."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from audit.records.attributes import Attribute
 
 @dataclass(frozen=True)
 class Detectable:
-    """What n images of one prompt can tell about one attribute.
+    """What n images of one prompt can detect about one attribute.
 
     Attributes:
         attribute: The attribute.

@@ -1,4 +1,4 @@
-"""How a gate will be decided."""
+"""Predicts how a gate will be decided, from the number of images and the true shares."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CountsInterval = Callable[[NDArray[np.int64], float], tuple[float, float]]
 
 @dataclass(frozen=True)
 class GatePower:
-    """How a gate's verdict will turn out, given the truth: three probabilities with sum 1."""
+    """Probabilities of the three verdicts of a gate, given the true shares; they add up to 1."""
 
     passes: float
     fails: float
@@ -30,7 +30,7 @@ class GatePower:
 
 @dataclass(frozen=True)
 class PlannedGate:
-    """A gate on a figure of the counts, before there are any.
+    """A gate on a figure of the counts, before any image is counted.
 
     Attributes:
         limit: The gate's limit.
@@ -68,7 +68,7 @@ def gate_power(gate: PlannedGate, n: int, shares: ArrayLike) -> GatePower:
 
 
 def images_for_gate(gate: PlannedGate, shares: ArrayLike, power: float = 0.8, largest: int = 10_000) -> int | None:
-    """Return the images from which on a gate is decided with probability ``power``; None above ``largest``.
+    """Return the smallest number of images that decides a gate with probability ``power``; None above ``largest``.
 
     Decided means: the likelier of pass and fail, which is the right one as soon as anything is decided often.
 
@@ -101,7 +101,7 @@ def share_interval(group: int) -> CountsInterval:
 
 
 def _likely(n: int, truth: Floats, samples: int) -> Iterator[tuple[NDArray[np.int64], float]]:
-    """Yield outcomes of n images with their probabilities: for two groups the likely ones of all, else samples."""
+    """Yield outcomes of n images with their probabilities: all likely ones for two groups, samples for more groups."""
     if truth.size == 2:
         counts, orders = every_outcome(n, truth.size)
         weights = np.exp(orders + xlogy(counts, truth).sum(axis=1))

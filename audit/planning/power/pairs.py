@@ -1,4 +1,4 @@
-"""How often a change between two arms of the same noise is detected."""
+"""Power to detect a change between two arms of the same noise (McNemar)."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def paired_power(n: int, before: float, after: float, correlation: float = 0.0, 
 def smallest_paired_change(
     n: int, before: float | None = None, correlation: float = 0.0, level: float = 0.05, power: float = 0.8
 ) -> float | None:
-    """Return the smallest fall of a group's share between paired arms that is detected, None where none is.
+    """Return the smallest fall of a group's share between paired arms that is detected, None if none is.
 
     Args:
         n: Pairs, at least 1.
@@ -69,7 +69,7 @@ def smallest_paired_change(
 
 @lru_cache(maxsize=64)
 def _sign_test_tail(n: int, level: float) -> NDArray[np.int64]:
-    """Return per number of discordant pairs, 0 to n, the largest smaller count that rejects; −1 where none does."""
+    """Return per number of discordant pairs, 0 to n, the largest smaller count that rejects; −1 if none does."""
     pairs = np.arange(n + 1)
     tail = np.asarray(binom.ppf(level / 2, pairs, 0.5), dtype=np.int64)
     return np.asarray(np.where(2 * binom.cdf(tail, pairs, 0.5) <= level, tail, tail - 1), dtype=np.int64)
@@ -86,7 +86,7 @@ def _discordant(before: float, after: float, correlation: float) -> tuple[float,
 
 
 def _feasible(before: float, after: float, correlation: float) -> float:
-    """Return the correlation, or the largest that pairs with these shares can have where that is smaller."""
+    """Return the correlation, or the largest that pairs with these shares can have if that is smaller."""
     spread = math.sqrt(before * (1 - before) * after * (1 - after))
     if not spread or correlation <= 0:
         return correlation if spread else 0.0

@@ -1,4 +1,4 @@
-"""How often a departure from the target is detected."""
+"""Power to detect a departure from the target."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SAMPLES = 10_000
 
 @dataclass(frozen=True)
 class Direction:
-    """A way to depart from the target: some groups gain equally, the others lose equally.
+    """A direction away from the target: some groups gain equally, the others lose equally.
 
     Attributes:
         raised: Indices of the groups that gain.
@@ -53,7 +53,7 @@ class Direction:
         return cls(raised, tuple((step / np.linalg.norm(step)).tolist()))
 
     def reach(self, target: Floats) -> float:
-        """Return the distance at which the first group is gone."""
+        """Return the distance at which the first group has no share left."""
         unit = np.asarray(self.unit)
         return float((target[unit < 0] / -unit[unit < 0]).min())
 
@@ -65,7 +65,7 @@ class Direction:
 
 @dataclass(frozen=True)
 class ParityTest:
-    """The test that n labels were drawn from the target, at one level.
+    """Test of the hypothesis that n labels were drawn from the target, at one level.
 
     Attributes:
         n: Classified images, at least 1.
@@ -78,13 +78,13 @@ class ParityTest:
     level: float = 0.05
 
     def __post_init__(self) -> None:
-        """Refuse what is no test."""
+        """Check the number of images and the level."""
         _distribution(self.target)
         if self.n < 1 or not 0 < self.level < 1:
             raise ValueError(f"expected at least 1 image and a level in (0, 1), found n={self.n}, level={self.level}")
 
     def power(self, shares: ArrayLike) -> float:
-        """Return the probability that parity is rejected where the true shares are ``shares``, shape (K,).
+        """Return the probability that parity is rejected if the true shares are ``shares``, shape (K,).
 
         Raises:
             ValueError: If the shares are no distribution over the target's groups.
@@ -99,7 +99,7 @@ class ParityTest:
         return float((self._extremity(counts) >= self._critical).mean())
 
     def smallest_distance(self, direction: Direction, power: float = 0.8) -> float | None:
-        """Return the smallest distance from the target in one direction that is detected, None where none is."""
+        """Return the smallest distance from the target in one direction that is detected, None if none is."""
         goal = np.asarray(self.target)
         return smallest(lambda d: self.power(direction.shares(goal, d)) >= power, direction.reach(goal))
 
@@ -138,14 +138,14 @@ class ParityTest:
         return float(beyond[0]) if beyond.size else math.inf
 
     def _extremity(self, counts: NDArray[np.float64] | NDArray[np.int64]) -> Floats:
-        """Return what the test orders outcomes by: the distance, for two groups the improbability (as binomtest)."""
+        """Return the statistic of the test: the distance, or for two groups the improbability (as binomtest)."""
         if len(self.target) == 2:
             return np.asarray(np.round(-binom.logpmf(counts[:, 0], self.n, self.target[0]), 9))
         return np.asarray(np.round(((counts / self.n - np.asarray(self.target)) ** 2).sum(axis=1), 9))
 
 
 def _directions(target: tuple[float, ...]) -> Iterator[Direction]:
-    """Yield the directions in which some groups gain, those that differ in names only once."""
+    """Yield the directions in which some groups gain, each once up to the names of the groups."""
     seen = set()
     for size in range(1, len(target)):
         for raised in combinations(range(len(target)), size):

@@ -1,4 +1,4 @@
-"""Shared by all calculations of power: every outcome of n images, and searches for the smallest sufficient value."""
+"""Enumerates the outcomes of n images, and searches for the smallest sufficient value."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from audit.measure.discrepancy.fairness import _compositions
 Floats = NDArray[np.float64]
 
 NEGLIGIBLE = 1e-7
-"""Outcomes with less probability than this in all are left out where each of them costs something."""
+"""Outcomes with less total probability than this are left out if each of them costs time."""
 
 
 def smallest(detected: Callable[[float], bool], largest: float) -> float | None:
-    """Return the smallest departure that is detected, to a ten-thousandth and rounded up; None where none is."""
+    """Return the smallest departure that is detected, to a ten-thousandth and rounded up; None if none is."""
     if not detected(largest):
         return None
     low, high = 0.0, largest
@@ -30,7 +30,7 @@ def smallest(detected: Callable[[float], bool], largest: float) -> float | None:
 
 
 def settled(enough: Callable[[int], bool], largest: int) -> int | None:
-    """Return the n from which on there are enough images, although power rises in a saw-tooth; None above ``largest``.
+    """Return the n from which on images suffice, although power is not monotone; None above ``largest``.
 
     The teeth of a test of counts are about √n wide at most where power is neither near 0 nor near 1: an n counts where
     it and the next so many are enough.

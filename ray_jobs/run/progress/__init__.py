@@ -1,4 +1,4 @@
-"""How far a run is: what it shows, writes, logs and counts while it works.
+"""Progress of a run: what is shown, written, logged and counted while it runs.
 
 It may import ``ray_jobs.pool.actor_pool``.
 """

@@ -1,4 +1,4 @@
-"""Progress of an audit: a bar on a terminal, a line per some shards in a log, ``progress.json`` for everybody else."""
+"""Progress of an audit: a bar on a terminal, a log line every few shards, ``progress.json`` for programs."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ LOG = logging.getLogger(__name__)
 State = Literal["running", "done", "incomplete", "failed", "interrupted"]
 
 LOG_LINES = 20
-"""Lines in a log for a whole audit, whatever its size."""
+"""Lines in a log for a whole audit, independent of its size."""
 
 WRITE_SECONDS = 1.0
 """Shortest time between two writes of ``progress.json``."""
 
 DRIVER = uuid.uuid4().hex
-"""This process and no other: a container that is started again often has its old host name and process number."""
+"""Identifies this process: a restarted container often has its old host name and process number."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """How far an audit is; ``progress.json`` is this record.
+    """Progress of an audit; ``progress.json`` is this record.
 
     Attributes:
         state: ``running``; ``done``; ``incomplete`` when shards are missing at the end; ``failed`` when an error ended
             the audit; ``interrupted`` when a person did.
         done: Finished shards, those of earlier tries included.
         total: Shards in the plan.
-        failed: Shards given up in this try.
+        failed: Shards that failed in this attempt.
         images: Images made in this try, over all arms.
         images_per_second: Rate of this try, the start of the workers included.
         eta_seconds: Expected time to the end at this try's rate, None before its first shard.
@@ -54,7 +54,7 @@ class Snapshot:
         pid: Process of the driver there.
         driver: The driver's ``DRIVER``.
         updated: When this was written, UTC in ISO 8601.
-        pid_space: Machine and container that the process number belongs to; empty where the system does not tell.
+        pid_space: Machine and container that the process number belongs to; empty if the system does not say.
         pid_start: Start of the process there, None likewise.
     """
 
@@ -74,7 +74,7 @@ class Snapshot:
 
 
 class Progress:
-    """Counts shards and tells whoever looks.
+    """Counts shards and shows the progress.
 
     Args:
         run: The run directory that gets ``progress.json``.
@@ -84,7 +84,7 @@ class Progress:
     """
 
     def __init__(self, run: RunDirectory, total: int, done: int, stream: TextIO) -> None:
-        """Start counting; the clock runs from here."""
+        """Start counting and measuring time."""
         self._run, self._total, self._done, self._already = run, total, done, done
         self._failed = self._images = 0
         self._started = time.monotonic()
@@ -99,18 +99,18 @@ class Progress:
         self._tell()
 
     def failed(self, shard_id: str, reason: str) -> None:
-        """Count a shard that was given up and say why at once, since the end of the audit may be hours away."""
+        """Count a failed shard and print the reason at once, since the audit may run for hours."""
         self._failed += 1
         self._console.print(printable(redact(f"shard {shard_id} failed: {reason}")), markup=False)
         self._tell()
 
     @property
     def left(self) -> int:
-        """Shards that are neither finished nor given up."""
+        """Shards that are neither finished nor failed."""
         return self._total - self._done - self._failed
 
     def snapshot(self, state: State) -> Snapshot:
-        """Return how far the audit is."""
+        """Return the progress."""
         seconds = time.monotonic() - self._started
         in_this_try = self._done - self._already
         return Snapshot(
@@ -137,7 +137,7 @@ class Progress:
             self._print_line(self.snapshot("running"))
 
     def end(self, state: State) -> None:
-        """Write the last word; ``state`` says how it ended."""
+        """Write the final state."""
         self._write(state)
         if self._bar is not None:
             self._bar.stop()
@@ -157,7 +157,7 @@ class Progress:
         self._written = time.monotonic()
         try:
             self._run.write_json(PROGRESS, asdict(self.snapshot(state)))
-        except OSError as error:  # a full disk stops what must be kept, not what only tells of it
+        except OSError as error:  # a full disk must not stop the audit here; results fail with a clear error
             LOG.warning("%s could not be written: %s", PROGRESS, error)
 
     def _print_line(self, now: Snapshot) -> None:
@@ -184,7 +184,7 @@ class Progress:
 def show_progress(
     run: RunDirectory, total: int, done: int, stream: TextIO | None = None, *, last: bool = True
 ) -> Iterator[Progress]:
-    """Show progress inside the block and record how it ended; the audit is not ``done`` before its last block is.
+    """Show progress inside the block and record how it ended; an audit is ``done`` only after its last block.
 
     Leaving the block with shards missing is ``incomplete``; an exception is ``failed``, Ctrl-C ``interrupted``. The
     default stream is stderr: stdout belongs to the answer.

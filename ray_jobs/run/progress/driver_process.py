@@ -1,4 +1,4 @@
-"""Which process drives an audit, told so that somebody else can see whether it is still there.
+"""Identifies the process that drives an audit, so that others can see whether it still runs.
 
 A process number alone says little: containers on one machine number their processes each for themselves, a machine that
 was started again begins anew, and a number is given to another process in time. A process is therefore named with the
@@ -19,14 +19,14 @@ _START_AFTER_STATE = 19
 
 
 def this_process() -> dict[str, Any]:
-    """Return what names this process; empty where the system does not tell."""
+    """Return what identifies this process; empty if the system does not say."""
     state = _state_and_start(os.getpid())
     space = _space()
     return {"pid_space": space, "pid_start": state[1]} if state and space else {}
 
 
 def is_gone(told: Mapping[str, Any]) -> bool | None:
-    """Say whether the process that wrote ``told`` has ended.
+    """Return whether the process that wrote ``told`` has ended.
 
     Args:
         told: Its ``pid`` and what ``this_process`` returned there.
@@ -42,7 +42,7 @@ def is_gone(told: Mapping[str, Any]) -> bool | None:
 
 
 def _space() -> str:
-    """Return the start of this machine and the namespace of its process numbers; empty where neither is told."""
+    """Return the start of this machine and the namespace of its process numbers; empty if neither is known."""
     try:
         boot = (PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot} {os.readlink(PROC / 'self/ns/pid')}"
@@ -51,7 +51,7 @@ def _space() -> str:
 
 
 def _state_and_start(pid: int) -> tuple[str, int] | None:
-    """Return the state of a process and its start in clock ticks since the machine's; None where there is none."""
+    """Return the state of a process and its start in clock ticks since boot; None if there is none."""
     try:
         line = (PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -1,4 +1,4 @@
-"""The manifest of failures: everything that went wrong in a run, also what cost nothing in the end."""
+"""The manifest of failures: every fault of a run, including those without a lasting effect."""
 
 from __future__ import annotations
 
@@ -46,27 +46,27 @@ class Failure:
 
 
 class Manifest:
-    """Collects failures and keeps ``failures.json`` current; only the driver writes it, and goes on with an older one.
+    """Collects failures and keeps ``failures.json`` current; only the driver writes it, and it continues an older one.
 
     Args:
         run: The run directory.
     """
 
     def __init__(self, run: RunDirectory) -> None:
-        """Read what earlier tries left."""
+        """Read the failures of earlier attempts."""
         self._run = run
         known = run.read_json(FAILURES)["failures"] if run.has(FAILURES) else []
         self._entries: list[Mapping[str, Any]] = list(known)
 
     def fault(self, fault: Fault[Shard]) -> None:
-        """Add what the pool met."""
+        """Add a fault of the pool."""
         shard = None if fault.task is None else fault.task.id
         self._add(shard, fault.attempt, fault.kind, fault.reason, fault.node, _consequence(fault.given_up))
 
     def receipt(self, receipt: ShardReceipt, attempt: int) -> None:
-        """Add what a finished shard suffered: batches that did not fit, images that could not be made."""
+        """Add the faults of a finished shard: batches that did not fit, images that could not be made."""
         for batch in receipt.too_large:
-            message = f"no memory for a batch of {batch}; this worker goes on with batches of {(batch + 1) // 2}"
+            message = f"no memory for a batch of {batch}; this worker continues with batches of {(batch + 1) // 2}"
             self._add(receipt.shard_id, attempt, FaultKind.SMALLER_BATCH, message, receipt.node, "survived")
         unmade = receipt.statuses.get(Status.FAILED, 0)
         if unmade:
@@ -74,18 +74,20 @@ class Manifest:
             self._add(receipt.shard_id, attempt, FaultKind.NO_IMAGE, message, receipt.node, "survived")
 
     def corrupt_shard(self, shard_id: str, message: str) -> None:
-        """Add a finished shard whose file was found broken and is computed again."""
+        """Add a finished shard whose file cannot be read; it is made again."""
         self._add(shard_id, 1, FaultKind.CORRUPT_SHARD, message, "", "tried_again")
 
     def lost_driver(self) -> None:
-        """Add the driver of an earlier try, if ``progress.json`` still says that it runs."""
+        """Add the driver of an earlier attempt, if ``progress.json`` still says that it runs."""
         if not self._run.has(PROGRESS):
             return
         last = self._run.read_json(PROGRESS)
         if last["state"] != "running" or last.get("driver") == DRIVER:  # our own, between two stages
             return
         attempt = 1 + sum(entry["kind"] == FaultKind.LOST_DRIVER for entry in self._entries)
-        message = f"no end of an earlier try, {last['done']} of {last['total']} shards done at {last['updated']}"
+        message = (
+            f"an earlier attempt did not finish, {last['done']} of {last['total']} shards done at {last['updated']}"
+        )
         self._add(None, attempt, FaultKind.LOST_DRIVER, message, last.get("host", ""), "tried_again")
 
     def _add(

@@ -1,4 +1,4 @@
-"""What a running audit tells Prometheus, through Ray: names, and the two who count, worker and driver.
+"""Metrics of a running audit for Prometheus, through Ray: their names, and the counters of worker and driver.
 
 Ray exports them on every node beside its own, with ``ray_`` before the name; docs/grafana.json draws them.
 """
@@ -20,7 +20,7 @@ SECONDS = [0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0]
 
 
 class WorkerMetrics:
-    """What a worker counts."""
+    """Metrics of a worker."""
 
     def __init__(self) -> None:
         """Register the metrics; the same name in several workers is one metric."""
@@ -40,7 +40,7 @@ class WorkerMetrics:
 
 
 class DriverMetrics:
-    """What the driver counts."""
+    """Metrics of the driver."""
 
     def __init__(self) -> None:
         """Register the metrics."""
@@ -48,7 +48,7 @@ class DriverMetrics:
         self._faults = Counter(FAULTS, "Faults, by kind.", tag_keys=("kind",))
 
     def waiting(self, shards: int) -> None:
-        """Tell how many shards are still to come."""
+        """Set the number of shards that are not finished."""
         self._depth.set(shards)
 
     def fault(self, kind: str) -> None:

@@ -1,4 +1,4 @@
-"""How far a run is, read from its directory by anybody who sees it: no cluster is asked."""
+"""Reads the progress of a run from its directory; no cluster is needed."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from audit.storage.run_directory import FAILURES, PROGRESS, RunDirectory
 from ray_jobs.run.progress.driver_process import is_gone
 
 QUIET_SECONDS = 900.0
-"""A driver that runs writes after each shard; silence for longer than this is worth a word."""
+"""A running driver writes after each shard; a longer silence is reported."""
 
 
 class NoRunError(ValueError):
-    """There is no run to tell of."""
+    """The directory holds no run."""
 
 
 @dataclass(frozen=True)
 class Status:
-    """How far a run is.
+    """Progress of a run.
 
     A driver that was killed leaves ``running`` behind. Seen from its own machine its process is looked for; from
     anywhere else only its silence tells.
@@ -29,7 +29,7 @@ class Status:
         progress: ``progress.json`` as the driver left it, see ``ray_jobs.run.progress.display.Snapshot``.
         silent_seconds: Since the driver's last word.
         failures: How often each kind of fault is in ``failures.json``.
-        driver_gone: Whether the run claims to go on and its driver has ended; False also where that cannot be seen.
+        driver_gone: Whether the run is marked as running and its driver has ended; also False if that cannot be seen.
     """
 
     progress: dict[str, Any]
@@ -39,12 +39,12 @@ class Status:
 
     @property
     def silent(self) -> bool:
-        """Whether the run claims to go on and has not been heard of for long."""
+        """Whether the run is marked as running and has not written for long."""
         return bool(self.progress["state"] == "running" and self.silent_seconds > QUIET_SECONDS)
 
 
 def status_of(run: RunDirectory, now: datetime | None = None) -> Status:
-    """Read how far a run is.
+    """Read the progress of a run.
 
     Raises:
         NoRunError: If the directory holds no progress.
@@ -59,10 +59,10 @@ def status_of(run: RunDirectory, now: datetime | None = None) -> Status:
 
 
 def status_lines(status: Status) -> list[str]:
-    """Say it in words."""
+    """Describe the progress in words."""
     at = status.progress
     parts = [f"{at['done']:,} of {at['total']:,} shards"]
-    parts += [f"{at['failed']:,} given up"] if at["failed"] else []
+    parts += [f"{at['failed']:,} failed"] if at["failed"] else []
     parts += [f"{at['images_per_second']:.1f} images/s"] if at["images_per_second"] else []
     state = "stopped" if status.driver_gone else at["state"]
     if state == "running" and at["eta_seconds"]:
@@ -71,9 +71,9 @@ def status_lines(status: Status) -> list[str]:
     if status.failures:
         lines.append("faults: " + ", ".join(f"{count} {kind}" for kind, count in sorted(status.failures.items())))
     if status.driver_gone:
-        lines.append(f"its driver (process {at['pid']}) has ended without a last word; run the audit again to go on")
+        lines.append(f"its driver (process {at['pid']}) has ended without finishing; run the audit again to resume")
     elif status.silent:
         minutes = status.silent_seconds / 60
         host = at.get("host", "its driver")
-        lines.append(f"no word for {minutes:.0f} min from {host}: it may have ended; run the audit again to go on")
+        lines.append(f"no progress for {minutes:.0f} min from {host}: it may have ended; run the audit again to resume")
     return lines

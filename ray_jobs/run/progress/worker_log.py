@@ -1,4 +1,4 @@
-"""The log of a worker: one JSON object per line on standard error, where Ray and every log collector pick it up."""
+"""Log of a worker: one JSON object per line on standard error, where Ray and log collectors read it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 from datetime import UTC, datetime
 
 FIELDS = ("shard", "attempt", "images", "seconds", "batch", "node")
-"""What a record may carry beside its message; ``LOG.info(..., extra={"shard": ...})``."""
+"""Fields that a record may have besides its message; ``LOG.info(..., extra={"shard": ...})``."""
 
 
 class JsonLines(logging.Formatter):
@@ -28,7 +28,7 @@ class JsonLines(logging.Formatter):
 
 
 def log_as_json(logger: logging.Logger) -> None:
-    """Let ``logger`` write JSON lines to standard error, once however often it is asked."""
+    """Let ``logger`` write JSON lines to standard error; repeated calls change nothing."""
     if any(isinstance(handler.formatter, JsonLines) for handler in logger.handlers):
         return
     handler = logging.StreamHandler()

@@ -6,11 +6,18 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from audit.config.settings import AuditConfig
 from audit.storage.local_files import write_atomically
 from audit.storage.place import place_of
 from ray_jobs.schedule.cron import Cron
-from ray_jobs.schedule.manifests.kubernetes import Deployment, Manifest, cronjob, raycronjob, rayjob, to_yaml
+from ray_jobs.schedule.manifests.kubernetes import (
+    Deployment,
+    Manifest,
+    ScheduledAudit,
+    cronjob,
+    raycronjob,
+    rayjob,
+    to_yaml,
+)
 from ray_jobs.schedule.manifests.systemd import Units, to_unit
 
 KINDS: Mapping[str, Callable[[Deployment], tuple[Manifest, ...]]] = {
@@ -26,8 +33,8 @@ def kubernetes_files(deployment: Deployment, kind: str | None) -> dict[str, str]
     return {f"{name}/{name}.yaml": to_yaml(make(deployment)) for name, make in kinds.items()}
 
 
-def systemd_files(audit: AuditConfig, config: Path, cron: Cron, time_zone: str, user: str) -> dict[str, str]:
-    """Return the two units for an audit on this machine with the current interpreter, run as ``user``.
+def systemd_files(audit: ScheduledAudit, config: Path, cron: Cron, time_zone: str, user: str) -> dict[str, str]:
+    """Return the two units for an audit on this machine, with the current interpreter, run as ``user``.
 
     Raises:
         UnitError: If a path or the user's name cannot be written in a unit file.

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from audit.config.fields import GENERATED_HERE
-from audit.config.settings import AuditConfig
+from audit.config.sections import ModelConfig, WorkersConfig
 from audit.storage.place import place_of
 from ray_jobs.schedule.cron import Cron
 
@@ -60,11 +60,28 @@ class Size:
 
 
 @dataclass(frozen=True)
+class ScheduledAudit:
+    """What manifests and units say about an audit.
+
+    Attributes:
+        name: Its name.
+        output: Path or address of the directory of its runs.
+        model: Its model.
+        workers: Its workers.
+    """
+
+    name: str
+    output: str
+    model: ModelConfig
+    workers: WorkersConfig
+
+
+@dataclass(frozen=True)
 class Deployment:
     """Parameters of all objects.
 
     Attributes:
-        config: The audit.
+        audit: The audit.
         text: Its YAML file.
         cron: Due times.
         time_zone: IANA name of the time zone of the cron expression.
@@ -76,7 +93,7 @@ class Deployment:
         keep_for: Seconds that a finished job is kept for inspection.
     """
 
-    config: AuditConfig
+    audit: ScheduledAudit
     text: str
     cron: Cron
     time_zone: str
@@ -99,7 +116,7 @@ class Deployment:
     @property
     def name(self) -> str:
         """The audit's name in a form that Kubernetes allows (RFC 1123)."""
-        name = re.sub(r"[^a-z0-9]+", "-", self.config.name.lower()).strip("-")
+        name = re.sub(r"[^a-z0-9]+", "-", self.audit.name.lower()).strip("-")
         return f"difflens-{name}"[:MOST_NAME].rstrip("-")
 
     @property
@@ -114,26 +131,26 @@ class Deployment:
     @property
     def on_claim(self) -> bool:
         """Whether the run directories are on the claim, not in an object store."""
-        return isinstance(place_of(self.config.output), Path)
+        return isinstance(place_of(self.audit.output), Path)
 
     @property
     def output(self) -> str:
         """The directory of the runs inside the pods."""
-        return OUTPUT_DIRECTORY if self.on_claim else self.config.output
+        return OUTPUT_DIRECTORY if self.on_claim else self.audit.output
 
     @property
     def gpu_count(self) -> int:
         """GPUs of the computing pod."""
         if self.size.gpus is not None:
             return self.size.gpus
-        return 0 if self.config.model.source in GENERATED_HERE else 1
+        return 0 if self.audit.model.source in GENERATED_HERE else 1
 
     @property
     def worker_count(self) -> int:
         """Number of Ray worker pods."""
         if self.size.workers is not None:
             return self.size.workers
-        return self.config.workers.count if isinstance(self.config.workers.count, int) else 1
+        return self.audit.workers.count if isinstance(self.audit.workers.count, int) else 1
 
 
 def cronjob(deployment: Deployment) -> tuple[Manifest, ...]:

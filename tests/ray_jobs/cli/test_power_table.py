@@ -4,7 +4,8 @@ import pytest
 
 from audit.config.settings import AuditConfig
 from audit.planning.plan import prompts_of
-from ray_jobs.cli.power_table import power_of
+from audit.records.attributes import Attribute
+from ray_jobs.cli.power_table import PlannedTests, power_of
 
 GATES = [
     {"name": "women", "measure": "share:female", "attribute": "gender", "prompt": "each", "min": 0.15},
@@ -26,7 +27,9 @@ def power(tmp_path):
             targets={"gender": {"csv": str(tmp_path / "shares.csv")}} if rows else {},
             gates=gates,
         )
-        return power_of(config, prompts_of(config, ()))
+        attributes = tuple(Attribute(name, groups) for name, groups in config.attributes.items())
+        planned = PlannedTests(attributes, config.targets, config.gates, config.prompts.images_per_prompt)
+        return power_of(planned, prompts_of(config.prompts, ()))
 
     return plan
 

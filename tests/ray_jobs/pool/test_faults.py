@@ -18,7 +18,7 @@ from audit.storage.run_directory import FAILURES, RESULTS, RunDirectory
 from ray_jobs.pool.faults import FaultKind
 from ray_jobs.run import shards
 from ray_jobs.run.audit import run_audit
-from ray_jobs.run.shards import NoImagesError
+from ray_jobs.run.summary import NoImagesError
 from ray_jobs.run.worker import ShardWorker
 
 

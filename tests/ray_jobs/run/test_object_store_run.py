@@ -76,8 +76,8 @@ def test_a_finished_run_is_read_where_it_lies(s3, whole, tmp_path):
     assert compared.exit_code == 0, compared.output
     database = f"sqlite:///{tmp_path / 'mlflow.db'}"
     synced = answer_of("sync", run.path.parent, "--uri", database)
-    assert (synced.exit_code, "items told" in synced.output) == (0, True), synced.output
-    assert "nothing new to tell" in answer_of("sync", run.path, "--uri", database).output
+    assert (synced.exit_code, "items sent" in synced.output) == (0, True), synced.output
+    assert "already up to date" in answer_of("sync", run.path, "--uri", database).output
     assert (tmp_path / "mlartifacts").is_dir()
 
 

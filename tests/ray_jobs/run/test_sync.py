@@ -11,10 +11,13 @@ import torch
 from typer.testing import CliRunner
 
 from audit.config.sections import TrackingConfig
+from audit.config.slices import MeasurementRequest
+from audit.planning.targets import AuditTargets
 from audit.storage.provenance import collect_provenance
 from audit.storage.run_directory import CONFIG, OUTBOX, PROVENANCE, REPORT, RunDirectory
 from ray_jobs.cli.commands import app
-from ray_jobs.run.audit import plan, summarise_run, targets_of
+from ray_jobs.run.audit import plan
+from ray_jobs.run.summary import Comparison, summarise_run
 from ray_jobs.run.sync import runs_in
 from ray_jobs.run.sync import sync as hand_over
 from ray_jobs.run.track import letter_of, track, warn_of_outage
@@ -40,13 +43,13 @@ def template(make_audit, tmp_path_factory):
     config = make_audit(output, tracking={"enabled": True, "uri": DOWN}, prompts={"occupations": ["doctor", "nurse"]})
     run = RunDirectory(Path(config.output) / "small")
     run.create(config.model_dump(mode="json"), collect_provenance("sha256:0"))
-    threads = torch.get_num_threads()
-    worker = ShardWorker(WorkerSettings(config, str(run.path), None, str(output)))
+    threads, request = torch.get_num_threads(), MeasurementRequest.of(config)
+    worker = ShardWorker(WorkerSettings(request, config.report, str(run.path), None, str(output)))
     shards = plan(config)
     for shard in shards:
         worker.do(shard)
     torch.set_num_threads(threads)
-    write_exports(run, summarise_run(config, shards, run, targets_of(config, shards), None))
+    write_exports(run, summarise_run(request, shards, run, Comparison(AuditTargets())))
     write_report(run.path)
     return config, run
 
@@ -88,8 +91,8 @@ def test_a_server_that_is_down_is_infrastructure_and_the_next_store_gets_it_once
     assert f"small: not in MLflow: expected {DOWN} to take the audit, found no connection" in outage.stderr
     told, again = sync(run.path, "--uri", store), sync(run.path, "--uri", store)
     assert (told.exit_code, again.exit_code) == (0, 0)
-    assert told.stdout.startswith("small: 10 items told, sqlite:///")
-    assert again.stdout.startswith("small: nothing new to tell, sqlite:///")
+    assert told.stdout.startswith("small: 10 items sent, sqlite:///")
+    assert again.stdout.startswith("small: already up to date, sqlite:///")
     assert parents(store) == ["small"]
 
 
@@ -145,7 +148,7 @@ def test_tracking_that_is_switched_off_stays_off_unless_a_store_is_named(make_ru
     answer = sync(run.path)
     assert (answer.exit_code, answer.stdout) == (
         0,
-        "small: skipped, its config switches tracking off; --uri names a store all the same\n",
+        "small: skipped, tracking is switched off in its config; name a store with --uri\n",
     )
 
 
@@ -163,7 +166,7 @@ def test_without_an_address_the_store_lies_beside_the_runs(tmp_path):
 
 def test_an_outage_at_the_end_of_an_audit_is_a_warning_that_names_the_remedy(template, make_run, caplog):
     config, run = template[0], make_run()
-    assert track(config, run) is None
+    assert track(config.tracking, run) is None
     assert "the audit is not in MLflow: expected http://127.0.0.1:9" in caplog.text
     assert f"difflens-audit sync {run.path}" in caplog.text
 
@@ -174,7 +177,7 @@ def test_a_server_that_says_nothing_costs_the_end_of_an_audit_its_bound_and_no_m
         config = make_audit(tmp_path, tracking={"uri": uri, "timeout_seconds": 2})
         run = make_run()
         began = time.monotonic()
-        assert track(config, run) is None
+        assert track(config.tracking, run) is None
         took = time.monotonic() - began
     assert 2 <= took < 2 + 20  # a processor that does other things as well
     outbox = read_outbox(run)
@@ -183,6 +186,6 @@ def test_a_server_that_says_nothing_costs_the_end_of_an_audit_its_bound_and_no_m
 
 
 def test_an_outage_at_the_start_of_an_audit_is_told_at_once(template, caplog):
-    warn_of_outage(template[0]).join()
+    warn_of_outage(template[0].tracking, template[0].tracking_uri).join()
     assert "expected a tracking server at 127.0.0.1:9, found none (Connection refused)" in caplog.text
     assert "the audit goes on" in caplog.text

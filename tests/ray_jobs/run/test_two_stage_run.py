@@ -6,10 +6,14 @@ import shutil
 import pytest
 
 from audit.config.settings import AuditConfig
+from audit.config.slices import MeasurementRequest
 from audit.measure.shares.two_stage import TwoStage, fixed_images, images_to_make
 from audit.records.work import BASELINE
+from audit.results.two_stages import Stages
 from audit.storage.run_directory import AUDIT, PROGRESS, RESULTS, RunDirectory
-from ray_jobs.run.audit import do_stages, plan, run_audit
+from ray_jobs.run.audit import plan, run_audit
+from ray_jobs.run.shards import ShardWork, do_stages
+from ray_jobs.run.worker import WorkerSettings
 
 PILOT, HALF_WIDTH = 16, 0.15
 
@@ -82,12 +86,14 @@ def test_a_pilot_that_failed_is_left_to_the_next_try(sampled, monkeypatch):
     config, outcome = sampled
     run, planned, asked = RunDirectory(outcome.run_path), plan(config), []
 
-    def all_but_the_first(_config, shards, *_, whole):
+    def all_but_the_first(_work, shards, *, whole):
         asked.append((shards, whole))
         return tuple(shard for shard in shards if shard != planned[0])
 
-    monkeypatch.setattr("ray_jobs.run.audit.do_shards", all_but_the_first)
-    every, finished = do_stages(config, planned, run, None, None)
+    monkeypatch.setattr("ray_jobs.run.shards.do_shards", all_but_the_first)
+    settings = WorkerSettings(MeasurementRequest.of(config), config.report, "", None, "")
+    stages = Stages.of(config.prompts, config.attributes)
+    every, finished = do_stages(ShardWork(run, settings, None), planned, stages)
     (_, unknown), (ready, whole) = asked
     assert (unknown, whole) == (None, len(every))
     assert planned[0] in every

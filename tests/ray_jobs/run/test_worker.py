@@ -7,6 +7,7 @@ from PIL import Image
 
 from audit.calibration.bundle import bundle_of
 from audit.config.sections import ModelConfig, ReportConfig
+from audit.config.slices import MeasurementRequest
 from audit.perception.embedders.clip import ClipEmbedder
 from audit.planning.plan import plan_shards, prompts_of
 from audit.records.work import Status
@@ -16,11 +17,12 @@ from ray_jobs.run.worker import INSTRUMENTS, SAMPLING, ShardWorker, WorkerSettin
 
 
 def worker_of(config, path):
-    return ShardWorker(WorkerSettings(config, str(path), None, str(path.parent)))
+    request = MeasurementRequest.of(config)
+    return ShardWorker(WorkerSettings(request, config.report, str(path), None, str(path.parent)))
 
 
 def shards_of(config):
-    return plan_shards(prompts_of(config, ()), config.prompts.images_per_prompt, config.sampling.batch)
+    return plan_shards(prompts_of(config.prompts, ()), config.prompts.images_per_prompt, config.sampling.batch)
 
 
 @pytest.fixture(autouse=True)

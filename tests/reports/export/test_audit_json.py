@@ -72,7 +72,8 @@ def produced(tmp_path_factory):
     shards = tuple(Shard(Prompt(name, f"a {name}", name), 0, tuple(range(8))) for name in ("nurse", "ghost"))
     for shard in shards:
         table = pa.Table.from_pylist(list(shard_rows(shard, rng)), schema=row_schema(ATTRIBUTES))
-        run.write_shard(shard.id, table, {"attribution/gender": np.ones((2, 4), np.float32), "images": np.array(8)})
+        part = {"attribution/gender": np.ones((2, 4), np.float32), "images": np.array(8)}
+        run.write_shard(shard.id, table, {"attribution": part})
     lens = LensEvidence({"name": "lens-1"}, {"gender": {"male": [(3, 0.1, 2.0)]}})
     names = {"clip_signature": "net:clip", "feature_signature": "net:features"}
     plan = SummaryPlan("export-1", ATTRIBUTES, shards, ("baseline", "mended"), **names)

@@ -43,7 +43,7 @@ def test_a_running_audit_tells_its_shards_and_faults(half_way):
 def test_a_driver_that_was_not_heard_of_for_long_is_told(half_way):
     later = datetime.now(UTC) + timedelta(hours=2)
     assert not status_of(half_way).silent
-    assert "no word for 120 min" in status_lines(status_of(half_way, later))[-1]
+    assert "no progress for 120 min" in status_lines(status_of(half_way, later))[-1]
 
 
 def test_a_killed_driver_is_told_as_stopped_at_once(tmp_path):
@@ -63,8 +63,8 @@ def test_a_killed_driver_is_told_as_stopped_at_once(tmp_path):
         assert status_lines(status_of(run)) == ["running: 1 of 2 shards"]
     finally:
         driver.kill()
-    gone = ["stopped: 1 of 2 shards", f"its driver (process {driver.pid}) has ended without a last word; "
-            "run the audit again to go on"]  # fmt: skip
+    gone = ["stopped: 1 of 2 shards", f"its driver (process {driver.pid}) has ended without finishing; "
+            "run the audit again to resume"]  # fmt: skip
     wait_until(lambda: status_of(run).driver_gone)
     assert status_lines(status_of(run)) == gone
     driver.communicate()

@@ -17,7 +17,7 @@ from audit.config.settings import AuditConfig
 from ray_jobs.cli.commands import app
 from ray_jobs.schedule.cron import Cron
 from ray_jobs.schedule.manifests.files import KINDS, kubernetes_files, systemd_files
-from ray_jobs.schedule.manifests.kubernetes import CONFIG_FILE, Deployment, ManifestError, Size, to_yaml
+from ray_jobs.schedule.manifests.kubernetes import CONFIG_FILE, Deployment, ManifestError, ScheduledAudit, Size, to_yaml
 from ray_jobs.schedule.manifests.systemd import UnitError, Units, to_unit
 
 TEXT = "# weekly\nname: Weekly_Audit.1\nmodel:\n  source: rendered\n"
@@ -25,9 +25,15 @@ KUBERAY = Path(__file__).parents[2] / "data" / "kuberay.yaml"
 KUBERNETES = "1.30"
 
 
+def scheduled(config):
+    return ScheduledAudit(config.name, config.output, config.model, config.workers)
+
+
 def deployment(text=TEXT, **settings):
     config = AuditConfig.model_validate(yaml.safe_load(text))
-    return Deployment(config, text, Cron.parse("0 3 * * 1"), "Europe/Berlin", "example.com/audit:1", **settings)
+    return Deployment(
+        scheduled(config), text, Cron.parse("0 3 * * 1"), "Europe/Berlin", "example.com/audit:1", **settings
+    )
 
 
 def rendered(kind, **settings):
@@ -227,7 +233,7 @@ def test_a_path_with_a_line_end_is_refused(units, tmp_path):
 def test_units_run_the_program_beside_this_interpreter(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = AuditConfig(name="weekly")
-    files = systemd_files(config, Path("audit.yaml"), Cron.parse("0 3 * * 1"), "UTC", "audit")
+    files = systemd_files(scheduled(config), Path("audit.yaml"), Cron.parse("0 3 * * 1"), "UTC", "audit")
     service = sections(files["systemd/difflens-weekly.service"])["Service"]
     assert shlex.split(service["ExecStart"])[:4] == [
         str(Path(sys.executable).with_name("difflens-audit")), "schedule", "once", str(tmp_path / "audit.yaml")
@@ -239,7 +245,7 @@ def test_units_run_the_program_beside_this_interpreter(tmp_path, monkeypatch):
 def test_units_leave_an_address_in_an_object_store_as_it_is(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = AuditConfig(name="weekly", output="s3://bucket/runs", tracking={"enabled": False})
-    files = systemd_files(config, Path("audit.yaml"), Cron.parse("0 3 * * 1"), "UTC", "audit")
+    files = systemd_files(scheduled(config), Path("audit.yaml"), Cron.parse("0 3 * * 1"), "UTC", "audit")
     service = sections(files["systemd/difflens-weekly.service"])["Service"]
     assert "--output s3://bucket/runs " in service["ExecStart"]
 

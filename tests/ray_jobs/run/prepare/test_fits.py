@@ -7,13 +7,17 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from audit.config.settings import AuditConfig
+from audit.config.slices import MeasurementRequest
 from audit.mitigate.mean_difference import COUNT, key_of
-from audit.planning.fits import CARD_FILE, FIT_FILE, FITS, PARTS, TENSORS_FILE
+from audit.planning.fits import CARD_FILE, FIT_FILE, FITS, PARTS, TENSORS_FILE, fit_requests
 from audit.planning.plan import prompts_of
 from audit.storage.run_directory import RunDirectory
-from ray_jobs.run import fits
+from ray_jobs.run import parts
 from ray_jobs.run.audit import run_audit
-from ray_jobs.run.fits import FitError, FitTask, FitWorker, ensure_fits
+from ray_jobs.run.network import NetworkSettings
+from ray_jobs.run.parts import TaskActor
+from ray_jobs.run.prepare import fits
+from ray_jobs.run.prepare.fits import FitError, FitSettings, FitWorker, Join, JoinWorker, ensure_fits, part_files
 
 MEANS = {"name": "means", "method": "mean_difference", "attribute": "gender", "images_per_group": 2}
 WORDS = {"name": "words", "method": "prompt", "attribute": "gender"}
@@ -59,45 +63,55 @@ def test_a_finished_fit_has_a_card_and_no_parts(fitted):
     assert all(len(tensor) == 4 and tensor.isfinite().all() for tensor in directions.values())
     assert json.loads((place / FIT_FILE).read_text())["settings"]["images_per_group"] == 2
     assert "mean_difference" in (place / CARD_FILE).read_text()
-    assert not any((place / PARTS).iterdir())
+    assert not (place / PARTS).exists()
 
 
-def test_another_audit_of_the_model_takes_the_fit_that_is_there(fitted, monkeypatch):
+def fit_of(audit, prompts, pool):
+    return ensure_fits(MeasurementRequest.of(audit), audit.output, prompts, pool)
+
+
+def settings_of(audit, place):
+    [request] = fit_requests(MeasurementRequest.of(audit))
+    network = NetworkSettings(audit.model, audit.sampling, audit.lens.hookpoint)
+    return FitSettings(request, network, str(place))
+
+
+def test_another_audit_of_the_model_takes_the_fit_that_is_there(fitted):
     audit, outcome = fitted
-    monkeypatch.setattr(fits, "results_of", None)  # no step is left to do
     stronger = audit.model_copy(update={"mitigations": (audit.mitigations[1].model_copy(update={"strength": 2.0}),)})
-    assert ensure_fits(stronger, prompts_of(audit, ()), None) == {"means": place_of_fit(outcome)}
+    no_pool = None  # no step is left to do
+    assert fit_of(stronger, prompts_of(audit.prompts, ()), no_pool) == {"means": place_of_fit(outcome)}
 
 
 def test_fitting_continues_with_the_parts_that_are_missing(tmp_path, monkeypatch):
     audit = config(tmp_path)
-    prompts, asked = prompts_of(audit, ()), []
-    worker = FitWorker(audit, str(tmp_path))
+    prompts, done = prompts_of(audit.prompts, ()), []
 
-    def in_this_process(_worker, _arguments, tasks, _workers, _cluster):
+    def in_this_process(worker, settings, tasks, _pool, files=None):
+        actor = TaskActor(worker, settings, torch.get_num_threads(), str(tmp_path), files)
         for task in tasks:
-            asked.append(task.id)
-            yield task, worker.do(task)
+            done.append(task.id)
+            yield task, actor.do(task)
 
+    monkeypatch.setattr(parts, "results_of", in_this_process)
     monkeypatch.setattr(fits, "results_of", in_this_process)
-    [place] = ensure_fits(audit, prompts, None).values()
+    [place] = fit_of(audit, prompts, None).values()
     whole = load_file(place / TENSORS_FILE)
     (place / FIT_FILE).unlink()  # as if the driver had ended before
-    worker.do(FitTask("doctor", audit.mitigations[1], str(place), prompts[0]))
-    asked.clear()
-    ensure_fits(audit, prompts, None)
-    assert asked == ["nurse", "join"]
+    settings = settings_of(audit, place)
+    part_files(settings).write(prompts[0], FitWorker(settings).do(prompts[0]))
+    done.clear()
+    fit_of(audit, prompts, None)
+    assert done == ["nurse", "join"]
     assert all(torch.equal(tensor, whole[name]) for name, tensor in load_file(place / TENSORS_FILE).items())
 
 
-def test_maps_that_are_not_finite_end_the_audit_with_one_message(tmp_path, monkeypatch):
-    audit = config(tmp_path)
-    [mitigation] = [one for one in audit.mitigations if one.fitted_by]
+def test_maps_that_are_not_finite_end_the_audit_with_one_message(tmp_path):
     (tmp_path / PARTS).mkdir()
     sums = {key_of("mid_block", group): torch.full((4, 1, 1, 1), float("nan")).double() for group in ("female", "male")}
     save_file(sums | {COUNT: torch.tensor(2.0).double()}, tmp_path / PARTS / "doctor.safetensors")
     with pytest.raises(ValueError, match="expected finite maps, found NaN"):
-        FitWorker(audit, str(tmp_path)).do(FitTask("join", mitigation, str(tmp_path), None))
+        JoinWorker(settings_of(config(tmp_path), tmp_path)).do(Join())
 
 
 def test_a_hookpoint_that_is_not_there_is_a_fault_of_the_fit(tmp_path, cluster):

@@ -13,20 +13,29 @@ from audit.calibration.bundle import bundle_of
 from audit.config.file import read_config
 from audit.config.sections import JudgeConfig
 from audit.config.settings import AuditConfig
+from audit.config.slices import DissectionRequest
 from audit.dissect.lens import Lens
-from audit.dissect.settings import dissected_prompts, lens_name, lens_settings
+from audit.dissect.settings import dissected_prompts, lens_name, lens_settings, needs_lens
 from audit.dissect.strengths import LADDER, Tried
-from audit.preflight.work import work_of
+from audit.preflight.readiness import planned_work
 from audit.results.lens_evidence import keep_evidence, lens_evidence
 from audit.storage.files import storage_of
 from audit.storage.folder_copy import folder_on_disk, folder_to_fill
 from audit.storage.place import place_of
 from benchmarks.s3_server import BUCKET
 from ray_jobs.pool.actor_pool import PoolError
-from ray_jobs.run import lens as dissect
-from ray_jobs.run import preparation
+from ray_jobs.run import parts
 from ray_jobs.run.audit import run_audit
-from ray_jobs.run.lens import LensAnswer, LensWorker
+from ray_jobs.run.parts import TaskActor, WorkerPool
+from ray_jobs.run.prepare import lens as dissect
+from ray_jobs.run.prepare.lens import LensBuilder
+from ray_jobs.run.prepare.strengths import (
+    STRENGTHS,
+    StrengthAnswer,
+    StrengthSettings,
+    StrengthTask,
+    StrengthWorker,
+)
 from tests.pretended_gpu import pretended_gpu
 
 TINY = {
@@ -43,7 +52,7 @@ TINY = {
 
 
 ANSWER = json.dumps(
-    LensAnswer(
+    StrengthAnswer(
         projection={"female": -1.0, "male": 1.0},
         tried={
             "female": (Tried(0.0, 0.3, {}), Tried(0.5, 0.95, {"age": 0.1})),
@@ -68,7 +77,15 @@ def config(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def lens_directory(config, cluster):
-    return dissect.ensure_lens(config, cluster)
+    return dissect.ensure_lens(DissectionRequest.of(config), config.output, WorkerPool(config.workers, cluster))
+
+
+def find_lens(config):
+    return dissect.find_lens(DissectionRequest.of(config), config.output)
+
+
+def make_lens(config, cluster):
+    return dissect.make_lens(DissectionRequest.of(config), config.output, WorkerPool(config.workers, cluster))
 
 
 def test_a_lens_covers_the_whole_world_and_names_itself(lens_directory, config):
@@ -82,9 +99,9 @@ def test_a_lens_covers_the_whole_world_and_names_itself(lens_directory, config):
 
 
 def test_the_same_audit_finds_the_lens_again(lens_directory, config):
-    assert dissect.find_lens(config).absolute() == lens_directory
+    assert find_lens(config).absolute() == lens_directory
     other = config.model_copy(update={"sampling": config.sampling.model_copy(update={"guidance": 1.0})})
-    assert dissect.find_lens(other) is None
+    assert find_lens(other) is None
 
 
 def test_the_lens_of_another_judge_is_another_lens(tmp_path):
@@ -93,20 +110,20 @@ def test_the_lens_of_another_judge_is_another_lens(tmp_path):
     for weights in (b"first", b"second"):
         (tmp_path / "fairface.pt").write_bytes(weights)
         judged = config.model_copy(update={"judge": JudgeConfig(source=str(tmp_path / "fairface.pt"))})
-        names.append(lens_name("model", lens_settings(judged)))
+        names.append(lens_name("model", lens_settings(DissectionRequest.of(judged))))
     assert names[0] != names[1]
 
 
 def test_the_lens_that_ships_with_the_model_is_the_one_that_the_shipped_audit_finds():
-    shipped = read_config(Path(__file__).parents[3] / "configs" / "occupations.yaml")
-    assert dissect.find_lens(shipped).parent == bundle_of(shipped.model).lenses
+    shipped = read_config(Path(__file__).parents[4] / "configs" / "occupations.yaml")
+    assert find_lens(shipped).parent == bundle_of(shipped.model).lenses
 
 
 def test_strengths_are_searched_where_the_model_runs(config, lens_directory):
     with pretended_gpu():
-        worker = LensWorker(config, str(lens_directory), 1, str(Path.cwd()))
-        [doctor, *_] = dissected_prompts(config)
-        found = worker.do(dissect.LensTask("doctor-gender", "gender", doctor))
+        worker = StrengthWorker(StrengthSettings(DissectionRequest.of(config), str(lens_directory)))
+        [doctor, *_] = dissected_prompts(DissectionRequest.of(config))
+        found = worker.do(StrengthTask("doctor-gender", "gender", doctor))
     assert found.strengths(config.lens.side_effect_budget) == Lens.load(lens_directory).strengths["gender"][doctor.id]
     assert found.projection.keys() == {"female", "male"}
 
@@ -117,8 +134,9 @@ def without_mitigation(config, attribution):
 
 
 @pytest.mark.parametrize("attribution", [None, False])
-def test_without_mitigation_nothing_is_dissected_unless_asked_for(config, cluster, attribution):
-    assert dissect.ensure_lens(without_mitigation(config, attribution), cluster) is None
+def test_without_mitigation_nothing_is_dissected_unless_asked_for(config, attribution):
+    plain = without_mitigation(config, attribution)
+    assert not needs_lens(plain.lens, plain.prompts, plain.mitigations)
 
 
 def test_attribution_alone_has_a_lens_and_its_features_in_the_report(config, cluster, lens_directory):
@@ -131,7 +149,7 @@ def test_attribution_alone_has_a_lens_and_its_features_in_the_report(config, clu
 
 
 def terminal_of_plan(config):
-    work = work_of(config)
+    work = planned_work(config)
     assert work.lens_images == 64 + 16 * 2 * 1 * len(LADDER)
     return "\n".join(work.preparation)
 
@@ -140,12 +158,12 @@ def test_an_interrupted_search_goes_on_with_the_answers_on_file(config, cluster,
     made = config.model_copy(update={"output": str(tmp_path / "runs")})
     partial = tmp_path / "runs" / "lenses" / f"{lens_directory.name}.partial"
     shutil.copytree(lens_directory, partial)
-    kept = partial / dissect.STRENGTHS
+    kept = partial / STRENGTHS
     kept.mkdir()
     for prompt in json.loads((lens_directory / "lens.json").read_text())["strengths"]["gender"]:
         (kept / f"{prompt}-gender.json").write_text(ANSWER)
-    monkeypatch.setattr(preparation, "run_on_pool", None)  # nothing is left to do, so no pool is needed
-    assert strengths_in(dissect.make_lens(made, cluster), "nurse") == {"female": 0.5, "male": 0.0}
+    monkeypatch.setattr(parts, "run_on_pool", None)  # nothing is left to do, so no pool is needed
+    assert strengths_in(make_lens(made, cluster), "nurse") == {"female": 0.5, "male": 0.0}
 
 
 def test_on_a_cluster_the_building_asks_for_what_a_node_has_and_the_pool_can_tell_it(
@@ -159,9 +177,9 @@ def test_on_a_cluster_the_building_asks_for_what_a_node_has_and_the_pool_can_tel
         raise PoolError("no room")
 
     monkeypatch.setattr(os, "cpu_count", lambda: 4096)  # of the driver's machine
-    monkeypatch.setattr(preparation, "run_on_pool", full)
+    monkeypatch.setattr(parts, "run_on_pool", full)
     with pytest.raises(PoolError):
-        dissect.make_lens(made, replace(cluster, local=False))
+        make_lens(made, replace(cluster, local=False))
     assert asked == [{"CPU": int(cluster.cpus), "GPU": 0, "memory": 0}]
 
 
@@ -170,7 +188,7 @@ def test_relative_paths_mean_the_same_to_a_worker(tmp_path, monkeypatch):
     (tmp_path / "started-here").mkdir()
     drawn = AuditConfig(name="drawn", model={"source": "rendered"})
     with pytest.raises(ValueError, match="no network to edit or dissect"):
-        LensWorker(drawn, "lens", torch.get_num_threads(), str(tmp_path / "started-here"))
+        TaskActor(LensBuilder, DissectionRequest.of(drawn), torch.get_num_threads(), str(tmp_path / "started-here"))
     assert Path.cwd() == tmp_path / "started-here"
 
 
@@ -181,10 +199,10 @@ def test_a_lens_is_put_into_an_object_store_and_fetched_from_it(s3, config, clus
         shutil.copytree(lens_directory, directory, dirs_exist_ok=True)
     assert s3.asked("PUT")[-1].path.endswith("/lens.json")
     for prompt in json.loads((lens_directory / "lens.json").read_text())["strengths"]["gender"]:
-        storage_of(partial).write(f"{dissect.STRENGTHS}/{prompt}-gender.json", ANSWER.encode())
-    monkeypatch.setattr(preparation, "run_on_pool", None)  # nothing is left to do, so no pool is needed
-    place = dissect.make_lens(made, cluster)
-    assert place == dissect.find_lens(made) == partial.parent / lens_directory.name
+        storage_of(partial).write(f"{STRENGTHS}/{prompt}-gender.json", ANSWER.encode())
+    monkeypatch.setattr(parts, "run_on_pool", None)  # nothing is left to do, so no pool is needed
+    place = make_lens(made, cluster)
+    assert place == find_lens(made) == partial.parent / lens_directory.name
     with folder_on_disk(place) as directory:
         assert strengths_in(directory, "nurse") == {"female": 0.5, "male": 0.0}
     assert not s3.keys("dissect/runs/lenses/" + partial.name)

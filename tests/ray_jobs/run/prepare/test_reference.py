@@ -2,7 +2,6 @@
 
 import shutil
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +10,18 @@ from PIL import Image
 from audit.config.sections import QualityConfig
 from ray_jobs.pool.actor_pool import PoolError
 from ray_jobs.pool.limits import PoolLimits
-from ray_jobs.run import reference
-from ray_jobs.run.reference import ReferenceWorker, reference_features, reference_parts
+from ray_jobs.run import parts
+from ray_jobs.run.parts import WorkerPool
+from ray_jobs.run.prepare import reference
+from ray_jobs.run.prepare.reference import ReferenceSettings, ReferenceWorker, reference_features, reference_parts
+
+
+def worker_of(config):
+    return ReferenceWorker(ReferenceSettings(config.quality, config.model))
+
+
+def features_of(config, cluster):
+    return reference_features(config.quality, config.model, WorkerPool(config.workers, cluster))
 
 
 @pytest.fixture
@@ -30,31 +39,31 @@ def pictures(tmp_path):
 def test_the_workers_give_the_features_that_one_worker_would(audit, cluster, pictures, monkeypatch):
     config = audit(quality=QualityConfig(clip="none", reference=str(pictures)).model_dump())
     [whole] = reference_parts(pictures)
-    expected = ReferenceWorker(config, str(Path.cwd())).embed(whole)
+    expected = worker_of(config).do(whole)
     monkeypatch.setattr(reference, "FILES_PER_PART", 2)
-    np.testing.assert_array_equal(reference_features(config, cluster), expected)
+    np.testing.assert_array_equal(features_of(config, cluster), expected)
     assert expected.shape == (5, 64)
 
 
 def test_relative_paths_mean_the_same_to_the_workers(audit, cluster, pictures, untrained_world, tmp_path, monkeypatch):
     quality = QualityConfig(clip="none", reference=str(pictures)).model_dump()
-    expected = reference_features(audit(quality=quality), cluster)
+    expected = features_of(audit(quality=quality), cluster)
     shutil.copytree(untrained_world, tmp_path / "world")
     monkeypatch.chdir(tmp_path)
     relative = audit(quality=quality | {"reference": "pictures"}, model={"source": "rendered", "world": "world"})
-    np.testing.assert_array_equal(reference_features(relative, cluster), expected)
+    np.testing.assert_array_equal(features_of(relative, cluster), expected)
 
 
 def test_a_cluster_without_room_is_told_what_a_worker_asks_for(audit, cluster, pictures, monkeypatch):
-    monkeypatch.setattr(reference, "PoolLimits", partial(PoolLimits, start_seconds=1))
+    monkeypatch.setattr(parts, "PoolLimits", partial(PoolLimits, start_seconds=1))
     quality = QualityConfig(clip="none", reference=str(pictures)).model_dump()
     config = audit(quality=quality, workers={"count": 1, "threads": 256})
     with pytest.raises(PoolError, match=f"one requests 256 CPU, the cluster has {cluster.cpus:g} CPU"):
-        reference_features(config, cluster)
+        features_of(config, cluster)
 
 
 def test_a_config_without_reference_asks_for_nothing(audit, cluster):
-    assert reference_features(audit(), cluster) is None
+    assert features_of(audit(), cluster) is None
 
 
 def test_fewer_than_two_images_are_refused(tmp_path):
@@ -79,8 +88,8 @@ def test_the_features_are_those_of_plain_copies(audit, pictures, tmp_path):
             rotated.save(stored / f"{number}.png", exif=exif)
         rotated.save(stored / ".thumbnails" / f"{number}.png")
     config = audit(quality=QualityConfig(clip="none", reference=str(stored)).model_dump())
-    worker = ReferenceWorker(config, str(Path.cwd()))
-    expected, found = (worker.embed(reference_parts(directory)[0]) for directory in (plain, stored))
+    worker = worker_of(config)
+    expected, found = (worker.do(reference_parts(directory)[0]) for directory in (plain, stored))
     np.testing.assert_array_equal(found, expected)
 
 
@@ -88,4 +97,4 @@ def test_a_broken_image_is_named(audit, cluster, pictures):
     (pictures / "broken.png").write_bytes(b"no picture")
     config = audit(quality=QualityConfig(clip="none", reference=str(pictures)).model_dump())
     with pytest.raises(PoolError, match=r"reference images cannot be used: .*broken\.png"):
-        reference_features(config, cluster)
+        features_of(config, cluster)

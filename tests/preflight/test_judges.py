@@ -12,7 +12,8 @@ from audit.calibration.bundle import BUNDLED
 from audit.config.file import ConfigErrors, read_config
 from audit.config.settings import AuditConfig
 from audit.perception.judges.confusion_file import judge_confusions
-from audit.preflight.instrument_checks import check_judges, check_networks, left_out_groups, warnings_of
+from audit.preflight.judges import JudgesRequest, check_judges, left_out_groups, warnings_of
+from audit.preflight.networks import check_networks
 from audit.preflight.readiness import check_ready
 from tests.weight_files import FAIRFACE, INCEPTION, write_header
 
@@ -35,7 +36,10 @@ def problems(**sections):
     quality = {"clip": "none", "features": "none"}
     plain = {"name": "audit", "model": model, "prompts": {"occupations": ["doctor"]}, "quality": quality}
     config = AuditConfig.model_validate(plain | sections)
-    found = [*check_judges(config), *check_networks(config)]
+    asked = JudgesRequest(
+        config.judge, config.second_opinions, config.attributes, config.model, "attributes" not in sections
+    )
+    found = [*check_judges(asked), *check_networks(config.quality, config.model)]
     return {".".join(map(str, problem.location)): problem.message for problem in found}
 
 
@@ -233,16 +237,20 @@ def config_of(**sections):
     return AuditConfig.model_validate(plain | sections)
 
 
+def left_out_of(config):
+    return left_out_groups(config.judge, config.model, config.attributes)
+
+
 def test_groups_that_the_judge_knows_and_the_config_leaves_out_are_named():
     bundled = config_of(attributes={"age": ["old", "young"], "gender": ["female", "male"]})
-    assert left_out_groups(bundled) == {"age": ("adult",)}
-    [warning] = warnings_of(bundled)
+    assert left_out_of(bundled) == {"age": ("adult",)}
+    [warning] = warnings_of(bundled.judge, bundled.model, bundled.attributes)
     assert warning.startswith("attributes.age leaves out adult, which the judge can name too")
     four = config_of(judge={"source": FOUR}, attributes={"race": ["white", "black"]})
-    assert left_out_groups(four) == {"race": ("asian", "indian")}
+    assert left_out_of(four) == {"race": ("asian", "indian")}
     seven = config_of(judge={"source": SEVEN}, attributes={"race": ["white", "black"]})
-    assert left_out_groups(seven)["race"] == ("latino", "asian", "indian", "middle_eastern")
-    assert left_out_groups(config_of()) == {}
+    assert left_out_of(seven)["race"] == ("latino", "asian", "indian", "middle_eastern")
+    assert left_out_of(config_of()) == {}
 
 
 def test_an_attribute_with_groups_left_out_has_no_confusion_matrix():

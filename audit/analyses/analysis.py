@@ -1,0 +1,113 @@
+"""Interface of an analysis: tasks from a request, one part for each task, and a result combined from all parts.
+
+Parts come about in one of two ways. An *observing* analysis watches the baseline images of a shard while they are
+sampled; its tasks are the shards, and no image is sampled for it. A *sampling* analysis has tasks of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from audit.dissect.lens import Lens
+    from audit.models.generator import DiffusionGenerator
+    from audit.perception.judges.classifiers import Judge
+
+Part = Mapping[str, NDArray[Any]]
+"""Arrays by name: sums and counts over the images of one task."""
+
+
+class Task(Protocol):
+    """One task of an analysis."""
+
+    @property
+    def id(self) -> str:
+        """Name of the task, and of the file of its part."""
+        ...
+
+
+RequestT_contra = TypeVar("RequestT_contra", contravariant=True)
+FoundT_co = TypeVar("FoundT_co", covariant=True)
+
+
+class Analysis(Protocol[RequestT_contra, FoundT_co]):
+    """What both kinds of analyses have."""
+
+    @property
+    def name(self) -> str:
+        """Key in the registry, and part of the names of stored parts; letters, digits, ``-`` and ``_``."""
+        ...
+
+    @property
+    def section(self) -> str:
+        """Name of the section that shows the result: an anchor of the report, or a command."""
+        ...
+
+    def tasks(self, request: RequestT_contra) -> tuple[Task, ...]:
+        """Return the tasks of a request; the same request always has the same tasks."""
+        ...
+
+    def combine(self, request: RequestT_contra, parts: Iterable[Part | None]) -> FoundT_co:
+        """Combine parts to a frozen result.
+
+        Args:
+            request: The request.
+            parts: One for each task, in the order of the tasks; None for a task that has no part.
+        """
+        ...
+
+
+class PartObserver(Protocol):
+    """Watches one batch while it is sampled."""
+
+    @property
+    def hookpoint(self) -> str:
+        """Module whose output is watched."""
+        ...
+
+    def __call__(self, step: int, h: Tensor) -> None:
+        """Read the maps ``(B, C, H, W)`` of the conditional half at one step."""
+        ...
+
+    def part(self) -> dict[str, NDArray[Any]]:
+        """Return the part; the parts of two batches of one shard are added."""
+        ...
+
+
+Observe = Callable[[int], PartObserver]
+"""Makes the observer of a batch, given the number of its images; any further rows of the batch are padding."""
+
+
+class ObservingAnalysis(Analysis[RequestT_contra, FoundT_co], Protocol[RequestT_contra, FoundT_co]):
+    """Watches the baseline images of every shard."""
+
+    def ready(self, lens: Lens | None) -> Observe | None:
+        """Prepare a worker once; None if there is nothing to observe, for example without a lens."""
+        ...
+
+
+@dataclass(frozen=True)
+class Instruments:
+    """What a sampling analysis uses on a worker.
+
+    Attributes:
+        generator: The model.
+        judge: Judge of the attributes.
+    """
+
+    generator: DiffusionGenerator
+    judge: Judge
+
+
+class SamplingAnalysis(Analysis[RequestT_contra, FoundT_co], Protocol[RequestT_contra, FoundT_co]):
+    """Samples images of its own."""
+
+    def part(self, instruments: Instruments, request: RequestT_contra, task: Any) -> dict[str, NDArray[Any]]:  # noqa: ANN401 - a task of its own
+        """Compute the part of a task on a worker."""
+        ...

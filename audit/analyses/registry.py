@@ -1,0 +1,28 @@
+"""The analyses by name, and the observers that a worker prepares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from audit.analyses.analysis import Analysis, Observe, ObservingAnalysis, SamplingAnalysis
+from audit.analyses.attribution import Attribution
+from audit.analyses.location import LocationAnalysis
+
+if TYPE_CHECKING:
+    from audit.dissect.lens import Lens
+
+OBSERVING: Mapping[str, ObservingAnalysis[Any, Any]] = {one.name: one for one in (Attribution(),)}
+"""Analyses that watch the baseline images of an audit."""
+
+SAMPLING: Mapping[str, SamplingAnalysis[Any, Any]] = {one.name: one for one in (LocationAnalysis(),)}
+"""Analyses with tasks of their own."""
+
+ANALYSES: Mapping[str, Analysis[Any, Any]] = {**OBSERVING, **SAMPLING}
+"""All analyses."""
+
+
+def ready_observers(lens: Lens | None) -> dict[str, Observe]:
+    """Prepare the observing analyses on a worker, by name; those that need a lens are left out without one."""
+    ready = {name: analysis.ready(lens) for name, analysis in OBSERVING.items()}
+    return {name: observe for name, observe in ready.items() if observe is not None}

@@ -1,0 +1,92 @@
+"""Slices of a config: the sections that one part of an audit uses, made once at the edge and then passed on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from audit.config.mitigations import MitigationConfig
+from audit.config.sections import (
+    JudgeConfig,
+    LensConfig,
+    ModelConfig,
+    PromptsConfig,
+    QualityConfig,
+    SamplingConfig,
+    SecondOpinionConfig,
+)
+from audit.config.settings import AuditConfig
+
+Attributes = Mapping[str, tuple[str, ...]]
+"""Attribute → its groups, in the order of the config."""
+
+
+@dataclass(frozen=True)
+class MeasurementRequest:
+    """How the images of an audit are made, and what is measured in them.
+
+    Attributes:
+        seed: Seed of the audit; the noise of every image derives from it.
+        model: Model that makes the images.
+        prompts: Prompts of the images.
+        sampling: How the model is sampled.
+        hookpoint: Module whose output the lens reads.
+        attributes: Audited attributes.
+        judge: Judge that decides.
+        second_opinions: Further judges.
+        quality: Networks that measure quality.
+        mitigations: Interventions, each with an arm of its own.
+    """
+
+    seed: int
+    model: ModelConfig
+    prompts: PromptsConfig
+    sampling: SamplingConfig
+    hookpoint: str
+    attributes: Attributes
+    judge: JudgeConfig
+    second_opinions: tuple[SecondOpinionConfig, ...]
+    quality: QualityConfig
+    mitigations: tuple[MitigationConfig, ...]
+
+    @classmethod
+    def of(cls, config: AuditConfig) -> MeasurementRequest:
+        """Take the slice out of a config."""
+        return cls(
+            seed=config.seed,
+            model=config.model,
+            prompts=config.prompts,
+            sampling=config.sampling,
+            hookpoint=config.lens.hookpoint,
+            attributes=config.attributes,
+            judge=config.judge,
+            second_opinions=config.second_opinions,
+            quality=config.quality,
+            mitigations=config.mitigations,
+        )
+
+
+@dataclass(frozen=True)
+class DissectionRequest:
+    """What a lens is made from, and with which judge.
+
+    Attributes:
+        model: Model that is dissected.
+        prompts: Prompts of the audit; a calibration model is dissected with all occupations of its world.
+        sampling: How the model is sampled.
+        lens: Settings of the lens.
+        attributes: Audited attributes; ``lens.attributes`` names those that the lens knows.
+        judge: Judge that labels the images.
+    """
+
+    model: ModelConfig
+    prompts: PromptsConfig
+    sampling: SamplingConfig
+    lens: LensConfig
+    attributes: Attributes
+    judge: JudgeConfig
+
+    @classmethod
+    def of(cls, config: AuditConfig) -> DissectionRequest:
+        """Take the slice out of a config."""
+        return cls(config.model, config.prompts, config.sampling, config.lens, config.attributes, config.judge)

@@ -1,0 +1,130 @@
+"""Runs an analysis that samples images of its own: its parts on the workers, then the result."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from audit.analyses.registry import SAMPLING
+from audit.config.sections import JudgeConfig
+from audit.config.slices import Attributes
+from audit.models.source import model_fingerprint
+from audit.storage.files import storage_of
+from audit.storage.place import Place, place_of
+from audit.storage.provenance import content_name
+from ray_jobs.run.network import NetworkSettings
+from ray_jobs.run.parts import PartFiles, PreparationError, WorkerPool, make_parts
+
+ANALYSES_DIRECTORY = "analyses"
+"""Directory of parts under ``output`` of the config, named by content: equal requests share them."""
+
+FORMAT, REQUEST_FILE, PARTS = 1, "request.json", "parts"
+
+
+class AnalysisError(PreparationError):
+    """A task of an analysis failed."""
+
+
+class Request(Protocol):
+    """Request of an analysis."""
+
+    def as_data(self) -> dict[str, Any]:
+        """Return everything that determines a part, as plain data."""
+        ...
+
+
+@dataclass(frozen=True)
+class AnalysisSettings:
+    """What a worker needs for an analysis.
+
+    Attributes:
+        name: Name of the analysis in the registry.
+        request: Its request.
+        network: Network of the model.
+        judge: Judge of the images.
+        attributes: Attributes that are judged.
+    """
+
+    name: str
+    request: Request
+    network: NetworkSettings
+    judge: JudgeConfig
+    attributes: Attributes
+
+    @property
+    def decisive(self) -> dict[str, Any]:
+        """Everything besides the model that determines a part, as plain data."""
+        sections = {"sampling": self.network.sampling, "judge": self.judge}
+        return {
+            "request": self.request.as_data(),
+            "attributes": {name: list(groups) for name, groups in self.attributes.items()},
+            **{name: section.model_dump(mode="json") for name, section in sections.items()},
+        }
+
+
+class AnalysisWorker:
+    """Computes parts of an analysis; a plain class, run by ``make_parts``."""
+
+    def __init__(self, settings: AnalysisSettings) -> None:
+        """Load the model and its judge."""
+        from audit.analyses.analysis import Instruments
+        from audit.perception.judges.classifiers import load_judge
+
+        network = settings.network
+        self._settings, self._analysis = settings, SAMPLING[settings.name]
+        self._instruments = Instruments(network.load(), load_judge(settings.judge, network.model, settings.attributes))
+
+    def do(self, task: object) -> dict[str, NDArray[Any]]:
+        """Return the part of a task."""
+        return self._analysis.part(self._instruments, self._settings.request, task)
+
+
+def run_analysis(settings: AnalysisSettings, output: str, pool: WorkerPool) -> Any:  # noqa: ANN401 - each has its own
+    """Run an analysis, or resume it with the parts that are missing, and return its result.
+
+    Args:
+        settings: The analysis and what its workers need.
+        output: Path or address of the directory that holds parts.
+        pool: Where the tasks run.
+
+    Raises:
+        AnalysisError: If a task failed.
+    """
+    analysis = SAMPLING[settings.name]
+    place = place_of_parts(settings, output)
+    files: PartFiles[Mapping[str, NDArray[Any]]] = PartFiles(
+        settings.name.capitalize(), str(place), PARTS, ".safetensors", _encoded, _decoded
+    )
+    tasks = analysis.tasks(settings.request)
+    text = json.dumps({"analysis": settings.name, **settings.decisive}, indent=1)
+    storage_of(place).write(REQUEST_FILE, f"{text}\n".encode())
+    try:
+        make_parts(AnalysisWorker, settings, tasks, files, pool)
+    except PreparationError as error:
+        raise AnalysisError(f"analysis {settings.name}: {error}") from error
+    return analysis.combine(settings.request, (files.read(task) for task in tasks))
+
+
+def place_of_parts(settings: AnalysisSettings, output: str) -> Place:
+    """Return the directory of the parts, named by model, request, sampling and judge."""
+    name = content_name(settings.name, FORMAT, model_fingerprint(settings.network.model), settings.decisive)
+    return place_of(output).absolute() / ANALYSES_DIRECTORY / name
+
+
+def _encoded(part: Mapping[str, NDArray[Any]]) -> bytes:
+    import numpy as np
+    from safetensors.numpy import save
+
+    data: bytes = save({name: np.ascontiguousarray(array) for name, array in part.items()})
+    return data
+
+
+def _decoded(data: bytes) -> dict[str, NDArray[Any]]:
+    from safetensors.numpy import load
+
+    arrays: dict[str, NDArray[Any]] = load(data)
+    return arrays

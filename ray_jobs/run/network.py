@@ -1,0 +1,39 @@
+"""Loads the network of the audited model on a worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from audit.config.sections import ModelConfig, SamplingConfig
+
+if TYPE_CHECKING:
+    from audit.models.generator import DiffusionGenerator
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """Which network is loaded.
+
+    Attributes:
+        model: The model.
+        sampling: How it is sampled.
+        hookpoint: Module whose output the lens reads.
+    """
+
+    model: ModelConfig
+    sampling: SamplingConfig
+    hookpoint: str
+
+    def load(self) -> DiffusionGenerator:
+        """Load the network.
+
+        Raises:
+            ValueError: If the model has no network.
+        """
+        from audit.models.generator import DiffusionGenerator, load_generator
+
+        generator = load_generator(self.model, self.sampling, self.hookpoint)
+        if not isinstance(generator, DiffusionGenerator):
+            raise ValueError(f"model {self.model.source!r} has no network to edit or dissect; remove the mitigations")
+        return generator

@@ -1,0 +1,207 @@
+"""Computes the parts of a larger result on a pool of workers, and resumes with the parts that are missing.
+
+Each task has one part. A worker computes the part and stores it in a file with the name of the task; the directory is
+named by content, so a part that is stored already is not computed again. Every task must succeed; none has a deadline.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+import ray
+
+from audit.config.sections import WorkersConfig
+from audit.storage.files import Storage, storage_of
+from audit.storage.place import place_of
+from ray_jobs.cluster.connection import Cluster, asked_resources, work_in, worker_count, worker_resources
+from ray_jobs.pool.actor_pool import Failed, Fault, run_on_pool
+from ray_jobs.pool.limits import Deadline, ErrorBudget, PoolLimits
+
+LOG = logging.getLogger(__name__)
+
+UNHURRIED = Deadline(first_seconds=math.inf)
+"""No deadline: the duration of a first task is not known."""
+
+
+class PreparationError(RuntimeError):
+    """A task outside the shards failed."""
+
+
+class Task(Protocol):
+    """One task."""
+
+    @property
+    def id(self) -> str:
+        """Name in messages, and of the file of its part."""
+        ...
+
+
+T = TypeVar("T", bound=Task)
+P = TypeVar("P")
+
+
+@dataclass(frozen=True)
+class WorkerPool:
+    """Where tasks run.
+
+    Attributes:
+        workers: How many workers, and their resources.
+        cluster: The cluster that they run on.
+    """
+
+    workers: WorkersConfig
+    cluster: Cluster
+
+
+def _no_description(_part: object) -> str:
+    return ""
+
+
+@dataclass(frozen=True)
+class PartFiles(Generic[P]):
+    """Files of parts, one for each task; it travels to the workers.
+
+    Attributes:
+        title: What the parts are, in the log.
+        directory: Path or address of the directory of the result.
+        folder: Folder of the parts in it.
+        suffix: End of the file names.
+        encode: Serialises a part; a module-level function.
+        decode: Reads a part back.
+        describe: Describes a part in the log.
+    """
+
+    title: str
+    directory: str
+    folder: str
+    suffix: str
+    encode: Callable[[P], bytes]
+    decode: Callable[[bytes], P]
+    describe: Callable[[P], str] = _no_description
+
+    def missing(self, tasks: Sequence[T]) -> list[T]:
+        """Return the tasks whose part is not stored."""
+        stored = self._storage.names(self.folder)
+        return [task for task in tasks if f"{task.id}{self.suffix}" not in stored]
+
+    def write(self, task: Task, part: P) -> None:
+        """Store the part of a task."""
+        self._storage.write(self._name(task), self.encode(part))
+
+    def read(self, task: Task) -> P:
+        """Return the part of a task.
+
+        Raises:
+            FileNotFoundError: If it is not stored.
+        """
+        return self.decode(self._storage.read(self._name(task)))
+
+    def delete(self, tasks: Sequence[Task]) -> None:
+        """Delete the parts of tasks, and their folder if it is empty then."""
+        for task in tasks:
+            self._storage.delete(self._name(task))
+        place = place_of(self.directory) / self.folder
+        if isinstance(place, Path):
+            with suppress(OSError):  # not empty, or not there
+                place.rmdir()
+
+    @property
+    def _storage(self) -> Storage:
+        return storage_of(place_of(self.directory))
+
+    def _name(self, task: Task) -> str:
+        return f"{self.folder}/{task.id}{self.suffix}"
+
+
+class TaskActor:
+    """Runs tasks in a process of its own; a plain class, made remote by ``results_of``.
+
+    Args:
+        worker: Class with a method ``do(task)``; it is constructed with ``settings`` alone.
+        settings: What the worker needs.
+        threads: Threads of torch.
+        directory: Directory that relative paths start from.
+        files: Where parts are stored; None returns them to the driver.
+    """
+
+    def __init__(
+        self, worker: type, settings: object, threads: int, directory: str, files: PartFiles[Any] | None = None
+    ) -> None:
+        """Construct the worker, which may load networks."""
+        import torch
+
+        work_in(directory)
+        torch.set_num_threads(threads)
+        self._worker, self._files = worker(settings), files
+
+    def do(self, task: Task) -> Any:  # noqa: ANN401 - whatever the worker computes
+        """Do a task; return its result, or the description of the part that was stored."""
+        result = self._worker.do(task)
+        if self._files is None:
+            return result
+        self._files.write(task, result)
+        return self._files.describe(result)
+
+
+def make_parts(worker: type, settings: object, tasks: Sequence[T], files: PartFiles[Any], pool: WorkerPool) -> None:
+    """Compute and store the parts that are missing, and log each one.
+
+    Args:
+        worker: Class with a method ``do(task)`` that returns the part.
+        settings: Argument of its constructor.
+        tasks: All tasks; those whose part is stored are left out.
+        files: Where parts are stored.
+        pool: Where the tasks run.
+
+    Raises:
+        PreparationError: If a task failed.
+    """
+    missing = files.missing(tasks)
+    if missing:
+        LOG.info("%s: %d of %d to do", files.title, len(missing), len(tasks))
+    results = results_of(worker, settings, missing, pool, files)
+    for number, (task, description) in enumerate(results, 1):
+        LOG.info("%s: %d of %d, %s%s", files.title, number, len(missing), task.id, description)
+
+
+def results_of(
+    worker: type, settings: object, tasks: Sequence[T], pool: WorkerPool, files: PartFiles[Any] | None = None
+) -> Iterator[tuple[T, Any]]:
+    """Do every task on a pool of workers, and yield each with its result as it finishes.
+
+    Args:
+        worker: Class with a method ``do(task)``.
+        settings: Argument of its constructor.
+        tasks: The tasks.
+        pool: Where they run.
+        files: Where results are stored as parts; None returns them.
+
+    Raises:
+        PreparationError: If a task failed.
+    """
+    if not tasks:
+        return
+    workers, cluster = pool.workers, pool.cluster
+    remote = ray.remote(TaskActor).options(**worker_resources(workers, cluster.gpus))
+    outcomes = run_on_pool(
+        lambda _number: remote.remote(worker, settings, workers.threads, str(Path.cwd()), files),
+        tasks,
+        size=worker_count(workers, cluster),
+        submit=lambda actor, task, _attempt: actor.do.remote(task),
+        error_budget=ErrorBudget(0),
+        limits=PoolLimits(deadline=UNHURRIED, resources=asked_resources(workers, cluster.gpus)),
+    )
+    with closing(outcomes):
+        for outcome in outcomes:
+            if isinstance(outcome, Failed):
+                raise PreparationError(f"step {outcome.task.id} failed: {outcome.reason}")
+            if isinstance(outcome, Fault):
+                LOG.warning("%s: %s", outcome.kind, outcome.reason)
+            else:
+                yield outcome.task, outcome.value

@@ -1,0 +1,102 @@
+"""Summarises the finished shards of a run, and adds to the result what was not known when the run began."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.config.sections import GateConfig
+from audit.config.slices import MeasurementRequest
+from audit.dissect.settings import LENS_FILE
+from audit.perception.judges.confusion_file import judge_confusions
+from audit.planning.plan import arms_of, opinions_of
+from audit.planning.targets import AuditTargets
+from audit.records.attributes import Attribute
+from audit.records.result import AuditResult
+from audit.records.work import Shard, Status
+from audit.results.lens_evidence import lens_evidence
+from audit.results.summary import SummaryPlan, summarise
+from audit.results.two_stages import Stages
+from audit.storage.run_directory import LENS, RunDirectory
+from ray_jobs.run.worker import INSTRUMENTS, SAMPLING
+
+
+class NoImagesError(RuntimeError):
+    """Every image of an audit failed, so there is nothing to measure."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What the images of an audit are compared with.
+
+    Attributes:
+        targets: Fair shares of the groups.
+        gates: Limits of the verdicts.
+        reference: Features of the reference images (n, d), None if there are none.
+    """
+
+    targets: AuditTargets
+    gates: tuple[GateConfig, ...] = ()
+    reference: NDArray[np.float32] | None = None
+
+
+def summarise_run(
+    request: MeasurementRequest, shards: tuple[Shard, ...], run: RunDirectory, compared: Comparison
+) -> AuditResult:
+    """Summarise finished shards; everything is read from the run directory.
+
+    Args:
+        request: How the images were made and measured.
+        shards: The finished shards, in plan order.
+        run: Run directory.
+        compared: What the images are compared with.
+
+    Raises:
+        CorruptShardError: If the file of a shard cannot be read.
+    """
+    instruments = run.read_json(INSTRUMENTS)
+    summary_plan = SummaryPlan(
+        run_id=run.path.name,
+        attributes=tuple(Attribute(name, groups) for name, groups in request.attributes.items()),
+        shards=shards,
+        arms=arms_of(request.mitigations),
+        targets=compared.targets,
+        clip_signature=instruments["clip"],
+        feature_signature=instruments["features"],
+        confusions=judge_confusions(request.judge, request.model, request.attributes),
+        gates=compared.gates,
+        opinions=opinions_of(request.second_opinions, request.attributes),
+        stages=Stages.of(request.prompts, request.attributes),
+    )
+    lens = lens_evidence(run.file(LENS)) if run.has(f"{LENS}/{LENS_FILE}") else None
+    return summarise(run, summary_plan, lens, compared.reference)
+
+
+def unmade_images(result: AuditResult) -> float:
+    """Return the share of images, over all arms, that could not be made.
+
+    Raises:
+        NoImagesError: If no image could be made.
+    """
+    by_arm = {row.arm: row.statuses for row in result.overall}
+    unmade = sum(statuses.get(Status.FAILED, 0) for statuses in by_arm.values())
+    images = sum(sum(statuses.values()) for statuses in by_arm.values())
+    if unmade == images:
+        raise NoImagesError(
+            f"none of {images} images could be made: all are blank (one constant value), usually because of NaN in the "
+            "latents or a safety filter. Try another model.dtype, and check the images of the model for these prompts; "
+            "choose another output to start a new run"
+        )
+    return unmade / images
+
+
+def with_provenance(result: AuditResult, run: RunDirectory, missing: Sequence[str]) -> AuditResult:
+    """Add what was not known when the run began: instruments, the sampler, and the missing shards."""
+    added: dict[str, Any] = {"instruments": run.read_json(INSTRUMENTS), "unfinished_shards": list(missing)}
+    if run.has(SAMPLING):
+        added["sampling"] = run.read_json(SAMPLING)
+    return replace(result, provenance={**result.provenance, **added})

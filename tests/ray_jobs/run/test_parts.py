@@ -1,0 +1,83 @@
+"""Parts are computed once, stored under the name of their task, and an interrupted run resumes with those missing."""
+
+import json
+from dataclasses import dataclass
+
+import pytest
+
+from audit.config.sections import WorkersConfig
+from ray_jobs.run.parts import PartFiles, PreparationError, WorkerPool, make_parts, results_of
+
+
+@dataclass(frozen=True)
+class Square:
+    id: str
+    number: int
+
+
+class Squares:
+    """Squares numbers; the settings are the largest that it accepts."""
+
+    def __init__(self, largest):
+        self._largest = largest
+
+    def do(self, task):
+        if task.number > self._largest:
+            raise ValueError(f"expected at most {self._largest}, found {task.number}")
+        return task.number**2
+
+
+def encode(value):
+    return json.dumps(value).encode()
+
+
+def decode(data):
+    return json.loads(data)
+
+
+def describe(value):
+    return f": {value}"
+
+
+TASKS = [Square(str(number), number) for number in range(3)]
+
+
+@pytest.fixture
+def pool(cluster):
+    return WorkerPool(WorkersConfig(count=2), cluster)
+
+
+@pytest.fixture
+def files(tmp_path):
+    return PartFiles("Squares", str(tmp_path), "squares", ".json", encode, decode, describe)
+
+
+def test_only_missing_parts_are_computed_and_each_is_logged(pool, files, caplog):
+    files.write(TASKS[0], "from an earlier run")
+    with caplog.at_level("INFO", logger="ray_jobs"):
+        make_parts(Squares, 9, TASKS, files, pool)
+    assert [files.read(task) for task in TASKS] == ["from an earlier run", 1, 4]
+    assert {"Squares: 2 of 3 to do", "Squares: 2 of 2, 2: 4"} & set(caplog.messages)
+    assert files.missing(TASKS) == []
+
+
+def test_a_task_that_fails_ends_the_preparation_and_keeps_the_finished_parts(pool, files):
+    with pytest.raises(PreparationError, match=r"step 2 failed: .*expected at most 1, found 2"):
+        make_parts(Squares, 1, TASKS, files, pool)
+    make_parts(Squares, 9, TASKS, files, None if not files.missing(TASKS) else pool)
+    assert [files.read(task) for task in TASKS] == [0, 1, 4]
+
+
+def test_without_files_results_come_back_to_the_driver(pool):
+    assert sorted((task.number, square) for task, square in results_of(Squares, 9, TASKS, pool)) == [
+        (0, 0), (1, 1), (2, 4)
+    ]  # fmt: skip
+
+
+def test_deleting_all_parts_removes_their_folder_and_deleting_some_does_not(files, tmp_path):
+    for task in TASKS:
+        files.write(task, 0)
+    files.delete(TASKS[:2])
+    assert files.missing(TASKS) == TASKS[:2]
+    files.delete(TASKS)
+    assert not (tmp_path / "squares").exists()
