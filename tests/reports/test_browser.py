@@ -148,7 +148,7 @@ def test_a_hostile_prompt_does_not_run(browser, result, run_directory):
     page = browser.new_page()
     page.set_content(render(hostile, kept_pictures(run_directory, hostile)))
     assert "owned" in page.locator("#method + ul").text_content()
-    assert page.evaluate("document.title").endswith("whom the model draws · difflens-audit")
+    assert page.evaluate("document.title").endswith("bias audit · difflens-audit")
     assert page.locator("script, img[onerror]").count() == 0
     page.close()
 
