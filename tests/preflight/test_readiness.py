@@ -315,7 +315,7 @@ REFUSED = {
     "new\nline": "without control characters",
     "ta\tb": "without control characters", "\u202e": "without control characters", "a\0b": "without control characters",
     "x" * 256: "file or directory that can be looked at", "ftp://x": "expected a path or an address", "": "1 or more",
-    "x/" * 300: "at most 500",
+    "x/" * 300: "500 or fewer",
 }  # fmt: skip
 
 
