@@ -188,4 +188,4 @@ def test_a_server_that_says_nothing_costs_the_end_of_an_audit_its_bound_and_no_m
 def test_an_outage_at_the_start_of_an_audit_is_told_at_once(template, caplog):
     warn_of_outage(template[0].tracking, template[0].tracking_uri).join()
     assert "expected a tracking server at 127.0.0.1:9, found none (Connection refused)" in caplog.text
-    assert "the audit goes on" in caplog.text
+    assert "the audit continues" in caplog.text
