@@ -13,8 +13,6 @@ from audit.config.sections import LensConfig, ModelConfig
 from audit.dissect.settings import LENS_FILE, LENS_FORMAT
 from audit.storage.outside.json_object import read_json_object
 
-_UNET_PARTS = ("conv_in", "down_blocks", "mid_block", "up_blocks", "conv_norm_out", "conv_out")
-
 
 class UnknownBlocksError(ValueError):
     """The U-Net of the model is not on this machine, so its blocks are not known."""
@@ -30,10 +28,13 @@ def check_lens(lens: LensConfig, model: ModelConfig, mitigations: Sequence[Mitig
         yield from _named_lens(Path(lens.path))
     if model.source == "rendered":
         return
-    yield from _no_module(("lens", "hookpoint"), lens.hookpoint)
+    from audit.models.families.registry import blocks_of
+
+    blocks = blocks_of(model)
+    yield from _no_module(("lens", "hookpoint"), lens.hookpoint, blocks)
     for index, mitigation in enumerate(mitigations):
         for number, path in enumerate(mitigation.edited_modules):
-            yield from _no_module(("mitigations", index, "hookpoints", number), path)
+            yield from _no_module(("mitigations", index, "hookpoints", number), path, blocks)
     latents = _latents(lens, model)
     if latents is None:
         return
@@ -51,6 +52,8 @@ def block_hookpoints(model: ModelConfig) -> tuple[str, ...]:
         UnknownBlocksError: If the U-Net is not on this machine.
         ValueError: If the model has no network, or takes no text.
     """
+    from audit.models.families.registry import reads_text
+
     if model.source == "rendered":
         raise ValueError("model.source: expected a model with a network, found 'rendered'; name another model")
     unet = _unet_config(model)
@@ -60,17 +63,17 @@ def block_hookpoints(model: ModelConfig) -> tuple[str, ...]:
             f"model.source: expected a model whose U-Net is on this machine, found {model.source!r}; give its "
             "directory, or name the hookpoints with --hookpoint"
         )
-    if unet.get("_class_name") == "UNet2DModel":
+    if reads_text(model) is False:
         raise ValueError(f"model.source: expected a model that takes text, found {model.source!r}; name another model")
     count = range(len(channels))
     return (*(f"down_blocks.{i}" for i in count), "mid_block", *(f"up_blocks.{i}" for i in count))
 
 
-def _no_module(at: Location, hookpoint: str) -> Iterator[Problem]:
+def _no_module(at: Location, hookpoint: str, blocks: Sequence[str]) -> Iterator[Problem]:
     part = hookpoint.split(".")[0]
-    if part not in _UNET_PARTS:
-        message = f"expected a module of the U-Net ({listing(_UNET_PARTS)}), found {hookpoint!r}"
-        yield Problem(at, message + suggestion(part, _UNET_PARTS))
+    if part not in blocks:
+        message = f"expected a module of the U-Net ({listing(blocks)}), found {hookpoint!r}"
+        yield Problem(at, message + suggestion(part, blocks))
 
 
 def _named_lens(directory: Path) -> Iterator[Problem]:
@@ -90,16 +93,16 @@ def _named_lens(directory: Path) -> Iterator[Problem]:
 
 def _latents(lens: LensConfig, model: ModelConfig) -> int | None:
     """Count the latents of an autoencoder on the mid block; None if the shape of the model is not known here."""
-    from audit.models.families.stable_diffusion.configs import latent_size
+    from audit.models.families.registry import family_here
 
-    unet = _unet_config(model)
-    if unet is None or lens.hookpoint != "mid_block":
+    unet, family = _unet_config(model), family_here(model)
+    if unet is None or family is None or lens.hookpoint != "mid_block":
         return None
     channels = unet.get("block_out_channels")
     if not isinstance(channels, list) or not channels or not isinstance(channels[-1], int):
         return None
     try:
-        height, width = latent_size(unet)
+        height, width = family.size(unet)
     except ValueError:  # reported by check_model
         return None
     halved = 2 ** (len(channels) - 1)
@@ -108,11 +111,11 @@ def _latents(lens: LensConfig, model: ModelConfig) -> int | None:
 
 
 def _unet_config(model: ModelConfig) -> dict[str, Any] | None:
+    from audit.models.files.pipeline_files import part_directory
     from audit.models.source import pipeline_source
 
     try:
-        return read_json_object(
-            Path(pipeline_source(model)) / "unet" / "config.json", "the shape of a U-Net", any_number=True
-        )
+        directory = part_directory(Path(pipeline_source(model)), "unet")
+        return read_json_object(directory / "config.json", "the shape of a U-Net", any_number=True)
     except ValueError:  # reported by check_model, or a model on the hub
         return None

@@ -101,6 +101,17 @@ class Family(Protocol):
         """Top-level modules of the denoiser, where hookpoints begin."""
         ...
 
+    def size(self, denoiser: Mapping[str, Any]) -> tuple[int, int]:
+        """Return height and width of what is denoised.
+
+        Args:
+            denoiser: Config of the denoiser.
+
+        Raises:
+            ValueError: The config does not say them.
+        """
+        ...
+
     def unfit_index(self, index: Mapping[str, Any]) -> Iterator[str]:
         """Find parts in ``model_index.json`` that the family does not have, or that are missing.
 

@@ -37,11 +37,24 @@ def family_of(index: Mapping[str, Any]) -> Family:
     return family
 
 
+def family_here(model: ModelConfig) -> Family | None:
+    """Return the family of a model; None if the model is not on this machine, or its family is not supported."""
+    try:
+        return family_of(read_index(Path(pipeline_source(model))))
+    except UnfitModelError:
+        return None
+
+
+def blocks_of(model: ModelConfig) -> tuple[str, ...]:
+    """Return the top-level modules that hookpoints may begin with; those of every family if a model's is not known."""
+    family = family_here(model)
+    members = _MEMBERS if family is None else (family,)
+    return tuple(dict.fromkeys(block for one in members for block in one.blocks))
+
+
 def reads_text(model: ModelConfig) -> bool | None:
     """Return whether a model draws what a prompt says; None if its family is not known on this machine."""
     if model.source == "rendered":
         return True
-    try:
-        return family_of(read_index(Path(pipeline_source(model)))).reads_text
-    except UnfitModelError:
-        return None
+    family = family_here(model)
+    return None if family is None else family.reads_text

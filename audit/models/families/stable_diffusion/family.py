@@ -44,6 +44,10 @@ class StableDiffusion:
     reads_text = True
     blocks: tuple[str, ...] = ("conv_in", "down_blocks", "mid_block", "up_blocks", "conv_norm_out", "conv_out")
 
+    def size(self, denoiser: Mapping[str, Any]) -> tuple[int, int]:
+        """Return height and width of the latents."""
+        return latent_size(denoiser)
+
     def unfit_index(self, index: Mapping[str, Any]) -> Iterator[str]:
         """Find parts that Stable Diffusion does not have, or that are missing."""
         return unfit_index(index, self.name, CLASSES)

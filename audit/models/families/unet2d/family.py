@@ -28,6 +28,10 @@ class Unet2d:
     reads_text = False
     blocks: tuple[str, ...] = ("conv_in", "down_blocks", "mid_block", "up_blocks", "conv_norm_out", "conv_out")
 
+    def size(self, denoiser: Mapping[str, Any]) -> tuple[int, int]:
+        """Return height and width of the pictures."""
+        return sample_size(denoiser)
+
     def unfit_index(self, index: Mapping[str, Any]) -> Iterator[str]:
         """Find parts beside the U-Net and the scheduler, or one of these missing."""
         return unfit_index(index, self.name, _CLASSES)
