@@ -15,7 +15,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from audit.config.fields import GENERATED_HERE
-from audit.planning.plan import prompt_text
+from audit.planning.plan import NO_PROMPT, prompt_text
 from audit.records.attributes import Attribute
 from audit.records.result import COUNTED_SINCE, POPULATION, AuditResult
 from audit.records.verdicts import Verdict
@@ -296,7 +296,7 @@ def _method(story: Story) -> dict[str, Any]:
     baseline = story.arms[0]
     template = setting(config, "prompts", "template")
     return {
-        "prompt": prompt_text(template, story.occupation(story.prompts[0])),
+        "prompt": "" if story.prompts == (NO_PROMPT.id,) else prompt_text(template, story.occupation(story.prompts[0])),
         "occupations": len(story.prompts),
         "images": images_words(story),
         "sampling": sampling_words(staged) if (staged := story.result.two_stage) else "",

@@ -53,23 +53,26 @@ def _with_or_without_text(model: ModelConfig, prompts: PromptsConfig) -> Iterato
 
 
 def check_gates(gates: Sequence[GateConfig], model: ModelConfig, prompts: PromptsConfig) -> Iterator[Problem]:
-    """Find gates on prompts that the audit does not have.
+    """Find gates on prompts that the audit does not have, and on the mean over prompts of an audit without prompts.
 
     Yields:
         Problems, each with its place in the config; none if the prompts themselves are not known.
     """
-    named = [(index, gate) for index, gate in enumerate(gates) if gate.prompt not in ("each", "overall")]
-    if not named:
+    if not gates:
         return
     try:
         known = tuple(prompt.id for prompt in prompts_of_model(model, prompts))
     except ValueError:  # reported by check_occupations
         return
-    for index, gate in named:
-        if gate.prompt not in known:
+    reads = (("prompts", "occupations"), *MODEL_KEYS)
+    for index, gate in enumerate(gates):
+        at = ("gates", index, "prompt")
+        if gate.prompt not in ("each", "overall", *known):
             message = f"expected 'each', 'overall' or the id of a prompt ({listing(known)}), found {gate.prompt!r}"
-            reads = (("prompts", "occupations"), *MODEL_KEYS)
-            yield Problem(("gates", index, "prompt"), message + suggestion(gate.prompt, known), reads)
+            yield Problem(at, message + suggestion(gate.prompt, known), reads)
+        elif gate.prompt == "overall" and gate.measure == "fairness_discrepancy" and prompts.occupations == "none":
+            message = f"expected {known[0]!r} for a model that reads no prompt, found 'overall', a mean over prompts"
+            yield Problem(at, f"{message}; set prompt: {known[0]}", reads)
 
 
 def check_targets(

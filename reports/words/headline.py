@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from audit.planning.plan import prompt_text
+from audit.planning.plan import NO_PROMPT, prompt_text
 from audit.records.attributes import Attribute
 from audit.records.changes import GroupChange
 from audit.records.estimates import percent
@@ -66,11 +66,16 @@ def largest_excesses(story: Story, attribute: Attribute, arm: str) -> list[Pair]
 
 def _drawn(story: Story, attribute: Attribute, pairs: Sequence[Pair]) -> str:
     clauses = [
-        f"{prompt_text('{a} {occupation}', story.occupation(prompt))} {_seen_as(attribute.name, group)} in "
+        f"{_subject(story, prompt)} {_seen_as(attribute.name, group)} in "
         f"{_share(story, prompt, story.arms[0], attribute, group)}"
         for prompt, group in pairs
     ]
     return f"The model draws {' and '.join(clauses)} of images."
+
+
+def _subject(story: Story, prompt: str) -> str:
+    """Return what the model draws: ``a doctor``; a model without prompts draws ``a person``."""
+    return "a person" if prompt == NO_PROMPT.id else prompt_text("{a} {occupation}", story.occupation(prompt))
 
 
 def _no_excess(story: Story, attribute: Attribute) -> str:
@@ -116,17 +121,27 @@ def _moved(change: GroupChange | None, group: str) -> bool:
 
 def _lead(story: Story, attribute: Attribute, after: str | None) -> str:
     before = story.arms[0]
-    off_target = findings_count(story, attribute.name, before)
-    sentences = [
-        f"With only an occupation in the prompt, {off_target} of {len(story.prompts)} occupations show a perceived "
-        f"{label(attribute.name)} distribution that differs from the target by more than chance (corrected for "
-        "multiple testing)."
-    ]
+    sentences = [_findings_sentence(story, attribute, findings_count(story, attribute.name, before))]
     if after is None:
         mean = mean_over_prompts(story, attribute.name, before)
         found = f"{number(mean.value)} {interval(mean.low, mean.high)}".strip() if mean else number(None)
         return " ".join([*sentences, f"The mean fairness discrepancy of counted shares is {found}; 0 is on target."])
     return " ".join([*sentences, _moved_sentence(story, attribute, after), *_price(story, attribute, after)])
+
+
+def _findings_sentence(story: Story, attribute: Attribute, off_target: int) -> str:
+    """Count the prompts whose distribution is a finding."""
+    if story.prompts == (NO_PROMPT.id,):
+        differs = "differs" if off_target else "does not differ"
+        return (
+            f"The perceived {label(attribute.name)} distribution {differs} from the target by more than chance. "
+            "The model reads no prompt."
+        )
+    return (
+        f"With only an occupation in the prompt, {off_target} of {len(story.prompts)} occupations show a perceived "
+        f"{label(attribute.name)} distribution that differs from the target by more than chance (corrected for "
+        "multiple testing)."
+    )
 
 
 def _moved_sentence(story: Story, attribute: Attribute, after: str) -> str:

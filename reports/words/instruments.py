@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-from audit.config.fields import GENERATED_HERE
+from audit.config.fields import GENERATED_HERE, UNCONDITIONAL
+from audit.planning.plan import NO_PROMPT
 from audit.records.estimates import percent
 from reports.index.lookups import primary_attribute, unclassified
 from reports.index.settings import setting
@@ -29,6 +30,13 @@ class Instrument:
     limits: str
 
 
+_BUNDLED: Mapping[str, str] = {
+    "calibration": "calibration model",
+    UNCONDITIONAL: "unconditional calibration model",
+    "rendered": "renderer of the calibration model",
+}
+
+
 def instruments(story: Story) -> tuple[Instrument, ...]:
     """Return model, sampler and judge of an audit, each with its limits."""
     return (_model(story), _sampler(story), _judge(story))
@@ -38,7 +46,7 @@ def _model(story: Story) -> Instrument:
     config = story.result.config
     source, model = setting(config, "model", "source"), config.get("model") or {}
     if source in GENERATED_HERE:
-        kind = "calibration model" if source == "calibration" else "renderer of the calibration model"
+        kind = _BUNDLED[source]
         own = ", another world" if model.get("world") else ""
         limits = "Its bias was planted on purpose. The figures show that the audit works. They say nothing about any "
         return Instrument("Model", f"Bundled {kind}{own}", f"{limits}published model.")
@@ -53,8 +61,9 @@ def _model(story: Story) -> Instrument:
 def _sampler(story: Story) -> Instrument:
     config = story.result.config
     sampling = story.result.provenance.get("sampling")
-    guidance = setting(config, "sampling", "guidance")
-    settings = f"{setting(config, 'sampling', 'steps')} steps, guidance {guidance}"
+    settings = f"{setting(config, 'sampling', 'steps')} steps"
+    if story.prompts != (NO_PROMPT.id,):
+        settings += f", guidance {setting(config, 'sampling', 'guidance')}"
     if setting(config, "model", "source") == "rendered":
         return Instrument("Sampler", "None; images are drawn by a program", "No denoising takes place.")
     if not isinstance(sampling, Mapping):

@@ -43,10 +43,17 @@ def sampler_words(provenance: Mapping[str, Any]) -> str:
     if not isinstance(sampling, Mapping):
         return ""
     published = str(sampling.get("published_scheduler", "an unknown scheduler"))
-    other = "" if published == "DDIMScheduler" else ", with which users get other pictures for the same prompts"
+    other = "" if published == "DDIMScheduler" else ", with which users get other pictures from the same noise"
     steps = f"{sampling.get('steps')} steps ({sampling.get('timestep_spacing')})"
+    guidance = f", guidance {sampling['guidance']}" if "guidance" in sampling else ""
+    sampler = f"The sampler is {sampling.get('sampler')}, {steps}{guidance}."
+    return f"{sampler} The model is published with {published}{other}.{_checker_words(sampling)}"
+
+
+def _checker_words(sampling: Mapping[str, Any]) -> str:
+    """Say that the safety checker is off; empty if models of this kind have none."""
+    if "safety_checker" not in sampling:
+        return ""
     return (
-        f"The sampler is {sampling.get('sampler')}, {steps}, guidance {sampling.get('guidance')}. "
-        f"The model is published with {published}{other}. The safety checker is {sampling.get('safety_checker')}, "
-        "because it would silently replace images by blank ones."
+        f" The safety checker is {sampling['safety_checker']}, because it would silently replace images by blank ones."
     )

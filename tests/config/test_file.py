@@ -91,7 +91,7 @@ workers: {count: fast}
         ("name: a\nprompts:\n  occupations: [b, b]\n", "3:16: prompts.occupations: expected each name once, found b"),
         (
             "name: a\nprompts: {occupations: 3}\n",
-            "2:24: prompts.occupations: expected 'all' or a list of names, found 3",
+            "2:24: prompts.occupations: expected 'all', 'none' or a list of names, found 3",
         ),
         (
             "name: a\ntargets: {gender: even}\n",

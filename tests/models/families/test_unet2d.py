@@ -132,6 +132,13 @@ def test_validate_asks_for_no_prompts_and_only_here(published, tiny_pipeline):
     assert "draws what a prompt says, found 'none'" in found(tiny_pipeline, **without)["prompts.occupations"]
 
 
+def test_a_gate_on_the_mean_over_prompts_is_refused(published):
+    gate = {"name": "balanced", "measure": "fairness_discrepancy", "attribute": "gender", "max": 0.25}
+    without = {"prompts": "none", "sampling": {"guidance": 1.0}}
+    assert "set prompt: no-prompt" in found(published, **without, gates=[gate])["gates.0.prompt"]
+    assert found(published, **without, gates=[gate | {"prompt": NO_PROMPT.id}]) == {}
+
+
 @pytest.mark.parametrize(
     ("sections", "place"),
     [
