@@ -92,6 +92,29 @@ def refuse_unfit(directory: Path, model: ModelConfig) -> None:
         raise UnfitModelError("; ".join(problem.message for problem in problems))
 
 
+def hookpoints_of(directory: Path, model: ModelConfig) -> dict[str, tuple[int, int, int]]:
+    """Return the shape ``(C, H, W)`` of the map of every hookpoint of a model, without its weights.
+
+    Args:
+        directory: Of the pipeline.
+        model: The config's model.
+
+    Returns:
+        Address → shape, in the order of the calls.
+
+    Raises:
+        UntrustedModelError: As :func:`refuse_unfit`.
+        UnfitModelError: As :func:`refuse_unfit`.
+    """
+    from audit.models.dry_run import maps_of
+
+    refuse_unfit(directory, model)
+    family = family_of(read_index(directory))
+    built = _Built(directory, family, PipelineConfigs.read(directory, family.configs), model.variant)
+    with _quiet():
+        return maps_of(built.denoiser, built.predict)
+
+
 def _at_source(directory: Path, message: str) -> Problem:
     named = message if message.startswith(str(directory)) else f"{directory}: {message}"
     return Problem(_SOURCE, named, reads=(_VARIANT,))
@@ -136,6 +159,18 @@ class _Built:
             if sampled is not None and not wrong:
                 yield from self._sampled(sampled)
 
+    @property
+    def denoiser(self) -> Any:  # noqa: ANN401 - a network of diffusers
+        """The denoiser; built if it is not yet."""
+        for part, weights in self._weights.items():
+            if part not in self._networks:
+                list(self._tensors(part, weights))
+        return self._networks[self._family.networks[0]]
+
+    def predict(self) -> Any:  # noqa: ANN401 - a tensor, of a library that is imported late
+        """Call the denoiser once."""
+        return self._family.predict_on_meta(self._configs, self._networks)
+
     def _tensors(self, part: str, weights: Weights) -> Iterator[str]:
         from audit.models.files.expected_tensors import network_on_meta, unlike_class
 
@@ -169,11 +204,8 @@ class _Built:
         steps = unfit_steps(self._ddim().config, sampled.sampling.steps)
         if steps is not None:
             yield Problem(("sampling", "steps"), steps, reads=(_SOURCE,))
-        denoiser = self._networks[self._family.networks[0]]
         try:
-            check_hookpoint(
-                denoiser, sampled.hookpoint, lambda: self._family.predict_on_meta(self._configs, self._networks)
-            )
+            check_hookpoint(self.denoiser, sampled.hookpoint, self.predict)
         except ValueError as error:
             yield Problem(("lens", "hookpoint"), str(error), reads=(_SOURCE,))
 

@@ -1,12 +1,16 @@
-"""One call of a denoiser on torch's meta device, which has shapes and no numbers: what does a hookpoint return?"""
+"""One call of a denoiser on torch's meta device, which has shapes and no numbers: which modules return maps?"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
 
 from torch import Tensor, nn
 
 from audit.models.hooks import edit_output, find_hookpoint
+
+_MAP_AXES = 4
 
 
 def check_hookpoint(denoiser: nn.Module, path: str, call: Callable[[], object]) -> None:
@@ -31,6 +35,35 @@ def check_hookpoint(denoiser: nn.Module, path: str, call: Callable[[], object]) 
             call()
         except TypeError as error:
             raise ValueError(f"hookpoint {path!r}: {error}") from error
-    if not seen or any(len(shape) != 4 for shape in seen):
+    if not seen or any(len(shape) != _MAP_AXES for shape in seen):
         found = f"outputs of shape {seen[0]}" if seen else "that no call of the U-Net passes through it"
         raise ValueError(f"hookpoint {path!r}: expected a map (B, C, H, W), found {found}; choose a block: 'mid_block'")
+
+
+def maps_of(denoiser: nn.Module, call: Callable[[], object]) -> dict[str, tuple[int, int, int]]:
+    """Call the denoiser once and return the shape ``(C, H, W)`` of every module that returns a map for each row.
+
+    Args:
+        denoiser: On the meta device.
+        call: Calls the denoiser once.
+
+    Returns:
+        Address of the module → shape of its map, in the order of the calls.
+    """
+    found: dict[str, tuple[int, int, int]] = {}
+
+    def look(path: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:  # noqa: ANN401 - torch's hook signature
+            first = output[0] if isinstance(output, tuple) and output else output
+            if isinstance(first, Tensor) and first.ndim == _MAP_AXES:
+                _rows, channels, height, width = first.shape
+                found.setdefault(path, (channels, height, width))
+
+        return hook
+
+    with ExitStack() as held:
+        for path, module in denoiser.named_modules():
+            if path:
+                held.callback(module.register_forward_hook(look(path)).remove)
+        call()
+    return found

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ray_jobs.cli.answers import expected_errors, fail, print_json, show_log
+from ray_jobs.cli.inside.hookpoints import hookpoints
+from ray_jobs.cli.inside.locate import locate
 from ray_jobs.cli.jobs import cancel, logs, submit
-from ray_jobs.cli.locate import locate
 from ray_jobs.cli.options import (
     AddressOption,
     ConfigArgument,
@@ -49,7 +50,7 @@ app = typer.Typer(
 )
 
 app.add_typer(schedule, name="schedule")
-for _command in (init, locate, submit, logs, cancel):
+for _command in (init, hookpoints, locate, submit, logs, cancel):
     app.command()(_command)
 
 RunArgument = Annotated[
