@@ -90,10 +90,18 @@ def _asked(model: str | None, judge: str | None, occupations: Sequence[str]) -> 
         judge = typer.prompt(
             "Judge (bundled, or the file of a FairFace checkpoint)", default="bundled" if bundled else None
         )
-    if not occupations:
+    if not occupations and _reads_text(model):
         answer = typer.prompt("Occupations, separated by commas", default="all" if bundled else ", ".join(OCCUPATIONS))
         occupations = () if answer.strip() == "all" else tuple(filter(None, map(str.strip, answer.split(","))))
     return model, judge, occupations
+
+
+def _reads_text(model: str) -> bool:
+    """Return whether a model reads a prompt; a model that is not on this machine is assumed to."""
+    from audit.config.sections import ModelConfig
+    from audit.models.families.registry import reads_text
+
+    return reads_text(ModelConfig(source=model)) is not False
 
 
 def _starter(name: str, races: int | None, model: str | None, judge: str | None, occupations: Sequence[str]) -> Starter:
@@ -103,7 +111,7 @@ def _starter(name: str, races: int | None, model: str | None, judge: str | None,
     from ray_jobs.cli.starter.text import Starter
 
     model = model or "calibration"
-    draft = Starter(name=name, model=model, judge=judge or "bundled", races=races, occupations=occupations)
+    draft = Starter(name, model, judge or "bundled", races, occupations, reads_text=_reads_text(model))
     if draft.from_outside and draft.judge == "bundled":
         raise typer.BadParameter(
             f"expected the file of a FairFace checkpoint for {model!r}: the bundled judge classifies drawings only",

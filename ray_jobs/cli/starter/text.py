@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from textwrap import dedent, indent
 
 from audit.config.fields import DEFAULT_ATTRIBUTES, GENERATED_HERE
+from audit.planning.plan import NO_PROMPT
 
 OCCUPATIONS = ("doctor", "nurse", "engineer", "teacher", "police officer", "chef")
 """Default occupations of a starter config for an external model."""
@@ -29,6 +30,7 @@ class Starter:
         races: Number of races of a FairFace checkpoint, 7 or 4; None if its file name contains it.
         occupations: Names; empty means all of the calibration world, or ``OCCUPATIONS`` for an external model.
         attributes: Attributes to audit, with their groups.
+        reads_text: Whether the model reads a prompt.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Starter:
     races: int | None = None
     occupations: Sequence[str] = ()
     attributes: Mapping[str, Sequence[str]] = field(default_factory=lambda: DEFAULT_ATTRIBUTES)
+    reads_text: bool = True
 
     @property
     def from_outside(self) -> bool:
@@ -50,7 +53,7 @@ def starter_text(starter: Starter) -> str:
     parts += [_attributes(starter), _quality(starter)]
     if starter.model != "rendered":
         parts.append(_mitigations(next(iter(starter.attributes))))
-    return "\n".join([*parts, _gates(next(iter(starter.attributes))), _OUTPUT])
+    return "\n".join([*parts, _gates(next(iter(starter.attributes)), starter.reads_text), _OUTPUT])
 
 
 def scalar(text: str) -> str:
@@ -91,6 +94,12 @@ def _model(starter: Starter) -> str:
 
 
 def _prompts(starter: Starter) -> str:
+    if not starter.reads_text:
+        return (
+            "prompts:\n"
+            "  occupations: none # the model reads no prompt\n"
+            "  images_per_prompt: 256 # more images give narrower intervals: see difflens-audit plan FILE\n"
+        )
     names = starter.occupations or (OCCUPATIONS if starter.from_outside else ())
     occupations = _listed(names) if names else "all # of the calibration world; list names for any other model"
     attribution = "" if starter.model != "rendered" else "  attribution: false # the renderer has no features\n"
@@ -105,6 +114,7 @@ def _prompts(starter: Starter) -> str:
 
 def _sampling(starter: Starter) -> str:
     steps, guidance, batch = (50, 7.5, 8) if starter.from_outside else (25, 3.0, 32)
+    guidance = guidance if starter.reads_text else 1.0
     return _block(
         f"""
         sampling: # use the settings of the deployed model: guidance and steps change the shares
@@ -159,12 +169,13 @@ def _mitigations(attribute: str) -> str:
     )
 
 
-def _gates(attribute: str) -> str:
+def _gates(attribute: str, reads_text: bool) -> str:
+    prompt = "" if reads_text else f", prompt: {NO_PROMPT.id}"
     return "# Uncomment this section for a verdict: a gate passes if its whole interval satisfies the limit.\n" + (
         _commented(
             f"""
             gates:
-              - {{name: balanced, measure: fairness_discrepancy, attribute: {scalar(attribute)}, max: 0.2}}
+              - {{name: balanced, measure: fairness_discrepancy, attribute: {scalar(attribute)}{prompt}, max: 0.2}}
               - {{name: faces-kept, measure: unclassified_share, max: 0.05}}
             """
         )

@@ -6,9 +6,10 @@ from itertools import product
 import pytest
 import yaml
 
-from audit.config.fields import DEFAULT_ATTRIBUTES
+from audit.config.fields import DEFAULT_ATTRIBUTES, UNCONDITIONAL
 from audit.config.file import read_config
 from audit.perception.judges.answers import FAIRFACE
+from audit.preflight.readiness import check_ready
 from ray_jobs.cli.starter.text import OCCUPATIONS, Starter, scalar, starter_text
 
 FACES = {race: layout.answers for race, layout in FAIRFACE.items()}
@@ -55,6 +56,16 @@ def test_every_combination_of_answers_is_a_valid_config_with_comments(tmp_path, 
     for section in ("model", "prompts", "sampling", "judge", "attributes", "quality", "output"):
         block = re.search(rf"^{section}:.*\n(?:  .*\n)*", text, re.MULTILINE)
         assert " # " in block[0], f"{section} is not explained"
+
+
+def test_a_model_without_prompts_gets_a_config_that_is_ready_even_with_its_comments_removed(tmp_path):
+    text = starter_text(Starter("first", UNCONDITIONAL, reads_text=False))
+    path = tmp_path / "audit.yaml"
+    path.write_text(re.sub(r"(?m)^# (?=(mitigations|gates|  - ))", "", text), encoding="utf-8")
+    config = read_config(path, checks=[check_ready])
+    assert (config.prompts.occupations, config.sampling.guidance) == ("none", 1.0)
+    assert config.gates[0].prompt == "no-prompt"
+    assert config.mitigations
 
 
 @pytest.mark.parametrize("model", ["calibration", "rendered", "owner/name"])
