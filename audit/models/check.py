@@ -1,4 +1,4 @@
-"""Finds whatever keeps a model's directory from being loaded and sampled as it was published, without its weights.
+"""Finds everything that prevents a model's directory from being loaded and sampled as published, without its weights.
 
 :func:`model_problems` is asked by ``validate`` before any work, and again by whoever loads: what it accepts loads, and
 what it refuses is refused in words and never tried again.
@@ -35,7 +35,7 @@ _VARIANT: Location = ("model", "variant")
 
 @dataclass(frozen=True)
 class Sampled:
-    """What an audit does with a model, beside loading it.
+    """What an audit does with a model after loading it.
 
     Attributes:
         sampling: How it is sampled.
@@ -47,7 +47,7 @@ class Sampled:
 
 
 def model_problems(directory: Path, model: ModelConfig, sampled: Sampled | None = None) -> tuple[Problem, ...]:
-    """Find whatever keeps a diffusers directory from being loaded and sampled as it was published.
+    """Find everything that prevents a diffusers directory from being loaded and sampled as published.
 
     Configs and the headers of weight files are read, no weights. Torch and diffusers are imported only if configs and
     files are as they should be.
@@ -83,7 +83,7 @@ def refuse_unfit(directory: Path, model: ModelConfig) -> None:
     """Refuse a directory that :func:`model_problems` finds problems in.
 
     Raises:
-        UntrustedModelError: It holds code, pickled weights alone or classes of its own.
+        UntrustedModelError: The directory holds code, only pickled weights, or custom classes.
         UnfitModelError: It cannot be run as it was published.
     """
     check_pipeline(directory)

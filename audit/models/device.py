@@ -1,4 +1,4 @@
-"""Where this process computes: one answer for whatever must meet on a device, model, lens, judges and embedders."""
+"""The device of this process, which model, lens, judges and embedders share."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import torch
 
 
 def device_here() -> torch.device:
-    """Return the GPU that this process is shown, or the CPU where it is shown none.
+    """Return the GPU that is visible to this process, or the CPU if none is.
 
-    Ray shows a worker its own GPU alone, and none to a worker that asks for none: an index would be a guess.
+    Ray makes only the assigned GPU visible to a worker, so that it has no index to choose.
     """
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

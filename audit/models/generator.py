@@ -1,4 +1,4 @@
-"""Generators: what makes the images of a prompt from one seed per image."""
+"""Generators: make the images of a prompt, with one seed per image."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ class Generator(Protocol):
 
     @property
     def sampling(self) -> Mapping[str, Any]:
-        """How the images are made, for the record; empty where nothing is sampled."""
+        """Settings of the sampler, for the record; empty if nothing is sampled."""
         ...
 
     @property
     def reader(self) -> TextReader | None:
-        """What reads the prompts, None where every prompt is read whole."""
+        """Tokenizer of the prompts and its limit; None if there is no limit or no prompt."""
         ...
 
     def generate(
@@ -70,7 +70,7 @@ class RenderedGenerator:
         self._world = world
         self.fingerprint = fingerprint
         self.sampling: Mapping[str, Any] = {}
-        self.reader: TextReader | None = None  # the renderer looks at the occupation alone
+        self.reader: TextReader | None = None  # the renderer uses only the occupation
 
     def generate(
         self,
@@ -255,7 +255,7 @@ def _with_conditional(rows: Tensor, text: Tensor) -> Tensor:
 
 
 def load_generator(model: ModelConfig, sampling: SamplingConfig, hookpoint: str = "mid_block") -> Generator:
-    """Load the generator that a config names, on the GPU where there is one."""
+    """Load the generator that a config names, on a GPU if there is one."""
     if model.source == "rendered":
         return RenderedGenerator(World.load(world_table(model)), model_fingerprint(model))
     return DiffusionGenerator(load_model(model, device_here()), sampling, hookpoint, model_fingerprint(model))

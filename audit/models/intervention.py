@@ -18,30 +18,30 @@ NoiseEdit = Callable[[int, Tensor], Tensor]
 """``(step, prediction) -> prediction'``: what the network predicts after guidance (B, c, h, w), changed."""
 
 BorrowedWeights = Callable[[nn.Module], AbstractContextManager[None]]
-"""Changes weights of the denoiser inside a block, and restores them bit for bit whatever happens in it."""
+"""Changes weights of the denoiser inside a ``with`` block, and restores them bit for bit, also after an exception."""
 
 Observer = Callable[[int, Tensor], None]
-"""``(step, h)``: looks at the conditional half (B, C, H, W) and leaves it alone."""
+"""``(step, h)``: reads the conditional half (B, C, H, W) without changing it."""
 
 ReverseStep = Literal["symmetric", "asymmetric"]
 
 
 @dataclass(frozen=True)
 class Intervention:
-    """What happens to one batch; with nothing but ``assigned`` and ``window`` it leaves images as they are.
+    """What happens to one batch; with only ``assigned`` and ``window`` set, images stay bit-identical.
 
-    Everything acts at the steps of ``window`` only, on the conditional half where there are two.
+    It acts only at the steps of ``window``, and with guidance only on the conditional half.
 
     Attributes:
-        assigned: The group that each image is steered to, None where it is left alone.
+        assigned: The group that each image is steered to, None for an image that is not steered.
         window: Steps at which the intervention acts, ``range(0, steps)`` for all.
         reverse_step: ``symmetric`` lets the changed prediction drive the whole DDIM step; ``asymmetric`` (Kwon et al.
             2023, eq. 6) only the predicted image, the direction term keeps the unchanged one.
-        texts: Prompt text of each image in place of its own, None for its own.
+        texts: Prompt texts that replace those of the images; None keeps them.
         block_texts: Block of the denoiser → text of each image that this block reads in place of the prompt.
         edits: Hookpoint → edit of its map; several act at once.
         noise: Change of the prediction.
-        weights: Weights that the denoiser has meanwhile.
+        weights: Temporary weights of the denoiser.
     """
 
     assigned: tuple[str | None, ...]

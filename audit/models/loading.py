@@ -25,7 +25,7 @@ def load_model(model: ModelConfig, device: torch.device) -> LoadedModel:
     """Load a model of any family on ``device``.
 
     Raises:
-        UntrustedModelError: It holds code, pickled weights alone or classes of its own.
+        UntrustedModelError: The directory holds code, only pickled weights, or custom classes.
         UnfitModelError: Its family is not supported, it is incomplete, or cannot be sampled as it was published.
         OSError: No such directory or repository.
     """
@@ -53,7 +53,7 @@ def _network(directory: Path, part: str, model: ModelConfig, kind: Any) -> Any: 
         UnfitModelError: A tensor of the part is not in its files, or the files hold one more.
     """
     place = part_directory(directory, part)
-    network, told = kind.from_pretrained(
+    network, report = kind.from_pretrained(
         place,
         variant=find_weights(directory, part, model.variant).variant,
         dtype=DTYPES[model.dtype],
@@ -61,7 +61,9 @@ def _network(directory: Path, part: str, model: ModelConfig, kind: Any) -> Any: 
         local_files_only=True,
         output_loading_info=True,
     )
-    odd = {why: sorted(map(str, told.get(why) or ())) for why in ("missing_keys", "unexpected_keys", "mismatched_keys")}
+    odd = {
+        why: sorted(map(str, report.get(why) or ())) for why in ("missing_keys", "unexpected_keys", "mismatched_keys")
+    }
     if any(odd.values()):
         found = "; ".join(f"{why.replace('_', ' ')} {some(names)}" for why, names in odd.items() if names)
         raise UnfitModelError(f"{place}: expected every tensor of {kind.__name__} and no other, found {found}")
@@ -69,7 +71,7 @@ def _network(directory: Path, part: str, model: ModelConfig, kind: Any) -> Any: 
 
 
 def _downloaded(model: ModelConfig) -> Path:
-    """Fetch a pipeline from the hub, safetensors and configs alone, so that it can be checked before it is loaded."""
+    """Download the safetensors and configs of a pipeline from the hub, so that it is checked before it is loaded."""
     from diffusers import DiffusionPipeline
 
     folder = DiffusionPipeline.download(

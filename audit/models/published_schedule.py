@@ -29,7 +29,7 @@ SAME_PROCESS = (
     "UniPCMultistepScheduler",
 )
 """Schedulers that solve the same diffusion process, fixed by the betas (KarrasDiffusionSchedulers of diffusers without
-EDM): DDIM solves it too. Any other class stands for a model that was trained for something else."""
+EDM): DDIM solves it too. Any other class belongs to a model that was trained for another process."""
 
 _SPACINGS = ("leading", "linspace", "trailing")
 _MOST_TIMESTEPS = 100_000
@@ -91,7 +91,7 @@ def unfit_scheduler(named: object, config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def unfit_steps(config: Mapping[str, Any], steps: int) -> str | None:
-    """Return why DDIM cannot take a number of steps, None where it can.
+    """Return why DDIM cannot take a number of steps, None if it can.
 
     Where steps and trained timesteps do not divide, rounding can put the last step before the first timestep, which
     diffusers reads as the noisiest one; an offset can put the first beyond the last.

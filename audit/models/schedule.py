@@ -1,4 +1,4 @@
-"""From a published scheduler to the DDIM steps that stand for it."""
+"""Converts a published scheduler to the DDIM steps that replace it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from diffusers import DDIMScheduler
 
 DdimConfig = Callable[[Mapping[str, Any]], dict[str, Any]]
-"""Config of a published scheduler → config of the DDIM scheduler that stands for it; each family has its own."""
+"""Config of a published scheduler → config of the DDIM scheduler that replaces it; it depends on the family."""
 
 _OF_THE_LIBRARY = "_use_default_values"
-"""Where diffusers notes which values a config left unsaid."""
+"""Key in which diffusers lists the values that a config did not have."""
 
 
 def as_ddim(published: Any, ddim_config: DdimConfig) -> DDIMScheduler:  # noqa: ANN401 - any scheduler of diffusers
@@ -59,8 +59,8 @@ def reverse_schedule(scheduler: DDIMScheduler, steps: int) -> ReverseSchedule:
     """Return the steps of DDIM, each of which can be taken.
 
     Raises:
-        UnfitModelError: The scheduler has no such number of steps, a beta is none, or
-            the prediction gives no image at some step: noise predicted where there is no signal (zero terminal SNR).
+        UnfitModelError: The scheduler does not support this number of steps, a beta is outside [0, 1], or no image
+            follows from the prediction at some step: noise is predicted without any signal (zero terminal SNR).
     """
     problem = unfit_steps(scheduler.config, steps)
     if problem is not None:

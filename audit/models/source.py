@@ -1,4 +1,4 @@
-"""Where a model comes from and what its weights hash to; nothing here loads a network."""
+"""Source and fingerprint of a model; no network is loaded here."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def model_fingerprint(model: ModelConfig) -> str:
 
 @functools.cache
 def _commit(source: str, revision: str) -> str:
-    """Return the commit that the hub has under a revision, or that is cached where the hub does not answer.
+    """Return the commit of a revision on the hub, or the cached one if the hub does not answer.
 
-    It is also the one that a pipeline is loaded from. Asked once: a hub that is out of reach takes half a minute to say
-    so, and every audit has a process of its own. Where nobody knows the commit, the revision itself is returned: a
-    driver need not reach the hub as its workers do.
+    A pipeline is loaded from the same commit. The hub is asked once per process, because a hub that cannot be reached
+    takes half a minute to fail. If the commit is unknown, the revision itself is returned: a driver may be unable to
+    reach the hub although its workers can.
     """
     from huggingface_hub import hf_hub_download
 

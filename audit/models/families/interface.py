@@ -133,7 +133,7 @@ class Family(Protocol):
         ...
 
     def ddim_config(self, published: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the config of the DDIM scheduler that stands for a published one.
+        """Return the config of the DDIM scheduler that replaces a published one.
 
         Args:
             published: Config of the published scheduler, defaults of its class included.

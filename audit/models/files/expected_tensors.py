@@ -1,6 +1,6 @@
 """Compares the tensors of a part's files with those of its class, by name and shape, before any weight is read.
 
-Loaders fill a tensor that a file lacks with random numbers, or with whatever is in memory, and only log it. The class
+Loaders fill a missing tensor with random numbers or with uninitialised memory, and only log it. The class
 is built from its config on torch's meta device, which has shapes and no numbers, so this costs no memory.
 """
 

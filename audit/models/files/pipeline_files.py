@@ -16,7 +16,7 @@ from audit.storage.outside.json_object import read_json_object
 NETWORK_CONFIG, SCHEDULER_CONFIG, TOKENIZER_CONFIG = "config.json", "scheduler_config.json", "tokenizer_config.json"
 
 TOKENIZER_FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
-"""Either of these is a whole tokenizer; without one transformers makes an empty vocabulary and says nothing."""
+"""Either of these is a whole tokenizer; without one, transformers makes an empty vocabulary without an error."""
 
 FLOATS = ("F64", "F32", "F16", "BF16")
 """Number formats of weights; anything else is quantised."""
@@ -30,7 +30,7 @@ _INDEX_BYTES = 64 * 1024**2
 
 @dataclass(frozen=True)
 class PipelineConfigs:
-    """What a pipeline says of itself.
+    """Configs of a pipeline.
 
     Attributes:
         index: ``model_index.json``: part → library and class.
@@ -77,7 +77,7 @@ def read_index(directory: Path) -> dict[str, Any]:
 
 
 def part_directory(directory: Path, part: str) -> Path:
-    """Return where the files of a part are: in a directory of its name, else in the pipeline's own.
+    """Return the directory of a part's files: one with its name, or else the pipeline's directory.
 
     Early DDPM repositories keep all files in one directory, and diffusers still reads them so.
     """
@@ -121,7 +121,7 @@ class Weights:
 
 
 def find_weights(directory: Path, part: str, variant: str | None) -> Weights:
-    """Return the files that diffusers and transformers load a part from; where a part lacks a variant, the plain ones.
+    """Return the files that diffusers and transformers load a part from; plain files if it has no such variant.
 
     Raises:
         UnfitModelError: There are none.
@@ -141,14 +141,14 @@ def find_weights(directory: Path, part: str, variant: str | None) -> Weights:
 
 
 def variants_of(directory: Path, part: str) -> tuple[str, ...]:
-    """Return the variants that a part has weights of, sorted; the plain files are none."""
+    """Return the variants that a part has weights of, sorted; the plain files do not count as one."""
     pattern = re.compile(rf"{_stem(part)}(?:\.safetensors\.index)?\.(\w+)\.(?:safetensors|json)")
     found = (pattern.fullmatch(path.name) for path in part_directory(directory, part).glob("*"))
     return tuple(sorted({match[1] for match in found if match and match[1] not in ("safetensors", "index")}))
 
 
 def tokenizer_problem(directory: Path) -> str | None:
-    """Return what files a tokenizer lacks, None where it is whole."""
+    """Return which files of a tokenizer are missing, None if it is complete."""
     if any(all((directory / "tokenizer" / name).is_file() for name in names) for names in TOKENIZER_FILES):
         return None
     return (

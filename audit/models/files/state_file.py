@@ -1,4 +1,4 @@
-"""A network's weights from a file of the user's: tensors by name, and nothing that runs when it is read."""
+"""Reads a network's weights from a user's file: tensors by name, never code."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     Names that ``DataParallel`` prefixed lose the prefix.
 
     Raises:
-        UnfitModelError: The file holds anything else, such as a pickled object or code, or only half of itself.
+        UnfitModelError: The file holds something else, such as a pickled object or code, or is incomplete.
         OSError: There is no such file.
     """
     return _read(path, "cpu")
@@ -66,7 +66,7 @@ def load_weights(network: nn.Module, path: Path, kind: str, outputs: str) -> Non
 
 
 def weights_problem(path: Path, make: Callable[[], nn.Module], kind: str, outputs: str) -> str | None:
-    """Say why a file's tensors cannot be loaded into a network, from the file's header; None where they can.
+    """Return why a file's tensors cannot be loaded into a network, from the file's header; None if they can.
 
     Args:
         path: The file.
@@ -94,7 +94,7 @@ def shapes_of(network: nn.Module) -> Shapes:
 
 
 def unlike(expected: Shapes, found: Shapes, outputs: str = "") -> str | None:
-    """Say how a file's tensors differ from a network's; None where they fit.
+    """Return how a file's tensors differ from those of a network; None if they are equal in name and shape.
 
     Args:
         expected: Of the network.
@@ -110,8 +110,8 @@ def unlike(expected: Shapes, found: Shapes, outputs: str = "") -> str | None:
         for name, shape in expected.items()
         if name in found and found[name] != shape
     ]
-    told = [("no", missing), ("unexpected", unexpected), ("", other)]
-    parts = [f"{word} {_some(names)}".strip() for word, names in told if names]
+    kinds = [("no", missing), ("unexpected", unexpected), ("", other)]
+    parts = [f"{word} {_some(names)}".strip() for word, names in kinds if names]
     return "; ".join(parts) if parts else None
 
 

@@ -1,4 +1,4 @@
-"""How much of a text a model reads: what comes after its last token is lost, and the result is of the rest."""
+"""Tokenizers with their limits: which words of a text a model does not read."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class TextReader:
     count: Callable[[str], int]
 
     def cut(self, text: str) -> str:
-        """Return the words of a text that are not read whole, nothing where all are."""
+        """Return the words of a text that are not read completely; empty if all are."""
         if self.count(text) <= self.limit:
             return ""
         words = text.split()
@@ -47,7 +47,7 @@ class TextReader:
         return " ".join(words[fits:])
 
     def refusal(self, text: str) -> str | None:
-        """Return in words what is not read of a text, None where it is read to its end."""
+        """Return a message with the words that are cut off, None if the whole text is read."""
         cut = self.cut(text)
         if not cut:
             return None
@@ -60,7 +60,7 @@ class TextReader:
         """Refuse texts that are not read to their end.
 
         Raises:
-            UnfitModelError: One is not; the message says what would be cut.
+            UnfitModelError: A text is too long; the message contains the words that would be cut off.
         """
         for text in texts:
             refusal = self.refusal(text)

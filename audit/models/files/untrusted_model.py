@@ -1,10 +1,9 @@
 """What a model's directory may hold: safetensors and plain configs of known libraries, and no code.
 
-A diffusers directory names the classes of its parts in ``model_index.json``, and a loader that believes it imports
-whatever is named there, a Python file of the directory included. So the names are checked before any loader sees them.
-Pickled weights run code when they are read; they may lie beside safetensors, where nobody opens them, but a part that
-has nothing else is refused. Whether a directory that passes is a model that an audit can sample is for
-:mod:`audit.models.check`.
+A diffusers directory names the classes of its parts in ``model_index.json``. A loader that trusts it imports every
+class, also from a Python file of the directory. The names are therefore checked before any loader reads them. Pickled
+weights run code when they are read. They are ignored if there are safetensors as well; a part that has only pickled
+weights is refused. :mod:`audit.models.check` decides whether an audit can sample the model.
 """
 
 from __future__ import annotations
@@ -29,36 +28,36 @@ _REMOTE_CODE = ("auto_map", "custom_pipelines", "trust_remote_code")
 
 
 class UntrustedModelError(ValueError):
-    """A model's directory holds code, pickled weights or classes of its own."""
+    """A model's directory holds code, pickled weights or custom classes."""
 
 
 class UnfitModelError(ValueError):
-    """A model cannot be run as it was published: it is of another family, incomplete, or asked for what it cannot.
+    """A network cannot be run as published: its family is not supported, it is incomplete, or it cannot do the task.
 
-    The audited model is meant, and judges and networks that measure.
+    This concerns the audited model, judges, and networks that measure.
     """
 
 
 def reason_in_short(error: Exception) -> str:
-    """Return what a library says of input that it was not written for, in one line of bounded length."""
+    """Return a library's error message in one line of bounded length."""
     words = " ".join(str(error).split())
     return f"{type(error).__name__}: {words[:_REASON_LENGTH]}" if words else type(error).__name__
 
 
 def check_pipeline(directory: Path) -> None:
-    """Make sure that a diffusers directory can be loaded without running anything that came with it.
+    """Make sure that a diffusers directory can be loaded without running code from it.
 
     Raises:
-        UntrustedModelError: It cannot; the message names everything that is in the way.
+        UntrustedModelError: It cannot; the message names every reason.
     """
     _refuse(directory, [*_code(directory), *_index(directory), *_weights(directory), *_remote_code(directory)])
 
 
 def check_clip(directory: Path) -> None:
-    """Make sure of the same for an OpenCLIP directory.
+    """Make sure that an OpenCLIP directory can be loaded without running code from it.
 
     Raises:
-        UntrustedModelError: It holds code, or weights that are pickled and nothing else.
+        UntrustedModelError: It holds code, or only pickled weights.
     """
     found = [*_code(directory), *_remote_code(directory)]
     if _pickled(directory):
@@ -94,7 +93,7 @@ def _index(directory: Path) -> Iterator[str]:
 
 
 def _of_a_library(named: list[object]) -> bool:
-    """Whether a part is of a known library; ``[null, null]`` stands for a part left out."""
+    """Return whether a part is of a known library; ``[null, null]`` means an omitted part."""
     return named == [None, None] or (len(named) == 2 and named[0] in LIBRARIES and _is_class(named[1]))
 
 
@@ -116,7 +115,7 @@ def _pickled(directory: Path) -> list[str]:
 
 
 def _remote_code(directory: Path) -> Iterator[str]:
-    """Find configs that name code of their own: loaders of this project never trust it, and nothing else needs it."""
+    """Find configs that name custom code: the loaders of this project never run it, so it is refused."""
     for path in sorted(directory.rglob("*.json")):
         if not path.name.endswith(("config.json", INDEX)):
             continue

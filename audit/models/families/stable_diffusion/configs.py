@@ -22,7 +22,7 @@ CLASSES: Classes = {
     "text_encoder": ("CLIPTextModel",),
     "tokenizer": ("CLIPTokenizer", "CLIPTokenizerFast"),
 }
-"""Part → classes that it may have; the scheduler has a list of its own."""
+"""Part → classes that it may have; schedulers are checked separately."""
 
 _UNET_CONDITIONS = {
     "time_cond_proj_dim": "the guidance scale as an input (a model distilled for latent consistency)",
@@ -32,7 +32,7 @@ _UNET_CONDITIONS = {
     "encoder_hid_dim": "another encoder's output in place of the text embeddings",
     "encoder_hid_dim_type": "another encoder's output in place of the text embeddings",
 }
-"""Key of a U-Net's config → what such a U-Net must be given and an audit does not give."""
+"""Key of a U-Net's config → input that this U-Net needs and an audit does not have."""
 
 _FURTHER_CHANNELS = {
     5: "a depth map beside the latents",
@@ -76,7 +76,7 @@ def latent_size(unet: Mapping[str, Any]) -> tuple[int, int]:
             before its release 0.9 is read as 64.
 
     Raises:
-        ValueError: It says none, or no positive whole numbers.
+        ValueError: The config has no size, or not one or two positive whole numbers.
     """
     size = unet.get("sample_size")
     if isinstance(size, int) and 0 < size < 64 and _is_old(unet):

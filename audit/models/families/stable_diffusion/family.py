@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _BATCH = 2
 _SHORT_TEXT = 3
-"""Tokens of the text in a dry run that looks at hookpoints alone."""
+"""Number of tokens in a dry run for hookpoints."""
 
 
 class StableDiffusion:
@@ -75,7 +75,7 @@ class StableDiffusion:
         return {**published, **offset, "clip_sample": False}
 
     def check_parts(self, directory: Path, configs: PipelineConfigs, networks: Mapping[str, Any]) -> None:
-        """Encode a text, predict noise, decode latents and encode a picture, with shapes alone."""
+        """Encode a text, predict noise, decode latents and encode a picture, on the meta device."""
         from audit.models.files.tokens import load_tokenizer
 
         text = networks["text_encoder"].config

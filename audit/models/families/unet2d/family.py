@@ -33,7 +33,7 @@ class Unet2d:
         return sample_size(denoiser)
 
     def unfit_index(self, index: Mapping[str, Any]) -> Iterator[str]:
-        """Find parts beside the U-Net and the scheduler, or one of these missing."""
+        """Find parts other than the U-Net and the scheduler, or one of these missing."""
         return unfit_index(index, self.name, _CLASSES)
 
     def unfit_parts(self, directory: Path, configs: PipelineConfigs) -> Iterator[str]:
@@ -58,11 +58,11 @@ class Unet2d:
         return {"unet": UNet2DModel}[part]
 
     def ddim_config(self, published: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the published config as it is: ``DDIMPipeline`` changes nothing in it."""
+        """Return the published config as it is: ``DDIMPipeline`` does not change it."""
         return dict(published)
 
     def check_parts(self, directory: Path, configs: PipelineConfigs, networks: Mapping[str, Any]) -> None:
-        """Predict noise, with shapes alone."""
+        """Predict noise on the meta device."""
         try:
             found = tuple(self.predict_on_meta(configs, networks).shape)
         except Exception as error:
@@ -74,7 +74,7 @@ class Unet2d:
             raise UnfitModelError(f"unet: expected a prediction of shape {expected}, found {found}")
 
     def predict_on_meta(self, configs: PipelineConfigs, networks: Mapping[str, Any]) -> Tensor:
-        """Call the U-Net on pictures of its own size."""
+        """Call the U-Net on pictures of its size."""
         import torch
 
         size = sample_size(configs.parts["unet"])

@@ -47,7 +47,7 @@ class Unet2dModel:
         return unet
 
     def condition(self, texts: Sequence[str], guidance: float) -> None:
-        """Return nothing to read.
+        """Return None: there is no text to read.
 
         Raises:
             ValueError: A text is not empty, or guidance is asked for.
