@@ -111,7 +111,7 @@ class FinishedRun:
         inputs: Other inputs of the result: weights, instruments, lens, versions; see ``INPUTS``.
         attributes: Attributes in the config's order.
         verdicts: ``gate.arm.attribute.prompt``, without the parts that a gate does not have, → verdict.
-        soft_gates: Gates whose figure is the distance of mean probabilities, as in older releases.
+        bases: Gate → what its figure is computed from; gates without a figure are left out.
         targets: Prompt id → attribute → distribution that counted as fair, in the order of the groups. If the file has
             none, the target is uniform, as it was for every audit of that release.
         images: (arm, prompt id) → its images, in the order of the results.
@@ -124,7 +124,7 @@ class FinishedRun:
     inputs: dict[str, Any]
     attributes: tuple[Attribute, ...]
     verdicts: dict[str, str]
-    soft_gates: frozenset[str]
+    bases: dict[str, str]
     targets: Targets
     images: dict[tuple[str, str], PromptImages]
     missing: tuple[str, ...]
@@ -152,11 +152,18 @@ def read_finished_run(run: RunDirectory) -> FinishedRun:
         inputs=found,
         attributes=attributes,
         verdicts={name: str(row["verdict"]) for name, row in verdicts.items()},
-        soft_gates=frozenset(name for name, row in verdicts.items() if old and row.get("measure") == DISCREPANCY),
+        bases={name: _basis(row, old) for name, row in verdicts.items() if row.get("value") is not None},
         targets=_targets(data.get("results") or [], attributes),
         images=_images(run, attributes),
         missing=tuple(absent),
     )
+
+
+def _basis(row: Mapping[str, Any], old: bool) -> str:
+    """Return what the figure of a gate is computed from; older releases used mean probabilities for a distance."""
+    if old and row.get("measure") == DISCREPANCY:
+        return "mean probabilities"
+    return "shares corrected for the judge's errors" if row.get("corrected") else "perceived shares"
 
 
 def _read_audit(run: RunDirectory) -> dict[str, Any]:

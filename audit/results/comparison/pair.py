@@ -96,8 +96,8 @@ class RunPair:
         return first, second
 
     def _otherwise_judged(self) -> set[str]:
-        both = self.first.verdicts.keys() & self.second.verdicts.keys()
-        return both & (self.first.soft_gates ^ self.second.soft_gates)
+        first, second = self.first.bases, self.second.bases
+        return {gate for gate in first.keys() & second.keys() if first[gate] != second[gate]}
 
     def not_compared(self) -> tuple[str, ...]:
         """Describe what cannot be compared, because only one run has it or there are too few images."""
@@ -119,8 +119,8 @@ class RunPair:
 
     def _other_figures(self) -> Iterator[str]:
         for gate in sorted(self._otherwise_judged()):
-            soft = "first" if gate in self.first.soft_gates else "second"
-            yield f"verdict of {gate}: based on mean probabilities in the {soft} run, on counted shares in the other"
+            old, new = self.first.bases[gate], self.second.bases[gate]
+            yield f"verdict of {gate}: based on {old} in the first run, on {new} in the second"
 
     def _too_few(self) -> Iterator[str]:
         for arm, prompt_id in self.keys:

@@ -166,7 +166,7 @@ def test_comparisons_use_counts_regardless_of_the_probabilities(tmp_path):
 
 def test_a_run_with_mean_probabilities_is_compared_by_counts_and_its_gates_are_not_compared(tmp_path):
     def verdicts(found):
-        gate = {"arm": "baseline", "attribute": "gender", "prompt_id": "chef", "verdict": found}
+        gate = {"arm": "baseline", "attribute": "gender", "prompt_id": "chef", "verdict": found, "value": 0.3}
         measures = {"even": "fairness_discrepancy", "f": "share:male"}
         return [gate | {"gate": name, "measure": measure} for name, measure in measures.items()]
 
@@ -183,6 +183,32 @@ def test_a_run_with_mean_probabilities_is_compared_by_counts_and_its_gates_are_n
     assert note.startswith("verdict of even.baseline.gender.chef: based on mean probabilities in the first run")
     again = compare(old, write(tmp_path / "older", rows, schema_version=2, verdicts=verdicts("fail")))
     assert len(again.verdicts) == 2
+
+
+def test_a_gate_on_perceived_shares_is_not_compared_with_one_on_corrected_shares(tmp_path):
+    gate = {
+        "gate": "even",
+        "measure": "fairness_discrepancy",
+        "arm": "baseline",
+        "attribute": "gender",
+        "prompt_id": "chef",
+    }
+    rows = drawn(1, {"chef": 0.9}, arms=("baseline",))
+    runs = [
+        write(tmp_path / name, rows, schema_version=3, verdicts=[gate | judged])
+        for name, judged in (
+            ("perceived", {"verdict": "pass", "value": 0.2, "corrected": False}),
+            ("corrected", {"verdict": "fail", "value": 0.4, "corrected": True}),
+            ("empty", {"verdict": "inconclusive", "value": None, "corrected": False}),
+        )
+    ]
+    found = compare(runs[0], runs[1])
+    assert found.verdicts == ()
+    assert found.not_compared == (
+        "verdict of even.baseline.gender.chef: based on perceived shares in the first run, on shares corrected for the "
+        "judge's errors in the second",
+    )
+    assert len(compare(runs[1], runs[2]).verdicts) == 1  # without a figure, nothing was corrected
 
 
 def test_only_figures_that_became_worse_are_flagged(tmp_path):
