@@ -47,7 +47,7 @@ def test_only_pictures_of_prompts_that_the_report_names_are_read(tmp_path):
     result = summarise(run, plan)
     pictures = kept_pictures(run, result)
     assert tuple(dict.fromkeys(key.prompt_id for key in pictures.shown)) == listed(story_of(result))
-    assert "every occupation that a chart above names by index" in render(result, pictures)
+    assert "every occupation in the charts above" in render(result, pictures)
     assert MOST_SHOWN <= len(pictures.shown) <= len(ATTRIBUTES) * MOST_SHOWN < PROMPTS + 1
 
 

