@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,11 +39,11 @@ class Sampled:
 
     Attributes:
         sampling: How it is sampled.
-        hookpoint: Module of the U-Net that is read and edited.
+        hookpoints: Place in the config → module of the denoiser that is read or edited.
     """
 
     sampling: SamplingConfig
-    hookpoint: str
+    hookpoints: Mapping[Location, str]
 
 
 def model_problems(directory: Path, model: ModelConfig, sampled: Sampled | None = None) -> tuple[Problem, ...]:
@@ -204,10 +204,11 @@ class _Built:
         steps = unfit_steps(self._ddim().config, sampled.sampling.steps)
         if steps is not None:
             yield Problem(("sampling", "steps"), steps, reads=(_SOURCE,))
-        try:
-            check_hookpoint(self.denoiser, sampled.hookpoint, self.predict)
-        except ValueError as error:
-            yield Problem(("lens", "hookpoint"), str(error), reads=(_SOURCE,))
+        for place, path in sampled.hookpoints.items():
+            try:
+                check_hookpoint(self.denoiser, path, self.predict)
+            except ValueError as error:
+                yield Problem(place, str(error), reads=(_SOURCE,))
 
     def _ddim(self) -> Any:  # noqa: ANN401 - a DDIMScheduler, which is imported only here
         from audit.models.schedule import as_ddim, load_scheduler

@@ -31,10 +31,8 @@ def check_lens(lens: LensConfig, model: ModelConfig, mitigations: Sequence[Mitig
     from audit.models.families.registry import blocks_of
 
     blocks = blocks_of(model)
-    yield from _no_module(("lens", "hookpoint"), lens.hookpoint, blocks)
-    for index, mitigation in enumerate(mitigations):
-        for number, path in enumerate(mitigation.edited_modules):
-            yield from _no_module(("mitigations", index, "hookpoints", number), path, blocks)
+    for place, path in hookpoints_of(lens, mitigations).items():
+        yield from _no_module(place, path, blocks)
     latents = _latents(lens, model)
     if latents is None:
         return
@@ -43,6 +41,16 @@ def check_lens(lens: LensConfig, model: ModelConfig, mitigations: Sequence[Mitig
         if wanted > latents:
             message = f"expected at most the {latents} latents that there will be, found {wanted}; raise lens.expansion"
             yield Problem(("lens", name), message, reads=(("lens", "expansion"), ("lens", "hookpoint"), *MODEL_KEYS))
+
+
+def hookpoints_of(lens: LensConfig, mitigations: Sequence[MitigationConfig]) -> dict[Location, str]:
+    """Return the modules that an audit reads or edits, by their place in the config."""
+    edited: dict[Location, str] = {
+        ("mitigations", index, "hookpoints", number): path
+        for index, mitigation in enumerate(mitigations)
+        for number, path in enumerate(mitigation.edited_modules)
+    }
+    return {("lens", "hookpoint"): lens.hookpoint, **edited}
 
 
 def block_hookpoints(model: ModelConfig) -> tuple[str, ...]:

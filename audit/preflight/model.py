@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,22 +12,25 @@ from audit.config.problems import MODEL_KEYS, Location, Problem, listing, sugges
 from audit.config.sections import ModelConfig, SamplingConfig
 from audit.storage.outside.json_object import read_json_object
 
+Hookpoints = Mapping[Location, str]
+"""Place in the config → module of the denoiser."""
 
-def check_model(model: ModelConfig, sampling: SamplingConfig, hookpoint: str) -> Iterator[Problem]:
+
+def check_model(model: ModelConfig, sampling: SamplingConfig, hookpoints: Hookpoints) -> Iterator[Problem]:
     """Find a model that does not exist, or that cannot be sampled as published.
 
     Args:
         model: Section ``model`` of the config.
         sampling: How the model is sampled.
-        hookpoint: Module whose output the lens reads.
+        hookpoints: Place in the config → module whose output is read or edited.
 
     Yields:
         Problems, each with its place in the config.
     """
     if model.source in GENERATED_HERE:
-        yield from _calibration_model(model, sampling, hookpoint)
+        yield from _calibration_model(model, sampling, hookpoints)
     elif Path(model.source).is_dir():
-        yield from _pipeline_directory(Path(model.source), model, sampling, hookpoint)
+        yield from _pipeline_directory(Path(model.source), model, sampling, hookpoints)
     elif _is_path(model.source):
         yield _at_source(f"expected a directory with model_index.json, found none at {model.source}; check the path")
     elif not re.fullmatch(r"[\w.-]+/[\w.-]+", model.source):
@@ -42,7 +45,7 @@ def _at_source(message: str) -> Problem:
     return Problem(("model", "source"), message)
 
 
-def _calibration_model(model: ModelConfig, sampling: SamplingConfig, hookpoint: str) -> Iterator[Problem]:
+def _calibration_model(model: ModelConfig, sampling: SamplingConfig, hookpoints: Hookpoints) -> Iterator[Problem]:
     if model.source == "rendered":
         return
     if model.world is not None and Path(model.world).is_file():
@@ -60,10 +63,11 @@ def _calibration_model(model: ModelConfig, sampling: SamplingConfig, hookpoint: 
             f"expected a trained model, found no model_index.json in {bundle.pipeline}; train it: make calibration"
         )
         yield Problem(place, message, reads=MODEL_KEYS)
-    elif bundle.path.is_relative_to(BUNDLED):  # known to load; a dry run would take seconds
+    elif bundle.path.is_relative_to(BUNDLED) and set(hookpoints.values()) <= {"mid_block"}:
+        # It is known to load and to have this hookpoint; a dry run would take seconds.
         yield from _steps_of_bundled(bundle.pipeline, sampling.steps)
     else:
-        for problem in _problems_of(bundle.pipeline, model, sampling, hookpoint):
+        for problem in _problems_of(bundle.pipeline, model, sampling, hookpoints):
             yield replace(problem, location=place) if problem.location[0] == "model" else problem
 
 
@@ -76,14 +80,16 @@ def _steps_of_bundled(pipeline: Path, steps: int) -> Iterator[Problem]:
         yield Problem(("sampling", "steps"), message, reads=MODEL_KEYS)
 
 
-def _problems_of(directory: Path, model: ModelConfig, sampling: SamplingConfig, hookpoint: str) -> tuple[Problem, ...]:
+def _problems_of(
+    directory: Path, model: ModelConfig, sampling: SamplingConfig, hookpoints: Hookpoints
+) -> tuple[Problem, ...]:
     from audit.models.check import Sampled, model_problems
 
-    return model_problems(directory, model, Sampled(sampling, hookpoint))
+    return model_problems(directory, model, Sampled(sampling, hookpoints))
 
 
 def _pipeline_directory(
-    directory: Path, model: ModelConfig, sampling: SamplingConfig, hookpoint: str
+    directory: Path, model: ModelConfig, sampling: SamplingConfig, hookpoints: Hookpoints
 ) -> Iterator[Problem]:
     if (directory / "pipeline" / "model_index.json").is_file():
         remedy = f"set source: calibration and world: {directory}"
@@ -91,7 +97,7 @@ def _pipeline_directory(
     elif not (directory / "model_index.json").is_file():
         yield _at_source(f"expected a diffusers pipeline, found no model_index.json in {directory}; check the path")
     else:
-        yield from _problems_of(directory, model, sampling, hookpoint)
+        yield from _problems_of(directory, model, sampling, hookpoints)
 
 
 def _is_path(text: str) -> bool:

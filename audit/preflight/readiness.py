@@ -15,7 +15,7 @@ from audit.dissect.settings import dissected_groups, images_of_dissection, needs
 from audit.planning.plan import prompts_of_model
 from audit.preflight import prompts
 from audit.preflight.judges import JudgesRequest, check_judges
-from audit.preflight.lens import check_lens
+from audit.preflight.lens import check_lens, hookpoints_of
 from audit.preflight.model import check_model
 from audit.preflight.networks import check_quality
 from audit.preflight.output import check_output
@@ -76,7 +76,7 @@ def _check_judges(config: AuditConfig) -> Iterator[Problem]:
 
 
 _CHECKS: Mapping[str, Callable[[AuditConfig], Iterator[Problem]]] = {
-    "model": lambda config: check_model(config.model, config.sampling, config.lens.hookpoint),
+    "model": lambda config: check_model(config.model, config.sampling, hookpoints_of(config.lens, config.mitigations)),
     "prompts": check_prompts,
     "judge": _check_judges,
     "lens": lambda config: check_lens(config.lens, config.model, config.mitigations),

@@ -29,7 +29,8 @@ def model(tiny_pipeline, tmp_path):
 
 
 def problems(directory, *, variant=None, hookpoint="mid_block", sampling=STEPS):
-    found = model_problems(directory, ModelConfig(source=str(directory), variant=variant), Sampled(sampling, hookpoint))
+    sampled = Sampled(sampling, {("lens", "hookpoint"): hookpoint})
+    found = model_problems(directory, ModelConfig(source=str(directory), variant=variant), sampled)
     return {".".join(map(str, problem.location)): problem.message for problem in found}
 
 

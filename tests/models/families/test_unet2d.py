@@ -75,7 +75,8 @@ def test_our_loop_draws_what_the_stock_pipeline_draws(model, prediction):
 
 
 def test_a_directory_without_folders_is_the_same_model(published, model):
-    assert model_problems(flattened(model), ModelConfig(source=str(model)), Sampled(STEPS, "mid_block")) == ()
+    sampled = Sampled(STEPS, {("lens", "hookpoint"): "mid_block"})
+    assert model_problems(flattened(model), ModelConfig(source=str(model)), sampled) == ()
     drawn = generator_of(model).generate(NO_PROMPT, SEEDS)
     assert torch.equal(drawn, generator_of(published).generate(NO_PROMPT, SEEDS))
 
@@ -152,6 +153,13 @@ def test_settings_that_need_a_prompt_are_refused_without_one(sections, place):
     with pytest.raises(ValueError, match="expected") as refused:
         AuditConfig.model_validate({"name": "audit", "prompts": "none", "sampling": {"guidance": 1.0}} | sections)
     assert place in {".".join(map(str, error["loc"])) for error in refused.value.errors()}
+
+
+def test_every_hookpoint_of_a_config_is_checked_before_any_work(tiny_pipeline):
+    edit = {"name": "m", "method": "mean_difference", "attribute": "gender", "hookpoints": ["mid_block", "mid_block.x"]}
+    sections = {"prompts": {"occupations": ["doctor"]}, "mitigations": [edit]}
+    assert "'mid_block.x' is not a module" in found(tiny_pipeline, **sections)["mitigations.0.hookpoints.1"]
+    assert "'mid_block.x' is not a module" in found("calibration", **sections)["mitigations.0.hookpoints.1"]
 
 
 def test_every_trajectory_of_a_dissection_is_plain():
