@@ -88,7 +88,7 @@ def test_a_server_that_is_down_is_infrastructure_and_the_next_store_gets_it_once
     run = make_run()
     outage = sync(run.path)
     assert outage.exit_code == 4
-    assert f"small: not in MLflow: expected {DOWN} to take the audit, found no connection" in outage.stderr
+    assert f"small: not in MLflow: expected {DOWN} to accept the audit, found no connection" in outage.stderr
     told, again = sync(run.path, "--uri", store), sync(run.path, "--uri", store)
     assert (told.exit_code, again.exit_code) == (0, 0)
     assert told.stdout.startswith("small: 10 items sent, sqlite:///")
