@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import pandas as pd
 
@@ -24,6 +24,7 @@ from audit.records.verdicts import Verdict
 from audit.storage.place import place_of
 from audit.storage.run_directory import RunDirectory
 from reports.export.audit_json import read_audit_json
+from reports.index.lookups import WithInterval
 
 _NAMES = {"arm": "`baseline`, or the name of a mitigation.", "attribute": "The perceived attribute."}
 _PROMPT = {"prompt_id": "The id of the prompt."}
@@ -160,18 +161,7 @@ def image_frame(run: str) -> pd.DataFrame:
     return frame
 
 
-class _WithEnds(Protocol):
-    """A record of a figure with its interval."""
-
-    @property
-    def value(self) -> float: ...
-    @property
-    def low(self) -> float | None: ...
-    @property
-    def high(self) -> float | None: ...
-
-
-def _ends(name: str, estimate: _WithEnds | None) -> dict[str, float | None]:
+def _ends(name: str, estimate: WithInterval | None) -> dict[str, float | None]:
     if estimate is None:
         return {}
     return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}

@@ -10,6 +10,7 @@ from audit.config.fields import GENERATED_HERE, UNCONDITIONAL
 from audit.config.sections import ModelConfig
 
 BUNDLED = Path(__file__).parent / "weights"
+_UNCONDITIONAL = BUNDLED / "unconditional"
 
 NETWORK_WEIGHTS, NETWORK_CONFIG = "model.safetensors", "config.json"
 NETWORK_FILES = (NETWORK_WEIGHTS, NETWORK_CONFIG)
@@ -73,15 +74,14 @@ def bundle_of(model: ModelConfig) -> Bundle | None:
         return None
     trained = Path(model.world) if model.world is not None and Path(model.world).is_dir() else None
     if model.source == UNCONDITIONAL:
-        return Bundle(trained or BUNDLED / "unconditional", BUNDLED)
+        return Bundle(trained or _UNCONDITIONAL, BUNDLED)
     return Bundle.at(trained or BUNDLED)
 
 
 def world_table(model: ModelConfig) -> Path:
     """Return the table of planted shares: that of a trained world, the user's YAML file, or the bundled one."""
-    if model.source == UNCONDITIONAL and model.world is None:
-        return Bundle(BUNDLED / "unconditional", BUNDLED).table
     if model.world is None:
-        return World.bundled_path()
+        bundled = Bundle(_UNCONDITIONAL, BUNDLED).table
+        return bundled if model.source == UNCONDITIONAL else World.bundled_path()
     path = Path(model.world)
     return Bundle.at(path).table if path.is_dir() else path

@@ -66,7 +66,7 @@ class Recording:
         maps: ``(S, n, d)`` float16, conditional half.
         shape: (C, H, W) of one map.
         labels: Attribute → (n,) perceived group, ``UNLABELLED`` if the judge assigned none of the groups.
-        partners: (n,) index of the counterfactual, −1 if there is none.
+        partners: (n,) index of the counterfactual, or −1.
         thumbnails: (n, 3, h, w) uint8, at most ``THUMBNAIL`` pixels wide.
     """
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -120,7 +120,8 @@ def _draw(generator: DiffusionGenerator, text: str, seeds: Sequence[int]) -> Ten
     return torch.cat([generator.generate(prompt, seeds[i : i + BATCH]) for i in range(0, len(seeds), BATCH)])
 
 
-def _answers(judge: DrawingNetwork, images: Tensor) -> dict[str, NDArray[np.int64]]:
+def answers_of(judge: DrawingNetwork, images: Tensor) -> dict[str, NDArray[np.int64]]:
+    """Return the most probable answer to each question for uint8 images (n, 3, H, W), each of shape (n,)."""
     with torch.inference_mode():
         return {question: logits.argmax(1).numpy() for question, logits in judge(to_unit_range(images)).items()}
 
@@ -131,7 +132,7 @@ def _perceive(
     LOG.info("card: %d pictures per occupation at guidance %g", n, guidance)
     generator = _generator(bundle, guidance)
     return {
-        occupation: _answers(judge, _draw(generator, caption(occupation), _seeds(occupation, n)))
+        occupation: answers_of(judge, _draw(generator, caption(occupation), _seeds(occupation, n)))
         for occupation in world.occupations
     }
 
@@ -172,7 +173,7 @@ def _group_prompt_accuracy(bundle: Bundle, judge: DrawingNetwork, world: World, 
         named = {a: int(rng.integers(len(groups))) for a, groups in ATTRIBUTES.items()}
         occupation = world.occupations[number % len(world.occupations)]
         text = caption(occupation, **{a: ATTRIBUTES[a][i] for a, i in named.items()})
-        seen = _answers(judge, _draw(generator, text, _seeds(text, 8)))
+        seen = answers_of(judge, _draw(generator, text, _seeds(text, 8)))
         for attribute, index in named.items():
             hits[attribute] += (seen[attribute] == index).tolist()
     return {attribute: float(np.mean(hit)) for attribute, hit in hits.items()}
@@ -189,7 +190,7 @@ def _regeneration_accuracy(bundle: Bundle, judge: DrawingNetwork, world: World, 
         labels = draw_labels(world, occupation, noise)
         pictures = render(labels, noise).images
         again = generator.regenerate(caption(occupation), pictures, REGENERATION_STRENGTH, _seeds(occupation, BATCH))
-        seen = _answers(judge, again)
+        seen = answers_of(judge, again)
         for attribute, hit in hits.items():
             hit += (seen[attribute] == getattr(labels, attribute)).tolist()
     return {attribute: float(np.mean(hit)) for attribute, hit in hits.items()}
@@ -248,15 +249,20 @@ def _markdown(card: Card, world: World) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    """Run the command line of the card."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def run_card(description: str | None, measure: Callable[[Path, bool], None]) -> None:
+    """Run the command line of a card.
+
+    Args:
+        description: Shown by ``--help``.
+        measure: Measures the model in a directory, with fewer pictures if the second argument is true.
+    """
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("directory", type=Path)
     parser.add_argument("--quick", action="store_true", help="fewer pictures, wider spread")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     arguments = parser.parse_args()
-    write(arguments.directory, QUICK if arguments.quick else Effort())
+    measure(arguments.directory, arguments.quick)
 
 
 if __name__ == "__main__":
-    main()
+    run_card(__doc__, lambda directory, quick: write(directory, QUICK if quick else Effort()))

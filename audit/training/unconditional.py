@@ -117,7 +117,7 @@ def main() -> None:
     """Command line of the recipe."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path, help="directory to train into")
-    parser.add_argument("--quick", action="store_true", help="a tenth of the training")
+    parser.add_argument("--quick", action="store_true", help="a seventh of the steps, fewer drawings")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     make(arguments.out, quick=arguments.quick)

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 from dataclasses import asdict, dataclass
@@ -21,7 +20,7 @@ from torch.nn import functional
 
 from audit.calibration.bundle import BUNDLED, Bundle
 from audit.calibration.labels import ATTRIBUTES, face_noise
-from audit.calibration.networks import DrawingNetwork, to_unit_range
+from audit.calibration.networks import DrawingNetwork
 from audit.calibration.renderer import render
 from audit.calibration.world import World, planted_labels
 from audit.config.fields import UNCONDITIONAL
@@ -29,6 +28,7 @@ from audit.config.sections import ModelConfig, SamplingConfig
 from audit.models.generator import load_generator
 from audit.planning.plan import NO_PROMPT
 from audit.records.work import derive_seed
+from audit.training.card import answers_of, run_card
 from audit.training.unconditional import PIXELS
 
 LOG = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ def write(directory: Path, pictures: int) -> None:
     world, judge = World.load(directory / "world.yaml"), DrawingNetwork.load(Bundle.at(BUNDLED).judge)
     LOG.info("card: %d pictures", pictures)
     images = _sampled(directory, pictures)
-    seen = _answers(judge, images)
+    seen = answers_of(judge, images)
     card = UnconditionalCard(
         pictures=pictures,
         shares={a: _named(a, np.bincount(seen[a], minlength=len(ATTRIBUTES[a])) / pictures) for a in ATTRIBUTES},
@@ -85,16 +85,11 @@ def _sampled(directory: Path, pictures: int) -> Tensor:
     return torch.cat([generator.generate(NO_PROMPT, seeds[i : i + BATCH]) for i in range(0, pictures, BATCH)])
 
 
-def _answers(judge: DrawingNetwork, images: Tensor) -> dict[str, NDArray[np.int64]]:
-    with torch.inference_mode():
-        return {question: logits.argmax(1).numpy() for question, logits in judge(to_unit_range(images)).items()}
-
-
 def _judge_accuracy(judge: DrawingNetwork, world: World) -> dict[str, float]:
     noise = face_noise(range(HELD_OUT, HELD_OUT + DRAWINGS))
     labels = planted_labels(world, noise)
     small = functional.interpolate(render(labels, noise).images.float(), size=PIXELS, mode="area").round().byte()
-    seen = _answers(judge, small)
+    seen = answers_of(judge, small)
     return {attribute: float((seen[attribute] == getattr(labels, attribute)).mean()) for attribute in ATTRIBUTES}
 
 
@@ -140,15 +135,5 @@ def _markdown(card: UnconditionalCard) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    """Command line of the card."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("directory", type=Path)
-    parser.add_argument("--quick", action="store_true", help="fewer pictures, wider spread")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    arguments = parser.parse_args()
-    write(arguments.directory, 256 if arguments.quick else 1_024)
-
-
 if __name__ == "__main__":
-    main()
+    run_card(__doc__, lambda directory, quick: write(directory, 256 if quick else 1_024))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from audit.measure.inference.intervals import share_estimate
 from audit.records.attributes import Attribute
 from audit.records.estimates import Estimate
@@ -9,6 +11,26 @@ from audit.records.groups import PromptMean, WorstPrompt
 from audit.records.work import Status
 from reports.index.settings import mitigations
 from reports.index.story import Story
+
+
+class WithInterval(Protocol):
+    """A figure with its interval; None as an end if the interval is not known."""
+
+    @property
+    def value(self) -> float:
+        """The figure."""
+        ...
+
+    @property
+    def low(self) -> float | None:
+        """Lower end."""
+        ...
+
+    @property
+    def high(self) -> float | None:
+        """Upper end."""
+        ...
+
 
 QUALITY = {
     "clip_i": "CLIP-I",

@@ -8,22 +8,16 @@ from __future__ import annotations
 from typing import Protocol
 
 from audit.records.quality import Measurement
-from reports.index.lookups import findings_count, mean_over_prompts, unclassified, worst_prompt
+from reports.index.lookups import WithInterval, findings_count, mean_over_prompts, unclassified, worst_prompt
 from reports.index.story import Story
 from reports.tracking.params import key_of
 
 Metrics = dict[str, float | None]
 
 
-class _Sized(Protocol):
+class _Sized(WithInterval, Protocol):
     """A figure with a sample size, and an interval if it has one."""
 
-    @property
-    def value(self) -> float: ...
-    @property
-    def low(self) -> float | None: ...
-    @property
-    def high(self) -> float | None: ...
     @property
     def n(self) -> int: ...
 

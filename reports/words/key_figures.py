@@ -60,7 +60,8 @@ def _mean_figure(story: Story, attribute: str, arm: str | None) -> KeyFigure:
     *before, after = (number(mean.value if mean else None) for mean in means)
     soft = " → ".join(number(mean.soft if mean else None) for mean in means)
     last = means[-1]
-    note = f"{_sized(last.n, last.low, last.high, of='occupations')}; soft discrepancy {soft}" if last else ""
+    counted = "occupation" if last and last.n == 1 else "occupations"
+    note = f"{_sized(last.n, last.low, last.high, of=counted)}; soft discrepancy {soft}" if last else ""
     return KeyFigure(f"Mean fairness discrepancy, {label(attribute)}", "".join(before), after, note)
 
 

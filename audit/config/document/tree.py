@@ -24,7 +24,7 @@ MAX_DEPTH = 20
 
 @dataclass(frozen=True)
 class Place:
-    """Position of a key or value; ``line`` and ``column`` count from 1 and are None if no file contains it."""
+    """Position of a key or value; ``line`` and ``column`` count from 1; None for a value that is not in a file."""
 
     file: str
     line: int | None = None

@@ -13,6 +13,9 @@ Classes = Mapping[str, Sequence[str]]
 
 LONGEST_SIDE = 4096
 
+UNET_BLOCKS = ("conv_in", "down_blocks", "mid_block", "up_blocks", "conv_norm_out", "conv_out")
+"""Top-level modules of the U-Nets of diffusers that return maps."""
+
 
 def unfit_index(index: Mapping[str, Any], family: str, classes: Classes) -> Iterator[str]:
     """Find parts in ``model_index.json`` that are of another family, or missing.

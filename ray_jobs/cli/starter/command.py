@@ -101,7 +101,8 @@ def _reads_text(model: str) -> bool:
     from audit.config.sections import ModelConfig
     from audit.models.families.registry import reads_text
 
-    return reads_text(ModelConfig(source=model)) is not False
+    # The text is not checked yet; whether it can be the source of a model is checked when the config is read back.
+    return reads_text(ModelConfig.model_construct(source=model, world=None)) is not False
 
 
 def _starter(name: str, races: int | None, model: str | None, judge: str | None, occupations: Sequence[str]) -> Starter:

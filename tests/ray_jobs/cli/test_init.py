@@ -70,6 +70,8 @@ def test_a_file_is_replaced_only_by_force(call, tmp_path):
         (("--races", "5"), "expected 7 or 4, found 5"),
         (("--occupation", "doctor", "--occupation", "doctor"), "more than once"),
         (("--name", "a b"), "letters, digits"),
+        (("--model", "a\nb", "--judge", "x.pt"), "model.source: expected one line of text"),
+        (("--model", "x" * 600, "--judge", "x.pt"), "model.source: expected 500 or fewer characters"),
         (("absent/audit.yaml",), "expected a directory"),
     ],
 )

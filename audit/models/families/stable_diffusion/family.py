@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from audit.models.families.configs import unfit_index
+from audit.models.families.configs import UNET_BLOCKS, unfit_index
 from audit.models.families.interface import LoadedModel
 from audit.models.families.stable_diffusion.configs import CLASSES, FAMILY, latent_size, unfit_parts
 from audit.models.files.pipeline_files import (
@@ -42,7 +42,7 @@ class StableDiffusion:
     }
     networks: tuple[str, ...] = ("unet", "vae", "text_encoder")
     reads_text = True
-    blocks: tuple[str, ...] = ("conv_in", "down_blocks", "mid_block", "up_blocks", "conv_norm_out", "conv_out")
+    blocks: tuple[str, ...] = UNET_BLOCKS
 
     def size(self, denoiser: Mapping[str, Any]) -> tuple[int, int]:
         """Return height and width of the latents."""

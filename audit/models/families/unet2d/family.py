@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from audit.models.families.configs import Classes, sample_size, unfit_class, unfit_index
+from audit.models.families.configs import UNET_BLOCKS, Classes, sample_size, unfit_class, unfit_index
 from audit.models.families.interface import LoadedModel
 from audit.models.files.pipeline_files import NETWORK_CONFIG, SCHEDULER_CONFIG, PipelineConfigs
 from audit.models.files.untrusted_model import UnfitModelError, reason_in_short
@@ -26,7 +26,7 @@ class Unet2d:
     configs: Mapping[str, str] = {"unet": NETWORK_CONFIG, "scheduler": SCHEDULER_CONFIG}
     networks: tuple[str, ...] = ("unet",)
     reads_text = False
-    blocks: tuple[str, ...] = ("conv_in", "down_blocks", "mid_block", "up_blocks", "conv_norm_out", "conv_out")
+    blocks: tuple[str, ...] = UNET_BLOCKS
 
     def size(self, denoiser: Mapping[str, Any]) -> tuple[int, int]:
         """Return height and width of the pictures."""
