@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
-from audit.calibration.bundle import NETWORK_FILES, bundle_of, world_table
+from audit.calibration.bundle import bundle_of, world_table
 from audit.calibration.world import World
 from audit.config.mitigations import MitigationConfig
 from audit.config.sections import LensConfig, PromptsConfig
 from audit.config.slices import Attributes, DissectionRequest
 from audit.dissect.strengths import LADDER
+from audit.perception.judges.answers import judge_name
 from audit.planning.plan import group_phrase, named_text, prompts_of
 from audit.records.work import Prompt
-from audit.storage.provenance import content_name, short_fingerprint
+from audit.storage.provenance import content_name
 
 LENS_FORMAT = 2
 SEED = 0
@@ -136,16 +136,8 @@ def lens_settings(request: DissectionRequest) -> dict[str, Any]:
         "prompts": [prompt.text for prompt in dissected_prompts(request)],
         "strength_images": request.lens.strength_images,
         "side_effect_budget": request.lens.side_effect_budget,
-        "judge": _judge(request),
+        "judge": judge_name(request.judge, request.model),
     }
-
-
-def _judge(request: DissectionRequest) -> str:
-    """Name the judge that labels the trajectories, and its weights: labels of another judge make another lens."""
-    source = Path(request.judge.source)
-    bundle = bundle_of(request.model) if request.judge.source == "bundled" else None
-    weights = short_fingerprint(bundle.judge, NETWORK_FILES) if bundle else short_fingerprint(source)
-    return f"{source.name}:{weights}"
 
 
 def lens_name(model_fingerprint: str, settings: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from audit.analyses.registry import SAMPLING
 from audit.config.sections import JudgeConfig
 from audit.config.slices import Attributes
 from audit.models.source import model_fingerprint
+from audit.perception.judges.answers import judge_name
 from audit.storage.files import storage_of
 from audit.storage.place import Place, place_of
 from audit.storage.provenance import content_name
@@ -61,6 +62,8 @@ class AnalysisSettings:
         sections = {"sampling": self.network.sampling, "judge": self.judge}
         return {
             "request": self.request.as_data(),
+            "judge_weights": judge_name(self.judge, self.network.model),
+            "dtype": self.network.model.dtype,
             "attributes": {name: list(groups) for name, groups in self.attributes.items()},
             **{name: section.model_dump(mode="json") for name, section in sections.items()},
         }
@@ -104,9 +107,10 @@ def run_analysis(settings: AnalysisSettings, output: str, pool: WorkerPool) -> A
     storage_of(place).write(REQUEST_FILE, f"{text}\n".encode())
     try:
         make_parts(AnalysisWorker, settings, tasks, files, pool)
+        parts = [files.read(task) for task in tasks]
     except PreparationError as error:
         raise AnalysisError(f"analysis {settings.name}: {error}") from error
-    return analysis.combine(settings.request, (files.read(task) for task in tasks))
+    return analysis.combine(settings.request, parts)
 
 
 def place_of_parts(settings: AnalysisSettings, output: str) -> Place:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import ray
+from safetensors import SafetensorError
 
 from audit.config.sections import WorkersConfig
 from audit.storage.files import Storage, storage_of
@@ -99,8 +100,16 @@ class PartFiles(Generic[P]):
 
         Raises:
             FileNotFoundError: If it is not stored.
+            PreparationError: If the file is incomplete or holds something else.
         """
-        return self.decode(self._storage.read(self._name(task)))
+        data = self._storage.read(self._name(task))
+        try:
+            return self.decode(data)
+        except (ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise PreparationError(
+                f"{self.directory}/{self._name(task)}: expected a complete part, found a file that cannot be read "
+                f"({error}); delete it and run again"
+            ) from error
 
     def delete(self, tasks: Sequence[Task]) -> None:
         """Delete the parts of tasks, and their folder if it is empty then."""

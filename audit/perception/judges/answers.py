@@ -11,11 +11,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from audit.calibration.bundle import NETWORK_CONFIG, bundle_of
+from audit.calibration.bundle import NETWORK_CONFIG, NETWORK_FILES, bundle_of
 from audit.config.fields import ZERO_SHOT
-from audit.config.sections import ModelConfig
+from audit.config.sections import JudgeConfig, ModelConfig
 from audit.planning.plan import group_phrase, prompt_text
 from audit.storage.outside.json_object import read_json_object
+from audit.storage.provenance import short_fingerprint
 
 Answers = Mapping[str, tuple[str, ...]]
 """Attribute → all groups that a judge distinguishes."""
@@ -173,3 +174,11 @@ def group_captions(attribute: str, groups: Sequence[str]) -> list[str]:
         )
     phrases = (group_phrase(attribute, group.replace("_", " ")) for group in groups)
     return [prompt_text(TEMPLATE, f"{phrase} person") for phrase in phrases]
+
+
+def judge_name(judge: JudgeConfig, model: ModelConfig) -> str:
+    """Return the file name of a judge and the fingerprint of its weights: other weights may give other labels."""
+    source = Path(judge.source)
+    bundle = bundle_of(model) if judge.source == "bundled" else None
+    weights = short_fingerprint(bundle.judge, NETWORK_FILES) if bundle else short_fingerprint(source)
+    return f"{source.name}:{weights}"

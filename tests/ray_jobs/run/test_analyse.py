@@ -10,7 +10,7 @@ from audit.config.settings import AuditConfig
 from audit.planning.plan import prompts_of
 from ray_jobs.cli.commands import app
 from ray_jobs.run import analyse, parts
-from ray_jobs.run.analyse import AnalysisSettings, place_of_parts, run_analysis
+from ray_jobs.run.analyse import AnalysisError, AnalysisSettings, place_of_parts, run_analysis
 from ray_jobs.run.network import NetworkSettings
 from ray_jobs.run.parts import WorkerPool
 
@@ -43,6 +43,20 @@ def test_a_map_keeps_its_parts_and_a_larger_one_computes_only_what_is_new(audit,
     assert run_analysis(settings, audit.output, None) == found
     assert place_of_parts(settings_of(audit, hookpoints=("mid_block", "up_blocks.0")), audit.output) == place
     assert place_of_parts(settings_of(audit, images=2), audit.output) != place
+    part = place / analyse.PARTS / "nurse.mid_block.safetensors"
+    part.write_bytes(part.read_bytes()[:-8])
+    with pytest.raises(AnalysisError, match=r"nurse\.mid_block\.safetensors: expected a complete part.*run again"):
+        run_analysis(settings, audit.output, None)
+
+
+def test_parts_of_a_judge_file_that_was_replaced_are_not_reused(tmp_path):
+    judge = tmp_path / "judge.safetensors"
+    audit = AuditConfig(name="map", prompts={"occupations": ["doctor"]}, judge={"source": str(judge)})
+    places = []
+    for weights in (b"first", b"second"):
+        judge.write_bytes(weights)
+        places.append(place_of_parts(settings_of(audit), str(tmp_path)))
+    assert places[0] != places[1]
 
 
 def locate(tmp_path, text, *options):
