@@ -15,14 +15,14 @@ from audit.storage.outside.json_object import read_json_object
 
 NETWORK_CONFIG, SCHEDULER_CONFIG, TOKENIZER_CONFIG = "config.json", "scheduler_config.json", "tokenizer_config.json"
 
-TOKENIZER_FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
+TOKENIZER_FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("spiece.model",))
 """Either of these is a whole tokenizer; without one, transformers makes an empty vocabulary without an error."""
 
 FLOATS = ("F64", "F32", "F16", "BF16")
 """Number formats of weights; anything else is quantised."""
 
-_TRANSFORMERS = ("text_encoder",)
-"""Parts that transformers loads; the others are of diffusers."""
+_TRANSFORMERS = "text_encoder"
+"""Beginning of the names of parts that transformers loads; the others are of diffusers."""
 
 _CONFIG_BYTES = 1_000_000
 _INDEX_BYTES = 64 * 1024**2
@@ -55,7 +55,7 @@ class PipelineConfigs:
         problems: list[str] = []
         for part, name in files.items():
             path = part_directory(directory, part) / name
-            if part == "tokenizer" and not path.exists():
+            if part.startswith("tokenizer") and not path.exists():
                 found[part] = {}
                 continue
             try:
@@ -91,7 +91,7 @@ class Weights:
     """The files that one part of a pipeline is loaded from.
 
     Attributes:
-        part: ``unet``, ``vae`` or ``text_encoder``.
+        part: Its name in ``model_index.json``.
         variant: Variant of the files, None for the plain ones.
         files: One file, or the shards.
         indexed: Names of the tensors that the index of the shards promises; None for one file.
@@ -147,12 +147,12 @@ def variants_of(directory: Path, part: str) -> tuple[str, ...]:
     return tuple(sorted({match[1] for match in found if match and match[1] not in ("safetensors", "index")}))
 
 
-def tokenizer_problem(directory: Path) -> str | None:
+def tokenizer_problem(directory: Path, part: str = "tokenizer") -> str | None:
     """Return which files of a tokenizer are missing, None if it is complete."""
-    if any(all((directory / "tokenizer" / name).is_file() for name in names) for names in TOKENIZER_FILES):
+    if any(all((directory / part / name).is_file() for name in names) for names in TOKENIZER_FILES):
         return None
     return (
-        "tokenizer: expected tokenizer.json, or vocab.json and merges.txt, found neither; without them every word is "
+        f"{part}: expected tokenizer.json, or vocab.json and merges.txt, found neither; without them every word is "
         "unknown: download the model again"
     )
 
@@ -165,7 +165,7 @@ def some(names: Sequence[str], most: int = 3) -> str:
 
 def _stem(part: str) -> str:
     """Return the name of a part's weight file without its suffix."""
-    return "model" if part in _TRANSFORMERS else "diffusion_pytorch_model"
+    return "model" if part.startswith(_TRANSFORMERS) else "diffusion_pytorch_model"
 
 
 def _weights_of(directory: Path, part: str, variant: str | None) -> Weights | None:
@@ -173,7 +173,7 @@ def _weights_of(directory: Path, part: str, variant: str | None) -> Weights | No
     single = directory / f"{_stem(part)}{infix}.safetensors"
     index = directory / f"{_stem(part)}.safetensors.index{infix}.json"
     # Where both are there, diffusers reads the shards and transformers the single file.
-    shards_first = part not in _TRANSFORMERS
+    shards_first = not part.startswith(_TRANSFORMERS)
     if index.is_file() and (shards_first or not single.is_file()):
         return _sharded(index, part, variant)
     return Weights(part, variant, (single,)) if single.is_file() else None
