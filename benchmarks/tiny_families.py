@@ -231,6 +231,34 @@ def save_ddpm(root: Path) -> Path:
     return _saved(DDPMPipeline(unet, DDPMScheduler()), root)
 
 
+def save_chroma(root: Path) -> Path:
+    """Save Chroma, which has no family: FLUX.1 without distilled guidance; ask it for pictures of 32 × 32."""
+    from diffusers import ChromaPipeline, ChromaTransformer2DModel, FlowMatchEulerDiscreteScheduler
+
+    from audit.training.loop import seeded
+
+    with seeded(8):
+        parts = {
+            "vae": _vae(4, shift=0.1),
+            "text_encoder": _t5(),
+            "transformer": ChromaTransformer2DModel(
+                patch_size=1,
+                in_channels=16,
+                num_layers=1,
+                num_single_layers=1,
+                attention_head_dim=16,
+                num_attention_heads=2,
+                joint_attention_dim=32,
+                axes_dims_rope=(4, 4, 8),
+                approximator_num_channels=8,
+                approximator_hidden_dim=16,
+                approximator_layers=1,
+            ),
+        }
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True)
+    return _saved(ChromaPipeline(**parts, tokenizer=_t5_tokenizer(), scheduler=scheduler), root)
+
+
 FAMILIES: dict[str, Callable[[Path], Path]] = {
     "sd": save_tiny_pipeline,
     "sdxl": save_sdxl,

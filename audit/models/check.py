@@ -155,7 +155,7 @@ class _Built:
         """Find problems of tensors, shapes, tokenizer and schedule; checks that need a failed one are left out."""
         with _quiet():
             wrong = [message for part in self._weights for message in self._tensors(part, self._weights[part])]
-            wrong = wrong or [*self._calls(), *self._schedule()]
+            wrong = wrong or [*self._calls(), *(self._schedule() if self._family.denoiser else ())]
             yield from (_at_source(self._directory, message) for message in wrong)
             if sampled is not None and not wrong:
                 yield from self._sampled(sampled)
@@ -166,6 +166,10 @@ class _Built:
         for part, weights in self._weights.items():
             if part not in self._networks:
                 list(self._tensors(part, weights))
+        if not self._family.denoiser:
+            raise UnfitModelError(
+                f"expected a model whose inside can be reached, found {self._configs.index['_class_name']}"
+            )
         return self._networks[self._family.denoiser]
 
     def predict(self) -> Any:  # noqa: ANN401 - a tensor, of a library that is imported late
@@ -205,6 +209,11 @@ class _Built:
 
         for key, message in self._unfit_sampling(sampled.sampling):
             yield Problem(("sampling", key), message, reads=(_SOURCE,))
+        if not self._family.denoiser:
+            message = f"expected no module for {self._configs.index['_class_name']}, whose inside is not reached, found"
+            for place, path in sampled.hookpoints.items():
+                yield Problem(place, f"{message} {path!r}; remove what edits or analyses the model", reads=(_SOURCE,))
+            return
         for place, path in sampled.hookpoints.items():
             try:
                 check_hookpoint(self.denoiser, path, self.predict, self._family.stream(path))
@@ -219,6 +228,7 @@ class _Built:
         unknown = unfit_choice(sampling.scheduler, self._family.schedulers)
         if unknown is not None:
             yield "scheduler", unknown
+        if unknown is not None or not self._family.denoiser:
             return
         try:
             scheduler = replaced_scheduler(self._published(), sampling.scheduler)

@@ -150,9 +150,7 @@ class DiffusionGenerator:
             intervention=self._possible(intervention),
             block_texts=self._block_texts(intervention),
         )
-        images: NDArray[np.float32] = self._call(texts, seeds, watched).images
-        # As diffusers rounds a picture; (B, H, W, 3) from 0 to 1.
-        return torch.from_numpy(images).mul(255).round().byte().permute(0, 3, 1, 2).contiguous()
+        return _as_bytes(self._call(texts, seeds, watched).images)
 
     def first_maps(self, text: str, seeds: Sequence[int]) -> Tensor:
         """Return the hookpoint's maps ``(B, C, H, W)`` of the conditional half in the first step: one U-Net call."""
@@ -206,14 +204,68 @@ class DiffusionGenerator:
         return intervention
 
 
+class BlackBoxGenerator:
+    """Calls a pipeline with prompts, as its users call it; nothing inside is watched or edited."""
+
+    def __init__(self, model: LoadedModel, sampling: SamplingConfig, fingerprint: str) -> None:
+        self._model, self._sampling = model, sampling
+        self.steps = sampling.steps
+        self.reader: TextReader | None = None
+        self.fingerprint = fingerprint
+        self.sampling: Mapping[str, Any] = _sampled_as(model, sampling)
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        prompt: Prompt,
+        seeds: Sequence[int],
+        intervention: Intervention | None = None,
+        observers: Observers = NO_OBSERVERS,
+    ) -> Tensor:
+        """Sample one image of ``prompt`` for each seed; an intervention may give each image another text.
+
+        Raises:
+            ValueError: The intervention asks for more than other texts.
+        """
+        if observers or (intervention is not None and not intervention.changes_texts_alone):
+            raise ValueError(
+                f"expected a model whose inside can be reached, found {type(self._model.pipeline).__name__}; remove "
+                "what edits or analyses the model"
+            )
+        texts = None if intervention is None else intervention.texts
+        images: NDArray[np.float32] = self._model.pipeline(
+            **_as_prompts(texts or [prompt.text] * len(seeds)),
+            **self._model.family.arguments(self._sampling),
+            num_inference_steps=self._sampling.steps,
+            generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+            output_type="np",
+        ).images
+        return _as_bytes(images)
+
+
+def _as_prompts(texts: Sequence[str]) -> dict[str, Any]:
+    """Return the prompt of a call; one text for all images is encoded once."""
+    if len(set(texts)) == 1:
+        return {"prompt": texts[0], "num_images_per_prompt": len(texts)}
+    return {"prompt": list(texts)}
+
+
+def _as_bytes(images: NDArray[np.float32]) -> Tensor:
+    """Round images (B, H, W, 3) from 0 to 1 as diffusers does, to uint8 (B, 3, H, W)."""
+    return torch.from_numpy(images).mul(255).round().byte().permute(0, 3, 1, 2).contiguous()
+
+
 def _sampled_as(model: LoadedModel, sampling: SamplingConfig) -> dict[str, Any]:
     """Return how a model is sampled, for the record of an audit."""
-    scheduler, sides = model.pipeline.scheduler, {"height": sampling.height, "width": sampling.width}
-    settings = {key: scheduler.config.get(key) for key in ("timestep_spacing", "prediction_type")}
+    scheduler = getattr(model.pipeline, "scheduler", None)  # pipelines of several stages have none of this name
+    config = {} if scheduler is None else scheduler.config
+    settings = {key: config.get(key) for key in ("timestep_spacing", "prediction_type")}
+    sides = {"height": sampling.height, "width": sampling.width}
     return {
-        "scheduler": type(scheduler).__name__,
+        **({} if scheduler is None else {"scheduler": type(scheduler).__name__}),
+        **({} if model.family.denoiser else {"inside": "not reached"}),
         "steps": sampling.steps,
-        **({} if model.reader is None else {"guidance": sampling.guidance}),
+        **({"guidance": sampling.guidance} if model.family.reads_text else {}),
         **{key: value for key, value in (settings | sides).items() if value is not None},
         **({} if sampling.negative_prompt is None else {"negative_prompt": sampling.negative_prompt}),
         **model.published,
@@ -222,8 +274,10 @@ def _sampled_as(model: LoadedModel, sampling: SamplingConfig) -> dict[str, Any]:
 
 def load_generator(model: ModelConfig, sampling: SamplingConfig, hookpoint: str = "mid_block") -> Generator:
     """Load the generator that a config names, on a GPU if there is one."""
+    fingerprint = model_fingerprint(model)
     if model.source == "rendered":
-        return RenderedGenerator(World.load(world_table(model)), model_fingerprint(model))
-    return DiffusionGenerator(
-        load_model(model, device_here(), sampling.scheduler), sampling, hookpoint, model_fingerprint(model)
-    )
+        return RenderedGenerator(World.load(world_table(model)), fingerprint)
+    loaded = load_model(model, device_here(), sampling.scheduler)
+    if not loaded.family.denoiser:
+        return BlackBoxGenerator(loaded, sampling, fingerprint)
+    return DiffusionGenerator(loaded, sampling, hookpoint, fingerprint)

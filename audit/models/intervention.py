@@ -52,3 +52,8 @@ class Intervention:
     edits: Mapping[str, Edit] = field(default_factory=dict)
     noise: NoiseEdit | None = None
     weights: BorrowedWeights | None = None
+
+    @property
+    def changes_texts_alone(self) -> bool:
+        """Whether nothing inside the network is read or changed."""
+        return not (self.block_texts or self.edits or self.noise or self.weights)

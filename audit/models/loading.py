@@ -48,9 +48,10 @@ def load_model(model: ModelConfig, device: torch.device, scheduler: str | None =
         # Weights keep requires_grad, as stock pipelines leave it: without it, kernels on a CPU round otherwise.
         network.eval().to(device)
     pipeline = family.build(directory, networks, index)
-    published = type(pipeline.scheduler).__name__
-    pipeline.scheduler = replaced_scheduler(pipeline.scheduler, scheduler)
-    return LoadedModel(family, pipeline, family.reader(pipeline), _as_published(index, published))
+    published = getattr(pipeline, "scheduler", None)  # pipelines of several stages have none of this name
+    if published is not None:
+        pipeline.scheduler = replaced_scheduler(published, scheduler)
+    return LoadedModel(family, pipeline, family.reader(pipeline), _as_published(index, type(published).__name__))
 
 
 def _as_published(index: Mapping[str, Any], scheduler: str) -> dict[str, Any]:

@@ -28,14 +28,14 @@ def unfit_scheduler(named: object, config: Mapping[str, Any], allowed: Sequence[
     Args:
         named: Library and class, as ``model_index.json`` has them.
         config: ``scheduler_config.json``.
-        allowed: Classes that sample models of this family.
+        allowed: Classes that sample models of this family; empty if it is not known.
         flow: Whether the family is trained for flow matching.
 
     Yields:
         Messages.
     """
     classes = (named[-1] if isinstance(named, list) and named else named, config.get("_class_name"))
-    foreign = sorted(str(name) for name in classes if name is not None and name not in allowed)
+    foreign = sorted(str(name) for name in classes if name is not None and allowed and name not in allowed)
     if foreign:
         yield f"scheduler: expected one that samples such a model ({listing(allowed)}), found {foreign[0]}"
         return
@@ -57,6 +57,8 @@ def unfit_choice(scheduler: str | None, allowed: Sequence[str]) -> str | None:
     """Return why ``sampling.scheduler`` cannot replace the published scheduler, None if it can."""
     if scheduler is None or scheduler in allowed:
         return None
+    if not allowed:
+        return f"expected none for a pipeline whose inside is not reached, found {scheduler!r}; remove it"
     hint = suggestion(scheduler, allowed)
     return f"expected a scheduler that samples such a model ({listing(allowed)}), found {scheduler!r}{hint}"
 

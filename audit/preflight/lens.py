@@ -81,8 +81,8 @@ def block_hookpoints(model: ModelConfig) -> tuple[str, ...]:
 
 def _no_module(at: Location, hookpoint: str, blocks: Sequence[str]) -> Iterator[Problem]:
     part = hookpoint.split(".")[0]
-    if part not in blocks:
-        message = f"expected a module of the U-Net ({listing(blocks)}), found {hookpoint!r}"
+    if blocks and part not in blocks:
+        message = f"expected a module of the denoiser ({listing(blocks)}), found {hookpoint!r}"
         yield Problem(at, message + suggestion(part, blocks))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from audit.config.sections import ModelConfig, SamplingConfig
+from audit.models.families.black_box import BlackBox, text_to_image_pipelines
 from audit.models.families.flux import Flux
 from audit.models.families.interface import Family
 from audit.models.families.pixart import PixArtAlpha, PixArtSigma, Sana
@@ -32,6 +33,9 @@ _MEMBERS: tuple[Family, ...] = (
     Ddim(),
 )
 
+BLACK_BOX: Family = BlackBox()
+"""The family of every other text-to-image pipeline of diffusers."""
+
 FAMILIES: Mapping[str, Family] = {pipeline: family for family in _MEMBERS for pipeline in family.pipelines}
 """Pipeline class → family."""
 
@@ -47,6 +51,8 @@ def family_of(index: Mapping[str, Any]) -> Family:
     """
     named = index.get("_class_name")
     family = FAMILIES.get(named) if isinstance(named, str) else None
+    if family is None and named in text_to_image_pipelines():
+        return BLACK_BOX
     if family is None:
         known = "; ".join(f"{one.name} ({' or '.join(one.pipelines)})" for one in _MEMBERS)
         raise UnfitModelError(f"expected a pipeline of a supported family: {known}; found {named}, not supported yet")
