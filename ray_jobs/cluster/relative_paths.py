@@ -42,6 +42,8 @@ def _named_files(config: AuditConfig) -> Iterator[tuple[str, str]]:
         )
         if text is not None
     )
+    for number, adapter in enumerate(config.model.adapters):
+        yield f"model.adapters.{number}.path", adapter.path
     for opinion in config.second_opinions:
         yield f"second_opinions.{opinion.name}.source", opinion.source
     for name, target in config.targets.items():
