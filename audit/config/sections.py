@@ -107,15 +107,24 @@ class SamplingConfig(Section):
     """Images per shard, generated in one batch of fixed shape (a shorter last shard is padded)."""
 
 
-class JudgeConfig(Section):
-    """The judge: the classifier that assigns perceived groups to images."""
+class JudgeKeys(Section):
+    """Keys of every judge, whether it decides or gives a second opinion."""
 
-    source: Text = "bundled"
-    """``bundled`` (the calibration model's own classifier) or the file of a FairFace checkpoint."""
+    source: Text
+    """Which judge it is."""
     races: Races | None = None
     """Number of races that the FairFace checkpoint distinguishes, 7 or 4. Both published checkpoints have 18 outputs,
     so their weights do not show the number. If unset, it is read from the file name
     (``res34_fair_align_multi_4_20190809.pt``)."""
+    min_confidence: Fraction
+    """Smallest probability of an image's most probable group, audited or not, with which the image is classified."""
+
+
+class JudgeConfig(JudgeKeys):
+    """The judge: the classifier that assigns perceived groups to images."""
+
+    source: Text = "bundled"
+    """``bundled`` (the calibration model's own classifier) or the file of a FairFace checkpoint."""
     min_confidence: Fraction = 0.5
     """If the probability of an image's most probable group, audited or not, is below this, the image counts as low
     confidence and not as a group."""
@@ -123,7 +132,7 @@ class JudgeConfig(Section):
     """Confusion matrices of this judge, from ``difflens-audit calibrate``; the bundled judge has its own."""
 
 
-class SecondOpinionConfig(Section):
+class SecondOpinionConfig(JudgeKeys):
     """A second judge of the same images. Its answers do not change any figure; its agreement is reported."""
 
     name: JudgeName
@@ -131,8 +140,6 @@ class SecondOpinionConfig(Section):
     source: Text = ZERO_SHOT
     """``zero-shot`` (the CLIP model of ``quality.clip`` selects the group whose caption fits best), ``bundled`` or the
     file of a FairFace checkpoint."""
-    races: Races | None = None
-    """Number of races that the FairFace checkpoint distinguishes, as in ``judge.races``."""
     attributes: Names | None = None
     """Attributes that it judges. If unset, all audited ones."""
     min_confidence: Fraction = 0.0

@@ -12,7 +12,7 @@ from audit.config.mitigations import MitigationConfig
 from audit.config.sections import LensConfig, PromptsConfig
 from audit.config.slices import Attributes, DissectionRequest
 from audit.dissect.strengths import LADDER
-from audit.perception.judges.answers import judge_name
+from audit.perception.judges.registry import judge_name
 from audit.planning.plan import group_phrase, named_text, prompts_of
 from audit.records.work import Prompt
 from audit.storage.provenance import content_name

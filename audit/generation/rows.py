@@ -13,8 +13,8 @@ from torch import Tensor
 
 from audit.generation.parts import ShardParts
 from audit.generation.settings import ShardSettings
+from audit.perception.judges.kinds.zero_shot import ZeroShotJudge
 from audit.perception.judges.perceived import Perceived
-from audit.perception.judges.zero_shot import ZeroShotJudge
 from audit.records.attributes import Attribute, SecondOpinion
 from audit.records.work import BASELINE, Shard, Status
 from audit.storage.rows import FEATURES, opinion_column, outside_column, probability_column, row_schema

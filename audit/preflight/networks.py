@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from audit.calibration.bundle import missing_weights
 from audit.config.fields import CLIP_SOURCES, GENERATED_HERE, names_clip_weights
 from audit.config.problems import MODEL_KEYS, Location, Problem, listing, suggestion
 from audit.config.sections import ModelConfig, QualityConfig
@@ -30,7 +31,9 @@ def check_networks(quality: QualityConfig, model: ModelConfig) -> Iterator[Probl
     for name, remedy in (("clip", CLIP_SOURCES), ("features", "a file of Inception weights")):
         if getattr(quality, name) != "bundled":
             continue
-        yield from missing_bundled_weights(model, name, ("quality", name))
+        missing = missing_weights(model, name)
+        if missing is not None:
+            yield Problem(("quality", name), missing, reads=MODEL_KEYS)
         if model.source not in GENERATED_HERE:
             message = f"expected 'none' for {model.source!r}, or {remedy}; found 'bundled', made for drawings"
             yield Problem(("quality", name), message, reads=MODEL_KEYS)
@@ -82,22 +85,6 @@ def _features(source: str, at: Location) -> Iterator[Problem]:
     obstacle = weights_problem(path, inception_network, INCEPTION_KIND, INCEPTION_HEAD)
     if obstacle is not None:
         yield Problem(at, obstacle)
-
-
-def missing_bundled_weights(model: ModelConfig, part: str, location: Location) -> Iterator[Problem]:
-    """Find missing weights of a network that was trained with the calibration model.
-
-    Args:
-        model: Model of the audit.
-        part: Directory of the network in its bundle.
-        location: Place in the config that asks for the network.
-    """
-    from audit.calibration.bundle import bundle_of
-
-    bundle = bundle_of(model)
-    if bundle and not any((bundle.instruments / part).glob("**/*.safetensors")):
-        message = f"expected the weights that 'bundled' stands for, found none in {bundle.instruments / part}"
-        yield Problem(location, message + "; train them: make calibration", reads=MODEL_KEYS)
 
 
 def _reference(directory: Path, features: str) -> Iterator[Problem]:

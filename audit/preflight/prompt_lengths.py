@@ -18,7 +18,7 @@ from audit.config.slices import Attributes, MeasurementRequest
 from audit.dissect.settings import name_groups
 from audit.models.files.text_reader import CLIP, TextReader, bundled_reader, clip_reader
 from audit.models.files.untrusted_model import UnfitModelError
-from audit.perception.judges.answers import group_captions
+from audit.perception.judges.captions import group_captions
 from audit.planning.plan import group_phrase, opinions_of, text_naming
 from audit.records.work import Prompt
 

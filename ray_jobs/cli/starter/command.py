@@ -108,7 +108,7 @@ def _reads_text(model: str) -> bool:
 def _starter(name: str, races: int | None, model: str | None, judge: str | None, occupations: Sequence[str]) -> Starter:
     """Fill in defaults: the bundled model, its judge, and the attributes that the judge can classify."""
     from audit.config.fields import DEFAULT_ATTRIBUTES
-    from audit.perception.judges.answers import FAIRFACE, races_in_name
+    from audit.perception.judges.kinds.fairface import FAIRFACE, races_in_name
     from ray_jobs.cli.starter.text import Starter
 
     model = model or "calibration"

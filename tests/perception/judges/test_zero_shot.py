@@ -8,7 +8,8 @@ from audit.calibration.renderer import render
 from audit.calibration.world import uniform_labels
 from audit.config.sections import ModelConfig, QualityConfig
 from audit.perception.embedders.clip import load_clip
-from audit.perception.judges.zero_shot import ZeroShotJudge, group_captions
+from audit.perception.judges.captions import group_captions
+from audit.perception.judges.kinds.zero_shot import ZeroShotJudge
 from audit.records.work import Status
 from audit.training.captions import caption
 

@@ -10,16 +10,25 @@ labels, before its answers are used for any other purpose.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
-from torch import Tensor
 
-from audit.perception.embedders.clip import ClipEmbedder
-from audit.perception.judges.answers import group_captions
+from audit.config.fields import ZERO_SHOT
+from audit.config.problems import Problem
+from audit.config.sections import JudgeKeys, ModelConfig
+from audit.models.files.untrusted_model import UnfitModelError
+from audit.perception.judges.answers import Answers
+from audit.perception.judges.captions import captions_of
+from audit.perception.judges.interface import Asked, Audited, Judge
 from audit.perception.judges.perceived import FloatArray, Perceived, perceived
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from audit.perception.embedders.clip import ClipEmbedder
 
 
 class ZeroShotJudge:
@@ -33,10 +42,10 @@ class ZeroShotJudge:
         min_confidence: An image has low confidence if the probability of its most probable group is below this.
     """
 
-    def __init__(self, clip: ClipEmbedder, attributes: Mapping[str, Sequence[str]], min_confidence: float) -> None:
+    def __init__(self, clip: ClipEmbedder, attributes: Audited, min_confidence: float) -> None:
         self._clip = clip
         self._captions = {
-            attribute: np.stack([clip.text(text) for text in group_captions(attribute, groups)])
+            attribute: np.stack([_embedded(clip, texts) for texts in captions_of(attribute, groups).values()])
             for attribute, groups in attributes.items()
         }
         self._min_confidence = min_confidence
@@ -54,5 +63,46 @@ class ZeroShotJudge:
 
     def _probabilities(self, embeddings: NDArray[np.float32], texts: NDArray[np.float32]) -> FloatArray:
         """Return the softmax over the captions ``(groups, d)``, shape ``(n, groups)``."""
+        from scipy.special import softmax
+
         shares: FloatArray = softmax(self._clip.logit_scale * embeddings @ texts.T, axis=1).astype(np.float32)
         return shares
+
+
+def _embedded(clip: ClipEmbedder, texts: Sequence[str]) -> NDArray[np.float32]:
+    """Return the mean of the embeddings of a group's captions as a unit vector ``(d,)``.
+
+    This is what open_clip's ``build_zero_shot_classifier`` does.
+    """
+    mean = np.mean([clip.text(text) for text in texts], axis=0)
+    unit: NDArray[np.float32] = mean / np.linalg.norm(mean)
+    return unit
+
+
+class ZeroShot:
+    """The CLIP model of the quality figures as a judge."""
+
+    name = "zero-shot CLIP"
+    word = ZERO_SHOT
+
+    def is_named_by(self, judge: JudgeKeys) -> bool:
+        """Return whether the source is ``zero-shot``."""
+        return judge.source == ZERO_SHOT
+
+    def answers(self, asked: Asked) -> Answers | None:
+        """Return None: captions can name any group."""
+        return None
+
+    def problems(self, asked: Asked) -> Iterator[Problem]:
+        """Find nothing: the check of ``quality.clip`` covers the model."""
+        yield from ()
+
+    def fingerprint(self, judge: JudgeKeys, model: ModelConfig) -> str:
+        """Return the word; the CLIP model is not part of the section."""
+        return judge.source
+
+    def load(self, judge: JudgeKeys, model: ModelConfig, attributes: Audited, clip: ClipEmbedder | None) -> Judge:
+        """Embed the captions with the CLIP model of the quality figures."""
+        if clip is None:
+            raise UnfitModelError("a zero-shot judge needs a CLIP model, found none; set quality.clip")
+        return ZeroShotJudge(clip, attributes, judge.min_confidence)
