@@ -92,7 +92,7 @@ def load_parts(
         clip.reader.check(clip_texts(request, prompts))
     return ShardParts(
         generator=generator,
-        judge=load_judge(request.judge, request.model, request.attributes),
+        judge=load_judge(request.judge, request.model, request.attributes, clip),
         clip=clip,
         features=load_features(request.quality, request.model),
         lens=lens,

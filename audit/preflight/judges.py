@@ -14,6 +14,7 @@ from audit.config.sections import JudgeConfig, ModelConfig, SecondOpinionConfig
 from audit.config.slices import Attributes
 from audit.perception.judges.answers import left_out
 from audit.perception.judges.interface import Asked, JudgeKind
+from audit.perception.judges.kinds.hand_labels import Labels
 from audit.perception.judges.registry import FALLBACK, WORDS, answers_of, kind_of, selected
 
 
@@ -27,6 +28,7 @@ class JudgesRequest:
         attributes: Audited attributes.
         model: Model whose images are judged.
         default_attributes: Whether the config leaves ``attributes`` out.
+        further_images: Whether the deciding judge also sees images that are sampled to build a lens or find strengths.
     """
 
     judge: JudgeConfig
@@ -34,6 +36,7 @@ class JudgesRequest:
     attributes: Attributes
     model: ModelConfig
     default_attributes: bool = False
+    further_images: bool = False
 
 
 def _judges(request: JudgesRequest) -> Iterator[Asked]:
@@ -51,6 +54,12 @@ def check_judges(request: JudgesRequest) -> Iterator[Problem]:
         problems = tuple(_no_such_source(asked)) if kind is FALLBACK else ()
         problems = problems or tuple(kind.problems(asked))
         yield from problems or _unanswerable(request, asked, kind)
+    if request.further_images and isinstance(kind_of(request.judge), Labels):
+        message = (
+            "expected a judge of any image, because a lens is made from images without labels by hand, found a table "
+            "of labels; remove the mitigations that use a lens and attribution: true, or name another judge"
+        )
+        yield Problem(("judge", "source"), message, reads=(("mitigations",), ("prompts", "attribution")))
     yield from _confusion(request)
 
 
@@ -59,7 +68,8 @@ def _no_such_source(asked: Asked) -> Iterator[Problem]:
     if not Path(asked.judge.source).is_file():
         expected = ", ".join(map(repr, WORDS))
         message = (
-            f"expected {expected} or a FairFace checkpoint, found no file at {asked.judge.source!r}; check the path"
+            f"expected {expected}, a table of labels (.csv) or a FairFace checkpoint, found no file at "
+            f"{asked.judge.source!r}; check the path"
         )
         yield Problem((*asked.at, "source"), message + suggestion(asked.judge.source, WORDS))
 
@@ -75,12 +85,27 @@ def left_out_groups(judge: JudgeConfig, model: ModelConfig, attributes: Attribut
 
 
 def warnings_of(judge: JudgeConfig, model: ModelConfig, attributes: Attributes) -> Iterator[str]:
-    """Return a warning for each attribute that leaves out groups which the judge can name."""
+    """Return a warning for each attribute that leaves out groups, and one if ``min_confidence`` has no effect."""
+    yield from _without_effect(judge, model, attributes)
     for name, groups in left_out_groups(judge, model, attributes).items():
         yield (
             f"attributes.{name} leaves out {listing(groups)}, which the judge can name too: an image that it sees as "
             "one of them counts as outside the audited groups, not as one of those that remain, and figures of "
             f"{name} are not corrected for the judge's errors"
+        )
+
+
+def _without_effect(judge: JudgeConfig, model: ModelConfig, attributes: Attributes) -> Iterator[str]:
+    """Warn of a confidence that every image has: among K groups the most probable one has at least 1/K."""
+    try:
+        answers = answers_of(judge, model, attributes) or {}
+    except ValueError:  # reported by check_judges
+        return
+    most = max((len(answers.get(name, groups)) for name, groups in attributes.items()), default=2)
+    if 0 < judge.min_confidence <= 1 / most and not isinstance(kind_of(judge), Labels):
+        yield (
+            f"judge.min_confidence: {judge.min_confidence:g} excludes no image: the most probable of {most} groups "
+            f"always has a probability of at least {1 / most:.2g}; set a larger value, or 0 to accept every best guess"
         )
 
 

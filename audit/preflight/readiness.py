@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from audit.config.problems import Problem
+from audit.config.sections import with_clip
 from audit.config.settings import AuditConfig
 from audit.config.slices import DissectionRequest, MeasurementRequest
 from audit.dissect.settings import dissected_groups, images_of_dissection, needs_lens
@@ -72,15 +73,19 @@ def planned_work(config: AuditConfig) -> Work:
 
 def _check_judges(config: AuditConfig) -> Iterator[Problem]:
     default = "attributes" not in config.model_fields_set
-    return check_judges(JudgesRequest(config.judge, config.second_opinions, config.attributes, config.model, default))
+    judge, opinions = with_clip(config.judge, config.quality), config.second_opinions
+    lens = needs_lens(config.lens, config.prompts, config.mitigations)
+    searched = any(mitigation.searches_strength for mitigation in config.mitigations)
+    further = lens and (config.lens.path is None or searched)
+    return check_judges(JudgesRequest(judge, opinions, config.attributes, config.model, default, further))
 
 
 _CHECKS: Mapping[str, Callable[[AuditConfig], Iterator[Problem]]] = {
     "model": lambda config: check_model(config.model, config.sampling, hookpoints_of(config.lens, config.mitigations)),
     "prompts": check_prompts,
+    "quality": lambda config: check_quality(config.quality, config.model),
     "judge": _check_judges,
     "lens": lambda config: check_lens(config.lens, config.model, config.mitigations),
-    "quality": lambda config: check_quality(config.quality, config.model),
     "targets": check_targets,
     "gates": check_gates,
     "output": lambda config: check_output(config.output),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
+from audit.config.judges import ZeroShotConfig
 from audit.planning.plan import group_phrase, prompt_text
 
 TEMPLATE = "a face photo of {a} {occupation}"
@@ -25,22 +26,22 @@ def group_captions(attribute: str, groups: Sequence[str]) -> list[str]:
 
 
 def captions_of(
-    attribute: str, groups: Sequence[str], own: Mapping[str, Sequence[str]] | None = None
+    attribute: str, groups: Sequence[str], settings: ZeroShotConfig | None = None
 ) -> dict[str, tuple[str, ...]]:
     """Return the captions of every group that a zero-shot judge can name for an attribute.
 
     Args:
         attribute: The attribute.
         groups: Its audited groups.
-        own: Group → captions from the config. A group without captions keeps its default caption; one that is not
-            audited is a further answer of the judge.
+        settings: Captions from the config. A group without captions keeps its default caption; one that is not audited
+            is a further answer of the judge.
 
     Raises:
         ValueError: There are fewer than two groups to choose from.
     """
-    own = own or {}
+    own = settings.captions.get(attribute, {}) if settings is not None else {}
     named = tuple(dict.fromkeys((*groups, *own)))
-    return {
-        group: tuple(own.get(group, (default,)))
-        for group, default in zip(named, group_captions(attribute, named), strict=True)
+    captions = {
+        group: own.get(group, text) for group, text in zip(named, group_captions(attribute, named), strict=True)
     }
+    return {group: (texts,) if isinstance(texts, str) else tuple(texts) for group, texts in captions.items()}

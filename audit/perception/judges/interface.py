@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from audit.config.judges import JudgeKeys
 from audit.config.problems import Location, Problem
-from audit.config.sections import JudgeKeys, ModelConfig
+from audit.config.sections import ModelConfig
 from audit.perception.judges.answers import Answers
 
 if TYPE_CHECKING:

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from audit.config.sections import JudgeKeys, ModelConfig, SecondOpinionConfig
+from audit.config.judges import JudgeKeys
+from audit.config.sections import ModelConfig, SecondOpinionConfig
 from audit.perception.judges.answers import Answers
 from audit.perception.judges.interface import Asked, Audited, Judge, JudgeKind
 from audit.perception.judges.kinds.bundled import Bundled
+from audit.perception.judges.kinds.classifier import Classifier
 from audit.perception.judges.kinds.fairface import FairFace
+from audit.perception.judges.kinds.hand_labels import Labels
+from audit.perception.judges.kinds.vqa import Vqa
 from audit.perception.judges.kinds.zero_shot import ZeroShot
 
 if TYPE_CHECKING:
@@ -19,8 +23,11 @@ FALLBACK = FairFace()
 """Kind of a source that no other kind takes: a file."""
 
 KINDS: tuple[JudgeKind, ...] = (
+    Vqa(),
+    Classifier(),
     Bundled(),
     ZeroShot(),
+    Labels(),
     FALLBACK,
 )
 """The kinds of judges; the first that a section of the config names is its kind."""

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from audit.calibration.bundle import NETWORK_CONFIG, NETWORK_FILES, bundle_of, missing_weights
 from audit.config.fields import GENERATED_HERE
+from audit.config.judges import JudgeKeys
 from audit.config.problems import MODEL_KEYS, Problem
-from audit.config.sections import JudgeKeys, ModelConfig
+from audit.config.sections import ModelConfig
 from audit.models.files.untrusted_model import UnfitModelError
 from audit.perception.judges.answers import Answers, audited_columns
 from audit.perception.judges.interface import Asked, Audited, Judge

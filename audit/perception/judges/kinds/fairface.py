@@ -7,13 +7,15 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from audit.config.judges import JudgeKeys
 from audit.config.problems import Problem
-from audit.config.sections import JudgeKeys, ModelConfig
+from audit.config.sections import ModelConfig
 from audit.models.files.untrusted_model import UnfitModelError
 from audit.perception.judges.answers import Answers, audited_columns
 from audit.perception.judges.interface import Asked, Audited, Judge
 from audit.perception.judges.output_labels import Groups, OutputLabels
 from audit.perception.judges.perceived import Perceived, perceived
+from audit.perception.preparation import IMAGENET_MEAN, IMAGENET_STD, Transform, prepared
 from audit.storage.provenance import short_fingerprint
 
 if TYPE_CHECKING:
@@ -97,6 +99,14 @@ def fairface_network() -> Any:  # noqa: ANN401 - torchvision has no types
     return resnet34(num_classes=FAIRFACE_OUTPUTS)
 
 
+def fairface_transform() -> Transform:
+    """Return the transform of FairFace's predict.py: the whole picture at 224 × 224, with ImageNet's normalisation."""
+    from torchvision.transforms import Compose, Normalize, Resize, ToTensor
+
+    transform: Transform = Compose([Resize((224, 224)), ToTensor(), Normalize(IMAGENET_MEAN, IMAGENET_STD)])
+    return transform
+
+
 class FairFaceJudge:
     """FairFace's ResNet-34 with 18 logits, on the whole image at 224 pixels with ImageNet normalisation.
 
@@ -115,8 +125,6 @@ class FairFaceJudge:
         device: torch.device | str = "cpu",
         races: int | None = None,
     ) -> None:
-        import torch
-
         from audit.models.files.state_file import load_weights
 
         obstacle = races_problem(checkpoint, races, attributes)
@@ -128,21 +136,18 @@ class FairFaceJudge:
         self._network = fairface_network()
         load_weights(self._network, checkpoint, FAIRFACE_KIND, FAIRFACE_HEAD)
         self._network.eval().to(device)
-        self._mean = torch.tensor([0.485, 0.456, 0.406], device=device).view(1, 3, 1, 1)
-        self._std = torch.tensor([0.229, 0.224, 0.225], device=device).view(1, 3, 1, 1)
+        self._device = device
+        self._transform = fairface_transform()
         self._min_confidence = min_confidence
         named = f"{checkpoint.name}:{short_fingerprint(checkpoint)}|races:{races}"
-        self.signature = f"judge:fairface:{named}|resize:bilinear-aa-224|min_confidence:{min_confidence}"
+        self.signature = f"judge:fairface:{named}|resize:pil-bilinear-224|min_confidence:{min_confidence}"
 
     def perceive(self, images: Tensor, occupation: str) -> Perceived:
         """Judge photographs or generated images of faces; FairFace knows no occupations."""
         import torch
-        from torch.nn import functional
 
         with torch.inference_mode():
-            pixels = images.to(self._mean.device).float() / 255
-            x = functional.interpolate(pixels, size=(224, 224), mode="bilinear", antialias=True)
-            logits = self._network((x - self._mean) / self._std).cpu()
+            logits = self._network(prepared(images, self._transform).to(self._device)).cpu()
         shares = {name: self._labels.shares(logits, name) for name in self._audited}
         return perceived(shares, self._audited, self._min_confidence)
 

@@ -1,86 +1,103 @@
-"""A zero-shot judge: CLIP selects the group whose caption fits an image best.
+"""A zero-shot judge: CLIP selects the group whose captions fit an image best.
 
-It knows only the given captions. A person who fits none of them is still assigned to one of the audited groups, so no
-image is outside them. It cannot answer with a group that the config does not name.
+It knows only the given captions. A person who fits none of them is still assigned to one of the groups that have
+captions, so captions of groups that are not audited are the only way to an answer outside the audited groups.
 
-It works with any open_clip model, so every audit can have a second opinion on its judge. It repeats the stereotypes of
-the captions that the model was trained on. Report its agreement with the judge, and its confusion matrix if there are
-labels, before its answers are used for any other purpose.
+It works with any open_clip model and any attribute that captions can name. It repeats the stereotypes of the captions
+that the model was trained on. Report its agreement with another judge, and its confusion matrix if there are labels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.config.fields import ZERO_SHOT
-from audit.config.problems import Problem
-from audit.config.sections import JudgeKeys, ModelConfig
+from audit.calibration.bundle import bundle_of, missing_weights
+from audit.config.fields import GENERATED_HERE, ZERO_SHOT
+from audit.config.judges import JudgeKeys, ZeroShotConfig
+from audit.config.problems import MODEL_KEYS, Problem
+from audit.config.sections import ModelConfig
 from audit.models.files.untrusted_model import UnfitModelError
-from audit.perception.judges.answers import Answers
+from audit.perception.judges.answers import Answers, audited_columns
 from audit.perception.judges.captions import captions_of
 from audit.perception.judges.interface import Asked, Audited, Judge
 from audit.perception.judges.perceived import FloatArray, Perceived, perceived
+from audit.storage.provenance import short_fingerprint
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from audit.perception.embedders.clip import ClipEmbedder
 
+Floats = NDArray[np.float32]
+
 
 class ZeroShotJudge:
     """CLIP as a judge (Radford et al. 2021, section 3.1): softmax of scaled cosines over the groups of an attribute.
 
-    It does not detect faces: every image is classified, and only low confidence is reported.
+    The embeddings of a group's captions are averaged, as in open_clip's ``build_zero_shot_classifier``. It does not
+    detect faces: every image is classified, and only low confidence is reported.
 
     Args:
         clip: The CLIP model.
-        attributes: Attribute → groups, in the config's order.
+        attributes: Attribute → audited groups, in the config's order.
         min_confidence: An image has low confidence if the probability of its most probable group is below this.
+        settings: Captions and temperature; by default one caption for each group, and the model's own temperature.
     """
 
-    def __init__(self, clip: ClipEmbedder, attributes: Audited, min_confidence: float) -> None:
-        self._clip = clip
-        self._captions = {
-            attribute: np.stack([_embedded(clip, texts) for texts in captions_of(attribute, groups).values()])
-            for attribute, groups in attributes.items()
+    def __init__(
+        self, clip: ClipEmbedder, attributes: Audited, min_confidence: float, settings: ZeroShotConfig | None = None
+    ) -> None:
+        settings = settings or ZeroShotConfig()
+        captions = {name: captions_of(name, groups, settings) for name, groups in attributes.items()}
+        answers = {name: tuple(groups) for name, groups in captions.items()}
+        self._audited = audited_columns(ZeroShot.name, answers, attributes)
+        self._texts = {
+            name: np.stack([_embedded(clip, texts) for texts in groups.values()]) for name, groups in captions.items()
         }
         self._min_confidence = min_confidence
-        self.signature = f"judge:zero-shot|{clip.signature}|min_confidence:{min_confidence}"
+        self.clip = clip
+        self.temperature = settings.temperature or 1 / clip.logit_scale
+        own = f"|captions:{_digest(captions)}" if settings.captions else ""
+        own += f"|temperature:{settings.temperature:g}" if settings.temperature is not None else ""
+        self.signature = f"judge:zero-shot|{clip.signature}{own}|min_confidence:{min_confidence}"
 
     def perceive(self, images: Tensor, occupation: str) -> Perceived:
         """Judge uint8 images ``(n, 3, H, W)``; the occupation is not used."""
-        return self.perceive_embedded(self._clip.images(images))
+        return self.perceive_embedded(self.clip.images(images))
 
-    def perceive_embedded(self, embeddings: NDArray[np.float32]) -> Perceived:
+    def perceive_embedded(self, embeddings: Floats) -> Perceived:
         """Judge images by their embeddings from the same CLIP model, unit rows ``(n, d)``."""
-        shares = {name: self._probabilities(embeddings, texts) for name, texts in self._captions.items()}
-        audited = {name: range(len(texts)) for name, texts in self._captions.items()}
-        return perceived(shares, audited, self._min_confidence)
+        shares = {name: self._probabilities(embeddings, texts) for name, texts in self._texts.items()}
+        return perceived(shares, self._audited, self._min_confidence)
 
-    def _probabilities(self, embeddings: NDArray[np.float32], texts: NDArray[np.float32]) -> FloatArray:
-        """Return the softmax over the captions ``(groups, d)``, shape ``(n, groups)``."""
+    def _probabilities(self, embeddings: Floats, texts: Floats) -> FloatArray:
+        """Return the softmax over the groups' captions ``(groups, d)``, shape ``(n, groups)``."""
         from scipy.special import softmax
 
-        shares: FloatArray = softmax(self._clip.logit_scale * embeddings @ texts.T, axis=1).astype(np.float32)
+        shares: FloatArray = softmax(embeddings @ texts.T / self.temperature, axis=1).astype(np.float32)
         return shares
 
 
-def _embedded(clip: ClipEmbedder, texts: Sequence[str]) -> NDArray[np.float32]:
-    """Return the mean of the embeddings of a group's captions as a unit vector ``(d,)``.
-
-    This is what open_clip's ``build_zero_shot_classifier`` does.
-    """
+def _embedded(clip: ClipEmbedder, texts: Sequence[str]) -> Floats:
+    """Return the mean of the embeddings of a group's captions as a unit vector ``(d,)``."""
     mean = np.mean([clip.text(text) for text in texts], axis=0)
-    unit: NDArray[np.float32] = mean / np.linalg.norm(mean)
+    unit: Floats = mean / np.linalg.norm(mean)
     return unit
 
 
+def _digest(captions: Mapping[str, Mapping[str, Sequence[str]]]) -> str:
+    return hashlib.sha256(json.dumps(captions).encode()).hexdigest()[:12]
+
+
 class ZeroShot:
-    """The CLIP model of the quality figures as a judge."""
+    """CLIP as a judge: by default the model of the quality figures."""
 
     name = "zero-shot CLIP"
     word = ZERO_SHOT
@@ -90,19 +107,45 @@ class ZeroShot:
         return judge.source == ZERO_SHOT
 
     def answers(self, asked: Asked) -> Answers | None:
-        """Return None: captions can name any group."""
-        return None
+        """Return the audited groups and the further ones that have captions."""
+        settings = asked.judge.zero_shot
+        return {name: tuple(captions_of(name, groups, settings)) for name, groups in asked.attributes.items()}
 
     def problems(self, asked: Asked) -> Iterator[Problem]:
-        """Find nothing: the check of ``quality.clip`` covers the model."""
-        yield from ()
+        """Find a CLIP model that cannot be used; that of ``quality.clip`` is checked with the other networks."""
+        source = asked.judge.zero_shot.clip if asked.judge.zero_shot is not None else None
+        if source is None:
+            return
+        at, reads = (*asked.at, "zero_shot", "clip"), (("quality", "clip"), *MODEL_KEYS)
+        if source == "bundled":
+            obstacle = missing_weights(asked.model, "clip")
+            if asked.model.source not in GENERATED_HERE:
+                obstacle = f"expected another CLIP model for {asked.model.source!r}, found 'bundled', made for drawings"
+        else:
+            from audit.perception.embedders.clip_directory import clip_source_problem
+
+            obstacle = clip_source_problem(source)
+        if obstacle is not None:
+            yield Problem(at, obstacle, reads)
 
     def fingerprint(self, judge: JudgeKeys, model: ModelConfig) -> str:
-        """Return the word; the CLIP model is not part of the section."""
-        return judge.source
+        """Return the CLIP model, the fingerprint of its weights if they are on this machine, and of the captions."""
+        settings = judge.zero_shot or ZeroShotConfig()
+        bundle, source = bundle_of(model), settings.clip or ""
+        directory = bundle.clip if bundle is not None and source == "bundled" else Path(source)
+        weights = short_fingerprint(directory) if source and directory.is_dir() else "named"
+        own = _digest(settings.model_dump(mode="json", exclude={"clip"}))
+        return f"{judge.source}:{source}:{weights}:{own}"
 
     def load(self, judge: JudgeKeys, model: ModelConfig, attributes: Audited, clip: ClipEmbedder | None) -> Judge:
-        """Embed the captions with the CLIP model of the quality figures."""
+        """Embed the captions; the CLIP model of the quality figures is shared if it is the same."""
+        from audit.models.device import device_here
+        from audit.perception.embedders.clip import ClipEmbedder, clip_weights
+
+        source = judge.zero_shot.clip if judge.zero_shot is not None else None
+        if source is not None:
+            weights = clip_weights(source, model)
+            clip = clip if clip is not None and clip.weights == weights else ClipEmbedder(weights, device_here())
         if clip is None:
             raise UnfitModelError("a zero-shot judge needs a CLIP model, found none; set quality.clip")
-        return ZeroShotJudge(clip, attributes, judge.min_confidence)
+        return ZeroShotJudge(clip, attributes, judge.min_confidence, judge.zero_shot)
