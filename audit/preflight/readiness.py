@@ -65,6 +65,13 @@ def check_targets(config: AuditConfig) -> Iterator[Problem]:
     return prompts.check_targets(config.targets, config.attributes, config.model, config.prompts)
 
 
+def check_judge(config: AuditConfig) -> Iterator[Problem]:
+    """Find what would stop the deciding judge from loading on this machine, whatever it judges."""
+    judge = with_clip(config.judge, config.quality)
+    default = "attributes" not in config.model_fields_set
+    return check_judges(JudgesRequest(judge, (), config.attributes, config.model, default))
+
+
 def planned_work(config: AuditConfig) -> Work:
     """Count the work of an audit, including the lens that may have to be made."""
     lens = needs_lens(config.lens, config.prompts, config.mitigations)

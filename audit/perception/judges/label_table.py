@@ -7,12 +7,13 @@ images that an audit keeps have such paths (``images/nurse/00000-baseline.webp``
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from audit.config.errors import ConfigError
-from audit.perception.judges.label_rows import LabelErrors, Layout, Row, read_rows
+from audit.config.problems import listing
+from audit.perception.judges.label_rows import LabelErrors, Layout, Row, nearest, read_rows
 from audit.records.work import BASELINE
 from audit.storage.run_directory import IMAGES
 from audit.storage.run_directory import image_name as kept_image
@@ -58,12 +59,14 @@ def key_name(prompt_id: str, index: int, arm: str = BASELINE) -> str:
     return kept_image(prompt_id, index, arm).removeprefix(f"{IMAGES}/")
 
 
-def read_label_table(path: Path | str) -> LabelTable:
+def read_label_table(path: Path | str, known: Mapping[str, Sequence[str]] | None = None) -> LabelTable:
     """Read a table of labels.
 
     Args:
         path: The CSV file, UTF-8, with the columns ``image,attribute,group``, or ``prompt_id,index,attribute,group``
             and optionally ``arm`` (default: ``baseline``).
+        known: Attribute → groups that labels of it may name. Labels of other attributes are not checked; without it,
+            none are.
 
     Raises:
         LabelErrors: All errors found, in file order.
@@ -73,7 +76,7 @@ def read_label_table(path: Path | str) -> LabelTable:
     labels: dict[str, dict[str, str]] = {}
     first: dict[tuple[str, str], int] = {}
     for row in rows:
-        found = tuple(_row_errors(row, file))
+        found = tuple(_row_errors(row, file, known or {}))
         errors += found
         if found:
             continue
@@ -88,10 +91,16 @@ def read_label_table(path: Path | str) -> LabelTable:
     return LabelTable(labels)
 
 
-def _row_errors(row: Row, file: str) -> Iterator[ConfigError]:
+def _row_errors(row: Row, file: str, known: Mapping[str, Sequence[str]]) -> Iterator[ConfigError]:
     index = row.get("index")
     if index is not None and not _INDEX.fullmatch(index.text):
         yield index.error(file, "index", f"expected the number of an image, found {index.text!r}; correct it")
+    attribute, group = row["attribute"].text, row["group"]
+    groups = known.get(attribute)
+    if groups is not None and group.text not in groups:
+        message = f"expected a group of {attribute} ({listing(groups)}), found {group.text!r}"
+        remedy = nearest(group, groups) or "; remove the row, or choose a judge that knows the group"
+        yield group.error(file, "group", message + remedy)
 
 
 def _name(row: Row) -> str:
