@@ -125,7 +125,7 @@ def judge_problems(at: Location, judge: JudgeKeys, attributes: Iterable[str]) ->
         message = f"expected source: {ZERO_SHOT} with captions and temperature, found {judge.source!r}; correct one"
         yield Problem((*at, "zero_shot"), message, source)
     for section in ("vqa", "classifier"):
-        if section in named and judge.source in ("bundled", ZERO_SHOT):
+        if named == [section] and judge.source in ("bundled", ZERO_SHOT):
             message = f"expected a source with weights for {section}, found {judge.source!r}; name them"
             yield Problem((*at, section), message, source)
     captions = judge.zero_shot.captions if judge.zero_shot is not None else {}

@@ -92,6 +92,10 @@ class JudgeKind(Protocol):
         """Return a name that changes with the weights and with everything else that may change a label."""
         ...
 
+    def notes(self, judge: JudgeKeys, attributes: Audited) -> Iterator[str]:
+        """Yield sentences for the method section of a report: what the answers rest on, and known accuracies."""
+        ...
+
     def load(self, judge: JudgeKeys, model: ModelConfig, attributes: Audited, clip: ClipEmbedder | None) -> Judge:
         """Load the judge onto this process's device.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -58,9 +58,17 @@ class OutputLabels:
         return summed
 
 
-def merged_outputs(groups: Groups) -> Iterator[str]:
-    """Yield, for each attribute, a sentence part about groups that sum several outputs: ``asian: East Asian, …``."""
-    for attribute, of_attribute in groups.items():
-        parts = [f"{group} = {' + '.join(names)}" for group, names in of_attribute.items() if len(names) > 1]
-        if parts:
-            yield f"{attribute}: {'; '.join(parts)}"
+def merged_words(groups: Groups, attributes: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Yield a sentence for each audited attribute with a group that sums several outputs.
+
+    Args:
+        groups: Attribute → group → names of outputs.
+        attributes: Attribute → audited groups.
+    """
+    for attribute, audited in attributes.items():
+        merged = {group: names for group, names in groups.get(attribute, {}).items() if len(names) > 1}
+        if merged:
+            parts = (f"{group} is {' + '.join(names)}" for group, names in merged.items())
+            left_out = [group for group in groups[attribute] if group not in audited]
+            outside = f"; {', '.join(left_out)} is not audited" if left_out else ""
+            yield f"Outputs of the classifier are merged into groups of {attribute}: {', '.join(parts)}{outside}."

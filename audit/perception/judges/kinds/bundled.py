@@ -110,6 +110,10 @@ class Bundled:
             raise UnfitModelError(_without_bundle(model))
         return f"{judge.source}:{short_fingerprint(bundle.judge, NETWORK_FILES)}"
 
+    def notes(self, judge: JudgeKeys, attributes: Audited) -> Iterator[str]:
+        """State what it was trained for."""
+        yield "It was trained on drawings of the calibration model's renderer and judges nothing else."
+
     def load(self, judge: JudgeKeys, model: ModelConfig, attributes: Audited, clip: ClipEmbedder | None) -> Judge:
         """Load the judge of the model's bundle."""
         from audit.models.device import device_here

@@ -13,7 +13,7 @@ from audit.config.sections import ModelConfig
 from audit.models.files.untrusted_model import UnfitModelError, reason_in_short
 from audit.perception.judges.answers import Answers, audited_columns
 from audit.perception.judges.interface import Asked, Audited, Judge
-from audit.perception.judges.output_labels import OutputLabels
+from audit.perception.judges.output_labels import OutputLabels, merged_words
 from audit.perception.judges.perceived import Perceived, perceived
 from audit.perception.preparation import Transform, prepared
 from audit.storage.provenance import short_fingerprint
@@ -189,6 +189,16 @@ class Classifier:
         source = Path(judge.source)
         settings = _digest(judge.classifier) if judge.classifier is not None else ""
         return f"{source.name}:{short_fingerprint(source)}:{settings}"
+
+    def notes(self, judge: JudgeKeys, attributes: Audited) -> Iterator[str]:
+        """State the network, its preparation, and which outputs a group sums up."""
+        settings = judge.classifier
+        if settings is None:
+            return
+        centre = "the whole picture" if settings.resize is None else f"the centre of the picture at {settings.resize}"
+        side = settings.size
+        yield f"It is {settings.architecture} on {centre}, {side} × {side} pixels; no face is detected."
+        yield from merged_words(settings.groups, attributes)
 
     def load(self, judge: JudgeKeys, model: ModelConfig, attributes: Audited, clip: ClipEmbedder | None) -> Judge:
         """Build the architecture and load the file."""

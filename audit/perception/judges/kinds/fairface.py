@@ -13,7 +13,7 @@ from audit.config.sections import ModelConfig
 from audit.models.files.untrusted_model import UnfitModelError
 from audit.perception.judges.answers import Answers, audited_columns
 from audit.perception.judges.interface import Asked, Audited, Judge
-from audit.perception.judges.output_labels import Groups, OutputLabels
+from audit.perception.judges.output_labels import Groups, OutputLabels, merged_words
 from audit.perception.judges.perceived import Perceived, perceived
 from audit.perception.preparation import IMAGENET_MEAN, IMAGENET_STD, Transform, prepared
 from audit.storage.provenance import short_fingerprint
@@ -183,6 +183,12 @@ class FairFace:
         """Return the name of the file and the fingerprint of its weights."""
         source = Path(judge.source)
         return f"{source.name}:{short_fingerprint(source)}"
+
+    def notes(self, judge: JudgeKeys, attributes: Audited) -> Iterator[str]:
+        """State which outputs a group sums up, and that no face is detected."""
+        races = fairface_races(Path(judge.source), judge.races)
+        yield from merged_words(FAIRFACE[races].groups, attributes)
+        yield "It is FairFace's network on the whole picture at 224 × 224 pixels; no face is detected or aligned."
 
     def load(self, judge: JudgeKeys, model: ModelConfig, attributes: Audited, clip: ClipEmbedder | None) -> Judge:
         """Load the checkpoint."""

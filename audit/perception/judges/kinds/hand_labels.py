@@ -132,6 +132,13 @@ class Labels:
         source = Path(judge.source)
         return f"{source.name}:{short_fingerprint(source)}"
 
+    def notes(self, judge: JudgeKeys, attributes: Audited) -> Iterator[str]:
+        """State that people gave the labels, and what happens without one."""
+        yield (
+            "Groups are labels given by hand, taken as they are. An image that lacks a label of an audited attribute "
+            "is unlabelled and in no group."
+        )
+
     def load(self, judge: JudgeKeys, model: ModelConfig, attributes: Audited, clip: ClipEmbedder | None) -> Judge:
         """Read the table."""
         return HandLabels(Path(judge.source), attributes)

@@ -173,6 +173,21 @@ class Vqa:
         weights = f"{source.name}:{short_fingerprint(source)}" if source.is_dir() else f"{source}@{settings.revision}"
         return f"{weights}:{_digest(settings)}"
 
+    def notes(self, judge: JudgeKeys, attributes: Audited) -> Iterator[str]:
+        """State the questions, the answers, and how answers are scored."""
+        settings = judge.vqa
+        if settings is None:
+            return
+        for name, asked in settings.questions.items():
+            if name in attributes:
+                answers = ", ".join(f"“{text}” is {group}" for group, text in asked.answers.items())
+                yield f"It is a BLIP model that is asked about {name}: “{asked.question}”; {answers}."
+        kind = "means" if settings.score == "mean" else "sums, over answers of equal length,"
+        yield (
+            f"Probabilities are the softmax over these answers of the {kind} of their tokens' log-probabilities. "
+            "An image that fits none of the answers gets one of them."
+        )
+
     def load(self, judge: JudgeKeys, model: ModelConfig, attributes: Audited, clip: ClipEmbedder | None) -> Judge:
         """Load the model, downloading it if ``source`` is a hub id that is not in the cache."""
         from audit.models.device import device_here
