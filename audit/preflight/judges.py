@@ -6,9 +6,10 @@ Only the headers of weight files are read. A judge that passes here loads, and c
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from audit.config.judges import SECTIONS
 from audit.config.problems import MODEL_KEYS, Problem, listing, suggestion
 from audit.config.sections import JudgeConfig, ModelConfig, SecondOpinionConfig
 from audit.config.slices import Attributes
@@ -53,7 +54,10 @@ def check_judges(request: JudgesRequest) -> Iterator[Problem]:
         kind = kind_of(asked.judge)
         problems = tuple(_no_such_source(asked)) if kind is FALLBACK else ()
         problems = problems or tuple(kind.problems(asked))
-        yield from problems or _unanswerable(request, asked, kind)
+        # Which kind a judge is depends on its section, which is missing here if it has an error.
+        sections = tuple((*asked.at, section) for section in SECTIONS)
+        for problem in problems or _unanswerable(request, asked, kind):
+            yield replace(problem, reads=(*problem.reads, *sections))
     if request.further_images and isinstance(kind_of(request.judge), Labels):
         message = (
             "expected a judge of any image, because a lens is made from images without labels by hand, found a table "

@@ -63,12 +63,25 @@ def check_blip(directory: Path) -> None:
     if not files:
         raise UnfitModelError(f"{directory}: expected model.safetensors next to config.json, found none; add it")
     found_shapes = {name: shape for file in files for name, shape in read_shapes(file).items()}
+    _refuse_more_layers(directory, config, len(found_shapes))
     expected, tied = _expected_shapes(directory)
     stored = {name: shape for name, shape in found_shapes.items() if not name.endswith(_HARMLESS)}
     missing_copies = {name: expected[name] for name in tied if name in expected and name not in stored}
     obstacle = unlike(expected, stored | missing_copies)
     if obstacle is not None:
         raise UnfitModelError(f"{directory}: expected the weights of the model in config.json, found {obstacle}")
+
+
+def _refuse_more_layers(directory: Path, config: Mapping[str, Any], tensors: int) -> None:
+    """Refuse a config with more layers than there are tensors, before building it fills memory."""
+    for part in ("text_config", "vision_config"):
+        section = config.get(part)
+        layers = section.get("num_hidden_layers", 0) if isinstance(section, dict) else 0
+        if not isinstance(layers, int) or layers > tensors:
+            raise UnfitModelError(
+                f"{directory / 'config.json'}: expected {part}.num_hidden_layers of at most {tensors} stored tensors, "
+                f"found {str(layers)[:20]}; download the model again"
+            )
 
 
 def _expected_shapes(directory: Path) -> tuple[dict[str, tuple[int, ...]], tuple[str, ...]]:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _SUFFIX = ".csv"
 
+_MOST_ERRORS = 5
+
 
 class HandLabels:
     """Labels by hand as a judge; it knows images by name and never looks at them.
@@ -87,6 +89,13 @@ def _read(path: Path) -> LabelTable:
         raise UnfitModelError(str(error)) from error
 
 
+def _all_errors(error: LabelErrors) -> str:
+    """Return the errors of a table in one message; those of a long list are counted."""
+    shown, rest = error.errors[:_MOST_ERRORS], len(error.errors) - _MOST_ERRORS
+    more = f"; {rest} more" if rest > 0 else ""
+    return f"expected a table of labels without errors, found {'; '.join(map(str, shown))}{more}"
+
+
 def _with_audited(answers: Answers, attributes: Audited) -> dict[str, tuple[str, ...]]:
     """Return the groups of the labels and the audited ones, since a group may occur in no image."""
     return {name: tuple(dict.fromkeys((*attributes.get(name, ()), *groups))) for name, groups in answers.items()}
@@ -116,7 +125,7 @@ class Labels:
         try:
             table = read_label_table(asked.judge.source)
         except LabelErrors as error:
-            yield from (Problem(at, f"expected a table of labels, found errors: {one}") for one in error.errors[:10])
+            yield Problem(at, _all_errors(error))
             return
         for attribute, groups in asked.attributes.items():
             labelled = table.answers.get(attribute, ())

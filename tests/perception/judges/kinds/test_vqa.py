@@ -114,6 +114,12 @@ def another_model(directory):
     (directory / "config.json").write_text(json.dumps(config | {"architectures": ["BlipForConditionalGeneration"]}))
 
 
+def a_million_layers(directory):
+    config = json.loads((directory / "config.json").read_text())
+    config["vision_config"]["num_hidden_layers"] = 10**6
+    (directory / "config.json").write_text(json.dumps(config))
+
+
 def half_a_file(directory):
     data = (directory / "model.safetensors").read_bytes()
     (directory / "model.safetensors").write_bytes(data[: len(data) // 2])
@@ -130,6 +136,7 @@ def no_tokenizer(directory):
         (without_a_tensor, "found no text_decoder.cls.predictions.transform.dense.weight"),
         (without_weights, "expected model.safetensors next to config.json"),
         (another_model, "found BlipForConditionalGeneration"),
+        (a_million_layers, "vision_config.num_hidden_layers of at most 83 stored tensors, found 1000000"),
         (half_a_file, "model.safetensors"),
         (no_tokenizer, "expected|unknown"),
     ],
