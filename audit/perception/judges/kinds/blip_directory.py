@@ -103,6 +103,20 @@ def _expected_shapes(directory: Path) -> tuple[dict[str, tuple[int, ...]], tuple
     return dict(shapes_of(network)), tuple(tied)
 
 
+def load_blip(directory: Path) -> Any:  # noqa: ANN401 - transformers has no types
+    """Load the model of a directory that ``check_blip`` accepts, without the progress bar of transformers."""
+    from transformers import BlipForQuestionAnswering
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        return BlipForQuestionAnswering.from_pretrained(directory, local_files_only=True, use_safetensors=True)
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
 def load_processor(directory: Path) -> Any:  # noqa: ANN401 - transformers builds processors dynamically
     """Load the image processor and the tokenizer of a directory.
 

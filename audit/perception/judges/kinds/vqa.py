@@ -20,7 +20,13 @@ from audit.config.sections import ModelConfig
 from audit.models.files.untrusted_model import UnfitModelError, UntrustedModelError
 from audit.perception.judges.answers import Answers, audited_columns
 from audit.perception.judges.interface import Asked, Audited, Judge
-from audit.perception.judges.kinds.blip_directory import answer_tokens, blip_directory, check_blip, load_processor
+from audit.perception.judges.kinds.blip_directory import (
+    answer_tokens,
+    blip_directory,
+    check_blip,
+    load_blip,
+    load_processor,
+)
 from audit.perception.judges.perceived import Perceived, perceived
 from audit.perception.preparation import as_pictures
 from audit.storage.provenance import short_fingerprint
@@ -55,8 +61,6 @@ class VqaJudge:
         min_confidence: float,
         device: torch.device | str = "cpu",
     ) -> None:
-        from transformers import BlipForQuestionAnswering
-
         check_blip(directory)
         self._audited = audited_columns(Vqa.name, _answers(settings), attributes)
         self._processor = load_processor(directory)
@@ -64,8 +68,7 @@ class VqaJudge:
         asked = [name for name in settings.questions if name in attributes]
         self._answers = {name: list(answer_tokens(tokenizer, name, settings).values()) for name in asked}
         self._questions = {name: tokenizer(settings.questions[name].question).input_ids for name in self._answers}
-        self._network = BlipForQuestionAnswering.from_pretrained(directory, local_files_only=True, use_safetensors=True)
-        self._network.eval().to(device)
+        self._network = load_blip(directory).eval().to(device)
         self._device = device
         self._mean = settings.score == "mean"
         self._min_confidence = min_confidence
