@@ -11,7 +11,7 @@ import statistics
 import time
 
 import torch
-from diffusers import DDIMScheduler, StableDiffusionPipeline
+from diffusers import StableDiffusionPipeline
 
 from audit.calibration.bundle import BUNDLED
 from audit.config.sections import ModelConfig, SamplingConfig
@@ -25,7 +25,6 @@ def stock_pipeline() -> StableDiffusionPipeline:
     pipeline = StableDiffusionPipeline.from_pretrained(
         BUNDLED / "pipeline", dtype=torch.float32, safety_checker=None, requires_safety_checker=False
     )
-    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=False)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
@@ -56,7 +55,7 @@ def main() -> None:
         ).images
 
     gap = float((run_ours() - run_stock()).abs().max())
-    assert gap < 0.02, f"the two sides draw different pictures: largest difference {gap}"
+    assert gap < 0.51 / 255, f"the two sides draw different pictures: largest difference {gap}"
     times: dict[str, list[float]] = {"ours": [], "stock": []}
     for _ in range(arguments.repeats):
         for name, run in (("ours", run_ours), ("stock", run_stock)):

@@ -15,18 +15,17 @@ from safetensors.torch import load_file
 from torch import nn
 
 _STEMS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
-_UNSAID = "_use_default_values"
 
 
 def stock_pictures(
     directory: Path, texts: Sequence[str], seeds: Sequence[int], steps: int, guidance: float
 ) -> NDArray[np.float32]:
-    """Load a pipeline with ``from_pretrained``, give it DDIM, and call it.
+    """Load a pipeline with ``from_pretrained`` and call it.
 
     Returns:
         Pictures (B, 3, H, W) from 0 to 255, not rounded.
     """
-    from diffusers import DDIMScheduler, StableDiffusionPipeline
+    from diffusers import StableDiffusionPipeline
 
     pipeline = StableDiffusionPipeline.from_pretrained(
         directory, safety_checker=None, feature_extractor=None, use_safetensors=True, local_files_only=True
@@ -34,24 +33,12 @@ def stock_pictures(
     # Without a limit, the tokenizer's padding fails in diffusers; the text encoder defines the length.
     positions = pipeline.text_encoder.config.max_position_embeddings
     pipeline.tokenizer.model_max_length = min(pipeline.tokenizer.model_max_length, positions)
-    if type(pipeline.scheduler) is not DDIMScheduler:
-        # Omitted config values come from the class (docs/reference/models.md), so the marks of defaults are removed.
-        config = {name: value for name, value in pipeline.scheduler.config.items() if name != _UNSAID}
-        pipeline = StableDiffusionPipeline(
-            **(pipeline.components | {"scheduler": DDIMScheduler.from_config(config)}), requires_safety_checker=False
-        )
     pipeline.set_progress_bar_config(disable=True)
-    size = pipeline.unet.config.sample_size
-    sides = tuple(size) if isinstance(size, list | tuple) else (size, size)
-    shape = (pipeline.unet.config.in_channels, *sides)
-    noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
     drawn = pipeline(
         list(texts),
         num_inference_steps=steps,
         guidance_scale=guidance,
-        latents=noise,
-        height=sides[0] * pipeline.vae_scale_factor,
-        width=sides[1] * pipeline.vae_scale_factor,
+        generator=[torch.Generator().manual_seed(seed) for seed in seeds],
         output_type="np",
     ).images
     pictures: NDArray[np.float32] = np.moveaxis(np.asarray(drawn), -1, 1) * 255

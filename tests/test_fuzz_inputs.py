@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from audit.models.generator import DiffusionGenerator
 from benchmarks import fuzz_models, fuzz_references
 from benchmarks.fuzz_cases import Tally, try_case
 from benchmarks.fuzz_config import Outcome, without_network
@@ -83,12 +84,13 @@ def test_tolerated_missing_tensors_are_found(monkeypatch):
     assert "holds other numbers than its files" in found(fuzz_models.draw_model, range(4, 10))
 
 
-def test_a_forgotten_scale_of_the_latents_is_found(monkeypatch):
-    def unscaled(self, x):
-        decoded = self._pipeline.vae.decode(x).sample.float()
-        return (decoded * 127.5 + 127.5).round().clamp(0, 255).byte().cpu()
+def test_a_forgotten_seed_is_found(monkeypatch):
+    own = DiffusionGenerator._call
 
-    monkeypatch.setattr("audit.models.families.stable_diffusion.network.StableDiffusionModel.decode", unscaled)
+    def other_seeds(self, texts, seeds, watched):
+        return own(self, texts, [seed + 1 for seed in seeds], watched)
+
+    monkeypatch.setattr(DiffusionGenerator, "_call", other_seeds)
     fuzz_models._undamaged.cache_clear()
     assert "draws other pictures than diffusers" in found(fuzz_models.draw_model, range(4))
     fuzz_models._undamaged.cache_clear()
@@ -96,7 +98,7 @@ def test_a_forgotten_scale_of_the_latents_is_found(monkeypatch):
 
 def test_a_refusal_of_what_is_harmless_is_found(monkeypatch):
     monkeypatch.setattr(
-        "audit.models.families.stable_diffusion.family.unfit_parts", lambda _configs: ["expected another model"]
+        "audit.models.families.stable_diffusion.unfit_parts", lambda _configs: ["expected another model"]
     )
     assert "refused, though nothing in it is wrong" in found(fuzz_models.draw_model, range(4))
 

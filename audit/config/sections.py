@@ -97,14 +97,33 @@ Prompts = Annotated[PromptsConfig, BeforeValidator(_none_in_full), Field(json_sc
 
 
 class SamplingConfig(Section):
-    """How the model is sampled: DDIM, one noise seed per image."""
+    """How the model is sampled: by its own pipeline, as diffusers runs it, with one noise seed per image."""
 
     steps: int = Field(25, ge=1, le=1000)
-    """Denoising steps."""
-    guidance: float = Field(3.0, ge=1, le=50)
-    """Classifier-free guidance scale; 1 samples the conditional model itself. Without prompts it is 1."""
+    """Denoising steps (``num_inference_steps``). If unset, those on the page of a known model; a directory has none."""
+    guidance: float = Field(3.0, ge=0, le=50)
+    """Guidance scale (``guidance_scale``). Classifier-free guidance is off at 1 and below. Models with a distilled
+    guidance (FLUX.1 dev, latent consistency) read the number itself. If unset, that on the page of a known model; 1
+    without prompts."""
     batch: int = Field(32, ge=1, le=4096)
     """Images per shard, generated in one batch of fixed shape (a shorter last shard is padded)."""
+    scheduler: Text | None = None
+    """Class of a scheduler of diffusers that replaces the published one (``EulerDiscreteScheduler``), with the
+    published config. If unset, the scheduler that the model is published with."""
+    true_guidance: float | None = Field(None, gt=1, le=50)
+    """FLUX only: scale of classifier-free guidance beside the distilled one (``true_cfg_scale``)."""
+    negative_prompt: str | None = Field(None, max_length=2000)
+    """Text from which guidance leads away. If unset, that of the pipeline, an empty text."""
+    height: int | None = Field(None, ge=8, le=4096)
+    """Height of the images, in pixels. If unset, that for which the model is published."""
+    width: int | None = Field(None, ge=8, le=4096)
+    """Width of the images, in pixels. If unset, that for which the model is published."""
+
+    @property
+    def departures(self) -> dict[str, Any]:
+        """Settings that replace those of the pipeline, by key; what is made with them is named by them too."""
+        keys = ("scheduler", "true_guidance", "negative_prompt", "height", "width")
+        return {key: value for key in keys if (value := getattr(self, key)) is not None}
 
 
 class JudgeConfig(JudgeKeys):

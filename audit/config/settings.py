@@ -8,6 +8,7 @@ a file. Checks that depend on the machine (paths, servers, the calibration world
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,6 +17,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from audit.config.agreement import disagreements
 from audit.config.fields import ZERO_SHOT
+from audit.config.kinds.known_models import usual_sampling
 from audit.config.problems import Problem
 from audit.config.sections import AuditSections
 from audit.storage.place import place_of, sqlite_uri
@@ -34,6 +36,23 @@ class AuditConfig(AuditSections):
         if not isinstance(lens, dict) or "attributes" in lens:
             return data
         return data | {"lens": lens | {"attributes": tuple(data["attributes"])}}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sampling_follows_model(cls, data: Any) -> Any:  # noqa: ANN401 (a file can contain any value)
+        """Let steps and guidance default to those that the model is published with; there is no guidance without text.
+
+        A model whose settings are not known leaves them unset, and :mod:`audit.preflight.model` asks for them.
+        """
+        if not isinstance(data, dict) or not isinstance(data.get("sampling", {}), dict):
+            return data
+        model = data.get("model", {})
+        source = model.get("source", "calibration") if isinstance(model, dict) else getattr(model, "source", None)
+        usual = usual_sampling(source) if isinstance(source, str) else None
+        known: dict[str, Any] = {} if usual is None else asdict(usual)
+        if _without_prompts(data.get("prompts")):
+            known["guidance"] = 1.0
+        return data | {"sampling": known | data.get("sampling", {})}
 
     @model_validator(mode="before")
     @classmethod
@@ -63,6 +82,11 @@ class AuditConfig(AuditSections):
 def _value(section: object, key: str) -> object:
     """Return a value of a section that is still plain data, or already validated."""
     return section.get(key) if isinstance(section, dict) else getattr(section, key, None)
+
+
+def _without_prompts(prompts: object) -> bool:
+    named = prompts.get("occupations") if isinstance(prompts, dict) else getattr(prompts, "occupations", prompts)
+    return named == "none"
 
 
 def _line_errors(problems: Sequence[Problem]) -> list[InitErrorDetails]:

@@ -237,7 +237,7 @@ def build_lens(
         quality=_quality(sae_quality, accuracy.per_step, max(s.gap for s in scores.values())),
         model_fingerprint=fingerprint,
         hookpoint=settings.hookpoint,
-        steps=settings.steps,
+        steps=len(recording.maps),
         groups=dict(groups),
     ).to("cpu")
 
@@ -253,7 +253,7 @@ def attribute_latents(
     rows = wanted.nonzero().flatten()
     members = torch.nn.functional.one_hot(labels[rows], len(heads.groups[attribute])).float()
     total: StreamingAttribution | None = None
-    for step in range(settings.steps):
+    for step in range(len(recording.maps)):
         maps = recording.at(step, rows).to(sae.decoder.device)
         codes = sae.codes_of_map(maps)
         baseline = _counterfactual(sae, recording, step, rows) if settings.baseline == "counterfactual" else None
@@ -263,7 +263,7 @@ def attribute_latents(
         part = StreamingAttribution.of(found.when_raised(), members)
         total = part if total is None else total + part
     if total is None:
-        raise ValueError(f"expected at least one sampler step, found {settings.steps}")
+        raise ValueError("expected at least one sampler step, found none")
     return total
 
 

@@ -12,6 +12,7 @@ from audit.config.mitigations import MitigationConfig
 from audit.config.sections import LensConfig, PromptsConfig
 from audit.config.slices import Attributes, DissectionRequest
 from audit.dissect.strengths import LADDER
+from audit.models.families.registry import scheduler_here
 from audit.perception.judges.registry import judge_name
 from audit.planning.plan import group_phrase, named_text, prompts_of
 from audit.records.work import Prompt
@@ -137,7 +138,14 @@ def lens_settings(request: DissectionRequest) -> dict[str, Any]:
         "strength_images": request.lens.strength_images,
         "side_effect_budget": request.lens.side_effect_budget,
         "judge": judge_name(request.judge, request.model),
+        **_sampled_by(request),
     }
+
+
+def _sampled_by(request: DissectionRequest) -> dict[str, Any]:
+    """Return what else determines the trajectories; nothing for DDIM, with which the first lenses were made."""
+    scheduler = scheduler_here(request.model, request.sampling)
+    return request.sampling.departures | ({} if scheduler in (None, "DDIMScheduler") else {"scheduler": scheduler})
 
 
 def lens_name(model_fingerprint: str, settings: Mapping[str, Any]) -> str:

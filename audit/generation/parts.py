@@ -86,7 +86,7 @@ def load_parts(
         lens = replace(lens, strengths=lens.strengths | (strengths or {}))
         steered = {mitigation.attribute for mitigation in request.mitigations if mitigation.uses_lens}
         needed = {name: tuple(g) for name, g in request.attributes.items() if name in lens.groups or name in steered}
-        check_fits(lens, generator.fingerprint, request.sampling.steps, needed)
+        check_fits(lens, generator.fingerprint, generator.steps, needed)
     clip = load_clip(request.quality, request.model)
     if clip is not None:
         clip.reader.check(clip_texts(request, prompts))

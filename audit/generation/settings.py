@@ -20,7 +20,6 @@ class ShardSettings:
         batch: B, the size of every batch; a shorter shard is padded to it.
         attributes: Attributes in the order of the config.
         template: Template of the prompts.
-        steps: Denoising steps.
         mitigations: Interventions, each an arm besides the baseline.
         analyses: Names of the analyses that observe the baseline images.
         opinions: Further judges, each with the attributes that it judges.
@@ -30,7 +29,6 @@ class ShardSettings:
     batch: int
     attributes: tuple[Attribute, ...]
     template: str
-    steps: int
     mitigations: tuple[MitigationConfig, ...]
     analyses: tuple[str, ...]
     opinions: tuple[SecondOpinion, ...] = ()
@@ -43,7 +41,6 @@ class ShardSettings:
             batch=request.sampling.batch,
             attributes=tuple(Attribute(name, tuple(groups)) for name, groups in request.attributes.items()),
             template=request.prompts.template,
-            steps=request.sampling.steps,
             mitigations=request.mitigations,
             analyses=() if request.prompts.attribution is False else (Attribution.name,),
             opinions=opinions_of(request.second_opinions, request.attributes),

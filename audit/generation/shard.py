@@ -25,7 +25,7 @@ from audit.generation.rows import Assigned, table_of
 from audit.generation.settings import ShardSettings
 from audit.mitigate.assignment import assigned_groups
 from audit.mitigate.method import Batch
-from audit.models.generator import NO_OBSERVERS, Observers
+from audit.models.denoising import NO_OBSERVERS, Observers
 from audit.models.intervention import Intervention
 from audit.records.work import BASELINE, ImageKey, Shard
 
@@ -53,7 +53,7 @@ def do_shard(parts: ShardParts, settings: ShardSettings, shard: Shard) -> ShardY
     images, assigned = {BASELINE: baseline}, dict[str, Assigned | None]({BASELINE: None})
     for mitigation in settings.mitigations:
         groups = assigned_groups(mitigation, settings.groups(mitigation.attribute), keys, settings.seed)
-        batch = Batch(shard.prompt, groups, settings.steps, settings.template)
+        batch = Batch(shard.prompt, groups, parts.generator.steps, settings.template)
         intervention = parts.interventions[mitigation.name](batch)
         assigned[mitigation.name] = intervention.assigned
         images[mitigation.name] = _generate(parts, settings, shard, keys, intervention)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from audit.models.files.pipeline_files import (
     variants_of,
 )
 from audit.models.files.untrusted_model import UnfitModelError, UntrustedModelError, check_pipeline
-from audit.models.published_schedule import unfit_scheduler, unfit_steps
+from audit.models.published_schedule import unfit_choice, unfit_scheduler
 
 _SOURCE: Location = ("model", "source")
 _VARIANT: Location = ("model", "variant")
@@ -67,15 +67,15 @@ def model_problems(directory: Path, model: ModelConfig, sampled: Sampled | None 
         foreign = tuple(family.unfit_index(index))
         if foreign:
             return tuple(_at_source(directory, message) for message in foreign)
-        configs = PipelineConfigs.read(directory, family.configs)
+        configs = PipelineConfigs.read(directory, family.configs(index))
     except (UntrustedModelError, UnfitModelError) as error:
         return (_at_source(directory, str(error)),)
     messages = [
         *family.unfit_parts(directory, configs),
-        *unfit_scheduler(configs.index["scheduler"], configs.parts["scheduler"]),
+        *unfit_scheduler(index["scheduler"], configs.parts["scheduler"], family.schedulers, flow=family.flow),
     ]
     problems = [_at_source(directory, message) for message in messages]
-    problems += _files(directory, family, model.variant)
+    problems += _files(directory, family.networks(index), model.variant)
     return tuple(problems) or tuple(_Built(directory, family, configs, model.variant).problems(sampled))
 
 
@@ -109,10 +109,11 @@ def hookpoints_of(directory: Path, model: ModelConfig) -> dict[str, tuple[int, i
     from audit.models.dry_run import maps_of
 
     refuse_unfit(directory, model)
-    family = family_of(read_index(directory))
-    built = _Built(directory, family, PipelineConfigs.read(directory, family.configs), model.variant)
+    index = read_index(directory)
+    family = family_of(index)
+    built = _Built(directory, family, PipelineConfigs.read(directory, family.configs(index)), model.variant)
     with _quiet():
-        return maps_of(built.denoiser, built.predict)
+        return maps_of(built.denoiser, built.predict, family.stream)
 
 
 def _at_source(directory: Path, message: str) -> Problem:
@@ -120,16 +121,16 @@ def _at_source(directory: Path, message: str) -> Problem:
     return Problem(_SOURCE, named, reads=(_VARIANT,))
 
 
-def _files(directory: Path, family: Family, variant: str | None) -> Iterator[Problem]:
+def _files(directory: Path, networks: Sequence[str], variant: str | None) -> Iterator[Problem]:
     """Find parts without weights of the variant that is asked for."""
-    variants = {part: variants_of(directory, part) for part in family.networks}
+    variants = {part: variants_of(directory, part) for part in networks}
     known = sorted({name for names in variants.values() for name in names})
     if variant is not None and variant not in known:
         found = f"files of {listing(known)}" if known else "no variant"
         remedy = "choose one of these" if known else "leave model.variant out"
         yield Problem(_VARIANT, f"expected a variant of {directory}, found {found}, not {variant!r}; {remedy}")
         return
-    for part in family.networks:
+    for part in networks:
         try:
             find_weights(directory, part, variant)
         except UnfitModelError as error:
@@ -147,14 +148,14 @@ class _Built:
 
     def __init__(self, directory: Path, family: Family, configs: PipelineConfigs, variant: str | None) -> None:
         self._directory, self._family, self._configs = directory, family, configs
-        self._weights = {part: find_weights(directory, part, variant) for part in family.networks}
+        self._weights = {part: find_weights(directory, part, variant) for part in family.networks(configs.index)}
         self._networks: dict[str, Any] = {}
 
     def problems(self, sampled: Sampled | None) -> Iterator[Problem]:
         """Find problems of tensors, shapes, tokenizer and schedule; checks that need a failed one are left out."""
         with _quiet():
             wrong = [message for part in self._weights for message in self._tensors(part, self._weights[part])]
-            wrong = wrong or [*self._calls(), *self._schedule()]
+            wrong = wrong or [*self._calls(), *(self._schedule() if self._family.denoiser else ())]
             yield from (_at_source(self._directory, message) for message in wrong)
             if sampled is not None and not wrong:
                 yield from self._sampled(sampled)
@@ -165,7 +166,11 @@ class _Built:
         for part, weights in self._weights.items():
             if part not in self._networks:
                 list(self._tensors(part, weights))
-        return self._networks[self._family.networks[0]]
+        if not self._family.denoiser:
+            raise UnfitModelError(
+                f"expected a model whose inside can be reached, found {self._configs.index['_class_name']}"
+            )
+        return self._networks[self._family.denoiser]
 
     def predict(self) -> Any:  # noqa: ANN401 - a tensor, of a library that is imported late
         """Call the denoiser once."""
@@ -177,7 +182,8 @@ class _Built:
         try:
             shapes = weights.shapes()
             place, config = part_directory(self._directory, part), self._configs.parts[part]
-            network = network_on_meta(part, place, config, len(shapes), self._family.network_class(part))
+            kind = self._family.network_class(part, self._configs.index)
+            network = network_on_meta(part, place, config, len(shapes), kind)
         except UnfitModelError as error:
             yield str(error)
             return
@@ -191,30 +197,52 @@ class _Built:
             yield str(error)
 
     def _schedule(self) -> Iterator[str]:
-        from audit.models.schedule import reverse_schedule
+        from audit.models.schedule import steps_of
 
         try:
-            reverse_schedule(self._ddim(), steps=1)
+            steps_of(self._published(), steps=2)
         except UnfitModelError as error:
             yield str(error)
 
     def _sampled(self, sampled: Sampled) -> Iterator[Problem]:
         from audit.models.dry_run import check_hookpoint
 
-        steps = unfit_steps(self._ddim().config, sampled.sampling.steps)
-        if steps is not None:
-            yield Problem(("sampling", "steps"), steps, reads=(_SOURCE,))
+        for key, message in self._unfit_sampling(sampled.sampling):
+            yield Problem(("sampling", key), message, reads=(_SOURCE,))
+        if not self._family.denoiser:
+            message = f"expected no module for {self._configs.index['_class_name']}, whose inside is not reached, found"
+            for place, path in sampled.hookpoints.items():
+                yield Problem(place, f"{message} {path!r}; remove what edits or analyses the model", reads=(_SOURCE,))
+            return
         for place, path in sampled.hookpoints.items():
             try:
-                check_hookpoint(self.denoiser, path, self.predict)
+                check_hookpoint(self.denoiser, path, self.predict, self._family.stream(path))
             except ValueError as error:
                 yield Problem(place, str(error), reads=(_SOURCE,))
 
-    def _ddim(self) -> Any:  # noqa: ANN401 - a DDIMScheduler, which is imported only here
-        from audit.models.schedule import as_ddim, load_scheduler
+    def _unfit_sampling(self, sampling: SamplingConfig) -> Iterator[tuple[str, str]]:
+        """Find settings of the sampling that this model does not have, and steps that cannot be taken."""
+        from audit.models.schedule import replaced_scheduler, steps_of
 
-        published = load_scheduler(self._directory, self._configs.index["scheduler"][1])
-        return as_ddim(published, self._family.ddim_config)
+        yield from self._family.unfit_sampling(self._configs, sampling)
+        unknown = unfit_choice(sampling.scheduler, self._family.schedulers)
+        if unknown is not None:
+            yield "scheduler", unknown
+        if unknown is not None or not self._family.denoiser:
+            return
+        try:
+            scheduler = replaced_scheduler(self._published(), sampling.scheduler)
+        except UnfitModelError as error:
+            yield "scheduler", str(error)
+            return
+        try:
+            steps_of(scheduler, sampling.steps)
+        except UnfitModelError as error:
+            yield "steps", str(error)
+
+    def _published(self) -> Any:  # noqa: ANN401 - a scheduler, of a library that is imported late
+        """The published scheduler, as the pipeline corrects it."""
+        return self._family.build(self._directory, self._networks, self._configs.index).scheduler
 
 
 @contextlib.contextmanager

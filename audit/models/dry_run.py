@@ -1,4 +1,7 @@
-"""One call of a denoiser on torch's meta device, which has shapes and no numbers: which modules return maps?"""
+"""One call of a denoiser on torch's meta device, which has shapes and no numbers: which modules return maps?
+
+Tokens (B, T, C) count as maps (B, C, T, 1).
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,19 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from audit.models.hooks import edit_output, find_hookpoint
+from audit.models.hooks import as_map, edit_output, find_hookpoint, stream_of
 
 _MAP_AXES = 4
 
 
-def check_hookpoint(denoiser: nn.Module, path: str, call: Callable[[], object]) -> None:
+def check_hookpoint(denoiser: nn.Module, path: str, call: Callable[[], object], stream: int) -> None:
     """Call the denoiser with a hook at a module, and look at what the hook is given.
 
     Args:
         denoiser: On the meta device.
         path: Address of the module.
         call: Calls the denoiser once.
+        stream: Place of the image in a tuple that the module returns.
 
     Raises:
         ValueError: There is no such module, the denoiser does not call it, or its output is not a map (B, C, H, W).
@@ -30,22 +34,25 @@ def check_hookpoint(denoiser: nn.Module, path: str, call: Callable[[], object]) 
         seen.append(tuple(h.shape))
         return h
 
-    with edit_output(find_hookpoint(denoiser, path), look):
+    with edit_output(find_hookpoint(denoiser, path), look, stream):
         try:
             call()
         except TypeError as error:
             raise ValueError(f"hookpoint {path!r}: {error}") from error
     if not seen or any(len(shape) != _MAP_AXES for shape in seen):
-        found = f"outputs of shape {seen[0]}" if seen else "that no call of the U-Net passes through it"
+        found = f"outputs of shape {seen[0]}" if seen else "that no call of the denoiser passes through it"
         raise ValueError(f"hookpoint {path!r}: expected a map (B, C, H, W), found {found}; choose a block: 'mid_block'")
 
 
-def maps_of(denoiser: nn.Module, call: Callable[[], object]) -> dict[str, tuple[int, int, int]]:
+def maps_of(
+    denoiser: nn.Module, call: Callable[[], object], stream: Callable[[str], int]
+) -> dict[str, tuple[int, int, int]]:
     """Call the denoiser once and return the shape ``(C, H, W)`` of every module that returns a map for each row.
 
     Args:
         denoiser: On the meta device.
         call: Calls the denoiser once.
+        stream: Address → place of the image in a tuple that the module returns.
 
     Returns:
         Address of the module → shape of its map, in the order of the calls.
@@ -54,9 +61,12 @@ def maps_of(denoiser: nn.Module, call: Callable[[], object]) -> dict[str, tuple[
 
     def look(path: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:  # noqa: ANN401 - torch's hook signature
-            first = output[0] if isinstance(output, tuple) and output else output
-            if isinstance(first, Tensor) and first.ndim == _MAP_AXES:
-                _rows, channels, height, width = first.shape
+            try:
+                h = as_map(stream_of(output, stream(path)))
+            except TypeError:
+                return
+            if h.ndim == _MAP_AXES:
+                _rows, channels, height, width = h.shape
                 found.setdefault(path, (channels, height, width))
 
         return hook

@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from functools import cache, partial
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, lru_cache, partial
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from audit.calibration.bundle import world_table
 from audit.calibration.renderer import render
 from audit.calibration.world import World, draw_labels, face_noise
 from audit.config.sections import ModelConfig, SamplingConfig
+from audit.models.denoising import NO_OBSERVERS, Denoising, EnoughError, Inside, Observers, Watched
 from audit.models.device import device_here
 from audit.models.families.interface import LoadedModel
 from audit.models.files.text_reader import TextReader
-from audit.models.hooks import edit_output, edit_text, find_hookpoint
-from audit.models.intervention import Edit, Intervention, Observer
+from audit.models.hooks import find_hookpoint
+from audit.models.intervention import Intervention
 from audit.models.loading import load_model
-from audit.models.schedule import reverse_schedule
+from audit.models.schedule import steps_of
 from audit.models.source import model_fingerprint
 from audit.records.work import Prompt
 
-# B images, L text tokens, D text width
+# B images, H W pixels
 
 
-Observers = Mapping[str, Observer]
-"""Hookpoint → what looks at its map, before any edit of it."""
-
-NO_OBSERVERS: Observers = {}
+EMBEDDED_TEXTS = 128
+"""Text embeddings kept on the device, 0.5 MB each for Stable Diffusion: an audit may have thousands of prompts."""
 
 
 class Generator(Protocol):
@@ -40,6 +40,11 @@ class Generator(Protocol):
     @property
     def fingerprint(self) -> str:
         """Hash of the weights (or of the table) behind the images."""
+        ...
+
+    @property
+    def steps(self) -> int:
+        """Steps of the scheduler for one image; 0 if nothing is sampled."""
         ...
 
     @property
@@ -69,6 +74,7 @@ class RenderedGenerator:
     def __init__(self, world: World, fingerprint: str) -> None:
         self._world = world
         self.fingerprint = fingerprint
+        self.steps = 0
         self.sampling: Mapping[str, Any] = {}
         self.reader: TextReader | None = None  # the renderer uses only the occupation
 
@@ -91,35 +97,27 @@ class RenderedGenerator:
 
 
 class DiffusionGenerator:
-    """Samples a loaded model by deterministic DDIM, with one CPU generator per image."""
+    """Samples a published pipeline as diffusers runs it, with one CPU generator per image."""
 
     def __init__(self, model: LoadedModel, sampling: SamplingConfig, hookpoint: str, fingerprint: str) -> None:
-        self._model = model
-        self._guidance = sampling.guidance
-        self._schedule = reverse_schedule(model.scheduler, sampling.steps)
+        self._model, self._sampling = model, sampling
+        self.steps = steps_of(model.pipeline.scheduler, sampling.steps)
         self._module = cache(partial(find_hookpoint, model.denoiser))
-        self._module(hookpoint)
         self._hookpoint = hookpoint
+        self._encoded: Callable[[str], dict[str, Tensor]] = lru_cache(EMBEDDED_TEXTS)(self._encode)
         self.reader: TextReader | None = model.reader
         self.fingerprint = fingerprint
-        self.sampling: Mapping[str, Any] = {
-            "sampler": "DDIM, deterministic (η = 0)",
-            "steps": sampling.steps,
-            **({} if model.reader is None else {"guidance": sampling.guidance}),
-            "timestep_spacing": model.scheduler.config.timestep_spacing,
-            "prediction_type": model.scheduler.config.prediction_type,
-            **model.published,
-        }
-
-    @property
-    def steps(self) -> int:
-        """Denoising steps."""
-        return len(self._schedule.timesteps)
+        self.sampling: Mapping[str, Any] = _sampled_as(model, sampling)
 
     @property
     def denoiser(self) -> nn.Module:
         """The network whose modules are the hookpoints."""
         return self._model.denoiser
+
+    @property
+    def pipeline(self) -> Any:  # noqa: ANN401 - a pipeline of diffusers
+        """The pipeline that samples."""
+        return self._model.pipeline
 
     def generate(
         self,
@@ -131,7 +129,6 @@ class DiffusionGenerator:
         """Sample one image of ``prompt`` for each seed."""
         return self.sample([prompt.text] * len(seeds), seeds, intervention, observers)
 
-    @torch.inference_mode()
     def sample(
         self,
         texts: Sequence[str],
@@ -139,123 +136,148 @@ class DiffusionGenerator:
         intervention: Intervention | None = None,
         observers: Observers = NO_OBSERVERS,
     ) -> Tensor:
-        """Sample one image for each pair of text and seed."""
-        changed = self._changed(texts, intervention)
-        return self._model.decode(self._denoise(self._condition(texts), self._noise(seeds), changed, observers))
+        """Sample one image for each pair of text and seed.
 
-    @torch.inference_mode()
+        Raises:
+            ValueError: The intervention asks for something that this pipeline or its scheduler does not have.
+        """
+        if intervention is not None and intervention.texts is not None:
+            texts = intervention.texts
+        watched = Watched(
+            batch=len(seeds),
+            guidance=self._sampling.guidance,
+            observers=observers,
+            intervention=self._possible(intervention),
+            block_texts=self._block_texts(intervention),
+        )
+        return _as_bytes(self._call(texts, seeds, watched).images)
+
     def first_maps(self, text: str, seeds: Sequence[int]) -> Tensor:
         """Return the hookpoint's maps ``(B, C, H, W)`` of the conditional half in the first step: one U-Net call."""
         seen: list[Tensor] = []
         observers: Observers = {self._hookpoint: lambda _step, h: seen.append(h)}
-        self._predict(self._condition([text] * len(seeds)), self._noise(seeds), 0, None, observers)
+        watched = Watched(len(seeds), self._sampling.guidance, observers, first_call_alone=True)
+        with contextlib.suppress(EnoughError):
+            self._call([text] * len(seeds), seeds, watched)
         return seen[0]
 
     @torch.inference_mode()
-    def regenerate(self, text: str, images: Tensor, strength: float, seeds: Sequence[int]) -> Tensor:
-        """Noise uint8 ``images`` back by ``strength`` of the schedule and denoise again (SDEdit, Meng et al. 2022)."""
-        schedule, first = self._schedule, round(self.steps * (1 - strength))
-        x = schedule.signal[first] * self._model.encode(images) + schedule.sigma[first] * self._noise(seeds)
-        return self._model.decode(self._denoise(self._condition([text] * len(seeds)), x, None, NO_OBSERVERS, first))
+    def _call(self, texts: Sequence[str], seeds: Sequence[int], watched: Watched) -> Any:  # noqa: ANN401
+        """Call the pipeline; its result has one image of numbers from 0 to 1 for each seed."""
+        rows = [self._encoded(text) for text in texts]
+        embedded: dict[str, Any] = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+        inside = Inside(self.denoiser, self.pipeline.scheduler, self._module, self._model.family.stream)
+        with Denoising(inside, watched).held():
+            return self.pipeline(
+                **(embedded or {"batch_size": len(seeds)}),
+                **self._model.family.arguments(self._sampling),
+                num_inference_steps=self._sampling.steps,
+                generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+                output_type="np",
+            )
 
-    def _condition(self, texts: Sequence[str]) -> Tensor | None:
-        return self._model.condition(texts, self._guidance)
+    def _encode(self, text: str) -> dict[str, Tensor]:
+        """Embed a text, which must be read to its end."""
+        if self.reader is not None:
+            self.reader.check([text])
+        return self._model.family.encode(self.pipeline, text, self._sampling)
 
-    def _noise(self, seeds: Sequence[int]) -> Tensor:
-        shape, weights = self._model.noise_shape, next(self.denoiser.parameters())
-        noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
-        return noise.to(weights.device, weights.dtype)
-
-    def _changed(self, texts: Sequence[str], intervention: Intervention | None) -> _Changed | None:
-        """Embed the texts of an intervention."""
-        if intervention is None:
-            return None
-        blocks = {path: self._conditional(rows) for path, rows in intervention.block_texts.items()}
-        return _Changed(intervention, self._condition(intervention.texts or texts), blocks)
-
-    def _conditional(self, texts: Sequence[str]) -> Tensor:
-        """Embed texts without the unconditional half."""
-        rows = self._condition(texts)
-        if rows is None:
+    def _block_texts(self, intervention: Intervention | None) -> dict[str, Tensor]:
+        """Embed the texts that single blocks read."""
+        if intervention is None or not intervention.block_texts:
+            return {}
+        if self.reader is None:
             raise ValueError("expected a model that reads text, found one that reads none; remove the texts by block")
-        return rows[-len(texts) :]
+        return {
+            path: torch.cat([self._encoded(text)["prompt_embeds"] for text in texts])
+            for path, texts in intervention.block_texts.items()
+        }
 
-    def _denoise(
-        self, text: Tensor | None, x: Tensor, changed: _Changed | None, observers: Observers, first: int = 0
+    def _possible(self, intervention: Intervention | None) -> Intervention | None:
+        """Refuse an asymmetric step of a scheduler other than DDIM, for which it is defined."""
+        scheduler = type(self.pipeline.scheduler).__name__
+        if intervention is not None and intervention.reverse_step == "asymmetric" and scheduler != "DDIMScheduler":
+            raise ValueError(
+                f"an asymmetric step is one of DDIM, found {scheduler}; set reverse_step: symmetric, or "
+                "sampling.scheduler: DDIMScheduler"
+            )
+        return intervention
+
+
+class BlackBoxGenerator:
+    """Calls a pipeline with prompts, as its users call it; nothing inside is watched or edited."""
+
+    def __init__(self, model: LoadedModel, sampling: SamplingConfig, fingerprint: str) -> None:
+        self._model, self._sampling = model, sampling
+        self.steps = sampling.steps
+        self.reader: TextReader | None = None
+        self.fingerprint = fingerprint
+        self.sampling: Mapping[str, Any] = _sampled_as(model, sampling)
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        prompt: Prompt,
+        seeds: Sequence[int],
+        intervention: Intervention | None = None,
+        observers: Observers = NO_OBSERVERS,
     ) -> Tensor:
-        schedule = self._schedule
-        for step in range(first, self.steps):
-            acting = changed if changed is not None and step in changed.intervention.window else None
-            if acting is not None and acting.intervention.reverse_step == "asymmetric":
-                kept = self._predict(text, x, step, None, observers)
-                prediction = self._predict(text, x, step, acting, NO_OBSERVERS)
-                noise = schedule.noise(x, kept, step)
-            else:
-                prediction = self._predict(text, x, step, acting, observers)
-                noise = schedule.noise(x, prediction, step)
-            x = schedule.advance(schedule.image(x, prediction, step), noise, step)
-        return x
+        """Sample one image of ``prompt`` for each seed; an intervention may give each image another text.
 
-    def _predict(
-        self, text: Tensor | None, x: Tensor, step: int, changed: _Changed | None, observers: Observers
-    ) -> Tensor:
-        """Guided prediction; only the conditional half is observed and edited."""
-        read = text if changed is None else changed.text
-        with self._borrowed(step, len(x), changed, observers):
-            prediction = self._model.predict(x, self._schedule.timesteps[step], read, self._guidance)
-        noise = None if changed is None else changed.intervention.noise
-        return prediction if noise is None else noise(step, prediction)
-
-    @contextmanager
-    def _borrowed(self, step: int, batch: int, changed: _Changed | None, observers: Observers) -> Iterator[None]:
-        """Hold every hook and every borrowed weight of one call of the network."""
-        edits: Mapping[str, Edit] = {} if changed is None else changed.intervention.edits
-        with ExitStack() as held:
-            for path in dict.fromkeys((*observers, *edits)):
-                look = _look_and_edit(step, batch, observers.get(path), edits.get(path))
-                held.enter_context(edit_output(self._module(path), look))
-            if changed is not None:
-                for path, rows in changed.blocks.items():
-                    held.enter_context(edit_text(self._module(path), partial(_with_conditional, rows)))
-                if changed.intervention.weights is not None:
-                    held.enter_context(changed.intervention.weights(self.denoiser))
-            yield
+        Raises:
+            ValueError: The intervention asks for more than other texts.
+        """
+        if observers or (intervention is not None and not intervention.changes_texts_alone):
+            raise ValueError(
+                f"expected a model whose inside can be reached, found {type(self._model.pipeline).__name__}; remove "
+                "what edits or analyses the model"
+            )
+        texts = None if intervention is None else intervention.texts
+        images: NDArray[np.float32] = self._model.pipeline(
+            **_as_prompts(texts or [prompt.text] * len(seeds)),
+            **self._model.family.arguments(self._sampling),
+            num_inference_steps=self._sampling.steps,
+            generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+            output_type="np",
+        ).images
+        return _as_bytes(images)
 
 
-@dataclass(frozen=True)
-class _Changed:
-    """An intervention and its texts, embedded.
-
-    Attributes:
-        intervention: What else it does.
-        text: What the network reads: ``(2B, L, D)``, ``(B, L, D)`` without guidance, None if it reads no text.
-        blocks: Block → what this block reads in the conditional half, ``(B, L, D)``.
-    """
-
-    intervention: Intervention
-    text: Tensor | None
-    blocks: Mapping[str, Tensor]
+def _as_prompts(texts: Sequence[str]) -> dict[str, Any]:
+    """Return the prompt of a call; one text for all images is encoded once."""
+    if len(set(texts)) == 1:
+        return {"prompt": texts[0], "num_images_per_prompt": len(texts)}
+    return {"prompt": list(texts)}
 
 
-def _look_and_edit(step: int, batch: int, observer: Observer | None, edit: Edit | None) -> Callable[[Tensor], Tensor]:
-    """Return what looks at the conditional half of a map and then edits it."""
-
-    def look_and_edit(h: Tensor) -> Tensor:
-        conditional = h[-batch:]
-        if observer is not None:
-            observer(step, conditional)
-        return h if edit is None else torch.cat([h[:-batch], edit(step, conditional)])
-
-    return look_and_edit
+def _as_bytes(images: NDArray[np.float32]) -> Tensor:
+    """Round images (B, H, W, 3) from 0 to 1 as diffusers does, to uint8 (B, 3, H, W)."""
+    return torch.from_numpy(images).mul(255).round().byte().permute(0, 3, 1, 2).contiguous()
 
 
-def _with_conditional(rows: Tensor, text: Tensor) -> Tensor:
-    """Replace the conditional half of text embeddings."""
-    return torch.cat([text[: -len(rows)], rows])
+def _sampled_as(model: LoadedModel, sampling: SamplingConfig) -> dict[str, Any]:
+    """Return how a model is sampled, for the record of an audit."""
+    scheduler = getattr(model.pipeline, "scheduler", None)  # pipelines of several stages have none of this name
+    config = {} if scheduler is None else scheduler.config
+    settings = {key: config.get(key) for key in ("timestep_spacing", "prediction_type")}
+    sides = {"height": sampling.height, "width": sampling.width}
+    return {
+        **({} if scheduler is None else {"scheduler": type(scheduler).__name__}),
+        **({} if model.family.denoiser else {"inside": "not reached"}),
+        "steps": sampling.steps,
+        **({"guidance": sampling.guidance} if model.family.reads_text else {}),
+        **{key: value for key, value in (settings | sides).items() if value is not None},
+        **({} if sampling.negative_prompt is None else {"negative_prompt": sampling.negative_prompt}),
+        **model.published,
+    }
 
 
 def load_generator(model: ModelConfig, sampling: SamplingConfig, hookpoint: str = "mid_block") -> Generator:
     """Load the generator that a config names, on a GPU if there is one."""
+    fingerprint = model_fingerprint(model)
     if model.source == "rendered":
-        return RenderedGenerator(World.load(world_table(model)), model_fingerprint(model))
-    return DiffusionGenerator(load_model(model, device_here()), sampling, hookpoint, model_fingerprint(model))
+        return RenderedGenerator(World.load(world_table(model)), fingerprint)
+    loaded = load_model(model, device_here(), sampling.scheduler)
+    if not loaded.family.denoiser:
+        return BlackBoxGenerator(loaded, sampling, fingerprint)
+    return DiffusionGenerator(loaded, sampling, hookpoint, fingerprint)

@@ -1,4 +1,7 @@
-"""Hookpoints: finds a layer by its address, and borrows its output, or its text, without leaving a hook behind."""
+"""Hookpoints: finds a layer by its address, and borrows its output, or its text, without leaving a hook behind.
+
+Legend: B images, C channels, H W the map, T image tokens.
+"""
 
 from __future__ import annotations
 
@@ -9,30 +12,76 @@ from typing import Any
 
 from torch import Tensor, nn
 
+_TOKEN_AXES = 3
+
 
 @contextmanager
-def edit_output(module: nn.Module, edit: Callable[[Tensor], Tensor]) -> Iterator[None]:
+def edit_output(module: nn.Module, edit: Callable[[Tensor], Tensor], stream: int = 0) -> Iterator[None]:
     """Replace every output of ``module`` by ``edit(output)`` while the block runs.
 
     Args:
-        module: The hookpoint; its output is a tensor, or a tuple whose first element is the map.
+        module: The hookpoint; its output is a tensor, or a tuple. A map (B, C, H, W) is given as it is, tokens
+            (B, T, C) as a map (B, C, T, 1).
         edit: Returns the new map, of the same shape; returning its argument changes nothing, bit for bit.
+        stream: Place in the tuple: blocks of some transformers return tokens of the text and of the image.
     """
 
     def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:  # noqa: ANN401 - torch's hook signature
-        before = _map_of(output)
+        stored = stream_of(output, stream)
+        before = as_map(stored)
         after = edit(before)
+        if after is before:
+            return output
         if after.shape != before.shape:
             raise ValueError(
                 f"an edit must keep the shape of the map: expected {tuple(before.shape)}, found {tuple(after.shape)}"
             )
-        return (after, *output[1:]) if isinstance(output, tuple) else after
+        return _replaced(output, stored, after if stored is before else _as_tokens(after))
 
     handle = module.register_forward_hook(hook)
     try:
         yield
     finally:
         handle.remove()
+
+
+def stream_of(output: object, stream: int = 0) -> Tensor:
+    """Return the tensor of a module's output that is read and edited.
+
+    Raises:
+        TypeError: There is no tensor at this place of the output.
+    """
+    found = output[stream] if isinstance(output, tuple) and len(output) > stream else output
+    if isinstance(found, Tensor):
+        return found
+    raise TypeError(
+        "a hookpoint must return a tensor or a tuple that starts with one, "
+        f"found {type(found).__name__}; choose a block of the denoiser such as 'mid_block'"
+    )
+
+
+def as_map(output: Tensor) -> Tensor:
+    """Return tokens (B, T, C) as a map (B, C, T, 1), so that lenses and edits need one form; a map as it is."""
+    return output.transpose(1, 2).unsqueeze(-1) if output.ndim == _TOKEN_AXES else output
+
+
+def _as_tokens(h: Tensor) -> Tensor:
+    return h.squeeze(-1).transpose(1, 2)
+
+
+def _replaced(output: object, before: Tensor, after: Tensor) -> object:
+    """Put a tensor in the place of another one of a module's output.
+
+    A down block of a U-Net returns its result twice, the second time as the last skip connection.
+    """
+    if output is before:
+        return after
+    if not isinstance(output, tuple):
+        return output
+    return tuple(
+        after if part is before else _replaced(part, before, after) if isinstance(part, tuple) else part
+        for part in output
+    )
 
 
 @contextmanager
@@ -58,16 +107,6 @@ def edit_text(block: nn.Module, edit: Callable[[Tensor], Tensor]) -> Iterator[No
         yield
     finally:
         handle.remove()
-
-
-def _map_of(output: object) -> Tensor:
-    first = output[0] if isinstance(output, tuple) and output else output
-    if isinstance(first, Tensor):
-        return first
-    raise TypeError(
-        "a hookpoint must return a tensor or a tuple that starts with one, "
-        f"found {type(first).__name__}; choose a block of the U-Net such as 'mid_block'"
-    )
 
 
 def find_hookpoint(network: nn.Module, path: str) -> nn.Module:

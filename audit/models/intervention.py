@@ -30,14 +30,14 @@ ReverseStep = Literal["symmetric", "asymmetric"]
 class Intervention:
     """What happens to one batch; with only ``assigned`` and ``window`` set, images stay bit-identical.
 
-    It acts only at the steps of ``window``, and with guidance only on the conditional half.
+    It acts only at the steps of ``window`` (its texts at all steps), and with guidance only on the conditional half.
 
     Attributes:
         assigned: The group that each image is steered to, None for an image that is not steered.
         window: Steps at which the intervention acts, ``range(0, steps)`` for all.
-        reverse_step: ``symmetric`` lets the changed prediction drive the whole DDIM step; ``asymmetric`` (Kwon et al.
-            2023, eq. 6) only the predicted image, the direction term keeps the unchanged one.
-        texts: Prompt texts that replace those of the images; None keeps them.
+        reverse_step: ``symmetric`` lets the changed prediction drive the whole step; ``asymmetric`` (Kwon et al. 2023,
+            eq. 6) only the predicted image of a DDIM step, the direction term keeps the unchanged one.
+        texts: Prompt texts that replace those of the images, at all steps; None keeps them.
         block_texts: Block of the denoiser → text of each image that this block reads in place of the prompt.
         edits: Hookpoint → edit of its map; several act at once.
         noise: Change of the prediction.
@@ -52,3 +52,8 @@ class Intervention:
     edits: Mapping[str, Edit] = field(default_factory=dict)
     noise: NoiseEdit | None = None
     weights: BorrowedWeights | None = None
+
+    @property
+    def changes_texts_alone(self) -> bool:
+        """Whether nothing inside the network is read or changed."""
+        return not (self.block_texts or self.edits or self.noise or self.weights)

@@ -5,6 +5,7 @@ Diffusers takes seconds to import, and a worker that draws needs none of it: it 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,19 @@ from audit.models.families.interface import LoadedModel
 from audit.models.families.registry import family_of
 from audit.models.files.pipeline_files import find_weights, part_directory, read_index, some
 from audit.models.files.untrusted_model import UnfitModelError
+from audit.models.schedule import replaced_scheduler
 from audit.models.source import pipeline_source
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
-def load_model(model: ModelConfig, device: torch.device) -> LoadedModel:
+def load_model(model: ModelConfig, device: torch.device, scheduler: str | None = None) -> LoadedModel:
     """Load a model of any family on ``device``.
+
+    Args:
+        model: Section ``model`` of the config.
+        device: Of the networks.
+        scheduler: Class of the scheduler that replaces the published one, None to keep it.
 
     Raises:
         UntrustedModelError: The directory holds code, only pickled weights, or custom classes.
@@ -34,10 +41,27 @@ def load_model(model: ModelConfig, device: torch.device) -> LoadedModel:
     refuse_unfit(directory, model)
     index = read_index(directory)
     family = family_of(index)
-    networks = {part: _network(directory, part, model, family.network_class(part)) for part in family.networks}
+    networks = {
+        part: _network(directory, part, model, family.network_class(part, index)) for part in family.networks(index)
+    }
     for network in networks.values():
-        network.requires_grad_(False).eval().to(device)
-    return family.load(directory, networks, index)
+        # Weights keep requires_grad, as stock pipelines leave it: without it, kernels on a CPU round otherwise.
+        network.eval().to(device)
+    pipeline = family.build(directory, networks, index)
+    published = getattr(pipeline, "scheduler", None)  # pipelines of several stages have none of this name
+    if published is not None:
+        pipeline.scheduler = replaced_scheduler(published, scheduler)
+    return LoadedModel(family, pipeline, family.reader(pipeline), _as_published(index, type(published).__name__))
+
+
+def _as_published(index: Mapping[str, Any], scheduler: str) -> dict[str, Any]:
+    """Return what the model was published with, for the record of an audit."""
+    published: dict[str, Any] = {"pipeline": index["_class_name"], "published_scheduler": scheduler}
+    if "safety_checker" in index:
+        named = (index["safety_checker"] or [None])[-1]
+        known = f"published with {named}" if named else "published without one"
+        published["safety_checker"] = f"off ({known})"
+    return published
 
 
 def _network(directory: Path, part: str, model: ModelConfig, kind: Any) -> Any:  # noqa: ANN401 - of either library

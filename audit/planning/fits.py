@@ -15,7 +15,7 @@ from audit.storage.provenance import content_name
 FITS = "fits"
 """Directory of fitted methods under ``output`` of the config; each is named by content, so audits share it."""
 
-FIT_FORMAT = 1
+FIT_FORMAT = 2
 FIT_FILE, TENSORS_FILE, CARD_FILE, PARTS = "fit.json", "fit.safetensors", "README.md", "parts"
 
 
@@ -58,6 +58,7 @@ def fit_settings(request: FitRequest, prompts: Sequence[Prompt]) -> dict[str, An
         "steps": request.sampling.steps,
         "guidance": request.sampling.guidance,
         "batch": request.sampling.batch,
+        **request.sampling.departures,
     }
 
 

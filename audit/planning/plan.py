@@ -166,11 +166,6 @@ def steps_of_arms(mitigations: Sequence[MitigationConfig], steps: int) -> int:
     return steps * len(arms_of(mitigations)) + sum(len(window_of(window, steps)) for window in twice)
 
 
-def unet_calls(images: int, steps: int, guidance: float) -> int:
-    """Count the images that pass the U-Net: one per step, or two if guidance also needs the unconditional half."""
-    return images * steps * (2 if guidance > 1 else 1)
-
-
 def prompt_ids(occupations: Sequence[str]) -> tuple[str, ...]:
     """Name each occupation in ``[a-z0-9-]``; occupations with equal names get a hash, independent of their order."""
     slugs = [_slug(occupation) for occupation in occupations]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from audit.config.mitigations import MitigationConfig
 from audit.config.problems import MODEL_KEYS, Location, Problem, listing, suggestion
-from audit.config.sections import LensConfig, ModelConfig
+from audit.config.sections import LensConfig, ModelConfig, SamplingConfig
 from audit.dissect.settings import LENS_FILE, LENS_FORMAT
 from audit.storage.outside.json_object import read_json_object
 
@@ -18,7 +18,9 @@ class UnknownBlocksError(ValueError):
     """The U-Net of the model is not on this machine, so its blocks are not known."""
 
 
-def check_lens(lens: LensConfig, model: ModelConfig, mitigations: Sequence[MitigationConfig]) -> Iterator[Problem]:
+def check_lens(
+    lens: LensConfig, model: ModelConfig, sampling: SamplingConfig, hookpoints: Mapping[Location, str]
+) -> Iterator[Problem]:
     """Find a lens that is missing or of another format, and hookpoints and sizes that the model does not have.
 
     Yields:
@@ -31,9 +33,9 @@ def check_lens(lens: LensConfig, model: ModelConfig, mitigations: Sequence[Mitig
     from audit.models.families.registry import blocks_of
 
     blocks = blocks_of(model)
-    for place, path in hookpoints_of(lens, mitigations).items():
+    for place, path in hookpoints.items():
         yield from _no_module(place, path, blocks)
-    latents = _latents(lens, model)
+    latents = _latents(lens, model, sampling)
     if latents is None:
         return
     for name in ("k", "features_per_group"):
@@ -43,14 +45,14 @@ def check_lens(lens: LensConfig, model: ModelConfig, mitigations: Sequence[Mitig
             yield Problem(("lens", name), message, reads=(("lens", "expansion"), ("lens", "hookpoint"), *MODEL_KEYS))
 
 
-def hookpoints_of(lens: LensConfig, mitigations: Sequence[MitigationConfig]) -> dict[Location, str]:
-    """Return the modules that an audit reads or edits, by their place in the config."""
+def hookpoints_of(lens: LensConfig | None, mitigations: Sequence[MitigationConfig]) -> dict[Location, str]:
+    """Return the modules that an audit reads or edits, by their place in the config; a lens of None is not used."""
     edited: dict[Location, str] = {
         ("mitigations", index, "hookpoints", number): path
         for index, mitigation in enumerate(mitigations)
         for number, path in enumerate(mitigation.edited_modules)
     }
-    return {("lens", "hookpoint"): lens.hookpoint, **edited}
+    return edited if lens is None else {("lens", "hookpoint"): lens.hookpoint, **edited}
 
 
 def block_hookpoints(model: ModelConfig) -> tuple[str, ...]:
@@ -79,8 +81,8 @@ def block_hookpoints(model: ModelConfig) -> tuple[str, ...]:
 
 def _no_module(at: Location, hookpoint: str, blocks: Sequence[str]) -> Iterator[Problem]:
     part = hookpoint.split(".")[0]
-    if part not in blocks:
-        message = f"expected a module of the U-Net ({listing(blocks)}), found {hookpoint!r}"
+    if blocks and part not in blocks:
+        message = f"expected a module of the denoiser ({listing(blocks)}), found {hookpoint!r}"
         yield Problem(at, message + suggestion(part, blocks))
 
 
@@ -99,22 +101,21 @@ def _named_lens(directory: Path) -> Iterator[Problem]:
         yield Problem(("lens", "path"), message)
 
 
-def _latents(lens: LensConfig, model: ModelConfig) -> int | None:
+def _latents(lens: LensConfig, model: ModelConfig, sampling: SamplingConfig) -> int | None:
     """Count the latents of an autoencoder on the mid block; None if the shape of the model is not known here."""
-    from audit.models.families.registry import family_here
+    from audit.models.families.registry import size_here
 
-    unet, family = _unet_config(model), family_here(model)
-    if unet is None or family is None or lens.hookpoint != "mid_block":
+    unet = _unet_config(model)
+    if unet is None or lens.hookpoint != "mid_block":
         return None
     channels = unet.get("block_out_channels")
     if not isinstance(channels, list) or not channels or not isinstance(channels[-1], int):
         return None
-    try:
-        height, width = family.size(unet)
-    except ValueError:  # reported by check_model
+    size = size_here(model, sampling)
+    if size is None:
         return None
     halved = 2 ** (len(channels) - 1)
-    positions = math.ceil(height / halved) * math.ceil(width / halved) if lens.whole_map else 1
+    positions = math.ceil(size[0] / halved) * math.ceil(size[1] / halved) if lens.whole_map else 1
     return lens.expansion * channels[-1] * positions
 
 

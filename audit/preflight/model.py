@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from audit.config.fields import GENERATED_HERE
+from audit.config.kinds.known_models import usual_sampling
+from audit.config.mitigations import EditSection, MitigationConfig
 from audit.config.problems import MODEL_KEYS, Location, Problem, listing, suggestion
 from audit.config.sections import ModelConfig, SamplingConfig
-from audit.storage.outside.json_object import read_json_object
+
+_TRAINED = 1000
+"""Timesteps of the bundled models; a divisor of them is a number of steps that can be taken."""
 
 Hookpoints = Mapping[Location, str]
 """Place in the config → module of the denoiser."""
@@ -27,6 +31,38 @@ def check_model(model: ModelConfig, sampling: SamplingConfig, hookpoints: Hookpo
     Yields:
         Problems, each with its place in the config.
     """
+    problems = tuple(_source_problems(model, sampling, hookpoints))
+    yield from problems or _unknown_sampling(model, sampling)
+    if model.world is not None and model.source not in GENERATED_HERE:
+        message = f"expected no world beside a model from outside, found {model.world!r}; remove it"
+        yield Problem(("model", "world"), message, reads=(("model", "source"),))
+
+
+def check_reverse_steps(
+    model: ModelConfig, sampling: SamplingConfig, mitigations: Sequence[MitigationConfig]
+) -> Iterator[Problem]:
+    """Find asymmetric steps of a scheduler other than DDIM, for which alone they are defined (Kwon et al. 2023, eq. 6).
+
+    Yields:
+        Problems, each with its place in the config.
+    """
+    asymmetric = [
+        index
+        for index, one in enumerate(mitigations)
+        if isinstance(one, EditSection) and one.reverse_step == "asymmetric"
+    ]
+    if not asymmetric:
+        return
+    from audit.models.families.registry import scheduler_here
+
+    scheduler = scheduler_here(model, sampling)
+    for index in asymmetric if scheduler not in (None, "DDIMScheduler") else ():
+        message = f"expected symmetric with {scheduler}, found asymmetric, which is a step of DDIM"
+        remedy = "remove it, or set sampling.scheduler: DDIMScheduler"
+        yield Problem(("mitigations", index, "reverse_step"), f"{message}; {remedy}", reads=(("model", "source"),))
+
+
+def _source_problems(model: ModelConfig, sampling: SamplingConfig, hookpoints: Hookpoints) -> Iterator[Problem]:
     if model.source in GENERATED_HERE:
         yield from _calibration_model(model, sampling, hookpoints)
     elif Path(model.source).is_dir():
@@ -36,9 +72,19 @@ def check_model(model: ModelConfig, sampling: SamplingConfig, hookpoints: Hookpo
     elif not re.fullmatch(r"[\w.-]+/[\w.-]+", model.source):
         message = f"expected {listing(GENERATED_HERE)}, a directory or a hub id (owner/name), found {model.source!r}"
         yield _at_source(message + suggestion(model.source, GENERATED_HERE))
-    if model.world is not None and model.source not in GENERATED_HERE:
-        message = f"expected no world beside a model from outside, found {model.world!r}; remove it"
-        yield Problem(("model", "world"), message, reads=(("model", "source"),))
+
+
+def _unknown_sampling(model: ModelConfig, sampling: SamplingConfig) -> Iterator[Problem]:
+    """Ask how a model is sampled, if its page is not known: steps and guidance change the shares."""
+    if usual_sampling(model.source) is not None:
+        return
+    for key, example in (("steps", "50"), ("guidance", "7.5")):
+        if key not in sampling.model_fields_set:
+            message = (
+                f"expected {key}, as the model is used, found none for {model.source!r}, whose settings are not known; "
+                f"set sampling.{key} ({example} is usual for Stable Diffusion)"
+            )
+            yield Problem(("sampling", key), message, reads=(("model", "source"),))
 
 
 def _at_source(message: str) -> Problem:
@@ -63,21 +109,16 @@ def _calibration_model(model: ModelConfig, sampling: SamplingConfig, hookpoints:
             f"expected a trained model, found no model_index.json in {bundle.pipeline}; train it: make calibration"
         )
         yield Problem(place, message, reads=MODEL_KEYS)
-    elif bundle.path.is_relative_to(BUNDLED) and set(hookpoints.values()) <= {"mid_block"}:
-        # It is known to load and to have this hookpoint; a dry run would take seconds.
-        yield from _steps_of_bundled(bundle.pipeline, sampling.steps)
-    else:
+    elif not (bundle.path.is_relative_to(BUNDLED) and _is_known(sampling, hookpoints)):
         for problem in _problems_of(bundle.pipeline, model, sampling, hookpoints):
             yield replace(problem, location=place) if problem.location[0] == "model" else problem
 
 
-def _steps_of_bundled(pipeline: Path, steps: int) -> Iterator[Problem]:
-    from audit.models.published_schedule import unfit_steps
-
-    path = pipeline / "scheduler" / "scheduler_config.json"
-    message = unfit_steps(read_json_object(path, "a scheduler", any_number=True), steps)
-    if message:
-        yield Problem(("sampling", "steps"), message, reads=MODEL_KEYS)
+def _is_known(sampling: SamplingConfig, hookpoints: Hookpoints) -> bool:
+    """Return whether a bundled model is known to load and to be sampled so; a dry run would take seconds."""
+    usual = {"steps", "guidance", "batch"}
+    unset = all(value is None for key, value in sampling if key not in usual)
+    return unset and _TRAINED % sampling.steps == 0 and set(hookpoints.values()) <= {"mid_block"}
 
 
 def _problems_of(

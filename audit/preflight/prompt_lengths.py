@@ -63,9 +63,13 @@ def model_reader(model: ModelConfig) -> TextReader | None:
             return None if model.source == "rendered" else bundled_reader(bundle.pipeline / "tokenizer")
         if not Path(model.source).is_dir():
             return None
+        from audit.models.families.registry import family_here
         from audit.models.files.tokens import reader_of_directory
 
-        return reader_of_directory(Path(model.source))
+        family = family_here(model)
+        if family is None or not family.reads_text:
+            return None
+        return reader_of_directory(Path(model.source), family.longest_text)
     except UnfitModelError:  # a problem of the model, which its own check reports
         return None
 

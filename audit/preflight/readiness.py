@@ -17,7 +17,7 @@ from audit.planning.plan import prompts_of_model
 from audit.preflight import prompts
 from audit.preflight.judges import JudgesRequest, check_judges
 from audit.preflight.lens import check_lens, hookpoints_of
-from audit.preflight.model import check_model
+from audit.preflight.model import Hookpoints, check_model, check_reverse_steps
 from audit.preflight.networks import check_quality
 from audit.preflight.output import check_output
 from audit.preflight.tracking import check_tracking
@@ -87,12 +87,23 @@ def _check_judges(config: AuditConfig) -> Iterator[Problem]:
     return check_judges(JudgesRequest(judge, opinions, config.attributes, config.model, default, further))
 
 
+def _hookpoints(config: AuditConfig) -> Hookpoints:
+    """Return the modules that are read or edited; the default of a lens that is not used need not be one."""
+    used = needs_lens(config.lens, config.prompts, config.mitigations) or "hookpoint" in config.lens.model_fields_set
+    return hookpoints_of(config.lens if used else None, config.mitigations)
+
+
+def _check_model(config: AuditConfig) -> Iterator[Problem]:
+    yield from check_model(config.model, config.sampling, _hookpoints(config))
+    yield from check_reverse_steps(config.model, config.sampling, config.mitigations)
+
+
 _CHECKS: Mapping[str, Callable[[AuditConfig], Iterator[Problem]]] = {
-    "model": lambda config: check_model(config.model, config.sampling, hookpoints_of(config.lens, config.mitigations)),
+    "model": _check_model,
     "prompts": check_prompts,
     "quality": lambda config: check_quality(config.quality, config.model),
     "judge": _check_judges,
-    "lens": lambda config: check_lens(config.lens, config.model, config.mitigations),
+    "lens": lambda config: check_lens(config.lens, config.model, config.sampling, _hookpoints(config)),
     "targets": check_targets,
     "gates": check_gates,
     "output": lambda config: check_output(config.output),

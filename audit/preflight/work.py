@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from audit.config.slices import MeasurementRequest
 from audit.planning.fits import fit_requests, images_of_fits
-from audit.planning.plan import arms_of, plan_shards, prompts_of_model, steps_of_arms, unet_calls
+from audit.planning.plan import arms_of, plan_shards, prompts_of_model, steps_of_arms
 from audit.records.work import Prompt
 
 
@@ -83,8 +83,18 @@ def work_of(request: MeasurementRequest, lens_images: int) -> Work:
         arms=arms_of(request.mitigations),
         images_per_prompt=images,
         shards_per_prompt=shards,
-        unet_calls=unet_calls(sampled, steps_of_arms(request.mitigations, sampling.steps), sampling.guidance),
+        unet_calls=_denoised(request, sampled),
         pilot=request.prompts.two_stage is not None,
         lens_images=lens_images,
         fit_images=images_of_fits(fit_requests(request), prompts),
     )
+
+
+def _denoised(request: MeasurementRequest, images: int) -> int:
+    """Count the images that pass the denoiser, over all arms, steps and halves of the guidance."""
+    if not images:
+        return 0
+    from audit.models.families.registry import rows_here, steps_here
+
+    steps = steps_here(request.model, request.sampling)
+    return images * steps_of_arms(request.mitigations, steps) * rows_here(request.model, request.sampling)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from diffusers import StableDiffusionImg2ImgPipeline
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -182,18 +183,33 @@ def _group_prompt_accuracy(bundle: Bundle, judge: DrawingNetwork, world: World, 
 @torch.inference_mode()
 def _regeneration_accuracy(bundle: Bundle, judge: DrawingNetwork, world: World, n: int) -> dict[str, float]:
     """Return the accuracy on regenerated drawings, whose labels are known (SDEdit, Meng et al. 2022)."""
-    generator = _generator(bundle, 1.0)
+    pipeline = StableDiffusionImg2ImgPipeline.from_pipe(_generator(bundle, 1.0).pipeline)
+    pipeline.set_progress_bar_config(disable=True)
     hits: dict[str, list[bool]] = {attribute: [] for attribute in ATTRIBUTES}
     for number in range(n // BATCH):
         occupation = world.occupations[number % len(world.occupations)]
         noise = face_noise(_seeds(f"regenerate-{number}", BATCH))
         labels = draw_labels(world, occupation, noise)
         pictures = render(labels, noise).images
-        again = generator.regenerate(caption(occupation), pictures, REGENERATION_STRENGTH, _seeds(occupation, BATCH))
+        again = _regenerated(pipeline, caption(occupation), pictures, _seeds(occupation, BATCH))
         seen = answers_of(judge, again)
         for attribute, hit in hits.items():
             hit += (seen[attribute] == getattr(labels, attribute)).tolist()
     return {attribute: float(np.mean(hit)) for attribute, hit in hits.items()}
+
+
+def _regenerated(pipeline: StableDiffusionImg2ImgPipeline, text: str, pictures: Tensor, seeds: Sequence[int]) -> Tensor:
+    """Noise uint8 pictures (B, 3, H, W) back by a part of the schedule and denoise them again."""
+    drawn: NDArray[np.float32] = pipeline(
+        [text] * len(seeds),
+        image=pictures.float() / 255,
+        strength=REGENERATION_STRENGTH,
+        guidance_scale=1.0,
+        num_inference_steps=SamplingConfig().steps,
+        generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+        output_type="np",
+    ).images
+    return torch.from_numpy(drawn).mul(255).round().byte().permute(0, 3, 1, 2)
 
 
 def _sample_grid(bundle: Bundle, world: World, columns: int = 12) -> Image.Image:

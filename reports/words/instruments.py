@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any
 
 from audit.config.fields import GENERATED_HERE, UNCONDITIONAL, ZERO_SHOT
 from audit.planning.plan import NO_PROMPT
@@ -13,6 +12,7 @@ from audit.records.estimates import percent
 from reports.index.lookups import primary_attribute, unclassified
 from reports.index.settings import setting
 from reports.index.story import Story, label
+from reports.words.sampling import published_words, scheduler_name
 
 
 @dataclass(frozen=True)
@@ -71,15 +71,8 @@ def _sampler(story: Story) -> Instrument:
         return Instrument("Sampler", "None; images are drawn by a program", "No denoising takes place.")
     if not isinstance(sampling, Mapping):
         return Instrument("Sampler", settings, "The run does not record which sampler was used.")
-    return Instrument("Sampler", f"{sampling.get('sampler')}, {settings}", _sampler_limits(sampling))
-
-
-def _sampler_limits(sampling: Mapping[str, Any]) -> str:
-    published = str(sampling.get("published_scheduler", "an unknown scheduler"))
-    other = (
-        "" if published == "DDIMScheduler" else f"The model is published with {published}, which draws other images. "
-    )
-    return f"{other}Other steps or guidance change the shares."
+    limits = f"{published_words(sampling)} Other steps or guidance change the shares."
+    return Instrument("Sampler", f"{scheduler_name(sampling)}, {settings}", limits)
 
 
 def _judge(story: Story) -> Instrument:

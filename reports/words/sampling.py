@@ -42,12 +42,26 @@ def sampler_words(provenance: Mapping[str, Any]) -> str:
     sampling = provenance.get("sampling")
     if not isinstance(sampling, Mapping):
         return ""
-    published = str(sampling.get("published_scheduler", "an unknown scheduler"))
-    other = "" if published == "DDIMScheduler" else ", with which users get other pictures from the same noise"
-    steps = f"{sampling.get('steps')} steps ({sampling.get('timestep_spacing')})"
+    spacing = f" ({sampling['timestep_spacing']})" if "timestep_spacing" in sampling else ""
     guidance = f", guidance {sampling['guidance']}" if "guidance" in sampling else ""
-    sampler = f"The sampler is {sampling.get('sampler')}, {steps}{guidance}."
-    return f"{sampler} The model is published with {published}{other}.{_checker_words(sampling)}"
+    size = "".join(f", {side} {sampling[side]} pixels" for side in ("height", "width") if side in sampling)
+    negative = f", negative prompt “{sampling['negative_prompt']}”" if "negative_prompt" in sampling else ""
+    used = f"{scheduler_name(sampling)}, {sampling.get('steps')} steps{spacing}{guidance}{size}{negative}"
+    return f"The sampler is {used}. {published_words(sampling)}{_checker_words(sampling)}"
+
+
+def scheduler_name(sampling: Mapping[str, Any]) -> str:
+    """Name the scheduler; a run of an earlier release always had DDIM and calls it the sampler."""
+    return str(sampling.get("scheduler") or sampling.get("sampler"))
+
+
+def published_words(sampling: Mapping[str, Any]) -> str:
+    """Say whether the scheduler is the published one."""
+    published = str(sampling.get("published_scheduler", "an unknown scheduler"))
+    used = sampling.get("scheduler", "DDIMScheduler")
+    if used == published:
+        return "It is the published one, and the pipeline's own code runs it."
+    return f"The model is published with {published}, with which users get other images from the same noise."
 
 
 def _checker_words(sampling: Mapping[str, Any]) -> str:

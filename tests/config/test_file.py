@@ -12,6 +12,8 @@ from audit.config.settings import AuditConfig
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
+SAMPLING = "steps, guidance, batch, scheduler, true_guidance, negative_prompt, height, width"
+
 
 @pytest.fixture
 def mistakes(tmp_path):
@@ -49,7 +51,7 @@ mitigations:
 workers: {count: fast}
 """
     assert mistakes(text) == [
-        "3:3: sampling.stepz: expected one of steps, guidance, batch; found 'stepz'; did you mean 'steps'?",
+        f"3:3: sampling.stepz: expected one of {SAMPLING}; found 'stepz'; did you mean 'steps'?",
         "4:13: sampling.guidance: expected a number, found 'high'",
         "6:3: sampling.batch: expected each key once, found 'batch' again after line 5; keep one",
         "8:11: mitigations[0].name: expected a unique name, found 'baseline', the name of the arm without "
@@ -201,7 +203,7 @@ def test_overrides_replace_the_values_of_the_file(tmp_path):
         ("sampling.steps=many", "--set sampling.steps: expected a whole number, found 'many'"),
         (
             "sampling.stepz=3",
-            "--set sampling.stepz: expected one of steps, guidance, batch; found 'stepz'; did you mean",
+            f"--set sampling.stepz: expected one of {SAMPLING}; found 'stepz'; did you mean",
         ),
         ("sampling={stepz: 3}", "--set sampling: sampling.stepz: expected one of steps"),
         ("sampling.steps", "--set sampling.steps: expected a.b=value"),

@@ -67,7 +67,7 @@ def test_default_groups_are_those_of_the_calibration_world():
         {"sampling": {"steps": 25.0}},
         {"sampling": {"steps": True}},
         {"sampling": {"steps": 0}},
-        {"sampling": {"guidance": 0.5}},
+        {"sampling": {"guidance": -0.5}},
         {"sampling": {"guidance": float("nan")}},
         {"sampling": {"batch": 0}},
         {"seed": -1},
@@ -188,7 +188,16 @@ def test_shipped_configs_satisfy_the_schema_they_point_to(path):
 
 
 def test_known_keys_depend_on_the_location():
-    assert known_keys(("sampling",)) == ("steps", "guidance", "batch")
+    assert known_keys(("sampling",)) == (
+        "steps",
+        "guidance",
+        "batch",
+        "scheduler",
+        "true_guidance",
+        "negative_prompt",
+        "height",
+        "width",
+    )
     assert "strength" in known_keys(("mitigations", 3))
     assert known_keys(("targets", "gender")) == ("csv", "categories")
     assert known_keys(("prompts", "two_stage")) == ("attribute", "group", "half_width", "max")

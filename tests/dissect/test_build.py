@@ -21,6 +21,7 @@ from audit.records.work import Prompt, Status
 from tests.pretended_gpu import pretended_gpu
 
 STEPS, TRAJECTORIES = 3, 48
+SAMPLING = SamplingConfig(steps=STEPS, guidance=2.0, scheduler="DDIMScheduler")
 GROUPS = {"tint": ("dark", "bright")}
 PROMPTS = [Prompt(name, f"a face photo of a {name}", name) for name in ("doctor", "nurse")]
 TEMPLATE = "a face photo of {a} {occupation}"
@@ -64,7 +65,7 @@ def settings(baseline="zero"):
 
 @pytest.fixture(scope="module")
 def generator(tiny_pipeline):
-    return load_generator(ModelConfig(source=str(tiny_pipeline)), SamplingConfig(steps=STEPS, guidance=2.0))
+    return load_generator(ModelConfig(source=str(tiny_pipeline)), SAMPLING)
 
 
 def dissect(generator, baseline):
@@ -142,7 +143,7 @@ def trained_on_the_cpu(stream, settings, draws, device):
 def test_a_lens_is_the_same_if_the_model_runs_on_a_gpu(dissected, tiny_pipeline, monkeypatch):
     monkeypatch.setattr(build, "train_sae", trained_on_the_cpu)
     with pretended_gpu():
-        model = load_generator(ModelConfig(source=str(tiny_pipeline)), SamplingConfig(steps=STEPS, guidance=2.0))
+        model = load_generator(ModelConfig(source=str(tiny_pipeline)), SAMPLING)
         lens, _ = dissect(model, "zero")
     assert lens.features == dissected[0].features
     assert all(torch.equal(a, b) for a, b in zip(lens.sae.parameters(), dissected[0].sae.parameters(), strict=True))

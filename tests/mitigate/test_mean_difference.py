@@ -14,6 +14,7 @@ from audit.planning.fits import TENSORS_FILE, FitRequest
 from audit.records.work import Prompt, derive_seed
 
 STEPS, IMAGES = 3, 4
+SAMPLING = SamplingConfig(steps=STEPS, guidance=2.0, scheduler="DDIMScheduler")
 GROUPS = ("female", "male")
 PROMPTS = tuple(Prompt(name, f"a face photo of a {name}", name) for name in ("doctor", "nurse"))
 PATHS = ("mid_block", "conv_in")
@@ -31,7 +32,7 @@ def config(tiny_pipeline):
 
 @pytest.fixture(scope="module")
 def generator(tiny_pipeline):
-    return load_generator(ModelConfig(source=str(tiny_pipeline)), SamplingConfig(steps=STEPS, guidance=2.0))
+    return load_generator(ModelConfig(source=str(tiny_pipeline)), SAMPLING)
 
 
 @pytest.fixture(scope="module")

@@ -145,24 +145,33 @@ def test_a_checkpoint_of_many_epochs_ago_still_says_64(model):
     ("hookpoint", "message"),
     [
         ("mid_blok", "nearest: mid_block"),
-        ("mid_block.attentions.0.transformer_blocks.0", r"expected a map \(B, C, H, W\), found outputs of shape"),
         ("time_proj", r"expected a map"),
-        ("down_blocks", "no call of the U-Net passes through it"),
+        ("down_blocks", "no call of the denoiser passes through it"),
     ],
 )
 def test_a_hookpoint_must_be_a_map_of_the_unet(model, hookpoint, message):
     assert re.search(message, problems(model, hookpoint=hookpoint)["lens.hookpoint"])
 
 
-@pytest.mark.parametrize("hookpoint", ["mid_block", "up_blocks.1", "mid_block.resnets.0", "mid_block.attentions.0"])
-def test_blocks_resnets_and_attentions_are_hookpoints(model, hookpoint):
+@pytest.mark.parametrize(
+    "hookpoint",
+    [
+        "mid_block",
+        "up_blocks.1",
+        "mid_block.resnets.0",
+        "mid_block.attentions.0",
+        "mid_block.attentions.0.transformer_blocks.0",
+    ],
+)
+def test_blocks_resnets_attentions_and_transformer_blocks_are_hookpoints(model, hookpoint):
     assert problems(model, hookpoint=hookpoint) == {}
 
 
 def test_steps_before_the_first_timestep_are_refused(model):
     edit(model / "scheduler/scheduler_config.json", timestep_spacing="trailing")
-    assert problems(model, sampling=SamplingConfig(steps=60)) == {}
-    found = problems(model, sampling=SamplingConfig(steps=61))["sampling.steps"]
+    ddim = {"scheduler": "DDIMScheduler"}
+    assert problems(model, sampling=SamplingConfig(steps=60, **ddim)) == {}
+    found = problems(model, sampling=SamplingConfig(steps=61, **ddim))["sampling.steps"]
     assert found.startswith(
         "expected steps within the timesteps 0 to 999, found 61, which lead from timestep 999 to -1"
     )
@@ -174,7 +183,8 @@ def test_several_faults_are_told_at_once(model):
     (model / "tokenizer/tokenizer.json").unlink()
     found = model_problems(model, ModelConfig(source=str(model)))
     words = ("num_class_embeds", "sample_size", "scaling_factor", "tokenizer")
-    assert [next(word for word in words if word in problem.message) for problem in found] == list(words)
+    messages = [problem.message for problem in found]
+    assert all(any(word in message for message in messages) for word in words), messages
 
 
 def test_the_bundled_model_passes(tmp_path):
@@ -191,13 +201,13 @@ def test_a_loader_that_filled_a_tensor_in_is_not_believed(model, monkeypatch):
 
 def test_a_published_model_draws_what_diffusers_draws_from_it(tiny_pipeline):
     stock = StableDiffusionPipeline.from_pretrained(tiny_pipeline, safety_checker=None)
-    ours = load_generator(ModelConfig(source=str(tiny_pipeline)), STEPS)._model._pipeline
+    ours = load_generator(ModelConfig(source=str(tiny_pipeline)), STEPS).pipeline
     for part in ("unet", "vae", "text_encoder"):
         theirs = getattr(stock, part).state_dict()
         assert all(torch.equal(value, theirs[name]) for name, value in getattr(ours, part).state_dict().items())
 
 
-@pytest.mark.parametrize("name", ["half-a-file", "fp16-alone", "lcm-unet"])
+@pytest.mark.parametrize("name", ["half-a-file", "fp16-alone", "class-labels"])
 def test_the_command_line_names_the_fault_at_its_line_and_ends_with_2(model, tmp_path, name):
     spoil, place, message = REFUSED[name]
     spoil(model)

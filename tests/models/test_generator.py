@@ -1,29 +1,26 @@
 """Sampling: what one seed per image, an observer, an edit and an asymmetric step do to the pictures."""
 
-import shutil
 from contextlib import contextmanager
 
 import pytest
 import torch
-from diffusers import DDIMScheduler
 
 from audit.config.sections import ModelConfig, SamplingConfig
 from audit.config.settings import AuditConfig
-from audit.models.ddim import ReverseSchedule
-from audit.models.families.stable_diffusion import network
+from audit.models import generator as generators
 from audit.models.generator import DiffusionGenerator, RenderedGenerator, load_generator
 from audit.models.intervention import Intervention
-from audit.planning.plan import steps_of_arms, unet_calls, window_of
+from audit.planning.plan import steps_of_arms, window_of
 from audit.records.work import Prompt
-from benchmarks.spoiled_models import ACCEPTED, edit
 
 DOCTOR = Prompt("doctor", "a face photo of a doctor", "doctor")
 SEEDS = [11, 22, 33]
+DDIM = SamplingConfig(steps=4, guidance=3.0, scheduler="DDIMScheduler")
 
 
 @pytest.fixture(scope="module")
 def generator(tiny_pipeline):
-    return load_generator(ModelConfig(source=str(tiny_pipeline)), SamplingConfig(steps=4, guidance=3.0))
+    return load_generator(ModelConfig(source=str(tiny_pipeline)), DDIM)
 
 
 def arm(edit, *, window=range(4), reverse_step="symmetric"):
@@ -40,20 +37,6 @@ def test_the_same_seed_gives_the_same_picture_and_another_seed_another(generator
     assert first.shape == (3, 3, 16, 16)
     assert torch.equal(first, again)
     assert not torch.equal(first[0], first[1])
-
-
-def test_our_loop_gives_what_the_stock_pipeline_gives(generator, tiny_pipeline):
-    from diffusers import StableDiffusionPipeline
-
-    stock = StableDiffusionPipeline.from_pretrained(tiny_pipeline, safety_checker=None)
-    stock.scheduler = DDIMScheduler.from_config(stock.scheduler.config, clip_sample=False)
-    stock.set_progress_bar_config(disable=True)
-    generators = [torch.Generator().manual_seed(seed) for seed in SEEDS]
-    images = stock(
-        [DOCTOR.text] * 3, num_inference_steps=4, guidance_scale=3.0, generator=generators, output_type="pt"
-    ).images
-    ours = generator.generate(DOCTOR, SEEDS).float() / 255
-    assert torch.allclose(ours, images, atol=1.5 / 255)
 
 
 def test_a_neutral_edit_leaves_pictures_bit_identical(generator):
@@ -84,13 +67,13 @@ def test_symmetric_and_asymmetric_steps_differ(generator):
 def test_the_network_is_asked_as_often_as_the_plan_says(generator, reverse_step, window):
     passed = []
     unet = generator.denoiser
-    handle = unet.register_forward_pre_hook(lambda _module, arguments: passed.append(len(arguments[0])))
+    handle = unet.mid_block.register_forward_pre_hook(lambda _module, arguments: passed.append(len(arguments[0])))
     generator.generate(DOCTOR, SEEDS)
     generator.generate(DOCTOR, SEEDS, arm(shifted, window=window_of(window, 4), reverse_step=reverse_step))
     handle.remove()
     mitigation = {"name": "m", "attribute": "age", "reverse_step": reverse_step, "window": window, "strength": 1}
     config = AuditConfig(name="audit", mitigations=[mitigation], sampling={"steps": 4, "guidance": 3.0})
-    assert sum(passed) == unet_calls(len(SEEDS), steps_of_arms(config.mitigations, config.sampling.steps), 3.0)
+    assert sum(passed) == len(SEEDS) * steps_of_arms(config.mitigations, config.sampling.steps) * 2
 
 
 def by_text(texts, **more):
@@ -208,18 +191,27 @@ def test_the_first_maps_are_those_that_sampling_begins_with(generator):
 
 
 def test_texts_are_embedded_once_while_few_are_in_use(tiny_pipeline, monkeypatch):
-    monkeypatch.setattr(network, "EMBEDDED_TEXTS", 2)
-    fresh = load_generator(ModelConfig(source=str(tiny_pipeline)), SamplingConfig(steps=1, guidance=2.0))
-    pipeline = fresh._model._pipeline
+    monkeypatch.setattr(generators, "EMBEDDED_TEXTS", 2)
+    fresh = load_generator(
+        ModelConfig(source=str(tiny_pipeline)), SamplingConfig(steps=1, guidance=2.0, scheduler="DDIMScheduler")
+    )
+    pipeline = fresh.pipeline
     asked, encode = [], pipeline.encode_prompt
-    monkeypatch.setattr(pipeline, "encode_prompt", lambda text, *rest: asked.append(text) or encode(text, *rest))
+    monkeypatch.setattr(
+        pipeline, "encode_prompt", lambda *texts, **rest: asked.extend(texts[:1]) or encode(*texts, **rest)
+    )
     for text in ("doctor", "doctor", "nurse", "doctor", "pilot", "nurse"):
         fresh.sample([text], [0])
-    assert asked == ["doctor", "nurse", "pilot", "nurse"]  # the nurse had been used least lately, and made room
+    assert [text for text in asked if text] == [
+        "doctor",
+        "nurse",
+        "pilot",
+        "nurse",
+    ]  # the nurse had been used least lately, and made room
 
 
 def test_guidance_of_one_runs_the_conditional_model_alone(tiny_pipeline):
-    unguided = load_generator(ModelConfig(source=str(tiny_pipeline)), SamplingConfig(steps=4, guidance=1.0))
+    unguided = load_generator(ModelConfig(source=str(tiny_pipeline)), DDIM.model_copy(update={"guidance": 1.0}))
     assert isinstance(unguided, DiffusionGenerator)
     seen = []
     handle = unguided.denoiser.register_forward_pre_hook(lambda _m, inputs: seen.append(len(inputs[0])))
@@ -230,7 +222,8 @@ def test_guidance_of_one_runs_the_conditional_model_alone(tiny_pipeline):
 
 def test_a_generator_says_what_it_samples_with_and_what_the_model_was_published_with(generator, tiny_pipeline):
     assert generator.sampling == {
-        "sampler": "DDIM, deterministic (η = 0)",
+        "scheduler": "DDIMScheduler",
+        "pipeline": "StableDiffusionPipeline",
         "steps": 4,
         "guidance": 3.0,
         "published_scheduler": "PNDMScheduler",
@@ -240,36 +233,10 @@ def test_a_generator_says_what_it_samples_with_and_what_the_model_was_published_
     }
 
 
-@pytest.mark.parametrize("name", ["euler", "dpm-with-infinity", "uni-pc"])
-def test_what_a_published_scheduler_leaves_unsaid_is_taken_from_its_own_class(tiny_pipeline, tmp_path, name):
-    """Euler, DPM++ and UniPC place their steps from the last timestep to the first; DDIM by itself does not."""
-    model = shutil.copytree(tiny_pipeline, tmp_path / "model")
-    ACCEPTED[name](model)
-    edit(model / "scheduler/scheduler_config.json", drop=("timestep_spacing",))
-    loaded = load_generator(ModelConfig(source=str(model)), SamplingConfig(steps=5))
-    assert loaded.sampling["timestep_spacing"] == "linspace"
-    assert loaded._schedule.timesteps == (999, 749, 500, 250, 0)
-
-
-@pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
-@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
-def test_each_step_is_that_of_diffusers(spacing, prediction):
-    """Evenly spaced steps that do not divide the timesteps lead to another noise level than the next step's."""
-    scheduler = DDIMScheduler(
-        steps_offset=1, timestep_spacing=spacing, prediction_type=prediction, clip_sample=False, beta_end=0.012
-    )
-    for steps in (1, 4, 25, 60):
-        schedule = ReverseSchedule.of(scheduler, steps)
-        x, predicted = torch.randn(2, 1, 4, 8, 8, generator=torch.Generator().manual_seed(steps))
-        for step, time in enumerate(schedule.timesteps):
-            expected = scheduler.step(predicted, time, x).prev_sample
-            found = schedule.advance(schedule.image(x, predicted, step), schedule.noise(x, predicted, step), step)
-            torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
-
-
 def test_an_unknown_hookpoint_is_refused_with_the_nearest_name(tiny_pipeline):
+    generator = load_generator(ModelConfig(source=str(tiny_pipeline)), SamplingConfig(steps=4), hookpoint="mid_blok")
     with pytest.raises(ValueError, match=r"mid_blok.*nearest: mid_block"):
-        load_generator(ModelConfig(source=str(tiny_pipeline)), SamplingConfig(steps=4), hookpoint="mid_blok")
+        generator.first_maps(DOCTOR.text, SEEDS)
 
 
 def test_drawings_have_no_features_to_edit():

@@ -14,7 +14,6 @@ from audit.planning.plan import (
     prompt_text,
     prompts_of,
     steps_of_arms,
-    unet_calls,
     window_of,
 )
 from audit.records.work import Prompt
@@ -132,11 +131,6 @@ def test_the_baseline_is_the_first_arm():
         name="audit", mitigations=[{"name": "m", "attribute": "age"}, {"name": "b", "attribute": "age"}]
     )
     assert arms_of(config.mitigations) == ("baseline", "m", "b")
-
-
-def test_guidance_doubles_the_calls():
-    assert unet_calls(images=10, steps=25, guidance=1.0) == 250
-    assert unet_calls(images=10, steps=25, guidance=3.0) == 500
 
 
 def test_a_window_covers_every_step_that_it_touches():

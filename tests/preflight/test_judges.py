@@ -58,14 +58,14 @@ def test_fairface_is_not_asked_for_the_skin_tone_that_is_audited_by_default():
 def test_a_group_that_the_checkpoint_does_not_have_is_named_at_its_place(tmp_path):
     (tmp_path / "audit.yaml").write_text(
         f"name: audit\nmodel: {{source: owner/model}}\nprompts: {{occupations: [doctor]}}\njudge: {{source: {SEVEN}}}\n"
-        "quality: {clip: none, features: none}\n"
+        "quality: {clip: none, features: none}\nsampling: {steps: 20, guidance: 7.5}\n"
         "attributes:\n  gender: [female, male, divers]\n  race:\n    - white\n    - Asian\n"
     )
     with pytest.raises(ConfigErrors) as caught:
         read_config(tmp_path / "audit.yaml", checks=[check_ready])
     assert [(e.line, e.column, e.where) for e in caught.value.errors] == [
-        (7, 26, "attributes.gender[2]"),
-        (10, 7, "attributes.race[1]"),
+        (8, 26, "attributes.gender[2]"),
+        (11, 7, "attributes.race[1]"),
     ]
     assert "found 'Asian'; did you mean 'asian'?" in str(caught.value)
 

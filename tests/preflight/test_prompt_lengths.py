@@ -72,7 +72,7 @@ def test_one_occupation_that_is_too_long_is_refused_at_its_place(tiny_pipeline):
 def test_a_prompt_of_just_the_limit_is_read_whole_and_of_one_token_more_is_not(tiny_pipeline, tmp_path, limit):
     model = shutil.copytree(tiny_pipeline, tmp_path / "model")
     edit(model / "tokenizer/tokenizer_config.json", model_max_length=limit)
-    reader = reader_of_directory(model)
+    reader = reader_of_directory(model, 77)
     tokenizer = CLIPTokenizer.from_pretrained(model / "tokenizer")
     exact = " ".join(["a"] * (limit - 2))
     assert (reader.limit, reader.count(exact), reader.cut(exact)) == (limit, limit, "")
@@ -85,7 +85,7 @@ def test_a_prompt_of_just_the_limit_is_read_whole_and_of_one_token_more_is_not(t
 
 
 def test_the_light_reader_of_the_bundled_tokenizer_counts_as_the_loaded_one_does():
-    light, loaded = bundled_reader(BUNDLED / "pipeline" / "tokenizer"), reader_of_directory(BUNDLED / "pipeline")
+    light, loaded = bundled_reader(BUNDLED / "pipeline" / "tokenizer"), reader_of_directory(BUNDLED / "pipeline", 77)
     texts = ["a face photo of a doctor", "An  OLD, “tan skinned” nurse — 42!", "", "x" * 300, LONG, "naïve élève 東京"]
     assert light.limit == loaded.limit == 20
     assert [light.count(text) for text in texts] == [loaded.count(text) for text in texts]

@@ -27,6 +27,7 @@ OUTSIDE = {
     "judge": {"source": "judge.safetensors"},
     "attributes": {"gender": ["female", "male"], "age": ["young", "adult", "old"]},
     "quality": {"clip": "none", "features": "none"},
+    "sampling": {"steps": 20, "guidance": 7.5},
 }
 
 
@@ -70,7 +71,14 @@ def test_a_pipeline_from_outside_is_ready_with_its_own_judge(pipeline):
 
 def test_nothing_is_bundled_with_a_model_from_outside():
     found = problems(model={"source": "owner/name"})
-    assert set(found) == {"prompts.occupations", "judge.source", "quality.clip", "quality.features"}
+    assert set(found) == {
+        "prompts.occupations",
+        "sampling.steps",
+        "sampling.guidance",
+        "judge.source",
+        "quality.clip",
+        "quality.features",
+    }
 
 
 @pytest.mark.parametrize(

@@ -249,12 +249,12 @@ def test_an_edited_attribute_of_several_groups_opens_the_report(result):
 
 def test_the_method_names_the_sampler_the_published_one_and_the_safety_checker(result):
     sampling = {
-        "sampler": "DDIM, deterministic (η = 0)", "steps": 50, "guidance": 7.5, "published_scheduler": "PNDMScheduler",
+        "scheduler": "DDIMScheduler", "steps": 50, "guidance": 7.5, "published_scheduler": "PNDMScheduler",
         "timestep_spacing": "leading", "safety_checker": "off (published with StableDiffusionSafetyChecker)",
     }  # fmt: skip
     text = render(replace(result, provenance=result.provenance | {"sampling": sampling}), NONE)
-    assert "The sampler is DDIM, deterministic (η = 0), 50 steps (leading), guidance 7.5." in text
-    assert "published with PNDMScheduler, with which users get other pictures" in text
+    assert "The sampler is DDIMScheduler, 50 steps (leading), guidance 7.5." in text
+    assert "published with PNDMScheduler, with which users get other images" in text
     assert "The safety checker is off (published with StableDiffusionSafetyChecker)" in text
     assert "The sampler is" not in render(result, NONE)
 

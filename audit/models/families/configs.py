@@ -13,6 +13,33 @@ Classes = Mapping[str, Sequence[str]]
 
 LONGEST_SIDE = 4096
 
+DIFFUSION = (
+    "DDIMScheduler",
+    "DDIMParallelScheduler",
+    "DDPMScheduler",
+    "DDPMParallelScheduler",
+    "DEISMultistepScheduler",
+    "DPMSolverMultistepScheduler",
+    "DPMSolverSDEScheduler",
+    "DPMSolverSinglestepScheduler",
+    "EulerAncestralDiscreteScheduler",
+    "EulerDiscreteScheduler",
+    "HeunDiscreteScheduler",
+    "KDPM2AncestralDiscreteScheduler",
+    "KDPM2DiscreteScheduler",
+    "LCMScheduler",
+    "LMSDiscreteScheduler",
+    "PNDMScheduler",
+    "SASolverScheduler",
+    "TCDScheduler",
+    "UniPCMultistepScheduler",
+)
+"""Schedulers that solve the diffusion process that the betas fix (KarrasDiffusionSchedulers of diffusers without EDM),
+and those of models distilled from it for few steps."""
+
+CLIP_TOKENIZERS = ("CLIPTokenizer", "CLIPTokenizerFast")
+T5_TOKENIZERS = ("T5Tokenizer", "T5TokenizerFast")
+
 UNET_BLOCKS = ("conv_in", "down_blocks", "mid_block", "up_blocks", "conv_norm_out", "conv_out")
 """Top-level modules of the U-Nets of diffusers that return maps."""
 
@@ -50,10 +77,10 @@ def unfit_class(part: str, config: Mapping[str, Any], classes: Classes) -> Itera
         Messages.
     """
     named = config.get("_class_name")
-    if named is None and part == "text_encoder":
+    if named is None and part.startswith("text_encoder"):
         named = (config.get("architectures") or [None])[0] if isinstance(config.get("architectures"), list) else None
-        kind = config.get("model_type", "clip_text_model")
-        if kind != "clip_text_model":
+        kind = config.get("model_type")
+        if kind is not None and not classes[part][0].lower().startswith(kind.partition("_")[0]):
             named = f"model_type {kind}"
     if named is not None and named not in classes[part]:
         yield f"{part}/config.json: expected the config of a {classes[part][0]}, found one of {named}"
@@ -61,20 +88,21 @@ def unfit_class(part: str, config: Mapping[str, Any], classes: Classes) -> Itera
         yield f"{part}/config.json: expected weights in half or single precision, found quantization_config"
 
 
-def sample_size(unet: Mapping[str, Any]) -> tuple[int, int]:
-    """Return height and width of what a U-Net denoises.
+def sample_size(part: str, config: Mapping[str, Any]) -> tuple[int, int]:
+    """Return height and width of what a denoiser is published for.
 
     Args:
-        unet: Its config; ``sample_size`` is one number or two.
+        part: ``unet`` or ``transformer``.
+        config: Its config; ``sample_size`` is one number or two.
 
     Raises:
         ValueError: The config has no such key, or its value is not one or two positive whole numbers.
     """
-    size = unet.get("sample_size")
+    size = config.get("sample_size")
     sides = [int(side) for side in (size if isinstance(size, list | tuple) else (size, size)) if _is_length(side)]
     if len(sides) != 2 or (isinstance(size, list | tuple) and len(size) != 2):
         raise ValueError(
-            f"unet/config.json: expected sample_size, the height and width of what it denoises, found {size!r}; add "
+            f"{part}/config.json: expected sample_size, the height and width of what it denoises, found {size!r}; add "
             "it: 64 for a Stable Diffusion model of 512 pixels"
         )
     return sides[0], sides[1]

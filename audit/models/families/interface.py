@@ -1,71 +1,21 @@
-"""The interfaces of a model family: what it reads from a published directory, and what a loaded model can do."""
+"""The interfaces of a model family: what it reads from a published directory, and how its pipeline is called."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from audit.config.sections import SamplingConfig
 from audit.models.files.pipeline_files import PipelineConfigs
 from audit.models.files.text_reader import TextReader
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-# B images, c h w what is denoised (latents or pixels), L text tokens, D text width
-
-
-class LoadedModel(Protocol):
-    """A model on its device, ready to be sampled.
-
-    The denoiser is called once for each step. If guidance needs an unconditional half, that call holds 2B rows, and
-    the conditional half comes last.
-    """
-
-    @property
-    def denoiser(self) -> nn.Module:
-        """The network whose modules are the hookpoints."""
-        ...
-
-    @property
-    def scheduler(self) -> Any:  # noqa: ANN401 - a DDIMScheduler, which is imported only if a model is loaded
-        """DDIM with the published noise schedule."""
-        ...
-
-    @property
-    def reader(self) -> TextReader | None:
-        """The tokenizer and its limit; None if the model reads no text."""
-        ...
-
-    @property
-    def noise_shape(self) -> tuple[int, int, int]:
-        """``(c, h, w)`` of the noise of one image."""
-        ...
-
-    @property
-    def published(self) -> Mapping[str, Any]:
-        """What the model was published with, for the record of an audit."""
-        ...
-
-    def condition(self, texts: Sequence[str], guidance: float) -> Tensor | None:
-        """Return what the denoiser reads: ``(2B, L, D)`` with guidance, ``(B, L, D)`` without, None for no text.
-
-        Raises:
-            ValueError: The model reads no text and is given one, or a text is too long for it.
-        """
-        ...
-
-    def predict(self, x: Tensor, timestep: int, condition: Tensor | None, guidance: float) -> Tensor:
-        """Return the guided prediction ``(B, c, h, w)`` for noisy ``x`` of the same shape: one call of the denoiser."""
-        ...
-
-    def encode(self, images: Tensor) -> Tensor:
-        """Return what uint8 images ``(B, 3, H, W)`` look like without noise, ``(B, c, h, w)``."""
-        ...
-
-    def decode(self, x: Tensor) -> Tensor:
-        """Return uint8 images ``(B, 3, H, W)`` on the CPU."""
-        ...
+Index = Mapping[str, Any]
+"""``model_index.json``: part → library and class, and settings of the pipeline."""
 
 
 class Family(Protocol):
@@ -82,13 +32,13 @@ class Family(Protocol):
         ...
 
     @property
-    def configs(self) -> Mapping[str, str]:
-        """Part of a pipeline → file with its config."""
+    def denoiser(self) -> str:
+        """Part whose modules are the hookpoints; empty if the inside of a member cannot be reached."""
         ...
 
     @property
-    def networks(self) -> tuple[str, ...]:
-        """Parts with weights; the denoiser comes first."""
+    def blocks(self) -> tuple[str, ...]:
+        """Top-level modules of the denoiser, where hookpoints begin."""
         ...
 
     @property
@@ -97,22 +47,41 @@ class Family(Protocol):
         ...
 
     @property
-    def blocks(self) -> tuple[str, ...]:
-        """Top-level modules of the denoiser, where hookpoints begin."""
+    def longest_text(self) -> int:
+        """Tokens of a text that are read at most; 0 if none is read."""
         ...
 
-    def size(self, denoiser: Mapping[str, Any]) -> tuple[int, int]:
-        """Return height and width of what is denoised.
+    @property
+    def schedulers(self) -> tuple[str, ...]:
+        """Classes of schedulers that solve the process that members are trained for."""
+        ...
 
-        Args:
-            denoiser: Config of the denoiser.
+    @property
+    def flow(self) -> bool:
+        """Whether members are trained for flow matching, and not for a diffusion of noise levels (betas)."""
+        ...
+
+    def configs(self, index: Index) -> Mapping[str, str]:
+        """Return part of a pipeline → file with its config."""
+        ...
+
+    def networks(self, index: Index) -> tuple[str, ...]:
+        """Return the parts with weights; the denoiser comes first."""
+        ...
+
+    def size(self, configs: PipelineConfigs, sampling: SamplingConfig) -> tuple[int, int]:
+        """Return height and width of what is denoised, in cells of the latents (or pixels).
 
         Raises:
-            ValueError: The config does not say them.
+            ValueError: The configs do not say them.
         """
         ...
 
-    def unfit_index(self, index: Mapping[str, Any]) -> Iterator[str]:
+    def rows(self, configs: PipelineConfigs, sampling: SamplingConfig) -> int:
+        """Return how often an image passes the denoiser in a step: once, or twice with guidance."""
+        ...
+
+    def unfit_index(self, index: Index) -> Iterator[str]:
         """Find parts in ``model_index.json`` that the family does not have, or that are missing.
 
         Yields:
@@ -128,16 +97,16 @@ class Family(Protocol):
         """
         ...
 
-    def network_class(self, part: str) -> Any:  # noqa: ANN401 - a class of diffusers or transformers
-        """Return the class of a part with weights."""
+    def unfit_sampling(self, configs: PipelineConfigs, sampling: SamplingConfig) -> Iterator[tuple[str, str]]:
+        """Find settings of the sampling that a member ignores or cannot follow.
+
+        Yields:
+            Key of ``sampling`` and message.
+        """
         ...
 
-    def ddim_config(self, published: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the config of the DDIM scheduler that replaces a published one.
-
-        Args:
-            published: Config of the published scheduler, defaults of its class included.
-        """
+    def network_class(self, part: str, index: Index) -> Any:  # noqa: ANN401 - a class of diffusers or transformers
+        """Return the class of a part with weights."""
         ...
 
     def check_parts(self, directory: Path, configs: PipelineConfigs, networks: Mapping[str, Any]) -> None:
@@ -152,8 +121,8 @@ class Family(Protocol):
         """Call the denoiser once on torch's meta device and return its prediction."""
         ...
 
-    def load(self, directory: Path, networks: Mapping[str, Any], index: Mapping[str, Any]) -> LoadedModel:
-        """Return the model that the loaded parts make, on their device.
+    def build(self, directory: Path, networks: Mapping[str, Any], index: Index) -> Any:  # noqa: ANN401 - a pipeline
+        """Return the pipeline of the published class, with its published scheduler.
 
         Args:
             directory: Of the pipeline.
@@ -161,6 +130,51 @@ class Family(Protocol):
             index: ``model_index.json``.
 
         Raises:
-            UnfitModelError: The tokenizer or the scheduler cannot be used.
+            UnfitModelError: A tokenizer or the scheduler cannot be used.
         """
         ...
+
+    def reader(self, pipeline: Any) -> TextReader | None:  # noqa: ANN401 - a pipeline
+        """Return the tokenizer and its limit; None if the model reads no text."""
+        ...
+
+    def encode(self, pipeline: Any, text: str, sampling: SamplingConfig) -> dict[str, Tensor]:  # noqa: ANN401
+        """Return the arguments of the pipeline's call that stand for one text, each with one row."""
+        ...
+
+    def arguments(self, sampling: SamplingConfig) -> dict[str, Any]:
+        """Return the other arguments of the pipeline's call: guidance and size."""
+        ...
+
+    def stream(self, path: str) -> int:
+        """Return the place of the image in a tuple that the module at ``path`` returns."""
+        ...
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A published pipeline on its device.
+
+    Attributes:
+        family: Its family.
+        pipeline: Of its own class, with the scheduler that samples.
+        reader: The tokenizer and its limit; None if the model reads no text.
+        published: What the model was published with, for the record of an audit.
+    """
+
+    family: Family
+    pipeline: Any
+    reader: TextReader | None
+    published: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def denoiser(self) -> nn.Module:
+        """The network whose modules are the hookpoints.
+
+        Raises:
+            ValueError: The inside of this model cannot be reached.
+        """
+        if not self.family.denoiser:
+            raise ValueError(f"expected a model whose inside can be reached, found {self.family.name}")
+        network: nn.Module = getattr(self.pipeline, self.family.denoiser)
+        return network

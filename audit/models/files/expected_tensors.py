@@ -34,7 +34,7 @@ def network_on_meta(
     """Build a part from its config, without weights.
 
     Args:
-        part: ``unet``, ``vae`` or ``text_encoder``.
+        part: Its name in ``model_index.json``.
         directory: Of the part.
         config: The part's config.
         kind: Its class.
@@ -71,9 +71,9 @@ def unlike_class(weights: Weights, network: nn.Module, found: Shapes) -> Iterato
     """
     expected = {_plain(name): tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     stored = _renamed(weights, network, found)
-    missing = sorted(expected.keys() - stored.keys())
+    missing = sorted(expected.keys() - stored.keys() - _tied(network, stored))
     part = weights.part
-    unexpected = sorted(stored.keys() - expected.keys() - ({_HARMLESS} if part == "text_encoder" else set()))
+    unexpected = sorted(stored.keys() - expected.keys() - ({_HARMLESS} if part.startswith("text_encoder") else set()))
     others = [name for name in sorted(expected.keys() & stored.keys()) if expected[name] != stored[name]]
     at = f"{part}: expected the {len(expected)} tensors of {type(network).__name__}, found"
     if missing:
@@ -108,6 +108,13 @@ def _renamed(weights: Weights, network: nn.Module, found: Shapes) -> dict[str, t
     if convert is not None and weights.indexed is None:
         convert(renamed)
     return renamed
+
+
+def _tied(network: nn.Module, stored: Shapes) -> set[str]:
+    """Return the tensors that a loader copies from a stored one: T5 has its embedding under two names."""
+    tied = getattr(network, "all_tied_weights_keys", None) or {}
+    pairs = [(_plain(one), _plain(other)) for one, other in tied.items()]
+    return {name for pair in pairs for name, twin in (pair, pair[::-1]) if twin in stored}
 
 
 def _plain(name: str) -> str:

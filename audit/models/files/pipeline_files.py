@@ -15,14 +15,17 @@ from audit.storage.outside.json_object import read_json_object
 
 NETWORK_CONFIG, SCHEDULER_CONFIG, TOKENIZER_CONFIG = "config.json", "scheduler_config.json", "tokenizer_config.json"
 
-TOKENIZER_FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
+TOKENIZER_FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("spiece.model",))
 """Either of these is a whole tokenizer; without one, transformers makes an empty vocabulary without an error."""
 
 FLOATS = ("F64", "F32", "F16", "BF16")
 """Number formats of weights; anything else is quantised."""
 
-_TRANSFORMERS = ("text_encoder",)
-"""Parts that transformers loads; the others are of diffusers."""
+_TRANSFORMERS = "text_encoder"
+"""Beginning of the names of parts that transformers loads; the others are of diffusers."""
+
+_DENOISERS = ("unet", "transformer", "vae")
+"""Beginnings of the names of parts that diffusers loads."""
 
 _CONFIG_BYTES = 1_000_000
 _INDEX_BYTES = 64 * 1024**2
@@ -55,7 +58,7 @@ class PipelineConfigs:
         problems: list[str] = []
         for part, name in files.items():
             path = part_directory(directory, part) / name
-            if part == "tokenizer" and not path.exists():
+            if part.startswith("tokenizer") and not path.exists():
                 found[part] = {}
                 continue
             try:
@@ -91,7 +94,7 @@ class Weights:
     """The files that one part of a pipeline is loaded from.
 
     Attributes:
-        part: ``unet``, ``vae`` or ``text_encoder``.
+        part: Its name in ``model_index.json``.
         variant: Variant of the files, None for the plain ones.
         files: One file, or the shards.
         indexed: Names of the tensors that the index of the shards promises; None for one file.
@@ -130,7 +133,7 @@ def find_weights(directory: Path, part: str, variant: str | None) -> Weights:
         found = _weights_of(part_directory(directory, part), part, kind)
         if found is not None:
             return found
-    stem = _stem(part)
+    stem = _stem(part_directory(directory, part), part)
     configs = (NETWORK_CONFIG, SCHEDULER_CONFIG, TOKENIZER_CONFIG, INDEX)
     files = (path for path in part_directory(directory, part).glob("*") if path.is_file())
     here = sorted(path.name for path in files if path.name not in configs)
@@ -142,17 +145,18 @@ def find_weights(directory: Path, part: str, variant: str | None) -> Weights:
 
 def variants_of(directory: Path, part: str) -> tuple[str, ...]:
     """Return the variants that a part has weights of, sorted; the plain files do not count as one."""
-    pattern = re.compile(rf"{_stem(part)}(?:\.safetensors\.index)?\.(\w+)\.(?:safetensors|json)")
-    found = (pattern.fullmatch(path.name) for path in part_directory(directory, part).glob("*"))
+    place = part_directory(directory, part)
+    pattern = re.compile(rf"{_stem(place, part)}(?:\.safetensors\.index)?\.(\w+)\.(?:safetensors|json)")
+    found = (pattern.fullmatch(path.name) for path in place.glob("*"))
     return tuple(sorted({match[1] for match in found if match and match[1] not in ("safetensors", "index")}))
 
 
-def tokenizer_problem(directory: Path) -> str | None:
+def tokenizer_problem(directory: Path, part: str = "tokenizer") -> str | None:
     """Return which files of a tokenizer are missing, None if it is complete."""
-    if any(all((directory / "tokenizer" / name).is_file() for name in names) for names in TOKENIZER_FILES):
+    if any(all((directory / part / name).is_file() for name in names) for names in TOKENIZER_FILES):
         return None
     return (
-        "tokenizer: expected tokenizer.json, or vocab.json and merges.txt, found neither; without them every word is "
+        f"{part}: expected tokenizer.json, or vocab.json and merges.txt, found neither; without them every word is "
         "unknown: download the model again"
     )
 
@@ -163,17 +167,20 @@ def some(names: Sequence[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _stem(part: str) -> str:
-    """Return the name of a part's weight file without its suffix."""
-    return "model" if part in _TRANSFORMERS else "diffusion_pytorch_model"
+def _stem(directory: Path, part: str) -> str:
+    """Return the name of a part's weight file without its suffix, by the library that loads the part."""
+    known = part.startswith((*_DENOISERS, _TRANSFORMERS))
+    of_transformers = part.startswith(_TRANSFORMERS) if known else any(directory.glob("model*.safetensors*"))
+    return "model" if of_transformers else "diffusion_pytorch_model"
 
 
 def _weights_of(directory: Path, part: str, variant: str | None) -> Weights | None:
     infix = f".{variant}" if variant else ""
-    single = directory / f"{_stem(part)}{infix}.safetensors"
-    index = directory / f"{_stem(part)}.safetensors.index{infix}.json"
+    stem = _stem(directory, part)
+    single = directory / f"{stem}{infix}.safetensors"
+    index = directory / f"{stem}.safetensors.index{infix}.json"
     # Where both are there, diffusers reads the shards and transformers the single file.
-    shards_first = part not in _TRANSFORMERS
+    shards_first = stem != "model"
     if index.is_file() and (shards_first or not single.is_file()):
         return _sharded(index, part, variant)
     return Weights(part, variant, (single,)) if single.is_file() else None

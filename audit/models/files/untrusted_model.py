@@ -16,7 +16,6 @@ from audit.storage.outside.json_object import read_json_object
 INDEX = "model_index.json"
 
 LIBRARIES = ("diffusers", "transformers")
-WITH_WEIGHTS = ("unet", "vae", "text_encoder")
 NOT_LOADED = ("safety_checker", "feature_extractor", "image_encoder")
 
 PICKLED = frozenset({".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle"})
@@ -102,7 +101,8 @@ def _is_class(name: object) -> bool:
 
 
 def _weights(directory: Path) -> Iterator[str]:
-    for part in WITH_WEIGHTS:
+    folders = (path for path in directory.iterdir() if path.is_dir() and path.name not in NOT_LOADED)
+    for part in sorted(path.name for path in folders):
         pickled = _pickled(directory / part)
         if pickled:
             yield f"pickled weights alone in {part} ({', '.join(pickled)})"

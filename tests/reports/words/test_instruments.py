@@ -29,7 +29,7 @@ def test_the_first_screen_names_model_sampler_and_judge_before_the_first_section
     ):
         assert words in first
     assert "say nothing about any published model" in first
-    assert "published with PNDMScheduler, which draws other images" in first
+    assert "published with PNDMScheduler, with which users get other images" in first
     assert "perceived presentation, never identity" in first
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
-from audit.models.families.configs import Classes, sample_size, unfit_class
+from audit.models.families.configs import Classes, sample_size
 from audit.models.files.pipeline_files import PipelineConfigs
 
 FAMILY = "Stable Diffusion 1.x or 2.x"
@@ -25,7 +25,6 @@ CLASSES: Classes = {
 """Part → classes that it may have; schedulers are checked separately."""
 
 _UNET_CONDITIONS = {
-    "time_cond_proj_dim": "the guidance scale as an input (a model distilled for latent consistency)",
     "addition_embed_type": "further conditions beside the text (as in SDXL)",
     "class_embed_type": "a class label beside the text",
     "num_class_embeds": "a class label beside the text",
@@ -48,8 +47,6 @@ def unfit_parts(configs: PipelineConfigs) -> Iterator[str]:
     Yields:
         Messages.
     """
-    for part in ("unet", "vae", "text_encoder"):
-        yield from unfit_class(part, configs.parts[part], CLASSES)
     unet, vae, text = (configs.parts[part] for part in ("unet", "vae", "text_encoder"))
     yield from _unfit_unet(unet)
     yield from _unfit_vae(vae)
@@ -81,7 +78,7 @@ def latent_size(unet: Mapping[str, Any]) -> tuple[int, int]:
     size = unet.get("sample_size")
     if isinstance(size, int) and 0 < size < 64 and _is_old(unet):
         return 64, 64
-    return sample_size(unet)
+    return sample_size("unet", unet)
 
 
 def _is_old(config: Mapping[str, Any]) -> bool:

@@ -1,0 +1,211 @@
+"""Watches and changes one call of a published pipeline: its denoiser and its scheduler, while they run as published.
+
+The pipeline's own class and scheduler sample the image. Hooks on the denoiser count its calls, and a wrapper of
+``scheduler.step`` counts the steps. Only the first call of the denoiser in a step holds the conditional half: guidance
+in one batch puts it last (2B rows), guidance in two calls (FLUX) asks for it first, and further calls (skip-layer
+guidance of Stable Diffusion 3) are left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial, wraps
+from typing import Any
+
+from torch import Tensor, cat, nn
+
+from audit.models.hooks import edit_output, edit_text, stream_of
+from audit.models.intervention import Intervention, Observer
+
+# B images, C H W the map at a hookpoint, c h w the latents, L text tokens, D text width
+
+Observers = Mapping[str, Observer]
+"""Hookpoint → what looks at its map, before any edit of it."""
+
+NO_OBSERVERS: Observers = {}
+
+
+class EnoughError(Exception):
+    """The denoiser has been called as often as was asked for; the rest of the pipeline is not needed."""
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What is watched and changed in one call of a pipeline.
+
+    Attributes:
+        batch: B, the images of the call.
+        guidance: Scale of guidance in one batch.
+        observers: What looks at the maps.
+        intervention: What is changed, None for nothing.
+        block_texts: Block → embeddings (B, L, D) that it reads in the conditional half.
+        first_call_alone: Stop after the first call of the denoiser.
+    """
+
+    batch: int
+    guidance: float
+    observers: Observers = field(default_factory=dict)
+    intervention: Intervention | None = None
+    block_texts: Mapping[str, Tensor] | None = None
+    first_call_alone: bool = False
+
+
+@dataclass(frozen=True)
+class Inside:
+    """The parts of a pipeline that are reached while it runs.
+
+    Attributes:
+        denoiser: The network whose modules are the hookpoints.
+        scheduler: Takes the steps.
+        module: Finds a module of the denoiser by its address.
+        stream: Address → place of the image in a tuple that the module returns.
+    """
+
+    denoiser: nn.Module
+    scheduler: Any
+    module: Callable[[str], nn.Module]
+    stream: Callable[[str], int]
+
+
+class Denoising:
+    """One call of a pipeline, from its first step to its last."""
+
+    def __init__(self, inside: Inside, watched: Watched) -> None:
+        self._inside, self._watched = inside, watched
+        self._step, self._calls = 0, 0
+        self._edits_off = False
+        self._unedited: Tensor | None = None
+        self._borrowed = ExitStack()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold every hook and every borrowed weight while the pipeline is called, also if it fails."""
+        denoiser, intervention = self._inside.denoiser, self._watched.intervention
+        edits = {} if intervention is None else intervention.edits
+        with ExitStack() as held:
+            held.callback(denoiser.register_forward_pre_hook(self._before).remove)
+            held.callback(denoiser.register_forward_hook(self._after, with_kwargs=True).remove)
+            for path in dict.fromkeys((*self._watched.observers, *edits)):
+                look = partial(self._look_and_edit, path)
+                held.enter_context(edit_output(self._inside.module(path), look, self._inside.stream(path)))
+            for path, rows in (self._watched.block_texts or {}).items():
+                held.enter_context(edit_text(self._inside.module(path), partial(self._with_conditional, rows)))
+            held.enter_context(_stepping(self._inside.scheduler, self._take_step))
+            held.callback(self._return_weights)
+            yield
+
+    @property
+    def _acting(self) -> Intervention | None:
+        """The intervention, if it acts at this step and is not held back."""
+        intervention = self._watched.intervention
+        return intervention if intervention is not None and self._step in intervention.window else None
+
+    def _before(self, denoiser: nn.Module, _inputs: object) -> None:
+        self._calls += 1
+        acting = self._acting
+        if acting is not None and acting.weights is not None:
+            self._borrowed.enter_context(acting.weights(denoiser))
+
+    def _after(self, denoiser: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], _output: object) -> None:
+        self._return_weights()
+        acting = self._acting
+        if acting is not None and acting.reverse_step == "asymmetric" and self._calls == 1:
+            self._edits_off = True
+            try:
+                self._unedited = self._guided(denoiser.forward(*inputs, **named))
+            finally:
+                self._edits_off = False
+        if self._watched.first_call_alone:
+            raise EnoughError
+
+    def _return_weights(self) -> None:
+        self._borrowed.close()
+
+    def _guided(self, output: object) -> Tensor:
+        """Return the guided prediction (Ho & Salimans 2022, eq. 6), ``(B, c, h, w)``."""
+        found = output if isinstance(output, tuple) else output.sample  # type: ignore[attr-defined]
+        prediction = stream_of(found)
+        if len(prediction) == self._watched.batch:
+            return prediction
+        unconditional, conditional = prediction.chunk(2)
+        return unconditional + self._watched.guidance * (conditional - unconditional)
+
+    def _look_and_edit(self, path: str, h: Tensor) -> Tensor:
+        """Look at the conditional half of a map, then edit it."""
+        if self._calls != 1:
+            return h
+        batch, acting = self._watched.batch, self._acting
+        observer = self._watched.observers.get(path)
+        # An asymmetric step calls the denoiser twice; the call without edits is the one that is looked at.
+        twice = acting is not None and acting.reverse_step == "asymmetric"
+        if observer is not None and (self._edits_off or not twice):
+            observer(self._step, h[-batch:])
+        edit = None if acting is None or self._edits_off else acting.edits.get(path)
+        if edit is None:
+            return h
+        conditional = edit(self._step, h[-batch:])
+        return conditional if len(h) == batch else cat([h[:-batch], conditional])
+
+    def _with_conditional(self, rows: Tensor, text: Tensor) -> Tensor:
+        """Replace the conditional half of the text that a block reads."""
+        if self._acting is None or self._edits_off or self._calls != 1:
+            return text
+        return cat([text[: -len(rows)], rows])
+
+    def _take_step(self, step: Callable[..., Any], prediction: Tensor, *rest: Any, **named: Any) -> Any:  # noqa: ANN401
+        acting = self._acting
+        if acting is not None and acting.noise is not None:
+            prediction = acting.noise(self._step, prediction)
+        if self._unedited is None:
+            taken = step(prediction, *rest, **named)
+        else:
+            taken = _asymmetric_step(self._inside.scheduler, step, (prediction, self._unedited), rest, named)
+        self._step, self._calls, self._unedited = self._step + 1, 0, None
+        return taken
+
+
+@contextmanager
+def _stepping(scheduler: Any, take: Callable[..., Any]) -> Iterator[None]:  # noqa: ANN401 - a scheduler of diffusers
+    """Let ``take(step, …)`` take the scheduler's steps."""
+    own = scheduler.step
+
+    @wraps(own)  # pipelines look up which arguments a scheduler's step takes
+    def step(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - as the scheduler returns
+        return take(own, *arguments, **named)
+
+    scheduler.step = step
+    try:
+        yield
+    finally:
+        del scheduler.step
+
+
+def _asymmetric_step(
+    scheduler: Any,  # noqa: ANN401 - a DDIMScheduler
+    step: Callable[..., Any],
+    predictions: tuple[Tensor, Tensor],
+    rest: tuple[Any, ...],
+    named: dict[str, Any],
+) -> Any:  # noqa: ANN401 - as the scheduler returns
+    """Take a DDIM step whose predicted image alone follows the edit (Kwon et al. 2023, eq. 6).
+
+    x_{t−1} = √ᾱ_{t−1} x̂₀(edited) + √(1−ᾱ_{t−1}) ε̂(unedited): the step without the edit, moved by the difference of the
+    two predicted images.
+    """
+    named = dict(named)
+    as_tuple = not named.pop("return_dict", True)
+    edited, unedited = (step(prediction, *rest, return_dict=True, **named) for prediction in predictions)
+    signal = _signal_after(scheduler, rest[0] if rest else named["timestep"])
+    moved = signal * (edited.pred_original_sample - unedited.pred_original_sample)
+    unedited.prev_sample = unedited.prev_sample + moved
+    unedited.pred_original_sample = edited.pred_original_sample
+    return (unedited.prev_sample, unedited.pred_original_sample) if as_tuple else unedited
+
+
+def _signal_after(scheduler: Any, timestep: Any) -> Tensor:  # noqa: ANN401 - as diffusers passes them
+    """Return √ᾱ of the noise level that DDIM reaches from a timestep."""
+    before = int(timestep) - scheduler.config.num_train_timesteps // scheduler.num_inference_steps
+    reached: Tensor = scheduler.alphas_cumprod[before] if before >= 0 else scheduler.final_alpha_cumprod
+    return reached**0.5

@@ -1,0 +1,129 @@
+"""The families of PixArt-α, PixArt-Σ and Sana: transformers that read one text by cross-attention."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from audit.config.sections import SamplingConfig
+from audit.models.families.configs import DIFFUSION, T5_TOKENIZERS
+from audit.models.families.interface import Index
+from audit.models.families.latent import BATCH, LatentFamily
+from audit.models.files.pipeline_files import PipelineConfigs
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_WITH_SIZE = 128
+"""``sample_size`` of the PixArt-α models that also read the size of the picture."""
+
+
+class PixArtAlpha(LatentFamily):
+    """PixArt-α (Chen et al. 2024)."""
+
+    name = "PixArt-α"
+    pipelines: tuple[str, ...] = ("PixArtAlphaPipeline",)
+    classes: Mapping[str, tuple[str, ...]] = {
+        "transformer": ("PixArtTransformer2DModel", "Transformer2DModel"),
+        "vae": ("AutoencoderKL",),
+        "text_encoder": ("T5EncoderModel",),
+        "tokenizer": T5_TOKENIZERS,
+    }
+    denoiser = "transformer"
+    blocks: tuple[str, ...] = ("pos_embed", "transformer_blocks", "proj_out")
+    schedulers: tuple[str, ...] = DIFFUSION
+    longest_text = 120
+    embeddings = (
+        "prompt_embeds", "prompt_attention_mask", "negative_prompt_embeds", "negative_prompt_attention_mask"
+    )  # fmt: skip
+
+    def network_class(self, part: str, index: Index) -> Any:  # noqa: ANN401 - a class of diffusers or transformers
+        """Return the present class of the transformer, also if the index names the former one."""
+        if part == self.denoiser:
+            import diffusers
+
+            return getattr(diffusers, self.classes[part][0])
+        return super().network_class(part, index)
+
+    def encoding(self, pipeline: Any, sampling: SamplingConfig) -> dict[str, Any]:  # noqa: ANN401
+        """Return the arguments of ``encode_prompt``, as the pipeline's own call sets them."""
+        named = ("clean_caption", "max_sequence_length", "complex_human_instruction")
+        known = inspect.signature(type(pipeline).__call__).parameters
+        usual = {name: known[name].default for name in named if name in known}
+        return super().encoding(pipeline, sampling) | usual | {"negative_prompt": sampling.negative_prompt or ""}
+
+    def arguments(self, sampling: SamplingConfig) -> dict[str, Any]:
+        """Return also no negative prompt, whose default clashes with its embeddings."""
+        return super().arguments(sampling) | {"negative_prompt": None}
+
+    def prediction_shape(self, configs: PipelineConfigs, noisy: Tensor) -> tuple[int, ...]:
+        """Return the shape of a prediction, which may hold a variance beside the noise."""
+        batch, channels, *grid = noisy.shape
+        return (batch, configs.parts["transformer"].get("out_channels") or channels, *grid)
+
+    def inputs_on_meta(self, configs: PipelineConfigs, networks: Mapping[str, Any], tokens: int) -> dict[str, Any]:
+        """Return latents, the text with its mask, and the size where it is read."""
+        import torch
+
+        transformer = networks["transformer"]
+        with_size = transformer.config.sample_size == _WITH_SIZE and transformer.config.use_additional_conditions
+        size = {"resolution": 2, "aspect_ratio": 1}
+        return {
+            **self._latents_and_text(configs, networks, tokens),
+            "added_cond_kwargs": {
+                name: torch.empty(BATCH, numbers, device="meta") if with_size else None
+                for name, numbers in size.items()
+            },
+        }
+
+    def _latents_and_text(self, configs: PipelineConfigs, networks: Mapping[str, Any], tokens: int) -> dict[str, Any]:
+        import torch
+
+        ids = torch.zeros((BATCH, tokens), dtype=torch.long, device="meta")
+        channels, size = networks["transformer"].config.in_channels, self.size(configs, SamplingConfig())
+        return {
+            "hidden_states": torch.empty(BATCH, channels, *size, device="meta"),
+            "encoder_hidden_states": networks["text_encoder"](ids)[0],
+            "timestep": torch.ones(BATCH, device="meta"),
+            "encoder_attention_mask": torch.ones(BATCH, tokens, device="meta"),
+        }
+
+
+class PixArtSigma(PixArtAlpha):
+    """PixArt-Σ (Chen et al. 2024b): no size, longer texts."""
+
+    name = "PixArt-Σ"
+    pipelines = ("PixArtSigmaPipeline",)
+    longest_text = 300
+
+
+class Sana(PixArtAlpha):
+    """Sana (Xie et al. 2025): linear attention on the latents of a deep autoencoder, trained for flow matching."""
+
+    name = "Sana"
+    pipelines = ("SanaPipeline",)
+    classes: Mapping[str, tuple[str, ...]] = {
+        "transformer": ("SanaTransformer2DModel",),
+        "vae": ("AutoencoderDC",),
+        "text_encoder": ("Gemma2Model", "Gemma2PreTrainedModel"),
+        "tokenizer": ("GemmaTokenizer", "GemmaTokenizerFast"),
+    }
+    blocks = ("patch_embed", "transformer_blocks", "proj_out")
+    schedulers = ("DPMSolverMultistepScheduler", "FlowMatchEulerDiscreteScheduler", "UniPCMultistepScheduler")
+    flow = True
+    longest_text = 300
+
+    def cell(self, configs: PipelineConfigs) -> int:
+        """Return the pixels of one cell of the latents: 32 as published."""
+        return int(2 ** (len(configs.parts["vae"].get("encoder_block_out_channels", (64,) * 6)) - 1))
+
+    def network_class(self, part: str, index: Index) -> Any:  # noqa: ANN401 - a class of diffusers or transformers
+        """Return the class; some indices name the base class of the text encoder."""
+        import transformers
+
+        return transformers.Gemma2Model if part == "text_encoder" else super().network_class(part, index)
+
+    def inputs_on_meta(self, configs: PipelineConfigs, networks: Mapping[str, Any], tokens: int) -> dict[str, Any]:
+        """Return latents and the text with its mask."""
+        return self._latents_and_text(configs, networks, tokens)
