@@ -12,6 +12,7 @@ from audit.config.problems import Location, Problem, listing, suggestion
 from audit.config.sections import (
     AlertsConfig,
     AuditSections,
+    FeaturesConfig,
     GateConfig,
     TargetFileConfig,
     WorkersConfig,
@@ -36,6 +37,7 @@ def disagreements(config: AuditSections) -> Iterator[Problem]:
     yield from _webhook(config.alerts)
     yield from _output(config)
     yield from _reference(config)
+    yield from _features(config.quality.features)
     yield from _repeated_gate_names(config)
     for index, gate in enumerate(config.gates):
         at: Location = ("gates", index)
@@ -243,6 +245,22 @@ def _reference(config: AuditSections) -> Iterator[Problem]:
         yield Problem(
             ("quality", "reference"), f"{message}; name one, or remove this", reads=(("quality", "features"),)
         )
+
+
+def _features(features: str | FeaturesConfig) -> Iterator[Problem]:
+    """Find keys that the network does not use."""
+    if isinstance(features, str) or features.network == "fid_inception":
+        return
+    at: Location = ("quality", "features")
+    reads = ((*at, "network"),)
+    if features.resize not in (None, "pil_bicubic"):
+        message = f"expected pil_bicubic for {features.network}, which is only used with it, found {features.resize}"
+        yield Problem((*at, "resize"), f"{message}; remove it", reads)
+    if features.own_weights:
+        message = (
+            f"expected no own_weights for {features.network}, whose weights are never compared with published ones"
+        )
+        yield Problem((*at, "own_weights"), f"{message}, found true; remove it", reads)
 
 
 def _repeated_gate_names(config: AuditSections) -> Iterator[Problem]:

@@ -205,6 +205,7 @@ AutoOrCount = Annotated[
 UNIONS_IN_WORDS = {
     "occupations": "'all', 'none' or a list of names",
     "count": "'auto' or a whole number",
+    "features": "'bundled', 'none', a file, or network: with its weights:",
     "targets": "'uniform', a share for each group, or csv: with a file",
     "target": "'uniform' or a share for each group",
 }

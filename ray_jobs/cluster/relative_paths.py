@@ -36,7 +36,7 @@ def _named_files(config: AuditConfig) -> Iterator[tuple[str, str]]:
             ("judge.source", config.judge.source),
             ("judge.confusion", config.judge.confusion),
             ("lens.path", config.lens.path),
-            ("quality.features", config.quality.features),
+            *((f"quality.{key}", path) for key, path in config.quality.network_files.items()),
             ("quality.reference", config.quality.reference),
             ("tracking.uri", _database_file(config.tracking.uri)),
         )

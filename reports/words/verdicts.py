@@ -34,7 +34,7 @@ MEASURES = {
     "effective_groups": "effective number of groups",
     "unclassified_share": "share of unclassified images",
     "clip_i": "similarity to the originals (CLIP-I)",
-    "kid": "kernel distance to the baseline (KID)",
+    "kid": "kernel distance to the baseline",
     "prompt_shown": "share of images that show their occupation",
     "attribute_shift": "shift of shares",
 }

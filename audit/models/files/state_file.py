@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -127,6 +128,10 @@ def _read(path: Path, device: str) -> dict[str, Tensor]:
         else:
             stored = torch.load(path, weights_only=True, map_location=device)
     except (pickle.UnpicklingError, SafetensorError, RuntimeError, ValueError, EOFError) as error:
+        raise _no_weights(path, error) from error
+    except OSError as error:  # torch seeks to before the start of some files that were cut short
+        if error.errno != errno.EINVAL:
+            raise
         raise _no_weights(path, error) from error
     if not isinstance(stored, dict) or not all(isinstance(tensor, Tensor) for tensor in stored.values()):
         raise UnfitModelError(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from audit.calibration.bundle import bundle_of
@@ -17,7 +19,6 @@ from audit.models.device import device_here
 from audit.models.files.text_reader import clip_reader
 from audit.models.files.untrusted_model import UnfitModelError, check_clip
 from audit.perception.embedders.clip_directory import clip_problem
-from audit.perception.embedders.features import resized
 from audit.storage.provenance import short_fingerprint
 
 FloatArray = NDArray[np.float32]
@@ -87,24 +88,27 @@ class ClipEmbedder:
         import open_clip  # takes seconds to import, and an audit without CLIP does not need it
 
         # create_model would initialise a model with random weights if it finds none, and only log a warning.
-        self._model = open_clip.create_model_from_pretrained(
-            weights.model, weights.tag, force_quick_gelu=weights.quick_gelu, return_transform=False
+        self._model, self._prepare = open_clip.create_model_from_pretrained(
+            weights.model, weights.tag, force_quick_gelu=weights.quick_gelu
         )
         self._model.eval().to(device)
+        self._device = device
         self._tokenizer = open_clip.get_tokenizer(weights.model)
         self.reader = clip_reader(self._tokenizer)
-        self._size = self._model.visual.image_size[0]
         self.logit_scale = float(self._model.logit_scale.detach().exp())
-        self._mean = torch.tensor(self._model.visual.image_mean, device=device).view(1, 3, 1, 1)
-        self._std = torch.tensor(self._model.visual.image_std, device=device).view(1, 3, 1, 1)
         named = f"{weights.name}:{short_fingerprint(weights.path)}"
-        self.signature = f"net:open_clip:{named}|resize:bicubic-aa-{self._size}"
+        self.signature = f"net:open_clip:{named}|resize:{_resizing(self._model)}"
 
     @torch.inference_mode()
     def images(self, images: Tensor) -> FloatArray:
-        """Embed uint8 images ``(n, 3, H, W)`` as unit rows ``(n, d)``."""
-        x = resized(images.to(self._mean.device), self._size)
-        embedded: Tensor = self._model.encode_image((x - self._mean) / self._std, normalize=True)
+        """Embed uint8 images ``(n, 3, H, W)`` as unit rows ``(n, d)``.
+
+        open_clip prepares them as the model's config says: it resizes with Pillow and rounds to 8 bits, and most models
+        look at the middle square of an image that is not square.
+        """
+        pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images.cpu()]
+        x = torch.stack([self._prepare(picture) for picture in pictures])
+        embedded: Tensor = self._model.encode_image(x.to(self._device), normalize=True)
         return embedded.cpu().numpy()
 
     @torch.inference_mode()
@@ -115,9 +119,16 @@ class ClipEmbedder:
             UnfitModelError: The text is longer than the model can read.
         """
         self.reader.check([text])
-        tokens = self._tokenizer([text]).to(self._mean.device)
+        tokens = self._tokenizer([text]).to(self._device)
         embedded: Tensor = self._model.encode_text(tokens, normalize=True)
         return embedded[0].cpu().numpy()
+
+
+def _resizing(model: Any) -> str:  # noqa: ANN401 - open_clip has no types
+    """Describe how open_clip resizes images for a model: ``shortest-bicubic-224``."""
+    prepared, (height, width) = model.visual.preprocess_cfg, model.visual.image_size
+    size = str(height) if height == width else f"{height}x{width}"
+    return f"{prepared['resize_mode']}-{prepared['interpolation']}-{size}"
 
 
 def load_clip(quality: QualityConfig, model: ModelConfig) -> ClipEmbedder | None:

@@ -10,6 +10,7 @@ import numpy as np
 from audit.measure.attributes.attribute_shift import shift_interval
 from audit.measure.discrepancy.group_measures import MEASURES
 from audit.measure.image_sets.kernel import KernelDistance
+from audit.measure.inference.span import COSINE
 from audit.measure.prompts.stratified import stratified_share
 from audit.measure.shares.classifier_error import ConfusionMatrix
 from audit.measure.unclassified.shift_bounds import shift_interval_of_all_images
@@ -99,8 +100,8 @@ class GateReader:
         scores = Scores.of(self.arms[gate.arm], "clip_i")
         if scores is None or scores.values.size < LEAST_IMAGES:
             return NoData("fewer than two images have a similarity")
-        mean = scores.mean_cosine
-        return GateInput(mean().value, lambda confidence: _ends(mean(confidence)), mean().n)
+        mean = scores.mean(COSINE)
+        return GateInput(mean.value, lambda confidence: _ends(scores.mean(COSINE, confidence)), mean.n)
 
     def _kid(self, gate: Gate) -> Reading:
         kid = self.quality[gate.arm].kid

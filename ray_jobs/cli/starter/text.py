@@ -155,7 +155,7 @@ def _quality(starter: Starter) -> str:
         """
         quality: # cost of an intervention; none measures nothing
           clip: none # or a model with the tag of its weights, for example ViT-B-32:laion2b_s34b_b79k
-          features: none # or a file of Inception weights
+          features: none # or network: and weights:, for example those of FID
         """
     )
 
