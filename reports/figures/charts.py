@@ -259,7 +259,7 @@ def quality_table(story: Story) -> Table:
         ("Prompted occupation shown", *_prompt_shown(story)),
     ]
     kept = tuple(row for row in rows if any(cell != "–" for cell in row[1:]))
-    without = distance_names(story).frechet
+    without = "FID" if distance_names(story).are_published else "the Fréchet distance"
     caption = f"Quality and side effects per arm (95{NBSP}% intervals about {THESE}; {without} has none)"
     return Table(caption, ("Figure", *_quality_arms(story)), kept)
 

@@ -57,6 +57,11 @@ def distance_names(story: Story) -> DistanceNames:
     return DistanceNames.of_signature(next(signatures, ""))
 
 
+def measures_distances(story: Story) -> bool:
+    """Return whether any arm has a distance between sets of images."""
+    return any(_distances(row) for row in story.result.quality)
+
+
 def part_of(signature: str, key: str) -> str:
     """Return what a signature first says under a key, for example ``resize``; empty if it does not have it.
 

@@ -241,6 +241,12 @@ def test_the_method_names_network_weights_resize_and_n_of_every_quality_figure(s
     assert "Do not compare them with a FID" not in page
 
 
+def test_without_a_distance_nothing_is_said_about_fid(sample):
+    page = render(sample((BASELINE,)), NONE)
+    assert "Instruments of the quality figures" in page
+    assert "published FIDs" not in page
+
+
 @pytest.mark.parametrize("arms", [(BASELINE,), (BASELINE, "difflens-gender")])
 def test_the_cost_has_the_distance_of_every_arm_from_the_reference(sample, arms):
     result = referenced(sample(arms))
