@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from audit.models.device import device_here
 from audit.models.files.text_reader import clip_reader
 from audit.models.files.untrusted_model import UnfitModelError, check_clip
 from audit.perception.embedders.clip_directory import clip_problem
+from audit.perception.embedders.clip_transformers import is_transformers_clip, load_transformers_clip
 from audit.storage.provenance import short_fingerprint
 
 FloatArray = NDArray[np.float32]
@@ -47,7 +49,7 @@ class ClipWeights:
 
     @classmethod
     def in_directory(cls, directory: Path) -> ClipWeights:
-        """Return the weights in an OpenCLIP directory."""
+        """Return the weights in a directory in the layout of OpenCLIP or of transformers."""
         return cls(f"local-dir:{directory}", None, directory)
 
     @classmethod
@@ -85,15 +87,9 @@ class ClipEmbedder:
     """
 
     def __init__(self, weights: ClipWeights, device: torch.device | str = "cpu") -> None:
-        import open_clip  # takes seconds to import, and an audit without CLIP does not need it
-
-        # create_model would initialise a model with random weights if it finds none, and only log a warning.
-        self._model, self._prepare = open_clip.create_model_from_pretrained(
-            weights.model, weights.tag, force_quick_gelu=weights.quick_gelu
-        )
+        self._model, self._prepare, self._tokenizer = _opened(weights)
         self._model.eval().to(device)
         self._device = device
-        self._tokenizer = open_clip.get_tokenizer(weights.model)
         self.reader = clip_reader(self._tokenizer)
         self.logit_scale = float(self._model.logit_scale.detach().exp())
         named = f"{weights.name}:{short_fingerprint(weights.path)}"
@@ -122,6 +118,19 @@ class ClipEmbedder:
         tokens = self._tokenizer([text]).to(self._device)
         embedded: Tensor = self._model.encode_text(tokens, normalize=True)
         return embedded[0].cpu().numpy()
+
+
+def _opened(weights: ClipWeights) -> tuple[Any, Callable[[Any], Tensor], Any]:
+    """Return the model, the preparation of a Pillow image, and the tokenizer."""
+    if is_transformers_clip(weights.path):
+        return load_transformers_clip(weights.path)
+    import open_clip  # takes seconds to import, and an audit without CLIP does not need it
+
+    # create_model would initialise a model with random weights if it finds none, and only log a warning.
+    model, prepare = open_clip.create_model_from_pretrained(
+        weights.model, weights.tag, force_quick_gelu=weights.quick_gelu
+    )
+    return model, prepare, open_clip.get_tokenizer(weights.model)
 
 
 def _resizing(model: Any) -> str:  # noqa: ANN401 - open_clip has no types
