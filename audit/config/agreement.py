@@ -319,7 +319,8 @@ def _gate_place(config: AuditSections, at: Location, gate: GateConfig) -> Iterat
     if not gate.kind.of_prompt and gate.prompt != "overall":
         message = f"expected 'overall' for {gate.measure}, a measure of whole arms, found {gate.prompt!r}; remove it"
         yield Problem((*at, "prompt"), message, reads=((*at, "measure"),))
-    network = {"clip_i": "clip", "kid": "features"}.get(gate.measure)
-    if network is not None and getattr(config.quality, network) == "none":
-        message = f"expected a measure that is made, found {gate.measure!r} though quality.{network} is 'none'"
+    network = {"clip_i": "clip", "kid": "features", "dino_i": "dino", "lpips": "lpips"}.get(gate.measure)
+    if network is not None and getattr(config.quality, network) in ("none", None):
+        unset = "'none'" if network in ("clip", "features") else "not set"
+        message = f"expected a measure that is made, found {gate.measure!r} though quality.{network} is {unset}"
         yield Problem((*at, "measure"), message, reads=(("quality", network),))

@@ -263,9 +263,9 @@ class QualityConfig(Section):
     """Measurements of image quality: the side effects of an intervention."""
 
     clip: Text = "bundled"
-    """CLIP model: ``bundled``, ``none``, an open_clip directory, ``hf-hub:OWNER/NAME``, or an open_clip model with the
-    tag of its weights (``ViT-B-32:laion2b_s34b_b79k``). A name without a tag is refused, because the model would have
-    random weights."""
+    """CLIP model: ``bundled``, ``none``, a directory in the layout of open_clip or transformers, ``hf-hub:OWNER/NAME``
+    of an open_clip model, or an open_clip model with the tag of its weights (``ViT-B-32:laion2b_s34b_b79k``). A name
+    without a tag is refused, because the model would have random weights."""
     features: FeaturesChoice = "bundled"
     """Network whose features the Fréchet and kernel distances use: ``bundled``, ``none``, or keys that name a network
     and its weights. Only the distances of ``network: fid_inception`` are FID and KID as papers report them. A file name
@@ -307,7 +307,8 @@ class GateConfig(Section):
     """The limited measure: ``fairness_discrepancy``, ``share:<group>``, ``share_difference`` (with two groups the first
     share minus the second, with more the largest minus the smallest), ``share_ratio`` (smallest share by largest),
     ``four_fifths_ratio``, ``normalised_entropy``, ``total_variation``, ``kl_divergence``, ``jensen_shannon``,
-    ``effective_groups``, ``unclassified_share``, ``clip_i``, ``kid``, ``prompt_shown`` or ``attribute_shift``."""
+    ``effective_groups``, ``unclassified_share``, ``clip_i``, ``dino_i``, ``lpips``, ``psnr``, ``kid``, ``prompt_shown``
+    or ``attribute_shift``."""
     attribute: Text | None = None
     """The attribute concerned; only the fairness measures and ``attribute_shift`` have one."""
     prompt: Text = "overall"

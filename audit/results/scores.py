@@ -15,7 +15,12 @@ from audit.records.estimates import OverPrompts
 from audit.results.arm_rows import ArmRows, Floats
 from audit.storage.rows import MOST_PSNR
 
-PAIRED_SPANS: Mapping[str, Span] = {"psnr": Span(0.0, MOST_PSNR), "lpips": Span(0.0), "dino_i": COSINE}
+PAIRED_SPANS: Mapping[str, Span] = {
+    "clip_i": COSINE,
+    "dino_i": COSINE,
+    "lpips": Span(0.0),
+    "psnr": Span(0.0, MOST_PSNR),
+}
 """Possible values of the columns that compare paired images: dB (100 for equal images), distance, cosine."""
 
 PSNR_SIGNATURE = f"peak:255|equal_images:{MOST_PSNR:g}dB|resize:none"

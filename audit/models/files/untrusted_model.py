@@ -53,7 +53,7 @@ def check_pipeline(directory: Path) -> None:
 
 
 def check_clip(directory: Path) -> None:
-    """Make sure that an OpenCLIP directory can be loaded without running code from it.
+    """Make sure that a directory of CLIP or DINOv2 can be loaded without running code from it.
 
     Raises:
         UntrustedModelError: It holds code, or only pickled weights.

@@ -65,12 +65,16 @@ def fid_weights_problem(config: FeaturesConfig) -> str | None:
     The digest is compared first: a file with other weights under the published name has the right shapes.
     """
     path = Path(config.weights)
-    if not config.own_weights and (found := sha256_of(path)) != FID_SHA256:
-        return (
-            f"{path}: expected the published weights ({FID_FILE}, sha256 {FID_SHA256[:8]}…), found a file with sha256 "
-            f"{found[:8]}…; give the published file, or set own_weights: true, and the distance is not called FID"
-        )
-    return weights_problem(path, fid_inception, FID_KIND, HEAD)
+    return _digest_problem(config, sha256_of(path)) or weights_problem(path, fid_inception, FID_KIND, HEAD)
+
+
+def _digest_problem(config: FeaturesConfig, found: str) -> str | None:
+    if config.own_weights or found == FID_SHA256:
+        return None
+    return (
+        f"{config.weights}: expected the published weights ({FID_FILE}, sha256 {FID_SHA256[:8]}…), found a file with "
+        f"sha256 {found[:8]}…; give the published file, or set own_weights: true, and the distance is not called FID"
+    )
 
 
 class InceptionFeatures:
@@ -98,12 +102,12 @@ class FidInceptionFeatures:
 
     def __init__(self, config: FeaturesConfig, device: torch.device | str = "cpu") -> None:
         path, resize = Path(config.weights), config.resize or "tf1_bilinear"
-        obstacle = fid_weights_problem(config)
+        digest = sha256_of(path)
+        obstacle = _digest_problem(config, digest)
         if obstacle is not None:
             raise UnfitModelError(obstacle)
         self._network = _headless(fid_inception(), path, FID_KIND).to(device)
         self._device, self._resize = device, RESIZINGS[resize]
-        digest = sha256_of(path)
         kind = "published" if digest == FID_SHA256 else "own-weights"
         self.signature = f"net:fid-inception:{kind}:{path.name}:{digest[:12]}|resize:{resize.replace('_', '-')}-{SIDE}"
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from audit.config.sections import LpipsConfig, QualityConfig
 from audit.models.device import device_here
-from audit.models.files.state_file import read_shapes, read_state, unlike
+from audit.models.files.state_file import Shapes, read_shapes, read_state, shapes_of, unlike
 from audit.models.files.untrusted_model import UnfitModelError
 from audit.perception.embedders.dino import DinoFeatures
 from audit.perception.embedders.features import FeatureEmbedder
@@ -60,14 +60,14 @@ class LpipsDistance:
     """
 
     def __init__(self, config: LpipsConfig, device: torch.device | str = "cpu") -> None:
-        path = Path(config.trunk)
-        obstacle = trunk_problem(config)
+        path, network = Path(config.trunk), _network(config.network)
+        digest, state = sha256_of(path), read_state(path)
+        shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+        obstacle = _digest_problem(config, digest) or _shape_problem(config, network.net, shapes)
         if obstacle is not None:
             raise UnfitModelError(obstacle)
-        network = _network(config.network)
-        network.net.load_state_dict(_renamed(network.net, read_state(path)))
+        network.net.load_state_dict(_renamed(network.net, state))
         self._network, self._device = network.eval().to(device), device
-        digest = sha256_of(path)
         kind = "published" if digest.startswith(_TRUNKS[config.network][1]) else "own-weights"
         self.signature = f"net:lpips-0.1-{config.network}:{kind}:{path.name}:{digest[:12]}|resize:none"
 
@@ -125,23 +125,32 @@ def load_pair_instruments(quality: QualityConfig, features: FeatureEmbedder | No
 
 
 def trunk_problem(config: LpipsConfig) -> str | None:
-    """Return why a file cannot be used as the trunk of LPIPS; None if it can."""
-    path, (name, digits) = Path(config.trunk), _TRUNKS[config.network]
-    found = sha256_of(path)
-    if not config.own_weights and not found.startswith(digits):
-        return (
-            f"{path}: expected torchvision's weights ({name}, sha256 {digits}…), found sha256 {found[:8]}…; give the "
-            "published file, or set own_weights: true"
-        )
+    """Return why a file cannot be used as the trunk of LPIPS, from its header and digest; None if it can."""
+    path = Path(config.trunk)
     try:
-        shapes = read_shapes(path)
+        with torch.device("meta"):
+            trunk = _network(config.network, heads=False).net
+        return _digest_problem(config, sha256_of(path)) or _shape_problem(config, trunk, read_shapes(path))
     except UnfitModelError as error:
         return str(error)
-    with torch.device("meta"):
-        trunk = _network(config.network, heads=False).net
-    expected = {key: tuple(tensor.shape) for key, tensor in trunk.state_dict().items()}
-    obstacle = unlike(expected, _renamed(trunk, shapes))
-    return None if obstacle is None else f"{path}: expected the weights of {name}, found {obstacle}; give another file"
+
+
+def _digest_problem(config: LpipsConfig, found: str) -> str | None:
+    name, digits = _TRUNKS[config.network]
+    if config.own_weights or found.startswith(digits):
+        return None
+    return (
+        f"{config.trunk}: expected torchvision's weights ({name}, sha256 {digits}…), found sha256 {found[:8]}…; give "
+        "the published file, or set own_weights: true"
+    )
+
+
+def _shape_problem(config: LpipsConfig, trunk: nn.Module, found: Shapes) -> str | None:
+    obstacle = unlike(shapes_of(trunk), _renamed(trunk, found))
+    if obstacle is None:
+        return None
+    name = _TRUNKS[config.network][0]
+    return f"{config.trunk}: expected the weights of {name}, found {obstacle}; give another file"
 
 
 def _network(kind: str, *, heads: bool = True) -> Any:  # noqa: ANN401 - lpips has no types

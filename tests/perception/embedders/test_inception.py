@@ -21,6 +21,7 @@ from audit.perception.embedders.features import load_features
 from audit.perception.embedders.inception import FID_FILE, fid_inception
 from audit.perception.embedders.resizing import resized, tf1_bilinear
 from audit.preflight.readiness import check_ready
+from tests.pretended_gpu import pretended_gpu
 
 TOLERANCE = 1e-3
 
@@ -154,6 +155,13 @@ def test_files_of_other_networks_and_damaged_files_are_refused_with_one_message(
         path = config_of(tmp_path, f"{tmp_path / name}\n    own_weights: true")
         with pytest.raises(ConfigErrors, match=message):
             read_config(path, checks=[check_ready])
+
+
+def test_a_gpu_gives_the_same_features(weights):
+    images = pictures(0, (64, 64), n=1)
+    expected = ours(weights, "tf1_bilinear", images)
+    with pretended_gpu():
+        np.testing.assert_allclose(ours(weights, "tf1_bilinear", images), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_keys_that_a_network_does_not_use_are_refused():

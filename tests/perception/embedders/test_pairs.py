@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 import torch
 import torchvision.models as torchvision_models
+from transformers import Dinov2Config, Dinov2Model
 
 from audit.config.sections import LpipsConfig, QualityConfig
 from audit.models.files.untrusted_model import UnfitModelError
 from audit.perception.embedders.pairs import LpipsDistance, cosines, load_pair_instruments, psnr, trunk_problem
+from tests.pretended_gpu import pretended_gpu
 
 TRUNKS = {
     "alex": torchvision_models.alexnet,
@@ -89,6 +91,17 @@ def test_cosines_are_1_for_equal_rows_whatever_their_length():
     rows = np.array([[3.0, 4.0], [1.0, 0.0]], dtype=np.float32)
     np.testing.assert_allclose(cosines(rows, rows * 7), [1, 1], rtol=1e-6)
     np.testing.assert_allclose(cosines(rows, rows[::-1]), [0.6, 0.6], rtol=1e-6)
+
+
+def test_a_gpu_gives_the_same_distances(tmp_path):
+    quality = QualityConfig(lpips=saved(tmp_path / "trunk.pth", "squeeze"), dino=str(tmp_path / "dino"))
+    Dinov2Model(Dinov2Config(hidden_size=32, num_hidden_layers=1, num_attention_heads=2)).save_pretrained(quality.dino)
+    here = load_pair_instruments(quality, None)
+    with pretended_gpu():
+        there = load_pair_instruments(quality, None)
+        distances, features = there.lpips.between(FIRST, SECOND), there.dino.embed(FIRST)
+    np.testing.assert_allclose(distances, here.lpips.between(FIRST, SECOND), rtol=1e-5)
+    np.testing.assert_allclose(features, here.dino.embed(FIRST), atol=1e-5)
 
 
 def test_without_configuration_no_network_is_loaded():
