@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import pickle
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -126,7 +127,9 @@ def _read(path: Path, device: str) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             stored: object = load_file(path, device)
         else:
-            stored = torch.load(path, weights_only=True, map_location=device)
+            with warnings.catch_warnings():  # about protocols of pickles that are refused anyway
+                warnings.simplefilter("ignore")
+                stored = torch.load(path, weights_only=True, map_location=device)
     except (pickle.UnpicklingError, SafetensorError, RuntimeError, ValueError, EOFError) as error:
         raise _no_weights(path, error) from error
     except OSError as error:  # torch seeks to before the start of some files that were cut short
@@ -142,6 +145,8 @@ def _read(path: Path, device: str) -> dict[str, Tensor]:
 
 def _no_weights(path: Path, error: Exception) -> UnfitModelError:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    if isinstance(error, pickle.UnpicklingError):  # torch's own message advises to run the code
+        reason = "no tensors by name, or other objects beside them"
     return UnfitModelError(
         f"{path}: expected weights and nothing else, found a file that is not ({reason}); a pickled model can run "
         "code when it is read: save its state_dict(), best as safetensors"

@@ -146,7 +146,8 @@ def _digest_problem(config: LpipsConfig, found: str) -> str | None:
 
 
 def _shape_problem(config: LpipsConfig, trunk: nn.Module, found: Shapes) -> str | None:
-    obstacle = unlike(shapes_of(trunk), _renamed(trunk, found))
+    expected = {f"features.{name.split('.', 1)[1]}": shape for name, shape in shapes_of(trunk).items()}
+    obstacle = unlike(expected, {name: shape for name, shape in found.items() if name in expected})
     if obstacle is None:
         return None
     name = _TRUNKS[config.network][0]
