@@ -39,9 +39,12 @@ COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {
         "arm": _NAMES["arm"],
         **_interval("clip_i", "Mean cosine of each image to its baseline image; NaN for the baseline."),
         **_interval("clip_t", "Mean cosine of each image to its prompt."),
+        **_interval("dino_i", "Mean cosine of DINOv2's features of each image to its baseline image."),
+        **_interval("lpips", "Mean LPIPS distance of each image to its baseline image."),
+        **_interval("psnr", "Mean PSNR of each image to its baseline image, in dB; equal images count as 100."),
         **_interval("kid", "Kernel distance to the baseline images; NaN for the baseline."),
         "kid_noise_floor": "Kernel distance between two halves of the baseline images.",
-        "fid": "Fréchet distance to the baseline images. It has no interval.",
+        "fid": "Fréchet distance to the baseline images. It has no interval. `quality.features` says on which network.",
         "fid_noise_floor": "Fréchet distance between two halves of the baseline images.",
         **_interval("kid_to_reference", "Kernel distance to the reference images, if the config has some."),
         "fid_to_reference": "Fréchet distance to the reference images.",
@@ -173,7 +176,18 @@ def _arm_row(row: QualityResult) -> dict[str, Any]:
         for name, measured in (("fid", row.fid), ("kid", row.kid))
         if measured is not None
     }
-    figures = ("clip_i", "clip_t", "kid", "fid", "kid_to_reference", "fid_to_reference", "prompt_shown")
+    figures = (
+        "clip_i",
+        "clip_t",
+        "dino_i",
+        "lpips",
+        "psnr",
+        "kid",
+        "fid",
+        "kid_to_reference",
+        "fid_to_reference",
+        "prompt_shown",
+    )
     found = [_ends(name, getattr(row, name)) for name in figures]
     return {"arm": row.arm, **floors, **{name: value for part in found for name, value in part.items()}}
 

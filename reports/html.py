@@ -31,6 +31,7 @@ from reports.figures.charts import (
     Table,
     discrepancy_figure,
     feature_sections,
+    instrument_table,
     lens_figures,
     listed,
     quality_table,
@@ -55,6 +56,7 @@ from reports.figures.measure_tables import caveats, measures_by_occupation, meas
 from reports.figures.pictures import Pictures, data_uri, fit, read_pictures
 from reports.figures.steering import steering_notes, steering_table
 from reports.figures.trend import trend_section
+from reports.index.distances import distance_names, measures_distances
 from reports.index.lookups import edited_arm, noise_floor, primary_attribute, quality_figures
 from reports.index.settings import mitigations, setting, zero_shot_judges
 from reports.index.story import Story, label, story_of
@@ -203,6 +205,8 @@ def _context(story: Story, pictures: Pictures) -> dict[str, Any]:
         "quality": quality_table(story),
         "has_reference": "fid_to_reference" in quality_figures(story),
         "signatures": signature_table(story),
+        "instruments_of_quality": instrument_table(story),
+        "distances": distance_names(story) if measures_distances(story) else None,
         "features": feature_sections(story),
         "steering_notes": steering_notes(story),
         "steering_table": partial(steering_table, story),

@@ -13,6 +13,7 @@ from audit.config.problems import Location, Problem, listing, suggestion
 from audit.config.sections import (
     AlertsConfig,
     AuditSections,
+    FeaturesConfig,
     GateConfig,
     SecondOpinionConfig,
     TargetFileConfig,
@@ -41,6 +42,7 @@ def disagreements(config: AuditSections) -> Iterator[Problem]:
     yield from _webhook(config.alerts)
     yield from _output(config)
     yield from _reference(config)
+    yield from _features(config.quality.features)
     yield from _repeated_gate_names(config)
     for index, gate in enumerate(config.gates):
         at: Location = ("gates", index)
@@ -265,6 +267,22 @@ def _reference(config: AuditSections) -> Iterator[Problem]:
         )
 
 
+def _features(features: str | FeaturesConfig) -> Iterator[Problem]:
+    """Find keys that the network does not use."""
+    if isinstance(features, str) or features.network == "fid_inception":
+        return
+    at: Location = ("quality", "features")
+    reads = ((*at, "network"),)
+    if features.resize not in (None, "pil_bicubic"):
+        message = f"expected pil_bicubic for {features.network}, which is only used with it, found {features.resize}"
+        yield Problem((*at, "resize"), f"{message}; remove it", reads)
+    if features.own_weights:
+        message = (
+            f"expected no own_weights for {features.network}, whose weights are never compared with published ones"
+        )
+        yield Problem((*at, "own_weights"), f"{message}, found true; remove it", reads)
+
+
 def _repeated_gate_names(config: AuditSections) -> Iterator[Problem]:
     seen: set[str] = set()
     for index, gate in enumerate(config.gates):
@@ -321,7 +339,8 @@ def _gate_place(config: AuditSections, at: Location, gate: GateConfig) -> Iterat
     if not gate.kind.of_prompt and gate.prompt != "overall":
         message = f"expected 'overall' for {gate.measure}, a measure of whole arms, found {gate.prompt!r}; remove it"
         yield Problem((*at, "prompt"), message, reads=((*at, "measure"),))
-    network = {"clip_i": "clip", "kid": "features"}.get(gate.measure)
-    if network is not None and getattr(config.quality, network) == "none":
-        message = f"expected a measure that is made, found {gate.measure!r} though quality.{network} is 'none'"
+    network = {"clip_i": "clip", "kid": "features", "dino_i": "dino", "lpips": "lpips"}.get(gate.measure)
+    if network is not None and getattr(config.quality, network) in ("none", None):
+        unset = "'none'" if network in ("clip", "features") else "not set"
+        message = f"expected a measure that is made, found {gate.measure!r} though quality.{network} is {unset}"
         yield Problem((*at, "measure"), message, reads=(("quality", network),))

@@ -81,6 +81,9 @@ GATE_MEASURES: Mapping[str, GateMeasureKind] = {
     "effective_groups": GateMeasureKind(1, math.inf, of_attribute=True, of_prompt=True),
     "unclassified_share": GateMeasureKind(0, 1, of_prompt=True),
     "clip_i": GateMeasureKind(-1, 1, edited=True),
+    "dino_i": GateMeasureKind(-1, 1, edited=True),
+    "lpips": GateMeasureKind(0, math.inf, edited=True),
+    "psnr": GateMeasureKind(0, 100, edited=True),
     "kid": GateMeasureKind(-math.inf, math.inf, edited=True),
     "prompt_shown": GateMeasureKind(0, 1),
     "attribute_shift": GateMeasureKind(0, 1, of_attribute=True, edited=True),
@@ -205,6 +208,7 @@ AutoOrCount = Annotated[
 UNIONS_IN_WORDS = {
     "occupations": "'all', 'none' or a list of names",
     "count": "'auto' or a whole number",
+    "features": "'bundled', 'none', a file, or network: with its weights:",
     "targets": "'uniform', a share for each group, or csv: with a file",
     "target": "'uniform' or a share for each group",
     "captions": "a text or a list of texts",

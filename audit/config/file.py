@@ -192,7 +192,7 @@ _EXPECTED = {
 }
 
 
-_WRONG_TYPE = ("literal_error", "int_type", "tuple_type", "dict_type")
+_WRONG_TYPE = ("literal_error", "int_type", "tuple_type", "dict_type", "model_type")
 """Pydantic's error types for a value that no branch of a union accepts."""
 
 

@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    Tag,
+    model_serializer,
+)
 
 from audit.config.fields import (
     DEFAULT_ATTRIBUTES,
@@ -223,20 +231,79 @@ TargetChoice = Annotated[
 ]
 
 
+class FeaturesConfig(Section):
+    """A network from a file whose features the Fréchet and kernel distances use."""
+
+    network: Literal["fid_inception", "dinov2", "torchvision_inception"]
+    """``fid_inception`` (the Inception network of published FIDs, in the layout of pytorch-fid and torch-fidelity),
+    ``dinov2`` (a DINOv2 vision transformer, for FD-DINOv2) or ``torchvision_inception`` (torchvision's Inception v3, a
+    classifier that no published FID uses)."""
+    weights: Text
+    """File of the weights. For ``dinov2`` a file in timm's layout, or a directory in the layout of transformers. The
+    file of ``fid_inception`` is published as ``pt_inception-2015-12-05-6726825d.pth``."""
+    resize: Literal["tf1_bilinear", "pil_bicubic"] | None = None
+    """How ``fid_inception`` resizes images to 299 × 299 pixels. ``tf1_bilinear`` follows TensorFlow 1, the original
+    implementation and torch-fidelity; ``pil_bicubic`` follows clean-fid. The distance depends on it. If unset,
+    ``tf1_bilinear``. The other networks always use ``pil_bicubic``."""
+    own_weights: bool = False
+    """Whether ``fid_inception`` may use other weights than the published ones. Reports then do not call the distance
+    FID."""
+
+
+class LpipsConfig(Section):
+    """LPIPS, the learned perceptual distance of each image to the baseline image with the same noise."""
+
+    network: Literal["alex", "vgg", "squeeze"]
+    """Network whose activations are compared. Papers mostly use ``alex``."""
+    trunk: Text
+    """File with torchvision's ImageNet weights of that network (``alexnet-owt-7be5be79.pth``, ``vgg16-397923af.pth`` or
+    ``squeezenet1_1-b8a52dc0.pth``). The package ``lpips`` contains the learned weights of the layers (version 0.1)."""
+    own_weights: bool = False
+    """Whether another trunk than the published one is accepted; the signature then says so."""
+
+
+FeaturesChoice = Annotated[
+    Annotated[Text, Tag("word")] | Annotated[FeaturesConfig, Tag("other")], Discriminator(word_or_other)
+]
+
+
 class QualityConfig(Section):
     """Measurements of image quality: the side effects of an intervention."""
 
     clip: Text = "bundled"
-    """CLIP model: ``bundled``, ``none``, an open_clip directory, ``hf-hub:OWNER/NAME``, or an open_clip model with the
-    tag of its weights (``ViT-B-32:laion2b_s34b_b79k``). A name without a tag is refused, because the model would have
-    random weights."""
-    features: Text = "bundled"
-    """Network whose features the Fréchet and kernel distances use: ``bundled``, ``none`` or a file with the weights of
-    torchvision's Inception v3."""
+    """CLIP model: ``bundled``, ``none``, a directory in the layout of open_clip or transformers, ``hf-hub:OWNER/NAME``
+    of an open_clip model, or an open_clip model with the tag of its weights (``ViT-B-32:laion2b_s34b_b79k``). A name
+    without a tag is refused, because the model would have random weights."""
+    features: FeaturesChoice = "bundled"
+    """Network whose features the Fréchet and kernel distances use: ``bundled``, ``none``, or keys that name a network
+    and its weights. Only the distances of ``network: fid_inception`` are FID and KID as papers report them. A file name
+    alone is a file with the weights of torchvision's Inception v3."""
     reference: Text | None = None
     """Directory of reference images. The distance of every arm to them is measured, including the baseline. Distances
     to the baseline arm are always measured. PNG, JPEG and WebP files at any depth are used, hidden files and folders
     are not; for the bundled features the images must be 64 × 64 pixels."""
+    dino: Text | None = None
+    """DINOv2 weights for the similarity of each image to its baseline image (DINO-I): a file in timm's layout, or a
+    directory in the layout of transformers. If unset, it is not measured."""
+    lpips: LpipsConfig | None = None
+    """Network for LPIPS. If unset, it is not measured. PSNR needs no network and is always measured."""
+
+    @model_serializer(mode="wrap")
+    def _without_unset(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out instruments that the config does not use, so that they do not change the names of older runs."""
+        unused = {name for name in ("dino", "lpips") if getattr(self, name) is None}
+        return {name: value for name, value in plain(self).items() if name not in unused}
+
+    @property
+    def network_files(self) -> dict[str, str]:
+        """Key under ``quality`` → path, for every network that is read from the user's files, except CLIP."""
+        named = self.features
+        files = {"features": named} if isinstance(named, str) else {"features.weights": named.weights}
+        if files.get("features") in ("bundled", "none"):
+            files = {}
+        if self.dino is not None:
+            files["dino"] = self.dino
+        return files if self.lpips is None else files | {"lpips.trunk": self.lpips.trunk}
 
 
 def clip_of(judge: JudgeKeys, quality: QualityConfig) -> str | None:
@@ -267,7 +334,8 @@ class GateConfig(Section):
     """The limited measure: ``fairness_discrepancy``, ``share:<group>``, ``share_difference`` (with two groups the first
     share minus the second, with more the largest minus the smallest), ``share_ratio`` (smallest share by largest),
     ``four_fifths_ratio``, ``normalised_entropy``, ``total_variation``, ``kl_divergence``, ``jensen_shannon``,
-    ``effective_groups``, ``unclassified_share``, ``clip_i``, ``kid``, ``prompt_shown`` or ``attribute_shift``."""
+    ``effective_groups``, ``unclassified_share``, ``clip_i``, ``dino_i``, ``lpips``, ``psnr``, ``kid``, ``prompt_shown``
+    or ``attribute_shift``."""
     attribute: Text | None = None
     """The attribute concerned; only the fairness measures and ``attribute_shift`` have one."""
     prompt: Text = "overall"

@@ -17,6 +17,7 @@ from audit.models.device import device_here
 from audit.models.generator import Generator, load_generator
 from audit.perception.embedders.clip import ClipEmbedder, load_clip
 from audit.perception.embedders.features import FeatureEmbedder, load_features
+from audit.perception.embedders.pairs import PairInstruments, load_pair_instruments
 from audit.perception.judges.interface import Judge
 from audit.perception.judges.registry import load_judge, load_second_judges
 from audit.planning.plan import prompts_of_model
@@ -36,6 +37,7 @@ class ShardParts:
         analyses: What observes the baseline images, by the name of the analysis.
         interventions: What makes the intervention of a batch, by the name of the mitigation.
         second: Further judges by name; no result depends on them.
+        pairs: Compares an image with its baseline image.
     """
 
     generator: Generator
@@ -46,6 +48,7 @@ class ShardParts:
     analyses: Mapping[str, Observe]
     interventions: Mapping[str, Intervene] = field(default_factory=dict)
     second: Mapping[str, Judge] = field(default_factory=dict)
+    pairs: PairInstruments = field(default_factory=PairInstruments)
 
     @property
     def signatures(self) -> dict[str, str]:
@@ -54,6 +57,7 @@ class ShardParts:
             "judge": self.judge.signature,
             "clip": "" if self.clip is None else self.clip.signature,
             "features": "" if self.features is None else self.features.signature,
+            **self.pairs.signatures,
             **{f"second_opinion {name}": judge.signature for name, judge in self.second.items()},
         }
 
@@ -90,11 +94,13 @@ def load_parts(
     clip = load_clip(request.quality, request.model)
     if clip is not None:
         clip.reader.check(clip_texts(request, prompts))
+    features = load_features(request.quality, request.model)
     return ShardParts(
         generator=generator,
         judge=load_judge(request.judge, request.model, request.attributes, clip),
         clip=clip,
-        features=load_features(request.quality, request.model),
+        features=features,
+        pairs=load_pair_instruments(request.quality, features),
         lens=lens,
         analyses=ready_observers(lens),
         interventions=ready_interventions(request.mitigations, lens, fits or {}),

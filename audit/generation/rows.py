@@ -14,6 +14,7 @@ from torch import Tensor
 from audit.generation.parts import ShardParts
 from audit.generation.settings import ShardSettings
 from audit.perception.embedders.clip import ClipEmbedder
+from audit.perception.embedders.pairs import LpipsDistance, cosines, psnr
 from audit.perception.judges.interface import Judge
 from audit.perception.judges.kinds.hand_labels import HandLabels
 from audit.perception.judges.kinds.zero_shot import ZeroShotJudge
@@ -21,7 +22,7 @@ from audit.perception.judges.label_table import key_name
 from audit.perception.judges.perceived import Perceived
 from audit.records.attributes import Attribute, SecondOpinion
 from audit.records.work import BASELINE, Shard, Status
-from audit.storage.rows import FEATURES, opinion_column, outside_column, probability_column, row_schema
+from audit.storage.rows import FEATURES, PAIRED, opinion_column, outside_column, probability_column, row_schema
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -50,6 +51,7 @@ def table_of(
     """
     text = None if parts.clip is None or not shard.prompt.text else parts.clip.text(shard.prompt.text)
     measured = {arm: _measure(parts, shard, arm, pictures) for arm, pictures in images.items()}
+    pairs = _Pairs.of(parts, images, measured)
     schema = row_schema(settings.attributes, settings.opinions)
     tables = []
     for name, groups in assigned.items():
@@ -61,6 +63,7 @@ def table_of(
             "assigned": [None] * len(shard.indices) if groups is None else list(groups[: len(shard.indices)]),
             **_measured_columns(measured[name], settings.attributes),
             **_clip_columns(measured[name], None if name == BASELINE else measured[BASELINE], text),
+            **pairs.columns(name),
             **_opinion_columns(measured[name], settings.opinions),
         }
         arrays = [pa.array(columns[field.name], type=field.type, from_pandas=False) for field in schema]
@@ -174,6 +177,39 @@ def _clip_columns(measured: _Measured, baseline: _Measured | None, text: Floats 
         to_baseline = (measured.clip * baseline.clip).sum(axis=1)
         missing = measured.broken | baseline.broken
     return {"clip_t": _nullable(to_text, measured.broken), "clip_i": _nullable(to_baseline, missing)}
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Compares the images of an arm with the baseline images of the same keys; ``dino`` has embeddings by arm."""
+
+    images: Mapping[str, Tensor]
+    broken: Mapping[str, Mask]
+    lpips: LpipsDistance | None
+    dino: Mapping[str, Floats]
+
+    @classmethod
+    def of(cls, parts: ShardParts, images: Mapping[str, Tensor], measured: Mapping[str, _Measured]) -> _Pairs:
+        network, dino = parts.pairs.dino, dict[str, Floats]()
+        if network is not None and len(images) > 1:
+            for arm, found in measured.items():
+                known = found.features if network is parts.features else None
+                dino[arm] = network.embed(images[arm]) if known is None else known
+        return cls(images, {arm: found.broken for arm, found in measured.items()}, parts.pairs.lpips, dino)
+
+    def columns(self, arm: str) -> dict[str, pa.Array]:
+        """Return the columns of an arm, null in the baseline and for images that could not be made."""
+        found = dict.fromkeys(PAIRED) if arm == BASELINE else self._compared(arm)
+        missing = self.broken[arm] | self.broken[BASELINE]
+        return {name: _nullable(values, missing) for name, values in found.items()}
+
+    def _compared(self, arm: str) -> dict[str, Floats | None]:
+        images, baseline = self.images[arm], self.images[BASELINE]
+        return {
+            "psnr": psnr(images, baseline),
+            "lpips": None if self.lpips is None else self.lpips.between(images, baseline),
+            "dino_i": cosines(self.dino[arm], self.dino[BASELINE]) if self.dino else None,
+        }
 
 
 def _nullable(values: Floats | None, missing: Mask) -> pa.Array:

@@ -5,13 +5,13 @@ Only configs and the headers of weight files are read. A network that passes her
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from audit.calibration.bundle import missing_weights
 from audit.config.fields import CLIP_SOURCES, GENERATED_HERE
 from audit.config.problems import MODEL_KEYS, Location, Problem, listing, suggestion
-from audit.config.sections import ModelConfig, QualityConfig
+from audit.config.sections import FeaturesConfig, ModelConfig, QualityConfig
 
 
 def check_quality(quality: QualityConfig, model: ModelConfig) -> Iterator[Problem]:
@@ -21,13 +21,14 @@ def check_quality(quality: QualityConfig, model: ModelConfig) -> Iterator[Proble
         Problems, each with its place in the config.
     """
     yield from check_networks(quality, model)
+    yield from _pairs(quality)
     if quality.reference is not None:
-        yield from _reference(Path(quality.reference), quality.features)
+        yield from _reference(Path(quality.reference), bundled=quality.features == "bundled")
 
 
 def check_networks(quality: QualityConfig, model: ModelConfig) -> Iterator[Problem]:
     """Find a CLIP model or a feature network that is missing, or whose files hold something else."""
-    for name, remedy in (("clip", CLIP_SOURCES), ("features", "a file of Inception weights")):
+    for name, remedy in (("clip", CLIP_SOURCES), ("features", "a network with its weights")):
         if getattr(quality, name) != "bundled":
             continue
         missing = missing_weights(model, name)
@@ -37,30 +38,78 @@ def check_networks(quality: QualityConfig, model: ModelConfig) -> Iterator[Probl
             message = f"expected 'none' for {model.source!r}, or {remedy}; found 'bundled', made for drawings"
             yield Problem(("quality", name), message, reads=MODEL_KEYS)
     if quality.clip not in ("bundled", "none"):
-        from audit.perception.embedders.clip_directory import clip_source_problem
-
-        obstacle = clip_source_problem(quality.clip)
-        if obstacle is not None:
-            yield Problem(("quality", "clip"), obstacle)
-    if quality.features not in ("bundled", "none"):
+        yield from _clip(quality.clip)
+    if not isinstance(quality.features, str):
+        at, own = ("quality", "features", "weights"), quality.features
+        yield from _file(own.weights, at, _of_features(own), directory=own.network == "dinov2")
+    elif quality.features not in ("bundled", "none"):
         yield from _features(quality.features, ("quality", "features"))
+
+
+def _clip(source: str) -> Iterator[Problem]:
+    from audit.perception.embedders.clip_directory import clip_source_problem
+
+    obstacle = clip_source_problem(source)
+    if obstacle is not None:
+        yield Problem(("quality", "clip"), obstacle)
+
+
+def _pairs(quality: QualityConfig) -> Iterator[Problem]:
+    """Find missing or other weights of the networks that compare paired images."""
+    if quality.dino is not None:
+        from audit.perception.embedders.dino import dino_problem
+
+        yield from _file(quality.dino, ("quality", "dino"), dino_problem, directory=True)
+    if quality.lpips is not None:
+        from audit.perception.embedders.pairs import trunk_problem
+
+        lpips = quality.lpips
+        yield from _file(lpips.trunk, ("quality", "lpips", "trunk"), lambda _: trunk_problem(lpips))
+
+
+def _file(
+    source: str, at: Location, problem: Callable[[Path], str | None], *, directory: bool = False
+) -> Iterator[Problem]:
+    """Find a missing file of weights, or what ``problem`` finds in it; some weights may also be a directory."""
+    path = Path(source)
+    if not path.exists():
+        yield Problem(at, f"expected weights, found no file at {source!r}; check the path")
+        return
+    if path.is_dir() and not directory:
+        yield Problem(at, f"expected a file of weights, found a directory at {source!r}; name a file in it")
+        return
+    obstacle = problem(path)
+    if obstacle is not None:
+        yield Problem(at, obstacle)
+
+
+def _of_features(config: FeaturesConfig) -> Callable[[Path], str | None]:
+    """Return the check of a feature network's weights."""
+    from audit.models.files.state_file import weights_problem
+    from audit.perception.embedders import dino, inception
+
+    checks: dict[str, Callable[[Path], str | None]] = {
+        "fid_inception": lambda _: inception.fid_weights_problem(config),
+        "dinov2": dino.dino_problem,
+        "torchvision_inception": lambda path: weights_problem(
+            path, inception.torchvision_inception, inception.TORCHVISION_KIND, inception.HEAD
+        ),
+    }
+    return checks[config.network]
 
 
 def _features(source: str, at: Location) -> Iterator[Problem]:
     path = Path(source)
     if not path.is_file():
-        message = f"expected 'bundled', 'none' or a file of weights, found no file at {source!r}"
+        message = (
+            f"expected 'bundled', 'none', a file of weights, or network: and weights:, found no file at {source!r}"
+        )
         yield Problem(at, message + suggestion(source, ("bundled", "none")))
         return
-    from audit.models.files.state_file import weights_problem
-    from audit.perception.embedders.features import INCEPTION_HEAD, INCEPTION_KIND, inception_network
-
-    obstacle = weights_problem(path, inception_network, INCEPTION_KIND, INCEPTION_HEAD)
-    if obstacle is not None:
-        yield Problem(at, obstacle)
+    yield from _file(source, at, _of_features(FeaturesConfig(network="torchvision_inception", weights=source)))
 
 
-def _reference(directory: Path, features: str) -> Iterator[Problem]:
+def _reference(directory: Path, *, bundled: bool) -> Iterator[Problem]:
     """Decode every reference picture, since an unusable one would end the audit after its other work."""
     from audit.calibration.canvas import SIZE
     from audit.storage.outside.picture_folder import SUFFIXES, picture_folder, unreadable_pictures
@@ -74,7 +123,7 @@ def _reference(directory: Path, features: str) -> Iterator[Problem]:
         kinds = listing(sorted(SUFFIXES))
         message = f"expected at least 2 images ({kinds}) in {directory}, found {len(folder.pictures)}"
         yield Problem(at, f"{message}; add some")
-    side = SIZE if features == "bundled" else None  # the bundled network does not resize
+    side = SIZE if bundled else None  # the bundled network does not resize
     reads = (("quality", "features"),) if side else ()  # an unreadable picture is a problem of any network
     for found in (*folder.unusable, *unreadable_pictures(folder.pictures, side)):
         message = f"expected images that can be read, found {found.path}: {found.reason}"

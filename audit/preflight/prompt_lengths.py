@@ -136,6 +136,10 @@ def _clip_reader(quality: QualityConfig, model: ModelConfig) -> TextReader | Non
         if source == "bundled":
             return None if bundle is None else bundled_reader(bundle.clip, CLIP)
         if Path(source).is_dir():
+            from audit.perception.embedders.clip_transformers import is_transformers_clip, transformers_clip_tokenizer
+
+            if is_transformers_clip(Path(source)):
+                return clip_reader(transformers_clip_tokenizer(Path(source)))
             name = f"local-dir:{source}"
         elif names_clip_weights(source) and not source.startswith("hf-hub:"):
             name = source.partition(":")[0]

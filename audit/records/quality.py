@@ -39,7 +39,8 @@ class QualityResult:
         arm: The arm.
         clip_i: Paired image similarity to the baseline arm, None for the baseline itself.
         clip_t: Image-text similarity.
-        fid: Fréchet distance to the baseline arm (None for the baseline), ``extra`` has ``noise_floor``.
+        fid: Fréchet distance to the baseline arm on any feature network, which the signature names; it is the FID of
+            papers only on the FID Inception network (None for the baseline), ``extra`` has ``noise_floor``.
         kid: Kernel distance, in the same way.
         prompt_shown: Share of images that show the prompted occupation according to the judge; None if it cannot tell.
         attribute_shift: By attribute, the mean over prompts of the total variation between the arm's and the baseline's
@@ -47,6 +48,9 @@ class QualityResult:
         fid_to_reference: Fréchet distance to the reference images, for the baseline too; None if the config names no
             reference.
         kid_to_reference: Kernel distance, in the same way.
+        psnr: Mean PSNR to the paired baseline images in dB; None for the baseline, and in files of older versions.
+        lpips: Mean LPIPS distance, in the same way; None also if the config names no network.
+        dino_i: Mean cosine of DINOv2's features, in the same way.
     """
 
     arm: str
@@ -58,3 +62,6 @@ class QualityResult:
     attribute_shift: dict[str, float]
     fid_to_reference: Measurement | None = None
     kid_to_reference: Measurement | None = None
+    psnr: Measurement | None = None
+    lpips: Measurement | None = None
+    dino_i: Measurement | None = None

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from audit.measure.discrepancy.fairness import hard_labels
 from audit.records.attributes import Attribute
 from audit.records.work import Status
-from audit.storage.rows import outside_column, probability_column
+from audit.storage.rows import PAIRED, outside_column, probability_column
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-SCORES = ("clip_i", "clip_t", "p_prompt_shown")
+SCORES = ("clip_i", "clip_t", "p_prompt_shown", *PAIRED)
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def arm_rows(table: pa.Table, arm: str, attributes: Sequence[Attribute], sizes: 
         statuses=statuses,
         probabilities={attribute.name: _probabilities(rows, attribute) for attribute in attributes},
         prompts={name: slice(end - size, end) for (name, size), end in zip(sizes.items(), ends, strict=True)},
-        scores={name: _floats(rows[name]) for name in SCORES},
+        scores={name: _scores(rows, name) for name in SCORES},
         assigned=None if rows["assigned"].null_count else np.array(rows["assigned"].to_pylist(), dtype=np.str_),
         outside={a.name: _flags(rows[outside_column(a.name)]) for a in attributes},
     )
@@ -144,6 +144,11 @@ def arm_rows(table: pa.Table, arm: str, attributes: Sequence[Attribute], sizes: 
 def _probabilities(rows: pa.Table, attribute: Attribute) -> Floats:
     columns = [_floats(rows[probability_column(attribute.name, group)]) for group in attribute.groups]
     return np.stack(columns, axis=1)
+
+
+def _scores(rows: pa.Table, name: str) -> Floats:
+    """Return a column of scores, NaN everywhere if a file of an older version lacks it."""
+    return _floats(rows[name]) if name in rows.schema.names else np.full(rows.num_rows, np.nan)
 
 
 def _flags(column: pa.ChunkedArray) -> Bools:

@@ -1,17 +1,29 @@
-"""Mean scores of the images of an arm: CLIP cosines, and the share of images that show the prompted occupation."""
+"""Mean scores of the images of an arm: cosines, PSNR and LPIPS, share of images with the prompted occupation."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.measure.inference.span import COSINE, SHARE
+from audit.measure.inference.span import COSINE, SHARE, Span
 from audit.measure.prompts.over_prompts import like_these
 from audit.measure.prompts.stratified import stratified_mean, stratified_share
 from audit.records.estimates import OverPrompts
 from audit.results.arm_rows import ArmRows, Floats
+from audit.storage.rows import MOST_PSNR
+
+PAIRED_SPANS: Mapping[str, Span] = {
+    "clip_i": COSINE,
+    "dino_i": COSINE,
+    "lpips": Span(0.0),
+    "psnr": Span(0.0, MOST_PSNR),
+}
+"""Possible values of the columns that compare paired images: dB (100 for equal images), distance, cosine."""
+
+PSNR_SIGNATURE = f"peak:255|equal_images:{MOST_PSNR:g}dB|resize:none"
 
 SHOWN_FROM = 0.5
 """The prompted occupation counts as shown if the judge's probability of it is at least this."""
@@ -39,12 +51,12 @@ class Scores:
         scored = ~np.isnan(values)
         return cls(values[scored], rows.prompt_numbers()[scored]) if scored.any() else None
 
-    def mean_cosine(self, confidence: float = 0.95) -> OverPrompts:
-        """Return the mean of cosines; for a single image, the interval is the whole range."""
+    def mean(self, span: Span, confidence: float = 0.95) -> OverPrompts:
+        """Return the mean of scores with values in ``span``; for a single image, the interval is the whole range."""
         if self.values.size < LEAST_IMAGES:
-            return OverPrompts(float(self.values[0]), COSINE.low, COSINE.high, 1)
-        these = COSINE.held(stratified_mean(self.values, self.prompts, confidence))
-        return like_these(these, self._by_prompt(self.values), COSINE, confidence)
+            return OverPrompts(float(self.values[0]), span.low, span.high, 1)
+        these = span.held(stratified_mean(self.values, self.prompts, confidence))
+        return like_these(these, self._by_prompt(self.values), span, confidence)
 
     def share_shown(self, confidence: float = 0.95) -> OverPrompts:
         """Return the share of images in which the judge sees the prompted occupation, from its probabilities."""

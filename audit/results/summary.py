@@ -8,7 +8,7 @@ sample of limited size.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from audit.analyses.attribution import Attribution, AttributionRequest, LensFeatures
 from audit.config.sections import GateConfig
+from audit.measure.inference.span import COSINE, Span
 from audit.measure.shares.classifier_error import ConfusionMatrix
 from audit.planning.targets import AuditTargets, Targets
 from audit.records.attributes import Attribute, SecondOpinion, TargetSource
@@ -35,10 +36,10 @@ from audit.results.gates.verdicts import evaluate, gates_of
 from audit.results.groups import adjusted, overall_result, prompt_results
 from audit.results.intersections import intersections
 from audit.results.quality import FeatureSet, KernelSample, Yardstick, kernel_sample, reference_set
-from audit.results.scores import LEAST_IMAGES, Scores, rescaled
+from audit.results.scores import LEAST_IMAGES, PAIRED_SPANS, Scores, rescaled
 from audit.results.second_opinions import agreements, common_answers, second_views
 from audit.results.two_stages import Stages
-from audit.storage.rows import FEATURES, results_schema, row_schema
+from audit.storage.rows import FEATURES, PAIRED, results_schema, row_schema, with_paired_columns
 from audit.storage.run_directory import CONFIG, PROVENANCE, RunDirectory
 
 
@@ -54,6 +55,7 @@ class SummaryPlan:
         targets: Target distributions by prompt and attribute, and their sources; uniform if there is no entry.
         clip_signature: ``net:…|resize:…|v:…`` of the CLIP model, empty if none was used.
         feature_signature: The same for the feature network.
+        pair_signatures: ``net:…|resize:…`` of what fills a column of ``PAIRED``, by column.
         kid_images: Number of images per arm whose features are kept individually, for the kernel distance.
         confusions: Attribute → the judge's confusion matrix, if it is known.
         gates: Limits that the audit checks.
@@ -68,6 +70,7 @@ class SummaryPlan:
     targets: AuditTargets = field(default_factory=AuditTargets)
     clip_signature: str = ""
     feature_signature: str = ""
+    pair_signatures: Mapping[str, str] = field(default_factory=dict)
     kid_images: int = 2_000
     confusions: Mapping[str, ConfusionMatrix] = field(default_factory=dict)
     gates: tuple[GateConfig, ...] = ()
@@ -196,7 +199,9 @@ def _gather(run: RunDirectory, plan: SummaryPlan) -> tuple[pa.Table, dict[str, F
     sample = kernel_sample(plan.shards, plan.kid_images)
     parts: list[pa.Table] = []
     features: dict[str, FeatureSet] = {}
-    for shard, table in zip(plan.shards, run.read_rows(shard.id for shard in plan.shards), strict=True):
+    schema = row_schema(plan.attributes, plan.opinions)
+    for shard, stored in zip(plan.shards, run.read_rows(shard.id for shard in plan.shards), strict=True):
+        table = with_paired_columns(stored, schema)
         _check_rows(shard, table, plan)
         parts.append(table.drop_columns([FEATURES]))
         for arm in plan.arms:
@@ -280,6 +285,7 @@ def _arm_quality(
         arm=rows.arm,
         clip_i=_clip(rows, "clip_i", plan.clip_signature) if edited else None,
         clip_t=_clip(rows, "clip_t", plan.clip_signature),
+        **{name: _paired(rows, name, plan.pair_signatures.get(name, "")) for name in PAIRED},
         fid=fid,
         kid=kid,
         prompt_shown=_prompt_shown(rows),
@@ -291,19 +297,28 @@ def _arm_quality(
 
 def _clip(rows: ArmRows, name: str, network: str) -> Measurement | None:
     """Return the mean cosine of the images that have one, with an interval for two or more images."""
+    found = _mean_score(rows, name, COSINE, network)
+    return None if found is None else replace(found, extra={"rescaled": rescaled(found.value)})
+
+
+def _paired(rows: ArmRows, name: str, made_by: str) -> Measurement | None:
+    """Return the mean of a comparison with the baseline images; the baseline itself has none."""
+    return _mean_score(rows, name, PAIRED_SPANS[name], made_by)
+
+
+def _mean_score(rows: ArmRows, name: str, span: Span, made_by: str) -> Measurement | None:
     scores = Scores.of(rows, name)
     if scores is None:
         return None
-    mean = scores.mean_cosine()
+    mean = scores.mean(span)
     known = mean.n >= LEAST_IMAGES
     return Measurement(
         value=mean.value,
         n=mean.n,
-        signature=f"metric:{name}|{network}|n:{mean.n}",
+        signature=f"metric:{name}|{made_by}|n:{mean.n}",
         low=mean.low if known else None,
         high=mean.high if known else None,
         like_these=mean.like_these,
-        extra={"rescaled": rescaled(mean.value)},
     )
 
 

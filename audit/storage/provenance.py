@@ -143,5 +143,14 @@ def short_fingerprint(weights: Path, patterns: Sequence[str] = WEIGHT_FILES) -> 
     """
     if weights.is_dir():
         return fingerprint(weights, patterns).removeprefix("sha256:")[:_SHORT]
-    with weights.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:_SHORT]
+    return sha256_of(weights)[:_SHORT]
+
+
+def sha256_of(file: Path) -> str:
+    """Return the digest that ``sha256sum`` prints for a file.
+
+    Raises:
+        FileNotFoundError: If the file does not exist.
+    """
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -14,6 +14,15 @@ FEATURES = "features"
 """Embedding by the feature network, for the distances between arms; not part of ``results.parquet``."""
 
 
+PAIRED = ("psnr", "lpips", "dino_i")
+"""Columns that compare an image with its baseline image, besides ``clip_i``; files of older versions lack them."""
+
+
+MOST_PSNR = 100.0
+"""PSNR of equal images, in dB; their error is 0 and the formula has no value. If one channel of one pixel of a
+512-pixel image differs by 1, it is 107 dB, so larger values are cut to this."""
+
+
 def row_schema(attributes: Sequence[Attribute], opinions: Sequence[SecondOpinion] = ()) -> pa.Schema:
     """Return the schema of a shard's table.
 
@@ -26,6 +35,8 @@ def row_schema(attributes: Sequence[Attribute], opinions: Sequence[SecondOpinion
     * ``p_prompt_shown`` is the judge's probability that the image shows the prompted occupation.
     * ``clip_i`` is the cosine to the baseline image of the same key, null in the baseline; ``clip_t`` is the cosine to
       the prompt.
+    * ``psnr`` (dB), ``lpips`` (distance) and ``dino_i`` (cosine) compare the image with the same baseline image.
+      They are null in the baseline and without a network. Shards of older versions lack these columns.
     * ``assigned`` is the group that a mitigation assigned to the image.
     * ``by_<judge>_<attribute>_<group>`` is the probability given by a second judge, null if it assigned no group.
     * ``features`` is the embedding.
@@ -56,10 +67,20 @@ def results_schema(attributes: Sequence[Attribute], opinions: Sequence[SecondOpi
             pa.field("p_prompt_shown", pa.float32()),
             pa.field("clip_i", pa.float32()),
             pa.field("clip_t", pa.float32()),
+            *(pa.field(name, pa.float32()) for name in PAIRED),
             pa.field("assigned", pa.string()),
             *(pa.field(name, pa.float32()) for name in second),
         ]
     )
+
+
+def with_paired_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return a table of an older version with the columns of ``PAIRED`` that it lacks, null everywhere."""
+    missing = [name for name in PAIRED if name not in table.schema.names]
+    for name in missing:
+        table = table.append_column(schema.field(name), pa.nulls(table.num_rows, pa.float32()))
+    ordered = missing and set(table.schema.names) == set(schema.names)
+    return table.select(schema.names) if ordered else table
 
 
 def probability_column(attribute: str, group: str) -> str:

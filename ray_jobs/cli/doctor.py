@@ -126,7 +126,9 @@ def check_config(config: AuditConfig) -> tuple[Check, ...]:
         for problem in mistakes
     ]
     if not checks:
-        networks = f"judge {config.judge.source}, clip {config.quality.clip}, features {config.quality.features}"
+        features = config.quality.features
+        named = features if isinstance(features, str) else f"{features.network} {features.weights}"
+        networks = f"judge {config.judge.source}, clip {config.quality.clip}, features {named}"
         checks.append(Check("config", True, f"matches model {config.model.source}, {networks}"))
     return (
         *checks,

@@ -38,7 +38,7 @@ def _named_files(config: AuditConfig) -> Iterator[tuple[str, str]]:
             ("judge.zero_shot.clip", _clip_of(config.judge)),
             ("judge.confusion", config.judge.confusion),
             ("lens.path", config.lens.path),
-            ("quality.features", config.quality.features),
+            *((f"quality.{key}", path) for key, path in config.quality.network_files.items()),
             ("quality.reference", config.quality.reference),
             ("tracking.uri", _database_file(config.tracking.uri)),
         )

@@ -19,6 +19,7 @@ from audit.records.attributes import Attribute
 from audit.records.result import AuditResult
 from audit.records.work import Shard, Status
 from audit.results.lens_evidence import lens_evidence
+from audit.results.scores import PSNR_SIGNATURE
 from audit.results.summary import SummaryPlan, summarise
 from audit.results.two_stages import Stages
 from audit.storage.run_directory import LENS, RunDirectory
@@ -67,6 +68,11 @@ def summarise_run(
         targets=compared.targets,
         clip_signature=instruments["clip"],
         feature_signature=instruments["features"],
+        pair_signatures={
+            "psnr": PSNR_SIGNATURE,
+            "lpips": instruments.get("lpips", ""),
+            "dino_i": instruments.get("dino", ""),
+        },
         confusions=judge_confusions(request.judge, request.model, request.attributes),
         gates=compared.gates,
         opinions=opinions_of(request.second_opinions, request.attributes),

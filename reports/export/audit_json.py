@@ -42,6 +42,7 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "�
 """First characters by which spreadsheets detect a formula; some treat the full-width signs like the plain ones."""
 
 _MEASUREMENTS = ("clip_i", "clip_t", "fid", "kid")
+_PAIRED = ("psnr", "lpips", "dino_i")
 _TO_REFERENCE = ("fid_to_reference", "kid_to_reference")
 _OWN_FIELDS = ("value", "n", "signature", "low", "high", "like_these")
 
@@ -268,7 +269,7 @@ def _share_row(share: Estimate) -> dict[str, Any]:
 
 
 def _quality_row(row: QualityResult) -> dict[str, Any]:
-    measurements = {name: getattr(row, name) for name in (*_MEASUREMENTS, *_TO_REFERENCE)}
+    measurements = {name: getattr(row, name) for name in (*_MEASUREMENTS, *_PAIRED, *_TO_REFERENCE)}
     return {
         "arm": row.arm,
         **{name: None if measured is None else _measurement_row(measured) for name, measured in measurements.items()},
@@ -381,10 +382,12 @@ def _missing_difference(row: Mapping[str, Any]) -> MissingDifference:
 def _quality_result(row: Mapping[str, Any]) -> QualityResult:
     measurements = {name: None if row[name] is None else _measurement(row[name]) for name in _MEASUREMENTS}
     references = {name: _to_reference(row, name) for name in _TO_REFERENCE}
+    paired = {name: _measurement(row[name]) if row.get(name) else None for name in _PAIRED}  # not in older files
     shown = row["prompt_shown"]
     return QualityResult(
         arm=row["arm"],
         **measurements,
+        **paired,
         **references,
         prompt_shown=None if shown is None else OverPrompts(**_decoded(shown)),
         attribute_shift=row["attribute_shift"],

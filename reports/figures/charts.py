@@ -21,7 +21,14 @@ from reports.charts.dumbbell import Row, dumbbell
 from reports.charts.heatmap import HeatRow, heatmap
 from reports.charts.lines import Series, lines
 from reports.charts.svg import Frame
-from reports.index.lookups import QUALITY, mean_discrepancy, mean_over_prompts, status_counts, unclassified
+from reports.index.distances import distance_names, part_of
+from reports.index.lookups import (
+    mean_discrepancy,
+    mean_over_prompts,
+    quality_figures,
+    status_counts,
+    unclassified,
+)
 from reports.index.story import Story, label
 from reports.words.formats import THESE, figure_text, number, share_text
 from reports.words.key_figures import sample_size
@@ -244,17 +251,25 @@ def quality_table(story: Story) -> Table:
         ("CLIP-I as (cos + 1) / 2, the DiffLens paper's scale", *_extras(story, "clip_i", "rescaled")),
         ("CLIP-T, cosine to the prompt", *_measured(story, "clip_t")),
         ("CLIP-T as (cos + 1) / 2", *_extras(story, "clip_t", "rescaled")),
-        ("FID to the baseline arm", *_measured(story, "fid")),
-        ("FID between two halves of the baseline (noise floor)", *_extras(story, "fid", "noise_floor")),
-        ("FID to the reference images", *_measured(story, "fid_to_reference")),
-        ("KID to the baseline arm", *_measured(story, "kid")),
-        ("KID between two halves of the baseline (noise floor)", *_extras(story, "kid", "noise_floor")),
-        ("KID to the reference images", *_measured(story, "kid_to_reference")),
+        ("DINO-I, cosine to the baseline image", *_measured(story, "dino_i")),
+        ("LPIPS, distance to the baseline image", *_measured(story, "lpips")),
+        ("PSNR to the baseline image, dB", *_measured(story, "psnr")),
+        *_distance_rows(story, distance_names(story).frechet, "fid"),
+        *_distance_rows(story, distance_names(story).kernel, "kid"),
         ("Prompted occupation shown", *_prompt_shown(story)),
     ]
     kept = tuple(row for row in rows if any(cell != "–" for cell in row[1:]))
-    caption = f"Quality and side effects per arm (95{NBSP}% intervals about {THESE}; FID has none)"
+    without = "FID" if distance_names(story).are_published else "the Fréchet distance"
+    caption = f"Quality and side effects per arm (95{NBSP}% intervals about {THESE}; {without} has none)"
     return Table(caption, ("Figure", *_quality_arms(story)), kept)
+
+
+def _distance_rows(story: Story, title: str, name: str) -> tuple[tuple[str, ...], ...]:
+    return (
+        (f"{title} to the baseline arm", *_measured(story, name)),
+        (f"{title} between two halves of the baseline (noise floor)", *_extras(story, name, "noise_floor")),
+        (f"{title} to the reference images", *_measured(story, f"{name}_to_reference")),
+    )
 
 
 def _quality_arms(story: Story) -> tuple[str, ...]:
@@ -284,11 +299,23 @@ def signature_table(story: Story) -> Table:
     """Signature of each quality figure: how it was computed."""
     rows = []
     for arm in _quality_arms(story):
-        for name, title in QUALITY.items():
+        for name, title in quality_figures(story).items():
             figure = _figure_of(story, arm, name)
             if figure:
                 rows.append((title, arm, str(figure.n), figure.signature))
     return Table("Signature of every quality figure", ("Figure", "Arm", "n", "Signature"), tuple(rows))
+
+
+def instrument_table(story: Story) -> Table:
+    """Network, weights and resizing of each quality figure, for the section on the method."""
+    rows = []
+    for name, title in quality_figures(story).items():
+        figures = [found for arm in _quality_arms(story) if (found := _figure_of(story, arm, name))]
+        if figures:
+            parts = [part_of(figures[0].signature, key) for key in ("net", "resize")]
+            sizes = sorted({figure.n for figure in figures})
+            rows.append((title, *(part or "none" for part in parts), " or ".join(map(str, sizes))))
+    return Table("Instruments of the quality figures", ("Figure", "Network and weights", "Resize", "n"), tuple(rows))
 
 
 _STATUS_WORDS = {Status.OUTSIDE_GROUPS.value: OUTSIDE_GROUPS}

@@ -9,6 +9,7 @@ from audit.records.attributes import Attribute
 from audit.records.estimates import Estimate
 from audit.records.groups import PromptMean, WorstPrompt
 from audit.records.work import Status
+from reports.index.distances import distance_names
 from reports.index.settings import mitigations
 from reports.index.story import Story
 
@@ -30,17 +31,6 @@ class WithInterval(Protocol):
     def high(self) -> float | None:
         """Upper end."""
         ...
-
-
-QUALITY = {
-    "clip_i": "CLIP-I",
-    "clip_t": "CLIP-T",
-    "fid": "FID to baseline",
-    "kid": "KID to baseline",
-    "fid_to_reference": "FID to reference",
-    "kid_to_reference": "KID to reference",
-}
-"""Quality figures of an arm, as ``QualityResult`` names them, with their names for people."""
 
 
 def mean_over_prompts(story: Story, attribute: str, arm: str) -> PromptMean | None:
@@ -129,9 +119,25 @@ def status_counts(story: Story, attribute: str, arm: str) -> dict[str, int]:
 
 
 def quality_figures(story: Story) -> dict[str, str]:
-    """Return the columns of a table over the arms, from ``QUALITY``; reference distances only with a reference."""
+    """Return the columns of a table over the arms, as ``QualityResult`` names them, with their names for people.
+
+    Comparisons that need a network or a reference are left out if no arm has them.
+    """
+    names = distance_names(story)
+    titles = {
+        "clip_i": "CLIP-I",
+        "clip_t": "CLIP-T",
+        "dino_i": "DINO-I",
+        "lpips": "LPIPS",
+        "psnr": "PSNR, dB",
+        "fid": f"{names.frechet} to baseline",
+        "kid": f"{names.kernel} to baseline",
+        "fid_to_reference": f"{names.frechet} to reference",
+        "kid_to_reference": f"{names.kernel} to reference",
+    }
+    always = {"clip_i", "clip_t", "fid", "kid"}
     return {
         name: title
-        for name, title in QUALITY.items()
-        if not name.endswith("_to_reference") or any(getattr(quality, name) for quality in story.result.quality)
+        for name, title in titles.items()
+        if name in always or any(getattr(quality, name) for quality in story.result.quality)
     }

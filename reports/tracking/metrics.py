@@ -54,6 +54,7 @@ def _quality(story: Story, arm: str) -> Metrics:
     if quality is None:
         return {}
     metrics = _sized("clip_t", quality.clip_t) | _sized("clip_i", quality.clip_i)
+    metrics |= _sized("dino_i", quality.dino_i) | _sized("lpips", quality.lpips) | _sized("psnr", quality.psnr)
     for name, figure in (("fid", quality.fid), ("kid", quality.kid)):
         metrics |= _sized(f"{name}_to_baseline", figure)
         metrics[f"{name}_noise_floor"] = _noise_floor(figure)

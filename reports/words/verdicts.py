@@ -34,7 +34,10 @@ MEASURES = {
     "effective_groups": "effective number of groups",
     "unclassified_share": "share of unclassified images",
     "clip_i": "similarity to the originals (CLIP-I)",
-    "kid": "kernel distance to the baseline (KID)",
+    "dino_i": "similarity to the originals (DINO-I)",
+    "lpips": "distance to the originals (LPIPS)",
+    "psnr": "PSNR to the originals in dB",
+    "kid": "kernel distance to the baseline",
     "prompt_shown": "share of images that show their occupation",
     "attribute_shift": "shift of shares",
 }

@@ -282,10 +282,18 @@ def test_every_measure_can_be_a_gate():
         {"name": "f", "measure": "kid", "max": 0.01, "arm": "gender"},
         {"name": "g", "measure": "prompt_shown", "min": 0.9},
         {"name": "h", "measure": "attribute_shift", "attribute": "age", "max": 0.1, "arm": "gender"},
+        {"name": "i", "measure": "psnr", "min": 20.0, "arm": "gender"},
+        {"name": "j", "measure": "lpips", "max": 0.1, "arm": "gender"},
+        {"name": "k", "measure": "dino_i", "min": 0.9, "arm": "gender"},
     ]
-    found = AuditConfig.model_validate({"name": "audit", "mitigations": [MITIGATION], "gates": gates}).gates
-    assert [gate.prompt for gate in found] == ["each", "doctor", *["overall"] * 6]
-    assert [gate.group for gate in found] == [None, "female", *[None] * 6]
+    networks = {"dino": "dino", "lpips": {"network": "alex", "trunk": "alexnet.pth"}}
+    config = {"name": "audit", "mitigations": [MITIGATION], "gates": gates, "quality": networks}
+    found = AuditConfig.model_validate(config).gates
+    assert [gate.prompt for gate in found] == ["each", "doctor", *["overall"] * 9]
+    assert [gate.group for gate in found] == [None, "female", *[None] * 9]
+    unset = mistakes(mitigations=[MITIGATION], gates=gates)
+    assert list(unset) == [("gates", 9, "measure"), ("gates", 10, "measure")]
+    assert unset["gates", 9, "measure"].endswith("found 'lpips' though quality.lpips is not set")
     assert jsonschema.validate({"name": "audit", "gates": gates}, config_schema()) is None
 
 

@@ -3,8 +3,11 @@
 from unittest import mock
 
 import numpy as np
+import pyarrow.compute as pc
 import pytest
 import torch
+from torchvision.models import squeezenet1_1
+from transformers import Dinov2Config, Dinov2Model
 
 from audit.calibration.bundle import bundle_of
 from audit.config.sections import ModelConfig
@@ -13,6 +16,7 @@ from audit.config.slices import MeasurementRequest
 from audit.generation.parts import load_parts
 from audit.generation.settings import ShardSettings
 from audit.generation.shard import do_shard, do_shard_in_parts
+from audit.perception.embedders.pairs import cosines, psnr
 from audit.planning.plan import plan_shards, prompts_of
 from tests.pretended_gpu import pretended_gpu
 
@@ -43,10 +47,46 @@ def test_smaller_batches_give_the_same_rows_within_the_stated_tolerance(made):
         expected, found = whole.table[name].to_pylist(), pieces.table[name].to_pylist()
         if name.startswith(("p_", "by_", "clip_")):
             np.testing.assert_allclose(np.array(found, float), np.array(expected, float), atol=TOLERANCE)
+        elif name == "psnr":  # of pictures that differ by rounding
+            np.testing.assert_allclose(np.array(found, float), np.array(expected, float), atol=0.1)
         elif name == "features":
             np.testing.assert_allclose(found, expected, atol=1e-3)
         else:
             assert found == expected
+
+
+def test_every_image_of_an_arm_is_compared_with_its_baseline_image(tmp_path):
+    torch.save(squeezenet1_1(weights=None).state_dict(), tmp_path / "trunk.pth")
+    Dinov2Model(Dinov2Config(hidden_size=32, num_hidden_layers=1, num_attention_heads=2)).save_pretrained(
+        tmp_path / "d"
+    )
+    dino = {"network": "dinov2", "weights": str(tmp_path / "d")}
+    config = AuditConfig(
+        name="pairs",
+        prompts={"occupations": ["nurse"], "images_per_prompt": 3},
+        sampling={"batch": 3, "steps": 2},
+        mitigations=[{"name": "words", "method": "prompt", "attribute": "gender"}],
+        second_opinions=[],
+        quality={
+            "clip": "none",
+            "features": dino,
+            "dino": dino["weights"],
+            "lpips": {"network": "squeeze", "trunk": str(tmp_path / "trunk.pth"), "own_weights": True},
+        },
+    )
+    request = MeasurementRequest.of(config)
+    parts = load_parts(request, None)
+    assert parts.pairs.dino is parts.features, "weights that two keys name are loaded once"
+    assert {"dino", "lpips"} < parts.signatures.keys()
+    [shard] = plan_shards(prompts_of(config.prompts, ()), 3, 3)
+    made = do_shard(parts, ShardSettings.of(request), shard)
+    baseline, words = (made.table.filter(pc.field("arm") == arm).to_pydict() for arm in ("baseline", "words"))
+    assert all(baseline[name] == [None] * 3 for name in ("psnr", "lpips", "dino_i"))
+    both = made.images["words"], made.images["baseline"]
+    np.testing.assert_allclose(words["psnr"], psnr(*both), rtol=1e-6)
+    np.testing.assert_allclose(words["lpips"], parts.pairs.lpips.between(*both), rtol=1e-5)
+    np.testing.assert_allclose(words["dino_i"], cosines(*map(parts.features.embed, both)), rtol=1e-4)
+    assert max(words["psnr"]) < 100, "the word changed every image"
 
 
 def test_attributions_of_the_pieces_add_up_to_that_of_the_shard(made):

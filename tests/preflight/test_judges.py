@@ -178,7 +178,7 @@ def test_an_open_clip_directory_of_the_users_is_accepted(clip):
     assert clip_message(clip) == ""
 
 
-def test_a_clip_directory_in_transformers_layout_is_refused_in_words(tmp_path):
+def test_a_clip_directory_in_transformers_layout_is_accepted_or_refused_in_words(tmp_path):
     from transformers import CLIPConfig, CLIPModel
 
     small = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -186,9 +186,14 @@ def test_a_clip_directory_in_transformers_layout_is_refused_in_words(tmp_path):
         text_config=small | {"vocab_size": 99}, vision_config=small | {"image_size": 32, "patch_size": 8}
     )
     CLIPModel(config).save_pretrained(tmp_path / "hf")
-    said = clip_message(tmp_path / "hf")
-    assert "found one in the layout of transformers (clip)" in said
-    assert "ViT-B-32-quickgelu:openai" in said
+    assert "expected OpenAI's vocabulary of 49408 tokens, found 99 tokens" in clip_message(tmp_path / "hf")
+    plain = json.loads((tmp_path / "hf" / "config.json").read_text())
+    (tmp_path / "hf" / "config.json").write_text(json.dumps(plain | {"model_type": "siglip"}))
+    assert "found one in the layout of transformers of another kind (siglip)" in clip_message(tmp_path / "hf")
+    (tmp_path / "hf" / "config.json").write_text(json.dumps(plain))
+    large = CLIPConfig(text_config=small, vision_config=small | {"image_size": 32, "patch_size": 8})
+    CLIPModel(large).save_pretrained(tmp_path / "large")
+    assert clip_message(tmp_path / "large") == ""
     shutil.copy(BUNDLED / "clip" / "open_clip_config.json", tmp_path / "hf")  # a config added by hand
     assert "expected the weights of the model in open_clip_config.json, found no" in clip_message(tmp_path / "hf")
 

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from audit.records.quality import Measurement
 from audit.records.verdicts import Verdict
 from audit.records.work import BASELINE
 from audit.storage.run_directory import RESULTS
@@ -74,6 +75,14 @@ def test_findings_are_the_flagged_prompts_with_the_group_in_excess(result, frame
     found = frames["findings"]
     assert dict(zip(zip(found.prompt_id, found.arm, found.attribute, strict=True), found.group, strict=True)) == flagged
     assert (found["share"] > found["target"]).all()
+
+
+def test_comparisons_of_paired_images_are_columns_of_the_arms(result):
+    psnr = Measurement(21.5, 64, "metric:psnr|peak:255|n:64", 21.1, 21.9)
+    quality = (result.quality[0], replace(result.quality[1], psnr=psnr))
+    arms = result_frames(replace(result, quality=quality))["arms"].set_index("arm")
+    assert arms.loc["difflens-gender", ["psnr", "psnr_low", "psnr_high"]].tolist() == [21.5, 21.1, 21.9]
+    assert np.isnan(arms.loc[[BASELINE], ["psnr", "lpips", "dino_i"]].astype(float)).all(axis=None)
 
 
 def test_what_the_baseline_has_no_figure_for_is_nan_and_never_zero(frames):

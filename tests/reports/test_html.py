@@ -201,7 +201,50 @@ def referenced(result):
 
 
 def measurement_of(value):
-    return Measurement(value, 1024, "metric:frechet_distance|net:bundled|against:reference|n:1024")
+    network = "net:fid-inception:published:x.pth:6726825d0af5|resize:tf1-bilinear-299"
+    return Measurement(value, 1024, f"metric:frechet_distance|{network}|n:1024")
+
+
+def compared(result, network):
+    """The result with comparisons of paired images, and distances on a network."""
+    found = {
+        "psnr": Measurement(21.5, 1024, "metric:psnr|peak:255|resize:none|n:1024", 21.1, 21.9),
+        "lpips": Measurement(0.041, 9, "metric:lpips|net:lpips-0.1-alex:published:a.pth:7be5be791159|n:9", 0, 0.1),
+        "fid": Measurement(6.2, 1024, f"metric:frechet_distance|{network}|n:1024", extra={"noise_floor": 1.9}),
+        "kid": Measurement(0.01, 1000, f"metric:kernel_distance|{network}|n:1000", 0, 0.02, {"noise_floor": 0.0}),
+    }
+    return replace(result, quality=(result.quality[0], replace(result.quality[1], **found)))
+
+
+TORCHVISION = "net:torchvision-inception-v3:inception.pt:0123456789ab|resize:bicubic-aa-299"
+
+
+def test_a_distance_on_another_network_is_never_called_fid(sample):
+    result = compared(sample(), TORCHVISION)
+    page = render(result, NONE)
+    costs = {row[0]: row[1:] for row in rows_of(page, "Quality and side effects per arm")}
+    assert costs["Fréchet distance (torchvision Inception v3) to the baseline arm"] == ["–", "6.20"]
+    shown = re.sub(r"<pre.*?</pre>", "", page, flags=re.DOTALL)  # the config is shown as it is
+    outside_warning = shown.replace("Do not compare them with a FID or KID from a paper", "")
+    outside_warning = outside_warning.replace("of published FIDs", "")
+    assert re.findall(r"\b[FK]IDs?\b", outside_warning) == []
+    assert re.findall(r"\b[FK]IDs?\b", to_markdown(result)) == []
+
+
+def test_the_method_names_network_weights_resize_and_n_of_every_quality_figure(sample):
+    page = render(compared(sample(), measurement_of(1.0).signature.split("|", 1)[1].removesuffix("|n:1024")), NONE)
+    rows = {row[0]: row[1:] for row in rows_of(page, "Instruments of the quality figures")}
+    assert rows["FID to baseline"] == ["fid-inception:published:x.pth:6726825d0af5", "tf1-bilinear-299", "1024"]
+    assert rows["LPIPS"] == ["lpips-0.1-alex:published:a.pth:7be5be791159", "none", "9"]
+    assert rows["PSNR, dB"] == ["none", "none", "1024"]
+    assert "with its published weights. FID still depends on the number of images" in page
+    assert "Do not compare them with a FID" not in page
+
+
+def test_without_a_distance_nothing_is_said_about_fid(sample):
+    page = render(sample((BASELINE,)), NONE)
+    assert "Instruments of the quality figures" in page
+    assert "published FIDs" not in page
 
 
 @pytest.mark.parametrize("arms", [(BASELINE,), (BASELINE, "difflens-gender")])

@@ -38,6 +38,12 @@ TWENTY = [
 """Twenty images: ten white men, eight women of another race, one of low confidence, one without a face."""
 
 
+def test_a_table_of_an_older_version_has_no_comparisons_with_the_baseline_image():
+    table = pa.Table.from_pylist(TWENTY, schema=results_schema(ATTRIBUTES)).drop_columns(["psnr", "lpips", "dino_i"])
+    rows = arm_rows(table, "baseline", ATTRIBUTES, {"nurse": len(TWENTY)})
+    assert all(np.isnan(rows.scores[name]).all() and rows.scores[name].shape == (20,) for name in ("psnr", "lpips"))
+
+
 def test_images_outside_the_groups_are_unknown_only_in_that_attribute():
     rows = rows_of(TWENTY)
     assert rows.counts("race") == {

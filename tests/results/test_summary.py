@@ -274,6 +274,43 @@ def test_clip_scores_have_an_interval_a_signature_and_a_rescaled_value(tmp_path)
     assert baseline.clip_t.n == 16
 
 
+PAIRED_SIGNATURES = {"psnr": "peak:255", "lpips": "net:lpips|resize:none", "dino_i": "net:dino|resize:x"}
+
+
+def paired(arm, prompt, index):
+    """PSNR of half the images is cut at 100 dB; LPIPS is missing for one image."""
+    if arm == "baseline":
+        return {}
+    return {"psnr": 100.0 if index % 2 else 20.0 + index, "lpips": None if index == 3 else 0.01 * index, "dino_i": 0.9}
+
+
+def test_comparisons_with_the_baseline_image_have_an_interval_within_their_range_and_a_signature(tmp_path):
+    run = write(tmp_path, paired)
+    result = summarise(run, plan(pair_signatures=PAIRED_SIGNATURES))
+    found = only(result.quality, arm="mended")
+    expected = stratified_mean(column(run, "mended", "psnr"), np.repeat([0, 1], 8))
+    assert (found.psnr.value, found.psnr.low) == pytest.approx((expected.value, expected.low))
+    assert found.psnr.high == pytest.approx(min(expected.high, 100))
+    assert 0 <= found.lpips.low <= found.lpips.value == pytest.approx(0.01 * 25 / 7)
+    assert found.psnr.signature == "metric:psnr|peak:255|n:16"
+    assert found.lpips.signature == "metric:lpips|net:lpips|resize:none|n:14"
+    assert found.dino_i.value == pytest.approx(0.9)
+    baseline = only(result.quality, arm="baseline")
+    assert (baseline.psnr, baseline.lpips, baseline.dino_i) == (None, None, None)
+
+
+def test_shards_of_an_older_version_without_the_comparisons_are_summarised(tmp_path):
+    run = write(tmp_path / "new")
+    old = RunDirectory(tmp_path / "old")
+    old.create({"name": "test"}, {"torch": "x"})
+    for shard in SHARDS:
+        old.write_shard(shard.id, run.read_shard(shard.id).drop_columns(["psnr", "lpips", "dino_i"]))
+    found, expected = (summarise(one, plan(run_id="same")) for one in (old, run))
+    assert found == expected
+    assert only(found.quality, arm="mended").psnr is None
+    assert old.read_results().schema.equals(results_schema(ATTRIBUTES))
+
+
 def features_of(arm, prompts=PROMPTS, parity=(0, 1)):
     chosen = [(prompt, index) for prompt in prompts for index in range(8) if index % 2 in parity]
     return np.array([row(arm, *key)["features"] for key in chosen], dtype=np.float32)

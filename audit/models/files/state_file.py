@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -125,8 +127,14 @@ def _read(path: Path, device: str) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             stored: object = load_file(path, device)
         else:
-            stored = torch.load(path, weights_only=True, map_location=device)
+            with warnings.catch_warnings():  # about protocols of pickles that are refused anyway
+                warnings.simplefilter("ignore")
+                stored = torch.load(path, weights_only=True, map_location=device)
     except (pickle.UnpicklingError, SafetensorError, RuntimeError, ValueError, EOFError) as error:
+        raise _no_weights(path, error) from error
+    except OSError as error:  # torch seeks to before the start of some files that were cut short
+        if error.errno != errno.EINVAL:
+            raise
         raise _no_weights(path, error) from error
     if not isinstance(stored, dict) or not all(isinstance(tensor, Tensor) for tensor in stored.values()):
         raise UnfitModelError(
@@ -137,6 +145,8 @@ def _read(path: Path, device: str) -> dict[str, Tensor]:
 
 def _no_weights(path: Path, error: Exception) -> UnfitModelError:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    if isinstance(error, pickle.UnpicklingError):  # torch's own message advises to run the code
+        reason = "no tensors by name, or other objects beside them"
     return UnfitModelError(
         f"{path}: expected weights and nothing else, found a file that is not ({reason}); a pickled model can run "
         "code when it is read: save its state_dict(), best as safetensors"

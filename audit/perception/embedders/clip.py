@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from audit.models.device import device_here
 from audit.models.files.text_reader import clip_reader
 from audit.models.files.untrusted_model import UnfitModelError, check_directory
 from audit.perception.embedders.clip_directory import clip_problem
+from audit.perception.embedders.clip_transformers import is_transformers_clip, load_transformers_clip
 from audit.perception.preparation import prepared
 from audit.storage.provenance import short_fingerprint
 
@@ -48,7 +49,7 @@ class ClipWeights:
 
     @classmethod
     def in_directory(cls, directory: Path) -> ClipWeights:
-        """Return the weights in an OpenCLIP directory."""
+        """Return the weights in a directory in the layout of OpenCLIP or of transformers."""
         return cls(f"local-dir:{directory}", None, directory)
 
     @classmethod
@@ -86,24 +87,22 @@ class ClipEmbedder:
     """
 
     def __init__(self, weights: ClipWeights, device: torch.device | str = "cpu") -> None:
-        import open_clip  # takes seconds to import, and an audit without CLIP does not need it
-
-        # create_model would initialise a model with random weights if it finds none, and only log a warning.
-        self._model, self._transform = open_clip.create_model_from_pretrained(
-            weights.model, weights.tag, force_quick_gelu=weights.quick_gelu
-        )
+        self._model, self._transform, self._tokenizer = _opened(weights)
         self._model.eval().to(device)
-        self._tokenizer = open_clip.get_tokenizer(weights.model)
-        self.reader = clip_reader(self._tokenizer)
         self._device = device
+        self.reader = clip_reader(self._tokenizer)
         self.logit_scale = float(self._model.logit_scale.detach().exp())
         self.weights = weights
         named = f"{weights.name}:{short_fingerprint(weights.path)}"
-        self.signature = f"net:open_clip:{named}|resize:{_resizing(self._model.visual.preprocess_cfg)}"
+        self.signature = f"net:open_clip:{named}|resize:{_resizing(self._model)}"
 
     @torch.inference_mode()
     def images(self, images: Tensor) -> FloatArray:
-        """Embed uint8 images ``(n, 3, H, W)`` as unit rows ``(n, d)``, prepared by the model's own transform."""
+        """Embed uint8 images ``(n, 3, H, W)`` as unit rows ``(n, d)``.
+
+        open_clip prepares them as the model's config says: it resizes with Pillow and rounds to 8 bits, and most models
+        look at the middle square of an image that is not square.
+        """
         x = prepared(images, self._transform).to(self._device)
         embedded: Tensor = self._model.encode_image(x, normalize=True)
         return embedded.cpu().numpy()
@@ -121,12 +120,24 @@ class ClipEmbedder:
         return embedded[0].cpu().numpy()
 
 
-def _resizing(preprocessing: Mapping[str, Any]) -> str:
-    """Return how pictures are resized, for a signature: ``open_clip-shortest-bicubic-224``."""
-    size = preprocessing["size"]
-    side = size if isinstance(size, int) else "x".join(map(str, dict.fromkeys(size)))
-    mode, interpolation = preprocessing["resize_mode"] or "shortest", preprocessing["interpolation"] or "bicubic"
-    return f"open_clip-{mode}-{interpolation}-{side}"
+def _opened(weights: ClipWeights) -> tuple[Any, Callable[[Any], Tensor], Any]:
+    """Return the model, the preparation of a Pillow image, and the tokenizer."""
+    if is_transformers_clip(weights.path):
+        return load_transformers_clip(weights.path)
+    import open_clip  # takes seconds to import, and an audit without CLIP does not need it
+
+    # create_model would initialise a model with random weights if it finds none, and only log a warning.
+    model, prepare = open_clip.create_model_from_pretrained(
+        weights.model, weights.tag, force_quick_gelu=weights.quick_gelu
+    )
+    return model, prepare, open_clip.get_tokenizer(weights.model)
+
+
+def _resizing(model: Any) -> str:  # noqa: ANN401 - open_clip has no types
+    """Describe how open_clip resizes images for a model: ``shortest-bicubic-224``."""
+    config, (height, width) = model.visual.preprocess_cfg, model.visual.image_size
+    size = str(height) if height == width else f"{height}x{width}"
+    return f"{config['resize_mode']}-{config['interpolation']}-{size}"
 
 
 def load_clip(quality: QualityConfig, model: ModelConfig) -> ClipEmbedder | None:

@@ -1,4 +1,4 @@
-"""Checks a user's CLIP model without loading its weights.
+"""Checks a user's CLIP directory without loading its weights.
 
 The check is needed because open_clip initialises a model with random weights if it finds none, and resizes position
 embeddings that do not fit. In both cases it only logs a warning.
@@ -17,6 +17,7 @@ from audit.config.fields import CLIP_SOURCES, names_clip_weights
 from audit.config.problems import suggestion
 from audit.models.files.state_file import Shapes, read_shapes, shapes_of, unlike
 from audit.models.files.untrusted_model import UnfitModelError, UntrustedModelError, check_directory
+from audit.perception.embedders.clip_transformers import is_transformers_clip, transformers_clip_problem
 from audit.storage.outside.json_object import read_json_object
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
@@ -54,11 +55,13 @@ def clip_source_problem(source: str) -> str | None:
 
 
 def clip_problem(directory: Path) -> str | None:
-    """Return why a directory cannot be loaded as an OpenCLIP model; None if it can.
+    """Return why a directory cannot be loaded as a CLIP model; None if it can.
 
     Only configs and the headers of weight files are read. open_clip takes seconds to import, so it is imported only if
     the required files exist.
     """
+    if is_transformers_clip(directory):
+        return transformers_clip_problem(directory)
     if not (directory / CONFIG).is_file():
         return _without_config(directory)
     weights = _weights(directory)
@@ -86,9 +89,10 @@ def _without_config(directory: Path) -> str:
         plain = {}
     if "model_type" in plain or "architectures" in plain:
         kind = plain.get("model_type", "a model")
-        found = f"one in the layout of transformers ({kind}), whose tensors have other names"
-        example = "; for OpenAI's CLIP use ViT-B-32-quickgelu:openai or ViT-L-14-quickgelu:openai"
-        return f"{directory}: expected an OpenCLIP directory ({CONFIG}, {WEIGHTS}), found {found}; {remedy}{example}"
+        found = f"one in the layout of transformers of another kind ({kind})"
+        return (
+            f"{directory}: expected a CLIP directory in the layout of OpenCLIP or transformers, found {found}; {remedy}"
+        )
     return f"{directory}: expected an OpenCLIP directory, found no {CONFIG} in it; {remedy}"
 
 

@@ -23,7 +23,7 @@ from audit.results.arm_rows import ArmRows
 from audit.results.changes import shift_tables
 from audit.results.gates.group_figures import GroupFigures, Reading
 from audit.results.gates.verdicts import Gate, GateInput, NoData
-from audit.results.scores import LEAST_IMAGES, Scores
+from audit.results.scores import LEAST_IMAGES, PAIRED_SPANS, Scores
 from audit.results.two_stages import Stages
 
 
@@ -56,7 +56,7 @@ class GateReader:
             "fairness_discrepancy": self._discrepancy,
             "share": self._share,
             "unclassified_share": self._unclassified,
-            "clip_i": self._clip,
+            **dict.fromkeys(PAIRED_SPANS, self._compared),
             "kid": self._kid,
             "prompt_shown": self._prompt_shown,
             "attribute_shift": self._shift,
@@ -95,12 +95,13 @@ class GateReader:
             known.size,
         )
 
-    def _clip(self, gate: Gate) -> Reading:
-        scores = Scores.of(self.arms[gate.arm], "clip_i")
+    def _compared(self, gate: Gate) -> Reading:
+        """Return the mean of a comparison with the baseline images."""
+        scores, span = Scores.of(self.arms[gate.arm], gate.measure), PAIRED_SPANS[gate.measure]
         if scores is None or scores.values.size < LEAST_IMAGES:
-            return NoData("fewer than two images have a similarity")
-        mean = scores.mean_cosine
-        return GateInput(mean().value, lambda confidence: _ends(mean(confidence)), mean().n)
+            return NoData("fewer than two images are compared with the baseline")
+        mean = scores.mean(span)
+        return GateInput(mean.value, lambda confidence: _ends(scores.mean(span, confidence)), mean.n)
 
     def _kid(self, gate: Gate) -> Reading:
         kid = self.quality[gate.arm].kid

@@ -159,7 +159,7 @@ def _quality(starter: Starter) -> str:
         f"""
         quality: # cost of an intervention; none measures nothing
           clip: {clip}
-          features: none # or a file of Inception weights
+          features: none # or network: and weights:, for example those of FID
         """
     )
 

@@ -8,6 +8,8 @@ import open_clip
 import pytest
 import torch
 from huggingface_hub import constants
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from torchvision.models import inception_v3
 
@@ -18,7 +20,6 @@ from audit.calibration.world import uniform_labels
 from audit.config.sections import ModelConfig, QualityConfig
 from audit.perception.embedders.clip import ClipEmbedder, ClipWeights, load_clip
 from audit.perception.embedders.features import InceptionFeatures, load_features
-from audit.perception.preparation import prepared
 from audit.storage.provenance import short_fingerprint
 from audit.training.captions import caption
 from audit.training.loop import seeded
@@ -52,8 +53,6 @@ def test_embeddings_are_unit_vectors(clip, drawings):
 
 def test_stock_open_clip_loads_the_bundled_model_and_agrees(clip, drawings):
     model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{BUNDLED / 'clip'}")
-    from PIL import Image
-
     picture = Image.fromarray(drawings[0][0].permute(1, 2, 0).numpy())
     with torch.inference_mode():
         stock = model.eval().encode_image(preprocess(picture)[None], normalize=True).numpy()
@@ -152,7 +151,8 @@ def test_a_tag_selects_its_weights_and_their_activation_function(tmp_path, monke
     found = load_clip(QualityConfig(clip="ViT-B-32:openai"), ModelConfig())
     assert found.signature.startswith("net:open_clip:ViT-B-32:openai:")
     pictures = torch.zeros(1, 3, 224, 224, dtype=torch.uint8)
-    x = prepared(pictures, found._transform)
+    own = PreprocessCfg(**network.visual.preprocess_cfg)
+    x = image_transform_v2(own, is_train=False)(Image.new("RGB", (224, 224)))[None]
     with torch.inference_mode():
         expected = network.eval().encode_image(x, normalize=True).numpy()
     np.testing.assert_allclose(found.images(pictures), expected, atol=1e-6)

@@ -57,6 +57,9 @@ def shard_rows(shard, rng):
             scores = {
                 "clip_i": 0.9 if arm == "mended" else None,
                 "clip_t": rng.uniform(),
+                "psnr": rng.uniform(10, 100) if arm == "mended" else None,
+                "lpips": rng.uniform() if arm == "mended" else None,
+                "dino_i": rng.uniform(-1, 1) if arm == "mended" else None,
                 "features": rng.normal(size=3),
             }
             name = {"arm": arm, "prompt_id": key.prompt_id, "index": key.index, "seed": key.seed(0)}
@@ -92,6 +95,18 @@ def test_audit_json_is_what_its_schema_says(produced):
     assert data["verdicts"] == []
     assert len(data["results"]) == 2 * 2 * 2
     assert {"value", "n", "signature", "rescaled"} <= data["quality"][1]["clip_i"].keys()
+
+
+def test_comparisons_of_paired_images_are_read_back_and_older_files_have_none(produced):
+    result = produced[1]
+    assert result.quality[1].psnr.n == result.quality[1].lpips.n == 8
+    data = json.loads(json.dumps(to_json(result)))
+    assert from_json(data).quality == result.quality
+    for row in data["quality"]:
+        del row["psnr"], row["lpips"], row["dino_i"]
+    validator("audit").validate(data)
+    older = from_json(data).quality[1]
+    assert (older.psnr, older.lpips, older.dino_i) == (None, None, None)
 
 
 def test_every_row_of_results_parquet_is_what_its_schema_says(produced):

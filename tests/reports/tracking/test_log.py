@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from audit.records.quality import Measurement
 from audit.records.work import BASELINE
 from audit.storage.place import sqlite_uri
 from audit.storage.run_directory import REPORT
@@ -115,6 +116,14 @@ def test_a_headline_metric_has_its_bounds_and_n_beside_it(client, log, result, f
         value, low, high, n = (metrics[f"{ARM}/{name}{end}"] for end in ("", "_low", "_high", "_n"))
         assert low <= value <= high
         assert n == 1024
+
+
+def test_comparisons_of_paired_images_are_metrics_of_their_arm(result):
+    psnr = Measurement(21.5, 64, "metric:psnr|peak:255|n:64", 21.1, 21.9)
+    quality = (result.quality[0], replace(result.quality[1], psnr=psnr))
+    metrics = headline_metrics(story_of(replace(result, quality=quality)))
+    assert [metrics[f"{ARM}/psnr{end}"] for end in ("", "_low", "_high", "_n")] == [21.5, 21.1, 21.9, 64]
+    assert not [name for name in metrics if name.endswith(("lpips", "dino_i")) or name == "baseline/psnr"]
 
 
 def test_the_verdict_is_a_column_of_the_list_of_runs(client, log, result, store_finished, verdict):

@@ -28,6 +28,7 @@ def arm(name, male, unclassified=0):
         statuses += ["no_face"] * unclassified + ["classified"] * (IMAGES - unclassified)
     prompts = {p: slice(i * IMAGES, (i + 1) * IMAGES) for i, p in enumerate(PROMPTS)}
     scores = {"clip_i": np.full(len(statuses), 0.9) + np.tile([0.01, -0.01], len(statuses) // 2)}
+    scores |= {"dino_i": scores["clip_i"], "lpips": 1 - scores["clip_i"], "psnr": 30 * scores["clip_i"]}
     scores["p_prompt_shown"] = np.where(np.arange(len(statuses)) % 60 == 0, 0.2, 0.9)
     return ArmRows(name, np.array(statuses), {"gender": np.concatenate(probabilities)}, prompts, scores)
 
