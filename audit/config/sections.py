@@ -37,6 +37,15 @@ from audit.config.mitigations import MitigationConfig
 from audit.records.work import BASELINE
 
 
+class AdapterConfig(Section):
+    """A LoRA that is added to a model."""
+
+    path: Text
+    """File with the LoRA, in safetensors."""
+    scale: float = Field(1.0, ge=-10, le=10)
+    """Factor of its weights, as in ``set_adapters``."""
+
+
 class ModelConfig(Section):
     """Which text-to-image model is audited."""
 
@@ -50,6 +59,8 @@ class ModelConfig(Section):
     """Weight file variant, for example ``fp16``."""
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     """Number format of the network's weights and activations."""
+    adapters: Annotated[tuple[AdapterConfig, ...], Field(strict=False, max_length=20)] = ()
+    """LoRAs that are added to the weights, in this order. They stay beside the weights and are not merged into them."""
     world: Text | None = None
     """Another calibration world: the directory that ``make calibration OUT=`` wrote, or, for ``rendered``, a table of
     planted shares (YAML). If unset, the bundled world."""

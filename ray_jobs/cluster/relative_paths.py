@@ -44,6 +44,8 @@ def _named_files(config: AuditConfig) -> Iterator[tuple[str, str]]:
         )
         if text is not None
     )
+    for number, adapter in enumerate(config.model.adapters):
+        yield f"model.adapters.{number}.path", adapter.path
     for opinion in config.second_opinions:
         files = {"source": _file_of(opinion), "zero_shot.clip": _clip_of(opinion)}
         yield from ((f"second_opinions.{opinion.name}.{key}", file) for key, file in files.items() if file is not None)
