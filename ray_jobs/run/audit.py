@@ -14,6 +14,8 @@ from audit.config.settings import AuditConfig
 from audit.config.slices import DissectionRequest, MeasurementRequest
 from audit.dissect.settings import needs_lens
 from audit.models.source import model_fingerprint
+from audit.perception.judges.kinds.hand_labels import Labels
+from audit.perception.judges.registry import judge_name, kind_of
 from audit.planning.plan import plan_shards, prompts_of_model
 from audit.planning.targets import audit_targets
 from audit.preflight.judges import left_out_groups
@@ -159,8 +161,14 @@ def _sample_and_summarise(
 def default_run_id(config: AuditConfig) -> str:
     """Name a run by everything that determines its results."""
     decisive = {name: value for name, value in _plain(config).items() if name not in CHANGES_NO_RESULT}
-    text = json.dumps([decisive, model_fingerprint(config.model)], sort_keys=True)
+    text = json.dumps([decisive, model_fingerprint(config.model), *_labels_by_hand(config)], sort_keys=True)
     return f"{config.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _labels_by_hand(config: AuditConfig) -> list[str]:
+    """Return the checksums of tables of labels, which people correct and complete under the same file name."""
+    judges = (config.judge, *config.second_opinions)
+    return [judge_name(judge, config.model) for judge in judges if isinstance(kind_of(judge), Labels)]
 
 
 def open_run(config: AuditConfig, run_id: str, cluster: Cluster) -> RunDirectory:

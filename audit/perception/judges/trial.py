@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from audit.config.problems import listing
 from audit.config.sections import JudgeConfig, ModelConfig
 from audit.measure.shares.classifier_error import ConfusionMatrix
+from audit.models.files.untrusted_model import reason_in_short
 from audit.perception.judges.answers import left_out
 from audit.perception.judges.interface import Audited, Judge
 from audit.perception.judges.kinds.hand_labels import HandLabels
@@ -34,7 +35,7 @@ BATCH = 16
 
 
 class TrialError(ValueError):
-    """There is no picture to judge, or no label belongs to one."""
+    """The judge cannot be downloaded, there is no picture to judge, or no label belongs to one."""
 
 
 @dataclass(frozen=True)
@@ -108,12 +109,18 @@ def try_judge(judge: JudgeConfig, model: ModelConfig, attributes: Audited, folde
         folder: The folder.
 
     Raises:
-        TrialError: The folder has no picture that can be read.
+        TrialError: The folder has no picture that can be read, or the judge cannot be downloaded.
         UnfitModelError: The judge cannot be loaded.
     """
     groups = known_groups(judge, model, attributes)
     found = picture_folder(folder)
-    loaded = load_judge(judge, model, groups)
+    try:
+        loaded = load_judge(judge, model, groups)
+    except OSError as error:  # weights of a name that is not in the cache
+        raise TrialError(
+            f"expected weights of the judge {judge.source!r} on this machine or the hub, found none "
+            f"({reason_in_short(error)}); check the name and the connection"
+        ) from error
     unusable = [*found.unusable]
     rows: list[Answer] = []
     for paths, pictures in _batches(found.pictures, unusable):

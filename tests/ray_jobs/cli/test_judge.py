@@ -183,6 +183,18 @@ def test_a_folder_without_pictures_and_a_judge_that_cannot_judge_are_refused(tmp
     assert answer.exit_code == ExitCode.USAGE
 
 
+def test_weights_that_cannot_be_downloaded_end_in_one_message(drawn, config, monkeypatch):
+    def refuse(*_arguments, **_keys):
+        raise FileNotFoundError("no connection")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
+    asked = {"gender": {"question": "woman or man?", "answers": {"female": "woman", "male": "man"}}}
+    hub = config(judge={"source": "owner/blip", "vqa": {"questions": asked}})
+    answer = call("judge", drawn / "pictures", "--config", hub)
+    assert answer.exit_code == ExitCode.USAGE
+    assert "expected weights of the judge 'owner/blip' on this machine or the hub, found none" in answer.output
+
+
 def test_perfect_answers_determine_no_temperature():
     from audit.perception.judges.temperature import fit_temperature
     from ray_jobs.cli.judge import temperature_words

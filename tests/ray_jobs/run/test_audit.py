@@ -146,6 +146,15 @@ def test_what_changes_results_names_another_run_and_what_does_not_does_not(audit
     assert default_run_id(audit(sampling={"batch": 8})) != name
 
 
+def test_corrected_labels_by_hand_begin_another_run(audit, tmp_path):
+    labels = tmp_path / "labels.csv"
+    labels.write_text("image,attribute,group\na.png,gender,female\n")
+    name = default_run_id(audit(judge={"source": str(labels)}))
+    assert default_run_id(audit(judge={"source": str(labels)})) == name
+    labels.write_text("image,attribute,group\na.png,gender,male\n")
+    assert default_run_id(audit(judge={"source": str(labels)})) != name
+
+
 @pytest.mark.parametrize("count", [1, 3])
 def test_the_number_of_workers_does_not_change_a_byte(undisturbed, count):
     config, outcome = undisturbed  # by 2 workers
