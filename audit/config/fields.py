@@ -23,6 +23,15 @@ UNCONDITIONAL = "calibration-unconditional"
 GENERATED_HERE = ("calibration", UNCONDITIONAL, "rendered")
 """Model sources that come with this package and draw the faces of a world."""
 
+IMAGES = "images"
+"""Model source for pictures that exist already."""
+
+CLOSED: Mapping[str, str] = {IMAGES: "pictures that exist already"}
+"""Model sources that give pictures and no network → what they are, for messages."""
+
+WITHOUT_NETWORK: Mapping[str, str] = {"rendered": "a program that draws", **CLOSED}
+"""Model sources without a network to observe or edit → what they are, for messages."""
+
 RAY_STEP = 0.0001
 """Smallest share of a resource that Ray counts."""
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from audit.analyses.analysis import Observe
 from audit.analyses.registry import ready_observers
+from audit.config.fields import CLOSED
 from audit.config.slices import MeasurementRequest
 from audit.dissect.lens import Lens, check_fits
 from audit.dissect.strengths import Strengths
 from audit.mitigate.method import Intervene
 from audit.mitigate.registry import ready_interventions
+from audit.models.closed.images import PictureFiles
+from audit.models.closed.interface import PictureSource
 from audit.models.device import device_here
 from audit.models.generator import Generator, load_generator
 from audit.perception.embedders.clip import ClipEmbedder, load_clip
@@ -21,6 +24,7 @@ from audit.perception.judges.classifiers import Judge, load_judge
 from audit.perception.judges.second_judges import load_second_judges
 from audit.planning.plan import prompts_of_model
 from audit.preflight.prompt_lengths import clip_texts, mitigation_texts
+from audit.records.work import Prompt
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class ShardParts:
     """What a worker loads once and uses for every shard.
 
     Attributes:
-        generator: Makes the images.
+        generator: Makes the images, or gives pictures that a closed model made.
         judge: Perceives groups in them.
         clip: Embeds images and prompts, None if the config names no CLIP model.
         features: Embeds images for the distances between arms, None if the config names no network.
@@ -38,7 +42,7 @@ class ShardParts:
         second: Further judges by name; no result depends on them.
     """
 
-    generator: Generator
+    generator: Generator | PictureSource
     judge: Judge
     clip: ClipEmbedder | None
     features: FeatureEmbedder | None
@@ -76,17 +80,19 @@ def load_parts(
         ValueError: If a mitigation lacks its lens or its fit, or the lens belongs to another model.
         UnfitModelError: If the model or CLIP would cut off one of the texts, or the model cannot be run as published.
     """
-    generator = load_generator(request.model, request.sampling, request.hookpoint)
     prompts = prompts_of_model(request.model, request.prompts)
-    if generator.reader is not None:
-        generator.reader.check(prompt.text for prompt in prompts)
-        generator.reader.check(text for one in request.mitigations for text in mitigation_texts(request, one, prompts))
+    generator: Generator | PictureSource
+    if request.model.source in CLOSED:
+        generator, fingerprint, steps = PictureFiles(request.model), "", 0
+    else:
+        generator = _checked(load_generator(request.model, request.sampling, request.hookpoint), request, prompts)
+        fingerprint, steps = generator.fingerprint, generator.steps
     lens = None if lens_path is None else Lens.load(lens_path).to(device_here())
     if lens is not None:
         lens = replace(lens, strengths=lens.strengths | (strengths or {}))
         steered = {mitigation.attribute for mitigation in request.mitigations if mitigation.uses_lens}
         needed = {name: tuple(g) for name, g in request.attributes.items() if name in lens.groups or name in steered}
-        check_fits(lens, generator.fingerprint, generator.steps, needed)
+        check_fits(lens, fingerprint, steps, needed)
     clip = load_clip(request.quality, request.model)
     if clip is not None:
         clip.reader.check(clip_texts(request, prompts))
@@ -100,3 +106,15 @@ def load_parts(
         interventions=ready_interventions(request.mitigations, lens, fits or {}),
         second=load_second_judges(request.second_opinions, request.model, request.attributes, clip),
     )
+
+
+def _checked(generator: Generator, request: MeasurementRequest, prompts: Sequence[Prompt]) -> Generator:
+    """Return a generator that reads every text of the audit to its end.
+
+    Raises:
+        UnfitModelError: If it would cut off one of them.
+    """
+    if generator.reader is not None:
+        generator.reader.check(prompt.text for prompt in prompts)
+        generator.reader.check(text for one in request.mitigations for text in mitigation_texts(request, one, prompts))
+    return generator

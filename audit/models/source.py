@@ -7,7 +7,9 @@ import logging
 from pathlib import Path
 
 from audit.calibration.bundle import bundle_of, world_table
+from audit.config.fields import CLOSED, IMAGES
 from audit.config.sections import ModelConfig
+from audit.models.closed.fingerprint import pictures_fingerprint
 from audit.models.files.untrusted_model import INDEX
 from audit.storage.provenance import fingerprint
 
@@ -15,19 +17,23 @@ LOG = logging.getLogger(__name__)
 
 
 def pipeline_source(model: ModelConfig) -> str:
-    """Directory or hub id of the diffusers pipeline of a model."""
-    bundle = bundle_of(model)
+    """Directory or hub id of the diffusers pipeline of a model; for a closed model its source, which names nothing."""
+    bundle = bundle_of(model) if model.source not in CLOSED else None
     return str(bundle.pipeline) if bundle else model.source
 
 
 def model_fingerprint(model: ModelConfig) -> str:
     """Hash of a model's weights and configs; of the table for ``rendered``; id and commit for a model on the hub.
 
+    For ``images`` it is a hash of the pictures and their prompts.
+
     A branch or a tag of the hub may stand for other weights tomorrow, so it is the commit behind it that counts.
     """
     if model.source == "rendered":
         table = world_table(model)
         return fingerprint(table.parent, (table.name,))
+    if model.source == IMAGES:
+        return pictures_fingerprint(model)
     source = pipeline_source(model)
     if Path(source).is_dir():
         return _directory_fingerprint(source)

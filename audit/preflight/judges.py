@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from audit.config.fields import GENERATED_HERE, ZERO_SHOT
+from audit.calibration.bundle import bundle_of
+from audit.config.fields import ZERO_SHOT
 from audit.config.problems import MODEL_KEYS, Location, Problem, listing, suggestion
 from audit.config.sections import JudgeConfig, ModelConfig, SecondOpinionConfig
 from audit.config.slices import Attributes
@@ -100,9 +101,9 @@ def warnings_of(judge: JudgeConfig, model: ModelConfig, attributes: Attributes) 
 
 def _bundled_judge(request: JudgesRequest, judge: _Asked) -> Iterator[Problem]:
     at = (*judge.at, "source")
-    if request.model.source not in GENERATED_HERE:
+    if bundle_of(request.model) is None:
         message = f"expected a FairFace checkpoint for {request.model.source!r}, found 'bundled', which judges drawings"
-        yield Problem(at, message + "; give a file", reads=MODEL_KEYS)
+        yield Problem(at, message + "; give a file", reads=(*MODEL_KEYS, ("model", "drawings")))
         return
     missing = tuple(missing_bundled_weights(request.model, "judge", at))
     yield from missing

@@ -31,9 +31,9 @@ def check_networks(quality: QualityConfig, model: ModelConfig) -> Iterator[Probl
         if getattr(quality, name) != "bundled":
             continue
         yield from missing_bundled_weights(model, name, ("quality", name))
-        if model.source not in GENERATED_HERE:
+        if model.source not in GENERATED_HERE and not model.drawings:
             message = f"expected 'none' for {model.source!r}, or {remedy}; found 'bundled', made for drawings"
-            yield Problem(("quality", name), message, reads=MODEL_KEYS)
+            yield Problem(("quality", name), message, reads=(*MODEL_KEYS, ("model", "drawings")))
     if quality.clip not in ("bundled", "none"):
         yield from _clip(quality.clip, ("quality", "clip"))
     if quality.features not in ("bundled", "none"):

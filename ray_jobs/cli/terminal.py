@@ -41,7 +41,7 @@ def show_work(work: Work) -> None:
         table.add_column(column, justify="right")
     for prompt in work.prompts[:PROMPTS_SHOWN]:
         table.add_row(
-            escape(prompt.id), escape(prompt.text), f"{work.images_per_prompt:,}", f"{work.shards_per_prompt:,}"
+            escape(prompt.id), escape(prompt.text), f"{work.images_of(prompt):,}", f"{work.shards_of(prompt):,}"
         )
     console = open_console()
     console.print(table)

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from audit.config.fields import GENERATED_HERE, ZERO_SHOT, names_clip_weights
+from audit.config.fields import CLOSED, GENERATED_HERE, ZERO_SHOT, names_clip_weights
 from audit.config.sections import TargetFileConfig
 from audit.config.settings import AuditConfig
 
-_WORDS = {*GENERATED_HERE, ZERO_SHOT, "bundled", "none"}
+_WORDS = {*GENERATED_HERE, *CLOSED, ZERO_SHOT, "bundled", "none"}
 """Config values of path fields that are not paths."""
 
 
@@ -33,6 +33,8 @@ def _named_files(config: AuditConfig) -> Iterator[tuple[str, str]]:
         (key, text)
         for key, text in (
             ("model.world", config.model.world),
+            ("model.folder", config.model.folder),
+            ("model.manifest", config.model.manifest),
             ("judge.source", config.judge.source),
             ("judge.confusion", config.judge.confusion),
             ("lens.path", config.lens.path),

@@ -14,7 +14,7 @@ from audit.config.settings import AuditConfig
 from audit.config.slices import DissectionRequest, MeasurementRequest
 from audit.dissect.settings import needs_lens
 from audit.models.source import model_fingerprint
-from audit.planning.plan import plan_shards, prompts_of_model
+from audit.planning.plan import prompts_of_model, shards_of_model
 from audit.planning.targets import audit_targets
 from audit.preflight.judges import left_out_groups
 from audit.records.attributes import Attribute
@@ -120,8 +120,7 @@ def run_audit(config: AuditConfig, *, run_id: str | None = None, address: str | 
 
 def plan(config: AuditConfig) -> tuple[Shard, ...]:
     """Return all shards of an audit; with two-stage sampling those of the pilot."""
-    prompts = prompts_of_model(config.model, config.prompts)
-    return plan_shards(prompts, config.prompts.images_per_prompt, config.sampling.batch)
+    return shards_of_model(config.model, config.prompts, config.sampling.batch)
 
 
 def sample_and_summarise(

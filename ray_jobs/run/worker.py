@@ -167,7 +167,7 @@ class ShardWorker:
         elif (found := self._run.read_json(INSTRUMENTS)) != instruments:
             raise ValueError(f"the run was measured with {found}, this worker has {instruments}; begin another run")
 
-    def _kept_images(self, shard: Shard, images: Mapping[str, Tensor]) -> dict[str, bytes]:
+    def _kept_images(self, shard: Shard, images: Mapping[str, Tensor | tuple[Tensor, ...]]) -> dict[str, bytes]:
         """Encode the images that the report shows: the first ones of each prompt, or all if the config says so."""
         every = self._report.keep == "all"
         return {
