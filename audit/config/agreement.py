@@ -101,7 +101,7 @@ def _unknown_lens_attributes(config: AuditSections) -> Iterator[Problem]:
 def _changed(section: Section) -> dict[str, object]:
     """Return the keys of a section whose values differ from the defaults."""
     fields = type(section).model_fields
-    return {name: value for name, value in section if value != fields[name].default}
+    return {name: value for name, value in section if value != fields[name].get_default(call_default_factory=True)}
 
 
 def _impossible_without_network(config: AuditSections) -> Iterator[Problem]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
-from audit.config.closed import PictureKeys
+from audit.config.closed import EndpointKeys, PictureKeys
 from audit.config.fields import (
     DEFAULT_ATTRIBUTES,
     GATE_MEASURES,
@@ -44,7 +44,8 @@ class OpenModelConfig(Section):
     source: Text = "calibration"
     """``calibration`` (the bundled model with planted bias), ``calibration-unconditional`` (one that reads no prompt),
     ``rendered`` (the renderer of both, without a network), a directory of a diffusers pipeline (Stable Diffusion, or an
-    unconditional DDPM or DDIM), a hub id such as ``owner/name``, or ``images`` (pictures that exist already)."""
+    unconditional DDPM or DDIM), a hub id such as ``owner/name``, ``images`` (pictures that exist already) or
+    ``api`` (a hosted endpoint)."""
     revision: Text | None = None
     """Branch, tag or commit of a hub id; use a commit so that the audit can be repeated."""
     variant: Text | None = None
@@ -56,7 +57,7 @@ class OpenModelConfig(Section):
     planted shares (YAML). If unset, the bundled world."""
 
 
-class ModelConfig(PictureKeys, OpenModelConfig):
+class ModelConfig(EndpointKeys, PictureKeys, OpenModelConfig):
     """Which text-to-image model is audited."""
 
 

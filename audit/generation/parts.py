@@ -8,12 +8,14 @@ from pathlib import Path
 
 from audit.analyses.analysis import Observe
 from audit.analyses.registry import ready_observers
-from audit.config.fields import CLOSED
+from audit.config.fields import CLOSED, IMAGES
+from audit.config.sections import ModelConfig
 from audit.config.slices import MeasurementRequest
 from audit.dissect.lens import Lens, check_fits
 from audit.dissect.strengths import Strengths
 from audit.mitigate.method import Intervene
 from audit.mitigate.registry import ready_interventions
+from audit.models.closed.api import HostedPictures
 from audit.models.closed.images import PictureFiles
 from audit.models.closed.interface import PictureSource
 from audit.models.device import device_here
@@ -25,6 +27,7 @@ from audit.perception.judges.second_judges import load_second_judges
 from audit.planning.plan import prompts_of_model
 from audit.preflight.prompt_lengths import clip_texts, mitigation_texts
 from audit.records.work import Prompt
+from audit.storage.files import Storage
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ def load_parts(
     lens_path: Path | None,
     strengths: Strengths | None = None,
     fits: Mapping[str, Path] | None = None,
+    storage: Storage | None = None,
 ) -> ShardParts:
     """Load everything that the shards of an audit need.
 
@@ -75,6 +79,7 @@ def load_parts(
         lens_path: Directory of the lens, None if the audit needs none.
         strengths: Strengths of the audit's prompts; they replace those of the lens. None keeps those of the lens.
         fits: Directory of the finished fit, by the name of the mitigation.
+        storage: Files of the run directory, where the pictures of an endpoint are kept.
 
     Raises:
         ValueError: If a mitigation lacks its lens or its fit, or the lens belongs to another model.
@@ -83,7 +88,7 @@ def load_parts(
     prompts = prompts_of_model(request.model, request.prompts)
     generator: Generator | PictureSource
     if request.model.source in CLOSED:
-        generator, fingerprint, steps = PictureFiles(request.model), "", 0
+        generator, fingerprint, steps = _closed(request.model, prompts, storage), "", 0
     else:
         generator = _checked(load_generator(request.model, request.sampling, request.hookpoint), request, prompts)
         fingerprint, steps = generator.fingerprint, generator.steps
@@ -118,3 +123,11 @@ def _checked(generator: Generator, request: MeasurementRequest, prompts: Sequenc
         generator.reader.check(prompt.text for prompt in prompts)
         generator.reader.check(text for one in request.mitigations for text in mitigation_texts(request, one, prompts))
     return generator
+
+
+def _closed(model: ModelConfig, prompts: Sequence[Prompt], storage: Storage | None) -> PictureSource:
+    if model.source == IMAGES:
+        return PictureFiles(model)
+    if storage is None:
+        raise ValueError("expected a run directory for the pictures of an endpoint, found none; run the audit")
+    return HostedPictures(model, [prompt.id for prompt in prompts], storage)

@@ -7,9 +7,9 @@ import logging
 from pathlib import Path
 
 from audit.calibration.bundle import bundle_of, world_table
-from audit.config.fields import CLOSED, IMAGES
+from audit.config.fields import API, CLOSED, IMAGES
 from audit.config.sections import ModelConfig
-from audit.models.closed.fingerprint import pictures_fingerprint
+from audit.models.closed.fingerprint import endpoint_fingerprint, pictures_fingerprint
 from audit.models.files.untrusted_model import INDEX
 from audit.storage.provenance import fingerprint
 
@@ -25,7 +25,7 @@ def pipeline_source(model: ModelConfig) -> str:
 def model_fingerprint(model: ModelConfig) -> str:
     """Hash of a model's weights and configs; of the table for ``rendered``; id and commit for a model on the hub.
 
-    For ``images`` it is a hash of the pictures and their prompts.
+    For ``images`` it is a hash of the pictures and their prompts; for ``api`` it names the endpoint and the model.
 
     A branch or a tag of the hub may stand for other weights tomorrow, so it is the commit behind it that counts.
     """
@@ -34,6 +34,8 @@ def model_fingerprint(model: ModelConfig) -> str:
         return fingerprint(table.parent, (table.name,))
     if model.source == IMAGES:
         return pictures_fingerprint(model)
+    if model.source == API:
+        return endpoint_fingerprint(model)
     source = pipeline_source(model)
     if Path(source).is_dir():
         return _directory_fingerprint(source)

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from audit.config.fields import CLOSED, GENERATED_HERE, IMAGES
+from audit.config.fields import API, CLOSED, GENERATED_HERE, IMAGES
 from audit.config.kinds.known_models import usual_sampling
 from audit.config.mitigations import EditSection, MitigationConfig
 from audit.config.problems import MODEL_KEYS, Location, Problem, listing, suggestion
 from audit.config.sections import ModelConfig, SamplingConfig
-from audit.preflight.pictures import check_pictures
+from audit.preflight.pictures import check_endpoint, check_pictures
 
 _TRAINED = 1000
 """Timesteps of the bundled models; a divisor of them is a number of steps that can be taken."""
@@ -68,6 +68,8 @@ def _source_problems(model: ModelConfig, sampling: SamplingConfig, hookpoints: H
         yield from _calibration_model(model, sampling, hookpoints)
     elif model.source == IMAGES:
         yield from check_pictures(model)
+    elif model.source == API:
+        yield from check_endpoint(model)
     elif Path(model.source).is_dir():
         yield from _pipeline_directory(Path(model.source), model, sampling, hookpoints)
     elif _is_path(model.source):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from audit.config.fields import WITHOUT_NETWORK
+from audit.config.fields import API, WITHOUT_NETWORK
 from audit.config.slices import MeasurementRequest
 from audit.planning.fits import fit_requests, images_of_fits
 from audit.planning.plan import arms_of, images_of_prompts, prompts_of_model, steps_of_arms
@@ -31,6 +31,8 @@ class Work:
             a model without a network.
         images_by_prompt: Images in each arm by prompt id, if prompts differ.
         shards_by_prompt: Shards by prompt id, if prompts differ.
+        requests: Requests to an endpoint without retries; 0 for any other model.
+        cost: Cost of these requests in the currency of ``model.limits.price_per_image``, None without a price.
     """
 
     prompts: tuple[Prompt, ...]
@@ -43,6 +45,8 @@ class Work:
     fit_images: int = 0
     images_by_prompt: Mapping[str, int] = field(default_factory=dict)
     shards_by_prompt: Mapping[str, int] = field(default_factory=dict)
+    requests: int = 0
+    cost: float | None = None
 
     @property
     def preparation(self) -> tuple[str, ...]:
@@ -80,7 +84,15 @@ class Work:
         parts = [f"{count:,} {name}{'s' * (count != 1)}" for name, count in counts.items()]
         arms = " and ".join(filter(None, (", ".join(self.arms[:-1]), self.arms[-1])))
         more = "; this is the pilot, a second stage follows" if self.pilot else ""
-        return f"{', '.join(parts)}, arm{'s' * (len(self.arms) > 1)} {arms}{more}"
+        return f"{', '.join(parts)}, arm{'s' * (len(self.arms) > 1)} {arms}{self._price}{more}"
+
+    @property
+    def _price(self) -> str:
+        """What an endpoint is asked for; empty for any other model."""
+        if not self.requests:
+            return ""
+        cost = "" if self.cost is None else f", cost {self.cost:,.2f}"
+        return f"; {self.requests:,} requests{cost}, retries not counted"
 
 
 def work_of(request: MeasurementRequest, lens_images: int) -> Work:
@@ -95,6 +107,8 @@ def work_of(request: MeasurementRequest, lens_images: int) -> Work:
     shards = {prompt_id: math.ceil(count / sampling.batch) for prompt_id, count in images.items()}
     # A shorter last shard is padded to a whole batch.
     sampled = 0 if request.model.source in WITHOUT_NETWORK else sum(shards.values()) * sampling.batch
+    requests = sum(images.values()) if request.model.source == API else 0
+    price = request.model.limits.price_per_image
     differ = len(set(images.values())) > 1
     return Work(
         prompts=prompts,
@@ -107,6 +121,8 @@ def work_of(request: MeasurementRequest, lens_images: int) -> Work:
         fit_images=images_of_fits(fit_requests(request), prompts),
         images_by_prompt=images if differ else {},
         shards_by_prompt=shards if differ else {},
+        requests=requests,
+        cost=None if price is None or not requests else requests * price,
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from audit.config.closed import foreign_keys
 from audit.config.settings import AuditConfig
 from audit.config.slices import DissectionRequest, MeasurementRequest
 from audit.dissect.settings import needs_lens
@@ -27,7 +28,7 @@ from audit.results.two_stages import Stages
 from audit.storage.outside.safe_text import redact_tree
 from audit.storage.place import Place, place_of
 from audit.storage.provenance import collect_provenance
-from audit.storage.run_directory import CHANGES_NO_RESULT, LENS, CorruptShardError, RunDirectory
+from audit.storage.run_directory import LENS, CorruptShardError, RunDirectory, decisive
 from ray_jobs.cluster.connection import Cluster, connect
 from ray_jobs.run.parts import WorkerPool
 from ray_jobs.run.prepare.fits import ensure_fits
@@ -157,8 +158,7 @@ def _sample_and_summarise(
 
 def default_run_id(config: AuditConfig) -> str:
     """Name a run by everything that determines its results."""
-    decisive = {name: value for name, value in _plain(config).items() if name not in CHANGES_NO_RESULT}
-    text = json.dumps([decisive, model_fingerprint(config.model)], sort_keys=True)
+    text = json.dumps([decisive(_plain(config)), model_fingerprint(config.model)], sort_keys=True)
     return f"{config.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
@@ -207,5 +207,8 @@ def _worker_settings(
 
 
 def _plain(config: AuditConfig) -> dict[str, Any]:
-    """Return the config as the run directory stores it: without alerts, since the path of a webhook can be a secret."""
-    return config.model_dump(mode="json", exclude={"alerts"})
+    """Return the config as the run directory stores it.
+
+    Alerts are left out, since the path of a webhook can be a secret, and so are keys of the model of other sources.
+    """
+    return config.model_dump(mode="json", exclude={"alerts": True, "model": foreign_keys(config.model.source)})

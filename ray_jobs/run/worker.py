@@ -92,7 +92,7 @@ class ShardWorker:
         with ExitStack() as held:
             lens = None if settings.lens_path is None else held.enter_context(_on_disk(settings.lens_path))
             fits = {name: held.enter_context(_on_disk(place)) for name, place in settings.fits.items()}
-            self._parts = load_parts(settings.request, lens, steering_of(self._run), fits)
+            self._parts = load_parts(settings.request, lens, steering_of(self._run), fits, self._run.storage)
         self._sign(self._parts.signatures)
         if self._parts.generator.sampling and not self._run.has(SAMPLING):
             self._run.write_json(SAMPLING, self._parts.generator.sampling)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
-from audit.config.fields import CLOSED, IMAGES
+from audit.config.fields import API, CLOSED, IMAGES
 from audit.storage.run_directory import MODEL_FINGERPRINT
 from reports.index.settings import setting
 from reports.index.story import Story
@@ -33,26 +33,34 @@ def pictures_by_prompt(story: Story) -> dict[str, int]:
 
 
 def model_name(config: Mapping[str, Any]) -> str:
-    """Return a name of the audited model: its source, or for pictures the name of their folder or manifest."""
-    model = config.get("model") or {}
-    return (
-        PurePath(str(model.get("folder") or model.get("manifest"))).name
-        if shows_pictures(config)
-        else setting(config, "model", "source")
-    )
+    """Return a name of the audited model.
+
+    It is its source, for pictures the name of their folder or manifest, and for an endpoint the name of the model.
+    """
+    model, source = config.get("model") or {}, setting(config, "model", "source")
+    if source == IMAGES:
+        return PurePath(str(model.get("folder") or model.get("manifest"))).name
+    return setting(config, "model", "model") if source == API else source
 
 
 def audited(story: Story) -> str:
-    """Return what was audited: ``94 pictures of the folder pics, sha256:0a1b2c3d4e5f``."""
+    """Return what was audited: ``94 pictures of the folder pics, sha256:0a1b2c3d4e5f``, or endpoint and requests."""
+    if not shows_pictures(story.result.config):
+        return f"Endpoint {_sampled(story, 'endpoint')}, model {_sampled(story, 'model')}, {_requests(story)}"
     pictures = sum(pictures_by_prompt(story).values())
     return f"{pictures:,} pictures of {_place(story)}, {_hash(story)}"
 
 
 def limits(story: Story) -> str:
     """Return what the figures cannot show."""
+    if shows_pictures(story.result.config):
+        return (
+            "The figures hold for these pictures. The audit cannot check which model made them, with which settings, "
+            "or whether they were selected."
+        )
     return (
-        "The figures hold for these pictures. The audit cannot check which model made them, with which settings, or "
-        "whether they were selected."
+        "The figures hold for the pictures that this endpoint sent at that time. Which weights made them is unknown, "
+        f"and the provider may change weights, filters and prompts.{_changes_of_endpoint(story)}"
     )
 
 
@@ -60,7 +68,12 @@ def how_read(story: Story) -> tuple[str, str]:
     """Return how the pictures were made or read, and what follows from it."""
     longest = setting(story.result.config, "model", "longest_side")
     resized = f"Pictures with a side above {longest} pixels were scaled down (Lanczos); others kept their size."
-    return "None; pictures were read from files", f"{resized}{_unknown_texts(story)}"
+    if shows_pictures(story.result.config):
+        return "None; pictures were read from files", f"{resized}{_unknown_texts(story)}"
+    parameters = (story.result.config.get("model") or {}).get("parameters") or {}
+    asked = "".join(f", {name}: {value}" for name, value in parameters.items())
+    size = setting(story.result.config, "model", "size")
+    return f"Unknown; requested size {size}{asked}, one image per request", f"No seed is sent. {resized}"
 
 
 def method_sentence(story: Story) -> str:
@@ -68,7 +81,8 @@ def method_sentence(story: Story) -> str:
     counts = pictures_by_prompt(story).values()
     low, high = min(counts), max(counts)
     each = f"{low:,}" if low == high else f"{low:,} to {high:,}"
-    return f"{audited(story)}: {len(counts):,} prompts with {each} images each. {how_read(story)[1]}"
+    facts = f"{audited(story)}: {len(counts):,} prompts with {each} images each. {how_read(story)[1]}"
+    return facts if shows_pictures(story.result.config) else f"{facts}{_cost(story)}{_unanswered(story)}"
 
 
 def _unknown_texts(story: Story) -> str:
@@ -89,3 +103,45 @@ def _place(story: Story) -> str:
 def _hash(story: Story) -> str:
     kind, _, digits = str(story.result.provenance.get(MODEL_FINGERPRINT, "hash not recorded")).partition(":")
     return f"{kind}:{digits[:_DIGITS]}" if digits else kind
+
+
+def _counts(story: Story) -> Mapping[str, Any]:
+    counts = story.result.provenance.get("requests")
+    return counts if isinstance(counts, Mapping) else {}
+
+
+def _sampled(story: Story, name: str) -> str:
+    return setting(story.result.provenance, "sampling", name)
+
+
+def _requests(story: Story) -> str:
+    """Return the requests and their outcomes: ``94 requests, 3 refused, 1 failed``."""
+    counts = _counts(story)
+    if not counts:
+        return "requests not recorded"
+    failed = f", {counts['failed']:,} failed" if counts.get("failed") else ""
+    return f"{counts['requests']:,} request{'s' * (counts['requests'] != 1)}, {counts['refused']:,} refused{failed}"
+
+
+def _changes_of_endpoint(story: Story) -> str:
+    counts = _counts(story)
+    refused, revised = counts.get("refused", 0), counts.get("revised", 0)
+    words = [f" It refused {refused:,} images, which count as failed and belong to no share."] if refused else []
+    if revised:
+        words.append(f" It drew {revised:,} images from another prompt than the one that was sent.")
+    return "".join(words)
+
+
+def _cost(story: Story) -> str:
+    cost = _counts(story).get("cost")
+    if not isinstance(cost, Mapping):
+        return ""
+    least, most = f"{cost['least']:,.2f}", f"{cost['most']:,.2f}"
+    return f" Cost by model.limits.price_per_image: {least if least == most else f'{least} to {most}'}."
+
+
+def _unanswered(story: Story) -> str:
+    unanswered = _counts(story).get("unanswered", 0)
+    if not unanswered:
+        return ""
+    return f" {unanswered:,} request{'s' * (unanswered != 1)} had no answer and may have been charged."

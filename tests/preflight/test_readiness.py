@@ -87,7 +87,7 @@ def test_nothing_is_bundled_with_a_model_from_outside():
         ("./absent", "expected a directory with model_index.json, found none at ./absent"),
         ("calibratoin", "found 'calibratoin'; did you mean 'calibration'?"),
         (".", "found no model_index.json"),
-        ("a b/c", "expected calibration, calibration-unconditional, rendered, images, a directory or a hub id"),
+        ("a b/c", "expected calibration, calibration-unconditional, rendered, images, api, a directory or a hub id"),
     ],
 )
 def test_a_missing_model_is_told(source, message):
@@ -410,6 +410,17 @@ def test_a_trained_world_is_looked_at_as_any_model_is(tiny_pipeline, tmp_path):
     assert "model.world" not in problems(model={"world": str(world)})
     (world / "pipeline" / "vae" / "config.json").unlink()
     assert "the config of the vae, found no readable file" in problems(model={"world": str(world)})["model.world"]
+
+
+def test_the_shipped_config_for_an_endpoint_is_valid_once_there_is_a_key(tmp_path, monkeypatch):
+    shipped = Path(__file__).parents[2] / "configs" / "hosted_api.yaml"
+    monkeypatch.setenv("OPENAI_API_KEY", "k-0123456789")
+    own = (f"judge.source={tmp_path / 'judge.safetensors'}",)
+    work = planned_work(read_config(shipped, own, [check_ready]))
+    assert (work.requests, round(work.cost, 2)) == (192, 3.84)
+    monkeypatch.delenv("OPENAI_API_KEY")
+    with pytest.raises(ConfigErrors, match="expected a key in the environment variable OPENAI_API_KEY, found none"):
+        read_config(shipped, own, [check_ready])
 
 
 def test_the_shipped_config_for_a_folder_of_pictures_is_valid_once_there_is_a_folder(tmp_path):

@@ -1,13 +1,15 @@
-"""Hash of existing pictures and their prompts. No picture is decoded, and torch is not imported."""
+"""What identifies a closed model: a hash of its pictures, or the address of an endpoint. Torch is not imported."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 
+from audit.config.closed import endpoint_name
 from audit.config.sections import ModelConfig
 from audit.planning.pictures import PictureGroup, picture_groups
 
@@ -24,6 +26,13 @@ def pictures_fingerprint(model: ModelConfig) -> str:
     """
     groups = picture_groups(model)
     return _fingerprint(groups, tuple(_written(picture.path) for group in groups for picture in group.pictures))
+
+
+def endpoint_fingerprint(model: ModelConfig) -> str:
+    """Return address, model, and a hash of size and parameters; the weights behind an endpoint are unknown."""
+    asked = json.dumps({"size": model.size, "parameters": model.parameters}, sort_keys=True)
+    digits = hashlib.sha256(asked.encode()).hexdigest()[:12]
+    return f"{endpoint_name(model.base_url or '')} {model.model} parameters:{digits} weights:unknown"
 
 
 def _written(path: Path) -> tuple[int, int]:
