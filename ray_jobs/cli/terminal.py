@@ -131,6 +131,7 @@ def show_outcome(outcome: AuditOutcome, again: str) -> None:
         again: The command that resumes it, printed if shards are missing.
     """
     from reports.index.story import story_of
+    from reports.words.closed_models import audited, is_closed
     from reports.words.headline import headline
 
     console = open_console()
@@ -147,7 +148,8 @@ def show_outcome(outcome: AuditOutcome, again: str) -> None:
         console.print()
         show_verdicts(outcome.result.verdicts, console)
     console.print()
-    places = {"Report": outcome.report, "Run": outcome.run_path, "MLflow": outcome.tracking_url}
+    closed = audited(story) if is_closed(outcome.result.config) else None
+    places = {"Audited": closed, "Report": outcome.report, "Run": outcome.run_path, "MLflow": outcome.tracking_url}
     for name, place in places.items():
         if place:
             console.print(f"{name:<7} {place}", markup=False, highlight=False, soft_wrap=True)

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.config.fields import API
+from audit.config.fields import API, CLOSED
 from audit.config.sections import GateConfig
 from audit.config.slices import MeasurementRequest
 from audit.dissect.settings import LENS_FILE
-from audit.models.closed.picture_store import PictureStore
+from audit.models.closed.picture_store import REQUESTS, PictureStore
 from audit.perception.judges.confusion_file import judge_confusions
 from audit.planning.plan import arms_of, opinions_of
 from audit.planning.targets import AuditTargets
@@ -87,6 +87,11 @@ def unmade_images(result: AuditResult) -> float:
     by_arm = {row.arm: row.statuses for row in result.overall}
     unmade = sum(statuses.get(Status.FAILED, 0) for statuses in by_arm.values())
     images = sum(sum(statuses.values()) for statuses in by_arm.values())
+    if unmade == images and result.config["model"]["source"] in CLOSED:
+        raise NoImagesError(
+            f"none of {images} images could be had: the endpoint refused or failed every request, or all pictures are "
+            f"blank; {REQUESTS}/ in the run directory has the reason of each. Choose another output to start a new run"
+        )
     if unmade == images:
         raise NoImagesError(
             f"none of {images} images could be made: all are blank (one constant value), usually because of NaN in the "

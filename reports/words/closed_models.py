@@ -7,6 +7,7 @@ from pathlib import PurePath
 from typing import Any
 
 from audit.config.fields import API, CLOSED, IMAGES
+from audit.planning.plan import prompt_text
 from audit.storage.run_directory import MODEL_FINGERPRINT
 from reports.index.settings import setting
 from reports.index.story import Story
@@ -82,7 +83,11 @@ def method_sentence(story: Story) -> str:
     low, high = min(counts), max(counts)
     each = f"{low:,}" if low == high else f"{low:,} to {high:,}"
     facts = f"{audited(story)}: {len(counts):,} prompts with {each} images each. {how_read(story)[1]}"
-    return facts if shows_pictures(story.result.config) else f"{facts}{_cost(story)}{_unanswered(story)}"
+    if shows_pictures(story.result.config):
+        return facts
+    template = setting(story.result.config, "prompts", "template")
+    prompt = prompt_text(template, story.occupation(story.prompts[0]))
+    return f"{facts} Prompts are sent like “{prompt}”.{_cost(story)}{_unanswered(story)}"
 
 
 def _unknown_texts(story: Story) -> str:
