@@ -154,6 +154,11 @@ def show_outcome(outcome: AuditOutcome, again: str) -> None:
         if place:
             console.print(f"{name:<7} {place}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"{'Time':<7} {outcome.seconds:.0f} s", highlight=False)
+    _show_missing(outcome, again, console)
+
+
+def _show_missing(outcome: AuditOutcome, again: str, console: Console) -> None:
+    """Print what is missing, and how to get it."""
     if outcome.unmade is not None:
         message = f"{percent(outcome.unmade, 1)} of the images could not be made, more than workers.error_budget allows"
         console.print(message, style="bold red", markup=False, soft_wrap=True)
