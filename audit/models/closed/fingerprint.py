@@ -13,6 +13,9 @@ from audit.config.closed import endpoint_name
 from audit.config.sections import ModelConfig
 from audit.planning.pictures import PictureGroup, picture_groups
 
+UNKNOWN_WEIGHTS = "weights:unknown"
+"""End of the fingerprint of an endpoint."""
+
 
 def pictures_fingerprint(model: ModelConfig) -> str:
     """Hash prompts, relative paths, seeds and bytes of all pictures; every copy of them has the same fingerprint.
@@ -32,7 +35,7 @@ def endpoint_fingerprint(model: ModelConfig) -> str:
     """Return address, model, and a hash of size and parameters; the weights behind an endpoint are unknown."""
     asked = json.dumps({"size": model.size, "parameters": model.parameters}, sort_keys=True)
     digits = hashlib.sha256(asked.encode()).hexdigest()[:12]
-    return f"{endpoint_name(model.base_url or '')} {model.model} parameters:{digits} weights:unknown"
+    return f"{endpoint_name(model.base_url or '')} {model.model} parameters:{digits} {UNKNOWN_WEIGHTS}"
 
 
 def _written(path: Path) -> tuple[int, int]:

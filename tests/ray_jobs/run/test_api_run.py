@@ -17,7 +17,9 @@ from starlette.responses import JSONResponse
 from audit.config.errors import ConfigErrors
 from audit.config.file import read_config
 from audit.preflight.readiness import check_ready, planned_work
-from audit.storage.run_directory import AUDIT, RESULTS
+from audit.results.comparison.compare import compare
+from audit.storage.run_directory import AUDIT, RESULTS, RunDirectory
+from ray_jobs.cli.comparison_table import comparison_lines
 from ray_jobs.run.audit import default_run_id, run_audit
 from tests.image_endpoint import REFUSAL, ImageEndpoint, error
 
@@ -216,3 +218,17 @@ def test_what_needs_a_network_and_a_key_that_is_missing_are_refused_at_once(conf
         "prompts.occupations: expected a list of occupations for 'api'",
     ):
         assert part in said, said
+
+
+def test_two_runs_of_an_endpoint_are_compared_as_two_samples_and_their_weights_are_unknown(
+    endpoint, config_file, cluster, monkeypatch
+):
+    monkeypatch.setenv("OWN_VARIABLE", KEY)
+    config = read_config(config_file({"concurrency": 4}), ["model.api_key_env=null"], [check_ready])
+    first, second = (run_audit(config, run_id=name) for name in ("first", "second"))
+    found = compare(RunDirectory(first.run_path), RunDirectory(second.run_path))
+    assert found.cells
+    assert not any(cell.paired for cell in found.cells)
+    assert found.unknown_weights
+    assert "Weights behind an endpoint are unknown." in "\n".join(comparison_lines(found))
+    assert endpoint.paid.total() == 2 * TOTAL  # another run draws other pictures
