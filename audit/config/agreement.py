@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from audit.config.closed import closed_problems
 from audit.config.fields import CLOSED, IMAGES, LOOPBACK, RESOURCES_OF_RAY, WITHOUT_NETWORK, ZERO_SHOT, Section
+from audit.config.kinds.closed import closed_problems
 from audit.config.mitigations import DiffLensConfig, MitigationConfig, PromptConfig
 from audit.config.problems import Location, Problem, listing, suggestion
 from audit.config.sections import (

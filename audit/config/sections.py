@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
-from audit.config.closed import EndpointKeys, PictureKeys
 from audit.config.fields import (
     DEFAULT_ATTRIBUTES,
     GATE_MEASURES,
@@ -34,6 +33,7 @@ from audit.config.fields import (
     unreserved_alias,
     word_or_other,
 )
+from audit.config.kinds.closed import EndpointKeys, PictureKeys
 from audit.config.mitigations import MitigationConfig
 from audit.records.work import BASELINE
 

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from audit.config.closed import LimitsConfig
+from audit.config.kinds.closed import LimitsConfig
 from audit.models.closed.picture_store import RequestTotals
 
 

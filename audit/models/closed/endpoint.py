@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from audit.config.closed import endpoint_name
+from audit.config.kinds.closed import endpoint_name
 from audit.config.sections import ModelConfig
 from audit.storage.outside.safe_text import HIDDEN, printable, redact
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 
-from audit.config.closed import endpoint_name
+from audit.config.kinds.closed import endpoint_name
 from audit.config.sections import ModelConfig
 from audit.planning.pictures import PictureGroup, picture_groups
 
