@@ -60,6 +60,7 @@ from reports.index.distances import distance_names, measures_distances
 from reports.index.lookups import edited_arm, noise_floor, primary_attribute, quality_figures
 from reports.index.settings import mitigations, setting, zero_shot_judges
 from reports.index.story import Story, label, story_of
+from reports.words.closed_models import is_closed, method_sentence
 from reports.words.formats import number
 from reports.words.headline import headline
 from reports.words.instruments import instruments
@@ -305,7 +306,8 @@ def _method(story: Story) -> dict[str, Any]:
         "occupations": len(story.prompts),
         "images": images_words(story),
         "sampling": sampling_words(staged) if (staged := story.result.two_stage) else "",
-        "sampler": sampler_words(story.result.provenance),
+        "sampler": "" if is_closed(config) else sampler_words(story.result.provenance),
+        "closed": method_sentence(story) if is_closed(config) else "",
         "steps": setting(config, "sampling", "steps"),
         "guidance": setting(config, "sampling", "guidance"),
         "model": setting(config, "model", "source"),

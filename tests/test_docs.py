@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel
 from typer.core import TyperGroup
 
+from audit.config.fields import CLOSED
 from audit.config.settings import AuditConfig
 from docs_site.__main__ import MADE_PAGES
 from ray_jobs.cli.commands import app
@@ -132,7 +133,9 @@ def test_every_config_is_valid_and_so_is_every_part_of_one_in_its_place(page):
     """Merge a part of a config into a complete one that has what the part refers to."""
     for language, block in FENCE.findall(text_of(page)):
         if language == "yaml":
-            AuditConfig.model_validate(WHOLE | yaml.safe_load(block))
+            part = yaml.safe_load(block)
+            closed = part.get("model", {}).get("source") in CLOSED
+            AuditConfig.model_validate((WHOLE | ({"mitigations": []} if closed else {})) | part)
 
 
 @each_page

@@ -68,9 +68,10 @@ class Bundle:
 def bundle_of(model: ModelConfig) -> Bundle | None:
     """Return the calibration bundle of a model, None for any other model.
 
-    ``rendered`` draws without a network, but uses the judge and feature network of its world, or the bundled ones.
+    ``rendered`` and pictures of drawings (``drawings: true``) have no network of their own, but use the judge and
+    feature network of their world, or the bundled ones.
     """
-    if model.source not in GENERATED_HERE:
+    if model.source not in GENERATED_HERE and not model.drawings:
         return None
     trained = Path(model.world) if model.world is not None and Path(model.world).is_dir() else None
     if model.source == UNCONDITIONAL:

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from audit.config.fields import LOOPBACK, RESOURCES_OF_RAY
+from audit.config.fields import CLOSED, IMAGES, LOOPBACK, RESOURCES_OF_RAY, WITHOUT_NETWORK, Section
 from audit.config.judges import SECTIONS, judge_problems
+from audit.config.kinds.closed import closed_problems
 from audit.config.mitigations import DiffLensConfig, MitigationConfig, PromptConfig
 from audit.config.problems import Location, Problem, listing, suggestion
 from audit.config.sections import (
@@ -28,10 +29,11 @@ from audit.storage.place import ObjectPath, PlaceError, place_of
 
 def disagreements(config: AuditSections) -> Iterator[Problem]:
     """Find unknown references between sections, and settings that conflict with each other."""
+    yield from closed_problems(config.model.source, _changed(config.model))
+    yield from _impossible_without_network(config)
     yield from _two_stage_disagreements(config)
     yield from _mistaken_targets(config)
     yield from _unknown_lens_attributes(config)
-    yield from _impossible_attribution(config)
     yield from _without_prompts(config)
     yield from _unusable_arm_names(config)
     for index, mitigation in enumerate(config.mitigations):
@@ -103,10 +105,33 @@ def _unknown_lens_attributes(config: AuditSections) -> Iterator[Problem]:
             yield Problem(("lens", "attributes", index), message, reads=(("attributes",),))
 
 
-def _impossible_attribution(config: AuditSections) -> Iterator[Problem]:
-    if config.prompts.attribution and config.model.source == "rendered":
-        message = "expected no attribution for 'rendered', which has no network to analyse, found true; remove it"
-        yield Problem(("prompts", "attribution"), message, reads=(("model", "source"),))
+def _changed(section: Section) -> dict[str, object]:
+    """Return the keys of a section whose values differ from the defaults."""
+    fields = type(section).model_fields
+    return {name: value for name, value in section if value != fields[name].get_default(call_default_factory=True)}
+
+
+def _impossible_without_network(config: AuditSections) -> Iterator[Problem]:
+    """Find settings that need a network, for a model that has none, and settings that a closed model ignores."""
+    source, reads = config.model.source, (("model", "source"),)
+    if config.prompts.attribution and source in WITHOUT_NETWORK:
+        message = f"expected no attribution for {source!r}, which has no network to analyse, found true; remove it"
+        yield Problem(("prompts", "attribution"), message, reads)
+    if source not in CLOSED:
+        return
+    for key in _changed(config.lens).keys() - {"attributes"}:
+        message = f"expected no lens for {source!r}, which has no network to observe or edit, found lens.{key}"
+        yield Problem(("lens", key), f"{message}; remove it", reads)
+    for key in _changed(config.sampling).keys() - {"batch"}:
+        message = f"expected no sampling.{key} for {source!r}, which is not sampled here, found one; remove it"
+        yield Problem(("sampling", key), message, reads)
+    if config.prompts.occupations == "none":
+        message = f"expected prompts for {source!r}, since pictures are compared by prompt, found 'none'; name them"
+        yield Problem(("prompts", "occupations"), message, reads)
+    if source == IMAGES:
+        for key in _changed(config.prompts).keys() & {"images_per_prompt", "two_stage"}:
+            message = f"expected no {key} for 'images', which uses all pictures of each prompt, found one; remove it"
+            yield Problem(("prompts", key), message, reads)
 
 
 def _without_prompts(config: AuditSections) -> Iterator[Problem]:
@@ -174,8 +199,10 @@ def _mitigation_disagreements(config: AuditSections, at: Location, mitigation: M
         yield Problem((*at, "name"), message)
     if isinstance(mitigation, PromptConfig):
         yield from _words_without_a_group(config.attributes.get(name), at, mitigation)
-    if config.model.source == "rendered":
-        message = "expected no mitigation for 'rendered', which has no network to edit, found one; remove it"
+    if config.model.source in WITHOUT_NETWORK:
+        message = (
+            f"expected no mitigation for {config.model.source!r}, which has no network to edit, found one; remove it"
+        )
         yield Problem(at, message, reads=(("model", "source"),))
 
 

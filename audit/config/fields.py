@@ -23,6 +23,15 @@ UNCONDITIONAL = "calibration-unconditional"
 GENERATED_HERE = ("calibration", UNCONDITIONAL, "rendered")
 """Model sources that come with this package and draw the faces of a world."""
 
+IMAGES, API = "images", "api"
+"""Model sources for pictures that exist already, and for an endpoint that sells them."""
+
+CLOSED: Mapping[str, str] = {IMAGES: "pictures that exist already", API: "a hosted endpoint"}
+"""Model sources that give pictures and no network → what they are, for messages."""
+
+WITHOUT_NETWORK: Mapping[str, str] = {"rendered": "a program that draws", **CLOSED}
+"""Model sources without a network to observe or edit → what they are, for messages."""
+
 RAY_STEP = 0.0001
 """Smallest share of a resource that Ray counts."""
 
@@ -148,12 +157,14 @@ _TEXT = rf"^[^\s{_ACTS}]([^{_ACTS}]*[^\s{_ACTS}])?$"
 _FILE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 _ENVIRONMENT_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
 _GROUP_NAME = r"^[A-Za-z0-9][A-Za-z0-9_+ -]*$"
+SIZE = r"^[1-9][0-9]{1,3}x[1-9][0-9]{1,3}$"
 _JUDGE_NAME = r"^[a-z0-9][a-z0-9-]*$"
 PATTERNS_IN_WORDS = {
     _TEXT: "one line of text without leading or trailing spaces and without control characters",
     _FILE_NAME: "letters, digits, '.', '_' and '-', starting with a letter or digit",
     _ENVIRONMENT_NAME: "a name of letters, digits and '_', not starting with a digit",
     _GROUP_NAME: "letters, digits, '_', '+', '-' and spaces, starting with a letter or digit",
+    SIZE: "width and height in pixels, such as 1024x1024",
     _JUDGE_NAME: "lower-case letters, digits and '-', starting with a letter or digit",
 }
 """Pattern → its description, for messages."""

@@ -41,6 +41,7 @@ from audit.config.fields import (
     word_or_other,
 )
 from audit.config.judges import JudgeKeys, ZeroShotConfig
+from audit.config.kinds.closed import EndpointKeys, PictureKeys
 from audit.config.mitigations import MitigationConfig
 from audit.records.work import BASELINE
 
@@ -54,13 +55,14 @@ class AdapterConfig(Section):
     """Factor of its weights, as in ``set_adapters``."""
 
 
-class ModelConfig(Section):
-    """Which text-to-image model is audited."""
+class OpenModelConfig(Section):
+    """A model whose weights are loaded."""
 
     source: Text = "calibration"
     """``calibration`` (the bundled model with planted bias), ``calibration-unconditional`` (one that reads no prompt),
     ``rendered`` (the renderer of both, without a network), a directory of a diffusers pipeline (Stable Diffusion, or an
-    unconditional DDPM or DDIM), or a hub id such as ``owner/name``."""
+    unconditional DDPM or DDIM), a hub id such as ``owner/name``, ``images`` (pictures that exist already) or
+    ``api`` (a hosted endpoint)."""
     revision: Text | None = None
     """Branch, tag or commit of a hub id; use a commit so that the audit can be repeated."""
     variant: Text | None = None
@@ -72,6 +74,10 @@ class ModelConfig(Section):
     world: Text | None = None
     """Another calibration world: the directory that ``make calibration OUT=`` wrote, or, for ``rendered``, a table of
     planted shares (YAML). If unset, the bundled world."""
+
+
+class ModelConfig(EndpointKeys, PictureKeys, OpenModelConfig):
+    """Which text-to-image model is audited."""
 
 
 class TwoStageConfig(Section):
@@ -93,9 +99,11 @@ class PromptsConfig(Section):
     template: Annotated[Text, AfterValidator(only_known_fields)] = "a face photo of {a} {occupation}"
     """Text of every prompt; ``{a}`` becomes "a" or "an", depending on the next word."""
     occupations: AllNoneOrNames = "all"
-    """Names, ``all`` for those of the calibration world, or ``none`` for a model that reads no prompt."""
+    """Names, ``all`` for those of the calibration world or of the pictures, or ``none`` for a model that reads no
+    prompt."""
     images_per_prompt: int = Field(64, ge=1, le=1_000_000)
-    """Images of each prompt in each arm; with ``two_stage``, the images of the pilot."""
+    """Images of each prompt in each arm; with ``two_stage``, the images of the pilot. An audit of pictures uses all
+    pictures of each prompt instead."""
     two_stage: TwoStageConfig | None = None
     """Sample in two stages: ``images_per_prompt`` first, then as many more as each prompt needs."""
     attribution: bool | None = None

@@ -16,7 +16,7 @@ from pydantic import ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from audit.config.agreement import disagreements
-from audit.config.fields import ZERO_SHOT
+from audit.config.fields import CLOSED, ZERO_SHOT
 from audit.config.kinds.known_models import usual_sampling
 from audit.config.problems import Problem
 from audit.config.sections import AuditSections
@@ -50,7 +50,7 @@ class AuditConfig(AuditSections):
         source = model.get("source", "calibration") if isinstance(model, dict) else getattr(model, "source", None)
         usual = usual_sampling(source) if isinstance(source, str) else None
         known: dict[str, Any] = {} if usual is None else asdict(usual)
-        if _without_prompts(data.get("prompts")):
+        if source not in CLOSED and _without_prompts(data.get("prompts")):
             known["guidance"] = 1.0
         return data | {"sampling": known | data.get("sampling", {})}
 

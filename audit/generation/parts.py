@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from audit.analyses.analysis import Observe
 from audit.analyses.registry import ready_observers
+from audit.config.fields import CLOSED, IMAGES
+from audit.config.sections import ModelConfig
 from audit.config.slices import MeasurementRequest
 from audit.dissect.lens import Lens, check_fits
 from audit.dissect.strengths import Strengths
 from audit.mitigate.method import Intervene
 from audit.mitigate.registry import ready_interventions
+from audit.models.closed.api import HostedPictures
+from audit.models.closed.images import PictureFiles
+from audit.models.closed.interface import PictureSource
 from audit.models.device import device_here
 from audit.models.generator import Generator, load_generator
 from audit.perception.embedders.clip import ClipEmbedder, load_clip
@@ -22,6 +27,8 @@ from audit.perception.judges.interface import Judge
 from audit.perception.judges.registry import load_judge, load_second_judges
 from audit.planning.plan import prompts_of_model
 from audit.preflight.prompt_lengths import clip_texts, mitigation_texts
+from audit.records.work import Prompt
+from audit.storage.files import Storage
 
 
 @dataclass(frozen=True)
@@ -29,7 +36,7 @@ class ShardParts:
     """What a worker loads once and uses for every shard.
 
     Attributes:
-        generator: Makes the images.
+        generator: Makes the images, or gives pictures that a closed model made.
         judge: Perceives groups in them.
         clip: Embeds images and prompts, None if the config names no CLIP model.
         features: Embeds images for the distances between arms, None if the config names no network.
@@ -40,7 +47,7 @@ class ShardParts:
         pairs: Compares an image with its baseline image.
     """
 
-    generator: Generator
+    generator: Generator | PictureSource
     judge: Judge
     clip: ClipEmbedder | None
     features: FeatureEmbedder | None
@@ -67,6 +74,7 @@ def load_parts(
     lens_path: Path | None,
     strengths: Strengths | None = None,
     fits: Mapping[str, Path] | None = None,
+    storage: Storage | None = None,
 ) -> ShardParts:
     """Load everything that the shards of an audit need.
 
@@ -75,22 +83,25 @@ def load_parts(
         lens_path: Directory of the lens, None if the audit needs none.
         strengths: Strengths of the audit's prompts; they replace those of the lens. None keeps those of the lens.
         fits: Directory of the finished fit, by the name of the mitigation.
+        storage: Files of the run directory, where the pictures of an endpoint are kept.
 
     Raises:
         ValueError: If a mitigation lacks its lens or its fit, or the lens belongs to another model.
         UnfitModelError: If the model or CLIP would cut off one of the texts, or the model cannot be run as published.
     """
-    generator = load_generator(request.model, request.sampling, request.hookpoint)
     prompts = prompts_of_model(request.model, request.prompts)
-    if generator.reader is not None:
-        generator.reader.check(prompt.text for prompt in prompts)
-        generator.reader.check(text for one in request.mitigations for text in mitigation_texts(request, one, prompts))
+    generator: Generator | PictureSource
+    if request.model.source in CLOSED:
+        generator, fingerprint, steps = _closed(request.model, prompts, storage), "", 0
+    else:
+        generator = _checked(load_generator(request.model, request.sampling, request.hookpoint), request, prompts)
+        fingerprint, steps = generator.fingerprint, generator.steps
     lens = None if lens_path is None else Lens.load(lens_path).to(device_here())
     if lens is not None:
         lens = replace(lens, strengths=lens.strengths | (strengths or {}))
         steered = {mitigation.attribute for mitigation in request.mitigations if mitigation.uses_lens}
         needed = {name: tuple(g) for name, g in request.attributes.items() if name in lens.groups or name in steered}
-        check_fits(lens, generator.fingerprint, generator.steps, needed)
+        check_fits(lens, fingerprint, steps, needed)
     clip = load_clip(request.quality, request.model)
     if clip is not None:
         clip.reader.check(clip_texts(request, prompts))
@@ -106,3 +117,23 @@ def load_parts(
         interventions=ready_interventions(request.mitigations, lens, fits or {}),
         second=load_second_judges(request.second_opinions, request.model, request.attributes, clip),
     )
+
+
+def _checked(generator: Generator, request: MeasurementRequest, prompts: Sequence[Prompt]) -> Generator:
+    """Return a generator that reads every text of the audit to its end.
+
+    Raises:
+        UnfitModelError: If it would cut off one of them.
+    """
+    if generator.reader is not None:
+        generator.reader.check(prompt.text for prompt in prompts)
+        generator.reader.check(text for one in request.mitigations for text in mitigation_texts(request, one, prompts))
+    return generator
+
+
+def _closed(model: ModelConfig, prompts: Sequence[Prompt], storage: Storage | None) -> PictureSource:
+    if model.source == IMAGES:
+        return PictureFiles(model)
+    if storage is None:
+        raise ValueError("expected a run directory for the pictures of an endpoint, found none; run the audit")
+    return HostedPictures(model, [prompt.id for prompt in prompts], storage)

@@ -39,6 +39,7 @@ def table_of(
     shard: Shard,
     images: Mapping[str, Tensor],
     assigned: Mapping[str, Assigned | None],
+    seeds: Sequence[int] | None = None,
 ) -> pa.Table:
     """Measure the images of every arm and return a row per arm and image, see ``audit.storage.rows.row_schema``.
 
@@ -48,7 +49,9 @@ def table_of(
         shard: The prompt and its images.
         images: Arm → images.
         assigned: Arm → the group that each image is steered to, None for the arm without intervention.
+        seeds: What identifies the draw of each image; None for the seeds of the audit.
     """
+    seeds = [key.seed(settings.seed) for key in shard.keys] if seeds is None else seeds
     text = None if parts.clip is None or not shard.prompt.text else parts.clip.text(shard.prompt.text)
     measured = {arm: _measure(parts, shard, arm, pictures) for arm, pictures in images.items()}
     pairs = _Pairs.of(parts, images, measured)
@@ -59,7 +62,7 @@ def table_of(
             "arm": [name] * len(shard.indices),
             "prompt_id": [shard.prompt.id] * len(shard.indices),
             "index": shard.indices,
-            "seed": [key.seed(settings.seed) for key in shard.keys],
+            "seed": seeds,
             "assigned": [None] * len(shard.indices) if groups is None else list(groups[: len(shard.indices)]),
             **_measured_columns(measured[name], settings.attributes),
             **_clip_columns(measured[name], None if name == BASELINE else measured[BASELINE], text),

@@ -7,7 +7,7 @@ Legend: B images of a batch (fixed by the plan), n ≤ B images of the shard, d 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -25,6 +25,7 @@ from audit.generation.rows import Assigned, table_of
 from audit.generation.settings import ShardSettings
 from audit.mitigate.assignment import assigned_groups
 from audit.mitigate.method import Batch
+from audit.models.closed.interface import PictureBatch, PictureSource
 from audit.models.denoising import NO_OBSERVERS, Observers
 from audit.models.intervention import Intervention
 from audit.records.work import BASELINE, ImageKey, Shard
@@ -37,23 +38,29 @@ class ShardYield:
     Attributes:
         table: One row per arm and image, see ``audit.storage.rows.row_schema``.
         parts: Analysis → its part, made while the baseline images were sampled.
-        images: Arm → uint8 (n, 3, H, W).
+        images: Arm → uint8 (n, 3, H, W), or n pictures (3, H, W) if they have different sizes.
     """
 
     table: pa.Table
     parts: dict[str, dict[str, NDArray[Any]]]
-    images: dict[str, Tensor]
+    images: Mapping[str, Tensor | tuple[Tensor, ...]]
 
 
 def do_shard(parts: ShardParts, settings: ShardSettings, shard: Shard) -> ShardYield:
-    """Make and measure the images of ``shard`` in every arm; the same shard always gives the same result."""
-    keys = _padded(shard.keys, settings.batch)
+    """Make and measure the images of ``shard`` in every arm; the same shard always gives the same result.
+
+    Raises:
+        ValueError: The source of the pictures has no network; :func:`do_pictures` measures them.
+    """
+    if isinstance(parts.generator, PictureSource):
+        raise ValueError("pictures from a closed source are not sampled; measure them with do_pictures")
+    keys, steps = _padded(shard.keys, settings.batch), parts.generator.steps
     watching = {name: parts.analyses[name](len(shard.indices)) for name in settings.analyses if name in parts.analyses}
     baseline = _generate(parts, settings, shard, keys, observers=_by_hookpoint(watching.values()))
-    images, assigned = {BASELINE: baseline}, dict[str, Assigned | None]({BASELINE: None})
+    images, assigned = dict[str, Tensor]({BASELINE: baseline}), dict[str, Assigned | None]({BASELINE: None})
     for mitigation in settings.mitigations:
         groups = assigned_groups(mitigation, settings.groups(mitigation.attribute), keys, settings.seed)
-        batch = Batch(shard.prompt, groups, parts.generator.steps, settings.template)
+        batch = Batch(shard.prompt, groups, steps, settings.template)
         intervention = parts.interventions[mitigation.name](batch)
         assigned[mitigation.name] = intervention.assigned
         images[mitigation.name] = _generate(parts, settings, shard, keys, intervention)
@@ -75,17 +82,44 @@ def do_shard_in_parts(parts: ShardParts, settings: ShardSettings, shard: Shard, 
     """
     if batch < 1:
         raise ValueError(f"a batch holds at least 1 image, got {batch}")
+    if isinstance(parts.generator, PictureSource):
+        return do_pictures(parts, parts.generator, settings, shard, batch)
     smaller = replace(settings, batch=min(batch, settings.batch))
     starts = range(0, len(shard.indices), smaller.batch)
     pieces = [replace(shard, indices=shard.indices[start : start + smaller.batch]) for start in starts]
     return _joined([do_shard(parts, smaller, piece) for piece in pieces])
 
 
+def do_pictures(
+    parts: ShardParts, source: PictureSource, settings: ShardSettings, shard: Shard, batch: int
+) -> ShardYield:
+    """Measure pictures that a source gives, at their own size: those of one size together, ``batch`` at once.
+
+    There is one arm and no padding: nothing is sampled, so the size of a batch can only change the rounding.
+    """
+    batches = [piece for found in source.batches(shard.prompt, shard.indices) for piece in _cut(found, batch)]
+    tables = []
+    for found in batches:
+        piece = replace(shard, indices=found.indices)
+        tables.append(table_of(parts, settings, piece, {BASELINE: found.images}, {BASELINE: None}, found.seeds))
+    pictures = {i: image for found in batches for i, image in zip(found.indices, found.images, strict=True)}
+    images = tuple(pictures[index] for index in shard.indices)
+    return ShardYield(pa.concat_tables(tables).sort_by("index"), {}, {BASELINE: images})
+
+
+def _cut(found: PictureBatch, batch: int) -> list[PictureBatch]:
+    starts = range(0, len(found.indices), batch)
+    return [
+        PictureBatch(found.indices[at : at + batch], found.images[at : at + batch], found.seeds[at : at + batch])
+        for at in starts
+    ]
+
+
 def _joined(yields: Sequence[ShardYield]) -> ShardYield:
     """Join the pieces of a shard as if they had been made at once: rows arm by arm, parts added."""
     if len(yields) == 1:
         return yields[0]
-    arms = {name: torch.cat([one.images[name] for one in yields]) for name in yields[0].images}
+    arms = {name: torch.stack([image for one in yields for image in one.images[name]]) for name in yields[0].images}
     tables = [one.table.filter(pc.field("arm") == name) for name in arms for one in yields]
     summed = {
         analysis: {name: np.asarray(sum(one.parts[analysis][name] for one in yields)) for name in part}
@@ -110,6 +144,8 @@ def _generate(
     observers: Observers = NO_OBSERVERS,
 ) -> Tensor:
     """Return the shard's own images (n, 3, H, W), without the padding."""
+    if isinstance(parts.generator, PictureSource):
+        raise ValueError("pictures from a closed source are not sampled; measure them with do_pictures")
     seeds = [key.seed(settings.seed) for key in keys]
     return parts.generator.generate(shard.prompt, seeds, intervention, observers)[: len(shard.indices)]
 

@@ -7,7 +7,9 @@ import logging
 from pathlib import Path
 
 from audit.calibration.bundle import bundle_of, world_table
+from audit.config.fields import API, CLOSED, IMAGES
 from audit.config.sections import ModelConfig
+from audit.models.closed.fingerprint import endpoint_fingerprint, pictures_fingerprint
 from audit.models.files.untrusted_model import INDEX
 from audit.storage.provenance import fingerprint, short_fingerprint
 
@@ -15,8 +17,8 @@ LOG = logging.getLogger(__name__)
 
 
 def pipeline_source(model: ModelConfig) -> str:
-    """Directory or hub id of the diffusers pipeline of a model."""
-    bundle = bundle_of(model)
+    """Directory or hub id of the diffusers pipeline of a model; for a closed model its source, which names nothing."""
+    bundle = bundle_of(model) if model.source not in CLOSED else None
     return str(bundle.pipeline) if bundle else model.source
 
 
@@ -24,12 +26,17 @@ def model_fingerprint(model: ModelConfig) -> str:
     """Hash of a model's weights and configs; of the table for ``rendered``; id and commit for a model on the hub.
 
     A LoRA adds the hash of its file and its scale.
+    For ``images`` it is a hash of the pictures and their prompts; for ``api`` it names the endpoint and the model.
 
     A branch or a tag of the hub may stand for other weights tomorrow, so it is the commit behind it that counts.
     """
     if model.source == "rendered":
         table = world_table(model)
         return fingerprint(table.parent, (table.name,))
+    if model.source == IMAGES:
+        return pictures_fingerprint(model)
+    if model.source == API:
+        return endpoint_fingerprint(model)
     source = pipeline_source(model)
     if Path(source).is_dir():
         base = _directory_fingerprint(source)

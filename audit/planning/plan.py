@@ -8,9 +8,11 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from audit.config.mitigations import EditSection, MitigationConfig
+from audit.planning.pictures import picture_groups
 from audit.records.attributes import Attribute, SecondOpinion
 from audit.records.work import BASELINE, Prompt, Shard
 
@@ -186,13 +188,16 @@ def _digest(text: str) -> str:
 
 
 def known_occupations(model: ModelConfig) -> tuple[str, ...] | None:
-    """Return the occupations of the calibration world of a model, None for any other model.
+    """Return the occupations of the calibration world of a model, or of existing pictures; None for any other model.
 
     Raises:
         ValueError: If the table of the world cannot be read or is invalid.
+        PictureErrors: If the manifest or the folder of the pictures has errors.
     """
-    from audit.config.fields import GENERATED_HERE
+    from audit.config.fields import GENERATED_HERE, IMAGES
 
+    if model.source == IMAGES:
+        return tuple(group.occupation for group in picture_groups(model))
     if model.source not in GENERATED_HERE:
         return None
     from audit.calibration.bundle import world_table
@@ -205,9 +210,42 @@ def known_occupations(model: ModelConfig) -> tuple[str, ...] | None:
 
 
 def prompts_of_model(model: ModelConfig, section: PromptsConfig) -> tuple[Prompt, ...]:
-    """Return the prompts of an audit of ``model``.
+    """Return the prompts of an audit of ``model``; the text of a prompt with existing pictures is their own, if known.
 
     Raises:
         ValueError: If there is no occupation, or the world of the model cannot be read.
+        PictureErrors: If the manifest or the folder of the pictures has errors.
     """
-    return prompts_of(section, known_occupations(model) or ())
+    from audit.config.fields import IMAGES
+
+    prompts = prompts_of(section, known_occupations(model) or ())
+    if model.source != IMAGES:
+        return prompts
+    texts = {group.occupation: group.text for group in picture_groups(model)}
+    return tuple(replace(prompt, text=texts.get(prompt.occupation) or prompt.text) for prompt in prompts)
+
+
+def images_of_prompts(model: ModelConfig, section: PromptsConfig, prompts: Sequence[Prompt]) -> dict[str, int]:
+    """Return how many images each prompt has in each arm, by prompt id; existing pictures are all used.
+
+    Raises:
+        PictureErrors: If the manifest or the folder of the pictures has errors.
+    """
+    from audit.config.fields import IMAGES
+
+    if model.source != IMAGES:
+        return dict.fromkeys((prompt.id for prompt in prompts), section.images_per_prompt)
+    counts = {group.occupation: len(group.pictures) for group in picture_groups(model)}
+    return {prompt.id: counts[prompt.occupation] for prompt in prompts}
+
+
+def shards_of_model(model: ModelConfig, section: PromptsConfig, batch: int) -> tuple[Shard, ...]:
+    """Return all shards of an audit of ``model``; with two-stage sampling those of the pilot.
+
+    Raises:
+        ValueError: If there is no occupation, or the world of the model cannot be read.
+        PictureErrors: If the manifest or the folder of the pictures has errors.
+    """
+    prompts = prompts_of_model(model, section)
+    images = images_of_prompts(model, section, prompts)
+    return tuple(shard for prompt in prompts for shard in plan_shards([prompt], images[prompt.id], batch))

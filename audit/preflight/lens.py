@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from audit.config.fields import WITHOUT_NETWORK
 from audit.config.mitigations import MitigationConfig
 from audit.config.problems import MODEL_KEYS, Location, Problem, listing, suggestion
 from audit.config.sections import LensConfig, ModelConfig, SamplingConfig
@@ -28,7 +29,7 @@ def check_lens(
     """
     if lens.path is not None:
         yield from _named_lens(Path(lens.path))
-    if model.source == "rendered":
+    if model.source in WITHOUT_NETWORK:
         return
     from audit.models.families.registry import blocks_of
 
@@ -55,6 +56,14 @@ def hookpoints_of(lens: LensConfig | None, mitigations: Sequence[MitigationConfi
     return edited if lens is None else {("lens", "hookpoint"): lens.hookpoint, **edited}
 
 
+def no_network(model: ModelConfig) -> str | None:
+    """Return why nothing inside a model can be observed or edited; None if it has a network."""
+    if model.source not in WITHOUT_NETWORK:
+        return None
+    found = f"{model.source!r}, {WITHOUT_NETWORK[model.source]}"
+    return f"model.source: expected a model with a network, found {found}; name another model"
+
+
 def block_hookpoints(model: ModelConfig) -> tuple[str, ...]:
     """Return the blocks of the U-Net of a model, from the first to the last.
 
@@ -64,8 +73,9 @@ def block_hookpoints(model: ModelConfig) -> tuple[str, ...]:
     """
     from audit.models.families.registry import reads_text
 
-    if model.source == "rendered":
-        raise ValueError("model.source: expected a model with a network, found 'rendered'; name another model")
+    missing = no_network(model)
+    if missing is not None:
+        raise ValueError(missing)
     unet = _unet_config(model)
     channels = None if unet is None else unet.get("block_out_channels")
     if unet is None or not isinstance(channels, list):

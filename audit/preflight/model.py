@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from audit.config.fields import GENERATED_HERE
+from audit.config.fields import API, CLOSED, GENERATED_HERE, IMAGES
 from audit.config.kinds.known_models import usual_sampling
 from audit.config.mitigations import EditSection, MitigationConfig
 from audit.config.problems import MODEL_KEYS, Location, Problem, listing, suggestion
 from audit.config.sections import ModelConfig, SamplingConfig
+from audit.preflight.pictures import check_endpoint, check_pictures
 
 _TRAINED = 1000
 """Timesteps of the bundled models; a divisor of them is a number of steps that can be taken."""
@@ -33,7 +34,7 @@ def check_model(model: ModelConfig, sampling: SamplingConfig, hookpoints: Hookpo
     """
     problems = tuple(_source_problems(model, sampling, hookpoints))
     yield from problems or _unknown_sampling(model, sampling)
-    if model.world is not None and model.source not in GENERATED_HERE:
+    if model.world is not None and model.source not in (*GENERATED_HERE, *CLOSED):
         message = f"expected no world beside a model from outside, found {model.world!r}; remove it"
         yield Problem(("model", "world"), message, reads=(("model", "source"),))
 
@@ -65,18 +66,23 @@ def check_reverse_steps(
 def _source_problems(model: ModelConfig, sampling: SamplingConfig, hookpoints: Hookpoints) -> Iterator[Problem]:
     if model.source in GENERATED_HERE:
         yield from _calibration_model(model, sampling, hookpoints)
+    elif model.source == IMAGES:
+        yield from check_pictures(model)
+    elif model.source == API:
+        yield from check_endpoint(model)
     elif Path(model.source).is_dir():
         yield from _pipeline_directory(Path(model.source), model, sampling, hookpoints)
     elif _is_path(model.source):
         yield _at_source(f"expected a directory with model_index.json, found none at {model.source}; check the path")
     elif not re.fullmatch(r"[\w.-]+/[\w.-]+", model.source):
-        message = f"expected {listing(GENERATED_HERE)}, a directory or a hub id (owner/name), found {model.source!r}"
-        yield _at_source(message + suggestion(model.source, GENERATED_HERE))
+        words = (*GENERATED_HERE, *CLOSED)
+        message = f"expected {listing(words)}, a directory or a hub id (owner/name), found {model.source!r}"
+        yield _at_source(message + suggestion(model.source, words))
 
 
 def _unknown_sampling(model: ModelConfig, sampling: SamplingConfig) -> Iterator[Problem]:
     """Ask how a model is sampled, if its page is not known: steps and guidance change the shares."""
-    if usual_sampling(model.source) is not None:
+    if model.source in CLOSED or usual_sampling(model.source) is not None:
         return
     for key, example in (("steps", "50"), ("guidance", "7.5")):
         if key not in sampling.model_fields_set:

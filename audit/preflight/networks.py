@@ -34,9 +34,9 @@ def check_networks(quality: QualityConfig, model: ModelConfig) -> Iterator[Probl
         missing = missing_weights(model, name)
         if missing is not None:
             yield Problem(("quality", name), missing, reads=MODEL_KEYS)
-        if model.source not in GENERATED_HERE:
+        if model.source not in GENERATED_HERE and not model.drawings:
             message = f"expected 'none' for {model.source!r}, or {remedy}; found 'bundled', made for drawings"
-            yield Problem(("quality", name), message, reads=MODEL_KEYS)
+            yield Problem(("quality", name), message, reads=(*MODEL_KEYS, ("model", "drawings")))
     if quality.clip not in ("bundled", "none"):
         yield from _clip(quality.clip)
     if not isinstance(quality.features, str):

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from audit.calibration.bundle import bundle_of
-from audit.config.fields import names_clip_weights
+from audit.config.fields import WITHOUT_NETWORK, names_clip_weights
 from audit.config.judges import JudgeKeys
 from audit.config.mitigations import MitigationConfig
 from audit.config.problems import MODEL_KEYS, Location, Problem
@@ -60,8 +60,8 @@ def model_reader(model: ModelConfig) -> TextReader | None:
     bundle = bundle_of(model)
     try:
         if bundle is not None:
-            return None if model.source == "rendered" else bundled_reader(bundle.pipeline / "tokenizer")
-        if not Path(model.source).is_dir():
+            return None if model.source in WITHOUT_NETWORK else bundled_reader(bundle.pipeline / "tokenizer")
+        if model.source in WITHOUT_NETWORK or not Path(model.source).is_dir():
             return None
         from audit.models.families.registry import family_here
         from audit.models.files.tokens import reader_of_directory

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from audit.config.errors import ConfigErrors
+from audit.config.fields import IMAGES
 from audit.config.problems import MODEL_KEYS, Problem, listing, suggestion
 from audit.config.sections import GateConfig, ModelConfig, PromptsConfig, TargetChoice, TargetFileConfig
+from audit.planning.pictures import PictureErrors
 from audit.planning.plan import known_occupations, prompts_of_model
 from audit.records.attributes import Attribute
 
@@ -23,6 +25,10 @@ def check_occupations(model: ModelConfig, prompts: PromptsConfig) -> Iterator[Pr
         return
     try:
         known = known_occupations(model)
+    except PictureErrors as mistakes:
+        at = ("model", "folder" if model.folder is not None else "manifest")
+        yield from (Problem(at, str(error), reads=(("model", "source"),)) for error in mistakes.errors)
+        return
     except ValueError as error:
         message = f"expected a trained world or a table of planted shares, found none in {model.world} ({error})"
         yield Problem(("model", "world"), message + "; check the path", reads=MODEL_KEYS)
@@ -34,7 +40,8 @@ def check_occupations(model: ModelConfig, prompts: PromptsConfig) -> Iterator[Pr
         return
     for index, occupation in enumerate(named):
         if occupation not in known:
-            message = f"expected an occupation of the calibration world ({listing(known)}), found {occupation!r}"
+            world = "pictures" if model.source == IMAGES else "calibration world"
+            message = f"expected an occupation of the {world} ({listing(known)}), found {occupation!r}"
             yield Problem(("prompts", "occupations", index), message + suggestion(occupation, known), reads=MODEL_KEYS)
 
 
@@ -62,7 +69,7 @@ def check_gates(gates: Sequence[GateConfig], model: ModelConfig, prompts: Prompt
         return
     try:
         known = tuple(prompt.id for prompt in prompts_of_model(model, prompts))
-    except ValueError:  # reported by check_occupations
+    except (ValueError, PictureErrors):  # reported by check_occupations
         return
     reads = (("prompts", "occupations"), *MODEL_KEYS)
     for index, gate in enumerate(gates):
@@ -102,7 +109,7 @@ def check_targets(
 
     try:
         prompt_ids = [prompt.id for prompt in prompts_of_model(model, prompts)]
-    except ValueError:  # reported by check_occupations
+    except (ValueError, PictureErrors):  # reported by check_occupations
         return
     for names in files.values():
         own = [Attribute(name, tuple(attributes[name])) for name in names]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
+from audit.config.fields import API
 from audit.config.problems import Problem
 from audit.config.sections import with_clip
 from audit.config.settings import AuditConfig
@@ -47,12 +48,15 @@ def check_prompts(config: AuditConfig) -> Iterator[Problem]:
     unknown = tuple(prompts.check_occupations(config.model, config.prompts))
     yield from unknown
     if not unknown:
+        from audit.preflight.pictures import check_budget
         from audit.preflight.prompt_lengths import cut_texts
 
         made = needs_lens(config.lens, config.prompts, config.mitigations) and config.lens.path is None
         dissected = dissected_groups(config.lens, config.attributes) if made else {}
         named = prompts_of_model(config.model, config.prompts)
         yield from cut_texts(MeasurementRequest.of(config), dissected, named)
+        if config.model.source == API:
+            yield from check_budget(config.model, len(named) * config.prompts.images_per_prompt)
 
 
 def check_gates(config: AuditConfig) -> Iterator[Problem]:

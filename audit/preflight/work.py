@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+from audit.config.fields import API, WITHOUT_NETWORK
 from audit.config.slices import MeasurementRequest
 from audit.planning.fits import fit_requests, images_of_fits
-from audit.planning.plan import arms_of, plan_shards, prompts_of_model, steps_of_arms
+from audit.planning.plan import arms_of, images_of_prompts, prompts_of_model, steps_of_arms
 from audit.records.work import Prompt
 
 
@@ -17,13 +20,19 @@ class Work:
     Attributes:
         prompts: Every prompt.
         arms: Every arm, the baseline first.
-        images_per_prompt: Images in each arm; with two-stage sampling those of the pilot.
+        images_per_prompt: Images in each arm, the smallest number if prompts differ; with two-stage sampling those of
+            the pilot.
         pilot: Whether only the images of a pilot are counted; the pilot decides how many follow.
         lens_images: Most images needed to make a lens if none fits yet; 0 if the audit needs no lens.
         fit_images: Most images needed to fit methods if no fit is stored; 0 if no method is fitted.
-        shards_per_prompt: Shards of each prompt; a shard makes all arms of its images.
+        shards_per_prompt: Shards of each prompt, the smallest number if prompts differ; a shard makes all arms of its
+            images.
         unet_calls: Images that pass the U-Net, over all arms and steps, including the padding of short shards; 0 for
-            the renderer, which has no U-Net.
+            a model without a network.
+        images_by_prompt: Images in each arm by prompt id, if prompts differ.
+        shards_by_prompt: Shards by prompt id, if prompts differ.
+        requests: Requests to an endpoint without retries; 0 for any other model.
+        cost: Cost of these requests in the currency of ``model.limits.price_per_image``, None without a price.
     """
 
     prompts: tuple[Prompt, ...]
@@ -34,6 +43,10 @@ class Work:
     pilot: bool = False
     lens_images: int = 0
     fit_images: int = 0
+    images_by_prompt: Mapping[str, int] = field(default_factory=dict)
+    shards_by_prompt: Mapping[str, int] = field(default_factory=dict)
+    requests: int = 0
+    cost: float | None = None
 
     @property
     def preparation(self) -> tuple[str, ...]:
@@ -49,12 +62,20 @@ class Work:
     @property
     def images(self) -> int:
         """Images over all prompts and arms."""
-        return len(self.prompts) * len(self.arms) * self.images_per_prompt
+        return len(self.arms) * sum(self.images_of(prompt) for prompt in self.prompts)
 
     @property
     def shards(self) -> int:
         """Shards over all prompts."""
-        return len(self.prompts) * self.shards_per_prompt
+        return sum(self.shards_of(prompt) for prompt in self.prompts)
+
+    def images_of(self, prompt: Prompt) -> int:
+        """Return the images of a prompt in each arm."""
+        return self.images_by_prompt.get(prompt.id, self.images_per_prompt)
+
+    def shards_of(self, prompt: Prompt) -> int:
+        """Return the shards of a prompt."""
+        return self.shards_by_prompt.get(prompt.id, self.shards_per_prompt)
 
     @property
     def summary(self) -> str:
@@ -63,7 +84,15 @@ class Work:
         parts = [f"{count:,} {name}{'s' * (count != 1)}" for name, count in counts.items()]
         arms = " and ".join(filter(None, (", ".join(self.arms[:-1]), self.arms[-1])))
         more = "; this is the pilot, a second stage follows" if self.pilot else ""
-        return f"{', '.join(parts)}, arm{'s' * (len(self.arms) > 1)} {arms}{more}"
+        return f"{', '.join(parts)}, arm{'s' * (len(self.arms) > 1)} {arms}{self._price}{more}"
+
+    @property
+    def _price(self) -> str:
+        """What an endpoint is asked for; empty for any other model."""
+        if not self.requests:
+            return ""
+        cost = "" if self.cost is None else f", cost {self.cost:,.2f}"
+        return f"; {self.requests:,} requests{cost}, retries not counted"
 
 
 def work_of(request: MeasurementRequest, lens_images: int) -> Work:
@@ -74,19 +103,26 @@ def work_of(request: MeasurementRequest, lens_images: int) -> Work:
         lens_images: Most images needed to make its lens, 0 if it needs none.
     """
     prompts = prompts_of_model(request.model, request.prompts)
-    images, sampling = request.prompts.images_per_prompt, request.sampling
-    shards = len(plan_shards(prompts[:1], images, sampling.batch))
+    images, sampling = images_of_prompts(request.model, request.prompts, prompts), request.sampling
+    shards = {prompt_id: math.ceil(count / sampling.batch) for prompt_id, count in images.items()}
     # A shorter last shard is padded to a whole batch.
-    sampled = 0 if request.model.source == "rendered" else len(prompts) * shards * sampling.batch
+    sampled = 0 if request.model.source in WITHOUT_NETWORK else sum(shards.values()) * sampling.batch
+    requests = sum(images.values()) if request.model.source == API else 0
+    price = request.model.limits.price_per_image
+    differ = len(set(images.values())) > 1
     return Work(
         prompts=prompts,
         arms=arms_of(request.mitigations),
-        images_per_prompt=images,
-        shards_per_prompt=shards,
+        images_per_prompt=min(images.values()),
+        shards_per_prompt=min(shards.values()),
         unet_calls=_denoised(request, sampled),
         pilot=request.prompts.two_stage is not None,
         lens_images=lens_images,
         fit_images=images_of_fits(fit_requests(request), prompts),
+        images_by_prompt=images if differ else {},
+        shards_by_prompt=shards if differ else {},
+        requests=requests,
+        cost=None if price is None or not requests else requests * price,
     )
 
 

@@ -50,6 +50,9 @@ MODEL_FINGERPRINT = "model_fingerprint"
 CHANGES_NO_RESULT = ("workers", "tracking", "report", "output", "gates", "targets", "alerts")
 """Sections of the config that may differ when a run is resumed, because they do not change any image row."""
 
+MODEL_CHANGES_NO_RESULT = ("limits", "api_key_env")
+"""Keys of the section ``model`` that may differ too: how an endpoint is asked, not what."""
+
 SHARD_COMPRESSION: Final = "snappy"
 """For a shard of 40 rows, zstd saves no space and needs a millisecond more for each column."""
 
@@ -293,7 +296,7 @@ class RunDirectory:
             )
 
     def _refuse_other(self, config: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
-        old, new = (_decisive(data) for data in (self.read_json(CONFIG), config))
+        old, new = (json.loads(json.dumps(decisive(data))) for data in (self.read_json(CONFIG), config))
         old_model, new_model = (data.get(MODEL_FINGERPRINT) for data in (self.read_json(PROVENANCE), provenance))
         difference = _first_difference(old, new) or _first_difference(old_model, new_model, MODEL_FINGERPRINT)
         if difference:
@@ -341,10 +344,12 @@ def _read_parquet(data: bytes, place: Place, columns: Sequence[str] | None = Non
         return file.read(columns, use_threads=file.metadata.num_rows > ROW_GROUP)  # threads slow down a small shard
 
 
-def _decisive(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the part of the config that determines the results, as data read from JSON."""
-    data: dict[str, Any] = json.loads(json.dumps(config))
-    return {name: value for name, value in data.items() if name not in CHANGES_NO_RESULT}
+def decisive(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a config, as plain data, that determines the results."""
+    kept = {name: value for name, value in config.items() if name not in CHANGES_NO_RESULT}
+    if isinstance(model := kept.get("model"), Mapping):
+        kept["model"] = {name: value for name, value in model.items() if name not in MODEL_CHANGES_NO_RESULT}
+    return kept
 
 
 def _first_difference(old: Any, new: Any, where: str = "") -> str | None:  # noqa: ANN401 - JSON values

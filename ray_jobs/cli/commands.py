@@ -157,7 +157,7 @@ def plan(config: ConfigArgument, sets: SetOption = None, as_json: JsonOption = F
 
     work, sampling = planned_work(audit), sampling_of(Stages.of(audit.prompts, audit.attributes))
     attributes = tuple(Attribute(name, groups) for name, groups in audit.attributes.items())
-    tests = PlannedTests(attributes, audit.targets, audit.gates, audit.prompts.images_per_prompt)
+    tests = PlannedTests(attributes, audit.targets, audit.gates, work.images_per_prompt)
     power = power_of(tests, work.prompts)
     if as_json:
         planned = {"two_stage": sampling_as_data(sampling), "power": power_as_data(power)}
@@ -218,6 +218,12 @@ def dissect(  # noqa: PLR0913 (one parameter per option)
     """Make only the lens: find the model's bias features and the strength of their edits."""
     with expected_errors():
         audit = _ready_config(config, sets, output, workers)
+        from audit.models.files.untrusted_model import UnfitModelError
+        from audit.preflight.lens import no_network
+
+        missing = no_network(audit.model)
+        if missing is not None:
+            raise UnfitModelError(missing)
         show_log()
         from audit.config.slices import DissectionRequest
         from ray_jobs.run.prepare.lens import dissect as make

@@ -56,6 +56,8 @@ def comparison_lines(comparison: Comparison) -> list[str]:
 def _inputs(comparison: Comparison) -> Iterator[str]:
     if comparison.inputs:
         yield from _list("Changed inputs", [_difference(change) for change in comparison.inputs], gap=False)
+    elif comparison.unknown_weights:
+        yield "Same inputs: endpoint, instruments and versions. Weights behind an endpoint are unknown."
     else:
         yield "Same inputs: weights, instruments, lens and versions."
     if comparison.same_config:

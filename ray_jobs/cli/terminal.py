@@ -41,7 +41,7 @@ def show_work(work: Work) -> None:
         table.add_column(column, justify="right")
     for prompt in work.prompts[:PROMPTS_SHOWN]:
         table.add_row(
-            escape(prompt.id), escape(prompt.text), f"{work.images_per_prompt:,}", f"{work.shards_per_prompt:,}"
+            escape(prompt.id), escape(prompt.text), f"{work.images_of(prompt):,}", f"{work.shards_of(prompt):,}"
         )
     console = open_console()
     console.print(table)
@@ -131,6 +131,7 @@ def show_outcome(outcome: AuditOutcome, again: str) -> None:
         again: The command that resumes it, printed if shards are missing.
     """
     from reports.index.story import story_of
+    from reports.words.closed_models import audited, is_closed
     from reports.words.headline import headline
 
     console = open_console()
@@ -147,11 +148,17 @@ def show_outcome(outcome: AuditOutcome, again: str) -> None:
         console.print()
         show_verdicts(outcome.result.verdicts, console)
     console.print()
-    places = {"Report": outcome.report, "Run": outcome.run_path, "MLflow": outcome.tracking_url}
+    closed = audited(story) if is_closed(outcome.result.config) else None
+    places = {"Audited": closed, "Report": outcome.report, "Run": outcome.run_path, "MLflow": outcome.tracking_url}
     for name, place in places.items():
         if place:
             console.print(f"{name:<7} {place}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"{'Time':<7} {outcome.seconds:.0f} s", highlight=False)
+    _show_missing(outcome, again, console)
+
+
+def _show_missing(outcome: AuditOutcome, again: str, console: Console) -> None:
+    """Print what is missing, and how to get it."""
     if outcome.unmade is not None:
         message = f"{percent(outcome.unmade, 1)} of the images could not be made, more than workers.error_budget allows"
         console.print(message, style="bold red", markup=False, soft_wrap=True)

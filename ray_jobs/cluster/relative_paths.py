@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from audit.config.fields import GENERATED_HERE, ZERO_SHOT, names_clip_weights
+from audit.config.fields import CLOSED, GENERATED_HERE, ZERO_SHOT, names_clip_weights
 from audit.config.judges import JudgeKeys
 from audit.config.sections import TargetFileConfig
 from audit.config.settings import AuditConfig
 
-_WORDS = {*GENERATED_HERE, ZERO_SHOT, "bundled", "none"}
+_WORDS = {*GENERATED_HERE, *CLOSED, ZERO_SHOT, "bundled", "none"}
 """Config values of path fields that are not paths."""
 
 
@@ -34,6 +34,8 @@ def _named_files(config: AuditConfig) -> Iterator[tuple[str, str]]:
         (key, text)
         for key, text in (
             ("model.world", config.model.world),
+            ("model.folder", config.model.folder),
+            ("model.manifest", config.model.manifest),
             ("judge.source", _file_of(config.judge)),
             ("judge.zero_shot.clip", _clip_of(config.judge)),
             ("judge.confusion", config.judge.confusion),

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from audit.config.kinds.closed import foreign_keys
 from audit.config.settings import AuditConfig
 from audit.config.slices import DissectionRequest, MeasurementRequest
 from audit.dissect.settings import needs_lens
 from audit.models.source import model_fingerprint
 from audit.perception.judges.kinds.hand_labels import Labels
 from audit.perception.judges.registry import judge_name, kind_of
-from audit.planning.plan import plan_shards, prompts_of_model
+from audit.planning.plan import prompts_of_model, shards_of_model
 from audit.planning.targets import audit_targets
 from audit.preflight.judges import left_out_groups
 from audit.records.attributes import Attribute
@@ -29,7 +30,7 @@ from audit.results.two_stages import Stages
 from audit.storage.outside.safe_text import redact_tree
 from audit.storage.place import Place, place_of
 from audit.storage.provenance import collect_provenance
-from audit.storage.run_directory import CHANGES_NO_RESULT, LENS, CorruptShardError, RunDirectory
+from audit.storage.run_directory import LENS, CorruptShardError, RunDirectory, decisive
 from ray_jobs.cluster.connection import Cluster, connect
 from ray_jobs.run.parts import WorkerPool
 from ray_jobs.run.prepare.fits import ensure_fits
@@ -122,8 +123,7 @@ def run_audit(config: AuditConfig, *, run_id: str | None = None, address: str | 
 
 def plan(config: AuditConfig) -> tuple[Shard, ...]:
     """Return all shards of an audit; with two-stage sampling those of the pilot."""
-    prompts = prompts_of_model(config.model, config.prompts)
-    return plan_shards(prompts, config.prompts.images_per_prompt, config.sampling.batch)
+    return shards_of_model(config.model, config.prompts, config.sampling.batch)
 
 
 def sample_and_summarise(
@@ -160,8 +160,9 @@ def _sample_and_summarise(
 
 def default_run_id(config: AuditConfig) -> str:
     """Name a run by everything that determines its results."""
-    decisive = {name: value for name, value in _plain(config).items() if name not in CHANGES_NO_RESULT}
-    text = json.dumps([decisive, model_fingerprint(config.model), *_labels_by_hand(config)], sort_keys=True)
+    text = json.dumps(
+        [decisive(_plain(config)), model_fingerprint(config.model), *_labels_by_hand(config)], sort_keys=True
+    )
     return f"{config.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
@@ -216,5 +217,8 @@ def _worker_settings(
 
 
 def _plain(config: AuditConfig) -> dict[str, Any]:
-    """Return the config as the run directory stores it: without alerts, since the path of a webhook can be a secret."""
-    return config.model_dump(mode="json", exclude={"alerts"})
+    """Return the config as the run directory stores it.
+
+    Alerts are left out, since the path of a webhook can be a secret, and so are keys of the model of other sources.
+    """
+    return config.model_dump(mode="json", exclude={"alerts": True, "model": foreign_keys(config.model.source)})

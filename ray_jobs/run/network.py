@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from audit.config.fields import CLOSED
 from audit.config.sections import ModelConfig, SamplingConfig
 
 if TYPE_CHECKING:
@@ -33,7 +34,12 @@ class NetworkSettings:
         """
         from audit.models.generator import DiffusionGenerator, load_generator
 
+        if self.model.source in CLOSED:
+            raise self._without_network()
         generator = load_generator(self.model, self.sampling, self.hookpoint)
         if not isinstance(generator, DiffusionGenerator):
-            raise ValueError(f"model {self.model.source!r} has no network to edit or dissect; remove the mitigations")
+            raise self._without_network()
         return generator
+
+    def _without_network(self) -> ValueError:
+        return ValueError(f"model {self.model.source!r} has no network to edit or dissect; remove the mitigations")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
 
 from audit.analyses.registry import OBSERVING
+from audit.config.fields import API
 from audit.config.sections import WorkersConfig
 from audit.records.work import Shard, ShardReceipt, Status
 from audit.results.two_stages import Stages, second_stage
@@ -17,7 +18,7 @@ from audit.storage.run_directory import CorruptShardError, RunDirectory
 from ray_jobs.cluster.connection import Cluster, asked_resources, cluster_now, worker_count, worker_resources
 from ray_jobs.pool.actor_pool import Failed, Fault, PoolError, run_on_pool
 from ray_jobs.pool.limits import Deadline, ErrorBudget, PoolLimits
-from ray_jobs.run.parts import WorkerPool
+from ray_jobs.run.parts import UNHURRIED, WorkerPool
 from ray_jobs.run.progress.display import show_progress
 from ray_jobs.run.progress.fault_manifest import Manifest
 from ray_jobs.run.progress.metrics import DriverMetrics
@@ -79,7 +80,7 @@ def do_shards(work: ShardWork, shards: Sequence[Shard], *, whole: int | None) ->
     Raises:
         PoolError: If no worker can be started, or no shard could be finished.
     """
-    run, workers, cluster = work.run, work.pool.workers, work.pool.cluster
+    run, workers = work.run, work.pool.workers
     done = run.finished()
     todo = [shard for shard in shards if shard.id not in done]
     manifest, metrics = Manifest(run), DriverMetrics()
@@ -92,7 +93,7 @@ def do_shards(work: ShardWork, shards: Sequence[Shard], *, whole: int | None) ->
         size=_pool_size(work, todo),
         submit=lambda worker, shard, attempt: worker.do.remote(shard, attempt),
         error_budget=budget,
-        limits=pool_limits(workers, cluster),
+        limits=_limits(work),
     )
     progress_of = show_progress(run, whole or len(shards), len(shards) - len(todo), last=whole is not None)
     with progress_of as progress, closing(outcomes):
@@ -154,8 +155,20 @@ def pool_limits(workers: WorkersConfig, cluster: Cluster) -> PoolLimits:
     )
 
 
+def _limits(work: ShardWork) -> PoolLimits:
+    """Return the limits of the pool; no deadline for an endpoint, whose requests have their own and may wait."""
+    limits = pool_limits(work.pool.workers, work.pool.cluster)
+    asks_endpoint = work.settings.request.model.source == API
+    return replace(limits, deadline=UNHURRIED, in_flight_per_actor=1) if asks_endpoint else limits
+
+
 def _pool_size(work: ShardWork, todo: Sequence[Shard]) -> int | Callable[[], int]:
-    """Return the number of workers; on a cluster that may grow, ``auto`` is evaluated again during the audit."""
+    """Return the number of workers; on a cluster that may grow, ``auto`` is evaluated again during the audit.
+
+    One worker asks an endpoint, so that budget and pace of ``model.limits`` hold for the whole run.
+    """
+    if work.settings.request.model.source == API:
+        return 1
     workers, cluster = work.pool.workers, work.pool.cluster
     images = sum(len(shard.indices) for shard in todo) * (1 + len(work.settings.request.mitigations))
     if cluster.local or isinstance(workers.count, int):

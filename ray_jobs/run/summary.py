@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from audit.config.fields import API, CLOSED
 from audit.config.sections import GateConfig
 from audit.config.slices import MeasurementRequest
 from audit.dissect.settings import LENS_FILE
+from audit.models.closed.picture_store import REQUESTS, PictureStore
 from audit.perception.judges.confusion_file import judge_confusions
 from audit.planning.plan import arms_of, opinions_of
 from audit.planning.targets import AuditTargets
@@ -91,6 +93,11 @@ def unmade_images(result: AuditResult) -> float:
     by_arm = {row.arm: row.statuses for row in result.overall}
     unmade = sum(statuses.get(Status.FAILED, 0) for statuses in by_arm.values())
     images = sum(sum(statuses.values()) for statuses in by_arm.values())
+    if unmade == images and result.config["model"]["source"] in CLOSED:
+        raise NoImagesError(
+            f"none of {images} images could be had: the endpoint refused or failed every request, or all pictures are "
+            f"blank; {REQUESTS}/ in the run directory has the reason of each. Choose another output to start a new run"
+        )
     if unmade == images:
         raise NoImagesError(
             f"none of {images} images could be made: all are blank (one constant value), usually because of NaN in the "
@@ -100,9 +107,21 @@ def unmade_images(result: AuditResult) -> float:
     return unmade / images
 
 
+def _requests(result: AuditResult, run: RunDirectory) -> dict[str, Any]:
+    """Count the requests to an endpoint over all attempts of a run, and their cost if the price is known."""
+    prompts = {row.prompt_id for row in result.results if row.prompt_id is not None}
+    totals = PictureStore(run.storage).totals(sorted(prompts))
+    limits = result.config["model"].get("limits") or {}
+    price = limits.get("price_per_image")
+    cost = None if price is None else {"least": totals.received * price, "most": totals.charged * price}
+    return {**asdict(totals), "cost": cost}
+
+
 def with_provenance(result: AuditResult, run: RunDirectory, missing: Sequence[str]) -> AuditResult:
     """Add what was not known when the run began: instruments, the sampler, and the missing shards."""
     added: dict[str, Any] = {"instruments": run.read_json(INSTRUMENTS), "unfinished_shards": list(missing)}
     if run.has(SAMPLING):
         added["sampling"] = run.read_json(SAMPLING)
+    if result.config["model"]["source"] == API:
+        added["requests"] = _requests(result, run)
     return replace(result, provenance={**result.provenance, **added})

@@ -92,7 +92,7 @@ class ShardWorker:
         with ExitStack() as held:
             lens = None if settings.lens_path is None else held.enter_context(_on_disk(settings.lens_path))
             fits = {name: held.enter_context(_on_disk(place)) for name, place in settings.fits.items()}
-            self._parts = load_parts(settings.request, lens, steering_of(self._run), fits)
+            self._parts = load_parts(settings.request, lens, steering_of(self._run), fits, self._run.storage)
         self._sign(self._parts.signatures)
         if self._parts.generator.sampling and not self._run.has(SAMPLING):
             self._run.write_json(SAMPLING, self._parts.generator.sampling)
@@ -167,7 +167,7 @@ class ShardWorker:
         elif (found := self._run.read_json(INSTRUMENTS)) != instruments:
             raise ValueError(f"the run was measured with {found}, this worker has {instruments}; begin another run")
 
-    def _kept_images(self, shard: Shard, images: Mapping[str, Tensor]) -> dict[str, bytes]:
+    def _kept_images(self, shard: Shard, images: Mapping[str, Tensor | tuple[Tensor, ...]]) -> dict[str, bytes]:
         """Encode the images that the report shows: the first ones of each prompt, or all if the config says so."""
         every = self._report.keep == "all"
         return {

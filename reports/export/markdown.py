@@ -12,6 +12,7 @@ from reports.figures.evidence_tables import agreement_table, contradicted
 from reports.figures.steering import steering_notes
 from reports.index.lookups import quality_figures, status_counts
 from reports.index.story import Story, label, story_of
+from reports.words.closed_models import is_closed, method_sentence
 from reports.words.formats import figure_text, number, share_text
 from reports.words.headline import headline
 from reports.words.outside_groups import outside_lines
@@ -130,9 +131,11 @@ def _steering(story: Story) -> str:
 
 def _foot(story: Story) -> str:
     source = (story.result.config.get("judge") or {}).get("source", "not recorded")
+    closed = f"{escaped(method_sentence(story))} " if is_closed(story.result.config) else ""
     return (
-        f"Groups are perceived presentation as the judge {escaped(str(source))} sees it, never identity. All verdicts "
-        f"are jointly correct with 95 % confidence. {escaped(POPULATION)} {escaped(' '.join(target_lines(story)))}"
+        f"{closed}Groups are perceived presentation as the judge {escaped(str(source))} sees it, never identity. All "
+        f"verdicts are jointly correct with 95 % confidence. {escaped(POPULATION)} "
+        f"{escaped(' '.join(target_lines(story)))}"
     ) + (f"\n\n{escaped(sampling_words(staged))}" if (staged := story.result.two_stage) else "")
 
 

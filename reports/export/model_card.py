@@ -21,6 +21,7 @@ from audit.records.work import BASELINE
 from audit.results.gates.verdicts import overall_verdict
 from audit.storage.outside.safe_text import redact
 from reports.index.settings import setting
+from reports.words.closed_models import model_name
 from reports.words.verdicts import subject
 
 
@@ -40,7 +41,7 @@ def to_model_card(result: AuditResult) -> str:
         },
         "metrics": [*_figures(result), *_agreements(result), *map(_gate, _baseline(result)), *_together(result)],
     }
-    front = {"model-index": [{"name": _model_name(source), "results": [entry]}]}
+    front = {"model-index": [{"name": _model_name(model_name(result.config)), "results": [entry]}]}
     return f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=120)}---\n"
 
 

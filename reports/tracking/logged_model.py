@@ -12,6 +12,7 @@ from audit.storage.outside.safe_text import redact
 from audit.storage.run_directory import MODEL_FINGERPRINT
 from reports.index.settings import setting
 from reports.tracking.client import literal
+from reports.words.closed_models import model_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -37,7 +38,7 @@ def _new_logged_model(client: MlflowClient, result: AuditResult, experiment_id: 
     source, fingerprint = setting(result.config, "model", "source"), model_fingerprint(result)
     return client.create_logged_model(
         experiment_id,
-        name=re.sub(r"[/:.%\"'\s]+", "-", redact(source)).strip("-") or "model",
+        name=re.sub(r"[/:.%\"'\s]+", "-", redact(model_name(result.config))).strip("-") or "model",
         tags={FINGERPRINT: fingerprint, IS_EXTERNAL: "true"},
         params={"source": redact(source), "fingerprint": fingerprint},
         model_type="text-to-image",

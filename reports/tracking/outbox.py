@@ -16,7 +16,6 @@ from audit.config.sections import RegisteredModelConfig
 from audit.records.result import AuditResult
 from audit.storage.run_directory import (
     AUDIT,
-    CHANGES_NO_RESULT,
     JUNIT,
     MODEL_CARD,
     MODEL_FINGERPRINT,
@@ -26,6 +25,7 @@ from audit.storage.run_directory import (
     SUMMARY,
     TABLE,
     RunDirectory,
+    decisive,
 )
 
 REQUIRED = (AUDIT, RESULTS, REPORT)
@@ -155,9 +155,8 @@ def audit_id(result: AuditResult) -> str:
     A resumed run directory keeps its provenance and therefore its identifier. A new run of the same name and config is
     another audit, for example the next one of a weekly schedule.
     """
-    decisive = {key: value for key, value in result.config.items() if key not in CHANGES_NO_RESULT}
     started = [result.provenance.get(key) for key in (MODEL_FINGERPRINT, "created")]
-    text = json.dumps([result.run_id, decisive, started], sort_keys=True)
+    text = json.dumps([result.run_id, decisive(result.config), started], sort_keys=True)
     return f"{result.run_id}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 

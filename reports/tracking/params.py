@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from audit.records.result import AuditResult
 from audit.storage.outside.safe_text import redact_tree
-from audit.storage.run_directory import CHANGES_NO_RESULT
+from audit.storage.run_directory import decisive
 
 if TYPE_CHECKING:
     pass
@@ -20,8 +20,7 @@ MAX_PARAM_LENGTH = 6000
 
 def audit_params(result: AuditResult) -> dict[str, str]:
     """Flatten the settings that determine the results to at most ``MAX_PARAMS`` parameters, without secrets."""
-    config = {key: value for key, value in result.config.items() if key not in CHANGES_NO_RESULT}
-    return dict(list(flattened(config).items())[:MAX_PARAMS])
+    return dict(list(flattened(decisive(result.config)).items())[:MAX_PARAMS])
 
 
 def flattened(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

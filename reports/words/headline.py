@@ -17,6 +17,7 @@ from audit.records.estimates import percent
 from audit.records.groups import FINDING_LEVEL
 from reports.index.lookups import edited_arm, findings_count, mean_over_prompts, primary_attribute
 from reports.index.story import Story, label
+from reports.words.closed_models import shows_pictures
 from reports.words.formats import interval, number
 from reports.words.side_effects import side_effect_sentence
 
@@ -70,12 +71,16 @@ def _drawn(story: Story, attribute: Attribute, pairs: Sequence[Pair]) -> str:
         f"{_share(story, prompt, story.arms[0], attribute, group)}"
         for prompt, group in pairs
     ]
-    return f"The model draws {' and '.join(clauses)} of images."
+    who = "The pictures show" if shows_pictures(story.result.config) else "The model draws"
+    return f"{who} {' and '.join(clauses)} of images."
 
 
 def _subject(story: Story, prompt: str) -> str:
     """Return what the model draws: ``a doctor``; a model without prompts draws ``a person``."""
-    return "a person" if prompt == NO_PROMPT.id else prompt_text("{a} {occupation}", story.occupation(prompt))
+    if prompt == NO_PROMPT.id:
+        return "a person"
+    occupation = story.occupation(prompt)
+    return occupation if occupation.startswith(("a ", "an ", "the ")) else prompt_text("{a} {occupation}", occupation)
 
 
 def _no_excess(story: Story, attribute: Attribute) -> str:
@@ -137,8 +142,9 @@ def _findings_sentence(story: Story, attribute: Attribute, off_target: int) -> s
             f"The perceived {label(attribute.name)} distribution {differs} from the target by more than chance. "
             "The model reads no prompt."
         )
+    where = "In these pictures" if shows_pictures(story.result.config) else "With only an occupation in the prompt"
     return (
-        f"With only an occupation in the prompt, {off_target} of {len(story.prompts)} occupations show a perceived "
+        f"{where}, {off_target} of {len(story.prompts)} occupations show a perceived "
         f"{label(attribute.name)} distribution that differs from the target by more than chance (corrected for "
         "multiple testing)."
     )

@@ -12,6 +12,8 @@ from audit.records.estimates import percent
 from reports.index.lookups import primary_attribute, unclassified
 from reports.index.settings import setting
 from reports.index.story import Story, label
+from reports.words.closed_models import audited, how_read, is_closed
+from reports.words.closed_models import limits as closed_limits
 from reports.words.sampling import published_words, scheduler_name
 
 
@@ -53,6 +55,8 @@ def _model(story: Story) -> Instrument:
         own = ", another world" if model.get("world") else ""
         limits = "Its bias was planted on purpose. The figures show that the audit works. They say nothing about any "
         return Instrument("Model", f"Bundled {kind}{own}", f"{limits}published model.")
+    if is_closed(config):
+        return Instrument("Model", audited(story), closed_limits(story))
     revision = f", revision {model['revision']}" if model.get("revision") else ""
     return Instrument(
         "Model",
@@ -63,6 +67,8 @@ def _model(story: Story) -> Instrument:
 
 def _sampler(story: Story) -> Instrument:
     config = story.result.config
+    if is_closed(config):
+        return Instrument("Sampler", *how_read(story))
     sampling = story.result.provenance.get("sampling")
     settings = f"{setting(config, 'sampling', 'steps')} steps"
     if story.prompts != (NO_PROMPT.id,):

@@ -8,15 +8,17 @@ from typing import Any
 from audit.records.result import TwoStageSampling
 from reports.index.settings import setting
 from reports.index.story import Story, label
+from reports.words.closed_models import pictures_by_prompt, shows_pictures
 from reports.words.formats import number
 
 
 def images_words(story: Story) -> str:
     """Return how many images of each prompt an arm has: ``64``, or ``64 to 402``."""
     staged = story.result.two_stage
-    if staged is None:
+    if staged is None and not shows_pictures(story.result.config):
         return setting(story.result.config, "prompts", "images_per_prompt")
-    low, high = min(staged.images.values()), max(staged.images.values())
+    images = pictures_by_prompt(story) if staged is None else staged.images
+    low, high = min(images.values()), max(images.values())
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 

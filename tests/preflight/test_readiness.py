@@ -17,7 +17,7 @@ from audit.config.file import ConfigErrors, read_config
 from audit.config.settings import AuditConfig
 from audit.planning.plan import known_occupations
 from audit.preflight.output import unwritable
-from audit.preflight.readiness import check_prompts, check_ready, check_targets
+from audit.preflight.readiness import check_prompts, check_ready, check_targets, planned_work
 from audit.preflight.tracking import unreachable_tracking, unusable_tracking
 from audit.storage.place import sqlite_file
 from tests.weight_files import FAIRFACE, write_header
@@ -87,7 +87,7 @@ def test_nothing_is_bundled_with_a_model_from_outside():
         ("./absent", "expected a directory with model_index.json, found none at ./absent"),
         ("calibratoin", "found 'calibratoin'; did you mean 'calibration'?"),
         (".", "found no model_index.json"),
-        ("a b/c", "expected calibration, calibration-unconditional, rendered, a directory or a hub id"),
+        ("a b/c", "expected calibration, calibration-unconditional, rendered, images, api, a directory or a hub id"),
     ],
 )
 def test_a_missing_model_is_told(source, message):
@@ -410,3 +410,28 @@ def test_a_trained_world_is_looked_at_as_any_model_is(tiny_pipeline, tmp_path):
     assert "model.world" not in problems(model={"world": str(world)})
     (world / "pipeline" / "vae" / "config.json").unlink()
     assert "the config of the vae, found no readable file" in problems(model={"world": str(world)})["model.world"]
+
+
+def test_the_shipped_config_for_an_endpoint_is_valid_once_there_is_a_key(tmp_path, monkeypatch):
+    shipped = Path(__file__).parents[2] / "configs" / "hosted_api.yaml"
+    monkeypatch.setenv("OPENAI_API_KEY", "k-0123456789")
+    own = (f"judge.source={tmp_path / 'judge.safetensors'}",)
+    work = planned_work(read_config(shipped, own, [check_ready]))
+    assert (work.requests, round(work.cost, 2)) == (192, 3.84)
+    monkeypatch.delenv("OPENAI_API_KEY")
+    with pytest.raises(ConfigErrors, match="expected a key in the environment variable OPENAI_API_KEY, found none"):
+        read_config(shipped, own, [check_ready])
+
+
+def test_the_shipped_config_for_a_folder_of_pictures_is_valid_once_there_is_a_folder(tmp_path):
+    for name in ("doctor", "nurse"):
+        (tmp_path / "own" / name).mkdir(parents=True)
+        Image.new("RGB", (64, 64)).save(tmp_path / "own" / name / "1.png")
+    own = (f"model.folder={tmp_path / 'own'}", "model.drawings=true", "judge.source=bundled")
+    shipped = Path(__file__).parents[2] / "configs" / "images_folder.yaml"
+    assert [prompt.id for prompt in planned_work(read_config(shipped, own, [check_ready])).prompts] == [
+        "doctor",
+        "nurse",
+    ]
+    with pytest.raises(ConfigErrors, match="expected a directory with a folder per prompt, found none"):
+        read_config(shipped, own[1:], [check_ready])

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from audit.config.fields import CLOSED, WITHOUT_NETWORK
 from audit.config.sections import ModelConfig, SamplingConfig
 from audit.models.families.black_box import BlackBox, text_to_image_pipelines
 from audit.models.families.flux import Flux
@@ -61,6 +62,8 @@ def family_of(index: Mapping[str, Any]) -> Family:
 
 def family_here(model: ModelConfig) -> Family | None:
     """Return the family of a model; None if the model is not on this machine, or its family is not supported."""
+    if model.source in CLOSED:
+        return None
     try:
         return family_of(read_index(Path(pipeline_source(model))))
     except UnfitModelError:
@@ -76,7 +79,7 @@ def blocks_of(model: ModelConfig) -> tuple[str, ...]:
 
 def reads_text(model: ModelConfig) -> bool | None:
     """Return whether a model draws what a prompt says; None if its family is not known on this machine."""
-    if model.source == "rendered":
+    if model.source in WITHOUT_NETWORK:
         return True
     family = family_here(model)
     return None if family is None else family.reads_text
@@ -114,7 +117,7 @@ def scheduler_here(model: ModelConfig, sampling: SamplingConfig) -> str | None:
 
 def _configs_here(model: ModelConfig) -> PipelineConfigs | None:
     """Read the configs of a model; None if the model is not on this machine or not as its family has it."""
-    if model.source == "rendered":
+    if model.source in WITHOUT_NETWORK:
         return None
     directory = Path(pipeline_source(model))
     try:

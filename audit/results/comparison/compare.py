@@ -19,12 +19,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from audit.models.closed.fingerprint import UNKNOWN_WEIGHTS
 from audit.results.comparison.differences import differences, plain_hash
 from audit.results.comparison.finished_run import read_finished_run
 from audit.results.comparison.judgements import findings_of, judged
 from audit.results.comparison.pair import RunPair
 from audit.results.comparison.records import Comparison
-from audit.storage.run_directory import RunDirectory
+from audit.storage.run_directory import MODEL_FINGERPRINT, RunDirectory
 
 ERROR_RATE = 0.05
 """Largest expected share of false changes among the flagged ones (false discovery rate)."""
@@ -77,6 +78,7 @@ def compare(first: RunDirectory, second: RunDirectory, error_rate: float = ERROR
             for name in run.missing
         ),
         error_rate=error_rate,
+        unknown_weights=any(str(run.inputs[MODEL_FINGERPRINT]).endswith(UNKNOWN_WEIGHTS) for run in (old, new)),
     )
 
 

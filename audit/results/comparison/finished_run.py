@@ -22,11 +22,11 @@ from audit.records.work import Status
 from audit.storage.rows import outside_column, probability_column
 from audit.storage.run_directory import (
     AUDIT,
-    CHANGES_NO_RESULT,
     MODEL_FINGERPRINT,
     RESULTS,
     RunDirectory,
     UnreadableRunError,
+    decisive,
 )
 
 _AGAIN = "run the audit again to write it"
@@ -148,7 +148,7 @@ def read_finished_run(run: RunDirectory) -> FinishedRun:
     return FinishedRun(
         run_id=str(data.get("run_id") or run.path.name),
         schema_version=version if isinstance(version, int) else None,
-        config={name: value for name, value in config.items() if name not in CHANGES_NO_RESULT},
+        config=decisive(config),
         inputs=found,
         attributes=attributes,
         verdicts={name: str(row["verdict"]) for name, row in verdicts.items()},

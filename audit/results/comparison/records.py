@@ -97,6 +97,7 @@ class Comparison:
         not_compared: Descriptions of what cannot be compared, because only one run has it or has enough images.
         missing: Descriptions of the fields that the files do not have; the runs may differ there without notice.
         error_rate: Largest expected share of false changes among the flagged ones.
+        unknown_weights: Whether a run asked an endpoint, whose weights can change without notice.
     """
 
     runs: tuple[str, str]
@@ -111,6 +112,7 @@ class Comparison:
     not_compared: tuple[str, ...]
     missing: tuple[str, ...]
     error_rate: float
+    unknown_weights: bool = False
 
     @property
     def of_mean_probabilities(self) -> tuple[bool, bool]:

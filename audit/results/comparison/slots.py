@@ -17,7 +17,7 @@ from audit.config.settings import AuditConfig
 from audit.results.comparison.differences import plain_hash
 from audit.storage.files import storage_of
 from audit.storage.place import Place
-from audit.storage.run_directory import CHANGES_NO_RESULT
+from audit.storage.run_directory import decisive
 
 SCHEDULE = "schedule"
 """Directory under a config's output for files of the whole schedule: journal, lease, series, alerts."""
@@ -67,8 +67,7 @@ def series_of(config: AuditConfig) -> str:
     therefore does not end every series.
     """
     settings = config.model_dump(mode="json", exclude_defaults=True)
-    decisive = {key: value for key, value in settings.items() if key not in CHANGES_NO_RESULT}
-    return f"{config.name}-{plain_hash(decisive)}"
+    return f"{config.name}-{plain_hash(decisive(settings))}"
 
 
 def schedule_directory(output: Place, name: str) -> Place:

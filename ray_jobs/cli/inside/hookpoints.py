@@ -53,9 +53,11 @@ def _maps(model: ModelConfig) -> Maps:
     from audit.models.check import hookpoints_of
     from audit.models.files.untrusted_model import UnfitModelError
     from audit.models.source import pipeline_source
+    from audit.preflight.lens import no_network
 
-    if model.source == "rendered":
-        raise UnfitModelError("model.source: expected a model with a network, found 'rendered'; name another model")
+    missing = no_network(model)
+    if missing is not None:
+        raise UnfitModelError(missing)
     directory = Path(pipeline_source(model))
     if not directory.is_dir():
         raise UnfitModelError(

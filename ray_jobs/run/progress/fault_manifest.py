@@ -70,7 +70,7 @@ class Manifest:
             self._add(receipt.shard_id, attempt, FaultKind.SMALLER_BATCH, message, receipt.node, "survived")
         unmade = receipt.statuses.get(Status.FAILED, 0)
         if unmade:
-            message = f"{unmade} of {receipt.images} images hold one single value and count as failed"
+            message = f"{unmade} of {receipt.images} images count as failed: not received, or one single value"
             self._add(receipt.shard_id, attempt, FaultKind.NO_IMAGE, message, receipt.node, "survived")
 
     def corrupt_shard(self, shard_id: str, message: str) -> None:
