@@ -28,8 +28,9 @@ from audit.mitigate.difflens import Steering, steered
 from audit.models.device import device_here
 from audit.models.generator import DiffusionGenerator, load_generator
 from audit.perception.embedders.clip import ClipEmbedder, load_clip
-from audit.perception.judges.classifiers import Judge, load_judge
+from audit.perception.judges.interface import Judge
 from audit.perception.judges.perceived import Perceived
+from audit.perception.judges.registry import load_judge
 from audit.records.work import Prompt, derive_seed
 from ray_jobs.run.prepare.lens import find_lens
 

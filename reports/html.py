@@ -62,6 +62,7 @@ from reports.words.closed_models import is_closed, method_sentence
 from reports.words.formats import number
 from reports.words.headline import headline
 from reports.words.instruments import instruments
+from reports.words.judges import judge_notes
 from reports.words.key_figures import key_figures, sample_size, status_gaps
 from reports.words.outside_groups import outside_lines
 from reports.words.sampling import images_words, sampler_words, sampling_words
@@ -307,6 +308,7 @@ def _method(story: Story) -> dict[str, Any]:
         "guidance": setting(config, "sampling", "guidance"),
         "model": setting(config, "model", "source"),
         "judge": setting(config, "judge", "source"),
+        "judge_notes": judge_notes(story),
         "min_confidence": setting(config, "judge", "min_confidence"),
         "targets": target_lines(story),
         "floors": [

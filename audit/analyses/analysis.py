@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from audit.dissect.lens import Lens
     from audit.models.generator import DiffusionGenerator
-    from audit.perception.judges.classifiers import Judge
+    from audit.perception.judges.interface import Judge
 
 Part = Mapping[str, NDArray[Any]]
 """Arrays by name: sums and counts over the images of one task."""

@@ -26,7 +26,7 @@ from audit.records.work import Prompt, derive_seed
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from audit.perception.judges.classifiers import Judge
+    from audit.perception.judges.interface import Judge
 
 FOLLOWED, COUNTED, SAMPLED = "followed", "counted", "sampled"
 """Arrays of a part, each of shape (attributes, 2): by direction of the exchange."""

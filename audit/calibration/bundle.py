@@ -86,3 +86,19 @@ def world_table(model: ModelConfig) -> Path:
         return bundled if model.source == UNCONDITIONAL else World.bundled_path()
     path = Path(model.world)
     return Bundle.at(path).table if path.is_dir() else path
+
+
+def missing_weights(model: ModelConfig, part: str) -> str | None:
+    """Return a message if the weights of a network that was trained with a calibration model are missing.
+
+    Args:
+        model: Model of the audit.
+        part: Directory of the network in its bundle: ``judge``, ``features`` or ``clip``.
+    """
+    bundle = bundle_of(model)
+    if bundle is None or any((bundle.instruments / part).glob("**/*.safetensors")):
+        return None
+    return (
+        f"expected the weights that 'bundled' stands for, found none in {bundle.instruments / part}; train them: "
+        "make calibration"
+    )

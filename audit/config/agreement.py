@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from audit.config.fields import CLOSED, IMAGES, LOOPBACK, RESOURCES_OF_RAY, WITHOUT_NETWORK, ZERO_SHOT, Section
+from audit.config.fields import CLOSED, IMAGES, LOOPBACK, RESOURCES_OF_RAY, WITHOUT_NETWORK, Section
+from audit.config.judges import SECTIONS, judge_problems
 from audit.config.kinds.closed import closed_problems
 from audit.config.mitigations import DiffLensConfig, MitigationConfig, PromptConfig
 from audit.config.problems import Location, Problem, listing, suggestion
@@ -14,8 +15,11 @@ from audit.config.sections import (
     AlertsConfig,
     AuditSections,
     GateConfig,
+    SecondOpinionConfig,
     TargetFileConfig,
     WorkersConfig,
+    clip_of,
+    with_clip,
 )
 from audit.config.shares import category_problems, share_problems
 from audit.records.work import BASELINE
@@ -33,6 +37,7 @@ def disagreements(config: AuditSections) -> Iterator[Problem]:
     yield from _unusable_arm_names(config)
     for index, mitigation in enumerate(config.mitigations):
         yield from _mitigation_disagreements(config, ("mitigations", index), mitigation)
+    yield from _judge_disagreements(config)
     yield from _opinion_disagreements(config)
     yield from _resources_of_ray(config.workers)
     yield from _webhook(config.alerts)
@@ -199,26 +204,41 @@ def _mitigation_disagreements(config: AuditSections, at: Location, mitigation: M
         yield Problem(at, message, reads=(("model", "source"),))
 
 
+def _judge_disagreements(config: AuditSections) -> Iterator[Problem]:
+    yield from judge_problems(("judge",), config.judge, config.attributes)
+    if clip_of(config.judge, config.quality) == "none":
+        message = "expected a CLIP model for 'zero-shot', found quality.clip: none; name one in judge.zero_shot.clip"
+        yield Problem(("judge", "source"), message, reads=(("quality", "clip"),))
+
+
 def _opinion_disagreements(config: AuditSections) -> Iterator[Problem]:
     known, names = tuple(config.attributes), [opinion.name for opinion in config.second_opinions]
     for index, opinion in enumerate(config.second_opinions):
         at: Location = ("second_opinions", index)
+        yield from judge_problems(at, opinion, known)
         if opinion.name in names[:index]:
             message = f"expected a unique name, found {opinion.name!r} again; rename one"
             yield Problem((*at, "name"), message)
-        if opinion.source == config.judge.source:
+        if _labels_alike(config, opinion):
             message = (
                 f"expected a judge other than judge.source, found {opinion.source!r} again; name another judge, or "
                 "remove this one"
             )
             yield Problem((*at, "source"), message, reads=(("judge", "source"),))
-        if opinion.source == ZERO_SHOT and config.quality.clip == "none":
+        if clip_of(opinion, config.quality) == "none":
             message = "expected a CLIP model for 'zero-shot', found quality.clip: none; name one, or remove this judge"
             yield Problem((*at, "name"), message, reads=(("quality", "clip"),))
         for position, name in enumerate(opinion.attributes or ()):
             if name not in known:
                 message = f"expected an audited attribute ({listing(known)}), found {name!r}{suggestion(name, known)}"
                 yield Problem((*at, "attributes", position), message, reads=(("attributes",),))
+
+
+def _labels_alike(config: AuditSections, opinion: SecondOpinionConfig) -> bool:
+    """Return whether a second judge gives the same labels as the judge: the same source with the same settings."""
+    judge, quality = config.judge, config.quality
+    sections = (with_clip(judge, quality), with_clip(opinion, quality))
+    return all(getattr(sections[0], key) == getattr(sections[1], key) for key in ("source", *SECTIONS))
 
 
 def _resources_of_ray(workers: WorkersConfig) -> Iterator[Problem]:

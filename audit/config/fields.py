@@ -218,6 +218,7 @@ UNIONS_IN_WORDS = {
     "count": "'auto' or a whole number",
     "targets": "'uniform', a share for each group, or csv: with a file",
     "target": "'uniform' or a share for each group",
+    "captions": "a text or a list of texts",
 }
 """Field that accepts values of several types → their description, for messages."""
 

@@ -5,7 +5,7 @@ All models are frozen, forbid unknown keys and never convert values silently (``
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
@@ -24,7 +24,6 @@ from audit.config.fields import (
     Groups,
     JudgeName,
     Names,
-    Races,
     Section,
     Shares,
     Text,
@@ -33,9 +32,19 @@ from audit.config.fields import (
     unreserved_alias,
     word_or_other,
 )
+from audit.config.judges import JudgeKeys, ZeroShotConfig
 from audit.config.kinds.closed import EndpointKeys, PictureKeys
 from audit.config.mitigations import MitigationConfig
 from audit.records.work import BASELINE
+
+
+class AdapterConfig(Section):
+    """A LoRA that is added to a model."""
+
+    path: Text
+    """File with the LoRA, in safetensors."""
+    scale: float = Field(1.0, ge=-10, le=10)
+    """Factor of its weights, as in ``set_adapters``."""
 
 
 class OpenModelConfig(Section):
@@ -52,6 +61,8 @@ class OpenModelConfig(Section):
     """Weight file variant, for example ``fp16``."""
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     """Number format of the network's weights and activations."""
+    adapters: Annotated[tuple[AdapterConfig, ...], Field(strict=False, max_length=20)] = ()
+    """LoRAs that are added to the weights, in this order. They stay beside the weights and are not merged into them."""
     world: Text | None = None
     """Another calibration world: the directory that ``make calibration OUT=`` wrote, or, for ``rendered``, a table of
     planted shares (YAML). If unset, the bundled world."""
@@ -134,32 +145,29 @@ class SamplingConfig(Section):
         return {key: value for key in keys if (value := getattr(self, key)) is not None}
 
 
-class JudgeConfig(Section):
+class JudgeConfig(JudgeKeys):
     """The judge: the classifier that assigns perceived groups to images."""
 
     source: Text = "bundled"
-    """``bundled`` (the calibration model's own classifier) or the file of a FairFace checkpoint."""
-    races: Races | None = None
-    """Number of races that the FairFace checkpoint distinguishes, 7 or 4. Both published checkpoints have 18 outputs,
-    so their weights do not show the number. If unset, it is read from the file name
-    (``res34_fair_align_multi_4_20190809.pt``)."""
+    """``bundled`` (the calibration model's own classifier), ``zero-shot`` (CLIP selects the group whose caption fits
+    best), the file of a FairFace checkpoint, or labels by hand (``labels.csv``). With ``vqa`` or ``classifier``, the
+    model or the weights that these describe."""
     min_confidence: Fraction = 0.5
     """If the probability of an image's most probable group, audited or not, is below this, the image counts as low
-    confidence and not as a group."""
+    confidence and not as a group. A value of 1/K or less excludes no image of an attribute with K groups: with two
+    groups the most probable one always has at least 0.5, so only a larger value excludes any."""
     confusion: Text | None = None
     """Confusion matrices of this judge, from ``difflens-audit calibrate``; the bundled judge has its own."""
 
 
-class SecondOpinionConfig(Section):
+class SecondOpinionConfig(JudgeKeys):
     """A second judge of the same images. Its answers do not change any figure; its agreement is reported."""
 
     name: JudgeName
     """Name of the judge in tables and columns."""
     source: Text = ZERO_SHOT
-    """``zero-shot`` (the CLIP model of ``quality.clip`` selects the group whose caption fits best), ``bundled`` or the
-    file of a FairFace checkpoint."""
-    races: Races | None = None
-    """Number of races that the FairFace checkpoint distinguishes, as in ``judge.races``."""
+    """``zero-shot`` (the CLIP model of ``quality.clip`` selects the group whose caption fits best), or any other source
+    that ``judge.source`` accepts."""
     attributes: Names | None = None
     """Attributes that it judges. If unset, all audited ones."""
     min_confidence: Fraction = 0.0
@@ -237,6 +245,25 @@ class QualityConfig(Section):
     """Directory of reference images. The distance of every arm to them is measured, including the baseline. Distances
     to the baseline arm are always measured. PNG, JPEG and WebP files at any depth are used, hidden files and folders
     are not; for the bundled features the images must be 64 × 64 pixels."""
+
+
+def clip_of(judge: JudgeKeys, quality: QualityConfig) -> str | None:
+    """Return the source of the CLIP model that a judge uses; None if it uses none."""
+    if judge.source != ZERO_SHOT:
+        return None
+    return (judge.zero_shot.clip if judge.zero_shot is not None else None) or quality.clip
+
+
+JudgeT = TypeVar("JudgeT", bound=JudgeKeys)
+
+
+def with_clip(judge: JudgeT, quality: QualityConfig) -> JudgeT:
+    """Return a judge whose section names the CLIP model that it uses, so that it can be loaded without ``quality``."""
+    clip = clip_of(judge, quality)
+    if clip is None:
+        return judge
+    section = (judge.zero_shot or ZeroShotConfig()).model_copy(update={"clip": clip})
+    return judge.model_copy(update={"zero_shot": section})
 
 
 class GateConfig(Section):

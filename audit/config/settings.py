@@ -16,6 +16,7 @@ from pydantic import ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from audit.config.agreement import disagreements
+from audit.config.fields import ZERO_SHOT
 from audit.config.kinds.known_models import usual_sampling
 from audit.config.problems import Problem
 from audit.config.sections import AuditSections
@@ -55,13 +56,12 @@ class AuditConfig(AuditSections):
 
     @model_validator(mode="before")
     @classmethod
-    def _zero_shot_follows_clip(cls, data: Any) -> Any:  # noqa: ANN401 (a file can contain any value)
-        """Let ``second_opinions`` default to an empty list if no CLIP model is loaded."""
+    def _default_opinion_differs(cls, data: Any) -> Any:  # noqa: ANN401 (a file can contain any value)
+        """Let ``second_opinions`` default to an empty list if no CLIP model is loaded, or the judge is zero-shot."""
         if not isinstance(data, dict) or "second_opinions" in data:
             return data
-        quality = data.get("quality")
-        clip = quality.get("clip") if isinstance(quality, dict) else getattr(quality, "clip", None)
-        return data | {"second_opinions": ()} if clip == "none" else data
+        without = _value(data.get("quality"), "clip") == "none" or _value(data.get("judge"), "source") == ZERO_SHOT
+        return data | {"second_opinions": ()} if without else data
 
     @model_validator(mode="after")
     def _fields_agree(self) -> Self:
@@ -77,6 +77,11 @@ class AuditConfig(AuditSections):
             return self.tracking.uri
         output = place_of(self.output)
         return sqlite_uri(output / "mlflow.db") if isinstance(output, Path) else ""
+
+
+def _value(section: object, key: str) -> object:
+    """Return a value of a section that is still plain data, or already validated."""
+    return section.get(key) if isinstance(section, dict) else getattr(section, key, None)
 
 
 def _without_prompts(prompts: object) -> bool:

@@ -14,6 +14,7 @@ from audit.config.sections import (
     QualityConfig,
     SamplingConfig,
     SecondOpinionConfig,
+    with_clip,
 )
 from audit.config.settings import AuditConfig
 
@@ -59,7 +60,7 @@ class MeasurementRequest:
             sampling=config.sampling,
             hookpoint=config.lens.hookpoint,
             attributes=config.attributes,
-            judge=config.judge,
+            judge=with_clip(config.judge, config.quality),
             second_opinions=config.second_opinions,
             quality=config.quality,
             mitigations=config.mitigations,
@@ -89,4 +90,5 @@ class DissectionRequest:
     @classmethod
     def of(cls, config: AuditConfig) -> DissectionRequest:
         """Take the slice out of a config."""
-        return cls(config.model, config.prompts, config.sampling, config.lens, config.attributes, config.judge)
+        judge = with_clip(config.judge, config.quality)
+        return cls(config.model, config.prompts, config.sampling, config.lens, config.attributes, judge)

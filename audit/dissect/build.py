@@ -30,7 +30,7 @@ from audit.dissect.settings import Dissection, name_groups
 from audit.models.device import device_here
 from audit.models.generator import DiffusionGenerator
 from audit.models.intervention import Observer
-from audit.perception.judges.classifiers import Judge
+from audit.perception.judges.interface import Judge
 from audit.perception.judges.perceived import NO_GROUP
 from audit.records.work import Prompt, derive_seed
 

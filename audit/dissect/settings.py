@@ -13,7 +13,7 @@ from audit.config.sections import LensConfig, PromptsConfig
 from audit.config.slices import Attributes, DissectionRequest
 from audit.dissect.strengths import LADDER
 from audit.models.families.registry import scheduler_here
-from audit.perception.judges.answers import judge_name
+from audit.perception.judges.registry import judge_name
 from audit.planning.plan import group_phrase, named_text, prompts_of
 from audit.records.work import Prompt
 from audit.storage.provenance import content_name

@@ -22,8 +22,8 @@ from audit.models.device import device_here
 from audit.models.generator import Generator, load_generator
 from audit.perception.embedders.clip import ClipEmbedder, load_clip
 from audit.perception.embedders.features import FeatureEmbedder, load_features
-from audit.perception.judges.classifiers import Judge, load_judge
-from audit.perception.judges.second_judges import load_second_judges
+from audit.perception.judges.interface import Judge
+from audit.perception.judges.registry import load_judge, load_second_judges
 from audit.planning.plan import prompts_of_model
 from audit.preflight.prompt_lengths import clip_texts, mitigation_texts
 from audit.records.work import Prompt
@@ -103,7 +103,7 @@ def load_parts(
         clip.reader.check(clip_texts(request, prompts))
     return ShardParts(
         generator=generator,
-        judge=load_judge(request.judge, request.model, request.attributes),
+        judge=load_judge(request.judge, request.model, request.attributes, clip),
         clip=clip,
         features=load_features(request.quality, request.model),
         lens=lens,

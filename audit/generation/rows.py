@@ -13,14 +13,21 @@ from torch import Tensor
 
 from audit.generation.parts import ShardParts
 from audit.generation.settings import ShardSettings
+from audit.perception.embedders.clip import ClipEmbedder
+from audit.perception.judges.interface import Judge
+from audit.perception.judges.kinds.hand_labels import HandLabels
+from audit.perception.judges.kinds.zero_shot import ZeroShotJudge
+from audit.perception.judges.label_table import key_name
 from audit.perception.judges.perceived import Perceived
-from audit.perception.judges.zero_shot import ZeroShotJudge
 from audit.records.attributes import Attribute, SecondOpinion
 from audit.records.work import BASELINE, Shard, Status
 from audit.storage.rows import FEATURES, opinion_column, outside_column, probability_column, row_schema
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
+_UNSEEN = (Status.FAILED, Status.NO_FACE, Status.UNLABELLED)
+"""Statuses of images of which the judge perceived nothing."""
+
 Assigned = tuple[str | None, ...]
 """The group that each image is steered to, None for an image without intervention."""
 
@@ -45,7 +52,7 @@ def table_of(
     """
     seeds = [key.seed(settings.seed) for key in shard.keys] if seeds is None else seeds
     text = None if parts.clip is None or not shard.prompt.text else parts.clip.text(shard.prompt.text)
-    measured = {arm: _measure(parts, shard, pictures) for arm, pictures in images.items()}
+    measured = {arm: _measure(parts, shard, arm, pictures) for arm, pictures in images.items()}
     schema = row_schema(settings.attributes, settings.opinions)
     tables = []
     for name, groups in assigned.items():
@@ -76,24 +83,50 @@ class _Measured:
     second: dict[str, Perceived]
 
 
-def _measure(parts: ShardParts, shard: Shard, images: Tensor) -> _Measured:
-    seen = parts.judge.perceive(images, shard.prompt.occupation)
+def _measure(parts: ShardParts, shard: Shard, arm: str, images: Tensor) -> _Measured:
     broken = _broken(images)
     clip = None if parts.clip is None else parts.clip.images(images)
+    shown = _Shown(shard, arm, images, parts.clip, clip)
+    seen = shown.to(parts.judge)
     return _Measured(
         broken=broken,
         statuses=[Status.FAILED if bad else status for bad, status in zip(broken, seen.statuses, strict=True)],
         seen=seen,
         clip=clip,
         features=None if parts.features is None else parts.features.embed(images),
-        second={
-            # CLIP has embedded these images already; embedding them is nearly all that zero-shot judging costs.
-            name: judge.perceive_embedded(clip)
-            if isinstance(judge, ZeroShotJudge) and clip is not None
-            else judge.perceive(images, shard.prompt.occupation)
-            for name, judge in parts.second.items()
-        },
+        second={name: shown.to(judge) for name, judge in parts.second.items()},
     )
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """Images of one arm, with everything that a judge may know of them.
+
+    Attributes:
+        shard: The prompt and the indices of the images.
+        arm: The arm.
+        images: The images.
+        clip: CLIP model of the quality figures, None if there is none.
+        embedded: The images as this model embeds them.
+    """
+
+    shard: Shard
+    arm: str
+    images: Tensor
+    clip: ClipEmbedder | None
+    embedded: Floats | None
+
+    def to(self, judge: Judge) -> Perceived:
+        """Ask a judge.
+
+        A zero-shot judge gets the embeddings that its CLIP model has made already, since making them is nearly all that
+        it costs. Labels by hand are looked up by the names of the images.
+        """
+        if isinstance(judge, ZeroShotJudge) and self.embedded is not None and judge.clip is self.clip:
+            return judge.perceive_embedded(self.embedded)
+        if isinstance(judge, HandLabels):
+            return judge.perceive_named([key_name(key.prompt_id, key.index, self.arm) for key in self.shard.keys])
+        return judge.perceive(self.images, self.shard.prompt.occupation)
 
 
 def _broken(images: Tensor) -> Mask:
@@ -104,7 +137,7 @@ def _broken(images: Tensor) -> Mask:
 
 
 def _measured_columns(measured: _Measured, attributes: Sequence[Attribute]) -> dict[str, Any]:
-    unseen = np.array([status in (Status.FAILED, Status.NO_FACE) for status in measured.statuses])
+    unseen = np.array([status in _UNSEEN for status in measured.statuses])
     columns: dict[str, Any] = {
         "status": [status.value for status in measured.statuses],
         "p_prompt_shown": _nullable(measured.seen.prompt_shown, measured.broken),

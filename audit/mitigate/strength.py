@@ -18,7 +18,7 @@ from audit.dissect.lens import Lens
 from audit.dissect.strengths import LADDER, Tried, is_finished
 from audit.mitigate.difflens import Steering, steered
 from audit.models.generator import DiffusionGenerator
-from audit.perception.judges.classifiers import Judge
+from audit.perception.judges.interface import Judge
 from audit.perception.judges.perceived import Perceived
 from audit.records.work import Prompt, Status, derive_seed
 

@@ -18,6 +18,7 @@ from audit.config.problems import Location, Problem, listing
 from audit.config.sections import ModelConfig, SamplingConfig
 from audit.models.families.interface import Family
 from audit.models.families.registry import family_of
+from audit.models.files.adapter_file import AdapterFile
 from audit.models.files.pipeline_files import (
     PipelineConfigs,
     Weights,
@@ -76,6 +77,7 @@ def model_problems(directory: Path, model: ModelConfig, sampled: Sampled | None 
     ]
     problems = [_at_source(directory, message) for message in messages]
     problems += _files(directory, family.networks(index), model.variant)
+    problems += _adapters(model)
     return tuple(problems) or tuple(_Built(directory, family, configs, model.variant).problems(sampled))
 
 
@@ -141,6 +143,15 @@ def _files(directory: Path, networks: Sequence[str], variant: str | None) -> Ite
                 yield Problem(_VARIANT, f"{message}; set model.variant: {variants[part][0]}", reads=(_SOURCE,))
                 return
             yield _at_source(directory, str(error))
+
+
+def _adapters(model: ModelConfig) -> Iterator[Problem]:
+    """Find files that are no LoRA; whether one fits the model shows when it is loaded."""
+    for number, adapter in enumerate(model.adapters):
+        try:
+            AdapterFile.read(Path(adapter.path))
+        except UnfitModelError as error:
+            yield Problem(("model", "adapters", number, "path"), str(error))
 
 
 class _Built:

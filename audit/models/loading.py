@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from audit.config.sections import ModelConfig
+from audit.models.adapters import add_adapters
 from audit.models.check import refuse_unfit
 from audit.models.families.interface import LoadedModel
 from audit.models.families.registry import family_of
@@ -33,7 +34,8 @@ def load_model(model: ModelConfig, device: torch.device, scheduler: str | None =
 
     Raises:
         UntrustedModelError: The directory holds code, only pickled weights, or custom classes.
-        UnfitModelError: Its family is not supported, it is incomplete, or cannot be sampled as it was published.
+        UnfitModelError: Its family is not supported, it is incomplete, or cannot be sampled as it was published; or a
+            LoRA does not fit it.
         OSError: No such directory or repository.
     """
     source = Path(pipeline_source(model))
@@ -51,6 +53,7 @@ def load_model(model: ModelConfig, device: torch.device, scheduler: str | None =
     published = getattr(pipeline, "scheduler", None)  # pipelines of several stages have none of this name
     if published is not None:
         pipeline.scheduler = replaced_scheduler(published, scheduler)
+    add_adapters(pipeline, model.adapters)
     return LoadedModel(family, pipeline, family.reader(pipeline), _as_published(index, type(published).__name__))
 
 

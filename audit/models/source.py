@@ -11,7 +11,7 @@ from audit.config.fields import API, CLOSED, IMAGES
 from audit.config.sections import ModelConfig
 from audit.models.closed.fingerprint import endpoint_fingerprint, pictures_fingerprint
 from audit.models.files.untrusted_model import INDEX
-from audit.storage.provenance import fingerprint
+from audit.storage.provenance import fingerprint, short_fingerprint
 
 LOG = logging.getLogger(__name__)
 
@@ -26,6 +26,7 @@ def model_fingerprint(model: ModelConfig) -> str:
     """Hash of a model's weights and configs; of the table for ``rendered``; id and commit for a model on the hub.
 
     For ``images`` it is a hash of the pictures and their prompts; for ``api`` it names the endpoint and the model.
+    A LoRA adds the hash of its file and its scale.
 
     A branch or a tag of the hub may stand for other weights tomorrow, so it is the commit behind it that counts.
     """
@@ -38,8 +39,11 @@ def model_fingerprint(model: ModelConfig) -> str:
         return endpoint_fingerprint(model)
     source = pipeline_source(model)
     if Path(source).is_dir():
-        return _directory_fingerprint(source)
-    return f"{source}@{_commit(source, model.revision or 'main')}"
+        base = _directory_fingerprint(source)
+    else:
+        base = f"{source}@{_commit(source, model.revision or 'main')}"
+    adapters = [f"lora:{_file_fingerprint(one.path)}×{one.scale:g}" for one in model.adapters]
+    return "+".join([base, *adapters])
 
 
 @functools.cache
@@ -63,3 +67,8 @@ def _commit(source: str, revision: str) -> str:
 @functools.cache
 def _directory_fingerprint(source: str) -> str:
     return fingerprint(Path(source))
+
+
+@functools.cache
+def _file_fingerprint(path: str) -> str:
+    return short_fingerprint(Path(path))

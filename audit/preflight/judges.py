@@ -6,16 +6,17 @@ Only the headers of weight files are read. A judge that passes here loads, and c
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from audit.calibration.bundle import bundle_of
-from audit.config.fields import ZERO_SHOT
-from audit.config.problems import MODEL_KEYS, Location, Problem, listing, suggestion
+from audit.config.judges import SECTIONS
+from audit.config.problems import MODEL_KEYS, Problem, listing, suggestion
 from audit.config.sections import JudgeConfig, ModelConfig, SecondOpinionConfig
 from audit.config.slices import Attributes
-from audit.perception.judges.answers import FAIRFACE_HEAD, FAIRFACE_KIND, Answers, answers_of, left_out, races_problem
-from audit.preflight.networks import missing_bundled_weights
+from audit.perception.judges.answers import left_out
+from audit.perception.judges.interface import Asked, JudgeKind
+from audit.perception.judges.kinds.hand_labels import Labels
+from audit.perception.judges.registry import FALLBACK, WORDS, answers_of, kind_of, selected
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class JudgesRequest:
         attributes: Audited attributes.
         model: Model whose images are judged.
         default_attributes: Whether the config leaves ``attributes`` out.
+        further_images: Whether the deciding judge also sees images that are sampled to build a lens or find strengths.
     """
 
     judge: JudgeConfig
@@ -35,54 +37,51 @@ class JudgesRequest:
     attributes: Attributes
     model: ModelConfig
     default_attributes: bool = False
+    further_images: bool = False
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """One judge and what it is asked.
-
-    Attributes:
-        at: Its place in the config.
-        name: Its name in a message.
-        source: ``bundled``, ``zero-shot`` or a file.
-        races: Races of a FairFace checkpoint, None if the config does not say.
-        attributes: Names of the attributes that it judges.
-    """
-
-    at: Location
-    name: str
-    source: str
-    races: int | None
-    attributes: tuple[str, ...]
-
-    def answers(self, model: ModelConfig) -> Answers | None:
-        """Return the attributes and groups that it can judge, None if they are not known."""
-        return answers_of(self.source, self.races, model)
-
-
-def _judges(request: JudgesRequest) -> Iterator[_Asked]:
-    judge = request.judge
-    yield _Asked(("judge",), "the judge", judge.source, judge.races, tuple(request.attributes))
+def _judges(request: JudgesRequest) -> Iterator[Asked]:
+    yield Asked(request.judge, ("judge",), "the judge", request.model, request.attributes)
     for index, opinion in enumerate(request.second_opinions):
-        asked = tuple(name for name in request.attributes if name in (opinion.attributes or request.attributes))
-        at = ("second_opinions", index)
-        yield _Asked(at, f"the second opinion {opinion.name!r}", opinion.source, opinion.races, asked)
+        name = f"the second opinion {opinion.name!r}"
+        asked = selected(opinion, request.attributes)
+        yield Asked(opinion, ("second_opinions", index), name, request.model, asked)
 
 
 def check_judges(request: JudgesRequest) -> Iterator[Problem]:
     """Find judges that are missing, whose file holds something else, or that cannot judge the attributes."""
-    for judge in _judges(request):
-        if judge.source == "bundled":
-            yield from _bundled_judge(request, judge)
-        elif judge.source != ZERO_SHOT:
-            yield from _fairface(request, judge)
+    for asked in _judges(request):
+        kind = kind_of(asked.judge)
+        problems = tuple(_no_such_source(asked)) if kind is FALLBACK else ()
+        problems = problems or tuple(kind.problems(asked))
+        # Which kind a judge is depends on its section, which is missing here if it has an error.
+        sections = tuple((*asked.at, section) for section in SECTIONS)
+        for problem in problems or _unanswerable(request, asked, kind):
+            yield replace(problem, reads=(*problem.reads, *sections))
+    if request.further_images and isinstance(kind_of(request.judge), Labels):
+        message = (
+            "expected a judge of any image, because a lens is made from images without labels by hand, found a table "
+            "of labels; remove the mitigations that use a lens and attribution: true, or name another judge"
+        )
+        yield Problem(("judge", "source"), message, reads=(("mitigations",), ("prompts", "attribution")))
     yield from _confusion(request)
+
+
+def _no_such_source(asked: Asked) -> Iterator[Problem]:
+    """Find a source that is neither a word nor a file."""
+    if not Path(asked.judge.source).is_file():
+        expected = ", ".join(map(repr, WORDS))
+        message = (
+            f"expected {expected}, a table of labels (.csv) or a FairFace checkpoint, found no file at "
+            f"{asked.judge.source!r}; check the path"
+        )
+        yield Problem((*asked.at, "source"), message + suggestion(asked.judge.source, WORDS))
 
 
 def left_out_groups(judge: JudgeConfig, model: ModelConfig, attributes: Attributes) -> dict[str, tuple[str, ...]]:
     """Return by attribute the groups that the deciding judge can name and that are not audited."""
     try:
-        answers = answers_of(judge.source, judge.races, model) or {}
+        answers = answers_of(judge, model, attributes) or {}
     except ValueError:  # reported by check_judges
         return {}
     found = {name: left_out(answers, name, groups) for name, groups in attributes.items()}
@@ -90,7 +89,8 @@ def left_out_groups(judge: JudgeConfig, model: ModelConfig, attributes: Attribut
 
 
 def warnings_of(judge: JudgeConfig, model: ModelConfig, attributes: Attributes) -> Iterator[str]:
-    """Return a warning for each attribute that leaves out groups which the judge can name."""
+    """Return a warning for each attribute that leaves out groups, and one if ``min_confidence`` has no effect."""
+    yield from _without_effect(judge, model, attributes)
     for name, groups in left_out_groups(judge, model, attributes).items():
         yield (
             f"attributes.{name} leaves out {listing(groups)}, which the judge can name too: an image that it sees as "
@@ -99,58 +99,38 @@ def warnings_of(judge: JudgeConfig, model: ModelConfig, attributes: Attributes) 
         )
 
 
-def _bundled_judge(request: JudgesRequest, judge: _Asked) -> Iterator[Problem]:
-    at = (*judge.at, "source")
-    if bundle_of(request.model) is None:
-        message = f"expected a FairFace checkpoint for {request.model.source!r}, found 'bundled', which judges drawings"
-        yield Problem(at, message + "; give a file", reads=(*MODEL_KEYS, ("model", "drawings")))
+def _without_effect(judge: JudgeConfig, model: ModelConfig, attributes: Attributes) -> Iterator[str]:
+    """Warn of a confidence that every image has: among K groups the most probable one has at least 1/K."""
+    try:
+        answers = answers_of(judge, model, attributes) or {}
+    except ValueError:  # reported by check_judges
         return
-    missing = tuple(missing_bundled_weights(request.model, "judge", at))
-    yield from missing
-    if not missing:
-        yield from _unanswerable(request, judge, "the bundled judge")
+    most = max((len(answers.get(name, groups)) for name, groups in attributes.items()), default=2)
+    if 0 < judge.min_confidence <= 1 / most and not isinstance(kind_of(judge), Labels):
+        yield (
+            f"judge.min_confidence: {judge.min_confidence:g} excludes no image: the most probable of {most} groups "
+            f"always has a probability of at least {1 / most:.2g}; set a larger value, or 0 to accept every best guess"
+        )
 
 
-def _fairface(request: JudgesRequest, judge: _Asked) -> Iterator[Problem]:
-    at, path = (*judge.at, "source"), Path(judge.source)
-    if not path.is_file():
-        words = ("bundled",) if judge.at[0] == "judge" else ("bundled", ZERO_SHOT)
-        expected = ", ".join(map(repr, words))
-        message = f"expected {expected} or a FairFace checkpoint, found no file at {judge.source!r}; check the path"
-        yield Problem(at, message + suggestion(judge.source, words))
-        return
-    from audit.models.files.state_file import weights_problem
-    from audit.perception.judges.classifiers import fairface_network
-
-    obstacle = weights_problem(path, fairface_network, FAIRFACE_KIND, FAIRFACE_HEAD)
-    if obstacle is not None:
-        yield Problem(at, obstacle)
-        return
-    unclear = races_problem(path, judge.races, judge.attributes)
-    if unclear is not None:
-        yield Problem((*judge.at, "races"), unclear, reads=(at,))
-        return
-    yield from _unanswerable(request, judge, "FairFace")
-
-
-def _unanswerable(request: JudgesRequest, judge: _Asked, name: str) -> Iterator[Problem]:
+def _unanswerable(request: JudgesRequest, asked: Asked, kind: JudgeKind) -> Iterator[Problem]:
     """Find attributes and groups that a judge cannot name."""
     try:
-        answers = judge.answers(request.model)
+        answers = kind.answers(asked)
     except ValueError as error:
-        yield Problem((*judge.at, "source"), str(error), reads=MODEL_KEYS)
+        yield Problem((*asked.at, "source"), str(error), reads=MODEL_KEYS)
         return
-    reads = ((*judge.at, "source"), (*judge.at, "races"), *MODEL_KEYS)
-    for attribute in judge.attributes if answers is not None else ():
+    reads = ((*asked.at, "source"), (*asked.at, "races"), *MODEL_KEYS)
+    for attribute, groups in asked.attributes.items() if answers is not None else ():
         known = (answers or {}).get(attribute)
         if known is None:
             remedy = "name the attributes to audit" if request.default_attributes else "remove it"
-            message = f"expected what {name} can judge ({listing(answers or ())}), found {attribute!r}; {remedy}"
+            message = f"expected what {kind.name} can judge ({listing(answers or ())}), found {attribute!r}; {remedy}"
             yield Problem(("attributes", attribute), message + suggestion(attribute, answers or ()), reads)
             continue
-        for index, group in enumerate(request.attributes[attribute]):
+        for index, group in enumerate(groups):
             if group not in known:
-                message = f"expected groups of {attribute} that {name} knows ({listing(known)}), found {group!r}"
+                message = f"expected groups of {attribute} that {kind.name} knows ({listing(known)}), found {group!r}"
                 yield Problem(("attributes", attribute, index), message + suggestion(group, known), reads)
 
 

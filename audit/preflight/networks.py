@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from audit.config.fields import CLIP_SOURCES, GENERATED_HERE, names_clip_weights
+from audit.calibration.bundle import missing_weights
+from audit.config.fields import CLIP_SOURCES, GENERATED_HERE
 from audit.config.problems import MODEL_KEYS, Location, Problem, listing, suggestion
 from audit.config.sections import ModelConfig, QualityConfig
-from audit.models.files.untrusted_model import UntrustedModelError, check_clip
 
 
 def check_quality(quality: QualityConfig, model: ModelConfig) -> Iterator[Problem]:
@@ -30,44 +30,20 @@ def check_networks(quality: QualityConfig, model: ModelConfig) -> Iterator[Probl
     for name, remedy in (("clip", CLIP_SOURCES), ("features", "a file of Inception weights")):
         if getattr(quality, name) != "bundled":
             continue
-        yield from missing_bundled_weights(model, name, ("quality", name))
+        missing = missing_weights(model, name)
+        if missing is not None:
+            yield Problem(("quality", name), missing, reads=MODEL_KEYS)
         if model.source not in GENERATED_HERE and not model.drawings:
             message = f"expected 'none' for {model.source!r}, or {remedy}; found 'bundled', made for drawings"
             yield Problem(("quality", name), message, reads=(*MODEL_KEYS, ("model", "drawings")))
     if quality.clip not in ("bundled", "none"):
-        yield from _clip(quality.clip, ("quality", "clip"))
+        from audit.perception.embedders.clip_directory import clip_source_problem
+
+        obstacle = clip_source_problem(quality.clip)
+        if obstacle is not None:
+            yield Problem(("quality", "clip"), obstacle)
     if quality.features not in ("bundled", "none"):
         yield from _features(quality.features, ("quality", "features"))
-
-
-def _clip(source: str, at: Location) -> Iterator[Problem]:
-    """Find a CLIP source without weights, as far as this machine knows."""
-    if Path(source).is_dir():
-        yield from _clip_directory(Path(source), at)
-    elif source.startswith((".", "/", "~")):
-        yield Problem(at, f"expected a directory, found none at {source}; check the path")
-    elif not names_clip_weights(source):
-        yield Problem(at, f"expected {CLIP_SOURCES}, found {source!r}, which names no weights; add them")
-    elif not source.startswith("hf-hub:"):
-        import open_clip  # takes seconds, so only if needed
-
-        known = open_clip.list_pretrained(as_str=True)
-        if source not in known:
-            message = f"expected a model and weights that open_clip knows, found {source!r}"
-            yield Problem(at, message + suggestion(source, known))
-
-
-def _clip_directory(directory: Path, at: Location) -> Iterator[Problem]:
-    from audit.perception.embedders.clip_directory import clip_problem
-
-    try:
-        check_clip(directory)
-    except UntrustedModelError as error:
-        yield Problem(at, str(error))
-        return
-    obstacle = clip_problem(directory)
-    if obstacle is not None:
-        yield Problem(at, obstacle)
 
 
 def _features(source: str, at: Location) -> Iterator[Problem]:
@@ -82,22 +58,6 @@ def _features(source: str, at: Location) -> Iterator[Problem]:
     obstacle = weights_problem(path, inception_network, INCEPTION_KIND, INCEPTION_HEAD)
     if obstacle is not None:
         yield Problem(at, obstacle)
-
-
-def missing_bundled_weights(model: ModelConfig, part: str, location: Location) -> Iterator[Problem]:
-    """Find missing weights of a network that was trained with the calibration model.
-
-    Args:
-        model: Model of the audit.
-        part: Directory of the network in its bundle.
-        location: Place in the config that asks for the network.
-    """
-    from audit.calibration.bundle import bundle_of
-
-    bundle = bundle_of(model)
-    if bundle and not any((bundle.instruments / part).glob("**/*.safetensors")):
-        message = f"expected the weights that 'bundled' stands for, found none in {bundle.instruments / part}"
-        yield Problem(location, message + "; train them: make calibration", reads=MODEL_KEYS)
 
 
 def _reference(directory: Path, features: str) -> Iterator[Problem]:

@@ -10,16 +10,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from audit.calibration.bundle import bundle_of
-from audit.config.fields import WITHOUT_NETWORK, ZERO_SHOT, names_clip_weights
+from audit.config.fields import WITHOUT_NETWORK, names_clip_weights
+from audit.config.judges import JudgeKeys
 from audit.config.mitigations import MitigationConfig
 from audit.config.problems import MODEL_KEYS, Location, Problem
-from audit.config.sections import ModelConfig, PromptsConfig, QualityConfig
+from audit.config.sections import ModelConfig, PromptsConfig, QualityConfig, clip_of
 from audit.config.slices import Attributes, MeasurementRequest
 from audit.dissect.settings import name_groups
 from audit.models.files.text_reader import CLIP, TextReader, bundled_reader, clip_reader
 from audit.models.files.untrusted_model import UnfitModelError
-from audit.perception.judges.answers import group_captions
-from audit.planning.plan import group_phrase, opinions_of, text_naming
+from audit.perception.judges.captions import captions_of
+from audit.perception.judges.interface import Audited
+from audit.perception.judges.registry import selected
+from audit.planning.plan import group_phrase, text_naming
 from audit.records.work import Prompt
 
 _TEMPLATE: Location = ("prompts", "template")
@@ -90,13 +93,18 @@ def mitigation_texts(
 
 
 def clip_texts(request: MeasurementRequest, prompts: Sequence[Prompt]) -> Iterator[str]:
-    """Return the texts that CLIP embeds: the prompts, and the captions of a zero-shot judge."""
+    """Return the texts that the CLIP model of ``quality.clip`` embeds: prompts, and captions of zero-shot judges."""
     yield from (prompt.text for prompt in prompts)
-    zero_shot = {opinion.name for opinion in request.second_opinions if opinion.source == ZERO_SHOT}
-    for opinion in opinions_of(request.second_opinions, request.attributes):
-        if opinion.judge in zero_shot:
-            for attribute in opinion.attributes:
-                yield from group_captions(attribute.name, attribute.groups)
+    yield from _captions(request, request.judge, request.attributes)
+    for opinion in request.second_opinions:
+        yield from _captions(request, opinion, selected(opinion, request.attributes))
+
+
+def _captions(request: MeasurementRequest, judge: JudgeKeys, attributes: Audited) -> Iterator[str]:
+    if clip_of(judge, request.quality) == request.quality.clip:
+        for name, groups in attributes.items():
+            for texts in captions_of(name, groups, judge.zero_shot).values():
+                yield from texts
 
 
 def _cut_prompts(section: PromptsConfig, prompts: Sequence[Prompt], reader: TextReader) -> Iterator[Problem]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from audit.config.fields import API
 from audit.config.problems import Problem
+from audit.config.sections import with_clip
 from audit.config.settings import AuditConfig
 from audit.config.slices import DissectionRequest, MeasurementRequest
 from audit.dissect.settings import dissected_groups, images_of_dissection, needs_lens
@@ -68,6 +69,13 @@ def check_targets(config: AuditConfig) -> Iterator[Problem]:
     return prompts.check_targets(config.targets, config.attributes, config.model, config.prompts)
 
 
+def check_judge(config: AuditConfig) -> Iterator[Problem]:
+    """Find what would stop the deciding judge from loading on this machine, whatever it judges."""
+    judge = with_clip(config.judge, config.quality)
+    default = "attributes" not in config.model_fields_set
+    return check_judges(JudgesRequest(judge, (), config.attributes, config.model, default))
+
+
 def planned_work(config: AuditConfig) -> Work:
     """Count the work of an audit, including the lens that may have to be made."""
     lens = needs_lens(config.lens, config.prompts, config.mitigations)
@@ -76,7 +84,11 @@ def planned_work(config: AuditConfig) -> Work:
 
 def _check_judges(config: AuditConfig) -> Iterator[Problem]:
     default = "attributes" not in config.model_fields_set
-    return check_judges(JudgesRequest(config.judge, config.second_opinions, config.attributes, config.model, default))
+    judge, opinions = with_clip(config.judge, config.quality), config.second_opinions
+    lens = needs_lens(config.lens, config.prompts, config.mitigations)
+    searched = any(mitigation.searches_strength for mitigation in config.mitigations)
+    further = lens and (config.lens.path is None or searched)
+    return check_judges(JudgesRequest(judge, opinions, config.attributes, config.model, default, further))
 
 
 def _hookpoints(config: AuditConfig) -> Hookpoints:
@@ -93,9 +105,9 @@ def _check_model(config: AuditConfig) -> Iterator[Problem]:
 _CHECKS: Mapping[str, Callable[[AuditConfig], Iterator[Problem]]] = {
     "model": _check_model,
     "prompts": check_prompts,
+    "quality": lambda config: check_quality(config.quality, config.model),
     "judge": _check_judges,
     "lens": lambda config: check_lens(config.lens, config.model, config.sampling, _hookpoints(config)),
-    "quality": lambda config: check_quality(config.quality, config.model),
     "targets": check_targets,
     "gates": check_gates,
     "output": lambda config: check_output(config.output),

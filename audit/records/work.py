@@ -74,7 +74,7 @@ class Status(StrEnum):
 
     ``OUTSIDE_GROUPS`` belongs to one attribute: the judge's most probable answer is a group that the config does not
     audit. The image is not counted in any group of this attribute, but keeps its groups of the other attributes. The
-    other statuses belong to the whole image.
+    other statuses belong to the whole image. ``UNLABELLED`` is for labels by hand: an attribute has no label.
     """
 
     CLASSIFIED = "classified"
@@ -82,6 +82,7 @@ class Status(StrEnum):
     LOW_CONFIDENCE = "low_confidence"
     NO_FACE = "no_face"
     FAILED = "failed"
+    UNLABELLED = "unlabelled"
 
 
 @dataclass(frozen=True)

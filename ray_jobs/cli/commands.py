@@ -18,6 +18,7 @@ from ray_jobs.cli.answers import expected_errors, fail, print_json, show_log
 from ray_jobs.cli.inside.hookpoints import hookpoints
 from ray_jobs.cli.inside.locate import locate
 from ray_jobs.cli.jobs import cancel, logs, submit
+from ray_jobs.cli.judge import judge
 from ray_jobs.cli.options import (
     AddressOption,
     ConfigArgument,
@@ -50,7 +51,7 @@ app = typer.Typer(
 )
 
 app.add_typer(schedule, name="schedule")
-for _command in (init, hookpoints, locate, submit, logs, cancel):
+for _command in (init, hookpoints, locate, judge, submit, logs, cancel):
     app.command()(_command)
 
 RunArgument = Annotated[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from audit.dissect.lens import LensMismatch
 from audit.models.files.untrusted_model import UnfitModelError, UntrustedModelError
+from audit.perception.judges.trial import TrialError
 from audit.results.comparison.compare import NothingToCompareError
 from audit.storage.object_store import StorageError
 from audit.storage.place import PlaceError
@@ -37,6 +38,7 @@ CODES: dict[type[Exception], ExitCode] = {
     DashboardAddressError: ExitCode.USAGE,
     UntrustedModelError: ExitCode.USAGE,
     UnfitModelError: ExitCode.USAGE,
+    TrialError: ExitCode.USAGE,
     RefusedError: ExitCode.USAGE,
     ClusterError: ExitCode.INFRASTRUCTURE,
     PoolError: ExitCode.INFRASTRUCTURE,

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from audit.config.fields import CLOSED, GENERATED_HERE, ZERO_SHOT, names_clip_weights
+from audit.config.judges import JudgeKeys
 from audit.config.sections import TargetFileConfig
 from audit.config.settings import AuditConfig
 
@@ -35,7 +36,8 @@ def _named_files(config: AuditConfig) -> Iterator[tuple[str, str]]:
             ("model.world", config.model.world),
             ("model.folder", config.model.folder),
             ("model.manifest", config.model.manifest),
-            ("judge.source", config.judge.source),
+            ("judge.source", _file_of(config.judge)),
+            ("judge.zero_shot.clip", _clip_of(config.judge)),
             ("judge.confusion", config.judge.confusion),
             ("lens.path", config.lens.path),
             ("quality.features", config.quality.features),
@@ -44,11 +46,26 @@ def _named_files(config: AuditConfig) -> Iterator[tuple[str, str]]:
         )
         if text is not None
     )
+    for number, adapter in enumerate(config.model.adapters):
+        yield f"model.adapters.{number}.path", adapter.path
     for opinion in config.second_opinions:
-        yield f"second_opinions.{opinion.name}.source", opinion.source
+        files = {"source": _file_of(opinion), "zero_shot.clip": _clip_of(opinion)}
+        yield from ((f"second_opinions.{opinion.name}.{key}", file) for key, file in files.items() if file is not None)
     for name, target in config.targets.items():
         if isinstance(target, TargetFileConfig):
             yield f"targets.{name}.csv", target.csv
+
+
+def _file_of(judge: JudgeKeys) -> str | None:
+    """Return the source of a judge, None for a hub id."""
+    source = judge.source
+    is_hub_id = judge.vqa is not None and source.count("/") == 1 and not source.startswith(".")
+    return None if is_hub_id and not Path(source).is_dir() else source
+
+
+def _clip_of(judge: JudgeKeys) -> str | None:
+    clip = judge.zero_shot.clip if judge.zero_shot is not None else None
+    return None if clip is None or names_clip_weights(clip) else clip
 
 
 def _is_relative(text: str) -> bool:

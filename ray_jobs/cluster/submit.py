@@ -96,7 +96,8 @@ def submit(config: AuditConfig, address: str, run_id: str | None = None, gate_ex
 
 def needs_bundle(config: AuditConfig) -> bool:
     """Return whether an audit uses the bundled weights."""
-    measures = (config.judge.source, config.quality.clip, config.quality.features)
+    clip = config.judge.zero_shot.clip if config.judge.zero_shot is not None else None
+    measures = (config.judge.source, clip, config.quality.clip, config.quality.features)
     return bundle_of(config.model) is not None or BUNDLED in measures
 
 

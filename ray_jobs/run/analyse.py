@@ -13,7 +13,7 @@ from audit.analyses.registry import SAMPLING
 from audit.config.sections import JudgeConfig
 from audit.config.slices import Attributes
 from audit.models.source import model_fingerprint
-from audit.perception.judges.answers import judge_name
+from audit.perception.judges.registry import judge_name
 from audit.storage.files import storage_of
 from audit.storage.place import Place, place_of
 from audit.storage.provenance import content_name
@@ -75,7 +75,7 @@ class AnalysisWorker:
     def __init__(self, settings: AnalysisSettings) -> None:
         """Load the model and its judge."""
         from audit.analyses.analysis import Instruments
-        from audit.perception.judges.classifiers import load_judge
+        from audit.perception.judges.registry import load_judge
 
         network = settings.network
         self._settings, self._analysis = settings, SAMPLING[settings.name]

@@ -293,6 +293,9 @@ def signature_table(story: Story) -> Table:
 
 _STATUS_WORDS = {Status.OUTSIDE_GROUPS.value: OUTSIDE_GROUPS}
 
+_RARE = (Status.OUTSIDE_GROUPS, Status.UNLABELLED)
+"""Statuses without a column if no image has them."""
+
 
 def status_table(story: Story) -> Table:
     """Images by status, per arm, and per attribute if the attributes differ."""
@@ -300,8 +303,8 @@ def status_table(story: Story) -> Table:
         (name, arm): status_counts(story, name, arm) for name in _measured_attributes(story) for arm in story.arms
     }
     found = dict.fromkeys(status for row in counts.values() for status in row)
-    outside = any(row.get(Status.OUTSIDE_GROUPS) for row in counts.values())
-    statuses = tuple(status for status in found if outside or status != Status.OUTSIDE_GROUPS)
+    rare = {status for status in _RARE if not any(row.get(status) for row in counts.values())}
+    statuses = tuple(status for status in found if status not in rare)
     rows = []
     for name in _measured_attributes(story):
         for arm in story.arms:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from audit.config.fields import GENERATED_HERE, UNCONDITIONAL
+from audit.config.fields import GENERATED_HERE, UNCONDITIONAL, ZERO_SHOT
 from audit.planning.plan import NO_PROMPT
 from audit.records.estimates import percent
 from reports.index.lookups import primary_attribute, unclassified
@@ -37,6 +37,9 @@ _BUNDLED: Mapping[str, str] = {
     UNCONDITIONAL: "unconditional calibration model",
     "rendered": "renderer of the calibration model",
 }
+
+
+_JUDGES: Mapping[str, str] = {"bundled": "Bundled classifier", ZERO_SHOT: "Zero-shot CLIP"}
 
 
 def instruments(story: Story) -> tuple[Instrument, ...]:
@@ -81,7 +84,7 @@ def _sampler(story: Story) -> Instrument:
 def _judge(story: Story) -> Instrument:
     config = story.result.config
     source = setting(config, "judge", "source")
-    used = "Bundled classifier" if source == "bundled" else PurePath(source).name
+    used = _JUDGES.get(source, PurePath(source).name)
     confidence = setting(config, "judge", "min_confidence")
     return Instrument("Judge", f"{used}, confidence at least {confidence}", " ".join(_judge_limits(story)))
 

@@ -10,7 +10,7 @@ from audit.analyses.patching import swapped_images
 from audit.config.sections import JudgeConfig, ModelConfig, SamplingConfig
 from audit.measure.inference.intervals import share_estimate
 from audit.models.generator import load_generator
-from audit.perception.judges.classifiers import load_judge
+from audit.perception.judges.registry import load_judge
 from audit.records.work import Prompt
 
 DOCTOR, NURSE = (Prompt(name, f"a face photo of a {name}", name) for name in ("doctor", "nurse"))

@@ -12,7 +12,7 @@ from audit.calibration.world import World
 from audit.config.fields import UNCONDITIONAL
 from audit.config.sections import ModelConfig, SamplingConfig
 from audit.models.generator import load_generator
-from audit.perception.judges.classifiers import CalibrationJudge
+from audit.perception.judges.kinds.bundled import CalibrationJudge
 from audit.planning.plan import NO_PROMPT
 from audit.records.work import Status, derive_seed
 

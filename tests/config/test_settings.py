@@ -357,3 +357,45 @@ def test_zero_shot_needs_a_clip_model():
 @pytest.mark.parametrize("name", ["", "Clip", "a_b", "-a", "a b", "x" * 31])
 def test_a_judge_name_that_makes_column_names_ambiguous_is_refused(name):
     assert ("second_opinions", 0, "name") in mistakes(second_opinions=[{"name": name}])
+
+
+VQA = {"questions": {"gender": {"question": "woman or man?", "answers": {"female": "woman", "male": "man"}}}}
+
+
+@pytest.mark.parametrize(
+    ("judge", "where", "message"),
+    [
+        ({"source": "w.pth", "zero_shot": {}}, ("zero_shot",), "expected source: zero-shot"),
+        ({"source": "zero-shot", "zero_shot": {}, "vqa": VQA}, ("vqa",), "expected one kind of judge, found zero_shot"),
+        ({"vqa": VQA}, ("vqa",), "expected a source with weights for vqa, found 'bundled'"),
+        (
+            {"source": "zero-shot", "zero_shot": {"captions": {"gendre": {"female": "a woman"}}}},
+            ("zero_shot", "captions", "gendre"),
+            "did you mean 'gender'?",
+        ),
+    ],
+)
+def test_sections_of_a_judge_must_agree_with_its_source(judge, where, message):
+    found = mistakes(judge=judge)
+    assert message in found["judge", *where]
+    opinion = {"name": "other", **({"source": "bundled"} if "source" not in judge else {}), **judge}
+    assert message in mistakes(judge={"source": "other.pt"}, second_opinions=[opinion])["second_opinions", 0, *where]
+
+
+def test_zero_shot_as_the_judge_needs_a_clip_model_and_is_not_its_own_second_opinion():
+    found = mistakes(judge={"source": "zero-shot"}, quality={"clip": "none"})
+    assert list(found) == [("judge", "source")]
+    own = {"source": "zero-shot", "zero_shot": {"clip": "ViT-B-32:openai"}}
+    AuditConfig(name="audit", judge=own, quality={"clip": "none"})
+    assert ("second_opinions", 0, "source") in mistakes(
+        judge={"source": "zero-shot"}, second_opinions=[{"name": "clip"}]
+    )
+    AuditConfig(name="audit", judge=own, second_opinions=[{"name": "clip"}])
+
+
+def test_unset_sections_of_a_judge_are_not_stored_so_that_old_run_names_stay():
+    stored = AuditConfig(name="audit").model_dump(mode="json")
+    assert set(stored["judge"]) == {"source", "races", "min_confidence", "confusion"}
+    assert set(stored["second_opinions"][0]) == {"name", "source", "races", "attributes", "min_confidence"}
+    vqa = AuditConfig(name="audit", judge={"source": "owner/blip", "vqa": VQA})
+    assert AuditConfig.model_validate(vqa.model_dump(mode="json")) == vqa

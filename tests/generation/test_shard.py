@@ -96,6 +96,42 @@ EVERY_KIND = [
 ]
 
 
+def rows_judged_by(judge, **sections):
+    config = AuditConfig(
+        name="judged",
+        model={"source": "rendered"},
+        prompts={"occupations": ["nurse"], "images_per_prompt": 6},
+        sampling={"batch": 6},
+        attributes={"gender": ["female", "male"]},
+        judge=judge,
+        **sections,
+    )
+    [shard] = plan_shards(prompts_of(config.prompts, ()), 6, 6)
+    request = MeasurementRequest.of(config)
+    parts, settings = load_parts(request, None), ShardSettings.of(request)
+    whole, pieces = do_shard(parts, settings, shard), do_shard_in_parts(parts, settings, shard, 4)
+    assert pieces.table["status"].to_pylist() == whole.table["status"].to_pylist()
+    return whole.table.to_pydict()
+
+
+def test_zero_shot_clip_decides_a_shard_as_it_does_as_a_second_opinion():
+    rows = rows_judged_by({"source": "zero-shot", "min_confidence": 0.0})
+    other = rows_judged_by({"source": "bundled"}, second_opinions=[{"name": "clip"}])
+    assert set(rows["status"]) == {"classified"}
+    np.testing.assert_allclose(rows["p_gender_female"], other["by_clip_gender_female"], atol=TOLERANCE)
+    assert rows["p_prompt_shown"] == [None] * 6
+
+
+def test_labels_by_hand_decide_a_shard_and_unlabelled_images_have_no_group(tmp_path):
+    lines = ["prompt_id,index,attribute,group", "nurse,0,gender,male", "nurse,4,gender,female", "nurse,5,gender,other"]
+    (tmp_path / "labels.csv").write_text("\n".join(lines) + "\n")
+    rows = rows_judged_by({"source": str(tmp_path / "labels.csv")})
+    known = {0: "classified", 4: "classified", 5: "classified"}
+    assert rows["status"] == [known.get(index, "unlabelled") for index in range(6)]
+    assert rows["p_gender_female"] == [0.0, None, None, None, 1.0, None]
+    assert rows["outside_gender"] == [False, None, None, None, False, True]
+
+
 def shard_of_every_kind():
     """Two images with attribution, every kind of edit, and every instrument, wherever torch finds a device."""
     config = AuditConfig(

@@ -253,6 +253,36 @@ def test_groups_that_the_judge_knows_and_the_config_leaves_out_are_named():
     assert left_out_of(config_of()) == {}
 
 
+def warned(**sections):
+    config = config_of(**sections)
+    return [w for w in warnings_of(config.judge, config.model, config.attributes) if "min_confidence" in w]
+
+
+def test_a_confidence_that_every_image_has_is_warned_of():
+    gender = {"attributes": {"gender": ["female", "male"]}}
+    [warning] = warned(**gender)
+    assert "judge.min_confidence: 0.5 excludes no image: the most probable of 2 groups" in warning
+    assert warned(**gender, judge={"min_confidence": 0.51}) == []
+    assert warned(**gender, judge={"min_confidence": 0.0}) == []
+    assert warned() == []
+    assert warned(attributes={"age": ["young", "old"]}) == []  # the judge knows a third group
+
+
+def test_the_clip_model_of_a_zero_shot_judge_is_checked(tmp_path):
+    (tmp_path / "clip").mkdir()
+    sections = {"attributes": GENDER, "quality": {"clip": "none", "features": "none"}, "second_opinions": []}
+    plain = config_of(judge={"source": "zero-shot", "zero_shot": {"clip": "clip"}}, **sections)
+    [problem] = [problem for problem in check_ready(plain) if problem.location[0] == "judge"]
+    assert problem.location == ("judge", "zero_shot", "clip")
+    assert "expected an OpenCLIP directory" in problem.message
+    long = " ".join(["face"] * 90)
+    judge = {"source": "zero-shot", "zero_shot": {"captions": {"gender": {"female": long}}}}
+    bundled = config_of(judge=judge, attributes=GENDER, quality={"clip": "bundled", "features": "none"})
+    assert any("would be cut" in problem.message for problem in check_ready(bundled))
+    plain = config_of(judge={"source": "zero-shot"}, attributes=GENDER)
+    assert list(check_ready(plain)) == []
+
+
 def test_an_attribute_with_groups_left_out_has_no_confusion_matrix():
     judge, model = config_of().judge, config_of().model
     whole = judge_confusions(judge, model, {"age": ("old", "young", "adult"), "gender": ("male", "female")})

@@ -41,7 +41,7 @@ TWENTY = [
 def test_images_outside_the_groups_are_unknown_only_in_that_attribute():
     rows = rows_of(TWENTY)
     assert rows.counts("race") == {
-        "classified": 10, "outside_groups": 8, "low_confidence": 1, "no_face": 1, "failed": 0
+        "classified": 10, "outside_groups": 8, "low_confidence": 1, "no_face": 1, "failed": 0, "unlabelled": 0
     }  # fmt: skip
     assert rows.counts("gender")["classified"] == 18
     assert rows.codes("race").tolist() == [-1] * 8 + [0] * 10 + [-1] * 2

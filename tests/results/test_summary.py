@@ -236,7 +236,7 @@ def test_unclassified_images_are_counted_but_not_in_shares(tmp_path):
     found = only(result.results, prompt_id="nurse", arm="mended", attribute="age")
     assert found.n == found.fairness_discrepancy.n == found.shares["old"].n == 5
     assert found.statuses == {
-        "classified": 5, "outside_groups": 0, "low_confidence": 2, "no_face": 0, "failed": 1
+        "classified": 5, "outside_groups": 0, "low_confidence": 2, "no_face": 0, "failed": 1, "unlabelled": 0
     }  # fmt: skip
     quality = only(result.quality, arm="mended")
     assert (quality.clip_i.n, quality.clip_t.n, quality.fid.n, quality.prompt_shown.n) == (15, 15, 15, 15)

@@ -8,7 +8,7 @@ from audit.calibration.bundle import Bundle
 from audit.calibration.world import World
 from audit.config.sections import ModelConfig, SamplingConfig
 from audit.models.generator import load_generator
-from audit.perception.judges.classifiers import CalibrationJudge
+from audit.perception.judges.kinds.bundled import CalibrationJudge
 from audit.records.work import Prompt, Status
 from audit.training.loop import Schedule, seeded, train
 from audit.training.make import Recipe, make

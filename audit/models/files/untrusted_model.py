@@ -52,8 +52,8 @@ def check_pipeline(directory: Path) -> None:
     _refuse(directory, [*_code(directory), *_index(directory), *_weights(directory), *_remote_code(directory)])
 
 
-def check_clip(directory: Path) -> None:
-    """Make sure that an OpenCLIP directory can be loaded without running code from it.
+def check_directory(directory: Path) -> None:
+    """Make sure that the directory of one network can be loaded without running code from it.
 
     Raises:
         UntrustedModelError: It holds code, or only pickled weights.

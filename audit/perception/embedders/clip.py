@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,9 +17,9 @@ from audit.config.fields import CLIP_SOURCES, names_clip_weights
 from audit.config.sections import ModelConfig, QualityConfig
 from audit.models.device import device_here
 from audit.models.files.text_reader import clip_reader
-from audit.models.files.untrusted_model import UnfitModelError, check_clip
+from audit.models.files.untrusted_model import UnfitModelError, check_directory
 from audit.perception.embedders.clip_directory import clip_problem
-from audit.perception.embedders.features import resized
+from audit.perception.preparation import prepared
 from audit.storage.provenance import short_fingerprint
 
 FloatArray = NDArray[np.float32]
@@ -87,24 +89,23 @@ class ClipEmbedder:
         import open_clip  # takes seconds to import, and an audit without CLIP does not need it
 
         # create_model would initialise a model with random weights if it finds none, and only log a warning.
-        self._model = open_clip.create_model_from_pretrained(
-            weights.model, weights.tag, force_quick_gelu=weights.quick_gelu, return_transform=False
+        self._model, self._transform = open_clip.create_model_from_pretrained(
+            weights.model, weights.tag, force_quick_gelu=weights.quick_gelu
         )
         self._model.eval().to(device)
         self._tokenizer = open_clip.get_tokenizer(weights.model)
         self.reader = clip_reader(self._tokenizer)
-        self._size = self._model.visual.image_size[0]
+        self._device = device
         self.logit_scale = float(self._model.logit_scale.detach().exp())
-        self._mean = torch.tensor(self._model.visual.image_mean, device=device).view(1, 3, 1, 1)
-        self._std = torch.tensor(self._model.visual.image_std, device=device).view(1, 3, 1, 1)
+        self.weights = weights
         named = f"{weights.name}:{short_fingerprint(weights.path)}"
-        self.signature = f"net:open_clip:{named}|resize:bicubic-aa-{self._size}"
+        self.signature = f"net:open_clip:{named}|resize:{_resizing(self._model.visual.preprocess_cfg)}"
 
     @torch.inference_mode()
     def images(self, images: Tensor) -> FloatArray:
-        """Embed uint8 images ``(n, 3, H, W)`` as unit rows ``(n, d)``."""
-        x = resized(images.to(self._mean.device), self._size)
-        embedded: Tensor = self._model.encode_image((x - self._mean) / self._std, normalize=True)
+        """Embed uint8 images ``(n, 3, H, W)`` as unit rows ``(n, d)``, prepared by the model's own transform."""
+        x = prepared(images, self._transform).to(self._device)
+        embedded: Tensor = self._model.encode_image(x, normalize=True)
         return embedded.cpu().numpy()
 
     @torch.inference_mode()
@@ -115,32 +116,49 @@ class ClipEmbedder:
             UnfitModelError: The text is longer than the model can read.
         """
         self.reader.check([text])
-        tokens = self._tokenizer([text]).to(self._mean.device)
+        tokens = self._tokenizer([text]).to(self._device)
         embedded: Tensor = self._model.encode_text(tokens, normalize=True)
         return embedded[0].cpu().numpy()
 
 
-def load_clip(quality: QualityConfig, model: ModelConfig) -> ClipEmbedder | None:
-    """Load the CLIP model of a config onto this process's device; None if it names none.
+def _resizing(preprocessing: Mapping[str, Any]) -> str:
+    """Return how pictures are resized, for a signature: ``open_clip-shortest-bicubic-224``."""
+    size = preprocessing["size"]
+    side = size if isinstance(size, int) else "x".join(map(str, dict.fromkeys(size)))
+    mode, interpolation = preprocessing["resize_mode"] or "shortest", preprocessing["interpolation"] or "bicubic"
+    return f"open_clip-{mode}-{interpolation}-{side}"
 
-    Raises:
-        UnfitModelError: The config sets ``bundled`` and this model has no bundled CLIP, a name does not identify
-            weights, or a directory contains no OpenCLIP model.
-        UntrustedModelError: The directory contains code or pickled weights.
-    """
+
+def load_clip(quality: QualityConfig, model: ModelConfig) -> ClipEmbedder | None:
+    """Load the CLIP model of a config onto this process's device; None if it names none, see ``clip_weights``."""
     if quality.clip == "none":
         return None
-    if quality.clip != "bundled":
-        if not Path(quality.clip).is_dir():
-            return ClipEmbedder(ClipWeights.named(quality.clip), device_here())
-        check_clip(Path(quality.clip))
-        obstacle = clip_problem(Path(quality.clip))
+    return ClipEmbedder(clip_weights(quality.clip, model), device_here())
+
+
+def clip_weights(source: str, model: ModelConfig) -> ClipWeights:
+    """Return the CLIP model that a config names.
+
+    Args:
+        source: ``bundled``, a directory, or a name with weights.
+        model: The audited model, whose bundle may include a CLIP model.
+
+    Raises:
+        UnfitModelError: The source is ``bundled`` and this model has no bundled CLIP, a name does not identify weights,
+            or a directory contains no OpenCLIP model.
+        UntrustedModelError: The directory contains code or pickled weights.
+    """
+    if source != "bundled":
+        if not Path(source).is_dir():
+            return ClipWeights.named(source)
+        check_directory(Path(source))
+        obstacle = clip_problem(Path(source))
         if obstacle is not None:
             raise UnfitModelError(obstacle)
-        return ClipEmbedder(ClipWeights.in_directory(Path(quality.clip)), device_here())
+        return ClipWeights.in_directory(Path(source))
     bundle = bundle_of(model)
     if bundle is None:
         raise UnfitModelError(
             f"model {model.source!r} has no bundled CLIP; set quality.clip to none, or to {CLIP_SOURCES}"
         )
-    return ClipEmbedder(ClipWeights.in_directory(bundle.clip), device_here())
+    return ClipWeights.in_directory(bundle.clip)

@@ -1,4 +1,4 @@
-"""Checks a user's OpenCLIP directory without loading its weights.
+"""Checks a user's CLIP model without loading its weights.
 
 The check is needed because open_clip initialises a model with random weights if it finds none, and resizes position
 embeddings that do not fit. In both cases it only logs a warning.
@@ -13,8 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from audit.config.fields import CLIP_SOURCES, names_clip_weights
+from audit.config.problems import suggestion
 from audit.models.files.state_file import Shapes, read_shapes, shapes_of, unlike
-from audit.models.files.untrusted_model import UnfitModelError
+from audit.models.files.untrusted_model import UnfitModelError, UntrustedModelError, check_directory
 from audit.storage.outside.json_object import read_json_object
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
@@ -23,6 +25,32 @@ _KEPT = (WEIGHTS, "open_clip_pytorch_model.safetensors", "model.safetensors")
 
 _SCALARS = ("logit_scale", "logit_bias")
 """Tensors that are saved as a scalar or as a list of one number; open_clip accepts both."""
+
+
+def clip_source_problem(source: str) -> str | None:
+    """Return why a config's CLIP model other than ``bundled`` cannot be used, as far as this machine knows.
+
+    Args:
+        source: A directory, or a name with weights.
+    """
+    if Path(source).is_dir():
+        try:
+            check_directory(Path(source))
+        except UntrustedModelError as error:
+            return str(error)
+        return clip_problem(Path(source))
+    if source.startswith((".", "/", "~")):
+        return f"expected a directory, found none at {source}; check the path"
+    if not names_clip_weights(source):
+        return f"expected {CLIP_SOURCES}, found {source!r}, which names no weights; add them"
+    if source.startswith("hf-hub:"):
+        return None
+    import open_clip  # takes seconds, so only if needed
+
+    known = open_clip.list_pretrained(as_str=True)
+    if source in known:
+        return None
+    return f"expected a model and weights that open_clip knows, found {source!r}{suggestion(source, known)}"
 
 
 def clip_problem(directory: Path) -> str | None:

@@ -14,7 +14,8 @@ from typing import Any
 from audit.calibration.bundle import bundle_of
 from audit.config.sections import JudgeConfig, ModelConfig
 from audit.measure.shares.classifier_error import ConfusionMatrix
-from audit.perception.judges.answers import answers_of, left_out
+from audit.perception.judges.answers import left_out
+from audit.perception.judges.registry import answers_of
 from audit.storage.local_files import write_atomically
 from audit.storage.outside.json_object import read_json_object
 
@@ -77,7 +78,7 @@ def judge_confusions(
     Raises:
         ValueError: The file has another format, or its groups are not those of ``attributes``.
     """
-    answers = answers_of(judge.source, judge.races, model) or {}
+    answers = answers_of(judge, model, attributes) or {}
     whole = {name: groups for name, groups in attributes.items() if not left_out(answers, name, groups)}
     bundle = bundle_of(model) if judge.source == "bundled" else None
     shipped = bundle.judge / CONFUSIONS if bundle else None

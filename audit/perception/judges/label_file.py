@@ -6,47 +6,20 @@ some attributes. All errors of the file are reported together, with their lines 
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from audit.config.document.text import read_text
-from audit.config.errors import ConfigError, ConfigErrors
-from audit.config.problems import listing, suggestion
+from audit.config.errors import ConfigError
+from audit.config.problems import listing
 from audit.measure.shares.classifier_error import ConfusionMatrix
 from audit.perception.judges.confusion_file import ANSWERS
-from audit.storage.outside.csv_line import csv_values
+from audit.perception.judges.label_rows import LabelErrors, Layout, Row, nearest, read_rows
 
-REQUIRED = ("attribute", "truth", "perceived")
-OPTIONAL = ("image",)
+LAYOUT = Layout(required=("attribute", "truth", "perceived"), optional=("image",))
 
 Known = Mapping[str, Sequence[str]]
 """Attribute → groups."""
-
-
-MAX_BYTES = 20_000_000
-"""Size limit of the file, enough for some hundred thousand labels."""
-
-
-class LabelErrors(ConfigErrors):
-    """All errors of a file of labels."""
-
-    subject = "labels"
-
-
-@dataclass(frozen=True)
-class _Cell:
-    """A value and its position; line and column count from 1."""
-
-    text: str
-    line: int
-    column: int
-
-
-_Row = Mapping[str, _Cell]
-"""Column → cell; all required columns are present, and no cell is empty."""
 
 
 def read_labels(
@@ -66,10 +39,7 @@ def read_labels(
         LabelErrors: All errors found, in file order.
     """
     file = str(path)
-    lines = _read_lines(path)
-    rows, errors = _rows(lines, file)
-    if rows is None:
-        raise LabelErrors(errors)
+    rows, errors = read_rows(path, LAYOUT)
     known = _groups_named(rows) if attributes is None else _with_others(attributes, others or {}, rows)
     errors += _mistaken_names(rows, known, file)
     errors += _repeated(rows, file)
@@ -81,82 +51,7 @@ def read_labels(
     return {attribute: _matrix(rows, attribute, known[attribute]) for attribute in known if _labels(rows, attribute)}
 
 
-def _read_lines(path: Path | str) -> list[str]:
-    try:
-        return read_text(Path(path), "CSV file", MAX_BYTES).splitlines()
-    except ConfigErrors as error:
-        raise LabelErrors(error.errors) from error
-
-
-def _rows(lines: Sequence[str], file: str) -> tuple[list[_Row] | None, list[ConfigError]]:
-    """Split lines into rows and errors; the rows are None if the header has an error."""
-    header, errors = _header(lines, file)
-    if errors:
-        return None, errors
-    rows: list[_Row] = []
-    for number, line in enumerate(lines[1:], start=2):
-        if not line.strip():
-            continue
-        try:
-            cells = _cells(line, number)
-        except csv.Error as error:
-            errors.append(ConfigError(file, number, 1, "", f"expected values separated by commas, found {error}"))
-            continue
-        found = _row_mistakes(cells, header, file)
-        errors += found
-        if not found:
-            rows.append(dict(zip(header, cells, strict=True)))
-    if not rows and not errors:
-        errors.append(ConfigError(file, 1, 1, "", "expected labels below the header, found none; add rows"))
-    return rows, errors
-
-
-def _header(lines: Sequence[str], file: str) -> tuple[list[str], list[ConfigError]]:
-    expected = f"expected a header with {','.join(REQUIRED)}"
-    if not lines or not lines[0].strip():
-        return [], [ConfigError(file, 1, 1, "", f"{expected}, found an empty line")]
-    try:
-        cells = _cells(lines[0], 1)
-    except csv.Error as error:
-        return [], [ConfigError(file, 1, 1, "", f"{expected}, found {error}")]
-    names = [cell.text for cell in cells]
-    known = (*REQUIRED, *OPTIONAL)
-    errors = [
-        ConfigError(
-            file, 1, cell.column, "", f"expected one of {listing(known)}; found {cell.text!r}{_nearest(cell, known)}"
-        )
-        for cell in cells
-        if cell.text not in known
-    ]
-    errors += [
-        ConfigError(file, 1, cell.column, "", f"expected each column once, found {cell.text!r} again")
-        for position, cell in enumerate(cells)
-        if cell.text in names[:position]
-    ]
-    missing = [name for name in REQUIRED if name not in names]
-    if missing:
-        errors.append(ConfigError(file, 1, 1, "", f"{expected}; {listing(missing)} is missing"))
-    return names, errors
-
-
-def _cells(line: str, number: int) -> list[_Cell]:
-    return [_Cell(value.text, number, value.column) for value in csv_values(line)]
-
-
-def _row_mistakes(cells: Sequence[_Cell], header: Sequence[str], file: str) -> list[ConfigError]:
-    if len(cells) != len(header):
-        message = f"expected {len(header)} values ({listing(header)}), found {len(cells)}"
-        return [ConfigError(file, cells[0].line, 1, "", message)]
-    return [
-        ConfigError(
-            file, cell.line, cell.column, name, "expected a name, found nothing; remove rows that are not labelled"
-        )
-        for name, cell in zip(header, cells, strict=True)
-        if not cell.text
-    ]
-
-
-def _groups_named(rows: Iterable[_Row]) -> dict[str, tuple[str, ...]]:
+def _groups_named(rows: Iterable[Row]) -> dict[str, tuple[str, ...]]:
     """Return the groups that occur both as a truth and as an answer, by attribute in the order of the file."""
     truths: dict[str, set[str]] = {}
     answers: dict[str, set[str]] = {}
@@ -166,7 +61,7 @@ def _groups_named(rows: Iterable[_Row]) -> dict[str, tuple[str, ...]]:
     return {attribute: tuple(sorted(truths[attribute] & answers[attribute])) for attribute in truths}
 
 
-def _with_others(attributes: Known, others: Known, rows: Iterable[_Row]) -> dict[str, tuple[str, ...]]:
+def _with_others(attributes: Known, others: Known, rows: Iterable[Row]) -> dict[str, tuple[str, ...]]:
     """Add the other groups that occur in labels to the groups of each attribute."""
     named: dict[str, set[str]] = {}
     for row in rows:
@@ -177,16 +72,14 @@ def _with_others(attributes: Known, others: Known, rows: Iterable[_Row]) -> dict
     }
 
 
-def _mistaken_names(rows: Iterable[_Row], known: Known, file: str) -> Iterator[ConfigError]:
+def _mistaken_names(rows: Iterable[Row], known: Known, file: str) -> Iterator[ConfigError]:
     """Find all occurrences of unknown attributes and groups."""
     for row in rows:
         attribute = row["attribute"]
         if attribute.text not in known or attribute.text == ANSWERS:
             choice = [name for name in known if name != ANSWERS]
-            message = (
-                f"expected an attribute ({listing(choice)}), found {attribute.text!r}{_nearest(attribute, choice)}"
-            )
-            yield ConfigError(file, attribute.line, attribute.column, "attribute", message)
+            message = f"expected an attribute ({listing(choice)}), found {attribute.text!r}{nearest(attribute, choice)}"
+            yield attribute.error(file, "attribute", message)
             continue
         groups = known[attribute.text]
         for column in ("truth", "perceived"):
@@ -195,11 +88,11 @@ def _mistaken_names(rows: Iterable[_Row], known: Known, file: str) -> Iterator[C
                 expected = (
                     f"expected a group of {attribute.text} ({listing(groups) or 'none occurs as truth and as answer'})"
                 )
-                message = f"{expected}, found {cell.text!r}{_nearest(cell, groups)}"
-                yield ConfigError(file, cell.line, cell.column, column, message)
+                message = f"{expected}, found {cell.text!r}{nearest(cell, groups)}"
+                yield cell.error(file, column, message)
 
 
-def _repeated(rows: Iterable[_Row], file: str) -> Iterator[ConfigError]:
+def _repeated(rows: Iterable[Row], file: str) -> Iterator[ConfigError]:
     """Find images with two labels for one attribute, which would count twice."""
     first: dict[tuple[str, str], int] = {}
     for row in rows:
@@ -212,10 +105,10 @@ def _repeated(rows: Iterable[_Row], file: str) -> Iterator[ConfigError]:
                 f"expected one label of {row['attribute'].text} for {image.text!r}, found a second; the first is in "
                 f"line {line}"
             )
-            yield ConfigError(file, image.line, image.column, "image", message)
+            yield image.error(file, "image", message)
 
 
-def _missing(rows: Sequence[_Row], known: Known, file: str) -> Iterator[ConfigError]:
+def _missing(rows: Sequence[Row], known: Known, file: str) -> Iterator[ConfigError]:
     """Find groups without a label, whose row of the matrix would be empty."""
     for attribute in {row["attribute"].text: None for row in rows}:
         groups = known[attribute]
@@ -229,15 +122,11 @@ def _missing(rows: Sequence[_Row], known: Known, file: str) -> Iterator[ConfigEr
                 yield ConfigError(file, None, None, "", message)
 
 
-def _labels(rows: Iterable[_Row], attribute: str) -> list[tuple[str, str]]:
+def _labels(rows: Iterable[Row], attribute: str) -> list[tuple[str, str]]:
     """Return (truth, perceived) of every image that was labelled for ``attribute``."""
     return [(row["truth"].text, row["perceived"].text) for row in rows if row["attribute"].text == attribute]
 
 
-def _matrix(rows: Iterable[_Row], attribute: str, groups: Sequence[str]) -> ConfusionMatrix:
+def _matrix(rows: Iterable[Row], attribute: str, groups: Sequence[str]) -> ConfusionMatrix:
     counts = Counter(_labels(rows, attribute))
     return ConfusionMatrix.of(groups, [[counts[truth, perceived] for perceived in groups] for truth in groups])
-
-
-def _nearest(cell: _Cell, known: Iterable[str]) -> str:
-    return suggestion(cell.text, known)

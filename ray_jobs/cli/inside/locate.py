@@ -53,6 +53,7 @@ def locate(  # noqa: PLR0913 (one parameter per option)
     with expected_errors():
         from audit.analyses.location import LocationRequest
         from audit.config.file import read_config
+        from audit.config.sections import with_clip
         from audit.planning.plan import prompts_of_model
         from audit.preflight.readiness import check_ready
         from ray_jobs.cluster.connection import connect
@@ -74,7 +75,8 @@ def locate(  # noqa: PLR0913 (one parameter per option)
         )
         show_log()
         network = NetworkSettings(audit.model, audit.sampling, audit.lens.hookpoint)
-        settings = AnalysisSettings("location", request, network, audit.judge, audit.attributes)
+        judge = with_clip(audit.judge, audit.quality)
+        settings = AnalysisSettings("location", request, network, judge, audit.attributes)
         with connect(address, audit.workers) as cluster:
             found = run_analysis(settings, audit.output, WorkerPool(audit.workers, cluster))
     if as_json:

@@ -35,7 +35,8 @@ def init(  # noqa: PLR0913 (one parameter per option)
         ),
     ] = None,
     judge: Annotated[
-        str | None, typer.Option("--judge", metavar="JUDGE", help="bundled, or the file of a FairFace checkpoint.")
+        str | None,
+        typer.Option("--judge", metavar="JUDGE", help="bundled, zero-shot, or the file of a FairFace checkpoint."),
     ] = None,
     races: Annotated[
         int | None, typer.Option("--races", metavar="7|4", help="Number of races of the FairFace checkpoint.")
@@ -88,7 +89,7 @@ def _asked(model: str | None, judge: str | None, occupations: Sequence[str]) -> 
     bundled = model in GENERATED_HERE
     if judge is None:
         judge = typer.prompt(
-            "Judge (bundled, or the file of a FairFace checkpoint)", default="bundled" if bundled else None
+            "Judge (bundled, zero-shot, or the file of a FairFace checkpoint)", default="bundled" if bundled else None
         )
     if not occupations and _reads_text(model):
         answer = typer.prompt("Occupations, separated by commas", default="all" if bundled else ", ".join(OCCUPATIONS))
@@ -108,14 +109,15 @@ def _reads_text(model: str) -> bool:
 def _starter(name: str, races: int | None, model: str | None, judge: str | None, occupations: Sequence[str]) -> Starter:
     """Fill in defaults: the bundled model, its judge, and the attributes that the judge can classify."""
     from audit.config.fields import DEFAULT_ATTRIBUTES
-    from audit.perception.judges.answers import FAIRFACE, races_in_name
+    from audit.perception.judges.kinds.fairface import FAIRFACE, races_in_name
     from ray_jobs.cli.starter.text import Starter
 
     model = model or "calibration"
     draft = Starter(name, model, judge or "bundled", races, occupations, reads_text=_reads_text(model))
     if draft.from_outside and draft.judge == "bundled":
         raise typer.BadParameter(
-            f"expected the file of a FairFace checkpoint for {model!r}: the bundled judge classifies drawings only",
+            f"expected the file of a FairFace checkpoint, or zero-shot, for {model!r}: the bundled judge classifies "
+            "drawings only",
             param_hint="--judge",
         )
     if draft.judge == "bundled":

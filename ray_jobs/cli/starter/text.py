@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from textwrap import dedent, indent
 
-from audit.config.fields import DEFAULT_ATTRIBUTES, GENERATED_HERE
+from audit.config.fields import DEFAULT_ATTRIBUTES, GENERATED_HERE, ZERO_SHOT
 from audit.planning.plan import NO_PROMPT
 
 OCCUPATIONS = ("doctor", "nurse", "engineer", "teacher", "police officer", "chef")
@@ -26,7 +26,7 @@ class Starter:
     Attributes:
         name: Name of the audit.
         model: ``calibration``, ``rendered``, a directory of a pipeline or a hub id.
-        judge: ``bundled`` or the file of a FairFace checkpoint.
+        judge: ``bundled``, ``zero-shot`` or the file of a FairFace checkpoint.
         races: Number of races of a FairFace checkpoint, 7 or 4; None if its file name contains it.
         occupations: Names; empty means all of the calibration world, or ``OCCUPATIONS`` for an external model.
         attributes: Attributes to audit, with their groups.
@@ -129,7 +129,7 @@ def _judge(starter: Starter) -> str:
     races = f"  races: {starter.races} # number of races of this checkpoint\n" if starter.races else ""
     return (
         "judge: # classifies the perceived groups in every image\n"
-        f"  source: {scalar(starter.judge)} # bundled (for the calibration model) or a FairFace checkpoint\n"
+        f"  source: {scalar(starter.judge)} # bundled (for the calibration model), a FairFace checkpoint, zero-shot\n"
         f"{races}"
         "  min_confidence: 0.5 # images below it count as unclassified\n"
         "  # confusion: confusion.json # corrects the judge's errors; made by: difflens-audit calibrate LABELS\n"
@@ -139,6 +139,9 @@ def _judge(starter: Starter) -> str:
 def _attributes(starter: Starter) -> str:
     lines = [f"  {scalar(name)}: {_listed(groups)}\n" for name, groups in starter.attributes.items()]
     return f"attributes: # perceived presentation, never identity\n{''.join(lines)}"
+
+
+_EXAMPLE_CLIP = "a model with the tag of its weights, for example ViT-B-32:laion2b_s34b_b79k"
 
 
 def _quality(starter: Starter) -> str:
@@ -151,10 +154,11 @@ def _quality(starter: Starter) -> str:
               features: {networks}
             """
         )
+    clip = "ViT-L-14-quickgelu:openai # also the judge" if starter.judge == ZERO_SHOT else f"none # or {_EXAMPLE_CLIP}"
     return _block(
-        """
+        f"""
         quality: # cost of an intervention; none measures nothing
-          clip: none # or a model with the tag of its weights, for example ViT-B-32:laion2b_s34b_b79k
+          clip: {clip}
           features: none # or a file of Inception weights
         """
     )

@@ -65,7 +65,7 @@ class LensBuilder:
 
     def __init__(self, request: DissectionRequest) -> None:
         """Load the model and its judge, and check that the model reads every prompt to its end."""
-        from audit.perception.judges.classifiers import load_judge
+        from audit.perception.judges.registry import load_judge
 
         lens = request.lens
         self._request, self._groups = request, dissected_groups(lens, request.attributes)

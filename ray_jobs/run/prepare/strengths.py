@@ -90,7 +90,7 @@ class StrengthWorker:
 
     def __init__(self, settings: StrengthSettings) -> None:
         """Load the model and its judge."""
-        from audit.perception.judges.classifiers import load_judge
+        from audit.perception.judges.registry import load_judge
 
         request = settings.request
         groups = dissected_groups(request.lens, request.attributes)

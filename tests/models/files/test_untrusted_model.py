@@ -9,7 +9,7 @@ import torch
 
 from audit.calibration.bundle import BUNDLED
 from audit.config.sections import ModelConfig, QualityConfig
-from audit.models.files.untrusted_model import UntrustedModelError, check_clip, check_pipeline
+from audit.models.files.untrusted_model import UntrustedModelError, check_directory, check_pipeline
 from audit.models.loading import load_model
 from audit.perception.embedders.clip import load_clip
 
@@ -33,7 +33,7 @@ def edit(path, **changes):
 
 def test_a_plain_pipeline_and_the_bundled_parts_pass(model):
     check_pipeline(model)
-    check_clip(BUNDLED / "clip")
+    check_directory(BUNDLED / "clip")
     check_pipeline(BUNDLED / "pipeline")
 
 

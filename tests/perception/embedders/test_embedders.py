@@ -18,6 +18,7 @@ from audit.calibration.world import uniform_labels
 from audit.config.sections import ModelConfig, QualityConfig
 from audit.perception.embedders.clip import ClipEmbedder, ClipWeights, load_clip
 from audit.perception.embedders.features import InceptionFeatures, load_features
+from audit.perception.preparation import prepared
 from audit.storage.provenance import short_fingerprint
 from audit.training.captions import caption
 from audit.training.loop import seeded
@@ -151,7 +152,7 @@ def test_a_tag_selects_its_weights_and_their_activation_function(tmp_path, monke
     found = load_clip(QualityConfig(clip="ViT-B-32:openai"), ModelConfig())
     assert found.signature.startswith("net:open_clip:ViT-B-32:openai:")
     pictures = torch.zeros(1, 3, 224, 224, dtype=torch.uint8)
-    x = (pictures / 255 - found._mean) / found._std
+    x = prepared(pictures, found._transform)
     with torch.inference_mode():
         expected = network.eval().encode_image(x, normalize=True).numpy()
     np.testing.assert_allclose(found.images(pictures), expected, atol=1e-6)

@@ -15,8 +15,9 @@ from audit.calibration.renderer import render
 from audit.calibration.world import uniform_labels
 from audit.config.sections import JudgeConfig, ModelConfig
 from audit.models.files.untrusted_model import UnfitModelError
-from audit.perception.judges.answers import FAIRFACE
-from audit.perception.judges.classifiers import CalibrationJudge, load_judge
+from audit.perception.judges.kinds.bundled import CalibrationJudge
+from audit.perception.judges.kinds.fairface import FAIRFACE
+from audit.perception.judges.registry import load_judge
 from audit.records.work import Status
 from audit.training.loop import seeded
 from audit.training.readers import destroy_faces
@@ -84,8 +85,10 @@ def test_a_group_that_the_judge_does_not_know_is_refused():
 
 
 def test_fairface_sums_all_its_columns_into_groups(tmp_path, drawings):
-    columns = sorted(c for by_group in FAIRFACE[7].columns.values() for group in by_group.values() for c in group)
-    assert columns == list(range(18))
+    labels = FAIRFACE[7]
+    columns = {group: c for attribute in labels.groups for group, c in labels.columns(attribute).items()}
+    assert sorted(c for of_group in columns.values() for c in of_group) == list(range(18))
+    assert (columns["asian"], columns["female"], columns["old"]) == ((3, 4), (8,), (16, 17))
     network = resnet34(num_classes=18)
     torch.save(network.state_dict(), tmp_path / "fairface.pt")
     config = JudgeConfig(source=str(tmp_path / "fairface.pt"), races=7, min_confidence=0.0)

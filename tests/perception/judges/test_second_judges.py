@@ -9,9 +9,10 @@ from audit.calibration.networks import DrawingNetwork
 from audit.calibration.world import ATTRIBUTES, OCCUPATIONS
 from audit.config.sections import ModelConfig, QualityConfig, SecondOpinionConfig
 from audit.perception.embedders.clip import load_clip
-from audit.perception.judges.classifiers import CalibrationJudge, FairFaceJudge
-from audit.perception.judges.second_judges import load_second_judges
-from audit.perception.judges.zero_shot import ZeroShotJudge
+from audit.perception.judges.kinds.bundled import CalibrationJudge
+from audit.perception.judges.kinds.fairface import FairFaceJudge
+from audit.perception.judges.kinds.zero_shot import ZeroShotJudge
+from audit.perception.judges.registry import load_second_judges
 from audit.records.work import Status
 
 IMAGES = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -62,9 +63,7 @@ def test_a_best_guess_counts_unless_a_confidence_is_required(clip):
 
 
 def test_zero_shot_without_a_clip_model_is_refused():
-    with pytest.raises(
-        ValueError, match=r"second opinion 'clip' is zero-shot and needs a CLIP model; set quality\.clip"
-    ):
+    with pytest.raises(ValueError, match=r"a zero-shot judge needs a CLIP model, found none; set quality\.clip"):
         load((SecondOpinionConfig(name="clip"),))
 
 

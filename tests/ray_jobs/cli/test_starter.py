@@ -8,7 +8,7 @@ import yaml
 
 from audit.config.fields import DEFAULT_ATTRIBUTES, UNCONDITIONAL
 from audit.config.file import read_config
-from audit.perception.judges.answers import FAIRFACE
+from audit.perception.judges.kinds.fairface import FAIRFACE
 from audit.preflight.readiness import check_ready
 from ray_jobs.cli.starter.text import OCCUPATIONS, Starter, scalar, starter_text
 

@@ -15,10 +15,13 @@ import ray
 import yaml
 from typer.testing import CliRunner
 
+from audit.config.judges import VqaConfig, ZeroShotConfig
+from audit.config.sections import JudgeConfig
 from audit.config.settings import AuditConfig
 from ray_jobs.cli.commands import app
 from ray_jobs.cluster import submit as submitting
 from ray_jobs.cluster.connection import ClusterError
+from ray_jobs.cluster.relative_paths import relative_paths
 from ray_jobs.cluster.submit import (
     DashboardAddressError,
     NotSubmittedError,
@@ -213,6 +216,16 @@ def test_relative_paths_that_the_job_would_not_find_are_refused_all_at_once(serv
     with pytest.raises(NotSubmittedError, match=r"judge.source: fairface.pt, quality.reference: faces"):
         submit(named, server.address)
     assert not server.requests
+
+
+def test_a_hub_id_of_a_judge_is_not_a_relative_path(server, config):
+    asked = {"gender": {"question": "woman or man?", "answers": {"female": "woman", "male": "man"}}}
+    for source, is_path in (("owner/blip", False), ("./blip", True)):
+        judge = JudgeConfig(source=source, vqa=VqaConfig.model_validate({"questions": asked}))
+        named = config.model_copy(update={"judge": judge})
+        assert relative_paths(named).get("judge.source") == (source if is_path else None)
+    clip = JudgeConfig(source="zero-shot", zero_shot=ZeroShotConfig(clip="my-clip"))
+    assert relative_paths(config.model_copy(update={"judge": clip})) == {"judge.zero_shot.clip": "my-clip"}
 
 
 def test_a_failed_gate_need_not_make_the_job_a_failed_one(server, config):

@@ -91,7 +91,7 @@ def test_an_audit_says_how_its_images_were_sampled(edited):
     sampling = json.loads((outcome.run_path / AUDIT).read_text())["provenance"]["sampling"]
     assert (sampling["scheduler"], sampling["published_scheduler"]) == ("DDIMScheduler", "DDIMScheduler")
     assert sampling["safety_checker"] == "off (published without one)"
-    assert "The sampler is DDIM, deterministic" in outcome.report.read_text()
+    assert "The sampler is DDIMScheduler, 25 steps" in outcome.report.read_text()
 
 
 def test_the_same_audit_again_computes_nothing_and_finds_the_same(whole):
