@@ -25,8 +25,8 @@ def pipeline_source(model: ModelConfig) -> str:
 def model_fingerprint(model: ModelConfig) -> str:
     """Hash of a model's weights and configs; of the table for ``rendered``; id and commit for a model on the hub.
 
-    A LoRA adds the hash of its file and its scale.
     For ``images`` it is a hash of the pictures and their prompts; for ``api`` it names the endpoint and the model.
+    A LoRA adds the hash of its file and its scale.
 
     A branch or a tag of the hub may stand for other weights tomorrow, so it is the commit behind it that counts.
     """

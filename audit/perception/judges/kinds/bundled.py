@@ -94,7 +94,7 @@ class Bundled:
     def problems(self, asked: Asked) -> Iterator[Problem]:
         """Find a model whose images it cannot judge, and missing weights."""
         at = (*asked.at, "source")
-        if asked.model.source not in GENERATED_HERE:
+        if asked.model.source not in GENERATED_HERE and not asked.model.drawings:
             found = "found 'bundled', which judges drawings; give a file, or zero-shot"
             message = f"expected another judge for {asked.model.source!r}, {found}"
             yield Problem(at, message, reads=MODEL_KEYS)

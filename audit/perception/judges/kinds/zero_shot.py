@@ -124,7 +124,7 @@ class ZeroShot:
         at, reads = (*asked.at, "zero_shot", "clip"), (("quality", "clip"), *MODEL_KEYS)
         if source == "bundled":
             obstacle = missing_weights(asked.model, "clip")
-            if asked.model.source not in GENERATED_HERE:
+            if asked.model.source not in GENERATED_HERE and not asked.model.drawings:
                 obstacle = f"expected another CLIP model for {asked.model.source!r}, found 'bundled', made for drawings"
         else:
             from audit.perception.embedders.clip_directory import clip_source_problem
