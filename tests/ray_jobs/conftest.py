@@ -4,11 +4,13 @@ Starting Ray takes seconds, and two clusters on one machine compete. These tests
 which process computes what, not the figures.
 """
 
+import os
 import shutil
 import threading
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,10 +22,16 @@ from audit.config.settings import AuditConfig
 from ray_jobs.cluster.connection import connect
 
 
+ROOT = Path(__file__).parents[2]
+
+
 @pytest.fixture(scope="session")
 def cluster(s3_port):  # the workers inherit where the S3 server is
-    with connect(None, WorkersConfig(count=3, threads=1)) as cluster:
-        yield cluster
+    with pytest.MonkeyPatch.context() as patch:
+        # torch-fidelity installs a package called tests, which workers would find in place of ours.
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))))
+        with connect(None, WorkersConfig(count=3, threads=1)) as cluster:
+            yield cluster
 
 
 @pytest.fixture(scope="session")
