@@ -9,6 +9,7 @@ from pathlib import Path
 from audit.analyses.analysis import Observe
 from audit.analyses.registry import ready_observers
 from audit.config.fields import CLOSED, IMAGES
+from audit.config.mitigations import MitigationConfig
 from audit.config.sections import ModelConfig
 from audit.config.slices import MeasurementRequest
 from audit.dissect.lens import Lens, check_fits
@@ -19,7 +20,8 @@ from audit.models.closed.api import HostedPictures
 from audit.models.closed.images import PictureFiles
 from audit.models.closed.interface import PictureSource
 from audit.models.device import device_here
-from audit.models.generator import Generator, load_generator
+from audit.models.generator import DiffusionGenerator, Generator, load_generator
+from audit.models.liveness import require_live
 from audit.perception.embedders.clip import ClipEmbedder, load_clip
 from audit.perception.embedders.features import FeatureEmbedder, load_features
 from audit.perception.embedders.pairs import PairInstruments, load_pair_instruments
@@ -102,6 +104,7 @@ def load_parts(
         steered = {mitigation.attribute for mitigation in request.mitigations if mitigation.uses_lens}
         needed = {name: tuple(g) for name, g in request.attributes.items() if name in lens.groups or name in steered}
         check_fits(lens, fingerprint, steps, needed)
+    _require_live(generator, request.mitigations, lens, prompts)
     clip = load_clip(request.quality, request.model)
     if clip is not None:
         clip.reader.check(clip_texts(request, prompts))
@@ -137,3 +140,19 @@ def _closed(model: ModelConfig, prompts: Sequence[Prompt], storage: Storage | No
     if storage is None:
         raise ValueError("expected a run directory for the pictures of an endpoint, found none; run the audit")
     return HostedPictures(model, [prompt.id for prompt in prompts], storage)
+
+
+def _require_live(
+    generator: Generator | PictureSource,
+    mitigations: Sequence[MitigationConfig],
+    lens: Lens | None,
+    prompts: Sequence[Prompt],
+) -> None:
+    """Try every hookpoint that is observed or edited, before any shard.
+
+    Raises:
+        UnfitModelError: One has no effect, or another than an edit must have.
+    """
+    paths = [path for one in mitigations for path in one.edited_modules]
+    if isinstance(generator, DiffusionGenerator):
+        require_live(generator, [*([] if lens is None else [lens.hookpoint]), *paths], prompts[0].text)

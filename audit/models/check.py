@@ -28,7 +28,7 @@ from audit.models.files.pipeline_files import (
     variants_of,
 )
 from audit.models.files.untrusted_model import UnfitModelError, UntrustedModelError, check_pipeline
-from audit.models.published_schedule import unfit_choice, unfit_scheduler
+from audit.models.schedulers.published import unfit_choice, unfit_scheduler
 
 _SOURCE: Location = ("model", "source")
 _VARIANT: Location = ("model", "variant")
@@ -208,7 +208,7 @@ class _Built:
             yield str(error)
 
     def _schedule(self) -> Iterator[str]:
-        from audit.models.schedule import steps_of
+        from audit.models.schedulers.trial import steps_of
 
         try:
             steps_of(self._published(), steps=2)
@@ -233,7 +233,7 @@ class _Built:
 
     def _unfit_sampling(self, sampling: SamplingConfig) -> Iterator[tuple[str, str]]:
         """Find settings of the sampling that this model does not have, and steps that cannot be taken."""
-        from audit.models.schedule import replaced_scheduler, steps_of
+        from audit.models.schedulers.trial import replaced_scheduler, steps_of
 
         yield from self._family.unfit_sampling(self._configs, sampling)
         unknown = unfit_choice(sampling.scheduler, self._family.schedulers)

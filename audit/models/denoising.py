@@ -16,6 +16,7 @@ from typing import Any
 
 from torch import Tensor, cat, nn
 
+from audit.models.files.untrusted_model import UnfitModelError
 from audit.models.hooks import edit_output, edit_text, stream_of
 from audit.models.intervention import Intervention, Observer
 
@@ -28,7 +29,15 @@ NO_OBSERVERS: Observers = {}
 
 
 class EnoughError(Exception):
-    """The denoiser has been called as often as was asked for; the rest of the pipeline is not needed."""
+    """The denoiser has been called as often as was asked for; the rest of the pipeline is not needed.
+
+    Attributes:
+        prediction: What the denoiser returned, (2B, c, h, w) or (B, c, h, w), or tokens.
+    """
+
+    def __init__(self, prediction: Tensor) -> None:
+        super().__init__()
+        self.prediction = prediction
 
 
 @dataclass(frozen=True)
@@ -78,16 +87,17 @@ class Denoising:
         self._edits_off = False
         self._unedited: Tensor | None = None
         self._borrowed = ExitStack()
+        edits = () if watched.intervention is None else watched.intervention.edits
+        self._seen = dict.fromkeys((*watched.observers, *edits), 0)
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """Hold every hook and every borrowed weight while the pipeline is called, also if it fails."""
-        denoiser, intervention = self._inside.denoiser, self._watched.intervention
-        edits = {} if intervention is None else intervention.edits
+        denoiser = self._inside.denoiser
         with ExitStack() as held:
             held.callback(denoiser.register_forward_pre_hook(self._before).remove)
             held.callback(denoiser.register_forward_hook(self._after, with_kwargs=True).remove)
-            for path in dict.fromkeys((*self._watched.observers, *edits)):
+            for path in self._seen:
                 look = partial(self._look_and_edit, path)
                 held.enter_context(edit_output(self._inside.module(path), look, self._inside.stream(path)))
             for path, rows in (self._watched.block_texts or {}).items():
@@ -108,7 +118,7 @@ class Denoising:
         if acting is not None and acting.weights is not None:
             self._borrowed.enter_context(acting.weights(denoiser))
 
-    def _after(self, denoiser: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], _output: object) -> None:
+    def _after(self, denoiser: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: object) -> None:
         self._return_weights()
         acting = self._acting
         if acting is not None and acting.reverse_step == "asymmetric" and self._calls == 1:
@@ -118,15 +128,15 @@ class Denoising:
             finally:
                 self._edits_off = False
         if self._watched.first_call_alone:
-            raise EnoughError
+            self._check_calls()
+            raise EnoughError(_prediction(output))
 
     def _return_weights(self) -> None:
         self._borrowed.close()
 
     def _guided(self, output: object) -> Tensor:
         """Return the guided prediction (Ho & Salimans 2022, eq. 6), ``(B, c, h, w)``."""
-        found = output if isinstance(output, tuple) else output.sample  # type: ignore[attr-defined]
-        prediction = stream_of(found)
+        prediction = _prediction(output)
         if len(prediction) == self._watched.batch:
             return prediction
         unconditional, conditional = prediction.chunk(2)
@@ -136,6 +146,8 @@ class Denoising:
         """Look at the conditional half of a map, then edit it."""
         if self._calls != 1:
             return h
+        if not self._edits_off:
+            self._seen[path] += 1
         batch, acting = self._watched.batch, self._acting
         observer = self._watched.observers.get(path)
         # An asymmetric step calls the denoiser twice; the call without edits is the one that is looked at.
@@ -162,8 +174,28 @@ class Denoising:
             taken = step(prediction, *rest, **named)
         else:
             taken = _asymmetric_step(self._inside.scheduler, step, (prediction, self._unedited), rest, named)
+        self._check_calls()
         self._step, self._calls, self._unedited = self._step + 1, 0, None
         return taken
+
+    def _check_calls(self) -> None:
+        """Make sure that every hookpoint was called once in this step.
+
+        Raises:
+            UnfitModelError: One was not, or several times, as a layer that a block uses twice.
+        """
+        for path, calls in self._seen.items():
+            if calls != 1:
+                raise UnfitModelError(
+                    f"hookpoint {path!r}: expected one call in each step, found {calls} in step {self._step}; choose "
+                    "another block"
+                )
+        self._seen = dict.fromkeys(self._seen, 0)
+
+
+def _prediction(output: object) -> Tensor:
+    """Return the prediction in what a denoiser returns."""
+    return stream_of(output if isinstance(output, tuple) else output.sample)  # type: ignore[attr-defined]
 
 
 @contextmanager

@@ -20,10 +20,11 @@ from audit.models.denoising import NO_OBSERVERS, Denoising, EnoughError, Inside,
 from audit.models.device import device_here
 from audit.models.families.interface import LoadedModel
 from audit.models.files.text_reader import TextReader
+from audit.models.files.untrusted_model import UnfitModelError
 from audit.models.hooks import find_hookpoint
-from audit.models.intervention import Intervention
+from audit.models.intervention import Edit, Intervention
 from audit.models.loading import load_model
-from audit.models.schedule import steps_of
+from audit.models.schedulers.trial import steps_of
 from audit.models.source import model_fingerprint
 from audit.records.work import Prompt
 
@@ -160,6 +161,18 @@ class DiffusionGenerator:
         with contextlib.suppress(EnoughError):
             self._call([text] * len(seeds), seeds, watched)
         return seen[0]
+
+    def first_prediction(self, text: str, seeds: Sequence[int], edits: Mapping[str, Edit]) -> Tensor:
+        """Return what the denoiser predicts in its first call, under some edits: the conditional half comes last."""
+        changed = Intervention((None,) * len(seeds), range(1), edits=edits)
+        watched = Watched(len(seeds), self._sampling.guidance, intervention=changed, first_call_alone=True)
+        try:
+            self._call([text] * len(seeds), seeds, watched)
+        except EnoughError as enough:
+            return enough.prediction
+        raise UnfitModelError(
+            f"expected a pipeline that calls its {type(self.denoiser).__name__}, found one that does not"
+        )
 
     @torch.inference_mode()
     def _call(self, texts: Sequence[str], seeds: Sequence[int], watched: Watched) -> Any:  # noqa: ANN401

@@ -18,7 +18,7 @@ from audit.models.families.interface import LoadedModel
 from audit.models.families.registry import family_of
 from audit.models.files.pipeline_files import find_weights, part_directory, read_index, some
 from audit.models.files.untrusted_model import UnfitModelError
-from audit.models.schedule import replaced_scheduler
+from audit.models.schedulers.trial import replaced_scheduler
 from audit.models.source import pipeline_source
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}

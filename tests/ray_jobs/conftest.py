@@ -21,7 +21,6 @@ from audit.config.sections import WorkersConfig
 from audit.config.settings import AuditConfig
 from ray_jobs.cluster.connection import connect
 
-
 ROOT = Path(__file__).parents[2]
 
 

@@ -184,7 +184,7 @@ class LatentFamily:
         """Return the pipeline of the published class."""
         import diffusers
 
-        from audit.models.schedule import load_scheduler
+        from audit.models.schedulers.trial import load_scheduler
 
         kind = getattr(diffusers, index["_class_name"])
         known = inspect.signature(kind.__init__).parameters

@@ -18,7 +18,7 @@ from audit.models.families.stable_diffusion_xl import StableDiffusionXL
 from audit.models.families.unet2d import Ddim, Unet2d
 from audit.models.files.pipeline_files import PipelineConfigs, read_index
 from audit.models.files.untrusted_model import UnfitModelError
-from audit.models.published_schedule import steps_taken
+from audit.models.schedulers.published import steps_taken
 from audit.models.source import pipeline_source
 
 _MEMBERS: tuple[Family, ...] = (

@@ -105,7 +105,7 @@ class Unet2d:
         """Return the pipeline of the published class; ``DDIMPipeline`` turns any scheduler into DDIM by itself."""
         import diffusers
 
-        from audit.models.schedule import load_scheduler
+        from audit.models.schedulers.trial import load_scheduler
 
         kind = getattr(diffusers, index["_class_name"])
         pipeline = kind(unet=networks["unet"], scheduler=load_scheduler(directory, index["scheduler"][1]))

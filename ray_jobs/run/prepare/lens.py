@@ -65,6 +65,7 @@ class LensBuilder:
 
     def __init__(self, request: DissectionRequest) -> None:
         """Load the model and its judge, and check that the model reads every prompt to its end."""
+        from audit.models.liveness import require_live
         from audit.perception.judges.registry import load_judge
 
         lens = request.lens
@@ -74,6 +75,7 @@ class LensBuilder:
         reader = self._generator.reader
         if reader is not None:
             reader.check(lens_texts(request.prompts.template, self._groups, self._prompts, reader))
+        require_live(self._generator, [lens.hookpoint], self._prompts[0].text)
         self._judge = load_judge(request.judge, request.model, self._groups)
 
     def do(self, step: Build) -> None:

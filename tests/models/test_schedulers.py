@@ -4,8 +4,8 @@ import diffusers
 import pytest
 
 from audit.models.files.untrusted_model import UnfitModelError
-from audit.models.published_schedule import steps_taken, unfit_choice, unfit_scheduler
-from audit.models.schedule import replaced_scheduler, steps_of
+from audit.models.schedulers.published import steps_taken, unfit_choice, unfit_scheduler
+from audit.models.schedulers.trial import replaced_scheduler, steps_of
 
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 ZERO_SNR = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
