@@ -58,7 +58,7 @@ calibration: $(INSTALLED)
 
 # One command per comparison; each prints a table.
 bench: $(INSTALLED)
-	for name in cli_latency attribution generation driver_memory ten_thousand_prompts; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+	for name in cli_latency attribution generation driver_memory second_audit ten_thousand_prompts; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 # Ten thousand hostile configs: each must end as a config or as clean mistakes. Then 2,000 damaged models and folders of
 # reference pictures: each must be refused, or be read right.

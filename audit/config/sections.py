@@ -440,6 +440,9 @@ class WorkersConfig(Section):
     """With ``count: auto``, the number of workers is limited so that each has at least this many images. On GPUs, where
     a worker needs about 20 seconds to load, 1500 keeps loading below 5% of the time. If unset, one worker per GPU or
     core."""
+    baseline_cache_gb: float = Field(2.0, ge=0, le=100_000)
+    """Largest size of the directory ``baselines`` beside the runs, in GB. It keeps the baseline images, so that a later
+    audit of the same model with other mitigations does not make them again; its rows are the same. 0 keeps none."""
     error_budget: Fraction = 0.05
     """Share of the shards that may fail before the audit stops; an image that could not be generated counts as its part
     of its shard. An audit that stops is incomplete and keeps all finished results."""

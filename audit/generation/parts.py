@@ -14,6 +14,7 @@ from audit.config.sections import ModelConfig
 from audit.config.slices import MeasurementRequest
 from audit.dissect.lens import Lens, check_fits
 from audit.dissect.strengths import Strengths
+from audit.generation.baselines import BaselineCache
 from audit.mitigate.method import Intervene
 from audit.mitigate.registry import ready_interventions
 from audit.models.closed.api import HostedPictures
@@ -47,6 +48,7 @@ class ShardParts:
         interventions: What makes the intervention of a batch, by the name of the mitigation.
         second: Further judges by name; no result depends on them.
         pairs: Compares an image with its baseline image.
+        baselines: Baseline images of earlier audits, None if none are kept.
     """
 
     generator: Generator | PictureSource
@@ -58,6 +60,7 @@ class ShardParts:
     interventions: Mapping[str, Intervene] = field(default_factory=dict)
     second: Mapping[str, Judge] = field(default_factory=dict)
     pairs: PairInstruments = field(default_factory=PairInstruments)
+    baselines: BaselineCache | None = None
 
     @property
     def signatures(self) -> dict[str, str]:

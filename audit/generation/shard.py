@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from audit.analyses.analysis import PartObserver
+from audit.generation.baselines import Baseline
 from audit.generation.parts import ShardParts
 from audit.generation.rows import Assigned, table_of
 from audit.generation.settings import ShardSettings
@@ -55,9 +56,8 @@ def do_shard(parts: ShardParts, settings: ShardSettings, shard: Shard) -> ShardY
     if isinstance(parts.generator, PictureSource):
         raise ValueError("pictures from a closed source are not sampled; measure them with do_pictures")
     keys, steps = _padded(shard.keys, settings.batch), parts.generator.steps
-    watching = {name: parts.analyses[name](len(shard.indices)) for name in settings.analyses if name in parts.analyses}
-    baseline = _generate(parts, settings, shard, keys, observers=_by_hookpoint(watching.values()))
-    images, assigned = dict[str, Tensor]({BASELINE: baseline}), dict[str, Assigned | None]({BASELINE: None})
+    baseline = _baseline(parts, settings, shard, keys)
+    images, assigned = dict[str, Tensor]({BASELINE: baseline.images}), dict[str, Assigned | None]({BASELINE: None})
     for mitigation in settings.mitigations:
         groups = assigned_groups(mitigation, settings.groups(mitigation.attribute), keys, settings.seed)
         batch = Batch(shard.prompt, groups, steps, settings.template)
@@ -66,9 +66,23 @@ def do_shard(parts: ShardParts, settings: ShardSettings, shard: Shard) -> ShardY
         images[mitigation.name] = _generate(parts, settings, shard, keys, intervention)
     return ShardYield(
         table=table_of(parts, settings, shard, images, assigned),
-        parts={name: observer.part() for name, observer in watching.items()},
+        parts=baseline.parts,
         images=images,
     )
+
+
+def _baseline(parts: ShardParts, settings: ShardSettings, shard: Shard, keys: Sequence[ImageKey]) -> Baseline:
+    """Return the baseline arm: as an earlier audit of the same model kept it, or else made and kept."""
+    names = tuple(name for name in settings.analyses if name in parts.analyses)
+    kept = None if parts.baselines is None else parts.baselines.find(shard, settings.seed, settings.batch, names)
+    if kept is not None:
+        return kept
+    watching = {name: parts.analyses[name](len(shard.indices)) for name in names}
+    images = _generate(parts, settings, shard, keys, observers=_by_hookpoint(watching.values()))
+    made = Baseline(images, {name: observer.part() for name, observer in watching.items()})
+    if parts.baselines is not None:
+        parts.baselines.keep(made, shard, settings.seed, settings.batch)
+    return made
 
 
 def do_shard_in_parts(parts: ShardParts, settings: ShardSettings, shard: Shard, batch: int) -> ShardYield:

@@ -45,6 +45,9 @@ from reports.export.files import write_exports
 from reports.html import write_report
 from reports.words.outside_groups import LEFT_OUT
 
+BASELINES = "baselines"
+"""Directory beside the runs with kept baseline images."""
+
 
 @dataclass(frozen=True)
 class AuditOutcome:
@@ -213,6 +216,8 @@ def _worker_settings(
         working_directory=str(Path.cwd()),
         fits={name: str(place) for name, place in fits.items()},
         threads=config.workers.threads,
+        baselines=str(place_of(config.output).absolute() / BASELINES),
+        baseline_cache_gb=config.workers.baseline_cache_gb,
     )
 
 

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ import ray
 from audit.config.sections import ReportConfig
 from audit.config.slices import MeasurementRequest
 from audit.records.work import Shard, ShardReceipt
+from audit.storage.files import storage_of
 from audit.storage.folder_copy import folder_on_disk
 from audit.storage.place import place_of
 from audit.storage.run_directory import RunDirectory, image_name
@@ -27,6 +28,7 @@ from ray_jobs.run.progress.worker_log import log_as_json
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from audit.generation.baselines import BaselineCache
     from audit.generation.shard import ShardYield
 
 LOG = logging.getLogger(__name__)
@@ -52,6 +54,8 @@ class WorkerSettings:
         working_directory: Directory that relative paths in the config start from.
         fits: Directory of the fit, by the name of the mitigation.
         threads: Threads of torch.
+        baselines: Path or address of the directory with kept baseline images.
+        baseline_cache_gb: Size limit of this directory; 0 keeps none.
     """
 
     request: MeasurementRequest
@@ -61,6 +65,8 @@ class WorkerSettings:
     working_directory: str
     fits: Mapping[str, str] = field(default_factory=dict)
     threads: int = 1
+    baselines: str = ""
+    baseline_cache_gb: float = 0.0
 
 
 class ShardWorker:
@@ -93,6 +99,7 @@ class ShardWorker:
             lens = None if settings.lens_path is None else held.enter_context(_on_disk(settings.lens_path))
             fits = {name: held.enter_context(_on_disk(place)) for name, place in settings.fits.items()}
             self._parts = load_parts(settings.request, lens, steering_of(self._run), fits, self._run.storage)
+        self._parts = replace(self._parts, baselines=self._kept_baselines(settings))
         self._sign(self._parts.signatures)
         if self._parts.generator.sampling and not self._run.has(SAMPLING):
             self._run.write_json(SAMPLING, self._parts.generator.sampling)
@@ -132,6 +139,19 @@ class ShardWorker:
             too_large=too_large,
             node=self._node,
         )
+
+    def _kept_baselines(self, settings: WorkerSettings) -> BaselineCache | None:
+        """Return the store of baseline images; None if nothing is kept, or drawing again is cheaper."""
+        from audit.generation.baselines import BaselineCache, Origin
+        from audit.models.generator import BlackBoxGenerator, DiffusionGenerator
+
+        generator, limit = self._parts.generator, int(settings.baseline_cache_gb * 1e9)
+        if not limit or not isinstance(generator, BlackBoxGenerator | DiffusionGenerator):
+            return None
+        lens = "" if self._parts.lens is None else self._parts.lens.name
+        model = settings.request.model
+        origin = Origin(generator.fingerprint, generator.sampling, model.dtype, settings.threads, lens)
+        return BaselineCache(storage_of(place_of(settings.baselines)), origin, limit)
 
     def _make(self, shard: Shard) -> tuple[ShardYield, tuple[int, ...]]:
         """Make a shard, in smaller batches if memory is too small, and return the batch sizes that did not fit.
