@@ -1,0 +1,90 @@
+"""An audit of a tiny model of every family ends with a report: baseline, another prompt, and an edit inside."""
+
+import json
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import save_file
+from torchvision.models import squeezenet1_1
+
+from audit.config.settings import AuditConfig
+from audit.planning.plan import arms_of
+from audit.preflight.readiness import check_ready
+from audit.storage.run_directory import AUDIT, RESULTS
+from benchmarks.tiny_families import FAMILIES, save_chroma
+from ray_jobs.run.audit import run_audit
+
+EDITED = {
+    "sd": "mid_block",
+    "sdxl": "mid_block",
+    "sd3": "transformer_blocks.0",
+    "flux": "single_transformer_blocks.0",
+    "pixart": "transformer_blocks.0",
+    "sana": "transformer_blocks.0",
+    "lcm": "mid_block",
+}
+"""Family → module that a mean difference is added to; the others have no text, or no inside."""
+
+SAMPLING = {
+    "flux": {"guidance": 3.5, "height": 32, "width": 32},
+    "chroma": {"guidance": 3.0, "height": 32, "width": 32},
+    "ddpm": {"scheduler": "DDIMScheduler"},
+}
+
+
+@pytest.fixture(scope="module")
+def judge(tmp_path_factory):
+    """A classifier of random weights with two outputs."""
+    path = tmp_path_factory.mktemp("judge") / "squeezenet.safetensors"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        save_file(squeezenet1_1(num_classes=2).state_dict(), path)
+    return {
+        "source": str(path),
+        "min_confidence": 0.0,
+        "classifier": {
+            "architecture": "torchvision/squeezenet1_1",
+            "outputs": ["woman", "man"],
+            "groups": {"gender": {"female": ["woman"], "male": ["man"]}},
+        },
+    }
+
+
+def config_of(name, model, judge, output):
+    text = {"occupations": ["doctor"], "images_per_prompt": 2}
+    edit = {"name": "mean", "method": "mean_difference", "attribute": "gender", "images_per_group": 1}
+    edits = [edit | {"hookpoints": [EDITED[name]]}] if name in EDITED else []
+    words = [] if name == "ddpm" else [{"name": "words", "method": "prompt", "attribute": "gender"}]
+    guidance = 1.0 if name == "ddpm" else 3.0
+    return AuditConfig.model_validate(
+        {
+            "name": name,
+            "model": {"source": str(model)},
+            "prompts": text | ({"occupations": "none"} if name == "ddpm" else {}),
+            "sampling": {"steps": 2, "batch": 2, "guidance": guidance} | SAMPLING.get(name, {}),
+            "attributes": {"gender": ["female", "male"]},
+            "judge": judge,
+            "mitigations": [*edits, *words],
+            "quality": {"clip": "none", "features": "none"},
+            "tracking": {"enabled": False},
+            "workers": {"count": 1},
+            "output": str(output),
+        }
+    )
+
+
+@pytest.mark.parametrize("name", [*FAMILIES, "chroma"])
+def test_an_audit_of_a_model_ends_with_a_report(cluster, judge, tmp_path, name):
+    model = {**FAMILIES, "chroma": save_chroma}[name](tmp_path / "model")
+    config = config_of(name, model, judge, tmp_path / "runs")
+    assert list(check_ready(config)) == []
+    outcome = run_audit(config)
+    assert outcome.complete
+    rows = pq.read_table(outcome.run_path / RESULTS).to_pylist()
+    assert len(rows) == 2 * len(arms_of(config.mitigations))
+    assert {row["status"] for row in rows} == {"classified"}
+    published = json.loads((model / "model_index.json").read_text())
+    sampling = json.loads((outcome.run_path / AUDIT).read_text())["provenance"]["sampling"]
+    assert sampling["pipeline"] == published["_class_name"]
+    assert sampling["scheduler"] in outcome.report.read_text()
