@@ -33,9 +33,11 @@ def _lines(story: Story) -> Iterator[str]:
     shares = {arm: figures.face_found for arm, figures in story.quality.items()}
     parts = [f"{arm} {share_text(share)}" for arm, share in shares.items() if share is not None]
     if parts:
+        yield f"A face was found in these shares of all images: {'; '.join(parts)}."
+    if any(share is not None and share.value < 1 for share in shares.values()):
         yield (
-            f"A face was found in these shares of all images: {'; '.join(parts)}. The group shares of an arm in which "
-            "fewer faces are found describe fewer of its images; only the bounds below describe all of them."
+            "The group shares of an arm in which fewer faces are found describe fewer of its images; only the bounds "
+            "below describe all of them."
         )
     several = {arm: figures.several_faces for arm, figures in story.quality.items()}
     many = [f"{arm} {share_text(share)}" for arm, share in several.items() if share is not None and share.value > 0]
