@@ -203,7 +203,7 @@ def _gather(run: RunDirectory, plan: SummaryPlan) -> tuple[pa.Table, dict[str, F
     sample = kernel_sample(plan.shards, plan.kid_images)
     parts: list[pa.Table] = []
     features: dict[str, FeatureSet] = {}
-    schema = row_schema(plan.attributes, plan.opinions)
+    schema = row_schema(plan.attributes, plan.opinions, faces=plan.faces)
     for shard, stored in zip(plan.shards, run.read_rows(shard.id for shard in plan.shards), strict=True):
         table = with_paired_columns(stored, schema)
         _check_rows(shard, table, plan)
