@@ -49,6 +49,8 @@ COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {
         **_interval("kid_to_reference", "Kernel distance to the reference images, if the config has some."),
         "fid_to_reference": "Fréchet distance to the reference images.",
         **_interval("prompt_shown", "Share of images that show the prompted occupation, as the judge sees it."),
+        **_interval("face_found", "Share of images in which a face was found; NaN if the judge looks for none."),
+        **_interval("several_faces", "Share of images with more than one face; NaN if faces are not counted."),
     },
     "attributes": {
         **_NAMES,
@@ -187,6 +189,8 @@ def _arm_row(row: QualityResult) -> dict[str, Any]:
         "kid_to_reference",
         "fid_to_reference",
         "prompt_shown",
+        "face_found",
+        "several_faces",
     )
     found = [_ends(name, getattr(row, name)) for name in figures]
     return {"arm": row.arm, **floors, **{name: value for part in found for name, value in part.items()}}

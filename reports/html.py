@@ -61,6 +61,7 @@ from reports.index.lookups import edited_arm, noise_floor, primary_attribute, qu
 from reports.index.settings import mitigations, setting, zero_shot_judges
 from reports.index.story import Story, label, story_of
 from reports.words.closed_models import is_closed, method_sentence
+from reports.words.faces import face_lines
 from reports.words.formats import number
 from reports.words.headline import headline
 from reports.words.instruments import instruments
@@ -218,6 +219,7 @@ def _context(story: Story, pictures: Pictures) -> dict[str, Any]:
         "statuses": status_table(story),
         "status_warnings": _status_warnings(story),
         "outside": outside_lines(story),
+        "face_lines": face_lines(story),
         "method": _method(story),
         "is_calibration": setting(result.config, "model", "source") in GENERATED_HERE,
         "config_yaml": yaml.safe_dump(redact_tree(dict(result.config)), sort_keys=False, allow_unicode=True),

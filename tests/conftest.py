@@ -1,13 +1,21 @@
-"""Fixtures that several packages' tests share: a tiny random Stable Diffusion pipeline, an S3 server on loopback."""
+"""Fixtures that several packages' tests share: a tiny random pipeline, an S3 server on loopback, photographs."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from audit.storage.place import ObjectPath
 from benchmarks.s3_server import BUCKET, S3Server, environment, free_port
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip tests of faces only if the extra is not installed; its model files must then be there."""
+    if item.get_closest_marker("faces"):
+        for name in ("dlib", "onnxruntime", "skimage"):
+            pytest.importorskip(name)
 
 
 @pytest.fixture(scope="session")
@@ -53,3 +61,40 @@ def place(request, tmp_path):
         return tmp_path / "place"
     request.getfixturevalue("s3")
     return ObjectPath("s3", f"{BUCKET}/{tmp_path.name}/place")
+
+
+@pytest.fixture(scope="session")
+def portrait():
+    """RGB, (512, 512, 3)."""
+    import skimage.data
+
+    return np.ascontiguousarray(skimage.data.astronaut())
+
+
+@pytest.fixture(scope="session")
+def small_faces():
+    """100 faces and 100 pictures without one, grey, enlarged from 25 to 150 pixels: (200, 150, 150, 3)."""
+    import skimage.data
+    from PIL import Image
+
+    grey = (skimage.data.lfw_subset() * 255).astype(np.uint8)
+    return np.stack([np.asarray(Image.fromarray(one).resize((150, 150), 3).convert("RGB")) for one in grey])
+
+
+@pytest.fixture(scope="session")
+def two_people(portrait):
+    """The portrait, and beside it the portrait at three quarters of its size: (512, 900, 3)."""
+    from PIL import Image
+
+    picture = np.zeros((512, 900, 3), np.uint8)
+    picture[:, :512] = portrait
+    picture[60:444, 514:898] = np.asarray(Image.fromarray(portrait).resize((384, 384)))
+    return picture
+
+
+@pytest.fixture(scope="session")
+def as_batch():
+    """Turn arrays (H, W, 3) into uint8 images (n, 3, H, W)."""
+    import torch
+
+    return lambda *pictures: torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()

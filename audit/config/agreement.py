@@ -52,6 +52,9 @@ def disagreements(config: AuditSections) -> Iterator[Problem]:
         yield from _gate_attribute(config, at, gate)
         yield from _gate_place(config, at, gate)
         yield from _gate_correction(at, gate)
+        if gate.measure == "face_found" and not config.judge.looks_for_faces:
+            message = "expected a judge that looks for faces, found none for 'face_found'; set judge.faces"
+            yield Problem((*at, "measure"), message, reads=(("judge", "source"), ("judge", "faces")))
 
 
 def _two_stage_disagreements(config: AuditSections) -> Iterator[Problem]:
@@ -240,7 +243,7 @@ def _labels_alike(config: AuditSections, opinion: SecondOpinionConfig) -> bool:
     """Return whether a second judge gives the same labels as the judge: the same source with the same settings."""
     judge, quality = config.judge, config.quality
     sections = (with_clip(judge, quality), with_clip(opinion, quality))
-    return all(getattr(sections[0], key) == getattr(sections[1], key) for key in ("source", *SECTIONS))
+    return all(getattr(sections[0], key) == getattr(sections[1], key) for key in ("source", "face_settings", *SECTIONS))
 
 
 def _resources_of_ray(workers: WorkersConfig) -> Iterator[Problem]:

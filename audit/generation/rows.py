@@ -22,7 +22,16 @@ from audit.perception.judges.label_table import key_name
 from audit.perception.judges.perceived import Perceived
 from audit.records.attributes import Attribute, SecondOpinion
 from audit.records.work import BASELINE, Shard, Status
-from audit.storage.rows import FEATURES, PAIRED, opinion_column, outside_column, probability_column, row_schema
+from audit.storage.rows import (
+    FACE_SCORE,
+    FACES,
+    FEATURES,
+    PAIRED,
+    opinion_column,
+    outside_column,
+    probability_column,
+    row_schema,
+)
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -55,7 +64,7 @@ def table_of(
     text = None if parts.clip is None or not shard.prompt.text else parts.clip.text(shard.prompt.text)
     measured = {arm: _measure(parts, shard, arm, pictures) for arm, pictures in images.items()}
     pairs = _Pairs.of(parts, images, measured)
-    schema = row_schema(settings.attributes, settings.opinions)
+    schema = row_schema(settings.attributes, settings.opinions, faces=settings.faces)
     tables = []
     for name, groups in assigned.items():
         columns: dict[str, Any] = {
@@ -68,6 +77,7 @@ def table_of(
             **_clip_columns(measured[name], None if name == BASELINE else measured[BASELINE], text),
             **pairs.columns(name),
             **_opinion_columns(measured[name], settings.opinions),
+            **_face_columns(measured[name]),
         }
         arrays = [pa.array(columns[field.name], type=field.type, from_pandas=False) for field in schema]
         tables.append(pa.Table.from_arrays(arrays, schema=schema))
@@ -170,6 +180,17 @@ def _opinion_columns(measured: _Measured, opinions: Sequence[SecondOpinion]) -> 
             for position, group in enumerate(attribute.groups):
                 columns[opinion_column(opinion.judge, attribute.name, group)] = _nullable(values[:, position], missing)
     return columns
+
+
+def _face_columns(measured: _Measured) -> dict[str, Any]:
+    """Return the number of faces and their largest score, null in images that could not be made."""
+    faces = measured.seen.faces
+    if faces is None:
+        return {}
+    return {
+        FACES: pa.array(faces.counts.astype(np.int32), mask=measured.broken),
+        FACE_SCORE: _nullable(faces.scores, measured.broken | np.isnan(faces.scores)),
+    }
 
 
 def _clip_columns(measured: _Measured, baseline: _Measured | None, text: Floats | None) -> dict[str, Any]:

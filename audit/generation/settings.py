@@ -23,6 +23,7 @@ class ShardSettings:
         mitigations: Interventions, each an arm besides the baseline.
         analyses: Names of the analyses that observe the baseline images.
         opinions: Further judges, each with the attributes that it judges.
+        faces: Whether faces are found for the judge.
     """
 
     seed: int
@@ -32,6 +33,7 @@ class ShardSettings:
     mitigations: tuple[MitigationConfig, ...]
     analyses: tuple[str, ...]
     opinions: tuple[SecondOpinion, ...] = ()
+    faces: bool = False
 
     @classmethod
     def of(cls, request: MeasurementRequest) -> ShardSettings:
@@ -44,6 +46,7 @@ class ShardSettings:
             mitigations=request.mitigations,
             analyses=() if request.prompts.attribution is False else (Attribution.name,),
             opinions=opinions_of(request.second_opinions, request.attributes),
+            faces=request.judge.face_settings is not None,
         )
 
     def groups(self, attribute: str) -> tuple[str, ...]:

@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from audit.config.fields import GENERATED_HERE
 from audit.config.judges import SECTIONS
 from audit.config.problems import MODEL_KEYS, Problem, listing, suggestion
 from audit.config.sections import JudgeConfig, ModelConfig, SecondOpinionConfig
 from audit.config.slices import Attributes
+from audit.perception.faces.finder import finder_problems
 from audit.perception.judges.answers import left_out
 from audit.perception.judges.interface import Asked, JudgeKind
 from audit.perception.judges.kinds.hand_labels import Labels
@@ -53,7 +55,7 @@ def check_judges(request: JudgesRequest) -> Iterator[Problem]:
     for asked in _judges(request):
         kind = kind_of(asked.judge)
         problems = tuple(_no_such_source(asked)) if kind is FALLBACK else ()
-        problems = problems or tuple(kind.problems(asked))
+        problems = problems or (*kind.problems(asked), *_faces(asked))
         # Which kind a judge is depends on its section, which is missing here if it has an error.
         sections = tuple((*asked.at, section) for section in SECTIONS)
         for problem in problems or _unanswerable(request, asked, kind):
@@ -78,6 +80,15 @@ def _no_such_source(asked: Asked) -> Iterator[Problem]:
         yield Problem((*asked.at, "source"), message + suggestion(asked.judge.source, WORDS))
 
 
+def _faces(asked: Asked) -> Iterator[Problem]:
+    """Find what would stop faces from being found: dlib and its files."""
+    settings = asked.judge.face_settings
+    for key, message in finder_problems(settings) if settings is not None else ():
+        named = asked.judge.faces is not None and getattr(asked.judge.faces, key) is not None
+        at = (*asked.at, "faces", key) if named else (*asked.at, "source" if asked.judge.faces is None else "faces")
+        yield Problem(at, message)
+
+
 def left_out_groups(judge: JudgeConfig, model: ModelConfig, attributes: Attributes) -> dict[str, tuple[str, ...]]:
     """Return by attribute the groups that the deciding judge can name and that are not audited."""
     try:
@@ -89,8 +100,13 @@ def left_out_groups(judge: JudgeConfig, model: ModelConfig, attributes: Attribut
 
 
 def warnings_of(judge: JudgeConfig, model: ModelConfig, attributes: Attributes) -> Iterator[str]:
-    """Return a warning for each attribute that leaves out groups, and one if ``min_confidence`` has no effect."""
+    """Return warnings of left out groups, of faces in drawings, and of a ``min_confidence`` without effect."""
     yield from _without_effect(judge, model, attributes)
+    if judge.face_settings is not None and model.source in GENERATED_HERE:
+        yield (
+            f"judge: dlib finds no faces in the drawings of {model.source!r}, so an audit of this model would classify "
+            "no image; set judge.source: bundled without faces, or name a model of photographs"
+        )
     for name, groups in left_out_groups(judge, model, attributes).items():
         yield (
             f"attributes.{name} leaves out {listing(groups)}, which the judge can name too: an image that it sees as "
@@ -105,11 +121,18 @@ def _without_effect(judge: JudgeConfig, model: ModelConfig, attributes: Attribut
         answers = answers_of(judge, model, attributes) or {}
     except ValueError:  # reported by check_judges
         return
-    most = max((len(answers.get(name, groups)) for name, groups in attributes.items()), default=2)
-    if 0 < judge.min_confidence <= 1 / most and not isinstance(kind_of(judge), Labels):
+    sizes = {name: len(answers.get(name, groups)) for name, groups in attributes.items()}
+    without = {name: size for name, size in sizes.items() if 0 < judge.min_confidence <= 1 / size}
+    if not without or isinstance(kind_of(judge), Labels):
+        return
+    everywhere = len(without) == len(sizes)
+    if everywhere or "min_confidence" in judge.model_fields_set:
+        most = max(without.values())
+        where = "" if everywhere else f" by {listing(without)}"
         yield (
-            f"judge.min_confidence: {judge.min_confidence:g} excludes no image: the most probable of {most} groups "
-            f"always has a probability of at least {1 / most:.2g}; set a larger value, or 0 to accept every best guess"
+            f"judge.min_confidence: {judge.min_confidence:g} excludes no image{where}: the most probable of {most} "
+            f"groups always has a probability of at least {1 / most:.2g}; set a larger value, or 0 to accept every "
+            "best guess"
         )
 
 

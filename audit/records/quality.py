@@ -51,6 +51,8 @@ class QualityResult:
         psnr: Mean PSNR to the paired baseline images in dB; None for the baseline, and in files of older versions.
         lpips: Mean LPIPS distance, in the same way; None also if the config names no network.
         dino_i: Mean cosine of DINOv2's features, in the same way.
+        face_found: Share of images in which a face was found, among all images; None if the judge looks for none.
+        several_faces: Share of images with more than one face; None if faces are not counted.
     """
 
     arm: str
@@ -65,3 +67,5 @@ class QualityResult:
     psnr: Measurement | None = None
     lpips: Measurement | None = None
     dino_i: Measurement | None = None
+    face_found: OverPrompts | None = None
+    several_faces: OverPrompts | None = None

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from audit.measure.discrepancy.fairness import hard_labels
 from audit.records.attributes import Attribute
 from audit.records.work import Status
-from audit.storage.rows import PAIRED, outside_column, probability_column
+from audit.storage.rows import FACES, PAIRED, outside_column, probability_column
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -131,7 +131,7 @@ def arm_rows(table: pa.Table, arm: str, attributes: Sequence[Attribute], sizes: 
         statuses=statuses,
         probabilities={attribute.name: _probabilities(rows, attribute) for attribute in attributes},
         prompts={name: slice(end - size, end) for (name, size), end in zip(sizes.items(), ends, strict=True)},
-        scores={name: _scores(rows, name) for name in SCORES},
+        scores={name: _scores(rows, name) for name in (*SCORES, FACES)},
         assigned=None if rows["assigned"].null_count else np.array(rows["assigned"].to_pylist(), dtype=np.str_),
         outside={a.name: _flags(rows[outside_column(a.name)]) for a in attributes},
     )

@@ -12,6 +12,7 @@ from audit.measure.inference.span import COSINE, SHARE, Span
 from audit.measure.prompts.over_prompts import like_these
 from audit.measure.prompts.stratified import stratified_mean, stratified_share
 from audit.records.estimates import OverPrompts
+from audit.records.work import Status
 from audit.results.arm_rows import ArmRows, Floats
 from audit.storage.rows import MOST_PSNR
 
@@ -51,6 +52,12 @@ class Scores:
         scored = ~np.isnan(values)
         return cls(values[scored], rows.prompt_numbers()[scored]) if scored.any() else None
 
+    @classmethod
+    def of_faces(cls, rows: ArmRows) -> Scores:
+        """Return 1 for each image with a face and 0 for any other; an image that could not be made has none."""
+        without = np.isin(rows.statuses, [Status.NO_FACE.value, Status.FAILED.value])
+        return cls((~without).astype(np.float64), rows.prompt_numbers())
+
     def mean(self, span: Span, confidence: float = 0.95) -> OverPrompts:
         """Return the mean of scores with values in ``span``; for a single image, the interval is the whole range."""
         if self.values.size < LEAST_IMAGES:
@@ -59,7 +66,7 @@ class Scores:
         return like_these(these, self._by_prompt(self.values), span, confidence)
 
     def share_shown(self, confidence: float = 0.95) -> OverPrompts:
-        """Return the share of images in which the judge sees the prompted occupation, from its probabilities."""
+        """Return the share of images with a score of at least ``SHOWN_FROM``: those that show the occupation."""
         shown = self.values >= SHOWN_FROM
         _, place = np.unique(self.prompts, return_inverse=True)
         these = stratified_share(np.bincount(place, shown), np.bincount(place), confidence, each_prompt_once=True)

@@ -39,7 +39,7 @@ from audit.results.quality import FeatureSet, KernelSample, Yardstick, kernel_sa
 from audit.results.scores import LEAST_IMAGES, PAIRED_SPANS, Scores, rescaled
 from audit.results.second_opinions import agreements, common_answers, second_views
 from audit.results.two_stages import Stages
-from audit.storage.rows import FEATURES, PAIRED, results_schema, row_schema, with_paired_columns
+from audit.storage.rows import FACES, FEATURES, PAIRED, results_schema, row_schema, with_paired_columns
 from audit.storage.run_directory import CONFIG, PROVENANCE, RunDirectory
 
 
@@ -61,6 +61,8 @@ class SummaryPlan:
         gates: Limits that the audit checks.
         stages: Two-stage sampling, None if the number of images was fixed.
         opinions: Second judges, which do not change any figure.
+        looks_for_faces: Whether the judge gives images without a face the status *no face*.
+        faces: Whether the rows have the number of faces.
     """
 
     run_id: str
@@ -76,6 +78,8 @@ class SummaryPlan:
     gates: tuple[GateConfig, ...] = ()
     stages: Stages | None = None
     opinions: tuple[SecondOpinion, ...] = ()
+    looks_for_faces: bool = False
+    faces: bool = False
 
     @property
     def prompt_ids(self) -> tuple[str, ...]:
@@ -199,7 +203,7 @@ def _gather(run: RunDirectory, plan: SummaryPlan) -> tuple[pa.Table, dict[str, F
     sample = kernel_sample(plan.shards, plan.kid_images)
     parts: list[pa.Table] = []
     features: dict[str, FeatureSet] = {}
-    schema = row_schema(plan.attributes, plan.opinions)
+    schema = row_schema(plan.attributes, plan.opinions, faces=plan.faces)
     for shard, stored in zip(plan.shards, run.read_rows(shard.id for shard in plan.shards), strict=True):
         table = with_paired_columns(stored, schema)
         _check_rows(shard, table, plan)
@@ -213,7 +217,7 @@ def _gather(run: RunDirectory, plan: SummaryPlan) -> tuple[pa.Table, dict[str, F
 
 def _check_rows(shard: Shard, table: pa.Table, plan: SummaryPlan) -> None:
     """Refuse a shard that differs from the plan; a missing row would silently reduce the sample."""
-    schema = row_schema(plan.attributes, plan.opinions)
+    schema = row_schema(plan.attributes, plan.opinions, faces=plan.faces)
     if not table.schema.equals(schema):
         different = sorted(set(table.schema.names) ^ set(schema.names)) or ["types or order"]
         raise ValueError(
@@ -249,7 +253,7 @@ def _in_order(table: pa.Table, plan: SummaryPlan) -> pa.Table:
     arm = pc.index_in(table["arm"], value_set=pa.array(plan.arms)).to_numpy()
     prompt = pc.index_in(table["prompt_id"], value_set=pa.array(plan.prompt_ids)).to_numpy()
     order = np.lexsort((table["index"].to_numpy(), prompt, arm))
-    return table.take(order).cast(results_schema(plan.attributes, plan.opinions))
+    return table.take(order).cast(results_schema(plan.attributes, plan.opinions, faces=plan.faces))
 
 
 def _quality(
@@ -292,6 +296,8 @@ def _arm_quality(
         attribute_shift=attribute_shift,
         fid_to_reference=fid_to_reference,
         kid_to_reference=kid_to_reference,
+        face_found=Scores.of_faces(rows).share_shown() if plan.looks_for_faces else None,
+        several_faces=_several_faces(rows),
     )
 
 
@@ -325,6 +331,12 @@ def _mean_score(rows: ArmRows, name: str, span: Span, made_by: str) -> Measureme
 def _prompt_shown(rows: ArmRows) -> OverPrompts | None:
     scores = Scores.of(rows, "p_prompt_shown")
     return None if scores is None else scores.share_shown()
+
+
+def _several_faces(rows: ArmRows) -> OverPrompts | None:
+    """Return the share of images with more than one face among those in which faces were looked for."""
+    scores = Scores.of(rows, FACES)
+    return None if scores is None else replace(scores, values=(scores.values > 1).astype(np.float64)).share_shown()
 
 
 def _lens(run: RunDirectory, plan: SummaryPlan, lens: LensEvidence | None) -> dict[str, Any]:

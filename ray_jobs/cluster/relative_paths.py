@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from audit.config.fields import CLOSED, GENERATED_HERE, ZERO_SHOT, names_clip_weights
+from audit.config.fields import AGE_AND_GENDER, CLOSED, GENERATED_HERE, ZERO_SHOT, names_clip_weights
 from audit.config.judges import JudgeKeys
 from audit.config.sections import TargetFileConfig
 from audit.config.settings import AuditConfig
 
-_WORDS = {*GENERATED_HERE, *CLOSED, ZERO_SHOT, "bundled", "none"}
+_WORDS = {*GENERATED_HERE, *CLOSED, AGE_AND_GENDER, ZERO_SHOT, "bundled", "none"}
 """Config values of path fields that are not paths."""
 
 
@@ -51,6 +51,8 @@ def _named_files(config: AuditConfig) -> Iterator[tuple[str, str]]:
     for opinion in config.second_opinions:
         files = {"source": _file_of(opinion), "zero_shot.clip": _clip_of(opinion)}
         yield from ((f"second_opinions.{opinion.name}.{key}", file) for key, file in files.items() if file is not None)
+        yield from _of_faces(f"second_opinions.{opinion.name}", opinion)
+    yield from _of_faces("judge", config.judge)
     for name, target in config.targets.items():
         if isinstance(target, TargetFileConfig):
             yield f"targets.{name}.csv", target.csv
@@ -66,6 +68,16 @@ def _file_of(judge: JudgeKeys) -> str | None:
 def _clip_of(judge: JudgeKeys) -> str | None:
     clip = judge.zero_shot.clip if judge.zero_shot is not None else None
     return None if clip is None or names_clip_weights(clip) else clip
+
+
+def _of_faces(name: str, judge: JudgeKeys) -> Iterator[tuple[str, str]]:
+    """Yield the files of the detector of a judge, and the directory of its networks."""
+    named = {
+        "faces.weights": judge.faces.weights if judge.faces is not None else None,
+        "faces.landmarks": judge.faces.landmarks if judge.faces is not None else None,
+        "age_and_gender.weights": judge.age_and_gender.weights if judge.age_and_gender is not None else None,
+    }
+    yield from ((f"{name}.{key}", text) for key, text in named.items() if text is not None)
 
 
 def _is_relative(text: str) -> bool:

@@ -94,7 +94,7 @@ def run_audit(config: AuditConfig, *, run_id: str | None = None, address: str | 
         DissectionError: If the lens cannot be made, or the strengths of a prompt cannot be found.
         PoolError: If no worker can be started, or no shard could be finished.
         CorruptShardError: If the file of a shard cannot be read, even after the shard was made again.
-        NoImagesError: If no image could be made.
+        NoImagesError: If no image could be made or classified.
         StorageError: If the object store that holds the results fails.
     """
     started = time.monotonic()

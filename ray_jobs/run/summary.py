@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -29,7 +30,7 @@ from ray_jobs.run.worker import INSTRUMENTS, SAMPLING
 
 
 class NoImagesError(RuntimeError):
-    """Every image of an audit failed, so there is nothing to measure."""
+    """No image of an audit could be made or classified, so there is nothing to measure."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,8 @@ def summarise_run(
         gates=compared.gates,
         opinions=opinions_of(request.second_opinions, request.attributes),
         stages=Stages.of(request.prompts, request.attributes),
+        looks_for_faces=request.judge.looks_for_faces,
+        faces=request.judge.face_settings is not None,
     )
     lens = lens_evidence(run.file(LENS)) if run.has(f"{LENS}/{LENS_FILE}") else None
     return summarise(run, summary_plan, lens, compared.reference)
@@ -88,7 +91,7 @@ def unmade_images(result: AuditResult) -> float:
     """Return the share of images, over all arms, that could not be made.
 
     Raises:
-        NoImagesError: If no image could be made.
+        NoImagesError: If no image could be made, or none has a group of any attribute.
     """
     by_arm = {row.arm: row.statuses for row in result.overall}
     unmade = sum(statuses.get(Status.FAILED, 0) for statuses in by_arm.values())
@@ -104,6 +107,8 @@ def unmade_images(result: AuditResult) -> float:
             "latents or a safety filter. Try another model.dtype, and check the images of the model for these prompts; "
             "choose another output to start a new run"
         )
+    if not any(row.n for row in result.overall):
+        raise NoImagesError(_unclassified_words(result, images))
     return unmade / images
 
 
@@ -115,6 +120,19 @@ def _requests(result: AuditResult, run: RunDirectory) -> dict[str, Any]:
     price = limits.get("price_per_image")
     cost = None if price is None else {"least": totals.received * price, "most": totals.charged * price}
     return {**asdict(totals), "cost": cost}
+
+
+def _unclassified_words(result: AuditResult, images: int) -> str:
+    """Return why there is nothing to report although images were made."""
+    counts: Counter[str] = Counter()
+    for row in {row.arm: row for row in result.overall}.values():
+        counts.update(row.statuses)
+    found = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in counts.items() if count)
+    return (
+        f"none of {images} images has a perceived group ({found}). Look at the pictures that the run kept, and try the "
+        "judge on them: difflens-audit judge RUN/images --config CONFIG. If no face is found, lower "
+        "judge.faces.threshold or use a judge of whole pictures; if the confidence is low, lower judge.min_confidence"
+    )
 
 
 def with_provenance(result: AuditResult, run: RunDirectory, missing: Sequence[str]) -> AuditResult:

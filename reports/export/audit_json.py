@@ -44,6 +44,7 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "�
 _MEASUREMENTS = ("clip_i", "clip_t", "fid", "kid")
 _PAIRED = ("psnr", "lpips", "dino_i")
 _TO_REFERENCE = ("fid_to_reference", "kid_to_reference")
+_SHARES = ("prompt_shown", "face_found", "several_faces")
 _OWN_FIELDS = ("value", "n", "signature", "low", "high", "like_these")
 
 
@@ -273,9 +274,13 @@ def _quality_row(row: QualityResult) -> dict[str, Any]:
     return {
         "arm": row.arm,
         **{name: None if measured is None else _measurement_row(measured) for name, measured in measurements.items()},
-        "prompt_shown": None if row.prompt_shown is None else asdict(row.prompt_shown),
+        **{name: None if share is None else asdict(share) for name, share in _shares_of(row).items()},
         "attribute_shift": row.attribute_shift,
     }
+
+
+def _shares_of(row: QualityResult) -> dict[str, OverPrompts | None]:
+    return {name: getattr(row, name) for name in _SHARES}
 
 
 def _measurement_row(measured: Measurement) -> dict[str, Any]:
@@ -380,18 +385,17 @@ def _missing_difference(row: Mapping[str, Any]) -> MissingDifference:
 
 
 def _quality_result(row: Mapping[str, Any]) -> QualityResult:
-    measurements = {name: None if row[name] is None else _measurement(row[name]) for name in _MEASUREMENTS}
-    references = {name: _to_reference(row, name) for name in _TO_REFERENCE}
-    paired = {name: _measurement(row[name]) if row.get(name) else None for name in _PAIRED}  # not in older files
-    shown = row["prompt_shown"]
-    return QualityResult(
-        arm=row["arm"],
-        **measurements,
-        **paired,
-        **references,
-        prompt_shown=None if shown is None else OverPrompts(**_decoded(shown)),
-        attribute_shift=row["attribute_shift"],
-    )
+    figures: dict[str, Any] = {
+        **{name: None if row[name] is None else _measurement(row[name]) for name in _MEASUREMENTS},
+        **{name: _measurement(row[name]) if row.get(name) else None for name in _PAIRED},  # not in older files
+        **{name: _to_reference(row, name) for name in _TO_REFERENCE},
+        **{name: _share_over_prompts(row.get(name)) for name in _SHARES},
+    }
+    return QualityResult(arm=row["arm"], attribute_shift=row["attribute_shift"], **figures)
+
+
+def _share_over_prompts(share: Mapping[str, Any] | None) -> OverPrompts | None:
+    return None if share is None else OverPrompts(**_decoded(share))
 
 
 def _to_reference(row: Mapping[str, Any], name: str) -> Measurement | None:

@@ -256,7 +256,9 @@ def quality_table(story: Story) -> Table:
         ("PSNR to the baseline image, dB", *_measured(story, "psnr")),
         *_distance_rows(story, distance_names(story).frechet, "fid"),
         *_distance_rows(story, distance_names(story).kernel, "kid"),
-        ("Prompted occupation shown", *_prompt_shown(story)),
+        ("Prompted occupation shown", *_shares(story, "prompt_shown")),
+        ("Face found", *_shares(story, "face_found")),
+        ("Several faces in an image", *_shares(story, "several_faces")),
     ]
     kept = tuple(row for row in rows if any(cell != "–" for cell in row[1:]))
     without = "FID" if distance_names(story).are_published else "the Fréchet distance"
@@ -290,8 +292,8 @@ def _extras(story: Story, name: str, extra: str) -> tuple[str, ...]:
     return tuple(number(figure.extra.get(extra)) if figure else "–" for figure in figures)
 
 
-def _prompt_shown(story: Story) -> tuple[str, ...]:
-    estimates = (story.quality[arm].prompt_shown for arm in _quality_arms(story))
+def _shares(story: Story, name: str) -> tuple[str, ...]:
+    estimates = (getattr(story.quality[arm], name) for arm in _quality_arms(story))
     return tuple(share_text(item) if item else "–" for item in estimates)
 
 

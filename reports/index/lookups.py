@@ -71,7 +71,8 @@ def primary_attribute(story: Story) -> Attribute:
     if not story.attributes:
         raise ValueError(
             "expected classified images for at least one attribute, found none; check the statuses in results.parquet, "
-            "and lower judge.min_confidence if the classifier is unsure of these pictures"
+            "and lower judge.min_confidence if the classifier is unsure of these pictures, or judge.faces.threshold if "
+            "no face was found"
         )
     by_name = {attribute.name: attribute for attribute in story.attributes}
     for mitigation in mitigations(story.result):

@@ -60,7 +60,7 @@ def _quality(story: Story, arm: str) -> Metrics:
         metrics[f"{name}_noise_floor"] = _noise_floor(figure)
     metrics |= _sized("fid_to_reference", quality.fid_to_reference)
     metrics |= _sized("kid_to_reference", quality.kid_to_reference)
-    return metrics | _sized("prompt_shown", quality.prompt_shown)
+    return metrics | _sized("prompt_shown", quality.prompt_shown) | _sized("face_found", quality.face_found)
 
 
 def _noise_floor(figure: Measurement | None) -> float | None:

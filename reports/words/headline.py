@@ -174,4 +174,6 @@ def _cost_sentence(story: Story, arm: str) -> str:
         parts.append(f"similarity to the originals (CLIP-I) {number(quality.clip_i.value)}")
     if quality and quality.prompt_shown:
         parts.append(f"occupation still shown in {percent(quality.prompt_shown.value)} of images")
+    if quality and quality.face_found and not quality.prompt_shown:
+        parts.append(f"a face found in {percent(quality.face_found.value)} of images")
     return f"Cost: {', '.join(parts)}." if parts else ""

@@ -46,7 +46,7 @@ def key_figures(story: Story) -> tuple[KeyFigure, ...]:
         for figure in (
             _mean_figure(story, attribute.name, arm),
             _worst_figure(story, attribute.name, arm),
-            _shown_figure(story, arm),
+            _shown_figure(story, arm) or _face_figure(story, arm),
             _side_figure(story, attribute.name, arm) if arm else None,
             _clip_figure(story, arm) if arm else _classified_figure(story, attribute.name),
         )
@@ -84,6 +84,16 @@ def _shown_figure(story: Story, arm: str | None) -> KeyFigure | None:
     first = percent(before.prompt_shown.value) if arm and before and before.prompt_shown else ""
     note = _sized(shown.n, shown.low, shown.high, share=True)
     return KeyFigure("Occupation still shown" if arm else "Occupation shown", first, percent(shown.value), note)
+
+
+def _face_figure(story: Story, arm: str | None) -> KeyFigure | None:
+    before = story.quality.get(story.arms[0])
+    after = story.quality.get(arm) if arm else before
+    if after is None or after.face_found is None:
+        return None
+    found = after.face_found
+    first = percent(before.face_found.value) if arm and before and before.face_found else ""
+    return KeyFigure("Face found", first, percent(found.value), _sized(found.n, found.low, found.high, share=True))
 
 
 def _clip_figure(story: Story, arm: str) -> KeyFigure | None:

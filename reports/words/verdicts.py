@@ -39,6 +39,7 @@ MEASURES = {
     "psnr": "PSNR to the originals in dB",
     "kid": "kernel distance to the baseline",
     "prompt_shown": "share of images that show their occupation",
+    "face_found": "share of images in which a face was found",
     "attribute_shift": "shift of shares",
 }
 """What a gate limits, as a display name; a measure of one attribute is followed by the attribute's name."""

@@ -270,6 +270,8 @@ def test_a_confidence_that_every_image_has_is_warned_of():
     assert warned(**gender, judge={"min_confidence": 0.51}) == []
     assert warned(**gender, judge={"min_confidence": 0.0}) == []
     assert warned() == []
+    [warning] = warned(judge={"min_confidence": 0.5})  # set for three attributes, and one of them has two groups
+    assert "0.5 excludes no image by gender: the most probable of 2 groups" in warning
     assert warned(attributes={"age": ["young", "old"]}) == []  # the judge knows a third group
 
 

@@ -18,6 +18,19 @@ NO_GROUP = -1
 
 
 @dataclass(frozen=True)
+class FacesSeen:
+    """The faces that a detector found in a batch.
+
+    Attributes:
+        counts: ``(n,)`` faces of each image.
+        scores: ``(n,)`` the largest score of the faces that the judge saw, NaN if there is no face.
+    """
+
+    counts: NDArray[np.int64]
+    scores: FloatArray
+
+
+@dataclass(frozen=True)
 class Perceived:
     """The answers of a judge for a batch.
 
@@ -28,12 +41,14 @@ class Perceived:
         prompt_shown: ``(n,)`` probability that the prompted occupation is shown, None if the judge cannot recognise it.
         outside: Attribute → ``(n,)`` whether the most probable answer is a group that the config does not name; there
             is no entry if the config names all groups.
+        faces: The faces that were found, None for a judge of whole images.
     """
 
     probabilities: dict[str, FloatArray]
     statuses: list[Status]
     prompt_shown: FloatArray | None
     outside: dict[str, Mask] = field(default_factory=dict)
+    faces: FacesSeen | None = None
 
     def lies_outside(self, attribute: str) -> Mask:
         """Return which images are outside the audited groups of an attribute, shape (n,)."""

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 
 from audit.config.judges import JudgeKeys
 from audit.config.sections import ModelConfig, SecondOpinionConfig
-from audit.perception.judges.answers import Answers
+from audit.perception.faces.finder import FaceFinder, finder_fingerprint
+from audit.perception.judges.answers import Answers, audited_columns, left_out
 from audit.perception.judges.interface import Asked, Audited, Judge, JudgeKind
+from audit.perception.judges.kinds.age_gender import AgeAndGender
 from audit.perception.judges.kinds.bundled import Bundled
 from audit.perception.judges.kinds.classifier import Classifier
 from audit.perception.judges.kinds.fairface import FairFace
 from audit.perception.judges.kinds.hand_labels import Labels
+from audit.perception.judges.kinds.on_faces import ChipReader, JudgeOfFaces
 from audit.perception.judges.kinds.vqa import Vqa
 from audit.perception.judges.kinds.zero_shot import ZeroShot
 
@@ -27,6 +30,7 @@ KINDS: tuple[JudgeKind, ...] = (
     Classifier(),
     Bundled(),
     ZeroShot(),
+    AgeAndGender(),
     Labels(),
     FALLBACK,
 )
@@ -60,7 +64,9 @@ def answers_of(judge: JudgeKeys, model: ModelConfig, attributes: Audited) -> Ans
 
 def judge_name(judge: JudgeKeys, model: ModelConfig) -> str:
     """Return the source of a judge and the fingerprint of its weights: other weights may give other labels."""
-    return kind_of(judge).fingerprint(judge, model)
+    faces = judge.face_settings
+    found = "" if faces is None else f":faces:{finder_fingerprint(faces)}"
+    return kind_of(judge).fingerprint(judge, model) + found
 
 
 def load_judge(judge: JudgeKeys, model: ModelConfig, attributes: Audited, clip: ClipEmbedder | None = None) -> Judge:
@@ -76,7 +82,24 @@ def load_judge(judge: JudgeKeys, model: ModelConfig, attributes: Audited, clip: 
         UnfitModelError: The judge does not know an attribute or a group, its file has other contents, or this model has
             no bundled judge.
     """
-    return kind_of(judge).load(judge, model, attributes, clip)
+    kind, faces = kind_of(judge), judge.faces
+    if faces is None or isinstance(kind, AgeAndGender):
+        return kind.load(judge, model, attributes, clip)
+    answers = _all_answers(kind, Asked(judge, ("judge",), kind.name, model, attributes))
+    certain = judge.model_copy(update={"faces": None, "min_confidence": 0.0})
+    reader, each = ChipReader(kind.load(certain, model, answers, clip)), faces.several == "each"
+    return JudgeOfFaces(FaceFinder(faces), reader, answers, attributes, judge.min_confidence, each=each)
+
+
+def _all_answers(kind: JudgeKind, asked: Asked) -> dict[str, tuple[str, ...]]:
+    """Return all groups that a judge knows of the audited attributes, the audited ones first.
+
+    Raises:
+        UnfitModelError: The judge does not know an attribute or a group.
+    """
+    known = kind.answers(asked) or {name: tuple(groups) for name, groups in asked.attributes.items()}
+    audited_columns(kind.name, known, asked.attributes)
+    return {name: (*groups, *left_out(known, name, groups)) for name, groups in asked.attributes.items()}
 
 
 def load_second_judges(

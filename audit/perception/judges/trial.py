@@ -49,6 +49,8 @@ class Answer:
         probability: Its probability among all groups that the judge knows.
         status: Status of the picture for this attribute.
         shares: Probabilities of all groups, in the order of ``Trial.groups``.
+        faces: Number of faces that were found, None for a judge of whole pictures.
+        face_score: The largest score of the faces that were judged, None without one.
     """
 
     file: str
@@ -57,6 +59,8 @@ class Answer:
     probability: float | None
     status: Status
     shares: tuple[float, ...]
+    faces: int | None = None
+    face_score: float | None = None
 
 
 @dataclass(frozen=True)
@@ -224,9 +228,17 @@ def _answer(
 ) -> Answer:
     values = seen.probabilities[attribute][row]
     best, status = int(values.argmax()), seen.statuses[row]
-    shares = tuple(map(float, values))
+    shares, found = tuple(map(float, values)), _faces(seen, row)
     if status in (Status.NO_FACE, Status.UNLABELLED):
-        return Answer(file, attribute, None, None, status, shares)
+        return Answer(file, attribute, None, None, status, shares, *found)
     if status is Status.CLASSIFIED and groups[best] not in audited:
         status = Status.OUTSIDE_GROUPS
-    return Answer(file, attribute, groups[best], float(values[best]), status, shares)
+    return Answer(file, attribute, groups[best], float(values[best]), status, shares, *found)
+
+
+def _faces(seen: Perceived, row: int) -> tuple[int | None, float | None]:
+    """Return the number of faces of a picture, and the largest score of those that were judged."""
+    if seen.faces is None:
+        return None, None
+    count, score = int(seen.faces.counts[row]), float(seen.faces.scores[row])
+    return count, score if count else None

@@ -59,6 +59,7 @@ class GateReader:
             **dict.fromkeys(PAIRED_SPANS, self._compared),
             "kid": self._kid,
             "prompt_shown": self._prompt_shown,
+            "face_found": self._face_found,
             "attribute_shift": self._shift,
             **dict.fromkeys(MEASURES, self._group_measure),
         }
@@ -115,6 +116,10 @@ class GateReader:
         if scores is None:
             return NoData("the judge cannot recognise the prompted occupation")
         share = scores.share_shown
+        return GateInput(share().value, lambda confidence: _ends(share(confidence)), share().n)
+
+    def _face_found(self, gate: Gate) -> Reading:
+        share = Scores.of_faces(self.arms[gate.arm]).share_shown
         return GateInput(share().value, lambda confidence: _ends(share(confidence)), share().n)
 
     def _shift(self, gate: Gate) -> Reading:

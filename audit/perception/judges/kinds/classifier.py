@@ -97,7 +97,7 @@ def transform_of(settings: ClassifierConfig) -> Transform:
 class ClassifierJudge:
     """A classifier with one softmax for each attribute, over the outputs that the config lists for it.
 
-    It does not detect faces: every image is classified, and only low confidence is reported.
+    It does not detect faces: every picture that it is shown is classified.
 
     Args:
         weights: The file of its weights.
@@ -197,7 +197,8 @@ class Classifier:
             return
         centre = "the whole picture" if settings.resize is None else f"the centre of the picture at {settings.resize}"
         side = settings.size
-        yield f"It is {settings.architecture} on {centre}, {side} × {side} pixels; no face is detected."
+        faces = "no face is detected" if judge.faces is None else "the picture is an aligned face"
+        yield f"It is {settings.architecture} on {centre}, {side} × {side} pixels; {faces}."
         yield from merged_words(settings.groups, attributes)
 
     def load(self, judge: JudgeKeys, model: ModelConfig, attributes: Audited, clip: ClipEmbedder | None) -> Judge:

@@ -113,8 +113,8 @@ class FairFaceJudge:
     FairFace's script reads only race from the four-race checkpoint. This judge reads gender and age from the same
     columns as in the seven-race checkpoint.
 
-    It does not detect faces: every image is classified, and only low confidence is reported. If the model draws more
-    than faces, crop the faces before the audit.
+    It does not detect faces: every image is classified, and only low confidence is reported. FairFace was trained on
+    aligned faces; ``judge.faces`` shows it such faces instead of whole pictures.
     """
 
     def __init__(
@@ -185,10 +185,13 @@ class FairFace:
         return f"{source.name}:{short_fingerprint(source)}"
 
     def notes(self, judge: JudgeKeys, attributes: Audited) -> Iterator[str]:
-        """State which outputs a group sums up, and that no face is detected."""
+        """State which outputs a group sums up, and whether it sees faces or whole pictures."""
         races = fairface_races(Path(judge.source), judge.races)
         yield from merged_words(FAIRFACE[races].groups, attributes)
-        yield "It is FairFace's network on the whole picture at 224 × 224 pixels; no face is detected or aligned."
+        if judge.faces is None:
+            yield "It is FairFace's network on the whole picture at 224 × 224 pixels; no face is detected or aligned."
+        else:
+            yield "It is FairFace's network on aligned faces at 224 × 224 pixels."
 
     def load(self, judge: JudgeKeys, model: ModelConfig, attributes: Audited, clip: ClipEmbedder | None) -> Judge:
         """Load the checkpoint."""

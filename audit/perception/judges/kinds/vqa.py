@@ -43,7 +43,7 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 class VqaJudge:
     """BLIP as a judge: one question for each attribute, one answer text for each group.
 
-    It does not detect faces: every image is classified, and only low confidence is reported.
+    It does not detect faces: every picture that it is shown is classified.
 
     Args:
         directory: Directory of the model.
