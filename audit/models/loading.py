@@ -54,12 +54,14 @@ def load_model(model: ModelConfig, device: torch.device, scheduler: str | None =
     if published is not None:
         pipeline.scheduler = replaced_scheduler(published, scheduler)
     add_adapters(pipeline, model.adapters)
-    return LoadedModel(family, pipeline, family.reader(pipeline), _as_published(index, type(published).__name__))
+    return LoadedModel(family, pipeline, family.reader(pipeline), _as_published(index, published))
 
 
-def _as_published(index: Mapping[str, Any], scheduler: str) -> dict[str, Any]:
+def _as_published(index: Mapping[str, Any], scheduler: object | None) -> dict[str, Any]:
     """Return what the model was published with, for the record of an audit."""
-    published: dict[str, Any] = {"pipeline": index["_class_name"], "published_scheduler": scheduler}
+    published: dict[str, Any] = {"pipeline": index["_class_name"]}
+    if scheduler is not None:
+        published["published_scheduler"] = type(scheduler).__name__
     if "safety_checker" in index:
         named = (index["safety_checker"] or [None])[-1]
         known = f"published with {named}" if named else "published without one"

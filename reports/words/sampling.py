@@ -49,21 +49,30 @@ def sampler_words(provenance: Mapping[str, Any]) -> str:
     size = "".join(f", {side} {sampling[side]} pixels" for side in ("height", "width") if side in sampling)
     negative = f", negative prompt “{sampling['negative_prompt']}”" if "negative_prompt" in sampling else ""
     used = f"{scheduler_name(sampling)}, {sampling.get('steps')} steps{spacing}{guidance}{size}{negative}"
-    return f"The sampler is {used}. {published_words(sampling)}{_checker_words(sampling)}"
+    return f"The sampler is {used}. {published_words(sampling)}{_inside_words(sampling)}{_checker_words(sampling)}"
 
 
 def scheduler_name(sampling: Mapping[str, Any]) -> str:
     """Name the scheduler; a run of an earlier release always had DDIM and calls it the sampler."""
-    return str(sampling.get("scheduler") or sampling.get("sampler"))
+    return str(sampling.get("scheduler") or sampling.get("sampler") or sampling.get("pipeline"))
 
 
 def published_words(sampling: Mapping[str, Any]) -> str:
     """Say whether the scheduler is the published one."""
+    if "scheduler" not in sampling and "sampler" not in sampling:
+        return "The pipeline's own code runs it."
     published = str(sampling.get("published_scheduler", "an unknown scheduler"))
     used = sampling.get("scheduler", "DDIMScheduler")
     if used == published:
         return "It is the published one, and the pipeline's own code runs it."
     return f"The model is published with {published}, with which users get other images from the same noise."
+
+
+def _inside_words(sampling: Mapping[str, Any]) -> str:
+    """Say that nothing inside the model was read or changed; empty if its modules can be reached."""
+    if "inside" not in sampling:
+        return ""
+    return " The model is a black box: its modules are not reached, so nothing in it was analysed or edited."
 
 
 def _checker_words(sampling: Mapping[str, Any]) -> str:

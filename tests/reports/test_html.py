@@ -302,6 +302,15 @@ def test_the_method_names_the_sampler_the_published_one_and_the_safety_checker(r
     assert "The sampler is" not in render(result, NONE)
 
 
+def test_the_method_says_that_a_model_is_a_black_box(result):
+    sampling = {"pipeline": "KandinskyV22CombinedPipeline", "steps": 25, "guidance": 4.0, "inside": "not reached"}
+    text = render(replace(result, provenance=result.provenance | {"sampling": sampling}), NONE)
+    assert "The sampler is KandinskyV22CombinedPipeline, 25 steps, guidance 4.0. The pipeline's own code runs it." in (
+        text.replace("&#39;", "'")
+    )
+    assert "its modules are not reached, so nothing in it was analysed or edited" in text
+
+
 def test_two_stage_sampling_reports_its_images_and_those_of_a_single_stage(result):
     images = {prompt: 64 + 10 * number for number, prompt in enumerate(story_of(result).prompts)}
     staged = TwoStageSampling("gender", "female", 0.05, 0.049, 64, 402, images)
