@@ -16,7 +16,7 @@ from audit.storage.outside.json_object import read_json_object
 
 
 class UnknownBlocksError(ValueError):
-    """The U-Net of the model is not on this machine, so its blocks are not known."""
+    """The model is not on this machine, so its blocks are not known."""
 
 
 def check_lens(
@@ -65,28 +65,30 @@ def no_network(model: ModelConfig) -> str | None:
 
 
 def block_hookpoints(model: ModelConfig) -> tuple[str, ...]:
-    """Return the blocks of the U-Net of a model, from the first to the last.
+    """Return the blocks of a model's denoiser, from the first to the last.
 
     Raises:
-        UnknownBlocksError: If the U-Net is not on this machine.
-        ValueError: If the model has no network, or takes no text.
+        UnknownBlocksError: If the model is not on this machine.
+        ValueError: If the model has no network, its inside is not reached, or it takes no text.
     """
-    from audit.models.families.registry import reads_text
+    from audit.models.families.registry import block_paths_here, reads_text
 
     missing = no_network(model)
     if missing is not None:
         raise ValueError(missing)
-    unet = _unet_config(model)
-    channels = None if unet is None else unet.get("block_out_channels")
-    if unet is None or not isinstance(channels, list):
-        raise UnknownBlocksError(
-            f"model.source: expected a model whose U-Net is on this machine, found {model.source!r}; give its "
-            "directory, or name the hookpoints with --hookpoint"
-        )
     if reads_text(model) is False:
         raise ValueError(f"model.source: expected a model that takes text, found {model.source!r}; name another model")
-    count = range(len(channels))
-    return (*(f"down_blocks.{i}" for i in count), "mid_block", *(f"up_blocks.{i}" for i in count))
+    paths = block_paths_here(model)
+    if paths is None:
+        raise UnknownBlocksError(
+            f"model.source: expected a model that is on this machine, found {model.source!r}; give its directory, or "
+            "name the hookpoints with --hookpoint"
+        )
+    if not paths:
+        raise ValueError(
+            f"model.source: expected a model whose inside is reached, found {model.source!r}, a black box; name another"
+        )
+    return paths
 
 
 def _no_module(at: Location, hookpoint: str, blocks: Sequence[str]) -> Iterator[Problem]:

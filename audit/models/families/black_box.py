@@ -61,6 +61,10 @@ class BlackBox:
         """Return the rows of classifier-free guidance, which most pipelines have."""
         return 2 if sampling.guidance > 1 else 1
 
+    def block_paths(self, configs: PipelineConfigs) -> tuple[str, ...]:
+        """Return none."""
+        return ()
+
     def unfit_index(self, index: Index) -> Iterator[str]:
         """Find parts whose class does not exist in the installed library."""
         for part, named in index.items():

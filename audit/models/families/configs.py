@@ -44,6 +44,21 @@ UNET_BLOCKS = ("conv_in", "down_blocks", "mid_block", "up_blocks", "conv_norm_ou
 """Top-level modules of the U-Nets of diffusers that return maps."""
 
 
+def unet_blocks(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the addresses of the blocks of a U-Net, from the first to the last; empty if its config names none."""
+    channels = config.get("block_out_channels")
+    count = range(len(channels)) if isinstance(channels, list) else range(0)
+    middle = ("mid_block",) if count else ()
+    return (*(f"down_blocks.{i}" for i in count), *middle, *(f"up_blocks.{i}" for i in count))
+
+
+def transformer_blocks(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the addresses of the blocks of a transformer, from the first to the last."""
+    kinds = {"transformer_blocks": "num_layers", "single_transformer_blocks": "num_single_layers"}
+    counts = {kind: config.get(key) for kind, key in kinds.items()}
+    return tuple(f"{kind}.{i}" for kind, count in counts.items() if isinstance(count, int) for i in range(count))
+
+
 def unfit_index(index: Mapping[str, Any], family: str, classes: Classes) -> Iterator[str]:
     """Find parts in ``model_index.json`` that are of another family, or missing.
 

@@ -81,6 +81,10 @@ class Family(Protocol):
         """Return how often an image passes the denoiser in a step: once, or twice with guidance."""
         ...
 
+    def block_paths(self, configs: PipelineConfigs) -> tuple[str, ...]:
+        """Return the addresses of the denoiser's blocks, from the first to the last; empty if they are not reached."""
+        ...
+
     def unfit_index(self, index: Index) -> Iterator[str]:
         """Find parts in ``model_index.json`` that the family does not have, or that are missing.
 

@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audit.config.sections import SamplingConfig
-from audit.models.families.configs import Classes, sample_size, unfit_class, unfit_index
+from audit.models.families.configs import (
+    Classes,
+    sample_size,
+    transformer_blocks,
+    unet_blocks,
+    unfit_class,
+    unfit_index,
+)
 from audit.models.families.interface import Index
 from audit.models.files.pipeline_files import (
     NETWORK_CONFIG,
@@ -84,6 +91,11 @@ class LatentFamily:
     def rows(self, configs: PipelineConfigs, sampling: SamplingConfig) -> int:
         """Return 2 with guidance, which also needs the unconditional half, and 1 without."""
         return 2 if sampling.guidance > 1 else 1
+
+    def block_paths(self, configs: PipelineConfigs) -> tuple[str, ...]:
+        """Return the addresses of the denoiser's blocks."""
+        config = configs.parts[self.denoiser]
+        return unet_blocks(config) if self.denoiser == "unet" else transformer_blocks(config)
 
     def unfit_index(self, index: Index) -> Iterator[str]:
         """Find parts that the family does not have, or that are missing."""

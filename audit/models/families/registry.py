@@ -94,6 +94,12 @@ def size_here(model: ModelConfig, sampling: SamplingConfig) -> tuple[int, int] |
         return None
 
 
+def block_paths_here(model: ModelConfig) -> tuple[str, ...] | None:
+    """Return the addresses of the blocks of a model's denoiser; None if the model is not known on this machine."""
+    configs = _configs_here(model)
+    return None if configs is None else family_of(configs.index).block_paths(configs)
+
+
 def rows_here(model: ModelConfig, sampling: SamplingConfig) -> int:
     """Return how often an image passes the denoiser in a step; that of classifier-free guidance if it is not known."""
     configs = _configs_here(model)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audit.config.sections import SamplingConfig
-from audit.models.families.configs import UNET_BLOCKS, Classes, sample_size, unfit_class, unfit_index
+from audit.models.families.configs import UNET_BLOCKS, Classes, sample_size, unet_blocks, unfit_class, unfit_index
 from audit.models.families.interface import Index
 from audit.models.files.pipeline_files import NETWORK_CONFIG, SCHEDULER_CONFIG, PipelineConfigs
 from audit.models.files.text_reader import TextReader
@@ -47,6 +47,10 @@ class Unet2d:
     def rows(self, configs: PipelineConfigs, sampling: SamplingConfig) -> int:
         """Return 1: there is no guidance without a prompt."""
         return 1
+
+    def block_paths(self, configs: PipelineConfigs) -> tuple[str, ...]:
+        """Return the addresses of the U-Net's blocks."""
+        return unet_blocks(configs.parts["unet"])
 
     def unfit_index(self, index: Index) -> Iterator[str]:
         """Find parts other than the U-Net and the scheduler, or one of these missing."""

@@ -1,5 +1,7 @@
 """Every family: images are those of the stock pipeline bit for bit, and hooks read and edit what they say."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from diffusers import DiffusionPipeline
 
 from audit.config.sections import ModelConfig, SamplingConfig
 from audit.models.check import Sampled, model_problems
+from audit.models.families.registry import block_paths_here
 from audit.models.generator import load_generator
 from audit.models.intervention import Intervention
 from audit.records.work import Prompt
@@ -161,6 +164,14 @@ def test_a_hookpoint_is_seen_once_a_step_and_edited_in_the_conditional_half(save
         generator.generate(prompt_of(name), SEEDS, arm(broken))
     assert torch.equal(generator.generate(prompt_of(name), SEEDS), plain)
     assert "step" not in vars(generator.pipeline.scheduler)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_blocks_that_a_config_names_are_those_of_the_network(saved, name):
+    generator = generator_of(saved(name), sampling_of(name, guidance=1.0), HOOKPOINTS[name][0])
+    modules = [path for path, _ in generator.denoiser.named_modules()]
+    blocks = {path for path in modules if path == "mid_block" or re.fullmatch(r"\w+_blocks\.\d+", path)}
+    assert set(block_paths_here(ModelConfig(source=str(saved(name))))) == blocks
 
 
 @pytest.mark.parametrize("name", FAMILIES)
