@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -13,7 +14,7 @@ from audit.preflight.weights.manifest import FILES, MANIFEST, write_manifest
 from audit.preflight.weights.needs import Need, Origin
 from audit.preflight.weights.repositories import repository_of
 from ray_jobs.fetch.config_copy import config_text
-from ray_jobs.fetch.errors import FetchError
+from ray_jobs.fetch.errors import FetchError, on_this_disk
 from ray_jobs.fetch.files import copy, download
 from ray_jobs.fetch.hub import fetch_repository
 
@@ -59,15 +60,18 @@ def make_bundle(
         FetchError: Something does not exist, has other content than published, or cannot be bundled.
         UnreachableError: A server does not answer.
     """
-    _refuse(needs)
-    _begin(root)
+    _refuse(needs, root)
+    with on_this_disk("--to"):
+        _begin(root)
     fetched: dict[tuple[Origin, str, str | None], Source] = {}
     paths: dict[Location, PurePosixPath] = {}
     for need in needs:
         same = (need.origin, need.source, need.revision)
         if same not in fetched:
-            fetched[same] = _fetched(need, root)
+            with on_this_disk(need.key):
+                fetched[same] = _fetched(need, root)
         paths[need.location] = fetched[same].path
+    _prune(root, {root / path for path in paths.values()})
     (root / CONFIG).write_text(config_text(settings, paths, origin), encoding="utf-8")
     check(root / CONFIG)
     write_manifest(root, [_recorded(source) for source in fetched.values()])
@@ -80,7 +84,14 @@ def bytes_in(root: Path) -> int:
     return sum(path.stat().st_size for path in (root / FILES).rglob("*") if path.is_file())
 
 
-def _refuse(needs: Sequence[Need]) -> None:
+def _prune(root: Path, kept: set[Path]) -> None:
+    """Remove what an earlier bundle in the same directory had and this one does not have."""
+    for path in (root / FILES).glob("*/*"):
+        if path not in kept:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _refuse(needs: Sequence[Need], root: Path) -> None:
     """Refuse what cannot be bundled before anything is downloaded; the message names all of it."""
     problems = []
     for need in needs:
@@ -91,6 +102,8 @@ def _refuse(needs: Sequence[Need]) -> None:
             )
         elif need.origin is Origin.PATH and not Path(need.source).exists() and not (known.url or known.repository):
             problems.append(f"{need.key}: expected {need.role}, found nothing at {need.source!r}; {_remedy(need)}")
+        elif need.origin is Origin.PATH and root.resolve().is_relative_to(Path(need.source).resolve()):
+            problems.append(f"{need.key}: expected --to outside of {need.source!r}, which is copied, found {root}")
     if problems:
         raise FetchError("\n".join(problems))
 

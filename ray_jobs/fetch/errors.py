@@ -6,8 +6,12 @@ what the publisher says it is, or that does not exist, stays wrong until the con
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+LOCAL_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+"""Codes of errors of this machine's disk."""
 
 
 class FetchError(ValueError):
@@ -16,6 +20,27 @@ class FetchError(ValueError):
 
 class UnreachableError(OSError):
     """The hub or another server does not answer."""
+
+
+@contextmanager
+def on_this_disk(key: str) -> Iterator[None]:
+    """Convert errors of this machine's disk, but not a full disk, which is reported as such.
+
+    Args:
+        key: Key of the config, or the option, that the work is for.
+
+    Raises:
+        FetchError: Something cannot be read or written.
+    """
+    try:
+        yield
+    except UnreachableError:
+        raise
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        message = f"{key}: expected files that can be read and a directory that can be written to"
+        raise FetchError(f"{message}, found: {str(error)[:300]}; correct the permissions or the path") from error
 
 
 @contextmanager
@@ -57,6 +82,8 @@ def described(key: str, source: str) -> Iterator[None]:
     except EntryNotFoundError as error:
         raise FetchError(f"{key}: expected a file of {source!r}, found none ({_first_line(error)})") from error
     except silent as error:
+        if isinstance(error, OSError) and error.errno in LOCAL_FAULTS:
+            raise
         raise UnreachableError(_silent(key, source, error)) from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import shutil
 from http.client import HTTPException
 from pathlib import Path
@@ -21,6 +22,8 @@ _HIDDEN = (".cache", ".git", "__pycache__")
 def download(key: str, url: str, target: Path, sha256: str | None) -> None:
     """Download a file, unless it is already there; it gets its name only when it is complete and right.
 
+    A file that is published as ``.bz2`` is decompressed.
+
     Args:
         key: Key of the config, for messages.
         url: Address.
@@ -37,6 +40,8 @@ def download(key: str, url: str, target: Path, sha256: str | None) -> None:
     partial = target.with_name(f".{target.name}.partial")
     try:
         _receive(key, url, partial)
+        if url.endswith(".bz2"):
+            _decompress(key, url, partial)
         check_sha256(key, partial, sha256, url)
         partial.replace(target)
     finally:
@@ -63,6 +68,18 @@ def _receive(key: str, url: str, partial: Path) -> None:
         )
 
 
+def _decompress(key: str, url: str, partial: Path) -> None:
+    plain = partial.with_suffix(".plain")
+    try:
+        with bz2.open(partial) as packed, plain.open("wb") as file:
+            shutil.copyfileobj(packed, file, 1 << 20)
+        plain.replace(partial)
+    except (OSError, EOFError) as error:
+        raise FetchError(f"{key}: expected a file compressed with bzip2 at {url}, found another ({error})") from error
+    finally:
+        plain.unlink(missing_ok=True)
+
+
 def check_sha256(key: str, path: Path, sha256: str | None, source: str) -> None:
     """Compare a file with its published checksum.
 
@@ -86,9 +103,10 @@ def check_sha256(key: str, path: Path, sha256: str | None, source: str) -> None:
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copy a file or directory of this machine into a bundle; links are followed."""
+    """Copy a file or directory of this machine into a bundle, in place of an earlier copy; links are followed."""
     if source.is_dir():
-        shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*_HIDDEN))
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns(*_HIDDEN))
     else:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(source, target)

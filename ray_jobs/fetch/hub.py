@@ -57,6 +57,9 @@ def fetch_repository(need: Need, repository: Repository, target: Path) -> str:
     if need.origin is Origin.CLIP:
         _check_activation(need, repository, target)
     shutil.rmtree(target / _NOTES, ignore_errors=True)
+    for path in target.rglob("*"):
+        if path.is_file() and path.relative_to(target).as_posix() not in names:
+            path.unlink()  # of an earlier bundle with another revision or variant
     return commit
 
 

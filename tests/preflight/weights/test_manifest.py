@@ -48,7 +48,7 @@ def test_damage_is_reported_once_for_the_key_that_names_the_file(bundle, damage,
     [(section, message)] = found(bundle, "files/model", "files/judge/judge.pt")
     assert section == "model"
     assert reason in message
-    assert message.endswith("copy the bundle again, or make it again: difflens-audit fetch")
+    assert message.endswith("copy the bundle again, or run difflens-audit fetch again")
 
 
 @pytest.mark.parametrize(

