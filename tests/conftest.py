@@ -98,3 +98,19 @@ def as_batch():
     import torch
 
     return lambda *pictures: torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A Hugging Face hub on loopback, empty so far, with an empty cache on this machine."""
+    from huggingface_hub import constants
+
+    from tests.hub import serve_hub
+
+    with serve_hub() as server:
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        yield server

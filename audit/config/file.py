@@ -14,6 +14,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from audit.config.document.here import expand_here
 from audit.config.document.overrides import apply_override
 from audit.config.document.text import read_text
 from audit.config.document.tree import Node, Place, kind, parse, where
@@ -100,6 +101,7 @@ def _read_tree(path: Path) -> tuple[Node, _Findings]:
     if not isinstance(root.value, dict):
         message = f"expected keys and values, found {kind(root.plain())}; begin with name:"
         raise ConfigErrors([*errors, _error(root.place, (), message)])
+    expand_here(root, path.parent)
     return root, _Findings(list(errors))
 
 

@@ -14,6 +14,7 @@ from audit.config.sections import (
     QualityConfig,
     SamplingConfig,
     SecondOpinionConfig,
+    TargetChoice,
     with_clip,
 )
 from audit.config.settings import AuditConfig
@@ -92,3 +93,29 @@ class DissectionRequest:
         """Take the slice out of a config."""
         judge = with_clip(config.judge, config.quality)
         return cls(config.model, config.prompts, config.sampling, config.lens, config.attributes, judge)
+
+
+@dataclass(frozen=True)
+class FilesRequest:
+    """The sections of a config that name files, directories and models on the hub.
+
+    Attributes:
+        model: Audited model.
+        judge: Judge that decides.
+        second_opinions: Further judges.
+        quality: Networks that measure quality.
+        lens: Settings of the lens, which may exist already.
+        targets: Attribute → target, which may be a file.
+    """
+
+    model: ModelConfig
+    judge: JudgeConfig
+    second_opinions: tuple[SecondOpinionConfig, ...]
+    quality: QualityConfig
+    lens: LensConfig
+    targets: Mapping[str, TargetChoice]
+
+    @classmethod
+    def of(cls, config: AuditConfig) -> FilesRequest:
+        """Take the slice out of a config."""
+        return cls(config.model, config.judge, config.second_opinions, config.quality, config.lens, config.targets)

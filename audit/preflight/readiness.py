@@ -12,7 +12,7 @@ from audit.config.fields import API
 from audit.config.problems import Problem
 from audit.config.sections import with_clip
 from audit.config.settings import AuditConfig
-from audit.config.slices import DissectionRequest, MeasurementRequest
+from audit.config.slices import DissectionRequest, FilesRequest, MeasurementRequest
 from audit.dissect.settings import dissected_groups, images_of_dissection, needs_lens
 from audit.planning.plan import prompts_of_model
 from audit.preflight import prompts
@@ -22,7 +22,13 @@ from audit.preflight.model import Hookpoints, check_model, check_reverse_steps
 from audit.preflight.networks import check_quality
 from audit.preflight.output import check_output
 from audit.preflight.tracking import check_tracking
+from audit.preflight.weights.manifest import check_bundles
+from audit.preflight.weights.missing import missing_files
+from audit.preflight.weights.needs import needed
 from audit.preflight.work import Work, work_of
+
+Check = Callable[[AuditConfig], Iterator[Problem]]
+"""Finds problems of a config on this machine."""
 
 
 def check_ready(config: AuditConfig) -> Iterator[Problem]:
@@ -31,12 +37,40 @@ def check_ready(config: AuditConfig) -> Iterator[Problem]:
     Yields:
         Problems, each with its place in the config; none if everything is ready.
     """
+    damaged = tuple(_checked("model", check_bundle, config))
+    yield from damaged
     for section, check in _CHECKS.items():
-        try:
-            yield from check(config)
-        except OSError as error:  # a name too long for the file system, or a directory without permission
-            message = f"expected a file or directory that can be looked at, found {str(error.filename)[:80]!r}"
-            yield Problem((section,), f"{message} ({error.strerror}); check the path")
+        # What else is wrong with a damaged file would only say the same in other words.
+        if not damaged or section not in WITH_FILES:
+            yield from _checked(section, check, config)
+
+
+def check_files(config: AuditConfig) -> Iterator[Problem]:
+    """Find what is wrong with the files that a config names, whatever else this machine has.
+
+    Yields:
+        Problems, each with its place in the config.
+    """
+    return (problem for section in WITH_FILES for problem in _checked(section, _CHECKS[section], config))
+
+
+def check_present_files(config: AuditConfig) -> Iterator[Problem]:
+    """Find what is wrong with a config and the files that are here, before those that are missing are downloaded."""
+    absent = {missing.need.location for missing in missing_files(needed(FilesRequest.of(config)))}
+    return (problem for problem in check_files(config) if problem.location not in absent)
+
+
+def check_bundle(config: AuditConfig) -> Iterator[Problem]:
+    """Find files of an offline bundle that are not as they were when it was made."""
+    return check_bundles(needed(FilesRequest.of(config)))
+
+
+def _checked(section: str, check: Check, config: AuditConfig) -> Iterator[Problem]:
+    try:
+        yield from check(config)
+    except OSError as error:  # a name too long for the file system, or a directory without permission
+        message = f"expected a file or directory that can be looked at, found {str(error.filename)[:80]!r}"
+        yield Problem((section,), f"{message} ({error.strerror}); check the path")
 
 
 def check_prompts(config: AuditConfig) -> Iterator[Problem]:
@@ -102,7 +136,10 @@ def _check_model(config: AuditConfig) -> Iterator[Problem]:
     yield from check_reverse_steps(config.model, config.sampling, config.mitigations)
 
 
-_CHECKS: Mapping[str, Callable[[AuditConfig], Iterator[Problem]]] = {
+WITH_FILES = ("model", "prompts", "quality", "judge", "lens", "targets")
+"""Sections whose checks read the files of models, judges and networks."""
+
+_CHECKS: Mapping[str, Check] = {
     "model": _check_model,
     "prompts": check_prompts,
     "quality": lambda config: check_quality(config.quality, config.model),

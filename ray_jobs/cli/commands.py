@@ -32,6 +32,7 @@ from ray_jobs.cli.options import (
 )
 from ray_jobs.cli.schedule import app as schedule
 from ray_jobs.cli.starter.command import init
+from ray_jobs.cli.weights.fetch import fetch
 from ray_jobs.run.exit_codes import ExitCode, at_gates, exit_code
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ app = typer.Typer(
 )
 
 app.add_typer(schedule, name="schedule")
-for _command in (init, hookpoints, locate, judge, submit, logs, cancel):
+for _command in (init, fetch, hookpoints, locate, judge, submit, logs, cancel):
     app.command()(_command)
 
 RunArgument = Annotated[
@@ -397,11 +398,17 @@ def doctor(
     config: Annotated[
         Path | None, typer.Argument(metavar="[CONFIG]", help="Check the machine for this audit.", show_default=False)
     ] = None,
+    named: Annotated[
+        Path | None, typer.Option("--config", metavar="CONFIG", help="The same as CONFIG.", show_default=False)
+    ] = None,
     sets: SetOption = None,
     address: AddressOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check this machine for an audit: packages, weights, judge, Ray, GPUs, tracking, disk."""
+    """Check this machine for an audit: packages, every missing weight and its source, Ray, GPUs, tracking, disk."""
+    if config is not None and named is not None:
+        raise typer.BadParameter(f"expected one config, found {config} and {named}; remove one")
+    config = config or named
     with expected_errors():
         from audit.config.file import read_config
         from audit.config.settings import AuditConfig

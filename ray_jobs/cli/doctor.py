@@ -16,12 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audit.config.fields import AGE_AND_GENDER
+from audit.config.problems import Problem
 from audit.config.settings import AuditConfig
+from audit.config.slices import FilesRequest
 from audit.perception.faces.files import GET_LIBRARIES
 from audit.preflight.judges import warnings_of
 from audit.preflight.output import unwritable
 from audit.preflight.readiness import check_ready
 from audit.preflight.tracking import unreachable_tracking, unusable_tracking
+from audit.preflight.weights.missing import missing_files
+from audit.preflight.weights.needs import Need, needed
 from audit.storage.outside.safe_text import redact
 from audit.storage.place import Place, place_of
 from audit.storage.provenance import cpu_model, package_versions
@@ -32,6 +36,8 @@ PACKAGES = ("torch", "diffusers", "transformers", "open_clip_torch", "ray", "mlf
 
 MIN_FREE_BYTES = 1 << 30
 """Space for a run: images, tables and the tracking store of some tens of thousands of images."""
+
+BUNDLE_COMMAND = "difflens-audit fetch CONFIG --to DIR"
 
 _ANSWER_SECONDS = 5.0
 
@@ -47,6 +53,7 @@ class Check:
         remedy: What to do; empty if the check passed.
         needed: Whether an audit is impossible without it.
         mistake: Whether the config must be corrected, not the machine.
+        command: Exact command that does what is needed, for a shell; empty if there is none.
     """
 
     name: str
@@ -55,6 +62,7 @@ class Check:
     remedy: str = ""
     needed: bool = True
     mistake: bool = False
+    command: str = ""
 
 
 def examine(config: AuditConfig, address: str | None) -> tuple[Check, ...]:
@@ -69,6 +77,7 @@ def examine(config: AuditConfig, address: str | None) -> tuple[Check, ...]:
         check_packages(),
         check_weights(config),
         *check_faces(config),
+        *check_files(config),
         *check_config(config),
         check_processors(),
         check_ray(config, address),
@@ -128,18 +137,66 @@ def check_faces(config: AuditConfig) -> tuple[Check, ...]:
     return (Check("faces", not missing, found, GET_LIBRARIES if missing else ""),) if names else ()
 
 
+def check_files(config: AuditConfig) -> tuple[Check, ...]:
+    """Look for every file, directory and hub model that the config names.
+
+    What the hub offers is not needed here if the hub answers, because a run downloads it.
+    """
+    missing = tuple(missing_files(needed(FilesRequest.of(config))))
+    if not missing:
+        return ()
+    from_hub = any(one.automatic for one in missing)
+    silence = hub_silence() if from_hub else None
+    checks = [
+        Check(
+            one.need.key,
+            False,
+            one.described,
+            one.remedy,
+            needed=not one.automatic or silence is not None,
+            command=one.command,
+        )
+        for one in missing
+    ]
+    if from_hub:
+        found = silence or "it answers, so that a run downloads what is missing"
+        remedy = f"on a connected machine: {BUNDLE_COMMAND}, then copy DIR here"
+        checks.append(Check("hub", silence is None, found, remedy if silence else ""))
+    return tuple(checks)
+
+
+def hub_silence() -> str | None:
+    """Return why nothing can be downloaded from the hub; None if it answers."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set, so that nothing is downloaded"
+    try:
+        with urllib.request.urlopen(constants.ENDPOINT, timeout=_ANSWER_SECONDS):  # noqa: S310 - set by the user
+            return None
+    except urllib.error.HTTPError:
+        return None
+    except (OSError, ValueError) as error:
+        return f"{constants.ENDPOINT}: expected the hub, found no answer ({error})"
+
+
 def check_config(config: AuditConfig) -> tuple[Check, ...]:
     """Compare the config with its model, judges, CLIP and feature network.
 
-    ``validate`` checks the rest of the config; output and tracking have their own checks.
+    ``validate`` checks the rest of the config; output, tracking and missing files have their own checks.
     """
     own = {"output", "tracking"}
-    mistakes = [problem for problem in check_ready(config) if problem.location[0] not in own]
+    absent = [one.need for one in missing_files(needed(FilesRequest.of(config)))]
+    mistakes = [
+        problem
+        for problem in check_ready(config)
+        if problem.location[0] not in own and not any(_is_about(problem, need) for need in absent)
+    ]
     checks = [
         Check(".".join(map(str, problem.location)), False, problem.message, "correct the config", mistake=True)
         for problem in mistakes
     ]
-    if not checks:
+    if not checks and not absent:
         features = config.quality.features
         named = features if isinstance(features, str) else f"{features.network} {features.weights}"
         networks = f"judge {config.judge.source}, clip {config.quality.clip}, features {named}"
@@ -151,6 +208,11 @@ def check_config(config: AuditConfig) -> tuple[Check, ...]:
             for warning in warnings_of(config.judge, config.model, config.attributes)
         ),
     )
+
+
+def _is_about(problem: Problem, need: Need) -> bool:
+    """Return whether a problem is that something is missing; files of a package have no place in the config."""
+    return problem.location == need.location or (need.install is not None and need.install in problem.message)
 
 
 def check_processors() -> Check:

@@ -11,6 +11,7 @@ from audit.storage.place import PlaceError
 from audit.storage.run_directory import CorruptShardError, RunConflictError, UnreadableRunError
 from ray_jobs.cluster.connection import ClusterError
 from ray_jobs.cluster.submit import DashboardAddressError, NotSubmittedError
+from ray_jobs.fetch.errors import FetchError, UnreachableError
 from ray_jobs.pool.actor_pool import PoolError, RefusedError
 from ray_jobs.pool.faults import is_full_disk
 from ray_jobs.run.exit_codes import ExitCode
@@ -39,6 +40,7 @@ CODES: dict[type[Exception], ExitCode] = {
     UntrustedModelError: ExitCode.USAGE,
     UnfitModelError: ExitCode.USAGE,
     TrialError: ExitCode.USAGE,
+    FetchError: ExitCode.USAGE,
     RefusedError: ExitCode.USAGE,
     ClusterError: ExitCode.INFRASTRUCTURE,
     PoolError: ExitCode.INFRASTRUCTURE,
@@ -46,6 +48,7 @@ CODES: dict[type[Exception], ExitCode] = {
     NoImagesError: ExitCode.INCOMPLETE,
     CorruptShardError: ExitCode.INFRASTRUCTURE,
     StorageError: ExitCode.INFRASTRUCTURE,
+    UnreachableError: ExitCode.INFRASTRUCTURE,
 }
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -57,7 +58,7 @@ def show_work(work: Work) -> None:
 
 
 def show_checks(checks: Sequence[Check]) -> None:
-    """Print the doctor's checks, with a remedy for each failure."""
+    """Print the doctor's checks, with a remedy for each failure, and the commands that get what is missing."""
     table = Table("", "check", "found", box=None, header_style="bold", pad_edge=False)
     for check in checks:
         mark = (
@@ -67,6 +68,10 @@ def show_checks(checks: Sequence[Check]) -> None:
         if not check.ok and check.remedy:
             table.add_row("", "", Text(f"→ {check.remedy}", "bold"))
     open_console().print(table)
+    commands = dict.fromkeys(check.command for check in checks if not check.ok and check.command)
+    if commands:
+        # Outside of the table, so that no line is wrapped and each can be copied.
+        typer.echo("\n".join(["", "Commands that get what is missing:", *(f"  {command}" for command in commands)]))
 
 
 def confusions_as_data(matrices: Mapping[str, ConfusionMatrix]) -> dict[str, Any]:

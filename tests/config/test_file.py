@@ -258,3 +258,20 @@ def test_any_text_gives_a_config_or_a_list_of_errors(tmp_path, text):
     except ConfigErrors as mistakes:
         answer = mistakes
     assert isinstance(answer, AuditConfig) or all(mistake.message for mistake in answer.errors)
+
+
+def test_here_stands_for_the_directory_of_the_config(tmp_path, monkeypatch):
+    (tmp_path / "bundle").mkdir()
+    monkeypatch.chdir(tmp_path)
+    Path("bundle/config.yaml").write_text(
+        "name: trial\nmodel: {adapters: [{path: '{here}/a.safetensors'}]}\noutput: '{here}'\n"
+    )
+    read = read_config("bundle/config.yaml")
+    assert read.model.adapters[0].path == f"{tmp_path}/bundle/a.safetensors"
+    assert read.output == f"{tmp_path}/bundle"
+
+
+def test_here_elsewhere_in_a_text_is_left_alone(tmp_path):
+    (tmp_path / "audit.yaml").write_text("name: trial\noutput: 'runs/{here}'\nmodel: {world: '{hereafter}/x'}\n")
+    read = read_config(tmp_path / "audit.yaml")
+    assert (read.output, read.model.world) == ("runs/{here}", "{hereafter}/x")

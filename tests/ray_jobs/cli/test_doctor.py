@@ -5,12 +5,14 @@ import json
 import threading
 
 import pytest
+from huggingface_hub import constants
 from typer.testing import CliRunner
 
 from audit.config.settings import AuditConfig
 from ray_jobs.cli import doctor
 from ray_jobs.cli.commands import app
 from ray_jobs.cli.doctor import Check, healthy
+from ray_jobs.cli.terminal import show_checks
 from tests.weight_files import FAIRFACE, write_header
 
 
@@ -159,3 +161,56 @@ def test_groups_that_are_left_out_are_a_warning(cluster, tmp_path, monkeypatch):
     valid = CliRunner().invoke(app, ["validate", str(path)])
     assert valid.exit_code == 0
     assert "Warning: attributes.age leaves out adult, which the judge can name too" in valid.stdout
+
+
+BARE = {
+    "model": {"source": "owner/model"},
+    "judge": {"source": "weights/res34_fair_align_multi_7_20190809.pt"},
+    "attributes": {"gender": ["female", "male"]},
+    "prompts": {"occupations": ["doctor"]},
+    "sampling": {"steps": 2, "guidance": 2.0},
+    "quality": {"clip": "hf-hub:owner/clip", "features": "none", "dino": "weights/dinov2-base"},
+}
+
+
+def test_a_bare_machine_lacks_every_weight_and_each_has_its_source(hub, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:1")
+    found = {check.name: check for check in doctor.check_files(audit(**BARE))}
+    assert list(found) == ["model.source", "judge.source", "quality.clip", "quality.dino", "hub"]
+    assert not any(check.ok for check in found.values())
+    assert all(check.needed for check in found.values())
+    assert all(check.command or check.remedy for check in found.values())
+    assert "difflens-audit fetch CONFIG --to DIR" in found["hub"].remedy
+    # What is missing is not reported a second time as a mistake in the config.
+    assert not any(check.mistake for check in doctor.check_config(audit(**BARE)))
+
+
+def test_what_a_hub_that_answers_offers_is_not_needed_here(hub, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = {check.name: check for check in doctor.check_files(audit(**BARE))}
+    needed = {name for name, check in found.items() if check.needed and not check.ok}
+    assert needed == {"judge.source", "quality.dino"}
+    assert found["hub"].ok
+
+
+def test_the_commands_are_printed_in_lines_that_can_be_copied(hub, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    checks = doctor.check_files(audit(**BARE))
+    show_checks(checks)
+    lines = capsys.readouterr().out.splitlines()
+    commands = [check.command for check in checks if check.command]
+    assert len(commands) == 3
+    assert [line.strip() for line in lines[-3:]] == commands
+
+
+def test_the_config_can_also_be_an_option(cluster, tmp_path):
+    path = tmp_path / "audit.yaml"
+    path.write_text(f"name: trial\nmodel: {{source: rendered}}\noutput: {tmp_path / 'runs'}\n")
+    answers = [
+        CliRunner().invoke(app, ["doctor", *words, "--json"]) for words in (["--config", str(path)], [str(path)])
+    ]
+    assert answers[0].exit_code == answers[1].exit_code == 0
+    names = [[check["name"] for check in json.loads(answer.stdout)["checks"]] for answer in answers]
+    assert names[0] == names[1]
+    assert CliRunner().invoke(app, ["doctor", str(path), "--config", str(path)]).exit_code == 2
