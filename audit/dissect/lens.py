@@ -185,14 +185,27 @@ class Lens:
         }
 
 
-def check_fits(lens: Lens, model_fingerprint: str, steps: int, attributes: Mapping[str, Sequence[str]]) -> None:
-    """Refuse a lens of another model, step count or set of groups.
+_SAMPLED = {
+    "scheduler": "DDIMScheduler", "true_guidance": None, "negative_prompt": None, "height": None, "width": None,
+}  # fmt: skip
+"""Key of the sampling that changes the maps → what a lens without this key was made with."""
+
+
+def check_fits(
+    lens: Lens,
+    model_fingerprint: str,
+    steps: int,
+    attributes: Mapping[str, Sequence[str]],
+    sampling: Mapping[str, Any] | None = None,
+) -> None:
+    """Refuse a lens of another model, step count, sampling or set of groups.
 
     Args:
         lens: The lens.
         model_fingerprint: Fingerprint of the model to audit.
         steps: Sampler steps of the audit.
         attributes: Groups, in order, of all attributes for which the lens is needed.
+        sampling: How the audit samples, as it is recorded; None is not compared.
 
     Raises:
         LensMismatch: The lens does not fit; the message lists all differences.
@@ -202,6 +215,10 @@ def check_fits(lens: Lens, model_fingerprint: str, steps: int, attributes: Mappi
         problems.append(f"model: expected {model_fingerprint}, found {lens.model_fingerprint}")
     if lens.steps != steps:
         problems.append(f"sampler steps: expected {steps}, found {lens.steps}")
+    for key, usual in _SAMPLED.items() if sampling is not None else ():
+        expected, made = (settings.get(key, usual) for settings in (sampling or {}, lens.settings))
+        if expected != made:
+            problems.append(f"sampling.{key}: expected {expected}, found {made}")
     for attribute, groups in attributes.items():
         found = lens.groups.get(attribute)
         if found != tuple(groups):

@@ -106,7 +106,7 @@ def load_parts(
         lens = replace(lens, strengths=lens.strengths | (strengths or {}))
         steered = {mitigation.attribute for mitigation in request.mitigations if mitigation.uses_lens}
         needed = {name: tuple(g) for name, g in request.attributes.items() if name in lens.groups or name in steered}
-        check_fits(lens, fingerprint, steps, needed)
+        check_fits(lens, fingerprint, steps, needed, generator.sampling)
     _require_live(generator, request.mitigations, lens, prompts)
     clip = load_clip(request.quality, request.model)
     if clip is not None:

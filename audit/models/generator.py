@@ -280,7 +280,7 @@ def _sampled_as(model: LoadedModel, sampling: SamplingConfig) -> dict[str, Any]:
         "steps": sampling.steps,
         **({"guidance": sampling.guidance} if model.family.reads_text else {}),
         **{key: value for key, value in (settings | sides).items() if value is not None},
-        **({} if sampling.negative_prompt is None else {"negative_prompt": sampling.negative_prompt}),
+        **{key: sampling.departures[key] for key in ("negative_prompt", "true_guidance") if key in sampling.departures},
         **model.published,
     }
 

@@ -132,6 +132,15 @@ def test_a_lens_that_fits_is_accepted(lens):
     check_fits(lens, "abc", 2, {"gender": ["female", "male"]})
 
 
+def test_a_lens_of_another_scheduler_or_size_is_refused(lens):
+    groups = {"gender": ["female", "male"]}
+    check_fits(lens, "abc", 2, groups, {"scheduler": "DDIMScheduler", "steps": 2})
+    with pytest.raises(LensMismatch) as caught:
+        check_fits(lens, "abc", 2, groups, {"scheduler": "EulerDiscreteScheduler", "height": 512})
+    assert "sampling.scheduler: expected EulerDiscreteScheduler, found DDIMScheduler" in str(caught.value)
+    assert "sampling.height: expected 512, found None" in str(caught.value)
+
+
 def test_all_differences_are_reported_together(lens):
     with pytest.raises(LensMismatch) as caught:
         check_fits(lens, "other", 25, {"gender": ["male", "female"], "age": ["young"]})
