@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 from urllib.parse import unquote, urlsplit
 
 COMMIT = "c0ffee" + 34 * "0"
@@ -28,7 +29,10 @@ class Hub:
         cut: Names of files whose transfer is cut in the middle.
         gated: Hub ids whose licence must be accepted first.
         requests: Paths of all requests, in order.
+        portal: A page that answers every request instead; None for a hub.
     """
+
+    portal: ClassVar[bytes | None] = None
 
     url: str = ""
     repositories: dict[str, Path] = field(default_factory=dict)
@@ -69,8 +73,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def answer(self, with_body):
         path = unquote(urlsplit(self.path).path)
-        if path == "/":
-            self.send(b"hub", {}, with_body)
+        if path == "/" or self.hub.portal is not None:
+            self.send(self.hub.portal or b"hub", {}, with_body)
         elif path in self.hub.files:
             self.send_file(path, self.hub.files[path], with_body)
         elif path.startswith("/api/models/"):

@@ -11,8 +11,8 @@ from pathlib import Path
 
 PACKAGES = ("audit", "reports", "ray_jobs")
 NAME = "difflens_audit"
-WEIGHTS = "weights"
-"""Directory of the bundled weights in ``audit/calibration``."""
+WEIGHTS = "audit/calibration/weights/"
+"""Directory of the bundled weights; packages of code may have the same name."""
 
 EPOCH = (2020, 1, 1, 0, 0, 0)
 """Modification time of every file in the wheel, so that equal code gives equal bytes."""
@@ -51,10 +51,11 @@ def _files_of(package: str, with_weights: bool) -> dict[str, bytes]:
     if found is None:
         raise ImportError(f"package {package} has no directory on disk; install the project again")
     root = Path(found).parent
+    names = {f"{package}/{path.relative_to(root).as_posix()}": path for path in sorted(root.rglob("*"))}
     return {
-        f"{package}/{path.relative_to(root).as_posix()}": path.read_bytes()
-        for path in sorted(root.rglob("*"))
-        if path.is_file() and "__pycache__" not in path.parts and (with_weights or WEIGHTS not in path.parts)
+        name: path.read_bytes()
+        for name, path in names.items()
+        if path.is_file() and "__pycache__" not in path.parts and (with_weights or not name.startswith(WEIGHTS))
     }
 
 

@@ -53,45 +53,42 @@ def described(key: str, source: str) -> Iterator[None]:
 
     Raises:
         FetchError: There is no such repository, revision or file; or it must be accepted on its page first.
-        UnreachableError: The hub does not answer.
+        UnreachableError: The hub does not answer, or something else answers in its place.
     """
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        GatedRepoError,
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+    from huggingface_hub.errors import HfHubHTTPError
 
-    # The bases are the errors of the library's HTTP client, which is another one in each of its major versions.
-    silent: tuple[type[BaseException], ...] = (HfHubHTTPError, *HfHubHTTPError.__bases__, OfflineModeIsEnabled, OSError)
+    # The bases are the errors of the library's HTTP client, which is another one in each of its major versions. The
+    # last three are what it raises for an answer that is not a hub's, for example the page of a proxy.
+    client = HfHubHTTPError.__bases__
+    expected: tuple[type[BaseException], ...] = (*client, HfHubHTTPError, OSError, ValueError, KeyError, TypeError)
     try:
         yield
-    except GatedRepoError as error:
-        message = f"{key}: expected access to {source!r}, found a model whose licence must be accepted first"
-        raise FetchError(f"{message}; accept it on its page, then log in: hf auth login") from error
-    except RevisionNotFoundError as error:
-        raise FetchError(f"{key}: expected a revision of {source!r}, found none; correct the revision") from error
-    except RepositoryNotFoundError as error:
-        message = f"{key}: expected a repository on the hub, found none called {source!r} that you may read"
-        raise FetchError(f"{message}; correct the name, or log in: hf auth login") from error
-    except LocalEntryNotFoundError as error:
-        raise UnreachableError(_silent(key, source, error)) from error
-    except EntryNotFoundError as error:
-        raise FetchError(f"{key}: expected a file of {source!r}, found none ({_first_line(error)})") from error
-    except silent as error:
+    except expected as error:
         if isinstance(error, OSError) and error.errno in LOCAL_FAULTS:
             raise
-        raise UnreachableError(_silent(key, source, error)) from error
+        mistake = _mistake(source, error)
+        if mistake is not None:
+            raise FetchError(f"{key}: {mistake}") from error
+        raise UnreachableError(
+            f"{key}: expected to download {source!r}, found no answer of the hub, or another one than a hub's "
+            f"({_first_line(error)}); check the connection and HF_ENDPOINT, then repeat the command: it continues"
+        ) from error
 
 
-def _silent(key: str, source: str, error: BaseException) -> str:
-    return (
-        f"{key}: expected to download {source!r}, found no answer of the hub or one that was cut "
-        f"({_first_line(error)}); check the connection and HF_ENDPOINT, then repeat the command: it continues"
-    )
+def _mistake(source: str, error: BaseException) -> str | None:
+    """Return what is wrong with a hub id or with access to it; None if the hub did not say that something is."""
+    from huggingface_hub import errors
+
+    found: dict[type[Exception], str] = {
+        errors.HFValidationError: f"expected a hub id (owner/name), found {source!r}; correct it",
+        errors.GatedRepoError: f"expected access to {source!r}, found a model whose licence must be accepted first; "
+        "accept it on its page, then log in: hf auth login",
+        errors.RevisionNotFoundError: f"expected a revision of {source!r}, found none; correct the revision",
+        errors.RepositoryNotFoundError: f"expected a repository on the hub, found none called {source!r} that you may "
+        "read; correct the name, or log in: hf auth login",
+        errors.RemoteEntryNotFoundError: f"expected a file of {source!r}, found none ({_first_line(error)})",
+    }
+    return next((text for kind, text in found.items() if isinstance(error, kind)), None)
 
 
 def _first_line(error: BaseException) -> str:

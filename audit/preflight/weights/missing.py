@@ -96,8 +96,12 @@ def _incomplete(directory: Path, variant: str | None) -> str | None:
 
 def _cached(repository: Repository, name: str) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
 
-    found = try_to_load_from_cache(repository.name, name, revision=repository.revision)
+    try:
+        found = try_to_load_from_cache(repository.name, name, revision=repository.revision)
+    except HFValidationError:  # no repository can have this name
+        return None
     return Path(found) if isinstance(found, str) else None
 
 

@@ -337,3 +337,17 @@ def test_a_place_that_cannot_be_written_to_is_an_error_and_no_traceback(offered,
         failed = call("fetch", config(), "--to", place)
         assert failed.exit_code == 2, place
         assert failed.output.startswith("--to: expected"), failed.output
+
+
+@pytest.mark.parametrize("page", [b"<html>Log in</html>", b"{}", b"[]", b'{"id": 3, "siblings": 5}'])
+def test_the_page_of_a_proxy_is_not_taken_for_a_hub(offered, config, page, monkeypatch):
+    monkeypatch.setattr(type(offered), "portal", page)
+    failed = call("fetch", config(), "--to", "bundle")
+    assert failed.exit_code == 4, failed.output
+    assert "another one than a hub's" in failed.output
+
+
+def test_a_name_that_no_repository_can_have_is_an_error_of_the_config(offered, config):
+    failed = call("fetch", config(model={"source": "owner/..name--x"}), "--to", "bundle")
+    assert failed.exit_code == 2
+    assert "expected a hub id (owner/name), found 'owner/..name--x'" in failed.output
