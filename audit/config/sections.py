@@ -199,6 +199,10 @@ class LensConfig(Section):
     """Latents that are active at once."""
     trajectories: int = Field(384, ge=2, le=1_000_000)
     """Sampled images whose activations train the autoencoder."""
+    recorded_trajectories: int = Field(2048, ge=8, le=20_000)
+    """Sampled images whose whole maps are stored on disk, for the group classifiers, the attribution and the example
+    pictures. With more trajectories, a random sample of this size is stored; of the others only vectors for the
+    autoencoder. ``difflens-audit plan`` prints the disk space and memory."""
     sae_steps: int = Field(1500, ge=1, le=10_000_000)
     """Optimiser steps of the autoencoder."""
     features_per_group: int = Field(30, ge=1, le=4096)
@@ -215,6 +219,13 @@ class LensConfig(Section):
     unseen: Literal["predict", "search"] = "predict"
     """Strengths of prompts from which the lens was not built. ``predict`` predicts them from one U-Net call if the
     prediction was accurate for the lens's own prompts, and searches the others; ``search`` searches all."""
+
+    @model_serializer(mode="wrap")
+    def _without_default_limit(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out a limit that the config does not change, so that it does not change the names of older runs."""
+        default = type(self).model_fields["recorded_trajectories"].default
+        unused = {"recorded_trajectories"} if self.recorded_trajectories == default else set()
+        return {name: value for name, value in plain(self).items() if name not in unused}
 
 
 class TargetFileConfig(Section):

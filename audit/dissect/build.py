@@ -1,17 +1,16 @@
 """Builds a lens: trajectories → sparse autoencoder → group heads → attribution → bias features.
 
-The model is sampled only once. The activations of each batch are added to the autoencoder's buffer and kept in half
-precision in memory for the heads and the attribution.
+The model is sampled only once, and its maps are written to disk in half precision. Everything is computed from there,
+block by block, so that memory does not grow with the trajectories.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,197 +23,39 @@ from audit.dissect.attribution import (
 )
 from audit.dissect.group_heads import UNLABELLED, GroupHeads, fit_group_heads
 from audit.dissect.lens import BiasFeature, Lens
+from audit.dissect.recording.recorder import Recorder
+from audit.dissect.recording.recording import Recording
+from audit.dissect.recording.trajectories import Groups
 from audit.dissect.sae import SparseAutoencoder, SparseCodes
-from audit.dissect.sae_training import ActivationBatch, SaeQuality, SaeTraining, train_sae
-from audit.dissect.settings import Dissection, name_groups
+from audit.dissect.sae_training import SaeCheckpoint, SaeQuality, SaeTraining, train_sae, training_of
+from audit.dissect.settings import Dissection, rows_per_block
 from audit.models.device import device_here
-from audit.models.generator import DiffusionGenerator
-from audit.models.intervention import Observer
-from audit.perception.judges.interface import Judge
-from audit.perception.judges.perceived import NO_GROUP
-from audit.records.work import Prompt, derive_seed
 
 # S steps, n trajectories, d = C·H·W, P positions, N latents, G groups
 
 LOG = logging.getLogger(__name__)
 
-Groups = Mapping[str, tuple[str, ...]]
-THUMBNAIL = 128
-"""Width in pixels, enough to recognise what activates a feature."""
-
-
-@dataclass(frozen=True)
-class Trajectory:
-    """One image to sample.
-
-    Attributes:
-        prompt: The prompt, with or without named groups.
-        seed: Seed of its noise.
-        partner: Trajectory with the same noise and occupation but other named groups, None if no group is named.
-    """
-
-    prompt: Prompt
-    seed: int
-    partner: int | None
-
-
-@dataclass(frozen=True)
-class Recording:
-    """The activations at the hookpoint and the perceived groups of sampled trajectories.
-
-    Attributes:
-        maps: ``(S, n, d)`` float16, conditional half.
-        shape: (C, H, W) of one map.
-        labels: Attribute → (n,) perceived group, ``UNLABELLED`` if the judge assigned none of the groups.
-        partners: (n,) index of the counterfactual, or −1.
-        thumbnails: (n, 3, h, w) uint8, at most ``THUMBNAIL`` pixels wide.
-    """
-
-    maps: Tensor
-    shape: tuple[int, int, int]
-    labels: dict[str, Tensor]
-    partners: Tensor
-    thumbnails: Tensor
-
-    def at(self, step: int, rows: Tensor) -> Tensor:
-        """Return maps ``(len(rows), C, H, W)`` of one step in float32."""
-        return self.maps[step, rows].float().view(-1, *self.shape)
-
-
-def plan_trajectories(
-    prompts: Sequence[Prompt], groups: Groups, template: str, settings: Dissection
-) -> list[Trajectory]:
-    """Return trajectories, half of plain occupation prompts and half of counterfactual pairs with named groups.
-
-    A model that reads no text has plain trajectories only.
-
-    Args:
-        prompts: The audit's prompts.
-        groups: Groups by attribute.
-        template: Template of the prompts; groups are named before the occupation.
-        settings: Number of trajectories, and the seed.
-    """
-    rng = np.random.default_rng(settings.seed)
-    count = settings.trajectories // 4 if any(prompt.text for prompt in prompts) else 0
-    plain = [
-        Trajectory(prompts[i % len(prompts)], derive_seed(settings.seed, "trajectory", i), None)
-        for i in range(2 * count or settings.trajectories)
-    ]
-    pairs: list[Trajectory] = []
-    for i in range(count):
-        prompt, seed = prompts[i % len(prompts)], derive_seed(settings.seed, "pair", i)
-        first = {attribute: int(rng.integers(len(names))) for attribute, names in groups.items()}
-        shift = {attribute: 1 + int(rng.integers(len(names) - 1)) for attribute, names in groups.items()}
-        for side in (0, 1):
-            words = {a: names[(first[a] + side * shift[a]) % len(names)] for a, names in groups.items()}
-            text = replace(prompt, text=name_groups(template, prompt, words))
-            pairs.append(Trajectory(text, seed, len(plain) + 2 * i + 1 - side))
-    return plain + pairs
-
-
-class Recorder:
-    """Samples trajectories and records the activations; iteration yields batches for the autoencoder."""
-
-    def __init__(
-        self,
-        generator: DiffusionGenerator,
-        judge: Judge,
-        groups: Groups,
-        trajectories: Sequence[Trajectory],
-        settings: Dissection,
-    ) -> None:
-        self._generator, self._judge, self._groups = generator, judge, groups
-        self._trajectories, self._settings = trajectories, settings
-        self._maps: list[Tensor] = []
-        self._labels: dict[str, list[Tensor]] = {attribute: [] for attribute in groups}
-        self._thumbnails: list[Tensor] = []
-        self._shape: tuple[int, int, int] = (0, 0, 0)
-
-    def __iter__(self) -> Iterator[ActivationBatch]:
-        """Sample batch after batch."""
-        for start in range(0, len(self._trajectories), self._settings.batch):
-            batch = self._trajectories[start : start + self._settings.batch]
-            steps: list[Tensor] = []
-            observers = {self._settings.hookpoint: _keep_halves(steps)}
-            texts, seeds = [t.prompt.text for t in batch], [t.seed for t in batch]
-            images = self._generator.sample(texts, seeds, observers=observers)
-            channels, height, width = steps[0].shape[1:]
-            self._shape = (channels, height, width)
-            self._maps.append(torch.stack(steps).flatten(2))
-            self._thumbnails.append(_thumbnails(images))
-            self._label(images)
-            yield self._vectors(self._maps[-1], start)
-
-    def recording(self) -> Recording:
-        """Return the complete recording.
-
-        Raises:
-            ValueError: No trajectory was sampled.
-        """
-        if not self._maps:
-            raise ValueError("expected trajectories to be sampled, found none; iterate over the recorder first")
-        partners = torch.tensor([-1 if t.partner is None else t.partner for t in self._trajectories])
-        labels = {attribute: torch.cat(parts) for attribute, parts in self._labels.items()}
-        return Recording(torch.cat(self._maps, 1), self._shape, labels, partners, torch.cat(self._thumbnails))
-
-    def _label(self, images: Tensor) -> None:
-        seen = self._judge.perceive(images, "")
-        for attribute, parts in self._labels.items():
-            codes = torch.from_numpy(seen.codes(attribute))
-            parts.append(torch.where(codes == NO_GROUP, UNLABELLED, codes))
-
-    def _vectors(self, maps: Tensor, first: int) -> ActivationBatch:
-        steps, n, _ = maps.shape
-        flat = maps.float().view(steps, n, *self._shape)
-        whole = self._settings.whole_map
-        vectors = flat.flatten(2).unsqueeze(2) if whole else flat.flatten(3).transpose(2, 3)
-        positions = vectors.shape[2]
-        grid = torch.arange(steps)[:, None, None].expand(steps, n, positions)
-        owner = torch.arange(first, first + n)[None, :, None].expand(steps, n, positions)
-        return ActivationBatch(vectors.flatten(0, 2), grid.flatten(), owner.flatten())
-
-
-def _keep_halves(steps: list[Tensor]) -> Observer:
-    """Return an observer that appends every step's maps in half precision."""
-
-    def keep(_step: int, h: Tensor) -> None:
-        steps.append(h.cpu().half())
-
-    return keep
-
-
-def _thumbnails(images: Tensor) -> Tensor:
-    if images.shape[-1] <= THUMBNAIL:
-        return images
-    size = (THUMBNAIL * images.shape[-2] // images.shape[-1], THUMBNAIL)
-    shrunk = torch.nn.functional.interpolate(images.float(), size=size, mode="bicubic", antialias=True)
-    return shrunk.round().clamp(0, 255).byte()
+LOG_SECONDS = 30.0
+CHECKPOINT_FILE = "sae-training.safetensors"
+"""State of the autoencoder's training, in the directory of the recording."""
 
 
 def build_lens(
     recorder: Recorder, groups: Groups, settings: Dissection, name_settings: Mapping[str, Any], fingerprint: str
-) -> Lens:
-    """Train and fit all parts of a lens except the strengths.
+) -> tuple[Lens, Recording]:
+    """Train and fit all parts of a lens except the strengths; return it with what it was made from.
+
+    An interrupted build continues from the files of the recorder.
 
     Args:
-        recorder: A recorder that was not iterated over yet.
+        recorder: Samples the trajectories.
         groups: Groups by attribute.
         settings: Settings of the lens.
         name_settings: Settings that determine the name of the lens; they are stored in it.
         fingerprint: Fingerprint of the model.
     """
-    training = SaeTraining(
-        steps=settings.sae_steps,
-        k=settings.k,
-        expansion=settings.expansion,
-        whole_map=settings.whole_map,
-        hookpoint=settings.hookpoint,
-        buffer=1 << 20,
-    )
-    LOG.info("sampling %d trajectories, then %d steps of the autoencoder", settings.trajectories, settings.sae_steps)
-    draws = torch.Generator().manual_seed(settings.seed)
-    sae, sae_quality = train_sae(iter(recorder), training, draws, device=device_here())
-    recording = recorder.recording()
+    recording = recorder.record()
+    sae, sae_quality = _train(recording, settings, SaeCheckpoint(recorder.directory / CHECKPOINT_FILE))
     LOG.info("fitting the group heads")
     fitted, accuracy = fit_group_heads(recording.maps, recording.labels, groups)
     heads = fitted.to(sae.decoder.device)
@@ -227,7 +68,7 @@ def build_lens(
         }
         for attribute, names in groups.items()
     }
-    return Lens(
+    lens = Lens(
         sae=sae,
         heads=heads,
         features={a: _features(names, chosen[a], scores[a].mean(), firing[a]) for a, names in groups.items()},
@@ -237,33 +78,73 @@ def build_lens(
         quality=_quality(sae_quality, accuracy.per_step, max(s.gap for s in scores.values())),
         model_fingerprint=fingerprint,
         hookpoint=settings.hookpoint,
-        steps=len(recording.maps),
+        steps=recording.steps,
         groups=dict(groups),
-    ).to("cpu")
+    )
+    return lens.to("cpu"), recording
+
+
+def _train(
+    recording: Recording, settings: Dissection, checkpoint: SaeCheckpoint
+) -> tuple[SparseAutoencoder, SaeQuality]:
+    training = training_of(settings)
+    LOG.info("training the autoencoder for %d steps", training.steps)
+    draws = torch.Generator().manual_seed(settings.seed)
+    return train_sae(
+        recording.activations(settings), training, draws, _Pace(training), device_here(), checkpoint=checkpoint
+    )
+
+
+class _Pace:
+    """Logs the progress of the training and its speed from time to time."""
+
+    def __init__(self, training: SaeTraining) -> None:
+        self._training = training
+        self._logged, self._step = time.monotonic(), 0
+
+    def __call__(self, step: int, loss: float) -> None:
+        now = time.monotonic()
+        if self._step == 0:  # the first step of this process, which may resume
+            self._logged, self._step = now, step
+        elif now - self._logged >= LOG_SECONDS or step == self._training.steps:
+            pace = (step - self._step) * self._training.batch / max(now - self._logged, 1e-9)
+            LOG.info(
+                "autoencoder: step %d of %d, loss %.4g, %.3g tokens per second", step, self._training.steps, loss, pace
+            )
+            self._logged, self._step = now, step
 
 
 def attribute_latents(
     sae: SparseAutoencoder, heads: GroupHeads, recording: Recording, attribute: str, settings: Dissection
 ) -> StreamingAttribution:
-    """Sum the effect of raising each latent over steps and samples; each sample counts for the group that it shows."""
+    """Sum the effect of raising each latent over steps and samples; each sample counts for the group that it shows.
+
+    Raises:
+        ValueError: No sample shows one of the groups.
+    """
     labels = recording.labels[attribute]
     wanted = labels != UNLABELLED
     if settings.baseline == "counterfactual":
         wanted &= recording.partners >= 0
-    rows = wanted.nonzero().flatten()
-    members = torch.nn.functional.one_hot(labels[rows], len(heads.groups[attribute])).float()
     total: StreamingAttribution | None = None
-    for step in range(len(recording.maps)):
-        maps = recording.at(step, rows).to(sae.decoder.device)
-        codes = sae.codes_of_map(maps)
-        baseline = _counterfactual(sae, recording, step, rows) if settings.baseline == "counterfactual" else None
-        effects = latent_effects(sae, heads.weights[attribute][step], codes.values.shape[1])
-        logits = heads.logits(attribute, step, maps)
-        found = integrated_gradients(code_change(codes, baseline), effects, logits)
-        part = StreamingAttribution.of(found.when_raised(), members)
-        total = part if total is None else total + part
+    for step in range(recording.steps):
+        effects: Tensor | None = None
+        for rows in _blocks_of(sae, recording, wanted.nonzero().flatten(), len(heads.groups[attribute])):
+            maps = recording.at(step, rows).to(sae.decoder.device)
+            codes = sae.codes_of_map(maps)
+            baseline = _counterfactual(sae, recording, step, rows) if settings.baseline == "counterfactual" else None
+            if effects is None:
+                effects = latent_effects(sae, heads.weights[attribute][step], codes.values.shape[1])
+            logits = heads.logits(attribute, step, maps)
+            found = integrated_gradients(code_change(codes, baseline), effects, logits)
+            members = torch.nn.functional.one_hot(labels[rows], len(heads.groups[attribute])).float()
+            part = StreamingAttribution.of(found.when_raised(), members)
+            total = part if total is None else total + part
     if total is None:
-        raise ValueError("expected at least one sampler step, found none")
+        raise ValueError(
+            f"expected images that show a group of {attribute}, found none; raise lens.trajectories, or try the judge "
+            "with `difflens-audit judge`"
+        )
     return total
 
 
@@ -271,11 +152,33 @@ def _counterfactual(sae: SparseAutoencoder, recording: Recording, step: int, row
     return sae.codes_of_map(recording.at(step, recording.partners[rows]).to(sae.decoder.device))
 
 
+def _blocks_of(sae: SparseAutoencoder, recording: Recording, rows: Tensor, groups: int) -> Sequence[Tensor]:
+    """Split rows so that maps, and codes with an entry for each group, fit in a block of memory."""
+    if not len(rows):
+        return ()
+    numbers = recording.layout.numbers
+    codes = numbers // sae.shape.d_in * sae.shape.k * groups
+    return torch.split(rows, rows_per_block(8 * (numbers + 2 * codes)))
+
+
 def _firing(sae: SparseAutoencoder, recording: Recording, attribute: str, group: int, latents: Sequence[int]) -> Tensor:
     """Return the mean ``(S, P, F)`` of the latents over the samples that show ``group``, including inactive ones."""
     rows = (recording.labels[attribute] == group).nonzero().flatten()
-    maps = (recording.at(step, rows).to(sae.decoder.device) for step in range(len(recording.maps)))
-    return torch.stack([sae.latents_of_map(of_step)[..., list(latents)].mean(0) for of_step in maps])
+    means = []
+    for step in range(recording.steps):
+        sums = torch.stack([of.sum(0) for of in latent_values(sae, recording, step, rows, latents)])
+        means.append(sums.sum(0) / len(rows))
+    return torch.stack(means)
+
+
+def latent_values(
+    sae: SparseAutoencoder, recording: Recording, step: int, rows: Tensor, latents: Sequence[int]
+) -> Iterator[Tensor]:
+    """Yield the values ``(B, P, F)`` of some latents at one step, block by block of the rows."""
+    positions = recording.layout.numbers // sae.shape.d_in
+    for block in torch.split(rows, rows_per_block(4 * (recording.layout.numbers + positions * sae.shape.n_latents))):
+        maps = recording.at(step, block).to(sae.decoder.device)
+        yield sae.latents_of_map(maps)[..., list(latents)]
 
 
 def _features(

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from audit.dissect.settings import BLOCK_BYTES, rows_per_block
 from audit.storage.outside.json_object import read_json_object
 
 WEIGHTS_FILE = "heads.safetensors"
@@ -23,6 +25,23 @@ GROUPS_FILE = "heads.json"
 
 UNLABELLED = -1
 """Label of a sample whose group is unknown; it is not used for that attribute's head."""
+
+
+_KERNEL_COPIES = 5
+"""Matrices of the size of the kernel that the fit holds at once."""
+
+
+class Features(Protocol):
+    """Flattened maps (S, n, d) of the conditional half, any float dtype: a tensor, or a file that is read in blocks."""
+
+    @property
+    def shape(self) -> Sequence[int]:
+        """(S, n, d)."""
+        ...
+
+    def __getitem__(self, key: Any, /) -> Tensor:  # noqa: ANN401 - as for a tensor
+        """Return a block; asked for ``[step, :, first:last]``."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -126,18 +145,18 @@ class GroupHeads:
 
 
 def fit_group_heads(
-    features: Tensor,
+    features: Features,
     labels: Mapping[str, Tensor],
     groups: Mapping[str, Sequence[str]],
     settings: HeadTraining | None = None,
 ) -> tuple[GroupHeads, HeadAccuracy]:
-    """Fit L2-regularised logistic regressions for all steps together.
+    """Fit L2-regularised logistic regressions, as many steps together as fit in a block of memory.
 
     The fit runs in the span of the samples (representer theorem), with n × n kernels instead of d weights, because a
     map has many more numbers than there are samples.
 
     Args:
-        features: (S, n, d) flattened maps of the conditional half, any float dtype.
+        features: (S, n, d) flattened maps.
         labels: (n,) group index by attribute, ``UNLABELLED`` if unknown.
         groups: Group names by attribute, in label order.
         settings: Settings of the fit.
@@ -146,59 +165,108 @@ def fit_group_heads(
         ValueError: A group has too few samples for training and held-out part, or labels and features do not match.
     """
     settings = settings or HeadTraining()
+    steps, n, width = features.shape
     for attribute, names in groups.items():
-        _check_labels(attribute, labels[attribute], names, features.shape[1])
-    standard = _Standardiser.of(features)
-    kernel = standard.kernel(features)
-    weights: dict[str, Tensor] = {}
-    biases: dict[str, Tensor] = {}
-    accuracy: dict[str, tuple[float, ...]] = {}
-    counts: dict[str, int] = {}
-    for attribute, names in groups.items():
-        train, held_out = _split(labels[attribute], settings)
-        own = labels[attribute].to(kernel.device)
-        target = F.one_hot(own[train], len(names)).to(kernel.dtype)
-        dual = _fit_dual(kernel[:, train[:, None], train], target, settings)
+        _check_labels(attribute, labels[attribute], names, n)
+    fits = {a: _HeadFit(labels[a], len(names), settings, (steps, width)) for a, names in groups.items()}
+    together = min(BLOCK_BYTES // (4 * _KERNEL_COPIES * n * n), BLOCK_BYTES // (8 * width))
+    for first in range(0, steps, max(1, together)):
+        block = _Standardised.of(features, range(first, min(first + max(1, together), steps)))
+        kernel = block.kernel()
+        for fit in fits.values():
+            fit.fit(block, kernel)
+    accuracy = {attribute: tuple(fit.accuracy) for attribute, fit in fits.items()}
+    counts = {attribute: len(fit.held_out) for attribute, fit in fits.items()}
+    heads = GroupHeads(
+        {name: tuple(of) for name, of in groups.items()},
+        {attribute: fit.weights for attribute, fit in fits.items()},
+        {attribute: fit.biases for attribute, fit in fits.items()},
+    )
+    return heads, HeadAccuracy(accuracy, counts)
+
+
+class _HeadFit:
+    """The heads of one attribute, filled block by block of the steps.
+
+    Attributes:
+        weights: (S, G, d).
+        biases: (S, G).
+        accuracy: Held-out accuracy of the steps so far.
+    """
+
+    def __init__(self, labels: Tensor, groups: int, settings: HeadTraining, shape: tuple[int, int]) -> None:
+        self._labels, self._groups, self._settings = labels, groups, settings
+        self._train, self.held_out = _split(labels, settings)
+        self.weights = torch.empty(shape[0], groups, shape[1])
+        self.biases = torch.empty(shape[0], groups)
+        self.accuracy: list[float] = []
+
+    def fit(self, block: _Standardised, kernel: Tensor) -> None:
+        """Fit the heads of a block of steps from its kernel (s, n, n)."""
+        train, held_out, own = self._train, self.held_out, self._labels.to(kernel.device)
+        target = F.one_hot(own[train], self._groups).to(kernel.dtype)
+        dual = _fit_dual(kernel[:, train[:, None], train], target, self._settings)
         found = (kernel[:, held_out[:, None], train] @ dual).argmax(-1) == own[held_out]
-        accuracy[attribute] = tuple(found.double().mean(1).tolist())
-        counts[attribute] = len(held_out)
-        weights[attribute], biases[attribute] = standard.unfold(features, train, dual)
-    return GroupHeads({name: tuple(of) for name, of in groups.items()}, weights, biases), HeadAccuracy(accuracy, counts)
+        self.accuracy += found.double().mean(1).tolist()
+        steps = slice(block.steps.start, block.steps.stop)
+        block.unfold(train, dual, self.weights[steps], self.biases[steps])
 
 
 @dataclass(frozen=True)
-class _Standardiser:
-    """Mean and standard deviation (S, d) of the features; they use all samples, because they do not use labels."""
+class _Standardised:
+    """Standardised features of a block of s steps.
 
+    Mean and standard deviation (s, d) use all samples, because they do not use labels.
+    """
+
+    features: Features
+    steps: range
     mean: Tensor
     spread: Tensor
 
     @classmethod
-    def of(cls, features: Tensor) -> _Standardiser:
-        mean = torch.stack([step.float().mean(0) for step in features])
-        spread = torch.stack([step.float().std(0) for step in features])
+    def of(cls, features: Features, steps: range) -> _Standardised:
+        width = features.shape[2]
+        mean, spread = torch.empty(len(steps), width), torch.empty(len(steps), width)
+        for row, step in enumerate(steps):
+            for columns in _column_blocks(features):
+                block = features[step, :, columns].float()
+                mean[row, columns], spread[row, columns] = block.mean(0), block.std(0)
         # A feature that hardly varies has no information about groups; scaling it to unit variance would add noise.
-        return cls(mean, spread.clamp_min(1e-3 * spread.mean(1, keepdim=True)).clamp_min(1e-12))
+        spread = spread.clamp_min(1e-3 * spread.mean(1, keepdim=True)).clamp_min(1e-12)
+        return cls(features, steps, mean, spread)
 
-    def standardise(self, features: Tensor, step: int) -> Tensor:
-        centred = features[step].float() - self.mean[step]
-        return centred / (self.spread[step] * math.sqrt(features.shape[2]))
+    def kernel(self) -> Tensor:
+        """Return inner products (s, n, n) of standardised samples, plus 1 for the bias feature."""
+        n = self.features.shape[1]
+        total = torch.zeros(len(self.steps), n, n)
+        for row in range(len(self.steps)):
+            for _, block in self._blocks(row):
+                total[row] += block @ block.T
+        return total + 1
 
-    def kernel(self, features: Tensor) -> Tensor:
-        """Return inner products (S, n, n) of standardised samples, plus 1 for the bias feature."""
-        rows = [self.standardise(features, step) for step in range(len(features))]
-        return torch.stack([own @ own.T for own in rows]) + 1
+    def unfold(self, train: Tensor, dual: Tensor, weights: Tensor, biases: Tensor) -> None:
+        """Convert dual weights (s, n_train, G) to weights (s, G, d) and biases (s, G) for raw maps, in place."""
+        for row in range(len(self.steps)):
+            for columns, block in self._blocks(row):
+                weights[row, :, columns] = (dual[row].T @ block[train]) / self._scale(row, columns)
+        biases.copy_(dual.sum(1) - torch.einsum("sgd,sd->sg", weights, self.mean))
 
-    def unfold(self, features: Tensor, train: Tensor, dual: Tensor) -> tuple[Tensor, Tensor]:
-        """Convert dual weights (S, n_train, G) to weights (S, G, d) and biases (S, G) for raw maps."""
-        weights = torch.stack(
-            [
-                (dual[step].T @ self.standardise(features, step)[train])
-                / (self.spread[step] * math.sqrt(features.shape[2]))
-                for step in range(len(features))
-            ]
-        )
-        return weights, dual.sum(1) - torch.einsum("sgd,sd->sg", weights, self.mean)
+    def _blocks(self, row: int) -> Iterator[tuple[slice, Tensor]]:
+        """Yield standardised columns (n, c) of one step."""
+        for columns in _column_blocks(self.features):
+            block = self.features[self.steps[row], :, columns].float()
+            yield columns, (block - self.mean[row, columns]) / self._scale(row, columns)
+
+    def _scale(self, row: int, columns: slice) -> Tensor:
+        return self.spread[row, columns] * math.sqrt(self.features.shape[2])
+
+
+def _column_blocks(features: Features) -> Iterator[slice]:
+    _, n, width = features.shape
+    count = rows_per_block(4 * n)
+    for first in range(0, width, count):
+        yield slice(first, min(first + count, width))
 
 
 def _fit_dual(kernel: Tensor, target: Tensor, settings: HeadTraining) -> Tensor:

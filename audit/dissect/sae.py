@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from audit.dissect.settings import SHAPE_FILE
+from audit.dissect.settings import SHAPE_FILE, rows_per_block
 from audit.storage.outside.json_object import read_json_object
 
 WEIGHTS_FILE = "sae.safetensors"
@@ -82,11 +82,12 @@ class SparseAutoencoder(nn.Module):
     def fit_inputs(self, vectors: Tensor) -> None:
         """Set ``input_scale`` and ``pre_bias`` from a sample of inputs (n, d_in)."""
         self._check_width(vectors)
-        mean_norm = vectors.float().norm(dim=1).mean()
+        blocks = torch.split(vectors, rows_per_block(8 * self.shape.d_in))
+        mean_norm = torch.stack([block.float().norm(dim=1).sum() for block in blocks]).sum() / len(vectors)
         if vectors.shape[0] == 0 or not bool(mean_norm > 0):
             raise ValueError("expected inputs that are not all zero, found none; check the hookpoint and its stream")
         self.input_scale.copy_(math.sqrt(self.shape.d_in) / mean_norm)
-        self.pre_bias.copy_(self.normalise(vectors).mean(0))
+        self.pre_bias.copy_(torch.stack([self.normalise(block).sum(0) for block in blocks]).sum(0) / len(vectors))
 
     def normalise(self, x: Tensor) -> Tensor:
         """Scale inputs (..., d_in) by ``input_scale``, in the weights' dtype."""
@@ -95,10 +96,18 @@ class SparseAutoencoder(nn.Module):
     def encode_sparse(self, x: Tensor) -> SparseCodes:
         """Encode vectors (..., d_in) of any float dtype to the k largest latents of each, unsorted."""
         self._check_width(x)
-        centred = (self.normalise(x) - self.pre_bias).reshape(-1, self.shape.d_in)
-        values, indices = _TopKLinear.apply(centred, self.encoder, self.encoder_bias, self.shape.k)
+        # The linear layer has N outputs for each vector, of which k are kept.
+        blocks = torch.split(x.reshape(-1, self.shape.d_in), rows_per_block(4 * self.shape.n_latents))
+        codes = [self._top_k(block) for block in blocks]
+        values, indices = codes[0] if len(codes) == 1 else map(torch.cat, zip(*codes, strict=True))
         form = (*x.shape[:-1], self.shape.k)
         return SparseCodes(F.relu(values).reshape(form), indices.reshape(form))
+
+    def _top_k(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        values, indices = _TopKLinear.apply(
+            self.normalise(x) - self.pre_bias, self.encoder, self.encoder_bias, self.shape.k
+        )
+        return values, indices
 
     def encode(self, x: Tensor) -> Tensor:
         """Encode vectors (..., d_in) to dense latents (..., N), at most k of them non-zero."""

@@ -1,18 +1,27 @@
-"""Trains a sparse autoencoder on a stream of activations, which are never written to disk.
+"""Trains a sparse autoencoder on a stream of activations, with a buffer of limited size.
 
 The stream yields complete trajectories, so that the held-out part and the training part have no image in common.
 """
 
 from __future__ import annotations
 
+import logging
+import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from audit.dissect.sae import SaeShape, SparseAutoencoder, SparseCodes
+from audit.dissect.settings import Dissection, rows_per_block
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,12 @@ class ActivationBatch:
         """Copy to a device."""
         return ActivationBatch(self.vectors.to(device), self.steps.to(device), self.trajectories.to(device))
 
+    def put(self, rows: Tensor | slice, batch: ActivationBatch) -> None:
+        """Overwrite rows with those of another batch."""
+        self.vectors[rows] = batch.vectors
+        self.steps[rows] = batch.steps
+        self.trajectories[rows] = batch.trajectories
+
 
 @dataclass(frozen=True)
 class SaeTraining:
@@ -56,10 +71,12 @@ class SaeTraining:
         hookpoint: Recorded in the autoencoder's shape.
         auxk_alpha: Weight of the auxiliary loss that revives dead latents (Gao et al. 2024, appendix A.2).
         dead_after: Steps without activation after which a latent counts as dead.
-        buffer: Vectors in memory for shuffling.
+        buffer: Vectors in memory for shuffling, in the type of the stream.
+        buffer_bytes: Memory of these vectors; wide ones are fewer.
         reuse: Mean number of draws of a vector before a new one replaces it.
         held_out_every: One of this many trajectories is held out to measure quality and not used for training.
         held_out_limit: Limit of held-out vectors.
+        held_out_bytes: Memory of these vectors.
     """
 
     steps: int = 1500
@@ -72,9 +89,35 @@ class SaeTraining:
     auxk_alpha: float = 1 / 32
     dead_after: int = 100
     buffer: int = 262_144
+    buffer_bytes: int = 4 << 30
     reuse: int = 8
     held_out_every: int = 12
     held_out_limit: int = 65_536
+    held_out_bytes: int = 1 << 30
+
+    def buffered(self, bytes_per_vector: int) -> int:
+        """Return how many vectors the buffer holds, at least 1."""
+        return max(1, min(self.buffer, self.buffer_bytes // bytes_per_vector))
+
+    def kept_apart(self, bytes_per_vector: int) -> int:
+        """Return how many held-out vectors are kept, at least 1."""
+        return max(1, min(self.held_out_limit, self.held_out_bytes // bytes_per_vector))
+
+    def vectors_read(self, bytes_per_vector: int) -> int:
+        """Return how many vectors of a stream a training reads: those of the full buffer, and its replacements."""
+        return self.buffered(bytes_per_vector) + self.steps * (self.batch // self.reuse)
+
+
+def training_of(settings: Dissection) -> SaeTraining:
+    """Return how the autoencoder of a lens is trained."""
+    return SaeTraining(
+        steps=settings.sae_steps,
+        k=settings.k,
+        expansion=settings.expansion,
+        whole_map=settings.whole_map,
+        hookpoint=settings.hookpoint,
+        buffer=1 << 20,
+    )
 
 
 @dataclass(frozen=True)
@@ -99,13 +142,17 @@ class SaeQuality:
 
 
 class ShuffleBuffer:
-    """A pool of activations of limited size: filled once, refreshed at random places, sampled with replacement."""
+    """A pool of activations of limited size: filled once, refreshed at random places, sampled with replacement.
 
-    def __init__(self, capacity: int, generator: torch.Generator) -> None:
-        """Create a pool for ``capacity`` vectors; ``generator`` (CPU) determines all draws and replacements."""
-        self._capacity = capacity
+    Vectors stay in the type of the stream, half precision for a recorded model, which needs half the memory.
+    """
+
+    def __init__(self, settings: SaeTraining, generator: torch.Generator) -> None:
+        """Create an empty pool; ``generator`` (CPU) determines all draws and replacements."""
+        self._settings = settings
         self._generator = generator
         self._held: ActivationBatch | None = None
+        self._due = 0
 
     @property
     def held(self) -> ActivationBatch:
@@ -120,21 +167,31 @@ class ShuffleBuffer:
 
     def fill(self, source: Iterator[ActivationBatch]) -> None:
         """Read from ``source`` until the buffer is full or the source ends; the rest of the last batch is dropped."""
-        parts, room = [], self._capacity
-        while room > 0 and (batch := next(source, None)) is not None:
-            parts.append(batch[:room])
-            room -= len(parts[-1])
-        if parts:
-            self._held = _concatenate(parts)
+        first = next(source, None)
+        if first is None:
+            return
+        size = self._settings.buffered(first.vectors.shape[1] * first.vectors.element_size())
+        # Memory that is never written is never taken by the process, so a short stream takes only what it has.
+        held = ActivationBatch(
+            first.vectors.new_empty(size, first.vectors.shape[1]),
+            first.steps.new_empty(size),
+            first.trajectories.new_empty(size),
+        )
+        filled = 0
+        batch: ActivationBatch | None = first
+        while batch is not None and filled < size:
+            part = batch[: size - filled]
+            held.put(slice(filled, filled + len(part)), part)
+            filled += len(part)
+            batch = next(source, None) if filled < size else None
+        self._held = held[:filled]
 
     def refresh(self, source: Iterator[ActivationBatch], count: int) -> None:
-        """Overwrite random places with at least ``count`` vectors of ``source``, or with the remaining ones."""
-        while count > 0 and (batch := next(source, None)) is not None:
-            places = self._places(len(batch))
-            self.held.vectors[places] = batch.vectors
-            self.held.steps[places] = batch.steps
-            self.held.trajectories[places] = batch.trajectories
-            count -= len(batch)
+        """Overwrite random places with ``count`` vectors of ``source`` on average, in whole batches."""
+        self._due += count
+        while self._due > 0 and (batch := next(source, None)) is not None:
+            self.held.put(self._places(len(batch)), batch)
+            self._due -= len(batch)
 
     def draw(self, count: int) -> ActivationBatch:
         """Draw ``count`` vectors, independently and with replacement."""
@@ -150,6 +207,7 @@ def train_sae(
     generator: torch.Generator,
     progress: Callable[[int, float], None] | None = None,
     device: torch.device | str = "cpu",
+    checkpoint: SaeCheckpoint | None = None,
 ) -> tuple[SparseAutoencoder, SaeQuality]:
     """Train an autoencoder on a stream and measure it on held-out trajectories.
 
@@ -157,27 +215,34 @@ def train_sae(
     batch is moved to the device of the autoencoder.
 
     Args:
-        stream: Batches of complete trajectories, read lazily, for example a generator that samples the model. If it
-            ends early, training continues with the vectors in the buffer.
+        stream: Batches of complete trajectories, read lazily. If it ends early, training continues with the vectors in
+            the buffer.
         settings: Settings of the run.
         generator: CPU generator for the initial dictionary and all draws.
         progress: Called after each step with its number, from 1, and the loss.
         device: Device for training; the autoencoder is returned on it.
+        checkpoint: Stores the training while it runs. A stored one continues, bit-identical on a CPU: the draws of its
+            steps are repeated from the stream, which must be the same, without training.
 
     Raises:
         ValueError: The stream has no training part or no held-out part, or lacks a sampler step.
     """
     held_out: list[ActivationBatch] = []
     source = _set_aside(stream, settings, held_out)
-    buffer = ShuffleBuffer(settings.buffer, generator)
+    buffer = ShuffleBuffer(settings, generator)
     buffer.fill(source)
     sae = _initial_sae(buffer.held, settings, generator).to(device)
     trainer = _Trainer(sae, settings, _step_weights(buffer.held).to(device))
+    done = 0 if checkpoint is None else checkpoint.load(trainer)
     for step in range(settings.steps):
-        loss = trainer.step(buffer.draw(settings.batch).to(device), step)
+        batch = buffer.draw(settings.batch)
+        if step >= done:
+            loss = trainer.step(batch.to(device), step)
+            if progress is not None:
+                progress(step + 1, loss)
+            if checkpoint is not None:
+                checkpoint.save_if_due(trainer, step + 1)
         buffer.refresh(source, settings.batch // settings.reuse)
-        if progress is not None:
-            progress(step + 1, loss)
     if not held_out:
         raise ValueError(
             f"expected every {settings.held_out_every}th trajectory held out, found none among those read; "
@@ -185,6 +250,41 @@ def train_sae(
         )
     sae.eval().requires_grad_(False)
     return sae, measure_sae(sae, _concatenate(held_out))
+
+
+class SaeCheckpoint:
+    """The state of a training in a file, written from time to time and replaced as a whole.
+
+    Args:
+        path: The file.
+        seconds: Time between two writes.
+    """
+
+    def __init__(self, path: Path, seconds: float = 60.0) -> None:
+        self._path, self._seconds = path, seconds
+        self._written = time.monotonic()
+
+    def save_if_due(self, trainer: _Trainer, done: int) -> None:
+        """Write the state after ``done`` steps if the last one is old enough."""
+        if time.monotonic() - self._written >= self._seconds:
+            partial = self._path.with_name(f"{self._path.name}.partial")
+            save_file(trainer.tensors(), partial, {"done": str(done)})
+            os.replace(partial, self._path)
+            self._written = time.monotonic()
+
+    def load(self, trainer: _Trainer) -> int:
+        """Load the stored state into a trainer and return its number of steps; 0 if there is none that fits."""
+        if not self._path.exists():
+            return 0
+        try:
+            with safe_open(self._path, framework="pt") as file:
+                done = int(file.metadata()["done"])
+                trainer.load({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 - not a dict
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            LOG.warning("training the autoencoder from its first step: %s cannot be read (%s)", self._path, error)
+            return 0
+        LOG.info("resuming the autoencoder at step %d", done)
+        return done
 
 
 @torch.no_grad()
@@ -223,9 +323,6 @@ class _Trainer:
         self._settings = settings
         self._step_weights = step_weights
         self._optimizer = torch.optim.Adam(sae.parameters(), lr=settings.learning_rate)
-        self._schedule = torch.optim.lr_scheduler.LambdaLR(
-            self._optimizer, lambda step: learning_rate_factor(step, settings.steps)
-        )
         self._last_fired = torch.zeros(sae.shape.n_latents, dtype=torch.long, device=sae.decoder.device)
 
     def step(self, batch: ActivationBatch, number: int) -> float:
@@ -234,16 +331,47 @@ class _Trainer:
         residual = target - self.sae.pre_bias - self.sae.dictionary_sum(codes)
         loss = (residual.square().sum(1) * self._weights(batch)).mean()
         total = loss + self._settings.auxk_alpha * self._auxiliary_loss(target, residual.detach(), number)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._settings.learning_rate * learning_rate_factor(number, self._settings.steps)
         self._optimizer.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
         _remove_parallel_gradient(self.sae.decoder)
         torch.nn.utils.clip_grad_norm_(self.sae.parameters(), 1.0)
         self._optimizer.step()
-        self._schedule.step()
         with torch.no_grad():
             self.sae.decoder.copy_(F.normalize(self.sae.decoder, dim=1))
         self._last_fired[codes.indices[codes.values > 0]] = number
         return float(loss.detach())
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the whole state: weights, moments of Adam, and the last activation of each latent."""
+        moments = {
+            f"adam.{number}.{name}": tensor.clone()
+            for number, state in self._optimizer.state_dict()["state"].items()
+            for name, tensor in state.items()
+        }
+        weights = {f"sae.{name}": tensor.clone() for name, tensor in self.sae.state_dict().items()}
+        return {**weights, **moments, "last_fired": self._last_fired.clone()}
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Load a state.
+
+        Raises:
+            KeyError, ValueError: It belongs to another training; nothing changed then.
+        """
+        own = self.sae.state_dict()
+        weights = {name: tensors[f"sae.{name}"] for name in own}
+        if any(weights[name].shape != own[name].shape for name in own):
+            raise ValueError("the shapes are those of another autoencoder")
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            if name.startswith("adam."):
+                _, number, part = name.split(".")
+                moments.setdefault(int(number), {})[part] = tensor
+        last_fired = tensors["last_fired"].to(self._last_fired.device)
+        self.sae.load_state_dict(weights)
+        self._optimizer.load_state_dict(self._optimizer.state_dict() | {"state": moments})
+        self._last_fired = last_fired
 
     def _weights(self, batch: ActivationBatch) -> Tensor:
         return self._step_weights[batch.steps] / self.sae.input_scale.square()
@@ -271,8 +399,10 @@ def _set_aside(
     stream: Iterator[ActivationBatch], settings: SaeTraining, held_out: list[ActivationBatch]
 ) -> Iterator[ActivationBatch]:
     """Yield the training part of each batch; the held-out part is added to ``held_out`` up to its limit."""
-    room = settings.held_out_limit
+    room: int | None = None
     for batch in stream:
+        if room is None:
+            room = settings.kept_apart(batch.vectors.shape[1] * batch.vectors.element_size())
         kept = batch.trajectories % settings.held_out_every == 0
         if room > 0 and bool(kept.any()):
             held_out.append(batch[kept][:room])
@@ -303,11 +433,17 @@ def _mean_variance_per_step(sample: ActivationBatch) -> Tensor:
             f"expected at least 2 vectors of every sampler step, found fewer for steps {missing}; "
             "stream complete trajectories and more of them"
         )
-    vectors = sample.vectors.double()
-    sums = torch.zeros(len(counts), vectors.shape[1], dtype=torch.float64, device=vectors.device)
-    means = sums.index_add_(0, sample.steps, vectors) / counts[:, None]
-    spread = (vectors - means[sample.steps]).square().sum(1)
-    return torch.zeros_like(means[:, 0]).index_add_(0, sample.steps, spread) / counts
+    width, device = sample.vectors.shape[1], sample.vectors.device
+    blocks = [slice(i, i + rows_per_block(8 * width)) for i in range(0, len(sample), rows_per_block(8 * width))]
+    means = torch.zeros(len(counts), width, dtype=torch.float64, device=device)
+    for block in blocks:
+        means.index_add_(0, sample.steps[block], sample.vectors[block].double())
+    means /= counts[:, None]
+    spread = torch.zeros_like(means[:, 0])
+    for block in blocks:
+        centred = sample.vectors[block].double() - means[sample.steps[block]]
+        spread.index_add_(0, sample.steps[block], centred.square().sum(1))
+    return spread / counts
 
 
 @torch.no_grad()

@@ -19,6 +19,8 @@ from audit.records.work import Prompt
 from audit.storage.provenance import content_name
 
 LENS_FORMAT = 2
+BLOCK_BYTES = 1 << 28
+"""Memory of one block of a computation. What needs more is computed block by block, on a CPU and a GPU alike."""
 SEED = 0
 """Seed of all random draws; it is independent of the audit's seed, so that audits of one model share a lens."""
 WORD_ORDER = ("age", "gender", "skin_tone")
@@ -32,6 +34,9 @@ CARD_FILE = "card.md"
 
 SHAPE_FILE = "sae.json"
 """The autoencoder's shape."""
+
+RECORDING = "recording"
+"""Folder of the recorded maps, beside a lens that is being made; deleted when the lens is complete."""
 
 EXAMPLES = "examples"
 """Folder of the pictures with the highest activation of a feature."""
@@ -50,6 +55,7 @@ class Dissection:
         expansion: Latents for each input dimension.
         k: Largest number of active latents.
         trajectories: Sampled images.
+        recorded: Most images whose whole maps are recorded, for heads, attribution and examples.
         sae_steps: Optimiser steps of the autoencoder.
         features_per_group: Bias features kept for each group.
         baseline: Baseline of the attribution: all latents zero, or the codes of the same noise with other groups named.
@@ -64,6 +70,7 @@ class Dissection:
     expansion: int
     k: int
     trajectories: int
+    recorded: int
     sae_steps: int
     features_per_group: int
     baseline: Literal["zero", "counterfactual"]
@@ -71,6 +78,11 @@ class Dissection:
     guidance: float
     batch: int
     seed: int
+
+
+def rows_per_block(bytes_per_row: int) -> int:
+    """Return how many rows of a computation fit in one block, at least 1."""
+    return max(1, BLOCK_BYTES // bytes_per_row)
 
 
 def dissection_of(request: DissectionRequest) -> Dissection:
@@ -82,6 +94,7 @@ def dissection_of(request: DissectionRequest) -> Dissection:
         expansion=lens.expansion,
         k=lens.k,
         trajectories=lens.trajectories,
+        recorded=lens.recorded_trajectories,
         sae_steps=lens.sae_steps,
         features_per_group=lens.features_per_group,
         baseline=lens.baseline,
@@ -131,8 +144,11 @@ def name_groups(template: str, prompt: Prompt, groups: Mapping[str, str]) -> str
 def lens_settings(request: DissectionRequest) -> dict[str, Any]:
     """Return everything besides the model that determines a lens, as plain data."""
     groups = dissected_groups(request.lens, request.attributes)
+    dissection = asdict(dissection_of(request))
+    if dissection["recorded"] >= dissection["trajectories"]:  # all are recorded, so the limit changes nothing
+        dissection.pop("recorded")
     return {
-        **asdict(dissection_of(request)),
+        **dissection,
         "groups": {attribute: list(names) for attribute, names in groups.items()},
         "prompts": [prompt.text for prompt in dissected_prompts(request)],
         "strength_images": request.lens.strength_images,

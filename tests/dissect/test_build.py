@@ -9,10 +9,12 @@ import torch
 
 from audit.config.sections import ModelConfig, SamplingConfig
 from audit.dissect import build
-from audit.dissect.build import Recorder, build_lens, plan_trajectories
+from audit.dissect.build import build_lens
 from audit.dissect.examples import mean_activity, write_examples
 from audit.dissect.group_heads import UNLABELLED
 from audit.dissect.lens import Lens
+from audit.dissect.recording.recorder import Recorder
+from audit.dissect.recording.trajectories import plan_trajectories
 from audit.dissect.sae_training import train_sae
 from audit.dissect.settings import Dissection, name_groups
 from audit.models.generator import load_generator
@@ -53,6 +55,7 @@ def settings(baseline="zero"):
         expansion=4,
         k=4,
         trajectories=TRAJECTORIES,
+        recorded=2048,
         sae_steps=30,
         features_per_group=3,
         baseline=baseline,
@@ -68,16 +71,19 @@ def generator(tiny_pipeline):
     return load_generator(ModelConfig(source=str(tiny_pipeline)), SAMPLING)
 
 
-def dissect(generator, baseline):
-    chosen = settings(baseline)
+def recorder_of(generator, chosen, directory, judge=None):
     trajectories = plan_trajectories(PROMPTS, GROUPS, TEMPLATE, chosen)
-    recorder = Recorder(generator, TintJudge(), GROUPS, trajectories, chosen)
-    return build_lens(recorder, GROUPS, chosen, {"baseline": baseline}, "fingerprint"), recorder.recording()
+    return Recorder(generator, judge or TintJudge(), GROUPS, trajectories, chosen, directory)
+
+
+def dissect(generator, baseline, directory):
+    chosen = settings(baseline)
+    return build_lens(recorder_of(generator, chosen, directory), GROUPS, chosen, {"baseline": baseline}, "fingerprint")
 
 
 @pytest.fixture(scope="module")
-def dissected(generator):
-    return dissect(generator, "zero")
+def dissected(generator, tmp_path_factory):
+    return dissect(generator, "zero", tmp_path_factory.mktemp("recording"))
 
 
 def test_half_of_the_trajectories_name_groups_in_pairs_with_the_same_noise():
@@ -115,8 +121,8 @@ def test_recorded_maps_are_the_output_of_the_hookpoint(dissected, generator):
 
 
 @pytest.mark.parametrize("baseline", ["zero", "counterfactual"])
-def test_a_lens_has_features_firing_and_quality_for_every_group(generator, baseline):
-    lens, _ = dissect(generator, baseline)
+def test_a_lens_has_features_firing_and_quality_for_every_group(generator, baseline, tmp_path):
+    lens, _ = dissect(generator, baseline, tmp_path)
     for group, features in lens.features["tint"].items():
         assert 1 <= len(features) <= 3
         assert all(feature.score > 0 for feature in features)
@@ -134,17 +140,17 @@ def test_mean_activation_includes_inactive_positions(dissected):
     assert feature.mean_firing_per_step[1] == pytest.approx(float(values.mean()), abs=1e-5)
 
 
-def trained_on_the_cpu(stream, settings, draws, device):
+def trained_on_the_cpu(stream, settings, draws, progress, device, checkpoint):
     """The simulated GPU has no gradients: train on the CPU, then measure and continue on the simulated GPU."""
-    sae, quality = train_sae(stream, settings, draws)
+    sae, quality = train_sae(stream, settings, draws, progress, "cpu", checkpoint)
     return copy.deepcopy(sae).to(device), quality
 
 
-def test_a_lens_is_the_same_if_the_model_runs_on_a_gpu(dissected, tiny_pipeline, monkeypatch):
+def test_a_lens_is_the_same_if_the_model_runs_on_a_gpu(dissected, tiny_pipeline, monkeypatch, tmp_path):
     monkeypatch.setattr(build, "train_sae", trained_on_the_cpu)
     with pretended_gpu():
         model = load_generator(ModelConfig(source=str(tiny_pipeline)), SAMPLING)
-        lens, _ = dissect(model, "zero")
+        lens, _ = dissect(model, "zero", tmp_path)
     assert lens.features == dissected[0].features
     assert all(torch.equal(a, b) for a, b in zip(lens.sae.parameters(), dissected[0].sae.parameters(), strict=True))
     assert torch.equal(lens.firing["tint"]["dark"], dissected[0].firing["tint"]["dark"])
@@ -163,20 +169,20 @@ def test_a_lens_can_be_saved_and_loaded(dissected, tmp_path):
 
 def test_the_first_example_is_the_picture_with_the_highest_activation(dissected):
     lens, recording = dissected
-    activity = mean_activity(lens, recording)
+    latents = [feature.latent for feature in lens.features["tint"]["dark"]]
+    activity = mean_activity(lens, recording, latents)
     maps = recording.at(0, torch.arange(TRAJECTORIES))
-    assert activity.shape == (TRAJECTORIES, lens.sae.shape.n_latents)
-    assert torch.all(activity * STEPS >= lens.sae.latents_of_map(maps).mean(1) - 1e-5)
+    assert activity.shape == (TRAJECTORIES, len(latents))
+    assert torch.all(activity * STEPS >= lens.sae.latents_of_map(maps)[..., latents].mean(1) - 1e-5)
 
 
-def test_a_picture_outside_the_groups_is_not_used_to_train_heads(generator):
+def test_a_picture_outside_the_groups_is_not_used_to_train_heads(generator, tmp_path):
     own = settings()
     trajectories = plan_trajectories(PROMPTS, {}, TEMPLATE, own)[:16]
     labels = {}
     for judge in (TintJudge(), NarrowJudge()):
-        recorder = Recorder(generator, judge, GROUPS, trajectories, own)
-        list(recorder)
-        labels[type(judge)] = recorder.recording().labels["tint"]
+        recorder = Recorder(generator, judge, GROUPS, trajectories, own, tmp_path / type(judge).__name__)
+        labels[type(judge)] = recorder.record().labels["tint"]
     bright = labels[TintJudge] == 1
     assert 0 < bright.sum() < len(bright)
     assert (labels[NarrowJudge][bright] == UNLABELLED).all()

@@ -8,9 +8,12 @@ import torch
 from audit.calibration.bundle import bundle_of
 from audit.config.sections import ModelConfig, SamplingConfig
 from audit.dissect.attribution import rank_features
-from audit.dissect.build import Recording, attribute_latents, plan_trajectories
+from audit.dissect.build import attribute_latents
 from audit.dissect.group_heads import GroupHeads
 from audit.dissect.lens import Lens
+from audit.dissect.recording.layout import Layout
+from audit.dissect.recording.recording import Recording
+from audit.dissect.recording.trajectories import plan_trajectories
 from audit.dissect.sae import SaeShape, SparseAutoencoder
 from audit.dissect.settings import Dissection
 from audit.models.generator import load_generator
@@ -23,6 +26,7 @@ SETTINGS = Dissection(
     expansion=1,
     k=8,
     trajectories=64,
+    recorded=2048,
     sae_steps=1,
     features_per_group=10,
     baseline="zero",
@@ -46,6 +50,13 @@ def share_that_fires_more(sae, recording, attribute, chosen, steps):
     return sum(more) / len(more)
 
 
+def in_memory(maps, shape, labels, partners):
+    """A recording of maps (S, n, d) that are not in a file; nothing asks for its pictures."""
+    steps, n, _ = maps.shape
+    layout = Layout(steps, shape, n, n, shape[0], shape[1] * shape[2], sampled=False)
+    return Recording(layout, maps, None, labels, partners, None)
+
+
 def planted(pairs=40):
     """An autoencoder whose latents 0 to 3 are active for group 0, 4 to 7 for group 1, and the rest for both."""
     draws = torch.Generator().manual_seed(0)
@@ -63,7 +74,7 @@ def planted(pairs=40):
     weight[0, 0, 4:8] = weight[0, 1, :4] = -1.0
     weight += 0.05 * torch.randn(1, 2, 16, generator=draws)
     partners = torch.arange(2 * pairs) ^ 1
-    recording = Recording(values[None].half(), (16, 1, 1), {"tint": labels}, partners, torch.zeros(0))
+    recording = in_memory(values[None].half(), (16, 1, 1), {"tint": labels}, partners)
     return sae, GroupHeads({"tint": ("dark", "bright")}, {"tint": weight}, {"tint": torch.zeros(1, 2)}), recording
 
 
@@ -108,7 +119,7 @@ def shipped():
     partners = torch.tensor([t.partner - 48 for t in named])
     stacked = torch.stack(maps)
     shape = tuple(stacked.shape[2:])
-    return lens, Recording(stacked.flatten(2), shape, {"gender": labels}, partners, torch.zeros(0))
+    return lens, in_memory(stacked.flatten(2), shape, {"gender": labels}, partners)
 
 
 @pytest.mark.parametrize("baseline", BASELINES)

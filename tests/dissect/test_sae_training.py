@@ -131,7 +131,7 @@ def test_held_out_trajectories_are_never_drawn():
 
 
 def test_the_buffer_has_a_limit_and_is_refreshed():
-    buffer = ShuffleBuffer(100, torch.Generator().manual_seed(0))
+    buffer = ShuffleBuffer(SaeTraining(buffer=100), torch.Generator().manual_seed(0))
     source = planted_stream(20)
     buffer.fill(source)
     assert len(buffer.held) == 100

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from audit.dissect.settings import (
     CARD_FILE,
     EXAMPLES,
     LENS_FILE,
+    RECORDING,
     SHAPE_FILE,
     dissected_groups,
     dissected_prompts,
@@ -79,17 +81,30 @@ class LensBuilder:
         self._judge = load_judge(request.judge, request.model, self._groups)
 
     def do(self, step: Build) -> None:
-        """Build the lens and store it."""
-        from audit.dissect.build import Recorder, build_lens, plan_trajectories
+        """Build the lens and store it; an interrupted build continues from its recording."""
+        from audit.dissect.build import build_lens
         from audit.dissect.examples import write_examples
+        from audit.dissect.recording.recorder import Recorder
+        from audit.dissect.recording.trajectories import plan_trajectories
 
         request, groups, settings = self._request, self._groups, dissection_of(self._request)
         trajectories = plan_trajectories(self._prompts, groups, request.prompts.template, settings)
-        recorder = Recorder(self._generator, self._judge, groups, trajectories, settings)
-        lens = build_lens(recorder, groups, settings, lens_settings(request), self._generator.fingerprint)
-        with folder_to_fill(place_of(step.place), last=LENS_FILE) as directory:
-            write_examples(lens, recorder.recording(), directory)
+        place = place_of(step.place)
+        recorder = Recorder(self._generator, self._judge, groups, trajectories, settings, recording_directory(place))
+        lens, recording = build_lens(recorder, groups, settings, lens_settings(request), self._generator.fingerprint)
+        with folder_to_fill(place, last=LENS_FILE) as directory:
+            write_examples(lens, recording, directory)
             lens.save(directory)
+        recorder.delete()
+
+
+def recording_directory(place: Place) -> Path:
+    """Return the local directory in which a lens that is being made records maps.
+
+    It is beside the lens, so that any worker that shares the directory can continue. For a lens in an object store it
+    is in this machine's directory for temporary files, where only this machine continues.
+    """
+    return (place if isinstance(place, Path) else Path(tempfile.gettempdir()) / place.name) / RECORDING
 
 
 def dissect(
@@ -169,6 +184,7 @@ def _build(request: DissectionRequest, directory: Place, pool: WorkerPool) -> No
 
 def _put_in_place(partial_directory: Place, directory: Place) -> None:
     if isinstance(partial_directory, Path) and isinstance(directory, Path):
+        shutil.rmtree(recording_directory(partial_directory), ignore_errors=True)  # left by a worker that was killed
         shutil.rmtree(directory, ignore_errors=True)
         os.replace(partial_directory, directory)
     else:

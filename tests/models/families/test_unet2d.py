@@ -9,7 +9,7 @@ from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
 from audit.config.sections import ModelConfig, SamplingConfig
 from audit.config.settings import AuditConfig
-from audit.dissect.build import plan_trajectories
+from audit.dissect.recording.trajectories import plan_trajectories
 from audit.dissect.settings import Dissection
 from audit.models.check import Sampled, model_problems
 from audit.models.files.untrusted_model import UnfitModelError
@@ -153,7 +153,7 @@ def test_every_hookpoint_of_a_config_is_checked_before_any_work(tiny_pipeline):
 
 
 def test_every_trajectory_of_a_dissection_is_plain():
-    settings = Dissection("mid_block", False, 8, 16, 20, 100, 5, "zero", 4, 1.0, 8, 0)
+    settings = Dissection("mid_block", False, 8, 16, 20, 20, 100, 5, "zero", 4, 1.0, 8, 0)
     planned = plan_trajectories([NO_PROMPT], {"gender": ("female", "male")}, "{a} {occupation}", settings)
     assert len(planned) == 20
     assert {trajectory.partner for trajectory in planned} == {None}
