@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from audit.dissect.settings import BLOCK_BYTES, rows_per_block
+from audit.dissect.settings import rows_per_block
 from audit.storage.outside.json_object import read_json_object
 
 WEIGHTS_FILE = "heads.safetensors"
@@ -27,7 +27,7 @@ UNLABELLED = -1
 """Label of a sample whose group is unknown; it is not used for that attribute's head."""
 
 
-_KERNEL_COPIES = 5
+KERNEL_COPIES = 6
 """Matrices of the size of the kernel that the fit holds at once."""
 
 
@@ -169,9 +169,9 @@ def fit_group_heads(
     for attribute, names in groups.items():
         _check_labels(attribute, labels[attribute], names, n)
     fits = {a: _HeadFit(labels[a], len(names), settings, (steps, width)) for a, names in groups.items()}
-    together = min(BLOCK_BYTES // (4 * _KERNEL_COPIES * n * n), BLOCK_BYTES // (8 * width))
-    for first in range(0, steps, max(1, together)):
-        block = _Standardised.of(features, range(first, min(first + max(1, together), steps)))
+    together = min(rows_per_block(4 * KERNEL_COPIES * n * n), rows_per_block(8 * width))
+    for first in range(0, steps, together):
+        block = _Standardised.of(features, range(first, min(first + together, steps)))
         kernel = block.kernel()
         for fit in fits.values():
             fit.fit(block, kernel)

@@ -80,9 +80,14 @@ class Dissection:
     seed: int
 
 
+def block_bytes() -> int:
+    """Return the memory of one block of a computation."""
+    return BLOCK_BYTES
+
+
 def rows_per_block(bytes_per_row: int) -> int:
     """Return how many rows of a computation fit in one block, at least 1."""
-    return max(1, BLOCK_BYTES // bytes_per_row)
+    return max(1, block_bytes() // bytes_per_row)
 
 
 def dissection_of(request: DissectionRequest) -> Dissection:

@@ -7,6 +7,7 @@ check yields :class:`Problem` records, so that a caller can show them at their l
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
 from audit.config.fields import API
 from audit.config.problems import Problem
@@ -18,6 +19,7 @@ from audit.planning.plan import prompts_of_model
 from audit.preflight import prompts
 from audit.preflight.judges import JudgesRequest, check_judges
 from audit.preflight.lens import check_lens, hookpoints_of
+from audit.preflight.lens_memory import lens_forecast
 from audit.preflight.model import Hookpoints, check_model, check_reverse_steps
 from audit.preflight.networks import check_quality
 from audit.preflight.output import check_output
@@ -112,8 +114,13 @@ def check_judge(config: AuditConfig) -> Iterator[Problem]:
 
 def planned_work(config: AuditConfig) -> Work:
     """Count the work of an audit, including the lens that may have to be made."""
-    lens = needs_lens(config.lens, config.prompts, config.mitigations)
-    return work_of(MeasurementRequest.of(config), images_of_dissection(DissectionRequest.of(config)) if lens else 0)
+    request = MeasurementRequest.of(config)
+    if not needs_lens(config.lens, config.prompts, config.mitigations):
+        return work_of(request, 0)
+    dissection = DissectionRequest.of(config)
+    work = work_of(request, images_of_dissection(dissection))
+    found = None if config.lens.path is not None else lens_forecast(dissection)
+    return work if found is None else replace(work, lens_disk=found.disk, lens_memory=found.memory)
 
 
 def _check_judges(config: AuditConfig) -> Iterator[Problem]:

@@ -24,6 +24,8 @@ class Work:
             the pilot.
         pilot: Whether only the images of a pilot are counted; the pilot decides how many follow.
         lens_images: Most images needed to make a lens if none fits yet; 0 if the audit needs no lens.
+        lens_disk: Bytes on disk while the lens is made; 0 if it is not known on this machine.
+        lens_memory: Bytes of memory beside the model while the lens is made; 0 if it is not known.
         fit_images: Most images needed to fit methods if no fit is stored; 0 if no method is fitted.
         shards_per_prompt: Shards of each prompt, the smallest number if prompts differ; a shard makes all arms of its
             images.
@@ -42,6 +44,8 @@ class Work:
     unet_calls: int
     pilot: bool = False
     lens_images: int = 0
+    lens_disk: int = 0
+    lens_memory: int = 0
     fit_images: int = 0
     images_by_prompt: Mapping[str, int] = field(default_factory=dict)
     shards_by_prompt: Mapping[str, int] = field(default_factory=dict)
@@ -55,6 +59,9 @@ class Work:
             lens = "Uses no lens: prompts.attribution: true makes one and names the bias features"
         else:
             lens = f"Needs a lens; where none fits yet, at most {self.lens_images:,} images more to make one first"
+            if self.lens_disk:
+                disk, memory = _size(self.lens_disk), _size(self.lens_memory)
+                lens += f", which takes {disk} of disk space for a time, and {memory} of memory beside the model"
         if not self.fit_images:
             return (lens,)
         return lens, f"Fits its methods; where no fit is stored, {self.fit_images:,} images more"
@@ -124,6 +131,14 @@ def work_of(request: MeasurementRequest, lens_images: int) -> Work:
         requests=requests,
         cost=None if price is None or not requests else requests * price,
     )
+
+
+def _size(count: int) -> str:
+    """Write a number of bytes: ``60 MB``, ``3.2 GB``, ``271 GB``."""
+    megabytes = count / 1e6
+    if megabytes < 1000:
+        return f"{max(1, round(megabytes))} MB"
+    return f"{megabytes / 1000:,.1f} GB" if megabytes < 100_000 else f"{megabytes / 1000:,.0f} GB"
 
 
 def _denoised(request: MeasurementRequest, images: int) -> int:

@@ -23,6 +23,7 @@ from audit.storage.place import place_of
 from ray_jobs.cluster.connection import Cluster, asked_resources, work_in, worker_count, worker_resources
 from ray_jobs.pool.actor_pool import Failed, Fault, run_on_pool
 from ray_jobs.pool.limits import Deadline, ErrorBudget, PoolLimits
+from ray_jobs.run.progress.worker_log import log_as_json
 
 LOG = logging.getLogger(__name__)
 
@@ -146,6 +147,7 @@ class TaskActor:
         import torch
 
         work_in(directory)
+        log_as_json(logging.getLogger("audit"))
         torch.set_num_threads(threads)
         self._worker, self._files = worker(settings), files
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from audit.dissect.sae import SaeShape, SparseAutoencoder
 from audit.dissect.sae_training import (
     ActivationBatch,
+    SaeCheckpoint,
     SaeTraining,
     ShuffleBuffer,
     learning_rate_factor,
@@ -184,3 +185,32 @@ def test_a_stream_that_lacks_a_step_is_refused():
 
     with pytest.raises(ValueError, match=r"steps \[1\]"):
         train_sae(gap(), SETTINGS, torch.Generator())
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("truncated", [False, True])
+def test_a_training_that_was_killed_continues_with_the_same_weights(tmp_path, truncated):
+    settings = dataclasses.replace(SETTINGS, steps=30, buffer=500, dead_after=5)
+    path = tmp_path / "state.safetensors"
+
+    def train(progress=None):
+        draws, checkpoint = torch.Generator().manual_seed(3), SaeCheckpoint(path, seconds=0)
+        return train_sae(planted_stream(100), settings, draws, progress, checkpoint=checkpoint)
+
+    def die(step, _loss):
+        if step == 17:
+            raise Killed
+
+    whole = train_sae(planted_stream(100), settings, torch.Generator().manual_seed(3))
+    with pytest.raises(Killed):
+        train(die)
+    if truncated:
+        path.write_bytes(path.read_bytes()[:-100])
+    steps = []
+    sae, quality = train(lambda step, _loss: steps.append(step))
+    assert steps == list(range(1 if truncated else 17, 31))
+    assert all(torch.equal(a, b) for a, b in zip(sae.parameters(), whole[0].parameters(), strict=True))
+    assert quality == whole[1]

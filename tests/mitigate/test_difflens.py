@@ -137,3 +137,11 @@ def test_a_prompt_without_strengths_gets_none_of_another():
 def test_without_a_lens_there_is_nothing_to_steer_by():
     with pytest.raises(ValueError, match="through its lens, found none; dissect the model first"):
         DiffLens().ready(DiffLensConfig(name="m", attribute="gender"), None, None)
+
+
+@pytest.mark.parametrize("kind", ["add", "scale"])
+def test_blocks_of_one_image_give_the_same_edit(h, kind, monkeypatch):
+    edit = DiffLensEdit(a_lens(), "gender", kind, steering(0.5, 1.5, 0.0, 1.0))
+    together = edit(1, h)
+    monkeypatch.setattr("audit.dissect.settings.BLOCK_BYTES", 1)
+    torch.testing.assert_close(edit(1, h), together)

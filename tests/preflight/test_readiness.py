@@ -435,3 +435,24 @@ def test_the_shipped_config_for_a_folder_of_pictures_is_valid_once_there_is_a_fo
     ]
     with pytest.raises(ConfigErrors, match="expected a directory with a folder per prompt, found none"):
         read_config(shipped, own[1:], [check_ready])
+
+
+def test_the_forecast_of_a_lens_needs_the_model_on_this_machine(tiny_pipeline):
+    def planned(source, **lens):
+        sections = {
+            "sampling": {"steps": 3, "guidance": 2.0},
+            "prompts": {"occupations": ["doctor"], "attribution": True},
+        }
+        return planned_work(
+            AuditConfig.model_validate({"name": "x", "model": {"source": source}, "lens": lens} | sections)
+        )
+
+    here, away = planned(str(tiny_pipeline)), planned("owner/model")
+    calls, pictures = 4, 384 * 3 * 128**2  # PNDM calls the network once more than it has steps
+    assert here.lens_disk == 384 * calls * 16 * 4 * 4 * 2 + pictures
+    assert here.lens_memory > 0
+    assert "MB of disk space" in here.preparation[0]
+    assert (away.lens_disk, away.lens_memory) == (0, 0)
+    assert "disk" not in away.preparation[0]
+    fewer = planned(str(tiny_pipeline), recorded_trajectories=32)
+    assert fewer.lens_disk < here.lens_disk

@@ -1,0 +1,193 @@
+"""A dissection on disk: it resumes bit-identical, limits what it records, and refuses what it cannot store."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from audit.config.sections import LensConfig, ModelConfig
+from audit.dissect import settings as lens_settings_module
+from audit.dissect.build import build_lens
+from audit.dissect.recording import recorder as recorder_module
+from audit.dissect.recording.files import HEADER_FILE, RecordingFiles, resumed_files
+from audit.dissect.recording.forecast import forecast
+from audit.dissect.recording.layout import Layout
+from audit.dissect.recording.recorder import Recorder
+from audit.dissect.recording.stored_tensor import StoredTensor
+from audit.dissect.recording.trajectories import plan_trajectories, recorded_trajectories
+from audit.dissect.sae_training import training_of
+from audit.dissect.settings import Dissection
+from audit.models.generator import load_generator
+from tests.dissect.test_build import GROUPS, PROMPTS, SAMPLING, STEPS, TEMPLATE, TRAJECTORIES, TintJudge, settings
+
+SDXL_SHAPE, FLUX_SHAPE = (1280, 32, 32), (3072, 4096, 1)
+
+
+@pytest.fixture(scope="module")
+def generator(tiny_pipeline):
+    return load_generator(ModelConfig(source=str(tiny_pipeline)), SAMPLING)
+
+
+def recorder_of(generator, chosen, directory):
+    trajectories = plan_trajectories(PROMPTS, GROUPS, TEMPLATE, chosen)
+    return Recorder(generator, TintJudge(), GROUPS, trajectories, chosen, directory)
+
+
+def built(generator, chosen, directory):
+    return build_lens(recorder_of(generator, chosen, directory), GROUPS, chosen, {}, "fingerprint")
+
+
+def same(one, other):
+    heads = zip(one.heads.weights.values(), other.heads.weights.values(), strict=True)
+    return (
+        all(torch.equal(a, b) for a, b in zip(one.sae.parameters(), other.sae.parameters(), strict=True))
+        and all(torch.equal(a, b) for a, b in heads)
+        and one.features == other.features
+        and one.quality == other.quality
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(generator, tmp_path_factory):
+    return built(generator, settings(), tmp_path_factory.mktemp("whole"))
+
+
+class Killed(Exception):
+    pass
+
+
+class Counting:
+    """A generator that counts images and dies in a batch."""
+
+    def __init__(self, generator, dies_in=None):
+        self._generator, self.dies_in, self.images, self.batches = generator, dies_in, 0, 0
+        self.steps = generator.steps
+
+    def sample(self, texts, seeds, observers):
+        def dying(observe):
+            def seen(step, h):
+                observe(step, h)
+                if self.batches == self.dies_in and step == 1:
+                    raise Killed
+
+            return seen
+
+        images = self._generator.sample(texts, seeds, observers={p: dying(o) for p, o in observers.items()})
+        self.batches += 1
+        self.images += len(seeds)
+        return images
+
+
+def test_an_interrupted_dissection_continues_and_gives_the_same_lens(generator, whole, tmp_path):
+    with pytest.raises(Killed):
+        built(Counting(generator, dies_in=1), settings(), tmp_path)
+    again = Counting(generator)
+    lens, _ = built(again, settings(), tmp_path)
+    assert again.images == TRAJECTORIES - 16
+    assert same(lens, whole[0])
+
+
+@pytest.mark.parametrize("damage", ["header", "truncated", "other settings"])
+def test_a_damaged_recording_is_sampled_again(generator, whole, tmp_path, damage):
+    recorder_of(generator, settings(), tmp_path).record()
+    header = tmp_path / HEADER_FILE
+    if damage == "header":
+        header.write_text('{"steps": 3, "shape"')
+    elif damage == "truncated":
+        (tmp_path / "maps.bin").write_bytes((tmp_path / "maps.bin").read_bytes()[:-7])
+    else:
+        header.write_text(json.dumps(json.loads(header.read_text()) | {"layout": [1, 2, 3, 4, 0]}))
+    again = Counting(generator)
+    recording = recorder_of(again, settings(), tmp_path).record()
+    assert again.images == TRAJECTORIES
+    assert torch.equal(recording.maps[:], whole[1].maps[:])
+
+
+@pytest.mark.parametrize("header", ["{}", '{"steps": 3, "shape": [1, 2], "dtype": "torch.float16", "picture": null}'])
+def test_a_header_of_something_else_is_an_error_of_one_line(tmp_path, header):
+    (tmp_path / HEADER_FILE).write_text(header)
+    with pytest.raises(ValueError, match=r"header|unpack"):
+        resumed_files(tmp_path, lambda steps, shape: Layout.of(settings(), steps, shape), ("tint",))
+
+
+def test_a_limit_records_whole_pairs_and_trains_from_all_trajectories(generator, tmp_path):
+    chosen = replace(settings("counterfactual"), recorded=20)
+    lens, recording = built(generator, chosen, tmp_path)
+    assert recording.maps.shape == (STEPS, 20, 256)
+    assert recording.sample.shape == (TRAJECTORIES, STEPS, 16, 16)
+    paired = recording.partners >= 0
+    assert paired.sum() == 10
+    assert torch.equal(recording.partners[recording.partners[paired]], paired.nonzero().flatten())
+    assert sum(len(features) for features in lens.features["tint"].values()) > 0
+    trajectories = torch.cat([batch.trajectories for batch in recording.activations(chosen)])
+    assert len(trajectories.unique()) == TRAJECTORIES
+
+
+def test_recorded_maps_of_a_limit_are_those_of_a_whole_recording(generator, whole, tmp_path):
+    chosen = replace(settings(), recorded=20)
+    kept = recorded_trajectories(plan_trajectories(PROMPTS, GROUPS, TEMPLATE, chosen), chosen)
+    recording = recorder_of(generator, chosen, tmp_path).record()
+    assert torch.equal(recording.maps[:], whole[1].maps[:][:, kept])
+
+
+def test_blocks_of_any_size_give_the_same_lens(generator, whole, tmp_path, monkeypatch):
+    monkeypatch.setattr(lens_settings_module, "BLOCK_BYTES", 1 << 12)
+    lens, _ = built(generator, settings(), tmp_path)
+    for own, other in zip(lens.sae.parameters(), whole[0].sae.parameters(), strict=True):
+        torch.testing.assert_close(own, other, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(lens.heads.weights["tint"], whole[0].heads.weights["tint"], atol=1e-4, rtol=1e-3)
+    for group in ("dark", "bright"):
+        found, wanted = ({f.latent for f in x.features["tint"][group]} for x in (lens, whole[0]))
+        assert len(found & wanted) >= len(wanted) - 1
+
+
+def test_maps_in_bfloat16_keep_their_range_and_overflow_is_refused():
+    h = torch.full((1, 2, 2, 2), 3e5)
+    assert torch.equal(recorder_module._stored(h.bfloat16()), h.bfloat16())
+    with pytest.raises(ValueError, match=r"up to 65504, found 300000; set model.dtype: bfloat16"):
+        recorder_module._stored(h)
+    with pytest.raises(ValueError, match="finite"):
+        recorder_module._stored(h.bfloat16() * torch.nan)
+
+
+def test_a_stored_tensor_of_bfloat16_is_read_as_it_was_written(tmp_path):
+    stored = StoredTensor(tmp_path / "x.bin", (3, 4, 5), torch.bfloat16)
+    stored.create()
+    values = torch.randn(2, 5, generator=torch.Generator().manual_seed(0)).bfloat16() * 1e6
+    stored[1, torch.tensor([0, 3])] = values
+    assert torch.equal(stored[1, torch.tensor([3]), :], values[1:])
+    assert torch.equal(stored[1, :, 2:4][0], values[0, 2:4])
+    assert not stored[0].any()
+
+
+def test_too_little_disk_is_refused_with_what_fits(tmp_path, monkeypatch):
+    chosen = replace(settings(), trajectories=384)
+    layout = Layout.of(chosen, 50, SDXL_SHAPE)
+    monkeypatch.setattr("shutil.disk_usage", lambda _path: type("Usage", (), {"free": 20 * 10**9})())
+    message = r"expected 5\d\.\d GB .* found 20\.0 GB; set lens.recorded_trajectories to 1\d\d or less"
+    with pytest.raises(ValueError, match=message):
+        RecordingFiles(tmp_path / "new", layout, torch.float16, ("tint",)).create()
+
+
+def a_dissection(trajectories, recorded=2048):
+    return Dissection("mid_block", False, 8, 16, trajectories, recorded, 1500, 30, "zero", 50, 7.5, 16, 0)
+
+
+def test_the_forecast_of_real_models_is_flat_in_the_trajectories():
+    few, many = (forecast(a_dissection(n), [2, 3], 50, SDXL_SHAPE) for n in (384, 100_000))
+    assert few.disk == pytest.approx(50e9, rel=0.15)
+    assert many.memory < 1.1 * few.memory
+    assert forecast(a_dissection(10_000, 384), [2], 28, FLUX_SHAPE).memory < 40e9
+
+
+def test_the_buffer_is_limited_in_bytes():
+    training = training_of(a_dissection(384))
+    assert training.buffered(128 * 2) == 1 << 20
+    assert training.buffered(3072 * 2) * 3072 * 2 <= 4 << 30
+    assert training.buffered(10**12) == 1
+
+
+def test_the_limit_names_a_lens_only_where_it_changes_it():
+    assert "recorded_trajectories" not in LensConfig().model_dump()
+    assert LensConfig(recorded_trajectories=100).model_dump()["recorded_trajectories"] == 100
