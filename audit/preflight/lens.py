@@ -115,20 +115,29 @@ def _named_lens(directory: Path) -> Iterator[Problem]:
 
 def _latents(lens: LensConfig, model: ModelConfig, sampling: SamplingConfig) -> int | None:
     """Count the latents of an autoencoder on the mid block; None if the shape of the model is not known here."""
+    shape = mid_block_shape(model, sampling) if lens.hookpoint == "mid_block" else None
+    if shape is None:
+        return None
+    channels, height, width = shape
+    return lens.expansion * channels * (height * width if lens.whole_map else 1)
+
+
+def mid_block_shape(model: ModelConfig, sampling: SamplingConfig) -> tuple[int, int, int] | None:
+    """Return channels, height and width of the map of a U-Net's mid block, from configs alone.
+
+    Returns:
+        None if the model is not on this machine, or has no U-Net.
+    """
     from audit.models.families.registry import size_here
 
-    unet = _unet_config(model)
-    if unet is None or lens.hookpoint != "mid_block":
-        return None
-    channels = unet.get("block_out_channels")
+    channels = (_unet_config(model) or {}).get("block_out_channels")
     if not isinstance(channels, list) or not channels or not isinstance(channels[-1], int):
         return None
     size = size_here(model, sampling)
     if size is None:
         return None
     halved = 2 ** (len(channels) - 1)
-    positions = math.ceil(size[0] / halved) * math.ceil(size[1] / halved) if lens.whole_map else 1
-    return lens.expansion * channels[-1] * positions
+    return channels[-1], math.ceil(size[0] / halved), math.ceil(size[1] / halved)
 
 
 def _unet_config(model: ModelConfig) -> dict[str, Any] | None:

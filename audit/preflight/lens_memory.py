@@ -9,6 +9,7 @@ from audit.config.fields import WITHOUT_NETWORK
 from audit.config.sections import ModelConfig, SamplingConfig
 from audit.config.slices import DissectionRequest
 from audit.dissect.settings import dissected_groups, dissection_of
+from audit.preflight.lens import mid_block_shape
 
 if TYPE_CHECKING:
     from audit.dissect.recording.forecast import Forecast
@@ -29,7 +30,10 @@ def lens_forecast(request: DissectionRequest) -> Forecast | None:
 
 
 def _map_here(model: ModelConfig, sampling: SamplingConfig, hookpoint: str) -> tuple[int, int, int] | None:
-    """Return the shape (C, H, W) of a map at the sampled image size."""
+    """Return the shape (C, H, W) of a map at the sampled image size; that of a mid block takes no dry run."""
+    known = mid_block_shape(model, sampling) if hookpoint == "mid_block" else None
+    if known is not None:
+        return known
     from audit.models.check import hookpoints_of
     from audit.models.families.registry import size_here
     from audit.models.source import pipeline_source
