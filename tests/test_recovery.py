@@ -44,7 +44,7 @@ class Remembering:
 
     def __init__(self, generator):
         self._generator, self._drawn = generator, {}
-        self.fingerprint = generator.fingerprint
+        self.fingerprint, self.steps = generator.fingerprint, generator.steps
 
     def generate(self, prompt, seeds, intervention=None, observers=None):
         key = prompt.id, *seeds
