@@ -118,7 +118,8 @@ class BaselineCache:
         """Keep the baseline of a shard, unless it exceeds the limit; a storage that fails costs only time later."""
         arrays = {_IMAGES: baseline.images.numpy()}
         arrays |= {f"{name}/{key}": value for name, part in baseline.parts.items() for key, value in part.items()}
-        data = save({key: np.ascontiguousarray(value) for key, value in arrays.items()})
+        # A scalar must stay one: ascontiguousarray would make it an array of one number.
+        data = save({key: np.asarray(value, order="C") for key, value in arrays.items()})
         if len(data) > self._left:
             return
         self._left -= len(data)

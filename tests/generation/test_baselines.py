@@ -72,7 +72,9 @@ def test_an_audit_with_another_mitigation_makes_only_its_own_arm(lens, shard, tm
     assert found.table.equals(plain.table)
     assert torch.equal(found.images[BASELINE], plain.images[BASELINE])
     for name, value in plain.parts["attribution"].items():
-        assert (found.parts["attribution"][name] == value).all()
+        again = found.parts["attribution"][name]
+        assert (again.shape, again.dtype) == (value.shape, value.dtype)
+        assert (again == value).all()
 
 
 def test_an_audit_that_also_attributes_does_not_use_images_without_attribution(lens, shard, tmp_path, monkeypatch):

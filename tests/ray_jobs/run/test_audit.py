@@ -32,6 +32,7 @@ EDITED = {
     "prompts": {"occupations": ["doctor", "nurse"], "images_per_prompt": 20},
     "mitigations": [{"name": "difflens-gender", "attribute": "gender"}],
     "judge": {},
+    "workers": {"count": 2, "baseline_cache_gb": 0.0},
 }
 """The bundled model before and after DiffLens with its shipped lens, attribution included: 10 shards."""
 
@@ -158,7 +159,9 @@ def test_corrected_labels_by_hand_begin_another_run(audit, tmp_path):
 @pytest.mark.parametrize("count", [1, 3])
 def test_the_number_of_workers_does_not_change_a_byte(undisturbed, count):
     config, outcome = undisturbed  # by 2 workers
-    assert results(run_audit(changed(config, workers={"count": count}), run_id=f"by-{count}")) == results(outcome)
+    assert results(
+        run_audit(changed(config, workers={"count": count, "baseline_cache_gb": 0.0}), run_id=f"by-{count}")
+    ) == results(outcome)
 
 
 def test_a_lost_worker_costs_no_row(undisturbed):
@@ -189,6 +192,20 @@ def test_a_killed_driver_goes_on_and_no_finished_shard_is_done_again(undisturbed
     assert part <= len(times) < len(plan(config))
     assert results(run_audit(config, run_id="killed")) == results(outcome)
     assert times.items() <= shard_times(run.path).items()
+
+
+def test_a_later_audit_with_another_mitigation_uses_the_kept_baseline_images(audit, cluster, tmp_path):
+    first = run_audit(audit(**EDITED | {"workers": {"count": 2}}))
+    kept = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "runs/baselines").glob("*.safetensors")}
+    weaker = [EDITED["mitigations"][0] | {"strength": 0.5}]
+    second = run_audit(audit(**EDITED | {"workers": {"count": 1}, "mitigations": weaker}))
+    assert kept
+    assert kept == {file.name: file.stat().st_mtime_ns for file in (tmp_path / "runs/baselines").glob("*.safetensors")}
+    rows = [pq.read_table(run.run_path / RESULTS).to_pylist() for run in (first, second)]
+    baseline, again = ([row for row in found if row["arm"] == "baseline"] for found in rows)
+    assert baseline == again
+    assert rows[0] != rows[1]
+    assert first.run_path != second.run_path
 
 
 def test_workers_that_cannot_load_end_the_audit_with_the_reason(audit, cluster, tmp_path):
