@@ -194,13 +194,17 @@ def test_a_killed_driver_goes_on_and_no_finished_shard_is_done_again(undisturbed
     assert times.items() <= shard_times(run.path).items()
 
 
-def test_a_later_audit_with_another_mitigation_uses_the_kept_baseline_images(audit, cluster, tmp_path):
-    first = run_audit(audit(**EDITED | {"workers": {"count": 2}}))
-    kept = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "runs/baselines").glob("*.safetensors")}
+def test_a_later_audit_with_another_mitigation_uses_the_kept_baseline_images(edited, tmp_path):
+    config = changed(edited[0], workers={"count": 2}, output=str(tmp_path))
     weaker = [EDITED["mitigations"][0] | {"strength": 0.5}]
-    second = run_audit(audit(**EDITED | {"workers": {"count": 1}, "mitigations": weaker}))
-    assert kept
-    assert kept == {file.name: file.stat().st_mtime_ns for file in (tmp_path / "runs/baselines").glob("*.safetensors")}
+
+    def kept():
+        return {file.name: file.stat().st_mtime_ns for file in (tmp_path / "baselines").glob("*.safetensors")}
+
+    first, before = run_audit(config), kept()
+    second = run_audit(changed(config, mitigations=weaker))
+    assert before
+    assert kept() == before
     rows = [pq.read_table(run.run_path / RESULTS).to_pylist() for run in (first, second)]
     baseline, again = ([row for row in found if row["arm"] == "baseline"] for found in rows)
     assert baseline == again
