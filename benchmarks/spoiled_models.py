@@ -236,6 +236,11 @@ REFUSED: dict[str, tuple[Spoil, str, str]] = {
     ),
     "vae-of-other-latents": (config("vae/config.json", latent_channels=8), "model.source", "expected in_channels 8"),
     "vae-scale-null": (config("vae/config.json", scaling_factor=None), "model.source", "expected scaling_factor"),
+    "vae-levels-in-a-number": (
+        config("vae/config.json", block_out_channels=8),
+        "model.source",
+        "expected block_out_channels, a list of numbers, found 8",
+    ),
     "vae-of-grey": (config("vae/config.json", out_channels=1), "model.source", "expected out_channels 3"),
     "another-text-width": (
         config("unet/config.json", cross_attention_dim=24),

@@ -147,6 +147,14 @@ def save_pixart(root: Path) -> Path:
     return _saved(pipeline, root)
 
 
+def save_pixart_sigma(root: Path) -> Path:
+    """Save PixArt-Σ, which has the parts of PixArt-α."""
+    from diffusers import PixArtAlphaPipeline, PixArtSigmaPipeline
+
+    alpha = PixArtAlphaPipeline.from_pretrained(save_pixart(root / "alpha"))
+    return _saved(PixArtSigmaPipeline(**alpha.components), root)
+
+
 def save_sana(root: Path) -> Path:
     """Save Sana: 16 × 16 latents of a deep autoencoder."""
     from diffusers import AutoencoderDC, DPMSolverMultistepScheduler, SanaPipeline, SanaTransformer2DModel

@@ -28,6 +28,9 @@ from audit.storage.provenance import package_versions
 
 LOG = logging.getLogger(__name__)
 
+_FORMAT = 1
+"""To be raised when an analysis, or what is kept of it, changes."""
+
 _IMAGES = "images"
 _SIZES = "sizes.txt"
 """Journal of the sizes of all kept files, in bytes: an object store cannot add them up."""
@@ -74,6 +77,7 @@ class Origin:
         device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
         observed = {"analyses": sorted(analyses), "lens": self.lens} if analyses else {}
         settings = [
+            _FORMAT,
             [self.model, dict(self.sampling), self.dtype, self.threads, device, package_versions(_ROUNDING)],
             [shard.prompt.id, shard.prompt.text, seed, batch, list(shard.indices)],
             observed,

@@ -11,6 +11,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,9 @@ def model_problems(directory: Path, model: ModelConfig, sampled: Sampled | None 
         return (_at_source(directory, str(error)),)
     messages = [
         *family.unfit_parts(directory, configs),
-        *unfit_scheduler(index["scheduler"], configs.parts["scheduler"], family.schedulers, flow=family.flow),
+        *unfit_scheduler(
+            index.get("scheduler"), configs.parts.get("scheduler", {}), family.schedulers, flow=family.flow
+        ),
     ]
     problems = [_at_source(directory, message) for message in messages]
     problems += _files(directory, family.networks(index), model.variant)
@@ -211,7 +214,7 @@ class _Built:
         from audit.models.schedulers.trial import steps_of
 
         try:
-            steps_of(self._published(), steps=2)
+            steps_of(self._published, steps=2)
         except UnfitModelError as error:
             yield str(error)
 
@@ -242,7 +245,7 @@ class _Built:
         if unknown is not None or not self._family.denoiser:
             return
         try:
-            scheduler = replaced_scheduler(self._published(), sampling.scheduler)
+            scheduler = replaced_scheduler(self._published, sampling.scheduler)
         except UnfitModelError as error:
             yield "scheduler", str(error)
             return
@@ -251,6 +254,7 @@ class _Built:
         except UnfitModelError as error:
             yield "steps", str(error)
 
+    @cached_property
     def _published(self) -> Any:  # noqa: ANN401 - a scheduler, of a library that is imported late
         """The published scheduler, as the pipeline corrects it."""
         return self._family.build(self._directory, self._networks, self._configs.index).scheduler

@@ -1,4 +1,4 @@
-"""Words about models that nobody can open: what was audited, and what such an audit cannot show."""
+"""Words about models without weights: what was audited, and what such an audit cannot show."""
 
 from __future__ import annotations
 

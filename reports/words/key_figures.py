@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from audit.records.estimates import NBSP, percent
+from audit.records.estimates import NBSP, OverPrompts, percent
+from audit.records.quality import QualityResult
 from reports.index.lookups import edited_arm, mean_over_prompts, primary_attribute, worst_prompt
 from reports.index.story import Story, label
 from reports.words.formats import interval, number
@@ -76,24 +78,24 @@ def _worst_figure(story: Story, attribute: str, arm: str | None) -> KeyFigure | 
 
 
 def _shown_figure(story: Story, arm: str | None) -> KeyFigure | None:
-    before = story.quality.get(story.arms[0])
-    after = story.quality.get(arm) if arm else before
-    if after is None or after.prompt_shown is None:
-        return None
-    shown = after.prompt_shown
-    first = percent(before.prompt_shown.value) if arm and before and before.prompt_shown else ""
-    note = _sized(shown.n, shown.low, shown.high, share=True)
-    return KeyFigure("Occupation still shown" if arm else "Occupation shown", first, percent(shown.value), note)
+    label = "Occupation still shown" if arm else "Occupation shown"
+    return _share_figure(story, arm, label, lambda quality: quality.prompt_shown)
 
 
 def _face_figure(story: Story, arm: str | None) -> KeyFigure | None:
-    before = story.quality.get(story.arms[0])
-    after = story.quality.get(arm) if arm else before
-    if after is None or after.face_found is None:
+    return _share_figure(story, arm, "Face found", lambda quality: quality.face_found)
+
+
+def _share_figure(
+    story: Story, arm: str | None, label: str, measured: Callable[[QualityResult], OverPrompts | None]
+) -> KeyFigure | None:
+    """Return a share of the baseline images, or of both arms; None if it was not measured."""
+    values = {name: measured(quality) for name, quality in story.quality.items()}
+    first, last = values.get(story.arms[0]), values.get(arm or story.arms[0])
+    if last is None:
         return None
-    found = after.face_found
-    first = percent(before.face_found.value) if arm and before and before.face_found else ""
-    return KeyFigure("Face found", first, percent(found.value), _sized(found.n, found.low, found.high, share=True))
+    before = percent(first.value) if arm and first else ""
+    return KeyFigure(label, before, percent(last.value), _sized(last.n, last.low, last.high, share=True))
 
 
 def _clip_figure(story: Story, arm: str) -> KeyFigure | None:

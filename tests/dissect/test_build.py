@@ -3,7 +3,6 @@
 import copy
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
@@ -18,8 +17,8 @@ from audit.dissect.recording.trajectories import plan_trajectories
 from audit.dissect.sae_training import train_sae
 from audit.dissect.settings import Dissection, name_groups
 from audit.models.generator import load_generator
-from audit.perception.judges.perceived import Perceived
-from audit.records.work import Prompt, Status
+from audit.records.work import Prompt
+from benchmarks.lens_memory import TintJudge
 from tests.pretended_gpu import pretended_gpu
 
 STEPS, TRAJECTORIES = 3, 48
@@ -27,17 +26,6 @@ SAMPLING = SamplingConfig(steps=STEPS, guidance=2.0, scheduler="DDIMScheduler")
 GROUPS = {"tint": ("dark", "bright")}
 PROMPTS = [Prompt(name, f"a face photo of a {name}", name) for name in ("doctor", "nurse")]
 TEMPLATE = "a face photo of {a} {occupation}"
-
-
-class TintJudge:
-    """Classifies a picture as bright if it is brighter than the median of the tiny model's pictures."""
-
-    signature = "judge:tint"
-
-    def perceive(self, images, occupation):
-        brightness = images.float().mean((1, 2, 3)).numpy()
-        bright = 1 / (1 + np.exp(-(brightness - np.median(brightness))))
-        return Perceived({"tint": np.stack([1 - bright, bright], 1)}, [Status.CLASSIFIED] * len(images), None)
 
 
 class NarrowJudge(TintJudge):

@@ -1,4 +1,4 @@
-"""Keys of models that nobody can open: pictures that exist already, and hosted endpoints.
+"""Keys of models without weights here: pictures that exist already, and hosted endpoints.
 
 All keys are in the section ``model``. A key belongs to one source and is refused beside another.
 """

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from audit.config.problems import listing
 from audit.config.sections import SamplingConfig
 from audit.models.families.interface import Index
 from audit.models.files.pipeline_files import NETWORK_CONFIG, SCHEDULER_CONFIG, PipelineConfigs
 from audit.models.files.text_reader import TextReader
-from audit.models.files.untrusted_model import NOT_LOADED, UnfitModelError
+from audit.models.files.untrusted_model import NOT_LOADED, UnfitModelError, reason_in_short
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,10 +67,13 @@ class BlackBox:
         return ()
 
     def unfit_index(self, index: Index) -> Iterator[str]:
-        """Find parts whose class does not exist in the installed library."""
+        """Find parts whose class does not exist in the installed library, and parts that are missing."""
         for part, named in index.items():
             if _is_part(part, named) and self.network_class(part, index) is None:
                 yield f"model_index.json: expected {part} of a class of {named[0]}, found {named[1]}, which it lacks"
+        missing = sorted(_needed(index) - {part for part, named in index.items() if _is_part(part, named)})
+        if missing:
+            yield f"model_index.json: expected the parts of {index['_class_name']}, found no {listing(missing)}"
 
     def unfit_parts(self, directory: Path, configs: PipelineConfigs) -> Iterator[str]:
         """Find nothing: the pipeline's own class says what its parts must be."""
@@ -89,7 +93,7 @@ class BlackBox:
         import transformers
 
         library, named = index[part]
-        return getattr({"diffusers": diffusers, "transformers": transformers}[library], named, None)
+        return getattr({"diffusers": diffusers, "transformers": transformers}.get(library), named, None)
 
     def check_parts(self, directory: Path, configs: PipelineConfigs, networks: Mapping[str, Any]) -> None:
         """Do nothing: only the pipeline itself knows how its parts are called."""
@@ -104,9 +108,15 @@ class BlackBox:
 
         kind = getattr(diffusers, index["_class_name"])
         left_out = {part: None for part in NOT_LOADED if part in index and part != "image_encoder"}
-        pipeline = kind.from_pretrained(
-            directory, **left_out, **networks, use_safetensors=True, local_files_only=True, trust_remote_code=False
-        )
+        try:
+            pipeline = kind.from_pretrained(
+                directory, **left_out, **networks, use_safetensors=True, local_files_only=True, trust_remote_code=False
+            )
+        except Exception as error:
+            raise UnfitModelError(
+                f"{directory}: expected a pipeline that {kind.__name__} can be made from, found one that fails "
+                f"({reason_in_short(error)}); download it again"
+            ) from error
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 
@@ -135,7 +145,18 @@ class BlackBox:
 
 
 def _is_part(part: str, named: object) -> bool:
-    return isinstance(named, list) and named != [None, None] and part not in ("safety_checker", "feature_extractor")
+    is_class = isinstance(named, list) and len(named) == 2 and all(isinstance(name, str) for name in named)
+    return is_class and part not in ("safety_checker", "feature_extractor")
+
+
+def _needed(index: Index) -> set[str]:
+    """Return the parts without which the pipeline's class cannot be made."""
+    import diffusers
+
+    kind = getattr(diffusers, index["_class_name"])
+    known = inspect.signature(kind.__init__).parameters
+    needed = {name for name, one in known.items() if name != "self" and one.default is inspect.Parameter.empty}
+    return needed - {*kind._optional_components, *NOT_LOADED}
 
 
 def _call_of(index: Index) -> Mapping[str, inspect.Parameter]:

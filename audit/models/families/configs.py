@@ -12,6 +12,9 @@ Classes = Mapping[str, Sequence[str]]
 """Part → classes that it may have; any scheduler is checked elsewhere."""
 
 LONGEST_SIDE = 4096
+MOST_LEVELS = 10
+MOST_BLOCKS = 1000
+"""Blocks of a transformer; published ones have 57 at most."""
 
 DIFFUSION = (
     "DDIMScheduler",
@@ -44,6 +47,22 @@ UNET_BLOCKS = ("conv_in", "down_blocks", "mid_block", "up_blocks", "conv_norm_ou
 """Top-level modules of the U-Nets of diffusers that return maps."""
 
 
+def cell_of(vae: Mapping[str, Any], key: str) -> int:
+    """Return the pixels that one cell of a VAE's latents stands for, in each direction.
+
+    Args:
+        vae: Its config.
+        key: The key with one number of channels for each halving and one for the picture itself.
+
+    Raises:
+        ValueError: The config has something else there.
+    """
+    channels = vae.get(key, [64])
+    if not isinstance(channels, list) or not 1 <= len(channels) <= MOST_LEVELS:
+        raise ValueError(f"vae/config.json: expected {key}, a list of numbers, found {channels!r}; download it again")
+    return int(2 ** (len(channels) - 1))
+
+
 def unet_blocks(config: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the addresses of the blocks of a U-Net, from the first to the last; empty if its config names none."""
     channels = config.get("block_out_channels")
@@ -56,7 +75,11 @@ def transformer_blocks(config: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the addresses of the blocks of a transformer, from the first to the last."""
     kinds = {"transformer_blocks": "num_layers", "single_transformer_blocks": "num_single_layers"}
     counts = {kind: config.get(key) for kind, key in kinds.items()}
-    return tuple(f"{kind}.{i}" for kind, count in counts.items() if isinstance(count, int) for i in range(count))
+    return tuple(f"{kind}.{i}" for kind, count in counts.items() for i in range(_count(count)))
+
+
+def _count(number: object) -> int:
+    return number if isinstance(number, int) and number <= MOST_BLOCKS else 0
 
 
 def unfit_index(index: Mapping[str, Any], family: str, classes: Classes) -> Iterator[str]:

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from audit.config.sections import SamplingConfig
 from audit.models.families.configs import (
+    DIFFUSION,
+    UNET_BLOCKS,
     Classes,
+    cell_of,
     sample_size,
     transformer_blocks,
     unet_blocks,
@@ -85,8 +88,7 @@ class LatentFamily:
 
     def cell(self, configs: PipelineConfigs) -> int:
         """Return the pixels that one cell of the latents stands for, in each direction."""
-        channels = configs.parts["vae"].get("block_out_channels", (64,))
-        return int(2 ** (len(channels) - 1))
+        return cell_of(configs.parts["vae"], "block_out_channels")
 
     def rows(self, configs: PipelineConfigs, sampling: SamplingConfig) -> int:
         """Return 2 with guidance, which also needs the unconditional half, and 1 without."""
@@ -107,10 +109,11 @@ class LatentFamily:
         for part in self.networks(configs.index):
             yield from unfit_class(part, configs.parts[part], self.classes)
         yield from self.unfit_configs(configs)
-        try:
-            self.published_size(configs)
-        except ValueError as error:
-            yield str(error)
+        for check in (self.published_size, self.cell):
+            try:
+                check(configs)
+            except ValueError as error:
+                yield str(error)
         for part in self._tokenizers(configs.index):
             missing = tokenizer_problem(directory, part)
             if missing:
@@ -126,7 +129,10 @@ class LatentFamily:
         for key in ("height", "width"):
             side = getattr(sampling, key)
             if side is not None and side % unit:
-                yield key, f"expected a multiple of {unit}, the pixels of one cell of the latents, found {side}"
+                yield (
+                    key,
+                    f"expected a multiple of {unit}, the pixels of one cell of the latents, found {side}; choose one",
+                )
         if sampling.true_guidance is not None:
             yield "true_guidance", f"expected none for {self.name}, whose guidance is sampling.guidance; remove it"
         if sampling.negative_prompt is not None and self.rows(configs, sampling) == 1:
@@ -271,6 +277,36 @@ class LatentFamily:
 
     def _tokenizers(self, index: Index) -> tuple[str, ...]:
         return tuple(part for part in self._present(index) if part.startswith("tokenizer"))
+
+
+class UnetFamily(LatentFamily):
+    """Base of the families whose denoiser is a U-Net, which may be distilled to read the guidance scale itself."""
+
+    denoiser = "unet"
+    blocks = UNET_BLOCKS
+    schedulers: tuple[str, ...] = DIFFUSION
+
+    def rows(self, configs: PipelineConfigs, sampling: SamplingConfig) -> int:
+        """Return 1 also if the U-Net reads the guidance scale (Luo et al. 2023)."""
+        distilled = configs.parts["unet"].get("time_cond_proj_dim") is not None
+        return 1 if distilled else super().rows(configs, sampling)
+
+    def encoding(self, pipeline: Any, sampling: SamplingConfig) -> dict[str, Any]:  # noqa: ANN401
+        """Return the arguments of ``encode_prompt``; a distilled U-Net needs no unconditional half."""
+        guided = sampling.guidance > 1 and pipeline.unet.config.time_cond_proj_dim is None
+        return super().encoding(pipeline, sampling) | {"do_classifier_free_guidance": guided}
+
+    def latents_on_meta(self, configs: PipelineConfigs, networks: Mapping[str, Any]) -> dict[str, Any]:
+        """Return noisy latents, a timestep, and the embedding of the guidance scale if the U-Net reads it."""
+        import torch
+
+        unet, size = networks["unet"], self.size(configs, SamplingConfig())
+        scale = unet.config.time_cond_proj_dim
+        return {
+            "sample": torch.empty(BATCH, unet.config.in_channels, *size, device="meta"),
+            "timestep": 1,
+            "timestep_cond": None if scale is None else torch.empty(BATCH, scale, device="meta"),
+        }
 
 
 def _limit(tokenizer: Any) -> int:  # noqa: ANN401 - a tokenizer of transformers

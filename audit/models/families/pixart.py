@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from audit.config.sections import SamplingConfig
-from audit.models.families.configs import DIFFUSION, T5_TOKENIZERS
+from audit.models.families.configs import DIFFUSION, T5_TOKENIZERS, cell_of
 from audit.models.families.interface import Index
 from audit.models.families.latent import BATCH, LatentFamily
 from audit.models.files.pipeline_files import PipelineConfigs
@@ -116,7 +116,7 @@ class Sana(PixArtAlpha):
 
     def cell(self, configs: PipelineConfigs) -> int:
         """Return the pixels of one cell of the latents: 32 as published."""
-        return int(2 ** (len(configs.parts["vae"].get("encoder_block_out_channels", (64,) * 6)) - 1))
+        return cell_of({"encoder_block_out_channels": [64] * 6, **configs.parts["vae"]}, "encoder_block_out_channels")
 
     def network_class(self, part: str, index: Index) -> Any:  # noqa: ANN401 - a class of diffusers or transformers
         """Return the class; some indices name the base class of the text encoder."""

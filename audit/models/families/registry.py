@@ -118,7 +118,8 @@ def scheduler_here(model: ModelConfig, sampling: SamplingConfig) -> str | None:
     if sampling.scheduler is not None:
         return sampling.scheduler
     configs = _configs_here(model)
-    return None if configs is None else str(configs.index["scheduler"][-1])
+    named = None if configs is None else configs.index.get("scheduler")
+    return None if named is None else str(named[-1])
 
 
 def _configs_here(model: ModelConfig) -> PipelineConfigs | None:

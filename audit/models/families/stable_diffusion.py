@@ -6,21 +6,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from audit.config.sections import SamplingConfig
-from audit.models.families.configs import DIFFUSION, UNET_BLOCKS
-from audit.models.families.latent import BATCH, LatentFamily
+from audit.models.families.latent import BATCH, UnetFamily
 from audit.models.families.stable_diffusion_configs import CLASSES, latent_size, unfit_parts
 from audit.models.files.pipeline_files import PipelineConfigs
 
 
-class StableDiffusion(LatentFamily):
+class StableDiffusion(UnetFamily):
     """Stable Diffusion 1.x and 2.x (Rombach et al. 2022)."""
 
     name = "Stable Diffusion 1.x or 2.x"
     pipelines = ("StableDiffusionPipeline",)
     classes = CLASSES
-    denoiser = "unet"
-    blocks = UNET_BLOCKS
-    schedulers: tuple[str, ...] = DIFFUSION
     embeddings: tuple[str, ...] = ("prompt_embeds", "negative_prompt_embeds")
 
     def published_size(self, configs: PipelineConfigs) -> tuple[int, int]:
@@ -36,24 +32,8 @@ class StableDiffusion(LatentFamily):
         import torch
 
         ids = torch.zeros((BATCH, tokens), dtype=torch.long, device="meta")
-        unet, size = networks["unet"], self.size(configs, SamplingConfig())
-        scale = unet.config.time_cond_proj_dim
-        return {
-            "sample": torch.empty(BATCH, unet.config.in_channels, *size, device="meta"),
-            "timestep": 1,
-            "encoder_hidden_states": networks["text_encoder"](ids)[0],
-            "timestep_cond": None if scale is None else torch.empty(BATCH, scale, device="meta"),
-        }
-
-    def rows(self, configs: PipelineConfigs, sampling: SamplingConfig) -> int:
-        """Return 1 also if the U-Net reads the guidance scale (Luo et al. 2023)."""
-        distilled = configs.parts["unet"].get("time_cond_proj_dim") is not None
-        return 1 if distilled else super().rows(configs, sampling)
-
-    def encoding(self, pipeline: Any, sampling: SamplingConfig) -> dict[str, Any]:  # noqa: ANN401
-        """Return the arguments of ``encode_prompt``; a distilled U-Net needs no unconditional half."""
-        guided = sampling.guidance > 1 and pipeline.unet.config.time_cond_proj_dim is None
-        return super().encoding(pipeline, sampling) | {"do_classifier_free_guidance": guided}
+        text = {"encoder_hidden_states": networks["text_encoder"](ids)[0]}
+        return self.latents_on_meta(configs, networks) | text
 
 
 class LatentConsistency(StableDiffusion):

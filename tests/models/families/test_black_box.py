@@ -1,6 +1,7 @@
 """Pipelines without a family: their images are those of the stock pipeline, and their inside is not reached."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -11,6 +12,7 @@ from diffusers import DiffusionPipeline
 from audit.config.sections import ModelConfig, SamplingConfig
 from audit.config.settings import AuditConfig
 from audit.models.check import Sampled, hookpoints_of, model_problems
+from audit.models.families.registry import block_paths_here, size_here
 from audit.models.files.untrusted_model import UnfitModelError
 from audit.models.generator import load_generator
 from audit.models.intervention import Intervention
@@ -98,6 +100,30 @@ def test_a_missing_tensor_is_refused(saved, tmp_path):
     message = r"transformer: .* found no proj_out\.bias; they would be random"
     with pytest.raises(UnfitModelError, match=message):
         generator_of(model, SAMPLING["chroma"])
+
+
+def spoiled(model, **changes):
+    path = model / "model_index.json"
+    index = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({key: value for key, value in index.items() if value is not None}))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"scheduler": None}, "expected the parts of ChromaPipeline, found no scheduler"),
+        ({"transformer": ["diffusers", "NoSuchModel"]}, "found NoSuchModel, which it lacks"),
+        ({"vae": ["diffusers"]}, r"vae of class \['diffusers'\]"),
+        ({"tokenizer": ["own_code", "Tokenizer"]}, r"tokenizer of class \['own_code', 'Tokenizer'\]"),
+    ],
+)
+def test_a_directory_that_is_no_whole_pipeline_is_refused_in_words(saved, tmp_path, changes, message):
+    model = spoiled(shutil.copytree(saved["chroma"], tmp_path / "model"), **changes)
+    (problem,) = model_problems(model, ModelConfig(source=str(model)), Sampled(SAMPLING["chroma"], {}))
+    assert re.search(message, problem.message)
+    config = ModelConfig(source=str(model))
+    assert (size_here(config, SAMPLING["chroma"]), block_paths_here(config)) in ((None, None), (None, ()))
 
 
 def test_validate_refuses_an_edit_with_the_reason(saved):

@@ -13,7 +13,7 @@ from audit.models.families.registry import block_paths_here
 from audit.models.generator import load_generator
 from audit.models.intervention import Intervention
 from audit.records.work import Prompt
-from benchmarks.tiny_families import FAMILIES
+from benchmarks.tiny_families import FAMILIES, save_pixart_sigma
 
 SEEDS = [11, 22, 33]
 TEXT = "a face photo of a doctor"
@@ -24,6 +24,7 @@ HOOKPOINTS = {
     "sd3": ("transformer_blocks.0", "transformer_blocks.1"),
     "flux": ("transformer_blocks.0", "single_transformer_blocks.0"),
     "pixart": ("transformer_blocks.0",),
+    "pixart-sigma": ("transformer_blocks.0",),
     "sana": ("transformer_blocks.0",),
     "lcm": ("mid_block",),
     "ddpm": ("mid_block", "down_blocks.0"),
@@ -56,6 +57,7 @@ SETTINGS = [
     ("flux", {"guidance": 3.5, "true_guidance": 4.0, "negative_prompt": "a nurse"}),
     ("pixart", {"guidance": 4.5}),
     ("pixart", {"guidance": 1.0, "scheduler": "EulerDiscreteScheduler"}),
+    ("pixart-sigma", {"guidance": 4.5, "negative_prompt": "a nurse"}),
     ("sana", {"guidance": 4.5}),
     ("lcm", {"guidance": 8.0}),
     ("ddpm", {"guidance": 1.0}),
@@ -70,7 +72,8 @@ def saved(tmp_path_factory):
 
     def directory(name):
         if name not in made:
-            made[name] = FAMILIES[name](tmp_path_factory.mktemp(name))
+            maker = save_pixart_sigma if name == "pixart-sigma" else FAMILIES[name]
+            made[name] = maker(tmp_path_factory.mktemp(name))
         return made[name]
 
     return directory

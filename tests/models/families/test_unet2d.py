@@ -5,7 +5,6 @@ import shutil
 
 import pytest
 import torch
-from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
 from audit.config.sections import ModelConfig, SamplingConfig
 from audit.config.settings import AuditConfig
@@ -17,6 +16,7 @@ from audit.models.generator import load_generator
 from audit.models.intervention import Intervention
 from audit.planning.plan import NO_PROMPT
 from audit.preflight.readiness import check_ready
+from benchmarks.tiny_families import save_ddpm
 
 SEEDS = [7, 8, 9]
 STEPS = SamplingConfig(steps=4, guidance=1.0, scheduler="DDIMScheduler")
@@ -26,20 +26,7 @@ INSTRUMENTS = {"quality": {"clip": "none", "features": "none"}}
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
     """A DDPM of random weights: 16 x 16 pixels, clipped, as early models are published."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        unet = UNet2DModel(
-            sample_size=16,
-            block_out_channels=(8, 16),
-            layers_per_block=1,
-            down_block_types=("DownBlock2D", "AttnDownBlock2D"),
-            up_block_types=("AttnUpBlock2D", "UpBlock2D"),
-            norm_num_groups=4,
-            attention_head_dim=8,
-        )
-    directory = tmp_path_factory.mktemp("ddpm")
-    DDPMPipeline(unet, DDPMScheduler(num_train_timesteps=1000)).save_pretrained(directory)
-    return directory
+    return save_ddpm(tmp_path_factory.mktemp("ddpm"))
 
 
 @pytest.fixture
