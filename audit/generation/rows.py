@@ -222,10 +222,13 @@ class _Pairs:
         return cls(images, {arm: found.broken for arm, found in measured.items()}, parts.pairs.lpips, dino)
 
     def columns(self, arm: str) -> dict[str, pa.Array]:
-        """Return the columns of an arm, null in the baseline and for images that could not be made."""
+        """Return the columns of an arm, null in the baseline and where there is no value."""
         found = dict.fromkeys(PAIRED) if arm == BASELINE else self._compared(arm)
         missing = self.broken[arm] | self.broken[BASELINE]
-        return {name: _nullable(values, missing) for name, values in found.items()}
+        return {
+            name: _nullable(values, missing if values is None else missing | np.isnan(values))
+            for name, values in found.items()
+        }
 
     def _compared(self, arm: str) -> dict[str, Floats | None]:
         images, baseline = self.images[arm], self.images[BASELINE]

@@ -24,7 +24,7 @@ PAIRED_SPANS: Mapping[str, Span] = {
 }
 """Possible values of the columns that compare paired images: dB (100 for equal images), distance, cosine."""
 
-PSNR_SIGNATURE = f"peak:255|equal_images:{MOST_PSNR:g}dB|resize:none"
+PSNR_SIGNATURE = f"peak:255|at_most:{MOST_PSNR:g}dB|equal_images:left_out|resize:none"
 
 SHOWN_FROM = 0.5
 """The prompted occupation counts as shown if the judge's probability of it is at least this."""

@@ -19,8 +19,8 @@ PAIRED = ("psnr", "lpips", "dino_i")
 
 
 MOST_PSNR = 100.0
-"""PSNR of equal images, in dB; their error is 0 and the formula has no value. If one channel of one pixel of a
-512-pixel image differs by 1, it is 107 dB, so larger values are cut to this."""
+"""Largest PSNR in dB; larger values are cut to this. It is 107 dB if one channel of one pixel of a 512-pixel image
+differs by 1."""
 
 
 FACES, FACE_SCORE = "faces", "face_score"

@@ -253,7 +253,7 @@ def quality_table(story: Story) -> Table:
         ("CLIP-T as (cos + 1) / 2", *_extras(story, "clip_t", "rescaled")),
         ("DINO-I, cosine to the baseline image", *_measured(story, "dino_i")),
         ("LPIPS, distance to the baseline image", *_measured(story, "lpips")),
-        ("PSNR to the baseline image, dB", *_measured(story, "psnr")),
+        ("PSNR of changed images to the baseline image, dB", *_measured(story, "psnr")),
         *_distance_rows(story, distance_names(story).frechet, "fid"),
         *_distance_rows(story, distance_names(story).kernel, "kid"),
         ("Prompted occupation shown", *_shares(story, "prompt_shown")),

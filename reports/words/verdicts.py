@@ -36,7 +36,7 @@ MEASURES = {
     "clip_i": "similarity to the originals (CLIP-I)",
     "dino_i": "similarity to the originals (DINO-I)",
     "lpips": "distance to the originals (LPIPS)",
-    "psnr": "PSNR to the originals in dB",
+    "psnr": "PSNR of changed images to the originals in dB",
     "kid": "kernel distance to the baseline",
     "prompt_shown": "share of images that show their occupation",
     "face_found": "share of images in which a face was found",

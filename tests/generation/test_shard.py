@@ -14,6 +14,7 @@ from audit.config.sections import ModelConfig
 from audit.config.settings import AuditConfig
 from audit.config.slices import MeasurementRequest
 from audit.generation.parts import load_parts
+from audit.generation.rows import table_of
 from audit.generation.settings import ShardSettings
 from audit.generation.shard import do_shard, do_shard_in_parts
 from audit.perception.embedders.pairs import cosines, psnr
@@ -79,10 +80,15 @@ def test_every_image_of_an_arm_is_compared_with_its_baseline_image(tmp_path):
     assert parts.pairs.dino is parts.features, "weights that two keys name are loaded once"
     assert {"dino", "lpips"} < parts.signatures.keys()
     [shard] = plan_shards(prompts_of(config.prompts, ()), 3, 3)
-    made = do_shard(parts, ShardSettings.of(request), shard)
+    settings = ShardSettings.of(request)
+    made = do_shard(parts, settings, shard)
     baseline, words = (made.table.filter(pc.field("arm") == arm).to_pydict() for arm in ("baseline", "words"))
     assert all(baseline[name] == [None] * 3 for name in ("psnr", "lpips", "dino_i"))
     both = made.images["words"], made.images["baseline"]
+    same = table_of(
+        parts, settings, shard, dict.fromkeys(("baseline", "words"), both[1]), dict.fromkeys(("baseline", "words"))
+    )
+    assert same.filter(pc.field("arm") == "words")["psnr"].to_pylist() == [None] * 3, "equal images decide no mean"
     np.testing.assert_allclose(words["psnr"], psnr(*both), rtol=1e-6)
     np.testing.assert_allclose(words["lpips"], parts.pairs.lpips.between(*both), rtol=1e-5)
     np.testing.assert_allclose(words["dino_i"], cosines(*map(parts.features.embed, both)), rtol=1e-4)

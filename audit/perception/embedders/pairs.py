@@ -43,11 +43,15 @@ LEAST_SIDE = 32
 
 
 def psnr(images: Tensor, baseline: Tensor) -> FloatArray:
-    """Return the peak signal-to-noise ratio of each pair in dB, 10 log₁₀(255² / MSE), at most ``MOST_PSNR``, (n,)."""
+    """Return the peak signal-to-noise ratio of each pair in dB, 10 log₁₀(255² / MSE), at most ``MOST_PSNR``, (n,).
+
+    Equal images have none (NaN): any number in its place would decide the mean if an edit leaves some images alone.
+    """
     pairs = zip(images.cpu(), baseline.cpu(), strict=True)  # one by one: float64 of a batch needs gigabytes
     errors = torch.stack([(mine.double() - other.double()).square().mean() for mine, other in pairs])
-    ratios: FloatArray = (10 * torch.log10(255**2 / errors)).clamp_max(MOST_PSNR).float().numpy()
-    return ratios
+    ratios = (10 * torch.log10(255**2 / errors)).clamp_max(MOST_PSNR)
+    found: FloatArray = torch.where(errors == 0, torch.nan, ratios).float().numpy()
+    return found
 
 
 class LpipsDistance:

@@ -26,14 +26,14 @@ def saved(path, kind):
     return LpipsConfig(network=kind, trunk=str(path), own_weights=True)
 
 
-def test_psnr_is_its_formula_and_100_for_equal_images():
+def test_psnr_is_its_formula_and_equal_images_have_none():
     baseline = torch.full((3, 3, 8, 8), 100, dtype=torch.uint8)
     images = baseline.clone()
     images[1] += 5
     images[2, 0, 0, 0] += 1
     found = psnr(images, baseline)
     one_value = 10 * np.log10(255**2 * 192)
-    np.testing.assert_allclose(found, [100, 10 * np.log10(255**2 / 25), one_value], rtol=1e-6)
+    np.testing.assert_allclose(found, [np.nan, 10 * np.log10(255**2 / 25), one_value], rtol=1e-6)
 
 
 def test_psnr_of_black_and_white_is_0_and_the_order_does_not_matter():
