@@ -41,7 +41,7 @@ COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {
         **_interval("clip_t", "Mean cosine of each image to its prompt."),
         **_interval("dino_i", "Mean cosine of DINOv2's features of each image to its baseline image."),
         **_interval("lpips", "Mean LPIPS distance of each image to its baseline image."),
-        **_interval("psnr", "Mean PSNR of each image to its baseline image, in dB; equal images count as 100."),
+        **_interval("psnr", "Mean PSNR of each image to its baseline image, in dB; equal images are left out."),
         **_interval("kid", "Kernel distance to the baseline images; NaN for the baseline."),
         "kid_noise_floor": "Kernel distance between two halves of the baseline images.",
         "fid": "Fréchet distance to the baseline images. It has no interval. `quality.features` says on which network.",

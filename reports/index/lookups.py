@@ -130,7 +130,7 @@ def quality_figures(story: Story) -> dict[str, str]:
         "clip_t": "CLIP-T",
         "dino_i": "DINO-I",
         "lpips": "LPIPS",
-        "psnr": "PSNR, dB",
+        "psnr": "PSNR of changed images, dB",
         "fid": f"{names.frechet} to baseline",
         "kid": f"{names.kernel} to baseline",
         "fid_to_reference": f"{names.frechet} to reference",

@@ -236,7 +236,7 @@ def test_the_method_names_network_weights_resize_and_n_of_every_quality_figure(s
     rows = {row[0]: row[1:] for row in rows_of(page, "Instruments of the quality figures")}
     assert rows["FID to baseline"] == ["fid-inception:published:x.pth:6726825d0af5", "tf1-bilinear-299", "1024"]
     assert rows["LPIPS"] == ["lpips-0.1-alex:published:a.pth:7be5be791159", "none", "9"]
-    assert rows["PSNR, dB"] == ["none", "none", "1024"]
+    assert rows["PSNR of changed images, dB"] == ["none", "none", "1024"]
     assert "with its published weights. FID still depends on the number of images" in page
     assert "Do not compare them with a FID" not in page
 
