@@ -18,13 +18,13 @@ import torch
 from numpy.typing import NDArray
 
 from audit.config.file import read_config
-from audit.config.mitigations import DiffLensConfig
+from audit.config.mitigations.edits import DiffLensConfig
 from audit.config.settings import AuditConfig
 from audit.config.slices import DissectionRequest
 from audit.dissect.lens import Lens
 from audit.dissect.settings import dissected_groups, dissected_prompts
 from audit.measure.discrepancy.fairness import hard_counts, soft_plug_in, total_variation, uniform
-from audit.mitigate.difflens import Steering, steered
+from audit.mitigate.edits.difflens import Steering, steered
 from audit.models.device import device_here
 from audit.models.generator import DiffusionGenerator, load_generator
 from audit.perception.embedders.clip import ClipEmbedder, load_clip

@@ -9,7 +9,9 @@ from urllib.parse import urlsplit
 from audit.config.fields import CLOSED, IMAGES, LOOPBACK, RESOURCES_OF_RAY, WITHOUT_NETWORK, Section
 from audit.config.judges import SECTIONS, judge_problems
 from audit.config.kinds.closed import closed_problems
-from audit.config.mitigations import DiffLensConfig, MitigationConfig, PromptConfig
+from audit.config.mitigations.edits import DiffLensConfig
+from audit.config.mitigations.registry import MitigationConfig
+from audit.config.mitigations.texts import PromptConfig
 from audit.config.problems import Location, Problem, listing, suggestion
 from audit.config.sections import (
     AlertsConfig,

@@ -20,7 +20,7 @@ from audit.config.document.text import read_text
 from audit.config.document.tree import Node, Place, kind, parse, where
 from audit.config.errors import ConfigError, ConfigErrors
 from audit.config.fields import PATTERNS_IN_WORDS, UNIONS_IN_WORDS
-from audit.config.mitigations import METHOD_TAG
+from audit.config.mitigations.registry import METHOD_TAG
 from audit.config.problems import Location, Problem, listing, suggestion
 from audit.config.schema import known_keys
 from audit.config.settings import AuditConfig

@@ -42,7 +42,7 @@ from audit.config.fields import (
 )
 from audit.config.judges import JudgeKeys, ZeroShotConfig
 from audit.config.kinds.closed import EndpointKeys, PictureKeys
-from audit.config.mitigations import MitigationConfig
+from audit.config.mitigations.registry import MitigationConfig
 from audit.records.work import BASELINE
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from audit.calibration.bundle import bundle_of, world_table
 from audit.calibration.world import World
-from audit.config.mitigations import MitigationConfig
+from audit.config.mitigations.registry import MitigationConfig
 from audit.config.sections import LensConfig, PromptsConfig
 from audit.config.slices import Attributes, DissectionRequest
 from audit.dissect.strengths import LADDER

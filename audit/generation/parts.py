@@ -9,7 +9,7 @@ from pathlib import Path
 from audit.analyses.analysis import Observe
 from audit.analyses.registry import ready_observers
 from audit.config.fields import CLOSED, IMAGES
-from audit.config.mitigations import MitigationConfig
+from audit.config.mitigations.registry import MitigationConfig
 from audit.config.sections import ModelConfig
 from audit.config.slices import MeasurementRequest
 from audit.dissect.lens import Lens, check_fits

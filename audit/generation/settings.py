@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from audit.analyses.attribution import Attribution
-from audit.config.mitigations import MitigationConfig
+from audit.config.mitigations.registry import MitigationConfig
 from audit.config.slices import MeasurementRequest
 from audit.planning.plan import opinions_of
 from audit.records.attributes import Attribute, SecondOpinion

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from audit.config.mitigations import MitigationConfig
+from audit.config.mitigations.registry import MitigationConfig
 from audit.dissect.lens import Lens
-from audit.mitigate.difflens import DiffLens
-from audit.mitigate.mean_difference import MeanDifference
+from audit.mitigate.edits.difflens import DiffLens
+from audit.mitigate.edits.mean_difference import MeanDifference
 from audit.mitigate.method import Intervene, Method
-from audit.mitigate.prompt import PromptMethod
+from audit.mitigate.texts.prompt import PromptMethod
 
 METHODS: Mapping[str, Method] = {
     "difflens": DiffLens(),

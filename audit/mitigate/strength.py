@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.config.mitigations import DiffLensConfig
+from audit.config.mitigations.edits import DiffLensConfig
 from audit.dissect.lens import Lens
 from audit.dissect.strengths import LADDER, Tried, is_finished
-from audit.mitigate.difflens import Steering, steered
+from audit.mitigate.edits.difflens import Steering, steered
 from audit.models.generator import DiffusionGenerator
 from audit.perception.judges.interface import Judge
 from audit.perception.judges.perceived import Perceived

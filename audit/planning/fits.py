@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from audit.config.mitigations import MitigationConfig
+from audit.config.mitigations.registry import MitigationConfig
 from audit.config.sections import SamplingConfig
 from audit.config.slices import MeasurementRequest
 from audit.records.work import Prompt

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from audit.config.mitigations import EditSection, MitigationConfig
+from audit.config.mitigations.registry import MitigationConfig
+from audit.config.mitigations.section import EditSection
 from audit.planning.pictures import picture_groups
 from audit.records.attributes import Attribute, SecondOpinion
 from audit.records.work import BASELINE, Prompt, Shard

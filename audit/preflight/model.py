@@ -9,7 +9,8 @@ from pathlib import Path
 
 from audit.config.fields import API, CLOSED, GENERATED_HERE, IMAGES
 from audit.config.kinds.known_models import usual_sampling
-from audit.config.mitigations import EditSection, MitigationConfig
+from audit.config.mitigations.registry import MitigationConfig
+from audit.config.mitigations.section import EditSection
 from audit.config.problems import MODEL_KEYS, Location, Problem, listing, suggestion
 from audit.config.sections import ModelConfig, SamplingConfig
 from audit.preflight.pictures import check_endpoint, check_pictures

@@ -12,7 +12,7 @@ from pathlib import Path
 from audit.calibration.bundle import bundle_of
 from audit.config.fields import WITHOUT_NETWORK, names_clip_weights
 from audit.config.judges import JudgeKeys
-from audit.config.mitigations import MitigationConfig
+from audit.config.mitigations.registry import MitigationConfig
 from audit.config.problems import MODEL_KEYS, Location, Problem
 from audit.config.sections import ModelConfig, PromptsConfig, QualityConfig, clip_of
 from audit.config.slices import Attributes, MeasurementRequest

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from audit.config.mitigations import DiffLensConfig
+from audit.config.mitigations.edits import DiffLensConfig
 from audit.config.sections import ModelConfig, SamplingConfig
 from audit.dissect.build import build_lens
 from audit.dissect.examples import write_examples
@@ -13,7 +13,7 @@ from audit.dissect.lens import Lens
 from audit.dissect.observer import AttributionObserver, EffectTable, project
 from audit.dissect.recording.recorder import Recorder
 from audit.dissect.recording.trajectories import plan_trajectories
-from audit.mitigate.difflens import Steering, steered
+from audit.mitigate.edits.difflens import Steering, steered
 from audit.models.generator import load_generator
 from benchmarks.tiny_families import save_flux, save_pixart, save_sd3
 from tests.dissect.test_build import GROUPS, PROMPTS, TEMPLATE, TintJudge, settings

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from audit.config.mitigations import MitigationConfig
+from audit.config.mitigations.registry import MitigationConfig
 from audit.config.slices import DissectionRequest
 from audit.dissect.prediction import Prediction, is_trusted, prediction_of_data
 from audit.dissect.settings import LENS_FILE, STEERING_FILE

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from audit.config.settings import AuditConfig
 from audit.config.slices import MeasurementRequest
-from audit.mitigate.mean_difference import COUNT, key_of
+from audit.mitigate.edits.mean_difference import COUNT, key_of
 from audit.planning.fits import CARD_FILE, FIT_FILE, FITS, PARTS, TENSORS_FILE, fit_requests
 from audit.planning.plan import prompts_of
 from audit.storage.run_directory import RunDirectory

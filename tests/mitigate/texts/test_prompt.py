@@ -2,9 +2,9 @@
 
 import pytest
 
-from audit.config.mitigations import PromptConfig
+from audit.config.mitigations.texts import PromptConfig
 from audit.mitigate.method import Batch
-from audit.mitigate.prompt import PromptMethod
+from audit.mitigate.texts.prompt import PromptMethod
 from audit.models.intervention import Intervention
 from audit.records.work import Prompt
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from audit.config.mitigations import MeanDifferenceConfig
+from audit.config.mitigations.edits import MeanDifferenceConfig
 from audit.config.sections import ModelConfig, SamplingConfig
 from audit.config.settings import AuditConfig
-from audit.mitigate.mean_difference import COUNT, MeanDifference, MeanDifferenceFit, key_of
+from audit.mitigate.edits.mean_difference import COUNT, MeanDifference, MeanDifferenceFit, key_of
 from audit.mitigate.method import Batch
 from audit.models.generator import load_generator
 from audit.planning.fits import TENSORS_FILE, FitRequest

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from audit.config.mitigations import DiffLensConfig
+from audit.config.mitigations.edits import DiffLensConfig
 from audit.dissect.group_heads import GroupHeads
 from audit.dissect.lens import BiasFeature, Lens
 from audit.dissect.sae import SaeShape, SparseAutoencoder
 from audit.dissect.strengths import GroupStrength
 from audit.mitigate.assignment import assigned_groups
-from audit.mitigate.difflens import DiffLens, DiffLensEdit, Steering
+from audit.mitigate.edits.difflens import DiffLens, DiffLensEdit, Steering
 from audit.mitigate.method import Batch
 from audit.records.work import ImageKey, Prompt
 

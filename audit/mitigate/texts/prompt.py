@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from audit.config.mitigations import PromptConfig
+from audit.config.mitigations.texts import PromptConfig
 from audit.dissect.lens import Lens
 from audit.mitigate.method import Batch, Fit, Intervene
 from audit.models.intervention import Intervention

@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from audit.config.mitigations import DiffLensConfig
+from audit.config.mitigations.edits import DiffLensConfig
 from audit.dissect.lens import Lens
 from audit.dissect.sae import SparseAutoencoder
 from audit.dissect.settings import rows_per_block

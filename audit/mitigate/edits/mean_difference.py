@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from audit.config.mitigations import MeanDifferenceConfig
+from audit.config.mitigations.edits import MeanDifferenceConfig
 from audit.dissect.lens import Lens
 from audit.mitigate.method import Batch, Fit, Intervene
 from audit.models.device import device_here

@@ -1,0 +1,64 @@
+"""Config sections of the methods that edit feature maps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from audit.config.fields import Text
+from audit.config.mitigations.section import EditSection
+
+
+class DiffLensConfig(EditSection):
+    """DiffLens: adds to the model's own bias features, found by a sparse autoencoder, or scales them."""
+
+    uses_lens: ClassVar[bool] = True
+
+    method: Literal["difflens"] = "difflens"
+    """How the model is edited: ``difflens``."""
+    edit: Literal["add", "scale"] = "add"
+    """Add to the bias features, or multiply them (which has no effect on inactive features)."""
+    strength: Annotated[float, Field(ge=0, le=1000)] | None = None
+    """One strength for all prompts. If unset, the lens finds a strength for each prompt."""
+
+    @property
+    def searches_strength(self) -> bool:
+        """Whether the strength of each prompt's edit is found with the lens."""
+        return self.strength is None
+
+    @property
+    def is_as_searched(self) -> bool:
+        """Whether a lens has strengths for this kind of edit."""
+        return (self.edit, self.reverse_step, self.window) == ("add", "symmetric", (0.0, 1.0))
+
+
+class MeanDifferenceConfig(EditSection):
+    """Mean difference: adds to a feature map, at each step, the mean change that naming a group causes in it."""
+
+    names_groups: ClassVar[bool] = True
+
+    method: Literal["mean_difference"]
+    """How the model is edited: ``mean_difference``."""
+    strength: Annotated[float, Field(ge=0, le=1000)] = 1.0
+    """How many times the mean difference is added."""
+    hookpoints: Annotated[tuple[Text, ...], Field(strict=False, min_length=1, max_length=100)] = ("mid_block",)
+    """Modules of the network whose outputs are edited, all at once."""
+    images_per_group: Annotated[int, Field(ge=1, le=100_000)] = 8
+    """Images per prompt and group from which the means are computed."""
+
+    @property
+    def edited_modules(self) -> tuple[str, ...]:
+        """The hookpoints."""
+        return self.hookpoints
+
+    @property
+    def fitted_by(self) -> Mapping[str, Any]:
+        """Settings that determine the directions; how they are applied does not matter."""
+        return self.model_dump(mode="json", include={"method", "attribute", "hookpoints", "images_per_group"})
+
+    @property
+    def fitted_images(self) -> int:
+        """Images of every prompt and group."""
+        return self.images_per_group

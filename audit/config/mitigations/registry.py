@@ -1,0 +1,28 @@
+"""One intervention of a config: the key ``method`` selects its section."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Discriminator, Tag
+
+from audit.config.mitigations.edits import DiffLensConfig, MeanDifferenceConfig
+from audit.config.mitigations.texts import PromptConfig
+
+METHOD_TAG = "method:"
+"""Prefix of the tag of a method's section in pydantic's errors; no key of a config starts with it."""
+
+
+def _tag(value: object) -> str:
+    """Return the tag of a mitigation's section: its method, or DiffLens if it names none."""
+    method: Any = value.get("method", "difflens") if isinstance(value, dict) else getattr(value, "method", "difflens")
+    return f"{METHOD_TAG}{method}"
+
+
+MitigationConfig = Annotated[
+    Annotated[DiffLensConfig, Tag(_tag({"method": "difflens"}))]
+    | Annotated[PromptConfig, Tag(_tag({"method": "prompt"}))]
+    | Annotated[MeanDifferenceConfig, Tag(_tag({"method": "mean_difference"}))],
+    Discriminator(_tag),
+]
+"""One intervention."""

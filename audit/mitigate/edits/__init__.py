@@ -1,0 +1,4 @@
+"""Methods that edit feature maps.
+
+It may import ``audit.mitigate.method`` and what ``audit.mitigate`` may import.
+"""

@@ -1,0 +1,4 @@
+"""Methods that change what the model reads.
+
+It may import ``audit.mitigate.method`` and what ``audit.mitigate`` may import.
+"""
