@@ -54,7 +54,7 @@ from reports.figures.evidence_tables import (
 from reports.figures.intersection_tables import combination_tables, dependence_table, together_table
 from reports.figures.measure_tables import caveats, measures_by_occupation, measures_table
 from reports.figures.pictures import Pictures, data_uri, fit, read_pictures
-from reports.figures.steering import steering_notes, steering_table
+from reports.figures.steering import searched_tables, steering_notes, steering_table
 from reports.figures.trend import trend_section
 from reports.index.distances import distance_names, measures_distances
 from reports.index.lookups import edited_arm, noise_floor, primary_attribute, quality_figures
@@ -211,6 +211,7 @@ def _context(story: Story, pictures: Pictures) -> dict[str, Any]:
         "distances": distance_names(story) if measures_distances(story) else None,
         "features": feature_sections(story),
         "steering_notes": steering_notes(story),
+        "searched_tables": searched_tables(story),
         "steering_table": partial(steering_table, story),
         "strongest_occupations": partial(strongest_occupations, story),
         "thumbnails": pictures.features,

@@ -49,6 +49,7 @@ class ShardParts:
         second: Further judges by name; no result depends on them.
         pairs: Compares an image with its baseline image.
         baselines: Baseline images of earlier audits, None if none are kept.
+        searched: Mitigation → prompt id → group → strength that was searched for this audit.
     """
 
     generator: Generator | PictureSource
@@ -61,6 +62,12 @@ class ShardParts:
     second: Mapping[str, Judge] = field(default_factory=dict)
     pairs: PairInstruments = field(default_factory=PairInstruments)
     baselines: BaselineCache | None = None
+    searched: Strengths = field(default_factory=dict)
+
+    def strengths_for(self, mitigation: str, prompt: Prompt, assigned: Sequence[str]) -> tuple[float, ...] | None:
+        """Return the strength of each image of a prompt as it was searched; None if none was."""
+        found = self.searched.get(mitigation, {}).get(prompt.id)
+        return None if found is None else tuple(found[group].strength for group in assigned)
 
     @property
     def signatures(self) -> dict[str, str]:

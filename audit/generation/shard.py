@@ -60,7 +60,8 @@ def do_shard(parts: ShardParts, settings: ShardSettings, shard: Shard) -> ShardY
     images, assigned = dict[str, Tensor]({BASELINE: baseline.images}), dict[str, Assigned | None]({BASELINE: None})
     for mitigation in settings.mitigations:
         groups = assigned_groups(mitigation, settings.groups(mitigation.attribute), keys, settings.seed)
-        batch = Batch(shard.prompt, groups, steps, settings.template)
+        strengths = parts.strengths_for(mitigation.name, shard.prompt, groups)
+        batch = Batch(shard.prompt, groups, steps, settings.template, strengths)
         intervention = parts.interventions[mitigation.name](batch)
         assigned[mitigation.name] = intervention.assigned
         images[mitigation.name] = _generate(parts, settings, shard, keys, intervention)

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from audit.config.mitigations.section import SEARCH, SearchableSection
 from audit.dissect.lens import Lens
 from audit.models.generator import DiffusionGenerator
 from audit.models.intervention import Intervention
@@ -25,16 +26,35 @@ class Batch:
         assigned: The group that each image is steered to.
         steps: Denoising steps.
         template: Of the audit's prompts.
+        strengths: Strength of each image's edit where one was searched or predicted for its prompt and group; 0 is
+            neutral. None leaves the strength of the method's section.
     """
 
     prompt: Prompt
     assigned: tuple[str, ...]
     steps: int
     template: str
+    strengths: tuple[float, ...] | None = None
 
 
 Intervene = Callable[[Batch], Intervention]
 """Makes the intervention of a batch from what is loaded already."""
+
+
+def strengths_in(mitigation: SearchableSection, batch: Batch) -> tuple[float, ...]:
+    """Return the strength of each image of a batch: as it was searched for its prompt, or as the section says.
+
+    Raises:
+        ValueError: The section wants searched strengths, and the batch has none.
+    """
+    if batch.strengths is not None:
+        return batch.strengths
+    if mitigation.strength == SEARCH:
+        raise ValueError(
+            f"mitigation {mitigation.name!r}: expected strengths that were searched for {batch.prompt.id!r}, "
+            "found none; run the audit again, or set the strength"
+        )
+    return (mitigation.strength,) * len(batch.assigned)
 
 
 class Fit(Protocol):

@@ -13,10 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.config.mitigations.edits import DiffLensConfig
-from audit.dissect.lens import Lens
 from audit.dissect.strengths import LADDER, Tried, is_finished
-from audit.mitigate.edits.difflens import Steering, steered
+from audit.mitigate.method import Batch, Intervene
 from audit.models.generator import DiffusionGenerator
 from audit.perception.judges.interface import Judge
 from audit.perception.judges.perceived import Perceived
@@ -29,32 +27,36 @@ class StrengthSearch:
 
     Attributes:
         prompt: Whose strengths.
-        attribute: Whose groups.
+        template: Of the audit's prompts.
+        attribute: The attribute that is edited.
+        groups: Its groups.
         images: Held-out images of each group and strength.
         budget: Images that may change otherwise for each that is brought to its group.
     """
 
     prompt: Prompt
+    template: str
     attribute: str
+    groups: tuple[str, ...]
     images: int
     budget: float
 
 
 def try_strengths(
-    generator: DiffusionGenerator, judge: Judge, lens: Lens, search: StrengthSearch
+    generator: DiffusionGenerator, judge: Judge, intervene: Intervene, search: StrengthSearch
 ) -> dict[str, list[Tried]]:
     """Sample edits of increasing strength towards each group, all groups of a strength in one batch.
 
     Args:
         generator: The model.
         judge: Sees the groups; the other attributes that it sees are those in which side effects are looked for.
-        lens: With features for the attribute.
+        intervene: Makes the edit of a batch, with the strengths of the batch.
         search: What to search.
 
     Returns:
         What was drawn for each group, from strength 0 up.
     """
-    groups, prompt = lens.groups[search.attribute], search.prompt
+    groups, prompt = search.groups, search.prompt
     assigned = np.repeat(np.arange(len(groups)), search.images)
     seeds = [derive_seed("strength", prompt.id, i) for i in range(len(assigned))]
     unedited = _Seen.of(judge.perceive(generator.generate(prompt, seeds), prompt.occupation))
@@ -68,8 +70,7 @@ def try_strengths(
             seen = unedited
         else:
             names = tuple(groups[group] for group in assigned[rows])
-            mitigation = DiffLensConfig(name="strength-search", attribute=search.attribute)
-            arm = steered(mitigation, lens, Steering(names, (strength,) * len(rows)))
+            arm = intervene(Batch(prompt, names, generator.steps, search.template, (strength,) * len(rows)))
             seen = _Seen.of(
                 judge.perceive(generator.generate(prompt, [seeds[r] for r in rows], arm), prompt.occupation)
             )

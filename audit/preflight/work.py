@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from audit.config.fields import API, WITHOUT_NETWORK
+from audit.config.mitigations.section import SearchableSection
 from audit.config.slices import MeasurementRequest
+from audit.dissect.strengths import LADDER
 from audit.planning.fits import fit_requests, images_of_fits
 from audit.planning.plan import arms_of, images_of_prompts, prompts_of_model, steps_of_arms
 from audit.records.work import Prompt
@@ -27,6 +29,7 @@ class Work:
         lens_disk: Bytes on disk while the lens is made; 0 if it is not known on this machine.
         lens_memory: Bytes of memory beside the model while the lens is made; 0 if it is not known.
         fit_images: Most images needed to fit methods if no fit is stored; 0 if no method is fitted.
+        trial_images: Most images needed to search strengths without a lens; 0 if none is searched.
         shards_per_prompt: Shards of each prompt, the smallest number if prompts differ; a shard makes all arms of its
             images.
         unet_calls: Images that pass the U-Net, over all arms and steps, including the padding of short shards; 0 for
@@ -47,6 +50,7 @@ class Work:
     lens_disk: int = 0
     lens_memory: int = 0
     fit_images: int = 0
+    trial_images: int = 0
     images_by_prompt: Mapping[str, int] = field(default_factory=dict)
     shards_by_prompt: Mapping[str, int] = field(default_factory=dict)
     requests: int = 0
@@ -62,9 +66,9 @@ class Work:
             if self.lens_disk:
                 disk, memory = _size(self.lens_disk), _size(self.lens_memory)
                 lens += f", which takes {disk} of disk space for a time, and {memory} of memory beside the model"
-        if not self.fit_images:
-            return (lens,)
-        return lens, f"Fits its methods; where no fit is stored, {self.fit_images:,} images more"
+        fits = f"Fits its methods; where no fit is stored, {self.fit_images:,} images more"
+        searches = f"Searches strengths; at most {self.trial_images:,} trial images more"
+        return lens, *[fits] * bool(self.fit_images), *[searches] * bool(self.trial_images)
 
     @property
     def images(self) -> int:
@@ -126,10 +130,20 @@ def work_of(request: MeasurementRequest, lens_images: int) -> Work:
         pilot=request.prompts.two_stage is not None,
         lens_images=lens_images,
         fit_images=images_of_fits(fit_requests(request), prompts),
+        trial_images=_trial_images(request, prompts),
         images_by_prompt=images if differ else {},
         shards_by_prompt=shards if differ else {},
         requests=requests,
         cost=None if price is None or not requests else requests * price,
+    )
+
+
+def _trial_images(request: MeasurementRequest, prompts: Sequence[Prompt]) -> int:
+    """Count the most images that the searches for strengths without a lens sample."""
+    return sum(
+        len(prompts) * len(request.attributes[one.attribute]) * one.trial_images * len(LADDER)
+        for one in request.mitigations
+        if isinstance(one, SearchableSection) and one.searches_strength
     )
 
 

@@ -95,6 +95,8 @@ class AuditResult:
         second_views: The view of each second judge on each finding.
         targets: Attribute → source of its target; the shares themselves are in the rows.
         two_stage: Outcome of two-stage sampling, None if the number of images was fixed.
+        strengths: Edited arm → prompt id → group → strength that was searched for the arm, with its trials, as plain
+            data; strengths of edits through a lens are in ``lens``.
         schema_version: Version of the file that the result was read from. For an older version, some parts are
             recomputed and some are absent, see ``reports.export.old_schema``.
     """
@@ -115,4 +117,5 @@ class AuditResult:
     second_views: tuple[SecondView, ...] = ()
     targets: dict[str, TargetSource] = field(default_factory=dict)
     two_stage: TwoStageSampling | None = None
+    strengths: dict[str, Any] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION

@@ -36,6 +36,7 @@ from ray_jobs.run.parts import WorkerPool
 from ray_jobs.run.prepare.fits import ensure_fits
 from ray_jobs.run.prepare.lens import ensure_lens
 from ray_jobs.run.prepare.reference import reference_features
+from ray_jobs.run.prepare.searches import search_strengths
 from ray_jobs.run.prepare.steering import find_strengths, searched_attributes
 from ray_jobs.run.shards import ShardWork, discard_corrupt, do_stages
 from ray_jobs.run.summary import Comparison, summarise_run, unmade_images, with_provenance
@@ -111,6 +112,7 @@ def run_audit(config: AuditConfig, *, run_id: str | None = None, address: str | 
             keep_evidence(lens, run.file(LENS))
             find_strengths(dissection, searched_attributes(config.mitigations), lens, run, prompts, pool)
         fits = ensure_fits(request, config.output, prompts, pool)
+        search_strengths(request, fits, run, prompts, pool)
         compared = Comparison(targets, config.gates, reference_features(config.quality, config.model, pool))
         work = ShardWork(run, _worker_settings(config, run, lens, fits), pool)
         summary, missing = sample_and_summarise(work, plan(config), compared)

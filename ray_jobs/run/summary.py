@@ -14,6 +14,7 @@ from audit.config.fields import API, CLOSED
 from audit.config.sections import GateConfig
 from audit.config.slices import MeasurementRequest
 from audit.dissect.settings import LENS_FILE
+from audit.dissect.strengths import strengths_as_data
 from audit.models.closed.picture_store import REQUESTS, PictureStore
 from audit.perception.judges.confusion_file import judge_confusions
 from audit.planning.plan import arms_of, opinions_of
@@ -23,6 +24,7 @@ from audit.records.result import AuditResult
 from audit.records.work import Shard, Status
 from audit.results.lens_evidence import lens_evidence
 from audit.results.scores import PSNR_SIGNATURE
+from audit.results.searched import searched_of
 from audit.results.summary import SummaryPlan, summarise
 from audit.results.two_stages import Stages
 from audit.storage.run_directory import LENS, RunDirectory
@@ -84,7 +86,8 @@ def summarise_run(
         faces=request.judge.face_settings is not None,
     )
     lens = lens_evidence(run.file(LENS)) if run.has(f"{LENS}/{LENS_FILE}") else None
-    return summarise(run, summary_plan, lens, compared.reference)
+    result = summarise(run, summary_plan, lens, compared.reference)
+    return replace(result, strengths=strengths_as_data(searched_of(run)))
 
 
 def unmade_images(result: AuditResult) -> float:

@@ -86,6 +86,7 @@ class ShardWorker:
         from audit.generation.parts import load_parts
         from audit.generation.settings import ShardSettings
         from audit.results.lens_evidence import steering_of
+        from audit.results.searched import searched_of
 
         if ray.is_initialized() and ray.get_runtime_context().get_actor_id():  # a process of its own
             log_as_json(logging.getLogger(__package__))
@@ -99,7 +100,7 @@ class ShardWorker:
             lens = None if settings.lens_path is None else held.enter_context(_on_disk(settings.lens_path))
             fits = {name: held.enter_context(_on_disk(place)) for name, place in settings.fits.items()}
             self._parts = load_parts(settings.request, lens, steering_of(self._run), fits, self._run.storage)
-        self._parts = replace(self._parts, baselines=self._kept_baselines(settings))
+        self._parts = replace(self._parts, baselines=self._kept_baselines(settings), searched=searched_of(self._run))
         self._sign(self._parts.signatures)
         if self._parts.generator.sampling and not self._run.has(SAMPLING):
             self._run.write_json(SAMPLING, self._parts.generator.sampling)

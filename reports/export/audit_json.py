@@ -86,6 +86,7 @@ def _sections(result: AuditResult) -> dict[str, Any]:
         "second_views": map(asdict, result.second_views),
         "two_stage": result.two_stage and asdict(result.two_stage) | {"saving": result.two_stage.saving},
         "targets": {attribute: asdict(source) for attribute, source in result.targets.items()},
+        "strengths": result.strengths,
     }
 
 
@@ -123,6 +124,7 @@ def from_json(data: Mapping[str, Any]) -> AuditResult:
         ),
         two_stage=_two_stage(data["two_stage"]) if data.get("two_stage") else None,
         targets={name: _target_source(source) for name, source in data.get("targets", {}).items()},
+        strengths=data.get("strengths", {}),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from audit.records.estimates import NBSP, percent
@@ -25,45 +25,64 @@ def steering_of(story: Story) -> Mapping[str, ByPrompt]:
 def steering_table(story: Story, attribute: str) -> Table | None:
     """List each occupation's edit strength and its effect in trial images; None if nothing was recorded."""
     by_prompt = steering_of(story).get(attribute)
-    if not by_prompt:
-        return None
+    return _table(story, f"the {label(attribute)} edit", by_prompt) if by_prompt else None
+
+
+def searched_tables(story: Story) -> tuple[Table, ...]:
+    """Return such a table for each edit without a lens whose strengths were searched."""
+    return tuple(_table(story, _of_arm(arm), by_prompt) for arm, by_prompt in story.result.strengths.items())
+
+
+def _table(story: Story, edit: str, by_prompt: ByPrompt) -> Table:
     groups = tuple(dict.fromkeys(group for by_group in by_prompt.values() for group in by_group))
     rows = tuple(
         (story.occupation(prompt), _sources(by_group), *(_cell(by_group.get(group)) for group in groups))
         for prompt, by_group in by_prompt.items()
     )
     caption = (
-        f"Strength of the {label(attribute)} edit per occupation and group; share of the trial images that show the "
-        "group, and largest share of them with a side effect"
+        f"Strength of {edit} per occupation and group; share of the trial images that show the group, and largest "
+        "share of them with a side effect"
     )
     return Table(caption, ("Occupation", "Strength", *(f"Towards {label(group)}" for group in groups)), rows, names=2)
 
 
 def steering_notes(story: Story) -> tuple[str, ...]:
     """Return sentences about occupations that an edit does not control and about strengths without trial images."""
-    notes = [
-        note for attribute, by_prompt in steering_of(story).items() for note in _notes(story, attribute, by_prompt)
-    ]
-    return tuple(notes)
+    of_lens, searched = steering_of(story), story.result.strengths
+    poor = [_poor(story, f"the {label(attribute)} edit", by_prompt) for attribute, by_prompt in of_lens.items()]
+    poor += [_poor(story, _of_arm(arm), by_prompt) for arm, by_prompt in searched.items()]
+    predicted = [_predicted(story, attribute, by_prompt) for attribute, by_prompt in of_lens.items()]
+    return tuple(note for note in (*poor, *predicted) if note)
 
 
-def _notes(story: Story, attribute: str, by_prompt: ByPrompt) -> Iterator[str]:
+def _of_arm(arm: str) -> str:
+    return f"the edit “{arm}”"
+
+
+def _poor(story: Story, edit: str, by_prompt: ByPrompt) -> str:
+    """Name the occupations that an edit does not control; empty if there are none."""
     poor = {
         prompt: [label(group) for group, found in by_group.items() if found["control"] == "none"]
         for prompt, by_group in by_prompt.items()
     }
     named = [f"{story.occupation(prompt)} ({', '.join(groups)})" for prompt, groups in poor.items() if groups]
-    if named:
-        yield (
-            f"The {label(attribute)} edit does not control {_listed(named)}: at the selected strength, less than half "
-            "of the trial images show that group."
-        )
+    if not named:
+        return ""
+    return (
+        f"{edit[0].upper()}{edit[1:]} does not control {_listed(named)}: at the selected strength, less than half "
+        "of the trial images show that group."
+    )
+
+
+def _predicted(story: Story, attribute: str, by_prompt: ByPrompt) -> str:
+    """Name the occupations whose strengths were predicted; empty if there are none."""
     predicted = [story.occupation(prompt) for prompt, found in by_prompt.items() if "predicted" in _kinds(found)]
-    if predicted:
-        yield (
-            f"Strengths of the {label(attribute)} edit are predicted, without trial images, for "
-            f"{_listed(predicted)}, which the lens was not made from{_error(story, attribute)}."
-        )
+    if not predicted:
+        return ""
+    return (
+        f"Strengths of the {label(attribute)} edit are predicted, without trial images, for "
+        f"{_listed(predicted)}, which the lens was not made from{_error(story, attribute)}."
+    )
 
 
 def _error(story: Story, attribute: str) -> str:

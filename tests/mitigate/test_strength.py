@@ -1,13 +1,10 @@
 """The search draws what it hands out, sees side effects image by image, and stops where they outgrow the effect."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
 
 from audit.dissect.strengths import LADDER, choose_strength
-from audit.mitigate import strength
 from audit.mitigate.strength import StrengthSearch, try_strengths
 from audit.perception.judges.perceived import Perceived
 from audit.records.work import Prompt, Status
@@ -20,13 +17,15 @@ IMAGES = 20
 class Painter:
     """Paints each image in the strength with which it is edited: tenths of it, so that a uint8 holds it."""
 
+    steps = 1
+
     def __init__(self):
         self.drawn = []
 
     def generate(self, prompt, seeds, arm=None):
         strengths = (0.0,) * len(seeds) if arm is None else arm.strengths
         if arm is not None:
-            self.drawn.append(dict(zip(arm.groups, arm.strengths, strict=True)))
+            self.drawn.append(dict(zip(arm.assigned, arm.strengths, strict=True)))
         return (10 * torch.tensor(strengths)).byte()[:, None, None, None].expand(-1, 3, 2, 2)
 
 
@@ -45,17 +44,14 @@ class Reader:
         return Perceived({"age": np.stack([1 - old, old], 1), "gender": np.stack([1 - male, male], 1)}, statuses, None)
 
 
-@pytest.fixture(autouse=True)
-def arms_that_show_their_strength(monkeypatch):
-    monkeypatch.setattr(strength, "steered", lambda _mitigation, _lens, steering: steering)
+def batch_itself(batch):
+    return batch
 
 
 def tried(shown, flipped, **more):
-    painter, lens = Painter(), SimpleNamespace(groups={"age": GROUPS})
-    found = try_strengths(
-        painter, Reader(shown, flipped, **more), lens, StrengthSearch(DOCTOR, "age", IMAGES, budget=1.0)
-    )
-    return painter, found
+    painter = Painter()
+    search = StrengthSearch(DOCTOR, "a face photo of {a} {occupation}", "age", GROUPS, IMAGES, budget=1.0)
+    return painter, try_strengths(painter, Reader(shown, flipped, **more), batch_itself, search)
 
 
 def test_nothing_is_handed_out_that_was_not_drawn():

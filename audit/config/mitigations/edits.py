@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from audit.config.fields import Text
-from audit.config.mitigations.section import EditSection
+from audit.config.mitigations.section import EditSection, SearchableSection, Strength
 
 
 class DiffLensConfig(EditSection):
@@ -20,7 +20,7 @@ class DiffLensConfig(EditSection):
     """How the model is edited: ``difflens``."""
     edit: Literal["add", "scale"] = "add"
     """Add to the bias features, or multiply them (which has no effect on inactive features)."""
-    strength: Annotated[float, Field(ge=0, le=1000)] | None = None
+    strength: Strength | None = None
     """One strength for all prompts. If unset, the lens finds a strength for each prompt."""
 
     @property
@@ -34,15 +34,13 @@ class DiffLensConfig(EditSection):
         return (self.edit, self.reverse_step, self.window) == ("add", "symmetric", (0.0, 1.0))
 
 
-class MeanDifferenceConfig(EditSection):
+class MeanDifferenceConfig(SearchableSection):
     """Mean difference: adds to a feature map, at each step, the mean change that naming a group causes in it."""
 
     names_groups: ClassVar[bool] = True
 
     method: Literal["mean_difference"]
     """How the model is edited: ``mean_difference``."""
-    strength: Annotated[float, Field(ge=0, le=1000)] = 1.0
-    """How many times the mean difference is added."""
     hookpoints: Annotated[tuple[Text, ...], Field(strict=False, min_length=1, max_length=100)] = ("mid_block",)
     """Modules of the network whose outputs are edited, all at once."""
     images_per_group: Annotated[int, Field(ge=1, le=100_000)] = 8

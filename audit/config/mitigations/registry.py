@@ -26,3 +26,6 @@ MitigationConfig = Annotated[
     Discriminator(_tag),
 ]
 """One intervention."""
+
+SearchableConfig = MeanDifferenceConfig
+"""One intervention whose strength can be searched without a lens."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
-from audit.config.fields import FileName, Section, Text, UniformOrShares, Window
+from pydantic import Discriminator, Field, Tag
+
+from audit.config.fields import FileName, Section, Text, UniformOrShares, Window, word_or_other
 
 
 class MitigationSection(Section):
@@ -30,7 +32,7 @@ class MitigationSection(Section):
 
     @property
     def searches_strength(self) -> bool:
-        """Whether the strength of each prompt's edit is found with the lens."""
+        """Whether a strength is found for each prompt and group before the first image."""
         return False
 
     @property
@@ -56,3 +58,31 @@ class EditSection(MitigationSection):
     """Part of the denoising steps that is edited, as fractions from first to last."""
     reverse_step: Literal["symmetric", "asymmetric"] = "symmetric"
     """Whether the edit acts on both terms of the DDIM step or on the predicted image alone (Asyrp)."""
+
+
+SEARCH: Final = "search"
+"""Value of ``strength`` with which a strength is searched for each prompt and group."""
+
+Strength = Annotated[float, Field(ge=0, le=1000)]
+SearchOrStrength = Annotated[
+    Annotated[Literal["search"], Tag("word")] | Annotated[Strength, Tag("other")], Discriminator(word_or_other)
+]
+
+
+class SearchableSection(EditSection):
+    """Keys of an edit whose strength can be searched, prompt by prompt."""
+
+    strength: SearchOrStrength = 1.0
+    """Strength of the edit; 0 changes nothing. ``search`` finds a strength for each prompt and group before the first
+    image: it edits ``trial_images`` with rising strength until they show the group, or until side effects grow faster
+    than the effect."""
+    trial_images: int = Field(12, ge=1, le=100_000)
+    """Held-out images per prompt, group and strength in the search. The noise is not used by the audit."""
+    side_effect_budget: float = Field(1.0, gt=0, le=100)
+    """Images that may change in another attribute (or lose their face) for each image that an edit moves to its
+    assigned group. The search uses a stronger edit only within this budget."""
+
+    @property
+    def searches_strength(self) -> bool:
+        """Whether the config asks for a search."""
+        return self.strength == SEARCH

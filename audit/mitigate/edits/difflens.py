@@ -60,9 +60,10 @@ class DiffLens:
             )
 
         def intervene(batch: Batch) -> Intervention:
-            if mitigation.strength is not None:
+            strengths = batch.strengths
+            if strengths is None and mitigation.strength is not None:
                 strengths = tuple(mitigation.strength for _ in batch.assigned)
-            else:
+            elif strengths is None:
                 found = strengths_of(lens, mitigation.attribute, batch.prompt)
                 strengths = tuple(found[group].strength for group in batch.assigned)
             return steered(mitigation, lens, Steering(batch.assigned, strengths))

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from audit.config.mitigations.edits import MeanDifferenceConfig
 from audit.dissect.lens import Lens
-from audit.mitigate.method import Batch, Fit, Intervene
+from audit.mitigate.method import Batch, Fit, Intervene, strengths_in
 from audit.models.device import device_here
 from audit.models.generator import DiffusionGenerator
 from audit.models.intervention import Intervention, Observer
@@ -49,8 +49,9 @@ class MeanDifference:
         directions = {name: tensor.to(device_here()) for name, tensor in _read(fitted).items()}
 
         def intervene(batch: Batch) -> Intervention:
+            strengths = torch.tensor(strengths_in(mitigation, batch), device=device_here()).view(-1, 1, 1, 1)
             edits = {
-                path: _Addition(_of_images(directions, path, batch.assigned), mitigation.strength)
+                path: _Addition(_of_images(directions, path, batch.assigned), strengths)
                 for path in mitigation.hookpoints
             }
             window = window_of(mitigation.window, batch.steps)
@@ -124,15 +125,13 @@ def _of_images(directions: dict[str, Tensor], hookpoint: str, assigned: Sequence
 
 @dataclass(frozen=True)
 class _Addition:
-    """Adds each image's direction (S, B, C, H, W), times the strength."""
+    """Adds each image's direction (S, B, C, H, W), times its strength (B, 1, 1, 1)."""
 
     directions: Tensor
-    strength: float
+    strengths: Tensor
 
     def __call__(self, step: int, h: Tensor) -> Tensor:
-        if self.strength == 0:
-            return h
-        return h + (self.strength * self.directions[step]).to(h.dtype)
+        return torch.where(self.strengths == 0, h, h + (self.strengths * self.directions[step]).to(h.dtype))
 
 
 class _Adder:

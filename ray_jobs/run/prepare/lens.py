@@ -194,13 +194,13 @@ def _put_in_place(partial_directory: Place, directory: Place) -> None:
 def _search_all(request: DissectionRequest, directory: Place, pool: WorkerPool) -> None:
     """Search the strengths that are not stored yet, then write all strengths into the lens."""
     tasks = [
-        StrengthTask(f"{prompt.id}-{attribute}", attribute, prompt)
+        StrengthTask.of_lens(prompt, attribute, request.lens)
         for prompt in dissected_prompts(request)
         for attribute in request.lens.attributes
     ]
     storage, budget = storage_of(directory), request.lens.side_effect_budget
     files = answer_files(directory, budget)
-    answers = answers_of(tasks, StrengthSettings(request, str(directory)), files, pool)
+    answers = answers_of(tasks, StrengthSettings.of_lens(request, directory), files, pool)
     plain = json.loads(storage.read(LENS_FILE)) | _strengths_and_lines(tasks, answers, budget)
     name = lens_name(plain["model_fingerprint"], plain["settings"])
     storage.write(CARD_FILE, card(name, plain, json.loads(storage.read(SHAPE_FILE))).encode())
@@ -215,9 +215,9 @@ def _strengths_and_lines(
     strengths: Strengths = {}
     projections: dict[str, dict[str, dict[str, float]]] = {}
     for task in tasks:
-        answer = answers[task.id]
-        strengths.setdefault(task.attribute, {})[task.prompt.id] = answer.strengths(budget)
-        projections.setdefault(task.attribute, {})[task.prompt.id] = answer.projection
+        answer, attribute = answers[task.id], task.mitigation.attribute
+        strengths.setdefault(attribute, {})[task.prompt.id] = answer.strengths(budget)
+        projections.setdefault(attribute, {})[task.prompt.id] = answer.projection
     lines = {attribute: fit_lines(projections[attribute], found) for attribute, found in strengths.items()}
     return {
         "strengths": strengths_as_data(strengths),

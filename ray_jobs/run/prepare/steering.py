@@ -91,14 +91,16 @@ def find_strengths(
     known = KnownStrengths.of(plain, request.sampling.guidance)
     attributes = [name for name in attributes if name in known.groups]
     tasks = [
-        StrengthTask(f"{prompt.id}-{name}", name, prompt, request.lens.unseen == "search" or not known.predicts(name))
+        StrengthTask.of_lens(
+            prompt, name, request.lens, search=request.lens.unseen == "search" or not known.predicts(name)
+        )
         for name in attributes
         for prompt in prompts
         if known.of_prompt(name, prompt) is None
     ]
     budget = request.lens.side_effect_budget
     files = answer_files(run.file(LENS), budget)
-    answers = answers_of(tasks, StrengthSettings(request, str(lens)), files, pool)
+    answers = answers_of(tasks, StrengthSettings.of_lens(request, lens), files, pool)
     strengths: Strengths = {}
     for name in attributes:
         strengths[name] = {
@@ -115,7 +117,7 @@ def find_strengths(
 
 def searched_attributes(mitigations: Sequence[MitigationConfig]) -> tuple[str, ...]:
     """Return the attributes whose edits take their strengths from a lens, each once."""
-    return tuple(dict.fromkeys(edit.attribute for edit in mitigations if edit.searches_strength))
+    return tuple(dict.fromkeys(edit.attribute for edit in mitigations if edit.uses_lens and edit.searches_strength))
 
 
 def _answered(answer: StrengthAnswer, lines: Mapping[str, Any], budget: float) -> dict[str, GroupStrength]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from audit.config.slices import DissectionRequest
+from audit.config.mitigations.edits import DiffLensConfig
+from audit.config.mitigations.registry import MitigationConfig
+from audit.config.sections import JudgeConfig, LensConfig
+from audit.config.slices import Attributes, DissectionRequest
 from audit.dissect.settings import dissected_groups
 from audit.dissect.strengths import GroupStrength, Tried, choose_strengths
 from audit.records.work import Prompt
@@ -19,6 +23,7 @@ from ray_jobs.run.parts import PartFiles, PreparationError, WorkerPool, make_par
 
 if TYPE_CHECKING:
     from audit.dissect.lens import Lens
+    from audit.mitigate.method import Intervene
 
 STRENGTHS = "strengths"
 """Folder of the answers, beside a lens that is being made or in the run that asks."""
@@ -29,28 +34,48 @@ class DissectionError(PreparationError):
 
 
 @dataclass(frozen=True)
+class Effort:
+    """How strengths are searched.
+
+    Attributes:
+        images: Held-out images of each prompt, group and strength.
+        budget: Images that may change otherwise for each that is brought to its group.
+    """
+
+    images: int
+    budget: float
+
+
+@dataclass(frozen=True)
 class StrengthTask:
-    """One prompt and attribute whose strengths are wanted.
+    """One prompt and edit whose strengths are wanted.
 
     Attributes:
         id: Name in messages and of the file of the answer.
-        attribute: The attribute.
+        mitigation: The edit; its attribute has the groups.
         prompt: The prompt.
-        search: Whether edited images are sampled; otherwise only the first step of the unedited prompt is computed.
+        effort: How edited images are sampled; None samples none and computes the first step of the unedited prompt.
     """
 
     id: str
-    attribute: str
+    mitigation: MitigationConfig
     prompt: Prompt
-    search: bool = True
+    effort: Effort | None
+
+    @classmethod
+    def of_lens(cls, prompt: Prompt, attribute: str, lens: LensConfig, *, search: bool = True) -> StrengthTask:
+        """Return the task of the edit that a lens has strengths for."""
+        mitigation = DiffLensConfig(name="strength-search", attribute=attribute)
+        effort = Effort(lens.strength_images, lens.side_effect_budget) if search else None
+        return cls(f"{prompt.id}-{attribute}", mitigation, prompt, effort)
 
 
 @dataclass(frozen=True)
 class StrengthAnswer:
-    """What a worker found for one prompt and attribute.
+    """What a worker found for one prompt and edit.
 
     Attributes:
-        projection: Group → projection of the first denoising step of the prompt.
+        projection: Group → projection of the first denoising step of the prompt; empty without a lens.
         tried: Group → edits that were sampled, from weak to strong; empty if none was.
     """
 
@@ -77,45 +102,87 @@ class StrengthSettings:
     """What a worker needs to find strengths.
 
     Attributes:
-        request: The dissection; its lens section says how strengths are searched.
-        lens: Path or address of the lens.
+        network: Network of the model.
+        judge: Judge of the trial images.
+        groups: Attribute → groups that are judged.
+        template: Of the audit's prompts.
+        lens: Path or address of the lens, None if the edits need none.
+        fits: Name of a mitigation → path or address of its finished fit.
     """
 
-    request: DissectionRequest
-    lens: str
+    network: NetworkSettings
+    judge: JudgeConfig
+    groups: Attributes
+    template: str
+    lens: str | None = None
+    fits: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of_lens(cls, request: DissectionRequest, lens: Place) -> StrengthSettings:
+        """Return the settings of a dissection."""
+        return cls(
+            network=NetworkSettings(request.model, request.sampling, request.lens.hookpoint),
+            judge=request.judge,
+            groups=dissected_groups(request.lens, request.attributes),
+            template=request.prompts.template,
+            lens=str(lens),
+        )
 
 
 class StrengthWorker:
-    """Finds strengths with a lens; a plain class, run by ``make_parts``."""
+    """Finds strengths; a plain class, run by ``make_parts``."""
 
     def __init__(self, settings: StrengthSettings) -> None:
         """Load the model and its judge."""
         from audit.perception.judges.registry import load_judge
 
-        request = settings.request
-        groups = dissected_groups(request.lens, request.attributes)
-        self._settings, self._place = request.lens, place_of(settings.lens)
-        self._generator = NetworkSettings(request.model, request.sampling, request.lens.hookpoint).load()
-        self._judge = load_judge(request.judge, request.model, groups)
+        self._settings = settings
+        self._generator = settings.network.load()
+        self._judge = load_judge(settings.judge, settings.network.model, settings.groups)
+        self._interventions: dict[str, Intervene] = {}
 
     def do(self, task: StrengthTask) -> StrengthAnswer:
-        """Find the strengths of one prompt and attribute."""
+        """Find the strengths of one prompt and edit."""
         from audit.dissect.observer import project
-        from audit.mitigate.strength import StrengthSearch, try_strengths
 
-        settings, tried = self._settings, {}
-        if task.search:
-            search = StrengthSearch(task.prompt, task.attribute, settings.strength_images, settings.side_effect_budget)
-            tried = try_strengths(self._generator, self._judge, self._lens, search)
-        projection = project(self._generator, self._lens, task.prompt, task.attribute)
+        tried = {} if task.effort is None else self._tried(task, task.effort)
+        lens, attribute = self._lens, task.mitigation.attribute
+        projection = {} if lens is None else project(self._generator, lens, task.prompt, attribute)
         return StrengthAnswer(projection, {group: tuple(rungs) for group, rungs in tried.items()})
 
+    def _tried(self, task: StrengthTask, effort: Effort) -> dict[str, list[Tried]]:
+        from audit.mitigate.strength import StrengthSearch, try_strengths
+
+        settings, attribute = self._settings, task.mitigation.attribute
+        search = StrengthSearch(
+            prompt=task.prompt,
+            template=settings.template,
+            attribute=attribute,
+            groups=settings.groups[attribute],
+            images=effort.images,
+            budget=effort.budget,
+        )
+        return try_strengths(self._generator, self._judge, self._intervention(task.mitigation), search)
+
+    def _intervention(self, mitigation: MitigationConfig) -> Intervene:
+        from audit.mitigate.registry import ready_interventions
+
+        key = f"{mitigation.name}-{mitigation.attribute}"
+        if key not in self._interventions:
+            with ExitStack() as held:
+                place = self._settings.fits.get(mitigation.name)
+                fits = {} if place is None else {mitigation.name: held.enter_context(folder_on_disk(place_of(place)))}
+                self._interventions[key] = ready_interventions([mitigation], self._lens, fits)[mitigation.name]
+        return self._interventions[key]
+
     @cached_property
-    def _lens(self) -> Lens:
+    def _lens(self) -> Lens | None:
         from audit.dissect.lens import Lens
         from audit.models.device import device_here
 
-        with folder_on_disk(self._place) as directory:
+        if self._settings.lens is None:
+            return None
+        with folder_on_disk(place_of(self._settings.lens)) as directory:
             return Lens.load(directory).to(device_here())
 
 
@@ -143,7 +210,7 @@ def answers_of(
     try:
         make_parts(StrengthWorker, settings, tasks, files, pool)
     except PreparationError as error:
-        raise DissectionError(f"the dissection: {error}") from error
+        raise DissectionError(f"the search for strengths: {error}") from error
     return {task.id: files.read(task) for task in tasks}
 
 

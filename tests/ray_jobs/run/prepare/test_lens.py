@@ -121,9 +121,9 @@ def test_the_lens_that_ships_with_the_model_is_the_one_that_the_shipped_audit_fi
 
 def test_strengths_are_searched_where_the_model_runs(config, lens_directory):
     with pretended_gpu():
-        worker = StrengthWorker(StrengthSettings(DissectionRequest.of(config), str(lens_directory)))
+        worker = StrengthWorker(StrengthSettings.of_lens(DissectionRequest.of(config), lens_directory))
         [doctor, *_] = dissected_prompts(DissectionRequest.of(config))
-        found = worker.do(StrengthTask("doctor-gender", "gender", doctor))
+        found = worker.do(StrengthTask.of_lens(doctor, "gender", config.lens))
     assert found.strengths(config.lens.side_effect_budget) == Lens.load(lens_directory).strengths["gender"][doctor.id]
     assert found.projection.keys() == {"female", "male"}
 

@@ -56,9 +56,9 @@ def asked(monkeypatch):
     tasks = []
 
     def answer(wanted, _settings, _files, _pool):
-        tasks.extend((task.prompt.id, task.search) for task in wanted)
+        tasks.extend((task.prompt.id, task.effort is not None) for task in wanted)
         drawn = {"female": DRAWN, "male": DRAWN}
-        return {t.id: StrengthAnswer({"female": 1.0, "male": -1.0}, drawn if t.search else {}) for t in wanted}
+        return {t.id: StrengthAnswer({"female": 1.0, "male": -1.0}, drawn if t.effort else {}) for t in wanted}
 
     monkeypatch.setattr(steering, "answers_of", answer)
     return tasks
