@@ -12,6 +12,7 @@ from audit.config.mitigations.registry import MitigationConfig
 from audit.config.problems import MODEL_KEYS, Location, Problem, listing, suggestion
 from audit.config.sections import LensConfig, ModelConfig, SamplingConfig
 from audit.dissect.settings import LENS_FILE, LENS_FORMAT
+from audit.records.places import Place
 from audit.storage.outside.json_object import read_json_object
 
 
@@ -49,7 +50,7 @@ def check_lens(
 def hookpoints_of(lens: LensConfig | None, mitigations: Sequence[MitigationConfig]) -> dict[Location, str]:
     """Return the modules that an audit reads or edits, by their place in the config; a lens of None is not used."""
     edited: dict[Location, str] = {
-        ("mitigations", index, "hookpoints", number): path
+        ("mitigations", index, mitigation.edited_key, number): path
         for index, mitigation in enumerate(mitigations)
         for number, path in enumerate(mitigation.edited_modules)
     }
@@ -64,25 +65,25 @@ def no_network(model: ModelConfig) -> str | None:
     return f"model.source: expected a model with a network, found {found}; name another model"
 
 
-def block_hookpoints(model: ModelConfig) -> tuple[str, ...]:
-    """Return the blocks of a model's denoiser, from the first to the last.
+def places_of(model: ModelConfig) -> tuple[Place, ...]:
+    """Return the places of a model's denoiser that a location map covers, in the order of the calls.
 
     Raises:
         UnknownBlocksError: If the model is not on this machine.
         ValueError: If the model has no network, its inside is not reached, or it takes no text.
     """
-    from audit.models.families.registry import block_paths_here, reads_text
+    from audit.models.families.registry import places_here, reads_text
 
     missing = no_network(model)
     if missing is not None:
         raise ValueError(missing)
     if reads_text(model) is False:
         raise ValueError(f"model.source: expected a model that takes text, found {model.source!r}; name another model")
-    paths = block_paths_here(model)
+    paths = places_here(model)
     if paths is None:
         raise UnknownBlocksError(
             f"model.source: expected a model that is on this machine, found {model.source!r}; give its directory, or "
-            "name the hookpoints with --hookpoint"
+            "name the places with --place"
         )
     if not paths:
         raise ValueError(
@@ -92,7 +93,7 @@ def block_hookpoints(model: ModelConfig) -> tuple[str, ...]:
 
 
 def _no_module(at: Location, hookpoint: str, blocks: Sequence[str]) -> Iterator[Problem]:
-    part = hookpoint.split(".")[0]
+    part = hookpoint.rpartition(":")[2].split(".")[0]
     if blocks and part not in blocks:
         message = f"expected a module of the denoiser ({listing(blocks)}), found {hookpoint!r}"
         yield Problem(at, message + suggestion(part, blocks))

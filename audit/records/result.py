@@ -9,6 +9,7 @@ from audit.records.attributes import TargetSource
 from audit.records.changes import AttributeShift, GroupChange, MissingDifference
 from audit.records.groups import GroupResult
 from audit.records.intersections import Intersection
+from audit.records.location import LocationMap
 from audit.records.opinions import JudgeAgreement, SecondView
 from audit.records.quality import QualityResult
 from audit.records.verdicts import Verdict
@@ -95,6 +96,7 @@ class AuditResult:
         second_views: The view of each second judge on each finding.
         targets: Attribute → source of its target; the shares themselves are in the rows.
         two_stage: Outcome of two-stage sampling, None if the number of images was fixed.
+        location: The location map of the model, None if there is none.
         schema_version: Version of the file that the result was read from. For an older version, some parts are
             recomputed and some are absent, see ``reports.export.old_schema``.
     """
@@ -115,4 +117,5 @@ class AuditResult:
     second_views: tuple[SecondView, ...] = ()
     targets: dict[str, TargetSource] = field(default_factory=dict)
     two_stage: TwoStageSampling | None = None
+    location: LocationMap | None = None
     schema_version: int = SCHEMA_VERSION

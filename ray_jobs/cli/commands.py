@@ -127,7 +127,10 @@ def run(  # noqa: PLR0913 (one parameter per option)
             run_id = _slot_run_id(audit, slot)
         show_log()
         from audit.results.gates.verdicts import overall_verdict
+        from ray_jobs.cli.location_notes import edited_through_lens, print_location_notes
         from ray_jobs.run.audit import run_audit
+
+        print_location_notes(audit, edited_through_lens(audit))
 
         outcome = run_audit(audit, run_id=run_id, address=address)
     verdict = overall_verdict(outcome.result.verdicts)
@@ -150,6 +153,9 @@ def plan(config: ConfigArgument, sets: SetOption = None, as_json: JsonOption = F
 
         # The machine that plans may lack the weights and the tracking server of the machine that runs.
         audit = read_config(config, sets or (), [check_prompts, check_targets, check_gates])
+        from ray_jobs.cli.location_notes import edited_through_lens, print_location_notes
+
+        print_location_notes(audit, edited_through_lens(audit))
     from audit.records.attributes import Attribute
     from audit.results.two_stages import Stages
     from ray_jobs.cli import terminal
@@ -227,8 +233,10 @@ def dissect(  # noqa: PLR0913 (one parameter per option)
             raise UnfitModelError(missing)
         show_log()
         from audit.config.slices import DissectionRequest
+        from ray_jobs.cli.location_notes import print_location_notes
         from ray_jobs.run.prepare.lens import dissect as make
 
+        print_location_notes(audit, audit.lens.attributes)
         lens = make(DissectionRequest.of(audit), audit.output, audit.workers, address=address, fresh=fresh)
     if as_json:
         print_json({"lens": str(lens)})
