@@ -34,6 +34,7 @@ class MapRequest:
         carries: Least share of a place that carries an attribute.
         pairs: Which groups are exchanged: the first and the last of each attribute, or every pair.
         windows: Windows of steps of the places that carry an attribute.
+        windowed: Most places of an attribute that are counted by window, the cheapest first.
     """
 
     attributes: Attributes
@@ -47,6 +48,7 @@ class MapRequest:
     carries: float = 0.9
     pairs: Pairs = "ends"
     windows: tuple[tuple[float, float], ...] = THIRDS
+    windowed: int = 3
 
     @property
     def screening(self) -> LocationRequest:
@@ -59,8 +61,13 @@ class MapRequest:
         return self._stage(possible, self.prompts, self.images, "other_prompt")
 
     def windowing(self, counted: Sequence[Counts]) -> LocationRequest:
-        """Return the third stage: the places that carry an attribute, by window of steps."""
-        carriers = {(one.attribute, one.place) for one in self._carrying(counted)}
+        """Return the third stage: the cheapest places that carry an attribute, by window of steps."""
+        carrying = self._carrying(counted)
+        carriers = {
+            (attribute, one.place)
+            for attribute in self.attributes
+            for one in [one for one in carrying if one.attribute == attribute][: self.windowed]
+        }
         questions = tuple(
             Question(one.attribute, one.groups, one.exchanged, Place(one.place.module, one.place.kind, window))
             for one in (count.question for count in counted)

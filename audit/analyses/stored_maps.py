@@ -54,6 +54,7 @@ class Located:
             "departures": self.sampling.departures,
             "dtype": self.model.dtype,
             "judge": judge_name(self.judge, self.model),
+            "judge_settings": self.judge.model_dump(mode="json", exclude_defaults=True),
             "attributes": {name: list(groups) for name, groups in self.attributes.items()},
             "template": self.template,
         }

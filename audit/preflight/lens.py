@@ -37,6 +37,7 @@ def check_lens(
     blocks = blocks_of(model)
     for place, path in hookpoints.items():
         yield from _no_module(place, path, blocks)
+        yield from _no_text_of_blocks(place, model)
     latents = _latents(lens, model, sampling)
     if latents is None:
         return
@@ -97,6 +98,19 @@ def _no_module(at: Location, hookpoint: str, blocks: Sequence[str]) -> Iterator[
     if blocks and part not in blocks:
         message = f"expected a module of the denoiser ({listing(blocks)}), found {hookpoint!r}"
         yield Problem(at, message + suggestion(part, blocks))
+
+
+def _no_text_of_blocks(at: Location, model: ModelConfig) -> Iterator[Problem]:
+    """Find blocks that are to read a caption, in a denoiser whose blocks do not read the embeddings of a text."""
+    from audit.models.families.registry import family_here
+
+    family = family_here(model)
+    if "blocks" in at and family is not None and family.denoiser not in ("unet", ""):
+        message = (
+            f"expected a U-Net, whose blocks read the embeddings of the text, found {family.name}; remove blocks, so "
+            "that the whole network reads the caption"
+        )
+        yield Problem(at, message, reads=(("model", "source"),))
 
 
 def _named_lens(directory: Path) -> Iterator[Problem]:
