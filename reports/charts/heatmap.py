@@ -27,7 +27,9 @@ class HeatRow:
     texts: tuple[str, ...] = ()
 
 
-def heatmap(frame: Frame, columns: Sequence[str], rows: Sequence[HeatRow], *, widest: float = 44.0) -> Markup:
+def heatmap(
+    frame: Frame, columns: Sequence[str], rows: Sequence[HeatRow], *, widest: float = 44.0, longest: int = 24
+) -> Markup:
     """Draw signed values with a diverging colour scale up to the largest magnitude; a sign marks each strong cell.
 
     Args:
@@ -35,6 +37,7 @@ def heatmap(frame: Frame, columns: Sequence[str], rows: Sequence[HeatRow], *, wi
         columns: Names of the columns.
         rows: The rows.
         widest: Most width of a cell, in pixels.
+        longest: Most characters of the name of a row.
 
     Raises:
         ValueError: There are no rows, or no columns.
@@ -42,7 +45,7 @@ def heatmap(frame: Frame, columns: Sequence[str], rows: Sequence[HeatRow], *, wi
     need(rows, "row")
     need(columns, "column")
     largest = max((abs(value) for row in rows for value in row.values), default=0.0) or 1.0
-    left = label_width([row.label for row in rows])
+    left = label_width([row.label for row in rows], longest)
     top = label_width(columns) * 0.72 + 12
     width = min((frame.width - left - 56) / len(columns), widest)
     body = []
@@ -52,7 +55,7 @@ def heatmap(frame: Frame, columns: Sequence[str], rows: Sequence[HeatRow], *, wi
     y = top
     for number, row in enumerate(rows):
         y += 8 if row.opens_block and number else 0
-        body.append(text_tag(left - 10, y + 14, shorten(row.label), anchor="end"))
+        body.append(text_tag(left - 10, y + 14, shorten(row.label, longest), anchor="end"))
         texts = row.texts or (None,) * len(row.values)
         body += [
             _cell(value / largest, left + place * width, y, width, text)

@@ -9,7 +9,7 @@ from audit.records.estimates import percent
 from audit.records.location import LocationMap, PlaceShare
 from audit.records.places import Place
 from reports.charts.heatmap import HeatRow, heatmap
-from reports.charts.svg import Frame
+from reports.charts.svg import Frame, label_width
 from reports.figures.charts import Figure, Table
 from reports.index.story import Story, label
 from reports.words.location import (
@@ -23,7 +23,7 @@ from reports.words.location import (
     window_text,
 )
 
-_CELL = 92.0
+_CELL, _LONGEST, _MARGIN = 92.0, 60, 56.0
 _NONE = "–"
 
 
@@ -63,7 +63,7 @@ def location_section(story: Story) -> LocationSection | None:
     return LocationSection(
         tuple(decision_text(found, decision) for decision in found.decisions),
         hookpoint,
-        tuple(note for note in notes if note is not None),
+        tuple(note[0].upper() + note[1:] for note in notes if note is not None),
         tuple(figures),
         _details(found),
         tuple(population_text(found)),
@@ -97,7 +97,8 @@ def _by_window(found: LocationMap, rows: Sequence[PlaceShare]) -> Figure:
         "Rows are attributes and places, columns are windows of steps. A cell is the share of images that follow."
     )
     columns = [window_text(found, str(Place("x", window=window))).partition(", ")[2] for window in windows]
-    return _heat("location-windows", title, description, columns, shares)
+    first = {name[:2]: row for name, (row, _) in reversed([*zip(names, shares, strict=True)])}
+    return _heat("location-windows", title, description, columns, shares, [*first.values()])
 
 
 def _heat(
@@ -106,14 +107,19 @@ def _heat(
     description: str,
     columns: Sequence[str],
     shares: Sequence[tuple[str, Sequence[PlaceShare | None]]],
+    blocks: Sequence[str] = (),
 ) -> Figure:
-    rows = [HeatRow(name, tuple(map(_value, own)), texts=tuple(map(_short, own))) for name, own in shares]
+    rows = [
+        HeatRow(name, tuple(map(_value, own)), opens_block=name in blocks, texts=tuple(map(_short, own)))
+        for name, own in shares
+    ]
     table = Table(
         title,
         ("Place", *columns),
         tuple((name, *(share_text(row) if row else _NONE for row in own)) for name, own in shares),
     )
-    svg = heatmap(Frame(key, title, description), columns, rows, widest=_CELL)
+    width = label_width([row.label for row in rows], _LONGEST) + len(columns) * _CELL + _MARGIN
+    svg = heatmap(Frame(key, title, description, width), columns, rows, widest=_CELL, longest=_LONGEST)
     return Figure(key, f"{title} (share of images)", svg, table)
 
 
@@ -133,14 +139,13 @@ def _short(row: PlaceShare | None) -> str:
 
 def _details(found: LocationMap) -> Table:
     columns = (
-        "Place", "Attribute", "Groups", "Follow", "First to second", "Second to first", "Counted",
+        "Place", "Attribute", "Follow", "First to second", "Second to first", "Counted",
         "Another occupation", "Kept per image", "Denoiser calls",
     )  # fmt: skip
     rows = tuple(
         (
             window_text(found, row.place),
-            label(row.attribute),
-            f"{row.groups[0]}, {row.groups[1]}",
+            f"{label(row.attribute)}: {row.groups[0]}, {row.groups[1]}",
             share_text(row),
             *(estimate_text(one) for one in row.directions),
             f"{row.counted} of {row.sampled}",
@@ -150,4 +155,4 @@ def _details(found: LocationMap) -> Table:
         )
         for row in found.places
     )
-    return Table("Location map", columns, rows, names=3)
+    return Table("Location map", columns, rows, names=2)

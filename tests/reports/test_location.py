@@ -24,7 +24,7 @@ def test_the_section_states_decisions_controls_and_what_was_only_screened(locate
         "Where each attribute is decided",
         "gender: the cheapest place that carries it is text:mid_block. Steps 17 to 25 of 25 suffice there.",
         "skin tone: not decided at one place (no share of 90 % or more)",
-        "age is not controllable at mid_block (share 17 %); it is decided at text:up_blocks.0.",
+        "Age is not controllable at mid_block (share 17 %); it is decided at text:up_blocks.0.",
         "Control, values of the same run: 0 of 240 images changed (as it must be)",
         "only screened: 4 prompts, 1 seed",
     ):
