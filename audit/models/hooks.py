@@ -6,6 +6,7 @@ Legend: B images, C channels, H W the map, T image tokens, L text tokens, D text
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from audit.records.places import Kind
 
 _TOKEN_AXES = 3
+_TEXT = "encoder_hidden_states"
 
 MapEdit = Callable[[Tensor], Tensor]
 
@@ -178,19 +180,24 @@ def edit_text(block: nn.Module, edit: Callable[[Tensor], Tensor]) -> Iterator[No
     """Replace the text that a block of the denoiser reads by ``edit(text)`` while the code inside runs.
 
     Args:
-        block: Takes text embeddings as ``encoder_hidden_states``, as the blocks and attentions of diffusers do.
+        block: Takes text embeddings as ``encoder_hidden_states``, by name or by its place among the arguments, as the
+            blocks and attentions of diffusers do.
         edit: Returns text embeddings (2B or B, L, D) in place of its argument, of the same shape.
     """
 
     def hook(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], Any]:
-        text = named.get("encoder_hidden_states")
+        text = inputs[position] if position is not None and position < len(inputs) else named.get(_TEXT)
         if not isinstance(text, Tensor):
             raise TypeError(
                 f"a block whose text is replaced must read text, found {type(module).__name__}, which reads none; "
                 "choose a block with cross-attention such as 'mid_block'"
             )
-        return inputs, named | {"encoder_hidden_states": edit(text)}
+        if position is not None and position < len(inputs):
+            return (*inputs[:position], edit(text), *inputs[position + 1 :]), named
+        return inputs, named | {_TEXT: edit(text)}
 
+    names = list(inspect.signature(block.forward).parameters)
+    position = names.index(_TEXT) if _TEXT in names else None
     handle = block.register_forward_pre_hook(hook, with_kwargs=True)
     try:
         yield

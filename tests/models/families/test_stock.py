@@ -182,7 +182,8 @@ def test_the_blocks_that_a_config_names_are_those_of_the_network(saved, name):
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_place_of_a_family_is_reached_and_reads_and_edits_the_conditional_half_alone(saved, name):
-    generator = generator_of(saved(name), sampling_of(name), HOOKPOINTS[name][0])
+    guidance = 1.0 if name == "ddpm" else 3.0
+    generator = generator_of(saved(name), sampling_of(name, guidance=guidance), HOOKPOINTS[name][0])
     places = [str(place) for place in places_here(ModelConfig(source=str(saved(name))))]
     require_live(generator, places, prompt_of(name).text)
 
