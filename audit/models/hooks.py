@@ -92,7 +92,10 @@ def _with_skips(output: object, edit: MapEdit) -> object:
         return output
     _require_shape(before, after)
     parts = torch.split(after.flatten(1), [skip[0].numel() for skip in skips], 1)
-    edited = tuple(part.reshape(skip.shape) for part, skip in zip(parts, skips, strict=True))
+    # The layout in memory stays that of each skip connection, because other layouts give other last bits.
+    edited = tuple(
+        torch.empty_like(skip).copy_(part.reshape(skip.shape)) for part, skip in zip(parts, skips, strict=True)
+    )
     return (output[0], edited, *output[2:]) if isinstance(output, tuple) else output
 
 
