@@ -11,8 +11,7 @@ from audit.records.places import Place
 from reports.charts.heatmap import HeatRow, heatmap
 from reports.charts.svg import Frame, label_width
 from reports.figures.charts import Figure, Table
-from reports.index.story import Story, label
-from reports.words.location import (
+from reports.figures.location_words import (
     SCREENED,
     bytes_text,
     decision_text,
@@ -22,6 +21,7 @@ from reports.words.location import (
     share_text,
     window_text,
 )
+from reports.index.story import Story, label
 
 _CELL, _LONGEST, _MARGIN = 92.0, 60, 56.0
 _NONE = "–"

@@ -15,7 +15,7 @@ from audit.models.generator import load_generator
 from audit.records.location import LocationMap
 from audit.records.places import Place
 from audit.records.work import Prompt, derive_seed
-from reports.words.location import decision_text, not_controllable, population_text
+from reports.figures.location_words import decision_text, not_controllable, population_text
 
 PROMPTS = tuple(Prompt(name, f"a face photo of a {name}", name) for name in ("doctor", "nurse", "person"))
 TEMPLATE = "a face photo of {a} {occupation}"

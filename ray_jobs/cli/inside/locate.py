@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from audit.analyses.location_map import MapRequest
     from audit.config.sections import ModelConfig
-    from audit.config.settings import AuditConfig
+    from audit.config.slices import DissectionRequest
     from audit.records.places import Place
 
 
@@ -61,9 +61,7 @@ def locate(  # noqa: PLR0913 (one parameter per option)
     pairs: Annotated[
         Pairs, typer.Option("--pairs", help="Exchange the first and the last group, or every pair.")
     ] = Pairs.ENDS,
-    screen: Annotated[
-        bool, typer.Option("--screen/--no-screen", help="Count only places that may carry an attribute, or all.")
-    ] = True,
+    all_places: Annotated[bool, typer.Option("--all", help="Count all places, whatever the screening shows.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show where in the model each attribute is decided, by activation patching; run again, it resumes.
@@ -84,12 +82,13 @@ def locate(  # noqa: PLR0913 (one parameter per option)
         from ray_jobs.run.parts import WorkerPool
 
         audit = read_config(config, overrides_of(sets, output, workers), [check_ready])
-        request = _request(audit, place or (), attribute or ())
+        dissection = DissectionRequest.of(audit)
+        request = _request(dissection, place or (), attribute or ())
         request = replace(request, prompts=request.prompts[:prompts], images=images, carries=carries, pairs=pairs.value)
-        if not screen:
+        if all_places:
             request = replace(request, always=request.places)
         show_log()
-        located = Located.of(DissectionRequest.of(audit))
+        located = Located.of(dissection)
         with connect(address, audit.workers) as cluster:
             pool = WorkerPool(audit.workers, cluster)
             found = make_map(located, request, audit.output, pool)
@@ -104,23 +103,23 @@ def locate(  # noqa: PLR0913 (one parameter per option)
         show_location(found, open_console())
 
 
-def _request(audit: AuditConfig, named: Sequence[str], attributes: Sequence[str]) -> MapRequest:
+def _request(request: DissectionRequest, named: Sequence[str], attributes: Sequence[str]) -> MapRequest:
     from audit.analyses.location_map import MapRequest
     from audit.planning.plan import prompts_of_model
     from audit.records.places import Place
 
-    unknown = [name for name in attributes if name not in audit.attributes]
+    unknown = [name for name in attributes if name not in request.attributes]
     if unknown:
-        _refuse(f"--attribute: expected an audited attribute ({', '.join(audit.attributes)}), found {unknown[0]!r}")
-    places = _places(audit.model, named)
+        _refuse(f"--attribute: expected an audited attribute ({', '.join(request.attributes)}), found {unknown[0]!r}")
+    places = _places(request.model, named)
     return MapRequest(
-        attributes={name: tuple(audit.attributes[name]) for name in attributes or audit.attributes},
-        prompts=prompts_of_model(audit.model, audit.prompts),
-        template=audit.prompts.template,
+        attributes={name: tuple(request.attributes[name]) for name in attributes or request.attributes},
+        prompts=prompts_of_model(request.model, request.prompts),
+        template=request.prompts.template,
         places=places,
-        always=places if named else (Place.parse(audit.lens.hookpoint),),
+        always=places if named else (Place.parse(request.lens.hookpoint),),
         images=1,
-        batch=audit.sampling.batch,
+        batch=request.sampling.batch,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reports.words.location import bytes_text, decision_text, population_text, share_text, window_text
+from reports.figures.location_words import bytes_text, decision_text, population_text, share_text, window_text
 
 if TYPE_CHECKING:
     from rich.console import Console
