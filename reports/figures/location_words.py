@@ -83,8 +83,8 @@ def not_controllable(found: LocationMap, attribute: str, hookpoint: str) -> str 
 def population_text(found: LocationMap) -> Iterator[str]:
     """Yield what the figures are of: prompts, images, groups and controls."""
     yield (
-        f"Counted places: {found.prompts[0]} prompts, {found.images[0]} seeds, both directions. "
-        f"{SCREENED} only screened: {found.prompts[1]} prompts, {found.images[1]} seed; even the upper end of the "
+        f"Counted places: {_images(found.prompts[0], found.images[0])}, both directions. "
+        f"{SCREENED} only screened: {_images(found.prompts[1], found.images[1])}; even the upper end of the "
         f"interval is below {percent(found.carries)}."
     )
     exchanged: dict[str, list[tuple[str, str]]] = {}
@@ -104,6 +104,10 @@ def population_text(found: LocationMap) -> Iterator[str]:
     verdict = "as it must be" if changed == 0 else "it must be 0, so other figures cannot be trusted"
     yield f"Control, values of the same run: {changed} of {images} images changed ({verdict})."
     yield from _other_prompt(found)
+
+
+def _images(prompts: int, seeds: int) -> str:
+    return f"{prompts} prompt{'s' * (prompts != 1)}, {seeds} seed{'s' * (seeds != 1)}"
 
 
 def _other_prompt(found: LocationMap) -> Iterator[str]:

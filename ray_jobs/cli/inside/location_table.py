@@ -32,7 +32,8 @@ def _table(found: LocationMap, rows: list[PlaceShare], console: Console) -> None
     from rich.table import Table
 
     columns = dict.fromkeys((row.attribute, row.groups) for row in rows)
-    table = Table("place", box=None, header_style="bold", pad_edge=False)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("place", no_wrap=True)
     for attribute, groups in columns:
         pair = f"\n{groups[0]} – {groups[1]}" if found.pairs == "all" else ""
         table.add_column(attribute.replace("_", " ") + pair, justify="right")
