@@ -52,6 +52,7 @@ from reports.figures.evidence_tables import (
     uncorrected,
 )
 from reports.figures.intersection_tables import combination_tables, dependence_table, together_table
+from reports.figures.location import location_section
 from reports.figures.measure_tables import caveats, measures_by_occupation, measures_table
 from reports.figures.pictures import Pictures, data_uri, fit, read_pictures
 from reports.figures.steering import searched_tables, steering_notes, steering_table
@@ -209,6 +210,7 @@ def _context(story: Story, pictures: Pictures) -> dict[str, Any]:
         "signatures": signature_table(story),
         "instruments_of_quality": instrument_table(story),
         "distances": distance_names(story) if measures_distances(story) else None,
+        "location": location_section(story),
         "features": feature_sections(story),
         "steering_notes": steering_notes(story),
         "searched_tables": searched_tables(story),

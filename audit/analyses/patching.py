@@ -1,62 +1,147 @@
-"""Activation patching: one hookpoint takes its values from the run of another prompt with the same noise."""
+"""Activation patching: one place takes its values from the run of another prompt with the same noise.
+
+The runs of all images of a task are sampled once. They record every place that fits in ``RECORDED_BYTES``; further
+places are recorded in further runs.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from audit.models.generator import DiffusionGenerator
-from audit.models.intervention import Edit, Intervention
+from audit.models.intervention import Edit, Intervention, Observer
+from audit.planning.plan import window_of
+from audit.records.places import Place
 
-# B images, C H W the map at the hookpoint
+# B images, C H W the map at a place
+
+RECORDED_BYTES = 2 * 2**30
+"""Memory of recorded maps on a worker. A place that needs more for one image alone is recorded nevertheless."""
 
 
 class MapRecorder:
-    """Records the maps of one hookpoint at every step, on the CPU: all steps of a large model need gigabytes."""
+    """Records the maps of one place at every step, on the CPU; a map that stays as it was is kept once."""
 
     def __init__(self) -> None:
         self.maps: dict[int, Tensor] = {}
 
     def __call__(self, step: int, h: Tensor) -> None:
         """Record the maps ``(B, C, H, W)`` of the conditional half."""
-        self.maps[step] = h.to("cpu", copy=True)
+        before, own = self.maps.get(step - 1), h.to("cpu", copy=True)
+        self.maps[step] = own if before is None or not torch.equal(before, own) else before
 
-    def patch(self) -> Edit:
-        """Return the edit that replaces the maps of another run by the recorded ones, at the same steps."""
+    @property
+    def bytes_per_image(self) -> int:
+        """Bytes that are kept of one image, over all steps."""
+        kept = {id(h): h for h in self.maps.values()}.values()
+        return sum(h[0].nbytes for h in kept)
+
+    def patch(self, rows: Sequence[int]) -> Edit:
+        """Return the edit that replaces the maps of other images by those of recorded ``rows``, at the same steps."""
 
         def replace(step: int, h: Tensor) -> Tensor:
-            return self.maps[step].to(h.device, h.dtype)
+            return self.maps[step][list(rows)].to(h.device, h.dtype)
 
         return replace
 
 
-def swapped_images(
-    generator: DiffusionGenerator, texts: tuple[str, str], seeds: Sequence[int], hookpoint: str
-) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Sample two prompts from the same noise, unpatched and with one hookpoint taken from the other prompt's run.
+@dataclass(frozen=True)
+class Images:
+    """Images to sample: a text and a seed for each of the B images."""
+
+    texts: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+    def only(self, rows: Sequence[int]) -> Images:
+        """Return the images of some rows."""
+        return Images(tuple(self.texts[row] for row in rows), tuple(self.seeds[row] for row in rows))
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Sampled images with the maps of some places.
+
+    Attributes:
+        images: What was sampled.
+        pictures: uint8 (B, 3, H, W).
+        maps: Place at all steps → its maps.
+    """
+
+    images: Images
+    pictures: Tensor
+    maps: Mapping[Place, MapRecorder]
+
+    @classmethod
+    def sample(cls, generator: DiffusionGenerator, images: Images, places: Sequence[Place]) -> Recorded:
+        """Sample images and record the maps of places."""
+        maps = {place.at_all_steps: MapRecorder() for place in places}
+        observers: dict[str, Observer] = {str(place): recorder for place, recorder in maps.items()}
+        return cls(images, generator.sample(images.texts, images.seeds, observers=observers), maps)
+
+    def into(
+        self, generator: DiffusionGenerator, images: Images, place: Place, rows: Sequence[int] | None = None
+    ) -> Tensor:
+        """Sample images while a place takes its values from recorded ones, in the conditional half.
+
+        Args:
+            generator: The model.
+            images: The B images.
+            place: The place, with its window of steps.
+            rows: Recorded row for each image; None takes them in order.
+
+        Returns:
+            uint8 (B, 3, H, W).
+        """
+        patch = self.maps[place.at_all_steps].patch(range(len(images.seeds)) if rows is None else rows)
+        intervention = Intervention(
+            (None,) * len(images.seeds),
+            window_of(place.window, generator.steps),
+            edits={str(place.at_all_steps): patch},
+        )
+        return generator.sample(images.texts, images.seeds, intervention)
+
+
+def groups_of_places(
+    generator: DiffusionGenerator, text: str, places: Sequence[Place], images: int
+) -> Iterator[tuple[Place, ...]]:
+    """Split places so that the maps of each group fit in ``RECORDED_BYTES``; one at least is in each.
 
     Args:
         generator: The model.
-        texts: The two prompts.
-        seeds: One seed for each of the B images.
-        hookpoint: Module whose output is exchanged at all steps, in the conditional half.
-
-    Returns:
-        The unpatched images of both prompts, and their patched images, each uint8 (B, 3, H, W).
+        text: Any prompt.
+        places: Places with or without windows; those that differ in the window alone share their maps.
+        images: Images whose maps are recorded at once.
     """
-    first, second = MapRecorder(), MapRecorder()
-    plain = (
-        generator.sample([texts[0]] * len(seeds), seeds, observers={hookpoint: first}),
-        generator.sample([texts[1]] * len(seeds), seeds, observers={hookpoint: second}),
-    )
-    patched = (
-        _patched(generator, texts[0], seeds, {hookpoint: second.patch()}),
-        _patched(generator, texts[1], seeds, {hookpoint: first.patch()}),
-    )
-    return plain, patched
+    sizes = _bytes_per_step(generator, text, places)
+    group: list[Place] = []
+    held: set[Place] = set()
+    for place in places:
+        whole = place.at_all_steps
+        recorded = sum(sizes[one] for one in held | {whole}) * generator.steps * images
+        if group and whole not in held and recorded > RECORDED_BYTES:
+            yield tuple(group)
+            group, held = [], set()
+        group.append(place)
+        held.add(whole)
+    if group:
+        yield tuple(group)
 
 
-def _patched(generator: DiffusionGenerator, text: str, seeds: Sequence[int], edits: Mapping[str, Edit]) -> Tensor:
-    intervention = Intervention((None,) * len(seeds), range(generator.steps), edits=edits)
-    return generator.sample([text] * len(seeds), seeds, intervention)
+def _bytes_per_step(generator: DiffusionGenerator, text: str, places: Sequence[Place]) -> dict[Place, int]:
+    """Return the bytes of one image's map at each place, by one call of the denoiser."""
+    found: dict[Place, int] = {}
+
+    def look(place: Place) -> Edit:
+        def edit(_step: int, h: Tensor) -> Tensor:
+            found[place] = h[0].nbytes
+            return h
+
+        return edit
+
+    wholes = {place.at_all_steps for place in places}
+    generator.first_prediction(text, [0], {str(place): look(place) for place in wholes})
+    return found

@@ -60,6 +60,11 @@ class Bundle:
         return self.path / "lens"
 
     @property
+    def maps(self) -> Path:
+        """Location maps that ship with the model, one directory each, named by content."""
+        return self.path / "maps"
+
+    @property
     def table(self) -> Path:
         """The planted shares."""
         return self.path / "world.yaml"

@@ -204,6 +204,9 @@ def _mitigation_disagreements(config: AuditSections, at: Location, mitigation: M
         yield Problem((*at, "name"), message)
     if isinstance(mitigation, PromptConfig):
         yield from _words_without_a_group(config.attributes.get(name), at, mitigation)
+        if mitigation.window != (0.0, 1.0) and not mitigation.blocks:
+            message = "expected blocks beside a window, found none; name the blocks that read the caption, or remove it"
+            yield Problem((*at, "window"), message)
     if config.model.source in WITHOUT_NETWORK:
         message = (
             f"expected no mitigation for {config.model.source!r}, which has no network to edit, found one; remove it"

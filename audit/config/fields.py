@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
 from pydantic_core import PydanticCustomError
 
 from audit.config.problems import listing, suggestion
+from audit.records.places import ALL_STEPS, Place
 
 ZERO_SHOT = "zero-shot"
 """Source of a second judge: the CLIP model of the quality figures selects the group whose caption fits best."""
@@ -154,6 +155,17 @@ def _low_below_high(window: tuple[float, float]) -> tuple[float, float]:
     return window
 
 
+def _place_at_all_steps(text: str) -> str:
+    """Refuse what is not a place, and a place with a window, which is a key of its own."""
+    try:
+        place = Place.parse(text)
+    except ValueError as error:
+        raise _mistake(str(error)) from error
+    if place.window != ALL_STEPS:
+        raise _mistake(f"expected a place without steps, found {text!r}; set the key window instead")
+    return text
+
+
 # No control characters, and none that change the order of text: such a text would mislead readers of reports and
 # terminals.
 _ACTS = r"\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff"
@@ -162,6 +174,7 @@ _FILE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 _ENVIRONMENT_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
 _GROUP_NAME = r"^[A-Za-z0-9][A-Za-z0-9_+ -]*$"
 SIZE = r"^[1-9][0-9]{1,3}x[1-9][0-9]{1,3}$"
+_MODULE = r"^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*$"
 _JUDGE_NAME = r"^[a-z0-9][a-z0-9-]*$"
 PATTERNS_IN_WORDS = {
     _TEXT: "one line of text without leading or trailing spaces and without control characters",
@@ -169,11 +182,14 @@ PATTERNS_IN_WORDS = {
     _ENVIRONMENT_NAME: "a name of letters, digits and '_', not starting with a digit",
     _GROUP_NAME: "letters, digits, '_', '+', '-' and spaces, starting with a letter or digit",
     SIZE: "width and height in pixels, such as 1024x1024",
+    _MODULE: "the address of a module such as up_blocks.0",
     _JUDGE_NAME: "lower-case letters, digits and '-', starting with a letter or digit",
 }
 """Pattern → its description, for messages."""
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=_TEXT)]
+PlaceText = Annotated[Text, AfterValidator(_place_at_all_steps)]
+ModulePath = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_MODULE)]
 FileName = Annotated[str, StringConstraints(min_length=1, max_length=60, pattern=_FILE_NAME)]
 GroupName = Annotated[str, StringConstraints(min_length=1, max_length=40, pattern=_GROUP_NAME)]
 JudgeName = Annotated[str, StringConstraints(min_length=1, max_length=30, pattern=_JUDGE_NAME)]

@@ -219,12 +219,16 @@ class LensConfig(Section):
     unseen: Literal["predict", "search"] = "predict"
     """Strengths of prompts from which the lens was not built. ``predict`` predicts them from one U-Net call if the
     prediction was accurate for the lens's own prompts, and searches the others; ``search`` searches all."""
+    locate: bool = False
+    """Make the location map of the model before a run or a dissection if there is none. A map that exists already, made
+    by ``difflens-audit locate`` or bundled with the model, is shown in the report either way."""
 
     @model_serializer(mode="wrap")
-    def _without_default_limit(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out a limit that the config does not change, so that it does not change the names of older runs."""
-        default = type(self).model_fields["recorded_trajectories"].default
-        unused = {"recorded_trajectories"} if self.recorded_trajectories == default else set()
+    def _without_defaults(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out later keys that the config does not change, so that they do not change the names of older runs."""
+        fields = type(self).model_fields
+        later = ("recorded_trajectories", "locate")
+        unused = {name for name in later if getattr(self, name) == fields[name].default}
         return {name: value for name, value in plain(self).items() if name not in unused}
 
 

@@ -230,7 +230,7 @@ class _Built:
             return
         for place, path in sampled.hookpoints.items():
             try:
-                check_hookpoint(self.denoiser, path, self.predict, self._family.stream(path))
+                check_hookpoint(self.denoiser, path, self.predict, self._family.stream)
             except ValueError as error:
                 yield Problem(place, str(error), reads=(_SOURCE,))
 

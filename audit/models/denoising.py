@@ -9,7 +9,7 @@ guidance of Stable Diffusion 3) are left alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial, wraps
 from typing import Any
@@ -17,13 +17,14 @@ from typing import Any
 from torch import Tensor, cat, nn
 
 from audit.models.files.untrusted_model import UnfitModelError
-from audit.models.hooks import edit_output, edit_text, stream_of
+from audit.models.hooks import edit_place, edit_text, stream_of
 from audit.models.intervention import Intervention, Observer
+from audit.records.places import Place
 
 # B images, C H W the map at a hookpoint, c h w the latents, L text tokens, D text width
 
 Observers = Mapping[str, Observer]
-"""Hookpoint → what looks at its map, before any edit of it."""
+"""Hookpoint, written as a place, → what looks at its map, before any edit of it."""
 
 NO_OBSERVERS: Observers = {}
 
@@ -98,13 +99,17 @@ class Denoising:
             held.callback(denoiser.register_forward_pre_hook(self._before).remove)
             held.callback(denoiser.register_forward_hook(self._after, with_kwargs=True).remove)
             for path in self._seen:
-                look = partial(self._look_and_edit, path)
-                held.enter_context(edit_output(self._inside.module(path), look, self._inside.stream(path)))
+                held.enter_context(self._hooked(path))
             for path, rows in (self._watched.block_texts or {}).items():
                 held.enter_context(edit_text(self._inside.module(path), partial(self._with_conditional, rows)))
             held.enter_context(_stepping(self._inside.scheduler, self._take_step))
             held.callback(self._return_weights)
             yield
+
+    def _hooked(self, path: str) -> AbstractContextManager[None]:
+        place = Place.parse(path)
+        module, stream = self._inside.module(place.module), self._inside.stream(place.module)
+        return edit_place(module, place.kind, partial(self._look_and_edit, path), stream)
 
     @property
     def _acting(self) -> Intervention | None:

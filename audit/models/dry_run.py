@@ -11,34 +11,37 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from audit.models.hooks import as_map, edit_output, find_hookpoint, stream_of
+from audit.models.hooks import as_map, edit_place, find_hookpoint, stream_of
+from audit.records.places import Place
 
 _MAP_AXES = 4
 
 
-def check_hookpoint(denoiser: nn.Module, path: str, call: Callable[[], object], stream: int) -> None:
-    """Call the denoiser with a hook at a module, and look at what the hook is given.
+def check_hookpoint(denoiser: nn.Module, path: str, call: Callable[[], object], stream: Callable[[str], int]) -> None:
+    """Call the denoiser with a hook at a place, and look at what the hook is given.
 
     Args:
         denoiser: On the meta device.
-        path: Address of the module.
+        path: The place, in its written form.
         call: Calls the denoiser once.
-        stream: Place of the image in a tuple that the module returns.
+        stream: Address → place of the image in a tuple that the module returns.
 
     Raises:
-        ValueError: There is no such module, the denoiser does not call it, or its output is not a map (B, C, H, W).
+        ValueError: There is no such place, the denoiser does not call its module, or there is no map (B, C, H, W).
     """
+    place = Place.parse(path)
     seen: list[tuple[int, ...]] = []
 
     def look(h: Tensor) -> Tensor:
         seen.append(tuple(h.shape))
         return h
 
-    with edit_output(find_hookpoint(denoiser, path), look, stream):
-        try:
+    module = find_hookpoint(denoiser, place.module)
+    try:
+        with edit_place(module, place.kind, look, stream(place.module)):
             call()
-        except TypeError as error:
-            raise ValueError(f"hookpoint {path!r}: {error}") from error
+    except TypeError as error:
+        raise ValueError(f"hookpoint {path!r}: {error}") from error
     if not seen or any(len(shape) != _MAP_AXES for shape in seen):
         found = f"outputs of shape {seen[0]}" if seen else "that no call of the denoiser passes through it"
         raise ValueError(f"hookpoint {path!r}: expected a map (B, C, H, W), found {found}; choose a block: 'mid_block'")

@@ -142,14 +142,12 @@ class DiffusionGenerator:
         Raises:
             ValueError: The intervention asks for something that this pipeline or its scheduler does not have.
         """
-        if intervention is not None and intervention.texts is not None:
-            texts = intervention.texts
         watched = Watched(
             batch=len(seeds),
             guidance=self._sampling.guidance,
             observers=observers,
             intervention=self._possible(intervention),
-            block_texts=self._block_texts(intervention),
+            block_texts=self._block_texts(texts, intervention),
         )
         return _as_bytes(self._call(texts, seeds, watched).images)
 
@@ -177,7 +175,7 @@ class DiffusionGenerator:
     @torch.inference_mode()
     def _call(self, texts: Sequence[str], seeds: Sequence[int], watched: Watched) -> Any:  # noqa: ANN401
         """Call the pipeline; its result has one image of numbers from 0 to 1 for each seed."""
-        rows = [self._encoded(text) for text in texts]
+        rows = self._embedded(texts, watched.intervention)
         embedded: dict[str, Any] = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
         inside = Inside(self.denoiser, self.pipeline.scheduler, self._module, self._model.family.stream)
         with Denoising(inside, watched).held():
@@ -195,14 +193,33 @@ class DiffusionGenerator:
             self.reader.check([text])
         return self._model.family.encode(self.pipeline, text, self._sampling)
 
-    def _block_texts(self, intervention: Intervention | None) -> dict[str, Tensor]:
+    def _embedded(self, texts: Sequence[str], intervention: Intervention | None) -> list[dict[str, Tensor]]:
+        """Embed the text of each image, or that of the intervention, or what lies between both."""
+        if intervention is None or intervention.texts is None:
+            return [self._encoded(text) for text in texts]
+        named, strength = intervention.texts, intervention.text_strength
+        return [self._between(*pair, strength) for pair in zip(texts, named, strict=True)]
+
+    def _between(self, own: str, named: str, strength: float) -> dict[str, Tensor]:
+        """Embed e_own + strength · (e_named − e_own); strengths 0 and 1 give one of both, bit for bit."""
+        if strength in (0, 1):
+            return self._encoded(named if strength else own)
+        first, second = self._encoded(own), self._encoded(named)
+        return {name: between(first[name], second[name], strength) for name in second}
+
+    def _block_texts(self, own: Sequence[str], intervention: Intervention | None) -> dict[str, Tensor]:
         """Embed the texts that single blocks read."""
         if intervention is None or not intervention.block_texts:
             return {}
         if self.reader is None:
             raise ValueError("expected a model that reads text, found one that reads none; remove the texts by block")
         return {
-            path: torch.cat([self._encoded(text)["prompt_embeds"] for text in texts])
+            path: torch.cat(
+                [
+                    self._between(*pair, intervention.text_strength)["prompt_embeds"]
+                    for pair in zip(own, texts, strict=True)
+                ]
+            )
             for path, texts in intervention.block_texts.items()
         }
 
@@ -254,6 +271,13 @@ class BlackBoxGenerator:
             output_type="np",
         ).images
         return _as_bytes(images)
+
+
+def between(own: Tensor, named: Tensor, strength: float) -> Tensor:
+    """Return the embedding between two texts; a mask of tokens keeps those of both."""
+    if not own.is_floating_point():
+        return torch.maximum(own, named)
+    return own + strength * (named - own)
 
 
 def _as_prompts(texts: Sequence[str]) -> dict[str, Any]:

@@ -1,18 +1,119 @@
-"""Hookpoints: finds a layer by its address, and borrows its output, or its text, without leaving a hook behind.
+"""Hookpoints: finds a layer by its address, and borrows what it hands over or reads, without leaving a hook behind.
 
-Legend: B images, C channels, H W the map, T image tokens.
+Legend: B images, C channels, H W the map, T image tokens, L text tokens, D text width, N numbers of all skips.
 """
 
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from audit.records.places import Kind
+
 _TOKEN_AXES = 3
+_TEXT = "encoder_hidden_states"
+
+MapEdit = Callable[[Tensor], Tensor]
+
+
+@contextmanager
+def edit_place(module: nn.Module, kind: Kind, edit: MapEdit, stream: int = 0) -> Iterator[None]:
+    """Replace what a module hands over or reads by ``edit(map)`` while the code inside runs.
+
+    Args:
+        module: The module of the place.
+        kind: What is replaced, see :class:`audit.records.places.Place`. Tokens and texts (B, T, C) are given as maps
+            (B, C, T, 1), the skip connections of a block are joined to one map (B, N, 1, 1).
+        edit: Returns the new map, of the same shape; returning its argument changes nothing, bit for bit.
+        stream: Place of the image in a tuple that the module returns.
+
+    Raises:
+        TypeError: When the module is called, if it has no such place.
+    """
+    if kind == "text":
+        held = edit_text(module, lambda text: _edited(text, edit))
+    elif kind == "skips":
+        held = _edit_tuple(module, lambda output: _with_skips(output, edit))
+    elif kind == "output":
+        held = _edit_tuple(module, lambda output: _with_first(output, edit))
+    elif kind == "text-stream":
+        _require_text_stream(module, stream)
+        held = edit_output(module, edit, 1 - stream)
+    else:
+        held = edit_output(module, edit, stream)
+    with held:
+        yield
+
+
+def _require_text_stream(module: nn.Module, stream: int) -> None:
+    if stream != 1:
+        raise TypeError(
+            f"expected a block that returns tokens of text and image, found {type(module).__name__}; choose a block of "
+            "a transformer with two streams, or another kind of place"
+        )
+
+
+@contextmanager
+def _edit_tuple(module: nn.Module, change: Callable[[object], object]) -> Iterator[None]:
+    """Replace every output of a module by ``change(output)``."""
+    handle = module.register_forward_hook(lambda _module, _inputs, output: change(output))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _with_first(output: object, edit: MapEdit) -> object:
+    """Edit the result of a block, and leave a copy of it among the skip connections."""
+    before = stream_of(output)
+    after = _edited(before, edit)
+    if after is before:
+        return output
+    return (after, *output[1:]) if isinstance(output, tuple) else after
+
+
+def _with_skips(output: object, edit: MapEdit) -> object:
+    """Edit the skip connections of a down block, and leave its result."""
+    skips = output[1] if isinstance(output, tuple) and len(output) > 1 else None
+    if not isinstance(skips, tuple) or not skips:
+        raise TypeError(
+            f"a place with skip connections must return them, found {type(output).__name__} without; choose a down "
+            "block of a U-Net such as 'down_blocks.0'"
+        )
+    before = torch.cat([skip.flatten(1) for skip in skips], 1)[:, :, None, None]
+    after = edit(before)
+    if after is before:
+        return output
+    _require_shape(before, after)
+    parts = torch.split(after.flatten(1), [skip[0].numel() for skip in skips], 1)
+    # The layout in memory stays that of each skip connection, because other layouts give other last bits.
+    edited = tuple(
+        torch.empty_like(skip).copy_(part.reshape(skip.shape)) for part, skip in zip(parts, skips, strict=True)
+    )
+    return (output[0], edited, *output[2:]) if isinstance(output, tuple) else output
+
+
+def _edited(stored: Tensor, edit: MapEdit) -> Tensor:
+    """Edit a map, or tokens as a map."""
+    before = as_map(stored)
+    after = edit(before)
+    if after is before:
+        return stored
+    _require_shape(before, after)
+    return after if stored is before else _as_tokens(after)
+
+
+def _require_shape(before: Tensor, after: Tensor) -> None:
+    if after.shape != before.shape:
+        raise ValueError(
+            f"an edit must keep the shape of the map: expected {tuple(before.shape)}, found {tuple(after.shape)}"
+        )
 
 
 @contextmanager
@@ -28,15 +129,8 @@ def edit_output(module: nn.Module, edit: Callable[[Tensor], Tensor], stream: int
 
     def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:  # noqa: ANN401 - torch's hook signature
         stored = stream_of(output, stream)
-        before = as_map(stored)
-        after = edit(before)
-        if after is before:
-            return output
-        if after.shape != before.shape:
-            raise ValueError(
-                f"an edit must keep the shape of the map: expected {tuple(before.shape)}, found {tuple(after.shape)}"
-            )
-        return _replaced(output, stored, after if stored is before else _as_tokens(after))
+        after = _edited(stored, edit)
+        return output if after is stored else _replaced(output, stored, after)
 
     handle = module.register_forward_hook(hook)
     try:
@@ -89,19 +183,24 @@ def edit_text(block: nn.Module, edit: Callable[[Tensor], Tensor]) -> Iterator[No
     """Replace the text that a block of the denoiser reads by ``edit(text)`` while the code inside runs.
 
     Args:
-        block: Takes text embeddings as ``encoder_hidden_states``, as the blocks and attentions of diffusers do.
+        block: Takes text embeddings as ``encoder_hidden_states``, by name or by its place among the arguments, as the
+            blocks and attentions of diffusers do.
         edit: Returns text embeddings (2B or B, L, D) in place of its argument, of the same shape.
     """
 
     def hook(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], Any]:
-        text = named.get("encoder_hidden_states")
+        text = inputs[position] if position is not None and position < len(inputs) else named.get(_TEXT)
         if not isinstance(text, Tensor):
             raise TypeError(
                 f"a block whose text is replaced must read text, found {type(module).__name__}, which reads none; "
                 "choose a block with cross-attention such as 'mid_block'"
             )
-        return inputs, named | {"encoder_hidden_states": edit(text)}
+        if position is not None and position < len(inputs):
+            return (*inputs[:position], edit(text), *inputs[position + 1 :]), named
+        return inputs, named | {_TEXT: edit(text)}
 
+    names = list(inspect.signature(block.forward).parameters)
+    position = names.index(_TEXT) if _TEXT in names else None
     handle = block.register_forward_pre_hook(hook, with_kwargs=True)
     try:
         yield

@@ -39,6 +39,8 @@ class Intervention:
             eq. 6) only the predicted image of a DDIM step, the direction term keeps the unchanged one.
         texts: Prompt texts that replace those of the images, at all steps; None keeps them.
         block_texts: Block of the denoiser → text of each image that this block reads in place of the prompt.
+        text_strength: How far the embeddings go from those of the image's own text (0) to those of ``texts`` and
+            ``block_texts`` (1); both ends are exact, bit for bit.
         edits: Hookpoint → edit of its map; several act at once.
         noise: Change of the prediction.
         weights: Temporary weights of the denoiser.
@@ -49,11 +51,13 @@ class Intervention:
     reverse_step: ReverseStep = "symmetric"
     texts: tuple[str, ...] | None = None
     block_texts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    text_strength: float = 1.0
     edits: Mapping[str, Edit] = field(default_factory=dict)
     noise: NoiseEdit | None = None
     weights: BorrowedWeights | None = None
 
     @property
     def changes_texts_alone(self) -> bool:
-        """Whether nothing inside the network is read or changed."""
-        return not (self.block_texts or self.edits or self.noise or self.weights)
+        """Whether nothing inside the network is read or changed, and no embedding lies between two texts."""
+        inside = self.block_texts or self.edits or self.noise or self.weights
+        return not inside and self.text_strength in (0, 1)

@@ -12,6 +12,7 @@ from audit.config.mitigations.registry import MitigationConfig
 from audit.config.problems import MODEL_KEYS, Location, Problem, listing, suggestion
 from audit.config.sections import LensConfig, ModelConfig, SamplingConfig
 from audit.dissect.settings import LENS_FILE, LENS_FORMAT
+from audit.records.places import Place
 from audit.storage.outside.json_object import read_json_object
 
 
@@ -36,6 +37,7 @@ def check_lens(
     blocks = blocks_of(model)
     for place, path in hookpoints.items():
         yield from _no_module(place, path, blocks)
+        yield from _no_text_of_blocks(place, model)
     latents = _latents(lens, model, sampling)
     if latents is None:
         return
@@ -49,7 +51,7 @@ def check_lens(
 def hookpoints_of(lens: LensConfig | None, mitigations: Sequence[MitigationConfig]) -> dict[Location, str]:
     """Return the modules that an audit reads or edits, by their place in the config; a lens of None is not used."""
     edited: dict[Location, str] = {
-        ("mitigations", index, "hookpoints", number): path
+        ("mitigations", index, mitigation.edited_key, number): path
         for index, mitigation in enumerate(mitigations)
         for number, path in enumerate(mitigation.edited_modules)
     }
@@ -64,25 +66,25 @@ def no_network(model: ModelConfig) -> str | None:
     return f"model.source: expected a model with a network, found {found}; name another model"
 
 
-def block_hookpoints(model: ModelConfig) -> tuple[str, ...]:
-    """Return the blocks of a model's denoiser, from the first to the last.
+def places_of(model: ModelConfig) -> tuple[Place, ...]:
+    """Return the places of a model's denoiser that a location map covers, in the order of the calls.
 
     Raises:
         UnknownBlocksError: If the model is not on this machine.
         ValueError: If the model has no network, its inside is not reached, or it takes no text.
     """
-    from audit.models.families.registry import block_paths_here, reads_text
+    from audit.models.families.registry import places_here, reads_text
 
     missing = no_network(model)
     if missing is not None:
         raise ValueError(missing)
     if reads_text(model) is False:
         raise ValueError(f"model.source: expected a model that takes text, found {model.source!r}; name another model")
-    paths = block_paths_here(model)
+    paths = places_here(model)
     if paths is None:
         raise UnknownBlocksError(
             f"model.source: expected a model that is on this machine, found {model.source!r}; give its directory, or "
-            "name the hookpoints with --hookpoint"
+            "name the places with --place"
         )
     if not paths:
         raise ValueError(
@@ -92,10 +94,23 @@ def block_hookpoints(model: ModelConfig) -> tuple[str, ...]:
 
 
 def _no_module(at: Location, hookpoint: str, blocks: Sequence[str]) -> Iterator[Problem]:
-    part = hookpoint.split(".")[0]
+    part = hookpoint.rpartition(":")[2].split(".")[0]
     if blocks and part not in blocks:
         message = f"expected a module of the denoiser ({listing(blocks)}), found {hookpoint!r}"
         yield Problem(at, message + suggestion(part, blocks))
+
+
+def _no_text_of_blocks(at: Location, model: ModelConfig) -> Iterator[Problem]:
+    """Find blocks that are to read a caption, in a denoiser whose blocks do not read the embeddings of a text."""
+    from audit.models.families.registry import family_here
+
+    family = family_here(model)
+    if "blocks" in at and family is not None and family.denoiser not in ("unet", ""):
+        message = (
+            f"expected a U-Net, whose blocks read the embeddings of the text, found {family.name}; remove blocks, so "
+            "that the whole network reads the caption"
+        )
+        yield Problem(at, message, reads=(("model", "source"),))
 
 
 def _named_lens(directory: Path) -> Iterator[Problem]:

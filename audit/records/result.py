@@ -9,6 +9,7 @@ from audit.records.attributes import TargetSource
 from audit.records.changes import AttributeShift, GroupChange, MissingDifference
 from audit.records.groups import GroupResult
 from audit.records.intersections import Intersection
+from audit.records.location import LocationMap
 from audit.records.opinions import JudgeAgreement, SecondView
 from audit.records.quality import QualityResult
 from audit.records.verdicts import Verdict
@@ -97,6 +98,7 @@ class AuditResult:
         two_stage: Outcome of two-stage sampling, None if the number of images was fixed.
         strengths: Edited arm → prompt id → group → strength that was searched for the arm, with its trials, as plain
             data; strengths of edits through a lens are in ``lens``.
+        location: The location map of the model, None if there is none.
         schema_version: Version of the file that the result was read from. For an older version, some parts are
             recomputed and some are absent, see ``reports.export.old_schema``.
     """
@@ -118,4 +120,5 @@ class AuditResult:
     targets: dict[str, TargetSource] = field(default_factory=dict)
     two_stage: TwoStageSampling | None = None
     strengths: dict[str, Any] = field(default_factory=dict)
+    location: LocationMap | None = None
     schema_version: int = SCHEMA_VERSION

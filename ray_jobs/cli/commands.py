@@ -126,8 +126,12 @@ def run(  # noqa: PLR0913 (one parameter per option)
         if slot is not None:
             run_id = _slot_run_id(audit, slot)
         show_log()
+        from audit.config.slices import DissectionRequest
         from audit.results.gates.verdicts import overall_verdict
+        from ray_jobs.cli.inside.location_notes import edited_through_lens, print_location_notes
         from ray_jobs.run.audit import run_audit
+
+        print_location_notes(DissectionRequest.of(audit), audit.output, edited_through_lens(audit.mitigations))
 
         outcome = run_audit(audit, run_id=run_id, address=address)
     verdict = overall_verdict(outcome.result.verdicts)
@@ -150,6 +154,10 @@ def plan(config: ConfigArgument, sets: SetOption = None, as_json: JsonOption = F
 
         # The machine that plans may lack the weights and the tracking server of the machine that runs.
         audit = read_config(config, sets or (), [check_prompts, check_targets, check_gates])
+        from audit.config.slices import DissectionRequest
+        from ray_jobs.cli.inside.location_notes import edited_through_lens, print_location_notes
+
+        print_location_notes(DissectionRequest.of(audit), audit.output, edited_through_lens(audit.mitigations))
     from audit.records.attributes import Attribute
     from audit.results.two_stages import Stages
     from ray_jobs.cli import terminal
@@ -227,9 +235,12 @@ def dissect(  # noqa: PLR0913 (one parameter per option)
             raise UnfitModelError(missing)
         show_log()
         from audit.config.slices import DissectionRequest
+        from ray_jobs.cli.inside.location_notes import print_location_notes
         from ray_jobs.run.prepare.lens import dissect as make
 
-        lens = make(DissectionRequest.of(audit), audit.output, audit.workers, address=address, fresh=fresh)
+        request = DissectionRequest.of(audit)
+        print_location_notes(request, audit.output, audit.lens.attributes)
+        lens = make(request, audit.output, audit.workers, address=address, fresh=fresh)
     if as_json:
         print_json({"lens": str(lens)})
     else:

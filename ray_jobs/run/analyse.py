@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from audit.analyses.registry import SAMPLING
+from audit.analyses.stored_maps import ANALYSES_DIRECTORY
 from audit.config.sections import JudgeConfig
 from audit.config.slices import Attributes
 from audit.models.source import model_fingerprint
@@ -19,9 +20,6 @@ from audit.storage.place import Place, place_of
 from audit.storage.provenance import content_name
 from ray_jobs.run.network import NetworkSettings
 from ray_jobs.run.parts import PartFiles, PreparationError, WorkerPool, make_parts
-
-ANALYSES_DIRECTORY = "analyses"
-"""Directory of parts under ``output`` of the config, named by content: equal requests share them."""
 
 FORMAT, REQUEST_FILE, PARTS = 1, "request.json", "parts"
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from audit.analyses.stored_maps import map_as_bytes
 from audit.config.kinds.closed import foreign_keys
 from audit.config.settings import AuditConfig
 from audit.config.slices import DissectionRequest, MeasurementRequest
@@ -30,8 +31,9 @@ from audit.results.two_stages import Stages
 from audit.storage.outside.safe_text import redact_tree
 from audit.storage.place import Place, place_of
 from audit.storage.provenance import collect_provenance
-from audit.storage.run_directory import LENS, CorruptShardError, RunDirectory, decisive
+from audit.storage.run_directory import LENS, LOCATION, CorruptShardError, RunDirectory, decisive
 from ray_jobs.cluster.connection import Cluster, connect
+from ray_jobs.run.locate import ensure_map
 from ray_jobs.run.parts import WorkerPool
 from ray_jobs.run.prepare.fits import ensure_fits
 from ray_jobs.run.prepare.lens import ensure_lens
@@ -108,6 +110,7 @@ def run_audit(config: AuditConfig, *, run_id: str | None = None, address: str | 
         pool, lens = WorkerPool(config.workers, cluster), None
         run = open_run(config, run_id or default_run_id(config), cluster)
         if needs_lens(config.lens, config.prompts, config.mitigations):
+            keep_map(dissection, config.output, run, pool)
             lens = ensure_lens(dissection, config.output, pool)
             keep_evidence(lens, run.file(LENS))
             find_strengths(dissection, searched_attributes(config.mitigations), lens, run, prompts, pool)
@@ -124,6 +127,13 @@ def run_audit(config: AuditConfig, *, run_id: str | None = None, address: str | 
     url = track(config.tracking, run)
     beyond = unmade if unmade > config.workers.error_budget else None
     return AuditOutcome(run.path, report, result, missing, beyond, url, time.monotonic() - started)
+
+
+def keep_map(request: DissectionRequest, output: str, run: RunDirectory, pool: WorkerPool) -> None:
+    """Copy the location map of the model into the run, if there is one."""
+    found = ensure_map(request, output, pool)
+    if found is not None:
+        run.write_bytes(LOCATION, map_as_bytes(found))
 
 
 def plan(config: AuditConfig) -> tuple[Shard, ...]:

@@ -20,6 +20,7 @@ from audit.perception.judges.confusion_file import judge_confusions
 from audit.planning.plan import arms_of, opinions_of
 from audit.planning.targets import AuditTargets
 from audit.records.attributes import Attribute
+from audit.records.location import LocationMap
 from audit.records.result import AuditResult
 from audit.records.work import Shard, Status
 from audit.results.lens_evidence import lens_evidence
@@ -27,7 +28,7 @@ from audit.results.scores import PSNR_SIGNATURE
 from audit.results.searched import searched_of
 from audit.results.summary import SummaryPlan, summarise
 from audit.results.two_stages import Stages
-from audit.storage.run_directory import LENS, RunDirectory
+from audit.storage.run_directory import LENS, LOCATION, RunDirectory
 from ray_jobs.run.worker import INSTRUMENTS, SAMPLING
 
 
@@ -139,10 +140,11 @@ def _unclassified_words(result: AuditResult, images: int) -> str:
 
 
 def with_provenance(result: AuditResult, run: RunDirectory, missing: Sequence[str]) -> AuditResult:
-    """Add what was not known when the run began: instruments, the sampler, and the missing shards."""
+    """Add what the summary does not read: instruments, the sampler, the missing shards, the location map."""
     added: dict[str, Any] = {"instruments": run.read_json(INSTRUMENTS), "unfinished_shards": list(missing)}
     if run.has(SAMPLING):
         added["sampling"] = run.read_json(SAMPLING)
     if result.config["model"]["source"] == API:
         added["requests"] = _requests(result, run)
-    return replace(result, provenance={**result.provenance, **added})
+    location = LocationMap.of_data(run.read_json(LOCATION)) if run.has(LOCATION) else None
+    return replace(result, provenance={**result.provenance, **added}, location=location)

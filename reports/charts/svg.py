@@ -44,14 +44,14 @@ def line_tag(x1: float, y1: float, x2: float, y2: float, style: str) -> str:
     return f'<line class="{style}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
 
 
-def shorten(text: str) -> str:
-    """Cut a long label."""
-    return text if len(text) <= _LABEL_CHARACTERS else text[: _LABEL_CHARACTERS - 1] + "…"
+def shorten(text: str, longest: int = _LABEL_CHARACTERS) -> str:
+    """Cut a label of more than ``longest`` characters."""
+    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
-def label_width(labels: Sequence[str]) -> float:
-    """Return the room that row labels need."""
-    return max((len(shorten(label)) for label in labels), default=0) * CHARACTER + 14
+def label_width(labels: Sequence[str], longest: int = _LABEL_CHARACTERS) -> float:
+    """Return the room that row labels of at most ``longest`` characters need."""
+    return max((len(shorten(label, longest)) for label in labels), default=0) * CHARACTER + 14
 
 
 def arm_shape(arm: int, x: float, y: float) -> str:

@@ -16,6 +16,7 @@ from audit.records.changes import AttributeShift, GroupChange, MissingDifference
 from audit.records.estimates import Change, ChangeOverPrompts, Estimate, LikeThese, OverPrompts, Range
 from audit.records.groups import Corrected, FairnessDiscrepancy, GroupMeasure, GroupResult, PromptMean, WorstPrompt
 from audit.records.intersections import Cell, Dependence, Intersection
+from audit.records.location import LocationMap
 from audit.records.opinions import JudgeAgreement, SecondView
 from audit.records.quality import Measurement, QualityResult
 from audit.records.result import POPULATION, SCHEMA_VERSION, AuditResult, TwoStageSampling
@@ -87,6 +88,7 @@ def _sections(result: AuditResult) -> dict[str, Any]:
         "two_stage": result.two_stage and asdict(result.two_stage) | {"saving": result.two_stage.saving},
         "targets": {attribute: asdict(source) for attribute, source in result.targets.items()},
         "strengths": result.strengths,
+        "location": result.location and result.location.as_data(),
     }
 
 
@@ -125,6 +127,7 @@ def from_json(data: Mapping[str, Any]) -> AuditResult:
         two_stage=_two_stage(data["two_stage"]) if data.get("two_stage") else None,
         targets={name: _target_source(source) for name, source in data.get("targets", {}).items()},
         strengths=data.get("strengths", {}),
+        location=LocationMap.of_data(data["location"]) if data.get("location") else None,
     )
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from audit.models.hooks import edit_output
+from audit.models.hooks import edit_output, edit_place
 
 
 class TupleBlock(nn.Module):
@@ -83,3 +83,64 @@ def test_a_hookpoint_without_a_map_is_refused(x):
     named = Named()
     with pytest.raises(TypeError, match="mid_block"), edit_output(named, lambda h: h):
         named(x)
+
+
+class Down(nn.Module):
+    """A down block as diffusers has it: it returns its output also as the last skip connection."""
+
+    def forward(self, x, encoder_hidden_states=None):
+        first = x + 1
+        second = first.mean((2, 3), keepdim=True) if encoder_hidden_states is None else encoder_hidden_states
+        return second, (first, second)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changed"), [("result", (1, 0, 1)), ("output", (1, 0, 0)), ("skips", (0, 1, 1)), ("text", (1, 0, 1))]
+)
+def test_a_place_is_changed_alone(x, kind, changed):
+    down, text = Down(), torch.ones(3, 4, 5)
+    named = {"encoder_hidden_states": text} if kind == "text" else {}
+    plain, (first, second) = down(x, **named)
+    with edit_place(down, kind, lambda h: h + 1):
+        edited, (one, two) = down(x, **named)
+    pairs = ((edited, plain), (one, first), (two, second))
+    assert tuple(int(not torch.equal(*pair)) for pair in pairs) == changed
+    assert all(torch.equal(after, before + 1) for (after, before), does in zip(pairs, changed, strict=True) if does)
+
+
+@pytest.mark.parametrize("kind", ["result", "output", "skips", "text"])
+def test_a_place_is_given_back_bit_for_bit_and_after_an_exception(x, kind):
+    down, text = Down(), torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(2))
+    named = {"encoder_hidden_states": text} if kind == "text" else {}
+
+    def values():
+        h, skips = down(x, **named)
+        return (h, *skips)
+
+    plain = values()
+    with edit_place(down, kind, lambda h: h.clone()):
+        assert all(torch.equal(*pair) for pair in zip(values(), plain, strict=True))
+    with edit_place(down, kind, lambda h: h + 1):
+        assert not all(torch.equal(*pair) for pair in zip(values(), plain, strict=True))
+    with pytest.raises(RuntimeError, match="inside"), edit_place(down, kind, lambda h: h + 1):
+        raise RuntimeError("inside")
+    assert all(torch.equal(*pair) for pair in zip(values(), plain, strict=True))
+
+
+def test_skips_are_given_as_one_map(x):
+    seen, down = [], Down()
+    with edit_place(down, "skips", lambda h: seen.append(tuple(h.shape)) or h):
+        down(x)
+    assert seen == [(3, 2 * 4 * 4 + 2, 1, 1)]
+
+
+def test_a_module_without_such_a_place_is_refused_in_words(block, x):
+    with pytest.raises(TypeError, match="skip connections"), edit_place(block, "skips", lambda h: h):
+        block(x)
+    with pytest.raises(TypeError, match="two streams"), edit_place(block, "text-stream", lambda h: h):
+        pass
+    with pytest.raises(TypeError, match="must read text"), edit_place(block, "text", lambda h: h):
+        block(x)
+    down = Down()
+    with pytest.raises(ValueError, match="keep the shape"), edit_place(down, "skips", lambda h: h[:, :1]):
+        down(x)

@@ -16,6 +16,7 @@ from audit.measure.shares.classifier_error import ConfusionMatrix
 from audit.planning.targets import uniform_targets
 from audit.records.attributes import Attribute
 from audit.records.estimates import Estimate, LikeThese, OverPrompts
+from audit.records.location import Decision, LocationMap, PlaceShare
 from audit.records.opinions import JudgeAgreement, SecondView
 from audit.records.quality import Measurement, QualityResult
 from audit.records.result import AuditResult, FeatureFinding
@@ -355,3 +356,38 @@ def browser():
         instance = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield instance
         instance.close()
+
+
+@pytest.fixture(scope="session")
+def located(result):
+    """The result with a location map: three attributes, five places, windows of those that carry."""
+    shares = {
+        "mid_block": (48, 8, 0), "text:mid_block": (44, 0, 0), "text:up_blocks.0": (0, 48, 47),
+        "skips:down_blocks.0": (43, 48, 4), "output:down_blocks.0": (10, 3, 0),
+    }  # fmt: skip
+    carriers = {"gender": ("text:mid_block", "mid_block"), "age": ("text:up_blocks.0", "skips:down_blocks.0")}
+
+    def row(place, attribute, followed, counted, **changes):
+        share = share_estimate(followed, counted)
+        plain = PlaceShare(
+            attribute, (GROUPS[attribute][0], GROUPS[attribute][-1]), place, "counted", share, (share, None), counted,
+            48, share_estimate(1, 40), 16_000, 50,
+        )  # fmt: skip
+        return replace(plain, **changes)
+
+    rows = [
+        row(place, name, followed, 48)
+        if place != "output:down_blocks.0"
+        else row(place, name, min(followed, 8), 8, stage="screened", other_prompt=None)
+        for place, counts in shares.items()
+        for name, followed in zip(GROUPS, counts, strict=True)
+    ]
+    windows = [
+        row(f"{place}@{window}", name, followed, 48, other_prompt=None)
+        for name, places in carriers.items()
+        for place in places
+        for window, followed in (("0-0.33", 2), ("0.33-0.67", 40), ("0.67-1", 47))
+    ]
+    decisions = (*(Decision(name, own, (0.67, 1.0)) for name, own in carriers.items()), Decision("skin_tone", (), None))
+    found = LocationMap("f" * 12, (*rows, *windows), decisions, 0.9, (8, 4), (3, 1), "ends", (0, 240), STEPS)
+    return replace(result, location=found)

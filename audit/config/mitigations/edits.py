@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from audit.config.fields import Text
+from audit.config.fields import PlaceText
 from audit.config.mitigations.section import EditSection, SearchableSection, Strength
 
 
@@ -41,8 +41,9 @@ class MeanDifferenceConfig(SearchableSection):
 
     method: Literal["mean_difference"]
     """How the model is edited: ``mean_difference``."""
-    hookpoints: Annotated[tuple[Text, ...], Field(strict=False, min_length=1, max_length=100)] = ("mid_block",)
-    """Modules of the network whose outputs are edited, all at once."""
+    hookpoints: Annotated[tuple[PlaceText, ...], Field(strict=False, min_length=1, max_length=100)] = ("mid_block",)
+    """Places of the network that are edited, all at once: modules, whose outputs are meant, or other places of a
+    location map such as ``skips:down_blocks.0``."""
     images_per_group: Annotated[int, Field(ge=1, le=100_000)] = 8
     """Images per prompt and group from which the means are computed."""
 

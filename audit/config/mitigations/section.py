@@ -19,6 +19,9 @@ class MitigationSection(Section):
     names_groups: ClassVar[bool] = False
     """Whether the method uses prompts that name a group."""
 
+    edited_key: ClassVar[str] = "hookpoints"
+    """Key that names the places that are edited."""
+
     name: FileName
     """Name of the arm, used in file names."""
     attribute: Text
@@ -37,7 +40,7 @@ class MitigationSection(Section):
 
     @property
     def edited_modules(self) -> tuple[str, ...]:
-        """Modules of the network that the config names for editing; empty if it names none."""
+        """Places of the network that the config names for editing, in their written form; empty if it names none."""
         return ()
 
     @property

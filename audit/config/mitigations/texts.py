@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
-from audit.config.fields import GroupName, Text
+from audit.config.fields import GroupName, ModulePath, Text, Window
 from audit.config.mitigations.section import MitigationSection
 
 
@@ -14,11 +14,32 @@ class PromptConfig(MitigationSection):
     """Prompt: names the group in the prompt. It is the control with which every edit of a network is compared."""
 
     names_groups: ClassVar[bool] = True
+    edited_key: ClassVar[str] = "blocks"
 
     method: Literal["prompt"]
     """How the model is edited: ``prompt`` changes the prompts and leaves the network as it is."""
     words: dict[GroupName, Text] = Field({})
     """Word for each group, inserted before the occupation. A group without a word is named by its own name."""
+    blocks: Annotated[tuple[ModulePath, ...], Field(strict=False, max_length=100)] = ()
+    """Blocks of the network whose cross-attention alone reads the caption that names the group, for example
+    ``[up_blocks.0]``; ``difflens-audit locate`` finds them. If empty, the whole network reads it."""
+    strength: Annotated[float, Field(ge=0, le=10)] = 1.0
+    """How far the embeddings of the text go from the own prompt (0) to the caption that names the group (1)."""
+    window: Window = (0.0, 1.0)
+    """Part of the denoising steps at which the blocks read the caption, as fractions from first to last; it needs
+    ``blocks``."""
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out later keys that the config does not change, so that they do not change the names of older runs."""
+        fields = type(self).model_fields
+        unused = {name for name in ("blocks", "strength", "window") if getattr(self, name) == fields[name].default}
+        return {name: value for name, value in plain(self).items() if name not in unused}
+
+    @property
+    def edited_modules(self) -> tuple[str, ...]:
+        """The text that the blocks read."""
+        return tuple(f"text:{block}" for block in self.blocks)
 
     def word_of(self, group: str) -> str | None:
         """Return the word for a group, None for its own name."""

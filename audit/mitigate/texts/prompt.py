@@ -1,6 +1,8 @@
-"""Prompt: names the group that an image is steered to in its prompt.
+"""Prompt: names the group that an image is steered to in its prompt, for the whole network or for some blocks.
 
-It edits nothing in the network. A method that does should do better than this on what it costs in other attributes.
+For the whole network it is the control: a method that edits the network should do better than this on what it costs in
+other attributes. If only the blocks that decide an attribute read the caption, the other blocks still draw the own
+prompt, so that less of the picture changes. With a strength s the text is e_own + s (e_named − e_own).
 """
 
 from __future__ import annotations
@@ -11,11 +13,11 @@ from audit.config.mitigations.texts import PromptConfig
 from audit.dissect.lens import Lens
 from audit.mitigate.method import Batch, Fit, Intervene
 from audit.models.intervention import Intervention
-from audit.planning.plan import text_naming
+from audit.planning.plan import text_naming, window_of
 
 
 class PromptMethod:
-    """Names the group in the prompt."""
+    """Names the group in the prompt, or in the text that some blocks read."""
 
     fit: Fit | None = None
 
@@ -24,6 +26,15 @@ class PromptMethod:
 
         def intervene(batch: Batch) -> Intervention:
             texts = tuple(text_naming(mitigation, group, batch.template, batch.prompt) for group in batch.assigned)
-            return Intervention(batch.assigned, range(batch.steps), texts=texts)
+            if mitigation.strength == 0:
+                return Intervention(batch.assigned, range(batch.steps))
+            if not mitigation.blocks:
+                return Intervention(batch.assigned, range(batch.steps), texts=texts, text_strength=mitigation.strength)
+            return Intervention(
+                batch.assigned,
+                window_of(mitigation.window, batch.steps),
+                block_texts=dict.fromkeys(mitigation.blocks, texts),
+                text_strength=mitigation.strength,
+            )
 
         return intervene

@@ -13,6 +13,7 @@ from audit.models.families.interface import Index
 from audit.models.files.pipeline_files import NETWORK_CONFIG, SCHEDULER_CONFIG, PipelineConfigs
 from audit.models.files.text_reader import TextReader
 from audit.models.files.untrusted_model import NOT_LOADED, UnfitModelError, reason_in_short
+from audit.records.places import Place
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,7 +63,7 @@ class BlackBox:
         """Return the rows of classifier-free guidance, which most pipelines have."""
         return 2 if sampling.guidance > 1 else 1
 
-    def block_paths(self, configs: PipelineConfigs) -> tuple[str, ...]:
+    def places(self, configs: PipelineConfigs) -> tuple[Place, ...]:
         """Return none."""
         return ()
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from audit.config.problems import listing
 from audit.models.files.untrusted_model import NOT_LOADED
+from audit.records.places import Place
 
 Classes = Mapping[str, Sequence[str]]
 """Part → classes that it may have; any scheduler is checked elsewhere."""
@@ -76,6 +77,44 @@ def transformer_blocks(config: Mapping[str, Any]) -> tuple[str, ...]:
     kinds = {"transformer_blocks": "num_layers", "single_transformer_blocks": "num_single_layers"}
     counts = {kind: config.get(key) for kind, key in kinds.items()}
     return tuple(f"{kind}.{i}" for kind, count in counts.items() for i in range(_count(count)))
+
+
+def unet_places(config: Mapping[str, Any]) -> tuple[Place, ...]:
+    """Return the places of a U-Net that together carry all that its blocks hand over and read, in the order of calls.
+
+    Down blocks hand over their output and skip connections; blocks with cross-attention also read the text.
+    """
+    kinds = {"down_blocks": config.get("down_block_types"), "up_blocks": config.get("up_block_types")}
+    # The pooled embedding of SDXL is added to that of the time.
+    found = [Place("add_embedding")] if config.get("addition_embed_type") == "text_time" else []
+    for path in unet_blocks(config):
+        part, _, number = path.partition(".")
+        listed = kinds.get(part)
+        kind = config.get("mid_block_type", "CrossAttn") if part == "mid_block" else _item(listed, int(number or 0))
+        if "CrossAttn" in str(kind):
+            found.append(Place(path, "text"))
+        found += [Place(path, "output"), Place(path, "skips")] if part == "down_blocks" else [Place(path)]
+    return tuple(found)
+
+
+def transformer_places(config: Mapping[str, Any], *, streams: bool) -> tuple[Place, ...]:
+    """Return the places of a transformer: its blocks, and the text that each reads, or the text tokens that it returns.
+
+    Args:
+        config: Of the transformer.
+        streams: Whether its blocks return tokens of the text beside those of the image.
+    """
+    paths = transformer_blocks(config)
+    if not streams:
+        return tuple(place for path in paths for place in (Place(path, "text"), Place(path)))
+    # The pooled embedding goes in with the time, and nothing reads the text tokens of the last block.
+    texts = {path: (Place(path, "text-stream"),) for path in paths[:-1]}
+    entries = (Place("time_text_embed"), Place("context_embedder")) if paths else ()
+    return (*entries, *(place for path in paths for place in (*texts.get(path, ()), Place(path))))
+
+
+def _item(values: object, number: int) -> object:
+    return values[number] if isinstance(values, list) and number < len(values) else None
 
 
 def _count(number: object) -> int:

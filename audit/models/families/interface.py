@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from audit.config.sections import SamplingConfig
 from audit.models.files.pipeline_files import PipelineConfigs
 from audit.models.files.text_reader import TextReader
+from audit.records.places import Place
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -81,8 +82,8 @@ class Family(Protocol):
         """Return how often an image passes the denoiser in a step: once, or twice with guidance."""
         ...
 
-    def block_paths(self, configs: PipelineConfigs) -> tuple[str, ...]:
-        """Return the addresses of the denoiser's blocks, from the first to the last; empty if they are not reached."""
+    def places(self, configs: PipelineConfigs) -> tuple[Place, ...]:
+        """Return the places of the denoiser that a location map covers, in their order; empty if not reached."""
         ...
 
     def unfit_index(self, index: Index) -> Iterator[str]:

@@ -14,8 +14,8 @@ from audit.models.families.configs import (
     Classes,
     cell_of,
     sample_size,
-    transformer_blocks,
-    unet_blocks,
+    transformer_places,
+    unet_places,
     unfit_class,
     unfit_index,
 )
@@ -29,6 +29,7 @@ from audit.models.files.pipeline_files import (
 )
 from audit.models.files.text_reader import TextReader
 from audit.models.files.untrusted_model import NOT_LOADED, UnfitModelError, reason_in_short
+from audit.records.places import Place
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -94,10 +95,12 @@ class LatentFamily:
         """Return 2 with guidance, which also needs the unconditional half, and 1 without."""
         return 2 if sampling.guidance > 1 else 1
 
-    def block_paths(self, configs: PipelineConfigs) -> tuple[str, ...]:
-        """Return the addresses of the denoiser's blocks."""
+    def places(self, configs: PipelineConfigs) -> tuple[Place, ...]:
+        """Return the places of the denoiser; a transformer has two streams if its blocks return the image second."""
         config = configs.parts[self.denoiser]
-        return unet_blocks(config) if self.denoiser == "unet" else transformer_blocks(config)
+        if self.denoiser == "unet":
+            return unet_places(config)
+        return transformer_places(config, streams=self.stream("transformer_blocks.0") == 1)
 
     def unfit_index(self, index: Index) -> Iterator[str]:
         """Find parts that the family does not have, or that are missing."""

@@ -20,6 +20,7 @@ from audit.models.files.pipeline_files import PipelineConfigs, read_index
 from audit.models.files.untrusted_model import UnfitModelError
 from audit.models.schedulers.published import steps_taken
 from audit.models.source import pipeline_source
+from audit.records.places import Place
 
 _MEMBERS: tuple[Family, ...] = (
     StableDiffusion(),
@@ -94,10 +95,10 @@ def size_here(model: ModelConfig, sampling: SamplingConfig) -> tuple[int, int] |
         return None
 
 
-def block_paths_here(model: ModelConfig) -> tuple[str, ...] | None:
-    """Return the addresses of the blocks of a model's denoiser; None if the model is not known on this machine."""
+def places_here(model: ModelConfig) -> tuple[Place, ...] | None:
+    """Return the places of a model's denoiser; None if the model is not known on this machine."""
     configs = _configs_here(model)
-    return None if configs is None else family_of(configs.index).block_paths(configs)
+    return None if configs is None else family_of(configs.index).places(configs)
 
 
 def rows_here(model: ModelConfig, sampling: SamplingConfig) -> int:

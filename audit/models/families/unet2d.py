@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audit.config.sections import SamplingConfig
-from audit.models.families.configs import UNET_BLOCKS, Classes, sample_size, unet_blocks, unfit_class, unfit_index
+from audit.models.families.configs import UNET_BLOCKS, Classes, sample_size, unet_places, unfit_class, unfit_index
 from audit.models.families.interface import Index
 from audit.models.files.pipeline_files import NETWORK_CONFIG, SCHEDULER_CONFIG, PipelineConfigs
 from audit.models.files.text_reader import TextReader
 from audit.models.files.untrusted_model import UnfitModelError, reason_in_short
+from audit.records.places import Place
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,9 +49,9 @@ class Unet2d:
         """Return 1: there is no guidance without a prompt."""
         return 1
 
-    def block_paths(self, configs: PipelineConfigs) -> tuple[str, ...]:
-        """Return the addresses of the U-Net's blocks."""
-        return unet_blocks(configs.parts["unet"])
+    def places(self, configs: PipelineConfigs) -> tuple[Place, ...]:
+        """Return the places of the U-Net, which reads no text."""
+        return tuple(place for place in unet_places(configs.parts["unet"]) if place.kind != "text")
 
     def unfit_index(self, index: Index) -> Iterator[str]:
         """Find parts other than the U-Net and the scheduler, or one of these missing."""

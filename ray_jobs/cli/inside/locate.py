@@ -1,9 +1,9 @@
-"""The command ``locate``: prints where in a model each attribute is decided."""
+"""The command ``locate``: makes and prints the location map of a model."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -22,10 +22,17 @@ from ray_jobs.run.exit_codes import ExitCode
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rich.console import Console
-
-    from audit.analyses.location import LocationMap, PlaceShare
+    from audit.analyses.location_map import MapRequest
     from audit.config.sections import ModelConfig
+    from audit.config.slices import DissectionRequest
+    from audit.records.places import Place
+
+
+class Pairs(StrEnum):
+    """Which groups of an attribute are exchanged."""
+
+    ENDS = "ends"
+    ALL = "all"
 
 
 def locate(  # noqa: PLR0913 (one parameter per option)
@@ -37,107 +44,103 @@ def locate(  # noqa: PLR0913 (one parameter per option)
     attribute: Annotated[
         list[str] | None, typer.Option("--attribute", metavar="NAME", help="Only this attribute; can be repeated.")
     ] = None,
-    hookpoint: Annotated[
+    place: Annotated[
         list[str] | None,
-        typer.Option("--hookpoint", metavar="MODULE", help="This module instead of all blocks; can be repeated."),
+        typer.Option(
+            "--place",
+            "--hookpoint",
+            metavar="PLACE",
+            help="This place instead of all, counted without screening: mid_block, text:up_blocks.0; can be repeated.",
+        ),
     ] = None,
     prompts: Annotated[int, typer.Option("--prompts", min=1, metavar="N", help="Most prompts of the config.")] = 8,
     images: Annotated[int, typer.Option("--images", min=1, metavar="N", help="Seeds per prompt and attribute.")] = 3,
+    carries: Annotated[
+        float, typer.Option("--carries", min=0.01, max=1, metavar="X", help="Least share of a place that carries.")
+    ] = 0.9,
+    pairs: Annotated[
+        Pairs, typer.Option("--pairs", help="Exchange the first and the last group, or every pair.")
+    ] = Pairs.ENDS,
+    all_places: Annotated[bool, typer.Option("--all", help="Count all places, whatever the screening shows.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show where in the model each attribute is decided, by activation patching; run again, it resumes.
 
-    Prompts that name the first and the last group of an attribute are sampled from the same noise. Each block of the
-    U-Net in turn takes its output from the run of the other group. The table shows the share of images that follow.
+    Prompts that name two groups of an attribute are sampled from the same noise. Each place in turn (outputs and skip
+    connections of blocks, the text that a block reads) takes its values from the run of the other group. The table
+    shows the share of images that follow, and the cheapest place that carries each attribute.
     """
     with expected_errors():
-        from audit.analyses.location import LocationRequest
+        from dataclasses import replace
+
+        from audit.analyses.stored_maps import Located, store_map
         from audit.config.file import read_config
-        from audit.config.sections import with_clip
-        from audit.planning.plan import prompts_of_model
+        from audit.config.slices import DissectionRequest
         from audit.preflight.readiness import check_ready
         from ray_jobs.cluster.connection import connect
-        from ray_jobs.run.analyse import AnalysisSettings, run_analysis
-        from ray_jobs.run.network import NetworkSettings
+        from ray_jobs.run.locate import make_map
         from ray_jobs.run.parts import WorkerPool
 
         audit = read_config(config, overrides_of(sets, output, workers), [check_ready])
-        unknown = [name for name in attribute or () if name not in audit.attributes]
-        if unknown:
-            _refuse(f"--attribute: expected an audited attribute ({', '.join(audit.attributes)}), found {unknown[0]!r}")
-        request = LocationRequest(
-            attributes={name: tuple(audit.attributes[name]) for name in attribute or audit.attributes},
-            prompts=prompts_of_model(audit.model, audit.prompts)[:prompts],
-            template=audit.prompts.template,
-            hookpoints=_hookpoints(audit.model, hookpoint),
-            images=images,
-            batch=audit.sampling.batch,
-        )
+        dissection = DissectionRequest.of(audit)
+        request = _request(dissection, place or (), attribute or ())
+        request = replace(request, prompts=request.prompts[:prompts], images=images, carries=carries, pairs=pairs.value)
+        if all_places:
+            request = replace(request, always=request.places)
         show_log()
-        network = NetworkSettings(audit.model, audit.sampling, audit.lens.hookpoint)
-        judge = with_clip(audit.judge, audit.quality)
-        settings = AnalysisSettings("location", request, network, judge, audit.attributes)
+        located = Located.of(dissection)
         with connect(address, audit.workers) as cluster:
-            found = run_analysis(settings, audit.output, WorkerPool(audit.workers, cluster))
+            pool = WorkerPool(audit.workers, cluster)
+            found = make_map(located, request, audit.output, pool)
+        if not (place or attribute):  # a map of a part is not that of the model
+            store_map(found, located, audit.output)
     if as_json:
-        print_json(location_as_data(found))
+        print_json(found.as_data())
     else:
+        from ray_jobs.cli.inside.location_table import show_location
         from ray_jobs.cli.terminal import open_console
 
         show_location(found, open_console())
 
 
-def location_as_data(found: LocationMap) -> dict[str, Any]:
-    """Return a location map as plain data."""
-    return {"places": [asdict(place) for place in found.places]}
+def _request(request: DissectionRequest, named: Sequence[str], attributes: Sequence[str]) -> MapRequest:
+    from audit.analyses.location_map import MapRequest
+    from audit.planning.plan import prompts_of_model
+    from audit.records.places import Place
 
-
-def show_location(found: LocationMap, console: Console) -> None:
-    """Print a location map: a row for each hookpoint, a column for each attribute."""
-    from rich.table import Table
-
-    attributes = dict.fromkeys(place.attribute for place in found.places)
-    table = Table("hookpoint", box=None, header_style="bold", pad_edge=False)
-    for name in attributes:
-        table.add_column(name.replace("_", " "), justify="right")
-    for path in dict.fromkeys(place.hookpoint for place in found.places):
-        own = {place.attribute: place for place in found.places if place.hookpoint == path}
-        table.add_row(path, *(_cell(own[name]) for name in attributes))
-    console.print("Share of images that follow if this place alone comes from the other group's run:", highlight=False)
-    console.print(table)
-    for name in attributes:
-        place = next(place for place in found.places if place.attribute == name)
-        console.print(_counted(place), highlight=False, markup=False)
-
-
-def _cell(place: PlaceShare) -> str:
-    from audit.records.estimates import percent
-
-    if place.share is None:
-        return "none counted"
-    return f"{percent(place.share.value)} ({percent(place.share.low)} to {percent(place.share.high)})"
-
-
-def _counted(place: PlaceShare) -> str:
-    first, last = place.groups
-    return (
-        f"{place.attribute.replace('_', ' ')}: {first} and {last}; {place.counted} of {place.sampled} images counted, "
-        "those whose unpatched runs show the groups that their prompts name"
+    unknown = [name for name in attributes if name not in request.attributes]
+    if unknown:
+        _refuse(f"--attribute: expected an audited attribute ({', '.join(request.attributes)}), found {unknown[0]!r}")
+    places = _places(request.model, named)
+    return MapRequest(
+        attributes={name: tuple(request.attributes[name]) for name in attributes or request.attributes},
+        prompts=prompts_of_model(request.model, request.prompts),
+        template=request.prompts.template,
+        places=places,
+        always=places if named else (Place.parse(request.lens.hookpoint),),
+        images=1,
+        batch=request.sampling.batch,
     )
 
 
-def _hookpoints(model: ModelConfig, named: Sequence[str] | None) -> tuple[str, ...]:
-    from audit.preflight.lens import UnknownBlocksError, block_hookpoints
+def _places(model: ModelConfig, named: Sequence[str]) -> tuple[Place, ...]:
+    from audit.preflight.lens import UnknownBlocksError, places_of
+    from audit.records.places import Place
 
+    asked: tuple[Place, ...] = ()
     try:
-        blocks = block_hookpoints(model)
+        asked = tuple(Place.parse(text) for text in dict.fromkeys(named))
+    except ValueError as error:
+        _refuse(f"--place: {error}")
+    try:
+        known = places_of(model)
     except UnknownBlocksError as error:
-        if not named:
+        if not asked:
             _refuse(str(error))
-        return tuple(named)
+        return asked
     except ValueError as error:
         _refuse(str(error))
-    return tuple(named) if named else blocks
+    return asked or known
 
 
 def _refuse(message: str) -> NoReturn:

@@ -17,7 +17,7 @@ STEPS, IMAGES = 3, 4
 SAMPLING = SamplingConfig(steps=STEPS, guidance=2.0, scheduler="DDIMScheduler")
 GROUPS = ("female", "male")
 PROMPTS = tuple(Prompt(name, f"a face photo of a {name}", name) for name in ("doctor", "nurse"))
-PATHS = ("mid_block", "conv_in")
+PATHS = ("mid_block", "conv_in", "skips:down_blocks.0")
 
 
 @pytest.fixture(scope="module")

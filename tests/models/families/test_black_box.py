@@ -12,7 +12,7 @@ from diffusers import DiffusionPipeline
 from audit.config.sections import ModelConfig, SamplingConfig
 from audit.config.settings import AuditConfig
 from audit.models.check import Sampled, hookpoints_of, model_problems
-from audit.models.families.registry import block_paths_here, size_here
+from audit.models.families.registry import places_here, size_here
 from audit.models.files.untrusted_model import UnfitModelError
 from audit.models.generator import load_generator
 from audit.models.intervention import Intervention
@@ -123,7 +123,7 @@ def test_a_directory_that_is_no_whole_pipeline_is_refused_in_words(saved, tmp_pa
     (problem,) = model_problems(model, ModelConfig(source=str(model)), Sampled(SAMPLING["chroma"], {}))
     assert re.search(message, problem.message)
     config = ModelConfig(source=str(model))
-    assert (size_here(config, SAMPLING["chroma"]), block_paths_here(config)) in ((None, None), (None, ()))
+    assert (size_here(config, SAMPLING["chroma"]), places_here(config)) in ((None, None), (None, ()))
 
 
 def test_validate_refuses_an_edit_with_the_reason(saved):

@@ -9,9 +9,10 @@ from diffusers import DiffusionPipeline
 
 from audit.config.sections import ModelConfig, SamplingConfig
 from audit.models.check import Sampled, model_problems
-from audit.models.families.registry import block_paths_here
+from audit.models.families.registry import places_here
 from audit.models.generator import load_generator
 from audit.models.intervention import Intervention
+from audit.models.liveness import require_live
 from audit.records.work import Prompt
 from benchmarks.tiny_families import FAMILIES, save_pixart_sigma
 
@@ -174,7 +175,17 @@ def test_the_blocks_that_a_config_names_are_those_of_the_network(saved, name):
     generator = generator_of(saved(name), sampling_of(name, guidance=1.0), HOOKPOINTS[name][0])
     modules = [path for path, _ in generator.denoiser.named_modules()]
     blocks = {path for path in modules if path == "mid_block" or re.fullmatch(r"\w+_blocks\.\d+", path)}
-    assert set(block_paths_here(ModelConfig(source=str(saved(name))))) == blocks
+    places = places_here(ModelConfig(source=str(saved(name))))
+    entries = {"time_text_embed", "context_embedder", "add_embedding"}  # where the whole text goes in
+    assert {place.module for place in places} - entries == blocks
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_place_of_a_family_is_reached_and_reads_and_edits_the_conditional_half_alone(saved, name):
+    guidance = 1.0 if name == "ddpm" else 3.0
+    generator = generator_of(saved(name), sampling_of(name, guidance=guidance), HOOKPOINTS[name][0])
+    places = [str(place) for place in places_here(ModelConfig(source=str(saved(name))))]
+    require_live(generator, places, prompt_of(name).text)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

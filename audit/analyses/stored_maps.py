@@ -1,0 +1,100 @@
+"""Finished location maps: named by content, beside the runs of an output directory, or bundled with a model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from audit.calibration.bundle import bundle_of
+from audit.config.sections import JudgeConfig, ModelConfig, SamplingConfig
+from audit.config.slices import Attributes, DissectionRequest
+from audit.models.source import model_fingerprint
+from audit.perception.judges.registry import judge_name
+from audit.records.location import LOCATION_FORMAT, LocationMap
+from audit.storage.files import storage_of
+from audit.storage.outside.json_object import json_object
+from audit.storage.place import Place, place_of
+from audit.storage.provenance import content_name
+from audit.storage.run_directory import LOCATION
+
+ANALYSES_DIRECTORY = "analyses"
+"""Directory of maps and of parts of analyses under ``output`` of the config."""
+
+
+@dataclass(frozen=True)
+class Located:
+    """What a location map belongs to: equal models, samplers, judges, attributes and templates share a map.
+
+    Attributes:
+        model: The model.
+        sampling: How it is sampled.
+        judge: Judge of the images.
+        attributes: Audited attributes.
+        template: Template of the prompts.
+    """
+
+    model: ModelConfig
+    sampling: SamplingConfig
+    judge: JudgeConfig
+    attributes: Attributes
+    template: str
+
+    @classmethod
+    def of(cls, request: DissectionRequest) -> Located:
+        """Take it from what a lens is made from."""
+        return cls(request.model, request.sampling, request.judge, request.attributes, request.prompts.template)
+
+    @property
+    def name(self) -> str:
+        """Name by content."""
+        settings = {
+            "steps": self.sampling.steps,
+            "guidance": self.sampling.guidance,
+            "departures": self.sampling.departures,
+            "dtype": self.model.dtype,
+            "judge": judge_name(self.judge, self.model),
+            "judge_settings": self.judge.model_dump(mode="json", exclude_defaults=True),
+            "attributes": {name: list(groups) for name, groups in self.attributes.items()},
+            "template": self.template,
+        }
+        return content_name("map", LOCATION_FORMAT, model_fingerprint(self.model), settings)
+
+
+def find_map(located: Located, output: str) -> LocationMap | None:
+    """Return the finished map of a model, made before or bundled with the model; None if there is none.
+
+    Args:
+        located: What the map belongs to.
+        output: Path or address of the directory that holds maps.
+
+    Raises:
+        ValueError: A stored map cannot be read.
+    """
+    bundle = bundle_of(located.model)
+    places: list[Place] = [map_place(located, output), *([bundle.maps / located.name] if bundle else [])]
+    return next((_read(place) for place in places if storage_of(place).has(LOCATION)), None)
+
+
+def store_map(found: LocationMap, located: Located, output: str) -> None:
+    """Store a map as that of a model; it replaces an earlier one."""
+    storage_of(map_place(located, output)).write(LOCATION, map_as_bytes(found))
+
+
+def map_place(located: Located, output: str) -> Place:
+    """Return the directory of a model's map."""
+    return place_of(output).absolute() / ANALYSES_DIRECTORY / located.name
+
+
+def map_as_bytes(found: LocationMap) -> bytes:
+    """Return a map as the JSON that is stored."""
+    return (json.dumps(found.as_data(), indent=1) + "\n").encode()
+
+
+def _read(place: Place) -> LocationMap:
+    at = f"{place / LOCATION}: expected a location map"
+    data: dict[str, Any] = json_object(storage_of(place).read(LOCATION), at)
+    try:
+        return LocationMap.of_data(data)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{at}, found something else ({error}); delete it and run difflens-audit locate") from error
