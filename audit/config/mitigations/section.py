@@ -15,7 +15,16 @@ class MitigationSection(Section):
     """Whether the method edits the model through its lens."""
 
     names_groups: ClassVar[bool] = False
-    """Whether the method uses prompts that name a group."""
+    """Whether the method uses texts that name a group."""
+
+    fit_uses_judge: ClassVar[bool] = False
+    """Whether the fit looks at images with the judge of the audit."""
+
+    needs_guidance: ClassVar[bool] = False
+    """Whether the method works only with classifier-free guidance in one batch."""
+
+    needs_cross_attention: ClassVar[bool] = False
+    """Whether the method changes cross-attention that reads the text's embeddings, as that of a U-Net does."""
 
     name: FileName
     """Name of the arm, used in file names."""
@@ -44,8 +53,21 @@ class MitigationSection(Section):
         return None
 
     @property
+    def concept(self) -> str | None:
+        """A text with ``{group}`` that names a group without a prompt; None if groups are named in the prompts."""
+        return None
+
+    @property
     def fitted_images(self) -> int:
         """Images per prompt and group that the fit uses; 0 if nothing is fitted."""
+        return 0
+
+    def fitted_images_of(self, groups: int) -> int:
+        """Return the most images per prompt that the fit uses, given the number of groups."""
+        return groups * self.fitted_images
+
+    def extra_calls(self, groups: int) -> int:
+        """Return the calls of the denoiser in each step beside the usual one, given the number of groups."""
         return 0
 
 
