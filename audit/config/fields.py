@@ -132,6 +132,12 @@ def only_known_fields(template: str) -> str:
     return template
 
 
+def _names_a_group(text: str) -> str:
+    if text.count("{group}") != 1 or re.search(r"[{}]", text.replace("{group}", "")):
+        raise _mistake(f"expected a text with {{group}} once and no other braces, found {text!r}")
+    return text
+
+
 def unreserved_alias(alias: str) -> str:
     """Refuse aliases that MLflow's registry would refuse, before any image is generated."""
     if not re.fullmatch(r"[\w-]{1,255}", alias) or re.fullmatch(r"latest|v\d+", alias, re.IGNORECASE):
@@ -174,6 +180,7 @@ PATTERNS_IN_WORDS = {
 """Pattern → its description, for messages."""
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=_TEXT)]
+GroupText = Annotated[Text, AfterValidator(_names_a_group)]
 FileName = Annotated[str, StringConstraints(min_length=1, max_length=60, pattern=_FILE_NAME)]
 GroupName = Annotated[str, StringConstraints(min_length=1, max_length=40, pattern=_GROUP_NAME)]
 JudgeName = Annotated[str, StringConstraints(min_length=1, max_length=30, pattern=_JUDGE_NAME)]

@@ -88,9 +88,7 @@ class RoundsFit(Protocol):
         """
         ...
 
-    def join(
-        self, request: FitRequest, sums: Mapping[str, Tensor], before: Mapping[str, Tensor]
-    ) -> dict[str, Tensor]:
+    def join(self, request: FitRequest, sums: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return what a round found, made from the sums over all prompts and what the last round found."""
         ...
 
@@ -115,9 +113,7 @@ class OneRound:
         """Return the sums of one prompt."""
         return self._fit.part(tools.generator, request, prompt)
 
-    def join(
-        self, request: FitRequest, sums: Mapping[str, Tensor], before: Mapping[str, Tensor]
-    ) -> dict[str, Tensor]:
+    def join(self, request: FitRequest, sums: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the fit."""
         return self._fit.join(request, dict(sums))
 

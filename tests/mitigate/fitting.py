@@ -23,7 +23,7 @@ PROMPTS = tuple(Prompt(name, f"a face photo of a {name}", name) for name in ("do
 
 @dataclass(frozen=True)
 class ByBrightness:
-    """A judge for pictures of random networks: the darker a picture, the more it shows the first group."""
+    """A judge for pictures of random networks, which are all about as bright: groups are narrow bands of brightness."""
 
     groups: tuple[str, ...]
     attribute: str = "gender"
@@ -32,9 +32,9 @@ class ByBrightness:
 
     def perceive(self, images, occupation):
         self.seen.append((occupation, len(images)))
-        light = images.float().mean((1, 2, 3)) / 255
-        centres = torch.linspace(0.35, 0.65, len(self.groups))
-        probabilities = torch.softmax(-60 * (light[:, None] - centres).abs(), 1).numpy().astype(np.float32)
+        place = images.float().mean((1, 2, 3)) / 2 % 1
+        centres = (torch.arange(len(self.groups)) + 0.5) / len(self.groups)
+        probabilities = torch.softmax(-60 * (place[:, None] - centres).abs(), 1).numpy().astype(np.float32)
         return Perceived({self.attribute: probabilities}, [Status.CLASSIFIED] * len(images), None)
 
 

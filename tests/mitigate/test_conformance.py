@@ -34,8 +34,7 @@ class Case:
     Attributes:
         settings: Keys of its section beside name and attribute; strong enough to change a picture.
         neutral: Keys that make it change nothing; None if no setting does, and then it changes only what is read.
-        models: Families on which it works, besides Stable Diffusion.
-        inside: Whether it takes effect inside the network.
+        models: Families on which it is tested, besides Stable Diffusion.
     """
 
     settings: dict = field(default_factory=dict)
@@ -47,6 +46,12 @@ CASES = {
     "prompt": Case(models=("sd3", "flux", "pixart")),
     "mean_difference": Case({"images_per_group": 2, "strength": 3.0}, {"strength": 0.0}),
     "difflens": Case({"strength": 3.0}, {"strength": 0.0}),
+    "feature_control": Case(
+        {"strength": 3.0, "features_per_group": 2, "images_per_group": 2, "equal_norm": False}, {"strength": 0.0}
+    ),
+    "fair_pca": Case({"push": 3.0}, {"strength": 0.0}, ("sdxl", "sd3", "flux", "pixart")),
+    "fair_diffusion": Case({"scale": 30.0, "warm_up": 1, "threshold": 0.5}, {"scale": 0.0}, ("sdxl", "sd3", "pixart")),
+    "uce": Case({"rounds": 6, "images_per_prompt": 8, "gain": 5.0, "tolerance": 0.0}, {"strength": 0.0}, ("sdxl",)),
 }
 
 MODELS = {
@@ -84,7 +89,9 @@ def ready(generator_of, tmp_path_factory):
     def make(method, family="sd", groups=TWO, **settings):
         lens, fit = fitted(method, family, groups)
         intervene = METHODS[method].ready(section_of(method, **settings), lens, fit)
-        return lambda assigned: intervene(Batch(PROMPTS[0], tuple(assigned), generator_of(family).steps, TEMPLATE, groups))
+        return lambda assigned: intervene(
+            Batch(PROMPTS[0], tuple(assigned), generator_of(family).steps, TEMPLATE, groups)
+        )
 
     make.fitted = fitted
     return make
@@ -107,7 +114,12 @@ def same(one, other):
 
 
 def on_models(*names):
-    return [(method, family) for method in METHODS for family in ("sd", *CASES[method].models) if family in names or not names]
+    return [
+        (method, family)
+        for method in METHODS
+        for family in ("sd", *CASES[method].models)
+        if family in names or not names
+    ]
 
 
 def test_every_method_is_tested():

@@ -146,4 +146,4 @@ def test_an_asymmetric_arm_takes_the_steps_of_its_window_twice():
         {"name": "late", "attribute": "age", "strength": 1, "reverse_step": "asymmetric", "window": [0.5, 1.0]},
     ]
     config = AuditConfig(name="audit", mitigations=mitigations, sampling={"steps": 25})
-    assert steps_of_arms(config.mitigations, config.sampling.steps) == 25 + 25 + 50 + (25 + 13)
+    assert steps_of_arms(config.mitigations, config.sampling.steps, config.attributes) == 25 + 25 + 50 + (25 + 13)
