@@ -133,8 +133,12 @@ def only_known_fields(template: str) -> str:
 
 
 def _names_a_group(text: str) -> str:
-    if text.count("{group}") != 1 or re.search(r"[{}]", text.replace("{group}", "")):
-        raise _mistake(f"expected a text with {{group}} once and no other braces, found {text!r}")
+    fields = re.findall(r"{[^{}]*}", text)
+    stray = re.sub(r"{[^{}]*}", "", text)
+    known = set(fields) <= {"{a}", "{group}", "{occupation}"}
+    if fields.count("{group}") != 1 or not known or "{" in stray or "}" in stray:
+        expected = "expected a text with {group} once, optionally {a} and {occupation}, and no other braces"
+        raise _mistake(f"{expected}, found {text!r}")
     return text
 
 

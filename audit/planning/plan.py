@@ -67,9 +67,12 @@ def text_naming(mitigation: MitigationConfig, group: str, template: str, prompt:
     return named_text(template, prompt.occupation, phrase)
 
 
-def concept_text(concept: str, attribute: str, group: str) -> str:
-    """Return the text that names a group by itself: ``female person`` for ``{group} person``."""
-    return concept.format(group=group_phrase(attribute, group))
+def group_text(mitigation: MitigationConfig, group: str, template: str, prompt: Prompt) -> str:
+    """Return the text that names a group by itself for a mitigation: ``a face photo of a female person``."""
+    phrase = group_phrase(mitigation.attribute, group)
+    if mitigation.group_template is not None:
+        return prompt_text(mitigation.group_template.replace("{group}", phrase), prompt.occupation)
+    return prompt_text(template, (mitigation.group_words or "{group}").format(group=phrase))
 
 
 def prompts_of(section: PromptsConfig, world_occupations: Sequence[str]) -> tuple[Prompt, ...]:

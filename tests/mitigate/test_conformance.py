@@ -24,7 +24,7 @@ from benchmarks.tiny_families import FAMILIES
 from tests.mitigate.fitting import PROMPTS, TEMPLATE, fit_here, random_lens
 
 STEPS, SEEDS = 3, [5, 6, 7, 8]
-TWO, THREE = ("female", "male"), ("female", "male", "androgynous")
+TWO, THREE = ("female", "male"), ("female", "male", "old")
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,14 @@ class FairDiffusionConfig(MitigationSection):
     """Fair Diffusion: guides the predicted noise towards the assigned group's text and away from the others'."""
 
     names_groups: ClassVar[bool] = True
+    group_words: ClassVar[str | None] = "{group} person"
     needs_guidance: ClassVar[bool] = True
 
     method: Literal["fair_diffusion"]
     """How the model is edited: ``fair_diffusion``."""
-    group_text: GroupText = "{group} person"
-    """Text that stands for a group."""
+    group_text: GroupText | None = None
+    """Text that stands for a group, with ``{group}`` and optionally ``{a}`` and ``{occupation}``. If unset, it is the
+    prompts' template with ``{group} person`` as the occupation; ``"{group} person"`` is the published text."""
     scale: Annotated[float, Field(ge=0, le=1000)] = 4.0
     """Scale of the guidance by each group's text; 0 changes nothing."""
     threshold: Annotated[float, Field(ge=0, lt=1)] = 0.95
@@ -33,7 +35,7 @@ class FairDiffusionConfig(MitigationSection):
     """Share of the momentum that is kept in each step."""
 
     @property
-    def concept(self) -> str:
+    def group_template(self) -> str | None:
         """The text that stands for a group."""
         return self.group_text
 

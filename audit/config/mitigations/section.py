@@ -17,6 +17,9 @@ class MitigationSection(Section):
     names_groups: ClassVar[bool] = False
     """Whether the method uses texts that name a group."""
 
+    group_words: ClassVar[str | None] = None
+    """What stands in place of the occupation in a text that names a group alone; None if prompts name the groups."""
+
     fit_uses_judge: ClassVar[bool] = False
     """Whether the fit looks at images with the judge of the audit."""
 
@@ -38,6 +41,11 @@ class MitigationSection(Section):
         return None
 
     @property
+    def group_template(self) -> str | None:
+        """Text that the config sets for a group, with ``{group}``; None for the prompts' template."""
+        return None
+
+    @property
     def searches_strength(self) -> bool:
         """Whether the strength of each prompt's edit is found with the lens."""
         return False
@@ -50,11 +58,6 @@ class MitigationSection(Section):
     @property
     def fitted_by(self) -> Mapping[str, Any] | None:
         """Settings that determine the fit, apart from model, prompts and sampling; None if nothing is fitted."""
-        return None
-
-    @property
-    def concept(self) -> str | None:
-        """A text with ``{group}`` that names a group without a prompt; None if groups are named in the prompts."""
         return None
 
     @property

@@ -15,13 +15,15 @@ class UceConfig(MitigationSection):
     """UCE: changes the keys and values of all cross-attention in closed form, once for all prompts."""
 
     names_groups: ClassVar[bool] = True
+    group_words: ClassVar[str | None] = "{group}"
     fit_uses_judge: ClassVar[bool] = True
     needs_cross_attention: ClassVar[bool] = True
 
     method: Literal["uce"]
     """How the model is edited: ``uce``."""
-    group_text: GroupText = "{group}"
-    """Text that stands for a group."""
+    group_text: GroupText | None = None
+    """Text whose last token stands for a group, with ``{group}`` and optionally ``{a}`` and ``{occupation}``. If unset,
+    the prompts' template with the group as the occupation; ``"{group}"`` is the published text."""
     strength: Annotated[float, Field(ge=0, le=1000)] = 1.0
     """How many times the fitted change of the weights is applied; 0 changes nothing."""
     tokens: Literal["last", "to_end"] = "last"
@@ -40,7 +42,7 @@ class UceConfig(MitigationSection):
     """Change of a coefficient in a round, for a difference of 1 between target and share."""
 
     @property
-    def concept(self) -> str:
+    def group_template(self) -> str | None:
         """The text that stands for a group."""
         return self.group_text
 

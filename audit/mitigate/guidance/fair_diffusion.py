@@ -16,7 +16,7 @@ from audit.config.mitigations.guidance import FairDiffusionConfig
 from audit.dissect.lens import Lens
 from audit.mitigate.method import Batch, Fit, Intervene
 from audit.models.intervention import Intervention, NoiseGuidance, Predictions
-from audit.planning.plan import concept_text
+from audit.planning.plan import group_text
 
 # G groups, B images, c h w the latents
 
@@ -32,7 +32,7 @@ class FairDiffusion:
         def intervene(batch: Batch) -> Intervention:
             if mitigation.scale == 0:
                 return Intervention(batch.assigned, range(batch.steps))
-            texts = tuple(concept_text(mitigation.concept, mitigation.attribute, group) for group in batch.groups)
+            texts = tuple(group_text(mitigation, group, batch.template, batch.prompt) for group in batch.groups)
             guide = SemanticGuidance(mitigation, signs_of(batch.groups, batch.assigned))
             return Intervention(batch.assigned, range(batch.steps), guidance=NoiseGuidance(texts, guide))
 

@@ -29,7 +29,7 @@ from audit.models.generator import DiffusionGenerator
 from audit.models.intervention import Intervention
 from audit.perception.judges.perceived import NO_GROUP
 from audit.planning.fits import FitRequest
-from audit.planning.plan import concept_text
+from audit.planning.plan import group_text
 from audit.records.work import Prompt, derive_seed
 
 # P prompts, G groups, T tokens, D width of the text
@@ -183,7 +183,7 @@ class UceFit:
     def _texts(self, generator: DiffusionGenerator, request: FitRequest, prompt: Prompt) -> dict[str, Tensor]:
         """Embed the prompt (T, D), the groups' texts (G, T, D), and the preserved texts (T_k, D)."""
         section = _section(request)
-        names = [concept_text(section.concept, section.attribute, group) for group in request.groups]
+        names = [group_text(section, group, request.template, prompt) for group in request.groups]
         whole = section.tokens == "to_end"
         own, *groups = (_from_last_token(generator, text, whole=whole) for text in (prompt.text, *names))
         length = min(map(len, (own, *groups)))

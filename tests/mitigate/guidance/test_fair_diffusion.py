@@ -18,6 +18,7 @@ from benchmarks.tiny_families import save_flux, save_lcm
 
 STEPS, SEEDS, GUIDANCE = 8, [3, 4], 3.0
 GROUPS = ("female", "male")
+TEMPLATE = "a face photo of {a} {occupation}"
 DOCTOR = Prompt("doctor", "a face photo of a doctor", "doctor")
 SAMPLING = SamplingConfig(steps=STEPS, guidance=GUIDANCE, scheduler="DDIMScheduler")
 
@@ -33,10 +34,13 @@ def generator(tiny_pipeline):
 
 
 def steered(mitigation, *assigned, groups=GROUPS):
-    return FairDiffusion().ready(mitigation, None, None)(Batch(DOCTOR, assigned, STEPS, "", groups))
+    return FairDiffusion().ready(mitigation, None, None)(Batch(DOCTOR, assigned, STEPS, TEMPLATE, groups))
 
 
-@pytest.mark.parametrize("settings", [{}, {"scale": 9.0, "threshold": 0.6, "warm_up": 2, "momentum": 1.0}])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"scale": 9.0, "threshold": 0.6, "warm_up": 2, "momentum": 1.0, "group_text": "{group} person"}],
+)
 def test_pictures_are_those_of_the_semantic_guidance_of_diffusers(generator, settings):
     from diffusers import SemanticStableDiffusionPipeline
 
@@ -47,13 +51,14 @@ def test_pictures_are_those_of_the_semantic_guidance_of_diffusers(generator, set
     published.set_progress_bar_config(disable=True)
     ours = generator.generate(DOCTOR, SEEDS, steered(mitigation, "female", "male"))
     plain = generator.generate(DOCTOR, SEEDS)
+    named = "a face photo of a {} person" if mitigation.group_text is None else "{} person"
     for image, (seed, away) in enumerate(zip(SEEDS, ("male", "female"), strict=True)):
         drawn = published(
             DOCTOR.text,
             num_inference_steps=STEPS,
             guidance_scale=GUIDANCE,
             generator=torch.Generator().manual_seed(seed),
-            editing_prompt=[f"{away} person", f"{GROUPS[1 - GROUPS.index(away)]} person"],
+            editing_prompt=[named.format(away), named.format(GROUPS[1 - GROUPS.index(away)])],
             reverse_editing_direction=[True, False],
             edit_warmup_steps=mitigation.warm_up,
             edit_guidance_scale=mitigation.scale,
@@ -92,7 +97,7 @@ def test_a_step_adds_the_largest_elements_and_the_momentum_of_the_steps_before()
     torch.testing.assert_close(guide(1, predictions).flatten(), guided.flatten() + gamma + 0.3 * momentum)
 
 
-@pytest.mark.parametrize(("groups", "calls"), [(GROUPS, 2), (("female", "male", "androgynous"), 3)])
+@pytest.mark.parametrize(("groups", "calls"), [(GROUPS, 2), (("female", "male", "old"), 3)])
 def test_the_planned_calls_are_those_of_the_denoiser(generator, groups, calls, monkeypatch):
     rows, forward = [], generator.denoiser.forward
     monkeypatch.setattr(
@@ -125,7 +130,7 @@ def test_guidance_that_is_off_is_refused_in_words(tiny_pipeline):
         load_generator(model, sampling).generate(DOCTOR, SEEDS, steered(section(), "female", "male"))
 
 
-@pytest.mark.parametrize("text", ["person", "{group} {group}", "{group} {occupation}", "{group"])
+@pytest.mark.parametrize("text", ["person", "{group} {group}", "{group} {job}", "{group"])
 def test_a_text_that_names_no_group_is_a_mistake_of_the_config(text):
     with pytest.raises(ValueError, match=r"expected a text with \{group\} once"):
         AuditConfig(
