@@ -9,6 +9,7 @@ from audit.config.mitigations.registry import MitigationConfig
 from audit.dissect.lens import Lens
 from audit.mitigate.edits.difflens import DiffLens
 from audit.mitigate.edits.feature_control import FeatureControl
+from audit.mitigate.edits.gated_cross_attention import GatedCrossAttention
 from audit.mitigate.edits.mean_difference import MeanDifference
 from audit.mitigate.guidance.fair_diffusion import FairDiffusion
 from audit.mitigate.method import Intervene, Method
@@ -21,6 +22,7 @@ METHODS: Mapping[str, Method] = {
     "prompt": PromptMethod(),
     "mean_difference": MeanDifference(),
     "feature_control": FeatureControl(),
+    "gated_cross_attention": GatedCrossAttention(),
     "fair_pca": FairPca(),
     "fair_diffusion": FairDiffusion(),
     "uce": Uce(),

@@ -49,6 +49,7 @@ CASES = {
     "feature_control": Case(
         {"strength": 3.0, "features_per_group": 2, "images_per_group": 2, "equal_norm": False}, {"strength": 0.0}
     ),
+    "gated_cross_attention": Case({"push": 3.0, "images_per_group": 2, "gate": False}, {"strength": 0.0}, ("sdxl",)),
     "fair_pca": Case({"push": 3.0}, {"strength": 0.0}, ("sdxl", "sd3", "flux", "pixart")),
     "fair_diffusion": Case({"scale": 30.0, "warm_up": 1, "threshold": 0.5}, {"scale": 0.0}, ("sdxl", "sd3", "pixart")),
     "uce": Case({"rounds": 6, "images_per_prompt": 8, "gain": 5.0, "tolerance": 0.0}, {"strength": 0.0}, ("sdxl",)),

@@ -66,6 +66,35 @@ class FeatureControlConfig(EditSection):
         return 2 * self.images_per_group
 
 
+class GatedCrossAttentionConfig(EditSection):
+    """Gated cross-attention: removes the groups' directions from the outputs of cross-attention and adds one back."""
+
+    names_groups: ClassVar[bool] = True
+    needs_cross_attention: ClassVar[bool] = True
+
+    method: Literal["gated_cross_attention"]
+    """How the model is edited: ``gated_cross_attention``."""
+    strength: Annotated[float, Field(ge=0, le=1000)] = 1.0
+    """How much of the change is applied; 0 changes nothing."""
+    push: Annotated[float, Field(ge=0, le=1000)] = 1.0
+    """How many times the assigned group's mean response is added back."""
+    gate: bool = True
+    """Whether images whose prompt seems to name a group stay as they are."""
+    keep_length: bool = True
+    """Whether every output keeps its length."""
+    images_per_group: Annotated[int, Field(ge=1, le=100_000)] = 4
+    """Images per prompt and group, and of the prompt itself, in each of two rounds."""
+
+    @property
+    def fitted_by(self) -> Mapping[str, Any]:
+        """Settings that determine directions and thresholds."""
+        return self.model_dump(mode="json", include={"method", "attribute", "images_per_group"})
+
+    def fitted_images_of(self, groups: int) -> int:
+        """Return the images per prompt: those of the groups and of the prompt itself, in both rounds."""
+        return 2 * (groups + 1) * self.images_per_group
+
+
 class MeanDifferenceConfig(EditSection):
     """Mean difference: adds to a feature map, at each step, the mean change that naming a group causes in it."""
 

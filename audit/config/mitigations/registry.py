@@ -6,7 +6,12 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Tag
 
-from audit.config.mitigations.edits import DiffLensConfig, FeatureControlConfig, MeanDifferenceConfig
+from audit.config.mitigations.edits import (
+    DiffLensConfig,
+    FeatureControlConfig,
+    GatedCrossAttentionConfig,
+    MeanDifferenceConfig,
+)
 from audit.config.mitigations.guidance import FairDiffusionConfig
 from audit.config.mitigations.texts import FairPcaConfig, PromptConfig
 from audit.config.mitigations.weights import UceConfig
@@ -26,6 +31,7 @@ MitigationConfig = Annotated[
     | Annotated[PromptConfig, Tag(_tag({"method": "prompt"}))]
     | Annotated[MeanDifferenceConfig, Tag(_tag({"method": "mean_difference"}))]
     | Annotated[FeatureControlConfig, Tag(_tag({"method": "feature_control"}))]
+    | Annotated[GatedCrossAttentionConfig, Tag(_tag({"method": "gated_cross_attention"}))]
     | Annotated[FairPcaConfig, Tag(_tag({"method": "fair_pca"}))]
     | Annotated[FairDiffusionConfig, Tag(_tag({"method": "fair_diffusion"}))]
     | Annotated[UceConfig, Tag(_tag({"method": "uce"}))],

@@ -39,7 +39,8 @@ class UceConfig(MitigationSection):
     tolerance: Fraction = 0.05
     """Difference of a share from the target that is accepted; a difference within its standard error always is."""
     gain: Annotated[float, Field(gt=0, le=1000)] = 1.0
-    """Change of a coefficient in a round, for a difference of 1 between target and share."""
+    """Change of a coefficient in a round for a difference of 1 between target and share. It is halved for a prompt
+    whenever one of its differences changes sign."""
 
     @property
     def group_template(self) -> str | None:

@@ -8,6 +8,7 @@ v* = W₀ (c + Σ_a r_a a), with a the embeddings of the groups' texts:
 
 with k the texts that are preserved. W₀ is a factor on the left, so one matrix N describes the change of the whole
 model. After each round r_a grows by the gain times the difference of the target from the share that the judge counted.
+The gain of a prompt is halved whenever a difference changes its sign, so that a gain that is too large does not swing.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from audit.records.work import Prompt, derive_seed
 
 ROUND, CHANGE, BEST, DISTANCE, SHARES = "round", "change", "best", "distance", "shares"
 TEXT, GROUPS, PRESERVED, COUNTS, COEFFICIENTS = "text", "groups", "preserved", "counts", "coefficients"
-BALANCED = "balanced"
+BALANCED, GAIN, LAST = "balanced", "gain", "last"
 _PROJECTIONS = (".attn2.to_k", ".attn2.to_v")
 _MARKS = 2
 """The mark of the end of a text, and the first place, which is 0."""
@@ -163,9 +164,7 @@ class UceFit:
                 "judge with `difflens-audit judge`"
             )
         for prompt, own in zip(prompts, counts, strict=True):
-            step = section.gain * beyond_noise(target, own, section.tolerance)
-            found[f"{COEFFICIENTS}/{prompt}"] = found[f"{COEFFICIENTS}/{prompt}"] + step
-            found[f"{BALANCED}/{prompt}"] = (step == 0).all().double()
+            found |= _corrected(found, prompt, beyond_noise(target, own, section.tolerance), section.gain)
         distance = distance_from(target, counts)
         if not before or bool(distance < found[DISTANCE].min()):
             found[BEST] = found[CHANGE]
@@ -242,6 +241,20 @@ def closed_form(
         denominator += text.double().T @ text.double()
     change: Tensor = torch.linalg.solve(denominator, numerator.T).T  # the denominator is symmetric
     return change
+
+
+def _corrected(found: Mapping[str, Tensor], prompt: str, difference: Tensor, gain: float) -> dict[str, Tensor]:
+    """Return the coefficients of a prompt after a round, its gain, and the last difference that counted."""
+    before, factor = found.get(f"{LAST}/{prompt}"), found.get(f"{GAIN}/{prompt}", torch.tensor(gain).double())
+    if before is not None and bool((before * difference < 0).any()):
+        factor = factor / 2
+    balanced = bool((difference == 0).all())
+    return {
+        f"{COEFFICIENTS}/{prompt}": found[f"{COEFFICIENTS}/{prompt}"] + factor * difference,
+        f"{BALANCED}/{prompt}": torch.tensor(float(balanced)),
+        f"{GAIN}/{prompt}": factor,
+        **({} if balanced else {f"{LAST}/{prompt}": difference}),
+    }
 
 
 def _first(sums: Mapping[str, Tensor], groups: int) -> dict[str, Tensor]:
