@@ -5,17 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 
 from audit.config.sections import SamplingConfig
 from audit.dissect.group_heads import GroupHeads
 from audit.dissect.lens import BiasFeature, Lens
 from audit.dissect.sae import SaeShape, SparseAutoencoder
-from audit.mitigate.method import FitTools, in_rounds
-from audit.mitigate.registry import METHODS
+from audit.mitigate.method import FitTools
 from audit.perception.judges.perceived import Perceived
-from audit.planning.fits import TENSORS_FILE, FitRequest
+from audit.planning.fits import FitRequest
 from audit.records.work import Prompt, Status
+from benchmarks.methods import fit_in_process
 
 TEMPLATE = "a face photo of {a} {occupation}"
 PROMPTS = tuple(Prompt(name, f"a face photo of a {name}", name) for name in ("doctor", "nurse"))
@@ -62,21 +61,7 @@ def random_lens(generator, groups, latents=40, per_group=3):
 
 
 def fit_here(section, generator, groups, directory: Path, *, judge=None, lens=None):
-    """Fit the method of a section, round by round, and store it; None if the method is not fitted."""
-    fit = METHODS[section.method].fit
-    if fit is None:
-        return None
-    fit, found = in_rounds(fit), {}
+    """Fit the method of a section and store it; None if the method is not fitted."""
     request = FitRequest(section, groups, TEMPLATE, SamplingConfig(steps=generator.steps, batch=4))
     tools = FitTools(generator, lambda: judge or ByBrightness(groups), lambda: lens)
-    for _ in range(fit.rounds(request)):
-        sums = {}
-        for prompt in PROMPTS:
-            for key, tensor in fit.part(tools, request, prompt, found).items():
-                sums[key] = sums[key] + tensor if key in sums else tensor
-        found = fit.join(request, sums, found)
-        if fit.is_finished(request, found):
-            break
-    directory.mkdir(exist_ok=True)
-    save_file({name: tensor.contiguous() for name, tensor in found.items()}, directory / TENSORS_FILE)
-    return directory
+    return fit_in_process(section, request, PROMPTS, tools, directory)

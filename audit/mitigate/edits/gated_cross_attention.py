@@ -1,7 +1,7 @@
 """Gated steering of cross-attention (EquiSteer, Gaintseva et al. 2026).
 
 For each cross-attention, step and group a, the direction s_a is the mean output for prompts that name the group minus
-that for the prompts themselves, over images and positions, normalised. At every position x of an image with an open gate
+that for the prompts themselves, over images and positions, normalised. At every position x of an image that is steered
 
     x' = x − Q Qᵀ x + p α_a s_a,
 
