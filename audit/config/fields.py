@@ -133,6 +133,16 @@ def only_known_fields(template: str) -> str:
     return template
 
 
+def _names_a_group(text: str) -> str:
+    fields = re.findall(r"{[^{}]*}", text)
+    stray = re.sub(r"{[^{}]*}", "", text)
+    known = set(fields) <= {"{a}", "{group}", "{occupation}"}
+    if fields.count("{group}") != 1 or not known or "{" in stray or "}" in stray:
+        expected = "expected a text with {group} once, optionally {a} and {occupation}, and no other braces"
+        raise _mistake(f"{expected}, found {text!r}")
+    return text
+
+
 def unreserved_alias(alias: str) -> str:
     """Refuse aliases that MLflow's registry would refuse, before any image is generated."""
     if not re.fullmatch(r"[\w-]{1,255}", alias) or re.fullmatch(r"latest|v\d+", alias, re.IGNORECASE):
@@ -190,6 +200,7 @@ PATTERNS_IN_WORDS = {
 Text = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=_TEXT)]
 PlaceText = Annotated[Text, AfterValidator(_place_at_all_steps)]
 ModulePath = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_MODULE)]
+GroupText = Annotated[Text, AfterValidator(_names_a_group)]
 FileName = Annotated[str, StringConstraints(min_length=1, max_length=60, pattern=_FILE_NAME)]
 GroupName = Annotated[str, StringConstraints(min_length=1, max_length=40, pattern=_GROUP_NAME)]
 JudgeName = Annotated[str, StringConstraints(min_length=1, max_length=30, pattern=_JUDGE_NAME)]

@@ -59,9 +59,10 @@ def do_shard(parts: ShardParts, settings: ShardSettings, shard: Shard) -> ShardY
     baseline = _baseline(parts, settings, shard, keys)
     images, assigned = dict[str, Tensor]({BASELINE: baseline.images}), dict[str, Assigned | None]({BASELINE: None})
     for mitigation in settings.mitigations:
-        groups = assigned_groups(mitigation, settings.groups(mitigation.attribute), keys, settings.seed)
-        strengths = parts.strengths_for(mitigation.name, shard.prompt, groups)
-        batch = Batch(shard.prompt, groups, steps, settings.template, strengths)
+        groups = settings.groups(mitigation.attribute)
+        assigned_to = assigned_groups(mitigation, groups, keys, settings.seed)
+        strengths = parts.strengths_for(mitigation.name, shard.prompt, assigned_to)
+        batch = Batch(shard.prompt, assigned_to, steps, settings.template, groups, strengths)
         intervention = parts.interventions[mitigation.name](batch)
         assigned[mitigation.name] = intervention.assigned
         images[mitigation.name] = _generate(parts, settings, shard, keys, intervention)

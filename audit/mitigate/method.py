@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -13,6 +13,7 @@ from audit.config.mitigations.section import SEARCH, SearchableSection
 from audit.dissect.lens import Lens
 from audit.models.generator import DiffusionGenerator
 from audit.models.intervention import Intervention
+from audit.perception.judges.interface import Judge
 from audit.planning.fits import FitRequest
 from audit.records.work import Prompt
 
@@ -26,6 +27,7 @@ class Batch:
         assigned: The group that each image is steered to.
         steps: Denoising steps.
         template: Of the audit's prompts.
+        groups: All groups of the attribute.
         strengths: Strength of each image's edit where one was searched or predicted for its prompt and group; 0 is
             neutral. None leaves the strength of the method's section.
     """
@@ -34,6 +36,7 @@ class Batch:
     assigned: tuple[str, ...]
     steps: int
     template: str
+    groups: tuple[str, ...] = ()
     strengths: tuple[float, ...] | None = None
 
 
@@ -69,6 +72,81 @@ class Fit(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class FitTools:
+    """What a fit in rounds may use on a worker.
+
+    Attributes:
+        generator: The model.
+        judge: Loads the audit's judge of the attribute at the first call.
+        lens: Loads the lens at the first call.
+    """
+
+    generator: DiffusionGenerator
+    judge: Callable[[], Judge]
+    lens: Callable[[], Lens]
+
+
+@runtime_checkable
+class RoundsFit(Protocol):
+    """How a method is fitted in a loop: the parts of a round use what the rounds before it found."""
+
+    def rounds(self, request: FitRequest) -> int:
+        """Return the largest number of rounds."""
+        ...
+
+    def part(
+        self, tools: FitTools, request: FitRequest, prompt: Prompt, before: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Return the sums of one prompt in a round; the sums of several prompts are added, key by key.
+
+        Args:
+            tools: Model, judge and lens.
+            request: What is fitted.
+            prompt: The prompt.
+            before: What the last round found; empty in the first.
+        """
+        ...
+
+    def join(self, request: FitRequest, sums: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return what a round found, made from the sums over all prompts and what the last round found."""
+        ...
+
+    def is_finished(self, request: FitRequest, found: Mapping[str, Tensor]) -> bool:
+        """Return whether no further round is needed."""
+        ...
+
+
+class OneRound:
+    """A fit without a loop, as a fit of one round."""
+
+    def __init__(self, fit: Fit) -> None:
+        self._fit = fit
+
+    def rounds(self, request: FitRequest) -> int:
+        """Return 1."""
+        return 1
+
+    def part(
+        self, tools: FitTools, request: FitRequest, prompt: Prompt, before: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Return the sums of one prompt."""
+        return self._fit.part(tools.generator, request, prompt)
+
+    def join(self, request: FitRequest, sums: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the fit."""
+        return self._fit.join(request, dict(sums))
+
+    def is_finished(self, request: FitRequest, found: Mapping[str, Tensor]) -> bool:
+        """Return True."""
+        return True
+
+
+def in_rounds(fit: Fit | RoundsFit) -> RoundsFit:
+    """Return any fit as one in rounds."""
+    return fit if isinstance(fit, RoundsFit) else OneRound(fit)
+
+
 class Method(Protocol):
     """A method of intervention; the registry is ``audit.mitigate.registry``.
 
@@ -77,7 +155,7 @@ class Method(Protocol):
     """
 
     @property
-    def fit(self) -> Fit | None:
+    def fit(self) -> Fit | RoundsFit | None:
         """How the method is fitted, None if nothing is fitted."""
         ...
 

@@ -8,14 +8,24 @@ from pathlib import Path
 from audit.config.mitigations.registry import MitigationConfig
 from audit.dissect.lens import Lens
 from audit.mitigate.edits.difflens import DiffLens
+from audit.mitigate.edits.feature_control import FeatureControl
+from audit.mitigate.edits.gated_cross_attention import GatedCrossAttention
 from audit.mitigate.edits.mean_difference import MeanDifference
+from audit.mitigate.guidance.fair_diffusion import FairDiffusion
 from audit.mitigate.method import Intervene, Method
+from audit.mitigate.texts.fair_pca import FairPca
 from audit.mitigate.texts.prompt import PromptMethod
+from audit.mitigate.weights.uce import Uce
 
 METHODS: Mapping[str, Method] = {
     "difflens": DiffLens(),
     "prompt": PromptMethod(),
     "mean_difference": MeanDifference(),
+    "feature_control": FeatureControl(),
+    "gated_cross_attention": GatedCrossAttention(),
+    "fair_pca": FairPca(),
+    "fair_diffusion": FairDiffusion(),
+    "uce": Uce(),
 }
 """Name → method; the section of a method in the config has this name as ``method``."""
 

@@ -70,7 +70,8 @@ def try_strengths(
             seen = unedited
         else:
             names = tuple(groups[group] for group in assigned[rows])
-            arm = intervene(Batch(prompt, names, generator.steps, search.template, (strength,) * len(rows)))
+            strengths = (strength,) * len(rows)
+            arm = intervene(Batch(prompt, names, generator.steps, search.template, groups, strengths))
             seen = _Seen.of(
                 judge.perceive(generator.generate(prompt, [seeds[r] for r in rows], arm), prompt.occupation)
             )

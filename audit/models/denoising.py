@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 from functools import partial, wraps
 from typing import Any
 
-from torch import Tensor, cat, nn
+from torch import Tensor, cat, nn, stack
 
 from audit.models.files.untrusted_model import UnfitModelError
 from audit.models.hooks import edit_place, edit_text, stream_of
-from audit.models.intervention import Intervention, Observer
+from audit.models.intervention import Intervention, Observer, Predictions
 from audit.records.places import Place
 
-# B images, C H W the map at a hookpoint, c h w the latents, L text tokens, D text width
+# B images, C H W the map at a hookpoint, c h w the latents, L text tokens, D text width, K concepts
 
 Observers = Mapping[str, Observer]
 """Hookpoint, written as a place, → what looks at its map, before any edit of it."""
@@ -51,6 +51,8 @@ class Watched:
         observers: What looks at the maps.
         intervention: What is changed, None for nothing.
         block_texts: Block → embeddings (B, L, D) that it reads in the conditional half.
+        concepts: For each further text of a guidance, argument of the denoiser → its value for one image, (1, …);
+            ``part.name`` is a key of an argument that is a dict.
         first_call_alone: Stop after the first call of the denoiser.
     """
 
@@ -59,6 +61,7 @@ class Watched:
     observers: Observers = field(default_factory=dict)
     intervention: Intervention | None = None
     block_texts: Mapping[str, Tensor] | None = None
+    concepts: tuple[Mapping[str, Tensor], ...] = ()
     first_call_alone: bool = False
 
 
@@ -85,8 +88,10 @@ class Denoising:
     def __init__(self, inside: Inside, watched: Watched) -> None:
         self._inside, self._watched = inside, watched
         self._step, self._calls = 0, 0
-        self._edits_off = False
+        self._edits_off, self._looks_off = False, False
         self._unedited: Tensor | None = None
+        self._unconditional: Tensor | None = None
+        self._concepts: Tensor | None = None
         self._borrowed = ExitStack()
         edits = () if watched.intervention is None else watched.intervention.edits
         self._seen = dict.fromkeys((*watched.observers, *edits), 0)
@@ -132,9 +137,36 @@ class Denoising:
                 self._unedited = self._guided(denoiser.forward(*inputs, **named))
             finally:
                 self._edits_off = False
+        if acting is not None and acting.guidance is not None and self._calls == 1:
+            self._predict_concepts(denoiser, inputs, named, _prediction(output))
         if self._watched.first_call_alone:
             self._check_calls()
             raise EnoughError(_prediction(output))
+
+    def _predict_concepts(
+        self, denoiser: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], prediction: Tensor
+    ) -> None:
+        """Call the denoiser for the further texts, two in one call, one in each half of the batch.
+
+        Raises:
+            UnfitModelError: There is no unconditional half.
+        """
+        batch, concepts = self._watched.batch, self._watched.concepts
+        if len(prediction) != 2 * batch:
+            raise UnfitModelError(
+                "guidance by further texts starts from the prediction without text: expected classifier-free guidance "
+                f"in one batch of {2 * batch}, found a batch of {len(prediction)}; set sampling.guidance above 1, or "
+                "use another method"
+            )
+        found: list[Tensor] = []
+        self._edits_off = self._looks_off = True
+        try:
+            for first in range(0, len(concepts), 2):
+                pair = (concepts[first], concepts[min(first + 1, len(concepts) - 1)])
+                found += _prediction(denoiser.forward(*inputs, **_with_texts(named, pair, batch))).chunk(2)
+        finally:
+            self._edits_off = self._looks_off = False
+        self._unconditional, self._concepts = prediction[:batch], stack(found[: len(concepts)])
 
     def _return_weights(self) -> None:
         self._borrowed.close()
@@ -149,7 +181,7 @@ class Denoising:
 
     def _look_and_edit(self, path: str, h: Tensor) -> Tensor:
         """Look at the conditional half of a map, then edit it."""
-        if self._calls != 1:
+        if self._calls != 1 or self._looks_off:
             return h
         if not self._edits_off:
             self._seen[path] += 1
@@ -175,6 +207,8 @@ class Denoising:
         acting = self._acting
         if acting is not None and acting.noise is not None:
             prediction = acting.noise(self._step, prediction)
+        if acting is not None and acting.guidance is not None:
+            prediction = acting.guidance.guide(self._step, self._predictions(prediction))
         if self._unedited is None:
             taken = step(prediction, *rest, **named)
         else:
@@ -182,6 +216,17 @@ class Denoising:
         self._check_calls()
         self._step, self._calls, self._unedited = self._step + 1, 0, None
         return taken
+
+    def _predictions(self, guided: Tensor) -> Predictions:
+        """Return what was predicted at this step; a variance beside the noise is left out.
+
+        Raises:
+            UnfitModelError: The pipeline took a step without a call of its denoiser.
+        """
+        if self._unconditional is None or self._concepts is None:
+            raise UnfitModelError(f"step {self._step}: expected a call of the denoiser before the step, found none")
+        channels = guided.shape[1]
+        return Predictions(guided, self._unconditional[:, :channels], self._concepts[:, :, :channels])
 
     def _check_calls(self) -> None:
         """Make sure that every hookpoint was called once in this step.
@@ -196,6 +241,25 @@ class Denoising:
                     "another block"
                 )
         self._seen = dict.fromkeys(self._seen, 0)
+
+
+def _with_texts(named: dict[str, Any], pair: tuple[Mapping[str, Tensor], ...], batch: int) -> dict[str, Any]:
+    """Replace the text that the denoiser reads: the first one in the first half of the batch, the second in the other.
+
+    Raises:
+        UnfitModelError: The denoiser is called without one of the arguments, or with another shape.
+    """
+    changed = dict(named)
+    for argument in pair[0]:
+        part, _, key = argument.partition(".")
+        rows = cat([one[argument].expand(batch, *one[argument].shape[1:]) for one in pair])
+        before = changed.get(part, {}).get(key) if key else changed.get(part)
+        if not isinstance(before, Tensor) or before.shape != rows.shape:
+            found = tuple(before.shape) if isinstance(before, Tensor) else "none"
+            raise UnfitModelError(f"{argument}: expected a text of shape {tuple(rows.shape)}, found {found}")
+        rows = rows.to(before.dtype)
+        changed[part] = {**changed[part], key: rows} if key else rows
+    return changed
 
 
 def _prediction(output: object) -> Tensor:

@@ -148,8 +148,24 @@ class DiffusionGenerator:
             observers=observers,
             intervention=self._possible(intervention),
             block_texts=self._block_texts(texts, intervention),
+            concepts=self._concepts(intervention),
         )
         return _as_bytes(self._call(texts, seeds, watched).images)
+
+    def embeddings(self, text: str) -> dict[str, Tensor]:
+        """Return the embeddings of a text that the denoiser reads, by argument of the pipeline: (1, L, D), or (1, D).
+
+        The negative prompt is left out, and so are tokens that the denoiser's mask hides.
+
+        Raises:
+            ValueError: The model reads no text.
+        """
+        if self.reader is None:
+            raise ValueError("expected a model that reads text, found one that reads none; use another method")
+        encoded = self._encoded(text)
+        found = {name: rows for name, rows in encoded.items() if _is_embedding(name)}
+        mask = encoded.get("prompt_attention_mask")
+        return found if mask is None else found | {"prompt_embeds": found["prompt_embeds"][:, mask[0].bool()]}
 
     def first_maps(self, text: str, seeds: Sequence[int]) -> Tensor:
         """Return the hookpoint's maps ``(B, C, H, W)`` of the conditional half in the first step: one U-Net call."""
@@ -177,6 +193,9 @@ class DiffusionGenerator:
         """Call the pipeline; its result has one image of numbers from 0 to 1 for each seed."""
         rows = self._embedded(texts, watched.intervention)
         embedded: dict[str, Any] = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+        if watched.intervention is not None and watched.intervention.embeddings is not None:
+            own = {name: tensor for name, tensor in embedded.items() if _is_embedding(name)}
+            embedded |= watched.intervention.embeddings(own)
         inside = Inside(self.denoiser, self.pipeline.scheduler, self._module, self._model.family.stream)
         with Denoising(inside, watched).held():
             return self.pipeline(
@@ -223,8 +242,29 @@ class DiffusionGenerator:
             for path, texts in intervention.block_texts.items()
         }
 
+    def _concepts(self, intervention: Intervention | None) -> tuple[Mapping[str, Tensor], ...]:
+        """Embed the further texts of a guidance, by the argument of the denoiser that reads them.
+
+        Raises:
+            ValueError: The denoiser's guidance cannot be changed so.
+        """
+        if intervention is None or intervention.guidance is None:
+            return ()
+        arguments = self._model.family.read_by_denoiser
+        if self.reader is None or not arguments:
+            raise ValueError(
+                "guidance by further texts needs a denoiser with classifier-free guidance in one batch, found "
+                f"{self._model.family.name}; use another method"
+            )
+        return tuple(
+            {argument: rows[name] for name, argument in arguments.items() if name in rows}
+            for rows in map(self._encoded, intervention.guidance.texts)
+        )
+
     def _possible(self, intervention: Intervention | None) -> Intervention | None:
-        """Refuse an asymmetric step of a scheduler other than DDIM, for which it is defined."""
+        """Refuse edits of a text that is not read, and an asymmetric step of a scheduler other than DDIM."""
+        if intervention is not None and intervention.embeddings is not None and self.reader is None:
+            raise ValueError("expected a model that reads text, found one that reads none; use another method")
         scheduler = type(self.pipeline.scheduler).__name__
         if intervention is not None and intervention.reverse_step == "asymmetric" and scheduler != "DDIMScheduler":
             raise ValueError(
@@ -278,6 +318,11 @@ def between(own: Tensor, named: Tensor, strength: float) -> Tensor:
     if not own.is_floating_point():
         return torch.maximum(own, named)
     return own + strength * (named - own)
+
+
+def _is_embedding(name: str) -> bool:
+    """Return whether an argument of a pipeline is an embedding of the prompt, and no mask or negative prompt."""
+    return not name.startswith("negative_") and not name.endswith("mask")
 
 
 def _as_prompts(texts: Sequence[str]) -> dict[str, Any]:

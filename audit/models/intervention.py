@@ -9,13 +9,16 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-# B images, C H W the map at a hookpoint, c h w the latents
+# B images, C H W the map at a hookpoint, c h w the latents, K concepts, L text tokens, D text width
 
 Edit = Callable[[int, Tensor], Tensor]
 """``(step, h) -> h'``: the conditional half (B, C, H, W) of a hookpoint's output, edited."""
 
 NoiseEdit = Callable[[int, Tensor], Tensor]
 """``(step, prediction) -> prediction'``: what the network predicts after guidance (B, c, h, w), changed."""
+
+EmbeddingEdit = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
+"""Embeddings of the prompts by the argument of the pipeline, each (B, L, D) or pooled (B, D) → the same, edited."""
 
 BorrowedWeights = Callable[[nn.Module], AbstractContextManager[None]]
 """Changes weights of the denoiser inside a ``with`` block, and restores them bit for bit, also after an exception."""
@@ -27,10 +30,41 @@ ReverseStep = Literal["symmetric", "asymmetric"]
 
 
 @dataclass(frozen=True)
+class Predictions:
+    """What the denoiser predicts at one step, all at the same latents.
+
+    Attributes:
+        guided: After guidance, (B, c, h, w).
+        unconditional: Without text, (B, c, h, w).
+        concepts: For each of the further texts, (K, B, c, h, w).
+    """
+
+    guided: Tensor
+    unconditional: Tensor
+    concepts: Tensor
+
+
+@dataclass(frozen=True)
+class NoiseGuidance:
+    """Changes the prediction with what the denoiser predicts for further texts.
+
+    Two texts share one more call of the denoiser, of the size of the call with guidance.
+
+    Attributes:
+        texts: The K further texts, the same for every image.
+        guide: ``(step, predictions) -> prediction'``, called at every step in order.
+    """
+
+    texts: tuple[str, ...]
+    guide: Callable[[int, Predictions], Tensor]
+
+
+@dataclass(frozen=True)
 class Intervention:
     """What happens to one batch; with only ``assigned`` and ``window`` set, images stay bit-identical.
 
-    It acts only at the steps of ``window`` (its texts at all steps), and with guidance only on the conditional half.
+    It acts only at the steps of ``window`` (its texts and embeddings at all steps), and with guidance only on the
+    conditional half.
 
     Attributes:
         assigned: The group that each image is steered to, None for an image that is not steered.
@@ -38,11 +72,13 @@ class Intervention:
         reverse_step: ``symmetric`` lets the changed prediction drive the whole step; ``asymmetric`` (Kwon et al. 2023,
             eq. 6) only the predicted image of a DDIM step, the direction term keeps the unchanged one.
         texts: Prompt texts that replace those of the images, at all steps; None keeps them.
+        embeddings: Change of the embeddings of the texts, at all steps.
         block_texts: Block of the denoiser → text of each image that this block reads in place of the prompt.
         text_strength: How far the embeddings go from those of the image's own text (0) to those of ``texts`` and
             ``block_texts`` (1); both ends are exact, bit for bit.
         edits: Hookpoint → edit of its map; several act at once.
         noise: Change of the prediction.
+        guidance: Change of the prediction with those for further texts; it needs guidance in one batch.
         weights: Temporary weights of the denoiser.
     """
 
@@ -50,14 +86,16 @@ class Intervention:
     window: range
     reverse_step: ReverseStep = "symmetric"
     texts: tuple[str, ...] | None = None
+    embeddings: EmbeddingEdit | None = None
     block_texts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     text_strength: float = 1.0
     edits: Mapping[str, Edit] = field(default_factory=dict)
     noise: NoiseEdit | None = None
+    guidance: NoiseGuidance | None = None
     weights: BorrowedWeights | None = None
 
     @property
     def changes_texts_alone(self) -> bool:
         """Whether nothing inside the network is read or changed, and no embedding lies between two texts."""
-        inside = self.block_texts or self.edits or self.noise or self.weights
-        return not inside and self.text_strength in (0, 1)
+        inside = (self.embeddings, self.block_texts, self.edits, self.noise, self.guidance, self.weights)
+        return not any(inside) and self.text_strength in (0, 1)

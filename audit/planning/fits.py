@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,14 +44,23 @@ def fit_requests(request: MeasurementRequest) -> Iterator[FitRequest]:
 
 
 def images_of_fits(requests: Iterable[FitRequest], prompts: Sequence[Prompt]) -> int:
-    """Return how many images fitting samples if no fit is stored yet."""
-    return sum(len(prompts) * len(request.groups) * request.mitigation.fitted_images for request in requests)
+    """Return how many images fitting samples at most if no fit is stored yet."""
+    return sum(len(prompts) * request.mitigation.fitted_images_of(len(request.groups)) for request in requests)
 
 
-def fit_settings(request: FitRequest, prompts: Sequence[Prompt]) -> dict[str, Any]:
-    """Return everything besides the model that determines a fit, as plain data."""
+def fit_settings(
+    request: FitRequest, prompts: Sequence[Prompt], used: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Return everything besides the model that determines a fit, as plain data.
+
+    Args:
+        request: What is fitted.
+        prompts: Prompts of the audit.
+        used: Names by content of what the fit uses besides the model: judge, lens.
+    """
     return {
         **(request.mitigation.fitted_by or {}),
+        **(used or {}),
         "groups": list(request.groups),
         "template": request.template,
         "prompts": [prompt.text for prompt in prompts],

@@ -67,6 +67,14 @@ def text_naming(mitigation: MitigationConfig, group: str, template: str, prompt:
     return named_text(template, prompt.occupation, phrase)
 
 
+def group_text(mitigation: MitigationConfig, group: str, template: str, prompt: Prompt) -> str:
+    """Return the text that names a group by itself for a mitigation: ``a face photo of a female person``."""
+    phrase = group_phrase(mitigation.attribute, group)
+    if mitigation.group_template is not None:
+        return prompt_text(mitigation.group_template.replace("{group}", phrase), prompt.occupation)
+    return prompt_text(template, (mitigation.group_words or "{group}").format(group=phrase))
+
+
 def prompts_of(section: PromptsConfig, world_occupations: Sequence[str]) -> tuple[Prompt, ...]:
     """Return the prompts of an audit, in the order of the config or of the world.
 
@@ -154,19 +162,22 @@ def window_of(window: tuple[float, float], steps: int) -> range:
     return range(math.floor(window[0] * steps), math.ceil(window[1] * steps))
 
 
-def steps_of_arms(mitigations: Sequence[MitigationConfig], steps: int) -> int:
+def steps_of_arms(mitigations: Sequence[MitigationConfig], steps: int, attributes: Mapping[str, Sequence[str]]) -> int:
     """Count the network calls of one image over all arms, without the unconditional half.
 
     An asymmetric arm calls the network twice at each step of its window: with the edit and without it
-    (:class:`audit.models.intervention.Intervention`).
+    (:class:`audit.models.intervention.Intervention`). Guidance by further texts has more calls in each step.
 
     Args:
         mitigations: All arms but the baseline.
         steps: Denoising steps.
+        attributes: Attribute → groups.
     """
     edits = [mitigation for mitigation in mitigations if isinstance(mitigation, EditSection)]
     twice = [edit.window for edit in edits if edit.reverse_step == "asymmetric"]
-    return steps * len(arms_of(mitigations)) + sum(len(window_of(window, steps)) for window in twice)
+    extra = [one.extra_calls(len(attributes[one.attribute])) for one in mitigations]
+    calls = len(arms_of(mitigations)) + sum(extra)
+    return steps * calls + sum(len(window_of(window, steps)) for window in twice)
 
 
 def prompt_ids(occupations: Sequence[str]) -> tuple[str, ...]:

@@ -64,6 +64,33 @@ def check_reverse_steps(
         yield Problem(("mitigations", index, "reverse_step"), f"{message}; {remedy}", reads=(("model", "source"),))
 
 
+def check_methods(
+    model: ModelConfig, sampling: SamplingConfig, mitigations: Sequence[MitigationConfig]
+) -> Iterator[Problem]:
+    """Find methods that need guidance in one batch, or cross-attention, and a model that has none.
+
+    Yields:
+        Problems, each with its place in the config.
+    """
+    if not any(one.needs_guidance or one.needs_cross_attention for one in mitigations):
+        return
+    from audit.models.families.registry import family_here, rows_here
+
+    family = family_here(model)
+    found = repr(model.source) if family is None else family.name
+    unguided = rows_here(model, sampling) == 1 or (family is not None and not family.read_by_denoiser)
+    reads: tuple[Location, ...] = (("model", "source"), ("sampling", "guidance"))
+    for index, one in enumerate(mitigations):
+        place: Location = ("mitigations", index, "method")
+        if one.needs_guidance and unguided:
+            message = f"expected a model with classifier-free guidance in one batch for {one.method}, found {found}"
+            remedy = "set sampling.guidance above 1 if the model has it, or use another method"
+            yield Problem(place, f"{message}, sampled without; {remedy}", reads=reads)
+        if one.needs_cross_attention and family is not None and family.denoiser != "unet":
+            message = f"expected cross-attention that reads the text's embeddings, as a U-Net has, for {one.method}"
+            yield Problem(place, f"{message}, found {found}; use another method", reads=reads)
+
+
 def _source_problems(model: ModelConfig, sampling: SamplingConfig, hookpoints: Hookpoints) -> Iterator[Problem]:
     if model.source in GENERATED_HERE:
         yield from _calibration_model(model, sampling, hookpoints)

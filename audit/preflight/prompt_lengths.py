@@ -22,7 +22,7 @@ from audit.models.files.untrusted_model import UnfitModelError
 from audit.perception.judges.captions import captions_of
 from audit.perception.judges.interface import Audited
 from audit.perception.judges.registry import selected
-from audit.planning.plan import group_phrase, text_naming
+from audit.planning.plan import group_phrase, group_text, text_naming
 from audit.records.work import Prompt
 
 _TEMPLATE: Location = ("prompts", "template")
@@ -87,9 +87,11 @@ def mitigation_texts(
     request: MeasurementRequest, mitigation: MitigationConfig, prompts: Sequence[Prompt]
 ) -> Iterator[str]:
     """Return the texts besides the prompts that a mitigation gives to the model; each names a group."""
-    for group in request.attributes[mitigation.attribute] if mitigation.names_groups else ():
+    groups = request.attributes[mitigation.attribute] if mitigation.names_groups else ()
+    text_of = text_naming if mitigation.group_words is None else group_text
+    for group in groups:
         for prompt in prompts:
-            yield text_naming(mitigation, group, request.prompts.template, prompt)
+            yield text_of(mitigation, group, request.prompts.template, prompt)
 
 
 def clip_texts(request: MeasurementRequest, prompts: Sequence[Prompt]) -> Iterator[str]:

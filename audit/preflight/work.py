@@ -162,4 +162,5 @@ def _denoised(request: MeasurementRequest, images: int) -> int:
     from audit.models.families.registry import rows_here, steps_here
 
     steps = steps_here(request.model, request.sampling)
-    return images * steps_of_arms(request.mitigations, steps) * rows_here(request.model, request.sampling)
+    calls = steps_of_arms(request.mitigations, steps, request.attributes)
+    return images * calls * rows_here(request.model, request.sampling)

@@ -114,7 +114,7 @@ def run_audit(config: AuditConfig, *, run_id: str | None = None, address: str | 
             lens = ensure_lens(dissection, config.output, pool)
             keep_evidence(lens, run.file(LENS))
             find_strengths(dissection, searched_attributes(config.mitigations), lens, run, prompts, pool)
-        fits = ensure_fits(request, config.output, prompts, pool)
+        fits = ensure_fits(request, config.output, prompts, pool, lens)
         search_strengths(request, fits, run, prompts, pool)
         compared = Comparison(targets, config.gates, reference_features(config.quality, config.model, pool))
         work = ShardWork(run, _worker_settings(config, run, lens, fits), pool)

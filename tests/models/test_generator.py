@@ -73,7 +73,7 @@ def test_the_network_is_asked_as_often_as_the_plan_says(generator, reverse_step,
     handle.remove()
     mitigation = {"name": "m", "attribute": "age", "reverse_step": reverse_step, "window": window, "strength": 1}
     config = AuditConfig(name="audit", mitigations=[mitigation], sampling={"steps": 4, "guidance": 3.0})
-    assert sum(passed) == len(SEEDS) * steps_of_arms(config.mitigations, config.sampling.steps) * 2
+    assert sum(passed) == len(SEEDS) * steps_of_arms(config.mitigations, config.sampling.steps, config.attributes) * 2
 
 
 def by_text(texts, **more):

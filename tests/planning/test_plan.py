@@ -10,6 +10,7 @@ from audit.config.settings import AuditConfig
 from audit.planning.plan import (
     arms_of,
     article,
+    group_text,
     plan_shards,
     prompt_text,
     prompts_of,
@@ -146,4 +147,16 @@ def test_an_asymmetric_arm_takes_the_steps_of_its_window_twice():
         {"name": "late", "attribute": "age", "strength": 1, "reverse_step": "asymmetric", "window": [0.5, 1.0]},
     ]
     config = AuditConfig(name="audit", mitigations=mitigations, sampling={"steps": 25})
-    assert steps_of_arms(config.mitigations, config.sampling.steps) == 25 + 25 + 50 + (25 + 13)
+    assert steps_of_arms(config.mitigations, config.sampling.steps, config.attributes) == 25 + 25 + 50 + (25 + 13)
+
+
+def test_a_group_is_named_alone_in_the_template_or_in_the_words_of_the_config():
+    def text(group="old", **settings):
+        mitigation = {"name": "m", "attribute": "age", **settings}
+        [section] = AuditConfig(name="x", mitigations=[mitigation]).mitigations
+        return group_text(section, group, "a photo of {a} {occupation}", Prompt("nurse", "a photo of a nurse", "nurse"))
+
+    assert text(method="fair_diffusion") == "a photo of an old person"
+    assert text(method="uce") == "a photo of an old"
+    assert text(method="uce", group_text="{group}") == "old"
+    assert text("young", method="uce", group_text="{a} {group} {occupation}") == "a young nurse"

@@ -34,6 +34,67 @@ class DiffLensConfig(EditSection):
         return (self.edit, self.reverse_step, self.window) == ("add", "symmetric", (0.0, 1.0))
 
 
+class FeatureControlConfig(EditSection):
+    """Feature control: the DiffLens edit with latents that attribution did not choose."""
+
+    uses_lens: ClassVar[bool] = True
+    names_groups: ClassVar[bool] = True
+
+    method: Literal["feature_control"]
+    """How the model is edited: ``feature_control``."""
+    choice: Literal["random", "activation", "firing_difference"] = "random"
+    """Latents of a group: random ones, those with the largest mean activation for it, or those whose mean activation
+    exceeds that of the other groups most."""
+    strength: Annotated[float, Field(ge=0, le=1000)] = 1.0
+    """Strength of the edit; 0 changes nothing."""
+    features_per_group: Annotated[int, Field(ge=1, le=100_000)] = 30
+    """Latents for each group."""
+    equal_norm: bool = True
+    """Whether the change of each map has the norm that the change by the attributed features would have."""
+    images_per_group: Annotated[int, Field(ge=1, le=100_000)] = 8
+    """Images per prompt and group from which the mean activations are computed."""
+
+    @property
+    def fitted_by(self) -> Mapping[str, Any]:
+        """Settings that determine the latents and their mean activations."""
+        included = {"method", "attribute", "choice", "features_per_group", "images_per_group"}
+        return self.model_dump(mode="json", include=included)
+
+    @property
+    def fitted_images(self) -> int:
+        """Images of every prompt and group, in both rounds."""
+        return 2 * self.images_per_group
+
+
+class GatedCrossAttentionConfig(EditSection):
+    """Gated cross-attention: removes the groups' directions from the outputs of cross-attention and adds one back."""
+
+    names_groups: ClassVar[bool] = True
+    needs_cross_attention: ClassVar[bool] = True
+
+    method: Literal["gated_cross_attention"]
+    """How the model is edited: ``gated_cross_attention``."""
+    strength: Annotated[float, Field(ge=0, le=1000)] = 1.0
+    """How much of the change is applied; 0 changes nothing."""
+    push: Annotated[float, Field(ge=0, le=1000)] = 1.0
+    """How many times the assigned group's mean response is added back."""
+    gate: bool = True
+    """Whether images whose prompt seems to name a group stay as they are."""
+    keep_length: bool = True
+    """Whether every output keeps its length."""
+    images_per_group: Annotated[int, Field(ge=1, le=100_000)] = 4
+    """Images per prompt and group, and of the prompt itself, in each of two rounds."""
+
+    @property
+    def fitted_by(self) -> Mapping[str, Any]:
+        """Settings that determine directions and thresholds."""
+        return self.model_dump(mode="json", include={"method", "attribute", "images_per_group"})
+
+    def fitted_images_of(self, groups: int) -> int:
+        """Return the images per prompt: those of the groups and of the prompt itself, in both rounds."""
+        return 2 * (groups + 1) * self.images_per_group
+
+
 class MeanDifferenceConfig(SearchableSection):
     """Mean difference: adds to a feature map, at each step, the mean change that naming a group causes in it."""
 

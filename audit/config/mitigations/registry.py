@@ -6,8 +6,15 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Tag
 
-from audit.config.mitigations.edits import DiffLensConfig, MeanDifferenceConfig
-from audit.config.mitigations.texts import PromptConfig
+from audit.config.mitigations.edits import (
+    DiffLensConfig,
+    FeatureControlConfig,
+    GatedCrossAttentionConfig,
+    MeanDifferenceConfig,
+)
+from audit.config.mitigations.guidance import FairDiffusionConfig
+from audit.config.mitigations.texts import FairPcaConfig, PromptConfig
+from audit.config.mitigations.weights import UceConfig
 
 METHOD_TAG = "method:"
 """Prefix of the tag of a method's section in pydantic's errors; no key of a config starts with it."""
@@ -22,7 +29,12 @@ def _tag(value: object) -> str:
 MitigationConfig = Annotated[
     Annotated[DiffLensConfig, Tag(_tag({"method": "difflens"}))]
     | Annotated[PromptConfig, Tag(_tag({"method": "prompt"}))]
-    | Annotated[MeanDifferenceConfig, Tag(_tag({"method": "mean_difference"}))],
+    | Annotated[MeanDifferenceConfig, Tag(_tag({"method": "mean_difference"}))]
+    | Annotated[FeatureControlConfig, Tag(_tag({"method": "feature_control"}))]
+    | Annotated[GatedCrossAttentionConfig, Tag(_tag({"method": "gated_cross_attention"}))]
+    | Annotated[FairPcaConfig, Tag(_tag({"method": "fair_pca"}))]
+    | Annotated[FairDiffusionConfig, Tag(_tag({"method": "fair_diffusion"}))]
+    | Annotated[UceConfig, Tag(_tag({"method": "uce"}))],
     Discriminator(_tag),
 ]
 """One intervention."""

@@ -17,7 +17,19 @@ class MitigationSection(Section):
     """Whether the method edits the model through its lens."""
 
     names_groups: ClassVar[bool] = False
-    """Whether the method uses prompts that name a group."""
+    """Whether the method uses texts that name a group."""
+
+    group_words: ClassVar[str | None] = None
+    """What stands in place of the occupation in a text that names a group alone; None if prompts name the groups."""
+
+    fit_uses_judge: ClassVar[bool] = False
+    """Whether the fit looks at images with the judge of the audit."""
+
+    needs_guidance: ClassVar[bool] = False
+    """Whether the method works only with classifier-free guidance in one batch."""
+
+    needs_cross_attention: ClassVar[bool] = False
+    """Whether the method changes cross-attention that reads the text's embeddings, as that of a U-Net does."""
 
     edited_key: ClassVar[str] = "hookpoints"
     """Key that names the places that are edited."""
@@ -31,6 +43,11 @@ class MitigationSection(Section):
 
     def word_of(self, group: str) -> str | None:
         """Return the word that the config sets for a group in prompts, None for the default word."""
+        return None
+
+    @property
+    def group_template(self) -> str | None:
+        """Text that the config sets for a group, with ``{group}``; None for the prompts' template."""
         return None
 
     @property
@@ -51,6 +68,14 @@ class MitigationSection(Section):
     @property
     def fitted_images(self) -> int:
         """Images per prompt and group that the fit uses; 0 if nothing is fitted."""
+        return 0
+
+    def fitted_images_of(self, groups: int) -> int:
+        """Return the most images per prompt that the fit uses, given the number of groups."""
+        return groups * self.fitted_images
+
+    def extra_calls(self, groups: int) -> int:
+        """Return the calls of the denoiser in each step beside the usual one, given the number of groups."""
         return 0
 
 

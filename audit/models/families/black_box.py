@@ -40,6 +40,7 @@ class BlackBox:
     reads_text = True
     longest_text = 0
     schedulers: tuple[str, ...] = ()
+    read_by_denoiser: Mapping[str, str] = {}
     flow = True
 
     def configs(self, index: Index) -> Mapping[str, str]:

@@ -40,6 +40,7 @@ class Flux(LatentFamily):
     flow = True
     longest_text = 512
     embeddings = ("prompt_embeds", "pooled_prompt_embeds")
+    read_by_denoiser: Mapping[str, str] = {}
 
     def published_size(self, configs: PipelineConfigs) -> tuple[int, int]:
         """Return height and width of the latents, which no config states."""

@@ -53,6 +53,14 @@ class Family(Protocol):
         ...
 
     @property
+    def read_by_denoiser(self) -> Mapping[str, str]:
+        """Argument of the pipeline's call that stands for a text → argument of the denoiser; ``part.name`` is a key.
+
+        It is empty if the denoiser has no classifier-free guidance in one batch.
+        """
+        ...
+
+    @property
     def schedulers(self) -> tuple[str, ...]:
         """Classes of schedulers that solve the process that members are trained for."""
         ...

@@ -60,6 +60,7 @@ class LatentFamily:
     schedulers: tuple[str, ...]
     embeddings: tuple[str, ...]
     """Arguments of the pipeline's call that its ``encode_prompt`` returns, in its order."""
+    read_by_denoiser: Mapping[str, str] = {"prompt_embeds": "encoder_hidden_states"}
     flow: bool = False
     reads_text: bool = True
     longest_text: int = 77

@@ -37,6 +37,10 @@ class PixArtAlpha(LatentFamily):
     embeddings = (
         "prompt_embeds", "prompt_attention_mask", "negative_prompt_embeds", "negative_prompt_attention_mask"
     )  # fmt: skip
+    read_by_denoiser: Mapping[str, str] = {
+        "prompt_embeds": "encoder_hidden_states",
+        "prompt_attention_mask": "encoder_attention_mask",
+    }
 
     def network_class(self, part: str, index: Index) -> Any:  # noqa: ANN401 - a class of diffusers or transformers
         """Return the present class of the transformer, also if the index names the former one."""

@@ -43,6 +43,7 @@ class LatentConsistency(StableDiffusion):
     pipelines = ("LatentConsistencyModelPipeline",)
     schedulers = ("LCMScheduler",)
     embeddings = ("prompt_embeds",)
+    read_by_denoiser: Mapping[str, str] = {}
 
     def rows(self, configs: PipelineConfigs, sampling: SamplingConfig) -> int:
         """Return 1: guidance is an input of the U-Net."""

@@ -37,6 +37,10 @@ class StableDiffusion3(LatentFamily):
     flow = True
     longest_text = 256
     embeddings = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
+    read_by_denoiser: Mapping[str, str] = {
+        "prompt_embeds": "encoder_hidden_states",
+        "pooled_prompt_embeds": "pooled_projections",
+    }
 
     def encoding(self, pipeline: Any, sampling: SamplingConfig) -> dict[str, Any]:  # noqa: ANN401
         """Return the arguments of ``encode_prompt``: all encoders read the same text."""

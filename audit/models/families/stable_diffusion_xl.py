@@ -27,6 +27,10 @@ class StableDiffusionXL(UnetFamily):
         "tokenizer_2": CLIP_TOKENIZERS,
     }
     embeddings = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
+    read_by_denoiser: Mapping[str, str] = {
+        "prompt_embeds": "encoder_hidden_states",
+        "pooled_prompt_embeds": "added_cond_kwargs.text_embeds",
+    }
 
     def unfit_configs(self, configs: PipelineConfigs) -> Iterator[str]:
         """Find a U-Net that takes something else beside text and size: the refiner, an inpainting model."""

@@ -32,6 +32,7 @@ class Unet2d:
     longest_text = 0
     schedulers: tuple[str, ...] = ("DDPMScheduler", "DDIMScheduler")
     flow = False
+    read_by_denoiser: Mapping[str, str] = {}
 
     def configs(self, index: Index) -> Mapping[str, str]:
         """Return the configs of the U-Net and the scheduler."""

@@ -9,7 +9,8 @@ from safetensors.torch import load_file, save_file
 from audit.config.settings import AuditConfig
 from audit.config.slices import MeasurementRequest
 from audit.mitigate.edits.mean_difference import COUNT, key_of
-from audit.planning.fits import CARD_FILE, FIT_FILE, FITS, PARTS, TENSORS_FILE, fit_requests
+from audit.mitigate.weights.uce import SHARES
+from audit.planning.fits import CARD_FILE, FIT_FILE, FITS, TENSORS_FILE, fit_name, fit_requests, fit_settings
 from audit.planning.plan import prompts_of
 from audit.storage.run_directory import RunDirectory
 from ray_jobs.run import parts
@@ -17,7 +18,17 @@ from ray_jobs.run.audit import run_audit
 from ray_jobs.run.network import NetworkSettings
 from ray_jobs.run.parts import TaskActor
 from ray_jobs.run.prepare import fits
-from ray_jobs.run.prepare.fits import FitError, FitSettings, FitWorker, Join, JoinWorker, ensure_fits, part_files
+from ray_jobs.run.prepare.fits import (
+    FitError,
+    FitSettings,
+    FitTask,
+    FitWorker,
+    Join,
+    JoinWorker,
+    ensure_fits,
+    part_files,
+    parts_folder,
+)
 
 MEANS = {"name": "means", "method": "mean_difference", "attribute": "gender", "images_per_group": 2}
 WORDS = {"name": "words", "method": "prompt", "attribute": "gender"}
@@ -63,7 +74,7 @@ def test_a_finished_fit_has_a_card_and_no_parts(fitted):
     assert all(len(tensor) == 4 and tensor.isfinite().all() for tensor in directions.values())
     assert json.loads((place / FIT_FILE).read_text())["settings"]["images_per_group"] == 2
     assert "mean_difference" in (place / CARD_FILE).read_text()
-    assert not (place / PARTS).exists()
+    assert {path.name for path in place.iterdir()} == {TENSORS_FILE, FIT_FILE, CARD_FILE}
 
 
 def fit_of(audit, prompts, pool):
@@ -73,7 +84,7 @@ def fit_of(audit, prompts, pool):
 def settings_of(audit, place):
     [request] = fit_requests(MeasurementRequest.of(audit))
     network = NetworkSettings(audit.model, audit.sampling, audit.lens.hookpoint)
-    return FitSettings(request, network, str(place))
+    return FitSettings(request, network, audit.judge, None, str(place))
 
 
 def test_another_audit_of_the_model_takes_the_fit_that_is_there(fitted):
@@ -99,17 +110,64 @@ def test_fitting_continues_with_the_parts_that_are_missing(tmp_path, monkeypatch
     whole = load_file(place / TENSORS_FILE)
     (place / FIT_FILE).unlink()  # as if the driver had ended before
     settings = settings_of(audit, place)
-    part_files(settings).write(prompts[0], FitWorker(settings).do(prompts[0]))
+    part_files(settings, 0).write(prompts[0], FitWorker(settings).do(FitTask(prompts[0], 0)))
     done.clear()
     fit_of(audit, prompts, None)
     assert done == ["nurse", "join"]
     assert all(torch.equal(tensor, whole[name]) for name, tensor in load_file(place / TENSORS_FILE).items())
 
 
+UCE = {
+    "name": "uce", "method": "uce", "attribute": "gender", "images_per_prompt": 4, "rounds": 3, "tolerance": 0.0,
+    "target": {"female": 0.3, "male": 0.7},
+}  # fmt: skip
+
+
+def test_a_fit_in_rounds_continues_in_the_round_that_is_missing(tmp_path, monkeypatch):
+    audit = config(tmp_path, mitigations=[UCE])
+    prompts, done, limit = prompts_of(audit.prompts, ()), [], []
+
+    def in_this_process(worker, settings, tasks, _pool, files=None):
+        actor = TaskActor(worker, settings, torch.get_num_threads(), str(tmp_path), files)
+        for task in tasks:
+            if len(done) in limit:
+                raise KeyboardInterrupt
+            done.append((task.round_number, task.id))
+            yield task, actor.do(task)
+
+    monkeypatch.setattr(parts, "results_of", in_this_process)
+    monkeypatch.setattr(fits, "results_of", in_this_process)
+    [place] = fit_of(audit, prompts, None).values()
+    rounds = [(number, step) for number in range(3) for step in ("doctor", "nurse", "join")]
+    assert done == rounds
+    whole = load_file(place / TENSORS_FILE)
+    assert whole[SHARES].shape == (3, 2, 2)
+    assert {path.name for path in place.iterdir() if path.is_file()} == {TENSORS_FILE, FIT_FILE, CARD_FILE}
+    assert json.loads((place / FIT_FILE).read_text())["settings"]["judge"].startswith("bundled")
+    for path in place.iterdir():
+        path.unlink()
+    done.clear()
+    limit.append(4)  # the driver ends after the first prompt of the second round
+    with pytest.raises(KeyboardInterrupt):
+        fit_of(audit, prompts, None)
+    limit.clear()
+    fit_of(audit, prompts, None)
+    assert done == [*rounds[:4], (0, "join"), *rounds[4:]]
+    assert all(torch.equal(tensor, whole[name]) for name, tensor in load_file(place / TENSORS_FILE).items())
+
+
+def test_another_judge_makes_another_fit(tmp_path):
+    audit = config(tmp_path, mitigations=[UCE])
+    [request] = fit_requests(MeasurementRequest.of(audit))
+    names = {fit_name("m", fit_settings(request, (), {"judge": judge})) for judge in ("one", "other")}
+    assert len(names) == 2
+
+
 def test_maps_that_are_not_finite_end_the_audit_with_one_message(tmp_path):
-    (tmp_path / PARTS).mkdir()
+    folder = tmp_path / parts_folder(0)
+    folder.mkdir()
     sums = {key_of("mid_block", group): torch.full((4, 1, 1, 1), float("nan")).double() for group in ("female", "male")}
-    save_file(sums | {COUNT: torch.tensor(2.0).double()}, tmp_path / PARTS / "doctor.safetensors")
+    save_file(sums | {COUNT: torch.tensor(2.0).double()}, folder / "doctor.safetensors")
     with pytest.raises(ValueError, match="expected finite maps, found NaN"):
         JoinWorker(settings_of(config(tmp_path), tmp_path)).do(Join())
 

@@ -1,0 +1,4 @@
+"""Methods that change the predicted noise.
+
+It may import ``audit.mitigate.method`` and what ``audit.mitigate`` may import.
+"""

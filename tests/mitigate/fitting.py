@@ -1,0 +1,67 @@
+"""Fits a method in this process, with models of random weights: what the workers do, without a cluster."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from audit.config.sections import SamplingConfig
+from audit.dissect.group_heads import GroupHeads
+from audit.dissect.lens import BiasFeature, Lens
+from audit.dissect.sae import SaeShape, SparseAutoencoder
+from audit.mitigate.method import FitTools
+from audit.perception.judges.perceived import Perceived
+from audit.planning.fits import FitRequest
+from audit.records.work import Prompt, Status
+from benchmarks.methods import fit_in_process
+
+TEMPLATE = "a face photo of {a} {occupation}"
+PROMPTS = tuple(Prompt(name, f"a face photo of a {name}", name) for name in ("doctor", "nurse"))
+
+
+@dataclass(frozen=True)
+class ByBrightness:
+    """A judge for pictures of random networks, which are all about as bright: groups are narrow bands of brightness."""
+
+    groups: tuple[str, ...]
+    attribute: str = "gender"
+    seen: list = field(default_factory=list)
+    signature: str = "brightness"
+
+    def perceive(self, images, occupation):
+        self.seen.append((occupation, len(images)))
+        place = images.float().mean((1, 2, 3)) / 2 % 1
+        centres = (torch.arange(len(self.groups)) + 0.5) / len(self.groups)
+        probabilities = torch.softmax(-60 * (place[:, None] - centres).abs(), 1).numpy().astype(np.float32)
+        return Perceived({self.attribute: probabilities}, [Status.CLASSIFIED] * len(images), None)
+
+
+def random_lens(generator, groups, latents=40, per_group=3):
+    """A lens of the model's mid block with random numbers: every part of it has the right shape."""
+    numbers = torch.Generator().manual_seed(3)
+    channels, height, width = generator.first_maps(PROMPTS[0].text, [0]).shape[1:]
+    steps, owned = generator.steps, {group: range(i * per_group, (i + 1) * per_group) for i, group in enumerate(groups)}
+    heads = {"gender": torch.zeros(steps, len(groups), channels * height * width)}
+    return Lens(
+        sae=SparseAutoencoder(SaeShape(channels, latents, 8), numbers).requires_grad_(False),
+        heads=GroupHeads({"gender": groups}, heads, {"gender": torch.zeros(steps, len(groups))}),
+        features={
+            "gender": {g: tuple(BiasFeature(i, 1.0, (1.0,) * steps) for i in rows) for g, rows in owned.items()}
+        },
+        firing={"gender": {g: torch.rand(steps, height * width, per_group, generator=numbers) for g in groups}},
+        strengths={},
+        settings={},
+        quality={},
+        model_fingerprint=generator.fingerprint,
+        hookpoint="mid_block",
+        steps=steps,
+        groups={"gender": groups},
+    )  # fmt: skip
+
+
+def fit_here(section, generator, groups, directory: Path, *, judge=None, lens=None):
+    """Fit the method of a section and store it; None if the method is not fitted."""
+    request = FitRequest(section, groups, TEMPLATE, SamplingConfig(steps=generator.steps, batch=4))
+    tools = FitTools(generator, lambda: judge or ByBrightness(groups), lambda: lens)
+    return fit_in_process(section, request, PROMPTS, tools, directory)

@@ -1,0 +1,211 @@
+"""Every registered method: neutral is identity, the model is restored, and an image depends on nothing but its key.
+
+To add a method, add one line to ``CASES``.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import cache
+
+import pytest
+import torch
+from pydantic import TypeAdapter
+
+from audit.config.mitigations.registry import MitigationConfig
+from audit.config.sections import ModelConfig, SamplingConfig
+from audit.mitigate.assignment import assigned_groups
+from audit.mitigate.method import Batch
+from audit.mitigate.registry import METHODS
+from audit.models.generator import load_generator
+from audit.models.intervention import Intervention
+from audit.planning.fits import TENSORS_FILE
+from audit.records.work import ImageKey
+from benchmarks.tiny_families import FAMILIES
+from tests.mitigate.fitting import PROMPTS, TEMPLATE, fit_here, random_lens
+
+STEPS, SEEDS = 3, [5, 6, 7, 8]
+TWO, THREE = ("female", "male"), ("female", "male", "old")
+
+
+@dataclass(frozen=True)
+class Case:
+    """What the tests need to know of a method.
+
+    Attributes:
+        settings: Keys of its section beside name and attribute; strong enough to change a picture.
+        neutral: Keys that make it change nothing; None if no setting does, and then it changes only what is read.
+        models: Families on which it is tested, besides Stable Diffusion.
+    """
+
+    settings: dict = field(default_factory=dict)
+    neutral: dict | None = None
+    models: tuple[str, ...] = ()
+
+
+CASES = {
+    "prompt": Case(models=("sd3", "flux", "pixart")),
+    "mean_difference": Case({"images_per_group": 2, "strength": 3.0}, {"strength": 0.0}),
+    "difflens": Case({"strength": 3.0}, {"strength": 0.0}),
+    "feature_control": Case(
+        {"strength": 3.0, "features_per_group": 2, "images_per_group": 2, "equal_norm": False}, {"strength": 0.0}
+    ),
+    "gated_cross_attention": Case({"push": 3.0, "images_per_group": 2, "gate": False}, {"strength": 0.0}, ("sdxl",)),
+    "fair_pca": Case({"push": 3.0}, {"strength": 0.0}, ("sdxl", "sd3", "flux", "pixart")),
+    "fair_diffusion": Case({"scale": 30.0, "warm_up": 1, "threshold": 0.5}, {"scale": 0.0}, ("sdxl", "sd3", "pixart")),
+    "uce": Case({"rounds": 6, "images_per_prompt": 8, "gain": 5.0, "tolerance": 0.0}, {"strength": 0.0}, ("sdxl",)),
+}
+
+MODELS = {
+    "sd": (SamplingConfig(steps=STEPS, guidance=2.0, scheduler="DDIMScheduler"), "mid_block"),
+    "sdxl": (SamplingConfig(steps=STEPS, guidance=2.0), "mid_block"),
+    "sd3": (SamplingConfig(steps=STEPS, guidance=2.0), "transformer_blocks.0"),
+    "flux": (SamplingConfig(steps=STEPS, guidance=2.0, height=32, width=32), "transformer_blocks.0"),
+    "pixart": (SamplingConfig(steps=STEPS, guidance=2.0, height=64, width=64), "transformer_blocks.0"),
+}
+
+
+@pytest.fixture(scope="module")
+def generator_of(tmp_path_factory):
+    """Return the generator of a family, loaded once."""
+
+    @cache
+    def load(family):
+        sampling, hookpoint = MODELS[family]
+        source = FAMILIES[family](tmp_path_factory.mktemp(family))
+        return load_generator(ModelConfig(source=str(source)), sampling, hookpoint)
+
+    return load
+
+
+@pytest.fixture(scope="module")
+def ready(generator_of, tmp_path_factory):
+    """Return a maker of interventions: a method, fitted on a model, with some of its settings replaced."""
+
+    @cache
+    def fitted(method, family, groups):
+        generator, section = generator_of(family), section_of(method)
+        lens = random_lens(generator, groups) if section.uses_lens else None
+        return lens, fit_here(section, generator, groups, tmp_path_factory.mktemp("fit") / "fit", lens=lens)
+
+    def make(method, family="sd", groups=TWO, **settings):
+        lens, fit = fitted(method, family, groups)
+        intervene = METHODS[method].ready(section_of(method, **settings), lens, fit)
+        return lambda assigned: intervene(
+            Batch(PROMPTS[0], tuple(assigned), generator_of(family).steps, TEMPLATE, groups)
+        )
+
+    make.fitted = fitted
+    return make
+
+
+def section_of(method, **settings):
+    plain = {"name": "m", "method": method, "attribute": "gender", **CASES[method].settings, **settings}
+    return TypeAdapter(MitigationConfig).validate_python(plain)
+
+
+def state(generator):
+    """Every number of the denoiser, and how many hooks its modules have."""
+    network = generator.denoiser
+    hooks = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in network.modules())
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}, hooks
+
+
+def same(one, other):
+    return one[1] == other[1] and all(torch.equal(tensor, other[0][name]) for name, tensor in one[0].items())
+
+
+def on_models(*names):
+    return [
+        (method, family)
+        for method in METHODS
+        for family in ("sd", *CASES[method].models)
+        if family in names or not names
+    ]
+
+
+def test_every_method_is_tested():
+    assert set(CASES) == set(METHODS)
+
+
+@pytest.mark.parametrize(("method", "family"), on_models())
+def test_it_changes_pictures_and_its_neutral_setting_changes_no_bit(method, family, generator_of, ready):
+    generator, assigned, neutral = generator_of(family), ("female", "male") * 2, CASES[method].neutral
+    plain = generator.generate(PROMPTS[0], SEEDS)
+    changed = generator.generate(PROMPTS[0], SEEDS, ready(method, family)(assigned))
+    assert not torch.equal(changed, plain)
+    if neutral is None:
+        arm = ready(method, family)(assigned)
+        assert arm.changes_texts_alone
+        own = Intervention(arm.assigned, arm.window, texts=(PROMPTS[0].text,) * len(SEEDS))
+    else:
+        own = ready(method, family, **neutral)(assigned)
+    assert torch.equal(generator.generate(PROMPTS[0], SEEDS, own), plain)
+
+
+@pytest.mark.parametrize(("method", "family"), on_models())
+def test_the_model_is_as_before_also_if_sampling_fails(method, family, generator_of, ready):
+    generator, hookpoint = generator_of(family), MODELS[family][1]
+    plain, before = generator.generate(PROMPTS[0], SEEDS), state(generator)
+
+    def fail(step, _h):
+        if step == STEPS - 1:
+            raise RuntimeError("the observer fails")
+
+    with pytest.raises(RuntimeError, match="the observer fails"):
+        generator.generate(PROMPTS[0], SEEDS, ready(method, family)(("female", "male") * 2), {hookpoint: fail})
+    assert same(state(generator), before)
+    assert "step" not in vars(generator.pipeline.scheduler)
+    assert torch.equal(generator.generate(PROMPTS[0], SEEDS), plain)
+
+
+@pytest.mark.parametrize(("method", "family"), on_models())
+def test_a_batch_gives_the_same_pictures_again(method, family, generator_of, ready):
+    generator, intervene, assigned = generator_of(family), ready(method, family), ("female", "male") * 2
+    arm = intervene(assigned)
+    first = generator.generate(PROMPTS[0], SEEDS, arm)
+    assert torch.equal(generator.generate(PROMPTS[0], SEEDS, arm), first)
+    generator.generate(PROMPTS[1], [1, 2, 3, 4], intervene(("male",) * 4))
+    assert torch.equal(generator.generate(PROMPTS[0], SEEDS, intervene(assigned)), first)
+    assert torch.equal(generator.generate(PROMPTS[0], SEEDS, ready(method, family)(assigned)), first)
+
+
+@pytest.mark.parametrize(("method", "family"), on_models())
+def test_an_image_does_not_depend_on_its_companions(method, family, generator_of, ready):
+    generator, intervene = generator_of(family), ready(method, family)
+    one = generator.generate(PROMPTS[0], SEEDS, intervene(("female", "male", "female", "male")))
+    other = generator.generate(PROMPTS[0], [SEEDS[0], 1, 2, 3], intervene(("female", "female", "female", "female")))
+    assert torch.equal(one[0], other[0])
+    assert not torch.equal(one[1], other[1])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_any_number_of_groups_can_be_steered_to(method, generator_of, ready):
+    generator, assigned = generator_of("sd"), (*THREE, "male")
+    arm = ready(method, groups=THREE)(assigned)
+    assert arm.assigned in (assigned, (None,) * 4)
+    images = generator.generate(PROMPTS[0], SEEDS, arm)
+    assert images.shape == (4, 3, 16, 16)
+    if arm.assigned == assigned:  # steered image by image: the same noise gives another picture for each group
+        pictures = [generator.generate(PROMPTS[0], SEEDS[:1], ready(method, groups=THREE)((g,))) for g in THREE]
+        assert len({picture.numpy().tobytes() for picture in pictures}) == len(THREE)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_uneven_target_is_met_by_the_assignment(method, generator_of, ready):
+    section = section_of(method, target={"female": 0.25, "male": 0.75})
+    assigned = assigned_groups(section, TWO, [ImageKey("doctor", i) for i in range(4)], 0)
+    assert Counter(assigned) == {"female": 1, "male": 3}
+    arm = ready(method, target={"female": 0.25, "male": 0.75})(assigned)
+    assert arm.assigned in (assigned, (None,) * 4)
+    assert generator_of("sd").generate(PROMPTS[0], SEEDS, arm).shape == (4, 3, 16, 16)
+
+
+@pytest.mark.parametrize("method", [name for name, method in METHODS.items() if method.fit is not None])
+def test_a_stored_fit_is_read_back_and_half_of_it_is_refused(method, ready, tmp_path):
+    lens, fit = ready.fitted(method, "sd", TWO)
+    half = tmp_path / TENSORS_FILE
+    half.write_bytes((fit / TENSORS_FILE).read_bytes()[:120])
+    with pytest.raises(ValueError, match=r"cannot be read .* delete the directory to fit again"):
+        METHODS[method].ready(section_of(method), lens, tmp_path)
+    with pytest.raises(ValueError, match=r"fitted first, found none"):
+        METHODS[method].ready(section_of(method), lens, None)
