@@ -19,6 +19,7 @@ from torch import Tensor, cat, nn
 from audit.models.files.untrusted_model import UnfitModelError
 from audit.models.hooks import edit_output, edit_text, stream_of
 from audit.models.intervention import Intervention, Observer
+from audit.models.replay import SharedSteps, forward_through, shared_steps
 
 # B images, C H W the map at a hookpoint, c h w the latents, L text tokens, D text width
 
@@ -51,6 +52,7 @@ class Watched:
         intervention: What is changed, None for nothing.
         block_texts: Block → embeddings (B, L, D) that it reads in the conditional half.
         first_call_alone: Stop after the first call of the denoiser.
+        shared: Outputs of the first steps that the arms of this batch have in common; None if none are kept.
     """
 
     batch: int
@@ -59,6 +61,7 @@ class Watched:
     intervention: Intervention | None = None
     block_texts: Mapping[str, Tensor] | None = None
     first_call_alone: bool = False
+    shared: SharedSteps | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ class Denoising:
     def __init__(self, inside: Inside, watched: Watched) -> None:
         self._inside, self._watched = inside, watched
         self._step, self._calls = 0, 0
-        self._edits_off = False
+        self._edits_off, self._replayed = False, False
         self._unedited: Tensor | None = None
         self._borrowed = ExitStack()
         edits = () if watched.intervention is None else watched.intervention.edits
@@ -97,6 +100,7 @@ class Denoising:
         with ExitStack() as held:
             held.callback(denoiser.register_forward_pre_hook(self._before).remove)
             held.callback(denoiser.register_forward_hook(self._after, with_kwargs=True).remove)
+            held.enter_context(forward_through(denoiser, self._forward))
             for path in self._seen:
                 look = partial(self._look_and_edit, path)
                 held.enter_context(edit_output(self._inside.module(path), look, self._inside.stream(path)))
@@ -111,6 +115,19 @@ class Denoising:
         """The intervention, if it acts at this step and is not held back."""
         intervention = self._watched.intervention
         return intervention if intervention is not None and self._step in intervention.window else None
+
+    def _forward(self, own: Callable[..., Any], *inputs: Any, **named: Any) -> Any:  # noqa: ANN401 - as the denoiser returns
+        """Call the denoiser, unless another arm of this batch has called it on the same input."""
+        shared = self._watched.shared
+        if shared is None or self._step >= shared_steps(self._watched.intervention):
+            return own(*inputs, **named)
+        known = None if self._watched.observers else shared.find(self._step, self._calls - 1)
+        if known is not None:
+            self._replayed = True
+            return known
+        output = own(*inputs, **named)
+        shared.keep(self._step, self._calls - 1, output)
+        return output
 
     def _before(self, denoiser: nn.Module, _inputs: object) -> None:
         self._calls += 1
@@ -185,12 +202,12 @@ class Denoising:
             UnfitModelError: One was not, or several times, as a layer that a block uses twice.
         """
         for path, calls in self._seen.items():
-            if calls != 1:
+            if calls != 1 and not self._replayed:
                 raise UnfitModelError(
                     f"hookpoint {path!r}: expected one call in each step, found {calls} in step {self._step}; choose "
                     "another block"
                 )
-        self._seen = dict.fromkeys(self._seen, 0)
+        self._seen, self._replayed = dict.fromkeys(self._seen, 0), False
 
 
 def _prediction(output: object) -> Tensor:

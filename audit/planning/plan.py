@@ -157,16 +157,17 @@ def window_of(window: tuple[float, float], steps: int) -> range:
 def steps_of_arms(mitigations: Sequence[MitigationConfig], steps: int) -> int:
     """Count the network calls of one image over all arms, without the unconditional half.
 
-    An asymmetric arm calls the network twice at each step of its window: with the edit and without it
-    (:class:`audit.models.intervention.Intervention`).
+    An arm takes the steps before its window from the baseline arm. An asymmetric arm calls the network twice at each
+    step of its window: with the edit and without it (:class:`audit.models.intervention.Intervention`).
 
     Args:
         mitigations: All arms but the baseline.
         steps: Denoising steps.
     """
     edits = [mitigation for mitigation in mitigations if isinstance(mitigation, EditSection)]
+    shared = sum(window_of(edit.window, steps).start for edit in edits)
     twice = [edit.window for edit in edits if edit.reverse_step == "asymmetric"]
-    return steps * len(arms_of(mitigations)) + sum(len(window_of(window, steps)) for window in twice)
+    return steps * len(arms_of(mitigations)) - shared + sum(len(window_of(window, steps)) for window in twice)
 
 
 def prompt_ids(occupations: Sequence[str]) -> tuple[str, ...]:
