@@ -9,7 +9,7 @@ guidance of Stable Diffusion 3) are left alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial, wraps
 from typing import Any
@@ -19,7 +19,7 @@ from torch import Tensor, cat, nn
 from audit.models.files.untrusted_model import UnfitModelError
 from audit.models.hooks import edit_output, edit_text, stream_of
 from audit.models.intervention import Intervention, Observer
-from audit.models.replay import SharedSteps, forward_through, shared_steps
+from audit.models.replay import FrontOutputs, SharedSteps, forward_through, shared_steps
 
 # B images, C H W the map at a hookpoint, c h w the latents, L text tokens, D text width
 
@@ -90,6 +90,7 @@ class Denoising:
         self._edits_off, self._replayed = False, False
         self._unedited: Tensor | None = None
         self._borrowed = ExitStack()
+        self._front = _front_of(inside.denoiser, watched)
         edits = () if watched.intervention is None else watched.intervention.edits
         self._seen = dict.fromkeys((*watched.observers, *edits), 0)
 
@@ -101,6 +102,8 @@ class Denoising:
             held.callback(denoiser.register_forward_pre_hook(self._before).remove)
             held.callback(denoiser.register_forward_hook(self._after, with_kwargs=True).remove)
             held.enter_context(forward_through(denoiser, self._forward))
+            if self._front is not None:
+                held.enter_context(self._front.watched())
             for path in self._seen:
                 look = partial(self._look_and_edit, path)
                 held.enter_context(edit_output(self._inside.module(path), look, self._inside.stream(path)))
@@ -132,6 +135,8 @@ class Denoising:
     def _before(self, denoiser: nn.Module, _inputs: object) -> None:
         self._calls += 1
         acting = self._acting
+        if acting is not None and self._front is not None and self._calls == 1:
+            self._front.begin()
         if acting is not None and acting.weights is not None:
             self._borrowed.enter_context(acting.weights(denoiser))
 
@@ -141,7 +146,8 @@ class Denoising:
         if acting is not None and acting.reverse_step == "asymmetric" and self._calls == 1:
             self._edits_off = True
             try:
-                self._unedited = self._guided(denoiser.forward(*inputs, **named))
+                with nullcontext() if self._front is None else self._front.replayed():
+                    self._unedited = self._guided(denoiser.forward(*inputs, **named))
             finally:
                 self._edits_off = False
         if self._watched.first_call_alone:
@@ -174,6 +180,8 @@ class Denoising:
         edit = None if acting is None or self._edits_off else acting.edits.get(path)
         if edit is None:
             return h
+        if self._front is not None:
+            self._front.close()
         conditional = edit(self._step, h[-batch:])
         return conditional if len(h) == batch else cat([h[:-batch], conditional])
 
@@ -190,7 +198,9 @@ class Denoising:
         if self._unedited is None:
             taken = step(prediction, *rest, **named)
         else:
-            taken = _asymmetric_step(self._inside.scheduler, step, (prediction, self._unedited), rest, named)
+            # PixArt also predicts variances, behind the noise; its pipeline drops them.
+            unedited = self._unedited[:, : prediction.shape[1]]
+            taken = _asymmetric_step(self._inside.scheduler, step, (prediction, unedited), rest, named)
         self._check_calls()
         self._step, self._calls, self._unedited = self._step + 1, 0, None
         return taken
@@ -208,6 +218,16 @@ class Denoising:
                     "another block"
                 )
         self._seen, self._replayed = dict.fromkeys(self._seen, 0), False
+
+
+def _front_of(denoiser: nn.Module, watched: Watched) -> FrontOutputs | None:
+    """Return what keeps the outputs in front of an edit; None if no step is asymmetric, or not only maps change."""
+    intervention = watched.intervention
+    if intervention is None or intervention.reverse_step != "asymmetric":
+        return None
+    if intervention.weights is not None or watched.block_texts or watched.observers:
+        return None
+    return FrontOutputs(denoiser)
 
 
 def _prediction(output: object) -> Tensor:

@@ -1,14 +1,18 @@
-"""Reuses outputs of a network that would be computed again from equal inputs: the first steps that arms share.
+"""Reuses outputs of a network that would be computed again from equal inputs.
 
 An arm that acts only from step w on calls the denoiser w times on what the baseline arm gave it. The pipeline and its
 scheduler run as published; only the denoiser's forward returns what it returned before. So images are equal bit for
 bit, whatever the scheduler does with the predictions.
+
+An asymmetric step calls the denoiser twice on one input, with the edit and without it. What lies in front of the first
+edited module gives the same output in both calls.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -57,6 +61,67 @@ def shared_steps(intervention: Intervention | None) -> float:
     if intervention.texts is not None:
         return 0
     return intervention.window.start if intervention.window else float("inf")
+
+
+class FrontOutputs:
+    """The outputs of a denoiser's top-level modules in one call, up to the first edit of it.
+
+    The output of the edited module is kept as it was before the edit. Outputs are not copied: diffusers' models do not
+    change in place what a module returned.
+
+    Args:
+        denoiser: Whose blocks are watched: its children, and the members of its lists of modules.
+    """
+
+    def __init__(self, denoiser: nn.Module) -> None:
+        self._modules = tuple(_top_level(denoiser))
+        self._outputs: dict[nn.Module, list[Any]] = {}
+        self._is_open = False
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Watch the modules while the block runs."""
+        with ExitStack() as held:
+            for module in self._modules:
+                # Before the hooks of edits, so that the output is the module's own.
+                held.callback(module.register_forward_hook(self._keep, prepend=True).remove)
+            held.callback(self._outputs.clear)
+            yield
+
+    def begin(self) -> None:
+        """Keep outputs from now on."""
+        self._outputs.clear()
+        self._is_open = True
+
+    def close(self) -> None:
+        """Keep no further output: from here on the edit acts."""
+        self._is_open = False
+
+    @contextmanager
+    def replayed(self) -> Iterator[None]:
+        """Let the modules return what was kept while the block runs, and forget it then."""
+        self.close()
+        with ExitStack() as held:
+            held.callback(self._outputs.clear)
+            for module, outputs in self._outputs.items():
+                held.enter_context(forward_through(module, partial(_next_of, iter(outputs))))
+            yield
+
+    def _keep(self, module: nn.Module, _inputs: object, output: object) -> None:
+        if self._is_open:
+            self._outputs.setdefault(module, []).append(output)
+
+
+def _top_level(network: nn.Module) -> Iterator[nn.Module]:
+    for child in network.children():
+        yield from child if isinstance(child, nn.ModuleList) else (child,)
+
+
+def _next_of(kept: Iterator[Any], own: Callable[..., Any], *inputs: Any, **named: Any) -> Any:  # noqa: ANN401
+    """Return the next kept output; a module that is called again behind the edit computes."""
+    for output in kept:
+        return output
+    return own(*inputs, **named)
 
 
 @contextmanager

@@ -158,7 +158,8 @@ def steps_of_arms(mitigations: Sequence[MitigationConfig], steps: int) -> int:
     """Count the network calls of one image over all arms, without the unconditional half.
 
     An arm takes the steps before its window from the baseline arm. An asymmetric arm calls the network twice at each
-    step of its window: with the edit and without it (:class:`audit.models.intervention.Intervention`).
+    step of its window: with the edit and without it (:class:`audit.models.intervention.Intervention`). The second call
+    counts in full, although it computes only what lies behind the first edited module.
 
     Args:
         mitigations: All arms but the baseline.

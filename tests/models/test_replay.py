@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from audit.config.sections import ModelConfig, SamplingConfig
+from audit.models import denoising
 from audit.models.generator import load_generator
 from audit.models.intervention import Intervention
-from audit.models.replay import SharedSteps, forward_through, shared_steps
+from audit.models.replay import FrontOutputs, SharedSteps, forward_through, shared_steps
 from audit.records.work import Prompt
 from benchmarks.tiny_families import FAMILIES
 
@@ -65,8 +66,8 @@ class Calls:
 
     def __init__(self, denoiser):
         self.count = 0
-        self._first = next(module for module in denoiser.modules() if not list(module.children()))
-        self._first.register_forward_pre_hook(self._add)
+        inside = (module for name, module in denoiser.named_modules() if "." in name and not list(module.children()))
+        next(inside).register_forward_pre_hook(self._add)
 
     def _add(self, *_):
         self.count += 1
@@ -180,3 +181,85 @@ def test_the_network_gets_its_forward_back_also_after_an_error(sd):
         raise RuntimeError
     assert unet.forward is patched
     del unet.forward
+
+
+ASYMMETRIC = [
+    ("sd", ["down_blocks.1"]),
+    ("sd", ["down_blocks.1.resnets.0"]),
+    ("sd", ["mid_block"]),
+    ("sd", ["mid_block.attentions.0"]),
+    ("sd", ["up_blocks.0"]),
+    ("sd", ["up_blocks.1.resnets.1"]),
+    ("sd", ["down_blocks.0", "mid_block", "up_blocks.1"]),
+    ("sdxl", ["mid_block"]),
+    ("sdxl", ["up_blocks.0", "mid_block.attentions.0.transformer_blocks.0"]),
+    ("pixart", ["transformer_blocks.0"]),
+    ("pixart", ["transformer_blocks.1"]),
+    ("ddpm", ["mid_block"]),
+]
+
+
+def ddim(saved, name):
+    settings = {"guidance": 1.0 if name == "ddpm" else 4.0, "scheduler": "DDIMScheduler"}
+    return load_generator(ModelConfig(source=str(saved(name))), SamplingConfig(steps=4, **settings))
+
+
+def asymmetric(hookpoints, **more):
+    edits = {hookpoint: lambda _step, h: h.roll(1, 1) for hookpoint in hookpoints}
+    return Intervention((None,) * 3, range(1, 4), "asymmetric", edits=edits, **more)
+
+
+@pytest.mark.parametrize(("name", "hookpoints"), ASYMMETRIC, ids=["-".join([name, *one]) for name, one in ASYMMETRIC])
+def test_asymmetric_steps_that_replay_what_lies_before_the_edit_are_the_same(saved, monkeypatch, name, hookpoints):
+    generator, prompt = ddim(saved, name), NO_PROMPT if name == "ddpm" else PROMPT
+    calls = Calls(generator.denoiser)
+    found, fewer = calls.during(lambda: generator.generate(prompt, SEEDS, asymmetric(hookpoints)))
+    symmetric = Intervention((None,) * 3, range(1, 4), edits=asymmetric(hookpoints).edits)
+    assert not torch.equal(found, generator.generate(prompt, SEEDS, symmetric))
+    assert not torch.equal(found, generator.generate(prompt, SEEDS))
+    monkeypatch.setattr(denoising, "_front_of", lambda *_: None)
+    plain, more = calls.during(lambda: generator.generate(prompt, SEEDS, asymmetric(hookpoints)))
+    assert torch.equal(found, plain)
+    assert (fewer, more) == (4, 4 + 3)  # the first layer is asked once in each step, and twice in an asymmetric one
+
+
+def test_what_changes_more_than_maps_is_computed_twice(saved):
+    generator = ddim(saved, "sd")
+    calls = Calls(generator.denoiser)
+    by_block = asymmetric(["mid_block"], block_texts={"up_blocks.0": ("a nurse",) * 3})
+    _, asked = calls.during(lambda: generator.generate(PROMPT, SEEDS, by_block))
+    assert asked == 4 + 3
+
+
+def test_nothing_stays_on_the_modules_also_after_an_error(saved):
+    generator = ddim(saved, "sd")
+    plain = generator.generate(PROMPT, SEEDS)
+
+    def fails(step, h):
+        if step == 2:
+            raise RuntimeError
+        return h + 1
+
+    arm = Intervention((None,) * 3, range(4), "asymmetric", edits={"mid_block": fails})
+    with pytest.raises(RuntimeError):
+        generator.generate(PROMPT, SEEDS, arm)
+    unet = generator.denoiser
+    assert not any("forward" in vars(module) or module._forward_hooks for module in unet.modules())
+    assert torch.equal(generator.generate(PROMPT, SEEDS), plain)
+
+
+def test_outputs_are_kept_up_to_the_edit_and_replayed_once():
+    network = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
+    front, given = FrontOutputs(network), torch.ones(1, 2)
+    with front.watched():
+        front.begin()
+        first = network[0](given)
+        front.close()
+        second = network[1](first)
+        with front.replayed():
+            assert network[0](given) is first
+            assert network[0](given) is not first
+            assert torch.equal(network[1](first), second)
+        assert "forward" not in vars(network[0])
+        with front.replayed():
+            assert network[0](given) is not first
