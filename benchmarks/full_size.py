@@ -206,7 +206,7 @@ def dissect(directory: Path, dtype: str, side: int | None) -> None:
 
 
 def dissected_config(directory: Path, dtype: str, side: int | None) -> AuditConfig:
-    """Return a config with tiny counts: 4 trajectories of 2 steps, and 20 steps of the autoencoder."""
+    """Return a config with tiny counts: 4 trajectories of 2 steps, and 5 steps of the autoencoder."""
     return AuditConfig.model_validate(
         {
             "name": "full-size",
@@ -221,7 +221,7 @@ def dissected_config(directory: Path, dtype: str, side: int | None) -> AuditConf
                 "scheduler": "DDIMScheduler",
             },
             "attributes": {"tint": ["dark", "bright"]},
-            "lens": {"trajectories": 4, "sae_steps": 20, "attributes": ["tint"]},
+            "lens": {"trajectories": 4, "sae_steps": 5, "attributes": ["tint"]},
         }
     )
 
