@@ -181,28 +181,36 @@ def dissect(directory: Path, dtype: str, side: int | None) -> None:
     settings, groups = dissection_of(request), dissected_groups(config.lens, config.attributes)
     generator = timed("load", lambda: load_generator(config.model, config.sampling))
     assert isinstance(generator, DiffusionGenerator)
-    loaded = resident("VmRSS")
+    loaded = read_weights(generator)
     texts, seeds = [PROMPT.text] * settings.batch, list(range(settings.batch))
-    alone = peak(lambda: timed(f"{settings.batch} images", lambda: generator.sample(texts, seeds)))
+    alone = peak(lambda: timed("images of one batch", lambda: generator.sample(texts, seeds)))
     planned = plan_trajectories([PROMPT], groups, config.prompts.template, settings)
     with tempfile.TemporaryDirectory(dir=directory.parent) as place:
         recorder = Recorder(generator, TintJudge(), groups, planned, settings, Path(place))
-        sampling = peak(lambda: timed("recording", recorder.record))
+        sampling, while_sampling = peak(lambda: timed("recording", recorder.record)), resident("VmHWM")
         disk = sum(file.stat().st_size for file in Path(place).iterdir())
-        before = resident("VmRSS")
         fitting = peak(
             lambda: timed(
                 "training and fitting", lambda: build_lens(recorder, groups, settings, {}, generator.fingerprint)
             )
         )
-    largest = max(loaded + alone, loaded + sampling, before + fitting)
+        while_fitting = resident("VmHWM")
     print(f"model in memory: {loaded / 1e9:.2f} GB; images of one batch without recording: {alone / 1e9:.2f} GB more")
     print(f"disk: {disk / 1e6:.1f} MB, forecast {expected.disk / 1e6:.1f} MB")
     print(
         f"memory beside the model: {max(0, sampling - alone) / 1e9:.2f} GB for recording, {fitting / 1e9:.2f} GB for "
         f"training and fitting; forecast {expected.memory / 1e9:.2f} GB"
     )
-    print(f"largest memory of the process: {largest / 2**30:.2f} GiB")
+    print(f"largest memory of the process: {max(while_sampling, while_fitting) / 2**30:.2f} GiB")
+
+
+def read_weights(generator: DiffusionGenerator) -> int:
+    """Read every weight, which a file mapped into memory puts off until then; return the bytes that are resident."""
+    for part in generator.pipeline.components.values():
+        if isinstance(part, torch.nn.Module):
+            for parameter in part.parameters():
+                parameter.detach().max()
+    return resident("VmRSS")
 
 
 def dissected_config(directory: Path, dtype: str, side: int | None) -> AuditConfig:
@@ -215,7 +223,7 @@ def dissected_config(directory: Path, dtype: str, side: int | None) -> AuditConf
             "sampling": {
                 "steps": 2,
                 "guidance": 1.0,
-                "batch": 1,
+                "batch": 2,
                 "height": side,
                 "width": side,
                 "scheduler": "DDIMScheduler",
