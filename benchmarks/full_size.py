@@ -1,9 +1,11 @@
 """Loads a full-size U-Net of random weights, and runs one step with a hook and an edit; prints times and peak memory.
 
-The pipeline has the published architecture and numbers of parameters. ``--dissect`` also makes a small lens of it.
+The pipeline has the published architecture and numbers of parameters. ``--dissect`` makes a small lens of it instead,
+and prints the measured memory beside the forecast of ``plan``.
 
     python -m benchmarks.full_size sd15 --work DIR
     python -m benchmarks.full_size sdxl --work DIR --dtype bfloat16
+    python -m benchmarks.full_size sdxl --work DIR --dtype bfloat16 --side 512 --dissect
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 import gc
 import resource
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,13 +21,18 @@ from pathlib import Path
 import torch
 
 from audit.config.sections import ModelConfig, SamplingConfig
+from audit.config.settings import AuditConfig
+from audit.config.slices import DissectionRequest
+from audit.dissect.settings import dissected_groups, dissection_of
 from audit.models.check import hookpoints_of
 from audit.models.generator import DiffusionGenerator, load_generator
 from audit.models.intervention import Intervention
 from audit.models.liveness import require_live
+from audit.preflight.lens_memory import lens_forecast
 from audit.records.work import Prompt
 from audit.training.loop import seeded
 from audit.training.tokenizer import train_tokenizer
+from benchmarks.lens_memory import TintJudge, peak, resident
 from benchmarks.tiny_families import BETAS
 from benchmarks.tiny_models import TEXTS
 
@@ -160,6 +168,72 @@ def run(directory: Path, dtype: str, side: int | None) -> None:
     print(f"observed: {seen}")
 
 
+def dissect(directory: Path, dtype: str, side: int | None) -> None:
+    """Build a lens from a few trajectories, and print the memory of each phase beside what ``plan`` forecasts."""
+    from audit.dissect.build import build_lens
+    from audit.dissect.recording.recorder import Recorder
+    from audit.dissect.recording.trajectories import plan_trajectories
+
+    config = dissected_config(directory, dtype, side)
+    request = DissectionRequest.of(config)
+    expected = lens_forecast(request)
+    assert expected is not None
+    settings, groups = dissection_of(request), dissected_groups(config.lens, config.attributes)
+    generator = timed("load", lambda: load_generator(config.model, config.sampling))
+    assert isinstance(generator, DiffusionGenerator)
+    loaded = read_weights(generator)
+    texts, seeds = [PROMPT.text] * settings.batch, list(range(settings.batch))
+    alone = peak(lambda: timed("images of one batch", lambda: generator.sample(texts, seeds)))
+    planned = plan_trajectories([PROMPT], groups, config.prompts.template, settings)
+    with tempfile.TemporaryDirectory(dir=directory.parent) as place:
+        recorder = Recorder(generator, TintJudge(), groups, planned, settings, Path(place))
+        sampling, while_sampling = peak(lambda: timed("recording", recorder.record)), resident("VmHWM")
+        disk = sum(file.stat().st_size for file in Path(place).iterdir())
+        fitting = peak(
+            lambda: timed(
+                "training and fitting", lambda: build_lens(recorder, groups, settings, {}, generator.fingerprint)
+            )
+        )
+        while_fitting = resident("VmHWM")
+    print(f"model in memory: {loaded / 1e9:.2f} GB; images of one batch without recording: {alone / 1e9:.2f} GB more")
+    print(f"disk: {disk / 1e6:.1f} MB, forecast {expected.disk / 1e6:.1f} MB")
+    print(
+        f"memory beside the model: {max(0, sampling - alone) / 1e9:.2f} GB for recording, {fitting / 1e9:.2f} GB for "
+        f"training and fitting; forecast {expected.memory / 1e9:.2f} GB"
+    )
+    print(f"largest memory of the process: {max(while_sampling, while_fitting) / 2**30:.2f} GiB")
+
+
+def read_weights(generator: DiffusionGenerator) -> int:
+    """Read every weight, which a file mapped into memory puts off until then; return the bytes that are resident."""
+    for part in generator.pipeline.components.values():
+        if isinstance(part, torch.nn.Module):
+            for parameter in part.parameters():
+                parameter.detach().max()
+    return resident("VmRSS")
+
+
+def dissected_config(directory: Path, dtype: str, side: int | None) -> AuditConfig:
+    """Return a config with tiny counts: 4 trajectories of 2 steps, and 5 steps of the autoencoder."""
+    return AuditConfig.model_validate(
+        {
+            "name": "full-size",
+            "model": {"source": str(directory), "dtype": dtype},
+            "prompts": {"occupations": ["doctor"]},
+            "sampling": {
+                "steps": 2,
+                "guidance": 1.0,
+                "batch": 2,
+                "height": side,
+                "width": side,
+                "scheduler": "DDIMScheduler",
+            },
+            "attributes": {"tint": ["dark", "bright"]},
+            "lens": {"trajectories": 4, "sae_steps": 5, "attributes": ["tint"]},
+        }
+    )
+
+
 def main() -> None:
     """Save the pipeline if it is not there yet, and run it in this process."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -168,6 +242,7 @@ def main() -> None:
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--side", type=int, help="Height and width of the image, in pixels.")
     parser.add_argument("--save-only", action="store_true", help="Only save the weights: that needs memory of its own.")
+    parser.add_argument("--dissect", action="store_true", help="Build a lens from 4 trajectories of 2 steps.")
     arguments = parser.parse_args()
     root = arguments.work / arguments.kind
     if not (root / "pipeline" / "model_index.json").is_file():
@@ -176,7 +251,7 @@ def main() -> None:
             SAVE[arguments.kind](root, getattr(torch, arguments.dtype))
         gc.collect()
     if not arguments.save_only:
-        run(root / "pipeline", arguments.dtype, arguments.side)
+        (dissect if arguments.dissect else run)(root / "pipeline", arguments.dtype, arguments.side)
 
 
 if __name__ == "__main__":

@@ -87,11 +87,11 @@ def dissected(model: Path, trajectories: int, recorded: int) -> dict[str, int]:
     prompts = [Prompt(name, f"a face photo of a {name}", name) for name in ("doctor", "nurse")]
     with tempfile.TemporaryDirectory() as directory:
         generator.sample([prompts[0].text] * chosen.batch, list(range(chosen.batch)))
-        alone = _peak(lambda: generator.sample([prompts[0].text] * chosen.batch, list(range(chosen.batch))))
+        alone = peak(lambda: generator.sample([prompts[0].text] * chosen.batch, list(range(chosen.batch))))
         planned = plan_trajectories(prompts, GROUPS, template, chosen)
         recorder = Recorder(generator, TintJudge(), GROUPS, planned, chosen, Path(directory))
-        sampling = _peak(recorder.record)
-        fitting = _peak(lambda: build.build_lens(recorder, GROUPS, chosen, {}, generator.fingerprint))
+        sampling = peak(recorder.record)
+        fitting = peak(lambda: build.build_lens(recorder, GROUPS, chosen, {}, generator.fingerprint))
         disk = sum(file.stat().st_size for file in Path(directory).iterdir())
         recording = recorder.record()
     expected = forecast.forecast(chosen, [2], generator.steps, recording.shape)
@@ -121,15 +121,16 @@ class TintJudge:
         return Perceived({"tint": np.stack([1 - bright, bright], 1)}, [Status.CLASSIFIED] * len(images), None)
 
 
-def _peak(work: Callable[[], object]) -> int:
+def peak(work: Callable[[], object]) -> int:
     """Return the bytes of memory that a call needs beyond what is resident before it."""
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts at what is resident now
-    before = _resident("VmRSS")
+    before = resident("VmRSS")
     work()
-    return _resident("VmHWM") - before
+    return resident("VmHWM") - before
 
 
-def _resident(field: str) -> int:
+def resident(field: str) -> int:
+    """Return the bytes that are resident now (``VmRSS``) or were at most (``VmHWM``)."""
     status = Path("/proc/self/status").read_text()  # not getrusage: its peak is inherited from the parent
     return 1024 * int(status.split(f"{field}:")[1].split()[0])
 

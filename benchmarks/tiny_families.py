@@ -12,8 +12,13 @@ BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_line
 _WORDS = ["a", "face", "photo", "of", "doctor", "nurse", "old", "female", "male", "young", "person"]
 
 
-def save_sdxl(root: Path) -> Path:
-    """Save Stable Diffusion XL: pictures of 16 × 16."""
+def save_sdxl(root: Path, *, second_width: int = 16) -> Path:
+    """Save Stable Diffusion XL: pictures of 16 × 16.
+
+    Args:
+        root: Directory to write into.
+        second_width: Width of the second text encoder; in one file, encoders of equal width cannot be told apart.
+    """
     from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
 
     from audit.training.loop import seeded
@@ -23,20 +28,20 @@ def save_sdxl(root: Path) -> Path:
         parts = {
             "vae": _vae(4),
             "text_encoder": _clip(tokenizer, 16, projected=False),
-            "text_encoder_2": _clip(tokenizer, 16, projected=True),
+            "text_encoder_2": _clip(tokenizer, second_width, projected=True),
             "unet": UNet2DConditionModel(
                 sample_size=8,
                 down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
                 up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
                 block_out_channels=(8, 16),
                 layers_per_block=1,
-                cross_attention_dim=32,
+                cross_attention_dim=16 + second_width,
                 attention_head_dim=2,
                 norm_num_groups=4,
                 use_linear_projection=True,
                 addition_embed_type="text_time",
                 addition_time_embed_dim=4,
-                projection_class_embeddings_input_dim=6 * 4 + 16,
+                projection_class_embeddings_input_dim=6 * 4 + second_width,
             ),
         }
     scheduler = EulerDiscreteScheduler(**BETAS, timestep_spacing="leading", steps_offset=1)
@@ -300,7 +305,7 @@ def _clip(tokenizer: Any, width: int, *, projected: bool):
         intermediate_size=32,
         num_hidden_layers=2,
         num_attention_heads=2,
-        projection_dim=16,
+        projection_dim=width,
         max_position_embeddings=tokenizer.model_max_length,
         eos_token_id=tokenizer.eos_token_id,
     )

@@ -28,7 +28,9 @@ from audit.mitigate.assignment import assigned_groups
 from audit.mitigate.method import Batch
 from audit.models.closed.interface import PictureBatch, PictureSource
 from audit.models.denoising import NO_OBSERVERS, Observers
+from audit.models.generator import Generator
 from audit.models.intervention import Intervention
+from audit.models.replay import SharedSteps
 from audit.records.work import BASELINE, ImageKey, Shard
 
 
@@ -47,6 +49,28 @@ class ShardYield:
     images: Mapping[str, Tensor | tuple[Tensor, ...]]
 
 
+@dataclass(frozen=True)
+class _SampledBatch:
+    """The batch of a shard, which every arm samples.
+
+    Attributes:
+        generator: Makes the images.
+        shard: The shard.
+        seeds: Of its images, repeated up to the size of a batch.
+        shared: What the arms have in common.
+    """
+
+    generator: Generator
+    shard: Shard
+    seeds: Sequence[int]
+    shared: SharedSteps
+
+    def images(self, intervention: Intervention | None = None, observers: Observers = NO_OBSERVERS) -> Tensor:
+        """Return the shard's own images (n, 3, H, W) in one arm, without the padding."""
+        made = self.generator.generate(self.shard.prompt, self.seeds, intervention, observers, self.shared)
+        return made[: len(self.shard.indices)]
+
+
 def do_shard(parts: ShardParts, settings: ShardSettings, shard: Shard) -> ShardYield:
     """Make and measure the images of ``shard`` in every arm; the same shard always gives the same result.
 
@@ -56,16 +80,20 @@ def do_shard(parts: ShardParts, settings: ShardSettings, shard: Shard) -> ShardY
     if isinstance(parts.generator, PictureSource):
         raise ValueError("pictures from a closed source are not sampled; measure them with do_pictures")
     keys, steps = _padded(shard.keys, settings.batch), parts.generator.steps
-    baseline = _baseline(parts, settings, shard, keys)
-    images, assigned = dict[str, Tensor]({BASELINE: baseline.images}), dict[str, Assigned | None]({BASELINE: None})
+    interventions = {}
     for mitigation in settings.mitigations:
         groups = settings.groups(mitigation.attribute)
         assigned_to = assigned_groups(mitigation, groups, keys, settings.seed)
         strengths = parts.strengths_for(mitigation.name, shard.prompt, assigned_to)
         batch = Batch(shard.prompt, assigned_to, steps, settings.template, groups, strengths)
-        intervention = parts.interventions[mitigation.name](batch)
-        assigned[mitigation.name] = intervention.assigned
-        images[mitigation.name] = _generate(parts, settings, shard, keys, intervention)
+        interventions[mitigation.name] = parts.interventions[mitigation.name](batch)
+    seeds = [key.seed(settings.seed) for key in keys]
+    sampled = _SampledBatch(parts.generator, shard, seeds, SharedSteps.of(tuple(interventions.values()), steps))
+    baseline = _baseline(parts, settings, sampled)
+    images, assigned = dict[str, Tensor]({BASELINE: baseline.images}), dict[str, Assigned | None]({BASELINE: None})
+    for name, intervention in interventions.items():
+        assigned[name] = intervention.assigned
+        images[name] = sampled.images(intervention)
     return ShardYield(
         table=table_of(parts, settings, shard, images, assigned),
         parts=baseline.parts,
@@ -73,14 +101,15 @@ def do_shard(parts: ShardParts, settings: ShardSettings, shard: Shard) -> ShardY
     )
 
 
-def _baseline(parts: ShardParts, settings: ShardSettings, shard: Shard, keys: Sequence[ImageKey]) -> Baseline:
+def _baseline(parts: ShardParts, settings: ShardSettings, sampled: _SampledBatch) -> Baseline:
     """Return the baseline arm: as an earlier audit of the same model kept it, or else made and kept."""
+    shard = sampled.shard
     names = tuple(name for name in settings.analyses if name in parts.analyses)
     kept = None if parts.baselines is None else parts.baselines.find(shard, settings.seed, settings.batch, names)
     if kept is not None:
         return kept
     watching = {name: parts.analyses[name](len(shard.indices)) for name in names}
-    images = _generate(parts, settings, shard, keys, observers=_by_hookpoint(watching.values()))
+    images = sampled.images(observers=_by_hookpoint(watching.values()))
     made = Baseline(images, {name: observer.part() for name, observer in watching.items()})
     if parts.baselines is not None:
         parts.baselines.keep(made, shard, settings.seed, settings.batch)
@@ -149,21 +178,6 @@ def _padded(keys: Sequence[ImageKey], batch: int) -> tuple[ImageKey, ...]:
     if len(keys) > batch:
         raise ValueError(f"a shard holds at most one batch of {batch} images, got {len(keys)}")
     return (*keys, *[keys[-1]] * (batch - len(keys)))
-
-
-def _generate(
-    parts: ShardParts,
-    settings: ShardSettings,
-    shard: Shard,
-    keys: Sequence[ImageKey],
-    intervention: Intervention | None = None,
-    observers: Observers = NO_OBSERVERS,
-) -> Tensor:
-    """Return the shard's own images (n, 3, H, W), without the padding."""
-    if isinstance(parts.generator, PictureSource):
-        raise ValueError("pictures from a closed source are not sampled; measure them with do_pictures")
-    seeds = [key.seed(settings.seed) for key in keys]
-    return parts.generator.generate(shard.prompt, seeds, intervention, observers)[: len(shard.indices)]
 
 
 def _by_hookpoint(watching: Iterable[PartObserver]) -> Observers:

@@ -22,14 +22,15 @@ from audit.models.families.registry import family_of
 from audit.models.files.adapter_file import AdapterFile
 from audit.models.files.pipeline_files import (
     PipelineConfigs,
-    Weights,
     find_weights,
     part_directory,
     read_index,
     variants_of,
 )
+from audit.models.files.stored_parts import PartFiles, StoredParts, stored_parts
 from audit.models.files.untrusted_model import UnfitModelError, UntrustedModelError, check_pipeline
 from audit.models.schedulers.published import unfit_choice, unfit_scheduler
+from audit.models.source import single_file
 
 _SOURCE: Location = ("model", "source")
 _VARIANT: Location = ("model", "variant")
@@ -79,9 +80,15 @@ def model_problems(directory: Path, model: ModelConfig, sampled: Sampled | None 
         ),
     ]
     problems = [_at_source(directory, message) for message in messages]
-    problems += _files(directory, family.networks(index), model.variant)
+    problems += _files(directory, family.networks(index), model.variant) if single_file(model) is None else ()
     problems += _adapters(model)
-    return tuple(problems) or tuple(_Built(directory, family, configs, model.variant).problems(sampled))
+    if problems:
+        return tuple(problems)
+    try:
+        stored = stored_parts(directory, single_file(model), model.variant, configs, family.networks(index))
+    except UnfitModelError as error:
+        return (_at_source(single_file(model) or directory, str(error)),)
+    return tuple(_Built(directory, family, configs, stored).problems(sampled))
 
 
 def refuse_unfit(directory: Path, model: ModelConfig) -> None:
@@ -116,7 +123,13 @@ def hookpoints_of(directory: Path, model: ModelConfig) -> dict[str, tuple[int, i
     refuse_unfit(directory, model)
     index = read_index(directory)
     family = family_of(index)
-    built = _Built(directory, family, PipelineConfigs.read(directory, family.configs(index)), model.variant)
+    configs = PipelineConfigs.read(directory, family.configs(index))
+    built = _Built(
+        directory,
+        family,
+        configs,
+        stored_parts(directory, single_file(model), model.variant, configs, family.networks(index)),
+    )
     with _quiet():
         return maps_of(built.denoiser, built.predict, family.stream)
 
@@ -160,17 +173,23 @@ def _adapters(model: ModelConfig) -> Iterator[Problem]:
 class _Built:
     """The parts of a pipeline on the meta device: finds what only building and calling them shows."""
 
-    def __init__(self, directory: Path, family: Family, configs: PipelineConfigs, variant: str | None) -> None:
+    def __init__(self, directory: Path, family: Family, configs: PipelineConfigs, stored: StoredParts) -> None:
         self._directory, self._family, self._configs = directory, family, configs
-        self._weights = {part: find_weights(directory, part, variant) for part in family.networks(configs.index)}
+        self._stored_at, self._weights = stored.at, stored.parts
         self._networks: dict[str, Any] = {}
 
     def problems(self, sampled: Sampled | None) -> Iterator[Problem]:
         """Find problems of tensors, shapes, tokenizer and schedule; checks that need a failed one are left out."""
         with _quiet():
-            wrong = [message for part in self._weights for message in self._tensors(part, self._weights[part])]
-            wrong = wrong or [*self._calls(), *(self._schedule() if self._family.denoiser else ())]
-            yield from (_at_source(self._directory, message) for message in wrong)
+            wrong = [
+                _at_source(self._stored_at, message)
+                for part in self._weights
+                for message in self._tensors(part, self._weights[part])
+            ]
+            if not wrong:
+                messages = [*self._calls(), *(self._schedule() if self._family.denoiser else ())]
+                wrong = [_at_source(self._directory, message) for message in messages]
+            yield from wrong
             if sampled is not None and not wrong:
                 yield from self._sampled(sampled)
 
@@ -190,7 +209,7 @@ class _Built:
         """Call the denoiser once."""
         return self._family.predict_on_meta(self._configs, self._networks)
 
-    def _tensors(self, part: str, weights: Weights) -> Iterator[str]:
+    def _tensors(self, part: str, weights: PartFiles) -> Iterator[str]:
         from audit.models.files.expected_tensors import network_on_meta, unlike_class
 
         try:

@@ -9,7 +9,7 @@ guidance of Stable Diffusion 3) are left alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial, wraps
 from typing import Any
@@ -19,6 +19,7 @@ from torch import Tensor, cat, nn, stack
 from audit.models.files.untrusted_model import UnfitModelError
 from audit.models.hooks import edit_place, edit_text, stream_of
 from audit.models.intervention import Intervention, Observer, Predictions
+from audit.models.replay import FrontOutputs, SharedSteps, forward_through, shared_steps
 from audit.records.places import Place
 
 # B images, C H W the map at a hookpoint, c h w the latents, L text tokens, D text width, K concepts
@@ -54,6 +55,7 @@ class Watched:
         concepts: For each further text of a guidance, argument of the denoiser → its value for one image, (1, …);
             ``part.name`` is a key of an argument that is a dict.
         first_call_alone: Stop after the first call of the denoiser.
+        shared: Outputs of the first steps that the arms of this batch have in common; None if none are kept.
     """
 
     batch: int
@@ -63,6 +65,7 @@ class Watched:
     block_texts: Mapping[str, Tensor] | None = None
     concepts: tuple[Mapping[str, Tensor], ...] = ()
     first_call_alone: bool = False
+    shared: SharedSteps | None = None
 
 
 @dataclass(frozen=True)
@@ -88,11 +91,12 @@ class Denoising:
     def __init__(self, inside: Inside, watched: Watched) -> None:
         self._inside, self._watched = inside, watched
         self._step, self._calls = 0, 0
-        self._edits_off, self._looks_off = False, False
+        self._edits_off, self._looks_off, self._replayed = False, False, False
         self._unedited: Tensor | None = None
         self._unconditional: Tensor | None = None
         self._concepts: Tensor | None = None
         self._borrowed = ExitStack()
+        self._front = _front_of(inside.denoiser, watched)
         edits = () if watched.intervention is None else watched.intervention.edits
         self._seen = dict.fromkeys((*watched.observers, *edits), 0)
 
@@ -103,6 +107,9 @@ class Denoising:
         with ExitStack() as held:
             held.callback(denoiser.register_forward_pre_hook(self._before).remove)
             held.callback(denoiser.register_forward_hook(self._after, with_kwargs=True).remove)
+            held.enter_context(forward_through(denoiser, self._forward))
+            if self._front is not None:
+                held.enter_context(self._front.watched())
             for path in self._seen:
                 held.enter_context(self._hooked(path))
             for path, rows in (self._watched.block_texts or {}).items():
@@ -122,9 +129,24 @@ class Denoising:
         intervention = self._watched.intervention
         return intervention if intervention is not None and self._step in intervention.window else None
 
+    def _forward(self, own: Callable[..., Any], *inputs: Any, **named: Any) -> Any:  # noqa: ANN401 - as the denoiser returns
+        """Call the denoiser, unless another arm of this batch has called it on the same input."""
+        shared = self._watched.shared
+        if shared is None or self._step >= shared_steps(self._watched.intervention):
+            return own(*inputs, **named)
+        known = None if self._watched.observers else shared.find(self._step, self._calls - 1)
+        if known is not None:
+            self._replayed = True
+            return known
+        output = own(*inputs, **named)
+        shared.keep(self._step, self._calls - 1, output)
+        return output
+
     def _before(self, denoiser: nn.Module, _inputs: object) -> None:
         self._calls += 1
         acting = self._acting
+        if acting is not None and self._front is not None and self._calls == 1:
+            self._front.begin()
         if acting is not None and acting.weights is not None:
             self._borrowed.enter_context(acting.weights(denoiser))
 
@@ -134,7 +156,8 @@ class Denoising:
         if acting is not None and acting.reverse_step == "asymmetric" and self._calls == 1:
             self._edits_off = True
             try:
-                self._unedited = self._guided(denoiser.forward(*inputs, **named))
+                with nullcontext() if self._front is None else self._front.replayed():
+                    self._unedited = self._guided(denoiser.forward(*inputs, **named))
             finally:
                 self._edits_off = False
         if acting is not None and acting.guidance is not None and self._calls == 1:
@@ -194,6 +217,8 @@ class Denoising:
         edit = None if acting is None or self._edits_off else acting.edits.get(path)
         if edit is None:
             return h
+        if self._front is not None:
+            self._front.close()
         conditional = edit(self._step, h[-batch:])
         return conditional if len(h) == batch else cat([h[:-batch], conditional])
 
@@ -212,7 +237,9 @@ class Denoising:
         if self._unedited is None:
             taken = step(prediction, *rest, **named)
         else:
-            taken = _asymmetric_step(self._inside.scheduler, step, (prediction, self._unedited), rest, named)
+            # PixArt also predicts variances, behind the noise; its pipeline drops them.
+            unedited = self._unedited[:, : prediction.shape[1]]
+            taken = _asymmetric_step(self._inside.scheduler, step, (prediction, unedited), rest, named)
         self._check_calls()
         self._step, self._calls, self._unedited = self._step + 1, 0, None
         return taken
@@ -235,12 +262,22 @@ class Denoising:
             UnfitModelError: One was not, or several times, as a layer that a block uses twice.
         """
         for path, calls in self._seen.items():
-            if calls != 1:
+            if calls != 1 and not self._replayed:
                 raise UnfitModelError(
                     f"hookpoint {path!r}: expected one call in each step, found {calls} in step {self._step}; choose "
                     "another block"
                 )
-        self._seen = dict.fromkeys(self._seen, 0)
+        self._seen, self._replayed = dict.fromkeys(self._seen, 0), False
+
+
+def _front_of(denoiser: nn.Module, watched: Watched) -> FrontOutputs | None:
+    """Return what keeps the outputs in front of an edit; None if no step is asymmetric, or not only maps change."""
+    intervention = watched.intervention
+    if intervention is None or intervention.reverse_step != "asymmetric":
+        return None
+    if intervention.weights or intervention.guidance or watched.block_texts or watched.observers:
+        return None
+    return FrontOutputs(denoiser)
 
 
 def _with_texts(named: dict[str, Any], pair: tuple[Mapping[str, Tensor], ...], batch: int) -> dict[str, Any]:

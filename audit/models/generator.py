@@ -24,6 +24,7 @@ from audit.models.files.untrusted_model import UnfitModelError
 from audit.models.hooks import find_hookpoint
 from audit.models.intervention import Edit, Intervention
 from audit.models.loading import load_model
+from audit.models.replay import SharedSteps
 from audit.models.schedulers.trial import steps_of
 from audit.models.source import model_fingerprint
 from audit.records.work import Prompt
@@ -64,8 +65,17 @@ class Generator(Protocol):
         seeds: Sequence[int],
         intervention: Intervention | None = None,
         observers: Observers = NO_OBSERVERS,
+        shared: SharedSteps | None = None,
     ) -> Tensor:
-        """Return uint8 images ``(B, 3, H, W)``, one for each seed."""
+        """Return uint8 images ``(B, 3, H, W)``, one for each seed.
+
+        Args:
+            prompt: The prompt.
+            seeds: One for each image.
+            intervention: What is changed, None for the baseline.
+            observers: What looks at maps.
+            shared: Keeps what the arms of one batch have in common, so that it is computed once; images are the same.
+        """
         ...
 
 
@@ -85,6 +95,7 @@ class RenderedGenerator:
         seeds: Sequence[int],
         intervention: Intervention | None = None,
         observers: Observers = NO_OBSERVERS,
+        shared: SharedSteps | None = None,
     ) -> Tensor:
         """Draw the pictures that the planted table gives for these seeds.
 
@@ -126,9 +137,10 @@ class DiffusionGenerator:
         seeds: Sequence[int],
         intervention: Intervention | None = None,
         observers: Observers = NO_OBSERVERS,
+        shared: SharedSteps | None = None,
     ) -> Tensor:
         """Sample one image of ``prompt`` for each seed."""
-        return self.sample([prompt.text] * len(seeds), seeds, intervention, observers)
+        return self.sample([prompt.text] * len(seeds), seeds, intervention, observers, shared)
 
     def sample(
         self,
@@ -136,6 +148,7 @@ class DiffusionGenerator:
         seeds: Sequence[int],
         intervention: Intervention | None = None,
         observers: Observers = NO_OBSERVERS,
+        shared: SharedSteps | None = None,
     ) -> Tensor:
         """Sample one image for each pair of text and seed.
 
@@ -149,6 +162,7 @@ class DiffusionGenerator:
             intervention=self._possible(intervention),
             block_texts=self._block_texts(texts, intervention),
             concepts=self._concepts(intervention),
+            shared=shared,
         )
         return _as_bytes(self._call(texts, seeds, watched).images)
 
@@ -291,6 +305,7 @@ class BlackBoxGenerator:
         seeds: Sequence[int],
         intervention: Intervention | None = None,
         observers: Observers = NO_OBSERVERS,
+        shared: SharedSteps | None = None,
     ) -> Tensor:
         """Sample one image of ``prompt`` for each seed; an intervention may give each image another text.
 

@@ -5,7 +5,8 @@ Diffusers takes seconds to import, and a worker that draws needs none of it: it 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from audit.models.check import refuse_unfit
 from audit.models.families.interface import LoadedModel
 from audit.models.families.registry import family_of
 from audit.models.files.pipeline_files import find_weights, part_directory, read_index, some
-from audit.models.files.untrusted_model import UnfitModelError
+from audit.models.files.single_file import CONFIG_REMEDY
+from audit.models.files.untrusted_model import NOT_LOADED, UnfitModelError, reason_in_short
 from audit.models.schedulers.trial import replaced_scheduler
-from audit.models.source import pipeline_source
+from audit.models.source import pipeline_source, single_file
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -38,14 +40,18 @@ def load_model(model: ModelConfig, device: torch.device, scheduler: str | None =
             LoRA does not fit it.
         OSError: No such directory or repository.
     """
-    source = Path(pipeline_source(model))
-    directory = source if source.is_dir() else _downloaded(model)
+    source, file = Path(pipeline_source(model)), single_file(model)
+    if file is not None and model.config is None:
+        raise UnfitModelError(f"{file}: expected the configs of this checkpoint, found none; {CONFIG_REMEDY}")
+    directory = source if source.is_dir() or file is not None else _downloaded(model)
     refuse_unfit(directory, model)
     index = read_index(directory)
     family = family_of(index)
-    networks = {
-        part: _network(directory, part, model, family.network_class(part, index)) for part in family.networks(index)
-    }
+    networks = (
+        {part: _network(directory, part, model, family.network_class(part, index)) for part in family.networks(index)}
+        if file is None
+        else _networks_of_file(file, directory, model, family.networks(index))
+    )
     for network in networks.values():
         # Weights keep requires_grad, as stock pipelines leave it: without it, kernels on a CPU round otherwise.
         network.eval().to(device)
@@ -97,6 +103,34 @@ def _network(directory: Path, part: str, model: ModelConfig, kind: Any) -> Any: 
         found = "; ".join(f"{why.replace('_', ' ')} {some(names)}" for why, names in odd.items() if names)
         raise UnfitModelError(f"{place}: expected every tensor of {kind.__name__} and no other, found {found}")
     return network
+
+
+def _networks_of_file(file: Path, directory: Path, model: ModelConfig, parts: Sequence[str]) -> dict[str, Any]:
+    """Load every part from a single-file checkpoint, whose tensors :func:`refuse_unfit` has compared with the classes.
+
+    Raises:
+        UnfitModelError: Diffusers cannot read it, or left a tensor without weights.
+    """
+    import diffusers
+
+    kind = getattr(diffusers, read_index(directory)["_class_name"])
+    left_out = dict.fromkeys(part for part in NOT_LOADED if part in inspect.signature(kind.__init__).parameters)
+    try:
+        pipeline = kind.from_single_file(
+            str(file), config=str(directory), dtype=DTYPES[model.dtype], local_files_only=True, **left_out
+        )
+    except Exception as error:
+        raise UnfitModelError(
+            f"{file}: expected a checkpoint of {kind.__name__}, found one that cannot be loaded "
+            f"({reason_in_short(error)}); give another file"
+        ) from error
+    networks = {part: getattr(pipeline, part) for part in parts}
+    empty = [
+        f"{part}.{name}" for part in parts for name, tensor in networks[part].state_dict().items() if tensor.is_meta
+    ]
+    if empty:
+        raise UnfitModelError(f"{file}: expected every tensor of {kind.__name__}, found no {some(empty)}")
+    return networks
 
 
 def _downloaded(model: ModelConfig) -> Path:

@@ -10,23 +10,34 @@ from audit.calibration.bundle import bundle_of, world_table
 from audit.config.fields import API, CLOSED, IMAGES
 from audit.config.sections import ModelConfig
 from audit.models.closed.fingerprint import endpoint_fingerprint, pictures_fingerprint
+from audit.models.files.single_file import names_single_file
 from audit.models.files.untrusted_model import INDEX
-from audit.storage.provenance import fingerprint, short_fingerprint
+from audit.storage.provenance import CONFIG_FILES, fingerprint, sha256_of, short_fingerprint
 
 LOG = logging.getLogger(__name__)
 
 
 def pipeline_source(model: ModelConfig) -> str:
-    """Directory or hub id of the diffusers pipeline of a model; for a closed model its source, which names nothing."""
+    """Directory or hub id of the diffusers pipeline of a model; for a closed model its source, which names nothing.
+
+    The weights of a single-file checkpoint are not in this directory: see :func:`single_file`.
+    """
     bundle = bundle_of(model) if model.source not in CLOSED else None
-    return str(bundle.pipeline) if bundle else model.source
+    if bundle is not None:
+        return str(bundle.pipeline)
+    return model.config or model.source if names_single_file(model.source) else model.source
+
+
+def single_file(model: ModelConfig) -> Path | None:
+    """Return the single-file checkpoint that holds a model's weights; None if they are in the pipeline's directory."""
+    return Path(model.source) if names_single_file(model.source) else None
 
 
 def model_fingerprint(model: ModelConfig) -> str:
     """Hash of a model's weights and configs; of the table for ``rendered``; id and commit for a model on the hub.
 
     For ``images`` it is a hash of the pictures and their prompts; for ``api`` it names the endpoint and the model.
-    A LoRA adds the hash of its file and its scale.
+    A LoRA adds the hash of its file and its scale; a single-file checkpoint has that of its file and of its configs.
 
     A branch or a tag of the hub may stand for other weights tomorrow, so it is the commit behind it that counts.
     """
@@ -37,8 +48,10 @@ def model_fingerprint(model: ModelConfig) -> str:
         return pictures_fingerprint(model)
     if model.source == API:
         return endpoint_fingerprint(model)
-    source = pipeline_source(model)
-    if Path(source).is_dir():
+    source, file = pipeline_source(model), single_file(model)
+    if file is not None:
+        base = f"sha256:{_file_digest(file)}+configs:{_configs_fingerprint(source)}"
+    elif Path(source).is_dir():
         base = _directory_fingerprint(source)
     else:
         base = f"{source}@{_commit(source, model.revision or 'main')}"
@@ -67,6 +80,16 @@ def _commit(source: str, revision: str) -> str:
 @functools.cache
 def _directory_fingerprint(source: str) -> str:
     return fingerprint(Path(source))
+
+
+@functools.cache
+def _file_digest(file: Path) -> str:
+    return sha256_of(file)
+
+
+@functools.cache
+def _configs_fingerprint(source: str) -> str:
+    return fingerprint(Path(source), CONFIG_FILES)
 
 
 @functools.cache

@@ -165,8 +165,10 @@ def window_of(window: tuple[float, float], steps: int) -> range:
 def steps_of_arms(mitigations: Sequence[MitigationConfig], steps: int, attributes: Mapping[str, Sequence[str]]) -> int:
     """Count the network calls of one image over all arms, without the unconditional half.
 
-    An asymmetric arm calls the network twice at each step of its window: with the edit and without it
-    (:class:`audit.models.intervention.Intervention`). Guidance by further texts has more calls in each step.
+    An arm takes the steps before its window from the baseline arm. An asymmetric arm calls the network twice at each
+    step of its window: with the edit and without it (:class:`audit.models.intervention.Intervention`). The second call
+    counts in full, although it computes only what lies behind the first edited module. Guidance by further texts has
+    more calls in each step.
 
     Args:
         mitigations: All arms but the baseline.
@@ -174,10 +176,11 @@ def steps_of_arms(mitigations: Sequence[MitigationConfig], steps: int, attribute
         attributes: Attribute → groups.
     """
     edits = [mitigation for mitigation in mitigations if isinstance(mitigation, EditSection)]
+    shared = sum(window_of(edit.window, steps).start for edit in edits)
     twice = [edit.window for edit in edits if edit.reverse_step == "asymmetric"]
     extra = [one.extra_calls(len(attributes[one.attribute])) for one in mitigations]
     calls = len(arms_of(mitigations)) + sum(extra)
-    return steps * calls + sum(len(window_of(window, steps)) for window in twice)
+    return steps * calls - shared + sum(len(window_of(window, steps)) for window in twice)
 
 
 def prompt_ids(occupations: Sequence[str]) -> tuple[str, ...]:

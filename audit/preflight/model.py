@@ -13,6 +13,8 @@ from audit.config.mitigations.registry import MitigationConfig
 from audit.config.mitigations.section import EditSection
 from audit.config.problems import MODEL_KEYS, Location, Problem, listing, suggestion
 from audit.config.sections import ModelConfig, SamplingConfig
+from audit.models.files.single_file import CONFIG_REMEDY, names_single_file
+from audit.models.files.untrusted_model import PICKLED
 from audit.preflight.pictures import check_endpoint, check_pictures
 
 _TRAINED = 1000
@@ -35,6 +37,11 @@ def check_model(model: ModelConfig, sampling: SamplingConfig, hookpoints: Hookpo
     """
     problems = tuple(_source_problems(model, sampling, hookpoints))
     yield from problems or _unknown_sampling(model, sampling)
+    if model.config is not None and not names_single_file(model.source):
+        message = (
+            f"expected none beside {model.source!r}, which is no .safetensors file, found {model.config!r}; remove it"
+        )
+        yield Problem(("model", "config"), message, reads=(("model", "source"),))
     if model.world is not None and model.source not in (*GENERATED_HERE, *CLOSED):
         message = f"expected no world beside a model from outside, found {model.world!r}; remove it"
         yield Problem(("model", "world"), message, reads=(("model", "source"),))
@@ -98,6 +105,16 @@ def _source_problems(model: ModelConfig, sampling: SamplingConfig, hookpoints: H
         yield from check_pictures(model)
     elif model.source == API:
         yield from check_endpoint(model)
+    elif names_single_file(model.source):
+        yield from _single_file(model, sampling, hookpoints)
+    else:
+        yield from _directory_or_hub_id(model, sampling, hookpoints)
+
+
+def _directory_or_hub_id(model: ModelConfig, sampling: SamplingConfig, hookpoints: Hookpoints) -> Iterator[Problem]:
+    if Path(model.source).suffix in PICKLED:
+        found = f"expected a checkpoint in safetensors, found {model.source}, which can run code when it is read"
+        yield _at_source(f"{found}; give the .safetensors file of this model")
     elif Path(model.source).is_dir():
         yield from _pipeline_directory(Path(model.source), model, sampling, hookpoints)
     elif _is_path(model.source):
@@ -173,6 +190,26 @@ def _pipeline_directory(
         yield _at_source(f"expected a diffusers pipeline, found no model_index.json in {directory}; check the path")
     else:
         yield from _problems_of(directory, model, sampling, hookpoints)
+
+
+def _single_file(model: ModelConfig, sampling: SamplingConfig, hookpoints: Hookpoints) -> Iterator[Problem]:
+    """Find a checkpoint that is missing, has no configs, or does not fit them."""
+    at: Location = ("model", "config")
+    if not Path(model.source).is_file():
+        yield _at_source(f"expected a checkpoint in one file, found none at {model.source}; check the path")
+    elif model.variant is not None:
+        message = f"expected none for a checkpoint in one file, found {model.variant!r}; remove it"
+        yield Problem(("model", "variant"), message, reads=(("model", "source"),))
+    elif model.config is None:
+        message = f"expected the directory with the configs of {model.source}, which holds weights alone, found none"
+        yield Problem(at, f"{message}; {CONFIG_REMEDY}", reads=(("model", "source"),))
+    elif not (Path(model.config) / "model_index.json").is_file():
+        message = f"expected the configs of a diffusers pipeline, found no model_index.json in {model.config}"
+        yield Problem(at, f"{message}; {CONFIG_REMEDY}")
+    else:
+        for problem in _problems_of(Path(model.config), model, sampling, hookpoints):
+            of_configs = problem.message.startswith(model.config) and problem.location == ("model", "source")
+            yield replace(problem, location=at) if of_configs else problem
 
 
 def _is_path(text: str) -> bool:

@@ -19,6 +19,7 @@ from audit.config.slices import Attributes, MeasurementRequest
 from audit.dissect.settings import name_groups
 from audit.models.files.text_reader import CLIP, TextReader, bundled_reader, clip_reader
 from audit.models.files.untrusted_model import UnfitModelError
+from audit.models.source import pipeline_source
 from audit.perception.judges.captions import captions_of
 from audit.perception.judges.interface import Audited
 from audit.perception.judges.registry import selected
@@ -61,7 +62,8 @@ def model_reader(model: ModelConfig) -> TextReader | None:
     try:
         if bundle is not None:
             return None if model.source in WITHOUT_NETWORK else bundled_reader(bundle.pipeline / "tokenizer")
-        if model.source in WITHOUT_NETWORK or not Path(model.source).is_dir():
+        directory = Path(pipeline_source(model))
+        if model.source in WITHOUT_NETWORK or not directory.is_dir():
             return None
         from audit.models.families.registry import family_here
         from audit.models.files.tokens import reader_of_directory
@@ -69,7 +71,7 @@ def model_reader(model: ModelConfig) -> TextReader | None:
         family = family_here(model)
         if family is None or not family.reads_text:
             return None
-        return reader_of_directory(Path(model.source), family.longest_text)
+        return reader_of_directory(directory, family.longest_text)
     except UnfitModelError:  # a problem of the model, which its own check reports
         return None
 

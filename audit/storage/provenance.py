@@ -30,6 +30,9 @@ PACKAGES = (
 WEIGHT_FILES = ("**/*.safetensors", "**/*.json")
 """Files that define a model: its weights and their configs."""
 
+CONFIG_FILES = ("**/*.json", "**/*.txt", "**/*.model")
+"""Files that define a model beside the file of its weights: configs and tokenizers."""
+
 _CHUNK_BYTES = 1 << 20
 _SHORT = 12
 

@@ -10,6 +10,7 @@ from audit.config.fields import AGE_AND_GENDER, CLOSED, GENERATED_HERE, ZERO_SHO
 from audit.config.judges import JudgeKeys
 from audit.config.sections import TargetFileConfig
 from audit.config.settings import AuditConfig
+from audit.models.files.single_file import names_single_file
 
 _WORDS = {*GENERATED_HERE, *CLOSED, AGE_AND_GENDER, ZERO_SHOT, "bundled", "none"}
 """Config values of path fields that are not paths."""
@@ -26,13 +27,14 @@ def relative_paths(config: AuditConfig) -> dict[str, str]:
 
 def _named_files(config: AuditConfig) -> Iterator[tuple[str, str]]:
     source = config.model.source
-    if source.startswith(".") or source.count("/") != 1 or Path(source).is_dir():
+    if source.startswith(".") or source.count("/") != 1 or names_single_file(source) or Path(source).is_dir():
         yield "model.source", source
     if not names_clip_weights(config.quality.clip):
         yield "quality.clip", config.quality.clip
     yield from (
         (key, text)
         for key, text in (
+            ("model.config", config.model.config),
             ("model.world", config.model.world),
             ("model.folder", config.model.folder),
             ("model.manifest", config.model.manifest),

@@ -13,7 +13,8 @@ from audit.generation.baselines import BaselineCache, Origin
 from audit.generation.parts import load_parts
 from audit.generation.settings import ShardSettings
 from audit.generation.shard import do_shard
-from audit.planning.plan import plan_shards, prompts_of
+from audit.models.replay import SharedSteps
+from audit.planning.plan import plan_shards, prompts_of, steps_of_arms
 from audit.records.work import BASELINE
 from audit.storage.files import storage_of
 
@@ -124,3 +125,26 @@ def test_a_full_directory_takes_no_more_and_counts_earlier_audits(shard, tmp_pat
     full = cached(parts, tmp_path, limit=file.stat().st_size)
     do_shard(full, replace(settings, seed=5), shard)
     assert len(list(tmp_path.glob("*.safetensors"))) == 1
+
+
+LATE = [GENDER | {"name": f"from-{start}", "window": [start, 1.0], "strength": 0.5} for start in (0.4, 0.8)]
+
+
+def test_arms_that_act_late_share_the_baseline_s_first_steps(lens, shard, tmp_path, monkeypatch):
+    parts, settings = parts_of(lens, *LATE)
+    calls = []
+    parts.generator.denoiser.mid_block.register_forward_hook(lambda *_: calls.append(1))
+    found, steps = do_shard(parts, settings, shard), parts.generator.steps
+    assert len(calls) == steps_of_arms(settings.mitigations, steps) == 3 * steps - (10 + 20)
+    kept = cached(parts, tmp_path)
+    do_shard(kept, settings, shard)
+    calls.clear()
+    again = do_shard(kept, settings, shard)  # the baseline is kept, so the first arm computes the first steps
+    assert len(calls) == steps + steps - 10
+    with monkeypatch.context() as alone:
+        alone.setattr(SharedSteps, "of", lambda *_: SharedSteps(0))
+        calls.clear()
+        plain = do_shard(parts, settings, shard)
+    assert len(calls) == 3 * steps
+    assert found.table.equals(plain.table)
+    assert again.table.equals(plain.table)

@@ -10,6 +10,7 @@ from audit.config.settings import AuditConfig
 from audit.models import generator as generators
 from audit.models.generator import DiffusionGenerator, RenderedGenerator, load_generator
 from audit.models.intervention import Intervention
+from audit.models.replay import SharedSteps
 from audit.planning.plan import steps_of_arms, window_of
 from audit.records.work import Prompt
 
@@ -68,8 +69,10 @@ def test_the_network_is_asked_as_often_as_the_plan_says(generator, reverse_step,
     passed = []
     unet = generator.denoiser
     handle = unet.mid_block.register_forward_pre_hook(lambda _module, arguments: passed.append(len(arguments[0])))
-    generator.generate(DOCTOR, SEEDS)
-    generator.generate(DOCTOR, SEEDS, arm(shifted, window=window_of(window, 4), reverse_step=reverse_step))
+    edited = arm(shifted, window=window_of(window, 4), reverse_step=reverse_step)
+    shared = SharedSteps.of([edited], 4)
+    generator.generate(DOCTOR, SEEDS, shared=shared)
+    generator.generate(DOCTOR, SEEDS, edited, shared=shared)
     handle.remove()
     mitigation = {"name": "m", "attribute": "age", "reverse_step": reverse_step, "window": window, "strength": 1}
     config = AuditConfig(name="audit", mitigations=[mitigation], sampling={"steps": 4, "guidance": 3.0})

@@ -140,14 +140,14 @@ def test_a_window_covers_every_step_that_it_touches():
     assert window_of((0.5, 1.0), 25) == range(12, 25)
 
 
-def test_an_asymmetric_arm_takes_the_steps_of_its_window_twice():
+def test_an_asymmetric_arm_takes_the_steps_of_its_window_twice_and_none_before_it():
     mitigations = [
         {"name": "plain", "attribute": "age"},
         {"name": "whole", "attribute": "age", "strength": 1, "reverse_step": "asymmetric"},
         {"name": "late", "attribute": "age", "strength": 1, "reverse_step": "asymmetric", "window": [0.5, 1.0]},
     ]
     config = AuditConfig(name="audit", mitigations=mitigations, sampling={"steps": 25})
-    assert steps_of_arms(config.mitigations, config.sampling.steps, config.attributes) == 25 + 25 + 50 + (25 + 13)
+    assert steps_of_arms(config.mitigations, config.sampling.steps, config.attributes) == 25 + 25 + 50 + (13 + 13)
 
 
 def test_a_group_is_named_alone_in_the_template_or_in_the_words_of_the_config():

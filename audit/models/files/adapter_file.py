@@ -46,7 +46,7 @@ class AdapterFile:
         odd = [name for name, kind in kinds.items() if kind not in FLOATS]
         if odd:
             raise UnfitModelError(f"{path}: expected weights in {', '.join(FLOATS)}, found {kinds[odd[0]]} in {odd[0]}")
-        factors = tuple(name for name in names if any(mark in name for pair in _DOWN_AND_UP for mark in pair))
+        factors = tuple(filter(is_lora_name, names))
         if not factors:
             raise UnfitModelError(f"{path}: expected the tensors of a LoRA, found {some(names)}; give a LoRA's file")
         alone = sorted(name for name in factors if _twin(name) not in kinds)
@@ -54,6 +54,11 @@ class AdapterFile:
             missing = some([_twin(name) for name in alone])
             raise UnfitModelError(f"{path}: expected both factors of each LoRA, found no {missing}; download it again")
         return cls(path, factors)
+
+
+def is_lora_name(name: str) -> bool:
+    """Return whether a tensor is one of the two factors of a LoRA, by its name."""
+    return any(mark in name for pair in _DOWN_AND_UP for mark in pair)
 
 
 def _twin(name: str) -> str:

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from audit.models.files.pipeline_files import Weights, some
+from audit.models.files.pipeline_files import some
+from audit.models.files.stored_parts import PartFiles
 from audit.models.files.untrusted_model import UnfitModelError, reason_in_short
 
 _LAYER_COUNTS = ("layers_per_block", "transformer_layers_per_block", "num_hidden_layers")
@@ -58,7 +59,7 @@ def network_on_meta(
         ) from error
 
 
-def unlike_class(weights: Weights, network: nn.Module, found: Shapes) -> Iterator[str]:
+def unlike_class(weights: PartFiles, network: nn.Module, found: Shapes) -> Iterator[str]:
     """Find tensors that are missing, unexpected, doubled, or of another shape than the class has them.
 
     Args:
@@ -101,7 +102,7 @@ def _build(kind: Any, directory: Path) -> nn.Module:  # noqa: ANN401 - a class o
     return built
 
 
-def _renamed(weights: Weights, network: nn.Module, found: Shapes) -> dict[str, tuple[int, ...]]:
+def _renamed(weights: PartFiles, network: nn.Module, found: Shapes) -> dict[str, tuple[int, ...]]:
     """Return the stored shapes under the names that the loader gives them."""
     renamed = {_plain(name): shape for name, shape in found.items()}
     convert = getattr(network, "_fix_state_dict_keys_on_load", None)  # of diffusers: the VAE's attention has old names

@@ -113,7 +113,7 @@ class Weights:
         """
         shapes: dict[str, tuple[int, ...]] = {}
         for file in self.files:
-            shapes.update(_header(file))
+            shapes.update(header_of(file))
         absent = sorted((self.indexed or frozenset()) - shapes.keys())
         if absent:
             raise UnfitModelError(
@@ -210,7 +210,12 @@ def _json(path: Path, kind: str, max_bytes: int) -> dict[str, Any]:
         raise UnfitModelError(str(error)) from error
 
 
-def _header(file: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
+def header_of(file: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Read name and shape of every tensor of a safetensors file.
+
+    Raises:
+        UnfitModelError: The file is cut or no such file, or holds quantised numbers.
+    """
     try:
         with safe_open(file, framework="np") as opened:
             for name in opened.keys():  # noqa: SIM118 - the file is no mapping

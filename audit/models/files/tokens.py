@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from audit.models.files.pipeline_files import read_index
 from audit.models.files.text_reader import TEXT_ENCODER, TextReader
 from audit.models.files.untrusted_model import UnfitModelError, reason_in_short
+
+_SENTENCEPIECE = "spiece.model"
 
 _ADDED_BY_HAND = 5
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
@@ -38,6 +41,11 @@ def load_tokenizer(directory: Path, encoder: Any, named: str, longest: int) -> A
     import transformers
 
     part, kind = directory.name, named.removesuffix("Fast").removesuffix("Tokenizer")
+    if _needs_sentencepiece(directory) and find_spec("sentencepiece") is None:
+        raise UnfitModelError(
+            f"{part}: expected the package sentencepiece, which reads {_SENTENCEPIECE}, found it not installed; run: "
+            'pip install "difflens-audit[t5]"'
+        )
     positions, vocabulary = getattr(encoder, "max_position_embeddings", None), encoder.vocab_size
     try:
         tokenizer = getattr(transformers, named).from_pretrained(directory, local_files_only=True)
@@ -64,6 +72,11 @@ def load_tokenizer(directory: Path, encoder: Any, named: str, longest: int) -> A
         )
     _refuse_lost_merges(part, tokenizer)
     return tokenizer
+
+
+def _needs_sentencepiece(directory: Path) -> bool:
+    """Return whether the words of a tokenizer are only in a file of sentencepiece, as early T5 tokenizers have them."""
+    return (directory / _SENTENCEPIECE).is_file() and not (directory / "tokenizer.json").is_file()
 
 
 def pipeline_reader(tokenizer: Any) -> TextReader:  # noqa: ANN401 - a CLIPTokenizer

@@ -14,6 +14,7 @@ from audit.config.judges import JudgeKeys
 from audit.config.problems import Location
 from audit.config.sections import ModelConfig, QualityConfig, TargetFileConfig
 from audit.config.slices import FilesRequest
+from audit.models.files.single_file import names_single_file
 from audit.models.files.untrusted_model import UnfitModelError
 from audit.perception.faces.files import AGE, GET_FILES, LANDMARKS, PublishedFile, path_of
 
@@ -91,11 +92,19 @@ def _all(request: FilesRequest) -> Iterator[Need]:
 def _of_model(model: ModelConfig) -> Iterator[Need]:
     at: Location = ("model", "source")
     if model.source not in (*GENERATED_HERE, *CLOSED):
-        if is_hub_id(model.source):
+        if names_single_file(model.source):
+            yield Need(at, "checkpoint of the model", model.source)
+        elif is_hub_id(model.source):
             yield Need(at, "model", model.source, Origin.PIPELINE, model.revision, model.variant)
         else:
             yield Need(at, "model", model.source)
-    for key, role in (("world", "calibration world"), ("folder", "pictures"), ("manifest", "list of pictures")):
+    roles = {
+        "config": "configs of the checkpoint",
+        "world": "calibration world",
+        "folder": "pictures",
+        "manifest": "list of pictures",
+    }
+    for key, role in roles.items():
         named = getattr(model, key)
         if named is not None:
             yield Need(("model", key), role, named)

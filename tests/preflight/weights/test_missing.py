@@ -83,6 +83,13 @@ def test_every_key_that_names_a_file_or_a_model_is_listed():
     assert list(remote.values()) == [Origin.PIPELINE, Origin.CLIP, Origin.BLIP]
 
 
+def test_a_checkpoint_in_one_file_needs_its_configs(tmp_path):
+    model = {"source": "models/faces.safetensors", "config": "configs"}
+    config = AuditConfig.model_validate(EVERY_KEY | {"model": model})
+    found = {need.key: need.role for need in needs(config) if need.key.startswith("model.")}
+    assert found == {"model.source": "checkpoint of the model", "model.config": "configs of the checkpoint"}
+
+
 def test_what_comes_with_the_package_is_not_listed():
     assert needs(AuditConfig(name="audit")) == []
     closed = {"source": "images", "folder": "s3://bucket/pictures"}

@@ -1,5 +1,6 @@
 """An audit of a tiny model of every family ends with a report: baseline, another prompt, and an edit inside."""
 
+import hashlib
 import json
 
 import pyarrow.parquet as pq
@@ -8,11 +9,14 @@ import torch
 from safetensors.torch import save_file
 from torchvision.models import squeezenet1_1
 
+from audit.config.sections import ModelConfig
 from audit.config.settings import AuditConfig
 from audit.planning.plan import arms_of
 from audit.preflight.readiness import check_ready
 from audit.storage.run_directory import AUDIT, RESULTS
+from benchmarks.original_layout import save_original
 from benchmarks.tiny_families import FAMILIES, save_chroma
+from benchmarks.tiny_models import save_tiny_pipeline
 from ray_jobs.run.audit import run_audit
 
 EDITED = {
@@ -88,3 +92,17 @@ def test_an_audit_of_a_model_ends_with_a_report(cluster, judge, tmp_path, name):
     sampling = json.loads((outcome.run_path / AUDIT).read_text())["provenance"]["sampling"]
     assert sampling["pipeline"] == published["_class_name"]
     assert sampling["scheduler"] in outcome.report.read_text()
+
+
+def test_an_audit_of_a_checkpoint_in_one_file_ends_with_a_report(cluster, judge, tmp_path):
+    model = save_tiny_pipeline(tmp_path / "model")
+    file = save_original(model, tmp_path / "faces.safetensors")
+    config = config_of("sd", model, judge, tmp_path / "runs")
+    config = config.model_copy(update={"model": ModelConfig(source=str(file), config=str(model))})
+    assert list(check_ready(config)) == []
+    outcome = run_audit(config)
+    assert outcome.complete
+    rows = pq.read_table(outcome.run_path / RESULTS).to_pylist()
+    assert {(row["arm"], row["status"]) for row in rows} == {(arm, "classified") for arm in arms_of(config.mitigations)}
+    provenance = json.loads((outcome.run_path / AUDIT).read_text())["provenance"]
+    assert provenance["model_fingerprint"].startswith(f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}")
