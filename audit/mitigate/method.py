@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
 from audit.dissect.lens import Lens
+from audit.mitigate.tools import TrainingTools
+from audit.mitigate.training import Checkpoint
 from audit.models.generator import DiffusionGenerator
 from audit.models.intervention import Intervention
 from audit.planning.fits import FitRequest
@@ -49,6 +51,43 @@ class Fit(Protocol):
         ...
 
 
+Examples = Sequence[tuple[Prompt, Mapping[str, Tensor]]]
+"""Each prompt with the tensors of its examples."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training found.
+
+    Attributes:
+        tensors: The fit.
+        report: Figures of the training for its card, such as the first and the last loss.
+    """
+
+    tensors: dict[str, Tensor]
+    report: Mapping[str, float] = field(default_factory=dict)
+
+
+@runtime_checkable
+class TrainedFit(Protocol):
+    """How a method is trained: examples for each prompt, on any worker, and then one training on one worker."""
+
+    def examples(self, tools: TrainingTools, request: FitRequest, prompt: Prompt) -> dict[str, Tensor]:
+        """Return the examples of one prompt."""
+        ...
+
+    def train(self, tools: TrainingTools, request: FitRequest, examples: Examples, checkpoint: Checkpoint) -> Trained:
+        """Train on the examples of all prompts.
+
+        Args:
+            tools: The model and the networks that measure.
+            request: The method and what it is fitted with.
+            examples: Of each prompt, in the order of the prompts.
+            checkpoint: Where the state of an interrupted training is kept.
+        """
+        ...
+
+
 class Method(Protocol):
     """A method of intervention; the registry is ``audit.mitigate.registry``.
 
@@ -57,7 +96,7 @@ class Method(Protocol):
     """
 
     @property
-    def fit(self) -> Fit | None:
+    def fit(self) -> Fit | TrainedFit | None:
         """How the method is fitted, None if nothing is fitted."""
         ...
 

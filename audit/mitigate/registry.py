@@ -11,11 +11,17 @@ from audit.mitigate.edits.difflens import DiffLens
 from audit.mitigate.edits.mean_difference import MeanDifference
 from audit.mitigate.method import Intervene, Method
 from audit.mitigate.texts.prompt import PromptMethod
+from audit.mitigate.trained.h_distribution import HDistribution
+from audit.mitigate.trained.latent_direction import LatentDirection
+from audit.mitigate.trained.latent_editing import LatentEditing
 
 METHODS: Mapping[str, Method] = {
     "difflens": DiffLens(),
     "prompt": PromptMethod(),
     "mean_difference": MeanDifference(),
+    "latent_direction": LatentDirection(),
+    "latent_editing": LatentEditing(),
+    "h_distribution": HDistribution(),
 }
 """Name → method; the section of a method in the config has this name as ``method``."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from audit.config.fields import API, WITHOUT_NETWORK
 from audit.config.slices import MeasurementRequest
-from audit.planning.fits import fit_requests, images_of_fits
+from audit.planning.fits import fit_requests, images_of_fits, steps_of_fits
 from audit.planning.plan import arms_of, images_of_prompts, prompts_of_model, steps_of_arms
 from audit.records.work import Prompt
 
@@ -27,6 +27,7 @@ class Work:
         lens_disk: Bytes on disk while the lens is made; 0 if it is not known on this machine.
         lens_memory: Bytes of memory beside the model while the lens is made; 0 if it is not known.
         fit_images: Most images needed to fit methods if no fit is stored; 0 if no method is fitted.
+        fit_steps: Most training steps of methods if no fit is stored; 0 if no method is trained.
         shards_per_prompt: Shards of each prompt, the smallest number if prompts differ; a shard makes all arms of its
             images.
         unet_calls: Images that pass the U-Net, over all arms and steps, including the padding of short shards; 0 for
@@ -47,6 +48,7 @@ class Work:
     lens_disk: int = 0
     lens_memory: int = 0
     fit_images: int = 0
+    fit_steps: int = 0
     images_by_prompt: Mapping[str, int] = field(default_factory=dict)
     shards_by_prompt: Mapping[str, int] = field(default_factory=dict)
     requests: int = 0
@@ -64,7 +66,8 @@ class Work:
                 lens += f", which takes {disk} of disk space for a time, and {memory} of memory beside the model"
         if not self.fit_images:
             return (lens,)
-        return lens, f"Fits its methods; where no fit is stored, {self.fit_images:,} images more"
+        trained = f" and {self.fit_steps:,} training steps" if self.fit_steps else ""
+        return lens, f"Fits its methods; where no fit is stored, {self.fit_images:,} images{trained} more"
 
     @property
     def images(self) -> int:
@@ -126,6 +129,7 @@ def work_of(request: MeasurementRequest, lens_images: int) -> Work:
         pilot=request.prompts.two_stage is not None,
         lens_images=lens_images,
         fit_images=images_of_fits(fit_requests(request), prompts),
+        fit_steps=steps_of_fits(fit_requests(request)),
         images_by_prompt=images if differ else {},
         shards_by_prompt=shards if differ else {},
         requests=requests,

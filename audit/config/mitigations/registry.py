@@ -8,6 +8,7 @@ from pydantic import Discriminator, Tag
 
 from audit.config.mitigations.edits import DiffLensConfig, MeanDifferenceConfig
 from audit.config.mitigations.texts import PromptConfig
+from audit.config.mitigations.trained import HDistributionConfig, LatentDirectionConfig, LatentEditingConfig
 
 METHOD_TAG = "method:"
 """Prefix of the tag of a method's section in pydantic's errors; no key of a config starts with it."""
@@ -22,7 +23,10 @@ def _tag(value: object) -> str:
 MitigationConfig = Annotated[
     Annotated[DiffLensConfig, Tag(_tag({"method": "difflens"}))]
     | Annotated[PromptConfig, Tag(_tag({"method": "prompt"}))]
-    | Annotated[MeanDifferenceConfig, Tag(_tag({"method": "mean_difference"}))],
+    | Annotated[MeanDifferenceConfig, Tag(_tag({"method": "mean_difference"}))]
+    | Annotated[LatentDirectionConfig, Tag(_tag({"method": "latent_direction"}))]
+    | Annotated[LatentEditingConfig, Tag(_tag({"method": "latent_editing"}))]
+    | Annotated[HDistributionConfig, Tag(_tag({"method": "h_distribution"}))],
     Discriminator(_tag),
 ]
 """One intervention."""

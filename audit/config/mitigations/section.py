@@ -17,6 +17,9 @@ class MitigationSection(Section):
     names_groups: ClassVar[bool] = False
     """Whether the method uses prompts that name a group."""
 
+    trained_with: ClassVar[tuple[str, ...]] = ()
+    """Networks beside the model that the training uses: ``clip``."""
+
     name: FileName
     """Name of the arm, used in file names."""
     attribute: Text
@@ -46,6 +49,10 @@ class MitigationSection(Section):
     @property
     def fitted_images(self) -> int:
         """Images per prompt and group that the fit uses; 0 if nothing is fitted."""
+        return 0
+
+    def training_steps(self, denoising_steps: int) -> int:
+        """Return the optimiser steps of the training; 0 if the fit takes none."""
         return 0
 
 

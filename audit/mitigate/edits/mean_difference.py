@@ -12,17 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from audit.config.mitigations.edits import MeanDifferenceConfig
 from audit.dissect.lens import Lens
+from audit.mitigate.fitted_tensors import fitted_tensors
 from audit.mitigate.method import Batch, Fit, Intervene
-from audit.models.device import device_here
 from audit.models.generator import DiffusionGenerator
 from audit.models.intervention import Intervention, Observer
-from audit.planning.fits import TENSORS_FILE, FitRequest
+from audit.planning.fits import FitRequest
 from audit.planning.plan import text_naming, window_of
 from audit.records.work import Prompt, derive_seed
 
@@ -44,9 +42,7 @@ class MeanDifference:
         Raises:
             ValueError: If no fit is given, or its file cannot be read.
         """
-        if fitted is None:
-            raise ValueError(f"mitigation {mitigation.name!r} adds directions that are fitted first, found none")
-        directions = {name: tensor.to(device_here()) for name, tensor in _read(fitted).items()}
+        directions = fitted_tensors(mitigation.name, fitted)
 
         def intervene(batch: Batch) -> Intervention:
             edits = {
@@ -104,17 +100,6 @@ def _section(request: FitRequest) -> MeanDifferenceConfig:
     if not isinstance(request.mitigation, MeanDifferenceConfig):
         raise TypeError(f"expected a section of mean_difference, found {request.mitigation!r}")
     return request.mitigation
-
-
-def _read(fitted: Path) -> dict[str, Tensor]:
-    try:
-        found: dict[str, Tensor] = load_file(fitted / TENSORS_FILE)
-    except (OSError, SafetensorError) as error:
-        raise ValueError(
-            f"{fitted / TENSORS_FILE}: expected the directions of a fit, found a file that cannot be read ({error}); "
-            "delete the directory to fit again"
-        ) from error
-    return found
 
 
 def _of_images(directions: dict[str, Tensor], hookpoint: str, assigned: Sequence[str]) -> Tensor:

@@ -1,41 +1,48 @@
-"""Fits the methods of an audit before its first shard: one part for each prompt, then one step joins the parts.
+"""Fits the methods of an audit before its first shard: one part for each prompt, then one step joins them or trains.
 
-A finished fit is named by content, so audits of one model share it. An interrupted fit resumes with the missing parts.
+A finished fit is named by content, so audits of one model share it. An interrupted fit resumes with the missing parts,
+and an interrupted training from its last checkpoint.
 """
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from audit.config.slices import MeasurementRequest
 from audit.models.source import model_fingerprint
+from audit.perception.embedders.clip_name import clip_name
 from audit.planning.fits import (
     CARD_FILE,
     FIT_FILE,
     FITS,
     PARTS,
     TENSORS_FILE,
+    TRAINING_FILE,
     FitRequest,
     card,
+    cost_of_fit,
     fit_name,
     fit_requests,
     fit_settings,
+    steps_of_fits,
 )
 from audit.records.work import Prompt
 from audit.storage.files import storage_of
 from audit.storage.place import Place, place_of
+from ray_jobs.cluster.connection import threads_of_a_whole_node
 from ray_jobs.run.network import NetworkSettings
 from ray_jobs.run.parts import PartFiles, PreparationError, WorkerPool, make_parts, results_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from audit.mitigate.method import Fit
-    from audit.models.generator import DiffusionGenerator
+    from audit.mitigate.method import Fit, Trained, TrainedFit
+    from audit.mitigate.tools import TrainingTools
 
 SUFFIX = ".safetensors"
 
@@ -50,16 +57,16 @@ class FitSettings:
 
     Attributes:
         request: The method and what it is fitted with.
-        network: Network of the model.
+        measured: The model, and how the audit measures.
         place: Path or address of the directory of the fit.
     """
 
     request: FitRequest
-    network: NetworkSettings
+    measured: MeasurementRequest
     place: str
 
     @property
-    def method(self) -> Fit:
+    def method(self) -> Fit | TrainedFit:
         """How the method is fitted.
 
         Raises:
@@ -73,11 +80,25 @@ class FitSettings:
             raise ValueError(f"method {name!r} has nothing to fit")
         return fit
 
+    def tools(self) -> TrainingTools:
+        """Load the model; the networks that measure are loaded when they are used."""
+        from audit.mitigate.tools import TrainingTools
+
+        measured = self.measured
+        network = NetworkSettings(measured.model, measured.sampling, measured.hookpoint)
+        return TrainingTools(network.load(), measured)
+
 
 @dataclass(frozen=True)
 class Join:
-    """The step that joins the parts of a fit."""
+    """The step that joins the parts of a fit, or trains on them.
 
+    Attributes:
+        prompts: Prompts of the parts, for a training.
+        id: Name in messages.
+    """
+
+    prompts: tuple[Prompt, ...] = ()
     id: str = "join"
 
 
@@ -88,26 +109,44 @@ class FitWorker:
         self._settings = settings
 
     @cached_property
-    def _generator(self) -> DiffusionGenerator:
-        return self._settings.network.load()
+    def _tools(self) -> TrainingTools:
+        return self._settings.tools()
 
     def do(self, prompt: Prompt) -> dict[str, Tensor]:
-        """Return the sums of one prompt."""
-        return self._settings.method.part(self._generator, self._settings.request, prompt)
+        """Return the sums, or the examples, of one prompt."""
+        from audit.mitigate.method import TrainedFit
+
+        method, request = self._settings.method, self._settings.request
+        if isinstance(method, TrainedFit):
+            return method.examples(self._tools, request, prompt)
+        return method.part(self._tools.generator, request, prompt)
 
 
 class JoinWorker:
-    """Joins the parts of a fit and stores the result; it needs torch, which the driver does not load."""
+    """Joins the parts of a fit, or trains on them, and stores the result; the driver loads no torch."""
 
     def __init__(self, settings: FitSettings) -> None:
         self._settings = settings
 
-    def do(self, _step: Join) -> str:
-        """Join the parts, and return the name of the file that holds the fit."""
-        settings = self._settings
-        found = settings.method.join(settings.request, _summed(settings.place))
-        storage_of(place_of(settings.place)).write(TENSORS_FILE, _encoded(found))
-        return TENSORS_FILE
+    def do(self, step: Join) -> dict[str, float]:
+        """Store the file that holds the fit, and return figures for its card."""
+        from audit.mitigate.method import Trained, TrainedFit
+
+        settings, method = self._settings, self._settings.method
+        if isinstance(method, TrainedFit):
+            found = self._train(method, step.prompts)
+        else:
+            found = Trained(method.join(settings.request, _summed(settings.place)))
+        storage_of(place_of(settings.place)).write(TENSORS_FILE, _encoded(found.tensors))
+        return dict(found.report)
+
+    def _train(self, method: TrainedFit, prompts: Sequence[Prompt]) -> Trained:
+        from audit.mitigate.training import StoredCheckpoint
+
+        settings, files = self._settings, part_files(self._settings)
+        examples = [(prompt, files.read(prompt)) for prompt in prompts]
+        checkpoint = StoredCheckpoint(storage_of(place_of(settings.place)), TRAINING_FILE)
+        return method.train(settings.tools(), settings.request, examples, checkpoint)
 
 
 def ensure_fits(
@@ -124,20 +163,22 @@ def ensure_fits(
     Raises:
         FitError: If a step failed.
     """
-    network = NetworkSettings(request.model, request.sampling, request.hookpoint)
     fingerprint = model_fingerprint(request.model)
     fits: dict[str, Place] = {}
     for one in fit_requests(request):
-        settings = fit_settings(one, prompts)
+        settings = fit_settings(one, prompts) | _measured_with(one, request)
         place = place_of(output).absolute() / FITS / fit_name(fingerprint, settings)
         fits[one.mitigation.name] = place
         storage = storage_of(place)
         if not (storage.has(FIT_FILE) and storage.has(TENSORS_FILE)):
-            parts = _fit(FitSettings(one, network, str(place)), prompts, pool)
-            storage.write(CARD_FILE, card(place.name, fingerprint, settings).encode())
-            plain = {"settings": settings, "model_fingerprint": fingerprint}
+            started = time.monotonic()
+            parts, report = _fit(FitSettings(one, request, str(place)), prompts, pool)
+            cost = cost_of_fit(one, prompts) | {"seconds": round(time.monotonic() - started, 1)}
+            storage.write(CARD_FILE, card(place.name, fingerprint, settings, cost | report).encode())
+            plain = {"settings": settings, "model_fingerprint": fingerprint, "cost": cost, "report": report}
             storage.write(FIT_FILE, (json.dumps(plain, indent=1) + "\n").encode())  # last: it marks the fit as finished
             parts.delete(prompts)
+            storage.delete(TRAINING_FILE)
     return fits
 
 
@@ -147,16 +188,29 @@ def part_files(settings: FitSettings) -> PartFiles[dict[str, Tensor]]:
     return PartFiles(title, settings.place, PARTS, SUFFIX, _encoded, _decoded)
 
 
-def _fit(settings: FitSettings, prompts: Sequence[Prompt], pool: WorkerPool) -> PartFiles[dict[str, Tensor]]:
-    """Compute the missing parts and join all."""
-    parts = part_files(settings)
+def _measured_with(request: FitRequest, measured: MeasurementRequest) -> dict[str, Any]:
+    """Return the names of the networks that a training uses beside the model."""
+    used = request.mitigation.trained_with
+    return {"clip": clip_name(measured.quality.clip, measured.model)} if "clip" in used else {}
+
+
+def _fit(
+    settings: FitSettings, prompts: Sequence[Prompt], pool: WorkerPool
+) -> tuple[PartFiles[dict[str, Tensor]], dict[str, float]]:
+    """Compute the missing parts, then join them or train; return the files of the parts, and figures for the card."""
+    parts, report = part_files(settings), dict[str, float]()
+    if steps_of_fits([settings.request]):
+        threads = threads_of_a_whole_node(pool.workers, pool.cluster)
+        last = replace(pool, workers=pool.workers.model_copy(update={"count": 1, "threads": threads}))
+    else:
+        last = pool
     try:
         make_parts(FitWorker, settings, prompts, parts, pool)
-        for _ in results_of(JoinWorker, settings, [Join()], pool):
-            pass
+        for _, found in results_of(JoinWorker, settings, [Join(tuple(prompts))], last):
+            report = found
     except PreparationError as error:
         raise FitError(f"fitting the method of {settings.request.mitigation.name}: {error}") from error
-    return parts
+    return parts, report
 
 
 def _encoded(tensors: dict[str, Tensor]) -> bytes:

@@ -14,7 +14,6 @@ from audit.planning.plan import prompts_of
 from audit.storage.run_directory import RunDirectory
 from ray_jobs.run import parts
 from ray_jobs.run.audit import run_audit
-from ray_jobs.run.network import NetworkSettings
 from ray_jobs.run.parts import TaskActor
 from ray_jobs.run.prepare import fits
 from ray_jobs.run.prepare.fits import FitError, FitSettings, FitWorker, Join, JoinWorker, ensure_fits, part_files
@@ -71,9 +70,9 @@ def fit_of(audit, prompts, pool):
 
 
 def settings_of(audit, place):
-    [request] = fit_requests(MeasurementRequest.of(audit))
-    network = NetworkSettings(audit.model, audit.sampling, audit.lens.hookpoint)
-    return FitSettings(request, network, str(place))
+    measured = MeasurementRequest.of(audit)
+    [request] = fit_requests(measured)
+    return FitSettings(request, measured, str(place))
 
 
 def test_another_audit_of_the_model_takes_the_fit_that_is_there(fitted):
