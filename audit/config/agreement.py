@@ -202,6 +202,9 @@ def _mitigation_disagreements(config: AuditSections, at: Location, mitigation: M
             " edit: add with reverse_step: symmetric and the whole window"
         )
         yield Problem((*at, "name"), message)
+    if "clip" in mitigation.trained_with and config.quality.clip == "none":
+        message = f"expected a CLIP model for the loss of {mitigation.method}, found none; set quality.clip"
+        yield Problem((*at, "method"), message, reads=(("quality", "clip"),))
     if isinstance(mitigation, PromptConfig):
         yield from _words_without_a_group(config.attributes.get(name), at, mitigation)
     if config.model.source in WITHOUT_NETWORK:

@@ -173,8 +173,9 @@ def optimise(parameters: Parameters, step_of: Step, schedule: Schedule, checkpoi
 
 
 def gradients_of(loss: Tensor, parameters: Parameters) -> tuple[float, tuple[Tensor, ...]]:
-    """Return the value of a loss and its gradient by every parameter."""
-    return float(loss.detach()), torch.autograd.grad(loss, list(parameters.values()))
+    """Return the value of a loss and its gradient by every parameter, 0 for one that the loss does not depend on."""
+    gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True, materialize_grads=True)
+    return float(loss.detach()), gradients
 
 
 def tenths(losses: tuple[float, ...]) -> dict[str, float]:

@@ -23,10 +23,12 @@ class NoiseLevels:
     Attributes:
         alphas: ᾱ, ``(T,)``.
         predicted: ``epsilon``, ``v_prediction`` or ``sample``.
+        limit: Greatest number in a predicted image, as some schedulers clip it; None for no limit.
     """
 
     alphas: Tensor
     predicted: str
+    limit: float | None = None
 
     @classmethod
     def of(cls, scheduler: Any) -> NoiseLevels:  # noqa: ANN401 - a scheduler of diffusers
@@ -41,7 +43,9 @@ class NoiseLevels:
                 f"expected a model that is trained on noise levels (betas) and predicts {', '.join(PREDICTED)}, found "
                 f"{type(scheduler).__name__} with prediction_type {predicted!r}; choose a method that is not trained"
             )
-        return cls(alphas, predicted)
+        return cls(
+            alphas, predicted, scheduler.config.clip_sample_range if scheduler.config.get("clip_sample") else None
+        )
 
     def noisy(self, image: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """Return x_t ``(B, c, h, w)`` of x₀ and ε at timesteps ``(B,)``."""
@@ -56,9 +60,11 @@ class NoiseLevels:
     def image(self, noisy: Tensor, prediction: Tensor, timesteps: Tensor) -> Tensor:
         """Return the predicted x₀."""
         signal, sigma = self._at(timesteps, noisy)
-        if self.predicted == "v_prediction":
-            return signal * noisy - sigma * prediction
-        return prediction if self.predicted == "sample" else (noisy - sigma * prediction) / signal
+        if self.predicted == "epsilon":
+            image = (noisy - sigma * prediction) / signal
+        else:
+            image = prediction if self.predicted == "sample" else signal * noisy - sigma * prediction
+        return image if self.limit is None else image.clamp(-self.limit, self.limit)
 
     def noise(self, noisy: Tensor, prediction: Tensor, timesteps: Tensor) -> Tensor:
         """Return the predicted ε."""

@@ -118,7 +118,7 @@ class TrainableModel:
         texts: Sequence[str],
         edits: Mapping[str, MapEdit] | None = None,
         *,
-        conditional: bool = True,
+        empty: int = 0,
     ) -> Tensor:
         """Return the prediction ``(B, c, h, w)``.
 
@@ -127,13 +127,13 @@ class TrainableModel:
             timesteps: ``(B,)``.
             texts: B prompts.
             edits: Hookpoint → edit of its map.
-            conditional: Whether the prompts are read; False reads the empty (or negative) prompt beside them.
+            empty: The first rows, of this number, read the empty (or negative) prompt in place of theirs.
 
         Raises:
-            ValueError: There is no such hookpoint, or the model has no unconditional half at this guidance.
+            ValueError: There is no such hookpoint.
         """
         unet: nn.Module = self._generator.denoiser
-        named = _joined([self._rows(text)[-1 if conditional else 0] for text in texts])
+        named = _joined([self._rows(text)[0 if row < empty else -1] for row, text in enumerate(texts)])
         with ExitStack() as held:
             for path, edit in (edits or {}).items():
                 held.enter_context(edit_output(find_hookpoint(unet, path), edit))

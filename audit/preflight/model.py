@@ -64,6 +64,26 @@ def check_reverse_steps(
         yield Problem(("mitigations", index, "reverse_step"), f"{message}; {remedy}", reads=(("model", "source"),))
 
 
+def check_training(model: ModelConfig, mitigations: Sequence[MitigationConfig]) -> Iterator[Problem]:
+    """Find methods that train through a U-Net, for a model that has none or is trained for flow matching.
+
+    Yields:
+        Problems, each with its place in the config.
+    """
+    trained = [index for index, one in enumerate(mitigations) if one.trains_through_unet]
+    if not trained:
+        return
+    from audit.models.families.registry import family_here
+
+    family = family_here(model)
+    if family is None or not family.denoiser or (family.denoiser == "unet" and not family.flow):
+        return
+    for index in trained:
+        message = f"expected a method that trains through no U-Net, found {mitigations[index].method!r}"
+        remedy = f"{family.name} has another denoiser; choose h_distribution or mean_difference"
+        yield Problem(("mitigations", index, "method"), f"{message}; {remedy}", reads=(("model", "source"),))
+
+
 def _source_problems(model: ModelConfig, sampling: SamplingConfig, hookpoints: Hookpoints) -> Iterator[Problem]:
     if model.source in GENERATED_HERE:
         yield from _calibration_model(model, sampling, hookpoints)

@@ -20,7 +20,7 @@ from audit.preflight import prompts
 from audit.preflight.judges import JudgesRequest, check_judges
 from audit.preflight.lens import check_lens, hookpoints_of
 from audit.preflight.lens_memory import lens_forecast
-from audit.preflight.model import Hookpoints, check_model, check_reverse_steps
+from audit.preflight.model import Hookpoints, check_model, check_reverse_steps, check_training
 from audit.preflight.networks import check_quality
 from audit.preflight.output import check_output
 from audit.preflight.tracking import check_tracking
@@ -141,6 +141,7 @@ def _hookpoints(config: AuditConfig) -> Hookpoints:
 def _check_model(config: AuditConfig) -> Iterator[Problem]:
     yield from check_model(config.model, config.sampling, _hookpoints(config))
     yield from check_reverse_steps(config.model, config.sampling, config.mitigations)
+    yield from check_training(config.model, config.mitigations)
 
 
 WITH_FILES = ("model", "prompts", "quality", "judge", "lens", "targets")

@@ -71,9 +71,7 @@ def test_half_a_checkpoint_starts_again(checkpoint, tmp_path):
 def test_a_checkpoint_of_other_parameters_is_not_used(checkpoint):
     trained(parameters(), 20, checkpoint)
     other = {"a": torch.zeros(4, 4, requires_grad=True)}
-    losses = optimise(
-        other, lambda _step: gradients_of(other["a"].sum(), other), Schedule("test", 2, RATE), checkpoint
-    )
+    losses = optimise(other, lambda _step: gradients_of(other["a"].sum(), other), Schedule("test", 2, RATE), checkpoint)
     assert len(losses) == 2
 
 

@@ -25,10 +25,11 @@ def test_noisy_latents_and_targets_are_those_of_a_training_with_diffusers(draws,
     torch.testing.assert_close(levels.target(image, noise, times), expected)
 
 
+@pytest.mark.parametrize("clipped", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-def test_predicted_image_and_noise_are_those_of_a_ddim_step(draws, kind):
+def test_predicted_image_and_noise_are_those_of_a_ddim_step(draws, kind, clipped):
     (noisy, prediction), _ = draws
-    scheduler = DDIMScheduler(prediction_type=kind, clip_sample=False, set_alpha_to_one=False)
+    scheduler = DDIMScheduler(prediction_type=kind, clip_sample=clipped, set_alpha_to_one=False)
     scheduler.set_timesteps(10)
     levels, time = NoiseLevels.of(scheduler), scheduler.timesteps[4]
     taken = scheduler.step(prediction, time, noisy)
@@ -41,5 +42,5 @@ def test_predicted_image_and_noise_are_those_of_a_ddim_step(draws, kind):
 
 
 def test_flow_matching_has_no_noise_levels():
-    with pytest.raises(ValueError, match="expected a model that is trained on noise levels .*FlowMatchEuler"):
+    with pytest.raises(ValueError, match=r"expected a model that is trained on noise levels .*FlowMatchEuler"):
         NoiseLevels.of(FlowMatchEulerDiscreteScheduler())

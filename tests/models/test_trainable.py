@@ -28,7 +28,7 @@ def test_predictions_are_those_of_the_first_call_of_the_pipeline(generator):
     times = model.timesteps[:1].expand(2)
     torch.testing.assert_close(model.predict(noisy, times, [TEXT] * 2), sampled[-2:], rtol=1e-4, atol=1e-5)
     if len(sampled) > 2:
-        without = model.predict(noisy, times, [TEXT] * 2, conditional=False)
+        without = model.predict(noisy, times, [TEXT] * 2, empty=2)
         torch.testing.assert_close(without, sampled[:2], rtol=1e-4, atol=1e-5)
 
 
@@ -52,8 +52,9 @@ def test_what_asked_for_gradients_asks_again_after_an_exception(generator):
     before = [parameter.requires_grad for parameter in generator.denoiser.parameters()]
     assert any(before)
     images = generator.sample([TEXT] * 2, SEEDS)
-    with pytest.raises(RuntimeError), TrainableModel(generator).frozen():
+    with TrainableModel(generator).frozen():
         assert not any(parameter.requires_grad for parameter in generator.denoiser.parameters())
+    with pytest.raises(RuntimeError), TrainableModel(generator).frozen():
         raise RuntimeError
     assert [parameter.requires_grad for parameter in generator.denoiser.parameters()] == before
     assert torch.equal(generator.sample([TEXT] * 2, SEEDS), images)

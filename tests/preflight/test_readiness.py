@@ -20,6 +20,7 @@ from audit.preflight.output import unwritable
 from audit.preflight.readiness import check_prompts, check_ready, check_targets, planned_work
 from audit.preflight.tracking import unreachable_tracking, unusable_tracking
 from audit.storage.place import sqlite_file
+from benchmarks.tiny_families import save_sd3
 from tests.weight_files import FAIRFACE, write_header
 
 OUTSIDE = {
@@ -220,6 +221,25 @@ def test_a_hookpoint_that_an_intervention_edits_must_exist(pipeline):
     found = problems(model={"source": str(pipeline)}, mitigations=[means], **OUTSIDE)
     assert [place for place in found if place.startswith("mitigations")] == ["mitigations.0.hookpoints.1"]
     assert found["mitigations.0.hookpoints.1"].endswith("did you mean 'up_blocks'?")
+
+
+def test_a_method_that_trains_through_a_unet_needs_one(pipeline, tmp_path):
+    mitigations = [
+        {"name": method, "method": method, "attribute": "gender"} for method in ("latent_direction", "h_distribution")
+    ]
+    sampling = {"steps": 3, "guidance": 3.0}
+
+    def found(source):
+        own = problems(**OUTSIDE | {"model": {"source": str(source)}, "sampling": sampling, "mitigations": mitigations})
+        return {place: text for place, text in own.items() if place.endswith("method")}
+
+    assert found(pipeline) == {}
+    with_transformer = found(save_sd3(tmp_path / "sd3"))
+    assert list(with_transformer) == ["mitigations.0.method"]
+    assert (
+        "expected a method that trains through no U-Net, found 'latent_direction'"
+        in with_transformer["mitigations.0.method"]
+    )
 
 
 def test_a_clip_model_must_bring_weights():

@@ -17,6 +17,9 @@ class MitigationSection(Section):
     names_groups: ClassVar[bool] = False
     """Whether the method uses prompts that name a group."""
 
+    trains_through_unet: ClassVar[bool] = False
+    """Whether the training asks a U-Net for gradients, at noise levels of diffusion."""
+
     trained_with: ClassVar[tuple[str, ...]] = ()
     """Networks beside the model that the training uses: ``clip``."""
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from audit.config.fields import Text
+from audit.config.fields import Text, Window
 from audit.config.mitigations.section import EditSection
 
 Hookpoints = Annotated[tuple[Text, ...], Field(strict=False, min_length=1, max_length=100)]
@@ -48,6 +48,7 @@ class _FittedEdit(EditSection):
 class LatentDirectionConfig(_FittedEdit):
     """Latent Direction: adds a vector per group that was trained to turn the prompt into the group's images."""
 
+    trains_through_unet: ClassVar[bool] = True
     decisive: ClassVar[frozenset[str]] = frozenset(
         {"hookpoints", "images_per_group", "steps", "batch", "learning_rate"}
     )
@@ -88,10 +89,13 @@ class LatentEditingConfig(_FittedEdit):
             "reconstruction_weight",
         }
     )  # fmt: skip
+    trains_through_unet: ClassVar[bool] = True
     trained_with: ClassVar[tuple[str, ...]] = ("clip",)
 
     method: Literal["latent_editing"]
     """How the model is edited: ``latent_editing``."""
+    window: Window = (0.0, 0.5)
+    """Part of the denoising steps that is edited, as fractions from first to last; the training follows it."""
     reverse_step: Literal["symmetric", "asymmetric"] = "asymmetric"
     """Whether the edit acts on both terms of the DDIM step or on the predicted image alone, as in the paper."""
     hookpoints: Annotated[tuple[Text, ...], Field(strict=False, min_length=1, max_length=1)] = ("mid_block",)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -31,14 +31,25 @@ class Guided:
     guidance: float
     texts: Sequence[str]
 
-    def predict(self, noisy: Tensor, timesteps: Tensor, edits: Mapping[str, MapEdit] | None = None) -> Tensor:
-        """Return the prediction ``(B, c, h, w)``; edits act on the conditional half, with gradients."""
-        conditional = self.model.predict(noisy, timesteps, self.texts, edits)
+    @torch.no_grad()
+    def both(self, noisy: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the predictions of the empty prompt and of the prompts, in one call and without gradients.
+
+        Args:
+            noisy: ``(k·B, c, h, w)``: every image k times, B by B.
+            timesteps: ``(B,)``.
+        """
+        times, texts = len(noisy) // len(timesteps), list(self.texts)
+        timesteps, texts = timesteps.repeat(times), texts * times
         if self.guidance <= 1:
-            return conditional
-        with torch.no_grad():
-            unconditional = self.model.predict(noisy, timesteps, self.texts, conditional=False)
-        return unconditional + self.guidance * (conditional - unconditional)
+            conditional = self.model.predict(noisy, timesteps, texts)
+            return conditional, conditional
+        twice = self.model.predict(noisy.repeat(2, 1, 1, 1), timesteps.repeat(2), texts * 2, empty=len(texts))
+        return twice[: len(texts)], twice[len(texts) :]
+
+    def joined(self, unconditional: Tensor, conditional: Tensor) -> Tensor:
+        """Return the guided prediction."""
+        return conditional if self.guidance <= 1 else unconditional + self.guidance * (conditional - unconditional)
 
 
 class AsymmetricRun:
@@ -46,7 +57,7 @@ class AsymmetricRun:
 
     Args:
         guided: Predicts.
-        hookpoint: Whose map is edited.
+        hookpoint: Whose map is edited, in the conditional half.
         edit: Edits it.
         noise: x_T, ``(B, c, h, w)``.
     """
@@ -57,9 +68,12 @@ class AsymmetricRun:
 
     def skip_to(self, first: int) -> None:
         """Take the steps before ``first`` without the edit."""
+        levels = self._guided.model.levels
         for step in range(first):
-            with torch.no_grad():
-                self._unedited, _ = self._moved(self._unedited, step, None)
+            times = self._timesteps(step)
+            prediction = self._guided.joined(*self._guided.both(self._unedited, times))
+            image, noise = (of(self._unedited, prediction, times) for of in (levels.image, levels.noise))
+            self._unedited = self._reached(step, image, noise)
         self._edited = self._unedited
 
     def step(self, step: int) -> tuple[Tensor, Tensor]:
@@ -67,27 +81,29 @@ class AsymmetricRun:
 
         Only the first has gradients, to what the edit trains; the next step starts without any.
         """
-        times = self._timesteps(step)
-        time = self._guided.model.time_embedding(times)
-        edits: dict[str, MapEdit] = {self._hookpoint: partial(self._with_time, time.detach())}
-        self._edited, predicted = self._moved(self._edited, step, edits)
+        model, times = self._guided.model, self._timesteps(step)
+        levels, count = model.levels, len(times)
+        unconditional, conditional = self._guided.both(torch.cat([self._edited, self._unedited]), times)
         with torch.no_grad():
-            self._unedited, before = self._moved(self._unedited, step, None)
-        return predicted, before
+            time = model.time_embedding(times)
+        edits: dict[str, MapEdit] = {self._hookpoint: partial(self._with_time, time)}
+        changed = model.predict(self._edited, times, self._guided.texts, edits)
+        image = levels.image(self._edited, self._guided.joined(unconditional[:count], changed), times)
+        kept = self._guided.joined(unconditional[:count], conditional[:count])
+        noise = levels.noise(self._edited, kept, times)
+        without = self._guided.joined(unconditional[count:], conditional[count:])
+        before, own = (of(self._unedited, without, times) for of in (levels.image, levels.noise))
+        self._edited = self._reached(step, image.detach(), noise)
+        self._unedited = self._reached(step, before, own)
+        return image, before
+
+    def _reached(self, step: int, image: Tensor, noise: Tensor) -> Tensor:
+        """Return x_{t−1} of a predicted image and a predicted noise."""
+        alpha = self._guided.model.alpha_after(step)
+        return alpha.sqrt() * image + (1 - alpha).sqrt() * noise
 
     def _with_time(self, time: Tensor, h: Tensor) -> Tensor:
         return self._edit(h, time)
-
-    def _moved(self, noisy: Tensor, step: int, edits: Mapping[str, MapEdit] | None) -> tuple[Tensor, Tensor]:
-        """Return x_{t−1} without gradients, and the predicted image."""
-        levels, times = self._guided.model.levels, self._timesteps(step)
-        with torch.no_grad():
-            unedited = self._guided.predict(noisy, times)
-        prediction = unedited if edits is None else self._guided.predict(noisy, times, edits)
-        image = levels.image(noisy, prediction, times)
-        reached = self._guided.model.alpha_after(step)
-        direction = levels.noise(noisy, unedited, times)
-        return (reached.sqrt() * image.detach() + (1 - reached).sqrt() * direction), image
 
     def _timesteps(self, step: int) -> Tensor:
         return self._guided.model.timesteps[step].expand(len(self._edited))

@@ -166,7 +166,7 @@ def ensure_fits(
     fingerprint = model_fingerprint(request.model)
     fits: dict[str, Place] = {}
     for one in fit_requests(request):
-        settings = fit_settings(one, prompts) | _measured_with(one, request)
+        settings = fit_settings(one, prompts) | measured_with(one, request)
         place = place_of(output).absolute() / FITS / fit_name(fingerprint, settings)
         fits[one.mitigation.name] = place
         storage = storage_of(place)
@@ -188,7 +188,7 @@ def part_files(settings: FitSettings) -> PartFiles[dict[str, Tensor]]:
     return PartFiles(title, settings.place, PARTS, SUFFIX, _encoded, _decoded)
 
 
-def _measured_with(request: FitRequest, measured: MeasurementRequest) -> dict[str, Any]:
+def measured_with(request: FitRequest, measured: MeasurementRequest) -> dict[str, Any]:
     """Return the names of the networks that a training uses beside the model."""
     used = request.mitigation.trained_with
     return {"clip": clip_name(measured.quality.clip, measured.model)} if "clip" in used else {}
