@@ -16,14 +16,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from audit.planning.fits import LOSSES
 from audit.storage.files import Storage
 
 LOG = logging.getLogger(__name__)
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 """Adam's usual decays and offset (Kingma & Ba 2015, algorithm 1)."""
-
-LOSSES = "losses"
 
 Parameters = Mapping[str, Tensor]
 """Name → tensor that requires a gradient."""

@@ -20,6 +20,9 @@ FIT_FILE, TENSORS_FILE, CARD_FILE, PARTS = "fit.json", "fit.safetensors", "READM
 TRAINING_FILE = "training.safetensors"
 """State of a training that is not finished."""
 
+LOSSES = "losses"
+"""Key of the losses so far in the state of a training."""
+
 
 @dataclass(frozen=True)
 class FitRequest:

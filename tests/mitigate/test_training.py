@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from audit.mitigate.training import LOSSES, Schedule, StoredCheckpoint, gradients_of, optimise, tenths
+from audit.mitigate.training import Schedule, StoredCheckpoint, gradients_of, optimise, tenths
+from audit.planning.fits import LOSSES
 from audit.storage.files import storage_of
 
 RATE = 0.05

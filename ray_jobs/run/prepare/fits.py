@@ -37,6 +37,7 @@ from audit.storage.place import Place, place_of
 from ray_jobs.cluster.connection import threads_of_a_whole_node
 from ray_jobs.run.network import NetworkSettings
 from ray_jobs.run.parts import PartFiles, PreparationError, WorkerPool, make_parts, results_of
+from ray_jobs.run.prepare.training_progress import reported
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -199,15 +200,17 @@ def _fit(
 ) -> tuple[PartFiles[dict[str, Tensor]], dict[str, float]]:
     """Compute the missing parts, then join them or train; return the files of the parts, and figures for the card."""
     parts, report = part_files(settings), dict[str, float]()
-    if steps_of_fits([settings.request]):
+    steps = steps_of_fits([settings.request])
+    if steps:
         threads = threads_of_a_whole_node(pool.workers, pool.cluster)
         last = replace(pool, workers=pool.workers.model_copy(update={"count": 1, "threads": threads}))
     else:
         last = pool
     try:
         make_parts(FitWorker, settings, prompts, parts, pool)
-        for _, found in results_of(JoinWorker, settings, [Join(tuple(prompts))], last):
-            report = found
+        with reported(parts.title, steps, storage_of(place_of(settings.place))):
+            for _, found in results_of(JoinWorker, settings, [Join(tuple(prompts))], last):
+                report = found
     except PreparationError as error:
         raise FitError(f"fitting the method of {settings.request.mitigation.name}: {error}") from error
     return parts, report
