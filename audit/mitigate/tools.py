@@ -6,7 +6,7 @@ from functools import cached_property
 
 from audit.config.slices import MeasurementRequest
 from audit.models.generator import DiffusionGenerator
-from audit.models.trainable import TrainableModel
+from audit.models.trainable.model import TrainableModel
 from audit.perception.embedders.clip import ClipEmbedder, load_clip
 
 

@@ -61,6 +61,8 @@ class LatentDirectionConfig(_FittedEdit):
     """Images per optimiser step; the groups take turns."""
     learning_rate: Rate = 0.1
     """Adam's step size."""
+    centred: bool = False
+    """Whether the mean of all groups' vectors, what they have in common, is taken off each; not in the paper."""
 
     def training_steps(self, denoising_steps: int) -> int:
         """Return the optimiser steps."""

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from audit.models.trainable import MapEdit, TrainableModel
+from audit.models.trainable.model import MapEdit, TrainableModel
 
 # B images, c h w the latents, D width of the time embedding
 

@@ -22,7 +22,7 @@ from audit.mitigate.method import Batch, Examples, Fit, Intervene, Trained, Trai
 from audit.mitigate.tools import TrainingTools
 from audit.mitigate.training import Checkpoint, Schedule, gradients_of, optimise, tenths
 from audit.models.intervention import Intervention
-from audit.models.trainable import MapEdit, TrainableModel
+from audit.models.trainable.model import MapEdit, TrainableModel
 from audit.planning.fits import FitRequest
 from audit.planning.plan import text_naming, window_of
 from audit.records.work import Prompt, derive_seed
@@ -45,6 +45,8 @@ class LatentDirection:
             ValueError: If no fit is given, or its file cannot be read.
         """
         vectors = fitted_tensors(mitigation.name, fitted)
+        if mitigation.centred:
+            vectors = _centred(vectors, mitigation.hookpoints)
 
         def intervene(batch: Batch) -> Intervention:
             edits = {
@@ -160,6 +162,16 @@ def reconstruction_loss(
 def key_of(hookpoint: str, group: str) -> str:
     """Name a group's vector at a hookpoint."""
     return f"{hookpoint}/{group}"
+
+
+def _centred(vectors: dict[str, Tensor], hookpoints: tuple[str, ...]) -> dict[str, Tensor]:
+    """Take the mean over the groups off each vector of a hookpoint."""
+    found = {}
+    for path in hookpoints:
+        own = {name: vector for name, vector in vectors.items() if name.rpartition("/")[0] == path}
+        mean = torch.stack(list(own.values())).mean(0)
+        found |= {name: vector - mean for name, vector in own.items()}
+    return found
 
 
 def _section(request: FitRequest) -> LatentDirectionConfig:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from audit.config.slices import MeasurementRequest
 from audit.models.source import model_fingerprint
-from audit.perception.embedders.clip_name import clip_name
+from audit.perception.embedders.clip_directory import clip_name
 from audit.planning.fits import (
     CARD_FILE,
     FIT_FILE,

@@ -80,3 +80,16 @@ def test_each_image_gets_the_vector_of_its_group_at_every_step(fit, tmp_path):
         h = torch.randn(vectors.shape, generator=torch.Generator().manual_seed(0))
         for step in range(STEPS):
             torch.testing.assert_close(arm.edits[path](step, h), h + 2 * vectors)
+
+
+def test_centred_vectors_have_no_common_part_and_keep_their_differences(fit, tmp_path):
+    _, request, _, trained = fit
+    batch = Batch(PROMPTS[0], ("male", "female"), STEPS, "")
+    centred = ready(request.mitigation.model_copy(update={"centred": True}), trained.tensors, tmp_path)(batch)
+    plain = ready(request.mitigation, trained.tensors, tmp_path)(batch)
+    for path in PATHS:
+        h = torch.zeros(2, *trained.tensors[key_of(path, "male")].shape)
+        male, female = centred.edits[path](0, h)
+        torch.testing.assert_close(male, -female)
+        own = plain.edits[path](0, h)
+        torch.testing.assert_close(male - female, own[0] - own[1])

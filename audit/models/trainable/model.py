@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from audit.models.generator import DiffusionGenerator
 from audit.models.hooks import edit_output, find_hookpoint
-from audit.models.noise_levels import NoiseLevels
+from audit.models.trainable.noise_levels import NoiseLevels
 
 # B images, C H W the map at a hookpoint, c h w the latents
 
@@ -47,6 +47,11 @@ class TrainableModel:
         return next(self._generator.denoiser.parameters()).device
 
     @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights of the denoiser."""
+        return next(self._generator.denoiser.parameters()).dtype
+
+    @property
     def trained_timesteps(self) -> int:
         """T, the timesteps of training."""
         return len(self.levels.alphas)
@@ -66,7 +71,7 @@ class TrainableModel:
 
     def initial_noise(self, text: str, seeds: Sequence[int]) -> Tensor:
         """Return what sampling starts from, as the U-Net reads it: ``(B, c, h, w)`` of variance 1."""
-        return self._generator.first_call(text, seeds)[0]
+        return self._generator.first_call(text, seeds)[0].float()
 
     def time_embedding(self, timesteps: Tensor) -> Tensor:
         """Return what the U-Net's residual blocks read of timesteps ``(B,)``: ``(B, D)``.
@@ -77,7 +82,7 @@ class TrainableModel:
         unet: Any = self._generator.denoiser
         if not hasattr(unet, "time_proj") or not hasattr(unet, "time_embedding"):
             raise ValueError(f"expected a U-Net that embeds the timestep, found {type(unet).__name__}")
-        embedded: Tensor = unet.time_embedding(unet.time_proj(timesteps.to(self.device)).to(unet.dtype))
+        embedded: Tensor = unet.time_embedding(unet.time_proj(timesteps.to(self.device)).to(self.dtype))
         return embedded
 
     def map_shape(self, hookpoint: str, noisy: Tensor, text: str) -> tuple[int, ...]:
@@ -120,7 +125,7 @@ class TrainableModel:
         *,
         empty: int = 0,
     ) -> Tensor:
-        """Return the prediction ``(B, c, h, w)``.
+        """Return the prediction ``(B, c, h, w)``, in float32 whatever the precision of the weights.
 
         Args:
             noisy: x_t, ``(B, c, h, w)``.
@@ -137,16 +142,16 @@ class TrainableModel:
         with ExitStack() as held:
             for path, edit in (edits or {}).items():
                 held.enter_context(edit_output(find_hookpoint(unet, path), edit))
-            predicted = unet(noisy, timesteps.to(noisy.device), **named)
+            predicted = unet(noisy.to(self.dtype), timesteps.to(noisy.device), **named)
         prediction: Tensor = predicted[0] if isinstance(predicted, tuple) else predicted.sample
-        return prediction
+        return prediction.float()
 
     def pictures(self, latents: Tensor) -> Tensor:
         """Decode latents ``(B, c, h, w)`` to pictures ``(B, 3, H, W)`` in [0, 1]."""
         vae = self._pipeline.vae
         scaled = latents / vae.config.scaling_factor + (vae.config.get("shift_factor") or 0)
         decoded: Tensor = vae.decode(scaled.to(vae.dtype), return_dict=False)[0]
-        return (decoded / 2 + 0.5).clamp(0, 1)
+        return (decoded.float() / 2 + 0.5).clamp(0, 1)
 
     def _rows(self, text: str) -> list[dict[str, Any]]:
         """Return what the denoiser reads beside the latents, for the empty prompt and for the text, or for it alone."""

@@ -4,7 +4,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, FlowMatchEulerDiscreteScheduler
 
-from audit.models.noise_levels import NoiseLevels
+from audit.models.trainable.noise_levels import NoiseLevels
 
 KINDS = ("epsilon", "v_prediction", "sample")
 

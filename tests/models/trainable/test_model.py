@@ -5,7 +5,7 @@ import torch
 
 from audit.config.sections import ModelConfig, SamplingConfig
 from audit.models.generator import load_generator
-from audit.models.trainable import TrainableModel
+from audit.models.trainable.model import TrainableModel
 from benchmarks.tiny_families import FAMILIES
 
 TEXT = "a face photo of a doctor"
@@ -58,6 +58,21 @@ def test_what_asked_for_gradients_asks_again_after_an_exception(generator):
         raise RuntimeError
     assert [parameter.requires_grad for parameter in generator.denoiser.parameters()] == before
     assert torch.equal(generator.sample([TEXT] * 2, SEEDS), images)
+
+
+def test_weights_in_half_precision_give_losses_in_single(tiny_pipeline):
+    generator = load_generator(
+        ModelConfig(source=str(tiny_pipeline), dtype="bfloat16"), SamplingConfig(steps=3, guidance=3.0)
+    )
+    model = TrainableModel(generator)
+    assert model.dtype == torch.bfloat16
+    noisy, times = model.initial_noise(TEXT, SEEDS), torch.tensor([500, 500])
+    shift = torch.zeros(model.map_shape("mid_block", noisy[:1], TEXT), requires_grad=True)
+    predicted = model.predict(noisy, times, [TEXT] * 2, {"mid_block": lambda h: h + shift.to(h.dtype)})
+    pictures = model.pictures(model.levels.image(noisy, predicted, times))
+    assert predicted.dtype == pictures.dtype == torch.float32
+    (gradient,) = torch.autograd.grad(pictures.sum(), shift)
+    assert gradient.abs().sum() > 0
 
 
 def test_a_hookpoint_that_is_not_there_is_named(generator):
