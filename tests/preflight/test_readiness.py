@@ -476,3 +476,15 @@ def test_the_forecast_of_a_lens_needs_the_model_on_this_machine(tiny_pipeline):
     assert "disk" not in away.preparation[0]
     fewer = planned(str(tiny_pipeline), recorded_trajectories=32)
     assert fewer.lens_disk < here.lens_disk
+
+
+def test_the_plan_counts_images_and_training_steps_of_fits():
+    def preparation(**mitigation):
+        one = {"name": "m", "attribute": "gender", "images_per_group": 3, **mitigation}
+        audit = AuditConfig(name="a", prompts={"occupations": ["doctor", "nurse"]}, mitigations=[one])
+        return planned_work(audit).preparation[1]
+
+    start = "Fits its methods; where no fit is stored, 12 images"
+    assert preparation(method="mean_difference") == f"{start} more"
+    assert preparation(method="latent_direction", steps=70) == f"{start} and 70 training steps more"
+    assert preparation(method="latent_editing", passes=2, window=[0.0, 0.2]) == f"{start} and 10 training steps more"

@@ -166,7 +166,7 @@ def key_of(hookpoint: str, group: str) -> str:
 
 def _centred(vectors: dict[str, Tensor], hookpoints: tuple[str, ...]) -> dict[str, Tensor]:
     """Take the mean over the groups off each vector of a hookpoint."""
-    found = {}
+    found: dict[str, Tensor] = {}
     for path in hookpoints:
         own = {name: vector for name, vector in vectors.items() if name.rpartition("/")[0] == path}
         mean = torch.stack(list(own.values())).mean(0)
