@@ -26,8 +26,9 @@ from audit.config.mitigations.registry import MitigationConfig
 from audit.config.slices import MeasurementRequest
 from audit.dissect.lens import Lens
 from audit.mitigate.assignment import assigned_groups
-from audit.mitigate.method import Batch, FitTools, Intervene, in_rounds
+from audit.mitigate.method import Batch, Intervene, in_rounds
 from audit.mitigate.registry import METHODS
+from audit.mitigate.tools import FitTools
 from audit.models.generator import DiffusionGenerator, load_generator
 from audit.models.intervention import Intervention
 from audit.perception.embedders.clip import ClipEmbedder, load_clip

@@ -196,22 +196,30 @@ def _mitigation_disagreements(config: AuditSections, at: Location, mitigation: M
     elif isinstance(mitigation.target, dict):
         found = share_problems((*at, "target"), mitigation.target, config.attributes[name])
         yield from _unless_inputs_have_errors(found)
+    yield from _method_disagreements(config, at, mitigation)
+    if config.model.source in WITHOUT_NETWORK:
+        message = (
+            f"expected no mitigation for {config.model.source!r}, which has no network to edit, found one; remove it"
+        )
+        yield Problem(at, message, reads=(("model", "source"),))
+
+
+def _method_disagreements(config: AuditSections, at: Location, mitigation: MitigationConfig) -> Iterator[Problem]:
+    """Find keys of one method that do not go together, or need another section."""
     if isinstance(mitigation, DiffLensConfig) and mitigation.strength is None and not mitigation.is_as_searched:
         message = (
             "expected a strength for this edit, found none; set strength, because a lens has strengths only for"
             " edit: add with reverse_step: symmetric and the whole window"
         )
         yield Problem((*at, "name"), message)
+    if "clip" in mitigation.trained_with and config.quality.clip == "none":
+        message = f"expected a CLIP model for the loss of {mitigation.method}, found none; set quality.clip"
+        yield Problem((*at, "method"), message, reads=(("quality", "clip"),))
     if isinstance(mitigation, PromptConfig):
-        yield from _words_without_a_group(config.attributes.get(name), at, mitigation)
+        yield from _words_without_a_group(config.attributes.get(mitigation.attribute), at, mitigation)
         if mitigation.window != (0.0, 1.0) and not mitigation.blocks:
             message = "expected blocks beside a window, found none; name the blocks that read the caption, or remove it"
             yield Problem((*at, "window"), message)
-    if config.model.source in WITHOUT_NETWORK:
-        message = (
-            f"expected no mitigation for {config.model.source!r}, which has no network to edit, found one; remove it"
-        )
-        yield Problem(at, message, reads=(("model", "source"),))
 
 
 def _judge_disagreements(config: AuditSections) -> Iterator[Problem]:

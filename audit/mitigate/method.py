@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -11,9 +11,10 @@ from torch import Tensor
 
 from audit.config.mitigations.section import SEARCH, SearchableSection
 from audit.dissect.lens import Lens
+from audit.mitigate.tools import FitTools
+from audit.mitigate.training import Checkpoint
 from audit.models.generator import DiffusionGenerator
 from audit.models.intervention import Intervention
-from audit.perception.judges.interface import Judge
 from audit.planning.fits import FitRequest
 from audit.records.work import Prompt
 
@@ -70,21 +71,6 @@ class Fit(Protocol):
     def join(self, request: FitRequest, sums: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the fit, made from the sums over all prompts."""
         ...
-
-
-@dataclass(frozen=True)
-class FitTools:
-    """What a fit in rounds may use on a worker.
-
-    Attributes:
-        generator: The model.
-        judge: Loads the audit's judge of the attribute at the first call.
-        lens: Loads the lens at the first call.
-    """
-
-    generator: DiffusionGenerator
-    judge: Callable[[], Judge]
-    lens: Callable[[], Lens]
 
 
 @runtime_checkable
@@ -147,6 +133,43 @@ def in_rounds(fit: Fit | RoundsFit) -> RoundsFit:
     return fit if isinstance(fit, RoundsFit) else OneRound(fit)
 
 
+Examples = Sequence[tuple[Prompt, Mapping[str, Tensor]]]
+"""Each prompt with the tensors of its examples."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training found.
+
+    Attributes:
+        tensors: The fit.
+        report: Figures of the training for its card, such as the first and the last loss.
+    """
+
+    tensors: dict[str, Tensor]
+    report: Mapping[str, float] = field(default_factory=dict)
+
+
+@runtime_checkable
+class TrainedFit(Protocol):
+    """How a method is trained: examples for each prompt, on any worker, and then one training on one worker."""
+
+    def examples(self, tools: FitTools, request: FitRequest, prompt: Prompt) -> dict[str, Tensor]:
+        """Return the examples of one prompt."""
+        ...
+
+    def train(self, tools: FitTools, request: FitRequest, examples: Examples, checkpoint: Checkpoint) -> Trained:
+        """Train on the examples of all prompts.
+
+        Args:
+            tools: The model and the networks that measure.
+            request: The method and what it is fitted with.
+            examples: Of each prompt, in the order of the prompts.
+            checkpoint: Where the state of an interrupted training is kept.
+        """
+        ...
+
+
 class Method(Protocol):
     """A method of intervention; the registry is ``audit.mitigate.registry``.
 
@@ -155,7 +178,7 @@ class Method(Protocol):
     """
 
     @property
-    def fit(self) -> Fit | RoundsFit | None:
+    def fit(self) -> Fit | RoundsFit | TrainedFit | None:
         """How the method is fitted, None if nothing is fitted."""
         ...
 

@@ -15,6 +15,9 @@ from audit.mitigate.guidance.fair_diffusion import FairDiffusion
 from audit.mitigate.method import Intervene, Method
 from audit.mitigate.texts.fair_pca import FairPca
 from audit.mitigate.texts.prompt import PromptMethod
+from audit.mitigate.trained.h_distribution import HDistribution
+from audit.mitigate.trained.latent_direction import LatentDirection
+from audit.mitigate.trained.latent_editing import LatentEditing
 from audit.mitigate.weights.uce import Uce
 
 METHODS: Mapping[str, Method] = {
@@ -26,6 +29,9 @@ METHODS: Mapping[str, Method] = {
     "fair_pca": FairPca(),
     "fair_diffusion": FairDiffusion(),
     "uce": Uce(),
+    "latent_direction": LatentDirection(),
+    "latent_editing": LatentEditing(),
+    "h_distribution": HDistribution(),
 }
 """Name → method; the section of a method in the config has this name as ``method``."""
 

@@ -32,6 +32,9 @@ from audit.records.work import Prompt
 # B images, H W pixels
 
 
+_UNET_INPUTS = 2
+"""Positional inputs of a U-Net in diffusers' pipelines: noisy latents and timestep."""
+
 EMBEDDED_TEXTS = 128
 """Text embeddings kept on the device, 0.5 MB each for Stable Diffusion: an audit may have thousands of prompts."""
 
@@ -181,6 +184,34 @@ class DiffusionGenerator:
         mask = encoded.get("prompt_attention_mask")
         return found if mask is None else found | {"prompt_embeds": found["prompt_embeds"][:, mask[0].bool()]}
 
+    def latents(self, texts: Sequence[str], seeds: Sequence[int]) -> Tensor:
+        """Sample as :meth:`sample` does, and return the latents ``(B, c, h, w)`` before they are decoded."""
+        found: Tensor = self._call(texts, seeds, Watched(len(seeds), self._sampling.guidance), "latent").images
+        return found.clone()
+
+    def first_call(self, text: str, seeds: Sequence[int]) -> tuple[Tensor, dict[str, Any]]:
+        """Return how the denoiser is called first: noisy latents ``(B, c, h, w)``, and what it reads beside them.
+
+        With guidance, what it reads has 2B rows, those of the empty prompt first.
+
+        Raises:
+            ValueError: It is called in another way than a U-Net.
+        """
+        seen: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+        hook = self.denoiser.register_forward_pre_hook(
+            lambda _module, inputs, named: seen.append((inputs, named)), with_kwargs=True
+        )
+        try:
+            self.first_prediction(text, seeds, {})
+        finally:
+            hook.remove()
+        inputs, named = seen[0]
+        if len(inputs) != _UNET_INPUTS:
+            raise ValueError(
+                f"expected a U-Net, found {type(self.denoiser).__name__}; choose a method that is not trained"
+            )
+        return inputs[0][-len(seeds) :].clone(), named
+
     def first_maps(self, text: str, seeds: Sequence[int]) -> Tensor:
         """Return the hookpoint's maps ``(B, C, H, W)`` of the conditional half in the first step: one U-Net call."""
         seen: list[Tensor] = []
@@ -203,8 +234,8 @@ class DiffusionGenerator:
         )
 
     @torch.inference_mode()
-    def _call(self, texts: Sequence[str], seeds: Sequence[int], watched: Watched) -> Any:  # noqa: ANN401
-        """Call the pipeline; its result has one image of numbers from 0 to 1 for each seed."""
+    def _call(self, texts: Sequence[str], seeds: Sequence[int], watched: Watched, output: str = "np") -> Any:  # noqa: ANN401
+        """Call the pipeline; its result has one image of numbers from 0 to 1 for each seed, or its latents."""
         rows = self._embedded(texts, watched.intervention)
         embedded: dict[str, Any] = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
         if watched.intervention is not None and watched.intervention.embeddings is not None:
@@ -217,7 +248,7 @@ class DiffusionGenerator:
                 **self._model.family.arguments(self._sampling),
                 num_inference_steps=self._sampling.steps,
                 generator=[torch.Generator().manual_seed(seed) for seed in seeds],
-                output_type="np",
+                output_type=output,
             )
 
     def _encode(self, text: str) -> dict[str, Tensor]:

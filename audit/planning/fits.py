@@ -17,6 +17,11 @@ FITS = "fits"
 
 FIT_FORMAT = 2
 FIT_FILE, TENSORS_FILE, CARD_FILE, PARTS = "fit.json", "fit.safetensors", "README.md", "parts"
+TRAINING_FILE = "training.safetensors"
+"""State of a training that is not finished."""
+
+LOSSES = "losses"
+"""Key of the losses so far in the state of a training."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,16 @@ def images_of_fits(requests: Iterable[FitRequest], prompts: Sequence[Prompt]) ->
     return sum(len(prompts) * request.mitigation.fitted_images_of(len(request.groups)) for request in requests)
 
 
+def steps_of_fits(requests: Iterable[FitRequest]) -> int:
+    """Return how many steps all trainings take if no fit is stored yet."""
+    return sum(request.mitigation.training_steps(request.sampling.steps) for request in requests)
+
+
+def cost_of_fit(request: FitRequest, prompts: Sequence[Prompt]) -> dict[str, float]:
+    """Return the search budget of a fit: images that it samples, and steps of its training."""
+    return {"images": images_of_fits([request], prompts), "training_steps": steps_of_fits([request])}
+
+
 def fit_settings(
     request: FitRequest, prompts: Sequence[Prompt], used: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
@@ -76,11 +91,23 @@ def fit_name(model_fingerprint: str, settings: dict[str, Any]) -> str:
     return content_name(settings["method"].replace("_", "-"), FIT_FORMAT, model_fingerprint, settings)
 
 
-def card(name: str, model_fingerprint: str, settings: dict[str, Any]) -> str:
-    """Return the model card of a fit, as Markdown."""
-    rows = "\n".join(f"| {key} | {value} |" for key, value in settings.items() if key != "prompts")
+def card(name: str, model_fingerprint: str, settings: dict[str, Any], figures: Mapping[str, float]) -> str:
+    """Return the model card of a fit, as Markdown.
+
+    Args:
+        name: Of the fit.
+        model_fingerprint: Of the model.
+        settings: What determines the fit.
+        figures: What it cost, and what its training reports.
+    """
+    rows = _rows({key: value for key, value in settings.items() if key != "prompts"})
     return (
         f"# {name}\n\nWhat the method `{settings['method']}` found in the model {model_fingerprint}, over "
         f"{len(settings['prompts'])} prompts. Made by `difflens-audit run`, on the workers; `{TENSORS_FILE}` holds it, "
-        f"`{FIT_FILE}` what decided it.\n\n| setting | value |\n| --- | --- |\n{rows}\n"
+        f"`{FIT_FILE}` what decided it.\n\n| setting | value |\n| --- | --- |\n{rows}\n\n"
+        f"| cost and result | value |\n| --- | --- |\n{_rows(figures)}\n"
     )
+
+
+def _rows(values: Mapping[str, Any]) -> str:
+    return "\n".join(f"| {key} | {value} |" for key, value in values.items())

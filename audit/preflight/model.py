@@ -74,12 +74,14 @@ def check_reverse_steps(
 def check_methods(
     model: ModelConfig, sampling: SamplingConfig, mitigations: Sequence[MitigationConfig]
 ) -> Iterator[Problem]:
-    """Find methods that need guidance in one batch, or cross-attention, and a model that has none.
+    """Find methods that need something of the model that it does not have.
+
+    These are guidance in one batch, cross-attention, or a U-Net to train through that is not trained for flow matching.
 
     Yields:
         Problems, each with its place in the config.
     """
-    if not any(one.needs_guidance or one.needs_cross_attention for one in mitigations):
+    if not any(one.needs_guidance or one.needs_cross_attention or one.trains_through_unet for one in mitigations):
         return
     from audit.models.families.registry import family_here, rows_here
 
@@ -96,6 +98,11 @@ def check_methods(
         if one.needs_cross_attention and family is not None and family.denoiser != "unet":
             message = f"expected cross-attention that reads the text's embeddings, as a U-Net has, for {one.method}"
             yield Problem(place, f"{message}, found {found}; use another method", reads=reads)
+        other = family is not None and family.denoiser and (family.denoiser != "unet" or family.flow)
+        if one.trains_through_unet and other:
+            message = f"expected a method that trains through no U-Net, found {one.method!r}"
+            remedy = f"{found} has another denoiser; choose h_distribution or mean_difference"
+            yield Problem(place, f"{message}; {remedy}", reads=(("model", "source"),))
 
 
 def _source_problems(model: ModelConfig, sampling: SamplingConfig, hookpoints: Hookpoints) -> Iterator[Problem]:

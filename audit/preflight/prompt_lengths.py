@@ -97,8 +97,13 @@ def mitigation_texts(
 
 
 def clip_texts(request: MeasurementRequest, prompts: Sequence[Prompt]) -> Iterator[str]:
-    """Return the texts that the CLIP model of ``quality.clip`` embeds: prompts, and captions of zero-shot judges."""
+    """Return the texts that the CLIP model of ``quality.clip`` embeds.
+
+    These are prompts, prompts that name a group if a method is trained with CLIP, and captions of zero-shot judges.
+    """
     yield from (prompt.text for prompt in prompts)
+    for mitigation in request.mitigations:
+        yield from mitigation_texts(request, mitigation, prompts) if "clip" in mitigation.trained_with else ()
     yield from _captions(request, request.judge, request.attributes)
     for opinion in request.second_opinions:
         yield from _captions(request, opinion, selected(opinion, request.attributes))

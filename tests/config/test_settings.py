@@ -407,3 +407,36 @@ def test_unset_sections_of_a_judge_are_not_stored_so_that_old_run_names_stay():
     assert set(stored["second_opinions"][0]) == {"name", "source", "races", "attributes", "min_confidence"}
     vqa = AuditConfig(name="audit", judge={"source": "owner/blip", "vqa": VQA})
     assert AuditConfig.model_validate(vqa.model_dump(mode="json")) == vqa
+
+
+@pytest.mark.parametrize("method", ["latent_direction", "latent_editing", "h_distribution"])
+def test_trained_methods_have_usable_defaults_and_refuse_impossible_settings(method):
+    section = {"name": "m", "method": method, "attribute": "gender"}
+    config = AuditConfig.model_validate({"name": "audit", "mitigations": [section]})
+    assert config.mitigations[0].fitted_images > 0
+    assert config.mitigations[0].edited_modules == ("mid_block",)
+    assert AuditConfig.model_validate_json(config.model_dump_json()) == config
+    for key, value in (("images_per_group", 0), ("strength", -1.0), ("hookpoints", []), ("lern_rate", 1.0)):
+        with pytest.raises(ValidationError, match=key):
+            AuditConfig.model_validate({"name": "audit", "mitigations": [section | {key: value}]})
+
+
+def test_how_an_edit_is_applied_does_not_name_its_fit():
+    section = {"name": "m", "method": "latent_direction", "attribute": "gender"}
+
+    def fitted_by(**changes):
+        config = AuditConfig.model_validate({"name": "audit", "mitigations": [section | changes]})
+        return config.mitigations[0].fitted_by
+
+    assert fitted_by(strength=2.0, window=[0, 0.4], target={"female": 0.3, "male": 0.7}) == fitted_by()
+    for changes in ({"steps": 7}, {"learning_rate": 0.2}, {"hookpoints": ["conv_in"]}, {"images_per_group": 3}):
+        assert fitted_by(**changes) != fitted_by()
+
+
+def test_a_loss_of_clip_needs_a_clip_model():
+    found = mistakes(
+        mitigations=[{"name": "m", "method": "latent_editing", "attribute": "gender"}], quality={"clip": "none"}
+    )
+    assert found["mitigations", 0, "method"] == (
+        "expected a CLIP model for the loss of latent_editing, found none; set quality.clip"
+    )

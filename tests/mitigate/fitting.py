@@ -10,7 +10,7 @@ from audit.config.sections import SamplingConfig
 from audit.dissect.group_heads import GroupHeads
 from audit.dissect.lens import BiasFeature, Lens
 from audit.dissect.sae import SaeShape, SparseAutoencoder
-from audit.mitigate.method import FitTools
+from audit.mitigate.tools import FitTools
 from audit.perception.judges.perceived import Perceived
 from audit.planning.fits import FitRequest
 from audit.records.work import Prompt, Status

@@ -21,8 +21,9 @@ from audit.models.files.untrusted_model import UnfitModelError
 from audit.models.generator import load_generator
 from audit.perception.embedders.clip import load_clip
 from audit.planning.plan import prompts_of
-from audit.preflight.prompt_lengths import cut_texts, lens_texts, model_reader
+from audit.preflight.prompt_lengths import clip_texts, cut_texts, lens_texts, model_reader
 from audit.preflight.readiness import check_prompts, check_ready
+from audit.records.work import Prompt
 from benchmarks.spoiled_models import edit
 from ray_jobs.cli.commands import app
 
@@ -185,3 +186,15 @@ def test_a_tokenizer_elsewhere_is_looked_at_there():
     config = audit(model={"source": "owner/name"}, prompts={"template": LONG, "occupations": ["doctor"]})
     assert list(cut_texts(MeasurementRequest.of(config), {}, ())) == []
     assert problems(config) == {}
+
+
+def test_a_method_that_is_trained_with_clip_embeds_texts_that_name_groups():
+    prompts = (Prompt("doctor", "a face photo of a doctor", "doctor"),)
+
+    def texts(method):
+        mitigation = {"name": "m", "method": method, "attribute": "gender"}
+        return set(clip_texts(MeasurementRequest.of(AuditConfig(name="a", mitigations=[mitigation])), prompts))
+
+    named = {"a face photo of a female doctor", "a face photo of a male doctor"}
+    assert named <= texts("latent_editing")
+    assert not named & texts("latent_direction")

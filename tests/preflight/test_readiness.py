@@ -20,6 +20,7 @@ from audit.preflight.output import unwritable
 from audit.preflight.readiness import check_prompts, check_ready, check_targets, planned_work
 from audit.preflight.tracking import unreachable_tracking, unusable_tracking
 from audit.storage.place import sqlite_file
+from benchmarks.tiny_families import save_sd3
 from tests.weight_files import FAIRFACE, write_header
 
 OUTSIDE = {
@@ -220,6 +221,25 @@ def test_a_hookpoint_that_an_intervention_edits_must_exist(pipeline):
     found = problems(model={"source": str(pipeline)}, mitigations=[means], **OUTSIDE)
     assert [place for place in found if place.startswith("mitigations")] == ["mitigations.0.hookpoints.1"]
     assert found["mitigations.0.hookpoints.1"].endswith("did you mean 'up_blocks'?")
+
+
+def test_a_method_that_trains_through_a_unet_needs_one(pipeline, tmp_path):
+    mitigations = [
+        {"name": method, "method": method, "attribute": "gender"} for method in ("latent_direction", "h_distribution")
+    ]
+    sampling = {"steps": 3, "guidance": 3.0}
+
+    def found(source):
+        own = problems(**OUTSIDE | {"model": {"source": str(source)}, "sampling": sampling, "mitigations": mitigations})
+        return {place: text for place, text in own.items() if place.endswith("method")}
+
+    assert found(pipeline) == {}
+    with_transformer = found(save_sd3(tmp_path / "sd3"))
+    assert list(with_transformer) == ["mitigations.0.method"]
+    assert (
+        "expected a method that trains through no U-Net, found 'latent_direction'"
+        in with_transformer["mitigations.0.method"]
+    )
 
 
 def test_a_clip_model_must_bring_weights():
@@ -456,3 +476,15 @@ def test_the_forecast_of_a_lens_needs_the_model_on_this_machine(tiny_pipeline):
     assert "disk" not in away.preparation[0]
     fewer = planned(str(tiny_pipeline), recorded_trajectories=32)
     assert fewer.lens_disk < here.lens_disk
+
+
+def test_the_plan_counts_images_and_training_steps_of_fits():
+    def preparation(**mitigation):
+        one = {"name": "m", "attribute": "gender", "images_per_group": 3, **mitigation}
+        audit = AuditConfig(name="a", prompts={"occupations": ["doctor", "nurse"]}, mitigations=[one])
+        return planned_work(audit).preparation[1]
+
+    start = "Fits its methods; where no fit is stored, 12 images"
+    assert preparation(method="mean_difference") == f"{start} more"
+    assert preparation(method="latent_direction", steps=70) == f"{start} and 70 training steps more"
+    assert preparation(method="latent_editing", passes=2, window=[0.0, 0.2]) == f"{start} and 10 training steps more"

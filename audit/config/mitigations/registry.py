@@ -14,6 +14,7 @@ from audit.config.mitigations.edits import (
 )
 from audit.config.mitigations.guidance import FairDiffusionConfig
 from audit.config.mitigations.texts import FairPcaConfig, PromptConfig
+from audit.config.mitigations.trained import HDistributionConfig, LatentDirectionConfig, LatentEditingConfig
 from audit.config.mitigations.weights import UceConfig
 
 METHOD_TAG = "method:"
@@ -34,7 +35,10 @@ MitigationConfig = Annotated[
     | Annotated[GatedCrossAttentionConfig, Tag(_tag({"method": "gated_cross_attention"}))]
     | Annotated[FairPcaConfig, Tag(_tag({"method": "fair_pca"}))]
     | Annotated[FairDiffusionConfig, Tag(_tag({"method": "fair_diffusion"}))]
-    | Annotated[UceConfig, Tag(_tag({"method": "uce"}))],
+    | Annotated[UceConfig, Tag(_tag({"method": "uce"}))]
+    | Annotated[LatentDirectionConfig, Tag(_tag({"method": "latent_direction"}))]
+    | Annotated[LatentEditingConfig, Tag(_tag({"method": "latent_editing"}))]
+    | Annotated[HDistributionConfig, Tag(_tag({"method": "h_distribution"}))],
     Discriminator(_tag),
 ]
 """One intervention."""

@@ -34,6 +34,12 @@ class MitigationSection(Section):
     edited_key: ClassVar[str] = "hookpoints"
     """Key that names the places that are edited."""
 
+    trains_through_unet: ClassVar[bool] = False
+    """Whether the training asks a U-Net for gradients, at noise levels of diffusion."""
+
+    trained_with: ClassVar[tuple[str, ...]] = ()
+    """Networks beside the model that the training uses: ``clip``."""
+
     name: FileName
     """Name of the arm, used in file names."""
     attribute: Text
@@ -76,6 +82,10 @@ class MitigationSection(Section):
 
     def extra_calls(self, groups: int) -> int:
         """Return the calls of the denoiser in each step beside the usual one, given the number of groups."""
+        return 0
+
+    def training_steps(self, denoising_steps: int) -> int:
+        """Return the optimiser steps of the training; 0 if the fit takes none."""
         return 0
 
 

@@ -18,8 +18,9 @@ from torch import Tensor
 from audit.config.mitigations.edits import FeatureControlConfig
 from audit.dissect.lens import BiasFeature, Lens
 from audit.mitigate.edits.difflens import DiffLensEdit, Steering
-from audit.mitigate.method import Batch, Fit, FitTools, Intervene, RoundsFit
-from audit.mitigate.stored_fit import read_fit
+from audit.mitigate.fitted_tensors import fitted_tensors
+from audit.mitigate.method import Batch, Fit, Intervene, RoundsFit
+from audit.mitigate.tools import FitTools
 from audit.models.intervention import Edit, Intervention
 from audit.planning.fits import FitRequest
 from audit.planning.plan import text_naming, window_of
@@ -42,7 +43,7 @@ class FeatureControl:
         Raises:
             ValueError: There is no lens or no fit.
         """
-        found = read_fit(mitigation.name, fitted)
+        found = fitted_tensors(mitigation.name, fitted)
         if lens is None:
             raise ValueError(f"mitigation {mitigation.name!r} edits the model through its lens, found none; dissect it")
         own, name = _with_features(lens, mitigation.attribute, found), mitigation.attribute

@@ -23,8 +23,9 @@ from torch import Tensor, nn
 
 from audit.config.mitigations.edits import GatedCrossAttentionConfig
 from audit.dissect.lens import Lens
-from audit.mitigate.method import Batch, Fit, FitTools, Intervene, RoundsFit
-from audit.mitigate.stored_fit import read_fit
+from audit.mitigate.fitted_tensors import fitted_tensors
+from audit.mitigate.method import Batch, Fit, Intervene, RoundsFit
+from audit.mitigate.tools import FitTools
 from audit.models.files.untrusted_model import UnfitModelError
 from audit.models.intervention import Intervention, Observer
 from audit.planning.fits import FitRequest
@@ -49,7 +50,7 @@ class GatedCrossAttention:
         Raises:
             ValueError: There is no fit, or its file cannot be read.
         """
-        found = read_fit(mitigation.name, fitted)
+        found = fitted_tensors(mitigation.name, fitted)
         paths = [key.partition("/")[2] for key in sorted(found) if key.startswith(f"{DIRECTION}/")]
         layers = {path: Layer.of(found[f"{DIRECTION}/{path}"], found[f"{ALPHA}/{path}"]) for path in paths}
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from audit.config.mitigations.edits import MeanDifferenceConfig
 from audit.dissect.lens import Lens
+from audit.mitigate.fitted_tensors import fitted_tensors
 from audit.mitigate.method import Batch, Fit, Intervene, strengths_in
-from audit.mitigate.stored_fit import read_fit
 from audit.models.device import device_here
 from audit.models.generator import DiffusionGenerator
 from audit.models.intervention import Intervention, Observer
@@ -43,7 +43,7 @@ class MeanDifference:
         Raises:
             ValueError: If no fit is given, or its file cannot be read.
         """
-        directions = read_fit(mitigation.name, fitted)
+        directions = fitted_tensors(mitigation.name, fitted)
 
         def intervene(batch: Batch) -> Intervention:
             strengths = torch.tensor(strengths_in(mitigation, batch), device=device_here()).view(-1, 1, 1, 1)

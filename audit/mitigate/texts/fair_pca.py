@@ -16,8 +16,8 @@ from torch import Tensor
 
 from audit.config.mitigations.texts import FairPcaConfig
 from audit.dissect.lens import Lens
+from audit.mitigate.fitted_tensors import fitted_tensors
 from audit.mitigate.method import Batch, Fit, Intervene
-from audit.mitigate.stored_fit import read_fit
 from audit.models.generator import DiffusionGenerator
 from audit.models.intervention import Intervention
 from audit.planning.fits import FitRequest
@@ -44,7 +44,7 @@ class FairPca:
         Raises:
             ValueError: There is no fit, or its file cannot be read.
         """
-        found = read_fit(mitigation.name, fitted)
+        found = fitted_tensors(mitigation.name, fitted)
 
         def intervene(batch: Batch) -> Intervention:
             if mitigation.strength == 0:

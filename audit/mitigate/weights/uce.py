@@ -23,8 +23,9 @@ from torch import Tensor, nn
 from audit.config.mitigations.weights import UceConfig
 from audit.dissect.lens import Lens
 from audit.mitigate.assignment import steered_shares
-from audit.mitigate.method import Batch, Fit, FitTools, Intervene, RoundsFit
-from audit.mitigate.stored_fit import read_fit
+from audit.mitigate.fitted_tensors import fitted_tensors
+from audit.mitigate.method import Batch, Fit, Intervene, RoundsFit
+from audit.mitigate.tools import FitTools
 from audit.models.files.untrusted_model import UnfitModelError
 from audit.models.generator import DiffusionGenerator
 from audit.models.intervention import Intervention
@@ -55,7 +56,7 @@ class Uce:
         Raises:
             ValueError: There is no fit, or its file cannot be read.
         """
-        change = mitigation.strength * read_fit(mitigation.name, fitted)[BEST]
+        change = mitigation.strength * fitted_tensors(mitigation.name, fitted)[BEST]
         weights = ChangedCrossAttention(change) if bool((change != 0).any()) else None
 
         def intervene(batch: Batch) -> Intervention:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from audit.calibration.bundle import bundle_of
 from audit.config.fields import CLIP_SOURCES, names_clip_weights
@@ -106,6 +107,19 @@ class ClipEmbedder:
         x = prepared(images, self._transform).to(self._device)
         embedded: Tensor = self._model.encode_image(x, normalize=True)
         return embedded.cpu().numpy()
+
+    def with_gradients(self, pictures: Tensor) -> Tensor:
+        """Embed pictures ``(n, 3, H, W)`` in [0, 1] as unit rows ``(n, d)``, with gradients to the pictures.
+
+        They are resized to the model's input with an anti-aliasing filter on float channels, without a crop.
+        """
+        settings, size = self._model.visual.preprocess_cfg, self._model.visual.image_size
+        x = pictures.to(self._device)
+        if x.shape[-2:] != tuple(size):
+            x = functional.interpolate(x, size=tuple(size), mode="bicubic", antialias=True).clamp(0, 1)
+        mean, spread = (torch.tensor(settings[key], device=x.device).view(1, 3, 1, 1) for key in ("mean", "std"))
+        embedded: Tensor = self._model.encode_image((x - mean) / spread, normalize=True)
+        return embedded
 
     @torch.inference_mode()
     def text(self, text: str) -> FloatArray:

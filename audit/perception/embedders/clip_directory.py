@@ -1,4 +1,4 @@
-"""Checks a user's CLIP directory without loading its weights.
+"""Checks a user's CLIP directory, and names it by its weights, without loading them.
 
 The check is needed because open_clip initialises a model with random weights if it finds none, and resizes position
 embeddings that do not fit. In both cases it only logs a warning.
@@ -13,12 +13,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from audit.calibration.bundle import bundle_of
 from audit.config.fields import CLIP_SOURCES, names_clip_weights
 from audit.config.problems import suggestion
+from audit.config.sections import ModelConfig
 from audit.models.files.state_file import Shapes, read_shapes, shapes_of, unlike
 from audit.models.files.untrusted_model import UnfitModelError, UntrustedModelError, check_directory
 from audit.perception.embedders.clip_transformers import is_transformers_clip, transformers_clip_problem
 from audit.storage.outside.json_object import read_json_object
+from audit.storage.provenance import short_fingerprint
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 _KEPT = (WEIGHTS, "open_clip_pytorch_model.safetensors", "model.safetensors")
@@ -94,6 +97,18 @@ def _without_config(directory: Path) -> str:
             f"{directory}: expected a CLIP directory in the layout of OpenCLIP or transformers, found {found}; {remedy}"
         )
     return f"{directory}: expected an OpenCLIP directory, found no {CONFIG} in it; {remedy}"
+
+
+def clip_name(source: str, model: ModelConfig) -> str:
+    """Return the source of a CLIP model, with the fingerprint of its weights if they are on this machine.
+
+    Args:
+        source: ``quality.clip`` of the config.
+        model: The audited model, whose bundle may include a CLIP model.
+    """
+    bundle = bundle_of(model)
+    directory = bundle.clip if bundle is not None and source == "bundled" else Path(source)
+    return f"{source}:{short_fingerprint(directory)}" if directory.is_dir() else source
 
 
 def _weights(directory: Path) -> Path | None:

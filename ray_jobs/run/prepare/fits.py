@@ -1,21 +1,23 @@
 """Fits the methods of an audit before its first shard: in each round one part for each prompt, which one step joins.
 
-A finished fit is named by content, so audits of one model share it. An interrupted fit resumes with the missing parts.
+A method that is trained has one round, whose last step trains on the parts. A finished fit is named by content, so
+audits of one model share it. An interrupted fit resumes with the missing parts, a training from its last checkpoint.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from audit.config.sections import JudgeConfig
 from audit.config.slices import MeasurementRequest
 from audit.dissect.settings import LENS_FILE
 from audit.models.source import model_fingerprint
+from audit.perception.embedders.clip_directory import clip_name
 from audit.perception.judges.registry import judge_name
 from audit.planning.fits import (
     CARD_FILE,
@@ -23,25 +25,28 @@ from audit.planning.fits import (
     FITS,
     PARTS,
     TENSORS_FILE,
+    TRAINING_FILE,
     FitRequest,
     card,
+    cost_of_fit,
     fit_name,
     fit_requests,
     fit_settings,
+    steps_of_fits,
 )
 from audit.records.work import Prompt
 from audit.storage.files import storage_of
-from audit.storage.folder_copy import folder_on_disk
 from audit.storage.place import Place, place_of
+from ray_jobs.cluster.connection import threads_of_a_whole_node
 from ray_jobs.run.network import NetworkSettings
 from ray_jobs.run.parts import PartFiles, PreparationError, WorkerPool, make_parts, results_of
+from ray_jobs.run.prepare.training_progress import reported
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from audit.dissect.lens import Lens
-    from audit.mitigate.method import FitTools, RoundsFit
-    from audit.perception.judges.interface import Judge
+    from audit.mitigate.method import RoundsFit, TrainedFit
+    from audit.mitigate.tools import FitTools
 
 SUFFIX = ".safetensors"
 
@@ -56,33 +61,45 @@ class FitSettings:
 
     Attributes:
         request: The method and what it is fitted with.
-        network: Network of the model.
-        judge: The judge that decides.
-        lens: Path or address of the lens; None if the audit has none.
+        measured: The model, and how the audit measures.
         place: Path or address of the directory of the fit.
+        lens: Path or address of the lens; None if the audit has none.
     """
 
     request: FitRequest
-    network: NetworkSettings
-    judge: JudgeConfig
-    lens: str | None
+    measured: MeasurementRequest
     place: str
+    lens: str | None = None
 
     @property
-    def method(self) -> RoundsFit:
+    def method(self) -> RoundsFit | TrainedFit:
         """How the method is fitted.
 
         Raises:
             ValueError: If the method is not fitted.
         """
-        from audit.mitigate.method import in_rounds
+        from audit.mitigate.method import TrainedFit, in_rounds
         from audit.mitigate.registry import METHODS
 
         name = self.request.mitigation.method
         fit = METHODS[name].fit
         if fit is None:
             raise ValueError(f"method {name!r} has nothing to fit")
-        return in_rounds(fit)
+        return fit if isinstance(fit, TrainedFit) else in_rounds(fit)
+
+    @property
+    def training_steps(self) -> int:
+        """Steps of the training; 0 if the method takes none."""
+        return steps_of_fits([self.request])
+
+    def tools(self) -> FitTools:
+        """Load the model; everything else is loaded when it is used."""
+        from audit.mitigate.tools import fit_tools
+
+        measured, request = self.measured, self.request
+        network = NetworkSettings(measured.model, measured.sampling, measured.hookpoint)
+        attributes = {request.mitigation.attribute: request.groups}
+        return fit_tools(network.load(), measured, attributes, None if self.lens is None else place_of(self.lens))
 
     def found_in(self, round_number: int) -> dict[str, Tensor]:
         """Return what a round found; empty before the first."""
@@ -104,10 +121,30 @@ class FitTask:
 
 @dataclass(frozen=True)
 class Join:
-    """The step that joins the parts of a round."""
+    """The step that joins the parts of a round, or trains on them.
 
+    Attributes:
+        prompts: Prompts of the parts.
+        round_number: The round.
+        id: Name in messages.
+    """
+
+    prompts: tuple[Prompt, ...] = ()
     round_number: int = 0
     id: str = "join"
+
+
+@dataclass(frozen=True)
+class Joined:
+    """What a step that joins tells the driver.
+
+    Attributes:
+        finished: Whether the fit is stored; else another round follows.
+        report: Figures of the training for the card.
+    """
+
+    finished: bool
+    report: dict[str, float] = field(default_factory=dict)
 
 
 class FitWorker:
@@ -118,45 +155,36 @@ class FitWorker:
 
     @cached_property
     def _tools(self) -> FitTools:
-        from audit.mitigate.method import FitTools
-
-        return FitTools(self._settings.network.load(), lambda: self._judge, lambda: self._lens)
-
-    @cached_property
-    def _judge(self) -> Judge:
-        from audit.perception.judges.registry import load_judge
-
-        request = self._settings.request
-        attributes = {request.mitigation.attribute: request.groups}
-        return load_judge(self._settings.judge, self._settings.network.model, attributes)
-
-    @cached_property
-    def _lens(self) -> Lens:
-        from audit.dissect.lens import Lens
-        from audit.models.device import device_here
-
-        if self._settings.lens is None:
-            raise ValueError("expected a lens for this fit, found none; dissect the model first")
-        with folder_on_disk(place_of(self._settings.lens)) as directory:
-            return Lens.load(directory).to(device_here())
+        return self._settings.tools()
 
     def do(self, task: FitTask) -> dict[str, Tensor]:
-        """Return the sums of one prompt."""
-        settings = self._settings
+        """Return the sums, or the examples, of one prompt."""
+        from audit.mitigate.method import TrainedFit
+
+        settings, method = self._settings, self._settings.method
+        if isinstance(method, TrainedFit):
+            return method.examples(self._tools, settings.request, task.prompt)
         before = settings.found_in(task.round_number - 1)
-        return settings.method.part(self._tools, settings.request, task.prompt, before)
+        return method.part(self._tools, settings.request, task.prompt, before)
 
 
 class JoinWorker:
-    """Joins the parts of a round and stores the result; it needs torch, which the driver does not load."""
+    """Joins the parts of a round, or trains on them, and stores the result; the driver loads no torch."""
 
     def __init__(self, settings: FitSettings) -> None:
         self._settings = settings
 
-    def do(self, step: Join) -> bool:
-        """Join the parts, store what was found, and return whether it is the fit."""
+    def do(self, step: Join) -> Joined:
+        """Store what was found, and return whether it is the fit."""
+        from audit.mitigate.method import TrainedFit
+
+        method = self._settings.method
+        if isinstance(method, TrainedFit):
+            return self._trained(method, step)
+        return self._joined(method, step.round_number)
+
+    def _joined(self, method: RoundsFit, number: int) -> Joined:
         settings, storage = self._settings, storage_of(place_of(self._settings.place))
-        method, number = settings.method, step.round_number
         if not storage.has(found_file(number)):
             sums = _summed(settings.place, parts_folder(number))
             found = method.join(settings.request, sums, settings.found_in(number - 1))
@@ -165,7 +193,18 @@ class JoinWorker:
         finished = number + 1 == method.rounds(settings.request) or method.is_finished(settings.request, found)
         if finished:
             storage.write(TENSORS_FILE, _encoded(found))
-        return finished
+        return Joined(finished)
+
+    def _trained(self, method: TrainedFit, step: Join) -> Joined:
+        from audit.mitigate.training import StoredCheckpoint
+
+        settings, files = self._settings, part_files(self._settings, step.round_number)
+        storage = storage_of(place_of(settings.place))
+        examples = [(prompt, files.read(FitTask(prompt, step.round_number))) for prompt in step.prompts]
+        checkpoint = StoredCheckpoint(storage, TRAINING_FILE)
+        found = method.train(settings.tools(), settings.request, examples, checkpoint)
+        storage.write(TENSORS_FILE, _encoded(found.tensors))
+        return Joined(True, dict(found.report))
 
 
 def ensure_fits(
@@ -183,29 +222,32 @@ def ensure_fits(
     Raises:
         FitError: If a step failed.
     """
-    network = NetworkSettings(request.model, request.sampling, request.hookpoint)
     fingerprint = model_fingerprint(request.model)
     path = None if lens is None else str(lens.absolute())
     fits: dict[str, Place] = {}
     for one in fit_requests(request):
-        settings = fit_settings(one, prompts, dict(_used(request, one, lens)))
+        settings = fit_settings(one, prompts, dict(used_by(request, one, lens)))
         place = place_of(output).absolute() / FITS / fit_name(fingerprint, settings)
         fits[one.mitigation.name] = place
         storage = storage_of(place)
         if not (storage.has(FIT_FILE) and storage.has(TENSORS_FILE)):
-            made = FitSettings(one, network, request.judge, path, str(place))
-            rounds = _fit(made, prompts, pool)
-            storage.write(CARD_FILE, card(place.name, fingerprint, settings).encode())
-            plain = {"settings": settings, "model_fingerprint": fingerprint, "rounds": rounds}
+            started, made = time.monotonic(), FitSettings(one, request, str(place), path)
+            rounds, report = _fit(made, prompts, pool)
+            cost = cost_of_fit(one, prompts) | {"rounds": rounds, "seconds": round(time.monotonic() - started, 1)}
+            storage.write(CARD_FILE, card(place.name, fingerprint, settings, cost | report).encode())
+            plain = {"settings": settings, "model_fingerprint": fingerprint, "cost": cost, "report": report}
             storage.write(FIT_FILE, (json.dumps(plain, indent=1) + "\n").encode())  # last: it marks the fit as finished
             for number in range(rounds):
                 part_files(made, number).delete(prompts)
                 storage.delete(found_file(number))
+            storage.delete(TRAINING_FILE)
     return fits
 
 
-def _used(request: MeasurementRequest, fit: FitRequest, lens: Place | None) -> Iterator[tuple[str, str]]:
+def used_by(request: MeasurementRequest, fit: FitRequest, lens: Place | None) -> Iterator[tuple[str, str]]:
     """Yield what a fit uses besides the model, with its name by content."""
+    if "clip" in fit.mitigation.trained_with:
+        yield "clip", clip_name(request.quality.clip, request.model)
     if fit.mitigation.fit_uses_judge:
         yield "judge", judge_name(request.judge, request.model)
     if fit.mitigation.uses_lens and lens is not None:
@@ -228,20 +270,30 @@ def part_files(settings: FitSettings, round_number: int) -> PartFiles[dict[str, 
     return PartFiles(title, settings.place, parts_folder(round_number), SUFFIX, _encoded, _decoded)
 
 
-def _fit(settings: FitSettings, prompts: Sequence[Prompt], pool: WorkerPool) -> int:
-    """Do the rounds that are missing, and return how many the fit has."""
+def _fit(settings: FitSettings, prompts: Sequence[Prompt], pool: WorkerPool) -> tuple[int, dict[str, float]]:
+    """Do the rounds that are missing; return how many the fit has, and figures for the card."""
     storage, number = storage_of(place_of(settings.place)), 0
     try:
         while True:
+            files = part_files(settings, number)
             if not storage.has(found_file(number)):
-                tasks = [FitTask(prompt, number) for prompt in prompts]
-                make_parts(FitWorker, settings, tasks, part_files(settings, number), pool)
-            [(_, finished)] = results_of(JoinWorker, settings, [Join(number)], pool)
+                make_parts(FitWorker, settings, [FitTask(prompt, number) for prompt in prompts], files, pool)
+            with reported(files.title, settings.training_steps, storage):
+                step = Join(tuple(prompts), number)
+                [(_, joined)] = results_of(JoinWorker, settings, [step], _for_join(settings, pool))
             number += 1
-            if finished:
-                return number
+            if joined.finished:
+                return number, joined.report
     except PreparationError as error:
         raise FitError(f"fitting the method of {settings.request.mitigation.name}: {error}") from error
+
+
+def _for_join(settings: FitSettings, pool: WorkerPool) -> WorkerPool:
+    """Return the pool of the step that joins; a training has all threads of a node."""
+    if not settings.training_steps:
+        return pool
+    threads = threads_of_a_whole_node(pool.workers, pool.cluster)
+    return replace(pool, workers=pool.workers.model_copy(update={"count": 1, "threads": threads}))
 
 
 def _encoded(tensors: dict[str, Tensor]) -> bytes:

@@ -7,7 +7,8 @@ from safetensors.torch import save_file
 
 from audit.config.mitigations.registry import MitigationConfig
 from audit.config.sections import ModelConfig, SamplingConfig
-from audit.mitigate.method import Batch, FitTools
+from audit.mitigate.method import Batch
+from audit.mitigate.tools import FitTools
 from audit.mitigate.weights.uce import (
     BEST,
     COEFFICIENTS,

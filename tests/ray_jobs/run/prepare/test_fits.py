@@ -1,6 +1,7 @@
 """Methods are fitted on the workers before the first shard, once for all audits, and continue where they stopped."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,14 +10,23 @@ from safetensors.torch import load_file, save_file
 from audit.config.settings import AuditConfig
 from audit.config.slices import MeasurementRequest
 from audit.mitigate.edits.mean_difference import COUNT, key_of
+from audit.mitigate.training import StoredCheckpoint
 from audit.mitigate.weights.uce import SHARES
-from audit.planning.fits import CARD_FILE, FIT_FILE, FITS, TENSORS_FILE, fit_name, fit_requests, fit_settings
+from audit.planning.fits import (
+    CARD_FILE,
+    FIT_FILE,
+    FITS,
+    TENSORS_FILE,
+    TRAINING_FILE,
+    fit_name,
+    fit_requests,
+    fit_settings,
+)
 from audit.planning.plan import prompts_of
 from audit.storage.run_directory import RunDirectory
 from ray_jobs.run import parts
 from ray_jobs.run.audit import run_audit
-from ray_jobs.run.network import NetworkSettings
-from ray_jobs.run.parts import TaskActor
+from ray_jobs.run.parts import PreparationError, TaskActor, WorkerPool
 from ray_jobs.run.prepare import fits
 from ray_jobs.run.prepare.fits import (
     FitError,
@@ -28,6 +38,7 @@ from ray_jobs.run.prepare.fits import (
     ensure_fits,
     part_files,
     parts_folder,
+    used_by,
 )
 
 MEANS = {"name": "means", "method": "mean_difference", "attribute": "gender", "images_per_group": 2}
@@ -82,9 +93,9 @@ def fit_of(audit, prompts, pool):
 
 
 def settings_of(audit, place):
-    [request] = fit_requests(MeasurementRequest.of(audit))
-    network = NetworkSettings(audit.model, audit.sampling, audit.lens.hookpoint)
-    return FitSettings(request, network, audit.judge, None, str(place))
+    measured = MeasurementRequest.of(audit)
+    [request] = fit_requests(measured)
+    return FitSettings(request, measured, str(place))
 
 
 def test_another_audit_of_the_model_takes_the_fit_that_is_there(fitted):
@@ -161,6 +172,56 @@ def test_another_judge_makes_another_fit(tmp_path):
     [request] = fit_requests(MeasurementRequest.of(audit))
     names = {fit_name("m", fit_settings(request, (), {"judge": judge})) for judge in ("one", "other")}
     assert len(names) == 2
+
+
+def test_a_training_is_stored_with_its_cost_and_resumes_from_its_checkpoint(tmp_path, monkeypatch):
+    trained = {
+        "name": "vectors", "method": "latent_direction", "attribute": "gender", "images_per_group": 1, "steps": 60,
+        "batch": 1,
+    }  # fmt: skip
+    audit, seen = config(tmp_path, mitigations=[trained]), []
+    prompts, stop = prompts_of(audit.prompts, ()), [True]
+
+    def in_this_process(worker, settings, tasks, _pool, files=None):
+        actor = TaskActor(worker, settings, torch.get_num_threads(), str(tmp_path), files)
+        for task in tasks:
+            seen.append(task.id)
+            yield task, actor.do(task)
+
+    def counted(self, state):
+        write(self, state)
+        if stop.pop() if stop else False:
+            raise PreparationError("the node was lost")
+
+    write = StoredCheckpoint.write
+    monkeypatch.setattr(parts, "results_of", in_this_process)
+    monkeypatch.setattr(fits, "results_of", in_this_process)
+    monkeypatch.setattr(fits, "threads_of_a_whole_node", lambda *_: 1)
+    monkeypatch.setattr(StoredCheckpoint, "write", counted)
+    pool = WorkerPool(audit.workers, None)
+    with pytest.raises(FitError, match="fitting the method of vectors: the node was lost"):
+        fit_of(audit, prompts, pool)
+    [left] = (tmp_path / FITS).iterdir()
+    assert (left / TRAINING_FILE).exists()
+    assert not (left / FIT_FILE).exists()
+    assert seen == ["doctor", "nurse", "join"]
+    [place] = fit_of(audit, prompts, pool).values()
+    assert seen[3:] == ["join"]
+    assert place == left
+    assert {file.name for file in place.iterdir()} == {FIT_FILE, TENSORS_FILE, CARD_FILE}
+    card = json.loads((place / FIT_FILE).read_text())
+    assert (card["cost"]["images"], card["cost"]["training_steps"]) == (4, 60)
+    assert set(card["report"]) == {"first_loss", "last_loss"}
+    assert "| training_steps | 60 |" in (place / CARD_FILE).read_text()
+
+
+def test_a_training_with_clip_is_named_by_its_weights(tmp_path):
+    editing = {"name": "editing", "method": "latent_editing", "attribute": "gender"}
+    measured = MeasurementRequest.of(config(tmp_path, mitigations=[editing]))
+    [request] = fit_requests(measured)
+    assert dict(used_by(measured, request, None))["clip"].startswith("bundled:")
+    [means] = config(tmp_path, mitigations=[MEANS]).mitigations
+    assert not dict(used_by(measured, replace(request, mitigation=means), None))
 
 
 def test_maps_that_are_not_finite_end_the_audit_with_one_message(tmp_path):

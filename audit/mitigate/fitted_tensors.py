@@ -12,18 +12,18 @@ from audit.models.device import device_here
 from audit.planning.fits import TENSORS_FILE
 
 
-def read_fit(name: str, fitted: Path | None) -> dict[str, Tensor]:
-    """Return the tensors of a fit, on this process's device.
+def fitted_tensors(mitigation: str, fitted: Path | None) -> dict[str, Tensor]:
+    """Load the tensors of a fit onto this process's device.
 
     Args:
-        name: Of the mitigation, for messages.
-        fitted: Directory of the fit.
+        mitigation: Name of the mitigation, for messages.
+        fitted: Directory of the finished fit.
 
     Raises:
-        ValueError: There is no fit, or its file cannot be read.
+        ValueError: If no fit is given, or its file cannot be read.
     """
     if fitted is None:
-        raise ValueError(f"mitigation {name!r} uses a method that is fitted first, found none; run the audit")
+        raise ValueError(f"mitigation {mitigation!r} uses tensors that are fitted first, found none; run the audit")
     try:
         found: dict[str, Tensor] = load_file(fitted / TENSORS_FILE)
     except (OSError, SafetensorError) as error:
@@ -31,4 +31,4 @@ def read_fit(name: str, fitted: Path | None) -> dict[str, Tensor]:
             f"{fitted / TENSORS_FILE}: expected the tensors of a fit, found a file that cannot be read ({error}); "
             "delete the directory to fit again"
         ) from error
-    return {key: tensor.to(device_here()) for key, tensor in found.items()}
+    return {name: tensor.to(device_here()) for name, tensor in found.items()}

@@ -1,0 +1,176 @@
+"""Calls the denoiser, the decoder and their hookpoints with gradients, for methods that are trained.
+
+The weights of the model stay as they are: gradients are asked for what a method trains, and nothing else. Only the rows
+that are needed are called: those of a text, or those of the empty prompt, and not both as sampling does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from audit.models.generator import DiffusionGenerator
+from audit.models.hooks import edit_output, find_hookpoint
+from audit.models.trainable.noise_levels import NoiseLevels
+
+# B images, C H W the map at a hookpoint, c h w the latents
+
+MapEdit = Callable[[Tensor], Tensor]
+"""``h -> h'``: the map (B, C, H, W) of a hookpoint, edited with gradients."""
+
+
+class TrainableModel:
+    """The U-Net and the decoder of a latent diffusion model.
+
+    Raises:
+        ValueError: The model is of another kind.
+    """
+
+    def __init__(self, generator: DiffusionGenerator) -> None:
+        self._generator = generator
+        self._pipeline = generator.pipeline
+        self._read: dict[str, list[dict[str, Any]]] = {}
+        self.levels = NoiseLevels.of(self._pipeline.scheduler)
+        if not hasattr(self._pipeline, "unet") or not hasattr(self._pipeline, "vae"):
+            raise ValueError(
+                f"expected a latent diffusion model with a U-Net, found {type(self._pipeline).__name__}; choose a "
+                "method that is not trained"
+            )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the denoiser is."""
+        return next(self._generator.denoiser.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights of the denoiser."""
+        return next(self._generator.denoiser.parameters()).dtype
+
+    @property
+    def trained_timesteps(self) -> int:
+        """T, the timesteps of training."""
+        return len(self.levels.alphas)
+
+    @property
+    def timesteps(self) -> Tensor:
+        """The timestep of each denoising step, ``(S,)``, as the pipeline has set them in its last call."""
+        found: Tensor = self._pipeline.scheduler.timesteps
+        return found
+
+    def alpha_after(self, step: int) -> Tensor:
+        """Return ᾱ of the noise level that a step reaches; after the last it is the scheduler's final one, or 1."""
+        times = self.timesteps
+        if step + 1 < len(times):
+            return self.levels.alphas[int(times[step + 1])]
+        return torch.as_tensor(getattr(self._pipeline.scheduler, "final_alpha_cumprod", 1.0))
+
+    def initial_noise(self, text: str, seeds: Sequence[int]) -> Tensor:
+        """Return what sampling starts from, as the U-Net reads it: ``(B, c, h, w)`` of variance 1."""
+        return self._generator.first_call(text, seeds)[0].float()
+
+    def time_embedding(self, timesteps: Tensor) -> Tensor:
+        """Return what the U-Net's residual blocks read of timesteps ``(B,)``: ``(B, D)``.
+
+        Raises:
+            ValueError: The U-Net has another embedding of the time.
+        """
+        unet: Any = self._generator.denoiser
+        if not hasattr(unet, "time_proj") or not hasattr(unet, "time_embedding"):
+            raise ValueError(f"expected a U-Net that embeds the timestep, found {type(unet).__name__}")
+        embedded: Tensor = unet.time_embedding(unet.time_proj(timesteps.to(self.device)).to(self.dtype))
+        return embedded
+
+    def map_shape(self, hookpoint: str, noisy: Tensor, text: str) -> tuple[int, ...]:
+        """Return (C, H, W) of the map of a hookpoint.
+
+        Args:
+            hookpoint: Address of the module.
+            noisy: Any latents ``(1, c, h, w)``.
+            text: Any prompt.
+        """
+        seen: list[tuple[int, ...]] = []
+
+        def look(h: Tensor) -> Tensor:
+            seen.append(tuple(h.shape[1:]))
+            return h
+
+        with torch.no_grad():
+            self.predict(noisy, torch.zeros(1), [text], {hookpoint: look})
+        return seen[0]
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Ask for no gradient of the model's weights inside the block; restore what each asked for."""
+        parts = (self._generator.denoiser, self._pipeline.vae)
+        asked = [parameter for part in parts for parameter in part.parameters() if parameter.requires_grad]
+        try:
+            for parameter in asked:
+                parameter.requires_grad_(False)
+            yield
+        finally:
+            for parameter in asked:
+                parameter.requires_grad_(True)
+
+    def predict(
+        self,
+        noisy: Tensor,
+        timesteps: Tensor,
+        texts: Sequence[str],
+        edits: Mapping[str, MapEdit] | None = None,
+        *,
+        empty: int = 0,
+    ) -> Tensor:
+        """Return the prediction ``(B, c, h, w)``, in float32 whatever the precision of the weights.
+
+        Args:
+            noisy: x_t, ``(B, c, h, w)``.
+            timesteps: ``(B,)``.
+            texts: B prompts.
+            edits: Hookpoint → edit of its map.
+            empty: The first rows, of this number, read the empty (or negative) prompt in place of theirs.
+
+        Raises:
+            ValueError: There is no such hookpoint.
+        """
+        unet: nn.Module = self._generator.denoiser
+        named = _joined([self._rows(text)[0 if row < empty else -1] for row, text in enumerate(texts)])
+        with ExitStack() as held:
+            for path, edit in (edits or {}).items():
+                held.enter_context(edit_output(find_hookpoint(unet, path), edit))
+            predicted = unet(noisy.to(self.dtype), timesteps.to(noisy.device), **named)
+        prediction: Tensor = predicted[0] if isinstance(predicted, tuple) else predicted.sample
+        return prediction.float()
+
+    def pictures(self, latents: Tensor) -> Tensor:
+        """Decode latents ``(B, c, h, w)`` to pictures ``(B, 3, H, W)`` in [0, 1]."""
+        vae = self._pipeline.vae
+        scaled = latents / vae.config.scaling_factor + (vae.config.get("shift_factor") or 0)
+        decoded: Tensor = vae.decode(scaled.to(vae.dtype), return_dict=False)[0]
+        return (decoded.float() / 2 + 0.5).clamp(0, 1)
+
+    def _rows(self, text: str) -> list[dict[str, Any]]:
+        """Return what the denoiser reads beside the latents, for the empty prompt and for the text, or for it alone."""
+        if text not in self._read:
+            _, both = self._generator.first_call(text, [0])
+            count = max(len(value) for value in both.values() if isinstance(value, Tensor))  # 2 with guidance
+            self._read[text] = [_row(both, place) for place in range(count)]
+        return self._read[text]
+
+
+def _row(value: Any, place: int) -> Any:  # noqa: ANN401 - what a denoiser reads
+    """Return one row of every tensor."""
+    if isinstance(value, dict):
+        return {name: _row(one, place) for name, one in value.items()}
+    return value[place : place + 1].clone() if isinstance(value, Tensor) else value
+
+
+def _joined(rows: Sequence[Any]) -> Any:  # noqa: ANN401 - what a denoiser reads
+    first = rows[0]
+    if isinstance(first, dict):
+        return {name: _joined([row[name] for row in rows]) for name in first}
+    return torch.cat(list(rows)) if isinstance(first, Tensor) else first

@@ -1,0 +1,88 @@
+"""Calls with gradients give what sampling computes, and leave the model as it was."""
+
+import pytest
+import torch
+
+from audit.config.sections import ModelConfig, SamplingConfig
+from audit.models.generator import load_generator
+from audit.models.trainable.model import TrainableModel
+from benchmarks.tiny_families import FAMILIES
+
+TEXT = "a face photo of a doctor"
+SEEDS = [1, 2]
+
+
+def loaded(source, **sampling):
+    return load_generator(ModelConfig(source=str(source)), SamplingConfig(steps=3, **sampling))
+
+
+@pytest.fixture(scope="module", params=["sd", "sdxl", "lcm"])
+def generator(request, tmp_path_factory):
+    return loaded(FAMILIES[request.param](tmp_path_factory.mktemp(request.param)), guidance=3.0)
+
+
+def test_predictions_are_those_of_the_first_call_of_the_pipeline(generator):
+    model = TrainableModel(generator)
+    sampled = generator.first_prediction(TEXT, SEEDS, {})
+    noisy = model.initial_noise(TEXT, SEEDS)
+    times = model.timesteps[:1].expand(2)
+    torch.testing.assert_close(model.predict(noisy, times, [TEXT] * 2), sampled[-2:], rtol=1e-4, atol=1e-5)
+    if len(sampled) > 2:
+        without = model.predict(noisy, times, [TEXT] * 2, empty=2)
+        torch.testing.assert_close(without, sampled[:2], rtol=1e-4, atol=1e-5)
+
+
+def test_decoded_latents_are_the_pictures_of_the_pipeline(generator):
+    pictures = TrainableModel(generator).pictures(generator.latents([TEXT] * 2, SEEDS))
+    difference = pictures.mul(255).round() - generator.sample([TEXT] * 2, SEEDS)
+    assert difference.abs().max() <= 1
+
+
+def test_an_edit_has_a_gradient_and_frozen_weights_have_none(generator):
+    model = TrainableModel(generator)
+    noisy, times = model.initial_noise(TEXT, SEEDS), torch.tensor([500, 500])
+    shift = torch.zeros(model.map_shape("mid_block", noisy[:1], TEXT), requires_grad=True)
+    with model.frozen():
+        model.predict(noisy, times, [TEXT] * 2, {"mid_block": lambda h: h + shift}).square().sum().backward()
+    assert shift.grad.abs().sum() > 0
+    assert all(parameter.grad is None for parameter in generator.denoiser.parameters())
+
+
+def test_what_asked_for_gradients_asks_again_after_an_exception(generator):
+    before = [parameter.requires_grad for parameter in generator.denoiser.parameters()]
+    assert any(before)
+    images = generator.sample([TEXT] * 2, SEEDS)
+    with TrainableModel(generator).frozen():
+        assert not any(parameter.requires_grad for parameter in generator.denoiser.parameters())
+    with pytest.raises(RuntimeError), TrainableModel(generator).frozen():
+        raise RuntimeError
+    assert [parameter.requires_grad for parameter in generator.denoiser.parameters()] == before
+    assert torch.equal(generator.sample([TEXT] * 2, SEEDS), images)
+
+
+def test_weights_in_half_precision_give_losses_in_single(tiny_pipeline):
+    generator = load_generator(
+        ModelConfig(source=str(tiny_pipeline), dtype="bfloat16"), SamplingConfig(steps=3, guidance=3.0)
+    )
+    model = TrainableModel(generator)
+    assert model.dtype == torch.bfloat16
+    noisy, times = model.initial_noise(TEXT, SEEDS), torch.tensor([500, 500])
+    shift = torch.zeros(model.map_shape("mid_block", noisy[:1], TEXT), requires_grad=True)
+    predicted = model.predict(noisy, times, [TEXT] * 2, {"mid_block": lambda h: h + shift.to(h.dtype)})
+    pictures = model.pictures(model.levels.image(noisy, predicted, times))
+    assert predicted.dtype == pictures.dtype == torch.float32
+    (gradient,) = torch.autograd.grad(pictures.sum(), shift)
+    assert gradient.abs().sum() > 0
+
+
+def test_a_hookpoint_that_is_not_there_is_named(generator):
+    model = TrainableModel(generator)
+    with pytest.raises(ValueError, match=r"'mid_blok' is not a module .* nearest: mid_block"):
+        model.map_shape("mid_blok", model.initial_noise(TEXT, [1]), TEXT)
+
+
+@pytest.mark.parametrize(("family", "message"), [("sd3", "noise levels"), ("pixart", "U-Net"), ("ddpm", "U-Net")])
+def test_other_kinds_of_models_are_refused_in_words(family, message, tmp_path):
+    generator = loaded(FAMILIES[family](tmp_path), guidance=1.0)
+    with pytest.raises(ValueError, match=f"expected .*{message}.* choose a method that is not trained"):
+        TrainableModel(generator)
