@@ -14,7 +14,7 @@ from audit.dissect.settings import LENS_FILE, STEERING_FILE
 from audit.dissect.strengths import GroupStrength, Strengths, strengths_of_data
 from audit.models.source import model_fingerprint
 from audit.records.work import Prompt
-from audit.results.lens_evidence import keep_steering
+from audit.results.run_strengths import keep_steering
 from audit.storage.files import storage_of
 from audit.storage.place import Place
 from audit.storage.run_directory import LENS, RunDirectory
