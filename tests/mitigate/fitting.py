@@ -1,20 +1,23 @@
 """Fits a method in this process, with models of random weights: what the workers do, without a cluster."""
 
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from audit.config.sections import SamplingConfig
+from audit.calibration.bundle import BUNDLED
+from audit.config.sections import ModelConfig, QualityConfig, SamplingConfig
 from audit.dissect.group_heads import GroupHeads
 from audit.dissect.lens import BiasFeature, Lens
 from audit.dissect.sae import SaeShape, SparseAutoencoder
 from audit.mitigate.tools import FitTools
+from audit.perception.embedders.clip import load_clip
 from audit.perception.judges.perceived import Perceived
 from audit.planning.fits import FitRequest
 from audit.records.work import Prompt, Status
-from benchmarks.methods import fit_in_process
+from benchmarks.fits import fit_in_process
 
 TEMPLATE = "a face photo of {a} {occupation}"
 PROMPTS = tuple(Prompt(name, f"a face photo of a {name}", name) for name in ("doctor", "nurse"))
@@ -60,8 +63,14 @@ def random_lens(generator, groups, latents=40, per_group=3):
     )  # fmt: skip
 
 
+@cache
+def bundled_clip():
+    """The CLIP model of the calibration model."""
+    return load_clip(QualityConfig(clip=str(BUNDLED / "clip")), ModelConfig())
+
+
 def fit_here(section, generator, groups, directory: Path, *, judge=None, lens=None):
     """Fit the method of a section and store it; None if the method is not fitted."""
-    request = FitRequest(section, groups, TEMPLATE, SamplingConfig(steps=generator.steps, batch=4))
-    tools = FitTools(generator, lambda: judge or ByBrightness(groups), lambda: lens)
-    return fit_in_process(section, request, PROMPTS, tools, directory)
+    request = FitRequest(section, groups, TEMPLATE, SamplingConfig(steps=generator.steps, guidance=2.0, batch=4))
+    tools = FitTools(generator, lambda: judge or ByBrightness(groups), lambda: lens, bundled_clip)
+    return fit_in_process(request, PROMPTS, tools, directory)

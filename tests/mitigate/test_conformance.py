@@ -10,6 +10,7 @@ from functools import cache
 import pytest
 import torch
 from pydantic import TypeAdapter
+from safetensors.torch import load_file
 
 from audit.config.mitigations.registry import MitigationConfig
 from audit.config.sections import ModelConfig, SamplingConfig
@@ -22,6 +23,7 @@ from audit.planning.fits import TENSORS_FILE
 from audit.records.work import ImageKey
 from benchmarks.tiny_families import FAMILIES
 from tests.mitigate.fitting import PROMPTS, TEMPLATE, fit_here, random_lens
+from tests.mitigate.trained.fits import SHORT
 
 STEPS, SEEDS = 3, [5, 6, 7, 8]
 TWO, THREE = ("female", "male"), ("female", "male", "old")
@@ -44,7 +46,7 @@ class Case:
 
 CASES = {
     "prompt": Case(models=("sd3", "flux", "pixart")),
-    "mean_difference": Case({"images_per_group": 2, "strength": 3.0}, {"strength": 0.0}),
+    "mean_difference": Case({"images_per_group": 2, "strength": 3.0}, {"strength": 0.0}, ("flux",)),
     "difflens": Case({"strength": 3.0}, {"strength": 0.0}),
     "feature_control": Case(
         {"strength": 3.0, "features_per_group": 2, "images_per_group": 2, "equal_norm": False}, {"strength": 0.0}
@@ -53,7 +55,11 @@ CASES = {
     "fair_pca": Case({"push": 3.0}, {"strength": 0.0}, ("sdxl", "sd3", "flux", "pixart")),
     "fair_diffusion": Case({"scale": 30.0, "warm_up": 1, "threshold": 0.5}, {"scale": 0.0}, ("sdxl", "sd3", "pixart")),
     "uce": Case({"rounds": 6, "images_per_prompt": 8, "gain": 5.0, "tolerance": 0.0}, {"strength": 0.0}, ("sdxl",)),
+    "latent_direction": Case(SHORT["latent_direction"] | {"strength": 1000.0}, {"strength": 0.0}, ("sdxl",)),
+    "latent_editing": Case(SHORT["latent_editing"] | {"strength": 1000.0}, {"strength": 0.0}),
+    "h_distribution": Case(SHORT["h_distribution"] | {"strength": 1e5}, {"strength": 0.0}, ("sd3", "pixart")),
 }
+FITTED = [name for name, method in METHODS.items() if method.fit is not None]
 
 MODELS = {
     "sd": (SamplingConfig(steps=STEPS, guidance=2.0, scheduler="DDIMScheduler"), "mid_block"),
@@ -83,13 +89,13 @@ def ready(generator_of, tmp_path_factory):
 
     @cache
     def fitted(method, family, groups):
-        generator, section = generator_of(family), section_of(method)
+        generator, section = generator_of(family), section_of(method, family)
         lens = random_lens(generator, groups) if section.uses_lens else None
         return lens, fit_here(section, generator, groups, tmp_path_factory.mktemp("fit") / "fit", lens=lens)
 
     def make(method, family="sd", groups=TWO, **settings):
         lens, fit = fitted(method, family, groups)
-        intervene = METHODS[method].ready(section_of(method, **settings), lens, fit)
+        intervene = METHODS[method].ready(section_of(method, family, **settings), lens, fit)
         return lambda assigned: intervene(
             Batch(PROMPTS[0], tuple(assigned), generator_of(family).steps, TEMPLATE, groups)
         )
@@ -98,20 +104,24 @@ def ready(generator_of, tmp_path_factory):
     return make
 
 
-def section_of(method, **settings):
+def section_of(method, family="sd", **settings):
     plain = {"name": "m", "method": method, "attribute": "gender", **CASES[method].settings, **settings}
-    return TypeAdapter(MitigationConfig).validate_python(plain)
+    section = TypeAdapter(MitigationConfig).validate_python(plain)
+    if not hasattr(section, "hookpoints"):
+        return section
+    return section.model_copy(update={"hookpoints": (MODELS[family][1],)})
 
 
 def state(generator):
-    """Every number of the denoiser, and how many hooks its modules have."""
+    """Every number of the denoiser, what is asked of its parameters, and what hangs on its modules."""
     network = generator.denoiser
-    hooks = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in network.modules())
-    return {name: tensor.clone() for name, tensor in network.state_dict().items()}, hooks
+    gradients = [(weight.requires_grad, weight.grad is None) for weight in network.parameters()]
+    hooks = [(len(m._forward_hooks), len(m._forward_pre_hooks), "forward" in vars(m)) for m in network.modules()]
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}, gradients, hooks
 
 
 def same(one, other):
-    return one[1] == other[1] and all(torch.equal(tensor, other[0][name]) for name, tensor in one[0].items())
+    return one[1:] == other[1:] and all(torch.equal(tensor, other[0][name]) for name, tensor in one[0].items())
 
 
 def on_models(*names):
@@ -200,7 +210,21 @@ def test_an_uneven_target_is_met_by_the_assignment(method, generator_of, ready):
     assert generator_of("sd").generate(PROMPTS[0], SEEDS, arm).shape == (4, 3, 16, 16)
 
 
-@pytest.mark.parametrize("method", [name for name, method in METHODS.items() if method.fit is not None])
+@pytest.mark.parametrize("method", FITTED)
+def test_a_fit_is_equal_when_it_is_made_again_and_leaves_the_model_as_it_was(method, generator_of, ready, tmp_path):
+    generator = generator_of("sd")
+    lens, fit = ready.fitted(method, "sd", TWO)
+    before = state(generator)
+    again = fit_here(section_of(method), generator, TWO, tmp_path / "again", lens=lens)
+    assert same(state(generator), before)
+    found, other = (load_file(directory / TENSORS_FILE) for directory in (fit, again))
+    assert found
+    assert found.keys() == other.keys()
+    assert all(torch.equal(tensor, other[name]) for name, tensor in found.items())
+    assert all(bool(tensor.isfinite().all()) for tensor in found.values())
+
+
+@pytest.mark.parametrize("method", FITTED)
 def test_a_stored_fit_is_read_back_and_half_of_it_is_refused(method, ready, tmp_path):
     lens, fit = ready.fitted(method, "sd", TWO)
     half = tmp_path / TENSORS_FILE

@@ -1,6 +1,5 @@
 """Fits trained methods on a tiny pipeline with random weights, in this process."""
 
-import torch
 from safetensors.torch import save_file
 
 from audit.calibration.bundle import BUNDLED
@@ -64,7 +63,3 @@ def ready(mitigation, tensors, directory):
     directory.mkdir(exist_ok=True)
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, directory / TENSORS_FILE)
     return METHODS[mitigation.method].ready(mitigation, None, directory)
-
-
-def same(one, other):
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
