@@ -1,12 +1,14 @@
 """Arms that act late take the first steps from the baseline: images stay the same, and the denoiser is asked less."""
 
+from contextlib import contextmanager
+
 import pytest
 import torch
 
 from audit.config.sections import ModelConfig, SamplingConfig
 from audit.models import denoising
 from audit.models.generator import load_generator
-from audit.models.intervention import Intervention
+from audit.models.intervention import Intervention, NoiseGuidance
 from audit.models.replay import FrontOutputs, SharedSteps, forward_through, shared_steps
 from audit.records.work import Prompt
 from benchmarks.tiny_families import FAMILIES
@@ -27,9 +29,12 @@ CASES = [
         )
     ],
     ("sd", "up_blocks.0", {"guidance": 1.0}),
+    ("sd", "skips:down_blocks.0", {"guidance": 3.0}),
+    ("sd", "text:up_blocks.0", {"guidance": 3.0}),
     ("sdxl", "mid_block", {"guidance": 5.0}),
     ("sdxl", "down_blocks.1", {"guidance": 5.0, "scheduler": "EulerAncestralDiscreteScheduler"}),
     ("sd3", "transformer_blocks.0", {"guidance": 7.0, "scheduler": "FlowMatchHeunDiscreteScheduler"}),
+    ("sd3", "text-stream:transformer_blocks.0", {"guidance": 7.0}),
     ("flux", "transformer_blocks.0", {"guidance": 3.5, "height": 32, "width": 32}),
     ("flux", "single_transformer_blocks.0", {"guidance": 3.5, "true_guidance": 4.0, "height": 32, "width": 32}),
     ("pixart", "transformer_blocks.0", {"guidance": 4.5}),
@@ -136,13 +141,67 @@ def test_texts_by_block_noise_and_weights_act_in_their_window_alone(sd):
         assert torch.equal(sd.generate(PROMPT, SEEDS, arm, shared=shared), sd.generate(PROMPT, SEEDS, arm))
 
 
-def test_an_asymmetric_arm_takes_its_first_steps_too(saved):
-    sampling = SamplingConfig(steps=4, guidance=3.0, scheduler="DDIMScheduler")
-    generator = load_generator(ModelConfig(source=str(saved("sd"))), sampling)
-    arm = edited("mid_block", range(2, 4), reverse_step="asymmetric")
-    shared = SharedSteps.of([arm], 4)
+@contextmanager
+def halved(denoiser):
+    """Borrow a weight of the last layer."""
+    bias = denoiser.conv_out.bias.data
+    kept = bias.clone()
+    bias.mul_(0.5).add_(0.1)
+    try:
+        yield
+    finally:
+        bias.copy_(kept)
+
+
+def mixed(_step, predictions):
+    return predictions.guided + (predictions.concepts - predictions.unconditional).sum(0)
+
+
+TEXTS = ("a nurse", "an old man", "a woman")
+LATE = {
+    "asymmetric": {"reverse_step": "asymmetric", "edits": {"mid_block": lambda _step, h: h.roll(1, 1)}},
+    "asymmetric-skips": {"reverse_step": "asymmetric", "edits": {"skips:down_blocks.0": lambda _step, h: h * 2}},
+    "asymmetric-text": {"reverse_step": "asymmetric", "edits": {"text:up_blocks.0": lambda _step, h: h.roll(1, 1)}},
+    "asymmetric-block-texts": {"reverse_step": "asymmetric", "block_texts": {"up_blocks.0": ("a nurse",) * 3}},
+    "guidance": {"guidance": NoiseGuidance(TEXTS, mixed)},
+    "guidance-of-an-edit": {
+        "guidance": NoiseGuidance(TEXTS, mixed),
+        "edits": {"skips:down_blocks.0": lambda _step, h: h * 2},
+    },
+    "asymmetric-guidance": {
+        "reverse_step": "asymmetric",
+        "guidance": NoiseGuidance(TEXTS, mixed),
+        "edits": {"mid_block": lambda _step, h: h.roll(1, 1)},
+    },
+    "weights": {"weights": halved},
+    "texts-by-strength": {"texts": ("a nurse",) * 3, "text_strength": 0.5},
+    "embeddings": {"embeddings": lambda own: {name: rows.flip(-1) for name, rows in own.items()}},
+}
+
+
+@pytest.mark.parametrize("name", LATE)
+@pytest.mark.parametrize("after_baseline", [True, False], ids=["after-baseline", "first"])
+def test_whatever_an_arm_changes_it_is_the_same_beside_others(saved, name, after_baseline):
+    generator = ddim(saved, "sd")
+    late = Intervention((None,) * 3, range(2, 4), **LATE[name])
+    arms = [late, edited("mid_block", range(3, 4)), edited("mid_block", range(1, 2))]
+    plain, alone = generator.generate(PROMPT, SEEDS), [generator.generate(PROMPT, SEEDS, arm) for arm in arms]
+    assert not torch.equal(alone[0], plain)
+    shared = SharedSteps.of(arms, 4)
+    if after_baseline:
+        assert torch.equal(generator.generate(PROMPT, SEEDS, shared=shared), plain)
+    found = [generator.generate(PROMPT, SEEDS, arm, shared=shared) for arm in arms]
+    assert all(torch.equal(one, other) for one, other in zip(found, alone, strict=True))
+    assert torch.equal(generator.generate(PROMPT, SEEDS, shared=shared), plain)
+
+
+def test_guidance_by_further_texts_adds_its_calls_in_its_window_alone(saved):
+    generator = ddim(saved, "sd")
+    calls, late = Calls(generator.denoiser), Intervention((None,) * 3, range(2, 4), **LATE["guidance"])
+    shared = SharedSteps.of([late], 4)
     generator.generate(PROMPT, SEEDS, shared=shared)
-    assert torch.equal(generator.generate(PROMPT, SEEDS, arm, shared=shared), generator.generate(PROMPT, SEEDS, arm))
+    _, asked = calls.during(lambda: generator.generate(PROMPT, SEEDS, late, shared=shared))
+    assert asked == 2 * (1 + 2)  # two steps; three further texts take two calls
 
 
 def test_an_observer_sees_every_step_also_of_a_shared_one(sd):
@@ -191,10 +250,16 @@ ASYMMETRIC = [
     ("sd", ["up_blocks.0"]),
     ("sd", ["up_blocks.1.resnets.1"]),
     ("sd", ["down_blocks.0", "mid_block", "up_blocks.1"]),
+    ("sd", ["skips:down_blocks.0"]),
+    ("sd", ["skips:down_blocks.1", "text:up_blocks.0"]),
+    ("sd", ["text:mid_block"]),
+    ("sd", ["text:up_blocks.0.attentions.0"]),
     ("sdxl", ["mid_block"]),
+    ("sdxl", ["text:mid_block.attentions.0.transformer_blocks.0.attn2"]),
     ("sdxl", ["up_blocks.0", "mid_block.attentions.0.transformer_blocks.0"]),
     ("pixart", ["transformer_blocks.0"]),
     ("pixart", ["transformer_blocks.1"]),
+    ("pixart", ["text:transformer_blocks.1"]),
     ("ddpm", ["mid_block"]),
 ]
 
