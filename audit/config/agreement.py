@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from audit.config.fields import CLOSED, IMAGES, LOOPBACK, RESOURCES_OF_RAY, WITHOUT_NETWORK, Section
 from audit.config.judges import SECTIONS, judge_problems
 from audit.config.kinds.closed import closed_problems
-from audit.config.mitigations.edits import DiffLensConfig
+from audit.config.mitigations.edits import DiffLensConfig, GatedCrossAttentionConfig
 from audit.config.mitigations.registry import MitigationConfig
 from audit.config.mitigations.texts import PromptConfig
 from audit.config.problems import Location, Problem, listing, suggestion
@@ -215,6 +215,12 @@ def _method_disagreements(config: AuditSections, at: Location, mitigation: Mitig
     if "clip" in mitigation.trained_with and config.quality.clip == "none":
         message = f"expected a CLIP model for the loss of {mitigation.method}, found none; set quality.clip"
         yield Problem((*at, "method"), message, reads=(("quality", "clip"),))
+    if isinstance(mitigation, GatedCrossAttentionConfig) and mitigation.gate and mitigation.window[0] > 0:
+        message = (
+            f"expected a window that begins at 0, where the gate looks at the image, found {mitigation.window[0]:g}; "
+            "set gate: false, or another window"
+        )
+        yield Problem((*at, "window"), message)
     if isinstance(mitigation, PromptConfig):
         yield from _words_without_a_group(config.attributes.get(mitigation.attribute), at, mitigation)
         if mitigation.window != (0.0, 1.0) and not mitigation.blocks:

@@ -175,9 +175,8 @@ def steps_of_arms(mitigations: Sequence[MitigationConfig], steps: int, attribute
         steps: Denoising steps.
         attributes: Attribute → groups.
     """
-    edits = [mitigation for mitigation in mitigations if isinstance(mitigation, EditSection)]
-    shared = sum(window_of(edit.window, steps).start for edit in edits)
-    twice = [edit.window for edit in edits if edit.reverse_step == "asymmetric"]
+    shared = sum(window_of(one.acting_window, steps).start for one in mitigations)
+    twice = [one.window for one in mitigations if isinstance(one, EditSection) and one.reverse_step == "asymmetric"]
     extra = [one.extra_calls(len(attributes[one.attribute])) for one in mitigations]
     calls = len(arms_of(mitigations)) + sum(extra)
     return steps * calls - shared + sum(len(window_of(window, steps)) for window in twice)

@@ -64,6 +64,13 @@ def test_values_out_of_range_are_refused(mitigation):
         audit(**mitigation)
 
 
+def test_a_gate_needs_the_first_step():
+    with pytest.raises(ValueError, match=r"expected a window that begins at 0, .* found 0\.5; set gate: false"):
+        audit(method="gated_cross_attention", window=[0.5, 1])
+    audit(method="gated_cross_attention", window=[0.5, 1], gate=False)
+    audit(method="gated_cross_attention", window=[0, 0.5])
+
+
 @pytest.mark.parametrize("method", ["uce", "fair_diffusion", "fair_pca", "feature_control", "gated_cross_attention"])
 def test_a_model_without_prompts_has_no_text_that_names_a_group(method):
     with pytest.raises(ValueError, match="expected a method that names no group in a prompt"):

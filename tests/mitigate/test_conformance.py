@@ -19,7 +19,9 @@ from audit.mitigate.method import Batch
 from audit.mitigate.registry import METHODS
 from audit.models.generator import load_generator
 from audit.models.intervention import Intervention
+from audit.models.replay import SharedSteps
 from audit.planning.fits import TENSORS_FILE
+from audit.planning.plan import steps_of_arms
 from audit.records.work import ImageKey
 from benchmarks.tiny_families import FAMILIES
 from tests.mitigate.fitting import PROMPTS, TEMPLATE, fit_here, random_lens
@@ -186,6 +188,24 @@ def test_an_image_does_not_depend_on_its_companions(method, family, generator_of
     other = generator.generate(PROMPTS[0], [SEEDS[0], 1, 2, 3], intervene(("female", "female", "female", "female")))
     assert torch.equal(one[0], other[0])
     assert not torch.equal(one[1], other[1])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_denoiser_is_called_as_often_as_the_plan_says(method, generator_of, ready):
+    generator, late = generator_of("sd"), {}
+    if hasattr(section_of(method), "window"):
+        late = {"window": (0.5, 1.0)} | ({"blocks": ("mid_block",)} if method == "prompt" else {})
+    arm, calls = ready(method, **late)(("female", "male") * 2), []
+    shared = SharedSteps.of([arm], STEPS)
+    hook = generator.denoiser.mid_block.register_forward_hook(lambda *_: calls.append(1))
+    try:
+        plain = generator.generate(PROMPTS[0], SEEDS, shared=shared)
+        found = generator.generate(PROMPTS[0], SEEDS, arm, shared=shared)
+    finally:
+        hook.remove()
+    assert len(calls) == steps_of_arms([section_of(method, **late)], STEPS, {"gender": TWO})
+    assert torch.equal(found, generator.generate(PROMPTS[0], SEEDS, arm))
+    assert torch.equal(plain, generator.generate(PROMPTS[0], SEEDS))
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -150,6 +150,12 @@ def test_an_asymmetric_arm_takes_the_steps_of_its_window_twice_and_none_before_i
     assert steps_of_arms(config.mitigations, config.sampling.steps, config.attributes) == 25 + 25 + 50 + (13 + 13)
 
 
+def test_an_arm_whose_blocks_read_the_caption_late_takes_the_steps_before_from_the_baseline():
+    mitigation = {"name": "m", "method": "prompt", "attribute": "age", "blocks": ["mid_block"], "window": [0.5, 1.0]}
+    config = AuditConfig(name="audit", mitigations=[mitigation], sampling={"steps": 25})
+    assert steps_of_arms(config.mitigations, config.sampling.steps, config.attributes) == 25 + 13
+
+
 def test_a_group_is_named_alone_in_the_template_or_in_the_words_of_the_config():
     def text(group="old", **settings):
         mitigation = {"name": "m", "attribute": "age", **settings}

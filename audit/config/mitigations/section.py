@@ -62,6 +62,11 @@ class MitigationSection(Section):
         return False
 
     @property
+    def acting_window(self) -> tuple[float, float]:
+        """Part of the denoising steps at which the method acts; in the steps before it, the arm is the baseline."""
+        return 0.0, 1.0
+
+    @property
     def edited_modules(self) -> tuple[str, ...]:
         """Places of the network that the config names for editing, in their written form; empty if it names none."""
         return ()
@@ -96,6 +101,11 @@ class EditSection(MitigationSection):
     """Part of the denoising steps that is edited, as fractions from first to last."""
     reverse_step: Literal["symmetric", "asymmetric"] = "symmetric"
     """Whether the edit acts on both terms of the DDIM step or on the predicted image alone (Asyrp)."""
+
+    @property
+    def acting_window(self) -> tuple[float, float]:
+        """The window."""
+        return self.window
 
 
 SEARCH: Final = "search"

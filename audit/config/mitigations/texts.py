@@ -38,6 +38,11 @@ class PromptConfig(MitigationSection):
         return {name: value for name, value in plain(self).items() if name not in unused}
 
     @property
+    def acting_window(self) -> tuple[float, float]:
+        """The window, which is the whole one if the whole network reads the caption."""
+        return self.window
+
+    @property
     def edited_modules(self) -> tuple[str, ...]:
         """The text that the blocks read."""
         return tuple(f"text:{block}" for block in self.blocks)
