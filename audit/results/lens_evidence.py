@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 from statistics import fmean
 from typing import Any
 
-from audit.dissect.settings import EXAMPLES, LENS_FILE, STEERING_FILE, lens_name
-from audit.dissect.strengths import Strengths, strengths_as_data, strengths_of_data
+from audit.dissect.settings import EXAMPLES, LENS_FILE, lens_name
+from audit.dissect.strengths import strengths_as_data, strengths_of_data
+from audit.results.run_strengths import steering_in
 from audit.results.summary import LensEvidence
 from audit.storage.files import Storage, storage_of
 from audit.storage.outside.json_object import json_object
 from audit.storage.place import Place
-from audit.storage.run_directory import LENS, RunDirectory
 
 CARDS = (("", (".json", ".md")), (EXAMPLES, (".webp",)))
 """Files of a lens that are copied into a run, by folder and suffix: all except its weights."""
@@ -30,7 +29,7 @@ def lens_evidence(directory: Place) -> LensEvidence:
         raise FileNotFoundError(f"expected a lens in {directory}, found no {LENS_FILE}; build the lens first")
     plain = json_object(storage.read(LENS_FILE), f"{directory / LENS_FILE}: expected the card of a lens")
     features = plain.pop("features")
-    steering = _steering(storage)
+    steering = steering_in(storage)
     strengths = strengths_of_data(plain["strengths"]) | steering
     return LensEvidence(
         card={
@@ -51,25 +50,6 @@ def lens_evidence(directory: Place) -> LensEvidence:
             for attribute, by_group in features.items()
         },
     )
-
-
-def steering_of(run: RunDirectory) -> Strengths:
-    """Return the strengths of a run's own prompts, by attribute; empty if none were searched or predicted."""
-    return _steering(storage_of(run.file(LENS)))
-
-
-def keep_steering(run: RunDirectory, strengths: Strengths) -> None:
-    """Store the strengths of a run's own prompts, so that all workers and later attempts use the same ones."""
-    storage_of(run.file(LENS)).write(
-        STEERING_FILE, (json.dumps(strengths_as_data(strengths), indent=1) + "\n").encode()
-    )
-
-
-def _steering(storage: Storage) -> Strengths:
-    if not storage.has(STEERING_FILE):
-        return {}
-    found = json_object(storage.read(STEERING_FILE), f"{STEERING_FILE}: expected strengths")
-    return strengths_of_data(found)
 
 
 def keep_evidence(lens: Place, directory: Place) -> None:

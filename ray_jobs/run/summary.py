@@ -24,8 +24,8 @@ from audit.records.location import LocationMap
 from audit.records.result import AuditResult
 from audit.records.work import Shard, Status
 from audit.results.lens_evidence import lens_evidence
+from audit.results.run_strengths import searched_of
 from audit.results.scores import PSNR_SIGNATURE
-from audit.results.searched import searched_of
 from audit.results.summary import SummaryPlan, summarise
 from audit.results.two_stages import Stages
 from audit.storage.run_directory import LENS, LOCATION, RunDirectory

@@ -85,8 +85,7 @@ class ShardWorker:
 
         from audit.generation.parts import load_parts
         from audit.generation.settings import ShardSettings
-        from audit.results.lens_evidence import steering_of
-        from audit.results.searched import searched_of
+        from audit.results.run_strengths import searched_of, steering_of
 
         if ray.is_initialized() and ray.get_runtime_context().get_actor_id():  # a process of its own
             log_as_json(logging.getLogger(__package__))

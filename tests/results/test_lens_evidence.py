@@ -6,7 +6,8 @@ import pytest
 
 from audit.dissect.settings import lens_name
 from audit.dissect.strengths import GroupStrength, Tried
-from audit.results.lens_evidence import keep_evidence, keep_steering, lens_evidence, steering_of
+from audit.results.lens_evidence import keep_evidence, lens_evidence
+from audit.results.run_strengths import keep_steering, steering_of
 from audit.storage.run_directory import LENS, RunDirectory
 
 PLAIN = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, SerializerFunctionWrapHandler, Tag, model_serializer
 
 from audit.config.fields import FileName, Section, Text, UniformOrShares, Window, word_or_other
 
@@ -119,6 +119,15 @@ class SearchableSection(EditSection):
     side_effect_budget: float = Field(1.0, gt=0, le=100)
     """Images that may change in another attribute (or lose their face) for each image that an edit moves to its
     assigned group. The search uses a stronger edit only within this budget."""
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out later keys that the config does not change, so that they do not change the names of older runs."""
+        fields = type(self).model_fields
+        unused = {
+            name for name in ("trial_images", "side_effect_budget") if getattr(self, name) == fields[name].default
+        }
+        return {name: value for name, value in plain(self).items() if name not in unused}
 
     @property
     def searches_strength(self) -> bool:

@@ -11,7 +11,7 @@ from audit.config.mitigations.registry import MitigationConfig, SearchableConfig
 from audit.config.mitigations.section import SearchableSection
 from audit.config.slices import MeasurementRequest
 from audit.records.work import Prompt
-from audit.results.searched import keep_searched, searched_of
+from audit.results.run_strengths import keep_searched, searched_of
 from audit.storage.place import Place
 from audit.storage.run_directory import RunDirectory
 from ray_jobs.run.network import NetworkSettings

@@ -6,7 +6,7 @@ from audit.config.settings import AuditConfig
 from audit.config.slices import MeasurementRequest
 from audit.dissect.strengths import GroupStrength, Tried, choose_strength
 from audit.planning.plan import prompts_of
-from audit.results.searched import SEARCHED, searched_of
+from audit.results.run_strengths import SEARCHED, searched_of
 from audit.storage.run_directory import RunDirectory
 from ray_jobs.run.audit import run_audit
 from ray_jobs.run.prepare import searches

@@ -12,7 +12,8 @@ from audit.dissect.settings import LENS_FORMAT
 from audit.dissect.strengths import GroupStrength, Tried, strengths_as_data
 from audit.models.source import model_fingerprint
 from audit.records.work import Prompt
-from audit.results.lens_evidence import lens_evidence, steering_of
+from audit.results.lens_evidence import lens_evidence
+from audit.results.run_strengths import steering_of
 from audit.storage.run_directory import LENS, RunDirectory
 from ray_jobs.run.prepare import steering
 from ray_jobs.run.prepare.steering import searched_attributes
