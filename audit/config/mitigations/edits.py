@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from audit.config.fields import PlaceText
-from audit.config.mitigations.section import EditSection, SearchableSection, Strength
+from audit.config.mitigations.section import EditSection, SearchableEdit, Strength
 
 
 class DiffLensConfig(EditSection):
@@ -95,7 +95,7 @@ class GatedCrossAttentionConfig(EditSection):
         return 2 * (groups + 1) * self.images_per_group
 
 
-class MeanDifferenceConfig(SearchableSection):
+class MeanDifferenceConfig(SearchableEdit):
     """Mean difference: adds to a feature map, at each step, the mean change that naming a group causes in it."""
 
     names_groups: ClassVar[bool] = True

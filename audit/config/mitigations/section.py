@@ -107,8 +107,8 @@ SearchOrStrength = Annotated[
 ]
 
 
-class SearchableSection(EditSection):
-    """Keys of an edit whose strength can be searched, prompt by prompt."""
+class SearchableSection(MitigationSection):
+    """Keys of an intervention whose strength can be searched, prompt by prompt."""
 
     strength: SearchOrStrength = 1.0
     """Strength of the edit; 0 changes nothing. ``search`` finds a strength for each prompt and group before the first
@@ -133,3 +133,7 @@ class SearchableSection(EditSection):
     def searches_strength(self) -> bool:
         """Whether the config asks for a search."""
         return self.strength == SEARCH
+
+
+class SearchableEdit(EditSection, SearchableSection):
+    """Keys of an edit of feature maps whose strength can be searched."""
