@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from audit.dissect.attribution import code_change, integrated_gradients, latent_effects
+from audit.dissect.features.attribution import code_change, integrated_gradients, latent_effects
 from audit.dissect.sae import SaeShape, SparseAutoencoder, SparseCodes
 
 CHANNELS, GRID, LATENTS, ACTIVE, GROUPS = 1280, 8, 5120, 32, 4

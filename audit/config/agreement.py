@@ -206,10 +206,14 @@ def _mitigation_disagreements(config: AuditSections, at: Location, mitigation: M
 
 def _method_disagreements(config: AuditSections, at: Location, mitigation: MitigationConfig) -> Iterator[Problem]:
     """Find keys of one method that do not go together, or need another section."""
-    if isinstance(mitigation, DiffLensConfig) and mitigation.strength is None and not mitigation.is_as_searched:
+    if (
+        isinstance(mitigation, DiffLensConfig)
+        and mitigation.strength is None
+        and not mitigation.is_as_searched(config.lens.edit)
+    ):
         message = (
-            "expected a strength for this edit, found none; set strength, because a lens has strengths only for"
-            " edit: add with reverse_step: symmetric and the whole window"
+            "expected a strength for this edit, found none; set strength, because the lens has strengths only for"
+            f" edit: {config.lens.edit} (lens.edit) with reverse_step: symmetric and the whole window"
         )
         yield Problem((*at, "name"), message)
     if "clip" in mitigation.trained_with and config.quality.clip == "none":

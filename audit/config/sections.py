@@ -215,6 +215,8 @@ class LensConfig(Section):
     """Baseline of the attribution: zero, or the activations for another group's prompt with the same noise."""
     attributes: Names = tuple(DEFAULT_ATTRIBUTES)
     """Attributes to find features for; by default all audited ones."""
+    edit: Literal["add", "contrast"] = "add"
+    """Kind of edit whose strengths are searched: ``edit`` of the mitigations that use them."""
     strength_images: int = Field(12, ge=1, le=100_000)
     """Held-out images per prompt, group and strength in the search for strengths."""
     side_effect_budget: float = Field(1.0, gt=0, le=100)
@@ -231,7 +233,7 @@ class LensConfig(Section):
     def _without_defaults(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out later keys that the config does not change, so that they do not change the names of older runs."""
         fields = type(self).model_fields
-        later = ("recorded_trajectories", "locate")
+        later = ("recorded_trajectories", "locate", "edit")
         unused = {name for name in later if getattr(self, name) == fields[name].default}
         return {name: value for name, value in plain(self).items() if name not in unused}
 

@@ -9,18 +9,20 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from audit.dissect.attribution import (
+from audit.dissect.features.attribution import (
     StreamingAttribution,
     code_change,
     integrated_gradients,
     latent_effects,
     rank_features,
 )
+from audit.dissect.features.contrast import contrast_weights
 from audit.dissect.group_heads import UNLABELLED, GroupHeads, fit_group_heads
 from audit.dissect.lens import BiasFeature, Lens
 from audit.dissect.recording.recorder import Recorder
@@ -81,7 +83,8 @@ def build_lens(
         steps=recording.steps,
         groups=dict(groups),
     )
-    return lens.to("cpu"), recording
+    contrast = {attribute: _contrast(lens, recording, attribute) for attribute in groups}
+    return replace(lens, contrast=contrast).to("cpu"), recording
 
 
 def _train(
@@ -169,6 +172,24 @@ def _firing(sae: SparseAutoencoder, recording: Recording, attribute: str, group:
         sums = torch.stack([of.sum(0) for of in latent_values(sae, recording, step, rows, latents)])
         means.append(sums.sum(0) / len(rows))
     return torch.stack(means)
+
+
+def _contrast(lens: Lens, recording: Recording, attribute: str) -> dict[str, Tensor]:
+    """Return each group's contrast ``(S, P, F)`` in the bias features of an attribute.
+
+    It is taken over prompts that name groups, which vary every attribute at random; over all images of a model that
+    reads no text.
+    """
+    named = (recording.partners >= 0).nonzero().flatten()
+    rows = named if len(named) else torch.arange(recording.layout.recorded)
+    labels = {name: own[rows] for name, own in recording.labels.items()}
+    weights = contrast_weights(labels, lens.groups, attribute).float().to(lens.device)
+    latents, by_step = lens.latents(attribute), []
+    for step in range(recording.steps):
+        blocks = latent_values(lens.sae, recording, step, rows, latents)
+        values = torch.cat(list(blocks))  # (n, P, F)
+        by_step.append(torch.einsum("gn,npf->gpf", weights, values))
+    return dict(zip(lens.groups[attribute], torch.stack(by_step, 1), strict=True))
 
 
 def latent_values(

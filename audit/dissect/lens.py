@@ -1,8 +1,8 @@
 """The lens of a model: autoencoder, group heads, bias features and strengths, stored in one directory.
 
 The files are ``sae.safetensors`` + ``sae.json``, ``heads.safetensors`` + ``heads.json``, ``firing.safetensors``,
-``card.md`` and ``lens.json``, which is written last: a directory without it is incomplete. ``lens.json`` has the
-fingerprint of the model and measures of quality.
+``contrast.safetensors``, ``card.md`` and ``lens.json``, which is written last: a directory without it is incomplete.
+``lens.json`` has the fingerprint of the model and measures of quality.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from audit.dissect.strengths import Strengths, strengths_as_data, strengths_of_d
 from audit.storage.outside.json_object import read_json_object
 
 FIRING_FILE = "firing.safetensors"
+CONTRAST_FILE = "contrast.safetensors"
+"""Lenses of older releases have none."""
 
 
 class LensMismatch(ValueError):
@@ -70,6 +72,9 @@ class Lens:
         steps: Sampler steps.
         groups: Group names by attribute, in the order of the heads.
         prediction: Lines that predict the strengths of other prompts, by attribute and group, with their errors.
+        contrast: What distinguishes each group from the others in the bias features, by attribute and group:
+            (S, P, F) differences of mean activations, of all features of the attribute in the order of ``latents``.
+            Empty for a lens of an older release.
     """
 
     sae: SparseAutoencoder
@@ -84,6 +89,7 @@ class Lens:
     steps: int
     groups: dict[str, tuple[str, ...]]
     prediction: Prediction = field(default_factory=dict)
+    contrast: dict[str, dict[str, Tensor]] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:
@@ -95,6 +101,11 @@ class Lens:
         """Name by content."""
         return lens_name(self.model_fingerprint, self.settings)
 
+    def latents(self, attribute: str) -> tuple[int, ...]:
+        """Return the latents of all bias features of an attribute, each once, in the order of groups and features."""
+        features = (feature for rows in self.features[attribute].values() for feature in rows)
+        return tuple(dict.fromkeys(feature.latent for feature in features))
+
     def save(self, directory: Path, dtype: torch.dtype = torch.float16) -> None:
         """Write the lens into ``directory``, the autoencoder's weights in ``dtype``.
 
@@ -104,7 +115,8 @@ class Lens:
         (directory / LENS_FILE).unlink(missing_ok=True)
         self.sae.save(directory, dtype)
         self.heads.save(directory)
-        save_file(self._firing_tensors(), directory / FIRING_FILE)
+        save_file(_as_tensors(self.firing), directory / FIRING_FILE)
+        save_file(_as_tensors(self.contrast), directory / CONTRAST_FILE)
         (directory / CARD_FILE).write_text(card(self.name, self._plain(), asdict(self.sae.shape)))
         partial = directory / f"{LENS_FILE}.partial"
         partial.write_text(json.dumps(self._plain(), indent=1) + "\n")
@@ -128,12 +140,18 @@ class Lens:
         if version != LENS_FORMAT:
             raise ValueError(f"{path}: expected format {LENS_FORMAT}, found {version}; build the lens again")
         firing = load_file(directory / FIRING_FILE)
+        contrast = load_file(directory / CONTRAST_FILE) if (directory / CONTRAST_FILE).is_file() else {}
         return cls(
             sae=SparseAutoencoder.load(directory),
             heads=GroupHeads.load(directory),
             firing={
                 attribute: {group: firing[f"{attribute}.{group}"].float() for group in by_group}
                 for attribute, by_group in plain["features"].items()
+            },
+            contrast={
+                attribute: {group: contrast[f"{attribute}.{group}"].float() for group in by_group}
+                for attribute, by_group in plain["features"].items()
+                if contrast
             },
             features={
                 attribute: {group: tuple(map(_feature, rows)) for group, rows in by_group.items()}
@@ -151,18 +169,9 @@ class Lens:
             self,
             sae=copy.deepcopy(self.sae).to(device),  # a module moves in place, which would affect its other users
             heads=self.heads.to(device),
-            firing={
-                attribute: {group: values.to(device) for group, values in by_group.items()}
-                for attribute, by_group in self.firing.items()
-            },
+            firing=_on(device, self.firing),
+            contrast=_on(device, self.contrast),
         )
-
-    def _firing_tensors(self) -> dict[str, Tensor]:
-        return {
-            f"{attribute}.{group}": values.half().cpu().contiguous()
-            for attribute, by_group in self.firing.items()
-            for group, values in by_group.items()
-        }
 
     def _plain(self) -> dict[str, Any]:
         return {
@@ -183,6 +192,21 @@ class Lens:
                 for attribute, by_group in self.features.items()
             },
         }
+
+
+def _as_tensors(by_attribute: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    return {
+        f"{attribute}.{group}": values.half().cpu().contiguous()
+        for attribute, by_group in by_attribute.items()
+        for group, values in by_group.items()
+    }
+
+
+def _on(device: torch.device | str, by_attribute: Mapping[str, Mapping[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
+    return {
+        attribute: {group: values.to(device) for group, values in by_group.items()}
+        for attribute, by_group in by_attribute.items()
+    }
 
 
 _SAMPLED = {

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from audit.dissect.attribution import StreamingAttribution, integrated_gradients, latent_effects
+from audit.dissect.features.attribution import StreamingAttribution, integrated_gradients, latent_effects
 from audit.dissect.lens import Lens
 from audit.dissect.sae import SparseCodes
 from audit.models.generator import DiffusionGenerator

@@ -156,6 +156,7 @@ def lens_settings(request: DissectionRequest) -> dict[str, Any]:
         **dissection,
         "groups": {attribute: list(names) for attribute, names in groups.items()},
         "prompts": [prompt.text for prompt in dissected_prompts(request)],
+        **({} if request.lens.edit == "add" else {"edit": request.lens.edit}),
         "strength_images": request.lens.strength_images,
         "side_effect_budget": request.lens.side_effect_budget,
         "judge": judge_name(request.judge, request.model),

@@ -261,8 +261,8 @@ class DiffusionGenerator:
         """Embed the text of each image, or that of the intervention, or what lies between both."""
         if intervention is None or intervention.texts is None:
             return [self._encoded(text) for text in texts]
-        named, strength = intervention.texts, intervention.text_strength
-        return [self._between(*pair, strength) for pair in zip(texts, named, strict=True)]
+        strengths = intervention.text_strengths or (1.0,) * len(texts)
+        return [self._between(*one) for one in zip(texts, intervention.texts, strengths, strict=True)]
 
     def _between(self, own: str, named: str, strength: float) -> dict[str, Tensor]:
         """Embed e_own + strength · (e_named − e_own); strengths 0 and 1 give one of both, bit for bit."""
@@ -277,13 +277,9 @@ class DiffusionGenerator:
             return {}
         if self.reader is None:
             raise ValueError("expected a model that reads text, found one that reads none; remove the texts by block")
+        strengths = intervention.text_strengths or (1.0,) * len(own)
         return {
-            path: torch.cat(
-                [
-                    self._between(*pair, intervention.text_strength)["prompt_embeds"]
-                    for pair in zip(own, texts, strict=True)
-                ]
-            )
+            path: torch.cat([self._between(*one)["prompt_embeds"] for one in zip(own, texts, strengths, strict=True)])
             for path, texts in intervention.block_texts.items()
         }
 

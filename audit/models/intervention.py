@@ -74,8 +74,8 @@ class Intervention:
         texts: Prompt texts that replace those of the images, at all steps; None keeps them.
         embeddings: Change of the embeddings of the texts, at all steps.
         block_texts: Block of the denoiser → text of each image that this block reads in place of the prompt.
-        text_strength: How far the embeddings go from those of the image's own text (0) to those of ``texts`` and
-            ``block_texts`` (1); both ends are exact, bit for bit.
+        text_strengths: How far each image's embeddings go from those of its own text (0) to those of ``texts`` and
+            ``block_texts`` (1); both ends are exact, bit for bit. None is 1 for all.
         edits: Hookpoint → edit of its map; several act at once.
         noise: Change of the prediction.
         guidance: Change of the prediction with those for further texts; it needs guidance in one batch.
@@ -88,7 +88,7 @@ class Intervention:
     texts: tuple[str, ...] | None = None
     embeddings: EmbeddingEdit | None = None
     block_texts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    text_strength: float = 1.0
+    text_strengths: tuple[float, ...] | None = None
     edits: Mapping[str, Edit] = field(default_factory=dict)
     noise: NoiseEdit | None = None
     guidance: NoiseGuidance | None = None
@@ -98,4 +98,4 @@ class Intervention:
     def changes_texts_alone(self) -> bool:
         """Whether nothing inside the network is read or changed, and no embedding lies between two texts."""
         inside = (self.embeddings, self.block_texts, self.edits, self.noise, self.guidance, self.weights)
-        return not any(inside) and self.text_strength in (0, 1)
+        return not any(inside) and all(strength in (0, 1) for strength in self.text_strengths or ())

@@ -115,6 +115,7 @@ def test_a_lens_has_features_firing_and_quality_for_every_group(generator, basel
         assert 1 <= len(features) <= 3
         assert all(feature.score > 0 for feature in features)
         assert lens.firing["tint"][group].shape == (STEPS, 16, len(features))
+        assert lens.contrast["tint"][group].shape == (STEPS, 16, len(lens.latents("tint")))
     assert len(lens.quality["unexplained_variance"]) == STEPS
     assert lens.quality["completeness_gap"] < 1e-4
 
@@ -151,6 +152,7 @@ def test_a_lens_can_be_saved_and_loaded(dissected, tmp_path):
     again = Lens.load(tmp_path)
     assert again.features == lens.features
     assert torch.allclose(again.firing["tint"]["dark"], lens.firing["tint"]["dark"], atol=1e-2)
+    assert torch.allclose(again.contrast["tint"]["dark"], lens.contrast["tint"]["dark"], atol=1e-2)
     best = lens.features["tint"]["dark"][0].latent
     assert (tmp_path / "examples" / f"{best}-0.webp").is_file()
 

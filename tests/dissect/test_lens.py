@@ -70,6 +70,7 @@ def test_a_saved_lens_can_be_loaded(lens, tmp_path):
     torch.testing.assert_close(loaded.heads.weights, lens.heads.weights, atol=1e-3, rtol=1e-3)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "card.md",
+        "contrast.safetensors",
         "firing.safetensors",
         "heads.json",
         "heads.safetensors",

@@ -7,8 +7,8 @@ import torch
 
 from audit.calibration.bundle import bundle_of
 from audit.config.sections import ModelConfig, SamplingConfig
-from audit.dissect.attribution import rank_features
 from audit.dissect.build import attribute_latents
+from audit.dissect.features.attribution import rank_features
 from audit.dissect.group_heads import GroupHeads
 from audit.dissect.lens import Lens
 from audit.dissect.recording.layout import Layout

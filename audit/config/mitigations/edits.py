@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from audit.config.fields import PlaceText
-from audit.config.mitigations.section import EditSection, SearchableSection, Strength
+from audit.config.mitigations.section import EditSection, SearchableEdit, Strength
 
 
 class DiffLensConfig(EditSection):
@@ -18,8 +18,9 @@ class DiffLensConfig(EditSection):
 
     method: Literal["difflens"] = "difflens"
     """How the model is edited: ``difflens``."""
-    edit: Literal["add", "scale"] = "add"
-    """Add to the bias features, or multiply them (which has no effect on inactive features)."""
+    edit: Literal["add", "scale", "contrast"] = "add"
+    """``add`` adds the group's mean activation to its features, ``scale`` multiplies them (which has no effect on
+    inactive features), ``contrast`` adds what distinguishes the group from the others in the features of all groups."""
     strength: Strength | None = None
     """One strength for all prompts. If unset, the lens finds a strength for each prompt."""
 
@@ -28,10 +29,9 @@ class DiffLensConfig(EditSection):
         """Whether the strength of each prompt's edit is found with the lens."""
         return self.strength is None
 
-    @property
-    def is_as_searched(self) -> bool:
-        """Whether a lens has strengths for this kind of edit."""
-        return (self.edit, self.reverse_step, self.window) == ("add", "symmetric", (0.0, 1.0))
+    def is_as_searched(self, edit: str) -> bool:
+        """Whether a lens that searched strengths of a kind of edit has strengths for this one."""
+        return (self.edit, self.reverse_step, self.window) == (edit, "symmetric", (0.0, 1.0))
 
 
 class FeatureControlConfig(EditSection):
@@ -95,7 +95,7 @@ class GatedCrossAttentionConfig(EditSection):
         return 2 * (groups + 1) * self.images_per_group
 
 
-class MeanDifferenceConfig(SearchableSection):
+class MeanDifferenceConfig(SearchableEdit):
     """Mean difference: adds to a feature map, at each step, the mean change that naming a group causes in it."""
 
     names_groups: ClassVar[bool] = True

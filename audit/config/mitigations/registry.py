@@ -43,5 +43,5 @@ MitigationConfig = Annotated[
 ]
 """One intervention."""
 
-SearchableConfig = MeanDifferenceConfig
+SearchableConfig = MeanDifferenceConfig | PromptConfig
 """One intervention whose strength can be searched without a lens."""

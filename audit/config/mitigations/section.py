@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, SerializerFunctionWrapHandler, Tag, model_serializer
 
 from audit.config.fields import FileName, Section, Text, UniformOrShares, Window, word_or_other
 
@@ -117,8 +117,8 @@ SearchOrStrength = Annotated[
 ]
 
 
-class SearchableSection(EditSection):
-    """Keys of an edit whose strength can be searched, prompt by prompt."""
+class SearchableSection(MitigationSection):
+    """Keys of an intervention whose strength can be searched, prompt by prompt."""
 
     strength: SearchOrStrength = 1.0
     """Strength of the edit; 0 changes nothing. ``search`` finds a strength for each prompt and group before the first
@@ -130,7 +130,20 @@ class SearchableSection(EditSection):
     """Images that may change in another attribute (or lose their face) for each image that an edit moves to its
     assigned group. The search uses a stronger edit only within this budget."""
 
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out later keys that the config does not change, so that they do not change the names of older runs."""
+        fields = type(self).model_fields
+        unused = {
+            name for name in ("trial_images", "side_effect_budget") if getattr(self, name) == fields[name].default
+        }
+        return {name: value for name, value in plain(self).items() if name not in unused}
+
     @property
     def searches_strength(self) -> bool:
         """Whether the config asks for a search."""
         return self.strength == SEARCH
+
+
+class SearchableEdit(EditSection, SearchableSection):
+    """Keys of an edit of feature maps whose strength can be searched."""

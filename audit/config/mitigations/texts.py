@@ -8,10 +8,10 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from audit.config.fields import GroupName, ModulePath, Text, Window
-from audit.config.mitigations.section import MitigationSection
+from audit.config.mitigations.section import MitigationSection, SearchableSection, SearchOrStrength
 
 
-class PromptConfig(MitigationSection):
+class PromptConfig(SearchableSection):
     """Prompt: names the group in the prompt. It is the control with which every edit of a network is compared."""
 
     names_groups: ClassVar[bool] = True
@@ -24,8 +24,9 @@ class PromptConfig(MitigationSection):
     blocks: Annotated[tuple[ModulePath, ...], Field(strict=False, max_length=100)] = ()
     """Blocks of the network whose cross-attention alone reads the caption that names the group, for example
     ``[up_blocks.0]``; ``difflens-audit locate`` finds them. If empty, the whole network reads it."""
-    strength: Annotated[float, Field(ge=0, le=10)] = 1.0
-    """How far the embeddings of the text go from the own prompt (0) to the caption that names the group (1)."""
+    strength: SearchOrStrength = 1.0
+    """How far the embeddings of the text go from the own prompt (0) to the caption that names the group (1). ``search``
+    finds a strength for each prompt and group before the first image."""
     window: Window = (0.0, 1.0)
     """Part of the denoising steps at which the blocks read the caption, as fractions from first to last; it needs
     ``blocks``."""
@@ -34,7 +35,8 @@ class PromptConfig(MitigationSection):
     def _without_defaults(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out later keys that the config does not change, so that they do not change the names of older runs."""
         fields = type(self).model_fields
-        unused = {name for name in ("blocks", "strength", "window") if getattr(self, name) == fields[name].default}
+        later = ("blocks", "strength", "window", "trial_images", "side_effect_budget")
+        unused = {name for name in later if getattr(self, name) == fields[name].default}
         return {name: value for name, value in plain(self).items() if name not in unused}
 
     @property

@@ -27,7 +27,7 @@ from audit.records.work import Prompt
 
 # B images, P positions, N latents, G groups, S steps, C H W the map
 
-EditKind = Literal["add", "scale"]
+EditKind = Literal["add", "scale", "contrast"]
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,9 @@ def strengths_of(lens: Lens, attribute: str, prompt: Prompt) -> Mapping[str, Gro
 class DiffLensEdit:
     """z' = factor ⊙ z + addend: the assigned group's features up, the other groups' features down (Eq. 7).
 
+    *contrast* adds s times what distinguishes the assigned group from the others in the features of all groups
+    (:mod:`audit.dissect.features.contrast`): features that fire more for it go up, features that fire less go down.
+
     With strength s, *add* puts s times the mean firing of the assigned group's features (by step and position, over
     images perceived as that group) on top; *scale* multiplies them by 1 + s, which does nothing where a feature did not
     fire. Either way the other groups' features are multiplied by max(0, 1 − s), so that s = 0 changes nothing.
@@ -106,20 +109,24 @@ class DiffLensEdit:
         self._sae = lens.sae
         self._assigned = torch.tensor([groups.index(group) for group in steering.groups], device=lens.device)
         self._strengths = torch.tensor(steering.strengths, device=lens.device)
-        self._excess = _factors(lens, attribute, kind)(self._assigned, self._strengths) - 1
-        self._pushes = _pushes(lens, attribute) if kind == "add" else None
+        self._excess: Tensor | None = None
+        if kind != "contrast":
+            self._excess = _factors(lens, attribute, kind)(self._assigned, self._strengths) - 1
+        self._pushes = None if kind == "scale" else _pushes(lens, attribute, kind)
 
     def __call__(self, step: int, h: Tensor) -> Tensor:
         """Edit maps ``(B, C, H, W)`` of the conditional half at one step; they are on the lens's device."""
-        delta = torch.cat([self._suppression(h[rows], rows) for rows in self._blocks(h)])
+        if self._excess is None:
+            delta = torch.zeros(h.shape, device=h.device)
+        else:
+            delta = torch.cat([self._rescaled(h[rows], self._excess[rows]) for rows in self._blocks(h)])
         if self._pushes is not None:
             push = self._pushes[self._assigned, step].reshape(h.shape)
             delta = delta + self._strengths.view(-1, 1, 1, 1) * push
         return h + delta.to(h.dtype)
 
-    def _suppression(self, h: Tensor, rows: slice) -> Tensor:
-        change = self._excess[rows, None, :] * self._sae.latents_of_map(h.float())
-        return self._sae.map_delta(change, h.shape)
+    def _rescaled(self, h: Tensor, excess: Tensor) -> Tensor:
+        return self._sae.map_delta(excess[:, None, :] * self._sae.latents_of_map(h.float()), h.shape)
 
     def _blocks(self, h: Tensor) -> list[slice]:
         """Split a batch so that its dense latents fit in a block of memory: 0.4 GB for one image of FLUX.1."""
@@ -152,16 +159,37 @@ def _factors(lens: Lens, attribute: str, kind: EditKind) -> _Factors:
     return _Factors(owned, kind)
 
 
-def _pushes(lens: Lens, attribute: str) -> Tensor:
-    """Change of the map (G, S, C·H·W) that a group's features make when they fire as they do for that group.
+def _pushes(lens: Lens, attribute: str, kind: EditKind) -> Tensor:
+    """Change of the map (G, S, C·H·W) towards each group at strength 1.
 
-    Adding is linear in the latents, so the map of an add edit is one constant per group and step, whatever the image.
+    *add*: the group's features fire as they do for that group. *contrast*: the features of all groups change by what
+    distinguishes the group. Both are linear in the latents, so they are one constant per group and step, whatever the
+    image.
     """
+    if kind == "contrast":
+        latents = lens.latents(attribute)
+        return torch.stack(
+            [_map_of(lens.sae, contrast_of(lens, attribute)[group], latents) for group in lens.groups[attribute]]
+        )
     rows = []
     for group in lens.groups[attribute]:
-        latents = [feature.latent for feature in lens.features[attribute].get(group, ())]
-        rows.append(_map_of(lens.sae, lens.firing[attribute][group], latents))
+        own = [feature.latent for feature in lens.features[attribute].get(group, ())]
+        rows.append(_map_of(lens.sae, lens.firing[attribute][group], own))
     return torch.stack(rows)
+
+
+def contrast_of(lens: Lens, attribute: str) -> Mapping[str, Tensor]:
+    """Return the contrast of each group.
+
+    Raises:
+        ValueError: The lens is of a release that stored none.
+    """
+    if attribute not in lens.contrast:
+        raise ValueError(
+            f"{lens.name}: expected the contrast of {attribute}, found none; the lens is of an older release. Dissect "
+            "again, or set edit: add"
+        )
+    return lens.contrast[attribute]
 
 
 def _map_of(sae: SparseAutoencoder, firing: Tensor, latents: Sequence[int]) -> Tensor:

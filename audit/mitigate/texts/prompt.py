@@ -11,7 +11,7 @@ from pathlib import Path
 
 from audit.config.mitigations.texts import PromptConfig
 from audit.dissect.lens import Lens
-from audit.mitigate.method import Batch, Fit, Intervene
+from audit.mitigate.method import Batch, Fit, Intervene, strengths_in
 from audit.models.intervention import Intervention
 from audit.planning.plan import text_naming, window_of
 
@@ -25,16 +25,19 @@ class PromptMethod:
         """Return a function that makes the prompts of a batch."""
 
         def intervene(batch: Batch) -> Intervention:
-            texts = tuple(text_naming(mitigation, group, batch.template, batch.prompt) for group in batch.assigned)
-            if mitigation.strength == 0:
+            strengths = strengths_in(mitigation, batch)
+            if not any(strengths):
                 return Intervention(batch.assigned, range(batch.steps))
+            named = (text_naming(mitigation, group, batch.template, batch.prompt) for group in batch.assigned)
+            texts = tuple(text if s else batch.prompt.text for text, s in zip(named, strengths, strict=True))
+            between = None if all(s in (0, 1) for s in strengths) else strengths
             if not mitigation.blocks:
-                return Intervention(batch.assigned, range(batch.steps), texts=texts, text_strength=mitigation.strength)
+                return Intervention(batch.assigned, range(batch.steps), texts=texts, text_strengths=between)
             return Intervention(
                 batch.assigned,
                 window_of(mitigation.window, batch.steps),
                 block_texts=dict.fromkeys(mitigation.blocks, texts),
-                text_strength=mitigation.strength,
+                text_strengths=between,
             )
 
         return intervene

@@ -45,9 +45,10 @@ class KnownStrengths:
     lines: Prediction
 
     @classmethod
-    def of(cls, plain: Mapping[str, Any], guidance: float) -> KnownStrengths:
-        """Read the card of a lens; strengths that were found at another guidance are ignored (decision 3)."""
-        if plain["settings"].get("guidance") != guidance:
+    def of(cls, plain: Mapping[str, Any], guidance: float, edit: str) -> KnownStrengths:
+        """Read the card of a lens; strengths of another guidance (decision 3) or another kind of edit are ignored."""
+        settings = plain["settings"]
+        if settings.get("guidance") != guidance or settings.get("edit", "add") != edit:
             return cls(plain["groups"], frozenset(), {}, {})
         searched, lines = strengths_of_data(plain["strengths"]), prediction_of_data(plain["prediction"])
         return cls(plain["groups"], frozenset(plain["settings"].get("prompts", ())), searched, lines)
@@ -88,7 +89,7 @@ def find_strengths(
     plain = json.loads(storage_of(lens).read(LENS_FILE))
     if plain["model_fingerprint"] != model_fingerprint(request.model) or run.has(f"{LENS}/{STEERING_FILE}"):
         return  # the workers refuse a lens of another model, and report everything that does not fit
-    known = KnownStrengths.of(plain, request.sampling.guidance)
+    known = KnownStrengths.of(plain, request.sampling.guidance, request.lens.edit)
     attributes = [name for name in attributes if name in known.groups]
     tasks = [
         StrengthTask.of_lens(

@@ -65,7 +65,7 @@ class StrengthTask:
     @classmethod
     def of_lens(cls, prompt: Prompt, attribute: str, lens: LensConfig, *, search: bool = True) -> StrengthTask:
         """Return the task of the edit that a lens has strengths for."""
-        mitigation = DiffLensConfig(name="strength-search", attribute=attribute)
+        mitigation = DiffLensConfig(name="strength-search", attribute=attribute, edit=lens.edit)
         effort = Effort(lens.strength_images, lens.side_effect_budget) if search else None
         return cls(f"{prompt.id}-{attribute}", mitigation, prompt, effort)
 

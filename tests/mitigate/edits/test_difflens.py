@@ -1,5 +1,7 @@
 """The DiffLens edit: neutral where it must be, and exactly Eq. 7 and 9 where it is not."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -37,6 +39,11 @@ def a_lens(features=None, strengths=None):
         hookpoint="mid_block",
         steps=STEPS,
         groups=GROUPS,
+        contrast={
+            "gender": {
+                g: torch.randn(STEPS, SIDE * SIDE, sum(map(len, chosen.values())), generator=generator) for g in chosen
+            }
+        },
     )
 
 
@@ -54,13 +61,13 @@ def intervention(mitigation, lens, prompt, keys):
     return DiffLens().ready(mitigation, lens, None)(Batch(prompt, groups, STEPS, "a {occupation}"))
 
 
-@pytest.mark.parametrize("kind", ["add", "scale"])
+@pytest.mark.parametrize("kind", ["add", "scale", "contrast"])
 def test_strength_zero_changes_nothing(h, kind):
     edit = DiffLensEdit(a_lens(), "gender", kind, steering(0.0, 0.0, 0.0, 0.0))
     assert all(torch.equal(edit(step, h), h) for step in range(STEPS))
 
 
-@pytest.mark.parametrize("kind", ["add", "scale"])
+@pytest.mark.parametrize("kind", ["add", "scale", "contrast"])
 def test_a_lens_without_features_changes_nothing(h, kind):
     lens = a_lens(features={"female": (), "male": ()})
     assert torch.equal(DiffLensEdit(lens, "gender", kind, steering(2.0, 2.0, 2.0, 2.0))(0, h), h)
@@ -84,7 +91,24 @@ def test_the_edit_is_the_decoded_change_of_the_listed_latents(h, kind):
     assert torch.allclose(DiffLensEdit(lens, "gender", kind, steering(*s))(1, h), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["add", "scale"])
+def test_a_contrast_moves_the_features_of_all_groups(h):
+    lens, s = a_lens(), (0.5, 1.5, 0.0, 1.0)
+    assert lens.latents("gender") == (1, 2, 3)
+    z = lens.sae.latents_of_map(h)
+    change = torch.zeros_like(z)
+    for image, (group, strength) in enumerate(zip(("female", "male", "female", "male"), s, strict=True)):
+        for column, latent in enumerate((1, 2, 3)):
+            change[image, :, latent] = strength * lens.contrast["gender"][group][1, :, column]
+    expected = h + lens.sae.map_delta(change, h.shape)
+    assert torch.allclose(DiffLensEdit(lens, "gender", "contrast", steering(*s))(1, h), expected, atol=1e-5)
+
+
+def test_a_lens_of_an_older_release_has_no_contrast():
+    with pytest.raises(ValueError, match="expected the contrast of gender, found none"):
+        DiffLensEdit(replace(a_lens(), contrast={}), "gender", "contrast", steering(1.0, 1.0, 1.0, 1.0))
+
+
+@pytest.mark.parametrize("kind", ["add", "scale", "contrast"])
 def test_an_edit_lives_where_its_lens_is_and_moves_nothing(h, kind):
     lens = a_lens()
     edit = DiffLensEdit(lens.to("meta"), "gender", kind, steering(0.5, 1.5, 0.0, 1.0))

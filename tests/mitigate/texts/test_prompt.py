@@ -104,6 +104,21 @@ def problems_of(tiny_pipeline, **keys):
     return []
 
 
+@pytest.mark.parametrize("blocks", [[], ["mid_block"]])
+def test_each_image_has_the_strength_that_was_searched_for_its_group(generator, blocks):
+    mitigation = PromptConfig(name="words", method="prompt", attribute="gender", blocks=blocks, strength="search")
+    groups = ("female", "male")
+    batch = Batch(DOCTOR, groups, 4, TEMPLATE, groups, strengths=(0.0, 0.5))
+    found = generator.generate(DOCTOR, SEEDS, PromptMethod().ready(mitigation, None, None)(batch))
+    assert torch.equal(found[0], generator.generate(DOCTOR, SEEDS)[0])
+    assert torch.equal(found[1], images_of(generator, strength=0.5, blocks=blocks)[1])
+
+
+def test_a_search_that_was_not_made_is_refused(generator):
+    with pytest.raises(ValueError, match="expected strengths that were searched for 'doctor', found none"):
+        images_of(generator, strength="search")
+
+
 @pytest.mark.parametrize(
     ("keys", "message"),
     [

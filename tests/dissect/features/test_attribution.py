@@ -6,7 +6,7 @@ import operator
 import pytest
 import torch
 
-from audit.dissect.attribution import (
+from audit.dissect.features.attribution import (
     Attribution,
     StreamingAttribution,
     code_change,
