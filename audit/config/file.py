@@ -184,8 +184,8 @@ def _remove(root: Node, mistake: _Mistake, findings: Findings) -> bool:
     if mistake.parent is not None:
         mistake.parent.remove(mistake.node)
         return True
-    if mistake.detail["type"] == "missing":  # the root cannot be removed; a placeholder lets the rest be validated
-        root.value[mistake.location[-1]] = Node("unnamed", root.place, mistake.location)
+    if mistake.location == ("name",):  # the root cannot be removed; a placeholder lets the rest be validated
+        root.value["name"] = Node("unnamed", root.place, mistake.location)
         return True
     return False
 

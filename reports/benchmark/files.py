@@ -70,8 +70,7 @@ def schema() -> pa.Schema:
             ("held_out", pa.bool_()),
             ("prompts", pa.int32()),
             *((name, pa.float64()) for name in (*figures, "calls", "fit_seconds")),
-            *((name, pa.int64()) for name in ("fit_images", "fit_steps", "search_images")),
-            ("lens", pa.bool_()),
+            *((name, pa.int64()) for name in ("fit_images", "fit_steps", "search_images", "lens_images")),
         ]
     )
 

@@ -83,7 +83,7 @@ def cost_table(part: Part) -> Table:
     """Return what every method costs: exact counts, and the time of the fits as it was recorded."""
     columns = (
         "Method", "Calls per image", "Images for the fit", "Training steps", "Time of the fit", "Images for the search",
-        "Needs a lens",
+        "Images for a lens, once",
     )  # fmt: skip
     rows = tuple(
         (
@@ -93,7 +93,7 @@ def cost_table(part: Part) -> Table:
             f"{row.cost.fit_steps:,}",
             "–" if row.cost.fit_seconds is None else f"{row.cost.fit_seconds:,.1f} s",
             f"{row.cost.search_images:,}",
-            "yes" if row.cost.lens else "no",
+            f"{row.cost.lens_images:,}",
         )
         for place, row in enumerate(part.rows, start=1)
     )

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from reports.charts.axis import Mark
+from reports.charts.axis import Mark, tick_step
 from reports.charts.svg import Frame, figure, line_tag, need, text_tag
 
 _RADIUS = 9.0
 _LEFT, _TOP, _BOTTOM, _HEIGHT = 52.0, 26.0, 46.0, 300.0
-_TICKS = 5
 
 
 @dataclass(frozen=True)
@@ -46,8 +45,9 @@ class Span:
 
     @property
     def ticks(self) -> tuple[float, ...]:
-        """Evenly spaced values from ``low`` to ``high``."""
-        return tuple(self.low + (self.high - self.low) * number / (_TICKS - 1) for number in range(_TICKS))
+        """Round values from ``low``, evenly spaced."""
+        step = tick_step(self.high - self.low)
+        return tuple(self.low + step * number for number in range(int((self.high - self.low) / step + 1e-9) + 1))
 
 
 def front(points: Sequence[Point], *, high_is_better: bool) -> tuple[Point, ...]:

@@ -90,17 +90,17 @@ def _planned(config: BenchmarkConfig) -> Iterator[BenchmarkAudit]:
     placeholder = AuditConfig(name="planned")
     for model in config.models:
         for attributes in balanced:
-            arms = {arm: one.name for one in config.methods if _tries(one, attributes) for arm in one.arms}
+            arms = {arm: one.name for one in config.methods if _tries(config, one, attributes) for arm in one.arms}
             if arms:
                 yield BenchmarkAudit(model, attributes, arms, placeholder)
                 if config.held_out:
                     yield BenchmarkAudit(model, attributes, arms, placeholder, held_out=True)
 
 
-def _tries(method: BenchmarkMethod, attributes: tuple[str, ...]) -> bool:
+def _tries(config: BenchmarkConfig, method: BenchmarkMethod, attributes: tuple[str, ...]) -> bool:
     if method.own_attribute:
         return method.own_attribute == attributes
-    return len(attributes) == 1 and (method.only is None or attributes[0] in method.only)
+    return len(attributes) == 1 and attributes[0] in (method.only or config.attributes)
 
 
 def _tree(root: Node, config: BenchmarkConfig, planned: BenchmarkAudit) -> Node:
@@ -120,7 +120,7 @@ def _tree(root: Node, config: BenchmarkConfig, planned: BenchmarkAudit) -> Node:
 
 def _mitigations(root: Node, config: BenchmarkConfig, planned: BenchmarkAudit) -> Iterator[Node]:
     for index, method in enumerate(config.methods):
-        if not _tries(method, planned.attributes):
+        if not _tries(config, method, planned.attributes):
             continue
         entry = root.value["methods"].value[index]
         shared = {key: node for key, node in entry.value.items() if key not in OF_A_METHOD}
@@ -168,7 +168,7 @@ def _positions(root: Node) -> dict[Place, list[str]]:
     """Return the paths of all keys and values of the file by their place, the outermost first."""
     found, nodes = dict[Place, list[str]](), [root]
     for node in nodes:
-        for place in {node.key_place, node.place} - {None}:
+        for place in {node.key_place or node.place, node.place}:
             found.setdefault(place, []).append(where(node.location))
         children = node.value.values() if isinstance(node.value, dict) else node.value
         nodes.extend(children if isinstance(node.value, dict | list) else ())

@@ -9,7 +9,7 @@ from typing import Any
 from audit.config.mitigations.registry import MitigationConfig
 from audit.config.mitigations.section import EditSection
 from audit.config.slices import DissectionRequest, MeasurementRequest
-from audit.dissect.settings import STEERING_FILE
+from audit.dissect.settings import STEERING_FILE, images_of_dissection
 from audit.dissect.strengths import Strengths, strengths_of_data
 from audit.planning.plan import steps_of_arms, window_of
 from audit.results.searched import searched_of
@@ -26,7 +26,7 @@ class Cost:
         fit_steps: Steps of its training.
         fit_seconds: Time of the fit on the workers that made it; None if nothing is fitted, or nobody recorded it.
         search_images: Images that the search of its strengths drew for these prompts.
-        lens: Whether the method needs a lens, which is made once for a model.
+        lens_images: Most images that a lens needs, which is made once for a model; 0 for a method without a lens.
     """
 
     calls: float
@@ -34,7 +34,7 @@ class Cost:
     fit_steps: int
     fit_seconds: float | None
     search_images: int
-    lens: bool
+    lens_images: int
 
 
 def costs_of(
@@ -62,7 +62,7 @@ def costs_of(
             fit_steps=int(fit.get("training_steps", 0)),
             fit_seconds=fit.get("seconds"),
             search_images=images,
-            lens=one.uses_lens,
+            lens_images=images_of_dissection(dissection) if one.uses_lens else 0,
         )
     return found
 
