@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any
 
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from audit.config.fields import GENERATED_HERE
 from audit.planning.plan import NO_PROMPT, prompt_text
@@ -25,6 +24,7 @@ from audit.results.gates.verdicts import overall_verdict
 from audit.storage.outside.safe_text import redact_tree
 from audit.storage.place import Place
 from audit.storage.run_directory import AUDIT, REPORT, RunDirectory
+from reports.environment import environment
 from reports.export.audit_json import read_audit_json
 from reports.figures.charts import (
     Figure,
@@ -157,19 +157,7 @@ def render(result: AuditResult, images: Pictures, trend: Trend | None = None) ->
 
 def _document(story: Story, pictures: Pictures, trend: Trend | None) -> str:
     context = {**_context(story, pictures), "trend": trend_section(trend)}
-    return _environment().get_template("report.html.j2").render(context)
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"words": label, "number": number, "webp": data_uri}
-    return environment
+    return environment().get_template("report.html.j2").render(context)
 
 
 def _context(story: Story, pictures: Pictures) -> dict[str, Any]:

@@ -10,8 +10,9 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from audit.config.document.here import expand_here
@@ -25,7 +26,9 @@ from audit.config.problems import Location, Problem, listing, suggestion
 from audit.config.schema import known_keys
 from audit.config.settings import AuditConfig
 
-__all__ = ["Check", "ConfigError", "ConfigErrors", "read_config"]
+__all__ = ["Check", "ConfigError", "ConfigErrors", "Findings", "audit_of_tree", "read_config", "read_tree", "validated"]
+
+SectionT = TypeVar("SectionT", bound=BaseModel)
 
 NO_SUCH_METHOD = "union_tag_invalid"
 """Pydantic's error type for a mitigation with an unknown method."""
@@ -48,10 +51,16 @@ def read_config(path: Path | str, overrides: Sequence[str] = (), checks: Sequenc
     Raises:
         ConfigErrors: All errors found, in file order.
     """
-    root, findings = _read_tree(Path(path))
-    for override in overrides:
-        findings.errors.extend(apply_override(root, override))
-    config = _validate(root, findings)
+    return audit_of_tree(*read_tree(Path(path), overrides), checks)
+
+
+def audit_of_tree(root: Node, findings: Findings, checks: Sequence[Check] = ()) -> AuditConfig:
+    """Validate a tree that has been read as an audit, and run further checks.
+
+    Raises:
+        ConfigErrors: All errors found, with those found before.
+    """
+    config = validated(root, findings, AuditConfig)
     if config is not None:
         for check in checks:
             for problem in check(config):
@@ -62,7 +71,7 @@ def read_config(path: Path | str, overrides: Sequence[str] = (), checks: Sequenc
 
 
 @dataclass
-class _Findings:
+class Findings:
     """Errors found so far, the values removed from the tree because of them, and where checks found problems."""
 
     errors: list[ConfigError]
@@ -93,7 +102,12 @@ class _Findings:
             self.problems.add(problem.location)
 
 
-def _read_tree(path: Path) -> tuple[Node, _Findings]:
+def read_tree(path: Path, overrides: Sequence[str] = ()) -> tuple[Node, Findings]:
+    """Read a file as a tree with its overrides applied, and the errors found so far.
+
+    Raises:
+        ConfigErrors: If the file is not YAML with keys and values.
+    """
     root, errors = parse(read_text(path, "YAML file", MAX_BYTES), str(path))
     if root is None:
         message = "expected an audit, found an empty file; begin with name:"
@@ -102,18 +116,23 @@ def _read_tree(path: Path) -> tuple[Node, _Findings]:
         message = f"expected keys and values, found {kind(root.plain())}; begin with name:"
         raise ConfigErrors([*errors, _error(root.place, (), message)])
     expand_here(root, path.parent)
-    return root, _Findings(list(errors))
+    findings = Findings(list(errors))
+    for override in overrides:
+        findings.errors.extend(apply_override(root, override))
+    return root, findings
 
 
-def _validate(root: Node, findings: _Findings) -> AuditConfig | None:
+def validated(root: Node, findings: Findings, section: type[SectionT]) -> SectionT | None:
     """Validate the tree, removing invalid values until the rest is valid; None if that is impossible."""
     while True:
         try:
-            return AuditConfig.model_validate(root.plain())
+            return section.model_validate(root.plain())
         except ValidationError as error:
             mistakes = [_Mistake.of(root, detail) for detail in error.errors(include_url=False)]
         # Compared with earlier rounds only: errors of one round do not cause each other.
-        findings.errors.extend(_described(mistake) for mistake in mistakes if not findings.has_errors(mistake.reads))
+        findings.errors.extend(
+            _described(mistake, section) for mistake in mistakes if not findings.has_errors(mistake.reads)
+        )
         removed = [_remove(root, mistake, findings) for mistake in mistakes]
         if not any(removed):
             return None
@@ -159,14 +178,14 @@ class _Mistake:
         return next((tag.removeprefix(METHOD_TAG) for tag in tags), None)
 
 
-def _remove(root: Node, mistake: _Mistake, findings: _Findings) -> bool:
+def _remove(root: Node, mistake: _Mistake, findings: Findings) -> bool:
     """Remove the invalid value from the tree; False if it cannot be removed."""
     findings.remove(mistake.location)
     if mistake.parent is not None:
         mistake.parent.remove(mistake.node)
         return True
-    if mistake.detail["type"] == "missing":  # the root cannot be removed; a placeholder lets the rest be validated
-        root.value[mistake.location[-1]] = Node("unnamed", root.place, mistake.location)
+    if mistake.location == ("name",):  # the root cannot be removed; a placeholder lets the rest be validated
+        root.value["name"] = Node("unnamed", root.place, mistake.location)
         return True
     return False
 
@@ -198,11 +217,11 @@ _WRONG_TYPE = ("literal_error", "int_type", "tuple_type", "dict_type", "model_ty
 """Pydantic's error types for a value that no branch of a union accepts."""
 
 
-def _described(mistake: _Mistake) -> ConfigError:
+def _described(mistake: _Mistake, section: type[BaseModel]) -> ConfigError:
     """Describe a validation error; the position is that of the key if the key is wrong."""
     detail, node = mistake.detail, mistake.node
     if detail["type"] == "extra_forbidden":
-        return _error(node.key_place or node.place, mistake.location, _unknown_key(mistake))
+        return _error(node.key_place or node.place, mistake.location, _unknown_key(mistake, section))
     if detail["loc"][-1:] == ("[key]",):
         message = f"expected a name of {_expected(detail)}, found {mistake.location[-1]!r}"
         return _error(node.key_place or node.place, mistake.location, message)
@@ -234,8 +253,8 @@ def _quoted(detail: ErrorDetails) -> list[str]:
     return re.findall("'([^']*)'", words)
 
 
-def _unknown_key(mistake: _Mistake) -> str:
-    known = known_keys(mistake.location[:-1], mistake.method)
+def _unknown_key(mistake: _Mistake, section: type[BaseModel]) -> str:
+    known = known_keys(mistake.location[:-1], mistake.method, section)
     found = str(mistake.location[-1])
     return f"expected one of {listing(known)}; found {found!r}{suggestion(found, known) or '; remove it'}"
 

@@ -11,27 +11,32 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+from pydantic import BaseModel
+
 from audit.config.problems import Location
 from audit.config.settings import AuditConfig
 
 
 @cache
-def config_schema() -> Mapping[str, Any]:
-    """Return the JSON Schema of ``AuditConfig``."""
-    return AuditConfig.model_json_schema()
+def config_schema(section: type[BaseModel] = AuditConfig) -> Mapping[str, Any]:
+    """Return the JSON Schema of a file, by default of ``AuditConfig``."""
+    return section.model_json_schema()
 
 
-def known_keys(location: Location, method: str | None = None) -> tuple[str, ...]:
+def known_keys(
+    location: Location, method: str | None = None, section: type[BaseModel] = AuditConfig
+) -> tuple[str, ...]:
     """Return the keys that a config may have at a location.
 
     Args:
         location: The location.
         method: Method of the mitigation at this location; each method has different keys.
+        section: What the whole file is.
 
     Raises:
         KeyError: If no value at this location can have keys.
     """
-    schema = config_schema()
+    schema = config_schema(section)
     here: Mapping[str, Any] = schema
     for step in location:
         here = here["items"] if isinstance(step, int) else _below(here, step)

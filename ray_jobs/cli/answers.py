@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from audit.config.errors import ConfigErrors
 
 
-_BESIDE_RUNS = frozenset({"analyses", "fits", "lenses", "mlartifacts", "mlflow.db", "schedule"})
+_BESIDE_RUNS = frozenset({"analyses", "benchmarks", "fits", "lenses", "mlartifacts", "mlflow.db", "schedule"})
 """Names in an output directory that are not runs."""
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from audit.analyses.stored_maps import map_as_bytes
 from audit.config.kinds.closed import foreign_keys
+from audit.config.sections import PromptsConfig
 from audit.config.settings import AuditConfig
 from audit.config.slices import DissectionRequest, MeasurementRequest
 from audit.dissect.settings import needs_lens
@@ -35,7 +36,7 @@ from audit.storage.run_directory import LENS, LOCATION, CorruptShardError, RunDi
 from ray_jobs.cluster.connection import Cluster, connect
 from ray_jobs.run.locate import ensure_map
 from ray_jobs.run.parts import WorkerPool
-from ray_jobs.run.prepare.fits import ensure_fits
+from ray_jobs.run.prepare.fits import ensure_fits, keep_fit_costs
 from ray_jobs.run.prepare.lens import ensure_lens
 from ray_jobs.run.prepare.reference import reference_features
 from ray_jobs.run.prepare.searches import search_strengths
@@ -80,7 +81,13 @@ class AuditOutcome:
         return not self.incomplete and self.unmade is None
 
 
-def run_audit(config: AuditConfig, *, run_id: str | None = None, address: str | None = None) -> AuditOutcome:
+def run_audit(
+    config: AuditConfig,
+    *,
+    run_id: str | None = None,
+    address: str | None = None,
+    fitted_on: PromptsConfig | None = None,
+) -> AuditOutcome:
     """Run an audit, or resume it where an earlier attempt stopped.
 
     Args:
@@ -88,6 +95,7 @@ def run_audit(config: AuditConfig, *, run_id: str | None = None, address: str | 
         run_id: Name of the run directory under ``config.output``. None means ``<name>-<hash of config and weights>``:
             the same audit finds its own directory again, and any change that affects a result begins a new one.
         address: A Ray cluster; None for this machine.
+        fitted_on: Prompts that methods are fitted with and a lens is made from; None for those of the audit.
 
     Raises:
         ConfigErrors: If a file with targets has mistakes.
@@ -102,19 +110,22 @@ def run_audit(config: AuditConfig, *, run_id: str | None = None, address: str | 
     """
     started = time.monotonic()
     warn_of_outage(config.tracking, config.tracking_uri)
-    request, dissection = MeasurementRequest.of(config), DissectionRequest.of(config)
+    fitted = config if fitted_on is None else config.model_copy(update={"prompts": fitted_on})
+    request, dissection = MeasurementRequest.of(config), DissectionRequest.of(fitted)
     prompts = prompts_of_model(config.model, config.prompts)
     attributes = tuple(Attribute(name, groups) for name, groups in config.attributes.items())
     targets = audit_targets(config.targets, [prompt.id for prompt in prompts], attributes)
     with connect(address, config.workers) as cluster:
         pool, lens = WorkerPool(config.workers, cluster), None
-        run = open_run(config, run_id or default_run_id(config), cluster)
+        run = open_run(config, run_id or default_run_id(config, fitted_on), cluster)
         if needs_lens(config.lens, config.prompts, config.mitigations):
             keep_map(dissection, config.output, run, pool)
             lens = ensure_lens(dissection, config.output, pool)
             keep_evidence(lens, run.file(LENS))
             find_strengths(dissection, searched_attributes(config.mitigations), lens, run, prompts, pool)
-        fits = ensure_fits(request, config.output, prompts, pool, lens)
+        fit_prompts = prompts_of_model(fitted.model, fitted.prompts)
+        fits = ensure_fits(MeasurementRequest.of(fitted), config.output, fit_prompts, pool, lens)
+        keep_fit_costs(fits, run)
         search_strengths(request, fits, run, prompts, pool)
         compared = Comparison(targets, config.gates, reference_features(config.quality, config.model, pool))
         work = ShardWork(run, _worker_settings(config, run, lens, fits), pool)
@@ -173,10 +184,11 @@ def _sample_and_summarise(
     return summarise_run(request, finished, work.run, compared), missing
 
 
-def default_run_id(config: AuditConfig) -> str:
+def default_run_id(config: AuditConfig, fitted_on: PromptsConfig | None = None) -> str:
     """Name a run by everything that determines its results."""
+    others = [] if fitted_on is None else [fitted_on.model_dump(mode="json")]
     text = json.dumps(
-        [decisive(_plain(config)), model_fingerprint(config.model), *_labels_by_hand(config)], sort_keys=True
+        [decisive(_plain(config)), model_fingerprint(config.model), *_labels_by_hand(config), *others], sort_keys=True
     )
     return f"{config.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 

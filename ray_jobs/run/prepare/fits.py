@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -37,6 +37,7 @@ from audit.planning.fits import (
 from audit.records.work import Prompt
 from audit.storage.files import storage_of
 from audit.storage.place import Place, place_of
+from audit.storage.run_directory import FIT_COSTS, RunDirectory
 from ray_jobs.cluster.connection import threads_of_a_whole_node
 from ray_jobs.run.network import NetworkSettings
 from ray_jobs.run.parts import PartFiles, PreparationError, WorkerPool, make_parts, results_of
@@ -242,6 +243,18 @@ def ensure_fits(
                 storage.delete(found_file(number))
             storage.delete(TRAINING_FILE)
     return fits
+
+
+def keep_fit_costs(fits: Mapping[str, Place], run: RunDirectory) -> None:
+    """Store in a run what each of its fits cost when it was made.
+
+    Args:
+        fits: Name of a mitigation → directory of its fit.
+        run: The run.
+    """
+    cards = {name: json.loads(storage_of(place).read(FIT_FILE)) for name, place in fits.items()}
+    if cards:
+        run.write_json(FIT_COSTS, {name: card.get("cost", {}) for name, card in cards.items()})
 
 
 def used_by(request: MeasurementRequest, fit: FitRequest, lens: Place | None) -> Iterator[tuple[str, str]]:

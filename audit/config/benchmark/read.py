@@ -1,0 +1,184 @@
+"""Reads the file of a benchmark into audits: one for each model and attribute, whose arms are the methods.
+
+The tree of the file becomes one tree for each audit, whose nodes keep their lines. Errors of any audit are reported
+where the file of the benchmark has the value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from audit.config.benchmark.sections import OF_A_METHOD, BenchmarkConfig, BenchmarkMethod
+from audit.config.document.tree import Node, Place, where
+from audit.config.errors import ConfigError, ConfigErrors
+from audit.config.file import Check, Findings, audit_of_tree, read_tree, validated
+from audit.config.problems import Location
+from audit.config.settings import AuditConfig
+
+
+@dataclass(frozen=True)
+class BenchmarkAudit:
+    """One audit of a benchmark.
+
+    Attributes:
+        model: Name of the model in the benchmark.
+        attributes: Attributes that its arms balance; several if one arm balances them together.
+        methods: Arm → name of its method.
+        config: The audit.
+        held_out: Whether it has the held-out prompts, and the fits of the audit of the other prompts.
+    """
+
+    model: str
+    attributes: tuple[str, ...]
+    methods: Mapping[str, str]
+    config: AuditConfig
+    held_out: bool = False
+
+    @property
+    def title(self) -> str:
+        """The model, what is balanced, and whether the prompts are held out."""
+        return f"{self.model}, {' and '.join(self.attributes)}{', held-out prompts' * self.held_out}"
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A benchmark and its audits: for each model and attribute one, followed by that of the held-out prompts."""
+
+    config: BenchmarkConfig
+    audits: tuple[BenchmarkAudit, ...]
+
+    @property
+    def output(self) -> str:
+        """Directory of the runs, which all audits share."""
+        return self.audits[0].config.output
+
+
+def read_benchmark(path: Path | str, overrides: Sequence[str] = (), checks: Sequence[Check] = ()) -> Benchmark:
+    """Read the file of a benchmark and validate every audit in it.
+
+    Args:
+        path: The YAML file.
+        overrides: ``a.b=value`` settings that replace those of the file.
+        checks: Further checks of each audit.
+
+    Raises:
+        ConfigErrors: All errors found, in file order.
+    """
+    root, findings = read_tree(Path(path), overrides)
+    written = _positions(root)
+    config = validated(root, findings, BenchmarkConfig)
+    if config is None or findings.errors:
+        raise ConfigErrors(findings.errors)
+    audits, errors = [], list[ConfigError]()
+    for planned in _planned(config):
+        tree = _tree(root, config, planned)
+        try:
+            audits.append(replace(planned, config=audit_of_tree(tree, Findings([]), checks)))
+        except ConfigErrors as mistakes:
+            errors += [_placed(error, written) for error in mistakes.errors]
+    if errors:
+        raise ConfigErrors(errors)
+    return Benchmark(config, tuple(audits))
+
+
+def _planned(config: BenchmarkConfig) -> Iterator[BenchmarkAudit]:
+    """Yield the audits, whose config is not known yet."""
+    own = dict.fromkeys(method.own_attribute for method in config.methods if method.own_attribute)
+    balanced = dict.fromkeys([*((name,) for name in config.attributes), *own])
+    placeholder = AuditConfig(name="planned")
+    for model in config.models:
+        for attributes in balanced:
+            arms = {arm: one.name for one in config.methods if _tries(config, one, attributes) for arm in one.arms}
+            if arms:
+                yield BenchmarkAudit(model, attributes, arms, placeholder)
+                if config.held_out:
+                    yield BenchmarkAudit(model, attributes, arms, placeholder, held_out=True)
+
+
+def _tries(config: BenchmarkConfig, method: BenchmarkMethod, attributes: tuple[str, ...]) -> bool:
+    if method.own_attribute:
+        return method.own_attribute == attributes
+    return len(attributes) == 1 and attributes[0] in (method.only or config.attributes)
+
+
+def _tree(root: Node, config: BenchmarkConfig, planned: BenchmarkAudit) -> Node:
+    """Return the tree of one audit; what the benchmark itself sets has the place of what it comes from."""
+    base, own = root.child("base"), _below(root, "models", planned.model)
+    keys = dict(base.value if base is not None else {}) | dict(own.value if own is not None else {})
+    plain = "-and-".join(name.replace(" ", "-").replace("+", "") for name in planned.attributes)
+    parts = [config.name, planned.model, *["held-out"] * planned.held_out, plain]
+    keys["name"] = _scalar(root, "-".join(parts)[:60].rstrip("-._"))
+    if planned.held_out:
+        prompts = keys.get("prompts")
+        of_prompts = dict(prompts.value) if prompts is not None and isinstance(prompts.value, dict) else {}
+        keys["prompts"] = _mapping(prompts or root, of_prompts | {"occupations": root.value["held_out"]})
+    keys["mitigations"] = replace(root.value["methods"], value=list(_mitigations(root, config, planned)))
+    return _relocated(_mapping(root, keys), ())
+
+
+def _mitigations(root: Node, config: BenchmarkConfig, planned: BenchmarkAudit) -> Iterator[Node]:
+    for index, method in enumerate(config.methods):
+        if not _tries(config, method, planned.attributes):
+            continue
+        entry = root.value["methods"].value[index]
+        shared = {key: node for key, node in entry.value.items() if key not in OF_A_METHOD}
+        if not method.own_attribute:
+            shared["attribute"] = _attribute(root, config, planned.attributes[0])
+        for arm, setting in zip(method.arms, method.settings or (None,), strict=True):
+            settings = _below(entry, "settings", setting) if setting is not None else None
+            own = dict(settings.value) if settings is not None else {}
+            yield _mapping(settings or entry, {**shared, **own, "name": _scalar(settings or entry, arm)})
+
+
+def _attribute(root: Node, config: BenchmarkConfig, name: str) -> Node:
+    """Return the attribute, where the file names it."""
+    trail = root.trail(("attributes", config.attributes.index(name)))
+    return _scalar(trail[-1], name)
+
+
+def _below(node: Node, *steps: str) -> Node | None:
+    """Return the node under keys, None if one of them is missing."""
+    found: Node | None = node
+    for step in steps:
+        found = None if found is None else found.child(step)
+    return found
+
+
+def _scalar(near: Node, value: str) -> Node:
+    return Node(value, near.place, (), near.key_place)
+
+
+def _mapping(near: Node, keys: dict[str, Node]) -> Node:
+    return Node(keys, near.place, (), near.key_place)
+
+
+def _relocated(node: Node, location: Location) -> Node:
+    """Copy a tree with other locations; the places in the file stay."""
+    value = node.value
+    if isinstance(value, dict):
+        value = {key: _relocated(child, (*location, key)) for key, child in value.items()}
+    elif isinstance(value, list):
+        value = [_relocated(child, (*location, index)) for index, child in enumerate(value)]
+    return replace(node, value=value, location=location)
+
+
+def _positions(root: Node) -> dict[Place, list[str]]:
+    """Return the paths of all keys and values of the file by their place, the outermost first."""
+    found, nodes = dict[Place, list[str]](), [root]
+    for node in nodes:
+        for place in {node.key_place or node.place, node.place}:
+            found.setdefault(place, []).append(where(node.location))
+        children = node.value.values() if isinstance(node.value, dict) else node.value
+        nodes.extend(children if isinstance(node.value, dict | list) else ())
+    return found
+
+
+def _placed(error: ConfigError, written: Mapping[Place, Sequence[str]]) -> ConfigError:
+    """Return an error of an audit with the path that the value has in the benchmark's file."""
+    paths = written.get(Place(error.file, error.line, error.column), ())
+    if not paths or error.line is None:
+        return error
+    key = error.where.rpartition(".")[2]
+    return replace(error, where=next((path for path in paths if path.rpartition(".")[2] == key), paths[0]))

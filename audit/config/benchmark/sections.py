@@ -1,0 +1,112 @@
+"""What the file of a benchmark may say: keys of an audit, models, attributes, methods and their settings.
+
+``python -m audit.config.benchmark.sections > configs/benchmarks/schema.json`` writes the committed schema.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any, Self
+
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
+
+from audit.config.fields import GroupName, Names, Section, Text
+from audit.config.problems import listing
+from audit.config.schema import config_schema
+
+LONGEST_NAME = 20
+"""Longest name of a benchmark, a model, a method or a setting; names of runs and arms are joined from them."""
+
+OF_THE_BENCHMARK = ("name", "model", "mitigations", "gates", "alerts")
+"""Keys of an audit that ``base`` cannot have: the benchmark sets them, or decides nothing by them."""
+
+OF_A_MODEL = ("name", "seed", "attributes", "mitigations", "gates", "alerts", "tracking", "workers", "output")
+"""Keys of an audit that an entry of ``models`` cannot have: all models share them."""
+
+OF_A_METHOD = ("name", "settings", "only")
+"""Keys of an entry of ``methods`` that are no keys of its mitigation."""
+
+ShortName = Annotated[
+    str, StringConstraints(min_length=1, max_length=LONGEST_NAME, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+]
+Keys = dict[str, Any]
+
+
+class BenchmarkMethod(Section):
+    """One method, with the keys of its mitigation except for ``name`` and ``attribute``."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: ShortName
+    """Name of the method, used in the names of its arms."""
+    method: Text
+    """The method, as under ``mitigations`` of an audit."""
+    settings: dict[ShortName, Keys] = Field({})
+    """Settings to compare: name → keys of the mitigation. Each is an arm of its own; without settings there is one."""
+    only: Names | None = None
+    """Attributes on which the method is tried; without it all of ``attributes``. A method that names its own
+    ``attribute`` is tried on this one alone."""
+
+    @property
+    def own_attribute(self) -> tuple[str, ...]:
+        """Attributes that the method's own keys name; empty if the benchmark sets the attribute."""
+        found = (self.model_extra or {}).get("attributes", (self.model_extra or {}).get("attribute", ()))
+        return (found,) if isinstance(found, str) else tuple(map(str, found))
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """Names of the arms of one attribute."""
+        return tuple(f"{self.name}-{setting}" for setting in self.settings) or (self.name,)
+
+
+class BenchmarkConfig(Section):
+    """Methods × attributes × models × settings, side by side on the same prompts and the same noise."""
+
+    name: ShortName
+    """Name of the benchmark, used in file names."""
+    base: Keys = Field({})
+    """Keys of an audit that all models share: ``prompts``, ``sampling``, ``judge``, ``quality``, ``output``."""
+    models: dict[ShortName, Keys] = Field({"calibration": {}}, min_length=1)
+    """Name of a model → keys of an audit, which replace those of ``base``: ``model``, ``lens``, ``sampling``."""
+    attributes: Annotated[tuple[GroupName, ...], Field(strict=False, min_length=1)] = ("gender",)
+    """Attributes that the methods balance. All attributes of ``base`` are measured."""
+    methods: Annotated[tuple[BenchmarkMethod, ...], Field(strict=False, min_length=1)]
+    """Methods to compare."""
+    held_out: Annotated[tuple[Text, ...], Field(strict=False)] = ()
+    """Occupations that no fit sees. They are audited a second time with the fits of the other prompts, and the page
+    says whether the ranking is the same. Strengths are found for each prompt anew, as in any audit."""
+    strips: int = Field(3, ge=0, le=20)
+    """Prompts whose paired images the page shows."""
+
+    @model_validator(mode="after")
+    def _keys_fit(self) -> Self:
+        _refuse("base", self.base, OF_THE_BENCHMARK)
+        for name, keys in self.models.items():
+            _refuse(f"models.{name}", keys, OF_A_MODEL)
+        arms = [arm for method in self.methods for arm in method.arms]
+        repeated = sorted({arm for arm in arms if arms.count(arm) > 1})
+        if repeated:
+            raise _mistake(f"methods: expected unique names of methods and settings, found {listing(repeated)} twice")
+        for method in self.methods:
+            unknown = [name for name in method.only or () if name not in self.attributes]
+            if unknown:
+                known = listing(self.attributes)
+                raise _mistake(f"methods: expected only: among the attributes ({known}), found {unknown[0]!r}")
+        return self
+
+
+def _refuse(where: str, keys: Keys, names: tuple[str, ...]) -> None:
+    found = [name for name in names if name in keys]
+    if found:
+        raise _mistake(f"{where}: expected keys of an audit without {listing(names)}, found {found[0]!r}; remove it")
+
+
+def _mistake(message: str) -> PydanticCustomError:
+    return PydanticCustomError("mistake", "{message}", {"message": message})
+
+
+if __name__ == "__main__":
+    json.dump(config_schema(BenchmarkConfig), sys.stdout, indent=2, ensure_ascii=False)
+    sys.stdout.write("\n")

@@ -1,0 +1,83 @@
+"""What a method costs: images and time of its fit, images of its search, calls of the denoiser per image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from audit.config.mitigations.registry import MitigationConfig
+from audit.config.mitigations.section import EditSection
+from audit.config.slices import DissectionRequest, MeasurementRequest
+from audit.dissect.settings import STEERING_FILE, images_of_dissection
+from audit.dissect.strengths import Strengths, strengths_of_data
+from audit.planning.plan import steps_of_arms, window_of
+from audit.results.run_strengths import searched_of
+from audit.storage.run_directory import FIT_COSTS, LENS, RunDirectory
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a method costs.
+
+    Attributes:
+        calls: Calls of the denoiser for one image as deployed, relative to plain sampling: exact, from the plan.
+        fit_images: Images that the fit samples, without those of a lens; 0 if nothing is fitted.
+        fit_steps: Steps of its training.
+        fit_seconds: Time of the fit on the workers that made it; None if nothing is fitted, or nobody recorded it.
+        search_images: Images that the search of its strengths drew for these prompts.
+        lens_images: Most images that a lens needs, which is made once for a model; 0 for a method without a lens.
+    """
+
+    calls: float
+    fit_images: int
+    fit_steps: int
+    fit_seconds: float | None
+    search_images: int
+    lens_images: int
+
+
+def costs_of(
+    request: MeasurementRequest, dissection: DissectionRequest, run: RunDirectory, steps: int
+) -> dict[str, Cost]:
+    """Return what every arm of a run costs.
+
+    Args:
+        request: How the images were made, with the mitigations.
+        dissection: How strengths of edits through a lens are searched.
+        run: The run.
+        steps: Denoising steps of an image.
+    """
+    fits: Mapping[str, Mapping[str, Any]] = run.read_json(FIT_COSTS) if run.has(FIT_COSTS) else {}
+    searched, steered = searched_of(run), _steered(run)
+    found = {}
+    for one in request.mitigations:
+        fit = fits.get(one.name, {})
+        images = _drawn(searched, one.name) * int(getattr(one, "trial_images", 0))
+        if one.uses_lens and one.searches_strength:
+            images = _drawn(steered, one.attribute) * dissection.lens.strength_images
+        found[one.name] = Cost(
+            calls=calls_alone(one, steps, request.attributes) / steps,
+            fit_images=int(fit.get("images", 0)),
+            fit_steps=int(fit.get("training_steps", 0)),
+            fit_seconds=fit.get("seconds"),
+            search_images=images,
+            lens_images=images_of_dissection(dissection) if one.uses_lens else 0,
+        )
+    return found
+
+
+def calls_alone(mitigation: MitigationConfig, steps: int, attributes: Mapping[str, tuple[str, ...]]) -> int:
+    """Return the calls of the denoiser for one image of a method without a baseline to share steps with."""
+    shared = window_of(mitigation.window, steps).start if isinstance(mitigation, EditSection) else 0
+    return steps_of_arms([mitigation], steps, attributes) - steps + shared
+
+
+def _steered(run: RunDirectory) -> Strengths:
+    name = f"{LENS}/{STEERING_FILE}"
+    return strengths_of_data(run.read_json(name)) if run.has(name) else {}
+
+
+def _drawn(strengths: Strengths, name: str) -> int:
+    """Count the strengths that were tried, over all prompts and groups; each has the same number of images."""
+    return sum(len(group.tried) for groups in strengths.get(name, {}).values() for group in groups.values())

@@ -1,0 +1,110 @@
+"""Writes a benchmark as a page, as Markdown and as Parquet."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import asdict, fields
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from audit.results.benchmark.rows import Figure, MethodRow
+from audit.storage.files import storage_of
+from audit.storage.place import Place
+from reports.benchmark.findings import Findings
+from reports.benchmark.page import notices, render, title
+from reports.benchmark.published import NOTE, TABLES
+from reports.benchmark.tables import BEST, agreement_table, cost_table, effect_table, quality_table
+from reports.figures.charts import Table
+
+PAGE, MARKDOWN, PARQUET = "benchmark.html", "benchmark.md", "benchmark.parquet"
+
+_FIGURES = (
+    "before", "after", "worst_before", "worst", "shift", "flips", "clip_i", "clip_t", "kid", "fid", "shown",
+)  # fmt: skip
+_ENDS = tuple(field.name for field in fields(Figure))
+
+
+def write_files(findings: Findings, place: Place) -> Place:
+    """Write the three files, each atomically, and return the place of the page.
+
+    Args:
+        findings: What to write.
+        place: Directory of the benchmark.
+    """
+    storage = storage_of(place)
+    storage.write(PARQUET, parquet(findings))
+    storage.write(MARKDOWN, markdown(findings).encode())
+    storage.write(PAGE, render(findings).encode())
+    return place / PAGE
+
+
+def parquet(findings: Findings) -> bytes:
+    """Return one row for each model, attribute and method; a figure has columns for its value and its interval."""
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist([flat_row(row) for row in findings.rows], schema=schema()), buffer)
+    return buffer.getvalue()
+
+
+def flat_row(row: MethodRow) -> dict[str, Any]:
+    """Return a row as plain data without nesting."""
+    plain = {name: value for name, value in vars(row).items() if name not in (*_FIGURES, "cost", "balanced")}
+    figures = {
+        name if end == "value" else f"{name}_{end}": None if figure is None else getattr(figure, end)
+        for name in _FIGURES
+        for figure in [getattr(row, name)]
+        for end in _ENDS
+    }
+    return {**plain, "balanced": "+".join(row.balanced), **figures, **asdict(row.cost)}
+
+
+def schema() -> pa.Schema:
+    """Return the schema of the Parquet file."""
+    text = ("model", "balanced", "attribute", "arm", "method", "run", "worst_prompt", "shifted", "network")
+    figures = [name if end == "value" else f"{name}_{end}" for name in _FIGURES for end in _ENDS]
+    return pa.schema(
+        [
+            *((name, pa.string()) for name in text),
+            ("held_out", pa.bool_()),
+            ("prompts", pa.int32()),
+            *((name, pa.float64()) for name in (*figures, "calls", "fit_seconds")),
+            *((name, pa.int64()) for name in ("fit_images", "fit_steps", "search_images", "lens_images")),
+        ]
+    )
+
+
+def markdown(findings: Findings) -> str:
+    """Return the tables of the page as Markdown."""
+    return "\n".join(_lines(findings)) + "\n"
+
+
+def _lines(findings: Findings) -> Iterator[str]:
+    yield from (f"# Benchmark {_cell(findings.name)}: {title(findings)}", "")
+    yield from (f"{_cell(notice)}\n" for notice in notices(findings))
+    yield f"{BEST} marks the best figure of a column if its interval is separate from those of all other methods."
+    for part in findings.parts:
+        yield from ("", f"## {_cell(part.title)}")
+        for table in (effect_table(part), quality_table(part), cost_table(part)):
+            yield from _table(table)
+    if findings.agreements:
+        yield from ("", "## Rankings", *_table(agreement_table(findings.agreements)))
+    yield from ("", "## Published figures", "", NOTE)
+    for table in TABLES:
+        yield from _table(table)
+
+
+def _table(table: Table) -> Iterator[str]:
+    yield from ("", f"{_cell(table.caption)}", "")
+    yield f"| {' | '.join(map(_cell, table.columns))} |"
+    yield f"| {' | '.join(['---'] * len(table.columns))} |"
+    for row in table.rows:
+        yield f"| {' | '.join(map(_cell, row))} |"
+
+
+def _cell(text: str) -> str:
+    """Escape what Markdown or HTML would read as more than text."""
+    for character in "\\|<>`":
+        text = text.replace(character, f"&#{ord(character)};")
+    return " ".join(text.splitlines())

@@ -1,0 +1,163 @@
+"""The page of a benchmark from stored results: tables, charts, strips, and the same figures in the other files."""
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from audit.records.work import BASELINE
+from audit.results.arm_rows import ArmRows
+from audit.results.benchmark.costs import Cost
+from audit.results.benchmark.rankings import Agreement
+from audit.results.benchmark.rows import Figure, RowOrigin, method_rows
+from reports.benchmark.files import MARKDOWN, PAGE, PARQUET, flat_row, markdown, parquet, write_files
+from reports.benchmark.findings import Findings, Strip
+from reports.benchmark.page import render
+from reports.benchmark.published import NOTE, TABLES
+from reports.benchmark.strips import MAX_BYTES, strips_of, within_size
+from reports.benchmark.tables import BEST, effect_table, quality_table
+from reports.charts.axis import Mark
+from reports.charts.scatter import Point, front
+from reports.index.story import story_of
+
+ARMS = ("difflens-gender", "prompt")
+
+
+@pytest.fixture(scope="module")
+def findings(sample):
+    result = sample((BASELINE, *ARMS))
+    costs = {"difflens-gender": Cost(1.0, 0, 0, None, 252, 14_208), "prompt": Cost(2.0, 64, 10, 12.5, 0, 0)}
+    origin = RowOrigin("toy", ("gender",), dict.fromkeys(ARMS, "m"), costs)
+    return Findings("trial", tuple(method_rows(origin, result, images(result))))
+
+
+def images(result):
+    """Rows of arms in which one image in four changes its age."""
+    story, rng = story_of(result), np.random.default_rng(0)
+    size = 8 * len(story.prompts)
+    places = {prompt: slice(8 * n, 8 * n + 8) for n, prompt in enumerate(story.prompts)}
+    codes = {a.name: rng.integers(0, len(a.groups), size) for a in story.attributes}
+
+    def of(arm):
+        own = {name: values.copy() for name, values in codes.items()}
+        if arm != BASELINE:
+            own["age"][::4] = (own["age"][::4] + 1) % 3
+        widths = {a.name: len(a.groups) for a in story.attributes}
+        probabilities = {name: np.eye(widths[name])[values] for name, values in own.items()}
+        return ArmRows(arm, np.array(["classified"] * size), probabilities, places, {})
+
+    return {arm: of(arm) for arm in story.arms}
+
+
+def test_rows_have_the_figures_of_the_audit(findings, sample):
+    row, mean = findings.rows[0], None
+    result = sample((BASELINE, *ARMS))
+    for overall in result.overall:
+        if (overall.arm, overall.attribute) == ("difflens-gender", "gender"):
+            mean = overall.mean_over_prompts
+    assert row.after == Figure(mean.value, mean.low, mean.high)
+    assert row.before.value > 2 * row.after.value
+    assert row.flips.value == 0.25
+    assert row.shifted in ("age", "skin_tone")
+    assert row.prompts == 16
+
+
+def test_the_effect_table_begins_with_the_baseline(findings):
+    [part] = findings.parts
+    table = effect_table(part)
+    assert [row[0] for row in table.rows] == ["baseline", "1 difflens-gender", "2 prompt"]
+    assert all(len(row) == len(table.columns) for row in table.rows)
+    assert table.rows[1][4].startswith("25")
+
+
+def test_only_a_separate_best_is_marked(findings):
+    [part] = findings.parts
+    first, second = part.rows
+    assert BEST not in str(quality_table(part).rows)  # both arms have the same figures
+    ahead = replace(part, rows=(first, replace(second, clip_i=Figure(0.99, 0.98, 1.0))))
+    marked = [cell for row in quality_table(ahead).rows for cell in row if BEST in cell]
+    assert marked == ["0.990 [0.980, 1.00] ★"]
+
+
+def test_the_page_has_charts_tables_and_the_published_figures_apart(findings):
+    page = render(findings)
+    assert page.count('<svg class="chart"') == 2
+    assert "2 methods on 1 attribute of 1 model" in page
+    ranked, _, published = page.partition('<h2 id="published">')
+    assert NOTE in published
+    assert all(table.caption in published for table in TABLES)
+    assert not any(table.caption in ranked for table in TABLES)
+    assert "http:" not in page
+    assert "https:" not in page
+
+
+def test_names_cannot_inject_markup(findings):
+    hostile = "<img src=x onerror=1>"
+    bad = Findings(hostile, tuple(replace(row, model=hostile, arm=hostile) for row in findings.rows))
+    assert "<img src=x" not in render(bad)
+    assert "<img src=x" not in markdown(bad)
+
+
+def test_missing_audits_and_images_are_said(findings):
+    page = render(replace(findings, waiting=("toy, age",), incomplete=("toy, gender",)))
+    assert "Not finished: toy, age." in page
+    assert "Images are missing in: toy, gender." in page
+    assert 'class="notice">Not finished' not in render(findings)
+
+
+def test_agreements_are_a_table_of_their_own(findings):
+    found = Agreement("toy", "gender", "held-out prompts", 0.8, 0.03, 6)
+    tied = replace(found, tau=None, p_value=None)
+    page = render(replace(findings, agreements=(found, tied)))
+    assert "Do the rankings agree?" in page
+    assert "all methods tie" in page
+    assert "Do the rankings agree?" not in render(findings)
+
+
+def test_the_files_hold_the_same_figures(findings, tmp_path):
+    assert write_files(findings, tmp_path) == tmp_path / PAGE
+    assert {path.name for path in tmp_path.iterdir()} == {PAGE, MARKDOWN, PARQUET}
+    [first, second] = pq.read_table(io.BytesIO(parquet(findings))).to_pylist()
+    assert first == flat_row(findings.rows[0])
+    assert (first["after"], second["fit_seconds"], second["calls"]) == (findings.rows[0].after.value, 12.5, 2.0)
+    assert first["fid_low"] is None
+    tables = [line for line in markdown(findings).splitlines() if line.startswith("| 1 difflens-gender")]
+    assert len(tables) == 3
+
+
+def test_a_part_without_any_figure_has_no_chart_and_no_mark(findings):
+    bare = replace(
+        findings.rows[0], before=None, after=None, worst=None, worst_before=None, flips=None, clip_i=None, clip_t=None,
+        kid=None, fid=None, shown=None, shift=None,
+    )  # fmt: skip
+    page = render(Findings("trial", (bare,)))
+    assert '<svg class="chart"' not in page
+
+
+def test_a_page_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="expected a finished audit"):
+        render(Findings("trial"))
+
+
+def test_strips_are_the_first_kept_images_of_every_arm(run_directory, findings, result):
+    [strip] = strips_of(run_directory, findings.rows[0], story_of(result).arms, ["doctor"])
+    assert [arm for arm, _ in strip.rows] == list(story_of(result).arms)
+    assert strip.indices == tuple(range(len(strip.indices)))
+    assert all(pictures[0][8:12] == b"WEBP" for _, pictures in strip.rows)
+    page = render(replace(findings, strips=(strip,)))
+    assert page.count("data:image/webp;base64,") == sum(len(pictures) for _, pictures in strip.rows)
+
+
+def test_strips_beyond_the_size_of_a_page_are_dropped(findings):
+    big = Strip("toy", ("gender",), "doctor", (0,), ((BASELINE, (b"x" * (MAX_BYTES // 2),)),))
+    assert len(within_size(replace(findings, strips=(big, big, big))).strips) == 2
+
+
+def test_the_front_has_what_no_other_point_beats():
+    points = [
+        Point(name, name, Mark(x), Mark(y)) for name, x, y in (("a", 0, 3), ("b", 1, 1), ("c", 2, 2), ("d", 3, 0))
+    ]
+    assert [point.mark for point in front(points, high_is_better=False)] == ["a", "b", "d"]
+    assert [point.mark for point in front(points, high_is_better=True)] == ["a"]
