@@ -10,7 +10,10 @@ from reports.words.formats import number
 
 
 def environment() -> Environment:
-    """Return an environment for the templates of pages."""
+    """Return an environment for the templates of pages.
+
+    Its filters write a name in words, a number as the reports write it, and a WebP picture as an address in the page.
+    """
     made = Environment(
         loader=PackageLoader("reports"),
         autoescape=True,
