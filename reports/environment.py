@@ -10,7 +10,10 @@ from reports.words.formats import number
 
 
 def environment() -> Environment:
-    """Return an environment for the templates of pages."""
+    """Return an environment for the templates of pages.
+
+    Its filters are those that all pages use: names as words, figures, and pictures as data URIs.
+    """
     made = Environment(
         loader=PackageLoader("reports"),
         autoescape=True,

@@ -17,3 +17,13 @@ def keep_searched(run: RunDirectory, strengths: Strengths) -> None:
 def searched_of(run: RunDirectory) -> Strengths:
     """Return the strengths by mitigation, prompt id and group; empty if none were searched."""
     return strengths_of_data(run.read_json(SEARCHED)) if run.has(SEARCHED) else {}
+
+
+def rungs_drawn(strengths: Strengths, name: str) -> int:
+    """Count the strengths that were tried, over all prompts and groups; each was tried with equally many images.
+
+    Args:
+        strengths: The strengths.
+        name: Mitigation, or attribute of a lens.
+    """
+    return sum(len(group.tried) for groups in strengths.get(name, {}).values() for group in groups.values())
