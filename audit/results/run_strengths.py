@@ -41,3 +41,13 @@ def steering_in(lens: Storage) -> Strengths:
     if not lens.has(STEERING_FILE):
         return {}
     return strengths_of_data(json_object(lens.read(STEERING_FILE), f"{STEERING_FILE}: expected strengths"))
+
+
+def rungs_drawn(strengths: Strengths, name: str) -> int:
+    """Count the strengths that were tried, over all prompts and groups; each was tried with equally many images.
+
+    Args:
+        strengths: The strengths.
+        name: Mitigation, or attribute of a lens.
+    """
+    return sum(len(group.tried) for groups in strengths.get(name, {}).values() for group in groups.values())

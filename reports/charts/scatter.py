@@ -11,7 +11,7 @@ from reports.charts.axis import Mark, tick_step
 from reports.charts.svg import Frame, figure, line_tag, need, text_tag
 
 _RADIUS = 9.0
-_LEFT, _TOP, _BOTTOM, _HEIGHT = 52.0, 26.0, 46.0, 300.0
+_LEFT, _TOP, _BOTTOM, _HEIGHT = 58.0, 26.0, 46.0, 300.0
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class _Room:
         for value in self.up.ticks:
             parts += [
                 line_tag(_LEFT, self.y(value), right, self.y(value), "grid"),
-                text_tag(_LEFT - 8, self.y(value) + 4, f"{value:.2f}", style="m", anchor="end"),
+                text_tag(_LEFT - 15, self.y(value) + 4, f"{value:.2f}", style="m", anchor="end"),
             ]
         parts.append(text_tag((_LEFT + right) / 2, bottom + 34, self.across.label, style="m", anchor="middle"))
         return [*parts, text_tag(4, 12, self.up.label, style="m")]

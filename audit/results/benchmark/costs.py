@@ -12,7 +12,7 @@ from audit.config.slices import DissectionRequest, MeasurementRequest
 from audit.dissect.settings import STEERING_FILE, images_of_dissection
 from audit.dissect.strengths import Strengths, strengths_of_data
 from audit.planning.plan import steps_of_arms, window_of
-from audit.results.run_strengths import searched_of
+from audit.results.run_strengths import rungs_drawn, searched_of
 from audit.storage.run_directory import FIT_COSTS, LENS, RunDirectory
 
 
@@ -53,9 +53,9 @@ def costs_of(
     found = {}
     for one in request.mitigations:
         fit = fits.get(one.name, {})
-        images = _drawn(searched, one.name) * int(getattr(one, "trial_images", 0))
+        images = rungs_drawn(searched, one.name) * int(getattr(one, "trial_images", 0))
         if one.uses_lens and one.searches_strength:
-            images = _drawn(steered, one.attribute) * dissection.lens.strength_images
+            images = rungs_drawn(steered, one.attribute) * dissection.lens.strength_images
         found[one.name] = Cost(
             calls=calls_alone(one, steps, request.attributes) / steps,
             fit_images=int(fit.get("images", 0)),
@@ -76,8 +76,3 @@ def calls_alone(mitigation: MitigationConfig, steps: int, attributes: Mapping[st
 def _steered(run: RunDirectory) -> Strengths:
     name = f"{LENS}/{STEERING_FILE}"
     return strengths_of_data(run.read_json(name)) if run.has(name) else {}
-
-
-def _drawn(strengths: Strengths, name: str) -> int:
-    """Count the strengths that were tried, over all prompts and groups; each has the same number of images."""
-    return sum(len(group.tried) for groups in strengths.get(name, {}).values() for group in groups.values())

@@ -37,7 +37,7 @@ def config(tmp_path_factory):
         "strips": 1,
     }  # fmt: skip
     path = directory / "tiny.yaml"
-    path.write_text(yaml.safe_dump(plain))
+    path.write_text(yaml.safe_dump(plain, sort_keys=False))
     return path
 
 
