@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -156,7 +157,8 @@ class _Mistake:
     def method(self) -> str | None:
         """The method of the mitigation that has the error, None if the error is elsewhere."""
         tags = (step for step in self.detail["loc"] if isinstance(step, str) and step.startswith(METHOD_TAG))
-        return next((tag.removeprefix(METHOD_TAG) for tag in tags), None)
+        # The last one: that of the part, if the mitigation has parts.
+        return next((tag.removeprefix(METHOD_TAG) for tag in reversed(list(tags))), None)
 
 
 def _remove(root: Node, mistake: _Mistake, findings: _Findings) -> bool:
@@ -220,7 +222,9 @@ def _expected(detail: ErrorDetails) -> str:
     if detail["type"] == NO_SUCH_METHOD:
         return str(context["expected_tags"]).replace(METHOD_TAG, "")
     if detail["loc"][-1] in ("word", "other") and detail["type"] in _WRONG_TYPE:
-        return next(UNIONS_IN_WORDS[str(step)] for step in reversed(detail["loc"]) if step in UNIONS_IN_WORDS)
+        steps = [f"{before}.{step}" for before, step in pairwise(map(str, detail["loc"]))]
+        names = [name for own in zip(steps, map(str, detail["loc"][1:]), strict=True) for name in reversed(own)]
+        return next(UNIONS_IN_WORDS[name] for name in reversed(names) if name in UNIONS_IN_WORDS)
     if detail["type"] == "string_pattern_mismatch":
         return PATTERNS_IN_WORDS[context["pattern"]]
     known = _EXPECTED.get(detail["type"])
