@@ -55,7 +55,7 @@ def joint_counts(rows: ArmRows, target: JointTarget) -> Ints:
     """Return how many images of each prompt show each combination, shape (prompts, combinations)."""
     codes = np.stack([rows.codes(name) for name in target.groups])
     known = (codes >= 0).all(axis=0)
-    cells = np.ravel_multi_index(codes[:, known].tolist(), [len(groups) for groups in target.groups.values()])
+    cells = np.ravel_multi_index(tuple(codes[:, known]), [len(groups) for groups in target.groups.values()])
     size, prompts = len(target.shares), len(rows.prompts)
     found = np.bincount(rows.prompt_numbers()[known] * size + cells, minlength=prompts * size)
     return np.asarray(found.reshape(prompts, size), dtype=np.int64)

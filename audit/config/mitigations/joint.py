@@ -80,7 +80,7 @@ def joint_problems(at: Location, joint: JointConfig, attributes: Mapping[str, Se
     """
     if len(joint.parts) < _FEWEST:
         message = f"expected {_FEWEST} parts or more, found {len(joint.parts)}; add one, or write it without parts"
-        yield Problem((*at, "parts"), message)
+        yield Problem((*at, "parts"), message, reads=((*at, "parts"),))
     for number, part in enumerate(joint.parts):
         yield from _conflicts((*at, "parts", number), part, joint.parts[:number])
         if joint.target != "independent":
