@@ -151,9 +151,9 @@ def main() -> None:
     before = bench.look(lambda _prompt, _keys: None)
     seconds = time.monotonic() - start
     print(
-        f"| baseline | {row(bench, request.mitigations[0].attribute, before, before)} | | {seconds:.0f} |", flush=True
+        f"| baseline | {row(bench, request.sections[0].attribute, before, before)} | | {seconds:.0f} |", flush=True
     )
-    for section in request.mitigations:
+    for section in request.sections:
         start = time.monotonic()
         intervene, groups = ready(bench, section, lens), tuple(request.attributes[section.attribute])
         fitted = time.monotonic()

@@ -116,9 +116,9 @@ def main() -> None:
     fits = arguments.fits or Path(tempfile.mkdtemp())
     bench = Bench(request, prompts, fit_tools(generator, request, request.attributes, None), arguments.images, fits)
     places = {one.mitigation.name: bench.fit(one) for one in fit_requests(request)}
-    ready = {one.name: METHODS[one.method].ready(one, None, places.get(one.name)) for one in config.mitigations}
+    ready = {one.name: METHODS[one.method].ready(one, None, places.get(one.name)) for one in request.sections}
     judge = load_judge(request.judge, request.model, request.attributes)
-    others = [name for name in request.attributes if name != config.mitigations[0].attribute]
+    others = [name for name in request.attributes if name != request.sections[0].attribute]
     print(f"\n{len(prompts)} prompts x {arguments.images} images\n")
     print(
         "| arm | discrepancy | worst | assigned group shown | CLIP-I | "
@@ -126,7 +126,7 @@ def main() -> None:
         + " |"
     )
     print("| --- " * (5 + len(others)) + "|")
-    for line in rows(bench, judge, config.mitigations, ready):
+    for line in rows(bench, judge, request.sections, ready):
         print(line, flush=True)
 
 

@@ -89,7 +89,7 @@ def table_of(
 
 def _assigned_columns(
     assigned: Mapping[str, Assigned], attributes: Sequence[Attribute], images: int
-) -> dict[str, Sequence[str | None]]:
+) -> dict[str, Assigned]:
     """Return the group of each steered attribute, and of all of them together, null where none is assigned."""
     nothing: Assigned = (None,) * images
     groups = {attribute.name: assigned.get(attribute.name, nothing)[:images] for attribute in attributes}
@@ -97,7 +97,7 @@ def _assigned_columns(
         tuple(group for group in cell if group is not None)
         for cell in zip(*(own[:images] for own in assigned.values()), strict=True)
     ]
-    together = [joined(cell) if cell else None for cell in cells] or nothing
+    together: Assigned = tuple(joined(cell) if cell else None for cell in cells) or nothing
     return {ASSIGNED: together} | {assigned_column(name): own for name, own in groups.items()}
 
 

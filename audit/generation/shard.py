@@ -81,7 +81,7 @@ def do_shard(parts: ShardParts, settings: ShardSettings, shard: Shard) -> ShardY
     if isinstance(parts.generator, PictureSource):
         raise ValueError("pictures from a closed source are not sampled; measure them with do_pictures")
     keys, steps = _padded(shard.keys, settings.batch), parts.generator.steps
-    steered = {arm.name: _steered(parts, settings, shard, arm) for arm in settings.mitigations}
+    steered = {arm.name: _steered(parts, settings, shard, arm, steps) for arm in settings.mitigations}
     interventions = {name: together(tuple(own.values())) for name, own in steered.items()}
     seeds = [key.seed(settings.seed) for key in keys]
     sampled = _SampledBatch(parts.generator, shard, seeds, SharedSteps.of(tuple(interventions.values()), steps))
@@ -97,7 +97,9 @@ def do_shard(parts: ShardParts, settings: ShardSettings, shard: Shard) -> ShardY
     )
 
 
-def _steered(parts: ShardParts, settings: ShardSettings, shard: Shard, arm: ArmConfig) -> dict[str, Intervention]:
+def _steered(
+    parts: ShardParts, settings: ShardSettings, shard: Shard, arm: ArmConfig, steps: int
+) -> dict[str, Intervention]:
     """Return what an arm does to the batch, by the attribute that it steers."""
     keys, sections = _padded(shard.keys, settings.batch), parts_of(arm)
     groups = [settings.groups(section.attribute) for section in sections]
@@ -105,7 +107,7 @@ def _steered(parts: ShardParts, settings: ShardSettings, shard: Shard, arm: ArmC
     found = {}
     for section, own, to in zip(sections, groups, assigned, strict=True):
         strengths = parts.strengths_for(section.name, shard.prompt, to)
-        batch = Batch(shard.prompt, to, parts.generator.steps, settings.template, own, strengths)
+        batch = Batch(shard.prompt, to, steps, settings.template, own, strengths)
         found[section.attribute] = parts.interventions[section.name](batch)
     return found
 
