@@ -222,8 +222,8 @@ def _expected(detail: ErrorDetails) -> str:
     if detail["type"] == NO_SUCH_METHOD:
         return str(context["expected_tags"]).replace(METHOD_TAG, "")
     if detail["loc"][-1] in ("word", "other") and detail["type"] in _WRONG_TYPE:
-        steps = [f"{before}.{step}" for before, step in pairwise(map(str, detail["loc"]))]
-        names = [name for own in zip(steps, map(str, detail["loc"][1:]), strict=True) for name in reversed(own)]
+        steps = list(map(str, detail["loc"]))
+        names = [*steps[:1], *(name for before, step in pairwise(steps) for name in (step, f"{before}.{step}"))]
         return next(UNIONS_IN_WORDS[name] for name in reversed(names) if name in UNIONS_IN_WORDS)
     if detail["type"] == "string_pattern_mismatch":
         return PATTERNS_IN_WORDS[context["pattern"]]
