@@ -150,9 +150,7 @@ def main() -> None:
     start = time.monotonic()
     before = bench.look(lambda _prompt, _keys: None)
     seconds = time.monotonic() - start
-    print(
-        f"| baseline | {row(bench, request.sections[0].attribute, before, before)} | | {seconds:.0f} |", flush=True
-    )
+    print(f"| baseline | {row(bench, request.sections[0].attribute, before, before)} | | {seconds:.0f} |", flush=True)
     for section in request.sections:
         start = time.monotonic()
         intervene, groups = ready(bench, section, lens), tuple(request.attributes[section.attribute])
