@@ -18,6 +18,10 @@ Schema: an editor with a YAML language server completes keys and checks values w
 """
 
 
+_REPEATED = ("mitigations[].parts[]",)
+"""Sections with the keys of sections that the page has already."""
+
+
 def config_page() -> str:
     """Return a page with every key, its type, its default and its meaning."""
     schema = config_schema()
@@ -47,6 +51,8 @@ def _sections(path: str, section: Schema, whole: Schema) -> Iterator[tuple[str, 
     for key, value in section.get("properties", {}).items():
         for suffix, found in _below(value, whole):
             own = f"{path}.{key}{suffix}".lstrip(".")
+            if own in _REPEATED:
+                continue
             yield own, found
             yield from _sections(own, found, whole)
 

@@ -52,6 +52,7 @@ from reports.figures.evidence_tables import (
     uncorrected,
 )
 from reports.figures.intersection_tables import combination_tables, dependence_table, together_table
+from reports.figures.joint_tables import joint_tables
 from reports.figures.location import location_section
 from reports.figures.measure_tables import caveats, measures_by_occupation, measures_table
 from reports.figures.pictures import Pictures, data_uri, fit, read_pictures
@@ -59,7 +60,7 @@ from reports.figures.steering import searched_tables, steering_notes, steering_t
 from reports.figures.trend import trend_section
 from reports.index.distances import distance_names, measures_distances
 from reports.index.lookups import edited_arm, noise_floor, primary_attribute, quality_figures
-from reports.index.settings import mitigations, setting, zero_shot_judges
+from reports.index.settings import edited_by, setting, zero_shot_judges
 from reports.index.story import Story, label, story_of
 from reports.words.closed_models import is_closed, method_sentence
 from reports.words.faces import face_lines
@@ -183,6 +184,7 @@ def _context(story: Story, pictures: Pictures) -> dict[str, Any]:
         "dependence": dependence_table(story),
         "combinations": combination_tables(story),
         "together": together_table(story),
+        "joint_tables": joint_tables(story),
         "bounds": bounds_table(story),
         "corrected": corrected_table(story),
         "uncorrected": uncorrected(story),
@@ -237,7 +239,7 @@ def _attribute_sections(story: Story) -> tuple[AttributeSection, ...]:
                 share_figure(story, item, key=f"share-{item.name}"),
                 discrepancy_figure(story, item, key=f"discrepancy-{item.name}"),
             ),
-            edited_by=tuple(row["name"] for row in mitigations(story.result) if row["attribute"] == item.name),
+            edited_by=tuple(arm for arm, own in edited_by(story.result).items() if item.name in own),
             measures=measures_table(story, item),
             measures_by_occupation=measures_by_occupation(story, item),
         )

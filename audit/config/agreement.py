@@ -9,7 +9,9 @@ from urllib.parse import urlsplit
 from audit.config.fields import CLOSED, IMAGES, LOOPBACK, RESOURCES_OF_RAY, WITHOUT_NETWORK, Section
 from audit.config.judges import SECTIONS, judge_problems
 from audit.config.kinds.closed import closed_problems
+from audit.config.mitigations.arms import located
 from audit.config.mitigations.edits import DiffLensConfig, GatedCrossAttentionConfig
+from audit.config.mitigations.joint import JointConfig, joint_problems
 from audit.config.mitigations.registry import MitigationConfig
 from audit.config.mitigations.texts import PromptConfig
 from audit.config.problems import Location, Problem, listing, suggestion
@@ -38,8 +40,11 @@ def disagreements(config: AuditSections) -> Iterator[Problem]:
     yield from _unknown_lens_attributes(config)
     yield from _without_prompts(config)
     yield from _unusable_arm_names(config)
-    for index, mitigation in enumerate(config.mitigations):
-        yield from _mitigation_disagreements(config, ("mitigations", index), mitigation)
+    for place, mitigation in located(config.mitigations):
+        yield from _mitigation_disagreements(config, place, mitigation)
+    for index, arm in enumerate(config.mitigations):
+        if isinstance(arm, JointConfig):
+            yield from joint_problems(("mitigations", index), arm, config.attributes)
     yield from _judge_disagreements(config)
     yield from _opinion_disagreements(config)
     yield from _resources_of_ray(config.workers)
@@ -151,10 +156,10 @@ def _without_prompts(config: AuditSections) -> Iterator[Problem]:
     if config.lens.baseline == "counterfactual":
         message = "expected 'zero' for prompts: none, found 'counterfactual', which names groups in prompts"
         yield Problem(("lens", "baseline"), message, reads)
-    for index, mitigation in enumerate(config.mitigations):
+    for place, mitigation in located(config.mitigations):
         if mitigation.names_groups:
             message = f"expected a method that names no group in a prompt, found {mitigation.method!r}; remove it"
-            yield Problem(("mitigations", index, "method"), message, reads)
+            yield Problem((*place, "method"), message, reads)
     for index, gate in enumerate(config.gates):
         if gate.measure == "prompt_shown":
             message = "expected a measure that a model without prompt has, found 'prompt_shown'; remove it"
@@ -163,14 +168,21 @@ def _without_prompts(config: AuditSections) -> Iterator[Problem]:
 
 def _unusable_arm_names(config: AuditSections) -> Iterator[Problem]:
     seen: set[str] = set()
-    for index, mitigation in enumerate(config.mitigations):
-        location: Location = ("mitigations", index, "name")
-        if mitigation.name.lower() == BASELINE:
+    arms = [(("mitigations", index), arm.name) for index, arm in enumerate(config.mitigations)]
+    parts = [
+        (("mitigations", index, "parts", arm.attributes.index(part.attribute)), part.name)
+        for index, arm in enumerate(config.mitigations)
+        if isinstance(arm, JointConfig)
+        for part in {part.attribute: part for part in arm.parts}.values()
+    ]
+    for place, name in (*arms, *parts):
+        location: Location = (*place, "name")
+        if name.lower() == BASELINE:
             message = f"expected a unique name, found {BASELINE!r}, the name of the arm without intervention; rename it"
             yield Problem(location, message)
-        elif mitigation.name.lower() in seen:  # file systems may ignore case
-            yield Problem(location, f"expected a unique name, found {mitigation.name!r} again; rename one")
-        seen.add(mitigation.name.lower())
+        elif name.lower() in seen:  # file systems may ignore case
+            yield Problem(location, f"expected a unique name, found {name!r} again; rename one")
+        seen.add(name.lower())
 
 
 def _words_without_a_group(groups: tuple[str, ...] | None, at: Location, mitigation: PromptConfig) -> Iterator[Problem]:

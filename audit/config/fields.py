@@ -253,9 +253,11 @@ UNIONS_IN_WORDS = {
     "features": "'bundled', 'none', a file, or network: with its weights:",
     "targets": "'uniform', a share for each group, or csv: with a file",
     "target": "'uniform' or a share for each group",
+    "method:joint.target": "'independent' or a share for each combination of groups",
+    "strength": "'search' or a number",
     "captions": "a text or a list of texts",
 }
-"""Field that accepts values of several types → their description, for messages."""
+"""Field that accepts values of several types, with its method where that matters → their description, for messages."""
 
 
 class Section(BaseModel):

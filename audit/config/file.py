@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
@@ -175,7 +176,8 @@ class _Mistake:
     def method(self) -> str | None:
         """The method of the mitigation that has the error, None if the error is elsewhere."""
         tags = (step for step in self.detail["loc"] if isinstance(step, str) and step.startswith(METHOD_TAG))
-        return next((tag.removeprefix(METHOD_TAG) for tag in tags), None)
+        # The last one: that of the part, if the mitigation has parts.
+        return next((tag.removeprefix(METHOD_TAG) for tag in reversed(list(tags))), None)
 
 
 def _remove(root: Node, mistake: _Mistake, findings: Findings) -> bool:
@@ -239,7 +241,9 @@ def _expected(detail: ErrorDetails) -> str:
     if detail["type"] == NO_SUCH_METHOD:
         return str(context["expected_tags"]).replace(METHOD_TAG, "")
     if detail["loc"][-1] in ("word", "other") and detail["type"] in _WRONG_TYPE:
-        return next(UNIONS_IN_WORDS[str(step)] for step in reversed(detail["loc"]) if step in UNIONS_IN_WORDS)
+        steps = list(map(str, detail["loc"]))
+        names = [*steps[:1], *(name for before, step in pairwise(steps) for name in (step, f"{before}.{step}"))]
+        return next(UNIONS_IN_WORDS[name] for name in reversed(names) if name in UNIONS_IN_WORDS)
     if detail["type"] == "string_pattern_mismatch":
         return PATTERNS_IN_WORDS[context["pattern"]]
     known = _EXPECTED.get(detail["type"])

@@ -20,7 +20,10 @@ from audit.config.settings import AuditConfig
 @cache
 def config_schema(section: type[BaseModel] = AuditConfig) -> Mapping[str, Any]:
     """Return the JSON Schema of a file, by default of ``AuditConfig``."""
-    return section.model_json_schema()
+    schema = section.model_json_schema()
+    if "JointConfig" in schema["$defs"]:
+        _let_parts_be_unnamed(schema["$defs"])
+    return schema
 
 
 def known_keys(
@@ -38,13 +41,25 @@ def known_keys(
     """
     schema = config_schema(section)
     here: Mapping[str, Any] = schema
-    for step in location:
+    for depth, step in enumerate(location):
         here = here["items"] if isinstance(step, int) else _below(here, step)
         # Only one type of a union has keys, except for the methods of a mitigation.
         kinds = [kind for kind in (*here.get("oneOf", ()), *here.get("anyOf", ())) if "$ref" in kind] or [here]
         named = [_resolved(schema, kind) for kind in kinds]
-        here = next((kind for kind in named if _method(kind) == method), named[0])
+        wanted = "joint" if location[depth + 1 : depth + 2] == ("parts",) else method
+        here = next((kind for kind in named if _method(kind) == wanted), named[0])
     return tuple(here["properties"])
+
+
+def _let_parts_be_unnamed(sections: dict[str, Any]) -> None:
+    """Let a part of a joint arm lack its name, which follows from the arm and the attribute."""
+    items = sections["JointConfig"]["properties"]["parts"]["items"]
+    items.pop("discriminator", None)
+    for part in items["oneOf"]:
+        whole = sections[part["$ref"].rsplit("/", 1)[-1]]
+        name = f"{whole['title']}Part"
+        sections[name] = whole | {"title": name, "required": [key for key in whole["required"] if key != "name"]}
+        part["$ref"] = f"#/$defs/{name}"
 
 
 def _resolved(schema: Mapping[str, Any], here: Mapping[str, Any]) -> Mapping[str, Any]:

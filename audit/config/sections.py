@@ -42,7 +42,7 @@ from audit.config.fields import (
 )
 from audit.config.judges import JudgeKeys, ZeroShotConfig
 from audit.config.kinds.closed import EndpointKeys, PictureKeys
-from audit.config.mitigations.registry import MitigationConfig
+from audit.config.mitigations.arms import ArmConfig
 from audit.records.work import BASELINE
 
 
@@ -499,7 +499,7 @@ class AuditSections(Section):
     cost, because the images are embedded for the quality figures anyway. If ``quality.clip`` is ``none``, the default
     is no second judge."""
     lens: LensConfig = LensConfig()
-    mitigations: Annotated[tuple[MitigationConfig, ...], Field(strict=False)] = ()
+    mitigations: Annotated[tuple[ArmConfig, ...], Field(strict=False)] = ()
     """Interventions to try; each is a separate arm, in addition to the baseline."""
     quality: QualityConfig = QualityConfig()
     gates: Annotated[tuple[GateConfig, ...], Field(strict=False)] = ()

@@ -12,19 +12,22 @@ SUM_TOLERANCE = 0.005
 three places. Accepted shares are divided by their sum. A larger difference is an error."""
 
 
-def share_problems(at: Location, given: Mapping[str, float], groups: Sequence[str]) -> Iterator[Problem]:
+def share_problems(
+    at: Location, given: Mapping[str, float], groups: Sequence[str], what: str = "group"
+) -> Iterator[Problem]:
     """Find why shares by group are not a distribution over the groups.
 
     Args:
         at: Location of the shares in the config.
         given: Group → share.
         groups: The attribute's groups.
+        what: What has a share, in words.
 
     Yields:
         Problems, each with its location.
     """
     wrong = [
-        *_group_problems(at, given, groups),
+        *_group_problems(at, given, groups, what),
         *(
             Problem((*at, group), f"expected a share from 0 to 1, found {share!r}")
             for group, share in given.items()
@@ -88,11 +91,11 @@ def folded(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def _group_problems(at: Location, given: Mapping[str, float], groups: Sequence[str]) -> Iterator[Problem]:
+def _group_problems(at: Location, given: Mapping[str, float], groups: Sequence[str], what: str) -> Iterator[Problem]:
     for group in given:
         if group not in groups:
-            yield Problem((*at, group), unknown("a group", group, groups))
+            yield Problem((*at, group), unknown(f"a {what}", group, groups))
     missing = [group for group in groups if group not in given]
     if missing:
-        message = f"expected a share for each group ({listing(groups)}), found none for {listing(missing)}"
-        yield Problem(at, f"{message}; write 0 for a group without a share")
+        message = f"expected a share for each {what} ({listing(groups)}), found none for {listing(missing)}"
+        yield Problem(at, f"{message}; write 0 for a {what} without a share")

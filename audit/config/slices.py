@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from audit.config.mitigations.arms import ArmConfig, sections_of
 from audit.config.mitigations.registry import MitigationConfig
 from audit.config.sections import (
     JudgeConfig,
@@ -49,7 +50,7 @@ class MeasurementRequest:
     judge: JudgeConfig
     second_opinions: tuple[SecondOpinionConfig, ...]
     quality: QualityConfig
-    mitigations: tuple[MitigationConfig, ...]
+    mitigations: tuple[ArmConfig, ...]
 
     @classmethod
     def of(cls, config: AuditConfig) -> MeasurementRequest:
@@ -66,6 +67,11 @@ class MeasurementRequest:
             quality=config.quality,
             mitigations=config.mitigations,
         )
+
+    @property
+    def sections(self) -> tuple[MitigationConfig, ...]:
+        """The interventions of all arms, each of which steers one attribute."""
+        return sections_of(self.mitigations)
 
 
 @dataclass(frozen=True)

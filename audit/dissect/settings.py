@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from audit.calibration.bundle import bundle_of, world_table
 from audit.calibration.world import World
-from audit.config.mitigations.registry import MitigationConfig
+from audit.config.mitigations.arms import ArmConfig, sections_of
 from audit.config.sections import LensConfig, PromptsConfig
 from audit.config.slices import Attributes, DissectionRequest
 from audit.dissect.strengths import LADDER
@@ -110,9 +110,9 @@ def dissection_of(request: DissectionRequest) -> Dissection:
     )
 
 
-def needs_lens(lens: LensConfig, prompts: PromptsConfig, mitigations: Sequence[MitigationConfig]) -> bool:
+def needs_lens(lens: LensConfig, prompts: PromptsConfig, mitigations: Sequence[ArmConfig]) -> bool:
     """Whether an audit needs a lens: a mitigation uses it, the config names one, or it asks for attribution."""
-    used = any(mitigation.uses_lens for mitigation in mitigations)
+    used = any(section.uses_lens for section in sections_of(mitigations))
     return bool(used or lens.path is not None or prompts.attribution)
 
 

@@ -111,10 +111,10 @@ def load_parts(
     lens = None if lens_path is None else Lens.load(lens_path).to(device_here())
     if lens is not None:
         lens = replace(lens, strengths=lens.strengths | (strengths or {}))
-        steered = {mitigation.attribute for mitigation in request.mitigations if mitigation.uses_lens}
+        steered = {mitigation.attribute for mitigation in request.sections if mitigation.uses_lens}
         needed = {name: tuple(g) for name, g in request.attributes.items() if name in lens.groups or name in steered}
         check_fits(lens, fingerprint, steps, needed, generator.sampling)
-    _require_live(generator, request.mitigations, lens, prompts)
+    _require_live(generator, request.sections, lens, prompts)
     clip = load_clip(request.quality, request.model)
     if clip is not None:
         clip.reader.check(clip_texts(request, prompts))
@@ -127,7 +127,7 @@ def load_parts(
         pairs=load_pair_instruments(request.quality, features),
         lens=lens,
         analyses=ready_observers(lens),
-        interventions=ready_interventions(request.mitigations, lens, fits or {}),
+        interventions=ready_interventions(request.sections, lens, fits or {}),
         second=load_second_judges(request.second_opinions, request.model, request.attributes, clip),
     )
 
@@ -140,7 +140,7 @@ def _checked(generator: Generator, request: MeasurementRequest, prompts: Sequenc
     """
     if generator.reader is not None:
         generator.reader.check(prompt.text for prompt in prompts)
-        generator.reader.check(text for one in request.mitigations for text in mitigation_texts(request, one, prompts))
+        generator.reader.check(text for one in request.sections for text in mitigation_texts(request, one, prompts))
     return generator
 
 

@@ -21,12 +21,15 @@ from audit.perception.judges.kinds.zero_shot import ZeroShotJudge
 from audit.perception.judges.label_table import key_name
 from audit.perception.judges.perceived import Perceived
 from audit.records.attributes import Attribute, SecondOpinion
+from audit.records.joint import joined
 from audit.records.work import BASELINE, Shard, Status
 from audit.storage.rows import (
+    ASSIGNED,
     FACE_SCORE,
     FACES,
     FEATURES,
     PAIRED,
+    assigned_column,
     opinion_column,
     outside_column,
     probability_column,
@@ -47,7 +50,7 @@ def table_of(
     settings: ShardSettings,
     shard: Shard,
     images: Mapping[str, Tensor],
-    assigned: Mapping[str, Assigned | None],
+    assigned: Mapping[str, Mapping[str, Assigned]],
     seeds: Sequence[int] | None = None,
 ) -> pa.Table:
     """Measure the images of every arm and return a row per arm and image, see ``audit.storage.rows.row_schema``.
@@ -57,7 +60,7 @@ def table_of(
         settings: Settings of the shard.
         shard: The prompt and its images.
         images: Arm → images.
-        assigned: Arm → the group that each image is steered to, None for the arm without intervention.
+        assigned: Arm → steered attribute → the group that each image is steered to; empty for the baseline.
         seeds: What identifies the draw of each image; None for the seeds of the audit.
     """
     seeds = [key.seed(settings.seed) for key in shard.keys] if seeds is None else seeds
@@ -66,13 +69,13 @@ def table_of(
     pairs = _Pairs.of(parts, images, measured)
     schema = row_schema(settings.attributes, settings.opinions, faces=settings.faces)
     tables = []
-    for name, groups in assigned.items():
+    for name, by_attribute in assigned.items():
         columns: dict[str, Any] = {
             "arm": [name] * len(shard.indices),
             "prompt_id": [shard.prompt.id] * len(shard.indices),
             "index": shard.indices,
             "seed": seeds,
-            "assigned": [None] * len(shard.indices) if groups is None else list(groups[: len(shard.indices)]),
+            **_assigned_columns(by_attribute, settings.attributes, len(shard.indices)),
             **_measured_columns(measured[name], settings.attributes),
             **_clip_columns(measured[name], None if name == BASELINE else measured[BASELINE], text),
             **pairs.columns(name),
@@ -82,6 +85,20 @@ def table_of(
         arrays = [pa.array(columns[field.name], type=field.type, from_pandas=False) for field in schema]
         tables.append(pa.Table.from_arrays(arrays, schema=schema))
     return pa.concat_tables(tables)
+
+
+def _assigned_columns(
+    assigned: Mapping[str, Assigned], attributes: Sequence[Attribute], images: int
+) -> dict[str, Assigned]:
+    """Return the group of each steered attribute, and of all of them together, null where none is assigned."""
+    nothing: Assigned = (None,) * images
+    groups = {attribute.name: assigned.get(attribute.name, nothing)[:images] for attribute in attributes}
+    cells = [
+        tuple(group for group in cell if group is not None)
+        for cell in zip(*(own[:images] for own in assigned.values()), strict=True)
+    ]
+    together: Assigned = tuple(joined(cell) if cell else None for cell in cells) or nothing
+    return {ASSIGNED: together} | {assigned_column(name): own for name, own in groups.items()}
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from audit.analyses.attribution import Attribution
-from audit.config.mitigations.registry import MitigationConfig
+from audit.config.mitigations.arms import ArmConfig
 from audit.config.slices import MeasurementRequest
 from audit.planning.plan import opinions_of
 from audit.records.attributes import Attribute, SecondOpinion
@@ -30,7 +30,7 @@ class ShardSettings:
     batch: int
     attributes: tuple[Attribute, ...]
     template: str
-    mitigations: tuple[MitigationConfig, ...]
+    mitigations: tuple[ArmConfig, ...]
     analyses: tuple[str, ...]
     opinions: tuple[SecondOpinion, ...] = ()
     faces: bool = False

@@ -20,16 +20,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from audit.analyses.analysis import PartObserver
+from audit.config.mitigations.arms import ArmConfig, parts_of
 from audit.generation.baselines import Baseline
 from audit.generation.parts import ShardParts
 from audit.generation.rows import Assigned, table_of
 from audit.generation.settings import ShardSettings
-from audit.mitigate.assignment import assigned_groups
+from audit.mitigate.assignment import assigned_parts
 from audit.mitigate.method import Batch
 from audit.models.closed.interface import PictureBatch, PictureSource
 from audit.models.denoising import NO_OBSERVERS, Observers
 from audit.models.generator import Generator
-from audit.models.intervention import Intervention
+from audit.models.intervention import Intervention, together
 from audit.models.replay import SharedSteps
 from audit.records.work import BASELINE, ImageKey, Shard
 
@@ -80,25 +81,35 @@ def do_shard(parts: ShardParts, settings: ShardSettings, shard: Shard) -> ShardY
     if isinstance(parts.generator, PictureSource):
         raise ValueError("pictures from a closed source are not sampled; measure them with do_pictures")
     keys, steps = _padded(shard.keys, settings.batch), parts.generator.steps
-    interventions = {}
-    for mitigation in settings.mitigations:
-        groups = settings.groups(mitigation.attribute)
-        assigned_to = assigned_groups(mitigation, groups, keys, settings.seed)
-        strengths = parts.strengths_for(mitigation.name, shard.prompt, assigned_to)
-        batch = Batch(shard.prompt, assigned_to, steps, settings.template, groups, strengths)
-        interventions[mitigation.name] = parts.interventions[mitigation.name](batch)
+    steered = {arm.name: _steered(parts, settings, shard, arm, steps) for arm in settings.mitigations}
+    interventions = {name: together(tuple(own.values())) for name, own in steered.items()}
     seeds = [key.seed(settings.seed) for key in keys]
     sampled = _SampledBatch(parts.generator, shard, seeds, SharedSteps.of(tuple(interventions.values()), steps))
     baseline = _baseline(parts, settings, sampled)
-    images, assigned = dict[str, Tensor]({BASELINE: baseline.images}), dict[str, Assigned | None]({BASELINE: None})
+    images, assigned = dict[str, Tensor]({BASELINE: baseline.images}), dict[str, Mapping[str, Assigned]]({BASELINE: {}})
     for name, intervention in interventions.items():
-        assigned[name] = intervention.assigned
+        assigned[name] = {attribute: own.assigned for attribute, own in steered[name].items()}
         images[name] = sampled.images(intervention)
     return ShardYield(
         table=table_of(parts, settings, shard, images, assigned),
         parts=baseline.parts,
         images=images,
     )
+
+
+def _steered(
+    parts: ShardParts, settings: ShardSettings, shard: Shard, arm: ArmConfig, steps: int
+) -> dict[str, Intervention]:
+    """Return what an arm does to the batch, by the attribute that it steers."""
+    keys, sections = _padded(shard.keys, settings.batch), parts_of(arm)
+    groups = [settings.groups(section.attribute) for section in sections]
+    assigned = assigned_parts(arm, groups, keys, settings.seed)
+    found = {}
+    for section, own, to in zip(sections, groups, assigned, strict=True):
+        strengths = parts.strengths_for(section.name, shard.prompt, to)
+        batch = Batch(shard.prompt, to, steps, settings.template, own, strengths)
+        found[section.attribute] = parts.interventions[section.name](batch)
+    return found
 
 
 def _baseline(parts: ShardParts, settings: ShardSettings, sampled: _SampledBatch) -> Baseline:
@@ -146,7 +157,7 @@ def do_pictures(
     tables = []
     for found in batches:
         piece = replace(shard, indices=found.indices)
-        tables.append(table_of(parts, settings, piece, {BASELINE: found.images}, {BASELINE: None}, found.seeds))
+        tables.append(table_of(parts, settings, piece, {BASELINE: found.images}, {BASELINE: {}}, found.seeds))
     pictures = {i: image for found in batches for i, image in zip(found.indices, found.images, strict=True)}
     images = tuple(pictures[index] for index in shard.indices)
     return ShardYield(pa.concat_tables(tables).sort_by("index"), {}, {BASELINE: images})

@@ -39,10 +39,10 @@ METHODS: Mapping[str, Method] = {
 def ready_interventions(
     mitigations: Sequence[MitigationConfig], lens: Lens | None, fits: Mapping[str, Path]
 ) -> dict[str, Intervene]:
-    """Load what the mitigations of an audit need on a worker.
+    """Load what the mitigations of an audit, and the parts of joint arms, need on a worker.
 
     Args:
-        mitigations: The mitigations.
+        mitigations: The mitigations, each of one attribute.
         lens: Lens of the model, None if no method needs one.
         fits: Directory of the finished fit by the name of the mitigation.
 

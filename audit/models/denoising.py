@@ -97,7 +97,7 @@ class Denoising:
         self._concepts: Tensor | None = None
         self._borrowed = ExitStack()
         self._front = _front_of(inside.denoiser, watched)
-        edits = () if watched.intervention is None else watched.intervention.edits
+        edits = [path for one in _parts(watched) for path in one.edits]
         self._seen = dict.fromkeys((*watched.observers, *edits), 0)
 
     @contextmanager
@@ -113,7 +113,7 @@ class Denoising:
             for path in self._seen:
                 held.enter_context(self._hooked(path))
             for path, rows in (self._watched.block_texts or {}).items():
-                held.enter_context(edit_text(self._inside.module(path), partial(self._with_conditional, rows)))
+                held.enter_context(edit_text(self._inside.module(path), partial(self._with_conditional, path, rows)))
             held.enter_context(_stepping(self._inside.scheduler, self._take_step))
             held.callback(self._return_weights)
             yield
@@ -124,10 +124,13 @@ class Denoising:
         return edit_place(module, place.kind, partial(self._look_and_edit, path), stream)
 
     @property
-    def _acting(self) -> Intervention | None:
-        """The intervention, if it acts at this step and is not held back."""
-        intervention = self._watched.intervention
-        return intervention if intervention is not None and self._step in intervention.window else None
+    def _acting(self) -> list[Intervention]:
+        """The interventions that act at this step, in their order."""
+        return [one for one in _parts(self._watched) if self._step in one.window]
+
+    @property
+    def _is_asymmetric(self) -> bool:
+        return any(one.reverse_step == "asymmetric" for one in self._acting)
 
     def _forward(self, own: Callable[..., Any], *inputs: Any, **named: Any) -> Any:  # noqa: ANN401 - as the denoiser returns
         """Call the denoiser, unless another arm of this batch has called it on the same input."""
@@ -145,22 +148,21 @@ class Denoising:
     def _before(self, denoiser: nn.Module, _inputs: object) -> None:
         self._calls += 1
         acting = self._acting
-        if acting is not None and self._front is not None and self._calls == 1:
+        if acting and self._front is not None and self._calls == 1:
             self._front.begin()
-        if acting is not None and acting.weights is not None:
-            self._borrowed.enter_context(acting.weights(denoiser))
+        for weights in (one.weights for one in acting if one.weights is not None):
+            self._borrowed.enter_context(weights(denoiser))
 
     def _after(self, denoiser: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: object) -> None:
         self._return_weights()
-        acting = self._acting
-        if acting is not None and acting.reverse_step == "asymmetric" and self._calls == 1:
+        if self._is_asymmetric and self._calls == 1:
             self._edits_off = True
             try:
                 with nullcontext() if self._front is None else self._front.replayed():
                     self._unedited = self._guided(denoiser.forward(*inputs, **named))
             finally:
                 self._edits_off = False
-        if acting is not None and acting.guidance is not None and self._calls == 1:
+        if any(one.guidance is not None for one in self._acting) and self._calls == 1:
             self._predict_concepts(denoiser, inputs, named, _prediction(output))
         if self._watched.first_call_alone:
             self._check_calls()
@@ -208,32 +210,32 @@ class Denoising:
             return h
         if not self._edits_off:
             self._seen[path] += 1
-        batch, acting = self._watched.batch, self._acting
-        observer = self._watched.observers.get(path)
+        batch, observer = self._watched.batch, self._watched.observers.get(path)
         # An asymmetric step calls the denoiser twice; the call without edits is the one that is looked at.
-        twice = acting is not None and acting.reverse_step == "asymmetric"
-        if observer is not None and (self._edits_off or not twice):
+        if observer is not None and (self._edits_off or not self._is_asymmetric):
             observer(self._step, h[-batch:])
-        edit = None if acting is None or self._edits_off else acting.edits.get(path)
-        if edit is None:
+        edits = [] if self._edits_off else [one.edits[path] for one in self._acting if path in one.edits]
+        if not edits:
             return h
         if self._front is not None:
             self._front.close()
-        conditional = edit(self._step, h[-batch:])
+        conditional = h[-batch:]
+        for edit in edits:
+            conditional = edit(self._step, conditional)
         return conditional if len(h) == batch else cat([h[:-batch], conditional])
 
-    def _with_conditional(self, rows: Tensor, text: Tensor) -> Tensor:
+    def _with_conditional(self, path: str, rows: Tensor, text: Tensor) -> Tensor:
         """Replace the conditional half of the text that a block reads."""
-        if self._acting is None or self._edits_off or self._calls != 1:
+        if self._edits_off or self._calls != 1 or not any(path in one.block_texts for one in self._acting):
             return text
         return cat([text[: -len(rows)], rows])
 
     def _take_step(self, step: Callable[..., Any], prediction: Tensor, *rest: Any, **named: Any) -> Any:  # noqa: ANN401
-        acting = self._acting
-        if acting is not None and acting.noise is not None:
-            prediction = acting.noise(self._step, prediction)
-        if acting is not None and acting.guidance is not None:
-            prediction = acting.guidance.guide(self._step, self._predictions(prediction))
+        for acting in self._acting:
+            if acting.noise is not None:
+                prediction = acting.noise(self._step, prediction)
+            if acting.guidance is not None:
+                prediction = acting.guidance.guide(self._step, self._predictions(prediction))
         if self._unedited is None:
             taken = step(prediction, *rest, **named)
         else:
@@ -272,12 +274,16 @@ class Denoising:
 
 def _front_of(denoiser: nn.Module, watched: Watched) -> FrontOutputs | None:
     """Return what keeps the outputs in front of an edit; None if no step is asymmetric, or not only maps change."""
-    intervention = watched.intervention
-    if intervention is None or intervention.reverse_step != "asymmetric":
+    parts = _parts(watched)
+    if all(one.reverse_step != "asymmetric" for one in parts):
         return None
-    if intervention.weights or intervention.guidance or watched.block_texts or watched.observers:
+    if any(one.weights or one.guidance for one in parts) or watched.block_texts or watched.observers:
         return None
     return FrontOutputs(denoiser)
+
+
+def _parts(watched: Watched) -> tuple[Intervention, ...]:
+    return () if watched.intervention is None else watched.intervention.parts
 
 
 def _with_texts(named: dict[str, Any], pair: tuple[Mapping[str, Tensor], ...], batch: int) -> dict[str, Any]:

@@ -238,9 +238,10 @@ class DiffusionGenerator:
         """Call the pipeline; its result has one image of numbers from 0 to 1 for each seed, or its latents."""
         rows = self._embedded(texts, watched.intervention)
         embedded: dict[str, Any] = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
-        if watched.intervention is not None and watched.intervention.embeddings is not None:
-            own = {name: tensor for name, tensor in embedded.items() if _is_embedding(name)}
-            embedded |= watched.intervention.embeddings(own)
+        for one in _parts(watched.intervention):
+            if one.embeddings is not None:
+                own = {name: tensor for name, tensor in embedded.items() if _is_embedding(name)}
+                embedded |= one.embeddings(own)
         inside = Inside(self.denoiser, self.pipeline.scheduler, self._module, self._model.family.stream)
         with Denoising(inside, watched).held():
             return self.pipeline(
@@ -259,10 +260,11 @@ class DiffusionGenerator:
 
     def _embedded(self, texts: Sequence[str], intervention: Intervention | None) -> list[dict[str, Tensor]]:
         """Embed the text of each image, or that of the intervention, or what lies between both."""
-        if intervention is None or intervention.texts is None:
-            return [self._encoded(text) for text in texts]
-        strengths = intervention.text_strengths or (1.0,) * len(texts)
-        return [self._between(*one) for one in zip(texts, intervention.texts, strengths, strict=True)]
+        for one in _parts(intervention):
+            if one.texts is not None:
+                strengths = one.text_strengths or (1.0,) * len(texts)
+                return [self._between(*each) for each in zip(texts, one.texts, strengths, strict=True)]
+        return [self._encoded(text) for text in texts]
 
     def _between(self, own: str, named: str, strength: float) -> dict[str, Tensor]:
         """Embed e_own + strength · (e_named − e_own); strengths 0 and 1 give one of both, bit for bit."""
@@ -273,14 +275,20 @@ class DiffusionGenerator:
 
     def _block_texts(self, own: Sequence[str], intervention: Intervention | None) -> dict[str, Tensor]:
         """Embed the texts that single blocks read."""
-        if intervention is None or not intervention.block_texts:
+        parts = [one for one in _parts(intervention) if one.block_texts]
+        if not parts:
             return {}
         if self.reader is None:
             raise ValueError("expected a model that reads text, found one that reads none; remove the texts by block")
-        strengths = intervention.text_strengths or (1.0,) * len(own)
         return {
-            path: torch.cat([self._between(*one)["prompt_embeds"] for one in zip(own, texts, strengths, strict=True)])
-            for path, texts in intervention.block_texts.items()
+            path: torch.cat(
+                [
+                    self._between(*each)["prompt_embeds"]
+                    for each in zip(own, texts, one.text_strengths or (1.0,) * len(own), strict=True)
+                ]
+            )
+            for one in parts
+            for path, texts in one.block_texts.items()
         }
 
     def _concepts(self, intervention: Intervention | None) -> tuple[Mapping[str, Tensor], ...]:
@@ -289,7 +297,8 @@ class DiffusionGenerator:
         Raises:
             ValueError: The denoiser's guidance cannot be changed so.
         """
-        if intervention is None or intervention.guidance is None:
+        guidance = next((one.guidance for one in _parts(intervention) if one.guidance is not None), None)
+        if guidance is None:
             return ()
         arguments = self._model.family.read_by_denoiser
         if self.reader is None or not arguments:
@@ -299,15 +308,16 @@ class DiffusionGenerator:
             )
         return tuple(
             {argument: rows[name] for name, argument in arguments.items() if name in rows}
-            for rows in map(self._encoded, intervention.guidance.texts)
+            for rows in map(self._encoded, guidance.texts)
         )
 
     def _possible(self, intervention: Intervention | None) -> Intervention | None:
         """Refuse edits of a text that is not read, and an asymmetric step of a scheduler other than DDIM."""
-        if intervention is not None and intervention.embeddings is not None and self.reader is None:
+        parts = _parts(intervention)
+        if self.reader is None and any(one.embeddings is not None for one in parts):
             raise ValueError("expected a model that reads text, found one that reads none; use another method")
         scheduler = type(self.pipeline.scheduler).__name__
-        if intervention is not None and intervention.reverse_step == "asymmetric" and scheduler != "DDIMScheduler":
+        if scheduler != "DDIMScheduler" and any(one.reverse_step == "asymmetric" for one in parts):
             raise ValueError(
                 f"an asymmetric step is one of DDIM, found {scheduler}; set reverse_step: symmetric, or "
                 "sampling.scheduler: DDIMScheduler"
@@ -344,7 +354,7 @@ class BlackBoxGenerator:
                 f"expected a model whose inside can be reached, found {type(self._model.pipeline).__name__}; remove "
                 "what edits or analyses the model"
             )
-        texts = None if intervention is None else intervention.texts
+        texts = next((one.texts for one in _parts(intervention) if one.texts is not None), None)
         images: NDArray[np.float32] = self._model.pipeline(
             **_as_prompts(texts or [prompt.text] * len(seeds)),
             **self._model.family.arguments(self._sampling),
@@ -353,6 +363,10 @@ class BlackBoxGenerator:
             output_type="np",
         ).images
         return _as_bytes(images)
+
+
+def _parts(intervention: Intervention | None) -> tuple[Intervention, ...]:
+    return () if intervention is None else intervention.parts
 
 
 def between(own: Tensor, named: Tensor, strength: float) -> Tensor:

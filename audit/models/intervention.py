@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from torch import Tensor, nn
@@ -80,6 +80,8 @@ class Intervention:
         noise: Change of the prediction.
         guidance: Change of the prediction with those for further texts; it needs guidance in one batch.
         weights: Temporary weights of the denoiser.
+        beside: Further interventions of the same batch, each in its own window and with its own texts. At one hookpoint
+            edits act one after the other, first this one's. At most one of all has texts, embeddings or a guidance.
     """
 
     assigned: tuple[str | None, ...]
@@ -93,9 +95,36 @@ class Intervention:
     noise: NoiseEdit | None = None
     guidance: NoiseGuidance | None = None
     weights: BorrowedWeights | None = None
+    beside: tuple[Intervention, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Intervention, ...]:
+        """This intervention and those beside it, in the order in which they act."""
+        return (self, *self.beside)
 
     @property
     def changes_texts_alone(self) -> bool:
         """Whether nothing inside the network is read or changed, and no embedding lies between two texts."""
         inside = (self.embeddings, self.block_texts, self.edits, self.noise, self.guidance, self.weights)
-        return not any(inside) and all(strength in (0, 1) for strength in self.text_strengths or ())
+        exact = all(strength in (0, 1) for strength in self.text_strengths or ())
+        return not any(inside) and exact and all(one.changes_texts_alone for one in self.beside)
+
+
+def together(interventions: Sequence[Intervention]) -> Intervention:
+    """Return interventions of one batch as one; the first keeps its assigned groups.
+
+    Raises:
+        ValueError: There is none, several change what only one can change, or the reverse steps differ.
+    """
+    if not interventions:
+        raise ValueError("expected at least one intervention, found none")
+    for what in ("texts", "embeddings", "guidance", "weights"):
+        if sum(getattr(one, what) is not None for one in interventions) > 1:
+            raise ValueError(f"expected {what} in one intervention only, found several; remove all but one")
+    blocks = [block for one in interventions for block in one.block_texts]
+    if len(set(blocks)) < len(blocks):
+        raise ValueError(f"expected one text for each block, found several in {sorted(blocks)}; remove all but one")
+    if len({one.reverse_step for one in interventions if one.edits}) > 1:
+        raise ValueError("expected one reverse step in all interventions, found both; write the same in all")
+    first, *others = interventions
+    return replace(first, beside=(*first.beside, *others))

@@ -58,6 +58,10 @@ def shared_steps(intervention: Intervention | None) -> float:
     """Return how many steps, from the first on, an arm has in common with the baseline; infinity for all."""
     if intervention is None:
         return float("inf")
+    return min(map(_unchanged_steps, intervention.parts))
+
+
+def _unchanged_steps(intervention: Intervention) -> float:
     if intervention.texts is not None or intervention.embeddings is not None:
         return 0
     return intervention.window.start if intervention.window else float("inf")

@@ -43,7 +43,7 @@ class FitRequest:
 
 def fit_requests(request: MeasurementRequest) -> Iterator[FitRequest]:
     """Return one request for each mitigation whose method is fitted."""
-    for one in request.mitigations:
+    for one in request.sections:
         if one.fitted_by is not None:
             yield FitRequest(one, request.attributes[one.attribute], request.prompts.template, request.sampling)
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from audit.config.mitigations.arms import ArmConfig, parts_of
 from audit.config.mitigations.registry import MitigationConfig
 from audit.config.mitigations.section import EditSection
 from audit.planning.pictures import picture_groups
@@ -135,7 +136,7 @@ def further_shards(made: Sequence[Shard], images: int, batch: int) -> tuple[Shar
     )
 
 
-def arms_of(mitigations: Sequence[MitigationConfig]) -> tuple[str, ...]:
+def arms_of(mitigations: Sequence[ArmConfig]) -> tuple[str, ...]:
     """Return the arms: the baseline, then each mitigation by name."""
     return (BASELINE, *(mitigation.name for mitigation in mitigations))
 
@@ -162,24 +163,28 @@ def window_of(window: tuple[float, float], steps: int) -> range:
     return range(math.floor(window[0] * steps), math.ceil(window[1] * steps))
 
 
-def steps_of_arms(mitigations: Sequence[MitigationConfig], steps: int, attributes: Mapping[str, Sequence[str]]) -> int:
+def steps_of_arms(mitigations: Sequence[ArmConfig], steps: int, attributes: Mapping[str, Sequence[str]]) -> int:
     """Count the network calls of one image over all arms, without the unconditional half.
 
-    An arm takes the steps before its window from the baseline arm. An asymmetric arm calls the network twice at each
-    step of its window: with the edit and without it (:class:`audit.models.intervention.Intervention`). The second call
-    counts in full, although it computes only what lies behind the first edited module. Guidance by further texts has
-    more calls in each step.
+    An arm takes the steps before its window, or before the first window of its parts, from the baseline arm. An
+    asymmetric arm calls the network twice at each step of its window: with the edit and without it
+    (:class:`audit.models.intervention.Intervention`). The second call counts in full, although it computes only what
+    lies behind the first edited module. Guidance by further texts has more calls in each step.
 
     Args:
         mitigations: All arms but the baseline.
         steps: Denoising steps.
         attributes: Attribute → groups.
     """
-    shared = sum(window_of(one.acting_window, steps).start for one in mitigations)
-    twice = [one.window for one in mitigations if isinstance(one, EditSection) and one.reverse_step == "asymmetric"]
-    extra = [one.extra_calls(len(attributes[one.attribute])) for one in mitigations]
-    calls = len(arms_of(mitigations)) + sum(extra)
-    return steps * calls - shared + sum(len(window_of(window, steps)) for window in twice)
+    return steps + sum(_steps_of_arm(parts_of(arm), steps, attributes) for arm in mitigations)
+
+
+def _steps_of_arm(parts: Sequence[MitigationConfig], steps: int, attributes: Mapping[str, Sequence[str]]) -> int:
+    edits = [part for part in parts if isinstance(part, EditSection)]
+    shared = min(window_of(part.acting_window, steps).start for part in parts)
+    twice = {step for edit in edits if edit.reverse_step == "asymmetric" for step in window_of(edit.window, steps)}
+    extra = sum(part.extra_calls(len(attributes[part.attribute])) for part in parts)
+    return steps * (1 + extra) - shared + len(twice)
 
 
 def prompt_ids(occupations: Sequence[str]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from audit.config.fields import WITHOUT_NETWORK
-from audit.config.mitigations.registry import MitigationConfig
+from audit.config.mitigations.arms import ArmConfig, located
 from audit.config.problems import MODEL_KEYS, Location, Problem, listing, suggestion
 from audit.config.sections import LensConfig, ModelConfig, SamplingConfig
 from audit.dissect.settings import LENS_FILE, LENS_FORMAT
@@ -48,11 +48,11 @@ def check_lens(
             yield Problem(("lens", name), message, reads=(("lens", "expansion"), ("lens", "hookpoint"), *MODEL_KEYS))
 
 
-def hookpoints_of(lens: LensConfig | None, mitigations: Sequence[MitigationConfig]) -> dict[Location, str]:
+def hookpoints_of(lens: LensConfig | None, mitigations: Sequence[ArmConfig]) -> dict[Location, str]:
     """Return the modules that an audit reads or edits, by their place in the config; a lens of None is not used."""
     edited: dict[Location, str] = {
-        ("mitigations", index, mitigation.edited_key, number): path
-        for index, mitigation in enumerate(mitigations)
+        (*place, mitigation.edited_key, number): path
+        for place, mitigation in located(mitigations)
         for number, path in enumerate(mitigation.edited_modules)
     }
     return edited if lens is None else {("lens", "hookpoint"): lens.hookpoint, **edited}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from audit.config.fields import API, CLOSED, GENERATED_HERE, IMAGES
 from audit.config.kinds.known_models import usual_sampling
-from audit.config.mitigations.registry import MitigationConfig
+from audit.config.mitigations.arms import ArmConfig, located, sections_of
 from audit.config.mitigations.section import EditSection
 from audit.config.problems import MODEL_KEYS, Location, Problem, listing, suggestion
 from audit.config.sections import ModelConfig, SamplingConfig
@@ -48,7 +48,7 @@ def check_model(model: ModelConfig, sampling: SamplingConfig, hookpoints: Hookpo
 
 
 def check_reverse_steps(
-    model: ModelConfig, sampling: SamplingConfig, mitigations: Sequence[MitigationConfig]
+    model: ModelConfig, sampling: SamplingConfig, mitigations: Sequence[ArmConfig]
 ) -> Iterator[Problem]:
     """Find asymmetric steps of a scheduler other than DDIM, for which alone they are defined (Kwon et al. 2023, eq. 6).
 
@@ -56,8 +56,8 @@ def check_reverse_steps(
         Problems, each with its place in the config.
     """
     asymmetric = [
-        index
-        for index, one in enumerate(mitigations)
+        place
+        for place, one in located(mitigations)
         if isinstance(one, EditSection) and one.reverse_step == "asymmetric"
     ]
     if not asymmetric:
@@ -65,15 +65,13 @@ def check_reverse_steps(
     from audit.models.families.registry import scheduler_here
 
     scheduler = scheduler_here(model, sampling)
-    for index in asymmetric if scheduler not in (None, "DDIMScheduler") else ():
+    for at in asymmetric if scheduler not in (None, "DDIMScheduler") else ():
         message = f"expected symmetric with {scheduler}, found asymmetric, which is a step of DDIM"
         remedy = "remove it, or set sampling.scheduler: DDIMScheduler"
-        yield Problem(("mitigations", index, "reverse_step"), f"{message}; {remedy}", reads=(("model", "source"),))
+        yield Problem((*at, "reverse_step"), f"{message}; {remedy}", reads=(("model", "source"),))
 
 
-def check_methods(
-    model: ModelConfig, sampling: SamplingConfig, mitigations: Sequence[MitigationConfig]
-) -> Iterator[Problem]:
+def check_methods(model: ModelConfig, sampling: SamplingConfig, mitigations: Sequence[ArmConfig]) -> Iterator[Problem]:
     """Find methods that need something of the model that it does not have.
 
     These are guidance in one batch, cross-attention, or a U-Net to train through that is not trained for flow matching.
@@ -81,7 +79,8 @@ def check_methods(
     Yields:
         Problems, each with its place in the config.
     """
-    if not any(one.needs_guidance or one.needs_cross_attention or one.trains_through_unet for one in mitigations):
+    sections = sections_of(mitigations)
+    if not any(one.needs_guidance or one.needs_cross_attention or one.trains_through_unet for one in sections):
         return
     from audit.models.families.registry import family_here, rows_here
 
@@ -89,8 +88,8 @@ def check_methods(
     found = repr(model.source) if family is None else family.name
     unguided = rows_here(model, sampling) == 1 or (family is not None and not family.read_by_denoiser)
     reads: tuple[Location, ...] = (("model", "source"), ("sampling", "guidance"))
-    for index, one in enumerate(mitigations):
-        place: Location = ("mitigations", index, "method")
+    for at, one in located(mitigations):
+        place: Location = (*at, "method")
         if one.needs_guidance and unguided:
             message = f"expected a model with classifier-free guidance in one batch for {one.method}, found {found}"
             remedy = "set sampling.guidance above 1 if the model has it, or use another method"

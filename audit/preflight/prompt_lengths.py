@@ -12,6 +12,7 @@ from pathlib import Path
 from audit.calibration.bundle import bundle_of
 from audit.config.fields import WITHOUT_NETWORK, names_clip_weights
 from audit.config.judges import JudgeKeys
+from audit.config.mitigations.arms import located
 from audit.config.mitigations.registry import MitigationConfig
 from audit.config.problems import MODEL_KEYS, Location, Problem
 from audit.config.sections import ModelConfig, PromptsConfig, QualityConfig, clip_of
@@ -48,9 +49,9 @@ def cut_texts(request: MeasurementRequest, dissected: Attributes, prompts: Seque
         if dissected:
             texts = lens_texts(request.prompts.template, dissected, prompts, model)
             yield from _first(texts, model, ("lens", "attributes"), (_TEMPLATE, *MODEL_KEYS))
-        for index, mitigation in enumerate(request.mitigations):
+        for place, mitigation in located(request.mitigations):
             texts = mitigation_texts(request, mitigation, prompts)
-            yield from _first(texts, model, ("mitigations", index, "name"), (_TEMPLATE, *MODEL_KEYS))
+            yield from _first(texts, model, (*place, "name"), (_TEMPLATE, *MODEL_KEYS))
     clip = _clip_reader(request.quality, request.model)
     if clip is not None:
         yield from _first(clip_texts(request, prompts), clip, _CLIP, (_TEMPLATE, *MODEL_KEYS))
@@ -102,7 +103,7 @@ def clip_texts(request: MeasurementRequest, prompts: Sequence[Prompt]) -> Iterat
     These are prompts, prompts that name a group if a method is trained with CLIP, and captions of zero-shot judges.
     """
     yield from (prompt.text for prompt in prompts)
-    for mitigation in request.mitigations:
+    for mitigation in request.sections:
         yield from mitigation_texts(request, mitigation, prompts) if "clip" in mitigation.trained_with else ()
     yield from _captions(request, request.judge, request.attributes)
     for opinion in request.second_opinions:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from audit.config.fields import API
+from audit.config.mitigations.arms import sections_of
 from audit.config.problems import Problem
 from audit.config.sections import with_clip
 from audit.config.settings import AuditConfig
@@ -127,7 +128,7 @@ def _check_judges(config: AuditConfig) -> Iterator[Problem]:
     default = "attributes" not in config.model_fields_set
     judge, opinions = with_clip(config.judge, config.quality), config.second_opinions
     lens = needs_lens(config.lens, config.prompts, config.mitigations)
-    searched = any(mitigation.searches_strength for mitigation in config.mitigations)
+    searched = any(section.searches_strength for section in sections_of(config.mitigations))
     further = lens and (config.lens.path is None or searched)
     return check_judges(JudgesRequest(judge, opinions, config.attributes, config.model, default, further))
 

@@ -146,7 +146,7 @@ def _trial_images(request: MeasurementRequest, prompts: Sequence[Prompt]) -> int
     """Count the most images that the searches for strengths without a lens sample."""
     return sum(
         len(prompts) * len(request.attributes[one.attribute]) * one.trial_images * len(LADDER)
-        for one in request.mitigations
+        for one in request.sections
         if isinstance(one, SearchableSection) and one.searches_strength
     )
 

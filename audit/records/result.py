@@ -9,6 +9,7 @@ from audit.records.attributes import TargetSource
 from audit.records.changes import AttributeShift, GroupChange, MissingDifference
 from audit.records.groups import GroupResult
 from audit.records.intersections import Intersection
+from audit.records.joint import JointResult
 from audit.records.location import LocationMap
 from audit.records.opinions import JudgeAgreement, SecondView
 from audit.records.quality import QualityResult
@@ -90,6 +91,8 @@ class AuditResult:
         shifts: The shift of each attribute in each edited arm, with the shift expected by chance alone.
         intersections: Pairs of attributes in each arm: first all prompts together, then the prompts with the strongest
             association, up to a limit per arm and pair.
+        joint: Joint distribution of the attributes that one arm steers together, in this arm and in the baseline: over
+            all images, then for each prompt; empty without such an arm.
         missing: Edited arm → whether its share of unclassified images differs from the baseline's.
         verdicts: Verdicts per gate; empty if the config names no gates.
         agreement: Agreement of each second judge with the main judge, by arm and attribute.
@@ -113,6 +116,7 @@ class AuditResult:
     changes: tuple[GroupChange, ...] = ()
     shifts: tuple[AttributeShift, ...] = ()
     intersections: tuple[Intersection, ...] = ()
+    joint: tuple[JointResult, ...] = ()
     missing: dict[str, MissingDifference] = field(default_factory=dict)
     verdicts: tuple[Verdict, ...] = ()
     agreement: tuple[JudgeAgreement, ...] = ()

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from audit.measure.discrepancy.fairness import hard_labels
 from audit.records.attributes import Attribute
 from audit.records.work import Status
-from audit.storage.rows import FACES, PAIRED, outside_column, probability_column
+from audit.storage.rows import ASSIGNED, FACES, PAIRED, assigned_column, outside_column, probability_column
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -34,7 +34,9 @@ class ArmRows:
         probabilities: Attribute → the judge's probabilities, shape (n, groups), NaN if it perceived none of the groups.
         prompts: Prompt id → its rows.
         scores: Column name → values of shape (n,), NaN where null.
-        assigned: The group that each image is steered to, shape (n,); None if the arm does not steer images.
+        assigned: The group that each image is steered to, or one of each steered attribute, shape (n,); None if the arm
+            does not steer images.
+        steered: Steered attribute → the group that each image is steered to, shape (n,); empty in older runs.
         outside: Attribute → which images are outside its audited groups, shape (n,); a missing entry means none.
     """
 
@@ -44,6 +46,7 @@ class ArmRows:
     prompts: dict[str, slice]
     scores: dict[str, Floats]
     assigned: NDArray[np.str_] | None = None
+    steered: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
     outside: Mapping[str, Bools] = field(default_factory=dict)
 
     def classified(self, attribute: str, prompt_id: str | None = None) -> Floats:
@@ -132,7 +135,8 @@ def arm_rows(table: pa.Table, arm: str, attributes: Sequence[Attribute], sizes: 
         probabilities={attribute.name: _probabilities(rows, attribute) for attribute in attributes},
         prompts={name: slice(end - size, end) for (name, size), end in zip(sizes.items(), ends, strict=True)},
         scores={name: _scores(rows, name) for name in (*SCORES, FACES)},
-        assigned=None if rows["assigned"].null_count else np.array(rows["assigned"].to_pylist(), dtype=np.str_),
+        assigned=_groups(rows, ASSIGNED),
+        steered={a.name: own for a in attributes if (own := _groups(rows, assigned_column(a.name))) is not None},
         outside={a.name: _flags(rows[outside_column(a.name)]) for a in attributes},
     )
     for name, values in found.probabilities.items():
@@ -144,6 +148,13 @@ def arm_rows(table: pa.Table, arm: str, attributes: Sequence[Attribute], sizes: 
 def _probabilities(rows: pa.Table, attribute: Attribute) -> Floats:
     columns = [_floats(rows[probability_column(attribute.name, group)]) for group in attribute.groups]
     return np.stack(columns, axis=1)
+
+
+def _groups(rows: pa.Table, name: str) -> NDArray[np.str_] | None:
+    """Return a column of groups; None if an image has none, or a file of an older version lacks the column."""
+    if name not in rows.schema.names or rows[name].null_count:
+        return None
+    return np.array(rows[name].to_pylist(), dtype=np.str_)
 
 
 def _scores(rows: pa.Table, name: str) -> Floats:

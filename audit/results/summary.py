@@ -35,11 +35,12 @@ from audit.results.gates.inputs import GateReader
 from audit.results.gates.verdicts import evaluate, gates_of
 from audit.results.groups import adjusted, overall_result, prompt_results
 from audit.results.intersections import intersections
+from audit.results.joint import JointTarget, joint_results
 from audit.results.quality import FeatureSet, KernelSample, Yardstick, kernel_sample, reference_set
 from audit.results.scores import LEAST_IMAGES, PAIRED_SPANS, Scores, rescaled
 from audit.results.second_opinions import agreements, common_answers, second_views
 from audit.results.two_stages import Stages
-from audit.storage.rows import FACES, FEATURES, PAIRED, results_schema, row_schema, with_paired_columns
+from audit.storage.rows import FACES, FEATURES, PAIRED, results_schema, row_schema, with_later_columns
 from audit.storage.run_directory import CONFIG, PROVENANCE, RunDirectory
 
 
@@ -61,6 +62,7 @@ class SummaryPlan:
         gates: Limits that the audit checks.
         stages: Two-stage sampling, None if the number of images was fixed.
         opinions: Second judges, which do not change any figure.
+        joint: Joint arm → its joint target.
         looks_for_faces: Whether the judge gives images without a face the status *no face*.
         faces: Whether the rows have the number of faces.
     """
@@ -79,6 +81,7 @@ class SummaryPlan:
     stages: Stages | None = None
     opinions: tuple[SecondOpinion, ...] = ()
     looks_for_faces: bool = False
+    joint: Mapping[str, JointTarget] = field(default_factory=dict)
     faces: bool = False
 
     @property
@@ -148,6 +151,7 @@ def summarise(
         changes=tuple(c for rows in edited for c in group_changes(arms[BASELINE], rows, plan.attributes, goals)),
         shifts=shifts,
         intersections=intersections(arms, plan.attributes),
+        joint=joint_results(arms, plan.joint),
         missing={rows.arm: missing_difference(arms[BASELINE], rows) for rows in edited},
         verdicts=_verdicts(arms, plan, quality, shifts),
         agreement=agreements(common),
@@ -205,7 +209,7 @@ def _gather(run: RunDirectory, plan: SummaryPlan) -> tuple[pa.Table, dict[str, F
     features: dict[str, FeatureSet] = {}
     schema = row_schema(plan.attributes, plan.opinions, faces=plan.faces)
     for shard, stored in zip(plan.shards, run.read_rows(shard.id for shard in plan.shards), strict=True):
-        table = with_paired_columns(stored, schema)
+        table = with_later_columns(stored, schema)
         _check_rows(shard, table, plan)
         parts.append(table.drop_columns([FEATURES]))
         for arm in plan.arms:

@@ -14,6 +14,10 @@ FEATURES = "features"
 """Embedding by the feature network, for the distances between arms; not part of ``results.parquet``."""
 
 
+ASSIGNED = "assigned"
+"""Column of the group that an image is steered to; ``female & young`` in an arm that steers two attributes."""
+
+
 PAIRED = ("psnr", "lpips", "dino_i")
 """Columns that compare an image with its baseline image, besides ``clip_i``; files of older versions lack them."""
 
@@ -48,7 +52,10 @@ def row_schema(
       the prompt.
     * ``psnr`` (dB), ``lpips`` (distance) and ``dino_i`` (cosine) compare the image with the same baseline image.
       They are null in the baseline and without a network. Shards of older versions lack these columns.
-    * ``assigned`` is the group that a mitigation assigned to the image.
+    * ``assigned`` is the group that a mitigation assigned to the image; an arm that steers several attributes assigns
+      one group of each, ``female & young``.
+    * ``assigned_<attribute>`` is the assigned group of this attribute, null if the arm does not steer it. Shards of
+      older versions lack these columns.
     * ``by_<judge>_<attribute>_<group>`` is the probability given by a second judge, null if it assigned no group.
     * ``faces`` is the number of faces that were found, and ``face_score`` the largest score of those that were judged,
       null if there is none. Both columns exist only if faces are found for the judge.
@@ -83,18 +90,20 @@ def results_schema(
             pa.field("clip_i", pa.float32()),
             pa.field("clip_t", pa.float32()),
             *(pa.field(name, pa.float32()) for name in PAIRED),
-            pa.field("assigned", pa.string()),
+            pa.field(ASSIGNED, pa.string()),
+            *(pa.field(assigned_column(attribute.name), pa.string()) for attribute in attributes),
             *(pa.field(name, pa.float32()) for name in second),
             *([pa.field(FACES, pa.int32()), pa.field(FACE_SCORE, pa.float32())] if faces else []),
         ]
     )
 
 
-def with_paired_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Return a table of an older version with the columns of ``PAIRED`` that it lacks, null everywhere."""
-    missing = [name for name in PAIRED if name not in table.schema.names]
+def with_later_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return a table of an older version with the columns that later versions added, null everywhere."""
+    later = [name for name in schema.names if name in PAIRED or name.startswith(f"{ASSIGNED}_")]
+    missing = [name for name in later if name not in table.schema.names]
     for name in missing:
-        table = table.append_column(schema.field(name), pa.nulls(table.num_rows, pa.float32()))
+        table = table.append_column(schema.field(name), pa.nulls(table.num_rows, schema.field(name).type))
     ordered = missing and set(table.schema.names) == set(schema.names)
     return table.select(schema.names) if ordered else table
 
@@ -102,6 +111,11 @@ def with_paired_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
 def probability_column(attribute: str, group: str) -> str:
     """Return the name of the column with the judge's probability of ``group``."""
     return f"p_{attribute}_{group}"
+
+
+def assigned_column(attribute: str) -> str:
+    """Return the name of the column with the group of ``attribute`` that the image is steered to."""
+    return f"{ASSIGNED}_{attribute}"
 
 
 def outside_column(attribute: str) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.config.fields import API, CLOSED
+from audit.config.mitigations.joint import JointConfig
 from audit.config.sections import GateConfig
 from audit.config.slices import MeasurementRequest
 from audit.dissect.settings import LENS_FILE
@@ -23,6 +24,7 @@ from audit.records.attributes import Attribute
 from audit.records.location import LocationMap
 from audit.records.result import AuditResult
 from audit.records.work import Shard, Status
+from audit.results.joint import JointTarget
 from audit.results.lens_evidence import lens_evidence
 from audit.results.run_strengths import searched_of
 from audit.results.scores import PSNR_SIGNATURE
@@ -85,10 +87,21 @@ def summarise_run(
         stages=Stages.of(request.prompts, request.attributes),
         looks_for_faces=request.judge.looks_for_faces,
         faces=request.judge.face_settings is not None,
+        joint=joint_targets(request),
     )
     lens = lens_evidence(run.file(LENS)) if run.has(f"{LENS}/{LENS_FILE}") else None
     result = summarise(run, summary_plan, lens, compared.reference)
     return replace(result, strengths=strengths_as_data(searched_of(run)))
+
+
+def joint_targets(request: MeasurementRequest) -> dict[str, JointTarget]:
+    """Return the target of each arm that steers several attributes together."""
+    targets = {}
+    for arm in request.mitigations:
+        if isinstance(arm, JointConfig):
+            groups = {name: request.attributes[name] for name in arm.attributes}
+            targets[arm.name] = JointTarget(groups, arm.shares(tuple(groups.values())))
+    return targets
 
 
 def unmade_images(result: AuditResult) -> float:

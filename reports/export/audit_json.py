@@ -16,6 +16,7 @@ from audit.records.changes import AttributeShift, GroupChange, MissingDifference
 from audit.records.estimates import Change, ChangeOverPrompts, Estimate, LikeThese, OverPrompts, Range
 from audit.records.groups import Corrected, FairnessDiscrepancy, GroupMeasure, GroupResult, PromptMean, WorstPrompt
 from audit.records.intersections import Cell, Dependence, Intersection
+from audit.records.joint import JointCell, JointResult
 from audit.records.location import LocationMap
 from audit.records.opinions import JudgeAgreement, SecondView
 from audit.records.quality import Measurement, QualityResult
@@ -81,6 +82,7 @@ def _sections(result: AuditResult) -> dict[str, Any]:
         "changes": map(asdict, result.changes),
         "shifts": map(asdict, result.shifts),
         "intersections": map(asdict, result.intersections),
+        "joint": map(asdict, result.joint),
         "missing": ({"arm": arm, **asdict(m), "differs": m.differs} for arm, m in result.missing.items()),
         "verdicts": map(asdict, result.verdicts),
         "agreement": map(asdict, result.agreement),
@@ -118,6 +120,7 @@ def from_json(data: Mapping[str, Any]) -> AuditResult:
         changes=tuple(_group_change(row) for row in data["changes"]),
         shifts=tuple(_shift(row) for row in data["shifts"]),
         intersections=tuple(_intersection(row) for row in data.get("intersections", ())),
+        joint=tuple(_joint(row) for row in data.get("joint", ())),
         missing={row["arm"]: _missing_difference(row) for row in data["missing"]},
         verdicts=tuple(Verdict(**verdict) for verdict in data["verdicts"]),
         agreement=tuple(_agreement(row) for row in data.get("agreement", ())),
@@ -374,6 +377,12 @@ def _intersection(row: Mapping[str, Any]) -> Intersection:
         cells=tuple(_cell(cell) for cell in row["cells"]),
         dependence=None if row["dependence"] is None else _dependence(row["dependence"]),
     )
+
+
+def _joint(row: Mapping[str, Any]) -> JointResult:
+    cells = tuple(JointCell(**{**cell, "groups": tuple(cell["groups"])}) for cell in row["cells"])
+    measured = None if row["total_variation"] is None else Estimate(**row["total_variation"])
+    return JointResult(**{**row, "attributes": tuple(row["attributes"]), "cells": cells, "total_variation": measured})
 
 
 def _cell(row: Mapping[str, Any]) -> Cell:

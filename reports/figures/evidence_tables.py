@@ -9,7 +9,7 @@ from audit.records.estimates import NBSP, Range, percent
 from audit.records.groups import FINDING_LEVEL, GroupResult
 from audit.records.opinions import JudgeAgreement, SecondView
 from reports.figures.charts import Table
-from reports.index.settings import mitigations
+from reports.index.settings import edited_by
 from reports.index.story import Story, label
 from reports.words.formats import THESE, figure_text, number, p_value, share_text
 
@@ -64,7 +64,7 @@ def change_table(story: Story) -> Table:
 
 def shift_table(story: Story) -> Table:
     """Shift of each attribute in each arm, with the shift that chance alone explains."""
-    edited = {(item["name"], item["attribute"]) for item in mitigations(story.result)}
+    edited = {(arm, name) for arm, own in edited_by(story.result).items() for name in own}
     rows = tuple(
         (
             shift.arm,

@@ -10,7 +10,7 @@ from audit.records.estimates import Estimate
 from audit.records.groups import PromptMean, WorstPrompt
 from audit.records.work import Status
 from reports.index.distances import distance_names
-from reports.index.settings import mitigations
+from reports.index.settings import edited_by
 from reports.index.story import Story
 
 
@@ -63,7 +63,7 @@ def worst_prompt(story: Story, attribute: str, arm: str) -> WorstPrompt | None:
 def primary_attribute(story: Story) -> Attribute:
     """Return the attribute that the report shows first.
 
-    It is the attribute of the first mitigation, or without mitigations the most skewed one at baseline.
+    It is the (first) attribute of the first mitigation, or without mitigations the most skewed one at baseline.
 
     Raises:
         ValueError: No attribute has a single classified image.
@@ -75,9 +75,10 @@ def primary_attribute(story: Story) -> Attribute:
             "no face was found"
         )
     by_name = {attribute.name: attribute for attribute in story.attributes}
-    for mitigation in mitigations(story.result):
-        if mitigation["name"] in story.arms and mitigation["attribute"] in by_name:
-            return by_name[mitigation["attribute"]]
+    edited = [name for arm, own in edited_by(story.result).items() if arm in story.arms for name in own]
+    for name in edited:
+        if name in by_name:
+            return by_name[name]
     return max(story.attributes, key=lambda item: mean_discrepancy(story, item.name, story.arms[0]) or 0.0)
 
 
@@ -86,10 +87,8 @@ def edited_arm(story: Story, attribute: str) -> str | None:
 
     The config's order decides, so that no arm is selected by its figures.
     """
-    for mitigation in mitigations(story.result):
-        if mitigation["attribute"] == attribute and mitigation["name"] in story.arms:
-            return str(mitigation["name"])
-    return None
+    arms = (arm for arm, own in edited_by(story.result).items() if attribute in own and arm in story.arms)
+    return next(arms, None)
 
 
 def findings_count(story: Story, attribute: str, arm: str) -> int:

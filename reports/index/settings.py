@@ -14,6 +14,16 @@ def mitigations(result: AuditResult) -> list[dict[str, Any]]:
     return list(result.config.get("mitigations") or [])
 
 
+def edited_attributes(mitigation: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the attributes that a mitigation steers: one, or that of each part."""
+    return tuple(part["attribute"] for part in mitigation.get("parts", (mitigation,)))
+
+
+def edited_by(result: AuditResult) -> dict[str, tuple[str, ...]]:
+    """Return the attributes that each arm of the config steers."""
+    return {one["name"]: edited_attributes(one) for one in mitigations(result)}
+
+
 def zero_shot_judges(config: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the names of the second judges that are zero-shot CLIP."""
     opinions = config.get("second_opinions") or ()

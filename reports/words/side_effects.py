@@ -8,6 +8,7 @@ from functools import partial
 from audit.measure.inference.multiplicity import holm_steps
 from audit.records.changes import AttributeShift
 from audit.records.groups import FINDING_LEVEL
+from reports.index.settings import edited_by
 from reports.index.story import Story, label
 from reports.words.formats import number, p_value
 
@@ -49,7 +50,8 @@ def side_effects(story: Story, attribute: str, arm: str) -> tuple[SideEffect, ..
         attribute: The attribute that the arm edits.
         arm: The edited arm.
     """
-    shifts = [shift for shift in story.result.shifts if shift.arm == arm and shift.attribute != attribute]
+    edited = {attribute, *edited_by(story.result).get(arm, ())}
+    shifts = [shift for shift in story.result.shifts if shift.arm == arm and shift.attribute not in edited]
     tests = [partial(_is_at_most, shift.p_value) for shift in shifts]
     steps = holm_steps(tests, FINDING_LEVEL) if tests else ()
     found = [SideEffect(shift, step.rejected) for shift, step in zip(shifts, steps, strict=True)]

@@ -135,7 +135,8 @@ def test_arms_that_act_late_share_the_baseline_s_first_steps(lens, shard, tmp_pa
     calls = []
     parts.generator.denoiser.mid_block.register_forward_hook(lambda *_: calls.append(1))
     found, steps = do_shard(parts, settings, shard), parts.generator.steps
-    assert len(calls) == steps_of_arms(settings.mitigations, steps, {"gender": ()}) == 3 * steps - (10 + 20)
+    groups = {attribute.name: attribute.groups for attribute in settings.attributes}
+    assert len(calls) == steps_of_arms(settings.mitigations, steps, groups) == 3 * steps - (10 + 20)
     kept = cached(parts, tmp_path)
     do_shard(kept, settings, shard)
     calls.clear()

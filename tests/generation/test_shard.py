@@ -86,7 +86,11 @@ def test_every_image_of_an_arm_is_compared_with_its_baseline_image(tmp_path):
     assert all(baseline[name] == [None] * 3 for name in ("psnr", "lpips", "dino_i"))
     both = made.images["words"], made.images["baseline"]
     same = table_of(
-        parts, settings, shard, dict.fromkeys(("baseline", "words"), both[1]), dict.fromkeys(("baseline", "words"))
+        parts,
+        settings,
+        shard,
+        dict.fromkeys(("baseline", "words"), both[1]),
+        {key: {} for key in ("baseline", "words")},
     )
     assert same.filter(pc.field("arm") == "words")["psnr"].to_pylist() == [None] * 3, "equal images decide no mean"
     np.testing.assert_allclose(words["psnr"], psnr(*both), rtol=1e-6)

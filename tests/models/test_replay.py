@@ -174,7 +174,7 @@ LATE = {
         "edits": {"mid_block": lambda _step, h: h.roll(1, 1)},
     },
     "weights": {"weights": halved},
-    "texts-by-strength": {"texts": ("a nurse",) * 3, "text_strength": 0.5},
+    "texts-by-strength": {"texts": ("a nurse",) * 3, "text_strengths": (0.5,) * 3},
     "embeddings": {"embeddings": lambda own: {name: rows.flip(-1) for name, rows in own.items()}},
 }
 

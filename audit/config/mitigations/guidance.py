@@ -35,6 +35,11 @@ class FairDiffusionConfig(MitigationSection):
     """Share of the momentum that is kept in each step."""
 
     @property
+    def used_alone(self) -> tuple[str, ...]:
+        """The guidance."""
+        return ("guidance by further texts",)
+
+    @property
     def group_template(self) -> str | None:
         """The text that stands for a group."""
         return self.group_text

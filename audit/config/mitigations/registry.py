@@ -21,26 +21,28 @@ METHOD_TAG = "method:"
 """Prefix of the tag of a method's section in pydantic's errors; no key of a config starts with it."""
 
 
-def _tag(value: object) -> str:
+def tag_of(value: object) -> str:
     """Return the tag of a mitigation's section: its method, or DiffLens if it names none."""
     method: Any = value.get("method", "difflens") if isinstance(value, dict) else getattr(value, "method", "difflens")
     return f"{METHOD_TAG}{method}"
 
 
-MitigationConfig = Annotated[
-    Annotated[DiffLensConfig, Tag(_tag({"method": "difflens"}))]
-    | Annotated[PromptConfig, Tag(_tag({"method": "prompt"}))]
-    | Annotated[MeanDifferenceConfig, Tag(_tag({"method": "mean_difference"}))]
-    | Annotated[FeatureControlConfig, Tag(_tag({"method": "feature_control"}))]
-    | Annotated[GatedCrossAttentionConfig, Tag(_tag({"method": "gated_cross_attention"}))]
-    | Annotated[FairPcaConfig, Tag(_tag({"method": "fair_pca"}))]
-    | Annotated[FairDiffusionConfig, Tag(_tag({"method": "fair_diffusion"}))]
-    | Annotated[UceConfig, Tag(_tag({"method": "uce"}))]
-    | Annotated[LatentDirectionConfig, Tag(_tag({"method": "latent_direction"}))]
-    | Annotated[LatentEditingConfig, Tag(_tag({"method": "latent_editing"}))]
-    | Annotated[HDistributionConfig, Tag(_tag({"method": "h_distribution"}))],
-    Discriminator(_tag),
-]
+Methods = (
+    Annotated[DiffLensConfig, Tag(tag_of({"method": "difflens"}))]
+    | Annotated[PromptConfig, Tag(tag_of({"method": "prompt"}))]
+    | Annotated[MeanDifferenceConfig, Tag(tag_of({"method": "mean_difference"}))]
+    | Annotated[FeatureControlConfig, Tag(tag_of({"method": "feature_control"}))]
+    | Annotated[GatedCrossAttentionConfig, Tag(tag_of({"method": "gated_cross_attention"}))]
+    | Annotated[FairPcaConfig, Tag(tag_of({"method": "fair_pca"}))]
+    | Annotated[FairDiffusionConfig, Tag(tag_of({"method": "fair_diffusion"}))]
+    | Annotated[UceConfig, Tag(tag_of({"method": "uce"}))]
+    | Annotated[LatentDirectionConfig, Tag(tag_of({"method": "latent_direction"}))]
+    | Annotated[LatentEditingConfig, Tag(tag_of({"method": "latent_editing"}))]
+    | Annotated[HDistributionConfig, Tag(tag_of({"method": "h_distribution"}))]
+)
+"""The sections, each with its tag."""
+
+MitigationConfig = Annotated[Methods, Discriminator(tag_of)]
 """One intervention."""
 
 SearchableConfig = MeanDifferenceConfig | PromptConfig

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Discriminator, Field, SerializerFunctionWrapHandler, Tag, model_serializer
 
 from audit.config.fields import FileName, Section, Text, UniformOrShares, Window, word_or_other
+from audit.config.shares import normalised
 
 
 class MitigationSection(Section):
@@ -40,12 +41,26 @@ class MitigationSection(Section):
     trained_with: ClassVar[tuple[str, ...]] = ()
     """Networks beside the model that the training uses: ``clip``."""
 
+    steers_images: ClassVar[bool] = True
+    """Whether the method steers each image to a group of its own."""
+
     name: FileName
     """Name of the arm, used in file names."""
     attribute: Text
     """The attribute to balance."""
     target: UniformOrShares = "uniform"
     """Shares of the groups that images are steered to. ``targets`` sets the shares that results are compared with."""
+
+    def steered_shares(self, groups: Sequence[str]) -> dict[str, float]:
+        """Return the share of images that is steered to each group of the attribute."""
+        if isinstance(self.target, str):
+            return dict.fromkeys(groups, 1 / len(groups))
+        return dict(zip(groups, normalised(self.target, groups), strict=True))
+
+    @property
+    def used_alone(self) -> tuple[str, ...]:
+        """What the method changes and no second method can change at the same time, in words."""
+        return ()
 
     def word_of(self, group: str) -> str | None:
         """Return the word that the config sets for a group in prompts, None for the default word."""

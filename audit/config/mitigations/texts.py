@@ -10,6 +10,8 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 from audit.config.fields import GroupName, ModulePath, Text, Window
 from audit.config.mitigations.section import MitigationSection, SearchableSection, SearchOrStrength
 
+PROMPT_TEXT = "the text of the prompt"
+
 
 class PromptConfig(SearchableSection):
     """Prompt: names the group in the prompt. It is the control with which every edit of a network is compared."""
@@ -45,6 +47,11 @@ class PromptConfig(SearchableSection):
         return self.window
 
     @property
+    def used_alone(self) -> tuple[str, ...]:
+        """The text of the whole prompt, or those of the blocks."""
+        return tuple(f"the text of {block}" for block in self.blocks) or (PROMPT_TEXT,)
+
+    @property
     def edited_modules(self) -> tuple[str, ...]:
         """The text that the blocks read."""
         return tuple(f"text:{block}" for block in self.blocks)
@@ -67,6 +74,11 @@ class FairPcaConfig(MitigationSection):
     """Principal components that are kept. If unset, all are: only the differences between the groups are removed."""
     push: Annotated[float, Field(ge=0, le=1000)] = 1.0
     """How many times the assigned group's mean is added in the removed directions; 0 only removes."""
+
+    @property
+    def used_alone(self) -> tuple[str, ...]:
+        """The text of the prompt."""
+        return (PROMPT_TEXT,)
 
     @property
     def fitted_by(self) -> Mapping[str, Any]:

@@ -18,6 +18,7 @@ class UceConfig(MitigationSection):
     group_words: ClassVar[str | None] = "{group}"
     fit_uses_judge: ClassVar[bool] = True
     needs_cross_attention: ClassVar[bool] = True
+    steers_images: ClassVar[bool] = False
 
     method: Literal["uce"]
     """How the model is edited: ``uce``."""
@@ -41,6 +42,11 @@ class UceConfig(MitigationSection):
     gain: Annotated[float, Field(gt=0, le=1000)] = 1.0
     """Change of a coefficient in a round for a difference of 1 between target and share. It is halved for a prompt
     whenever one of its differences changes sign."""
+
+    @property
+    def used_alone(self) -> tuple[str, ...]:
+        """The weights."""
+        return ("weights",)
 
     @property
     def group_template(self) -> str | None:

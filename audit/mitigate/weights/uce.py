@@ -22,7 +22,6 @@ from torch import Tensor, nn
 
 from audit.config.mitigations.weights import UceConfig
 from audit.dissect.lens import Lens
-from audit.mitigate.assignment import steered_shares
 from audit.mitigate.fitted_tensors import fitted_tensors
 from audit.mitigate.method import Batch, Fit, Intervene, RoundsFit
 from audit.mitigate.tools import FitTools
@@ -155,7 +154,7 @@ class UceFit:
             ValueError: No image of a prompt could be classified before anything was changed.
         """
         section = _section(request)
-        target = torch.tensor(list(steered_shares(section, request.groups).values()), dtype=torch.float64)
+        target = torch.tensor(list(section.steered_shares(request.groups).values()), dtype=torch.float64)
         found, prompts = dict(before) or _first(sums, len(target)), _prompts(before or sums)
         counts = torch.stack([sums[f"{COUNTS}/{prompt}"] for prompt in prompts])
         unclassified = [prompt for prompt, total in zip(prompts, counts.sum(1), strict=True) if total == 0]

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from audit.config.mitigations.registry import MitigationConfig
-from audit.config.mitigations.section import EditSection
 from audit.config.slices import DissectionRequest, MeasurementRequest
 from audit.dissect.settings import STEERING_FILE, images_of_dissection
 from audit.dissect.strengths import Strengths, strengths_of_data
@@ -51,7 +50,7 @@ def costs_of(
     fits: Mapping[str, Mapping[str, Any]] = run.read_json(FIT_COSTS) if run.has(FIT_COSTS) else {}
     searched, steered = searched_of(run), _steered(run)
     found = {}
-    for one in request.mitigations:
+    for one in request.sections:
         fit = fits.get(one.name, {})
         images = rungs_drawn(searched, one.name) * int(getattr(one, "trial_images", 0))
         if one.uses_lens and one.searches_strength:
@@ -69,7 +68,7 @@ def costs_of(
 
 def calls_alone(mitigation: MitigationConfig, steps: int, attributes: Mapping[str, tuple[str, ...]]) -> int:
     """Return the calls of the denoiser for one image of a method without a baseline to share steps with."""
-    shared = window_of(mitigation.window, steps).start if isinstance(mitigation, EditSection) else 0
+    shared = window_of(mitigation.acting_window, steps).start
     return steps_of_arms([mitigation], steps, attributes) - steps + shared
 
 

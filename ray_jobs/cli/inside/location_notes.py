@@ -8,7 +8,7 @@ import typer
 
 from audit.analyses.stored_maps import Located, find_map
 from audit.config.fields import WITHOUT_NETWORK
-from audit.config.mitigations.registry import MitigationConfig
+from audit.config.mitigations.arms import ArmConfig, sections_of
 from audit.config.slices import DissectionRequest
 from reports.figures.location_words import not_controllable
 
@@ -33,6 +33,6 @@ def print_location_notes(request: DissectionRequest, output: str, attributes: Se
             typer.echo(f"Location map: {note}", err=True)
 
 
-def edited_through_lens(mitigations: Sequence[MitigationConfig]) -> tuple[str, ...]:
+def edited_through_lens(mitigations: Sequence[ArmConfig]) -> tuple[str, ...]:
     """Return the attributes that the mitigations of an audit edit through its lens."""
-    return tuple(dict.fromkeys(one.attribute for one in mitigations if one.uses_lens))
+    return tuple(dict.fromkeys(one.attribute for one in sections_of(mitigations) if one.uses_lens))

@@ -49,7 +49,7 @@ def search_strengths(
         fits={name: str(place) for name, place in fits.items()},
     )
     found = searched_of(run)
-    for mitigation in _searched(request.mitigations):
+    for mitigation in _searched(request.sections):
         if mitigation.name in found:
             continue
         effort = Effort(mitigation.trial_images, mitigation.side_effect_budget)

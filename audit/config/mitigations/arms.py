@@ -1,0 +1,35 @@
+"""The arms of a config: one intervention each, or several that act together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated
+
+from pydantic import Discriminator, Tag
+
+from audit.config.mitigations.joint import JointConfig
+from audit.config.mitigations.registry import METHOD_TAG, Methods, MitigationConfig, tag_of
+from audit.config.problems import Location
+
+ArmConfig = Annotated[Methods | Annotated[JointConfig, Tag(f"{METHOD_TAG}joint")], Discriminator(tag_of)]
+"""One arm besides the baseline."""
+
+
+def parts_of(arm: ArmConfig) -> tuple[MitigationConfig, ...]:
+    """Return the interventions of an arm, each of which steers one attribute."""
+    return arm.parts if isinstance(arm, JointConfig) else (arm,)
+
+
+def sections_of(arms: Sequence[ArmConfig]) -> tuple[MitigationConfig, ...]:
+    """Return the interventions of all arms."""
+    return tuple(part for arm in arms for part in parts_of(arm))
+
+
+def located(arms: Sequence[ArmConfig]) -> Iterator[tuple[Location, MitigationConfig]]:
+    """Yield the interventions of all arms, each with its place in the config."""
+    for index, arm in enumerate(arms):
+        if isinstance(arm, JointConfig):
+            for number, part in enumerate(arm.parts):
+                yield ("mitigations", index, "parts", number), part
+        else:
+            yield ("mitigations", index), arm
