@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from audit.analyses.analysis import Instruments, Part
 from audit.planning.plan import group_phrase, named_text
-from audit.records.places import Place
+from audit.records.located.places import Place
 from audit.records.work import Prompt, derive_seed
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from audit.analyses.location import Control, Counts, LocationRequest, Question
 from audit.config.slices import Attributes
 from audit.measure.inference.intervals import share_estimate
 from audit.records.estimates import Estimate
-from audit.records.location import Decision, LocationMap, PlaceShare, Stage
-from audit.records.places import THIRDS, Place
+from audit.records.located.location import Decision, LocationMap, PlaceShare, Stage
+from audit.records.located.places import THIRDS, Place
 from audit.records.work import Prompt
 
 Pairs = Literal["ends", "all"]

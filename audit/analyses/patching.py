@@ -15,7 +15,7 @@ from torch import Tensor
 from audit.models.generator import DiffusionGenerator
 from audit.models.intervention import Edit, Intervention, Observer
 from audit.planning.plan import window_of
-from audit.records.places import Place
+from audit.records.located.places import Place
 
 # B images, C H W the map at a place
 

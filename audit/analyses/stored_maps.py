@@ -11,7 +11,7 @@ from audit.config.sections import JudgeConfig, ModelConfig, SamplingConfig
 from audit.config.slices import Attributes, DissectionRequest
 from audit.models.source import model_fingerprint
 from audit.perception.judges.registry import judge_name
-from audit.records.location import LOCATION_FORMAT, LocationMap
+from audit.records.located.location import LOCATION_FORMAT, LocationMap
 from audit.storage.files import storage_of
 from audit.storage.outside.json_object import json_object
 from audit.storage.place import Place, place_of

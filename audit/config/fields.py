@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
 from pydantic_core import PydanticCustomError
 
 from audit.config.problems import listing, suggestion
-from audit.records.places import ALL_STEPS, Place
+from audit.records.located.places import ALL_STEPS, Place
 
 ZERO_SHOT = "zero-shot"
 """Source of a second judge: the CLIP model of the quality figures selects the group whose caption fits best."""

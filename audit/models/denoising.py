@@ -20,7 +20,7 @@ from audit.models.files.untrusted_model import UnfitModelError
 from audit.models.hooks import edit_place, edit_text, stream_of
 from audit.models.intervention import Intervention, Observer, Predictions
 from audit.models.replay import FrontOutputs, SharedSteps, forward_through, shared_steps
-from audit.records.places import Place
+from audit.records.located.places import Place
 
 # B images, C H W the map at a hookpoint, c h w the latents, L text tokens, D text width, K concepts
 

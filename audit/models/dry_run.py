@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from audit.models.hooks import as_map, edit_place, find_hookpoint, stream_of
-from audit.records.places import Place
+from audit.records.located.places import Place
 
 _MAP_AXES = 4
 

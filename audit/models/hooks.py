@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from audit.records.places import Kind
+from audit.records.located.places import Kind
 
 _TOKEN_AXES = 3
 _TEXT = "encoder_hidden_states"
@@ -28,8 +28,8 @@ def edit_place(module: nn.Module, kind: Kind, edit: MapEdit, stream: int = 0) ->
 
     Args:
         module: The module of the place.
-        kind: What is replaced, see :class:`audit.records.places.Place`. Tokens and texts (B, T, C) are given as maps
-            (B, C, T, 1), the skip connections of a block are joined to one map (B, N, 1, 1).
+        kind: What is replaced, see :class:`audit.records.located.places.Place`. Tokens and texts (B, T, C) are given as
+            maps (B, C, T, 1), the skip connections of a block are joined to one map (B, N, 1, 1).
         edit: Returns the new map, of the same shape; returning its argument changes nothing, bit for bit.
         stream: Place of the image in a tuple that the module returns.
 

@@ -12,7 +12,7 @@ from audit.config.mitigations.arms import ArmConfig, located
 from audit.config.problems import MODEL_KEYS, Location, Problem, listing, suggestion
 from audit.config.sections import LensConfig, ModelConfig, SamplingConfig
 from audit.dissect.settings import LENS_FILE, LENS_FORMAT
-from audit.records.places import Place
+from audit.records.located.places import Place
 from audit.storage.outside.json_object import read_json_object
 
 

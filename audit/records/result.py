@@ -10,7 +10,7 @@ from audit.records.changes import AttributeShift, GroupChange, MissingDifference
 from audit.records.groups import GroupResult
 from audit.records.intersections import Intersection
 from audit.records.joint import JointResult
-from audit.records.location import LocationMap
+from audit.records.located.location import LocationMap
 from audit.records.opinions import JudgeAgreement, SecondView
 from audit.records.quality import QualityResult
 from audit.records.verdicts import Verdict

@@ -13,8 +13,8 @@ from audit.models.families.registry import steps_here
 from audit.models.source import model_fingerprint
 from audit.planning.plan import prompts_of_model
 from audit.preflight.lens import places_of
-from audit.records.location import LocationMap
-from audit.records.places import Place
+from audit.records.located.location import LocationMap
+from audit.records.located.places import Place
 from ray_jobs.run.analyse import AnalysisSettings, run_analysis
 from ray_jobs.run.network import NetworkSettings
 from ray_jobs.run.parts import WorkerPool

@@ -21,7 +21,7 @@ from audit.perception.judges.confusion_file import judge_confusions
 from audit.planning.plan import arms_of, opinions_of
 from audit.planning.targets import AuditTargets
 from audit.records.attributes import Attribute
-from audit.records.location import LocationMap
+from audit.records.located.location import LocationMap
 from audit.records.result import AuditResult
 from audit.records.work import Shard, Status
 from audit.results.joint import JointTarget

@@ -17,7 +17,7 @@ from audit.records.estimates import Change, ChangeOverPrompts, Estimate, LikeThe
 from audit.records.groups import Corrected, FairnessDiscrepancy, GroupMeasure, GroupResult, PromptMean, WorstPrompt
 from audit.records.intersections import Cell, Dependence, Intersection
 from audit.records.joint import JointCell, JointResult
-from audit.records.location import LocationMap
+from audit.records.located.location import LocationMap
 from audit.records.opinions import JudgeAgreement, SecondView
 from audit.records.quality import Measurement, QualityResult
 from audit.records.result import POPULATION, SCHEMA_VERSION, AuditResult, TwoStageSampling

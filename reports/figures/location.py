@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from audit.records.estimates import percent
-from audit.records.location import LocationMap, PlaceShare
-from audit.records.places import Place
+from audit.records.located.location import LocationMap, PlaceShare
+from audit.records.located.places import Place
 from reports.charts.heatmap import HeatRow, heatmap
 from reports.charts.svg import Frame, label_width
 from reports.figures.charts import Figure, Table

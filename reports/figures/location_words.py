@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from audit.planning.plan import window_of
 from audit.records.estimates import Estimate, percent
-from audit.records.location import Decision, LocationMap, PlaceShare
-from audit.records.places import Place
+from audit.records.located.location import Decision, LocationMap, PlaceShare
+from audit.records.located.places import Place
 
 SCREENED = "*"
 """Mark of a share that was only screened."""

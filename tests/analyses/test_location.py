@@ -11,7 +11,7 @@ from audit.analyses.patching import Images, Recorded, groups_of_places
 from audit.config.sections import JudgeConfig, ModelConfig, SamplingConfig
 from audit.models.generator import load_generator
 from audit.perception.judges.registry import load_judge
-from audit.records.places import Place
+from audit.records.located.places import Place
 from audit.records.work import Prompt
 
 DOCTOR, NURSE = (Prompt(name, f"a face photo of a {name}", name) for name in ("doctor", "nurse"))

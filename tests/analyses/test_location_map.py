@@ -12,8 +12,8 @@ from audit.analyses.location_map import MapRequest
 from audit.config.sections import ModelConfig, SamplingConfig
 from audit.models.families.registry import places_here
 from audit.models.generator import load_generator
-from audit.records.location import LocationMap
-from audit.records.places import Place
+from audit.records.located.location import LocationMap
+from audit.records.located.places import Place
 from audit.records.work import Prompt, derive_seed
 from reports.figures.location_words import decision_text, not_controllable, population_text
 

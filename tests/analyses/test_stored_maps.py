@@ -9,7 +9,7 @@ from audit.analyses.stored_maps import Located, find_map, map_place, store_map
 from audit.config.settings import AuditConfig
 from audit.config.slices import DissectionRequest
 from audit.records.estimates import Estimate
-from audit.records.location import Decision, LocationMap, PlaceShare
+from audit.records.located.location import Decision, LocationMap, PlaceShare
 from audit.storage.run_directory import LOCATION
 
 SHARE = Estimate(0.5, 0.2, 0.8, 10)

@@ -5,7 +5,7 @@ import pytest
 from audit.analyses.stored_maps import Located, find_map
 from audit.config.settings import AuditConfig
 from audit.config.slices import DissectionRequest
-from audit.records.places import Place
+from audit.records.located.places import Place
 
 
 @pytest.fixture(scope="module")

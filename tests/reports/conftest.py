@@ -16,7 +16,7 @@ from audit.measure.shares.classifier_error import ConfusionMatrix
 from audit.planning.targets import uniform_targets
 from audit.records.attributes import Attribute
 from audit.records.estimates import Estimate, LikeThese, OverPrompts
-from audit.records.location import Decision, LocationMap, PlaceShare
+from audit.records.located.location import Decision, LocationMap, PlaceShare
 from audit.records.opinions import JudgeAgreement, SecondView
 from audit.records.quality import Measurement, QualityResult
 from audit.records.result import AuditResult, FeatureFinding

@@ -7,7 +7,7 @@ from typing import Any
 
 from audit.config.problems import listing
 from audit.models.files.untrusted_model import NOT_LOADED
-from audit.records.places import Place
+from audit.records.located.places import Place
 
 Classes = Mapping[str, Sequence[str]]
 """Part → classes that it may have; any scheduler is checked elsewhere."""

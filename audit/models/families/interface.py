@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from audit.config.sections import SamplingConfig
 from audit.models.files.pipeline_files import PipelineConfigs
 from audit.models.files.text_reader import TextReader
-from audit.records.places import Place
+from audit.records.located.places import Place
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -20,7 +20,7 @@ from audit.models.files.pipeline_files import PipelineConfigs, read_index
 from audit.models.files.untrusted_model import UnfitModelError
 from audit.models.schedulers.published import steps_taken
 from audit.models.source import pipeline_source
-from audit.records.places import Place
+from audit.records.located.places import Place
 
 _MEMBERS: tuple[Family, ...] = (
     StableDiffusion(),

@@ -12,7 +12,7 @@ from audit.models.families.interface import Index
 from audit.models.files.pipeline_files import NETWORK_CONFIG, SCHEDULER_CONFIG, PipelineConfigs
 from audit.models.files.text_reader import TextReader
 from audit.models.files.untrusted_model import UnfitModelError, reason_in_short
-from audit.records.places import Place
+from audit.records.located.places import Place
 
 if TYPE_CHECKING:
     from torch import Tensor

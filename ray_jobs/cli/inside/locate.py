@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from audit.analyses.location_map import MapRequest
     from audit.config.sections import ModelConfig
     from audit.config.slices import DissectionRequest
-    from audit.records.places import Place
+    from audit.records.located.places import Place
 
 
 class Pairs(StrEnum):
@@ -106,7 +106,7 @@ def locate(  # noqa: PLR0913 (one parameter per option)
 def _request(request: DissectionRequest, named: Sequence[str], attributes: Sequence[str]) -> MapRequest:
     from audit.analyses.location_map import MapRequest
     from audit.planning.plan import prompts_of_model
-    from audit.records.places import Place
+    from audit.records.located.places import Place
 
     unknown = [name for name in attributes if name not in request.attributes]
     if unknown:
@@ -125,7 +125,7 @@ def _request(request: DissectionRequest, named: Sequence[str], attributes: Seque
 
 def _places(model: ModelConfig, named: Sequence[str]) -> tuple[Place, ...]:
     from audit.preflight.lens import UnknownBlocksError, places_of
-    from audit.records.places import Place
+    from audit.records.located.places import Place
 
     asked: tuple[Place, ...] = ()
     try:

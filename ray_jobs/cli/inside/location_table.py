@@ -9,7 +9,7 @@ from reports.figures.location_words import bytes_text, decision_text, population
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from audit.records.location import LocationMap, PlaceShare
+    from audit.records.located.location import LocationMap, PlaceShare
 
 
 def show_location(found: LocationMap, console: Console) -> None:

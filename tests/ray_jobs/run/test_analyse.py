@@ -12,8 +12,8 @@ from audit.config.settings import AuditConfig
 from audit.config.slices import DissectionRequest
 from audit.measure.inference.intervals import share_estimate
 from audit.planning.plan import prompts_of
-from audit.records.location import Decision, LocationMap, PlaceShare
-from audit.records.places import Place
+from audit.records.located.location import Decision, LocationMap, PlaceShare
+from audit.records.located.places import Place
 from ray_jobs.cli.commands import app
 from ray_jobs.run import analyse, parts
 from ray_jobs.run.analyse import AnalysisError, AnalysisSettings, place_of_parts, run_analysis

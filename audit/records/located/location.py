@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from audit.records.estimates import Estimate
-from audit.records.places import ALL_STEPS, Place
+from audit.records.located.places import ALL_STEPS, Place
 
 LOCATION_FORMAT = 1
 """Version of a stored map."""

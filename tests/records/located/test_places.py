@@ -3,7 +3,7 @@
 import pytest
 
 from audit.planning.plan import window_of
-from audit.records.places import THIRDS, Place
+from audit.records.located.places import THIRDS, Place
 
 
 @pytest.mark.parametrize(
