@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from audit.results.searched import searched_of
+from audit.results.run_strengths import searched_of
 
 from audit.config.settings import AuditConfig
 from audit.planning.fits import FIT_FILE, FITS
