@@ -26,11 +26,20 @@ def print_location_notes(request: DissectionRequest, output: str, attributes: Se
     """
     if not attributes or request.model.source in WITHOUT_NETWORK:
         return
-    found = find_map(Located.of(request), output)
+    located = Located.of(request)
+    found = find_map(located, output) if _is_known_here(located) else None
     for attribute in attributes if found is not None else ():
         note = found and not_controllable(found, attribute, request.lens.hookpoint)
         if note:
             typer.echo(f"Location map: {note}", err=True)
+
+
+def _is_known_here(located: Located) -> bool:
+    """Return whether this machine can tell which map it is: one that only plans may lack the weights or the judge."""
+    try:
+        return bool(located.name)
+    except (OSError, ValueError):
+        return False
 
 
 def edited_through_lens(mitigations: Sequence[ArmConfig]) -> tuple[str, ...]:
