@@ -46,7 +46,7 @@ class Remembering:
         self._generator, self._drawn = generator, {}
         self.fingerprint, self.steps = generator.fingerprint, generator.steps
 
-    def generate(self, prompt, seeds, intervention=None, observers=None):
+    def generate(self, prompt, seeds, intervention=None, observers=None, shared=None):
         key = prompt.id, *seeds
         if key not in self._drawn:
             self._drawn[key] = self._generator.generate(prompt, seeds)

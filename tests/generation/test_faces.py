@@ -51,7 +51,7 @@ def run(tmp_path_factory, small_faces):
     config = {"name": "photos", "judge": judge.model_dump(mode="json"), "attributes": {"gender": GENDER.groups}}
     run.create(json.loads(json.dumps(config)), {})
     shard = Shard(Prompt("nurse", "a nurse", "nurse"), 0, tuple(range(N)))
-    run.write_shard(shard.id, table_of(parts, settings, shard, batches, dict.fromkeys(batches)))
+    run.write_shard(shard.id, table_of(parts, settings, shard, batches, {arm: {} for arm in batches}))
     plan = SummaryPlan("photos-1", (GENDER,), (shard,), ("baseline", "broken"), looks_for_faces=True, faces=True)
     return run, summarise(run, plan)
 

@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from audit.results.run_strengths import searched_of
 
 from audit.config.settings import AuditConfig
 from audit.planning.fits import FIT_FILE, FITS
+from audit.results.run_strengths import searched_of
 from audit.storage.run_directory import REPORT, RunDirectory
 from ray_jobs.run.audit import run_audit
 from reports.export.audit_json import read_audit_json
