@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 from audit.config.slices import MeasurementRequest
 from audit.dissect.settings import LENS_FILE
 from audit.models.source import model_fingerprint
-from audit.perception.embedders.clip_directory import clip_name
 from audit.perception.judges.registry import judge_name
 from audit.planning.fits import (
     CARD_FILE,
@@ -260,6 +259,8 @@ def keep_fit_costs(fits: Mapping[str, Place], run: RunDirectory) -> None:
 def used_by(request: MeasurementRequest, fit: FitRequest, lens: Place | None) -> Iterator[tuple[str, str]]:
     """Yield what a fit uses besides the model, with its name by content."""
     if "clip" in fit.mitigation.trained_with:
+        from audit.perception.embedders.clip_directory import clip_name
+
         yield "clip", clip_name(request.quality.clip, request.model)
     if fit.mitigation.fit_uses_judge:
         yield "judge", judge_name(request.judge, request.model)
