@@ -17,6 +17,7 @@ from typing import Any, Final
 import pandas as pd
 
 from audit.records.changes import GroupChange
+from audit.records.estimates import WithInterval
 from audit.records.groups import GroupResult
 from audit.records.quality import QualityResult
 from audit.records.result import AuditResult
@@ -24,7 +25,6 @@ from audit.records.verdicts import Verdict
 from audit.storage.place import place_of
 from audit.storage.run_directory import RunDirectory
 from reports.export.audit_json import read_audit_json
-from reports.index.lookups import WithInterval
 
 _NAMES = {"arm": "`baseline`, or the name of a mitigation.", "attribute": "The perceived attribute."}
 _PROMPT = {"prompt_id": "The id of the prompt."}

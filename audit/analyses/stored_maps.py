@@ -22,6 +22,10 @@ ANALYSES_DIRECTORY = "analyses"
 """Directory of maps and of parts of analyses under ``output`` of the config."""
 
 
+MAP = "map"
+"""What the name of a map's directory starts with."""
+
+
 @dataclass(frozen=True)
 class Located:
     """What a location map belongs to: equal models, samplers, judges, attributes and templates share a map.
@@ -58,11 +62,11 @@ class Located:
             "attributes": {name: list(groups) for name, groups in self.attributes.items()},
             "template": self.template,
         }
-        return content_name("map", LOCATION_FORMAT, model_fingerprint(self.model), settings)
+        return content_name(MAP, LOCATION_FORMAT, model_fingerprint(self.model), settings)
 
 
 def find_map(located: Located, output: str) -> LocationMap | None:
-    """Return the finished map of a model, made before or bundled with the model; None if there is none.
+    """Return the finished map of a model, made before or bundled with the model; None if no map is finished.
 
     Args:
         located: What the map belongs to.
@@ -71,9 +75,18 @@ def find_map(located: Located, output: str) -> LocationMap | None:
     Raises:
         ValueError: A stored map cannot be read.
     """
-    bundle = bundle_of(located.model)
-    places: list[Place] = [map_place(located, output), *([bundle.maps / located.name] if bundle else [])]
+    places = (directory / located.name for directory in directories_of_maps(located, output))
     return next((_read(place) for place in places if storage_of(place).has(LOCATION)), None)
+
+
+def directories_of_maps(located: Located, output: str) -> tuple[Place, ...]:
+    """Return the directories that hold maps, of this model or another one.
+
+    Look here before you ask for the name of a map, which reads all weights of the model or asks the hub.
+    """
+    bundle = bundle_of(located.model)
+    directories: list[Place] = [place_of(output).absolute() / ANALYSES_DIRECTORY, *([bundle.maps] if bundle else [])]
+    return tuple(one for one in directories if any(name.startswith(f"{MAP}-") for name in storage_of(one).folders()))
 
 
 def store_map(found: LocationMap, located: Located, output: str) -> None:

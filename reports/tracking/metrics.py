@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from audit.records.estimates import WithInterval
 from audit.records.quality import Measurement
-from reports.index.lookups import WithInterval, findings_count, mean_over_prompts, unclassified, worst_prompt
+from reports.index.lookups import findings_count, mean_over_prompts, unclassified, worst_prompt
 from reports.index.story import Story
 from reports.tracking.params import key_of
 

@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
 
-from audit.records.estimates import NBSP, Estimate, LikeThese, percent
+from audit.records.estimates import NBSP, Estimate, LikeThese, WithInterval, percent
 
 THESE = "these prompts"
 """The population of every interval without another label; table captions name it once."""
 
 LIKE_THESE = "prompts like these"
 """The population of the second interval of a figure over several prompts."""
-
-
-class WithInterval(Protocol):
-    """A record of a figure, with an interval if it has one."""
-
-    @property
-    def value(self) -> float: ...  # noqa: D102
-    @property
-    def low(self) -> float | None: ...  # noqa: D102
-    @property
-    def high(self) -> float | None: ...  # noqa: D102
 
 
 SMALLEST_SHOWN = 5e-10

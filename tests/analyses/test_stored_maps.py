@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from audit.analyses import stored_maps
 from audit.analyses.stored_maps import Located, find_map, map_place, store_map
 from audit.config.settings import AuditConfig
 from audit.config.slices import DissectionRequest
@@ -69,3 +70,12 @@ def test_a_file_that_is_no_map_is_refused_with_its_name(tmp_path, found, spoil):
     file.write_text(spoil(file.read_text()))
     with pytest.raises(ValueError, match="expected a location map"):
         find_map(located, str(tmp_path))
+
+
+def test_nobody_reads_the_weights_where_no_map_is_stored(tmp_path, monkeypatch):
+    def read(_model):
+        raise AssertionError("the weights were read")
+
+    monkeypatch.setattr(stored_maps, "model_fingerprint", read)
+    elsewhere = located_of(model={"source": "owner/name"}, judge={"source": "zero-shot"})
+    assert find_map(elsewhere, str(tmp_path)) is None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from audit.measure.discrepancy.estimate import debiased_squares
 from audit.measure.discrepancy.samples import Samples
 from audit.measure.prompts.stratified import pooled_share
 from audit.records.changes import AttributeShift
+from audit.records.estimates import WithInterval
 from audit.records.groups import GroupResult
 from audit.records.quality import QualityResult
 from audit.records.result import AuditResult
@@ -26,17 +26,6 @@ from audit.results.benchmark.costs import Cost
 
 LEAST_IMAGES = 2
 """Smallest number of classified images of a prompt; with fewer a squared discrepancy cannot be debiased."""
-
-
-class WithInterval(Protocol):
-    """A record with a value and an interval, if it has one."""
-
-    @property
-    def value(self) -> float: ...  # noqa: D102
-    @property
-    def low(self) -> float | None: ...  # noqa: D102
-    @property
-    def high(self) -> float | None: ...  # noqa: D102
 
 
 @dataclass(frozen=True)

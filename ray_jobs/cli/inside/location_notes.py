@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import typer
 
-from audit.analyses.stored_maps import Located, find_map
+from audit.analyses.stored_maps import Located, directories_of_maps, find_map
 from audit.config.fields import WITHOUT_NETWORK
 from audit.config.mitigations.arms import ArmConfig, sections_of
 from audit.config.slices import DissectionRequest
@@ -27,15 +27,17 @@ def print_location_notes(request: DissectionRequest, output: str, attributes: Se
     if not attributes or request.model.source in WITHOUT_NETWORK:
         return
     located = Located.of(request)
-    found = find_map(located, output) if _is_known_here(located) else None
+    found = find_map(located, output) if _may_be_found(located, output) else None
     for attribute in attributes if found is not None else ():
         note = found and not_controllable(found, attribute, request.lens.hookpoint)
         if note:
             typer.echo(f"Location map: {note}", err=True)
 
 
-def _is_known_here(located: Located) -> bool:
-    """Return whether this machine can tell which map it is: one that only plans may lack the weights or the judge."""
+def _may_be_found(located: Located, output: str) -> bool:
+    """Return whether there are maps, and this machine can tell which it is: it may lack the weights or the judge."""
+    if not directories_of_maps(located, output):
+        return False
     try:
         return bool(located.name)
     except (OSError, ValueError):
