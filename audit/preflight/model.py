@@ -80,7 +80,7 @@ def check_methods(model: ModelConfig, sampling: SamplingConfig, mitigations: Seq
         Problems, each with its place in the config.
     """
     sections = sections_of(mitigations)
-    if not any(one.needs_guidance or one.needs_cross_attention or one.trains_through_unet for one in sections):
+    if all(one.changes_prompts_alone for one in sections):
         return
     from audit.models.families.registry import family_here, rows_here
 
@@ -90,6 +90,14 @@ def check_methods(model: ModelConfig, sampling: SamplingConfig, mitigations: Seq
     reads: tuple[Location, ...] = (("model", "source"), ("sampling", "guidance"))
     for at, one in located(mitigations):
         place: Location = (*at, "method")
+        reaches_inside = not (
+            one.changes_prompts_alone or one.uses_lens or one.edited_modules
+        )  # else its place is refused
+        if family is not None and not family.denoiser and reaches_inside:
+            message = f"expected a method that changes prompts alone, because {found} is not reached inside"
+            remedy = "use method: prompt with its default strength"
+            yield Problem(place, f"{message}, found {one.method!r}; {remedy}", reads=reads)
+            continue
         if one.needs_guidance and unguided:
             message = f"expected a model with classifier-free guidance in one batch for {one.method}, found {found}"
             remedy = "set sampling.guidance above 1 if the model has it, or use another method"

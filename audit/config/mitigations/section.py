@@ -82,6 +82,11 @@ class MitigationSection(Section):
         return 0.0, 1.0
 
     @property
+    def changes_prompts_alone(self) -> bool:
+        """Whether the method gives the model another prompt and reaches nothing inside it."""
+        return False
+
+    @property
     def edited_modules(self) -> tuple[str, ...]:
         """Places of the network that the config names for editing, in their written form; empty if it names none."""
         return ()

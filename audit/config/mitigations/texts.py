@@ -42,6 +42,11 @@ class PromptConfig(SearchableSection):
         return {name: value for name, value in plain(self).items() if name not in unused}
 
     @property
+    def changes_prompts_alone(self) -> bool:
+        """Whether the whole network reads the caption as it is."""
+        return not self.blocks and self.strength in (0, 1)
+
+    @property
     def acting_window(self) -> tuple[float, float]:
         """The window, which is the whole one if the whole network reads the caption."""
         return self.window

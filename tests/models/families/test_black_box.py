@@ -12,10 +12,11 @@ from diffusers import DiffusionPipeline
 from audit.config.sections import ModelConfig, SamplingConfig
 from audit.config.settings import AuditConfig
 from audit.models.check import Sampled, hookpoints_of, model_problems
-from audit.models.families.registry import places_here, size_here
+from audit.models.families.registry import family_here, places_here, size_here
 from audit.models.files.untrusted_model import UnfitModelError
 from audit.models.generator import load_generator
 from audit.models.intervention import Intervention
+from audit.preflight.model import check_methods
 from audit.preflight.readiness import check_ready
 from audit.records.work import Prompt
 from benchmarks.spoiled_models import change_tensors
@@ -124,6 +125,44 @@ def test_a_directory_that_is_no_whole_pipeline_is_refused_in_words(saved, tmp_pa
     assert re.search(message, problem.message)
     config = ModelConfig(source=str(model))
     assert (size_here(config, SAMPLING["chroma"]), places_here(config)) in ((None, None), (None, ()))
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"method": "fair_pca"},
+        {"method": "fair_diffusion"},
+        {"method": "uce"},
+        {"method": "prompt", "strength": 0.5},
+        {"method": "prompt", "strength": "search"},
+    ],
+)
+def test_validate_refuses_a_method_that_reaches_inside_with_one_message(saved, keys):
+    assert method_messages(saved, keys) == [
+        f"expected a method that changes prompts alone, because {found_name(saved)} is not reached inside, found "
+        f"{keys['method']!r}; use method: prompt with its default strength"
+    ]
+
+
+def test_validate_accepts_the_prompt_that_names_the_group(saved):
+    assert method_messages(saved, {"method": "prompt"}) == []
+
+
+def found_name(saved):
+    return family_here(ModelConfig(source=str(saved["chroma"]))).name
+
+
+def method_messages(saved, keys):
+    config = AuditConfig.model_validate(
+        {
+            "name": "audit",
+            "model": {"source": str(saved["chroma"])},
+            "prompts": {"occupations": ["doctor"]},
+            "sampling": {"steps": 3, "guidance": 4.0},
+            "mitigations": [{"name": "m", "attribute": "gender", **keys}],
+        }
+    )
+    return [one.message for one in check_methods(config.model, config.sampling, config.mitigations)]
 
 
 def test_validate_refuses_an_edit_with_the_reason(saved):
