@@ -171,8 +171,9 @@ def run(directory: Path, dtype: str, side: int | None) -> None:
 def dissect(directory: Path, dtype: str, side: int | None) -> None:
     """Build a lens from a few trajectories, and print the memory of each phase beside what ``plan`` forecasts."""
     from audit.dissect.build import build_lens
+    from audit.dissect.recording.plan import RecordingPlan
     from audit.dissect.recording.recorder import Recorder
-    from audit.dissect.recording.trajectories import plan_trajectories
+    from audit.dissect.recording.recording import Recording
 
     config = dissected_config(directory, dtype, side)
     request = DissectionRequest.of(config)
@@ -184,14 +185,19 @@ def dissect(directory: Path, dtype: str, side: int | None) -> None:
     loaded = read_weights(generator)
     texts, seeds = [PROMPT.text] * settings.batch, list(range(settings.batch))
     alone = peak(lambda: timed("images of one batch", lambda: generator.sample(texts, seeds)))
-    planned = plan_trajectories([PROMPT], groups, config.prompts.template, settings)
-    with tempfile.TemporaryDirectory(dir=directory.parent) as place:
-        recorder = Recorder(generator, TintJudge(), groups, planned, settings, Path(place))
-        sampling, while_sampling = peak(lambda: timed("recording", recorder.record)), resident("VmHWM")
-        disk = sum(file.stat().st_size for file in Path(place).iterdir())
+    planned = RecordingPlan.of([PROMPT], groups, config.prompts.template, [settings])
+    with tempfile.TemporaryDirectory(dir=directory.parent) as name:
+        place = Path(name)
+        recorder = Recorder(generator, TintJudge(), groups, planned)
+        sampling = peak(lambda: timed("recording", lambda: recorder.record_all(place)))
+        while_sampling = resident("VmHWM")
+        disk = sum(file.stat().st_size for file in place.rglob("*.bin"))
+        recording, checkpoint = Recording.open(place, planned, settings), place / "training.safetensors"
+        fingerprint = generator.fingerprint
         fitting = peak(
             lambda: timed(
-                "training and fitting", lambda: build_lens(recorder, groups, settings, {}, generator.fingerprint)
+                "training and fitting",
+                lambda: build_lens(recording, groups, settings, {}, fingerprint, checkpoint),
             )
         )
         while_fitting = resident("VmHWM")

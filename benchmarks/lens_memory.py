@@ -55,8 +55,9 @@ def dissected(model: Path, trajectories: int, recorded: int) -> dict[str, int]:
     from audit.config.sections import ModelConfig, SamplingConfig
     from audit.dissect import build, settings
     from audit.dissect.recording import forecast, layout
+    from audit.dissect.recording.plan import RecordingPlan
     from audit.dissect.recording.recorder import Recorder
-    from audit.dissect.recording.trajectories import plan_trajectories
+    from audit.dissect.recording.recording import Recording
     from audit.models.generator import load_generator
     from audit.records.work import Prompt
 
@@ -88,13 +89,14 @@ def dissected(model: Path, trajectories: int, recorded: int) -> dict[str, int]:
     with tempfile.TemporaryDirectory() as directory:
         generator.sample([prompts[0].text] * chosen.batch, list(range(chosen.batch)))
         alone = peak(lambda: generator.sample([prompts[0].text] * chosen.batch, list(range(chosen.batch))))
-        planned = plan_trajectories(prompts, GROUPS, template, chosen)
-        recorder = Recorder(generator, TintJudge(), GROUPS, planned, chosen, Path(directory))
-        sampling = peak(recorder.record)
-        fitting = peak(lambda: build.build_lens(recorder, GROUPS, chosen, {}, generator.fingerprint))
-        disk = sum(file.stat().st_size for file in Path(directory).iterdir())
-        recording = recorder.record()
-    expected = forecast.forecast(chosen, [2], generator.steps, recording.shape)
+        place, planned = Path(directory), RecordingPlan.of(prompts, GROUPS, template, [chosen])
+        recorder = Recorder(generator, TintJudge(), GROUPS, planned)
+        sampling = peak(lambda: recorder.record_all(place))
+        disk = sum(file.stat().st_size for file in place.rglob("*.bin"))
+        recording = Recording.open(place, planned, chosen)
+        checkpoint = place / "training.safetensors"
+        fitting = peak(lambda: build.build_lens(recording, GROUPS, chosen, {}, generator.fingerprint, checkpoint))
+    expected = forecast.forecast([chosen], [2], generator.steps, {chosen.hookpoint: recording.shape})
     return {
         "disk": disk,
         "disk_forecast": expected.disk,

@@ -188,6 +188,25 @@ class SecondOpinionConfig(JudgeKeys):
     best guess."""
 
 
+class LensVariant(Section):
+    """Another lens that is made from the same images; keys that are not set are those of ``lens``."""
+
+    hookpoint: Text | None = None
+    """Module of the denoiser whose output is read."""
+    whole_map: bool | None = None
+    """Encode the whole feature map as one vector."""
+    expansion: int | None = Field(None, ge=1, le=256)
+    """Latents per channel of the hookpoint."""
+    k: int | None = Field(None, ge=1, le=4096)
+    """Latents that are active at once."""
+    sae_steps: int | None = Field(None, ge=1, le=10_000_000)
+    """Optimiser steps of the autoencoder."""
+    features_per_group: int | None = Field(None, ge=1, le=4096)
+    """Bias features kept for each group."""
+    baseline: Literal["zero", "counterfactual"] | None = None
+    """Baseline of the attribution."""
+
+
 class LensConfig(Section):
     """The lens, which analyses the model: sparse autoencoder, group classifiers, bias features, strengths."""
 
@@ -228,12 +247,22 @@ class LensConfig(Section):
     locate: bool = False
     """Make the location map of the model before a run or a dissection if there is none. A map that exists already, made
     by ``difflens-audit locate`` or bundled with the model, is shown in the report either way."""
+    variants: Annotated[tuple[LensVariant, ...], Field(strict=False, max_length=100)] = ()
+    """Further lenses that ``difflens-audit dissect`` makes from the same sampled images, to compare hookpoints and
+    autoencoders. Their strengths are searched when a config whose ``lens`` has these settings first needs them."""
+
+    def with_variants(self) -> tuple[LensConfig, ...]:
+        """Return the settings of every lens: this one, then its variants; each of them once."""
+        alone = self.model_copy(update={"variants": ()})
+        made = alone.model_copy(update={"path": None})
+        others = (made.model_copy(update=variant.model_dump(exclude_none=True)) for variant in self.variants)
+        return tuple(dict.fromkeys((alone, *others)))
 
     @model_serializer(mode="wrap")
     def _without_defaults(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out later keys that the config does not change, so that they do not change the names of older runs."""
         fields = type(self).model_fields
-        later = ("recorded_trajectories", "locate", "edit")
+        later = ("recorded_trajectories", "locate", "edit", "variants")
         unused = {name for name in later if getattr(self, name) == fields[name].default}
         return {name: value for name, value in plain(self).items() if name not in unused}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from audit.config.mitigations.arms import ArmConfig, sections_of
 from audit.config.mitigations.registry import MitigationConfig
@@ -99,6 +99,10 @@ class DissectionRequest:
         """Take the slice out of a config."""
         judge = with_clip(config.judge, config.quality)
         return cls(config.model, config.prompts, config.sampling, config.lens, config.attributes, judge)
+
+    def of_each_lens(self) -> tuple[DissectionRequest, ...]:
+        """Return the request of each lens: this one's, then those of its variants."""
+        return tuple(replace(self, lens=lens) for lens in self.lens.with_variants())
 
 
 @dataclass(frozen=True)

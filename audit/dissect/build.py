@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,7 +26,6 @@ from audit.dissect.features.attribution import (
 from audit.dissect.features.contrast import contrast_weights
 from audit.dissect.group_heads import UNLABELLED, GroupHeads, fit_group_heads
 from audit.dissect.lens import BiasFeature, Lens
-from audit.dissect.recording.recorder import Recorder
 from audit.dissect.recording.recording import Recording
 from audit.dissect.recording.trajectories import Groups
 from audit.dissect.sae import SparseAutoencoder, SparseCodes
@@ -38,26 +38,27 @@ from audit.models.device import device_here
 LOG = logging.getLogger(__name__)
 
 LOG_SECONDS = 30.0
-CHECKPOINT_FILE = "sae-training.safetensors"
-"""State of the autoencoder's training, in the directory of the recording."""
 
 
 def build_lens(
-    recorder: Recorder, groups: Groups, settings: Dissection, name_settings: Mapping[str, Any], fingerprint: str
-) -> tuple[Lens, Recording]:
-    """Train and fit all parts of a lens except the strengths; return it with what it was made from.
-
-    An interrupted build continues from the files of the recorder.
+    recording: Recording,
+    groups: Groups,
+    settings: Dissection,
+    name_settings: Mapping[str, Any],
+    fingerprint: str,
+    checkpoint: Path,
+) -> Lens:
+    """Train and fit all parts of a lens except the strengths.
 
     Args:
-        recorder: Samples the trajectories.
+        recording: What it is made from.
         groups: Groups by attribute.
         settings: Settings of the lens.
         name_settings: Settings that determine the name of the lens; they are stored in it.
         fingerprint: Fingerprint of the model.
+        checkpoint: Local file for the state of the autoencoder's training, from which an interrupted build continues.
     """
-    recording = recorder.record()
-    sae, sae_quality = _train(recording, settings, SaeCheckpoint(recorder.directory / CHECKPOINT_FILE))
+    sae, sae_quality = _train(recording, settings, SaeCheckpoint(checkpoint))
     LOG.info("fitting the group heads")
     fitted, accuracy = fit_group_heads(recording.maps, recording.labels, groups)
     heads = fitted.to(sae.decoder.device)
@@ -84,7 +85,7 @@ def build_lens(
         groups=dict(groups),
     )
     contrast = {attribute: _contrast(lens, recording, attribute) for attribute in groups}
-    return replace(lens, contrast=contrast).to("cpu"), recording
+    return replace(lens, contrast=contrast).to("cpu")
 
 
 def _train(

@@ -19,8 +19,14 @@ from audit.records.work import Prompt
 from audit.storage.provenance import content_name
 
 LENS_FORMAT = 2
+RECORDING_FORMAT = 1
 BLOCK_BYTES = 1 << 28
 """Memory of one block of a computation. What needs more is computed block by block, on a CPU and a GPU alike."""
+_OF_LENS = {
+    "hookpoint", "whole_map", "expansion", "k", "sae_steps", "features_per_group", "baseline", "edit",
+    "strength_images", "side_effect_budget",
+}  # fmt: skip
+"""Settings of a lens that do not change the images that it is made from."""
 SEED = 0
 """Seed of all random draws; it is independent of the audit's seed, so that audits of one model share a lens."""
 WORD_ORDER = ("age", "gender", "skin_tone")
@@ -34,9 +40,6 @@ CARD_FILE = "card.md"
 
 SHAPE_FILE = "sae.json"
 """The autoencoder's shape."""
-
-RECORDING = "recording"
-"""Folder of the recorded maps, beside a lens that is being made; deleted when the lens is complete."""
 
 EXAMPLES = "examples"
 """Folder of the pictures with the highest activation of a feature."""
@@ -173,3 +176,14 @@ def _sampled_by(request: DissectionRequest) -> dict[str, Any]:
 def lens_name(model_fingerprint: str, settings: Mapping[str, Any]) -> str:
     """Return the name of a lens by content, so that a lens for the same model and settings is built only once."""
     return content_name("lens", LENS_FORMAT, model_fingerprint, settings)
+
+
+def recording_name(model_fingerprint: str, settings: Mapping[str, Any]) -> str:
+    """Return the name of a recording by content, for all lenses that are made from the same images.
+
+    Args:
+        model_fingerprint: Fingerprint of the model.
+        settings: Settings of one of the lenses.
+    """
+    of_images = {key: value for key, value in settings.items() if key not in _OF_LENS}
+    return content_name("recording", RECORDING_FORMAT, model_fingerprint, of_images)

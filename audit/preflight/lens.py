@@ -38,14 +38,23 @@ def check_lens(
     for place, path in hookpoints.items():
         yield from _no_module(place, path, blocks)
         yield from _no_text_of_blocks(place, model)
-    latents = _latents(lens, model, sampling)
-    if latents is None:
-        return
+    for place, own in _each_lens(lens):
+        yield from _too_few_latents(place, own, _latents(own, model, sampling))
+
+
+def _each_lens(lens: LensConfig) -> Iterator[tuple[Location, LensConfig]]:
+    """Yield the lens and its variants with their places in the config."""
+    yield ("lens",), lens
+    for number, variant in enumerate(lens.variants):
+        yield ("lens", "variants", number), lens.model_copy(update=variant.model_dump(exclude_none=True))
+
+
+def _too_few_latents(at: Location, lens: LensConfig, latents: int | None) -> Iterator[Problem]:
     for name in ("k", "features_per_group"):
         wanted = getattr(lens, name)
-        if wanted > latents:
+        if latents is not None and wanted > latents:
             message = f"expected at most the {latents} latents that there will be, found {wanted}; raise lens.expansion"
-            yield Problem(("lens", name), message, reads=(("lens", "expansion"), ("lens", "hookpoint"), *MODEL_KEYS))
+            yield Problem((*at, name), message, reads=(("lens", "expansion"), ("lens", "hookpoint"), *MODEL_KEYS))
 
 
 def hookpoints_of(lens: LensConfig | None, mitigations: Sequence[ArmConfig]) -> dict[Location, str]:
@@ -55,7 +64,9 @@ def hookpoints_of(lens: LensConfig | None, mitigations: Sequence[ArmConfig]) -> 
         for place, mitigation in located(mitigations)
         for number, path in enumerate(mitigation.edited_modules)
     }
-    return edited if lens is None else {("lens", "hookpoint"): lens.hookpoint, **edited}
+    if lens is None:
+        return edited
+    return {(*place, "hookpoint"): own.hookpoint for place, own in _each_lens(lens)} | edited
 
 
 def no_network(model: ModelConfig) -> str | None:

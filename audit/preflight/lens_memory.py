@@ -22,11 +22,13 @@ def lens_forecast(request: DissectionRequest) -> Forecast | None:
     from audit.dissect.recording.forecast import forecast
     from audit.models.families.registry import steps_here
 
-    shape = _map_here(request.model, request.sampling, request.lens.hookpoint)
-    if shape is None:
+    lenses = [dissection_of(one) for one in request.of_each_lens()]
+    found = {lens.hookpoint: _map_here(request.model, request.sampling, lens.hookpoint) for lens in lenses}
+    shapes = {hookpoint: shape for hookpoint, shape in found.items() if shape is not None}
+    if len(shapes) < len(found):
         return None
     groups = [len(names) for names in dissected_groups(request.lens, request.attributes).values()]
-    return forecast(dissection_of(request), groups, steps_here(request.model, request.sampling), shape)
+    return forecast(lenses, groups, steps_here(request.model, request.sampling), shapes)
 
 
 def _map_here(model: ModelConfig, sampling: SamplingConfig, hookpoint: str) -> tuple[int, int, int] | None:

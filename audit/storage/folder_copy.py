@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,6 +23,21 @@ def folder_on_disk(place: Place) -> Iterator[Path]:
         for name, data in zip(names, storage.read_all(names), strict=True):
             if data is not None:
                 (Path(directory) / name).write_bytes(data)
+        yield Path(directory)
+
+
+@contextmanager
+def folders_on_disk(place: Place, folders: Iterable[str]) -> Iterator[Path]:
+    """Provide the directory itself, or a temporary local copy of the files directly in some of its folders."""
+    if isinstance(place, Path):
+        yield place
+        return
+    storage = storage_of(place)
+    with TemporaryDirectory() as directory:
+        for folder in folders:
+            (Path(directory) / folder).mkdir()
+            for name in storage.names(folder):
+                (Path(directory) / folder / name).write_bytes(storage.read(f"{folder}/{name}"))
         yield Path(directory)
 
 

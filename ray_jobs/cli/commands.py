@@ -225,7 +225,7 @@ def dissect(  # noqa: PLR0913 (one parameter per option)
     fresh: Annotated[bool, typer.Option("--fresh", help="Make the lens again even if it exists.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make only the lens: find the model's bias features and the strength of their edits."""
+    """Make only the lens and its variants: find the model's bias features and the strength of their edits."""
     with expected_errors():
         audit = _ready_config(config, sets, output, workers)
         from audit.models.files.untrusted_model import UnfitModelError
@@ -241,11 +241,14 @@ def dissect(  # noqa: PLR0913 (one parameter per option)
 
         request = DissectionRequest.of(audit)
         print_location_notes(request, audit.output, audit.lens.attributes)
-        lens = make(request, audit.output, audit.workers, address=address, fresh=fresh)
+        lenses = make(request, audit.output, audit.workers, address=address, fresh=fresh)
+        from ray_jobs.cli import terminal
+        from ray_jobs.cli.inside.lens_table import lenses_as_data, show_lenses
+
     if as_json:
-        print_json({"lens": str(lens)})
+        print_json(lenses_as_data(lenses))
     else:
-        typer.echo(f"Lens: {lens}")
+        show_lenses(lenses, terminal.open_console())
 
 
 def _report(run: str) -> Place:

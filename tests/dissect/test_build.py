@@ -12,7 +12,9 @@ from audit.dissect.build import build_lens
 from audit.dissect.examples import mean_activity, write_examples
 from audit.dissect.group_heads import UNLABELLED
 from audit.dissect.lens import Lens
+from audit.dissect.recording.plan import RecordingPlan
 from audit.dissect.recording.recorder import Recorder
+from audit.dissect.recording.recording import Recording
 from audit.dissect.recording.trajectories import plan_trajectories
 from audit.dissect.sae_training import train_sae
 from audit.dissect.settings import Dissection, name_groups
@@ -59,14 +61,25 @@ def generator(tiny_pipeline):
     return load_generator(ModelConfig(source=str(tiny_pipeline)), SAMPLING)
 
 
-def recorder_of(generator, chosen, directory, judge=None):
-    trajectories = plan_trajectories(PROMPTS, GROUPS, TEMPLATE, chosen)
-    return Recorder(generator, judge or TintJudge(), GROUPS, trajectories, chosen, directory)
+def plan_of(*lenses):
+    return RecordingPlan.of(PROMPTS, GROUPS, TEMPLATE, lenses)
+
+
+def recorded(generator, chosen, directory, plan=None, judge=None):
+    """Record what is missing, and open the recording of one lens."""
+    plan = plan or plan_of(chosen)
+    Recorder(generator, judge or TintJudge(), GROUPS, plan).record_all(directory)
+    return Recording.open(directory, plan, chosen)
+
+
+def built(generator, chosen, directory, names=None, plan=None):
+    recording = recorded(generator, chosen, directory, plan)
+    checkpoint = directory / f"training-{chosen.k}.safetensors"
+    return build_lens(recording, GROUPS, chosen, names or {}, "fingerprint", checkpoint), recording
 
 
 def dissect(generator, baseline, directory):
-    chosen = settings(baseline)
-    return build_lens(recorder_of(generator, chosen, directory), GROUPS, chosen, {"baseline": baseline}, "fingerprint")
+    return built(generator, settings(baseline), directory, {"baseline": baseline})
 
 
 @pytest.fixture(scope="module")
@@ -168,11 +181,11 @@ def test_the_first_example_is_the_picture_with_the_highest_activation(dissected)
 
 def test_a_picture_outside_the_groups_is_not_used_to_train_heads(generator, tmp_path):
     own = settings()
-    trajectories = plan_trajectories(PROMPTS, {}, TEMPLATE, own)[:16]
+    plan = RecordingPlan(tuple(plan_trajectories(PROMPTS, {}, TEMPLATE, own)[:16]), (own,))
     labels = {}
     for judge in (TintJudge(), NarrowJudge()):
-        recorder = Recorder(generator, judge, GROUPS, trajectories, own, tmp_path / type(judge).__name__)
-        labels[type(judge)] = recorder.record().labels["tint"]
+        recording = recorded(generator, own, tmp_path / type(judge).__name__, plan, judge)
+        labels[type(judge)] = recording.labels["tint"]
     bright = labels[TintJudge] == 1
     assert 0 < bright.sum() < len(bright)
     assert (labels[NarrowJudge][bright] == UNLABELLED).all()

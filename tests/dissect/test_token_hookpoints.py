@@ -7,16 +7,13 @@ import torch
 
 from audit.config.mitigations.edits import DiffLensConfig
 from audit.config.sections import ModelConfig, SamplingConfig
-from audit.dissect.build import build_lens
 from audit.dissect.examples import write_examples
 from audit.dissect.lens import Lens
 from audit.dissect.observer import AttributionObserver, EffectTable, project
-from audit.dissect.recording.recorder import Recorder
-from audit.dissect.recording.trajectories import plan_trajectories
 from audit.mitigate.edits.difflens import Steering, steered
 from audit.models.generator import load_generator
 from benchmarks.tiny_families import save_flux, save_pixart, save_sd3
-from tests.dissect.test_build import GROUPS, PROMPTS, TEMPLATE, TintJudge, settings
+from tests.dissect.test_build import PROMPTS, built, settings
 
 HOOKPOINT, STEPS = "transformer_blocks.0", 2
 FAMILIES = {
@@ -34,9 +31,7 @@ def dissected(request, tmp_path_factory):
     sampling = SamplingConfig(steps=STEPS, guidance=2.0, **size)
     generator = load_generator(ModelConfig(source=str(save(root))), sampling, HOOKPOINT)
     chosen = replace(settings(), hookpoint=HOOKPOINT, trajectories=24, batch=12, sae_steps=10)
-    trajectories = plan_trajectories(PROMPTS, GROUPS, TEMPLATE, chosen)
-    recorder = Recorder(generator, TintJudge(), GROUPS, trajectories, chosen, root / "recording")
-    lens, recording = build_lens(recorder, GROUPS, chosen, {}, generator.fingerprint)
+    lens, recording = built(generator, chosen, root / "recording")
     assert recording.shape == shape
     write_examples(lens, recording, root / "lens")
     lens.save(root / "lens")

@@ -199,6 +199,11 @@ def test_more_latents_than_there_are_is_an_impossible_shape(pipeline):
     assert problems(model=model, lens={"k": 16, "expansion": 2}, **OUTSIDE) == {}
     found = problems(model=model, lens={"k": 33, "expansion": 2, "features_per_group": 32}, **OUTSIDE)
     assert found == {"lens.k": "expected at most the 32 latents that there will be, found 33; raise lens.expansion"}
+    variants = [{"k": 16}, {"expansion": 1}, {"hookpoint": "no_block"}]
+    used = {"k": 17, "expansion": 2, "features_per_group": 16, "variants": variants, "hookpoint": "mid_block"}
+    found = problems(model=model, lens=used, **OUTSIDE)
+    assert found.keys() == {"lens.variants.1.k", "lens.variants.2.hookpoint"}
+    assert "found 'no_block'" in found["lens.variants.2.hookpoint"]
     assert problems(model=model, lens={"k": 33, "expansion": 2, "whole_map": True}, **OUTSIDE) == {}
 
 

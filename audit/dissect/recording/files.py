@@ -1,165 +1,146 @@
-"""The files of a recording: created for one layout, filled batch by batch, and found again after an interruption."""
+"""The files of one part of a recording: created for the shapes of its maps, and opened again for reading."""
 
 from __future__ import annotations
 
 import json
-import logging
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from audit.dissect.recording.layout import Layout
+from audit.dissect.recording.plan import RecordingPlan, Stream
+from audit.dissect.recording.stored_parts import PART_FILE, streams_of
 from audit.dissect.recording.stored_tensor import StoredTensor
 from audit.storage.local_files import write_atomically
 from audit.storage.outside.json_object import read_json_object
 
-LOG = logging.getLogger(__name__)
-
-HEADER_FILE = "recording.json"
-"""Layout of the files, and the number of trajectories that are complete; written after every batch."""
-
-LayoutOf = Callable[[int, tuple[int, int, int]], Layout]
-"""``(steps, shape)`` → the layout that the settings give for maps of this shape."""
-
 _DTYPES = {str(dtype): dtype for dtype in (torch.float16, torch.bfloat16)}
+
+# S steps, b trajectories of the part, m of them recorded, d = C·H·W, q vectors of a map in the sample
 
 
 @dataclass(frozen=True)
-class RecordingFiles:
-    """The files of a recording.
+class PartFiles:
+    """The files of a part.
 
     Attributes:
         directory: Local directory.
-        layout: Sizes.
-        dtype: Type of the maps, float16 or bfloat16.
+        trajectories: b.
+        recorded: m.
+        dtypes: Hookpoint → type of its maps, float16 or bfloat16.
+        layouts: Stream → sizes of the whole recording.
         attributes: Attributes with labels, in the order of the rows of ``labels``.
-        picture: (3, h, w) of a thumbnail; None until the first images are sampled.
+        picture: (3, h, w) of a thumbnail; empty until the images are sampled.
     """
 
     directory: Path
-    layout: Layout
-    dtype: torch.dtype
+    trajectories: int
+    recorded: int
     attributes: tuple[str, ...]
-    picture: tuple[int, ...] | None = None
+    dtypes: Mapping[str, torch.dtype]
+    layouts: Mapping[Stream, Layout]
+    picture: tuple[int, ...] = ()
 
-    @property
-    def maps(self) -> StoredTensor:
-        """``(S, m, d)`` whole maps."""
-        shape = (self.layout.steps, self.layout.recorded, self.layout.numbers)
-        return StoredTensor(self.directory / "maps.bin", shape, self.dtype)
+    def maps(self, hookpoint: str) -> StoredTensor:
+        """``(S, m, d)`` whole maps of a hookpoint."""
+        layout = next(layout for stream, layout in self.layouts.items() if stream.hookpoint == hookpoint)
+        number = list(self.dtypes).index(hookpoint)
+        shape = (layout.steps, self.recorded, layout.numbers)
+        return StoredTensor(self.directory / f"maps-{number}.bin", shape, self.dtypes[hookpoint])
 
-    @property
-    def sample(self) -> StoredTensor | None:
-        """``(n, S, q, width)`` vectors for the autoencoder; None if it reads the maps."""
-        if not self.layout.sampled:
+    def sample(self, stream: Stream) -> StoredTensor | None:
+        """``(b, S, q, width)`` vectors for the autoencoder; None if it reads the maps."""
+        layout = self.layouts[stream]
+        if not layout.sampled:
             return None
-        shape = (self.layout.trajectories, self.layout.steps, self.layout.positions, self.layout.width)
-        return StoredTensor(self.directory / "sample.bin", shape, self.dtype)
+        number = list(self.layouts).index(stream)
+        shape = (self.trajectories, layout.steps, layout.positions, layout.width)
+        return StoredTensor(self.directory / f"sample-{number}.bin", shape, self.dtypes[stream.hookpoint])
 
     @property
     def labels(self) -> StoredTensor:
         """``(attributes, m)`` perceived groups."""
-        shape = (len(self.attributes), self.layout.recorded)
-        return StoredTensor(self.directory / "labels.bin", shape, torch.int64)
+        return StoredTensor(self.directory / "labels.bin", (len(self.attributes), self.recorded), torch.int64)
 
     @property
     def thumbnails(self) -> StoredTensor:
-        """``(m, 3, h, w)`` pictures.
+        """``(m, 3, h, w)`` pictures."""
+        return StoredTensor(self.directory / "thumbnails.bin", (self.recorded, *self.picture), torch.uint8)
 
-        Raises:
-            ValueError: No image was sampled yet.
-        """
-        if self.picture is None:
-            raise ValueError("expected the size of the pictures, found no image yet; sample the first batch")
-        return StoredTensor(self.directory / "thumbnails.bin", (self.layout.recorded, *self.picture), torch.uint8)
-
-    def create(self) -> None:
-        """Create the files of maps and labels, in place of any that exist.
-
-        Raises:
-            ValueError: The disk has too little space.
-        """
+    def empty(self) -> None:
+        """Make the directory, without what an interrupted worker left in it."""
         shutil.rmtree(self.directory, ignore_errors=True)
         self.directory.mkdir(parents=True)
-        self._check_space()
-        for file in (self.maps, self.labels, *([] if self.sample is None else [self.sample])):
-            file.create()
 
-    def with_pictures(self, picture: tuple[int, ...]) -> RecordingFiles:
-        """Return the files with room for pictures of this size (3, h, w), which is created."""
-        files = replace(self, picture=picture)
-        files.thumbnails.create()
+    def with_maps(self, hookpoint: str, dtype: torch.dtype, layouts: Mapping[Stream, Layout]) -> PartFiles:
+        """Return the files with room for the maps and vectors of one more hookpoint, which is created."""
+        files = replace(self, dtypes={**self.dtypes, hookpoint: dtype}, layouts={**self.layouts, **layouts})
+        samples = [files.sample(stream) for stream in layouts]
+        for file in (files.maps(hookpoint), *(sample for sample in samples if sample is not None)):
+            file.create()
         return files
 
-    def write_header(self, done: int) -> None:
-        """Note that the first ``done`` trajectories are complete."""
-        layout = self.layout
+    def with_pictures(self, picture: tuple[int, ...]) -> PartFiles:
+        """Return the files with room for labels and for pictures of this size (3, h, w), which is created."""
+        files = replace(self, picture=picture)
+        files.thumbnails.create()
+        files.labels.create()
+        return files
+
+    def write_header(self) -> None:
+        """Mark the part as complete."""
         header = {
-            "steps": layout.steps,
-            "shape": layout.shape,
-            "dtype": str(self.dtype),
+            "trajectories": self.trajectories,
+            "recorded": self.recorded,
             "attributes": self.attributes,
+            "dtypes": {hookpoint: str(dtype) for hookpoint, dtype in self.dtypes.items()},
+            "steps": next(iter(self.layouts.values())).steps,
+            "streams": [
+                {
+                    "hookpoint": stream.hookpoint,
+                    "whole_map": stream.whole_map,
+                    "sae_steps": stream.sae_steps,
+                    "shape": layout.shape,
+                }
+                for stream, layout in self.layouts.items()
+            ],
             "picture": self.picture,
-            "layout": _sizes(layout),
-            "done": done,
+            "files": {file.path.name: file.bytes for file in self._stored},
         }
-        write_atomically(self.directory / HEADER_FILE, json.dumps(header).encode())
+        write_atomically(self.directory / PART_FILE, json.dumps(header).encode())
 
-    def _check_space(self) -> None:
-        needed, free = self.layout.disk_bytes, shutil.disk_usage(self.directory).free
-        if needed > free:
-            fits = self.layout.fits(free)
-            remedy = f"set lens.recorded_trajectories to {fits} or less, or " * (fits >= 1)
-            raise ValueError(
-                f"expected {gigabytes(needed)} of free disk space for the maps of {self.layout.recorded} trajectories "
-                f"in {self.directory}, found {gigabytes(free)}; {remedy}make room there"
-            )
+    @property
+    def _stored(self) -> list[StoredTensor]:
+        maps = [self.maps(hookpoint) for hookpoint in self.dtypes]
+        samples = [file for stream in self.layouts if (file := self.sample(stream)) is not None]
+        return [*maps, *samples, self.labels, self.thumbnails]
 
 
-def resumed_files(directory: Path, layout_of: LayoutOf, attributes: tuple[str, ...]) -> tuple[RecordingFiles, int]:
-    """Return the files of an interrupted recording, and how many of its trajectories are complete.
+def opened_part(directory: Path, plan: RecordingPlan) -> PartFiles:
+    """Return the files of a part that is stored.
 
     Raises:
-        ValueError: They are damaged, or of other settings.
+        ValueError: They are damaged, or lack a stream of the plan.
     """
-    header = read_json_object(directory / HEADER_FILE, "the header of a recording")
+    path = directory / PART_FILE
+    header = read_json_object(path, "the header of a part of a recording")
     try:
-        files = RecordingFiles(
+        shapes, steps = streams_of(header), int(header["steps"])
+        if not all(math.prod(shape) >= 1 for shape in shapes.values()):
+            raise ValueError(f"maps of the shapes {list(shapes.values())}")
+        files = PartFiles(
             directory,
-            layout_of(int(header["steps"]), _shape_of(header["shape"])),
-            _DTYPES[header["dtype"]],
+            int(header["trajectories"]),
+            int(header["recorded"]),
             tuple(header["attributes"]),
-            _shape_of(header["picture"]),
+            {str(hookpoint): _DTYPES[dtype] for hookpoint, dtype in header["dtypes"].items()},
+            {stream: Layout.of(plan.settings_of(stream), steps, shape) for stream, shape in shapes.items()},
+            tuple(int(side) for side in header["picture"]),
         )
-        done = int(header["done"])
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{directory / HEADER_FILE}: expected the header of a recording, found {error}") from error
-    if files.attributes != attributes or header["layout"] != _sizes(files.layout):
-        raise ValueError(f"{directory / HEADER_FILE}: found a recording for other settings")
-    stored = (files.maps, files.labels, files.thumbnails, *([] if files.sample is None else [files.sample]))
-    damaged = [file.path.name for file in stored if not file.is_whole]
-    if damaged or not 0 < done <= files.layout.trajectories:
-        raise ValueError(f"{directory}: found an incomplete recording ({', '.join(damaged) or f'done: {done}'})")
-    return files, done
-
-
-def gigabytes(count: float) -> str:
-    """Write a number of bytes in GB, with one decimal below 100."""
-    number = count / 1e9
-    return f"{number:,.0f} GB" if number >= 100 else f"{number:.1f} GB"
-
-
-def _sizes(layout: Layout) -> list[int]:
-    return [layout.trajectories, layout.recorded, layout.width, layout.positions, int(layout.sampled)]
-
-
-def _shape_of(sides: Any) -> tuple[int, int, int]:  # noqa: ANN401 - from a file
-    first, second, third = (int(side) for side in sides)
-    if math.prod((first, second, third)) < 1:
-        raise ValueError(f"expected three sides above 0, found {sides}")
-    return first, second, third
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{path}: expected the header of a part of a recording, found {error}") from error
+    return files

@@ -7,11 +7,12 @@ Shapes: S steps, d = C·H·W, P vectors of a map of length w, N latents, G group
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from audit.dissect.group_heads import KERNEL_COPIES
-from audit.dissect.recording.layout import NUMBER_BYTES, Layout
+from audit.dissect.recording.layout import NUMBER_BYTES, THUMBNAIL, Layout
+from audit.dissect.recording.plan import Stream
 from audit.dissect.sae_training import training_of
 from audit.dissect.settings import Dissection, block_bytes
 
@@ -35,18 +36,44 @@ class Forecast:
     memory: int
 
 
-def forecast(settings: Dissection, groups: Sequence[int], steps: int, shape: tuple[int, int, int]) -> Forecast:
-    """Forecast a dissection.
+def forecast(
+    lenses: Sequence[Dissection], groups: Sequence[int], steps: int, shapes: Mapping[str, tuple[int, int, int]]
+) -> Forecast:
+    """Forecast the dissection of lenses that are made from the same images.
 
     Args:
-        settings: Settings of the lens.
+        lenses: Settings of the lenses.
         groups: Number of groups of each attribute.
         steps: Sampler steps.
-        shape: (C, H, W) of one map.
+        shapes: Hookpoint → (C, H, W) of one map.
     """
-    layout = Layout.of(settings, steps, shape)
-    phases = (_sampling(settings, layout), _training(settings, layout), _fitting(settings, layout, groups))
-    return Forecast(layout.disk_bytes, max(phases))
+    layouts = {Stream.of(lens): Layout.of(lens, steps, shapes[lens.hookpoint]) for lens in lenses}
+    sampling = sum(_sampling(lenses[0], layout) for layout in _of_each_hookpoint(layouts))
+    phases = [sampling]
+    for lens in lenses:
+        layout = layouts[Stream.of(lens)]
+        phases += [_training(lens, layout), _fitting(lens, layout, groups)]
+    return Forecast(recording_bytes(layouts), max(phases))
+
+
+def recording_bytes(layouts: Mapping[Stream, Layout]) -> int:
+    """Return the disk space of a recording: maps of each hookpoint, vectors of each stream, and pictures."""
+    maps = sum(layout.map_bytes for layout in _of_each_hookpoint(layouts))
+    return maps + _samples(layouts) + max(layout.picture_bytes for layout in layouts.values())
+
+
+def recordings_that_fit(layouts: Mapping[Stream, Layout], free: float) -> int:
+    """Return how many trajectories can be recorded with whole maps in ``free`` bytes."""
+    each = sum(layout.bytes_of_trajectory for layout in _of_each_hookpoint(layouts)) + 3 * THUMBNAIL**2
+    return max(0, int((free - _samples(layouts)) // each))
+
+
+def _of_each_hookpoint(layouts: Mapping[Stream, Layout]) -> Collection[Layout]:
+    return {stream.hookpoint: layout for stream, layout in layouts.items()}.values()
+
+
+def _samples(layouts: Mapping[Stream, Layout]) -> int:
+    return sum(layout.sample_bytes for layout in layouts.values())
 
 
 def _sampling(settings: Dissection, layout: Layout) -> int:

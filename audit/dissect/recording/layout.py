@@ -69,7 +69,7 @@ class Layout:
     @property
     def map_bytes(self) -> int:
         """Disk space of the whole maps."""
-        return self.recorded * self._bytes_of_trajectory
+        return self.recorded * self.bytes_of_trajectory
 
     @property
     def sample_bytes(self) -> int:
@@ -77,14 +77,11 @@ class Layout:
         return self.sampled * self.trajectories * self.steps * self.positions * self.width * NUMBER_BYTES
 
     @property
-    def disk_bytes(self) -> int:
-        """Disk space of everything that is recorded, with pictures of the largest size."""
-        return self.map_bytes + self.sample_bytes + self.recorded * 3 * THUMBNAIL**2
-
-    def fits(self, free: int) -> int:
-        """Return how many trajectories can be recorded in ``free`` bytes."""
-        return max(0, (free - self.sample_bytes) // (self._bytes_of_trajectory + 3 * THUMBNAIL**2))
+    def bytes_of_trajectory(self) -> int:
+        """Disk space of the whole maps of one trajectory."""
+        return self.steps * self.numbers * NUMBER_BYTES
 
     @property
-    def _bytes_of_trajectory(self) -> int:
-        return self.steps * self.numbers * NUMBER_BYTES
+    def picture_bytes(self) -> int:
+        """Disk space of the pictures, at their largest size."""
+        return self.recorded * 3 * THUMBNAIL**2

@@ -1,16 +1,15 @@
-"""Samples the trajectories of a dissection and writes what is needed later to disk, batch by batch.
+"""Samples the trajectories of a dissection and writes what is needed later to disk, part by part.
 
-A recording that was interrupted continues with the first batch that is not complete. The result is bit-identical,
-because every image has its own seed and every batch its own composition.
+A part is one batch. Its result does not depend on who samples it or when, because every image has its own seed and
+every batch its own composition; so workers share the parts, and an interrupted recording continues with the missing
+ones.
 """
 
 from __future__ import annotations
 
 import logging
 import shutil
-import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -18,135 +17,70 @@ import torch
 from torch import Tensor
 
 from audit.dissect.group_heads import UNLABELLED
-from audit.dissect.recording.files import HEADER_FILE, RecordingFiles, resumed_files
+from audit.dissect.recording.files import PartFiles
+from audit.dissect.recording.forecast import recording_bytes, recordings_that_fit
 from audit.dissect.recording.layout import THUMBNAIL, Layout
-from audit.dissect.recording.recording import Recording, vectors_of
-from audit.dissect.recording.trajectories import Groups, Trajectory, recorded_trajectories
-from audit.dissect.settings import Dissection
+from audit.dissect.recording.plan import Part, RecordingPlan, Stream
+from audit.dissect.recording.recording import vectors_of
+from audit.dissect.recording.stored_parts import missing_parts
+from audit.dissect.recording.trajectories import Groups
 from audit.models.generator import DiffusionGenerator
 from audit.perception.judges.interface import Judge
 from audit.perception.judges.perceived import NO_GROUP
 from audit.records.work import derive_seed
 
-# S steps, n trajectories, m of them recorded, B images of a batch
+# S steps, B images of a batch, m of them recorded
 
 LOG = logging.getLogger(__name__)
-LOG_SECONDS = 30.0
 
 
 class Recorder:
-    """Samples trajectories and records the activations at the hookpoint.
+    """Samples parts of a recording and records the activations at its hookpoints.
 
     Args:
         generator: The model.
         judge: Labels the images.
         groups: Groups by attribute.
-        trajectories: All images to sample.
-        settings: Settings of the lens.
-        directory: Local directory of the recording, which belongs to this lens alone; an interrupted recording in it
-            is continued.
+        plan: What is recorded.
     """
 
-    def __init__(
-        self,
-        generator: DiffusionGenerator,
-        judge: Judge,
-        groups: Groups,
-        trajectories: Sequence[Trajectory],
-        settings: Dissection,
-        directory: Path,
-    ) -> None:
-        self.directory = directory
-        self._generator, self._judge, self._attributes = generator, judge, tuple(groups)
-        self._trajectories, self._settings = trajectories, settings
-        self._recorded = recorded_trajectories(trajectories, settings)
-        self._row_of = {trajectory: row for row, trajectory in enumerate(self._recorded)}
-        self._files: RecordingFiles | None = None
+    def __init__(self, generator: DiffusionGenerator, judge: Judge, groups: Groups, plan: RecordingPlan) -> None:
+        self._generator, self._judge, self._attributes, self._plan = generator, judge, tuple(groups), plan
 
-    def record(self) -> Recording:
-        """Sample the trajectories that are missing, and return the recording.
+    def record_all(self, directory: Path) -> None:
+        """Record the parts that are missing in a local directory.
 
         Raises:
-            ValueError: There are no trajectories, the disk is too small, or maps have numbers that cannot be stored.
+            ValueError: The disk is too small, or maps have numbers that cannot be stored.
         """
-        count, batch = len(self._trajectories), self._settings.batch
-        done = self._resume()
-        started = logged = time.monotonic()
-        for first in range(done, count, batch):
-            last = min(first + batch, count)
-            self._sample(first, last).write_header(last)
-            if time.monotonic() - logged >= LOG_SECONDS or last == count:
-                logged = time.monotonic()
-                LOG.info(
-                    "sampled %d of %d trajectories, %.2f per second", last, count, (last - done) / (logged - started)
-                )
-        if self._files is None:
-            raise ValueError("expected trajectories to sample, found none; raise lens.trajectories")
-        return self._recording(self._files)
+        missing = missing_parts(self._plan, directory)
+        for number, part in enumerate(missing):
+            left = sum(of.last - of.first for of in missing[number:])
+            self.record(part, directory / part.id, left)
 
-    def delete(self) -> None:
-        """Delete the recording."""
-        shutil.rmtree(self.directory, ignore_errors=True)
+    def record(self, part: Part, directory: Path, left: int) -> None:
+        """Sample one part and write it.
 
-    def _resume(self) -> int:
-        """Return how many trajectories of an interrupted recording are complete."""
-        if not (self.directory / HEADER_FILE).exists():
-            return 0
-        try:
-            self._files, done = resumed_files(self.directory, self._layout, self._attributes)
-        except ValueError as error:
-            LOG.warning("sampling all trajectories again: %s", error)
-            return 0
-        LOG.info("resuming the dissection: %d of %d trajectories are sampled", done, len(self._trajectories))
-        return done
+        Args:
+            part: The part.
+            directory: Local directory of the part.
+            left: Trajectories that are not recorded yet, for which the disk must have room.
 
-    def _sample(self, first: int, last: int) -> RecordingFiles:
-        """Sample one batch and write it; all but the header."""
-        batch, kept = self._trajectories[first:last], [i for i in range(first, last) if i in self._row_of]
-        places = torch.tensor([i - first for i in kept], dtype=torch.long)
-        rows = torch.tensor([self._row_of[i] for i in kept], dtype=torch.long)
-        seen: list[int] = []
-        texts, seeds = [t.prompt.text for t in batch], [t.seed for t in batch]
-        keep = partial(self._keep, first, places, rows, seen)
-        images = self._generator.sample(texts, seeds, observers={self._settings.hookpoint: keep})
-        files = self._files
-        if files is None or seen != list(range(files.layout.steps)):
-            raise ValueError(
-                f"expected one map of {self._settings.hookpoint!r} for each of {self._generator.steps} steps, found "
-                f"maps of steps {seen}; choose another lens.hookpoint"
-            )
+        Raises:
+            ValueError: The disk is too small, or maps have numbers that cannot be stored.
+        """
+        keeper = _Keeper(self._plan, part, directory, left, self._generator.steps, self._attributes)
+        trajectories = self._plan.trajectories[part.first : part.last]
+        texts, seeds = [t.prompt.text for t in trajectories], [t.seed for t in trajectories]
+        observers = {hookpoint: partial(keeper.keep, hookpoint) for hookpoint in self._plan.hookpoints}
+        images = self._generator.sample(texts, seeds, observers=observers)
+        keeper.check_steps()
         thumbnails = _thumbnails(images)
-        if files.picture is None:
-            self._files = files = files.with_pictures(tuple(thumbnails.shape[1:]))
-        if len(kept):
-            files.thumbnails[rows] = thumbnails[places]
-            files.labels[:, rows] = self._labels(images[places])
-        return files
-
-    def _keep(self, first: int, places: Tensor, rows: Tensor, seen: list[int], step: int, h: Tensor) -> None:
-        """Write the maps (B, C, H, W) of one step."""
-        maps = _stored(h)
-        if self._files is None:
-            self._files = self._new_files(maps)
-        files, layout = self._files, self._files.layout
-        if len(rows):
-            files.maps[step, rows] = maps[places].flatten(1)
-        if files.sample is not None:
-            seed = derive_seed(self._settings.seed, "positions", first, step)
-            vectors = vectors_of(maps, whole_map=self._settings.whole_map)
-            files.sample[first : first + len(maps), step] = _some_positions(vectors, layout.positions, seed)
-        seen.append(step)
-
-    def _new_files(self, maps: Tensor) -> RecordingFiles:
-        channels, height, width = maps.shape[1:]
-        layout = self._layout(self._generator.steps, (channels, height, width))
-        files = RecordingFiles(self.directory, layout, maps.dtype, self._attributes)
-        files.create()
-        return files
-
-    def _layout(self, steps: int, shape: tuple[int, int, int]) -> Layout:
-        counted = replace(self._settings, trajectories=len(self._trajectories), recorded=len(self._recorded))
-        return Layout.of(counted, steps, shape)
+        files = keeper.files.with_pictures(tuple(thumbnails.shape[1:]))
+        if len(keeper.places):
+            files.thumbnails[:] = thumbnails[keeper.places]
+            files.labels[:] = self._labels(images[keeper.places])
+        files.write_header()
 
     def _labels(self, images: Tensor) -> Tensor:
         """Return the perceived groups (attributes, B)."""
@@ -154,16 +88,78 @@ class Recorder:
         codes = torch.stack([torch.from_numpy(seen.codes(attribute)) for attribute in self._attributes])
         return torch.where(codes == NO_GROUP, UNLABELLED, codes)
 
-    def _recording(self, files: RecordingFiles) -> Recording:
-        partners = [self._trajectories[i].partner for i in self._recorded]
-        return Recording(
-            files.layout,
-            files.maps,
-            files.sample,
-            dict(zip(self._attributes, files.labels[:], strict=True)),
-            torch.tensor([-1 if partner is None else self._row_of[partner] for partner in partners]),
-            files.thumbnails,
-        )
+
+class _Keeper:
+    """Writes the maps of one part as they are computed.
+
+    Attributes:
+        files: Files of the part.
+        places: (m,) places of the recorded trajectories in the batch.
+    """
+
+    def __init__(
+        self, plan: RecordingPlan, part: Part, directory: Path, left: int, steps: int, attributes: tuple[str, ...]
+    ) -> None:
+        self._plan, self._first, self._left, self._steps = plan, part.first, left, steps
+        self.places = torch.tensor([i - part.first for i in plan.rows_of(part)], dtype=torch.long)
+        self.files = PartFiles(directory, part.last - part.first, len(self.places), attributes, {}, {})
+        self.files.empty()
+        self._seen: dict[str, list[int]] = {hookpoint: [] for hookpoint in plan.hookpoints}
+
+    def keep(self, hookpoint: str, step: int, h: Tensor) -> None:
+        """Write the maps (B, C, H, W) of one hookpoint and step."""
+        maps = _stored(h)
+        if hookpoint not in self.files.dtypes:
+            self._make_room(hookpoint, maps)
+        if len(self.places):
+            self.files.maps(hookpoint)[step] = maps[self.places].flatten(1)
+        for stream, layout in self.files.layouts.items():
+            sample = self.files.sample(stream) if stream.hookpoint == hookpoint else None
+            if sample is not None:
+                seed = derive_seed(self._plan.lenses[0].seed, "positions", self._first, step)
+                vectors = vectors_of(maps, whole_map=stream.whole_map)
+                sample[:, step] = _some_positions(vectors, layout.positions, seed)
+        self._seen[hookpoint].append(step)
+
+    def check_steps(self) -> None:
+        """Require one map of each hookpoint for each step.
+
+        Raises:
+            ValueError: There are more or fewer.
+        """
+        for hookpoint, steps in self._seen.items():
+            if steps != list(range(self._steps)):
+                raise ValueError(
+                    f"expected one map of {hookpoint!r} for each of {self._steps} steps, found maps of steps {steps}; "
+                    "choose another lens.hookpoint"
+                )
+
+    def _make_room(self, hookpoint: str, maps: Tensor) -> None:
+        channels, height, width = maps.shape[1:]
+        layouts = {
+            stream: Layout.of(self._plan.settings_of(stream), self._steps, (channels, height, width))
+            for stream in self._plan.streams
+            if stream.hookpoint == hookpoint
+        }
+        self._check_space({**self.files.layouts, **layouts})
+        self.files = self.files.with_maps(hookpoint, maps.dtype, layouts)
+
+    def _check_space(self, layouts: Mapping[Stream, Layout]) -> None:
+        share = self._left / len(self._plan.trajectories)
+        needed, free = share * recording_bytes(layouts), shutil.disk_usage(self.files.directory).free
+        if needed > free:
+            fits = recordings_that_fit(layouts, free / share)
+            remedy = f"set lens.recorded_trajectories to {fits} or less, or " * (fits >= 1)
+            raise ValueError(
+                f"expected {gigabytes(needed)} of free disk space for the maps of {len(self._plan.recorded)} "
+                f"trajectories in {self.files.directory.parent}, found {gigabytes(free)}; {remedy}make room there"
+            )
+
+
+def gigabytes(count: float) -> str:
+    """Write a number of bytes in GB, with one decimal below 100."""
+    number = count / 1e9
+    return f"{number:,.0f} GB" if number >= 100 else f"{number:.1f} GB"
 
 
 def _stored(h: Tensor) -> Tensor:

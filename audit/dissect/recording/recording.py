@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from audit.dissect.recording.files import opened_part
+from audit.dissect.recording.joined_tensor import JoinedTensor
 from audit.dissect.recording.layout import Layout
-from audit.dissect.recording.stored_tensor import StoredTensor
+from audit.dissect.recording.plan import RecordingPlan, Stream
 from audit.dissect.sae_training import ActivationBatch
 from audit.dissect.settings import Dissection
 
@@ -31,11 +34,39 @@ class Recording:
     """
 
     layout: Layout
-    maps: StoredTensor
-    sample: StoredTensor | None
+    maps: JoinedTensor
+    sample: JoinedTensor | None
     labels: dict[str, Tensor]
     partners: Tensor
-    thumbnails: StoredTensor
+    thumbnails: JoinedTensor
+
+    @classmethod
+    def open(cls, directory: Path, plan: RecordingPlan, settings: Dissection) -> Recording:
+        """Open what one lens is made from, when all parts are stored.
+
+        Args:
+            directory: Local directory of the recording.
+            plan: What was recorded.
+            settings: Settings of the lens.
+
+        Raises:
+            ValueError: A part is damaged, or there are no trajectories.
+        """
+        if not plan.parts:
+            raise ValueError("expected trajectories to sample, found none; raise lens.trajectories")
+        parts, stream = [opened_part(directory / part.id, plan) for part in plan.parts], Stream.of(settings)
+        samples = [sample for part in parts if (sample := part.sample(stream)) is not None]
+        labels = JoinedTensor([part.labels for part in parts], 1)[:]
+        row_of = {trajectory: row for row, trajectory in enumerate(plan.recorded)}
+        partners = [plan.trajectories[i].partner for i in plan.recorded]
+        return cls(
+            parts[0].layouts[stream],
+            JoinedTensor([part.maps(settings.hookpoint) for part in parts], 1),
+            JoinedTensor(samples, 0) if samples else None,
+            dict(zip(parts[0].attributes, labels, strict=True)),
+            torch.tensor([-1 if partner is None else row_of[partner] for partner in partners]),
+            JoinedTensor([part.thumbnails for part in parts], 0),
+        )
 
     @property
     def shape(self) -> tuple[int, int, int]:

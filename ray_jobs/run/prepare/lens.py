@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from audit.calibration.bundle import bundle_of
-from audit.config.sections import WorkersConfig
+from audit.config.sections import LensConfig, WorkersConfig
 from audit.config.slices import DissectionRequest
 from audit.dissect.card import card
 from audit.dissect.prediction import fit_lines
@@ -21,25 +19,20 @@ from audit.dissect.settings import (
     CARD_FILE,
     EXAMPLES,
     LENS_FILE,
-    RECORDING,
     SHAPE_FILE,
-    dissected_groups,
     dissected_prompts,
-    dissection_of,
     lens_name,
     lens_settings,
 )
 from audit.dissect.strengths import Strengths, strengths_as_data
 from audit.models.source import model_fingerprint
-from audit.preflight.prompt_lengths import lens_texts
 from audit.storage.files import storage_of
-from audit.storage.folder_copy import folder_to_fill, move_folder
+from audit.storage.folder_copy import move_folder
 from audit.storage.place import Place, place_of
-from ray_jobs.cluster.connection import connect, threads_of_a_whole_node
-from ray_jobs.run.network import NetworkSettings
-from ray_jobs.run.parts import PreparationError, WorkerPool, results_of
+from ray_jobs.cluster.connection import connect
+from ray_jobs.run.parts import WorkerPool
+from ray_jobs.run.prepare.building import build_lenses
 from ray_jobs.run.prepare.strengths import (
-    DissectionError,
     StrengthAnswer,
     StrengthSettings,
     StrengthTask,
@@ -47,64 +40,26 @@ from ray_jobs.run.prepare.strengths import (
     answers_of,
 )
 
-LOG = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
-class Build:
-    """The step that builds a lens.
+class Dissected:
+    """A lens that a dissection found or made.
 
     Attributes:
-        place: Path or address of the directory that the lens is written to.
+        lens: Its section of the config.
+        place: Its directory.
+        searched: Whether it has strengths.
     """
 
-    place: str
-    id: str = "build"
+    lens: LensConfig
+    place: Place
+    searched: bool
 
-
-class LensBuilder:
-    """Builds a lens without its strengths; a plain class, run by ``results_of``."""
-
-    def __init__(self, request: DissectionRequest) -> None:
-        """Load the model and its judge, and check that the model reads every prompt to its end."""
-        from audit.models.liveness import require_live
-        from audit.perception.judges.registry import load_judge
-
-        lens = request.lens
-        self._request, self._groups = request, dissected_groups(lens, request.attributes)
-        self._prompts = dissected_prompts(request)
-        self._generator = NetworkSettings(request.model, request.sampling, lens.hookpoint).load()
-        reader = self._generator.reader
-        if reader is not None:
-            reader.check(lens_texts(request.prompts.template, self._groups, self._prompts, reader))
-        require_live(self._generator, [lens.hookpoint], self._prompts[0].text)
-        self._judge = load_judge(request.judge, request.model, self._groups)
-
-    def do(self, step: Build) -> None:
-        """Build the lens and store it; an interrupted build continues from its recording."""
-        from audit.dissect.build import build_lens
-        from audit.dissect.examples import write_examples
-        from audit.dissect.recording.recorder import Recorder
-        from audit.dissect.recording.trajectories import plan_trajectories
-
-        request, groups, settings = self._request, self._groups, dissection_of(self._request)
-        trajectories = plan_trajectories(self._prompts, groups, request.prompts.template, settings)
-        place = place_of(step.place)
-        recorder = Recorder(self._generator, self._judge, groups, trajectories, settings, recording_directory(place))
-        lens, recording = build_lens(recorder, groups, settings, lens_settings(request), self._generator.fingerprint)
-        with folder_to_fill(place, last=LENS_FILE) as directory:
-            write_examples(lens, recording, directory)
-            lens.save(directory)
-        recorder.delete()
-
-
-def recording_directory(place: Place) -> Path:
-    """Return the local directory in which a lens that is being made records maps.
-
-    It is beside the lens, so that any worker that shares the directory can continue. For a lens in an object store it
-    is in this machine's directory for temporary files, where only this machine continues.
-    """
-    return (place if isinstance(place, Path) else Path(tempfile.gettempdir()) / place.name) / RECORDING
+    @property
+    def card(self) -> dict[str, Any]:
+        """Its settings and quality, as ``lens.json`` holds them."""
+        found: dict[str, Any] = json.loads(storage_of(self.place).read(LENS_FILE))
+        return found
 
 
 def dissect(
@@ -114,21 +69,35 @@ def dissect(
     *,
     address: str | None = None,
     fresh: bool = False,
-) -> Place:
-    """Make the lens of a request and return its directory; an existing lens is kept unless ``fresh``.
+) -> tuple[Dissected, ...]:
+    """Make the lens of a request and its variants from the same images; lenses that exist are kept unless ``fresh``.
+
+    Strengths are searched for the first. Those of a variant are searched when an audit first needs them.
 
     Args:
-        request: What the lens is made from.
+        request: What the lenses are made from.
         output: Path or address of the directory that holds lenses.
-        workers: Workers that make it.
+        workers: Workers that make them.
         address: A Ray cluster; None for this machine.
-        fresh: Make the lens again.
+        fresh: Make the lenses again.
     """
-    found = None if fresh else find_lens(request, output)
-    if found is not None:
-        return found
-    with connect(address, workers) as cluster:
-        return make_lens(request, output, WorkerPool(workers, cluster))
+    requests = request.of_each_lens()
+    if fresh:
+        for one in requests:
+            storage_of(_partial(one, output)).delete(LENS_FILE)
+    missing = [one for one in requests if fresh or find_lens(one, output) is None]
+    if missing:
+        with connect(address, workers) as cluster:
+            pool = WorkerPool(workers, cluster)
+            build_lenses(missing, [_partial(one, output) for one in missing], pool)
+            if missing[0] == requests[0]:
+                make_lens(requests[0], output, pool)
+    return tuple(_dissected(one, output) for one in requests)
+
+
+def _dissected(request: DissectionRequest, output: str) -> Dissected:
+    found = find_lens(request, output)
+    return Dissected(request.lens, found or _partial(request, output), searched=found is not None)
 
 
 def ensure_lens(request: DissectionRequest, output: str, pool: WorkerPool) -> Place:
@@ -154,37 +123,30 @@ def _made_lens(output: str, name: str) -> Place:
     return place_of(output) / "lenses" / name
 
 
+def _partial(request: DissectionRequest, output: str) -> Place:
+    """Return the directory of a lens whose strengths are not all searched."""
+    directory = _made_lens(output, lens_name(model_fingerprint(request.model), lens_settings(request))).absolute()
+    return directory.parent / f"{directory.name}.partial"
+
+
 def make_lens(request: DissectionRequest, output: str, pool: WorkerPool) -> Place:
-    """Dissect the model: one worker with all threads of a node builds the lens, then all workers search strengths.
+    """Dissect the model: workers record, one of them builds the lens, then all of them search strengths.
 
     An interrupted dissection resumes: the lens and each answer are stored in ``<name>.partial``.
 
     Raises:
         DissectionError: If a step failed.
     """
-    directory = _made_lens(output, lens_name(model_fingerprint(request.model), lens_settings(request))).absolute()
-    partial_directory = directory.parent / f"{directory.name}.partial"
-    if not storage_of(partial_directory).has(LENS_FILE):
-        LOG.info("Dissecting the model into %s", directory)
-        _build(request, partial_directory, pool)
+    partial_directory = _partial(request, output)
+    directory = partial_directory.parent / partial_directory.name.removesuffix(".partial")
+    build_lenses([request], [partial_directory], pool)
     _search_all(request, partial_directory, pool)
     _put_in_place(partial_directory, directory)
     return directory
 
 
-def _build(request: DissectionRequest, directory: Place, pool: WorkerPool) -> None:
-    threads = threads_of_a_whole_node(pool.workers, pool.cluster)
-    whole_node = replace(pool, workers=pool.workers.model_copy(update={"count": 1, "threads": threads}))
-    try:
-        for _ in results_of(LensBuilder, request, [Build(str(directory))], whole_node):
-            pass
-    except PreparationError as error:
-        raise DissectionError(f"the dissection: {error}") from error
-
-
 def _put_in_place(partial_directory: Place, directory: Place) -> None:
     if isinstance(partial_directory, Path) and isinstance(directory, Path):
-        shutil.rmtree(recording_directory(partial_directory), ignore_errors=True)  # left by a worker that was killed
         shutil.rmtree(directory, ignore_errors=True)
         os.replace(partial_directory, directory)
     else:

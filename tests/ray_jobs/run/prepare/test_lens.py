@@ -1,6 +1,7 @@
 """Dissecting on workers: a model without a lens gets one, an audit then uses it, and a lens is made only once."""
 
 import json
+import logging
 import os
 import shutil
 from dataclasses import replace
@@ -11,12 +12,13 @@ import torch
 
 from audit.calibration.bundle import bundle_of
 from audit.config.file import read_config
-from audit.config.sections import JudgeConfig
+from audit.config.sections import JudgeConfig, LensVariant
 from audit.config.settings import AuditConfig
 from audit.config.slices import DissectionRequest
 from audit.dissect.lens import Lens
-from audit.dissect.settings import dissected_prompts, lens_name, lens_settings, needs_lens
+from audit.dissect.settings import dissected_prompts, lens_name, lens_settings, needs_lens, recording_name
 from audit.dissect.strengths import LADDER, Tried
+from audit.models.source import model_fingerprint
 from audit.preflight.readiness import planned_work
 from audit.results.lens_evidence import keep_evidence, lens_evidence
 from audit.storage.files import storage_of
@@ -28,7 +30,7 @@ from ray_jobs.run import parts
 from ray_jobs.run.audit import run_audit
 from ray_jobs.run.parts import TaskActor, WorkerPool
 from ray_jobs.run.prepare import lens as dissect
-from ray_jobs.run.prepare.lens import LensBuilder
+from ray_jobs.run.prepare.building import PartRecorder, RecordStep, build_lenses, plan_of
 from ray_jobs.run.prepare.strengths import (
     STRENGTHS,
     StrengthAnswer,
@@ -166,6 +168,10 @@ def test_an_interrupted_search_goes_on_with_the_answers_on_file(config, cluster,
     assert strengths_in(make_lens(made, cluster), "nurse") == {"female": 0.5, "male": 0.0}
 
 
+def iter_of_nothing():
+    yield from ()
+
+
 def test_on_a_cluster_the_building_asks_for_what_a_node_has_and_the_pool_can_tell_it(
     config, cluster, tmp_path, monkeypatch
 ):
@@ -174,13 +180,15 @@ def test_on_a_cluster_the_building_asks_for_what_a_node_has_and_the_pool_can_tel
 
     def full(*_, limits, **__):
         asked.append(dict(limits.resources))
-        raise PoolError("no room")
+        if len(asked) == 2:
+            raise PoolError("no room")
+        return iter_of_nothing()
 
     monkeypatch.setattr(os, "cpu_count", lambda: 4096)  # of the driver's machine
     monkeypatch.setattr(parts, "run_on_pool", full)
     with pytest.raises(PoolError):
         make_lens(made, replace(cluster, local=False))
-    assert asked == [{"CPU": int(cluster.cpus), "GPU": 0, "memory": 0}]
+    assert asked[1] == {"CPU": int(cluster.cpus), "GPU": 0, "memory": 0}
 
 
 def test_relative_paths_mean_the_same_to_a_worker(tmp_path, monkeypatch):
@@ -188,7 +196,7 @@ def test_relative_paths_mean_the_same_to_a_worker(tmp_path, monkeypatch):
     (tmp_path / "started-here").mkdir()
     drawn = AuditConfig(name="drawn", model={"source": "rendered"})
     with pytest.raises(ValueError, match="no network to edit or dissect"):
-        TaskActor(LensBuilder, DissectionRequest.of(drawn), torch.get_num_threads(), str(tmp_path / "started-here"))
+        TaskActor(PartRecorder, [DissectionRequest.of(drawn)], torch.get_num_threads(), str(tmp_path / "started-here"))
     assert Path.cwd() == tmp_path / "started-here"
 
 
@@ -209,6 +217,66 @@ def test_a_lens_is_put_into_an_object_store_and_fetched_from_it(s3, config, clus
     keep_evidence(place, place_of(made.output) / "run" / "lens")
     assert lens_evidence(place_of(made.output) / "run" / "lens").card["top_images"]
     assert not [key for key in s3.keys("dissect/runs/run") if key.endswith(".safetensors")]
+
+
+VARIANTS = ({"k": 4, "features_per_group": 2}, {"hookpoint": "up_blocks.0.attentions.1.transformer_blocks.0.attn2"})
+
+
+def with_variants(config, output):
+    lens = config.lens.model_copy(update={"variants": tuple(map(LensVariant.model_validate, VARIANTS))})
+    return config.model_copy(update={"lens": lens, "output": str(output)})
+
+
+def test_variants_are_made_from_the_same_images_and_an_audit_goes_on_with_them(
+    config, cluster, lens_directory, tmp_path, caplog
+):
+    caplog.set_level(logging.INFO, "ray_jobs")
+    asked = with_variants(config, tmp_path / "runs")
+    request = DissectionRequest.of(asked)
+    one, *others = dissect.dissect(request, asked.output, asked.workers)
+    assert caplog.text.count("recorded 64 of 64 trajectories") == 1
+    assert one.place.name == lens_directory.name
+    assert [lens.searched for lens in (one, *others)] == [True, False, False]
+    assert [lens.card["settings"]["k"] for lens in (one, *others)] == [16, 4, 16]
+    assert others[1].card["hookpoint"] == VARIANTS[1]["hookpoint"]
+    assert not list((tmp_path / "runs" / "lenses").glob("recording-*"))
+    variant = replace(request, lens=others[0].lens)
+    caplog.clear()
+    made = dissect.make_lens(variant, asked.output, WorkerPool(asked.workers, cluster))
+    assert "trajectories" not in caplog.text  # built from the recording before; only its strengths were searched
+    assert made == dissect.find_lens(variant, asked.output)
+    assert strengths_in(made, "nurse").keys() == {"female", "male"}
+    assert dissect.dissect(request, asked.output, asked.workers)[1].searched
+
+
+def test_a_recording_that_was_interrupted_goes_on_with_its_missing_parts(
+    config, cluster, lens_directory, tmp_path, caplog
+):
+    caplog.set_level(logging.INFO, "ray_jobs")
+    request = replace(DissectionRequest.of(config), lens=config.lens)
+    output = tmp_path / "runs" / "lenses"
+    plan = plan_of([request])
+    recording = output / recording_name(model_fingerprint(config.model), lens_settings(request))
+    worker = PartRecorder([request])
+    for part in plan.parts[:-1]:
+        worker.do(RecordStep(part, str(recording), 64))
+    built = output / "built"
+    build_lenses([request], [built], WorkerPool(config.workers, cluster))
+    assert "resuming the recording: 8 of 64 trajectories are left" in caplog.text
+    assert "recorded 8 of 8" in caplog.text
+    one, other = Lens.load(built), Lens.load(lens_directory)
+    assert one.name == other.name
+    assert not recording.exists()
+
+
+def test_a_recording_in_an_object_store_is_recorded_built_and_deleted(s3, config, cluster):
+    request = DissectionRequest.of(config)
+    place = place_of(f"s3://{BUCKET}/recorded/lenses/lens")
+    build_lenses([request], [place], WorkerPool(config.workers, cluster))
+    assert s3.asked("PUT")[-1].path.endswith("/lens.json")
+    assert not [key for key in s3.keys("recorded/lenses") if "recording-" in key]
+    with folder_on_disk(place) as directory:
+        assert Lens.load(directory).hookpoint == "mid_block"
 
 
 def test_an_audit_dissects_and_steers(config, cluster, lens_directory):

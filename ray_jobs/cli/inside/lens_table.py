@@ -1,0 +1,58 @@
+"""Prints the lenses that a dissection made, side by side: how well each reads the model at its hookpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import mean
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ray_jobs.run.prepare.lens import Dissected
+
+
+def lenses_as_data(lenses: Sequence[Dissected]) -> dict[str, Any]:
+    """Return the lenses as plain data: the directory of the first, then each with its settings and quality."""
+    return {
+        "lens": str(lenses[0].place),
+        "lenses": [
+            {
+                "place": str(one.place),
+                "searched": one.searched,
+                "settings": card["settings"],
+                "quality": card["quality"],
+            }
+            for one in lenses
+            for card in [one.card]
+        ],
+    }
+
+
+def show_lenses(lenses: Sequence[Dissected], console: Console) -> None:
+    """Print the directory of a lens, or a table of several lenses with their quality on held-out images."""
+    if len(lenses) > 1:
+        console.print(_table([one.card for one in lenses]))
+        console.print(
+            "Unexplained variance and accuracy are of held-out images, means over the sampler steps. Strengths are "
+            "searched for the first lens; those of another are searched when an audit first needs them."
+        )
+    for one in lenses:
+        console.print(f"Lens: {one.place}", soft_wrap=True, highlight=False)
+
+
+def _table(cards: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table("hookpoint", "k", "latents", "features per group", "unexplained variance", "dead latents", "accuracy")
+    for card in cards:
+        settings, quality = card["settings"], card["quality"]
+        accuracy = (f"{attribute} {mean(per_step):.2f}" for attribute, per_step in quality["head_accuracy"].items())
+        table.add_row(
+            settings["hookpoint"] + " (whole map)" * settings["whole_map"],
+            str(settings["k"]),
+            str(quality["latents"]),
+            str(settings["features_per_group"]),
+            f"{mean(quality['unexplained_variance']):.3f}",
+            str(quality["dead_latents"]),
+            ", ".join(accuracy),
+        )
+    return table

@@ -1,0 +1,41 @@
+"""The lenses of a dissection, side by side; the lens that ships with the calibration model is one of them."""
+
+import io
+from pathlib import Path
+
+from rich.console import Console
+
+from audit.config.file import read_config
+from audit.config.slices import DissectionRequest
+from ray_jobs.cli.inside.lens_table import lenses_as_data, show_lenses
+from ray_jobs.run.prepare.lens import Dissected, find_lens
+
+SHIPPED = read_config(Path(__file__).parents[4] / "configs" / "occupations.yaml")
+
+
+def shown(lenses):
+    console = Console(file=io.StringIO(), width=180)
+    show_lenses(lenses, console)
+    return console.file.getvalue()
+
+
+def lens():
+    return Dissected(SHIPPED.lens, find_lens(DissectionRequest.of(SHIPPED), SHIPPED.output), searched=True)
+
+
+def test_one_lens_is_its_directory_alone():
+    assert shown([lens()]).split() == ["Lens:", str(lens().place)]
+
+
+def test_several_lenses_are_rows_with_their_quality():
+    text = shown([lens(), lens()])
+    assert text.count("mid_block") == 2
+    assert "gender 0.9" in text
+    assert "Strengths are searched for the first lens" in text
+
+
+def test_lenses_as_data_hold_settings_and_quality():
+    plain = lenses_as_data([lens()])
+    assert plain["lens"] == str(lens().place)
+    assert plain["lenses"][0]["settings"]["k"] == 16
+    assert 0 < plain["lenses"][0]["quality"]["unexplained_variance"][0] < 1
