@@ -19,6 +19,7 @@ from audit.models.generator import load_generator
 from audit.perception.faces import files
 from audit.perception.judges.registry import load_judge
 from audit.records.work import Prompt
+from benchmarks.original_layout import save_original
 from benchmarks.tiny_blip import save_tiny_blip
 from ray_jobs.cli.commands import app
 from ray_jobs.fetch.config_copy import config_text
@@ -131,6 +132,27 @@ def test_a_bundle_has_everything_and_loads_elsewhere_without_network(offered, co
     drawn = load_generator(audit.model, audit.sampling).generate(Prompt("doctor", "doctor photo", "doctor"), [1, 2])
     blip = load_judge(audit.second_opinions[0], audit.model, audit.attributes)
     assert blip.perceive(drawn, "doctor").probabilities["gender"].shape == (2, 2)
+
+
+def test_a_checkpoint_in_one_file_travels_with_its_configs(offered, config, offline, tiny_pipeline, tmp_path):
+    (tmp_path / "downloads").mkdir()
+    save_original(tiny_pipeline, tmp_path / "downloads" / "model v1.safetensors")
+    configs = shutil.ignore_patterns("*.safetensors")
+    shutil.copytree(tiny_pipeline, tmp_path / "downloads" / "configs", ignore=configs)
+    model = {"source": "downloads/model v1.safetensors", "config": "downloads/configs"}
+    made = call("fetch", config(model=model), "--to", "bundle", "--json")
+    assert made.exit_code == 0, made.output
+    prompt, seeds = Prompt("doctor", "doctor photo", "doctor"), [1, 2]
+    here = read_config("audit.yaml")
+    drawn = load_generator(here.model, here.sampling).generate(prompt, seeds)
+
+    shutil.move("bundle", tmp_path / "elsewhere")
+    shutil.rmtree("downloads")
+    offline(tmp_path)
+    copied = tmp_path / "elsewhere" / "config.yaml"
+    assert call("validate", copied).exit_code == 0, call("validate", copied).output
+    there = read_config(copied)
+    assert torch.equal(load_generator(there.model, there.sampling).generate(prompt, seeds), drawn)
 
 
 def test_the_manifest_has_the_checksum_of_every_file(offered, config, published):
