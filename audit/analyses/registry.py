@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from audit.analyses.analysis import Analysis, Observe, ObservingAnalysis, SamplingAnalysis
 from audit.analyses.attribution import Attribution
+from audit.analyses.directions import DirectionsAnalysis
 from audit.analyses.location import LocationAnalysis
+from audit.analyses.perceived import PerceivedAnalysis
 
 if TYPE_CHECKING:
     from audit.dissect.lens import Lens
@@ -15,7 +17,9 @@ if TYPE_CHECKING:
 OBSERVING: Mapping[str, ObservingAnalysis[Any, Any]] = {one.name: one for one in (Attribution(),)}
 """Analyses that watch the baseline images of an audit."""
 
-SAMPLING: Mapping[str, SamplingAnalysis[Any, Any]] = {one.name: one for one in (LocationAnalysis(),)}
+SAMPLING: Mapping[str, SamplingAnalysis[Any, Any]] = {
+    one.name: one for one in (DirectionsAnalysis(), LocationAnalysis(), PerceivedAnalysis())
+}
 """Analyses with tasks of their own."""
 
 ANALYSES: Mapping[str, Analysis[Any, Any]] = {**OBSERVING, **SAMPLING}

@@ -17,6 +17,7 @@ from pydantic import (
     model_serializer,
 )
 
+from audit.config.exploration import ExploreConfig
 from audit.config.fields import (
     DEFAULT_ATTRIBUTES,
     GATE_MEASURES,
@@ -530,6 +531,7 @@ class AuditSections(Section):
     lens: LensConfig = LensConfig()
     mitigations: Annotated[tuple[ArmConfig, ...], Field(strict=False)] = ()
     """Interventions to try; each is a separate arm, in addition to the baseline."""
+    explore: ExploreConfig = ExploreConfig()
     quality: QualityConfig = QualityConfig()
     gates: Annotated[tuple[GateConfig, ...], Field(strict=False)] = ()
     """Limits that the audit checks; without gates it reports figures and no verdict."""
@@ -540,3 +542,11 @@ class AuditSections(Section):
     output: Text = "runs"
     """Directory in which each run gets its own directory, or an address in an object store (``s3://bucket/runs``;
     ``gs``, ``abfs``). Credentials are read from the environment."""
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out later sections that the config does not change, so that stored configs of older runs stay equal."""
+        found: dict[str, Any] = plain(self)
+        if self.explore == ExploreConfig():
+            found.pop("explore", None)
+        return found

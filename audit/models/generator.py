@@ -221,6 +221,31 @@ class DiffusionGenerator:
             self._call([text] * len(seeds), seeds, watched)
         return seen[0]
 
+    def maps(self, texts: Sequence[str], seeds: Sequence[int], hookpoint: str, step: int = 0) -> Tensor:
+        """Return a hookpoint's maps ``(B, C, H, W)`` of the conditional half at one step, for pairs of text and seed.
+
+        Nothing is computed that comes after the hookpoint at this step.
+
+        Raises:
+            UnfitModelError: The sampler ends before this step, or the hookpoint is not called in it.
+        """
+        found: list[Tensor] = []
+
+        def keep(at: int, h: Tensor) -> None:
+            if at == step:
+                found.append(h.clone())
+                raise EnoughError(h)
+
+        watched = Watched(len(seeds), self._sampling.guidance, {hookpoint: keep})
+        with contextlib.suppress(EnoughError):
+            self._call(texts, seeds, watched)
+        if not found:
+            raise UnfitModelError(
+                f"expected a map of {hookpoint!r} at step {step}, found none in {self.steps} steps; choose another "
+                "step or hookpoint"
+            )
+        return found[0]
+
     def first_prediction(self, text: str, seeds: Sequence[int], edits: Mapping[str, Edit]) -> Tensor:
         """Return what the denoiser predicts in its first call, under some edits: the conditional half comes last."""
         changed = Intervention((None,) * len(seeds), range(1), edits=edits)

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from audit.config.errors import ConfigErrors
 
 
-_BESIDE_RUNS = frozenset({"analyses", "benchmarks", "fits", "lenses", "mlartifacts", "mlflow.db", "schedule"})
+_BESIDE_RUNS = frozenset(
+    {"analyses", "benchmarks", "explorations", "fits", "lenses", "mlartifacts", "mlflow.db", "schedule"}
+)
 """Names in an output directory that are not runs."""
 
 

@@ -16,6 +16,7 @@ import typer
 
 from ray_jobs.cli.answers import expected_errors, fail, print_json, show_log
 from ray_jobs.cli.benchmark.command import benchmark
+from ray_jobs.cli.inside.explore import explore
 from ray_jobs.cli.inside.hookpoints import hookpoints
 from ray_jobs.cli.inside.locate import locate
 from ray_jobs.cli.jobs import cancel, logs, submit
@@ -53,7 +54,7 @@ app = typer.Typer(
 )
 
 app.add_typer(schedule, name="schedule")
-for _command in (init, fetch, hookpoints, locate, benchmark, judge, submit, logs, cancel):
+for _command in (init, fetch, hookpoints, locate, explore, benchmark, judge, submit, logs, cancel):
     app.command()(_command)
 
 RunArgument = Annotated[

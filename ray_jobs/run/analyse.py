@@ -105,10 +105,9 @@ def run_analysis(settings: AnalysisSettings, output: str, pool: WorkerPool) -> A
     storage_of(place).write(REQUEST_FILE, f"{text}\n".encode())
     try:
         make_parts(AnalysisWorker, settings, tasks, files, pool)
-        parts = [files.read(task) for task in tasks]
+        return analysis.combine(settings.request, (files.read(task) for task in tasks))  # one part in memory at a time
     except PreparationError as error:
         raise AnalysisError(f"analysis {settings.name}: {error}") from error
-    return analysis.combine(settings.request, parts)
 
 
 def place_of_parts(settings: AnalysisSettings, output: str) -> Place:

@@ -1,0 +1,43 @@
+"""The section ``explore`` of a config: directions of prompts inside the model, without training and without labels."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from audit.config.fields import Fraction, GroupName, Section, Text
+
+
+class AxisConfig(Section):
+    """Two ends of an axis, in words that stand before the neutral noun: ``cold``, ``warm``."""
+
+    low: Text
+    """Words of the end with score −1."""
+    high: Text
+    """Words of the end with score +1."""
+
+
+class ExploreConfig(Section):
+    """What ``difflens-audit explore`` reads from the model."""
+
+    hookpoint: Text | None = None
+    """Module whose output is read. If unset, the first decoder block of a U-Net (``up_blocks.0``), and
+    ``lens.hookpoint`` for any other network."""
+    step: int = Field(0, ge=0, le=999)
+    """Denoising step that is read, counted from 0. Step 0 takes one call of the denoiser."""
+    seeds: int = Field(16, ge=1, le=10_000)
+    """Noise seeds, the same for every prompt."""
+    neutral: Text = "person"
+    """Noun of the neutral prompt, with which all others are compared."""
+    axes: dict[GroupName, AxisConfig] = Field({}, max_length=50)
+    """Further axes. Each audited attribute has one from its first to its last group."""
+    descriptors: Annotated[tuple[Text, ...], Field(strict=False, max_length=1000)] = ()
+    """Words that are compared with every prompt, beside the audited groups: ``friendly``, ``poor``."""
+    check_prompts: int = Field(8, ge=0, le=1000)
+    """Prompts of which images are sampled and judged, to measure how well scores predict perceived shares; 0 for
+    none."""
+    check_images: int = Field(24, ge=1, le=100_000)
+    """Images of each of these prompts."""
+    false_discovery_rate: Fraction = 0.05
+    """Rate at which differences from the neutral prompt are marked."""

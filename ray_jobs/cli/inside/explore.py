@@ -1,0 +1,144 @@
+"""The command ``explore``: what prompts mean inside the model, from one call of the denoiser for each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from ray_jobs.cli.answers import expected_errors, print_json, show_log
+from ray_jobs.cli.options import (
+    AddressOption,
+    ConfigArgument,
+    JsonOption,
+    OutputOption,
+    SetOption,
+    WorkersOption,
+    overrides_of,
+)
+from ray_jobs.run.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from audit.config.settings import AuditConfig
+    from audit.records.exploration import Exploration
+    from audit.records.work import Prompt
+    from audit.storage.place import Place
+    from ray_jobs.run.explore import ExploreRequest
+
+EXPLORATIONS = "explorations"
+"""Directory of explorations under ``output`` of the config."""
+
+
+def explore(  # noqa: PLR0913 (one parameter per option)
+    config: ConfigArgument,
+    sets: SetOption = None,
+    output: OutputOption = None,
+    address: AddressOption = None,
+    workers: WorkersOption = None,
+    screen: Annotated[
+        Path | None,
+        typer.Option("--screen", metavar="FILE", help="Rank the prompts of this file: one for {occupation} a line."),
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", min=1, metavar="N", help="Noise seeds; 1 with --screen if not given.")
+    ] = None,
+    keep: Annotated[
+        int, typer.Option("--keep", min=1, metavar="N", help="With --screen: prompts of each end that an audit gets.")
+    ] = 10,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what prompts mean inside the model, without training and without labels; run again, it resumes.
+
+    Each prompt takes one call of the denoiser for all seeds, and no image is finished. It gets a score on the axis of
+    every attribute, similarities to descriptors, and a cluster. Images of a few prompts are then judged, to measure how
+    well the scores predict perceived shares. With --screen, thousands of prompts are ranked, and the config of an
+    audit of the most extreme ones is written.
+    """
+    with expected_errors():
+        from audit.config.file import read_config
+        from audit.preflight.lens import no_network
+        from audit.preflight.readiness import check_ready
+        from ray_jobs.cluster.connection import connect
+        from ray_jobs.run.explore import explore as explored
+        from ray_jobs.run.parts import WorkerPool
+
+        audit = read_config(config, overrides_of(sets, output, workers), [check_ready])
+        missing = no_network(audit.model)
+        if missing is not None:
+            _refuse(missing)
+        request = _request(audit, screen, seeds)
+        show_log()
+        with connect(address, audit.workers) as cluster:
+            found = explored(request, audit.output, WorkerPool(audit.workers, cluster))
+        page, screened = _write(audit, request, found, keep if screen is not None else 0)
+    if as_json:
+        print_json({"exploration": str(page), "screened": screened and str(screened), **_short(found.as_data())})
+        return
+    from ray_jobs.cli.inside.explore_table import show_exploration
+    from ray_jobs.cli.terminal import open_console
+
+    show_exploration(found, open_console())
+    typer.echo(f"Page: {page}")
+    if screened is not None:
+        typer.echo(f"Audit of the most extreme prompts: difflens-audit plan {screened}")
+
+
+def _write(audit: AuditConfig, request: ExploreRequest, found: Exploration, keep: int) -> tuple[Place, Place | None]:
+    """Write page and tables, and the config of an audit if it is to keep prompts; return page and config."""
+    from audit.records.exploration import EXPLORATION_FORMAT
+    from audit.storage.place import place_of
+    from audit.storage.provenance import content_name
+    from ray_jobs.cli.inside.screened import extremes, write_screened
+    from reports.exploration.files import write_files
+
+    name = content_name(audit.name, EXPLORATION_FORMAT, found.model, request.as_data())
+    place = place_of(audit.output).absolute() / EXPLORATIONS / name
+    page = write_files(found, place)
+    if not keep:
+        return page, None
+    occupations = {prompt.id: prompt.occupation for prompt in request.prompts}
+    return page, write_screened(audit, [occupations[one] for one in extremes(found, request.axes, keep)], place)
+
+
+def _request(audit: AuditConfig, screen: Path | None, seeds: int | None) -> ExploreRequest:
+    from audit.config.slices import DissectionRequest
+    from audit.planning.plan import prompts_of_model
+    from ray_jobs.run.explore import ExploreRequest
+
+    prompts = prompts_of_model(audit.model, audit.prompts) if screen is None else _screened(audit, screen)
+    if not any(prompt.text for prompt in prompts):
+        _refuse("prompts: expected a model that takes text, found one that reads none; name another model")
+    count = seeds or (1 if screen is not None else audit.explore.seeds)
+    return ExploreRequest(
+        name=audit.name,
+        explore=audit.explore.model_copy(update={"seeds": count}),
+        dissection=DissectionRequest.of(audit),
+        prompts=prompts,
+        seed=audit.seed,
+    )
+
+
+def _screened(audit: AuditConfig, file: Path) -> tuple[Prompt, ...]:
+    from audit.planning.plan import prompts_of
+
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        _refuse(
+            f"--screen: expected a text file with one name a line, found {str(file)!r} that cannot be read ({error})"
+        )
+    names = tuple(dict.fromkeys(name for line in lines if (name := line.strip()) and not name.startswith("#")))
+    if not names:
+        _refuse(f"--screen: expected at least one name, found none in {str(file)!r}; write one a line")
+    return prompts_of(audit.prompts.model_copy(update={"occupations": names}), ())
+
+
+def _short(data: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what is long; the file has it."""
+    return {key: value for key, value in data.items() if key not in ("similarities", "clusters", "texts")}
+
+
+def _refuse(message: str) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(ExitCode.USAGE)

@@ -1,0 +1,53 @@
+"""Writes the config of an audit of the prompts that a screen ranked as most extreme."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import yaml
+
+from audit.analyses.directions import Axis
+from audit.config.settings import AuditConfig
+from audit.records.exploration import Exploration
+from audit.storage.files import storage_of
+from audit.storage.place import Place
+
+SCREENED = "screened.yaml"
+
+
+def extremes(found: Exploration, axes: Sequence[Axis], keep: int) -> tuple[str, ...]:
+    """Return the prompts at both ends of some axes, from the most extreme, each once.
+
+    Args:
+        found: The screen.
+        axes: The axes.
+        keep: Prompts of each end.
+    """
+    chosen: dict[str, None] = {}
+    for axis in axes:
+        scores = found.of_axis(axis.name)
+        for place in range(min(keep, len(scores))):
+            chosen |= {scores[place].prompt: None, scores[-1 - place].prompt: None}
+    return tuple(chosen)
+
+
+def write_screened(audit: AuditConfig, occupations: Sequence[str], place: Place) -> Place:
+    """Write the config beside the screen, and return its place.
+
+    Paths in it are those of the config that it is made from, so it is used from the same directory.
+
+    Args:
+        audit: The audit that was screened.
+        occupations: What the prompts of the new audit are about.
+        place: Directory of the screen.
+    """
+    settings = audit.model_dump(mode="json", exclude_unset=True)
+    settings["name"] = f"{audit.name}-screened"
+    settings["prompts"] = settings.get("prompts", {}) | {"occupations": list(occupations)}
+    head = (
+        f"# Made by difflens-audit explore --screen: {len(occupations)} prompts at the ends of the axes, ranked by\n"
+        "# one call of the denoiser. `difflens-audit plan` prints the power of this audit.\n"
+    )
+    text = head + yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+    storage_of(place).write(SCREENED, text.encode())
+    return place / SCREENED

@@ -1,0 +1,168 @@
+"""Explores a model on the workers: directions of prompts, then images of some of them to check the scores."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from audit.analyses.directions import Axis, Directions, DirectionsRequest
+from audit.analyses.perceived import PerceivedRequest
+from audit.config.exploration import ExploreConfig
+from audit.config.slices import Attributes, DissectionRequest
+from audit.models.families.registry import blocks_of, family_here
+from audit.models.source import model_fingerprint
+from audit.perception.judges.registry import judge_name
+from audit.planning.plan import group_phrase, named_text, prompt_text
+from audit.records.exploration import AxisEnds, Checked, Exploration, Score
+from audit.records.work import Prompt
+from audit.results.exploration.check import check, prompts_to_check
+from audit.results.exploration.scores import neutral_scores, scores_of
+from audit.results.exploration.similarity import clusters_of, similarities_of
+from ray_jobs.run.analyse import AnalysisSettings, run_analysis
+from ray_jobs.run.network import NetworkSettings
+from ray_jobs.run.parts import WorkerPool
+
+LOG = logging.getLogger(__name__)
+
+_UNET_HOOKPOINT = "up_blocks.0"
+"""Where one call ranks prompts best on the calibration model, for all three attributes (docs/decisions/0058)."""
+
+
+@dataclass(frozen=True)
+class ExploreRequest:
+    """What is explored.
+
+    Attributes:
+        name: Name of the audit.
+        explore: The section of the config.
+        dissection: Model, sampling, prompts, attributes and judge.
+        prompts: The prompts.
+        seed: Seed of the noise of the checked images.
+    """
+
+    name: str
+    explore: ExploreConfig
+    dissection: DissectionRequest
+    prompts: tuple[Prompt, ...]
+    seed: int
+
+    @property
+    def attributes(self) -> Attributes:
+        """Audited attributes and their groups."""
+        return self.dissection.attributes
+
+    @property
+    def hookpoint(self) -> str:
+        """Module whose output is read."""
+        model = self.dissection.model
+        known = family_here(model) is not None and _UNET_HOOKPOINT.split(".")[0] in blocks_of(model)
+        return self.explore.hookpoint or (_UNET_HOOKPOINT if known else self.dissection.lens.hookpoint)
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """An axis for each attribute, from its first to its last group, then those of the config."""
+        ends = {
+            name: (group_phrase(name, groups[0]), group_phrase(name, groups[-1]))
+            for name, groups in self.attributes.items()
+        }
+        ends |= {name: (axis.low, axis.high) for name, axis in self.explore.axes.items()}
+        return tuple(Axis(name, self._about(low), self._about(high)) for name, (low, high) in ends.items())
+
+    @property
+    def descriptors(self) -> tuple[tuple[str, str], ...]:
+        """Words with their texts: all audited groups, then the descriptors of the config."""
+        groups = [group_phrase(name, group) for name, of in self.attributes.items() for group in of]
+        return tuple((word, self._about(word)) for word in dict.fromkeys((*groups, *self.explore.descriptors)))
+
+    @property
+    def directions(self) -> DirectionsRequest:
+        """What is read from the model."""
+        texts = [prompt.text for prompt in self.prompts] + [text for _, text in self.descriptors]
+        return DirectionsRequest(
+            hookpoint=self.hookpoint,
+            step=self.explore.step,
+            seeds=self.explore.seeds,
+            batch=self.dissection.sampling.batch,
+            neutral=prompt_text(self.dissection.prompts.template, self.explore.neutral),
+            axes=self.axes,
+            texts=tuple(dict.fromkeys(texts)),
+        )
+
+    def as_data(self) -> dict[str, Any]:
+        """Return what names its result besides the model, as plain data."""
+        return {
+            "explore": self.explore.model_dump(mode="json"),
+            "directions": asdict(self.directions),
+            "sampling": self.dissection.sampling.model_dump(mode="json"),
+            "judge": judge_name(self.dissection.judge, self.dissection.model),
+            "seed": self.seed,
+        }
+
+    def _about(self, words: str) -> str:
+        return named_text(self.dissection.prompts.template, self.explore.neutral, words)
+
+
+def explore(request: ExploreRequest, output: str, pool: WorkerPool) -> Exploration:
+    """Explore a model, or resume with the parts that are missing.
+
+    Args:
+        request: What is explored.
+        output: Path or address of the directory that holds parts.
+        pool: Where the tasks run.
+
+    Raises:
+        AnalysisError: If a task failed.
+    """
+    LOG.info(
+        "Directions: %d texts at %s, step %d", len(request.directions.texts), request.hookpoint, request.explore.step
+    )
+    directions: Directions = run_analysis(_settings(request, "directions", request.directions), output, pool)
+    prompts = [(prompt.id, prompt.text) for prompt in request.prompts]
+    scores = scores_of(directions, prompts, request.explore.false_discovery_rate)
+    return Exploration(
+        name=request.name,
+        model=model_fingerprint(request.dissection.model),
+        hookpoint=request.hookpoint,
+        step=request.explore.step,
+        seeds=request.explore.seeds,
+        width=directions.width,
+        neutral=request.directions.neutral,
+        texts=dict(prompts),
+        axes=tuple(AxisEnds(axis.name, axis.low, axis.high) for axis in request.axes),
+        neutral_scores=neutral_scores(directions),
+        scores=scores,
+        similarities=similarities_of(directions, prompts, request.descriptors),
+        clusters=clusters_of(directions, prompts),
+        checked=_checked(request, scores, output, pool),
+    )
+
+
+def _checked(request: ExploreRequest, scores: Sequence[Score], output: str, pool: WorkerPool) -> tuple[Checked, ...]:
+    """Sample and judge images of some prompts, and compare their shares with the scores."""
+    names = prompts_to_check(scores, tuple(request.attributes), request.explore.check_prompts)
+    if not names:
+        return ()
+    by_id = {prompt.id: prompt for prompt in request.prompts}
+    images = request.explore.check_images
+    LOG.info("Check: %d images of each of %d prompts", images, len(names))
+    sampled = PerceivedRequest(
+        prompts=tuple(by_id[name] for name in names),
+        attributes={name: tuple(groups) for name, groups in request.attributes.items()},
+        images=images,
+        batch=request.dissection.sampling.batch,
+        seed=request.seed,
+    )
+    counts: Mapping[str, Any] = run_analysis(_settings(request, "perceived", sampled), output, pool)
+    return tuple(
+        check(name, scores, names, np.asarray(counts[name], dtype=float), images) for name in request.attributes
+    )
+
+
+def _settings(request: ExploreRequest, name: str, asked: DirectionsRequest | PerceivedRequest) -> AnalysisSettings:
+    dissection = request.dissection
+    network = NetworkSettings(dissection.model, dissection.sampling, request.hookpoint)
+    return AnalysisSettings(name, asked, network, dissection.judge, dissection.attributes)

@@ -1,0 +1,4 @@
+"""The page of an exploration, and its tables as CSV.
+
+It may import ``figures``, ``charts`` and ``environment``.
+"""

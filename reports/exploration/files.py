@@ -1,0 +1,53 @@
+"""Writes an exploration as a page, as JSON and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import fields
+
+from audit.records.exploration import Exploration, Score
+from audit.storage.files import storage_of
+from audit.storage.place import Place
+from reports.exploration.page import render
+
+PAGE, RESULT, SCORES, SIMILARITIES = "exploration.html", "exploration.json", "scores.csv", "similarities.csv"
+
+
+def write_files(found: Exploration, place: Place) -> Place:
+    """Write all files, each atomically, and return the place of the page.
+
+    Args:
+        found: The exploration.
+        place: Its directory.
+    """
+    storage = storage_of(place)
+    storage.write(SCORES, scores_csv(found).encode())
+    if found.similarities is not None:
+        storage.write(SIMILARITIES, similarities_csv(found).encode())
+    storage.write(RESULT, (json.dumps(found.as_data(), indent=1) + "\n").encode())
+    storage.write(PAGE, render(found).encode())
+    return place / PAGE
+
+
+def scores_csv(found: Exploration) -> str:
+    """Return a row for each prompt and axis."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    columns = [field.name for field in fields(Score)]
+    writer.writerow([*columns, "text"])
+    for score in found.scores:
+        writer.writerow([*(getattr(score, name) for name in columns), found.texts[score.prompt]])
+    return text.getvalue()
+
+
+def similarities_csv(found: Exploration) -> str:
+    """Return a row for each prompt, with a cosine for each descriptor; empty without descriptors."""
+    text = io.StringIO()
+    if found.similarities is not None:
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["prompt", *found.similarities.descriptors])
+        for prompt, cosines in found.similarities.cosines.items():
+            writer.writerow([prompt, *cosines])
+    return text.getvalue()

@@ -1,0 +1,106 @@
+"""The page of an exploration as one HTML file, which needs neither network nor script."""
+
+from __future__ import annotations
+
+from audit.records.exploration import Checked, Exploration
+from reports.environment import environment
+from reports.exploration.charts import (
+    map_figure,
+    score_figures,
+    similarity_figure,
+    strongest_descriptors,
+    tree_figure,
+)
+from reports.figures.charts import Table
+from reports.words.formats import interval, number
+
+
+def render(found: Exploration) -> str:
+    """Return the page as one HTML document."""
+    clusters = found.clusters
+    context = {
+        "found": found,
+        "lead": lead(found),
+        "defaults": defaults_table(found),
+        "scores": tuple(score_figures(found)),
+        "similarity": similarity_figure(found),
+        "strongest": descriptor_table(found),
+        "clusters": () if clusters is None else (tree_figure(clusters), map_figure(clusters)),
+        "checked": checked_table(found.checked),
+        "warnings": warnings(found),
+    }
+    return environment().get_template("exploration.html.j2").render(context)
+
+
+def lead(found: Exploration) -> str:
+    """Say what was read, in one sentence."""
+    seeds = f"{found.seeds} noise seed{'s' * (found.seeds != 1)}"
+    return (
+        f"{len(found.texts)} prompts, {seeds}: the output of {found.hookpoint} at step {found.step}. "
+        f"Every prompt is compared with “{found.neutral}” at the same noise."
+    )
+
+
+def warnings(found: Exploration) -> tuple[str, ...]:
+    """Say where scores should not be relied on."""
+    notes = [
+        f"On {one.axis}, scores may not predict what the judge perceives (Spearman's correlation {number(one.rho)}, "
+        f"95 % interval {number(one.low)} to {number(one.high)}). Read another hookpoint or step, or count images."
+        for one in found.checked
+        if one.rho is not None and one.low is not None and one.high is not None and one.low <= 0
+    ]
+    notes += [
+        f"On {one.axis}, the check says nothing: the judge perceived the same in all prompts, or in too few of them."
+        for one in found.checked
+        if one.rho is None
+    ]
+    if not found.checked:
+        notes.append("Scores were not compared with images (explore.check_prompts: 0).")
+    return tuple(notes)
+
+
+def defaults_table(found: Exploration) -> Table:
+    """Return what the neutral prompt leans to."""
+    ends = {axis.name: axis for axis in found.axes}
+    rows = tuple(
+        (
+            score.axis,
+            ends[score.axis].low,
+            ends[score.axis].high,
+            number(score.value),
+            interval(score.low, score.high),
+        )
+        for score in found.neutral_scores
+    )
+    columns = ("axis", "−1 is", "+1 is", "score", "95 % interval")
+    return Table(f"What “{found.neutral}” leans to", columns, rows, names=3)
+
+
+def descriptor_table(found: Exploration) -> Table | None:
+    """Return the descriptors that each prompt is relatively most similar to; None without descriptors."""
+    given = found.similarities
+    if given is None:
+        return None
+    strongest = strongest_descriptors(given)
+    rows = tuple((prompt, ", ".join(words), number(given.agreement[prompt])) for prompt, words in strongest.items())
+    columns = ("prompt", "relatively most similar to", "agreement of halves of the seeds")
+    return Table("Descriptors of each prompt", columns, rows[:200], names=2)
+
+
+def checked_table(checked: tuple[Checked, ...]) -> Table | None:
+    """Return the comparison with images; None if there was none."""
+    if not checked:
+        return None
+    rows = tuple(
+        (
+            one.axis,
+            "not defined" if one.rho is None else number(one.rho),
+            interval(one.low, one.high),
+            "not defined" if one.text_rho is None else number(one.text_rho),
+            str(len(one.perceived)),
+            str(one.images),
+        )
+        for one in checked
+    )
+    columns = ("axis", "directions", "95 % interval", "text encoder alone", "prompts", "images per prompt")
+    return Table("Spearman's correlation of scores with perceived shares", columns, rows)

@@ -1,0 +1,96 @@
+"""The command ``explore``: a page with tables, the same for any number of workers, and a config from a screen."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from audit.config.file import read_config
+from ray_jobs.cli.commands import app
+
+AUDIT = {
+    "name": "trial",
+    "prompts": {"occupations": ["doctor", "nurse", "pilot", "judge"]},
+    "explore": {"seeds": 2, "check_prompts": 3, "check_images": 4, "descriptors": ["farmer"]},
+    "attributes": {"gender": ["female", "male"]},
+    "sampling": {"batch": 8},
+}
+
+
+def written(directory, **changes):
+    path = directory / "audit.yaml"
+    path.write_text(yaml.safe_dump(AUDIT | {"output": str(directory / "runs")} | changes))
+    return path
+
+
+def call(*arguments):
+    return CliRunner().invoke(app, ["explore", *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def explored(cluster, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("explored")
+    answer = call(written(directory), "--json")
+    assert answer.exit_code == 0, answer.output
+    return directory, json.loads(answer.stdout)
+
+
+def test_prompts_have_scores_on_the_axis_of_an_attribute(explored):
+    _, plain = explored
+    values = {score["prompt"]: score["value"] for score in plain["scores"]}
+    assert values["nurse"] < 0 < values["pilot"]
+    assert plain["hookpoint"] == "up_blocks.0"
+    assert plain["checked"][0]["rho"] > 0
+    assert "scores" in Path(plain["exploration"]).read_text()
+
+
+def test_it_is_made_once_and_equal_for_any_number_of_workers(explored, cluster, tmp_path):
+    directory, plain = explored
+    again = json.loads(call(directory / "audit.yaml", "--json").stdout)
+    other = json.loads(call(written(tmp_path), "--workers", "2", "--json").stdout)
+    assert again["exploration"] == plain["exploration"]
+    for name in ("exploration.json", "scores.csv", "similarities.csv", "exploration.html"):
+        one, two = (Path(of["exploration"]).with_name(name).read_bytes() for of in (plain, other))
+        assert one == two
+
+
+def test_a_screen_writes_the_config_of_an_audit_of_its_ends(cluster, tmp_path):
+    names = tmp_path / "names.txt"
+    names.write_text("\ufeff# occupations\ndoctor\nnurse\n\npilot\nnurse\njudge\nastronaut\n", encoding="utf-8")
+    config = written(tmp_path, mitigations=[{"name": "p", "method": "prompt", "attribute": "gender"}])
+    answer = call(config, "--screen", names, "--keep", "1", "--set", "explore.check_prompts=0", "--json")
+    assert answer.exit_code == 0, answer.output
+    plain = json.loads(answer.stdout)
+    assert plain["seeds"] == 1
+    assert len(plain["scores"]) == 5
+    audit = read_config(plain["screened"])
+    values = {score["prompt"]: score["value"] for score in plain["scores"]}
+    assert audit.prompts.occupations == (min(values, key=values.get), max(values, key=values.get))
+    assert audit.mitigations[0].method == "prompt"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot be read"),
+        (b"\xff\xfe\x00", "cannot be read"),
+        (b"# nothing\n\n", "at least one name"),
+    ],
+)
+def test_a_file_without_names_is_refused(tmp_path, content, message):
+    names = tmp_path / "names.txt"
+    if content is not None:
+        names.write_bytes(content)
+    answer = call(written(tmp_path), "--screen", names)
+    assert answer.exit_code == 2
+    assert message in answer.output
+
+
+@pytest.mark.parametrize("source", ["rendered", "calibration-unconditional"])
+def test_a_model_without_text_inside_is_refused(tmp_path, source):
+    prompts = {"occupations": "none"} if source != "rendered" else AUDIT["prompts"]
+    answer = call(written(tmp_path, model={"source": source}, prompts=prompts))
+    assert answer.exit_code == 2
+    assert "expected a model" in answer.output

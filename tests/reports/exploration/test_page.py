@@ -1,0 +1,98 @@
+"""The page of an exploration: every text is escaped, and what is missing is said."""
+
+import csv
+import io
+from dataclasses import replace
+
+import pytest
+
+from audit.records.exploration import AxisEnds, Checked, Clusters, Exploration, Score, Similarities
+from reports.exploration.charts import SHOWN_AT_EACH_END, strongest_descriptors
+from reports.exploration.files import scores_csv, similarities_csv
+from reports.exploration.page import render, warnings
+
+AWKWARD = "<b>é“'; & nurse,\x07</b>"
+NAMES = ("doctor", "nurse", AWKWARD)
+
+
+def score(prompt, value, axis="gender"):
+    return Score(prompt, axis, value, value - 0.1, value + 0.1, value, 0.01, True, 2 * value)
+
+
+def an_exploration(names=NAMES, **changes):
+    found = Exploration(
+        name=AWKWARD,
+        model="sha256:0",
+        hookpoint="up_blocks.0",
+        step=0,
+        seeds=16,
+        width=8192,
+        neutral="a photo of a person",
+        texts={name: f"a photo of a {name}" for name in names},
+        axes=(AxisEnds("gender", "a female person", "a male person"),),
+        neutral_scores=(score("", 0.1),),
+        scores=tuple(score(name, place / len(names)) for place, name in enumerate(names)),
+        similarities=Similarities(
+            ("cold", AWKWARD),
+            {name: (place / 10, 0.5 - place / 10) for place, name in enumerate(names)},
+            dict.fromkeys(names, 0.99),
+        ),
+        clusters=Clusters(
+            order=NAMES,
+            members={"doctor": 1, "nurse": 1, AWKWARD: 2},
+            heights=((0, 1, 0.3, 2), (2, 3, 0.8, 3)),
+            stability=0.9,
+            places={"doctor": (0.0, 0.0), "nurse": (0.001, 0.0), AWKWARD: (1.0, 1.0)},
+            kept=0.6,
+        )
+        if names is NAMES
+        else None,
+        checked=(Checked("gender", NAMES, 24, dict.fromkeys(NAMES, 0.5), 0.9, 0.6, 1.0, 0.5),),
+    )
+    return replace(found, **changes)
+
+
+def test_texts_are_escaped_and_the_page_needs_nothing_from_outside():
+    page = render(an_exploration())
+    assert AWKWARD not in page
+    assert "&lt;b&gt;é" in page
+    assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", "")
+    assert "adjusted Rand index of 0.90" in page
+
+
+def test_a_page_without_descriptors_clusters_and_check_says_what_is_missing():
+    page = render(an_exploration(similarities=None, clusters=None, checked=()))
+    assert "Scores were not compared with images" in page
+    assert '<h2 id="clusters"' not in page
+    assert '<h2 id="descriptors"' not in page
+
+
+def test_scores_that_do_not_predict_are_a_warning():
+    weak = Checked("gender", NAMES, 24, dict.fromkeys(NAMES, 0.5), 0.3, -0.6, 0.8, 0.5)
+    assert "scores may not predict" in warnings(an_exploration(checked=(weak,)))[0]
+    none = replace(weak, rho=None, low=None, high=None)
+    assert "the check says nothing" in warnings(an_exploration(checked=(none,)))[0]
+    assert warnings(an_exploration()) == ()
+
+
+def test_of_many_prompts_both_ends_are_drawn_and_all_are_in_the_table_of_scores():
+    names = tuple(f"prompt {number:03}" for number in range(100))
+    found = an_exploration(names)
+    page = render(found)
+    assert f"the {SHOWN_AT_EACH_END} prompts at each end of 100" in page
+    assert "prompt 000" in page
+    assert page.count(">prompt 050<") == page.count(">prompt 051<")
+    assert len(list(csv.reader(io.StringIO(scores_csv(found))))) == 101
+
+
+def test_tables_hold_awkward_names():
+    rows = list(csv.DictReader(io.StringIO(scores_csv(an_exploration()), newline="")))
+    assert rows[2]["prompt"] == AWKWARD
+    assert next(csv.reader(io.StringIO(similarities_csv(an_exploration()))))[2] == AWKWARD
+    assert similarities_csv(an_exploration(similarities=None)) == ""
+
+
+def test_the_strongest_descriptors_are_relative_to_means():
+    given = Similarities(("a", "b"), {"x": (0.9, 0.5), "y": (0.9, 0.1)}, {"x": None, "y": None})
+    assert strongest_descriptors(given) == {"x": ("b",), "y": ("a",)}
+    assert an_exploration().as_data()["similarities"]["cosines"]["doctor"] == pytest.approx((0.0, 0.5))
