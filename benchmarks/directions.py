@@ -22,7 +22,7 @@ from audit.config.settings import AuditConfig
 from audit.config.slices import DissectionRequest
 from audit.models.generator import load_generator
 from audit.planning.plan import prompts_of_model
-from ray_jobs.run.explore import ExploreRequest
+from ray_jobs.run.inside.explore import ExploreRequest
 
 HOOKPOINTS = ("mid_block", "up_blocks.0.attentions.1.transformer_blocks.0.attn2", "up_blocks.0", "up_blocks.1")
 STEPS, SEEDS = (0, 3, 6, 12), (1, 4, 16)

@@ -34,7 +34,7 @@ from audit.storage.place import Place, place_of
 from audit.storage.provenance import collect_provenance
 from audit.storage.run_directory import LENS, LOCATION, CorruptShardError, RunDirectory, decisive
 from ray_jobs.cluster.connection import Cluster, connect
-from ray_jobs.run.locate import ensure_map
+from ray_jobs.run.inside.locate import ensure_map
 from ray_jobs.run.parts import WorkerPool
 from ray_jobs.run.prepare.fits import ensure_fits, keep_fit_costs
 from ray_jobs.run.prepare.lens import ensure_lens

@@ -14,7 +14,7 @@ from audit.config.slices import DissectionRequest
 from audit.models.generator import load_generator
 from audit.planning.plan import prompts_of_model
 from audit.results.exploration.scores import scores_of
-from ray_jobs.run.explore import ExploreRequest
+from ray_jobs.run.inside.explore import ExploreRequest
 
 ANALYSIS = DirectionsAnalysis()
 LEAST = {"gender": 0.95, "age": 0.9, "skin_tone": 0.8}

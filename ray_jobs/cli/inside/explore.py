@@ -20,11 +20,11 @@ from ray_jobs.cli.options import (
 from ray_jobs.run.exit_codes import ExitCode
 
 if TYPE_CHECKING:
-    from audit.config.settings import AuditConfig
+    from audit.config.slices import DissectionRequest
     from audit.records.exploration import Exploration
     from audit.records.work import Prompt
     from audit.storage.place import Place
-    from ray_jobs.run.explore import ExploreRequest
+    from ray_jobs.run.inside.explore import ExploreRequest
 
 EXPLORATIONS = "explorations"
 """Directory of explorations under ``output`` of the config."""
@@ -57,24 +57,49 @@ def explore(  # noqa: PLR0913 (one parameter per option)
     """
     with expected_errors():
         from audit.config.file import read_config
+        from audit.config.slices import DissectionRequest
         from audit.preflight.lens import no_network
         from audit.preflight.readiness import check_ready
         from ray_jobs.cluster.connection import connect
-        from ray_jobs.run.explore import explore as explored
+        from ray_jobs.run.inside.explore import ExploreRequest
+        from ray_jobs.run.inside.explore import explore as explored
         from ray_jobs.run.parts import WorkerPool
 
         audit = read_config(config, overrides_of(sets, output, workers), [check_ready])
         missing = no_network(audit.model)
         if missing is not None:
             _refuse(missing)
-        request = _request(audit, screen, seeds)
+        count = seeds or (1 if screen is not None else audit.explore.seeds)
+        section, dissection = audit.explore.model_copy(update={"seeds": count}), DissectionRequest.of(audit)
+        request = ExploreRequest(audit.name, section, dissection, _prompts(dissection, screen), audit.seed)
         show_log()
         with connect(address, audit.workers) as cluster:
             found = explored(request, audit.output, WorkerPool(audit.workers, cluster))
-        page, screened = _write(audit, request, found, keep if screen is not None else 0)
+        page = _write(audit.output, request, found)
+        screened = None
+        if screen is not None:
+            from ray_jobs.cli.inside.screened import write_screened
+
+            settings = audit.model_dump(mode="json", exclude_unset=True)
+            screened = write_screened(settings, request, found, page.parent, keep)
     if as_json:
         print_json({"exploration": str(page), "screened": screened and str(screened), **_short(found.as_data())})
-        return
+    else:
+        _show(found, page, screened)
+
+
+def _write(output: str, request: ExploreRequest, found: Exploration) -> Place:
+    """Write page and tables, and return the place of the page."""
+    from audit.records.exploration import EXPLORATION_FORMAT
+    from audit.storage.place import place_of
+    from audit.storage.provenance import content_name
+    from reports.exploration.files import write_files
+
+    name = content_name(request.name, EXPLORATION_FORMAT, found.model, request.as_data())
+    return write_files(found, place_of(output).absolute() / EXPLORATIONS / name)
+
+
+def _show(found: Exploration, page: Place, screened: Place | None) -> None:
     from ray_jobs.cli.inside.explore_table import show_exploration
     from ray_jobs.cli.terminal import open_console
 
@@ -84,44 +109,20 @@ def explore(  # noqa: PLR0913 (one parameter per option)
         typer.echo(f"Audit of the most extreme prompts: difflens-audit plan {screened}")
 
 
-def _write(audit: AuditConfig, request: ExploreRequest, found: Exploration, keep: int) -> tuple[Place, Place | None]:
-    """Write page and tables, and the config of an audit if it is to keep prompts; return page and config."""
-    from audit.records.exploration import EXPLORATION_FORMAT
-    from audit.storage.place import place_of
-    from audit.storage.provenance import content_name
-    from ray_jobs.cli.inside.screened import extremes, write_screened
-    from reports.exploration.files import write_files
+def _prompts(dissection: DissectionRequest, screen: Path | None) -> tuple[Prompt, ...]:
+    """Return the prompts of the config, or those of a file."""
+    from audit.planning.plan import prompts_of, prompts_of_model
 
-    name = content_name(audit.name, EXPLORATION_FORMAT, found.model, request.as_data())
-    place = place_of(audit.output).absolute() / EXPLORATIONS / name
-    page = write_files(found, place)
-    if not keep:
-        return page, None
-    occupations = {prompt.id: prompt.occupation for prompt in request.prompts}
-    return page, write_screened(audit, [occupations[one] for one in extremes(found, request.axes, keep)], place)
-
-
-def _request(audit: AuditConfig, screen: Path | None, seeds: int | None) -> ExploreRequest:
-    from audit.config.slices import DissectionRequest
-    from audit.planning.plan import prompts_of_model
-    from ray_jobs.run.explore import ExploreRequest
-
-    prompts = prompts_of_model(audit.model, audit.prompts) if screen is None else _screened(audit, screen)
+    section = dissection.prompts
+    if screen is not None:
+        return prompts_of(section.model_copy(update={"occupations": _names(screen)}), ())
+    prompts = prompts_of_model(dissection.model, section)
     if not any(prompt.text for prompt in prompts):
         _refuse("prompts: expected a model that takes text, found one that reads none; name another model")
-    count = seeds or (1 if screen is not None else audit.explore.seeds)
-    return ExploreRequest(
-        name=audit.name,
-        explore=audit.explore.model_copy(update={"seeds": count}),
-        dissection=DissectionRequest.of(audit),
-        prompts=prompts,
-        seed=audit.seed,
-    )
+    return prompts
 
 
-def _screened(audit: AuditConfig, file: Path) -> tuple[Prompt, ...]:
-    from audit.planning.plan import prompts_of
-
+def _names(file: Path) -> tuple[str, ...]:
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -131,7 +132,7 @@ def _screened(audit: AuditConfig, file: Path) -> tuple[Prompt, ...]:
     names = tuple(dict.fromkeys(name for line in lines if (name := line.strip()) and not name.startswith("#")))
     if not names:
         _refuse(f"--screen: expected at least one name, found none in {str(file)!r}; write one a line")
-    return prompts_of(audit.prompts.model_copy(update={"occupations": names}), ())
+    return names
 
 
 def _short(data: dict[str, Any]) -> dict[str, Any]:

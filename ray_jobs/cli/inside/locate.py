@@ -78,7 +78,7 @@ def locate(  # noqa: PLR0913 (one parameter per option)
         from audit.config.slices import DissectionRequest
         from audit.preflight.readiness import check_ready
         from ray_jobs.cluster.connection import connect
-        from ray_jobs.run.locate import make_map
+        from ray_jobs.run.inside.locate import make_map
         from ray_jobs.run.parts import WorkerPool
 
         audit = read_config(config, overrides_of(sets, output, workers), [check_ready])

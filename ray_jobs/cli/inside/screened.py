@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import yaml
 
 from audit.analyses.directions import Axis
-from audit.config.settings import AuditConfig
 from audit.records.exploration import Exploration
 from audit.storage.files import storage_of
 from audit.storage.place import Place
+from ray_jobs.run.inside.explore import ExploreRequest
 
 SCREENED = "screened.yaml"
 
@@ -31,19 +32,24 @@ def extremes(found: Exploration, axes: Sequence[Axis], keep: int) -> tuple[str, 
     return tuple(chosen)
 
 
-def write_screened(audit: AuditConfig, occupations: Sequence[str], place: Place) -> Place:
+def write_screened(
+    settings: dict[str, Any], request: ExploreRequest, found: Exploration, place: Place, keep: int
+) -> Place:
     """Write the config beside the screen, and return its place.
 
     Paths in it are those of the config that it is made from, so it is used from the same directory.
 
     Args:
-        audit: The audit that was screened.
-        occupations: What the prompts of the new audit are about.
+        settings: Settings of the audit that was screened, as plain data; they are changed.
+        request: The screen that was asked for.
+        found: The screen.
         place: Directory of the screen.
+        keep: Prompts of each end of each axis.
     """
-    settings = audit.model_dump(mode="json", exclude_unset=True)
-    settings["name"] = f"{audit.name}-screened"
-    settings["prompts"] = settings.get("prompts", {}) | {"occupations": list(occupations)}
+    names = {prompt.id: prompt.occupation for prompt in request.prompts}
+    occupations = [names[prompt] for prompt in extremes(found, request.axes, keep)]
+    settings["name"] = f"{settings['name']}-screened"
+    settings["prompts"] = settings.get("prompts", {}) | {"occupations": occupations}
     head = (
         f"# Made by difflens-audit explore --screen: {len(occupations)} prompts at the ends of the axes, ranked by\n"
         "# one call of the denoiser. `difflens-audit plan` prints the power of this audit.\n"

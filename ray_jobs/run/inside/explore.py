@@ -22,7 +22,7 @@ from audit.records.work import Prompt
 from audit.results.exploration.check import check, prompts_to_check
 from audit.results.exploration.scores import neutral_scores, scores_of
 from audit.results.exploration.similarity import clusters_of, similarities_of
-from ray_jobs.run.analyse import AnalysisSettings, run_analysis
+from ray_jobs.run.inside.analyse import AnalysisSettings, run_analysis
 from ray_jobs.run.network import NetworkSettings
 from ray_jobs.run.parts import WorkerPool
 

@@ -15,8 +15,9 @@ from audit.planning.plan import prompts_of
 from audit.records.located.location import Decision, LocationMap, PlaceShare
 from audit.records.located.places import Place
 from ray_jobs.cli.commands import app
-from ray_jobs.run import analyse, parts
-from ray_jobs.run.analyse import AnalysisError, AnalysisSettings, place_of_parts, run_analysis
+from ray_jobs.run import parts
+from ray_jobs.run.inside import analyse
+from ray_jobs.run.inside.analyse import AnalysisError, AnalysisSettings, place_of_parts, run_analysis
 from ray_jobs.run.network import NetworkSettings
 from ray_jobs.run.parts import WorkerPool
 

@@ -15,7 +15,7 @@ from audit.planning.plan import prompts_of_model
 from audit.preflight.lens import places_of
 from audit.records.located.location import LocationMap
 from audit.records.located.places import Place
-from ray_jobs.run.analyse import AnalysisSettings, run_analysis
+from ray_jobs.run.inside.analyse import AnalysisSettings, run_analysis
 from ray_jobs.run.network import NetworkSettings
 from ray_jobs.run.parts import WorkerPool
 
