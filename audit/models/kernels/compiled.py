@@ -111,9 +111,10 @@ def _compiled(own: Callable[..., Any], backend: str) -> Callable[..., Any]:
         try:
             return compiled(*map(_in_one_layout, inputs), **{name: _in_one_layout(x) for name, x in named.items()})
         except TorchDynamoException as error:
+            reason = reason_in_short(error).partition(" Set TORCHDYNAMO_VERBOSE")[0]
             raise UnfitModelError(
-                f"model.compile: torch cannot compile the blocks of this model here ({reason_in_short(error)}); "
-                "install a C++ compiler if there is none, or set model.compile: false"
+                f"model.compile: torch cannot compile the blocks of this model here ({reason}); install a C++ compiler "
+                "if there is none, or set model.compile: false"
             ) from error
 
     setattr(forward, _MARK, True)
