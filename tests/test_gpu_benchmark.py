@@ -1,26 +1,24 @@
 """The GPU benchmark runs whole at tiny size, asks for a GPU in words, and compares its targets with its figures."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+import torch
 
+from benchmarks import gpu
 from benchmarks.gpu import Figures, table, verdicts
 
-ROOT = Path(__file__).parents[1]
 
+@pytest.fixture
+def bench(monkeypatch):
+    """Call the benchmark's command on a machine without a GPU."""
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
-def bench(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "benchmarks.gpu", *arguments],
-        cwd=ROOT,
-        env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    def call(*arguments):
+        monkeypatch.setattr("sys.argv", ["benchmarks.gpu", *arguments])
+        gpu.main()
+
+    yield call
+    torch.set_num_threads(threads)
 
 
 def figures(plain=8.0, edit=8.1, scoring=0.2):
@@ -29,21 +27,32 @@ def figures(plain=8.0, edit=8.1, scoring=0.2):
     return Figures({side: [median, 0.9 * median, 1.2 * median] for side, median in medians.items()}, 32, 16.0)
 
 
-def test_without_a_gpu_it_asks_for_one():
-    found = bench()
-    assert found.returncode == 2
-    assert found.stderr.startswith("expected a GPU that CUDA finds, found none")
-    assert "--tiny" in found.stderr
+def test_without_a_gpu_it_asks_for_one(bench, capsys):
+    with pytest.raises(SystemExit) as ended:
+        bench()
+    assert ended.value.code == 2
+    message = capsys.readouterr().err
+    assert message.startswith("expected a GPU that CUDA finds, found none")
+    assert "--tiny" in message
 
 
-def test_the_whole_path_runs_at_tiny_size():
-    found = bench("--tiny", "--rounds", "1")
-    assert found.returncode == 0, found.stderr
-    assert "pictures: an audit's differ from the stock pipeline's by 0 of 255" in found.stdout
-    sides = [line.split("  ")[0] for line in found.stdout.splitlines()]
-    assert {"stock", "plain", "edit", "compiled", "compiled edit"} <= set(sides)
-    assert "scoring adds to plain sampling" in found.stdout
-    assert "targets: none at this size" in found.stdout
+def test_the_whole_path_runs_at_tiny_size(bench, capsys):
+    bench("--tiny", "--rounds", "1")
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("pictures: an audit's differ from the stock pipeline's by 0 of 255") for line in lines)
+    assert {"stock", "plain", "edit", "compiled", "compiled edit"} <= {line.split("  ")[0] for line in lines}
+    assert any(line.startswith("scoring adds to plain sampling") for line in lines)
+    assert lines[-1].startswith("targets: none at this size")
+
+
+def test_other_pictures_than_the_stock_pipeline_s_end_it(bench, monkeypatch):
+    class Darker(gpu.Bench):
+        def stock(self):
+            return super().stock() // 2
+
+    monkeypatch.setattr(gpu, "Bench", Darker)
+    with pytest.raises(SystemExit, match="expected equal pictures, found a difference of"):
+        bench("--tiny", "--rounds", "1")
 
 
 def test_a_line_has_the_median_and_the_spread_of_images_per_second_and_of_the_ratio_to_stock():

@@ -1,6 +1,7 @@
 """A compiled denoiser gives the pictures of the plain one within rounding, and hooks on it act as on the plain one."""
 
 import logging
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from torch import nn
 
 from audit.config.sections import ModelConfig, SamplingConfig
+from audit.models import loading
 from audit.models.check import Sampled, model_problems
 from audit.models.device import device_here
 from audit.models.files.untrusted_model import UnfitModelError
@@ -136,14 +138,14 @@ def test_a_model_without_repeated_blocks_runs_as_published_and_says_so(saved, ca
     assert torch.equal(generator.sample([""] * 2, SEEDS), plain.sample([""] * 2, SEEDS))
 
 
-def test_a_block_that_cannot_be_compiled_is_an_error_with_a_remedy(saved):
+def test_a_block_that_cannot_be_compiled_is_an_error_with_a_remedy_before_any_image(saved, monkeypatch):
     def broken(_graph, _inputs):
         raise RuntimeError("no compiler here")
 
-    generator = loaded(saved("sd"), guidance=3.0)
-    compile_blocks(generator.denoiser, torch.device("cpu"), broken)
-    with pytest.raises(UnfitModelError, match=r"no compiler here.*set model\.compile: false"):
-        generator.sample(TEXTS, SEEDS)
+    monkeypatch.setattr(loading, "compile_blocks", partial(compile_blocks, backend=broken))
+    generator = load_generator(ModelConfig(source=saved("sd"), compile=True), SamplingConfig(steps=2, guidance=3.0))
+    with pytest.raises(UnfitModelError, match=r"no compiler here\); install .*set model\.compile: false"):
+        require_live(generator, (), TEXTS[0])
 
 
 def test_on_a_gpu_a_u_net_also_keeps_its_maps_in_channels_last(saved):
