@@ -1,5 +1,6 @@
 # make demo   an audit of the bundled calibration model, from a bare machine; CONFIG= runs another config
 # make test   checks and tests, likewise
+# make bench-gpu  sampling, edits and scoring at full size on a GPU, beside the stock pipeline
 # make docs   the documentation site, in build/site
 
 PYTHON ?= python3
@@ -10,8 +11,9 @@ CONFIG ?= configs/occupations.yaml
 OUT ?= build/calibration
 TABLE ?=
 QUICK ?=
+GPU_ARGS ?=
 
-.PHONY: demo test test-ray test-rest check docs audit-dependencies format calibration bench fuzz coverage clean
+.PHONY: demo test test-ray test-rest check docs audit-dependencies format calibration bench bench-gpu fuzz coverage clean
 
 demo: $(INSTALLED)
 	$(BIN)/difflens-audit run $(CONFIG)
@@ -59,6 +61,11 @@ calibration: $(INSTALLED)
 # One command per comparison; each prints a table.
 bench: $(INSTALLED)
 	for name in cli_latency attribution generation driver_memory second_audit ten_thousand_prompts; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+
+# Sampling, an edit, compiled blocks and scoring at full size, beside the stock pipeline; needs a GPU (exit code 2).
+# GPU_ARGS='--model sdxl --batch 8' measures SDXL; --tiny tries it without a GPU.
+bench-gpu: $(INSTALLED)
+	$(BIN)/python -m benchmarks.gpu $(GPU_ARGS)
 
 # Ten thousand hostile configs: each must end as a config or as clean mistakes. Then 2,000 damaged models and folders of
 # reference pictures: each must be refused, or be read right.

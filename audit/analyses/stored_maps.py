@@ -57,6 +57,7 @@ class Located:
             "guidance": self.sampling.guidance,
             "departures": self.sampling.departures,
             "dtype": self.model.dtype,
+            **({"compile": True} if self.model.compile else {}),
             "judge": judge_name(self.judge, self.model),
             "judge_settings": self.judge.model_dump(mode="json", exclude_defaults=True),
             "attributes": {name: list(groups) for name, groups in self.attributes.items()},

@@ -74,11 +74,21 @@ class OpenModelConfig(Section):
     """Weight file variant, for example ``fp16``."""
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     """Number format of the network's weights and activations."""
+    compile: bool = False
+    """Compile the repeated blocks of the denoiser with ``torch.compile`` when a worker first samples; on a GPU, a U-Net
+    also keeps its maps in channels_last. Sampling is then faster, and images differ in their last bits from those
+    without it, so that results of both kinds have different names. It repays the time of compiling only if each worker
+    has many images: ``python -m benchmarks.gpu`` measures how many. Needs a C++ compiler on the workers."""
     adapters: Annotated[tuple[AdapterConfig, ...], Field(strict=False, max_length=20)] = ()
     """LoRAs that are added to the weights, in this order. They stay beside the weights and are not merged into them."""
     world: Text | None = None
     """Another calibration world: the directory that ``make calibration OUT=`` wrote, or, for ``rendered``, a table of
     planted shares (YAML). If unset, the bundled world."""
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out a later key that the config does not change, so that it does not change the names of older runs."""
+        return {name: value for name, value in plain(self).items() if name != "compile" or value}
 
 
 class ModelConfig(EndpointKeys, PictureKeys, OpenModelConfig):

@@ -31,9 +31,11 @@ from audit.models.files.stored_parts import PartFiles, StoredParts, stored_parts
 from audit.models.files.untrusted_model import UnfitModelError, UntrustedModelError, check_pipeline
 from audit.models.schedulers.published import unfit_choice, unfit_scheduler
 from audit.models.source import single_file
+from audit.records.located.places import Place
 
 _SOURCE: Location = ("model", "source")
 _VARIANT: Location = ("model", "variant")
+_COMPILE: Location = ("model", "compile")
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,11 @@ def model_problems(directory: Path, model: ModelConfig, sampled: Sampled | None 
         stored = stored_parts(directory, single_file(model), model.variant, configs, family.networks(index))
     except UnfitModelError as error:
         return (_at_source(single_file(model) or directory, str(error)),)
-    return tuple(_Built(directory, family, configs, stored).problems(sampled))
+    built = _Built(directory, family, configs, stored)
+    problems = list(built.problems(sampled))
+    if model.compile and sampled is not None and family.denoiser and not problems:
+        problems += built.inside_compiled(sampled.hookpoints)
+    return tuple(problems)
 
 
 def refuse_unfit(directory: Path, model: ModelConfig) -> None:
@@ -192,6 +198,16 @@ class _Built:
             yield from wrong
             if sampled is not None and not wrong:
                 yield from self._sampled(sampled)
+
+    def inside_compiled(self, hookpoints: Mapping[Location, str]) -> Iterator[Problem]:
+        """Find hookpoints inside the blocks that ``model.compile`` compiles, where no hook is called."""
+        from audit.models.kernels.compiled import block_around, inside_compiled
+
+        for place, path in hookpoints.items():
+            module = Place.parse(path).module
+            block = block_around(self.denoiser, module)
+            if block is not None:
+                yield Problem(place, inside_compiled(module, block), reads=(_COMPILE,))
 
     @property
     def denoiser(self) -> Any:  # noqa: ANN401 - a network of diffusers

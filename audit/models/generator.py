@@ -35,6 +35,8 @@ from audit.records.work import Prompt
 _UNET_INPUTS = 2
 """Positional inputs of a U-Net in diffusers' pipelines: noisy latents and timestep."""
 
+_TRIAL_IMAGES = 2
+
 EMBEDDED_TEXTS = 128
 """Text embeddings kept on the device, 0.5 MB each for Stable Diffusion: an audit may have thousands of prompts."""
 
@@ -128,6 +130,11 @@ class DiffusionGenerator:
     def denoiser(self) -> nn.Module:
         """The network whose modules are the hookpoints."""
         return self._model.denoiser
+
+    @property
+    def trial_batch(self) -> int:
+        """Images of a trial call: few, but a whole batch if blocks are compiled, since each size has its own graph."""
+        return self._sampling.batch if self._model.compiled else _TRIAL_IMAGES
 
     @property
     def pipeline(self) -> Any:  # noqa: ANN401 - a pipeline of diffusers
@@ -259,7 +266,7 @@ class DiffusionGenerator:
         )
 
     @torch.inference_mode()
-    def _call(self, texts: Sequence[str], seeds: Sequence[int], watched: Watched, output: str = "np") -> Any:  # noqa: ANN401
+    def _call(self, texts: Sequence[str], seeds: Sequence[int], watched: Watched, output: str = "pt") -> Any:  # noqa: ANN401
         """Call the pipeline; its result has one image of numbers from 0 to 1 for each seed, or its latents."""
         rows = self._embedded(texts, watched.intervention)
         embedded: dict[str, Any] = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
@@ -413,9 +420,15 @@ def _as_prompts(texts: Sequence[str]) -> dict[str, Any]:
     return {"prompt": list(texts)}
 
 
-def _as_bytes(images: NDArray[np.float32]) -> Tensor:
-    """Round images (B, H, W, 3) from 0 to 1 as diffusers does, to uint8 (B, 3, H, W)."""
-    return torch.from_numpy(images).mul(255).round().byte().permute(0, 3, 1, 2).contiguous()
+def _as_bytes(images: Tensor | NDArray[np.float32]) -> Tensor:
+    """Round images from 0 to 1 as diffusers does, to uint8 (B, 3, H, W) on the CPU.
+
+    Args:
+        images: Tensor (B, 3, H, W), which is rounded where it is, so that a GPU sends a byte for each number and not
+            four; or array (B, H, W, 3), which some pipelines return whatever they are asked for.
+    """
+    x = images if isinstance(images, Tensor) else torch.from_numpy(images).permute(0, 3, 1, 2)
+    return x.float().mul(255).round().byte().contiguous().cpu()
 
 
 def _sampled_as(model: LoadedModel, sampling: SamplingConfig) -> dict[str, Any]:
@@ -431,6 +444,7 @@ def _sampled_as(model: LoadedModel, sampling: SamplingConfig) -> dict[str, Any]:
         **({"guidance": sampling.guidance} if model.family.reads_text else {}),
         **{key: value for key, value in (settings | sides).items() if value is not None},
         **{key: sampling.departures[key] for key in ("negative_prompt", "true_guidance") if key in sampling.departures},
+        **({"compiled": model.compiled} if model.compiled else {}),
         **model.published,
     }
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from audit.models.kernels.compiled import refuse_inside
 from audit.records.located.places import Kind
 
 _TOKEN_AXES = 3
@@ -213,9 +214,11 @@ def find_hookpoint(network: nn.Module, path: str) -> nn.Module:
 
     Raises:
         ValueError: There is no such module; the message names the nearest ones.
+        UnfitModelError: It lies inside a compiled block, where hooks are not called.
     """
     modules: dict[str, nn.Module] = dict(network.named_modules())
     if path and path in modules:
+        refuse_inside(network, path)
         return modules[path]
     nearest = difflib.get_close_matches(path, modules, n=3, cutoff=0.4)
     blocks = [name for name, _ in network.named_children()]

@@ -14,13 +14,12 @@ from torch import Tensor
 from audit.models.files.untrusted_model import UnfitModelError
 from audit.models.generator import DiffusionGenerator
 
-_SEEDS = (0, 1)
 _SIZE = 0.1
 """Size of the trial edit, in standard deviations of the map."""
 
 
 def require_live(generator: DiffusionGenerator, hookpoints: Iterable[str], text: str) -> None:
-    """Try every hookpoint in the first step of two images.
+    """Try every hookpoint in the first step of a few images.
 
     Args:
         generator: The model.
@@ -29,27 +28,29 @@ def require_live(generator: DiffusionGenerator, hookpoints: Iterable[str], text:
 
     Raises:
         UnfitModelError: A hookpoint is not called once, a neutral edit there changes the prediction, an edit does not
-            reach the prediction of the conditional half, or reaches the other half.
+            reach the prediction of the conditional half, or reaches the other half. Or compiled blocks cannot be
+            compiled.
         ValueError: There is no such module.
     """
     paths = tuple(dict.fromkeys(hookpoints))
-    if not paths:
+    if not paths and "compiled" not in generator.sampling:  # compiled blocks are tried in any case
         return
-    plain = generator.first_prediction(text, _SEEDS, {})
+    seeds = range(generator.trial_batch)
+    plain = generator.first_prediction(text, seeds, {})
     for path in paths:
-        neutral = generator.first_prediction(text, _SEEDS, {path: _neutral})
-        edited = generator.first_prediction(text, _SEEDS, {path: _small})
-        problem = _problem(plain, neutral, edited)
+        neutral = generator.first_prediction(text, seeds, {path: _neutral})
+        edited = generator.first_prediction(text, seeds, {path: _small})
+        problem = _problem(plain, neutral, edited, len(seeds))
         if problem is not None:
             raise UnfitModelError(f"hookpoint {path!r}: {problem}; choose another block")
 
 
-def _problem(plain: Tensor, neutral: Tensor, edited: Tensor) -> str | None:
-    """Return what is wrong, given predictions of the first call: of the conditional half in the last rows."""
+def _problem(plain: Tensor, neutral: Tensor, edited: Tensor, batch: int) -> str | None:
+    """Return what is wrong, given predictions of the first call: of the conditional half in the last ``batch`` rows."""
     if not torch.equal(neutral, plain):
         return "expected no effect of an edit that changes nothing, found another prediction"
     changed = [not torch.equal(one, other) for one, other in zip(edited, plain, strict=True)]
-    others, own = changed[: -len(_SEEDS)], changed[-len(_SEEDS) :]
+    others, own = changed[:-batch], changed[-batch:]
     if not all(own):
         return "expected that an edit changes the prediction, found the same: nothing reads this module's output"
     if any(others):

@@ -6,7 +6,9 @@ Diffusers takes seconds to import, and a worker that draws needs none of it: it 
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,11 @@ from audit.models.families.registry import family_of
 from audit.models.files.pipeline_files import find_weights, part_directory, read_index, some
 from audit.models.files.single_file import CONFIG_REMEDY
 from audit.models.files.untrusted_model import NOT_LOADED, UnfitModelError, reason_in_short
+from audit.models.kernels.compiled import compile_blocks
 from audit.models.schedulers.trial import replaced_scheduler
 from audit.models.source import pipeline_source, single_file
+
+LOG = logging.getLogger(__name__)
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -60,7 +65,16 @@ def load_model(model: ModelConfig, device: torch.device, scheduler: str | None =
     if published is not None:
         pipeline.scheduler = replaced_scheduler(published, scheduler)
     add_adapters(pipeline, model.adapters)
-    return LoadedModel(family, pipeline, family.reader(pipeline), _as_published(index, published))
+    loaded = LoadedModel(family, pipeline, family.reader(pipeline), _as_published(index, published))
+    return replace(loaded, compiled=_compiled(loaded, device)) if model.compile else loaded
+
+
+def _compiled(model: LoadedModel, device: torch.device) -> str:
+    """Compile the denoiser's blocks and return what was changed; empty if nothing was."""
+    if model.family.denoiser:
+        return compile_blocks(model.denoiser, device)
+    LOG.warning("model.compile has no effect: the inside of %s is not reached", type(model.pipeline).__name__)
+    return ""
 
 
 def _as_published(index: Mapping[str, Any], scheduler: object | None) -> dict[str, Any]:

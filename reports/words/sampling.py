@@ -49,7 +49,8 @@ def sampler_words(provenance: Mapping[str, Any]) -> str:
     size = "".join(f", {side} {sampling[side]} pixels" for side in ("height", "width") if side in sampling)
     negative = f", negative prompt “{sampling['negative_prompt']}”" if "negative_prompt" in sampling else ""
     used = f"{scheduler_name(sampling)}, {sampling.get('steps')} steps{spacing}{guidance}{size}{negative}"
-    return f"The sampler is {used}. {published_words(sampling)}{_inside_words(sampling)}{_checker_words(sampling)}"
+    rest = f"{_inside_words(sampling)}{_compiled_words(sampling)}{_checker_words(sampling)}"
+    return f"The sampler is {used}. {published_words(sampling)}{rest}"
 
 
 def scheduler_name(sampling: Mapping[str, Any]) -> str:
@@ -73,6 +74,14 @@ def _inside_words(sampling: Mapping[str, Any]) -> str:
     if "inside" not in sampling:
         return ""
     return " The model is a black box: its modules are not reached, so nothing in it was analysed or edited."
+
+
+def _compiled_words(sampling: Mapping[str, Any]) -> str:
+    """Say that the denoiser ran with compiled blocks; empty if it ran as published."""
+    if "compiled" not in sampling:
+        return ""
+    compiled = sampling["compiled"]
+    return f" The denoiser is compiled ({compiled}): its images differ from those of the plain one by rounding."
 
 
 def _checker_words(sampling: Mapping[str, Any]) -> str:

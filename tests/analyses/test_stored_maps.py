@@ -36,6 +36,7 @@ def test_a_stored_map_is_found_for_the_same_model_sampler_judge_and_attributes(t
     assert find_map(located, output) == found
     assert find_map(located_of(sampling={"batch": 3}), output) == found  # the batch changes no figure
     others = [
+        {"model": {"compile": True}},
         {"sampling": {"steps": 5}},
         {"sampling": {"guidance": 4.0}},
         {"attributes": {"gender": ["female", "male"]}},

@@ -440,3 +440,10 @@ def test_a_loss_of_clip_needs_a_clip_model():
     assert found["mitigations", 0, "method"] == (
         "expected a CLIP model for the loss of latent_editing, found none; set quality.clip"
     )
+
+
+def test_a_model_that_is_not_compiled_has_the_config_of_older_runs():
+    assert "compile" not in AuditConfig(name="a").model_dump()["model"]
+    assert AuditConfig(name="a", model={"compile": True}).model_dump()["model"]["compile"] is True
+    with pytest.raises(ValidationError):
+        AuditConfig(name="a", model={"compile": "yes"})

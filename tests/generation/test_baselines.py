@@ -116,6 +116,12 @@ def test_what_changes_an_image_finds_nothing(shard, tmp_path, monkeypatch, chang
     assert len(calls) == 1
 
 
+def test_compiled_images_have_another_name_than_plain_ones(shard):
+    sampled = ({"steps": 25}, {"steps": 25, "compiled": "BasicTransformerBlock"})
+    plain, compiled = (Origin("m", sampling, "float32", 1, "").name(shard, 0, 4, ()) for sampling in sampled)
+    assert plain != compiled
+
+
 def test_a_full_directory_takes_no_more_and_counts_earlier_audits(shard, tmp_path):
     parts, settings = parts_of(None)
     do_shard(cached(parts, tmp_path, limit=1000), settings, shard)

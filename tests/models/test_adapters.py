@@ -9,6 +9,7 @@ from audit.config.sections import ModelConfig, SamplingConfig
 from audit.models.check import model_problems
 from audit.models.files.untrusted_model import UnfitModelError
 from audit.models.generator import load_generator
+from audit.models.kernels.compiled import compile_blocks
 from audit.models.source import model_fingerprint
 from audit.records.work import Prompt
 
@@ -54,6 +55,14 @@ def test_images_are_those_of_the_stock_pipeline_with_the_lora(tiny_pipeline, lor
     ).images
     drawn = generator_of(tiny_pipeline, (lora, 0.7)).generate(DOCTOR, SEEDS)
     assert torch.equal(drawn, torch.from_numpy(expected).mul(255).round().byte().permute(0, 3, 1, 2))
+
+
+def test_a_lora_acts_in_compiled_blocks(tiny_pipeline, lora):
+    plain, compiled = generator_of(tiny_pipeline, (lora, 0.7)), generator_of(tiny_pipeline, (lora, 0.7))
+    assert compile_blocks(compiled.denoiser, torch.device("cpu"), "aot_eager")
+    found, expected = compiled.generate(DOCTOR, SEEDS).int(), plain.generate(DOCTOR, SEEDS).int()
+    assert int((found - expected).abs().max()) <= 2
+    assert not torch.equal(found, generator_of(tiny_pipeline).generate(DOCTOR, SEEDS).int())
 
 
 def test_the_scale_counts_and_zero_is_the_base_model(tiny_pipeline, lora):

@@ -13,6 +13,7 @@ from audit.models.intervention import Intervention
 from audit.models.replay import SharedSteps
 from audit.planning.plan import steps_of_arms, window_of
 from audit.records.work import Prompt
+from tests.pretended_gpu import pretended_gpu
 
 DOCTOR = Prompt("doctor", "a face photo of a doctor", "doctor")
 SEEDS = [11, 22, 33]
@@ -248,3 +249,14 @@ def test_drawings_have_no_features_to_edit():
     assert generator.generate(DOCTOR, SEEDS).shape == (3, 3, 64, 64)
     with pytest.raises(ValueError, match="no network to edit"):
         generator.generate(DOCTOR, SEEDS, arm(shifted))
+
+
+def test_a_gpu_sends_pictures_as_bytes(tiny_pipeline, monkeypatch):
+    expected = load_generator(ModelConfig(source=str(tiny_pipeline)), DDIM).generate(DOCTOR, SEEDS)
+    sent, cpu = [], torch.Tensor.cpu
+    with pretended_gpu():
+        monkeypatch.setattr(torch.Tensor, "cpu", lambda x: sent.append((x.ndim, x.dtype, x.device.type)) or cpu(x))
+        found = load_generator(ModelConfig(source=str(tiny_pipeline)), DDIM).generate(DOCTOR, SEEDS)
+    assert found.device.type == "cpu"
+    assert torch.equal(found, expected)
+    assert [one for one in sent if one[0] == 4] == [(4, torch.uint8, "cuda")]

@@ -302,6 +302,14 @@ def test_the_method_names_the_sampler_the_published_one_and_the_safety_checker(r
     assert "The sampler is" not in render(result, NONE)
 
 
+def test_the_method_says_that_the_denoiser_is_compiled(result):
+    sampling = {"scheduler": "DDIMScheduler", "steps": 50, "compiled": "BasicTransformerBlock, channels_last"}
+    text = render(replace(result, provenance=result.provenance | {"sampling": sampling}), NONE)
+    assert "The denoiser is compiled (BasicTransformerBlock, channels_last)" in text
+    plain = {"scheduler": "DDIMScheduler", "steps": 50}
+    assert "compiled" not in render(replace(result, provenance=result.provenance | {"sampling": plain}), NONE)
+
+
 def test_the_method_says_that_a_model_is_a_black_box(result):
     sampling = {"pipeline": "KandinskyV22CombinedPipeline", "steps": 25, "guidance": 4.0, "inside": "not reached"}
     text = render(replace(result, provenance=result.provenance | {"sampling": sampling}), NONE)

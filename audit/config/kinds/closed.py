@@ -77,7 +77,7 @@ OWN_KEYS: Mapping[str, tuple[str, ...]] = {
 }
 """Closed source → its own keys of the section ``model``."""
 
-OPEN_KEYS = ("config", "revision", "variant", "dtype", "adapters")
+OPEN_KEYS = ("config", "revision", "variant", "dtype", "compile", "adapters")
 """Keys of a network, which a closed source does not have."""
 
 _SET_HERE = ("model", "prompt", "n", "size", "stream")

@@ -173,12 +173,14 @@ class LoadedModel:
         pipeline: Of its own class, with the scheduler that samples.
         reader: The tokenizer and its limit; None if the model reads no text.
         published: What the model was published with, for the record of an audit.
+        compiled: What of its denoiser runs with other kernels, for the record; empty if it runs as published.
     """
 
     family: Family
     pipeline: Any
     reader: TextReader | None
     published: Mapping[str, Any] = field(default_factory=dict)
+    compiled: str = ""
 
     @property
     def denoiser(self) -> nn.Module:

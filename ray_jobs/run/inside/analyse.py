@@ -62,6 +62,7 @@ class AnalysisSettings:
             "request": self.request.as_data(),
             "judge_weights": judge_name(self.judge, self.network.model),
             "dtype": self.network.model.dtype,
+            **({"compile": True} if self.network.model.compile else {}),
             "attributes": {name: list(groups) for name, groups in self.attributes.items()},
             **{name: section.model_dump(mode="json") for name, section in sections.items()},
         }

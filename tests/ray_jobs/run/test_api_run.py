@@ -189,6 +189,7 @@ def test_the_plan_counts_requests_and_cost_and_limits_below_it_are_refused(confi
         ({"model": "x", "base_url": "https://host/v1", "limits": {"max_cost": 1}}, "expected price_per_image"),
         ({"model": "x", "base_url": "https://host/v1", "folder": "y"}, "expected no folder beside source: api"),
         ({"model": "x", "base_url": "https://host/v1", "dtype": "float16"}, "which has no weights to load"),
+        ({"model": "x", "base_url": "https://host/v1", "compile": True}, "which has no weights to load"),
     ],
 )
 def test_keys_of_an_endpoint_are_checked(audit, model, part):

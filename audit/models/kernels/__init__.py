@@ -1,0 +1,4 @@
+"""Other kernels for the same network: faster, with other last bits.
+
+It may import ``audit.models.files``.
+"""
