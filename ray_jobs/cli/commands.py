@@ -223,6 +223,12 @@ def dissect(  # noqa: PLR0913 (one parameter per option)
     address: AddressOption = None,
     workers: WorkersOption = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Make the lens again even if it exists.")] = False,
+    honesty: Annotated[
+        bool,
+        typer.Option(
+            "--honesty", help="Measure how far the features can be trusted, if the lens is older than these figures."
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make only the lens: find the model's bias features and the strength of their edits."""
@@ -242,6 +248,10 @@ def dissect(  # noqa: PLR0913 (one parameter per option)
         request = DissectionRequest.of(audit)
         print_location_notes(request, audit.output, audit.lens.attributes)
         lens = make(request, audit.output, audit.workers, address=address, fresh=fresh)
+        if honesty:
+            from ray_jobs.run.prepare.honesty import add_honesty
+
+            add_honesty(request, lens, audit.workers, address=address)
     if as_json:
         print_json({"lens": str(lens)})
     else:

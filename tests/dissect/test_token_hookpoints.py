@@ -1,6 +1,6 @@
 """Transformers return tokens: a lens of them is dissected, saved, steered and observed like one of maps."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -36,7 +36,7 @@ def dissected(request, tmp_path_factory):
     chosen = replace(settings(), hookpoint=HOOKPOINT, trajectories=24, batch=12, sae_steps=10)
     trajectories = plan_trajectories(PROMPTS, GROUPS, TEMPLATE, chosen)
     recorder = Recorder(generator, TintJudge(), GROUPS, trajectories, chosen, root / "recording")
-    lens, recording = build_lens(recorder, GROUPS, chosen, {}, generator.fingerprint)
+    lens, recording = build_lens(recorder, GROUPS, chosen, asdict(chosen), generator.fingerprint)
     assert recording.shape == shape
     write_examples(lens, recording, root / "lens")
     lens.save(root / "lens")
