@@ -9,7 +9,9 @@ from audit.dissect.honesty.files import write_honesty
 from audit.dissect.honesty.measure import HALVINGS, dissection_of_settings, measure_honesty
 from audit.dissect.lens import BiasFeature, Lens, honesty_in
 from audit.dissect.settings import CARD_FILE, HONESTY_FILE
+from audit.models.device import device_here
 from tests.dissect.honesty.planted import FEATURES, GROUPS, SETTINGS, planted_labels, planted_lens, planted_recording
+from tests.pretended_gpu import pretended_gpu
 
 PLANTED = {("tint", "dark"): 0, ("tint", "bright"): 1, ("size", "small"): 2, ("size", "large"): 3}
 
@@ -152,3 +154,9 @@ def quality_of(lens):
         "completeness_gap": 0.0,
         "head_accuracy": {attribute: [1.0] * lens.steps for attribute in lens.groups},
     }
+
+
+def test_figures_are_the_same_on_a_gpu(planted, honesty):
+    lens, recording = planted
+    with pretended_gpu():
+        assert measure_honesty(lens.to(device_here()), recording, SETTINGS) == honesty
