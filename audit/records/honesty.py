@@ -105,9 +105,14 @@ class Curve:
         return area(self.values)
 
     @property
-    def is_outside_random(self) -> bool:
-        """Whether the area is outside those of all random sets."""
-        return not self.random_areas[0] <= self.area <= self.random_areas[1]
+    def is_below_random(self) -> bool:
+        """Whether the area is smaller than those of all random sets, as deletion's should be."""
+        return self.area < self.random_areas[0]
+
+    @property
+    def is_above_random(self) -> bool:
+        """Whether the area is larger than those of all random sets, as insertion's should be."""
+        return self.area > self.random_areas[1]
 
 
 def area(values: tuple[float, ...]) -> float:

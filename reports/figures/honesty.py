@@ -103,14 +103,15 @@ def _method(found: LensHonesty) -> list[str]:
         "another group, on the halves that did not choose it. The autoencoder, which reads no labels, is the same.",
         "Deletion sets a group's features to their mean, one by one; insertion sets all other latents to their mean. "
         f"The grey bands are the range of {found.draws} sets of random features of similar activity. The lens's own "
-        "classifiers measure the probability of the group in its images; no picture is drawn.",
+        "classifiers measure the probability of the group in its images, most of which they were fitted on. No "
+        "picture is drawn.",
     ]
 
 
 def _attribute(found: LensHonesty, attribute: str) -> AttributeHonesty:
     groups = found.of(attribute)
     return AttributeHonesty(
-        (_verdicts(groups), _stability(groups, found.latents), *_overlap(found, attribute), *_outside(groups)),
+        (_verdicts(groups), _stability(groups, found.latents), *_overlap(found, attribute), *_beside_random(groups)),
         {(group.group, one.latent): _mark(group.group, one) for group in groups for one in group.features},
         tuple(_table(group) for group in groups if group.features),
         tuple(
@@ -146,18 +147,15 @@ def _overlap(found: LensHonesty, attribute: str) -> list[str]:
     return [f"Of {own} features, {', '.join(parts)}."] if parts else []
 
 
-def _outside(groups: Sequence[GroupHonesty]) -> list[str]:
-    inside = [
-        f"{label(group.group)} ({name})"
-        for group in groups
-        for name, curve in (("deletion", group.deletion), ("insertion", group.insertion))
-        if curve is not None and not curve.is_outside_random
-    ]
-    if not any(group.deletion for group in groups):
+def _beside_random(groups: Sequence[GroupHonesty]) -> list[str]:
+    drawn = [(label(group.group), group.deletion, group.insertion) for group in groups]
+    weak = [f"{name} (deletion)" for name, deletion, _ in drawn if deletion and not deletion.is_below_random]
+    weak += [f"{name} (insertion)" for name, _, insertion in drawn if insertion and not insertion.is_above_random]
+    if not any(deletion for _, deletion, _ in drawn):
         return []
-    if inside:
-        return [f"No different from random features: {', '.join(inside)}."]
-    return ["Deletion and insertion differ from every random set for all groups."]
+    if weak:
+        return [f"No stronger than random features: {', '.join(weak)}."]
+    return ["Deletion and insertion are stronger than those of every random set, for all groups."]
 
 
 def _mark(group: str, one: FeatureHonesty) -> FeatureMark:

@@ -86,7 +86,7 @@ def test_each_feature_has_a_verdict_and_each_attribute_its_figures_in_words(chec
     words = " ".join(gender.lines)
     assert "female 2 of 3 (mean AUC 0.665)" in words
     assert "female 1 to 2 of 3" in words
-    assert "No different from random features: female (insertion), male (insertion)." in words
+    assert "No stronger than random features: female (insertion), male (insertion)." in words
     rows = gender.tables[0].rows
     assert rows[0][-1] == PASSES
     assert rows[1][-1] == f"{FAILS}: no better than chance, not stable, stronger for skin tone: dark"
