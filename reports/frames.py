@@ -19,6 +19,7 @@ import pandas as pd
 from audit.records.changes import GroupChange
 from audit.records.estimates import WithInterval
 from audit.records.groups import GroupResult
+from audit.records.inside.honesty import LensHonesty
 from audit.records.quality import QualityResult
 from audit.records.result import AuditResult
 from audit.records.verdicts import Verdict
@@ -121,6 +122,17 @@ COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {
         "target": "Its target share.",
         "p_adjusted": "p-value after Benjamini and Hochberg.",
     },
+    "features": {
+        "attribute": _NAMES["attribute"],
+        "group": "The group whose probability the feature raises.",
+        "latent": "Its index in the autoencoder of the lens.",
+        "score": "Attribution to the group's probability.",
+        **_interval("auc", "AUC for the group, on halves of the lens's images that did not choose it; NaN without."),
+        "n": "Images behind the AUC.",
+        "chosen": "Share of the halves that choose it again; NaN for lenses of older releases.",
+        "shared": "Other attributes for which it is a feature, as `age: old`.",
+        "fails": "Why it fails a check; empty if it passes; none for lenses of older releases.",
+    },
 }
 """Frame → column → description."""
 
@@ -148,6 +160,7 @@ def result_frames(result: AuditResult) -> dict[str, pd.DataFrame]:
         "changes": (row for change in result.changes if change.prompt_id for row in _change_rows(change)),
         "verdicts": map(_verdict_row, result.verdicts),
         "findings": (_finding_row(row) for row in result.results if row.is_finding),
+        "features": _feature_rows(result),
     }
     return {name: pd.DataFrame(list(rows[name]), columns=list(columns)) for name, columns in COLUMNS.items()}
 
@@ -247,3 +260,17 @@ def _finding_row(row: GroupResult) -> dict[str, Any]:
     named = {"prompt_id": row.prompt_id, "arm": row.arm, "attribute": row.attribute, "group": group}
     share = _ends("share", row.judged_shares[group])
     return {**named, **share, "target": row.judged_shares[group].value - row.excess[group], "p_adjusted": p_adjusted}
+
+
+def _feature_rows(result: AuditResult) -> Iterator[dict[str, Any]]:
+    data = result.lens.get("honesty")
+    found = LensHonesty.of_data(data).groups if data else ()
+    checked = {(group.attribute, group.group, one.latent): one for group in found for one in group.features}
+    for feature in result.lens.get("features") or []:
+        row = {name: feature[name] for name in ("attribute", "group", "latent", "score")}
+        one = checked.get((row["attribute"], row["group"], row["latent"]))
+        if one is not None:
+            row |= {"chosen": one.stability, "fails": "; ".join(one.failures), **_ends("auc", one.auc)}
+            row["n"] = one.auc.n if one.auc else None
+            row["shared"] = ", ".join(f"{other.attribute}: {other.group}" for other in one.shared)
+        yield row

@@ -51,6 +51,7 @@ from reports.figures.evidence_tables import (
     uncorrectable,
     uncorrected,
 )
+from reports.figures.honesty import honesty_part
 from reports.figures.intersection_tables import combination_tables, dependence_table, together_table
 from reports.figures.joint_tables import joint_tables
 from reports.figures.location import location_section
@@ -202,6 +203,7 @@ def _context(story: Story, pictures: Pictures) -> dict[str, Any]:
         "distances": distance_names(story) if measures_distances(story) else None,
         "location": location_section(story),
         "features": feature_sections(story),
+        "honesty": honesty_part(story),
         "steering_notes": steering_notes(story),
         "searched_tables": searched_tables(story),
         "steering_table": partial(steering_table, story),

@@ -12,9 +12,19 @@ from typing import Any
 from audit.dissect.prediction import is_trusted, prediction_of_data
 from audit.dissect.strengths import CONTROLLED_FROM, SUFFICIENT, GroupStrength, strengths_of_data
 from audit.records.estimates import percent
+from audit.records.inside.honesty import LensHonesty
 
 CONTROL_WORDS = {"full": "", "partial": " in part", "none": " no"}
 """Control → mark of a strength in the table; the legend explains it."""
+
+
+HONESTY = "honesty"
+"""Key of the summary of the features' figures in the quality of a lens."""
+
+
+def with_honesty(plain: Mapping[str, Any], honesty: LensHonesty) -> dict[str, Any]:
+    """Return the content of a ``lens.json`` with a summary of the features' figures in its quality."""
+    return {**plain, "quality": {**plain["quality"], HONESTY: honesty.summary()}}
 
 
 def card(name: str, plain: Mapping[str, Any], shape: Mapping[str, Any]) -> str:
@@ -32,6 +42,7 @@ def card(name: str, plain: Mapping[str, Any], shape: Mapping[str, Any]) -> str:
         f"Autoencoder per {'whole map' if shape['whole_map'] else 'position'}: {shape['d_in']} inputs, "
         f"{shape['n_latents']} latents, {shape['k']} active.",
         *_quality(plain),
+        *_honesty(plain["quality"].get(HONESTY, {})),
         *_strengths(plain),
         *_predictions(plain),
         *_steps(plain),
@@ -57,6 +68,21 @@ def _quality(plain: Mapping[str, Any]) -> Iterator[str]:
         features = plain["features"].get(attribute, {})
         chosen = ", ".join(f"{group} {len(rows)}" for group, rows in features.items()) or "none"
         yield f"| {attribute} | {fmean(accuracy):.3f} | {accuracy[0]:.3f} | {min(accuracy):.3f} | {chosen} |"
+
+
+def _honesty(summary: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    if not summary:
+        return
+    yield from ("", "## Features", "")
+    yield (
+        "AUC: for the own group, on halves of the images that did not choose the feature. Kept: features of a group "
+        "that both halves choose. Shared: also features of another attribute. Failing: by the rules in the report."
+    )
+    yield from ("", "| attribute | features | AUC, mean | kept, per group | shared | failing |", "| --- " * 6 + "|")
+    for attribute, found in summary.items():
+        auc = "–" if found["auc"] is None else f"{found['auc']:.3f}"
+        kept = f"{found['kept'][0]} to {found['kept'][1]}"
+        yield f"| {attribute} | {found['features']} | {auc} | {kept} | {found['shared']} | {found['failing']} |"
 
 
 def _strengths(plain: Mapping[str, Any]) -> Iterator[str]:

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from audit.dissect.build import latent_values
+from audit.dissect.honesty.files import write_honesty
 from audit.dissect.lens import Lens
 from audit.dissect.recording.recording import Recording
 from audit.dissect.settings import EXAMPLES
@@ -18,7 +19,7 @@ PICTURES = 4
 
 
 def write_examples(lens: Lens, recording: Recording, directory: Path) -> None:
-    """Write ``examples/<latent>-<rank>.webp`` for the best features of each group.
+    """Write ``examples/<latent>-<rank>.webp`` for the best features of each group, and ``honesty.json`` for all.
 
     A picture's rank is the mean value of the latent over its steps and positions.
     """
@@ -37,6 +38,7 @@ def write_examples(lens: Lens, recording: Recording, directory: Path) -> None:
         for rank, row in enumerate(best.tolist()):
             picture = Image.fromarray(recording.thumbnails[row].permute(1, 2, 0).numpy())
             picture.save(directory / EXAMPLES / f"{latent}-{rank}.webp", quality=85)
+    write_honesty(lens, recording, directory)
 
 
 def mean_activity(lens: Lens, recording: Recording, latents: Sequence[int]) -> torch.Tensor:

@@ -1,8 +1,8 @@
 """The lens of a model: autoencoder, group heads, bias features and strengths, stored in one directory.
 
 The files are ``sae.safetensors`` + ``sae.json``, ``heads.safetensors`` + ``heads.json``, ``firing.safetensors``,
-``contrast.safetensors``, ``card.md`` and ``lens.json``, which is written last: a directory without it is incomplete.
-``lens.json`` has the fingerprint of the model and measures of quality.
+``contrast.safetensors``, ``honesty.json``, ``card.md`` and ``lens.json``, which is written last: a directory without it
+is incomplete. ``lens.json`` has the fingerprint of the model and measures of quality.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from audit.dissect.card import card
+from audit.dissect.card import card, with_honesty
 from audit.dissect.group_heads import GroupHeads
 from audit.dissect.prediction import Prediction, prediction_of_data
 from audit.dissect.sae import SparseAutoencoder
-from audit.dissect.settings import CARD_FILE, LENS_FILE, LENS_FORMAT, lens_name
+from audit.dissect.settings import CARD_FILE, HONESTY_FILE, LENS_FILE, LENS_FORMAT, lens_name
 from audit.dissect.strengths import Strengths, strengths_as_data, strengths_of_data
+from audit.records.inside.honesty import LensHonesty
 from audit.storage.outside.json_object import read_json_object
 
 FIRING_FILE = "firing.safetensors"
@@ -109,7 +110,8 @@ class Lens:
     def save(self, directory: Path, dtype: torch.dtype = torch.float16) -> None:
         """Write the lens into ``directory``, the autoencoder's weights in ``dtype``.
 
-        16 bits round the weights. Measure and edit with a loaded lens, so that every run uses the same weights.
+        16 bits round the weights. Measure and edit with a loaded lens, so that every run uses the same weights. Figures
+        of the features that the directory has already (``honesty.json``) are summarised in the card.
         """
         directory.mkdir(parents=True, exist_ok=True)
         (directory / LENS_FILE).unlink(missing_ok=True)
@@ -117,9 +119,11 @@ class Lens:
         self.heads.save(directory)
         save_file(_as_tensors(self.firing), directory / FIRING_FILE)
         save_file(_as_tensors(self.contrast), directory / CONTRAST_FILE)
-        (directory / CARD_FILE).write_text(card(self.name, self._plain(), asdict(self.sae.shape)))
+        honesty = honesty_in(directory)
+        plain = self._plain() if honesty is None else with_honesty(self._plain(), honesty)
+        (directory / CARD_FILE).write_text(card(self.name, plain, asdict(self.sae.shape)))
         partial = directory / f"{LENS_FILE}.partial"
-        partial.write_text(json.dumps(self._plain(), indent=1) + "\n")
+        partial.write_text(json.dumps(plain, indent=1) + "\n")
         os.replace(partial, directory / LENS_FILE)
 
     @classmethod
@@ -192,6 +196,18 @@ class Lens:
                 for attribute, by_group in self.features.items()
             },
         }
+
+
+def honesty_in(directory: Path) -> LensHonesty | None:
+    """Return how far the features of the lens in a directory can be trusted, None for a lens of an older release.
+
+    Raises:
+        ValueError: The file has another format.
+    """
+    path = directory / HONESTY_FILE
+    if not path.is_file():
+        return None
+    return LensHonesty.of_data(read_json_object(path, "figures of the features of a lens"))
 
 
 def _as_tensors(by_attribute: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:

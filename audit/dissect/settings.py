@@ -38,6 +38,9 @@ LENS_FILE = "lens.json"
 CARD_FILE = "card.md"
 """The card in Markdown."""
 
+HONESTY_FILE = "honesty.json"
+"""How far the features can be trusted. Lenses of older releases have none."""
+
 SHAPE_FILE = "sae.json"
 """The autoencoder's shape."""
 

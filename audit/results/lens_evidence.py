@@ -6,8 +6,10 @@ import re
 from statistics import fmean
 from typing import Any
 
-from audit.dissect.settings import EXAMPLES, LENS_FILE, lens_name
+from audit.dissect.card import HONESTY
+from audit.dissect.settings import EXAMPLES, HONESTY_FILE, LENS_FILE, lens_name
 from audit.dissect.strengths import strengths_as_data, strengths_of_data
+from audit.records.inside.honesty import LensHonesty
 from audit.results.run_strengths import steering_in
 from audit.results.summary import LensEvidence
 from audit.storage.files import Storage, storage_of
@@ -35,6 +37,8 @@ def lens_evidence(directory: Place) -> LensEvidence:
         card={
             "name": lens_name(plain["model_fingerprint"], plain["settings"]),
             **plain,
+            # Its summary of the features' figures is for the card in Markdown; here are the figures themselves.
+            "quality": {name: value for name, value in plain["quality"].items() if name != HONESTY},
             "strengths": {
                 attribute: {
                     prompt: {group: found.strength for group, found in by_group.items()}
@@ -44,12 +48,21 @@ def lens_evidence(directory: Place) -> LensEvidence:
             },
             "steering": strengths_as_data(steering),
             "top_images": _top_images(storage),
+            **_honesty(storage, directory),
         },
         features={
             attribute: {group: [_chosen(row) for row in rows] for group, rows in by_group.items()}
             for attribute, by_group in features.items()
         },
     )
+
+
+def _honesty(lens: Storage, directory: Place) -> dict[str, Any]:
+    """Return how far the features can be trusted, under its key; empty for a lens of an older release."""
+    if not lens.has(HONESTY_FILE):
+        return {}
+    plain = json_object(lens.read(HONESTY_FILE), f"{directory / HONESTY_FILE}: expected figures of features")
+    return {"honesty": LensHonesty.of_data(plain).as_data()}
 
 
 def keep_evidence(lens: Place, directory: Place) -> None:

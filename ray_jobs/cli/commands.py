@@ -224,6 +224,12 @@ def dissect(  # noqa: PLR0913 (one parameter per option)
     address: AddressOption = None,
     workers: WorkersOption = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Make the lens again even if it exists.")] = False,
+    honesty: Annotated[
+        bool,
+        typer.Option(
+            "--honesty", help="Measure how far the features can be trusted, if the lens is older than these figures."
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make only the lens and its variants: find the model's bias features and the strength of their edits."""
@@ -243,6 +249,10 @@ def dissect(  # noqa: PLR0913 (one parameter per option)
         request = DissectionRequest.of(audit)
         print_location_notes(request, audit.output, audit.lens.attributes)
         lenses = make(request, audit.output, audit.workers, address=address, fresh=fresh)
+        if honesty:
+            from ray_jobs.run.prepare.honesty import add_honesty
+
+            add_honesty(request, lenses[0].place, audit.workers, address=address)
         from ray_jobs.cli import terminal
         from ray_jobs.cli.inside.lens_table import lenses_as_data, show_lenses
 

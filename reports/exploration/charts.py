@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from audit.records.exploration import AxisEnds, Clusters, Exploration, Score, Similarities
+from audit.records.inside.exploration import AxisEnds, Clusters, Exploration, Score, Similarities
 from reports.charts.axis import Mark
 from reports.charts.heatmap import HeatRow, heatmap
-from reports.charts.label_map import Place, label_map
-from reports.charts.ranking import Ends, Ranked, ranking
+from reports.charts.prompts.label_map import Place, label_map
+from reports.charts.prompts.ranking import Ends, Ranked, ranking
+from reports.charts.prompts.tree import tree
 from reports.charts.svg import Frame
-from reports.charts.tree import tree
 from reports.figures.charts import Figure, Table
 from reports.words.formats import interval, number, p_value
 

@@ -7,7 +7,7 @@ import io
 import json
 from dataclasses import fields
 
-from audit.records.exploration import Exploration, Score
+from audit.records.inside.exploration import Exploration, Score
 from audit.storage.files import storage_of
 from audit.storage.place import Place
 from reports.exploration.page import render

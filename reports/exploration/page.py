@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from audit.records.exploration import Checked, Exploration
+from audit.records.inside.exploration import Checked, Exploration
 from reports.environment import environment
 from reports.exploration.charts import (
     map_figure,

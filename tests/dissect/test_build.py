@@ -1,7 +1,7 @@
 """Building a lens: counterfactual pairs share their noise, and a lens matches the activations at the hookpoint."""
 
 import copy
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from audit.dissect import build
 from audit.dissect.build import build_lens
 from audit.dissect.examples import mean_activity, write_examples
 from audit.dissect.group_heads import UNLABELLED
-from audit.dissect.lens import Lens
+from audit.dissect.lens import Lens, honesty_in
 from audit.dissect.recording.plan import RecordingPlan
 from audit.dissect.recording.recorder import Recorder
 from audit.dissect.recording.recording import Recording
@@ -72,14 +72,15 @@ def recorded(generator, chosen, directory, plan=None, judge=None):
     return Recording.open(directory, plan, chosen)
 
 
-def built(generator, chosen, directory, names=None, plan=None):
+def built(generator, chosen, directory, plan=None):
     recording = recorded(generator, chosen, directory, plan)
     checkpoint = directory / f"training-{chosen.k}.safetensors"
-    return build_lens(recording, GROUPS, chosen, names or {}, "fingerprint", checkpoint), recording
+    return build_lens(recording, GROUPS, chosen, asdict(chosen), "fingerprint", checkpoint), recording
 
 
 def dissect(generator, baseline, directory):
-    return built(generator, settings(baseline), directory, {"baseline": baseline})
+    chosen = settings(baseline)
+    return built(generator, chosen, directory)
 
 
 @pytest.fixture(scope="module")
@@ -160,14 +161,19 @@ def test_a_lens_is_the_same_if_the_model_runs_on_a_gpu(dissected, tiny_pipeline,
 
 def test_a_lens_can_be_saved_and_loaded(dissected, tmp_path):
     lens, recording = dissected
-    lens.save(tmp_path)
     write_examples(lens, recording, tmp_path)
+    lens.save(tmp_path)
     again = Lens.load(tmp_path)
     assert again.features == lens.features
     assert torch.allclose(again.firing["tint"]["dark"], lens.firing["tint"]["dark"], atol=1e-2)
     assert torch.allclose(again.contrast["tint"]["dark"], lens.contrast["tint"]["dark"], atol=1e-2)
     best = lens.features["tint"]["dark"][0].latent
     assert (tmp_path / "examples" / f"{best}-0.webp").is_file()
+    honesty = honesty_in(tmp_path)
+    assert honesty.images == TRAJECTORIES
+    assert [group.group for group in honesty.groups] == ["dark", "bright"]
+    assert len(honesty.groups[0].features[0].map) == 4
+    assert "| tint |" in (tmp_path / "card.md").read_text().split("## Features")[1]
 
 
 def test_the_first_example_is_the_picture_with_the_highest_activation(dissected):

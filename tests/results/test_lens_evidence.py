@@ -6,6 +6,8 @@ import pytest
 
 from audit.dissect.settings import lens_name
 from audit.dissect.strengths import GroupStrength, Tried
+from audit.records.estimates import Estimate
+from audit.records.inside.honesty import FeatureHonesty, GroupHonesty, LensHonesty
 from audit.results.lens_evidence import keep_evidence, lens_evidence
 from audit.results.run_strengths import keep_steering, steering_of
 from audit.storage.run_directory import LENS, RunDirectory
@@ -62,6 +64,19 @@ def test_a_run_has_the_strengths_of_its_prompts_and_their_source(lens, tmp_path)
     assert card["strengths"] == {"gender": {"doctor": {"male": 1.0}}}
     found = card["steering"]["gender"]["doctor"]["male"]
     assert (found["control"], found["shown"], found["side_effect"]) == ("none", 0.3, 0.2)
+
+
+def test_figures_of_the_features_are_copied_and_their_summary_is_for_the_card_alone(lens, tmp_path):
+    assert "honesty" not in lens_evidence(lens).card  # a lens of an older release
+    group = GroupHonesty("gender", "female", 9, (FeatureHonesty(7, 0.5, Estimate(0.7, 0.6, 0.8, 20), 9, 10),), (1,))
+    honesty = LensHonesty((group,), 20, 64, 5, 20, 3)
+    (lens / "honesty.json").write_text(json.dumps(honesty.as_data()))
+    summarised = {**PLAIN, "quality": {"dead_latents": 3, "honesty": honesty.summary()}}
+    (lens / "lens.json").write_text(json.dumps(summarised))
+    keep_evidence(lens, tmp_path / "run")
+    card = lens_evidence(tmp_path / "run").card
+    assert LensHonesty.of_data(card["honesty"]) == honesty
+    assert card["quality"] == {"dead_latents": 3}
 
 
 def test_another_lens_is_refused(lens, tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from audit.records.exploration import Checked, Score
+from audit.records.inside.exploration import Checked, Score
 
 Floats = NDArray[np.floating[Any]]
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from audit.analyses.directions import Directions
-from audit.records.exploration import Score
+from audit.records.inside.exploration import Score
 
 Floats = NDArray[np.floating[Any]]
 

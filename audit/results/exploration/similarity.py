@@ -12,7 +12,7 @@ from scipy.spatial.distance import squareform
 from scipy.special import comb
 
 from audit.analyses.directions import Directions
-from audit.records.exploration import Clusters, Similarities
+from audit.records.inside.exploration import Clusters, Similarities
 
 Floats = NDArray[np.floating[Any]]
 Labels = NDArray[np.integer[Any]]

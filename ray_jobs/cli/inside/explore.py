@@ -21,7 +21,7 @@ from ray_jobs.run.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from audit.config.slices import DissectionRequest
-    from audit.records.exploration import Exploration
+    from audit.records.inside.exploration import Exploration
     from audit.records.work import Prompt
     from audit.storage.place import Place
     from ray_jobs.run.inside.explore import ExploreRequest
@@ -90,7 +90,7 @@ def explore(  # noqa: PLR0913 (one parameter per option)
 
 def _write(output: str, request: ExploreRequest, found: Exploration) -> Place:
     """Write page and tables, and return the place of the page."""
-    from audit.records.exploration import EXPLORATION_FORMAT
+    from audit.records.inside.exploration import EXPLORATION_FORMAT
     from audit.storage.place import place_of
     from audit.storage.provenance import content_name
     from reports.exploration.files import write_files

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from audit.records.exploration import AxisEnds, Exploration, Score
+from audit.records.inside.exploration import AxisEnds, Exploration, Score
 from reports.exploration.page import lead, warnings
 from reports.words.formats import interval, number
 

@@ -17,7 +17,7 @@ from audit.models.families.registry import blocks_of, family_here
 from audit.models.source import model_fingerprint
 from audit.perception.judges.registry import judge_name
 from audit.planning.plan import group_phrase, named_text, prompt_text
-from audit.records.exploration import AxisEnds, Checked, Exploration, Score
+from audit.records.inside.exploration import AxisEnds, Checked, Exploration, Score
 from audit.records.work import Prompt
 from audit.results.exploration.check import check, prompts_to_check
 from audit.results.exploration.scores import neutral_scores, scores_of

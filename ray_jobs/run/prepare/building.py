@@ -160,14 +160,24 @@ def build_lenses(requests: Sequence[DissectionRequest], places: Sequence[Place],
     recording = missing[0][1].parent / recording_name(model_fingerprint(wanted[0].model), lens_settings(wanted[0]))
     LOG.info("Dissecting the model into %s", ", ".join(place.name for _, place in missing))
     try:
-        _record(wanted, recording, pool)
+        record(wanted, recording, pool)
         _build(missing, recording, pool)
     except PreparationError as error:
         raise DissectionError(f"the dissection: {error}") from error
-    _delete(plan_of(wanted), recording)
+    delete_recording(plan_of(wanted), recording)
 
 
-def _record(requests: Sequence[DissectionRequest], recording: Place, pool: WorkerPool) -> None:
+def record(requests: Sequence[DissectionRequest], recording: Place, pool: WorkerPool) -> None:
+    """Record the parts that are missing, on all workers.
+
+    Args:
+        requests: Of the lenses that are made from it, which differ only in their lenses.
+        recording: Its directory or address.
+        pool: Where parts are recorded.
+
+    Raises:
+        PreparationError: If a step failed.
+    """
     plan = plan_of(requests)
     parts = missing_parts(plan, recording)
     left = sum(part.last - part.first for part in parts)
@@ -184,14 +194,19 @@ def _record(requests: Sequence[DissectionRequest], recording: Place, pool: Worke
 
 
 def _build(missing: Sequence[tuple[DissectionRequest, Place]], recording: Place, pool: WorkerPool) -> None:
-    threads = threads_of_a_whole_node(pool.workers, pool.cluster)
-    whole_node = replace(pool, workers=pool.workers.model_copy(update={"count": 1, "threads": threads}))
     steps = [BuildStep(request, str(recording), str(place)) for request, place in missing]
-    for step, _ in results_of(LensBuilder, tuple(request for request, _ in missing), steps, whole_node):
+    for step, _ in results_of(LensBuilder, tuple(request for request, _ in missing), steps, whole_node(pool)):
         LOG.info("built %s", place_of(step.place).name)
 
 
-def _delete(plan: RecordingPlan, recording: Place) -> None:
+def whole_node(pool: WorkerPool) -> WorkerPool:
+    """Return the pool with one worker that has all threads of a node."""
+    threads = threads_of_a_whole_node(pool.workers, pool.cluster)
+    return replace(pool, workers=pool.workers.model_copy(update={"count": 1, "threads": threads}))
+
+
+def delete_recording(plan: RecordingPlan, recording: Place) -> None:
+    """Delete a recording."""
     if isinstance(recording, Path):
         shutil.rmtree(recording, ignore_errors=True)
         return

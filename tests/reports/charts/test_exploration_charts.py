@@ -5,10 +5,10 @@ import re
 import pytest
 
 from reports.charts.axis import Mark
-from reports.charts.label_map import Place, label_map
-from reports.charts.ranking import Ends, Ranked, ranking
+from reports.charts.prompts.label_map import Place, label_map
+from reports.charts.prompts.ranking import Ends, Ranked, ranking
+from reports.charts.prompts.tree import tree
 from reports.charts.svg import CHARACTER, Frame
-from reports.charts.tree import tree
 
 FRAME = Frame("key", "Title", "Description")
 ENDS = Ends("female", "male", 0.25, "neutral")

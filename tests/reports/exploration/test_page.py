@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from audit.records.exploration import AxisEnds, Checked, Clusters, Exploration, Score, Similarities
+from audit.records.inside.exploration import AxisEnds, Checked, Clusters, Exploration, Score, Similarities
 from reports.exploration.charts import SHOWN_AT_EACH_END, strongest_descriptors
 from reports.exploration.files import scores_csv, similarities_csv
 from reports.exploration.page import render, warnings

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from audit.records.exploration import Score
+from audit.records.inside.exploration import Score
 from audit.results.exploration.check import check, prompts_to_check
 
 

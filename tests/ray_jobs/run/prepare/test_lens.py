@@ -15,8 +15,15 @@ from audit.config.file import read_config
 from audit.config.sections import JudgeConfig, LensVariant
 from audit.config.settings import AuditConfig
 from audit.config.slices import DissectionRequest
-from audit.dissect.lens import Lens
-from audit.dissect.settings import dissected_prompts, lens_name, lens_settings, needs_lens, recording_name
+from audit.dissect.lens import Lens, LensMismatch, honesty_in
+from audit.dissect.settings import (
+    HONESTY_FILE,
+    dissected_prompts,
+    lens_name,
+    lens_settings,
+    needs_lens,
+    recording_name,
+)
 from audit.dissect.strengths import LADDER, Tried
 from audit.models.source import model_fingerprint
 from audit.preflight.readiness import planned_work
@@ -31,6 +38,7 @@ from ray_jobs.run.audit import run_audit
 from ray_jobs.run.parts import TaskActor, WorkerPool
 from ray_jobs.run.prepare import lens as dissect
 from ray_jobs.run.prepare.building import PartRecorder, RecordStep, build_lenses, plan_of
+from ray_jobs.run.prepare.honesty import ensure_honesty
 from ray_jobs.run.prepare.strengths import (
     STRENGTHS,
     StrengthAnswer,
@@ -287,3 +295,38 @@ def test_an_audit_dissects_and_steers(config, cluster, lens_directory):
     assert {feature["attribute"] for feature in features} == {"gender"}
     assert set(features[0]["by_prompt"]) == {"doctor", "nurse"}
     assert outcome.report.stat().st_size > 10_000
+
+
+def test_features_are_measured_when_a_lens_is_made_and_again_for_an_older_one(
+    lens_directory, config, cluster, tmp_path
+):
+    made = honesty_in(lens_directory)
+    older = tmp_path / lens_directory.name
+    shutil.copytree(lens_directory, older)
+    (older / HONESTY_FILE).unlink()
+    ensure_honesty(DissectionRequest.of(config), older, WorkerPool(config.workers, cluster))
+    again = honesty_in(older)
+    assert [group.group for group in again.groups] == ["female", "male"]
+    assert [group.images for group in again.groups] == [group.images for group in made.groups]
+    assert "| gender |" in (older / "card.md").read_text().split("## Features")[1]
+    assert (older / "lens.json").read_bytes() == (lens_directory / "lens.json").read_bytes()
+    written = (older / HONESTY_FILE).stat().st_mtime_ns
+    ensure_honesty(DissectionRequest.of(config), older, WorkerPool(config.workers, cluster))
+    assert (older / HONESTY_FILE).stat().st_mtime_ns == written
+
+
+def test_features_of_a_lens_that_the_config_would_not_make_are_not_measured(lens_directory, config, cluster, tmp_path):
+    older = tmp_path / "lens"
+    shutil.copytree(lens_directory, older)
+    (older / HONESTY_FILE).unlink()
+    other = config.model_copy(update={"sampling": config.sampling.model_copy(update={"guidance": 1.0})})
+    with pytest.raises(LensMismatch, match="use that config"):
+        ensure_honesty(DissectionRequest.of(other), older, WorkerPool(config.workers, cluster))
+
+
+def test_the_lens_that_ships_with_the_model_has_figures_of_its_features():
+    shipped = read_config(Path(__file__).parents[4] / "configs" / "occupations.yaml")
+    found, lens = honesty_in(find_lens(shipped)), Lens.load(find_lens(shipped))
+    for group in found.groups:
+        own = lens.features[group.attribute][group.group]
+        assert [feature.latent for feature in group.features] == [feature.latent for feature in own]
