@@ -24,7 +24,7 @@ BLOCK_BYTES = 1 << 28
 """Memory of one block of a computation. What needs more is computed block by block, on a CPU and a GPU alike."""
 _OF_LENS = {
     "hookpoint", "whole_map", "expansion", "k", "sae_steps", "features_per_group", "baseline", "edit",
-    "strength_images", "side_effect_budget",
+    "strength_images", "side_effect_budget", "watched",
 }  # fmt: skip
 """Settings of a lens that do not change the images that it is made from."""
 SEED = 0
@@ -163,11 +163,18 @@ def lens_settings(request: DissectionRequest) -> dict[str, Any]:
         "groups": {attribute: list(names) for attribute, names in groups.items()},
         "prompts": [prompt.text for prompt in dissected_prompts(request)],
         **({} if request.lens.edit == "add" else {"edit": request.lens.edit}),
+        **_also_watched(request),
         "strength_images": request.lens.strength_images,
         "side_effect_budget": request.lens.side_effect_budget,
         "judge": judge_name(request.judge, request.model),
         **_sampled_by(request),
     }
+
+
+def _also_watched(request: DissectionRequest) -> dict[str, Any]:
+    """Return the attributes without features in which the search for strengths looks for side effects, if any."""
+    others = {name: list(of) for name, of in request.attributes.items() if name not in request.lens.attributes}
+    return {"watched": others} if others else {}
 
 
 def _sampled_by(request: DissectionRequest) -> dict[str, Any]:

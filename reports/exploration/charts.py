@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from audit.records.estimates import percent
 from audit.records.inside.exploration import AxisEnds, Clusters, Exploration, Score, Similarities
 from reports.charts.axis import Mark
 from reports.charts.heatmap import HeatRow, heatmap
@@ -63,7 +64,7 @@ def tree_figure(clusters: Clusters) -> Figure:
 
 def map_figure(clusters: Clusters) -> Figure:
     """Return the map of the prompts."""
-    caption = f"Map of the directions in two dimensions, which keep {clusters.kept:.0%} of their variance"
+    caption = f"Map of the directions in two dimensions, which keep {percent(clusters.kept)} of their variance"
     places = [Place(prompt, x, y, clusters.members[prompt]) for prompt, (x, y) in clusters.places.items()]
     frame = Frame("map", caption, "Near points have similar directions; colours are clusters.")
     rows = tuple((place.label, number(place.x), number(place.y), str(place.cluster)) for place in places)

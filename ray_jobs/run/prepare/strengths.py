@@ -13,7 +13,6 @@ from audit.config.mitigations.edits import DiffLensConfig
 from audit.config.mitigations.registry import MitigationConfig
 from audit.config.sections import JudgeConfig, LensConfig
 from audit.config.slices import Attributes, DissectionRequest
-from audit.dissect.settings import dissected_groups
 from audit.dissect.strengths import GroupStrength, Tried, choose_strengths
 from audit.records.work import Prompt
 from audit.storage.folder_copy import folder_on_disk
@@ -119,11 +118,11 @@ class StrengthSettings:
 
     @classmethod
     def of_lens(cls, request: DissectionRequest, lens: Place) -> StrengthSettings:
-        """Return the settings of a dissection."""
+        """Return the settings of a dissection; side effects are looked for in every audited attribute."""
         return cls(
             network=NetworkSettings(request.model, request.sampling, request.lens.hookpoint),
             judge=request.judge,
-            groups=dissected_groups(request.lens, request.attributes),
+            groups=request.attributes,
             template=request.prompts.template,
             lens=str(lens),
         )

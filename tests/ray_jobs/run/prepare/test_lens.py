@@ -124,6 +124,16 @@ def test_the_lens_of_another_judge_is_another_lens(tmp_path):
     assert names[0] != names[1]
 
 
+def test_side_effects_are_looked_for_in_every_audited_attribute():
+    both = {"gender": ["female", "male"], "age": ["young", "old"]}
+    lens = TINY["lens"] | {"attributes": ["age"]}
+    request = DissectionRequest.of(AuditConfig(**TINY | {"attributes": both, "lens": lens, "mitigations": []}))
+    assert StrengthSettings.of_lens(request, Path("lens")).groups.keys() == {"gender", "age"}
+    assert lens_settings(request)["watched"] == {"gender": ["female", "male"]}
+    alone = AuditConfig(**TINY | {"attributes": {"age": ["young", "old"]}, "lens": lens, "mitigations": []})
+    assert "watched" not in lens_settings(DissectionRequest.of(alone))
+
+
 def test_the_lens_that_ships_with_the_model_is_the_one_that_the_shipped_audit_finds():
     shipped = read_config(Path(__file__).parents[4] / "configs" / "occupations.yaml")
     assert find_lens(shipped).parent == bundle_of(shipped.model).lenses
