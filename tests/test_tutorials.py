@@ -35,6 +35,8 @@ def test_a_command_that_fails_fails_the_page(tmp_path, monkeypatch):
         walk("failing", tmp_path, monkeypatch)
 
 
-@pytest.mark.parametrize("name", ["first-audit", "your-own-model", "read-a-report", "notebook", "add-a-method"])
+@pytest.mark.parametrize(
+    "name", ["first-audit", "your-own-model", "read-a-report", "notebook", "add-a-method", "explore-then-audit"]
+)
 def test_every_tutorial_has_steps_that_are_walked(name):
     assert any(block.language in ("bash", "python") for block in blocks_of(name))

@@ -15,3 +15,11 @@ def test_a_first_audit_is_run_read_and_drawn(tmp_path, monkeypatch):
     assert names["shares"].shape == (2, 2)
     assert len(names["images"]) == 128
     assert (tmp_path / "shares.png").stat().st_size > 5_000
+
+
+@pytest.mark.timeout(1800)
+def test_a_list_of_names_is_ranked_and_its_ends_are_audited(tmp_path, monkeypatch):
+    walk("explore-then-audit", tmp_path, monkeypatch)
+    assert (tmp_path / "screened.yaml").is_file()
+    [report] = (tmp_path / "runs").glob("screen-screened-*/report.html")
+    assert report.stat().st_size > 10_000
