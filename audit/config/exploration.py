@@ -34,6 +34,9 @@ class ExploreConfig(Section):
     """Further axes. Each audited attribute has one from its first to its last group."""
     descriptors: Annotated[tuple[Text, ...], Field(strict=False, max_length=1000)] = ()
     """Words that are compared with every prompt, beside the audited groups: ``friendly``, ``poor``."""
+    modifiers: Annotated[tuple[Text, ...], Field(strict=False, max_length=100)] = ()
+    """Words that are put before what every prompt is about (``confident``, ``poor``), to see which of them moves which
+    prompt on which axis."""
     check_prompts: int = Field(8, ge=0, le=1000)
     """Prompts of which images are sampled and judged, to measure how well scores predict perceived shares; 0 for
     none."""

@@ -36,6 +36,38 @@ def score_figures(found: Exploration) -> Iterator[Figure]:
         yield Figure(f"axis-{place}", caption, svg, _table(axis, shown))
 
 
+def move_figures(found: Exploration) -> Iterator[Figure]:
+    """Yield a heat map for each axis: how far each modifier moves each prompt; nothing without modifiers."""
+    words = tuple(dict.fromkeys(move.modifier for move in found.moves))
+    prompts = _order(found)[:_SHOWN_IN_HEATMAP]
+    for place, axis in enumerate(found.axes if words else ()):
+        moves = {(move.prompt, move.modifier): move for move in found.moves if move.axis == axis.name}
+        caption = f"{axis.name}: change of the score by a word before what the prompt is about"
+        rows = [
+            HeatRow(
+                prompt,
+                tuple(moves[prompt, word].change for word in words),
+                texts=tuple("•" * moves[prompt, word].differs for word in words),
+            )
+            for prompt in prompts
+        ]
+        described = f"Green cells move towards “{axis.high}”; a dot marks a change that is found."
+        svg = heatmap(Frame(f"moves-{place}", caption, described), words, rows)
+        cells = tuple(
+            (
+                move.prompt,
+                move.modifier,
+                number(move.change),
+                interval(move.low, move.high),
+                p_value(move.p),
+                "yes" if move.differs else "no",
+            )
+            for move in sorted(moves.values(), key=lambda move: -abs(move.change))
+        )
+        columns = ("prompt", "word", "change", "95 % interval", "p", "found")
+        yield Figure(f"moves-{place}", caption, svg, Table(caption, columns, cells[:200], names=2))
+
+
 def similarity_figure(found: Exploration) -> Figure | None:
     """Return the heat map of prompts and descriptors, None without descriptors."""
     given = found.similarities

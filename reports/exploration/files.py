@@ -7,12 +7,13 @@ import io
 import json
 from dataclasses import fields
 
-from audit.records.inside.exploration import Exploration, Score
+from audit.records.inside.exploration import Exploration, Move, Score
 from audit.storage.files import storage_of
 from audit.storage.place import Place
 from reports.exploration.page import render
 
-PAGE, RESULT, SCORES, SIMILARITIES = "exploration.html", "exploration.json", "scores.csv", "similarities.csv"
+PAGE, RESULT = "exploration.html", "exploration.json"
+SCORES, SIMILARITIES, MOVES = "scores.csv", "similarities.csv", "moves.csv"
 
 
 def write_files(found: Exploration, place: Place) -> Place:
@@ -26,6 +27,8 @@ def write_files(found: Exploration, place: Place) -> Place:
     storage.write(SCORES, scores_csv(found).encode())
     if found.similarities is not None:
         storage.write(SIMILARITIES, similarities_csv(found).encode())
+    if found.moves:
+        storage.write(MOVES, moves_csv(found).encode())
     storage.write(RESULT, (json.dumps(found.as_data(), indent=1) + "\n").encode())
     storage.write(PAGE, render(found).encode())
     return place / PAGE
@@ -39,6 +42,16 @@ def scores_csv(found: Exploration) -> str:
     writer.writerow([*columns, "text"])
     for score in found.scores:
         writer.writerow([*(getattr(score, name) for name in columns), found.texts[score.prompt]])
+    return text.getvalue()
+
+
+def moves_csv(found: Exploration) -> str:
+    """Return a row for each prompt, modifier and axis."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    columns = [field.name for field in fields(Move)]
+    writer.writerow(columns)
+    writer.writerows([getattr(move, name) for name in columns] for move in found.moves)
     return text.getvalue()
 
 

@@ -6,6 +6,7 @@ from audit.records.inside.exploration import Checked, Exploration
 from reports.environment import environment
 from reports.exploration.charts import (
     map_figure,
+    move_figures,
     score_figures,
     similarity_figure,
     strongest_descriptors,
@@ -23,6 +24,7 @@ def render(found: Exploration) -> str:
         "lead": lead(found),
         "defaults": defaults_table(found),
         "scores": tuple(score_figures(found)),
+        "moves": tuple(move_figures(found)),
         "similarity": similarity_figure(found),
         "strongest": descriptor_table(found),
         "clusters": () if clusters is None else (tree_figure(clusters), map_figure(clusters)),

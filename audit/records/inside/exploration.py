@@ -52,6 +52,31 @@ class Score:
 
 
 @dataclass(frozen=True)
+class Move:
+    """How far a word moves a prompt on an axis.
+
+    Attributes:
+        prompt: Id of the prompt.
+        modifier: The word that is put before what the prompt is about.
+        axis: Name of the axis.
+        change: Mean difference of the scores with and without the word, at equal noise.
+        low: Lower end of its 95 % interval over seeds; None for one seed.
+        high: Upper end.
+        p: p-value of the difference, by sign flips over seeds; None for one seed.
+        differs: Whether it is found at the rate of false discoveries, among all prompts, words and axes.
+    """
+
+    prompt: str
+    modifier: str
+    axis: str
+    change: float
+    low: float | None
+    high: float | None
+    p: float | None
+    differs: bool
+
+
+@dataclass(frozen=True)
 class Similarities:
     """How similar the directions of prompts are to those of descriptors.
 
@@ -128,6 +153,7 @@ class Exploration:
         axes: The axes.
         neutral_scores: Scores of the neutral prompt: what it leans to.
         scores: Scores of all prompts.
+        moves: What modifiers change; empty without modifiers.
         similarities: Similarities; None if there are no descriptors.
         clusters: Clusters; None for fewer than three prompts, or more than can be shown.
         checked: The check against images, one for each audited attribute; empty if none were sampled.
@@ -144,6 +170,7 @@ class Exploration:
     axes: tuple[AxisEnds, ...]
     neutral_scores: tuple[Score, ...]
     scores: tuple[Score, ...]
+    moves: tuple[Move, ...]
     similarities: Similarities | None
     clusters: Clusters | None
     checked: tuple[Checked, ...]
@@ -155,3 +182,40 @@ class Exploration:
     def as_data(self) -> dict[str, Any]:
         """Return it as plain data."""
         return {"format_version": EXPLORATION_FORMAT, **asdict(self)}
+
+    @classmethod
+    def of_data(cls, data: Mapping[str, Any]) -> Exploration:
+        """Read plain data back.
+
+        Raises:
+            ValueError: It is of another format.
+            KeyError: A field is missing.
+            TypeError: A field has another form.
+        """
+        version = data.get("format_version")
+        if version != EXPLORATION_FORMAT:
+            raise ValueError(f"expected format {EXPLORATION_FORMAT} of an exploration, found {version}; explore again")
+        plain = {name: value for name, value in data.items() if name != "format_version"}
+        similarities, clusters = plain.pop("similarities"), plain.pop("clusters")
+        return cls(
+            axes=tuple(AxisEnds(**one) for one in plain.pop("axes")),
+            neutral_scores=tuple(Score(**one) for one in plain.pop("neutral_scores")),
+            scores=tuple(Score(**one) for one in plain.pop("scores")),
+            moves=tuple(Move(**one) for one in plain.pop("moves")),
+            similarities=None if similarities is None else _similarities(similarities),
+            clusters=None if clusters is None else _clusters(clusters),
+            checked=tuple(Checked(**{**one, "prompts": tuple(one["prompts"])}) for one in plain.pop("checked")),
+            **plain,
+        )
+
+
+def _similarities(data: Mapping[str, Any]) -> Similarities:
+    cosines = {prompt: tuple(values) for prompt, values in data["cosines"].items()}
+    return Similarities(tuple(data["descriptors"]), cosines, data["agreement"])
+
+
+def _clusters(data: Mapping[str, Any]) -> Clusters:
+    places = {prompt: (x, y) for prompt, (x, y) in data["places"].items()}
+    merges = tuple((first, second, distance, size) for first, second, distance, size in data["heights"])
+    rest = {name: data[name] for name in ("members", "stability", "kept")}
+    return Clusters(order=tuple(data["order"]), heights=merges, places=places, **rest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,30 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from audit.analyses.directions import Directions
-from audit.records.inside.exploration import Score
+from audit.records.inside.exploration import Move, Score
 
 Floats = NDArray[np.floating[Any]]
 
 RESAMPLES = 9999
 NEUTRAL = ""
 """In place of a prompt's id in scores of the neutral prompt."""
+
+
+@dataclass(frozen=True)
+class Modified:
+    """A prompt with a word before what it is about.
+
+    Attributes:
+        prompt: Id of the prompt.
+        text: Its text.
+        modifier: The word.
+        modified: The text with the word.
+    """
+
+    prompt: str
+    text: str
+    modifier: str
+    modified: str
 
 
 def scores_of(directions: Directions, prompts: Sequence[tuple[str, str]], rate: float) -> tuple[Score, ...]:
@@ -34,10 +52,7 @@ def scores_of(directions: Directions, prompts: Sequence[tuple[str, str]], rate: 
     rows = directions.rows([text for _, text in prompts])
     found = directions.scores[rows]  # (n, A, seeds)
     changes = found - directions.scores[0]
-    p = _p_values(changes.reshape(-1, changes.shape[-1])) if found.size else None
-    differs = np.zeros(found.shape[:2], bool)
-    if p is not None:
-        differs = (stats.false_discovery_control(p) <= rate).reshape(differs.shape)
+    p, differs = _tested(changes, rate)
     low, high = _intervals(found)
     return tuple(
         Score(
@@ -47,11 +62,39 @@ def scores_of(directions: Directions, prompts: Sequence[tuple[str, str]], rate: 
             low=_number(low, row, column),
             high=_number(high, row, column),
             change=float(changes[row, column].mean()),
-            p=None if p is None else float(p[row * len(directions.axes) + column]),
+            p=_number(p, row, column),
             differs=bool(differs[row, column]),
             text_score=float(directions.text_scores[rows[row], column]),
         )
         for row, (prompt, _) in enumerate(prompts)
+        for column, axis in enumerate(directions.axes)
+    )
+
+
+def moves_of(directions: Directions, modified: Sequence[Modified], rate: float) -> tuple[Move, ...]:
+    """Return how far words move prompts; intervals and p-values are those of the differences at equal noise.
+
+    Args:
+        directions: Directions of all texts.
+        modified: The prompts with the words.
+        rate: Rate of false discoveries, over all of them and all axes.
+    """
+    plain, changed = (directions.rows([getattr(one, name) for one in modified]) for name in ("text", "modified"))
+    changes = directions.scores[changed] - directions.scores[plain]  # (n, A, seeds)
+    p, differs = _tested(changes, rate)
+    low, high = _intervals(changes)
+    return tuple(
+        Move(
+            prompt=one.prompt,
+            modifier=one.modifier,
+            axis=axis,
+            change=float(changes[row, column].mean()),
+            low=_number(low, row, column),
+            high=_number(high, row, column),
+            p=_number(p, row, column),
+            differs=bool(differs[row, column]),
+        )
+        for row, one in enumerate(modified)
         for column, axis in enumerate(directions.axes)
     )
 
@@ -73,6 +116,14 @@ def neutral_scores(directions: Directions) -> tuple[Score, ...]:
         )
         for column, axis in enumerate(directions.axes)
     )
+
+
+def _tested(changes: Floats, rate: float) -> tuple[Floats | None, NDArray[np.bool_]]:
+    """Return p-values of changes (n, A, seeds), None for one seed, and which of them are found at the rate."""
+    p = _p_values(changes.reshape(-1, changes.shape[-1])) if changes.size else None
+    if p is None:
+        return None, np.zeros(changes.shape[:2], bool)
+    return p.reshape(changes.shape[:2]), (stats.false_discovery_control(p) <= rate).reshape(changes.shape[:2])
 
 
 def _intervals(values: Floats) -> tuple[Floats | None, Floats | None]:

@@ -20,7 +20,7 @@ from audit.planning.plan import group_phrase, named_text, prompt_text
 from audit.records.inside.exploration import AxisEnds, Checked, Exploration, Score
 from audit.records.work import Prompt
 from audit.results.exploration.check import check, prompts_to_check
-from audit.results.exploration.scores import neutral_scores, scores_of
+from audit.results.exploration.scores import Modified, moves_of, neutral_scores, scores_of
 from audit.results.exploration.similarity import clusters_of, similarities_of
 from ray_jobs.run.inside.analyse import AnalysisSettings, run_analysis
 from ray_jobs.run.network import NetworkSettings
@@ -79,9 +79,20 @@ class ExploreRequest:
         return tuple((word, self._about(word)) for word in dict.fromkeys((*groups, *self.explore.descriptors)))
 
     @property
+    def modified(self) -> tuple[Modified, ...]:
+        """Every prompt with every modifier."""
+        template = self.dissection.prompts.template
+        return tuple(
+            Modified(prompt.id, prompt.text, word, named_text(template, prompt.occupation, word))
+            for prompt in self.prompts
+            for word in self.explore.modifiers
+        )
+
+    @property
     def directions(self) -> DirectionsRequest:
         """What is read from the model."""
         texts = [prompt.text for prompt in self.prompts] + [text for _, text in self.descriptors]
+        texts += [one.modified for one in self.modified]
         return DirectionsRequest(
             hookpoint=self.hookpoint,
             step=self.explore.step,
@@ -135,6 +146,7 @@ def explore(request: ExploreRequest, output: str, pool: WorkerPool) -> Explorati
         axes=tuple(AxisEnds(axis.name, axis.low, axis.high) for axis in request.axes),
         neutral_scores=neutral_scores(directions),
         scores=scores,
+        moves=moves_of(directions, request.modified, request.explore.false_discovery_rate),
         similarities=similarities_of(directions, prompts, request.descriptors),
         clusters=clusters_of(directions, prompts),
         checked=_checked(request, scores, output, pool),

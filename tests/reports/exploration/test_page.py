@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from audit.records.inside.exploration import AxisEnds, Checked, Clusters, Exploration, Score, Similarities
+from audit.records.inside.exploration import AxisEnds, Checked, Clusters, Exploration, Move, Score, Similarities
 from reports.exploration.charts import SHOWN_AT_EACH_END, strongest_descriptors
 from reports.exploration.files import scores_csv, similarities_csv
 from reports.exploration.page import render, warnings
@@ -32,6 +32,7 @@ def an_exploration(names=NAMES, **changes):
         axes=(AxisEnds("gender", "a female person", "a male person"),),
         neutral_scores=(score("", 0.1),),
         scores=tuple(score(name, place / len(names)) for place, name in enumerate(names)),
+        moves=tuple(Move(name, AWKWARD, "gender", 0.1, 0.0, 0.2, 0.01, name == "nurse") for name in names),
         similarities=Similarities(
             ("cold", AWKWARD),
             {name: (place / 10, 0.5 - place / 10) for place, name in enumerate(names)},
@@ -61,8 +62,9 @@ def test_texts_are_escaped_and_the_page_needs_nothing_from_outside():
 
 
 def test_a_page_without_descriptors_clusters_and_check_says_what_is_missing():
-    page = render(an_exploration(similarities=None, clusters=None, checked=()))
+    page = render(an_exploration(similarities=None, clusters=None, checked=(), moves=()))
     assert "Scores were not compared with images" in page
+    assert '<h2 id="moves"' not in page
     assert '<h2 id="clusters"' not in page
     assert '<h2 id="descriptors"' not in page
 

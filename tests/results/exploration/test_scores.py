@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from audit.analyses.directions import Directions
-from audit.results.exploration.scores import neutral_scores, scores_of
+from audit.results.exploration.scores import Modified, moves_of, neutral_scores, scores_of
 
 
 def directions(scores, halves=None):
@@ -63,3 +63,16 @@ def test_one_seed_has_neither_interval_nor_p_value():
 
 def test_no_axis_has_no_scores():
     assert scores_of(directions(np.ones((3, 0, 4))), prompts(3), 0.05) == ()
+
+
+def test_a_word_moves_a_prompt_by_the_difference_at_equal_noise():
+    draws = np.random.default_rng(0)
+    scores = draws.normal(0, 5, (1, 1, 12)) + draws.normal(0, 0.1, (4, 1, 12))
+    scores[2] += 0.5
+    words = [Modified("p1", "t1", "poor", "t2"), Modified("p1", "t1", "rich", "t3")]
+    poor, rich = moves_of(directions(scores), words, 0.05)
+    assert (poor.modifier, poor.differs, rich.differs) == ("poor", True, False)
+    assert poor.low < 0.5 < poor.high
+    change = scores[2, 0] - scores[1, 0]
+    assert (poor.low, poor.high) == pytest.approx(stats.t.interval(0.95, 11, change.mean(), stats.sem(change)))
+    assert moves_of(directions(scores), [], 0.05) == ()

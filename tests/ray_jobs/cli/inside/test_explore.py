@@ -13,7 +13,7 @@ from ray_jobs.cli.commands import app
 AUDIT = {
     "name": "trial",
     "prompts": {"occupations": ["doctor", "nurse", "pilot", "judge"]},
-    "explore": {"seeds": 2, "check_prompts": 3, "check_images": 4, "descriptors": ["farmer"]},
+    "explore": {"seeds": 2, "check_prompts": 3, "check_images": 4, "descriptors": ["farmer"], "modifiers": ["old"]},
     "attributes": {"gender": ["female", "male"]},
     "sampling": {"batch": 8},
 }
@@ -43,6 +43,7 @@ def test_prompts_have_scores_on_the_axis_of_an_attribute(explored):
     assert values["nurse"] < 0 < values["pilot"]
     assert plain["hookpoint"] == "up_blocks.0"
     assert plain["checked"][0]["rho"] > 0
+    assert {(move["prompt"], move["modifier"]) for move in plain["moves"]} == {(name, "old") for name in values}
     assert "scores" in Path(plain["exploration"]).read_text()
 
 

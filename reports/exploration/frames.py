@@ -1,0 +1,82 @@
+"""Explorations as pandas frames, for notebooks and scripts.
+
+>>> from reports.exploration.frames import exploration_frames, read_exploration
+>>> found = read_exploration("runs/explorations/occupations-3f9a12")
+>>> exploration_frames(found)["scores"].pivot(index="prompt", columns="axis", values="value")
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import pandas as pd
+
+from audit.records.inside.exploration import Exploration
+from audit.storage.files import storage_of
+from audit.storage.outside.json_object import json_object
+from audit.storage.place import place_of
+from reports.exploration.files import RESULT
+
+
+def read_exploration(directory: str) -> Exploration:
+    """Read an exploration from its directory, or from its address in an object store.
+
+    Raises:
+        FileNotFoundError: There is none.
+        ValueError: The file is damaged, or of another format.
+    """
+    place = place_of(directory)
+    if not storage_of(place).has(RESULT):
+        raise FileNotFoundError(
+            f"expected an exploration in {directory}, found no {RESULT}; make one with difflens-audit explore"
+        )
+    at = f"{place / RESULT}: expected an exploration"
+    data = json_object(storage_of(place).read(RESULT), at)
+    try:
+        return Exploration.of_data(data)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{at}, found something else ({error}); delete it and explore again") from error
+
+
+def exploration_frames(found: Exploration) -> dict[str, pd.DataFrame]:
+    """Return one frame for each kind of row; a figure that does not exist is NaN.
+
+    Returns:
+        ``scores`` (prompt, axis, value, low, high, change, p, differs, text_score, text), ``neutral`` (the same for the
+        neutral prompt), ``moves`` (prompt, modifier, axis, change, low, high, p, differs), ``similarities`` (prompts ×
+        descriptors, cosines), ``clusters`` (prompt, cluster, x, y) and ``checked`` (axis, prompt, perceived).
+    """
+    scores = pd.DataFrame([asdict(score) for score in found.scores])
+    if len(scores):
+        scores["text"] = scores["prompt"].map(dict(found.texts))
+    neutral = pd.DataFrame([asdict(score) for score in found.neutral_scores])
+    return {
+        "scores": scores,
+        "neutral": neutral.drop(columns="prompt", errors="ignore"),
+        "moves": pd.DataFrame([asdict(move) for move in found.moves]),
+        "similarities": _similarities(found),
+        "clusters": _clusters(found),
+        "checked": pd.DataFrame(
+            [
+                {"axis": one.axis, "prompt": prompt, "perceived": place}
+                for one in found.checked
+                for prompt, place in one.perceived.items()
+            ],
+            columns=["axis", "prompt", "perceived"],
+        ),
+    }
+
+
+def _similarities(found: Exploration) -> pd.DataFrame:
+    given = found.similarities
+    if given is None:
+        return pd.DataFrame()
+    return pd.DataFrame.from_dict(dict(given.cosines), orient="index", columns=list(given.descriptors))
+
+
+def _clusters(found: Exploration) -> pd.DataFrame:
+    clusters = found.clusters
+    rows = (
+        [] if clusters is None else [(name, clusters.members[name], *clusters.places[name]) for name in clusters.order]
+    )
+    return pd.DataFrame(rows, columns=["prompt", "cluster", "x", "y"])
