@@ -11,9 +11,10 @@ CONFIG ?= configs/occupations.yaml
 OUT ?= build/calibration
 TABLE ?=
 QUICK ?=
+BENCHMARK ?= configs/benchmarks/calibration.yaml
 GPU_ARGS ?=
 
-.PHONY: demo test test-ray test-rest check docs audit-dependencies format calibration bench bench-gpu fuzz coverage clean
+.PHONY: demo test test-ray test-rest check docs audit-dependencies format calibration bench bench-gpu fuzz coverage clean bench-methods
 
 demo: $(INSTALLED)
 	$(BIN)/difflens-audit run $(CONFIG)
@@ -66,6 +67,11 @@ bench: $(INSTALLED)
 # GPU_ARGS='--model sdxl --batch 8' measures SDXL; --tiny tries it without a GPU.
 bench-gpu: $(INSTALLED)
 	$(BIN)/python -m benchmarks.gpu $(GPU_ARGS)
+
+# All methods side by side on the calibration model, over several sittings: run again, it goes on where it was stopped.
+# BENCHMARK= runs another config.
+bench-methods: $(INSTALLED)
+	$(BIN)/difflens-audit benchmark $(BENCHMARK)
 
 # Ten thousand hostile configs: each must end as a config or as clean mistakes. Then 2,000 damaged models and folders of
 # reference pictures: each must be refused, or be read right.

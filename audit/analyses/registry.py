@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from audit.analyses.analysis import Analysis, Observe, ObservingAnalysis, SamplingAnalysis
 from audit.analyses.attribution import Attribution
 from audit.analyses.directions import DirectionsAnalysis
+from audit.analyses.feature_names import FeatureNames
 from audit.analyses.location import LocationAnalysis
 from audit.analyses.perceived import PerceivedAnalysis
 
@@ -18,7 +19,7 @@ OBSERVING: Mapping[str, ObservingAnalysis[Any, Any]] = {one.name: one for one in
 """Analyses that watch the baseline images of an audit."""
 
 SAMPLING: Mapping[str, SamplingAnalysis[Any, Any]] = {
-    one.name: one for one in (DirectionsAnalysis(), LocationAnalysis(), PerceivedAnalysis())
+    one.name: one for one in (DirectionsAnalysis(), FeatureNames(), LocationAnalysis(), PerceivedAnalysis())
 }
 """Analyses with tasks of their own."""
 

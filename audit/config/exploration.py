@@ -37,6 +37,9 @@ class ExploreConfig(Section):
     modifiers: Annotated[tuple[Text, ...], Field(strict=False, max_length=100)] = ()
     """Words that are put before what every prompt is about (``confident``, ``poor``), to see which of them moves which
     prompt on which axis."""
+    names: int = Field(0, ge=0, le=1000)
+    """Strongest bias features of each group that get the name of a prompt or descriptor, if the audit has a lens; 0 for
+    none. They are read at a third of the steps."""
     check_prompts: int = Field(8, ge=0, le=1000)
     """Prompts of which images are sampled and judged, to measure how well scores predict perceived shares; 0 for
     none."""

@@ -44,7 +44,8 @@ def exploration_frames(found: Exploration) -> dict[str, pd.DataFrame]:
     Returns:
         ``scores`` (prompt, axis, value, low, high, change, p, differs, text_score, text), ``neutral`` (the same for the
         neutral prompt), ``moves`` (prompt, modifier, axis, change, low, high, p, differs), ``similarities`` (prompts ×
-        descriptors, cosines), ``clusters`` (prompt, cluster, x, y) and ``checked`` (axis, prompt, perceived).
+        descriptors, cosines), ``clusters`` (prompt, cluster, x, y), ``names`` (attribute,
+        group, latent, word, area) and ``checked`` (axis, prompt, perceived).
     """
     scores = pd.DataFrame([asdict(score) for score in found.scores])
     if len(scores):
@@ -56,6 +57,7 @@ def exploration_frames(found: Exploration) -> dict[str, pd.DataFrame]:
         "moves": pd.DataFrame([asdict(move) for move in found.moves]),
         "similarities": _similarities(found),
         "clusters": _clusters(found),
+        "names": pd.DataFrame([asdict(name) for name in found.names]),
         "checked": pd.DataFrame(
             [
                 {"axis": one.axis, "prompt": prompt, "perceived": place}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from audit.records.inside.exploration import Checked, Exploration
+from audit.records.inside.exploration import Checked, Exploration, FeatureName
 from reports.environment import environment
 from reports.exploration.charts import (
     map_figure,
@@ -14,6 +14,9 @@ from reports.exploration.charts import (
 )
 from reports.figures.charts import Table
 from reports.words.formats import interval, number
+
+NAMED_FROM = 0.8
+"""Least area under the curve of a name that is shown without brackets."""
 
 
 def render(found: Exploration) -> str:
@@ -28,6 +31,7 @@ def render(found: Exploration) -> str:
         "similarity": similarity_figure(found),
         "strongest": descriptor_table(found),
         "clusters": () if clusters is None else (tree_figure(clusters), map_figure(clusters)),
+        "names": names_table(found.names),
         "checked": checked_table(found.checked),
         "warnings": warnings(found),
     }
@@ -87,6 +91,24 @@ def descriptor_table(found: Exploration) -> Table | None:
     rows = tuple((prompt, ", ".join(words), number(given.agreement[prompt])) for prompt, words in strongest.items())
     columns = ("prompt", "relatively most similar to", "agreement of halves of the seeds")
     return Table("Descriptors of each prompt", columns, rows[:200], names=2)
+
+
+def names_table(names: tuple[FeatureName, ...]) -> Table | None:
+    """Return the names of bias features; None without a lens."""
+    if not names:
+        return None
+    rows = tuple(
+        (
+            f"{one.attribute}: {one.group}",
+            f"feature {one.latent}",
+            one.word if one.area >= NAMED_FROM else f"({one.word})",
+            number(one.area),
+        )
+        for one in names
+    )
+    good = sum(one.area >= NAMED_FROM for one in names)
+    caption = f"Names of the strongest bias features: {good} of {len(names)} tell where the feature fires"
+    return Table(caption, ("group", "feature", "fires most for", "area under the curve, held-out noise"), rows, names=3)
 
 
 def checked_table(checked: tuple[Checked, ...]) -> Table | None:

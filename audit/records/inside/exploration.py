@@ -113,6 +113,25 @@ class Clusters:
 
 
 @dataclass(frozen=True)
+class FeatureName:
+    """A name of a bias feature.
+
+    Attributes:
+        attribute: Attribute of the feature.
+        group: Its group.
+        latent: Index in the autoencoder.
+        word: The word for which it fires most, among all that were read.
+        area: Probability that it fires more for this word than for another one, at held-out noise; 0.5 is chance.
+    """
+
+    attribute: str
+    group: str
+    latent: int
+    word: str
+    area: float
+
+
+@dataclass(frozen=True)
 class Checked:
     """How well the scores of one axis predict what a judge perceives.
 
@@ -156,6 +175,7 @@ class Exploration:
         moves: What modifiers change; empty without modifiers.
         similarities: Similarities; None if there are no descriptors.
         clusters: Clusters; None for fewer than three prompts, or more than can be shown.
+        names: Names of the strongest bias features; empty without a lens.
         checked: The check against images, one for each audited attribute; empty if none were sampled.
     """
 
@@ -173,6 +193,7 @@ class Exploration:
     moves: tuple[Move, ...]
     similarities: Similarities | None
     clusters: Clusters | None
+    names: tuple[FeatureName, ...]
     checked: tuple[Checked, ...]
 
     def of_axis(self, axis: str) -> tuple[Score, ...]:
@@ -204,6 +225,7 @@ class Exploration:
             moves=tuple(Move(**one) for one in plain.pop("moves")),
             similarities=None if similarities is None else _similarities(similarities),
             clusters=None if clusters is None else _clusters(clusters),
+            names=tuple(FeatureName(**one) for one in plain.pop("names")),
             checked=tuple(Checked(**{**one, "prompts": tuple(one["prompts"])}) for one in plain.pop("checked")),
             **plain,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -10,21 +11,26 @@ from typing import Any
 import numpy as np
 
 from audit.analyses.directions import Axis, Directions, DirectionsRequest
+from audit.analyses.feature_names import NamesRequest
 from audit.analyses.perceived import PerceivedRequest
 from audit.config.exploration import ExploreConfig
 from audit.config.slices import Attributes, DissectionRequest
+from audit.dissect.settings import LENS_FILE, lens_name
 from audit.models.families.registry import blocks_of, family_here
 from audit.models.source import model_fingerprint
 from audit.perception.judges.registry import judge_name
 from audit.planning.plan import group_phrase, named_text, prompt_text
-from audit.records.inside.exploration import AxisEnds, Checked, Exploration, Score
+from audit.records.inside.exploration import AxisEnds, Checked, Exploration, FeatureName, Score
 from audit.records.work import Prompt
 from audit.results.exploration.check import check, prompts_to_check
+from audit.results.exploration.names import Feature, names_of
 from audit.results.exploration.scores import Modified, moves_of, neutral_scores, scores_of
 from audit.results.exploration.similarity import clusters_of, similarities_of
-from ray_jobs.run.inside.analyse import AnalysisSettings, run_analysis
+from audit.storage.files import storage_of
+from ray_jobs.run.inside.analyse import AnalysisSettings, Request, run_analysis
 from ray_jobs.run.network import NetworkSettings
 from ray_jobs.run.parts import WorkerPool
+from ray_jobs.run.prepare.lens import find_lens
 
 LOG = logging.getLogger(__name__)
 
@@ -149,8 +155,39 @@ def explore(request: ExploreRequest, output: str, pool: WorkerPool) -> Explorati
         moves=moves_of(directions, request.modified, request.explore.false_discovery_rate),
         similarities=similarities_of(directions, prompts, request.descriptors),
         clusters=clusters_of(directions, prompts),
+        names=_names(request, output, pool),
         checked=_checked(request, scores, output, pool),
     )
+
+
+def _names(request: ExploreRequest, output: str, pool: WorkerPool) -> tuple[FeatureName, ...]:
+    """Name the strongest bias features of the lens that exists; none is made for it."""
+    dissection, most = request.dissection, request.explore.names
+    lens = find_lens(dissection, output) if most else None
+    if lens is None:
+        if most:
+            LOG.warning("explore.names: found no lens; make one with difflens-audit dissect")
+        return ()
+    card = json.loads(storage_of(lens).read(LENS_FILE))
+    features = [
+        Feature(attribute, group, row["latent"])
+        for attribute, by_group in card["features"].items()
+        for group, rows in by_group.items()
+        for row in rows[:most]
+    ]
+    words = dict(request.descriptors) | {prompt.occupation: prompt.text for prompt in request.prompts}
+    asked = NamesRequest(
+        lens=str(lens),
+        lens_name=lens_name(card["model_fingerprint"], card["settings"]),
+        hookpoint=card["hookpoint"],
+        step=card["steps"] // 3,
+        seeds=max(2, request.explore.seeds),
+        batch=dissection.sampling.batch,
+        latents=tuple(sorted({feature.latent for feature in features})),
+        texts=tuple(words.values()),
+    )
+    activity = run_analysis(_settings(request, "names", asked), output, pool)
+    return names_of(activity, tuple(words), features, asked.latents)
 
 
 def _checked(request: ExploreRequest, scores: Sequence[Score], output: str, pool: WorkerPool) -> tuple[Checked, ...]:
@@ -174,7 +211,7 @@ def _checked(request: ExploreRequest, scores: Sequence[Score], output: str, pool
     )
 
 
-def _settings(request: ExploreRequest, name: str, asked: DirectionsRequest | PerceivedRequest) -> AnalysisSettings:
+def _settings(request: ExploreRequest, name: str, asked: Request) -> AnalysisSettings:
     dissection = request.dissection
     network = NetworkSettings(dissection.model, dissection.sampling, request.hookpoint)
     return AnalysisSettings(name, asked, network, dissection.judge, dissection.attributes)

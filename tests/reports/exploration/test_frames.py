@@ -9,7 +9,9 @@ from reports.exploration.frames import exploration_frames, read_exploration
 from tests.reports.exploration.test_page import AWKWARD, NAMES, an_exploration
 
 
-@pytest.mark.parametrize("changes", [{}, {"similarities": None, "clusters": None, "checked": (), "moves": ()}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"similarities": None, "clusters": None, "checked": (), "moves": (), "names": ()}]
+)
 def test_what_was_written_is_read_back(tmp_path, changes):
     found = an_exploration(**changes)
     write_files(found, tmp_path)
@@ -22,10 +24,13 @@ def test_frames_have_a_row_for_each_figure():
     assert frames["similarities"].loc[AWKWARD, "cold"] == pytest.approx(0.2)
     assert frames["clusters"]["prompt"].tolist() == list(NAMES)
     assert len(frames["checked"]) == 3
+    assert frames["names"]["latent"].tolist() == [7, 9]
     assert frames["moves"]["differs"].tolist() == [False, True, False]
     assert frames["neutral"]["value"].tolist() == [0.1]
-    empty = exploration_frames(an_exploration(similarities=None, clusters=None, checked=(), scores=(), moves=()))
-    assert all(len(empty[name]) == 0 for name in ("scores", "moves", "similarities", "clusters", "checked"))
+    empty = exploration_frames(
+        an_exploration(similarities=None, clusters=None, checked=(), scores=(), moves=(), names=())
+    )
+    assert all(len(empty[name]) == 0 for name in ("scores", "moves", "similarities", "clusters", "names", "checked"))
 
 
 def test_something_else_is_refused_in_words(tmp_path):

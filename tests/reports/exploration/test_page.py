@@ -6,7 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from audit.records.inside.exploration import AxisEnds, Checked, Clusters, Exploration, Move, Score, Similarities
+from audit.records.inside.exploration import (
+    AxisEnds,
+    Checked,
+    Clusters,
+    Exploration,
+    FeatureName,
+    Move,
+    Score,
+    Similarities,
+)
 from reports.exploration.charts import SHOWN_AT_EACH_END, strongest_descriptors
 from reports.exploration.files import scores_csv, similarities_csv
 from reports.exploration.page import render, warnings
@@ -19,7 +28,7 @@ def score(prompt, value, axis="gender"):
     return Score(prompt, axis, value, value - 0.1, value + 0.1, value, 0.01, True, 2 * value)
 
 
-def an_exploration(names=NAMES, **changes):
+def an_exploration(prompts=NAMES, **changes):
     found = Exploration(
         name=AWKWARD,
         model="sha256:0",
@@ -28,15 +37,15 @@ def an_exploration(names=NAMES, **changes):
         seeds=16,
         width=8192,
         neutral="a photo of a person",
-        texts={name: f"a photo of a {name}" for name in names},
+        texts={name: f"a photo of a {name}" for name in prompts},
         axes=(AxisEnds("gender", "a female person", "a male person"),),
         neutral_scores=(score("", 0.1),),
-        scores=tuple(score(name, place / len(names)) for place, name in enumerate(names)),
-        moves=tuple(Move(name, AWKWARD, "gender", 0.1, 0.0, 0.2, 0.01, name == "nurse") for name in names),
+        scores=tuple(score(name, place / len(prompts)) for place, name in enumerate(prompts)),
+        moves=tuple(Move(name, AWKWARD, "gender", 0.1, 0.0, 0.2, 0.01, name == "nurse") for name in prompts),
         similarities=Similarities(
             ("cold", AWKWARD),
-            {name: (place / 10, 0.5 - place / 10) for place, name in enumerate(names)},
-            dict.fromkeys(names, 0.99),
+            {name: (place / 10, 0.5 - place / 10) for place, name in enumerate(prompts)},
+            dict.fromkeys(prompts, 0.99),
         ),
         clusters=Clusters(
             order=NAMES,
@@ -46,8 +55,9 @@ def an_exploration(names=NAMES, **changes):
             places={"doctor": (0.0, 0.0), "nurse": (0.001, 0.0), AWKWARD: (1.0, 1.0)},
             kept=0.6,
         )
-        if names is NAMES
+        if prompts is NAMES
         else None,
+        names=(FeatureName("gender", "female", 7, AWKWARD, 0.91), FeatureName("gender", "male", 9, "pilot", 0.6)),
         checked=(Checked("gender", NAMES, 24, dict.fromkeys(NAMES, 0.5), 0.9, 0.6, 1.0, 0.5),),
     )
     return replace(found, **changes)
@@ -59,11 +69,14 @@ def test_texts_are_escaped_and_the_page_needs_nothing_from_outside():
     assert "&lt;b&gt;é" in page
     assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", "")
     assert "adjusted Rand index of 0.90" in page
+    assert "1 of 2 tell where the feature fires" in page
+    assert "(pilot)" in page
 
 
 def test_a_page_without_descriptors_clusters_and_check_says_what_is_missing():
-    page = render(an_exploration(similarities=None, clusters=None, checked=(), moves=()))
+    page = render(an_exploration(similarities=None, clusters=None, checked=(), moves=(), names=()))
     assert "Scores were not compared with images" in page
+    assert '<h2 id="names"' not in page
     assert '<h2 id="moves"' not in page
     assert '<h2 id="clusters"' not in page
     assert '<h2 id="descriptors"' not in page

@@ -7,15 +7,26 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from audit.calibration.bundle import bundle_of
 from audit.config.file import read_config
+from audit.config.sections import ModelConfig
 from ray_jobs.cli.commands import app
 
+SHIPPED = next(bundle_of(ModelConfig()).lenses.iterdir())
 AUDIT = {
     "name": "trial",
     "prompts": {"occupations": ["doctor", "nurse", "pilot", "judge"]},
-    "explore": {"seeds": 2, "check_prompts": 3, "check_images": 4, "descriptors": ["farmer"], "modifiers": ["old"]},
+    "explore": {
+        "seeds": 2,
+        "check_prompts": 3,
+        "check_images": 4,
+        "descriptors": ["farmer"],
+        "modifiers": ["old"],
+        "names": 1,
+    },
     "attributes": {"gender": ["female", "male"]},
     "sampling": {"batch": 8},
+    "lens": {"path": str(SHIPPED)},
 }
 
 
@@ -45,6 +56,15 @@ def test_prompts_have_scores_on_the_axis_of_an_attribute(explored):
     assert plain["checked"][0]["rho"] > 0
     assert {(move["prompt"], move["modifier"]) for move in plain["moves"]} == {(name, "old") for name in values}
     assert "scores" in Path(plain["exploration"]).read_text()
+
+
+def test_the_strongest_feature_of_each_group_of_the_lens_is_named(explored):
+    _, plain = explored
+    named = {(one["attribute"], one["group"]) for one in plain["names"]}
+    assert {("gender", "female"), ("gender", "male")} <= named
+    assert all(
+        one["word"] in ("female", "male", "farmer", "doctor", "nurse", "pilot", "judge") for one in plain["names"]
+    )
 
 
 def test_it_is_made_once_and_equal_for_any_number_of_workers(explored, cluster, tmp_path):
