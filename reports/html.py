@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -40,6 +41,8 @@ from reports.figures.charts import (
     status_table,
     strongest_occupations,
 )
+from reports.figures.evidence.impact_ratios import ANALOGY, impact_tables
+from reports.figures.evidence.statement import statement_section
 from reports.figures.evidence_tables import (
     agreement_table,
     bounds_table,
@@ -201,6 +204,9 @@ def _context(story: Story, pictures: Pictures) -> dict[str, Any]:
         "instruments_of_quality": instrument_table(story),
         "distances": distance_names(story) if measures_distances(story) else None,
         "location": location_section(story),
+        "statement": statement_section(result.config, datetime.now(UTC).date()),
+        "impact_tables": impact_tables(story),
+        "analogy": ANALOGY,
         "features": feature_sections(story),
         "steering_notes": steering_notes(story),
         "searched_tables": searched_tables(story),

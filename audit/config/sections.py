@@ -43,6 +43,7 @@ from audit.config.fields import (
 from audit.config.judges import JudgeKeys, ZeroShotConfig
 from audit.config.kinds.closed import EndpointKeys, PictureKeys
 from audit.config.mitigations.arms import ArmConfig
+from audit.config.statement import StatementConfig
 from audit.records.work import BASELINE
 
 
@@ -534,9 +535,15 @@ class AuditSections(Section):
     gates: Annotated[tuple[GateConfig, ...], Field(strict=False)] = ()
     """Limits that the audit checks; without gates it reports figures and no verdict."""
     report: ReportConfig = ReportConfig()
+    statement: StatementConfig = StatementConfig()
     tracking: TrackingConfig = TrackingConfig()
     alerts: AlertsConfig = AlertsConfig()
     workers: WorkersConfig = WorkersConfig()
     output: Text = "runs"
     """Directory in which each run gets its own directory, or an address in an object store (``s3://bucket/runs``;
     ``gs``, ``abfs``). Credentials are read from the environment."""
+
+    @model_serializer(mode="wrap")
+    def _without_empty_statement(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out a statement that says nothing, so that older configs stay as they are."""
+        return {name: value for name, value in plain(self).items() if name != "statement" or value}

@@ -38,6 +38,7 @@ LOCATION = "location.json"
 FIT_COSTS = "fits.json"
 TABLE = "results.csv"
 INTERSECTIONS = "intersections.csv"
+IMPACT_RATIOS = "impact_ratios.csv"
 SUMMARY = "summary.md"
 JUNIT = "junit.xml"
 MODEL_CARD = "model-index.yaml"
@@ -49,7 +50,7 @@ LENS = "lens"
 MODEL_FINGERPRINT = "model_fingerprint"
 """Key of the provenance that identifies the weights of the audited model."""
 
-CHANGES_NO_RESULT = ("workers", "tracking", "report", "output", "gates", "targets", "alerts")
+CHANGES_NO_RESULT = ("workers", "tracking", "report", "output", "gates", "targets", "alerts", "statement")
 """Sections of the config that may differ when a run is resumed, because they do not change any image row."""
 
 MODEL_CHANGES_NO_RESULT = ("limits", "api_key_env")

@@ -251,7 +251,7 @@ def dissect(  # noqa: PLR0913 (one parameter per option)
         show_lenses(lenses, terminal.open_console())
 
 
-def _report(run: str) -> Place:
+def _report(run: str, statement: Path | None) -> Place:
     from audit.storage.place import place_of
     from audit.storage.run_directory import RunDirectory
 
@@ -262,6 +262,11 @@ def _report(run: str) -> Place:
         found = "an unfinished run" if kept.has("config.json") else "no run" if there else "nothing"
         typer.echo(f"{run}: expected a run directory with audit.json, found {found}; finish the audit first", err=True)
         raise typer.Exit(ExitCode.USAGE)
+    if statement is not None:
+        from audit.evidence.statement_change import read_statement
+        from reports.export.files import replace_statement
+
+        replace_statement(kept, read_statement(statement))
     from reports.html import write_report
 
     return write_report(place)
@@ -270,11 +275,19 @@ def _report(run: str) -> Place:
 @app.command()
 def report(
     run: RunArgument,
+    statement: Annotated[
+        Path | None,
+        typer.Option(
+            "--statement",
+            metavar="FILE",
+            help="Replace the auditor's statement by the section statement of this config; no figure changes.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Render the report again from a run directory. This needs no GPU."""
     with expected_errors():
-        written = _report(run)
+        written = _report(run, statement)
     if as_json:
         print_json({"report": str(written)})
     else:
