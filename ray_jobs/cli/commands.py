@@ -110,6 +110,14 @@ def run(  # noqa: PLR0913 (one parameter per option)
     sets: SetOption = None,
     output: OutputOption = None,
     run_id: RunIdOption = None,
+    protocol: Annotated[
+        Path | None,
+        typer.Option(
+            "--protocol",
+            metavar="FILE",
+            help="The protocol from register, if it is not beside the config (audit.protocol.json of audit.yaml).",
+        ),
+    ] = None,
     slot: Annotated[
         str | None,
         typer.Option("--slot", metavar="TIME", callback=_slot_time, help="Due time, if a schedule starts the run."),
@@ -123,7 +131,9 @@ def run(  # noqa: PLR0913 (one parameter per option)
     if slot is not None and run_id is not None:
         raise typer.BadParameter("expected --slot or --run-id, found both; --slot already determines the run's name")
     with expected_errors():
-        audit = _ready_config(config, sets, output, workers)
+        from audit.evidence.protocol import protocol_for
+
+        audit, registered = _ready_config(config, sets, output, workers), protocol_for(config, protocol)
         if slot is not None:
             run_id = _slot_run_id(audit, slot)
         show_log()
@@ -134,7 +144,7 @@ def run(  # noqa: PLR0913 (one parameter per option)
 
         print_location_notes(DissectionRequest.of(audit), audit.output, edited_through_lens(audit.mitigations))
 
-        outcome = run_audit(audit, run_id=run_id, address=address)
+        outcome = run_audit(audit, run_id=run_id, address=address, protocol=registered)
     verdict = overall_verdict(outcome.result.verdicts)
     code = at_gates(exit_code(verdict, complete=outcome.complete), gate_exit_code)
     from ray_jobs.cli import terminal
@@ -177,6 +187,42 @@ def plan(config: ConfigArgument, sets: SetOption = None, as_json: JsonOption = F
         if sampling is not None:
             show_sampling(sampling, terminal.open_console())
         show_power(power, terminal.open_console())
+
+
+@app.command()
+def register(
+    config: ConfigArgument,
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", metavar="FILE", help="The protocol's file; by default audit.protocol.json of audit.yaml."),
+    ] = None,
+    sets: SetOption = None,
+    output: OutputOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a protocol before the run: config, gates, prompts, images, power, time. A protocol is never replaced.
+
+    The run copies the protocol, and its report lists every departure from it.
+    """
+    with expected_errors():
+        from audit.config.file import read_config
+        from audit.config.slices import FilesRequest, MeasurementRequest
+        from audit.evidence.protocol import protocol_beside, write_new
+        from audit.preflight.readiness import check_gates, check_prompts, check_targets
+        from ray_jobs.cli.evidence.register import planned_protocol, protocol_lines
+        from ray_jobs.run.audit import stored_config
+
+        audit = read_config(config, overrides_of(sets, output), [check_prompts, check_targets, check_gates])
+        request, files = MeasurementRequest.of(audit), FilesRequest.of(audit)
+        protocol, place = (
+            planned_protocol(stored_config(audit), request, files, audit.gates),
+            to or protocol_beside(config),
+        )
+        write_new(protocol, place)
+    if as_json:
+        print_json({"protocol": str(place), "registered": protocol.registered, "sha256": protocol.sha256})
+    else:
+        typer.echo("\n".join(protocol_lines(protocol, place)))
 
 
 @app.command()

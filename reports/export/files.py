@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from audit.evidence.adherence import with_adherence
 from audit.evidence.statement_change import store_statement, with_statement
 from audit.records.result import SCHEMA_VERSION, AuditResult
 from audit.storage.run_directory import (
@@ -59,5 +60,6 @@ def replace_statement(run: RunDirectory, statement: dict[str, Any]) -> None:
             f"{run.path}: expected schema version {SCHEMA_VERSION} of audit.json to replace the statement, found "
             f"{result.schema_version}; run the audit again"
         )
-    write_audit_json(run, replace(result, config=with_statement(dict(result.config), statement)))
+    said = replace(result, config=with_statement(dict(result.config), statement))
+    write_audit_json(run, with_adherence(run, said))
     store_statement(run, statement)

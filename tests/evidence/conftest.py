@@ -6,13 +6,15 @@ from dataclasses import replace
 import pytest
 
 from audit.config.settings import AuditConfig
-from audit.config.slices import MeasurementRequest
+from audit.config.slices import FilesRequest, MeasurementRequest
+from audit.evidence.adherence import with_adherence
 from audit.planning.plan import prompts_of_model
 from audit.planning.targets import audit_targets
 from audit.records.attributes import Attribute
 from audit.storage.run_directory import RunDirectory
+from ray_jobs.cli.evidence.register import planned_protocol
 from ray_jobs.cluster.connection import Cluster
-from ray_jobs.run.audit import open_run, plan
+from ray_jobs.run.audit import open_run, plan, stored_config
 from ray_jobs.run.summary import Comparison, summarise_run, with_provenance
 from ray_jobs.run.worker import ShardWorker, WorkerSettings
 from reports.export.files import write_exports
@@ -55,7 +57,7 @@ def finish(config: AuditConfig, run: RunDirectory) -> None:
     prompts = [prompt.id for prompt in prompts_of_model(config.model, config.prompts)]
     compared = Comparison(audit_targets(config.targets, prompts, attributes), config.gates)
     result = with_provenance(summarise_run(request, plan(config), run, compared), run, ())
-    write_exports(run, replace(result, config=run.read_json("config.json")))
+    write_exports(run, with_adherence(run, result))
     write_report(run.path)
 
 
@@ -74,3 +76,29 @@ def make_run(made_run, tmp_path):
         return RunDirectory(target)
 
     return copy
+
+
+def protocol_of(config: AuditConfig, **fields):
+    """The protocol of a config, registered now, or with other fields."""
+    registered = planned_protocol(
+        stored_config(config), MeasurementRequest.of(config), FilesRequest.of(config), config.gates
+    )
+    return replace(registered, **fields)
+
+
+@pytest.fixture(scope="session")
+def small_config():
+    """Builds the small audit; keyword arguments replace sections."""
+    return config_of
+
+
+@pytest.fixture(scope="session")
+def protocol_for():
+    """Registers a config; keyword arguments replace fields of the protocol."""
+    return protocol_of
+
+
+@pytest.fixture(scope="session")
+def finish_run():
+    """Judges the shards of a run again and writes its files."""
+    return finish

@@ -49,4 +49,4 @@ def over(said: Mapping[str, Any], today: date) -> str:
     until = said.get("valid_until")
     if not until or str(until) >= today.isoformat():
         return ""
-    return f"This audit is no longer valid: its auditor declared it valid until {until}, and this page was made on {today}."
+    return f"This audit is no longer valid: its auditor set {until} as the last day, and this page was made on {today}."

@@ -26,7 +26,9 @@ def test_only_the_keys_that_are_set_are_shown_in_a_fixed_order():
 
 def test_the_last_day_is_still_valid_and_the_next_day_is_not():
     assert section(valid_until="2026-11-29").over == ""
-    assert "valid until 2026-11-28, and this page was made on 2026-11-29" in section(valid_until="2026-11-28").over
+    assert (
+        "set 2026-11-28 as the last day, and this page was made on 2026-11-29" in section(valid_until="2026-11-28").over
+    )
 
 
 def test_the_report_shows_the_statement_and_its_end_on_the_first_screen(result):
