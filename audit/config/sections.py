@@ -428,10 +428,20 @@ class ReportConfig(Section):
 
     images_per_prompt: int = Field(4, ge=0, le=64)
     """Image pairs shown per prompt: always the first ones, without any selection."""
+    random_samples: int = Field(5, ge=0, le=64)
+    """Images of each prompt that are drawn at random before any is made, and kept in every arm for
+    ``difflens-audit bundle``. The rule of the draw is in ``samples.json``."""
     keep: Literal["shown", "all"] = "shown"
-    """Images that are kept in the run directory: those that the report shows, or all."""
+    """Images that are kept in the run directory: those that the report shows and the random samples, or all."""
     max_mb: int = Field(20, ge=1, le=50)
     """Size limit of the report, in MB."""
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out a later key that the config does not change, so that older configs stay as they are."""
+        default = type(self).model_fields["random_samples"].default
+        hidden = {"random_samples"} if self.random_samples == default else set()
+        return {name: value for name, value in plain(self).items() if name not in hidden}
 
 
 class RegisteredModelConfig(Section):

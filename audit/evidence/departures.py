@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from audit.config.problems import listing
+from audit.evidence.privacy import private_tree
 from audit.evidence.protocol import Protocol
 from audit.records.result import AuditResult
 from audit.records.work import BASELINE
@@ -73,7 +74,7 @@ def departures(protocol: Protocol, made: Made, result: AuditResult) -> tuple[Dep
         made: How the run was made.
         result: The result of the run, with its config as judged last.
     """
-    changed = differences(protocol.config, result.config)
+    changed = differences(protocol.config, private_tree(result.config))
     return (
         *_time(protocol, made),
         *_gates(changed),

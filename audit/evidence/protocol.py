@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from audit.config.sections import ModelConfig
+from audit.evidence.privacy import private_tree
 from audit.models.source import model_fingerprint
 from audit.planning.targets import Targets
 from audit.preflight.weights.needs import Need, Origin
 from audit.records.attributes import Attribute
 from audit.records.work import Prompt
 from audit.storage.outside.json_object import json_object
-from audit.storage.outside.safe_text import redact_tree
 from audit.storage.provenance import sha256_of
 
 FORMAT = "difflens-audit protocol 1"
@@ -53,7 +53,7 @@ class Protocol:
     Attributes:
         registered: When, ISO 8601 in UTC.
         version: Version of this package.
-        config: The config as resolved, as a run stores it.
+        config: The config as resolved, as a run stores it, without secrets and home directories.
         model_fingerprint: Of the weights, None if they were not here.
         prompts: Every prompt.
         arms: Every arm.
@@ -147,7 +147,7 @@ def register(config: Mapping[str, Any], plan: Plan, power: Mapping[str, Any]) ->
     return Protocol(
         registered=datetime.now(UTC).isoformat(timespec="seconds"),
         version=version("difflens-audit"),
-        config=redact_tree(dict(config)),
+        config=private_tree(dict(config)),
         model_fingerprint=known_fingerprint(plan.model),
         prompts=tuple(PlannedPrompt(prompt.id, prompt.text, plan.images[prompt.id]) for prompt in plan.prompts),
         arms=tuple(plan.arms),

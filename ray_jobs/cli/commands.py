@@ -16,6 +16,7 @@ import typer
 
 from ray_jobs.cli.answers import expected_errors, fail, print_json, show_log
 from ray_jobs.cli.benchmark.command import benchmark
+from ray_jobs.cli.evidence.bundle import bundle, verify
 from ray_jobs.cli.inside.hookpoints import hookpoints
 from ray_jobs.cli.inside.locate import locate
 from ray_jobs.cli.jobs import cancel, logs, submit
@@ -26,6 +27,7 @@ from ray_jobs.cli.options import (
     GateExitCodeOption,
     JsonOption,
     OutputOption,
+    RunArgument,
     RunIdOption,
     SetOption,
     WorkersOption,
@@ -53,12 +55,8 @@ app = typer.Typer(
 )
 
 app.add_typer(schedule, name="schedule")
-for _command in (init, fetch, hookpoints, locate, benchmark, judge, submit, logs, cancel):
+for _command in (init, fetch, hookpoints, locate, benchmark, judge, submit, logs, cancel, bundle, verify):
     app.command()(_command)
-
-RunArgument = Annotated[
-    str, typer.Argument(metavar="RUN", help="A run directory, or its address in an object store.", show_default=False)
-]
 
 
 class FailOn(StrEnum):

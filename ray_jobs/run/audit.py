@@ -18,10 +18,11 @@ from audit.config.slices import DissectionRequest, FilesRequest, MeasurementRequ
 from audit.dissect.settings import needs_lens
 from audit.evidence.adherence import keep_protocol, with_adherence
 from audit.evidence.protocol import file_digests
+from audit.evidence.samples import draw_samples
 from audit.models.source import model_fingerprint
 from audit.perception.judges.kinds.hand_labels import Labels
 from audit.perception.judges.registry import judge_name, kind_of
-from audit.planning.plan import prompts_of_model, shards_of_model
+from audit.planning.plan import images_of_prompts, prompts_of_model, shards_of_model
 from audit.planning.targets import audit_targets
 from audit.preflight.judges import left_out_groups
 from audit.preflight.weights.needs import needed
@@ -243,6 +244,8 @@ def note_trend(result: AuditResult, run: RunDirectory, name: str, series: str) -
 def _worker_settings(
     config: AuditConfig, run: RunDirectory, lens: Place | None, fits: dict[str, Place]
 ) -> WorkerSettings:
+    prompts = prompts_of_model(config.model, config.prompts)
+    images = images_of_prompts(config.model, config.prompts, prompts)
     return WorkerSettings(
         request=MeasurementRequest.of(config),
         report=config.report,
@@ -253,6 +256,7 @@ def _worker_settings(
         threads=config.workers.threads,
         baselines=str(place_of(config.output).absolute() / BASELINES),
         baseline_cache_gb=config.workers.baseline_cache_gb,
+        samples=draw_samples(run, images, config.report.random_samples),
     )
 
 

@@ -139,7 +139,12 @@ def write_audit_json(run: RunDirectory, result: AuditResult) -> None:
 
     Rows are converted one at a time: as plain data, the rows of ten thousand prompts take about a GB of memory.
     """
-    run.write_bytes(AUDIT, b"".join(piece.encode() for piece in _pieces(result)))
+    run.write_bytes(AUDIT, audit_json_bytes(result))
+
+
+def audit_json_bytes(result: AuditResult) -> bytes:
+    """Return the content of ``audit.json``."""
+    return b"".join(piece.encode() for piece in _pieces(result))
 
 
 def _pieces(result: AuditResult) -> Iterator[str]:

@@ -8,6 +8,7 @@ import pytest
 from audit.config.settings import AuditConfig
 from audit.config.slices import FilesRequest, MeasurementRequest
 from audit.evidence.adherence import with_adherence
+from audit.evidence.samples import draw_samples
 from audit.planning.plan import prompts_of_model
 from audit.planning.targets import audit_targets
 from audit.records.attributes import Attribute
@@ -42,8 +43,9 @@ def make(config: AuditConfig, directory, name: str = "small-0a1b2c3d") -> RunDir
     config = config.model_copy(update={"output": str(directory)})
     run = open_run(config, name, Cluster(1, 0, local=True))
     request = MeasurementRequest.of(config)
-    worker = ShardWorker(WorkerSettings(request, config.report, str(run.path), None, "."))
-    shards = plan(config)
+    shards, images = plan(config), dict.fromkeys(config.prompts.occupations, config.prompts.images_per_prompt)
+    samples = draw_samples(run, images, config.report.random_samples)
+    worker = ShardWorker(WorkerSettings(request, config.report, str(run.path), None, ".", samples=samples))
     for shard in shards:
         worker.do(shard)
     finish(config, run)
@@ -102,3 +104,9 @@ def protocol_for():
 def finish_run():
     """Judges the shards of a run again and writes its files."""
     return finish
+
+
+@pytest.fixture(scope="session")
+def make_small_run():
+    """Runs an audit in this process: config, output directory, name."""
+    return make

@@ -68,7 +68,8 @@ def impact_ratios(result: AuditResult) -> Iterator[ImpactRatio]:
     for row in (*result.overall, *result.results):
         yield from _of_attribute(row)
     for pair in result.intersections:
-        yield from _of_pair(pair, images[pair.prompt_id, pair.arm])
+        if pair.cells and (pair.prompt_id, pair.arm) in images:  # a file from elsewhere may lack rows
+            yield from _of_pair(pair, images[pair.prompt_id, pair.arm])
 
 
 def _of_attribute(row: GroupResult) -> Iterator[ImpactRatio]:
@@ -117,7 +118,8 @@ def impact_tables(story: Story) -> tuple[Table, ...]:
 
 
 def _table(story: Story, attributes: Sequence[str], rows: Sequence[ImpactRatio]) -> Table:
-    ordered = sorted(rows, key=lambda one: story.arms.index(one.arm))
+    order = {arm: place for place, arm in enumerate(story.arms)}
+    ordered = sorted(rows, key=lambda one: order.get(one.arm, len(order)))
     unknown = {one.arm: f"{one.arm} {one.unknown} of {one.unknown + one.share.n}" for one in ordered}
     caption = (
         f"{' and '.join(map(label, attributes))}: impact ratio to the most frequent group, all prompts pooled "
