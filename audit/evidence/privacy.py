@@ -13,7 +13,8 @@ from audit.storage.outside.safe_text import redact_tree, secret_values
 HOME = "~"
 """What stands for a home directory, whoever's it is."""
 
-_USERS = re.compile(r"(?:/home/|/Users/|\b[A-Za-z]:[\\/]Users[\\/])[^/\\\s\"':;,]+|(?<![\w.~-])/root(?=[/\\\s\"']|$)")
+_BEGINS, _ENDS = r"(?<![\w.~-])", r"(?=[/\\\s\"']|$)"
+_USERS = re.compile(rf"(?:{_BEGINS}/(?:home|Users)/|\b[A-Za-z]:[\\/]Users[\\/])[^/\\\s\"':;,]+|{_BEGINS}/root{_ENDS}")
 
 
 def private_tree(value: Any) -> Any:  # noqa: ANN401 - plain data of any shape goes in and comes out
@@ -27,7 +28,7 @@ def private_tree(value: Any) -> Any:  # noqa: ANN401 - plain data of any shape g
 
 def _without_homes(value: Any, own: str | None) -> Any:  # noqa: ANN401 - see private_tree
     if isinstance(value, str):
-        known = value if own is None else re.sub(rf"{re.escape(own)}(?=[/\\\s\"']|$)", HOME, value)
+        known = value if own is None else re.sub(f"{_BEGINS}{re.escape(own)}{_ENDS}", HOME, value)
         return _USERS.sub(HOME, known)
     if isinstance(value, Mapping):
         return {key: _without_homes(item, own) for key, item in value.items()}
