@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 import yaml
 
 from audit.config.fields import GENERATED_HERE
+from audit.evidence.adherence import KEY as PROTOCOL_KEY
 from audit.planning.plan import NO_PROMPT, prompt_text
 from audit.records.attributes import Attribute
 from audit.records.result import COUNTED_SINCE, POPULATION, AuditResult
@@ -40,6 +42,9 @@ from reports.figures.charts import (
     status_table,
     strongest_occupations,
 )
+from reports.figures.evidence.impact_ratios import ANALOGY, impact_tables
+from reports.figures.evidence.protocol import protocol_section
+from reports.figures.evidence.statement import statement_section
 from reports.figures.evidence_tables import (
     agreement_table,
     bounds_table,
@@ -202,6 +207,10 @@ def _context(story: Story, pictures: Pictures) -> dict[str, Any]:
         "instruments_of_quality": instrument_table(story),
         "distances": distance_names(story) if measures_distances(story) else None,
         "location": location_section(story),
+        "statement": statement_section(result.config, datetime.now(UTC).date()),
+        "protocol": protocol_section(result.provenance),
+        "impact_tables": impact_tables(story),
+        "analogy": ANALOGY,
         "features": feature_sections(story),
         "honesty": honesty_part(story),
         "steering_notes": steering_notes(story),
@@ -218,10 +227,15 @@ def _context(story: Story, pictures: Pictures) -> dict[str, Any]:
         "method": _method(story),
         "is_calibration": setting(result.config, "model", "source") in GENERATED_HERE,
         "config_yaml": yaml.safe_dump(redact_tree(dict(result.config)), sort_keys=False, allow_unicode=True),
-        "provenance": Table("Provenance", ("Item", "Value"), tuple(_flatten(redact_tree(dict(result.provenance))))),
+        "provenance": Table("Provenance", ("Item", "Value"), tuple(_flatten(redact_tree(_provenance(result))))),
         "schema_version": result.schema_version,
         "counted_again": result.schema_version < COUNTED_SINCE,
     }
+
+
+def _provenance(result: AuditResult) -> dict[str, Any]:
+    """Return the provenance without the protocol, which the first screen shows."""
+    return {name: value for name, value in result.provenance.items() if name != PROTOCOL_KEY}
 
 
 def _hero(story: Story, attribute: Attribute) -> Figure:

@@ -30,7 +30,7 @@ NAMED_IN = re.compile(rf"`([\w.]+)` \(?(?:in )?`((?:{TOP})/[\w/]+\.py)`")
 LINK = re.compile(r"\]\(([^)#\s]+)")
 MAKE = re.compile(r"\bmake ([a-z][a-z-]*)")
 MODULE = re.compile(r"python -m ((?:audit|benchmarks|docs_site|ray_jobs|reports)[\w.]*)([^\n`]*)")
-FILE_TYPES = ("html", "json", "py")
+FILE_TYPES = ("html", "json", "pdf", "py")
 WHOLE = {"name": "docs", "mitigations": [{"name": "difflens-gender", "method": "difflens", "attribute": "gender"}]}
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

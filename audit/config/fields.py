@@ -58,7 +58,7 @@ DEFAULT_ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
 """Attributes and groups of the bundled judge, in the order of its probability vectors."""
 
 
-def _mistake(message: str) -> PydanticCustomError:
+def mistake(message: str) -> PydanticCustomError:
     """Build a pydantic error whose message is already complete (braces in it are text)."""
     return PydanticCustomError("mistake", "{message}", {"message": message})
 
@@ -111,14 +111,14 @@ def _known_measure(measure: str) -> str:
     name, colon, group = measure.partition(":")
     if name not in GATE_MEASURES or bool(colon) != (name == "share") or (colon and not group):
         hint = suggestion(name, GATE_MEASURES)
-        raise _mistake(f"expected a measure ({listing(_MEASURES_IN_WORDS)}), found {measure!r}{hint}")
+        raise mistake(f"expected a measure ({listing(_MEASURES_IN_WORDS)}), found {measure!r}{hint}")
     return measure
 
 
 def _without_duplicates(names: tuple[str, ...]) -> tuple[str, ...]:
     repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if repeated:
-        raise _mistake(f"expected each name once, found {listing(repeated)} more than once; remove the repetition")
+        raise mistake(f"expected each name once, found {listing(repeated)} more than once; remove the repetition")
     return names
 
 
@@ -129,7 +129,7 @@ def only_known_fields(template: str) -> str:
     stray = re.sub(r"{[^{}]*}", "", template)
     if unknown or "{" in stray or "}" in stray or "{occupation}" not in fields:
         expected = "expected a text with {occupation}, optionally {a} for its article, and no other braces"
-        raise _mistake(f"{expected}, found {template!r}")
+        raise mistake(f"{expected}, found {template!r}")
     return template
 
 
@@ -139,7 +139,7 @@ def _names_a_group(text: str) -> str:
     known = set(fields) <= {"{a}", "{group}", "{occupation}"}
     if fields.count("{group}") != 1 or not known or "{" in stray or "}" in stray:
         expected = "expected a text with {group} once, optionally {a} and {occupation}, and no other braces"
-        raise _mistake(f"{expected}, found {text!r}")
+        raise mistake(f"{expected}, found {text!r}")
     return text
 
 
@@ -147,7 +147,7 @@ def unreserved_alias(alias: str) -> str:
     """Refuse aliases that MLflow's registry would refuse, before any image is generated."""
     if not re.fullmatch(r"[\w-]{1,255}", alias) or re.fullmatch(r"latest|v\d+", alias, re.IGNORECASE):
         expected = "expected letters, digits, '_' and '-', other than 'latest' and 'v' with a number"
-        raise _mistake(f"{expected}, which MLflow reserves, found {alias!r}")
+        raise mistake(f"{expected}, which MLflow reserves, found {alias!r}")
     return alias
 
 
@@ -155,13 +155,13 @@ def quantity_of_ray(quantity: float) -> float:
     """Refuse quantities that Ray would refuse when it starts the workers."""
     if 0 < quantity < RAY_STEP or (quantity > 1 and quantity != int(quantity)):
         expected = f"expected a fraction of 1, in steps of {RAY_STEP:g}, or a whole number"
-        raise _mistake(f"{expected}, found {quantity:g}; Ray accepts no other quantity")
+        raise mistake(f"{expected}, found {quantity:g}; Ray accepts no other quantity")
     return quantity
 
 
 def _low_below_high(window: tuple[float, float]) -> tuple[float, float]:
     if not window[0] < window[1]:
-        raise _mistake(f"expected the start of the window below its end, found [{window[0]:g}, {window[1]:g}]")
+        raise mistake(f"expected the start of the window below its end, found [{window[0]:g}, {window[1]:g}]")
     return window
 
 
@@ -170,9 +170,9 @@ def _place_at_all_steps(text: str) -> str:
     try:
         place = Place.parse(text)
     except ValueError as error:
-        raise _mistake(str(error)) from error
+        raise mistake(str(error)) from error
     if place.window != ALL_STEPS:
-        raise _mistake(f"expected a place without steps, found {text!r}; set the key window instead")
+        raise mistake(f"expected a place without steps, found {text!r}; set the key window instead")
     return text
 
 
@@ -180,6 +180,7 @@ def _place_at_all_steps(text: str) -> str:
 # terminals.
 _ACTS = r"\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff"
 _TEXT = rf"^[^\s{_ACTS}]([^{_ACTS}]*[^\s{_ACTS}])?$"
+LINES = rf"^[^{_ACTS}\n]([^{_ACTS}]|\n)*$"
 _FILE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 _ENVIRONMENT_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
 _GROUP_NAME = r"^[A-Za-z0-9][A-Za-z0-9_+ -]*$"
@@ -188,6 +189,7 @@ _MODULE = r"^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*$"
 _JUDGE_NAME = r"^[a-z0-9][a-z0-9-]*$"
 PATTERNS_IN_WORDS = {
     _TEXT: "one line of text without leading or trailing spaces and without control characters",
+    LINES: "text without control characters",
     _FILE_NAME: "letters, digits, '.', '_' and '-', starting with a letter or digit",
     _ENVIRONMENT_NAME: "a name of letters, digits and '_', not starting with a digit",
     _GROUP_NAME: "letters, digits, '_', '+', '-' and spaces, starting with a letter or digit",

@@ -17,7 +17,6 @@ from pydantic import (
     model_serializer,
 )
 
-from audit.config.exploration import ExploreConfig
 from audit.config.fields import (
     DEFAULT_ATTRIBUTES,
     GATE_MEASURES,
@@ -44,6 +43,8 @@ from audit.config.fields import (
 from audit.config.judges import JudgeKeys, ZeroShotConfig
 from audit.config.kinds.closed import EndpointKeys, PictureKeys
 from audit.config.mitigations.arms import ArmConfig
+from audit.config.optional.exploration import ExploreConfig
+from audit.config.optional.statement import StatementConfig
 from audit.records.work import BASELINE
 
 
@@ -438,10 +439,20 @@ class ReportConfig(Section):
 
     images_per_prompt: int = Field(4, ge=0, le=64)
     """Image pairs shown per prompt: always the first ones, without any selection."""
+    random_samples: int = Field(5, ge=0, le=64)
+    """Images of each prompt that are drawn at random before any is made, and kept in every arm for
+    ``difflens-audit bundle``. The rule of the draw is in ``samples.json``."""
     keep: Literal["shown", "all"] = "shown"
-    """Images that are kept in the run directory: those that the report shows, or all."""
+    """Images that are kept in the run directory: those that the report shows and the random samples, or all."""
     max_mb: int = Field(20, ge=1, le=50)
     """Size limit of the report, in MB."""
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out a later key that the config does not change, so that older configs stay as they are."""
+        default = type(self).model_fields["random_samples"].default
+        hidden = {"random_samples"} if self.random_samples == default else set()
+        return {name: value for name, value in plain(self).items() if name not in hidden}
 
 
 class RegisteredModelConfig(Section):
@@ -546,6 +557,7 @@ class AuditSections(Section):
     gates: Annotated[tuple[GateConfig, ...], Field(strict=False)] = ()
     """Limits that the audit checks; without gates it reports figures and no verdict."""
     report: ReportConfig = ReportConfig()
+    statement: StatementConfig = StatementConfig()
     tracking: TrackingConfig = TrackingConfig()
     alerts: AlertsConfig = AlertsConfig()
     workers: WorkersConfig = WorkersConfig()
@@ -555,8 +567,8 @@ class AuditSections(Section):
 
     @model_serializer(mode="wrap")
     def _without_unused(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out later sections that the config does not change, so that stored configs of older runs stay equal."""
+        """Leave out later sections that say nothing, so that stored configs of older runs stay as they are."""
         found: dict[str, Any] = plain(self)
         if self.explore == ExploreConfig():
             found.pop("explore", None)
-        return found
+        return {name: value for name, value in found.items() if name != "statement" or value}

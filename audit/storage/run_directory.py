@@ -35,9 +35,11 @@ RESULTS = "results.parquet"
 REPORT = "report.html"
 TREND = "trend.json"
 LOCATION = "location.json"
+PROTOCOL = "protocol.json"
 FIT_COSTS = "fits.json"
 TABLE = "results.csv"
 INTERSECTIONS = "intersections.csv"
+IMPACT_RATIOS = "impact_ratios.csv"
 SUMMARY = "summary.md"
 JUNIT = "junit.xml"
 MODEL_CARD = "model-index.yaml"
@@ -49,7 +51,9 @@ LENS = "lens"
 MODEL_FINGERPRINT = "model_fingerprint"
 """Key of the provenance that identifies the weights of the audited model."""
 
-CHANGES_NO_RESULT = ("workers", "tracking", "report", "output", "gates", "targets", "alerts", "explore")
+CHANGES_NO_RESULT = (
+    "workers", "tracking", "report", "output", "gates", "targets", "alerts", "statement", "explore",
+)  # fmt: skip
 """Sections of the config that may differ when a run is resumed, because they do not change any image row."""
 
 MODEL_CHANGES_NO_RESULT = ("limits", "api_key_env")

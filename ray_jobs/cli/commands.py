@@ -16,6 +16,7 @@ import typer
 
 from ray_jobs.cli.answers import expected_errors, fail, print_json, show_log
 from ray_jobs.cli.benchmark.command import benchmark
+from ray_jobs.cli.evidence.bundle import bundle, verify
 from ray_jobs.cli.inside.explore import explore
 from ray_jobs.cli.inside.hookpoints import hookpoints
 from ray_jobs.cli.inside.locate import locate
@@ -27,6 +28,7 @@ from ray_jobs.cli.options import (
     GateExitCodeOption,
     JsonOption,
     OutputOption,
+    RunArgument,
     RunIdOption,
     SetOption,
     WorkersOption,
@@ -54,12 +56,8 @@ app = typer.Typer(
 )
 
 app.add_typer(schedule, name="schedule")
-for _command in (init, fetch, hookpoints, locate, explore, benchmark, judge, submit, logs, cancel):
+for _command in (init, fetch, hookpoints, locate, explore, benchmark, judge, submit, logs, cancel, bundle, verify):
     app.command()(_command)
-
-RunArgument = Annotated[
-    str, typer.Argument(metavar="RUN", help="A run directory, or its address in an object store.", show_default=False)
-]
 
 
 class FailOn(StrEnum):
@@ -111,6 +109,14 @@ def run(  # noqa: PLR0913 (one parameter per option)
     sets: SetOption = None,
     output: OutputOption = None,
     run_id: RunIdOption = None,
+    protocol: Annotated[
+        Path | None,
+        typer.Option(
+            "--protocol",
+            metavar="FILE",
+            help="The protocol from register, if it is not beside the config (audit.protocol.json of audit.yaml).",
+        ),
+    ] = None,
     slot: Annotated[
         str | None,
         typer.Option("--slot", metavar="TIME", callback=_slot_time, help="Due time, if a schedule starts the run."),
@@ -124,7 +130,9 @@ def run(  # noqa: PLR0913 (one parameter per option)
     if slot is not None and run_id is not None:
         raise typer.BadParameter("expected --slot or --run-id, found both; --slot already determines the run's name")
     with expected_errors():
-        audit = _ready_config(config, sets, output, workers)
+        from audit.evidence.protocol import protocol_for
+
+        audit, registered = _ready_config(config, sets, output, workers), protocol_for(config, protocol)
         if slot is not None:
             run_id = _slot_run_id(audit, slot)
         show_log()
@@ -135,7 +143,7 @@ def run(  # noqa: PLR0913 (one parameter per option)
 
         print_location_notes(DissectionRequest.of(audit), audit.output, edited_through_lens(audit.mitigations))
 
-        outcome = run_audit(audit, run_id=run_id, address=address)
+        outcome = run_audit(audit, run_id=run_id, address=address, protocol=registered)
     verdict = overall_verdict(outcome.result.verdicts)
     code = at_gates(exit_code(verdict, complete=outcome.complete), gate_exit_code)
     from ray_jobs.cli import terminal
@@ -178,6 +186,42 @@ def plan(config: ConfigArgument, sets: SetOption = None, as_json: JsonOption = F
         if sampling is not None:
             show_sampling(sampling, terminal.open_console())
         show_power(power, terminal.open_console())
+
+
+@app.command()
+def register(
+    config: ConfigArgument,
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", metavar="FILE", help="The protocol's file; by default audit.protocol.json of audit.yaml."),
+    ] = None,
+    sets: SetOption = None,
+    output: OutputOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a protocol before the run: config, gates, prompts, images, power, time. A protocol is never replaced.
+
+    The run copies the protocol, and its report lists every departure from it.
+    """
+    with expected_errors():
+        from audit.config.file import read_config
+        from audit.config.slices import FilesRequest, MeasurementRequest
+        from audit.evidence.protocol import protocol_beside, write_new
+        from audit.preflight.readiness import check_gates, check_prompts, check_targets
+        from ray_jobs.cli.evidence.register import planned_protocol, protocol_lines
+        from ray_jobs.run.audit import stored_config
+
+        audit = read_config(config, overrides_of(sets, output), [check_prompts, check_targets, check_gates])
+        request, files = MeasurementRequest.of(audit), FilesRequest.of(audit)
+        protocol, place = (
+            planned_protocol(stored_config(audit), request, files, audit.gates),
+            to or protocol_beside(config),
+        )
+        write_new(protocol, place)
+    if as_json:
+        print_json({"protocol": str(place), "registered": protocol.registered, "sha256": protocol.sha256})
+    else:
+        typer.echo("\n".join(protocol_lines(protocol, place)))
 
 
 @app.command()
@@ -262,7 +306,7 @@ def dissect(  # noqa: PLR0913 (one parameter per option)
         show_lenses(lenses, terminal.open_console())
 
 
-def _report(run: str) -> Place:
+def _report(run: str, statement: Path | None) -> Place:
     from audit.storage.place import place_of
     from audit.storage.run_directory import RunDirectory
 
@@ -273,6 +317,11 @@ def _report(run: str) -> Place:
         found = "an unfinished run" if kept.has("config.json") else "no run" if there else "nothing"
         typer.echo(f"{run}: expected a run directory with audit.json, found {found}; finish the audit first", err=True)
         raise typer.Exit(ExitCode.USAGE)
+    if statement is not None:
+        from audit.evidence.statement_change import read_statement
+        from reports.export.files import replace_statement
+
+        replace_statement(kept, read_statement(statement))
     from reports.html import write_report
 
     return write_report(place)
@@ -281,11 +330,19 @@ def _report(run: str) -> Place:
 @app.command()
 def report(
     run: RunArgument,
+    statement: Annotated[
+        Path | None,
+        typer.Option(
+            "--statement",
+            metavar="FILE",
+            help="Replace the auditor's statement by the section statement of this config; no figure changes.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Render the report again from a run directory. This needs no GPU."""
     with expected_errors():
-        written = _report(run)
+        written = _report(run, statement)
     if as_json:
         print_json({"report": str(written)})
     else:

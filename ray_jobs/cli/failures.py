@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from audit.dissect.lens import LensMismatch
+from audit.evidence.archive import BundleError
+from audit.evidence.keys import KeyFileError
+from audit.evidence.protocol import ProtocolError
 from audit.models.files.untrusted_model import UnfitModelError, UntrustedModelError
 from audit.perception.judges.trial import TrialError
 from audit.results.comparison.compare import NothingToCompareError
@@ -27,6 +30,9 @@ CODES: dict[type[Exception], ExitCode] = {
     RunConflictError: ExitCode.USAGE,
     UnreadableRunError: ExitCode.USAGE,
     NoRunError: ExitCode.USAGE,
+    ProtocolError: ExitCode.USAGE,
+    BundleError: ExitCode.USAGE,
+    KeyFileError: ExitCode.USAGE,
     NothingToCompareError: ExitCode.USAGE,
     PlaceError: ExitCode.USAGE,
     LensMismatch: ExitCode.USAGE,

@@ -41,13 +41,14 @@ def submit(  # noqa: PLR0913 (one parameter per option)
     """
     with expected_errors():
         from audit.config.file import read_config
+        from audit.evidence.protocol import protocol_for
         from audit.preflight.readiness import check_gates, check_prompts
         from ray_jobs.cluster import submit as jobs
 
         # Weights and servers are checked on the cluster, where the audit runs.
         audit = read_config(config, overrides_of(sets, output), [check_prompts, check_gates])
         show_log()
-        job = jobs.submit(audit, address, run_id, gate_exit_code)
+        job = jobs.submit(audit, address, run_id, gate_exit_code, protocol_for(config, None))
         if as_json:
             print_json({"job": job, "address": address})
         else:

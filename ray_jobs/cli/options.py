@@ -12,6 +12,9 @@ import typer
 from ray_jobs.cli.answers import run_name
 
 ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="The audit's YAML file.", show_default=False)]
+RunArgument = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run directory, or its address in an object store.", show_default=False)
+]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Replace a value of the config; can be repeated.")
 ]

@@ -153,6 +153,7 @@ def show_outcome(outcome: AuditOutcome, again: str) -> None:
         console.print()
         show_verdicts(outcome.result.verdicts, console)
     console.print()
+    show_protocol(outcome.result.provenance, console)
     closed = audited(story) if is_closed(outcome.result.config) else None
     places = {"Audited": closed, "Report": outcome.report, "Run": outcome.run_path, "MLflow": outcome.tracking_url}
     for name, place in places.items():
@@ -160,6 +161,17 @@ def show_outcome(outcome: AuditOutcome, again: str) -> None:
             console.print(f"{name:<7} {place}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"{'Time':<7} {outcome.seconds:.0f} s", highlight=False)
     _show_missing(outcome, again, console)
+
+
+def show_protocol(provenance: Mapping[str, Any], console: Console) -> None:
+    """Print whether the run kept to its protocol, and every departure."""
+    from reports.figures.evidence.protocol import protocol_section
+
+    found = protocol_section(provenance)
+    if found is not None:
+        console.print(f"{found.title}. {found.text}", markup=False, highlight=False, soft_wrap=True)
+        for what, registered, now in found.departures.rows:
+            console.print(f"  {what}: {registered} → {now}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _show_missing(outcome: AuditOutcome, again: str, console: Console) -> None:

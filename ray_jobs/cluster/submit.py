@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from audit.calibration.bundle import bundle_of
 from audit.config.settings import AuditConfig
+from audit.evidence.protocol import protocol_beside
 from audit.storage.place import place_of
 from ray_jobs.cluster.connection import ClusterError
 from ray_jobs.cluster.project_wheel import build_wheel
@@ -51,7 +52,13 @@ class DashboardAddressError(ValueError):
     """The address is not that of a dashboard."""
 
 
-def submit(config: AuditConfig, address: str, run_id: str | None = None, gate_exit_code: int | None = None) -> str:
+def submit(
+    config: AuditConfig,
+    address: str,
+    run_id: str | None = None,
+    gate_exit_code: int | None = None,
+    protocol: bytes | None = None,
+) -> str:
     """Submit an audit to a cluster and return the job's id without waiting for the job.
 
     Args:
@@ -60,6 +67,7 @@ def submit(config: AuditConfig, address: str, run_id: str | None = None, gate_ex
         run_id: Name of the run directory under ``config.output``; by default the name that ``run_audit`` chooses.
         gate_exit_code: Exit code of the job if gates fail or are inconclusive, since Ray marks non-zero codes as
             FAILED. None for the codes of ``difflens-audit run``.
+        protocol: Content of the protocol that was registered for the audit, which the job finds beside its config.
 
     Raises:
         NotSubmittedError: If the results would be deleted with the job, or the config has relative paths.
@@ -85,6 +93,8 @@ def submit(config: AuditConfig, address: str, run_id: str | None = None, gate_ex
         place = Path(scratch) / "job"
         place.mkdir()
         (place / CONFIG_FILE).write_text(json.dumps(config.model_dump(mode="json"), indent=1), encoding="utf-8")
+        if protocol is not None:
+            protocol_beside(place / CONFIG_FILE).write_bytes(protocol)
         wheel = build_wheel(Path(scratch), with_weights=needs_bundle(config))
         job: str = jobs.submit_job(
             entrypoint=shlex.join(command),

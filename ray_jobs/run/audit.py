@@ -14,14 +14,18 @@ from audit.analyses.stored_maps import map_as_bytes
 from audit.config.kinds.closed import foreign_keys
 from audit.config.sections import PromptsConfig
 from audit.config.settings import AuditConfig
-from audit.config.slices import DissectionRequest, MeasurementRequest
+from audit.config.slices import DissectionRequest, FilesRequest, MeasurementRequest
 from audit.dissect.settings import needs_lens
+from audit.evidence.adherence import keep_protocol, with_adherence
+from audit.evidence.protocol import file_digests
+from audit.evidence.samples import draw_samples
 from audit.models.source import model_fingerprint
 from audit.perception.judges.kinds.hand_labels import Labels
 from audit.perception.judges.registry import judge_name, kind_of
-from audit.planning.plan import prompts_of_model, shards_of_model
+from audit.planning.plan import images_of_prompts, prompts_of_model, shards_of_model
 from audit.planning.targets import audit_targets
 from audit.preflight.judges import left_out_groups
+from audit.preflight.weights.needs import needed
 from audit.records.attributes import Attribute
 from audit.records.result import AuditResult
 from audit.records.work import Shard
@@ -87,6 +91,7 @@ def run_audit(
     run_id: str | None = None,
     address: str | None = None,
     fitted_on: PromptsConfig | None = None,
+    protocol: bytes | None = None,
 ) -> AuditOutcome:
     """Run an audit, or resume it where an earlier attempt stopped.
 
@@ -96,9 +101,12 @@ def run_audit(
             the same audit finds its own directory again, and any change that affects a result begins a new one.
         address: A Ray cluster; None for this machine.
         fitted_on: Prompts that methods are fitted with and a lens is made from; None for those of the audit.
+        protocol: Content of the protocol that was registered for this audit; None if there is none, and for a run that
+            has kept its protocol.
 
     Raises:
         ConfigErrors: If a file with targets has mistakes.
+        ProtocolError: If the run has kept another protocol.
         RunConflictError: If the run directory holds another audit.
         ClusterError: If the cluster cannot be reached.
         FitError: If a method cannot be fitted.
@@ -117,7 +125,7 @@ def run_audit(
     targets = audit_targets(config.targets, [prompt.id for prompt in prompts], attributes)
     with connect(address, config.workers) as cluster:
         pool, lens = WorkerPool(config.workers, cluster), None
-        run = open_run(config, run_id or default_run_id(config, fitted_on), cluster)
+        run = open_run(config, run_id or default_run_id(config, fitted_on), cluster, protocol)
         if needs_lens(config.lens, config.prompts, config.mitigations):
             keep_map(dissection, config.output, run, pool)
             lens = ensure_lens(dissection, config.output, pool)
@@ -131,7 +139,7 @@ def run_audit(
         work = ShardWork(run, _worker_settings(config, run, lens, fits), pool)
         summary, missing = sample_and_summarise(work, plan(config), compared)
     unmade = unmade_images(summary)
-    result = with_provenance(summary, run, missing)
+    result = with_adherence(run, with_provenance(summary, run, missing))
     write_exports(run, result)
     note_trend(result, run, config.name, series_of(config))
     report = write_report(run.path)
@@ -188,7 +196,8 @@ def default_run_id(config: AuditConfig, fitted_on: PromptsConfig | None = None) 
     """Name a run by everything that determines its results."""
     others = [] if fitted_on is None else [fitted_on.model_dump(mode="json")]
     text = json.dumps(
-        [decisive(_plain(config)), model_fingerprint(config.model), *_labels_by_hand(config), *others], sort_keys=True
+        [decisive(stored_config(config)), model_fingerprint(config.model), *_labels_by_hand(config), *others],
+        sort_keys=True,
     )
     return f"{config.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
@@ -199,18 +208,21 @@ def _labels_by_hand(config: AuditConfig) -> list[str]:
     return [judge_name(judge, config.model) for judge in judges if isinstance(kind_of(judge), Labels)]
 
 
-def open_run(config: AuditConfig, run_id: str, cluster: Cluster) -> RunDirectory:
-    """Create the run directory, or open it if it holds the same audit of the same weights.
+def open_run(config: AuditConfig, run_id: str, cluster: Cluster, protocol: bytes | None = None) -> RunDirectory:
+    """Create the run directory, or open it if it holds the same audit of the same weights; keep the protocol in it.
 
     Raises:
         RunConflictError: If it holds another config, or shards of other weights.
+        ProtocolError: If it has kept another protocol.
     """
     run = RunDirectory(place_of(config.output).absolute() / run_id)
     provenance = collect_provenance(model_fingerprint(config.model), cluster.accelerators)
     left_out = left_out_groups(config.judge, config.model, config.attributes)
     if left_out:
         provenance[LEFT_OUT] = {attribute: list(groups) for attribute, groups in left_out.items()}
-    run.create(redact_tree(_plain(config)), redact_tree(provenance))
+    run.create(redact_tree(stored_config(config)), redact_tree(provenance))
+    if protocol is not None:
+        keep_protocol(run, protocol, file_digests(needed(FilesRequest.of(config))))
     return run
 
 
@@ -232,6 +244,8 @@ def note_trend(result: AuditResult, run: RunDirectory, name: str, series: str) -
 def _worker_settings(
     config: AuditConfig, run: RunDirectory, lens: Place | None, fits: dict[str, Place]
 ) -> WorkerSettings:
+    prompts = prompts_of_model(config.model, config.prompts)
+    images = images_of_prompts(config.model, config.prompts, prompts)
     return WorkerSettings(
         request=MeasurementRequest.of(config),
         report=config.report,
@@ -242,10 +256,11 @@ def _worker_settings(
         threads=config.workers.threads,
         baselines=str(place_of(config.output).absolute() / BASELINES),
         baseline_cache_gb=config.workers.baseline_cache_gb,
+        samples=draw_samples(run, images, config.report.random_samples),
     )
 
 
-def _plain(config: AuditConfig) -> dict[str, Any]:
+def stored_config(config: AuditConfig) -> dict[str, Any]:
     """Return the config as the run directory stores it.
 
     Alerts are left out, since the path of a webhook can be a secret, and so are keys of the model of other sources.

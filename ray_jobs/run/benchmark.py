@@ -109,7 +109,8 @@ def findings_of(benchmark: Benchmark, finished: Sequence[tuple[BenchmarkAudit, A
             answers = tuple(common_answers(run.read_results(), tuple(arms), opinions))
             agreements += image_agreements(own, outcome.result, arms, answers)
             shown = min(benchmark.config.strips, len(arms[BASELINE].prompts))
-            strips += strips_of(run, own[0], arms_of(audit.config.mitigations), tuple(arms[BASELINE].prompts)[:shown])
+            names, prompts = arms_of(audit.config.mitigations), tuple(arms[BASELINE].prompts)[:shown]
+            strips += strips_of(run, own[0], names, prompts, audit.config.report)
     waiting = tuple(audit.title for audit in benchmark.audits[len(finished) :])
     incomplete = tuple(audit.title for audit, outcome in finished if not outcome.complete)
     agreements += held_out_agreements(rows)

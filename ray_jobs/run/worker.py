@@ -56,6 +56,7 @@ class WorkerSettings:
         threads: Threads of torch.
         baselines: Path or address of the directory with kept baseline images.
         baseline_cache_gb: Size limit of this directory; 0 keeps none.
+        samples: Prompt id → indices of the random samples, which are kept too.
     """
 
     request: MeasurementRequest
@@ -67,6 +68,7 @@ class WorkerSettings:
     threads: int = 1
     baselines: str = ""
     baseline_cache_gb: float = 0.0
+    samples: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 class ShardWorker:
@@ -92,7 +94,7 @@ class ShardWorker:
         work_in(settings.working_directory)
         torch.set_num_threads(settings.threads)
         self._run = RunDirectory(place_of(settings.run_path))
-        self._report = settings.report
+        self._report, self._samples = settings.report, settings.samples
         self._shard_settings = ShardSettings.of(settings.request)
         self._batch = self._shard_settings.batch
         with ExitStack() as held:
@@ -188,13 +190,13 @@ class ShardWorker:
             raise ValueError(f"the run was measured with {found}, this worker has {instruments}; begin another run")
 
     def _kept_images(self, shard: Shard, images: Mapping[str, Tensor | tuple[Tensor, ...]]) -> dict[str, bytes]:
-        """Encode the images that the report shows: the first ones of each prompt, or all if the config says so."""
-        every = self._report.keep == "all"
+        """Encode the first images of each prompt, which the report shows, and the random samples; or all of them."""
+        every, drawn = self._report.keep == "all", set(self._samples.get(shard.prompt.id, ()))
         return {
             image_name(shard.prompt.id, index, arm): _webp(image)
             for arm, of_arm in images.items()
             for index, image in zip(shard.indices, of_arm, strict=True)
-            if every or index < self._report.images_per_prompt
+            if every or index < self._report.images_per_prompt or index in drawn
         }
 
 

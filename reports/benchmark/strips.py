@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from audit.config.sections import ReportConfig
 from audit.records.work import ImageKey
 from audit.results.benchmark.rows import MethodRow
 from audit.storage.run_directory import RunDirectory
@@ -17,7 +18,9 @@ MAX_BYTES = 12_000_000
 """Most bytes of all pictures of a page; base64 makes them a third larger."""
 
 
-def strips_of(run: RunDirectory, row: MethodRow, arms: Sequence[str], prompts: Sequence[str]) -> Iterator[Strip]:
+def strips_of(
+    run: RunDirectory, row: MethodRow, arms: Sequence[str], prompts: Sequence[str], report: ReportConfig
+) -> Iterator[Strip]:
     """Yield the first images of prompts, in every arm; no image is chosen by its content.
 
     Args:
@@ -25,9 +28,11 @@ def strips_of(run: RunDirectory, row: MethodRow, arms: Sequence[str], prompts: S
         row: Any row of the run, for its names.
         arms: Arms in their order, the baseline first.
         prompts: Prompt ids.
+        report: Section of the run's config: how many of the first images are kept. Random samples are kept beside them.
     """
+    first = IMAGES if report.keep == "all" else min(IMAGES, report.images_per_prompt)
     for prompt in prompts:
-        keys = [ImageKey(prompt, index) for index in range(IMAGES)]
+        keys = [ImageKey(prompt, index) for index in range(first)]
         shown = read_pictures(run, keys, arms, {}).shown
         kept = [key for key in keys if key in shown]
         if kept:

@@ -139,7 +139,12 @@ def write_audit_json(run: RunDirectory, result: AuditResult) -> None:
 
     Rows are converted one at a time: as plain data, the rows of ten thousand prompts take about a GB of memory.
     """
-    run.write_bytes(AUDIT, b"".join(piece.encode() for piece in _pieces(result)))
+    run.write_bytes(AUDIT, audit_json_bytes(result))
+
+
+def audit_json_bytes(result: AuditResult) -> bytes:
+    """Return the content of ``audit.json``."""
+    return b"".join(piece.encode() for piece in _pieces(result))
 
 
 def _pieces(result: AuditResult) -> Iterator[str]:
@@ -200,11 +205,11 @@ def to_csv(result: AuditResult) -> str:
     for row in (*result.results, *result.overall):
         discrepancy = row.fairness_discrepancy
         known = {} if discrepancy is None else _csv_discrepancy(discrepancy)
-        named = {"prompt_id": row.prompt_id and _inert(row.prompt_id), "arm": _inert(row.arm)}
-        shared = {**known, **_csv_measures(row), **named, "attribute": _inert(row.attribute), "n": row.n}
+        named = {"prompt_id": row.prompt_id and inert(row.prompt_id), "arm": inert(row.arm)}
+        shared = {**known, **_csv_measures(row), **named, "attribute": inert(row.attribute), "n": row.n}
         for group, share in row.shares.items():
             figures = {"share": share.value, "low": share.low, "high": share.high, "target": row.target.get(group)}
-            writer.writerow(_finite({**shared, "group": _inert(group), **figures}))
+            writer.writerow(_finite({**shared, "group": inert(group), **figures}))
         if not row.shares:
             writer.writerow(_finite(shared))
     return text.getvalue()
@@ -231,7 +236,7 @@ def intersections_to_csv(result: AuditResult) -> str:
     for pair in result.intersections:
         shared = _csv_pair(pair)
         for cell in pair.cells:
-            groups = {"group_1": _inert(cell.groups[0]), "group_2": _inert(cell.groups[1])}
+            groups = {"group_1": inert(cell.groups[0]), "group_2": inert(cell.groups[1])}
             counts = {"count": cell.count, "expected": cell.expected, "small": str(cell.small).lower()}
             share = {"share": cell.share.value, "low": cell.share.low, "high": cell.share.high}
             writer.writerow(_finite({**shared, **groups, **counts, **share}))
@@ -239,9 +244,9 @@ def intersections_to_csv(result: AuditResult) -> str:
 
 
 def _csv_pair(pair: Intersection) -> dict[str, object]:
-    names = {"attribute_1": _inert(pair.attributes[0]), "attribute_2": _inert(pair.attributes[1])}
-    prompt = pair.prompt_id and _inert(pair.prompt_id)
-    shared: dict[str, object] = {"prompt_id": prompt, "arm": _inert(pair.arm), "n": pair.n, **names}
+    names = {"attribute_1": inert(pair.attributes[0]), "attribute_2": inert(pair.attributes[1])}
+    prompt = pair.prompt_id and inert(pair.prompt_id)
+    shared: dict[str, object] = {"prompt_id": prompt, "arm": inert(pair.arm), "n": pair.n, **names}
     if pair.dependence is None:
         return shared
     v = pair.dependence.cramers_v
@@ -249,7 +254,8 @@ def _csv_pair(pair: Intersection) -> dict[str, object]:
     return {**shared, **strength, "p_value": pair.dependence.p_value, "p_adjusted": pair.dependence.p_adjusted}
 
 
-def _inert(text: str) -> str:
+def inert(text: str) -> str:
+    """Return a text that no spreadsheet runs as a formula: it gets an apostrophe if it begins like one."""
     begins = text.startswith(_FORMULA_STARTS) or text.lstrip().startswith(_FORMULA_STARTS)
     return f"'{text}" if begins else text
 

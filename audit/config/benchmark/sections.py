@@ -19,10 +19,12 @@ from audit.config.schema import config_schema
 LONGEST_NAME = 20
 """Longest name of a benchmark, a model, a method or a setting; names of runs and arms are joined from them."""
 
-OF_THE_BENCHMARK = ("name", "model", "mitigations", "gates", "alerts")
+OF_THE_BENCHMARK = ("name", "model", "mitigations", "gates", "alerts", "statement")
 """Keys of an audit that ``base`` cannot have: the benchmark sets them, or decides nothing by them."""
 
-OF_A_MODEL = ("name", "seed", "attributes", "mitigations", "gates", "alerts", "tracking", "workers", "output")
+OF_A_MODEL = (
+    *("name", "seed", "attributes", "mitigations", "gates", "alerts", "statement", "tracking", "workers", "output"),
+)
 """Keys of an audit that an entry of ``models`` cannot have: all models share them."""
 
 OF_A_METHOD = ("name", "settings", "only")

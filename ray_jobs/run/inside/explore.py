@@ -13,7 +13,7 @@ import numpy as np
 from audit.analyses.directions import Axis, Directions, DirectionsRequest
 from audit.analyses.feature_names import NamesRequest
 from audit.analyses.perceived import PerceivedRequest
-from audit.config.exploration import ExploreConfig
+from audit.config.optional.exploration import ExploreConfig
 from audit.config.slices import Attributes, DissectionRequest
 from audit.dissect.settings import LENS_FILE, lens_name
 from audit.models.families.registry import blocks_of, family_here

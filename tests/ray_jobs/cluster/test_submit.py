@@ -9,6 +9,7 @@ import sys
 import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 import ray
@@ -18,6 +19,7 @@ from typer.testing import CliRunner
 from audit.config.judges import VqaConfig, ZeroShotConfig
 from audit.config.sections import JudgeConfig, SecondOpinionConfig
 from audit.config.settings import AuditConfig
+from audit.evidence.protocol import protocol_beside
 from ray_jobs.cli.commands import app
 from ray_jobs.cluster import submit as submitting
 from ray_jobs.cluster.connection import ClusterError
@@ -157,6 +159,13 @@ def test_the_job_runs_the_config_as_resolved_and_brings_the_code_that_is_running
         [sys.executable, "-m", "ray_jobs", "--help"], cwd=tmp_path / "unpacked", capture_output=True, text=True
     )
     assert "Usage: difflens-audit" in done.stdout
+
+
+def test_the_protocol_of_the_config_goes_with_it_to_where_the_job_looks(server, config):
+    submit(config, server.address, protocol=b"what was registered")
+    place = server.requests[0]["runtime_env"]["working_dir"]
+    sent = zipfile.ZipFile(io.BytesIO(server.packages[place.rpartition("/")[2]]))
+    assert sent.read(str(protocol_beside(Path("audit.yaml")))) == b"what was registered"
 
 
 def test_the_wheel_is_one_that_pip_installs_without_asking_for_anything_else(server, config, tmp_path):

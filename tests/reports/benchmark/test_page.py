@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from audit.config.sections import ReportConfig
 from audit.records.work import BASELINE
 from audit.results.arm_rows import ArmRows
 from audit.results.benchmark.costs import Cost
@@ -142,12 +143,18 @@ def test_a_page_of_nothing_is_refused():
 
 
 def test_strips_are_the_first_kept_images_of_every_arm(run_directory, findings, result):
-    [strip] = strips_of(run_directory, findings.rows[0], story_of(result).arms, ["doctor"])
+    [strip] = strips_of(run_directory, findings.rows[0], story_of(result).arms, ["doctor"], ReportConfig())
     assert [arm for arm, _ in strip.rows] == list(story_of(result).arms)
     assert strip.indices == tuple(range(len(strip.indices)))
     assert all(pictures[0][8:12] == b"WEBP" for _, pictures in strip.rows)
     page = render(replace(findings, strips=(strip,)))
     assert page.count("data:image/webp;base64,") == sum(len(pictures) for _, pictures in strip.rows)
+
+
+def test_random_samples_are_no_part_of_a_strip(run_directory, findings, result):
+    report = ReportConfig(images_per_prompt=2)
+    [strip] = strips_of(run_directory, findings.rows[0], story_of(result).arms, ["doctor"], report)
+    assert strip.indices == (0, 1)
 
 
 def test_strips_beyond_the_size_of_a_page_are_dropped(findings):
