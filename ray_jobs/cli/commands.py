@@ -32,6 +32,7 @@ from ray_jobs.cli.options import (
     WorkersOption,
     overrides_of,
 )
+from ray_jobs.cli.replay.command import replay
 from ray_jobs.cli.schedule import app as schedule
 from ray_jobs.cli.starter.command import init
 from ray_jobs.cli.weights.fetch import fetch
@@ -54,7 +55,7 @@ app = typer.Typer(
 )
 
 app.add_typer(schedule, name="schedule")
-for _command in (init, fetch, hookpoints, locate, explore, benchmark, judge, submit, logs, cancel):
+for _command in (init, fetch, hookpoints, locate, explore, benchmark, judge, submit, logs, cancel, replay):
     app.command()(_command)
 
 RunArgument = Annotated[

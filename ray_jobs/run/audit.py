@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from audit.analyses.stored_maps import map_as_bytes
 from audit.config.kinds.closed import foreign_keys
 from audit.config.sections import PromptsConfig
 from audit.config.settings import AuditConfig
-from audit.config.slices import DissectionRequest, MeasurementRequest
+from audit.config.slices import DissectionRequest, FilesRequest, MeasurementRequest
 from audit.dissect.settings import needs_lens
 from audit.models.source import model_fingerprint
 from audit.perception.judges.kinds.hand_labels import Labels
@@ -31,9 +31,9 @@ from audit.results.lens_evidence import keep_evidence
 from audit.results.two_stages import Stages
 from audit.storage.outside.safe_text import redact_tree
 from audit.storage.place import Place, place_of
-from audit.storage.provenance import collect_provenance
 from audit.storage.run_directory import LENS, LOCATION, CorruptShardError, RunDirectory, decisive
 from ray_jobs.cluster.connection import Cluster, connect
+from ray_jobs.run.inputs import inputs_here, keep_prepared
 from ray_jobs.run.inside.locate import ensure_map
 from ray_jobs.run.parts import WorkerPool
 from ray_jobs.run.prepare.fits import ensure_fits, keep_fit_costs
@@ -117,7 +117,7 @@ def run_audit(
     targets = audit_targets(config.targets, [prompt.id for prompt in prompts], attributes)
     with connect(address, config.workers) as cluster:
         pool, lens = WorkerPool(config.workers, cluster), None
-        run = open_run(config, run_id or default_run_id(config, fitted_on), cluster)
+        run = open_run(config, run_id or default_run_id(config, fitted_on), cluster, fitted_on)
         if needs_lens(config.lens, config.prompts, config.mitigations):
             keep_map(dissection, config.output, run, pool)
             lens = ensure_lens(dissection, config.output, pool)
@@ -125,7 +125,7 @@ def run_audit(
             find_strengths(dissection, searched_attributes(config.mitigations), lens, run, prompts, pool)
         fit_prompts = prompts_of_model(fitted.model, fitted.prompts)
         fits = ensure_fits(MeasurementRequest.of(fitted), config.output, fit_prompts, pool, lens)
-        keep_fit_costs(fits, run)
+        keep_preparation(run, lens, fits)
         search_strengths(request, fits, run, prompts, pool)
         compared = Comparison(targets, config.gates, reference_features(config.quality, config.model, pool))
         work = ShardWork(run, _worker_settings(config, run, lens, fits), pool)
@@ -138,6 +138,12 @@ def run_audit(
     url = track(config.tracking, run)
     beyond = unmade if unmade > config.workers.error_budget else None
     return AuditOutcome(run.path, report, result, missing, beyond, url, time.monotonic() - started)
+
+
+def keep_preparation(run: RunDirectory, lens: Place | None, fits: Mapping[str, Place]) -> None:
+    """Store in a run which lens and fits it uses, and what the fits cost."""
+    keep_prepared(run, lens, fits)
+    keep_fit_costs(fits, run)
 
 
 def keep_map(request: DissectionRequest, output: str, run: RunDirectory, pool: WorkerPool) -> None:
@@ -188,7 +194,8 @@ def default_run_id(config: AuditConfig, fitted_on: PromptsConfig | None = None) 
     """Name a run by everything that determines its results."""
     others = [] if fitted_on is None else [fitted_on.model_dump(mode="json")]
     text = json.dumps(
-        [decisive(_plain(config)), model_fingerprint(config.model), *_labels_by_hand(config), *others], sort_keys=True
+        [decisive(stored_config(config)), model_fingerprint(config.model), *_labels_by_hand(config), *others],
+        sort_keys=True,
     )
     return f"{config.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
@@ -199,18 +206,20 @@ def _labels_by_hand(config: AuditConfig) -> list[str]:
     return [judge_name(judge, config.model) for judge in judges if isinstance(kind_of(judge), Labels)]
 
 
-def open_run(config: AuditConfig, run_id: str, cluster: Cluster) -> RunDirectory:
+def open_run(
+    config: AuditConfig, run_id: str, cluster: Cluster, fitted_on: PromptsConfig | None = None
+) -> RunDirectory:
     """Create the run directory, or open it if it holds the same audit of the same weights.
 
     Raises:
         RunConflictError: If it holds another config, or shards of other weights.
     """
     run = RunDirectory(place_of(config.output).absolute() / run_id)
-    provenance = collect_provenance(model_fingerprint(config.model), cluster.accelerators)
+    provenance = inputs_here(FilesRequest.of(config), cluster.accelerators, fitted_on)
     left_out = left_out_groups(config.judge, config.model, config.attributes)
     if left_out:
         provenance[LEFT_OUT] = {attribute: list(groups) for attribute, groups in left_out.items()}
-    run.create(redact_tree(_plain(config)), redact_tree(provenance))
+    run.create(redact_tree(stored_config(config)), redact_tree(provenance))
     return run
 
 
@@ -245,7 +254,7 @@ def _worker_settings(
     )
 
 
-def _plain(config: AuditConfig) -> dict[str, Any]:
+def stored_config(config: AuditConfig) -> dict[str, Any]:
     """Return the config as the run directory stores it.
 
     Alerts are left out, since the path of a webhook can be a secret, and so are keys of the model of other sources.
