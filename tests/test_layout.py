@@ -65,6 +65,7 @@ WHOLE_CONFIG = {
     "ray_jobs/cluster/relative_paths.py",  # looks for paths in every section
     "ray_jobs/cluster/submit.py",  # sends it to a cluster as a file
     "ray_jobs/run/audit.py",
+    "ray_jobs/run/replay.py",
     "ray_jobs/schedule/slot.py",
 }
 """Modules that may name the whole config, see docs/decisions/0028-functions-take-slices-of-the-config.md."""

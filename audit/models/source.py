@@ -12,7 +12,7 @@ from audit.config.sections import ModelConfig
 from audit.models.closed.fingerprint import endpoint_fingerprint, pictures_fingerprint
 from audit.models.files.single_file import names_single_file
 from audit.models.files.untrusted_model import INDEX
-from audit.storage.provenance import CONFIG_FILES, fingerprint, sha256_of, short_fingerprint
+from audit.storage.provenance import CONFIG_FILES, WEIGHT_FILES, fingerprint, sha256_of, short_fingerprint
 
 LOG = logging.getLogger(__name__)
 
@@ -57,6 +57,42 @@ def model_fingerprint(model: ModelConfig) -> str:
         base = f"{source}@{_commit(source, model.revision or 'main')}"
     adapters = [f"lora:{_file_fingerprint(one.path)}×{one.scale:g}" for one in model.adapters]
     return "+".join([base, *adapters])
+
+
+def model_parts(model: ModelConfig) -> dict[str, str]:
+    """Hash each part of a model by itself, so that a changed one can be named.
+
+    Args:
+        model: The model.
+
+    Returns:
+        Part → ``sha256:`` and 64 hexadecimal digits: the folders of a pipeline (``unet``, ``vae``), the files beside
+        them, a checkpoint in one file, each LoRA, the table of a calibration world. It is empty for a model on the hub,
+        whose commit is in the fingerprint, and for closed models.
+    """
+    parts: dict[str, str] = {}
+    if bundle_of(model) is not None and model.source not in CLOSED:
+        table = world_table(model)
+        parts["world"] = f"sha256:{_file_digest(table)}"
+    if model.source != "rendered" and model.source not in CLOSED:
+        source, file = Path(pipeline_source(model)), single_file(model)
+        if file is not None:
+            parts["checkpoint"] = f"sha256:{_file_digest(file)}"
+        if source.is_dir():
+            parts |= _directory_parts(str(source), CONFIG_FILES if file is not None else WEIGHT_FILES)
+    loras = enumerate(model.adapters, start=1)
+    return parts | {f"LoRA {number}": f"sha256:{_file_digest(Path(one.path))}" for number, one in loras}
+
+
+@functools.cache
+def _directory_parts(source: str, patterns: tuple[str, ...]) -> dict[str, str]:
+    directory = Path(source)
+    found: dict[str, str] = {}
+    for path in sorted(directory.iterdir()):
+        if path.is_dir() and any(file.is_file() for pattern in patterns for file in path.glob(pattern)):
+            found[path.name] = fingerprint(path, patterns)
+    files = sorted({file for pattern in patterns for file in directory.glob(pattern.removeprefix("**/"))})
+    return found | {file.name: f"sha256:{_file_digest(file)}" for file in files if file.is_file()}
 
 
 @functools.cache

@@ -15,23 +15,38 @@ from typing import Any
 PACKAGES = (
     "difflens-audit",
     "torch",
+    "torchvision",
     "diffusers",
     "transformers",
+    "tokenizers",
+    "sentencepiece",
+    "safetensors",
+    "accelerate",
+    "peft",
     "open_clip_torch",
+    "timm",
+    "lpips",
+    "onnxruntime",
+    "dlib-bin",
     "numpy",
     "scipy",
+    "pillow",
     "pandas",
     "pyarrow",
+    "pydantic",
     "ray",
     "mlflow",
 )
-"""Packages whose version can change a result or its storage format."""
+"""Packages whose version can change a result or its storage format. Older provenance lacks some of them."""
 
 WEIGHT_FILES = ("**/*.safetensors", "**/*.json")
 """Files that define a model: its weights and their configs."""
 
 CONFIG_FILES = ("**/*.json", "**/*.txt", "**/*.model")
 """Files that define a model beside the file of its weights: configs and tokenizers."""
+
+CODE_FILES = ("**/*.py",)
+"""Files of the package ``audit``, which defines what is computed; their hash also identifies a changed work tree."""
 
 _CHUNK_BYTES = 1 << 20
 _SHORT = 12
@@ -52,6 +67,7 @@ def collect_provenance(model_fingerprint: str, devices: Sequence[str] = ()) -> d
         "cpu": cpu_model(),
         "devices": list(devices) or ["cpu"],
         "versions": package_versions(PACKAGES),
+        "code": fingerprint(Path(__file__).parents[1], CODE_FILES),
         "git_revision": git_revision(Path.cwd()),
     }
 

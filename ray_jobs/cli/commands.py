@@ -34,6 +34,7 @@ from ray_jobs.cli.options import (
     WorkersOption,
     overrides_of,
 )
+from ray_jobs.cli.replay.command import replay
 from ray_jobs.cli.schedule import app as schedule
 from ray_jobs.cli.starter.command import init
 from ray_jobs.cli.weights.fetch import fetch
@@ -56,7 +57,9 @@ app = typer.Typer(
 )
 
 app.add_typer(schedule, name="schedule")
-for _command in (init, fetch, hookpoints, locate, explore, benchmark, judge, submit, logs, cancel, bundle, verify):
+for _command in (
+    init, fetch, hookpoints, locate, explore, benchmark, judge, submit, logs, cancel, replay, bundle, verify,
+):  # fmt: skip
     app.command()(_command)
 
 

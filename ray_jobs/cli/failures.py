@@ -9,6 +9,7 @@ from audit.evidence.protocol import ProtocolError
 from audit.models.files.untrusted_model import UnfitModelError, UntrustedModelError
 from audit.perception.judges.trial import TrialError
 from audit.results.comparison.compare import NothingToCompareError
+from audit.results.replay.recorded import NotReplayableError
 from audit.storage.object_store import StorageError
 from audit.storage.place import PlaceError
 from audit.storage.run_directory import CorruptShardError, RunConflictError, UnreadableRunError
@@ -34,6 +35,7 @@ CODES: dict[type[Exception], ExitCode] = {
     BundleError: ExitCode.USAGE,
     KeyFileError: ExitCode.USAGE,
     NothingToCompareError: ExitCode.USAGE,
+    NotReplayableError: ExitCode.USAGE,
     PlaceError: ExitCode.USAGE,
     LensMismatch: ExitCode.USAGE,
     CronError: ExitCode.USAGE,

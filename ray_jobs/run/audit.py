@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,9 +35,9 @@ from audit.results.lens_evidence import keep_evidence
 from audit.results.two_stages import Stages
 from audit.storage.outside.safe_text import redact_tree
 from audit.storage.place import Place, place_of
-from audit.storage.provenance import collect_provenance
 from audit.storage.run_directory import LENS, LOCATION, CorruptShardError, RunDirectory, decisive
 from ray_jobs.cluster.connection import Cluster, connect
+from ray_jobs.run.inputs import inputs_here, keep_prepared
 from ray_jobs.run.inside.locate import ensure_map
 from ray_jobs.run.parts import WorkerPool
 from ray_jobs.run.prepare.fits import ensure_fits, keep_fit_costs
@@ -125,7 +125,7 @@ def run_audit(
     targets = audit_targets(config.targets, [prompt.id for prompt in prompts], attributes)
     with connect(address, config.workers) as cluster:
         pool, lens = WorkerPool(config.workers, cluster), None
-        run = open_run(config, run_id or default_run_id(config, fitted_on), cluster, protocol)
+        run = open_run(config, run_id or default_run_id(config, fitted_on), cluster, fitted_on, protocol)
         if needs_lens(config.lens, config.prompts, config.mitigations):
             keep_map(dissection, config.output, run, pool)
             lens = ensure_lens(dissection, config.output, pool)
@@ -133,7 +133,7 @@ def run_audit(
             find_strengths(dissection, searched_attributes(config.mitigations), lens, run, prompts, pool)
         fit_prompts = prompts_of_model(fitted.model, fitted.prompts)
         fits = ensure_fits(MeasurementRequest.of(fitted), config.output, fit_prompts, pool, lens)
-        keep_fit_costs(fits, run)
+        keep_preparation(run, lens, fits)
         search_strengths(request, fits, run, prompts, pool)
         compared = Comparison(targets, config.gates, reference_features(config.quality, config.model, pool))
         work = ShardWork(run, _worker_settings(config, run, lens, fits), pool)
@@ -146,6 +146,12 @@ def run_audit(
     url = track(config.tracking, run)
     beyond = unmade if unmade > config.workers.error_budget else None
     return AuditOutcome(run.path, report, result, missing, beyond, url, time.monotonic() - started)
+
+
+def keep_preparation(run: RunDirectory, lens: Place | None, fits: Mapping[str, Place]) -> None:
+    """Store in a run which lens and fits it uses, and what the fits cost."""
+    keep_prepared(run, lens, fits)
+    keep_fit_costs(fits, run)
 
 
 def keep_map(request: DissectionRequest, output: str, run: RunDirectory, pool: WorkerPool) -> None:
@@ -208,7 +214,13 @@ def _labels_by_hand(config: AuditConfig) -> list[str]:
     return [judge_name(judge, config.model) for judge in judges if isinstance(kind_of(judge), Labels)]
 
 
-def open_run(config: AuditConfig, run_id: str, cluster: Cluster, protocol: bytes | None = None) -> RunDirectory:
+def open_run(
+    config: AuditConfig,
+    run_id: str,
+    cluster: Cluster,
+    fitted_on: PromptsConfig | None = None,
+    protocol: bytes | None = None,
+) -> RunDirectory:
     """Create the run directory, or open it if it holds the same audit of the same weights; keep the protocol in it.
 
     Raises:
@@ -216,7 +228,7 @@ def open_run(config: AuditConfig, run_id: str, cluster: Cluster, protocol: bytes
         ProtocolError: If it has kept another protocol.
     """
     run = RunDirectory(place_of(config.output).absolute() / run_id)
-    provenance = collect_provenance(model_fingerprint(config.model), cluster.accelerators)
+    provenance = inputs_here(FilesRequest.of(config), cluster.accelerators, fitted_on)
     left_out = left_out_groups(config.judge, config.model, config.attributes)
     if left_out:
         provenance[LEFT_OUT] = {attribute: list(groups) for attribute, groups in left_out.items()}

@@ -31,6 +31,7 @@ from audit.results.scores import PSNR_SIGNATURE
 from audit.results.summary import SummaryPlan, summarise
 from audit.results.two_stages import Stages
 from audit.storage.run_directory import LENS, LOCATION, RunDirectory
+from ray_jobs.run.inputs import made_on
 from ray_jobs.run.worker import INSTRUMENTS, SAMPLING
 
 
@@ -153,11 +154,12 @@ def _unclassified_words(result: AuditResult, images: int) -> str:
 
 
 def with_provenance(result: AuditResult, run: RunDirectory, missing: Sequence[str]) -> AuditResult:
-    """Add what the summary does not read: instruments, the sampler, the missing shards, the location map."""
+    """Add what the summary does not read: instruments, sampler, missing shards, hardware, lens, fits, map."""
     added: dict[str, Any] = {"instruments": run.read_json(INSTRUMENTS), "unfinished_shards": list(missing)}
     if run.has(SAMPLING):
         added["sampling"] = run.read_json(SAMPLING)
     if result.config["model"]["source"] == API:
         added["requests"] = _requests(result, run)
+    added |= made_on(run)
     location = LocationMap.of_data(run.read_json(LOCATION)) if run.has(LOCATION) else None
     return replace(result, provenance={**result.provenance, **added}, location=location)

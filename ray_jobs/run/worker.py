@@ -22,6 +22,7 @@ from audit.storage.folder_copy import folder_on_disk
 from audit.storage.place import place_of
 from audit.storage.run_directory import RunDirectory, image_name
 from ray_jobs.cluster.connection import this_node, work_in
+from ray_jobs.run.inputs import compute_record
 from ray_jobs.run.progress.metrics import WorkerMetrics
 from ray_jobs.run.progress.worker_log import log_as_json
 
@@ -87,6 +88,7 @@ class ShardWorker:
 
         from audit.generation.parts import load_parts
         from audit.generation.settings import ShardSettings
+        from audit.models.device import compute_here
         from audit.results.run_strengths import searched_of, steering_of
 
         if ray.is_initialized() and ray.get_runtime_context().get_actor_id():  # a process of its own
@@ -103,6 +105,7 @@ class ShardWorker:
             self._parts = load_parts(settings.request, lens, steering_of(self._run), fits, self._run.storage)
         self._parts = replace(self._parts, baselines=self._kept_baselines(settings), searched=searched_of(self._run))
         self._sign(self._parts.signatures)
+        self._run.write_json(*compute_record(compute_here()))
         if self._parts.generator.sampling and not self._run.has(SAMPLING):
             self._run.write_json(SAMPLING, self._parts.generator.sampling)
         self._node = this_node() if ray.is_initialized() else ""

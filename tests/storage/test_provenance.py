@@ -72,6 +72,7 @@ def test_provenance_is_plain_data_about_this_machine_and_time():
     assert json.loads(json.dumps(found)) == found
     assert (found["model_fingerprint"], found["devices"]) == ("sha256:0", ["H200"])
     assert found["python"] == platform.python_version()
+    assert found["code"].startswith("sha256:")
     assert abs((datetime.now(UTC) - datetime.fromisoformat(found["created"])).total_seconds()) < 60
     assert collect_provenance("sha256:0")["devices"] == ["cpu"]
 

@@ -83,16 +83,18 @@ def compare(first: RunDirectory, second: RunDirectory, error_rate: float = ERROR
 
 
 def _with_comparable_versions(first: dict[str, Any], second: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Remove the hash of the code from this project's version (``0.1.0+3f2a…``) if only one of the runs has it.
+    """Keep the versions that both runs record, without a hash of the code that only one of them has.
 
-    A wheel that was sent to a cluster has one and an installed package does not, although the version is the same.
+    A release that records further packages did not change their versions. And a wheel that was sent to a cluster has
+    ``0.1.0+3f2a…`` where an installed package has ``0.1.0``, although the version is the same.
     """
     versions = [run.get("versions") or {} for run in (first, second)]
-    own = [str(known.get(PROJECT, "")) for known in versions]
-    if all("+" in version for version in own):
-        return first, second
-    plain = [
-        run | {"versions": known | {PROJECT: version.partition("+")[0]}} if version else run
-        for run, known, version in zip((first, second), versions, own, strict=True)
-    ]
+    if all(versions):
+        both = versions[0].keys() & versions[1].keys()
+        versions = [{name: version for name, version in known.items() if name in both} for known in versions]
+    if not all("+" in str(known.get(PROJECT, "")) for known in versions):
+        versions = [
+            known | ({PROJECT: str(known[PROJECT]).partition("+")[0]} if PROJECT in known else {}) for known in versions
+        ]
+    plain = [run | {"versions": known} if known else run for run, known in zip((first, second), versions, strict=True)]
     return plain[0], plain[1]

@@ -563,3 +563,9 @@ def test_the_hash_of_a_wheel_is_not_a_different_version(tmp_path, first, second,
         for name, version in (("a", first), ("b", second))
     ]
     assert compare(*runs).inputs == expected
+
+
+def test_a_package_that_only_one_release_records_is_no_changed_input(tmp_path):
+    first = write(tmp_path / "a", drawn(), provenance=provenance(versions={"torch": "2.9"}))
+    second = write(tmp_path / "b", drawn(), provenance=provenance(versions={"torch": "2.10", "pillow": "13"}))
+    assert compare(first, second).inputs == (Difference("versions.torch", "2.9", "2.10"),)
