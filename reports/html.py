@@ -27,7 +27,7 @@ from audit.storage.outside.safe_text import redact_tree
 from audit.storage.place import Place
 from audit.storage.run_directory import AUDIT, REPORT, RunDirectory
 from reports.environment import environment
-from reports.export.audit_json import read_audit_json
+from reports.export.audit_json import read_audit_json, to_json
 from reports.figures.charts import (
     Figure,
     Table,
@@ -42,6 +42,7 @@ from reports.figures.charts import (
     status_table,
     strongest_occupations,
 )
+from reports.figures.evidence.clauses import clause_table
 from reports.figures.evidence.impact_ratios import ANALOGY, impact_tables
 from reports.figures.evidence.protocol import protocol_section
 from reports.figures.evidence.statement import statement_section
@@ -210,6 +211,7 @@ def _context(story: Story, pictures: Pictures) -> dict[str, Any]:
         "statement": statement_section(result.config, datetime.now(UTC).date()),
         "protocol": protocol_section(result.provenance),
         "impact_tables": impact_tables(story),
+        "clauses": clause_table(to_json(result)),
         "analogy": ANALOGY,
         "features": feature_sections(story),
         "honesty": honesty_part(story),
