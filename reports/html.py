@@ -42,7 +42,7 @@ from reports.figures.charts import (
     status_table,
     strongest_occupations,
 )
-from reports.figures.evidence.clauses import clause_table
+from reports.figures.evidence.clauses import clause_tables, map_words
 from reports.figures.evidence.impact_ratios import ANALOGY, impact_tables
 from reports.figures.evidence.protocol import protocol_section
 from reports.figures.evidence.statement import statement_section
@@ -211,7 +211,8 @@ def _context(story: Story, pictures: Pictures) -> dict[str, Any]:
         "statement": statement_section(result.config, datetime.now(UTC).date()),
         "protocol": protocol_section(result.provenance),
         "impact_tables": impact_tables(story),
-        "clauses": clause_table(to_json(result)),
+        "clauses": clause_tables(to_json(result)),
+        "clauses_map": map_words(),
         "analogy": ANALOGY,
         "features": feature_sections(story),
         "honesty": honesty_part(story),
