@@ -136,7 +136,9 @@ def _check_judges(config: AuditConfig) -> Iterator[Problem]:
 def _hookpoints(config: AuditConfig) -> Hookpoints:
     """Return the modules that are read or edited; the default of a lens that is not used need not be one."""
     used = needs_lens(config.lens, config.prompts, config.mitigations) or "hookpoint" in config.lens.model_fields_set
-    return hookpoints_of(config.lens if used else None, config.mitigations)
+    found = hookpoints_of(config.lens if used else None, config.mitigations)
+    explored = config.explore.hookpoint
+    return found if explored is None else found | {("explore", "hookpoint"): explored}
 
 
 def _check_model(config: AuditConfig) -> Iterator[Problem]:

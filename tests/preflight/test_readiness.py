@@ -215,6 +215,13 @@ def test_a_lens_of_an_older_format_is_refused_before_any_worker_starts(pipeline,
     assert "lens.path" in problems(model={"source": str(pipeline)}, lens={"path": str(tmp_path)}, **OUTSIDE)
 
 
+def test_the_hookpoint_of_explore_must_exist(pipeline):
+    found = problems(model={"source": str(pipeline)}, explore={"hookpoint": "up_block.0"}, **OUTSIDE)
+    assert list(found) == ["explore.hookpoint"]
+    assert "did you mean 'up_blocks'?" in found["explore.hookpoint"]
+    assert problems(model={"source": str(pipeline)}, explore={"hookpoint": "up_blocks.0"}, **OUTSIDE) == {}
+
+
 def test_a_lens_and_its_hookpoint_must_exist(pipeline):
     found = problems(model={"source": str(pipeline)}, lens={"path": ".", "hookpoint": "mid_blok"}, **OUTSIDE)
     assert "found no lens.json in ." in found["lens.path"]

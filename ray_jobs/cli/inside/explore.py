@@ -20,6 +20,7 @@ from ray_jobs.cli.options import (
 from ray_jobs.run.exit_codes import ExitCode
 
 if TYPE_CHECKING:
+    from audit.config.sections import ModelConfig
     from audit.config.slices import DissectionRequest
     from audit.records.inside.exploration import Exploration
     from audit.records.work import Prompt
@@ -58,7 +59,6 @@ def explore(  # noqa: PLR0913 (one parameter per option)
     with expected_errors():
         from audit.config.file import read_config
         from audit.config.slices import DissectionRequest
-        from audit.preflight.lens import no_network
         from audit.preflight.readiness import check_ready
         from ray_jobs.cluster.connection import connect
         from ray_jobs.run.inside.explore import ExploreRequest
@@ -66,9 +66,7 @@ def explore(  # noqa: PLR0913 (one parameter per option)
         from ray_jobs.run.parts import WorkerPool
 
         audit = read_config(config, overrides_of(sets, output, workers), [check_ready])
-        missing = no_network(audit.model)
-        if missing is not None:
-            _refuse(missing)
+        _require_inside(audit.model)
         count = seeds or (1 if screen is not None else audit.explore.seeds)
         section, dissection = audit.explore.model_copy(update={"seeds": count}), DissectionRequest.of(audit)
         request = ExploreRequest(audit.name, section, dissection, _prompts(dissection, screen), audit.seed)
@@ -107,6 +105,20 @@ def _show(found: Exploration, page: Place, screened: Place | None) -> None:
     typer.echo(f"Page: {page}")
     if screened is not None:
         typer.echo(f"Audit of the most extreme prompts: difflens-audit plan {screened}")
+
+
+def _require_inside(model: ModelConfig) -> None:
+    """Refuse a model whose denoiser cannot be read."""
+    from audit.models.families.registry import blocks_of, family_here
+    from audit.preflight.lens import no_network
+
+    missing = no_network(model)
+    if missing is not None:
+        _refuse(missing)
+    if family_here(model) is not None and not blocks_of(model):
+        _refuse(
+            f"model.source: expected a model whose inside is reached, found {model.source!r}, a black box; name another"
+        )
 
 
 def _prompts(dissection: DissectionRequest, screen: Path | None) -> tuple[Prompt, ...]:

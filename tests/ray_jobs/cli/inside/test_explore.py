@@ -10,7 +10,9 @@ from typer.testing import CliRunner
 from audit.calibration.bundle import bundle_of
 from audit.config.file import read_config
 from audit.config.sections import ModelConfig
+from benchmarks.tiny_families import save_chroma
 from ray_jobs.cli.commands import app
+from tests.weight_files import FAIRFACE, write_header
 
 SHIPPED = next(bundle_of(ModelConfig()).lenses.iterdir())
 AUDIT = {
@@ -115,3 +117,18 @@ def test_a_model_without_text_inside_is_refused(tmp_path, source):
     answer = call(written(tmp_path, model={"source": source}, prompts=prompts))
     assert answer.exit_code == 2
     assert "expected a model" in answer.output
+
+
+def test_a_black_box_is_refused(tmp_path):
+    write_header(tmp_path / "fairface.safetensors", FAIRFACE)
+    config = written(
+        tmp_path,
+        model={"source": str(save_chroma(tmp_path / "chroma"))},
+        sampling={"steps": 1, "guidance": 1.0},
+        judge={"source": str(tmp_path / "fairface.safetensors")},
+        quality={"clip": "none", "features": "none"},
+        lens={},
+    )
+    answer = call(config)
+    assert answer.exit_code == 2
+    assert "a black box; name another" in answer.output
