@@ -38,7 +38,7 @@ def lens_evidence(directory: Place) -> LensEvidence:
             "name": lens_name(plain["model_fingerprint"], plain["settings"]),
             **plain,
             # Its summary of the features' figures is for the card in Markdown; here are the figures themselves.
-            "quality": {name: value for name, value in plain["quality"].items() if name != HONESTY},
+            "quality": {name: value for name, value in plain.get("quality", {}).items() if name != HONESTY},
             "strengths": {
                 attribute: {
                     prompt: {group: found.strength for group, found in by_group.items()}
