@@ -158,14 +158,28 @@ def render(result: AuditResult, images: Pictures, trend: Trend | None = None) ->
     """
     max_mb = float((result.config.get("report") or {}).get("max_mb", DEFAULT_MAX_MB))
     story = story_of(result)
-    bare = len(_document(story, Pictures({}, {}), trend).encode())
+    constant = _evidence(story) | {"trend": trend_section(trend)}
+    bare = len(_document(story, Pictures({}, {}), constant).encode())
     markup = 220 * sum(len(arms) for arms in images.shown.values())
-    return _document(story, fit(images, int(max_mb * MEGABYTE) - bare - markup), trend)
+    return _document(story, fit(images, int(max_mb * MEGABYTE) - bare - markup), constant)
 
 
-def _document(story: Story, pictures: Pictures, trend: Trend | None) -> str:
-    context = {**_context(story, pictures), "trend": trend_section(trend)}
-    return environment().get_template("report.html.j2").render(context)
+def _document(story: Story, pictures: Pictures, constant: Mapping[str, Any]) -> str:
+    """Render the page; ``constant`` is what does not depend on the pictures that are shown."""
+    return environment().get_template("report.html.j2").render({**_context(story, pictures), **constant})
+
+
+def _evidence(story: Story) -> dict[str, Any]:
+    """Return what makes the result evidence for others: statement, protocol, impact ratios and clauses."""
+    result = story.result
+    return {
+        "statement": statement_section(result.config, datetime.now(UTC).date()),
+        "protocol": protocol_section(result.provenance),
+        "impact_tables": impact_tables(story),
+        "analogy": ANALOGY,
+        "clauses": clause_tables(to_json(result)),
+        "clauses_map": map_words(),
+    }
 
 
 def _context(story: Story, pictures: Pictures) -> dict[str, Any]:
@@ -208,12 +222,6 @@ def _context(story: Story, pictures: Pictures) -> dict[str, Any]:
         "instruments_of_quality": instrument_table(story),
         "distances": distance_names(story) if measures_distances(story) else None,
         "location": location_section(story),
-        "statement": statement_section(result.config, datetime.now(UTC).date()),
-        "protocol": protocol_section(result.provenance),
-        "impact_tables": impact_tables(story),
-        "clauses": clause_tables(to_json(result)),
-        "clauses_map": map_words(),
-        "analogy": ANALOGY,
         "features": feature_sections(story),
         "honesty": honesty_part(story),
         "steering_notes": steering_notes(story),

@@ -6,7 +6,7 @@ sampled; its tasks are the shards, and no image is sampled for it. A *sampling* 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -61,6 +61,18 @@ class Analysis(Protocol[RequestT_contra, FoundT_co]):
             parts: One for each task, in the order of the tasks; None for a task that has no part.
         """
         ...
+
+
+def present(tasks: Iterable[Task], parts: Iterable[Part | None]) -> Iterator[Part]:
+    """Yield the parts of an analysis whose result needs the part of every task.
+
+    Raises:
+        ValueError: A task has no part.
+    """
+    for task, part in zip(tasks, parts, strict=True):
+        if part is None:
+            raise ValueError(f"expected a part for task {task.id}, found no file of it; run the command again")
+        yield part
 
 
 class PartObserver(Protocol):

@@ -24,28 +24,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.analyses.analysis import Instruments, Part
+from audit.analyses.analysis import Instruments, Part, present
+from audit.models.files.untrusted_model import UnfitModelError
+from audit.records.inside.exploration import Axis
 from audit.records.work import derive_seed
 
 MAPS, TEXTS = "maps", "texts"
 """Arrays of a part: maps (texts, seeds, m), and the text encoder's own vectors (texts, w)."""
 
+_ROUNDING = 1e-6
+"""Relative difference of two maps that float32 alone can cause."""
+
 Floats = NDArray[np.floating[Any]]
-
-
-@dataclass(frozen=True)
-class Axis:
-    """Two ends, each of them the text of a prompt.
-
-    Attributes:
-        name: Name of the axis.
-        low: Text of the end with score −1.
-        high: Text of the end with score +1.
-    """
-
-    name: str
-    low: str
-    high: str
 
 
 @dataclass(frozen=True)
@@ -167,7 +157,7 @@ class DirectionsAnalysis:
 
     def combine(self, request: DirectionsRequest, parts: Iterable[Part | None]) -> Directions:
         """Turn maps into directions and scores, part by part: memory holds two vectors for each text."""
-        rows = _rows(request, parts)
+        rows = _rows(request, present(self.tasks(request), parts))
         ends = dict(_take(rows, len(request.ends)))
         reference = _Reference(request, ends)
         texts, scores, halves, text_scores = [], [], [], []
@@ -188,10 +178,8 @@ class _Row:
     width: int
 
 
-def _rows(request: DirectionsRequest, parts: Iterable[Part | None]) -> Iterator[tuple[str, _Row]]:
+def _rows(request: DirectionsRequest, parts: Iterable[Part]) -> Iterator[tuple[str, _Row]]:
     for texts, part in zip(request.groups_of_texts, parts, strict=True):
-        if part is None:
-            raise ValueError(f"expected the maps of {texts[0]!r}, found none; run the command again")
         for number, text in enumerate(texts):
             yield text, _Row(part[MAPS][number].astype(np.float64), part[TEXTS][number], int(part["width"][0]))
 
@@ -206,6 +194,8 @@ class _Reference:
     def __init__(self, request: DirectionsRequest, ends: Mapping[str, _Row]) -> None:
         self._neutral = ends[request.neutral].maps
         pairs = [(ends[axis.low], ends[axis.high]) for axis in request.axes]
+        for axis, (low, high) in zip(request.axes, pairs, strict=True):
+            _require_difference(axis, request.hookpoint, low.maps, high.maps)
         self._middles = [(low.maps + high.maps) / 2 for low, high in pairs]
         self._units = [_scaled((high.maps - low.maps).mean(0)) for low, high in pairs]
         self._text_middles = [(low.text + high.text) / 2 for low, high in pairs]
@@ -229,8 +219,21 @@ class _Reference:
         return np.array([float((text - middle) @ unit) for middle, unit in pairs])
 
 
+def _require_difference(axis: Axis, hookpoint: str, low: Floats, high: Floats) -> None:
+    """Refuse an axis on which every score would be 0.
+
+    Raises:
+        UnfitModelError: The maps of both ends are equal, rounding aside.
+    """
+    if np.linalg.norm(high - low) <= _ROUNDING * np.linalg.norm(low):
+        raise UnfitModelError(
+            f"axis {axis.name}: expected two ends that differ inside the model, found equal maps at {hookpoint!r} for "
+            f"{axis.low!r} and {axis.high!r}; choose other words in explore.axes, or another explore.hookpoint"
+        )
+
+
 def _scaled(difference: Floats) -> Floats:
-    """Return 2 u / ‖u‖²; zero for an axis whose two ends are read alike."""
+    """Return 2 u / ‖u‖²; zero if both ends have equal vectors of the text encoder."""
     square = float(difference @ difference)
     return 2 * difference / square if square > 0 else np.zeros_like(difference)
 

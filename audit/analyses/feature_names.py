@@ -5,13 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.analyses.analysis import Instruments, Part
+from audit.analyses.analysis import Instruments, Part, present
 from audit.records.work import derive_seed
+
+if TYPE_CHECKING:
+    from audit.dissect.sae import SparseAutoencoder
 
 ACTIVITY = "activity"
 """Array of a part: mean value of each latent over the positions of a map, (seeds, F)."""
@@ -75,13 +79,7 @@ class FeatureNames:
         """Read the activity of the latents for one text."""
         import torch
 
-        from audit.dissect.lens import Lens
-        from audit.models.device import device_here
-        from audit.storage.folder_copy import folder_on_disk
-        from audit.storage.place import place_of
-
-        with folder_on_disk(place_of(request.lens)) as directory:
-            sae = Lens.load(directory).to(device_here()).sae
+        sae = _autoencoder(request.lens)
         seeds = [derive_seed("name", index) for index in range(request.seeds)]
         found = []
         for first in range(0, len(seeds), request.batch):
@@ -94,4 +92,16 @@ class FeatureNames:
 
     def combine(self, request: NamesRequest, parts: Iterable[Part | None]) -> Floats:
         """Return the activity (texts, seeds, F)."""
-        return np.stack([part[ACTIVITY] for part in parts if part is not None])
+        return np.stack([part[ACTIVITY] for part in present(self.tasks(request), parts)])
+
+
+@lru_cache(maxsize=1)
+def _autoencoder(lens: str) -> SparseAutoencoder:
+    """Load the autoencoder of a lens, once for all texts of a worker."""
+    from audit.dissect.sae import SparseAutoencoder
+    from audit.models.device import device_here
+    from audit.storage.folder_copy import folder_on_disk
+    from audit.storage.place import place_of
+
+    with folder_on_disk(place_of(lens)) as directory:
+        return SparseAutoencoder.load(directory).to(device_here())

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.analyses.analysis import Instruments, Part
+from audit.analyses.analysis import Instruments, Part, present
 from audit.planning.plan import group_phrase, named_text
 from audit.records.located.places import Place
 from audit.records.work import Prompt, derive_seed
@@ -171,11 +171,7 @@ class LocationAnalysis:
         Raises:
             ValueError: If the part of a task is missing.
         """
-        found: list[Part] = []
-        for task, part in zip(self.tasks(request), parts, strict=True):
-            if part is None:
-                raise ValueError(f"expected a part for task {task.id}, found none; run the analysis again")
-            found.append(part)
+        found = list(present(self.tasks(request), parts))
         return tuple(
             Counts(
                 question=question,

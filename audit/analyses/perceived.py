@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.analyses.analysis import Instruments, Part
+from audit.analyses.analysis import Instruments, Part, present
 from audit.records.work import ImageKey, Prompt
 
 Counts = NDArray[np.int64]
@@ -34,7 +35,7 @@ class PerceivedRequest:
     seed: int
 
     def as_data(self) -> dict[str, Any]:
-        """Return what determines all parts, as plain data; each task names its prompt itself."""
+        """Return what determines all parts, as plain data; each task names the text of its prompt itself."""
         return {"images": self.images, "batch": self.batch, "seed": self.seed}
 
 
@@ -46,8 +47,8 @@ class PerceivedTask:
 
     @property
     def id(self) -> str:
-        """Name of the task."""
-        return self.prompt.id
+        """Name of the task; the text belongs to it, because another template gives a prompt the same id."""
+        return f"{self.prompt.id}.{hashlib.sha256(self.prompt.text.encode()).hexdigest()[:10]}"
 
 
 class PerceivedAnalysis:
@@ -74,5 +75,5 @@ class PerceivedAnalysis:
 
     def combine(self, request: PerceivedRequest, parts: Iterable[Part | None]) -> dict[str, Counts]:
         """Return, by attribute, the counts (prompts, groups) of images in which the judge perceived a group."""
-        kept = [part for part in parts if part is not None]
+        kept = list(present(self.tasks(request), parts))
         return {name: np.stack([part[name] for part in kept]) for name in request.attributes}

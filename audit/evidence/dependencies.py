@@ -9,7 +9,7 @@ from typing import Any
 SPDX_VERSION = "SPDX-2.3"
 
 UNKNOWN = "NOASSERTION"
-"""SPDX's word for a value that nobody has stated."""
+"""SPDX's word for a value that is not stated."""
 
 _EXPRESSION = re.compile(r"[A-Za-z0-9.+-]+( (AND|OR|WITH) [A-Za-z0-9.+-]+)*")
 _CLASSIFIER = "License :: "

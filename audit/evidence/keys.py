@@ -82,7 +82,7 @@ def trusted_key(path: Path, now: datetime | None = None) -> TrustedKey:
     except KeyFileError:
         raise
     except (ValueError, UnsupportedAlgorithm) as error:
-        private = " (this looks like a private key, which nobody else should have)" * (b"PRIVATE KEY" in data)
+        private = " (this looks like a private key, keep it secret)" * (b"PRIVATE KEY" in data)
         raise KeyFileError(f"{expected}, found none that can be read{private}; check the file") from error
     return TrustedKey(_raw(key, expected))
 

@@ -11,7 +11,7 @@ from typing import Any
 from audit.storage.outside.safe_text import redact_tree, secret_values
 
 HOME = "~"
-"""What stands for a home directory, whoever's it is."""
+"""Replacement for the path of a home directory."""
 
 _BEGINS, _ENDS = r"(?<![\w.~-])", r"(?=[/\\\s\"']|$)"
 _USERS = re.compile(rf"(?:{_BEGINS}/(?:home|Users)/|\b[A-Za-z]:[\\/]Users[\\/])[^/\\\s\"':;,]+|{_BEGINS}/root{_ENDS}")

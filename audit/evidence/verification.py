@@ -98,7 +98,7 @@ def _signer(manifest: Mapping[str, Any], files: Mapping[str, bytes], trusted: Tr
     if trusted is not None and raw != trusted.raw:
         raise BundleError(
             f"expected a signature by the key {key_name(trusted.raw)}, found one by {key_name(raw)}; the bundle is "
-            "from somebody else, or the auditor has another key"
+            "from another person, or the auditor has another key"
         )
     if SIGNATURE not in files:
         raise BundleError(f"expected {SIGNATURE} beside a signed {MANIFEST}, found none; ask the auditor for it again")

@@ -214,7 +214,7 @@ def find_hookpoint(network: nn.Module, path: str) -> nn.Module:
 
     Raises:
         ValueError: There is no such module; the message names the nearest ones.
-        UnfitModelError: It lies inside a compiled block, where hooks are not called.
+        UnfitModelError: It is inside a compiled block, where hooks are not called.
     """
     modules: dict[str, nn.Module] = dict(network.named_modules())
     if path and path in modules:

@@ -77,6 +77,21 @@ def no_network(model: ModelConfig) -> str | None:
     return f"model.source: expected a model with a network, found {found}; name another model"
 
 
+def unreadable(model: ModelConfig) -> str | None:
+    """Return why prompts cannot be followed inside a model; None if they can, or if its family is not known here."""
+    from audit.models.families.registry import blocks_of, family_here, reads_text
+
+    missing = no_network(model)
+    if missing is not None:
+        return missing
+    expected, remedy = "", "name another model"
+    if reads_text(model) is False:
+        expected = "a model that takes text"
+    elif family_here(model) is not None and not blocks_of(model):
+        expected, remedy = "a model whose inside is reached", "it is a black box; name another model"
+    return f"model.source: expected {expected}, found {model.source!r}; {remedy}" if expected else None
+
+
 def places_of(model: ModelConfig) -> tuple[Place, ...]:
     """Return the places of a model's denoiser that a location map covers, in the order of the calls.
 
@@ -84,22 +99,16 @@ def places_of(model: ModelConfig) -> tuple[Place, ...]:
         UnknownBlocksError: If the model is not on this machine.
         ValueError: If the model has no network, its inside is not reached, or it takes no text.
     """
-    from audit.models.families.registry import places_here, reads_text
+    from audit.models.families.registry import places_here
 
-    missing = no_network(model)
-    if missing is not None:
-        raise ValueError(missing)
-    if reads_text(model) is False:
-        raise ValueError(f"model.source: expected a model that takes text, found {model.source!r}; name another model")
+    problem = unreadable(model)
+    if problem is not None:
+        raise ValueError(problem)
     paths = places_here(model)
     if paths is None:
         raise UnknownBlocksError(
             f"model.source: expected a model that is on this machine, found {model.source!r}; give its directory, or "
             "name the places with --place"
-        )
-    if not paths:
-        raise ValueError(
-            f"model.source: expected a model whose inside is reached, found {model.source!r}, a black box; name another"
         )
     return paths
 

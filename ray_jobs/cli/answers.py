@@ -51,6 +51,12 @@ def fail(mistakes: ConfigErrors) -> NoReturn:
     raise typer.Exit(ExitCode.USAGE)
 
 
+def refuse(message: str) -> NoReturn:
+    """Print why a command cannot be run as it was given, and exit."""
+    typer.echo(message, err=True)
+    raise typer.Exit(ExitCode.USAGE)
+
+
 def print_json(data: dict[str, Any]) -> None:
     """Print data as JSON on standard output."""
     typer.echo(json.dumps(data, indent=2, ensure_ascii=False))

@@ -124,13 +124,9 @@ def run_audit(
     attributes = tuple(Attribute(name, groups) for name, groups in config.attributes.items())
     targets = audit_targets(config.targets, [prompt.id for prompt in prompts], attributes)
     with connect(address, config.workers) as cluster:
-        pool, lens = WorkerPool(config.workers, cluster), None
+        pool = WorkerPool(config.workers, cluster)
         run = open_run(config, run_id or default_run_id(config, fitted_on), cluster, fitted_on, protocol)
-        if needs_lens(config.lens, config.prompts, config.mitigations):
-            keep_map(dissection, config.output, run, pool)
-            lens = ensure_lens(dissection, config.output, pool)
-            keep_evidence(lens, run.file(LENS))
-            find_strengths(dissection, searched_attributes(config.mitigations), lens, run, prompts, pool)
+        lens = prepare_lens(config, dissection, run, pool)
         fit_prompts = prompts_of_model(fitted.model, fitted.prompts)
         fits = ensure_fits(MeasurementRequest.of(fitted), config.output, fit_prompts, pool, lens)
         keep_preparation(run, lens, fits)
@@ -146,6 +142,24 @@ def run_audit(
     url = track(config.tracking, run)
     beyond = unmade if unmade > config.workers.error_budget else None
     return AuditOutcome(run.path, report, result, missing, beyond, url, time.monotonic() - started)
+
+
+def prepare_lens(
+    config: AuditConfig, dissection: DissectionRequest, run: RunDirectory, pool: WorkerPool
+) -> Place | None:
+    """Make or find the lens that an audit needs, with the strengths of its prompts; None if it needs none.
+
+    Raises:
+        DissectionError: If the lens cannot be made, or the strengths of a prompt cannot be found.
+    """
+    if not needs_lens(config.lens, config.prompts, config.mitigations):
+        return None
+    keep_map(dissection, config.output, run, pool)
+    lens = ensure_lens(dissection, config.output, pool)
+    keep_evidence(lens, run.file(LENS))
+    prompts = prompts_of_model(config.model, config.prompts)
+    find_strengths(dissection, searched_attributes(config.mitigations), lens, run, prompts, pool)
+    return lens
 
 
 def keep_preparation(run: RunDirectory, lens: Place | None, fits: Mapping[str, Place]) -> None:

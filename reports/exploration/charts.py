@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from audit.records.estimates import percent
-from audit.records.inside.exploration import AxisEnds, Clusters, Exploration, Score, Similarities
+from audit.records.inside.exploration import Axis, Clusters, Exploration, Score, Similarities
 from reports.charts.axis import Mark
 from reports.charts.heatmap import HeatRow, heatmap
 from reports.charts.prompts.label_map import Place, label_map
@@ -136,7 +136,7 @@ def _ranked(score: Score) -> Ranked:
     return Ranked(score.prompt, Mark(score.value, score.low, score.high), filled=score.differs)
 
 
-def _table(axis: AxisEnds, scores: tuple[Score, ...]) -> Table:
+def _table(axis: Axis, scores: tuple[Score, ...]) -> Table:
     rows = tuple(
         (
             score.prompt,

@@ -122,9 +122,9 @@ def checked_table(checked: tuple[Checked, ...]) -> Table | None:
             interval(one.low, one.high),
             "not defined" if one.text_rho is None else number(one.text_rho),
             str(len(one.perceived)),
-            str(one.images),
+            f"{one.classified} of {len(one.prompts) * one.images}",
         )
         for one in checked
     )
-    columns = ("axis", "directions", "95 % interval", "text encoder alone", "prompts", "images per prompt")
+    columns = ("axis", "directions", "95 % interval", "text encoder alone", "prompts", "classified images")
     return Table("Spearman's correlation of scores with perceived shares", columns, rows)

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from audit.analyses.analysis import Instruments
-from audit.analyses.directions import MAPS, Axis, DirectionsAnalysis, DirectionsRequest
+from audit.analyses.directions import MAPS, DirectionsAnalysis, DirectionsRequest
 from audit.analyses.sketch import sketched
 from audit.config.sections import ModelConfig, SamplingConfig
 from audit.models.files.untrusted_model import UnfitModelError
 from audit.models.generator import load_generator
+from audit.records.inside.exploration import Axis
 from benchmarks.tiny_families import save_flux, save_sd3
 
 NEUTRAL, LOW, HIGH = "a photo of a person", "a photo of a cold person", "a photo of a warm person"
@@ -49,10 +50,14 @@ def test_the_ends_of_an_axis_have_scores_of_minus_one_and_one(generator):
     assert not directions.halves[:, 0].any()  # the neutral prompt changes nothing
 
 
-def test_an_axis_between_equal_texts_has_no_scores(generator):
-    directions = found(generator, replace(REQUEST, axes=(Axis("nothing", LOW, LOW),)))
-    assert not directions.scores.any()
-    assert np.isfinite(directions.text_scores).all()
+ALIKE = [{"axes": (Axis("warmth", LOW, LOW),)}, {"hookpoint": "time_embedding.linear_1"}, {"hookpoint": "conv_in"}]
+"""Equal texts, and modules that read no text."""
+
+
+@pytest.mark.parametrize("changes", ALIKE)
+def test_an_axis_whose_ends_are_read_alike_is_refused(generator, changes):
+    with pytest.raises(UnfitModelError, match=r"axis warmth: expected two ends that differ .* choose other words"):
+        found(generator, replace(REQUEST, **changes))
 
 
 def test_the_batch_changes_no_direction(generator):
@@ -62,11 +67,11 @@ def test_the_batch_changes_no_direction(generator):
 
 
 def test_a_map_is_what_the_hookpoint_returns_in_a_whole_run(generator):
-    seen = {}
+    seen, plain = {}, generator.sample([LOW], [5])
     generator.sample([LOW, HIGH], [5, 6], observers={"up_blocks.0": lambda step, h: seen.setdefault(step, h.clone())})
     for step in (0, 2):
         assert torch.equal(generator.maps([LOW, HIGH], [5, 6], "up_blocks.0", step), seen[step])
-    assert torch.equal(generator.sample([LOW], [5]), generator.sample([LOW], [5]))  # nothing stays behind
+    assert torch.equal(generator.sample([LOW], [5]), plain)  # no hook is left behind
 
 
 def test_a_step_or_module_that_is_not_reached_is_refused(generator):
@@ -88,7 +93,7 @@ def test_a_task_is_named_by_its_texts():
 
 def test_a_missing_part_is_an_error_in_words(generator):
     parts = [parts_of(generator, REQUEST)[0], None, None]
-    with pytest.raises(ValueError, match="expected the maps of 'a photo of a warm person'"):
+    with pytest.raises(ValueError, match="expected a part for task"):
         ANALYSIS.combine(REQUEST, parts)
 
 
@@ -112,7 +117,6 @@ def test_a_sketch_keeps_cosines():
     )
     assert errors.abs().max() < 5 / 8192**0.5
     assert abs(float(errors.mean())) < 2 / 8192**0.5 / 5
-    assert sketched(vectors[:, :100]) is not None
     assert torch.equal(sketched(vectors[:, :100]), vectors[:, :100])
 
 

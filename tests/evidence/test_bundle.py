@@ -302,7 +302,7 @@ def test_a_name_with_a_zero_byte_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("other", "somebody else"),
+        ("other", "another person"),
         ("expired", "expired on"),
         ("early", "valid from"),
         ("rsa_public", "another kind of key"),

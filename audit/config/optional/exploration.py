@@ -10,7 +10,7 @@ from audit.config.fields import Fraction, GroupName, Section, Text
 
 
 class AxisConfig(Section):
-    """Two ends of an axis, in words that stand before the neutral noun: ``cold``, ``warm``."""
+    """Two ends of an axis, in words that are put before the neutral noun: ``cold``, ``warm``."""
 
     low: Text
     """Words of the end with score −1."""

@@ -81,7 +81,7 @@ def refuse_inside(denoiser: nn.Module, path: str) -> None:
     """Refuse a place inside a compiled block, where hooks are not called.
 
     Raises:
-        UnfitModelError: The module at ``path`` lies inside a compiled block.
+        UnfitModelError: The module at ``path`` is inside a compiled block.
     """
     for parent in _parents(path):
         if hasattr(denoiser.get_submodule(parent).forward, _MARK):

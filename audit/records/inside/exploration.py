@@ -10,7 +10,7 @@ EXPLORATION_FORMAT = 1
 
 
 @dataclass(frozen=True)
-class AxisEnds:
+class Axis:
     """An axis.
 
     Attributes:
@@ -139,6 +139,7 @@ class Checked:
         axis: The axis, an audited attribute.
         prompts: Ids of the prompts of which images were sampled.
         images: Images of each prompt.
+        classified: Images in which the judge perceived a group, over all prompts.
         perceived: Prompt → perceived mean place from the first group (0) to the last (1).
         rho: Spearman's correlation of the score with it; None if it is not defined.
         low: Lower end of its 95 % interval over prompts.
@@ -149,6 +150,7 @@ class Checked:
     axis: str
     prompts: tuple[str, ...]
     images: int
+    classified: int
     perceived: Mapping[str, float]
     rho: float | None
     low: float | None
@@ -187,7 +189,7 @@ class Exploration:
     width: int
     neutral: str
     texts: Mapping[str, str]
-    axes: tuple[AxisEnds, ...]
+    axes: tuple[Axis, ...]
     neutral_scores: tuple[Score, ...]
     scores: tuple[Score, ...]
     moves: tuple[Move, ...]
@@ -219,7 +221,7 @@ class Exploration:
         plain = {name: value for name, value in data.items() if name != "format_version"}
         similarities, clusters = plain.pop("similarities"), plain.pop("clusters")
         return cls(
-            axes=tuple(AxisEnds(**one) for one in plain.pop("axes")),
+            axes=tuple(Axis(**one) for one in plain.pop("axes")),
             neutral_scores=tuple(Score(**one) for one in plain.pop("neutral_scores")),
             scores=tuple(Score(**one) for one in plain.pop("scores")),
             moves=tuple(Move(**one) for one in plain.pop("moves")),

@@ -69,6 +69,7 @@ def check(axis: str, scores: Sequence[Score], prompts: Sequence[str], counts: Fl
         axis=axis,
         prompts=tuple(prompts),
         images=images,
+        classified=int(counts.sum()),
         perceived=_perceived(prompts, places, known),
         rho=rho,
         low=interval[0],

@@ -73,7 +73,7 @@ def read_recorded(run: RunDirectory) -> RecordedRun:
 
 
 def _refuse(run: RunDirectory, config: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
-    """Refuse a run that is not complete, or whose images nobody can make again.
+    """Refuse a run that is not complete, or whose images cannot be made again.
 
     Raises:
         NotReplayableError: If it is one.

@@ -95,7 +95,7 @@ def _show_verified(found: Verified) -> None:
 
 def _signature_words(found: Verified) -> str:
     if found.signed_by is None:
-        return "no: whoever can change a file can change the checksums too"
+        return "no: a person who can change a file can change the checksums too"
     if not found.trusted:
         return f"by {found.signed_by}; compare this with the auditor's key, or name it with --public-key"
     until = f", valid until {found.key_until}" if found.key_until else ", a key without a date"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ray_jobs.cli.answers import expected_errors, print_json, show_log
+from ray_jobs.cli.answers import expected_errors, print_json, refuse, show_log
 from ray_jobs.cli.options import (
     AddressOption,
     ConfigArgument,
@@ -17,10 +17,8 @@ from ray_jobs.cli.options import (
     WorkersOption,
     overrides_of,
 )
-from ray_jobs.run.exit_codes import ExitCode
 
 if TYPE_CHECKING:
-    from audit.config.sections import ModelConfig
     from audit.config.slices import DissectionRequest
     from audit.records.inside.exploration import Exploration
     from audit.records.work import Prompt
@@ -59,6 +57,7 @@ def explore(  # noqa: PLR0913 (one parameter per option)
     with expected_errors():
         from audit.config.file import read_config
         from audit.config.slices import DissectionRequest
+        from audit.preflight.lens import unreadable
         from audit.preflight.readiness import check_ready
         from ray_jobs.cluster.connection import connect
         from ray_jobs.run.inside.explore import ExploreRequest
@@ -66,7 +65,9 @@ def explore(  # noqa: PLR0913 (one parameter per option)
         from ray_jobs.run.parts import WorkerPool
 
         audit = read_config(config, overrides_of(sets, output, workers), [check_ready])
-        _require_inside(audit.model)
+        problem = unreadable(audit.model)
+        if problem is not None:
+            refuse(problem)
         count = seeds or (1 if screen is not None else audit.explore.seeds)
         section, dissection = audit.explore.model_copy(update={"seeds": count}), DissectionRequest.of(audit)
         request = ExploreRequest(audit.name, section, dissection, _prompts(dissection, screen), audit.seed)
@@ -107,20 +108,6 @@ def _show(found: Exploration, page: Place, screened: Place | None) -> None:
         typer.echo(f"Audit of the most extreme prompts: difflens-audit plan {screened}")
 
 
-def _require_inside(model: ModelConfig) -> None:
-    """Refuse a model whose denoiser cannot be read."""
-    from audit.models.families.registry import blocks_of, family_here
-    from audit.preflight.lens import no_network
-
-    missing = no_network(model)
-    if missing is not None:
-        _refuse(missing)
-    if family_here(model) is not None and not blocks_of(model):
-        _refuse(
-            f"model.source: expected a model whose inside is reached, found {model.source!r}, a black box; name another"
-        )
-
-
 def _prompts(dissection: DissectionRequest, screen: Path | None) -> tuple[Prompt, ...]:
     """Return the prompts of the config, or those of a file."""
     from audit.planning.plan import prompts_of, prompts_of_model
@@ -128,30 +115,22 @@ def _prompts(dissection: DissectionRequest, screen: Path | None) -> tuple[Prompt
     section = dissection.prompts
     if screen is not None:
         return prompts_of(section.model_copy(update={"occupations": _names(screen)}), ())
-    prompts = prompts_of_model(dissection.model, section)
-    if not any(prompt.text for prompt in prompts):
-        _refuse("prompts: expected a model that takes text, found one that reads none; name another model")
-    return prompts
+    return prompts_of_model(dissection.model, section)
 
 
 def _names(file: Path) -> tuple[str, ...]:
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        _refuse(
+        refuse(
             f"--screen: expected a text file with one name a line, found {str(file)!r} that cannot be read ({error})"
         )
     names = tuple(dict.fromkeys(name for line in lines if (name := line.strip()) and not name.startswith("#")))
     if not names:
-        _refuse(f"--screen: expected at least one name, found none in {str(file)!r}; write one a line")
+        refuse(f"--screen: expected at least one name, found none in {str(file)!r}; write one a line")
     return names
 
 
 def _short(data: dict[str, Any]) -> dict[str, Any]:
     """Leave out what is long; the file has it."""
     return {key: value for key, value in data.items() if key not in ("similarities", "clusters", "texts")}
-
-
-def _refuse(message: str) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(ExitCode.USAGE)

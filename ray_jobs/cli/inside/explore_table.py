@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from audit.records.inside.exploration import AxisEnds, Exploration, Score
+from audit.records.inside.exploration import Axis, Exploration, Score
 from reports.exploration.page import lead, warnings
 from reports.words.formats import interval, number
 
@@ -22,12 +22,13 @@ def show_exploration(found: Exploration, console: Console) -> None:
     for one in found.checked:
         place = f"Check of {one.axis}: Spearman's correlation with perceived shares {number(one.rho)}"
         text = f"{place} {interval(one.low, one.high)}, by the text encoder alone {number(one.text_rho)}"
-        console.print(f"{text} ({len(one.perceived)} prompts × {one.images} images)", highlight=False, markup=False)
+        sampled = f"{len(one.perceived)} prompts × {one.images} images, {one.classified} classified"
+        console.print(f"{text} ({sampled})", highlight=False, markup=False)
     for warning in warnings(found):
         console.print(warning, style="yellow", highlight=False, markup=False)
 
 
-def _ends(axis: AxisEnds, scores: tuple[Score, ...], neutral: Score) -> Table:
+def _ends(axis: Axis, scores: tuple[Score, ...], neutral: Score) -> Table:
     """Return the prompts at both ends of an axis; all of them if they are few."""
     table = Table(
         "prompt", "score", "95 % interval", title=f"{axis.name}: −1 is “{axis.low}”, +1 is “{axis.high}”",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ray_jobs.cli.answers import expected_errors, print_json, show_log
+from ray_jobs.cli.answers import expected_errors, print_json, refuse, show_log
 from ray_jobs.cli.options import (
     AddressOption,
     ConfigArgument,
@@ -17,7 +17,6 @@ from ray_jobs.cli.options import (
     WorkersOption,
     overrides_of,
 )
-from ray_jobs.run.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,7 +109,7 @@ def _request(request: DissectionRequest, named: Sequence[str], attributes: Seque
 
     unknown = [name for name in attributes if name not in request.attributes]
     if unknown:
-        _refuse(f"--attribute: expected an audited attribute ({', '.join(request.attributes)}), found {unknown[0]!r}")
+        refuse(f"--attribute: expected an audited attribute ({', '.join(request.attributes)}), found {unknown[0]!r}")
     places = _places(request.model, named)
     return MapRequest(
         attributes={name: tuple(request.attributes[name]) for name in attributes or request.attributes},
@@ -131,18 +130,13 @@ def _places(model: ModelConfig, named: Sequence[str]) -> tuple[Place, ...]:
     try:
         asked = tuple(Place.parse(text) for text in dict.fromkeys(named))
     except ValueError as error:
-        _refuse(f"--place: {error}")
+        refuse(f"--place: {error}")
     try:
         known = places_of(model)
     except UnknownBlocksError as error:
         if not asked:
-            _refuse(str(error))
+            refuse(str(error))
         return asked
     except ValueError as error:
-        _refuse(str(error))
+        refuse(str(error))
     return asked or known
-
-
-def _refuse(message: str) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(ExitCode.USAGE)

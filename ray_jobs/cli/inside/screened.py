@@ -7,8 +7,7 @@ from typing import Any
 
 import yaml
 
-from audit.analyses.directions import Axis
-from audit.records.inside.exploration import Exploration
+from audit.records.inside.exploration import Axis, Exploration
 from audit.storage.files import storage_of
 from audit.storage.place import Place
 from ray_jobs.run.inside.explore import ExploreRequest

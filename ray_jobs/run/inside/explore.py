@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from audit.analyses.directions import Axis, Directions, DirectionsRequest
+from audit.analyses.directions import Directions, DirectionsRequest
 from audit.analyses.feature_names import NamesRequest
 from audit.analyses.perceived import PerceivedRequest
 from audit.config.optional.exploration import ExploreConfig
@@ -20,7 +20,7 @@ from audit.models.families.registry import blocks_of, family_here
 from audit.models.source import model_fingerprint
 from audit.perception.judges.registry import judge_name
 from audit.planning.plan import group_phrase, named_text, prompt_text
-from audit.records.inside.exploration import AxisEnds, Checked, Exploration, FeatureName, Score
+from audit.records.inside.exploration import Axis, Checked, Exploration, FeatureName, Score
 from audit.records.work import Prompt
 from audit.results.exploration.check import check, prompts_to_check
 from audit.results.exploration.names import Feature, names_of
@@ -149,7 +149,7 @@ def explore(request: ExploreRequest, output: str, pool: WorkerPool) -> Explorati
         width=directions.width,
         neutral=request.directions.neutral,
         texts=dict(prompts),
-        axes=tuple(AxisEnds(axis.name, axis.low, axis.high) for axis in request.axes),
+        axes=request.axes,
         neutral_scores=neutral_scores(directions),
         scores=scores,
         moves=moves_of(directions, request.modified, request.explore.false_discovery_rate),

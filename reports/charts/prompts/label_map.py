@@ -37,7 +37,7 @@ class _Box:
 
 
 def label_map(frame: Frame, places: Sequence[Place]) -> Markup:
-    """Draw points; a name that finds no free place near its point stands further away, joined by a line.
+    """Draw points; a name without a free place near its point is drawn further away, joined by a line.
 
     Raises:
         ValueError: There are no points.

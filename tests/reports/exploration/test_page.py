@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from audit.records.inside.exploration import (
-    AxisEnds,
+    Axis,
     Checked,
     Clusters,
     Exploration,
@@ -16,7 +16,7 @@ from audit.records.inside.exploration import (
     Score,
     Similarities,
 )
-from reports.exploration.charts import SHOWN_AT_EACH_END, strongest_descriptors
+from reports.exploration.charts import SHOWN_AT_EACH_END, score_figures, strongest_descriptors
 from reports.exploration.files import scores_csv, similarities_csv
 from reports.exploration.page import render, warnings
 
@@ -38,7 +38,7 @@ def an_exploration(prompts=NAMES, **changes):
         width=8192,
         neutral="a photo of a person",
         texts={name: f"a photo of a {name}" for name in prompts},
-        axes=(AxisEnds("gender", "a female person", "a male person"),),
+        axes=(Axis("gender", "a female person", "a male person"),),
         neutral_scores=(score("", 0.1),),
         scores=tuple(score(name, place / len(prompts)) for place, name in enumerate(prompts)),
         moves=tuple(Move(name, AWKWARD, "gender", 0.1, 0.0, 0.2, 0.01, name == "nurse") for name in prompts),
@@ -58,7 +58,7 @@ def an_exploration(prompts=NAMES, **changes):
         if prompts is NAMES
         else None,
         names=(FeatureName("gender", "female", 7, AWKWARD, 0.91), FeatureName("gender", "male", 9, "pilot", 0.6)),
-        checked=(Checked("gender", NAMES, 24, dict.fromkeys(NAMES, 0.5), 0.9, 0.6, 1.0, 0.5),),
+        checked=(Checked("gender", NAMES, 24, 70, dict.fromkeys(NAMES, 0.5), 0.9, 0.6, 1.0, 0.5),),
     )
     return replace(found, **changes)
 
@@ -69,6 +69,7 @@ def test_texts_are_escaped_and_the_page_needs_nothing_from_outside():
     assert "&lt;b&gt;é" in page
     assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", "")
     assert "adjusted Rand index of 0.90" in page
+    assert "70 of 72" in page
     assert "1 of 2 tell where the feature fires" in page
     assert "(pilot)" in page
 
@@ -83,7 +84,7 @@ def test_a_page_without_descriptors_clusters_and_check_says_what_is_missing():
 
 
 def test_scores_that_do_not_predict_are_a_warning():
-    weak = Checked("gender", NAMES, 24, dict.fromkeys(NAMES, 0.5), 0.3, -0.6, 0.8, 0.5)
+    weak = Checked("gender", NAMES, 24, 70, dict.fromkeys(NAMES, 0.5), 0.3, -0.6, 0.8, 0.5)
     assert "scores may not predict" in warnings(an_exploration(checked=(weak,)))[0]
     none = replace(weak, rho=None, low=None, high=None)
     assert "the check says nothing" in warnings(an_exploration(checked=(none,)))[0]
@@ -96,7 +97,12 @@ def test_of_many_prompts_both_ends_are_drawn_and_all_are_in_the_table_of_scores(
     page = render(found)
     assert f"the {SHOWN_AT_EACH_END} prompts at each end of 100" in page
     assert "prompt 000" in page
-    assert page.count(">prompt 050<") == page.count(">prompt 051<")
+    [figure] = score_figures(found)
+    assert {name: f">{name}<" in figure.svg for name in ("prompt 000", "prompt 050", "prompt 099")} == {
+        "prompt 000": True,
+        "prompt 050": False,
+        "prompt 099": True,
+    }
     assert len(list(csv.reader(io.StringIO(scores_csv(found))))) == 101
 
 

@@ -133,4 +133,4 @@ def test_a_black_box_is_refused(tmp_path):
     )
     answer = call(config)
     assert answer.exit_code == 2
-    assert "a black box; name another" in answer.output
+    assert "it is a black box; name another model" in answer.output
