@@ -43,6 +43,7 @@ from reports.figures.charts import (
     strongest_occupations,
 )
 from reports.figures.evidence.clauses import clause_tables, map_words
+from reports.figures.evidence.energy import energy_words
 from reports.figures.evidence.impact_ratios import ANALOGY, impact_tables
 from reports.figures.evidence.protocol import protocol_section
 from reports.figures.evidence.statement import statement_section
@@ -330,6 +331,7 @@ def _method(story: Story) -> dict[str, Any]:
         "sampling": sampling_words(staged) if (staged := story.result.two_stage) else "",
         "sampler": "" if is_closed(config) else sampler_words(story.result.provenance),
         "closed": method_sentence(story) if is_closed(config) else "",
+        "energy": energy_words(story.result.provenance),
         "steps": setting(config, "sampling", "steps"),
         "guidance": setting(config, "sampling", "guidance"),
         "model": setting(config, "model", "source"),

@@ -129,6 +129,17 @@ def test_every_target_of_make_exists(page):
     assert {name for line in code_of(page) for name in MAKE.findall(line)} <= targets
 
 
+def check_workflow(workflow):
+    """A workflow calls the action of this repository with inputs that it has, and reads outputs that it has."""
+    action = yaml.safe_load(text_of(ROOT / "action.yml"))
+    steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+    [call] = (step for step in steps if step.get("uses", "").startswith("OWNER/difflens-audit@"))
+    assert set(call["with"]) <= set(action["inputs"])
+    read = re.findall(rf"steps\.{call['id']}\.outputs\.([\w-]+)", str(steps))
+    assert read
+    assert set(read) <= set(action["outputs"])
+
+
 @each_page
 def test_every_config_is_valid_and_so_is_every_part_of_one_in_its_place(page):
     """Merge a part of a config into a complete one that has what the part refers to."""
@@ -137,6 +148,9 @@ def test_every_config_is_valid_and_so_is_every_part_of_one_in_its_place(page):
             part = yaml.safe_load(block)
             if "methods" in part:
                 BenchmarkConfig.model_validate(part)
+                continue
+            if "jobs" in part:
+                check_workflow(part)
                 continue
             closed = part.get("model", {}).get("source") in CLOSED
             AuditConfig.model_validate((WHOLE | ({"mitigations": []} if closed else {})) | part)

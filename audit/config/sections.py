@@ -525,6 +525,9 @@ class WorkersConfig(Section):
     """A worker is killed when a shard takes this many times the running median. The deadline doubles at each retry."""
     deadline_seconds: float = Field(60.0, gt=0, le=604_800)
     """Smallest deadline of a shard, in seconds."""
+    watts_per_core: float = Field(10.0, gt=0, le=1_000)
+    """Assumed power of a busy processor core, in watts. The energy of processors is estimated with it where the machine
+    has no readable counter; the report says so."""
 
 
 class AuditSections(Section):

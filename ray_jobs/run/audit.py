@@ -283,6 +283,8 @@ def _worker_settings(
         baselines=str(place_of(config.output).absolute() / BASELINES),
         baseline_cache_gb=config.workers.baseline_cache_gb,
         samples=draw_samples(run, images, config.report.random_samples),
+        watts_per_core=config.workers.watts_per_core,
+        gpus_per_worker=config.workers.gpus_per_worker,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from audit.config.slices import FilesRequest
 from audit.models.source import model_fingerprint, model_parts
 from audit.planning.fits import TENSORS_FILE
 from audit.preflight.weights.needs import Origin, needed
+from audit.records.energy import EnergyUse, energy_of
 from audit.storage.files import storage_of
 from audit.storage.place import Place
 from audit.storage.provenance import collect_provenance, fingerprint, sha256_of
@@ -34,6 +36,9 @@ FITTED_ON = "fitted_on"
 
 COMPUTE = "compute"
 """Folder of a run with one file for each kind of worker, and key of the provenance with their contents."""
+
+ENERGY = "energy"
+"""Folder of a run with one file for each worker that worked, and key of the provenance with their sum."""
 
 PREPARED = "prepared"
 """Key of the provenance with what was made for the run or found beside it: the lens and the fits."""
@@ -71,6 +76,11 @@ def compute_record(found: Mapping[str, str]) -> tuple[str, dict[str, str]]:
     return f"{COMPUTE}/{hashlib.sha256(text.encode()).hexdigest()[:12]}.json", dict(found)
 
 
+def energy_file() -> str:
+    """Return a new name for the file with the energy of a worker; each worker that starts has its own."""
+    return f"{ENERGY}/{uuid.uuid4().hex[:12]}.json"
+
+
 def keep_prepared(run: RunDirectory, lens: Place | None, fits: Mapping[str, Place]) -> None:
     """Store in a run the name and the content hash of its lens and of its fits."""
     kept: dict[str, Any] = {}
@@ -85,10 +95,12 @@ def keep_prepared(run: RunDirectory, lens: Place | None, fits: Mapping[str, Plac
 
 
 def made_on(run: RunDirectory) -> dict[str, Any]:
-    """Return what became known while a run was made: the hardware of its workers, its lens and its fits."""
+    """Return what became known while a run was made: its workers' hardware and energy, its lens and its fits."""
     names = sorted(run.storage.names(COMPUTE))
     kinds = {f"workers {number}": run.read_json(f"{COMPUTE}/{name}") for number, name in enumerate(names, start=1)}
     found: dict[str, Any] = {COMPUTE: kinds} if kinds else {}
+    used = energy_of(EnergyUse.of_data(run.read_json(f"{ENERGY}/{name}")) for name in run.storage.names(ENERGY))
+    found |= {} if used is None else {ENERGY: used.as_data()}
     return found | ({PREPARED: run.read_json(_PREPARED_FILE)} if run.has(_PREPARED_FILE) else {})
 
 

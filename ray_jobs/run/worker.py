@@ -22,7 +22,7 @@ from audit.storage.folder_copy import folder_on_disk
 from audit.storage.place import place_of
 from audit.storage.run_directory import RunDirectory, image_name
 from ray_jobs.cluster.connection import this_node, work_in
-from ray_jobs.run.inputs import compute_record
+from ray_jobs.run.inputs import compute_record, energy_file
 from ray_jobs.run.progress.metrics import WorkerMetrics
 from ray_jobs.run.progress.worker_log import log_as_json
 
@@ -58,6 +58,8 @@ class WorkerSettings:
         baselines: Path or address of the directory with kept baseline images.
         baseline_cache_gb: Size limit of this directory; 0 keeps none.
         samples: Prompt id → indices of the random samples, which are kept too.
+        watts_per_core: Assumed power of a busy core, for energy without a counter.
+        gpus_per_worker: GPUs that the worker reserves; a fraction gets this part of the energy of its GPU.
     """
 
     request: MeasurementRequest
@@ -70,6 +72,8 @@ class WorkerSettings:
     baselines: str = ""
     baseline_cache_gb: float = 0.0
     samples: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    watts_per_core: float = 10.0
+    gpus_per_worker: float = 1.0
 
 
 class ShardWorker:
@@ -86,6 +90,7 @@ class ShardWorker:
         """Load the models."""
         import torch
 
+        from audit.generation.energy import EnergyMeter, PackageCounters
         from audit.generation.parts import load_parts
         from audit.generation.settings import ShardSettings
         from audit.models.device import compute_here
@@ -110,6 +115,8 @@ class ShardWorker:
             self._run.write_json(SAMPLING, self._parts.generator.sampling)
         self._node = this_node() if ray.is_initialized() else ""
         self._metrics = WorkerMetrics()
+        self._energy = EnergyMeter(settings.watts_per_core, settings.gpus_per_worker, PackageCounters.here())
+        self._energy_file = energy_file()
         self._free_since = time.monotonic()
 
     def do(self, shard: Shard, attempt: int = 1) -> ShardReceipt:
@@ -128,8 +135,11 @@ class ShardWorker:
         started = time.monotonic()
         self._metrics.begun(started - self._free_since)
         LOG.info("shard started", extra=told)
-        done, too_large = self._make(shard)
-        self._run.write_images(self._kept_images(shard, done.images))
+        with self._energy.measured():
+            done, too_large = self._make(shard)
+            self._run.write_images(self._kept_images(shard, done.images))
+        self._energy.count(done.table.num_rows)
+        self._run.write_json(self._energy_file, self._energy.total.as_data())
         self._run.write_shard(shard.id, done.table, done.parts)
         self._free_since = time.monotonic()
         seconds = self._free_since - started

@@ -19,6 +19,7 @@ STATEMENT = {
     "intended_use": "illustrations",
     "population": "occupations",
     "known_gaps": "English only",
+    "model_energy": "not known",
     "valid_until": "2030-01-01",
 }
 
@@ -72,7 +73,11 @@ def test_coverage_is_all_some_or_none(stated):
     by_asks = {one.clause.asks: one for one in covered(clause_map(), audit)}
     assert by_asks["the gap between the evaluation and real use"].coverage == "covered"
     assert by_asks["statistical significance, and power that was planned before"].coverage == "partly covered"
-    assert by_asks["energy consumption"].coverage == "absent"
+    assert by_asks["energy consumption"].coverage == "covered"
+    unstated = json.loads(json.dumps(audit))
+    del unstated["config"]["statement"]["model_energy"]
+    [energy] = (one for one in covered(clause_map(), unstated) if one.clause.asks == "energy consumption")
+    assert energy.coverage == "partly covered"  # the audit's own energy says nothing about the model's training
     nothing = covered(clause_map(), {})
     held = {one.clause.asks: one.coverage for one in nothing if one.coverage != "absent"}
     assert set(held.values()) == {"covered", "partly covered"}  # every bundle has random samples and impact ratios

@@ -40,6 +40,8 @@ class StatementConfig(Section):
     """What the prompts stand for: the population of requests, users or occupations."""
     known_gaps: Paragraph | None = None
     """Known differences between this audit and the real use of the model."""
+    model_energy: Paragraph | None = None
+    """Energy that the model's training and use need, as its maker states it. The audit measures only its own energy."""
     valid_until: DateText | None = None
     """Last day on which the audit may be relied upon, as ``2027-01-31``. The report states if it is over."""
 

@@ -14,6 +14,7 @@ TITLES = {
     "intended_use": "Intended use",
     "population": "The prompts stand for",
     "known_gaps": "Known gaps to real use",
+    "model_energy": "Energy of the model, as its maker states it",
     "valid_until": "Valid until",
 }
 """Key of the section ``statement`` → its title, in the order in which they are shown."""
