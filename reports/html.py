@@ -42,6 +42,7 @@ from reports.figures.charts import (
     status_table,
     strongest_occupations,
 )
+from reports.figures.counterfactuals import counterfactual_tables
 from reports.figures.evidence.clauses import clause_tables, map_words
 from reports.figures.evidence.energy import energy_words
 from reports.figures.evidence.impact_ratios import ANALOGY, impact_tables
@@ -207,6 +208,7 @@ def _context(story: Story, pictures: Pictures) -> dict[str, Any]:
         "combinations": combination_tables(story),
         "together": together_table(story),
         "joint_tables": joint_tables(story),
+        "counterfactuals": counterfactual_tables(story),
         "bounds": bounds_table(story),
         "corrected": corrected_table(story),
         "uncorrected": uncorrected(story),

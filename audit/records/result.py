@@ -7,6 +7,7 @@ from typing import Any
 
 from audit.records.attributes import TargetSource
 from audit.records.changes import AttributeShift, GroupChange, MissingDifference
+from audit.records.counterfactuals import CounterfactualPair
 from audit.records.groups import GroupResult
 from audit.records.intersections import Intersection
 from audit.records.joint import JointResult
@@ -93,6 +94,7 @@ class AuditResult:
             association, up to a limit per arm and pair.
         joint: Joint distribution of the attributes that one arm steers together, in this arm and in the baseline: over
             all images, then for each prompt; empty without such an arm.
+        counterfactuals: Pairs of arms whose prompts name different groups of one attribute.
         missing: Edited arm → whether its share of unclassified images differs from the baseline's.
         verdicts: Verdicts per gate; empty if the config names no gates.
         agreement: Agreement of each second judge with the main judge, by arm and attribute.
@@ -117,6 +119,7 @@ class AuditResult:
     shifts: tuple[AttributeShift, ...] = ()
     intersections: tuple[Intersection, ...] = ()
     joint: tuple[JointResult, ...] = ()
+    counterfactuals: tuple[CounterfactualPair, ...] = ()
     missing: dict[str, MissingDifference] = field(default_factory=dict)
     verdicts: tuple[Verdict, ...] = ()
     agreement: tuple[JudgeAgreement, ...] = ()

@@ -23,6 +23,7 @@ from audit.measure.shares.classifier_error import ConfusionMatrix
 from audit.planning.targets import AuditTargets, Targets
 from audit.records.attributes import Attribute, SecondOpinion, TargetSource
 from audit.records.changes import AttributeShift
+from audit.records.counterfactuals import NamedArm
 from audit.records.estimates import OverPrompts
 from audit.records.groups import GroupResult
 from audit.records.quality import Measurement, QualityResult
@@ -31,6 +32,7 @@ from audit.records.verdicts import Verdict
 from audit.records.work import BASELINE, Shard
 from audit.results.arm_rows import ArmRows, arm_rows
 from audit.results.changes import attribute_shifts, group_changes, missing_difference
+from audit.results.counterfactuals import counterfactual_pairs
 from audit.results.gates.inputs import GateReader
 from audit.results.gates.verdicts import evaluate, gates_of
 from audit.results.groups import adjusted, overall_result, prompt_results
@@ -63,6 +65,7 @@ class SummaryPlan:
         stages: Two-stage sampling, None if the number of images was fixed.
         opinions: Second judges, which do not change any figure.
         joint: Joint arm → its joint target.
+        named: Arms whose prompts all name one group.
         looks_for_faces: Whether the judge gives images without a face the status *no face*.
         faces: Whether the rows have the number of faces.
     """
@@ -82,6 +85,7 @@ class SummaryPlan:
     opinions: tuple[SecondOpinion, ...] = ()
     looks_for_faces: bool = False
     joint: Mapping[str, JointTarget] = field(default_factory=dict)
+    named: tuple[NamedArm, ...] = ()
     faces: bool = False
 
     @property
@@ -152,6 +156,7 @@ def summarise(
         shifts=shifts,
         intersections=intersections(arms, plan.attributes),
         joint=joint_results(arms, plan.joint),
+        counterfactuals=counterfactual_pairs(arms, plan.named, plan.attributes, goals),
         missing={rows.arm: missing_difference(arms[BASELINE], rows) for rows in edited},
         verdicts=_verdicts(arms, plan, quality, shifts),
         agreement=agreements(common),

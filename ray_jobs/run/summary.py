@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from audit.config.fields import API, CLOSED
 from audit.config.mitigations.joint import JointConfig
+from audit.config.mitigations.texts import PromptConfig
 from audit.config.sections import GateConfig
 from audit.config.slices import MeasurementRequest
 from audit.dissect.settings import LENS_FILE
@@ -21,6 +22,7 @@ from audit.perception.judges.confusion_file import judge_confusions
 from audit.planning.plan import arms_of, opinions_of
 from audit.planning.targets import AuditTargets
 from audit.records.attributes import Attribute
+from audit.records.counterfactuals import NamedArm
 from audit.records.located.location import LocationMap
 from audit.records.result import AuditResult
 from audit.records.work import Shard, Status
@@ -89,6 +91,7 @@ def summarise_run(
         looks_for_faces=request.judge.looks_for_faces,
         faces=request.judge.face_settings is not None,
         joint=joint_targets(request),
+        named=named_arms(request),
     )
     lens = lens_evidence(run.file(LENS)) if run.has(f"{LENS}/{LENS_FILE}") else None
     result = summarise(run, summary_plan, lens, compared.reference)
@@ -103,6 +106,15 @@ def joint_targets(request: MeasurementRequest) -> dict[str, JointTarget]:
             groups = {name: request.attributes[name] for name in arm.attributes}
             targets[arm.name] = JointTarget(groups, arm.shares(tuple(groups.values())))
     return targets
+
+
+def named_arms(request: MeasurementRequest) -> tuple[NamedArm, ...]:
+    """Return the arms whose prompts all name one group."""
+    found = []
+    for arm in request.mitigations:
+        if isinstance(arm, PromptConfig) and (group := arm.only_group(request.attributes[arm.attribute])) is not None:
+            found.append(NamedArm(arm.name, arm.attribute, group))
+    return tuple(found)
 
 
 def unmade_images(result: AuditResult) -> float:

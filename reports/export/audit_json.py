@@ -13,6 +13,7 @@ from typing import Any
 from audit.measure.discrepancy.group_measures import MEASURES
 from audit.records.attributes import TargetSource
 from audit.records.changes import AttributeShift, GroupChange, MissingDifference
+from audit.records.counterfactuals import CounterfactualPair
 from audit.records.estimates import Change, ChangeOverPrompts, Estimate, LikeThese, OverPrompts, Range
 from audit.records.groups import Corrected, FairnessDiscrepancy, GroupMeasure, GroupResult, PromptMean, WorstPrompt
 from audit.records.intersections import Cell, Dependence, Intersection
@@ -83,6 +84,7 @@ def _sections(result: AuditResult) -> dict[str, Any]:
         "shifts": map(asdict, result.shifts),
         "intersections": map(asdict, result.intersections),
         "joint": map(asdict, result.joint),
+        "counterfactuals": map(_pair_row, result.counterfactuals),
         "missing": ({"arm": arm, **asdict(m), "differs": m.differs} for arm, m in result.missing.items()),
         "verdicts": map(asdict, result.verdicts),
         "agreement": map(asdict, result.agreement),
@@ -121,6 +123,7 @@ def from_json(data: Mapping[str, Any]) -> AuditResult:
         shifts=tuple(_shift(row) for row in data["shifts"]),
         intersections=tuple(_intersection(row) for row in data.get("intersections", ())),
         joint=tuple(_joint(row) for row in data.get("joint", ())),
+        counterfactuals=tuple(_pair(row) for row in data.get("counterfactuals", ())),
         missing={row["arm"]: _missing_difference(row) for row in data["missing"]},
         verdicts=tuple(Verdict(**verdict) for verdict in data["verdicts"]),
         agreement=tuple(_agreement(row) for row in data.get("agreement", ())),
@@ -389,6 +392,22 @@ def _joint(row: Mapping[str, Any]) -> JointResult:
     cells = tuple(JointCell(**{**cell, "groups": tuple(cell["groups"])}) for cell in row["cells"])
     measured = None if row["total_variation"] is None else Estimate(**row["total_variation"])
     return JointResult(**{**row, "attributes": tuple(row["attributes"]), "cells": cells, "total_variation": measured})
+
+
+def _pair_row(pair: CounterfactualPair) -> dict[str, Any]:
+    missing = {"arm": pair.arms[1], **asdict(pair.missing), "differs": pair.missing.differs}
+    return asdict(pair) | {"missing": missing}
+
+
+def _pair(row: Mapping[str, Any]) -> CounterfactualPair:
+    return CounterfactualPair(
+        attribute=row["attribute"],
+        arms=(row["arms"][0], row["arms"][1]),
+        groups=(row["groups"][0], row["groups"][1]),
+        shown={group: Estimate(**share) for group, share in row["shown"].items()},
+        changes=tuple(map(_group_change, row["changes"])),
+        missing=_missing_difference(row["missing"]),
+    )
 
 
 def _cell(row: Mapping[str, Any]) -> Cell:

@@ -85,10 +85,12 @@ def primary_attribute(story: Story) -> Attribute:
 def edited_arm(story: Story, attribute: str) -> str | None:
     """Return the first arm in the config's order that edits ``attribute``.
 
-    The config's order decides, so that no arm is selected by its figures.
+    The config's order decides, so that no arm is selected by its figures. An arm that names one group in every prompt
+    asks what a word changes. It is no remedy, and is never selected.
     """
+    asking = {arm for pair in story.result.counterfactuals for arm in pair.arms}
     arms = (arm for arm, own in edited_by(story.result).items() if attribute in own and arm in story.arms)
-    return next(arms, None)
+    return next((arm for arm in arms if arm not in asking), None)
 
 
 def findings_count(story: Story, attribute: str, arm: str) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
@@ -64,6 +64,12 @@ class PromptConfig(SearchableSection):
     def word_of(self, group: str) -> str | None:
         """Return the word for a group, None for its own name."""
         return self.words.get(group)
+
+    def only_group(self, groups: Sequence[str]) -> str | None:
+        """Return the group that every prompt of the arm names in full; None if prompts name several groups or none."""
+        if not self.changes_prompts_alone or self.strength != 1:
+            return None
+        return next((group for group, share in self.steered_shares(groups).items() if share == 1), None)
 
 
 class FairPcaConfig(MitigationSection):
