@@ -41,7 +41,7 @@ def interval(low: float | None, high: float | None, *, share: bool = False) -> s
     if low is None or high is None:
         return ""
     if share:
-        return f"[{round(100 * low)}, {round(100 * high)}]"
+        return f"[{round(100 * low)}, {round(100 * high)}]".replace("-", "−")
     return f"[{number(low)}, {number(high)}]"
 
 
