@@ -200,6 +200,9 @@ class SecondOpinionConfig(JudgeKeys):
     best guess."""
 
 
+Dictionaries = Literal["top_k", "batch_top_k", "matryoshka", "channels"]
+
+
 class LensVariant(Section):
     """Another lens that is made from the same images; keys that are not set are those of ``lens``."""
 
@@ -211,6 +214,8 @@ class LensVariant(Section):
     """Latents per channel of the hookpoint."""
     k: int | None = Field(None, ge=1, le=4096)
     """Latents that are active at once."""
+    dictionary: Dictionaries | None = None
+    """How active latents are chosen and trained."""
     sae_steps: int | None = Field(None, ge=1, le=10_000_000)
     """Optimiser steps of the autoencoder."""
     features_per_group: int | None = Field(None, ge=1, le=4096)
@@ -231,7 +236,13 @@ class LensConfig(Section):
     expansion: int = Field(8, ge=1, le=256)
     """Latents per channel of the hookpoint."""
     k: int = Field(16, ge=1, le=4096)
-    """Latents that are active at once."""
+    """Latents that are active at once; with ``batch_top_k`` their mean number."""
+    dictionary: Dictionaries = "top_k"
+    """How active latents are chosen and trained. ``top_k`` keeps the k largest of each vector, as DiffLens does.
+    ``batch_top_k`` keeps k on average, more where the map needs more. ``matryoshka`` keeps the k largest and also
+    trains the first eighth, quarter and half of the dictionary to reconstruct alone. ``channels`` trains nothing: its
+    latents are the channels of the map, up and down, which is what the paper's ablation calls the latent of the
+    network; ``k``, ``expansion`` and ``sae_steps`` then change nothing."""
     trajectories: int = Field(384, ge=2, le=1_000_000)
     """Sampled images whose activations train the autoencoder."""
     recorded_trajectories: int = Field(2048, ge=8, le=20_000)
@@ -274,7 +285,7 @@ class LensConfig(Section):
     def _without_defaults(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out later keys that the config does not change, so that they do not change the names of older runs."""
         fields = type(self).model_fields
-        later = ("recorded_trajectories", "locate", "edit", "variants")
+        later = ("recorded_trajectories", "locate", "edit", "variants", "dictionary")
         unused = {name for name in later if getattr(self, name) == fields[name].default}
         return {name: value for name, value in plain(self).items() if name not in unused}
 

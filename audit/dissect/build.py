@@ -161,7 +161,7 @@ def _blocks_of(sae: SparseAutoencoder, recording: Recording, rows: Tensor, group
     if not len(rows):
         return ()
     numbers = recording.layout.numbers
-    codes = numbers // sae.shape.d_in * sae.shape.k * groups
+    codes = numbers // sae.shape.d_in * sae.shape.width * groups
     return torch.split(rows, rows_per_block(8 * (numbers + 2 * codes)))
 
 

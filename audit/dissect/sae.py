@@ -9,7 +9,7 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -17,10 +17,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from audit.dissect.settings import SHAPE_FILE, rows_per_block
+from audit.dissect.settings import BATCH_TOP_K, CHANNELS, SHAPE_FILE, TOP_K, Dictionary, rows_per_block
 from audit.storage.outside.json_object import read_json_object
 
 WEIGHTS_FILE = "sae.safetensors"
+
+MOST_OF_BATCH: Final = 4
+"""A vector has at most this many times k active latents in a BatchTopK autoencoder, whose mean is k."""
+
+THRESHOLD_MEMORY: Final = 0.99
+"""Share of the former threshold that a training step keeps."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +36,10 @@ class SaeShape:
     Attributes:
         d_in: Width of one input vector: C, or C·H·W for a whole map.
         n_latents: Size of the dictionary.
-        k: Largest number of active latents per vector.
+        k: Largest number of active latents per vector; of ``batch_top_k`` their mean number.
         whole_map: One code for the whole map instead of one for each position.
         hookpoint: Path of the module on whose output it was trained.
+        dictionary: How active latents are chosen and trained.
     """
 
     d_in: int
@@ -40,6 +47,7 @@ class SaeShape:
     k: int
     whole_map: bool = False
     hookpoint: str = "mid_block"
+    dictionary: Dictionary = TOP_K
 
     def __post_init__(self) -> None:
         """Refuse impossible shapes."""
@@ -48,10 +56,20 @@ class SaeShape:
                 f"expected d_in >= 1 and 1 <= k <= n_latents, found d_in={self.d_in}, k={self.k}, "
                 f"n_latents={self.n_latents}; lower k or raise the expansion"
             )
+        if self.dictionary == CHANNELS and not self.k == self.n_latents == 2 * self.d_in:
+            raise ValueError(f"expected k = n_latents = {2 * self.d_in} for channels, found {self.k}, {self.n_latents}")
+
+    @property
+    def width(self) -> int:
+        """Latents that a code has room for."""
+        return min(self.n_latents, MOST_OF_BATCH * self.k) if self.dictionary == BATCH_TOP_K else self.k
 
 
 class SparseCodes(NamedTuple):
-    """The k largest latents, for any leading shape: ``values`` (..., k) >= 0 and ``indices`` (..., k) in [0, N)."""
+    """The largest latents, for any leading shape: ``values`` (..., k) >= 0 and ``indices`` (..., k) in [0, N).
+
+    k is the ``width`` of the autoencoder's shape; a latent with the value 0 is not active.
+    """
 
     values: Tensor
     indices: Tensor
@@ -63,9 +81,14 @@ class SparseAutoencoder(nn.Module):
     k-sparse autoencoder (Makhzani & Frey 2013) in the form of Gao et al. 2024, section 2.3: shared pre-bias b, encoder
     initialised with the decoder, unit-norm dictionary. ``input_scale`` s scales inputs to a mean norm of sqrt(d_in), so
     that one learning rate works for all hookpoints.
+
+    A BatchTopK autoencoder (Bussmann et al. 2024, arXiv 2412.06410) keeps the n·k largest latents of a batch of n
+    vectors in training. Afterwards a latent is active above ``threshold``, the mean of the smallest kept value, so that
+    the code of a vector does not depend on its batch.
     """
 
     input_scale: Tensor
+    threshold: Tensor
 
     def __init__(self, shape: SaeShape, generator: torch.Generator | None = None) -> None:
         """Initialise a random dictionary of ``shape``, and the encoder with the same weights."""
@@ -77,6 +100,17 @@ class SparseAutoencoder(nn.Module):
         self.encoder_bias = nn.Parameter(torch.zeros(shape.n_latents))
         self.pre_bias = nn.Parameter(torch.zeros(shape.d_in))
         self.register_buffer("input_scale", torch.ones(()))
+        if shape.dictionary == BATCH_TOP_K:
+            self.register_buffer("threshold", torch.zeros(()))
+        if shape.dictionary == CHANNELS:
+            self._use_channels()
+
+    @torch.no_grad()
+    def _use_channels(self) -> None:
+        """Make each channel two latents, its part above and its part below the mean: x̂ = x."""
+        up = torch.eye(self.shape.d_in)
+        for rows in (self.decoder, self.encoder):
+            rows.copy_(torch.cat((up, -up)))
 
     @torch.no_grad()
     def fit_inputs(self, vectors: Tensor) -> None:
@@ -94,23 +128,41 @@ class SparseAutoencoder(nn.Module):
         return x.to(self.decoder.dtype) * self.input_scale
 
     def encode_sparse(self, x: Tensor) -> SparseCodes:
-        """Encode vectors (..., d_in) of any float dtype to the k largest latents of each, unsorted."""
+        """Encode vectors (..., d_in) of any float dtype to the largest latents of each, unsorted."""
+        codes = self._largest(x)
+        if self.shape.dictionary != BATCH_TOP_K:
+            return codes
+        return codes._replace(values=codes.values * (codes.values > self.threshold))
+
+    def encode_in_training(self, x: Tensor) -> SparseCodes:
+        """Encode a batch (n, d_in) as ``encode_sparse``; BatchTopK keeps n·k latents and adapts its threshold."""
+        codes = self._largest(x)
+        if self.shape.dictionary != BATCH_TOP_K:
+            return codes
+        with torch.no_grad():
+            kept = codes.values.flatten().topk(min(len(x) * self.shape.k, codes.values.numel()), sorted=False).values
+            smallest = kept.min()
+            memory = THRESHOLD_MEMORY if bool(self.threshold > 0) else 0.0
+            self.threshold.copy_(memory * self.threshold + (1 - memory) * smallest)
+        return codes._replace(values=codes.values * (codes.values >= smallest))
+
+    def _largest(self, x: Tensor) -> SparseCodes:
         self._check_width(x)
         # The linear layer has N outputs for each vector, of which k are kept.
         blocks = torch.split(x.reshape(-1, self.shape.d_in), rows_per_block(4 * self.shape.n_latents))
         codes = [self._top_k(block) for block in blocks]
         values, indices = codes[0] if len(codes) == 1 else map(torch.cat, zip(*codes, strict=True))
-        form = (*x.shape[:-1], self.shape.k)
+        form = (*x.shape[:-1], self.shape.width)
         return SparseCodes(F.relu(values).reshape(form), indices.reshape(form))
 
     def _top_k(self, x: Tensor) -> tuple[Tensor, Tensor]:
         values, indices = _TopKLinear.apply(
-            self.normalise(x) - self.pre_bias, self.encoder, self.encoder_bias, self.shape.k
+            self.normalise(x) - self.pre_bias, self.encoder, self.encoder_bias, self.shape.width
         )
         return values, indices
 
     def encode(self, x: Tensor) -> Tensor:
-        """Encode vectors (..., d_in) to dense latents (..., N), at most k of them non-zero."""
+        """Encode vectors (..., d_in) to dense latents (..., N), at most ``width`` of them non-zero."""
         codes = self.encode_sparse(x)
         latents = codes.values.new_zeros(*x.shape[:-1], self.shape.n_latents)
         return latents.scatter(-1, codes.indices, codes.values)
@@ -163,9 +215,11 @@ class SparseAutoencoder(nn.Module):
         """Write ``sae.safetensors`` in ``dtype`` and ``sae.json`` into ``directory``."""
         directory.mkdir(parents=True, exist_ok=True)
         tensors = {name: tensor.detach().cpu().to(dtype).contiguous() for name, tensor in self.state_dict().items()}
-        tensors["input_scale"] = self.input_scale.detach().cpu()  # 16 bits would change every input
+        tensors |= {name: buffer.detach().cpu() for name, buffer in self.named_buffers()}  # 16 bits change every code
         save_file(tensors, directory / WEIGHTS_FILE)
         card = asdict(self.shape) | {"dtype": str(dtype).removeprefix("torch.")}
+        if self.shape.dictionary == TOP_K:  # as older lenses, which name no dictionary
+            card.pop("dictionary")
         (directory / SHAPE_FILE).write_text(json.dumps(card, indent=2) + "\n")
 
     @classmethod

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from audit.dissect.sae import SaeShape, SparseAutoencoder, SparseCodes
-from audit.dissect.settings import Dissection, rows_per_block
+from audit.dissect.settings import CHANNELS, MATRYOSHKA, TOP_K, Dictionary, Dissection, rows_per_block
 
 LOG = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class SaeTraining:
         steps: Optimiser steps.
         batch: Vectors per step.
         learning_rate: Peak, after a linear warm-up over the first 5 % and before a linear decay over the last 30 %.
-        k: Largest number of active latents per vector.
+        k: Largest number of active latents per vector; of ``batch_top_k`` their mean number.
         expansion: Latents for each input dimension.
         whole_map: One code for the whole map; the stream's vectors are then flattened maps.
         hookpoint: Recorded in the autoencoder's shape.
@@ -77,6 +77,7 @@ class SaeTraining:
         held_out_every: One of this many trajectories is held out to measure quality and not used for training.
         held_out_limit: Limit of held-out vectors.
         held_out_bytes: Memory of these vectors.
+        dictionary: How active latents are chosen and trained.
     """
 
     steps: int = 1500
@@ -94,6 +95,7 @@ class SaeTraining:
     held_out_every: int = 12
     held_out_limit: int = 65_536
     held_out_bytes: int = 1 << 30
+    dictionary: Dictionary = TOP_K
 
     def buffered(self, bytes_per_vector: int) -> int:
         """Return how many vectors the buffer holds, at least 1."""
@@ -117,6 +119,7 @@ def training_of(settings: Dissection) -> SaeTraining:
         whole_map=settings.whole_map,
         hookpoint=settings.hookpoint,
         buffer=1 << 20,
+        dictionary=settings.dictionary,
     )
 
 
@@ -234,7 +237,7 @@ def train_sae(
     sae = _initial_sae(buffer.held, settings, generator).to(device)
     trainer = _Trainer(sae, settings, _step_weights(buffer.held).to(device))
     done = 0 if checkpoint is None else checkpoint.load(trainer)
-    for step in range(settings.steps):
+    for step in range(0 if settings.dictionary == CHANNELS else settings.steps):
         batch = buffer.draw(settings.batch)
         if step >= done:
             loss = trainer.step(batch.to(device), step)
@@ -324,12 +327,14 @@ class _Trainer:
         self._step_weights = step_weights
         self._optimizer = torch.optim.Adam(sae.parameters(), lr=settings.learning_rate)
         self._last_fired = torch.zeros(sae.shape.n_latents, dtype=torch.long, device=sae.decoder.device)
+        self._prefixes = nested_prefixes(sae.shape)
 
     def step(self, batch: ActivationBatch, number: int) -> float:
         target = self.sae.normalise(batch.vectors)
-        codes = self.sae.encode_sparse(batch.vectors)
-        residual = target - self.sae.pre_bias - self.sae.dictionary_sum(codes)
-        loss = (residual.square().sum(1) * self._weights(batch)).mean()
+        codes = self.sae.encode_in_training(batch.vectors)
+        residuals = [target - self.sae.pre_bias - self.sae.dictionary_sum(first(codes, n)) for n in self._prefixes]
+        losses = [(residual.square().sum(1) * self._weights(batch)).mean() for residual in residuals]
+        loss, residual = torch.stack(losses).mean(), residuals[-1]
         total = loss + self._settings.auxk_alpha * self._auxiliary_loss(target, residual.detach(), number)
         for group in self._optimizer.param_groups:
             group["lr"] = self._settings.learning_rate * learning_rate_factor(number, self._settings.steps)
@@ -388,6 +393,21 @@ class _Trainer:
         return (residual - rebuilt).square().sum() / residual.square().sum().clamp_min(torch.finfo(residual.dtype).tiny)
 
 
+def nested_prefixes(shape: SaeShape) -> tuple[int, ...]:
+    """Return the sizes of the dictionaries that a training reconstructs with; the last one is the whole.
+
+    A Matryoshka autoencoder (Bussmann et al. 2025, arXiv 2503.17547, section 3) also reconstructs with its first
+    eighth, quarter and half alone. So its first latents stay general, where a plain one splits them into special cases.
+    """
+    parts = (8, 4, 2, 1) if shape.dictionary == MATRYOSHKA else (1,)
+    return tuple(dict.fromkeys(max(1, shape.n_latents // part) for part in parts))
+
+
+def first(codes: SparseCodes, latents: int) -> SparseCodes:
+    """Return codes in which only the first ``latents`` of the dictionary are active."""
+    return codes._replace(values=codes.values * (codes.indices < latents))
+
+
 def learning_rate_factor(step: int, steps: int) -> float:
     """Return the learning rate at ``step`` as a fraction of its peak: warm-up over 5 %, constant, decay over 30 %."""
     warmup = min(1.0, (step + 1) / max(1.0, 0.05 * steps))
@@ -413,7 +433,10 @@ def _set_aside(
 
 def _initial_sae(sample: ActivationBatch, settings: SaeTraining, generator: torch.Generator) -> SparseAutoencoder:
     width = int(sample.vectors.shape[1])
-    shape = SaeShape(width, width * settings.expansion, settings.k, settings.whole_map, settings.hookpoint)
+    latents, k = width * settings.expansion, settings.k
+    if settings.dictionary == CHANNELS:
+        latents = k = 2 * width
+    shape = SaeShape(width, latents, k, settings.whole_map, settings.hookpoint, settings.dictionary)
     sae = SparseAutoencoder(shape, generator)
     sae.fit_inputs(sample.vectors)
     return sae

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from audit.calibration.bundle import bundle_of, world_table
 from audit.calibration.world import World
@@ -24,9 +24,14 @@ BLOCK_BYTES = 1 << 28
 """Memory of one block of a computation. What needs more is computed block by block, on a CPU and a GPU alike."""
 _OF_LENS = {
     "hookpoint", "whole_map", "expansion", "k", "sae_steps", "features_per_group", "baseline", "edit",
-    "strength_images", "side_effect_budget", "watched",
+    "strength_images", "side_effect_budget", "watched", "dictionary",
 }  # fmt: skip
 """Settings of a lens that do not change the images that it is made from."""
+Dictionary = Literal["top_k", "batch_top_k", "matryoshka", "channels"]
+TOP_K: Final = "top_k"
+BATCH_TOP_K: Final = "batch_top_k"
+MATRYOSHKA: Final = "matryoshka"
+CHANNELS: Final = "channels"
 SEED = 0
 """Seed of all random draws; it is independent of the audit's seed, so that audits of one model share a lens."""
 WORD_ORDER = ("age", "gender", "skin_tone")
@@ -59,7 +64,7 @@ class Dissection:
         hookpoint: Module whose output is read.
         whole_map: One code for the whole map.
         expansion: Latents for each input dimension.
-        k: Largest number of active latents.
+        k: Largest number of active latents; of ``batch_top_k`` their mean number.
         trajectories: Sampled images.
         recorded: Most images whose whole maps are recorded, for heads, attribution and examples.
         sae_steps: Optimiser steps of the autoencoder.
@@ -69,6 +74,7 @@ class Dissection:
         guidance: Guidance scale of the trajectories.
         batch: Images per batch.
         seed: Seed of all random draws.
+        dictionary: How active latents are chosen and trained.
     """
 
     hookpoint: str
@@ -84,6 +90,7 @@ class Dissection:
     guidance: float
     batch: int
     seed: int
+    dictionary: Dictionary = TOP_K
 
 
 def block_bytes() -> int:
@@ -113,6 +120,7 @@ def dissection_of(request: DissectionRequest) -> Dissection:
         guidance=sampling.guidance,
         batch=sampling.batch,
         seed=SEED,
+        dictionary=lens.dictionary,
     )
 
 
@@ -158,6 +166,8 @@ def lens_settings(request: DissectionRequest) -> dict[str, Any]:
     dissection = asdict(dissection_of(request))
     if dissection["recorded"] >= dissection["trajectories"]:  # all are recorded, so the limit changes nothing
         dissection.pop("recorded")
+    if dissection["dictionary"] == TOP_K:  # as older lenses, which name no dictionary
+        dissection.pop("dictionary")
     return {
         **dissection,
         "groups": {attribute: list(names) for attribute, names in groups.items()},

@@ -192,7 +192,7 @@ def _effects(
 def _blocks(lens: Lens, recording: Recording, rows: Tensor, groups: int) -> Iterator[Tensor]:
     """Split rows so that maps, codes and dense effects of a block fit in memory."""
     shape, numbers = lens.sae.shape, recording.layout.numbers
-    codes = numbers // shape.d_in * shape.k * groups
+    codes = numbers // shape.d_in * shape.width * groups
     yield from torch.split(rows, rows_per_block(4 * (numbers + 3 * codes + shape.n_latents * groups)))
 
 

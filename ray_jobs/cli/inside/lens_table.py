@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from audit.dissect.settings import TOP_K
 from ray_jobs.run.prepare.lens import Dissected
 
 
@@ -42,12 +43,16 @@ def show_lenses(lenses: Sequence[Dissected], console: Console) -> None:
 
 
 def _table(cards: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table("hookpoint", "k", "latents", "features per group", "unexplained variance", "dead latents", "accuracy")
+    table = Table(
+        *("hookpoint", "dictionary", "k", "latents", "features per group"),
+        *("unexplained variance", "dead latents", "accuracy"),
+    )
     for card in cards:
         settings, quality = card["settings"], card["quality"]
         accuracy = (f"{attribute} {mean(per_step):.2f}" for attribute, per_step in quality["head_accuracy"].items())
         table.add_row(
             settings["hookpoint"] + " (whole map)" * settings["whole_map"],
+            str(settings.get("dictionary", TOP_K)).replace("_", " "),
             str(settings["k"]),
             str(quality["latents"]),
             str(settings["features_per_group"]),
