@@ -20,8 +20,8 @@ from audit.perception.judges.kinds.hand_labels import HandLabels
 from audit.perception.judges.kinds.zero_shot import ZeroShotJudge
 from audit.perception.judges.label_table import key_name
 from audit.perception.judges.perceived import Perceived
+from audit.records.arms.joint import joined
 from audit.records.attributes import Attribute, SecondOpinion
-from audit.records.joint import joined
 from audit.records.work import BASELINE, Shard, Status
 from audit.storage.rows import (
     ASSIGNED,

@@ -8,7 +8,7 @@ from functools import lru_cache
 from audit.config.mitigations.arms import ArmConfig
 from audit.config.mitigations.joint import JointConfig
 from audit.config.mitigations.registry import MitigationConfig
-from audit.records.joint import Cell
+from audit.records.arms.joint import Cell
 from audit.records.work import ImageKey, derive_seed
 
 # A block of images of one prompt fills the target as evenly as whole images allow.

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from audit.records.arms.counterfactuals import CounterfactualPair
+from audit.records.arms.joint import JointResult
 from audit.records.attributes import TargetSource
 from audit.records.changes import AttributeShift, GroupChange, MissingDifference
-from audit.records.counterfactuals import CounterfactualPair
 from audit.records.groups import GroupResult
 from audit.records.intersections import Intersection
-from audit.records.joint import JointResult
 from audit.records.located.location import LocationMap
 from audit.records.opinions import JudgeAgreement, SecondView
 from audit.records.quality import QualityResult

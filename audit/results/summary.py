@@ -21,9 +21,9 @@ from audit.config.sections import GateConfig
 from audit.measure.inference.span import COSINE, Span
 from audit.measure.shares.classifier_error import ConfusionMatrix
 from audit.planning.targets import AuditTargets, Targets
+from audit.records.arms.counterfactuals import NamedArm
 from audit.records.attributes import Attribute, SecondOpinion, TargetSource
 from audit.records.changes import AttributeShift
-from audit.records.counterfactuals import NamedArm
 from audit.records.estimates import OverPrompts
 from audit.records.groups import GroupResult
 from audit.records.quality import Measurement, QualityResult
@@ -31,13 +31,13 @@ from audit.records.result import AuditResult
 from audit.records.verdicts import Verdict
 from audit.records.work import BASELINE, Shard
 from audit.results.arm_rows import ArmRows, arm_rows
+from audit.results.arms.counterfactuals import counterfactual_pairs
+from audit.results.arms.joint import JointTarget, joint_results
 from audit.results.changes import attribute_shifts, group_changes, missing_difference
-from audit.results.counterfactuals import counterfactual_pairs
 from audit.results.gates.inputs import GateReader
 from audit.results.gates.verdicts import evaluate, gates_of
 from audit.results.groups import adjusted, overall_result, prompt_results
 from audit.results.intersections import intersections
-from audit.results.joint import JointTarget, joint_results
 from audit.results.quality import FeatureSet, KernelSample, Yardstick, kernel_sample, reference_set
 from audit.results.scores import LEAST_IMAGES, PAIRED_SPANS, Scores, rescaled
 from audit.results.second_opinions import agreements, common_answers, second_views

@@ -21,12 +21,12 @@ from audit.models.closed.picture_store import REQUESTS, PictureStore
 from audit.perception.judges.confusion_file import judge_confusions
 from audit.planning.plan import arms_of, opinions_of
 from audit.planning.targets import AuditTargets
+from audit.records.arms.counterfactuals import NamedArm
 from audit.records.attributes import Attribute
-from audit.records.counterfactuals import NamedArm
 from audit.records.located.location import LocationMap
 from audit.records.result import AuditResult
 from audit.records.work import Shard, Status
-from audit.results.joint import JointTarget
+from audit.results.arms.joint import JointTarget
 from audit.results.lens_evidence import lens_evidence
 from audit.results.run_strengths import searched_of
 from audit.results.scores import PSNR_SIGNATURE

@@ -11,13 +11,13 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from audit.measure.discrepancy.group_measures import MEASURES
+from audit.records.arms.counterfactuals import CounterfactualPair
+from audit.records.arms.joint import JointCell, JointResult
 from audit.records.attributes import TargetSource
 from audit.records.changes import AttributeShift, GroupChange, MissingDifference
-from audit.records.counterfactuals import CounterfactualPair
 from audit.records.estimates import Change, ChangeOverPrompts, Estimate, LikeThese, OverPrompts, Range
 from audit.records.groups import Corrected, FairnessDiscrepancy, GroupMeasure, GroupResult, PromptMean, WorstPrompt
 from audit.records.intersections import Cell, Dependence, Intersection
-from audit.records.joint import JointCell, JointResult
 from audit.records.located.location import LocationMap
 from audit.records.opinions import JudgeAgreement, SecondView
 from audit.records.quality import Measurement, QualityResult

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from audit.records.counterfactuals import CounterfactualPair
+from audit.records.arms.counterfactuals import CounterfactualPair
 from audit.records.estimates import NBSP
 from reports.figures.charts import Table
 from reports.index.story import Story, label

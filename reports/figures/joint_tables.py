@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from audit.records.arms.joint import JointResult
 from audit.records.estimates import NBSP, percent
-from audit.records.joint import JointResult
 from reports.figures.charts import Table
 from reports.index.story import Story, label
 from reports.words.formats import THESE, figure_text, number

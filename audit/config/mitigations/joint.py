@@ -15,7 +15,7 @@ from audit.config.mitigations.registry import MitigationConfig
 from audit.config.mitigations.section import EditSection
 from audit.config.problems import Location, Problem
 from audit.config.shares import normalised, share_problems
-from audit.records.joint import Cell, joined
+from audit.records.arms.joint import Cell, joined
 
 JointShares = dict[Text, Fraction]
 IndependentOrShares = Annotated[

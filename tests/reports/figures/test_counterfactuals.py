@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 
+from audit.records.arms.counterfactuals import NamedArm
 from audit.records.attributes import Attribute
-from audit.records.counterfactuals import NamedArm
 from audit.records.work import BASELINE
-from audit.results.counterfactuals import counterfactual_pairs
+from audit.results.arms.counterfactuals import counterfactual_pairs
 from reports.export.audit_json import from_json, to_json
 from reports.figures.counterfactuals import counterfactual_tables
 from reports.figures.pictures import Pictures

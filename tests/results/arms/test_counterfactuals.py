@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from audit.config.mitigations.texts import PromptConfig
+from audit.records.arms.counterfactuals import NamedArm
 from audit.records.attributes import Attribute
-from audit.records.counterfactuals import NamedArm
 from audit.results.arm_rows import ArmRows
-from audit.results.counterfactuals import counterfactual_pairs
+from audit.results.arms.counterfactuals import counterfactual_pairs
 
 GENDER, AGE = Attribute("gender", ("female", "male")), Attribute("age", ("young", "old"))
 NAMED = (NamedArm("she", "gender", "female"), NamedArm("he", "gender", "male"))

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from audit.measure.inference.intervals import share_estimate
 from audit.planning.targets import Targets
+from audit.records.arms.counterfactuals import CounterfactualPair, NamedArm
 from audit.records.attributes import Attribute
-from audit.records.counterfactuals import CounterfactualPair, NamedArm
 from audit.records.estimates import Estimate
 from audit.results.arm_rows import ArmRows
 from audit.results.changes import group_changes, missing_difference

@@ -9,7 +9,7 @@ import pytest
 from audit.records.attributes import Attribute
 from audit.records.work import BASELINE
 from audit.results.arm_rows import ArmRows, arm_rows
-from audit.results.joint import JointTarget, joint_counts, joint_results
+from audit.results.arms.joint import JointTarget, joint_counts, joint_results
 from audit.storage.rows import assigned_column, results_schema, with_later_columns
 
 GROUPS = {"gender": ("female", "male"), "age": ("young", "adult", "old")}

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.measure.discrepancy.group_measures import MEASURES, MOST_GROUPS
+from audit.records.arms.joint import Cell, JointCell, JointResult
 from audit.records.estimates import Estimate
-from audit.records.joint import Cell, JointCell, JointResult
 from audit.results.arm_rows import ArmRows
 
 Ints = NDArray[np.int64]
