@@ -22,6 +22,7 @@ from audit.perception.judges.confusion_file import judge_confusions
 from audit.planning.plan import arms_of, opinions_of
 from audit.planning.targets import AuditTargets
 from audit.records.arms.counterfactuals import NamedArm
+from audit.records.arms.joint import Cell
 from audit.records.attributes import Attribute
 from audit.records.located.location import LocationMap
 from audit.records.result import AuditResult
@@ -99,12 +100,20 @@ def summarise_run(
 
 
 def joint_targets(request: MeasurementRequest) -> dict[str, JointTarget]:
-    """Return the target of each arm that steers several attributes together."""
-    targets = {}
+    """Return the target of each arm that steers several attributes together, or one attribute to uneven shares.
+
+    An even target of one attribute is that of the fairness discrepancy, and an arm whose prompts all name one group is
+    compared with its counterfactual.
+    """
+    targets, named = {}, {one.arm for one in named_arms(request)}
     for arm in request.mitigations:
         if isinstance(arm, JointConfig):
             groups = {name: request.attributes[name] for name in arm.attributes}
             targets[arm.name] = JointTarget(groups, arm.shares(tuple(groups.values())))
+        elif arm.steers_images and arm.target != "uniform" and arm.name not in named:
+            own = request.attributes[arm.attribute]
+            shares: dict[Cell, float] = {(group,): share for group, share in arm.steered_shares(own).items()}
+            targets[arm.name] = JointTarget({arm.attribute: own}, shares)
     return targets
 
 

@@ -1,4 +1,4 @@
-"""Tables of the attributes that one arm steers together: their joint distribution against the joint target."""
+"""Tables of arms with a target of their own: the distribution of the steered attributes beside this target."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from reports.words.formats import THESE, figure_text, number
 
 
 def joint_tables(story: Story) -> tuple[Table, ...]:
-    """Return two tables for each arm that steers several attributes together: the distance, and the shares."""
+    """Return two tables for each arm with a target of its own: the distance, and the shares."""
     found: dict[str, list[JointResult]] = {}
     for one in story.result.joint:
         if one.prompt_id is None and one.n:
@@ -31,7 +31,7 @@ def _distances(arm: str, found: list[JointResult]) -> Table:
         for one in found
     )
     caption = (
-        f"{arm}: total variation between the joint shares and the joint target, all occupations pooled (95{NBSP}% "
+        f"{arm}: total variation between the shares and the arm's target, all occupations pooled (95{NBSP}% "
         f"intervals about {THESE}), and images that show the group that they are steered to"
     )
     shown = (f"{label(name)} as steered" for name in names)
@@ -43,5 +43,6 @@ def _shares(arm: str, found: list[JointResult]) -> Table:
         (" and ".join(map(label, cells[0].groups)), percent(cells[0].target), *(percent(cell.share) for cell in cells))
         for cells in zip(*(one.cells for one in found), strict=True)
     )
-    columns = ("Combination", "Target", *(one.arm for one in found))
-    return Table(f"{arm}: joint shares, all occupations pooled", columns, rows, names=1)
+    kind = "Combination" if len(found[0].attributes) > 1 else "Group"
+    columns = (kind, "Target", *(one.arm for one in found))
+    return Table(f"{arm}: shares, all occupations pooled", columns, rows, names=1)

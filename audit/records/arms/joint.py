@@ -32,12 +32,12 @@ class JointCell:
 
 @dataclass(frozen=True)
 class JointResult:
-    """The attributes that an arm steers together, over all its images or in one prompt.
+    """The attributes that an arm steers, over all its images or in one prompt.
 
     Attributes:
         prompt_id: The prompt; None for all images.
         arm: The arm: a joint one, or the baseline.
-        target_of: The joint arm whose target is compared.
+        target_of: The steering arm whose target is compared.
         attributes: Names of the attributes, in the order of the arm's parts.
         n: Images with a group of every attribute.
         cells: All combinations of groups; empty without images.

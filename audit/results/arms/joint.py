@@ -1,4 +1,4 @@
-"""Compares the joint distribution of the attributes that an arm steers together with their joint target."""
+"""Compares the distribution of the attributes that an arm steers, one or several together, with its own target."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class JointTarget:
-    """What an arm steers together.
+    """What an arm steers: one attribute, or several together.
 
     Attributes:
         groups: Attribute → its groups, in the order of the arm's parts.

@@ -63,7 +63,7 @@ def test_the_joint_distribution_is_in_the_result_and_reads_back_as_it_was(outcom
 
 def test_the_report_shows_it_and_counts_no_steered_attribute_as_a_side_effect(outcome):
     page = (outcome.run_path / REPORT).read_text()
-    assert "Attributes that are steered together" in page
+    assert "Shares that images are steered to" in page
     assert "gender (edited)" in page
     assert "age (edited)" in page
     assert "skin tone (edited)" not in page

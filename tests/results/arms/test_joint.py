@@ -95,3 +95,15 @@ def test_rows_of_older_runs_have_no_groups_by_attribute_and_can_be_read():
     found = arm_rows(read, "m", attributes, {"p": 1})
     assert (found.assigned.tolist(), dict(found.steered)) == (["female"], {})
     assert arm_rows(old, "m", attributes, {"p": 1}).steered == {}
+
+
+def test_one_attribute_with_uneven_shares_is_compared_with_its_own_target():
+    target = JointTarget({"gender": GROUPS["gender"]}, {("female",): 0.3, ("male",): 0.7})
+    shown = [("female", "old")] * 3 + [("male", "old")] * 7
+    (_, _, whole, _) = joint_results(
+        {BASELINE: rows(BASELINE, shown), "a": rows("a", shown, steered=shown)}, {"a": target}
+    )
+    assert whole.attributes == ("gender",)
+    assert [(cell.groups, cell.share) for cell in whole.cells] == [(("female",), 0.3), (("male",), 0.7)]
+    assert whole.plug_in == pytest.approx(0, abs=1e-12)
+    assert whole.shown == {"gender": 1.0}
