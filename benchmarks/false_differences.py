@@ -74,20 +74,27 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # read by the processes about to start
     print(f"{arguments.audits} audits of 3 models × {len(PROMPTS)} prompts in each line")
     print("scenario  images  audits with a wrong difference  power, discrepancies  power, shares  by the FDR")
-    above = False
+    above, wrong, drawn_audits = False, 0, 0
     with ProcessPoolExecutor(arguments.processes) as processes:
         for scenario, images in itertools.product(SCENARIOS, arguments.images):
             task = partial(audited, scenario, images)
             seeds = range(arguments.seed, arguments.seed + arguments.audits)
             audits = list(processes.map(task, seeds, chunksize=10))
-            errors = binomtest(sum(audit.wrong > 0 for audit in audits), len(audits))
-            limits = errors.proportion_ci(method="exact")
-            above |= limits.low > ERROR_RATE
-            error = f"{percent(errors.statistic, 1)} [{percent(limits.low, 1)}, {percent(limits.high, 1)}]"
+            bad = sum(audit.wrong > 0 for audit in audits)
+            error, low = error_of(bad, len(audits))
+            above, wrong, drawn_audits = above or low > ERROR_RATE, wrong + bad, drawn_audits + len(audits)
             powers = [power(audits, kind) for kind in ("discrepancy", "share")]
             by_rate = percent(sum(audit.by_rate for audit in audits) / len(audits), 1)
             print(f"{scenario:<8}  {images:>6}  {error:>30}  {powers[0]:>20}  {powers[1]:>13}  {by_rate:>10}")
+    print(f"all lines together: {error_of(wrong, drawn_audits)[0]} of {drawn_audits} audits")
     sys.exit(int(above))
+
+
+def error_of(wrong: int, audits: int) -> tuple[str, float]:
+    """Return a share of audits with its exact interval as text, and the lower end."""
+    errors = binomtest(wrong, audits)
+    limits = errors.proportion_ci(method="exact")
+    return f"{percent(errors.statistic, 1)} [{percent(limits.low, 1)}, {percent(limits.high, 1)}]", float(limits.low)
 
 
 def power(audits: Sequence[Audit], kind: str) -> str:

@@ -82,8 +82,8 @@ def _more_skewed(means: Sequence[Difference]) -> Iterator[tuple[list[str], tuple
     grouped: dict[tuple[str, ...], list[str]] = {}
     for model, others in less.items():
         grouped.setdefault(tuple(others), []).append(model)
-    for others, models in grouped.items():
-        yield models, others
+    for than, models in grouped.items():
+        yield models, than
 
 
 def _subject(models: Sequence[str]) -> str:
