@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from audit.config.schema import config_schema
+from audit.config.schema import file_schema
 from docs_site.markdown import NOTICE, code, table
 
 Schema = Mapping[str, Any]
@@ -24,7 +24,7 @@ _REPEATED = ("mitigations[].parts[]",)
 
 def config_page() -> str:
     """Return a page with every key, its type, its default and its meaning."""
-    schema = config_schema()
+    schema = file_schema()
     lines = ["# Config keys", "", NOTICE, _INTRODUCTION, "## Top level", ""]
     lines += _table("", schema)
     for path, section in _sections("", schema, schema):

@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from audit.config.benchmark.sections import BenchmarkConfig
 from audit.config.fields import CLOSED
+from audit.config.models.read import read_audits
 from audit.config.settings import AuditConfig
 from docs_site.__main__ import MADE_PAGES
 from ray_jobs.cli.commands import app
@@ -130,13 +131,18 @@ def test_every_target_of_make_exists(page):
 
 
 @each_page
-def test_every_config_is_valid_and_so_is_every_part_of_one_in_its_place(page):
+def test_every_config_is_valid_and_so_is_every_part_of_one_in_its_place(page, tmp_path):
     """Merge a part of a config into a complete one that has what the part refers to."""
     for language, block in FENCE.findall(text_of(page)):
         if language == "yaml":
             part = yaml.safe_load(block)
             if "methods" in part:
                 BenchmarkConfig.model_validate(part)
+                continue
+            if "models" in part:
+                path = tmp_path / "models.yaml"
+                path.write_text(block)
+                assert read_audits(path).audits
                 continue
             closed = part.get("model", {}).get("source") in CLOSED
             AuditConfig.model_validate((WHOLE | ({"mitigations": []} if closed else {})) | part)

@@ -54,6 +54,7 @@ def test_every_directory_with_code_is_a_package():
 WHOLE_CONFIG = {
     "audit/config/benchmark/read.py",  # makes one for each model and attribute of a benchmark
     "audit/config/file.py",  # reads it
+    "audit/config/models/read.py",  # makes one for each model of a file
     "audit/config/schema.py",  # writes its JSON schema
     "audit/config/settings.py",  # defines it
     "audit/config/slices.py",  # makes its slices

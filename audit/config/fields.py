@@ -47,6 +47,12 @@ RESOURCES_OF_RAY: Mapping[str, str] = {
 }
 """Built-in resources of Ray → what to do instead; no custom resource can have these names."""
 
+OF_ONE_MODEL = ("sampling", "lens", "mitigations")
+"""Sections that an entry of ``models`` may have beside the keys of ``model``: they depend on the architecture."""
+
+MOST_MODELS = 20
+"""Most models of one file: with 20 models there are 190 pairs, each with all its tests."""
+
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 """Hosts for which plain http is allowed."""
 
@@ -204,6 +210,9 @@ PlaceText = Annotated[Text, AfterValidator(_place_at_all_steps)]
 ModulePath = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_MODULE)]
 GroupText = Annotated[Text, AfterValidator(_names_a_group)]
 FileName = Annotated[str, StringConstraints(min_length=1, max_length=60, pattern=_FILE_NAME)]
+ShortName = Annotated[str, StringConstraints(min_length=1, max_length=20, pattern=_FILE_NAME)]
+"""Name of a benchmark, a model, a method or a setting; names of runs and arms are joined from them."""
+
 GroupName = Annotated[str, StringConstraints(min_length=1, max_length=40, pattern=_GROUP_NAME)]
 JudgeName = Annotated[str, StringConstraints(min_length=1, max_length=30, pattern=_JUDGE_NAME)]
 EnvironmentName = Annotated[str, StringConstraints(max_length=100, pattern=_ENVIRONMENT_NAME)]

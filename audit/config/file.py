@@ -34,6 +34,9 @@ SectionT = TypeVar("SectionT", bound=BaseModel)
 NO_SUCH_METHOD = "union_tag_invalid"
 """Pydantic's error type for a mitigation with an unknown method."""
 
+MODELS = "models"
+"""Key of a file that describes the audits of several models, see :mod:`audit.config.models.read`."""
+
 MAX_BYTES = 1_000_000
 """Size limit of a config file; a list of ten thousand occupations needs a quarter of it."""
 
@@ -52,7 +55,16 @@ def read_config(path: Path | str, overrides: Sequence[str] = (), checks: Sequenc
     Raises:
         ConfigErrors: All errors found, in file order.
     """
-    return audit_of_tree(*read_tree(Path(path), overrides), checks)
+    root, findings = read_tree(Path(path), overrides)
+    several = root.child(MODELS)
+    if several is not None:
+        place = several.key_place or several.place
+        message = (
+            "expected one model, found several; run, plan, validate and submit take a file with models. For another "
+            "command, write one of them under model:"
+        )
+        raise ConfigErrors([*findings.errors, _error(place, several.location, message)])
+    return audit_of_tree(root, findings, checks)
 
 
 def audit_of_tree(root: Node, findings: Findings, checks: Sequence[Check] = ()) -> AuditConfig:

@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
+from audit.config.fields import MOST_MODELS, OF_ONE_MODEL, ShortName
 from audit.config.problems import Location
 from audit.config.settings import AuditConfig
 
@@ -24,6 +26,31 @@ def config_schema(section: type[BaseModel] = AuditConfig) -> Mapping[str, Any]:
     if "JointConfig" in schema["$defs"]:
         _let_parts_be_unnamed(schema["$defs"])
     return schema
+
+
+@cache
+def file_schema() -> Mapping[str, Any]:
+    """Return the JSON Schema of an audit's file, which can have several models under ``models``."""
+    schema = copy.deepcopy(dict(config_schema()))
+    shared, entry = schema["properties"], schema["$defs"]["ModelConfig"]
+    schema["$defs"]["ModelEntry"] = entry | {
+        "title": "ModelEntry",
+        "description": "One of several models: the keys of ``model``, and what depends on its architecture.",
+        "properties": entry["properties"] | {name: shared[name] for name in OF_ONE_MODEL},
+    }
+    name = TypeAdapter(ShortName).json_schema()
+    shared["models"] = {
+        "description": "Several models instead of ``model``, by name. Each is an audit of its own, with the same "
+        "seeds, prompts and judge, and the models are then compared. An entry has the keys of ``model``; beside "
+        "them it can have ``sampling`` and ``lens``, whose keys replace the shared ones, and ``mitigations``.",
+        "type": "object",
+        "minProperties": 2,
+        "maxProperties": MOST_MODELS,
+        "patternProperties": {name["pattern"]: {"$ref": "#/$defs/ModelEntry"}},
+        "propertyNames": {"maxLength": name["maxLength"]},
+        "additionalProperties": False,
+    }
+    return schema | {"not": {"required": ["model", "models"]}}
 
 
 def known_keys(
@@ -39,7 +66,7 @@ def known_keys(
     Raises:
         KeyError: If no value at this location can have keys.
     """
-    schema = config_schema(section)
+    schema = file_schema() if section is AuditConfig else config_schema(section)
     here: Mapping[str, Any] = schema
     for depth, step in enumerate(location):
         here = here["items"] if isinstance(step, int) else _below(here, step)
@@ -79,5 +106,5 @@ def _below(here: Mapping[str, Any], step: str) -> Mapping[str, Any]:
 
 
 if __name__ == "__main__":
-    json.dump(config_schema(), sys.stdout, indent=2, ensure_ascii=False)
+    json.dump(file_schema(), sys.stdout, indent=2, ensure_ascii=False)
     sys.stdout.write("\n")

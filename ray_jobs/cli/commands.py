@@ -41,6 +41,7 @@ from ray_jobs.cli.weights.fetch import fetch
 from ray_jobs.run.exit_codes import ExitCode, at_gates, exit_code
 
 if TYPE_CHECKING:
+    from audit.config.models.read import ModelAudits
     from audit.config.settings import AuditConfig
     from audit.storage.place import Place
 
@@ -133,9 +134,17 @@ def run(  # noqa: PLR0913 (one parameter per option)
     if slot is not None and run_id is not None:
         raise typer.BadParameter("expected --slot or --run-id, found both; --slot already determines the run's name")
     with expected_errors():
+        from audit.config.models.read import ModelAudits
         from audit.evidence.protocol import protocol_for
+        from ray_jobs.cli.models import command as models
 
-        audit, registered = _ready_config(config, sets, output, workers), protocol_for(config, protocol)
+        audit = _ready_audits(config, sets, output, workers)
+        if isinstance(audit, ModelAudits):
+            models.refuse_single(audit, {"--run-id": run_id, "--slot": slot, "--protocol": protocol})
+            raise typer.Exit(
+                at_gates(models.run_all(audit, address, _command_again(), as_json=as_json), gate_exit_code)
+            )
+        registered = protocol_for(config, protocol)
         if slot is not None:
             run_id = _slot_run_id(audit, slot)
         show_log()
@@ -162,11 +171,16 @@ def run(  # noqa: PLR0913 (one parameter per option)
 def plan(config: ConfigArgument, sets: SetOption = None, as_json: JsonOption = False) -> None:
     """Estimate cost and statistical power before you run."""
     with expected_errors():
-        from audit.config.file import read_config
+        from audit.config.models.read import ModelAudits, read_audits
         from audit.preflight.readiness import check_gates, check_prompts, check_targets, planned_work
 
         # The machine that plans may lack the weights and the tracking server of the machine that runs.
-        audit = read_config(config, sets or (), [check_prompts, check_targets, check_gates])
+        audit = read_audits(config, sets or (), [check_prompts, check_targets, check_gates])
+        if isinstance(audit, ModelAudits):
+            from ray_jobs.cli.models.command import plan_all
+
+            plan_all(audit, as_json=as_json)
+            return
         from audit.config.slices import DissectionRequest
         from ray_jobs.cli.inside.location_notes import edited_through_lens, print_location_notes
 
@@ -239,12 +253,20 @@ def validate(
     from audit.config.file import ConfigErrors
 
     try:
-        audit = _ready_config(config, sets, output, workers)
+        audit = _ready_audits(config, sets, output, workers)
     except ConfigErrors as mistakes:
         if not as_json:
             fail(mistakes)
         print_json({"valid": False, "errors": [vars(error) for error in mistakes.errors], "warnings": []})
         raise typer.Exit(ExitCode.USAGE) from None
+    from audit.config.models.read import ModelAudits
+    from audit.storage.outside.safe_text import printable
+
+    if isinstance(audit, ModelAudits):
+        from ray_jobs.cli.models.command import validate_all
+
+        validate_all(audit, printable(config.name), as_json=as_json)
+        return
     from audit.preflight.judges import warnings_of
 
     warnings = list(warnings_of(audit.judge, audit.model, audit.attributes))
@@ -252,7 +274,6 @@ def validate(
         print_json({"valid": True, "errors": [], "warnings": warnings})
         return
     from audit.preflight.readiness import planned_work
-    from audit.storage.outside.safe_text import printable
 
     work = planned_work(audit)
     typer.echo(f"{printable(config.name)} is valid: {work.summary}")
@@ -360,10 +381,15 @@ def status(
     """Show the progress of a run, read from its directory."""
     with expected_errors():
         from audit.storage.place import place_of
-        from audit.storage.run_directory import RunDirectory
+        from audit.storage.run_directory import MODEL_RUNS, RunDirectory
+        from ray_jobs.cli.models.command import show_status_of_all
         from ray_jobs.run.progress.status import status_lines, status_of
 
-        found = status_of(RunDirectory(place_of(run)))
+        directory = RunDirectory(place_of(run))
+        if directory.has(MODEL_RUNS):
+            show_status_of_all(directory, as_json=as_json)
+            return
+        found = status_of(directory)
     if as_json:
         print_json(vars(found) | {"silent": found.silent})
     else:
@@ -372,21 +398,43 @@ def status(
 
 @app.command()
 def compare(
-    first: Annotated[str, typer.Argument(metavar="A", help="The earlier run directory.", show_default=False)],
-    second: Annotated[str, typer.Argument(metavar="B", help="The later run directory.", show_default=False)],
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN RUN...", help="The earlier and the later run, or runs of several models.", show_default=False
+        ),
+    ],
     fail_on: Annotated[
-        FailOn | None, typer.Option("--fail-on", help="Exit with code 1 if the later run is worse.")
+        FailOn | None, typer.Option("--fail-on", help="Exit with code 1 if the later of two runs is worse.")
+    ] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", metavar="DIR", help="Compare the runs as models, and write the page to this directory."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what changed between two runs, and which changes are more than chance."""
+    """Show what changed between two runs, and which changes are more than chance.
+
+    With more than two runs, or with --to, the runs are compared as models: figures side by side, differences of each
+    pair, places, and one error rate for all statements together.
+    """
+    if len(runs) < 2:
+        raise typer.BadParameter(f"expected at least two runs, found {len(runs)}", param_hint="RUN")
+    if len(runs) > 2 or to is not None:
+        if fail_on is not None:
+            raise typer.BadParameter("expected two runs without --to for --fail-on; models are not better or worse")
+        with expected_errors():
+            from ray_jobs.cli.models.command import compare_runs
+
+            compare_runs(runs, to, as_json=as_json)
+        return
     with expected_errors():
-        from audit.results.comparison.compare import compare as compare_runs
+        from audit.results.comparison.compare import compare as compare_runs_in_time
         from audit.storage.outside.safe_text import printable
         from audit.storage.place import place_of
         from audit.storage.run_directory import RunDirectory
 
-        comparison = compare_runs(RunDirectory(place_of(first)), RunDirectory(place_of(second)))
+        comparison = compare_runs_in_time(RunDirectory(place_of(runs[0])), RunDirectory(place_of(runs[1])))
     from ray_jobs.cli.comparison_table import comparison_as_data, comparison_lines
 
     failed = fail_on is FailOn.WORSE and bool(comparison.judged("worse"))
@@ -522,6 +570,20 @@ def _ready_config(path: Path, sets: Sequence[str] | None, output: str | None, wo
     from audit.preflight.readiness import check_ready
 
     return read_config(path, overrides_of(sets, output, workers), [check_ready])
+
+
+def _ready_audits(
+    path: Path, sets: Sequence[str] | None, output: str | None, workers: int | None
+) -> AuditConfig | ModelAudits:
+    """Read a config of one model or of several and check it against this machine; see ``_ready_config``.
+
+    Raises:
+        ConfigErrors: Every error found.
+    """
+    from audit.config.models.read import read_audits
+    from audit.preflight.readiness import check_ready
+
+    return read_audits(path, overrides_of(sets, output, workers), [check_ready])
 
 
 def _command_again() -> str:

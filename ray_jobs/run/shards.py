@@ -22,6 +22,7 @@ from ray_jobs.run.parts import UNHURRIED, WorkerPool
 from ray_jobs.run.progress.display import show_progress
 from ray_jobs.run.progress.fault_manifest import Manifest
 from ray_jobs.run.progress.metrics import DriverMetrics
+from ray_jobs.run.progress.work_times import WorkTimes
 from ray_jobs.run.worker import ShardWorker, WorkerSettings
 
 
@@ -95,8 +96,9 @@ def do_shards(work: ShardWork, shards: Sequence[Shard], *, whole: int | None) ->
         error_budget=budget,
         limits=_limits(work),
     )
+    times = WorkTimes(run)
     progress_of = show_progress(run, whole or len(shards), len(shards) - len(todo), last=whole is not None)
-    with progress_of as progress, closing(outcomes):
+    with progress_of as progress, times, closing(outcomes):
         metrics.waiting(len(todo))
         for outcome in outcomes:
             if isinstance(outcome, Fault):
@@ -110,6 +112,7 @@ def do_shards(work: ShardWork, shards: Sequence[Shard], *, whole: int | None) ->
                 manifest.receipt(outcome.value, outcome.attempts)
                 budget.charge(unmade_share(outcome.value))
                 progress.finished(outcome.value)
+                times.add(outcome.value)
             metrics.waiting(progress.left)
     done = run.finished()
     finished = tuple(shard for shard in shards if shard.id in done)

@@ -11,7 +11,7 @@ from audit.config.sections import TrackingConfig
 from audit.preflight.tracking import unreachable_tracking
 from audit.storage.place import sqlite_uri
 from audit.storage.run_directory import RunDirectory
-from reports.tracking.handover import Letter, Messenger, prepare
+from reports.tracking.handover import Letter, Messenger, Receipt, prepare
 
 LOG = logging.getLogger(__name__)
 
@@ -36,6 +36,33 @@ def track(tracking: TrackingConfig, run: RunDirectory) -> str | None:
         LOG.warning("the audit is not in MLflow: %s; %s", receipt.problem, _later(run))
     elif receipt.note:
         LOG.info("MLflow: %s", receipt.note)
+    return receipt.url
+
+
+def track_models(tracking: TrackingConfig, comparison: RunDirectory) -> str | None:
+    """Send a comparison of models to MLflow, within ``tracking.timeout_seconds``.
+
+    Args:
+        tracking: Section ``tracking`` of the models' config.
+        comparison: Directory of the comparison, which is two levels below the directory of the runs.
+
+    Returns:
+        Its address in MLflow, None if tracking is switched off or the store did not accept it.
+    """
+    if not tracking.enabled:
+        return None
+    runs = comparison.path.parent.parent
+    store = tracking.uri or (sqlite_uri(runs / "mlflow.db") if isinstance(runs, Path) else "")
+    if not store:
+        LOG.warning("the comparison is not in MLflow: no tracking store is named; set tracking.uri")
+        return None
+    try:
+        with Messenger(tracking.timeout_seconds) as messenger:
+            receipt = messenger.deliver(Letter(comparison.path, store, tracking.experiment))
+    except OSError as error:
+        receipt = Receipt(problem=str(error))
+    if receipt.problem:
+        LOG.warning("the comparison is not in MLflow: %s; run the config again to send it", receipt.problem)
     return receipt.url
 
 

@@ -119,8 +119,8 @@ def _send_run(client: MlflowClient, audit: TrackedAudit, tracked: TrackedRun) ->
         NOTE: f"{escaped(words.title)}\n\n{escaped(words.lead)}",  # MLflow renders it as Markdown
     }
     run = client.get_run(tracked.run_id)
-    _log_batch(client, run, audit_params(result), tags)
-    _log_metrics(client, run, headline_metrics(audit.story), audit.ended, tracked.model_id)
+    log_params_and_tags(client, run, audit_params(result), tags)
+    log_metrics(client, run, headline_metrics(audit.story), audit.ended, tracked.model_id)
     if run.inputs is None or tracked.model_id not in {item.model_id for item in run.inputs.model_inputs}:
         client.log_inputs(tracked.run_id, models=[LoggedModelInput(tracked.model_id)])
 
@@ -131,8 +131,8 @@ def _send_arm(client: MlflowClient, audit: TrackedAudit, tracked: TrackedRun, ar
     settings = next((item for item in mitigations(result) if item["name"] == arm), {"name": arm})
     verdict = overall_verdict([item for item in result.verdicts if item.arm == arm])
     tags = {RUN_NAME: run_name(result, arm), PARENT: tracked.run_id, VERDICT_COLUMN: verdict}
-    _log_batch(client, run, flattened(settings), tags)
-    _log_metrics(client, run, arm_metrics(audit.story, arm), audit.ended)
+    log_params_and_tags(client, run, flattened(settings), tags)
+    log_metrics(client, run, arm_metrics(audit.story, arm), audit.ended)
 
 
 def _send_status(client: MlflowClient, audit: TrackedAudit, tracked: TrackedRun) -> None:
@@ -147,7 +147,7 @@ def _unfinished(result: AuditResult) -> int:
     return len(unfinished)
 
 
-def _log_batch(client: MlflowClient, run: Run, params: Mapping[str, str], tags: Mapping[str, str]) -> None:
+def log_params_and_tags(client: MlflowClient, run: Run, params: Mapping[str, str], tags: Mapping[str, str]) -> None:
     """Log tags, and parameters that the run does not have yet; MLflow does not allow changes of a parameter."""
     from mlflow.entities import Param, RunTag
 
@@ -155,7 +155,7 @@ def _log_batch(client: MlflowClient, run: Run, params: Mapping[str, str], tags: 
     client.log_batch(run.info.run_id, params=new[:MAX_PARAMS], tags=[RunTag(*tag) for tag in tags.items()])
 
 
-def _log_metrics(
+def log_metrics(
     client: MlflowClient, run: Run, metrics: Mapping[str, float], time: int, model_id: str | None = None
 ) -> None:
     """Log metrics whose value changed, so that a repeated call adds nothing to the history."""

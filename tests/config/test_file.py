@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from audit.config.file import ConfigErrors, read_config
+from audit.config.models.read import read_audits
 from audit.config.problems import Problem
 from audit.config.settings import AuditConfig
 
@@ -31,7 +32,7 @@ def mistakes(tmp_path):
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_shipped_config_loads(path):
-    assert read_config(path).name.replace("-", "_") == path.stem
+    assert read_audits(path).name.replace("-", "_") == path.stem
 
 
 def test_all_errors_of_a_file_are_reported_together_in_file_order(mistakes):

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from audit.config.benchmark.sections import OF_A_METHOD, BenchmarkConfig, BenchmarkMethod
-from audit.config.document.tree import Node, Place, where
+from audit.config.document.parts import mapping, placed, positions, relocated, scalar
+from audit.config.document.tree import Node
 from audit.config.errors import ConfigError, ConfigErrors
 from audit.config.file import Check, Findings, audit_of_tree, read_tree, validated
-from audit.config.problems import Location
 from audit.config.settings import AuditConfig
 
 
@@ -67,7 +67,7 @@ def read_benchmark(path: Path | str, overrides: Sequence[str] = (), checks: Sequ
         ConfigErrors: All errors found, in file order.
     """
     root, findings = read_tree(Path(path), overrides)
-    written = _positions(root)
+    written = positions(root)
     config = validated(root, findings, BenchmarkConfig)
     if config is None or findings.errors:
         raise ConfigErrors(findings.errors)
@@ -77,7 +77,7 @@ def read_benchmark(path: Path | str, overrides: Sequence[str] = (), checks: Sequ
         try:
             audits.append(replace(planned, config=audit_of_tree(tree, Findings([]), checks)))
         except ConfigErrors as mistakes:
-            errors += [_placed(error, written) for error in mistakes.errors]
+            errors += [placed(error, written) for error in mistakes.errors]
     if errors:
         raise ConfigErrors(errors)
     return Benchmark(config, tuple(audits))
@@ -109,13 +109,13 @@ def _tree(root: Node, config: BenchmarkConfig, planned: BenchmarkAudit) -> Node:
     keys = dict(base.value if base is not None else {}) | dict(own.value if own is not None else {})
     plain = "-and-".join(name.replace(" ", "-").replace("+", "") for name in planned.attributes)
     parts = [config.name, planned.model, *["held-out"] * planned.held_out, plain]
-    keys["name"] = _scalar(root, "-".join(parts)[:60].rstrip("-._"))
+    keys["name"] = scalar(root, "-".join(parts)[:60].rstrip("-._"))
     if planned.held_out:
         prompts = keys.get("prompts")
         of_prompts = dict(prompts.value) if prompts is not None and isinstance(prompts.value, dict) else {}
-        keys["prompts"] = _mapping(prompts or root, of_prompts | {"occupations": root.value["held_out"]})
+        keys["prompts"] = mapping(prompts or root, of_prompts | {"occupations": root.value["held_out"]})
     keys["mitigations"] = replace(root.value["methods"], value=list(_mitigations(root, config, planned)))
-    return _relocated(_mapping(root, keys), ())
+    return relocated(mapping(root, keys), ())
 
 
 def _mitigations(root: Node, config: BenchmarkConfig, planned: BenchmarkAudit) -> Iterator[Node]:
@@ -129,13 +129,13 @@ def _mitigations(root: Node, config: BenchmarkConfig, planned: BenchmarkAudit) -
         for arm, setting in zip(method.arms, method.settings or (None,), strict=True):
             settings = _below(entry, "settings", setting) if setting is not None else None
             own = dict(settings.value) if settings is not None else {}
-            yield _mapping(settings or entry, {**shared, **own, "name": _scalar(settings or entry, arm)})
+            yield mapping(settings or entry, {**shared, **own, "name": scalar(settings or entry, arm)})
 
 
 def _attribute(root: Node, config: BenchmarkConfig, name: str) -> Node:
     """Return the attribute, where the file names it."""
     trail = root.trail(("attributes", config.attributes.index(name)))
-    return _scalar(trail[-1], name)
+    return scalar(trail[-1], name)
 
 
 def _below(node: Node, *steps: str) -> Node | None:
@@ -144,41 +144,3 @@ def _below(node: Node, *steps: str) -> Node | None:
     for step in steps:
         found = None if found is None else found.child(step)
     return found
-
-
-def _scalar(near: Node, value: str) -> Node:
-    return Node(value, near.place, (), near.key_place)
-
-
-def _mapping(near: Node, keys: dict[str, Node]) -> Node:
-    return Node(keys, near.place, (), near.key_place)
-
-
-def _relocated(node: Node, location: Location) -> Node:
-    """Copy a tree with other locations; the places in the file stay."""
-    value = node.value
-    if isinstance(value, dict):
-        value = {key: _relocated(child, (*location, key)) for key, child in value.items()}
-    elif isinstance(value, list):
-        value = [_relocated(child, (*location, index)) for index, child in enumerate(value)]
-    return replace(node, value=value, location=location)
-
-
-def _positions(root: Node) -> dict[Place, list[str]]:
-    """Return the paths of all keys and values of the file by their place, the outermost first."""
-    found, nodes = dict[Place, list[str]](), [root]
-    for node in nodes:
-        for place in {node.key_place or node.place, node.place}:
-            found.setdefault(place, []).append(where(node.location))
-        children = node.value.values() if isinstance(node.value, dict) else node.value
-        nodes.extend(children if isinstance(node.value, dict | list) else ())
-    return found
-
-
-def _placed(error: ConfigError, written: Mapping[Place, Sequence[str]]) -> ConfigError:
-    """Return an error of an audit with the path that the value has in the benchmark's file."""
-    paths = written.get(Place(error.file, error.line, error.column), ())
-    if not paths or error.line is None:
-        return error
-    key = error.where.rpartition(".")[2]
-    return replace(error, where=next((path for path in paths if path.rpartition(".")[2] == key), paths[0]))

@@ -9,15 +9,12 @@ import json
 import sys
 from typing import Annotated, Any, Self
 
-from pydantic import ConfigDict, Field, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from audit.config.fields import GroupName, Names, Section, Text
+from audit.config.fields import GroupName, Names, Section, ShortName, Text
 from audit.config.problems import listing
 from audit.config.schema import config_schema
-
-LONGEST_NAME = 20
-"""Longest name of a benchmark, a model, a method or a setting; names of runs and arms are joined from them."""
 
 OF_THE_BENCHMARK = ("name", "model", "mitigations", "gates", "alerts", "statement")
 """Keys of an audit that ``base`` cannot have: the benchmark sets them, or decides nothing by them."""
@@ -30,9 +27,6 @@ OF_A_MODEL = (
 OF_A_METHOD = ("name", "settings", "only")
 """Keys of an entry of ``methods`` that are no keys of its mitigation."""
 
-ShortName = Annotated[
-    str, StringConstraints(min_length=1, max_length=LONGEST_NAME, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-]
 Keys = dict[str, Any]
 
 

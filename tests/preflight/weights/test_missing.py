@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from audit.config.file import read_config
 from audit.config.kinds.known_weights import KNOWN_WEIGHTS, known_weights
+from audit.config.models.read import ModelAudits, read_audits
 from audit.config.settings import AuditConfig
 from audit.config.slices import FilesRequest
 from audit.perception.faces import files
@@ -124,7 +124,9 @@ def test_each_has_a_command_or_what_else_to_do():
 def test_of_every_shipped_config_the_weights_are_known(path):
     """Files that a user has to bring himself (pictures, his own checkpoint) have no command, but all weights have."""
     own = ("pictures", "targets", "labels", "world")
-    for missing in missing_files(needs(read_config(path))):
+    found = read_audits(path)
+    configs = [audit.config for audit in found.audits] if isinstance(found, ModelAudits) else [found]
+    for missing in [one for config in configs for one in missing_files(needs(config))]:
         named = missing.need.source.removeprefix("hf-hub:")
         assert missing.known != known_weights("nothing") or any(word in missing.need.role for word in own), named
 

@@ -1,0 +1,90 @@
+"""Runs the audits of several models, one after the other on one cluster, and compares the models after each of them.
+
+Each audit is an ordinary run in its own directory, named by content. It is resumed, reported and bundled like any
+other, and a later audit of the same model uses its baseline images. The comparison has a directory beside the runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from audit.config.models.read import ModelAudits
+from audit.results.models.compare import compare_models
+from audit.results.models.records import ModelComparison
+from audit.storage.place import Place, place_of
+from audit.storage.run_directory import MODEL_RUNS, RunDirectory
+from ray_jobs.cluster.connection import connect
+from ray_jobs.run.audit import AuditOutcome, default_run_id, run_audit
+from ray_jobs.run.track import track_models
+from reports.models.files import write_files
+
+COMPARISONS = "models"
+"""Directory beside the runs with the comparisons of models."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ModelsOutcome:
+    """The outcome of the audits of several models.
+
+    Attributes:
+        place: Directory of the comparison.
+        page: The page.
+        comparison: The comparison of all models.
+        outcomes: Model → outcome of its audit.
+        tracking_url: Address of the comparison in MLflow, None if tracking is switched off or failed.
+    """
+
+    place: Place
+    page: Place
+    comparison: ModelComparison
+    outcomes: Mapping[str, AuditOutcome]
+    tracking_url: str | None
+
+    @property
+    def incomplete(self) -> tuple[str, ...]:
+        """Models in whose audit shards are missing; running the config again tries them again."""
+        return tuple(model for model, outcome in self.outcomes.items() if not outcome.complete)
+
+
+def run_models(audits: ModelAudits, *, address: str | None = None) -> ModelsOutcome:
+    """Run the audit of every model, or resume it, and compare the finished ones after each.
+
+    Args:
+        audits: The audits.
+        address: A Ray cluster; None for this machine.
+
+    Raises:
+        RuntimeError: In the cases of :func:`ray_jobs.run.audit.run_audit`.
+        NothingToCompareError: If the models have no prompt and attribute in common.
+    """
+    run_ids = {audit.model: default_run_id(audit.config) for audit in audits.audits}
+    directory = RunDirectory(comparison_place(audits.output, audits.name, run_ids))
+    directory.write_json(MODEL_RUNS, {"name": audits.name, "runs": run_ids})
+    outcomes: dict[str, AuditOutcome] = {}
+    page, comparison = directory.path, None
+    first = audits.audits[0].config
+    with connect(address, first.workers):
+        for number, audit in enumerate(audits.audits, start=1):
+            _log.info("Model %d of %d: %s", number, len(audits.audits), audit.model)
+            outcomes[audit.model] = run_audit(audit.config, address=address)
+            if len(outcomes) > 1:
+                waiting = [other.model for other in audits.audits[number:]]
+                runs = {model: RunDirectory(outcome.run_path) for model, outcome in outcomes.items()}
+                comparison = compare_models(audits.name, runs, waiting)
+                page = write_files(comparison, directory.path)
+    if comparison is None:
+        raise ValueError(f"expected at least two models, found {len(outcomes)}")
+    url = track_models(first.tracking, directory)
+    return ModelsOutcome(directory.path, page, comparison, outcomes, url)
+
+
+def comparison_place(output: str, name: str, run_ids: Mapping[str, str]) -> Place:
+    """Return the directory of a comparison, which is named by its models and their runs."""
+    text = " ".join(f"{model}={run_id}" for model, run_id in run_ids.items())
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return place_of(output).absolute() / COMPARISONS / f"{name}-{digest}"
