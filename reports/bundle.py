@@ -24,6 +24,7 @@ from audit.evidence.samples import SAMPLES, sample_pictures
 from audit.records.result import SCHEMA_VERSION, AuditResult
 from audit.records.work import BASELINE
 from audit.results.comparison.trend import read_trend
+from audit.results.replay.outcome import REPLAY
 from audit.storage.place import Place
 from audit.storage.run_directory import AUDIT, CONFIG, PROTOCOL, PROVENANCE, REPORT, RESULTS, RunDirectory
 from reports.export.audit_json import audit_json_bytes, from_json, read_audit_json, to_json
@@ -45,6 +46,7 @@ audit.json              all figures, for programs
 config.json             the config as resolved
 provenance.json         weights, versions, machine, departures from the protocol
 protocol.json           what was registered before the run{protocol}
+replay.json             what making another run again has shown; this run is that replay{replay}
 results.csv, intersections.csv, impact_ratios.csv, summary.md, junit.xml, model-index.yaml    tables and summaries
 results.parquet         one row per image and arm
 samples.json, images/   random pictures of every prompt and arm, and the rule that drew them
@@ -138,6 +140,7 @@ def _files(run: RunDirectory, result: AuditResult, made: datetime) -> tuple[dict
         DEPENDENCIES: _json_bytes(installed_packages(made.strftime("%Y-%m-%dT%H:%M:%SZ"), result.run_id)),
         **{name: text.encode() for name, text in export_texts(result).items()},
         **{name: run.read_bytes(name) for name in (RESULTS, PROTOCOL) if run.has(name)},
+        **_replay(run),
         **samples.pictures,
     }
     try:
@@ -145,6 +148,16 @@ def _files(run: RunDirectory, result: AuditResult, made: datetime) -> tuple[dict
     except NoPdfError as error:
         no_pdf = str(error)
     return files, no_pdf, tuple(_notes(result, samples.record, files))
+
+
+def _replay(run: RunDirectory) -> dict[str, bytes]:
+    """Return the outcome of a replay, if the run is one."""
+    if not run.has(REPLAY):
+        return {}
+    try:
+        return {REPLAY: _json_bytes(private_tree(run.read_json(REPLAY)))}
+    except ValueError as error:
+        raise BundleError(f"{error}; make the replay again, or remove the file") from error
 
 
 def _images(result: AuditResult) -> dict[str, int]:
@@ -176,6 +189,7 @@ def _about(run_id: str, made: datetime, files: Mapping[str, bytes], *, signed: b
         made=made.isoformat(timespec="seconds"),
         pdf="" if PDF in files else absent,
         protocol="" if PROTOCOL in files else absent,
+        replay="" if REPLAY in files else absent,
         signature="" if signed else absent,
     )
 

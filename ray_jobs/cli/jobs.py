@@ -40,15 +40,18 @@ def submit(  # noqa: PLR0913 (one parameter per option)
     only crashes as FAILED.
     """
     with expected_errors():
-        from audit.config.file import read_config
+        from audit.config.models.read import ModelAudits, read_audits
         from audit.evidence.protocol import protocol_for
         from audit.preflight.readiness import check_gates, check_prompts
         from ray_jobs.cluster import submit as jobs
 
         # Weights and servers are checked on the cluster, where the audit runs.
-        audit = read_config(config, overrides_of(sets, output), [check_prompts, check_gates])
+        audit = read_audits(config, overrides_of(sets, output), [check_prompts, check_gates])
+        several = isinstance(audit, ModelAudits)
+        if several and run_id is not None:
+            raise typer.BadParameter("expected one model for --run-id; the runs of several models are named by content")
         show_log()
-        job = jobs.submit(audit, address, run_id, gate_exit_code, protocol_for(config, None))
+        job = jobs.submit(audit, address, run_id, gate_exit_code, None if several else protocol_for(config, None))
         if as_json:
             print_json({"job": job, "address": address})
         else:

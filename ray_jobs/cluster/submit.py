@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from audit.calibration.bundle import bundle_of
+from audit.config.models.read import ModelAudits
 from audit.config.settings import AuditConfig
 from audit.evidence.protocol import protocol_beside
 from audit.storage.place import place_of
@@ -53,7 +54,7 @@ class DashboardAddressError(ValueError):
 
 
 def submit(
-    config: AuditConfig,
+    config: AuditConfig | ModelAudits,
     address: str,
     run_id: str | None = None,
     gate_exit_code: int | None = None,
@@ -62,7 +63,7 @@ def submit(
     """Submit an audit to a cluster and return the job's id without waiting for the job.
 
     Args:
-        config: The audit.
+        config: The audit, or the audits of several models.
         address: Address of the cluster's dashboard, for example ``http://head:8265``.
         run_id: Name of the run directory under ``config.output``; by default the name that ``run_audit`` chooses.
         gate_exit_code: Exit code of the job if gates fail or are inconclusive, since Ray marks non-zero codes as
@@ -74,13 +75,14 @@ def submit(
         DashboardAddressError: If the address is not that of a dashboard.
         ClusterError: If the cluster cannot be reached, or refuses.
     """
+    audits = {audit.model: audit.config for audit in config.audits} if isinstance(config, ModelAudits) else {"": config}
     output = place_of(config.output)
     if isinstance(output, Path) and not output.is_absolute():
         raise NotSubmittedError(
             "output: expected an absolute path that every node of the cluster sees, or an address such as "
             f"s3://bucket/runs, found {config.output!r}, which is deleted with the job's directory; set output"
         )
-    relative = relative_paths(config)
+    relative = {f"{model} {key}".lstrip(): p for model, own in audits.items() for key, p in relative_paths(own).items()}
     if relative:
         raise NotSubmittedError(
             "expected absolute paths that every node of the cluster sees, found relative paths, missing in the job's "
@@ -92,10 +94,11 @@ def submit(
     with tempfile.TemporaryDirectory() as scratch, _jobs(address) as jobs:
         place = Path(scratch) / "job"
         place.mkdir()
-        (place / CONFIG_FILE).write_text(json.dumps(config.model_dump(mode="json"), indent=1), encoding="utf-8")
+        data = config.as_file() if isinstance(config, ModelAudits) else config.model_dump(mode="json")
+        (place / CONFIG_FILE).write_text(json.dumps(data, indent=1), encoding="utf-8")
         if protocol is not None:
             protocol_beside(place / CONFIG_FILE).write_bytes(protocol)
-        wheel = build_wheel(Path(scratch), with_weights=needs_bundle(config))
+        wheel = build_wheel(Path(scratch), with_weights=any(map(needs_bundle, audits.values())))
         job: str = jobs.submit_job(
             entrypoint=shlex.join(command),
             runtime_env={"working_dir": str(place), "py_modules": [str(wheel)]},

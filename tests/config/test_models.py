@@ -83,6 +83,12 @@ def test_a_file_with_one_model_is_an_ordinary_audit(written):
     assert found.model.source == "rendered"
 
 
+def test_the_resolved_file_is_read_as_the_same_audits(written):
+    plain = PLAIN | {"gates": [{"name": "g", "measure": "fairness_discrepancy", "attribute": "gender", "max": 0.2}]}
+    found = read_audits(written(plain))
+    assert read_audits(written(found.as_file())) == found
+
+
 def test_overrides_reach_the_models(written):
     found = read_audits(written(PLAIN), ["models.small.sampling.steps=3", "prompts.images_per_prompt=9"])
     assert found.audits[0].config.sampling.steps == 3

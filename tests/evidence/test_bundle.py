@@ -26,6 +26,7 @@ from audit.evidence.keys import KeyFileError, private_key, trusted_key
 from audit.evidence.manifest import MANIFEST, SIGNATURE, manifest_bytes
 from audit.evidence.samples import SAMPLES, ordered
 from audit.evidence.verification import verify
+from audit.results.replay.outcome import REPLAY
 from audit.storage.run_directory import RunDirectory
 from ray_jobs.cli.commands import app
 from reports.bundle import make_bundle
@@ -432,3 +433,31 @@ def test_an_unfinished_run_and_an_impossible_file_are_mistakes(tmp_path, make_ru
         answer = CliRunner().invoke(app, ["bundle", str(run), "--to", str(to)])
         assert answer.exit_code == 2
         assert message in answer.output
+
+
+def test_the_outcome_of_a_replay_is_in_the_bundle_without_home_directories(make_run, tmp_path, no_pdf):
+    run, to = make_run(), tmp_path / "replay.zip"
+    facts = [{"name": "files", "words": f"other files in {Path.home()}/models"}]
+    run.write_json(REPLAY, {"verdict": "identical", "run": "first", "facts": facts})
+    make_bundle(run.path, to)
+    files = read_archive(to)
+    found = json.loads(files[REPLAY])
+    assert (found["verdict"], found["run"]) == ("identical", "first")
+    assert str(Path.home()) not in files[REPLAY].decode()
+    assert "replay.json             what making another run again has shown; this run is that replay\n" in (
+        files["README.txt"].decode()
+    )
+    assert verify(to).files == len(files) - 1
+
+
+def test_a_bundle_of_an_ordinary_run_has_no_replay(signed):
+    files = read_archive(signed)
+    assert REPLAY not in files
+    assert "this run is that replay (absent)" in files["README.txt"].decode()
+
+
+def test_half_a_replay_is_refused(make_run, tmp_path):
+    run = make_run()
+    run.write_bytes(REPLAY, b'{"verdict": "ident')
+    with pytest.raises(BundleError, match=r"replay\.json: expected a file written by an audit.*make the replay again"):
+        make_bundle(run.path, tmp_path / "replay.zip")

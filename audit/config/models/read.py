@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from audit.config.document.parts import mapping, placed, positions, relocated, scalar
 from audit.config.document.tree import Node, where
@@ -50,6 +51,16 @@ class ModelAudits:
     def output(self) -> str:
         """Directory of the runs, which all audits share."""
         return self.audits[0].config.output
+
+    def as_file(self) -> dict[str, Any]:
+        """Return the content of a file that is read as the same audits, with every value as resolved."""
+        models = {}
+        for audit in self.audits:
+            plain = audit.config.model_dump(mode="json")
+            models[audit.model] = plain["model"] | {key: plain[key] for key in OF_ONE_MODEL}
+        first = self.audits[0].config.model_dump(mode="json")
+        shared = {key: value for key, value in first.items() if key not in ("model", *OF_ONE_MODEL)}
+        return shared | {"name": self.name, MODELS: models}
 
 
 def read_audits(

@@ -17,6 +17,7 @@ import yaml
 from typer.testing import CliRunner
 
 from audit.config.judges import VqaConfig, ZeroShotConfig
+from audit.config.models.read import read_audits
 from audit.config.sections import JudgeConfig, SecondOpinionConfig
 from audit.config.settings import AuditConfig
 from audit.evidence.protocol import protocol_beside
@@ -159,6 +160,23 @@ def test_the_job_runs_the_config_as_resolved_and_brings_the_code_that_is_running
         [sys.executable, "-m", "ray_jobs", "--help"], cwd=tmp_path / "unpacked", capture_output=True, text=True
     )
     assert "Usage: difflens-audit" in done.stdout
+
+
+def test_several_models_go_as_one_file_that_is_read_as_the_same_audits(server, config, tmp_path):
+    first = config.model_dump(mode="json")
+    plain = {key: value for key, value in first.items() if key not in ("model", "sampling", "lens", "mitigations")}
+    entries = {"one": {"source": "/models/sd15"}, "two": {"source": "/models/sdxl", "sampling": {"steps": 30}}}
+    path = tmp_path / "models.yaml"
+    path.write_text(yaml.safe_dump(plain | {"models": entries}))
+    audits = read_audits(path)
+    submit(audits, server.address)
+    place = server.requests[0]["runtime_env"]["working_dir"]
+    sent = zipfile.ZipFile(io.BytesIO(server.packages[place.rpartition("/")[2]]))
+    (tmp_path / "sent.yaml").write_bytes(sent.read("audit.yaml"))
+    assert read_audits(tmp_path / "sent.yaml") == audits
+    relative = read_audits(path, ["models.two.source=./model"])
+    with pytest.raises(NotSubmittedError, match=r"two model\.source: \./model"):
+        submit(relative, server.address)
 
 
 def test_the_protocol_of_the_config_goes_with_it_to_where_the_job_looks(server, config):
