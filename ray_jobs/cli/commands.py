@@ -401,7 +401,9 @@ def compare(
     runs: Annotated[
         list[str],
         typer.Argument(
-            metavar="RUN RUN...", help="The earlier and the later run, or runs of several models.", show_default=False
+            metavar="RUN RUN...",
+            help="The earlier and the later run, or runs of several models, each as RUN or NAME=RUN.",
+            show_default=False,
         ),
     ],
     fail_on: Annotated[

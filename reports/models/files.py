@@ -42,8 +42,14 @@ DIFFERENCE_SCHEMA = pa.schema(
 """Columns of ``differences``: one row for each tested difference, first − second."""
 
 
-def write_files(comparison: ModelComparison, place: Place) -> Place:
-    """Write all files, each atomically, and return the place of the page."""
+def write_files(comparison: ModelComparison, place: Place, *, linked: bool = True) -> Place:
+    """Write all files, each atomically, and return the place of the page.
+
+    Args:
+        comparison: The comparison.
+        place: Its directory.
+        linked: Whether the directory is two levels below that of the runs.
+    """
     directory = RunDirectory(place)
     for name, rows, schema in (
         (FIGURES, list(figure_rows(comparison)), FIGURE_SCHEMA),
@@ -52,7 +58,7 @@ def write_files(comparison: ModelComparison, place: Place) -> Place:
         directory.write_bytes(f"{name}.parquet", parquet(rows, schema))
         directory.write_bytes(f"{name}.csv", comma_separated(rows, schema).encode())
     write_models(directory, comparison)
-    return directory.write_bytes(PAGE, render(comparison).encode())
+    return directory.write_bytes(PAGE, render(comparison, linked=linked).encode())
 
 
 def figure_rows(comparison: ModelComparison) -> Iterator[dict[str, Any]]:

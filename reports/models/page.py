@@ -46,12 +46,18 @@ class ArmSection:
     quality: Table
 
 
-def render(comparison: ModelComparison) -> str:
-    """Return the page as one HTML document."""
+def render(comparison: ModelComparison, *, linked: bool = True) -> str:
+    """Return the page as one HTML document.
+
+    Args:
+        comparison: The comparison.
+        linked: Whether the page is two levels below the directory of the runs, so that links to their reports work.
+    """
     sections = [_section(comparison, arm, number) for number, arm in enumerate(comparison.arms)]
     means = sum(d.group is None for d in comparison.differences)
     context = {
         "comparison": comparison,
+        "linked": linked,
         "title": title_of(comparison),
         "statements": statements_of(comparison),
         "hero": discrepancy_figure(comparison, BASELINE, "means"),

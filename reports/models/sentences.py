@@ -61,10 +61,13 @@ def _statement(comparison: ModelComparison, arm: str, attribute: str) -> Stateme
 
 
 def _open(means: Sequence[Difference], shares: Sequence[Difference]) -> str:
-    pairs = [f"{d.first} and {d.second}" for d in means if not d.established]
+    open_pairs = [d for d in means if not d.established]
     parts = []
-    if pairs:
-        parts.append(f"Not established: a difference of the mean discrepancies of {', of '.join(pairs)}.")
+    if len(open_pairs) == len(means) > 1:
+        parts.append("Not established: a difference of the mean discrepancies of any two models.")
+    elif open_pairs:
+        pairs = ", or of ".join(f"{d.first} and {d.second}" for d in open_pairs)
+        parts.append(f"Not established: a difference of the mean discrepancies of {pairs}.")
     if not means:
         parts.append("The mean discrepancies could not be compared: no occupation is measured for all models.")
     if shares and not any(d.established for d in shares):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -143,9 +144,10 @@ def compare_runs(runs: Sequence[str], to: Path | None, *, as_json: bool) -> None
     from audit.storage.place import place_of
     from audit.storage.run_directory import RunDirectory
 
-    places = [place_of(run) for run in runs]
-    names = _names([place.name for place in places])
-    comparison = compare_models("comparison", {n: RunDirectory(p) for n, p in zip(names, places, strict=True)})
+    named = [_name_and_path(run) for run in runs]
+    names = _distinct([name for name, _ in named])
+    places = [RunDirectory(place_of(path)) for _, path in named]
+    comparison = compare_models("comparison", dict(zip(names, places, strict=True)))
     page = None if to is None else _written(comparison, to)
     if as_json:
         print_json(comparison_as_data(comparison) | {"page": None if page is None else str(page)})
@@ -155,15 +157,23 @@ def compare_runs(runs: Sequence[str], to: Path | None, *, as_json: bool) -> None
         show_comparison(comparison, page, open_console())
 
 
-def _names(names: Sequence[str]) -> list[str]:
-    """Return the names of the runs, with a number where two runs in different directories have the same."""
+def _name_and_path(run: str) -> tuple[str, str]:
+    """Split ``NAME=RUN``; a run without a name is called like its directory, without the hash of its content."""
+    name, equals, path = run.partition("=")
+    if equals and path and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}", name):
+        return name, path
+    return re.sub(r"-[0-9a-f]{8}$", "", run.rstrip("/").rpartition("/")[2]) or run, run
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Return the names, with a number where several runs have the same."""
     return [name if list(names).count(name) == 1 else f"{name}#{number}" for number, name in enumerate(names, 1)]
 
 
 def _written(comparison: ModelComparison, to: Path) -> Place:
     from reports.models.files import write_files
 
-    return write_files(comparison, to.absolute())
+    return write_files(comparison, to.absolute(), linked=False)
 
 
 def show_status_of_all(directory: RunDirectory, *, as_json: bool) -> None:

@@ -17,12 +17,18 @@ from audit.results.models.records import ModelComparison
 from audit.storage.place import Place, place_of
 from audit.storage.run_directory import MODEL_RUNS, RunDirectory
 from ray_jobs.cluster.connection import connect
+from ray_jobs.pool.actor_pool import PoolError
 from ray_jobs.run.audit import AuditOutcome, default_run_id, run_audit
+from ray_jobs.run.parts import PreparationError
+from ray_jobs.run.summary import NoImagesError
 from ray_jobs.run.track import track_models
 from reports.models.files import write_files
 
 COMPARISONS = "models"
 """Directory beside the runs with the comparisons of models."""
+
+OF_ONE_MODEL = (NoImagesError, PoolError, PreparationError)
+"""Errors of one audit that another model need not have."""
 
 _log = logging.getLogger(__name__)
 
@@ -59,26 +65,34 @@ def run_models(audits: ModelAudits, *, address: str | None = None) -> ModelsOutc
         address: A Ray cluster; None for this machine.
 
     Raises:
-        RuntimeError: In the cases of :func:`ray_jobs.run.audit.run_audit`.
+        RuntimeError: In the cases of :func:`ray_jobs.run.audit.run_audit`. If only one model cannot be audited, the
+            others are audited and compared first.
         NothingToCompareError: If the models have no prompt and attribute in common.
     """
     run_ids = {audit.model: default_run_id(audit.config) for audit in audits.audits}
     directory = RunDirectory(comparison_place(audits.output, audits.name, run_ids))
     directory.write_json(MODEL_RUNS, {"name": audits.name, "runs": run_ids})
-    outcomes: dict[str, AuditOutcome] = {}
+    outcomes, failed = dict[str, AuditOutcome](), list[RuntimeError]()
     page, comparison = directory.path, None
     first = audits.audits[0].config
     with connect(address, first.workers):
         for number, audit in enumerate(audits.audits, start=1):
             _log.info("Model %d of %d: %s", number, len(audits.audits), audit.model)
-            outcomes[audit.model] = run_audit(audit.config, address=address)
+            try:
+                outcomes[audit.model] = run_audit(audit.config, address=address)
+            except OF_ONE_MODEL as error:
+                _log.error("The audit of %s failed: %s", audit.model, error)
+                failed.append(error)
+                continue
             if len(outcomes) > 1:
-                waiting = [other.model for other in audits.audits[number:]]
+                waiting = [other.model for other in audits.audits if other.model not in outcomes]
                 runs = {model: RunDirectory(outcome.run_path) for model, outcome in outcomes.items()}
                 comparison = compare_models(audits.name, runs, waiting)
                 page = write_files(comparison, directory.path)
-    if comparison is None:
-        raise ValueError(f"expected at least two models, found {len(outcomes)}")
+    if failed or comparison is None:
+        if comparison is not None:
+            _log.error("The other models are compared in %s", page)
+        raise failed[0] if failed else ValueError("expected at least two models, found one")
     url = track_models(first.tracking, directory)
     return ModelsOutcome(directory.path, page, comparison, outcomes, url)
 

@@ -7,7 +7,7 @@ import yaml
 from typer.testing import CliRunner
 
 from ray_jobs.cli.commands import app
-from ray_jobs.cli.models.command import worst
+from ray_jobs.cli.models.command import _name_and_path, worst
 from ray_jobs.run.exit_codes import ExitCode
 from tests.model_runs import three_models
 
@@ -85,7 +85,7 @@ def test_two_runs_are_compared_in_time_unless_a_page_is_asked_for(runs, tmp_path
     assert "first → even" in invoke("compare", runs[0], runs[2]).stdout
     answer = invoke("compare", runs[0], runs[2], "--to", tmp_path / "page")
     assert "first is more skewed in gender than even." in answer.stdout
-    assert (tmp_path / "page" / "models.html").is_file()
+    assert "report.html" not in (tmp_path / "page" / "models.html").read_text()  # the runs are elsewhere
 
 
 @pytest.mark.parametrize(
@@ -100,6 +100,13 @@ def test_what_cannot_be_compared_is_refused(words, message):
     answer = invoke("compare", *words)
     assert answer.exit_code == 2
     assert message in " ".join(answer.output.replace("│", " ").split())
+
+
+def test_a_run_can_be_named_and_loses_the_hash_of_its_directory_otherwise(runs):
+    data = json.loads(invoke("compare", f"small={runs[0]}", runs[1], f"large={runs[2]}", "--json").stdout)
+    assert [model["name"] for model in data["models"]] == ["small", "second", "large"]
+    assert _name_and_path("runs/sd15-1a2b3c4d/") == ("sd15", "runs/sd15-1a2b3c4d/")
+    assert _name_and_path("s3://bucket/a=b/run") == ("run", "s3://bucket/a=b/run")
 
 
 def test_one_run_twice_has_two_names(runs):

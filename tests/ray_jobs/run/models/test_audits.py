@@ -7,11 +7,12 @@ import yaml
 from typer.testing import CliRunner
 
 from audit.config.models.read import read_audits
-from audit.results.models.compare import MODELS
+from audit.results.models.compare import MODELS, read_models
 from audit.storage.place import place_of
 from audit.storage.run_directory import MODEL_RUNS, SHARDS, TIMES, RunDirectory
 from ray_jobs.cli.commands import app
 from ray_jobs.run.models import audits as module
+from ray_jobs.run.summary import NoImagesError
 
 
 @pytest.fixture(scope="module")
@@ -131,3 +132,27 @@ def test_finished_runs_are_compared_again_by_name(finished, tmp_path):
     again = json.loads(answer.stdout)
     assert [d["difference"] for d in again["differences"]] == [d["difference"] for d in finished[0]["differences"]]
     assert (tmp_path / "again" / "models.html").is_file()
+
+
+def test_the_others_are_compared_if_one_model_cannot_be_audited(finished, config, tmp_path, cluster):
+    plain = yaml.safe_load(config.read_text())
+    third = {"source": "rendered", "world": str(config.parent / "even.yaml"), "dtype": "float16"}
+    models = {"broken": third} | plain["models"]
+    path = tmp_path / "three.yaml"
+    path.write_text(yaml.safe_dump(plain | {"name": "pair", "models": models}, sort_keys=False))
+    asked = read_audits(path)
+
+    def fail(audit, **options):
+        if audit.name == "pair-broken":
+            raise NoImagesError("no image could be classified")
+        return run(audit, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        run = module.run_audit
+        patch.setattr(module, "run_audit", fail)
+        with pytest.raises(NoImagesError):
+            module.run_models(asked)
+    places = (place_of(asked.output) / "models").iterdir()
+    [stored] = [found for place in places if (found := read_models(RunDirectory(place))).waiting]
+    assert stored.waiting == ("broken",)
+    assert [model.name for model in stored.models] == ["drawn", "even"]
