@@ -18,7 +18,7 @@ Schema: an editor with a YAML language server completes keys and checks values w
 """
 
 
-_REPEATED = ("mitigations[].parts[]",)
+_REPEATED = ("mitigations[].parts[]", "models.<name>")
 """Sections with the keys of sections that the page has already."""
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-
 from audit.records.estimates import NBSP, exact_percent, percent
 from audit.results.models.records import Difference, ModelComparison, ModelDiscrepancy, ModelFigure
 from reports.figures.charts import Table
@@ -87,7 +85,8 @@ def discrepancy_table(comparison: ModelComparison, arm: str) -> Table:
         for d in own
     )
     return Table(
-        "Differences of the mean squared discrepancies" + ("" if len(comparison.arms) == 1 else f", arm {arm}"),
+        "Differences of the mean squared discrepancies; above 0 the first model is more skewed"
+        + ("" if len(comparison.arms) == 1 else f", arm {arm}"),
         (
             "Attribute", "Models", "Difference", f"95{NBSP}% interval alone", "Interval that decides", "p alone",
             "Established",
@@ -107,8 +106,8 @@ def share_differences_table(comparison: ModelComparison, arm: str) -> Table:
             f"{d.first} and {d.second}",
             percent(d.first_value),
             percent(d.second_value),
-            f"{_points(d.difference.value)} {interval(d.difference.low, d.difference.high, share=True)}",
-            f"{interval(d.low, d.high, share=True)} at {exact_percent(1 - d.level)}",
+            f"{_points(d.difference.value)} {_in_points(d.difference.low, d.difference.high)}",
+            f"{_in_points(d.low, d.high)} at {exact_percent(1 - d.level)}",
             p_value(d.p_value),
         )
         for d in sorted(own, key=lambda d: d.p_value)[:MOST_ROWS]
@@ -200,6 +199,5 @@ def _points(value: float) -> str:
     return f"{100 * value:+.0f}".replace("-", "−")
 
 
-def listed(tables: Iterable[Table]) -> Sequence[Table]:
-    """Return the tables that have rows."""
-    return [table for table in tables if table.rows]
+def _in_points(low: float, high: float) -> str:
+    return interval(low, high, share=True).replace("-", "−")
