@@ -60,8 +60,9 @@ def concept_frames(found: Concepts) -> dict[str, pd.DataFrame]:
 
     Returns:
         ``layout`` (reader, block, half, step, part, value, low, high; the part ``mean`` is the mean over parts, and
-        ``over_prior`` and ``over_prompt`` are differences of that mean), ``dictionaries`` (block, half, stage, step,
-        explained, latents, dead, cohesion, separability), ``followed`` (block, part, step, with_last) and ``stages``
+        ``over_prior``, ``over_prompt`` and ``over_forecast`` are differences of that mean), ``dictionaries`` (block,
+        half, stage, step, explained, latents, dead, cohesion, separability), ``followed`` (block, part, step,
+        with_last) and ``stages``
         (kind, concept, stage, strength, measure, value, low, high, n).
     """
     layout = [
@@ -72,6 +73,7 @@ def concept_frames(found: Concepts) -> dict[str, pd.DataFrame]:
             "mean": one.mean,
             "over_prior": one.over_prior,
             "over_prompt": one.over_prompt,
+            "over_forecast": one.over_forecast,
             **one.parts,
         }.items()
         if estimate is not None

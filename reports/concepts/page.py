@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from audit.records.estimates import Estimate, percent
 from audit.records.inside.concepts import Concepts, LayoutFigures, Stages
 from reports.concepts import published
 from reports.concepts.charts import layout_figures
@@ -56,6 +57,7 @@ def findings(found: Concepts) -> Iterator[str]:
     """Yield what the figures say, in sentences, beside what was published."""
     prior = found.curve("prior")[0]
     yield f"The mean mask of all pictures predicts the layout with {figure_text(prior.mean)} (mean over parts)."
+    yield _of_forecast(found)
     for block in found.blocks:
         yield _of_block(found, block)
     yield (
@@ -67,15 +69,26 @@ def findings(found: Concepts) -> Iterator[str]:
         yield from stage_findings(found.stages)
 
 
+def _of_forecast(found: Concepts) -> str:
+    prompt, curve, at = found.curve("prompt")[0], found.curve("forecast"), moments(found)
+    first, middle = _at(curve, at["first step"]), _at(curve, at["half-way"])
+    return (
+        f"The mean mask of the same prompt: {figure_text(prompt.mean)}. The image that a step predicts: "
+        f"{figure_text(first.mean)} at the first step, {figure_text(middle.mean)} half-way."
+    )
+
+
 def _of_block(found: Concepts, block: str) -> str:
     curve = found.curve("placed", block, CONDITIONAL)
     at = moments(found)
     first, middle = _at(curve, at["first step"]), _at(curve, at["half-way"])
     saturated = saturation(curve)
-    end = "" if saturated is None else f"; {round(100 * SATURATED)} % of the last gain is reached at step {saturated}"
+    end = "" if saturated is None else f"; {percent(SATURATED)} of the last gain is reached at step {saturated}"
+    probe = _at(found.curve("probe", block, CONDITIONAL), at["first step"])
+    end += f"; a linear probe has {figure_text(probe.mean)} at the first step"
     return (
-        f"{block}: {figure_text(first.mean)} at the first step, {_gain(first)}; {figure_text(middle.mean)} half-way, "
-        f"{_gain(middle)}{end}."
+        f"{block}, concepts at their place: {figure_text(first.mean)} at the first step, {_gain(first)}; "
+        f"{figure_text(middle.mean)} half-way, {_gain(middle)}{end}."
     )
 
 
@@ -110,10 +123,11 @@ def _at(curve: tuple[LayoutFigures, ...], step: int) -> LayoutFigures:
 
 
 def _gain(figure: LayoutFigures) -> str:
-    gain = figure.over_prior
-    if gain is None:
-        return ""
+    beside = {"the mean mask": figure.over_prior, "the image that the step predicts": figure.over_forecast}
+    return " and ".join(_compared(name, gain) for name, gain in beside.items() if gain is not None)
+
+
+def _compared(name: str, gain: Estimate) -> str:
     if gain.low > 0:
-        return f"above the mean mask by {figure_text(gain)}"
-    words = "below the mean mask by" if gain.high < 0 else "not distinguished from the mean mask,"
-    return f"{words} {figure_text(gain)}"
+        return f"above {name} by {figure_text(gain)}"
+    return f"below {name} ({figure_text(gain)})" if gain.high < 0 else f"like {name} ({figure_text(gain)})"

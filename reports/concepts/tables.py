@@ -33,8 +33,11 @@ def part_tables(found: Concepts) -> Iterator[Table]:
             for block in found.blocks
             for reader in ("concepts", "placed", "probe")
         ]
-        columns = ("read by", "block", "mean over parts", "over the mean mask", "over the prompt's", *found.parts)
-        yield Table(f"Prediction of the finished layout at the {name} ({step})", columns, tuple(rows), names=2)
+        columns = (
+            "read by", "block", "mean over parts", "over the mean mask", "over the prompt's",
+            "over the predicted image", *found.parts,
+        )  # fmt: skip
+        yield Table(f"Prediction of the finished layout, {name} (step {step})", columns, tuple(rows), names=2)
 
 
 def halves_table(found: Concepts) -> Table | None:
@@ -139,6 +142,7 @@ def _row(reader: str, block: str, figure: LayoutFigures) -> tuple[str, ...]:
         figure_text(figure.mean),
         "–" if figure.over_prior is None else figure_text(figure.over_prior),
         "–" if figure.over_prompt is None else figure_text(figure.over_prompt),
+        "–" if figure.over_forecast is None else figure_text(figure.over_forecast),
         *("–" if estimate is None else figure_text(estimate) for estimate in figure.parts.values()),
     )
 

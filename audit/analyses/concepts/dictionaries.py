@@ -277,7 +277,7 @@ def _followed(sae: SparseAutoencoder, names: Names, maps: Tensor) -> Arrays:
     activity = torch.cat(found).reshape(images, steps, height, width, len(best))
     return {
         "best": best.numpy(),
-        "best_iou": names.iou.gather(0, best[None])[0].numpy(),
+        "best_iou": names.overall.gather(0, best[None])[0].numpy(),
         "maps": activity.permute(4, 1, 0, 2, 3).half().contiguous().numpy(),
     }
 

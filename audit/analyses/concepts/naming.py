@@ -31,6 +31,7 @@ class Names:
             that covers half of a place counts half. 0 for a latent that is never active.
         iou: (N, P) intersection over union of the places where a latent is active and of each part, pooled over the
             maps in which it is active.
+        overall: (N, P) the same, pooled over all maps: a latent that is rarely active fits no part that is common.
         active: (N,) number of maps in which it is active.
         cohesion: (N,) mean cosine between the parts of the maps in which it is active; NaN for fewer than
             ``FEWEST_IMAGES``.
@@ -39,13 +40,14 @@ class Names:
 
     meaning: Tensor
     iou: Tensor
+    overall: Tensor
     active: Tensor
     cohesion: Tensor
     separability: float
 
     def best(self) -> Tensor:
-        """Return for each part the latent with the largest intersection over union, (P,)."""
-        return self.iou.argmax(0)
+        """Return for each part the latent with the largest intersection over union over all maps, (P,)."""
+        return self.overall.argmax(0)
 
     def named(self, above: float) -> Tensor:
         """Return whether each latent has a name, (N,)."""
@@ -74,7 +76,7 @@ def name_latents(sae: SparseAutoencoder, maps: Tensor, covered: Tensor) -> Names
     latents, parts = sae.shape.n_latents, covered.shape[1]
     weights, activity = torch.zeros(latents, parts), torch.zeros(latents)
     both, area, whole = torch.zeros(latents, parts), torch.zeros(latents), torch.zeros(latents, parts)
-    active, directions = torch.zeros(latents), torch.zeros(latents, parts)
+    active, directions, total = torch.zeros(latents), torch.zeros(latents, parts), torch.zeros(parts)
     for codes, truth in _blocks(sae, maps, covered):  # (m, Q, N), (m, Q, P)
         weights += torch.einsum("mqn,mqp->np", codes, truth)
         activity += codes.sum((0, 1))
@@ -84,6 +86,7 @@ def name_latents(sae: SparseAutoencoder, maps: Tensor, covered: Tensor) -> Names
         both += in_parts.sum(0)
         area += on.sum((0, 1))
         whole += fires.T @ truth.sum(1)
+        total += truth.sum((0, 1))
         active += fires.sum(0)
         directions += functional.normalize(in_parts, dim=2).sum(0)
     # Σᵢ<ⱼ uᵢ·uⱼ of unit vectors follows from the norm of their sum; maps that show no part have a zero vector.
@@ -94,6 +97,7 @@ def name_latents(sae: SparseAutoencoder, maps: Tensor, covered: Tensor) -> Names
     return Names(
         meaning=weights / activity.clamp_min(torch.finfo(torch.float32).tiny)[:, None],
         iou=both / (area[:, None] + whole - both).clamp_min(1e-9),
+        overall=both / (area[:, None] + total - both).clamp_min(1e-9),
         active=active,
         cohesion=cohesion,
         separability=_mean_cosine(directions[~cohesion.isnan()]),

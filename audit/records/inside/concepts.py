@@ -53,6 +53,8 @@ class LayoutFigures:
         parts: Part → value; None for a part that no image has.
         over_prior: Difference of the means to the prior, for the same images; None for the prior.
         over_prompt: Difference of the means to the mean mask of the same prompt.
+        over_forecast: Difference of the means to the image that the same step predicts; None for readers that do not
+            read an update.
     """
 
     reader: str
@@ -63,6 +65,7 @@ class LayoutFigures:
     parts: Mapping[str, Estimate | None]
     over_prior: Estimate | None
     over_prompt: Estimate | None
+    over_forecast: Estimate | None
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class Followed:
         block: Address of the block.
         part: The part.
         latents: Window → number of the latent.
-        iou: Window → its intersection over union with the part, on training images.
+        iou: Window → its intersection over union with the part, over all training images.
         with_last: Recorded step → correlation of its map with that of the last recorded step, over places and images.
     """
 
@@ -227,7 +230,7 @@ class Concepts:
 
 def _layout(data: Mapping[str, Any]) -> LayoutFigures:
     parts = {part: _estimate(value) for part, value in data["parts"].items()}
-    named = {name: _estimate(data[name]) for name in ("mean", "over_prior", "over_prompt")}
+    named = {name: _estimate(data[name]) for name in ("mean", "over_prior", "over_prompt", "over_forecast")}
     return LayoutFigures(**{**data, "parts": parts, **named})
 
 

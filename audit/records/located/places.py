@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-Kind = Literal["result", "output", "update", "skips", "text", "text-stream"]
+Kind = Literal["result", "output", "skips", "text", "text-stream", "update"]
 
 _KINDS: tuple[Kind, ...] = get_args(Kind)
 _FORM = re.compile(r"(?:(?P<kind>[a-z-]+):)?(?P<module>[A-Za-z0-9_.]+)(?:@(?P<low>[0-9.]+)-(?P<high>[0-9.]+))?")

@@ -127,12 +127,14 @@ class OverTime:
                     parts=dict(zip(self.parts, each, strict=True)),
                     over_prior=None if reader == PRIOR else iou_gain(counts, self._of(PRIOR), self._drawn),
                     over_prompt=None if reader in (PRIOR, PROMPT) else iou_gain(counts, self._of(PROMPT), self._drawn),
+                    over_forecast=iou_gain(counts, self._of(FORECAST, step), self._drawn) if block else None,
                 )
             )
         return found
 
-    def _of(self, reader: str) -> tuple[Counts, Counts]:
-        return self.reference[f"{reader}/both"][0], self.reference[f"{reader}/either"][0]
+    def _of(self, reader: str, step: int | None = None) -> tuple[Counts, Counts]:
+        row = 0 if step is None else self._steps.index(step)
+        return self.reference[f"{reader}/both"][row], self.reference[f"{reader}/either"][row]
 
     @property
     def _drawn(self) -> Floats:

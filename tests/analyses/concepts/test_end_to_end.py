@@ -165,6 +165,9 @@ def test_every_reader_has_figures_at_every_recorded_step(over_time):
     last = [one for one in over_time.layout if one.reader == "forecast"][-1]
     assert last.mean.value > 0.9  # the last step predicts the picture itself
     assert last.over_prior.low > 0
+    assert last.over_forecast is None
+    probe = over_time.layout[-1]
+    assert probe.over_forecast.value == pytest.approx(probe.mean.value - last.mean.value)
 
 
 def test_dictionaries_have_measures_for_each_half_and_window(over_time):

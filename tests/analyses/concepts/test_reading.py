@@ -55,6 +55,7 @@ def mean_iou(scores, labels):
 def test_a_latent_is_named_after_the_part_where_it_is_active(names):
     assert names.best().tolist() == [0, 1, 2]
     assert names.iou[:PARTS].diagonal().tolist() == pytest.approx([1, 1, 1])
+    assert torch.equal(names.overall, names.iou)  # every map has every part
     assert names.named(0.5).tolist() == [True] * 3 + [False] * 3
     assert names.meaning[:PARTS].diagonal().tolist() == pytest.approx([1, 1, 1])
     assert names.cohesion[:PARTS].tolist() == pytest.approx([1, 1, 1])
@@ -108,3 +109,14 @@ def test_a_latent_that_was_never_active_at_a_place_means_the_mean_mask(planted, 
     assert torch.allclose(found, one_hot(labels[:40], PARTS).mean(0).expand_as(found))
     blank = placed_scores(dictionary, {"fit": maps[:40], "new": torch.zeros_like(silent)}, labels[:40], PARTS)["new"]
     assert torch.allclose(blank, found)  # nothing is active at all
+
+
+def test_a_latent_that_is_rarely_active_is_not_the_one_that_fits_a_part_best(dictionary):
+    labels = torch.zeros(20, 16, 16, dtype=torch.uint8)
+    labels[:, :8] = 1
+    maps = torch.zeros(20, CHANNELS, SIDE, SIDE)
+    maps[2:, 2, 0] = 5.0  # half of part 1, in most pictures
+    maps[:2, 4, :2] = 5.0  # all of it, in two
+    names = name_latents(dictionary, maps[:, None], coverage(labels, 2, (SIDE, SIDE)))
+    assert names.iou[4, 1] > names.iou[2, 1]
+    assert names.best()[1] == 2
