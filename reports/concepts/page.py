@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import cycle
 
 from audit.records.estimates import Estimate, percent
 from audit.records.inside.concepts import Concepts, LayoutFigures, Stages
+from audit.results.concepts.pictures import COLOURS
 from reports.concepts import published
 from reports.concepts.charts import layout_figures
 from reports.concepts.tables import (
@@ -33,6 +35,7 @@ def render(found: Concepts) -> str:
         "lead": lead(found),
         "findings": tuple(findings(found)),
         "source": published.SOURCE,
+        "legend": tuple(zip(found.parts, cycle(COLOURS))),
         "layout": tuple(layout_figures(found)),
         "parts": tuple(part_tables(found)),
         "halves": halves_table(found),
