@@ -36,8 +36,8 @@ class StagesConfig(Section):
     """Other images of each of these prompts, on which strengths are chosen."""
     attributes: Annotated[tuple[GroupName, ...], Field(strict=False, min_length=1)] | None = None
     """Attributes whose groups are edited in the whole picture; all audited ones if unset."""
-    strengths: Strengths = (0.5, 1.0, 2.0, 4.0)
-    """Strengths that are tried, each in every window."""
+    strengths: Strengths = (2.0, 6.0, 20.0, 60.0)
+    """Strengths that are tried, each in every window: at 1, an edit is about as large as what the block adds."""
     features: int = Field(10, ge=1, le=10_000)
     """Latents of a dictionary that make up one concept."""
     least_similarity: Fraction = 0.7
