@@ -83,6 +83,8 @@ def _over_images(each: Sequence[NDArray[Any]]) -> Estimate:
     """
     stacked = np.stack(each).astype(np.float64)  # (concepts, images)
     counted = stacked != NOT_COUNTED
+    if (counted.sum(0) <= 1).all():
+        return share_estimate(int((stacked * counted).sum()), int(counted.sum()))
     shares = (stacked * counted).sum(0)[counted.any(0)] / counted.sum(0)[counted.any(0)]
     found = mean_interval(shares) if len(shares) > 1 else share_estimate(int(shares[0]), 1)
     return Estimate(found.value, max(found.low, 0.0), min(found.high, 1.0), found.n)
