@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from audit.analyses.analysis import Analysis, Observe, ObservingAnalysis, SamplingAnalysis
 from audit.analyses.attribution import Attribution
+from audit.analyses.concepts.dictionaries import ConceptDictionaries
+from audit.analyses.concepts.recorded import ConceptRecording
 from audit.analyses.directions import DirectionsAnalysis
 from audit.analyses.feature_names import FeatureNames
 from audit.analyses.location import LocationAnalysis
 from audit.analyses.perceived import PerceivedAnalysis
+from audit.analyses.stages.trials import StageTrials
 
 if TYPE_CHECKING:
     from audit.dissect.lens import Lens
@@ -19,7 +22,16 @@ OBSERVING: Mapping[str, ObservingAnalysis[Any, Any]] = {one.name: one for one in
 """Analyses that watch the baseline images of an audit."""
 
 SAMPLING: Mapping[str, SamplingAnalysis[Any, Any]] = {
-    one.name: one for one in (DirectionsAnalysis(), FeatureNames(), LocationAnalysis(), PerceivedAnalysis())
+    one.name: one
+    for one in (
+        ConceptDictionaries(),
+        ConceptRecording(),
+        DirectionsAnalysis(),
+        FeatureNames(),
+        LocationAnalysis(),
+        PerceivedAnalysis(),
+        StageTrials(),
+    )
 }
 """Analyses with tasks of their own."""
 

@@ -50,6 +50,11 @@ class Bundle:
         return self.instruments / "features"
 
     @property
+    def segmenter(self) -> Path:
+        """The network that labels pixels with parts; it knows drawings of every world."""
+        return BUNDLED / "segmenter"
+
+    @property
     def clip(self) -> Path:
         """The OpenCLIP directory."""
         return self.instruments / "clip"

@@ -43,6 +43,7 @@ from audit.config.fields import (
 from audit.config.judges import JudgeKeys, ZeroShotConfig
 from audit.config.kinds.closed import EndpointKeys, PictureKeys
 from audit.config.mitigations.arms import ArmConfig
+from audit.config.optional.concepts import ConceptsConfig
 from audit.config.optional.exploration import ExploreConfig
 from audit.config.optional.statement import StatementConfig
 from audit.records.work import BASELINE
@@ -567,6 +568,7 @@ class AuditSections(Section):
     mitigations: Annotated[tuple[ArmConfig, ...], Field(strict=False)] = ()
     """Interventions to try; each is a separate arm, in addition to the baseline."""
     explore: ExploreConfig = ExploreConfig()
+    concepts: ConceptsConfig = ConceptsConfig()
     quality: QualityConfig = QualityConfig()
     gates: Annotated[tuple[GateConfig, ...], Field(strict=False)] = ()
     """Limits that the audit checks; without gates it reports figures and no verdict."""
@@ -585,4 +587,6 @@ class AuditSections(Section):
         found: dict[str, Any] = plain(self)
         if self.explore == ExploreConfig():
             found.pop("explore", None)
+        if self.concepts == ConceptsConfig():
+            found.pop("concepts", None)
         return {name: value for name, value in found.items() if name != "statement" or value}

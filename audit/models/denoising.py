@@ -20,6 +20,7 @@ from audit.models.files.untrusted_model import UnfitModelError
 from audit.models.hooks import edit_place, edit_text, stream_of
 from audit.models.intervention import Intervention, Observer, Predictions
 from audit.models.replay import FrontOutputs, SharedSteps, forward_through, shared_steps
+from audit.models.schedulers.predicted import predicted_latents
 from audit.records.located.places import Place
 
 # B images, C H W the map at a hookpoint, c h w the latents, L text tokens, D text width, K concepts
@@ -28,6 +29,9 @@ Observers = Mapping[str, Observer]
 """Hookpoint, written as a place, → what looks at its map, before any edit of it."""
 
 NO_OBSERVERS: Observers = {}
+
+PredictedObserver = Callable[[int, Tensor], None]
+"""``(step, x̂₀)``: reads the latents (B, c, h, w) of the image that a step predicts, after guidance."""
 
 
 class EnoughError(Exception):
@@ -55,6 +59,8 @@ class Watched:
         concepts: For each further text of a guidance, argument of the denoiser → its value for one image, (1, …);
             ``part.name`` is a key of an argument that is a dict.
         first_call_alone: Stop after the first call of the denoiser.
+        unconditional: What looks at maps of the half without text; guidance in one batch has one.
+        predicted: What looks at the predicted image of each step.
         shared: Outputs of the first steps that the arms of this batch have in common; None if none are kept.
     """
 
@@ -65,6 +71,8 @@ class Watched:
     block_texts: Mapping[str, Tensor] | None = None
     concepts: tuple[Mapping[str, Tensor], ...] = ()
     first_call_alone: bool = False
+    unconditional: Observers = field(default_factory=dict)
+    predicted: PredictedObserver | None = None
     shared: SharedSteps | None = None
 
 
@@ -98,7 +106,7 @@ class Denoising:
         self._borrowed = ExitStack()
         self._front = _front_of(inside.denoiser, watched)
         edits = [path for one in _parts(watched) for path in one.edits]
-        self._seen = dict.fromkeys((*watched.observers, *edits), 0)
+        self._seen = dict.fromkeys((*watched.observers, *watched.unconditional, *edits), 0)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -214,6 +222,7 @@ class Denoising:
         # An asymmetric step calls the denoiser twice; the call without edits is the one that is looked at.
         if observer is not None and (self._edits_off or not self._is_asymmetric):
             observer(self._step, h[-batch:])
+        self._look_at_unconditional(path, h)
         edits = [] if self._edits_off else [one.edits[path] for one in self._acting if path in one.edits]
         if not edits:
             return h
@@ -223,6 +232,22 @@ class Denoising:
         for edit in edits:
             conditional = edit(self._step, conditional)
         return conditional if len(h) == batch else cat([h[:-batch], conditional])
+
+    def _look_at_unconditional(self, path: str, h: Tensor) -> None:
+        """Look at the half without text.
+
+        Raises:
+            UnfitModelError: There is none.
+        """
+        observer, batch = self._watched.unconditional.get(path), self._watched.batch
+        if observer is None:
+            return
+        if len(h) != 2 * batch:
+            raise UnfitModelError(
+                f"hookpoint {path!r}: expected classifier-free guidance in one batch of {2 * batch}, found a batch of "
+                f"{len(h)}; read the conditional half alone, or set sampling.guidance above 1"
+            )
+        observer(self._step, h[:batch])
 
     def _with_conditional(self, path: str, rows: Tensor, text: Tensor) -> Tensor:
         """Replace the conditional half of the text that a block reads."""
@@ -236,6 +261,10 @@ class Denoising:
                 prediction = acting.noise(self._step, prediction)
             if acting.guidance is not None:
                 prediction = acting.guidance.guide(self._step, self._predictions(prediction))
+        if self._watched.predicted is not None:
+            noisy = rest[1] if len(rest) > 1 else named["sample"]
+            at = rest[0] if rest else named["timestep"]
+            self._watched.predicted(self._step, predicted_latents(self._inside.scheduler, prediction, at, noisy))
         if self._unedited is None:
             taken = step(prediction, *rest, **named)
         else:

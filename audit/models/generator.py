@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache, lru_cache, partial
 from typing import Any, Protocol
 
@@ -16,7 +17,15 @@ from audit.calibration.bundle import world_table
 from audit.calibration.renderer import render
 from audit.calibration.world import World, draw_labels, face_noise
 from audit.config.sections import ModelConfig, SamplingConfig
-from audit.models.denoising import NO_OBSERVERS, Denoising, EnoughError, Inside, Observers, Watched
+from audit.models.denoising import (
+    NO_OBSERVERS,
+    Denoising,
+    EnoughError,
+    Inside,
+    Observers,
+    PredictedObserver,
+    Watched,
+)
 from audit.models.device import device_here
 from audit.models.families.interface import LoadedModel
 from audit.models.files.text_reader import TextReader
@@ -37,8 +46,25 @@ _UNET_INPUTS = 2
 
 _TRIAL_IMAGES = 2
 
+_MAP_AXES = 4
+
 EMBEDDED_TEXTS = 128
 """Text embeddings kept on the device, 0.5 MB each for Stable Diffusion: an audit may have thousands of prompts."""
+
+
+@dataclass(frozen=True)
+class WatchedInside:
+    """What looks at a batch while it is sampled.
+
+    Attributes:
+        conditional: Place → what looks at its maps (B, C, H, W) in the half with the prompt.
+        unconditional: The same for the half without it.
+        predicted: What looks at the latents (B, c, h, w) of the predicted image of each step, x̂₀.
+    """
+
+    conditional: Observers
+    unconditional: Observers = field(default_factory=dict)
+    predicted: PredictedObserver | None = None
 
 
 class Generator(Protocol):
@@ -175,6 +201,37 @@ class DiffusionGenerator:
             shared=shared,
         )
         return _as_bytes(self._call(texts, seeds, watched).images)
+
+    def watch(self, texts: Sequence[str], seeds: Sequence[int], inside: WatchedInside) -> Tensor:
+        """Sample as :meth:`sample` does, and let both guidance halves and the predicted images be looked at.
+
+        Raises:
+            UnfitModelError: There is no half without text that could be looked at.
+        """
+        watched = Watched(
+            batch=len(seeds),
+            guidance=self._sampling.guidance,
+            observers=inside.conditional,
+            unconditional=inside.unconditional,
+            predicted=inside.predicted,
+        )
+        return _as_bytes(self._call(texts, seeds, watched).images)
+
+    @torch.inference_mode()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Decode latents (B, c, h, w) as the pipeline does, to uint8 (B, 3, H, W).
+
+        Raises:
+            UnfitModelError: The pipeline has no VAE, or its latents are no maps.
+        """
+        vae = getattr(self.pipeline, "vae", None)
+        if vae is None or latents.ndim != _MAP_AXES:
+            raise UnfitModelError(
+                f"expected a pipeline that decodes latents (B, c, h, w), found {type(self.pipeline).__name__}"
+            )
+        scaled = latents / vae.config.scaling_factor + (getattr(vae.config, "shift_factor", None) or 0.0)
+        pictures = vae.decode(scaled.to(vae.dtype), return_dict=False)[0]
+        return _as_bytes((pictures / 2 + 0.5).clamp(0, 1))
 
     def embeddings(self, text: str) -> dict[str, Tensor]:
         """Return the embeddings of a text that the denoiser reads, by argument of the pipeline: (1, L, D), or (1, D).

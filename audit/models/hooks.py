@@ -43,6 +43,8 @@ def edit_place(module: nn.Module, kind: Kind, edit: MapEdit, stream: int = 0) ->
         held = _edit_tuple(module, lambda output: _with_skips(output, edit))
     elif kind == "output":
         held = _edit_tuple(module, lambda output: _with_first(output, edit))
+    elif kind == "update":
+        held = _edit_update(module, edit, stream)
     elif kind == "text-stream":
         _require_text_stream(module, stream)
         held = edit_output(module, edit, 1 - stream)
@@ -64,6 +66,34 @@ def _require_text_stream(module: nn.Module, stream: int) -> None:
 def _edit_tuple(module: nn.Module, change: Callable[[object], object]) -> Iterator[None]:
     """Replace every output of a module by ``change(output)``."""
     handle = module.register_forward_hook(lambda _module, _inputs, output: change(output))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def _edit_update(module: nn.Module, edit: MapEdit, stream: int) -> Iterator[None]:
+    """Replace what a module adds to its input: output = input + ``edit(output − input)``.
+
+    Raises:
+        TypeError: When the module is called, if it reads no map of the shape of its output.
+    """
+
+    def hook(_module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any) -> Any:  # noqa: ANN401 - torch's hook signature
+        stored = stream_of(output, stream)
+        own = inputs[0] if inputs else named.get("hidden_states")
+        if not isinstance(own, Tensor) or own.shape != stored.shape:
+            found = f"an input of shape {tuple(own.shape)}" if isinstance(own, Tensor) else "no tensor"
+            raise TypeError(
+                f"an update is what a module adds to an input of the shape {tuple(stored.shape)} of its output, found "
+                f"{found} of {type(module).__name__}; choose a block such as 'mid_block.attentions.0'"
+            )
+        before = stored - own
+        after = _edited(before, edit)
+        return output if after is before else _replaced(output, stored, own + after)
+
+    handle = module.register_forward_hook(hook, with_kwargs=True)
     try:
         yield
     finally:

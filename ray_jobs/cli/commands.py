@@ -17,6 +17,7 @@ import typer
 from ray_jobs.cli.answers import expected_errors, fail, print_json, show_log
 from ray_jobs.cli.benchmark.command import benchmark
 from ray_jobs.cli.evidence.bundle import bundle, verify
+from ray_jobs.cli.inside.concepts import concepts
 from ray_jobs.cli.inside.explore import explore
 from ray_jobs.cli.inside.hookpoints import hookpoints
 from ray_jobs.cli.inside.locate import locate
@@ -59,7 +60,7 @@ app = typer.Typer(
 
 app.add_typer(schedule, name="schedule")
 for _command in (
-    init, fetch, hookpoints, locate, explore, benchmark, judge, submit, logs, cancel, replay, bundle, verify,
+    init, fetch, hookpoints, locate, explore, concepts, benchmark, judge, submit, logs, cancel, replay, bundle, verify,
 ):  # fmt: skip
     app.command()(_command)
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-Kind = Literal["result", "output", "skips", "text", "text-stream"]
+Kind = Literal["result", "output", "skips", "text", "text-stream", "update"]
 
 _KINDS: tuple[Kind, ...] = get_args(Kind)
 _FORM = re.compile(r"(?:(?P<kind>[a-z-]+):)?(?P<module>[A-Za-z0-9_.]+)(?:@(?P<low>[0-9.]+)-(?P<high>[0-9.]+))?")
@@ -24,9 +24,9 @@ class Place:
         module: Address of the module in the denoiser.
         kind: ``result``, written without a prefix, is what the module returns, wherever it goes: the result of a down
             block of a U-Net is also its last skip connection. ``output`` is the result on its way to the next block
-            alone, ``skips`` are the skip connections that a down block hands over, ``text`` is what the
-            cross-attention of the block reads, and ``text-stream`` are the text tokens that a block of a transformer
-            with two streams returns.
+            alone, ``update`` is what the module adds to its input (output minus input), ``skips`` are the skip
+            connections that a down block hands over, ``text`` is what the cross-attention of the block reads, and
+            ``text-stream`` are the text tokens that a block of a transformer with two streams returns.
         window: Part of the denoising steps, as fractions from first to last.
     """
 

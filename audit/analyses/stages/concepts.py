@@ -1,0 +1,136 @@
+"""The concepts that are edited, in the dictionary of each window: parts by masks, groups by what prompts change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from audit.analyses.concepts.naming import FEWEST_IMAGES
+from audit.analyses.concepts.recorded import CONDITIONAL, loaded_segmenter
+from audit.analyses.concepts.stored_recording import STAGES, arrays_of
+from audit.analyses.stages.edits import ConceptVector, global_edit, quadrant_mask, spatial_edit
+from audit.analyses.stages.request import Arm, TrialsRequest
+from audit.dissect.sae import SaeShape, SparseAutoencoder
+from audit.models.device import device_here
+from audit.models.generator import DiffusionGenerator, WatchedInside
+from audit.models.intervention import Edit
+from audit.planning.plan import named_text, window_of
+from audit.records.work import derive_seed
+from audit.storage.place import place_of
+
+NOISES = 8
+"""Noise seeds of the texts that name a group, the same for each group."""
+
+# N latents, P parts, G groups
+
+
+@dataclass(frozen=True)
+class Dictionary:
+    """The dictionary of one window.
+
+    Attributes:
+        sae: The autoencoder.
+        iou: (N, P) intersection over union of each latent and part; 0 for a latent that is rarely active.
+    """
+
+    sae: SparseAutoencoder
+    iou: Tensor
+
+
+@dataclass(frozen=True)
+class StageConcepts:
+    """Concepts by window.
+
+    Attributes:
+        dictionaries: Window → dictionary.
+        vectors: (concept, window) → its vector.
+        size: (H, W) of the map.
+    """
+
+    dictionaries: Mapping[str, Dictionary]
+    vectors: Mapping[tuple[str, str], ConceptVector]
+    size: tuple[int, int]
+
+    def edit(self, arm: Arm, quadrants: Sequence[int]) -> Edit:
+        """Return the edit of an arm.
+
+        Args:
+            arm: The arm.
+            quadrants: Quadrant of each image.
+        """
+        sae, vector = self.dictionaries[arm.stage].sae, self.vectors[arm.concept, arm.stage]
+        if arm.kind == "global":
+            return global_edit(sae, vector, arm.strength)
+        masks = torch.stack([quadrant_mask(quadrant, *self.size) for quadrant in quadrants])
+        return spatial_edit(sae, vector, arm.strength, masks)
+
+
+def stage_concepts(generator: DiffusionGenerator, request: TrialsRequest) -> StageConcepts:
+    """Return the concepts of a request, made once on each worker."""
+    key = (request.dictionaries, request.dictionaries_name, request.block, request.features)
+    if _made.get("key") != key:
+        _made.clear()
+        _made.update(key=key, concepts=_concepts(generator, request))
+    found: StageConcepts = _made["concepts"]
+    return found
+
+
+_made: dict[str, Any] = {}
+
+
+def _concepts(generator: DiffusionGenerator, request: TrialsRequest) -> StageConcepts:
+    dictionaries = {stage: load_dictionary(request.dictionaries, request.block[0], stage) for stage in STAGES}
+    parts = loaded_segmenter(request.segmenter, request.model).parts
+    vectors = {
+        (part, stage): ConceptVector.of(of.sae, of.iou[:, number], request.features)
+        for number, part in enumerate(parts)
+        for stage, of in dictionaries.items()
+    }
+    codes, size = _codes_of_groups(generator, request, dictionaries)
+    for concept, asked in request.groups.items():
+        others = [one for name, one in request.groups.items() if one.attribute == asked.attribute and name != concept]
+        for stage, of in dictionaries.items():
+            rest = torch.stack([codes[one.phrase, stage] for one in others]).mean(0)
+            vectors[concept, stage] = ConceptVector.of(of.sae, codes[asked.phrase, stage] - rest, request.features)
+    return StageConcepts(dictionaries, vectors, size)
+
+
+def load_dictionary(directory: str, block: int, stage: str) -> Dictionary:
+    """Load the dictionary of a block, in the conditional half, from the parts of the dictionaries."""
+    names = ("decoder", "encoder", "encoder_bias", "pre_bias", "input_scale", "iou", "active", "k")
+    file = f"block{block}.{CONDITIONAL}.{stage}.safetensors"
+    arrays = {name: torch.from_numpy(array) for name, array in arrays_of(place_of(directory), file, names).items()}
+    latents, channels = arrays["decoder"].shape
+    sae = SparseAutoencoder(SaeShape(channels, latents, int(arrays["k"])))
+    # Files of parts have no arrays without an axis.
+    sae.load_state_dict({name: arrays[name].reshape(own.shape) for name, own in sae.state_dict().items()})
+    known = (arrays["active"] >= FEWEST_IMAGES)[:, None]
+    return Dictionary(sae.eval().requires_grad_(False).to(device_here()), torch.where(known, arrays["iou"], 0.0))
+
+
+def _codes_of_groups(
+    generator: DiffusionGenerator, request: TrialsRequest, dictionaries: Mapping[str, Dictionary]
+) -> tuple[dict[tuple[str, str], Tensor], tuple[int, int]]:
+    """Return the mean codes (N,) of the update for texts that name a group, by phrase and window, and (H, W)."""
+    phrases = tuple(dict.fromkeys(asked.phrase for asked in request.groups.values()))
+    seeds = [derive_seed("stage concepts", index) for index in range(NOISES)]
+    windows = {stage: window_of(STAGES[stage], generator.steps) for stage in STAGES}
+    found: dict[tuple[str, str], Tensor] = {}
+    size = [0, 0]
+
+    for phrase in phrases:
+        text = named_text(request.template, request.neutral, phrase)
+
+        def look(step: int, update: Tensor, phrase: str = phrase) -> None:
+            size[:] = update.shape[-2:]
+            for stage, window in windows.items():
+                if step in window:
+                    codes = dictionaries[stage].sae.latents_of_map(update.float()).mean((0, 1)) / len(window)
+                    found[phrase, stage] = found.get((phrase, stage), torch.zeros_like(codes)) + codes
+
+        generator.watch([text] * NOISES, seeds, WatchedInside({f"update:{request.block[1]}": look}))
+    return found, (size[0], size[1])

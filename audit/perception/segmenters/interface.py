@@ -1,0 +1,28 @@
+"""What a segmenter does: it gives each pixel of a picture to one of some named parts, or to none of them."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor
+
+NO_PART = 255
+"""Label of a pixel that shows none of the parts."""
+
+
+class Segmenter(Protocol):
+    """Labels the pixels of pictures."""
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of the P parts, in the order of the labels; fewer than ``NO_PART``."""
+        ...
+
+    @property
+    def signature(self) -> str:
+        """Network, fingerprint of its weights, and preparation of the pictures."""
+        ...
+
+    def labels(self, images: Tensor) -> Tensor:
+        """Return the part of each pixel, uint8 ``(n, H, W)`` on the CPU, of uint8 images ``(n, 3, H, W)``."""
+        ...

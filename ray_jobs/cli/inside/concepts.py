@@ -1,0 +1,120 @@
+"""The command ``concepts``: what blocks add over time, the layout before it is visible, and edits by window."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from ray_jobs.cli.answers import expected_errors, print_json, refuse, show_log
+from ray_jobs.cli.options import (
+    AddressOption,
+    ConfigArgument,
+    JsonOption,
+    OutputOption,
+    SetOption,
+    WorkersOption,
+    overrides_of,
+)
+
+if TYPE_CHECKING:
+    from audit.config.sections import ModelConfig
+    from audit.records.inside.concepts import Concepts
+    from audit.storage.place import Place
+    from ray_jobs.run.inside.concepts import ConceptsRequest
+
+CONCEPTS = "concepts"
+"""Directory of results under ``output`` of the config."""
+
+
+def concepts(
+    config: ConfigArgument,
+    sets: SetOption = None,
+    output: OutputOption = None,
+    address: AddressOption = None,
+    workers: WorkersOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show when the layout of a picture is decided inside the model; run again, it resumes.
+
+    Pictures are sampled while what some blocks add is recorded at several steps. Dictionaries made from it are compared
+    with the parts of the pictures, and predict the finished layout at each step. With the section concepts.stages,
+    concepts are then edited in early, middle and final steps.
+    """
+    with expected_errors():
+        from audit.config.file import read_config
+        from audit.config.slices import DissectionRequest
+        from audit.perception.segmenters.registry import segmenter_parts, segmenter_problem
+        from audit.planning.plan import prompts_of_model
+        from audit.preflight.lens import unreadable
+        from audit.preflight.readiness import check_ready
+        from ray_jobs.cluster.connection import connect
+        from ray_jobs.run.inside.concepts import ConceptsRequest, blocks_of, unknown_attributes
+        from ray_jobs.run.inside.concepts import concepts as measured
+        from ray_jobs.run.parts import WorkerPool
+
+        audit = read_config(config, overrides_of(sets, output, workers), [check_ready])
+        section = audit.concepts
+        problem = (
+            unreadable(audit.model)
+            or segmenter_problem(section.segmenter, audit.model)
+            or unknown_attributes(section, audit.attributes)
+        )
+        if problem is not None:
+            refuse(problem)
+        dissection = DissectionRequest.of(audit)
+        request = ConceptsRequest(
+            name=audit.name,
+            concepts=section,
+            dissection=dissection,
+            quality=audit.quality,
+            prompts=prompts_of_model(audit.model, dissection.prompts),
+            blocks=blocks_of(section, _shapes(audit.model)),
+            parts=segmenter_parts(section.segmenter, audit.model),
+        )
+        show_log()
+        with connect(address, audit.workers) as cluster:
+            found = measured(request, audit.output, WorkerPool(audit.workers, cluster))
+        page = _write(audit.output, request, found)
+    if as_json:
+        print_json({"page": str(page), **_short(found.as_data())})
+    else:
+        _show(found, page)
+
+
+def _shapes(model: ModelConfig) -> dict[str, tuple[int, int, int]]:
+    from audit.models.check import hookpoints_of
+    from audit.models.files.untrusted_model import UnfitModelError
+    from audit.models.source import pipeline_source
+
+    directory = Path(pipeline_source(model))
+    if not directory.is_dir():
+        raise UnfitModelError(
+            f"model.source: expected a model on this machine, found {model.source!r}; give its directory"
+        )
+    return hookpoints_of(directory, model)
+
+
+def _write(output: str, request: ConceptsRequest, found: Concepts) -> Place:
+    """Write page and JSON, and return the place of the page."""
+    from audit.records.inside.concepts import CONCEPTS_FORMAT
+    from audit.storage.place import place_of
+    from audit.storage.provenance import content_name
+    from reports.concepts.files import write_files
+
+    name = content_name(request.name, CONCEPTS_FORMAT, found.model, request.as_data())
+    return write_files(found, place_of(output).absolute() / CONCEPTS / name)
+
+
+def _show(found: Concepts, page: Place) -> None:
+    from reports.concepts.page import findings
+
+    for finding in findings(found):
+        typer.echo(finding)
+    typer.echo(f"Page: {page}")
+
+
+def _short(data: dict[str, Any]) -> dict[str, Any]:
+    """Leave out pictures; the file has them."""
+    return {key: value for key, value in data.items() if key != "pictures"}

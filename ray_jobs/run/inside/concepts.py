@@ -1,0 +1,241 @@
+"""Concepts over time on the workers: a recording, dictionaries made from it, and edits by stage."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from audit.analyses.concepts.blocks import check_blocks, default_blocks
+from audit.analyses.concepts.dictionaries import DictionariesRequest
+from audit.analyses.concepts.recorded import CONDITIONAL, UNCONDITIONAL, ConceptRecording, RecordingRequest
+from audit.analyses.concepts.stored_recording import STAGES, StoredRecording
+from audit.analyses.stages.request import Arm, AskedGroup, TrialsRequest
+from audit.analyses.stages.trials import distance_name
+from audit.config.optional.concepts import ConceptsConfig, StagesConfig
+from audit.config.problems import listing
+from audit.config.sections import QualityConfig
+from audit.config.slices import Attributes, DissectionRequest
+from audit.models.families.registry import steps_here
+from audit.models.source import model_fingerprint
+from audit.perception.segmenters.registry import segmenter_name
+from audit.planning.plan import group_phrase
+from audit.records.inside.concepts import Concepts, Stages
+from audit.records.work import Prompt
+from audit.results.concepts.by_stage import chosen_strengths, stage_figures
+from audit.results.concepts.over_time import OverTime
+from audit.results.concepts.pictures import pictures_of
+from ray_jobs.run.inside.analyse import PARTS, AnalysisSettings, Request, place_of_parts, run_analysis
+from ray_jobs.run.network import NetworkSettings
+from ray_jobs.run.parts import WorkerPool
+
+LOG = logging.getLogger(__name__)
+
+_NEUTRAL = "person"
+
+
+@dataclass(frozen=True)
+class ConceptsRequest:
+    """What is measured.
+
+    Attributes:
+        name: Name of the audit.
+        concepts: The section of the config.
+        dissection: Model, sampling, prompts, attributes and judge.
+        quality: Networks that compare pictures.
+        prompts: The prompts of the audit.
+        blocks: Blocks whose updates are read.
+        parts: Parts of the segmenter.
+    """
+
+    name: str
+    concepts: ConceptsConfig
+    dissection: DissectionRequest
+    quality: QualityConfig
+    prompts: tuple[Prompt, ...]
+    blocks: tuple[str, ...]
+    parts: tuple[str, ...]
+
+    @property
+    def halves(self) -> tuple[str, ...]:
+        """Guidance halves: both, if the model is sampled with guidance."""
+        return (CONDITIONAL, UNCONDITIONAL) if self.dissection.sampling.guidance > 1 else (CONDITIONAL,)
+
+    @property
+    def recording(self) -> RecordingRequest:
+        """What is recorded."""
+        section, model = self.concepts, self.dissection.model
+        return RecordingRequest(
+            model=model,
+            segmenter=section.segmenter,
+            segmenter_name=segmenter_name(section.segmenter, model),
+            blocks=self.blocks,
+            halves=self.halves,
+            steps=section.steps,
+            prompts=self.prompts[: section.prompts],
+            images=section.images,
+            batch=self.dissection.sampling.batch,
+        )
+
+    def dictionaries(self, directory: str, name: str) -> DictionariesRequest:
+        """Return what is made from the recording in a directory, whose name is ``name``."""
+        section, recording = self.concepts, self.recording
+        tasks = ConceptRecording().tasks(recording)
+        numbers = {prompt.id: number for number, prompt in enumerate(recording.prompts)}
+        keys = [(numbers[task.prompt.id], task.first + index) for task in tasks for index in range(task.count)]
+        return DictionariesRequest(
+            recording=StoredRecording(
+                directory=directory,
+                files=tuple(f"{task.id}.safetensors" for task in tasks),
+                prompts=tuple(prompt for prompt, _ in keys),
+                indices=tuple(index for _, index in keys),
+            ),
+            recording_name=name,
+            model=self.dissection.model,
+            segmenter=section.segmenter,
+            blocks=self.blocks,
+            halves=self.halves,
+            expansion=section.expansion,
+            k=section.k,
+            sae_steps=section.sae_steps,
+            named_above=section.named_above,
+        )
+
+    def as_data(self) -> dict[str, Any]:
+        """Return what names its result besides the model, as plain data."""
+        return {
+            "concepts": self.concepts.model_dump(mode="json"),
+            "recording": self.recording.as_data(),
+            "sampling": self.dissection.sampling.model_dump(mode="json"),
+            "quality": self.quality.model_dump(mode="json"),
+            "attributes": {name: list(groups) for name, groups in self.dissection.attributes.items()},
+        }
+
+
+def unknown_attributes(section: ConceptsConfig, attributes: Attributes) -> str | None:
+    """Return a message if edits are asked for an attribute that is not audited; None if all are."""
+    asked = section.stages.attributes if section.stages is not None else None
+    unknown = [name for name in asked or () if name not in attributes]
+    if not unknown:
+        return None
+    return (
+        f"concepts.stages.attributes: expected audited attributes ({listing(tuple(attributes))}), found "
+        f"{listing(unknown)}; remove it, or audit it too"
+    )
+
+
+def blocks_of(section: ConceptsConfig, shapes: Mapping[str, tuple[int, int, int]]) -> tuple[str, ...]:
+    """Return the blocks whose updates are read.
+
+    Args:
+        section: The section of the config.
+        shapes: Address → (C, H, W) of each module that returns a map.
+
+    Raises:
+        UnfitModelError: There are none, or one returns no map with height and width.
+    """
+    edited = section.stages.block if section.stages is not None else None
+    blocks = tuple(dict.fromkeys((*(section.blocks or default_blocks(shapes)), *([edited] if edited else []))))
+    check_blocks(blocks, shapes)
+    return blocks
+
+
+def concepts(request: ConceptsRequest, output: str, pool: WorkerPool) -> Concepts:
+    """Measure concepts over time, or resume with the parts that are missing.
+
+    Args:
+        request: What is measured.
+        output: Path or address of the directory that holds parts.
+        pool: Where the tasks run.
+
+    Raises:
+        AnalysisError: If a task failed.
+    """
+    recording = request.recording
+    LOG.info("Recording: %d images of %d prompts", recording.images, len(recording.prompts))
+    recorded = _settings(request, "concept-recording", recording)
+    run_analysis(recorded, output, pool)
+    place = place_of_parts(recorded, output)
+    asked = request.dictionaries(str(place / PARTS), place.name)
+    LOG.info("Dictionaries: %d blocks, %d guidance halves", len(asked.blocks), len(asked.halves))
+    dictionaries = _settings(request, "concept-dictionaries", asked)
+    over_time = OverTime(request.blocks, request.parts).add_all(run_analysis(dictionaries, output, pool))
+    return Concepts(
+        name=request.name,
+        model=model_fingerprint(request.dissection.model),
+        segmenter=recording.segmenter_name,
+        parts=request.parts,
+        blocks=request.blocks,
+        steps=over_time.steps,
+        total_steps=steps_here(request.dissection.model, request.dissection.sampling),
+        prompts=len(recording.prompts),
+        images=len(asked.recording.indices),
+        measured=over_time.layout[0].mean.n,
+        dictionaries=tuple(over_time.dictionaries),
+        layout=tuple(over_time.layout),
+        followed=over_time.followed(),
+        pictures=pictures_of(over_time.reference, over_time.shown),
+        stages=_stages(request, dictionaries, output, pool),
+    )
+
+
+def _stages(request: ConceptsRequest, dictionaries: AnalysisSettings, output: str, pool: WorkerPool) -> Stages | None:
+    """Choose strengths on images of their own, then edit others; None if no edits are asked for."""
+    section = request.concepts.stages
+    if section is None:
+        return None
+    place = place_of_parts(dictionaries, output)
+    trials = _trials(request, section, str(place / PARTS), place.name)
+    LOG.info("Edits by stage: strengths on %d images", trials.images * len(trials.prompts))
+    tried = run_analysis(_settings(request, "stage-trials", trials), output, pool)
+    chosen = chosen_strengths(tried, section.least_similarity)
+    arms = tuple(dict.fromkeys(replace(arm, strength=chosen[arm.kind, arm.stage]) for arm in trials.arms))
+    measured = replace(trials, role="measured", arms=arms, images=section.images)
+    LOG.info("Edits by stage: %d images, %d edits each", section.images * len(trials.prompts), len(arms))
+    found = run_analysis(_settings(request, "stage-trials", measured), output, pool)
+    return Stages(
+        block=trials.block[1],
+        figures=stage_figures(found),
+        distance=distance_name(request.quality),
+        images=section.images * len(trials.prompts),
+        tried=section.strengths,
+    )
+
+
+def _trials(request: ConceptsRequest, section: StagesConfig, directory: str, name: str) -> TrialsRequest:
+    """Return the trials of all strengths."""
+    blocks = request.blocks
+    block = blocks.index(section.block) if section.block is not None else len(blocks) // 2
+    groups = {
+        f"{attribute}: {group}": AskedGroup(attribute, code, group_phrase(attribute, group))
+        for attribute, names in request.dissection.attributes.items()
+        if section.attributes is None or attribute in section.attributes
+        for code, group in enumerate(names)
+    }
+    kinds: Sequence[tuple[Any, str]] = [("spatial", part) for part in request.parts]
+    kinds = [*kinds, *(("global", concept) for concept in groups)]
+    arms = [Arm(kind, of, stage, beta) for beta in section.strengths for kind, of in kinds for stage in STAGES]
+    return TrialsRequest(
+        role="calibration",
+        dictionaries=directory,
+        dictionaries_name=name,
+        block=(block, blocks[block]),
+        model=request.dissection.model,
+        segmenter=request.concepts.segmenter,
+        quality=request.quality,
+        arms=tuple(arms),
+        groups=groups,
+        template=request.dissection.prompts.template,
+        neutral=_NEUTRAL,
+        prompts=request.prompts[: section.prompts],
+        images=section.calibration_images,
+        batch=request.dissection.sampling.batch,
+        features=section.features,
+    )
+
+
+def _settings(request: ConceptsRequest, name: str, asked: Request) -> AnalysisSettings:
+    dissection = request.dissection
+    network = NetworkSettings(dissection.model, dissection.sampling, dissection.lens.hookpoint)
+    return AnalysisSettings(name, asked, network, dissection.judge, dissection.attributes)

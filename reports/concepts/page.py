@@ -1,0 +1,136 @@
+"""The page of concepts over time as one HTML file, which needs neither network nor script."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import cycle
+
+from audit.records.estimates import Estimate, percent
+from audit.records.inside.concepts import Concepts, LayoutFigures, Stages
+from audit.results.concepts.pictures import COLOURS
+from reports.concepts import published
+from reports.concepts.charts import layout_figures
+from reports.concepts.tables import (
+    ALL,
+    CONDITIONAL,
+    dictionary_table,
+    followed_table,
+    halves_table,
+    moments,
+    part_tables,
+    stage_summary,
+    stage_tables,
+)
+from reports.environment import environment
+from reports.words.formats import figure_text, number
+
+SATURATED = 0.9
+"""Share of the last step's gain over the prior from which a curve counts as saturated."""
+
+
+def render(found: Concepts) -> str:
+    """Return the page as one HTML document."""
+    context = {
+        "found": found,
+        "lead": lead(found),
+        "findings": tuple(findings(found)),
+        "source": published.SOURCE,
+        "legend": tuple(zip(found.parts, cycle(COLOURS))),
+        "layout": tuple(layout_figures(found)),
+        "parts": tuple(part_tables(found)),
+        "halves": halves_table(found),
+        "dictionaries": dictionary_table(found),
+        "followed": followed_table(found),
+        "stages": None if found.stages is None else stage_summary(found.stages),
+        "each_stage": () if found.stages is None else tuple(stage_tables(found.stages)),
+    }
+    return environment().get_template("concepts.html.j2").render(context)
+
+
+def lead(found: Concepts) -> str:
+    """Say what was read, in one sentence."""
+    blocks = ", ".join(found.blocks)
+    return (
+        f"{found.images} pictures of {found.prompts} prompts, {len(found.steps)} of {found.total_steps} steps: what "
+        f"{blocks} add to their input. All figures are of the {found.measured} pictures that trained nothing."
+    )
+
+
+def findings(found: Concepts) -> Iterator[str]:
+    """Yield what the figures say, in sentences, beside what was published."""
+    prior = found.curve("prior")[0]
+    yield f"The mean mask of all pictures predicts the layout with {figure_text(prior.mean)} (mean over parts)."
+    yield _of_forecast(found)
+    for block in found.blocks:
+        yield _of_block(found, block)
+    yield (
+        f"Published for the first step: {number(published.FIRST_STEP_IOU)} from the middle block, about constant from "
+        "half-way on, the up block best. The published pictures have free layouts; compare the shape of the curve and "
+        "the distance to the mean mask, not the level."
+    )
+    if found.stages is not None:
+        yield from stage_findings(found.stages)
+
+
+def _of_forecast(found: Concepts) -> str:
+    prompt, curve, at = found.curve("prompt")[0], found.curve("forecast"), moments(found)
+    first, middle = _at(curve, at["first step"]), _at(curve, at["half-way"])
+    return (
+        f"The mean mask of the same prompt: {figure_text(prompt.mean)}. The image that a step predicts: "
+        f"{figure_text(first.mean)} at the first step, {figure_text(middle.mean)} half-way."
+    )
+
+
+def _of_block(found: Concepts, block: str) -> str:
+    curve = found.curve("placed", block, CONDITIONAL)
+    at = moments(found)
+    first, middle = _at(curve, at["first step"]), _at(curve, at["half-way"])
+    saturated = saturation(curve)
+    end = "" if saturated is None else f"; {percent(SATURATED)} of the last gain is reached at step {saturated}"
+    probe = _at(found.curve("probe", block, CONDITIONAL), at["first step"])
+    end += f"; a linear probe has {figure_text(probe.mean)} at the first step"
+    return (
+        f"{block}, concepts at their place: {figure_text(first.mean)} at the first step, {_gain(first)}; "
+        f"{figure_text(middle.mean)} half-way, {_gain(middle)}{end}."
+    )
+
+
+def saturation(curve: tuple[LayoutFigures, ...]) -> int | None:
+    """Return the first step from which on a curve keeps most of the gain of its last step; None without a gain."""
+    gains = [0.0 if one.over_prior is None else one.over_prior.value for one in curve]
+    if gains[-1] <= 0:
+        return None
+    late = [place for place, gain in enumerate(gains) if gain < SATURATED * gains[-1]]
+    return curve[late[-1] + 1 if late else 0].step
+
+
+def stage_findings(stages: Stages) -> Iterator[str]:
+    """Yield whether success by window has the published order."""
+    for kind, words in (("spatial", "A part into a quadrant"), ("global", "A group everywhere")):
+        own = {one.stage: one for one in stages.figures if one.kind == kind and one.concept == ALL}
+        if len(own) < 3:
+            continue
+        values = ", ".join(f"{stage} {figure_text(one.success)}" for stage, one in own.items())
+        beside = ", ".join(f"{stage} {number(published.STAGES[kind, stage])}" for stage in own)
+        order = sorted(own, key=lambda stage: -own[stage].success.value)
+        expected = sorted(own, key=lambda stage: -published.STAGES[kind, stage])
+        agrees = "The order agrees" if order == expected else "The order does not agree"
+        yield (
+            f"{words}, success by window: {values}. Published: {beside}. {agrees} with the published one "
+            f"({', then '.join(expected)})."
+        )
+
+
+def _at(curve: tuple[LayoutFigures, ...], step: int) -> LayoutFigures:
+    return next(one for one in curve if one.step == step)
+
+
+def _gain(figure: LayoutFigures) -> str:
+    beside = {"the mean mask": figure.over_prior, "the image that the step predicts": figure.over_forecast}
+    return " and ".join(_compared(name, gain) for name, gain in beside.items() if gain is not None)
+
+
+def _compared(name: str, gain: Estimate) -> str:
+    if gain.low > 0:
+        return f"above {name} by {figure_text(gain)}"
+    return f"below {name} ({figure_text(gain)})" if gain.high < 0 else f"like {name} ({figure_text(gain)})"

@@ -1,0 +1,268 @@
+"""Concepts over time on a tiny random pipeline, without Ray: recording, dictionaries, figures, edits and page."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save_file
+
+from audit.analyses.analysis import Instruments
+from audit.analyses.concepts import dictionaries, recorded
+from audit.analyses.concepts.dictionaries import ConceptDictionaries, DictionariesRequest
+from audit.analyses.concepts.recorded import ConceptRecording, RecordingRequest, recorded_steps
+from audit.analyses.concepts.stored_recording import STAGES, StoredRecording
+from audit.analyses.stages import concepts as stage_module
+from audit.analyses.stages import trials
+from audit.analyses.stages.request import Arm, AskedGroup, TrialsRequest
+from audit.analyses.stages.trials import StageTrials, quadrant_of
+from audit.config.optional.concepts import SegmenterConfig
+from audit.config.sections import ModelConfig, QualityConfig, SamplingConfig
+from audit.models.generator import load_generator
+from audit.perception.judges.perceived import Perceived
+from audit.records.inside.concepts import Concepts, Stages
+from audit.records.work import Prompt, Status
+from audit.results.concepts.by_stage import ALL, chosen_strengths, stage_figures
+from audit.results.concepts.over_time import OverTime
+from audit.results.concepts.pictures import pictures_of
+from reports.concepts.files import concept_frames, read_concepts, write_files
+
+PARTS = ("dark", "light")
+BLOCKS = ("mid_block.attentions.0",)
+PROMPTS = (Prompt("doctor", "a photo of a doctor", "doctor"), Prompt("nurse", "a photo of a nurse", "nurse"))
+HALVES = ("conditional", "unconditional")
+
+
+class Brightness:
+    """Calls pixels dark or light."""
+
+    parts, signature = PARTS, "brightness"
+
+    def labels(self, images):
+        return (images.float().mean(1) > 128).to(torch.uint8)
+
+
+class Judge:
+    """Sees the group of a picture in its first pixel."""
+
+    signature = "pixel"
+
+    def perceive(self, images, occupation):
+        high = (images[:, 0, 0, 0] > 128).float().numpy()
+        return Perceived({"tone": np.stack([1 - high, high], 1)}, [Status.CLASSIFIED] * len(images), None)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def segmenter():
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (recorded, dictionaries, stage_module, trials):
+            patch.setattr(module, "loaded_segmenter", lambda _segmenter, _model: Brightness())
+        yield
+
+
+@pytest.fixture(scope="module")
+def instruments(tiny_pipeline):
+    sampling = SamplingConfig(steps=6, guidance=2.0, scheduler="DDIMScheduler")
+    return Instruments(load_generator(ModelConfig(source=str(tiny_pipeline)), sampling), Judge())
+
+
+@pytest.fixture(scope="module")
+def recording_request():
+    return RecordingRequest(ModelConfig(), SegmenterConfig(), "brightness", BLOCKS, HALVES, 6, PROMPTS, 12, 8)
+
+
+@pytest.fixture(scope="module")
+def recording(instruments, recording_request, tmp_path_factory):
+    analysis, directory = ConceptRecording(), tmp_path_factory.mktemp("recording")
+    tasks = analysis.tasks(recording_request)
+    for task in tasks:
+        save_file(analysis.part(instruments, recording_request, task), directory / f"{task.id}.safetensors")
+    keys = [(PROMPTS.index(task.prompt), task.first + i) for task in tasks for i in range(task.count)]
+    return StoredRecording(
+        str(directory), tuple(f"{task.id}.safetensors" for task in tasks), *(tuple(x) for x in zip(*keys, strict=True))
+    )
+
+
+@pytest.fixture(scope="module")
+def request_of_dictionaries(recording):
+    return DictionariesRequest(
+        recording, "recording", ModelConfig(), SegmenterConfig(), BLOCKS, HALVES, 4, 2, 5, named_above=0.5
+    )
+
+
+@pytest.fixture(scope="module")
+def parts(instruments, request_of_dictionaries, tmp_path_factory):
+    """Directory of the parts of all dictionaries."""
+    analysis, directory = ConceptDictionaries(), tmp_path_factory.mktemp("dictionaries")
+    for task in analysis.tasks(request_of_dictionaries):
+        part = analysis.part(instruments, request_of_dictionaries, task)
+        save_file({k: np.ascontiguousarray(v) for k, v in part.items()}, directory / f"{task.id}.safetensors")
+    return directory
+
+
+@pytest.fixture(scope="module")
+def over_time(request_of_dictionaries, parts):
+    from safetensors.numpy import load_file
+
+    analysis = ConceptDictionaries()
+    stored = (load_file(parts / f"{task.id}.safetensors") for task in analysis.tasks(request_of_dictionaries))
+    return OverTime(BLOCKS, PARTS).add_all(analysis.combine(request_of_dictionaries, stored))
+
+
+def trials_request(parts, **changes):
+    arms = tuple(
+        Arm(kind, concept, stage, strength)
+        for strength in (1.0, 30.0)
+        for kind, concept in (("spatial", "dark"), ("global", "tone: low"), ("global", "tone: high"))
+        for stage in STAGES
+    )
+    groups = {"tone: low": AskedGroup("tone", 0, "cold"), "tone: high": AskedGroup("tone", 1, "warm")}
+    plain = {
+        "role": "calibration", "dictionaries": str(parts), "dictionaries_name": "d", "block": (0, BLOCKS[0]),
+        "model": ModelConfig(), "segmenter": SegmenterConfig(), "arms": arms, "groups": groups,
+        "quality": QualityConfig(clip="none", features="none"), "template": "a photo of {a} {occupation}",
+        "neutral": "person", "prompts": PROMPTS, "images": 4, "batch": 8, "features": 4,
+    }  # fmt: skip
+    return TrialsRequest(**plain | changes)
+
+
+@pytest.mark.parametrize(("count", "steps", "found"), [(3, 25, (0, 12, 24)), (9, 4, (0, 1, 2, 3)), (2, 1, (0,))])
+def test_recorded_steps_include_the_first_and_the_last(count, steps, found):
+    assert recorded_steps(count, steps) == found
+
+
+def test_a_recording_does_not_depend_on_who_makes_it(instruments, recording_request, recording):
+    analysis = ConceptRecording()
+    task = analysis.tasks(recording_request)[1]
+    again = analysis.part(instruments, recording_request, task)
+    stored = replace(recording, files=(f"{task.id}.safetensors",))
+    assert again["conditional/0"].shape == (4, 6, *again["conditional/0"].shape[2:])
+    for name, array in again.items():
+        assert np.array_equal(stored.array(name) if name != "steps" else stored.steps(), array), name
+    assert not np.array_equal(again["conditional/0"], again["unconditional/0"])
+
+
+def test_images_have_one_role_each(recording):
+    rows = {role: set(recording.rows(role).tolist()) for role in ("fit", "tune", "test")}
+    assert [len(of) for of in rows.values()] == [12, 4, 8]
+    assert set.union(*rows.values()) == set(range(24))
+
+
+def test_a_window_without_a_recorded_step_is_refused(recording):
+    with pytest.raises(ValueError, match=r"expected a recorded step in the final window.*raise concepts.steps"):
+        recording.steps_in("final", 100)
+
+
+def test_every_reader_has_figures_at_every_recorded_step(over_time):
+    assert over_time.steps == (0, 1, 2, 3, 4, 5)
+    steps = {}
+    for one in over_time.layout:
+        steps.setdefault((one.reader, one.half), []).append(one.step)
+    of_updates = {(reader, half) for reader in ("concepts", "placed", "probe") for half in HALVES}
+    assert set(steps) == of_updates | {("prior", ""), ("prompt", ""), ("forecast", "")}
+    assert all(steps[key] == [0, 1, 2, 3, 4, 5] for key in of_updates | {("forecast", "")})
+    last = [one for one in over_time.layout if one.reader == "forecast"][-1]
+    assert last.mean.value > 0.9  # the last step predicts the picture itself
+    assert last.over_prior.low > 0
+    assert last.over_forecast is None
+    probe = over_time.layout[-1]
+    assert probe.over_forecast.value == pytest.approx(probe.mean.value - last.mean.value)
+
+
+def test_dictionaries_have_measures_for_each_half_and_window(over_time):
+    assert [(one.half, one.stage) for one in over_time.dictionaries] == [(h, s) for h in HALVES for s in STAGES]
+    assert [step for one in over_time.dictionaries[:3] for step in one.explained] == [0, 1, 2, 3, 4, 5]
+    assert all(one.with_last[5] in (None, pytest.approx(1)) for one in over_time.followed())
+
+
+@pytest.fixture(scope="module")
+def tried(instruments, parts):
+    request, analysis = trials_request(parts), StageTrials()
+    return analysis.combine(request, [analysis.part(instruments, request, task) for task in analysis.tasks(request)])
+
+
+def test_edits_are_measured_for_every_arm(tried):
+    assert len(tried) == 18
+    for arm, measured in tried.items():
+        assert measured["success"].shape == (8,)
+        assert set(measured["success"].tolist()) <= ({0, 1} if arm.kind == "spatial" else {-1, 0, 1})
+        assert np.isnan(measured["clip"]).all()
+    low = next(measured for arm, measured in tried.items() if arm.concept == "tone: low")
+    high = next(measured for arm, measured in tried.items() if arm.concept == "tone: high")
+    # An image shows one of both groups before, and is not counted for that one.
+    assert ((low["success"] == -1) ^ (high["success"] == -1)).all()
+
+
+def test_the_strength_that_succeeds_most_often_is_chosen():
+    arms = {beta: Arm("spatial", "dark", "early", beta) for beta in (1.0, 2.0, 4.0)}
+    success = {1.0: [0, 0, 1, 0], 2.0: [1, 1, 0, 1], 4.0: [1, 1, 1, 1]}
+    similar = {1.0: 0.9, 2.0: 0.8, 4.0: 0.3}
+    tried = {
+        arm: {"success": np.array(success[beta]), "similarity": np.full(4, similar[beta])} for beta, arm in arms.items()
+    }
+    assert chosen_strengths(tried, 0.7) == {("spatial", "early"): 2.0}
+    assert chosen_strengths(tried, 0.0) == {("spatial", "early"): 4.0}
+    assert chosen_strengths(tried, 0.99) == {("spatial", "early"): 1.0}  # none is similar enough: the most similar one
+
+
+def test_quadrants_take_turns():
+    assert [quadrant_of(0, index) for index in range(5)] == [0, 1, 2, 3, 0]
+    assert sorted(quadrant_of(prompt, 0) for prompt in range(4)) == [0, 1, 2, 3]
+
+
+def test_a_result_is_written_read_and_shown(over_time, tried, tmp_path):
+    figures = stage_figures({arm: measured for arm, measured in tried.items() if arm.strength == 30})
+    assert {one.concept for one in figures} >= {"dark", ALL}
+    found = Concepts(
+        name="tiny", model="sha256:0", segmenter="brightness", parts=PARTS, blocks=BLOCKS, steps=over_time.steps,
+        total_steps=6, prompts=2, images=24, measured=8, dictionaries=tuple(over_time.dictionaries),
+        layout=tuple(over_time.layout), followed=over_time.followed(),
+        pictures=pictures_of(over_time.reference, over_time.shown),
+        stages=Stages(BLOCKS[0], figures, "none", 8, (1.0, 30.0)),
+    )  # fmt: skip
+    page = write_files(found, tmp_path / "found")
+    assert read_concepts(str(tmp_path / "found")) == found
+    html = page.read_text()
+    assert "Edits by window" in html
+    assert "Published" in html
+    assert html.count("<svg") >= 1
+    frames = concept_frames(found)
+    assert set(frames["layout"].query("reader == 'prior'")["part"]) == {"mean", *PARTS}
+    assert len(frames["stages"])
+    without = replace(found, stages=None)
+    assert "Edits by window" not in write_files(without, tmp_path / "without").read_text()
+    (tmp_path / "found" / "concepts.json").write_text(json.dumps({"format_version": 1}))
+    with pytest.raises(ValueError, match="delete it and run the command again"):
+        read_concepts(str(tmp_path / "found"))
+    with pytest.raises(FileNotFoundError, match="make them with difflens-audit concepts"):
+        read_concepts(str(tmp_path / "none"))
+
+
+def test_blocks_are_those_of_the_paper_unless_named():
+    from audit.analyses.concepts.blocks import check_blocks, default_blocks
+    from audit.models.files.untrusted_model import UnfitModelError
+
+    stable_diffusion = [
+        *(f"down_blocks.{block}.attentions.{layer}" for block in range(3) for layer in range(2)),
+        "mid_block.attentions.0",
+        *(f"up_blocks.{block}.attentions.{layer}" for block in (1, 2, 3) for layer in range(3)),
+        "mid_block.attentions.0.norm",
+    ]
+    expected = ("down_blocks.2.attentions.1", "mid_block.attentions.0", "up_blocks.1.attentions.0")
+    assert default_blocks(stable_diffusion) == expected
+    with pytest.raises(UnfitModelError, match="expected a U-Net with attentions"):
+        default_blocks(["transformer_blocks.0"])
+    with pytest.raises(UnfitModelError, match="found tokens of 'transformer_blocks"):
+        check_blocks(["transformer_blocks.0"], {"transformer_blocks.0": (32, 64, 1)})
+    with pytest.raises(UnfitModelError, match="expected a module that returns a map, found 'mid'"):
+        check_blocks(["mid"], {})
+
+
+def test_an_edited_block_is_recorded_too():
+    from audit.config.optional.concepts import ConceptsConfig
+    from ray_jobs.run.inside.concepts import blocks_of
+
+    shapes = {"mid_block.attentions.0": (8, 4, 4), "up_blocks.0.attentions.1": (8, 4, 4)}
+    section = ConceptsConfig(blocks=("mid_block.attentions.0",), stages={"block": "up_blocks.0.attentions.1"})
+    assert blocks_of(section, shapes) == tuple(shapes)
