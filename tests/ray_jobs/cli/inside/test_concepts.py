@@ -63,11 +63,11 @@ def test_run_again_nothing_is_computed_and_the_result_is_the_same(measured, clus
 
 
 REFUSED = [
-    ({"model": {"source": "rendered"}}, "has no network"),
+    ({"model": {"source": "rendered"}}, "expected a model with a network"),
     ({"concepts": {"blocks": ["mid"]}}, "expected a module that returns a map, found 'mid'"),
     ({"concepts": {"segmenter": {"source": "somewhere"}}}, "expected the parts to ask"),
     ({"concepts": {"stages": {"attributes": ["age"]}}}, "expected audited attributes (gender), found age"),
-    ({"concepts": {"steps": 1}}, "greater than or equal to 2"),
+    ({"concepts": {"steps": 1}}, "expected at least 2, found 1"),
 ]
 
 
