@@ -11,6 +11,7 @@ from audit.analyses.directions import DirectionsAnalysis
 from audit.analyses.feature_names import FeatureNames
 from audit.analyses.location import LocationAnalysis
 from audit.analyses.perceived import PerceivedAnalysis
+from audit.analyses.pictures import PicturesAnalysis, TextsAnalysis
 
 if TYPE_CHECKING:
     from audit.dissect.lens import Lens
@@ -19,7 +20,15 @@ OBSERVING: Mapping[str, ObservingAnalysis[Any, Any]] = {one.name: one for one in
 """Analyses that watch the baseline images of an audit."""
 
 SAMPLING: Mapping[str, SamplingAnalysis[Any, Any]] = {
-    one.name: one for one in (DirectionsAnalysis(), FeatureNames(), LocationAnalysis(), PerceivedAnalysis())
+    one.name: one
+    for one in (
+        DirectionsAnalysis(),
+        FeatureNames(),
+        LocationAnalysis(),
+        PerceivedAnalysis(),
+        PicturesAnalysis(),
+        TextsAnalysis(),
+    )
 }
 """Analyses with tasks of their own."""
 
