@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 
 from audit.analyses.analysis import Instruments, Part, present
 from audit.config.sections import ModelConfig, QualityConfig
+from audit.models.files.untrusted_model import UnfitModelError
 from audit.records.work import ImageKey, Prompt
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from audit.models.files.text_reader import TextReader
     from audit.perception.embedders.clip import ClipEmbedder
     from audit.perception.embedders.features import FeatureEmbedder
 
@@ -157,7 +159,7 @@ class TextsRequest:
     """Texts that CLIP embeds.
 
     Attributes:
-        texts: The texts.
+        texts: The texts; the first one can be read.
         model: The model, whose bundle may have a CLIP model.
         quality: Names the CLIP model.
         signature: Its name, and that of its weights.
@@ -191,13 +193,16 @@ class TextsAnalysis:
         return (TextsTask(),)
 
     def part(self, instruments: Instruments, request: TextsRequest, task: TextsTask) -> dict[str, Floats]:
-        """Embed the texts as unit rows."""
+        """Embed the texts as unit rows; a text that CLIP or the model would cut has NaN, because it says less there."""
         _, clip = embedders(request.model, request.quality, "clip", clip=True)
         assert clip is not None  # noqa: S101 - the request is made for a model with CLIP alone
-        return {VECTORS: np.stack([clip.text(text) for text in request.texts])}
+        readers = [reader for reader in (clip.reader, instruments.generator.reader) if reader is not None]
+        width = len(clip.text(request.texts[0]))
+        rows = [clip.text(text) if _is_read(text, readers) else np.full(width, np.nan) for text in request.texts]
+        return {VECTORS: np.stack(rows)}
 
     def combine(self, request: TextsRequest, parts: Iterable[Part | None]) -> Floats:
-        """Return the embeddings (texts, c)."""
+        """Return the embeddings (texts, c), NaN for a text that would be cut."""
         [part] = present(self.tasks(request), parts)
         return part[VECTORS].astype(np.float64)
 
@@ -227,6 +232,15 @@ def embedders(
     """
     features = embedder == "features"
     return _loaded(model.model_dump_json(), quality.model_dump_json(), features, clip or not features)
+
+
+def _is_read(text: str, readers: Iterable[TextReader]) -> bool:
+    try:
+        for reader in readers:
+            reader.check([text])
+    except UnfitModelError:
+        return False
+    return True
 
 
 def _webp(image: Tensor) -> bytes:

@@ -90,6 +90,8 @@ def word_lead(found: OpenSet) -> str:
         f"{found.words} words were scored by the CLIP model; {found.word_candidates} pairs of word and prompt were "
         "found on the first half of the images."
     )
+    if found.cut_words:
+        text += f" {found.cut_words} more are too long for a text encoder and were left out."
     if found.unknown_words:
         shown = ", ".join(f"“{word}”" for word in found.unknown_words[:12])
         more = f" and {len(found.unknown_words) - 12} more" if len(found.unknown_words) > 12 else ""

@@ -120,6 +120,7 @@ class OpenSet:
         findings: The candidates that are confirmed, the largest difference first.
         rare: Rare features.
         words: Words that were scored; 0 without a CLIP model.
+        cut_words: Words that were left out, because the model or CLIP would cut their texts.
         word_candidates: Pairs of word and prompt that are found on the discovery seeds.
         unknown_words: Words of confirmed candidates whose own images do not score higher, or were not sampled; no
             finding is reported of them.
@@ -137,6 +138,7 @@ class OpenSet:
     findings: tuple[Finding, ...]
     rare: tuple[Rare, ...]
     words: int
+    cut_words: int
     word_candidates: int
     unknown_words: tuple[str, ...]
     word_findings: tuple[WordFinding, ...]

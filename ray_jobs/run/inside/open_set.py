@@ -148,8 +148,7 @@ def find_open_set(request: OpenSetRequest, output: str, pool: WorkerPool) -> Ope
     found = differences_of(sample, attributes, Limits(request.rate, section.margin))
     LOG.info("Open set: %d candidates, %d findings", len(found.candidates), len(found.findings))
     vocabulary = _Vocabulary(request, output, pool)
-    scores, tests, areas = vocabulary.scored(sample, made)
-    words = request.words
+    words, scores, tests, areas = vocabulary.scored(sample, made)
     rare, by_word = rare_features(sample, section.rare), word_findings(sample, scores, words, tests, areas)
     confirmed = {one.word for one in tests.confirmed}
     reported = {one.word for one in by_word}
@@ -165,6 +164,7 @@ def find_open_set(request: OpenSetRequest, output: str, pool: WorkerPool) -> Ope
         findings=with_words(sample, found.findings, attributes, scores[:, known], [words[place] for place in known]),
         rare=rare,
         words=len(words),
+        cut_words=len(request.words) - len(words),
         word_candidates=tests.candidates,
         unknown_words=tuple(words[place].text for place in sorted(confirmed) if words[place].text not in reported),
         word_findings=by_word,
@@ -175,29 +175,34 @@ def find_open_set(request: OpenSetRequest, output: str, pool: WorkerPool) -> Ope
     return replace(result, pictures=pictures)
 
 
+_Scored = tuple[tuple[Word, ...], Floats, WordTests, Mapping[int, tuple[float, float]]]
+
+
 class _Vocabulary:
     """Scores of words in images, and the check that model and CLIP know them."""
 
     def __init__(self, request: OpenSetRequest, output: str, pool: WorkerPool) -> None:
         self._request, self._output, self._pool = request, output, pool
 
-    def scored(self, sample: Sample, made: Pictures) -> tuple[Floats, WordTests, Mapping[int, tuple[float, float]]]:
-        """Return scores (n, W), the tests, and for each checked word how its own images score."""
+    def scored(self, sample: Sample, made: Pictures) -> _Scored:
+        """Return the words that are read whole, scores (n, W), tests, and how the images of checked words score."""
         request, words = self._request, self._request.words
         if not words:
-            return np.zeros((len(made.prompts), 0)), WordTests(0, ()), {}
-        template = request.dissection.prompts.template
-        texts = tuple(prompt_text(template, word.about(request.neutral)) for word in words)
+            return (), np.zeros((len(made.prompts), 0)), WordTests(0, ()), {}
+        template, model, quality = request.dissection.prompts.template, request.dissection.model, request.quality
+        texts = {word: prompt_text(template, word.about(request.neutral)) for word in words}
         neutral = prompt_text(template, request.neutral)
-        model, quality = request.dissection.model, request.quality
-        asked = TextsRequest((neutral, *texts), model, quality, _signature(quality, model))
+        asked = TextsRequest((neutral, *texts.values()), model, quality, _signature(quality, model))
         vectors: Floats = run_analysis(request.settings("texts", asked), self._output, self._pool)
-        units = directions(vectors[1:], vectors[0])
+        read = np.isfinite(vectors[1:].sum(1))
+        words = tuple(word for word, whole in zip(words, read, strict=True) if whole)
+        units = directions(vectors[1:][read], vectors[0])
         scores = made.clip @ units.T
         allowed = np.array([[not _says(prompt, word) for word in words] for prompt in request.prompts])
         tests = word_tests(sample, scores, allowed, request.rate)
         chosen = tuple(dict.fromkeys(one.word for one in tests.confirmed))[: request.section.checked_words]
-        return scores, tests, self._areas(neutral, [(word, texts[word], units[word]) for word in chosen])
+        areas = self._areas(neutral, [(word, texts[words[word]], units[word]) for word in chosen])
+        return words, scores, tests, areas
 
     def _areas(self, neutral: str, chosen: Sequence[tuple[int, str, Floats]]) -> Mapping[int, tuple[float, float]]:
         if not chosen:

@@ -138,6 +138,7 @@ def an_open_set(**changes):
         ),
         rare=(Rare("nurse", 1.3, 0.1, 0.05, 1.5, ("nurse/1",)),),
         words=20,
+        cut_words=2,
         word_candidates=3,
         unknown_words=("poor",),
         word_findings=(WordFinding(AWKWARD, "own", "nurse", 1.2, 0.9, 1.5, 0.001, 0.9, 0.8, strip),),
@@ -166,6 +167,7 @@ def test_open_set_findings_have_rates_intervals_and_pictures():
     assert page.count("data:image/webp;base64,UklGRg==") == 7
     assert "confirmed 2 of them" in page
     assert "Nothing is reported of “poor”" in page
+    assert "2 more are too long" in page
     assert len(list(csv.reader(io.StringIO(findings_csv(an_open_set()))))) == 4
 
 

@@ -1,5 +1,7 @@
 """Open sets and stress from the config to the result, with the tasks done one after another in this process."""
 
+import base64
+
 import pytest
 
 from audit.analyses.analysis import Instruments
@@ -9,6 +11,7 @@ from audit.config.slices import DissectionRequest
 from audit.models.generator import load_generator
 from audit.perception.judges.registry import load_judge
 from audit.planning.plan import prompts_of_model
+from audit.records.inside.open_set import Rare
 from audit.records.inside.stress import Condition
 from ray_jobs.run.inside import open_set, stress
 from ray_jobs.run.inside.explore import ExploreRequest
@@ -20,7 +23,7 @@ CONFIG = {
     "attributes": {"gender": ["female", "male"]},
     "explore": {
         "modifiers": ["old"],
-        "open_set": {"images": 16, "lists": ["winobias"], "checked_words": 1, "word_images": 8},
+        "open_set": {"images": 24, "lists": ["winobias"], "checked_words": 1, "word_images": 8},
         "stress": {
             "images": 4,
             "guidance": [1, 1],
@@ -56,11 +59,15 @@ def serial(monkeypatch):
     return calls
 
 
-def test_every_picture_that_is_shown_is_kept(serial):
+def test_every_picture_that_is_shown_is_kept(serial, monkeypatch):
+    one = Rare("doctor", 1.0, 0.1, 0.1, 1.2, ("doctor/3", "doctor/11"))
+    monkeypatch.setattr(open_set, "rare_features", lambda *_: (one,))
     found = open_set.find_open_set(asked().open_set, "", None)
-    assert (found.images, found.embedder, found.words) == (16, "features", 40)
-    assert found.rare
-    assert set(found.pictures) == set(found.shown)
+    assert (found.images, found.embedder) == (24, "features")
+    assert found.words + found.cut_words == 40  # the bundled CLIP reads 20 tokens
+    assert found.cut_words > 0
+    assert set(found.pictures) == set(found.shown) >= {"doctor/3", "doctor/11"}
+    assert base64.b64decode(found.pictures["doctor/3"])[:4] == b"RIFF"
     assert [call.name for call in serial][:2] == ["pictures", "texts"]
     assert serial[0].request.clip
 
