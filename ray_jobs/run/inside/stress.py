@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -93,21 +93,32 @@ def _counts(
     request: StressRequest, half: int, images: int, output: str, pool: WorkerPool
 ) -> Iterator[dict[str, NDArray[Any]]]:
     """Yield, for each condition, the counts (P, K) of each attribute."""
-    dissection = request.dissection
-    for condition in request.conditions:
-        sampling = dissection.sampling
-        if condition.kind == "guidance":
-            sampling = sampling.model_copy(update={"guidance": float(condition.name)})
-        asked = PerceivedRequest(
-            prompts=request.under(condition),
-            attributes={name: tuple(groups) for name, groups in dissection.attributes.items()},
-            images=images,
-            batch=sampling.batch,
-            seed=derive_seed(request.seed, "stress", half),
-        )
-        network = NetworkSettings(dissection.model, sampling, request.hookpoint)
-        settings = AnalysisSettings("perceived", asked, network, dissection.judge, dissection.attributes)
-        yield run_analysis(settings, output, pool)
+    same = [one for one in request.conditions if one.kind != "guidance"]
+    for conditions in (same, *([one] for one in request.conditions if one.kind == "guidance")):
+        found = _sampled(request, conditions, half, images, output, pool)
+        for place in range(len(conditions)):
+            own = slice(place * len(request.prompts), (place + 1) * len(request.prompts))
+            yield {name: counts[own] for name, counts in found.items()}
+
+
+def _sampled(
+    request: StressRequest, conditions: Sequence[Condition], half: int, images: int, output: str, pool: WorkerPool
+) -> Mapping[str, NDArray[Any]]:
+    """Return the counts of conditions with one sampler, by attribute; their prompts are one analysis."""
+    dissection, sampling = request.dissection, request.dissection.sampling
+    if conditions[0].kind == "guidance":
+        sampling = sampling.model_copy(update={"guidance": float(conditions[0].name)})
+    asked = PerceivedRequest(
+        prompts=tuple(prompt for condition in conditions for prompt in request.under(condition)),
+        attributes={name: tuple(groups) for name, groups in dissection.attributes.items()},
+        images=images,
+        batch=sampling.batch,
+        seed=derive_seed(request.seed, "stress", half),
+    )
+    network = NetworkSettings(dissection.model, sampling, request.hookpoint)
+    settings = AnalysisSettings("perceived", asked, network, dissection.judge, dissection.attributes)
+    found: Mapping[str, NDArray[Any]] = run_analysis(settings, output, pool)
+    return found
 
 
 def _text(condition: Condition, template: str, prompt: Prompt) -> str:

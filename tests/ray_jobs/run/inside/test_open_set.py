@@ -88,10 +88,10 @@ def test_conditions_are_sampled_once_each_in_two_halves(serial):
         Condition("phrasing", "a photo of {a} {occupation}"),
         Condition("guidance", "1"),
     )
-    assert len(serial) == 8
-    assert {call.request.seed for call in serial[:4]} != {call.request.seed for call in serial[4:]}
-    assert serial[3].network.sampling.guidance == 1
-    assert {prompt.text for prompt in serial[1].request.prompts} >= {"a face photo of an old doctor"}
+    assert len(serial) == 4  # two samplers, two halves
+    assert serial[0].request.seed != serial[2].request.seed
+    assert serial[1].network.sampling.guidance == 1
+    assert {prompt.text for prompt in serial[0].request.prompts} >= {"a face photo of an old doctor"}
     assert len(found.shifts) == 9
 
 
