@@ -13,6 +13,7 @@ from audit.analyses.directions import DirectionsAnalysis
 from audit.analyses.feature_names import FeatureNames
 from audit.analyses.location import LocationAnalysis
 from audit.analyses.perceived import PerceivedAnalysis
+from audit.analyses.pictures import PicturesAnalysis, TextsAnalysis
 from audit.analyses.stages.trials import StageTrials
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ SAMPLING: Mapping[str, SamplingAnalysis[Any, Any]] = {
         LocationAnalysis(),
         PerceivedAnalysis(),
         StageTrials(),
+        PicturesAnalysis(),
+        TextsAnalysis(),
     )
 }
 """Analyses with tasks of their own."""

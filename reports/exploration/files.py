@@ -8,12 +8,16 @@ import json
 from dataclasses import fields
 
 from audit.records.inside.exploration import Exploration, Move, Score
+from audit.records.inside.open_set import OpenSet
 from audit.storage.files import storage_of
 from audit.storage.place import Place
+from reports.exploration.open_set import open_set_csv_rows
 from reports.exploration.page import render
+from reports.exploration.stress import stress_csv
 
 PAGE, RESULT = "exploration.html", "exploration.json"
 SCORES, SIMILARITIES, MOVES = "scores.csv", "similarities.csv", "moves.csv"
+FINDINGS, STRESS = "findings.csv", "stress.csv"
 
 
 def write_files(found: Exploration, place: Place) -> Place:
@@ -29,6 +33,10 @@ def write_files(found: Exploration, place: Place) -> Place:
         storage.write(SIMILARITIES, similarities_csv(found).encode())
     if found.moves:
         storage.write(MOVES, moves_csv(found).encode())
+    if found.open_set is not None:
+        storage.write(FINDINGS, findings_csv(found.open_set).encode())
+    if found.stress is not None:
+        storage.write(STRESS, stress_csv(found.stress).encode())
     storage.write(RESULT, (json.dumps(found.as_data(), indent=1) + "\n").encode())
     storage.write(PAGE, render(found).encode())
     return place / PAGE
@@ -52,6 +60,13 @@ def moves_csv(found: Exploration) -> str:
     columns = [field.name for field in fields(Move)]
     writer.writerow(columns)
     writer.writerows([getattr(move, name) for name in columns] for move in found.moves)
+    return text.getvalue()
+
+
+def findings_csv(found: OpenSet) -> str:
+    """Return a row for each open-set finding."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(open_set_csv_rows(found))
     return text.getvalue()
 
 

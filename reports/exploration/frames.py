@@ -45,7 +45,8 @@ def exploration_frames(found: Exploration) -> dict[str, pd.DataFrame]:
         ``scores`` (prompt, axis, value, low, high, change, p, differs, text_score, text), ``neutral`` (the same for the
         neutral prompt), ``moves`` (prompt, modifier, axis, change, low, high, p, differs), ``similarities`` (prompts ×
         descriptors, cosines), ``clusters`` (prompt, cluster, x, y), ``names`` (attribute,
-        group, latent, word, area) and ``checked`` (axis, prompt, perceived).
+        group, latent, word, area), ``checked`` (axis, prompt, perceived), ``findings`` (what no attribute names),
+        ``words`` (of a vocabulary), ``rare`` and ``stress`` (shifts under other conditions).
     """
     scores = pd.DataFrame([asdict(score) for score in found.scores])
     if len(scores):
@@ -66,6 +67,17 @@ def exploration_frames(found: Exploration) -> dict[str, pd.DataFrame]:
             ],
             columns=["axis", "prompt", "perceived"],
         ),
+        **_open_set(found),
+        "stress": pd.DataFrame([asdict(one) for one in (found.stress.shifts if found.stress else ())]),
+    }
+
+
+def _open_set(found: Exploration) -> dict[str, pd.DataFrame]:
+    given = found.open_set
+    return {
+        "findings": pd.DataFrame([asdict(one) for one in (given.findings if given else ())]),
+        "words": pd.DataFrame([asdict(one) for one in (given.word_findings if given else ())]),
+        "rare": pd.DataFrame([asdict(one) for one in (given.rare if given else ())]),
     }
 
 

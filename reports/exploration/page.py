@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from audit.records.inside.exploration import Checked, Exploration, FeatureName
+from audit.records.inside.open_set import OpenSet
+from audit.records.inside.stress import Stress
 from reports.environment import environment
 from reports.exploration.charts import (
     map_figure,
@@ -12,6 +14,17 @@ from reports.exploration.charts import (
     strongest_descriptors,
     tree_figure,
 )
+from reports.exploration.open_set import (
+    FINDING_COLUMNS,
+    RARE_COLUMNS,
+    WORD_COLUMNS,
+    finding_rows,
+    open_set_lead,
+    rare_rows,
+    word_lead,
+    word_rows,
+)
+from reports.exploration.stress import conditions_table, shifts_table, stress_figures_table
 from reports.figures.charts import Table
 from reports.words.formats import interval, number
 
@@ -33,9 +46,31 @@ def render(found: Exploration) -> str:
         "clusters": () if clusters is None else (tree_figure(clusters), map_figure(clusters)),
         "names": names_table(found.names),
         "checked": checked_table(found.checked),
+        "open_set": None if found.open_set is None else _open_set(found.open_set),
+        "stress": None if found.stress is None else _stress(found.stress),
         "warnings": warnings(found),
     }
     return environment().get_template("exploration.html.j2").render(context)
+
+
+def _open_set(found: OpenSet) -> dict[str, object]:
+    return {
+        "lead": open_set_lead(found),
+        "margin": f"{100 * found.margin:g}",
+        "findings": (FINDING_COLUMNS, tuple(finding_rows(found))),
+        "word_lead": word_lead(found),
+        "words": (WORD_COLUMNS, tuple(word_rows(found))),
+        "rare": (RARE_COLUMNS, tuple(rare_rows(found))),
+    }
+
+
+def _stress(found: Stress) -> dict[str, object]:
+    return {
+        "images": found.images,
+        "figures": stress_figures_table(found),
+        "conditions": conditions_table(found),
+        "shifts": shifts_table(found),
+    }
 
 
 def lead(found: Exploration) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from audit.config.fields import Fraction, GroupName, Section, Text
+from audit.config.optional.open_set import OpenSetConfig
+from audit.config.optional.stress import StressConfig
 
 
 class AxisConfig(Section):
@@ -47,3 +49,11 @@ class ExploreConfig(Section):
     """Images of each of these prompts."""
     false_discovery_rate: Fraction = 0.05
     """Rate at which differences from the neutral prompt are marked."""
+    open_set: OpenSetConfig = OpenSetConfig()
+    stress: StressConfig = StressConfig()
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out later sections that ask for nothing, so that names of older explorations stay as they are."""
+        unused = {name for name in ("open_set", "stress") if not getattr(self, name).images}
+        return {name: value for name, value in plain(self).items() if name not in unused}

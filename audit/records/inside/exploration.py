@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from audit.records.inside.open_set import OpenSet
+from audit.records.inside.stress import Stress
+
 EXPLORATION_FORMAT = 1
 
 
@@ -179,6 +182,8 @@ class Exploration:
         clusters: Clusters; None for fewer than three prompts, or more than can be shown.
         names: Names of the strongest bias features; empty without a lens.
         checked: The check against images, one for each audited attribute; empty if none were sampled.
+        open_set: Findings that no attribute names; None if they were not looked for.
+        stress: Perceived shares under other conditions; None if none were sampled.
     """
 
     name: str
@@ -197,6 +202,8 @@ class Exploration:
     clusters: Clusters | None
     names: tuple[FeatureName, ...]
     checked: tuple[Checked, ...]
+    open_set: OpenSet | None = None
+    stress: Stress | None = None
 
     def of_axis(self, axis: str) -> tuple[Score, ...]:
         """Return the scores on one axis, from the low end to the high end."""
@@ -204,7 +211,9 @@ class Exploration:
 
     def as_data(self) -> dict[str, Any]:
         """Return it as plain data."""
-        return {"format_version": EXPLORATION_FORMAT, **asdict(self)}
+        later = {name for name in ("open_set", "stress") if getattr(self, name) is None}
+        plain = {name: value for name, value in asdict(self).items() if name not in later}
+        return {"format_version": EXPLORATION_FORMAT, **plain}
 
     @classmethod
     def of_data(cls, data: Mapping[str, Any]) -> Exploration:
@@ -220,6 +229,7 @@ class Exploration:
             raise ValueError(f"expected format {EXPLORATION_FORMAT} of an exploration, found {version}; explore again")
         plain = {name: value for name, value in data.items() if name != "format_version"}
         similarities, clusters = plain.pop("similarities"), plain.pop("clusters")
+        open_set, stress = plain.pop("open_set", None), plain.pop("stress", None)
         return cls(
             axes=tuple(Axis(**one) for one in plain.pop("axes")),
             neutral_scores=tuple(Score(**one) for one in plain.pop("neutral_scores")),
@@ -229,6 +239,8 @@ class Exploration:
             clusters=None if clusters is None else _clusters(clusters),
             names=tuple(FeatureName(**one) for one in plain.pop("names")),
             checked=tuple(Checked(**{**one, "prompts": tuple(one["prompts"])}) for one in plain.pop("checked")),
+            open_set=None if open_set is None else OpenSet.of_data(open_set),
+            stress=None if stress is None else Stress.of_data(stress),
             **plain,
         )
 

@@ -65,12 +65,13 @@ def explore(  # noqa: PLR0913 (one parameter per option)
         from ray_jobs.run.parts import WorkerPool
 
         audit = read_config(config, overrides_of(sets, output, workers), [check_ready])
-        problem = unreadable(audit.model)
-        if problem is not None:
-            refuse(problem)
+        _refuse_if(unreadable(audit.model))
         count = seeds or (1 if screen is not None else audit.explore.seeds)
         section, dissection = audit.explore.model_copy(update={"seeds": count}), DissectionRequest.of(audit)
-        request = ExploreRequest(audit.name, section, dissection, _prompts(dissection, screen), audit.seed)
+        request = ExploreRequest(
+            audit.name, section, dissection, _prompts(dissection, screen), audit.seed, audit.quality
+        )
+        _refuse_if(request.open_set.problem)
         show_log()
         with connect(address, audit.workers) as cluster:
             found = explored(request, audit.output, WorkerPool(audit.workers, cluster))
@@ -85,6 +86,11 @@ def explore(  # noqa: PLR0913 (one parameter per option)
         print_json({"exploration": str(page), "screened": screened and str(screened), **_short(found.as_data())})
     else:
         _show(found, page, screened)
+
+
+def _refuse_if(problem: str | None) -> None:
+    if problem is not None:
+        refuse(problem)
 
 
 def _write(output: str, request: ExploreRequest, found: Exploration) -> Place:
@@ -133,4 +139,7 @@ def _names(file: Path) -> tuple[str, ...]:
 
 def _short(data: dict[str, Any]) -> dict[str, Any]:
     """Leave out what is long; the file has it."""
-    return {key: value for key, value in data.items() if key not in ("similarities", "clusters", "texts")}
+    short = {key: value for key, value in data.items() if key not in ("similarities", "clusters", "texts")}
+    if "open_set" in short:
+        short["open_set"] = {key: value for key, value in short["open_set"].items() if key != "pictures"}
+    return short

@@ -6,6 +6,8 @@ from rich.console import Console
 from rich.table import Table
 
 from audit.records.inside.exploration import Axis, Exploration, Score
+from audit.records.inside.open_set import OpenSet
+from reports.exploration.open_set import finding_rows, open_set_lead
 from reports.exploration.page import lead, warnings
 from reports.words.formats import interval, number
 
@@ -24,8 +26,29 @@ def show_exploration(found: Exploration, console: Console) -> None:
         text = f"{place} {interval(one.low, one.high)}, by the text encoder alone {number(one.text_rho)}"
         sampled = f"{len(one.perceived)} prompts × {one.images} images, {one.classified} classified"
         console.print(f"{text} ({sampled})", highlight=False, markup=False)
+    if found.open_set is not None:
+        console.print(open_set_lead(found.open_set), highlight=False, markup=False)
+        if found.open_set.findings:
+            console.print(_findings(found.open_set))
+    if found.stress is not None:
+        for figure in found.stress.figures:
+            worst = f"worst tenth {number(figure.worst)} {interval(figure.low, figure.high)}"
+            over = f"over {len(found.stress.conditions)} conditions"
+            text = f"Discrepancy of {figure.attribute} {over}: {number(figure.mean)}"
+            console.print(f"{text}, {worst}", highlight=False, markup=False)
     for warning in warnings(found):
         console.print(warning, style="yellow", highlight=False, markup=False)
+
+
+def _findings(found: OpenSet) -> Table:
+    """Return the open-set findings."""
+    table = Table(
+        "prompt", "attribute", "rate", "others", "95 % interval of the difference", title="No attribute names"
+    )
+    for row in finding_rows(found):
+        prompt, attribute, rate, others, _, between, *_ = row.cells
+        table.add_row(prompt, attribute, rate, others, between)
+    return table
 
 
 def _ends(axis: Axis, scores: tuple[Score, ...], neutral: Score) -> Table:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from audit.analyses.directions import Directions, DirectionsRequest
 from audit.analyses.feature_names import NamesRequest
 from audit.analyses.perceived import PerceivedRequest
 from audit.config.optional.exploration import ExploreConfig
+from audit.config.sections import QualityConfig
 from audit.config.slices import Attributes, DissectionRequest
 from audit.dissect.settings import LENS_FILE, lens_name
 from audit.models.families.registry import blocks_of, family_here
@@ -28,6 +29,8 @@ from audit.results.exploration.scores import Modified, moves_of, neutral_scores,
 from audit.results.exploration.similarity import clusters_of, similarities_of
 from audit.storage.files import storage_of
 from ray_jobs.run.inside.analyse import AnalysisSettings, Request, run_analysis
+from ray_jobs.run.inside.open_set import OpenSetRequest, find_open_set
+from ray_jobs.run.inside.stress import StressRequest, find_stress
 from ray_jobs.run.network import NetworkSettings
 from ray_jobs.run.parts import WorkerPool
 from ray_jobs.run.prepare.lens import find_lens
@@ -48,6 +51,7 @@ class ExploreRequest:
         dissection: Model, sampling, prompts, attributes and judge.
         prompts: The prompts.
         seed: Seed of the noise of the checked images.
+        quality: Networks that embed images, for open-set findings.
     """
 
     name: str
@@ -55,6 +59,34 @@ class ExploreRequest:
     dissection: DissectionRequest
     prompts: tuple[Prompt, ...]
     seed: int
+    quality: QualityConfig = field(default_factory=QualityConfig)
+
+    @property
+    def open_set(self) -> OpenSetRequest:
+        """What is looked for in images of every prompt."""
+        return OpenSetRequest(
+            section=self.explore.open_set,
+            dissection=self.dissection,
+            quality=self.quality,
+            prompts=self.prompts,
+            neutral=self.explore.neutral,
+            hookpoint=self.hookpoint,
+            rate=self.explore.false_discovery_rate,
+            seed=self.seed,
+        )
+
+    @property
+    def stress(self) -> StressRequest:
+        """What is sampled under other conditions."""
+        return StressRequest(
+            section=self.explore.stress,
+            modifiers=self.explore.modifiers,
+            dissection=self.dissection,
+            prompts=self.prompts,
+            hookpoint=self.hookpoint,
+            rate=self.explore.false_discovery_rate,
+            seed=self.seed,
+        )
 
     @property
     def attributes(self) -> Attributes:
@@ -117,6 +149,7 @@ class ExploreRequest:
             "sampling": self.dissection.sampling.model_dump(mode="json"),
             "judge": judge_name(self.dissection.judge, self.dissection.model),
             "seed": self.seed,
+            **({"quality": self.quality.model_dump(mode="json")} if self.explore.open_set.images else {}),
         }
 
     def _about(self, words: str) -> str:
@@ -157,6 +190,8 @@ def explore(request: ExploreRequest, output: str, pool: WorkerPool) -> Explorati
         clusters=clusters_of(directions, prompts),
         names=_names(request, output, pool),
         checked=_checked(request, scores, output, pool),
+        open_set=find_open_set(request.open_set, output, pool),
+        stress=find_stress(request.stress, output, pool),
     )
 
 

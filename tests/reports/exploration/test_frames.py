@@ -6,11 +6,16 @@ import pytest
 
 from reports.exploration.files import RESULT, write_files
 from reports.exploration.frames import exploration_frames, read_exploration
-from tests.reports.exploration.test_page import AWKWARD, NAMES, an_exploration
+from tests.reports.exploration.test_page import A_STRESS, AWKWARD, NAMES, an_exploration, an_open_set
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"similarities": None, "clusters": None, "checked": (), "moves": (), "names": ()}]
+    "changes",
+    [
+        {},
+        {"similarities": None, "clusters": None, "checked": (), "moves": (), "names": ()},
+        {"open_set": an_open_set(), "stress": A_STRESS},
+    ],
 )
 def test_what_was_written_is_read_back(tmp_path, changes):
     found = an_exploration(**changes)
@@ -27,6 +32,14 @@ def test_frames_have_a_row_for_each_figure():
     assert frames["names"]["latent"].tolist() == [7, 9]
     assert frames["moves"]["differs"].tolist() == [False, True, False]
     assert frames["neutral"]["value"].tolist() == [0.1]
+    assert frames["findings"].empty
+    more = exploration_frames(an_exploration(open_set=an_open_set(), stress=A_STRESS))
+    assert {name: len(more[name]) for name in ("findings", "words", "rare", "stress")} == {
+        "findings": 2,
+        "words": 1,
+        "rare": 1,
+        "stress": 2,
+    }
     empty = exploration_frames(
         an_exploration(similarities=None, clusters=None, checked=(), scores=(), moves=(), names=())
     )

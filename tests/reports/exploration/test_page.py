@@ -16,9 +16,12 @@ from audit.records.inside.exploration import (
     Score,
     Similarities,
 )
+from audit.records.inside.open_set import Finding, OpenSet, Rare, Strip, WordFinding
+from audit.records.inside.stress import Condition, Shift, Stress, StressFigure
 from reports.exploration.charts import SHOWN_AT_EACH_END, score_figures, strongest_descriptors
-from reports.exploration.files import scores_csv, similarities_csv
+from reports.exploration.files import findings_csv, scores_csv, similarities_csv
 from reports.exploration.page import render, warnings
+from reports.exploration.stress import stress_csv
 
 AWKWARD = "<b>é“'; & nurse,\x07</b>"
 NAMES = ("doctor", "nurse", AWKWARD)
@@ -117,3 +120,68 @@ def test_the_strongest_descriptors_are_relative_to_means():
     given = Similarities(("a", "b"), {"x": (0.9, 0.5), "y": (0.9, 0.1)}, {"x": None, "y": None})
     assert strongest_descriptors(given) == {"x": ("b",), "y": ("a",)}
     assert an_exploration().as_data()["similarities"]["cosines"]["doctor"] == pytest.approx((0.0, 0.5))
+
+
+def an_open_set(**changes):
+    strip = Strip((f"{AWKWARD}/8",), ("nurse/9",))
+    found = OpenSet(
+        images=16,
+        embedder="features",
+        rate=0.05,
+        margin=0.1,
+        attributes=3,
+        tests=9,
+        candidates=2,
+        findings=(
+            Finding(1, AWKWARD, 0.85, 0.2, 0.6, 0.5, 0.7, 0.0001, 0.55, 0.0002, 4.1, ("glasses",), strip),
+            Finding(27, "nurse", 0.1, 0.5, -0.4, -0.5, -0.3, 0.001, -0.4, 0.002, 3.5, (), strip),
+        ),
+        rare=(Rare("nurse", 1.3, 0.1, 0.05, 1.5, ("nurse/1",)),),
+        words=20,
+        cut_words=2,
+        word_candidates=3,
+        unknown_words=("poor",),
+        word_findings=(WordFinding(AWKWARD, "own", "nurse", 1.2, 0.9, 1.5, 0.001, 0.9, 0.8, strip),),
+        pictures=dict.fromkeys((f"{AWKWARD}/8", "nurse/9", "nurse/1"), "UklGRg=="),
+    )
+    return replace(found, **changes)
+
+
+A_STRESS = Stress(
+    8,
+    (Condition("plain", ""), Condition("descriptor", AWKWARD), Condition("guidance", "1")),
+    (StressFigure("gender", 0.4, 0.6, 0.5, 0.7, (("nurse", AWKWARD),), (0.3, 0.5, 0.4)),),
+    (
+        Shift("nurse", 1, "gender", "female", 0.5, 0.9, 0.4, 0.2, 0.6, 0.001, True),
+        Shift("doctor", 2, "gender", "female", 0.5, 0.5, 0.0, -0.2, 0.2, 1.0, False),
+    ),
+)
+
+
+def test_open_set_findings_have_rates_intervals_and_pictures():
+    page = render(an_exploration(open_set=an_open_set()))
+    assert AWKWARD not in page
+    assert "A, more often" in page
+    assert "A2, less often" in page
+    assert "[50, 70]" in page
+    assert page.count("data:image/webp;base64,UklGRg==") == 7
+    assert "confirmed 2 of them" in page
+    assert "Nothing is reported of “poor”" in page
+    assert "2 more are too long" in page
+    assert len(list(csv.reader(io.StringIO(findings_csv(an_open_set()))))) == 4
+
+
+def test_an_open_set_without_findings_is_no_evidence_of_absence():
+    nothing = an_open_set(findings=(), word_findings=(), rare=(), words=0, unknown_words=())
+    page = render(an_exploration(open_set=nothing))
+    assert "not evidence that there is none" in page
+    assert "No words were scored" in page
+    assert '<h2 id="open-set"' not in render(an_exploration())
+
+
+def test_stress_shows_the_worst_tenth_beside_the_mean_and_what_is_found():
+    page = render(an_exploration(stress=A_STRESS))
+    assert "worst tenth" in page
+    assert "1 of 2 tests" in page
+    assert AWKWARD not in page
+    assert len(list(csv.reader(io.StringIO(stress_csv(A_STRESS))))) == 3

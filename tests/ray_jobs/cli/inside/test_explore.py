@@ -134,3 +134,39 @@ def test_a_black_box_is_refused(tmp_path):
     answer = call(config)
     assert answer.exit_code == 2
     assert "it is a black box; name another model" in answer.output
+
+
+@pytest.mark.parametrize(
+    ("open_set", "changes", "message"),
+    [
+        ({"images": 8}, {}, "expected at least 3 prompts and 16 images of each, found 4 and 8"),
+        ({"images": 16}, {"prompts": {"occupations": ["doctor", "nurse"]}}, "found 2 and 16"),
+        ({"images": 16}, {"quality": {"clip": "none", "features": "none"}}, "expected a network that embeds images"),
+        ({"images": 16, "vocabulary": "missing.txt"}, {}, "cannot be read"),
+    ],
+)
+def test_an_open_set_that_cannot_be_found_is_refused(tmp_path, open_set, changes, message):
+    answer = call(written(tmp_path, explore={"open_set": open_set}, **changes))
+    assert answer.exit_code == 2
+    assert message in " ".join(answer.output.split())
+
+
+def test_an_open_set_and_stress_are_sampled_and_shown(cluster, tmp_path):
+    explore = {
+        "seeds": 1,
+        "check_prompts": 0,
+        "modifiers": ["old"],
+        "open_set": {"images": 16},
+        "stress": {"images": 4},
+    }
+    config = written(tmp_path, explore=explore, sampling={"steps": 2, "batch": 8}, lens={})
+    answer = call(config, "--workers", "1", "--json")
+    assert answer.exit_code == 0, answer.output
+    plain = json.loads(answer.stdout)
+    assert plain["open_set"]["images"] == 16
+    assert "pictures" not in plain["open_set"]
+    assert [one["kind"] for one in plain["stress"]["conditions"]] == ["plain", "descriptor"]
+    page = Path(plain["exploration"])
+    assert "What no attribute names" in page.read_text()
+    assert page.with_name("findings.csv").exists()
+    assert page.with_name("stress.csv").exists()

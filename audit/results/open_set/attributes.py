@@ -1,0 +1,121 @@
+"""Attributes without a name: components of the embeddings that have two states in most prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.measure.open_set.components import components_of
+from audit.measure.open_set.two_states import Levels, States, fit_states, levels_of
+from audit.results.open_set.sample import Sample
+
+Floats = NDArray[np.floating[Any]]
+Bools = NDArray[np.bool_]
+
+SIZES = (8, 12, 16, 24, 32)
+"""Numbers of components that are tried."""
+
+SEPARATION = 3.0
+"""Least distance of the two states, in spreads; a threshold between them then classifies 7 % of the images wrongly."""
+
+EVIDENCE = 3.0
+"""Least log-likelihood ratio of two states against one for a prompt whose rate counts."""
+
+LEAST_IMAGES = 2
+"""Least images of a prompt in each state."""
+
+MOST_PROMPTS = 2 / 3
+"""Share of the prompts that must show both states, so that they are an attribute and not the look of some prompts."""
+
+ALIKE = 0.5
+"""Correlation within prompts from which two attributes are one."""
+
+NEARLY_EQUAL = 0.9
+"""Correlation of scores from which a component of another size is not fitted again."""
+
+
+@dataclass(frozen=True)
+class Unnamed:
+    """An attribute with two states; the upper state is the rarer one.
+
+    Attributes:
+        scores: (n,) score of every image.
+        states: The two states.
+        discovery: What the discovery seeds say.
+        held_out: What the held-out seeds say.
+        known: (P,) prompts whose rate is identified on the discovery seeds.
+        confirmable: (P,) those of them whose rate is identified on the held-out seeds as well.
+    """
+
+    scores: Floats
+    states: States
+    discovery: Levels
+    held_out: Levels
+    known: Bools
+    confirmable: Bools
+
+
+def unnamed_attributes(sample: Sample, sizes: Sequence[int] = SIZES) -> tuple[Unnamed, ...]:
+    """Find the attributes on the discovery seeds, the clearest first; of those that are alike the clearest is kept.
+
+    Args:
+        sample: The images.
+        sizes: Numbers of components that are tried.
+    """
+    first = sample.half(held_out=False)
+    components = components_of(sample.vectors[first], sample.prompts[first], sample.indicators[first], sizes)
+    scores = components.scores(sample.vectors, sample.indicators)
+    found = [one for column in _distinct(scores, sample) if (one := _attribute(sample, scores[:, column])) is not None]
+    found.sort(key=lambda one: -one.states.separation)
+    kept: list[Unnamed] = []
+    for one in found:
+        if all(abs(agreement(sample, one, other)) < ALIKE for other in kept):
+            kept.append(one)
+    return tuple(kept)
+
+
+def _distinct(scores: Floats, sample: Sample) -> list[int]:
+    """Return the columns of scores (n, K), without later ones that are nearly equal to an earlier one."""
+    first = sample.half(held_out=False)
+    if not scores.shape[1]:
+        return []
+    correlations = np.abs(np.atleast_2d(np.corrcoef(scores[first], rowvar=False)))
+    kept: list[int] = []
+    for column in range(scores.shape[1]):
+        if all(correlations[column, other] < NEARLY_EQUAL for other in kept):
+            kept.append(column)
+    return kept
+
+
+def _attribute(sample: Sample, scores: Floats) -> Unnamed | None:
+    first, held = sample.half(held_out=False), sample.half(held_out=True)
+    states, discovery = fit_states(scores[first], sample.prompts[first])
+    known = discovery.identified(sample.prompts[first], EVIDENCE, LEAST_IMAGES)
+    least = max(2, MOST_PROMPTS * len(sample.names))
+    if states.separation < SEPARATION or known.sum() < least:
+        return None
+    if np.median(discovery.rates[known]) > 0.5:  # the upper state is the rarer one
+        scores = -scores
+        discovery = levels_of(scores[first], sample.prompts[first], states)
+        known = discovery.identified(sample.prompts[first], EVIDENCE, LEAST_IMAGES)
+    held_out = levels_of(scores[held], sample.prompts[held], states)
+    confirmable = known & held_out.identified(sample.prompts[held], EVIDENCE, LEAST_IMAGES)
+    return Unnamed(scores, states, discovery, held_out, known, confirmable)
+
+
+def agreement(sample: Sample, one: Unnamed, other: Unnamed) -> float:
+    """Return the correlation of two attributes' states on the discovery seeds, within prompts."""
+    own = sample.prompts[sample.half(held_out=False)]
+    first, second = (_centred(each.discovery.upper.astype(float), own) for each in (one, other))
+    size = float(np.sqrt((first**2).sum() * (second**2).sum()))
+    return float((first * second).sum()) / size if size > 0 else 0.0
+
+
+def _centred(values: Floats, prompts: NDArray[np.integer[Any]]) -> Floats:
+    count = np.maximum(np.bincount(prompts), 1)
+    found: Floats = values - (np.bincount(prompts, values) / count)[prompts]
+    return found
