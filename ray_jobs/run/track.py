@@ -39,30 +39,31 @@ def track(tracking: TrackingConfig, run: RunDirectory) -> str | None:
     return receipt.url
 
 
-def track_models(tracking: TrackingConfig, comparison: RunDirectory) -> str | None:
-    """Send a comparison of models to MLflow, within ``tracking.timeout_seconds``.
+def track_study(tracking: TrackingConfig, directory: RunDirectory, what: str) -> str | None:
+    """Send what is no audit to MLflow, within ``tracking.timeout_seconds``: a comparison of models, an exploration.
 
     Args:
-        tracking: Section ``tracking`` of the models' config.
-        comparison: Directory of the comparison, which is two levels below the directory of the runs.
+        tracking: Section ``tracking`` of the config.
+        directory: Its directory, which is two levels below the directory of the runs.
+        what: Its name in a warning, for example ``the comparison``.
 
     Returns:
         Its address in MLflow, None if tracking is switched off or the store did not accept it.
     """
     if not tracking.enabled:
         return None
-    runs = comparison.path.parent.parent
+    runs = directory.path.parent.parent
     store = tracking.uri or (sqlite_uri(runs / "mlflow.db") if isinstance(runs, Path) else "")
     if not store:
-        LOG.warning("the comparison is not in MLflow: no tracking store is named; set tracking.uri")
+        LOG.warning("%s is not in MLflow: no tracking store is named; set tracking.uri", what)
         return None
     try:
         with Messenger(tracking.timeout_seconds) as messenger:
-            receipt = messenger.deliver(Letter(comparison.path, store, tracking.experiment))
+            receipt = messenger.deliver(Letter(directory.path, store, tracking.experiment))
     except OSError as error:
         receipt = Receipt(problem=str(error))
     if receipt.problem:
-        LOG.warning("the comparison is not in MLflow: %s; run the config again to send it", receipt.problem)
+        LOG.warning("%s is not in MLflow: %s; run the command again to send it", what, receipt.problem)
     return receipt.url
 
 

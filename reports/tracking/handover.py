@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from threading import Timer
@@ -211,12 +211,17 @@ def _noted(letter: Letter, receipt: Receipt) -> Receipt:
 def _delivered(letter: Letter) -> Receipt:
     """Log one audit inside the process; retry after a temporary failure."""
     from reports.tracking.client import TrackingError, UnreachableError
+    from reports.tracking.inside import kind_of, log_inside
     from reports.tracking.log import log_audit
 
     run = RunDirectory(letter.run_path)
     before = read_outbox(run)
     if run.has(MODELS):
-        return _delivered_models(letter, run)
+        from reports.tracking.models import log_models
+
+        return _delivered_once(letter, log_models)
+    if kind_of(run) is not None:
+        return _delivered_once(letter, log_inside)
     for attempt in range(1, ATTEMPTS + 1):
         try:
             outbox = log_audit(run, uri=letter.uri, experiment=letter.experiment, registered=letter.registered)
@@ -233,13 +238,12 @@ def _delivered(letter: Letter) -> Receipt:
     raise AssertionError("the last attempt returns or raises")
 
 
-def _delivered_models(letter: Letter, run: RunDirectory) -> Receipt:
-    """Log a comparison of models; sending it again changes nothing, so a failure is only reported."""
+def _delivered_once(letter: Letter, log: Callable[..., str]) -> Receipt:
+    """Log what is no audit. The command that made it sends it again, so a failure is only reported."""
     from reports.tracking.client import TrackingError, UnreachableError
-    from reports.tracking.models import log_models
 
     try:
-        return Receipt(log_models(run, uri=letter.uri, experiment=letter.experiment), sent=1)
+        return Receipt(log(RunDirectory(letter.run_path), uri=letter.uri, experiment=letter.experiment), sent=1)
     except (TrackingError, OSError, ValueError) as error:
         return Receipt(problem=str(error), unreachable=isinstance(error, UnreachableError))
 

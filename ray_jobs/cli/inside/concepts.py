@@ -49,10 +49,12 @@ def concepts(
         from audit.planning.plan import prompts_of_model
         from audit.preflight.lens import unreadable
         from audit.preflight.readiness import check_ready
+        from audit.storage.run_directory import RunDirectory
         from ray_jobs.cluster.connection import connect
         from ray_jobs.run.inside.concepts import ConceptsRequest, blocks_of, unknown_attributes
         from ray_jobs.run.inside.concepts import concepts as measured
         from ray_jobs.run.parts import WorkerPool
+        from ray_jobs.run.track import track_study
 
         audit = read_config(config, overrides_of(sets, output, workers), [check_ready])
         section = audit.concepts
@@ -77,10 +79,11 @@ def concepts(
         with connect(address, audit.workers) as cluster:
             found = measured(request, audit.output, WorkerPool(audit.workers, cluster))
         page = _write(audit.output, request, found)
+        url = track_study(audit.tracking, RunDirectory(page.parent), "the study")
     if as_json:
-        print_json({"page": str(page), **_short(found.as_data())})
+        print_json({"page": str(page), "tracking_url": url, **_short(found.as_data())})
     else:
-        _show(found, page)
+        _show(found, page, url)
 
 
 def _shapes(model: ModelConfig) -> dict[str, tuple[int, int, int]]:
@@ -107,12 +110,14 @@ def _write(output: str, request: ConceptsRequest, found: Concepts) -> Place:
     return write_files(found, place_of(output).absolute() / CONCEPTS / name)
 
 
-def _show(found: Concepts, page: Place) -> None:
+def _show(found: Concepts, page: Place, url: str | None) -> None:
     from reports.concepts.page import findings
 
     for finding in findings(found):
         typer.echo(finding)
     typer.echo(f"Page: {page}")
+    if url is not None:
+        typer.echo(f"MLflow: {url}")
 
 
 def _short(data: dict[str, Any]) -> dict[str, Any]:

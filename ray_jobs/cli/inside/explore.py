@@ -19,6 +19,7 @@ from ray_jobs.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from audit.config.settings import AuditConfig
     from audit.config.slices import DissectionRequest
     from audit.records.inside.exploration import Exploration
     from audit.records.work import Prompt
@@ -59,10 +60,12 @@ def explore(  # noqa: PLR0913 (one parameter per option)
         from audit.config.slices import DissectionRequest
         from audit.preflight.lens import unreadable
         from audit.preflight.readiness import check_ready
+        from audit.storage.run_directory import RunDirectory
         from ray_jobs.cluster.connection import connect
         from ray_jobs.run.inside.explore import ExploreRequest
         from ray_jobs.run.inside.explore import explore as explored
         from ray_jobs.run.parts import WorkerPool
+        from ray_jobs.run.track import track_study
 
         audit = read_config(config, overrides_of(sets, output, workers), [check_ready])
         _refuse_if(unreadable(audit.model))
@@ -76,16 +79,19 @@ def explore(  # noqa: PLR0913 (one parameter per option)
         with connect(address, audit.workers) as cluster:
             found = explored(request, audit.output, WorkerPool(audit.workers, cluster))
         page = _write(audit.output, request, found)
-        screened = None
-        if screen is not None:
-            from ray_jobs.cli.inside.screened import write_screened
-
-            settings = audit.model_dump(mode="json", exclude_unset=True)
-            screened = write_screened(settings, request, found, page.parent, keep)
+        url = track_study(audit.tracking, RunDirectory(page.parent), "the exploration")
+        screened = None if screen is None else _screened(audit, request, found, page.parent, keep)
     if as_json:
-        print_json({"exploration": str(page), "screened": screened and str(screened), **_short(found.as_data())})
+        print_json(
+            {
+                "exploration": str(page),
+                "tracking_url": url,
+                "screened": screened and str(screened),
+                **_short(found.as_data()),
+            }
+        )
     else:
-        _show(found, page, screened)
+        _show(found, page, url, screened)
 
 
 def _refuse_if(problem: str | None) -> None:
@@ -104,12 +110,21 @@ def _write(output: str, request: ExploreRequest, found: Exploration) -> Place:
     return write_files(found, place_of(output).absolute() / EXPLORATIONS / name)
 
 
-def _show(found: Exploration, page: Place, screened: Place | None) -> None:
+def _screened(audit: AuditConfig, request: ExploreRequest, found: Exploration, place: Place, keep: int) -> Place:
+    """Write the config of an audit of the most extreme prompts, and return its place."""
+    from ray_jobs.cli.inside.screened import write_screened
+
+    return write_screened(audit.model_dump(mode="json", exclude_unset=True), request, found, place, keep)
+
+
+def _show(found: Exploration, page: Place, url: str | None, screened: Place | None) -> None:
     from ray_jobs.cli.inside.explore_table import show_exploration
     from ray_jobs.cli.terminal import open_console
 
     show_exploration(found, open_console())
     typer.echo(f"Page: {page}")
+    if url is not None:
+        typer.echo(f"MLflow: {url}")
     if screened is not None:
         typer.echo(f"Audit of the most extreme prompts: difflens-audit plan {screened}")
 

@@ -21,7 +21,7 @@ from ray_jobs.pool.actor_pool import PoolError
 from ray_jobs.run.audit import AuditOutcome, default_run_id, run_audit
 from ray_jobs.run.parts import PreparationError
 from ray_jobs.run.summary import NoImagesError
-from ray_jobs.run.track import track_models
+from ray_jobs.run.track import track_study
 from reports.models.files import write_files
 
 COMPARISONS = "models"
@@ -93,7 +93,7 @@ def run_models(audits: ModelAudits, *, address: str | None = None) -> ModelsOutc
         if comparison is not None:
             _log.error("The other models are compared in %s", page)
         raise failed[0] if failed else ValueError("expected at least two models, found one")
-    url = track_models(first.tracking, directory)
+    url = track_study(first.tracking, directory, "the comparison")
     return ModelsOutcome(directory.path, page, comparison, outcomes, url)
 
 

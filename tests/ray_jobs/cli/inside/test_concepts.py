@@ -14,6 +14,7 @@ AUDIT = {
     "name": "trial",
     "prompts": {"occupations": ["doctor", "nurse"]},
     "attributes": {"gender": ["female", "male"]},
+    "tracking": {"enabled": False},
     "sampling": {"batch": 6, "steps": 5},
     "lens": {"attributes": ["gender"]},
     "concepts": {

@@ -27,6 +27,7 @@ AUDIT = {
         "names": 1,
     },
     "attributes": {"gender": ["female", "male"]},
+    "tracking": {"enabled": False},
     "sampling": {"batch": 8},
     "lens": {"path": str(SHIPPED)},
 }

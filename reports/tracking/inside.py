@@ -1,0 +1,139 @@
+"""Logs a look inside a model in MLflow: an exploration or a study of concepts, one run with its figures and its page.
+
+The directory's name contains everything that decides the figures. So a study that is made again updates its run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from audit.records.inside.concepts import Concepts
+from audit.records.inside.exploration import Exploration
+from audit.storage.outside.safe_text import redact
+from audit.storage.run_directory import RunDirectory, UnreadableRunError
+from reports.export.markdown import escaped
+from reports.tracking.client import client_of, experiment_of, literal, tracking_errors
+from reports.tracking.log import NOTE, log_metrics, log_params_and_tags
+from reports.tracking.params import key_of
+from reports.tracking.runs import RUN_NAME
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+INSIDE_TAG = "difflens.inside"
+"""Tag with the name of the directory, by which its run is found again."""
+
+KIND_TAG = "difflens.kind"
+"""Tag with the kind of the study: ``exploration`` or ``concepts``."""
+
+
+@dataclass(frozen=True)
+class _Study:
+    """What MLflow gets of a study.
+
+    Attributes:
+        params: Settings, as text.
+        metrics: Figures.
+        note: Its result in a few lines of Markdown.
+    """
+
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    note: str
+
+
+def kind_of(place: RunDirectory) -> str | None:
+    """Return the kind of study that a directory holds; None if it holds none."""
+    return next((kind for kind in _STUDIES if place.has(f"{kind}.json")), None)
+
+
+def log_inside(place: RunDirectory, *, uri: str, experiment: str) -> str:
+    """Log a study, or update its run, and return its address in MLflow.
+
+    Args:
+        place: Directory of the study.
+        uri: Tracking server or database.
+        experiment: Name of the experiment.
+
+    Raises:
+        UnreadableRunError: If the directory has no study, or half of one.
+        ValueError: If the file of the study is of another release.
+        UnreachableError: The store cannot be reached or has an internal error.
+        TrackingError: The URI is a file store, or the store refuses.
+    """
+    kind = kind_of(place)
+    if kind is None:
+        raise UnreadableRunError(f"expected an exploration or concepts in {place.path}, found neither")
+    try:
+        study = _STUDIES[kind](place.read_json(f"{kind}.json"))
+    except (KeyError, TypeError) as error:
+        raise UnreadableRunError(f"{place.path}: {kind}.json is not whole ({error}); run the command again") from error
+    ended = int(place.storage.written(f"{kind}.json") * 1000)
+    with tracking_errors(place, uri):
+        client = client_of(uri)
+        experiment_id = experiment_of(client, uri, experiment)
+        run = _run(client, experiment_id, place.path.name, ended)
+        run_id = str(run.info.run_id)
+        log_params_and_tags(client, run, study.params, {KIND_TAG: kind, NOTE: study.note})
+        log_metrics(client, run, study.metrics, ended)
+        for name in place.storage.names(""):
+            with place.on_disk(name) as path:
+                client.log_artifact(run_id, str(path))
+        client.set_terminated(run_id, "FINISHED", ended)
+    shown = redact(uri)
+    server = f"{shown.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
+    return server if shown.startswith("http") else f"{shown}#{run_id}"
+
+
+def _run(client: MlflowClient, experiment_id: str, name: str, started: int) -> Run:
+    found = client.search_runs([experiment_id], filter_string=f"tags.`{INSIDE_TAG}` = '{literal(name)}'")
+    if found:
+        return min(found, key=lambda run: str(run.info.run_id))
+    return client.create_run(experiment_id, start_time=started, tags={INSIDE_TAG: name, RUN_NAME: name})
+
+
+def _exploration(data: Mapping[str, Any]) -> _Study:
+    found = Exploration.of_data(data)
+    metrics = {"prompts": float(len(found.texts))}
+    lines = []
+    for one in found.checked:
+        if one.rho is not None:
+            metrics[f"{key_of(one.axis)}/score_vs_share_spearman"] = one.rho
+    for axis in found.axes:
+        ranked = found.of_axis(axis.name)
+        if ranked:
+            lines.append(f"{axis.name}: from {escaped(ranked[0].prompt)} to {escaped(ranked[-1].prompt)}")
+    if found.open_set is not None:
+        metrics["open_set/findings"] = float(len(found.open_set.findings))
+        lines.append(f"{len(found.open_set.findings)} findings that no attribute names")
+    params = {"model": found.model, "hookpoint": found.hookpoint, "step": str(found.step), "seeds": str(found.seeds)}
+    return _Study(params, metrics, "\n".join(f"- {line}" for line in lines))
+
+
+def _concepts(data: Mapping[str, Any]) -> _Study:
+    found = Concepts.of_data(data)
+    metrics = {"images": float(found.images), "measured": float(found.measured)}
+    metrics |= dict(_layout_metrics(found))
+    for figures in found.stages.figures if found.stages is not None else ():
+        if figures.success is not None:
+            metrics[f"stages/{figures.kind}/{key_of(figures.concept)}/{figures.stage}/success"] = figures.success.value
+    params = {"model": found.model, "segmenter": found.segmenter, "steps": str(found.total_steps)}
+    note = f"{found.images} images of {found.prompts} prompts, read by {escaped(found.segmenter)}"
+    return _Study(params, metrics, note)
+
+
+def _layout_metrics(found: Concepts) -> Iterator[tuple[str, float]]:
+    """Yield how well each reader predicts the layout at its first recorded step."""
+    seen = set()
+    for one in sorted(found.layout, key=lambda figures: figures.step):
+        name = "/".join(filter(None, ("layout", one.reader, key_of(one.block) if one.block else "", one.half)))
+        if name not in seen and one.mean is not None:
+            seen.add(name)
+            yield f"{name}/iou_first_step", one.mean.value
+
+
+_STUDIES: dict[str, Callable[[Mapping[str, Any]], _Study]] = {"exploration": _exploration, "concepts": _concepts}
+"""Kind of study → what MLflow gets of it. The study is in ``<kind>.json``."""
