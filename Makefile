@@ -19,9 +19,10 @@ GPU_ARGS ?=
 demo: $(INSTALLED)
 	$(BIN)/difflens-audit run $(CONFIG)
 
-# Tests that start Ray take about as long as all others, so both halves run at a time, each with a core to itself.
+# Tests that start Ray take about as long as all others, so both halves run at a time, each with a core to itself. Ray
+# starts workers at a lower priority (15), with which they would wait for the other half.
 test: check
-	OMP_NUM_THREADS=1 $(MAKE) --jobs=2 --output-sync=target test-ray test-rest
+	OMP_NUM_THREADS=1 RAY_worker_niceness=0 $(MAKE) --jobs=2 --output-sync=target test-ray test-rest
 
 test-ray: $(INSTALLED)
 	$(BIN)/pytest -q tests/ray_jobs
