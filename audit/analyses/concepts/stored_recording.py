@@ -84,12 +84,22 @@ class StoredRecording:
 
 
 def arrays_of(place: Place, file: str, names: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """Read some arrays of a file in a directory; of a local file nothing else is read."""
-    from safetensors import safe_open
+    """Read some arrays of a file in a directory; of a local file nothing else is read.
+
+    Raises:
+        ValueError: The file is incomplete, or lacks an array.
+    """
+    from safetensors import SafetensorError, safe_open
     from safetensors.numpy import load
 
-    if isinstance(place, Path):
-        with safe_open(place / file, framework="numpy") as opened:
-            return {name: opened.get_tensor(name) for name in names}
-    arrays = load(storage_of(place).read(file))
-    return {name: arrays[name] for name in names}
+    try:
+        if isinstance(place, Path):
+            with safe_open(place / file, framework="numpy") as opened:
+                return {name: opened.get_tensor(name) for name in names}
+        arrays = load(storage_of(place).read(file))
+        return {name: arrays[name] for name in names}
+    except (SafetensorError, KeyError) as error:
+        raise ValueError(
+            f"{place / file}: expected the arrays {', '.join(names)}, found a file that does not hold them ({error}); "
+            "delete it and run the command again"
+        ) from error

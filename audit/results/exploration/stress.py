@@ -40,7 +40,7 @@ def stress_of(
         images: Images of each prompt under each condition.
         rate: Rate of false discoveries, over all prompts, conditions and attributes.
     """
-    names = [one.name or one.kind for one in conditions]
+    names = [f"guidance {one.name}" if one.kind == "guidance" else one.name or one.kind for one in conditions]
     figures = [_figure(attribute, counts, prompts, names) for attribute, counts in halves.items()]
     shifts = [
         shift

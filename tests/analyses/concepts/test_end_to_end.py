@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,7 +23,8 @@ from audit.config.sections import ModelConfig, QualityConfig, SamplingConfig
 from audit.models.files.untrusted_model import UnfitModelError
 from audit.models.generator import load_generator
 from audit.perception.judges.perceived import Perceived
-from audit.records.inside.concepts import Concepts, Stages
+from audit.records.estimates import Estimate
+from audit.records.inside.concepts import Concepts, StageFigures, Stages
 from audit.records.work import Prompt, Status
 from audit.results.concepts import by_stage
 from audit.results.concepts.by_stage import ALL, chosen_strengths, stage_figures
@@ -30,6 +32,7 @@ from audit.results.concepts.over_time import OverTime
 from audit.results.concepts.pictures import pictures_of
 from ray_jobs.run.inside.concepts import blocks_of, too_few_steps
 from reports.concepts.files import concept_frames, read_concepts, write_files
+from reports.concepts.page import stage_findings
 
 PARTS = ("dark", "light")
 BLOCKS = ("mid_block.attentions.0",)
@@ -235,6 +238,8 @@ def test_a_result_is_written_read_and_shown(over_time, tried, tmp_path):
     assert set(frames["layout"].query("reader == 'prior'")["part"]) == {"mean", *PARTS}
     assert len(frames["stages"])
     without = replace(found, stages=None)
+    assert concept_frames(without)["stages"].query("kind == 'spatial'").empty
+    assert '<th scope="col">none</th>' not in html
     assert "Edits by window" not in write_files(without, tmp_path / "without").read_text()
     (tmp_path / "found" / "concepts.json").write_text(json.dumps({"format_version": 1}))
     with pytest.raises(ValueError, match="delete it and run the command again"):
@@ -345,3 +350,25 @@ def test_success_of_no_image_or_of_all_has_an_interval():
     assert by_stage._over_images([np.ones(18, int)] * 5).low < 0.9
     single = by_stage._over_images([np.array([1]), np.array([1]), np.array([0])])
     assert (single.value, single.low, single.high) == (pytest.approx(2 / 3), 0, 1)
+
+
+@pytest.mark.parametrize(("half_width", "by_chance"), [(0.05, False), (0.3, True)])
+def test_an_order_of_windows_with_overlapping_intervals_may_be_due_to_chance(half_width, by_chance):
+    figures = tuple(
+        StageFigures("spatial", ALL, stage, 1.0, Estimate(at, at - half_width, at + half_width, 20), None, None, None)
+        for stage, at in (("early", 0.8), ("middle", 0.5), ("final", 0.3))
+    )
+    [sentence] = stage_findings(Stages(BLOCKS[0], figures, "none", 20, (1.0,)))
+    assert "The order agrees with the published one" in sentence
+    assert ("intervals overlap" in sentence) == by_chance
+
+
+def test_half_a_file_is_named_with_what_to_do(recording, tmp_path):
+    whole = Path(recording.directory) / recording.files[0]
+    (tmp_path / "half.safetensors").write_bytes(whole.read_bytes()[:200])
+    half = StoredRecording(str(tmp_path), ("half.safetensors",), (0,), (0,))
+    with pytest.raises(ValueError, match=r"half\.safetensors: expected the arrays parts, .* delete it and run"):
+        half.array("parts")
+    lacking = replace(recording, files=recording.files[:1])
+    with pytest.raises(ValueError, match="expected the arrays masks"):
+        lacking.array("masks")

@@ -34,6 +34,8 @@ def test_a_descriptor_that_moves_a_prompt_is_found_with_its_group():
     assert one.low < one.change < one.high
     assert found.figures[0].cells[0] == ("p4", "poor")
     assert len(found.shifts) == 20
+    female[2, 7] = 0.0
+    assert ("p7", "guidance 1") in of(female).figures[0].cells
 
 
 def test_at_parity_the_worst_tenth_is_not_inflated_by_its_choice():
