@@ -245,7 +245,7 @@ class Denoising:
         if len(h) != 2 * batch:
             raise UnfitModelError(
                 f"hookpoint {path!r}: expected classifier-free guidance in one batch of {2 * batch}, found a batch of "
-                f"{len(h)}; read the conditional half alone, or set sampling.guidance above 1"
+                f"{len(h)}; read the conditional half alone: set sampling.guidance to 1"
             )
         observer(self._step, h[:batch])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache, partial
 from typing import Any, Protocol
@@ -230,8 +230,9 @@ class DiffusionGenerator:
                 f"expected a pipeline that decodes latents (B, c, h, w), found {type(self.pipeline).__name__}"
             )
         scaled = latents / vae.config.scaling_factor + (getattr(vae.config, "shift_factor", None) or 0.0)
-        pictures = vae.decode(scaled.to(vae.dtype), return_dict=False)[0]
-        return _as_bytes((pictures / 2 + 0.5).clamp(0, 1))
+        with _without_overflow(vae):
+            pictures = vae.decode(scaled.to(vae.dtype), return_dict=False)[0]
+        return _as_bytes((pictures.float() / 2 + 0.5).clamp(0, 1))
 
     def embeddings(self, text: str) -> dict[str, Tensor]:
         """Return the embeddings of a text that the denoiser reads, by argument of the pipeline: (1, L, D), or (1, D).
@@ -475,6 +476,19 @@ def _as_prompts(texts: Sequence[str]) -> dict[str, Any]:
     if len(set(texts)) == 1:
         return {"prompt": texts[0], "num_images_per_prompt": len(texts)}
     return {"prompt": list(texts)}
+
+
+@contextlib.contextmanager
+def _without_overflow(vae: Any) -> Iterator[None]:  # noqa: ANN401 - of diffusers
+    """Decode in float32, as pipelines do, if a VAE in float16 says that it overflows (Stable Diffusion XL)."""
+    if vae.dtype != torch.float16 or not getattr(vae.config, "force_upcast", False):
+        yield
+        return
+    vae.to(torch.float32)
+    try:
+        yield
+    finally:
+        vae.to(torch.float16)
 
 
 def _as_bytes(images: Tensor | NDArray[np.float32]) -> Tensor:

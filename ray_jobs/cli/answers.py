@@ -18,7 +18,18 @@ if TYPE_CHECKING:
 
 
 _BESIDE_RUNS = frozenset(
-    {"analyses", "benchmarks", "explorations", "fits", "lenses", "mlartifacts", "mlflow.db", "models", "schedule"}
+    {
+        "analyses",
+        "benchmarks",
+        "concepts",
+        "explorations",
+        "fits",
+        "lenses",
+        "mlartifacts",
+        "mlflow.db",
+        "models",
+        "schedule",
+    }
 )
 """Names in an output directory that are not runs."""
 

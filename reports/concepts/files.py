@@ -21,6 +21,9 @@ from reports.concepts.page import render
 
 PAGE, RESULT = "concepts.html", "concepts.json"
 
+_STAGE_COLUMNS = ["kind", "concept", "stage", "strength", "measure", "value", "low", "high", "n"]
+"""Columns of the edits, which may be none."""
+
 
 def write_files(found: Concepts, place: Place) -> Place:
     """Write page and JSON, each atomically, and return the place of the page.
@@ -61,9 +64,8 @@ def concept_frames(found: Concepts) -> dict[str, pd.DataFrame]:
     Returns:
         ``layout`` (reader, block, half, step, part, value, low, high; the part ``mean`` is the mean over parts, and
         ``over_prior``, ``over_prompt`` and ``over_forecast`` are differences of that mean), ``dictionaries`` (block,
-        half, stage, step, explained, latents, dead, cohesion, separability), ``followed`` (block, part, step,
-        with_last) and ``stages``
-        (kind, concept, stage, strength, measure, value, low, high, n).
+        half, stage, latents, dead, cohesion, separability, step, explained), ``followed`` (block, part, step,
+        with_last) and ``stages`` (kind, concept, stage, strength, measure, value, low, high, n).
     """
     layout = [
         {"reader": one.reader, "block": one.block, "half": one.half, "step": one.step, "part": part}
@@ -100,7 +102,9 @@ def concept_frames(found: Concepts) -> dict[str, pd.DataFrame]:
         if estimate is not None
     ]
     rows = {"layout": layout, "dictionaries": dictionaries, "followed": followed, "stages": stages}
-    return {name: pd.DataFrame(each) for name, each in rows.items()}
+    return {
+        name: pd.DataFrame(each, columns=_STAGE_COLUMNS if name == "stages" else None) for name, each in rows.items()
+    }
 
 
 def _numbers(estimate: Estimate) -> dict[str, Any]:

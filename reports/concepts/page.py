@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import cycle
+from itertools import cycle, pairwise
 
 from audit.records.estimates import Estimate, percent
 from audit.records.inside.concepts import Concepts, LayoutFigures, Stages
@@ -115,9 +115,10 @@ def stage_findings(stages: Stages) -> Iterator[str]:
         order = sorted(own, key=lambda stage: -own[stage].success.value)
         expected = sorted(own, key=lambda stage: -published.STAGES[kind, stage])
         agrees = "The order agrees" if order == expected else "The order does not agree"
+        chance = any(own[more].success.low <= own[less].success.high for more, less in pairwise(order))
         yield (
             f"{words}, success by window: {values}. Published: {beside}. {agrees} with the published one "
-            f"({', then '.join(expected)})."
+            f"({', then '.join(expected)}){'; intervals overlap, so our order may be due to chance' * chance}."
         )
 
 

@@ -30,11 +30,6 @@ LPIPS: Mapping[str, float] = {"early": 0.653, "middle": 0.385, "final": 0.114}
 CLIP: Mapping[str, float] = {"early": 0.007, "middle": 0.021, "final": 0.006}
 """Change of the CLIP score of global edits by window."""
 
-COHESION: Mapping[str, float] = {"early": 0.588, "middle": 0.639, "final": 0.664}
-"""At t = 1, .5 and 0, with word embeddings of labels; ours compares parts, and is another measure."""
-
-SEPARABILITY: Mapping[str, float] = {"early": 0.433, "middle": 0.363, "final": 0.344}
-
 EXPLAINED: Mapping[tuple[str, str], float] = {
     ("mid", "early"): 0.564,
     ("mid", "middle"): 0.509,

@@ -103,8 +103,8 @@ def stage_summary(stages: Stages) -> Table:
         if one.concept == ALL
     )
     columns = (
-        "edit", "window", "strength", "success", "published", "CLIP change", "published", "CLIP-I", stages.distance,
-        "published LPIPS",
+        "edit", "window", "strength", "success", "published", "CLIP change", "published", "CLIP-I",
+        "distance" if stages.distance == "none" else stages.distance, "published LPIPS",
     )  # fmt: skip
     return Table("Edits by window, all concepts together", columns, rows, names=2)
 

@@ -7,11 +7,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from typing import Any
 
 import pandas as pd
 
 from audit.records.inside.exploration import Exploration
+from audit.records.inside.open_set import Finding, Rare, WordFinding
+from audit.records.inside.stress import Shift
 from audit.storage.files import storage_of
 from audit.storage.outside.json_object import json_object
 from audit.storage.place import place_of
@@ -68,17 +72,22 @@ def exploration_frames(found: Exploration) -> dict[str, pd.DataFrame]:
             columns=["axis", "prompt", "perceived"],
         ),
         **_open_set(found),
-        "stress": pd.DataFrame([asdict(one) for one in (found.stress.shifts if found.stress else ())]),
+        "stress": _rows(Shift, found.stress.shifts if found.stress else ()),
     }
 
 
 def _open_set(found: Exploration) -> dict[str, pd.DataFrame]:
     given = found.open_set
     return {
-        "findings": pd.DataFrame([asdict(one) for one in (given.findings if given else ())]),
-        "words": pd.DataFrame([asdict(one) for one in (given.word_findings if given else ())]),
-        "rare": pd.DataFrame([asdict(one) for one in (given.rare if given else ())]),
+        "findings": _rows(Finding, given.findings if given else ()),
+        "words": _rows(WordFinding, given.word_findings if given else ()),
+        "rare": _rows(Rare, given.rare if given else ()),
     }
+
+
+def _rows(kind: type[Any], given: Sequence[Any]) -> pd.DataFrame:
+    """Return a row for each record; without records, the columns alone."""
+    return pd.DataFrame([asdict(one) for one in given], columns=[field.name for field in fields(kind)])
 
 
 def _similarities(found: Exploration) -> pd.DataFrame:

@@ -76,14 +76,20 @@ def open_set_lead(found: OpenSet) -> str:
     half = found.images // 2
     return (
         f"{found.images} images of each prompt were embedded by the network of quality.{found.embedder}. "
-        f"{found.attributes} attributes with two states gave {found.tests} tests on the first {half} images of each "
-        f"prompt, which found {found.candidates} candidates; the other {found.images - half} images confirmed "
-        f"{len(found.findings)} of them."
+        f"{_count(found.attributes, 'attribute')} with two states gave {_count(found.tests, 'test')} on the first "
+        f"{half} images of each prompt, which found {_count(found.candidates, 'candidate')}; the other "
+        f"{found.images - half} images confirmed {len(found.findings)}."
     )
+
+
+def _count(number_of: int, noun: str) -> str:
+    return f"{number_of} {noun}{'s' * (number_of != 1)}"
 
 
 def word_lead(found: OpenSet) -> str:
     """Say how many words were scored, and which were left out."""
+    if not found.words and found.cut_words:
+        return f"No words were scored: a text encoder would cut the texts of all {found.cut_words} words."
     if not found.words:
         return "No words were scored: name lists under explore.open_set.lists, and a CLIP model under quality.clip."
     text = (

@@ -142,7 +142,7 @@ def names_table(names: tuple[FeatureName, ...]) -> Table | None:
         for one in names
     )
     good = sum(one.area >= NAMED_FROM for one in names)
-    caption = f"Names of the strongest bias features: {good} of {len(names)} tell where the feature fires"
+    caption = f"Names of the strongest bias features: {good} of {len(names)} hold at other noise"
     return Table(caption, ("group", "feature", "fires most for", "area under the curve, held-out noise"), rows, names=3)
 
 

@@ -1,11 +1,13 @@
 """Updates of blocks: output minus input, read in both guidance halves, edited and restored; and predicted images."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from audit.config.sections import ModelConfig, SamplingConfig
 from audit.models.files.untrusted_model import UnfitModelError
-from audit.models.generator import WatchedInside, load_generator
+from audit.models.generator import WatchedInside, _without_overflow, load_generator
 from audit.models.hooks import edit_place
 from audit.models.intervention import Intervention
 from audit.models.schedulers.predicted import predicted_latents
@@ -116,3 +118,30 @@ def test_the_predicted_image_of_a_flow_is_exact():
     sigma = scheduler.sigmas[3]
     noisy = (1 - sigma) * image + sigma * noise
     assert torch.allclose(predicted_latents(scheduler, noise - image, scheduler.timesteps[3], noisy), image, atol=1e-5)
+
+
+REFUSED = [
+    ("KDPM2DiscreteScheduler", {}, "expected a scheduler whose predicted images are known, found KDPM2"),
+    ("EDMEulerScheduler", {}, "expected a scheduler whose predicted images are known, found EDM"),
+    ("DPMSolverMultistepScheduler", {"prediction_type": "flow_prediction"}, "found 'flow_prediction'"),
+]
+
+
+@pytest.mark.parametrize(("name", "settings", "message"), REFUSED)
+def test_a_predicted_image_that_would_be_wrong_is_refused(name, settings, message):
+    import diffusers
+
+    scheduler = getattr(diffusers, name)(**settings)
+    scheduler.set_timesteps(10)
+    latents = torch.zeros(1, 4, 2, 2)
+    with pytest.raises(UnfitModelError, match=message):
+        predicted_latents(scheduler, latents, scheduler.timesteps[4], latents)
+
+
+@pytest.mark.parametrize(("upcast", "decoded"), [(True, torch.float32), (False, torch.float16)])
+def test_a_vae_that_overflows_in_float16_decodes_in_float32_and_is_given_back(upcast, decoded):
+    vae = torch.nn.Linear(1, 1).half()
+    vae.config, vae.dtype = SimpleNamespace(force_upcast=upcast), torch.float16
+    with _without_overflow(vae):
+        assert vae.weight.dtype == decoded
+    assert vae.weight.dtype == torch.float16

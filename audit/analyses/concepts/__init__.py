@@ -1,4 +1,4 @@
-"""Concepts over time: what blocks add at each step, the parts that it stands for, and the final layout.
+"""Concepts over time: what blocks add at each step, the parts that it means, and the final layout.
 
 It may import what ``analyses`` may import.
 """

@@ -26,6 +26,7 @@ from audit.analyses.concepts.recorded import FORECAST, PARTS, PICTURES, loaded_s
 from audit.analyses.concepts.stored_recording import FIT, STAGES, TEST, TUNE, StoredRecording
 from audit.config.optional.concepts import SegmenterConfig
 from audit.config.sections import ModelConfig
+from audit.models.files.untrusted_model import UnfitModelError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -140,7 +141,11 @@ class ConceptDictionaries:
 
 
 def reference(recording: StoredRecording, parts: int) -> Arrays:
-    """Return what needs no dictionary: the prior, that of each prompt, and the image that each step predicts."""
+    """Return what needs no dictionary: the prior, that of each prompt, and the image that each step predicts.
+
+    Raises:
+        UnfitModelError: No measured picture shows a part.
+    """
     import torch
 
     from audit.analyses.concepts.naming import one_hot
@@ -150,6 +155,11 @@ def reference(recording: StoredRecording, parts: int) -> Arrays:
     rows = {role: recording.rows(role) for role in (FIT, TUNE, TEST)}
     labels = recording.array(PARTS)
     true = {role: one_hot(torch.from_numpy(labels[own]), parts).bool().numpy() for role, own in rows.items()}
+    if not true[TEST].any():
+        raise UnfitModelError(
+            f"concepts.segmenter: expected pictures that show some of the parts, found none in {len(true[TEST])}; "
+            "lower concepts.segmenter.threshold, or describe other parts"
+        )
     prompts = np.array(recording.prompts)
     prior = true[FIT].mean(0)
     own = {prompt: true[FIT][prompts[rows[FIT]] == prompt].mean(0) for prompt in set(recording.prompts)}

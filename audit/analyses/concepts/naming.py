@@ -24,7 +24,7 @@ FEWEST_IMAGES = 5
 
 @dataclass(frozen=True)
 class Names:
-    """What the latents of a dictionary stand for.
+    """What the latents of a dictionary mean.
 
     Attributes:
         meaning: (N, P) share of each part in the places where a latent is active, weighted by its activation; a part

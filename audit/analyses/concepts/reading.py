@@ -202,7 +202,7 @@ def _vectors(maps: Tensor) -> Tensor:
 
 
 def _cells(masks: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return masks (n, P, M, M) as what lies inside of each place, (Q, n, P·m)."""
+    """Return masks (n, P, M, M) as what is inside of each place, (Q, n, P·m)."""
     n, parts, rows, columns = masks.shape
     height, width = size
     cells = masks.reshape(n, parts, height, rows // height, width, columns // width)

@@ -8,6 +8,7 @@ labels of the finished picture, ``forecast`` (n, S, M, M) labels of the image th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from audit.analyses.analysis import Instruments, Part
 from audit.config.optional.concepts import SegmenterConfig
 from audit.config.sections import ModelConfig
+from audit.models.files.untrusted_model import UnfitModelError
 from audit.records.work import Prompt, derive_seed
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ CONDITIONAL, UNCONDITIONAL = "conditional", "unconditional"
 PARTS, FORECAST, PICTURES, STEPS = "parts", "forecast", "pictures", "steps"
 
 MASK_SIDE = 64
-"""M: largest side of a mask in pixels."""
+"""M: largest side of a mask in pixels, unless a map has more places."""
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -72,7 +74,7 @@ class RecordingRequest:
             "steps": self.steps,
             "images": self.images,
             "batch": self.batch,
-            "prompts": {prompt.id: prompt.text for prompt in self.prompts},
+            "prompts": [[prompt.id, prompt.text] for prompt in self.prompts],  # dictionaries are trained in this order
         }
 
 
@@ -130,11 +132,13 @@ class ConceptRecording:
         )
         images = generator.watch([task.prompt.text] * task.count, task.seeds, inside)
         forecasts = [segmenter.labels(generator.decode(latents)) for latents in recorder.latents]
+        maps = recorder.maps()
+        sides = mask_sides([(of.shape[-2], of.shape[-1]) for of in maps.values()], (images.shape[-2], images.shape[-1]))
         return {
-            **recorder.maps(),
-            PARTS: _small(segmenter.labels(images)),
-            FORECAST: np.stack([_small(labels) for labels in forecasts], 1),
-            PICTURES: _small(images),
+            **maps,
+            PARTS: _small(segmenter.labels(images), sides),
+            FORECAST: np.stack([_small(labels, sides) for labels in forecasts], 1),
+            PICTURES: _small(images, sides),
             STEPS: np.array(steps),
         }
 
@@ -145,6 +149,28 @@ class ConceptRecording:
 def recorded_steps(count: int, steps: int) -> tuple[int, ...]:
     """Return ``count`` steps, evenly from the first to the last of ``steps``; fewer if there are fewer."""
     return tuple(dict.fromkeys(int(step) for step in np.linspace(0, steps - 1, count).round()))
+
+
+def mask_sides(maps: Iterable[tuple[int, int]], picture: tuple[int, int]) -> tuple[int, int]:
+    """Return the sides of masks: multiples of the sides of all maps, so that each place covers whole pixels.
+
+    Args:
+        maps: (H, W) of each block.
+        picture: Sides of a picture.
+
+    Raises:
+        UnfitModelError: They have no common multiple within a picture.
+    """
+    sizes = sorted(set(maps))
+    common = [math.lcm(*sides) for sides in zip(*sizes, strict=True)]
+    if common[0] > picture[0] or common[1] > picture[1]:
+        raise UnfitModelError(
+            f"concepts.blocks: expected maps whose sides have a common multiple within {picture[0]} × {picture[1]} "
+            f"pixels, found {', '.join(f'{height} × {width}' for height, width in sizes)}; name blocks with maps of "
+            "one size"
+        )
+    rows, columns = (max(1, min(side, MASK_SIDE) // least) * least for side, least in zip(picture, common, strict=True))
+    return rows, columns
 
 
 class _Recorder:
@@ -190,9 +216,8 @@ def _loaded(segmenter: str, model: str) -> Segmenter:
     return load_segmenter(SegmenterConfig.model_validate_json(segmenter), ModelConfig.model_validate_json(model))
 
 
-def _small(images: Tensor) -> NDArray[np.uint8]:
-    """Return labels (n, H, W) or pictures (n, 3, H, W) with sides of at most ``MASK_SIDE``, by the nearest pixel."""
-    height, width = images.shape[-2:]
-    rows, columns = ((np.arange(n := min(side, MASK_SIDE)) + 0.5) * side / n for side in (height, width))
+def _small(images: Tensor, sides: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return labels (n, H, W) or pictures (n, 3, H, W) with other sides, by the nearest pixel."""
+    rows, columns = ((np.arange(n) + 0.5) * side / n for n, side in zip(sides, images.shape[-2:], strict=True))
     small: NDArray[np.uint8] = images.numpy()[..., rows.astype(int)[:, None], columns.astype(int)[None]]
     return np.ascontiguousarray(small)

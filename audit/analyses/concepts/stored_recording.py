@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,15 @@ _ROLES = (FIT, TEST, FIT, TUNE, FIT, TEST)
 
 STAGES: dict[str, tuple[float, float]] = {"early": (0.0, 0.4), "middle": (0.4, 0.8), "final": (0.8, 1.0)}
 """Windows of steps as fractions of the run: t in [.6, 1], [.2, .6] and [0, .2] of arXiv 2504.15473."""
+
+
+def stage_window(stage: str, steps: int) -> range:
+    """Return the steps of a window, of a sampler's ``steps``; no step is in two windows.
+
+    From 5 steps on, every window has one.
+    """
+    first, end = (math.ceil(round(share * steps, 9)) for share in STAGES[stage])
+    return range(first, end)
 
 
 @dataclass(frozen=True)
@@ -56,8 +66,8 @@ class StoredRecording:
         Raises:
             ValueError: None is recorded.
         """
-        low, high = STAGES[stage]
-        found = [place for place, step in enumerate(self.steps()) if low * total <= step < high * total]
+        window = stage_window(stage, total)
+        found = [place for place, step in enumerate(self.steps()) if int(step) in window]
         if not found:
             raise ValueError(f"expected a recorded step in the {stage} window, found none; raise concepts.steps")
         return found
@@ -74,12 +84,22 @@ class StoredRecording:
 
 
 def arrays_of(place: Place, file: str, names: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """Read some arrays of a file in a directory; of a local file nothing else is read."""
-    from safetensors import safe_open
+    """Read some arrays of a file in a directory; of a local file nothing else is read.
+
+    Raises:
+        ValueError: The file is incomplete, or lacks an array.
+    """
+    from safetensors import SafetensorError, safe_open
     from safetensors.numpy import load
 
-    if isinstance(place, Path):
-        with safe_open(place / file, framework="numpy") as opened:
-            return {name: opened.get_tensor(name) for name in names}
-    arrays = load(storage_of(place).read(file))
-    return {name: arrays[name] for name in names}
+    try:
+        if isinstance(place, Path):
+            with safe_open(place / file, framework="numpy") as opened:
+                return {name: opened.get_tensor(name) for name in names}
+        arrays = load(storage_of(place).read(file))
+        return {name: arrays[name] for name in names}
+    except (SafetensorError, KeyError) as error:
+        raise ValueError(
+            f"{place / file}: expected the arrays {', '.join(names)}, found a file that does not hold them ({error}); "
+            "delete it and run the command again"
+        ) from error

@@ -11,14 +11,15 @@ from torch import Tensor
 
 from audit.analyses.concepts.naming import FEWEST_IMAGES
 from audit.analyses.concepts.recorded import CONDITIONAL, loaded_segmenter
-from audit.analyses.concepts.stored_recording import STAGES, arrays_of
+from audit.analyses.concepts.stored_recording import STAGES, arrays_of, stage_window
 from audit.analyses.stages.edits import ConceptVector, global_edit, quadrant_mask, spatial_edit
 from audit.analyses.stages.request import Arm, TrialsRequest
 from audit.dissect.sae import SaeShape, SparseAutoencoder
 from audit.models.device import device_here
+from audit.models.files.untrusted_model import UnfitModelError
 from audit.models.generator import DiffusionGenerator, WatchedInside
 from audit.models.intervention import Edit
-from audit.planning.plan import named_text, window_of
+from audit.planning.plan import named_text
 from audit.records.work import derive_seed
 from audit.storage.place import place_of
 
@@ -71,7 +72,9 @@ class StageConcepts:
 
 def stage_concepts(generator: DiffusionGenerator, request: TrialsRequest) -> StageConcepts:
     """Return the concepts of a request, made once on each worker."""
-    key = (request.dictionaries, request.dictionaries_name, request.block, request.features)
+    groups = tuple(request.groups.items())
+    texts = (request.template, request.neutral, groups)
+    key = (request.dictionaries, request.dictionaries_name, request.block, request.features, texts)
     if _made.get("key") != key:
         _made.clear()
         _made.update(key=key, concepts=_concepts(generator, request))
@@ -86,7 +89,7 @@ def _concepts(generator: DiffusionGenerator, request: TrialsRequest) -> StageCon
     dictionaries = {stage: load_dictionary(request.dictionaries, request.block[0], stage) for stage in STAGES}
     parts = loaded_segmenter(request.segmenter, request.model).parts
     vectors = {
-        (part, stage): ConceptVector.of(of.sae, of.iou[:, number], request.features)
+        (part, stage): _vector(f"part {part!r}", stage, of, of.iou[:, number], request.features)
         for number, part in enumerate(parts)
         for stage, of in dictionaries.items()
     }
@@ -95,8 +98,24 @@ def _concepts(generator: DiffusionGenerator, request: TrialsRequest) -> StageCon
         others = [one for name, one in request.groups.items() if one.attribute == asked.attribute and name != concept]
         for stage, of in dictionaries.items():
             rest = torch.stack([codes[one.phrase, stage] for one in others]).mean(0)
-            vectors[concept, stage] = ConceptVector.of(of.sae, codes[asked.phrase, stage] - rest, request.features)
+            weights = codes[asked.phrase, stage] - rest
+            vectors[concept, stage] = _vector(f"group {concept!r}", stage, of, weights, request.features)
     return StageConcepts(dictionaries, vectors, size)
+
+
+def _vector(concept: str, stage: str, of: Dictionary, weights: Tensor, features: int) -> ConceptVector:
+    """Return the vector of a concept in a window.
+
+    Raises:
+        UnfitModelError: The dictionary has no latent for it.
+    """
+    try:
+        return ConceptVector.of(of.sae, weights, features)
+    except ValueError as error:
+        raise UnfitModelError(
+            f"concepts.stages: expected a latent of the {stage} window for the {concept}, found none; leave it out of "
+            "concepts.segmenter.parts or concepts.stages.attributes, or raise concepts.images and concepts.sae_steps"
+        ) from error
 
 
 def load_dictionary(directory: str, block: int, stage: str) -> Dictionary:
@@ -118,7 +137,7 @@ def _codes_of_groups(
     """Return the mean codes (N,) of the update for texts that name a group, by phrase and window, and (H, W)."""
     phrases = tuple(dict.fromkeys(asked.phrase for asked in request.groups.values()))
     seeds = [derive_seed("stage concepts", index) for index in range(NOISES)]
-    windows = {stage: window_of(STAGES[stage], generator.steps) for stage in STAGES}
+    windows = {stage: stage_window(stage, generator.steps) for stage in STAGES}
     found: dict[tuple[str, str], Tensor] = {}
     size = [0, 0]
 

@@ -51,7 +51,7 @@ class ConceptVector:
         values, latents = weights.topk(min(count, len(weights)))
         latents, values = latents[values > 0], values[values > 0]
         if not len(latents):
-            raise ValueError("expected a latent that belongs to the concept, found none; raise concepts.sae_steps")
+            raise ValueError("expected a latent that belongs to the concept, found none")
         rows = sae.decoder[latents] * values[:, None].to(sae.decoder)
         return cls(latents, functional.normalize(rows.sum(0), dim=0))
 

@@ -12,6 +12,11 @@ from audit.records.work import Prompt
 
 Kind = Literal["spatial", "global"]
 
+_NAMED = (
+    "role", "dictionaries_name", "block", "quality_name", "template", "neutral", "images", "batch", "features",
+)  # fmt: skip
+"""Fields that determine a part as they are."""
+
 
 @dataclass(frozen=True)
 class Arm:
@@ -32,7 +37,7 @@ class Arm:
     @property
     def id(self) -> str:
         """Name in a part."""
-        return f"{self.kind}.{self.concept}.{self.stage}.{self.strength:g}"
+        return f"{self.kind}.{self.concept}.{self.stage}.{self.strength:.15g}"
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,7 @@ class TrialsRequest:
         model: The model.
         segmenter: Names what labels the pixels.
         quality: Networks that measure similarity and distance.
+        quality_name: Their settings and weights.
         arms: The edits.
         groups: Concept of a global edit → what it asks for.
         template: Template of the prompts.
@@ -79,6 +85,7 @@ class TrialsRequest:
     model: ModelConfig
     segmenter: SegmenterConfig
     quality: QualityConfig
+    quality_name: str
     arms: tuple[Arm, ...]
     groups: Mapping[str, AskedGroup]
     template: str
@@ -90,13 +97,8 @@ class TrialsRequest:
 
     def as_data(self) -> dict[str, Any]:
         """Return what determines all parts, as plain data."""
-        plain = {
-            name: getattr(self, name)
-            for name in ("role", "dictionaries_name", "block", "template", "neutral", "images", "batch", "features")
-        }
-        return plain | {
+        return {name: getattr(self, name) for name in _NAMED} | {
             "arms": [arm.id for arm in self.arms],
             "groups": {concept: asdict(of) for concept, of in self.groups.items()},
-            "quality": self.quality.model_dump(mode="json"),
-            "prompts": {prompt.id: prompt.text for prompt in self.prompts},
+            "prompts": [[prompt.id, prompt.text] for prompt in self.prompts],  # their order decides the quadrants
         }

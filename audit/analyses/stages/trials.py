@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 
 from audit.analyses.analysis import Instruments, Part, present
 from audit.analyses.concepts.recorded import loaded_segmenter
-from audit.analyses.concepts.stored_recording import STAGES
+from audit.analyses.concepts.stored_recording import stage_window
 from audit.analyses.stages.request import Arm, TrialsRequest
 from audit.config.sections import ModelConfig, QualityConfig
-from audit.planning.plan import window_of
 from audit.records.work import Prompt, derive_seed
 
 if TYPE_CHECKING:
@@ -108,8 +107,9 @@ def _intervention(
     from audit.models.intervention import Intervention
 
     edit: Edit = concepts.edit(arm, _quadrants(task, request))
-    window = window_of(STAGES[arm.stage], steps)
-    return Intervention((None,) * len(task.keys), window, edits={f"update:{request.block[1]}": edit})
+    return Intervention(
+        (None,) * len(task.keys), stage_window(arm.stage, steps), edits={f"update:{request.block[1]}": edit}
+    )
 
 
 class _Meter:

@@ -23,7 +23,8 @@ class StressConfig(Section):
     """Conditions under which every prompt is sampled and judged again."""
 
     images: int = Field(0, ge=0, le=100_000)
-    """Images of each prompt under each condition; 0 samples none. ``explore.modifiers`` are conditions too."""
+    """Images of each prompt under each condition, at least 4 since there are two halves; 0 samples none.
+    ``explore.modifiers`` are conditions too."""
     phrasings: Annotated[tuple[Phrasing, ...], Field(strict=False, max_length=50)] = ()
     """Other templates: ``a portrait of {a} {occupation}``."""
     guidance: Annotated[tuple[Guidance, ...], Field(strict=False, max_length=20)] = ()

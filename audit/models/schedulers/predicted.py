@@ -8,6 +8,9 @@ from torch import Tensor
 
 from audit.models.files.untrusted_model import UnfitModelError
 
+_OF_SIGMAS = ("Euler", "Heun", "LMS")
+"""Samplers that keep x / √ᾱ and call the denoiser at their sigmas."""
+
 
 def predicted_latents(scheduler: Any, prediction: Tensor, timestep: Any, noisy: Tensor) -> Tensor:  # noqa: ANN401 - of diffusers
     """Return x̂₀, the latents (B, c, h, w) of the image that is predicted from noisy latents.
@@ -22,24 +25,30 @@ def predicted_latents(scheduler: Any, prediction: Tensor, timestep: Any, noisy: 
         noisy: x, as the scheduler keeps it, (B, c, h, w).
 
     Raises:
-        UnfitModelError: The scheduler has no noise levels that are known here.
+        UnfitModelError: The scheduler keeps its latents in a way that is not known here, or predicts something else.
     """
     prediction = prediction[:, : noisy.shape[1]]  # PixArt also predicts variances, behind the noise
-    if getattr(scheduler, "sigmas", None) is not None and hasattr(scheduler, "index_for_timestep"):
-        sigma = scheduler.sigmas[scheduler.index_for_timestep(timestep)].to(noisy)
-        if not hasattr(scheduler, "alphas_cumprod"):
-            found: Tensor = noisy - sigma * prediction
-            return found
-        if type(scheduler).__name__.startswith(("Euler", "Heun", "LMS")):
-            signal = (1 + sigma**2) ** -0.5
-            return _from_noise_level(scheduler, prediction, signal * noisy, signal, sigma * signal)
-    if not hasattr(scheduler, "alphas_cumprod"):
+    name = type(scheduler).__name__
+    if name.startswith("FlowMatch"):
+        found: Tensor = noisy - _sigma(scheduler, timestep, noisy) * prediction
+        return found
+    if name.startswith(_OF_SIGMAS):
+        sigma = _sigma(scheduler, timestep, noisy)
+        signal = (1 + sigma**2) ** -0.5
+        return _from_noise_level(scheduler, prediction, signal * noisy, signal, sigma * signal)
+    # Other samplers of sigmas, such as KDPM2, take steps between their sigmas.
+    if not hasattr(scheduler, "alphas_cumprod") or float(scheduler.init_noise_sigma) > 1:
         raise UnfitModelError(
-            f"expected a scheduler with noise levels, found {type(scheduler).__name__}; set sampling.scheduler: "
+            f"expected a scheduler whose predicted images are known, found {name}; set sampling.scheduler: "
             "DDIMScheduler"
         )
     level = scheduler.alphas_cumprod[int(timestep)].to(noisy)
     return _from_noise_level(scheduler, prediction, noisy, level**0.5, (1 - level) ** 0.5)
+
+
+def _sigma(scheduler: Any, timestep: Any, noisy: Tensor) -> Tensor:  # noqa: ANN401 - of diffusers
+    found: Tensor = scheduler.sigmas[scheduler.index_for_timestep(timestep)].to(noisy)
+    return found
 
 
 def _from_noise_level(
@@ -49,8 +58,19 @@ def _from_noise_level(
     signal: Tensor,
     noise: Tensor,
 ) -> Tensor:
-    """Return x̂₀ of x = signal · x₀ + noise · ε."""
+    """Return x̂₀ of x = signal · x₀ + noise · ε.
+
+    Raises:
+        UnfitModelError: The prediction is neither noise nor velocity nor the image.
+    """
     kind = scheduler.config.prediction_type
     if kind == "v_prediction":
         return signal * noisy - noise * prediction
-    return prediction if kind == "sample" else (noisy - noise * prediction) / signal
+    if kind == "sample":
+        return prediction
+    if kind != "epsilon":
+        raise UnfitModelError(
+            f"expected a model that predicts epsilon, v_prediction or sample, found {kind!r}; predicted images of it "
+            "cannot be read"
+        )
+    return (noisy - noise * prediction) / signal

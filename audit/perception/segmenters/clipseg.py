@@ -18,7 +18,6 @@ from audit.models.files.state_file import read_shapes, shapes_of, unlike
 from audit.models.files.untrusted_model import UnfitModelError, check_directory, reason_in_short
 from audit.perception.segmenters.interface import NO_PART
 from audit.storage.outside.json_object import read_json_object
-from audit.storage.provenance import short_fingerprint
 
 _COUNTS = "position_ids"
 """Counts positions; old releases of transformers stored it, newer ones count for themselves."""
@@ -36,7 +35,7 @@ class ClipSegmenter:
         device: Device for the computation.
 
     Raises:
-        UnfitModelError: The directory holds something else.
+        UnfitModelError: The directory holds something else, or a text is longer than the model reads.
         UntrustedModelError: It holds code, or pickled weights alone.
     """
 
@@ -52,8 +51,17 @@ class ClipSegmenter:
         self._texts, self._threshold, self._device = list(texts.values()), threshold, device
         self._network, self._processor = _loaded(directory)
         self._network.to(device).eval()
-        found = short_fingerprint(directory)
-        self.signature = f"net:clipseg:{directory.name}:{found}|threshold:{threshold:g}|resize:processor"
+        self._check_lengths()
+
+    def _check_lengths(self) -> None:
+        most = self._network.config.text_config.max_position_embeddings
+        for part, text in zip(self.parts, self._texts, strict=True):
+            length = len(self._processor.tokenizer(text)["input_ids"])
+            if length > most:
+                raise UnfitModelError(
+                    f"concepts.segmenter.parts.{part}: expected a text of at most {most} tokens, found {length}; "
+                    "shorten it"
+                )
 
     @torch.inference_mode()
     def labels(self, images: Tensor) -> Tensor:

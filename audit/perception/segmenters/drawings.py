@@ -7,10 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from audit.calibration.bundle import NETWORK_FILES
 from audit.calibration.networks import to_unit_range
 from audit.calibration.part_network import PartNetwork
-from audit.storage.provenance import short_fingerprint
 
 
 class DrawingSegmenter:
@@ -25,7 +23,6 @@ class DrawingSegmenter:
         self._network = PartNetwork.load(directory).to(device)
         self._device = device
         self.parts = self._network.parts
-        self.signature = f"net:calibration-parts:{short_fingerprint(directory, NETWORK_FILES)}|resize:none"
 
     def labels(self, images: Tensor) -> Tensor:
         """Label the pixels of drawings or generated pictures."""

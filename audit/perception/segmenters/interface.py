@@ -7,20 +7,19 @@ from typing import Protocol
 from torch import Tensor
 
 NO_PART = 255
-"""Label of a pixel that shows none of the parts."""
+"""Label of a pixel that shows none of the parts: the largest uint8, so that there are at most 255 parts."""
 
 
 class Segmenter(Protocol):
-    """Labels the pixels of pictures."""
+    """Labels the pixels of pictures.
+
+    Its weights have a name in :func:`audit.perception.segmenters.registry.segmenter_name`, which reads no weights into
+    memory, since recordings are named before a segmenter is loaded.
+    """
 
     @property
     def parts(self) -> tuple[str, ...]:
         """Names of the P parts, in the order of the labels; fewer than ``NO_PART``."""
-        ...
-
-    @property
-    def signature(self) -> str:
-        """Network, fingerprint of its weights, and preparation of the pictures."""
         ...
 
     def labels(self, images: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from audit.calibration.bundle import NETWORK_CONFIG, NETWORK_FILES, bundle_of
 from audit.config.optional.concepts import SegmenterConfig
 from audit.config.sections import ModelConfig
 from audit.models.device import device_here
-from audit.models.files.untrusted_model import UnfitModelError
+from audit.models.files.untrusted_model import UnfitModelError, UntrustedModelError
 from audit.perception.segmenters.interface import Segmenter
 from audit.storage.outside.json_object import read_json_object
 from audit.storage.provenance import short_fingerprint
@@ -37,7 +37,7 @@ def load_segmenter(segmenter: SegmenterConfig, model: ModelConfig) -> Segmenter:
 def segmenter_problem(segmenter: SegmenterConfig, model: ModelConfig) -> str | None:
     """Return why a segmenter cannot be used, without loading it; None if nothing is wrong."""
     if segmenter.source != BUNDLED_SEGMENTER:
-        return None if segmenter.parts else _no_texts(segmenter.source)
+        return _clipseg_problem(segmenter)
     if bundle_of(model) is None:
         return (
             f"concepts.segmenter.source: expected the directory of a CLIPSeg model for model {model.source!r}, found "
@@ -74,8 +74,16 @@ def _bundled(model: ModelConfig) -> Path:
     return bundle.segmenter
 
 
-def _no_texts(source: str) -> str:
-    return (
-        f"concepts.segmenter.parts: expected the parts to ask {source!r} for, found none; write a name and a text for "
-        "each, such as hair: the hair of a person"
-    )
+def _clipseg_problem(segmenter: SegmenterConfig) -> str | None:
+    if not segmenter.parts:
+        return (
+            f"concepts.segmenter.parts: expected the parts to ask {segmenter.source!r} for, found none; write a name "
+            "and a text for each, such as hair: the hair of a person"
+        )
+    from audit.perception.segmenters.clipseg import check_clipseg
+
+    try:
+        check_clipseg(Path(segmenter.source))
+    except (UnfitModelError, UntrustedModelError) as error:
+        return f"concepts.segmenter.source: {error}"
+    return None

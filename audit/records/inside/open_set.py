@@ -57,7 +57,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Rare:
-    """A rare feature of a prompt's images, for a person to judge; no test stands behind it.
+    """A rare feature of a prompt's images, for a person to judge; it is not tested.
 
     Attributes:
         prompt: Id of the prompt.
@@ -78,7 +78,7 @@ class Rare:
 
 @dataclass(frozen=True)
 class WordFinding:
-    """A word whose score is higher or lower in images of a prompt than in those of the other prompts.
+    """A word whose score is higher in images of a prompt than in those of the other prompts.
 
     Attributes:
         word: The word.
@@ -111,7 +111,7 @@ class OpenSet:
 
     Attributes:
         images: Images of each prompt, half of them held out.
-        embedder: Signature of the network that embeds images.
+        embedder: Network that embeds images: ``features`` or ``clip``.
         rate: Rate of false discoveries.
         margin: Difference of rates that is too small to matter.
         attributes: Attributes with two states that were tested.

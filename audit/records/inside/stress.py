@@ -32,7 +32,8 @@ class StressFigure:
         low: Lower end of its 95 % interval, over images.
         high: Upper end.
         cells: Cells of the worst tenth, as prompt and condition, the worst first.
-        by_condition: Root of the mean debiased square under each condition, in the order of the conditions.
+        by_condition: Root of the mean debiased square under each condition, in the order of the conditions; None for a
+            condition without classified images.
     """
 
     attribute: str
@@ -41,7 +42,7 @@ class StressFigure:
     low: float
     high: float
     cells: tuple[tuple[str, str], ...]
-    by_condition: tuple[float, ...]
+    by_condition: tuple[float | None, ...]
 
 
 @dataclass(frozen=True)

@@ -79,14 +79,17 @@ def _figures(kind: Kind, concept: str, stage: str, strength: float, each: Sequen
 def _over_images(each: Sequence[NDArray[Any]]) -> Estimate:
     """Return the mean over images of the share of concepts that succeed, since one image is edited for each concept.
 
-    An image that showed all concepts before is left out.
+    An image that showed all concepts before is left out. If every concept succeeds in all images, or in none, their
+    spread is 0 and says nothing; the interval is then that of a share of images.
     """
     stacked = np.stack(each).astype(np.float64)  # (concepts, images)
     counted = stacked != NOT_COUNTED
     if (counted.sum(0) <= 1).all():
         return share_estimate(int((stacked * counted).sum()), int(counted.sum()))
     shares = (stacked * counted).sum(0)[counted.any(0)] / counted.sum(0)[counted.any(0)]
-    found = mean_interval(shares) if len(shares) > 1 else share_estimate(int(shares[0]), 1)
+    if shares.min() == shares.max() and shares[0] in (0.0, 1.0):
+        return share_estimate(int(shares.sum()), len(shares))
+    found = mean_interval(shares) if len(shares) > 1 else Estimate(float(shares[0]), 0.0, 1.0, 1)
     return Estimate(found.value, max(found.low, 0.0), min(found.high, 1.0), found.n)
 
 

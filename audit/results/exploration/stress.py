@@ -40,7 +40,7 @@ def stress_of(
         images: Images of each prompt under each condition.
         rate: Rate of false discoveries, over all prompts, conditions and attributes.
     """
-    names = [one.name or one.kind for one in conditions]
+    names = [f"guidance {one.name}" if one.kind == "guidance" else one.name or one.kind for one in conditions]
     figures = [_figure(attribute, counts, prompts, names) for attribute, counts in halves.items()]
     shifts = [
         shift
@@ -67,11 +67,13 @@ def _figure(attribute: str, counts: Ints, prompts: Sequence[str], names: Sequenc
         low=low,
         high=high,
         cells=tuple((prompts[p], names[c]) for c, p in worst),
-        by_condition=tuple(
-            display(float(np.mean([square for (of, _), square in whole.items() if of == c] or [0.0])))
-            for c in range(len(names))
-        ),
+        by_condition=tuple(_mean([square for (of, _), square in whole.items() if of == c]) for c in range(len(names))),
     )
+
+
+def _mean(squares: Sequence[float]) -> float | None:
+    """Return the root of the mean square; None if no cell of a condition has classified images."""
+    return display(float(np.mean(squares))) if squares else None
 
 
 def _square(counts: Ints) -> float:
@@ -80,7 +82,11 @@ def _square(counts: Ints) -> float:
 
 
 def _interval(counts: Ints) -> tuple[float, float]:
-    """Return the basic bootstrap interval, over images, of the root of the mean debiased square of cells (n, K)."""
+    """Return the basic bootstrap interval, over images, of the root of the mean debiased square of cells (n, K).
+
+    A resample estimates the plain square of the observed shares without bias. So its error is the difference from that
+    square, and not from the debiased one, which is smaller.
+    """
     random = np.random.default_rng(0)
     n = counts.sum(1)
     drawn = np.stack(
@@ -89,8 +95,9 @@ def _interval(counts: Ints) -> tuple[float, float]:
     shares = drawn / n[:, None, None]
     squares = ((shares - 1 / counts.shape[1]) ** 2).sum(2) - (shares * (1 - shares)).sum(2) / (n[:, None] - 1)
     value = float(np.mean([_square(row) for row in counts]))
-    low, high = np.quantile(squares.mean(0), (0.025, 0.975))
-    return display(2 * value - float(high)), display(2 * value - float(low))
+    observed = float(((counts / n[:, None] - 1 / counts.shape[1]) ** 2).sum(1).mean())
+    low, high = np.quantile(squares.mean(0) - observed, (0.025, 0.975))
+    return display(value - float(high)), display(value - float(low))
 
 
 def _shifts(attribute: str, groups: Sequence[str], counts: Ints, prompts: Sequence[str]) -> list[Shift]:

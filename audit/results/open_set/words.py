@@ -32,7 +32,7 @@ KNOWN_AREA = 0.6
 this."""
 
 _CLOSE = 0.3
-"""Least correlation within prompts between a state and a word's score for the word to stand beside it."""
+"""Least correlation within prompts between a state and a word's score for the word to be listed with the state."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,8 @@ def word_tests(sample: Sample, scores: Floats, allowed: NDArray[np.bool_], rate:
     """
     first, held = sample.half(held_out=False), sample.half(held_out=True)
     adjusted = scores - sample.indicators @ _effects(sample, scores, first)
-    _, _, p = _tested(adjusted[first], sample.prompts[first])
-    places = np.argwhere(allowed & np.isfinite(p))
+    found_effect, _, p = _tested(adjusted[first], sample.prompts[first])
+    places = np.argwhere(allowed & np.isfinite(found_effect))  # scores that never vary within prompts have none
     if not len(places):
         return WordTests(0, ())
     chosen = places[benjamini_hochberg(p[tuple(places.T)]) <= rate]
@@ -101,10 +101,16 @@ def word_tests(sample: Sample, scores: Floats, allowed: NDArray[np.bool_], rate:
             int(word), int(prompt), float(effect[prompt, word]), float((effect - half)[prompt, word]),
             float((effect + half)[prompt, word]), p_held,
         )
-        for (prompt, word), p_held in zip(chosen, holm([float(again[tuple(at)]) for at in chosen]), strict=True)
+        for (prompt, word), p_held in zip(chosen, holm(_known(again, effect, chosen)), strict=True)
         if p_held <= rate
     ]  # fmt: skip
     return WordTests(len(chosen), tuple(sorted(found, key=lambda one: (-one.effect, one.word, one.prompt))))
+
+
+def _known(p: Floats, effects: Floats, places: Ints) -> list[float]:
+    """Return the p-values (P, W) at some places; 1 where held-out scores never vary within prompts."""
+    known = np.where(np.isfinite(effects), p, 1.0)
+    return [float(value) for value in known[tuple(places.T)]]
 
 
 def area_above(own: Floats, neutral: Floats) -> tuple[float, float]:

@@ -45,13 +45,14 @@ def concepts(
     with expected_errors():
         from audit.config.file import read_config
         from audit.config.slices import DissectionRequest
+        from audit.models.families.registry import steps_here
         from audit.perception.segmenters.registry import segmenter_parts, segmenter_problem
         from audit.planning.plan import prompts_of_model
         from audit.preflight.lens import unreadable
         from audit.preflight.readiness import check_ready
         from audit.storage.run_directory import RunDirectory
         from ray_jobs.cluster.connection import connect
-        from ray_jobs.run.inside.concepts import ConceptsRequest, blocks_of, unknown_attributes
+        from ray_jobs.run.inside.concepts import ConceptsRequest, blocks_of, too_few_steps, unknown_attributes
         from ray_jobs.run.inside.concepts import concepts as measured
         from ray_jobs.run.parts import WorkerPool
         from ray_jobs.run.track import track_study
@@ -62,6 +63,7 @@ def concepts(
             unreadable(audit.model)
             or segmenter_problem(section.segmenter, audit.model)
             or unknown_attributes(section, audit.attributes)
+            or too_few_steps(section, steps_here(audit.model, audit.sampling))
         )
         if problem is not None:
             refuse(problem)

@@ -9,8 +9,14 @@ from typing import Any
 
 from audit.analyses.concepts.blocks import check_blocks, default_blocks
 from audit.analyses.concepts.dictionaries import DictionariesRequest
-from audit.analyses.concepts.recorded import CONDITIONAL, UNCONDITIONAL, ConceptRecording, RecordingRequest
-from audit.analyses.concepts.stored_recording import STAGES, StoredRecording
+from audit.analyses.concepts.recorded import (
+    CONDITIONAL,
+    UNCONDITIONAL,
+    ConceptRecording,
+    RecordingRequest,
+    recorded_steps,
+)
+from audit.analyses.concepts.stored_recording import STAGES, StoredRecording, stage_window
 from audit.analyses.stages.request import Arm, AskedGroup, TrialsRequest
 from audit.analyses.stages.trials import distance_name
 from audit.config.optional.concepts import ConceptsConfig, StagesConfig
@@ -18,7 +24,9 @@ from audit.config.problems import listing
 from audit.config.sections import QualityConfig
 from audit.config.slices import Attributes, DissectionRequest
 from audit.models.families.registry import steps_here
+from audit.models.files.untrusted_model import UnfitModelError
 from audit.models.source import model_fingerprint
+from audit.perception.judges.registry import judge_name
 from audit.perception.segmenters.registry import segmenter_name
 from audit.planning.plan import group_phrase
 from audit.records.inside.concepts import Concepts, Stages
@@ -27,6 +35,7 @@ from audit.results.concepts.by_stage import chosen_strengths, stage_figures
 from audit.results.concepts.over_time import OverTime
 from audit.results.concepts.pictures import pictures_of
 from ray_jobs.run.inside.analyse import PARTS, AnalysisSettings, Request, place_of_parts, run_analysis
+from ray_jobs.run.inside.open_set import networks_name
 from ray_jobs.run.network import NetworkSettings
 from ray_jobs.run.parts import WorkerPool
 
@@ -56,6 +65,11 @@ class ConceptsRequest:
     prompts: tuple[Prompt, ...]
     blocks: tuple[str, ...]
     parts: tuple[str, ...]
+
+    @property
+    def edited(self) -> tuple[Prompt, ...]:
+        """Prompts whose images are edited."""
+        return () if self.concepts.stages is None else self.prompts[: self.concepts.stages.prompts]
 
     @property
     def halves(self) -> tuple[str, ...]:
@@ -108,7 +122,10 @@ class ConceptsRequest:
             "concepts": self.concepts.model_dump(mode="json"),
             "recording": self.recording.as_data(),
             "sampling": self.dissection.sampling.model_dump(mode="json"),
-            "quality": self.quality.model_dump(mode="json"),
+            "networks": networks_name(self.quality, self.dissection.model),
+            "judge": judge_name(self.dissection.judge, self.dissection.model),
+            "template": self.dissection.prompts.template,
+            "edited": [[prompt.id, prompt.text] for prompt in self.edited],
             "attributes": {name: list(groups) for name, groups in self.dissection.attributes.items()},
         }
 
@@ -125,6 +142,28 @@ def unknown_attributes(section: ConceptsConfig, attributes: Attributes) -> str |
     )
 
 
+def too_few_steps(section: ConceptsConfig, total: int) -> str | None:
+    """Return a message if a window has no step, or no recorded one; None if each has.
+
+    Args:
+        section: The section of the config.
+        total: Steps of the sampler.
+    """
+    if not all(stage_window(stage, total) for stage in STAGES):
+        return (
+            f"sampling.steps: expected at least {len(STAGES) + 2} steps, so that the early, middle and final windows "
+            f"have one each, found {total}; raise it"
+        )
+    recorded = recorded_steps(section.steps, total)
+    empty = [stage for stage in STAGES if not set(recorded) & set(stage_window(stage, total))]
+    if not empty:
+        return None
+    return (
+        f"concepts.steps: expected a recorded step in each window, found none in {listing(empty)} with "
+        f"{len(recorded)} of {total} steps; raise it"
+    )
+
+
 def blocks_of(section: ConceptsConfig, shapes: Mapping[str, tuple[int, int, int]]) -> tuple[str, ...]:
     """Return the blocks whose updates are read.
 
@@ -133,11 +172,18 @@ def blocks_of(section: ConceptsConfig, shapes: Mapping[str, tuple[int, int, int]
         shapes: Address → (C, H, W) of each module that returns a map.
 
     Raises:
-        UnfitModelError: There are none, or one returns no map with height and width.
+        UnfitModelError: There are none, one returns no map with height and width, or one has too few channels.
     """
     edited = section.stages.block if section.stages is not None else None
     blocks = tuple(dict.fromkeys((*(section.blocks or default_blocks(shapes)), *([edited] if edited else []))))
     check_blocks(blocks, shapes)
+    for block in blocks:
+        latents = section.expansion * shapes[block][0]
+        if section.k > latents:
+            raise UnfitModelError(
+                f"concepts.k: expected at most {latents} active latents, the size of the dictionary of {block!r}, "
+                f"found {section.k}; lower it, or raise concepts.expansion"
+            )
     return blocks
 
 
@@ -224,11 +270,12 @@ def _trials(request: ConceptsRequest, section: StagesConfig, directory: str, nam
         model=request.dissection.model,
         segmenter=request.concepts.segmenter,
         quality=request.quality,
+        quality_name=networks_name(request.quality, request.dissection.model),
         arms=tuple(arms),
         groups=groups,
         template=request.dissection.prompts.template,
         neutral=_NEUTRAL,
-        prompts=request.prompts[: section.prompts],
+        prompts=request.edited,
         images=section.calibration_images,
         batch=request.dissection.sampling.batch,
         features=section.features,

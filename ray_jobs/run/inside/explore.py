@@ -29,7 +29,7 @@ from audit.results.exploration.scores import Modified, moves_of, neutral_scores,
 from audit.results.exploration.similarity import clusters_of, similarities_of
 from audit.storage.files import storage_of
 from ray_jobs.run.inside.analyse import AnalysisSettings, Request, run_analysis
-from ray_jobs.run.inside.open_set import OpenSetRequest, find_open_set
+from ray_jobs.run.inside.open_set import OpenSetRequest, find_open_set, networks_name
 from ray_jobs.run.inside.stress import StressRequest, find_stress
 from ray_jobs.run.network import NetworkSettings
 from ray_jobs.run.parts import WorkerPool
@@ -149,7 +149,15 @@ class ExploreRequest:
             "sampling": self.dissection.sampling.model_dump(mode="json"),
             "judge": judge_name(self.dissection.judge, self.dissection.model),
             "seed": self.seed,
-            **({"quality": self.quality.model_dump(mode="json")} if self.explore.open_set.images else {}),
+            **(self._open_set_data() if self.explore.open_set.images else {}),
+        }
+
+    def _open_set_data(self) -> dict[str, Any]:
+        """Return what open-set findings depend on besides: the networks, and the words, since a file may change."""
+        open_set = self.open_set
+        return {
+            "networks": networks_name(self.quality, self.dissection.model),
+            "words": [[word.source, word.text] for word in open_set.words],
         }
 
     def _about(self, words: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -76,10 +77,11 @@ class OpenSetRequest:
                 f"{len(self.prompts)} and {section.images}; a prompt is compared with the others, on two halves"
             )
         if self._networks == ():
-            asked = "features" if section.embedder == "auto" else section.embedder
+            keys = ("features", "clip") if section.embedder == "auto" else (section.embedder,)
+            found = " and ".join(f"quality.{key}: none" for key in keys)
             return (
-                f"explore.open_set: expected a network that embeds images, found quality.{asked}: none; name one under "
-                "quality.features or quality.clip, or set explore.open_set.images to 0"
+                f"explore.open_set: expected a network that embeds images, found {found}; name one under "
+                f"{' or '.join(f'quality.{key}' for key in keys)}, or set explore.open_set.images to 0"
             )
         try:
             words_of(section.lists, section.vocabulary)
@@ -115,7 +117,7 @@ class OpenSetRequest:
             model=self.dissection.model,
             quality=self.quality,
             embedder=self.embedder,
-            signature=_signature(self.quality, self.dissection.model),
+            signature=networks_name(self.quality, self.dissection.model),
             clip=bool(self.words),
         )
 
@@ -192,10 +194,12 @@ class _Vocabulary:
         template, model, quality = request.dissection.prompts.template, request.dissection.model, request.quality
         texts = {word: prompt_text(template, word.about(request.neutral)) for word in words}
         neutral = prompt_text(template, request.neutral)
-        asked = TextsRequest((neutral, *texts.values()), model, quality, _signature(quality, model))
+        asked = TextsRequest((neutral, *texts.values()), model, quality, networks_name(quality, model))
         vectors: Floats = run_analysis(request.settings("texts", asked), self._output, self._pool)
         read = np.isfinite(vectors[1:].sum(1))
         words = tuple(word for word, whole in zip(words, read, strict=True) if whole)
+        if not words:
+            return (), np.zeros((len(made.prompts), 0)), WordTests(0, ()), {}
         units = directions(vectors[1:][read], vectors[0])
         scores = made.clip @ units.T
         allowed = np.array([[not _says(prompt, word) for word in words] for prompt in request.prompts])
@@ -220,12 +224,13 @@ class _Vocabulary:
 
 
 def _says(prompt: Prompt, word: Word) -> bool:
-    """Return whether a prompt names a word itself."""
-    return word.text.casefold() in prompt.text.casefold()
+    """Return whether a prompt names a word itself, alone or in the plural; “captain” does not name a cap."""
+    word_itself = rf"(?<!\w){re.escape(word.text.casefold())}(?:e?s)?(?!\w)"
+    return re.search(word_itself, prompt.text.casefold()) is not None
 
 
-def _signature(quality: QualityConfig, model: ModelConfig) -> str:
-    """Return the networks that embed images: their settings, and hashes of the weights that are files here."""
+def networks_name(quality: QualityConfig, model: ModelConfig) -> str:
+    """Return the networks that embed and compare images: their settings, and hashes of local weights."""
     bundle = bundle_of(model)
     files = {name: Path(path) for name, path in quality.network_files.items()}
     if bundle is not None:

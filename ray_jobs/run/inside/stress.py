@@ -53,9 +53,9 @@ class StressRequest:
     def conditions(self) -> tuple[Condition, ...]:
         """The conditions, the plain one first."""
         found = [Condition("plain", "")]
-        found += [Condition("descriptor", word) for word in self.modifiers]
+        found += [Condition("descriptor", word) for word in dict.fromkeys(self.modifiers)]
         found += [Condition("phrasing", template) for template in dict.fromkeys(self.section.phrasings)]
-        found += [Condition("guidance", f"{scale:g}") for scale in dict.fromkeys(self.section.guidance)]
+        found += [Condition("guidance", f"{scale:.15g}") for scale in dict.fromkeys(self.section.guidance)]
         return tuple(found)
 
     def under(self, condition: Condition) -> tuple[Prompt, ...]:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,21 +13,26 @@ from audit.analyses.analysis import Instruments
 from audit.analyses.concepts import dictionaries, recorded
 from audit.analyses.concepts.dictionaries import ConceptDictionaries, DictionariesRequest
 from audit.analyses.concepts.recorded import ConceptRecording, RecordingRequest, recorded_steps
-from audit.analyses.concepts.stored_recording import STAGES, StoredRecording
+from audit.analyses.concepts.stored_recording import STAGES, StoredRecording, stage_window
 from audit.analyses.stages import concepts as stage_module
 from audit.analyses.stages import trials
 from audit.analyses.stages.request import Arm, AskedGroup, TrialsRequest
 from audit.analyses.stages.trials import StageTrials, quadrant_of
-from audit.config.optional.concepts import SegmenterConfig
+from audit.config.optional.concepts import ConceptsConfig, SegmenterConfig
 from audit.config.sections import ModelConfig, QualityConfig, SamplingConfig
+from audit.models.files.untrusted_model import UnfitModelError
 from audit.models.generator import load_generator
 from audit.perception.judges.perceived import Perceived
-from audit.records.inside.concepts import Concepts, Stages
+from audit.records.estimates import Estimate
+from audit.records.inside.concepts import Concepts, StageFigures, Stages
 from audit.records.work import Prompt, Status
+from audit.results.concepts import by_stage
 from audit.results.concepts.by_stage import ALL, chosen_strengths, stage_figures
 from audit.results.concepts.over_time import OverTime
 from audit.results.concepts.pictures import pictures_of
+from ray_jobs.run.inside.concepts import blocks_of, too_few_steps
 from reports.concepts.files import concept_frames, read_concepts, write_files
+from reports.concepts.page import stage_findings
 
 PARTS = ("dark", "light")
 BLOCKS = ("mid_block.attentions.0",)
@@ -37,7 +43,7 @@ HALVES = ("conditional", "unconditional")
 class Brightness:
     """Calls pixels dark or light."""
 
-    parts, signature = PARTS, "brightness"
+    parts = PARTS
 
     def labels(self, images):
         return (images.float().mean(1) > 128).to(torch.uint8)
@@ -121,8 +127,9 @@ def trials_request(parts, **changes):
     plain = {
         "role": "calibration", "dictionaries": str(parts), "dictionaries_name": "d", "block": (0, BLOCKS[0]),
         "model": ModelConfig(), "segmenter": SegmenterConfig(), "arms": arms, "groups": groups,
-        "quality": QualityConfig(clip="none", features="none"), "template": "a photo of {a} {occupation}",
-        "neutral": "person", "prompts": PROMPTS, "images": 4, "batch": 8, "features": 4,
+        "quality": QualityConfig(clip="none", features="none"), "quality_name": "none",
+        "template": "a photo of {a} {occupation}", "neutral": "person", "prompts": PROMPTS, "images": 4, "batch": 8,
+        "features": 4,
     }  # fmt: skip
     return TrialsRequest(**plain | changes)
 
@@ -231,6 +238,8 @@ def test_a_result_is_written_read_and_shown(over_time, tried, tmp_path):
     assert set(frames["layout"].query("reader == 'prior'")["part"]) == {"mean", *PARTS}
     assert len(frames["stages"])
     without = replace(found, stages=None)
+    assert concept_frames(without)["stages"].query("kind == 'spatial'").empty
+    assert '<th scope="col">none</th>' not in html
     assert "Edits by window" not in write_files(without, tmp_path / "without").read_text()
     (tmp_path / "found" / "concepts.json").write_text(json.dumps({"format_version": 1}))
     with pytest.raises(ValueError, match="delete it and run the command again"):
@@ -241,7 +250,6 @@ def test_a_result_is_written_read_and_shown(over_time, tried, tmp_path):
 
 def test_blocks_are_those_of_the_paper_unless_named():
     from audit.analyses.concepts.blocks import check_blocks, default_blocks
-    from audit.models.files.untrusted_model import UnfitModelError
 
     stable_diffusion = [
         *(f"down_blocks.{block}.attentions.{layer}" for block in range(3) for layer in range(2)),
@@ -260,9 +268,107 @@ def test_blocks_are_those_of_the_paper_unless_named():
 
 
 def test_an_edited_block_is_recorded_too():
-    from audit.config.optional.concepts import ConceptsConfig
-    from ray_jobs.run.inside.concepts import blocks_of
-
     shapes = {"mid_block.attentions.0": (8, 4, 4), "up_blocks.0.attentions.1": (8, 4, 4)}
     section = ConceptsConfig(blocks=("mid_block.attentions.0",), stages={"block": "up_blocks.0.attentions.1"})
     assert blocks_of(section, shapes) == tuple(shapes)
+
+
+@pytest.mark.parametrize(
+    ("maps", "picture", "sides"),
+    [
+        ([(8, 8), (4, 4), (16, 16)], (512, 512), (64, 64)),
+        ([(24, 24), (12, 12)], (768, 768), (48, 48)),  # Stable Diffusion 2.1
+        ([(96, 64)], (768, 512), (96, 64)),
+        ([(4, 4)], (32, 48), (32, 48)),
+    ],
+)
+def test_masks_are_multiples_of_all_maps(maps, picture, sides):
+    assert recorded.mask_sides(maps, picture) == sides
+
+
+def test_maps_without_a_common_multiple_are_refused():
+    with pytest.raises(UnfitModelError, match=r"within 600 × 600 pixels, found 19 × 19, 75 × 75"):
+        recorded.mask_sides([(75, 75), (19, 19)], (600, 600))
+
+
+def test_windows_share_no_step_and_have_one_each_from_five_steps_on():
+    for steps in range(5, 200):
+        windows = [stage_window(stage, steps) for stage in STAGES]
+        assert [step for window in windows for step in window] == list(range(steps))
+        assert all(windows)
+    assert [len(stage_window(stage, 25)) for stage in STAGES] == [10, 10, 5]
+
+
+@pytest.mark.parametrize(
+    ("recorded_steps", "total", "message"),
+    [(9, 4, "sampling.steps: expected at least 5"), (2, 25, "found none in middle with 2 of 25"), (3, 25, None)],
+)
+def test_too_few_steps_are_refused_before_anything_is_sampled(recorded_steps, total, message):
+    found = too_few_steps(ConceptsConfig(steps=recorded_steps), total)
+    assert found is None if message is None else message in found
+
+
+def test_a_dictionary_smaller_than_its_active_latents_is_refused():
+    with pytest.raises(UnfitModelError, match=r"concepts\.k: expected at most 8 active latents"):
+        blocks_of(ConceptsConfig(blocks=BLOCKS, expansion=1, k=10), {BLOCKS[0]: (8, 4, 4)})
+
+
+def test_the_order_of_prompts_and_the_weights_of_networks_belong_to_a_name(recording_request, parts):
+    turned = replace(recording_request, prompts=PROMPTS[::-1])
+    names = {json.dumps(one.as_data(), sort_keys=True) for one in (recording_request, turned)}
+    trials_ = trials_request(parts)
+    changed = (trials_, replace(trials_, prompts=PROMPTS[::-1]), replace(trials_, quality_name="other"))
+    names |= {json.dumps(one.as_data(), sort_keys=True) for one in changed}
+    assert len(names) == 5
+    assert Arm("spatial", "hair", "early", 1.0000001).id != Arm("spatial", "hair", "early", 1.0).id
+
+
+def test_pictures_that_show_no_part_are_refused_in_words(recording, monkeypatch):
+    monkeypatch.setattr(StoredRecording, "array", lambda *_: np.full((24, 8, 8), 255, np.uint8))
+    with pytest.raises(UnfitModelError, match=r"found none in 8; lower concepts\.segmenter\.threshold"):
+        dictionaries.reference(recording, 2)
+
+
+def test_a_concept_without_a_latent_is_named(instruments, parts, monkeypatch):
+    load = stage_module.load_dictionary
+    without = lambda *of: replace(found := load(*of), iou=torch.zeros_like(found.iou))  # noqa: E731
+    monkeypatch.setattr(stage_module, "load_dictionary", without)
+    with pytest.raises(UnfitModelError, match=r"expected a latent of the early window for the part 'dark', found none"):
+        stage_module.stage_concepts(instruments.generator, trials_request(parts, features=3))
+
+
+def test_other_groups_are_other_concepts_on_the_same_worker(instruments, parts):
+    first = stage_module.stage_concepts(instruments.generator, trials_request(parts))
+    groups = {"tone: low": AskedGroup("tone", 0, "blue"), "tone: high": AskedGroup("tone", 1, "red")}
+    assert stage_module.stage_concepts(instruments.generator, trials_request(parts, groups=groups)) is not first
+
+
+def test_success_of_no_image_or_of_all_has_an_interval():
+    none = by_stage._over_images([np.zeros(18, int)] * 5)
+    assert (none.value, none.low, none.n) == (0, 0, 18)
+    assert 0.1 < none.high < 0.3
+    assert by_stage._over_images([np.ones(18, int)] * 5).low < 0.9
+    single = by_stage._over_images([np.array([1]), np.array([1]), np.array([0])])
+    assert (single.value, single.low, single.high) == (pytest.approx(2 / 3), 0, 1)
+
+
+@pytest.mark.parametrize(("half_width", "by_chance"), [(0.05, False), (0.3, True)])
+def test_an_order_of_windows_with_overlapping_intervals_may_be_due_to_chance(half_width, by_chance):
+    figures = tuple(
+        StageFigures("spatial", ALL, stage, 1.0, Estimate(at, at - half_width, at + half_width, 20), None, None, None)
+        for stage, at in (("early", 0.8), ("middle", 0.5), ("final", 0.3))
+    )
+    [sentence] = stage_findings(Stages(BLOCKS[0], figures, "none", 20, (1.0,)))
+    assert "The order agrees with the published one" in sentence
+    assert ("intervals overlap" in sentence) == by_chance
+
+
+def test_half_a_file_is_named_with_what_to_do(recording, tmp_path):
+    whole = Path(recording.directory) / recording.files[0]
+    (tmp_path / "half.safetensors").write_bytes(whole.read_bytes()[:200])
+    half = StoredRecording(str(tmp_path), ("half.safetensors",), (0,), (0,))
+    with pytest.raises(ValueError, match=r"half\.safetensors: expected the arrays parts, .* delete it and run"):
+        half.array("parts")
+    lacking = replace(recording, files=recording.files[:1])
+    with pytest.raises(ValueError, match="expected the arrays masks"):
+        lacking.array("masks")

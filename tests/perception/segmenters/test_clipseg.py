@@ -95,3 +95,15 @@ def test_another_model_needs_a_segmenter_of_its_own_and_texts():
     assert "expected the directory of a CLIPSeg model" in segmenter_problem(SegmenterConfig(), ELSEWHERE)
     assert "expected the parts to ask" in segmenter_problem(SegmenterConfig(source="somewhere"), ELSEWHERE)
     assert segmenter_problem(SegmenterConfig(), ModelConfig()) is None
+
+
+def test_a_missing_directory_is_named_before_anything_is_sampled(tmp_path):
+    problem = segmenter_problem(section(tmp_path / "none"), ELSEWHERE)
+    assert problem.startswith("concepts.segmenter.source: expected a directory with a CLIPSeg model, found none")
+
+
+def test_a_text_that_is_too_long_is_refused(saved):
+    with pytest.raises(
+        UnfitModelError, match=r"concepts\.segmenter\.parts\.hair: expected a text of at most 77 tokens"
+    ):
+        load_segmenter(section(saved, parts={"hair": "hair " * 80 + "hair"}), ELSEWHERE)

@@ -32,7 +32,8 @@ def test_frames_have_a_row_for_each_figure():
     assert frames["names"]["latent"].tolist() == [7, 9]
     assert frames["moves"]["differs"].tolist() == [False, True, False]
     assert frames["neutral"]["value"].tolist() == [0.1]
-    assert frames["findings"].empty
+    assert frames["findings"].query("prompt == 'nurse'").empty
+    assert frames["stress"].query("found").empty
     more = exploration_frames(an_exploration(open_set=an_open_set(), stress=A_STRESS))
     assert {name: len(more[name]) for name in ("findings", "words", "rare", "stress")} == {
         "findings": 2,

@@ -73,7 +73,7 @@ def test_texts_are_escaped_and_the_page_needs_nothing_from_outside():
     assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", "")
     assert "adjusted Rand index of 0.90" in page
     assert "70 of 72" in page
-    assert "1 of 2 tell where the feature fires" in page
+    assert "1 of 2 hold at other noise" in page
     assert "(pilot)" in page
 
 
@@ -165,7 +165,7 @@ def test_open_set_findings_have_rates_intervals_and_pictures():
     assert "A2, less often" in page
     assert "[50, 70]" in page
     assert page.count("data:image/webp;base64,UklGRg==") == 7
-    assert "confirmed 2 of them" in page
+    assert "images confirmed 2." in page
     assert "Nothing is reported of “poor”" in page
     assert "2 more are too long" in page
     assert len(list(csv.reader(io.StringIO(findings_csv(an_open_set()))))) == 4

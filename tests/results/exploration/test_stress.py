@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from audit.records.inside.stress import Condition
-from audit.results.exploration.stress import stress_of
+from audit.results.exploration.stress import _interval, stress_of
 
 CONDITIONS = (Condition("plain", ""), Condition("descriptor", "poor"), Condition("guidance", "1"))
 PROMPTS = tuple(f"p{place}" for place in range(10))
@@ -34,6 +34,8 @@ def test_a_descriptor_that_moves_a_prompt_is_found_with_its_group():
     assert one.low < one.change < one.high
     assert found.figures[0].cells[0] == ("p4", "poor")
     assert len(found.shifts) == 20
+    female[2, 7] = 0.0
+    assert ("p7", "guidance 1") in of(female).figures[0].cells
 
 
 def test_at_parity_the_worst_tenth_is_not_inflated_by_its_choice():
@@ -50,3 +52,12 @@ def test_cells_without_classified_images_are_left_out():
     found = stress_of({"gender": half}, {"gender": ("female", "male")}, PROMPTS, CONDITIONS, 120, 0.05)
     assert {one.condition for one in found.shifts} == {2}
     assert found.figures[0].mean == pytest.approx(0.3 * 2**0.5, abs=0.03)
+    assert found.figures[0].by_condition[1] is None
+
+
+def test_the_interval_of_the_worst_tenth_covers_the_true_figure_on_both_sides():
+    """With 16 images, an interval around the square without its correction is too low in one of five samples."""
+    random, true = np.random.default_rng(1), 0.15 * 2**0.5
+    ends = np.array([_interval(random.multinomial(16, [0.65, 0.35], 8)) for _ in range(200)])
+    assert (ends[:, 1] < true).mean() < 0.1
+    assert (ends[:, 0] > true).mean() < 0.1

@@ -1,10 +1,12 @@
 """Words are found where their scores are higher, and reported only if model and CLIP know them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from audit.results.open_set.vocabulary import OWN, Word, words_of
-from audit.results.open_set.words import area_above, directions, word_findings, word_tests
+from audit.results.open_set.words import WordTests, area_above, directions, word_findings, word_tests
 from tests.results.open_set.test_findings import IMAGES, PROMPTS, a_sample
 
 WORDS = (Word("glasses", "objects"), Word("poor", "social_triggers"), Word("nurse", "winobias"))
@@ -73,3 +75,14 @@ def test_a_file_without_words_is_refused(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(ValueError, match=r"explore.open_set.vocabulary: expected a text file"):
         words_of((), str(path))
+
+
+def test_scores_that_never_vary_within_prompts_are_no_finding():
+    sample = replace(a_sample(), groups={})
+    scores = scores_of(sample)
+    scores[:, 0] = sample.prompts == 2
+    assert word_tests(sample, scores, np.ones((PROMPTS, 3), bool), 0.05) == WordTests(0, ())
+    scores = scores_of(sample)
+    held = sample.half(held_out=True)
+    scores[held, 0] = sample.prompts[held] == 2
+    assert word_tests(sample, scores, np.ones((PROMPTS, 3), bool), 0.05) == WordTests(1, ())

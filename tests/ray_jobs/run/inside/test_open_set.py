@@ -1,11 +1,13 @@
 """Open sets and stress from the config to the result, with the tasks done one after another in this process."""
 
 import base64
+from dataclasses import replace
 
 import pytest
 
 from audit.analyses.analysis import Instruments
 from audit.analyses.registry import SAMPLING
+from audit.config.sections import ModelConfig, QualityConfig
 from audit.config.settings import AuditConfig
 from audit.config.slices import DissectionRequest
 from audit.models.generator import load_generator
@@ -13,8 +15,11 @@ from audit.perception.judges.registry import load_judge
 from audit.planning.plan import prompts_of_model
 from audit.records.inside.open_set import Rare
 from audit.records.inside.stress import Condition
+from audit.records.work import Prompt
+from audit.results.open_set.vocabulary import Word
 from ray_jobs.run.inside import open_set, stress
 from ray_jobs.run.inside.explore import ExploreRequest
+from reports.exploration.open_set import word_lead
 
 CONFIG = {
     "name": "trial",
@@ -101,3 +106,52 @@ def test_the_asked_network_embeds(serial, changes):
     found = open_set.find_open_set(asked(open_set=section).open_set, "", None)
     assert found.embedder == changes["embedder"]
     assert (found.words == 0) == ("lists" in changes)
+
+
+def test_words_that_are_all_too_long_are_left_out(serial, tmp_path):
+    own = tmp_path / "own.txt"
+    own.write_text("poor " * 80 + "\n")
+    section = CONFIG["explore"]["open_set"] | {"images": 16, "lists": [], "vocabulary": str(own)}
+    found = open_set.find_open_set(asked(open_set=section).open_set, "", None)
+    assert (found.words, found.cut_words, found.word_findings) == (0, 1, ())
+    assert "would cut the texts of all 1 words" in word_lead(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "word", "says"),
+    [
+        ("a photo of a captain", "cap", False),
+        ("a photo of nurses", "nurse", True),
+        ("A photo of a CAP", "cap", True),
+        ("a photo of a C++ user", "c++", True),
+    ],
+)
+def test_a_prompt_says_a_word_only_as_a_word(text, word, says):
+    assert open_set._says(Prompt("p", text, "p"), Word(word, "own")) == says
+
+
+def test_another_list_of_words_or_other_weights_are_another_result(tmp_path):
+    own = tmp_path / "own.txt"
+    section = CONFIG["explore"]["open_set"] | {"vocabulary": str(own)}
+    own.write_text("poor\n")
+    first = asked(open_set=section).as_data()
+    own.write_text("rich\n")
+    assert asked(open_set=section).as_data() != first
+    weights = tmp_path / "dino.pth"
+    weights.write_bytes(b"1")
+    name = open_set.networks_name(QualityConfig(dino=str(weights)), ModelConfig())
+    weights.write_bytes(b"2")
+    assert open_set.networks_name(QualityConfig(dino=str(weights)), ModelConfig()) != name
+
+
+@pytest.mark.parametrize(("embedder", "key"), [("features", "quality.features"), ("clip", "quality.clip")])
+def test_the_remedy_names_the_network_that_is_asked_for(embedder, key):
+    request = replace(asked().open_set, quality=QualityConfig(features="none", clip="none"))
+    request = replace(request, section=request.section.model_copy(update={"embedder": embedder}))
+    assert f"found {key}: none; name one under {key}, or" in request.problem
+
+
+def test_conditions_are_named_exactly_and_each_once():
+    request = asked(modifiers=["old", "old"], stress={"images": 4, "guidance": [7.1234567, 7.1234568, 5]}).stress
+    names = [one.name for one in request.conditions]
+    assert names == ["", "old", "7.1234567", "7.1234568", "5"]
