@@ -114,6 +114,25 @@ def test_one_run_twice_has_two_names(runs):
     assert [model["name"] for model in data["models"]] == ["first#1", "first#2", "second"]
 
 
+def test_names_of_two_runs_are_refused_with_both_remedies(runs, tmp_path):
+    answer = invoke("compare", f"small={runs[0]}", f"large={runs[2]}")
+    assert answer.exit_code == 2
+    assert "Leave the names out, or add --to DIR" in answer.output
+    answer = invoke("compare", f"small={runs[0]}", f"large={runs[2]}", "--to", tmp_path / "page")
+    assert "small is more skewed in gender than large." in answer.stdout
+
+
+@pytest.mark.parametrize(
+    "text", ['{"ru', "[]", "{}", '{"runs": 3}', '{"runs": {"a": 3}}', '{"runs": {"a": "../secret"}}']
+)
+def test_a_damaged_list_of_runs_is_an_error_of_the_user(tmp_path, text):
+    (tmp_path / "runs.json").write_text(text)
+    answer = invoke("status", tmp_path)
+    assert answer.exit_code == 2
+    assert "runs.json: expected" in answer.output
+    assert isinstance(answer.exception, SystemExit)
+
+
 def test_the_worst_exit_code_counts():
     assert worst([ExitCode.PASS, ExitCode.INCONCLUSIVE]) is ExitCode.INCONCLUSIVE
     assert worst([ExitCode.INCONCLUSIVE, ExitCode.GATE_FAILED]) is ExitCode.GATE_FAILED
