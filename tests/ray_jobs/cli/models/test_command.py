@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from ray_jobs.cli.commands import app
 from ray_jobs.cli.models.command import _name_and_path, worst
 from ray_jobs.run.exit_codes import ExitCode
-from tests.model_runs import three_models
+from tests.model_runs import rows_of, three_models, write_run
 
 PLAIN = {
     "name": "trial",
@@ -79,6 +79,17 @@ def test_more_than_two_runs_are_compared_as_models(runs):
     assert "the probability of any wrong statement is at most 5" in answer.stdout
     data = json.loads(invoke("compare", *runs, "--json").stdout)
     assert [model["name"] for model in data["models"]] == ["first", "second", "even"]
+
+
+def test_a_name_in_a_run_cannot_control_the_terminal(tmp_path):
+    hostile = "nurse\x1b[31m [bold]x"
+    for number in range(3):
+        write_run(tmp_path / str(number), rows_of({hostile: 0.95 - 0.45 * number}, images=60, noise=number))
+    write_run(tmp_path / "3", rows_of({"\x1b]0;title\x07": 0.5}, images=4))
+    answer = invoke("compare", *(tmp_path / str(number) for number in range(4)))
+    assert answer.exit_code == 0, answer.output
+    assert "\x1b" not in answer.output
+    assert "\\x1b[31m [bold]x" in " ".join(answer.output.split())
 
 
 def test_two_runs_are_compared_in_time_unless_a_page_is_asked_for(runs, tmp_path):
