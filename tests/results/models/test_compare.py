@@ -94,7 +94,7 @@ def test_places_are_open_where_no_difference_is_established(found):
     assert {places["age", model] for model in ("even", "first", "second")} == {(1, 3)}
 
 
-def test_shares_quality_and_cost_stand_side_by_side(found):
+def test_shares_quality_and_cost_are_side_by_side(found):
     nurse = [s.share.value for s in found.shares if (s.prompt_id, s.group) == ("nurse", "female")]
     assert nurse[0] > 0.75 > nurse[2]
     assert [(f.model, f.figure, f.value) for f in found.figures] == [
