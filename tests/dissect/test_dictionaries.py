@@ -120,6 +120,14 @@ def test_channels_reconstruct_exactly_and_nothing_is_trained():
     torch.testing.assert_close(above, sae.normalise(vectors) - sae.pre_bias)
 
 
+def test_a_kind_of_a_later_release_is_not_read_as_another_one(tmp_path):
+    SparseAutoencoder(SaeShape(WIDTH, 64, 4), torch.Generator().manual_seed(0)).save(tmp_path)
+    card = json.loads((tmp_path / SHAPE_FILE).read_text())
+    (tmp_path / SHAPE_FILE).write_text(json.dumps(card | {"dictionary": "gated"}))
+    with pytest.raises(ValueError, match="found 'gated'; use the release"):
+        SparseAutoencoder.load(tmp_path)
+
+
 def test_channels_of_another_shape_are_refused():
     with pytest.raises(ValueError, match="expected k = n_latents = 8 for channels, found 4, 8"):
         SaeShape(4, 8, 4, dictionary="channels")
