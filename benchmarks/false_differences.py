@@ -2,7 +2,7 @@
 
 ``python -m benchmarks.false_differences`` draws many audits of three models from worlds with planted shares, and
 compares the models of each audit with the code of the product. The three models have independent noise. In an audit of
-the renderer with equal seeds, equal worlds would give equal images, which no procedure could get wrong.
+the renderer with equal seeds, equal worlds would give equal images, in which no procedure could find a difference.
 
 * equal: three times the bundled world. Every established difference is wrong.
 * planted: twice the bundled world, and the altered one, which differs in some shares. A difference is wrong if it

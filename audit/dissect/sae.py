@@ -9,7 +9,7 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast, get_args
 
 import torch
 import torch.nn.functional as F
@@ -55,6 +55,11 @@ class SaeShape:
             raise ValueError(
                 f"expected d_in >= 1 and 1 <= k <= n_latents, found d_in={self.d_in}, k={self.k}, "
                 f"n_latents={self.n_latents}; lower k or raise the expansion"
+            )
+        if self.dictionary not in get_args(Dictionary):  # a file of a later release would be read as another kind
+            raise ValueError(
+                f"expected one of {', '.join(get_args(Dictionary))} as dictionary, found {self.dictionary!r}; use the "
+                "release that made the lens"
             )
         if self.dictionary == CHANNELS and not self.k == self.n_latents == 2 * self.d_in:
             raise ValueError(f"expected k = n_latents = {2 * self.d_in} for channels, found {self.k}, {self.n_latents}")

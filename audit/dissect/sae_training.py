@@ -332,7 +332,9 @@ class _Trainer:
     def step(self, batch: ActivationBatch, number: int) -> float:
         target = self.sae.normalise(batch.vectors)
         codes = self.sae.encode_in_training(batch.vectors)
-        residuals = [target - self.sae.pre_bias - self.sae.dictionary_sum(first(codes, n)) for n in self._prefixes]
+        residuals = [
+            target - self.sae.pre_bias - self.sae.dictionary_sum(first_latents(codes, n)) for n in self._prefixes
+        ]
         losses = [(residual.square().sum(1) * self._weights(batch)).mean() for residual in residuals]
         loss, residual = torch.stack(losses).mean(), residuals[-1]
         total = loss + self._settings.auxk_alpha * self._auxiliary_loss(target, residual.detach(), number)
@@ -403,7 +405,7 @@ def nested_prefixes(shape: SaeShape) -> tuple[int, ...]:
     return tuple(dict.fromkeys(max(1, shape.n_latents // part) for part in parts))
 
 
-def first(codes: SparseCodes, latents: int) -> SparseCodes:
+def first_latents(codes: SparseCodes, latents: int) -> SparseCodes:
     """Return codes in which only the first ``latents`` of the dictionary are active."""
     return codes._replace(values=codes.values * (codes.indices < latents))
 

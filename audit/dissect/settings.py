@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 from audit.calibration.bundle import bundle_of, world_table
 from audit.calibration.world import World
 from audit.config.mitigations.arms import ArmConfig, sections_of
-from audit.config.sections import LensConfig, PromptsConfig
+from audit.config.sections import Dictionaries, LensConfig, PromptsConfig
 from audit.config.slices import Attributes, DissectionRequest
 from audit.dissect.strengths import LADDER
 from audit.models.families.registry import scheduler_here
@@ -27,7 +27,7 @@ _OF_LENS = {
     "strength_images", "side_effect_budget", "watched", "dictionary",
 }  # fmt: skip
 """Settings of a lens that do not change the images that it is made from."""
-Dictionary = Literal["top_k", "batch_top_k", "matryoshka", "channels"]
+Dictionary = Dictionaries
 TOP_K: Final = "top_k"
 BATCH_TOP_K: Final = "batch_top_k"
 MATRYOSHKA: Final = "matryoshka"

@@ -73,14 +73,14 @@ class EnergyMeter:
 
     Args:
         watts_per_core: Assumed power of a busy processor core, used without a readable counter.
-        share_of_gpu: Part of its GPU that this worker reserves.
+        share_of_gpu: Part of its GPU that this worker reserves; with 0 its energy on a GPU is unknown.
         counters: RAPL counters, None to estimate.
     """
 
     def __init__(self, watts_per_core: float, share_of_gpu: float, counters: PackageCounters | None) -> None:
         """Find the counter of the GPU."""
         self._watts, self._counters = watts_per_core, counters
-        self._gpu = gpu_counter() if torch.cuda.is_available() else None
+        self._gpu = gpu_counter() if torch.cuda.is_available() and share_of_gpu > 0 else None
         self._share_of_gpu = min(1.0, share_of_gpu)
         cpu = CpuSource.ESTIMATE if counters is None else CpuSource.RAPL
         self.total = EnergyUse(cpu_source=cpu, gpu_source=self._gpu_source(), watts_per_core=watts_per_core)

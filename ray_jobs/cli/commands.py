@@ -436,7 +436,9 @@ def compare(
         from audit.storage.outside.safe_text import printable
         from audit.storage.place import place_of
         from audit.storage.run_directory import RunDirectory
+        from ray_jobs.cli.models.command import refuse_names
 
+        refuse_names(runs)
         comparison = compare_runs_in_time(RunDirectory(place_of(runs[0])), RunDirectory(place_of(runs[1])))
     from ray_jobs.cli.comparison_table import comparison_as_data, comparison_lines
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,12 +96,18 @@ def keep_prepared(run: RunDirectory, lens: Place | None, fits: Mapping[str, Plac
 
 def made_on(run: RunDirectory) -> dict[str, Any]:
     """Return what became known while a run was made: its workers' hardware and energy, its lens and its fits."""
-    names = sorted(run.storage.names(COMPUTE))
-    kinds = {f"workers {number}": run.read_json(f"{COMPUTE}/{name}") for number, name in enumerate(names, start=1)}
+    kinds = {f"workers {number}": kind for number, kind in enumerate(_written_by_workers(run, COMPUTE), start=1)}
     found: dict[str, Any] = {COMPUTE: kinds} if kinds else {}
-    used = energy_of(EnergyUse.of_data(run.read_json(f"{ENERGY}/{name}")) for name in run.storage.names(ENERGY))
+    used = energy_of(map(EnergyUse.of_data, _written_by_workers(run, ENERGY)))
     found |= {} if used is None else {ENERGY: used.as_data()}
     return found | ({PREPARED: run.read_json(_PREPARED_FILE)} if run.has(_PREPARED_FILE) else {})
+
+
+def _written_by_workers(run: RunDirectory, folder: str) -> Iterator[dict[str, Any]]:
+    """Yield the files of the workers, by name; the temporary file of a worker that was killed is none of them."""
+    for name in sorted(run.storage.names(folder)):
+        if not name.startswith("."):
+            yield run.read_json(f"{folder}/{name}")
 
 
 def _digest(place: Place, names: Sequence[str]) -> str:

@@ -103,7 +103,7 @@ def joint_targets(request: MeasurementRequest) -> dict[str, JointTarget]:
     """Return the target of each arm that steers several attributes together, or one attribute to uneven shares.
 
     An even target of one attribute is that of the fairness discrepancy, and an arm whose prompts all name one group is
-    compared with its counterfactual.
+    compared with its counterfactual, if there is one.
     """
     targets, named = {}, {one.arm for one in named_arms(request)}
     for arm in request.mitigations:
@@ -118,12 +118,14 @@ def joint_targets(request: MeasurementRequest) -> dict[str, JointTarget]:
 
 
 def named_arms(request: MeasurementRequest) -> tuple[NamedArm, ...]:
-    """Return the arms whose prompts all name one group."""
-    found = []
+    """Return the arms whose prompts all name one group, if another arm names another group of the attribute."""
+    found = list[NamedArm]()
     for arm in request.mitigations:
         if isinstance(arm, PromptConfig) and (group := arm.only_group(request.attributes[arm.attribute])) is not None:
             found.append(NamedArm(arm.name, arm.attribute, group))
-    return tuple(found)
+    pairs = {(one.attribute, one.group) for one in found}
+    groups = Counter(attribute for attribute, _ in pairs)
+    return tuple(one for one in found if groups[one.attribute] > 1)
 
 
 def unmade_images(result: AuditResult) -> float:

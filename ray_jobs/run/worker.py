@@ -138,9 +138,8 @@ class ShardWorker:
         with self._energy.measured():
             done, too_large = self._make(shard)
             self._run.write_images(self._kept_images(shard, done.images))
-        self._energy.count(done.table.num_rows)
-        self._run.write_json(self._energy_file, self._energy.total.as_data())
         self._run.write_shard(shard.id, done.table, done.parts)
+        self._keep_energy(done.table.num_rows)
         self._free_since = time.monotonic()
         seconds = self._free_since - started
         arms, statuses = (done.table[name].to_pylist() for name in ("arm", "status"))
@@ -154,6 +153,17 @@ class ShardWorker:
             too_large=too_large,
             node=self._node,
         )
+
+    def _keep_energy(self, images: int) -> None:
+        """Store the energy so far, with the images of a shard that is stored; before, a retry would count them twice.
+
+        A failure is only logged, since it must not make a finished shard again.
+        """
+        self._energy.count(images)
+        try:
+            self._run.write_json(self._energy_file, self._energy.total.as_data())
+        except OSError as error:
+            LOG.warning("%s could not be written: %s", self._energy_file, error)
 
     def _kept_baselines(self, settings: WorkerSettings) -> BaselineCache | None:
         """Return the store of baseline images; None if nothing is kept, or drawing again is cheaper."""

@@ -85,8 +85,8 @@ def primary_attribute(story: Story) -> Attribute:
 def edited_arm(story: Story, attribute: str) -> str | None:
     """Return the first arm in the config's order that edits ``attribute``.
 
-    The config's order decides, so that no arm is selected by its figures. An arm that names one group in every prompt
-    asks what a word changes. It is no remedy, and is never selected.
+    The config's order decides, so that no arm is selected by its figures. The arms of a counterfactual pair ask what a
+    word changes. They do not aim at the target, and are never selected.
     """
     asking = {arm for pair in story.result.counterfactuals for arm in pair.arms}
     arms = (arm for arm, own in edited_by(story.result).items() if attribute in own and arm in story.arms)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from audit.records.estimates import exact_percent, percent
 from audit.records.work import BASELINE
 from audit.results.models.difference_tests import FAMILIES
+from audit.results.models.places import LEAST_IMAGES
 from audit.results.models.records import ModelComparison
 from reports.environment import environment
 from reports.figures.charts import Figure, Table
@@ -65,6 +66,7 @@ def render(comparison: ModelComparison, *, linked: bool = True) -> str:
         "notices": notices_of(comparison),
         "sections": sections,
         "cost": cost_table(comparison),
+        "least": LEAST_IMAGES,
         "error_rate": percent(comparison.error_rate),
         "family_rate": exact_percent(comparison.error_rate / FAMILIES),
         "tests": {"discrepancies": means, "shares": len(comparison.differences) - means},

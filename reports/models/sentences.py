@@ -1,4 +1,4 @@
-"""What a comparison of models establishes, in sentences; nothing is said that chance alone could explain."""
+"""What a comparison of models establishes, in sentences."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from audit.records.work import BASELINE
 from audit.results.models.records import Difference, ModelComparison
 from reports.index.story import label
+
+MOST_PAIRS = 6
+"""Pairs of models in a sentence; the table of differences has all."""
 
 MOST_CLAUSES = 3
 """Statements in a headline; the page has all."""
@@ -66,8 +69,9 @@ def _open(means: Sequence[Difference], shares: Sequence[Difference]) -> str:
     if len(open_pairs) == len(means) > 1:
         parts.append("Not established: a difference of the mean discrepancies of any two models.")
     elif open_pairs:
-        pairs = ", or of ".join(f"{d.first} and {d.second}" for d in open_pairs)
-        parts.append(f"Not established: a difference of the mean discrepancies of {pairs}.")
+        pairs = ", or of ".join(f"{d.first} and {d.second}" for d in open_pairs[:MOST_PAIRS])
+        rest = f", or of {further} more pairs" if (further := len(open_pairs) - MOST_PAIRS) > 0 else ""
+        parts.append(f"Not established: a difference of the mean discrepancies of {pairs}{rest}.")
     if not means:
         parts.append("The mean discrepancies could not be compared: no occupation is measured for all models.")
     if shares and not any(d.established for d in shares):

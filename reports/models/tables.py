@@ -39,10 +39,18 @@ def places_table(comparison: ModelComparison, arm: str) -> Table:
             rows.append((label(attribute), *(_place_cell(own.get(model.name)) for model in comparison.models)))
     where = "" if len(comparison.arms) == 1 else f", arm {arm}"
     caption = (
-        f"Mean fairness discrepancy over {len(comparison.prompts)} occupations{where}; 0 is on target. In brackets the "
+        f"Mean fairness discrepancy over {measured_prompts(comparison, arm)}{where}; 0 is on target. In brackets the "
         f"own 95{NBSP}% interval, then the place: 1 is the least skewed model, and a range such as 1–2 is open"
     )
     return Table(caption, ("Attribute", *(model.name for model in comparison.models)), tuple(rows))
+
+
+def measured_prompts(comparison: ModelComparison, arm: str) -> str:
+    """Return the number of occupations of the means of an arm in words; it can differ by attribute: ``5–6``."""
+    counts = sorted({d.mean.n for d in comparison.discrepancies if d.arm == arm})
+    if not counts:
+        return "no occupation"
+    return f"{place_text(counts[0], counts[-1])} occupation{'' if counts[-1] == 1 else 's'}"
 
 
 def _place_cell(found: ModelDiscrepancy | None) -> str:
@@ -106,8 +114,8 @@ def share_differences_table(comparison: ModelComparison, arm: str) -> Table:
             f"{d.first} and {d.second}",
             percent(d.first_value),
             percent(d.second_value),
-            f"{_points(d.difference.value)} {_in_points(d.difference.low, d.difference.high)}",
-            f"{_in_points(d.low, d.high)} at {exact_percent(1 - d.level)}",
+            f"{_points(d.difference.value)} {interval(d.difference.low, d.difference.high, share=True)}",
+            f"{interval(d.low, d.high, share=True)} at {exact_percent(1 - d.level)}",
             p_value(d.p_value),
         )
         for d in sorted(own, key=lambda d: d.p_value)[:MOST_ROWS]
@@ -116,7 +124,8 @@ def share_differences_table(comparison: ModelComparison, arm: str) -> Table:
         "Occupation", "Group", "Models", "First", "Second", f"Difference in points, 95{NBSP}% alone",
         "Interval that decides", "p alone",
     )  # fmt: skip
-    return Table(f"Established differences of shares ({len(own)})", columns, rows, names=3)
+    shown = "" if len(own) <= MOST_ROWS else f", of which {MOST_ROWS} are shown and the files have all"
+    return Table(f"Established differences of shares ({len(own)}{shown})", columns, rows, names=3)
 
 
 def shares_table(comparison: ModelComparison, arm: str, attribute: str) -> Table:
@@ -136,7 +145,8 @@ def shares_table(comparison: ModelComparison, arm: str, attribute: str) -> Table
         for prompt in prompts
         for group in comparison.attributes[attribute]
     ]
-    caption = f"Shares of perceived {label(attribute)} (each with its own 95{NBSP}% interval)"
+    cut = "" if len(rows) <= MOST_ROWS else f"; the first {MOST_ROWS} of {len(rows)} rows, the files have all"
+    caption = f"Shares of perceived {label(attribute)} (each with its own 95{NBSP}% interval{cut})"
     columns = ("Occupation", "Group", *(model.name for model in comparison.models))
     return Table(caption, columns, tuple(rows[:MOST_ROWS]), names=2)
 
@@ -196,8 +206,5 @@ def _decision(found: Difference) -> str:
 
 
 def _points(value: float) -> str:
-    return f"{100 * value:+.0f}".replace("-", "−")
-
-
-def _in_points(low: float, high: float) -> str:
-    return interval(low, high, share=True).replace("-", "−")
+    rounded = round(100 * value)
+    return f"{rounded:+d}".replace("-", "−") if rounded else "0"

@@ -147,6 +147,18 @@ models:
     assert len(found) == 3
 
 
+def test_a_key_that_the_file_lacks_is_named_and_not_to_be_moved(mistakes):
+    unknown = PLAIN | {"models": {"other": {"source": "nosuch/model"}, "drawn": {"source": "rendered"}}}
+    del unknown["sampling"]
+    found = [line for line in mistakes(unknown, checks=[check_ready]) if "sampling.steps" in line.partition(" for ")[0]]
+    assert len(found) == 1
+    assert found[0].startswith("1:1: sampling.steps: for the model other: expected steps")
+    assert "move it" not in found[0]
+    entry = {"drawn": {"source": "rendered"}, "small": {"mitigations": [{"name": "x"}]}}
+    [missing] = mistakes(PLAIN | {"models": entry})
+    assert "models.small.mitigations[0].attribute: expected a value, found none" in missing
+
+
 def test_occupations_that_one_world_lacks_are_an_error_of_this_model(mistakes, tmp_path):
     world = "audit/calibration/worlds/altered.yaml"
     entries = {"drawn": {"source": "rendered"}, "other": {"source": "rendered", "world": world}}
@@ -162,6 +174,10 @@ def test_occupations_that_one_world_lacks_are_an_error_of_this_model(mistakes, t
         ([], "expected keys and values"),
         ({"a": "calibration", "b": {}}, "expected keys and values, found 'calibration'"),
         ({"a": {}, "b": {}}, "expected models that differ, found b and a equal"),
+        (
+            {"a": {"source": "rendered", "world": "x"}, "b": {"world": "x", "source": "rendered"}},
+            "expected models that differ, found b and a equal",
+        ),
         ({"a b": {}, "c": {"source": "rendered"}}, "expected a name of letters, digits"),
         ({"a" * 21: {}, "c": {"source": "rendered"}}, "20 or fewer characters"),
         (None, "expected keys and values, found nothing"),

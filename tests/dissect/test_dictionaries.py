@@ -9,7 +9,7 @@ import torch
 from audit.config.settings import AuditConfig
 from audit.config.slices import DissectionRequest
 from audit.dissect.sae import SHAPE_FILE, SaeShape, SparseAutoencoder
-from audit.dissect.sae_training import ActivationBatch, first, nested_prefixes, train_sae
+from audit.dissect.sae_training import ActivationBatch, first_latents, nested_prefixes, train_sae
 from audit.dissect.settings import lens_settings
 from tests.dissect.test_sae_training import SETTINGS, WIDTH, planted_dictionary, planted_stream
 
@@ -76,7 +76,7 @@ def test_the_first_part_of_a_nested_dictionary_reconstructs_more_than_that_of_a_
     unexplained = {}
     for kind in ("top_k", "matryoshka"):
         sae, _ = trained(kind, planted_stream(200), expansion=4)
-        codes = first(sae.encode_sparse(vectors), sae.shape.n_latents // 8)
+        codes = first_latents(sae.encode_sparse(vectors), sae.shape.n_latents // 8)
         unexplained[kind] = float((vectors - sae.decode_sparse(codes)).square().sum() / vectors.square().sum())
     assert unexplained["matryoshka"] < 0.8 * unexplained["top_k"]
 
@@ -90,10 +90,10 @@ def test_nested_parts_end_with_the_whole_and_a_plain_dictionary_has_one():
 def test_the_first_latents_of_a_code_keep_their_values():
     sae = SparseAutoencoder(SaeShape(WIDTH, 64, 4), torch.Generator().manual_seed(0))
     codes = sae.encode_sparse(planted_dictionary())
-    kept = first(codes, 10)
+    kept = first_latents(codes, 10)
     assert torch.equal(kept.values[codes.indices < 10], codes.values[codes.indices < 10])
     assert not kept.values[codes.indices >= 10].any()
-    assert torch.equal(first(codes, 64).values, codes.values)
+    assert torch.equal(first_latents(codes, 64).values, codes.values)
 
 
 def test_a_plain_dictionary_is_stored_as_older_releases_did(tmp_path):
@@ -118,6 +118,14 @@ def test_channels_reconstruct_exactly_and_nothing_is_trained():
     assert max(quality.unexplained_variance) < 1e-8
     above = sae.encode(vectors)[:, :WIDTH] - sae.encode(vectors)[:, WIDTH:]
     torch.testing.assert_close(above, sae.normalise(vectors) - sae.pre_bias)
+
+
+def test_a_kind_of_a_later_release_is_not_read_as_another_one(tmp_path):
+    SparseAutoencoder(SaeShape(WIDTH, 64, 4), torch.Generator().manual_seed(0)).save(tmp_path)
+    card = json.loads((tmp_path / SHAPE_FILE).read_text())
+    (tmp_path / SHAPE_FILE).write_text(json.dumps(card | {"dictionary": "gated"}))
+    with pytest.raises(ValueError, match="found 'gated'; use the release"):
+        SparseAutoencoder.load(tmp_path)
 
 
 def test_channels_of_another_shape_are_refused():

@@ -96,6 +96,12 @@ def test_work_that_raises_is_counted():
     assert meter.total.cpu_joules >= 0.15 * 20
 
 
+def test_a_gpu_that_a_worker_does_not_reserve_has_unknown_energy_and_not_none(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    meter = EnergyMeter(watts_per_core=20.0, share_of_gpu=0.0, counters=None)
+    assert meter.total.gpu_source is GpuSource.UNKNOWN
+
+
 def test_busy_time_of_the_machine_leaves_idle_time_out(tmp_path):
     stat = tmp_path / "stat"
     stat.write_text("cpu  100 20 30 4000 500 6 7 8 0 0\ncpu0 1 2 3 4 5 6 7 8 0 0\n")

@@ -46,9 +46,38 @@ def positions(root: Node) -> dict[Place, list[str]]:
 
 
 def placed(error: ConfigError, written: Mapping[Place, Sequence[str]]) -> ConfigError:
-    """Return an error of an audit with the path that the value has in the benchmark's file."""
+    """Return an error of an audit with the path that the value has in the file.
+
+    An error about a missing key is placed at the innermost section that exists. Its path keeps the missing key.
+
+    Args:
+        error: An error of the tree of one audit.
+        written: Paths of the file by place, from :func:`positions`.
+    """
     paths = written.get(Place(error.file, error.line, error.column), ())
     if not paths or error.line is None:
         return error
-    key = error.where.rpartition(".")[2]
-    return replace(error, where=next((path for path in paths if path.rpartition(".")[2] == key), paths[0]))
+    has_keys = any(path.startswith(f"{paths[0]}.") for own in written.values() for path in own)
+    return replace(error, where=_path_in_file(error.where, paths, has_keys=has_keys))
+
+
+def _path_in_file(own: str, paths: Sequence[str], *, has_keys: bool) -> str:
+    """Return the path in the file for a path in an audit, from the paths that the file has at its place.
+
+    Args:
+        own: Path in the audit.
+        paths: Paths in the file, the outermost first.
+        has_keys: Whether the file has keys under the first of them.
+    """
+    section, missing = own, ""
+    while section:
+        section, _, key = section.rpartition(".")
+        for path in paths:
+            if path.rpartition(".")[2] == key:
+                return f"{path}{missing}"
+        missing = f".{key}{missing}"
+    if not paths[0]:  # the file has no part of the path, so its name in the audit is its name in the file
+        return own
+    # The section has another name in the file, as an entry of models is the section model of its audit. A plain value
+    # can become a section of an audit too; it has no keys in the file.
+    return f"{paths[0]}.{own.rpartition('.')[2]}" if "." in own and has_keys else paths[0]

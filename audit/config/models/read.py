@@ -6,7 +6,7 @@ is reported once. An error that only some of them have names these models, at th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -92,7 +92,8 @@ def read_audits(
             for error in mistakes.errors:
                 found.setdefault(placed(error, written), []).append(model)
     if found:
-        raise ConfigErrors([_named(error, models, file) for error, models in found.items()])
+        paths = {path for own in written.values() for path in own}
+        raise ConfigErrors([_named(error, models, file, paths) for error, models in found.items()])
     return ModelAudits(file.name, tuple(audits))
 
 
@@ -102,14 +103,16 @@ def _misplaced(root: Node) -> Iterator[ConfigError]:
     if single is not None:
         yield _at_key(single, f"expected model or {MODELS}, found both; write this model as an entry of {MODELS}")
     entries = models.value if models is not None and isinstance(models.value, dict) else {}
-    seen: dict[str, str] = {}
+    seen: list[tuple[str, Any]] = []
     for name, entry in entries.items():
         if not isinstance(entry.value, dict):
             continue
         yield from _misplaced_keys(name, entry)
-        same = seen.setdefault(repr(entry.plain()), name)
-        if same != name:
+        plain = entry.plain()
+        same = next((other for other, known in seen if known == plain), None)
+        if same is not None:
             yield _at_key(entry, f"expected models that differ, found {name} and {same} equal; remove one of them")
+        seen.append((name, plain))
 
 
 def _misplaced_keys(name: str, entry: Node) -> Iterator[ConfigError]:
@@ -153,13 +156,22 @@ def _section(root: Node, entry: Node, key: str) -> Node:
     return mapping(own, shared.value | own.value)
 
 
-def _named(error: ConfigError, models: Sequence[str], file: ModelsFile) -> ConfigError:
-    """Name the models that have an error, unless all of them have it or its place already names one."""
+def _named(error: ConfigError, models: Sequence[str], file: ModelsFile, written: Collection[str]) -> ConfigError:
+    """Name the models that have an error, unless all of them have it or its place already names one.
+
+    Args:
+        error: The error, with its path in the file.
+        models: The models that have it.
+        file: The file.
+        written: All paths of the file; a key that it does not have cannot be moved to an entry.
+    """
     if len(models) == len(file.models) or error.where.startswith(f"{MODELS}."):
         return error
     section = error.where.partition(".")[0].partition("[")[0]
     remedy = ""
-    if section in MERGED:
+    if error.where not in written:
+        pass
+    elif section in MERGED:
         remedy = f", or move it from the top level to {section} in the entries of the other models"
     elif section in OF_ONE_MODEL:
         remedy = f", or write {section}: [] in the entry of the model"

@@ -1,8 +1,8 @@
 """Compares arms whose prompts name different groups: does the model draw each group as asked, and what else changes?
 
 Both arms draw the same prompts from the same noise, and their texts differ in the word of the group alone. So a
-difference between them is what the model ties to the word: a model can draw "female doctor" as reliably as "male
-doctor" and still make one of them younger.
+difference between them is what the model associates with the word: a model can draw "female doctor" as reliably as
+"male doctor" and still make one of them younger.
 """
 
 from __future__ import annotations

@@ -29,6 +29,9 @@ MODELS = "models.json"
 SAME_FOR_ALL = ("attributes", "prompts.template", "judge", "targets")
 """Keys of the config in which models must not differ; another value can explain a difference of figures."""
 
+MOST_LISTED = 8
+"""Most entries of a message about what models do not have in common."""
+
 _COMPARISON = TypeAdapter(ModelComparison)
 
 
@@ -53,8 +56,8 @@ def compare_models(name: str, runs: Mapping[str, RunDirectory], waiting: Sequenc
     missing = tuple(missing_in_some(models))
     if not found:
         raise NothingToCompareError(
-            f"expected prompts, arms and attributes that models have in common, found none: {'; '.join(missing)}. "
-            "Compare audits of the same prompts and attributes"
+            f"expected prompts, arms and attributes that models have in common, found none: {_listed(missing)}. "
+            "Compare audits of the same prompts and attributes that have classified images of each prompt"
         )
     every = dict.fromkeys(prompt for model in models for _, prompt in model.run.images)
     owned = [{prompt for _, prompt in model.run.images} for model in models]
@@ -66,13 +69,18 @@ def compare_models(name: str, runs: Mapping[str, RunDirectory], waiting: Sequenc
         prompts=tuple(prompt for prompt in every if all(prompt in own for own in owned)),
         discrepancies=tuple(discrepancies_of(models, arms, attributes, found)),
         shares=tuple(shares_of(models, arms, attributes)),
-        figures=tuple(f for model, data in stored.items() for f in figures_of(model, data.get("quality") or ())),
+        figures=tuple(f for model, data in stored.items() for f in figures_of(model, data.get("quality"))),
         costs=tuple(cost_of(model, runs[model.name]) for model in models),
         differences=found,
         missing=missing,
         notices=tuple(_notices(models)),
         waiting=tuple(waiting),
     )
+
+
+def _listed(missing: Sequence[str]) -> str:
+    rest = f"; and {len(missing) - MOST_LISTED} more" if len(missing) > MOST_LISTED else ""
+    return f"{'; '.join(missing[:MOST_LISTED])}{rest}"
 
 
 def write_models(place: RunDirectory, comparison: ModelComparison) -> None:
@@ -88,7 +96,10 @@ def read_models(place: RunDirectory) -> ModelComparison:
     """
     if not place.has(MODELS):
         raise UnreadableRunError(f"{place.path}: expected a comparison of models with {MODELS}, found none")
-    data = place.read_json(MODELS)
+    try:
+        data = place.read_json(MODELS)
+    except ValueError as error:
+        raise UnreadableRunError(f"{error}; running the config again creates it") from error
     if data.get("version") != VERSION:
         raise UnreadableRunError(
             f"{place.file(MODELS)}: expected version {VERSION}, found {data.get('version')!r}; make the comparison "
@@ -106,11 +117,11 @@ def read_models(place: RunDirectory) -> ModelComparison:
 
 
 def _compared(model: ModelRun, data: Mapping[str, Any]) -> ComparedModel:
-    provenance, config = data.get("provenance") or {}, data.get("config") or {}
+    provenance, section = data.get("provenance") or {}, (data.get("config") or {}).get("model")
     return ComparedModel(
         name=model.name,
         run_id=model.run.run_id,
-        source=str((config.get("model") or {}).get("source", "")),
+        source=str(section.get("source", "")) if isinstance(section, Mapping) else "",
         fingerprint=str(provenance.get(MODEL_FINGERPRINT, "")),
         verdict="incomplete" if provenance.get("unfinished_shards") else _verdict(data.get("verdicts") or ()),
     )

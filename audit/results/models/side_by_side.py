@@ -9,7 +9,6 @@ Review of Economic Studies 91). All places of a comparison are right together wi
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -105,17 +104,17 @@ def shares_of(models: Sequence[ModelRun], arms: Sequence[str], attributes: Seque
                         yield ModelShare(model.name, arm, prompt, attribute.name, group, share, goal)
 
 
-def figures_of(model: str, quality: Sequence[Mapping[str, Any]]) -> Iterator[ModelFigure]:
-    """Yield the quality figures of a model.
+def figures_of(model: str, quality: object) -> Iterator[ModelFigure]:
+    """Yield the quality figures of a model; what is no figure is left out.
 
     Args:
         model: Name of the model.
-        quality: Rows under ``quality`` in ``audit.json``.
+        quality: Rows under ``quality`` in ``audit.json``, which can contain any value.
     """
-    for row in quality:
-        for name in FIGURES:
+    for row in quality if isinstance(quality, list) else ():
+        for name in FIGURES if isinstance(row, Mapping) else ():
             found = row.get(name)
-            if isinstance(found, Mapping):
+            if isinstance(found, Mapping) and isinstance(found.get("value"), int | float):
                 yield ModelFigure(
                     model=model,
                     arm=str(row.get("arm")),
@@ -134,12 +133,19 @@ def cost_of(model: ModelRun, directory: RunDirectory) -> ModelCost:
     failed = statuses.count(Status.FAILED.value)
     made = [images for images in model.run.images.values() if len(images.indices)]
     unclassified = sum(int((~images.complete(model.run.attributes)).sum()) for images in made) - failed
-    times = directory.read_json(TIMES) if directory.has(TIMES) else {}
-    timed = int(times.get("images") or 0)
     return ModelCost(
         model=model.name,
         images=len(statuses),
         failed=failed,
         unclassified=share_estimate(unclassified, len(statuses) - failed) if len(statuses) > failed else None,
-        seconds_per_image=float(times["seconds"]) / timed if timed else None,
+        seconds_per_image=_seconds_per_image(directory),
     )
+
+
+def _seconds_per_image(directory: RunDirectory) -> float | None:
+    """Return the time of a worker for an image, in seconds; None without a file of times that can be read."""
+    try:
+        times = directory.read_json(TIMES) if directory.has(TIMES) else {}
+        return float(times["seconds"]) / int(times["images"])
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return None

@@ -20,6 +20,7 @@ from ray_jobs.cli.options import (
 
 if TYPE_CHECKING:
     from audit.config.sections import ModelConfig
+    from audit.config.settings import AuditConfig
     from audit.records.inside.concepts import Concepts
     from audit.storage.place import Place
     from ray_jobs.run.inside.concepts import ConceptsRequest
@@ -44,39 +45,15 @@ def concepts(
     """
     with expected_errors():
         from audit.config.file import read_config
-        from audit.config.slices import DissectionRequest
-        from audit.models.families.registry import steps_here
-        from audit.perception.segmenters.registry import segmenter_parts, segmenter_problem
-        from audit.planning.plan import prompts_of_model
-        from audit.preflight.lens import unreadable
         from audit.preflight.readiness import check_ready
         from audit.storage.run_directory import RunDirectory
         from ray_jobs.cluster.connection import connect
-        from ray_jobs.run.inside.concepts import ConceptsRequest, blocks_of, too_few_steps, unknown_attributes
         from ray_jobs.run.inside.concepts import concepts as measured
         from ray_jobs.run.parts import WorkerPool
         from ray_jobs.run.track import track_study
 
         audit = read_config(config, overrides_of(sets, output, workers), [check_ready])
-        section = audit.concepts
-        problem = (
-            unreadable(audit.model)
-            or segmenter_problem(section.segmenter, audit.model)
-            or unknown_attributes(section, audit.attributes)
-            or too_few_steps(section, steps_here(audit.model, audit.sampling))
-        )
-        if problem is not None:
-            refuse(problem)
-        dissection = DissectionRequest.of(audit)
-        request = ConceptsRequest(
-            name=audit.name,
-            concepts=section,
-            dissection=dissection,
-            quality=audit.quality,
-            prompts=prompts_of_model(audit.model, dissection.prompts),
-            blocks=blocks_of(section, _shapes(audit.model)),
-            parts=segmenter_parts(section.segmenter, audit.model),
-        )
+        request = _request(audit)
         show_log()
         with connect(address, audit.workers) as cluster:
             found = measured(request, audit.output, WorkerPool(audit.workers, cluster))
@@ -86,6 +63,35 @@ def concepts(
         print_json({"page": str(page), "tracking_url": url, **_short(found.as_data())})
     else:
         _show(found, page, url)
+
+
+def _request(audit: AuditConfig) -> ConceptsRequest:
+    """Return what is asked of a model; ends the program if the model or the settings do not allow it."""
+    from audit.config.slices import DissectionRequest
+    from audit.models.families.registry import steps_here
+    from audit.perception.segmenters.registry import segmenter_parts, segmenter_problem
+    from audit.planning.plan import prompts_of_model
+    from audit.preflight.lens import unreadable
+    from ray_jobs.run.inside.concepts import ConceptsRequest, blocks_of, too_few_steps, unknown_attributes
+
+    section, dissection = audit.concepts, DissectionRequest.of(audit)
+    problem = (
+        unreadable(audit.model)
+        or segmenter_problem(section.segmenter, audit.model)
+        or unknown_attributes(section, audit.attributes)
+        or too_few_steps(section, steps_here(audit.model, audit.sampling))
+    )
+    if problem is not None:
+        refuse(problem)
+    return ConceptsRequest(
+        name=audit.name,
+        concepts=section,
+        dissection=dissection,
+        quality=audit.quality,
+        prompts=prompts_of_model(audit.model, dissection.prompts),
+        blocks=blocks_of(section, _shapes(audit.model)),
+        parts=segmenter_parts(section.segmenter, audit.model),
+    )
 
 
 def _shapes(model: ModelConfig) -> dict[str, tuple[int, int, int]]:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from audit.storage.run_directory import RunDirectory
     from ray_jobs.run.models.audits import ModelsOutcome
 
+_RUN = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+"""Name of a run directory."""
+
 WORST_FIRST = (ExitCode.INCOMPLETE, ExitCode.GATE_FAILED, ExitCode.INCONCLUSIVE, ExitCode.PASS)
 """The exit code of several audits is the first of these that one of them has."""
 
@@ -157,6 +160,19 @@ def compare_runs(runs: Sequence[str], to: Path | None, *, as_json: bool) -> None
         show_comparison(comparison, page, open_console())
 
 
+def refuse_names(runs: Sequence[str]) -> None:
+    """Refuse ``NAME=RUN`` where two runs are compared in time; a directory with such a name is a run."""
+    from audit.storage.place import place_of
+    from audit.storage.run_directory import AUDIT, RunDirectory
+
+    named = [run for run in runs if _name_and_path(run)[1] != run and not RunDirectory(place_of(run)).has(AUDIT)]
+    if named:
+        refuse(
+            f"expected runs without names, found {named[0]}; two runs are compared in time, earlier and later. Leave "
+            "the names out, or add --to DIR to compare the runs as models"
+        )
+
+
 def _name_and_path(run: str) -> tuple[str, str]:
     """Split ``NAME=RUN``; a run without a name is called like its directory, without the hash of its content."""
     name, equals, path = run.partition("=")
@@ -176,13 +192,33 @@ def _written(comparison: ModelComparison, to: Path) -> Place:
     return write_files(comparison, to.absolute(), linked=False)
 
 
+def _run_ids(directory: RunDirectory) -> dict[str, str]:
+    """Return the names of the runs of a comparison, by model.
+
+    Raises:
+        UnreadableRunError: If its file has something else, or a name that is a path.
+    """
+    from audit.storage.run_directory import MODEL_RUNS, UnreadableRunError
+
+    try:
+        runs = directory.read_json(MODEL_RUNS).get("runs")
+    except ValueError as error:
+        raise UnreadableRunError(f"{error}; running the config again creates it") from error
+    if not isinstance(runs, dict) or not all(isinstance(run, str) and re.fullmatch(_RUN, run) for run in runs.values()):
+        raise UnreadableRunError(
+            f"{directory.file(MODEL_RUNS)}: expected the name of a run for each model, found {runs!r:.60}; run the "
+            "config again to write it"
+        )
+    return runs
+
+
 def show_status_of_all(directory: RunDirectory, *, as_json: bool) -> None:
     """Print the progress of the audit of every model of a comparison."""
     from audit.storage.outside.safe_text import printable
-    from audit.storage.run_directory import MODEL_RUNS, PROGRESS, RunDirectory
+    from audit.storage.run_directory import PROGRESS, RunDirectory
     from ray_jobs.run.progress.status import status_lines, status_of
 
-    runs: dict[str, str] = directory.read_json(MODEL_RUNS)["runs"]
+    runs = _run_ids(directory)
     known = {model: RunDirectory(directory.path.parent.parent / run_id) for model, run_id in runs.items()}
     found = {model: status_of(run) if run.has(PROGRESS) else None for model, run in known.items()}
     if as_json:

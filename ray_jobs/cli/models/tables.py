@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from audit.records.estimates import percent
+from audit.storage.outside.safe_text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,7 +38,7 @@ def show_comparison(comparison: ModelComparison, page: Place | None, console: Co
     from reports.models.tables import cost_table, discrepancy_table, places_table
 
     console.print()
-    console.print(title_of(comparison), style="bold", markup=False, highlight=False)
+    _line(title_of(comparison), console, "bold")
     _show_statements(comparison, console)
     tables = [make(comparison, arm) for arm in comparison.arms for make in (places_table, discrepancy_table)]
     for table in (*tables, cost_table(comparison)):
@@ -58,24 +59,33 @@ def _show_statements(comparison: ModelComparison, console: Console) -> None:
     from reports.models.sentences import statements_of
 
     for notice in notices_of(comparison):
-        console.print(notice, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        _line(notice, console, "yellow")
     for statement in statements_of(comparison):
         for sentence in filter(None, (*statement.established, statement.open)):
-            console.print(f"{statement.attribute}: {sentence}", markup=False, highlight=False, soft_wrap=True)
+            _line(f"{statement.attribute}: {sentence}", console)
 
 
 def _show_missing(comparison: ModelComparison, console: Console) -> None:
     for line in comparison.missing[:MOST_MISSING]:
-        console.print(line, style="yellow", markup=False, highlight=False)
+        _line(line, console, "yellow")
     if len(comparison.missing) > MOST_MISSING:
         console.print(f"… and {len(comparison.missing) - MOST_MISSING:,} more (--json lists all)")
 
 
 def _rich(table: Table) -> RichTable:
     found = RichTable(
-        *map(escape, table.columns), title=escape(table.caption), title_justify="left", box=None, header_style="bold",
+        *map(_cell, table.columns), title=_cell(table.caption), title_justify="left", box=None, header_style="bold",
         pad_edge=False,
     )  # fmt: skip
     for row in table.rows:
-        found.add_row(*map(escape, row))
+        found.add_row(*map(_cell, row))
     return found
+
+
+def _cell(text: str) -> str:
+    """Return a text of a run, which can contain any name, as text that controls neither rich nor a terminal."""
+    return escape(printable(text))
+
+
+def _line(text: str, console: Console, style: str | None = None) -> None:
+    console.print(printable(text), style=style, markup=False, highlight=False, soft_wrap=True)

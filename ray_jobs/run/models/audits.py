@@ -12,12 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from audit.config.models.read import ModelAudits
+from audit.models.files.untrusted_model import UnfitModelError, UntrustedModelError
+from audit.results.comparison.compare import NothingToCompareError
 from audit.results.models.compare import compare_models
 from audit.results.models.records import ModelComparison
 from audit.storage.place import Place, place_of
-from audit.storage.run_directory import MODEL_RUNS, RunDirectory
+from audit.storage.run_directory import MODEL_RUNS, CorruptShardError, RunConflictError, RunDirectory
 from ray_jobs.cluster.connection import connect
-from ray_jobs.pool.actor_pool import PoolError
+from ray_jobs.pool.actor_pool import PoolError, RefusedError
 from ray_jobs.run.audit import AuditOutcome, default_run_id, run_audit
 from ray_jobs.run.parts import PreparationError
 from ray_jobs.run.summary import NoImagesError
@@ -27,7 +29,10 @@ from reports.models.files import write_files
 COMPARISONS = "models"
 """Directory beside the runs with the comparisons of models."""
 
-OF_ONE_MODEL = (NoImagesError, PoolError, PreparationError)
+OF_ONE_MODEL = (
+    CorruptShardError, NoImagesError, PoolError, PreparationError, RefusedError, RunConflictError, UnfitModelError,
+    UntrustedModelError,
+)  # fmt: skip
 """Errors of one audit that another model need not have."""
 
 _log = logging.getLogger(__name__)
@@ -65,15 +70,16 @@ def run_models(audits: ModelAudits, *, address: str | None = None) -> ModelsOutc
         address: A Ray cluster; None for this machine.
 
     Raises:
-        RuntimeError: In the cases of :func:`ray_jobs.run.audit.run_audit`. If only one model cannot be audited, the
-            others are audited and compared first.
+        RuntimeError, ValueError: In the cases of :func:`ray_jobs.run.audit.run_audit`. If only one model cannot be
+            audited, the others are audited and compared first.
         NothingToCompareError: If the models have no prompt and attribute in common.
     """
     run_ids = {audit.model: default_run_id(audit.config) for audit in audits.audits}
     directory = RunDirectory(comparison_place(audits.output, audits.name, run_ids))
     directory.write_json(MODEL_RUNS, {"name": audits.name, "runs": run_ids})
-    outcomes, failed = dict[str, AuditOutcome](), list[RuntimeError]()
+    outcomes, failed = dict[str, AuditOutcome](), list[Exception]()
     page, comparison = directory.path, None
+    unlike = NothingToCompareError("expected at least two models, found one")
     first = audits.audits[0].config
     with connect(address, first.workers):
         for number, audit in enumerate(audits.audits, start=1):
@@ -85,16 +91,25 @@ def run_models(audits: ModelAudits, *, address: str | None = None) -> ModelsOutc
                 failed.append(error)
                 continue
             if len(outcomes) > 1:
-                waiting = [other.model for other in audits.audits if other.model not in outcomes]
-                runs = {model: RunDirectory(outcome.run_path) for model, outcome in outcomes.items()}
-                comparison = compare_models(audits.name, runs, waiting)
-                page = write_files(comparison, directory.path)
+                try:
+                    comparison = _compared(audits, outcomes)
+                except NothingToCompareError as error:  # a model without a classified image must not stop the others
+                    unlike = error
+                else:
+                    page = write_files(comparison, directory.path)
+    if failed and comparison is not None:
+        _log.error("The other models are compared in %s", page)
     if failed or comparison is None:
-        if comparison is not None:
-            _log.error("The other models are compared in %s", page)
-        raise failed[0] if failed else ValueError("expected at least two models, found one")
+        raise failed[0] if failed else unlike
     url = track_study(first.tracking, directory, "the comparison")
     return ModelsOutcome(directory.path, page, comparison, outcomes, url)
+
+
+def _compared(audits: ModelAudits, outcomes: Mapping[str, AuditOutcome]) -> ModelComparison:
+    """Compare the models whose audits are finished."""
+    waiting = [audit.model for audit in audits.audits if audit.model not in outcomes]
+    runs = {model: RunDirectory(outcome.run_path) for model, outcome in outcomes.items()}
+    return compare_models(audits.name, runs, waiting)
 
 
 def comparison_place(output: str, name: str, run_ids: Mapping[str, str]) -> Place:

@@ -8,7 +8,8 @@ from typing import Any
 from audit.records.energy import JOULES_PER_KWH, CpuSource, EnergyUse, GpuSource
 
 LEFT_OUT = (
-    "It covers sampling, editing, judging and embedding on the workers, with repeated attempts. Preparation (lens, "
+    "It covers sampling, editing, judging and embedding on the workers, with repeated attempts. Baseline images from "
+    "the cache need almost none. Preparation (lens, "
     "fits, reference images), the driver, memory, idle time and cooling are not in it."
 )
 

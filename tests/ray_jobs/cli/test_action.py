@@ -117,6 +117,28 @@ def test_an_inconclusive_audit_passes_only_where_that_is_accepted(found, accept,
     assert subprocess.run(command, env=os.environ | {"CODE": found, "ACCEPT": accept}, check=False).returncode == code
 
 
+@pytest.mark.parametrize(
+    ("printed", "outputs"),
+    [
+        ('{"runs": {"a": {}}, "page": "models.html"}', ["exit-code=1", "run=", "verdict="]),
+        ('{"run_path": "runs/a", "verdict": null}', ["exit-code=1", "run=runs/a", "verdict="]),
+        ("", ["exit-code=1"]),
+    ],
+)
+def test_the_outputs_of_an_audit_with_several_models_are_empty(tmp_path, printed, outputs):
+    program = tmp_path / "difflens-audit"
+    program.write_text(f"#!/bin/sh\nprintf '%s' '{printed}'\nexit 1\n")
+    program.chmod(0o755)
+    [audit] = (step["run"] for step in ACTION["runs"]["steps"] if step.get("name") == "Audit")
+    path = os.pathsep.join((str(tmp_path), str(Path(sys.executable).parent), os.environ["PATH"]))
+    env = os.environ | {"PATH": path, "RUNNER_TEMP": str(tmp_path), "GITHUB_OUTPUT": str(tmp_path / "out")}
+    env |= {"CONFIG": "models.yaml", "SET": "", "PROTOCOL": ""}
+    command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", audit]
+    done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "out").read_text().splitlines() == outputs
+
+
 def test_a_mistake_in_the_config_ends_the_job_with_its_message_and_without_a_bundle(job):
     done = job(FACES, "sampling.stepz=3")
     assert done.code == 2

@@ -26,7 +26,17 @@ def test_an_uneven_arm_is_compared_with_its_shares():
     assert target.shares == pytest.approx({("female",): 0.3, ("male",): 0.7})
 
 
+SHE, HE = ({"name": n, "target": {"female": f, "male": 1 - f}} for n, f in (("she", 1), ("he", 0)))
+
+
 def test_an_arm_that_names_one_group_is_compared_with_its_counterfactual_alone():
-    request = request_of({"name": "she", "target": {"female": 1, "male": 0}}, {"name": "even"})
+    request = request_of(SHE, {"name": "even"}, HE)
     assert joint_targets(request) == {}
-    assert named_arms(request) == (NamedArm("she", "gender", "female"),)
+    assert named_arms(request) == (NamedArm("she", "gender", "female"), NamedArm("he", "gender", "male"))
+
+
+@pytest.mark.parametrize("others", [(), ({"name": "even"},), (SHE | {"name": "again"},)])
+def test_an_arm_without_a_counterfactual_is_compared_with_its_target(others):
+    request = request_of(SHE, *others)
+    assert named_arms(request) == ()
+    assert joint_targets(request)["she"].shares == {("female",): 1.0, ("male",): 0.0}

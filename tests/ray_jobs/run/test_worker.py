@@ -13,6 +13,7 @@ from audit.planning.plan import plan_shards, prompts_of
 from audit.records.work import Status
 from audit.storage.rows import FEATURES
 from audit.storage.run_directory import RunDirectory, image_name
+from ray_jobs.run.inputs import made_on
 from ray_jobs.run.worker import INSTRUMENTS, SAMPLING, ShardWorker, WorkerSettings
 
 
@@ -69,6 +70,38 @@ def test_the_first_pictures_are_kept_or_all_where_the_config_says_so(audit, tmp_
     assert Image.open(paths[0]).size == (64, 64)
 
 
+def test_energy_counts_the_images_of_a_shard_once_although_it_is_tried_again(audit, tmp_path, monkeypatch):
+    config, run = audit(), RunDirectory(tmp_path / "run")
+    shard, worker = shards_of(config)[0], worker_of(config, run.path)
+    with monkeypatch.context() as patch:
+        patch.setattr(RunDirectory, "write_shard", _disk_is_full)
+        with pytest.raises(OSError, match="full"):
+            worker.do(shard)
+    worker.do(shard)
+    assert made_on(run)["energy"]["images"] == 4
+
+
+def test_a_shard_is_finished_although_its_energy_cannot_be_written(audit, tmp_path, monkeypatch, caplog):
+    config, run = audit(), RunDirectory(tmp_path / "run")
+    worker = worker_of(config, run.path)
+    monkeypatch.setattr(RunDirectory, "write_json", _disk_is_full)
+    assert worker.do(shards_of(config)[0]).images == 4
+    assert "could not be written: the disk is full" in caplog.text
+
+
+def test_a_file_that_a_killed_worker_left_half_written_is_not_read(audit, tmp_path):
+    config, run = audit(), RunDirectory(tmp_path / "run")
+    worker_of(config, run.path).do(shards_of(config)[0])
+    before = made_on(run)
+    for folder in ("energy", "compute"):
+        run.write_bytes(f"{folder}/.0123.json.4567.tmp", b'{"cpu_sou')
+    assert made_on(run) == before
+
+
+def _disk_is_full(*_):
+    raise OSError("the disk is full")
+
+
 def test_a_finished_shard_is_not_done_again(audit, tmp_path):
     config, run = audit(), RunDirectory(tmp_path / "run")
     shard = shards_of(config)[0]
@@ -87,7 +120,8 @@ def test_another_worker_gives_the_same_bytes(audit, tmp_path):
     for name in ("one", "two"):
         run = RunDirectory(tmp_path / name)
         worker_of(config, run.path).do(shard)
-        files.append({path.name: path.read_bytes() for path in run.path.rglob("*") if path.is_file()})
+        stored = (path for path in run.path.rglob("*") if path.is_file() and path.parent.name != "energy")
+        files.append({path.name: path.read_bytes() for path in stored})
     assert files[0] == files[1]
 
 

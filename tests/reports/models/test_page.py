@@ -17,7 +17,7 @@ from reports.models.files import FIGURE_SCHEMA, PAGE, comma_separated, figure_ro
 from reports.models.page import render
 from reports.models.schema import SCHEMA, models_schema
 from reports.models.sentences import place_text, statements_of, title_of
-from reports.models.tables import cost_table, discrepancy_table, places_table, share_differences_table
+from reports.models.tables import cost_table, discrepancy_table, places_table, share_differences_table, shares_table
 from tests.model_runs import rows_of, three_models, write_run
 
 
@@ -51,6 +51,36 @@ def test_places_are_numbers_only_where_they_are_established(found):
     assert [cell.rpartition("place ")[2] for cell in gender[1:]] == ["2–3", "2–3", "1"]
     assert [cell.rpartition("place ")[2] for cell in age[1:]] == ["1–3"] * 3
     assert (place_text(2, 2), place_text(1, 3)) == ("2", "1–3")
+
+
+def test_the_caption_counts_the_occupations_of_the_means(found, tmp_path):
+    assert "over 3 occupations;" in places_table(found, "baseline").caption
+    rows = [r | {"status": "low_confidence"} if r["prompt_id"] == "chef" else r for r in rows_of(images=8, noise=4)]
+    runs = {n: write_run(tmp_path / n, r) for n, r in (("shy", rows), ("bold", rows_of(images=8, noise=5)))}
+    assert "over 2 occupations;" in places_table(compare_models("trial", runs), "baseline").caption
+    one = tuple(replace(d, mean=replace(d.mean, n=1 + (d.attribute == "age"))) for d in found.discrepancies)
+    assert "over 1–2 occupations;" in places_table(replace(found, discrepancies=one), "baseline").caption
+    assert "over 1 occupation;" in places_table(replace(found, discrepancies=one[:1]), "baseline").caption
+
+
+def test_many_open_pairs_are_counted_and_not_listed(found):
+    [mean, *_] = found.differences
+    pairs = [replace(mean, first=f"m{n}", second="z", established=n == 0) for n in range(10)]
+    [gender, _] = statements_of(replace(found, differences=tuple(pairs)))
+    assert gender.open.startswith("Not established: a difference of the mean discrepancies of m1 and z, or of m2 and z")
+    assert "m6 and z, or of 3 more pairs." in gender.open
+    assert "m7" not in gender.open
+
+
+def test_a_cut_table_says_so_and_no_difference_is_minus_zero(found):
+    share = next(d for d in found.differences if d.group)
+    small = replace(share, established=True, difference=replace(share.difference, value=-0.001))
+    table = share_differences_table(replace(found, differences=(small,) * 250), "baseline")
+    assert len(table.rows) == 200
+    assert "(250, of which 200 are shown" in table.caption
+    assert table.rows[0][5].startswith("0 [")
+    many = tuple(replace(s, prompt_id=f"{s.prompt_id} {n}") for n in range(100) for s in found.shares)
+    assert "the first 200 of 600 rows" in shares_table(replace(found, shares=many), "baseline", "gender").caption
 
 
 def test_the_page_shows_all_tables_and_charts_and_no_other_host(found):

@@ -94,7 +94,7 @@ def test_places_are_open_where_no_difference_is_established(found):
     assert {places["age", model] for model in ("even", "first", "second")} == {(1, 3)}
 
 
-def test_shares_quality_and_cost_stand_side_by_side(found):
+def test_shares_quality_and_cost_are_side_by_side(found):
     nurse = [s.share.value for s in found.shares if (s.prompt_id, s.group) == ("nurse", "female")]
     assert nurse[0] > 0.75 > nurse[2]
     assert [(f.model, f.figure, f.value) for f in found.figures] == [
@@ -184,6 +184,25 @@ def test_an_attribute_with_other_groups_is_not_compared(tmp_path, runs):
     assert any(line.startswith("attribute age (young, old): not in first") for line in found.missing)
 
 
+def test_a_refusal_lists_only_some_of_what_is_missing(tmp_path, runs):
+    alone = write_run(tmp_path / "alone", rows_of({f"p{n}": 0.5 for n in range(40)}, images=2))
+    with pytest.raises(NothingToCompareError, match=r"; and 35 more\. Compare"):
+        compare_models("trial", {"first": runs["first"], "alone": alone})
+
+
+@pytest.mark.parametrize("times", [b'{"images": 2', b'{"images": 0, "seconds": 0}', b'{"images": 3}', b"[]"])
+def test_a_damaged_file_of_times_is_a_time_that_is_not_known(tmp_path, runs, times):
+    other = write_run(tmp_path / "other", rows_of(noise=4))
+    other.write_bytes("times.json", times)
+    assert compare_models("trial", {"first": runs["first"], "other": other}).costs[1].seconds_per_image is None
+
+
+@pytest.mark.parametrize("quality", ["text", [3], [{"arm": BASELINE, "clip_t": {}}], [{"clip_t": {"value": None}}]])
+def test_a_quality_that_is_no_figure_is_left_out(tmp_path, runs, quality):
+    other = write_run(tmp_path / "other", rows_of(noise=4), quality=quality)
+    assert {f.model for f in compare_models("trial", {"first": runs["first"], "other": other}).figures} == {"first"}
+
+
 def test_an_unfinished_run_is_refused(tmp_path, runs):
     with pytest.raises(UnreadableRunError, match="expected a finished run"):
         compare_models("trial", {"first": runs["first"], "none": RunDirectory(tmp_path / "none")})
@@ -222,7 +241,7 @@ def test_a_missing_or_cut_comparison_is_refused(tmp_path, found):
         read_models(place)
     write_models(place, found)
     place.write_bytes(MODELS, place.read_bytes(MODELS)[:500])
-    with pytest.raises(ValueError, match=r"models\.json"):
+    with pytest.raises(UnreadableRunError, match=r"models\.json"):
         read_models(place)
 
 

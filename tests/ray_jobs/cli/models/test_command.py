@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from ray_jobs.cli.commands import app
 from ray_jobs.cli.models.command import _name_and_path, worst
 from ray_jobs.run.exit_codes import ExitCode
-from tests.model_runs import three_models
+from tests.model_runs import rows_of, three_models, write_run
 
 PLAIN = {
     "name": "trial",
@@ -81,6 +81,17 @@ def test_more_than_two_runs_are_compared_as_models(runs):
     assert [model["name"] for model in data["models"]] == ["first", "second", "even"]
 
 
+def test_a_name_in_a_run_cannot_control_the_terminal(tmp_path):
+    hostile = "nurse\x1b[31m [bold]x"
+    for number in range(3):
+        write_run(tmp_path / str(number), rows_of({hostile: 0.95 - 0.45 * number}, images=60, noise=number))
+    write_run(tmp_path / "3", rows_of({"\x1b]0;title\x07": 0.5}, images=4))
+    answer = invoke("compare", *(tmp_path / str(number) for number in range(4)))
+    assert answer.exit_code == 0, answer.output
+    assert "\x1b" not in answer.output
+    assert "\\x1b[31m [bold]x" in " ".join(answer.output.split())
+
+
 def test_two_runs_are_compared_in_time_unless_a_page_is_asked_for(runs, tmp_path):
     assert "first → even" in invoke("compare", runs[0], runs[2]).stdout
     answer = invoke("compare", runs[0], runs[2], "--to", tmp_path / "page")
@@ -112,6 +123,25 @@ def test_a_run_can_be_named_and_loses_the_hash_of_its_directory_otherwise(runs):
 def test_one_run_twice_has_two_names(runs):
     data = json.loads(invoke("compare", runs[0], runs[0], runs[1], "--json").stdout)
     assert [model["name"] for model in data["models"]] == ["first#1", "first#2", "second"]
+
+
+def test_names_of_two_runs_are_refused_with_both_remedies(runs, tmp_path):
+    answer = invoke("compare", f"small={runs[0]}", f"large={runs[2]}")
+    assert answer.exit_code == 2
+    assert "Leave the names out, or add --to DIR" in answer.output
+    answer = invoke("compare", f"small={runs[0]}", f"large={runs[2]}", "--to", tmp_path / "page")
+    assert "small is more skewed in gender than large." in answer.stdout
+
+
+@pytest.mark.parametrize(
+    "text", ['{"ru', "[]", "{}", '{"runs": 3}', '{"runs": {"a": 3}}', '{"runs": {"a": "../secret"}}']
+)
+def test_a_damaged_list_of_runs_is_an_error_of_the_user(tmp_path, text):
+    (tmp_path / "runs.json").write_text(text)
+    answer = invoke("status", tmp_path)
+    assert answer.exit_code == 2
+    assert "runs.json: expected" in answer.output
+    assert isinstance(answer.exception, SystemExit)
 
 
 def test_the_worst_exit_code_counts():
