@@ -19,8 +19,9 @@ from ray_jobs.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from audit.config.sections import ModelConfig
-    from audit.config.settings import AuditConfig
+    from audit.config.optional.concepts import ConceptsConfig
+    from audit.config.sections import ModelConfig, QualityConfig
+    from audit.config.slices import DissectionRequest
     from audit.records.inside.concepts import Concepts
     from audit.storage.place import Place
     from ray_jobs.run.inside.concepts import ConceptsRequest
@@ -45,6 +46,7 @@ def concepts(
     """
     with expected_errors():
         from audit.config.file import read_config
+        from audit.config.slices import DissectionRequest
         from audit.preflight.readiness import check_ready
         from audit.storage.run_directory import RunDirectory
         from ray_jobs.cluster.connection import connect
@@ -53,7 +55,7 @@ def concepts(
         from ray_jobs.run.track import track_study
 
         audit = read_config(config, overrides_of(sets, output, workers), [check_ready])
-        request = _request(audit)
+        request = _request(audit.name, audit.concepts, DissectionRequest.of(audit), audit.quality)
         show_log()
         with connect(address, audit.workers) as cluster:
             found = measured(request, audit.output, WorkerPool(audit.workers, cluster))
@@ -65,32 +67,33 @@ def concepts(
         _show(found, page, url)
 
 
-def _request(audit: AuditConfig) -> ConceptsRequest:
+def _request(
+    name: str, section: ConceptsConfig, dissection: DissectionRequest, quality: QualityConfig
+) -> ConceptsRequest:
     """Return what is asked of a model; ends the program if the model or the settings do not allow it."""
-    from audit.config.slices import DissectionRequest
     from audit.models.families.registry import steps_here
     from audit.perception.segmenters.registry import segmenter_parts, segmenter_problem
     from audit.planning.plan import prompts_of_model
     from audit.preflight.lens import unreadable
     from ray_jobs.run.inside.concepts import ConceptsRequest, blocks_of, too_few_steps, unknown_attributes
 
-    section, dissection = audit.concepts, DissectionRequest.of(audit)
+    model = dissection.model
     problem = (
-        unreadable(audit.model)
-        or segmenter_problem(section.segmenter, audit.model)
-        or unknown_attributes(section, audit.attributes)
-        or too_few_steps(section, steps_here(audit.model, audit.sampling))
+        unreadable(model)
+        or segmenter_problem(section.segmenter, model)
+        or unknown_attributes(section, dissection.attributes)
+        or too_few_steps(section, steps_here(model, dissection.sampling))
     )
     if problem is not None:
         refuse(problem)
     return ConceptsRequest(
-        name=audit.name,
+        name=name,
         concepts=section,
         dissection=dissection,
-        quality=audit.quality,
-        prompts=prompts_of_model(audit.model, dissection.prompts),
-        blocks=blocks_of(section, _shapes(audit.model)),
-        parts=segmenter_parts(section.segmenter, audit.model),
+        quality=quality,
+        prompts=prompts_of_model(model, dissection.prompts),
+        blocks=blocks_of(section, _shapes(model)),
+        parts=segmenter_parts(section.segmenter, model),
     )
 
 

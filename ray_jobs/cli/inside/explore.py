@@ -19,7 +19,6 @@ from ray_jobs.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from audit.config.settings import AuditConfig
     from audit.config.slices import DissectionRequest
     from audit.records.inside.exploration import Exploration
     from audit.records.work import Prompt
@@ -80,7 +79,8 @@ def explore(  # noqa: PLR0913 (one parameter per option)
             found = explored(request, audit.output, WorkerPool(audit.workers, cluster))
         page = _write(audit.output, request, found)
         url = track_study(audit.tracking, RunDirectory(page.parent), "the exploration")
-        screened = None if screen is None else _screened(audit, request, found, page.parent, keep)
+        settings = audit.model_dump(mode="json", exclude_unset=True)
+        screened = None if screen is None else _screened(settings, request, found, page.parent, keep)
     if as_json:
         print_json(
             {
@@ -110,11 +110,11 @@ def _write(output: str, request: ExploreRequest, found: Exploration) -> Place:
     return write_files(found, place_of(output).absolute() / EXPLORATIONS / name)
 
 
-def _screened(audit: AuditConfig, request: ExploreRequest, found: Exploration, place: Place, keep: int) -> Place:
+def _screened(settings: dict[str, Any], request: ExploreRequest, found: Exploration, place: Place, keep: int) -> Place:
     """Write the config of an audit of the most extreme prompts, and return its place."""
     from ray_jobs.cli.inside.screened import write_screened
 
-    return write_screened(audit.model_dump(mode="json", exclude_unset=True), request, found, place, keep)
+    return write_screened(settings, request, found, place, keep)
 
 
 def _show(found: Exploration, page: Place, url: str | None, screened: Place | None) -> None:
