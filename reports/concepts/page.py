@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import cycle, pairwise
 
 from audit.records.estimates import Estimate, percent
@@ -58,11 +58,12 @@ def lead(found: Concepts) -> str:
 
 def findings(found: Concepts) -> Iterator[str]:
     """Yield what the figures say, in sentences, beside what was published."""
-    prior = found.curve("prior")[0]
-    yield f"The mean mask of all pictures predicts the layout with {figure_text(prior.mean)} (mean over parts)."
-    yield _of_forecast(found)
+    at = moments(found)
+    yield _without_looking(found)
+    yield _of_forecast(found, at)
     for block in found.blocks:
-        yield _of_block(found, block)
+        yield _of_block(found, block, at)
+    yield _of_saturation(found)
     yield (
         f"Published for the first step: {number(published.FIRST_STEP_IOU)} from the middle block, about constant from "
         "half-way on, the up block best. The published pictures have free layouts; compare the shape of the curve and "
@@ -72,26 +73,39 @@ def findings(found: Concepts) -> Iterator[str]:
         yield from stage_findings(found.stages)
 
 
-def _of_forecast(found: Concepts) -> str:
-    prompt, curve, at = found.curve("prompt")[0], found.curve("forecast"), moments(found)
-    first, middle = _at(curve, at["first step"]), _at(curve, at["half-way"])
+def _without_looking(found: Concepts) -> str:
+    prior, prompt = found.curve("prior")[0], found.curve("prompt")[0]
     return (
-        f"The mean mask of the same prompt: {figure_text(prompt.mean)}. The image that a step predicts: "
-        f"{figure_text(first.mean)} at the first step, {figure_text(middle.mean)} half-way."
+        f"Without a look inside the model, the mean mask of all pictures agrees with the finished layout by "
+        f"{figure_text(prior.mean)} (intersection over union, mean over parts), the mean mask of the same prompt by "
+        f"{figure_text(prompt.mean)}."
     )
 
 
-def _of_block(found: Concepts, block: str) -> str:
-    curve = found.curve("placed", block, CONDITIONAL)
-    at = moments(found)
-    first, middle = _at(curve, at["first step"]), _at(curve, at["half-way"])
-    saturated = saturation(curve)
-    end = "" if saturated is None else f"; {percent(SATURATED)} of the last gain is reached at step {saturated}"
-    probe = _at(found.curve("probe", block, CONDITIONAL), at["first step"])
-    end += f"; a linear probe has {figure_text(probe.mean)} at the first step"
+def _of_forecast(found: Concepts, at: Mapping[str, int]) -> str:
+    first, middle = (_at(found.curve("forecast"), at[moment]) for moment in ("first step", "half-way"))
     return (
-        f"{block}, concepts at their place: {figure_text(first.mean)} at the first step, {_gain(first)}; "
-        f"{figure_text(middle.mean)} half-way, {_gain(middle)}{end}."
+        f"The image that a step predicts agrees by {figure_text(first.mean)} at the first step and by "
+        f"{figure_text(middle.mean)} half-way."
+    )
+
+
+def _of_block(found: Concepts, block: str, at: Mapping[str, int]) -> str:
+    curve = found.curve("placed", block, CONDITIONAL)
+    first, middle = (_at(curve, at[moment]) for moment in ("first step", "half-way"))
+    return (
+        f"Concepts of {block} agree by {figure_text(first.mean)} at the first step and by {figure_text(middle.mean)} "
+        f"half-way. At the first step this is {_compared(first)}."
+    )
+
+
+def _of_saturation(found: Concepts) -> str:
+    """Say when each block's curve reaches its end, or that it gains nothing."""
+    reached = {block: saturation(found.curve("placed", block, CONDITIONAL)) for block in found.blocks}
+    steps = ", ".join(f"{block} {'never' if step is None else f'step {step}'}" for block, step in reached.items())
+    return (
+        f"{percent(SATURATED)} of the last step's gain over the mean mask is reached at: {steps} (of "
+        f"{found.total_steps} steps). Published: about half-way."
     )
 
 
@@ -126,12 +140,17 @@ def _at(curve: tuple[LayoutFigures, ...], step: int) -> LayoutFigures:
     return next(one for one in curve if one.step == step)
 
 
-def _gain(figure: LayoutFigures) -> str:
-    beside = {"the mean mask": figure.over_prior, "the image that the step predicts": figure.over_forecast}
-    return " and ".join(_compared(name, gain) for name, gain in beside.items() if gain is not None)
+def _compared(figure: LayoutFigures) -> str:
+    """Compare a prediction with those that need no look inside the model, and with the predicted image."""
+    beside = {
+        "the mean mask of all pictures": figure.over_prior,
+        "the mean mask of the same prompt": figure.over_prompt,
+        "the image that the step predicts": figure.over_forecast,
+    }
+    return ", ".join(_gain(name, gain) for name, gain in beside.items() if gain is not None)
 
 
-def _compared(name: str, gain: Estimate) -> str:
+def _gain(name: str, gain: Estimate) -> str:
     if gain.low > 0:
         return f"above {name} by {figure_text(gain)}"
     return f"below {name} ({figure_text(gain)})" if gain.high < 0 else f"like {name} ({figure_text(gain)})"
