@@ -48,7 +48,8 @@ class AuditConfig(AuditSections):
             return data
         model = data.get("model", {})
         source = model.get("source", "calibration") if isinstance(model, dict) else getattr(model, "source", None)
-        usual = usual_sampling(source) if isinstance(source, str) else None
+        source = source if isinstance(source, str) else ""  # anything else is refused with its place
+        usual = usual_sampling(source)
         known: dict[str, Any] = {} if usual is None else asdict(usual)
         if source not in CLOSED and _without_prompts(data.get("prompts")):
             known["guidance"] = 1.0

@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from audit.calibration.world import World
@@ -22,6 +22,7 @@ FEW = settings(max_examples=200, deadline=None, derandomize=True, suppress_healt
 
 @FEW
 @given(data=CASES, overrides=OVERRIDES)
+@example(data=b'{"name": "a", "model": {"source": []}}', overrides=[])
 def test_any_case_gives_a_config_or_clean_errors(tmp_path, data, overrides):
     with without_network():
         try_case(tmp_path / "hostile.yaml", data, overrides, Outcome())
