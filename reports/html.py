@@ -209,13 +209,7 @@ def _context(story: Story, pictures: Pictures) -> dict[str, Any]:
         "together": together_table(story),
         "joint_tables": joint_tables(story),
         "counterfactuals": counterfactual_tables(story),
-        "bounds": bounds_table(story),
-        "corrected": corrected_table(story),
-        "uncorrected": uncorrected(story),
-        "uncorrectable": uncorrectable(story),
-        "agreement": agreement_table(story),
-        "zero_shot": zero_shot_judges(result.config),
-        "contradicted": contradicted(story),
+        **_judging(story),
         "pairs": _paired_images(story, pictures),
         "all_listed": len(listed(story)) == len(story.prompts),
         "left_out": pictures.left_out,
@@ -224,6 +218,36 @@ def _context(story: Story, pictures: Pictures) -> dict[str, Any]:
         "signatures": signature_table(story),
         "instruments_of_quality": instrument_table(story),
         "distances": distance_names(story) if measures_distances(story) else None,
+        **_inside(story, pictures),
+        "method": _method(story),
+        "is_calibration": setting(result.config, "model", "source") in GENERATED_HERE,
+        "config_yaml": yaml.safe_dump(redact_tree(dict(result.config)), sort_keys=False, allow_unicode=True),
+        "provenance": Table("Provenance", ("Item", "Value"), tuple(_flatten(redact_tree(_provenance(result))))),
+        "schema_version": result.schema_version,
+        "counted_again": result.schema_version < COUNTED_SINCE,
+    }
+
+
+def _judging(story: Story) -> dict[str, Any]:
+    """Return what the report says of the judge: its errors, and what it could not classify."""
+    return {
+        "bounds": bounds_table(story),
+        "corrected": corrected_table(story),
+        "uncorrected": uncorrected(story),
+        "uncorrectable": uncorrectable(story),
+        "agreement": agreement_table(story),
+        "zero_shot": zero_shot_judges(story.result.config),
+        "contradicted": contradicted(story),
+        "statuses": status_table(story),
+        "status_warnings": _status_warnings(story),
+        "outside": outside_lines(story),
+        "face_lines": face_lines(story),
+    }
+
+
+def _inside(story: Story, pictures: Pictures) -> dict[str, Any]:
+    """Return what the report says of the inside of the model: places, features and strengths."""
+    return {
         "location": location_section(story),
         "features": feature_sections(story),
         "honesty": honesty_part(story),
@@ -232,18 +256,8 @@ def _context(story: Story, pictures: Pictures) -> dict[str, Any]:
         "steering_table": partial(steering_table, story),
         "strongest_occupations": partial(strongest_occupations, story),
         "thumbnails": pictures.features,
-        "lens": result.lens,
-        "lens_figures": lens_figures(result.lens.get("quality") or {}),
-        "statuses": status_table(story),
-        "status_warnings": _status_warnings(story),
-        "outside": outside_lines(story),
-        "face_lines": face_lines(story),
-        "method": _method(story),
-        "is_calibration": setting(result.config, "model", "source") in GENERATED_HERE,
-        "config_yaml": yaml.safe_dump(redact_tree(dict(result.config)), sort_keys=False, allow_unicode=True),
-        "provenance": Table("Provenance", ("Item", "Value"), tuple(_flatten(redact_tree(_provenance(result))))),
-        "schema_version": result.schema_version,
-        "counted_again": result.schema_version < COUNTED_SINCE,
+        "lens": story.result.lens,
+        "lens_figures": lens_figures(story.result.lens.get("quality") or {}),
     }
 
 

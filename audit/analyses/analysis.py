@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from numpy.typing import NDArray
 
+from audit.records.work import Prompt
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -73,6 +75,19 @@ def present(tasks: Iterable[Task], parts: Iterable[Part | None]) -> Iterator[Par
         if part is None:
             raise ValueError(f"expected a part for task {task.id}, found no file of it; run the command again")
         yield part
+
+
+def batches(prompts: Iterable[Prompt], images: int, batch: int) -> Iterator[tuple[Prompt, int, int]]:
+    """Yield prompt, first image and number of images of each batch; images of different prompts are never in one.
+
+    Args:
+        prompts: The prompts.
+        images: Images of each prompt.
+        batch: Most images in a batch.
+    """
+    for prompt in prompts:
+        for first in range(0, images, batch):
+            yield prompt, first, min(batch, images - first)
 
 
 class PartObserver(Protocol):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.analyses.analysis import Instruments, Part, present
+from audit.analyses.analysis import Instruments, Part, batches, present
 from audit.config.sections import ModelConfig, QualityConfig
 from audit.models.files.untrusted_model import UnfitModelError
 from audit.records.work import ImageKey, Prompt
@@ -118,11 +118,7 @@ class PicturesAnalysis:
 
     def tasks(self, request: PicturesRequest) -> tuple[PicturesTask, ...]:
         """Return one task for each batch."""
-        return tuple(
-            PicturesTask(prompt, first, min(request.batch, request.images - first))
-            for prompt in request.prompts
-            for first in range(0, request.images, request.batch)
-        )
+        return tuple(PicturesTask(*batch) for batch in batches(request.prompts, request.images, request.batch))
 
     def part(self, instruments: Instruments, request: PicturesRequest, task: PicturesTask) -> dict[str, Any]:
         """Sample, judge and embed one batch."""

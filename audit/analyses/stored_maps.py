@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
 
 from audit.calibration.bundle import bundle_of
 from audit.config.sections import JudgeConfig, ModelConfig, SamplingConfig
@@ -13,10 +12,10 @@ from audit.models.source import model_fingerprint
 from audit.perception.judges.registry import judge_name
 from audit.records.located.location import LOCATION_FORMAT, LocationMap
 from audit.storage.files import storage_of
-from audit.storage.outside.json_object import json_object
 from audit.storage.place import Place, place_of
 from audit.storage.provenance import content_name
 from audit.storage.run_directory import LOCATION
+from audit.storage.stored_result import read_result
 
 ANALYSES_DIRECTORY = "analyses"
 """Directory of maps and of parts of analyses under ``output`` of the config."""
@@ -106,9 +105,4 @@ def map_as_bytes(found: LocationMap) -> bytes:
 
 
 def _read(place: Place) -> LocationMap:
-    at = f"{place / LOCATION}: expected a location map"
-    data: dict[str, Any] = json_object(storage_of(place).read(LOCATION), at)
-    try:
-        return LocationMap.of_data(data)
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{at}, found something else ({error}); delete it and run difflens-audit locate") from error
+    return read_result(place, LOCATION, LocationMap.of_data, "a location map", "difflens-audit locate")

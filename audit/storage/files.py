@@ -63,7 +63,7 @@ class Storage(Protocol):
         ...
 
     def names(self, folder: str) -> tuple[str, ...]:
-        """Return the names of the files directly in a folder, relative to it; empty if there are none."""
+        """Return the names of the complete files directly in a folder, relative to it; empty if there are none."""
         ...
 
     def folders(self) -> tuple[str, ...]:

@@ -10,6 +10,9 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+_TEMPORARY = ".tmp"
+"""Suffix of a file that is being written; a process that was killed may leave one."""
+
 
 @dataclass(frozen=True)
 class LocalStorage:
@@ -78,10 +81,10 @@ class LocalStorage:
         (self.directory / name).unlink(missing_ok=True)
 
     def names(self, folder: str) -> tuple[str, ...]:
-        """List the directory."""
+        """List the directory, without files that are being written."""
         try:
             with os.scandir(self.directory / folder) as entries:
-                return tuple(sorted(entry.name for entry in entries if entry.is_file()))
+                return tuple(sorted(e.name for e in entries if e.is_file() and not _is_temporary(e.name)))
         except (FileNotFoundError, NotADirectoryError):
             return ()
 
@@ -108,7 +111,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     The temporary name is unique, so two workers can write the same shard; the last rename wins.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}{_TEMPORARY}")
     try:
         with temporary.open("wb") as file:
             file.write(data)
@@ -118,6 +121,10 @@ def write_atomically(path: Path, data: bytes) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     _flush_directory(path.parent)
+
+
+def _is_temporary(name: str) -> bool:
+    return name.startswith(".") and name.endswith(_TEMPORARY)
 
 
 def _flush_directory(path: Path) -> None:

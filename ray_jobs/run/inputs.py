@@ -96,18 +96,17 @@ def keep_prepared(run: RunDirectory, lens: Place | None, fits: Mapping[str, Plac
 
 def made_on(run: RunDirectory) -> dict[str, Any]:
     """Return what became known while a run was made: its workers' hardware and energy, its lens and its fits."""
-    kinds = {f"workers {number}": kind for number, kind in enumerate(_written_by_workers(run, COMPUTE), start=1)}
+    kinds = {f"workers {number}": kind for number, kind in enumerate(_files_of(run, COMPUTE), start=1)}
     found: dict[str, Any] = {COMPUTE: kinds} if kinds else {}
-    used = energy_of(map(EnergyUse.of_data, _written_by_workers(run, ENERGY)))
+    used = energy_of(map(EnergyUse.of_data, _files_of(run, ENERGY)))
     found |= {} if used is None else {ENERGY: used.as_data()}
     return found | ({PREPARED: run.read_json(_PREPARED_FILE)} if run.has(_PREPARED_FILE) else {})
 
 
-def _written_by_workers(run: RunDirectory, folder: str) -> Iterator[dict[str, Any]]:
-    """Yield the files of the workers, by name; the temporary file of a worker that was killed is none of them."""
+def _files_of(run: RunDirectory, folder: str) -> Iterator[dict[str, Any]]:
+    """Yield the contents of the files that workers wrote, in the order of their names."""
     for name in sorted(run.storage.names(folder)):
-        if not name.startswith("."):
-            yield run.read_json(f"{folder}/{name}")
+        yield run.read_json(f"{folder}/{name}")
 
 
 def _digest(place: Place, names: Sequence[str]) -> str:

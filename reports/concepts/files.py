@@ -15,8 +15,8 @@ import pandas as pd
 from audit.records.estimates import Estimate
 from audit.records.inside.concepts import Concepts
 from audit.storage.files import storage_of
-from audit.storage.outside.json_object import json_object
 from audit.storage.place import Place, place_of
+from audit.storage.stored_result import read_result
 from reports.concepts.page import render
 
 PAGE, RESULT = "concepts.html", "concepts.json"
@@ -45,17 +45,7 @@ def read_concepts(directory: str) -> Concepts:
         FileNotFoundError: There is none.
         ValueError: The file is damaged, or of another format.
     """
-    place = place_of(directory)
-    if not storage_of(place).has(RESULT):
-        raise FileNotFoundError(
-            f"expected concepts in {directory}, found no {RESULT}; make them with difflens-audit concepts"
-        )
-    at = f"{place / RESULT}: expected concepts"
-    data = json_object(storage_of(place).read(RESULT), at)
-    try:
-        return Concepts.of_data(data)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{at}, found something else ({error}); delete it and run the command again") from error
+    return read_result(place_of(directory), RESULT, Concepts.of_data, "concepts", "difflens-audit concepts")
 
 
 def concept_frames(found: Concepts) -> dict[str, pd.DataFrame]:

@@ -16,9 +16,8 @@ import pandas as pd
 from audit.records.inside.exploration import Exploration
 from audit.records.inside.open_set import Finding, Rare, WordFinding
 from audit.records.inside.stress import Shift
-from audit.storage.files import storage_of
-from audit.storage.outside.json_object import json_object
 from audit.storage.place import place_of
+from audit.storage.stored_result import read_result
 from reports.exploration.files import RESULT
 
 
@@ -29,17 +28,7 @@ def read_exploration(directory: str) -> Exploration:
         FileNotFoundError: There is none.
         ValueError: The file is damaged, or of another format.
     """
-    place = place_of(directory)
-    if not storage_of(place).has(RESULT):
-        raise FileNotFoundError(
-            f"expected an exploration in {directory}, found no {RESULT}; make one with difflens-audit explore"
-        )
-    at = f"{place / RESULT}: expected an exploration"
-    data = json_object(storage_of(place).read(RESULT), at)
-    try:
-        return Exploration.of_data(data)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{at}, found something else ({error}); delete it and explore again") from error
+    return read_result(place_of(directory), RESULT, Exploration.of_data, "an exploration", "difflens-audit explore")
 
 
 def exploration_frames(found: Exploration) -> dict[str, pd.DataFrame]:

@@ -1,27 +1,19 @@
-"""Logs a look inside a model in MLflow: an exploration or a study of concepts, one run with its figures and its page.
-
-The directory's name contains everything that decides the figures. So a study that is made again updates its run.
-"""
+"""Logs a look inside a model in MLflow: an exploration or a study of concepts, as one run with figures and page."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from audit.records.inside.concepts import Concepts
 from audit.records.inside.exploration import Exploration
-from audit.storage.outside.safe_text import redact
 from audit.storage.run_directory import RunDirectory, UnreadableRunError
+from audit.storage.stored_result import read_result
 from reports.export.markdown import escaped
-from reports.tracking.client import client_of, experiment_of, literal, tracking_errors
 from reports.tracking.log import NOTE, log_metrics, log_params_and_tags
 from reports.tracking.params import key_of
-from reports.tracking.runs import RUN_NAME
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
+from reports.tracking.studies import study_run
 
 INSIDE_TAG = "difflens.inside"
 """Tag with the name of the directory, by which its run is found again."""
@@ -59,40 +51,21 @@ def log_inside(place: RunDirectory, *, uri: str, experiment: str) -> str:
         experiment: Name of the experiment.
 
     Raises:
-        UnreadableRunError: If the directory has no study, or half of one.
-        ValueError: If the file of the study is of another release.
+        UnreadableRunError: If the directory has no study.
+        ValueError: If the file of the study is incomplete, or of another release.
         UnreachableError: The store cannot be reached or has an internal error.
         TrackingError: The URI is a file store, or the store refuses.
     """
     kind = kind_of(place)
     if kind is None:
         raise UnreadableRunError(f"expected an exploration or concepts in {place.path}, found neither")
-    try:
-        study = _STUDIES[kind](place.read_json(f"{kind}.json"))
-    except (KeyError, TypeError) as error:
-        raise UnreadableRunError(f"{place.path}: {kind}.json is not whole ({error}); run the command again") from error
-    ended = int(place.storage.written(f"{kind}.json") * 1000)
-    with tracking_errors(place, uri):
-        client = client_of(uri)
-        experiment_id = experiment_of(client, uri, experiment)
-        run = _run(client, experiment_id, place.path.name, ended)
-        run_id = str(run.info.run_id)
-        log_params_and_tags(client, run, study.params, {KIND_TAG: kind, NOTE: study.note})
-        log_metrics(client, run, study.metrics, ended)
-        for name in place.storage.names(""):
-            with place.on_disk(name) as path:
-                client.log_artifact(run_id, str(path))
-        client.set_terminated(run_id, "FINISHED", ended)
-    shown = redact(uri)
-    server = f"{shown.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
-    return server if shown.startswith("http") else f"{shown}#{run_id}"
-
-
-def _run(client: MlflowClient, experiment_id: str, name: str, started: int) -> Run:
-    found = client.search_runs([experiment_id], filter_string=f"tags.`{INSIDE_TAG}` = '{literal(name)}'")
-    if found:
-        return min(found, key=lambda run: str(run.info.run_id))
-    return client.create_run(experiment_id, start_time=started, tags={INSIDE_TAG: name, RUN_NAME: name})
+    result = f"{kind}.json"
+    study = read_result(place.path, result, *_STUDIES[kind])
+    with study_run(place, result, INSIDE_TAG, uri=uri, experiment=experiment) as logged:
+        log_params_and_tags(logged.client, logged.run, study.params, {KIND_TAG: kind, NOTE: study.note})
+        log_metrics(logged.client, logged.run, study.metrics, logged.ended)
+        logged.log_files(place, place.storage.names(""))
+    return logged.tracked.url
 
 
 def _exploration(data: Mapping[str, Any]) -> _Study:
@@ -135,5 +108,8 @@ def _layout_metrics(found: Concepts) -> Iterator[tuple[str, float]]:
             yield f"{name}/iou_first_step", one.mean.value
 
 
-_STUDIES: dict[str, Callable[[Mapping[str, Any]], _Study]] = {"exploration": _exploration, "concepts": _concepts}
-"""Kind of study → what MLflow gets of it. The study is in ``<kind>.json``."""
+_STUDIES: dict[str, tuple[Callable[[Mapping[str, Any]], _Study], str, str]] = {
+    "exploration": (_exploration, "an exploration", "difflens-audit explore"),
+    "concepts": (_concepts, "concepts", "difflens-audit concepts"),
+}
+"""Kind of study → what MLflow gets of it, and how messages name it and its command. It is in ``<kind>.json``."""

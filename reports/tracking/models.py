@@ -10,7 +10,6 @@ page as an artifact.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from audit.records.work import BASELINE
 from audit.results.models.compare import MODELS, read_models
@@ -18,15 +17,11 @@ from audit.results.models.records import ModelComparison
 from audit.storage.outside.safe_text import redact
 from audit.storage.run_directory import RunDirectory
 from reports.export.markdown import escaped
-from reports.tracking.client import client_of, experiment_of, literal, tracking_errors
 from reports.tracking.log import NOTE, VERDICT_COLUMN, log_metrics, log_params_and_tags
 from reports.tracking.outbox import read_outbox
 from reports.tracking.params import key_of
-from reports.tracking.runs import PARENT, RUN_NAME
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
+from reports.tracking.runs import PARENT
+from reports.tracking.studies import study_run
 
 COMPARISON_TAG = "difflens.models"
 """Tag with the name of a comparison's directory, by which its run is found again."""
@@ -51,35 +46,18 @@ def log_models(place: RunDirectory, *, uri: str, experiment: str) -> str:
         TrackingError: The URI is a file store, or the store refuses.
     """
     comparison = read_models(place)
-    ended = int(place.storage.written(MODELS) * 1000)
-    with tracking_errors(place, uri):
-        client = client_of(uri)
-        experiment_id = experiment_of(client, uri, experiment)
-        run = _run(client, experiment_id, place.path.name, ended)
-        run_id = str(run.info.run_id)
+    with study_run(place, MODELS, COMPARISON_TAG, uri=uri, experiment=experiment) as study:
+        client, run = study.client, study.run
         audits = dict(_audits(comparison, place, redact(uri)))
         links = {f"{AUDIT_OF}{key_of(model)}": audit for model, audit in audits.items()}
         params = {f"{key_of(model.name)}.run": model.run_id for model in comparison.models}
         log_params_and_tags(client, run, params, _tags(comparison) | links)
-        log_metrics(client, run, dict(_metrics(comparison)), ended)
+        log_metrics(client, run, dict(_metrics(comparison)), study.ended)
         for model, audit in audits.items():
-            client.set_tag(audit, PARENT, run_id)
-            log_metrics(client, client.get_run(audit), _cost_of(comparison, model), ended)
-        for name in ARTIFACTS:
-            if place.has(name):
-                with place.on_disk(name) as path:
-                    client.log_artifact(run_id, str(path))
-        client.set_terminated(run_id, "FINISHED", ended)
-    shown = redact(uri)
-    server = f"{shown.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
-    return server if shown.startswith("http") else f"{shown}#{run_id}"
-
-
-def _run(client: MlflowClient, experiment_id: str, name: str, started: int) -> Run:
-    found = client.search_runs([experiment_id], filter_string=f"tags.`{COMPARISON_TAG}` = '{literal(name)}'")
-    if found:
-        return min(found, key=lambda run: str(run.info.run_id))
-    return client.create_run(experiment_id, start_time=started, tags={COMPARISON_TAG: name, RUN_NAME: name})
+            client.set_tag(audit, PARENT, study.tracked.run_id)
+            log_metrics(client, client.get_run(audit), _cost_of(comparison, model), study.ended)
+        study.log_files(place, filter(place.has, ARTIFACTS))
+    return study.tracked.url
 
 
 def _audits(comparison: ModelComparison, place: RunDirectory, uri: str) -> Iterator[tuple[str, str]]:

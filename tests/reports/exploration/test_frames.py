@@ -48,7 +48,7 @@ def test_frames_have_a_row_for_each_figure():
 
 
 def test_something_else_is_refused_in_words(tmp_path):
-    with pytest.raises(FileNotFoundError, match="make one with difflens-audit explore"):
+    with pytest.raises(FileNotFoundError, match="run difflens-audit explore"):
         read_exploration(str(tmp_path))
     for text, message in [
         ("{", "expected an exploration"),

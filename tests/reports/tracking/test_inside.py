@@ -88,7 +88,7 @@ def test_something_else_and_half_a_file_are_refused_in_words(tmp_path, uri):
     data = concepts().as_data()
     del data["layout"]
     place.write_json("concepts.json", json.loads(json.dumps(data)))
-    with pytest.raises(UnreadableRunError, match=r"concepts\.json is not whole"):
+    with pytest.raises(ValueError, match=r"concepts\.json: expected concepts, found something else \('layout'\)"):
         log_inside(place, uri=uri, experiment=EXPERIMENT)
 
 
