@@ -28,8 +28,9 @@ from audit.results.replay.outcome import REPLAY
 from audit.storage.place import Place
 from audit.storage.run_directory import AUDIT, CONFIG, PROTOCOL, PROVENANCE, REPORT, RESULTS, RunDirectory
 from reports.export.audit_json import audit_json_bytes, from_json, read_audit_json, to_json
+from reports.export.browser import NotPrintedError
 from reports.export.files import export_texts
-from reports.export.pdf import NoPdfError, to_pdf
+from reports.export.pdf import to_pdf
 from reports.html import kept_pictures, render
 from reports.index.story import story_of
 
@@ -145,7 +146,7 @@ def _files(run: RunDirectory, result: AuditResult, made: datetime) -> tuple[dict
     }
     try:
         files[PDF], no_pdf = to_pdf(page, made.strftime("%Y%m%d%H%M%S")), ""
-    except NoPdfError as error:
+    except NotPrintedError as error:
         no_pdf = str(error)
     return files, no_pdf, tuple(_notes(result, samples.record, files))
 

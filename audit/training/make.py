@@ -2,6 +2,9 @@
 
 The stages run in the order of their dependencies, and each is resumable: drawings → tokenizer → VAE → judge, feature
 network, CLIP → U-Net → pipeline directory. ``audit.training.card`` then measures the result.
+
+``--start DIRECTORY --table TABLE`` plants other shares in a trained model: only the last stage of its U-Net and text
+encoder is trained, on drawings of the table. The VAE of that model and the networks that measure it are copied.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import argparse
 import json
 import logging
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +22,8 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from audit.calibration.bundle import Bundle
+from audit.calibration.labels import OCCUPATIONS
 from audit.calibration.renderer import render
 from audit.calibration.world import Labels, World, face_noise
 from audit.training.autoencoder import decode, encode, new_autoencoder, train_autoencoder
@@ -131,10 +137,40 @@ def make(out: Path, table: Path | None, recipe: Recipe) -> None:
     denoiser = new_denoiser(tokenizer, seed=1)
     scaled = latents * vae.config.scaling_factor
     losses |= _train_denoiser(denoiser, scaled, training, world, recipe, checkpoints)
+    _save(vae, denoiser, losses, out)
+
+
+def plant(out: Path, table: Path, start: Path, recipe: Recipe) -> None:
+    """Train the last stage of a trained model again, on the drawings of another table.
+
+    Args:
+        out: Directory to train into; checkpoints are in ``out/checkpoints`` until the end.
+        table: Planted shares.
+        start: Directory of the trained model.
+        recipe: Number of drawings for a table of all occupations, and duration of the last stage.
+    """
+    checkpoints = out / "checkpoints"
+    out.mkdir(parents=True, exist_ok=True)
+    world = World.load(table)
+    shutil.copyfile(table, out / "world.yaml")
+    for part in ("judge", "features", "clip"):
+        shutil.copytree(start / part, out / part, dirs_exist_ok=True)
+    pipeline = StableDiffusionPipeline.from_pretrained(Bundle.at(start).pipeline, torch_dtype=torch.float32)
+    count = recipe.drawings * len(world.occupations) // len(OCCUPATIONS)
+    LOG.info("drawing %d pictures of %s", count, world.name)
+    drawings = draw(world, count)
+    latents = _cached_latents(pipeline.vae, drawings.images, checkpoints / "latents.safetensors")
+    denoiser = Denoiser(pipeline.unet, pipeline.text_encoder, pipeline.tokenizer, pipeline.scheduler)
+    examples = _planted(latents * pipeline.vae.config.scaling_factor, drawings, world)
+    losses = {"shares": train_denoiser(denoiser, examples, recipe.shares, checkpoints / "unet_shares.pt")}
+    _save(pipeline.vae, denoiser, losses, out)
+
+
+def _save(vae: AutoencoderKL, denoiser: Denoiser, losses: Mapping[str, Sequence[float]], out: Path) -> None:
     pipeline = StableDiffusionPipeline(
         vae,
         denoiser.text_encoder,
-        tokenizer,
+        denoiser.tokenizer,
         denoiser.unet,
         denoiser.scheduler,
         safety_checker=None,
@@ -154,6 +190,7 @@ def _split(drawings: Drawings) -> tuple[Drawings, Drawings]:
 def _cached_latents(vae: AutoencoderKL, images: Tensor, path: Path) -> Tensor:
     if not path.exists():
         LOG.info("encoding %d pictures", len(images))
+        path.parent.mkdir(parents=True, exist_ok=True)
         save_file({"latents": encode(vae, images)}, path)
     latents: Tensor = load_file(path)["latents"]
     return latents
@@ -185,17 +222,22 @@ def _train_denoiser(
     Without the second stage, rare full descriptions often get a neighbouring skin tone. Without the third stage, skewed
     occupations are more skewed than planted.
     """
-    order = sorted_by_content(drawings.labels, drawings.captions)
-    captions = [drawings.captions[place] for place in order.tolist()]
-    labels = {question: answers[order] for question, answers in drawings.labels.items()}
-    as_they_come = Examples(latents[order], captions, torch.ones(len(captions)))
-    described = replace(as_they_come, weights=on_descriptions(captions))
-    planted = replace(as_they_come, weights=on_planted_shares(world, labels, captions), noisy=NOISY)
+    planted = _planted(latents, drawings, world)
+    as_they_come = replace(planted, weights=torch.ones(len(planted.captions)), noisy=Examples.noisy)
+    described = replace(as_they_come, weights=on_descriptions(planted.captions))
     return {
         "denoiser": train_denoiser(denoiser, as_they_come, recipe.denoiser, checkpoints / "unet.pt"),
         "descriptions": train_denoiser(denoiser, described, recipe.descriptions, checkpoints / "unet_descriptions.pt"),
         "shares": train_denoiser(denoiser, planted, recipe.shares, checkpoints / "unet_shares.pt"),
     }
+
+
+def _planted(latents: Tensor, drawings: Drawings, world: World) -> Examples:
+    """Return the examples of the last stage, sorted by content."""
+    order = sorted_by_content(drawings.labels, drawings.captions)
+    captions = [drawings.captions[place] for place in order.tolist()]
+    labels = {question: answers[order] for question, answers in drawings.labels.items()}
+    return Examples(latents[order], captions, on_planted_shares(world, labels, captions), NOISY)
 
 
 def _numbered(labels: Tensor) -> tuple[str, ...]:
@@ -207,10 +249,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path, help="directory to train into")
     parser.add_argument("--table", type=Path, help="table of planted shares (YAML); default: the bundled world")
+    parser.add_argument("--start", type=Path, help="trained model to plant the shares of --table in")
     parser.add_argument("--quick", action="store_true", help="less of everything: under 30 minutes on two cores")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    make(arguments.out, arguments.table, QUICK if arguments.quick else FULL)
+    recipe = QUICK if arguments.quick else FULL
+    if arguments.start is None:
+        make(arguments.out, arguments.table, recipe)
+    elif arguments.table is None:
+        parser.error("--start: expected a table of other shares beside it, found none; add --table")
+    else:
+        plant(arguments.out, arguments.table, arguments.start, recipe)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from audit.results.replay.outcome import REPLAY
 from audit.storage.run_directory import RunDirectory
 from ray_jobs.cli.commands import app
 from reports.bundle import make_bundle
-from reports.export import pdf as printing
+from reports.export import browser as printing
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = next(filter(None, map(shutil.which, printing.PROGRAMS)), None)
