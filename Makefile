@@ -52,13 +52,16 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Trains both calibration models again from nothing; run again, it resumes.
+# Trains the calibration models again from nothing; run again, it resumes. The third one is the first one with other planted
+# shares.
 # TABLE=shares.yaml plants another world, QUICK=1 trains less, OUT= says where.
 calibration: $(INSTALLED)
 	$(BIN)/python -m audit.training.make $(OUT) $(if $(TABLE),--table $(TABLE)) $(if $(QUICK),--quick)
 	$(BIN)/python -m audit.training.card $(OUT) $(if $(QUICK),--quick)
 	$(BIN)/python -m audit.training.unconditional $(OUT)/unconditional $(if $(QUICK),--quick)
 	$(BIN)/python -m audit.training.unconditional_card $(OUT)/unconditional $(if $(QUICK),--quick)
+	$(BIN)/python -m audit.training.make $(OUT)/altered --table audit/calibration/worlds/altered.yaml --start $(OUT) $(if $(QUICK),--quick)
+	$(BIN)/python -m audit.training.card $(OUT)/altered $(if $(QUICK),--quick)
 
 # One command per comparison; each prints a table.
 bench: $(INSTALLED)

@@ -9,10 +9,15 @@ import pytest
 import yaml
 
 from audit.config.schema import config_schema
+from audit.config.sections import ModelConfig
 from audit.mitigate.registry import METHODS
+from audit.models.source import model_fingerprint
+from audit.results.replay.outcome import REPLAY
+from audit.storage.run_directory import RunDirectory
 from docs_site.__main__ import GENERATED, MADE_PAGES, assemble
 from docs_site.cli_page import cli_page
 from docs_site.config_page import config_page
+from docs_site.picture import PICTURE, draw, made_from
 from docs_site.result_page import result_page
 from ray_jobs.cli.commands import app
 from reports.frames import COLUMNS
@@ -52,6 +57,22 @@ def test_the_site_builds_without_a_warning_and_a_broken_link_ends_the_build(proj
     broken.write_text(text + "\n[nowhere](nowhere.md)\n")
     assert build(project).returncode != 0
     broken.write_text(text)
+
+
+def test_the_picture_of_a_report_is_of_a_replayed_audit_of_the_model_that_ships():
+    told = made_from(PICTURE)
+    assert told["verdict"] == "identical"
+    assert told["model"] == model_fingerprint(ModelConfig())
+
+
+@pytest.mark.parametrize("outcome", [None, {"verdict": "different"}])
+def test_a_run_that_was_not_made_again_to_identical_rows_gives_no_picture(tmp_path, outcome):
+    run = RunDirectory(tmp_path / "run")
+    if outcome is not None:
+        run.write_json(REPLAY, outcome)
+    with pytest.raises(ValueError, match=r"expected a replay with identical rows, found (no replay.json|different)"):
+        draw(run, tmp_path / "report.png")
+    assert not (tmp_path / "report.png").exists()
 
 
 def test_every_method_has_its_own_section_on_the_page_of_config_keys():
