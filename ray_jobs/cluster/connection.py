@@ -15,6 +15,7 @@ import ray
 from ray._private import ray_constants
 
 from audit.config.sections import WorkersConfig
+from ray_jobs.cluster.idle_actors import IDLE
 from ray_jobs.cluster.temporary_directory import unusable_temporary_directory
 
 LOCAL_OBJECT_STORE_BYTES = 200 * 1024**2
@@ -79,6 +80,7 @@ def connect(address: str | None, workers: WorkersConfig) -> Iterator[Cluster]:
         try:
             yield cluster_now(local=address is None)
         finally:
+            IDLE.forget()
             ray.shutdown()
 
 

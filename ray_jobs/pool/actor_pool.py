@@ -3,7 +3,7 @@
 No other module calls ``ray.get`` or ``ray.wait``. The pool retries by kind of fault. A lost actor (process or node
 died, out of memory, invalid GPU context, timeout) is replaced, and its current task is retried up to a limit. Tasks in
 its queue are rescheduled without counting as a retry. An exception that the task itself raised would be the same on
-every machine and is never retried. Every fault is reported.
+every machine and is never retried. Every fault is reported. Actors without work can wait for the next pool.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import ray
 from ray.exceptions import RayError
 
 from ray_jobs.cluster.connection import this_node
+from ray_jobs.cluster.idle_actors import IDLE
 from ray_jobs.pool.faults import TRIED_AGAIN, FaultKind, kind_of, reason_of, refusal_of
 from ray_jobs.pool.limits import ErrorBudget, PoolLimits, RunningMedian
 
@@ -90,7 +91,20 @@ class Fault(Generic[T]):
 Outcome = Finished[T] | Failed[T] | Fault[T]
 
 
-def run_on_pool(
+@dataclass(frozen=True)
+class Reuse:
+    """How actors of earlier pools are used again, and wait for later ones.
+
+    Attributes:
+        options: What the actors were started with, as text; only actors with equal options replace each other.
+        prepare: Prepares a waiting actor for the tasks of this pool, and returns the reference of its node.
+    """
+
+    options: str
+    prepare: Callable[[Any], Any]
+
+
+def run_on_pool(  # noqa: PLR0913 (two are optional)
     make_actor: Callable[[int], Any],
     tasks: Sequence[T],
     *,
@@ -98,6 +112,7 @@ def run_on_pool(
     submit: Callable[[Any, T, int], Any],
     error_budget: ErrorBudget,
     limits: PoolLimits | None = None,
+    reuse: Reuse | None = None,
 ) -> Generator[Outcome[T]]:
     """Run every task on one of ``size`` actors; yield one outcome per task, and faults between them.
 
@@ -112,6 +127,7 @@ def run_on_pool(
         error_budget: Charged for each task that fails. When it is spent, running tasks finish, no task is started, and
             the remaining tasks are not yielded.
         limits: Retries and deadlines; see ``PoolLimits``.
+        reuse: How actors that wait are used, and that those of this pool wait later; None starts and kills them all.
 
     Raises:
         ValueError: If ``size`` is below 1.
@@ -121,7 +137,8 @@ def run_on_pool(
     at_first = size() if callable(size) else size
     if at_first < 1:
         raise ValueError(f"a pool needs at least one actor, got size {at_first}; set workers.count to 1 or more")
-    pool = _Pool(make_actor, submit, tasks, size if callable(size) else lambda: at_first, limits or PoolLimits())
+    sizes = size if callable(size) else lambda: at_first
+    pool = _Pool(make_actor, submit, tasks, sizes, limits or PoolLimits(), reuse)
     return pool.outcomes(error_budget)
 
 
@@ -155,11 +172,13 @@ class _Pool(Generic[T]):
         tasks: Sequence[T],
         size: Callable[[], int],
         limits: PoolLimits,
+        reuse: Reuse | None,
     ) -> None:
         self._make_actor = make_actor
         self._submit = submit
         self._size = size
         self._limits = limits
+        self._reuse = reuse
         self._median = RunningMedian()
         self._queue = deque(_Attempt(task) for task in tasks)
         self._seats: list[_Seat[T]] = []
@@ -169,6 +188,7 @@ class _Pool(Generic[T]):
         self._grown = self._looked = float("-inf")
 
     def outcomes(self, budget: ErrorBudget) -> Generator[Outcome[T]]:
+        IDLE.stop(but=self._reuse and self._reuse.options)
         try:
             while self._running or (self._queue and not budget.spent):
                 if not budget.spent:
@@ -180,7 +200,7 @@ class _Pool(Generic[T]):
                     yield outcome
         finally:
             for seat in self._seats:
-                self._kill(seat)
+                self._dismiss(seat)
 
     def _grow(self) -> None:
         """Add seats up to the requested number of actors, at most one per task."""
@@ -193,8 +213,22 @@ class _Pool(Generic[T]):
             self._start(self._seats[-1])
 
     def _start(self, seat: _Seat[T]) -> None:
-        seat.actor, seat.ready, seat.node = self._make_actor(seat.number), False, ""
-        self._starting[seat.actor.__ray_call__.remote(_node_of)] = seat
+        seat.ready, seat.node = False, ""
+        waiting = self._reuse and IDLE.take(self._reuse.options)
+        if self._reuse and waiting is not None:
+            seat.actor, reference = waiting, self._reuse.prepare(waiting)
+        else:
+            seat.actor = self._make_actor(seat.number)
+            reference = seat.actor.__ray_call__.remote(_node_of)
+        self._starting[reference] = seat
+
+    def _dismiss(self, seat: _Seat[T]) -> None:
+        """Let an actor without work wait for the next pool; kill it if it has work, is not ready, or must not wait."""
+        if self._reuse and seat.ready and not seat.work:
+            IDLE.keep(self._reuse.options, seat.actor)
+            seat.actor, seat.ready = None, False
+        else:
+            self._kill(seat)
 
     def _kill(self, seat: _Seat[T]) -> None:
         if seat.actor is not None:
@@ -215,7 +249,7 @@ class _Pool(Generic[T]):
     def _let_the_idle_leave(self) -> None:
         for seat in self._seats:
             if not seat.work:
-                self._kill(seat)
+                self._dismiss(seat)
         self._starting.clear()
 
     def _hand_out(self, seat: _Seat[T]) -> None:
@@ -269,8 +303,9 @@ class _Pool(Generic[T]):
         seat = self._starting.get(reference) or self._running.get(reference)
         if seat is None:  # the actor was already counted as lost
             return
-        kind = kind_of(error, _dead_nodes(), seat.node.rpartition(" ")[2])
-        if reference in self._starting:
+        starting = reference in self._starting
+        kind = kind_of(error, _dead_nodes(), seat.node.rpartition(" ")[2], starting=starting)
+        if starting:
             del self._starting[reference]
             yield from self._start_again(seat, kind, error)
         elif kind in TRIED_AGAIN:

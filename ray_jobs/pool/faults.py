@@ -75,16 +75,17 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 """Error codes of the operating system for a full disk or quota."""
 
 
-def kind_of(error: RayError, dead_nodes: Sequence[str] = (), node: str = "") -> FaultKind:
+def kind_of(error: RayError, dead_nodes: Sequence[str] = (), node: str = "", *, starting: bool = False) -> FaultKind:
     """Classify the error that Ray raised instead of an answer.
 
     Args:
         error: The exception.
         dead_nodes: Ids of the nodes that the cluster lost.
         node: Id of the actor's node, empty if it never reported it.
+        starting: Whether the actor was being started, or prepared for other tasks.
     """
     if isinstance(error, RayTaskError):
-        return _kind_of_cause(error.cause)
+        return _kind_of_start(error) if starting else _kind_of_cause(error.cause)
     if isinstance(error, OutOfMemoryError):
         return FaultKind.OUT_OF_MEMORY
     if isinstance(error, OutOfDiskError):
@@ -124,7 +125,9 @@ def _kind_of_start(error: RayError) -> FaultKind:
 
 
 def _raised_by_start(error: RayError) -> tuple[str, str]:
-    """Return class name and message of a constructor's exception, from the end of its traceback."""
+    """Return class name and message of a start's exception; a constructor's is read from the end of its traceback."""
+    if isinstance(error, RayTaskError):
+        return type(error.cause).__name__, str(error.cause)
     lines = str(error).splitlines()
     frames = [number for number, line in enumerate(lines) if _FRAME.match(line)]
     after = lines[frames[-1] + 1 :] if frames else lines[-1:]

@@ -6,6 +6,7 @@ named by content, so a part that is stored already is not computed again. Every 
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -20,8 +21,8 @@ from safetensors import SafetensorError
 from audit.config.sections import WorkersConfig
 from audit.storage.files import Storage, storage_of
 from audit.storage.place import place_of
-from ray_jobs.cluster.connection import Cluster, asked_resources, work_in, worker_count, worker_resources
-from ray_jobs.pool.actor_pool import Failed, Fault, run_on_pool
+from ray_jobs.cluster.connection import Cluster, asked_resources, this_node, work_in, worker_count, worker_resources
+from ray_jobs.pool.actor_pool import Failed, Fault, Reuse, run_on_pool
 from ray_jobs.pool.limits import Deadline, ErrorBudget, PoolLimits
 from ray_jobs.run.progress.worker_log import log_as_json
 
@@ -146,10 +147,24 @@ class TaskActor:
         """Construct the worker, which may load networks."""
         import torch
 
-        work_in(directory)
         log_as_json(logging.getLogger("audit"))
         torch.set_num_threads(threads)
-        self._worker, self._files = worker(settings), files
+        self._take_over(worker, settings, directory, files)
+
+    def prepare(self, worker: type, settings: object, directory: str, files: PartFiles[Any] | None) -> str:
+        """Replace the worker by another one, for the tasks of another pool, and return the node."""
+        import torch
+
+        self._worker = None  # its networks leave the memory before others are loaded
+        gc.collect()
+        torch.cuda.empty_cache()
+        self._take_over(worker, settings, directory, files)
+        return this_node()
+
+    def _take_over(self, worker: type, settings: object, directory: str, files: PartFiles[Any] | None) -> None:
+        work_in(directory)
+        self._worker: Any = worker(settings)
+        self._files = files
 
     def do(self, task: Task) -> Any:  # noqa: ANN401 - whatever the worker computes
         """Do a task; return its result, or the description of the part that was stored."""
@@ -198,15 +213,17 @@ def results_of(
     """
     if not tasks:
         return
-    workers, cluster = pool.workers, pool.cluster
-    remote = ray.remote(TaskActor).options(**worker_resources(workers, cluster.gpus))
+    workers, cluster, here = pool.workers, pool.cluster, str(Path.cwd())
+    options = worker_resources(workers, cluster.gpus)
+    remote = ray.remote(TaskActor).options(**options)
     outcomes = run_on_pool(
-        lambda _number: remote.remote(worker, settings, workers.threads, str(Path.cwd()), files),
+        lambda _number: remote.remote(worker, settings, workers.threads, here, files),
         tasks,
         size=worker_count(workers, cluster),
         submit=lambda actor, task, _attempt: actor.do.remote(task),
         error_budget=ErrorBudget(0),
         limits=PoolLimits(deadline=UNHURRIED, resources=asked_resources(workers, cluster.gpus)),
+        reuse=Reuse(repr(options), lambda actor: actor.prepare.remote(worker, settings, here, files)),
     )
     with closing(outcomes):
         for outcome in outcomes:

@@ -1,11 +1,15 @@
 """Parts are computed once, stored under the name of their task, and an interrupted run resumes with those missing."""
 
 import json
+import os
+import signal
 from dataclasses import dataclass
 
 import pytest
 
 from audit.config.sections import WorkersConfig
+from ray_jobs.cluster.idle_actors import IDLE
+from ray_jobs.pool.actor_pool import RefusedError
 from ray_jobs.run.parts import PartFiles, PreparationError, WorkerPool, make_parts, results_of
 
 
@@ -72,6 +76,50 @@ def test_without_files_results_come_back_to_the_driver(pool):
     assert sorted((task.number, square) for task, square in results_of(Squares, 9, TASKS, pool)) == [
         (0, 0), (1, 1), (2, 4)
     ]  # fmt: skip
+
+
+class Process:
+    """Answers with its process id; the settings are the largest number that it accepts."""
+
+    def __init__(self, largest):
+        if largest < 0:
+            raise ValueError(f"expected a limit of 0 or more, found {largest}")
+
+    def do(self, task):
+        return os.getpid()
+
+
+def test_the_processes_of_one_pool_do_the_tasks_of_the_next(cluster):
+    IDLE.stop()
+    one = WorkerPool(WorkersConfig(count=1), cluster)
+    ids = [{pid for _, pid in results_of(Process, 9, TASKS, one)} for _ in range(2)]
+    assert len(ids[0]) == 1
+    assert ids[0] == ids[1]
+    assert [square for _, square in results_of(Squares, 9, TASKS[2:], one)] == [4]
+    assert {pid for _, pid in results_of(Process, 9, TASKS, one)} == ids[0]
+
+
+def test_a_pool_with_other_resources_does_not_wait_for_processes_that_are_idle(cluster):
+    every = WorkerPool(WorkersConfig(count=3), cluster)
+    list(results_of(Process, 9, TASKS, every))
+    whole = WorkerPool(WorkersConfig(count=1, threads=3), cluster)
+    assert len(list(results_of(Process, 9, TASKS, whole))) == 3
+
+
+def test_settings_that_a_used_process_refuses_are_refused_as_by_a_new_one(cluster):
+    one = WorkerPool(WorkersConfig(count=1), cluster)
+    IDLE.stop()
+    for _ in range(2):  # by a new process, then by one that is used again
+        with pytest.raises(RefusedError, match=r"^expected a limit of 0 or more, found -1$"):
+            list(results_of(Process, -1, TASKS, one))
+        list(results_of(Process, 9, TASKS, one))
+
+
+def test_a_process_that_died_while_it_was_idle_is_replaced(cluster):
+    one = WorkerPool(WorkersConfig(count=1), cluster)
+    [dead] = {pid for _, pid in results_of(Process, 9, TASKS, one)}
+    os.kill(dead, signal.SIGKILL)
+    assert dead not in {pid for _, pid in results_of(Process, 9, TASKS, one)}
 
 
 def test_deleting_all_parts_removes_their_folder_and_deleting_some_does_not(files, tmp_path):
