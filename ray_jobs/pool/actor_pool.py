@@ -188,7 +188,7 @@ class _Pool(Generic[T]):
         self._grown = self._looked = float("-inf")
 
     def outcomes(self, budget: ErrorBudget) -> Generator[Outcome[T]]:
-        IDLE.stop(but=self._reuse and self._reuse.options)
+        IDLE.stop(but=None if self._reuse is None else self._reuse.options)
         try:
             while self._running or (self._queue and not budget.spent):
                 if not budget.spent:
@@ -214,8 +214,8 @@ class _Pool(Generic[T]):
 
     def _start(self, seat: _Seat[T]) -> None:
         seat.ready, seat.node = False, ""
-        waiting = self._reuse and IDLE.take(self._reuse.options)
-        if self._reuse and waiting is not None:
+        waiting = None if self._reuse is None else IDLE.take(self._reuse.options)
+        if self._reuse is not None and waiting is not None:
             seat.actor, reference = waiting, self._reuse.prepare(waiting)
         else:
             seat.actor = self._make_actor(seat.number)
@@ -224,7 +224,7 @@ class _Pool(Generic[T]):
 
     def _dismiss(self, seat: _Seat[T]) -> None:
         """Let an actor without work wait for the next pool; kill it if it has work, is not ready, or must not wait."""
-        if self._reuse and seat.ready and not seat.work:
+        if self._reuse is not None and seat.ready and not seat.work:
             IDLE.keep(self._reuse.options, seat.actor)
             seat.actor, seat.ready = None, False
         else:

@@ -141,6 +141,8 @@ class TaskActor:
         files: Where parts are stored; None returns them to the driver.
     """
 
+    _worker: Any
+
     def __init__(
         self, worker: type, settings: object, threads: int, directory: str, files: PartFiles[Any] | None = None
     ) -> None:
@@ -163,8 +165,7 @@ class TaskActor:
 
     def _take_over(self, worker: type, settings: object, directory: str, files: PartFiles[Any] | None) -> None:
         work_in(directory)
-        self._worker: Any = worker(settings)
-        self._files = files
+        self._worker, self._files = worker(settings), files
 
     def do(self, task: Task) -> Any:  # noqa: ANN401 - whatever the worker computes
         """Do a task; return its result, or the description of the part that was stored."""
