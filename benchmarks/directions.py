@@ -1,14 +1,16 @@
 """Ranks the calibration model's occupations by directions, by hookpoint, step and seeds, against the planted shares.
 
     python -m benchmarks.directions
+    python -m benchmarks.directions --world audit/calibration/weights/altered
 
 It prints Spearman's correlation for each attribute, that of the text encoder alone, and the texts per second that one
 process reads. Occupations are those of the world: nothing was trained on them or chosen with them, except the default
-hookpoint.
+hookpoint, which was chosen with the bundled world. ``--world`` reads another one with the same default.
 """
 
 from __future__ import annotations
 
+import argparse
 import time
 from dataclasses import replace
 
@@ -18,6 +20,7 @@ from audit.analyses.analysis import Instruments
 from audit.analyses.directions import Directions, DirectionsAnalysis, DirectionsRequest
 from audit.calibration.bundle import world_table
 from audit.calibration.world import World
+from audit.config.sections import ModelConfig
 from audit.config.settings import AuditConfig
 from audit.config.slices import DissectionRequest
 from audit.models.generator import load_generator
@@ -31,7 +34,9 @@ ANALYSIS = DirectionsAnalysis()
 
 def main() -> None:
     """Print the tables."""
-    config = AuditConfig(name="directions")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--world", help="directory of a trained calibration world; default: the bundled one")
+    config = AuditConfig(name="directions", model=ModelConfig(world=parser.parse_args().world))
     prompts = prompts_of_model(config.model, config.prompts)
     request = ExploreRequest("directions", config.explore, DissectionRequest.of(config), prompts, 0)
     instruments = Instruments(load_generator(config.model, config.sampling), None)  # type: ignore[arg-type] - judges nothing
