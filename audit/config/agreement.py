@@ -225,7 +225,7 @@ def _method_disagreements(config: AuditSections, at: Location, mitigation: Mitig
     ):
         message = (
             "expected a strength for this edit, found none; set strength, because the lens has strengths only for"
-            f" edit: {config.lens.edit} (lens.edit) with reverse_step: symmetric and the whole window"
+            f" edit: {config.lens.edit} (lens.edit) with reverse_step: symmetric, others: lowered and the whole window"
         )
         yield Problem((*at, "name"), message)
     if "clip" in mitigation.trained_with and config.quality.clip == "none":

@@ -201,6 +201,8 @@ class SecondOpinionConfig(JudgeKeys):
     best guess."""
 
 
+Temperature = Annotated[float, Field(gt=0, le=1e6)]
+
 Dictionaries = Literal["top_k", "batch_top_k", "matryoshka", "channels"]
 
 
@@ -223,6 +225,10 @@ class LensVariant(Section):
     """Bias features kept for each group."""
     baseline: Literal["zero", "counterfactual"] | None = None
     """Baseline of the attribution."""
+    temperature: Temperature | None = None
+    """Temperature of the softmax whose probabilities are attributed."""
+    shared_features: bool | None = None
+    """Whether a latent can be a feature of several groups."""
 
 
 class LensConfig(Section):
@@ -256,6 +262,12 @@ class LensConfig(Section):
     """Bias features kept for each group."""
     baseline: Literal["zero", "counterfactual"] = "zero"
     """Baseline of the attribution: zero, or the activations for another group's prompt with the same noise."""
+    temperature: Temperature = 1.0
+    """Temperature of the softmax whose probabilities are attributed; the released code of DiffLens has 1000 for Stable
+    Diffusion. A high one weights all images alike, 1 those between two groups more."""
+    shared_features: bool = False
+    """Whether a latent can be a feature of several groups of an attribute, as in the released code of DiffLens. If not,
+    it belongs to the group whose probability it raises most."""
     attributes: Names = tuple(DEFAULT_ATTRIBUTES)
     """Attributes to find features for; by default all audited ones."""
     edit: Literal["add", "contrast"] = "add"
@@ -286,7 +298,7 @@ class LensConfig(Section):
     def _without_defaults(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out later keys that the config does not change, so that they do not change the names of older runs."""
         fields = type(self).model_fields
-        later = ("recorded_trajectories", "locate", "edit", "variants", "dictionary")
+        later = ("recorded_trajectories", "locate", "edit", "variants", "dictionary", "temperature", "shared_features")
         unused = {name for name in later if getattr(self, name) == fields[name].default}
         return {name: value for name, value in plain(self).items() if name not in unused}
 

@@ -64,7 +64,10 @@ def build_lens(
     heads = fitted.to(sae.decoder.device)
     LOG.info("attributing each group's probability to latents")
     scores = {attribute: attribute_latents(sae, heads, recording, attribute, settings) for attribute in groups}
-    chosen = {attribute: rank_features(s.mean(), settings.features_per_group) for attribute, s in scores.items()}
+    chosen = {
+        attribute: rank_features(s.mean(), settings.features_per_group, shared=settings.shared_features)
+        for attribute, s in scores.items()
+    }
     firing = {
         attribute: {
             name: _firing(sae, recording, attribute, row, chosen[attribute][row]) for row, name in enumerate(names)
@@ -140,7 +143,7 @@ def attribute_latents(
             if effects is None:
                 effects = latent_effects(sae, heads.weights[attribute][step], codes.values.shape[1])
             logits = heads.logits(attribute, step, maps)
-            found = integrated_gradients(code_change(codes, baseline), effects, logits)
+            found = integrated_gradients(code_change(codes, baseline), effects, logits, settings.temperature)
             members = torch.nn.functional.one_hot(labels[rows], len(heads.groups[attribute])).float()
             part = StreamingAttribution.of(found.when_raised(), members)
             total = part if total is None else total + part

@@ -24,7 +24,7 @@ BLOCK_BYTES = 1 << 28
 """Memory of one block of a computation. What needs more is computed block by block, on a CPU and a GPU alike."""
 _OF_LENS = {
     "hookpoint", "whole_map", "expansion", "k", "sae_steps", "features_per_group", "baseline", "edit",
-    "strength_images", "side_effect_budget", "watched", "dictionary",
+    "strength_images", "side_effect_budget", "watched", "dictionary", "temperature", "shared_features",
 }  # fmt: skip
 """Settings of a lens that do not change the images that it is made from."""
 Dictionary = Dictionaries
@@ -32,6 +32,8 @@ TOP_K: Final = "top_k"
 BATCH_TOP_K: Final = "batch_top_k"
 MATRYOSHKA: Final = "matryoshka"
 CHANNELS: Final = "channels"
+_USUAL = {"dictionary": TOP_K, "temperature": 1.0, "shared_features": False}
+"""Later settings with the value that older lenses were made with."""
 SEED = 0
 """Seed of all random draws; it is independent of the audit's seed, so that audits of one model share a lens."""
 WORD_ORDER = ("age", "gender", "skin_tone")
@@ -75,6 +77,8 @@ class Dissection:
         batch: Images per batch.
         seed: Seed of all random draws.
         dictionary: How active latents are chosen and trained.
+        temperature: T of the softmax whose probabilities are attributed.
+        shared_features: Whether a latent can be a feature of several groups.
     """
 
     hookpoint: str
@@ -91,6 +95,8 @@ class Dissection:
     batch: int
     seed: int
     dictionary: Dictionary = TOP_K
+    temperature: float = 1.0
+    shared_features: bool = False
 
 
 def block_bytes() -> int:
@@ -121,6 +127,8 @@ def dissection_of(request: DissectionRequest) -> Dissection:
         batch=sampling.batch,
         seed=SEED,
         dictionary=lens.dictionary,
+        temperature=lens.temperature,
+        shared_features=lens.shared_features,
     )
 
 
@@ -166,8 +174,9 @@ def lens_settings(request: DissectionRequest) -> dict[str, Any]:
     dissection = asdict(dissection_of(request))
     if dissection["recorded"] >= dissection["trajectories"]:  # all are recorded, so the limit changes nothing
         dissection.pop("recorded")
-    if dissection["dictionary"] == TOP_K:  # as older lenses, which name no dictionary
-        dissection.pop("dictionary")
+    for name, usual in _USUAL.items():  # as older lenses, which do not name them
+        if dissection[name] == usual:
+            dissection.pop(name)
     return {
         **dissection,
         "groups": {attribute: list(names) for attribute, names in groups.items()},

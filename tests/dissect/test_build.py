@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from audit.config.sections import ModelConfig, SamplingConfig
+from audit.config.settings import AuditConfig
+from audit.config.slices import DissectionRequest
 from audit.dissect import build
-from audit.dissect.build import build_lens
+from audit.dissect.build import attribute_latents, build_lens
 from audit.dissect.examples import mean_activity, write_examples
 from audit.dissect.group_heads import UNLABELLED
 from audit.dissect.lens import Lens, honesty_in
@@ -17,7 +19,7 @@ from audit.dissect.recording.recorder import Recorder
 from audit.dissect.recording.recording import Recording
 from audit.dissect.recording.trajectories import plan_trajectories
 from audit.dissect.sae_training import train_sae
-from audit.dissect.settings import Dissection, name_groups
+from audit.dissect.settings import Dissection, lens_name, lens_settings, name_groups, recording_name
 from audit.models.generator import load_generator
 from audit.records.work import Prompt
 from benchmarks.lens_memory import TintJudge
@@ -196,3 +198,29 @@ def test_a_picture_outside_the_groups_is_not_used_to_train_heads(generator, tmp_
     assert 0 < bright.sum() < len(bright)
     assert (labels[NarrowJudge][bright] == UNLABELLED).all()
     assert torch.equal(labels[NarrowJudge][~bright], labels[TintJudge][~bright])
+
+
+def test_at_a_high_temperature_probabilities_are_linear_in_the_logits(dissected):
+    lens, recording = dissected
+    usual = attribute_latents(lens.sae, lens.heads, recording, "tint", settings())
+    hot = [
+        attribute_latents(lens.sae, lens.heads, recording, "tint", replace(settings(), temperature=t))
+        for t in (1e3, 1e5)
+    ]
+    assert not torch.allclose(
+        usual.mean() / usual.mean().abs().max(), hot[0].mean() / hot[0].mean().abs().max(), atol=1e-3
+    )
+    # T = 1000, as in the released code: T times the effect no longer depends on T.
+    assert torch.allclose(1e3 * hot[0].mean(), 1e5 * hot[1].mean(), rtol=1e-2, atol=1e-6)
+
+
+def test_settings_of_a_later_release_name_another_lens_only_if_they_are_changed():
+    def name(**lens):
+        request = DissectionRequest.of(AuditConfig(name="lens", lens=lens))
+        return lens_name("model", lens_settings(request)), recording_name("model", lens_settings(request))
+
+    usual = name()
+    for changed in ({"temperature": 1000.0}, {"shared_features": True}, {"dictionary": "matryoshka"}):
+        assert name(**changed)[0] != usual[0], changed
+        assert name(**changed)[1] == usual[1], changed  # from the same images
+    assert name(temperature=1.0, shared_features=False, dictionary="top_k") == usual

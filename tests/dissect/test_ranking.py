@@ -37,6 +37,12 @@ SETTINGS = Dissection(
 )
 
 
+def test_a_latent_is_a_feature_of_one_group_or_of_every_group_that_it_raises():
+    scores = torch.tensor([[3.0, 2.0, -1.0], [1.0, 4.0, 0.0]])
+    assert rank_features(scores, 2) == {0: [0], 1: [1]}
+    assert rank_features(scores, 2, shared=True) == {0: [0, 1], 1: [1, 0]}
+
+
 def share_that_fires_more(sae, recording, attribute, chosen, steps):
     """Return the share of selected latents whose mean is higher over images of their group than over all others."""
     labels = recording.labels[attribute]

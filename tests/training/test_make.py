@@ -1,4 +1,4 @@
-"""Other shares are planted in a trained model: only its U-Net and text encoder change, and the result is a whole world."""
+"""Other shares are planted in a trained model: only its U-Net and text encoder change, the rest is copied."""
 
 from dataclasses import replace
 

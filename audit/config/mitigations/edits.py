@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from audit.config.fields import PlaceText
 from audit.config.mitigations.section import EditSection, SearchableEdit, Strength
@@ -21,8 +21,17 @@ class DiffLensConfig(EditSection):
     edit: Literal["add", "scale", "contrast"] = "add"
     """``add`` adds the group's mean activation to its features, ``scale`` multiplies them (which has no effect on
     inactive features), ``contrast`` adds what distinguishes the group from the others in the features of all groups."""
+    others: Literal["lowered", "unchanged"] = "lowered"
+    """Features of the other groups: ``lowered`` towards zero as the strength grows, or ``unchanged``, as Eq. 7 of the
+    paper has it for all features that are not the group's. Without effect on ``contrast``, which edits all of them."""
     strength: Strength | None = None
     """One strength for all prompts. If unset, the lens finds a strength for each prompt."""
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out a later key that the config does not change, so that it does not change the names of older runs."""
+        left_out = {"others"} if self.others == "lowered" else set()
+        return {name: value for name, value in plain(self).items() if name not in left_out}
 
     @property
     def searches_strength(self) -> bool:
@@ -31,7 +40,8 @@ class DiffLensConfig(EditSection):
 
     def is_as_searched(self, edit: str) -> bool:
         """Whether a lens that searched strengths of a kind of edit has strengths for this one."""
-        return (self.edit, self.reverse_step, self.window) == (edit, "symmetric", (0.0, 1.0))
+        as_usual = ("symmetric", (0.0, 1.0), "lowered")
+        return self.edit == edit and (self.reverse_step, self.window, self.others) == as_usual
 
 
 class FeatureControlConfig(EditSection):

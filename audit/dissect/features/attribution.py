@@ -193,11 +193,11 @@ def integrated_gradients(
     return Attribution(entries, change.indices, change.values.sign(), effects.shape[1], gap)
 
 
-def rank_features(scores: Tensor, count: int) -> dict[int, list[int]]:
+def rank_features(scores: Tensor, count: int, *, shared: bool = False) -> dict[int, list[int]]:
     """Select the ``count`` latents with the largest positive score for each group (rows of ``scores``, (G, N)).
 
-    A latent belongs only to the group with its largest score, so groups have no latents in common; a group can get
-    fewer than ``count``.
+    Unless features are ``shared``, a latent belongs only to the group with its largest score, so groups have no latents
+    in common. A group can get fewer than ``count``.
     """
     if count < 1:
         raise ValueError(f"expected at least 1 feature per group, found {count}; raise lens.features_per_group")
@@ -205,7 +205,7 @@ def rank_features(scores: Tensor, count: int) -> dict[int, list[int]]:
     chosen: dict[int, list[int]] = {}
     for group, row in enumerate(scores):
         order = row.argsort(descending=True, stable=True)
-        fitting = order[(owner[order] == group) & (row[order] > 0)]
+        fitting = order[((owner[order] == group) | shared) & (row[order] > 0)]
         chosen[group] = fitting[:count].tolist()
     return chosen
 

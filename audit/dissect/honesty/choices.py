@@ -70,7 +70,7 @@ def _chosen(
     heads, seen, chosen = heads.to(lens.device), replace(recording, labels=labels), []
     for half in labels:
         scores = attribute_latents(lens.sae, heads, seen, half, settings).mean()
-        ranked = rank_features(scores, settings.features_per_group)
+        ranked = rank_features(scores, settings.features_per_group, shared=settings.shared_features)
         chosen.append({names[row]: frozenset(latents) for row, latents in ranked.items()})
     return chosen
 

@@ -28,6 +28,7 @@ from audit.records.work import Prompt
 # B images, P positions, N latents, G groups, S steps, C H W the map
 
 EditKind = Literal["add", "scale", "contrast"]
+Others = Literal["lowered", "unchanged"]
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class DiffLens:
 
 def steered(mitigation: DiffLensConfig, lens: Lens, steering: Steering) -> Intervention:
     """Return the intervention for given groups and strengths."""
-    edit = DiffLensEdit(lens, mitigation.attribute, mitigation.edit, steering)
+    edit = DiffLensEdit(lens, mitigation.attribute, mitigation.edit, steering, mitigation.others)
     window = window_of(mitigation.window, lens.steps)
     return Intervention(steering.groups, window, mitigation.reverse_step, edits={lens.hookpoint: edit})
 
@@ -101,17 +102,20 @@ class DiffLensEdit:
 
     With strength s, *add* puts s times the mean firing of the assigned group's features (by step and position, over
     images perceived as that group) on top; *scale* multiplies them by 1 + s, which does nothing where a feature did not
-    fire. Either way the other groups' features are multiplied by max(0, 1 − s), so that s = 0 changes nothing.
+    fire. Either way the other groups' features are multiplied by max(0, 1 − s), so that s = 0 changes nothing; with
+    ``others="unchanged"`` they stay as they are, as in the paper.
     """
 
-    def __init__(self, lens: Lens, attribute: str, kind: EditKind, steering: Steering) -> None:
+    def __init__(
+        self, lens: Lens, attribute: str, kind: EditKind, steering: Steering, others: Others = "lowered"
+    ) -> None:
         groups = lens.groups[attribute]
         self._sae = lens.sae
         self._assigned = torch.tensor([groups.index(group) for group in steering.groups], device=lens.device)
         self._strengths = torch.tensor(steering.strengths, device=lens.device)
         self._excess: Tensor | None = None
         if kind != "contrast":
-            self._excess = _factors(lens, attribute, kind)(self._assigned, self._strengths) - 1
+            self._excess = _factors(lens, attribute, kind, others)(self._assigned, self._strengths) - 1
         self._pushes = None if kind == "scale" else _pushes(lens, attribute, kind)
 
     def __call__(self, step: int, h: Tensor) -> Tensor:
@@ -142,21 +146,23 @@ class _Factors:
     owned: Tensor
     """(G, N) bool: which features belong to which group."""
     kind: EditKind
+    others: Others
 
     def __call__(self, assigned: Tensor, strengths: Tensor) -> Tensor:
         own = self.owned[assigned]
-        others = self.owned.any(0) & ~own
+        rest = self.owned.any(0) & ~own
         s = strengths[:, None]
         raised = 1 + s if self.kind == "scale" else torch.ones_like(s)
-        return torch.where(own, raised, torch.where(others, (1 - s).clamp(min=0), torch.ones_like(s)))
+        lowered = (1 - s).clamp(min=0) if self.others == "lowered" else torch.ones_like(s)
+        return torch.where(own, raised, torch.where(rest, lowered, torch.ones_like(s)))
 
 
-def _factors(lens: Lens, attribute: str, kind: EditKind) -> _Factors:
+def _factors(lens: Lens, attribute: str, kind: EditKind, others: Others) -> _Factors:
     groups = lens.groups[attribute]
     owned = torch.zeros(len(groups), lens.sae.shape.n_latents, dtype=torch.bool, device=lens.device)
     for row, group in enumerate(groups):
         owned[row, [feature.latent for feature in lens.features[attribute].get(group, ())]] = True
-    return _Factors(owned, kind)
+    return _Factors(owned, kind, others)
 
 
 def _pushes(lens: Lens, attribute: str, kind: EditKind) -> Tensor:

@@ -12,6 +12,9 @@ from rich.table import Table
 from audit.dissect.settings import TOP_K
 from ray_jobs.run.prepare.lens import Dissected
 
+_OF_AUTOENCODER = ("hookpoint", "whole_map", "dictionary", "expansion", "k", "sae_steps", "trajectories", "seed")
+"""Settings that decide what the latents of a lens are."""
+
 
 def lenses_as_data(lenses: Sequence[Dissected]) -> dict[str, Any]:
     """Return the lenses as plain data: the directory of the first, then each with its settings and quality."""
@@ -35,7 +38,8 @@ def show_lenses(lenses: Sequence[Dissected], console: Console) -> None:
     if len(lenses) > 1:
         console.print(_table([one.card for one in lenses]))
         console.print(
-            "Unexplained variance and accuracy are of held-out images, means over the sampler steps. Strengths are "
+            "Unexplained variance and accuracy are of held-out images, means over the sampler steps. In common: "
+            "features that the first lens has for the same group, if the autoencoders are equal. Strengths are "
             "searched for the first lens; those of another are searched when an audit first needs them."
         )
     for one in lenses:
@@ -44,8 +48,8 @@ def show_lenses(lenses: Sequence[Dissected], console: Console) -> None:
 
 def _table(cards: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(
-        *("hookpoint", "dictionary", "k", "latents", "features per group"),
-        *("unexplained variance", "dead latents", "accuracy"),
+        *("hookpoint", "dictionary", "k", "latents", "attribution", "features per group"),
+        *("in common", "unexplained variance", "dead latents", "accuracy"),
     )
     for card in cards:
         settings, quality = card["settings"], card["quality"]
@@ -55,9 +59,34 @@ def _table(cards: Sequence[Mapping[str, Any]]) -> Table:
             str(settings.get("dictionary", TOP_K)).replace("_", " "),
             str(settings["k"]),
             str(quality["latents"]),
+            _attribution(settings),
             str(settings["features_per_group"]),
+            _in_common(card, cards[0]),
             f"{mean(quality['unexplained_variance']):.3f}",
             str(quality["dead_latents"]),
             ", ".join(accuracy),
         )
     return table
+
+
+def _attribution(settings: Mapping[str, Any]) -> str:
+    """Name baseline and temperature, and whether groups share features."""
+    temperature, shared = settings.get("temperature", 1.0), settings.get("shared_features", False)
+    return f"{settings['baseline']}, T = {temperature:g}{', shared' if shared else ''}"
+
+
+def _in_common(card: Mapping[str, Any], first: Mapping[str, Any]) -> str:
+    """Count the features that the first lens has for the same group; empty if the latents are others."""
+    if any(card["settings"].get(name) != first["settings"].get(name) for name in _OF_AUTOENCODER):
+        return ""
+    own, others = (_features(one) for one in (card, first))
+    return f"{len(own & others)} of {len(own)}"
+
+
+def _features(card: Mapping[str, Any]) -> set[tuple[str, str, int]]:
+    return {
+        (attribute, group, feature["latent"])
+        for attribute, of_groups in card["features"].items()
+        for group, features in of_groups.items()
+        for feature in features
+    }

@@ -73,22 +73,37 @@ def test_a_lens_without_features_changes_nothing(h, kind):
     assert torch.equal(DiffLensEdit(lens, "gender", kind, steering(2.0, 2.0, 2.0, 2.0))(0, h), h)
 
 
+@pytest.mark.parametrize("others", ["lowered", "unchanged"])
 @pytest.mark.parametrize("kind", ["add", "scale"])
-def test_the_edit_is_the_decoded_change_of_the_listed_latents(h, kind):
+def test_the_edit_is_the_decoded_change_of_the_listed_latents(h, kind, others):
     lens, s = a_lens(), (0.5, 1.5, 0.0, 1.0)
     z = lens.sae.latents_of_map(h)
     wanted = z.clone()
     for image, (group, strength) in enumerate(zip(("female", "male", "female", "male"), s, strict=True)):
-        own, others = ((1, 2), (3,)) if group == "female" else ((3,), (1, 2))
+        own, rest = ((1, 2), (3,)) if group == "female" else ((3,), (1, 2))
         for column, latent in enumerate(own):
             if kind == "scale":
                 wanted[image, :, latent] *= 1 + strength
             else:
                 wanted[image, :, latent] += strength * lens.firing["gender"][group][1, :, column]
-        for latent in others:
+        for latent in rest if others == "lowered" else ():
             wanted[image, :, latent] *= max(0.0, 1 - strength)
     expected = h + lens.sae.map_delta(wanted - z, h.shape)
-    assert torch.allclose(DiffLensEdit(lens, "gender", kind, steering(*s))(1, h), expected, atol=1e-5)
+    assert torch.allclose(DiffLensEdit(lens, "gender", kind, steering(*s), others)(1, h), expected, atol=1e-5)
+
+
+def test_a_shared_feature_belongs_to_the_group_that_an_image_is_steered_to(h):
+    apart = a_lens()
+    shared = replace(
+        apart,
+        features={"gender": dict.fromkeys(GROUPS["gender"], apart.features["gender"]["male"])},
+        firing={"gender": dict.fromkeys(GROUPS["gender"], apart.firing["gender"]["male"])},
+    )
+    found = DiffLensEdit(shared, "gender", "scale", steering(1.0, 1.0, 1.0, 1.0))(1, h)
+    z = shared.sae.latents_of_map(h)
+    change = torch.zeros_like(z)
+    change[:, :, 3] = z[:, :, 3]  # doubled for both groups, lowered for none
+    assert torch.allclose(found, h + shared.sae.map_delta(change, h.shape), atol=1e-5)
 
 
 def test_a_contrast_moves_the_features_of_all_groups(h):
