@@ -24,7 +24,7 @@ PICTURE = Path(__file__).resolve().parents[1] / "docs" / "report.png"
 MADE_FROM = "made from"
 """Key of the text in the file: run, replay, verdict and fingerprint of the model."""
 
-WIDTH, HEIGHT = 1400, 1100
+WIDTH, HEIGHT = 1400, 910
 _FLAGS = (f"--window-size={WIDTH},{HEIGHT}", "--hide-scrollbars", "--force-device-scale-factor=1")
 _COLOURS = 128
 
