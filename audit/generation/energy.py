@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pynvml
@@ -58,8 +58,9 @@ class PackageCounters:
         return cls(files, tuple(map(int, limits)))
 
     def read(self) -> tuple[int, ...]:
-        """Return the counters, in microjoules."""
-        return tuple(int(_text(file)) for file in self.files)
+        """Return the counters, in microjoules; nothing if one of them no longer answers."""
+        texts = [_text(file) for file in self.files]
+        return tuple(map(int, texts)) if all(map(str.isdecimal, texts)) else ()
 
     def joules(self, before: tuple[int, ...], after: tuple[int, ...]) -> float:
         """Return the energy between two readings; a counter restarts at most once between them."""
@@ -113,14 +114,15 @@ class EnergyMeter:
         )
 
     def _use(self, before: _Readings, after: _Readings) -> EnergyUse:
-        seconds = after.process - before.process
-        if self._counters is None:
-            cpu = seconds * self._watts
-        else:
+        seconds, source = after.process - before.process, CpuSource.RAPL
+        if self._counters is not None and before.packages and after.packages:
             part = min(1.0, seconds / max(after.busy - before.busy, 1 / _TICKS_PER_SECOND))
             cpu = part * self._counters.joules(before.packages, after.packages)
+        else:
+            cpu, source = seconds * self._watts, CpuSource.ESTIMATE
         gpu = (after.gpu - before.gpu) * self._share_of_gpu
-        return self.total.nothing(cpu_joules=cpu, gpu_joules=gpu, seconds=after.wall - before.wall)
+        used = self.total.nothing(cpu_joules=cpu, gpu_joules=gpu, seconds=after.wall - before.wall)
+        return replace(used, cpu_source=source)
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,18 @@ def test_a_package_is_divided_by_processor_time(tmp_path):
     assert 0.05 < meter.total.cpu_joules < 1.9  # of the 2 J of both packages, the rival has its part
 
 
+def test_a_counter_that_stops_answering_is_replaced_by_an_estimate(tmp_path):
+    meter = EnergyMeter(10.0, 0.0, PackageCounters.here(powercap(tmp_path, 0)))
+    with meter.measured():
+        work()
+    assert meter.total.cpu_source == CpuSource.RAPL
+    with meter.measured():
+        work()
+        (tmp_path / "intel-rapl:1" / "energy_uj").write_text("")
+    assert meter.total.cpu_source == CpuSource.BOTH
+    assert meter.total.cpu_joules == pytest.approx(1.5, abs=0.5)  # 0.15 s at 10 W
+
+
 def test_work_that_raises_is_counted():
     meter = EnergyMeter(watts_per_core=20.0, share_of_gpu=1.0, counters=None)
     with pytest.raises(ZeroDivisionError), meter.measured():

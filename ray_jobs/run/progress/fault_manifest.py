@@ -82,11 +82,12 @@ class Manifest:
         if not self._run.has(PROGRESS):
             return
         last = self._run.read_json(PROGRESS)
-        if last["state"] != "running" or last.get("driver") == DRIVER:  # our own, between two stages
+        if last.get("state") != "running" or last.get("driver") == DRIVER:  # our own, between two stages
             return
         attempt = 1 + sum(entry["kind"] == FaultKind.LOST_DRIVER for entry in self._entries)
         message = (
-            f"an earlier attempt did not finish, {last['done']} of {last['total']} shards done at {last['updated']}"
+            f"an earlier attempt did not finish, {last.get('done', '?')} of {last.get('total', '?')} shards done "
+            f"at {last.get('updated', 'an unknown time')}"
         )
         self._add(None, attempt, FaultKind.LOST_DRIVER, message, last.get("host", ""), "tried_again")
 

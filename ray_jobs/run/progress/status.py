@@ -13,6 +13,9 @@ from ray_jobs.run.progress.driver_process import is_gone
 QUIET_SECONDS = 900.0
 """A running driver writes after each shard; a longer silence is reported."""
 
+REQUIRED = frozenset({"state", "done", "total", "failed", "images_per_second", "eta_seconds", "host", "pid", "updated"})
+"""Keys that the progress of every release has."""
+
 
 class NoRunError(ValueError):
     """The directory holds no run."""
@@ -47,11 +50,17 @@ def status_of(run: RunDirectory, now: datetime | None = None) -> Status:
     """Read the progress of a run.
 
     Raises:
-        NoRunError: If the directory holds no progress.
+        NoRunError: If the directory holds no progress, or half of it.
     """
     if not run.has(PROGRESS):
         raise NoRunError(f"{run.path}: expected a run directory with {PROGRESS}, found none; start the audit first")
     progress = run.read_json(PROGRESS)
+    missing = sorted(REQUIRED - progress.keys())
+    if missing:
+        raise NoRunError(
+            f"{run.file(PROGRESS)}: expected the progress of an audit, found no {', '.join(missing)}; run the audit "
+            "again"
+        )
     failures = run.read_json(FAILURES)["failures"] if run.has(FAILURES) else []
     silent = (now or datetime.now(UTC)) - datetime.fromisoformat(progress["updated"])
     gone = progress["state"] == "running" and is_gone(progress) is True

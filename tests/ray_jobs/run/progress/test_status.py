@@ -103,6 +103,15 @@ def test_a_directory_without_a_run_is_named(tmp_path):
         status_of(RunDirectory(tmp_path))
 
 
+def test_half_a_file_is_named_with_what_it_lacks(half_way):
+    progress = half_way.read_json("progress.json")
+    half_way.write_json("progress.json", {key: progress[key] for key in ("done", "total", "failed", "host", "pid")})
+    told = CliRunner().invoke(app, ["status", str(half_way.path)])
+    assert told.exit_code == 2
+    assert "found no eta_seconds, images_per_second, state, updated" in " ".join(told.stderr.split())
+    Manifest(half_way).lost_driver()  # a run that is resumed passes over it
+
+
 def test_the_command_answers_in_words_and_as_json(half_way, tmp_path):
     told = CliRunner().invoke(app, ["status", str(half_way.path)])
     assert (told.exit_code, told.stdout.splitlines()[1]) == (0, "faults: 1 corrupt_shard")
