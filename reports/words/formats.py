@@ -13,8 +13,8 @@ LIKE_THESE = "prompts like these"
 """The population of the second interval of a figure over several prompts."""
 
 
-SMALLEST_SHOWN = 5e-10
-"""Figures closer to 0 than this are printed as 0, since nine decimals do not show them."""
+SMALLEST_SHOWN = 1e-6
+"""Figures closer to 0 than this are printed as 0: the square root of a rounding error of 0 can be as large."""
 
 RESIDUE = 1e-12
 """Rounding error that a difference of 0 may leave."""
@@ -32,7 +32,7 @@ def number(value: float | None) -> str:
     if abs(value) < SMALLEST_SHOWN:
         value = 0.0
     size = abs(value)
-    decimals = 2 if size >= 1 or size == 0 else 3 if size >= 0.01 else min(1 - math.floor(math.log10(size)), 9)
+    decimals = 2 if size >= 1 or size == 0 else 3 if size >= 0.01 else 1 - math.floor(math.log10(size))
     return f"{value:.{decimals}f}".replace("-", "−")
 
 
