@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from torch import Tensor
 
+from audit.generation.activations import is_recorded
 from audit.generation.parts import ShardParts
 from audit.generation.settings import ShardSettings
 from audit.perception.embedders.clip import ClipEmbedder
@@ -22,8 +23,9 @@ from audit.perception.judges.label_table import key_name
 from audit.perception.judges.perceived import Perceived
 from audit.records.arms.joint import joined
 from audit.records.attributes import Attribute, SecondOpinion
-from audit.records.work import BASELINE, Shard, Status
+from audit.records.work import BASELINE, ImageKey, Shard, Status
 from audit.storage.rows import (
+    ACTIVATIONS,
     ASSIGNED,
     FACE_SCORE,
     FACES,
@@ -43,6 +45,9 @@ _UNSEEN = (Status.FAILED, Status.NO_FACE, Status.UNLABELLED)
 
 Assigned = tuple[str | None, ...]
 """The group that each image is steered to, None for an image without intervention."""
+
+Vectors = Mapping[str, Floats]
+"""Edited places → vectors (n, S, m) of all images of the shard."""
 
 
 def table_of(
@@ -81,10 +86,31 @@ def table_of(
             **pairs.columns(name),
             **_opinion_columns(measured[name], settings.opinions),
             **_face_columns(measured[name]),
+            ACTIVATIONS: [None] * len(shard.indices),
         }
         arrays = [pa.array(columns[field.name], type=field.type, from_pandas=False) for field in schema]
         tables.append(pa.Table.from_arrays(arrays, schema=schema))
     return pa.concat_tables(tables)
+
+
+def with_activations(table: pa.Table, activations: Mapping[str, Vectors], prompts: int) -> pa.Table:
+    """Return the rows of a shard with the activations of its recorded images.
+
+    Args:
+        table: Rows of ``table_of``.
+        activations: Arm → activations at the edited places, empty for an arm that edits none.
+        prompts: Number of the audit's prompts.
+    """
+    values: list[list[tuple[str, Floats]] | None] = []
+    images = table.num_rows // len(activations)
+    columns = (table[name].to_pylist() for name in ("arm", "prompt_id", "index", "status"))
+    for row, (arm, prompt, index, status) in enumerate(zip(*columns, strict=True)):
+        kept = is_recorded(ImageKey(prompt, index), prompts) and status != Status.FAILED.value
+        own = [(places, vectors[row % images].ravel()) for places, vectors in activations[arm].items()]
+        values.append(own if own and kept else None)
+    place = table.schema.get_field_index(ACTIVATIONS)
+    field = table.schema.field(place)
+    return table.set_column(place, field, pa.array(values, type=field.type))
 
 
 def _assigned_columns(

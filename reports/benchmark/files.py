@@ -16,13 +16,14 @@ from audit.storage.place import Place
 from reports.benchmark.findings import Findings
 from reports.benchmark.page import notices, render, title
 from reports.benchmark.published import NOTE, TABLES
-from reports.benchmark.tables import BEST, agreement_table, cost_table, effect_table, quality_table
+from reports.benchmark.tables import BEST, agreement_table, cost_table, effect_table, path_table, quality_table
 from reports.figures.charts import Table
 
 PAGE, MARKDOWN, PARQUET = "benchmark.html", "benchmark.md", "benchmark.parquet"
 
 _FIGURES = (
     "before", "after", "worst_before", "worst", "shift", "flips", "clip_i", "clip_t", "kid", "fid", "shown",
+    "distance", "outside", "unlike_prompt", "unlike_all", "faces_lost",
 )  # fmt: skip
 _ENDS = tuple(field.name for field in fields(Figure))
 
@@ -86,7 +87,7 @@ def _lines(findings: Findings) -> Iterator[str]:
     yield f"{BEST} marks the best figure of a column if its interval is separate from those of all other methods."
     for part in findings.parts:
         yield from ("", f"## {_cell(part.title)}")
-        for table in (effect_table(part), quality_table(part), cost_table(part)):
+        for table in (effect_table(part), quality_table(part), path_table(part), cost_table(part)):
             yield from _table(table)
     if findings.agreements:
         yield from ("", "## Rankings", *_table(agreement_table(findings.agreements)))

@@ -9,7 +9,7 @@ from reports.benchmark.charts import pareto_figures
 from reports.benchmark.findings import Findings, Part, Strip
 from reports.benchmark.published import NOTE, TABLES
 from reports.benchmark.strips import within_size
-from reports.benchmark.tables import BEST, agreement_table, cost_table, effect_table, quality_table
+from reports.benchmark.tables import BEST, agreement_table, cost_table, effect_table, path_table, quality_table
 from reports.environment import environment
 from reports.figures.charts import Figure, Table
 from reports.figures.pictures import data_uri
@@ -33,6 +33,7 @@ class Section:
     title: str
     effect: Table
     quality: Table
+    path: Table
     cost: Table
     figures: tuple[Figure, ...]
     strips: tuple[ShownStrip, ...]
@@ -91,7 +92,9 @@ def notices(findings: Findings) -> tuple[str, ...]:
 def _section(key: str, part: Part, strips: tuple[Strip, ...]) -> Section:
     own = tuple(_shown(strip) for strip in strips if (strip.model, strip.balanced) == (part.model, part.balanced))
     figures = tuple(pareto_figures(part, key))
-    return Section(key, part.title, effect_table(part), quality_table(part), cost_table(part), figures, own)
+    return Section(
+        key, part.title, effect_table(part), quality_table(part), path_table(part), cost_table(part), figures, own
+    )
 
 
 def _shown(strip: Strip) -> ShownStrip:

@@ -65,6 +65,23 @@ def quality_columns(rows: Sequence[MethodRow]) -> tuple[Column, ...]:
     )
 
 
+def path_columns() -> tuple[Column, ...]:
+    """Return how far a method leaves what the model makes without it."""
+    return (
+        Column("Distance of activations, change", lambda row: row.distance, "low"),
+        Column("Energy outside the components, change", lambda row: row.outside, "low"),
+        Column("Unlike the prompt's images, change", lambda row: row.unlike_prompt, "low", share=True),
+        Column("Unlike all images, change", lambda row: row.unlike_all, "low", share=True),
+        Column("Faces lost", lambda row: row.faces_lost, "low", share=True),
+    )
+
+
+def path_table(part: Part) -> Table:
+    """Return how far every method leaves what the model makes without it."""
+    caption = f"{part.title}: off the model's path, against held-out baseline images (95{NBSP}% intervals)"
+    return _table(caption, part.rows, path_columns(), baseline=False)
+
+
 def effect_table(part: Part) -> Table:
     """Return fairness and side effects of every method, the baseline first."""
     prompts = part.rows[0].prompts

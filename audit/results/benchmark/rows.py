@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from audit.measure.discrepancy.estimate import debiased_squares
 from audit.measure.discrepancy.samples import Samples
 from audit.measure.prompts.stratified import pooled_share
+from audit.records.arms.off_path import OffPath, PairedFigure
 from audit.records.changes import AttributeShift
 from audit.records.estimates import WithInterval
 from audit.records.groups import GroupResult
@@ -69,6 +70,11 @@ class MethodRow:
         fid: Fréchet distance to the baseline.
         network: Signature of the distances.
         shown: Share of images that show the occupation.
+        distance: Change of the distance of activations from unedited ones; None if the method edits no map.
+        outside: Change of the energy outside their principal components.
+        unlike_prompt: Change of the share of images unlike the prompt's baseline images.
+        unlike_all: Change of the share of images unlike all baseline images.
+        faces_lost: Share of the images with a face in the baseline that lose it.
         cost: What the method costs.
     """
 
@@ -94,6 +100,11 @@ class MethodRow:
     fid: Figure | None
     network: str
     shown: Figure | None
+    distance: Figure | None
+    outside: Figure | None
+    unlike_prompt: Figure | None
+    unlike_all: Figure | None
+    faces_lost: Figure | None
     cost: Cost
 
 
@@ -126,6 +137,7 @@ def method_rows(origin: RowOrigin, result: AuditResult, arms: Mapping[str, ArmRo
     """
     overall = {(row.arm, row.attribute): row for row in result.overall}
     quality = {row.arm: row for row in result.quality}
+    paths = {one.arm: one for one in result.off_path}
     others = [name for name in arms[BASELINE].probabilities if name not in origin.balanced]
     for attribute in origin.balanced:
         for arm, method in origin.methods.items():
@@ -155,8 +167,25 @@ def method_rows(origin: RowOrigin, result: AuditResult, arms: Mapping[str, ArmRo
                 fid=Figure.of(found.fid),
                 network=_network(found),
                 shown=Figure.of(found.prompt_shown),
+                **path_figures(paths.get(arm)),
                 cost=origin.costs[arm],
             )
+
+
+def path_figures(found: OffPath | None) -> dict[str, Figure | None]:
+    """Return how far an arm leaves what the model makes without it, by the field of a row."""
+    inside = None if found is None else found.activations
+    return {
+        "distance": None if inside is None else Figure.of(inside.distance.change),
+        "outside": None if inside is None else Figure.of(inside.outside.change),
+        "unlike_prompt": _change(None if found is None else found.unlike_prompt),
+        "unlike_all": _change(None if found is None else found.unlike_all),
+        "faces_lost": None if found is None else Figure.of(found.face_lost),
+    }
+
+
+def _change(figure: PairedFigure | None) -> Figure | None:
+    return None if figure is None else Figure.of(figure.change)
 
 
 def beyond_chance(shift: AttributeShift) -> Figure:

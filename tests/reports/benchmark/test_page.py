@@ -125,13 +125,13 @@ def test_the_files_hold_the_same_figures(findings, tmp_path):
     assert (first["after"], second["fit_seconds"], second["calls"]) == (findings.rows[0].after.value, 12.5, 2.0)
     assert first["fid_low"] is None
     tables = [line for line in markdown(findings).splitlines() if line.startswith("| 1 difflens-gender")]
-    assert len(tables) == 3
+    assert len(tables) == 4
 
 
 def test_a_part_without_any_figure_has_no_chart_and_no_mark(findings):
     bare = replace(
         findings.rows[0], before=None, after=None, worst=None, worst_before=None, flips=None, clip_i=None, clip_t=None,
-        kid=None, fid=None, shown=None, shift=None,
+        kid=None, fid=None, shown=None, shift=None, unlike_prompt=None, unlike_all=None, faces_lost=None,
     )  # fmt: skip
     page = render(Findings("trial", (bare,)))
     assert '<svg class="chart"' not in page
