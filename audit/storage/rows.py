@@ -23,7 +23,11 @@ ASSIGNED = "assigned"
 """Column of the group that an image is steered to; ``female & young`` in an arm that steers two attributes."""
 
 
-PAIRED = ("psnr", "lpips", "dino_i")
+OUTSIDE = ("psnr_outside", "lpips_outside", "dino_outside", "compared_outside")
+"""Columns that compare an image with its baseline image outside the hidden parts, and the share of pixels there."""
+
+
+PAIRED = ("psnr", "lpips", "dino_i", *OUTSIDE)
 """Columns that compare an image with its baseline image, besides ``clip_i``; files of older versions lack them."""
 
 
@@ -57,6 +61,8 @@ def row_schema(
       the prompt.
     * ``psnr`` (dB), ``lpips`` (distance) and ``dino_i`` (cosine) compare the image with the same baseline image.
       They are null in the baseline and without a network. Shards of older versions lack these columns.
+    * ``psnr_outside``, ``lpips_outside`` and ``dino_outside`` are the same outside the parts that ``quality.outside``
+      hides, and ``compared_outside`` is the share of pixels there. Null unless the config asks for them.
     * ``assigned`` is the group that a mitigation assigned to the image; an arm that steers several attributes assigns
       one group of each, ``female & young``.
     * ``assigned_<attribute>`` is the assigned group of this attribute, null if the arm does not steer it. Shards of

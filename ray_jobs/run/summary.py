@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -86,6 +86,7 @@ def summarise_run(
             "psnr": PSNR_SIGNATURE,
             "lpips": instruments.get("lpips", ""),
             "dino_i": instruments.get("dino", ""),
+            **outside_signatures(instruments),
         },
         confusions=judge_confusions(request.judge, request.model, request.attributes),
         gates=compared.gates,
@@ -101,6 +102,20 @@ def summarise_run(
     lens = lens_evidence(run.file(LENS)) if run.has(f"{LENS}/{LENS_FILE}") else None
     result = summarise(run, summary_plan, lens, compared.reference)
     return replace(result, strengths=strengths_as_data(searched_of(run)))
+
+
+def outside_signatures(instruments: Mapping[str, str]) -> dict[str, str]:
+    """Return how images are compared outside the face, by column; empty if they are not."""
+    where = instruments.get("outside")
+    if where is None:
+        return {}
+    filled = f"{where}|hidden:baseline's pixels"
+    return {
+        "psnr_outside": f"{PSNR_SIGNATURE}|{where}",
+        "lpips_outside": f"{instruments.get('lpips', '')}|{filled}",
+        "dino_outside": f"{instruments.get('dino', '')}|{filled}",
+        "compared_outside": where,
+    }
 
 
 def map_editing_arms(request: MeasurementRequest) -> tuple[str, ...]:

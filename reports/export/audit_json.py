@@ -46,7 +46,7 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "�
 """First characters by which spreadsheets detect a formula; some treat the full-width signs like the plain ones."""
 
 _MEASUREMENTS = ("clip_i", "clip_t", "fid", "kid")
-_PAIRED = ("psnr", "lpips", "dino_i")
+_PAIRED = ("psnr", "lpips", "dino_i", "psnr_outside", "lpips_outside", "dino_outside", "compared_outside")
 _TO_REFERENCE = ("fid_to_reference", "kid_to_reference")
 _SHARES = ("prompt_shown", "face_found", "several_faces")
 _OWN_FIELDS = ("value", "n", "signature", "low", "high", "like_these")
