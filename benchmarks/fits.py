@@ -30,7 +30,7 @@ def fit_in_process(request: FitRequest, prompts: Sequence[Prompt], tools: FitToo
         The directory; None if the method is not fitted.
     """
     fit = METHODS[request.mitigation.method].fit
-    if fit is None:
+    if fit is None or request.mitigation.fitted_by is None:
         return None
     directory.mkdir(parents=True, exist_ok=True)
     if isinstance(fit, TrainedFit):

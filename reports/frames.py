@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import pandas as pd
 
+from audit.records.arms.off_path import OffPath
 from audit.records.changes import GroupChange
 from audit.records.estimates import WithInterval
 from audit.records.groups import GroupResult
@@ -43,6 +44,10 @@ COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {
         **_interval("dino_i", "Mean cosine of DINOv2's features of each image to its baseline image."),
         **_interval("lpips", "Mean LPIPS distance of each image to its baseline image."),
         **_interval("psnr", "Mean PSNR of each image to its baseline image, in dB; equal images are left out."),
+        **_interval("psnr_outside", "Mean PSNR outside the face, in dB; NaN unless the config has `quality.outside`."),
+        **_interval("lpips_outside", "Mean LPIPS distance outside the face, in the same way."),
+        **_interval("dino_outside", "Mean cosine of DINOv2's features outside the face, in the same way."),
+        **_interval("compared_outside", "Mean share of the pixels that are outside the face in both images."),
         **_interval("kid", "Kernel distance to the baseline images; NaN for the baseline."),
         "kid_noise_floor": "Kernel distance between two halves of the baseline images.",
         "fid": "Fréchet distance to the baseline images. It has no interval. `quality.features` says on which network.",
@@ -52,6 +57,12 @@ COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {
         **_interval("prompt_shown", "Share of images that show the prompted occupation, as the judge sees it."),
         **_interval("face_found", "Share of images in which a face was found; NaN if the judge looks for none."),
         **_interval("several_faces", "Share of images with more than one face; NaN if faces are not counted."),
+        **_interval("activation_distance", "Distance of edited activations from unedited ones, which have about 1."),
+        **_interval("activation_distance_change", "The same, minus the baseline's: paired."),
+        **_interval("energy_outside_change", "Change of the energy outside the principal components, paired."),
+        **_interval("unlike_prompt_change", "Change of the share unlike the prompt's baseline images, paired."),
+        **_interval("unlike_all_change", "Change of the share unlike all baseline images, paired."),
+        **_interval("face_lost", "Share of the baseline's images with a face that lose it; NaN if none is looked for."),
     },
     "attributes": {
         **_NAMES,
@@ -153,7 +164,7 @@ def read_result(run: str) -> AuditResult:
 def result_frames(result: AuditResult) -> dict[str, pd.DataFrame]:
     """Return the tables of a result; ``COLUMNS`` documents them. A table without rows keeps its columns."""
     rows: dict[str, Iterator[dict[str, Any]]] = {
-        "arms": map(_arm_row, result.quality),
+        "arms": (_arm_row(row, {one.arm: one for one in result.off_path}.get(row.arm)) for row in result.quality),
         "attributes": map(_attribute_row, result.overall),
         "prompts": map(_prompt_row, result.results),
         "groups": (row for prompt in result.results for row in _group_rows(prompt)),
@@ -185,7 +196,21 @@ def _ends(name: str, estimate: WithInterval | None) -> dict[str, float | None]:
     return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
 
 
-def _arm_row(row: QualityResult) -> dict[str, Any]:
+def _path_row(found: OffPath | None) -> dict[str, float | None]:
+    if found is None:
+        return {}
+    figures: dict[str, WithInterval | None] = {"face_lost": found.face_lost}
+    for name in ("unlike_prompt", "unlike_all"):
+        figure = getattr(found, name)
+        figures[f"{name}_change"] = None if figure is None else figure.change
+    if found.activations is not None:
+        figures["activation_distance"] = found.activations.distance.after
+        figures["activation_distance_change"] = found.activations.distance.change
+        figures["energy_outside_change"] = found.activations.outside.change
+    return {key: value for name, figure in figures.items() for key, value in _ends(name, figure).items()}
+
+
+def _arm_row(row: QualityResult, off_path: OffPath | None) -> dict[str, Any]:
     floors = {
         f"{name}_noise_floor": measured.extra.get("noise_floor")
         for name, measured in (("fid", row.fid), ("kid", row.kid))
@@ -197,6 +222,10 @@ def _arm_row(row: QualityResult) -> dict[str, Any]:
         "dino_i",
         "lpips",
         "psnr",
+        "psnr_outside",
+        "lpips_outside",
+        "dino_outside",
+        "compared_outside",
         "kid",
         "fid",
         "kid_to_reference",
@@ -206,7 +235,8 @@ def _arm_row(row: QualityResult) -> dict[str, Any]:
         "several_faces",
     )
     found = [_ends(name, getattr(row, name)) for name in figures]
-    return {"arm": row.arm, **floors, **{name: value for part in found for name, value in part.items()}}
+    plain = {name: value for part in found for name, value in part.items()}
+    return {"arm": row.arm, **floors, **plain, **_path_row(off_path)}
 
 
 def _attribute_row(row: GroupResult) -> dict[str, Any]:

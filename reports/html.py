@@ -28,6 +28,9 @@ from audit.storage.place import Place
 from audit.storage.run_directory import AUDIT, REPORT, RunDirectory
 from reports.environment import environment
 from reports.export.audit_json import read_audit_json, to_json
+from reports.figures.arms.counterfactuals import counterfactual_tables
+from reports.figures.arms.joint_tables import joint_tables
+from reports.figures.arms.off_path import off_path_tables
 from reports.figures.charts import (
     Figure,
     Table,
@@ -42,7 +45,6 @@ from reports.figures.charts import (
     status_table,
     strongest_occupations,
 )
-from reports.figures.counterfactuals import counterfactual_tables
 from reports.figures.evidence.clauses import clause_tables, map_words
 from reports.figures.evidence.energy import energy_words
 from reports.figures.evidence.impact_ratios import ANALOGY, impact_tables
@@ -61,7 +63,6 @@ from reports.figures.evidence_tables import (
 )
 from reports.figures.honesty import honesty_part
 from reports.figures.intersection_tables import combination_tables, dependence_table, together_table
-from reports.figures.joint_tables import joint_tables
 from reports.figures.location import location_section
 from reports.figures.measure_tables import caveats, measures_by_occupation, measures_table
 from reports.figures.pictures import Pictures, data_uri, fit, read_pictures
@@ -214,6 +215,7 @@ def _context(story: Story, pictures: Pictures) -> dict[str, Any]:
         "all_listed": len(listed(story)) == len(story.prompts),
         "left_out": pictures.left_out,
         "quality": quality_table(story),
+        "off_path": off_path_tables(story),
         "has_reference": "fid_to_reference" in quality_figures(story),
         "signatures": signature_table(story),
         "instruments_of_quality": instrument_table(story),

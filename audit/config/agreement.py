@@ -13,6 +13,7 @@ from audit.config.mitigations.arms import located
 from audit.config.mitigations.edits import DiffLensConfig, GatedCrossAttentionConfig
 from audit.config.mitigations.joint import JointConfig, joint_problems
 from audit.config.mitigations.registry import MitigationConfig
+from audit.config.mitigations.section import ProjectableEdit
 from audit.config.mitigations.texts import PromptConfig
 from audit.config.problems import Location, Problem, listing, suggestion
 from audit.config.sections import (
@@ -225,9 +226,18 @@ def _method_disagreements(config: AuditSections, at: Location, mitigation: Mitig
     ):
         message = (
             "expected a strength for this edit, found none; set strength, because the lens has strengths only for"
-            f" edit: {config.lens.edit} (lens.edit) with reverse_step: symmetric, others: lowered and the whole window"
+            f" edit: {config.lens.edit} (lens.edit) with reverse_step: symmetric, others: lowered, the whole window "
+            "and no projection"
         )
         yield Problem((*at, "name"), message)
+    if isinstance(mitigation, ProjectableEdit) and mitigation.project is not None:
+        skips = next((place for place in mitigation.edited_modules if place.startswith("skips:")), None)
+        if skips is not None:
+            message = (
+                f"expected places with channels, whose components are few, found {skips!r}; edit the output of a "
+                "module, or remove project"
+            )
+            yield Problem((*at, "project"), message, reads=((*at, "hookpoints"),))
     if "clip" in mitigation.trained_with and config.quality.clip == "none":
         message = f"expected a CLIP model for the loss of {mitigation.method}, found none; set quality.clip"
         yield Problem((*at, "method"), message, reads=(("quality", "clip"),))

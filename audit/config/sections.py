@@ -45,6 +45,7 @@ from audit.config.kinds.closed import EndpointKeys, PictureKeys
 from audit.config.mitigations.arms import ArmConfig
 from audit.config.optional.concepts import ConceptsConfig
 from audit.config.optional.exploration import ExploreConfig
+from audit.config.optional.segmenters import OutsideConfig
 from audit.config.optional.statement import StatementConfig
 from audit.records.work import BASELINE
 
@@ -382,11 +383,14 @@ class QualityConfig(Section):
     directory in the layout of transformers. If unset, it is not measured."""
     lpips: LpipsConfig | None = None
     """Network for LPIPS. If unset, it is not measured. PSNR needs no network and is always measured."""
+    outside: OutsideConfig | None = None
+    """Segmenter with which PSNR, LPIPS and DINO-I are also measured outside the face and the hair. If unset, they are
+    measured over whole images alone. ``{}`` uses the calibration model's own segmenter."""
 
     @model_serializer(mode="wrap")
     def _without_unset(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out instruments that the config does not use, so that they do not change the names of older runs."""
-        unused = {name for name in ("dino", "lpips") if getattr(self, name) is None}
+        unused = {name for name in ("dino", "lpips", "outside") if getattr(self, name) is None}
         return {name: value for name, value in plain(self).items() if name not in unused}
 
     @property
@@ -398,6 +402,8 @@ class QualityConfig(Section):
             files = {}
         if self.dino is not None:
             files["dino"] = self.dino
+        if self.outside is not None and self.outside.source != "bundled":
+            files["outside.source"] = self.outside.source
         return files if self.lpips is None else files | {"lpips.trunk": self.lpips.trunk}
 
 

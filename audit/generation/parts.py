@@ -28,6 +28,7 @@ from audit.perception.embedders.features import FeatureEmbedder, load_features
 from audit.perception.embedders.pairs import PairInstruments, load_pair_instruments
 from audit.perception.judges.interface import Judge
 from audit.perception.judges.registry import load_judge, load_second_judges
+from audit.perception.segmenters.outside import Outside, load_outside
 from audit.planning.plan import prompts_of_model
 from audit.preflight.prompt_lengths import clip_texts, mitigation_texts
 from audit.records.work import Prompt
@@ -48,6 +49,7 @@ class ShardParts:
         interventions: What makes the intervention of a batch, by the name of the mitigation.
         second: Further judges by name; no result depends on them.
         pairs: Compares an image with its baseline image.
+        outside: Finds what an image shows outside the face; None if the config does not ask for it.
         baselines: Baseline images of earlier audits, None if none are kept.
         searched: Mitigation → prompt id → group → strength that was searched for this audit.
     """
@@ -61,6 +63,7 @@ class ShardParts:
     interventions: Mapping[str, Intervene] = field(default_factory=dict)
     second: Mapping[str, Judge] = field(default_factory=dict)
     pairs: PairInstruments = field(default_factory=PairInstruments)
+    outside: Outside | None = None
     baselines: BaselineCache | None = None
     searched: Strengths = field(default_factory=dict)
 
@@ -77,6 +80,7 @@ class ShardParts:
             "clip": "" if self.clip is None else self.clip.signature,
             "features": "" if self.features is None else self.features.signature,
             **self.pairs.signatures,
+            **({} if self.outside is None else {"outside": self.outside.signature}),
             **{f"second_opinion {name}": judge.signature for name, judge in self.second.items()},
         }
 
@@ -125,6 +129,7 @@ def load_parts(
         clip=clip,
         features=features,
         pairs=load_pair_instruments(request.quality, features),
+        outside=load_outside(request.quality.outside, request.model),
         lens=lens,
         analyses=ready_observers(lens),
         interventions=ready_interventions(request.sections, lens, fits or {}),

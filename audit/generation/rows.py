@@ -11,19 +11,23 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from torch import Tensor
 
+from audit.generation.activations import is_recorded
 from audit.generation.parts import ShardParts
 from audit.generation.settings import ShardSettings
 from audit.perception.embedders.clip import ClipEmbedder
+from audit.perception.embedders.features import FeatureEmbedder
 from audit.perception.embedders.pairs import LpipsDistance, cosines, psnr
 from audit.perception.judges.interface import Judge
 from audit.perception.judges.kinds.hand_labels import HandLabels
 from audit.perception.judges.kinds.zero_shot import ZeroShotJudge
 from audit.perception.judges.label_table import key_name
 from audit.perception.judges.perceived import Perceived
+from audit.perception.segmenters.outside import composite, psnr_outside
 from audit.records.arms.joint import joined
 from audit.records.attributes import Attribute, SecondOpinion
-from audit.records.work import BASELINE, Shard, Status
+from audit.records.work import BASELINE, ImageKey, Shard, Status
 from audit.storage.rows import (
+    ACTIVATIONS,
     ASSIGNED,
     FACE_SCORE,
     FACES,
@@ -43,6 +47,9 @@ _UNSEEN = (Status.FAILED, Status.NO_FACE, Status.UNLABELLED)
 
 Assigned = tuple[str | None, ...]
 """The group that each image is steered to, None for an image without intervention."""
+
+Vectors = Mapping[str, Floats]
+"""Edited places → vectors (n, S, m) of all images of the shard."""
 
 
 def table_of(
@@ -81,10 +88,31 @@ def table_of(
             **pairs.columns(name),
             **_opinion_columns(measured[name], settings.opinions),
             **_face_columns(measured[name]),
+            ACTIVATIONS: [None] * len(shard.indices),
         }
         arrays = [pa.array(columns[field.name], type=field.type, from_pandas=False) for field in schema]
         tables.append(pa.Table.from_arrays(arrays, schema=schema))
     return pa.concat_tables(tables)
+
+
+def with_activations(table: pa.Table, activations: Mapping[str, Vectors], prompts: int) -> pa.Table:
+    """Return the rows of a shard with the activations of its recorded images.
+
+    Args:
+        table: Rows of ``table_of``.
+        activations: Arm → activations at the edited places, empty for an arm that edits none.
+        prompts: Number of the audit's prompts.
+    """
+    values: list[list[tuple[str, Floats]] | None] = []
+    images = table.num_rows // len(activations)
+    columns = (table[name].to_pylist() for name in ("arm", "prompt_id", "index", "status"))
+    for row, (arm, prompt, index, status) in enumerate(zip(*columns, strict=True)):
+        kept = is_recorded(ImageKey(prompt, index), prompts) and status != Status.FAILED.value
+        own = [(places, vectors[row % images].ravel()) for places, vectors in activations[arm].items()]
+        values.append(own if own and kept else None)
+    place = table.schema.get_field_index(ACTIVATIONS)
+    field = table.schema.field(place)
+    return table.set_column(place, field, pa.array(values, type=field.type, from_pandas=True))  # NaN as null
 
 
 def _assigned_columns(
@@ -222,12 +250,23 @@ def _clip_columns(measured: _Measured, baseline: _Measured | None, text: Floats 
 
 @dataclass(frozen=True)
 class _Pairs:
-    """Compares the images of an arm with the baseline images of the same keys; ``dino`` has embeddings by arm."""
+    """Compares the images of an arm with the baseline images of the same keys.
+
+    Attributes:
+        images: Arm → images.
+        broken: Arm → images that could not be made.
+        lpips: Network, None without one.
+        dino: Arm → embeddings by DINOv2, empty without it.
+        embedder: DINOv2.
+        shown: Arm → pixels outside the hidden parts (n, H, W), empty if no parts are hidden.
+    """
 
     images: Mapping[str, Tensor]
     broken: Mapping[str, Mask]
     lpips: LpipsDistance | None
     dino: Mapping[str, Floats]
+    embedder: FeatureEmbedder | None
+    shown: Mapping[str, Tensor]
 
     @classmethod
     def of(cls, parts: ShardParts, images: Mapping[str, Tensor], measured: Mapping[str, _Measured]) -> _Pairs:
@@ -236,11 +275,14 @@ class _Pairs:
             for arm, found in measured.items():
                 known = found.features if network is parts.features else None
                 dino[arm] = network.embed(images[arm]) if known is None else known
-        return cls(images, {arm: found.broken for arm, found in measured.items()}, parts.pairs.lpips, dino)
+        broken = {arm: found.broken for arm, found in measured.items()}
+        outside = parts.outside if len(images) > 1 else None
+        shown = {} if outside is None else {arm: outside.shown(own) for arm, own in images.items()}
+        return cls(images, broken, parts.pairs.lpips, dino, network, shown)
 
     def columns(self, arm: str) -> dict[str, pa.Array]:
         """Return the columns of an arm, null in the baseline and where there is no value."""
-        found = dict.fromkeys(PAIRED) if arm == BASELINE else self._compared(arm)
+        found = dict.fromkeys(PAIRED) | ({} if arm == BASELINE else self._compared(arm))
         missing = self.broken[arm] | self.broken[BASELINE]
         return {
             name: _nullable(values, missing if values is None else missing | np.isnan(values))
@@ -253,6 +295,22 @@ class _Pairs:
             "psnr": psnr(images, baseline),
             "lpips": None if self.lpips is None else self.lpips.between(images, baseline),
             "dino_i": cosines(self.dino[arm], self.dino[BASELINE]) if self.dino else None,
+            **(self._outside(images, baseline, self.shown[arm] & self.shown[BASELINE]) if self.shown else {}),
+        }
+
+    def _outside(self, images: Tensor, baseline: Tensor, compared: Tensor) -> dict[str, Floats | None]:
+        """Compare the pixels (n, H, W) outside the parts that either image hides; NaN if there are none."""
+        mixed, share = composite(images, baseline, compared), compared.float().mean((1, 2)).numpy()
+        nothing = np.where(share > 0, np.float32(0), np.float32(np.nan))
+        lpips = None if self.lpips is None else self.lpips.between(mixed, baseline) + nothing
+        dino = None
+        if self.embedder is not None and self.dino:
+            dino = cosines(self.embedder.embed(mixed), self.dino[BASELINE]) + nothing
+        return {
+            "psnr_outside": psnr_outside(images, baseline, compared),
+            "lpips_outside": lpips,
+            "dino_outside": dino,
+            "compared_outside": share,
         }
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from audit.analyses.attribution import Attribution
 from audit.config.mitigations.arms import ArmConfig
 from audit.config.slices import MeasurementRequest
-from audit.planning.plan import opinions_of
+from audit.planning.plan import opinions_of, prompts_of_model
 from audit.records.attributes import Attribute, SecondOpinion
 
 
@@ -24,6 +24,7 @@ class ShardSettings:
         analyses: Names of the analyses that observe the baseline images.
         opinions: Further judges, each with the attributes that it judges.
         faces: Whether faces are found for the judge.
+        prompts: Number of the audit's prompts, which decides how many images of each have their activations recorded.
     """
 
     seed: int
@@ -34,6 +35,7 @@ class ShardSettings:
     analyses: tuple[str, ...]
     opinions: tuple[SecondOpinion, ...] = ()
     faces: bool = False
+    prompts: int = 1
 
     @classmethod
     def of(cls, request: MeasurementRequest) -> ShardSettings:
@@ -47,6 +49,7 @@ class ShardSettings:
             analyses=() if request.prompts.attribution is False else (Attribution.name,),
             opinions=opinions_of(request.second_opinions, request.attributes),
             faces=request.judge.face_settings is not None,
+            prompts=len(prompts_of_model(request.model, request.prompts)),
         )
 
     def groups(self, attribute: str) -> tuple[str, ...]:

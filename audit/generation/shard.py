@@ -21,18 +21,22 @@ from torch import Tensor
 
 from audit.analyses.analysis import PartObserver
 from audit.config.mitigations.arms import ArmConfig, parts_of
+from audit.generation.activations import Recorder, edited_places, is_recorded, place_key
 from audit.generation.baselines import Baseline
 from audit.generation.parts import ShardParts
-from audit.generation.rows import Assigned, table_of
+from audit.generation.rows import Assigned, table_of, with_activations
 from audit.generation.settings import ShardSettings
 from audit.mitigate.assignment import assigned_parts
 from audit.mitigate.method import Batch
 from audit.models.closed.interface import PictureBatch, PictureSource
 from audit.models.denoising import NO_OBSERVERS, Observers
 from audit.models.generator import Generator
-from audit.models.intervention import Intervention, together
+from audit.models.intervention import Intervention, Observer, together
 from audit.models.replay import SharedSteps
 from audit.records.work import BASELINE, ImageKey, Shard
+
+_ACTIVATIONS, _VECTORS = "activations at ", "vectors"
+"""Names of the baseline's activations among its parts."""
 
 
 @dataclass(frozen=True)
@@ -85,14 +89,19 @@ def do_shard(parts: ShardParts, settings: ShardSettings, shard: Shard) -> ShardY
     interventions = {name: together(tuple(own.values())) for name, own in steered.items()}
     seeds = [key.seed(settings.seed) for key in keys]
     sampled = _SampledBatch(parts.generator, shard, seeds, SharedSteps.of(tuple(interventions.values()), steps))
-    baseline = _baseline(parts, settings, sampled)
+    recorded = any(is_recorded(key, settings.prompts) for key in shard.keys)
+    places = {name: edited_places(one) if recorded else () for name, one in interventions.items()}
+    baseline = _baseline(parts, settings, sampled, tuple(dict.fromkeys(filter(None, places.values()))))
     images, assigned = dict[str, Tensor]({BASELINE: baseline.images}), dict[str, Mapping[str, Assigned]]({BASELINE: {}})
+    activations = {BASELINE: _activations(baseline)}
     for name, intervention in interventions.items():
         assigned[name] = {attribute: own.assigned for attribute, own in steered[name].items()}
-        images[name] = sampled.images(intervention)
+        recorder = Recorder(places[name], steps, len(shard.indices))
+        images[name] = sampled.images(recorder.recorded(intervention))
+        activations[name] = {place_key(places[name]): recorder.vectors()} if places[name] else {}
     return ShardYield(
-        table=table_of(parts, settings, shard, images, assigned),
-        parts=baseline.parts,
+        table=with_activations(table_of(parts, settings, shard, images, assigned), activations, settings.prompts),
+        parts={name: part for name, part in baseline.parts.items() if not name.startswith(_ACTIVATIONS)},
         images=images,
     )
 
@@ -112,19 +121,38 @@ def _steered(
     return found
 
 
-def _baseline(parts: ShardParts, settings: ShardSettings, sampled: _SampledBatch) -> Baseline:
-    """Return the baseline arm: as an earlier audit of the same model kept it, or else made and kept."""
+def _baseline(
+    parts: ShardParts, settings: ShardSettings, sampled: _SampledBatch, edited: Sequence[tuple[str, ...]]
+) -> Baseline:
+    """Return the baseline arm: as an earlier audit of the same model kept it, or else made and kept.
+
+    Its parts have the activations at each of the ``edited`` places, beside those of the analyses.
+    """
     shard = sampled.shard
     names = tuple(name for name in settings.analyses if name in parts.analyses)
-    kept = None if parts.baselines is None else parts.baselines.find(shard, settings.seed, settings.batch, names)
+    recorded = {f"{_ACTIVATIONS}{place_key(places)}": places for places in edited}
+    every = (*names, *recorded)
+    kept = None if parts.baselines is None else parts.baselines.find(shard, settings.seed, settings.batch, every)
     if kept is not None:
         return kept
     watching = {name: parts.analyses[name](len(shard.indices)) for name in names}
-    images = sampled.images(observers=_by_hookpoint(watching.values()))
-    made = Baseline(images, {name: observer.part() for name, observer in watching.items()})
+    steps = sampled.generator.steps
+    recorders = {name: Recorder(places, steps, len(shard.indices)) for name, places in recorded.items()}
+    images = sampled.images(observers=_by_hookpoint(watching.values(), recorders.values()))
+    found = {name: observer.part() for name, observer in watching.items()}
+    made = Baseline(images, found | {name: {_VECTORS: one.vectors()} for name, one in recorders.items()})
     if parts.baselines is not None:
         parts.baselines.keep(made, shard, settings.seed, settings.batch)
     return made
+
+
+def _activations(baseline: Baseline) -> dict[str, NDArray[np.float32]]:
+    """Return the activations of the baseline by place."""
+    return {
+        name.removeprefix(_ACTIVATIONS): part[_VECTORS]
+        for name, part in baseline.parts.items()
+        if name.startswith(_ACTIVATIONS)
+    }
 
 
 def do_shard_in_parts(parts: ShardParts, settings: ShardSettings, shard: Shard, batch: int) -> ShardYield:
@@ -191,14 +219,17 @@ def _padded(keys: Sequence[ImageKey], batch: int) -> tuple[ImageKey, ...]:
     return (*keys, *[keys[-1]] * (batch - len(keys)))
 
 
-def _by_hookpoint(watching: Iterable[PartObserver]) -> Observers:
+def _by_hookpoint(watching: Iterable[PartObserver], recorders: Iterable[Recorder]) -> Observers:
     """Return one observer for each hookpoint; it calls all that watch there."""
-    found: dict[str, list[PartObserver]] = {}
+    found: dict[str, list[Observer]] = {}
     for observer in watching:
         found.setdefault(observer.hookpoint, []).append(observer)
+    for recorder in recorders:
+        for place, own in recorder.observers().items():
+            found.setdefault(place, []).append(own)
     return {hookpoint: partial(_call_all, own) for hookpoint, own in found.items()}
 
 
-def _call_all(watching: Sequence[PartObserver], step: int, h: Tensor) -> None:
+def _call_all(watching: Sequence[Observer], step: int, h: Tensor) -> None:
     for observer in watching:
         observer(step, h)

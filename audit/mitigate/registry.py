@@ -11,6 +11,7 @@ from audit.mitigate.edits.difflens import DiffLens
 from audit.mitigate.edits.feature_control import FeatureControl
 from audit.mitigate.edits.gated_cross_attention import GatedCrossAttention
 from audit.mitigate.edits.mean_difference import MeanDifference
+from audit.mitigate.edits.projection import Projecting
 from audit.mitigate.guidance.fair_diffusion import FairDiffusion
 from audit.mitigate.method import Intervene, Method
 from audit.mitigate.texts.fair_pca import FairPca
@@ -21,10 +22,10 @@ from audit.mitigate.trained.latent_editing import LatentEditing
 from audit.mitigate.weights.uce import Uce
 
 METHODS: Mapping[str, Method] = {
-    "difflens": DiffLens(),
+    "difflens": Projecting(DiffLens()),
     "prompt": PromptMethod(),
-    "mean_difference": MeanDifference(),
-    "feature_control": FeatureControl(),
+    "mean_difference": Projecting(MeanDifference()),
+    "feature_control": Projecting(FeatureControl()),
     "gated_cross_attention": GatedCrossAttention(),
     "fair_pca": FairPca(),
     "fair_diffusion": FairDiffusion(),

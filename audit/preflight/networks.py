@@ -22,6 +22,7 @@ def check_quality(quality: QualityConfig, model: ModelConfig) -> Iterator[Proble
     """
     yield from check_networks(quality, model)
     yield from _pairs(quality)
+    yield from _outside(quality, model)
     if quality.reference is not None:
         yield from _reference(Path(quality.reference), bundled=quality.features == "bundled")
 
@@ -52,6 +53,24 @@ def _clip(source: str) -> Iterator[Problem]:
     obstacle = clip_source_problem(source)
     if obstacle is not None:
         yield Problem(("quality", "clip"), obstacle)
+
+
+def _outside(quality: QualityConfig, model: ModelConfig) -> Iterator[Problem]:
+    """Find a segmenter that cannot be used, and parts that it does not know."""
+    if quality.outside is None:
+        return
+    from audit.perception.segmenters.registry import segmenter_parts, segmenter_problem
+
+    own, at = quality.outside, ("quality", "outside")
+    obstacle = segmenter_problem(own, model)
+    if obstacle is not None:
+        yield Problem(at, obstacle.replace("concepts.segmenter", "quality.outside"), reads=MODEL_KEYS)
+        return
+    known = segmenter_parts(own, model)
+    for part in own.hidden:
+        if part not in known:
+            message = f"expected parts of the segmenter ({listing(known)}), found {part!r}{suggestion(part, known)}"
+            yield Problem((*at, "hidden"), message)
 
 
 def _pairs(quality: QualityConfig) -> Iterator[Problem]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from audit.records.arms.counterfactuals import CounterfactualPair
 from audit.records.arms.joint import JointResult
+from audit.records.arms.off_path import OffPath
 from audit.records.attributes import TargetSource
 from audit.records.changes import AttributeShift, GroupChange, MissingDifference
 from audit.records.groups import GroupResult
@@ -94,6 +95,7 @@ class AuditResult:
             association, up to a limit per arm and pair.
         joint: Joint distribution of the attributes that one arm steers together, in this arm and in the baseline: over
             all images, then for each prompt; empty without such an arm.
+        off_path: How far the edits of each arm leave what the model makes without them; empty in older files.
         counterfactuals: Pairs of arms whose prompts name different groups of one attribute.
         missing: Edited arm → whether its share of unclassified images differs from the baseline's.
         verdicts: Verdicts per gate; empty if the config names no gates.
@@ -119,6 +121,7 @@ class AuditResult:
     shifts: tuple[AttributeShift, ...] = ()
     intersections: tuple[Intersection, ...] = ()
     joint: tuple[JointResult, ...] = ()
+    off_path: tuple[OffPath, ...] = ()
     counterfactuals: tuple[CounterfactualPair, ...] = ()
     missing: dict[str, MissingDifference] = field(default_factory=dict)
     verdicts: tuple[Verdict, ...] = ()

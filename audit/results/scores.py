@@ -21,6 +21,10 @@ PAIRED_SPANS: Mapping[str, Span] = {
     "dino_i": COSINE,
     "lpips": Span(0.0),
     "psnr": Span(0.0, MOST_PSNR),
+    "psnr_outside": Span(0.0, MOST_PSNR),
+    "lpips_outside": Span(0.0),
+    "dino_outside": COSINE,
+    "compared_outside": SHARE,
 }
 """Possible values of the columns that compare paired images: dB (100 for equal images), distance, cosine."""
 

@@ -33,6 +33,7 @@ from audit.records.work import BASELINE, Shard
 from audit.results.arm_rows import ArmRows, arm_rows
 from audit.results.arms.counterfactuals import counterfactual_pairs
 from audit.results.arms.joint import JointTarget, joint_results
+from audit.results.arms.off_path import PathEvidence, Recorded, off_path, recorded_of
 from audit.results.changes import attribute_shifts, group_changes, missing_difference
 from audit.results.gates.inputs import GateReader
 from audit.results.gates.verdicts import evaluate, gates_of
@@ -42,7 +43,7 @@ from audit.results.quality import FeatureSet, KernelSample, Yardstick, kernel_sa
 from audit.results.scores import LEAST_IMAGES, PAIRED_SPANS, Scores, rescaled
 from audit.results.second_opinions import agreements, common_answers, second_views
 from audit.results.two_stages import Stages
-from audit.storage.rows import FACES, FEATURES, PAIRED, results_schema, row_schema, with_later_columns
+from audit.storage.rows import ACTIVATIONS, FACES, FEATURES, PAIRED, results_schema, row_schema, with_later_columns
 from audit.storage.run_directory import CONFIG, PROVENANCE, RunDirectory
 
 
@@ -68,6 +69,8 @@ class SummaryPlan:
         named: Arms whose prompts all name one group.
         looks_for_faces: Whether the judge gives images without a face the status *no face*.
         faces: Whether the rows have the number of faces.
+        edits_maps: Arms that edit maps of the network.
+        steps: Steps of an image; 0 if nothing is sampled.
     """
 
     run_id: str
@@ -87,6 +90,8 @@ class SummaryPlan:
     joint: Mapping[str, JointTarget] = field(default_factory=dict)
     named: tuple[NamedArm, ...] = ()
     faces: bool = False
+    edits_maps: tuple[str, ...] = ()
+    steps: int = 0
 
     @property
     def prompt_ids(self) -> tuple[str, ...]:
@@ -135,7 +140,7 @@ def summarise(
     """
     if not plan.shards:
         raise ValueError("expected finished shards to summarise, found none; run the audit again")
-    table, features = _gather(run, plan)
+    table, features, recorded = _gather(run, plan)
     run.write_results(table)
     arms = {arm: arm_rows(table, arm, plan.attributes, plan.images) for arm in plan.arms}
     edited = [rows for arm, rows in arms.items() if arm != BASELINE]
@@ -156,6 +161,7 @@ def summarise(
         shifts=shifts,
         intersections=intersections(arms, plan.attributes),
         joint=joint_results(arms, plan.joint),
+        off_path=off_path(arms, plan.edits_maps, PathEvidence(recorded, features, plan.looks_for_faces, plan.steps)),
         counterfactuals=counterfactual_pairs(arms, plan.named, plan.attributes, goals),
         missing={rows.arm: missing_difference(arms[BASELINE], rows) for rows in edited},
         verdicts=_verdicts(arms, plan, quality, shifts),
@@ -207,21 +213,24 @@ def _verdicts(
     return evaluate(gates, [reader.read(gate) for gate in gates])
 
 
-def _gather(run: RunDirectory, plan: SummaryPlan) -> tuple[pa.Table, dict[str, FeatureSet]]:
-    """Read the shards; return their rows by arm, prompt and index, and the features of each arm with features."""
+def _gather(run: RunDirectory, plan: SummaryPlan) -> tuple[pa.Table, dict[str, FeatureSet], Recorded]:
+    """Read the shards; return their rows by arm, prompt and index, and features and activations of each arm."""
     sample = kernel_sample(plan.shards, plan.kid_images)
     parts: list[pa.Table] = []
+    vectors: list[pa.Table] = []
     features: dict[str, FeatureSet] = {}
     schema = row_schema(plan.attributes, plan.opinions, faces=plan.faces)
     for shard, stored in zip(plan.shards, run.read_rows(shard.id for shard in plan.shards), strict=True):
         table = with_later_columns(stored, schema)
         _check_rows(shard, table, plan)
-        parts.append(table.drop_columns([FEATURES]))
+        parts.append(table.drop_columns([FEATURES, ACTIVATIONS]))
+        if table[ACTIVATIONS].null_count < table.num_rows:
+            vectors.append(table.select(["arm", "prompt_id", "index", ACTIVATIONS]))
         for arm in plan.arms:
             found = _feature_set(table.filter(pc.equal(table["arm"], arm)), sample)
             if found is not None:
                 features[arm] = features[arm] + found if arm in features else found
-    return _in_order(pa.concat_tables(parts), plan), features
+    return _in_order(pa.concat_tables(parts), plan), features, recorded_of(vectors)
 
 
 def _check_rows(shard: Shard, table: pa.Table, plan: SummaryPlan) -> None:

@@ -14,11 +14,20 @@ FEATURES = "features"
 """Embedding by the feature network, for the distances between arms; not part of ``results.parquet``."""
 
 
+ACTIVATIONS = "activations"
+"""Short vectors of the maps that edits return, by place, and of the baseline's maps there; not part of
+``results.parquet``."""
+
+
 ASSIGNED = "assigned"
 """Column of the group that an image is steered to; ``female & young`` in an arm that steers two attributes."""
 
 
-PAIRED = ("psnr", "lpips", "dino_i")
+OUTSIDE = ("psnr_outside", "lpips_outside", "dino_outside", "compared_outside")
+"""Columns that compare an image with its baseline image outside the hidden parts, and the share of pixels there."""
+
+
+PAIRED = ("psnr", "lpips", "dino_i", *OUTSIDE)
 """Columns that compare an image with its baseline image, besides ``clip_i``; files of older versions lack them."""
 
 
@@ -52,6 +61,8 @@ def row_schema(
       the prompt.
     * ``psnr`` (dB), ``lpips`` (distance) and ``dino_i`` (cosine) compare the image with the same baseline image.
       They are null in the baseline and without a network. Shards of older versions lack these columns.
+    * ``psnr_outside``, ``lpips_outside`` and ``dino_outside`` are the same outside the parts that ``quality.outside``
+      hides, and ``compared_outside`` is the share of pixels there. Null unless the config asks for them.
     * ``assigned`` is the group that a mitigation assigned to the image; an arm that steers several attributes assigns
       one group of each, ``female & young``.
     * ``assigned_<attribute>`` is the assigned group of this attribute, null if the arm does not steer it. Shards of
@@ -60,14 +71,18 @@ def row_schema(
     * ``faces`` is the number of faces that were found, and ``face_score`` the largest score of those that were judged,
       null if there is none. Both columns exist only if faces are found for the judge.
     * ``features`` is the embedding.
+    * ``activations`` has a vector of all recorded steps for each place that an arm edits, null in images that are not
+      recorded. Shards of older versions lack this column.
     """
-    return results_schema(attributes, opinions, faces=faces).append(pa.field(FEATURES, pa.list_(pa.float32())))
+    vectors = pa.map_(pa.string(), pa.list_(pa.float32()))
+    plain = results_schema(attributes, opinions, faces=faces)
+    return plain.append(pa.field(FEATURES, pa.list_(pa.float32()))).append(pa.field(ACTIVATIONS, vectors))
 
 
 def results_schema(
     attributes: Sequence[Attribute], opinions: Sequence[SecondOpinion] = (), *, faces: bool = False
 ) -> pa.Schema:
-    """Return the schema of ``results.parquet``: a shard's table without the embeddings."""
+    """Return the schema of ``results.parquet``: a shard's table without the embeddings and activations."""
     probabilities = [
         probability_column(attribute.name, group) for attribute in attributes for group in attribute.groups
     ]
@@ -100,7 +115,7 @@ def results_schema(
 
 def with_later_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """Return a table of an older version with the columns that later versions added, null everywhere."""
-    later = [name for name in schema.names if name in PAIRED or name.startswith(f"{ASSIGNED}_")]
+    later = [n for n in schema.names if n in (*PAIRED, ACTIVATIONS) or n.startswith(f"{ASSIGNED}_")]
     missing = [name for name in later if name not in table.schema.names]
     for name in missing:
         table = table.append_column(schema.field(name), pa.nulls(table.num_rows, schema.field(name).type))

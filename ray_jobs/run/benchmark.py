@@ -76,12 +76,12 @@ def run_benchmark(benchmark: Benchmark, *, address: str | None = None) -> Benchm
 
 def fit_prompts(benchmark: Benchmark, audit: BenchmarkAudit) -> PromptsConfig | None:
     """Return the prompts that the methods of an audit are fitted with, None for its own."""
-    if not audit.held_out:
+    if audit.is_main:
         return None
     return next(
         other.config.prompts
         for other in benchmark.audits
-        if not other.held_out and (other.model, other.attributes) == (audit.model, audit.attributes)
+        if other.is_main and (other.model, other.attributes) == (audit.model, audit.attributes)
     )
 
 
@@ -101,10 +101,10 @@ def findings_of(benchmark: Benchmark, finished: Sequence[tuple[BenchmarkAudit, A
         arms, own = _arms(audit, run, outcome), list[MethodRow]()
         request, dissection = MeasurementRequest.of(audit.config), DissectionRequest.of(audit.config)
         costs = costs_of(request, dissection, run, steps_here(request.model, request.sampling))
-        origin = RowOrigin(audit.model, audit.attributes, audit.methods, costs, audit.held_out)
+        origin = RowOrigin(audit.model, audit.attributes, audit.methods, costs, audit.held_out, audit.control)
         own = list(method_rows(origin, outcome.result, arms))
         rows += own
-        if not audit.held_out:
+        if audit.is_main:
             opinions = opinions_of(audit.config.second_opinions, audit.config.attributes)
             answers = tuple(common_answers(run.read_results(), tuple(arms), opinions))
             agreements += image_agreements(own, outcome.result, arms, answers)

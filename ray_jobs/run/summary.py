@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.config.fields import API, CLOSED
+from audit.config.mitigations.arms import parts_of
 from audit.config.mitigations.joint import JointConfig
+from audit.config.mitigations.section import EditSection
 from audit.config.mitigations.texts import PromptConfig
 from audit.config.sections import GateConfig
 from audit.config.slices import MeasurementRequest
@@ -84,6 +86,7 @@ def summarise_run(
             "psnr": PSNR_SIGNATURE,
             "lpips": instruments.get("lpips", ""),
             "dino_i": instruments.get("dino", ""),
+            **outside_signatures(instruments),
         },
         confusions=judge_confusions(request.judge, request.model, request.attributes),
         gates=compared.gates,
@@ -93,10 +96,33 @@ def summarise_run(
         faces=request.judge.face_settings is not None,
         joint=joint_targets(request),
         named=named_arms(request),
+        edits_maps=map_editing_arms(request),
+        steps=int(run.read_json(SAMPLING)["steps"]) if run.has(SAMPLING) else 0,
     )
     lens = lens_evidence(run.file(LENS)) if run.has(f"{LENS}/{LENS_FILE}") else None
     result = summarise(run, summary_plan, lens, compared.reference)
     return replace(result, strengths=strengths_as_data(searched_of(run)))
+
+
+def outside_signatures(instruments: Mapping[str, str]) -> dict[str, str]:
+    """Return how images are compared outside the face, by column; empty if they are not."""
+    where = instruments.get("outside")
+    if where is None:
+        return {}
+    filled = f"{where}|hidden:baseline's pixels"
+    return {
+        "psnr_outside": f"{PSNR_SIGNATURE}|{where}",
+        "lpips_outside": f"{instruments.get('lpips', '')}|{filled}",
+        "dino_outside": f"{instruments.get('dino', '')}|{filled}",
+        "compared_outside": where,
+    }
+
+
+def map_editing_arms(request: MeasurementRequest) -> tuple[str, ...]:
+    """Return the arms that edit maps of the network."""
+    return tuple(
+        arm.name for arm in request.mitigations if any(isinstance(part, EditSection) for part in parts_of(arm))
+    )
 
 
 def joint_targets(request: MeasurementRequest) -> dict[str, JointTarget]:

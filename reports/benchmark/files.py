@@ -16,13 +16,23 @@ from audit.storage.place import Place
 from reports.benchmark.findings import Findings
 from reports.benchmark.page import notices, render, title
 from reports.benchmark.published import NOTE, TABLES
-from reports.benchmark.tables import BEST, agreement_table, cost_table, effect_table, quality_table
+from reports.benchmark.tables import (
+    BEST,
+    agreement_table,
+    cost_table,
+    effect_table,
+    model_tables,
+    path_table,
+    quality_table,
+)
 from reports.figures.charts import Table
 
 PAGE, MARKDOWN, PARQUET = "benchmark.html", "benchmark.md", "benchmark.parquet"
 
 _FIGURES = (
-    "before", "after", "worst_before", "worst", "shift", "flips", "clip_i", "clip_t", "kid", "fid", "shown",
+    "before", "after", "worst_before", "worst", "shift", "own_shift", "own_flips", "flips",
+    "clip_i", "clip_t", "kid", "fid", "shown",
+    "psnr_outside", "lpips_outside", "dino_outside", "distance", "outside", "unlike_prompt", "unlike_all", "faces_lost",
 )  # fmt: skip
 _ENDS = tuple(field.name for field in fields(Figure))
 
@@ -62,7 +72,7 @@ def flat_row(row: MethodRow) -> dict[str, Any]:
 
 def schema() -> pa.Schema:
     """Return the schema of the Parquet file."""
-    text = ("model", "balanced", "attribute", "arm", "method", "run", "worst_prompt", "shifted", "network")
+    text = ("model", "balanced", "attribute", "arm", "method", "run", "worst_prompt", "shifted", "network", "control")
     figures = [name if end == "value" else f"{name}_{end}" for name in _FIGURES for end in _ENDS]
     return pa.schema(
         [
@@ -84,9 +94,11 @@ def _lines(findings: Findings) -> Iterator[str]:
     yield from (f"# Benchmark {_cell(findings.name)}: {title(findings)}", "")
     yield from (f"{_cell(notice)}\n" for notice in notices(findings))
     yield f"{BEST} marks the best figure of a column if its interval is separate from those of all other methods."
+    for table in model_tables(findings):
+        yield from _table(table)
     for part in findings.parts:
         yield from ("", f"## {_cell(part.title)}")
-        for table in (effect_table(part), quality_table(part), cost_table(part)):
+        for table in (effect_table(part), quality_table(part), path_table(part), cost_table(part)):
             yield from _table(table)
     if findings.agreements:
         yield from ("", "## Rankings", *_table(agreement_table(findings.agreements)))

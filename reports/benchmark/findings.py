@@ -42,11 +42,12 @@ class Findings:
     @property
     def parts(self) -> tuple[Part, ...]:
         """The rows by model, attribute and prompts, in their order."""
-        keys = dict.fromkeys((row.model, row.balanced, row.attribute, row.held_out) for row in self.rows)
-        return tuple(
-            Part(*key, tuple(r for r in self.rows if (r.model, r.balanced, r.attribute, r.held_out) == key))
-            for key in keys
-        )
+        keys = dict.fromkeys(_key(row) for row in self.rows)
+        return tuple(Part(*key, tuple(row for row in self.rows if _key(row) == key)) for key in keys)
+
+
+def _key(row: MethodRow) -> tuple[str, tuple[str, ...], str, bool, str]:
+    return row.model, row.balanced, row.attribute, row.held_out, row.control
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Part:
     balanced: tuple[str, ...]
     attribute: str
     held_out: bool
+    control: str
     rows: tuple[MethodRow, ...]
 
     @property
@@ -65,4 +67,5 @@ class Part:
         words = self.attribute.replace("_", " ")
         together = [name.replace("_", " ") for name in self.balanced if name != self.attribute]
         also = f", balanced with {' and '.join(together)}" if together else ""
-        return f"{self.model}: {words}{also}{', held-out prompts' if self.held_out else ''}"
+        which = ", held-out prompts" if self.held_out else f", control prompts {self.control}" if self.control else ""
+        return f"{self.model}: {words}{also}{which}"

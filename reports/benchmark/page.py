@@ -9,7 +9,15 @@ from reports.benchmark.charts import pareto_figures
 from reports.benchmark.findings import Findings, Part, Strip
 from reports.benchmark.published import NOTE, TABLES
 from reports.benchmark.strips import within_size
-from reports.benchmark.tables import BEST, agreement_table, cost_table, effect_table, quality_table
+from reports.benchmark.tables import (
+    BEST,
+    agreement_table,
+    cost_table,
+    effect_table,
+    model_tables,
+    path_table,
+    quality_table,
+)
 from reports.environment import environment
 from reports.figures.charts import Figure, Table
 from reports.figures.pictures import data_uri
@@ -33,6 +41,7 @@ class Section:
     title: str
     effect: Table
     quality: Table
+    path: Table
     cost: Table
     figures: tuple[Figure, ...]
     strips: tuple[ShownStrip, ...]
@@ -50,7 +59,7 @@ def render(findings: Findings) -> str:
     sections = []
     for number, part in enumerate(findings.parts):
         key = (part.model, part.balanced)
-        own = () if key in first or part.held_out else shown.strips
+        own = () if key in first or part.held_out or part.control else shown.strips
         first.add(key)
         sections.append(_section(f"part-{number}", part, own))
     context = {
@@ -59,6 +68,7 @@ def render(findings: Findings) -> str:
         "notices": notices(findings),
         "best": BEST,
         "sections": sections,
+        "by_model": model_tables(findings),
         "agreements": agreement_table(findings.agreements),
         "published_note": NOTE,
         "published": TABLES,
@@ -90,8 +100,10 @@ def notices(findings: Findings) -> tuple[str, ...]:
 
 def _section(key: str, part: Part, strips: tuple[Strip, ...]) -> Section:
     own = tuple(_shown(strip) for strip in strips if (strip.model, strip.balanced) == (part.model, part.balanced))
-    figures = tuple(pareto_figures(part, key))
-    return Section(key, part.title, effect_table(part), quality_table(part), cost_table(part), figures, own)
+    figures = () if part.control else tuple(pareto_figures(part, key))
+    return Section(
+        key, part.title, effect_table(part), quality_table(part), path_table(part), cost_table(part), figures, own
+    )
 
 
 def _shown(strip: Strip) -> ShownStrip:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from audit.records.estimates import NBSP, percent
 from audit.results.benchmark.rankings import Agreement, Better, best_of
 from audit.results.benchmark.rows import Figure, MethodRow
-from reports.benchmark.findings import Part
+from reports.benchmark.findings import Findings, Part
 from reports.figures.charts import Table
 from reports.index.distances import DistanceNames
 from reports.index.story import label
@@ -56,18 +56,55 @@ def effect_columns() -> tuple[Column, ...]:
 def quality_columns(rows: Sequence[MethodRow]) -> tuple[Column, ...]:
     """Return how the images differ from those of the baseline."""
     names = DistanceNames.of_signature(next((row.network for row in rows if row.network), ""))
+    apart = (
+        Column("PSNR outside the face, dB", lambda row: row.psnr_outside, "high"),
+        Column("LPIPS outside the face", lambda row: row.lpips_outside, "low"),
+        Column("DINO-I outside the face", lambda row: row.dino_outside, "high"),
+    )
     return (
         Column("CLIP-I", lambda row: row.clip_i, "high"),
         Column("CLIP-T", lambda row: row.clip_t, "high"),
         Column(f"{names.kernel} to baseline", lambda row: row.kid, "low"),
         Column(f"{names.frechet} to baseline", lambda row: row.fid, "low"),
         Column("Occupation shown", lambda row: row.shown, "high", share=True),
+        *(column for column in apart if any(column.of(row) is not None for row in rows)),
+    )
+
+
+def path_columns() -> tuple[Column, ...]:
+    """Return how far a method leaves what the model makes without it."""
+    return (
+        Column("Distance of activations, change", lambda row: row.distance, "low"),
+        Column("Energy outside the components, change", lambda row: row.outside, "low"),
+        Column("Unlike the prompt's images, change", lambda row: row.unlike_prompt, "low", share=True),
+        Column("Unlike all images, change", lambda row: row.unlike_all, "low", share=True),
+        Column("Faces lost", lambda row: row.faces_lost, "low", share=True),
+    )
+
+
+def path_table(part: Part) -> Table:
+    """Return how far every method leaves what the model makes without it."""
+    caption = f"{part.title}: off the model's path, against held-out baseline images (95{NBSP}% intervals)"
+    return _table(caption, part.rows, path_columns(), baseline=False)
+
+
+def control_columns(attribute: str) -> tuple[Column, ...]:
+    """Return what a method does to prompts that it should leave as they are."""
+    name = label(attribute)
+    return (
+        Column(f"Shift of {name}", lambda row: row.own_shift, "low"),
+        Column(f"Images whose {name} changes", lambda row: row.own_flips, "low", share=True),
+        Column("Largest shift of another attribute", lambda row: row.shift, "low"),
+        Column("Another group in other attributes", lambda row: row.flips, "low", share=True),
     )
 
 
 def effect_table(part: Part) -> Table:
-    """Return fairness and side effects of every method, the baseline first."""
+    """Return fairness and side effects of every method, the baseline first; for control prompts what must not move."""
     prompts = part.rows[0].prompts
+    if part.control:
+        caption = f"{part.title}: what must stay, over {prompts} prompt{'s' * (prompts != 1)} (95{NBSP}% intervals)"
+        return _table(caption, part.rows, control_columns(part.attribute), baseline=False)
     caption = (
         f"{part.title}: effect and side effects over {prompts} occupation{'s' * (prompts != 1)} (95{NBSP}% intervals)"
     )
@@ -98,6 +135,26 @@ def cost_table(part: Part) -> Table:
         for place, row in enumerate(part.rows, start=1)
     )
     return Table(f"{part.title}: cost; calls of the denoiser are relative to plain sampling", columns, rows)
+
+
+def model_tables(findings: Findings) -> tuple[Table, ...]:
+    """Return the discrepancy of each attribute by method and model; empty for a benchmark of one model.
+
+    Models can be one model at several settings, such as scales of guidance.
+    """
+    main = [row for row in findings.rows if not row.held_out and not row.control]
+    models = tuple(dict.fromkeys(row.model for row in main))
+    found = []
+    for attribute in dict.fromkeys(row.attribute for row in main) if len(models) > 1 else ():
+        own = [row for row in main if row.attribute == attribute]
+        before = {row.model: row.before for row in own}
+        lines = [("baseline", *(figure_text(before.get(model)) for model in models))]
+        for arm in dict.fromkeys(row.arm for row in own):
+            after = {row.model: row.after for row in own if row.arm == arm}
+            lines.append((arm, *(figure_text(after.get(model)) for model in models)))
+        caption = f"Discrepancy of {label(attribute)} by model, mean over occupations (95{NBSP}% intervals)"
+        found.append(Table(caption, ("Method", *models), tuple(lines)))
+    return tuple(found)
 
 
 def agreement_table(agreements: Sequence[Agreement]) -> Table:

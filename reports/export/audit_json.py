@@ -13,6 +13,7 @@ from typing import Any
 from audit.measure.discrepancy.group_measures import MEASURES
 from audit.records.arms.counterfactuals import CounterfactualPair
 from audit.records.arms.joint import JointCell, JointResult
+from audit.records.arms.off_path import OffPath
 from audit.records.attributes import TargetSource
 from audit.records.changes import AttributeShift, GroupChange, MissingDifference
 from audit.records.estimates import Change, ChangeOverPrompts, Estimate, LikeThese, OverPrompts, Range
@@ -45,7 +46,7 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "�
 """First characters by which spreadsheets detect a formula; some treat the full-width signs like the plain ones."""
 
 _MEASUREMENTS = ("clip_i", "clip_t", "fid", "kid")
-_PAIRED = ("psnr", "lpips", "dino_i")
+_PAIRED = ("psnr", "lpips", "dino_i", "psnr_outside", "lpips_outside", "dino_outside", "compared_outside")
 _TO_REFERENCE = ("fid_to_reference", "kid_to_reference")
 _SHARES = ("prompt_shown", "face_found", "several_faces")
 _OWN_FIELDS = ("value", "n", "signature", "low", "high", "like_these")
@@ -84,6 +85,7 @@ def _sections(result: AuditResult) -> dict[str, Any]:
         "shifts": map(asdict, result.shifts),
         "intersections": map(asdict, result.intersections),
         "joint": map(asdict, result.joint),
+        "off_path": map(asdict, result.off_path),
         "counterfactuals": map(_pair_row, result.counterfactuals),
         "missing": ({"arm": arm, **asdict(m), "differs": m.differs} for arm, m in result.missing.items()),
         "verdicts": map(asdict, result.verdicts),
@@ -123,6 +125,7 @@ def from_json(data: Mapping[str, Any]) -> AuditResult:
         shifts=tuple(_shift(row) for row in data["shifts"]),
         intersections=tuple(_intersection(row) for row in data.get("intersections", ())),
         joint=tuple(_joint(row) for row in data.get("joint", ())),
+        off_path=tuple(OffPath.of_data(row) for row in data.get("off_path", ())),
         counterfactuals=tuple(_pair(row) for row in data.get("counterfactuals", ())),
         missing={row["arm"]: _missing_difference(row) for row in data["missing"]},
         verdicts=tuple(Verdict(**verdict) for verdict in data["verdicts"]),

@@ -89,6 +89,33 @@ def test_held_out_prompts_are_an_audit_of_their_own(read):
     assert held_out.config.mitigations == seen.config.mitigations
 
 
+def test_a_control_is_an_audit_with_its_own_prompts_and_the_same_methods(read):
+    named = {"name": "female", "template": "a photo of a female {occupation}"}
+    things = {"name": "judges", "occupations": ["judge"]}
+    main, first, second = read(PLAIN | {"controls": [named, things]}).audits
+    assert (main.control, first.control, second.control) == ("", "female", "judges")
+    assert (main.is_main, first.is_main) == (True, False)
+    assert first.config.prompts.model_copy(update={"template": main.config.prompts.template}) == main.config.prompts
+    assert first.config.prompts.template == "a photo of a female {occupation}"
+    assert second.config.prompts.occupations == ("judge",)
+    assert first.config.mitigations == main.config.mitigations == second.config.mitigations
+    assert len({audit.config.name for audit in (main, first, second)}) == 3
+    assert first.title == "calibration, gender, control prompts female"
+
+
+@pytest.mark.parametrize(
+    ("controls", "message"),
+    [
+        ([{"name": "same"}], "expected template or occupations for the control 'same', found neither"),
+        ([{"name": "a", "occupations": ["judge"]}] * 2, "controls: expected unique names"),
+        ([{"name": "a", "template": "a photo"}], "occupation"),
+    ],
+)
+def test_a_control_that_controls_nothing_is_refused(read, controls, message):
+    with pytest.raises(ConfigErrors, match=message):
+        read(PLAIN | {"controls": controls})
+
+
 def test_a_method_with_an_attribute_of_its_own_is_not_crossed(read):
     own = {"name": "own", "method": "prompt", "attribute": "skin_tone"}
     limited = {"name": "limited", "method": "prompt", "only": ["age"]}

@@ -5,7 +5,7 @@ To add a method, add one line to ``CASES``.
 
 from collections import Counter
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 
 import pytest
 import torch
@@ -48,10 +48,11 @@ class Case:
 
 CASES = {
     "prompt": Case(models=("sd3", "flux", "pixart")),
-    "mean_difference": Case({"images_per_group": 2, "strength": 3.0}, {"strength": 0.0}, ("flux",)),
-    "difflens": Case({"strength": 3.0}, {"strength": 0.0}),
+    "mean_difference": Case({"images_per_group": 2, "strength": 3.0, "project": 0.9}, {"strength": 0.0}, ("flux",)),
+    "difflens": Case({"strength": 3.0, "project": 0.9}, {"strength": 0.0}),
     "feature_control": Case(
-        {"strength": 3.0, "features_per_group": 2, "images_per_group": 2, "equal_norm": False}, {"strength": 0.0}
+        {"strength": 3.0, "features_per_group": 2, "images_per_group": 2, "equal_norm": False, "project": 0.9},
+        {"strength": 0.0},
     ),
     "gated_cross_attention": Case({"push": 3.0, "images_per_group": 2, "gate": False}, {"strength": 0.0}, ("sdxl",)),
     "fair_pca": Case({"push": 3.0}, {"strength": 0.0}, ("sdxl", "sd3", "flux", "pixart")),
@@ -61,6 +62,7 @@ CASES = {
     "latent_editing": Case(SHORT["latent_editing"] | {"strength": 1000.0}, {"strength": 0.0}),
     "h_distribution": Case(SHORT["h_distribution"] | {"strength": 1e5}, {"strength": 0.0}, ("sd3", "pixart")),
 }
+PROJECTED = [method for method, case in CASES.items() if "project" in case.settings]
 FITTED = [name for name, method in METHODS.items() if method.fit is not None]
 
 MODELS = {
@@ -188,6 +190,18 @@ def test_an_image_does_not_depend_on_its_companions(method, family, generator_of
     other = generator.generate(PROMPTS[0], [SEEDS[0], 1, 2, 3], intervene(("female", "female", "female", "female")))
     assert torch.equal(one[0], other[0])
     assert not torch.equal(one[1], other[1])
+
+
+@pytest.mark.parametrize("method", PROJECTED)
+def test_an_edit_has_the_same_properties_without_its_projection(method, generator_of, ready):
+    plain = partial(ready, project=None)
+    generator, assigned = generator_of("sd"), ("female", "male") * 2
+    projected, whole = (generator.generate(PROMPTS[0], SEEDS, make(method)(assigned)) for make in (ready, plain))
+    assert not torch.equal(projected, whole)
+    test_it_changes_pictures_and_its_neutral_setting_changes_no_bit(method, "sd", generator_of, plain)
+    test_the_model_is_as_before_also_if_sampling_fails(method, "sd", generator_of, plain)
+    test_a_batch_gives_the_same_pictures_again(method, "sd", generator_of, plain)
+    test_an_image_does_not_depend_on_its_companions(method, "sd", generator_of, plain)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from audit.analyses.analysis import Instruments, Part
 from audit.analyses.concepts.recorded import FORECAST, PARTS, PICTURES, loaded_segmenter
 from audit.analyses.concepts.stored_recording import FIT, STAGES, TEST, TUNE, StoredRecording
-from audit.config.optional.concepts import SegmenterConfig
+from audit.config.optional.segmenters import SegmenterConfig
 from audit.config.sections import ModelConfig
 from audit.models.files.untrusted_model import UnfitModelError
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.analyses.analysis import Instruments, Part, batches
-from audit.config.optional.concepts import SegmenterConfig
+from audit.config.optional.segmenters import SegmenterConfig
 from audit.config.sections import ModelConfig
 from audit.models.files.untrusted_model import UnfitModelError
 from audit.records.work import Prompt, derive_seed

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from audit.config.optional.concepts import SegmenterConfig
+from audit.config.optional.segmenters import SegmenterConfig
 from audit.config.sections import ModelConfig, QualityConfig
 from audit.records.work import Prompt
 

@@ -28,6 +28,7 @@ class BenchmarkAudit:
         methods: Arm → name of its method.
         config: The audit.
         held_out: Whether it has the held-out prompts, and the fits of the audit of the other prompts.
+        control: Name of the control whose prompts it has, with the same fits; empty for none.
     """
 
     model: str
@@ -35,11 +36,18 @@ class BenchmarkAudit:
     methods: Mapping[str, str]
     config: AuditConfig
     held_out: bool = False
+    control: str = ""
+
+    @property
+    def is_main(self) -> bool:
+        """Whether the methods are fitted with its prompts, and ranked by them."""
+        return not self.held_out and not self.control
 
     @property
     def title(self) -> str:
-        """The model, what is balanced, and whether the prompts are held out."""
-        return f"{self.model}, {' and '.join(self.attributes)}{', held-out prompts' * self.held_out}"
+        """The model, what is balanced, and which prompts it has if they are others."""
+        control = f", control prompts {self.control}" if self.control else ""
+        return f"{self.model}, {' and '.join(self.attributes)}{', held-out prompts' * self.held_out}{control}"
 
 
 @dataclass(frozen=True)
@@ -95,6 +103,8 @@ def _planned(config: BenchmarkConfig) -> Iterator[BenchmarkAudit]:
                 yield BenchmarkAudit(model, attributes, arms, placeholder)
                 if config.held_out:
                     yield BenchmarkAudit(model, attributes, arms, placeholder, held_out=True)
+                for control in config.controls:
+                    yield BenchmarkAudit(model, attributes, arms, placeholder, control=control.name)
 
 
 def _tries(config: BenchmarkConfig, method: BenchmarkMethod, attributes: tuple[str, ...]) -> bool:
@@ -108,12 +118,19 @@ def _tree(root: Node, config: BenchmarkConfig, planned: BenchmarkAudit) -> Node:
     base, own = root.child("base"), _below(root, "models", planned.model)
     keys = dict(base.value if base is not None else {}) | dict(own.value if own is not None else {})
     plain = "-and-".join(name.replace(" ", "-").replace("+", "") for name in planned.attributes)
-    parts = [config.name, planned.model, *["held-out"] * planned.held_out, plain]
-    keys["name"] = scalar(root, "-".join(parts)[:60].rstrip("-._"))
+    parts = [config.name, planned.model, *["held-out"] * planned.held_out, planned.control, plain]
+    keys["name"] = scalar(root, "-".join(filter(None, parts))[:60].rstrip("-._"))
     if planned.held_out:
         prompts = keys.get("prompts")
         of_prompts = dict(prompts.value) if prompts is not None and isinstance(prompts.value, dict) else {}
         keys["prompts"] = mapping(prompts or root, of_prompts | {"occupations": root.value["held_out"]})
+    if planned.control:
+        number = [control.name for control in config.controls].index(planned.control)
+        control = root.value["controls"].value[number]
+        prompts = keys.get("prompts")
+        of_prompts = dict(prompts.value) if prompts is not None and isinstance(prompts.value, dict) else {}
+        replaced = {key: node for key, node in control.value.items() if key != "name"}
+        keys["prompts"] = mapping(prompts or root, of_prompts | replaced)
     keys["mitigations"] = replace(root.value["methods"], value=list(_mitigations(root, config, planned)))
     return relocated(mapping(root, keys), ())
 

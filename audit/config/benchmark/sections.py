@@ -9,10 +9,10 @@ import json
 import sys
 from typing import Annotated, Any, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from audit.config.fields import GroupName, Names, Section, ShortName, Text
+from audit.config.fields import GroupName, Names, Section, ShortName, Text, only_known_fields
 from audit.config.problems import listing
 from audit.config.schema import config_schema
 
@@ -57,6 +57,24 @@ class BenchmarkMethod(Section):
         return tuple(f"{self.name}-{setting}" for setting in self.settings) or (self.name,)
 
 
+class BenchmarkControl(Section):
+    """Prompts that a method should leave as they are: prompts that name a group, or that show no person."""
+
+    name: ShortName
+    """Name of the control, used in titles and file names."""
+    template: Annotated[Text, AfterValidator(only_known_fields)] | None = None
+    """Template of its prompts, for example ``a face photo of a female {occupation}``; that of ``base`` if unset."""
+    occupations: Annotated[tuple[Text, ...], Field(strict=False, min_length=1)] | None = None
+    """What its prompts name; the occupations of ``base`` if unset. For a model that draws anything, these can be
+    things: ``[bicycle, kitchen]``."""
+
+    @model_validator(mode="after")
+    def _differs(self) -> Self:
+        if self.template is None and self.occupations is None:
+            raise _mistake(f"expected template or occupations for the control {self.name!r}, found neither; add one")
+        return self
+
+
 class BenchmarkConfig(Section):
     """Methods × attributes × models × settings, side by side on the same prompts and the same noise."""
 
@@ -73,6 +91,8 @@ class BenchmarkConfig(Section):
     held_out: Annotated[tuple[Text, ...], Field(strict=False)] = ()
     """Occupations that no fit sees. They are audited a second time with the fits of the other prompts, and the page
     says whether the ranking is the same. Strengths are found for each prompt anew, as in any audit."""
+    controls: Annotated[tuple[BenchmarkControl, ...], Field(strict=False, max_length=20)] = ()
+    """Prompts whose groups and pictures must stay as they are. Each is audited with the fits of the other prompts."""
     strips: int = Field(3, ge=0, le=20)
     """Prompts whose paired images the page shows."""
 
@@ -85,6 +105,10 @@ class BenchmarkConfig(Section):
         repeated = sorted({arm for arm in arms if arms.count(arm) > 1})
         if repeated:
             raise _mistake(f"methods: expected unique names of methods and settings, found {listing(repeated)} twice")
+        named = [control.name for control in self.controls]
+        again = sorted({name for name in named if named.count(name) > 1})
+        if again:
+            raise _mistake(f"controls: expected unique names, found {listing(again)} twice; rename one")
         for method in self.methods:
             unknown = [name for name in method.only or () if name not in self.attributes]
             if unknown:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field
 
 from audit.config.fields import PlaceText
-from audit.config.mitigations.section import EditSection, SearchableEdit, Strength
+from audit.config.mitigations.section import EditSection, ProjectableEdit, SearchableEdit, Strength
 
 
-class DiffLensConfig(EditSection):
+class DiffLensConfig(ProjectableEdit):
     """DiffLens: adds to the model's own bias features, found by a sparse autoencoder, or scales them."""
 
     uses_lens: ClassVar[bool] = True
@@ -27,12 +27,6 @@ class DiffLensConfig(EditSection):
     strength: Strength | None = None
     """One strength for all prompts. If unset, the lens finds a strength for each prompt."""
 
-    @model_serializer(mode="wrap")
-    def _without_defaults(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out a later key that the config does not change, so that it does not change the names of older runs."""
-        left_out = {"others"} if self.others == "lowered" else set()
-        return {name: value for name, value in plain(self).items() if name not in left_out}
-
     @property
     def searches_strength(self) -> bool:
         """Whether the strength of each prompt's edit is found with the lens."""
@@ -40,11 +34,16 @@ class DiffLensConfig(EditSection):
 
     def is_as_searched(self, edit: str) -> bool:
         """Whether a lens that searched strengths of a kind of edit has strengths for this one."""
-        as_usual = ("symmetric", (0.0, 1.0), "lowered")
-        return self.edit == edit and (self.reverse_step, self.window, self.others) == as_usual
+        as_searched = (edit, "symmetric", (0.0, 1.0), "lowered", None)
+        return (self.edit, self.reverse_step, self.window, self.others, self.project) == as_searched
+
+    @property
+    def fitted_by(self) -> Mapping[str, Any] | None:
+        """The method, if its change is projected; only the projection is fitted."""
+        return {"method": self.method, **self.projected_by} if self.project is not None else None
 
 
-class FeatureControlConfig(EditSection):
+class FeatureControlConfig(ProjectableEdit):
     """Feature control: the DiffLens edit with latents that attribution did not choose."""
 
     uses_lens: ClassVar[bool] = True
@@ -68,7 +67,7 @@ class FeatureControlConfig(EditSection):
     def fitted_by(self) -> Mapping[str, Any]:
         """Settings that determine the latents and their mean activations."""
         included = {"method", "attribute", "choice", "features_per_group", "images_per_group"}
-        return self.model_dump(mode="json", include=included)
+        return self.model_dump(mode="json", include=included) | self.projected_by
 
     @property
     def fitted_images(self) -> int:
@@ -105,7 +104,7 @@ class GatedCrossAttentionConfig(EditSection):
         return 2 * (groups + 1) * self.images_per_group
 
 
-class MeanDifferenceConfig(SearchableEdit):
+class MeanDifferenceConfig(ProjectableEdit, SearchableEdit):
     """Mean difference: adds to a feature map, at each step, the mean change that naming a group causes in it."""
 
     names_groups: ClassVar[bool] = True
@@ -126,7 +125,8 @@ class MeanDifferenceConfig(SearchableEdit):
     @property
     def fitted_by(self) -> Mapping[str, Any]:
         """Settings that determine the directions; how they are applied does not matter."""
-        return self.model_dump(mode="json", include={"method", "attribute", "hookpoints", "images_per_group"})
+        own = self.model_dump(mode="json", include={"method", "attribute", "hookpoints", "images_per_group"})
+        return own | self.projected_by
 
     @property
     def fitted_images(self) -> int:

@@ -128,6 +128,39 @@ class EditSection(MitigationSection):
         return self.window
 
 
+PROJECTION_IMAGES = 8
+"""Images of each prompt from which the principal components of a projection are computed."""
+
+
+class ProjectableEdit(EditSection):
+    """Keys of an edit that adds to feature maps, whose change can be projected."""
+
+    project: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Share of the variance of unedited activations, such as 0.95: the change of a map keeps only its part in the
+    leading principal components of the channels that explain this share. If unset, the change is not projected."""
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out later keys that the config does not change, so that they do not change the names of older runs."""
+        return _without(plain(self), self, ("trial_images", "side_effect_budget", "project", "others"))
+
+    @property
+    def projected_by(self) -> dict[str, Any]:
+        """What the fit of the projection depends on: nothing but that there is one, since all components are stored."""
+        return {} if self.project is None else {"project": True}
+
+    def fitted_images_of(self, groups: int) -> int:
+        """Return the images of the method's own fit and those of the projection."""
+        return super().fitted_images_of(groups) + (0 if self.project is None else PROJECTION_IMAGES)
+
+
+def _without(values: dict[str, Any], section: MitigationSection, names: Sequence[str]) -> dict[str, Any]:
+    """Return the values without those of the named keys that have their default."""
+    fields = type(section).model_fields
+    unused = {name for name in names if name in fields and getattr(section, name) == fields[name].default}
+    return {name: value for name, value in values.items() if name not in unused}
+
+
 SEARCH: Final = "search"
 """Value of ``strength`` with which a strength is searched for each prompt and group."""
 
@@ -153,11 +186,7 @@ class SearchableSection(MitigationSection):
     @model_serializer(mode="wrap")
     def _without_defaults(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out later keys that the config does not change, so that they do not change the names of older runs."""
-        fields = type(self).model_fields
-        unused = {
-            name for name in ("trial_images", "side_effect_budget") if getattr(self, name) == fields[name].default
-        }
-        return {name: value for name, value in plain(self).items() if name not in unused}
+        return _without(plain(self), self, ("trial_images", "side_effect_budget"))
 
     @property
     def searches_strength(self) -> bool:

@@ -6,21 +6,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from audit.config.fields import Fraction, GroupName, ModulePath, Section, Text
+from audit.config.fields import Fraction, GroupName, ModulePath, Section
+from audit.config.optional.segmenters import SegmenterConfig
 
 Strengths = Annotated[tuple[Annotated[float, Field(gt=0, le=1e6)], ...], Field(strict=False, min_length=1)]
-
-
-class SegmenterConfig(Section):
-    """What labels the pixels of the pictures with parts."""
-
-    source: Text = "bundled"
-    """``bundled`` for the calibration model, or the directory of a CLIPSeg model (CIDAS/clipseg-rd64-refined)."""
-    parts: dict[GroupName, Text] = Field({}, max_length=100)
-    """Part → what CLIPSeg is asked for, for example ``hair: the hair of a person``. The bundled segmenter knows its
-    own parts."""
-    threshold: Fraction = 0.4
-    """Least probability of CLIPSeg's best part in a pixel; below it, the pixel shows none of them."""
 
 
 class StagesConfig(Section):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from audit.calibration.bundle import NETWORK_CONFIG, NETWORK_FILES, bundle_of
-from audit.config.optional.concepts import SegmenterConfig
+from audit.config.optional.segmenters import SegmenterConfig
 from audit.config.sections import ModelConfig
 from audit.models.device import device_here
 from audit.models.files.untrusted_model import UnfitModelError, UntrustedModelError

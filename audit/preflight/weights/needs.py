@@ -160,7 +160,7 @@ def _installed(file: PublishedFile) -> Path | None:
 
 def _of_quality(quality: QualityConfig) -> Iterator[Need]:
     yield from _clip(("quality", "clip"), "CLIP", quality.clip)
-    roles = {"dino": "DINOv2", "lpips.trunk": "trunk of LPIPS"}
+    roles = {"dino": "DINOv2", "lpips.trunk": "trunk of LPIPS", "outside.source": "segmenter"}
     for key, path in quality.network_files.items():
         yield Need(("quality", *key.split(".")), roles.get(key, "feature network"), path)
     if quality.reference is not None:

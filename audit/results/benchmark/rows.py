@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from audit.measure.discrepancy.estimate import debiased_squares
 from audit.measure.discrepancy.samples import Samples
 from audit.measure.prompts.stratified import pooled_share
+from audit.records.arms.off_path import OffPath, PairedFigure
 from audit.records.changes import AttributeShift
 from audit.records.estimates import WithInterval
 from audit.records.groups import GroupResult
@@ -53,6 +54,7 @@ class MethodRow:
         arm: Name of the arm.
         method: Name of the method in the benchmark.
         held_out: Whether the prompts are held out.
+        control: Name of the control whose prompts the row has; empty for none.
         run: Name of the run.
         prompts: Prompts with a discrepancy.
         before: Discrepancy of the baseline, as a root mean square over prompts.
@@ -62,6 +64,8 @@ class MethodRow:
         worst_prompt: The prompt of ``worst``.
         shift: Largest shift of another attribute beyond chance; None if no other attribute is measured.
         shifted: The attribute of ``shift``.
+        own_shift: Shift of the attribute itself beyond chance, which control prompts should not have.
+        own_flips: Share of images whose group of the attribute itself changes.
         flips: Share of images whose group of any other attribute changes, among those classified in both arms.
         clip_i: CLIP similarity to the paired baseline image.
         clip_t: CLIP similarity to the prompt.
@@ -69,6 +73,14 @@ class MethodRow:
         fid: Fréchet distance to the baseline.
         network: Signature of the distances.
         shown: Share of images that show the occupation.
+        psnr_outside: PSNR to the baseline images outside the face; None unless the audit measures it.
+        lpips_outside: LPIPS distance there.
+        dino_outside: Cosine of DINOv2's features there.
+        distance: Change of the distance of activations from unedited ones; None if the method edits no map.
+        outside: Change of the energy outside their principal components.
+        unlike_prompt: Change of the share of images unlike the prompt's baseline images.
+        unlike_all: Change of the share of images unlike all baseline images.
+        faces_lost: Share of the images with a face in the baseline that lose it.
         cost: What the method costs.
     """
 
@@ -78,6 +90,7 @@ class MethodRow:
     arm: str
     method: str
     held_out: bool
+    control: str
     run: str
     prompts: int
     before: Figure | None
@@ -87,6 +100,8 @@ class MethodRow:
     worst_prompt: str
     shift: Figure | None
     shifted: str
+    own_shift: Figure | None
+    own_flips: Figure | None
     flips: Figure | None
     clip_i: Figure | None
     clip_t: Figure | None
@@ -94,6 +109,14 @@ class MethodRow:
     fid: Figure | None
     network: str
     shown: Figure | None
+    psnr_outside: Figure | None
+    lpips_outside: Figure | None
+    dino_outside: Figure | None
+    distance: Figure | None
+    outside: Figure | None
+    unlike_prompt: Figure | None
+    unlike_all: Figure | None
+    faces_lost: Figure | None
     cost: Cost
 
 
@@ -107,6 +130,7 @@ class RowOrigin:
         methods: Arm → name of its method.
         costs: Arm → what it costs.
         held_out: Whether the prompts are held out.
+        control: Name of the control whose prompts are audited; empty for none.
     """
 
     model: str
@@ -114,6 +138,7 @@ class RowOrigin:
     methods: Mapping[str, str]
     costs: Mapping[str, Cost]
     held_out: bool = False
+    control: str = ""
 
 
 def method_rows(origin: RowOrigin, result: AuditResult, arms: Mapping[str, ArmRows]) -> Iterator[MethodRow]:
@@ -126,11 +151,12 @@ def method_rows(origin: RowOrigin, result: AuditResult, arms: Mapping[str, ArmRo
     """
     overall = {(row.arm, row.attribute): row for row in result.overall}
     quality = {row.arm: row for row in result.quality}
+    paths = {one.arm: one for one in result.off_path}
     others = [name for name in arms[BASELINE].probabilities if name not in origin.balanced]
     for attribute in origin.balanced:
         for arm, method in origin.methods.items():
             before, after = overall.get((BASELINE, attribute)), overall.get((arm, attribute))
-            moved = _largest_shift(result.shifts, arm, others)
+            moved, own = (_largest_shift(result.shifts, arm, names) for names in (others, [attribute]))
             found = quality[arm]
             yield MethodRow(
                 model=origin.model,
@@ -139,6 +165,7 @@ def method_rows(origin: RowOrigin, result: AuditResult, arms: Mapping[str, ArmRo
                 arm=arm,
                 method=method,
                 held_out=origin.held_out,
+                control=origin.control,
                 run=result.run_id,
                 prompts=after.mean_over_prompts.n if after and after.mean_over_prompts else 0,
                 before=_mean(before),
@@ -148,6 +175,8 @@ def method_rows(origin: RowOrigin, result: AuditResult, arms: Mapping[str, ArmRo
                 worst_prompt=after.worst_prompt.prompt_id if after and after.worst_prompt else "",
                 shift=beyond_chance(moved) if moved else None,
                 shifted=moved.attribute if moved else "",
+                own_shift=beyond_chance(own) if own else None,
+                own_flips=flipped(arms[BASELINE], arms[arm], [attribute]),
                 flips=flipped(arms[BASELINE], arms[arm], others),
                 clip_i=Figure.of(found.clip_i),
                 clip_t=Figure.of(found.clip_t),
@@ -155,8 +184,28 @@ def method_rows(origin: RowOrigin, result: AuditResult, arms: Mapping[str, ArmRo
                 fid=Figure.of(found.fid),
                 network=_network(found),
                 shown=Figure.of(found.prompt_shown),
+                psnr_outside=Figure.of(found.psnr_outside),
+                lpips_outside=Figure.of(found.lpips_outside),
+                dino_outside=Figure.of(found.dino_outside),
+                **path_figures(paths.get(arm)),
                 cost=origin.costs[arm],
             )
+
+
+def path_figures(found: OffPath | None) -> dict[str, Figure | None]:
+    """Return how far an arm leaves what the model makes without it, by the field of a row."""
+    inside = None if found is None else found.activations
+    return {
+        "distance": None if inside is None else Figure.of(inside.distance.change),
+        "outside": None if inside is None else Figure.of(inside.outside.change),
+        "unlike_prompt": _change(None if found is None else found.unlike_prompt),
+        "unlike_all": _change(None if found is None else found.unlike_all),
+        "faces_lost": None if found is None else Figure.of(found.face_lost),
+    }
+
+
+def _change(figure: PairedFigure | None) -> Figure | None:
+    return None if figure is None else Figure.of(figure.change)
 
 
 def beyond_chance(shift: AttributeShift) -> Figure:

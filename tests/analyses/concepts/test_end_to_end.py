@@ -18,7 +18,8 @@ from audit.analyses.stages import concepts as stage_module
 from audit.analyses.stages import trials
 from audit.analyses.stages.request import Arm, AskedGroup, TrialsRequest
 from audit.analyses.stages.trials import StageTrials, quadrant_of
-from audit.config.optional.concepts import ConceptsConfig, SegmenterConfig
+from audit.config.optional.concepts import ConceptsConfig
+from audit.config.optional.segmenters import SegmenterConfig
 from audit.config.sections import ModelConfig, QualityConfig, SamplingConfig
 from audit.models.files.untrusted_model import UnfitModelError
 from audit.models.generator import load_generator

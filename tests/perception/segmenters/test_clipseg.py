@@ -8,7 +8,7 @@ import torch
 from transformers import CLIPSegConfig, CLIPSegForImageSegmentation, CLIPSegProcessor, ViTImageProcessor
 
 from audit.calibration.bundle import bundle_of
-from audit.config.optional.concepts import SegmenterConfig
+from audit.config.optional.segmenters import SegmenterConfig
 from audit.config.sections import ModelConfig
 from audit.models.files.untrusted_model import UnfitModelError, UntrustedModelError
 from audit.perception.segmenters.interface import NO_PART

@@ -9,7 +9,7 @@ from audit.calibration.bundle import bundle_of
 from audit.calibration.canvas import PARTS
 from audit.calibration.part_network import PartNetwork
 from audit.calibration.world import World
-from audit.config.optional.concepts import SegmenterConfig
+from audit.config.optional.segmenters import SegmenterConfig
 from audit.config.sections import ModelConfig
 from audit.perception.segmenters.registry import load_segmenter
 from audit.training.instruments.segmenter import HELD_OUT_SEED, draw, measure, train_segmenter

@@ -18,7 +18,7 @@ from reports.benchmark.findings import Findings, Strip
 from reports.benchmark.page import render
 from reports.benchmark.published import NOTE, TABLES
 from reports.benchmark.strips import MAX_BYTES, strips_of, within_size
-from reports.benchmark.tables import BEST, effect_table, quality_table
+from reports.benchmark.tables import BEST, effect_table, model_tables, quality_table
 from reports.charts.axis import Mark
 from reports.charts.scatter import Point, front
 from reports.index.story import story_of
@@ -63,6 +63,43 @@ def test_rows_have_the_figures_of_the_audit(findings, sample):
     assert row.flips.value == 0.25
     assert row.shifted in ("age", "skin_tone")
     assert row.prompts == 16
+
+
+def test_control_prompts_are_a_part_of_their_own_that_says_what_must_stay(findings):
+    same = Figure(0.0, 0.0, 0.1)
+    control = tuple(replace(row, control="female", own_flips=same, own_shift=same) for row in findings.rows)
+    both = replace(findings, rows=(*findings.rows, *control))
+    main, part = both.parts
+    assert (main.control, part.control) == ("", "female")
+    table = effect_table(part)
+    assert table.columns[1:3] == ("Shift of gender", "Images whose gender changes")
+    assert [row[0] for row in table.rows] == ["1 difflens-gender", "2 prompt"]
+    assert "control prompts female" in render(both)
+    assert render(both).count('<svg class="chart"') == render(findings).count('<svg class="chart"')
+    assert {row["control"] for row in pq.read_table(io.BytesIO(parquet(both))).to_pylist()} == {"", "female"}
+
+
+def test_several_models_have_a_table_of_their_discrepancies(findings):
+    second = tuple(replace(row, model="toy-7", after=Figure(0.5, 0.4, 0.6)) for row in findings.rows[:1])
+    control = tuple(replace(row, control="female", after=Figure(0.9, 0.8, 1.0)) for row in findings.rows)
+    both = replace(findings, rows=(*findings.rows, *second, *control))
+    [table] = model_tables(both)
+    assert table.columns == ("Method", "toy", "toy-7")
+    assert [row[0] for row in table.rows] == ["baseline", "difflens-gender", "prompt"]
+    assert table.rows[1][2].startswith("0.500")
+    assert table.rows[2][2] == "–"
+    assert "By model" in render(both)
+    assert model_tables(findings) == ()
+    assert "By model" not in render(findings)
+
+
+def test_figures_outside_the_face_have_columns_where_they_are_measured(findings):
+    row = replace(findings.rows[0], psnr_outside=Figure(31.0, 30.0, 32.0))
+    [part] = Findings("trial", (row,)).parts
+    assert "PSNR outside the face, dB" in quality_table(part).columns
+    assert "LPIPS outside the face" not in quality_table(part).columns
+    [plain] = findings.parts
+    assert "PSNR outside the face, dB" not in quality_table(plain).columns
 
 
 def test_the_effect_table_begins_with_the_baseline(findings):
@@ -125,13 +162,13 @@ def test_the_files_hold_the_same_figures(findings, tmp_path):
     assert (first["after"], second["fit_seconds"], second["calls"]) == (findings.rows[0].after.value, 12.5, 2.0)
     assert first["fid_low"] is None
     tables = [line for line in markdown(findings).splitlines() if line.startswith("| 1 difflens-gender")]
-    assert len(tables) == 3
+    assert len(tables) == 4
 
 
 def test_a_part_without_any_figure_has_no_chart_and_no_mark(findings):
     bare = replace(
         findings.rows[0], before=None, after=None, worst=None, worst_before=None, flips=None, clip_i=None, clip_t=None,
-        kid=None, fid=None, shown=None, shift=None,
+        kid=None, fid=None, shown=None, shift=None, unlike_prompt=None, unlike_all=None, faces_lost=None,
     )  # fmt: skip
     page = render(Findings("trial", (bare,)))
     assert '<svg class="chart"' not in page

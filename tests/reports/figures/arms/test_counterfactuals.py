@@ -13,7 +13,7 @@ from audit.records.attributes import Attribute
 from audit.records.work import BASELINE
 from audit.results.arms.counterfactuals import counterfactual_pairs
 from reports.export.audit_json import from_json, to_json
-from reports.figures.counterfactuals import counterfactual_tables
+from reports.figures.arms.counterfactuals import counterfactual_tables
 from reports.figures.pictures import Pictures
 from reports.html import render
 from reports.index.lookups import edited_arm
@@ -21,7 +21,7 @@ from reports.index.story import story_of
 from tests.reports.conftest import ARM, GROUPS, arm_of
 
 ATTRIBUTES = tuple(Attribute(name, groups) for name, groups in GROUPS.items())
-SCHEMA = Path(__file__).parents[3] / "reports" / "schemas" / "audit.schema.json"
+SCHEMA = Path(__file__).parents[4] / "reports" / "schemas" / "audit.schema.json"
 
 
 @pytest.fixture(scope="module")
