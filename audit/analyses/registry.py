@@ -11,6 +11,7 @@ from audit.analyses.concepts.dictionaries import ConceptDictionaries
 from audit.analyses.concepts.recorded import ConceptRecording
 from audit.analyses.directions import DirectionsAnalysis
 from audit.analyses.feature_names import FeatureNames
+from audit.analyses.given.picture_maps import PictureMapsAnalysis
 from audit.analyses.location import LocationAnalysis
 from audit.analyses.perceived import PerceivedAnalysis
 from audit.analyses.pictures import PicturesAnalysis, TextsAnalysis
@@ -32,6 +33,7 @@ SAMPLING: Mapping[str, SamplingAnalysis[Any, Any]] = {
         LocationAnalysis(),
         PerceivedAnalysis(),
         StageTrials(),
+        PictureMapsAnalysis(),
         PicturesAnalysis(),
         TextsAnalysis(),
     )

@@ -20,6 +20,7 @@ from audit.models.files.untrusted_model import UnfitModelError
 from audit.models.hooks import edit_place, edit_text, stream_of
 from audit.models.intervention import Intervention, Observer, Predictions
 from audit.models.replay import FrontOutputs, SharedSteps, forward_through, shared_steps
+from audit.models.schedulers.noised import Start
 from audit.models.schedulers.predicted import predicted_latents
 from audit.records.located.places import Place
 
@@ -29,6 +30,8 @@ Observers = Mapping[str, Observer]
 """Hookpoint, written as a place, → what looks at its map, before any edit of it."""
 
 NO_OBSERVERS: Observers = {}
+
+_MAP_AXES = 4
 
 PredictedObserver = Callable[[int, Tensor], None]
 """``(step, x̂₀)``: reads the latents (B, c, h, w) of the image that a step predicts, after guidance."""
@@ -62,6 +65,7 @@ class Watched:
         unconditional: What looks at maps of the half without text; guidance in one batch has one.
         predicted: What looks at the predicted image of each step.
         shared: Outputs of the first steps that the arms of this batch have in common; None if none are kept.
+        start: Noised pictures from which a later step starts; the denoiser is not called before it. None for noise.
     """
 
     batch: int
@@ -74,6 +78,7 @@ class Watched:
     unconditional: Observers = field(default_factory=dict)
     predicted: PredictedObserver | None = None
     shared: SharedSteps | None = None
+    start: Start | None = None
 
 
 @dataclass(frozen=True)
@@ -142,7 +147,10 @@ class Denoising:
 
     def _forward(self, own: Callable[..., Any], *inputs: Any, **named: Any) -> Any:  # noqa: ANN401 - as the denoiser returns
         """Call the denoiser, unless another arm of this batch has called it on the same input."""
-        shared = self._watched.shared
+        start, shared = self._watched.start, self._watched.shared
+        if start is not None and self._step < start.step:
+            self._replayed = True
+            return (_no_prediction(self._inside.denoiser, inputs[0] if inputs else named["hidden_states"]),)
         if shared is None or self._step >= shared_steps(self._watched.intervention):
             return own(*inputs, **named)
         known = None if self._watched.observers else shared.find(self._step, self._calls - 1)
@@ -271,6 +279,9 @@ class Denoising:
             # PixArt also predicts variances, behind the noise; its pipeline drops them.
             unedited = self._unedited[:, : prediction.shape[1]]
             taken = _asymmetric_step(self._inside.scheduler, step, (prediction, unedited), rest, named)
+        start = self._watched.start
+        if start is not None and self._step == start.step - 1:
+            taken = (start.noised(self._inside.scheduler, taken[0]), *taken[1:])
         self._check_calls()
         self._step, self._calls, self._unedited = self._step + 1, 0, None
         return taken
@@ -332,6 +343,12 @@ def _with_texts(named: dict[str, Any], pair: tuple[Mapping[str, Tensor], ...], b
         rows = rows.to(before.dtype)
         changed[part] = {**changed[part], key: rows} if key else rows
     return changed
+
+
+def _no_prediction(denoiser: nn.Module, noisy: Tensor) -> Tensor:
+    """Return zeros in the shape of a prediction; PixArt also predicts variances."""
+    channels = getattr(denoiser.config, "out_channels", None) or noisy.shape[1]
+    return noisy.new_zeros(len(noisy), int(channels), *noisy.shape[2:]) if noisy.ndim == _MAP_AXES else noisy * 0
 
 
 def _prediction(output: object) -> Tensor:

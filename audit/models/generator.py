@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache, partial
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -34,6 +34,7 @@ from audit.models.hooks import find_hookpoint
 from audit.models.intervention import Edit, Intervention
 from audit.models.loading import load_model
 from audit.models.replay import SharedSteps
+from audit.models.schedulers.noised import Start
 from audit.models.schedulers.trial import steps_of
 from audit.models.source import model_fingerprint
 from audit.records.work import Prompt
@@ -234,6 +235,40 @@ class DiffusionGenerator:
             pictures = vae.decode(scaled.to(vae.dtype), return_dict=False)[0]
         return _as_bytes((pictures.float() / 2 + 0.5).clamp(0, 1))
 
+    @torch.inference_mode()
+    def encode(self, pictures: Tensor) -> Tensor:
+        """Encode pictures, uint8 (B, 3, H, W), to latents (B, c, h, w) as the pipeline denoises them.
+
+        The VAE's distribution is replaced by its mode, so that a picture always has the same latents.
+
+        Raises:
+            UnfitModelError: The pipeline has no VAE.
+        """
+        vae = getattr(self.pipeline, "vae", None)
+        if vae is None:
+            raise UnfitModelError(f"expected a pipeline that encodes pictures, found {type(self.pipeline).__name__}")
+        with _without_overflow(vae):
+            scaled = (pictures.float() / 127.5 - 1).to(self._device, vae.dtype)
+            encoded = vae.encode(scaled)
+        distribution = getattr(encoded, "latent_dist", None)  # of a variational autoencoder
+        latents: Tensor = (encoded.latent if distribution is None else distribution.mode()).float()
+        latents = latents - (getattr(vae.config, "shift_factor", None) or 0.0)
+        return latents * float(vae.config.scaling_factor)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the images that are sampled, in pixels."""
+        pipeline, network = self.pipeline, cast("Any", self.denoiser)
+        published = getattr(pipeline, "default_sample_size", None) or network.config.sample_size
+        cells = (published, published) if isinstance(published, int) else tuple(published)
+        own = (self._sampling.height, self._sampling.width)
+        height, width = (side or cell * pipeline.vae_scale_factor for side, cell in zip(own, cells, strict=True))
+        return int(height), int(width)
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.denoiser.parameters()).device
+
     def embeddings(self, text: str) -> dict[str, Tensor]:
         """Return the embeddings of a text that the denoiser reads, by argument of the pipeline: (1, L, D), or (1, D).
 
@@ -286,13 +321,29 @@ class DiffusionGenerator:
             self._call([text] * len(seeds), seeds, watched)
         return seen[0]
 
-    def maps(self, texts: Sequence[str], seeds: Sequence[int], hookpoint: str, step: int = 0) -> Tensor:
+    def maps(
+        self,
+        texts: Sequence[str],
+        seeds: Sequence[int],
+        hookpoint: str,
+        step: int = 0,
+        latents: Tensor | None = None,
+    ) -> Tensor:
         """Return a hookpoint's maps ``(B, C, H, W)`` of the conditional half at one step, for pairs of text and seed.
 
-        Nothing is computed that comes after the hookpoint at this step.
+        Nothing is computed that comes after the hookpoint at this step. With latents, nothing is computed before the
+        step either: it reads these latents, noised to its level by the noise that sampling starts from for each seed.
+
+        Args:
+            texts: A text for each map.
+            seeds: A seed for each map.
+            hookpoint: Address of the module.
+            step: The step, at least 1 with latents.
+            latents: Of a picture for each map (B, c, h, w), see :meth:`encode`.
 
         Raises:
-            UnfitModelError: The sampler ends before this step, or the hookpoint is not called in it.
+            UnfitModelError: The sampler ends before this step, the hookpoint is not called in it, or pictures have
+                another size than what is sampled.
         """
         found: list[Tensor] = []
 
@@ -301,7 +352,8 @@ class DiffusionGenerator:
                 found.append(h.clone())
                 raise EnoughError(h)
 
-        watched = Watched(len(seeds), self._sampling.guidance, {hookpoint: keep})
+        start = None if latents is None else self._start(step, latents, seeds)
+        watched = Watched(len(seeds), self._sampling.guidance, {hookpoint: keep}, start=start)
         with contextlib.suppress(EnoughError):
             self._call(texts, seeds, watched)
         if not found:
@@ -310,6 +362,16 @@ class DiffusionGenerator:
                 "step or hookpoint"
             )
         return found[0]
+
+    def _start(self, step: int, latents: Tensor, seeds: Sequence[int]) -> Start:
+        if step < 1:
+            raise UnfitModelError(
+                f"expected a step from 1 on for pictures, found {step}: the first step reads little but noise"
+            )
+        draws = [torch.Generator().manual_seed(seed) for seed in seeds]
+        noise = torch.stack([torch.randn(latents.shape[1:], generator=draw) for draw in draws])
+        kept = [self._model.family.kept(self.pipeline, rows) for rows in (latents, noise)]
+        return Start(step, *kept)
 
     def first_prediction(self, text: str, seeds: Sequence[int], edits: Mapping[str, Edit]) -> Tensor:
         """Return what the denoiser predicts in its first call, under some edits: the conditional half comes last."""

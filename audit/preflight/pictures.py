@@ -1,16 +1,21 @@
-"""Checks a closed model: existing pictures can all be decoded, and an endpoint has its client and key here."""
+"""Checks pictures that a config names, and closed models: an endpoint has its client and key here."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 
-from audit.config.problems import Location, Problem
-from audit.config.sections import ModelConfig
+from audit.config.optional.exploration import PicturesConfig
+from audit.config.problems import Location, Problem, listing
+from audit.config.sections import ModelConfig, SamplingConfig
 from audit.planning.pictures import PictureErrors, picture_groups
 
 _READS: tuple[Location, ...] = (("model", "source"), ("model", "drawings"))
+
+_SHOWN = 5
+"""Unusable files that a message lists."""
 
 
 def check_pictures(model: ModelConfig) -> Iterator[Problem]:
@@ -76,3 +81,54 @@ def check_budget(model: ModelConfig, images: int) -> Iterator[Problem]:
         )
         reads = (*_READS, ("model", "limits", "price_per_image"))
         yield Problem(("model", "limits", "max_cost"), f"{message}; raise it, or plan fewer images", reads)
+
+
+def check_read_pictures(
+    pictures: PicturesConfig, model: ModelConfig, sampling: SamplingConfig, unreadable: str | None
+) -> Iterator[Problem]:
+    """Find what stops ``explore.pictures``: a model without a readable inside, no such step, files that are damaged.
+
+    Args:
+        pictures: Section ``explore.pictures``.
+        model: Section ``model``.
+        sampling: Section ``sampling``.
+        unreadable: Why nothing can be read inside the model; None if it can.
+
+    Yields:
+        Problems, each with its place in the config; all files in one.
+    """
+    if pictures.folder is None:
+        return
+    from audit.models.families.registry import steps_here
+
+    at: Location = ("explore", "pictures", "folder")
+    if unreadable is not None:
+        message = f"pictures are read inside a text-to-image model; {unreadable}, or remove explore.pictures"
+        yield Problem(at, message, reads=(("model", "source"),))
+        return
+    steps = steps_here(model, sampling)
+    if steps < 2 or (pictures.step or 1) >= steps:
+        found = "one step" if steps < 2 else f"step {pictures.step}, counted from 0"
+        message = (
+            f"expected a step from 1 to {max(1, steps - 1)} of {steps}, found {found}; change explore.pictures.step"
+        )
+        yield Problem(("explore", "pictures", "step"), message, reads=(("sampling", "steps"),))
+    reason = _unusable_folder(Path(pictures.folder))
+    if reason is not None:
+        yield Problem(at, reason)
+
+
+def _unusable_folder(folder: Path) -> str | None:
+    from audit.storage.outside.picture_folder import SUFFIXES, picture_folder, unreadable_pictures
+
+    if not folder.is_dir():
+        return f"expected a folder of pictures, found none at {folder}; check the path"
+    found = picture_folder(folder)
+    unusable = (*found.unusable, *unreadable_pictures(found.pictures))
+    if unusable:
+        listed = "; ".join(f"{one.path.relative_to(folder)}: {one.reason}" for one in unusable[:_SHOWN])
+        more = f"; and {len(unusable) - _SHOWN} more" if len(unusable) > _SHOWN else ""
+        return f"expected pictures that can be read, found {len(unusable)} that cannot in {folder}: {listed}{more}"
+    if not found.pictures:
+        return f"expected at least one picture ({listing(sorted(SUFFIXES))}) in {folder}, found none; add some"
+    return None

@@ -19,7 +19,7 @@ from audit.dissect.settings import dissected_groups, images_of_dissection, needs
 from audit.planning.plan import prompts_of_model
 from audit.preflight import prompts
 from audit.preflight.judges import JudgesRequest, check_judges
-from audit.preflight.lens import check_lens, hookpoints_of
+from audit.preflight.lens import check_lens, hookpoints_of, unreadable
 from audit.preflight.lens_memory import lens_forecast
 from audit.preflight.model import Hookpoints, check_methods, check_model, check_reverse_steps
 from audit.preflight.networks import check_quality
@@ -141,6 +141,13 @@ def _hookpoints(config: AuditConfig) -> Hookpoints:
     return found if explored is None else found | {("explore", "hookpoint"): explored}
 
 
+def check_explored(config: AuditConfig) -> Iterator[Problem]:
+    """Find what stops ``explore`` from reading the pictures of its folder."""
+    from audit.preflight.pictures import check_read_pictures
+
+    return check_read_pictures(config.explore.pictures, config.model, config.sampling, unreadable(config.model))
+
+
 def _check_model(config: AuditConfig) -> Iterator[Problem]:
     yield from check_model(config.model, config.sampling, _hookpoints(config))
     yield from check_reverse_steps(config.model, config.sampling, config.mitigations)
@@ -158,6 +165,7 @@ _CHECKS: Mapping[str, Check] = {
     "lens": lambda config: check_lens(config.lens, config.model, config.sampling, _hookpoints(config)),
     "targets": check_targets,
     "gates": check_gates,
+    "explore": check_explored,
     "output": lambda config: check_output(config.output),
     "tracking": lambda config: check_tracking(config.tracking, config.tracking_uri),
 }

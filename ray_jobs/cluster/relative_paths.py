@@ -38,6 +38,7 @@ def _named_files(config: AuditConfig) -> Iterator[tuple[str, str]]:
             ("model.world", config.model.world),
             ("model.folder", config.model.folder),
             ("model.manifest", config.model.manifest),
+            ("explore.pictures.folder", config.explore.pictures.folder),
             ("judge.source", _file_of(config.judge)),
             ("judge.zero_shot.clip", _clip_of(config.judge)),
             ("judge.confusion", config.judge.confusion),

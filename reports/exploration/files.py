@@ -13,11 +13,12 @@ from audit.storage.files import storage_of
 from audit.storage.place import Place
 from reports.exploration.open_set import open_set_csv_rows
 from reports.exploration.page import render
+from reports.exploration.pictures import pictures_csv
 from reports.exploration.stress import stress_csv
 
 PAGE, RESULT = "exploration.html", "exploration.json"
 SCORES, SIMILARITIES, MOVES = "scores.csv", "similarities.csv", "moves.csv"
-FINDINGS, STRESS = "findings.csv", "stress.csv"
+FINDINGS, STRESS, PICTURES = "findings.csv", "stress.csv", "pictures.csv"
 
 
 def write_files(found: Exploration, place: Place) -> Place:
@@ -37,6 +38,8 @@ def write_files(found: Exploration, place: Place) -> Place:
         storage.write(FINDINGS, findings_csv(found.open_set).encode())
     if found.stress is not None:
         storage.write(STRESS, stress_csv(found.stress).encode())
+    if found.pictures is not None:
+        storage.write(PICTURES, pictures_csv(found.pictures).encode())
     storage.write(RESULT, (json.dumps(found.as_data(), indent=1) + "\n").encode())
     storage.write(PAGE, render(found).encode())
     return place / PAGE

@@ -15,6 +15,7 @@ import pandas as pd
 
 from audit.records.inside.exploration import Exploration
 from audit.records.inside.open_set import Finding, Rare, WordFinding
+from audit.records.inside.read_pictures import PictureAxis, PictureScore
 from audit.records.inside.stress import Shift
 from audit.storage.place import place_of
 from audit.storage.stored_result import read_result
@@ -39,7 +40,8 @@ def exploration_frames(found: Exploration) -> dict[str, pd.DataFrame]:
         neutral prompt), ``moves`` (prompt, modifier, axis, change, low, high, p, differs), ``similarities`` (prompts ×
         descriptors, cosines), ``clusters`` (prompt, cluster, x, y), ``names`` (attribute,
         group, latent, word, area), ``checked`` (axis, prompt, perceived), ``findings`` (what no attribute names),
-        ``words`` (of a vocabulary), ``rare`` and ``stress`` (shifts under other conditions).
+        ``words`` (of a vocabulary), ``rare``, ``stress`` (shifts under other conditions), ``pictures`` (picture, axis,
+        value, low, high), ``picture_axes`` (name, area, low, high) and ``near_prompts`` (picture, prompt, cosine).
     """
     scores = pd.DataFrame([asdict(score) for score in found.scores])
     if len(scores):
@@ -62,6 +64,7 @@ def exploration_frames(found: Exploration) -> dict[str, pd.DataFrame]:
         ),
         **_open_set(found),
         "stress": _rows(Shift, found.stress.shifts if found.stress else ()),
+        **_pictures(found),
     }
 
 
@@ -71,6 +74,23 @@ def _open_set(found: Exploration) -> dict[str, pd.DataFrame]:
         "findings": _rows(Finding, given.findings if given else ()),
         "words": _rows(WordFinding, given.word_findings if given else ()),
         "rare": _rows(Rare, given.rare if given else ()),
+    }
+
+
+def _pictures(found: Exploration) -> dict[str, pd.DataFrame]:
+    given = found.pictures
+    near = given.prompts if given else {}
+    return {
+        "pictures": _rows(PictureScore, given.scores if given else ()),
+        "picture_axes": _rows(PictureAxis, given.axes if given else ()),
+        "near_prompts": pd.DataFrame(
+            [
+                {"picture": picture, "prompt": one.name, "cosine": one.cosine}
+                for picture, of in near.items()
+                for one in of
+            ],
+            columns=["picture", "prompt", "cosine"],
+        ),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from audit.records.inside.exploration import Checked, Exploration, FeatureName
 from audit.records.inside.open_set import OpenSet
+from audit.records.inside.read_pictures import ReadPictures
 from audit.records.inside.stress import Stress
 from reports.environment import environment
 from reports.exploration.charts import (
@@ -23,6 +24,13 @@ from reports.exploration.open_set import (
     rare_rows,
     word_lead,
     word_rows,
+)
+from reports.exploration.pictures import (
+    axes_table,
+    nearest_table,
+    picture_figures,
+    picture_lead,
+    picture_warnings,
 )
 from reports.exploration.stress import conditions_table, shifts_table, stress_figures_table
 from reports.figures.charts import Table
@@ -48,6 +56,7 @@ def render(found: Exploration) -> str:
         "checked": checked_table(found.checked),
         "open_set": None if found.open_set is None else _open_set(found.open_set),
         "stress": None if found.stress is None else _stress(found.stress),
+        "pictures": None if found.pictures is None else _pictures(found, found.pictures),
         "warnings": warnings(found),
     }
     return environment().get_template("exploration.html.j2").render(context)
@@ -61,6 +70,15 @@ def _open_set(found: OpenSet) -> dict[str, object]:
         "word_lead": word_lead(found),
         "words": (WORD_COLUMNS, tuple(word_rows(found))),
         "rare": (RARE_COLUMNS, tuple(rare_rows(found))),
+    }
+
+
+def _pictures(found: Exploration, given: ReadPictures) -> dict[str, object]:
+    return {
+        "lead": picture_lead(given),
+        "axes": axes_table(given),
+        "figures": tuple(picture_figures(found, given)),
+        "nearest": nearest_table(given),
     }
 
 
@@ -97,7 +115,7 @@ def warnings(found: Exploration) -> tuple[str, ...]:
     ]
     if not found.checked:
         notes.append("Scores were not compared with images (explore.check_prompts: 0).")
-    return tuple(notes)
+    return (*notes, *picture_warnings(found.pictures))
 
 
 def defaults_table(found: Exploration) -> Table:

@@ -82,6 +82,9 @@ def _exploration(data: Mapping[str, Any]) -> _Study:
     if found.open_set is not None:
         metrics["open_set/findings"] = float(len(found.open_set.findings))
         lines.append(f"{len(found.open_set.findings)} findings that no attribute names")
+    if found.pictures is not None:
+        metrics["pictures"] = float(len(found.pictures.agreement))
+        metrics |= {f"{key_of(one.name)}/own_pictures_area": one.area for one in found.pictures.axes}
     params = {"model": found.model, "hookpoint": found.hookpoint, "step": str(found.step), "seeds": str(found.seeds)}
     return _Study(params, metrics, "\n".join(f"- {line}" for line in lines))
 

@@ -25,8 +25,14 @@ def test_sections_that_ask_for_nothing_are_not_stored():
         ({"open_set": {"margin": 2}}, "less than or equal"),
         ({"stress": {"phrasings": ["a photo"]}}, "expected a phrasing with {occupation}"),
         ({"stress": {"guidance": [-1]}}, "greater than or equal"),
+        ({"pictures": {"folder": "given", "step": 0}}, "greater than or equal to 1"),
     ],
 )
 def test_mistakes_are_refused(explore, message):
     with pytest.raises(ValidationError, match=message):
         AuditConfig(name="audit", explore=explore)
+
+
+def test_pictures_are_stored_only_with_a_folder():
+    assert "pictures" not in stored(seeds=4, pictures={"images": 30})
+    assert stored(pictures={"folder": "given"})["pictures"] == {"folder": "given", "images": 24, "step": None}

@@ -20,6 +20,20 @@ class AxisConfig(Section):
     """Words of the end with score +1."""
 
 
+class PicturesConfig(Section):
+    """Pictures whose places on the axes are read; off without a folder."""
+
+    folder: Text | None = None
+    """Folder of pictures (PNG, JPEG, WebP) of any size, also in folders below it. Each is scaled to cover the size that
+    the model samples, and its middle is kept."""
+    images: int = Field(24, ge=8, le=10_000)
+    """Images that the model makes of the neutral prompt and of both ends of each axis. Pictures are compared with
+    them."""
+    step: int | None = Field(None, ge=1, le=999)
+    """Step at whose noise level pictures are read, counted from 0. If unset, half of the steps. At step 0 hardly
+    anything of a picture is left."""
+
+
 class ExploreConfig(Section):
     """What ``difflens-audit explore`` reads from the model."""
 
@@ -51,9 +65,11 @@ class ExploreConfig(Section):
     """Rate at which differences from the neutral prompt are marked."""
     open_set: OpenSetConfig = OpenSetConfig()
     stress: StressConfig = StressConfig()
+    pictures: PicturesConfig = PicturesConfig()
 
     @model_serializer(mode="wrap")
     def _without_unused(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out later sections that ask for nothing, so that names of older explorations stay as they are."""
         unused = {name for name in ("open_set", "stress") if not getattr(self, name).images}
+        unused |= set() if self.pictures.folder else {"pictures"}
         return {name: value for name, value in plain(self).items() if name not in unused}

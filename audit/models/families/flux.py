@@ -99,6 +99,11 @@ class Flux(LatentFamily):
         true = {} if sampling.true_guidance is None else {"true_cfg_scale": sampling.true_guidance}
         return super().arguments(sampling) | true
 
+    def kept(self, pipeline: Any, latents: Tensor) -> Tensor:  # noqa: ANN401
+        """Return a token (B, T, 4c) for each 2 × 2 cells."""
+        packed: Tensor = pipeline._pack_latents(latents, *latents.shape)
+        return packed
+
     def stream(self, path: str) -> int:
         """Return 1 for a block of either kind, whose output is ``(text, image)``."""
         return 1 if _BLOCK.fullmatch(path) else 0

@@ -159,6 +159,10 @@ class Family(Protocol):
         """Return the other arguments of the pipeline's call: guidance and size."""
         ...
 
+    def kept(self, pipeline: Any, latents: Tensor) -> Tensor:  # noqa: ANN401
+        """Return latents (B, c, h, w) as the pipeline keeps them while it samples."""
+        ...
+
     def stream(self, path: str) -> int:
         """Return the place of the image in a tuple that the module at ``path`` returns."""
         ...

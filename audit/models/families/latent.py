@@ -262,6 +262,10 @@ class LatentFamily:
         sides = {"height": sampling.height, "width": sampling.width}
         return {"guidance_scale": sampling.guidance, **{key: side for key, side in sides.items() if side is not None}}
 
+    def kept(self, pipeline: Any, latents: Tensor) -> Tensor:  # noqa: ANN401
+        """Return them as they are."""
+        return latents
+
     def stream(self, path: str) -> int:
         """Return 0: the image comes first in what a block of a U-Net returns."""
         return 0

@@ -140,6 +140,10 @@ class Unet2d:
         """Return nothing: such a pipeline has neither guidance nor a choice of size."""
         return {}
 
+    def kept(self, pipeline: Any, latents: Tensor) -> Tensor:  # noqa: ANN401
+        """Return them as they are."""
+        return latents
+
     def stream(self, path: str) -> int:
         """Return 0: the map comes first in what a block returns."""
         return 0

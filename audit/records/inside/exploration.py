@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from audit.records.inside.open_set import OpenSet
+from audit.records.inside.read_pictures import ReadPictures
 from audit.records.inside.stress import Stress
 
 EXPLORATION_FORMAT = 1
@@ -184,6 +185,7 @@ class Exploration:
         checked: The check against images, one for each audited attribute; empty if none were sampled.
         open_set: Findings that no attribute names; None if they were not looked for.
         stress: Perceived shares under other conditions; None if none were sampled.
+        pictures: Scores of pictures on disk; None if none were read.
     """
 
     name: str
@@ -204,6 +206,7 @@ class Exploration:
     checked: tuple[Checked, ...]
     open_set: OpenSet | None = None
     stress: Stress | None = None
+    pictures: ReadPictures | None = None
 
     def of_axis(self, axis: str) -> tuple[Score, ...]:
         """Return the scores on one axis, from the low end to the high end."""
@@ -211,7 +214,7 @@ class Exploration:
 
     def as_data(self) -> dict[str, Any]:
         """Return it as plain data."""
-        later = {name for name in ("open_set", "stress") if getattr(self, name) is None}
+        later = {name for name in ("open_set", "stress", "pictures") if getattr(self, name) is None}
         plain = {name: value for name, value in asdict(self).items() if name not in later}
         return {"format_version": EXPLORATION_FORMAT, **plain}
 
@@ -229,7 +232,7 @@ class Exploration:
             raise ValueError(f"expected format {EXPLORATION_FORMAT} of an exploration, found {version}; explore again")
         plain = {name: value for name, value in data.items() if name != "format_version"}
         similarities, clusters = plain.pop("similarities"), plain.pop("clusters")
-        open_set, stress = plain.pop("open_set", None), plain.pop("stress", None)
+        open_set, stress, pictures = (plain.pop(name, None) for name in ("open_set", "stress", "pictures"))
         return cls(
             axes=tuple(Axis(**one) for one in plain.pop("axes")),
             neutral_scores=tuple(Score(**one) for one in plain.pop("neutral_scores")),
@@ -241,6 +244,7 @@ class Exploration:
             checked=tuple(Checked(**{**one, "prompts": tuple(one["prompts"])}) for one in plain.pop("checked")),
             open_set=None if open_set is None else OpenSet.of_data(open_set),
             stress=None if stress is None else Stress.of_data(stress),
+            pictures=None if pictures is None else ReadPictures.of_data(pictures),
             **plain,
         )
 

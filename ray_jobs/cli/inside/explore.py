@@ -157,4 +157,7 @@ def _short(data: dict[str, Any]) -> dict[str, Any]:
     short = {key: value for key, value in data.items() if key not in ("similarities", "clusters", "texts")}
     if "open_set" in short:
         short["open_set"] = {key: value for key, value in short["open_set"].items() if key != "pictures"}
+    if "pictures" in short:
+        kept = ("step", "images", "axes", "scores")
+        short["pictures"] = {key: short["pictures"][key] for key in kept}
     return short

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from audit.records.inside.exploration import Axis, Exploration, Score
 from audit.records.inside.open_set import OpenSet
+from audit.records.inside.read_pictures import ReadPictures
 from reports.exploration.open_set import finding_rows, open_set_lead
 from reports.exploration.page import lead, warnings
+from reports.exploration.pictures import picture_lead
 from reports.words.formats import interval, number
 
 SHOWN = 6
@@ -26,6 +29,16 @@ def show_exploration(found: Exploration, console: Console) -> None:
         text = f"{place} {interval(one.low, one.high)}, by the text encoder alone {number(one.text_rho)}"
         sampled = f"{len(one.perceived)} prompts × {one.images} images, {one.classified} classified"
         console.print(f"{text} ({sampled})", highlight=False, markup=False)
+    _show_further(found, console)
+    for warning in warnings(found):
+        console.print(warning, style="yellow", highlight=False, markup=False)
+
+
+def _show_further(found: Exploration, console: Console) -> None:
+    """Print what was asked for besides: pictures, open-set findings, and other conditions."""
+    if found.pictures is not None:
+        console.print(picture_lead(found.pictures), highlight=False, markup=False)
+        console.print(_pictures(found.pictures))
     if found.open_set is not None:
         console.print(open_set_lead(found.open_set), highlight=False, markup=False)
         if found.open_set.findings:
@@ -36,8 +49,21 @@ def show_exploration(found: Exploration, console: Console) -> None:
             over = f"over {len(found.stress.conditions)} conditions"
             text = f"Discrepancy of {figure.attribute} {over}: {number(figure.mean)}"
             console.print(f"{text}, {worst}", highlight=False, markup=False)
-    for warning in warnings(found):
-        console.print(warning, style="yellow", highlight=False, markup=False)
+
+
+def _pictures(given: ReadPictures) -> Table:
+    """Return the scores of the first pictures on all axes, and their nearest prompt."""
+    names = tuple(given.agreement)
+    left_out = f", the first {2 * SHOWN} of {len(names)}" if len(names) > 2 * SHOWN else ""
+    table = Table("picture", *(axis.name for axis in given.axes), "nearest prompt", title=f"Pictures{left_out}")
+    scores = {(one.picture, one.axis): one for one in given.scores}
+    for name in names[: 2 * SHOWN]:
+        own = [scores[name, axis.name] for axis in given.axes]
+        near = given.prompts[name][0].name if given.prompts[name] else ""
+        table.add_row(
+            escape(name), *(f"{number(one.value)} {escape(interval(one.low, one.high))}" for one in own), near
+        )
+    return table
 
 
 def _findings(found: OpenSet) -> Table:

@@ -30,6 +30,7 @@ from audit.results.exploration.similarity import clusters_of, similarities_of
 from audit.storage.files import storage_of
 from ray_jobs.run.inside.analyse import AnalysisSettings, Request, run_analysis
 from ray_jobs.run.inside.open_set import OpenSetRequest, find_open_set, networks_name
+from ray_jobs.run.inside.read_pictures import ReadPicturesRequest, find_pictures
 from ray_jobs.run.inside.stress import StressRequest, find_stress
 from ray_jobs.run.network import NetworkSettings
 from ray_jobs.run.parts import WorkerPool
@@ -85,6 +86,18 @@ class ExploreRequest:
             prompts=self.prompts,
             hookpoint=self.hookpoint,
             rate=self.explore.false_discovery_rate,
+            seed=self.seed,
+        )
+
+    @property
+    def pictures(self) -> ReadPicturesRequest:
+        """Which pictures are read."""
+        return ReadPicturesRequest(
+            section=self.explore.pictures,
+            dissection=self.dissection,
+            directions=self.directions,
+            prompts=tuple((prompt.id, prompt.text) for prompt in self.prompts),
+            descriptors=self.descriptors,
             seed=self.seed,
         )
 
@@ -150,6 +163,7 @@ class ExploreRequest:
             "judge": judge_name(self.dissection.judge, self.dissection.model),
             "seed": self.seed,
             **(self._open_set_data() if self.explore.open_set.images else {}),
+            **({"pictures": self.pictures.as_data()} if self.explore.pictures.folder else {}),
         }
 
     def _open_set_data(self) -> dict[str, Any]:
@@ -200,6 +214,7 @@ def explore(request: ExploreRequest, output: str, pool: WorkerPool) -> Explorati
         checked=_checked(request, scores, output, pool),
         open_set=find_open_set(request.open_set, output, pool),
         stress=find_stress(request.stress, output, pool),
+        pictures=find_pictures(request.pictures, output, pool),
     )
 
 

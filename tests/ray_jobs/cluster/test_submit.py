@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from audit.config.judges import VqaConfig, ZeroShotConfig
 from audit.config.models.read import read_audits
+from audit.config.optional.exploration import ExploreConfig
 from audit.config.sections import JudgeConfig, SecondOpinionConfig
 from audit.config.settings import AuditConfig
 from audit.evidence.protocol import protocol_beside
@@ -235,6 +236,12 @@ def test_an_address_without_a_dashboard_is_refused_at_once_and_with_the_remedy(c
 def test_an_address_without_a_scheme_is_corrected_in_the_message(config):
     with pytest.raises(DashboardAddressError, match=r"write http://head:8265$"):
         submit(config, "head:8265")
+
+
+def test_a_relative_folder_of_pictures_is_found(config):
+    given = ExploreConfig(pictures={"folder": "given"})
+    assert relative_paths(config.model_copy(update={"explore": given}))["explore.pictures.folder"] == "given"
+    assert "explore.pictures.folder" not in relative_paths(config)
 
 
 def test_relative_paths_that_the_job_would_not_find_are_refused_all_at_once(server, config):

@@ -3,8 +3,10 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 from typer.testing import CliRunner
 
 from audit.calibration.bundle import bundle_of
@@ -171,3 +173,25 @@ def test_an_open_set_and_stress_are_sampled_and_shown(cluster, tmp_path):
     assert "What no attribute names" in page.read_text()
     assert page.with_name("findings.csv").exists()
     assert page.with_name("stress.csv").exists()
+
+
+def test_pictures_are_placed_on_the_axes_and_resumed(cluster, tmp_path):
+    folder = tmp_path / "given"
+    folder.mkdir()
+    noise = np.random.default_rng(0).normal(128, 40, (333, 250, 3)).clip(0, 255).astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # on its side, as a phone saves it
+    Image.fromarray(noise).save(folder / "pho_to [bold]é.jpg", quality=80, exif=exif)
+    Image.fromarray(noise[:, :, 0]).save(folder / "grey.png")
+    explore = {"seeds": 2, "check_prompts": 0, "pictures": {"folder": str(folder), "images": 8, "step": 1}}
+    config = written(tmp_path, explore=explore, sampling={"steps": 2, "batch": 8}, lens={})
+    answer = call(config, "--workers", "1", "--json")
+    assert answer.exit_code == 0, answer.output
+    plain = json.loads(answer.stdout)
+    assert [one["picture"] for one in plain["pictures"]["scores"]] == ["grey.png", "pho_to [bold]é.jpg"]
+    page = Path(plain["exploration"])
+    assert "noised to the level of step 1" in page.read_text()
+    assert len(page.with_name("pictures.csv").read_text().splitlines()) == 3
+    again = call(config, "--workers", "1")
+    assert "pho_to [bold]é.jpg" in again.output
+    assert page.parent.name in again.output.replace("\n", "")
