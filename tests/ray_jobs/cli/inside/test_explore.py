@@ -36,6 +36,7 @@ AUDIT = {
 
 
 def written(directory, **changes):
+    directory.mkdir(exist_ok=True)
     path = directory / "audit.yaml"
     path.write_text(yaml.safe_dump(AUDIT | {"output": str(directory / "runs")} | changes))
     return path
@@ -76,11 +77,12 @@ def test_it_is_made_once_and_equal_for_any_number_of_workers(explored, cluster, 
     directory, plain = explored
     again = json.loads(call(directory / "audit.yaml", "--json").stdout)
     alone = ("--set", "explore.names=0", "--set", "explore.check_prompts=0")
-    other = json.loads(call(written(tmp_path), "--workers", "2", *alone, "--json").stdout)
     assert again["exploration"] == plain["exploration"]
-    for name in ("scores.csv", "moves.csv", "similarities.csv"):
-        one, two = (Path(of["exploration"]).with_name(name).read_bytes() for of in (plain, other))
-        assert one == two
+    for count in ("2", "3"):
+        other = json.loads(call(written(tmp_path / count), "--workers", count, *alone, "--json").stdout)
+        for name in ("scores.csv", "moves.csv", "similarities.csv"):
+            one, several = (Path(of["exploration"]).with_name(name).read_bytes() for of in (plain, other))
+            assert one == several
 
 
 def test_a_screen_writes_the_config_of_an_audit_of_its_ends(cluster, tmp_path):
