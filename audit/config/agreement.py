@@ -14,6 +14,7 @@ from audit.config.mitigations.edits import DiffLensConfig, GatedCrossAttentionCo
 from audit.config.mitigations.joint import JointConfig, joint_problems
 from audit.config.mitigations.registry import MitigationConfig
 from audit.config.mitigations.texts import PromptConfig
+from audit.config.mitigations.weights import FinetuningConfig
 from audit.config.problems import Location, Problem, listing, suggestion
 from audit.config.sections import (
     AlertsConfig,
@@ -231,6 +232,9 @@ def _method_disagreements(config: AuditSections, at: Location, mitigation: Mitig
     if "clip" in mitigation.trained_with and config.quality.clip == "none":
         message = f"expected a CLIP model for the loss of {mitigation.method}, found none; set quality.clip"
         yield Problem((*at, "method"), message, reads=(("quality", "clip"),))
+    if isinstance(mitigation, FinetuningConfig) and mitigation.dino_weight and config.quality.dino is None:
+        message = "expected weights of DINOv2 for this term of the loss, found none; set quality.dino, or remove it"
+        yield Problem((*at, "dino_weight"), message, reads=(("quality", "dino"),))
     if isinstance(mitigation, GatedCrossAttentionConfig) and mitigation.gate and mitigation.window[0] > 0:
         message = (
             f"expected a window that begins at 0, where the gate looks at the image, found {mitigation.window[0]:g}; "
