@@ -85,7 +85,7 @@ class FinetuningConfig(MitigationSection):
     """How the model is edited: ``finetuning``."""
     strength: Annotated[float, Field(ge=0, le=1000)] = 1.0
     """Factor of the trained change of the weights; 0 changes nothing."""
-    parts: Annotated[tuple[Part, ...], Field(strict=False, min_length=1, max_length=2)] = ("text_encoder",)
+    networks: Annotated[tuple[Part, ...], Field(strict=False, min_length=1, max_length=2)] = ("text_encoder",)
     """Networks whose attention is changed: ``text_encoder`` (every CLIP text encoder), ``unet``, or both."""
     rank: Annotated[int, Field(ge=1, le=4096)] = 50
     """Rank of the change of each matrix (LoRA)."""
@@ -116,7 +116,7 @@ class FinetuningConfig(MitigationSection):
     @property
     def used_alone(self) -> tuple[str, ...]:
         """The weights of the denoiser, the text of the prompt, or both."""
-        return (*["weights"] * ("unet" in self.parts), *[PROMPT_TEXT] * ("text_encoder" in self.parts))
+        return (*["weights"] * ("unet" in self.networks), *[PROMPT_TEXT] * ("text_encoder" in self.networks))
 
     @property
     def fitted_by(self) -> Mapping[str, Any]:

@@ -127,10 +127,10 @@ class Training:
             ValueError: The model has none of the parts.
         """
         section, pipeline = section_of(request), tools.generator.pipeline
-        networks = networks_of(pipeline, section.parts)
+        networks = networks_of(pipeline, section.networks)
         if not networks:
             found = type(pipeline).__name__
-            raise ValueError(f"expected a model with {', '.join(section.parts)}, found {found}; name other parts")
+            raise ValueError(f"expected a model with {', '.join(section.networks)}, found {found}; name other networks")
         new = new_factors(networks, section.rank, derive_seed(METHOD))
         return cls(tools, request, examples, {name: factor.requires_grad_(True) for name, factor in new.items()})
 
@@ -173,7 +173,7 @@ class Training:
             steps: The steps of the sum.
         """
         section, parameters = section_of(self.request), list(self.factors.values())
-        networks = networks_of(self.generator.pipeline, section.parts)
+        networks = networks_of(self.generator.pipeline, section.networks)
         total = tuple(torch.zeros_like(parameter) for parameter in parameters)
         for step in steps:
             for rows in torch.split(torch.arange(len(gradient)), section.images_at_once):
@@ -186,7 +186,7 @@ class Training:
 
     def _guided(self, prompt: Prompt, noisy: Tensor, timestep: Tensor) -> Tensor:
         """Return the guided prediction as far as it depends on the factors, ``(B, c, h, w)``."""
-        parts, model, count = section_of(self.request).parts, self.tools.model, len(noisy)
+        parts, model, count = section_of(self.request).networks, self.tools.model, len(noisy)
         times, texts, scale = timestep.expand(count), [prompt.text] * count, self.request.sampling.guidance
         read = self.generator.read_by_denoiser(prompt.text) if ENCODERS[0] in parts else {}
         conditional = model.predict(noisy, times, texts, read=read)

@@ -61,7 +61,7 @@ def test_the_common_factor_is_a_geometric_mean_and_finite_without_a_signal_at_th
 @pytest.mark.parametrize("parts", [("text_encoder",), ("unet",), ("text_encoder", "unet")])
 def test_the_sum_over_steps_is_the_gradient_of_one_graph_through_all(parts, tiny_pipeline):
     """The graph goes through the sampler, not into the network's input, and each prediction's gradient is scaled."""
-    audit = audit_of(tiny_pipeline, "finetuning", "gender", parts=parts, rank=2)
+    audit = audit_of(tiny_pipeline, "finetuning", "gender", networks=parts, rank=2)
     tools = tools_of(audit)
     request, examples, _ = fitted(audit, tools)
     training, model = Training.of(tools, request, examples), tools.model

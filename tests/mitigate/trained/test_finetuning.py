@@ -139,7 +139,7 @@ class Bright:
 def test_a_training_moves_the_judged_shares_to_an_uneven_target(tiny_pipeline):
     """No image of the model is bright; three quarters must become so."""
     audit = audit_of(
-        tiny_pipeline, "finetuning", "gender", parts=("unet",), rank=4, steps=16, images_per_step=8, noises=8,
+        tiny_pipeline, "finetuning", "gender", networks=("unet",), rank=4, steps=16, images_per_step=8, noises=8,
         learning_rate=0.03, clip_weight=0.0, gradient_steps=None, images_at_once=8, uncertainty=0.3,
         target={"female": 0.25, "male": 0.75},
     )  # fmt: skip
@@ -165,7 +165,7 @@ def test_the_distance_is_that_of_the_worst_group():
 
 def test_a_change_of_the_text_encoder_trains_no_unet(fit):
     tools, request, examples, _ = fit
-    training = Training.of(tools, replaced(request, parts=("text_encoder",)), examples)
+    training = Training.of(tools, replaced(request, networks=("text_encoder",)), examples)
     assert {name.partition(".")[0] for name in training.factors} == {"text_encoder"}
     arm = finetuning.with_change(BorrowedLowRank(training.factors), 2, 3)
     assert arm.weights is None
@@ -187,7 +187,12 @@ def test_what_names_a_fit_and_what_it_costs(tiny_pipeline):
 
     plain = fit_settings(request_of(), PROMPTS)
     assert fit_settings(request_of(strength=2.0), PROMPTS) == plain
-    for changes in ({"target": {"female": 0.3, "male": 0.7}}, {"rank": 3}, {"parts": ("unet",)}, {"uncertainty": 0.3}):
+    for changes in (
+        {"target": {"female": 0.3, "male": 0.7}},
+        {"rank": 3},
+        {"networks": ("unet",)},
+        {"uncertainty": 0.3},
+    ):
         assert fit_settings(request_of(**changes), PROMPTS) != plain
     cost = cost_of_fit(request_of(), PROMPTS)
     assert cost == {"images": 2 * 2 * 4 + 4 * 3, "training_steps": 4, "gradient_passes": 4 * 3 * 2}
@@ -197,6 +202,6 @@ def test_what_names_a_fit_and_what_it_costs(tiny_pipeline):
 
 
 def test_parts_say_what_no_second_method_can_change():
-    texts, weights = (FinetuningConfig(**SECTION, parts=(part,)).used_alone for part in ("text_encoder", "unet"))
+    texts, weights = (FinetuningConfig(**SECTION, networks=(part,)).used_alone for part in ("text_encoder", "unet"))
     assert (texts, weights) == (("the text of the prompt",), ("weights",))
-    assert FinetuningConfig(**SECTION, parts=("text_encoder", "unet")).used_alone == (*weights, *texts)
+    assert FinetuningConfig(**SECTION, networks=("text_encoder", "unet")).used_alone == (*weights, *texts)
