@@ -15,6 +15,7 @@ from audit.config.mitigations.joint import JointConfig, joint_problems
 from audit.config.mitigations.registry import MitigationConfig
 from audit.config.mitigations.section import ProjectableEdit
 from audit.config.mitigations.texts import PromptConfig
+from audit.config.mitigations.weights import FinetuningConfig
 from audit.config.problems import Location, Problem, listing, suggestion
 from audit.config.sections import (
     AlertsConfig,
@@ -219,6 +220,23 @@ def _mitigation_disagreements(config: AuditSections, at: Location, mitigation: M
 
 def _method_disagreements(config: AuditSections, at: Location, mitigation: MitigationConfig) -> Iterator[Problem]:
     """Find keys of one method that do not go together, or need another section."""
+    yield from _edit_disagreements(config, at, mitigation)
+    yield from _training_disagreements(config, at, mitigation)
+    if isinstance(mitigation, GatedCrossAttentionConfig) and mitigation.gate and mitigation.window[0] > 0:
+        message = (
+            f"expected a window that begins at 0, where the gate looks at the image, found {mitigation.window[0]:g}; "
+            "set gate: false, or another window"
+        )
+        yield Problem((*at, "window"), message)
+    if isinstance(mitigation, PromptConfig):
+        yield from _words_without_a_group(config.attributes.get(mitigation.attribute), at, mitigation)
+        if mitigation.window != (0.0, 1.0) and not mitigation.blocks:
+            message = "expected blocks beside a window, found none; name the blocks that read the caption, or remove it"
+            yield Problem((*at, "window"), message)
+
+
+def _edit_disagreements(config: AuditSections, at: Location, mitigation: MitigationConfig) -> Iterator[Problem]:
+    """Find a DiffLens edit without a strength that the lens has, and places whose change cannot be projected."""
     if (
         isinstance(mitigation, DiffLensConfig)
         and mitigation.strength is None
@@ -238,20 +256,16 @@ def _method_disagreements(config: AuditSections, at: Location, mitigation: Mitig
                 "module, or remove project"
             )
             yield Problem((*at, "project"), message, reads=((*at, "hookpoints"),))
+
+
+def _training_disagreements(config: AuditSections, at: Location, mitigation: MitigationConfig) -> Iterator[Problem]:
+    """Find terms of a loss whose network the config does not name."""
     if "clip" in mitigation.trained_with and config.quality.clip == "none":
         message = f"expected a CLIP model for the loss of {mitigation.method}, found none; set quality.clip"
         yield Problem((*at, "method"), message, reads=(("quality", "clip"),))
-    if isinstance(mitigation, GatedCrossAttentionConfig) and mitigation.gate and mitigation.window[0] > 0:
-        message = (
-            f"expected a window that begins at 0, where the gate looks at the image, found {mitigation.window[0]:g}; "
-            "set gate: false, or another window"
-        )
-        yield Problem((*at, "window"), message)
-    if isinstance(mitigation, PromptConfig):
-        yield from _words_without_a_group(config.attributes.get(mitigation.attribute), at, mitigation)
-        if mitigation.window != (0.0, 1.0) and not mitigation.blocks:
-            message = "expected blocks beside a window, found none; name the blocks that read the caption, or remove it"
-            yield Problem((*at, "window"), message)
+    if isinstance(mitigation, FinetuningConfig) and mitigation.dino_weight and config.quality.dino is None:
+        message = "expected weights of DINOv2 for this term of the loss, found none; set quality.dino, or remove it"
+        yield Problem((*at, "dino_weight"), message, reads=(("quality", "dino"),))
 
 
 def _judge_disagreements(config: AuditSections) -> Iterator[Problem]:

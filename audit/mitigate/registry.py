@@ -16,6 +16,7 @@ from audit.mitigate.guidance.fair_diffusion import FairDiffusion
 from audit.mitigate.method import Intervene, Method
 from audit.mitigate.texts.fair_pca import FairPca
 from audit.mitigate.texts.prompt import PromptMethod
+from audit.mitigate.trained.finetuning import Finetuning
 from audit.mitigate.trained.h_distribution import HDistribution
 from audit.mitigate.trained.latent_direction import LatentDirection
 from audit.mitigate.trained.latent_editing import LatentEditing
@@ -33,6 +34,7 @@ METHODS: Mapping[str, Method] = {
     "latent_direction": LatentDirection(),
     "latent_editing": LatentEditing(),
     "h_distribution": HDistribution(),
+    "finetuning": Finetuning(),
 }
 """Name → method; the section of a method in the config has this name as ``method``."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
+from pathlib import Path
 from typing import NoReturn
 
 from audit.config.slices import Attributes, MeasurementRequest
@@ -13,6 +14,7 @@ from audit.models.device import device_here
 from audit.models.generator import DiffusionGenerator
 from audit.models.trainable.model import TrainableModel
 from audit.perception.embedders.clip import ClipEmbedder, load_clip
+from audit.perception.embedders.dino import DinoFeatures
 from audit.perception.judges.interface import Judge
 from audit.perception.judges.registry import load_judge
 from audit.storage.folder_copy import folder_on_disk
@@ -21,6 +23,10 @@ from audit.storage.place import Place
 
 def _no_clip() -> NoReturn:
     raise ValueError("expected a CLIP model for the loss of this method, found none; set quality.clip")
+
+
+def _no_dino() -> None:
+    return None
 
 
 @dataclass(frozen=True)
@@ -32,12 +38,14 @@ class FitTools:
         judge: Loads the audit's judge of the attribute at the first call.
         lens: Loads the lens at the first call.
         clip: Loads the CLIP model of the quality figures at the first call.
+        dino: Loads the DINOv2 of the quality figures at the first call; None if the config names none.
     """
 
     generator: DiffusionGenerator
     judge: Callable[[], Judge]
     lens: Callable[[], Lens]
     clip: Callable[[], ClipEmbedder] = _no_clip
+    dino: Callable[[], DinoFeatures | None] = _no_dino
 
     @cached_property
     def model(self) -> TrainableModel:
@@ -76,4 +84,9 @@ def fit_tools(
     def clip() -> ClipEmbedder:
         return load_clip(measured.quality, measured.model) or _no_clip()
 
-    return FitTools(generator, judge, loaded_lens, clip)
+    @cache
+    def dino() -> DinoFeatures | None:
+        weights = measured.quality.dino
+        return None if weights is None else DinoFeatures(Path(weights), device_here())
+
+    return FitTools(generator, judge, loaded_lens, clip, dino)

@@ -31,7 +31,7 @@ from audit.models.families.interface import LoadedModel
 from audit.models.files.text_reader import TextReader
 from audit.models.files.untrusted_model import UnfitModelError
 from audit.models.hooks import find_hookpoint
-from audit.models.intervention import Edit, Intervention
+from audit.models.intervention import BorrowedEncoders, Edit, Intervention
 from audit.models.loading import load_model
 from audit.models.replay import SharedSteps
 from audit.models.schedulers.noised import Start
@@ -284,9 +284,24 @@ class DiffusionGenerator:
         mask = encoded.get("prompt_attention_mask")
         return found if mask is None else found | {"prompt_embeds": found["prompt_embeds"][:, mask[0].bool()]}
 
-    def latents(self, texts: Sequence[str], seeds: Sequence[int]) -> Tensor:
+    def read_by_denoiser(self, text: str) -> dict[str, Tensor]:
+        """Embed a text anew, with gradients to weights that ask for them.
+
+        Returns:
+            Argument of the denoiser → (1, L, D), or (1, D); ``part.name`` is a key of an argument that is a dict.
+        """
+        rows = self._encode(text)
+        return {argument: rows[name] for name, argument in self._model.family.read_by_denoiser.items() if name in rows}
+
+    def with_steps(self, steps: int) -> DiffusionGenerator:
+        """Return a generator of the same model that takes another number of denoising steps."""
+        sampling = self._sampling.model_copy(update={"steps": steps})
+        return DiffusionGenerator(self._model, sampling, self._hookpoint, self.fingerprint)
+
+    def latents(self, texts: Sequence[str], seeds: Sequence[int], intervention: Intervention | None = None) -> Tensor:
         """Sample as :meth:`sample` does, and return the latents ``(B, c, h, w)`` before they are decoded."""
-        found: Tensor = self._call(texts, seeds, Watched(len(seeds), self._sampling.guidance), "latent").images
+        watched = Watched(len(seeds), self._sampling.guidance, intervention=self._possible(intervention))
+        found: Tensor = self._call(texts, seeds, watched, "latent").images
         return found.clone()
 
     def first_call(self, text: str, seeds: Sequence[int]) -> tuple[Tensor, dict[str, Any]]:
@@ -416,7 +431,19 @@ class DiffusionGenerator:
             if one.texts is not None:
                 strengths = one.text_strengths or (1.0,) * len(texts)
                 return [self._between(*each) for each in zip(texts, one.texts, strengths, strict=True)]
+            if one.encoders is not None:
+                return self._encoded_by(one.encoders, texts)
         return [self._encoded(text) for text in texts]
+
+    def _encoded_by(self, encoders: BorrowedEncoders, texts: Sequence[str]) -> list[dict[str, Tensor]]:
+        """Embed texts with other weights; the negative prompt keeps the embeddings of the model's own."""
+        with encoders(self.pipeline):
+            changed = {text: self._encode(text) for text in dict.fromkeys(texts)}
+        found = {
+            text: self._encoded(text) | {name: rows for name, rows in changed[text].items() if _is_embedding(name)}
+            for text in changed
+        }
+        return [found[text] for text in texts]
 
     def _between(self, own: str, named: str, strength: float) -> dict[str, Tensor]:
         """Embed e_own + strength · (e_named − e_own); strengths 0 and 1 give one of both, bit for bit."""
@@ -466,7 +493,7 @@ class DiffusionGenerator:
     def _possible(self, intervention: Intervention | None) -> Intervention | None:
         """Refuse edits of a text that is not read, and an asymmetric step of a scheduler other than DDIM."""
         parts = _parts(intervention)
-        if self.reader is None and any(one.embeddings is not None for one in parts):
+        if self.reader is None and any((one.embeddings or one.encoders) is not None for one in parts):
             raise ValueError("expected a model that reads text, found one that reads none; use another method")
         scheduler = type(self.pipeline.scheduler).__name__
         if scheduler != "DDIMScheduler" and any(one.reverse_step == "asymmetric" for one in parts):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -22,6 +22,9 @@ EmbeddingEdit = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
 
 BorrowedWeights = Callable[[nn.Module], AbstractContextManager[None]]
 """Changes weights of the denoiser inside a ``with`` block, and restores them bit for bit, also after an exception."""
+
+BorrowedEncoders = Callable[[Any], AbstractContextManager[None]]
+"""Changes weights of a pipeline's text encoders inside a ``with`` block, and restores them bit for bit."""
 
 Observer = Callable[[int, Tensor], None]
 """``(step, h)``: reads the conditional half (B, C, H, W) without changing it."""
@@ -80,6 +83,7 @@ class Intervention:
         noise: Change of the prediction.
         guidance: Change of the prediction with those for further texts; it needs guidance in one batch.
         weights: Temporary weights of the denoiser.
+        encoders: Temporary weights of the text encoders while the prompts are embedded, at all steps.
         beside: Further interventions of the same batch, each in its own window and with its own texts. At one hookpoint
             edits act one after the other, first this one's. At most one of all has texts, embeddings or a guidance.
     """
@@ -95,6 +99,7 @@ class Intervention:
     noise: NoiseEdit | None = None
     guidance: NoiseGuidance | None = None
     weights: BorrowedWeights | None = None
+    encoders: BorrowedEncoders | None = None
     beside: tuple[Intervention, ...] = ()
 
     @property
@@ -105,7 +110,7 @@ class Intervention:
     @property
     def changes_texts_alone(self) -> bool:
         """Whether nothing inside the network is read or changed, and no embedding lies between two texts."""
-        inside = (self.embeddings, self.block_texts, self.edits, self.noise, self.guidance, self.weights)
+        inside = (self.embeddings, self.block_texts, self.edits, self.noise, self.guidance, self.weights, self.encoders)
         exact = all(strength in (0, 1) for strength in self.text_strengths or ())
         return not any(inside) and exact and all(one.changes_texts_alone for one in self.beside)
 
@@ -118,7 +123,7 @@ def together(interventions: Sequence[Intervention]) -> Intervention:
     """
     if not interventions:
         raise ValueError("expected at least one intervention, found none")
-    for what in ("texts", "embeddings", "guidance", "weights"):
+    for what in ("texts", "embeddings", "guidance", "weights", "encoders"):
         if sum(getattr(one, what) is not None for one in interventions) > 1:
             raise ValueError(f"expected {what} in one intervention only, found several; remove all but one")
     blocks = [block for one in interventions for block in one.block_texts]

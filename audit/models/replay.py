@@ -62,7 +62,7 @@ def shared_steps(intervention: Intervention | None) -> float:
 
 
 def _unchanged_steps(intervention: Intervention) -> float:
-    if intervention.texts is not None or intervention.embeddings is not None:
+    if any(one is not None for one in (intervention.texts, intervention.embeddings, intervention.encoders)):
         return 0
     return intervention.window.start if intervention.window else float("inf")
 

@@ -6,7 +6,7 @@ slightly different values. The transforms are therefore applied as published, on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -40,3 +40,27 @@ def prepared(images: Tensor, transform: Transform) -> Tensor:
     import torch
 
     return torch.stack([transform(picture) for picture in as_pictures(images)])
+
+
+def resized_with_gradients(pictures: Tensor, size: tuple[int, int], mode: str = "bilinear") -> Tensor:
+    """Resize pictures ``(n, 3, H, W)`` in [0, 1] with an anti-aliasing filter on float channels, with gradients.
+
+    Args:
+        pictures: The pictures.
+        size: Height and width.
+        mode: ``bilinear`` or ``bicubic``.
+    """
+    from torch.nn.functional import interpolate
+
+    if pictures.shape[-2:] == size:
+        return pictures
+    return interpolate(pictures, size=size, mode=mode, antialias=True).clamp(0, 1)
+
+
+def normalised(pictures: Tensor, mean: Sequence[float], spread: Sequence[float]) -> Tensor:
+    """Return (pictures − mean) / spread by channel."""
+    import torch
+
+    of_channels = (torch.tensor(tuple(values), device=pictures.device).view(1, 3, 1, 1) for values in (mean, spread))
+    centre, width = of_channels
+    return (pictures - centre) / width

@@ -50,7 +50,10 @@ def fit_requests(request: MeasurementRequest) -> Iterator[FitRequest]:
 
 def images_of_fits(requests: Iterable[FitRequest], prompts: Sequence[Prompt]) -> int:
     """Return how many images fitting samples at most if no fit is stored yet."""
-    return sum(len(prompts) * request.mitigation.fitted_images_of(len(request.groups)) for request in requests)
+    return sum(
+        len(prompts) * request.mitigation.fitted_images_of(len(request.groups)) + request.mitigation.trained_images
+        for request in requests
+    )
 
 
 def steps_of_fits(requests: Iterable[FitRequest]) -> int:
@@ -58,9 +61,19 @@ def steps_of_fits(requests: Iterable[FitRequest]) -> int:
     return sum(request.mitigation.training_steps(request.sampling.steps) for request in requests)
 
 
+def passes_of_fits(requests: Iterable[FitRequest]) -> int:
+    """Return how often an image passes the denoiser with gradients in trainings that sample their own images."""
+    return sum(request.mitigation.gradient_passes(request.sampling.steps) for request in requests)
+
+
 def cost_of_fit(request: FitRequest, prompts: Sequence[Prompt]) -> dict[str, float]:
-    """Return the search budget of a fit: images that it samples, and steps of its training."""
-    return {"images": images_of_fits([request], prompts), "training_steps": steps_of_fits([request])}
+    """Return the search budget of a fit: images that it samples, steps of its training, and passes with gradients."""
+    cost: dict[str, float] = {
+        "images": images_of_fits([request], prompts),
+        "training_steps": steps_of_fits([request]),
+    }
+    passes = passes_of_fits([request])
+    return cost | ({"gradient_passes": passes} if passes else {})
 
 
 def fit_settings(

@@ -32,6 +32,7 @@ class JudgesRequest:
         model: Model whose images are judged.
         default_attributes: Whether the config leaves ``attributes`` out.
         further_images: Whether the deciding judge also sees images that are sampled to build a lens or find strengths.
+        trained: Mitigations that ask the deciding judge for gradients.
     """
 
     judge: JudgeConfig
@@ -40,6 +41,7 @@ class JudgesRequest:
     model: ModelConfig
     default_attributes: bool = False
     further_images: bool = False
+    trained: tuple[str, ...] = ()
 
 
 def _judges(request: JudgesRequest) -> Iterator[Asked]:
@@ -66,7 +68,24 @@ def check_judges(request: JudgesRequest) -> Iterator[Problem]:
             "of labels; remove the mitigations that use a lens and attribution: true, or name another judge"
         )
         yield Problem(("judge", "source"), message, reads=(("mitigations",), ("prompts", "attribution")))
+    yield from _without_gradients(request)
     yield from _confusion(request)
+
+
+def _without_gradients(request: JudgesRequest) -> Iterator[Problem]:
+    """Find a judge that a training cannot follow."""
+    if not request.trained:
+        return
+    kind = kind_of(request.judge)
+    if kind.has_gradients and request.judge.faces is None:
+        return
+    names = listing(sorted(set(request.trained)))
+    found = f"{kind.name} on faces that are cut out" if kind.has_gradients else kind.name
+    message = (
+        "expected a judge with gradients to whole pictures (bundled, zero-shot, a FairFace checkpoint or a classifier, "
+        f"without faces) for {names}, found {found}; name another judge, or remove the mitigation"
+    )
+    yield Problem(("judge", "source"), message, reads=(("mitigations",), ("judge", "faces")))
 
 
 def _no_such_source(asked: Asked) -> Iterator[Problem]:

@@ -10,9 +10,11 @@ from pathlib import Path
 from audit.config.fields import API, CLOSED, GENERATED_HERE, IMAGES
 from audit.config.kinds.known_models import usual_sampling
 from audit.config.mitigations.arms import ArmConfig, located, sections_of
+from audit.config.mitigations.registry import MitigationConfig
 from audit.config.mitigations.section import EditSection
 from audit.config.problems import MODEL_KEYS, Location, Problem, listing, suggestion
 from audit.config.sections import ModelConfig, SamplingConfig
+from audit.models.families.interface import Family
 from audit.models.files.single_file import CONFIG_REMEDY, names_single_file
 from audit.models.files.untrusted_model import PICKLED
 from audit.preflight.pictures import check_endpoint, check_pictures
@@ -74,7 +76,8 @@ def check_reverse_steps(
 def check_methods(model: ModelConfig, sampling: SamplingConfig, mitigations: Sequence[ArmConfig]) -> Iterator[Problem]:
     """Find methods that need something of the model that it does not have.
 
-    These are guidance in one batch, cross-attention, or a U-Net to train through that is not trained for flow matching.
+    These are guidance in one batch, cross-attention, prompts, or a U-Net to train through that is not trained for flow
+    matching.
 
     Yields:
         Problems, each with its place in the config.
@@ -105,11 +108,22 @@ def check_methods(model: ModelConfig, sampling: SamplingConfig, mitigations: Seq
         if one.needs_cross_attention and family is not None and family.denoiser != "unet":
             message = f"expected cross-attention that reads the text's embeddings, as a U-Net has, for {one.method}"
             yield Problem(place, f"{message}, found {found}; use another method", reads=reads)
-        other = family is not None and family.denoiser and (family.denoiser != "unet" or family.flow)
-        if one.trains_through_unet and other:
-            message = f"expected a method that trains through no U-Net, found {one.method!r}"
-            remedy = f"{found} has another denoiser; choose h_distribution or mean_difference"
-            yield Problem(place, f"{message}; {remedy}", reads=(("model", "source"),))
+        obstacle = None if family is None else _untrainable(one, family)
+        if obstacle is not None:
+            yield Problem(place, obstacle, reads=(("model", "source"),))
+
+
+def _untrainable(section: MitigationConfig, family: Family) -> str | None:
+    """Return why the training of a method cannot follow a model; None if it can, or the method has none."""
+    if not section.trains_through_unet:
+        return None
+    if family.denoiser and (family.denoiser != "unet" or family.flow):
+        message = f"expected a method that trains through no U-Net, found {section.method!r}"
+        return f"{message}; {family.name} has another denoiser; choose h_distribution or mean_difference"
+    if section.needs_text_encoder and not family.read_by_denoiser:
+        message = f"expected a U-Net that reads the embeddings of prompts for {section.method}, found {family.name}"
+        return f"{message}; use another method"
+    return None
 
 
 def _source_problems(model: ModelConfig, sampling: SamplingConfig, hookpoints: Hookpoints) -> Iterator[Problem]:

@@ -130,7 +130,8 @@ def _check_judges(config: AuditConfig) -> Iterator[Problem]:
     lens = needs_lens(config.lens, config.prompts, config.mitigations)
     searched = any(section.searches_strength for section in sections_of(config.mitigations))
     further = lens and (config.lens.path is None or searched)
-    return check_judges(JudgesRequest(judge, opinions, config.attributes, config.model, default, further))
+    trained = tuple(one.name for one in sections_of(config.mitigations) if one.judge_gradients)
+    return check_judges(JudgesRequest(judge, opinions, config.attributes, config.model, default, further, trained))
 
 
 def _hookpoints(config: AuditConfig) -> Hookpoints:

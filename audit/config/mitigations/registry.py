@@ -15,7 +15,7 @@ from audit.config.mitigations.edits import (
 from audit.config.mitigations.guidance import FairDiffusionConfig
 from audit.config.mitigations.texts import FairPcaConfig, PromptConfig
 from audit.config.mitigations.trained import HDistributionConfig, LatentDirectionConfig, LatentEditingConfig
-from audit.config.mitigations.weights import UceConfig
+from audit.config.mitigations.weights import FinetuningConfig, UceConfig
 
 METHOD_TAG = "method:"
 """Prefix of the tag of a method's section in pydantic's errors; no key of a config starts with it."""
@@ -39,6 +39,7 @@ Methods = (
     | Annotated[LatentDirectionConfig, Tag(tag_of({"method": "latent_direction"}))]
     | Annotated[LatentEditingConfig, Tag(tag_of({"method": "latent_editing"}))]
     | Annotated[HDistributionConfig, Tag(tag_of({"method": "h_distribution"}))]
+    | Annotated[FinetuningConfig, Tag(tag_of({"method": "finetuning"}))]
 )
 """The sections, each with its tag."""
 

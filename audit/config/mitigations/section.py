@@ -10,6 +10,9 @@ from pydantic import Discriminator, Field, SerializerFunctionWrapHandler, Tag, m
 from audit.config.fields import FileName, Section, Text, UniformOrShares, Window, word_or_other
 from audit.config.shares import normalised
 
+PROMPT_TEXT: Final = "the text of the prompt"
+"""What methods change that act on the embeddings of the whole prompt."""
+
 
 class MitigationSection(Section):
     """Keys that every intervention has; its name is the name of an arm."""
@@ -26,11 +29,17 @@ class MitigationSection(Section):
     fit_uses_judge: ClassVar[bool] = False
     """Whether the fit looks at images with the judge of the audit."""
 
+    judge_gradients: ClassVar[bool] = False
+    """Whether the fit asks the judge for gradients to the pictures."""
+
     needs_guidance: ClassVar[bool] = False
     """Whether the method works only with classifier-free guidance in one batch."""
 
     needs_cross_attention: ClassVar[bool] = False
     """Whether the method changes cross-attention that reads the text's embeddings, as that of a U-Net does."""
+
+    needs_text_encoder: ClassVar[bool] = False
+    """Whether the method works only with a model that reads prompts."""
 
     edited_key: ClassVar[str] = "hookpoints"
     """Key that names the places that are edited."""
@@ -39,7 +48,7 @@ class MitigationSection(Section):
     """Whether the training asks a U-Net for gradients, at noise levels of diffusion."""
 
     trained_with: ClassVar[tuple[str, ...]] = ()
-    """Networks beside the model that the training uses: ``clip``."""
+    """Networks beside the model that the training uses: ``clip``, and ``dino`` where a config names it."""
 
     steers_images: ClassVar[bool] = True
     """Whether the method steers each image to a group of its own."""
@@ -104,6 +113,15 @@ class MitigationSection(Section):
     def fitted_images_of(self, groups: int) -> int:
         """Return the most images per prompt that the fit uses, given the number of groups."""
         return groups * self.fitted_images
+
+    @property
+    def trained_images(self) -> int:
+        """Images that the steps of the training sample, over all prompts."""
+        return 0
+
+    def gradient_passes(self, denoising_steps: int) -> int:
+        """Return how often an image passes the denoiser with gradients in a training that samples its images."""
+        return 0
 
     def extra_calls(self, groups: int) -> int:
         """Return the calls of the denoiser in each step beside the usual one, given the number of groups."""

@@ -8,9 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from audit.config.fields import GroupName, ModulePath, Text, Window
-from audit.config.mitigations.section import MitigationSection, SearchableSection, SearchOrStrength
-
-PROMPT_TEXT = "the text of the prompt"
+from audit.config.mitigations.section import PROMPT_TEXT, MitigationSection, SearchableSection, SearchOrStrength
 
 
 class PromptConfig(SearchableSection):

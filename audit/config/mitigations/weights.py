@@ -1,4 +1,4 @@
-"""Config sections of the methods that change weights of the denoiser."""
+"""Config sections of the methods that change weights of the model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from audit.config.fields import Fraction, GroupText, Text
-from audit.config.mitigations.section import MitigationSection
+from audit.config.mitigations.section import PROMPT_TEXT, MitigationSection
 
 
 class UceConfig(MitigationSection):
@@ -66,3 +66,82 @@ class UceConfig(MitigationSection):
     def fitted_images_of(self, groups: int) -> int:
         """Return the most images per prompt; they name no group."""
         return self.fitted_images
+
+
+Part = Literal["text_encoder", "unet"]
+
+
+class FinetuningConfig(MitigationSection):
+    """Finetuning: trains low-rank changes of the weights until the judge counts the target among the images."""
+
+    fit_uses_judge: ClassVar[bool] = True
+    judge_gradients: ClassVar[bool] = True
+    trains_through_unet: ClassVar[bool] = True
+    needs_text_encoder: ClassVar[bool] = True
+    trained_with: ClassVar[tuple[str, ...]] = ("clip", "dino")
+    steers_images: ClassVar[bool] = False
+
+    method: Literal["finetuning"]
+    """How the model is edited: ``finetuning``."""
+    strength: Annotated[float, Field(ge=0, le=1000)] = 1.0
+    """Factor of the trained change of the weights; 0 changes nothing."""
+    networks: Annotated[tuple[Part, ...], Field(strict=False, min_length=1, max_length=2)] = ("text_encoder",)
+    """Networks whose attention is changed: ``text_encoder`` (every CLIP text encoder), ``unet``, or both."""
+    rank: Annotated[int, Field(ge=1, le=4096)] = 50
+    """Rank of the change of each matrix (LoRA)."""
+    steps: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    """Optimiser steps; the prompts take turns."""
+    images_per_step: Annotated[int, Field(ge=2, le=4096)] = 24
+    """Images of one prompt that are sampled for an optimiser step. Their groups are compared with the target."""
+    noises: Annotated[int, Field(ge=2, le=100_000)] = 96
+    """Noises of each prompt from which the images of a step are drawn. Their images without the change are made once,
+    and those with the finished change are counted for the card."""
+    sampler_steps: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Denoising steps of the images of the training. If unset, those of ``sampling``."""
+    gradient_steps: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Denoising steps through which the gradient goes, drawn anew for each optimiser step. If unset, all."""
+    learning_rate: Annotated[float, Field(gt=0, le=10)] = 5e-5
+    """Adam's step size."""
+    uncertainty: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """An image whose assigned group has a smaller probability than 1 minus this is left out of the alignment loss."""
+    clip_weight: Annotated[float, Field(ge=0, le=1000)] = 8.0
+    """Weight of 1 minus the cosine of the CLIP embeddings with and without the change."""
+    dino_weight: Annotated[float, Field(ge=0, le=1000)] | None = None
+    """The same for DINOv2. If unset, 8 where ``quality.dino`` names weights, else 0."""
+    flip_factor: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """Factor of both weights for an image that must change its group."""
+    images_at_once: Annotated[int, Field(ge=1, le=4096)] = 8
+    """Images that pass a network at once with gradients; fewer need less memory."""
+
+    @property
+    def used_alone(self) -> tuple[str, ...]:
+        """The weights of the denoiser, the text of the prompt, or both."""
+        return (*["weights"] * ("unet" in self.networks), *[PROMPT_TEXT] * ("text_encoder" in self.networks))
+
+    @property
+    def fitted_by(self) -> Mapping[str, Any]:
+        """Settings that determine the change; its strength does not matter."""
+        return self.model_dump(mode="json", exclude={"name", "strength"})
+
+    @property
+    def fitted_images(self) -> int:
+        """Images of every prompt: one for each noise, without the change and with it."""
+        return 2 * self.noises
+
+    def fitted_images_of(self, groups: int) -> int:
+        """Return the images per prompt beside those of the optimiser steps; they name no group."""
+        return self.fitted_images
+
+    @property
+    def trained_images(self) -> int:
+        """Images of all optimiser steps."""
+        return self.steps * self.images_per_step
+
+    def training_steps(self, denoising_steps: int) -> int:
+        """Return the optimiser steps."""
+        return self.steps
+
+    def gradient_passes(self, denoising_steps: int) -> int:
+        """Return how often an image passes the denoiser with gradients in the whole training."""
+        steps = self.sampler_steps or denoising_steps
+        return self.trained_images * min(self.gradient_steps or steps, steps)

@@ -106,7 +106,7 @@ class TrainableModel:
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """Ask for no gradient of the model's weights inside the block; restore what each asked for."""
-        parts = (self._generator.denoiser, self._pipeline.vae)
+        parts = [part for part in self._pipeline.components.values() if isinstance(part, nn.Module)]
         asked = [parameter for part in parts for parameter in part.parameters() if parameter.requires_grad]
         try:
             for parameter in asked:
@@ -124,6 +124,7 @@ class TrainableModel:
         edits: Mapping[str, MapEdit] | None = None,
         *,
         empty: int = 0,
+        read: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
         """Return the prediction ``(B, c, h, w)``, in float32 whatever the precision of the weights.
 
@@ -133,18 +134,25 @@ class TrainableModel:
             texts: B prompts.
             edits: Hookpoint → edit of its map.
             empty: The first rows, of this number, read the empty (or negative) prompt in place of theirs.
+            read: Argument of the denoiser → its value for the rows behind those, as ``DiffusionGenerator`` embeds
+                a text; one row for all, or one for each.
 
         Raises:
             ValueError: There is no such hookpoint.
         """
         unet: nn.Module = self._generator.denoiser
         named = _joined([self._rows(text)[0 if row < empty else -1] for row, text in enumerate(texts)])
+        named = _with_read(named, read or {}, empty, len(texts) - empty)
         with ExitStack() as held:
             for path, edit in (edits or {}).items():
                 held.enter_context(edit_output(find_hookpoint(unet, path), edit))
             predicted = unet(noisy.to(self.dtype), timesteps.to(noisy.device), **named)
         prediction: Tensor = predicted[0] if isinstance(predicted, tuple) else predicted.sample
         return prediction.float()
+
+    def is_guided(self, text: str) -> bool:
+        """Return whether the denoiser also reads the empty prompt, for classifier-free guidance."""
+        return len(self._rows(text)) > 1
 
     def pictures(self, latents: Tensor) -> Tensor:
         """Decode latents ``(B, c, h, w)`` to pictures ``(B, 3, H, W)`` in [0, 1]."""
@@ -167,6 +175,17 @@ def _row(value: Any, place: int) -> Any:  # noqa: ANN401 - what a denoiser reads
     if isinstance(value, dict):
         return {name: _row(one, place) for name, one in value.items()}
     return value[place : place + 1].clone() if isinstance(value, Tensor) else value
+
+
+def _with_read(named: dict[str, Any], read: Mapping[str, Tensor], empty: int, rows: int) -> dict[str, Any]:
+    """Replace what the rows behind the first ``empty`` ones read of a text."""
+    changed = dict(named)
+    for argument, value in read.items():
+        part, _, key = argument.partition(".")
+        own = changed[part][key] if key else changed[part]
+        joined = torch.cat([own[:empty], value.to(own.dtype).expand(rows, *value.shape[1:])])
+        changed[part] = {**changed[part], key: joined} if key else joined
+    return changed
 
 
 def _joined(rows: Sequence[Any]) -> Any:  # noqa: ANN401 - what a denoiser reads

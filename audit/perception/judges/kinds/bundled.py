@@ -75,12 +75,18 @@ class CalibrationJudge:
         statuses = [status if here else Status.NO_FACE for here, status in zip(present, seen.statuses, strict=True)]
         return replace(seen, statuses=statuses)
 
+    def with_gradients(self, pictures: Tensor, attribute: str) -> Tensor:
+        """Return log-probabilities of the audited groups, see ``GradientJudge``."""
+        answers: Tensor = self._network(pictures.to(self._device) * 2 - 1)[attribute]
+        return answers.log_softmax(1)[:, self._audited[attribute]]
+
 
 class Bundled:
     """The judge in the bundle of a calibration model."""
 
     name = _NAME
     word = "bundled"
+    has_gradients = True
 
     def is_named_by(self, judge: JudgeKeys) -> bool:
         """Return whether the source is ``bundled``."""

@@ -15,7 +15,7 @@ from audit.perception.judges.answers import Answers, audited_columns
 from audit.perception.judges.interface import Asked, Audited, Judge
 from audit.perception.judges.output_labels import OutputLabels, merged_words
 from audit.perception.judges.perceived import Perceived, perceived
-from audit.perception.preparation import Transform, prepared
+from audit.perception.preparation import Transform, normalised, prepared, resized_with_gradients
 from audit.storage.provenance import short_fingerprint
 
 if TYPE_CHECKING:
@@ -117,6 +117,7 @@ class ClassifierJudge:
     ) -> None:
         from audit.models.files.state_file import load_weights
 
+        self._settings = settings
         self._labels = OutputLabels(settings.outputs, settings.groups)
         self._audited = audited_columns(Classifier.name, self._labels.answers, attributes)
         self._network = build(settings.architecture, len(settings.outputs))
@@ -138,6 +139,25 @@ class ClassifierJudge:
         shares = {name: self._labels.shares(logits, name) for name in self._audited}
         return perceived(shares, self._audited, self._min_confidence)
 
+    def with_gradients(self, pictures: Tensor, attribute: str) -> Tensor:
+        """Return log-probabilities of the audited groups, see ``GradientJudge``."""
+        logits = self._network(_input(pictures.to(self._device), self._settings))
+        return self._labels.log_shares(logits, attribute)[:, self._audited[attribute]]
+
+
+def _input(pictures: Tensor, settings: ClassifierConfig) -> Tensor:
+    """Prepare pictures in [0, 1] as :func:`transform_of` does, on float channels."""
+    side, height, width = settings.size, *pictures.shape[-2:]
+    mode = "bicubic" if settings.interpolation == "bicubic" else "bilinear"
+    if settings.resize is None:
+        x = resized_with_gradients(pictures, (side, side), mode)
+    else:
+        short = settings.resize / min(height, width)
+        x = resized_with_gradients(pictures, (round(height * short), round(width * short)), mode)
+        top, left = (x.shape[-2] - side) // 2, (x.shape[-1] - side) // 2
+        x = x[..., top : top + side, left : left + side]
+    return normalised(x, settings.mean, settings.std)
+
 
 def _kind(settings: ClassifierConfig) -> str:
     return f"{settings.architecture} with {len(settings.outputs)} outputs"
@@ -158,6 +178,7 @@ class Classifier:
 
     name = "the classifier"
     word = None
+    has_gradients = True
 
     def is_named_by(self, judge: JudgeKeys) -> bool:
         """Return whether there is a section ``classifier``."""

@@ -15,7 +15,14 @@ from audit.perception.judges.answers import Answers, audited_columns
 from audit.perception.judges.interface import Asked, Audited, Judge
 from audit.perception.judges.output_labels import Groups, OutputLabels, merged_words
 from audit.perception.judges.perceived import Perceived, perceived
-from audit.perception.preparation import IMAGENET_MEAN, IMAGENET_STD, Transform, prepared
+from audit.perception.preparation import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Transform,
+    normalised,
+    prepared,
+    resized_with_gradients,
+)
 from audit.storage.provenance import short_fingerprint
 
 if TYPE_CHECKING:
@@ -151,12 +158,19 @@ class FairFaceJudge:
         shares = {name: self._labels.shares(logits, name) for name in self._audited}
         return perceived(shares, self._audited, self._min_confidence)
 
+    def with_gradients(self, pictures: Tensor, attribute: str) -> Tensor:
+        """Return log-probabilities of the audited groups, see ``GradientJudge``."""
+        x = resized_with_gradients(pictures.to(self._device), (224, 224))
+        logits = self._network(normalised(x, IMAGENET_MEAN, IMAGENET_STD))
+        return self._labels.log_shares(logits, attribute)[:, self._audited[attribute]]
+
 
 class FairFace:
     """A file with one of the two published checkpoints."""
 
     name = "FairFace"
     word = None
+    has_gradients = True
 
     def is_named_by(self, judge: JudgeKeys) -> bool:
         """Return True: a source that no other kind takes is the file of a FairFace checkpoint."""

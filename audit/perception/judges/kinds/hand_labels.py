@@ -106,6 +106,7 @@ class Labels:
 
     name = "the table of labels"
     word = None
+    has_gradients = False
 
     def is_named_by(self, judge: JudgeKeys) -> bool:
         """Return whether the source is a CSV file."""

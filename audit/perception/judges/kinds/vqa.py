@@ -136,6 +136,7 @@ class Vqa:
 
     name = "the question answering model"
     word = None
+    has_gradients = False
 
     def is_named_by(self, judge: JudgeKeys) -> bool:
         """Return whether there is a section ``vqa``."""

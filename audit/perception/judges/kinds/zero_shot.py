@@ -82,6 +82,14 @@ class ZeroShotJudge:
         shares = {name: self._probabilities(embeddings, texts) for name, texts in self._texts.items()}
         return perceived(shares, self._audited, self._min_confidence)
 
+    def with_gradients(self, pictures: Tensor, attribute: str) -> Tensor:
+        """Return log-probabilities of the audited groups, see ``GradientJudge``."""
+        import torch
+
+        embedded = self.clip.with_gradients(pictures)
+        texts = torch.from_numpy(self._texts[attribute]).to(embedded)
+        return (embedded @ texts.T / self.temperature).log_softmax(1)[:, self._audited[attribute]]
+
     def _probabilities(self, embeddings: Floats, texts: Floats) -> FloatArray:
         """Return the softmax over the groups' captions ``(groups, d)``, shape ``(n, groups)``."""
         from scipy.special import softmax
@@ -106,6 +114,7 @@ class ZeroShot:
 
     name = "zero-shot CLIP"
     word = ZERO_SHOT
+    has_gradients = True
 
     def is_named_by(self, judge: JudgeKeys) -> bool:
         """Return whether the source is ``zero-shot``."""
