@@ -119,7 +119,7 @@ def chosen_again(lens: Lens, recording: Recording, settings: Dissection) -> Lens
     features: dict[str, dict[str, tuple[BiasFeature, ...]]] = {}
     for attribute, names in lens.groups.items():
         scores = attribute_latents(lens.sae, heads, recording, attribute, settings).mean()
-        chosen = rank_features(scores, settings.features_per_group)
+        chosen = rank_features(scores, settings.features_per_group, shared=settings.shared_features)
         features[attribute] = {
             name: tuple(BiasFeature(latent, float(scores[row, latent]), ()) for latent in chosen[row])
             for row, name in enumerate(names)

@@ -6,6 +6,8 @@ products of sketches are unbiased; the cosine of two sketches has a standard dev
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -25,7 +27,14 @@ def sketched(vectors: Tensor, length: int = LENGTH) -> Tensor:
     width = vectors.shape[1]
     if width <= length:
         return vectors
-    draws = torch.Generator().manual_seed(_SEED)
-    places = torch.randint(length, (width,), generator=draws).to(vectors.device)
-    signs = (2 * torch.randint(2, (width,), generator=draws) - 1).to(vectors)
+    places, signs = _hashed(width, length, str(vectors.device))
     return torch.zeros(len(vectors), length).to(vectors).index_add_(1, places, vectors * signs)
+
+
+@lru_cache(maxsize=8)
+def _hashed(width: int, length: int, device: str) -> tuple[Tensor, Tensor]:
+    """Return place (d,) and sign (d,) of each coordinate; kept in few bytes, since a map is shortened at every step."""
+    draws = torch.Generator().manual_seed(_SEED)
+    places = torch.randint(length, (width,), generator=draws).to(torch.int32)
+    signs = (2 * torch.randint(2, (width,), generator=draws) - 1).to(torch.int8)
+    return places.to(device), signs.to(device)

@@ -264,8 +264,9 @@ class LensConfig(Section):
     baseline: Literal["zero", "counterfactual"] = "zero"
     """Baseline of the attribution: zero, or the activations for another group's prompt with the same noise."""
     temperature: Temperature = 1.0
-    """Temperature of the softmax whose probabilities are attributed; the released code of DiffLens has 1000 for Stable
-    Diffusion. A high one weights all images alike, 1 those between two groups more."""
+    """Temperature of the softmax whose probabilities are attributed when features are chosen; the released code of
+    DiffLens has 1000 for Stable Diffusion. A high one weights all images alike, 1 those between two groups more. The
+    attribution per prompt in a report always has 1."""
     shared_features: bool = False
     """Whether a latent can be a feature of several groups of an attribute, as in the released code of DiffLens. If not,
     it belongs to the group whose probability it raises most."""

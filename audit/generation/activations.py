@@ -61,15 +61,17 @@ class Recorder:
     def __init__(self, places: tuple[str, ...], steps: int, images: int) -> None:
         self._places, self._steps, self._images = places, recorded_steps(steps), images
         self._kept = np.full((len(places), images, len(self._steps), VECTOR_LENGTH), np.nan, np.float32)
+        self._edited: set[int] | None = None
 
     def observers(self) -> dict[str, Observer]:
-        """Return an observer of each place, for the baseline."""
+        """Return an observer of each place: for the baseline, and for places that not every part of an arm edits."""
         return {path: partial(self._keep, place) for place, path in enumerate(self._places)}
 
     def recorded(self, intervention: Intervention) -> Intervention:
         """Return an intervention that does the same; of several edits of one place, the last one's result counts."""
         if not self._places:
             return intervention
+        self._edited = set()
         own, *beside = (
             replace(one, edits={path: self._watched(path, edit) for path, edit in one.edits.items()}, beside=())
             for one in intervention.parts
@@ -77,8 +79,10 @@ class Recorder:
         return replace(own, beside=tuple(beside))
 
     def vectors(self) -> Floats:
-        """Return ``(n, S, m)``, NaN at steps at which nothing was edited."""
+        """Return ``(n, S, m)``, NaN at steps at which an arm edits no place."""
         kept: Floats = self._kept.sum(0, dtype=np.float32)
+        if self._edited is not None:
+            kept[:, [step not in self._edited for step in self._steps]] = np.nan
         return kept
 
     def _watched(self, path: str, edit: Edit) -> Edit:
@@ -87,6 +91,8 @@ class Recorder:
         def edited(step: int, h: Tensor) -> Tensor:
             after = edit(step, h)
             self._keep(place, step, after)
+            if self._edited is not None:
+                self._edited.add(step)
             return after
 
         return edited

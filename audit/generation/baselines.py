@@ -31,7 +31,7 @@ LOG = logging.getLogger(__name__)
 _FORMAT = 1
 """To be raised when an analysis, or what is kept of it, changes."""
 
-_IMAGES = "images"
+_IMAGES, _VECTORS = "images", "vectors"
 _SIZES = "sizes.txt"
 """Journal of the sizes of all kept files, in bytes: an object store cannot add them up."""
 
@@ -39,6 +39,9 @@ _ROUNDING = ("torch", "diffusers", "transformers")
 """Packages whose version can change the last bits of an image."""
 
 Parts = dict[str, dict[str, NDArray[Any]]]
+
+Vectors = dict[str, NDArray[np.float32]]
+"""Activations (n, S, m) of n images by the places at which they were recorded."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +77,19 @@ class Origin:
 
     def name(self, shard: Shard, seed: int, batch: int, analyses: tuple[str, ...]) -> str:
         """Name the baseline of a shard by content."""
+        return self._name(shard, seed, batch, {"analyses": sorted(analyses), "lens": self.lens} if analyses else {})
+
+    def name_of_vectors(self, shard: Shard, seed: int, batch: int, places: str) -> str:
+        """Name the activations of a shard at some places by content; they depend on no lens."""
+        return self._name(shard, seed, batch, {"activations": places})
+
+    def _name(self, shard: Shard, seed: int, batch: int, observed: Mapping[str, Any]) -> str:
         device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-        observed = {"analyses": sorted(analyses), "lens": self.lens} if analyses else {}
         settings = [
             _FORMAT,
             [self.model, dict(self.sampling), self.dtype, self.threads, device, package_versions(_ROUNDING)],
             [shard.prompt.id, shard.prompt.text, seed, batch, list(shard.indices)],
-            observed,
+            dict(observed),
         ]
         text = json.dumps(settings, sort_keys=True)
         return f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.safetensors"
@@ -101,14 +110,7 @@ class BaselineCache:
 
     def find(self, shard: Shard, seed: int, batch: int, analyses: tuple[str, ...]) -> Baseline | None:
         """Return what was kept for a shard; None if there is nothing that can be used."""
-        name = self._origin.name(shard, seed, batch, analyses)
-        try:
-            found = load(self._storage.read(name))
-        except FileNotFoundError:
-            return None
-        except (OSError, StorageError, SafetensorError) as error:
-            LOG.warning("the kept baseline %s cannot be read (%s); it is made again", name, error)
-            return None
+        found = self._read(self._origin.name(shard, seed, batch, analyses))
         images = found.pop(_IMAGES, np.zeros(0, np.uint8))
         if images.ndim != 4 or len(images) != len(shard.indices):
             return None
@@ -122,12 +124,35 @@ class BaselineCache:
         """Keep the baseline of a shard, unless it exceeds the limit; a storage that fails costs only time later."""
         arrays = {_IMAGES: baseline.images.numpy()}
         arrays |= {f"{name}/{key}": value for name, part in baseline.parts.items() for key, value in part.items()}
+        self._write(self._origin.name(shard, seed, batch, tuple(baseline.parts)), arrays)
+
+    def find_vectors(self, shard: Shard, seed: int, batch: int, places: tuple[str, ...]) -> Vectors:
+        """Return the activations that were kept for a shard, by place; those that cannot be used are left out."""
+        found = {place: self._read(self._origin.name_of_vectors(shard, seed, batch, place)) for place in places}
+        kept = {place: of.get(_VECTORS) for place, of in found.items()}
+        return {place: of for place, of in kept.items() if of is not None and len(of) == len(shard.indices)}
+
+    def keep_vectors(self, vectors: Vectors, shard: Shard, seed: int, batch: int) -> None:
+        """Keep activations of a shard, unless they exceed the limit."""
+        for place, values in vectors.items():
+            self._write(self._origin.name_of_vectors(shard, seed, batch, place), {_VECTORS: values})
+
+    def _read(self, name: str) -> dict[str, NDArray[Any]]:
+        try:
+            found: dict[str, NDArray[Any]] = load(self._storage.read(name))
+        except FileNotFoundError:
+            return {}
+        except (OSError, StorageError, SafetensorError) as error:
+            LOG.warning("the kept baseline %s cannot be read (%s); it is made again", name, error)
+            return {}
+        return found
+
+    def _write(self, name: str, arrays: Mapping[str, NDArray[Any]]) -> None:
         # A scalar must stay one: ascontiguousarray would make it an array of one number.
         data = save({key: np.asarray(value, order="C") for key, value in arrays.items()})
         if len(data) > self._left:
             return
         self._left -= len(data)
-        name = self._origin.name(shard, seed, batch, tuple(baseline.parts))
         try:
             self._storage.write(name, data)
             self._storage.append(_SIZES, str(len(data)))

@@ -22,7 +22,7 @@ from torch import Tensor
 from audit.analyses.analysis import PartObserver
 from audit.config.mitigations.arms import ArmConfig, parts_of
 from audit.generation.activations import Recorder, edited_places, is_recorded, place_key
-from audit.generation.baselines import Baseline
+from audit.generation.baselines import Baseline, Vectors
 from audit.generation.parts import ShardParts
 from audit.generation.rows import Assigned, table_of, with_activations
 from audit.generation.settings import ShardSettings
@@ -34,9 +34,6 @@ from audit.models.generator import Generator
 from audit.models.intervention import Intervention, Observer, together
 from audit.models.replay import SharedSteps
 from audit.records.work import BASELINE, ImageKey, Shard
-
-_ACTIVATIONS, _VECTORS = "activations at ", "vectors"
-"""Names of the baseline's activations among its parts."""
 
 
 @dataclass(frozen=True)
@@ -91,17 +88,19 @@ def do_shard(parts: ShardParts, settings: ShardSettings, shard: Shard) -> ShardY
     sampled = _SampledBatch(parts.generator, shard, seeds, SharedSteps.of(tuple(interventions.values()), steps))
     recorded = any(is_recorded(key, settings.prompts) for key in shard.keys)
     places = {name: edited_places(one) if recorded else () for name, one in interventions.items()}
-    baseline = _baseline(parts, settings, sampled, tuple(dict.fromkeys(filter(None, places.values()))))
+    baseline, vectors = _baseline(parts, settings, sampled, tuple(dict.fromkeys(filter(None, places.values()))))
     images, assigned = dict[str, Tensor]({BASELINE: baseline.images}), dict[str, Mapping[str, Assigned]]({BASELINE: {}})
-    activations = {BASELINE: _activations(baseline)}
+    activations = {BASELINE: vectors}
     for name, intervention in interventions.items():
         assigned[name] = {attribute: own.assigned for attribute, own in steered[name].items()}
         recorder = Recorder(places[name], steps, len(shard.indices))
-        images[name] = sampled.images(recorder.recorded(intervention))
+        # Parts of an arm can have windows of their own: a place that no edit changes at a step is observed.
+        beside = recorder.observers() if len(places[name]) > 1 else NO_OBSERVERS
+        images[name] = sampled.images(recorder.recorded(intervention), beside)
         activations[name] = {place_key(places[name]): recorder.vectors()} if places[name] else {}
     return ShardYield(
         table=with_activations(table_of(parts, settings, shard, images, assigned), activations, settings.prompts),
-        parts={name: part for name, part in baseline.parts.items() if not name.startswith(_ACTIVATIONS)},
+        parts=baseline.parts,
         images=images,
     )
 
@@ -123,36 +122,31 @@ def _steered(
 
 def _baseline(
     parts: ShardParts, settings: ShardSettings, sampled: _SampledBatch, edited: Sequence[tuple[str, ...]]
-) -> Baseline:
-    """Return the baseline arm: as an earlier audit of the same model kept it, or else made and kept.
+) -> tuple[Baseline, Vectors]:
+    """Return the baseline arm, and its activations at each of the ``edited`` places.
 
-    Its parts have the activations at each of the ``edited`` places, beside those of the analyses.
+    Both are taken from an earlier audit of the same model that kept them, or else made and kept. Images that are made
+    again for other places alone equal those that were kept.
     """
-    shard = sampled.shard
+    shard, cache, steps = sampled.shard, parts.baselines, sampled.generator.steps
     names = tuple(name for name in settings.analyses if name in parts.analyses)
-    recorded = {f"{_ACTIVATIONS}{place_key(places)}": places for places in edited}
-    every = (*names, *recorded)
-    kept = None if parts.baselines is None else parts.baselines.find(shard, settings.seed, settings.batch, every)
-    if kept is not None:
-        return kept
-    watching = {name: parts.analyses[name](len(shard.indices)) for name in names}
-    steps = sampled.generator.steps
-    recorders = {name: Recorder(places, steps, len(shard.indices)) for name, places in recorded.items()}
-    images = sampled.images(observers=_by_hookpoint(watching.values(), recorders.values()))
-    found = {name: observer.part() for name, observer in watching.items()}
-    made = Baseline(images, found | {name: {_VECTORS: one.vectors()} for name, one in recorders.items()})
-    if parts.baselines is not None:
-        parts.baselines.keep(made, shard, settings.seed, settings.batch)
-    return made
-
-
-def _activations(baseline: Baseline) -> dict[str, NDArray[np.float32]]:
-    """Return the activations of the baseline by place."""
-    return {
-        name.removeprefix(_ACTIVATIONS): part[_VECTORS]
-        for name, part in baseline.parts.items()
-        if name.startswith(_ACTIVATIONS)
+    recorded = {place_key(places): places for places in edited}
+    kept = None if cache is None else cache.find(shard, settings.seed, settings.batch, names)
+    known = {} if cache is None else cache.find_vectors(shard, settings.seed, settings.batch, tuple(recorded))
+    if kept is not None and known.keys() == recorded.keys():
+        return kept, known
+    watching = {name: parts.analyses[name](len(shard.indices)) for name in names} if kept is None else {}
+    recorders = {
+        key: Recorder(places, steps, len(shard.indices)) for key, places in recorded.items() if key not in known
     }
+    images = sampled.images(observers=_by_hookpoint(watching.values(), recorders.values()))
+    made = kept or Baseline(images, {name: observer.part() for name, observer in watching.items()})
+    found = {key: recorder.vectors() for key, recorder in recorders.items()}
+    if cache is not None:
+        if kept is None:
+            cache.keep(made, shard, settings.seed, settings.batch)
+        cache.keep_vectors(found, shard, settings.seed, settings.batch)
+    return made, known | found
 
 
 def do_shard_in_parts(parts: ShardParts, settings: ShardSettings, shard: Shard, batch: int) -> ShardYield:

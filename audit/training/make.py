@@ -10,6 +10,7 @@ encoder is trained, on drawings of the table. The VAE of that model and the netw
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import logging
 import shutil
@@ -144,12 +145,12 @@ def plant(out: Path, table: Path, start: Path, recipe: Recipe) -> None:
     """Train the last stage of a trained model again, on the drawings of another table.
 
     Args:
-        out: Directory to train into; checkpoints are in ``out/checkpoints`` until the end.
+        out: Directory to train into; checkpoints are in ``out/checkpoints``, in a folder for each table and start.
         table: Planted shares.
         start: Directory of the trained model.
         recipe: Number of drawings for a table of all occupations, and duration of the last stage.
     """
-    checkpoints = out / "checkpoints"
+    checkpoints = out / "checkpoints" / _digest(table, start, recipe)
     out.mkdir(parents=True, exist_ok=True)
     world = World.load(table)
     shutil.copyfile(table, out / "world.yaml")
@@ -164,6 +165,13 @@ def plant(out: Path, table: Path, start: Path, recipe: Recipe) -> None:
     examples = _planted(latents * pipeline.vae.config.scaling_factor, drawings, world)
     losses = {"shares": train_denoiser(denoiser, examples, recipe.shares, checkpoints / "unet_shares.pt")}
     _save(pipeline.vae, denoiser, losses, out)
+
+
+def _digest(table: Path, start: Path, recipe: Recipe) -> str:
+    """Name what a training is resumed from: another table must not continue with the pictures of the first."""
+    weights = next((Bundle.at(start).pipeline / "unet").glob("*.safetensors")).read_bytes()
+    named = [table.read_bytes(), hashlib.sha256(weights).digest(), repr(recipe).encode()]
+    return hashlib.sha256(b"\0".join(named)).hexdigest()[:12]
 
 
 def _save(vae: AutoencoderKL, denoiser: Denoiser, losses: Mapping[str, Sequence[float]], out: Path) -> None:

@@ -26,11 +26,13 @@ class IdleActors:
         waiting = self._waiting.get(options)
         return waiting.pop() if waiting else None
 
-    def stop(self, *, but: str | None = None) -> None:
-        """Stop all actors, but not those with the given options."""
-        for options in [options for options in self._waiting if options != but]:
-            for actor in self._waiting.pop(options):
+    def stop(self, *, but: str | None = None, most: int = 0) -> None:
+        """Stop all actors, but not ``most`` of those with the given options."""
+        for options, actors in self._waiting.items():
+            kept = most if options == but else 0
+            for actor in actors[kept:]:
                 ray.kill(actor)
+            del actors[kept:]
 
     def forget(self) -> None:
         """Drop all handles at the end of the connection, which stops the actors."""

@@ -98,10 +98,12 @@ class Reuse:
     Attributes:
         options: What the actors were started with, as text; only actors with equal options replace each other.
         prepare: Prepares a waiting actor for the tasks of this pool, and returns the reference of its node.
+        rest: Lets an actor drop what it holds, before it waits.
     """
 
     options: str
     prepare: Callable[[Any], Any]
+    rest: Callable[[Any], Any]
 
 
 def run_on_pool(  # noqa: PLR0913 (two are optional)
@@ -116,8 +118,9 @@ def run_on_pool(  # noqa: PLR0913 (two are optional)
 ) -> Generator[Outcome[T]]:
     """Run every task on one of ``size`` actors; yield one outcome per task, and faults between them.
 
-    Actors join when the cluster has room for them, and leave when no task is left to start. The others are killed when
-    the iterator ends or is closed; use ``contextlib.closing`` if you may stop early.
+    Actors join when the cluster has room for them, and leave when no task is left to start. The others leave when the
+    iterator ends or is closed; use ``contextlib.closing`` if you may stop early. An actor that leaves is killed, or
+    waits for the next pool if there is ``reuse``.
 
     Args:
         make_actor: Starts actor number ``i`` and returns its handle without waiting.
@@ -188,7 +191,7 @@ class _Pool(Generic[T]):
         self._grown = self._looked = float("-inf")
 
     def outcomes(self, budget: ErrorBudget) -> Generator[Outcome[T]]:
-        IDLE.stop(but=None if self._reuse is None else self._reuse.options)
+        IDLE.stop(but=None if self._reuse is None else self._reuse.options, most=min(self._size(), len(self._queue)))
         try:
             while self._running or (self._queue and not budget.spent):
                 if not budget.spent:
@@ -225,6 +228,7 @@ class _Pool(Generic[T]):
     def _dismiss(self, seat: _Seat[T]) -> None:
         """Let an actor without work wait for the next pool; kill it if it has work, is not ready, or must not wait."""
         if self._reuse is not None and seat.ready and not seat.work:
+            self._reuse.rest(seat.actor)
             IDLE.keep(self._reuse.options, seat.actor)
             seat.actor, seat.ready = None, False
         else:

@@ -154,14 +154,17 @@ class TaskActor:
         self._take_over(worker, settings, directory, files)
 
     def prepare(self, worker: type, settings: object, directory: str, files: PartFiles[Any] | None) -> str:
-        """Replace the worker by another one, for the tasks of another pool, and return the node."""
-        import torch
-
-        self._worker = None  # its networks leave the memory before others are loaded
-        gc.collect()
-        torch.cuda.empty_cache()
+        """Take another worker, for the tasks of another pool, and return the node."""
         self._take_over(worker, settings, directory, files)
         return this_node()
+
+    def rest(self) -> None:
+        """Drop the worker and its networks, and wait for another one."""
+        import torch
+
+        self._worker = None
+        gc.collect()
+        torch.cuda.empty_cache()
 
     def _take_over(self, worker: type, settings: object, directory: str, files: PartFiles[Any] | None) -> None:
         work_in(directory)
@@ -224,7 +227,11 @@ def results_of(
         submit=lambda actor, task, _attempt: actor.do.remote(task),
         error_budget=ErrorBudget(0),
         limits=PoolLimits(deadline=UNHURRIED, resources=asked_resources(workers, cluster.gpus)),
-        reuse=Reuse(repr(options), lambda actor: actor.prepare.remote(worker, settings, here, files)),
+        reuse=Reuse(
+            repr(options),
+            lambda actor: actor.prepare.remote(worker, settings, here, files),
+            lambda actor: actor.rest.remote(),
+        ),
     )
     with closing(outcomes):
         for outcome in outcomes:

@@ -142,7 +142,7 @@ def model_tables(findings: Findings) -> tuple[Table, ...]:
 
     Models can be one model at several settings, such as scales of guidance.
     """
-    main = [row for row in findings.rows if not row.held_out and not row.control]
+    main = [row for row in findings.rows if row.is_main]
     models = tuple(dict.fromkeys(row.model for row in main))
     found = []
     for attribute in dict.fromkeys(row.attribute for row in main) if len(models) > 1 else ():

@@ -197,6 +197,7 @@ def test_blocks_of_any_size_give_the_same_lens(generator, whole, tmp_path, monke
     assert cosines.min() > 0.99
     assert cosines.median() > 0.9999
     assert lens.quality["unexplained_variance"] == pytest.approx(whole[0].quality["unexplained_variance"], rel=0.01)
+    torch.testing.assert_close(lens.heads.weights["tint"], whole[0].heads.weights["tint"], atol=1e-4, rtol=1e-3)
     for group in ("dark", "bright"):
         found, wanted = ({f.latent for f in x.features["tint"][group]} for x in (lens, whole[0]))
         assert len(found & wanted) >= len(wanted) - 1

@@ -57,6 +57,20 @@ def test_the_result_of_the_last_edit_of_a_place_counts_and_only_in_its_window(ge
     assert edited_places(both) == (place,)
 
 
+def test_places_that_are_edited_in_different_windows_are_both_recorded_at_all_edited_steps(generator):
+    model, place = generator
+    other = "up_blocks.0" if place == "mid_block" else "single_transformer_blocks.0"
+    both = together([adding(5.0, range(1), places=(place,)), adding(5.0, range(1, 2), places=(other,))])
+    seen, plain = (Recorder(edited_places(both), STEPS, 3) for _ in range(2))
+    changed = model.generate(PROMPT, SEEDS, seen.recorded(both), seen.observers())
+    assert torch.equal(changed, model.generate(PROMPT, SEEDS, both))
+    model.generate(PROMPT, SEEDS, observers=plain.observers())
+    assert np.isnan(seen.vectors()).all(axis=(0, 2)).tolist() == [False, False, True]
+    assert np.isfinite(seen.vectors()[:, :2]).all()
+    assert np.isfinite(plain.vectors()).all()
+    assert not np.allclose(seen.vectors()[:, 0], plain.vectors()[:, 0])
+
+
 def test_vectors_keep_inner_products_on_average_and_places_apart():
     rng = torch.Generator().manual_seed(0)
     small, large = (torch.randn(40, channels, 4, 4, generator=rng) for channels in (4, 600))

@@ -78,6 +78,25 @@ def test_an_audit_with_another_mitigation_makes_only_its_own_arm(lens, shard, tm
         assert (again == value).all()
 
 
+def test_images_are_kept_once_whatever_is_edited_and_activations_beside_them(lens, shard, tmp_path, monkeypatch):
+    plain = {"prompts": CONFIG["prompts"] | {"attribution": False}}
+    monkeypatch.setitem(CONFIG, "prompts", plain["prompts"])
+    words, settings = parts_of(None, WORDS)
+    do_shard(cached(words, tmp_path), settings, shard)
+    [images] = tmp_path.glob("*.safetensors")
+    first, other = parts_of(lens, GENDER)
+    calls = counted(first, monkeypatch)
+    made = do_shard(cached(first, tmp_path), other, shard)
+    assert len(calls) == 2  # its arm, and the baseline once more for the activations
+    assert len(list(tmp_path.glob("*.safetensors"))) == 2
+    [vectors] = set(tmp_path.glob("*.safetensors")) - {images}
+    assert vectors.stat().st_size < images.stat().st_size * 2
+    calls.clear()
+    again = do_shard(cached(first, tmp_path), other, shard)
+    assert len(calls) == 1
+    assert again.table.equals(made.table)
+
+
 def test_an_audit_that_also_attributes_does_not_use_images_without_attribution(lens, shard, tmp_path, monkeypatch):
     without, settings = parts_of(None, WORDS)
     do_shard(cached(without, tmp_path), settings, shard)

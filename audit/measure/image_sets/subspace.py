@@ -83,14 +83,30 @@ def distances(space: Subspace, unedited: Vectors, vectors: Vectors) -> Floats:
     own, tried = _checked(unedited, vectors)
     along, moved = own @ space.basis.T, tried @ space.basis.T
     n, away = len(along), along - along.mean(0)
-    squares = (away**2).sum(0)
-    varies = squares > np.finfo(np.float64).eps * n * (along**2).sum(0)
+    mean, variance = along.mean(0) - away / (n - 1), _variances_without_each(along)
+    varies = _varying(along)
     if not varies.any():
         raise ValueError("expected unedited vectors that differ, found equal ones; a distance has no unit")
-    mean = along.mean(0) - away / (n - 1)
-    variance = (squares - away**2 * n / (n - 1)) / (n - 2)
     ratios = (moved - mean)[:, varies] ** 2 / variance[:, varies]
     found: Floats = ratios.mean(1) * (n - 1) * (n - 4) / (n * (n - 2))
+    return found
+
+
+def has_unit(space: Subspace, unedited: Vectors) -> bool:
+    """Return whether unedited vectors (n, d) vary along a component, also without any one of them."""
+    return bool(_varying(np.asarray(unedited, dtype=np.float64) @ space.basis.T).any())
+
+
+def _variances_without_each(along: Floats) -> Floats:
+    """Return the variance (n, p) along each component of all vectors but vector i."""
+    n, away = len(along), along - along.mean(0)
+    found: Floats = ((away**2).sum(0) - away**2 * n / (n - 1)) / (n - 2)
+    return found
+
+
+def _varying(along: Floats) -> NDArray[np.bool_]:
+    """Return the components (p,) whose variance is more than rounding, whichever vector is left out."""
+    found: NDArray[np.bool_] = _variances_without_each(along).min(0) > np.finfo(np.float64).eps * (along**2).sum(0)
     return found
 
 

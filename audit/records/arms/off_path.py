@@ -29,6 +29,7 @@ class Measured(StrEnum):
     NO_MAP = "the method edits no map of the network"
     NOT_RECORDED = "the run recorded no activations"
     TOO_FEW = "too few images"
+    NOT_FINITE = "the activations of too many images are not finite"
     NO_NETWORK = "no feature network"
     NO_FACE_CHECK = "the judge does not look for faces"
     NO_FACES = "no baseline image has a face"

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from audit.measure.image_sets.frechet import FeatureStats
 from audit.measure.image_sets.manifold import LEAST_IMAGES, outside_manifold
-from audit.measure.image_sets.subspace import VECTORS_PER_COMPONENT, Subspace, distances, outside
+from audit.measure.image_sets.subspace import VECTORS_PER_COMPONENT, Subspace, distances, has_unit, outside
 from audit.measure.inference.span import CHANGE_OF_SHARE, SHARE, Span
 from audit.measure.prompts.over_prompts import like_these, mean_of_these_prompts
 from audit.measure.shares.changes import paired_share_difference
@@ -190,24 +190,38 @@ def _activations(arm: str, edits_map: bool, evidence: PathEvidence) -> tuple[Act
     pairs = [(place, known[key]) for place, key in enumerate(edited.keys) if key in known]
     first, second = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
     keys = [edited.keys[place] for place in first]
-    found = _from_pairs(places, keys, (baseline.values[second], edited.values[first]), evidence.steps)
-    return found, Measured.TOO_FEW if found is None else Measured.MEASURED
+    values = (baseline.values[second], edited.values[first])
+    edits: Bools = np.isfinite(values[1]).any(axis=(0, 2)).reshape(-1)  # (S,) whether the arm edits at a step
+    whole: Bools = np.isfinite(np.stack(values)[:, :, edits]).all(axis=(0, 2, 3)).reshape(-1)
+    found = _from_pairs(
+        places,
+        [keys[place] for place in np.flatnonzero(whole)],
+        (values[0][whole], values[1][whole]),
+        [step for step, edited_there in zip(recorded_steps(evidence.steps), edits, strict=True) if edited_there],
+        edits,
+    )
+    if found is not None:
+        return found, Measured.MEASURED
+    return None, Measured.TOO_FEW if whole.all() else Measured.NOT_FINITE
 
 
 def _from_pairs(
-    places: str, keys: Sequence[Key], values: tuple[NDArray[np.float32], NDArray[np.float32]], steps: int
+    places: str,
+    keys: Sequence[Key],
+    values: tuple[NDArray[np.float32], NDArray[np.float32]],
+    steps: Sequence[int],
+    edits: Bools,
 ) -> Activations | None:
-    """Compare activations (n, S, m) of the baseline and of the arm; None if there are too few."""
-    baseline, edited = values
+    """Compare activations (n, S, m) of the baseline and of the arm at ``steps``; None if there are too few."""
+    baseline, edited = (own[:, edits] for own in values)
     odd = np.array([index % 2 == 1 for _, index in keys], dtype=np.bool_)
     if min(odd.sum(), (~odd).sum()) < LEAST_HALF:
         return None
     prompts = np.array([prompt for prompt, _ in keys])
     looks = {
         step: look
-        for place, step in enumerate(recorded_steps(steps))
-        if np.isfinite(edited[:, place]).all()
-        and (look := _at_step(edited[:, place], baseline[:, place], odd)) is not None
+        for place, step in enumerate(steps)
+        if (look := _at_step(edited[:, place], baseline[:, place], odd)) is not None
     }
     if not looks:
         return None
@@ -242,6 +256,8 @@ def _at_step(edited: NDArray[np.float32], baseline: NDArray[np.float32], odd: Bo
         if not (np.ptp(others, axis=0).any() and np.ptp(baseline[tried], axis=0).any()):
             return None
         space = Subspace.of(FeatureStats.of(others))
+        if not has_unit(space, baseline[tried]):
+            return None
         spaces.append(space)
         for row, vectors in enumerate((baseline, edited)):
             far[row, tried] = distances(space, baseline[tried], vectors[tried])

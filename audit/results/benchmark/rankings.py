@@ -92,7 +92,7 @@ def agreement_of(model: str, attribute: str, compared: str, pairs: Sequence[tupl
 
 def held_out_agreements(rows: Sequence[MethodRow]) -> Iterator[Agreement]:
     """Yield how the rankings of held-out prompts agree with those of the other prompts."""
-    seen = {_key(row): row.after.value for row in rows if _is_main(row) and row.after is not None}
+    seen = {_key(row): row.after.value for row in rows if row.is_main and row.after is not None}
     by_place: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for row in rows:
         if row.held_out and row.after is not None and _key(row) in seen:
@@ -160,10 +160,6 @@ def _both(answers: CommonAnswers, goals: Goals) -> Pair:
     return part_discrepancy(answers.first, answers.codes, targets), part_discrepancy(
         answers.second, answers.codes, targets
     )
-
-
-def _is_main(row: MethodRow) -> bool:
-    return not row.held_out and not row.control
 
 
 def _key(row: MethodRow) -> tuple[str, tuple[str, ...], str, str]:

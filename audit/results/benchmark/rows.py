@@ -119,6 +119,11 @@ class MethodRow:
     faces_lost: Figure | None
     cost: Cost
 
+    @property
+    def is_main(self) -> bool:
+        """Whether the row has the prompts of the benchmark, neither held-out nor control prompts."""
+        return not self.held_out and not self.control
+
 
 @dataclass(frozen=True)
 class RowOrigin:

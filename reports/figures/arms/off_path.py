@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from audit.records.arms.off_path import Measured, OffPath, PairedFigure
-from audit.records.estimates import NBSP
+from audit.records.estimates import NBSP, percent
 from reports.figures.charts import Table
 from reports.index.story import Story
 from reports.words.formats import THESE, figure_text, number, share_text
 
-COLUMNS = ("Arm", "Figure", "Baseline", "Edited", "Change")
+COLUMNS = ("Arm", "Figure", "Images", "Baseline", "Edited", "Change")
 
 
 def off_path_tables(story: Story) -> tuple[Table, ...]:
@@ -24,26 +24,28 @@ def off_path_tables(story: Story) -> tuple[Table, ...]:
 def _rows(one: OffPath) -> Iterator[tuple[str, ...]]:
     inside = one.activations
     if inside is None:
-        yield (one.arm, "Activations", f"not measured: {one.activations_status}", "–", "–")
+        yield (one.arm, "Activations", "–", f"not measured: {one.activations_status}", "–", "–")
     else:
         at = f" at {inside.places}" if len(inside.places) <= 60 else ""
         yield (one.arm, f"Distance of activations{at}", *_texts(inside.distance))
-        yield (one.arm, "Energy outside the components", *_texts(inside.outside))
+        components = f"Energy outside {inside.components:.0f} components ({percent(inside.explained)} of the variance)"
+        yield (one.arm, components, *_texts(inside.outside))
     if one.unlike_prompt is None and one.unlike_all is None:
-        yield (one.arm, "Images unlike the baseline's", f"not measured: {one.images_status}", "–", "–")
+        yield (one.arm, "Images unlike the baseline's", "–", f"not measured: {one.images_status}", "–", "–")
     for title, figure in (
         ("Images unlike all baseline images of the prompt", one.unlike_prompt),
         ("Images unlike all baseline images", one.unlike_all),
     ):
         if figure is not None:
             yield (one.arm, title, *_texts(figure, share=True))
-    lost = f"not measured: {one.face_status}" if one.face_lost is None else share_text(one.face_lost)
-    yield (one.arm, "Faces lost", "–", lost, "–")
+    lost = one.face_lost
+    text = f"not measured: {one.face_status}" if lost is None else share_text(lost)
+    yield (one.arm, "Faces lost", "–" if lost is None else f"{lost.n:,}", "–", text, "–")
 
 
-def _texts(figure: PairedFigure, *, share: bool = False) -> tuple[str, str, str]:
+def _texts(figure: PairedFigure, *, share: bool = False) -> tuple[str, str, str, str]:
     text = share_text if share else figure_text
-    return text(figure.before), text(figure.after), text(figure.change)
+    return f"{figure.change.n:,}", text(figure.before), text(figure.after), text(figure.change)
 
 
 def _by_step(found: tuple[OffPath, ...]) -> Table:
@@ -58,4 +60,9 @@ def _by_step(found: tuple[OffPath, ...]) -> Table:
         for step in one.activations.by_step
     )
     columns = ("Arm", "Step", "Distance, baseline", "Distance, edited", "Outside, baseline", "Outside, edited")
-    return Table("Distance of activations by sampler step: means over the images", columns, rows, names=2)
+    return Table(
+        "Distance of activations by sampler step: means over the images of the table above, without intervals",
+        columns,
+        rows,
+        names=2,
+    )

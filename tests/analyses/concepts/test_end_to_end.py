@@ -243,9 +243,9 @@ def test_a_result_is_written_read_and_shown(over_time, tried, tmp_path):
     assert '<th scope="col">none</th>' not in html
     assert "Edits by window" not in write_files(without, tmp_path / "without").read_text()
     (tmp_path / "found" / "concepts.json").write_text(json.dumps({"format_version": 1}))
-    with pytest.raises(ValueError, match="delete it and run the command again"):
+    with pytest.raises(ValueError, match="delete it and run difflens-audit concepts"):
         read_concepts(str(tmp_path / "found"))
-    with pytest.raises(FileNotFoundError, match="make them with difflens-audit concepts"):
+    with pytest.raises(FileNotFoundError, match="run difflens-audit concepts"):
         read_concepts(str(tmp_path / "none"))
 
 

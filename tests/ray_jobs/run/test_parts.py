@@ -3,8 +3,11 @@
 import json
 import os
 import signal
+import weakref
 from dataclasses import dataclass
+from typing import ClassVar
 
+import psutil
 import pytest
 
 from audit.config.sections import WorkersConfig
@@ -97,6 +100,31 @@ def test_the_processes_of_one_pool_do_the_tasks_of_the_next(cluster):
     assert ids[0] == ids[1]
     assert [square for _, square in results_of(Squares, 9, TASKS[2:], one)] == [4]
     assert {pid for _, pid in results_of(Process, 9, TASKS, one)} == ids[0]
+
+
+class Holder:
+    """Keeps what it was given; tells whether earlier workers of its process are still alive."""
+
+    alive: ClassVar = weakref.WeakSet()
+
+    def __init__(self, _settings):
+        Holder.alive.add(self)
+
+    def do(self, _task):
+        return os.getpid(), len(Holder.alive)
+
+
+def test_a_process_that_waits_holds_no_worker_and_those_without_a_seat_are_stopped(cluster):
+    IDLE.stop()
+    two = WorkerPool(WorkersConfig(count=2), cluster)
+    slow = [Square(str(number), number) for number in range(8)]
+    first = {pid for _, (pid, _) in results_of(Holder, 0, slow, two)}
+    again = list(results_of(Holder, 0, slow[:1], two))
+    [(pid, alive)] = [answer for _, answer in again]
+    assert pid in first
+    assert alive == 1
+    for other in first - {pid}:
+        assert not psutil.pid_exists(other) or psutil.Process(other).status() == psutil.STATUS_ZOMBIE
 
 
 def test_a_pool_with_other_resources_does_not_wait_for_processes_that_are_idle(cluster):

@@ -53,9 +53,9 @@ def features(seed, shift=0.0, scale=1.0):
     return FeatureSet.of(values, indices, np.ones(len(KEYS), bool), KEYS)
 
 
-def found(edited, *, statuses=(None, None), embedded=None, looks=True, edits=(ARM,)):
+def found(edited, *, statuses=(None, None), embedded=None, looks=True, edits=(ARM,), baseline=None):
     arms = {BASELINE: rows_of(BASELINE, statuses[0]), ARM: rows_of(ARM, statuses[1])}
-    recorded = recorded_of([table_of({BASELINE: vectors(0), ARM: edited})])
+    recorded = recorded_of([table_of({BASELINE: vectors(0) if baseline is None else baseline, ARM: edited})])
     [one] = off_path(arms, edits, PathEvidence(recorded, embedded or {}, looks, STEPS))
     return one
 
@@ -88,6 +88,27 @@ def test_an_edit_in_a_window_is_measured_at_its_steps_alone():
     one = found(edited).activations
     assert [step.step for step in one.by_step] == [1, 2]
     assert one.distance.change.low > 1
+
+
+@pytest.mark.parametrize("arm", [BASELINE, ARM])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_images_whose_activations_are_not_finite_are_left_out_and_counted(arm, value):
+    own = {BASELINE: vectors(0), ARM: vectors(0, shift=12.0)}
+    own[arm][3, 1, 5] = value
+    one = found(own[ARM], baseline=own[BASELINE]).activations
+    assert one.distance.change.n == len(KEYS) - 1
+    assert [step.step for step in one.by_step] == [0, 1, 2]
+    assert one.distance.change.low > 1
+    own[arm][3:, 1, 5] = value
+    lost = found(own[ARM], baseline=own[BASELINE])
+    assert (lost.activations, lost.activations_status) == (None, Measured.NOT_FINITE)
+
+
+def test_a_direction_in_which_one_image_alone_differs_gives_no_unit():
+    still = np.zeros_like(vectors(0))
+    still[0, :, 0] = still[1, :, 0] = 5.0  # one image of each half
+    one = found(vectors(0), baseline=still)
+    assert (one.activations, one.activations_status) == (None, Measured.TOO_FEW)
 
 
 def test_images_far_from_all_others_are_counted_beside_what_chance_gives():
