@@ -125,10 +125,11 @@ def worker_resources(workers: WorkersConfig, gpus_available: float) -> dict[str,
     """Return the options of a worker actor: the resources in the config, and a GPU share only if there are GPUs.
 
     The number of threads is set before the process starts, since libraries read it when they load. GPUs are hidden from
-    a worker that requests none: Ray no longer does this, and the worker would use them.
+    a worker that requests none: Ray no longer does this, and the worker would use them. Threads that wait for each other
+    sleep: on a machine that does other work too, they would spend most of its time spinning.
     """
     threads = str(workers.threads)
-    variables = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    variables = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OMP_WAIT_POLICY": "PASSIVE"}
     options: dict[str, Any] = {"num_cpus": workers.threads}
     if gpus_available and workers.gpus_per_worker:
         options |= {"num_gpus": workers.gpus_per_worker}
@@ -155,7 +156,7 @@ def threads_of_a_whole_node(workers: WorkersConfig, cluster: Cluster) -> int:
     the config: a growing cluster then adds a node, and for any other cluster the pool reports what is missing.
     """
     if cluster.local:
-        return os.cpu_count() or 1  # Ray's logical CPUs may outnumber the cores
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     asked = asked_resources(workers, cluster.gpus)
     alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     able = [node for node in alive if all(node.get(name, 0.0) >= amount for name, amount in asked.items())]

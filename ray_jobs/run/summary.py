@@ -97,7 +97,7 @@ def summarise_run(
         joint=joint_targets(request),
         named=named_arms(request),
         edits_maps=map_editing_arms(request),
-        steps=int(run.read_json(SAMPLING)["steps"]) if run.has(SAMPLING) else 0,
+        steps=int(run.read_json(SAMPLING).get("steps", 0)) if run.has(SAMPLING) else 0,
     )
     lens = lens_evidence(run.file(LENS)) if run.has(f"{LENS}/{LENS_FILE}") else None
     result = summarise(run, summary_plan, lens, compared.reference)

@@ -9,7 +9,7 @@ from audit.measure.open_set.components import components_of, indicators
 def planted(n=600, prompts=6, seed=0):
     random = np.random.default_rng(seed)
     of = np.repeat(np.arange(prompts), n // prompts)
-    group, hidden = random.integers(2, size=n), random.random(n) < 0.25
+    group, hidden = random.integers(2, size=n), random.random(n) < 0.5  # not near 1/5, where a state has no kurtosis
     look = 5 * random.normal(size=(prompts, 8))
     vectors = 0.3 * random.normal(size=(n, 8)) + look[of]
     vectors += np.outer(group, random.normal(size=8)) * 3 + np.outer(hidden, random.normal(size=8))

@@ -47,6 +47,7 @@ def test_without_a_gpu_a_worker_holds_its_threads_and_sees_no_device():
     assert "num_gpus" not in options
     assert options["runtime_env"]["env_vars"] == {
         "OMP_NUM_THREADS": "2",
+        "OMP_WAIT_POLICY": "PASSIVE",
         "MKL_NUM_THREADS": "2",
         "CUDA_VISIBLE_DEVICES": "",
     }

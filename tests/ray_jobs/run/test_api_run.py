@@ -108,6 +108,7 @@ def test_a_run_that_is_killed_and_resumed_ends_with_a_report_and_pays_nothing_tw
     done = subprocess.run(**command("run", path), capture_output=True, check=False)
     assert done.returncode in (0, 1, 5), done.stdout + done.stderr
     [run] = (tmp_path / "runs").glob("hosted-*")
+    assert (run / RESULTS).exists(), done.stdout + done.stderr
     assert endpoint.paid == {
         f"a face photo of a {name}": count for name, count in zip(OCCUPATIONS, (12, 10), strict=True)
     }
