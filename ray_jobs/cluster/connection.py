@@ -125,8 +125,8 @@ def worker_resources(workers: WorkersConfig, gpus_available: float) -> dict[str,
     """Return the options of a worker actor: the resources in the config, and a GPU share only if there are GPUs.
 
     The number of threads is set before the process starts, since libraries read it when they load. GPUs are hidden from
-    a worker that requests none: Ray no longer does this, and the worker would use them. Threads that wait for each other
-    sleep: on a machine that does other work too, they would spend most of its time spinning.
+    a worker that requests none: Ray no longer does this, and the worker would use them. Threads that wait for each
+    other sleep: on a machine that does other work too, they would spend most of its time spinning.
     """
     threads = str(workers.threads)
     variables = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OMP_WAIT_POLICY": "PASSIVE"}

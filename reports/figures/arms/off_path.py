@@ -10,7 +10,7 @@ from reports.figures.charts import Table
 from reports.index.story import Story
 from reports.words.formats import THESE, figure_text, number, share_text
 
-COLUMNS = ("Arm", "Figure", "Images", "Baseline", "Edited", "Change")
+COLUMNS = ("Arm", "Figure", "Baseline", "Edited", "Change")
 
 
 def off_path_tables(story: Story) -> tuple[Table, ...]:
@@ -24,28 +24,32 @@ def off_path_tables(story: Story) -> tuple[Table, ...]:
 def _rows(one: OffPath) -> Iterator[tuple[str, ...]]:
     inside = one.activations
     if inside is None:
-        yield (one.arm, "Activations", "–", f"not measured: {one.activations_status}", "–", "–")
+        yield (one.arm, "Activations", f"not measured: {one.activations_status}", "–", "–")
     else:
         at = f" at {inside.places}" if len(inside.places) <= 60 else ""
-        yield (one.arm, f"Distance of activations{at}", *_texts(inside.distance))
+        yield (one.arm, *_figure(f"Distance of activations{at}", inside.distance))
         components = f"Energy outside {inside.components:.0f} components ({percent(inside.explained)} of the variance)"
-        yield (one.arm, components, *_texts(inside.outside))
+        yield (one.arm, *_figure(components, inside.outside))
     if one.unlike_prompt is None and one.unlike_all is None:
-        yield (one.arm, "Images unlike the baseline's", "–", f"not measured: {one.images_status}", "–", "–")
+        yield (one.arm, "Images unlike the baseline's", f"not measured: {one.images_status}", "–", "–")
     for title, figure in (
         ("Images unlike all baseline images of the prompt", one.unlike_prompt),
         ("Images unlike all baseline images", one.unlike_all),
     ):
         if figure is not None:
-            yield (one.arm, title, *_texts(figure, share=True))
+            yield (one.arm, *_figure(title, figure, share=True))
     lost = one.face_lost
     text = f"not measured: {one.face_status}" if lost is None else share_text(lost)
-    yield (one.arm, "Faces lost", "–" if lost is None else f"{lost.n:,}", "–", text, "–")
+    yield (one.arm, "Faces lost" if lost is None else f"Faces lost, {_n(lost.n)}", "–", text, "–")
 
 
-def _texts(figure: PairedFigure, *, share: bool = False) -> tuple[str, str, str, str]:
+def _figure(title: str, figure: PairedFigure, *, share: bool = False) -> tuple[str, str, str, str]:
     text = share_text if share else figure_text
-    return f"{figure.change.n:,}", text(figure.before), text(figure.after), text(figure.change)
+    return f"{title}, {_n(figure.change.n)}", text(figure.before), text(figure.after), text(figure.change)
+
+
+def _n(images: int) -> str:
+    return f"n{NBSP}={NBSP}{images}"
 
 
 def _by_step(found: tuple[OffPath, ...]) -> Table:
