@@ -96,6 +96,10 @@ def spans(path, node, target):
         return span.low, span.high
     if "fairness_discrepancy" in names or "mean_over_prompts" in names or "worst_prompt" in names:
         return 0.0, maximum(target)
+    if names[0] == "off_path" and names[-1] == "change":
+        return (-1.0, 1.0) if names[-2] in ("outside", "unlike_prompt", "unlike_all") else (-math.inf, math.inf)
+    if names[0] == "off_path" and "distance" in names:
+        return 0.0, math.inf
     if names[0] == "changes":
         most = maximum(target) ** 2 if names[-1] == "squared" else 1.0
         return min(-most, node["value"]), max(most, node["value"])  # without bias, so beyond the ends by chance
