@@ -537,10 +537,10 @@ def test_the_plan_counts_images_and_training_steps_of_fits():
 
 
 def test_the_plan_counts_what_finetuning_samples_and_its_calls_with_gradients():
-    one = {"name": "m", "method": "finetuning", "attribute": "gender", "noises": 4, "steps": 6, "images_per_step": 5}
+    one = {"name": "m", "method": "finetuning", "attribute": "gender", "noises": 7, "steps": 6, "images_per_step": 5}
     audit = AuditConfig(name="a", prompts={"occupations": ["doctor", "nurse"]}, mitigations=[one])
-    images = 2 * 2 * 4 + 6 * 5
+    images = 2 * 2 * 7 + 6 * 5
     assert planned_work(audit).preparation[1] == (
-        f"Fits its methods; where no fit is stored, {images} images and 6 training steps, with 750 calls of the "
-        "denoiser with gradients, more"
+        f"Fits its methods; where no fit is stored, {images} images and 6 training steps, with 750 image "
+        "passes through the denoiser with gradients, more"
     )

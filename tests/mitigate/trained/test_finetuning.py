@@ -264,10 +264,14 @@ def test_what_names_a_fit_and_what_it_costs(tiny_pipeline):
     ):
         assert fit_settings(request_of(**changes), PROMPTS) != plain
     cost = cost_of_fit(request_of(), PROMPTS)
-    assert cost == {"images": 2 * 2 * 4 + 4 * 3, "training_steps": 4, "gradient_passes": 4 * 3 * 2}
+    assert cost == {"images": 2 * 2 * 4 + 4 * 3, "training_steps": 4, "gradient_passes": 2 * 4 * 3 * 2}
+    assert cost_of_fit(request_of(networks=("text_encoder",)), PROMPTS)["gradient_passes"] == 4 * 3 * 2
     published = FinetuningConfig(**SECTION)
-    assert published.gradient_passes(20) == 10_000 * 24 * 20
-    assert FinetuningConfig(**SECTION, sampler_steps=5, gradient_steps=9).gradient_passes(20) == 10_000 * 24 * 5
+    assert published.gradient_passes(20, guided=True) == 10_000 * 24 * 20
+    assert (
+        FinetuningConfig(**SECTION, sampler_steps=5, gradient_steps=9).gradient_passes(20, guided=True)
+        == 10_000 * 24 * 5
+    )
 
 
 def test_parts_say_what_no_second_method_can_change():
