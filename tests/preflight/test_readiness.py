@@ -275,6 +275,21 @@ def test_finetuning_needs_prompts_and_a_unet_and_says_so_once(pipeline, tmp_path
         assert expected in message
 
 
+def test_finetuning_needs_pictures_that_are_resized_with_gradients(tmp_path):
+    keys = {"architecture": "torchvision/resnet18", "outputs": ["f", "m"], "size": 64}
+    groups = {"gender": {"female": ["f"], "male": ["m"]}}
+
+    def found(interpolation, *mitigations):
+        classifier = keys | {"groups": groups, "interpolation": interpolation}
+        judge = {"source": str(tmp_path / "w.safetensors"), "classifier": classifier}
+        return problems(judge=judge, mitigations=list(mitigations)).get("judge.classifier.interpolation")
+
+    finetuning = {"name": "m", "method": "finetuning", "attribute": "gender"}
+    assert "found 'nearest'; change it, or remove the mitigation" in found("nearest", finetuning)
+    assert found("nearest") is None
+    assert found("bicubic", finetuning) is None
+
+
 def test_finetuning_needs_a_judge_with_gradients():
     finetuning = {"name": "m", "method": "finetuning", "attribute": "gender"}
 
