@@ -259,13 +259,36 @@ def _edit_disagreements(config: AuditSections, at: Location, mitigation: Mitigat
 
 
 def _training_disagreements(config: AuditSections, at: Location, mitigation: MitigationConfig) -> Iterator[Problem]:
-    """Find terms of a loss whose network the config does not name."""
+    """Find terms of a loss whose network the config does not name, and batches that train nothing."""
     if "clip" in mitigation.trained_with and config.quality.clip == "none":
         message = f"expected a CLIP model for the loss of {mitigation.method}, found none; set quality.clip"
         yield Problem((*at, "method"), message, reads=(("quality", "clip"),))
-    if isinstance(mitigation, FinetuningConfig) and mitigation.dino_weight and config.quality.dino is None:
+    if not isinstance(mitigation, FinetuningConfig):
+        return
+    yield from _batch_disagreements(config, at, mitigation)
+    if mitigation.dino_weight and config.quality.dino is None:
         message = "expected weights of DINOv2 for this term of the loss, found none; set quality.dino, or remove it"
         yield Problem((*at, "dino_weight"), message, reads=(("quality", "dino"),))
+
+
+def _batch_disagreements(config: AuditSections, at: Location, mitigation: FinetuningConfig) -> Iterator[Problem]:
+    """Find batches larger than what they are drawn from, and batches too small to assign any image."""
+    images, noises = mitigation.images_per_step, mitigation.noises
+    if images > noises:
+        message = f"expected at most the {noises:,} noises that images are drawn from, found {images:,}; raise noises"
+        yield Problem((*at, "images_per_step"), f"{message}, or lower this", reads=((*at, "noises"),))
+    groups, target = config.attributes.get(mitigation.attribute, ()), mitigation.target
+    if not groups or (isinstance(target, dict) and any(share_problems((*at, "target"), target, groups))):
+        return
+    most, least = mitigation.most_certain(groups), 1 - mitigation.uncertainty
+    if most < least:
+        message = (
+            f"expected images enough that one can be assigned to a group with probability {least:.3g} (1 − uncertainty)"
+            f", found {images}, of which none can reach more than {most:.3g}, so that nothing would be aligned; raise "
+            "images_per_step, or uncertainty"
+        )
+        reads = (("attributes",), *((*at, key) for key in ("attribute", "target", "uncertainty")))
+        yield Problem((*at, "images_per_step"), message, reads=reads)
 
 
 def _judge_disagreements(config: AuditSections) -> Iterator[Problem]:

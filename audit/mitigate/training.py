@@ -1,6 +1,7 @@
 """Optimises the parameters of a method by Adam, and resumes from checkpoints after an interruption.
 
-Every step draws from generators of its own seed, so a resumed training takes the same steps as one without a break.
+Every step draws from generators of its own seed, so a resumed training takes the same steps as one without a break:
+bit for bit only with the same number of threads, on which the order of sums depends.
 """
 
 from __future__ import annotations

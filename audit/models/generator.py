@@ -231,7 +231,7 @@ class DiffusionGenerator:
                 f"expected a pipeline that decodes latents (B, c, h, w), found {type(self.pipeline).__name__}"
             )
         scaled = latents / vae.config.scaling_factor + (getattr(vae.config, "shift_factor", None) or 0.0)
-        with _without_overflow(vae):
+        with without_overflow(vae):
             pictures = vae.decode(scaled.to(vae.dtype), return_dict=False)[0]
         return _as_bytes((pictures.float() / 2 + 0.5).clamp(0, 1))
 
@@ -247,7 +247,7 @@ class DiffusionGenerator:
         vae = getattr(self.pipeline, "vae", None)
         if vae is None:
             raise UnfitModelError(f"expected a pipeline that encodes pictures, found {type(self.pipeline).__name__}")
-        with _without_overflow(vae):
+        with without_overflow(vae):
             scaled = (pictures.float() / 127.5 - 1).to(self._device, vae.dtype)
             encoded = vae.encode(scaled)
         distribution = getattr(encoded, "latent_dist", None)  # of a variational autoencoder
@@ -568,7 +568,7 @@ def _as_prompts(texts: Sequence[str]) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _without_overflow(vae: Any) -> Iterator[None]:  # noqa: ANN401 - of diffusers
+def without_overflow(vae: Any) -> Iterator[None]:  # noqa: ANN401 - of diffusers
     """Decode in float32, as pipelines do, if a VAE in float16 says that it overflows (Stable Diffusion XL)."""
     if vae.dtype != torch.float16 or not getattr(vae.config, "force_upcast", False):
         yield

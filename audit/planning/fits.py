@@ -63,7 +63,12 @@ def steps_of_fits(requests: Iterable[FitRequest]) -> int:
 
 def passes_of_fits(requests: Iterable[FitRequest]) -> int:
     """Return how often an image passes the denoiser with gradients in trainings that sample their own images."""
-    return sum(request.mitigation.gradient_passes(request.sampling.steps) for request in requests)
+    return sum(_passes(request) for request in requests)
+
+
+def _passes(request: FitRequest) -> int:
+    sampling = request.sampling
+    return request.mitigation.gradient_passes(sampling.steps, guided=sampling.guidance > 1)
 
 
 def cost_of_fit(request: FitRequest, prompts: Sequence[Prompt]) -> dict[str, float]:

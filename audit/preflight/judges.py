@@ -76,10 +76,15 @@ def _without_gradients(request: JudgesRequest) -> Iterator[Problem]:
     """Find a judge that a training cannot follow."""
     if not request.trained:
         return
-    kind = kind_of(request.judge)
+    kind, names, settings = kind_of(request.judge), listing(sorted(set(request.trained))), request.judge.classifier
+    if settings is not None and settings.interpolation == "nearest":
+        message = (
+            f"expected pictures resized with a filter that has gradients (bilinear or bicubic) for {names}, found "
+            "'nearest'; change it, or remove the mitigation"
+        )
+        yield Problem(("judge", "classifier", "interpolation"), message, reads=(("mitigations",),))
     if kind.has_gradients and request.judge.faces is None:
         return
-    names = listing(sorted(set(request.trained)))
     found = f"{kind.name} on faces that are cut out" if kind.has_gradients else kind.name
     message = (
         "expected a judge with gradients to whole pictures (bundled, zero-shot, a FairFace checkpoint or a classifier, "

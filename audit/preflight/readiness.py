@@ -143,7 +143,11 @@ def _hookpoints(config: AuditConfig) -> Hookpoints:
 
 
 def check_explored(config: AuditConfig) -> Iterator[Problem]:
-    """Find what stops ``explore`` from reading the pictures of its folder."""
+    """Find what stops ``explore`` from reading the pictures of its folder; an audit runs without them."""
+    return _checked("explore", _check_explored, config)
+
+
+def _check_explored(config: AuditConfig) -> Iterator[Problem]:
     from audit.preflight.pictures import check_read_pictures
 
     return check_read_pictures(config.explore.pictures, config.model, config.sampling, unreadable(config.model))
@@ -166,7 +170,6 @@ _CHECKS: Mapping[str, Check] = {
     "lens": lambda config: check_lens(config.lens, config.model, config.sampling, _hookpoints(config)),
     "targets": check_targets,
     "gates": check_gates,
-    "explore": check_explored,
     "output": lambda config: check_output(config.output),
     "tracking": lambda config: check_tracking(config.tracking, config.tracking_uri),
 }

@@ -71,7 +71,9 @@ class Work:
                 disk, memory = _size(self.lens_disk), _size(self.lens_memory)
                 lens += f", which takes {disk} of disk space for a time, and {memory} of memory beside the model"
         trained = f" and {self.fit_steps:,} training steps" if self.fit_steps else ""
-        trained += f", with {self.fit_passes:,} calls of the denoiser with gradients," if self.fit_passes else ""
+        trained += (
+            f", with {self.fit_passes:,} image passes through the denoiser with gradients," if self.fit_passes else ""
+        )
         fits = f"Fits its methods; where no fit is stored, {self.fit_images:,} images{trained} more"
         searches = f"Searches strengths; at most {self.trial_images:,} trial images more"
         return lens, *[fits] * bool(self.fit_images), *[searches] * bool(self.trial_images)

@@ -42,6 +42,7 @@ from ray_jobs.cli.weights.fetch import fetch
 from ray_jobs.run.exit_codes import ExitCode, at_gates, exit_code
 
 if TYPE_CHECKING:
+    from audit.config.file import Check
     from audit.config.models.read import ModelAudits
     from audit.config.settings import AuditConfig
     from audit.storage.place import Place
@@ -252,9 +253,10 @@ def validate(
 ) -> None:
     """Find every error in a config at once, each with line, reason and remedy."""
     from audit.config.file import ConfigErrors
+    from audit.preflight.readiness import check_explored
 
     try:
-        audit = _ready_audits(config, sets, output, workers)
+        audit = _ready_audits(config, sets, output, workers, [check_explored])
     except ConfigErrors as mistakes:
         if not as_json:
             fail(mistakes)
@@ -578,9 +580,16 @@ def _ready_config(path: Path, sets: Sequence[str] | None, output: str | None, wo
 
 
 def _ready_audits(
-    path: Path, sets: Sequence[str] | None, output: str | None, workers: int | None
+    path: Path, sets: Sequence[str] | None, output: str | None, workers: int | None, further: Sequence[Check] = ()
 ) -> AuditConfig | ModelAudits:
     """Read a config of one model or of several and check it against this machine; see ``_ready_config``.
+
+    Args:
+        path: The config.
+        sets: Overrides.
+        output: Overrides ``output``.
+        workers: Overrides ``workers.count``.
+        further: Checks of sections that an audit does not use.
 
     Raises:
         ConfigErrors: Every error found.
@@ -588,7 +597,7 @@ def _ready_audits(
     from audit.config.models.read import read_audits
     from audit.preflight.readiness import check_ready
 
-    return read_audits(path, overrides_of(sets, output, workers), [check_ready])
+    return read_audits(path, overrides_of(sets, output, workers), [check_ready, *further])
 
 
 def _command_again() -> str:

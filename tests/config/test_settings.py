@@ -444,6 +444,17 @@ def test_a_loss_of_clip_needs_a_clip_model():
 
 def test_a_loss_of_dino_needs_its_weights():
     section = {"name": "m", "method": "finetuning", "attribute": "gender"}
+    for keys, expected in (
+        ({"images_per_step": 97}, "expected at most the 96 noises that images are drawn from, found 97; raise noises"),
+        (
+            {"images_per_step": 2},
+            "expected images enough that one can be assigned to a group with probability 0.8 (1 −",
+        ),
+        ({"uncertainty": 0}, "Input should be greater than 0"),
+    ):
+        assert next(iter(mistakes(mitigations=[section | keys]).values())).startswith(expected), keys
+    uneven = section | {"images_per_step": 2, "target": {"female": 0.1, "male": 0.9}}
+    AuditConfig(name="a", mitigations=[uneven, section | {"name": "n", "images_per_step": 3}])
     found = mistakes(mitigations=[section | {"dino_weight": 8.0}])
     assert found["mitigations", 0, "dino_weight"].startswith("expected weights of DINOv2 for this term of the loss")
     for weight, quality in ((0.0, {}), (8.0, {"dino": "weights"})):

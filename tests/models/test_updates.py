@@ -7,7 +7,7 @@ import torch
 
 from audit.config.sections import ModelConfig, SamplingConfig
 from audit.models.files.untrusted_model import UnfitModelError
-from audit.models.generator import WatchedInside, _without_overflow, load_generator
+from audit.models.generator import WatchedInside, load_generator, without_overflow
 from audit.models.hooks import edit_place
 from audit.models.intervention import Intervention
 from audit.models.schedulers.predicted import predicted_latents
@@ -142,6 +142,6 @@ def test_a_predicted_image_that_would_be_wrong_is_refused(name, settings, messag
 def test_a_vae_that_overflows_in_float16_decodes_in_float32_and_is_given_back(upcast, decoded):
     vae = torch.nn.Linear(1, 1).half()
     vae.config, vae.dtype = SimpleNamespace(force_upcast=upcast), torch.float16
-    with _without_overflow(vae):
+    with without_overflow(vae):
         assert vae.weight.dtype == decoded
     assert vae.weight.dtype == torch.float16

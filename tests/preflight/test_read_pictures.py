@@ -1,12 +1,16 @@
 """The check of explore.pictures: one message for what cannot be read, at its place in the config."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 from audit.config.settings import AuditConfig
-from audit.preflight.readiness import check_explored
+from audit.preflight.readiness import check_explored, check_ready
 from benchmarks.tiny_families import save_chroma, save_ddpm
+from ray_jobs.cli.commands import app
 
 
 def messages(folder, *, pictures=None, **sections):
@@ -44,6 +48,17 @@ def test_all_files_that_cannot_be_read_are_one_message(folder):
 def test_a_folder_without_pictures_and_none_at_all_are_refused(tmp_path):
     assert "found none at" in messages(tmp_path / "missing")[0][1]
     assert "expected at least one picture" in messages(tmp_path)[0][1]
+
+
+def test_an_audit_needs_no_pictures_but_validate_and_explore_do(tmp_path):
+    section = {"pictures": {"folder": str(tmp_path / "missing")}}
+    config = AuditConfig.model_validate({"name": "x", "output": str(tmp_path), "explore": section})
+    assert list(check_ready(config)) == []
+    (tmp_path / "audit.yaml").write_text(f"name: x\noutput: {tmp_path}\nexplore: {json.dumps(section)}\n")
+    for command in ("validate", "explore"):
+        answer = CliRunner().invoke(app, [command, str(tmp_path / "audit.yaml")])
+        assert answer.exit_code == 2
+        assert "expected a folder of pictures, found none at" in answer.output
 
 
 @pytest.mark.parametrize(("step", "steps", "found"), [(25, 25, "step 25"), (None, 1, "one step")])

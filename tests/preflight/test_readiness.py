@@ -275,6 +275,21 @@ def test_finetuning_needs_prompts_and_a_unet_and_says_so_once(pipeline, tmp_path
         assert expected in message
 
 
+def test_finetuning_needs_pictures_that_are_resized_with_gradients(tmp_path):
+    keys = {"architecture": "torchvision/resnet18", "outputs": ["f", "m"], "size": 64}
+    groups = {"gender": {"female": ["f"], "male": ["m"]}}
+
+    def found(interpolation, *mitigations):
+        classifier = keys | {"groups": groups, "interpolation": interpolation}
+        judge = {"source": str(tmp_path / "w.safetensors"), "classifier": classifier}
+        return problems(judge=judge, mitigations=list(mitigations)).get("judge.classifier.interpolation")
+
+    finetuning = {"name": "m", "method": "finetuning", "attribute": "gender"}
+    assert "found 'nearest'; change it, or remove the mitigation" in found("nearest", finetuning)
+    assert found("nearest") is None
+    assert found("bicubic", finetuning) is None
+
+
 def test_finetuning_needs_a_judge_with_gradients():
     finetuning = {"name": "m", "method": "finetuning", "attribute": "gender"}
 
@@ -537,10 +552,10 @@ def test_the_plan_counts_images_and_training_steps_of_fits():
 
 
 def test_the_plan_counts_what_finetuning_samples_and_its_calls_with_gradients():
-    one = {"name": "m", "method": "finetuning", "attribute": "gender", "noises": 4, "steps": 6, "images_per_step": 5}
+    one = {"name": "m", "method": "finetuning", "attribute": "gender", "noises": 7, "steps": 6, "images_per_step": 5}
     audit = AuditConfig(name="a", prompts={"occupations": ["doctor", "nurse"]}, mitigations=[one])
-    images = 2 * 2 * 4 + 6 * 5
+    images = 2 * 2 * 7 + 6 * 5
     assert planned_work(audit).preparation[1] == (
-        f"Fits its methods; where no fit is stored, {images} images and 6 training steps, with 750 calls of the "
-        "denoiser with gradients, more"
+        f"Fits its methods; where no fit is stored, {images} images and 6 training steps, with 750 image "
+        "passes through the denoiser with gradients, more"
     )

@@ -3,7 +3,7 @@
 For a picture x and a seed s, h(x, s) is the map of a hookpoint at step S, with x encoded by the VAE, noised to the
 level of S by the noise of s, and read under the neutral prompt. The direction of x is the mean over seeds of
 h(x, s) − R(s), where R(s) is the mean of h over images that the model itself makes of the neutral prompt. They pass the
-VAE and the same noise, so that what noising and reading add is taken off (docs/decisions/0064).
+VAE and the same noise, so that what noising and reading add is subtracted (docs/decisions/0064).
 
 An axis has the ends of :mod:`audit.analyses.directions`, but its ends are the model's own images of both texts, read in
 the same way: the low end has −1 and the high end +1, on average over images and seeds.

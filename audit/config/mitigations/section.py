@@ -47,9 +47,6 @@ class MitigationSection(Section):
     trains_through_unet: ClassVar[bool] = False
     """Whether the training asks a U-Net for gradients, at noise levels of diffusion."""
 
-    trained_with: ClassVar[tuple[str, ...]] = ()
-    """Networks beside the model that the training uses: ``clip``, and ``dino`` where a config names it."""
-
     steers_images: ClassVar[bool] = True
     """Whether the method steers each image to a group of its own."""
 
@@ -59,6 +56,11 @@ class MitigationSection(Section):
     """The attribute to balance."""
     target: UniformOrShares = "uniform"
     """Shares of the groups that images are steered to. ``targets`` sets the shares that results are compared with."""
+
+    @property
+    def trained_with(self) -> tuple[str, ...]:
+        """Networks beside the model that the training uses: ``clip``, and ``dino`` where a config names it."""
+        return ()
 
     def steered_shares(self, groups: Sequence[str]) -> dict[str, float]:
         """Return the share of images that is steered to each group of the attribute."""
@@ -119,8 +121,13 @@ class MitigationSection(Section):
         """Images that the steps of the training sample, over all prompts."""
         return 0
 
-    def gradient_passes(self, denoising_steps: int) -> int:
-        """Return how often an image passes the denoiser with gradients in a training that samples its images."""
+    def gradient_passes(self, denoising_steps: int, *, guided: bool) -> int:
+        """Return how often an image passes the denoiser with gradients in a training that samples its images.
+
+        Args:
+            denoising_steps: Those of an image.
+            guided: Whether the denoiser also reads the empty prompt.
+        """
         return 0
 
     def extra_calls(self, groups: int) -> int:

@@ -92,7 +92,6 @@ class LatentEditingConfig(_FittedEdit):
         }
     )  # fmt: skip
     trains_through_unet: ClassVar[bool] = True
-    trained_with: ClassVar[tuple[str, ...]] = ("clip",)
 
     method: Literal["latent_editing"]
     """How the model is edited: ``latent_editing``."""
@@ -114,6 +113,11 @@ class LatentEditingConfig(_FittedEdit):
     """Weight of the directional CLIP loss."""
     reconstruction_weight: Annotated[float, Field(ge=0, le=1000)] = 3.0
     """Weight of the mean absolute change of the pictures."""
+
+    @property
+    def trained_with(self) -> tuple[str, ...]:
+        """CLIP."""
+        return ("clip",)
 
     def training_steps(self, denoising_steps: int) -> int:
         """Return one step for each pass and denoising step of the window."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -78,7 +78,6 @@ class FinetuningConfig(MitigationSection):
     judge_gradients: ClassVar[bool] = True
     trains_through_unet: ClassVar[bool] = True
     needs_text_encoder: ClassVar[bool] = True
-    trained_with: ClassVar[tuple[str, ...]] = ("clip", "dino")
     steers_images: ClassVar[bool] = False
 
     method: Literal["finetuning"]
@@ -102,7 +101,7 @@ class FinetuningConfig(MitigationSection):
     """Denoising steps through which the gradient goes, drawn anew for each optimiser step. If unset, all."""
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 5e-5
     """Adam's step size."""
-    uncertainty: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    uncertainty: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """An image whose assigned group has a smaller probability than 1 minus this is left out of the alignment loss."""
     clip_weight: Annotated[float, Field(ge=0, le=1000)] = 8.0
     """Weight of 1 minus the cosine of the CLIP embeddings with and without the change."""
@@ -112,6 +111,19 @@ class FinetuningConfig(MitigationSection):
     """Factor of both weights for an image that must change its group."""
     images_at_once: Annotated[int, Field(ge=1, le=4096)] = 8
     """Images that pass a network at once with gradients; fewer need less memory."""
+
+    @property
+    def trained_with(self) -> tuple[str, ...]:
+        """The networks whose term of the loss has a weight."""
+        return (*["clip"] * (self.clip_weight > 0), *["dino"] * (self.dino_weight is None or self.dino_weight > 0))
+
+    def most_certain(self, groups: Sequence[str]) -> float:
+        """Return the largest probability that a batch can give an image's assigned group.
+
+        The image that shows a group of share t most clearly is assigned to it if any of N draws is of this group, which
+        has the probability 1 − (1 − t)ᴺ.
+        """
+        return 1 - (1 - max(self.steered_shares(groups).values())) ** self.images_per_step
 
     @property
     def used_alone(self) -> tuple[str, ...]:
@@ -141,7 +153,10 @@ class FinetuningConfig(MitigationSection):
         """Return the optimiser steps."""
         return self.steps
 
-    def gradient_passes(self, denoising_steps: int) -> int:
-        """Return how often an image passes the denoiser with gradients in the whole training."""
-        steps = self.sampler_steps or denoising_steps
-        return self.trained_images * min(self.gradient_steps or steps, steps)
+    def gradient_passes(self, denoising_steps: int, *, guided: bool) -> int:
+        """Return how often an image passes the denoiser with gradients in the whole training.
+
+        With guidance, a change of the U-Net also acts on the half that reads the empty prompt.
+        """
+        steps, halves = self.sampler_steps or denoising_steps, 2 if guided and "unet" in self.networks else 1
+        return halves * self.trained_images * min(self.gradient_steps or steps, steps)

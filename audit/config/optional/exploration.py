@@ -26,7 +26,7 @@ class PicturesConfig(Section):
     folder: Text | None = None
     """Folder of pictures (PNG, JPEG, WebP) of any size, also in folders below it. Each is scaled to cover the size that
     the model samples, and its middle is kept."""
-    images: int = Field(24, ge=8, le=10_000)
+    images: int = Field(24, ge=8, le=1_000)
     """Images that the model makes of the neutral prompt and of both ends of each axis. Pictures are compared with
     them."""
     step: int | None = Field(None, ge=1, le=999)

@@ -59,6 +59,12 @@ def follow(
     return Followed(latents.clone(), noisy, timesteps)
 
 
+def joined(parts: Sequence[Followed]) -> Followed:
+    """Return batches that took the same steps as one."""
+    latents, noisy = torch.cat([one.latents for one in parts]), torch.cat([one.noisy for one in parts], 1)
+    return Followed(latents, noisy, parts[0].timesteps)
+
+
 def factors(levels: NoiseLevels, timesteps: Sequence[int]) -> Tensor:
     """Return A_i = dz₀/df_i of DDIM steps through these timesteps to ᾱ = 1, ``(S,)``.
 

@@ -21,7 +21,7 @@ from audit.dissect.lens import Lens
 from audit.mitigate.fitted_tensors import fitted_tensors
 from audit.mitigate.method import Batch, Examples, Fit, Intervene, RoundsFit, Trained, TrainedFit
 from audit.mitigate.tools import FitTools
-from audit.mitigate.trained.adjusted_gradient import Followed, common_factor, factors, follow
+from audit.mitigate.trained.adjusted_gradient import Followed, common_factor, factors, follow, joined
 from audit.mitigate.trained.finetuning_loss import CODES, METHOD, FinetuningLoss, distance_from, section_of
 from audit.mitigate.trained.low_rank import DENOISER, ENCODERS, BorrowedLowRank, added, networks_of, new_factors
 from audit.mitigate.training import Checkpoint, Schedule, optimise, tenths
@@ -152,14 +152,22 @@ class Training:
         places = draw.permutation(section.noises)[: section.images_per_step]
         seeds = [_seeds(prompt, section.noises)[place] for place in places]
         borrowed = BorrowedLowRank({name: factor.detach().clone() for name, factor in self.factors.items()})
-        arm = with_change(borrowed, len(seeds), self.generator.steps)
-        followed = follow(self.generator, prompt.text, seeds, arm)
+        followed = self._followed(prompt, seeds, borrowed)
         without = {name: rows[torch.from_numpy(places)] for name, rows in seen.items()}
         loss, gradient = self.loss.of_images(prompt, followed.latents, without, derive_seed(METHOD, "targets", number))
         steps = len(followed.timesteps)
         chosen = np.sort(draw.permutation(steps)[: section.gradient_steps or steps])
         scale = common_factor(factors(levels, followed.timesteps.long().tolist())) * steps / len(chosen)
         return loss, self.of_predictions(prompt, followed, scale * gradient, chosen.tolist())
+
+    def _followed(self, prompt: Prompt, seeds: Sequence[int], borrowed: BorrowedLowRank) -> Followed:
+        """Sample images with the change, in batches of the size of the audit's."""
+        return joined(
+            [
+                follow(self.generator, prompt.text, part, with_change(borrowed, len(part), self.generator.steps))
+                for part in _in_batches(seeds, self.request.sampling.batch)
+            ]
+        )
 
     def of_predictions(
         self, prompt: Prompt, followed: Followed, gradient: Tensor, steps: Sequence[int]
@@ -174,6 +182,9 @@ class Training:
         """
         section, parameters = section_of(self.request), list(self.factors.values())
         networks = networks_of(self.generator.pipeline, section.networks)
+        self.tools.model.is_guided(
+            prompt.text
+        )  # the model keeps what it reads of a text, which must be without the change
         total = tuple(torch.zeros_like(parameter) for parameter in parameters)
         for step in steps:
             for rows in torch.split(torch.arange(len(gradient)), section.images_at_once):
@@ -224,8 +235,11 @@ def _generator(tools: FitTools, request: FitRequest) -> DiffusionGenerator:
 
 def _batches(prompt: Prompt, noises: int, size: int) -> list[list[int]]:
     """Return the seeds of all noises of a prompt in batches."""
-    seeds = _seeds(prompt, noises)
-    return [seeds[start : start + size] for start in range(0, len(seeds), size)]
+    return _in_batches(_seeds(prompt, noises), size)
+
+
+def _in_batches(seeds: Sequence[int], size: int) -> list[list[int]]:
+    return [list(seeds[start : start + size]) for start in range(0, len(seeds), size)]
 
 
 def _seeds(prompt: Prompt, noises: int) -> list[int]:

@@ -16,6 +16,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, nll_loss, one_hot
 
@@ -23,14 +24,14 @@ from audit.config.mitigations.weights import FinetuningConfig
 from audit.mitigate.tools import FitTools
 from audit.mitigate.trained.alignment import targets_of
 from audit.perception.judges.interface import GradientJudge
-from audit.perception.judges.perceived import NO_GROUP
+from audit.perception.judges.perceived import NO_GROUP, Perceived
 from audit.planning.fits import FitRequest
 from audit.records.work import Prompt, Status
 
 # N images, K groups, E width of an embedding, c h w the latents, H W pixels
 
 METHOD = "finetuning"
-CODES, CLIP, DINO = "codes", "clip", "dino"
+CODES, PROBABLE, CLIP, DINO = "codes", "probable", "clip", "dino"
 
 PUBLISHED_WEIGHT = 8.0
 """Weight of the DINOv2 term if the config sets none."""
@@ -78,10 +79,17 @@ class FinetuningLoss:
         return {name: weight for name, weight in ((CLIP, section.clip_weight), (DINO, dino)) if weight > 0}
 
     def seen(self, prompt: Prompt, images: Tensor) -> dict[str, Tensor]:
-        """Return group codes ``(N,)`` and embeddings ``(N, E)`` of uint8 images ``(N, 3, H, W)``."""
+        """Return what uint8 images ``(N, 3, H, W)`` show.
+
+        Returns:
+            Group codes ``(N,)``, those of :func:`probable_codes`, and embeddings ``(N, E)`` by network.
+        """
         with torch.no_grad():
             embedded = {name: self._embedded(name, images.float() / 255).cpu() for name in self.weights}
-        return {CODES: self.codes(prompt, images), **embedded}
+        perceived = self.judge.perceive(images, prompt.occupation)
+        attribute = section_of(self.request).attribute
+        codes = {CODES: perceived.codes(attribute), PROBABLE: probable_codes(perceived, attribute)}
+        return {name: torch.from_numpy(values) for name, values in codes.items()} | embedded
 
     def codes(self, prompt: Prompt, images: Tensor) -> Tensor:
         """Return the group that the judge sees in each image, ``(N,)``; ``NO_GROUP`` where it sees none."""
@@ -101,7 +109,7 @@ class FinetuningLoss:
         """
         section, model = section_of(self.request), self.tools.model
         targets, kept = self._targets(prompt, latents, seed)
-        weights = torch.where(kept & (targets != without[CODES]), section.flip_factor, 1.0)
+        weights = torch.where(kept & (targets != without[PROBABLE]), section.flip_factor, 1.0)
         total, gradients = 0.0, list[Tensor]()
         for rows in torch.split(torch.arange(len(targets)), section.images_at_once):
             own = latents[rows].detach().requires_grad_(True)
@@ -120,14 +128,16 @@ class FinetuningLoss:
         An image without a face, or outside the audited groups, takes no part in the transport.
         """
         section = section_of(self.request)
-        perceived = self.judge.perceive(self.tools.generator.decode(latents), prompt.occupation)
-        shown = np.array([status is not Status.NO_FACE for status in perceived.statuses])
-        shown &= ~perceived.lies_outside(section.attribute)
-        probabilities = perceived.among_groups(section.attribute)[shown].astype(np.float64)
-        found = targets_of(probabilities, np.array(self.target), seed)
+        batches = [self._perceived(prompt, rows) for rows in torch.split(latents, self.request.sampling.batch)]
+        shown = np.concatenate([probable_codes(one, section.attribute) != NO_GROUP for one in batches])
+        probabilities = np.concatenate([one.among_groups(section.attribute) for one in batches])[shown]
+        found = targets_of(probabilities.astype(np.float64), np.array(self.target), seed)
         classes, kept = np.zeros(len(shown), dtype=np.int64), np.zeros(len(shown), dtype=np.bool_)
         classes[shown], kept[shown] = found.classes, found.kept(section.uncertainty)
         return torch.from_numpy(classes), torch.from_numpy(kept)
+
+    def _perceived(self, prompt: Prompt, latents: Tensor) -> Perceived:
+        return self.judge.perceive(self.tools.generator.decode(latents), prompt.occupation)
 
     def _unlike(self, pictures: Tensor, without: Mapping[str, Tensor]) -> Tensor:
         """Return the weighted sum of 1 − cosine over the networks, ``(N,)``."""
@@ -158,6 +168,16 @@ def alignment_loss(logs: Tensor, targets: Tensor, kept: Tensor) -> Tensor:
         kept: ``(N,)``.
     """
     return torch.where(kept, nll_loss(logs, targets, reduction="none"), 0.0)
+
+
+def probable_codes(perceived: Perceived, attribute: str) -> NDArray[np.int64]:
+    """Return the most probable group of each image, however uncertain, ``(N,)``.
+
+    An image without a face, or outside the audited groups, has ``NO_GROUP``.
+    """
+    shown = np.array([status is not Status.NO_FACE for status in perceived.statuses], dtype=np.bool_)
+    shown &= ~perceived.lies_outside(attribute)
+    return np.where(shown, perceived.probabilities[attribute].argmax(axis=1), NO_GROUP)
 
 
 def distance_from(target: Tensor, codes: Tensor) -> float:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from audit.models.generator import DiffusionGenerator
+from audit.models.generator import DiffusionGenerator, without_overflow
 from audit.models.hooks import edit_output, find_hookpoint
 from audit.models.trainable.noise_levels import NoiseLevels
 
@@ -105,13 +105,17 @@ class TrainableModel:
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Ask for no gradient of the model's weights inside the block; restore what each asked for."""
+        """Ask for no gradient of the model's weights inside the block; restore what each asked for.
+
+        A VAE that overflows in float16 is in float32 inside the block, so that gradients pass it as pictures do.
+        """
         parts = [part for part in self._pipeline.components.values() if isinstance(part, nn.Module)]
         asked = [parameter for part in parts for parameter in part.parameters() if parameter.requires_grad]
         try:
             for parameter in asked:
                 parameter.requires_grad_(False)
-            yield
+            with without_overflow(self._pipeline.vae):
+                yield
         finally:
             for parameter in asked:
                 parameter.requires_grad_(True)

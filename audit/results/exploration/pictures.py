@@ -69,12 +69,12 @@ def _scores(maps: PictureMaps) -> tuple[PictureScore, ...]:
 def _half_widths(maps: PictureMaps) -> Floats | None:
     """Return half of Student's 95 % interval (n, A); None for one seed.
 
-    The middle of an axis is the mean of two sample means, so its variance is a quarter of the sum of theirs.
+    The middle of an axis is the mean over images of the mean of both ends, whose images share their noise.
     """
     seeds, images = maps.scores.shape[-1], maps.own.shape[-1]
     if seeds < 2:
         return None
-    middle = maps.own.var(-1, ddof=1).sum(1) / (4 * images)  # (A,)
+    middle = maps.own.mean(1).var(-1, ddof=1) / images  # (A,)
     found: Floats = stats.t.ppf(0.975, seeds - 1) * np.sqrt(maps.scores.var(-1, ddof=1) / seeds + middle)
     return found
 
@@ -89,14 +89,16 @@ def _axis(name: str, own: Floats) -> PictureAxis:
 
 
 def _area(lower: Floats, upper: Floats) -> float:
-    difference = upper[:, None] - lower[None]
-    return float((difference > 0).mean() + (difference == 0).mean() / 2)
+    """Return the share of pairs in which the upper one is larger, ties counted half, from ranks."""
+    ordered = np.sort(lower)
+    below = np.searchsorted(ordered, upper, "left") + np.searchsorted(ordered, upper, "right")
+    return float(below.sum() / (2 * len(lower) * len(upper)))
 
 
 def _nearest(
     names: Sequence[str], pictures: Floats, directions: Directions, texts: Sequence[tuple[str, str]]
 ) -> dict[str, tuple[Near, ...]]:
-    """Return all texts for each picture, the nearest first; several texts have a part in common, which is taken off."""
+    """Return all texts for each picture, the nearest first; what several texts have in common is subtracted."""
     if not texts:
         return dict.fromkeys(names, ())
     vectors = directions.halves.astype(np.float64).mean(0)[directions.rows([text for _, text in texts])]

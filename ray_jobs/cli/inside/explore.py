@@ -58,7 +58,7 @@ def explore(  # noqa: PLR0913 (one parameter per option)
         from audit.config.file import read_config
         from audit.config.slices import DissectionRequest
         from audit.preflight.lens import unreadable
-        from audit.preflight.readiness import check_ready
+        from audit.preflight.readiness import check_explored, check_ready
         from audit.storage.run_directory import RunDirectory
         from ray_jobs.cluster.connection import connect
         from ray_jobs.run.inside.explore import ExploreRequest
@@ -66,7 +66,7 @@ def explore(  # noqa: PLR0913 (one parameter per option)
         from ray_jobs.run.parts import WorkerPool
         from ray_jobs.run.track import track_study
 
-        audit = read_config(config, overrides_of(sets, output, workers), [check_ready])
+        audit = read_config(config, overrides_of(sets, output, workers), [check_ready, check_explored])
         _refuse_if(unreadable(audit.model))
         count = seeds or (1 if screen is not None else audit.explore.seeds)
         section, dissection = audit.explore.model_copy(update={"seeds": count}), DissectionRequest.of(audit)

@@ -55,11 +55,11 @@ def _pictures(given: ReadPictures) -> Table:
     """Return the scores of the first pictures on all axes, and their nearest prompt."""
     names = tuple(given.agreement)
     left_out = f", the first {2 * SHOWN} of {len(names)}" if len(names) > 2 * SHOWN else ""
-    table = Table("picture", *(axis.name for axis in given.axes), "nearest prompt", title=f"Pictures{left_out}")
+    table = Table("picture", *(escape(axis.name) for axis in given.axes), "nearest prompt", title=f"Pictures{left_out}")
     scores = {(one.picture, one.axis): one for one in given.scores}
     for name in names[: 2 * SHOWN]:
         own = [scores[name, axis.name] for axis in given.axes]
-        near = given.prompts[name][0].name if given.prompts[name] else ""
+        near = escape(given.prompts[name][0].name) if given.prompts[name] else ""
         table.add_row(
             escape(name), *(f"{number(one.value)} {escape(interval(one.low, one.high))}" for one in own), near
         )
@@ -73,23 +73,23 @@ def _findings(found: OpenSet) -> Table:
     )
     for row in finding_rows(found):
         prompt, attribute, rate, others, _, between, *_ = row.cells
-        table.add_row(prompt, attribute, rate, others, between)
+        table.add_row(*map(escape, (prompt, attribute, rate, others, between)))
     return table
 
 
 def _ends(axis: Axis, scores: tuple[Score, ...], neutral: Score) -> Table:
     """Return the prompts at both ends of an axis; all of them if they are few."""
     table = Table(
-        "prompt", "score", "95 % interval", title=f"{axis.name}: −1 is “{axis.low}”, +1 is “{axis.high}”",
+        "prompt", "score", "95 % interval", title=escape(f"{axis.name}: −1 is “{axis.low}”, +1 is “{axis.high}”"),
         title_justify="left",
     )  # fmt: skip
     few = len(scores) <= 2 * SHOWN
     for score in scores if few else scores[:SHOWN]:
-        table.add_row(score.prompt, number(score.value), interval(score.low, score.high))
+        table.add_row(escape(score.prompt), number(score.value), escape(interval(score.low, score.high)))
     if not few:
         table.add_row("…", "", "")
         for score in scores[-SHOWN:]:
-            table.add_row(score.prompt, number(score.value), interval(score.low, score.high))
+            table.add_row(escape(score.prompt), number(score.value), escape(interval(score.low, score.high)))
     table.add_section()
-    table.add_row("(neutral)", number(neutral.value), interval(neutral.low, neutral.high))
+    table.add_row("(neutral)", number(neutral.value), escape(interval(neutral.low, neutral.high)))
     return table

@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from audit.config.sections import JudgeConfig, ModelConfig
 from audit.config.slices import MeasurementRequest
 from audit.dissect.settings import LENS_FILE
 from audit.models.source import model_fingerprint
@@ -268,8 +269,18 @@ def used_by(request: MeasurementRequest, fit: FitRequest, lens: Place | None) ->
         yield "dino", short_fingerprint(Path(request.quality.dino))
     if fit.mitigation.fit_uses_judge:
         yield "judge", judge_name(request.judge, request.model)
+        yield from _changed(request.judge, ("min_confidence", "races"))
+    yield from _changed(request.model, ("dtype", "compile"))
     if fit.mitigation.uses_lens and lens is not None:
         yield "lens", hashlib.sha256(storage_of(lens).read(LENS_FILE)).hexdigest()[:16]
+
+
+def _changed(section: JudgeConfig | ModelConfig, keys: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield keys that no fingerprint contains; a default is left out, so that it changes no name of an older fit."""
+    for key in keys:
+        value = getattr(section, key)
+        if value != type(section).model_fields[key].default:
+            yield key, str(value)
 
 
 def parts_folder(round_number: int) -> str:

@@ -11,9 +11,10 @@ from audit.config.slices import MeasurementRequest
 from audit.mitigate.tools import FitTools
 from audit.mitigate.trained import finetuning
 from audit.mitigate.trained.finetuning import FinetuningFit, Training
-from audit.mitigate.trained.finetuning_loss import CLIP, CODES, FinetuningLoss, alignment_loss, distance_from
+from audit.mitigate.trained.finetuning_loss import CLIP, CODES, PROBABLE, FinetuningLoss, alignment_loss, distance_from
 from audit.mitigate.trained.low_rank import BorrowedLowRank
 from audit.mitigate.training import Schedule, optimise
+from audit.models.generator import DiffusionGenerator
 from audit.perception.judges.perceived import NO_GROUP, Perceived
 from audit.planning.fits import cost_of_fit, fit_requests, fit_settings
 from audit.records.work import Status
@@ -82,7 +83,7 @@ def test_an_image_that_must_flip_may_change_more(fit):
         targets, kept = loss._targets(prompt, latents, 0)
         assert bool(kept.all())
         codes = {"none": targets, "all": 1 - targets}
-        return [loss.of_images(prompt, latents, far | {CODES: codes[which]}, 0)[0] for which in ("none", "all")]
+        return [loss.of_images(prompt, latents, far | {PROBABLE: codes[which]}, 0)[0] for which in ("none", "all")]
 
     kept, flipped = value(flip_factor=0.25)
     aligned = value(clip_weight=0.0)[0]
@@ -100,6 +101,7 @@ def test_images_without_a_face_or_outside_the_groups_take_no_part(fit):
             return dataclasses.replace(seen, statuses=statuses, outside={"gender": outside})
 
     own = FitTools(tools.generator, lambda: Partly(("female", "male")), tools.lens, bundled_clip)
+    request = dataclasses.replace(request, sampling=request.sampling.model_copy(update={"batch": 4}))
     latents = tools.generator.latents([PROMPTS[0].text] * 4, [1, 2, 3, 4])
     _, kept = FinetuningLoss(own, replaced(request, uncertainty=0.99))._targets(PROMPTS[0], latents, 0)
     assert kept.tolist() == [False, True, True, False]
@@ -181,6 +183,73 @@ def test_fewer_steps_of_the_sampler_are_a_setting_of_the_training(fit):
     assert sum(float(gradient.abs().sum()) for gradient in gradients) > 0
 
 
+def test_a_resumed_training_with_own_steps_reads_the_empty_prompt_without_the_change(tiny_pipeline):
+    """Its first call of the model comes when the factors are no longer 0."""
+    audit = audit_of(tiny_pipeline, "finetuning", "gender", sampler_steps=2, gradient_steps=None)
+    [request] = fit_requests(MeasurementRequest.of(audit))
+    examples = [(PROMPTS[0], FinetuningFit().examples(tools_of(audit), request, PROMPTS[0]))]
+
+    def gradients(tools):
+        training = Training.of(tools, request, examples)
+        draw = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for factor in training.factors.values():
+                factor.copy_(0.3 * torch.randn(factor.shape, generator=draw))
+        with tools.model.frozen():
+            return training.step(0)
+
+    used = tools_of(audit)
+    used.model.is_guided(PROMPTS[0].text)
+    (loss, expected), (own, found) = gradients(used), gradients(tools_of(audit))
+    assert own == loss
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_an_uncertain_image_keeps_the_group_that_it_shows_most(fit):
+    """It is not counted, but an image that stays in its group must not count as one that changes it."""
+    tools, request, *_ = fit
+
+    class Unsure(ByBrightness):
+        def perceive(self, images, occupation):
+            seen = super().perceive(images, occupation)
+            statuses = [Status.LOW_CONFIDENCE, Status.NO_FACE, *[Status.CLASSIFIED] * (len(images) - 2)]
+            return dataclasses.replace(seen, statuses=statuses)
+
+    own = FitTools(tools.generator, lambda: Unsure(("female", "male")), tools.lens, bundled_clip)
+    images = tools.generator.generate(PROMPTS[0], [1, 2, 3])
+    seen = FinetuningLoss(own, request).seen(PROMPTS[0], images)
+    shown = ByBrightness(("female", "male")).perceive(images, "").probabilities["gender"].argmax(1)
+    assert seen[CODES].tolist() == [NO_GROUP, NO_GROUP, shown[2]]
+    assert seen[PROBABLE].tolist() == [shown[0], NO_GROUP, shown[2]]
+
+
+def test_no_more_images_than_a_batch_are_sampled_or_decoded_at_once(fit, monkeypatch):
+    tools, request, examples, _ = fit
+    found, sizes = [], []
+    latents_of, decode = DiffusionGenerator.latents, DiffusionGenerator.decode
+
+    def latents(self, texts, seeds, intervention=None):
+        sizes.append(len(seeds))
+        return latents_of(self, texts, seeds, intervention)
+
+    def decoded(self, rows):
+        sizes.append(len(rows))
+        return decode(self, rows)
+
+    for batch in (3, 2):
+        own = dataclasses.replace(request, sampling=request.sampling.model_copy(update={"batch": batch}))
+        with monkeypatch.context() as patched:
+            patched.setattr(DiffusionGenerator, "latents", latents)
+            patched.setattr(DiffusionGenerator, "decode", decoded)
+            found.append(Training.of(tools, own, examples).step(0))
+    assert sizes == [3, 3, 2, 1, 2, 1]
+    (loss, gradients), (other, in_batches) = found
+    assert other == pytest.approx(loss, rel=1e-4)
+    for one, two in zip(gradients, in_batches, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-4)
+
+
 def test_what_names_a_fit_and_what_it_costs(tiny_pipeline):
     def request_of(**settings):
         return next(fit_requests(MeasurementRequest.of(audit_of(tiny_pipeline, "finetuning", "gender", **settings))))
@@ -195,10 +264,14 @@ def test_what_names_a_fit_and_what_it_costs(tiny_pipeline):
     ):
         assert fit_settings(request_of(**changes), PROMPTS) != plain
     cost = cost_of_fit(request_of(), PROMPTS)
-    assert cost == {"images": 2 * 2 * 4 + 4 * 3, "training_steps": 4, "gradient_passes": 4 * 3 * 2}
+    assert cost == {"images": 2 * 2 * 4 + 4 * 3, "training_steps": 4, "gradient_passes": 2 * 4 * 3 * 2}
+    assert cost_of_fit(request_of(networks=("text_encoder",)), PROMPTS)["gradient_passes"] == 4 * 3 * 2
     published = FinetuningConfig(**SECTION)
-    assert published.gradient_passes(20) == 10_000 * 24 * 20
-    assert FinetuningConfig(**SECTION, sampler_steps=5, gradient_steps=9).gradient_passes(20) == 10_000 * 24 * 5
+    assert published.gradient_passes(20, guided=True) == 10_000 * 24 * 20
+    assert (
+        FinetuningConfig(**SECTION, sampler_steps=5, gradient_steps=9).gradient_passes(20, guided=True)
+        == 10_000 * 24 * 5
+    )
 
 
 def test_parts_say_what_no_second_method_can_change():

@@ -38,6 +38,21 @@ def test_decoded_latents_are_the_pictures_of_the_pipeline(generator):
     assert difference.abs().max() <= 1
 
 
+def test_a_vae_that_overflows_in_half_precision_has_finite_gradients(tmp_path):
+    generator = loaded(FAMILIES["sdxl"](tmp_path), guidance=3.0)
+    latents, vae, model = generator.latents([TEXT], [1]), generator.pipeline.vae, TrainableModel(generator)
+    vae.decoder.conv_in.weight.data.mul_(1e5)  # the last group norm takes it off again
+    vae.register_to_config(force_upcast=True)
+    vae.half()
+    own = latents.clone().requires_grad_(True)
+    with model.frozen():
+        pictures = model.pictures(own)
+        pictures.sum().backward()
+    assert vae.dtype == torch.float16
+    assert bool(pictures.isfinite().all())
+    assert bool(own.grad.isfinite().all())
+
+
 def test_an_edit_has_a_gradient_and_frozen_weights_have_none(generator):
     model = TrainableModel(generator)
     noisy, times = model.initial_noise(TEXT, SEEDS), torch.tensor([500, 500])

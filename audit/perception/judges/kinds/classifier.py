@@ -147,15 +147,15 @@ class ClassifierJudge:
 
 def _input(pictures: Tensor, settings: ClassifierConfig) -> Tensor:
     """Prepare pictures in [0, 1] as :func:`transform_of` does, on float channels."""
-    side, height, width = settings.size, *pictures.shape[-2:]
-    mode = "bicubic" if settings.interpolation == "bicubic" else "bilinear"
+    from torchvision.transforms.functional import center_crop
+
+    side, height, width, mode = settings.size, *pictures.shape[-2:], settings.interpolation
     if settings.resize is None:
         x = resized_with_gradients(pictures, (side, side), mode)
     else:
-        short = settings.resize / min(height, width)
-        x = resized_with_gradients(pictures, (round(height * short), round(width * short)), mode)
-        top, left = (x.shape[-2] - side) // 2, (x.shape[-1] - side) // 2
-        x = x[..., top : top + side, left : left + side]
+        short, resize = min(height, width), settings.resize
+        x = resized_with_gradients(pictures, (resize * height // short, resize * width // short), mode)
+        x = center_crop(x, [side, side])
     return normalised(x, settings.mean, settings.std)
 
 

@@ -14,7 +14,7 @@ from audit.config.sections import JudgeConfig, ModelConfig
 from audit.config.settings import AuditConfig
 from audit.models.files.untrusted_model import UnfitModelError
 from audit.perception.judges.interface import Asked
-from audit.perception.judges.kinds.classifier import Classifier, ClassifierJudge, transform_of
+from audit.perception.judges.kinds.classifier import Classifier, ClassifierJudge, _input, transform_of
 from audit.perception.judges.kinds.fairface import FAIRFACE, FairFaceJudge
 from audit.perception.judges.registry import judge_name, kind_of, load_judge
 from audit.training.loop import seeded
@@ -43,6 +43,19 @@ def weights(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "weights.safetensors"
     save_file(network.state_dict(), path)
     return path
+
+
+@pytest.mark.parametrize(("resize", "height", "width"), [(75, 64, 64), (75, 50, 70), (75, 90, 61), (60, 50, 70)])
+def test_the_preparation_with_gradients_takes_the_same_pixels(resize, height, width):
+    """A smooth ramp, on which a centre that begins one pixel further is another one."""
+    settings = section(resize=resize)
+    rows, columns = torch.linspace(0, 1, height)[:, None], torch.linspace(0, 1, width)
+    ramp = torch.stack([rows + 0 * columns, columns + 0 * rows, (rows + columns) / 2])
+    image = ramp.mul(255).round().byte()
+    published = transform_of(settings)(Image.fromarray(image.permute(1, 2, 0).numpy()))
+    own = _input(image[None].float() / 255, settings)[0]
+    assert own.shape == published.shape
+    np.testing.assert_allclose(own, published, atol=0.03)
 
 
 def test_groups_are_sums_of_a_softmax_over_the_outputs_of_their_attribute(weights, images):

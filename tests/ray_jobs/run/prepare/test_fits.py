@@ -224,6 +224,39 @@ def test_a_training_with_clip_is_named_by_its_weights(tmp_path):
     assert not dict(used_by(measured, replace(request, mitigation=means), None))
 
 
+def test_precision_and_confidence_name_a_fit_unless_they_are_the_defaults(tmp_path):
+    measured = MeasurementRequest.of(config(tmp_path, mitigations=[UCE, MEANS]))
+    uce, means = fit_requests(measured)
+    plain = dict(used_by(measured, uce, None))
+    assert set(plain) == {"judge"}
+
+    def added(request, model=None, judge=None):
+        own = replace(
+            measured,
+            model=measured.model.model_copy(update=model or {}),
+            judge=measured.judge.model_copy(update=judge or {}),
+        )
+        return {key: value for key, value in used_by(own, request, None) if key != "judge"}
+
+    assert added(uce, {"dtype": "bfloat16", "compile": True}) == {"dtype": "bfloat16", "compile": "True"}
+    assert added(uce, judge={"min_confidence": 0.8, "races": 4}) == {"min_confidence": "0.8", "races": "4"}
+    assert added(means, {"dtype": "float16"}, {"min_confidence": 0.8}) == {"dtype": "float16"}
+
+
+def test_a_training_without_a_term_of_clip_or_dino_is_not_named_by_them(tmp_path):
+    def used(**weights):
+        section = {"name": "m", "method": "finetuning", "attribute": "gender", **weights}
+        measured = MeasurementRequest.of(config(tmp_path, mitigations=[section]))
+        (tmp_path / "dino.safetensors").write_bytes(b"weights")
+        quality = measured.quality.model_copy(update={"dino": str(tmp_path / "dino.safetensors")})
+        [request] = fit_requests(measured)
+        return set(dict(used_by(replace(measured, quality=quality), request, None)))
+
+    assert used() == {"clip", "dino", "judge"}
+    assert used(clip_weight=0) == {"dino", "judge"}
+    assert used(dino_weight=0) == {"clip", "judge"}
+
+
 def test_maps_that_are_not_finite_end_the_audit_with_one_message(tmp_path):
     folder = tmp_path / parts_folder(0)
     folder.mkdir()
