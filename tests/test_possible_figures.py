@@ -96,20 +96,22 @@ def spans(path, node, target):
         return span.low, span.high
     if "fairness_discrepancy" in names or "mean_over_prompts" in names or "worst_prompt" in names:
         return 0.0, maximum(target)
-    if names[0] == "off_path" and names[-1] == "change":
-        return (-1.0, 1.0) if names[-2] in ("outside", "unlike_prompt", "unlike_all") else (-math.inf, math.inf)
-    if names[0] == "off_path" and "distance" in names:
-        return 0.0, math.inf
+    if names[0] == "off_path":
+        return spans_off_path(names)
     if names[0] == "changes":
         most = maximum(target) ** 2 if names[-1] == "squared" else 1.0
         return min(-most, node["value"]), max(most, node["value"])  # without bias, so beyond the ends by chance
-    if names[-1] == "difference":
-        return -1.0, 1.0
-    if names[-1] in ("clip_i", "clip_t", "kappa"):
+    if names[-1] in ("difference", "clip_i", "clip_t", "kappa"):
         return -1.0, 1.0
     if names[-1].startswith(("kid", "fid")):
         return min(0.0, node["value"]), math.inf
     return 0.0, 1.0  # shares, shifts, Cramér's V
+
+
+def spans_off_path(names):
+    """Distances have no upper end, everything else is a share; changes can have either sign."""
+    most = math.inf if "distance" in names else 1.0
+    return (-most if names[-1] == "change" else 0.0), most
 
 
 def estimates(node, path=(), target=None):
