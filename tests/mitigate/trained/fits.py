@@ -19,7 +19,7 @@ SHORT = {
     "latent_editing": {"images_per_group": 1, "passes": 2, "batch": 3},
     "finetuning": {
         "rank": 2, "steps": 4, "images_per_step": 3, "noises": 4, "gradient_steps": 2, "learning_rate": 0.05,
-        "images_at_once": 2, "networks": ("text_encoder", "unet"),
+        "images_at_once": 2, "networks": ("text_encoder", "unet"), "uncertainty": 0.35,
     },
 }  # fmt: skip
 """Method → settings with which it is fitted in seconds."""
