@@ -197,12 +197,21 @@ def _activations(arm: str, edits_map: bool, evidence: PathEvidence) -> tuple[Act
         places,
         [keys[place] for place in np.flatnonzero(whole)],
         (values[0][whole], values[1][whole]),
-        [step for step, edited_there in zip(recorded_steps(evidence.steps), edits, strict=True) if edited_there],
+        [step for step, there in zip(_calls(evidence.steps, len(edits)), edits, strict=True) if there],
         edits,
     )
     if found is not None:
         return found, Measured.MEASURED
     return None, Measured.TOO_FEW if whole.all() else Measured.NOT_FINITE
+
+
+def _calls(steps: int, recorded: int) -> range:
+    """Return the calls of the denoiser that were recorded.
+
+    A sampler of a higher order has more calls than steps: one more (PNDM), or nearly two for each step (Heun).
+    """
+    possible = (recorded_steps(calls) for calls in (steps, steps + 1, max(0, 2 * steps - 1), 2 * steps))
+    return next((found for found in possible if len(found) == recorded), range(recorded))
 
 
 def _from_pairs(

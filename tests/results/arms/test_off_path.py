@@ -111,6 +111,14 @@ def test_a_direction_in_which_one_image_alone_differs_gives_no_unit():
     assert (one.activations, one.activations_status) == (None, Measured.TOO_FEW)
 
 
+@pytest.mark.parametrize("steps", [STEPS, STEPS - 1, 0])  # 0: a source that states none
+def test_a_sampler_may_call_the_denoiser_more_often_than_it_has_steps(steps):
+    arms = {BASELINE: rows_of(BASELINE), ARM: rows_of(ARM)}
+    recorded = recorded_of([table_of({BASELINE: vectors(0), ARM: vectors(0, shift=12.0)})])
+    [one] = off_path(arms, (ARM,), PathEvidence(recorded, {}, looks_for_faces=True, steps=steps))
+    assert [step.step for step in one.activations.by_step] == [0, 1, 2]
+
+
 def test_images_far_from_all_others_are_counted_beside_what_chance_gives():
     same = found(None, embedded={BASELINE: features(0), ARM: features(0)}, edits=())
     assert same.unlike_prompt.change.value == same.unlike_all.change.value == 0
