@@ -84,7 +84,7 @@ def path_columns() -> tuple[Column, ...]:
 
 def path_table(part: Part) -> Table:
     """Return how far every method leaves what the model makes without it."""
-    caption = f"{part.title}: off the model's path, against held-out baseline images (95{NBSP}% intervals)"
+    caption = f"{part.title}: distance from unedited activations and images (95{NBSP}% intervals)"
     return _table(caption, part.rows, path_columns(), baseline=False)
 
 
