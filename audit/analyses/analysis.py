@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from numpy.typing import NDArray
 
-from audit.records.work import Prompt
-
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -35,6 +33,7 @@ class Task(Protocol):
 
 
 RequestT_contra = TypeVar("RequestT_contra", contravariant=True)
+PromptT = TypeVar("PromptT")
 FoundT_co = TypeVar("FoundT_co", covariant=True)
 
 
@@ -77,11 +76,11 @@ def present(tasks: Iterable[Task], parts: Iterable[Part | None]) -> Iterator[Par
         yield part
 
 
-def batches(prompts: Iterable[Prompt], images: int, batch: int) -> Iterator[tuple[Prompt, int, int]]:
+def batches(prompts: Iterable[PromptT], images: int, batch: int) -> Iterator[tuple[PromptT, int, int]]:
     """Yield prompt, first image and number of images of each batch; images of different prompts are never in one.
 
     Args:
-        prompts: The prompts.
+        prompts: The prompts, or their texts.
         images: Images of each prompt.
         batch: Most images in a batch.
     """

@@ -14,13 +14,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.analyses.analysis import Instruments, Part, present
+from audit.analyses.analysis import Instruments, Part, batches, present
 from audit.records.inside.exploration import Axis
 from audit.records.work import derive_seed
 
@@ -144,9 +145,8 @@ class PictureMapsAnalysis:
         """Return a task for each batch: first the model's own images, then the pictures."""
         batch = request.batch
         own = [
-            PictureMapsTask(text=text, first=first, count=min(batch, request.images - first))
-            for text in request.ends
-            for first in range(0, request.images, batch)
+            PictureMapsTask(text=text, first=first, count=count)
+            for text, first, count in batches(request.ends, request.images, batch)
         ]
         files = [PictureMapsTask(request.files[first : first + batch]) for first in range(0, len(request.files), batch)]
         return (*own, *files)
@@ -172,21 +172,18 @@ class PictureMapsAnalysis:
 
     def combine(self, request: PictureMapsRequest, parts: Iterable[Part | None]) -> PictureMaps:
         """Turn maps into directions and scores, part by part."""
+        if not request.files:
+            raise ValueError("expected at least one picture, found none; name a folder of pictures")
         tasks = self.tasks(request)
-        kept = zip(tasks, present(tasks, parts), strict=True)
+        kept = present(tasks, parts)
         own: dict[str, list[Floats]] = {text: [] for text in request.ends}
-        scores, halves, width = [], [], 0
-        reference: _OwnImages | None = None
-        for task, part in kept:
+        for task in takewhile(lambda task: task.text, tasks):
+            own[task.text].append(next(kept)[MAPS].astype(np.float64))
+        reference, scores, halves, width = _OwnImages(request, own), [], [], 0
+        for part in kept:
             maps, width = part[MAPS].astype(np.float64), int(part[WIDTH][0])  # (B, seeds, m)
-            if task.text:
-                own[task.text].append(maps)
-                continue
-            reference = reference or _OwnImages(request, own)
             scores.append(reference.scores(maps))
             halves.append(reference.halves(maps))
-        if reference is None:
-            raise ValueError("expected at least one picture, found none; name a folder of pictures")
         names = tuple(axis.name for axis in request.axes)
         return PictureMaps(
             names=tuple(file.name for file in request.files),

@@ -19,6 +19,7 @@ from ray_jobs.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from audit.config.optional.exploration import ExploreConfig
     from audit.config.slices import DissectionRequest
     from audit.records.inside.exploration import Exploration
     from audit.records.work import Prompt
@@ -68,8 +69,7 @@ def explore(  # noqa: PLR0913 (one parameter per option)
 
         audit = read_config(config, overrides_of(sets, output, workers), [check_ready, check_explored])
         _refuse_if(unreadable(audit.model))
-        count = seeds or (1 if screen is not None else audit.explore.seeds)
-        section, dissection = audit.explore.model_copy(update={"seeds": count}), DissectionRequest.of(audit)
+        section, dissection = _with_seeds(audit.explore, seeds, screen), DissectionRequest.of(audit)
         request = ExploreRequest(
             audit.name, section, dissection, _prompts(dissection, screen), audit.seed, audit.quality
         )
@@ -82,16 +82,15 @@ def explore(  # noqa: PLR0913 (one parameter per option)
         settings = audit.model_dump(mode="json", exclude_unset=True)
         screened = None if screen is None else _screened(settings, request, found, page.parent, keep)
     if as_json:
-        print_json(
-            {
-                "exploration": str(page),
-                "tracking_url": url,
-                "screened": screened and str(screened),
-                **_short(found.as_data()),
-            }
-        )
+        written = {"exploration": str(page), "tracking_url": url, "screened": screened and str(screened)}
+        print_json(written | _short(found.as_data()))
     else:
         _show(found, page, url, screened)
+
+
+def _with_seeds(section: ExploreConfig, seeds: int | None, screen: Path | None) -> ExploreConfig:
+    """Return the section with the seeds of the command line; a screen has one seed if none are given."""
+    return section.model_copy(update={"seeds": seeds or (section.seeds if screen is None else 1)})
 
 
 def _refuse_if(problem: str | None) -> None:
