@@ -22,6 +22,9 @@ from benchmarks.fits import fit_in_process
 TEMPLATE = "a face photo of {a} {occupation}"
 PROMPTS = tuple(Prompt(name, f"a face photo of a {name}", name) for name in ("doctor", "nurse"))
 
+FIRST_ROUND = 8
+"""Images per prompt in one round of the fits of the tests."""
+
 
 @dataclass(frozen=True)
 class ByBrightness:
@@ -41,6 +44,22 @@ class ByBrightness:
         place = 255 * pictures.mean((1, 2, 3)) / 2 % 1
         centres = (torch.arange(len(self.groups)) + 0.5) / len(self.groups)
         return torch.log_softmax(-60 * (place[:, None] - centres).abs(), 1)
+
+
+@dataclass(frozen=True)
+class BalancedBySecondRound(ByBrightness):
+    """Sees the first group alone in the first round of a fit, and all groups evenly from then on.
+
+    UCE keeps the weights whose shares are nearest to the target. Shares of a random network's pictures are chance, and
+    may be best with no change at all; with these the first change is always the one that is kept.
+    """
+
+    def perceive(self, images, occupation):
+        is_first = self.seen.count((occupation, len(images))) * len(images) < FIRST_ROUND
+        self.seen.append((occupation, len(images)))
+        codes = np.zeros(len(images), int) if is_first else np.arange(len(images)) % len(self.groups)
+        probabilities = np.eye(len(self.groups), dtype=np.float32)[codes]
+        return Perceived({self.attribute: probabilities}, [Status.CLASSIFIED] * len(images), None)
 
 
 def random_lens(generator, groups, latents=40, per_group=3):

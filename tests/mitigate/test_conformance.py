@@ -4,6 +4,7 @@ To add a method, add one line to ``CASES``.
 """
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, partial
 
@@ -24,7 +25,15 @@ from audit.planning.fits import TENSORS_FILE
 from audit.planning.plan import steps_of_arms
 from audit.records.work import ImageKey
 from benchmarks.tiny_families import FAMILIES
-from tests.mitigate.fitting import PROMPTS, TEMPLATE, fit_here, random_lens
+from tests.mitigate.fitting import (
+    FIRST_ROUND,
+    PROMPTS,
+    TEMPLATE,
+    BalancedBySecondRound,
+    ByBrightness,
+    fit_here,
+    random_lens,
+)
 from tests.mitigate.trained.fits import SHORT
 
 STEPS, SEEDS = 3, [5, 6, 7, 8]
@@ -39,11 +48,13 @@ class Case:
         settings: Keys of its section beside name and attribute; strong enough to change a picture.
         neutral: Keys that make it change nothing; None if no setting does, and then it changes only what is read.
         models: Families on which it is tested, besides Stable Diffusion.
+        judge: Makes the judge of its fit from the groups.
     """
 
     settings: dict = field(default_factory=dict)
     neutral: dict | None = None
     models: tuple[str, ...] = ()
+    judge: Callable = ByBrightness
 
 
 CASES = {
@@ -57,7 +68,12 @@ CASES = {
     "gated_cross_attention": Case({"push": 3.0, "images_per_group": 2, "gate": False}, {"strength": 0.0}, ("sdxl",)),
     "fair_pca": Case({"push": 3.0}, {"strength": 0.0}, ("sdxl", "sd3", "flux", "pixart")),
     "fair_diffusion": Case({"scale": 30.0, "warm_up": 1, "threshold": 0.5}, {"scale": 0.0}, ("sdxl", "sd3", "pixart")),
-    "uce": Case({"rounds": 6, "images_per_prompt": 8, "gain": 5.0, "tolerance": 0.0}, {"strength": 0.0}, ("sdxl",)),
+    "uce": Case(
+        {"rounds": 6, "images_per_prompt": FIRST_ROUND, "gain": 5.0, "tolerance": 0.0},
+        {"strength": 0.0},
+        ("sdxl",),
+        BalancedBySecondRound,
+    ),
     "latent_direction": Case(SHORT["latent_direction"] | {"strength": 1000.0}, {"strength": 0.0}, ("sdxl",)),
     "latent_editing": Case(SHORT["latent_editing"] | {"strength": 1000.0}, {"strength": 0.0}),
     "finetuning": Case(SHORT["finetuning"] | {"strength": 30.0}, {"strength": 0.0}, ("sdxl",)),
@@ -96,7 +112,8 @@ def ready(generator_of, tmp_path_factory):
     def fitted(method, family, groups):
         generator, section = generator_of(family), section_of(method, family)
         lens = random_lens(generator, groups) if section.uses_lens else None
-        return lens, fit_here(section, generator, groups, tmp_path_factory.mktemp("fit") / "fit", lens=lens)
+        directory, judge = tmp_path_factory.mktemp("fit") / "fit", CASES[method].judge(groups)
+        return lens, fit_here(section, generator, groups, directory, judge=judge, lens=lens)
 
     def make(method, family="sd", groups=TWO, **settings):
         lens, fit = fitted(method, family, groups)
@@ -250,7 +267,8 @@ def test_a_fit_is_equal_when_it_is_made_again_and_leaves_the_model_as_it_was(met
     generator = generator_of("sd")
     lens, fit = ready.fitted(method, "sd", TWO)
     before = state(generator)
-    again = fit_here(section_of(method), generator, TWO, tmp_path / "again", lens=lens)
+    judge = CASES[method].judge(TWO)
+    again = fit_here(section_of(method), generator, TWO, tmp_path / "again", judge=judge, lens=lens)
     assert same(state(generator), before)
     found, other = (load_file(directory / TENSORS_FILE) for directory in (fit, again))
     assert found
