@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from itertools import cycle, pairwise
 
+from audit.analyses.stages.request import BY_TEXT
 from audit.records.estimates import Estimate, percent
-from audit.records.inside.concepts import Concepts, LayoutFigures, Stages
+from audit.records.inside.concepts import Concepts, LayoutFigures, StageFigures, Stages
 from audit.results.concepts.pictures import COLOURS
 from reports.concepts import published
 from reports.concepts.charts import layout_figures
@@ -119,21 +120,30 @@ def saturation(curve: tuple[LayoutFigures, ...]) -> int | None:
 
 
 def stage_findings(stages: Stages) -> Iterator[str]:
-    """Yield whether success by window has the published order."""
-    for kind, words in (("spatial", "A part into a quadrant"), ("global", "A group everywhere")):
+    """Yield success by window, beside what was published and what naming it in the prompt reaches."""
+    for kind, words in (("spatial", "A part into a quadrant"), ("global", "A group"), ("style", "A style")):
         own = {one.stage: one for one in stages.figures if one.kind == kind and one.concept == ALL}
         if len(own) < 3:
             continue
         values = ", ".join(f"{stage} {figure_text(one.success)}" for stage, one in own.items())
-        beside = ", ".join(f"{stage} {number(published.STAGES[kind, stage])}" for stage in own)
-        order = sorted(own, key=lambda stage: -own[stage].success.value)
-        expected = sorted(own, key=lambda stage: -published.STAGES[kind, stage])
-        agrees = "The order agrees" if order == expected else "The order does not agree"
-        chance = any(own[more].success.low <= own[less].success.high for more, less in pairwise(order))
-        yield (
-            f"{words}, success by window: {values}. Published: {beside}. {agrees} with the published one "
-            f"({', then '.join(expected)}){'; intervals overlap, so our order may be due to chance' * chance}."
-        )
+        named = [one for one in stages.figures if one.kind == BY_TEXT.get(kind) and one.concept == ALL]
+        by_text = "".join(f" Named in the prompt: {figure_text(one.success)}." for one in named)
+        yield f"{words}, success by window: {values}.{by_text}{_beside_published(kind, own)}"
+
+
+def _beside_published(kind: str, own: Mapping[str, StageFigures]) -> str:
+    """Say whether success by window has the published order; nothing where none was published."""
+    if (kind, "early") not in published.STAGES:
+        return ""
+    beside = ", ".join(f"{stage} {number(published.STAGES[kind, stage])}" for stage in own)
+    order = sorted(own, key=lambda stage: -own[stage].success.value)
+    expected = sorted(own, key=lambda stage: -published.STAGES[kind, stage])
+    agrees = "The order agrees" if order == expected else "The order does not agree"
+    chance = any(own[more].success.low <= own[less].success.high for more, less in pairwise(order))
+    return (
+        f" Published: {beside}. {agrees} with the published one ({', then '.join(expected)})"
+        f"{'; intervals overlap, so our order may be due to chance' * chance}."
+    )
 
 
 def _at(curve: tuple[LayoutFigures, ...], step: int) -> LayoutFigures:

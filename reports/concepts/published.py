@@ -18,17 +18,17 @@ STAGES: Mapping[tuple[str, str], float] = {
     ("spatial", "early"): 0.80,
     ("spatial", "middle"): 0.35,
     ("spatial", "final"): 0.23,
-    ("global", "early"): 0.69,
-    ("global", "middle"): 0.93,
-    ("global", "final"): 0.78,
+    ("style", "early"): 0.69,
+    ("style", "middle"): 0.93,
+    ("style", "final"): 0.78,
 }
-"""Success by kind and window. Chance is .25 for a quadrant."""
+"""Success by kind and window. Chance is .25 for a quadrant. Groups of people were not edited."""
 
 LPIPS: Mapping[str, float] = {"early": 0.653, "middle": 0.385, "final": 0.114}
-"""LPIPS of global edits by window."""
+"""LPIPS of edits of styles by window."""
 
 CLIP: Mapping[str, float] = {"early": 0.007, "middle": 0.021, "final": 0.006}
-"""Change of the CLIP score of global edits by window."""
+"""Change of the CLIP score of edits of styles by window."""
 
 EXPLAINED: Mapping[tuple[str, str], float] = {
     ("mid", "early"): 0.564,

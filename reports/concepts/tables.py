@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from audit.analyses.stages.request import ALL_STEPS, BY_TEXT
 from audit.records.estimates import Estimate, percent
 from audit.records.inside.concepts import Concepts, DictionaryFigures, LayoutFigures, StageFigures, Stages
 from reports.concepts import published
@@ -15,6 +16,16 @@ CONDITIONAL = "conditional"
 ALL = "all"
 
 _STAGES = ("early", "middle", "final")
+_WINDOWS = {stage: stage for stage in _STAGES} | {ALL_STEPS: "named in the prompt"}
+
+KINDS = {
+    "spatial": "part into a quadrant",
+    "global": "group everywhere",
+    "style": "style everywhere",
+    "group text": "group",
+    "style text": "style",
+}
+"""What is done → its name on the page."""
 
 
 def moments(found: Concepts) -> dict[str, int]:
@@ -24,7 +35,7 @@ def moments(found: Concepts) -> dict[str, int]:
 
 
 def part_tables(found: Concepts) -> Iterator[Table]:
-    """Yield a table of the first step and one of the step half-way: prediction by block, reader and part."""
+    """Yield a table for the first step and one for the step half-way, by block, reader and part; then gains by part."""
     for name, step in list(moments(found).items())[:2]:
         rows = [_row(READERS[reader], "", figure) for reader in ("prior", "prompt") for figure in found.curve(reader)]
         rows += [_row(READERS["forecast"], "", _at(found.curve("forecast"), step))]
@@ -38,6 +49,23 @@ def part_tables(found: Concepts) -> Iterator[Table]:
             "over the predicted image", *found.parts,
         )  # fmt: skip
         yield Table(f"Prediction of the finished layout, {name} (step {step})", columns, tuple(rows), names=2)
+    yield gains_table(found)
+
+
+def gains_table(found: Concepts) -> Table:
+    """Return by how much concepts at their place exceed the mean mask, by block, moment and part."""
+    rows = tuple(
+        (block, name, *(_gain(figure.parts_over_prior.get(part)) for part in found.parts))
+        for block in found.blocks
+        for name, step in list(moments(found).items())[:2]
+        for figure in (_at(found.curve("placed", block, CONDITIONAL), step),)
+    )
+    caption = "Concepts at their place: gain over the mean mask, for the same pictures"
+    return Table(caption, ("block", "step", *found.parts), rows, names=2)
+
+
+def _gain(estimate: Estimate | None) -> str:
+    return "–" if estimate is None else figure_text(estimate)
 
 
 def halves_table(found: Concepts) -> Table | None:
@@ -88,16 +116,16 @@ def stage_summary(stages: Stages) -> Table:
     """Return success by kind and window, beside the published figures."""
     rows = tuple(
         (
-            one.kind,
-            one.stage,
-            number(one.strength),
+            KINDS[one.kind],
+            _WINDOWS[one.stage],
+            "–" if one.kind in BY_TEXT.values() else number(one.strength),
             figure_text(one.success),
-            number(published.STAGES[one.kind, one.stage]),
+            _published(published.STAGES.get((one.kind, one.stage))),
             _optional(one.clip),
-            number(published.CLIP[one.stage]) if one.kind == "global" else "–",
+            _published(published.CLIP.get(one.stage) if one.kind == "style" else None),
             _optional(one.similarity),
             _optional(one.distance),
-            number(published.LPIPS[one.stage]) if one.kind == "global" else "–",
+            _published(published.LPIPS.get(one.stage) if one.kind == "style" else None),
         )
         for one in stages.figures
         if one.concept == ALL
@@ -114,17 +142,23 @@ def stage_tables(stages: Stages) -> Iterator[Table]:
     for kind, caption in (
         ("spatial", "A part into a quadrant: share of the pictures in which it grows most there (chance: 25 %)"),
         ("global", "A group everywhere: share of the pictures that show it and did not show it before"),
+        ("style", "A style everywhere: share of the pictures that show it and did not show it before"),
     ):
-        own = [one for one in stages.figures if one.kind == kind and one.concept != ALL]
+        own = [one for one in stages.figures if one.kind in (kind, BY_TEXT.get(kind)) and one.concept != ALL]
+        windows = [stage for stage in _WINDOWS if any(one.stage == stage for one in own)]
         concepts = dict.fromkeys(one.concept for one in own)
-        rows = tuple((concept, *(_success(own, concept, stage) for stage in _STAGES)) for concept in concepts)
+        rows = tuple((concept, *(_success(own, concept, stage) for stage in windows)) for concept in concepts)
         if rows:
-            yield Table(caption, ("concept", *_STAGES), rows)
+            yield Table(caption, ("concept", *(_WINDOWS[stage] for stage in windows)), rows)
 
 
 def _success(figures: list[StageFigures], concept: str, stage: str) -> str:
     found = next((one for one in figures if (one.concept, one.stage) == (concept, stage)), None)
     return "–" if found is None else f"{share_text(found.success)}, n {found.success.n}"
+
+
+def _published(value: float | None) -> str:
+    return "–" if value is None else number(value)
 
 
 def _optional(estimate: Estimate | None) -> str:

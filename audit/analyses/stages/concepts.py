@@ -1,9 +1,10 @@
-"""The concepts that are edited, in the dictionary of each window: parts by masks, groups by what prompts change."""
+"""The concepts that are edited, in the dictionary of each window: parts by masks, others by what prompts change."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
@@ -19,12 +20,12 @@ from audit.models.device import device_here
 from audit.models.files.untrusted_model import UnfitModelError
 from audit.models.generator import DiffusionGenerator, WatchedInside
 from audit.models.intervention import Edit
-from audit.planning.plan import named_text
-from audit.records.work import derive_seed
+from audit.planning.plan import prompt_text
+from audit.records.work import Prompt, derive_seed
 from audit.storage.place import place_of
 
 NOISES = 8
-"""Noise seeds of the texts that name a group, the same for each group."""
+"""Noise seeds of the texts that name a concept, the same for each text."""
 
 # N latents, P parts, G groups
 
@@ -64,7 +65,7 @@ class StageConcepts:
             quadrants: Quadrant of each image.
         """
         sae, vector = self.dictionaries[arm.stage].sae, self.vectors[arm.concept, arm.stage]
-        if arm.kind == "global":
+        if arm.kind != "spatial":
             return global_edit(sae, vector, arm.strength)
         masks = torch.stack([quadrant_mask(quadrant, *self.size) for quadrant in quadrants])
         return spatial_edit(sae, vector, arm.strength, masks)
@@ -72,8 +73,7 @@ class StageConcepts:
 
 def stage_concepts(generator: DiffusionGenerator, request: TrialsRequest) -> StageConcepts:
     """Return the concepts of a request, made once on each worker."""
-    groups = tuple(request.groups.items())
-    texts = (request.template, request.neutral, groups)
+    texts = (request.template, request.neutral, tuple(request.asked.items()))
     key = (request.dictionaries, request.dictionaries_name, request.block, request.features, texts)
     if _made.get("key") != key:
         _made.clear()
@@ -89,18 +89,33 @@ def _concepts(generator: DiffusionGenerator, request: TrialsRequest) -> StageCon
     dictionaries = {stage: load_dictionary(request.dictionaries, request.block[0], stage) for stage in STAGES}
     parts = loaded_segmenter(request.segmenter, request.model).parts
     vectors = {
-        (part, stage): _vector(f"part {part!r}", stage, of, of.iou[:, number], request.features)
+        (part, stage): _vector(repr(part), stage, of, of.iou[:, number], request.features)
         for number, part in enumerate(parts)
         for stage, of in dictionaries.items()
     }
-    codes, size = _codes_of_groups(generator, request, dictionaries)
-    for concept, asked in request.groups.items():
-        others = [one for name, one in request.groups.items() if one.attribute == asked.attribute and name != concept]
+    texts = _texts_of_concepts(request)
+    codes, size = _codes_of_texts(generator, chain.from_iterable(texts.values()), dictionaries, request.block[1])
+    for concept, (named, *others) in texts.items():
         for stage, of in dictionaries.items():
-            rest = torch.stack([codes[one.phrase, stage] for one in others]).mean(0)
-            weights = codes[asked.phrase, stage] - rest
-            vectors[concept, stage] = _vector(f"group {concept!r}", stage, of, weights, request.features)
+            rest = torch.stack([codes[text, stage] for text in others]).mean(0)
+            weights = codes[named, stage] - rest
+            vectors[concept, stage] = _vector(repr(concept), stage, of, weights, request.features)
     return StageConcepts(dictionaries, vectors, size)
+
+
+def _texts_of_concepts(request: TrialsRequest) -> dict[str, tuple[str, ...]]:
+    """Return by concept a text that names it, and those that it is compared with.
+
+    A group is compared with the other groups of its attribute, a style with the text that names none.
+    """
+    neutral = Prompt("", prompt_text(request.template, request.neutral), request.neutral)
+    found: dict[str, tuple[str, ...]] = {
+        concept: (style.text("", neutral), neutral.text) for concept, style in request.styles.items()
+    }
+    for concept, asked in request.groups.items():
+        others = (one for name, one in request.groups.items() if one.attribute == asked.attribute and name != concept)
+        found[concept] = tuple(one.text(request.template, neutral) for one in (asked, *others))
+    return found
 
 
 def _vector(concept: str, stage: str, of: Dictionary, weights: Tensor, features: int) -> ConceptVector:
@@ -113,8 +128,8 @@ def _vector(concept: str, stage: str, of: Dictionary, weights: Tensor, features:
         return ConceptVector.of(of.sae, weights, features)
     except ValueError as error:
         raise UnfitModelError(
-            f"concepts.stages: expected a latent of the {stage} window for the {concept}, found none; leave it out of "
-            "concepts.segmenter.parts or concepts.stages.attributes, or raise concepts.images and concepts.sae_steps"
+            f"concepts.stages: expected a latent of the {stage} window for {concept}, found none; leave it out of "
+            "concepts.segmenter.parts or of concepts.stages, or raise concepts.images and concepts.sae_steps"
         ) from error
 
 
@@ -131,25 +146,23 @@ def load_dictionary(directory: str, block: int, stage: str) -> Dictionary:
     return Dictionary(sae.eval().requires_grad_(False).to(device_here()), torch.where(known, arrays["iou"], 0.0))
 
 
-def _codes_of_groups(
-    generator: DiffusionGenerator, request: TrialsRequest, dictionaries: Mapping[str, Dictionary]
+def _codes_of_texts(
+    generator: DiffusionGenerator, texts: Iterable[str], dictionaries: Mapping[str, Dictionary], block: str
 ) -> tuple[dict[tuple[str, str], Tensor], tuple[int, int]]:
-    """Return the mean codes (N,) of the update for texts that name a group, by phrase and window, and (H, W)."""
-    phrases = tuple(dict.fromkeys(asked.phrase for asked in request.groups.values()))
+    """Return the mean codes (N,) of a block's update, by text and window, and (H, W)."""
     seeds = [derive_seed("stage concepts", index) for index in range(NOISES)]
     windows = {stage: stage_window(stage, generator.steps) for stage in STAGES}
     found: dict[tuple[str, str], Tensor] = {}
     size = [0, 0]
 
-    for phrase in phrases:
-        text = named_text(request.template, request.neutral, phrase)
+    for text in dict.fromkeys(texts):
 
-        def look(step: int, update: Tensor, phrase: str = phrase) -> None:
+        def look(step: int, update: Tensor, text: str = text) -> None:
             size[:] = update.shape[-2:]
             for stage, window in windows.items():
                 if step in window:
                     codes = dictionaries[stage].sae.latents_of_map(update.float()).mean((0, 1)) / len(window)
-                    found[phrase, stage] = found.get((phrase, stage), torch.zeros_like(codes)) + codes
+                    found[text, stage] = found.get((text, stage), torch.zeros_like(codes)) + codes
 
-        generator.watch([text] * NOISES, seeds, WatchedInside({f"update:{request.block[1]}": look}))
+        generator.watch([text] * NOISES, seeds, WatchedInside({f"update:{block}": look}))
     return found, (size[0], size[1])

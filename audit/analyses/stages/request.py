@@ -8,9 +8,17 @@ from typing import Any, Literal
 
 from audit.config.optional.segmenters import SegmenterConfig
 from audit.config.sections import ModelConfig, QualityConfig
+from audit.planning.plan import named_text
 from audit.records.work import Prompt
 
-Kind = Literal["spatial", "global"]
+Kind = Literal["spatial", "global", "style", "group text", "style text"]
+"""A part into a quadrant; a group or a style in the whole picture; a group or a style that the prompt names."""
+
+BY_TEXT: Mapping[str, Kind] = {"global": "group text", "style": "style text"}
+"""Kind of an edit → kind of the prompt that asks for the same: what the edit is measured against."""
+
+ALL_STEPS = "all"
+"""Window of a prompt, which acts at every step."""
 
 _NAMED = (
     "role", "dictionaries_name", "block", "quality_name", "template", "neutral", "images", "batch", "features",
@@ -23,10 +31,10 @@ class Arm:
     """One edit.
 
     Attributes:
-        kind: ``spatial`` or ``global``.
-        concept: A part, or ``attribute: group``.
+        kind: What is done.
+        concept: A part, ``attribute: group``, or ``style: text``.
         stage: Window of steps.
-        strength: β.
+        strength: β; 1 for a prompt.
     """
 
     kind: Kind
@@ -54,6 +62,28 @@ class AskedGroup:
     code: int
     phrase: str
 
+    def text(self, template: str, prompt: Prompt) -> str:
+        """Return the text of a prompt that names the group."""
+        return named_text(template, prompt.occupation, self.phrase)
+
+
+@dataclass(frozen=True)
+class AskedStyle:
+    """A look of the whole picture.
+
+    Attributes:
+        words: How a prompt names it, after its own text.
+    """
+
+    words: str
+
+    def text(self, template: str, prompt: Prompt) -> str:
+        """Return the text of a prompt that names the style."""
+        return f"{prompt.text}, {self.words}"
+
+
+Asked = AskedGroup | AskedStyle
+
 
 @dataclass(frozen=True)
 class TrialsRequest:
@@ -69,9 +99,9 @@ class TrialsRequest:
         quality: Networks that measure similarity and distance.
         quality_name: Their settings and weights.
         arms: The edits.
-        groups: Concept of a global edit → what it asks for.
+        asked: Concept of the whole picture → what it asks for.
         template: Template of the prompts.
-        neutral: Noun of the texts from which the concepts of groups are made.
+        neutral: Noun of the texts from which the concepts of groups and styles are made.
         prompts: The prompts.
         images: Images of each prompt.
         batch: Images of a task.
@@ -87,7 +117,7 @@ class TrialsRequest:
     quality: QualityConfig
     quality_name: str
     arms: tuple[Arm, ...]
-    groups: Mapping[str, AskedGroup]
+    asked: Mapping[str, Asked]
     template: str
     neutral: str
     prompts: tuple[Prompt, ...]
@@ -95,10 +125,21 @@ class TrialsRequest:
     batch: int
     features: int
 
+    @property
+    def groups(self) -> dict[str, AskedGroup]:
+        """The groups that are asked for, by concept."""
+        return {concept: of for concept, of in self.asked.items() if isinstance(of, AskedGroup)}
+
+    @property
+    def styles(self) -> dict[str, AskedStyle]:
+        """The styles that are asked for, by concept."""
+        return {concept: of for concept, of in self.asked.items() if isinstance(of, AskedStyle)}
+
     def as_data(self) -> dict[str, Any]:
         """Return what determines all parts, as plain data."""
         return {name: getattr(self, name) for name in _NAMED} | {
             "arms": [arm.id for arm in self.arms],
             "groups": {concept: asdict(of) for concept, of in self.groups.items()},
+            **({"styles": list(self.styles)} if self.styles else {}),
             "prompts": [[prompt.id, prompt.text] for prompt in self.prompts],  # their order decides the quadrants
         }

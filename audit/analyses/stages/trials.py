@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from audit.analyses.analysis import Instruments, Part, present
 from audit.analyses.concepts.recorded import loaded_segmenter
 from audit.analyses.concepts.stored_recording import stage_window
-from audit.analyses.stages.request import Arm, TrialsRequest
+from audit.analyses.stages.request import BY_TEXT, Arm, AskedStyle, TrialsRequest
 from audit.config.sections import ModelConfig, QualityConfig
 from audit.records.work import Prompt, derive_seed
 
@@ -106,10 +106,18 @@ def _intervention(
 ) -> Intervention:
     from audit.models.intervention import Intervention
 
+    if arm.kind in BY_TEXT.values():
+        return Intervention((None,) * len(task.keys), range(steps), texts=_texts_of(arm, task, request))
     edit: Edit = concepts.edit(arm, _quadrants(task, request))
     return Intervention(
         (None,) * len(task.keys), stage_window(arm.stage, steps), edits={f"update:{request.block[1]}": edit}
     )
+
+
+def _texts_of(arm: Arm, task: TrialTask, request: TrialsRequest) -> tuple[str, ...]:
+    """Return the prompts of the images, with what an arm asks for; a part is not named."""
+    asked = request.asked.get(arm.concept)
+    return tuple(prompt.text if asked is None else asked.text(request.template, prompt) for prompt, _ in task.keys)
 
 
 class _Meter:
@@ -127,8 +135,9 @@ class _Meter:
     def measure(self, arm: Arm, images: Tensor) -> Arrays:
         """Return success, change of the CLIP similarity, similarity and distance of each image, (n,) each."""
         spatial = arm.kind == "spatial"
-        success = self._moved(arm.concept, images) if spatial else self._changed(arm.concept, images)
-        clip, similarity = self._clip(arm, images)
+        embedded = None if self._tools.clip is None else self._tools.clip.images(images)
+        success = self._moved(arm.concept, images) if spatial else self._changed(arm, images, embedded)
+        clip, similarity = self._clip(arm, embedded, len(images))
         return {
             "success": success,
             "clip": clip,
@@ -146,11 +155,36 @@ class _Meter:
         found: NDArray[np.bool_] = (gain.argmax(1) == asked) & (own > 0)
         return found.astype(np.int8)
 
-    def _changed(self, concept: str, images: Tensor) -> NDArray[np.int8]:
-        """Return whether the judge perceives a group, in images in which it did not do so before."""
-        asked = self._request.groups[concept]
-        before, after = self._shown[asked.attribute], self._perceived(images)[asked.attribute]
-        return np.where(before == asked.code, NOT_COUNTED, after == asked.code).astype(np.int8)
+    def _changed(self, arm: Arm, images: Tensor, embedded: NDArray[np.float32] | None) -> NDArray[np.int8]:
+        """Return whether an image shows a group or a style, if it did not do so before."""
+        asked = self._request.asked[arm.concept]
+        if isinstance(asked, AskedStyle):
+            before, after = self._styled(arm, self._embedded), self._styled(arm, embedded)
+        else:
+            shown, seen = self._shown[asked.attribute], self._perceived(images)[asked.attribute]
+            before, after = shown == asked.code, seen == asked.code
+        return np.where(before, NOT_COUNTED, after).astype(np.int8)
+
+    def _styled(self, arm: Arm, embedded: NDArray[np.float32] | None) -> NDArray[np.bool_]:
+        """Return whether CLIP finds an image nearer to its prompt with the style than to its prompt.
+
+        Raises:
+            ValueError: There is no CLIP.
+        """
+        if embedded is None:
+            raise ValueError("expected CLIP, which recognises styles, found quality.clip: none")
+        named, own = self._asked_texts(arm), self._text_vectors(prompt.text for prompt, _ in self._task.keys)
+        found: NDArray[np.bool_] = (embedded * (named - own)).sum(1) > 0
+        return found
+
+    def _asked_texts(self, arm: Arm) -> NDArray[np.float32]:
+        return self._text_vectors(_texts_of(arm, self._task, self._request))
+
+    def _text_vectors(self, texts: Iterable[str]) -> NDArray[np.float32]:
+        clip = self._tools.clip
+        if clip is None:
+            raise ValueError("expected CLIP, found none")
+        return np.stack([clip.text(text) for text in texts])
 
     def _perceived(self, images: Tensor) -> dict[str, NDArray[np.int64]]:
         """Return the number of the perceived group of each image by attribute."""
@@ -164,22 +198,15 @@ class _Meter:
                 found[attribute][rows] = seen.codes(attribute)
         return found
 
-    def _clip(self, arm: Arm, images: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _clip(
+        self, arm: Arm, after: NDArray[np.float32] | None, count: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the change of the similarity to the text that was asked for, and the similarity to the baseline."""
-        from audit.planning.plan import named_text
-
-        clip, before = self._tools.clip, self._embedded
-        if clip is None or before is None:
-            missing = np.full(len(images), np.nan, np.float32)
+        before = self._embedded
+        if before is None or after is None:
+            missing = np.full(count, np.nan, np.float32)
             return missing, missing
-        after = clip.images(images)
-        words = None if arm.kind == "spatial" else self._request.groups[arm.concept].phrase
-        texts = [
-            prompt.text if words is None else named_text(self._request.template, prompt.occupation, words)
-            for prompt, _ in self._task.keys
-        ]
-        asked = np.stack([clip.text(text) for text in texts])
-        return ((after - before) * asked).sum(1), (after * before).sum(1)
+        return ((after - before) * self._asked_texts(arm)).sum(1), (after * before).sum(1)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from audit.config.fields import Fraction, GroupName, ModulePath, Section
+from audit.config.fields import Fraction, GroupName, ModulePath, Section, Text
 from audit.config.optional.segmenters import SegmenterConfig
 
 Strengths = Annotated[tuple[Annotated[float, Field(gt=0, le=1e6)], ...], Field(strict=False, min_length=1)]
@@ -25,6 +25,9 @@ class StagesConfig(Section):
     """Other images of each of these prompts, on which strengths are chosen."""
     attributes: Annotated[tuple[GroupName, ...], Field(strict=False, min_length=1)] | None = None
     """Attributes whose groups are edited in the whole picture; all audited ones if unset."""
+    styles: Annotated[tuple[Text, ...], Field(strict=False, max_length=32)] = ()
+    """Looks of a whole picture, as a prompt names them after a comma (``oil painting``). CLIP says which pictures show
+    them."""
     strengths: Strengths = (2.0, 6.0, 20.0, 60.0)
     """Strengths that are tried, each in every window: at 1, an edit is about as large as what the block adds."""
     features: int = Field(10, ge=1, le=10_000)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from audit.records.estimates import Estimate
@@ -52,6 +52,7 @@ class LayoutFigures:
         mean: Mean over parts.
         parts: Part → value; None for a part that no image has.
         over_prior: Difference of the means to the prior, for the same images; None for the prior.
+        parts_over_prior: Part → difference to the prior; empty for the prior.
         over_prompt: Difference of the means to the mean mask of the same prompt.
         over_forecast: Difference of the means to the image that the same step predicts; None for readers that do not
             read an update.
@@ -66,6 +67,7 @@ class LayoutFigures:
     over_prior: Estimate | None
     over_prompt: Estimate | None
     over_forecast: Estimate | None
+    parts_over_prior: Mapping[str, Estimate | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -92,10 +94,11 @@ class StageFigures:
     """What one edit does in one window of steps, at its chosen strength.
 
     Attributes:
-        kind: ``spatial``: a part into a quadrant; ``global``: a group in the whole picture.
-        concept: ``hair``, or ``age: old``.
-        stage: Window of steps.
-        strength: The chosen strength.
+        kind: ``spatial``: a part into a quadrant; ``global``: a group in the whole picture; ``style``: a style in the
+            whole picture; ``group text`` and ``style text``: the prompt names it.
+        concept: ``hair``, ``age: old``, or ``style: oil painting``.
+        stage: Window of steps; ``all`` for a prompt.
+        strength: The chosen strength; 1 for a prompt.
         success: Share of the edited images that show what was asked for.
         clip: Change of the CLIP similarity to the text that was asked for, mean; None without CLIP.
         similarity: CLIP-I to the unedited image, mean; None without CLIP.
@@ -229,9 +232,12 @@ class Concepts:
 
 
 def _layout(data: Mapping[str, Any]) -> LayoutFigures:
-    parts = {part: _estimate(value) for part, value in data["parts"].items()}
+    by_part = {
+        name: {part: _estimate(value) for part, value in data.get(name, {}).items()}
+        for name in ("parts", "parts_over_prior")
+    }
     named = {name: _estimate(data[name]) for name in ("mean", "over_prior", "over_prompt", "over_forecast")}
-    return LayoutFigures(**{**data, "parts": parts, **named})
+    return LayoutFigures(**{**data, **by_part, **named})
 
 
 def _stages(data: Mapping[str, Any]) -> Stages:

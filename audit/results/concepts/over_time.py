@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from audit.analyses.concepts.dictionaries import CONCEPTS, PLACED, PRIOR, PROBE, PROMPT, REFERENCE, DictionaryTask
 from audit.analyses.concepts.recorded import CONDITIONAL, FORECAST
 from audit.measure.overlap.pooled_iou import Counts, Floats, iou_estimates, iou_gain, resampling_weights
+from audit.records.estimates import Estimate
 from audit.records.inside.concepts import DictionaryFigures, Followed, LayoutFigures
 
 RESAMPLES = 1000
@@ -128,8 +129,19 @@ class OverTime:
                     over_prior=None if reader == PRIOR else iou_gain(counts, self._of(PRIOR), self._drawn),
                     over_prompt=None if reader in (PRIOR, PROMPT) else iou_gain(counts, self._of(PROMPT), self._drawn),
                     over_forecast=iou_gain(counts, self._of(FORECAST, step), self._drawn) if block else None,
+                    parts_over_prior={} if reader == PRIOR else self._by_part_over_prior(counts, each),
                 )
             )
+        return found
+
+    def _by_part_over_prior(
+        self, counts: tuple[Counts, Counts], each: Sequence[Estimate | None]
+    ) -> dict[str, Estimate | None]:
+        """Return the gain of each part over the prior; None for a part that no image has."""
+        found: dict[str, Estimate | None] = {}
+        for number, (part, estimate) in enumerate(zip(self.parts, each, strict=True)):
+            own, prior = ((both[:, [number]], either[:, [number]]) for both, either in (counts, self._of(PRIOR)))
+            found[part] = None if estimate is None else iou_gain(own, prior, self._drawn)
         return found
 
     def _of(self, reader: str, step: int | None = None) -> tuple[Counts, Counts]:

@@ -75,13 +75,20 @@ def _request(
     from audit.perception.segmenters.registry import segmenter_parts, segmenter_problem
     from audit.planning.plan import prompts_of_model
     from audit.preflight.lens import unreadable
-    from ray_jobs.run.inside.concepts import ConceptsRequest, blocks_of, too_few_steps, unknown_attributes
+    from ray_jobs.run.inside.concepts import (
+        ConceptsRequest,
+        blocks_of,
+        too_few_steps,
+        unknown_attributes,
+        unrecognised_styles,
+    )
 
     model = dissection.model
     problem = (
         unreadable(model)
         or segmenter_problem(section.segmenter, model)
         or unknown_attributes(section, dissection.attributes)
+        or unrecognised_styles(section, quality)
         or too_few_steps(section, steps_here(model, dissection.sampling))
     )
     if problem is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from audit.analyses.concepts.recorded import (
     recorded_steps,
 )
 from audit.analyses.concepts.stored_recording import STAGES, StoredRecording, stage_window
-from audit.analyses.stages.request import Arm, AskedGroup, TrialsRequest
+from audit.analyses.stages.request import ALL_STEPS, BY_TEXT, Arm, Asked, AskedGroup, AskedStyle, Kind, TrialsRequest
 from audit.analyses.stages.trials import distance_name
 from audit.config.optional.concepts import ConceptsConfig, StagesConfig
 from audit.config.problems import listing
@@ -142,6 +142,16 @@ def unknown_attributes(section: ConceptsConfig, attributes: Attributes) -> str |
     )
 
 
+def unrecognised_styles(section: ConceptsConfig, quality: QualityConfig) -> str | None:
+    """Return a message if styles are asked for and no CLIP can recognise them; None otherwise."""
+    if section.stages is None or not section.stages.styles or quality.clip != "none":
+        return None
+    return (
+        "concepts.stages.styles: expected CLIP, which says whether a picture shows a style, found quality.clip: none; "
+        "name a CLIP there, or remove the styles"
+    )
+
+
 def too_few_steps(section: ConceptsConfig, total: int) -> str | None:
     """Return a message if a window has no step, or no recorded one; None if each has.
 
@@ -237,8 +247,9 @@ def _stages(request: ConceptsRequest, dictionaries: AnalysisSettings, output: st
     tried = run_analysis(_settings(request, "stage-trials", trials), output, pool)
     chosen = chosen_strengths(tried, section.least_similarity)
     arms = tuple(dict.fromkeys(replace(arm, strength=chosen[arm.kind, arm.stage]) for arm in trials.arms))
-    measured = replace(trials, role="measured", arms=arms, images=section.images)
-    LOG.info("Edits by stage: %d images, %d edits each", section.images * len(trials.prompts), len(arms))
+    named = [Arm(BY_TEXT[kind], of, ALL_STEPS, 1.0) for kind, of in _kinds(trials.asked)]
+    measured = replace(trials, role="measured", arms=(*arms, *named), images=section.images)
+    LOG.info("Edits by stage: %d images, %d edits each", section.images * len(trials.prompts), len(measured.arms))
     found = run_analysis(_settings(request, "stage-trials", measured), output, pool)
     return Stages(
         block=trials.block[1],
@@ -253,14 +264,14 @@ def _trials(request: ConceptsRequest, section: StagesConfig, directory: str, nam
     """Return the trials of all strengths."""
     blocks = request.blocks
     block = blocks.index(section.block) if section.block is not None else len(blocks) // 2
-    groups = {
+    asked: dict[str, Asked] = {
         f"{attribute}: {group}": AskedGroup(attribute, code, group_phrase(attribute, group))
         for attribute, names in request.dissection.attributes.items()
         if section.attributes is None or attribute in section.attributes
         for code, group in enumerate(names)
     }
-    kinds: Sequence[tuple[Any, str]] = [("spatial", part) for part in request.parts]
-    kinds = [*kinds, *(("global", concept) for concept in groups)]
+    asked |= {f"style: {words}": AskedStyle(words) for words in section.styles}
+    kinds: list[tuple[Kind, str]] = [*(("spatial", part) for part in request.parts), *_kinds(asked)]
     arms = [Arm(kind, of, stage, beta) for beta in section.strengths for kind, of in kinds for stage in STAGES]
     return TrialsRequest(
         role="calibration",
@@ -272,7 +283,7 @@ def _trials(request: ConceptsRequest, section: StagesConfig, directory: str, nam
         quality=request.quality,
         quality_name=networks_name(request.quality, request.dissection.model),
         arms=tuple(arms),
-        groups=groups,
+        asked=asked,
         template=request.dissection.prompts.template,
         neutral=_NEUTRAL,
         prompts=request.edited,
@@ -280,6 +291,11 @@ def _trials(request: ConceptsRequest, section: StagesConfig, directory: str, nam
         batch=request.dissection.sampling.batch,
         features=section.features,
     )
+
+
+def _kinds(asked: Mapping[str, Asked]) -> list[tuple[Kind, str]]:
+    """Return the kind of the edit for each concept of the whole picture."""
+    return [("style" if isinstance(of, AskedStyle) else "global", concept) for concept, of in asked.items()]
 
 
 def _settings(request: ConceptsRequest, name: str, asked: Request) -> AnalysisSettings:

@@ -16,7 +16,7 @@ from audit.analyses.concepts.recorded import ConceptRecording, RecordingRequest,
 from audit.analyses.concepts.stored_recording import STAGES, StoredRecording, stage_window
 from audit.analyses.stages import concepts as stage_module
 from audit.analyses.stages import trials
-from audit.analyses.stages.request import Arm, AskedGroup, TrialsRequest
+from audit.analyses.stages.request import ALL_STEPS, Arm, AskedGroup, AskedStyle, TrialsRequest
 from audit.analyses.stages.trials import StageTrials, quadrant_of
 from audit.config.optional.concepts import ConceptsConfig
 from audit.config.optional.segmenters import SegmenterConfig
@@ -127,7 +127,7 @@ def trials_request(parts, **changes):
     groups = {"tone: low": AskedGroup("tone", 0, "cold"), "tone: high": AskedGroup("tone", 1, "warm")}
     plain = {
         "role": "calibration", "dictionaries": str(parts), "dictionaries_name": "d", "block": (0, BLOCKS[0]),
-        "model": ModelConfig(), "segmenter": SegmenterConfig(), "arms": arms, "groups": groups,
+        "model": ModelConfig(), "segmenter": SegmenterConfig(), "arms": arms, "asked": groups,
         "quality": QualityConfig(clip="none", features="none"), "quality_name": "none",
         "template": "a photo of {a} {occupation}", "neutral": "person", "prompts": PROMPTS, "images": 4, "batch": 8,
         "features": 4,
@@ -202,6 +202,46 @@ def test_edits_are_measured_for_every_arm(tried):
     assert ((low["success"] == -1) ^ (high["success"] == -1)).all()
 
 
+@pytest.fixture(scope="module")
+def styled(instruments, parts):
+    """A style by an edit and by the prompt, recognised by the bundled CLIP."""
+    arms = (Arm("style", "style: dark", "early", 30.0), Arm("style text", "style: dark", ALL_STEPS, 1.0))
+    quality = QualityConfig(features="none")
+    request = trials_request(parts, arms=arms, asked={"style: dark": AskedStyle("dark")}, quality=quality)
+    analysis = StageTrials()
+    return analysis.combine(request, [analysis.part(instruments, request, task) for task in analysis.tasks(request)])
+
+
+def test_a_style_is_counted_in_pictures_that_did_not_show_it(styled):
+    edit, text = styled.values()
+    assert set(edit["success"].tolist()) <= {-1, 0, 1}
+    assert ((edit["success"] == -1) == (text["success"] == -1)).all()  # of the unedited pictures, the same for both
+    assert (edit["similarity"] < 1).all()
+    assert (text["similarity"] < 1).all()
+    # CLIP moves towards the style in every picture that counts as a success.
+    assert np.isfinite(edit["clip"]).all()
+
+
+def test_a_prompt_names_what_an_edit_asks_for(parts):
+    request = trials_request(parts, asked={"style: oil": AskedStyle("oil"), "tone: low": AskedGroup("tone", 0, "cold")})
+    texts = [one.text(request.template, PROMPTS[0]) for one in request.asked.values()]
+    assert texts == [f"{PROMPTS[0].text}, oil", f"a photo of a cold {PROMPTS[0].occupation}"]
+    assert request.as_data()["styles"] == ["style: oil"]
+    assert "styles" not in trials_request(parts).as_data()
+
+
+def test_every_part_has_its_gain_over_the_mean_mask(over_time):
+    for one in over_time.layout:
+        if one.reader == "prior":
+            assert one.parts_over_prior == {}
+            continue
+        prior = over_time.layout[0]
+        assert set(one.parts_over_prior) == set(PARTS)
+        for part, gain in one.parts_over_prior.items():
+            if gain is not None:
+                assert gain.value == pytest.approx(one.parts[part].value - prior.parts[part].value)
+
+
 def test_the_strength_that_succeeds_most_often_is_chosen():
     arms = {beta: Arm("spatial", "dark", "early", beta) for beta in (1.0, 2.0, 4.0)}
     success = {1.0: [0, 0, 1, 0], 2.0: [1, 1, 0, 1], 4.0: [1, 1, 1, 1]}
@@ -219,8 +259,8 @@ def test_quadrants_take_turns():
     assert sorted(quadrant_of(prompt, 0) for prompt in range(4)) == [0, 1, 2, 3]
 
 
-def test_a_result_is_written_read_and_shown(over_time, tried, tmp_path):
-    figures = stage_figures({arm: measured for arm, measured in tried.items() if arm.strength == 30})
+def test_a_result_is_written_read_and_shown(over_time, tried, styled, tmp_path):
+    figures = stage_figures({arm: measured for arm, measured in {**tried, **styled}.items() if arm.strength != 1})
     assert {one.concept for one in figures} >= {"dark", ALL}
     found = Concepts(
         name="tiny", model="sha256:0", segmenter="brightness", parts=PARTS, blocks=BLOCKS, steps=over_time.steps,
@@ -334,14 +374,14 @@ def test_a_concept_without_a_latent_is_named(instruments, parts, monkeypatch):
     load = stage_module.load_dictionary
     without = lambda *of: replace(found := load(*of), iou=torch.zeros_like(found.iou))  # noqa: E731
     monkeypatch.setattr(stage_module, "load_dictionary", without)
-    with pytest.raises(UnfitModelError, match=r"expected a latent of the early window for the part 'dark', found none"):
+    with pytest.raises(UnfitModelError, match=r"expected a latent of the early window for 'dark', found none"):
         stage_module.stage_concepts(instruments.generator, trials_request(parts, features=3))
 
 
 def test_other_groups_are_other_concepts_on_the_same_worker(instruments, parts):
     first = stage_module.stage_concepts(instruments.generator, trials_request(parts))
     groups = {"tone: low": AskedGroup("tone", 0, "blue"), "tone: high": AskedGroup("tone", 1, "red")}
-    assert stage_module.stage_concepts(instruments.generator, trials_request(parts, groups=groups)) is not first
+    assert stage_module.stage_concepts(instruments.generator, trials_request(parts, asked=groups)) is not first
 
 
 def test_success_of_no_image_or_of_all_has_an_interval():
@@ -362,6 +402,17 @@ def test_an_order_of_windows_with_overlapping_intervals_may_be_due_to_chance(hal
     [sentence] = stage_findings(Stages(BLOCKS[0], figures, "none", 20, (1.0,)))
     assert "The order agrees with the published one" in sentence
     assert ("intervals overlap" in sentence) == by_chance
+
+
+def test_groups_stand_beside_the_prompt_that_names_them_and_beside_no_published_figure():
+    arms = [("global", stage, at) for stage, at in (("early", 0.3), ("middle", 0.2), ("final", 0.1))]
+    figures = tuple(
+        StageFigures(kind, ALL, stage, 1.0, Estimate(at, at - 0.05, at + 0.05, 20), None, None, None)
+        for kind, stage, at in (*arms, ("group text", ALL_STEPS, 0.9))
+    )
+    [sentence] = stage_findings(Stages(BLOCKS[0], figures, "none", 20, (1.0,)))
+    assert "Named in the prompt: 0.900 [0.850, 0.950]" in sentence
+    assert "ublished" not in sentence
 
 
 def test_half_a_file_is_named_with_what_to_do(recording, tmp_path):
