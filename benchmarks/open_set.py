@@ -2,12 +2,13 @@
 
     python -m benchmarks.open_set                        20 seeds of the renderer, and of a control without associations
     python -m benchmarks.open_set --images 64
-    python -m benchmarks.open_set --model calibration --seeds 1 --images 128
+    python -m benchmarks.open_set --model calibration --seeds 6 --first 2
 
 The bundled world plants glasses with librarian and scientist, and a background with farmer and pilot; no judge names
 either. The control has the same world with the default glasses and backgrounds for every occupation. For drawings the
 labels are known. For pictures of the trained model, a linear reader of the feature network's embeddings, fitted on
-drawings, reads them; its accuracy on held-out drawings is printed.
+drawings, reads them; its accuracy on held-out drawings is printed. Its control is the same pictures without those of
+the four occupations.
 
 A finding is *true* if, of all labels, the one that its held-out state separates best is of the kind that is planted in
 its prompt (glasses, or any background), with an area under the curve of at least .7 in either direction. Every other
@@ -17,10 +18,10 @@ finding is *false*.
 from __future__ import annotations
 
 import argparse
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ from audit.calibration.labels import BACKGROUNDS, HAIR_COLOURS, HAIR_STYLES, Lab
 from audit.calibration.renderer import render
 from audit.calibration.world import ATTRIBUTES, World, draw_labels, face_noise, uniform_labels
 from audit.config.sections import JudgeConfig, ModelConfig, PromptsConfig, QualityConfig, SamplingConfig
-from audit.models.generator import load_generator
+from audit.models.generator import DiffusionGenerator, load_generator
 from audit.perception.embedders.features import load_features
 from audit.perception.judges.registry import load_judge
 from audit.planning.plan import prompt_text
@@ -51,6 +52,7 @@ GROUPS = {name: len(groups) for name, groups in ATTRIBUTES.items()}
 Floats = NDArray[np.floating[Any]]
 Truth = Mapping[str, NDArray[np.bool_]]
 Reader = Callable[[Floats], Truth]
+Pictures = tuple[Floats, dict[str, NDArray[np.int64]]]
 Part = tuple[Floats, dict[str, NDArray[np.int64]], Labels]
 
 
@@ -72,14 +74,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", choices=("rendered", "calibration"), default="rendered")
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--first", type=int, default=0, help="number of the first seed")
     parser.add_argument("--images", type=int, default=96, help="of each prompt, half of them held out")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    instruments = Instruments()
-    if asked.model == "calibration":
-        return instruments.trained(asked.seeds, asked.images)
-    both_worlds(instruments, asked.seeds, asked.images)
-    return None
+    instruments, seeds = Instruments(), range(asked.first, asked.first + asked.seeds)
+    study = trained if asked.model == "calibration" else both_worlds
+    study(instruments, seeds, asked.images)
 
 
 def control(world: World) -> World:
@@ -110,21 +111,19 @@ class Instruments:
                 found[occupation] = (*self._seen(render(labels, noise).images, occupation), labels)
         return {occupation: found[occupation] for occupation in world.occupations}
 
-    def trained(self, seeds: int, images: int) -> None:
-        """Print the findings in pictures of the shipped trained model."""
-        world, model = World.bundled(), self._model
-        read = self.reader(world)
-        generator = load_generator(model, SamplingConfig())
-        for seed in range(seeds):
-            started, parts = time.perf_counter(), []
-            for occupation in world.occupations:
-                prompt = Prompt(occupation, prompt_text(PromptsConfig().template, occupation), occupation)
-                noise = [derive_seed("open", seed, occupation, number) for number in range(images)]
-                made = [generator.generate(prompt, noise[first : first + 32]) for first in range(0, images, 32)]
-                parts.append(self._seen(torch.cat(made), occupation))
-            sample = _sample(world.occupations, parts, images)
-            _print_study(f"trained, seed {seed}", [outcome(Drawn(sample, read(sample.vectors)), PLANTED)], PLANTED)
-            print(f"  {time.perf_counter() - started:.0f} s", flush=True)
+    def generated(self, occupations: Sequence[str], seed: int, images: int) -> dict[str, Pictures]:
+        """Generate the images of one seed with the shipped trained model, by occupation."""
+        found = {}
+        for occupation in occupations:
+            prompt = Prompt(occupation, prompt_text(PromptsConfig().template, occupation), occupation)
+            noise = [derive_seed("open", seed, occupation, number) for number in range(images)]
+            made = [self._generator.generate(prompt, noise[first : first + 32]) for first in range(0, images, 32)]
+            found[occupation] = self._seen(torch.cat(made), occupation)
+        return found
+
+    @cached_property
+    def _generator(self) -> DiffusionGenerator:
+        return load_generator(self._model, SamplingConfig())
 
     def reader(self, world: World, drawings: int = 6000) -> Reader:
         """Fit linear readers of labels on drawings without any bias, and print their accuracy on held-out ones."""
@@ -139,7 +138,7 @@ class Instruments:
         print("reader, accuracy on held-out drawings:", *(f"{name} {value:.3f}" for name, value in right.items()))
         return lambda rows: {name: head.predict(rows) for name, head in heads.items()}
 
-    def _seen(self, images: torch.Tensor, occupation: str) -> tuple[Floats, dict[str, NDArray[np.int64]]]:
+    def _seen(self, images: torch.Tensor, occupation: str) -> Pictures:
         seen = self._judge.perceive(images, occupation)
         return self._features.embed(images), {name: seen.codes(name) for name in ATTRIBUTES}
 
@@ -171,22 +170,43 @@ def truth_of(labels: Labels) -> Truth:
     return found | {f"style {name}": labels.hair_style == place for place, name in enumerate(HAIR_STYLES)}
 
 
-def both_worlds(instruments: Instruments, seeds: int, images: int) -> None:
+def both_worlds(instruments: Instruments, seeds: Sequence[int], images: int) -> None:
     """Print what every seed gives in the planted world and in the control, and all seeds together."""
     planted, plain = World.bundled(), control(World.bundled())
     outcomes: dict[str, list[Outcome]] = {"planted": [], "control": []}
-    for seed in range(seeds):
+    for seed in seeds:
         parts = instruments.drawn(planted, seed, images)
         equal = {occupation: part for occupation, part in parts.items() if occupation not in PLANTED}
         for title, drawn in (("planted", parts), ("control", instruments.drawn(plain, seed, images, equal))):
             truth = truth_of(Labels.concatenate([labels for _, _, labels in drawn.values()]))
             sample = _sample(planted.occupations, [part[:2] for part in drawn.values()], images)
-            outcomes[title].append(outcome(Drawn(sample, truth), PLANTED if title == "planted" else {}))
-            print(f"{title} {seed}: {_line(outcomes[title][-1])}", flush=True)
+            _add(outcomes, title, seed, Drawn(sample, truth))
+    _print_studies(outcomes, images)
+
+
+def trained(instruments: Instruments, seeds: Sequence[int], images: int) -> None:
+    """Print the findings in pictures of the shipped trained model, and without the planted prompts."""
+    occupations = World.bundled().occupations
+    read = instruments.reader(World.bundled())
+    outcomes: dict[str, list[Outcome]] = {"planted": [], "control": []}
+    for seed in seeds:
+        parts = instruments.generated(occupations, seed, images)
+        others = {occupation: part for occupation, part in parts.items() if occupation not in PLANTED}
+        for title, own in (("planted", parts), ("control", others)):
+            sample = _sample(tuple(own), list(own.values()), images)
+            _add(outcomes, title, seed, Drawn(sample, read(sample.vectors)))
+    _print_studies(outcomes, images)
+
+
+def _add(outcomes: Mapping[str, list[Outcome]], title: str, seed: int, drawn: Drawn) -> None:
+    outcomes[title].append(outcome(drawn, PLANTED if title == "planted" else {}))
+    print(f"{title} {seed}: {_line(outcomes[title][-1])}", flush=True)
+
+
+def _print_studies(outcomes: Mapping[str, list[Outcome]], images: int) -> None:
     for title, found in outcomes.items():
-        _print_study(
-            f"{title}, {images} images of each prompt, {seeds} seeds", found, PLANTED if title == "planted" else {}
-        )
+        name = f"{title}, {images} images of each prompt, {len(found)} seeds"
+        _print_study(name, found, PLANTED if title == "planted" else {})
 
 
 def outcome(drawn: Drawn, planted: Mapping[str, str]) -> Outcome:

@@ -60,13 +60,17 @@ class Levels:
     Attributes:
         shifts: (P,) level δ of the lower state.
         rates: (P,) rate π of the upper state.
+        fit: (P,) log-likelihood, without the constant that all fits share.
         evidence: (P,) log-likelihood ratio of two states against one Gaussian of its own spread.
+        over_wide: (P,) the same against one Gaussian that is at least as wide as a state.
         upper: (n,) whether each score is in the upper state.
     """
 
     shifts: Floats
     rates: Floats
+    fit: Floats
     evidence: Floats
+    over_wide: Floats
     upper: Bools
 
     def identified(self, prompts: Ints, evidence: float, least: int) -> Bools:
@@ -94,9 +98,9 @@ def fit_states(scores: Floats, prompts: Ints) -> tuple[States, Levels]:
     return _fitted(scores, prompts, States(_START[0] * unit, _START[1] * unit))
 
 
-def levels_of(scores: Floats, prompts: Ints, states: States) -> Levels:
-    """Return the levels of a sample for states that are known."""
-    return _levels(scores, prompts, states)[1]
+def levels_of(scores: Floats, prompts: Ints, states: States, within: tuple[float, float] | None = None) -> Levels:
+    """Return the levels of a sample for states that are known, of all levels or of those within a range."""
+    return _levels(scores, prompts, states, within)[1]
 
 
 def _fitted(scores: Floats, prompts: Ints, states: States) -> tuple[States, Levels]:
@@ -117,16 +121,20 @@ def _fitted(scores: Floats, prompts: Ints, states: States) -> tuple[States, Leve
     return states, levels
 
 
-def _levels(scores: Floats, prompts: Ints, states: States) -> tuple[float, Levels]:
+def _levels(
+    scores: Floats, prompts: Ints, states: States, within: tuple[float, float] | None = None
+) -> tuple[float, Levels]:
     """Return the log-likelihood, and each prompt's level: the best of a grid of shifts, refined once."""
     least, most = _ends(scores, prompts)
-    coarse = np.linspace(least - states.gap, most, _SHIFTS)  # (D, P)
+    low, high = (least - states.gap, most) if within is None else (np.full_like(most, end) for end in within)
+    coarse = np.linspace(low, high, _SHIFTS)  # (D, P)
     _, shifts, _ = _best(scores, prompts, states, coarse)
-    step = coarse[1] - coarse[0]
-    values, shifts, rates = _best(scores, prompts, states, shifts + np.linspace(-1, 1, _FINE)[:, None] * step)
+    fine = shifts + np.linspace(-1, 1, _FINE)[:, None] * (coarse[1] - coarse[0])
+    values, shifts, rates = _best(scores, prompts, states, fine.clip(low, high))
     upper = _posterior(scores - shifts[prompts], rates[prompts], states) > 0.5
-    evidence = values - _one_gaussian(scores, prompts, states.spread)
-    return float(values.sum()), Levels(shifts, rates, evidence, upper)
+    evidence = values - _one_gaussian(scores, prompts, 0.05 * states.spread)
+    over_wide = values - _one_gaussian(scores, prompts, states.spread)
+    return float(values.sum()), Levels(shifts, rates, values, evidence, over_wide, upper)
 
 
 def _best(scores: Floats, prompts: Ints, states: States, shifts: Floats) -> tuple[Floats, Floats, Floats]:
@@ -166,12 +174,12 @@ def _ends(scores: Floats, prompts: Ints) -> tuple[Floats, Floats]:
     return least, most
 
 
-def _one_gaussian(scores: Floats, prompts: Ints, spread: float) -> Floats:
-    """Return each prompt's log-likelihood (P,) of one Gaussian, without the constant that all fits share."""
+def _one_gaussian(scores: Floats, prompts: Ints, least: float) -> Floats:
+    """Return each prompt's log-likelihood (P,) of one Gaussian with a least spread, without the shared constant."""
     count = np.bincount(prompts)
     means = np.bincount(prompts, scores) / count
     squares = np.bincount(prompts, (scores - means[prompts]) ** 2)
-    own = np.maximum(np.sqrt(squares / count), 0.05 * spread)
+    own = np.maximum(np.sqrt(squares / count), least)
     found: Floats = -0.5 * squares / own**2 - count * np.log(own)
     return found
 

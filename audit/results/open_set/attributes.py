@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from audit.measure.open_set.components import components_of
 from audit.measure.open_set.two_states import Levels, States, fit_states, levels_of
+from audit.measure.open_set.usual_level import UsualLevels
 from audit.results.open_set.sample import Sample
 
 Floats = NDArray[np.floating[Any]]
@@ -28,8 +29,11 @@ EVIDENCE = 3.0
 LEAST_IMAGES = 2
 """Least images of a prompt in each state."""
 
-MOST_PROMPTS = 2 / 3
+SHOWN_BY = 1 / 3
 """Share of the prompts that must show both states, so that they are an attribute and not the look of some prompts."""
+
+MOST_PROMPTS = 2 / 3
+"""Share of the prompts that must show both states, or one of them at a usual level."""
 
 ALIKE = 0.5
 """Correlation within prompts from which two attributes are one."""
@@ -60,7 +64,9 @@ class Unnamed:
 
 
 def unnamed_attributes(sample: Sample, sizes: Sequence[int] = SIZES) -> tuple[Unnamed, ...]:
-    """Find the attributes on the discovery seeds, the clearest first; of those that are alike the clearest is kept.
+    """Find the attributes on the discovery seeds, those that say something of most prompts first.
+
+    Of equal ones the clearest is first. Of attributes that are alike the first is kept.
 
     Args:
         sample: The images.
@@ -70,7 +76,7 @@ def unnamed_attributes(sample: Sample, sizes: Sequence[int] = SIZES) -> tuple[Un
     components = components_of(sample.vectors[first], sample.prompts[first], sample.indicators[first], sizes)
     scores = components.scores(sample.vectors, sample.indicators)
     found = [one for column in _distinct(scores, sample) if (one := _attribute(sample, scores[:, column])) is not None]
-    found.sort(key=lambda one: -one.states.separation)
+    found.sort(key=lambda one: (-one.known.sum(), -one.states.separation))
     kept: list[Unnamed] = []
     for one in found:
         if all(abs(agreement(sample, one, other)) < ALIKE for other in kept):
@@ -94,17 +100,28 @@ def _distinct(scores: Floats, sample: Sample) -> list[int]:
 def _attribute(sample: Sample, scores: Floats) -> Unnamed | None:
     first, held = sample.half(held_out=False), sample.half(held_out=True)
     states, discovery = fit_states(scores[first], sample.prompts[first])
-    known = discovery.identified(sample.prompts[first], EVIDENCE, LEAST_IMAGES)
-    least = max(2, MOST_PROMPTS * len(sample.names))
-    if states.separation < SEPARATION or known.sum() < least:
+    shown = discovery.identified(sample.prompts[first], EVIDENCE, LEAST_IMAGES)
+    if states.separation < SEPARATION or shown.sum() < max(2, SHOWN_BY * len(sample.names)):
         return None
-    if np.median(discovery.rates[known]) > 0.5:  # the upper state is the rarer one
+    if np.median(discovery.rates[shown]) > 0.5:  # the upper state is the rarer one
         scores = -scores
         discovery = levels_of(scores[first], sample.prompts[first], states)
-        known = discovery.identified(sample.prompts[first], EVIDENCE, LEAST_IMAGES)
+        shown = discovery.identified(sample.prompts[first], EVIDENCE, LEAST_IMAGES)
+    usual = UsualLevels.of(discovery, shown, states)
+    discovery, known = _placed(scores[first], sample.prompts[first], states, discovery, usual)
+    if known.sum() < MOST_PROMPTS * len(sample.names):
+        return None
     held_out = levels_of(scores[held], sample.prompts[held], states)
-    confirmable = known & held_out.identified(sample.prompts[held], EVIDENCE, LEAST_IMAGES)
-    return Unnamed(scores, states, discovery, held_out, known, confirmable)
+    held_out, again = _placed(scores[held], sample.prompts[held], states, held_out, usual)
+    return Unnamed(scores, states, discovery, held_out, known, known & again)
+
+
+def _placed(
+    scores: Floats, prompts: NDArray[np.integer[Any]], states: States, levels: Levels, usual: UsualLevels | None
+) -> tuple[Levels, Bools]:
+    """Return the levels, and the prompts whose rate their shape or their level identifies."""
+    shown = levels.identified(prompts, EVIDENCE, LEAST_IMAGES)
+    return (levels, shown) if usual is None else usual.read(scores, prompts, states, levels, shown)
 
 
 def agreement(sample: Sample, one: Unnamed, other: Unnamed) -> float:

@@ -18,6 +18,9 @@ from audit.results.open_set.sample import Sample
 
 Bools = NDArray[np.bool_]
 
+_FEWEST_TYPICAL = 3
+"""Fewest prompts that candidates are compared with; with fewer, all others are."""
+
 GO_TOGETHER = 0.3
 """Correlation of two states within prompts from which their candidates in one prompt are one finding."""
 
@@ -70,6 +73,10 @@ class Differences:
 def differences_of(sample: Sample, attributes: Sequence[Unnamed], limits: Limits) -> Differences:
     """Test every attribute in every prompt on the discovery seeds, and the candidates again on held-out seeds.
 
+    A prompt is compared with the typical others. A first round against all of them finds which are not typical: one
+    prompt that nearly always shows a state would raise the rate of all others together, and each of them would seem to
+    show it less often.
+
     The discovery seeds are tested at the rate of false discoveries (Benjamini and Hochberg 1995). Held-out seeds test
     the candidates alone, by Holm's procedure, so that the probability of any false finding is at most the rate. A
     candidate also fails if its sign changes, or if a rate is not identified on held-out seeds.
@@ -79,19 +86,37 @@ def differences_of(sample: Sample, attributes: Sequence[Unnamed], limits: Limits
         attributes: The attributes.
         limits: What counts as a finding.
     """
+    everyone = [one.known for one in attributes]
+    _, unlike = _tested(sample, attributes, everyone, limits)
+    typical = [_without(known, number, unlike) for number, known in enumerate(everyone)]
+    tests, found = _tested(sample, attributes, typical, limits)
+    candidates = _grouped(sample, attributes, found)
+    return Differences(tests, candidates, _confirmed(sample, attributes, typical, candidates, limits))
+
+
+def _without(known: Bools, number: int, unlike: Sequence[Candidate]) -> Bools:
+    """Return the prompts that an attribute's candidates are compared with: the known ones that are no candidates."""
+    found = known.copy()
+    found[[one.prompt for one in unlike if one.attribute == number]] = False
+    return found if found.sum() >= _FEWEST_TYPICAL else known
+
+
+def _tested(
+    sample: Sample, attributes: Sequence[Unnamed], reference: Sequence[Bools], limits: Limits
+) -> tuple[int, list[Candidate]]:
+    """Compare every prompt with those of the reference; return the number of tests, and the candidates."""
     asked = [(number, int(p)) for number, one in enumerate(attributes) for p in np.flatnonzero(one.known)]
-    tested = [_difference(sample, attributes[number], p, limits.margin, held_out=False) for number, p in asked]
+    tested = [
+        _difference(sample, attributes[number], p, reference[number], limits.margin, held_out=False)
+        for number, p in asked
+    ]
     kept = [(at, one) for at, one in zip(asked, tested, strict=True) if one is not None]
-    if not kept:
-        return Differences(0, (), ())
-    adjusted = benjamini_hochberg([one.p for _, one in kept])
-    found = [
+    adjusted = benjamini_hochberg([one.p for _, one in kept]) if kept else ()
+    return len(kept), [
         Candidate(number, prompt, one, float(p))
         for ((number, prompt), one), p in zip(kept, adjusted, strict=True)
         if p <= limits.rate
     ]
-    candidates = _grouped(sample, attributes, found)
-    return Differences(len(kept), candidates, _confirmed(sample, attributes, candidates, limits))
 
 
 def _grouped(sample: Sample, attributes: Sequence[Unnamed], found: Sequence[Candidate]) -> tuple[Candidate, ...]:
@@ -105,17 +130,24 @@ def _grouped(sample: Sample, attributes: Sequence[Unnamed], found: Sequence[Cand
 
 
 def _confirmed(
-    sample: Sample, attributes: Sequence[Unnamed], candidates: Sequence[Candidate], limits: Limits
+    sample: Sample,
+    attributes: Sequence[Unnamed],
+    reference: Sequence[Bools],
+    candidates: Sequence[Candidate],
+    limits: Limits,
 ) -> tuple[Finding, ...]:
     again = [
-        _difference(sample, attributes[one.attribute], one.prompt, limits.margin, held_out=True) for one in candidates
+        _difference(
+            sample, attributes[one.attribute], one.prompt, reference[one.attribute], limits.margin, held_out=True
+        )
+        for one in candidates
     ]
     p = holm([
         one.p if one is not None and one.value * first.difference.value > 0 else 1.0
         for one, first in zip(again, candidates, strict=True)
     ])  # fmt: skip
     found = [
-        _finding(sample, attributes, first, one, float(adjusted))
+        _finding(sample, attributes[first.attribute], reference[first.attribute], first, one, float(adjusted))
         for first, one, adjusted in zip(candidates, again, p, strict=True)
         if one is not None and adjusted <= limits.rate
     ]
@@ -132,12 +164,12 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
 
 
 def _difference(
-    sample: Sample, attribute: Unnamed, prompt: int, margin: float, *, held_out: bool
+    sample: Sample, attribute: Unnamed, prompt: int, reference: Bools, margin: float, *, held_out: bool
 ) -> RateDifference | None:
-    """Compare a prompt with all others whose rate is identified; None if there is nothing to compare."""
+    """Compare a prompt with those of a reference (P,) whose rate is identified; None if there is nothing to compare."""
     levels, known = _side(attribute, held_out=held_out)
     rows = sample.half(held_out=held_out)
-    own, others = _masks(sample, rows, known, prompt)
+    own, others = _masks(sample, rows, known & reference, prompt)
     if not known[prompt] or not others.any():
         return None
     strata, upper = sample.strata[rows], levels.upper
@@ -150,16 +182,16 @@ def _side(attribute: Unnamed, *, held_out: bool) -> tuple[Levels, Bools]:
     return (attribute.held_out, attribute.confirmable) if held_out else (attribute.discovery, attribute.known)
 
 
-def _masks(sample: Sample, rows: NDArray[np.integer[Any]], known: Bools, prompt: int) -> tuple[Bools, Bools]:
+def _masks(sample: Sample, rows: NDArray[np.integer[Any]], reference: Bools, prompt: int) -> tuple[Bools, Bools]:
+    """Return which images are of the prompt, and which are of the prompts that it is compared with."""
     own: Bools = sample.prompts[rows] == prompt
-    return own, known[sample.prompts[rows]] & ~own
+    return own, reference[sample.prompts[rows]] & ~own
 
 
 def _finding(
-    sample: Sample, attributes: Sequence[Unnamed], first: Candidate, again: RateDifference, adjusted: float
+    sample: Sample, attribute: Unnamed, reference: Bools, first: Candidate, again: RateDifference, adjusted: float
 ) -> Finding:
-    attribute = attributes[first.attribute]
-    own, others = _masks(sample, sample.half(held_out=True), attribute.confirmable, first.prompt)
+    own, others = _masks(sample, sample.half(held_out=True), attribute.confirmable & reference, first.prompt)
     return Finding(
         attribute=first.attribute + 1,
         prompt=sample.names[first.prompt],

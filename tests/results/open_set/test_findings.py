@@ -14,7 +14,7 @@ PROMPTS, IMAGES = 8, 96
 LIMITS = Limits(0.05, 0.1)
 
 
-def a_sample(favoured=0.8, held_out=None, seed=0, named=True, prompts=PROMPTS, images=IMAGES):
+def a_sample(favoured=0.8, held_out=None, seed=0, named=True, prompts=PROMPTS, images=IMAGES, looks=4.0):
     """Prompt 2 has the hidden attribute at another rate; a named one changes embeddings, and each prompt has a look."""
     random = np.random.default_rng(seed)
     of, number = np.repeat(np.arange(prompts), images), np.tile(np.arange(images), prompts)
@@ -23,7 +23,7 @@ def a_sample(favoured=0.8, held_out=None, seed=0, named=True, prompts=PROMPTS, i
         rate = np.where((of == 2) & (number >= images // 2), held_out, rate)
     hidden, group = random.random(len(of)) < rate, (random.random(len(of)) < np.where(of == 3, 0.9, 0.4)).astype(int)
     axes = random.normal(size=(3, 12))
-    vectors = 0.35 * random.normal(size=(len(of), 12)) + 4 * random.normal(size=(prompts, 12))[of]
+    vectors = 0.35 * random.normal(size=(len(of), 12)) + looks * random.normal(size=(prompts, 12))[of]
     vectors += np.outer(hidden, axes[0]) + np.outer(group, axes[1]) + np.outer(random.random(len(of)) < 0.5, axes[2])
     return Sample(
         tuple(f"p{place}" for place in range(prompts)),
@@ -49,6 +49,33 @@ def test_a_planted_association_is_found_with_its_rates_and_nothing_else():
     assert one.p <= 0.05
     assert attributes[one.attribute - 1].states.separation > 3
     assert all(int(key.split("/")[1]) >= IMAGES // 2 for key in one.strip.strongest + one.strip.weakest)
+
+
+def test_a_state_that_all_images_of_a_prompt_show_is_found_where_looks_differ_little():
+    _, differences = found(a_sample(favoured=1.0, looks=0.05))
+    [one] = differences.findings
+    assert one.prompt == "p2"
+    assert one.rate > 0.95
+    assert found(a_sample(favoured=1.0))[1].findings == ()  # with other looks, it may be a look
+
+
+def test_a_prompt_is_compared_with_typical_ones():
+    # Two of six prompts nearly always show it; against a mean with them, the others would show it too rarely.
+    sample = a_sample(favoured=1.0, looks=0.05, prompts=6)
+    random = np.random.default_rng(5)
+    attributes = unnamed_attributes(sample)
+    upper = random.random(len(sample.prompts)) < np.where(sample.prompts % 3 == 2, 0.95, 0.05)
+    first, held = sample.half(held_out=False), sample.half(held_out=True)
+    one = replace(
+        attributes[0],
+        discovery=replace(attributes[0].discovery, upper=upper[first]),
+        held_out=replace(attributes[0].held_out, upper=upper[held]),
+        known=np.ones(6, bool),
+        confirmable=np.ones(6, bool),
+    )
+    differences = differences_of(sample, [one], LIMITS)
+    assert sorted(finding.prompt for finding in differences.findings) == ["p2", "p5"]
+    assert all(finding.others < 0.15 for finding in differences.findings)
 
 
 def test_what_held_out_images_do_not_show_is_not_reported():
