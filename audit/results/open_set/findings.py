@@ -18,9 +18,6 @@ from audit.results.open_set.sample import Sample
 
 Bools = NDArray[np.bool_]
 
-_FEWEST_TYPICAL = 3
-"""Fewest prompts that candidates are compared with; with fewer, all others are."""
-
 GO_TOGETHER = 0.3
 """Correlation of two states within prompts from which their candidates in one prompt are one finding."""
 
@@ -73,9 +70,8 @@ class Differences:
 def differences_of(sample: Sample, attributes: Sequence[Unnamed], limits: Limits) -> Differences:
     """Test every attribute in every prompt on the discovery seeds, and the candidates again on held-out seeds.
 
-    A prompt is compared with the typical others. A first round against all of them finds which are not typical: one
-    prompt that nearly always shows a state would raise the rate of all others together, and each of them would seem to
-    show it less often.
+    A prompt is compared with the typical others. A prompt that nearly always shows a state would raise the rate of all
+    others together, and each of them would seem to show it less often.
 
     The discovery seeds are tested at the rate of false discoveries (Benjamini and Hochberg 1995). Held-out seeds test
     the candidates alone, by Holm's procedure, so that the probability of any false finding is at most the rate. A
@@ -86,19 +82,31 @@ def differences_of(sample: Sample, attributes: Sequence[Unnamed], limits: Limits
         attributes: The attributes.
         limits: What counts as a finding.
     """
-    everyone = [one.known for one in attributes]
-    _, unlike = _tested(sample, attributes, everyone, limits)
-    typical = [_without(known, number, unlike) for number, known in enumerate(everyone)]
+    typical = _typical(sample, attributes, limits)
     tests, found = _tested(sample, attributes, typical, limits)
     candidates = _grouped(sample, attributes, found)
     return Differences(tests, candidates, _confirmed(sample, attributes, typical, candidates, limits))
 
 
-def _without(known: Bools, number: int, unlike: Sequence[Candidate]) -> Bools:
-    """Return the prompts that an attribute's candidates are compared with: the known ones that are no candidates."""
-    found = known.copy()
-    found[[one.prompt for one in unlike if one.attribute == number]] = False
-    return found if found.sum() >= _FEWEST_TYPICAL else known
+def _typical(sample: Sample, attributes: Sequence[Unnamed], limits: Limits) -> list[Bools]:
+    """Return by attribute the prompts (P,) that others are compared with, from the discovery seeds.
+
+    They begin as all prompts whose rate is known. The one that differs most is taken out, as long as one is found and
+    half of them stay.
+    """
+    found = [one.known.copy() for one in attributes]
+    while True:
+        strongest: dict[int, Candidate] = {}
+        for one in sorted(_tested(sample, attributes, found, limits)[1], key=lambda one: abs(one.difference.value)):
+            if (
+                found[one.attribute][one.prompt]
+                and 2 * found[one.attribute].sum() > attributes[one.attribute].known.sum()
+            ):
+                strongest[one.attribute] = one
+        if not strongest:
+            return found
+        for one in strongest.values():
+            found[one.attribute][one.prompt] = False
 
 
 def _tested(

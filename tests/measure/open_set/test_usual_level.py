@@ -1,4 +1,4 @@
-"""A prompt with one mode has a rate where levels hardly differ, and none where looks move them or its scores fit none."""
+"""A prompt with one mode has a rate where levels hardly differ; none where looks move them, or its scores fit none."""
 
 import numpy as np
 import pytest
