@@ -52,7 +52,7 @@ def cut_texts(request: MeasurementRequest, dissected: Attributes, prompts: Seque
         for place, mitigation in located(request.mitigations):
             texts = mitigation_texts(request, mitigation, prompts)
             yield from _first(texts, model, (*place, "name"), (_TEMPLATE, *MODEL_KEYS))
-    clip = _clip_reader(request.quality, request.model)
+    clip = clip_reader_of(request.quality, request.model)
     if clip is not None:
         yield from _first(clip_texts(request, prompts), clip, _CLIP, (_TEMPLATE, *MODEL_KEYS))
 
@@ -139,7 +139,7 @@ def _and_more(count: int) -> str:
     return f"; {count - 1} more text{'s' * (count > 2)} would be cut too" if count > 1 else ""
 
 
-def _clip_reader(quality: QualityConfig, model: ModelConfig) -> TextReader | None:
+def clip_reader_of(quality: QualityConfig, model: ModelConfig) -> TextReader | None:
     """Return the tokenizer of ``quality.clip``; None if it is not on this machine."""
     source, bundle = quality.clip, bundle_of(model)
     try:

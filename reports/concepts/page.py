@@ -129,6 +129,8 @@ def stage_findings(stages: Stages) -> Iterator[str]:
         named = [one for one in stages.figures if one.kind == BY_TEXT.get(kind) and one.concept == ALL]
         by_text = "".join(f" Named in the prompt: {figure_text(one.success)}." for one in named)
         yield f"{words}, success by window: {values}.{by_text}{_beside_published(kind, own)}"
+    for concept in stages.shown:
+        yield f"Every picture showed “{concept}” before any edit, as its judge sees it: nothing can be counted for it."
 
 
 def _beside_published(kind: str, own: Mapping[str, StageFigures]) -> str:

@@ -14,14 +14,13 @@ from audit.analyses.concepts.naming import FEWEST_IMAGES
 from audit.analyses.concepts.recorded import CONDITIONAL, loaded_segmenter
 from audit.analyses.concepts.stored_recording import STAGES, arrays_of, stage_window
 from audit.analyses.stages.edits import ConceptVector, global_edit, quadrant_mask, spatial_edit
-from audit.analyses.stages.request import Arm, TrialsRequest
+from audit.analyses.stages.request import Arm, TrialsRequest, neutral_prompt
 from audit.dissect.sae import SaeShape, SparseAutoencoder
 from audit.models.device import device_here
 from audit.models.files.untrusted_model import UnfitModelError
 from audit.models.generator import DiffusionGenerator, WatchedInside
 from audit.models.intervention import Edit
-from audit.planning.plan import prompt_text
-from audit.records.work import Prompt, derive_seed
+from audit.records.work import derive_seed
 from audit.storage.place import place_of
 
 NOISES = 8
@@ -108,7 +107,7 @@ def _texts_of_concepts(request: TrialsRequest) -> dict[str, tuple[str, ...]]:
 
     A group is compared with the other groups of its attribute, a style with the text that names none.
     """
-    neutral = Prompt("", prompt_text(request.template, request.neutral), request.neutral)
+    neutral = neutral_prompt(request.template, request.neutral)
     found: dict[str, tuple[str, ...]] = {
         concept: (style.text("", neutral), neutral.text) for concept, style in request.styles.items()
     }

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from audit.config.optional.segmenters import SegmenterConfig
 from audit.config.sections import ModelConfig, QualityConfig
-from audit.planning.plan import named_text
+from audit.planning.plan import named_text, prompt_text
 from audit.records.work import Prompt
 
 Kind = Literal["spatial", "global", "style", "group text", "style text"]
@@ -83,6 +83,11 @@ class AskedStyle:
 
 
 Asked = AskedGroup | AskedStyle
+
+
+def neutral_prompt(template: str, noun: str) -> Prompt:
+    """Return the prompt from whose texts the concepts of groups and styles are made."""
+    return Prompt("", prompt_text(template, noun), noun)
 
 
 @dataclass(frozen=True)

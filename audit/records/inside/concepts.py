@@ -125,6 +125,7 @@ class Stages:
         distance: What measures the distance.
         images: Edited images of each concept and window.
         tried: Strengths that were tried.
+        shown: Concepts that every picture showed before any edit, so that none can be counted.
     """
 
     block: str
@@ -132,6 +133,7 @@ class Stages:
     distance: str
     images: int
     tried: tuple[float, ...]
+    shown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -247,7 +249,7 @@ def _stages(data: Mapping[str, Any]) -> Stages:
         )
         for one in data["figures"]
     )
-    return Stages(**{**data, "figures": figures, "tried": tuple(data["tried"])})
+    return Stages(**{**data, "figures": figures, "tried": tuple(data["tried"]), "shown": tuple(data.get("shown", ()))})
 
 
 def _estimate(data: Mapping[str, Any] | None) -> Any:  # noqa: ANN401 - an estimate, or None where a field allows it

@@ -78,6 +78,7 @@ def _request(
     from ray_jobs.run.inside.concepts import (
         ConceptsRequest,
         blocks_of,
+        cut_text,
         too_few_steps,
         unknown_attributes,
         unrecognised_styles,
@@ -93,7 +94,7 @@ def _request(
     )
     if problem is not None:
         refuse(problem)
-    return ConceptsRequest(
+    request = ConceptsRequest(
         name=name,
         concepts=section,
         dissection=dissection,
@@ -102,6 +103,10 @@ def _request(
         blocks=blocks_of(section, _shapes(model)),
         parts=segmenter_parts(section.segmenter, model),
     )
+    cut = cut_text(request)
+    if cut is not None:
+        refuse(cut)
+    return request
 
 
 def _shapes(model: ModelConfig) -> dict[str, tuple[int, int, int]]:

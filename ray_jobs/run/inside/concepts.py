@@ -17,7 +17,17 @@ from audit.analyses.concepts.recorded import (
     recorded_steps,
 )
 from audit.analyses.concepts.stored_recording import STAGES, StoredRecording, stage_window
-from audit.analyses.stages.request import ALL_STEPS, BY_TEXT, Arm, Asked, AskedGroup, AskedStyle, Kind, TrialsRequest
+from audit.analyses.stages.request import (
+    ALL_STEPS,
+    BY_TEXT,
+    Arm,
+    Asked,
+    AskedGroup,
+    AskedStyle,
+    Kind,
+    TrialsRequest,
+    neutral_prompt,
+)
 from audit.analyses.stages.trials import distance_name
 from audit.config.optional.concepts import ConceptsConfig, StagesConfig
 from audit.config.problems import listing
@@ -29,6 +39,7 @@ from audit.models.source import model_fingerprint
 from audit.perception.judges.registry import judge_name
 from audit.perception.segmenters.registry import segmenter_name
 from audit.planning.plan import group_phrase
+from audit.preflight.prompt_lengths import clip_reader_of, model_reader
 from audit.records.inside.concepts import Concepts, Stages
 from audit.records.work import Prompt
 from audit.results.concepts.by_stage import chosen_strengths, stage_figures
@@ -142,6 +153,22 @@ def unknown_attributes(section: ConceptsConfig, attributes: Attributes) -> str |
     )
 
 
+def cut_text(request: ConceptsRequest) -> str | None:
+    """Return a message if the model or CLIP would cut off a prompt that names a group or a style; None otherwise."""
+    section, dissection = request.concepts.stages, request.dissection
+    if section is None:
+        return None
+    template, model = dissection.prompts.template, dissection.model
+    neutral = neutral_prompt(template, _NEUTRAL)
+    asked = _asked(section, dissection.attributes)
+    texts = [of.text(template, prompt) for of in asked.values() for prompt in (*request.edited, neutral)]
+    for reader in (model_reader(model), clip_reader_of(request.quality, model)):
+        refused = None if reader is None else next(filter(None, map(reader.refusal, texts)), None)
+        if refused is not None:
+            return f"concepts.stages: {refused}"
+    return None
+
+
 def unrecognised_styles(section: ConceptsConfig, quality: QualityConfig) -> str | None:
     """Return a message if styles are asked for and no CLIP can recognise them; None otherwise."""
     if section.stages is None or not section.stages.styles or quality.clip != "none":
@@ -251,12 +278,15 @@ def _stages(request: ConceptsRequest, dictionaries: AnalysisSettings, output: st
     measured = replace(trials, role="measured", arms=(*arms, *named), images=section.images)
     LOG.info("Edits by stage: %d images, %d edits each", section.images * len(trials.prompts), len(measured.arms))
     found = run_analysis(_settings(request, "stage-trials", measured), output, pool)
+    figures = stage_figures(found)
+    counted = {one.concept for one in figures}
     return Stages(
         block=trials.block[1],
-        figures=stage_figures(found),
+        figures=figures,
         distance=distance_name(request.quality),
         images=section.images * len(trials.prompts),
         tried=section.strengths,
+        shown=tuple(concept for concept in trials.asked if concept not in counted),
     )
 
 
@@ -264,13 +294,7 @@ def _trials(request: ConceptsRequest, section: StagesConfig, directory: str, nam
     """Return the trials of all strengths."""
     blocks = request.blocks
     block = blocks.index(section.block) if section.block is not None else len(blocks) // 2
-    asked: dict[str, Asked] = {
-        f"{attribute}: {group}": AskedGroup(attribute, code, group_phrase(attribute, group))
-        for attribute, names in request.dissection.attributes.items()
-        if section.attributes is None or attribute in section.attributes
-        for code, group in enumerate(names)
-    }
-    asked |= {f"style: {words}": AskedStyle(words) for words in section.styles}
+    asked = _asked(section, request.dissection.attributes)
     kinds: list[tuple[Kind, str]] = [*(("spatial", part) for part in request.parts), *_kinds(asked)]
     arms = [Arm(kind, of, stage, beta) for beta in section.strengths for kind, of in kinds for stage in STAGES]
     return TrialsRequest(
@@ -291,6 +315,17 @@ def _trials(request: ConceptsRequest, section: StagesConfig, directory: str, nam
         batch=request.dissection.sampling.batch,
         features=section.features,
     )
+
+
+def _asked(section: StagesConfig, attributes: Attributes) -> dict[str, Asked]:
+    """Return what is asked for in the whole picture, by concept."""
+    groups: dict[str, Asked] = {
+        f"{attribute}: {group}": AskedGroup(attribute, code, group_phrase(attribute, group))
+        for attribute, names in attributes.items()
+        if section.attributes is None or attribute in section.attributes
+        for code, group in enumerate(names)
+    }
+    return groups | {f"style: {words}": AskedStyle(words) for words in section.styles}
 
 
 def _kinds(asked: Mapping[str, Asked]) -> list[tuple[Kind, str]]:

@@ -267,7 +267,7 @@ def test_a_result_is_written_read_and_shown(over_time, tried, styled, tmp_path):
         total_steps=6, prompts=2, images=24, measured=8, dictionaries=tuple(over_time.dictionaries),
         layout=tuple(over_time.layout), followed=over_time.followed(),
         pictures=pictures_of(over_time.reference, over_time.shown),
-        stages=Stages(BLOCKS[0], figures, "none", 8, (1.0, 30.0)),
+        stages=Stages(BLOCKS[0], figures, "none", 8, (1.0, 30.0), ("style: oil",)),
     )  # fmt: skip
     page = write_files(found, tmp_path / "found")
     assert read_concepts(str(tmp_path / "found")) == found
@@ -413,6 +413,8 @@ def test_groups_stand_beside_the_prompt_that_names_them_and_beside_no_published_
     [sentence] = stage_findings(Stages(BLOCKS[0], figures, "none", 20, (1.0,)))
     assert "Named in the prompt: 0.900 [0.850, 0.950]" in sentence
     assert "ublished" not in sentence
+    shown = Stages(BLOCKS[0], figures, "none", 20, (1.0,), ("style: oil",))
+    assert list(stage_findings(shown))[1].startswith("Every picture showed “style: oil” before any edit")
 
 
 def test_half_a_file_is_named_with_what_to_do(recording, tmp_path):

@@ -68,6 +68,7 @@ REFUSED = [
     ({"concepts": {"blocks": ["mid"]}}, "expected a module that returns a map, found 'mid'"),
     ({"concepts": {"segmenter": {"source": "somewhere"}}}, "expected the parts to ask"),
     ({"concepts": {"stages": {"attributes": ["age"]}}}, "expected audited attributes (gender), found age"),
+    ({"concepts": {"stages": {"styles": ["oil " * 30 + "paint"]}}}, "concepts.stages: expected at most 20 tokens"),
     ({"concepts": {"stages": {"styles": ["oil"]}}, "quality": {"clip": "none"}}, "expected CLIP, which says whether"),
     ({"concepts": {"segmenter": {"source": "somewhere", "parts": {"hair": "hair"}}}}, "expected a directory with a"),
     ({"sampling": {"steps": 4}}, "sampling.steps: expected at least 5 steps"),
