@@ -23,6 +23,10 @@ SIZES = (8, 12, 16, 24, 32)
 SEPARATION = 3.0
 """Least distance of the two states, in spreads; a threshold between them then classifies 7 % of the images wrongly."""
 
+READ_BY_LEVEL = 3.5
+"""Least distance of the two states, in spreads, for a rate to be read by its level: a component that separates them less
+may not respond to the attribute in every prompt, and one mode would be taken for a rate of 0."""
+
 EVIDENCE = 3.0
 """Least log-likelihood ratio of two states against one for a prompt whose rate counts."""
 
@@ -107,7 +111,8 @@ def _attribute(sample: Sample, scores: Floats) -> Unnamed | None:
         scores = -scores
         discovery = levels_of(scores[first], sample.prompts[first], states)
         shown = discovery.identified(sample.prompts[first], EVIDENCE, LEAST_IMAGES)
-    usual = UsualLevels.of(discovery, shown, states)
+    is_clear = states.separation >= READ_BY_LEVEL
+    usual = UsualLevels.of(discovery, shown, states) if is_clear else None
     discovery, known = _placed(scores[first], sample.prompts[first], states, discovery, usual)
     if known.sum() < MOST_PROMPTS * len(sample.names):
         return None
