@@ -154,9 +154,9 @@ class EntanglementFreeAttentionConfig(EditSection):
     """Images per optimiser step; the groups take turns. Each is called twice, with its own group named and another."""
     learning_rate: Rate = 0.001
     """Adam's step size."""
-    present_weight: Annotated[float, Field(ge=0, le=1000)] = 0.005
+    present_weight: Annotated[float, Field(ge=0, le=1000)] = 0.01
     """λ₁, weight of the attention to a group in images whose prompt names it."""
-    outside_weight: Annotated[float, Field(ge=0, le=1000)] = 0.005
+    outside_weight: Annotated[float, Field(ge=0, le=1000)] = 0.01
     """λ₂, weight of the attention to a group outside the parts that may change."""
     width: Annotated[int, Field(ge=1, le=4096)] = 64
     """Channels inside the network that predicts attention."""

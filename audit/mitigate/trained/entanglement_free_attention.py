@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -82,10 +83,13 @@ class EntanglementFreeAttentionFit:
         seeds = [derive_seed(METHOD, prompt.id, i) for i in range(section.images_per_group)]
         for group in request.groups:
             text = text_naming(section, group, request.template, prompt)
-            parts = [seeds[start : start + batch] for start in range(0, len(seeds), batch)]
-            latents = torch.cat([tools.generator.latents([text] * len(own), own).cpu() for own in parts])
-            shown = torch.cat([tools.outside().shown(tools.generator.decode(part)) for part in latents.split(batch)])
-            found |= {f"{LATENTS}/{group}": latents, f"{MASK}/{group}": _pooled(1 - shown.float(), latents.shape[2:])}
+            latents, masks = list[Tensor](), list[Tensor]()
+            for start in range(0, len(seeds), batch):
+                own = seeds[start : start + batch]
+                latents.append(tools.generator.latents([text] * len(own), own))
+                shown = tools.outside().shown(tools.generator.decode(latents[-1]))
+                masks.append(_pooled(1 - shown.float(), latents[-1].shape[2:]))
+            found |= {f"{LATENTS}/{group}": torch.cat(latents).cpu(), f"{MASK}/{group}": torch.cat(masks)}
         return found
 
     def train(self, tools: FitTools, request: FitRequest, examples: Examples, checkpoint: Checkpoint) -> Trained:
@@ -238,8 +242,8 @@ class Training:
         noisy, target = (of(latents, noise, timesteps) for of in (self.model.levels.noisy, self.model.levels.target))
         attentions = [GroupAttention(path, layer, batch.codes * 2) for path, layer in self.layers.items()]
         edits: dict[str, MapEdit] = {place: edit for one in attentions for place, edit in one.edits.items()}
-        both = (torch.cat([tensor, tensor]) for tensor in (noisy, timesteps))
-        predicted = self.model.predict(*both, (*batch.own, *batch.others), edits)[count:]
+        texts = (*batch.own, *batch.others)
+        predicted = self.model.predict(noisy.repeat(2, 1, 1, 1), timesteps.repeat(2), texts, edits)[count:]
         error = (masks[:, None] * (target - predicted)).square().mean()
         present, outside, inside = self._attention(attentions, masks)
         loss = error + self.section.present_weight * present + self.section.outside_weight * outside
@@ -274,14 +278,13 @@ def new_layers(tools: FitTools, request: FitRequest, prompt: Prompt, drawn: Draw
     embedded = torch.stack([_last_token(tools, text) for text in texts]).to(model.device, model.dtype)
     noisy, layers = drawn.latents[0, :1].to(model.device), dict[str, Layer]()
     for path in cross_attention(denoiser, section.layers):
-        attention = denoiser.get_submodule(path)
+        attention: Any = denoiser.get_submodule(path)
         size = model.map_shape(path.partition(_INSIDE)[0], noisy, prompt.text)[1:]
         with torch.no_grad():
-            values = attention.get_submodule("to_v")(embedded).float().clone()
+            values = attention.to_v(embedded).float().clone()
         seed = derive_seed(METHOD, path)
-        channels = attention.get_submodule("to_q").in_features
-        predictor = AttentionPredictor(int(channels), section.width, len(texts), seed).to(model.device)
-        layers[path] = Layer(int(attention.heads), (size[0], size[1]), values, predictor)
+        predictor = AttentionPredictor(attention.to_q.in_features, section.width, len(texts), seed).to(model.device)
+        layers[path] = Layer(attention.heads, (size[0], size[1]), values, predictor)
     return layers
 
 
@@ -318,7 +321,7 @@ def _last_token(tools: FitTools, text: str) -> Tensor:
 
 def _pooled(masks: Tensor, size: Sequence[int]) -> Tensor:
     """Return masks ``(B, …)`` at another size, each cell the mean of what it covers."""
-    pooled: Tensor = adaptive_avg_pool2d(masks[:, None], tuple(size))[:, 0]
+    pooled: Tensor = adaptive_avg_pool2d(masks[:, None], (size[0], size[1]))[:, 0]
     return pooled
 
 

@@ -108,7 +108,7 @@ def attention_to_group(query: Tensor, key: Tensor, logits: Tensor, heads: int) -
         logits: a, ``(B, T)``, the same for all heads.
         heads: Of the attention.
     """
-    by_head = [tokens.float().unflatten(2, (heads, -1)).transpose(1, 2) for tokens in (query, key)]
+    by_head = [tokens.float().reshape(*tokens.shape[:2], heads, -1).transpose(1, 2) for tokens in (query, key)]
     scores = by_head[0] @ by_head[1].transpose(2, 3) / math.sqrt(by_head[0].shape[3])
     return torch.sigmoid(logits[:, None] - scores.logsumexp(3))
 
@@ -150,7 +150,7 @@ class GroupAttention:
         """Return o + s w (v_a − o) of o ``(B, I, T, 1)``."""
         z, query, key = (self._read.pop(name) for name in ("z", "query", "key"))
         layer, codes = self._layer, self._codes.to(h.device)
-        maps = z.float().transpose(1, 2).unflatten(2, layer.size)
+        maps = z.float().transpose(1, 2).reshape(len(z), z.shape[2], *layer.size)
         logits = layer.predictor(maps)[torch.arange(len(codes)), codes].flatten(1)
         self.attention = attention_to_group(query, key, logits, layer.heads)
         width = h.shape[1] // layer.heads

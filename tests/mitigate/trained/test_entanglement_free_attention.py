@@ -93,13 +93,8 @@ def test_a_training_begins_near_the_model_and_a_group_that_no_image_has_gets_no_
     training = training_of(fit)
     for layer in training.layers.values():
         assert not any(bool(weight.any()) for weight in layer.predictor.out.parameters())
-    terms = training.terms(0)
-    assert float(terms.present.detach()) < 1 / 30  # one of 77 tokens and a group, in a network of random weights
-    training = replace(
-        training, drawn=replace(training.drawn, latents=training.drawn.latents[:1].expand(2, -1, -1, -1, -1))
-    )
-    batch = training.drawn.batch(0, 1)
-    assert batch.codes == (0,)
+    assert float(training.terms(0).present.detach()) < 0.1  # one value beside those of all tokens
+    assert training.drawn.batch(0, 1).codes == (0,)
     outs = [layer.predictor.out.weight for layer in training.layers.values()]
     for gradient in torch.autograd.grad(training.terms(0, 1).loss, outs):
         assert bool(gradient[0].any())
@@ -173,8 +168,8 @@ def test_the_loss_is_the_masked_error_with_another_group_named_and_the_attention
             pairs = zip(attentions, shown, strict=True)
             outside.append(torch.stack([((1 - mask) * one.attention[0]).mean() for one, mask in pairs]).mean())
     means = [float(torch.stack(one).mean()) for one in (errors, present, outside)]
-    assert float(found.loss) == pytest.approx(means[0] + 0.7 * means[1] + 0.3 * means[2], rel=1e-4)
-    assert [float(found.present), float(found.outside)] == pytest.approx(means[1:], rel=1e-4)
+    assert float(found.loss.detach()) == pytest.approx(means[0] + 0.7 * means[1] + 0.3 * means[2], rel=1e-4)
+    assert [float(found.present.detach()), float(found.outside.detach())] == pytest.approx(means[1:], rel=1e-4)
     assert all(f"a {request.groups[code]}" in text for code, text in zip(batch.codes, batch.own, strict=True))
     assert all(f"a {request.groups[code]}" not in text for code, text in zip(batch.codes, batch.others, strict=True))
 
@@ -183,7 +178,7 @@ def test_three_groups_are_contrasted_with_each_other(tiny_pipeline):
     audit = audit_of(tiny_pipeline, METHOD, "age")
     request, examples, trained = fitted(audit, tools_of(audit))
     texts = DrawnExamples.of(examples, request).batch(0, 60)
-    others = {(code, text.split()[4]) for code, text in zip(texts.codes, texts.others, strict=True)}
+    others = {(code, text.split()[5]) for code, text in zip(texts.codes, texts.others, strict=True)}
     groups = request.groups
     assert others == {(code, other) for code in range(len(groups)) for other in groups if other != groups[code]}
     assert all(layer.values.shape[0] == len(groups) for layer in layers_of(trained.tensors).values())
@@ -231,7 +226,7 @@ def test_images_without_the_parts_that_may_change_are_refused(fit):
 
 
 def test_two_arms_of_one_attention_act_one_after_the_other(fit, tmp_path):
-    """A joint arm of two attributes: the second extends what the first has made, and reads the same queries and keys."""
+    """A joint arm of two attributes: the second extends what the first has made, from the same queries and keys."""
     tools, request, _, trained = fit
     arm = ready(request.mitigation, trained.tensors, tmp_path)
     batch = Batch(PROMPTS[0], ("female", "male"), STEPS, "", request.groups)

@@ -243,6 +243,19 @@ def test_precision_and_confidence_name_a_fit_unless_they_are_the_defaults(tmp_pa
     assert added(means, {"dtype": "float16"}, {"min_confidence": 0.8}) == {"dtype": "float16"}
 
 
+def test_other_parts_that_may_change_make_another_fit(tmp_path):
+    efa = {"name": "efa", "method": "entanglement_free_attention", "attribute": "gender"}
+
+    def used(**outside):
+        measured = MeasurementRequest.of(config(tmp_path, mitigations=[efa], quality={"outside": outside}))
+        [request] = fit_requests(measured)
+        return dict(used_by(measured, request, None))
+
+    assert used()["outside"].startswith("outside:face+hair|by:bundled:")
+    assert used(hidden=["face"]) != used()
+    assert set(used()) == {"outside"}
+
+
 def test_a_training_without_a_term_of_clip_or_dino_is_not_named_by_them(tmp_path):
     def used(**weights):
         section = {"name": "m", "method": "finetuning", "attribute": "gender", **weights}
