@@ -280,7 +280,7 @@ def test_entanglement_free_attention_needs_a_segmenter_prompts_and_a_unet(pipeli
 
     def found(source, **changes):
         keys = {"model": {"source": str(source)}, "sampling": {"steps": 3}, "mitigations": [efa | changes]}
-        quality = {"clip": str(BUNDLED / "clip"), "outside": {}}
+        quality = {"clip": str(BUNDLED / "clip"), "features": "none", "outside": {}}
         own = problems(**OUTSIDE | {"judge": {"source": "zero-shot"}, "quality": quality} | keys)
         return {place: text for place, text in own.items() if place.startswith(("mitigations", "quality"))}
 

@@ -196,6 +196,26 @@ def test_a_longer_training_lowers_the_masked_error(fit):
     assert after < before
 
 
+def test_an_interrupted_training_ends_as_one_without_a_break(fit):
+    tools, request, examples, _ = fit
+    request = replace(request, mitigation=request.mitigation.model_copy(update={"steps": 60, "batch": 1}))
+    whole = EntanglementFreeAttentionFit().train(tools, request, examples, InMemory())
+
+    class Breaking(InMemory):
+        def write(self, state):
+            super().write(state)
+            raise KeyboardInterrupt
+
+    kept = Breaking()
+    with pytest.raises(KeyboardInterrupt):
+        EntanglementFreeAttentionFit().train(tools, request, examples, kept)
+    checkpoint = InMemory()
+    checkpoint.state = kept.state
+    resumed = EntanglementFreeAttentionFit().train(tools, request, examples, checkpoint)
+    assert all(torch.equal(tensor, resumed.tensors[name]) for name, tensor in whole.tensors.items())
+    assert resumed.report == whole.report
+
+
 def test_the_weights_keep_attention_away(fit):
     tools, request, examples, _ = fit
     figures = []
