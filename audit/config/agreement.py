@@ -263,6 +263,12 @@ def _training_disagreements(config: AuditSections, at: Location, mitigation: Mit
     if "clip" in mitigation.trained_with and config.quality.clip == "none":
         message = f"expected a CLIP model for the loss of {mitigation.method}, found none; set quality.clip"
         yield Problem((*at, "method"), message, reads=(("quality", "clip"),))
+    if "outside" in mitigation.trained_with and config.quality.outside is None:
+        message = (
+            f"expected a segmenter of what {mitigation.method} may change, found none; set quality.outside: {{}} for "
+            "the calibration model, else the directory of a CLIPSeg model with its parts"
+        )
+        yield Problem((*at, "method"), message, reads=(("quality", "outside"),))
     if not isinstance(mitigation, FinetuningConfig):
         return
     yield from _batch_disagreements(config, at, mitigation)

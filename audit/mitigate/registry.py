@@ -16,6 +16,7 @@ from audit.mitigate.guidance.fair_diffusion import FairDiffusion
 from audit.mitigate.method import Intervene, Method
 from audit.mitigate.texts.fair_pca import FairPca
 from audit.mitigate.texts.prompt import PromptMethod
+from audit.mitigate.trained.entanglement_free_attention import EntanglementFreeAttention
 from audit.mitigate.trained.finetuning import Finetuning
 from audit.mitigate.trained.h_distribution import HDistribution
 from audit.mitigate.trained.latent_direction import LatentDirection
@@ -34,6 +35,7 @@ METHODS: Mapping[str, Method] = {
     "latent_direction": LatentDirection(),
     "latent_editing": LatentEditing(),
     "h_distribution": HDistribution(),
+    "entanglement_free_attention": EntanglementFreeAttention(),
     "finetuning": Finetuning(),
 }
 """Name → method; the section of a method in the config has this name as ``method``."""

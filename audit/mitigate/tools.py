@@ -17,6 +17,7 @@ from audit.perception.embedders.clip import ClipEmbedder, load_clip
 from audit.perception.embedders.dino import DinoFeatures
 from audit.perception.judges.interface import Judge
 from audit.perception.judges.registry import load_judge
+from audit.perception.segmenters.outside import Outside, load_outside
 from audit.storage.folder_copy import folder_on_disk
 from audit.storage.place import Place
 
@@ -29,6 +30,10 @@ def _no_dino() -> None:
     return None
 
 
+def _no_outside() -> NoReturn:
+    raise ValueError("expected a segmenter for the training of this method, found none; set quality.outside")
+
+
 @dataclass(frozen=True)
 class FitTools:
     """What a fit may use on a worker.
@@ -39,6 +44,7 @@ class FitTools:
         lens: Loads the lens at the first call.
         clip: Loads the CLIP model of the quality figures at the first call.
         dino: Loads the DINOv2 of the quality figures at the first call; None if the config names none.
+        outside: Loads the segmenter of the quality figures at the first call.
     """
 
     generator: DiffusionGenerator
@@ -46,6 +52,7 @@ class FitTools:
     lens: Callable[[], Lens]
     clip: Callable[[], ClipEmbedder] = _no_clip
     dino: Callable[[], DinoFeatures | None] = _no_dino
+    outside: Callable[[], Outside] = _no_outside
 
     @cached_property
     def model(self) -> TrainableModel:
@@ -89,4 +96,8 @@ def fit_tools(
         weights = measured.quality.dino
         return None if weights is None else DinoFeatures(Path(weights), device_here())
 
-    return FitTools(generator, judge, loaded_lens, clip, dino)
+    @cache
+    def outside() -> Outside:
+        return load_outside(measured.quality.outside, measured.model) or _no_outside()
+
+    return FitTools(generator, judge, loaded_lens, clip, dino, outside)

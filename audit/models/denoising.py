@@ -236,9 +236,11 @@ class Denoising:
             return h
         if self._front is not None:
             self._front.close()
-        conditional = h[-batch:]
+        before = conditional = h[-batch:]
         for edit in edits:
             conditional = edit(self._step, conditional)
+        if conditional is before:
+            return h
         return conditional if len(h) == batch else cat([h[:-batch], conditional])
 
     def _look_at_unconditional(self, path: str, h: Tensor) -> None:

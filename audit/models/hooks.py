@@ -19,6 +19,7 @@ from audit.records.located.places import Kind
 
 _TOKEN_AXES = 3
 _TEXT = "encoder_hidden_states"
+_HIDDEN = "hidden_states"
 
 MapEdit = Callable[[Tensor], Tensor]
 
@@ -45,6 +46,8 @@ def edit_place(module: nn.Module, kind: Kind, edit: MapEdit, stream: int = 0) ->
         held = _edit_tuple(module, lambda output: _with_first(output, edit))
     elif kind == "update":
         held = _edit_update(module, edit, stream)
+    elif kind == "input":
+        held = _edit_input(module, edit)
     elif kind == "text-stream":
         _require_text_stream(module, stream)
         held = edit_output(module, edit, 1 - stream)
@@ -82,7 +85,7 @@ def _edit_update(module: nn.Module, edit: MapEdit, stream: int) -> Iterator[None
 
     def hook(_module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any) -> Any:  # noqa: ANN401 - torch's hook signature
         stored = stream_of(output, stream)
-        own = inputs[0] if inputs else named.get("hidden_states")
+        own = inputs[0] if inputs else named.get(_HIDDEN)
         if not isinstance(own, Tensor) or own.shape != stored.shape:
             found = f"an input of shape {tuple(own.shape)}" if isinstance(own, Tensor) else "no tensor"
             raise TypeError(
@@ -94,6 +97,33 @@ def _edit_update(module: nn.Module, edit: MapEdit, stream: int) -> Iterator[None
         return output if after is before else _replaced(output, stored, own + after)
 
     handle = module.register_forward_hook(hook, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def _edit_input(module: nn.Module, edit: MapEdit) -> Iterator[None]:
+    """Replace the first thing that a module reads by ``edit(input)``.
+
+    Raises:
+        TypeError: When the module is called, if it reads no tensor.
+    """
+
+    def hook(read_by: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:  # noqa: ANN401 - torch's hook signature
+        stored = inputs[0] if inputs else named.get(_HIDDEN)
+        if not isinstance(stored, Tensor):
+            raise TypeError(
+                f"a module whose input is read must read a tensor, found {type(read_by).__name__}, which reads none "
+                "first; choose another module"
+            )
+        after = _edited(stored, edit)
+        if after is stored:
+            return None
+        return ((after, *inputs[1:]), named) if inputs else (inputs, named | {_HIDDEN: after})
+
+    handle = module.register_forward_pre_hook(hook, with_kwargs=True)
     try:
         yield
     finally:

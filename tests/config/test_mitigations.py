@@ -10,11 +10,15 @@ from audit.planning.plan import prompts_of
 TWO_PROMPTS = {"occupations": ["doctor", "nurse"]}
 
 
+EFA = {"method": "entanglement_free_attention"}
+
+
 def audit(**mitigation):
     plain = {"name": "m", "attribute": "age", **mitigation}
     return AuditConfig(
-        name="x", prompts=TWO_PROMPTS, mitigations=[plain], attributes={"age": ["young", "adult", "old"]}
-    )
+        name="x", prompts=TWO_PROMPTS, mitigations=[plain], attributes={"age": ["young", "adult", "old"]},
+        quality={"outside": {}},
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -25,6 +29,7 @@ def audit(**mitigation):
         ({"method": "gated_cross_attention", "images_per_group": 5}, 2 * (3 + 1) * 5 * 2),
         ({"method": "mean_difference", "images_per_group": 5}, 2 * 3 * 5),
         ({"method": "fair_pca"}, 0),
+        (EFA | {"images_per_group": 5, "steps": 7}, 2 * 3 * 5),
     ],
 )
 def test_the_plan_counts_the_images_of_every_fit(mitigation, images):
@@ -45,6 +50,10 @@ def test_how_a_fit_is_applied_does_not_name_it_and_what_decides_it_does():
     uneven = {"young": 0.2, "adult": 0.3, "old": 0.5}
     assert name(method="uce", target=uneven) != name(method="uce")  # the shares are fitted to the target
     assert name(method="fair_pca", target=uneven) == name(method="fair_pca")
+    assert name(**EFA, strength=2, window=[0, 0.5]) == name(**EFA, target=uneven) == name(**EFA)
+    assert (
+        len({name(**EFA), name(**EFA, layers=["mid_block"]), name(**EFA, outside_weight=0), name(**EFA, width=8)}) == 4
+    )
     assert name(method="feature_control", choice="random") != name(method="feature_control", choice="activation")
 
 
@@ -57,6 +66,8 @@ def test_how_a_fit_is_applied_does_not_name_it_and_what_decides_it_does():
         {"method": "fair_pca", "push": -1},
         {"method": "feature_control", "choice": "attribution"},
         {"method": "gated_cross_attention", "gate": "yes"},
+        EFA | {"present_weight": -1},
+        EFA | {"layers": ["mid block"]},
     ],
 )
 def test_values_out_of_range_are_refused(mitigation):
@@ -71,7 +82,9 @@ def test_a_gate_needs_the_first_step():
     audit(method="gated_cross_attention", window=[0, 0.5])
 
 
-@pytest.mark.parametrize("method", ["uce", "fair_diffusion", "fair_pca", "feature_control", "gated_cross_attention"])
+@pytest.mark.parametrize(
+    "method", ["uce", "fair_diffusion", "fair_pca", "feature_control", "gated_cross_attention", *EFA.values()]
+)
 def test_a_model_without_prompts_has_no_text_that_names_a_group(method):
     with pytest.raises(ValueError, match="expected a method that names no group in a prompt"):
         AuditConfig(

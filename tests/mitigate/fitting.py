@@ -15,6 +15,7 @@ from audit.dissect.sae import SaeShape, SparseAutoencoder
 from audit.mitigate.tools import FitTools
 from audit.perception.embedders.clip import load_clip
 from audit.perception.judges.perceived import Perceived
+from audit.perception.segmenters.outside import Outside
 from audit.planning.fits import FitRequest
 from audit.records.work import Prompt, Status
 from benchmarks.fits import fit_in_process
@@ -62,6 +63,20 @@ class BalancedBySecondRound(ByBrightness):
         return Perceived({self.attribute: probabilities}, [Status.CLASSIFIED] * len(images), None)
 
 
+class UpperHalf:
+    """A segmenter for pictures of random networks: the upper half of each shows a face."""
+
+    parts = ("face", "rest")
+
+    def labels(self, images):
+        labels = torch.ones(len(images), *images.shape[2:], dtype=torch.uint8)
+        labels[:, : images.shape[2] // 2] = 0
+        return labels
+
+
+UPPER_HALF = Outside(UpperHalf(), ("face",), "outside:face|by:upper half")
+
+
 def random_lens(generator, groups, latents=40, per_group=3):
     """A lens of the model's mid block with random numbers: every part of it has the right shape."""
     numbers = torch.Generator().manual_seed(3)
@@ -94,5 +109,7 @@ def bundled_clip():
 def fit_here(section, generator, groups, directory: Path, *, judge=None, lens=None):
     """Fit the method of a section and store it; None if the method is not fitted."""
     request = FitRequest(section, groups, TEMPLATE, SamplingConfig(steps=generator.steps, guidance=2.0, batch=4))
-    tools = FitTools(generator, lambda: judge or ByBrightness(groups), lambda: lens, bundled_clip)
+    tools = FitTools(
+        generator, lambda: judge or ByBrightness(groups), lambda: lens, bundled_clip, outside=lambda: UPPER_HALF
+    )
     return fit_in_process(request, PROMPTS, tools, directory)

@@ -76,6 +76,9 @@ CASES = {
     ),
     "latent_direction": Case(SHORT["latent_direction"] | {"strength": 1000.0}, {"strength": 0.0}, ("sdxl",)),
     "latent_editing": Case(SHORT["latent_editing"] | {"strength": 1000.0}, {"strength": 0.0}),
+    "entanglement_free_attention": Case(
+        SHORT["entanglement_free_attention"] | {"strength": 300.0}, {"strength": 0.0}, ("sdxl",)
+    ),
     "finetuning": Case(SHORT["finetuning"] | {"strength": 30.0}, {"strength": 0.0}, ("sdxl",)),
     "h_distribution": Case(SHORT["h_distribution"] | {"strength": 1e5}, {"strength": 0.0}, ("sd3", "pixart")),
 }

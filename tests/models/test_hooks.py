@@ -127,6 +127,31 @@ def test_a_place_is_given_back_bit_for_bit_and_after_an_exception(x, kind):
     assert all(torch.equal(*pair) for pair in zip(values(), plain, strict=True))
 
 
+@pytest.mark.parametrize("named", [False, True])
+def test_what_a_module_reads_first_is_changed_and_given_back_after_an_exception(block, x, named):
+    class Reader(nn.Module):
+        def forward(self, hidden_states, other=0):
+            return block(hidden_states) + other
+
+    reader, call = Reader(), {"hidden_states": x} if named else {}
+    inputs = () if named else (x,)
+    plain = reader(*inputs, **call, other=1)
+    with edit_place(reader, "input", lambda h: h):
+        assert torch.equal(reader(*inputs, **call, other=1), plain)
+    with edit_place(reader, "input", lambda h: h * 2):
+        assert torch.equal(reader(*inputs, **call, other=1), block(x * 2) + 1)
+    with pytest.raises(RuntimeError, match="inside"), edit_place(reader, "input", lambda h: h * 2):
+        raise RuntimeError("inside")
+    assert torch.equal(reader(*inputs, **call, other=1), plain)
+
+
+def test_tokens_that_a_module_reads_are_given_as_a_map():
+    linear, tokens, seen = nn.Linear(5, 2), torch.randn(3, 4, 5), []
+    with edit_place(linear, "input", lambda h: seen.append(tuple(h.shape)) or h + 1):
+        assert torch.equal(linear(tokens), nn.functional.linear(tokens + 1, linear.weight, linear.bias))
+    assert seen == [(3, 5, 4, 1)]
+
+
 def test_skips_are_given_as_one_map(x):
     seen, down = [], Down()
     with edit_place(down, "skips", lambda h: seen.append(tuple(h.shape)) or h):
@@ -141,6 +166,8 @@ def test_a_module_without_such_a_place_is_refused_in_words(block, x):
         pass
     with pytest.raises(TypeError, match="must read text"), edit_place(block, "text", lambda h: h):
         block(x)
+    with pytest.raises(TypeError, match="must read a tensor"), edit_place(block, "input", lambda h: h):
+        block(None)
     down = Down()
     with pytest.raises(ValueError, match="keep the shape"), edit_place(down, "skips", lambda h: h[:, :1]):
         down(x)

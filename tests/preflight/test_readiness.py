@@ -275,6 +275,25 @@ def test_finetuning_needs_prompts_and_a_unet_and_says_so_once(pipeline, tmp_path
         assert expected in message
 
 
+def test_entanglement_free_attention_needs_a_segmenter_prompts_and_a_unet(pipeline, tmp_path):
+    efa = {"name": "m", "method": "entanglement_free_attention", "attribute": "gender", "layers": ["mid_block"]}
+
+    def found(source, **changes):
+        keys = {"model": {"source": str(source)}, "sampling": {"steps": 3}, "mitigations": [efa | changes]}
+        quality = {"clip": str(BUNDLED / "clip"), "features": "none", "outside": {}}
+        own = problems(**OUTSIDE | {"judge": {"source": "zero-shot"}, "quality": quality} | keys)
+        return {place: text for place, text in own.items() if place.startswith(("mitigations", "quality"))}
+
+    [(place, message)] = found(pipeline).items()
+    assert place == "quality.outside"
+    assert "expected the directory of a CLIPSeg model" in message
+    assert found(pipeline, layers=["mid_blok"])["mitigations.0.layers.0"].endswith("did you mean 'mid_block'?")
+    expected = "expected a method that trains through no U-Net, found 'entanglement_free_attention'"
+    assert expected in found(save_sd3(tmp_path / "sd3"), layers=[])["mitigations.0.method"]
+    expected = "expected a U-Net that reads the embeddings of prompts for entanglement_free_attention, found"
+    assert expected in found(save_ddpm(tmp_path / "ddpm"), layers=[])["mitigations.0.method"]
+
+
 def test_finetuning_needs_pictures_that_are_resized_with_gradients(tmp_path):
     keys = {"architecture": "torchvision/resnet18", "outputs": ["f", "m"], "size": 64}
     groups = {"gender": {"female": ["f"], "male": ["m"]}}

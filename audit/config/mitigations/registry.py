@@ -14,7 +14,12 @@ from audit.config.mitigations.edits import (
 )
 from audit.config.mitigations.guidance import FairDiffusionConfig
 from audit.config.mitigations.texts import FairPcaConfig, PromptConfig
-from audit.config.mitigations.trained import HDistributionConfig, LatentDirectionConfig, LatentEditingConfig
+from audit.config.mitigations.trained import (
+    EntanglementFreeAttentionConfig,
+    HDistributionConfig,
+    LatentDirectionConfig,
+    LatentEditingConfig,
+)
 from audit.config.mitigations.weights import FinetuningConfig, UceConfig
 
 METHOD_TAG = "method:"
@@ -39,6 +44,7 @@ Methods = (
     | Annotated[LatentDirectionConfig, Tag(tag_of({"method": "latent_direction"}))]
     | Annotated[LatentEditingConfig, Tag(tag_of({"method": "latent_editing"}))]
     | Annotated[HDistributionConfig, Tag(tag_of({"method": "h_distribution"}))]
+    | Annotated[EntanglementFreeAttentionConfig, Tag(tag_of({"method": "entanglement_free_attention"}))]
     | Annotated[FinetuningConfig, Tag(tag_of({"method": "finetuning"}))]
 )
 """The sections, each with its tag."""

@@ -59,7 +59,10 @@ class MitigationSection(Section):
 
     @property
     def trained_with(self) -> tuple[str, ...]:
-        """Networks beside the model that the training uses: ``clip``, and ``dino`` where a config names it."""
+        """Networks beside the model that the training uses.
+
+        These are ``clip``, ``outside`` for the segmenter of ``quality.outside``, and ``dino`` where a config names it.
+        """
         return ()
 
     def steered_shares(self, groups: Sequence[str]) -> dict[str, float]:

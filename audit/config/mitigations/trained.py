@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from audit.config.fields import Text, Window
+from audit.config.fields import ModulePath, Text, Window
 from audit.config.mitigations.section import EditSection
 
 Hookpoints = Annotated[tuple[Text, ...], Field(strict=False, min_length=1, max_length=100)]
@@ -123,3 +123,64 @@ class LatentEditingConfig(_FittedEdit):
         """Return one step for each pass and denoising step of the window."""
         first, last = (edge * denoising_steps for edge in self.window)
         return self.passes * (math.ceil(last) - math.floor(first))
+
+
+class EntanglementFreeAttentionConfig(EditSection):
+    """Entanglement-free attention: cross-attention with a value for each group, which a trained network weights."""
+
+    names_groups: ClassVar[bool] = True
+    trains_through_unet: ClassVar[bool] = True
+    needs_text_encoder: ClassVar[bool] = True
+    edited_key: ClassVar[str] = "layers"
+    decisive: ClassVar[frozenset[str]] = frozenset(
+        {
+            "layers", "images_per_group", "steps", "batch", "learning_rate", "present_weight", "outside_weight",
+            "width",
+        }
+    )  # fmt: skip
+
+    method: Literal["entanglement_free_attention"]
+    """How the model is edited: ``entanglement_free_attention``."""
+    strength: Annotated[float, Field(ge=0, le=1000)] = 1.0
+    """How much of the change of each attention is applied; 0 changes nothing."""
+    layers: Annotated[tuple[ModulePath, ...], Field(strict=False, max_length=100)] = ()
+    """Modules of the U-Net whose cross-attention is extended, for example ``[mid_block, up_blocks.0]``. If empty, the
+    first block of the decoder that has cross-attention, as in the paper."""
+    images_per_group: Annotated[int, Field(ge=1, le=100_000)] = 8
+    """Images per prompt and group that are sampled for the training, with the group named."""
+    steps: Annotated[int, Field(ge=1, le=1_000_000)] = 500
+    """Optimiser steps of the training."""
+    batch: Annotated[int, Field(ge=1, le=4096)] = 8
+    """Images per optimiser step; the groups take turns. Each is called twice, with its own group named and another."""
+    learning_rate: Rate = 0.001
+    """Adam's step size."""
+    present_weight: Annotated[float, Field(ge=0, le=1000)] = 0.01
+    """λ₁, weight of the attention to a group in images whose prompt names it."""
+    outside_weight: Annotated[float, Field(ge=0, le=1000)] = 0.01
+    """λ₂, weight of the attention to a group outside the parts that may change."""
+    width: Annotated[int, Field(ge=1, le=4096)] = 64
+    """Channels inside the network that predicts attention."""
+
+    @property
+    def edited_modules(self) -> tuple[str, ...]:
+        """The layers."""
+        return self.layers
+
+    @property
+    def trained_with(self) -> tuple[str, ...]:
+        """The segmenter of ``quality.outside``."""
+        return ("outside",)
+
+    @property
+    def fitted_by(self) -> Mapping[str, Any]:
+        """The decisive settings."""
+        return self.model_dump(mode="json", include={"method", "attribute", *self.decisive})
+
+    @property
+    def fitted_images(self) -> int:
+        """Images of every prompt and group."""
+        return self.images_per_group
+
+    def training_steps(self, denoising_steps: int) -> int:
+        """Return the optimiser steps."""
+        return self.steps

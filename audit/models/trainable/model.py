@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from audit.models.generator import DiffusionGenerator, without_overflow
-from audit.models.hooks import edit_output, find_hookpoint
+from audit.models.hooks import edit_place, find_hookpoint
 from audit.models.trainable.noise_levels import NoiseLevels
+from audit.records.located.places import Place
 
 # B images, C H W the map at a hookpoint, c h w the latents
 
@@ -136,7 +137,7 @@ class TrainableModel:
             noisy: x_t, ``(B, c, h, w)``.
             timesteps: ``(B,)``.
             texts: B prompts.
-            edits: Hookpoint → edit of its map.
+            edits: Hookpoint, written as a place, → edit of its map.
             empty: The first rows, of this number, read the empty (or negative) prompt in place of theirs.
             read: Argument of the denoiser → its value for the rows behind those, as ``DiffusionGenerator`` embeds
                 a text; one row for all, or one for each.
@@ -149,7 +150,8 @@ class TrainableModel:
         named = _with_read(named, read or {}, empty, len(texts) - empty)
         with ExitStack() as held:
             for path, edit in (edits or {}).items():
-                held.enter_context(edit_output(find_hookpoint(unet, path), edit))
+                place = Place.parse(path)
+                held.enter_context(edit_place(find_hookpoint(unet, place.module), place.kind, edit))
             predicted = unet(noisy.to(self.dtype), timesteps.to(noisy.device), **named)
         prediction: Tensor = predicted[0] if isinstance(predicted, tuple) else predicted.sample
         return prediction.float()

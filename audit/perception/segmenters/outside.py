@@ -58,8 +58,12 @@ def load_outside(config: OutsideConfig | None, model: ModelConfig) -> Outside | 
     if unknown:
         known = ", ".join(segmenter.parts)
         raise ValueError(f"quality.outside.hidden: expected parts of the segmenter ({known}), found {unknown[0]!r}")
-    signature = f"outside:{'+'.join(config.hidden)}|by:{segmenter_name(config, model)}"
-    return Outside(segmenter, config.hidden, signature)
+    return Outside(segmenter, config.hidden, outside_name(config, model))
+
+
+def outside_name(config: OutsideConfig, model: ModelConfig) -> str:
+    """Return the signature of a segmenter with its hidden parts, without loading it."""
+    return f"outside:{'+'.join(config.hidden)}|by:{segmenter_name(config, model)}"
 
 
 def composite(images: Tensor, baseline: Tensor, compared: Tensor) -> Tensor:

@@ -267,6 +267,10 @@ def used_by(request: MeasurementRequest, fit: FitRequest, lens: Place | None) ->
         yield "clip", clip_name(request.quality.clip, request.model)
     if "dino" in fit.mitigation.trained_with and request.quality.dino is not None:
         yield "dino", short_fingerprint(Path(request.quality.dino))
+    if "outside" in fit.mitigation.trained_with and request.quality.outside is not None:
+        from audit.perception.segmenters.outside import outside_name
+
+        yield "outside", outside_name(request.quality.outside, request.model)
     if fit.mitigation.fit_uses_judge:
         yield "judge", judge_name(request.judge, request.model)
         yield from _changed(request.judge, ("min_confidence", "races"))

@@ -1,5 +1,7 @@
 """Fits trained methods on a tiny pipeline with random weights, in this process."""
 
+from dataclasses import replace
+
 from safetensors.torch import save_file
 
 from audit.calibration.bundle import BUNDLED
@@ -10,6 +12,7 @@ from audit.mitigate.tools import fit_tools
 from audit.models.generator import load_generator
 from audit.planning.fits import TENSORS_FILE, fit_requests
 from audit.records.work import Prompt
+from tests.mitigate.fitting import UPPER_HALF
 
 STEPS = 3
 PROMPTS = tuple(Prompt(name, f"a face photo of a {name}", name) for name in ("doctor", "nurse"))
@@ -17,6 +20,7 @@ SHORT = {
     "latent_direction": {"images_per_group": 2, "steps": 4, "batch": 3},
     "h_distribution": {"images_per_group": 4, "strength": 100.0},
     "latent_editing": {"images_per_group": 1, "passes": 2, "batch": 3},
+    "entanglement_free_attention": {"images_per_group": 2, "steps": 4, "batch": 3, "learning_rate": 0.05, "width": 4},
     "finetuning": {
         "rank": 2, "steps": 4, "images_per_step": 3, "noises": 4, "gradient_steps": 2, "learning_rate": 0.05,
         "images_at_once": 2, "networks": ("text_encoder", "unet"), "uncertainty": 0.35,
@@ -46,13 +50,16 @@ def audit_of(source, method, attribute, **settings):
         judge={"source": "zero-shot"},
         model={"source": str(source)},
         sampling={"steps": STEPS, "guidance": 2.0, "batch": 3, "scheduler": "DDIMScheduler"},
-        quality={"clip": str(BUNDLED / "clip")},
+        quality={"clip": str(BUNDLED / "clip"), "outside": {}},
         mitigations=[mitigation],
     )
 
 
 def tools_of(audit):
-    return fit_tools(load_generator(audit.model, audit.sampling), MeasurementRequest.of(audit), audit.attributes, None)
+    """Everything of an audit but its segmenter, which knows no pictures of random networks."""
+    generator = load_generator(audit.model, audit.sampling)
+    tools = fit_tools(generator, MeasurementRequest.of(audit), audit.attributes, None)
+    return replace(tools, outside=lambda: UPPER_HALF)
 
 
 def fitted(audit, tools, checkpoint=None):

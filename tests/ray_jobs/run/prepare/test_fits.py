@@ -243,6 +243,41 @@ def test_precision_and_confidence_name_a_fit_unless_they_are_the_defaults(tmp_pa
     assert added(means, {"dtype": "float16"}, {"min_confidence": 0.8}) == {"dtype": "float16"}
 
 
+def test_an_audit_trains_attention_with_the_segmenter_on_its_workers(tmp_path, cluster):
+    efa = {
+        "name": "efa", "method": "entanglement_free_attention", "attribute": "gender", "images_per_group": 1,
+        "steps": 3, "batch": 2, "layers": ["mid_block"],
+    }  # fmt: skip
+    audit = config(tmp_path / "runs", mitigations=[efa], quality={"outside": {}})
+    outcome = run_audit(audit)
+    assert outcome.complete
+    place = place_of_fit(outcome)
+    attention = "mid_block.attentions.0.transformer_blocks.0.attn2"
+    tensors = load_file(place / TENSORS_FILE)
+    assert tensors[f"layout/{attention}"].tolist()[1:] == [4, 4]
+    assert len(tensors[f"values/{attention}"]) == 2
+    found = json.loads((place / FIT_FILE).read_text())
+    assert found["settings"]["outside"].startswith("outside:face+hair|by:bundled:")
+    assert found["cost"]["training_steps"] == 3
+    assert 0 < found["report"]["attention_outside_mask"] < found["report"]["attention_present"] < 1
+    run = RunDirectory(outcome.run_path)
+    rows = [row for shard in run.finished() for row in run.read_shard(shard).to_pylist() if row["arm"] == "efa"]
+    assert sorted(row["assigned"] for row in rows) == ["female"] * 4 + ["male"] * 4
+
+
+def test_other_parts_that_may_change_make_another_fit(tmp_path):
+    efa = {"name": "efa", "method": "entanglement_free_attention", "attribute": "gender"}
+
+    def used(**outside):
+        measured = MeasurementRequest.of(config(tmp_path, mitigations=[efa], quality={"outside": outside}))
+        [request] = fit_requests(measured)
+        return dict(used_by(measured, request, None))
+
+    assert used()["outside"].startswith("outside:face+hair|by:bundled:")
+    assert used(hidden=["face"]) != used()
+    assert set(used()) == {"outside"}
+
+
 def test_a_training_without_a_term_of_clip_or_dino_is_not_named_by_them(tmp_path):
     def used(**weights):
         section = {"name": "m", "method": "finetuning", "attribute": "gender", **weights}
