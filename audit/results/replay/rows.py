@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from audit.results.replay.recorded import KEY
-from audit.storage.rows import probability_column
+from audit.storage.rows import CLIP_D, probability_column
 
 Result = Literal["identical", "within", "different", "missing", "extra"]
 """``within`` the tolerance; ``missing`` in the replay; ``extra`` if only the replay has the row."""
@@ -29,7 +29,8 @@ _QUALITY = {"clip_i": "cosine", "clip_t": "cosine", "dino_i": "cosine", "psnr": 
 
 def tolerance_of(column: str) -> float:
     """Return the tolerance of a column of floating-point numbers."""
-    return TOLERANCES[_QUALITY.get(column, "probability")]
+    cosine = column.startswith(f"{CLIP_D}_")
+    return TOLERANCES["cosine" if cosine else _QUALITY.get(column, "probability")]
 
 
 @dataclass(frozen=True)

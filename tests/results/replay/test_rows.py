@@ -15,7 +15,15 @@ SCHEMA = results_schema([Attribute("gender", GROUPS["gender"])])
 
 def row(index=0, female=0.5001, arm="baseline", **values):
     known = {"p_gender_female": female, "p_gender_male": None if female is None else 1 - female}
-    fixed = {"arm": arm, "prompt_id": "nurse", "index": index, "seed": 9, "status": "classified", "clip_t": 0.25}
+    fixed = {
+        "arm": arm,
+        "prompt_id": "nurse",
+        "index": index,
+        "seed": 9,
+        "status": "classified",
+        "clip_t": 0.25,
+        "clip_d_gender_male": 0.1,
+    }
     return fixed | known | values
 
 
@@ -44,6 +52,8 @@ def test_equal_rows_are_identical_in_any_order():
         ({"clip_t": 0.25 + 0.9 * TOLERANCES["cosine"]}, "within", False),
         ({"clip_t": 0.25 + 1.1 * TOLERANCES["cosine"]}, "different", False),
         ({"clip_t": None}, "different", False),
+        ({"clip_d_gender_male": 0.1 + 0.9 * TOLERANCES["cosine"]}, "within", False),
+        ({"clip_d_gender_male": 0.1 + 1.1 * TOLERANCES["cosine"]}, "different", False),
         ({"psnr": 30.0}, "different", False),  # where the first run has none
     ],
 )
