@@ -112,8 +112,10 @@ def _lines(findings: Findings) -> Iterator[str]:
         yield from ("", f"## {_cell(part.title)}")
         for table in (effect_table(part), quality_table(part), path_table(part), cost_table(part)):
             yield from _table(table)
-        for table in (figure.table for figure in sweep_figures(part, "")):
-            yield from (*_table(table), "", _cell(ASSUMED))
+        sweep = [figure.table for figure in sweep_figures(part, "")]
+        for table in sweep:
+            yield from _table(table)
+        yield from ("", _cell(ASSUMED)) if sweep else ()
     if findings.agreements:
         yield from ("", "## Rankings", *_table(agreement_table(findings.agreements)))
     yield from ("", "## Published figures", "", NOTE)

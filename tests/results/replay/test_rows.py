@@ -73,6 +73,14 @@ def test_the_largest_difference_of_each_column_names_its_image():
     assert set(largest) == {"p_gender_female", "p_gender_male"}
 
 
+def test_a_run_from_before_clip_d_that_was_summarised_again_is_compared_without_it():
+    found = compare([row(clip_d_gender_male=None)], [row()], tolerant=False)
+    assert [one.result for one in found.rows] == ["identical"]
+    assert found.not_compared == ("clip_d_gender_male",)
+    both = [row(0), row(1, clip_d_gender_male=None)], [row(0), row(1)]
+    assert [one.result for one in compare(*both).rows] == ["identical", "different"]
+
+
 def test_rows_of_one_run_alone_are_missing_or_extra():
     found = compare([row(0), row(1)], [row(1), row(2)])
     assert [one.result for one in found.rows] == ["missing", "identical", "extra"]
