@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import pandas as pd
 
+from audit.records.arms.clip_d import GroupSimilarity
 from audit.records.arms.off_path import OffPath
 from audit.records.changes import GroupChange
 from audit.records.estimates import WithInterval
@@ -105,6 +106,14 @@ COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {
         "n": "Images that both arms could classify.",
         **_interval("change", "Share in this arm minus share in the baseline, paired."),
     },
+    "clip_d": {
+        **_NAMES,
+        "group": "The group to whose text the images are compared.",
+        "n": "Images with a cosine.",
+        **_interval("clip_d", "Mean cosine of an image to the text of the group; NaN if the CLIP model cuts the text."),
+        **_interval("change", "Mean difference to the baseline image, paired; NaN for the baseline."),
+        "text": "The text; several, whose embeddings are averaged, are separated by ` | `.",
+    },
     "verdicts": {
         "gate": "Name of the gate.",
         "measure": "What the gate limits.",
@@ -169,6 +178,7 @@ def result_frames(result: AuditResult) -> dict[str, pd.DataFrame]:
         "prompts": map(_prompt_row, result.results),
         "groups": (row for prompt in result.results for row in _group_rows(prompt)),
         "changes": (row for change in result.changes if change.prompt_id for row in _change_rows(change)),
+        "clip_d": map(_similarity_row, result.clip_d),
         "verdicts": map(_verdict_row, result.verdicts),
         "findings": (_finding_row(row) for row in result.results if row.is_finding),
         "features": _feature_rows(result),
@@ -278,6 +288,12 @@ def _change_rows(row: GroupChange) -> Iterator[dict[str, Any]]:
     for group, change in row.shares.items():
         named = {"prompt_id": row.prompt_id, "arm": row.arm, "attribute": row.attribute, "group": group, "n": row.n}
         yield {**named, **_ends("change", change)}
+
+
+def _similarity_row(row: GroupSimilarity) -> dict[str, Any]:
+    named = {"arm": row.arm, "attribute": row.attribute, "group": row.group, "text": " | ".join(row.texts)}
+    n = row.cosine.n if row.cosine else 0
+    return {**named, "n": n, **_ends("clip_d", row.cosine), **_ends("change", row.change)}
 
 
 def _verdict_row(row: Verdict) -> dict[str, Any]:

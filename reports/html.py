@@ -28,6 +28,7 @@ from audit.storage.place import Place
 from audit.storage.run_directory import AUDIT, REPORT, RunDirectory
 from reports.environment import environment
 from reports.export.audit_json import read_audit_json, to_json
+from reports.figures.arms.clip_d import ASSUMED, clip_d_table, clip_d_texts
 from reports.figures.arms.counterfactuals import counterfactual_tables
 from reports.figures.arms.joint_tables import joint_tables
 from reports.figures.arms.off_path import off_path_tables
@@ -216,6 +217,8 @@ def _context(story: Story, pictures: Pictures) -> dict[str, Any]:
         "left_out": pictures.left_out,
         "quality": quality_table(story),
         "off_path": off_path_tables(story),
+        "clip_d": clip_d_table(story),
+        "clip_d_words": (ASSUMED, clip_d_texts(story)),
         "has_reference": "fid_to_reference" in quality_figures(story),
         "signatures": signature_table(story),
         "instruments_of_quality": instrument_table(story),

@@ -17,7 +17,7 @@ from audit.planning.targets import AuditTargets
 from audit.records.attributes import Attribute
 from audit.records.work import Prompt, Shard
 from audit.results.summary import SummaryPlan, summarise
-from audit.storage.rows import row_schema
+from audit.storage.rows import clip_d_columns, row_schema
 from audit.storage.run_directory import RunDirectory
 from reports.export.audit_json import from_json, to_csv, to_json
 from reports.export.markdown import to_markdown
@@ -26,6 +26,7 @@ from reports.html import render
 
 ATTRIBUTES = (Attribute("gender", ("female", "male")), Attribute("age", ("young", "adult", "old")))
 ARMS = ("baseline", "mended")
+TEXTS = {a.name: {group: (group,) for group in a.groups} for a in ATTRIBUTES}
 GATES = (
     GateConfig(name="a", measure="fairness_discrepancy", attribute="gender", arm="mended", max=0.3),
     GateConfig(name="b", measure="share_difference", attribute="gender", arm="baseline", max=0.3),
@@ -54,6 +55,7 @@ def audits(draw):
 def row(rng, arm, prompt, index, shares, failed):
     base = {"arm": arm, "prompt_id": prompt, "index": index, "seed": index}
     scores = {"clip_i": None if arm == "baseline" else float(rng.uniform(0.95, 1)), "clip_t": float(rng.uniform(-1, 1))}
+    scores |= {name: float(rng.uniform(-1, 1)) for name in clip_d_columns(ATTRIBUTES) if "male" in name}
     if rng.random() < failed:
         return base | {"status": "no_face"} | scores
     perceived = {}
@@ -84,7 +86,17 @@ def summarised(path, audit):
         run.write_shard(shard.id, pa.Table.from_pylist([*first, *second], schema=row_schema(ATTRIBUTES)))
     uneven = {prompt.id: {"gender": (0.9, 0.1), "age": (0.02, 0.03, 0.95)} for prompt in prompts}
     targets = AuditTargets(uneven if audit["uneven"] else {})
-    plan = SummaryPlan("r", ATTRIBUTES, shards, ARMS, targets, "net:clip", "net:features", gates=GATES)
+    plan = SummaryPlan(
+        "r",
+        ATTRIBUTES,
+        shards,
+        ARMS,
+        targets,
+        "net:clip",
+        feature_signature="net:features",
+        group_texts=TEXTS,
+        gates=GATES,
+    )
     return summarise(run, plan, reference=rng.normal(size=(7, 2)).astype(np.float32))
 
 
@@ -96,6 +108,8 @@ def spans(path, node, target):
         return span.low, span.high
     if "fairness_discrepancy" in names or "mean_over_prompts" in names or "worst_prompt" in names:
         return 0.0, maximum(target)
+    if names[0] == "clip_d":
+        return (-2.0, 2.0) if names[-1] == "change" else (-1.0, 1.0)
     if names[0] == "off_path":
         return spans_off_path(names)
     if names[0] == "changes":

@@ -69,6 +69,11 @@ class MeasurementRequest:
         )
 
     @property
+    def judges(self) -> tuple[JudgeConfig | SecondOpinionConfig, ...]:
+        """All judges, the one that decides first."""
+        return (self.judge, *self.second_opinions)
+
+    @property
     def sections(self) -> tuple[MitigationConfig, ...]:
         """The interventions of all arms, each of which steers one attribute."""
         return sections_of(self.mitigations)

@@ -26,6 +26,7 @@ from audit.models.liveness import require_live
 from audit.perception.embedders.clip import ClipEmbedder, load_clip
 from audit.perception.embedders.features import FeatureEmbedder, load_features
 from audit.perception.embedders.pairs import PairInstruments, load_pair_instruments
+from audit.perception.group_texts import GroupDirections, group_texts
 from audit.perception.judges.interface import Judge
 from audit.perception.judges.registry import load_judge, load_second_judges
 from audit.perception.segmenters.outside import Outside, load_outside
@@ -52,6 +53,7 @@ class ShardParts:
         outside: Finds what an image shows outside the face; None if the config does not ask for it.
         baselines: Baseline images of earlier audits, None if none are kept.
         searched: Mitigation → prompt id → group → strength that was searched for this audit.
+        directions: Texts of the groups as ``clip`` embeds them, None without a CLIP model.
     """
 
     generator: Generator | PictureSource
@@ -66,6 +68,7 @@ class ShardParts:
     outside: Outside | None = None
     baselines: BaselineCache | None = None
     searched: Strengths = field(default_factory=dict)
+    directions: GroupDirections | None = None
 
     def strengths_for(self, mitigation: str, prompt: Prompt, assigned: Sequence[str]) -> tuple[float, ...] | None:
         """Return the strength of each image of a prompt as it was searched; None if none was."""
@@ -134,6 +137,7 @@ def load_parts(
         analyses=ready_observers(lens),
         interventions=ready_interventions(request.sections, lens, fits or {}),
         second=load_second_judges(request.second_opinions, request.model, request.attributes, clip),
+        directions=None if clip is None else GroupDirections.of(clip, group_texts(request.attributes, request.judges)),
     )
 
 

@@ -17,6 +17,7 @@ from audit.generation.settings import ShardSettings
 from audit.perception.embedders.clip import ClipEmbedder
 from audit.perception.embedders.features import FeatureEmbedder
 from audit.perception.embedders.pairs import LpipsDistance, cosines, psnr
+from audit.perception.group_texts import GroupDirections
 from audit.perception.judges.interface import Judge
 from audit.perception.judges.kinds.hand_labels import HandLabels
 from audit.perception.judges.kinds.zero_shot import ZeroShotJudge
@@ -34,6 +35,7 @@ from audit.storage.rows import (
     FEATURES,
     PAIRED,
     assigned_column,
+    clip_d_columns,
     opinion_column,
     outside_column,
     probability_column,
@@ -85,6 +87,7 @@ def table_of(
             **_assigned_columns(by_attribute, settings.attributes, len(shard.indices)),
             **_measured_columns(measured[name], settings.attributes),
             **_clip_columns(measured[name], None if name == BASELINE else measured[BASELINE], text),
+            **_direction_columns(measured[name], parts.directions, settings.attributes),
             **pairs.columns(name),
             **_opinion_columns(measured[name], settings.opinions),
             **_face_columns(measured[name]),
@@ -246,6 +249,15 @@ def _clip_columns(measured: _Measured, baseline: _Measured | None, text: Floats 
         to_baseline = (measured.clip * baseline.clip).sum(axis=1)
         missing = measured.broken | baseline.broken
     return {"clip_t": _nullable(to_text, measured.broken), "clip_i": _nullable(to_baseline, missing)}
+
+
+def _direction_columns(
+    measured: _Measured, directions: GroupDirections | None, attributes: Sequence[Attribute]
+) -> dict[str, Any]:
+    """Return the cosines to the texts of the groups (CLIP-D), null without a CLIP model or for a text that it cuts."""
+    names = clip_d_columns(attributes)
+    found = {} if directions is None or measured.clip is None else directions.cosines(measured.clip)
+    return {name: _nullable(found.get(name), measured.broken) for name in names}
 
 
 @dataclass(frozen=True)

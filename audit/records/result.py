@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from audit.records.arms.clip_d import GroupSimilarity
 from audit.records.arms.counterfactuals import CounterfactualPair
 from audit.records.arms.joint import JointResult
 from audit.records.arms.off_path import OffPath
@@ -96,6 +97,7 @@ class AuditResult:
         joint: Joint distribution of the attributes that one arm steers together, in this arm and in the baseline: over
             all images, then for each prompt; empty without such an arm.
         off_path: How far the edits of each arm leave what the model makes without them; empty in older files.
+        clip_d: CLIP-D of every arm, attribute and group; empty without a CLIP model and in older files.
         counterfactuals: Pairs of arms whose prompts name different groups of one attribute.
         missing: Edited arm → whether its share of unclassified images differs from the baseline's.
         verdicts: Verdicts per gate; empty if the config names no gates.
@@ -122,6 +124,7 @@ class AuditResult:
     intersections: tuple[Intersection, ...] = ()
     joint: tuple[JointResult, ...] = ()
     off_path: tuple[OffPath, ...] = ()
+    clip_d: tuple[GroupSimilarity, ...] = ()
     counterfactuals: tuple[CounterfactualPair, ...] = ()
     missing: dict[str, MissingDifference] = field(default_factory=dict)
     verdicts: tuple[Verdict, ...] = ()

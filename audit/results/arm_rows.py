@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 from audit.measure.discrepancy.fairness import hard_labels
 from audit.records.attributes import Attribute
 from audit.records.work import Status
-from audit.storage.rows import ASSIGNED, FACES, PAIRED, assigned_column, outside_column, probability_column
+from audit.storage.rows import (
+    ASSIGNED,
+    FACES,
+    PAIRED,
+    assigned_column,
+    clip_d_columns,
+    outside_column,
+    probability_column,
+)
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -134,7 +142,7 @@ def arm_rows(table: pa.Table, arm: str, attributes: Sequence[Attribute], sizes: 
         statuses=statuses,
         probabilities={attribute.name: _probabilities(rows, attribute) for attribute in attributes},
         prompts={name: slice(end - size, end) for (name, size), end in zip(sizes.items(), ends, strict=True)},
-        scores={name: _scores(rows, name) for name in (*SCORES, FACES)},
+        scores={name: _scores(rows, name) for name in (*SCORES, FACES, *clip_d_columns(attributes))},
         assigned=_groups(rows, ASSIGNED),
         steered={a.name: own for a in attributes if (own := _groups(rows, assigned_column(a.name))) is not None},
         outside={a.name: _flags(rows[outside_column(a.name)]) for a in attributes},

@@ -21,6 +21,7 @@ from audit.config.sections import GateConfig
 from audit.measure.inference.span import COSINE, Span
 from audit.measure.shares.classifier_error import ConfusionMatrix
 from audit.planning.targets import AuditTargets, Targets
+from audit.records.arms.clip_d import GroupSimilarity
 from audit.records.arms.counterfactuals import NamedArm
 from audit.records.attributes import Attribute, SecondOpinion, TargetSource
 from audit.records.changes import AttributeShift
@@ -31,6 +32,7 @@ from audit.records.result import AuditResult
 from audit.records.verdicts import Verdict
 from audit.records.work import BASELINE, Shard
 from audit.results.arm_rows import ArmRows, arm_rows
+from audit.results.arms.clip_d import DirectionTexts, group_similarities
 from audit.results.arms.counterfactuals import counterfactual_pairs
 from audit.results.arms.joint import JointTarget, joint_results
 from audit.results.arms.off_path import PathEvidence, Recorded, off_path, recorded_of
@@ -71,6 +73,7 @@ class SummaryPlan:
         faces: Whether the rows have the number of faces.
         edits_maps: Arms that edit maps of the network.
         steps: Steps of an image; 0 if nothing is sampled.
+        group_texts: Attribute → group → texts to which CLIP-D compares images; without any, no CLIP-D is reported.
     """
 
     run_id: str
@@ -92,6 +95,7 @@ class SummaryPlan:
     faces: bool = False
     edits_maps: tuple[str, ...] = ()
     steps: int = 0
+    group_texts: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
 
     @property
     def prompt_ids(self) -> tuple[str, ...]:
@@ -162,6 +166,7 @@ def summarise(
         intersections=intersections(arms, plan.attributes),
         joint=joint_results(arms, plan.joint),
         off_path=off_path(arms, plan.edits_maps, PathEvidence(recorded, features, plan.looks_for_faces, plan.steps)),
+        clip_d=_clip_d(arms, plan),
         counterfactuals=counterfactual_pairs(arms, plan.named, plan.attributes, goals),
         missing={rows.arm: missing_difference(arms[BASELINE], rows) for rows in edited},
         verdicts=_verdicts(arms, plan, quality, shifts),
@@ -317,6 +322,12 @@ def _arm_quality(
         face_found=Scores.of_faces(rows).share_shown() if plan.looks_for_faces else None,
         several_faces=_several_faces(rows),
     )
+
+
+def _clip_d(arms: Mapping[str, ArmRows], plan: SummaryPlan) -> tuple[GroupSimilarity, ...]:
+    if not plan.group_texts:
+        return ()
+    return group_similarities(arms, plan.attributes, DirectionTexts(plan.group_texts, plan.clip_signature))
 
 
 def _clip(rows: ArmRows, name: str, network: str) -> Measurement | None:

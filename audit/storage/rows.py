@@ -31,6 +31,10 @@ PAIRED = ("psnr", "lpips", "dino_i", *OUTSIDE)
 """Columns that compare an image with its baseline image, besides ``clip_i``; files of older versions lack them."""
 
 
+CLIP_D = "clip_d"
+"""Beginning of the columns with the cosine of an image to the text of a group; files of older versions lack them."""
+
+
 MOST_PSNR = 100.0
 """Largest PSNR in dB; larger values are cut to this. It is 107 dB if one channel of one pixel of a 512-pixel image
 differs by 1."""
@@ -59,6 +63,8 @@ def row_schema(
     * ``p_prompt_shown`` is the judge's probability that the image shows the prompted occupation.
     * ``clip_i`` is the cosine to the baseline image of the same key, null in the baseline; ``clip_t`` is the cosine to
       the prompt.
+    * ``clip_d_<attribute>_<group>`` is the cosine to the text of the group (CLIP-D), null without a CLIP model. Shards
+      of older versions lack these columns.
     * ``psnr`` (dB), ``lpips`` (distance) and ``dino_i`` (cosine) compare the image with the same baseline image.
       They are null in the baseline and without a network. Shards of older versions lack these columns.
     * ``psnr_outside``, ``lpips_outside`` and ``dino_outside`` are the same outside the parts that ``quality.outside``
@@ -104,6 +110,7 @@ def results_schema(
             pa.field("p_prompt_shown", pa.float32()),
             pa.field("clip_i", pa.float32()),
             pa.field("clip_t", pa.float32()),
+            *(pa.field(name, pa.float32()) for name in clip_d_columns(attributes)),
             *(pa.field(name, pa.float32()) for name in PAIRED),
             pa.field(ASSIGNED, pa.string()),
             *(pa.field(assigned_column(attribute.name), pa.string()) for attribute in attributes),
@@ -115,7 +122,8 @@ def results_schema(
 
 def with_later_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """Return a table of an older version with the columns that later versions added, null everywhere."""
-    later = [n for n in schema.names if n in (*PAIRED, ACTIVATIONS) or n.startswith(f"{ASSIGNED}_")]
+    begins = (f"{ASSIGNED}_", f"{CLIP_D}_")
+    later = [name for name in schema.names if name in (*PAIRED, ACTIVATIONS) or name.startswith(begins)]
     missing = [name for name in later if name not in table.schema.names]
     for name in missing:
         table = table.append_column(schema.field(name), pa.nulls(table.num_rows, schema.field(name).type))
@@ -126,6 +134,16 @@ def with_later_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
 def probability_column(attribute: str, group: str) -> str:
     """Return the name of the column with the judge's probability of ``group``."""
     return f"p_{attribute}_{group}"
+
+
+def clip_d_column(attribute: str, group: str) -> str:
+    """Return the name of the column with the cosine to the text of ``group``."""
+    return f"{CLIP_D}_{attribute}_{group}"
+
+
+def clip_d_columns(attributes: Sequence[Attribute]) -> list[str]:
+    """Return the names of the columns of all groups, in order."""
+    return [clip_d_column(attribute.name, group) for attribute in attributes for group in attribute.groups]
 
 
 def assigned_column(attribute: str) -> str:

@@ -20,6 +20,7 @@ from audit.config.slices import MeasurementRequest
 from audit.dissect.settings import LENS_FILE
 from audit.dissect.strengths import strengths_as_data
 from audit.models.closed.picture_store import REQUESTS, PictureStore
+from audit.perception.group_texts import group_texts
 from audit.perception.judges.confusion_file import judge_confusions
 from audit.planning.plan import arms_of, opinions_of
 from audit.planning.targets import AuditTargets
@@ -81,6 +82,7 @@ def summarise_run(
         arms=arms_of(request.mitigations),
         targets=compared.targets,
         clip_signature=instruments["clip"],
+        group_texts=group_texts(request.attributes, request.judges) if instruments["clip"] else {},
         feature_signature=instruments["features"],
         pair_signatures={
             "psnr": PSNR_SIGNATURE,

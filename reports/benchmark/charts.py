@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 
-from audit.results.benchmark.rows import Figure as Found
 from audit.results.benchmark.rows import MethodRow
+from audit.results.benchmark.steered import Figure as Found
 from reports.benchmark.findings import Part
 from reports.benchmark.tables import numbered
 from reports.charts.axis import Mark

@@ -10,12 +10,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from audit.results.benchmark.rows import Figure, MethodRow
+from audit.results.benchmark.rows import MethodRow
+from audit.results.benchmark.steered import Figure, GroupInArm
 from audit.storage.files import storage_of
 from audit.storage.place import Place
 from reports.benchmark.findings import Findings
 from reports.benchmark.page import notices, render, title
 from reports.benchmark.published import NOTE, TABLES
+from reports.benchmark.sweep import sweep_figures
 from reports.benchmark.tables import (
     BEST,
     agreement_table,
@@ -25,6 +27,7 @@ from reports.benchmark.tables import (
     path_table,
     quality_table,
 )
+from reports.figures.arms.clip_d import ASSUMED
 from reports.figures.charts import Table
 
 PAGE, MARKDOWN, PARQUET = "benchmark.html", "benchmark.md", "benchmark.parquet"
@@ -60,14 +63,15 @@ def parquet(findings: Findings) -> bytes:
 
 def flat_row(row: MethodRow) -> dict[str, Any]:
     """Return a row as plain data without nesting."""
-    plain = {name: value for name, value in vars(row).items() if name not in (*_FIGURES, "cost", "balanced")}
+    plain = {name: value for name, value in vars(row).items() if name not in (*_FIGURES, "cost", "balanced", "groups")}
     figures = {
         name if end == "value" else f"{name}_{end}": None if figure is None else getattr(figure, end)
         for name in _FIGURES
         for figure in [getattr(row, name)]
         for end in _ENDS
     }
-    return {**plain, "balanced": "+".join(row.balanced), **figures, **asdict(row.cost)}
+    groups = [asdict(one) for one in row.groups]
+    return {**plain, "balanced": "+".join(row.balanced), **figures, "groups": groups, **asdict(row.cost)}
 
 
 def schema() -> pa.Schema:
@@ -80,9 +84,17 @@ def schema() -> pa.Schema:
             ("held_out", pa.bool_()),
             ("prompts", pa.int32()),
             *((name, pa.float64()) for name in (*figures, "calls", "fit_seconds")),
+            ("groups", pa.list_(_of_groups())),
             *((name, pa.int64()) for name in ("fit_images", "fit_steps", "search_images", "lens_images")),
         ]
     )
+
+
+def _of_groups() -> pa.StructType:
+    """Return the type of :class:`audit.results.benchmark.steered.GroupInArm`."""
+    figure = pa.struct([(end, pa.float64()) for end in _ENDS])
+    types = {"group": pa.string(), "target": pa.float64()}
+    return pa.struct([(field.name, types.get(field.name, figure)) for field in fields(GroupInArm)])
 
 
 def markdown(findings: Findings) -> str:
@@ -100,6 +112,10 @@ def _lines(findings: Findings) -> Iterator[str]:
         yield from ("", f"## {_cell(part.title)}")
         for table in (effect_table(part), quality_table(part), path_table(part), cost_table(part)):
             yield from _table(table)
+        sweep = [figure.table for figure in sweep_figures(part, "")]
+        for table in sweep:
+            yield from _table(table)
+        yield from ("", _cell(ASSUMED)) if sweep else ()
     if findings.agreements:
         yield from ("", "## Rankings", *_table(agreement_table(findings.agreements)))
     yield from ("", "## Published figures", "", NOTE)

@@ -9,6 +9,7 @@ from reports.benchmark.charts import pareto_figures
 from reports.benchmark.findings import Findings, Part, Strip
 from reports.benchmark.published import NOTE, TABLES
 from reports.benchmark.strips import within_size
+from reports.benchmark.sweep import sweep_figures
 from reports.benchmark.tables import (
     BEST,
     agreement_table,
@@ -19,6 +20,7 @@ from reports.benchmark.tables import (
     quality_table,
 )
 from reports.environment import environment
+from reports.figures.arms.clip_d import ASSUMED
 from reports.figures.charts import Figure, Table
 from reports.figures.pictures import data_uri
 from reports.index.story import occupation_words
@@ -44,6 +46,7 @@ class Section:
     path: Table
     cost: Table
     figures: tuple[Figure, ...]
+    sweep: tuple[Figure, ...]
     strips: tuple[ShownStrip, ...]
 
 
@@ -68,6 +71,7 @@ def render(findings: Findings) -> str:
         "notices": notices(findings),
         "best": BEST,
         "sections": sections,
+        "clip_d_words": ASSUMED,
         "by_model": model_tables(findings),
         "agreements": agreement_table(findings.agreements),
         "published_note": NOTE,
@@ -100,10 +104,9 @@ def notices(findings: Findings) -> tuple[str, ...]:
 
 def _section(key: str, part: Part, strips: tuple[Strip, ...]) -> Section:
     own = tuple(_shown(strip) for strip in strips if (strip.model, strip.balanced) == (part.model, part.balanced))
+    tables = effect_table(part), quality_table(part), path_table(part), cost_table(part)
     figures = () if part.control else tuple(pareto_figures(part, key))
-    return Section(
-        key, part.title, effect_table(part), quality_table(part), path_table(part), cost_table(part), figures, own
-    )
+    return Section(key, part.title, *tables, figures, tuple(sweep_figures(part, key)), own)
 
 
 def _shown(strip: Strip) -> ShownStrip:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from audit.records.estimates import NBSP, percent
 from audit.results.benchmark.rankings import Agreement, Better, best_of
-from audit.results.benchmark.rows import Figure, MethodRow
+from audit.results.benchmark.rows import MethodRow
+from audit.results.benchmark.steered import Figure
 from reports.benchmark.findings import Findings, Part
 from reports.figures.charts import Table
 from reports.index.distances import DistanceNames

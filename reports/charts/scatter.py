@@ -1,4 +1,4 @@
-"""Scatter charts: a numbered mark per item with intervals in both directions, and the best trade-offs joined."""
+"""Scatter charts: a numbered mark per item with intervals in both directions; the best, or all, are joined."""
 
 from __future__ import annotations
 
@@ -81,6 +81,20 @@ def scatter(frame: Frame, axes: tuple[Span, Span], points: Sequence[Point], *, h
     body = [*room.grid(), _steps(room, best, high_is_better=high_is_better)]
     body += [room.whiskers(point) for point in points]
     body += [room.mark(point, filled=point in best) for point in sorted(points, key=lambda point: point in best)]
+    return figure(frame, _HEIGHT + _TOP + _BOTTOM, body)
+
+
+def trace(frame: Frame, axes: tuple[Span, Span], points: Sequence[Point]) -> Markup:
+    """Draw the points over a horizontal and a vertical scale, joined from left to right.
+
+    Raises:
+        ValueError: There are no points.
+    """
+    need(points, "point")
+    room, ordered = _Room(frame.width, *axes), sorted(points, key=lambda point: point.x.value)
+    corners = " ".join(f"{room.x(point.x.value):.1f},{room.y(point.y.value):.1f}" for point in ordered)
+    body = [*room.grid(), f'<polyline class="curve ink1 dash0" points="{corners}"/>']
+    body += [*map(room.whiskers, points), *(room.mark(point, filled=True) for point in points)]
     return figure(frame, _HEIGHT + _TOP + _BOTTOM, body)
 
 

@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from audit.measure.discrepancy.group_measures import MEASURES
+from audit.records.arms.clip_d import GroupSimilarity
 from audit.records.arms.counterfactuals import CounterfactualPair
 from audit.records.arms.joint import JointCell, JointResult
 from audit.records.arms.off_path import OffPath
@@ -86,6 +87,7 @@ def _sections(result: AuditResult) -> dict[str, Any]:
         "intersections": map(asdict, result.intersections),
         "joint": map(asdict, result.joint),
         "off_path": map(asdict, result.off_path),
+        "clip_d": map(asdict, result.clip_d),
         "counterfactuals": map(_pair_row, result.counterfactuals),
         "missing": ({"arm": arm, **asdict(m), "differs": m.differs} for arm, m in result.missing.items()),
         "verdicts": map(asdict, result.verdicts),
@@ -126,6 +128,7 @@ def from_json(data: Mapping[str, Any]) -> AuditResult:
         intersections=tuple(_intersection(row) for row in data.get("intersections", ())),
         joint=tuple(_joint(row) for row in data.get("joint", ())),
         off_path=tuple(OffPath.of_data(row) for row in data.get("off_path", ())),
+        clip_d=tuple(GroupSimilarity.of_data(row) for row in data.get("clip_d", ())),
         counterfactuals=tuple(_pair(row) for row in data.get("counterfactuals", ())),
         missing={row["arm"]: _missing_difference(row) for row in data["missing"]},
         verdicts=tuple(Verdict(**verdict) for verdict in data["verdicts"]),

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from audit.records.result import POPULATION, AuditResult
 from audit.records.work import Status
 from audit.results.gates.verdicts import overall_verdict
+from reports.figures.arms.clip_d import ASSUMED, clip_d_table, clip_d_texts
 from reports.figures.evidence_tables import agreement_table, contradicted
 from reports.figures.steering import steering_notes
 from reports.index.lookups import quality_figures, status_counts
@@ -33,7 +34,15 @@ def to_markdown(result: AuditResult) -> str:
         ValueError: If the result has no rows.
     """
     story = story_of(result)
-    sections = (_top(story), _gates(result), _groups(story), _quality(story), _steering(story), _agreement(story))
+    sections = (
+        _top(story),
+        _gates(result),
+        _groups(story),
+        _quality(story),
+        _clip_d(story),
+        _steering(story),
+        _agreement(story),
+    )
     return "\n\n".join(filter(None, (*sections, _foot(story)))) + "\n"
 
 
@@ -102,6 +111,13 @@ def _quality(story: Story) -> str:
     columns = ("arm", *figures.values(), "unclassified images")
     outside = "".join(f"\n\n{escaped(line)}" for line in outside_lines(story))
     return _section("Quality", columns, rows) + outside if rows else ""
+
+
+def _clip_d(story: Story) -> str:
+    table = clip_d_table(story)
+    if not table.rows:
+        return ""
+    return f"{_section('CLIP-D', table.columns, table.rows)}\n\n{escaped(ASSUMED)} {escaped(clip_d_texts(story))}"
 
 
 def _agreement(story: Story) -> str:

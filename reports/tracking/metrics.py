@@ -33,7 +33,7 @@ def headline_metrics(story: Story) -> dict[str, float]:
 
 def arm_metrics(story: Story, arm: str) -> dict[str, float]:
     """Return one arm's metrics; equal names in all arms allow a comparison of child runs column by column."""
-    metrics = _fairness(story, arm) | _quality(story, arm) | _shifts(story, arm)
+    metrics = _fairness(story, arm) | _quality(story, arm) | _clip_d(story, arm) | _shifts(story, arm)
     return {key: value for key, value in metrics.items() if value is not None}
 
 
@@ -62,6 +62,17 @@ def _quality(story: Story, arm: str) -> Metrics:
     metrics |= _sized("fid_to_reference", quality.fid_to_reference)
     metrics |= _sized("kid_to_reference", quality.kid_to_reference)
     return metrics | _sized("prompt_shown", quality.prompt_shown) | _sized("face_found", quality.face_found)
+
+
+def _clip_d(story: Story, arm: str) -> Metrics:
+    """Return how near an arm's images are to the text of each group, and how far it moved them."""
+    metrics: Metrics = {}
+    for row in (one for one in story.result.clip_d if one.arm == arm):
+        name = f"{key_of(row.attribute)}/clip_d_{key_of(row.group)}"
+        if name in metrics:  # two groups whose names differ only in characters that MLflow does not allow
+            name += f"_{len(metrics)}"
+        metrics |= _sized(name, row.cosine) | _sized(f"{name}_change", row.change)
+    return metrics
 
 
 def _noise_floor(figure: Measurement | None) -> float | None:

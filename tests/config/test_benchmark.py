@@ -177,3 +177,17 @@ methods:
 def test_what_a_benchmark_cannot_say_is_refused(mistakes, change, message):
     [found] = mistakes(PLAIN | change)
     assert message in found
+
+
+def test_a_joint_method_is_an_audit_of_the_attributes_of_its_parts(read):
+    parts = [{"method": "mean_difference", "attribute": "gender"}, {"method": "prompt", "attribute": "age"}]
+    cells = {f"{one} & {two}": 0.0 for one in ("female", "male") for two in ("young", "adult", "old")}
+    uneven = cells | {"female & young": 0.4, "male & old": 0.6}
+    joint = {"name": "both", "method": "joint", "parts": parts, "settings": {"even": {}, "uneven": {"target": uneven}}}
+    audits = read(PLAIN | {"methods": [*PLAIN["methods"], joint]}).audits
+    assert [audit.attributes for audit in audits] == [("gender",), ("gender", "age")]
+    even, tilted = audits[1].config.mitigations
+    assert (even.name, tilted.name) == ("both-even", "both-uneven")
+    groups = [("female", "male"), ("young", "adult", "old")]
+    assert tilted.shares(groups)["male", "old"] == pytest.approx(0.6)
+    assert even.shares(groups)["male", "old"] == pytest.approx(1 / 6)

@@ -26,7 +26,7 @@ from audit.records.work import Prompt, Shard
 from audit.results.quality import kernel_sample
 from audit.results.summary import LensEvidence, SummaryPlan, summarise
 from audit.storage.outside.picture import READING
-from audit.storage.rows import results_schema, row_schema
+from audit.storage.rows import clip_d_columns, results_schema, row_schema
 from audit.storage.run_directory import RunDirectory
 
 ATTRIBUTES = (Attribute("gender", ("female", "male")), Attribute("age", ("young", "adult", "old")))
@@ -304,7 +304,8 @@ def test_shards_of_an_older_version_without_the_comparisons_are_summarised(tmp_p
     old = RunDirectory(tmp_path / "old")
     old.create({"name": "test"}, {"torch": "x"})
     for shard in SHARDS:
-        old.write_shard(shard.id, run.read_shard(shard.id).drop_columns(["psnr", "lpips", "dino_i"]))
+        later = ["psnr", "lpips", "dino_i", *clip_d_columns(ATTRIBUTES)]
+        old.write_shard(shard.id, run.read_shard(shard.id).drop_columns(later))
     found, expected = (summarise(one, plan(run_id="same")) for one in (old, run))
     assert found == expected
     assert only(found.quality, arm="mended").psnr is None

@@ -47,8 +47,12 @@ class BenchmarkMethod(Section):
 
     @property
     def own_attribute(self) -> tuple[str, ...]:
-        """Attributes that the method's own keys name; empty if the benchmark sets the attribute."""
-        found = (self.model_extra or {}).get("attributes", (self.model_extra or {}).get("attribute", ()))
+        """Attributes that the method's own keys or its parts name; empty if the benchmark sets the attribute."""
+        own = self.model_extra or {}
+        parts = own.get("parts")
+        if isinstance(parts, list | tuple):
+            return tuple(str(part["attribute"]) for part in parts if isinstance(part, dict) and "attribute" in part)
+        found = own.get("attributes", own.get("attribute", ()))
         return (found,) if isinstance(found, str) else tuple(map(str, found))
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,6 +132,20 @@ class ClipEmbedder:
         tokens = self._tokenizer([text]).to(self._device)
         embedded: Tensor = self._model.encode_text(tokens, normalize=True)
         return embedded[0].cpu().numpy()
+
+    def mean_text(self, texts: Sequence[str]) -> FloatArray:
+        """Embed several texts of one meaning: the mean of their embeddings as a unit vector ``(d,)``.
+
+        Raises:
+            UnfitModelError: A text is longer than the model can read.
+        """
+        mean = np.mean([self.text(text) for text in texts], axis=0)
+        unit: FloatArray = mean / np.linalg.norm(mean)
+        return unit
+
+    def reads(self, text: str) -> bool:
+        """Return whether the model reads a text to its end."""
+        return self.reader.refusal(text) is None
 
 
 def _opened(weights: ClipWeights) -> tuple[Any, Callable[[Any], Tensor], Any]:

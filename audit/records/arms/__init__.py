@@ -1,4 +1,4 @@
-"""Records about what arms do together or to each other: joint targets, and prompts that differ in one word.
+"""Records about what arms do: joint targets, prompts that differ in one word, CLIP-D, distance from the path.
 
 It may import the records beside it.
 """

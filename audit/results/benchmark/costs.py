@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from audit.config.mitigations.registry import MitigationConfig
+from audit.config.mitigations.arms import ArmConfig, parts_of
+from audit.config.mitigations.joint import JointConfig
 from audit.config.slices import DissectionRequest, MeasurementRequest
 from audit.dissect.settings import STEERING_FILE, images_of_dissection
 from audit.dissect.strengths import Strengths, strengths_of_data
@@ -49,7 +50,7 @@ def costs_of(
     """
     fits: Mapping[str, Mapping[str, Any]] = run.read_json(FIT_COSTS) if run.has(FIT_COSTS) else {}
     searched, steered = searched_of(run), _steered(run)
-    found = {}
+    found: dict[str, Cost] = {}
     for one in request.sections:
         fit = fits.get(one.name, {})
         images = rungs_drawn(searched, one.name) * int(getattr(one, "trial_images", 0))
@@ -63,13 +64,29 @@ def costs_of(
             search_images=images,
             lens_images=images_of_dissection(dissection) if one.uses_lens else 0,
         )
+    for arm in (arm for arm in request.mitigations if isinstance(arm, JointConfig)):
+        found[arm.name] = _together(found, arm, calls_alone(arm, steps, request.attributes) / steps)
     return found
 
 
-def calls_alone(mitigation: MitigationConfig, steps: int, attributes: Mapping[str, tuple[str, ...]]) -> int:
-    """Return the calls of the denoiser for one image of a method without a baseline to share steps with."""
-    shared = window_of(mitigation.acting_window, steps).start
-    return steps_of_arms([mitigation], steps, attributes) - steps + shared
+def calls_alone(arm: ArmConfig, steps: int, attributes: Mapping[str, tuple[str, ...]]) -> int:
+    """Return the calls of the denoiser for one image of an arm without a baseline to share steps with."""
+    shared = min(window_of(part.acting_window, steps).start for part in parts_of(arm))
+    return steps_of_arms([arm], steps, attributes) - steps + shared
+
+
+def _together(found: Mapping[str, Cost], arm: JointConfig, calls: float) -> Cost:
+    """Return the cost of an arm with several parts: the sum of theirs, and of one lens if several share it."""
+    own = [found[part.name] for part in arm.parts]
+    seconds = [one.fit_seconds for one in own if one.fit_seconds is not None]
+    return Cost(
+        calls=calls,
+        fit_images=sum(one.fit_images for one in own),
+        fit_steps=sum(one.fit_steps for one in own),
+        fit_seconds=sum(seconds) if seconds else None,
+        search_images=sum(one.search_images for one in own),
+        lens_images=max(one.lens_images for one in own),
+    )
 
 
 def _steered(run: RunDirectory) -> Strengths:

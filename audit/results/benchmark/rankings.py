@@ -17,7 +17,8 @@ from scipy.stats import kendalltau
 from audit.records.result import AuditResult
 from audit.records.work import BASELINE
 from audit.results.arm_rows import ArmRows
-from audit.results.benchmark.rows import Figure, MethodRow, part_discrepancy
+from audit.results.benchmark.rows import MethodRow, part_discrepancy
+from audit.results.benchmark.steered import Figure
 from audit.results.second_opinions import CommonAnswers
 
 LEAST_METHODS = 3

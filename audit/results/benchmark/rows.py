@@ -17,30 +17,16 @@ from audit.measure.discrepancy.samples import Samples
 from audit.measure.prompts.stratified import pooled_share
 from audit.records.arms.off_path import OffPath, PairedFigure
 from audit.records.changes import AttributeShift
-from audit.records.estimates import WithInterval
 from audit.records.groups import GroupResult
 from audit.records.quality import QualityResult
 from audit.records.result import AuditResult
 from audit.records.work import BASELINE
 from audit.results.arm_rows import ArmRows
 from audit.results.benchmark.costs import Cost
+from audit.results.benchmark.steered import Figure, GroupInArm, groups_in_arm
 
 LEAST_IMAGES = 2
 """Smallest number of classified images of a prompt; with fewer a squared discrepancy cannot be debiased."""
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A figure with its 95 % interval, if it has one."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-
-    @classmethod
-    def of(cls, found: WithInterval | None) -> Figure | None:
-        """Take the figure out of a record, None if there is none."""
-        return None if found is None else cls(found.value, found.low, found.high)
 
 
 @dataclass(frozen=True)
@@ -81,6 +67,7 @@ class MethodRow:
         unlike_prompt: Change of the share of images unlike the prompt's baseline images.
         unlike_all: Change of the share of images unlike all baseline images.
         faces_lost: Share of the images with a face in the baseline that lose it.
+        groups: Steered and measured shares of the attribute's groups, and CLIP-D.
         cost: What the method costs.
     """
 
@@ -117,6 +104,7 @@ class MethodRow:
     unlike_prompt: Figure | None
     unlike_all: Figure | None
     faces_lost: Figure | None
+    groups: tuple[GroupInArm, ...]
     cost: Cost
 
     @property
@@ -193,6 +181,7 @@ def method_rows(origin: RowOrigin, result: AuditResult, arms: Mapping[str, ArmRo
                 lpips_outside=Figure.of(found.lpips_outside),
                 dino_outside=Figure.of(found.dino_outside),
                 **path_figures(paths.get(arm)),
+                groups=groups_in_arm(result, arm, BASELINE, attribute),
                 cost=origin.costs[arm],
             )
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from audit.results.replay.recorded import KEY
-from audit.storage.rows import probability_column
+from audit.storage.rows import CLIP_D, probability_column
 
 Result = Literal["identical", "within", "different", "missing", "extra"]
 """``within`` the tolerance; ``missing`` in the replay; ``extra`` if only the replay has the row."""
@@ -29,7 +29,8 @@ _QUALITY = {"clip_i": "cosine", "clip_t": "cosine", "dino_i": "cosine", "psnr": 
 
 def tolerance_of(column: str) -> float:
     """Return the tolerance of a column of floating-point numbers."""
-    return TOLERANCES[_QUALITY.get(column, "probability")]
+    cosine = column.startswith(f"{CLIP_D}_")
+    return TOLERANCES["cosine" if cosine else _QUALITY.get(column, "probability")]
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class ComparedRows:
     Attributes:
         rows: One for each image and arm, sorted by key.
         largest: Largest difference of each column of numbers that differs anywhere.
-        not_compared: Columns that only one of the runs has.
+        not_compared: Columns that only one of the runs has, or that later releases added to the first.
     """
 
     rows: tuple[ComparedRow, ...]
@@ -112,7 +113,8 @@ def compare_rows(
     places = [{key: row for row, key in enumerate(_keys(table))} for table in (was, here)]
     common = [key for key in places[0] if key in places[1]]
     old, new = (table.take([at[key] for key in common]) for table, at in zip((was, here), places, strict=True))
-    names = [name for name in old.schema.names if name in new.schema.names and name not in KEY]
+    both = [name for name in old.schema.names if name in new.schema.names and name not in KEY]
+    names = [name for name in both if not _is_later(name, old, new)]
     columns = {name: _compared(old[name], new[name]) for name in names}
     relabelled = _relabelled(old, new, attributes)
     rows = [*_rows(common, columns, relabelled, tolerant=tolerant)]
@@ -121,8 +123,14 @@ def compare_rows(
     return ComparedRows(
         rows=tuple(sorted(rows, key=lambda row: (row.arm, row.prompt_id, row.index))),
         largest=tuple(_largest(common, columns)),
-        not_compared=tuple(sorted(set(was.schema.names) ^ set(here.schema.names))),
+        not_compared=tuple(sorted((set(was.schema.names) ^ set(here.schema.names)) | (set(both) - set(names)))),
     )
+
+
+def _is_later(name: str, was: pa.Table, here: pa.Table) -> bool:
+    """Return whether the first run is older than a column, and a later release wrote its rows again with nulls."""
+    empty = was[name].null_count == was.num_rows
+    return name.startswith(f"{CLIP_D}_") and empty and here[name].null_count < here.num_rows
 
 
 def _keys(table: pa.Table) -> list[tuple[str, str, int]]:

@@ -12,12 +12,14 @@ from audit.records.work import BASELINE
 from audit.results.arm_rows import ArmRows
 from audit.results.benchmark.costs import Cost
 from audit.results.benchmark.rankings import Agreement
-from audit.results.benchmark.rows import Figure, RowOrigin, method_rows
+from audit.results.benchmark.rows import RowOrigin, method_rows
+from audit.results.benchmark.steered import Figure, GroupInArm
 from reports.benchmark.files import MARKDOWN, PAGE, PARQUET, flat_row, markdown, parquet, write_files
 from reports.benchmark.findings import Findings, Strip
 from reports.benchmark.page import render
 from reports.benchmark.published import NOTE, TABLES
 from reports.benchmark.strips import MAX_BYTES, strips_of, within_size
+from reports.benchmark.sweep import sweep_figures
 from reports.benchmark.tables import BEST, effect_table, model_tables, quality_table
 from reports.charts.axis import Mark
 from reports.charts.scatter import Point, front
@@ -172,6 +174,42 @@ def test_a_part_without_any_figure_has_no_chart_and_no_mark(findings):
     )  # fmt: skip
     page = render(Findings("trial", (bare,)))
     assert '<svg class="chart"' not in page
+
+
+def swept(row, target, near):
+    """A row whose arm steers *male* to a share, which it meets."""
+    share, figure = Figure(target, target - 0.1, target + 0.1), near and Figure(near, near - 0.01, near + 0.01)
+    before = Figure(0.8, 0.7, 0.9), Figure(0.4, 0.39, 0.41)
+    male = GroupInArm("male", target, share, figure, figure, *before)
+    return replace(row, arm=f"m{100 * target:.0f}", groups=(male,))
+
+
+def test_arms_with_several_targets_have_a_chart_of_share_and_clip_d(findings):
+    rows = tuple(swept(findings.rows[0], target, 0.2 + 0.3 * target) for target in (0.1, 0.5, 0.9))
+    several = Findings("trial", rows)
+    [figure] = sweep_figures(several.parts[0], "a")
+    assert figure.table.rows[0][:4] == ("baseline", "–", "0.800 [0.700, 0.900]", "0.400 [0.390, 0.410]")
+    assert figure.table.rows[3][:4] == ("3 m90", "0.900", "0.900 [0.800, 1.00]", "0.470 [0.460, 0.480]")
+    page = render(several)
+    assert page.count('<svg class="chart"') == 3
+    assert "as its text describes it" in page
+    assert "| 3 m90 | 0.900 | 0.900 [0.800, 1.00] | 0.470 [0.460, 0.480] |" in markdown(several)
+    stored = pq.read_table(io.BytesIO(parquet(several))).to_pylist()
+    assert stored[2]["groups"] == flat_row(rows[2])["groups"]
+    assert stored[2]["groups"][0]["clip_d"] == {
+        "value": pytest.approx(0.47),
+        "low": pytest.approx(0.46),
+        "high": pytest.approx(0.48),
+    }
+
+
+def test_one_target_is_no_sweep_and_without_clip_there_is_no_chart(findings):
+    one = Findings("trial", (swept(findings.rows[0], 0.5, 0.4),) * 2)
+    assert not [*sweep_figures(one.parts[0], "a")]
+    dark = Findings("trial", tuple(swept(findings.rows[0], target, None) for target in (0.1, 0.9)))
+    dark = replace(dark, rows=tuple(replace(r, groups=(replace(r.groups[0], clip_d_before=None),)) for r in dark.rows))
+    assert not [*sweep_figures(dark.parts[0], "a")]
+    assert "CLIP-D" not in render(findings) + markdown(findings) + render(dark)
 
 
 def test_a_page_of_nothing_is_refused():

@@ -3,7 +3,7 @@
 import pytest
 
 from audit.results.benchmark.rankings import agreement_of, best_of
-from audit.results.benchmark.rows import Figure
+from audit.results.benchmark.steered import Figure
 
 LOW, HIGH = Figure(0.1, 0.05, 0.15), Figure(0.4, 0.3, 0.5)
 

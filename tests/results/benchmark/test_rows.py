@@ -10,7 +10,8 @@ from audit.records.attributes import Attribute
 from audit.records.changes import AttributeShift
 from audit.results.arm_rows import ArmRows
 from audit.results.benchmark.costs import calls_alone
-from audit.results.benchmark.rows import Figure, beyond_chance, flipped, part_discrepancy
+from audit.results.benchmark.rows import beyond_chance, flipped, part_discrepancy
+from audit.results.benchmark.steered import Figure
 from audit.results.groups import overall_result
 
 GENDER, AGE = Attribute("gender", ("female", "male")), Attribute("age", ("young", "adult", "old"))

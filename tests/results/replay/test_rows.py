@@ -15,7 +15,15 @@ SCHEMA = results_schema([Attribute("gender", GROUPS["gender"])])
 
 def row(index=0, female=0.5001, arm="baseline", **values):
     known = {"p_gender_female": female, "p_gender_male": None if female is None else 1 - female}
-    fixed = {"arm": arm, "prompt_id": "nurse", "index": index, "seed": 9, "status": "classified", "clip_t": 0.25}
+    fixed = {
+        "arm": arm,
+        "prompt_id": "nurse",
+        "index": index,
+        "seed": 9,
+        "status": "classified",
+        "clip_t": 0.25,
+        "clip_d_gender_male": 0.1,
+    }
     return fixed | known | values
 
 
@@ -44,6 +52,8 @@ def test_equal_rows_are_identical_in_any_order():
         ({"clip_t": 0.25 + 0.9 * TOLERANCES["cosine"]}, "within", False),
         ({"clip_t": 0.25 + 1.1 * TOLERANCES["cosine"]}, "different", False),
         ({"clip_t": None}, "different", False),
+        ({"clip_d_gender_male": 0.1 + 0.9 * TOLERANCES["cosine"]}, "within", False),
+        ({"clip_d_gender_male": 0.1 + 1.1 * TOLERANCES["cosine"]}, "different", False),
         ({"psnr": 30.0}, "different", False),  # where the first run has none
     ],
 )
@@ -61,6 +71,14 @@ def test_the_largest_difference_of_each_column_names_its_image():
     assert largest["p_gender_female"].value == pytest.approx(0.0999, abs=1e-6)
     assert largest["p_gender_female"].key == ("baseline", "nurse", 1)
     assert set(largest) == {"p_gender_female", "p_gender_male"}
+
+
+def test_a_run_from_before_clip_d_that_was_summarised_again_is_compared_without_it():
+    found = compare([row(clip_d_gender_male=None)], [row()], tolerant=False)
+    assert [one.result for one in found.rows] == ["identical"]
+    assert found.not_compared == ("clip_d_gender_male",)
+    both = [row(0), row(1, clip_d_gender_male=None)], [row(0), row(1)]
+    assert [one.result for one in compare(*both).rows] == ["identical", "different"]
 
 
 def test_rows_of_one_run_alone_are_missing_or_extra():

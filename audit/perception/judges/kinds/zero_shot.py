@@ -64,7 +64,7 @@ class ZeroShotJudge:
         answers = {name: tuple(groups) for name, groups in captions.items()}
         self._audited = audited_columns(ZeroShot.name, answers, attributes)
         self._texts = {
-            name: np.stack([_embedded(clip, texts) for texts in groups.values()]) for name, groups in captions.items()
+            name: np.stack([clip.mean_text(texts) for texts in groups.values()]) for name, groups in captions.items()
         }
         self._min_confidence = min_confidence
         self.clip = clip
@@ -96,13 +96,6 @@ class ZeroShotJudge:
 
         shares: FloatArray = softmax(embeddings @ texts.T / self.temperature, axis=1).astype(np.float32)
         return shares
-
-
-def _embedded(clip: ClipEmbedder, texts: Sequence[str]) -> Floats:
-    """Return the mean of the embeddings of a group's captions as a unit vector ``(d,)``."""
-    mean = np.mean([clip.text(text) for text in texts], axis=0)
-    unit: Floats = mean / np.linalg.norm(mean)
-    return unit
 
 
 def _digest(captions: Mapping[str, Mapping[str, Sequence[str]]]) -> str:
