@@ -1,0 +1,151 @@
+"""What the figures of compositions say, in sentences, and where they should not be relied on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from audit.records.estimates import percent
+from audit.records.inside.compositions import Alike, Company, Compositions, PairImages, Reversal
+from reports.words.formats import interval, p_value, share_text
+
+RELIABLE = 0.95
+"""Least share of right matches, by the lower end of its interval, without a warning."""
+
+_SHOWN = 12
+"""Findings of each kind that are written out; the tables have all."""
+
+
+def lead(found: Compositions) -> str:
+    """Say what was sampled, in one sentence."""
+    pairs, alone = len(found.pairs), len(found.alone)
+    images = sum(one.images for one in (*found.pairs, *found.alone))
+    return (
+        f"{pairs} prompt{'s' * (pairs != 1)} about two people and {alone} about one of them alone, {images} images. In each "
+        "image of two people, the audit asks which person is perceived as which group."
+    )
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What one of the tests finds.
+
+    Attributes:
+        title: The question, and how many tests find a difference.
+        sentences: Findings, in words.
+    """
+
+    title: str
+    sentences: tuple[str, ...]
+
+
+def findings(found: Compositions) -> tuple[Findings, ...]:
+    """Return what each of the three tests finds; a test without data is left out."""
+    names = {pair.pair: pair for pair in found.pairs}
+    company = tuple(_once(found))
+    kinds = (
+        ("Who is which", [_of_reversal(one, names[one.pair]) for one in found.reversals if one.found], found.reversals),
+        ("Company", [_of_company(one, names[one.pair]) for one in company if one.found], company),
+        ("Dependence", [_of_alike(one, names[one.pair]) for one in found.alike if one.found], found.alike),
+    )
+    return tuple(
+        _findings(title, sentences, sum(row.p is not None for row in rows)) for title, sentences, rows in kinds if rows
+    )
+
+
+def _findings(title: str, sentences: list[str], tests: int) -> Findings:
+    more = [f"and {len(sentences) - _SHOWN} more, in the table"] if len(sentences) > _SHOWN else []
+    return Findings(f"{title}: {len(sentences)} of {tests} tests find a difference", (*sentences[:_SHOWN], *more))
+
+
+def lines(found: Compositions) -> Iterator[str]:
+    """Yield what was found as lines of text: images of each pair, then findings, then warnings."""
+    yield from map(of_images, found.pairs)
+    for one in findings(found):
+        yield f"{one.title}{':' if one.sentences else '.'}"
+        yield from (f"  {sentence}" for sentence in one.sentences)
+    yield from (f"Warning: {warning}" for warning in warnings(found))
+
+
+def _once(found: Compositions) -> Iterator[Company]:
+    """Yield rows of company, of an attribute with two groups the first one alone: the other changes by the opposite."""
+    for one in found.company:
+        groups = found.attributes[one.attribute]
+        if len(groups) > 2 or one.group == groups[0]:
+            yield one
+
+
+def of_images(pair: PairImages) -> str:
+    """Say in how many images of a pair persons were found and told apart."""
+    two, said = pair.people[2], f"“{pair.text}”"
+    if not two:
+        return f"In none of the {pair.images} images of {said} were two people found, so there are no shares."
+    if not pair.apart:
+        return f"Two people were found in {two} of {pair.images} images of {said}, in none were they told apart."
+    return f"Two people were found in {two} of {pair.images} images of {said}, and told apart in {pair.apart} of these."
+
+
+def _of_reversal(one: Reversal, pair: PairImages) -> str:
+    n = one.difference.n
+    difference = f"{points(one.difference.value)} {interval(one.difference.low, one.difference.high, share=True)}"
+    return (
+        f"{one.attribute.replace('_', ' ')}: the {pair.first} is {one.first} and the {pair.second} {one.second} in {one.count} of {n} images, "
+        f"the reverse in {one.reverse} (difference {difference} points, p {p_value(one.p)})."
+    )
+
+
+def _of_company(one: Company, pair: PairImages) -> str:
+    assert one.share is not None  # noqa: S101 - what is found has both shares
+    assert one.alone is not None  # noqa: S101
+    assert one.change is not None  # noqa: S101
+    other = pair.second if one.occupation == pair.first else pair.first
+    change = f"{points(one.change.value)} {interval(one.change.low, one.change.high, share=True)}"
+    return (
+        f"{one.attribute.replace('_', ' ')}: the {one.occupation} beside a {other} is {one.group} in {share_text(one.share)}, alone in "
+        f"{share_text(one.alone)} (change {change} points, p {p_value(one.p)})."
+    )
+
+
+def _of_alike(one: Alike, pair: PairImages) -> str:
+    return (
+        f"{one.attribute.replace('_', ' ')}: {pair.first} and {pair.second} are perceived as the same group in {share_text(one.same)}, where "
+        f"independent persons would be in {percent(one.expected)} (p {p_value(one.p)})."
+    )
+
+
+def points(difference: float) -> str:
+    """Format a difference of shares in percentage points, with its sign."""
+    return f"{round(100 * difference):+d}".replace("-", "−").replace("+0", "0")
+
+
+def warnings(found: Compositions) -> tuple[str, ...]:
+    """Say where figures should not be relied on."""
+    return (*_few_images(found), *_wrong_matches(found))
+
+
+def _few_images(found: Compositions) -> Iterator[str]:
+    for pair in found.pairs:
+        if 0 < pair.apart < pair.images / 2:
+            yield (
+                f"Figures of “{pair.text}” are about {pair.apart} of {pair.images} images. In the others two people were not "
+                "found, or not told apart."
+            )
+
+
+def _wrong_matches(found: Compositions) -> Iterator[str]:
+    texts = {pair.pair: pair for pair in found.pairs}
+    for one in found.matchings:
+        pair = texts[one.pair]
+        if one.attribute or not pair.apart:
+            continue
+        if one.right is None:
+            yield (
+                f"How well persons of “{pair.text}” are matched with their occupations is not known: no images of both "
+                "occupations alone show one person each who can be told apart."
+            )
+        elif one.right.low < RELIABLE:
+            yield (
+                f"Persons of “{pair.text}” may be matched with the wrong occupation: where the truth is known, "
+                f"{share_text(one.right)} of {one.right.n} matches are right. Wrong matches mix the shares of both "
+                "occupations, which looks like an effect of company and weakens who is which."
+            )
