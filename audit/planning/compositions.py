@@ -29,9 +29,9 @@ def alone_prompts(section: CompositionsConfig) -> tuple[Prompt, ...]:
 def matching_texts(section: CompositionsConfig, occupation: str, attributes: Attributes) -> tuple[str, ...]:
     """Return the texts whose mean stands for an occupation when persons are matched with occupations.
 
-    Each names one group: ``a photo of a female nurse``, ``a photo of a male nurse``. All groups are named equally often,
-    so that the mean says little about groups. The text "a nurse" by itself is nearer to pictures of women, by what CLIP
-    has learned, and would match women with nurses.
+    Each names one group: ``a photo of a female nurse``, ``a photo of a male nurse``. All groups are named equally
+    often, so that the mean says little about groups. The text "a nurse" by itself is nearer to pictures of women, by
+    what CLIP has learned, and would match women with nurses.
     """
     phrases = [group_phrase(name, group) for name, groups in attributes.items() for group in groups]
     return tuple(named_text(section.alone, occupation, phrase) for phrase in phrases)

@@ -62,8 +62,8 @@ app = typer.Typer(
 
 app.add_typer(schedule, name="schedule")
 for _command in (
-    init, fetch, hookpoints, locate, explore, compose, concepts, benchmark, judge, submit, logs, cancel, replay, bundle, verify,
-):  # fmt: skip
+    init, fetch, hookpoints, locate, explore, compose, concepts, benchmark, judge, submit, logs, cancel, replay, bundle,
+verify, ):  # fmt: skip
     app.command()(_command)
 
 

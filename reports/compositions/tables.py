@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from audit.records.estimates import percent
-from audit.records.inside.compositions import AloneImages, Compositions, JointCell, PairImages
+from audit.records.inside.compositions import AloneImages, Company, Compositions, JointCell, PairImages
 from reports.compositions.words import points
 from reports.figures.charts import Table
 from reports.words.formats import figure_text, interval, number, p_value, share_text
@@ -57,7 +57,7 @@ def joint_table(found: Compositions, pair: PairImages, attribute: str) -> Table:
 
 
 def _cell(one: JointCell) -> str:
-    return f"{one.count}: {share_text(one.share)}"
+    return f"{share_text(one.share)} ({one.count})"
 
 
 def _margin(found: Compositions, pair: PairImages, attribute: str, occupation: str, group: str) -> str:
@@ -88,13 +88,14 @@ def reversal_table(found: Compositions) -> Table:
         for one in ordered[:_ROWS]
     )
     columns = (
-        "pair", "attribute", "combination", "images with it", "with the reverse", "of", "difference (points)", "p", "found"
+        "pair", "attribute", "combination", "images with it", "with the reverse", "of", "difference (points)", "p",
+        "found",
     )  # fmt: skip
     return Table("A combination of groups against the reverse one", columns, rows, names=3)
 
 
-def company_table(found: Compositions) -> Table:
-    """Return the share of each group beside the other person and alone."""
+def company_table(found: Compositions, shown: Sequence[Company]) -> Table:
+    """Return the share of some groups beside the other person and alone."""
     names = {pair.pair: pair_name(pair) for pair in found.pairs}
     rows = tuple(
         (
@@ -109,7 +110,7 @@ def company_table(found: Compositions) -> Table:
             p_value(one.p),
             "yes" if one.found else "no",
         )
-        for one in found.company[:_ROWS]
+        for one in shown
     )
     columns = ("occupation", "pair", "group", "in company", "alone", "change (points)", "p", "found")
     return Table("Shares in company and alone", columns, rows, names=3)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from audit.records.estimates import percent
+from audit.planning.plan import article
+from audit.records.estimates import Estimate, percent
 from audit.records.inside.compositions import Alike, Company, Compositions, PairImages, Reversal
 from reports.words.formats import interval, p_value, share_text
 
@@ -19,10 +20,10 @@ _SHOWN = 12
 def lead(found: Compositions) -> str:
     """Say what was sampled, in one sentence."""
     pairs, alone = len(found.pairs), len(found.alone)
-    images = sum(one.images for one in (*found.pairs, *found.alone))
+    images = sum(one.images for one in found.pairs) + sum(one.images for one in found.alone)
     return (
-        f"{pairs} prompt{'s' * (pairs != 1)} about two people and {alone} about one of them alone, {images} images. In each "
-        "image of two people, the audit asks which person is perceived as which group."
+        f"{pairs} prompt{'s' * (pairs != 1)} about two people and {alone} about one of them alone, {images} images. In "
+        "each image of two people, the audit asks which person is perceived as which group."
     )
 
 
@@ -86,12 +87,9 @@ def of_images(pair: PairImages) -> str:
 
 
 def _of_reversal(one: Reversal, pair: PairImages) -> str:
-    n = one.difference.n
-    difference = f"{points(one.difference.value)} {interval(one.difference.low, one.difference.high, share=True)}"
-    return (
-        f"{one.attribute.replace('_', ' ')}: the {pair.first} is {one.first} and the {pair.second} {one.second} in {one.count} of {n} images, "
-        f"the reverse in {one.reverse} (difference {difference} points, p {p_value(one.p)})."
-    )
+    who = f"the {pair.first} is {one.first} and the {pair.second} {one.second}"
+    counted = f"in {one.count} of {one.difference.n} images, the reverse in {one.reverse}"
+    return f"{_words(one.attribute)}: {who} {counted} (difference {_points(one.difference)}, p {p_value(one.p)})."
 
 
 def _of_company(one: Company, pair: PairImages) -> str:
@@ -99,18 +97,23 @@ def _of_company(one: Company, pair: PairImages) -> str:
     assert one.alone is not None  # noqa: S101
     assert one.change is not None  # noqa: S101
     other = pair.second if one.occupation == pair.first else pair.first
-    change = f"{points(one.change.value)} {interval(one.change.low, one.change.high, share=True)}"
-    return (
-        f"{one.attribute.replace('_', ' ')}: the {one.occupation} beside a {other} is {one.group} in {share_text(one.share)}, alone in "
-        f"{share_text(one.alone)} (change {change} points, p {p_value(one.p)})."
-    )
+    who = f"the {one.occupation} beside {article(other)} {other} is {one.group}"
+    shares = f"in {share_text(one.share)}, alone in {share_text(one.alone)}"
+    return f"{_words(one.attribute)}: {who} {shares} (change {_points(one.change)}, p {p_value(one.p)})."
 
 
 def _of_alike(one: Alike, pair: PairImages) -> str:
-    return (
-        f"{one.attribute.replace('_', ' ')}: {pair.first} and {pair.second} are perceived as the same group in {share_text(one.same)}, where "
-        f"independent persons would be in {percent(one.expected)} (p {p_value(one.p)})."
-    )
+    shares = f"{share_text(one.same)} of the images, where independent persons would be in {percent(one.expected)}"
+    who = f"{pair.first} and {pair.second} are perceived as the same group in {shares}"
+    return f"{_words(one.attribute)}: {who} (p {p_value(one.p)})."
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _points(change: Estimate) -> str:
+    return f"{points(change.value)} {interval(change.low, change.high, share=True)} points"
 
 
 def points(difference: float) -> str:
@@ -126,10 +129,8 @@ def warnings(found: Compositions) -> tuple[str, ...]:
 def _few_images(found: Compositions) -> Iterator[str]:
     for pair in found.pairs:
         if 0 < pair.apart < pair.images / 2:
-            yield (
-                f"Figures of “{pair.text}” are about {pair.apart} of {pair.images} images. In the others two people were not "
-                "found, or not told apart."
-            )
+            those = f"{pair.apart} of {pair.images} images"
+            yield f"Figures of “{pair.text}” are about {those}. In the others two people were not found or told apart."
 
 
 def _wrong_matches(found: Compositions) -> Iterator[str]:

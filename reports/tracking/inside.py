@@ -1,4 +1,4 @@
-"""Logs a look inside a model in MLflow: an exploration, a study of concepts or compositions, as one run with figures and page."""
+"""Logs a study of a model that is no audit in MLflow: exploration, concepts or compositions, as one run."""
 
 from __future__ import annotations
 
@@ -112,8 +112,12 @@ def _compositions(data: Mapping[str, Any]) -> _Study:
         if row.change is not None:
             name = "/".join(map(key_of, (row.pair, row.occupation, row.attribute, row.group)))
             metrics[f"{name}/change_in_company"] = row.change.value
-    tests = {"who is which": found.reversals, "company": found.company, "dependence": found.alike}
-    lines = [f"{sum(one.found for one in rows)} findings: {name}" for name, rows in tests.items()]
+    counts = {
+        "who is which": sum(one.found for one in found.reversals),
+        "company": sum(one.found for one in found.company),
+        "dependence": sum(one.found for one in found.alike),
+    }
+    lines = [f"{count} findings: {name}" for name, count in counts.items()]
     params = {"model": found.model, "pairs": str(len(found.pairs)), "certainty": f"{found.certainty:g}"}
     return _Study(params, metrics, "\n".join(f"- {line}" for line in lines))
 

@@ -22,6 +22,8 @@ from audit.records.work import ImageKey, PairPrompt, Prompt
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from audit.perception.embedders.clip import ClipEmbedder
+    from audit.perception.judges.interface import Judge
     from audit.perception.persons.finder import PersonFinder
 
 Floats = NDArray[np.floating[Any]]
@@ -123,20 +125,9 @@ class PersonsAnalysis:
             generator.reader.check([prompt.text])
         numbers = range(task.first, task.first + task.count)
         images = generator.generate(prompt, [ImageKey(prompt.id, number).seed(request.seed) for number in numbers])
-        _, clip = embedders(request.model, request.quality, "clip", clip=True)
-        assert clip is not None  # noqa: S101 - the request is made for a model with CLIP alone
         found = _finder(request.judge.model_dump_json(), request.model.model_dump_json()).find(images)
-        named = MOST if isinstance(prompt, PairPrompt) else 1
-        owners = [(row, place) for row, own in enumerate(found) if len(own) == named for place in range(named)]
-        crops = [found[row][place] for row, place in owners]
-        codes = {name: np.full((task.count, MOST), -1, np.int64) for name in request.attributes}
-        vectors = np.full((task.count, MOST, len(clip.text(prompt.text))), np.nan, np.float32)
-        if crops:
-            rows, places = np.array(owners).T
-            vectors[rows, places] = np.concatenate(_each_size(clip.images, crops))
-            seen = _each_size(lambda batch: instruments.judge.perceive(batch, prompt.occupation), crops)
-            for name in request.attributes:
-                codes[name][rows, places] = np.concatenate([one.codes(name) for one in seen])
+        clip = _clip(request)
+        vectors, codes = _looked_at(_Crops.of(found, prompt), instruments.judge, clip, request.attributes)
         pictures = [webp(image) for image in images]
         return {
             PEOPLE: np.array([len(own) for own in found]),
@@ -154,6 +145,51 @@ class PersonsAnalysis:
         for task, part in zip(tasks, present(tasks, parts), strict=True):
             kept.setdefault((task.prompt.id, isinstance(task.prompt, PairPrompt)), []).append(part)
         return {key: _joined(own, tuple(request.attributes)) for key, own in kept.items()}
+
+
+@dataclass(frozen=True)
+class _Crops:
+    """The persons of a batch whose images show as many persons as the prompt names.
+
+    Attributes:
+        images: Images of the batch.
+        owners: Image and place of each person.
+        crops: Each person.
+        prompt: The prompt.
+    """
+
+    images: int
+    owners: tuple[tuple[int, int], ...]
+    crops: tuple[Tensor, ...]
+    prompt: Prompt
+
+    @classmethod
+    def of(cls, found: Sequence[Sequence[Tensor]], prompt: Prompt) -> _Crops:
+        named = MOST if isinstance(prompt, PairPrompt) else 1
+        owners = tuple((row, place) for row, own in enumerate(found) if len(own) == named for place in range(named))
+        return cls(len(found), owners, tuple(found[row][place] for row, place in owners), prompt)
+
+
+def _looked_at(
+    persons: _Crops, judge: Judge, clip: ClipEmbedder, attributes: Mapping[str, tuple[str, ...]]
+) -> tuple[Floats, dict[str, Ints]]:
+    """Return the embedding of each person (n, 2, d), NaN for none, and the codes of each attribute (n, 2)."""
+    prompt = persons.prompt
+    codes = {name: np.full((persons.images, MOST), -1, np.int64) for name in attributes}
+    vectors = np.full((persons.images, MOST, len(clip.text(prompt.occupation))), np.nan, np.float32)
+    if persons.crops:
+        rows, places = np.array(persons.owners).T
+        vectors[rows, places] = np.concatenate(_each_size(clip.images, persons.crops))
+        seen = _each_size(lambda batch: judge.perceive(batch, prompt.occupation), persons.crops)
+        for name in attributes:
+            codes[name][rows, places] = np.concatenate([one.codes(name) for one in seen])
+    return vectors, codes
+
+
+def _clip(request: PersonsRequest) -> ClipEmbedder:
+    _, clip = embedders(request.model, request.quality, "clip", clip=True)
+    assert clip is not None  # noqa: S101 - the request is made for a model with CLIP alone
+    return clip
 
 
 def _joined(parts: Sequence[Part], attributes: Sequence[str]) -> Persons:

@@ -49,8 +49,8 @@ class CompositionsConfig(Section):
     """What ``difflens-audit compose`` samples and judges."""
 
     pairs: Pairs = ()
-    """Pairs of occupations: ``[doctor, nurse]``. Write the one of higher status first; the audit compares the first with
-    the second."""
+    """Pairs of occupations: ``[doctor, nurse]``. Write the one of higher status first; the audit compares the first
+    with the second."""
     template: Annotated[Text, AfterValidator(_names_both)] = "a photo of {a_first} and {a_second}"
     """Text of a prompt about two people; ``{a_first}`` is the first occupation with its article."""
     alone: Annotated[Text, AfterValidator(only_known_fields)] = "a photo of {a} {occupation}"
@@ -58,7 +58,7 @@ class CompositionsConfig(Section):
     images: int = Field(96, ge=8, le=100_000)
     """Images of each pair, and of each occupation alone."""
     certainty: float = Field(0.8, ge=0.5, lt=1)
-    """Least probability, by CLIP, of the more probable of the two ways to match persons with occupations. An image below
-    it counts as *persons not told apart*."""
+    """Least probability, by CLIP, of the more probable of the two ways to match persons with occupations. An image
+    below it counts as *persons not told apart*."""
     false_discovery_rate: Fraction = 0.05
     """Rate of false findings, for each of the three questions over all pairs, attributes and groups."""

@@ -1,8 +1,8 @@
 """Who is which: a combination of two groups against the reverse one, in pictures of two people.
 
-In each picture the first person has a group and the second person has one. If groups have nothing to do with who is first,
-a picture with (g, h) is as probable as one with (h, g). That is tested by the sign test on the pictures with either, which
-is McNemar's test (1947) of the table of g and h.
+In each picture the first person has a group and the second person has one. If groups have nothing to do with who is
+first, a picture with (g, h) is as probable as one with (h, g). That is tested by the sign test on the pictures with
+either, which is McNemar's test (1947) of the table of g and h.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class ReversalTest:
     Attributes:
         forward: Pictures with (g, h).
         reverse: Pictures with (h, g).
-        difference: Share of (g, h) minus that of (h, g), among the n pictures in which both people are perceived as g or
-            h. With two groups it is the share of g among first people minus that among second people.
+        difference: Share of (g, h) minus that of (h, g), among the n pictures in which both people are perceived as g
+            or h. With two groups it is the share of g among first people minus that among second people.
         p_value: Exact two-sided p-value of equal probabilities; 1 without a picture of either.
     """
 

@@ -1,14 +1,15 @@
 """Finds the persons of a picture and cuts each out, with clothes, which show an occupation.
 
-In photographs a person is a face that dlib finds, with the shoulders and the chest below it. A crop ends half-way to the
-next face, so that it shows one person. In drawings of the calibration world, whose faces dlib does not find, each square
-of a picture is a place for a person, and the bundled judge recognises whether there is a face.
+In photographs a person is a face that dlib finds, with the shoulders and the chest below it. A crop ends half-way to
+the next face, so that it shows one person. In drawings of the calibration world, whose faces dlib does not find, each
+square of a picture is a place for a person, and the bundled judge recognises whether there is a face.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -106,7 +107,7 @@ def crops_of(faces: Sequence[Face]) -> list[Pixels]:
     """Return a square crop ``(side, side, 3)`` for each face, from left to right; what is not of its person is grey."""
     found = sorted(((_Box.of(face), face) for face in faces), key=lambda one: one[0].middle)
     middles = [box.middle for box, _ in found]
-    borders = [-np.inf, *((one + other) / 2 for one, other in zip(middles, middles[1:], strict=False)), np.inf]
+    borders = [-np.inf, *((one + other) / 2 for one, other in pairwise(middles)), np.inf]
     return [_crop(face.picture, box, borders[place], borders[place + 1]) for place, (box, face) in enumerate(found)]
 
 

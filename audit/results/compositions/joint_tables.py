@@ -1,4 +1,4 @@
-"""Joint tables of two people and the three tests: company, reversal and dependence, each with its rate of false findings.
+"""Joint tables of two people and three tests, each with its rate of false findings: company, reversal, dependence.
 
 Legend: K groups of an attribute, n images.
 """
@@ -49,7 +49,9 @@ class PairCodes:
     def table(self) -> Ints:
         """Images by group of the first and of the second person, (K, K)."""
         size = len(self.groups)
-        return cross_tables(*self.codes.T, np.zeros(len(self.codes), np.int64), (1, size, size))[0]
+        first, second, one_table = self.codes[:, 0], self.codes[:, 1], np.zeros(len(self.codes), np.int64)
+        found: Ints = cross_tables(first, second, one_table, (1, size, size))[0]
+        return found
 
 
 def joint_cells(given: PairCodes) -> Iterator[JointCell]:
@@ -166,10 +168,10 @@ def _alike(given: PairCodes) -> Alike:
 
 def _tested(rows: Sequence[RowT], rate: float) -> tuple[RowT, ...]:
     """Adjust the p-values of rows for the number of rows that have one."""
-    places = [place for place, row in enumerate(rows) if row.p is not None]
-    if not places:
+    plain = {place: row.p for place, row in enumerate(rows) if row.p is not None}
+    if not plain:
         return tuple(rows)
-    adjusted = dict(zip(places, benjamini_hochberg([rows[place].p for place in places]), strict=True))
+    adjusted = dict(zip(plain, benjamini_hochberg(list(plain.values())), strict=True))
     return tuple(
         replace(row, p=float(adjusted[place]), found=bool(adjusted[place] <= rate)) if place in adjusted else row
         for place, row in enumerate(rows)

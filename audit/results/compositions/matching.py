@@ -1,8 +1,8 @@
 """Which person of a picture has which occupation: the more probable of both ways, by embeddings of persons and texts.
 
-With a_i and b_i the scaled cosines of person i with the texts of both occupations, the two ways have the sums a₁ + b₂ and
-a₂ + b₁. The softmax of both gives the certainty of the larger one. Position says nothing: "a doctor and a nurse" does not
-put the doctor on the left.
+With a_i and b_i the scaled cosines of person i with the texts of both occupations, the two ways have the sums a₁ + b₂
+and a₂ + b₁. The softmax of both gives the certainty of the larger one. Position says nothing: "a doctor and a nurse"
+does not put the doctor on the left.
 
 Legend: n images, d numbers of an embedding.
 """
