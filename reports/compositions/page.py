@@ -31,7 +31,7 @@ def render(found: Compositions) -> str:
         "warnings": warnings(found),
         "images": images_table(found),
         "pairs": tuple(
-            (pair, of_images(pair), tuple(joint_tables(found, pair)), _pictures(found, pair.pair))
+            (pair, of_images(found, pair), tuple(joint_tables(found, pair)), _pictures(found, pair.pair))
             for pair in found.pairs[:MOST_PAIRS]
         ),
         "left_out": max(0, len(found.pairs) - MOST_PAIRS),

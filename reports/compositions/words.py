@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from audit.planning.plan import article
 from audit.records.estimates import Estimate, percent
-from audit.records.inside.compositions import Alike, Company, Compositions, PairImages, Reversal
+from audit.records.inside.compositions import Alike, Company, Compositions, Matching, PairImages, Reversal
+from audit.results.compositions.summary import by_chance
 from reports.words.formats import interval, p_value, share_text
 
-RELIABLE = 0.95
+RELIABLE = 0.9
 """Least share of right matches, by the lower end of its interval, without a warning."""
 
 _SHOWN = 12
@@ -50,7 +51,9 @@ def findings(found: Compositions) -> tuple[Findings, ...]:
         ("Dependence", [_of_alike(one, names[one.pair]) for one in found.alike if one.found], found.alike),
     )
     return tuple(
-        _findings(title, sentences, sum(row.p is not None for row in rows)) for title, sentences, rows in kinds if rows
+        _findings(title, sentences, tests)
+        for title, sentences, rows in kinds
+        if (tests := sum(row.p is not None for row in rows))
     )
 
 
@@ -61,7 +64,7 @@ def _findings(title: str, sentences: list[str], tests: int) -> Findings:
 
 def lines(found: Compositions) -> Iterator[str]:
     """Yield what was found as lines of text: images of each pair, then findings, then warnings."""
-    yield from map(of_images, found.pairs)
+    yield from (of_images(found, pair) for pair in found.pairs)
     for one in findings(found):
         yield f"{one.title}{':' if one.sentences else '.'}"
         yield from (f"  {sentence}" for sentence in one.sentences)
@@ -76,14 +79,22 @@ def _once(found: Compositions) -> Iterator[Company]:
             yield one
 
 
-def of_images(pair: PairImages) -> str:
+def of_images(found: Compositions, pair: PairImages) -> str:
     """Say in how many images of a pair persons were found and told apart."""
     two, said = pair.people[2], f"“{pair.text}”"
     if not two:
         return f"In none of the {pair.images} images of {said} were two people found, so there are no shares."
-    if not pair.apart:
-        return f"Two people were found in {two} of {pair.images} images of {said}, in none were they told apart."
-    return f"Two people were found in {two} of {pair.images} images of {said}, and told apart in {pair.apart} of these."
+    counted = f"Two people were found in {two} of {pair.images} images of {said}"
+    if pair.apart:
+        return f"{counted}, and told apart in {pair.apart} of these."
+    if by_chance(overall_matching(found, pair)):
+        return f"{counted}. CLIP matches them with their occupations no better than by chance, so there are no shares."
+    return f"{counted}, and in none of these were they told apart, so there are no shares."
+
+
+def overall_matching(found: Compositions, pair: PairImages) -> Matching:
+    """Return how well persons of a pair are matched, over all images."""
+    return next(one for one in found.matchings if one.pair == pair.pair and not one.attribute)
 
 
 def _of_reversal(one: Reversal, pair: PairImages) -> str:
@@ -134,17 +145,14 @@ def _few_images(found: Compositions) -> Iterator[str]:
 
 
 def _wrong_matches(found: Compositions) -> Iterator[str]:
-    texts = {pair.pair: pair for pair in found.pairs}
-    for one in found.matchings:
-        pair = texts[one.pair]
-        if one.attribute or not pair.apart:
-            continue
-        if one.right is None:
+    for pair in found.pairs:
+        one = overall_matching(found, pair)
+        if pair.people[2] and one.right is None:
             yield (
                 f"How well persons of “{pair.text}” are matched with their occupations is not known: no images of both "
                 "occupations alone show one person each who can be told apart."
             )
-        elif one.right.low < RELIABLE:
+        elif pair.people[2] and one.right is not None and one.right.low < RELIABLE:
             yield (
                 f"Persons of “{pair.text}” may be matched with the wrong occupation: where the truth is known, "
                 f"{share_text(one.right)} of {one.right.n} matches are right. Wrong matches mix the shares of both "

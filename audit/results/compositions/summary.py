@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -22,6 +22,9 @@ from audit.results.compositions.matching import Floats, Ints, Matched, match_per
 
 SHOWN = 8
 """Pictures of each pair on the page."""
+
+_CHANCE = 0.5
+"""Share of right matches of who guesses."""
 
 _FOUND = ("no person found", "one person found", "persons not told apart", "more than two persons found")
 
@@ -84,7 +87,10 @@ def compositions_of(
         setting: What they are summarised with.
     """
     single = {prompt.occupation: seen for prompt, seen in alone.items()}
-    matched = {pair: setting.match(seen.vectors, pair) for pair, seen in pairs.items()}
+    matchings = {pair: tuple(_matchings(pair, single, setting)) for pair in pairs}
+    matched = {
+        pair: _trusted(setting.match(seen.vectors, pair), by_chance(matchings[pair][0])) for pair, seen in pairs.items()
+    }
     codes = [
         PairCodes(
             pair=pair.id,
@@ -106,13 +112,22 @@ def compositions_of(
         rate=setting.rate,
         pairs=tuple(_pair_images(pair, seen, matched[pair]) for pair, seen in pairs.items()),
         alone=tuple(_alone_images(prompt, seen) for prompt, seen in alone.items()),
-        matchings=tuple(one for pair in pairs for one in _matchings(pair, single, setting)),
+        matchings=tuple(one for own in matchings.values() for one in own),
         cells=tuple(cell for one in codes for cell in joint_cells(one)),
         company=company_of(codes, setting.rate),
         reversals=reversals_of(codes, setting.rate),
         alike=alike_of(codes, setting.rate),
         pictures={pair.id: _pictures(pair, seen, matched[pair], setting) for pair, seen in pairs.items()},
     )
+
+
+def by_chance(matching: Matching) -> bool:
+    """Return whether matches with known truth may be right by chance alone: then no image of the pair is matched."""
+    return matching.right is not None and matching.right.low <= _CHANCE
+
+
+def _trusted(matched: Matched, guessed: bool) -> Matched:
+    return replace(matched, apart=np.zeros_like(matched.apart)) if guessed else matched
 
 
 def _people(seen: SeenPersons) -> tuple[int, int, int, int]:
