@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from audit.analyses.composed.persons import Persons, PersonsRequest
 from audit.analyses.pictures import TextsRequest
 from audit.config.optional.compositions import CompositionsConfig
-from audit.config.sections import QualityConfig
+from audit.config.sections import ModelConfig, QualityConfig
 from audit.config.slices import DissectionRequest
 from audit.models.source import model_fingerprint
 from audit.perception.judges.registry import judge_name
@@ -73,7 +74,7 @@ class ComposeRequest:
         return {
             "judge": judge_name(judge, model),
             "persons": finder_name(judge, model),
-            "clip": networks_name(self._only_clip, model),
+            "clip": _clip_name(self._only_clip, model),
         }
 
     @property
@@ -124,6 +125,12 @@ class ComposeRequest:
     def _only_clip(self) -> QualityConfig:
         """The quality section without other networks, so that these do not name what is sampled here."""
         return QualityConfig(clip=self.quality.clip, features="none")
+
+
+def _clip_name(quality: QualityConfig, model: ModelConfig) -> str:
+    """Return the source of the CLIP model, and the hash of its weights if they are on this machine."""
+    weights = json.loads(networks_name(quality, model))["weights"].get("clip")
+    return quality.clip if weights is None else f"{quality.clip}:{weights}"
 
 
 def compose(request: ComposeRequest, output: str, pool: WorkerPool) -> Compositions:
