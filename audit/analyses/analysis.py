@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from audit.dissect.lens import Lens
-    from audit.models.generator import DiffusionGenerator
+    from audit.models.generator import DiffusionGenerator, Generator
     from audit.perception.judges.interface import Judge
 
 Part = Mapping[str, NDArray[Any]]
@@ -119,21 +119,40 @@ class ObservingAnalysis(Analysis[RequestT_contra, FoundT_co], Protocol[RequestT_
 
 
 @dataclass(frozen=True)
-class Instruments:
-    """What a sampling analysis uses on a worker.
+class PictureInstruments:
+    """What an analysis of finished pictures uses on a worker.
 
     Attributes:
-        generator: The model.
+        generator: The model, which may be a black box.
         judge: Judge of the attributes.
     """
 
-    generator: DiffusionGenerator
+    generator: Generator
     judge: Judge
+
+
+@dataclass(frozen=True)
+class Instruments(PictureInstruments):
+    """What an analysis that looks inside uses on a worker.
+
+    Attributes:
+        generator: The model, whose inside is reached.
+    """
+
+    generator: DiffusionGenerator
 
 
 class SamplingAnalysis(Analysis[RequestT_contra, FoundT_co], Protocol[RequestT_contra, FoundT_co]):
     """Samples images of its own."""
 
     def part(self, instruments: Instruments, request: RequestT_contra, task: Any) -> dict[str, NDArray[Any]]:  # noqa: ANN401 - a task of its own
+        """Compute the part of a task on a worker."""
+        ...
+
+
+class PictureAnalysis(Analysis[RequestT_contra, FoundT_co], Protocol[RequestT_contra, FoundT_co]):
+    """Samples images of its own and looks at finished pictures alone, so that any model will do."""
+
+    def part(self, instruments: PictureInstruments, request: RequestT_contra, task: Any) -> dict[str, NDArray[Any]]:  # noqa: ANN401 - a task of its own
         """Compute the part of a task on a worker."""
         ...

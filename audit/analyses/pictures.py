@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.analyses.analysis import Instruments, Part, batches, present
+from audit.analyses.analysis import Instruments, Part, PictureInstruments, batches, present
 from audit.config.sections import ModelConfig, QualityConfig
 from audit.models.files.untrusted_model import UnfitModelError
 from audit.records.work import ImageKey, Prompt
@@ -128,7 +128,7 @@ class PicturesAnalysis:
         seen = instruments.judge.perceive(images, task.prompt.occupation)
         features, clip = embedders(request.model, request.quality, request.embedder, request.clip)
         by_clip = clip.images(images) if clip is not None else np.zeros((task.count, 0), np.float32)
-        pictures = [_webp(image) for image in images]
+        pictures = [webp(image) for image in images]
         return {
             VECTORS: features.embed(images) if features is not None else by_clip,
             CLIP: by_clip if request.clip else by_clip[:, :0],
@@ -146,7 +146,7 @@ class PicturesAnalysis:
             vectors=np.concatenate([part[VECTORS] for part in kept]).astype(np.float64),
             clip=np.concatenate([part[CLIP] for part in kept]).astype(np.float64),
             codes={name: np.concatenate([part[f"{CODES}{name}"] for part in kept]) for name in request.attributes},
-            webp=tuple(picture for part in kept for picture in _pictures(part)),
+            webp=tuple(picture for part in kept for picture in pictures_of(part)),
         )
 
 
@@ -188,7 +188,7 @@ class TextsAnalysis:
         """Return one task for all texts."""
         return (TextsTask(),)
 
-    def part(self, instruments: Instruments, request: TextsRequest, task: TextsTask) -> dict[str, Floats]:
+    def part(self, instruments: PictureInstruments, request: TextsRequest, task: TextsTask) -> dict[str, Floats]:
         """Embed the texts as unit rows; a text that CLIP or the model would cut has NaN, because it says less there."""
         _, clip = embedders(request.model, request.quality, "clip", clip=True)
         assert clip is not None  # noqa: S101 - the request is made for a model with CLIP alone
@@ -239,7 +239,8 @@ def _is_read(text: str, readers: Iterable[TextReader]) -> bool:
     return True
 
 
-def _webp(image: Tensor) -> bytes:
+def webp(image: Tensor) -> bytes:
+    """Return a uint8 image ``(3, H, W)`` as a small WebP picture, at most ``SIDE`` pixels on its longer side."""
     from PIL import Image
 
     picture, data = Image.fromarray(image.permute(1, 2, 0).cpu().numpy()), io.BytesIO()
@@ -248,7 +249,8 @@ def _webp(image: Tensor) -> bytes:
     return data.getvalue()
 
 
-def _pictures(part: Part) -> Iterable[bytes]:
+def pictures_of(part: Part) -> Iterable[bytes]:
+    """Return the pictures of a part that holds them one after another, with their lengths."""
     ends = np.cumsum(part[LENGTHS])
     data = part[WEBP].tobytes()
     return (data[int(end - size) : int(end)] for end, size in zip(ends, part[LENGTHS], strict=True))

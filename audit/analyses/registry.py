@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from audit.analyses.analysis import Analysis, Observe, ObservingAnalysis, SamplingAnalysis
+from audit.analyses.analysis import Analysis, Observe, ObservingAnalysis, PictureAnalysis, SamplingAnalysis
 from audit.analyses.attribution import Attribution
+from audit.analyses.composed.persons import PersonsAnalysis
 from audit.analyses.concepts.dictionaries import ConceptDictionaries
 from audit.analyses.concepts.recorded import ConceptRecording
 from audit.analyses.directions import DirectionsAnalysis
@@ -35,12 +36,14 @@ SAMPLING: Mapping[str, SamplingAnalysis[Any, Any]] = {
         StageTrials(),
         PictureMapsAnalysis(),
         PicturesAnalysis(),
-        TextsAnalysis(),
     )
 }
-"""Analyses with tasks of their own."""
+"""Analyses with tasks of their own that look inside the model."""
 
-ANALYSES: Mapping[str, Analysis[Any, Any]] = {**OBSERVING, **SAMPLING}
+PICTURED: Mapping[str, PictureAnalysis[Any, Any]] = {one.name: one for one in (PersonsAnalysis(), TextsAnalysis())}
+"""Analyses with tasks of their own for any model."""
+
+ANALYSES: Mapping[str, Analysis[Any, Any]] = {**OBSERVING, **SAMPLING, **PICTURED}
 """All analyses."""
 
 

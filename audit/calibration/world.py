@@ -8,7 +8,7 @@ world, only labels whose distribution differs can change.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,7 @@ from audit.calibration.labels import (
     face_noise,
     position,
 )
-from audit.calibration.world_table import Planted, read_table
+from audit.calibration.world_table import Pairs, Planted, PlantedPair, read_table
 
 __all__ = [
     "ATTRIBUTES",
@@ -52,6 +52,7 @@ class World:
     name: str
     occupations: tuple[str, ...]
     planted: Mapping[str, Planted]
+    pairs: Pairs = field(default_factory=dict)
 
     @classmethod
     def load(cls, path: Path | str) -> World:
@@ -60,8 +61,8 @@ class World:
         Raises:
             ValueError: The table has an error; the message says where, what was expected and what to do.
         """
-        name, planted = read_table(path)
-        return cls(name=name, occupations=tuple(planted), planted=planted)
+        name, planted, pairs = read_table(path)
+        return cls(name=name, occupations=tuple(planted), planted=planted, pairs=pairs)
 
     @classmethod
     def bundled(cls) -> World:
@@ -81,6 +82,12 @@ class World:
         """
         return self._of(occupation).joint.copy()
 
+    def pair(self, first: str, second: str) -> PlantedPair:
+        """Return what is planted in pictures of two people; nothing for a pair that the table does not name."""
+        if (second, first) in self.pairs:
+            return self.pairs[second, first].reversed
+        return self.pairs.get((first, second), PlantedPair({}, 0.0))
+
     def share(self, occupation: str, attribute: str) -> dict[str, float]:
         """Return the planted share of each group of one attribute (a marginal of the joint table).
 
@@ -97,19 +104,25 @@ class World:
         return self.planted[occupation]
 
 
-def draw_labels(world: World, occupation: str, noise: Floats) -> Labels:
-    """Draw faces of one occupation with its planted shares; ``noise`` has shape (n, D).
+def draw_labels(world: World, occupation: str, noise: Floats, given: Mapping[str, Ints] | None = None) -> Labels:
+    """Draw faces of one occupation with its planted shares.
+
+    Args:
+        world: The world.
+        occupation: The occupation.
+        noise: Uniforms of shape (n, D).
+        given: Attribute → the group of each face, (n,), that is decided already; the others are drawn given it.
 
     Raises:
         ValueError: The occupation is not in this world.
     """
     position(occupation, world.occupations, "occupation", f"world {world.name!r}")
-    return _draw_planted(world, np.full(len(noise), OCCUPATIONS.index(occupation)), noise)
+    return _draw_planted(world, np.full(len(noise), OCCUPATIONS.index(occupation)), noise, given or {})
 
 
 def planted_labels(world: World, noise: Floats) -> Labels:
     """Draw faces with a uniform distribution of occupations and the planted shares of groups for each occupation."""
-    return _draw_planted(world, _uniform_occupation(world.occupations, noise), noise)
+    return _draw_planted(world, _uniform_occupation(world.occupations, noise), noise, {})
 
 
 def uniform_labels(noise: Floats, occupations: Sequence[str]) -> Labels:
@@ -133,10 +146,14 @@ def _uniform_occupation(occupations: Sequence[str], noise: Floats) -> Ints:
     return known[(noise[:, Column.OCCUPATION] * len(known)).astype(np.int64)]
 
 
-def _draw_planted(world: World, occupation: Ints, noise: Floats) -> Labels:
+def _draw_planted(world: World, occupation: Ints, noise: Floats, given: Mapping[str, Ints]) -> Labels:
     present, row = np.unique(occupation, return_inverse=True)
     tables = [world.planted[OCCUPATIONS[index]] for index in present]
     joint = np.stack([table.joint for table in tables])[row]
+    for axis, (attribute, groups) in enumerate(ATTRIBUTES.items()):
+        if attribute in given:
+            decided = np.eye(len(groups))[given[attribute]]
+            joint = joint * np.expand_dims(decided, tuple(other + 1 for other in range(3) if other != axis))
     glasses = np.array([table.glasses for table in tables])[row]
     background = np.stack([table.background for table in tables])[row]
     return _draw(occupation, joint, glasses, background, noise)

@@ -35,19 +35,40 @@ class Planted:
     background: Floats
 
 
-def read_table(path: Path | str) -> tuple[str, dict[str, Planted]]:
-    """Return a table's name and its planted distributions by occupation, in the order of the table.
+@dataclass(frozen=True)
+class PlantedPair:
+    """What is planted in pictures of two people; what is not named here is drawn as for each of them alone.
+
+    Attributes:
+        joint: Attribute → probability of each combination of groups, shape (K, K): the first person's, the second's.
+        alone: Probability that a picture shows only one of the two.
+    """
+
+    joint: Mapping[str, Floats]
+    alone: float
+
+    @property
+    def reversed(self) -> PlantedPair:
+        """The same with the second person first."""
+        return PlantedPair({name: table.T for name, table in self.joint.items()}, self.alone)
+
+
+Pairs = Mapping[tuple[str, str], PlantedPair]
+
+
+def read_table(path: Path | str) -> tuple[str, dict[str, Planted], Pairs]:
+    """Return a table's name, its planted distributions by occupation in the order of the table, and those of pairs.
 
     Raises:
         ValueError: The table has an error.
     """
     body = _mapping(_plain(Path(path)), str(path))
-    _known_keys(body, ("name", "occupations"), str(path))
+    _known_keys(body, ("name", "occupations", "pairs"), str(path))
     planted = {}
     for occupation, entry in _mapping(body.get("occupations"), f"{path}: occupations").items():
         position(str(occupation), OCCUPATIONS, "occupation", str(path))
         planted[str(occupation)] = _parse_occupation(entry, f"{path}: {occupation}")
-    return str(body.get("name", Path(path).stem)), planted
+    return str(body.get("name", Path(path).stem)), planted, _parse_pairs(body.get("pairs", []), planted, str(path))
 
 
 def _plain(path: Path) -> object:
@@ -87,6 +108,66 @@ def _parse_shares(value: object, names: tuple[str, ...], where: str) -> Floats:
             f"{shares.sum():.4g}; correct them"
         )
     normalised: Floats = shares / shares.sum()
+    return normalised
+
+
+def _parse_pairs(value: object, planted: Mapping[str, Planted], where: str) -> Pairs:
+    """Read ``[{first: doctor, second: nurse, alone: 0.1, gender: {female: {male: 0.2, …}, …}}, …]``."""
+    if not isinstance(value, list):
+        raise ValueError(f"{where}: pairs: expected a list of pairs, found {value!r}; start each with a dash")
+    pairs: dict[tuple[str, str], PlantedPair] = {}
+    for number, entry in enumerate(value, start=1):
+        at = f"{where}: pairs: {number}"
+        body = _mapping(entry, at)
+        _known_keys(body, ("first", "second", "alone", *ATTRIBUTES), at)
+        names = str(body.get("first")), str(body.get("second"))
+        for name in names:
+            position(name, tuple(planted), "occupation", at)
+        if names[0] == names[1] or names in pairs or names[::-1] in pairs:
+            raise ValueError(f"{at}: expected two different occupations, each pair once, found {' and '.join(names)}")
+        pairs[names] = _parse_pair(body, [planted[name] for name in names], at)
+    return pairs
+
+
+def _parse_pair(body: Mapping[object, object], planted: Sequence[Planted], at: str) -> PlantedPair:
+    alone = _number(body.get("alone", 0.0), f"{at}: alone")
+    if not 0 <= alone <= 1:
+        raise ValueError(f"{at}: alone: expected a probability between 0 and 1, found {alone}; correct it")
+    joint = {name: _parse_joint(body[name], name, f"{at}: {name}") for name in ATTRIBUTES if name in body}
+    for place, one in enumerate(planted):
+        if _impossible(one, joint, place):
+            raise ValueError(
+                f"{at}: expected groups that {'second' if place else 'first'} shows alone too, found one with a share "
+                "of 0 there; give it a share above 0"
+            )
+    return PlantedPair(joint, alone)
+
+
+def _impossible(one: Planted, joint: Mapping[str, Floats], place: int) -> bool:
+    """Return whether a pair plants a combination of groups that the occupation alone never shows."""
+    table = one.joint
+    for axis, name in enumerate(ATTRIBUTES):
+        if name not in joint:
+            table = table.sum(axis=axis, keepdims=True)
+        else:
+            table = table[(slice(None),) * axis + (joint[name].sum(1 - place) > 0,)]
+    return bool((table <= 0).any())
+
+
+def _parse_joint(value: object, attribute: str, where: str) -> Floats:
+    """Read ``{group of the first: {group of the second: share}}``; a missing combination has a share of 0."""
+    groups = ATTRIBUTES[attribute]
+    table = np.zeros((len(groups), len(groups)))
+    for first, row in _mapping(value, where).items():
+        place = position(str(first), groups, "group", where)
+        for second, share in _mapping(row, f"{where}: {first}").items():
+            column = position(str(second), groups, "group", f"{where}: {first}")
+            table[place, column] = _number(share, f"{where}: {first}: {second}")
+    if (table < 0).any() or abs(table.sum() - 1) > _SUM_TOLERANCE:
+        raise ValueError(
+            f"{where}: expected shares from 0 to 1 that add up to 1, found a sum of {table.sum():.4g}; correct them"
+        )
+    normalised: Floats = table / table.sum()
     return normalised
 
 

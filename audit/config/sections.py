@@ -43,6 +43,7 @@ from audit.config.fields import (
 from audit.config.judges import JudgeKeys, ZeroShotConfig
 from audit.config.kinds.closed import EndpointKeys, PictureKeys
 from audit.config.mitigations.arms import ArmConfig
+from audit.config.optional.compositions import CompositionsConfig
 from audit.config.optional.concepts import ConceptsConfig
 from audit.config.optional.exploration import ExploreConfig
 from audit.config.optional.segmenters import OutsideConfig
@@ -588,6 +589,7 @@ class AuditSections(Section):
     """Interventions to try; each is a separate arm, in addition to the baseline."""
     explore: ExploreConfig = ExploreConfig()
     concepts: ConceptsConfig = ConceptsConfig()
+    compositions: CompositionsConfig = CompositionsConfig()
     quality: QualityConfig = QualityConfig()
     gates: Annotated[tuple[GateConfig, ...], Field(strict=False)] = ()
     """Limits that the audit checks; without gates it reports figures and no verdict."""
@@ -608,4 +610,6 @@ class AuditSections(Section):
             found.pop("explore", None)
         if self.concepts == ConceptsConfig():
             found.pop("concepts", None)
+        if self.compositions == CompositionsConfig():
+            found.pop("compositions", None)
         return {name: value for name, value in found.items() if name != "statement" or value}

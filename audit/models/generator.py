@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from audit.calibration.bundle import world_table
+from audit.calibration.pairs import draw_pairs
 from audit.calibration.renderer import render
 from audit.calibration.world import World, draw_labels, face_noise
 from audit.config.sections import ModelConfig, SamplingConfig
@@ -37,7 +38,7 @@ from audit.models.replay import SharedSteps
 from audit.models.schedulers.noised import Start
 from audit.models.schedulers.trial import steps_of
 from audit.models.source import model_fingerprint
-from audit.records.work import Prompt
+from audit.records.work import PairPrompt, Prompt
 
 # B images, H W pixels
 
@@ -136,6 +137,8 @@ class RenderedGenerator:
         """
         if intervention is not None:
             raise ValueError("model 'rendered' has no network to edit; found a mitigation arm; remove the mitigations")
+        if isinstance(prompt, PairPrompt):
+            return draw_pairs(self._world, prompt.first, prompt.second, seeds).images
         noise = face_noise(seeds)
         return render(draw_labels(self._world, prompt.occupation, noise), noise).images
 

@@ -57,6 +57,13 @@ def prompt_text(template: str, occupation: str) -> str:
     return text
 
 
+def pair_text(template: str, first: str, second: str) -> str:
+    """Fill a template that names two occupations: ``{first}`` and ``{second}``, or with articles ``{a_first}``."""
+    named = {"first": first, "second": second}
+    texts = named | {f"a_{place}": f"{article(name)} {name}" for place, name in named.items()}
+    return template.format(**texts)
+
+
 def named_text(template: str, occupation: str, phrase: str) -> str:
     """Return a prompt with a group named before the occupation: ``… of an old doctor``."""
     return prompt_text(template, f"{phrase} {occupation}")

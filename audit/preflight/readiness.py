@@ -153,6 +153,20 @@ def _check_explored(config: AuditConfig) -> Iterator[Problem]:
     return check_read_pictures(config.explore.pictures, config.model, config.sampling, unreadable(config.model))
 
 
+def check_composed(config: AuditConfig) -> Iterator[Problem]:
+    """Find what stops ``compose`` from sampling, finding and judging two people; an audit runs without it."""
+    return _checked("compositions", _check_composed, config)
+
+
+def _check_composed(config: AuditConfig) -> Iterator[Problem]:
+    from audit.preflight.optional.compositions import ComposedRequest, check_compositions
+    from audit.preflight.prompt_lengths import model_reader
+
+    section, reader = config.compositions, model_reader(config.model) if config.compositions.pairs else None
+    judge = with_clip(config.judge, config.quality)
+    return check_compositions(ComposedRequest(section, config.model, judge, config.quality, reader))
+
+
 def _check_model(config: AuditConfig) -> Iterator[Problem]:
     yield from check_model(config.model, config.sampling, _hookpoints(config))
     yield from check_reverse_steps(config.model, config.sampling, config.mitigations)

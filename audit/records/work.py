@@ -25,6 +25,19 @@ class Prompt:
     occupation: str
 
 
+@dataclass(frozen=True)
+class PairPrompt(Prompt):
+    """A prompt that names two occupations; ``occupation`` is both of them, as in ``doctor and nurse``.
+
+    Attributes:
+        first: The occupation that the config names first.
+        second: The other one.
+    """
+
+    first: str
+    second: str
+
+
 @dataclass(frozen=True, order=True)
 class ImageKey:
     """Identity of an image across arms; it determines the noise of the image and pairs the arms."""

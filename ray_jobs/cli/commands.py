@@ -17,6 +17,7 @@ import typer
 from ray_jobs.cli.answers import expected_errors, fail, print_json, show_log
 from ray_jobs.cli.benchmark.command import benchmark
 from ray_jobs.cli.evidence.bundle import bundle, verify
+from ray_jobs.cli.inside.compose import compose
 from ray_jobs.cli.inside.concepts import concepts
 from ray_jobs.cli.inside.explore import explore
 from ray_jobs.cli.inside.hookpoints import hookpoints
@@ -61,8 +62,8 @@ app = typer.Typer(
 
 app.add_typer(schedule, name="schedule")
 for _command in (
-    init, fetch, hookpoints, locate, explore, concepts, benchmark, judge, submit, logs, cancel, replay, bundle, verify,
-):  # fmt: skip
+    init, fetch, hookpoints, locate, explore, compose, concepts, benchmark, judge, submit, logs, cancel, replay, bundle,
+verify, ):  # fmt: skip
     app.command()(_command)
 
 
@@ -253,10 +254,10 @@ def validate(
 ) -> None:
     """Find every error in a config at once, each with line, reason and remedy."""
     from audit.config.file import ConfigErrors
-    from audit.preflight.readiness import check_explored
+    from audit.preflight.readiness import check_composed, check_explored
 
     try:
-        audit = _ready_audits(config, sets, output, workers, [check_explored])
+        audit = _ready_audits(config, sets, output, workers, [check_explored, check_composed])
     except ConfigErrors as mistakes:
         if not as_json:
             fail(mistakes)

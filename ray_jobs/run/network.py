@@ -9,7 +9,7 @@ from audit.config.fields import CLOSED
 from audit.config.sections import ModelConfig, SamplingConfig
 
 if TYPE_CHECKING:
-    from audit.models.generator import DiffusionGenerator
+    from audit.models.generator import DiffusionGenerator, Generator
 
 
 @dataclass(frozen=True)
@@ -26,17 +26,27 @@ class NetworkSettings:
     sampling: SamplingConfig
     hookpoint: str
 
+    def load_any(self) -> Generator:
+        """Load the model, also one without a network or with an inside that is not reached.
+
+        Raises:
+            ValueError: If the model is pictures or an endpoint.
+        """
+        from audit.models.generator import load_generator
+
+        if self.model.source in CLOSED:
+            raise self._without_network()
+        return load_generator(self.model, self.sampling, self.hookpoint)
+
     def load(self) -> DiffusionGenerator:
         """Load the network.
 
         Raises:
             ValueError: If the model has no network.
         """
-        from audit.models.generator import DiffusionGenerator, load_generator
+        from audit.models.generator import DiffusionGenerator
 
-        if self.model.source in CLOSED:
-            raise self._without_network()
-        generator = load_generator(self.model, self.sampling, self.hookpoint)
+        generator = self.load_any()
         if not isinstance(generator, DiffusionGenerator):
             raise self._without_network()
         return generator

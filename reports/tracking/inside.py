@@ -1,4 +1,4 @@
-"""Logs a look inside a model in MLflow: an exploration or a study of concepts, as one run with figures and page."""
+"""Logs a study of a model that is no audit in MLflow: exploration, concepts or compositions, as one run."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from audit.records.inside.compositions import Compositions
 from audit.records.inside.concepts import Concepts
 from audit.records.inside.exploration import Exploration
 from audit.storage.run_directory import RunDirectory, UnreadableRunError
@@ -19,7 +20,7 @@ INSIDE_TAG = "difflens.inside"
 """Tag with the name of the directory, by which its run is found again."""
 
 KIND_TAG = "difflens.kind"
-"""Tag with the kind of the study: ``exploration`` or ``concepts``."""
+"""Tag with the kind of the study: ``exploration``, ``concepts`` or ``compositions``."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def log_inside(place: RunDirectory, *, uri: str, experiment: str) -> str:
     """
     kind = kind_of(place)
     if kind is None:
-        raise UnreadableRunError(f"expected an exploration or concepts in {place.path}, found neither")
+        raise UnreadableRunError(f"expected an exploration, concepts or compositions in {place.path}, found none")
     result = f"{kind}.json"
     study = read_result(place.path, result, *_STUDIES[kind])
     with study_run(place, result, INSIDE_TAG, uri=uri, experiment=experiment) as logged:
@@ -101,6 +102,26 @@ def _concepts(data: Mapping[str, Any]) -> _Study:
     return _Study(params, metrics, note)
 
 
+def _compositions(data: Mapping[str, Any]) -> _Study:
+    found = Compositions.of_data(data)
+    metrics = {}
+    for pair in found.pairs:
+        metrics[f"{key_of(pair.pair)}/two_people"] = pair.people[2] / pair.images
+        metrics[f"{key_of(pair.pair)}/told_apart"] = pair.apart / pair.images
+    for row in found.company:
+        if row.change is not None:
+            name = "/".join(map(key_of, (row.pair, row.occupation, row.attribute, row.group)))
+            metrics[f"{name}/change_in_company"] = row.change.value
+    counts = {
+        "who is which": sum(one.found for one in found.reversals),
+        "company": sum(one.found for one in found.company),
+        "dependence": sum(one.found for one in found.alike),
+    }
+    lines = [f"{count} findings: {name}" for name, count in counts.items()]
+    params = {"model": found.model, "pairs": str(len(found.pairs)), "certainty": f"{found.certainty:g}"}
+    return _Study(params, metrics, "\n".join(f"- {line}" for line in lines))
+
+
 def _layout_metrics(found: Concepts) -> Iterator[tuple[str, float]]:
     """Yield how well each reader predicts the layout at its first recorded step."""
     seen = set()
@@ -114,5 +135,6 @@ def _layout_metrics(found: Concepts) -> Iterator[tuple[str, float]]:
 _STUDIES: dict[str, tuple[Callable[[Mapping[str, Any]], _Study], str, str]] = {
     "exploration": (_exploration, "an exploration", "difflens-audit explore"),
     "concepts": (_concepts, "concepts", "difflens-audit concepts"),
+    "compositions": (_compositions, "compositions", "difflens-audit compose"),
 }
 """Kind of study → what MLflow gets of it, and how messages name it and its command. It is in ``<kind>.json``."""

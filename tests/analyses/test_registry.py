@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from audit.analyses.registry import ANALYSES, OBSERVING, SAMPLING, ready_observers
+from audit.analyses.registry import ANALYSES, OBSERVING, PICTURED, SAMPLING, ready_observers
 from ray_jobs.cli.commands import app
 
 TEMPLATE = Path(__file__).parents[2] / "reports" / "templates" / "report.html.j2"
@@ -14,7 +14,7 @@ TEMPLATE = Path(__file__).parents[2] / "reports" / "templates" / "report.html.j2
 @pytest.mark.parametrize("name", ANALYSES)
 def test_an_analysis_is_registered_under_its_name_once(name):
     assert ANALYSES[name].name == name
-    assert (name in OBSERVING) != (name in SAMPLING)
+    assert [name in kind for kind in (OBSERVING, SAMPLING, PICTURED)].count(True) == 1
     assert re.fullmatch(r"[a-z][a-z0-9_-]*", name)  # it is part of file names
 
 

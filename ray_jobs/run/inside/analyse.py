@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from audit.analyses.registry import SAMPLING
+from audit.analyses.registry import ANALYSES, PICTURED, SAMPLING
 from audit.analyses.stored_maps import ANALYSES_DIRECTORY
 from audit.config.sections import JudgeConfig
 from audit.config.slices import Attributes
@@ -73,16 +74,21 @@ class AnalysisWorker:
 
     def __init__(self, settings: AnalysisSettings) -> None:
         """Load the model and its judge."""
-        from audit.analyses.analysis import Instruments
+        from audit.analyses.analysis import Instruments, PictureInstruments
         from audit.perception.judges.registry import load_judge
 
-        network = settings.network
-        self._settings, self._analysis = settings, SAMPLING[settings.name]
-        self._instruments = Instruments(network.load(), load_judge(settings.judge, network.model, settings.attributes))
+        network, name = settings.network, settings.name
+        judge = load_judge(settings.judge, network.model, settings.attributes)
+        self._request = settings.request
+        self._part: Callable[[object, object], dict[str, NDArray[Any]]]
+        if name in PICTURED:
+            self._part = partial(PICTURED[name].part, PictureInstruments(network.load_any(), judge))
+        else:
+            self._part = partial(SAMPLING[name].part, Instruments(network.load(), judge))
 
     def do(self, task: object) -> dict[str, NDArray[Any]]:
         """Return the part of a task."""
-        return self._analysis.part(self._instruments, self._settings.request, task)
+        return self._part(self._request, task)
 
 
 def run_analysis(settings: AnalysisSettings, output: str, pool: WorkerPool) -> Any:  # noqa: ANN401 - each has its own
@@ -96,7 +102,7 @@ def run_analysis(settings: AnalysisSettings, output: str, pool: WorkerPool) -> A
     Raises:
         AnalysisError: If a task failed.
     """
-    analysis = SAMPLING[settings.name]
+    analysis = ANALYSES[settings.name]
     place = place_of_parts(settings, output)
     files: PartFiles[Mapping[str, NDArray[Any]]] = PartFiles(
         settings.name.capitalize(), str(place), PARTS, ".safetensors", _encoded, _decoded

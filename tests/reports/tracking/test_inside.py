@@ -12,6 +12,7 @@ from reports.exploration.files import write_files
 from reports.tracking.handover import Letter, Messenger
 from reports.tracking.inside import INSIDE_TAG, KIND_TAG, kind_of, log_inside
 from tests.reports.exploration.test_page import an_exploration
+from tests.results.compositions.test_summary import summary
 
 mlflow = pytest.importorskip("mlflow")
 EXPERIMENT = "audits"
@@ -73,6 +74,16 @@ def test_concepts_have_the_agreement_of_each_reader_at_its_first_step(tmp_path, 
     assert run.data.tags[KIND_TAG] == "concepts"
 
 
+def test_compositions_have_the_share_of_images_told_apart_and_every_change_in_company(tmp_path, store, uri):
+    place = RunDirectory(tmp_path / "compositions" / "study-1")
+    place.write_json("compositions.json", summary().as_data())
+    log_inside(place, uri=uri, experiment=EXPERIMENT)
+    [run] = runs_in(store)
+    assert run.data.metrics["doctor-and-nurse/told_apart"] == 1.0
+    assert run.data.metrics["doctor-and-nurse/nurse/gender/female/change_in_company"] == 1.0
+    assert run.data.tags[KIND_TAG] == "compositions"
+
+
 def test_the_separate_process_delivers_it_too(exploration, store, uri):
     with Messenger(60) as messenger:
         receipt = messenger.deliver(Letter(exploration.path, uri, EXPERIMENT))
@@ -83,7 +94,7 @@ def test_the_separate_process_delivers_it_too(exploration, store, uri):
 def test_something_else_and_half_a_file_are_refused_in_words(tmp_path, uri):
     place = RunDirectory(tmp_path / "other")
     assert kind_of(place) is None
-    with pytest.raises(UnreadableRunError, match="expected an exploration or concepts"):
+    with pytest.raises(UnreadableRunError, match="expected an exploration, concepts or compositions"):
         log_inside(place, uri=uri, experiment=EXPERIMENT)
     data = concepts().as_data()
     del data["layout"]

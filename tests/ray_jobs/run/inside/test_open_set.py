@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from audit.analyses.analysis import Instruments
-from audit.analyses.registry import SAMPLING
+from audit.analyses.registry import ANALYSES
 from audit.config.sections import ModelConfig, QualityConfig
 from audit.config.settings import AuditConfig
 from audit.config.slices import DissectionRequest
@@ -54,7 +54,7 @@ def serial(monkeypatch):
         network = settings.network
         generator = load_generator(network.model, network.sampling, network.hookpoint)
         judge = load_judge(settings.judge, network.model, settings.attributes)
-        analysis = SAMPLING[settings.name]
+        analysis = ANALYSES[settings.name]
         tasks = analysis.tasks(settings.request)
         parts = [analysis.part(Instruments(generator, judge), settings.request, task) for task in tasks]
         return analysis.combine(settings.request, parts)
