@@ -24,8 +24,8 @@ SEPARATION = 3.0
 """Least distance of the two states, in spreads; a threshold between them then classifies 7 % of the images wrongly."""
 
 READ_BY_LEVEL = 3.5
-"""Least distance of the two states, in spreads, for a rate to be read by its level. A component that separates them less
-may not respond to the attribute in every prompt, and one mode would be taken for a rate of 0."""
+"""Least distance of the two states, in spreads, for a rate to be read by its level. A component that separates them
+less may not respond to the attribute in every prompt, and one mode would be taken for a rate of 0."""
 
 EVIDENCE = 3.0
 """Least log-likelihood ratio of two states against one for a prompt whose rate counts."""
