@@ -5,7 +5,6 @@ Who has which occupation is not decided here but from the embeddings, by :mod:`a
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.analyses.analysis import Part, PictureInstruments, batches, present
-from audit.analyses.pictures import LENGTHS, VECTORS, WEBP, embedders, pictures_of, webp
+from audit.analyses.pictures import LENGTHS, VECTORS, WEBP, PicturesTask, embedders, pictures_of, webp
 from audit.config.sections import JudgeConfig, ModelConfig, QualityConfig
 from audit.records.work import ImageKey, PairPrompt, Prompt
 
@@ -67,26 +66,13 @@ class PersonsRequest:
         return {name: getattr(self, name) for name in ("batch", "seed", "signature")}
 
 
-@dataclass(frozen=True)
-class PersonsTask:
-    """One batch of a prompt.
-
-    Attributes:
-        prompt: The prompt.
-        first: Number of its first image.
-        count: Number of images.
-    """
-
-    prompt: Prompt
-    first: int
-    count: int
+class PersonsTask(PicturesTask):
+    """One batch of a prompt; a pair and a prompt about one person may have the same id and text."""
 
     @property
     def id(self) -> str:
-        """Name of the task; the text belongs to it, because another template gives a prompt the same id."""
-        text = hashlib.sha256(self.prompt.text.encode()).hexdigest()[:10]
-        kind = "pair" if isinstance(self.prompt, PairPrompt) else "alone"
-        return f"{self.prompt.id}.{kind}.{text}.{self.first:06d}.{self.count}"
+        """Name of the task."""
+        return f"{'pair' if isinstance(self.prompt, PairPrompt) else 'alone'}.{super().id}"
 
 
 @dataclass(frozen=True)
