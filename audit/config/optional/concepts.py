@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from audit.config.fields import Fraction, GroupName, ModulePath, Section, Text
 from audit.config.optional.segmenters import SegmenterConfig
@@ -34,6 +34,11 @@ class StagesConfig(Section):
     """Latents of a dictionary that make up one concept."""
     least_similarity: Fraction = 0.7
     """Least mean similarity to the unedited images (CLIP-I) of a strength that is chosen, if any has it."""
+
+    @model_serializer(mode="wrap")
+    def _without_styles(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out styles that are not asked for, so that names of older studies stay as they are."""
+        return {name: value for name, value in plain(self).items() if name != "styles" or value}
 
 
 class ConceptsConfig(Section):

@@ -89,7 +89,7 @@ def _request(
         unreadable(model)
         or segmenter_problem(section.segmenter, model)
         or unknown_attributes(section, dissection.attributes)
-        or unrecognised_styles(section, quality)
+        or unrecognised_styles(section, dissection.attributes, quality)
         or too_few_steps(section, steps_here(model, dissection.sampling))
     )
     if problem is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from audit.analyses.concepts.blocks import check_blocks, default_blocks
 from audit.analyses.concepts.dictionaries import DictionariesRequest
@@ -53,6 +53,7 @@ from ray_jobs.run.parts import WorkerPool
 LOG = logging.getLogger(__name__)
 
 _NEUTRAL = "person"
+_STYLE: Final = "style"
 
 
 @dataclass(frozen=True)
@@ -169,9 +170,16 @@ def cut_text(request: ConceptsRequest) -> str | None:
     return None
 
 
-def unrecognised_styles(section: ConceptsConfig, quality: QualityConfig) -> str | None:
-    """Return a message if styles are asked for and no CLIP can recognise them; None otherwise."""
-    if section.stages is None or not section.stages.styles or quality.clip != "none":
+def unrecognised_styles(section: ConceptsConfig, attributes: Attributes, quality: QualityConfig) -> str | None:
+    """Return a message if styles cannot be told from groups, or no CLIP can recognise them; None otherwise."""
+    if section.stages is None or not section.stages.styles:
+        return None
+    if _STYLE in attributes:
+        return (
+            f"concepts.stages.styles: expected no attribute with the name {_STYLE!r} beside styles, found one; give "
+            "the attribute another name, or remove the styles"
+        )
+    if quality.clip != "none":
         return None
     return (
         "concepts.stages.styles: expected CLIP, which says whether a picture shows a style, found quality.clip: none; "
@@ -325,12 +333,12 @@ def _asked(section: StagesConfig, attributes: Attributes) -> dict[str, Asked]:
         if section.attributes is None or attribute in section.attributes
         for code, group in enumerate(names)
     }
-    return groups | {f"style: {words}": AskedStyle(words) for words in section.styles}
+    return groups | {f"{_STYLE}: {words}": AskedStyle(words) for words in section.styles}
 
 
 def _kinds(asked: Mapping[str, Asked]) -> list[tuple[Kind, str]]:
     """Return the kind of the edit for each concept of the whole picture."""
-    return [("style" if isinstance(of, AskedStyle) else "global", concept) for concept, of in asked.items()]
+    return [(_STYLE if isinstance(of, AskedStyle) else "global", concept) for concept, of in asked.items()]
 
 
 def _settings(request: ConceptsRequest, name: str, asked: Request) -> AnalysisSettings:
