@@ -127,14 +127,14 @@ def _attributes_of(keys: Keys) -> tuple[str, ...]:
 
 
 def _refuse_other_attributes(method: BenchmarkMethod) -> None:
-    """Refuse a joint method without attributes, and settings of others: all arms of an audit are compared on its own."""
+    """Refuse a joint method without attributes, and settings of others: an audit compares all arms on its own."""
     own = method.own_attribute
     if method.method == "joint" and not own:
         parts = (method.model_extra or {}).get("parts")
         found = "none" if parts is None else repr(parts)
         raise _mistake(
-            f"methods: expected parts of the joint method {method.name!r} beside its name, each with an attribute, found "
-            f"{found}; write them there, and in settings only other parts of the same attributes"
+            f"methods: expected parts of the joint method {method.name!r} beside its name, each with an attribute, "
+            f"found {found}; write them there, and in settings only other parts of the same attributes"
         )
     for setting, keys in method.settings.items():
         named = _attributes_of(keys)
