@@ -27,13 +27,14 @@ from reports.charts.scatter import Point, front
 from reports.index.story import story_of
 
 ARMS = ("difflens-gender", "prompt")
+TARGETS = {"difflens-gender": {"gender": {"female": 0.3, "male": 0.7}}, "prompt": {"gender": {"female": 0, "male": 1}}}
 
 
 @pytest.fixture(scope="module")
 def findings(sample):
     result = sample((BASELINE, *ARMS))
     costs = {"difflens-gender": Cost(1.0, 0, 0, None, 252, 14_208), "prompt": Cost(2.0, 64, 10, 12.5, 0, 0)}
-    origin = RowOrigin("toy", ("gender",), dict.fromkeys(ARMS, "m"), costs)
+    origin = RowOrigin("toy", ("gender",), dict.fromkeys(ARMS, "m"), costs, TARGETS)
     return Findings("trial", tuple(method_rows(origin, result, images(result))))
 
 
@@ -221,6 +222,12 @@ def test_an_end_of_zero_is_on_the_scale_of_the_chart(findings):
     rows[0] = replace(rows[0], groups=(zero,))
     [figure] = sweep_figures(Findings("trial", tuple(rows)).parts[0], "a")
     assert str(figure.svg).count(">0.00<") == 2  # both scales begin at 0
+
+
+def test_the_steered_shares_are_those_of_the_config_also_where_all_images_name_one_group(findings):
+    assert [{one.group: one.target for one in row.groups} for row in findings.rows] == [
+        TARGETS[arm]["gender"] for arm in ARMS
+    ]
 
 
 def test_one_target_is_no_sweep_and_without_clip_there_is_no_chart(findings):
