@@ -122,7 +122,7 @@ def _attributes_of(keys: Keys) -> tuple[str, ...]:
     parts = keys.get("parts")
     if isinstance(parts, list | tuple):
         return tuple(str(part["attribute"]) for part in parts if isinstance(part, dict) and "attribute" in part)
-    found = keys.get("attributes", keys.get("attribute", ()))
+    found: Any = keys.get("attributes", keys.get("attribute", ()))
     return (found,) if isinstance(found, str) else tuple(map(str, found))
 
 
