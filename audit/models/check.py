@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from audit.config.mitigations.section import CROSS_ATTENTION
 from audit.config.problems import Location, Problem, listing
 from audit.config.sections import ModelConfig, SamplingConfig
 from audit.models.families.interface import Family
@@ -254,7 +255,7 @@ class _Built:
             yield str(error)
 
     def _sampled(self, sampled: Sampled) -> Iterator[Problem]:
-        from audit.models.dry_run import check_hookpoint
+        from audit.models.dry_run import check_cross_attention, check_hookpoint
 
         for key, message in self._unfit_sampling(sampled.sampling):
             yield Problem(("sampling", key), message, reads=(_SOURCE,))
@@ -266,6 +267,8 @@ class _Built:
         for place, path in sampled.hookpoints.items():
             try:
                 check_hookpoint(self.denoiser, path, self.predict, self._family.stream)
+                if CROSS_ATTENTION in place:
+                    check_cross_attention(self.denoiser, path)
             except ValueError as error:
                 yield Problem(place, str(error), reads=(_SOURCE,))
 

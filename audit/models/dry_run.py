@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from audit.config.problems import listing
 from audit.models.hooks import as_map, edit_place, find_hookpoint, stream_of
 from audit.records.located.places import Place
 
@@ -45,6 +46,24 @@ def check_hookpoint(denoiser: nn.Module, path: str, call: Callable[[], object], 
     if not seen or any(len(shape) != _MAP_AXES for shape in seen):
         found = f"outputs of shape {seen[0]}" if seen else "that no call of the denoiser passes through it"
         raise ValueError(f"hookpoint {path!r}: expected a map (B, C, H, W), found {found}; choose a block: 'mid_block'")
+
+
+def check_cross_attention(denoiser: nn.Module, path: str) -> None:
+    """Look for cross-attention in a module.
+
+    Raises:
+        ValueError: It has none.
+    """
+    own = find_hookpoint(denoiser, Place.parse(path).module)
+    if not any(_reads_text(module) for module in own.modules()):
+        blocks = dict.fromkeys(
+            name.partition(".transformer_blocks.")[0] for name, one in denoiser.named_modules() if _reads_text(one)
+        )
+        raise ValueError(f"expected a module with cross-attention ({listing(blocks) or 'none'}), found {path!r}")
+
+
+def _reads_text(module: nn.Module) -> bool:
+    return bool(getattr(module, "is_cross_attention", False))
 
 
 def maps_of(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from audit.config.benchmark.read import Benchmark, BenchmarkAudit
+from audit.config.mitigations.arms import steered_shares
 from audit.config.sections import PromptsConfig
 from audit.config.slices import DissectionRequest, MeasurementRequest
 from audit.models.families.registry import steps_here
@@ -101,7 +102,8 @@ def findings_of(benchmark: Benchmark, finished: Sequence[tuple[BenchmarkAudit, A
         arms, own = _arms(audit, run, outcome), list[MethodRow]()
         request, dissection = MeasurementRequest.of(audit.config), DissectionRequest.of(audit.config)
         costs = costs_of(request, dissection, run, steps_here(request.model, request.sampling))
-        origin = RowOrigin(audit.model, audit.attributes, audit.methods, costs, audit.held_out, audit.control)
+        targets = {arm.name: steered_shares(arm, audit.config.attributes) for arm in audit.config.mitigations}
+        origin = RowOrigin(audit.model, audit.attributes, audit.methods, costs, targets, audit.held_out, audit.control)
         own = list(method_rows(origin, outcome.result, arms))
         rows += own
         if audit.is_main:

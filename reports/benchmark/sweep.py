@@ -39,23 +39,35 @@ def sweep_figures(part: Part, key: str) -> Iterator[Figure]:
 
 def _figure(part: Part, key: str, first: GroupInArm, own: list[tuple[MethodRow, GroupInArm]]) -> Iterator[Figure]:
     places = {row.arm: number for number, row in enumerate(part.rows, start=1)}
-    points = [_point(row.arm, str(places[row.arm]), found.share, found.clip_d) for row, found in own]
-    points.insert(0, _point("baseline", BASELINE_MARK, first.before, first.clip_d_before))
-    drawn = [point for point in points if point is not None]
+    points = {row.arm: _point(row.arm, str(places[row.arm]), found.share, found.clip_d) for row, found in own}
+    drawn = [
+        point
+        for point in (_point("baseline", BASELINE_MARK, first.before, first.clip_d_before), *points.values())
+        if point is not None
+    ]
     if not drawn:  # runs of older versions, and audits without a CLIP model
         return
+    targeted = [(row.method, points[row.arm]) for row, found in own if found.target is not None]
+    lines = [[point for name, point in targeted if name == one and point] for one in dict(targeted)]
     group = label(first.group)
     caption = f"Share of {group} and CLIP-D to {group}"
-    ends = [(point.y.low or point.y.value, point.y.high or point.y.value) for point in drawn]
-    low, high = math.floor(20 * min(end for end, _ in ends)) / 20, math.ceil(20 * max(end for _, end in ends)) / 20
+    ends = [end for point in drawn for end in (point.y.low, point.y.value, point.y.high) if end is not None]
+    low, high = math.floor(20 * min(ends)) / 20, math.ceil(20 * max(ends)) / 20
     axes = Span(f"Measured share of {group}", 0.0, 1.0), Span(f"CLIP-D to {group}", low, max(high, low + 0.05))
     rows: list[tuple[str, ...]] = [("baseline", "–", figure_text(first.before), figure_text(first.clip_d_before), "–")]
     rows += [
         (numbered(places[row.arm], row.arm), number(one.target), *map(figure_text, (one.share, one.clip_d, one.change)))
         for row, one in own
     ]
-    frame = Frame(key, f"{part.title}: {caption}", "One mark for each arm, with 95 % intervals.", WIDTH)
-    yield Figure(key, caption, trace(frame, axes, drawn), Table(f"{part.title}: {caption}", COLUMNS, tuple(rows)))
+    frame = Frame(
+        key, f"{part.title}: {caption}", "One mark for each arm, with 95 % intervals; a line for each method.", WIDTH
+    )
+    yield Figure(
+        key,
+        caption,
+        trace(frame, axes, drawn, [line for line in lines if len(line) > 1]),
+        Table(f"{part.title}: {caption}", COLUMNS, tuple(rows)),
+    )
 
 
 def _point(arm: str, mark: str, share: Found | None, near: Found | None) -> Point | None:

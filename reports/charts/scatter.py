@@ -1,4 +1,4 @@
-"""Scatter charts: a numbered mark per item with intervals in both directions; the best, or all, are joined."""
+"""Scatter charts: a numbered mark per item with intervals in both directions; the best, or some, are joined."""
 
 from __future__ import annotations
 
@@ -84,18 +84,26 @@ def scatter(frame: Frame, axes: tuple[Span, Span], points: Sequence[Point], *, h
     return figure(frame, _HEIGHT + _TOP + _BOTTOM, body)
 
 
-def trace(frame: Frame, axes: tuple[Span, Span], points: Sequence[Point]) -> Markup:
-    """Draw the points over a horizontal and a vertical scale, joined from left to right.
+def trace(frame: Frame, axes: tuple[Span, Span], points: Sequence[Point], lines: Sequence[Sequence[Point]]) -> Markup:
+    """Draw the points over a horizontal and a vertical scale, some of them joined.
+
+    Args:
+        frame: Of the chart.
+        axes: The scales.
+        points: All points.
+        lines: Points that a line joins from left to right, for each line.
 
     Raises:
         ValueError: There are no points.
     """
     need(points, "point")
-    room, ordered = _Room(frame.width, *axes), sorted(points, key=lambda point: point.x.value)
-    corners = " ".join(f"{room.x(point.x.value):.1f},{room.y(point.y.value):.1f}" for point in ordered)
-    body = [*room.grid(), f'<polyline class="curve ink1 dash0" points="{corners}"/>']
+    room, body = _Room(frame.width, *axes), list[str]()
+    for line in lines:
+        ordered = sorted(line, key=lambda point: point.x.value)
+        corners = " ".join(f"{room.x(point.x.value):.1f},{room.y(point.y.value):.1f}" for point in ordered)
+        body.append(f'<polyline class="curve ink1 dash0" points="{corners}"/>')
     body += [*map(room.whiskers, points), *(room.mark(point, filled=True) for point in points)]
-    return figure(frame, _HEIGHT + _TOP + _BOTTOM, body)
+    return figure(frame, _HEIGHT + _TOP + _BOTTOM, [*room.grid(), *body])
 
 
 @dataclass(frozen=True)

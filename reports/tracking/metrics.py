@@ -67,12 +67,32 @@ def _quality(story: Story, arm: str) -> Metrics:
 def _clip_d(story: Story, arm: str) -> Metrics:
     """Return how near an arm's images are to the text of each group, and how far it moved them."""
     metrics: Metrics = {}
+    names = {one.attribute: _clip_d_names(story, one.attribute) for one in story.result.clip_d}
     for row in (one for one in story.result.clip_d if one.arm == arm):
-        name = f"{key_of(row.attribute)}/clip_d_{key_of(row.group)}"
-        if name in metrics:  # two groups whose names differ only in characters that MLflow does not allow
-            name += f"_{len(metrics)}"
-        metrics |= _sized(name, row.cosine) | _sized(f"{name}_change", row.change)
+        own, change = (f"{key_of(row.attribute)}/{name}" for name in names[row.attribute][row.group])
+        metrics |= _sized(own, row.cosine) | _sized(change, row.change)
     return metrics
+
+
+def _clip_d_names(story: Story, attribute: str) -> dict[str, tuple[str, str]]:
+    """Return the names of CLIP-D and of its change by group, the same in every arm.
+
+    A group whose names another group has, since MLflow does not allow all characters, or since a name ends as bounds
+    do, is numbered by its place in the attribute.
+    """
+    groups = dict.fromkeys(one.group for one in story.result.clip_d if one.attribute == attribute)
+    taken, found = set[str](), dict[str, tuple[str, str]]()
+    for place, group in enumerate(groups):
+        key = key_of(group)
+        while taken & (own := _reserved(key)):
+            key += f"_{place}"
+        taken |= own
+        found[group] = f"clip_d_{key}", f"clip_d_change_{key}"
+    return found
+
+
+def _reserved(key: str) -> set[str]:
+    return {f"clip_d_{change}{key}{end}" for change in ("", "change_") for end in ("", "_low", "_high", "_n")}
 
 
 def _noise_floor(figure: Measurement | None) -> float | None:

@@ -191,3 +191,44 @@ def test_a_joint_method_is_an_audit_of_the_attributes_of_its_parts(read):
     groups = [("female", "male"), ("young", "adult", "old")]
     assert tilted.shares(groups)["male", "old"] == pytest.approx(0.6)
     assert even.shares(groups)["male", "old"] == pytest.approx(1 / 6)
+
+
+PARTS = [{"method": "mean_difference", "attribute": "gender"}, {"method": "prompt", "attribute": "age"}]
+JOINT = {"name": "both", "method": "joint", "parts": PARTS}
+
+
+def test_joint_methods_of_the_same_attributes_share_an_audit_in_any_order(read):
+    turned = {"name": "turned", "method": "joint", "parts": PARTS[::-1], "settings": {"a": {"parts": PARTS}, "b": {}}}
+    audits = read(PLAIN | {"methods": [JOINT, turned]}).audits
+    assert {audit.attributes: tuple(audit.methods) for audit in audits} == {
+        ("gender", "age"): ("both", "turned-a", "turned-b")
+    }
+    assert [one.attributes for one in audits[0].config.mitigations] == [
+        ("gender", "age"), ("gender", "age"), ("age", "gender"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        (
+            JOINT | {"settings": {"tone": {"parts": [PARTS[0], PARTS[1] | {"attribute": "skin_tone"}]}}},
+            "settings.tone.parts: expected the attributes of the method (gender, age), found gender, skin_tone",
+        ),
+        (
+            {"name": "one", "method": "prompt", "settings": {"age": {"attribute": "age"}}},
+            "settings.age.attribute: expected those of the benchmark, found age",
+        ),
+        (
+            {"name": "both", "method": "joint", "settings": {"a": {"parts": PARTS}}},
+            "expected parts of the joint method",
+        ),
+        (JOINT | {"parts": []}, "each with an attribute, found []"),
+        (JOINT | {"settings": {"none": {"parts": []}}}, "parts: expected 2 parts or more, found 0"),
+    ],
+)
+def test_settings_that_would_be_compared_on_other_attributes_are_refused(mistakes, method, message):
+    found = mistakes(PLAIN | {"methods": [method]})
+    assert len(found) == 1, found
+    assert message in found[0]
+    assert "[0].attribute" not in found[0]

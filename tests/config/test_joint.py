@@ -9,7 +9,7 @@ import yaml
 
 from audit.config.errors import ConfigErrors
 from audit.config.file import read_config
-from audit.config.mitigations.arms import located, sections_of
+from audit.config.mitigations.arms import located, sections_of, steered_shares
 from audit.config.schema import config_schema
 from audit.config.settings import AuditConfig
 from audit.dissect.settings import needs_lens
@@ -158,3 +158,26 @@ def test_parts_at_different_blocks_may_both_name_a_group_in_a_text():
     blocks = joint(PROMPT | {"blocks": ["mid_block"]}, BY_BLOCK)
     assert AuditConfig(name="a", mitigations=[blocks])
     assert AuditConfig(name="a", mitigations=[joint(PROMPT, BY_BLOCK)])
+
+
+def test_an_arm_steers_images_to_the_groups_of_each_of_its_attributes():
+    """The sums over a joint target, the product of the parts without one, and equal shares of a plain arm."""
+    groups = {"gender": ("female", "male"), "age": ("young", "old")}
+    cells = {"female & young": 0.4, "female & old": 0.1, "male & young": 0.2, "male & old": 0.3}
+    audit = AuditConfig(
+        name="a",
+        attributes=groups,
+        judge={"source": "zero-shot"},
+        mitigations=[
+            joint(target=cells),
+            joint({**GENDER, "target": {"female": 0.9, "male": 0.1}}, AGE, name="product"),
+            {"name": "none", "method": "prompt", "attribute": "gender", "target": {"female": 0, "male": 1}},
+            {"name": "even", "method": "prompt", "attribute": "age"},
+        ],
+    )
+    own, product, none, even = (steered_shares(arm, audit.attributes) for arm in audit.mitigations)
+    assert own["gender"] == pytest.approx({"female": 0.5, "male": 0.5})
+    assert own["age"] == pytest.approx({"young": 0.6, "old": 0.4})
+    assert product["gender"] == pytest.approx({"female": 0.9, "male": 0.1})
+    assert none == {"gender": {"female": 0, "male": 1}}
+    assert even == {"age": {"young": 0.5, "old": 0.5}}

@@ -288,6 +288,10 @@ def test_entanglement_free_attention_needs_a_segmenter_prompts_and_a_unet(pipeli
     assert place == "quality.outside"
     assert "expected the directory of a CLIPSeg model" in message
     assert found(pipeline, layers=["mid_blok"])["mitigations.0.layers.0"].endswith("did you mean 'mid_block'?")
+    attention = "mid_block.attentions.0.transformer_blocks.0.attn2"
+    refused = found(pipeline, layers=["mid_block", attention, "mid_block.resnets.0"])
+    assert [place for place in refused if place.startswith("mitigations")] == ["mitigations.0.layers.2"]
+    assert "expected a module with cross-attention (" in refused["mitigations.0.layers.2"]
     expected = "expected a method that trains through no U-Net, found 'entanglement_free_attention'"
     assert expected in found(save_sd3(tmp_path / "sd3"), layers=[])["mitigations.0.method"]
     expected = "expected a U-Net that reads the embeddings of prompts for entanglement_free_attention, found"

@@ -93,11 +93,13 @@ def read_benchmark(path: Path | str, overrides: Sequence[str] = (), checks: Sequ
 
 def _planned(config: BenchmarkConfig) -> Iterator[BenchmarkAudit]:
     """Yield the audits, whose config is not known yet."""
-    own = dict.fromkeys(method.own_attribute for method in config.methods if method.own_attribute)
-    balanced = dict.fromkeys([*((name,) for name in config.attributes), *own])
+    own = [method.own_attribute for method in config.methods if method.own_attribute]
+    balanced: dict[frozenset[str], tuple[str, ...]] = {}  # parts in another order balance the same attributes
+    for names in [*((name,) for name in config.attributes), *own]:
+        balanced.setdefault(frozenset(names), names)
     placeholder = AuditConfig(name="planned")
     for model in config.models:
-        for attributes in balanced:
+        for attributes in balanced.values():
             arms = {arm: one.name for one in config.methods if _tries(config, one, attributes) for arm in one.arms}
             if arms:
                 yield BenchmarkAudit(model, attributes, arms, placeholder)
@@ -109,7 +111,7 @@ def _planned(config: BenchmarkConfig) -> Iterator[BenchmarkAudit]:
 
 def _tries(config: BenchmarkConfig, method: BenchmarkMethod, attributes: tuple[str, ...]) -> bool:
     if method.own_attribute:
-        return method.own_attribute == attributes
+        return set(method.own_attribute) == set(attributes)
     return len(attributes) == 1 and attributes[0] in (method.only or config.attributes)
 
 

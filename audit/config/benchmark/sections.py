@@ -48,12 +48,7 @@ class BenchmarkMethod(Section):
     @property
     def own_attribute(self) -> tuple[str, ...]:
         """Attributes that the method's own keys or its parts name; empty if the benchmark sets the attribute."""
-        own = self.model_extra or {}
-        parts = own.get("parts")
-        if isinstance(parts, list | tuple):
-            return tuple(str(part["attribute"]) for part in parts if isinstance(part, dict) and "attribute" in part)
-        found = own.get("attributes", own.get("attribute", ()))
-        return (found,) if isinstance(found, str) else tuple(map(str, found))
+        return _attributes_of(self.model_extra or {})
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -114,11 +109,42 @@ class BenchmarkConfig(Section):
         if again:
             raise _mistake(f"controls: expected unique names, found {listing(again)} twice; rename one")
         for method in self.methods:
+            _refuse_other_attributes(method)
             unknown = [name for name in method.only or () if name not in self.attributes]
             if unknown:
                 known = listing(self.attributes)
                 raise _mistake(f"methods: expected only: among the attributes ({known}), found {unknown[0]!r}")
         return self
+
+
+def _attributes_of(keys: Keys) -> tuple[str, ...]:
+    """Return the attributes that keys of a mitigation name, themselves or in their parts."""
+    parts = keys.get("parts")
+    if isinstance(parts, list | tuple):
+        return tuple(str(part["attribute"]) for part in parts if isinstance(part, dict) and "attribute" in part)
+    found: Any = keys.get("attributes", keys.get("attribute", ()))
+    return (found,) if isinstance(found, str) else tuple(map(str, found))
+
+
+def _refuse_other_attributes(method: BenchmarkMethod) -> None:
+    """Refuse a joint method without attributes, and settings of others: an audit compares all arms on its own."""
+    own = method.own_attribute
+    if method.method == "joint" and not own:
+        parts = (method.model_extra or {}).get("parts")
+        found = "none" if parts is None else repr(parts)
+        raise _mistake(
+            f"methods: expected parts of the joint method {method.name!r} beside its name, each with an attribute, "
+            f"found {found}; write them there, and in settings only other parts of the same attributes"
+        )
+    for setting, keys in method.settings.items():
+        named = _attributes_of(keys)
+        if named and set(named) != set(own):
+            key = next(key for key in ("parts", "attributes", "attribute") if key in keys)
+            expected = f"the attributes of the method ({listing(own)})" if own else "those of the benchmark"
+            raise _mistake(
+                f"methods: {method.name}: settings.{setting}.{key}: expected {expected}, found {listing(named)}; write "
+                "another method under methods"
+            )
 
 
 def _refuse(where: str, keys: Keys, names: tuple[str, ...]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated
 
 from pydantic import Discriminator, Tag
@@ -33,3 +33,20 @@ def located(arms: Sequence[ArmConfig]) -> Iterator[tuple[Location, MitigationCon
                 yield ("mitigations", index, "parts", number), part
         else:
             yield ("mitigations", index), arm
+
+
+def steered_shares(arm: ArmConfig, attributes: Mapping[str, Sequence[str]]) -> dict[str, dict[str, float]]:
+    """Return the share of images that an arm steers to each group of each attribute of its parts.
+
+    Args:
+        arm: The arm.
+        attributes: Attribute → groups.
+    """
+    if not isinstance(arm, JointConfig):
+        return {arm.attribute: arm.steered_shares(attributes[arm.attribute])}
+    groups = [attributes[name] for name in arm.attributes]
+    found = {name: dict.fromkeys(own, 0.0) for name, own in zip(arm.attributes, groups, strict=True)}
+    for cell, share in arm.shares(groups).items():
+        for name, group in zip(arm.attributes, cell, strict=True):
+            found[name][group] += share
+    return found

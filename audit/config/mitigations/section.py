@@ -14,6 +14,10 @@ PROMPT_TEXT: Final = "the text of the prompt"
 """What methods change that act on the embeddings of the whole prompt."""
 
 
+CROSS_ATTENTION: Final = "layers"
+"""Key that names modules whose cross-attention is edited."""
+
+
 class MitigationSection(Section):
     """Keys that every intervention has; its name is the name of an arm."""
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from audit.config.fields import ModulePath, Text, Window
-from audit.config.mitigations.section import EditSection
+from audit.config.mitigations.section import CROSS_ATTENTION, EditSection
 
 Hookpoints = Annotated[tuple[Text, ...], Field(strict=False, min_length=1, max_length=100)]
 Rate = Annotated[float, Field(gt=0, le=10)]
@@ -131,7 +131,7 @@ class EntanglementFreeAttentionConfig(EditSection):
     names_groups: ClassVar[bool] = True
     trains_through_unet: ClassVar[bool] = True
     needs_text_encoder: ClassVar[bool] = True
-    edited_key: ClassVar[str] = "layers"
+    edited_key: ClassVar[str] = CROSS_ATTENTION
     decisive: ClassVar[frozenset[str]] = frozenset(
         {
             "layers", "images_per_group", "steps", "batch", "learning_rate", "present_weight", "outside_weight",

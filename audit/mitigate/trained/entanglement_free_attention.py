@@ -12,7 +12,7 @@ training alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from audit.config.mitigations.trained import EntanglementFreeAttentionConfig
 from audit.dissect.lens import Lens
 from audit.mitigate.fitted_tensors import fitted_tensors
 from audit.mitigate.method import Batch, Examples, Fit, Intervene, Trained, TrainedFit
-from audit.mitigate.tools import FitTools
+from audit.mitigate.tools import FitTools, from_last_token
 from audit.mitigate.trained.group_attention import AttentionPredictor, GroupAttention, Layer, MapEdit, layers_of
 from audit.mitigate.training import Checkpoint, Schedule, gradients_of, optimise, tenths
 from audit.models.files.untrusted_model import UnfitModelError
@@ -41,8 +41,6 @@ METHOD = "entanglement_free_attention"
 LATENTS, MASK = "latents", "mask"
 _INSIDE = ".transformer_blocks."
 _DECODER = "up_blocks"
-_MARKS = 2
-"""The mark of the end of a text, and the first place, which is 0."""
 _TRIALS = 64
 """Images of the figures on the card."""
 
@@ -78,8 +76,13 @@ class EntanglementFreeAttentionFit:
     """Samples images that name a group, finds what may change in them, and trains what predicts the attention."""
 
     def examples(self, tools: FitTools, request: FitRequest, prompt: Prompt) -> dict[str, Tensor]:
-        """Return latents ``(n, c, h, w)`` and masks ``(n, h, w)`` in [0, 1] of the images of each group."""
+        """Return latents ``(n, c, h, w)`` and masks ``(n, h, w)`` in [0, 1] of the images of each group.
+
+        Raises:
+            UnfitModelError: The modules of the config have no cross-attention; nothing is sampled then.
+        """
         section, batch, found = _section(request), request.sampling.batch, dict[str, Tensor]()
+        cross_attention(tools.generator.denoiser, section.layers)
         seeds = [derive_seed(METHOD, prompt.id, i) for i in range(section.images_per_group)]
         for group in request.groups:
             text = text_naming(section, group, request.template, prompt)
@@ -135,6 +138,19 @@ class ExampleBatch:
     own: tuple[str, ...]
     others: tuple[str, ...]
     generator: torch.Generator
+
+    def parts(self, size: int) -> Iterator[ExampleBatch]:
+        """Yield the images in order, at most ``size`` at a time."""
+        for start in range(0, len(self.latents), size):
+            rows = slice(start, start + size)
+            yield ExampleBatch(
+                self.latents[rows],
+                self.masks[rows],
+                self.codes[rows],
+                self.own[rows],
+                self.others[rows],
+                self.generator,
+            )
 
 
 @dataclass(frozen=True)
@@ -232,9 +248,12 @@ class Training:
     drawn: DrawnExamples
     layers: Mapping[str, Layer]
 
-    def terms(self, step: int, size: int | None = None) -> Terms:
+    def terms(self, step: int) -> Terms:
         """Return the loss of a step at random noise levels, uniform over the timesteps."""
-        batch = self.drawn.batch(step, size or self.section.batch)
+        return self.terms_of(self.drawn.batch(step, self.section.batch))
+
+    def terms_of(self, batch: ExampleBatch) -> Terms:
+        """Return the loss of some images."""
         count, device = len(batch.latents), self.model.device
         timesteps = torch.randint(self.model.trained_timesteps, (count,), generator=batch.generator).to(device)
         noise = torch.randn(batch.latents.shape, generator=batch.generator).to(device)
@@ -262,9 +281,12 @@ class Training:
     @torch.no_grad()
     def figures(self) -> dict[str, float]:
         """Return the mean attention to the groups at noise that no step drew, for the card."""
-        found = self.terms(self.section.steps, _TRIALS)
-        means = {"present": found.present, "outside_mask": found.outside, "inside_mask": found.inside}
-        return {f"attention_{name}": round(float(mean), 4) for name, mean in means.items()}
+        sums = dict.fromkeys(("present", "outside_mask", "inside_mask"), 0.0)
+        for part in self.drawn.batch(self.section.steps, _TRIALS).parts(self.section.batch):
+            found = self.terms_of(part)
+            for name, mean in zip(sums, (found.present, found.outside, found.inside), strict=True):
+                sums[name] += float(mean) * len(part.latents) / _TRIALS
+        return {f"attention_{name}": round(mean, 4) for name, mean in sums.items()}
 
 
 def new_layers(tools: FitTools, request: FitRequest, prompt: Prompt, drawn: DrawnExamples) -> dict[str, Layer]:
@@ -275,11 +297,16 @@ def new_layers(tools: FitTools, request: FitRequest, prompt: Prompt, drawn: Draw
     """
     section, model, denoiser = _section(request), tools.model, tools.generator.denoiser
     texts = [group_text(section, group, request.template, prompt) for group in request.groups]
-    embedded = torch.stack([_last_token(tools, text) for text in texts]).to(model.device, model.dtype)
+    embedded = torch.stack([from_last_token(tools.generator, text)[0] for text in texts]).to(model.device, model.dtype)
     noisy, layers = drawn.latents[0, :1].to(model.device), dict[str, Layer]()
-    for path in cross_attention(denoiser, section.layers):
+    paths = cross_attention(denoiser, section.layers)
+    modules = {path: path.partition(_INSIDE)[0] for path in paths}
+    sizes = {
+        module: model.map_shape(module, noisy, prompt.text)[1:] for module in dict.fromkeys(modules.values())
+    }  # a call of the U-Net each
+    for path in paths:
         attention: Any = denoiser.get_submodule(path)
-        size = model.map_shape(path.partition(_INSIDE)[0], noisy, prompt.text)[1:]
+        size = sizes[modules[path]]
         with torch.no_grad():
             values = attention.to_v(embedded).float().clone()
         seed = derive_seed(METHOD, path)
@@ -302,21 +329,17 @@ def cross_attention(denoiser: nn.Module, modules: Sequence[str]) -> tuple[str, .
         first = ".".join(decoder[0].split(".")[:2])
         return tuple(path for path in decoder if path.startswith(f"{first}."))
     for module in modules or (_DECODER,):
-        if not any(path.startswith(f"{module}.") for path in paths):
+        if not any(_is_in(module, path) for path in paths):
             known = ", ".join(dict.fromkeys(path.partition(_INSIDE)[0] for path in paths)) or "none"
             raise UnfitModelError(
                 f"{METHOD} extends cross-attention: expected some in {module!r} of the {type(denoiser).__name__}, "
                 f"found it in {known}; set layers"
             )
-    return tuple(path for path in paths if any(path.startswith(f"{module}.") for module in modules))
+    return tuple(path for path in paths if any(_is_in(module, path) for module in modules))
 
 
-def _last_token(tools: FitTools, text: str) -> Tensor:
-    """Return the embedding ``(D,)`` of the last token of a text."""
-    rows, reader = tools.generator.embeddings(text)["prompt_embeds"][0], tools.generator.reader
-    if reader is None:
-        raise ValueError("expected a model that reads text, found one that reads none; use another method")
-    return rows[reader.count(text) - _MARKS]
+def _is_in(module: str, path: str) -> bool:
+    return path == module or path.startswith(f"{module}.")
 
 
 def _pooled(masks: Tensor, size: Sequence[int]) -> Tensor:

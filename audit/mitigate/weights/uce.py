@@ -24,7 +24,7 @@ from audit.config.mitigations.weights import UceConfig
 from audit.dissect.lens import Lens
 from audit.mitigate.fitted_tensors import fitted_tensors
 from audit.mitigate.method import Batch, Fit, Intervene, RoundsFit
-from audit.mitigate.tools import FitTools
+from audit.mitigate.tools import FitTools, from_last_token
 from audit.models.files.untrusted_model import UnfitModelError
 from audit.models.generator import DiffusionGenerator
 from audit.models.intervention import Intervention
@@ -39,8 +39,6 @@ ROUND, CHANGE, BEST, DISTANCE, SHARES = "round", "change", "best", "distance", "
 TEXT, GROUPS, PRESERVED, COUNTS, COEFFICIENTS = "text", "groups", "preserved", "counts", "coefficients"
 BALANCED, GAIN, LAST = "balanced", "gain", "last"
 _PROJECTIONS = (".attn2.to_k", ".attn2.to_v")
-_MARKS = 2
-"""The mark of the end of a text, and the first place, which is 0."""
 
 
 class Uce:
@@ -184,9 +182,9 @@ class UceFit:
         section = _section(request)
         names = [group_text(section, group, request.template, prompt) for group in request.groups]
         whole = section.tokens == "to_end"
-        own, *groups = (_from_last_token(generator, text, whole=whole) for text in (prompt.text, *names))
+        own, *groups = (_tokens(generator, text, whole=whole) for text in (prompt.text, *names))
         length = min(map(len, (own, *groups)))
-        kept = [_from_last_token(generator, text, whole=whole) for text in section.preserve]
+        kept = [_tokens(generator, text, whole=whole) for text in section.preserve]
         cross_attention(generator.denoiser, own.shape[1])
         return {
             f"{TEXT}/{prompt.id}": own[:length],
@@ -281,13 +279,10 @@ def _edited(found: Mapping[str, Tensor]) -> tuple[list[Tensor], list[Tensor], li
     return [found[f"{TEXT}/{prompt}"] for prompt in prompts], additions, preserved
 
 
-def _from_last_token(generator: DiffusionGenerator, text: str, *, whole: bool) -> Tensor:
+def _tokens(generator: DiffusionGenerator, text: str, *, whole: bool) -> Tensor:
     """Return the embedding (1, D) of the last token of a text, or of all tokens from there to the end (T, D)."""
-    rows = generator.embeddings(text)["prompt_embeds"][0].float().cpu()
-    if generator.reader is None:
-        raise ValueError("expected a model that reads text, found one that reads none; use another method")
-    last = generator.reader.count(text) - _MARKS
-    return rows[last:] if whole else rows[last : last + 1]
+    rows = from_last_token(generator, text).float().cpu()
+    return rows if whole else rows[:1]
 
 
 def _section(request: FitRequest) -> UceConfig:

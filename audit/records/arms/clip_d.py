@@ -20,7 +20,7 @@ class GroupSimilarity:
         texts: Texts of the group; the embeddings of several are averaged.
         signature: ``metric:clip_d|net:…|resize:…|n:…``.
         cosine: Mean cosine between the embeddings of an image and of the texts, with every prompt the same weight. None
-            if the CLIP model does not read the texts to their end.
+            if no image has one: in every arm if the CLIP model does not read the texts to their end.
         change: Mean difference to the baseline image of the same key. None for the baseline, and without pairs.
     """
 

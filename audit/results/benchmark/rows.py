@@ -122,6 +122,7 @@ class RowOrigin:
         balanced: Attributes that the arms balance.
         methods: Arm → name of its method.
         costs: Arm → what it costs.
+        targets: Arm → attribute → group → share of images that the arm's config steers to the group.
         held_out: Whether the prompts are held out.
         control: Name of the control whose prompts are audited; empty for none.
     """
@@ -130,6 +131,7 @@ class RowOrigin:
     balanced: tuple[str, ...]
     methods: Mapping[str, str]
     costs: Mapping[str, Cost]
+    targets: Mapping[str, Mapping[str, Mapping[str, float]]]
     held_out: bool = False
     control: str = ""
 
@@ -181,7 +183,7 @@ def method_rows(origin: RowOrigin, result: AuditResult, arms: Mapping[str, ArmRo
                 lpips_outside=Figure.of(found.lpips_outside),
                 dino_outside=Figure.of(found.dino_outside),
                 **path_figures(paths.get(arm)),
-                groups=groups_in_arm(result, arm, BASELINE, attribute),
+                groups=groups_in_arm(result, arm, BASELINE, attribute, origin.targets[arm][attribute]),
                 cost=origin.costs[arm],
             )
 

@@ -6,7 +6,7 @@ direction.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from audit.records.estimates import WithInterval
@@ -33,7 +33,7 @@ class GroupInArm:
 
     Attributes:
         group: The group.
-        target: Share of images that is steered to the group; None without a target of the arm's own.
+        target: Share of images that is steered to the group; None if the arm steers to none.
         share: Share of the classified images that show it, all prompts pooled; None without any.
         clip_d: CLIP-D of the arm's images to the group's text; None if it was not measured.
         change: Mean difference of CLIP-D to the paired baseline images.
@@ -50,11 +50,21 @@ class GroupInArm:
     clip_d_before: Figure | None
 
 
-def groups_in_arm(result: AuditResult, arm: str, baseline: str, attribute: str) -> tuple[GroupInArm, ...]:
-    """Return the groups of an attribute, in the order of the audit."""
+def groups_in_arm(
+    result: AuditResult, arm: str, baseline: str, attribute: str, targets: Mapping[str, float]
+) -> tuple[GroupInArm, ...]:
+    """Return the groups of an attribute, in the order of the audit.
+
+    Args:
+        result: Result of the audit.
+        arm: Name of the arm.
+        baseline: Name of the baseline.
+        attribute: The attribute.
+        targets: Group → share of images that the arm steers to it, of its config; empty if it is not known.
+    """
     rows = {row.arm: row for row in result.overall if row.attribute == attribute}
     near = {(row.arm, row.group): row for row in result.clip_d if row.attribute == attribute}
-    targets, found = steered_shares(result, arm, attribute), list[GroupInArm]()
+    found = list[GroupInArm]()
     for group in rows[arm].target if arm in rows else ():
         here, there = near.get((arm, group)), near.get((baseline, group))
         found.append(
@@ -69,19 +79,6 @@ def groups_in_arm(result: AuditResult, arm: str, baseline: str, attribute: str) 
             )
         )
     return tuple(found)
-
-
-def steered_shares(result: AuditResult, arm: str, attribute: str) -> dict[str, float]:
-    """Return the share of images that an arm steers to each group; empty for an arm without a target of its own."""
-    own = (one for one in result.joint if one.prompt_id is None and one.arm == one.target_of == arm)
-    found = next((one for one in own if attribute in one.attributes), None)
-    shares: dict[str, float] = {}
-    if found is None:
-        return shares
-    place = found.attributes.index(attribute)
-    for cell in found.cells:
-        shares[cell.groups[place]] = shares.get(cell.groups[place], 0.0) + cell.target
-    return shares
 
 
 def is_sweep(arms: Sequence[Sequence[GroupInArm]], group: str) -> bool:

@@ -23,12 +23,15 @@ ASSUMED = (
 def clip_d_table(story: Story) -> Table:
     """Return CLIP-D of every group and arm with the paired change; without rows if it was not measured."""
     rows = sorted(story.result.clip_d, key=lambda row: (row.attribute, _place(story, row)))
+    measured = {(row.attribute, row.group) for row in rows if row.cosine is not None}
     cells = tuple(
         (
             f"{label(row.attribute)}: {label(row.group)}",
             row.arm,
             str(row.cosine.n if row.cosine else 0),
-            figure_text(row.cosine) if row.cosine else "not measured: the text is longer than the CLIP model reads",
+            figure_text(row.cosine)
+            if row.cosine
+            else _missing(measured_elsewhere=(row.attribute, row.group) in measured),
             figure_text(row.change),
         )
         for row in rows
@@ -41,6 +44,11 @@ def clip_d_texts(story: Story) -> str:
     texts = {(row.attribute, row.group): row.texts for row in story.result.clip_d}
     words = (f"{label(group)}: {', '.join(f'“{text}”' for text in own)}" for (_, group), own in texts.items())
     return f"Texts of the groups: {'; '.join(words)}." if texts else ""
+
+
+def _missing(*, measured_elsewhere: bool) -> str:
+    """Return why an arm has no cosine; a text that is cut has none in any arm."""
+    return "no image has one" if measured_elsewhere else "not measured: the text is longer than the CLIP model reads"
 
 
 def _place(story: Story, row: GroupSimilarity) -> tuple[int, int]:

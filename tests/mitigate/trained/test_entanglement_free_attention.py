@@ -1,6 +1,7 @@
 """Entanglement-free attention: the extended softmax, what its training asks for, and how it acts on a batch."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -96,7 +97,7 @@ def test_a_training_begins_near_the_model_and_a_group_that_no_image_has_gets_no_
     assert float(training.terms(0).present.detach()) < 0.1  # one value beside those of all tokens
     assert training.drawn.batch(0, 1).codes == (0,)
     outs = [layer.predictor.out.weight for layer in training.layers.values()]
-    for gradient in torch.autograd.grad(training.terms(0, 1).loss, outs):
+    for gradient in torch.autograd.grad(training.terms_of(training.drawn.batch(0, 1)).loss, outs):
         assert bool(gradient[0].any())
         assert not bool(gradient[1].any())
 
@@ -118,7 +119,7 @@ def test_the_reconstruction_counts_the_mask_alone(fit):
             return prediction
 
     watched, size = replace(training, model=Watched()), 4
-    loss = watched.terms(5, size).loss
+    loss = watched.terms_of(watched.drawn.batch(5, size)).loss
     (gradient,) = torch.autograd.grad(loss, seen)
     masks = watched.drawn.batch(5, size).masks
     assert bool((masks == 0).any())
@@ -133,7 +134,7 @@ def test_the_loss_is_the_masked_error_with_another_group_named_and_the_attention
     """Recomputed image by image with hooks of torch, texts from the pipeline itself, and the printed softmax."""
     tools, request, _, trained = fit
     training, size = training_of(fit, trained.tensors, present_weight=0.7, outside_weight=0.3), 3
-    found = training.terms(9, size)
+    found = training.terms_of(training.drawn.batch(9, size))
     batch, unet, pipeline = training.drawn.batch(9, size), tools.generator.denoiser, tools.generator.pipeline
     scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
     times = torch.randint(scheduler.config.num_train_timesteps, (size,), generator=batch.generator)
@@ -187,11 +188,12 @@ def test_three_groups_are_contrasted_with_each_other(tiny_pipeline):
 def test_a_longer_training_lowers_the_masked_error(fit):
     tools, request, examples, _ = fit
     settings = {"steps": 40, "batch": 8, "learning_rate": 0.02, "present_weight": 0.0, "outside_weight": 0.0}
+    trials = settings | {"batch": 64}
     longer = replace(request, mitigation=request.mitigation.model_copy(update=settings))
     trained = EntanglementFreeAttentionFit().train(tools, longer, examples, InMemory())
     with torch.no_grad():
         before, after = (
-            float(training_of(fit, tensors, **settings).terms(10_000, 64).loss) for tensors in (None, trained.tensors)
+            float(training_of(fit, tensors, **trials).terms(10_000).loss) for tensors in (None, trained.tensors)
         )
     assert after < before
 
@@ -234,8 +236,33 @@ def test_the_layers_are_those_of_the_first_block_of_the_decoder_or_of_the_module
     assert cross_attention(unet, ()) == decoder
     middle = "mid_block.attentions.0.transformer_blocks.0.attn2"
     assert set(cross_attention(unet, ("mid_block", "up_blocks.0.attentions.1"))) == {middle, decoder[1]}
+    assert cross_attention(unet, (middle,)) == (middle,)
     with pytest.raises(UnfitModelError, match=r"expected some in 'conv_in' .* found it in down_blocks.1.attentions.0"):
         cross_attention(unet, ("mid_block", "conv_in"))
+
+
+def test_layers_without_cross_attention_are_refused_before_any_image_is_sampled(fit):
+    tools, request, _, _ = fit
+    without = replace(request, mitigation=request.mitigation.model_copy(update={"layers": ("conv_in",)}))
+    unused = replace(tools, generator=SimpleNamespace(denoiser=tools.generator.denoiser))
+    with pytest.raises(UnfitModelError, match="expected some in 'conv_in'"):
+        EntanglementFreeAttentionFit().examples(unused, without, PROMPTS[0])
+
+
+def test_no_call_has_more_rows_than_the_batch_asks_for(fit):
+    """Two texts of each image; the figures on the card are means over all images."""
+    training, rows = training_of(fit, batch=5), []
+    handle = fit[0].generator.denoiser.conv_in.register_forward_hook(lambda _own, into, _out: rows.append(len(into[0])))
+    try:
+        figures = training.figures()
+    finally:
+        handle.remove()
+    assert set(rows[:-1]) == {10}
+    assert sum(rows) == 2 * 64
+    drawn = training.drawn.batch(training.section.steps, 64)
+    terms = [(len(part.codes), training.terms_of(part)) for part in drawn.parts(5)]
+    mean = sum(count * float(found.present.detach()) for count, found in terms) / 64
+    assert figures["attention_present"] == pytest.approx(mean, abs=1e-4)
 
 
 def test_images_without_the_parts_that_may_change_are_refused(fit):

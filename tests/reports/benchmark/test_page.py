@@ -1,6 +1,7 @@
 """The page of a benchmark from stored results: tables, charts, strips, and the same figures in the other files."""
 
 import io
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -26,13 +27,14 @@ from reports.charts.scatter import Point, front
 from reports.index.story import story_of
 
 ARMS = ("difflens-gender", "prompt")
+TARGETS = {"difflens-gender": {"gender": {"female": 0.3, "male": 0.7}}, "prompt": {"gender": {"female": 0, "male": 1}}}
 
 
 @pytest.fixture(scope="module")
 def findings(sample):
     result = sample((BASELINE, *ARMS))
     costs = {"difflens-gender": Cost(1.0, 0, 0, None, 252, 14_208), "prompt": Cost(2.0, 64, 10, 12.5, 0, 0)}
-    origin = RowOrigin("toy", ("gender",), dict.fromkeys(ARMS, "m"), costs)
+    origin = RowOrigin("toy", ("gender",), dict.fromkeys(ARMS, "m"), costs, TARGETS)
     return Findings("trial", tuple(method_rows(origin, result, images(result))))
 
 
@@ -201,6 +203,31 @@ def test_arms_with_several_targets_have_a_chart_of_share_and_clip_d(findings):
         "low": pytest.approx(0.46),
         "high": pytest.approx(0.48),
     }
+
+
+def test_a_line_joins_the_targets_of_one_method_and_neither_the_baseline_nor_an_arm_without_a_target(findings):
+    rows = [replace(swept(findings.rows[0], t, 0.2 + 0.3 * t), method="a") for t in (0.1, 0.5, 0.9)]
+    rows += [replace(swept(findings.rows[0], t, 0.3), method="b", arm=f"b{t}") for t in (0.2, 0.8)]
+    alone = swept(findings.rows[0], 0.4, 0.3)
+    rows.append(replace(alone, arm="c", method="c", groups=(replace(alone.groups[0], target=None),)))
+    [figure] = sweep_figures(Findings("trial", tuple(rows)).parts[0], "a")
+    lines = re.findall(r'<polyline class="curve[^>]* points="([^"]*)"', str(figure.svg))
+    assert [len(line.split()) for line in lines] == [3, 2]
+    assert str(figure.svg).count("<circle") == 7
+
+
+def test_an_end_of_zero_is_on_the_scale_of_the_chart(findings):
+    rows = [swept(findings.rows[0], target, 0.2) for target in (0.1, 0.9)]
+    zero = replace(rows[0].groups[0], clip_d=Figure(0.2, 0.0, 0.4), clip_d_before=None)
+    rows[0] = replace(rows[0], groups=(zero,))
+    [figure] = sweep_figures(Findings("trial", tuple(rows)).parts[0], "a")
+    assert str(figure.svg).count(">0.00<") == 2  # both scales begin at 0
+
+
+def test_the_steered_shares_are_those_of_the_config_also_where_all_images_name_one_group(findings):
+    assert [{one.group: one.target for one in row.groups} for row in findings.rows] == [
+        TARGETS[arm]["gender"] for arm in ARMS
+    ]
 
 
 def test_one_target_is_no_sweep_and_without_clip_there_is_no_chart(findings):
