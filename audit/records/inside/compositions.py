@@ -65,9 +65,9 @@ class Matching:
         attribute: Attribute of the groups; empty for all images together.
         first: Group of the first occupation's person; empty for all.
         second: Group of the other.
-        pairs: Pairs of images.
+        pairs: Pairs of images: each image of one occupation with each of the other.
         apart: Pairs that were told apart.
-        right: Share of these that are right; None if there are none.
+        right: Share of these that are right, with the smaller number of images as its n; None if there are none.
     """
 
     pair: str
