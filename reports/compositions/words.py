@@ -23,7 +23,7 @@ _HARM = (
 )
 
 _SHOWN = 12
-"""Findings of each kind that are written out; the tables have all."""
+"""Findings of each kind that are written out; the files have all."""
 
 
 def lead(found: Compositions) -> str:
@@ -66,7 +66,7 @@ def findings(found: Compositions) -> tuple[Findings, ...]:
 
 
 def _findings(title: str, sentences: list[str], tests: int) -> Findings:
-    more = [f"and {len(sentences) - _SHOWN} more, in the table"] if len(sentences) > _SHOWN else []
+    more = [f"and {len(sentences) - _SHOWN} more, in the tables or the files"] if len(sentences) > _SHOWN else []
     return Findings(f"{title}: {len(sentences)} of {tests} tests find a difference", (*sentences[:_SHOWN], *more))
 
 

@@ -60,8 +60,8 @@ def check_compositions(request: ComposedRequest) -> Iterator[Problem]:
     if request.quality.clip == "none":
         sources = CLIP_SOURCES if bundle_of(request.model) is None else f"bundled, {CLIP_SOURCES}"
         message = (
-            f"expected a CLIP model ({sources}), which matches persons with their occupations, found 'none'; name one, or "
-            "remove compositions"
+            f"expected a CLIP model ({sources}), which matches persons with their occupations, found 'none'; name one, "
+            "or remove compositions"
         )
         yield Problem(("quality", "clip"), message, reads=(_PAIRS,))
     yield from _long_texts(request)

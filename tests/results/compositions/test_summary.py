@@ -6,8 +6,10 @@ import pytest
 from audit.records.inside.compositions import Compositions
 from audit.records.work import PairPrompt, Prompt
 from audit.results.compositions.summary import SeenPersons, Setting, compositions_of
+from reports.compositions import tables
 from reports.compositions.files import composition_frames
 from reports.compositions.page import render
+from reports.compositions.tables import joint_tables
 from reports.compositions.words import findings, lines, warnings
 
 PAIR = PairPrompt("doctor-and-nurse", "a doctor and a nurse", "doctor and nurse", "doctor", "nurse")
@@ -166,6 +168,25 @@ def test_the_result_survives_its_file_and_its_frames_have_all_rows():
     assert len(frames["company"]) == 4
     with pytest.raises(ValueError, match="run the command again"):
         Compositions.of_data(found.as_data() | {"format_version": 0})
+
+
+def test_margins_of_a_joint_table_are_of_the_same_images_as_its_cells():
+    codes = [[1, 0]] * 10 + [[1, -1]] * 20 + [[0, 1]] * 10
+    single = {prompt: alone(vector, 1) for prompt, vector in zip(ALONE, (DOCTOR, NURSE), strict=True)}
+    setting = Setting("audit", "model", {}, GROUPS, 0.8, 0.05, 10.0, {"doctor": DOCTOR, "nurse": NURSE})
+    found = compositions_of({PAIR: seen([[DOCTOR, NURSE]] * N, codes, 2)}, single, setting)
+    [table] = joint_tables(found, found.pairs[0])
+    assert "20 images" in table.caption
+    counts = [[int(cell.rpartition("(")[2].rstrip(")")) for cell in row[1:] if cell] for row in table.rows]
+    assert counts == [[0, 10, 10], [10, 0, 10], [10, 10]]
+
+
+def test_tables_that_are_cut_show_what_matters_and_say_so(monkeypatch):
+    monkeypatch.setattr(tables, "_ROWS", 2)
+    found = by_gender_alone((10, 30))
+    table = tables.matching_table(found)
+    assert [row[1] for row in table.rows] == ["all", "doctor female, nurse male"]
+    assert table.caption.endswith("(3 more rows are in the files)")
 
 
 def test_the_page_and_the_findings_say_who_is_which():
