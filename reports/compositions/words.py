@@ -52,7 +52,7 @@ class Findings:
 def findings(found: Compositions) -> tuple[Findings, ...]:
     """Return what each of the three tests finds; a test without data is left out."""
     names = {pair.pair: pair for pair in found.pairs}
-    company = tuple(once(found))
+    company = found.company_once
     kinds = (
         ("Who is which", [_of_reversal(found, one) for one in found.reversals if one.found], found.reversals),
         ("Company", [_of_company(one, names[one.pair]) for one in company if one.found], company),
@@ -77,14 +77,6 @@ def lines(found: Compositions) -> Iterator[str]:
         yield f"{one.title}{':' if one.sentences else '.'}"
         yield from (f"  {sentence}" for sentence in one.sentences)
     yield from (f"Warning: {warning}" for warning in warnings(found))
-
-
-def once(found: Compositions) -> Iterator[Company]:
-    """Yield rows of company, of an attribute with two groups the first one alone: the other changes by the opposite."""
-    for one in found.company:
-        groups = found.attributes[one.attribute]
-        if len(groups) > 2 or one.group == groups[0]:
-            yield one
 
 
 def of_images(found: Compositions, pair: PairImages) -> str:

@@ -11,7 +11,6 @@ from audit.records.inside.concepts import Concepts
 from audit.records.inside.exploration import Exploration
 from audit.storage.run_directory import RunDirectory, UnreadableRunError
 from audit.storage.stored_result import read_result
-from reports.compositions.words import once
 from reports.export.markdown import escaped
 from reports.tracking.log import NOTE, log_metrics, log_params_and_tags
 from reports.tracking.params import key_of
@@ -115,7 +114,7 @@ def _compositions(data: Mapping[str, Any]) -> _Study:
             metrics[f"{name}/change_in_company"] = row.change.value
     counts = {
         "who is which": sum(one.found for one in found.reversals),
-        "company": sum(one.found for one in once(found)),
+        "company": sum(one.found for one in found.company_once),
         "dependence": sum(one.found for one in found.alike),
     }
     lines = [f"{count} findings: {name}" for name, count in counts.items()]

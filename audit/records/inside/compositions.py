@@ -228,6 +228,14 @@ class Compositions:
     alike: tuple[Alike, ...]
     pictures: Mapping[str, tuple[PairPicture, ...]]
 
+    @property
+    def company_once(self) -> tuple[Company, ...]:
+        """Rows of company, of an attribute with two groups the first one's: the other changes by the opposite."""
+        groups = self.attributes
+        return tuple(
+            one for one in self.company if len(groups[one.attribute]) > 2 or one.group == groups[one.attribute][0]
+        )
+
     def as_data(self) -> dict[str, Any]:
         """Return it as plain data."""
         return {"format_version": COMPOSITIONS_FORMAT, **asdict(self)}

@@ -8,7 +8,6 @@ import pytest
 from audit.records.estimates import Estimate
 from audit.records.inside.concepts import Concepts, LayoutFigures, Pictures
 from audit.storage.run_directory import RunDirectory, UnreadableRunError
-from reports.compositions.words import once
 from reports.exploration.files import write_files
 from reports.tracking.handover import Letter, Messenger
 from reports.tracking.inside import INSIDE_TAG, KIND_TAG, kind_of, log_inside
@@ -83,7 +82,7 @@ def test_compositions_have_the_share_of_images_told_apart_and_every_change_in_co
     [run] = runs_in(store)
     assert run.data.metrics["doctor-and-nurse/told_apart"] == 1.0
     assert run.data.metrics["doctor-and-nurse/nurse/gender/female/change_in_company"] == 1.0
-    counted = sum(one.found for one in once(found))
+    counted = sum(one.found for one in found.company_once)
     assert counted == sum(one.found for one in found.company) / 2 > 0
     assert f"{counted} findings: company" in run.data.tags["mlflow.note.content"]
     assert run.data.tags[KIND_TAG] == "compositions"
