@@ -10,11 +10,18 @@ from audit.records.work import PairPrompt, Prompt
 
 def pair_prompts(section: CompositionsConfig) -> tuple[PairPrompt, ...]:
     """Return a prompt for each pair, in the order of the config."""
-    names = [f"{first} and {second}" for first, second in section.pairs]
     return tuple(
-        PairPrompt(name_id, pair_text(section.template, first, second), name, first, second)
-        for name_id, name, (first, second) in zip(prompt_ids(names), names, section.pairs, strict=True)
+        PairPrompt(name_id, pair_text(section.template, first, second), f"{first} and {second}", first, second)
+        for name_id, (first, second) in zip(_pair_ids(section), section.pairs, strict=True)
     )
+
+
+def _pair_ids(section: CompositionsConfig) -> tuple[str, ...]:
+    """Name each pair; ``a and b`` with ``c``, and ``a`` with ``b and c``, get a hash of what they are made of."""
+    names = [f"{first} and {second}" for first, second in section.pairs]
+    made_of = [f"{first} and \n{second}" if names.count(name) > 1 else name
+               for name, (first, second) in zip(names, section.pairs, strict=True)]  # fmt: skip
+    return prompt_ids(made_of)
 
 
 def alone_prompts(section: CompositionsConfig) -> tuple[Prompt, ...]:

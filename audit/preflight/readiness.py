@@ -160,11 +160,13 @@ def check_composed(config: AuditConfig) -> Iterator[Problem]:
 
 def _check_composed(config: AuditConfig) -> Iterator[Problem]:
     from audit.preflight.optional.compositions import ComposedRequest, check_compositions
-    from audit.preflight.prompt_lengths import model_reader
+    from audit.preflight.prompt_lengths import clip_reader_of, model_reader
 
-    section, reader = config.compositions, model_reader(config.model) if config.compositions.pairs else None
-    judge = with_clip(config.judge, config.quality)
-    return check_compositions(ComposedRequest(section, config.model, judge, config.quality, reader))
+    section, model, quality = config.compositions, config.model, config.quality
+    if not section.pairs:
+        return iter(())
+    judge, reader, clip = with_clip(config.judge, quality), model_reader(model), clip_reader_of(quality, model)
+    return check_compositions(ComposedRequest(section, model, judge, quality, config.attributes, reader, clip))
 
 
 def _check_model(config: AuditConfig) -> Iterator[Problem]:

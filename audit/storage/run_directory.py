@@ -57,7 +57,7 @@ MODEL_FINGERPRINT = "model_fingerprint"
 
 CHANGES_NO_RESULT = (
     "workers", "tracking", "report", "output", "gates", "targets", "alerts", "statement", "explore",
-    "concepts",
+    "concepts", "compositions",
 )  # fmt: skip
 """Sections of the config that may differ when a run is resumed, because they do not change any image row."""
 

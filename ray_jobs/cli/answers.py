@@ -21,6 +21,7 @@ _BESIDE_RUNS = frozenset(
     {
         "analyses",
         "benchmarks",
+        "compositions",
         "concepts",
         "explorations",
         "fits",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from audit.measure.inference.intervals import share_estimate
 from audit.records.estimates import percent
 from audit.records.inside.compositions import AloneImages, Company, Compositions, JointCell, PairImages
 from reports.compositions.words import points
@@ -11,6 +12,7 @@ from reports.figures.charts import Table
 from reports.words.formats import figure_text, interval, number, p_value, share_text
 
 _ROWS = 200
+"""Rows of a table; the files have all."""
 
 
 def images_table(found: Compositions) -> Table:
@@ -45,11 +47,11 @@ def joint_table(found: Compositions, pair: PairImages, attribute: str) -> Table:
     own = (one for one in found.cells if (one.pair, one.attribute) == (pair.pair, attribute))
     cells = {(one.first, one.second): one for one in own}
     rows = [
-        (f"{pair.first}: {first}", *(_cell(cells[first, second]) for second in groups), _margin(found, pair, attribute,
-                                                                                            pair.first, first))
+        (f"{pair.first}: {first}", *(_cell(cells[first, second]) for second in groups),
+         _margin([cells[first, second] for second in groups], pair.classified[attribute]))
         for first in groups
     ]  # fmt: skip
-    margins = (_margin(found, pair, attribute, pair.second, second) for second in groups)
+    margins = (_margin([cells[first, second] for first in groups], pair.classified[attribute]) for second in groups)
     rows.append((f"{pair.first}: all", *margins, ""))
     columns = ("", *(f"{pair.second}: {second}" for second in groups), f"{pair.second}: all")
     named = f"{attribute.replace('_', ' ')} of the {pair.first} (rows) and of the {pair.second} (columns)"
@@ -60,13 +62,16 @@ def _cell(one: JointCell) -> str:
     return f"{share_text(one.share)} ({one.count})"
 
 
-def _margin(found: Compositions, pair: PairImages, attribute: str, occupation: str, group: str) -> str:
-    share = next(
-        one.share
-        for one in found.company
-        if (one.pair, one.occupation, one.attribute, one.group) == (pair.pair, occupation, attribute, group)
-    )
-    return "–" if share is None else share_text(share)
+def _margin(cells: Sequence[JointCell], images: int) -> str:
+    """Return the share of a row or column, of the same images as its cells."""
+    count = sum(one.count for one in cells)
+    return f"{share_text(share_estimate(count, images))} ({count})"
+
+
+def cut_note(rows: int, most: int) -> str:
+    """Return what a caption says of rows that are left out; an empty text if none are."""
+    more = rows - most
+    return f" ({more} more row{'s are' if more > 1 else ' is'} in the files)" if more > 0 else ""
 
 
 def reversal_table(found: Compositions) -> Table:
@@ -91,7 +96,8 @@ def reversal_table(found: Compositions) -> Table:
         "pair", "attribute", "combination", "images with it", "with the reverse", "of", "difference (points)", "p",
         "found",
     )  # fmt: skip
-    return Table("A combination of groups against the reverse one", columns, rows, names=3)
+    named = f"A combination of groups against the reverse one{cut_note(len(ordered), _ROWS)}"
+    return Table(named, columns, rows, names=3)
 
 
 def company_table(found: Compositions, shown: Sequence[Company]) -> Table:
@@ -117,7 +123,8 @@ def company_table(found: Compositions, shown: Sequence[Company]) -> Table:
 
 
 def alike_table(found: Compositions) -> Table:
-    """Return how often both persons have the same group, and whether their groups depend on each other."""
+    """Return how often both persons have the same group and whether that is by dependence, found ones first."""
+    ordered = sorted(found.alike, key=lambda one: (not one.found, 1.0 if one.p is None else one.p))
     names = {pair.pair: pair_name(pair) for pair in found.pairs}
     rows = tuple(
         (
@@ -129,14 +136,17 @@ def alike_table(found: Compositions) -> Table:
             p_value(one.p),
             "yes" if one.found else "no",
         )
-        for one in found.alike[:_ROWS]
+        for one in ordered[:_ROWS]
     )
     columns = ("pair", "attribute", "same group", "if independent", "Cramér’s V", "p", "found")
-    return Table("Does the group of one person depend on that of the other?", columns, rows, names=2)
+    named = f"Does the group of one person depend on that of the other?{cut_note(len(ordered), _ROWS)}"
+    return Table(named, columns, rows, names=2)
 
 
 def matching_table(found: Compositions) -> Table:
-    """Return how well persons are matched where the truth is known, of all images and by combination of groups."""
+    """Return how well persons are matched where the truth is known: of all images, then the least reliable groups."""
+    shown = [one for one in found.matchings if one.pairs or not one.attribute]
+    shown.sort(key=lambda one: (bool(one.attribute), one.right.low if one.right else 0.0))
     names = {pair.pair: pair for pair in found.pairs}
     rows = tuple(
         (
@@ -145,12 +155,13 @@ def matching_table(found: Compositions) -> Table:
             str(one.pairs),
             str(one.apart),
             "–" if one.right is None else share_text(one.right),
+            "–" if one.right is None else str(one.right.n),
         )
-        for one in found.matchings
-        if one.pairs or not one.attribute
+        for one in shown[:_ROWS]
     )
-    columns = ("pair", "groups", "pairs of images", "told apart", "of these right")
-    return Table("Matches where the truth is known: images of each occupation alone", columns, rows[:_ROWS], names=2)
+    columns = ("pair", "groups", "pairs of images", "told apart", "of these right", "by images")
+    named = f"Matches where the truth is known: images of each occupation alone{cut_note(len(shown), _ROWS)}"
+    return Table(named, columns, rows, names=2)
 
 
 def pair_name(pair: PairImages) -> str:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from audit.planning.plan import article
 from audit.records.estimates import Estimate, percent
 from audit.records.inside.compositions import Alike, Company, Compositions, Matching, PairImages, Reversal
-from audit.results.compositions.summary import by_chance
+from audit.results.compositions.checks import Verdict, differing, overall, verdict, withheld
 from reports.words.formats import interval, p_value, share_text
 
 RELIABLE = 0.9
 """Least share of right matches, by the lower end of its interval, without a warning."""
 
+_NAMED = 3
+"""Combinations of groups that a sentence names."""
+
+_HARM = (
+    "If matches are wrong whatever the groups, they mix the shares of both occupations, which looks like an effect of "
+    "company and weakens who is which; if they follow the groups, they make up who is which."
+)
+
 _SHOWN = 12
-"""Findings of each kind that are written out; the tables have all."""
+"""Findings of each kind that are written out; the files have all."""
 
 
 def lead(found: Compositions) -> str:
@@ -44,9 +52,9 @@ class Findings:
 def findings(found: Compositions) -> tuple[Findings, ...]:
     """Return what each of the three tests finds; a test without data is left out."""
     names = {pair.pair: pair for pair in found.pairs}
-    company = tuple(_once(found))
+    company = found.company_once
     kinds = (
-        ("Who is which", [_of_reversal(one, names[one.pair]) for one in found.reversals if one.found], found.reversals),
+        ("Who is which", [_of_reversal(found, one) for one in found.reversals if one.found], found.reversals),
         ("Company", [_of_company(one, names[one.pair]) for one in company if one.found], company),
         ("Dependence", [_of_alike(one, names[one.pair]) for one in found.alike if one.found], found.alike),
     )
@@ -58,7 +66,7 @@ def findings(found: Compositions) -> tuple[Findings, ...]:
 
 
 def _findings(title: str, sentences: list[str], tests: int) -> Findings:
-    more = [f"and {len(sentences) - _SHOWN} more, in the table"] if len(sentences) > _SHOWN else []
+    more = [f"and {len(sentences) - _SHOWN} more, in the tables or the files"] if len(sentences) > _SHOWN else []
     return Findings(f"{title}: {len(sentences)} of {tests} tests find a difference", (*sentences[:_SHOWN], *more))
 
 
@@ -71,14 +79,6 @@ def lines(found: Compositions) -> Iterator[str]:
     yield from (f"Warning: {warning}" for warning in warnings(found))
 
 
-def _once(found: Compositions) -> Iterator[Company]:
-    """Yield rows of company, of an attribute with two groups the first one alone: the other changes by the opposite."""
-    for one in found.company:
-        groups = found.attributes[one.attribute]
-        if len(groups) > 2 or one.group == groups[0]:
-            yield one
-
-
 def of_images(found: Compositions, pair: PairImages) -> str:
     """Say in how many images of a pair persons were found and told apart."""
     two, said = pair.people[2], f"“{pair.text}”"
@@ -87,20 +87,52 @@ def of_images(found: Compositions, pair: PairImages) -> str:
     counted = f"Two people were found in {two} of {pair.images} images of {said}"
     if pair.apart:
         return f"{counted}, and told apart in {pair.apart} of these."
-    if by_chance(overall_matching(found, pair)):
-        return f"{counted}. CLIP matches them with their occupations no better than by chance, so there are no shares."
+    judged = verdict(overall(found.matchings, pair.pair))
+    if judged is Verdict.WRONG:
+        return (
+            f"{counted}. CLIP may match them with their occupations no better than by chance, so there are no shares."
+        )
+    if judged is Verdict.UNKNOWN:
+        return f"{counted}. There are too few checked matches to exclude chance, so there are no shares."
     return f"{counted}, and in none of these were they told apart, so there are no shares."
 
 
-def overall_matching(found: Compositions, pair: PairImages) -> Matching:
-    """Return how well persons of a pair are matched, over all images."""
-    return next(one for one in found.matchings if one.pair == pair.pair and not one.attribute)
-
-
-def _of_reversal(one: Reversal, pair: PairImages) -> str:
+def _of_reversal(found: Compositions, one: Reversal) -> str:
+    pair = next(pair for pair in found.pairs if pair.pair == one.pair)
     who = f"the {pair.first} is {one.first} and the {pair.second} {one.second}"
     counted = f"in {one.count} of {one.difference.n} images, the reverse in {one.reverse}"
-    return f"{_words(one.attribute)}: {who} {counted} (difference {_points(one.difference)}, p {p_value(one.p)})."
+    asked = {(one.first, one.second), (one.second, one.first)}
+    unknown = [cell for cell in _unknown(found, pair, one.attribute) if (cell.first, cell.second) in asked]
+    doubt = f" Whether matches are right is {_not_known(pair, unknown)}." if unknown else ""
+    return (
+        f"{_words(one.attribute)}: {who} {counted} (difference {_points(one.difference)}, p {p_value(one.p)}).{doubt}"
+    )
+
+
+def _unknown(found: Compositions, pair: PairImages, attribute: str) -> list[Matching]:
+    """Return combinations of different groups for which matches were not checked often enough."""
+    cells = differing(found.matchings, pair.pair, attribute)
+    return [one for one in cells if verdict(one) is Verdict.UNKNOWN]
+
+
+def _not_known(pair: PairImages, cells: Sequence[Matching]) -> str:
+    named = [f"for {_persons(pair, one)} ({_checked(one)})" for one in cells[:_NAMED]]
+    more = [f"for {len(cells) - _NAMED} more combinations of groups"] if len(cells) > _NAMED else []
+    return f"not known {'; '.join((*named, *more))}"
+
+
+def _persons(pair: PairImages, one: Matching) -> str:
+    first, second = (
+        f"{article(group)} {_words(group)} {name}"
+        for group, name in ((one.first, pair.first), (one.second, pair.second))
+    )
+    return f"{first} with {second}"
+
+
+def _checked(one: Matching) -> str:
+    if one.right is None:
+        return "no checked match"
+    return f"{share_text(one.right)} right, by {one.right.n} images"
 
 
 def _of_company(one: Company, pair: PairImages) -> str:
@@ -146,15 +178,39 @@ def _few_images(found: Compositions) -> Iterator[str]:
 
 def _wrong_matches(found: Compositions) -> Iterator[str]:
     for pair in found.pairs:
-        one = overall_matching(found, pair)
-        if pair.people[2] and one.right is None:
+        if not pair.people[2]:
+            continue
+        one = overall(found.matchings, pair.pair)
+        if one.right is None:
             yield (
                 f"How well persons of “{pair.text}” are matched with their occupations is not known: no images of both "
                 "occupations alone show one person each who can be told apart."
             )
-        elif pair.people[2] and one.right is not None and one.right.low < RELIABLE:
+        elif one.right.low < RELIABLE:
             yield (
                 f"Persons of “{pair.text}” may be matched with the wrong occupation: where the truth is known, "
-                f"{share_text(one.right)} of {one.right.n} matches are right. Wrong matches mix the shares of both "
-                "occupations, which looks like an effect of company and weakens who is which."
+                f"{share_text(one.right)} of matches are right, by {one.right.n} images of each occupation. {_HARM}"
             )
+        if pair.apart:
+            for attribute in found.attributes:
+                yield from _by_groups(found, pair, attribute)
+
+
+def _by_groups(found: Compositions, pair: PairImages, attribute: str) -> Iterator[str]:
+    """Say for which combinations of different groups matches are wrong, less reliable, or not known to be right."""
+    cells, name = differing(found.matchings, pair.pair, attribute), _words(attribute)
+    judged = [one for one in cells if verdict(one) is not Verdict.UNKNOWN]
+    worst = min(judged, key=_least, default=None)
+    if worst is not None and withheld(found.matchings, pair.pair, attribute):
+        yield (
+            f"{name} has no shares for “{pair.text}”, because matches seem to follow {name} and not the occupation: "
+            f"those of {_persons(pair, worst)} are {_checked(worst)}. Other attributes rest on the same matches."
+        )
+    elif worst is not None and worst.right is not None and worst.right.value < RELIABLE:
+        yield f"Matches of {_persons(pair, worst)} are often wrong ({_checked(worst)}). {_HARM}"
+    if unknown := _unknown(found, pair, attribute):
+        yield f"Whether persons of “{pair.text}” are matched right is {_not_known(pair, unknown)}."
+
+
+def _least(one: Matching) -> float:
+    return 1.0 if one.right is None else one.right.low

@@ -114,7 +114,7 @@ def _compositions(data: Mapping[str, Any]) -> _Study:
             metrics[f"{name}/change_in_company"] = row.change.value
     counts = {
         "who is which": sum(one.found for one in found.reversals),
-        "company": sum(one.found for one in found.company),
+        "company": sum(one.found for one in found.company_once),
         "dependence": sum(one.found for one in found.alike),
     }
     lines = [f"{count} findings: {name}" for name, count in counts.items()]

@@ -12,6 +12,13 @@ def test_a_pair_has_articles_and_both_occupations():
     assert (second.first, second.second, second.occupation) == ("nurse", "engineer", "nurse and engineer")
 
 
+def test_pairs_whose_names_read_alike_have_ids_of_their_own():
+    pairs = [["cook and baker", "nurse"], ["cook", "baker and nurse"], ["cook", "nurse"]]
+    one, other, plain = (pair.id for pair in pair_prompts(CompositionsConfig(pairs=pairs)))
+    assert one != other
+    assert plain == "cook-and-nurse"
+
+
 def test_each_occupation_is_alone_once():
     assert [(one.id, one.text) for one in alone_prompts(SECTION)] == [
         ("engineer", "a photo of an engineer"),

@@ -82,6 +82,14 @@ def test_another_config_is_refused_with_the_first_difference(run, change, messag
     assert run.read_json(CONFIG) == CONFIG_DATA
 
 
+@pytest.mark.parametrize("section", ["explore", "concepts", "compositions"])
+def test_a_section_of_another_command_does_not_start_an_audit_over(place, section):
+    run = RunDirectory(place)
+    run.create({"name": "x"}, {"model_fingerprint": "aa"})
+    run.create({"name": "x", section: {"images": 3}}, {"model_fingerprint": "aa"})
+    assert section in run.read_json(CONFIG)
+
+
 def test_another_model_is_refused(place):
     run = RunDirectory(place)
     run.create(CONFIG_DATA, {"model_fingerprint": "aa"})

@@ -108,7 +108,11 @@ def crops_of(faces: Sequence[Face]) -> list[Pixels]:
     found = sorted(((_Box.of(face), face) for face in faces), key=lambda one: one[0].middle)
     middles = [box.middle for box, _ in found]
     borders = [-np.inf, *((one + other) / 2 for one, other in pairwise(middles)), np.inf]
-    return [_crop(face.picture, box, borders[place], borders[place + 1]) for place, (box, face) in enumerate(found)]
+    # Of two faces above one another, the border would cut through both: each crop has all of its own face.
+    return [
+        _crop(face.picture, box, min(borders[place], box.left), max(borders[place + 1], box.right))
+        for place, (box, face) in enumerate(found)
+    ]
 
 
 def _crop(picture: Pixels, box: _Box, left: float, right: float) -> Pixels:
@@ -117,8 +121,10 @@ def _crop(picture: Pixels, box: _Box, left: float, right: float) -> Pixels:
     side = max(1, round(SIDE * width))
     x, y = round(box.middle - side / 2), round(box.top - ABOVE * width)
     crop: Pixels = np.full((side, side, 3), _GREY, np.uint8)
-    first, last = round(max(x, 0, left)), round(min(x + side, picture.shape[1], right))
-    top, bottom = max(y, 0), min(y + side, picture.shape[0])
+    height, wide = picture.shape[:2]
+    first, top = min(round(max(x, 0, left)), wide), min(max(y, 0), height)
+    # dlib's boxes may lie beyond the picture: then nothing of it is copied.
+    last, bottom = max(first, round(min(x + side, wide, right))), max(top, min(y + side, height))
     crop[top - y : bottom - y, first - x : last - x] = picture[top:bottom, first:last]
     return crop
 

@@ -11,12 +11,13 @@ from audit.config.judges import JudgeKeys
 from audit.config.optional.compositions import CompositionsConfig
 from audit.config.problems import MODEL_KEYS, Location, Problem, listing, suggestion
 from audit.config.sections import ModelConfig, QualityConfig
+from audit.config.slices import Attributes
 from audit.models.files.text_reader import TextReader
 from audit.perception.faces.finder import finder_problems
 from audit.perception.judges.kinds.hand_labels import Labels
 from audit.perception.judges.registry import kind_of
 from audit.perception.persons.finder import faces_of
-from audit.planning.compositions import alone_prompts, pair_prompts
+from audit.planning.compositions import alone_prompts, matching_texts, pair_prompts
 from audit.planning.plan import known_occupations
 
 _PAIRS: Location = ("compositions", "pairs")
@@ -31,14 +32,18 @@ class ComposedRequest:
         model: Section ``model``.
         judge: The judge.
         quality: Section ``quality``, which names the CLIP model.
+        attributes: Audited attributes and their groups, which texts for CLIP name.
         reader: Tokenizer of the model; None if it is not here or has no limit.
+        clip: Tokenizer of the CLIP model; None if it is not here.
     """
 
     section: CompositionsConfig
     model: ModelConfig
     judge: JudgeKeys
     quality: QualityConfig
+    attributes: Attributes
     reader: TextReader | None
+    clip: TextReader | None
 
 
 def check_compositions(request: ComposedRequest) -> Iterator[Problem]:
@@ -53,9 +58,10 @@ def check_compositions(request: ComposedRequest) -> Iterator[Problem]:
     yield from _occupations(request)
     yield from _judge(request)
     if request.quality.clip == "none":
+        sources = CLIP_SOURCES if bundle_of(request.model) is None else f"bundled, {CLIP_SOURCES}"
         message = (
-            f"expected a CLIP model ({CLIP_SOURCES}), which matches persons with their occupations, found 'none'; name "
-            "one, or remove compositions"
+            f"expected a CLIP model ({sources}), which matches persons with their occupations, found 'none'; name one, "
+            "or remove compositions"
         )
         yield Problem(("quality", "clip"), message, reads=(_PAIRS,))
     yield from _long_texts(request)
@@ -106,9 +112,18 @@ def _judge(request: ComposedRequest) -> Iterator[Problem]:
 
 
 def _long_texts(request: ComposedRequest) -> Iterator[Problem]:
-    """Find a template that the model would cut off."""
-    reader = request.reader
-    for key, prompts in (("template", pair_prompts(request.section)), ("alone", alone_prompts(request.section))):
+    """Find a template that the model would cut off, or whose texts for CLIP one of both would."""
+    section, reader = request.section, request.reader
+    for key, prompts in (("template", pair_prompts(section)), ("alone", alone_prompts(section))):
         refused = [refusal for prompt in prompts if reader is not None and (refusal := reader.refusal(prompt.text))]
         if refused:
             yield Problem(("compositions", key), refused[0], reads=(_PAIRS, *MODEL_KEYS))
+            return
+    names = [prompt.occupation for prompt in alone_prompts(section)]
+    texts = [text for name in names for text in matching_texts(section, name, request.attributes)]
+    for one in (request.clip, reader):
+        cut = None if one is None else next(filter(None, map(one.refusal, texts)), None)
+        if cut is not None:
+            message = f"{cut}; CLIP matches persons with their occupations by this text"
+            yield Problem(("compositions", "alone"), message, reads=(_PAIRS, ("quality", "clip"), *MODEL_KEYS))
+            return

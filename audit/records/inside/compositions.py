@@ -65,9 +65,9 @@ class Matching:
         attribute: Attribute of the groups; empty for all images together.
         first: Group of the first occupation's person; empty for all.
         second: Group of the other.
-        pairs: Pairs of images.
+        pairs: Pairs of images: each image of one occupation with each of the other.
         apart: Pairs that were told apart.
-        right: Share of these that are right; None if there are none.
+        right: Share of these that are right, with the smaller number of images as its n; None if there are none.
     """
 
     pair: str
@@ -227,6 +227,14 @@ class Compositions:
     reversals: tuple[Reversal, ...]
     alike: tuple[Alike, ...]
     pictures: Mapping[str, tuple[PairPicture, ...]]
+
+    @property
+    def company_once(self) -> tuple[Company, ...]:
+        """Rows of company, of an attribute with two groups the first one's: the other changes by the opposite."""
+        groups = self.attributes
+        return tuple(
+            one for one in self.company if len(groups[one.attribute]) > 2 or one.group == groups[one.attribute][0]
+        )
 
     def as_data(self) -> dict[str, Any]:
         """Return it as plain data."""

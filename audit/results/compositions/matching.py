@@ -22,12 +22,12 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Matched:
-    """The persons of n images, matched with occupations.
+    """The persons of n images, or of n × m combinations of images, matched with occupations.
 
     Attributes:
-        first: (n,) which person, 0 or 1, has the first occupation.
-        certainty: (n,) certainty, from .5 to 1; NaN without two persons.
-        apart: (n,) whether the persons are told apart.
+        first: (n,) or (n, m), which person, 0 or 1, has the first occupation.
+        certainty: Certainty of the same shape, from .5 to 1; NaN without two persons.
+        apart: Whether the persons are told apart, of the same shape.
     """
 
     first: Ints
@@ -50,7 +50,30 @@ def match_persons(vectors: Floats, texts: Floats, scale: float, certainty: float
         scale: Factor of cosines before a softmax.
         certainty: Least certainty with which persons count as told apart.
     """
-    evidence = scale * ((vectors[:, 0] - vectors[:, 1]) @ (texts[0] - texts[1]))
+    return _matched(leaning(vectors[:, 0] - vectors[:, 1], texts, scale), certainty)
+
+
+def match_combinations(first: Floats, second: Floats, certainty: float) -> Matched:
+    """Match each of n persons beside each of m others with two occupations.
+
+    Args:
+        first: (n,) leanings of some persons, see :func:`leaning`; NaN for none.
+        second: (m,) leanings of the others.
+        certainty: Least certainty with which persons count as told apart.
+
+    Returns:
+        Arrays (n, m); ``first`` is 0 where the person of ``first`` gets the first occupation.
+    """
+    return _matched(first[:, None] - second[None, :], certainty)
+
+
+def leaning(vectors: Floats, texts: Floats, scale: float) -> Floats:
+    """Return how much more embeddings (n, d) resemble the first of two texts (2, d) than the second, scaled."""
+    found: Floats = scale * (vectors @ (texts[0] - texts[1]))
+    return found
+
+
+def _matched(evidence: Floats, certainty: float) -> Matched:
     found = expit(np.abs(evidence))
     apart = np.isfinite(evidence) & (evidence != 0) & (np.nan_to_num(found) >= certainty)
     return Matched((np.nan_to_num(evidence) < 0).astype(np.int64), found, apart)

@@ -8,23 +8,17 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from audit.measure.inference.intervals import share_estimate
 from audit.records.inside.compositions import AloneImages, Compositions, Matching, PairImages, PairPicture
 from audit.records.work import PairPrompt, Prompt
+from audit.results.compositions.checks import Known, Verdict, check_matches, overall, verdict, withheld
 from audit.results.compositions.joint_tables import PairCodes, alike_of, company_of, joint_cells, reversals_of
-from audit.results.compositions.matching import Floats, Ints, Matched, match_persons
+from audit.results.compositions.matching import Floats, Ints, Matched, leaning, match_persons
 
 SHOWN = 8
 """Pictures of each pair on the page."""
-
-_CHANCE = 0.5
-"""Share of right matches of who guesses."""
 
 _FOUND = ("no person found", "one person found", "persons not told apart", "more than two persons found")
 
@@ -72,8 +66,14 @@ class Setting:
 
     def match(self, vectors: Floats, pair: PairPrompt) -> Matched:
         """Match persons (n, 2, d) with the occupations of a pair."""
-        texts = np.stack([self.texts[pair.first], self.texts[pair.second]])
-        return match_persons(vectors, texts, self.scale, self.certainty)
+        return match_persons(vectors, self._texts(pair), self.scale, self.certainty)
+
+    def leaning(self, vectors: Floats, pair: PairPrompt) -> Floats:
+        """Return how much more persons (n, d) resemble the first occupation of a pair than the second."""
+        return leaning(vectors, self._texts(pair), self.scale)
+
+    def _texts(self, pair: PairPrompt) -> Floats:
+        return np.stack([self.texts[pair.first], self.texts[pair.second]])
 
 
 def compositions_of(
@@ -87,22 +87,9 @@ def compositions_of(
         setting: What they are summarised with.
     """
     single = {prompt.occupation: seen for prompt, seen in alone.items()}
-    matchings = {pair: tuple(_matchings(pair, single, setting)) for pair in pairs}
-    matched = {
-        pair: _trusted(setting.match(seen.vectors, pair), by_chance(matchings[pair][0])) for pair, seen in pairs.items()
-    }
-    codes = [
-        PairCodes(
-            pair=pair.id,
-            occupations=(pair.first, pair.second),
-            attribute=attribute,
-            groups=groups,
-            codes=matched[pair].of_first_and_second(seen.codes[attribute]),
-            alone=(single[pair.first].codes[attribute][:, 0], single[pair.second].codes[attribute][:, 0]),
-        )
-        for pair, seen in pairs.items()
-        for attribute, groups in setting.attributes.items()
-    ]
+    matchings = tuple(one for pair in pairs for one in _checks(pair, single, setting))
+    read = [_read(pair, seen, matchings, setting) for pair, seen in pairs.items()]
+    codes = [_codes(one, single, name, groups) for one in read for name, groups in setting.attributes.items()]
     return Compositions(
         name=setting.name,
         model=setting.model,
@@ -110,24 +97,64 @@ def compositions_of(
         attributes=setting.attributes,
         certainty=setting.certainty,
         rate=setting.rate,
-        pairs=tuple(_pair_images(pair, seen, matched[pair]) for pair, seen in pairs.items()),
+        pairs=tuple(map(_pair_images, read)),
         alone=tuple(_alone_images(prompt, seen) for prompt, seen in alone.items()),
-        matchings=tuple(one for own in matchings.values() for one in own),
+        matchings=matchings,
         cells=tuple(cell for one in codes for cell in joint_cells(one)),
         company=company_of(codes, setting.rate),
         reversals=reversals_of(codes, setting.rate),
         alike=alike_of(codes, setting.rate),
-        pictures={pair.id: _pictures(pair, seen, matched[pair], setting) for pair, seen in pairs.items()},
+        pictures={one.pair.id: _pictures(one, setting) for one in read},
     )
 
 
-def by_chance(matching: Matching) -> bool:
-    """Return whether matches with known truth may be right by chance alone: then no image of the pair is matched."""
-    return matching.right is not None and matching.right.low <= _CHANCE
+def _checks(pair: PairPrompt, single: Mapping[str, SeenPersons], setting: Setting) -> Iterator[Matching]:
+    """Match the persons of images of each occupation alone."""
+    first, second = single[pair.first], single[pair.second]
+    leanings = (setting.leaning(first.vectors[:, 0], pair), setting.leaning(second.vectors[:, 0], pair))
+    codes = {name: (first.codes[name][:, 0], second.codes[name][:, 0]) for name in setting.attributes}
+    return check_matches(Known(pair.id, leanings, codes), setting.attributes, setting.certainty)
 
 
-def _trusted(matched: Matched, guessed: bool) -> Matched:
-    return replace(matched, apart=np.zeros_like(matched.apart)) if guessed else matched
+@dataclass(frozen=True)
+class _Read:
+    """The images of a pair, and who is who in them.
+
+    Attributes:
+        pair: The pair.
+        seen: Its images.
+        matched: Which person has which occupation; none are told apart if matches are not known to beat chance.
+        ordered: Attribute → (n, 2) groups in the order of the occupations, −1 for none and where they are withheld.
+        withheld: Attributes whose groups decide the match.
+    """
+
+    pair: PairPrompt
+    seen: SeenPersons
+    matched: Matched
+    ordered: Mapping[str, Ints]
+    withheld: frozenset[str]
+
+
+def _read(pair: PairPrompt, seen: SeenPersons, matchings: Sequence[Matching], setting: Setting) -> _Read:
+    matched = setting.match(seen.vectors, pair)
+    if verdict(overall(matchings, pair.id)) is not Verdict.RIGHT:
+        matched = replace(matched, apart=np.zeros_like(matched.apart))
+    without = frozenset(name for name in setting.attributes if withheld(matchings, pair.id, name))
+    ordered = {name: matched.of_first_and_second(seen.codes[name]) for name in setting.attributes}
+    shown = {name: np.full_like(codes, -1) if name in without else codes for name, codes in ordered.items()}
+    return _Read(pair, seen, matched, shown, without)
+
+
+def _codes(read: _Read, single: Mapping[str, SeenPersons], attribute: str, groups: tuple[str, ...]) -> PairCodes:
+    pair = read.pair
+    return PairCodes(
+        pair=pair.id,
+        occupations=(pair.first, pair.second),
+        attribute=attribute,
+        groups=groups,
+        codes=read.ordered[attribute],
+        alone=(single[pair.first].codes[attribute][:, 0], single[pair.second].codes[attribute][:, 0]),
+    )
 
 
 def _people(seen: SeenPersons) -> tuple[int, int, int, int]:
@@ -135,12 +162,11 @@ def _people(seen: SeenPersons) -> tuple[int, int, int, int]:
     return none, one, two, more
 
 
-def _pair_images(pair: PairPrompt, seen: SeenPersons, matched: Matched) -> PairImages:
-    classified = {
-        name: int((matched.of_first_and_second(codes) >= 0).all(axis=1).sum()) for name, codes in seen.codes.items()
-    }
+def _pair_images(read: _Read) -> PairImages:
+    pair, seen = read.pair, read.seen
+    classified = {name: int((codes >= 0).all(axis=1).sum()) for name, codes in read.ordered.items()}
     return PairImages(
-        pair.id, pair.text, pair.first, pair.second, len(seen.people), _people(seen), int(matched.apart.sum()),
+        pair.id, pair.text, pair.first, pair.second, len(seen.people), _people(seen), int(read.matched.apart.sum()),
         classified,
     )  # fmt: skip
 
@@ -150,47 +176,26 @@ def _alone_images(prompt: Prompt, seen: SeenPersons) -> AloneImages:
     return AloneImages(prompt.occupation, prompt.text, len(seen.people), _people(seen), classified)
 
 
-def _matchings(pair: PairPrompt, single: Mapping[str, SeenPersons], setting: Setting) -> Iterator[Matching]:
-    """Match the persons of two images of one person each, whose occupations are known: image i of both occupations."""
-    first, second = single[pair.first], single[pair.second]
-    n = min(len(first.people), len(second.people))
-    matched = setting.match(np.stack([first.vectors[:n, 0], second.vectors[:n, 0]], axis=1), pair)
-    known = np.isfinite(matched.certainty)
-    yield _matching(pair.id, ("", "", ""), known, matched)
-    for attribute, groups in setting.attributes.items():
-        one, other = (seen.codes[attribute][:n, 0] for seen in (first, second))
-        for i, j in product(range(len(groups)), repeat=2):
-            chosen = known & (one == i) & (other == j)
-            yield _matching(pair.id, (attribute, groups[i], groups[j]), chosen, matched)
-
-
-def _matching(pair: str, of: tuple[str, str, str], chosen: NDArray[np.bool_], matched: Matched) -> Matching:
-    apart = chosen & matched.apart
-    right, n = int((matched.first[apart] == 0).sum()), int(apart.sum())
-    return Matching(pair, *of, int(chosen.sum()), n, share_estimate(right, n) if n else None)
-
-
-def _pictures(pair: PairPrompt, seen: SeenPersons, matched: Matched, setting: Setting) -> tuple[PairPicture, ...]:
-    ordered = {name: matched.of_first_and_second(codes) for name, codes in seen.codes.items()}
+def _pictures(read: _Read, setting: Setting) -> tuple[PairPicture, ...]:
+    webp = read.seen.webp
     return tuple(
-        PairPicture(base64.b64encode(seen.webp[row]).decode(), _caption(pair, seen, matched, ordered, setting, row))
-        for row in range(min(SHOWN, len(seen.webp)))
+        PairPicture(base64.b64encode(webp[row]).decode(), _caption(read, setting, row))
+        for row in range(min(SHOWN, len(webp)))
     )
 
 
-def _caption(
-    pair: PairPrompt, seen: SeenPersons, matched: Matched, ordered: Mapping[str, Any], setting: Setting, row: int
-) -> str:  # fmt: skip
-    if not matched.apart[row]:
-        return _FOUND[min(int(seen.people[row]), 3)]
-    sides = ("left", "right") if matched.first[row] == 0 else ("right", "left")
+def _caption(read: _Read, setting: Setting, row: int) -> str:
+    if not read.matched.apart[row]:
+        return _FOUND[min(int(read.seen.people[row]), 3)]
+    sides = ("left", "right") if read.matched.first[row] == 0 else ("right", "left")
     return "; ".join(
-        f"{occupation} ({sides[place]}): {', '.join(_groups(ordered, setting, row, place))}"
-        for place, occupation in enumerate((pair.first, pair.second))
+        f"{occupation} ({sides[place]}): {', '.join(_groups(read, setting, row, place))}"
+        for place, occupation in enumerate((read.pair.first, read.pair.second))
     )
 
 
-def _groups(ordered: Mapping[str, Any], setting: Setting, row: int, place: int) -> Iterator[str]:
+def _groups(read: _Read, setting: Setting, row: int, place: int) -> Iterator[str]:
     for name, groups in setting.attributes.items():
-        code = int(ordered[name][row, place])
-        yield groups[code] if code >= 0 else f"{name} not classified"
+        code = int(read.ordered[name][row, place])
+        unknown = f"{name} {'withheld' if name in read.withheld else 'not classified'}"
+        yield groups[code] if code >= 0 else unknown

@@ -119,6 +119,8 @@ class ComposeRequest:
             "attributes": {name: list(groups) for name, groups in self.attributes.items()},
             "instruments": self.instruments,
             "seed": self.seed,
+            "dtype": self.dissection.model.dtype,
+            **({"compile": True} if self.dissection.model.compile else {}),
         }
 
     @property
@@ -145,6 +147,7 @@ def compose(request: ComposeRequest, output: str, pool: WorkerPool) -> Compositi
         AnalysisError: If a task failed.
     """
     pairs, alone, images = request.pairs, request.alone, request.section.images
+    texts = _texts(request, output, pool)  # first, since a text that is too long stops everything
     LOG.info("Compositions: %d pairs and %d occupations alone, %d images of each", len(pairs), len(alone), images)
     found: Mapping[tuple[str, bool], Persons] = run_analysis(request.settings("persons", request.persons), output, pool)
     setting = Setting(
@@ -155,7 +158,7 @@ def compose(request: ComposeRequest, output: str, pool: WorkerPool) -> Compositi
         certainty=request.section.certainty,
         rate=request.section.false_discovery_rate,
         scale=next(iter(found.values())).scale,
-        texts=_texts(request, output, pool),
+        texts=texts,
     )
     return compositions_of(
         {pair: _seen(found[pair.id, True]) for pair in pairs},
@@ -172,7 +175,8 @@ def _texts(request: ComposeRequest, output: str, pool: WorkerPool) -> dict[str, 
     """Embed the texts of each occupation, and return their balanced means.
 
     Raises:
-        ValueError: A text is too long for CLIP or the model.
+        AnalysisError: A text is too long for CLIP or the model. Checked before where their tokenizers are on this
+            machine; otherwise a worker finds it.
     """
     vectors: Floats = run_analysis(request.settings("texts", request.embedded), output, pool)
     if not np.isfinite(vectors).all():

@@ -9,7 +9,7 @@ from audit.calibration.pairs import draw_pairs
 from audit.calibration.world import World
 from audit.config.judges import FacesConfig
 from audit.config.sections import JudgeConfig, ModelConfig
-from audit.perception.faces.finder import FaceFinder, as_arrays
+from audit.perception.faces.finder import Face, FaceFinder, as_arrays
 from audit.perception.persons.finder import ABOVE, SIDE, DrawnPersons, FacePersons, crops_of, finder_name, load_finder
 
 WORLD = World.load(World.bundled_path().with_name("pairs.yaml"))
@@ -72,3 +72,26 @@ def test_a_crop_shows_hair_and_chest_and_is_grey_beyond_the_border(portrait):
 def test_noise_shows_no_person():
     noise = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     assert FacePersons(FaceFinder(FacesConfig())).find(noise) == [[], []]
+
+
+def a_face(picture, left, top, width):
+    """Return a face whose box dlib would report."""
+    dlib = pytest.importorskip("dlib")
+    box = dlib.rectangle(left, top, left + width - 1, top + width - 1)
+    return Face(picture, dlib.full_object_detection(box, dlib.points()), 1.0, float(width * width))
+
+
+@pytest.mark.faces
+def test_of_two_faces_above_one_another_each_crop_has_all_of_its_own():
+    picture = np.random.default_rng(0).integers(0, 100, (400, 300, 3), np.uint8)
+    above, below = crops_of([a_face(picture, 100, 60, 40), a_face(picture, 104, 250, 40)])
+    for crop, left, top in ((above, 100, 60), (below, 104, 250)):
+        y, x = round(ABOVE * 40), (len(crop) - 40) // 2
+        np.testing.assert_array_equal(crop[y : y + 40, x : x + 40], picture[top : top + 40, left : left + 40])
+
+
+@pytest.mark.faces
+@pytest.mark.parametrize(("left", "top"), [(-200, 20), (400, 20), (20, -400), (20, 400)])
+def test_a_face_beyond_the_picture_is_a_grey_crop(left, top):
+    [crop] = crops_of([a_face(np.zeros((100, 100, 3), np.uint8), left, top, 20)])
+    assert (crop == 128).all()

@@ -6,10 +6,13 @@ from audit.calibration.bundle import bundle_of
 from audit.config.sections import ModelConfig
 from audit.config.settings import AuditConfig
 from audit.perception.faces.files import GET_LIBRARIES
+from audit.planning.plan import prompt_text
 from audit.preflight.optional import compositions
+from audit.preflight.prompt_lengths import model_reader
 from audit.preflight.readiness import check_composed
 
 PAIRS = [["doctor", "nurse"]]
+TEMPLATE = "photo of {a} {occupation}"
 CLIP = str(bundle_of(ModelConfig()).clip)
 
 
@@ -30,7 +33,9 @@ def test_an_occupation_that_the_world_does_not_know_is_named_in_its_place():
 
 
 def test_persons_are_matched_by_clip_which_must_be_named():
-    assert "matches persons with their occupations" in problems(quality={"clip": "none"})["quality.clip"]
+    message = problems(quality={"clip": "none"})["quality.clip"]
+    assert "expected a CLIP model (bundled, a directory, " in message
+    assert "matches persons with their occupations" in message
 
 
 def test_a_table_of_labels_cannot_judge_a_person():
@@ -48,6 +53,19 @@ def test_a_model_without_text_and_pictures_that_exist_are_refused():
 def test_a_text_that_the_model_would_cut_off_is_refused():
     found = problems(compositions={"pairs": PAIRS, "template": "a photo " * 40 + "of {a_first} and {a_second}"})
     assert list(found) == ["compositions.template"]
+
+
+@pytest.mark.parametrize("source", ["calibration", "rendered"])
+def test_a_text_that_clip_would_cut_off_is_refused_before_images_are_sampled(source):
+    """Each text by which persons are matched names a group, so it is longer than the prompt."""
+    reader = model_reader(ModelConfig())
+    template = max(
+        (template for k in range(20) if not reader.refusal(prompt_text(template := "a " * k + TEMPLATE, "doctor"))),
+        key=len,
+    )
+    found = problems(model={"source": source}, compositions={"pairs": PAIRS, "alone": template})
+    assert list(found) == ["compositions.alone"]
+    assert "CLIP matches persons" in found["compositions.alone"]
 
 
 @pytest.mark.faces

@@ -51,7 +51,21 @@ def config_file(tmp_path, audit):
 
 
 @pytest.mark.parametrize(
-    "name", ["concepts", "lenses", "mlartifacts", "mlflow.db", "schedule", "..", "a b", "a%20b", "-x", "a/b", "x" * 101]
+    "name",
+    [
+        "compositions",
+        "concepts",
+        "lenses",
+        "mlartifacts",
+        "mlflow.db",
+        "schedule",
+        "..",
+        "a b",
+        "a%20b",
+        "-x",
+        "a/b",
+        "x" * 101,
+    ],
 )
 def test_a_reserved_run_name_is_refused(config_file, name):
     answer = call("run", config_file(), f"--run-id={name}")

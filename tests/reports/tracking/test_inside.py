@@ -76,11 +76,15 @@ def test_concepts_have_the_agreement_of_each_reader_at_its_first_step(tmp_path, 
 
 def test_compositions_have_the_share_of_images_told_apart_and_every_change_in_company(tmp_path, store, uri):
     place = RunDirectory(tmp_path / "compositions" / "study-1")
-    place.write_json("compositions.json", summary().as_data())
+    found = summary()
+    place.write_json("compositions.json", found.as_data())
     log_inside(place, uri=uri, experiment=EXPERIMENT)
     [run] = runs_in(store)
     assert run.data.metrics["doctor-and-nurse/told_apart"] == 1.0
     assert run.data.metrics["doctor-and-nurse/nurse/gender/female/change_in_company"] == 1.0
+    counted = sum(one.found for one in found.company_once)
+    assert counted == sum(one.found for one in found.company) / 2 > 0
+    assert f"{counted} findings: company" in run.data.tags["mlflow.note.content"]
     assert run.data.tags[KIND_TAG] == "compositions"
 
 

@@ -6,8 +6,10 @@ import pytest
 from audit.records.inside.compositions import Compositions
 from audit.records.work import PairPrompt, Prompt
 from audit.results.compositions.summary import SeenPersons, Setting, compositions_of
+from reports.compositions import tables
 from reports.compositions.files import composition_frames
 from reports.compositions.page import render
+from reports.compositions.tables import joint_tables
 from reports.compositions.words import findings, lines, warnings
 
 PAIR = PairPrompt("doctor-and-nurse", "a doctor and a nurse", "doctor and nurse", "doctor", "nurse")
@@ -54,7 +56,8 @@ def test_persons_are_counted_by_occupation_whatever_their_side():
     assert company["nurse", "female"].change.value == 1.0
     assert company["nurse", "female"].found
     assert not company["doctor", "female"].found
-    assert warnings(found) == ()
+    assert len(warnings(found)) == 1  # alone, all are male
+    assert "not known for a female doctor with a male nurse (no checked match)" in warnings(found)[0]
     assert "doctor (left): male; nurse (right): female" in [one.caption for one in found.pictures[PAIR.id]]
 
 
@@ -86,7 +89,7 @@ def test_matches_no_better_than_chance_give_no_shares():
 def test_a_few_wrong_matches_are_a_warning_beside_the_shares():
     found = summary()
     [whole, *_] = found.matchings
-    assert (whole.pairs, whole.apart, whole.right.value) == (N, N, 1.0)
+    assert (whole.pairs, whole.apart, whole.right.value, whole.right.n) == (N * N, N * N, 1.0, N)
     some = alone(DOCTOR, 1)
     some.vectors[: N // 4, 0] = NURSE
     other = alone(NURSE, 0)
@@ -94,9 +97,66 @@ def test_a_few_wrong_matches_are_a_warning_beside_the_shares():
     setting = Setting("audit", "model", {}, GROUPS, 0.8, 0.05, 10.0, {"doctor": DOCTOR, "nurse": NURSE})
     pictures = seen([[DOCTOR, NURSE]] * N, [[1, 0]] * N, 2)
     found = compositions_of({PAIR: pictures}, dict(zip(ALONE, (some, other), strict=True)), setting)
-    assert found.matchings[0].right.value == 0.75
+    assert (found.matchings[0].right.value, found.matchings[0].right.n) == (0.9, N)  # 900 of 1000 told apart
     assert found.pairs[0].apart == N
-    assert "75\N{NO-BREAK SPACE}% [60, 87] of 40 matches are right" in warnings(found)[0]
+    assert "90\N{NO-BREAK SPACE}% [77, 97] of matches are right, by 40 images" in warnings(found)[0]
+
+
+def by_gender_alone(females):
+    """Pictures whose vectors hold gender alone; text of a nurse is female. Every pair shows a woman as the doctor."""
+    random = np.random.default_rng(0)
+
+    def vectors(codes):
+        return np.eye(2)[codes] + 0.05 * random.normal(size=(*codes.shape, 2))
+
+    single = {}
+    for prompt, count in zip(ALONE, females, strict=True):
+        codes = np.stack([(np.arange(N) >= count).astype(int), np.full(N, -1)], axis=1)
+        persons = np.full((N, 2, 2), np.nan)
+        persons[:, 0] = vectors(codes[:, 0])
+        single[prompt] = seen(persons, codes, 1)
+    side = random.integers(0, 2, N)
+    codes = np.stack([side, 1 - side], axis=1)
+    setting = Setting("audit", "model", {}, GROUPS, 0.8, 0.05, 20.0, {"doctor": np.eye(2)[1], "nurse": np.eye(2)[0]})
+    return compositions_of({PAIR: seen(vectors(codes), codes, 2)}, single, setting)
+
+
+def test_a_clip_that_reads_gender_alone_does_not_make_up_who_is_which():
+    """Nearly all matches are right, since doctors alone are mostly male; those of a female doctor are all wrong."""
+    found = by_gender_alone((10, 30))
+    whole = next(one for one in found.matchings if not one.attribute)
+    cell = next(one for one in found.matchings if (one.first, one.second) == ("female", "male"))
+    assert whole.right.low > 0.5
+    assert (cell.pairs, cell.right.value, cell.right.n) == (100, 0.0, 10)
+    assert found.cells == found.reversals == found.alike == ()
+    assert {one.share for one in found.company} == {None}
+    assert not any(one.sentences for one in findings(found))
+    [said] = [one for one in warnings(found) if "no shares" in one]
+    assert "gender has no shares" in said
+    assert "those of a female doctor with a male nurse are 0" in said
+    assert "gender withheld" in found.pictures[PAIR.id][0].caption
+    assert "gender has no shares" in render(found)
+
+
+def test_a_combination_that_the_model_hardly_shows_alone_is_not_known_beside_the_finding():
+    found = by_gender_alone((2, 39))
+    titles = {one.title.partition(":")[0]: one.sentences for one in findings(found)}
+    [said] = titles["Who is which"]
+    assert "the doctor is male and the nurse female" in said
+    unknown = "matched right is not known for a female doctor with a male nurse (0"
+    assert "Whether matches are right is not known for a female doctor with a male nurse (0" in said
+    assert any(unknown in one for one in warnings(found))
+
+
+@pytest.mark.parametrize(("known", "said"), [(0, "too few checked"), (3, "too few checked"), (5, None)])
+def test_shares_need_enough_checked_matches_to_exclude_chance(known, said):
+    single = {prompt: alone(vector, 1) for prompt, vector in zip(ALONE, (DOCTOR, NURSE), strict=True)}
+    for persons in single.values():
+        persons.vectors[known:] = np.nan
+    setting = Setting("audit", "model", {}, GROUPS, 0.8, 0.05, 10.0, {"doctor": DOCTOR, "nurse": NURSE})
+    found = compositions_of({PAIR: seen([[DOCTOR, NURSE]] * N, [[1, 0]] * N, 2)}, single, setting)
+    assert (found.pairs[0].apart, bool(found.cells)) == ((0, False) if said else (N, True))
+    assert (said or "told apart in 40 of these") in next(lines(found))
 
 
 def test_the_result_survives_its_file_and_its_frames_have_all_rows():
@@ -108,6 +168,25 @@ def test_the_result_survives_its_file_and_its_frames_have_all_rows():
     assert len(frames["company"]) == 4
     with pytest.raises(ValueError, match="run the command again"):
         Compositions.of_data(found.as_data() | {"format_version": 0})
+
+
+def test_margins_of_a_joint_table_are_of_the_same_images_as_its_cells():
+    codes = [[1, 0]] * 10 + [[1, -1]] * 20 + [[0, 1]] * 10
+    single = {prompt: alone(vector, 1) for prompt, vector in zip(ALONE, (DOCTOR, NURSE), strict=True)}
+    setting = Setting("audit", "model", {}, GROUPS, 0.8, 0.05, 10.0, {"doctor": DOCTOR, "nurse": NURSE})
+    found = compositions_of({PAIR: seen([[DOCTOR, NURSE]] * N, codes, 2)}, single, setting)
+    [table] = joint_tables(found, found.pairs[0])
+    assert "20 images" in table.caption
+    counts = [[int(cell.rpartition("(")[2].rstrip(")")) for cell in row[1:] if cell] for row in table.rows]
+    assert counts == [[0, 10, 10], [10, 0, 10], [10, 10]]
+
+
+def test_tables_that_are_cut_show_what_matters_and_say_so(monkeypatch):
+    monkeypatch.setattr(tables, "_ROWS", 2)
+    found = by_gender_alone((10, 30))
+    table = tables.matching_table(found)
+    assert [row[1] for row in table.rows] == ["all", "doctor female, nurse male"]
+    assert table.caption.endswith("(3 more rows are in the files)")
 
 
 def test_the_page_and_the_findings_say_who_is_which():
