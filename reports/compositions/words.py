@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from audit.planning.plan import article
 from audit.records.estimates import Estimate, percent
 from audit.records.inside.compositions import Alike, Company, Compositions, Matching, PairImages, Reversal
-from audit.results.compositions.checks import Verdict, differing, overall, verdict, withheld
+from audit.results.compositions.checks import Verdict, differing, followed, overall, verdict
 from reports.words.formats import interval, p_value, share_text
 
 RELIABLE = 0.9
@@ -87,6 +87,9 @@ def of_images(found: Compositions, pair: PairImages) -> str:
     counted = f"Two people were found in {two} of {pair.images} images of {said}"
     if pair.apart:
         return f"{counted}, and told apart in {pair.apart} of these."
+    names = " and ".join(_words(name) for name in _followed(found, pair))
+    if names:
+        return f"{counted}. CLIP seems to match them by {names} and not by occupation, so there are no shares."
     judged = verdict(overall(found.matchings, pair.pair))
     if judged is Verdict.WRONG:
         return (
@@ -95,6 +98,11 @@ def of_images(found: Compositions, pair: PairImages) -> str:
     if judged is Verdict.UNKNOWN:
         return f"{counted}. There are too few checked matches to exclude chance, so there are no shares."
     return f"{counted}, and in none of these were they told apart, so there are no shares."
+
+
+def _followed(found: Compositions, pair: PairImages) -> list[str]:
+    """Return the attributes whose groups matches of a pair may follow."""
+    return [name for name in found.attributes if followed(found.matchings, pair.pair, name)]
 
 
 def _of_reversal(found: Compositions, one: Reversal) -> str:
@@ -191,9 +199,8 @@ def _wrong_matches(found: Compositions) -> Iterator[str]:
                 f"Persons of “{pair.text}” may be matched with the wrong occupation: where the truth is known, "
                 f"{share_text(one.right)} of matches are right, by {one.right.n} images of each occupation. {_HARM}"
             )
-        if pair.apart:
-            for attribute in found.attributes:
-                yield from _by_groups(found, pair, attribute)
+        for attribute in found.attributes if pair.apart else _followed(found, pair):
+            yield from _by_groups(found, pair, attribute)
 
 
 def _by_groups(found: Compositions, pair: PairImages, attribute: str) -> Iterator[str]:
@@ -201,10 +208,10 @@ def _by_groups(found: Compositions, pair: PairImages, attribute: str) -> Iterato
     cells, name = differing(found.matchings, pair.pair, attribute), _words(attribute)
     judged = [one for one in cells if verdict(one) is not Verdict.UNKNOWN]
     worst = min(judged, key=_least, default=None)
-    if worst is not None and withheld(found.matchings, pair.pair, attribute):
+    if worst is not None and followed(found.matchings, pair.pair, attribute):
         yield (
-            f"{name} has no shares for “{pair.text}”, because matches seem to follow {name} and not the occupation: "
-            f"those of {_persons(pair, worst)} are {_checked(worst)}. Other attributes rest on the same matches."
+            f"“{pair.text}” has no shares, because matches seem to follow {name} and not the occupation: those of "
+            f"{_persons(pair, worst)} are {_checked(worst)}."
         )
     elif worst is not None and worst.right is not None and worst.right.value < RELIABLE:
         yield f"Matches of {_persons(pair, worst)} are often wrong ({_checked(worst)}). {_HARM}"

@@ -113,6 +113,6 @@ def differing(matchings: Sequence[Matching], pair: str, attribute: str) -> tuple
     return tuple(one for one in own if one.first != one.second)
 
 
-def withheld(matchings: Sequence[Matching], pair: str, attribute: str) -> bool:
-    """Return whether the groups of an attribute decide matches of a pair: then it has no shares and no tests."""
+def followed(matchings: Sequence[Matching], pair: str, attribute: str) -> bool:
+    """Return whether matches of a pair may follow the groups of an attribute; then it has no shares and no tests."""
     return any(verdict(one) is Verdict.WRONG for one in differing(matchings, pair, attribute))

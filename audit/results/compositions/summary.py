@@ -13,7 +13,7 @@ import numpy as np
 
 from audit.records.inside.compositions import AloneImages, Compositions, Matching, PairImages, PairPicture
 from audit.records.work import PairPrompt, Prompt
-from audit.results.compositions.checks import Known, Verdict, check_matches, overall, verdict, withheld
+from audit.results.compositions.checks import Known, Verdict, check_matches, followed, overall, verdict
 from audit.results.compositions.joint_tables import PairCodes, alike_of, company_of, joint_cells, reversals_of
 from audit.results.compositions.matching import Floats, Ints, Matched, leaning, match_persons
 
@@ -123,26 +123,24 @@ class _Read:
     Attributes:
         pair: The pair.
         seen: Its images.
-        matched: Which person has which occupation; none are told apart if matches are not known to beat chance.
-        ordered: Attribute → (n, 2) groups in the order of the occupations, −1 for none and where they are withheld.
-        withheld: Attributes whose groups decide the match.
+        matched: Which person has which occupation; none are told apart if matches are not known to beat chance, or may
+            follow the groups of an attribute.
+        ordered: Attribute → (n, 2) groups in the order of the occupations, −1 for none.
     """
 
     pair: PairPrompt
     seen: SeenPersons
     matched: Matched
     ordered: Mapping[str, Ints]
-    withheld: frozenset[str]
 
 
 def _read(pair: PairPrompt, seen: SeenPersons, matchings: Sequence[Matching], setting: Setting) -> _Read:
     matched = setting.match(seen.vectors, pair)
-    if verdict(overall(matchings, pair.id)) is not Verdict.RIGHT:
+    by_groups = any(followed(matchings, pair.id, name) for name in setting.attributes)
+    if by_groups or verdict(overall(matchings, pair.id)) is not Verdict.RIGHT:
         matched = replace(matched, apart=np.zeros_like(matched.apart))
-    without = frozenset(name for name in setting.attributes if withheld(matchings, pair.id, name))
     ordered = {name: matched.of_first_and_second(seen.codes[name]) for name in setting.attributes}
-    shown = {name: np.full_like(codes, -1) if name in without else codes for name, codes in ordered.items()}
-    return _Read(pair, seen, matched, shown, without)
+    return _Read(pair, seen, matched, ordered)
 
 
 def _codes(read: _Read, single: Mapping[str, SeenPersons], attribute: str, groups: tuple[str, ...]) -> PairCodes:
@@ -197,5 +195,4 @@ def _caption(read: _Read, setting: Setting, row: int) -> str:
 def _groups(read: _Read, setting: Setting, row: int, place: int) -> Iterator[str]:
     for name, groups in setting.attributes.items():
         code = int(read.ordered[name][row, place])
-        unknown = f"{name} {'withheld' if name in read.withheld else 'not classified'}"
-        yield groups[code] if code >= 0 else unknown
+        yield groups[code] if code >= 0 else f"{name} not classified"

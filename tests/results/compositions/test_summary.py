@@ -132,10 +132,12 @@ def test_a_clip_that_reads_gender_alone_does_not_make_up_who_is_which():
     assert {one.share for one in found.company} == {None}
     assert not any(one.sentences for one in findings(found))
     [said] = [one for one in warnings(found) if "no shares" in one]
-    assert "gender has no shares" in said
+    assert "matches seem to follow gender and not the occupation" in said
     assert "those of a female doctor with a male nurse are 0" in said
-    assert "gender withheld" in found.pictures[PAIR.id][0].caption
-    assert "gender has no shares" in render(found)
+    assert found.pairs[0].apart == 0  # no other attribute may rest on such matches either
+    assert "CLIP seems to match them by gender" in next(lines(found))
+    assert found.pictures[PAIR.id][0].caption == "persons not told apart"
+    assert "seem to follow gender" in render(found)
 
 
 def test_a_combination_that_the_model_hardly_shows_alone_is_not_known_beside_the_finding():
