@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from audit.analyses.composed.persons import Crops, looked_at
 from audit.calibration.labels import ATTRIBUTES, OCCUPATIONS, Labels, face_noise
 from audit.calibration.pairs import draw_pairs
 from audit.calibration.renderer import render
@@ -30,7 +31,7 @@ from audit.perception.persons.finder import load_finder
 from audit.planning.compositions import alone_prompts, matching_texts, pair_prompts
 from audit.planning.plan import prompt_text
 from audit.records.inside.compositions import Compositions
-from audit.records.work import derive_seed
+from audit.records.work import Prompt, derive_seed
 from audit.results.compositions.matching import balanced_text, match_persons
 from audit.results.compositions.summary import SeenPersons, Setting, compositions_of
 
@@ -59,18 +60,10 @@ class Instruments:
         texts = matching_texts(section, occupation, GROUPS) if balanced else plain
         return balanced_text(np.stack([self.clip.text(text) for text in texts]))
 
-    def seen(self, images: torch.Tensor, named: int) -> SeenPersons:
-        """Find, judge and embed the persons of images that show as many as are named."""
+    def seen(self, images: torch.Tensor, prompt: Prompt) -> SeenPersons:
+        """Find, judge and embed the persons of the images of a prompt, as the audit does."""
         found = self.finder.find(images)
-        owners = [(row, place) for row, own in enumerate(found) if len(own) == named for place in range(named)]
-        rows, places = np.array(owners).T
-        crops = torch.stack([found[row][place] for row, place in owners])
-        vectors = np.full((len(images), 2, len(self.clip.text("a"))), np.nan)
-        vectors[rows, places] = self.clip.images(crops)
-        judged = self.judge.perceive(crops, "")
-        codes = {name: np.full((len(images), 2), -1) for name in GROUPS}
-        for name in GROUPS:
-            codes[name][rows, places] = judged.codes(name)
+        vectors, codes = looked_at(Crops.of(found, prompt), self.judge, self.clip, GROUPS)
         return SeenPersons(np.array([len(own) for own in found]), vectors, codes, ())
 
 
@@ -130,12 +123,12 @@ def _run(
     pairs = {}
     for pair in pair_prompts(section):
         numbers = [derive_seed("compose", seed, pair.id, number) for number in range(images)]
-        pairs[pair] = instruments.seen(draw_pairs(WORLD, pair.first, pair.second, numbers).images, 2)
+        pairs[pair] = instruments.seen(draw_pairs(WORLD, pair.first, pair.second, numbers).images, pair)
     alone = {}
     for prompt in alone_prompts(section):
         noise = face_noise([derive_seed("compose", seed, prompt.id, number) for number in range(images)])
         drawn = render(draw_labels(WORLD, prompt.occupation, noise), noise).images
-        alone[prompt] = instruments.seen(drawn, 1)
+        alone[prompt] = instruments.seen(drawn, prompt)
     return compositions_of(pairs, alone, setting)
 
 

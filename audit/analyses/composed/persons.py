@@ -113,7 +113,7 @@ class PersonsAnalysis:
         images = generator.generate(prompt, [ImageKey(prompt.id, number).seed(request.seed) for number in numbers])
         found = _finder(request.judge.model_dump_json(), request.model.model_dump_json()).find(images)
         clip = _clip(request)
-        vectors, codes = _looked_at(_Crops.of(found, prompt), instruments.judge, clip, request.attributes)
+        vectors, codes = looked_at(Crops.of(found, prompt), instruments.judge, clip, request.attributes)
         pictures = [webp(image) for image in images]
         return {
             PEOPLE: np.array([len(own) for own in found]),
@@ -134,7 +134,7 @@ class PersonsAnalysis:
 
 
 @dataclass(frozen=True)
-class _Crops:
+class Crops:
     """The persons of a batch whose images show as many persons as the prompt names.
 
     Attributes:
@@ -150,14 +150,15 @@ class _Crops:
     prompt: Prompt
 
     @classmethod
-    def of(cls, found: Sequence[Sequence[Tensor]], prompt: Prompt) -> _Crops:
+    def of(cls, found: Sequence[Sequence[Tensor]], prompt: Prompt) -> Crops:
+        """Take the persons that were found in each image of a prompt."""
         named = MOST if isinstance(prompt, PairPrompt) else 1
         owners = tuple((row, place) for row, own in enumerate(found) if len(own) == named for place in range(named))
         return cls(len(found), owners, tuple(found[row][place] for row, place in owners), prompt)
 
 
-def _looked_at(
-    persons: _Crops, judge: Judge, clip: ClipEmbedder, attributes: Mapping[str, tuple[str, ...]]
+def looked_at(
+    persons: Crops, judge: Judge, clip: ClipEmbedder, attributes: Mapping[str, tuple[str, ...]]
 ) -> tuple[Floats, dict[str, Ints]]:
     """Return the embedding of each person (n, 2, d), NaN for none, and the codes of each attribute (n, 2)."""
     prompt = persons.prompt
