@@ -30,6 +30,7 @@ from reports.environment import environment
 from reports.export.audit_json import read_audit_json, to_json
 from reports.figures.arms.clip_d import ASSUMED, clip_d_table, clip_d_texts
 from reports.figures.arms.counterfactuals import counterfactual_tables
+from reports.figures.arms.if_needed import if_needed_notes
 from reports.figures.arms.joint_tables import joint_tables
 from reports.figures.arms.off_path import off_path_tables
 from reports.figures.charts import (
@@ -209,6 +210,7 @@ def _context(story: Story, pictures: Pictures) -> dict[str, Any]:
         "dependence": dependence_table(story),
         "combinations": combination_tables(story),
         "together": together_table(story),
+        "if_needed_notes": if_needed_notes(story),
         "joint_tables": joint_tables(story),
         "counterfactuals": counterfactual_tables(story),
         **_judging(story),

@@ -9,11 +9,19 @@ from urllib.parse import urlsplit
 from audit.config.fields import CLOSED, IMAGES, LOOPBACK, RESOURCES_OF_RAY, WITHOUT_NETWORK, Section
 from audit.config.judges import SECTIONS, judge_problems
 from audit.config.kinds.closed import closed_problems
-from audit.config.mitigations.arms import located
+from audit.config.mitigations.arms import (
+    ArmConfig,
+    keeping_blocks,
+    kept_attributes,
+    located,
+    parts_of,
+    steered_attributes,
+)
 from audit.config.mitigations.edits import DiffLensConfig, GatedCrossAttentionConfig
+from audit.config.mitigations.if_needed import IfNeededConfig, if_needed_problems
 from audit.config.mitigations.joint import JointConfig, joint_problems
 from audit.config.mitigations.registry import MitigationConfig
-from audit.config.mitigations.section import ProjectableEdit
+from audit.config.mitigations.section import PROMPT_TEXT, ProjectableEdit
 from audit.config.mitigations.texts import PromptConfig
 from audit.config.mitigations.weights import FinetuningConfig
 from audit.config.problems import Location, Problem, listing, suggestion
@@ -47,6 +55,7 @@ def disagreements(config: AuditSections) -> Iterator[Problem]:
     for index, arm in enumerate(config.mitigations):
         if isinstance(arm, JointConfig):
             yield from joint_problems(("mitigations", index), arm, config.attributes)
+        yield from _if_needed_disagreements(config, ("mitigations", index), arm)
     yield from _judge_disagreements(config)
     yield from _opinion_disagreements(config)
     yield from _resources_of_ray(config.workers)
@@ -256,6 +265,40 @@ def _edit_disagreements(config: AuditSections, at: Location, mitigation: Mitigat
                 "module, or remove project"
             )
             yield Problem((*at, "project"), message, reads=((*at, "hookpoints"),))
+
+
+def _if_needed_disagreements(config: AuditSections, at: Location, arm: ArmConfig) -> Iterator[Problem]:
+    """Find arms that cannot look at an image first."""
+    section = arm.if_needed
+    if section is None:
+        return
+    place: Location = (*at, "if_needed")
+    yield from if_needed_problems(place, section, steered_attributes(arm), config.attributes)
+    if config.judge.source.lower().endswith(".csv"):
+        message = "expected a judge that looks at images while they are made, found labels by hand"
+        yield Problem(place, f"{message}; remove if_needed, or name another judge", reads=(("judge", "source"),))
+    for part in parts_of(arm):
+        if not part.steers_images:
+            message = f"expected a method that steers single images, found {part.method!r}, which changes the model"
+            yield Problem(place, f"{message}; remove if_needed", reads=((*at, "method"),))
+    if kept_attributes(arm, tuple(config.attributes)):
+        yield from _keeping_disagreements(config, place, arm, section)
+
+
+def _keeping_disagreements(
+    config: AuditSections, place: Location, arm: ArmConfig, section: IfNeededConfig
+) -> Iterator[Problem]:
+    """Find captions that name groups which must stay, and that nothing can read."""
+    if config.prompts.occupations == "none":
+        message = "expected keep: none for prompts: none, since captions name what stays, found attributes"
+        yield Problem((*place, "keep"), f"{message}; write keep: none", reads=(("prompts", "occupations"),))
+    rivals = [part.method for part in parts_of(arm) if PROMPT_TEXT in part.used_alone]
+    if section.blocks and "prompt" in rivals:
+        message = "expected no blocks beside a caption that the whole network reads, which names the groups too"
+        yield Problem((*place, "blocks"), f"{message}; remove them, or name blocks of the caption")
+    if keeping_blocks(arm) == () and rivals:
+        message = f"expected blocks beside {rivals[0]!r}, which changes the text of the whole prompt, found none"
+        yield Problem(place, f"{message}; name blocks that read the caption, or write keep: none")
 
 
 def _training_disagreements(config: AuditSections, at: Location, mitigation: MitigationConfig) -> Iterator[Problem]:

@@ -248,6 +248,9 @@ def word_or_other(value: object) -> str:
 AllNoneOrNames = Annotated[
     Annotated[Literal["all", "none"], Tag("word")] | Annotated[Names, Tag("other")], Discriminator(word_or_other)
 ]
+OthersNoneOrNames = Annotated[
+    Annotated[Literal["others", "none"], Tag("word")] | Annotated[Names, Tag("other")], Discriminator(word_or_other)
+]
 Shares = dict[GroupName, Fraction]
 UniformOrShares = Annotated[
     Annotated[Literal["uniform"], Tag("word")] | Annotated[Shares, Tag("other")], Discriminator(word_or_other)
@@ -261,6 +264,7 @@ AutoOrCount = Annotated[
 UNIONS_IN_WORDS = {
     "occupations": "'all', 'none' or a list of names",
     "count": "'auto' or a whole number",
+    "keep": "'others', 'none' or a list of attributes",
     "features": "'bundled', 'none', a file, or network: with its weights:",
     "targets": "'uniform', a share for each group, or csv: with a file",
     "target": "'uniform' or a share for each group",

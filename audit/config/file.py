@@ -141,7 +141,8 @@ def validated(root: Node, findings: Findings, section: type[SectionT]) -> Sectio
         try:
             return section.model_validate(root.plain())
         except ValidationError as error:
-            mistakes = [_Mistake.of(root, detail) for detail in error.errors(include_url=False)]
+            found = [_Mistake.of(root, detail) for detail in error.errors(include_url=False)]
+        mistakes = [one for one in found if not one.follows_from(found)]
         # Compared with earlier rounds only: errors of one round do not cause each other.
         findings.errors.extend(
             _described(mistake, section) for mistake in mistakes if not findings.has_errors(mistake.reads)
@@ -183,6 +184,11 @@ class _Mistake:
         # Which keys a mitigation has depends on its method.
         method = ((*self.location[:-1], "method"),) if self.method is not None else ()
         return (*self.detail.get("ctx", {}).get("reads", ()), *own, *method)
+
+    def follows_from(self, others: Sequence[_Mistake]) -> bool:
+        """Return whether too few items are valid only because another mistake lies in one of them."""
+        below = (other.location[: len(self.location)] == self.location for other in others if other is not self)
+        return self.detail["type"] == "too_short" and any(below)
 
     @property
     def method(self) -> str | None:

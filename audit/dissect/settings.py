@@ -14,7 +14,7 @@ from audit.config.slices import Attributes, DissectionRequest
 from audit.dissect.strengths import LADDER
 from audit.models.families.registry import scheduler_here
 from audit.perception.judges.registry import judge_name
-from audit.planning.plan import group_phrase, named_text, prompts_of
+from audit.planning.plan import prompts_of
 from audit.records.work import Prompt
 from audit.storage.provenance import content_name
 
@@ -36,8 +36,6 @@ _USUAL = {"dictionary": TOP_K, "temperature": 1.0, "shared_features": False}
 """Later settings with the value that older lenses were made with."""
 SEED = 0
 """Seed of all random draws; it is independent of the audit's seed, so that audits of one model share a lens."""
-WORD_ORDER = ("age", "gender", "skin_tone")
-"""Order of the groups in a prompt; attributes that are not listed come after these."""
 
 LENS_FILE = "lens.json"
 """Card, features and strengths; written last, so a directory with this file is a complete lens."""
@@ -159,13 +157,6 @@ def dissected_prompts(request: DissectionRequest) -> tuple[Prompt, ...]:
         return prompts_of(request.prompts, ())
     occupations = World.load(world_table(request.model)).occupations
     return prompts_of(request.prompts.model_copy(update={"occupations": "all"}), occupations)
-
-
-def name_groups(template: str, prompt: Prompt, groups: Mapping[str, str]) -> str:
-    """Return a prompt's text with groups named before the occupation: ``… of an old female tan skinned doctor``."""
-    order = sorted(groups, key=lambda a: WORD_ORDER.index(a) if a in WORD_ORDER else len(WORD_ORDER))
-    words = [group_phrase(attribute, groups[attribute]) for attribute in order]
-    return named_text(template, prompt.occupation, " ".join(words))
 
 
 def lens_settings(request: DissectionRequest) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from audit.analyses.analysis import Observe
 from audit.analyses.registry import ready_observers
 from audit.config.fields import CLOSED, IMAGES
-from audit.config.mitigations.registry import MitigationConfig
+from audit.config.mitigations.arms import ArmConfig
 from audit.config.sections import ModelConfig
 from audit.config.slices import MeasurementRequest
 from audit.dissect.lens import Lens, check_fits
@@ -31,7 +31,8 @@ from audit.perception.judges.interface import Judge
 from audit.perception.judges.registry import load_judge, load_second_judges
 from audit.perception.segmenters.outside import Outside, load_outside
 from audit.planning.plan import prompts_of_model
-from audit.preflight.prompt_lengths import clip_texts, mitigation_texts
+from audit.preflight.lens import hookpoints_of
+from audit.preflight.prompt_lengths import clip_texts, keeping_texts, mitigation_texts
 from audit.records.work import Prompt
 from audit.storage.files import Storage
 
@@ -121,7 +122,7 @@ def load_parts(
         steered = {mitigation.attribute for mitigation in request.sections if mitigation.uses_lens}
         needed = {name: tuple(g) for name, g in request.attributes.items() if name in lens.groups or name in steered}
         check_fits(lens, fingerprint, steps, needed, generator.sampling)
-    _require_live(generator, request.sections, lens, prompts)
+    _require_live(generator, request.mitigations, lens, prompts)
     clip = load_clip(request.quality, request.model)
     if clip is not None:
         clip.reader.check(clip_texts(request, prompts))
@@ -150,6 +151,8 @@ def _checked(generator: Generator, request: MeasurementRequest, prompts: Sequenc
     if generator.reader is not None:
         generator.reader.check(prompt.text for prompt in prompts)
         generator.reader.check(text for one in request.sections for text in mitigation_texts(request, one, prompts))
+        for arm in request.mitigations:
+            generator.reader.check(keeping_texts(request, arm, prompts, generator.reader))
     return generator
 
 
@@ -163,7 +166,7 @@ def _closed(model: ModelConfig, prompts: Sequence[Prompt], storage: Storage | No
 
 def _require_live(
     generator: Generator | PictureSource,
-    mitigations: Sequence[MitigationConfig],
+    mitigations: Sequence[ArmConfig],
     lens: Lens | None,
     prompts: Sequence[Prompt],
 ) -> None:
@@ -172,6 +175,6 @@ def _require_live(
     Raises:
         UnfitModelError: One has no effect, or another than an edit must have.
     """
-    paths = [path for one in mitigations for path in one.edited_modules]
+    paths = hookpoints_of(None, mitigations).values()
     if isinstance(generator, DiffusionGenerator):
         require_live(generator, [*([] if lens is None else [lens.hookpoint]), *paths], prompts[0].text)

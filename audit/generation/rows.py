@@ -22,7 +22,7 @@ from audit.perception.judges.interface import Judge
 from audit.perception.judges.kinds.hand_labels import HandLabels
 from audit.perception.judges.kinds.zero_shot import ZeroShotJudge
 from audit.perception.judges.label_table import key_name
-from audit.perception.judges.perceived import Perceived
+from audit.perception.judges.perceived import NO_GROUP, Perceived
 from audit.perception.segmenters.outside import composite, psnr_outside
 from audit.records.arms.joint import joined
 from audit.records.attributes import Attribute, SecondOpinion
@@ -58,24 +58,23 @@ def table_of(
     parts: ShardParts,
     settings: ShardSettings,
     shard: Shard,
-    images: Mapping[str, Tensor],
+    measured: Mapping[str, Measured],
     assigned: Mapping[str, Mapping[str, Assigned]],
     seeds: Sequence[int] | None = None,
 ) -> pa.Table:
-    """Measure the images of every arm and return a row per arm and image, see ``audit.storage.rows.row_schema``.
+    """Return a row per arm and image, see ``audit.storage.rows.row_schema``.
 
     Args:
         parts: Networks that measure.
         settings: Settings of the shard.
         shard: The prompt and its images.
-        images: Arm → images.
+        measured: Arm → images as measured.
         assigned: Arm → steered attribute → the group that each image is steered to; empty for the baseline.
         seeds: What identifies the draw of each image; None for the seeds of the audit.
     """
     seeds = [key.seed(settings.seed) for key in shard.keys] if seeds is None else seeds
     text = None if parts.clip is None or not shard.prompt.text else parts.clip.text(shard.prompt.text)
-    measured = {arm: _measure(parts, shard, arm, pictures) for arm, pictures in images.items()}
-    pairs = _Pairs.of(parts, images, measured)
+    pairs = _Pairs.of(parts, measured)
     schema = row_schema(settings.attributes, settings.opinions, faces=settings.faces)
     tables = []
     for name, by_attribute in assigned.items():
@@ -133,9 +132,20 @@ def _assigned_columns(
 
 
 @dataclass(frozen=True)
-class _Measured:
-    """One arm as measured; ``broken`` (n,) marks images that could not be made."""
+class Measured:
+    """What the networks that measure say of the n images of an arm.
 
+    Attributes:
+        images: (n, 3, H, W).
+        broken: (n,) images that could not be made.
+        statuses: One per image.
+        seen: Answers of the judge.
+        clip: Embeddings (n, d), None without a CLIP model.
+        features: Embeddings for the distances between arms, None without such a network.
+        second: Answers of the further judges, by name.
+    """
+
+    images: Tensor
     broken: Mask
     statuses: list[Status]
     seen: Perceived
@@ -143,13 +153,19 @@ class _Measured:
     features: Floats | None
     second: dict[str, Perceived]
 
+    def codes(self, attribute: str) -> NDArray[np.int64]:
+        """Return the index of each image's group, negative for an image without one, shape (n,)."""
+        return np.where(self.broken, NO_GROUP, self.seen.codes(attribute))
 
-def _measure(parts: ShardParts, shard: Shard, arm: str, images: Tensor) -> _Measured:
+
+def measure(parts: ShardParts, shard: Shard, arm: str, images: Tensor) -> Measured:
+    """Measure the images (n, 3, H, W) of an arm, each by itself."""
     broken = _broken(images)
     clip = None if parts.clip is None else parts.clip.images(images)
     shown = _Shown(shard, arm, images, parts.clip, clip)
     seen = shown.to(parts.judge)
-    return _Measured(
+    return Measured(
+        images=images,
         broken=broken,
         statuses=[Status.FAILED if bad else status for bad, status in zip(broken, seen.statuses, strict=True)],
         seen=seen,
@@ -197,7 +213,7 @@ def _broken(images: Tensor) -> Mask:
     return mask
 
 
-def _measured_columns(measured: _Measured, attributes: Sequence[Attribute]) -> dict[str, Any]:
+def _measured_columns(measured: Measured, attributes: Sequence[Attribute]) -> dict[str, Any]:
     unseen = np.array([status in _UNSEEN for status in measured.statuses])
     columns: dict[str, Any] = {
         "status": [status.value for status in measured.statuses],
@@ -216,7 +232,7 @@ def _measured_columns(measured: _Measured, attributes: Sequence[Attribute]) -> d
     return columns
 
 
-def _opinion_columns(measured: _Measured, opinions: Sequence[SecondOpinion]) -> dict[str, Any]:
+def _opinion_columns(measured: Measured, opinions: Sequence[SecondOpinion]) -> dict[str, Any]:
     """Return the further judges' probabilities, null if a judge named none of the audited groups."""
     columns: dict[str, Any] = {}
     for opinion in opinions:
@@ -230,7 +246,7 @@ def _opinion_columns(measured: _Measured, opinions: Sequence[SecondOpinion]) -> 
     return columns
 
 
-def _face_columns(measured: _Measured) -> dict[str, Any]:
+def _face_columns(measured: Measured) -> dict[str, Any]:
     """Return the number of faces and their largest score, null in images that could not be made."""
     faces = measured.seen.faces
     if faces is None:
@@ -241,7 +257,7 @@ def _face_columns(measured: _Measured) -> dict[str, Any]:
     }
 
 
-def _clip_columns(measured: _Measured, baseline: _Measured | None, text: Floats | None) -> dict[str, Any]:
+def _clip_columns(measured: Measured, baseline: Measured | None, text: Floats | None) -> dict[str, Any]:
     """Return the cosines, as inner products of unit rows. The baseline has no ``clip_i``, which would be 1."""
     to_text = None if measured.clip is None or text is None else measured.clip @ text
     to_baseline, missing = None, measured.broken
@@ -252,7 +268,7 @@ def _clip_columns(measured: _Measured, baseline: _Measured | None, text: Floats 
 
 
 def _direction_columns(
-    measured: _Measured, directions: GroupDirections | None, attributes: Sequence[Attribute]
+    measured: Measured, directions: GroupDirections | None, attributes: Sequence[Attribute]
 ) -> dict[str, Any]:
     """Return the cosines to the texts of the groups (CLIP-D), null without a CLIP model or for a text that it cuts."""
     names = clip_d_columns(attributes)
@@ -281,7 +297,8 @@ class _Pairs:
     shown: Mapping[str, Tensor]
 
     @classmethod
-    def of(cls, parts: ShardParts, images: Mapping[str, Tensor], measured: Mapping[str, _Measured]) -> _Pairs:
+    def of(cls, parts: ShardParts, measured: Mapping[str, Measured]) -> _Pairs:
+        images = {arm: found.images for arm, found in measured.items()}
         network, dino = parts.pairs.dino, dict[str, Floats]()
         if network is not None and len(images) > 1:
             for arm, found in measured.items():

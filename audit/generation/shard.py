@@ -23,8 +23,9 @@ from audit.analyses.analysis import PartObserver
 from audit.config.mitigations.arms import ArmConfig, parts_of
 from audit.generation.activations import Recorder, edited_places, is_recorded, place_key
 from audit.generation.baselines import Baseline, Vectors
+from audit.generation.if_needed import Phrases, Shown, keeping
 from audit.generation.parts import ShardParts
-from audit.generation.rows import Assigned, table_of, with_activations
+from audit.generation.rows import Assigned, measure, table_of, with_activations
 from audit.generation.settings import ShardSettings
 from audit.mitigate.assignment import assigned_parts
 from audit.mitigate.method import Batch
@@ -72,6 +73,14 @@ class _SampledBatch:
         made = self.generator.generate(self.shard.prompt, self.seeds, intervention, observers, self.shared)
         return made[: len(self.shard.indices)]
 
+    def edited(self, intervention: Intervention, places: tuple[str, ...]) -> tuple[Tensor, Vectors]:
+        """Return the images of an arm, and its activations at the edited places; none if ``places`` is empty."""
+        recorder = Recorder(places, self.generator.steps, len(self.shard.indices))
+        # Parts of an arm can have windows of their own: a place that no edit changes at a step is observed.
+        beside = recorder.observers() if len(places) > 1 else NO_OBSERVERS
+        images = self.images(recorder.recorded(intervention), beside)
+        return images, {place_key(places): recorder.vectors()} if places else {}
+
 
 def do_shard(parts: ShardParts, settings: ShardSettings, shard: Shard) -> ShardYield:
     """Make and measure the images of ``shard`` in every arm; the same shard always gives the same result.
@@ -81,43 +90,57 @@ def do_shard(parts: ShardParts, settings: ShardSettings, shard: Shard) -> ShardY
     """
     if isinstance(parts.generator, PictureSource):
         raise ValueError("pictures from a closed source are not sampled; measure them with do_pictures")
-    keys, steps = _padded(shard.keys, settings.batch), parts.generator.steps
+    steps, seeds = parts.generator.steps, [key.seed(settings.seed) for key in _padded(shard.keys, settings.batch)]
     steered = {arm.name: _steered(parts, settings, shard, arm, steps) for arm in settings.mitigations}
     interventions = {name: together(tuple(own.values())) for name, own in steered.items()}
-    seeds = [key.seed(settings.seed) for key in keys]
     sampled = _SampledBatch(parts.generator, shard, seeds, SharedSteps.of(tuple(interventions.values()), steps))
     recorded = any(is_recorded(key, settings.prompts) for key in shard.keys)
     places = {name: edited_places(one) if recorded else () for name, one in interventions.items()}
     baseline, vectors = _baseline(parts, settings, sampled, tuple(dict.fromkeys(filter(None, places.values()))))
-    images, assigned = dict[str, Tensor]({BASELINE: baseline.images}), dict[str, Mapping[str, Assigned]]({BASELINE: {}})
-    activations = {BASELINE: vectors}
-    for name, intervention in interventions.items():
-        assigned[name] = {attribute: own.assigned for attribute, own in steered[name].items()}
-        recorder = Recorder(places[name], steps, len(shard.indices))
-        # Parts of an arm can have windows of their own: a place that no edit changes at a step is observed.
-        beside = recorder.observers() if len(places[name]) > 1 else NO_OBSERVERS
-        images[name] = sampled.images(recorder.recorded(intervention), beside)
-        activations[name] = {place_key(places[name]): recorder.vectors()} if places[name] else {}
-    return ShardYield(
-        table=with_activations(table_of(parts, settings, shard, images, assigned), activations, settings.prompts),
-        parts=baseline.parts,
-        images=images,
-    )
+    first = measure(parts, shard, BASELINE, baseline.images)
+    shown = Shown.of({one.name: first.codes(one.name) for one in settings.attributes}, settings, settings.batch)
+    images, activations = {BASELINE: baseline.images}, {BASELINE: vectors}
+    for arm in settings.mitigations:
+        intervention = _knowing(shown, parts, settings, shard, arm, steps) or interventions[arm.name]
+        made, after = sampled.edited(intervention, places[arm.name])
+        stay = shown.stay(arm, {name: one.assigned for name, one in steered[arm.name].items()})[: len(made), None, None]
+        images[arm.name] = torch.where(torch.from_numpy(stay[..., None]), baseline.images, made)
+        activations[arm.name] = {place: np.where(stay, vectors[place], own) for place, own in after.items()}
+    assigned = {BASELINE: dict[str, Assigned]()} | {
+        name: {attribute: one.assigned for attribute, one in own.items()} for name, own in steered.items()
+    }
+    measured = {BASELINE: first} | {
+        name: measure(parts, shard, name, own) for name, own in images.items() if name != BASELINE
+    }
+    table = table_of(parts, settings, shard, measured, assigned)
+    return ShardYield(with_activations(table, activations, settings.prompts), baseline.parts, images)
 
 
 def _steered(
-    parts: ShardParts, settings: ShardSettings, shard: Shard, arm: ArmConfig, steps: int
+    parts: ShardParts, settings: ShardSettings, shard: Shard, arm: ArmConfig, steps: int, kept: Phrases = ()
 ) -> dict[str, Intervention]:
-    """Return what an arm does to the batch, by the attribute that it steers."""
+    """Return what an arm does to the batch, by the attribute that it steers; its captions name the ``kept`` phrases."""
     keys, sections = _padded(shard.keys, settings.batch), parts_of(arm)
     groups = [settings.groups(section.attribute) for section in sections]
     assigned = assigned_parts(arm, groups, keys, settings.seed)
     found = {}
     for section, own, to in zip(sections, groups, assigned, strict=True):
         strengths = parts.strengths_for(section.name, shard.prompt, to)
-        batch = Batch(shard.prompt, to, steps, settings.template, own, strengths)
+        batch = Batch(shard.prompt, to, steps, settings.template, own, strengths, kept)
         found[section.attribute] = parts.interventions[section.name](batch)
     return found
+
+
+def _knowing(
+    shown: Shown, parts: ShardParts, settings: ShardSettings, shard: Shard, arm: ArmConfig, steps: int
+) -> Intervention | None:
+    """Return what an arm does, given what the baseline images show; None if nothing has to be kept."""
+    phrases = shown.phrases(arm, settings)
+    if not phrases:
+        return None
+    own = _steered(parts, settings, shard, arm, steps, phrases)
+    assigned = {attribute: one.assigned for attribute, one in own.items()}
+    return together((*own.values(), *keeping(arm, phrases, assigned, shard.prompt, settings.template, steps)))
 
 
 def _baseline(
@@ -179,7 +202,8 @@ def do_pictures(
     tables = []
     for found in batches:
         piece = replace(shard, indices=found.indices)
-        tables.append(table_of(parts, settings, piece, {BASELINE: found.images}, {BASELINE: {}}, found.seeds))
+        measured = {BASELINE: measure(parts, piece, BASELINE, found.images)}
+        tables.append(table_of(parts, settings, piece, measured, {BASELINE: {}}, found.seeds))
     pictures = {i: image for found in batches for i, image in zip(found.indices, found.images, strict=True)}
     images = tuple(pictures[index] for index in shard.indices)
     return ShardYield(pa.concat_tables(tables).sort_by("index"), {}, {BASELINE: images})

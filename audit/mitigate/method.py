@@ -31,6 +31,7 @@ class Batch:
         groups: All groups of the attribute.
         strengths: Strength of each image's edit where one was searched or predicted for its prompt and group; 0 is
             neutral. None leaves the strength of the method's section.
+        kept: Phrases of each image that captions have besides the assigned group, by attribute; empty for none.
     """
 
     prompt: Prompt
@@ -39,6 +40,7 @@ class Batch:
     template: str
     groups: tuple[str, ...] = ()
     strengths: tuple[float, ...] | None = None
+    kept: tuple[Mapping[str, str], ...] = ()
 
 
 Intervene = Callable[[Batch], Intervention]

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from audit.config.mitigations.arms import ArmConfig, parts_of
+from audit.config.mitigations.arms import ArmConfig, keeping_blocks, kept_attributes, parts_of
+from audit.config.mitigations.if_needed import IfNeededConfig
 from audit.config.mitigations.registry import MitigationConfig
 from audit.config.mitigations.section import EditSection
 from audit.planning.pictures import picture_groups
@@ -29,6 +30,9 @@ _VOWEL_LETTER_NAMES = "AEFHILMNORSX"
 
 PHRASES = {"skin_tone": "{group} skinned"}
 """How a group is put into a prompt, where its bare name is not how one says it."""
+
+WORD_ORDER = ("age", "gender", "skin_tone")
+"""Order of the groups in a prompt; attributes that are not listed come after these."""
 
 
 NO_PROMPT = Prompt(id="no-prompt", text="", occupation="")
@@ -69,10 +73,44 @@ def named_text(template: str, occupation: str, phrase: str) -> str:
     return prompt_text(template, f"{phrase} {occupation}")
 
 
-def text_naming(mitigation: MitigationConfig, group: str, template: str, prompt: Prompt) -> str:
-    """Return the text of a prompt in which a mitigation names a group of its attribute."""
+def text_with(template: str, prompt: Prompt, phrases: Mapping[str, str]) -> str:
+    """Return a prompt's text with phrases before the occupation, in the order of ``WORD_ORDER``.
+
+    Args:
+        template: Template of the prompts.
+        prompt: The prompt; its own text is returned if there is no phrase.
+        phrases: Attribute → the phrase for one of its groups.
+    """
+    if not phrases:
+        return prompt.text
+    order = sorted(phrases, key=lambda name: WORD_ORDER.index(name) if name in WORD_ORDER else len(WORD_ORDER))
+    return named_text(template, prompt.occupation, " ".join(phrases[name] for name in order))
+
+
+def name_groups(template: str, prompt: Prompt, groups: Mapping[str, str]) -> str:
+    """Return a prompt's text with groups named before the occupation: ``… of an old female tan skinned doctor``."""
+    return text_with(template, prompt, {name: group_phrase(name, group) for name, group in groups.items()})
+
+
+def kept_phrase(section: IfNeededConfig, attribute: str, group: str) -> str:
+    """Return how captions name a group that must stay."""
+    return section.words.get(attribute, {}).get(group) or group_phrase(attribute, group)
+
+
+def text_naming(
+    mitigation: MitigationConfig, group: str, template: str, prompt: Prompt, kept: Mapping[str, str] | None = None
+) -> str:
+    """Return the text of a prompt in which a mitigation names a group of its attribute.
+
+    Args:
+        mitigation: The mitigation.
+        group: The group.
+        template: Template of the prompts.
+        prompt: The prompt.
+        kept: Further attribute → phrase that the text has too.
+    """
     phrase = mitigation.word_of(group) or group_phrase(mitigation.attribute, group)
-    return named_text(template, prompt.occupation, phrase)
+    return text_with(template, prompt, {**(kept or {}), mitigation.attribute: phrase})
 
 
 def group_text(mitigation: MitigationConfig, group: str, template: str, prompt: Prompt) -> str:
@@ -183,12 +221,14 @@ def steps_of_arms(mitigations: Sequence[ArmConfig], steps: int, attributes: Mapp
         steps: Denoising steps.
         attributes: Attribute → groups.
     """
-    return steps + sum(_steps_of_arm(parts_of(arm), steps, attributes) for arm in mitigations)
+    return steps + sum(_steps_of_arm(arm, steps, attributes) for arm in mitigations)
 
 
-def _steps_of_arm(parts: Sequence[MitigationConfig], steps: int, attributes: Mapping[str, Sequence[str]]) -> int:
+def _steps_of_arm(arm: ArmConfig, steps: int, attributes: Mapping[str, Sequence[str]]) -> int:
+    parts = parts_of(arm)
     edits = [part for part in parts if isinstance(part, EditSection)]
-    shared = min(window_of(part.acting_window, steps).start for part in parts)
+    reads_another_text = keeping_blocks(arm) == () and bool(kept_attributes(arm, tuple(attributes)))
+    shared = 0 if reads_another_text else min(window_of(part.acting_window, steps).start for part in parts)
     twice = {step for edit in edits if edit.reverse_step == "asymmetric" for step in window_of(edit.window, steps)}
     extra = sum(part.extra_calls(len(attributes[part.attribute])) for part in parts)
     return steps * (1 + extra) - shared + len(twice)

@@ -64,6 +64,11 @@ def hookpoints_of(lens: LensConfig | None, mitigations: Sequence[ArmConfig]) -> 
         for place, mitigation in located(mitigations)
         for number, path in enumerate(mitigation.edited_modules)
     }
+    edited |= {
+        ("mitigations", index, "if_needed", "blocks", number): f"text:{block}"
+        for index, arm in enumerate(mitigations)
+        for number, block in enumerate(() if arm.if_needed is None else arm.if_needed.blocks)
+    }
     if lens is None:
         return edited
     return {(*place, "hookpoint"): own.hookpoint for place, own in _each_lens(lens)} | edited

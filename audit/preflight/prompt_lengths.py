@@ -12,19 +12,19 @@ from pathlib import Path
 from audit.calibration.bundle import bundle_of
 from audit.config.fields import WITHOUT_NETWORK, names_clip_weights
 from audit.config.judges import JudgeKeys
-from audit.config.mitigations.arms import located
+from audit.config.mitigations.arms import ArmConfig, kept_attributes, located, parts_of
 from audit.config.mitigations.registry import MitigationConfig
+from audit.config.mitigations.texts import PromptConfig
 from audit.config.problems import MODEL_KEYS, Location, Problem
 from audit.config.sections import ModelConfig, PromptsConfig, QualityConfig, clip_of
 from audit.config.slices import Attributes, MeasurementRequest
-from audit.dissect.settings import name_groups
 from audit.models.files.text_reader import CLIP, TextReader, bundled_reader, clip_reader
 from audit.models.files.untrusted_model import UnfitModelError
 from audit.models.source import pipeline_source
 from audit.perception.judges.captions import captions_of
 from audit.perception.judges.interface import Audited
 from audit.perception.judges.registry import selected
-from audit.planning.plan import group_phrase, group_text, text_naming
+from audit.planning.plan import group_phrase, group_text, kept_phrase, name_groups, text_naming, text_with
 from audit.records.work import Prompt
 
 _TEMPLATE: Location = ("prompts", "template")
@@ -52,6 +52,9 @@ def cut_texts(request: MeasurementRequest, dissected: Attributes, prompts: Seque
         for place, mitigation in located(request.mitigations):
             texts = mitigation_texts(request, mitigation, prompts)
             yield from _first(texts, model, (*place, "name"), (_TEMPLATE, *MODEL_KEYS))
+        for index, arm in enumerate(request.mitigations):
+            texts = keeping_texts(request, arm, prompts, model)
+            yield from _first(texts, model, ("mitigations", index, "if_needed"), (_TEMPLATE, *MODEL_KEYS))
     clip = clip_reader_of(request.quality, request.model)
     if clip is not None:
         yield from _first(clip_texts(request, prompts), clip, _CLIP, (_TEMPLATE, *MODEL_KEYS))
@@ -95,6 +98,25 @@ def mitigation_texts(
     for group in groups:
         for prompt in prompts:
             yield text_of(mitigation, group, request.prompts.template, prompt)
+
+
+def keeping_texts(
+    request: MeasurementRequest, arm: ArmConfig, prompts: Sequence[Prompt], reader: TextReader
+) -> Iterator[str]:
+    """Return, for each prompt, the longest captions of an arm that name groups which must stay."""
+    kept = kept_attributes(arm, tuple(request.attributes))
+    if arm.if_needed is None or not kept:
+        return
+    phrases = {
+        name: max((kept_phrase(arm.if_needed, name, group) for group in request.attributes[name]), key=reader.count)
+        for name in kept
+    }
+    template, captions = request.prompts.template, [part for part in parts_of(arm) if isinstance(part, PromptConfig)]
+    for prompt in prompts:
+        yield text_with(template, prompt, phrases)
+        for part in captions:
+            for group in request.attributes[part.attribute]:
+                yield text_naming(part, group, template, prompt, phrases)
 
 
 def clip_texts(request: MeasurementRequest, prompts: Sequence[Prompt]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from audit.records.result import POPULATION, AuditResult
 from audit.records.work import Status
 from audit.results.gates.verdicts import overall_verdict
 from reports.figures.arms.clip_d import ASSUMED, clip_d_table, clip_d_texts
+from reports.figures.arms.if_needed import if_needed_notes
 from reports.figures.evidence_tables import agreement_table, contradicted
 from reports.figures.steering import steering_notes
 from reports.index.lookups import quality_figures, status_counts
@@ -142,7 +143,7 @@ def _unclassified(story: Story, arm: str) -> str:
 
 
 def _steering(story: Story) -> str:
-    return "\n".join(f"- {escaped(note)}" for note in steering_notes(story))
+    return "\n".join(f"- {escaped(note)}" for note in (*if_needed_notes(story), *steering_notes(story)))
 
 
 def _foot(story: Story) -> str:

@@ -60,8 +60,8 @@ workers: {count: fast}
         "9:16: mitigations[0].attribute: expected an audited attribute (gender, age, skin_tone), found 'gendr'; "
         "did you mean 'gender'?",
         "10:13: mitigations[0].window: expected the start of the window below its end, found [0.5, 0.2]",
-        "11:5: mitigations[1].nam: expected one of name, attribute, target, window, reverse_step, "
-        "project, method, edit, others, strength; found 'nam'; did you mean 'name'?",
+        "11:5: mitigations[1].nam: expected one of name, attribute, target, if_needed, window, "
+        "reverse_step, project, method, edit, others, strength; found 'nam'; did you mean 'name'?",
         "11:5: mitigations[1].name: expected a value, found none; add it",
         "13:18: workers.count: expected 'auto' or a whole number, found 'fast'",
     ]
@@ -88,6 +88,11 @@ workers: {count: fast}
         (
             "name: a b\n",
             "1:7: name: expected letters, digits, '.', '_' and '-', starting with a letter or digit, found 'a b'",
+        ),
+        (
+            "name: a\nattributes: {age: [old, 'a&b']}\n",
+            "2:25: attributes.age[1]: expected letters, digits, '_', '+', '-' and spaces, starting with a letter or "
+            "digit, found 'a&b'",
         ),
         ("name: a\nattributes: {age: [old]}\n", "2:19: attributes.age: expected 2 or more items, found a list of 1"),
         ("name: a\nattributes: {'?': [x, y]}\n", "2:14: attributes.?: expected a name of letters, digits"),

@@ -19,8 +19,9 @@ from audit.dissect.recording.recorder import Recorder
 from audit.dissect.recording.recording import Recording
 from audit.dissect.recording.trajectories import plan_trajectories
 from audit.dissect.sae_training import train_sae
-from audit.dissect.settings import Dissection, lens_name, lens_settings, name_groups, recording_name
+from audit.dissect.settings import Dissection, lens_name, lens_settings, recording_name
 from audit.models.generator import load_generator
+from audit.planning.plan import name_groups
 from audit.records.work import Prompt
 from benchmarks.lens_memory import TintJudge
 from tests.pretended_gpu import pretended_gpu

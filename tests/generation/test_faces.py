@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator
 
 from audit.config.sections import JudgeConfig, ModelConfig
 from audit.generation.parts import ShardParts
-from audit.generation.rows import table_of
+from audit.generation.rows import measure, table_of
 from audit.generation.settings import ShardSettings
 from audit.perception.judges.registry import load_judge
 from audit.records.attributes import Attribute
@@ -51,7 +51,8 @@ def run(tmp_path_factory, small_faces):
     config = {"name": "photos", "judge": judge.model_dump(mode="json"), "attributes": {"gender": GENDER.groups}}
     run.create(json.loads(json.dumps(config)), {})
     shard = Shard(Prompt("nurse", "a nurse", "nurse"), 0, tuple(range(N)))
-    run.write_shard(shard.id, table_of(parts, settings, shard, batches, {arm: {} for arm in batches}))
+    measured = {arm: measure(parts, shard, arm, images) for arm, images in batches.items()}
+    run.write_shard(shard.id, table_of(parts, settings, shard, measured, {arm: {} for arm in batches}))
     plan = SummaryPlan("photos-1", (GENDER,), (shard,), ("baseline", "broken"), looks_for_faces=True, faces=True)
     return run, summarise(run, plan)
 

@@ -14,7 +14,7 @@ from audit.config.sections import ModelConfig
 from audit.config.settings import AuditConfig
 from audit.config.slices import MeasurementRequest
 from audit.generation.parts import load_parts
-from audit.generation.rows import table_of
+from audit.generation.rows import measure, table_of
 from audit.generation.settings import ShardSettings
 from audit.generation.shard import do_shard, do_shard_in_parts
 from audit.perception.embedders.pairs import cosines, psnr
@@ -89,7 +89,7 @@ def test_every_image_of_an_arm_is_compared_with_its_baseline_image(tmp_path):
         parts,
         settings,
         shard,
-        dict.fromkeys(("baseline", "words"), both[1]),
+        dict.fromkeys(("baseline", "words"), measure(parts, shard, "words", both[1])),
         {key: {} for key in ("baseline", "words")},
     )
     assert same.filter(pc.field("arm") == "words")["psnr"].to_pylist() == [None] * 3, "equal images decide no mean"

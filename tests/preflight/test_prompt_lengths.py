@@ -13,14 +13,14 @@ from audit.calibration.bundle import BUNDLED
 from audit.config.sections import ModelConfig, QualityConfig, SamplingConfig
 from audit.config.settings import AuditConfig
 from audit.config.slices import MeasurementRequest
-from audit.dissect.settings import dissected_groups, name_groups
+from audit.dissect.settings import dissected_groups
 from audit.generation.parts import load_parts
 from audit.models.files.text_reader import TextReader, bundled_reader, clip_reader
 from audit.models.files.tokens import reader_of_directory
 from audit.models.files.untrusted_model import UnfitModelError
 from audit.models.generator import load_generator
 from audit.perception.embedders.clip import load_clip
-from audit.planning.plan import prompts_of
+from audit.planning.plan import name_groups, prompts_of
 from audit.preflight.prompt_lengths import clip_texts, cut_texts, lens_texts, model_reader
 from audit.preflight.readiness import check_prompts, check_ready
 from audit.records.work import Prompt

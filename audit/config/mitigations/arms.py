@@ -9,6 +9,7 @@ from pydantic import Discriminator, Tag
 
 from audit.config.mitigations.joint import JointConfig
 from audit.config.mitigations.registry import METHOD_TAG, Methods, MitigationConfig, tag_of
+from audit.config.mitigations.texts import PromptConfig
 from audit.config.problems import Location
 
 ArmConfig = Annotated[Methods | Annotated[JointConfig, Tag(f"{METHOD_TAG}joint")], Discriminator(tag_of)]
@@ -33,6 +34,36 @@ def located(arms: Sequence[ArmConfig]) -> Iterator[tuple[Location, MitigationCon
                 yield ("mitigations", index, "parts", number), part
         else:
             yield ("mitigations", index), arm
+
+
+def steered_attributes(arm: ArmConfig) -> tuple[str, ...]:
+    """Return the attributes that an arm steers, in the order of its parts."""
+    return tuple(part.attribute for part in parts_of(arm))
+
+
+def kept_attributes(arm: ArmConfig, attributes: Sequence[str]) -> tuple[str, ...]:
+    """Return the attributes whose groups captions name so that they stay; empty if every image is changed alike.
+
+    Args:
+        arm: The arm.
+        attributes: All audited attributes.
+    """
+    return () if arm.if_needed is None else arm.if_needed.kept(attributes, steered_attributes(arm))
+
+
+def keeping_blocks(arm: ArmConfig) -> tuple[str, ...] | None:
+    """Return the blocks that read a caption which names kept groups alone, beside the captions of ``method: prompt``.
+
+    Returns:
+        The blocks; empty if the whole network reads it; None if there is no such caption.
+    """
+    if arm.if_needed is None:
+        return None
+    captions = [part for part in parts_of(arm) if isinstance(part, PromptConfig)]
+    own = {block for part in captions for block in part.blocks}
+    if captions and not arm.if_needed.blocks:
+        return None
+    return tuple(block for block in arm.if_needed.blocks if block not in own)
 
 
 def steered_shares(arm: ArmConfig, attributes: Mapping[str, Sequence[str]]) -> dict[str, dict[str, float]]:

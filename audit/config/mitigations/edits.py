@@ -15,6 +15,7 @@ class DiffLensConfig(ProjectableEdit):
     """DiffLens: adds to the model's own bias features, found by a sparse autoencoder, or scales them."""
 
     uses_lens: ClassVar[bool] = True
+    later: ClassVar[tuple[str, ...]] = ("others",)
 
     method: Literal["difflens"] = "difflens"
     """How the model is edited: ``difflens``."""

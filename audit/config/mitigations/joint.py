@@ -10,9 +10,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from audit.config.fields import FileName, Fraction, Section, Text, word_or_other
+from audit.config.fields import FileName, Fraction, Text, word_or_other
+from audit.config.mitigations.if_needed import IfNeededConfig
 from audit.config.mitigations.registry import MitigationConfig
-from audit.config.mitigations.section import EditSection
+from audit.config.mitigations.section import ArmSection, EditSection
 from audit.config.problems import Location, Problem
 from audit.config.shares import normalised, share_problems
 from audit.records.arms.joint import Cell, joined
@@ -25,7 +26,7 @@ IndependentOrShares = Annotated[
 _FEWEST = 2
 
 
-class JointConfig(Section):
+class JointConfig(ArmSection):
     """Joint: steers several attributes in one arm; all parts act on the same images."""
 
     method: Literal["joint"]
@@ -39,6 +40,10 @@ class JointConfig(Section):
     """Shares of the combinations of groups that images are steered to. ``independent``: the product of the targets of
     the parts. Otherwise a share for each combination, written with the groups in the order of the parts:
     ``female & young: 0.2``."""
+
+    if_needed: IfNeededConfig | None = None
+    """Whether each image is looked at first, and changed only if it has to be; ``{}`` does so with the defaults. If
+    unset, every image gets the intervention."""
 
     @model_validator(mode="before")
     @classmethod
@@ -85,6 +90,9 @@ def joint_problems(at: Location, joint: JointConfig, attributes: Mapping[str, Se
         yield from _conflicts((*at, "parts", number), part, joint.parts[:number])
         if joint.target != "independent":
             yield from _targets_of_both((*at, "parts", number), part)
+        if part.if_needed is not None:
+            message = "expected if_needed at the arm, whose parts act together, found it at a part; move it"
+            yield Problem((*at, "parts", number, "if_needed"), message)
     yield from _mixed_steps(at, joint)
     if joint.target != "independent" and set(joint.attributes) <= set(attributes):
         cells = [joined(cell) for cell in itertools.product(*(attributes[name] for name in joint.attributes))]

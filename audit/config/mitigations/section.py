@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from pydantic import Discriminator, Field, SerializerFunctionWrapHandler, Tag, model_serializer
 
 from audit.config.fields import FileName, Section, Text, UniformOrShares, Window, word_or_other
+from audit.config.mitigations.if_needed import IfNeededConfig
 from audit.config.shares import normalised
 
 PROMPT_TEXT: Final = "the text of the prompt"
@@ -18,7 +19,23 @@ CROSS_ATTENTION: Final = "layers"
 """Key that names modules whose cross-attention is edited."""
 
 
-class MitigationSection(Section):
+class ArmSection(Section):
+    """A section of an arm, with one intervention or several, that is stored without later keys it does not use."""
+
+    later: ClassVar[tuple[str, ...]] = ("if_needed",)
+    """Keys that came after the first version. A stored section leaves them out where they have their default, so that
+    the names of older runs do not change. Each class lists its own."""
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out later keys that the config does not change."""
+        later = {name for kind in type(self).__mro__ for name in vars(kind).get("later", ())}
+        fields = type(self).model_fields
+        unused = {name for name in later if getattr(self, name) == fields[name].default}
+        return {name: value for name, value in plain(self).items() if name not in unused}
+
+
+class MitigationSection(ArmSection):
     """Keys that every intervention has; its name is the name of an arm."""
 
     uses_lens: ClassVar[bool] = False
@@ -60,6 +77,10 @@ class MitigationSection(Section):
     """The attribute to balance."""
     target: UniformOrShares = "uniform"
     """Shares of the groups that images are steered to. ``targets`` sets the shares that results are compared with."""
+
+    if_needed: IfNeededConfig | None = None
+    """Whether each image is looked at first, and changed only if it has to be; ``{}`` does so with the defaults. If
+    unset, every image gets the intervention."""
 
     @property
     def trained_with(self) -> tuple[str, ...]:
@@ -167,14 +188,11 @@ PROJECTION_IMAGES = 8
 class ProjectableEdit(EditSection):
     """Keys of an edit that adds to feature maps, whose change can be projected."""
 
+    later: ClassVar[tuple[str, ...]] = ("project",)
+
     project: Annotated[float, Field(gt=0, le=1)] | None = None
     """Share of the variance of unedited activations, such as 0.95: the change of a map keeps only its part in the
     leading principal components of the channels that explain this share. If unset, the change is not projected."""
-
-    @model_serializer(mode="wrap")
-    def _without_defaults(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out later keys that the config does not change, so that they do not change the names of older runs."""
-        return _without(plain(self), self, ("trial_images", "side_effect_budget", "project", "others"))
 
     @property
     def projected_by(self) -> dict[str, Any]:
@@ -184,13 +202,6 @@ class ProjectableEdit(EditSection):
     def fitted_images_of(self, groups: int) -> int:
         """Return the images of the method's own fit and those of the projection."""
         return super().fitted_images_of(groups) + (0 if self.project is None else PROJECTION_IMAGES)
-
-
-def _without(values: dict[str, Any], section: MitigationSection, names: Sequence[str]) -> dict[str, Any]:
-    """Return the values without those of the named keys that have their default."""
-    fields = type(section).model_fields
-    unused = {name for name in names if name in fields and getattr(section, name) == fields[name].default}
-    return {name: value for name, value in values.items() if name not in unused}
 
 
 SEARCH: Final = "search"
@@ -205,6 +216,8 @@ SearchOrStrength = Annotated[
 class SearchableSection(MitigationSection):
     """Keys of an intervention whose strength can be searched, prompt by prompt."""
 
+    later: ClassVar[tuple[str, ...]] = ("trial_images", "side_effect_budget")
+
     strength: SearchOrStrength = 1.0
     """Strength of the edit; 0 changes nothing. ``search`` finds a strength for each prompt and group before the first
     image: it edits ``trial_images`` with rising strength until they show the group, or until side effects grow faster
@@ -214,11 +227,6 @@ class SearchableSection(MitigationSection):
     side_effect_budget: float = Field(1.0, gt=0, le=100)
     """Images that may change in another attribute (or lose their face) for each image that an edit moves to its
     assigned group. The search uses a stronger edit only within this budget."""
-
-    @model_serializer(mode="wrap")
-    def _without_defaults(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out later keys that the config does not change, so that they do not change the names of older runs."""
-        return _without(plain(self), self, ("trial_images", "side_effect_budget"))
 
     @property
     def searches_strength(self) -> bool:

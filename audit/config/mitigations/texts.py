@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field
 
 from audit.config.fields import GroupName, ModulePath, Text, Window
 from audit.config.mitigations.section import PROMPT_TEXT, MitigationSection, SearchableSection, SearchOrStrength
@@ -16,6 +16,7 @@ class PromptConfig(SearchableSection):
 
     names_groups: ClassVar[bool] = True
     edited_key: ClassVar[str] = "blocks"
+    later: ClassVar[tuple[str, ...]] = ("blocks", "strength", "window")
 
     method: Literal["prompt"]
     """How the model is edited: ``prompt`` changes the prompts and leaves the network as it is."""
@@ -30,14 +31,6 @@ class PromptConfig(SearchableSection):
     window: Window = (0.0, 1.0)
     """Part of the denoising steps at which the blocks read the caption, as fractions from first to last; it needs
     ``blocks``."""
-
-    @model_serializer(mode="wrap")
-    def _without_defaults(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out later keys that the config does not change, so that they do not change the names of older runs."""
-        fields = type(self).model_fields
-        later = ("blocks", "strength", "window", "trial_images", "side_effect_budget")
-        unused = {name for name in later if getattr(self, name) == fields[name].default}
-        return {name: value for name, value in plain(self).items() if name not in unused}
 
     @property
     def changes_prompts_alone(self) -> bool:
@@ -65,7 +58,7 @@ class PromptConfig(SearchableSection):
 
     def only_group(self, groups: Sequence[str]) -> str | None:
         """Return the group that every prompt of the arm names in full; None if prompts name several groups or none."""
-        if not self.changes_prompts_alone or self.strength != 1:
+        if not self.changes_prompts_alone or self.strength != 1 or self.if_needed is not None:
             return None
         return next((group for group, share in self.steered_shares(groups).items() if share == 1), None)
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from audit.dissect.settings import Dissection, name_groups
+from audit.dissect.settings import Dissection
+from audit.planning.plan import name_groups
 from audit.records.work import Prompt, derive_seed
 
 Groups = Mapping[str, tuple[str, ...]]

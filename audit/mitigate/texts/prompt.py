@@ -28,7 +28,11 @@ class PromptMethod:
             strengths = strengths_in(mitigation, batch)
             if not any(strengths):
                 return Intervention(batch.assigned, range(batch.steps))
-            named = (text_naming(mitigation, group, batch.template, batch.prompt) for group in batch.assigned)
+            kept = batch.kept or ({},) * len(batch.assigned)
+            named = (
+                text_naming(mitigation, group, batch.template, batch.prompt, own)
+                for group, own in zip(batch.assigned, kept, strict=True)
+            )
             texts = tuple(text if s else batch.prompt.text for text, s in zip(named, strengths, strict=True))
             between = None if all(s in (0, 1) for s in strengths) else strengths
             if not mitigation.blocks:

@@ -21,7 +21,8 @@ class Cost:
     """What a method costs.
 
     Attributes:
-        calls: Calls of the denoiser for one image as deployed, relative to plain sampling: exact, from the plan.
+        calls: Calls of the denoiser for one image as deployed, relative to plain sampling: exact, from the plan; of an
+            arm with ``if_needed``, those of an image that has to be changed.
         fit_images: Images that the fit samples, without those of a lens; 0 if nothing is fitted.
         fit_steps: Steps of its training.
         fit_seconds: Time of the fit on the workers that made it; None if nothing is fitted, or nobody recorded it.
@@ -70,7 +71,12 @@ def costs_of(
 
 
 def calls_alone(arm: ArmConfig, steps: int, attributes: Mapping[str, tuple[str, ...]]) -> int:
-    """Return the calls of the denoiser for one image of an arm without a baseline to share steps with."""
+    """Return the calls of the denoiser for one image of an arm without a baseline to share steps with.
+
+    An arm that looks at each image first makes that image, and from it, at most, the edited one.
+    """
+    if arm.if_needed is not None:
+        return steps_of_arms([arm], steps, attributes)
     shared = min(window_of(part.acting_window, steps).start for part in parts_of(arm))
     return steps_of_arms([arm], steps, attributes) - steps + shared
 

@@ -9,7 +9,7 @@ from audit.config.sections import ModelConfig
 from audit.config.settings import AuditConfig
 from audit.config.slices import MeasurementRequest
 from audit.generation.parts import load_parts
-from audit.generation.rows import table_of
+from audit.generation.rows import measure, table_of
 from audit.generation.settings import ShardSettings
 from audit.perception.embedders.pairs import psnr
 from audit.perception.segmenters.outside import composite, load_outside, psnr_outside
@@ -72,9 +72,8 @@ def test_an_audit_compares_the_pixels_that_show_the_face_in_neither_image():
     pictures = parts.generator.generate(shard.prompt, [1, 2, 3])
     shown = parts.outside.shown(pictures)
     after = torch.where(shown[:, None], pictures, 255 - pictures)
-    rows = table_of(
-        parts, settings, shard, {BASELINE: pictures, "words": after}, {BASELINE: {}, "words": {}}
-    ).to_pylist()
+    measured = {arm: measure(parts, shard, arm, own) for arm, own in ((BASELINE, pictures), ("words", after))}
+    rows = table_of(parts, settings, shard, measured, {BASELINE: {}, "words": {}}).to_pylist()
     assert all(row["compared_outside"] is None for row in rows[:3])
     both = shown & parts.outside.shown(after)
     np.testing.assert_allclose([row["compared_outside"] for row in rows[3:]], both.float().mean((1, 2)), rtol=1e-6)

@@ -1,0 +1,41 @@
+"""Sentences about arms that look at each image first: how many images they changed, and what captions kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from reports.index.lookups import status_counts
+from reports.index.story import Story, label
+
+
+def if_needed_notes(story: Story) -> tuple[str, ...]:
+    """Return a sentence for each arm with ``if_needed``."""
+    return tuple(_notes(story))
+
+
+def _notes(story: Story) -> Iterator[str]:
+    for arm in story.result.config.get("mitigations") or ():
+        section = arm.get("if_needed")
+        if section is not None:
+            yield _changed(story, arm["name"]) + _kept(story, arm, section)
+
+
+def _changed(story: Story, arm: str) -> str:
+    images = sum(status_counts(story, story.attributes[0].name, arm).values())
+    found = next((row.psnr for row in story.result.quality if row.arm == arm), None)
+    changed = 0 if found is None else found.n
+    return (
+        f"“{arm}” looks at the image without the intervention first. It changed {changed} of {images} images; the "
+        "others show their assigned group already, as the judge sees it, and stay as they are."
+    )
+
+
+def _kept(story: Story, arm: Mapping[str, Any], section: Mapping[str, Any]) -> str:
+    steered = {part["attribute"] for part in arm.get("parts", (arm,))}
+    others = [one.name for one in story.attributes if one.name not in steered]
+    keep = section["keep"]
+    names = others if keep == "others" else [] if keep == "none" else keep
+    if not names:
+        return ""
+    return f" Captions of changed images name what the first image shows in {', '.join(label(name) for name in names)}."
