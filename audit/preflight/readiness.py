@@ -23,6 +23,7 @@ from audit.preflight.lens import check_lens, hookpoints_of, unreadable
 from audit.preflight.lens_memory import lens_forecast
 from audit.preflight.model import Hookpoints, check_methods, check_model, check_reverse_steps
 from audit.preflight.networks import check_quality
+from audit.preflight.optional.command_work import CommandWork, command_works
 from audit.preflight.output import check_output
 from audit.preflight.tracking import check_tracking
 from audit.preflight.weights.manifest import check_bundles
@@ -127,6 +128,11 @@ def planned_work(config: AuditConfig) -> Work:
     work = work_of(request, images_of_dissection(dissection))
     found = None if config.lens.path is not None else lens_forecast(dissection)
     return work if found is None else replace(work, lens_disk=found.disk, lens_memory=found.memory)
+
+
+def planned_commands(config: AuditConfig) -> tuple[CommandWork, ...]:
+    """Count what other commands sample for the sections that the config has for them."""
+    return command_works(CommandsRequest.of(config))
 
 
 def _check_judges(config: AuditConfig) -> Iterator[Problem]:
